@@ -1,0 +1,1 @@
+"""The container and its codecs: numpy and zstandard only."""

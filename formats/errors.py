@@ -1,0 +1,41 @@
+"""The one error root, and one named error per way that a container can be bad."""
+
+
+class QacompError(Exception):
+    """Root of every error that qacomp raises on purpose: one line that says what is wrong and what to do next."""
+
+
+class OutputNotWritableError(QacompError):
+    """The output path can't be written: missing folder, no permission, no space left."""
+
+
+class FormatError(QacompError):
+    """The bytes are no valid container, whatever the reason; its subclasses say which."""
+
+
+class NotAContainerError(FormatError):
+    """The file doesn't begin with the container's magic."""
+
+
+class UnsupportedVersionError(FormatError):
+    """The container was written by a newer, incompatible version of the format."""
+
+
+class TruncatedFileError(FormatError):
+    """The file ends before what its header promises."""
+
+
+class ChecksumMismatchError(FormatError):
+    """A section's bytes don't have the checksum that the file gives for them."""
+
+
+class HeaderError(FormatError):
+    """A field of the header is malformed or contradicts another."""
+
+
+class LimitExceededError(FormatError):
+    """A size in the file is larger than the reader's limits allow."""
+
+
+class CodecError(FormatError):
+    """A payload doesn't decode to what the header says."""

@@ -1,0 +1,59 @@
+"""Named errors of the qacomp layer; the root and the container's own come from `qacomp.formats.errors`."""
+
+from qacomp.formats.errors import FormatError, OutputNotWritableError, QacompError
+
+__all__ = [
+    "ArchitectureMismatchError",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "ExportError",
+    "FormatError",
+    "NonFiniteWeightsError",
+    "NotACheckpointError",
+    "OutputNotWritableError",
+    "QacompError",
+    "UnknownArchitectureError",
+    "UnknownDataSpecError",
+    "UnsafePickleError",
+]
+
+
+class CheckpointError(QacompError):
+    """A checkpoint can't be used."""
+
+
+class NotACheckpointError(CheckpointError):
+    """The file is missing, empty, truncated, or no checkpoint at all."""
+
+
+class UnsafePickleError(CheckpointError):
+    """The pickle needs classes or functions beyond tensors and plain containers."""
+
+
+class ArchitectureMismatchError(CheckpointError):
+    """The checkpoint's keys or shapes aren't those of the architecture."""
+
+
+class NonFiniteWeightsError(CheckpointError):
+    """A tensor holds NaN or infinity."""
+
+
+class UnknownArchitectureError(QacompError):
+    """No model is registered under that name."""
+
+
+class DataError(QacompError):
+    """Data can't be used: files missing or malformed, labels out of range, shapes that disagree."""
+
+
+class UnknownDataSpecError(DataError):
+    """The data spec names no known dataset."""
+
+
+class ConfigError(QacompError):
+    """A setting has a value that can't work."""
+
+
+class ExportError(QacompError):
+    """The network can't be exported to ONNX, or the export doesn't agree with it."""

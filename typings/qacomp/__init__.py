@@ -1,0 +1,1 @@
+../../qacomp/__init__.py
