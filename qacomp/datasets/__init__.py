@@ -1,1 +1,89 @@
-"""datasets."""
+"""Data by spec: `digits`, `mnist:DIR`, `npz:FILE`, ... Every file of this folder registers one kind; no torch."""
+
+import difflib
+import functools
+import importlib
+import pkgutil
+
+import numpy as np
+
+from qacomp.datasets.custom import load_custom
+from qacomp.datasets.registry import KINDS, DatasetKind, register_dataset
+from qacomp.datasets.split import Dataset, Source, Split, checked, separate
+from qacomp.errors import ConfigError, DataError, UnknownDataSpecError
+
+__all__ = ["Dataset", "DatasetKind", "Source", "Split", "list_datasets", "load_dataset", "register_dataset"]
+
+_NOT_KINDS = ("registry", "split", "custom")
+
+
+def list_datasets() -> list[DatasetKind]:
+    """The registered kinds of data spec; a user's own `module:function` comes besides."""
+    _register_kinds()
+    return list(KINDS.values())
+
+
+def load_dataset(spec: str, *, validation_fraction: float = 0.1) -> Dataset:
+    """Load a data spec into disjoint train, val and test parts.
+
+    Where the data brings no validation part, `validation_fraction` of every class of the training part becomes it,
+    chosen by a fixed seed. Raises `UnknownDataSpecError` (lists the known kinds), `DataError` (files missing or
+    malformed, labels out of range, lengths that disagree, empty parts, NaN), `ConfigError` (the fraction).
+    """
+    if not 0 < validation_fraction < 1:
+        raise ConfigError(f"the validation fraction must lie between 0 and 1, not be {validation_fraction}")
+    loaded = _load(spec)
+    if isinstance(loaded, Dataset):
+        loaded = Source(loaded.train, loaded.test, loaded.val, loaded.num_classes)
+    train, test = checked(f"{spec}: train", loaded.train), checked(f"{spec}: test", loaded.test)
+    if loaded.val is None:
+        train, val = separate(train, validation_fraction)
+    else:
+        val = checked(f"{spec}: val", loaded.val)
+    if len(train) == 0 or len(val) == 0:
+        raise DataError(
+            f"{spec}: {len(train) + len(val)} training images are too few to set {validation_fraction:.0%} of them "
+            "aside for validation"
+        )
+    num_classes = int(train.y.max()) + 1 if loaded.num_classes is None else loaded.num_classes
+    dataset = Dataset(spec, num_classes, train, val, test)
+    _check_agreement(dataset)
+    return dataset
+
+
+def _load(spec: str) -> Source | Dataset:
+    _register_kinds()
+    name, colon, argument = spec.partition(":")
+    kind = KINDS.get(name)
+    if kind is None:
+        if colon and (custom := load_custom(name, argument)) is not None:
+            return custom
+        close = difflib.get_close_matches(name, KINDS, n=1)
+        hint = f"did you mean {KINDS[close[0]].usage}? " if close else ""
+        usages = ", ".join(known.usage for known in KINDS.values())
+        raise UnknownDataSpecError(f"unknown data {spec!r}: {hint}known are {usages}, module:function")
+    if bool(argument) != bool(kind.argument) or (colon and not argument):
+        raise UnknownDataSpecError(f"data {spec!r} must be written as {kind.usage}")
+    return kind.load(argument)
+
+
+def _check_agreement(dataset: Dataset) -> None:
+    if dataset.num_classes < 2:
+        raise DataError(f"{dataset.spec}: only {dataset.num_classes} class; a classifier needs at least 2")
+    for name, part in (("train", dataset.train), ("val", dataset.val), ("test", dataset.test)):
+        if part.x.shape[1:] != dataset.train.x.shape[1:]:
+            raise DataError(
+                f"{dataset.spec}: {name} images are {part.x.shape[1:]}, train images are {dataset.train.x.shape[1:]}"
+            )
+        if (largest := int(np.max(part.y))) >= dataset.num_classes:
+            raise DataError(
+                f"{dataset.spec}: {name} has label {largest}, out of range for {dataset.num_classes} classes "
+                f"(0 to {dataset.num_classes - 1})"
+            )
+
+
+@functools.cache
+def _register_kinds() -> None:
+    for found in pkgutil.iter_modules(__path__):
+        if not found.name.startswith("_") and found.name not in _NOT_KINDS:
+            importlib.import_module(f"{__name__}.{found.name}")

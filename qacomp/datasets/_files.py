@@ -1,0 +1,28 @@
+"""Finding the published files of a dataset, with errors that name what is missing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from qacomp.errors import DataError
+
+
+def find_folder(kind: str, argument: str, below: Sequence[str], pattern: str) -> Path:
+    """The first of `argument/below[i]` with a file that matches `pattern`, else `argument` itself if it exists."""
+    root = Path(argument).expanduser()
+    if not root.is_dir():
+        what = "is a file, not a folder" if root.exists() else "does not exist"
+        raise DataError(f"{kind}: {argument} {what}; give the folder that holds the published files")
+    for name in below:
+        folder = root / name
+        if folder.is_dir() and next(folder.glob(pattern), None) is not None:
+            return folder
+    return root
+
+
+def find_file(kind: str, folder: Path, names: Sequence[str]) -> Path:
+    """The first of `names` that is a file of `folder`; `DataError` names the missing file."""
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    others = f" (or {', '.join(names[1:])})" if len(names) > 1 else ""
+    raise DataError(f"{kind}: {folder} has no {names[0]}{others}")

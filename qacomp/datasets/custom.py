@@ -1,0 +1,80 @@
+"""A user's own data: `module:function`, imported from the Python path or the working directory."""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qacomp.datasets.split import Dataset, Source, Split
+from qacomp.errors import DataError, QacompError
+
+
+def load_custom(module_name: str, function_name: str) -> Source | Dataset | None:
+    """Call `module:function` without arguments; None where there is no such module.
+
+    The function returns a `Dataset`, or a mapping of arrays x_train, y_train, x_test, y_test and optionally x_val, y_val
+    and num_classes. Whatever it raises becomes a `DataError`.
+    """
+    if not all(part.isidentifier() for part in [*module_name.split("."), *function_name.split(".")]):
+        return None
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:  # an installed command has no working directory on its path
+        sys.path.append(here)
+    spec = f"{module_name}:{function_name}"
+    try:
+        if not _exists(module_name):
+            return None
+        result = _call(spec, module_name, function_name)
+    finally:
+        if added and here in sys.path:
+            sys.path.remove(here)
+    if isinstance(result, Dataset):
+        return result
+    if isinstance(result, Mapping):
+        return source_from_arrays(spec, result)
+    raise DataError(f"{spec} must return a qacomp.datasets.Dataset or a mapping of arrays, not {type(result).__name__}")
+
+
+def _exists(module_name: str) -> bool:
+    try:
+        return importlib.util.find_spec(module_name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _call(spec: str, module_name: str, function_name: str) -> object:
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in function_name.split("."):
+            found = getattr(found, part)
+        return found()
+    except QacompError:
+        raise
+    except Exception as error:
+        raise DataError(f"{spec} failed: {type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+def source_from_arrays(name: str, arrays: Mapping[str, Any]) -> Source:
+    """Build a `Source` from x_train, y_train, x_test, y_test, optional x_val, y_val and num_classes."""
+    needed = ("x_train", "y_train", "x_test", "y_test")
+    if missing := [key for key in needed if key not in arrays]:
+        raise DataError(f"{name} lacks {', '.join(missing)}; it has {', '.join(map(str, arrays)) or 'nothing'}")
+    if ("x_val" in arrays) != ("y_val" in arrays):
+        raise DataError(f"{name} has one of x_val and y_val without the other")
+    val = _split(arrays["x_val"], arrays["y_val"]) if "x_val" in arrays else None
+    num_classes = int(arrays["num_classes"]) if "num_classes" in arrays else None
+    return Source(
+        train=_split(arrays["x_train"], arrays["y_train"]),
+        test=_split(arrays["x_test"], arrays["y_test"]),
+        val=val,
+        num_classes=num_classes,
+    )
+
+
+def _split(images: Any, labels: Any) -> Split:
+    return Split(np.asarray(images), np.asarray(labels))

@@ -1,0 +1,42 @@
+"""The table of data spec kinds: a decorated function a kind."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from qacomp.datasets.split import Source
+
+Loader = Callable[[str], Source]
+
+
+@dataclass(frozen=True)
+class DatasetKind:
+    """One kind of data spec: `name` alone, or `name:argument` where `argument` (what follows the colon) is set."""
+
+    name: str
+    argument: str
+    description: str
+    load: Loader
+
+    @property
+    def usage(self) -> str:
+        """How the spec is written."""
+        return f"{self.name}:{self.argument}" if self.argument else self.name
+
+
+KINDS: dict[str, DatasetKind] = {}
+
+
+def register_dataset(name: str, *, argument: str = "") -> Callable[[Loader], Loader]:
+    """Register `def load(argument) -> Source`; its docstring's first line describes the kind.
+
+    argument: what the user writes after the colon (`DIR`, `FILE`), empty where nothing follows.
+    Loaders raise `DataError`; imports beyond numpy stay inside them.
+    """
+
+    def register(load: Loader) -> Loader:
+        if name in KINDS:
+            raise ValueError(f"two datasets are registered as {name!r}")
+        KINDS[name] = DatasetKind(name, argument, (load.__doc__ or "").strip().split("\n")[0], load)
+        return load
+
+    return register

@@ -1,0 +1,54 @@
+"""The table of architectures: a decorated function a model, and nothing of torch until one is built."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qacomp.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    Builder = Callable[[int], nn.Module]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is known of an architecture without building it; `input_shape` is (C, H, W)."""
+
+    name: str
+    input_shape: tuple[int, int, int]
+    num_classes: int
+    preprocessing: Preprocessing
+    description: str
+
+
+INFOS: dict[str, ModelInfo] = {}
+BUILDERS: dict[str, "Builder"] = {}
+
+
+def register_model(
+    *,
+    input_shape: tuple[int, int, int],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    num_classes: int = 10,
+) -> Callable[["Builder"], "Builder"]:
+    """Register `def name(num_classes) -> nn.Module` under its own name; its docstring's first line describes it.
+
+    input_shape: (C, H, W); mean, std: one value a channel for inputs in [0, 1]. A family's file must not import torch
+    when it is itself imported (only when a model is built), so that names can be listed at no cost.
+    """
+
+    def register(build: "Builder") -> "Builder":
+        name = build.__name__
+        if name in INFOS:
+            raise ValueError(f"two models are registered as {name!r}")
+        channels, height, width = input_shape
+        preprocessing = Preprocessing(size=(height, width), channels=channels, mean=mean, std=std)
+        description = (build.__doc__ or "").strip().split("\n")[0]
+        INFOS[name] = ModelInfo(name, input_shape, num_classes, preprocessing, description)
+        BUILDERS[name] = build
+        return build
+
+    return register
