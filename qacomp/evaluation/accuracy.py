@@ -1,0 +1,181 @@
+"""Top-1 and top-k accuracy in percent, of an ONNX model in onnxruntime or of a PyTorch network. Lazy about torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qacomp.errors import ConfigError, DataError, NonFiniteWeightsError
+from qacomp.evaluation.session import OnnxModel, line, open_session, run_session
+
+if TYPE_CHECKING:
+    import torch
+
+Progress = Callable[[int, int], None]  # (examples done, examples in all)
+
+
+def topk_accuracy(logits: np.ndarray, y: np.ndarray, k: int = 1) -> float:
+    """Percent of examples whose label is among the k largest logits; of equal logits the first class wins (argmax).
+
+    Args:
+        logits: (N, classes) floats.
+        y: (N,) integer labels.
+        k: 1 or more; from `classes` on the answer is 100.
+
+    Raises:
+        ConfigError: k < 1.
+        DataError: the shapes disagree, there are no examples, or a label is no class.
+    """
+    y = np.asarray(y)
+    if k < 1:
+        raise ConfigError(f"k is {k}: top-k accuracy needs k of at least 1")
+    if logits.ndim != 2 or y.shape != logits.shape[:1]:
+        raise DataError(f"logits {list(logits.shape)} and labels {list(y.shape)} don't fit: want (N, classes) and (N,)")
+    if not len(y):
+        raise DataError("no examples to measure accuracy on: check the data spec")
+    if not np.issubdtype(y.dtype, np.integer):
+        raise DataError(f"labels are {y.dtype}: want integers")
+    classes = logits.shape[1]
+    if y.min() < 0 or y.max() >= classes:
+        bad = int(y.min() if y.min() < 0 else y.max())
+        raise DataError(f"label {bad} is out of range: the model has {classes} classes, 0 to {classes - 1}")
+    own = logits[np.arange(len(y)), y][:, None]  # (N, 1)
+    ahead = (logits > own) | ((logits == own) & (np.arange(classes) < y[:, None]))  # (N, classes)
+    return 100.0 * float(np.mean(ahead.sum(axis=1) < k))
+
+
+def onnx_logits(
+    model: OnnxModel,
+    x: np.ndarray,
+    batch_size: int = 256,
+    *,
+    threads: int = 0,
+    optimize: bool = True,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Run `model` over x: (N, C, H, W) float32 -> logits (N, classes).
+
+    Args:
+        model: a path, serialized bytes, or a ModelProto.
+        x: preprocessed examples.
+        batch_size: examples a run.
+        threads: see `open_session`; 0 is all cores.
+        optimize: False runs without onnxruntime's graph optimizations.
+        progress: called after each batch.
+
+    Raises:
+        DataError: no examples, or their shape isn't the model's.
+        NonFiniteWeightsError: a logit is NaN or infinite.
+        NotACheckpointError, ExportError: onnxruntime can't load the model.
+    """
+    session = open_session(model, threads=threads, optimize=optimize)
+    batches = [run_session(session, np.ascontiguousarray(x[s], np.float32)) for s in _batches(x, batch_size, progress)]
+    return _finite(np.concatenate(batches), "the ONNX model")
+
+
+def onnx_accuracy(
+    model: OnnxModel,
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    batch_size: int = 256,
+    k: int = 1,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> float:
+    """Top-k accuracy (top-1 by default) of an ONNX model in percent; arguments and errors as in `onnx_logits`."""
+    return topk_accuracy(onnx_logits(model, x, batch_size, threads=threads, progress=progress), y, k)
+
+
+def torch_logits(
+    model: torch.nn.Module,
+    x: np.ndarray | torch.Tensor,
+    *,
+    batch_size: int = 128,
+    device: str | torch.device | None = None,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Run a network in eval mode over x: (N, C, H, W) -> logits (N, classes) float32.
+
+    The network moves to `device` (None: it stays where it is); each module's training mode is as before afterwards.
+
+    Raises:
+        DataError: no examples, or the network can't take their shape.
+        NonFiniteWeightsError: a logit is NaN or infinite.
+    """
+    import torch
+
+    if device is not None:
+        model.to(device)
+    place = next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    outputs = []
+    channels_last = x.ndim == 4
+    try:
+        with torch.inference_mode():
+            for s in _batches(x, batch_size, progress):
+                batch = torch.as_tensor(x[s]).to(place)
+                if channels_last:
+                    # 15-60 % faster for convolutions on a CPU. The weights stay as they are: restriding them in place
+                    # would reach whoever serializes them. A forward that calls view() on a map can't take it.
+                    try:
+                        outputs.append(model(batch.contiguous(memory_format=torch.channels_last)).float().cpu().numpy())
+                        continue
+                    except RuntimeError:
+                        channels_last = False
+                outputs.append(_forward(model, batch).float().cpu().numpy())
+    finally:
+        for module, training in modes:
+            module.training = training
+    return _finite(np.concatenate(outputs), "the network")
+
+
+def _forward(model: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    try:
+        logits: torch.Tensor = model(batch)
+    except torch.OutOfMemoryError as e:
+        raise DataError(f"a batch of {len(batch)} doesn't fit the device's memory: use a smaller batch") from e
+    except (RuntimeError, ValueError) as e:
+        raise DataError(
+            f"the network can't run on input {list(batch.shape)} ({line(e)}): check the data's shape and preprocessing"
+        ) from e
+    return logits
+
+
+def torch_accuracy(
+    model: torch.nn.Module,
+    x: np.ndarray | torch.Tensor,
+    y: np.ndarray | torch.Tensor,
+    *,
+    batch_size: int = 128,
+    device: str | torch.device | None = None,
+    k: int = 1,
+    progress: Progress | None = None,
+) -> float:
+    """Top-k accuracy (top-1 by default) of a network in percent; arguments and errors as in `torch_logits`."""
+    labels = y if isinstance(y, np.ndarray) else np.asarray(y.cpu())
+    return topk_accuracy(torch_logits(model, x, batch_size=batch_size, device=device, progress=progress), labels, k)
+
+
+def _batches(x: np.ndarray | torch.Tensor, batch_size: int, progress: Progress | None) -> Iterator[slice]:
+    if batch_size < 1:
+        raise ConfigError(f"the batch size is {batch_size}: give at least 1")
+    if not len(x):
+        raise DataError("no examples to run on: check the data spec")
+    for start in range(0, len(x), batch_size):
+        end = min(start + batch_size, len(x))
+        yield slice(start, end)
+        if progress is not None:
+            progress(end, len(x))
+
+
+def _finite(logits: np.ndarray, what: str) -> np.ndarray:
+    if not np.isfinite(logits).all():
+        row = int(np.flatnonzero(~np.isfinite(logits.reshape(len(logits), -1)).all(axis=1))[0])
+        raise NonFiniteWeightsError(f"{what} gives NaN or infinite logits (first for example {row}): check its weights")
+    return logits

@@ -1,0 +1,181 @@
+"""Batch normalization as inference sees it: a scale and a shift a channel instead of four vectors.
+
+y = γ·(x − μ)/√(σ² + ε) + β = s·x + t with s = γ/√(σ² + ε), t = β − μ·s (Ioffe and Szegedy 2015, algorithm 2, line 11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrize
+
+from qacomp.errors import ArchitectureMismatchError, ExportError, NonFiniteWeightsError
+
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def _batch_norms(model: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
+    """Every batch norm under each of its names: a module used twice has two in the state dict."""
+    for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, _BatchNorm):
+            yield name, module
+
+
+def _is_tracked(module: _BatchNorm) -> bool:
+    return module.running_mean is not None and module.running_var is not None
+
+
+def _key(module_name: str, tensor_name: str) -> str:
+    return f"{module_name}.{tensor_name}" if module_name else tensor_name
+
+
+def untracked_batch_norms(model: nn.Module) -> list[str]:
+    """Names of the batch norms that keep no statistics (track_running_stats=False): `fold_statistics` leaves them."""
+    return [name for name, module in _batch_norms(model) if not _is_tracked(module)]
+
+
+def constant_names(model: nn.Module) -> list[str]:
+    """State-dict names of the tensors that are constants once `fold_statistics` has run."""
+    return [
+        _key(name, buffer)
+        for name, module in _batch_norms(model)
+        if _is_tracked(module)
+        for buffer in _BUFFERS
+        if getattr(module, buffer) is not None
+    ]
+
+
+def fold_statistics(model: nn.Module) -> list[str]:
+    """Fold each batch norm's running statistics into its weight and bias, in place.
+
+    Afterwards weight = γ/√(σ² + ε) and bias = β − μ·weight (computed in float64, kept in their own dtype),
+    running_mean = 0, running_var = 1 and eps = 0, so that the model's outputs stay what they were but for rounding.
+    A batch norm with affine=False becomes affine. One without running statistics stays as it is: see
+    `untracked_batch_norms`. Folding twice changes nothing.
+
+    Args:
+        model: a network in eval mode.
+
+    Returns:
+        State-dict names of the tensors that are constants now (running_mean, running_var, num_batches_tracked) and
+        need no storing.
+
+    Raises:
+        ExportError: the model is in training mode, or a weight is parametrized or shared between batch norms.
+        NonFiniteWeightsError: a variance is negative, or a scale or shift isn't finite.
+    """
+    folded: dict[int, tuple[str, torch.Tensor, torch.Tensor]] = {}
+    owners: dict[int, str] = {}
+    for name, module in _batch_norms(model):
+        if not _is_tracked(module) or id(module) in folded:
+            continue
+        if module.training:
+            raise ExportError(f"batch norm {name!r} is in training mode: call model.eval() before folding")
+        if parametrize.is_parametrized(module):
+            raise ExportError(f"batch norm {name!r} is parametrized: remove its parametrizations before folding")
+        for parameter in (module.weight, module.bias):
+            if parameter is not None and owners.setdefault(id(parameter), name) != name:
+                raise ExportError(f"batch norms {owners[id(parameter)]!r} and {name!r} share a weight: untie it first")
+        folded[id(module)] = (name, *_scale_and_shift(name, module))  # (C,), (C,)
+    for _, module in _batch_norms(model):  # all is checked: from here on nothing can fail half-way
+        if id(module) in folded:
+            _, scale, shift = folded.pop(id(module))
+            _make_affine(module)
+            _reset_statistics(module)
+            with torch.no_grad():
+                module.weight.copy_(scale)
+                module.bias.copy_(shift)
+    return constant_names(model)
+
+
+def _scale_and_shift(name: str, module: _BatchNorm) -> tuple[torch.Tensor, torch.Tensor]:
+    assert module.running_mean is not None and module.running_var is not None
+    mean = module.running_mean.detach().double()  # (C,)
+    var = module.running_var.detach().double()  # (C,)
+    scale = torch.rsqrt(var + module.eps)
+    if module.weight is not None:
+        scale = scale * module.weight.detach().double()
+    shift = -mean * scale
+    if module.bias is not None:
+        shift = shift + module.bias.detach().double()
+    for tensor, what in ((scale, "scale"), (shift, "shift")):
+        if not torch.isfinite(tensor).all():
+            raise NonFiniteWeightsError(
+                f"batch norm {name!r}: its {what} is NaN or infinite in at least one channel (a negative variance, or "
+                "non-finite statistics): use a sound checkpoint"
+            )
+    return scale, shift
+
+
+def _make_affine(module: _BatchNorm) -> None:
+    assert module.running_var is not None
+    like = module.running_var
+    if module.weight is None:
+        module.weight = nn.Parameter(torch.ones_like(like))
+    if module.bias is None:
+        module.bias = nn.Parameter(torch.zeros_like(like))
+    module.affine = True
+
+
+def _reset_statistics(module: _BatchNorm) -> None:
+    assert module.running_mean is not None and module.running_var is not None
+    with torch.no_grad():
+        module.running_mean.zero_()
+        module.running_var.fill_(1.0)
+    module.eps = 0.0
+
+
+def load_folded(model: nn.Module, tensors: Mapping[str, np.ndarray | torch.Tensor]) -> None:
+    """Load a folded state into a freshly built network, in place; the network is in eval mode afterwards.
+
+    Args:
+        model: the architecture that `fold_statistics` saw.
+        tensors: the folded state dict, in which the constants that `fold_statistics` names may be absent, and of
+            parameters that are one and the same tensor all but one.
+
+    Raises:
+        ArchitectureMismatchError: keys or shapes differ from the architecture's; the model is then as it was.
+    """
+    given = {
+        name: torch.from_numpy(np.array(value)) if isinstance(value, np.ndarray) else value
+        for name, value in tensors.items()
+    }
+    expected = model.state_dict(keep_vars=True)
+    added = {
+        _key(name, kind): module.running_var
+        for name, module in _batch_norms(model)
+        if _is_tracked(module) and not module.affine
+        for kind in ("weight", "bias")
+    }
+    constants = set(constant_names(model))
+    present = {id(expected[name]) for name in given if name in expected}
+    missing = [
+        name
+        for name, value in (*expected.items(), *added.items())
+        if name not in given and name not in constants and id(value) not in present
+    ]
+    unknown = [name for name in given if name not in expected and name not in added]
+    shapes = [
+        f"{name} {tuple(value.shape)} instead of {tuple(like.shape)}"
+        for name, value in given.items()
+        if (like := expected.get(name, added.get(name))) is not None and value.shape != like.shape
+    ]
+    wrong = [
+        f"{what}: {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
+        for what, names in (("missing", missing), ("unknown", unknown), ("shapes", shapes))
+        if names
+    ]
+    if wrong:
+        raise ArchitectureMismatchError(
+            f"the tensors aren't this architecture's ({'; '.join(wrong)}): build the network that they were made from"
+        )
+    for _, module in _batch_norms(model):
+        if _is_tracked(module):
+            _make_affine(module)
+            _reset_statistics(module)
+    model.load_state_dict({n: v for n, v in given.items() if n not in constants}, strict=False)
+    model.eval()

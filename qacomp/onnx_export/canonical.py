@@ -1,0 +1,220 @@
+"""One canonical form for an exported graph: same network, same bytes, and as few of them as possible.
+
+The graph travels in every container, so whatever an ONNX runtime doesn't need goes: metadata, doc strings, inferred
+shapes, node names, attributes at their defaults. Values get short names in graph order; weights keep theirs.
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import string
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+# Attributes whose neutral value has no entry in the operator's schema, since it depends on the number of axes.
+_NEUTRAL = {"dilations": {1}, "strides": {1}, "pads": {0}}
+_SPATIAL = {"Conv", "ConvTranspose", "MaxPool", "AveragePool"}
+_DIGITS = string.digits + string.ascii_lowercase + string.ascii_uppercase
+
+
+def canonicalize(model: onnx.ModelProto, weight_names: Sequence[str], *, opset: int, ir_version: int) -> None:
+    """Bring `model` in place into its canonical form.
+
+    Args:
+        model: a graph of one default-domain opset, free of local functions.
+        weight_names: initializers that keep their names, in the order in which they shall stand.
+        opset: version of the default operator set that the nodes are written in.
+        ir_version: ONNX IR version to declare.
+    """
+    _clear_annotations(model)
+    model.ir_version = ir_version
+    for n in _nodes(model.graph):
+        _drop_neutral_attributes(n, opset)
+    kept = set(weight_names)
+    merge_slices(model.graph, kept)
+    _share_constants(model.graph, kept)
+    _order_initializers(model.graph, weight_names)
+    _rename_values(model.graph, kept)
+
+
+def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for a in node.attribute:
+        if a.type == onnx.AttributeProto.GRAPH:
+            yield a.g
+        yield from a.graphs
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for n in graph.node:
+        for inner in _subgraphs(n):
+            yield from _graphs(inner)
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for g in _graphs(graph):
+        yield from g.node
+
+
+def _clear_annotations(model: onnx.ModelProto) -> None:
+    for field in ("producer_name", "producer_version", "doc_string", "domain", "model_version", "metadata_props"):
+        model.ClearField(field)
+    for g in _graphs(model.graph):
+        for field in ("doc_string", "metadata_props", "value_info", "quantization_annotation"):
+            g.ClearField(field)
+        g.name = "g"  # the checker wants one
+        for v in (*g.input, *g.output, *g.initializer):
+            v.ClearField("doc_string")
+            v.ClearField("metadata_props")
+        for n in g.node:
+            for field in ("name", "doc_string", "metadata_props"):
+                n.ClearField(field)
+            if n.domain == "":
+                n.ClearField("domain")  # present and empty costs two bytes a node
+            for a in n.attribute:
+                a.ClearField("doc_string")
+
+
+def _drop_neutral_attributes(node: onnx.NodeProto, opset: int) -> None:
+    if node.domain:
+        return
+    schema = onnx.defs.get_schema(node.op_type, opset)
+    kept = []
+    for a in sorted(node.attribute, key=lambda a: a.name):
+        value = helper.get_attribute_value(a)
+        declared = schema.attributes[a.name].default_value if a.name in schema.attributes else None
+        if declared is not None and declared.type and helper.get_attribute_value(declared) == value:
+            continue
+        if node.op_type in _SPATIAL and a.name in _NEUTRAL and set(value) <= _NEUTRAL[a.name]:
+            continue
+        if node.op_type in ("Conv", "ConvTranspose") and a.name == "kernel_shape":
+            continue  # the weight's shape says it
+        if node.op_type == "BatchNormalization" and a.name == "momentum":
+            continue  # of use in training only
+        copy = onnx.AttributeProto()
+        copy.CopyFrom(a)
+        kept.append(copy)
+    node.ClearField("attribute")
+    node.attribute.extend(kept)
+
+
+def merge_slices(graph: onnx.GraphProto, weight_names: Collection[str]) -> None:
+    """Make one Slice of two in a row over different axes (`x[:, :, ::2, ::2]` is exported axis by axis)."""
+    consts = {t.name: t for t in graph.initializer if t.name not in weight_names}
+    uses = Counter(name for n in _nodes(graph) for name in n.input)
+    uses.update(v.name for v in graph.output)
+    producers: dict[str, onnx.NodeProto] = {}
+    merged: list[onnx.NodeProto] = []
+    for n in graph.node:
+        first = producers.get(n.input[0]) if n.op_type == "Slice" else None
+        if first is not None and uses[n.input[0]] == 1:
+            joined = _joined_slice_arguments(first, n, consts)
+            if joined is not None:
+                names: list[str] = []
+                for array in joined:
+                    t = numpy_helper.from_array(array, f"{n.output[0]}/slice/{len(names)}")
+                    graph.initializer.append(t)
+                    consts[t.name] = t
+                    names.append(t.name)
+                n.input[:] = [first.input[0], *names]
+                merged.remove(first)
+        if n.op_type == "Slice" and len(n.input) == 5 and all(name in consts for name in n.input[1:]):
+            producers[n.output[0]] = n
+        merged.append(n)
+    nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in merged]
+    graph.ClearField("node")
+    graph.node.extend(nodes)
+
+
+def _joined_slice_arguments(
+    first: onnx.NodeProto, second: onnx.NodeProto, consts: dict[str, onnx.TensorProto]
+) -> list[np.ndarray] | None:
+    if len(second.input) != 5 or not all(name in consts for name in second.input[1:]):
+        return None
+    pairs = [
+        np.concatenate([numpy_helper.to_array(consts[a]), numpy_helper.to_array(consts[b])])
+        for a, b in zip(first.input[1:], second.input[1:], strict=True)
+    ]
+    axes = pairs[2]
+    if axes.min() < 0 or len(np.unique(axes)) != len(axes):
+        return None
+    return pairs
+
+
+def _share_constants(graph: onnx.GraphProto, kept: set[str]) -> None:
+    """Drop initializers that nothing reads; of equal constants (not weights) keep the first."""
+    used = {name for n in _nodes(graph) for name in n.input} | {v.name for v in graph.output}
+    first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
+    alias: dict[str, str] = {}
+    initializers = []
+    for t in graph.initializer:
+        if t.name not in used:
+            continue
+        if t.name not in kept and t.data_type != onnx.TensorProto.STRING:
+            array = numpy_helper.to_array(t)
+            same = first.setdefault((t.data_type, array.shape, array.tobytes()), t.name)
+            if same != t.name:
+                alias[t.name] = same
+                continue
+            t = numpy_helper.from_array(array, t.name)  # one spelling: raw_data
+        else:
+            t = onnx.TensorProto.FromString(t.SerializeToString())
+        initializers.append(t)
+    graph.ClearField("initializer")
+    graph.initializer.extend(initializers)
+    for n in _nodes(graph):
+        n.input[:] = [alias.get(name, name) for name in n.input]
+    for v in graph.output:
+        v.name = alias.get(v.name, v.name)
+
+
+def _order_initializers(graph: onnx.GraphProto, weight_names: Sequence[str]) -> None:
+    """Constants by first use, then the weights in the order given."""
+    use: dict[str, int] = {}
+    for n in _nodes(graph):
+        for name in n.input:
+            use.setdefault(name, len(use))
+    rank = {name: i for i, name in enumerate(weight_names)}
+    ordered = sorted(
+        graph.initializer,
+        key=lambda t: (t.name in rank, rank[t.name] if t.name in rank else use.get(t.name, len(use))),
+    )
+    copies = [onnx.TensorProto.FromString(t.SerializeToString()) for t in ordered]
+    graph.ClearField("initializer")
+    graph.initializer.extend(copies)
+
+
+def _short_names(taken: Collection[str]) -> Iterator[str]:
+    n = 0
+    while True:
+        name, rest = _DIGITS[n % 62], n // 62
+        while rest:
+            name, rest = _DIGITS[rest % 62] + name, rest // 62
+        n += 1
+        if name not in taken:
+            yield name
+
+
+def _rename_values(graph: onnx.GraphProto, kept: set[str]) -> None:
+    """Number every value but the weights, the inputs and the outputs; names are unique over all subgraphs (SSA)."""
+    fixed = kept | {v.name for v in (*graph.input, *graph.output)} | {""}
+    short = _short_names(fixed)
+    new: dict[str, str] = {name: name for name in fixed}
+
+    def rename(name: str) -> str:
+        if name not in new:
+            new[name] = next(short)
+        return new[name]
+
+    for g in _graphs(graph):
+        for v in (*g.input, *g.output):
+            v.name = rename(v.name)
+        for n in g.node:
+            n.input[:] = [rename(name) for name in n.input]
+            n.output[:] = [rename(name) for name in n.output]
+        for t in g.initializer:
+            t.name = rename(t.name)

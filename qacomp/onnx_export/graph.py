@@ -1,0 +1,180 @@
+"""The graph apart from its weights: what a container carries, and the way back to an ONNX model. No torch here."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Collection, Iterator, Mapping
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from qacomp.errors import ExportError, FormatError
+
+# Fields of a TensorProto that can hold its data.
+_DATA_FIELDS = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
+
+
+def strip_weights(model: onnx.ModelProto, names: Collection[str]) -> bytes:
+    """Serialize `model` without the data of the named initializers, which keep name, dtype and shape.
+
+    The bytes depend on the model and the names alone.
+
+    Raises:
+        ExportError: a name is no initializer of the graph.
+    """
+    wanted = set(names)
+    unknown = sorted(wanted - {t.name for t in model.graph.initializer})
+    if unknown:
+        raise ExportError(f"the graph has no initializer {unknown[0]!r}: give names from initializer_names(model)")
+    stripped = onnx.ModelProto()
+    for field, value in model.ListFields():
+        if field.name != "graph":  # the graph is copied field by field, lest the weights be copied too
+            _copy_field(stripped, field.name, value)
+    for field, value in model.graph.ListFields():
+        if field.name != "initializer":
+            _copy_field(stripped.graph, field.name, value)
+    for t in model.graph.initializer:
+        if t.name in wanted:
+            stripped.graph.initializer.add(name=t.name, data_type=t.data_type, dims=t.dims)
+        else:
+            stripped.graph.initializer.append(t)
+    data: bytes = stripped.SerializeToString(deterministic=True)
+    return data
+
+
+def _copy_field(message: object, name: str, value: object) -> None:
+    if hasattr(value, "extend"):
+        getattr(message, name).extend(value)
+    else:
+        setattr(message, name, value)
+
+
+def initializer_names(model: onnx.ModelProto) -> list[str]:
+    """Names of all initializers: the weights under their state-dict names, and the graph's own constants."""
+    return [t.name for t in model.graph.initializer]
+
+
+def attach_weights(
+    graph: bytes, tensors: Mapping[str, np.ndarray], *, ignore_extra: bool = False, source: str = "the graph"
+) -> onnx.ModelProto:
+    """Fill the graph's empty initializers with tensors; the inverse of `strip_weights`.
+
+    Args:
+        graph: what `strip_weights` gave. It may come from an untrusted file.
+        tensors: arrays by initializer name, in the dtypes and shapes that the graph declares.
+        ignore_extra: accept tensors that the graph has no place for (a network's unused parameters).
+        source: what to call the graph in an error, usually the container's path.
+
+    Raises:
+        FormatError: the bytes are no sound ONNX graph, or refer to data outside the file.
+        ExportError: a tensor is missing, or too many, or of another dtype or shape.
+    """
+    model = _parse(graph, source)
+    empty = {t.name: t for t in model.graph.initializer if _is_empty(t)}
+    missing = [name for name in empty if name not in tensors and math.prod(empty[name].dims)]
+    if missing:
+        raise ExportError(
+            f"{source}: no tensor for {_list(missing)}: the container must hold every weight of its graph"
+        )
+    extra = [name for name in tensors if name not in empty]
+    if extra and not ignore_extra:
+        raise ExportError(f"{source}: the graph has no empty initializer {_list(extra)}: give only the graph's weights")
+    for name, slot in empty.items():
+        if name in tensors:
+            _fill(slot, tensors[name], source)
+    _check(model, source)
+    return model
+
+
+def _parse(graph: bytes, source: str) -> onnx.ModelProto:
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(graph)
+    except Exception as e:  # protobuf's error classes differ between its implementations
+        raise FormatError(f"{source}: the ONNX graph can't be parsed ({_line(e)}): the file is damaged") from e
+    if not model.graph.node and not model.graph.output:
+        raise FormatError(f"{source}: there is no ONNX graph in these bytes: the file is damaged or holds weights only")
+    names = [t.name for t in model.graph.initializer]
+    if len(set(names)) != len(names):
+        raise FormatError(f"{source}: two initializers of the graph have one name: the file is damaged")
+    for t in _tensors(model):
+        if t.external_data or t.data_location == onnx.TensorProto.EXTERNAL:
+            raise FormatError(f"{source}: tensor {t.name!r} refers to data in another file: refused")
+        if any(d < 0 for d in t.dims):
+            raise FormatError(f"{source}: tensor {t.name!r} has a negative dimension: the file is damaged")
+    return model
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor anywhere in the model, the ones in attributes, subgraphs and functions included."""
+    graphs, nodes = [model.graph], [n for f in model.functions for n in f.node]
+    for training in model.training_info:
+        graphs += [training.initialization, training.algorithm]
+    for f in model.functions:
+        for a in f.attribute_proto:
+            nodes.append(onnx.NodeProto(attribute=[a]))
+    while graphs or nodes:
+        while graphs:
+            g = graphs.pop()
+            yield from g.initializer
+            for sparse in g.sparse_initializer:
+                yield from (sparse.values, sparse.indices)
+            nodes.extend(g.node)
+        for a in nodes.pop().attribute if nodes else ():
+            yield from (a.t, *a.tensors)
+            for sparse in (a.sparse_tensor, *a.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
+            graphs += [a.g, *a.graphs]
+
+
+def _is_empty(t: onnx.TensorProto) -> bool:
+    return not any(len(getattr(t, field)) for field in _DATA_FIELDS)
+
+
+def _fill(slot: onnx.TensorProto, array: np.ndarray, source: str) -> None:
+    array = np.asarray(array)
+    if array.shape != tuple(slot.dims):
+        raise ExportError(f"{source}: tensor {slot.name!r} has shape {array.shape}, the graph wants {tuple(slot.dims)}")
+    try:
+        wanted = onnx.helper.tensor_dtype_to_np_dtype(slot.data_type)
+    except (KeyError, ValueError) as e:
+        raise FormatError(f"{source}: initializer {slot.name!r} has unknown dtype {slot.data_type}") from e
+    if array.dtype != wanted:
+        raise ExportError(f"{source}: tensor {slot.name!r} is {array.dtype}, the graph wants {wanted}")
+    slot.raw_data = numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape)).raw_data
+
+
+def _check(model: onnx.ModelProto, source: str) -> None:
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError, TypeError) as e:
+        raise FormatError(f"{source}: the ONNX checker refuses the graph ({_line(e)})") from e
+
+
+def write_onnx(path: str | os.PathLike[str], model: onnx.ModelProto) -> int:
+    """Write `model` to `path`, whole or not at all; gives the number of bytes.
+
+    Raises:
+        ExportError: the model is 2 GB or more, which one protobuf file can't hold.
+        OutputNotWritableError: the path can't be written.
+    """
+    from qacomp.formats.atomic import write_atomically
+
+    try:
+        data: bytes = model.SerializeToString(deterministic=True)
+    except Exception as e:
+        raise ExportError(f"the ONNX model can't be serialized ({_line(e)}): decode to safetensors instead") from e
+    write_atomically(path, [data])
+    return len(data)
+
+
+def _line(e: BaseException) -> str:
+    text = " ".join(str(e).split())
+    return text[:200] or type(e).__name__
+
+
+def _list(names: Collection[str]) -> str:
+    shown = [repr(n) for n in list(names)[:5]]
+    return ", ".join(shown) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
