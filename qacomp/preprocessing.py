@@ -19,7 +19,7 @@ _LARGEST_SIDE = 1 << 16
 class Preprocessing:
     """Size, channels and normalization of a network's input.
 
-    size: (height, width) in pixels; channels: 1 (grey) or 3 (RGB); mean, std: one value a channel, for inputs in [0, 1].
+    size: (height, width) in pixels; channels: 1 (grey) or 3 (RGB); mean, std: one a channel, for inputs in [0, 1].
     """
 
     size: tuple[int, int]

@@ -1,1 +1,17 @@
-"""checkpoints."""
+"""Checkpoints in and out: state dicts of every common kind of file, read without executing anything of theirs."""
+
+from qacomp.checkpoints.architecture import fitting_architectures, infer_num_classes, load_into
+from qacomp.checkpoints.checkpoint import Checkpoint
+from qacomp.checkpoints.own import write_checkpoint
+from qacomp.checkpoints.reading import read_checkpoint
+from qacomp.checkpoints.tensors import check_finite
+
+__all__ = [
+    "Checkpoint",
+    "check_finite",
+    "fitting_architectures",
+    "infer_num_classes",
+    "load_into",
+    "read_checkpoint",
+    "write_checkpoint",
+]

@@ -16,8 +16,8 @@ from qacomp.errors import DataError, QacompError
 def load_custom(module_name: str, function_name: str) -> Source | Dataset | None:
     """Call `module:function` without arguments; None where there is no such module.
 
-    The function returns a `Dataset`, or a mapping of arrays x_train, y_train, x_test, y_test and optionally x_val, y_val
-    and num_classes. Whatever it raises becomes a `DataError`.
+    The function returns a `Dataset`, or a mapping of arrays x_train, y_train, x_test, y_test and optionally
+    x_val, y_val and num_classes. Whatever it raises becomes a `DataError`.
     """
     if not all(part.isidentifier() for part in [*module_name.split("."), *function_name.split(".")]):
         return None

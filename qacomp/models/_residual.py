@@ -6,7 +6,7 @@ from torch.nn import functional
 
 
 class OptionAShortcut(nn.Module):
-    """Every second row and column, channels padded with zeros on both sides: no parameters (He et al. 2016, option A)."""
+    """Every second row and column, channels zero-padded on both sides: no parameters (He et al. 2016, option A)."""
 
     def __init__(self, padding: int) -> None:
         super().__init__()

@@ -1,0 +1,92 @@
+"""Checkpoints against architectures: loading, telling apart, counting classes."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from qacomp.checkpoints.checkpoint import Checkpoint
+from qacomp.errors import ArchitectureMismatchError
+from qacomp.models import create_model, list_models, model_info
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_SHOWN = 3
+_OPTIONAL = "num_batches_tracked"  # torch before 0.4.1 didn't save it, and nothing at inference reads it
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def load_into(model: "nn.Module", checkpoint: Checkpoint) -> None:
+    """Copy a checkpoint's tensors into a model, strictly (a batch norm's num_batches_tracked may be absent).
+
+    Raises `ArchitectureMismatchError` that says which keys are missing, unexpected or of other shapes, and which
+    registered architectures would fit.
+    """
+    differences = _differences(_shapes(model.state_dict()), _shapes(checkpoint.state))
+    if differences:
+        raise ArchitectureMismatchError(
+            f"{checkpoint.path} doesn't fit the architecture: {'; '.join(differences)}. {_advice(checkpoint)}"
+        )
+    model.load_state_dict(checkpoint.state, strict=False)
+
+
+def fitting_architectures(state: "Mapping[str, Tensor]") -> list[str]:
+    """Names of the registered architectures that have exactly these keys and shapes, with any number of classes."""
+    fitting = []
+    for name in list_models():
+        try:
+            num_classes = infer_num_classes(state, name)
+        except ArchitectureMismatchError:
+            continue
+        if not _differences(_architecture_shapes(name, num_classes), _shapes(state)):
+            fitting.append(name)
+    return fitting
+
+
+def infer_num_classes(state: "Mapping[str, Tensor]", arch: str) -> int:
+    """Number of classes that a state dict has, by the one size of `arch` that depends on it.
+
+    Raises `UnknownArchitectureError`, and `ArchitectureMismatchError` where the state dict lacks that layer.
+    """
+    usual = model_info(arch).num_classes
+    larger = _architecture_shapes(arch, usual + 1)
+    for name, shape in _architecture_shapes(arch, usual).items():
+        axes = [axis for axis, length in enumerate(shape) if larger[name][axis] != length]
+        if axes and name in state and state[name].dim() == len(shape) and state[name].shape[axes[0]] >= 2:
+            return int(state[name].shape[axes[0]])
+    raise ArchitectureMismatchError(f"the checkpoint has no classifier layer like {arch}'s; is --arch right?")
+
+
+def _architecture_shapes(arch: str, num_classes: int) -> Shapes:
+    import torch
+
+    with torch.device("meta"):  # shapes without values: nothing is allocated or drawn at random
+        return _shapes(create_model(arch, num_classes).state_dict())
+
+
+def _shapes(state: "Mapping[str, Tensor]") -> Shapes:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def _differences(wanted: Shapes, given: Shapes) -> list[str]:
+    missing = [name for name in wanted if name not in given and not name.endswith(_OPTIONAL)]
+    unexpected = [name for name in given if name not in wanted and not name.endswith(_OPTIONAL)]
+    reshaped = [
+        f"{name} is {list(given[name])} instead of {list(shape)}"
+        for name, shape in wanted.items()
+        if name in given and given[name] != shape and not name.endswith(_OPTIONAL)
+    ]
+    counted = (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
+    return [f"{len(names)} {what} ({_few(names)})" for what, names in counted if names]
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+
+
+def _advice(checkpoint: Checkpoint) -> str:
+    fitting = fitting_architectures(checkpoint.state)
+    if not fitting:
+        return "No registered architecture fits it; without --arch its weights alone are compressed"
+    counts = [f"{name} with {infer_num_classes(checkpoint.state, name)} classes" for name in fitting]
+    return f"It fits {' or '.join(counts)}"

@@ -1,0 +1,31 @@
+"""The value that every reader gives."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qacomp.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensors of one file and what the file says about them.
+
+    kind: "qacomp", "state_dict" or "safetensors". state: CPU, contiguous, in the file's order and dtypes.
+    digest: SHA-256 of the file's bytes, in hex. bytes: the file's size. notes: what was unwrapped, renamed
+    or left out, one sentence each. arch, num_classes, preprocessing and data are None where the file doesn't say.
+    """
+
+    path: Path
+    kind: str
+    state: "dict[str, Tensor]"
+    arch: str | None
+    num_classes: int | None
+    preprocessing: Preprocessing | None
+    data: str | None
+    digest: str
+    bytes: int
+    notes: tuple[str, ...]

@@ -1,0 +1,88 @@
+"""One door for every kind of checkpoint file."""
+
+import hashlib
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from qacomp.checkpoints.checkpoint import Checkpoint
+from qacomp.checkpoints.own import Origin, read_origin
+from qacomp.checkpoints.recognition import recognize
+from qacomp.checkpoints.safetensors_file import load_safetensors
+from qacomp.checkpoints.tensors import check_finite, dense_state
+from qacomp.checkpoints.torch_file import load_torch
+from qacomp.checkpoints.unwrapping import unwrap
+from qacomp.errors import NotACheckpointError
+
+_CHUNK = 1 << 20
+
+
+def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Checkpoint:
+    """Read a state dict from torch.save's formats (new and old, nested or prefixed) or safetensors, told by content.
+
+    Nothing of the file is executed unless `trust_pickle` (then a pickled nn.Module gives its state dict).
+    Raises `NotACheckpointError` (missing, empty, truncated, something else), `UnsafePickleError` (needs classes),
+    `NonFiniteWeightsError` (names the tensor), `CheckpointError` (sparse, quantized, complex or meta tensors, sizes out
+    of proportion to the file).
+    """
+    path = Path(path)
+    size = _regular_size(path)
+    try:
+        with path.open("rb") as file:
+            digest = _digest(file)
+            file.seek(0)
+            form = recognize(path, file, size)
+            loaded: Any
+            if form == "safetensors":
+                loaded = load_safetensors(path)
+            else:
+                loaded = load_torch(path, file, form, size, trust_pickle=trust_pickle)
+    except OSError as error:
+        raise NotACheckpointError(f"{path}: can't be read ({error.strerror or error})") from error
+    origin, own = Origin(None, None, None, None), form != "safetensors" and _is_own(loaded)
+    if own:
+        origin = read_origin(path, loaded["qacomp"])
+        loaded = {"state_dict": loaded["state_dict"]}
+    state, notes = unwrap(path, loaded)
+    checkpoint = Checkpoint(
+        path=path,
+        kind="qacomp" if own else "safetensors" if form == "safetensors" else "state_dict",
+        state=dense_state(path, state, size),
+        arch=origin.arch,
+        num_classes=origin.num_classes,
+        preprocessing=origin.preprocessing,
+        data=origin.data,
+        digest=digest,
+        bytes=size,
+        notes=() if own else notes,
+    )
+    check_finite(checkpoint)
+    return checkpoint
+
+
+def _is_own(loaded: Any) -> bool:
+    return isinstance(loaded, Mapping) and "qacomp" in loaded and "state_dict" in loaded
+
+
+def _regular_size(path: Path) -> int:
+    """Bytes of a regular file; a pipe or a device would hang."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"can't be read ({error})"
+        raise NotACheckpointError(f"{path} {reason}") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise NotACheckpointError(f"{path} is a folder; give the checkpoint file in it")
+    if not stat.S_ISREG(status.st_mode):
+        raise NotACheckpointError(f"{path} is no regular file")
+    if status.st_size == 0:
+        raise NotACheckpointError(f"{path} is empty; copy or download it again")
+    return status.st_size
+
+
+def _digest(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()

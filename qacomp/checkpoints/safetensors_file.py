@@ -1,0 +1,21 @@
+"""safetensors files, through the library, whose reader checks every offset against the file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qacomp.errors import NotACheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def load_safetensors(path: Path) -> "dict[str, Tensor]":
+    """Tensors in the order of their places in the file; `NotACheckpointError` where it is truncated or malformed."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return {name: file.get_tensor(name) for name in file.offset_keys()}
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise NotACheckpointError(f"{path}: no readable safetensors file ({reason}); truncated?") from error
