@@ -1,1 +1,1 @@
-"""sharing."""
+"""Weight sharing: clustering, codebooks, and the shared parametrization."""

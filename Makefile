@@ -1,0 +1,48 @@
+# Bare `make` prints what there is to make.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types wheel ci bench tables fuzz clean
+
+help: ## print the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,dev,bench]"
+	touch $@
+
+demo: $(READY) ## train, compress and decode LeNet-5 on embedded digits, print the table
+	$(BIN)/qacomp demo
+
+test: $(READY) ## run the tests
+	$(BIN)/python -P -m pytest -q -n 2
+
+lint: $(READY) ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY) ## mypy, strict
+	$(BIN)/mypy
+
+wheel: $(READY) ## build sdist and wheel, install it elsewhere, run the command from outside the repo
+	PYTHON=$(abspath $(BIN))/python sh .ci/wheel
+
+ci: ## everything that must pass before a change lands
+	bash .ci/run
+
+bench: $(READY) ## measure a suite: make bench SUITE=codec
+	$(BIN)/python benchmarks/run.py $(SUITE)
+
+tables: $(READY) ## generate the tables of README and docs from benchmarks/results
+	$(BIN)/python benchmarks/tables.py
+
+fuzz: $(READY) ## fuzz the reader and the codecs for some minutes (needs atheris)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
+	$(BIN)/python tests/fuzz/run.py
+
+clean: ## remove the environment and everything built
+	rm -rf $(VENV) build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

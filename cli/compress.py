@@ -1,0 +1,141 @@
+"""`qacomp compress`: a checkpoint in, a container out, with sizes and accuracy before and after."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qacomp.cli.console import count, figure, make_progress, print_json, print_table
+from qacomp.cli.options import (
+    INPUT,
+    OUTPUT,
+    LayerNumbers,
+    data_option,
+    device_option,
+    preprocessing_options,
+    reporting,
+)
+
+if TYPE_CHECKING:
+    from qacomp.progress import Progress
+    from qacomp.result import Result
+
+
+@click.command("compress", short_help="Compress a checkpoint into a .qac file.")
+@click.argument("checkpoint", type=INPUT)
+@click.option("-o", "--output", type=OUTPUT, default=None, help="The container. Default: beside the checkpoint, .qac.")
+@click.option("--reg", default=None, help="Regularizer of the fine-tuning: none, sin, cos, min or exp. Default: none.")
+@click.option("--k", "k", type=LayerNumbers(), multiple=True, help="Shared values per layer: 8, or conv1=16,fc=4. [16]")
+@click.option("--scope", type=click.Choice(["all", "conv", "dense"]), default=None, help="Which layers. Default: all.")
+@click.option("--strength", type=float, default=None, help="λ of the regularizer. Default: each one's own.")
+@click.option("--warmup", type=float, default=None, help="Fraction of the steps over which λ rises from 0. [0.5]")
+@click.option("--epochs", type=int, default=None, help="Epochs of fine-tuning. Default: about 1,000 steps, 3 to 30.")
+@click.option("--tune-epochs", type=int, default=None, help="Epochs of cumulative tuning. Default: about 600 steps.")
+@click.option("--batch-size", type=int, default=None, help="[128]")
+@click.option("--lr", type=float, default=None, help="Learning rate of fine-tuning. [0.02]")
+@click.option("--lr-levels", type=float, default=None, help="Learning rate of the learned representatives. [0.0005]")
+@click.option("--lr-tune", type=float, default=None, help="Learning rate of cumulative tuning. [0.001]")
+@click.option("--momentum", type=float, default=None, help="[0.9]")
+@click.option("--weight-decay", type=float, default=None, help="[0.0001]")
+@click.option("--distill", type=click.Choice(["none", "kd"]), default=None, help="Learn from the original network too.")
+@click.option("--distill-weight", type=float, default=None, help="Share of the teacher in the loss. [0.5]")
+@click.option("--temperature", type=float, default=None, help="Of the softened outputs. [2]")
+@click.option("--augment", type=click.Choice(["auto", "none", "crop-flip"]), default=None, help="[auto]")
+@click.option("--side", type=click.Choice(["fp16", "fp32"]), default=None, help="Precision of codebooks, vectors. [fp16]")
+@click.option("--arch", default=None, help="Architecture of a plain state dict: lenet5, resnet20, ...")
+@click.option("--num-classes", type=int, default=None, help="Default: from the checkpoint.")
+@data_option
+@preprocessing_options
+@click.option("--seed", type=int, default=None, help="[0]")
+@device_option
+@click.option("--config", "config_file", type=INPUT, default=None, help="TOML with any of these settings.")
+@click.option("--trust-pickle", is_flag=True, help="Run a pickle's own code: only for files whose author you trust.")
+@reporting
+def compress_command(
+    checkpoint: Path,
+    output: Path | None,
+    config_file: Path | None,
+    trust_pickle: bool,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Fine-tune (--reg), share the weights, tune the shared values, and write CHECKPOINT as a .qac file.
+
+    \b
+    qacomp compress model.pt --reg exp --k 8
+    qacomp compress resnet20.th --arch resnet20 --data cifar10:DIR --reg exp --k 8,conv1=16
+    qacomp compress model.safetensors --k 16            # weights only, no data
+    """
+    from qacomp.checkpoints import read_checkpoint
+    from qacomp.config import CompressConfig
+    from qacomp.datasets import load_dataset
+    from qacomp.outputs import check_writable
+    from qacomp.pipeline import compress
+
+    progress = make_progress(as_json)
+    config = CompressConfig.from_toml(config_file) if config_file else CompressConfig()
+    config = config.with_settings(_settings(flags, config.k_layers), "command line").check()
+    source = read_checkpoint(checkpoint, trust_pickle=trust_pickle)
+    target = output or _default_output(checkpoint, progress)
+    check_writable(target)
+    spec = config.data or source.data
+    known = config.arch or source.arch
+    if known is None and config.data is not None:
+        progress.note("--data is not used: without --arch there is no network to train or to measure")
+    dataset = load_dataset(spec) if spec is not None and known is not None else None
+    config = config.with_settings({"data": spec}, "checkpoint")
+    try:
+        result = compress(source, config, dataset, target, progress)
+    except KeyboardInterrupt as interrupt:
+        if target.with_name(target.name + ".resume").exists():
+            interrupt.add_note("the finished epochs are kept: the same command goes on from there")
+        raise
+    if as_json:
+        print_json(result.to_json())
+    else:
+        _show(result)
+
+
+def _settings(flags: dict[str, Any], layers: Any) -> dict[str, Any]:
+    """The flags that were given, as settings; several --k add up, later ones win."""
+    settings = {name: value for name, value in flags.items() if value is not None and name != "k"}
+    merged = dict(layers)
+    for default, overrides in flags["k"]:
+        merged |= overrides
+        if default is not None:
+            settings["k"] = default
+    return settings | {"k_layers": merged}
+
+
+def _default_output(checkpoint: Path, progress: "Progress") -> Path:
+    """Beside the checkpoint; in the current folder where that can't be written."""
+    beside = checkpoint.with_suffix(".qac")
+    if os.access(checkpoint.parent, os.W_OK):
+        return beside
+    progress.note(f"{checkpoint.parent} can't be written: the output goes to ./{beside.name}")
+    return Path(beside.name)
+
+
+def _show(result: "Result") -> None:
+    rows = []
+    for layer in result.layers:
+        kind = "–" if layer.k is None else str(layer.k)
+        shape = "×".join(map(str, layer.shape)) or "scalar"
+        bits, entropy = figure(layer.bits_per_weight), figure(layer.entropy_bits_per_weight)
+        if layer.k is not None:
+            rows.append([layer.name, shape, kind, layer.codec, count(layer.bytes), bits, entropy])
+    kept = [layer for layer in result.layers if layer.k is None]
+    if kept:
+        rows.append([f"{len(kept)} other tensors", "", "–", "", count(sum(layer.bytes for layer in kept)), "", ""])
+    print_table(rows, ["tensor", "shape", "K", "codec", "bytes", "bits/weight", "entropy"])
+    click.echo(
+        f"{result.output}: {result.container_bytes:,} bytes (graph {result.graph_bytes:,}), "
+        f"{result.ratio:.1f}× smaller than {result.checkpoint_bytes:,} bytes of fp32"
+    )
+    a = result.accuracy
+    if a.original is not None:
+        click.echo(
+            f"accuracy: original {figure(a.original)} %, shared {figure(a.shared)} %, "
+            f"tuned {figure(a.tuned)} %, decoded {figure(a.decoded)} %"
+        )

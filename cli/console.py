@@ -1,0 +1,119 @@
+"""How the command line draws: progress and remarks on stderr, results on stdout, JSON alone when asked for."""
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichBars
+    from rich.progress import TaskID
+
+    from qacomp.progress import Progress, Task
+
+
+class _Bar:
+    """One rich progress bar."""
+
+    def __init__(self, bars: "RichBars", task: "TaskID") -> None:
+        self.bars, self.id = bars, task
+
+    def advance(self, steps: int = 1) -> None:
+        """`steps` more are done."""
+        self.bars.advance(self.id, steps)
+
+    def describe(self, text: str) -> None:
+        """Show `text` beside the bar."""
+        self.bars.update(self.id, detail=text)
+
+
+class ConsoleProgress:
+    """Bars with an ETA on stderr where that is a terminal; remarks as lines on stderr."""
+
+    @contextmanager
+    def task(self, name: str, total: int) -> "Iterator[Task]":
+        """A bar of `total` steps that shows the time left and, at the end, the time taken."""
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        columns = (
+            TextColumn("{task.description:>10}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            TextColumn("{task.fields[detail]}"),
+        )
+        with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+            yield _Bar(bars, bars.add_task(name, total=total, detail=""))
+
+    def note(self, text: str) -> None:
+        """A remark that the user must see."""
+        click.echo(f"note: {text}", err=True)
+
+
+class _JsonProgress:
+    """With --json: no bars; remarks still go to stderr."""
+
+    @contextmanager
+    def task(self, name: str, total: int) -> "Iterator[Task]":
+        """A task that draws nothing."""
+        from qacomp.progress import SilentTask
+
+        yield SilentTask()
+
+    def note(self, text: str) -> None:
+        """A remark that the user must see."""
+        click.echo(f"note: {text}", err=True)
+
+
+def make_progress(as_json: bool) -> "Progress":
+    """Bars for people, silence for --json."""
+    return _JsonProgress() if as_json else ConsoleProgress()
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout. NaN and infinity, which JSON lacks, become null."""
+    click.echo(json.dumps(_plain(document), indent=2, ensure_ascii=False))
+
+
+def print_table(rows: list[list[str]], header: list[str], title: str | None = None) -> None:
+    """A table on stdout; every column but the first is right-aligned. Wide enough not to wrap when piped."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for index, name in enumerate(header):
+        table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    console.print(table)
+
+
+def count(value: int | None) -> str:
+    """1234567 -> 1,234,567."""
+    return "–" if value is None else f"{value:,}"
+
+
+def figure(value: float | None, digits: int = 2, unit: str = "") -> str:
+    """A number with its digits, or a dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}f}{unit}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

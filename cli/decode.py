@@ -1,0 +1,32 @@
+"""`qacomp decode`: a container in, ONNX or safetensors out, measured."""
+
+from pathlib import Path
+
+import click
+
+from qacomp.cli.console import figure, make_progress, print_json
+from qacomp.cli.options import INPUT, OUTPUT, data_option, reporting
+
+
+@click.command("decode", short_help="Decode a .qac file to ONNX; size, accuracy, latency.")
+@click.argument("container", type=INPUT)
+@click.option("-o", "--output", type=OUTPUT, default=None, help="NAME.onnx or NAME.safetensors. Default: beside it.")
+@data_option
+@click.option("--no-measure", is_flag=True, help="Only decode: no accuracy, no latency.")
+@reporting
+def decode_command(container: Path, output: Path | None, data: str | None, no_measure: bool, as_json: bool) -> None:
+    """Decode CONTAINER and measure what came out in onnxruntime. Needs no torch."""
+    from qacomp.decoding import decode, default_output
+
+    progress = make_progress(as_json)
+    done = decode(container, output or default_output(container), data=data, measure=not no_measure)
+    for note in done.notes:
+        progress.note(note)
+    if as_json:
+        print_json(done.to_json())
+        return
+    click.echo(f"{done.output}: {done.output_bytes:,} bytes from {done.container_bytes:,}")
+    if done.accuracy is not None:
+        click.echo(f"accuracy: {figure(done.accuracy)} %")
+    if done.latency is not None:
+        click.echo(f"latency: {figure(done.latency.p50_ms, 3)} ms median, {figure(done.latency.p95_ms, 3)} ms p95")

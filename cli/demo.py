@@ -1,0 +1,60 @@
+"""`qacomp demo`: the whole chain on scikit-learn's embedded digits, in a minute or so, offline."""
+
+from pathlib import Path
+
+import click
+
+from qacomp.cli.console import count, figure, make_progress, print_json, print_table
+from qacomp.cli.options import reporting
+
+
+@click.command("demo", short_help="Train, compress and decode LeNet-5 on embedded digits.")
+@click.option("-o", "--output", "folder", type=click.Path(path_type=Path, file_okay=False), default=Path("demo"))
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@reporting
+def demo_command(folder: Path, seed: int, as_json: bool) -> None:
+    """Write model.pt, model.qac and model.onnx into a folder (./demo) and print their sizes, accuracy and latency."""
+    from qacomp.checkpoints import read_checkpoint
+    from qacomp.config import CompressConfig
+    from qacomp.datasets import load_dataset
+    from qacomp.decoding import decode
+    from qacomp.errors import OutputNotWritableError
+    from qacomp.evaluation.latency import onnx_latency
+    from qacomp.pipeline import compress
+    from qacomp.pretraining import TrainConfig, train_network
+
+    progress = make_progress(as_json)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputNotWritableError(f"{folder}: {error.strerror}; choose another folder with -o") from error
+    checkpoint, container, onnx = (folder / f"model.{suffix}" for suffix in ("pt", "qac", "onnx"))
+    trained = train_network(TrainConfig(CompressConfig(arch="lenet5", data="digits"), seed=seed), checkpoint, progress)
+    config = CompressConfig(reg="exp", k=8, data="digits", seed=seed)
+    result = compress(read_checkpoint(checkpoint), config, load_dataset("digits"), container, progress)
+    decoded = decode(container, onnx)
+    latency = decoded.latency or onnx_latency(onnx, (1, 28, 28))
+    if as_json:
+        print_json({"train": trained.to_json(), "compress": result.to_json(), "decode": decoded.to_json()})
+        return
+    a = result.accuracy
+    rows = [
+        [str(checkpoint), count(trained.bytes), "1.0×", f"original {figure(a.original)} %", ""],
+        ["  shared, before tuning", "", "", f"shared {figure(a.shared)} %", ""],
+        ["  shared, after tuning", "", "", f"tuned {figure(a.tuned)} %", ""],
+        [
+            str(container),
+            count(result.container_bytes),
+            f"{trained.bytes / result.container_bytes:.1f}×",
+            f"decoded {figure(a.decoded)} %",
+            "",
+        ],
+        [
+            str(onnx),
+            count(decoded.output_bytes),
+            f"{trained.bytes / decoded.output_bytes:.1f}×",
+            f"decoded {figure(decoded.accuracy)} %",
+            f"{figure(latency.p50_ms, 3)} ms (p95 {figure(latency.p95_ms, 3)})",
+        ],
+    ]
+    print_table(rows, ["file", "bytes", "smaller", "test accuracy", "latency"], "LeNet-5 on digits, --reg exp --k 8")

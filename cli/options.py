@@ -1,0 +1,101 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+INPUT = click.Path(path_type=Path)
+OUTPUT = click.Path(path_type=Path, dir_okay=False)
+
+
+def reporting(function: F) -> F:
+    """--json and --debug. What --debug does is in `qacomp.cli.main`: the traceback of an error."""
+    function = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")(
+        function
+    )
+    return click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(function)
+
+
+def data_option(function: F) -> F:
+    """--data SPEC."""
+    text = (
+        "digits, mnist:DIR, cifar10:DIR, cifar100:DIR, npz:FILE, images:DIR or module:function."
+        " Default: what the file itself names."
+    )
+    return click.option("--data", metavar="SPEC", default=None, help=text)(function)
+
+
+def preprocessing_options(function: F) -> F:
+    """--size, --mean, --std."""
+    for name, text in (
+        ("--std", "Per-channel standard deviation of the input, as fractions of 1: 0.229,0.224,0.225."),
+        ("--mean", "Per-channel mean of the input, as fractions of 1: 0.485,0.456,0.406."),
+    ):
+        function = click.option(name, type=Numbers(float), default=None, help=text)(function)
+    return click.option("--size", type=Size(), default=None, help="Input height and width: 32 or 32x48.")(function)
+
+
+def device_option(function: F) -> F:
+    """--device."""
+    choice = click.Choice(["auto", "cpu", "cuda"])
+    return click.option("--device", type=choice, default=None, help="Where to train. Default: auto.")(function)
+
+
+class Numbers(click.ParamType):
+    """Comma-separated numbers -> tuple."""
+
+    name = "numbers"
+
+    def __init__(self, kind: Callable[[str], Any]) -> None:
+        self.kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        """`0.1,0.2` -> (0.1, 0.2)."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(self.kind(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is no comma-separated list of numbers", param, ctx)
+
+
+class Size(click.ParamType):
+    """`32` or `32x48` -> (height, width)."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """`32` -> (32, 32)."""
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).lower().split("x")
+        if len(parts) > 2 or not all(p.isdigit() and int(p) > 0 for p in parts):
+            self.fail(f"{value!r} is no size; write 32 or 32x48", param, ctx)
+        return int(parts[0]), int(parts[-1])
+
+
+class LayerNumbers(click.ParamType):
+    """`8`, `conv1=16,fc=4` or `8,conv1=16` -> (default or None, {layer: number})."""
+
+    name = "k"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int | None, dict[str, int]]:
+        """Split at commas; a bare number is the default for all layers."""
+        if isinstance(value, tuple):
+            return value
+        default, layers = None, {}
+        for part in str(value).split(","):
+            layer, _, number = part.rpartition("=")
+            if not number.strip().isdigit():
+                self.fail(f"{part!r}: write a number (8) or LAYER=NUMBER (conv1=16)", param, ctx)
+            if layer:
+                layers[layer.strip()] = int(number)
+            else:
+                default = int(number)
+        return default, layers

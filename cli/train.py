@@ -1,0 +1,55 @@
+"""`qacomp train`: a checkpoint that knows its architecture, preprocessing and data."""
+
+from pathlib import Path
+
+import click
+
+from qacomp.cli.console import figure, make_progress, print_json
+from qacomp.cli.options import OUTPUT, device_option, preprocessing_options, reporting
+
+
+@click.command("train", short_help="Train a network; the checkpoint knows its architecture and data.")
+@click.option("--arch", required=True, help="Architecture: lenet300, lenet5, resnet20, resnet32, resnet44, resnet56.")
+@click.option("--data", required=True, metavar="SPEC", help="digits, mnist:DIR, cifar10:DIR, npz:FILE, images:DIR, ...")
+@click.option("-o", "--output", type=OUTPUT, default=Path("model.pt"), show_default=True, help="The checkpoint.")
+@click.option("--epochs", type=click.IntRange(min=1), default=None, help="Default: enough for about 1,500 steps.")
+@click.option("--batch-size", type=click.IntRange(min=2), default=64, show_default=True)
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=0.05, show_default=True)
+@click.option("--weight-decay", type=click.FloatRange(min=0), default=5e-4, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@preprocessing_options
+@device_option
+@reporting
+def train_command(
+    arch: str,
+    data: str,
+    output: Path,
+    epochs: int | None,
+    batch_size: int,
+    lr: float,
+    weight_decay: float,
+    seed: int,
+    size: tuple[int, int] | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Train --arch on --data with SGD and a cosine learning rate, keep the epoch with the best validation accuracy.
+
+    The checkpoint carries architecture, preprocessing and data spec, so that compress needs no further flag. The test
+    split is read once, at the end.
+    """
+    from qacomp.config import CompressConfig
+    from qacomp.pretraining import TrainConfig, train_network
+
+    shape = CompressConfig(arch=arch, data=data, size=size, mean=mean, std=std, device=device or "auto")
+    config = TrainConfig(shape, epochs, batch_size, lr, weight_decay, seed)
+    trained = train_network(config, output, make_progress(as_json))
+    if as_json:
+        print_json(trained.to_json())
+        return
+    click.echo(
+        f"{output}: {arch}, {trained.parameters:,} parameters, {trained.bytes:,} bytes, "
+        f"test accuracy {figure(trained.accuracy)} % (validation {figure(trained.validation_accuracy)} %)"
+    )

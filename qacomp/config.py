@@ -1,0 +1,140 @@
+"""The settings of a compression: one frozen value, the same on the command line, in TOML and in a container."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Self
+
+import tomli_w
+
+from qacomp.errors import ConfigError
+
+SCOPES = ("all", "conv", "dense")
+DISTILLATIONS = ("none", "kd")
+SIDE_PRECISIONS = ("fp16", "fp32")
+DEVICES = ("auto", "cpu", "cuda")
+AUGMENTATIONS = ("auto", "none", "crop-flip")
+
+
+@dataclass(frozen=True)
+class CompressConfig:
+    """How to compress. None means: chosen from the network and the data, and reported.
+
+    reg: regularizer of the fine-tuning, or none. k: shared values per layer; k_layers: layer name or pattern -> its own k.
+    scope: which layers. strength: λ; warmup: fraction of the steps over which λ rises from 0. epochs: of fine-tuning;
+    tune_epochs: of cumulative tuning after sharing. lr, lr_levels (learned u), lr_tune: learning rates. distill: kd adds
+    the original network's softened outputs (weight distill_weight, temperature). side: precision in which codebooks and
+    small vectors are stored. arch, num_classes, data, size, mean, std: for checkpoints that don't carry them.
+    """
+
+    arch: str | None = None
+    num_classes: int | None = None
+    data: str | None = None
+    size: tuple[int, int] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    reg: str = "none"
+    k: int = 16
+    k_layers: Mapping[str, int] = field(default_factory=dict)
+    scope: str = "all"
+    strength: float | None = None
+    warmup: float = 0.5
+    epochs: int | None = None
+    tune_epochs: int | None = None
+    batch_size: int = 128
+    lr: float = 0.02
+    lr_levels: float = 0.0005
+    lr_tune: float = 0.001
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    distill: str = "none"
+    distill_weight: float = 0.5
+    temperature: float = 2.0
+    augment: str = "auto"
+    side: str = "fp16"
+    seed: int = 0
+    device: str = "auto"
+
+    def check(self) -> Self:
+        """This value, if it can work; ConfigError names the first setting that can't."""
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} = {getattr(self, name)!r}: must be one of {', '.join(known)}")
+        for where, k in [("k", self.k), *((f"k for {n}", k) for n, k in self.k_layers.items())]:
+            if not 2 <= k <= 65_536:
+                raise ConfigError(f"{where} = {k}: the number of shared values must lie between 2 and 65,536")
+        for name in _POSITIVE:
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name} = {value}: must be greater than zero")
+        for name in _NOT_NEGATIVE:
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise ConfigError(f"{name} = {value}: must not be negative")
+        for name in ("warmup", "distill_weight", "momentum"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must lie between 0 and 1")
+        return self
+
+    def to_toml(self) -> str:
+        """TOML that `from_toml` reads back to an equal value; settings that are None are left out."""
+        plain = {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(self).items() if v is not None}
+        plain["k_layers"] = dict(self.k_layers)
+        return tomli_w.dumps(plain)
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Self:
+        """Read a TOML file; ConfigError says which key or value is wrong."""
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: can't be read: {error}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{path}: not TOML: {error}") from error
+        return cls().with_settings(table, str(path))
+
+    def with_settings(self, table: Mapping[str, Any], source: str) -> Self:
+        """A copy with the settings of `table` changed; `source` names where they come from in errors."""
+        types = {f.name: f.type for f in fields(self)}
+        changed: dict[str, Any] = {}
+        for name, value in table.items():
+            if name not in types:
+                raise ConfigError(f"{source}: unknown setting '{name}'; known: {', '.join(types)}")
+            changed[name] = _convert(source, name, value, str(types[name]))
+        return replace(self, **changed)
+
+
+_CHOICES = {
+    "scope": SCOPES,
+    "distill": DISTILLATIONS,
+    "side": SIDE_PRECISIONS,
+    "device": DEVICES,
+    "augment": AUGMENTATIONS,
+}
+_POSITIVE = ("batch_size", "lr", "lr_levels", "lr_tune", "temperature", "num_classes")
+_NOT_NEGATIVE = ("strength", "epochs", "tune_epochs", "weight_decay", "seed")
+
+
+def _convert(source: str, name: str, value: Any, wanted: str) -> Any:
+    """`value` as the field's type; TOML and the command line give lists for tuples and ints for floats."""
+    wrong = ConfigError(f"{source}: {name} = {value!r} has the wrong type; expected {wanted}")
+    if value is None:
+        return None
+    if wanted.startswith("tuple"):
+        if not isinstance(value, (list, tuple)) or not all(isinstance(v, (int, float)) for v in value):
+            raise wrong
+        return tuple(int(v) if "int" in wanted else float(v) for v in value)
+    if wanted.startswith("Mapping"):
+        if not isinstance(value, Mapping) or not all(type(v) is int for v in value.values()):
+            raise wrong
+        return dict(value)
+    if wanted.startswith("float"):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise wrong
+        return float(value)
+    if (wanted.startswith("int") and type(value) is not int) or (
+        wanted.startswith("str") and not isinstance(value, str)
+    ):
+        raise wrong
+    return value

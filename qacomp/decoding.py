@@ -1,0 +1,144 @@
+"""From a container back to a file that runs: ONNX where it holds a graph, safetensors otherwise. Needs no torch."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.datasets import load_dataset
+from qacomp.errors import ConfigError, DataError, ExportError
+from qacomp.evaluation.accuracy import onnx_accuracy
+from qacomp.evaluation.latency import Latency, onnx_latency
+from qacomp.formats import Container, open_file
+from qacomp.formats.atomic import write_atomically
+from qacomp.preprocessing import Preprocessing
+
+METADATA_KEY = "qacomp"
+SUFFIXES = (".onnx", ".safetensors")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded file. `max_abs_error`: between the weights in it and the container's; accuracy in percent, if known."""
+
+    output: Path
+    output_bytes: int
+    container_bytes: int
+    accuracy: float | None
+    latency: Latency | None
+    max_abs_error: float
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `decode --json` prints."""
+        latency = {"p50": self.latency.p50_ms, "p95": self.latency.p95_ms} if self.latency else None
+        onnx = self.output_bytes if self.output.suffix == ".onnx" else None
+        return {
+            "output": str(self.output),
+            "onnx_bytes": onnx,
+            "output_bytes": self.output_bytes,
+            "container_bytes": self.container_bytes,
+            "accuracy": self.accuracy,
+            "latency_ms": latency,
+            "max_abs_error": self.max_abs_error,
+            "notes": list(self.notes),
+        }
+
+
+def default_output(path: Path) -> Path:
+    """`model.qac` -> `model.onnx`, or `model.safetensors` where the container holds no graph."""
+    with open_file(path) as container:
+        return path.with_suffix(".onnx" if container.graph() is not None else ".safetensors")
+
+
+def decode(path: Path, output: Path, *, data: str | None = None, measure: bool = True) -> Decoded:
+    """Decode the container `path` to `output`, whose suffix says what it becomes, and measure what came out.
+
+    Accuracy is taken on the test split of `data`, or of the data that the container names; a note says when there is
+    none. Raises FormatError for a bad container, ConfigError for a suffix that can't be made of it.
+    """
+    if output.suffix not in SUFFIXES:
+        raise ConfigError(f"{output}: can't decode to '{output.suffix}'; use {' or '.join(SUFFIXES)}")
+    with open_file(path) as container:
+        if output.suffix == ".safetensors":
+            return _to_safetensors(container, path, output)
+        graph = container.graph()
+        if graph is None:
+            raise ConfigError(f"{path}: holds weights without a graph (compressed without --arch); use -o NAME.safetensors")
+        return _to_onnx(container, graph, path, output, data, measure)
+
+
+def onnx_model(container: Container, graph: bytes) -> Any:
+    """The ModelProto of a container: its graph with its tensors in it, and how to feed it in the metadata."""
+    from qacomp.onnx_export.graph import attach_weights
+
+    model = attach_weights(graph, {name: container.tensor(name) for name in container.names})
+    feed = {key: container.meta.get(key) for key in ("preprocessing", "data", "input_shape", "num_classes")}
+    model.metadata_props.add(key=METADATA_KEY, value=json.dumps(feed, sort_keys=True))
+    return model
+
+
+def _to_onnx(
+    container: Container, graph: bytes, path: Path, output: Path, data: str | None, measure: bool
+) -> Decoded:
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx_model(container, graph)
+    write_atomically(output, [model.SerializeToString(deterministic=True)])
+    written = {t.name: numpy_helper.to_array(t) for t in onnx.load(output).graph.initializer}
+    error = _largest_difference({name: container.tensor(name) for name in container.names}, written)
+    accuracy, latency, notes = None, None, []
+    if measure:
+        latency = onnx_latency(output, tuple(container.meta["input_shape"]))
+        spec = data or container.meta.get("data")
+        if spec is None:
+            notes.append("no accuracy: the container names no data; give --data")
+        else:
+            try:
+                test = load_dataset(spec).test
+            except DataError as problem:
+                if data is not None:
+                    raise
+                notes.append(f"no accuracy: the container's data can't be read here ({problem}); give --data")
+            else:
+                x = Preprocessing.from_dict(container.meta["preprocessing"]).apply(test.x)  # (N, C, H, W)
+                accuracy = onnx_accuracy(output, x, test.y)
+    return Decoded(output, output.stat().st_size, path.stat().st_size, accuracy, latency, error, tuple(notes))
+
+
+def state_dict(container: Container) -> dict[str, NDArray[Any]]:
+    """The tensors under their state-dict names, batch norm's statistics included, as a PyTorch model wants them."""
+    state = {name: container.tensor(name) for name in container.names}
+    for path, eps in container.meta.get("batch_norms", {}).items():
+        prefix = f"{path}." if path else ""
+        scale = state[f"{prefix}weight"]  # (C,)
+        state[f"{prefix}running_mean"] = np.zeros_like(scale)
+        state[f"{prefix}running_var"] = np.full_like(scale, 1.0 - eps)  # so that var + eps is one
+        state[f"{prefix}num_batches_tracked"] = np.zeros((), np.int64)
+    return state
+
+
+def _to_safetensors(container: Container, path: Path, output: Path) -> Decoded:
+    from safetensors.numpy import load, save
+
+    state = {name: np.ascontiguousarray(value) for name, value in state_dict(container).items()}
+    write_atomically(output, [save(state)])
+    error = _largest_difference(state, load(output.read_bytes()))
+    notes = ("weights only: no accuracy, no latency; decode to .onnx for both",)
+    return Decoded(output, output.stat().st_size, path.stat().st_size, None, None, error, notes)
+
+
+def _largest_difference(expected: dict[str, NDArray[Any]], written: dict[str, NDArray[Any]]) -> float:
+    """Largest |a − b| over all tensors; ExportError where one is missing or has another shape."""
+    worst = 0.0
+    for name, value in expected.items():
+        if name not in written or written[name].shape != value.shape:
+            raise ExportError(f"{name}: missing from the decoded file, or there with another shape")
+        if value.size:
+            difference = np.abs(value.astype(np.float64) - written[name].astype(np.float64))
+            worst = max(worst, float(difference.max()))
+    return worst

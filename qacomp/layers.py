@@ -1,0 +1,77 @@
+"""Which weights of a network are compressed, and why the others aren't."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from torch import Tensor, nn
+
+from qacomp.errors import ConfigError
+
+SCOPES = ("all", "conv", "dense")
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One weight tensor: `name` is its state-dict key, `kind` conv | dense, `k` the number of shared values asked for."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    k: int
+
+
+@dataclass(frozen=True)
+class Selection:
+    """`layers` to share, and `skipped`: state-dict key -> reason, for every other tensor."""
+
+    layers: tuple[Layer, ...]
+    skipped: dict[str, str]
+
+
+def select_layers(model: nn.Module, scope: str, k: int, overrides: Mapping[str, int]) -> Selection:
+    """Weights of `model` inside `scope` (all | conv | dense). `overrides` maps layer names or patterns to their own K.
+
+    A name may be the module's (`conv1`), the tensor's (`conv1.weight`) or a pattern (`layer1.*`); one that fits nothing
+    raises ConfigError.
+    """
+    kinds: dict[str, str] = {}
+    for path, module in model.named_modules():
+        if isinstance(module, _CONVOLUTIONS):
+            kinds[f"{path}.weight"] = "conv"
+        elif isinstance(module, nn.Linear):
+            kinds[f"{path}.weight"] = "dense"
+    return _select(dict(model.state_dict()), kinds, scope, k, overrides)
+
+
+def select_tensors(state: Mapping[str, Tensor], scope: str, k: int, overrides: Mapping[str, int]) -> Selection:
+    """The same without an architecture: a float tensor of three or more dimensions counts as conv, of two as dense."""
+    kinds = {n: "dense" if t.ndim == 2 else "conv" for n, t in state.items() if t.ndim >= 2 and t.is_floating_point()}
+    return _select(state, kinds, scope, k, overrides)
+
+
+def _select(
+    state: Mapping[str, Tensor], kinds: Mapping[str, str], scope: str, k: int, overrides: Mapping[str, int]
+) -> Selection:
+    layers, skipped, used = [], {}, set()
+    for name, tensor in state.items():
+        if name not in kinds:
+            skipped[name] = "no weight of a convolution or a dense layer"
+        elif scope not in ("all", kinds[name]):
+            skipped[name] = f"outside --scope {scope}"
+        elif tensor.numel() == 0:
+            skipped[name] = "empty"
+        else:
+            pattern = next((p for p in overrides if _fits(p, name)), None)
+            used.add(pattern)
+            layers.append(Layer(name, kinds[name], tuple(tensor.shape), overrides[pattern] if pattern else k))
+    unused = [p for p in overrides if p not in used]
+    if unused:
+        known = ", ".join(layer.name.removesuffix(".weight") for layer in layers[:8])
+        raise ConfigError(f"--k {unused[0]}=...: no compressed layer has that name; there are {known}, ...")
+    return Selection(tuple(layers), skipped)
+
+
+def _fits(pattern: str, name: str) -> bool:
+    return fnmatchcase(name, pattern) or fnmatchcase(name.removesuffix(".weight"), pattern)

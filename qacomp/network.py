@@ -1,0 +1,47 @@
+"""From a checkpoint and the settings to a network that knows its input, its preprocessing and its data."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from qacomp.checkpoints import Checkpoint, infer_num_classes, load_into
+from qacomp.config import CompressConfig
+from qacomp.errors import ConfigError
+from qacomp.models import create_model, model_info
+from qacomp.preprocessing import Preprocessing
+from qacomp.preprocessing_choice import choose_preprocessing
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network in eval mode with the checkpoint's weights; `input_shape` is (C, H, W)."""
+
+    model: nn.Module
+    arch: str
+    num_classes: int
+    input_shape: tuple[int, int, int]
+    preprocessing: Preprocessing
+
+
+def build_network(checkpoint: Checkpoint, config: CompressConfig) -> Network | None:
+    """The checkpoint's network, or None where neither it nor the settings name an architecture.
+
+    Raises UnknownArchitectureError, ArchitectureMismatchError, or ConfigError for preprocessing that doesn't fit.
+    """
+    arch = config.arch or checkpoint.arch
+    if arch is None:
+        return None
+    info = model_info(arch)
+    num_classes = config.num_classes or checkpoint.num_classes or infer_num_classes(checkpoint.state, arch)
+    model = create_model(arch, num_classes)
+    load_into(model, checkpoint)
+    preprocessing = choose_preprocessing(config, checkpoint.preprocessing or info.preprocessing)
+    return Network(model.eval(), arch, num_classes or info.num_classes, preprocessing.input_shape, preprocessing)
+
+
+def choose_device(name: str) -> torch.device:
+    """auto takes a CUDA GPU where there is one; ConfigError where cuda is asked for and absent."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: PyTorch sees no CUDA GPU here; use --device cpu or auto")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

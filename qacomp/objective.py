@@ -1,0 +1,47 @@
+"""What training minimises: the task's loss, a teacher's, and λ times the regularizer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from qacomp.regularizers import Regularizer
+
+
+@dataclass(frozen=True)
+class Objective:
+    """loss = (1 − α)·CE + α·τ²·KL(teacher ∥ student) + λ(t)·Σ_layers mean penalty.
+
+    `penalties` maps a module path's weight name (`conv1.weight`) to its layer's regularizer. λ(t) rises linearly from 0
+    over the first `warmup` (fraction) of the steps. `teacher` is in eval mode, its logits are constants.
+    """
+
+    penalties: Mapping[str, Regularizer] = field(default_factory=dict)
+    strength: float = 0.0
+    warmup: float = 0.0
+    teacher: nn.Module | None = None
+    distill_weight: float = 0.5
+    temperature: float = 2.0
+
+    def task_loss(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        """Cross-entropy, mixed with the teacher's softened outputs where there is a teacher: scalar."""
+        logits = model(x)  # (B, classes)
+        loss = F.cross_entropy(logits, y)
+        if self.teacher is None:
+            return loss
+        with torch.no_grad():
+            target = F.log_softmax(self.teacher(x) / self.temperature, dim=1)  # (B, classes)
+        student = F.log_softmax(logits / self.temperature, dim=1)  # (B, classes)
+        softened = F.kl_div(student, target, reduction="batchmean", log_target=True) * self.temperature**2
+        return (1 - self.distill_weight) * loss + self.distill_weight * softened
+
+    def penalty(self, model: nn.Module) -> Tensor:
+        """Σ of the layers' mean penalties, without λ: scalar."""
+        terms = [penalty(model.get_parameter(name)) for name, penalty in self.penalties.items()]
+        return torch.stack(terms).sum() if terms else torch.zeros(())
+
+    def strength_at(self, progress: float) -> float:
+        """λ when the fraction `progress` of the steps is done."""
+        return self.strength if self.warmup <= 0 else self.strength * min(1.0, progress / self.warmup)

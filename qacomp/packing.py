@@ -1,0 +1,77 @@
+"""From a tuned network to the container's tensors and graph, in exactly the values that a reader will get."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from qacomp.formats import SharedTensor, stored_values
+from qacomp.layers import Selection
+from qacomp.network import Network
+from qacomp.onnx_export.batch_norm import fold_statistics
+from qacomp.onnx_export.dense import export_dense
+from qacomp.onnx_export.graph import strip_weights
+from qacomp.sharing.parametrization import shared_tensor, unshare
+
+TensorLike = NDArray[Any] | SharedTensor
+
+
+@dataclass(frozen=True)
+class Package:
+    """`tensors` by state-dict name; `graph`: ONNX without their data; `batch_norms`: modules whose statistics are folded."""
+
+    tensors: dict[str, TensorLike]
+    graph: bytes
+    batch_norms: dict[str, float]
+
+
+def split_name(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The module that owns the parameter `name`, and the parameter's name in it."""
+    path, _, leaf = name.rpartition(".")
+    return model.get_submodule(path), leaf
+
+
+def pack_network(network: Network, selection: Selection, side: str) -> Package:
+    """Fold batch norm, round to the stored precision, export. `network.model` ends up holding what the file holds.
+
+    Every layer of the selection must have been shared. `side` is the precision of codebooks and small vectors.
+    """
+    model = network.model.cpu()
+    tensors: dict[str, TensorLike] = {}
+    for layer in selection.layers:
+        owner, leaf = split_name(model, layer.name)
+        tensors[layer.name] = shared_tensor(owner, leaf)
+        unshare(owner, leaf)
+    batch_norms = {
+        path: float(module.eps)
+        for path, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_var is not None
+    }
+    constants = set(fold_statistics(model))
+    for name, value in model.state_dict().items():
+        if name not in constants and name not in tensors:
+            tensors[name] = value.detach().cpu().numpy()
+    tensors = {name: tensors[name] for name in model.state_dict() if name in tensors}
+    store_precision(model, tensors, side)
+    graph = strip_weights(export_dense(model, network.input_shape), list(tensors))
+    return Package(tensors, graph, batch_norms)
+
+
+def store_precision(model: nn.Module, tensors: dict[str, TensorLike], side: str) -> None:
+    """Give the model, in place, the values that a reader of the container will get."""
+    state = model.state_dict()
+    with torch.no_grad():
+        for name, value in tensors.items():
+            if isinstance(value, SharedTensor):
+                read = SharedTensor(stored_values(value.codebook, side), value.indices).dense()
+            else:
+                read = stored_values(value, side)
+            state[name].copy_(torch.from_numpy(np.array(read)))
+
+
+def fp32_bytes(state: dict[str, Tensor]) -> int:
+    """Bytes of a state's floating-point values in fp32: what `checkpoint_bytes` means."""
+    return sum(4 * t.numel() for t in state.values() if t.is_floating_point())

@@ -1,0 +1,94 @@
+"""Training a network from nothing, so that the whole chain can be run without a checkpoint at hand."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qacomp.batching import batch_count
+from qacomp.checkpoints import write_checkpoint
+from qacomp.config import CompressConfig
+from qacomp.datasets import load_dataset
+from qacomp.errors import DataError
+from qacomp.evaluation.accuracy import torch_accuracy
+from qacomp.outputs import check_writable
+from qacomp.models import create_model, model_info
+from qacomp.network import choose_device
+from qacomp.objective import Objective
+from qacomp.preprocessing_choice import choose_preprocessing
+from qacomp.progress import Progress
+from qacomp.resume import ResumeStore
+from qacomp.training import EpochRecord, Stage, parameter_groups, train
+
+_STEPS = 1500
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """`network` gives architecture, data, preprocessing and device; `epochs` None means about 1,500 steps."""
+
+    network: CompressConfig
+    epochs: int | None = None
+    batch_size: int = 64
+    lr: float = 0.05
+    weight_decay: float = 5e-4
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained checkpoint: bytes on disk, top-1 in percent on the test split and on the validation split."""
+
+    output: Path
+    arch: str
+    parameters: int
+    bytes: int
+    accuracy: float
+    validation_accuracy: float
+    history: tuple[EpochRecord, ...]
+    seed: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `train --json` prints."""
+        return {**asdict(self), "output": str(self.output)}
+
+
+def train_network(config: TrainConfig, output: Path, progress: Progress) -> Trained:
+    """Train and write a checkpoint; the epoch with the best validation accuracy is kept.
+
+    Raises UnknownArchitectureError, UnknownDataSpecError, DataError, OutputNotWritableError, DivergedError.
+    """
+    check_writable(output)
+    shape = config.network
+    assert shape.arch is not None and shape.data is not None
+    info = model_info(shape.arch)
+    preprocessing = choose_preprocessing(shape, info.preprocessing)
+    dataset = load_dataset(shape.data)
+    num_classes = max(dataset.num_classes, 2)
+    if len(dataset.train.y) < 2:
+        raise DataError(f"{shape.data}: {len(dataset.train.y)} training sample; training needs two or more")
+    device = choose_device(shape.device)
+    torch.manual_seed(config.seed)
+    model = create_model(shape.arch, num_classes).to(device)
+    epochs = config.epochs or min(100, max(5, math.ceil(_STEPS / batch_count(dataset.train, config.batch_size))))
+    augment = preprocessing.channels == 3
+    stage = Stage("train", epochs, config.batch_size, config.seed, augment, device, keep_best=True)
+    groups = parameter_groups(model, config.lr, config.weight_decay)
+    optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True)
+    store = ResumeStore(output.with_name(output.name + ".resume"), f"{config} {torch.__version__}")
+    history = train(model, dataset, preprocessing, stage, Objective(), optimizer, progress=progress, store=store)
+    x = preprocessing.apply(dataset.test.x)  # (N, C, H, W)
+    accuracy = torch_accuracy(model, x, dataset.test.y, batch_size=256, device=device)
+    state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+    extra = {"accuracy": accuracy, "epochs": epochs, "seed": config.seed}
+    write_checkpoint(
+        output, state, arch=shape.arch, num_classes=num_classes, preprocessing=preprocessing, data=shape.data, extra=extra
+    )
+    store.finish()
+    best = max(record.validation_accuracy for record in history)
+    parameters = sum(p.numel() for p in model.parameters())
+    return Trained(
+        output, shape.arch, parameters, output.stat().st_size, accuracy, best, tuple(history), config.seed
+    )

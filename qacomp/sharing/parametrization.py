@@ -1,0 +1,79 @@
+"""Shared weights as a parametrization: weight = codebook[indices].
+
+Autograd sums the gradients of each cluster's weights into its entry, which IS cumulative centroid tuning (Marinò et al.;
+Han et al., 2016, section 3.2), for any module and any optimizer.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from qacomp.formats import SharedTensor
+from qacomp.regularizers.nearest import sum_by_level
+
+
+class _Gather(torch.autograd.Function):
+    """codebook[indices]; backward is one histogram, several times faster on a CPU than index_put_."""
+
+    @staticmethod
+    def forward(ctx: Any, codebook: Tensor, indices: Tensor) -> Tensor:
+        ctx.save_for_backward(indices)
+        ctx.k = codebook.numel()
+        return codebook[indices]
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (indices,) = ctx.saved_tensors
+        return sum_by_level(grad_outputs[0], indices, ctx.k), None
+
+
+class SharedWeight(nn.Module):
+    """Maps a codebook (K,) to the weight that its fixed `indices` (int64, the weight's shape) make of it."""
+
+    indices: Tensor
+
+    def __init__(self, indices: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("indices", indices)
+
+    def forward(self, codebook: Tensor) -> Tensor:
+        """(K,) -> weight's shape."""
+        weight: Tensor = _Gather.apply(codebook, self.indices)
+        return weight
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """The codebook of a weight whose clusters each hold one value: (K,). Every cluster must be used."""
+        k = int(self.indices.max()) + 1
+        codebook = weight.new_zeros(k)
+        codebook[self.indices.reshape(-1)] = weight.reshape(-1)
+        return codebook
+
+
+def share_weight(module: nn.Module, name: str, codebook: NDArray[np.floating], indices: NDArray[np.integer]) -> None:
+    """Replace `module.name` by codebook[indices]; the codebook becomes the only trainable part of it.
+
+    `codebook` (K,), every entry used; `indices` of the weight's shape.
+    """
+    weight = getattr(module, name)
+    index = torch.from_numpy(indices.astype(np.int64)).to(weight.device)  # weight's shape
+    entries = torch.from_numpy(np.ascontiguousarray(codebook)).to(weight)  # (K,)
+    with torch.no_grad():
+        weight.copy_(entries[index])
+    parametrize.register_parametrization(module, name, SharedWeight(index), unsafe=True)
+
+
+def shared_tensor(module: nn.Module, name: str) -> SharedTensor:
+    """The codebook (float32, (K,)) and indices of a weight that `share_weight` replaced."""
+    parametrization = module.parametrizations[name]  # type: ignore[index, union-attr]
+    codebook = parametrization.original.detach().float().cpu().numpy().copy()
+    indices = parametrization[0].indices.cpu().numpy()
+    return SharedTensor(codebook, indices.astype(np.uint8 if codebook.size <= 256 else np.uint16))
+
+
+def unshare(module: nn.Module, name: str) -> None:
+    """Make the shared weight a plain parameter again, with the same values."""
+    parametrize.remove_parametrizations(module, name, leave_parametrized=True)

@@ -1,0 +1,77 @@
+"""What every registered regularizer must hold, whatever its formula."""
+
+import pytest
+import torch
+
+from qacomp.regularizers import list_regularizers, regularizer_class
+
+NAMES = list_regularizers()
+
+
+def layer(seed: int = 0, shape: tuple[int, ...] = (40, 25)) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 0.1
+
+
+def test_the_papers_four_are_registered() -> None:
+    assert {"sin", "cos", "min", "exp"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("k", [2, 3, 8, 64])
+class TestEveryRegularizer:
+    def test_each_level_is_a_zero_of_the_penalty(self, name: str, k: int) -> None:
+        penalty = regularizer_class(name).for_weights(layer(), k).double()
+        levels = penalty.levels().double()
+        assert levels.numel() == k
+        for level in levels:
+            assert penalty(level[None]).item() == pytest.approx(0.0, abs=1e-4)
+
+    def test_levels_ascend(self, name: str, k: int) -> None:
+        levels = regularizer_class(name).for_weights(layer(), k).levels()
+        assert (levels[1:] > levels[:-1]).all()
+
+    def test_every_midpoint_is_worse_than_its_neighbourhood(self, name: str, k: int) -> None:
+        penalty = regularizer_class(name).for_weights(layer(), k).double()
+        levels = penalty.levels().detach().double()
+        for low, high in zip(levels[:-1], levels[1:], strict=True):
+            middle, nudge = (low + high) / 2, (high - low) / 10
+            worst = penalty(middle[None])
+            assert worst > penalty((middle - nudge)[None])
+            assert worst > penalty((middle + nudge)[None])
+
+    def test_the_value_is_the_mean_over_the_layer(self, name: str, k: int) -> None:
+        weight = layer(shape=(6, 5))
+        penalty = regularizer_class(name).for_weights(weight, k).double()
+        each = torch.stack([penalty(w[None]) for w in weight.reshape(-1)])
+        torch.testing.assert_close(penalty(weight), each.mean())
+
+    def test_gradients_agree_with_finite_differences(self, name: str, k: int) -> None:
+        weight = layer(3, (4, 5)).requires_grad_()  # other weights than it is built from: those may lie on a kink
+        penalty = regularizer_class(name).for_weights(layer(), k).double()
+        assert torch.autograd.gradcheck(lambda w: penalty(w), (weight,), eps=1e-7, atol=1e-5)
+        for parameter in penalty.parameters():
+            original = parameter.data.clone()
+
+            def value(u: torch.Tensor, parameter: torch.nn.Parameter = parameter) -> torch.Tensor:
+                return torch.func.functional_call(penalty, {"u": u}, (weight.detach(),))
+
+            assert torch.autograd.gradcheck(value, (original.requires_grad_(),), eps=1e-7, atol=1e-5)
+
+    def test_descending_gathers_the_weights_at_the_levels(self, name: str, k: int) -> None:
+        weight = layer(5).float().requires_grad_()
+        penalty = regularizer_class(name).for_weights(weight, k)
+        before = penalty(weight).item()
+        levels = penalty.levels().detach()
+        spacing = float((levels[1:] - levels[:-1]).mean())
+        for _ in range(60):
+            (gradient,) = torch.autograd.grad(penalty(weight), weight)
+            with torch.no_grad():
+                weight -= gradient / gradient.abs().max() * spacing / 60
+        assert penalty(weight).item() < 0.9 * before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_layer_of_equal_weights_has_a_finite_penalty(name: str) -> None:
+    weight = torch.full((3, 3), 0.25)
+    penalty = regularizer_class(name).for_weights(weight, 4)
+    assert torch.isfinite(penalty(weight))

@@ -1,0 +1,94 @@
+"""Clustering on a line against brute force, scikit-learn and its own definition."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from sklearn.cluster import KMeans
+
+from qacomp.errors import ConfigError
+from qacomp.sharing.kmeans import assign, kmeans
+
+VALUES = hnp.arrays(np.float32, st.integers(1, 60), elements=st.floats(-100, 100, width=32))
+
+
+def brute_force(values: np.ndarray, k: int) -> float:
+    """Least inertia over all partitions of the sorted values into at most k intervals."""
+    ordered = np.sort(values.astype(np.float64))
+    n = ordered.size
+    best = np.inf
+    for cuts in combinations(range(1, n), min(k, n) - 1):
+        parts = np.split(ordered, cuts)
+        best = min(best, sum(float(((p - p.mean()) ** 2).sum()) for p in parts))
+    return best
+
+
+@given(values=VALUES, k=st.integers(2, 12))
+def test_a_clustering_is_one(values: np.ndarray, k: int) -> None:
+    found = kmeans(values, k)
+    assert 1 <= found.codebook.size <= k
+    assert (np.diff(found.codebook) > 0).all()
+    assert found.indices.shape == values.shape
+    assert np.unique(found.indices).size == found.codebook.size  # no entry is unused
+    distance = np.abs(values.astype(np.float64)[:, None] - found.codebook.astype(np.float64))
+    chosen = distance[np.arange(values.size), found.indices]
+    assert (chosen <= distance.min(axis=1) + 1e-12).all()
+    assert found.inertia == pytest.approx(float((chosen**2).sum()), rel=1e-9, abs=1e-12)
+
+
+@given(values=VALUES, k=st.integers(2, 60))
+def test_few_distinct_values_are_kept_exactly(values: np.ndarray, k: int) -> None:
+    if np.unique(values).size <= k:
+        found = kmeans(values, k)
+        assert np.array_equal(found.codebook[found.indices], values)
+        assert found.inertia == 0
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_within_a_few_percent_of_the_optimum(seed: int) -> None:
+    values = np.random.default_rng(seed).normal(size=14).astype(np.float32)
+    assert kmeans(values, 4).inertia <= 1.10 * brute_force(values, 4)
+
+
+@pytest.mark.parametrize("k", [2, 4, 16, 64])
+@pytest.mark.parametrize("kind", ["normal", "laplace", "uniform"])
+def test_no_worse_than_scikit_learn(kind: str, k: int) -> None:
+    values = getattr(np.random.default_rng(k), kind)(size=20_000).astype(np.float32)
+    reference = KMeans(k, n_init=1, random_state=0).fit(values[:, None]).inertia_
+    assert kmeans(values, k).inertia <= reference * 1.001
+
+
+@pytest.mark.parametrize("k", [2, 8, 300])
+def test_it_is_a_fixed_point_of_lloyd(k: int) -> None:
+    values = np.random.default_rng(0).laplace(size=(50, 400)).astype(np.float32)
+    found = kmeans(values, k)
+    means = np.bincount(found.indices.ravel(), values.ravel()) / np.bincount(found.indices.ravel())
+    np.testing.assert_allclose(found.codebook, means, rtol=1e-4, atol=1e-6)
+    assert found.indices.dtype == (np.uint8 if k <= 256 else np.uint16)
+
+
+def test_repeatable() -> None:
+    values = np.random.default_rng(0).normal(size=5000).astype(np.float32)
+    assert kmeans(values, 9).codebook.tobytes() == kmeans(values, 9).codebook.tobytes()
+
+
+@pytest.mark.parametrize("k", [-1, 0, 1, 65_537])
+def test_k_out_of_range(k: int) -> None:
+    with pytest.raises(ConfigError, match="between 2 and 65,536"):
+        kmeans(np.zeros(3, np.float32), k)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_values_that_are_not_finite(bad: float) -> None:
+    with pytest.raises(ConfigError, match="finite"):
+        kmeans(np.array([1, bad], np.float32), 2)
+
+
+def test_assign_takes_the_nearest() -> None:
+    values = np.random.default_rng(1).normal(size=1000).astype(np.float32)
+    codebook = np.sort(np.random.default_rng(2).normal(size=7)).astype(np.float32)
+    expected = np.abs(values[:, None].astype(np.float64) - codebook).argmin(axis=1)
+    assert np.array_equal(assign(values, codebook), expected)
