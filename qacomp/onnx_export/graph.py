@@ -11,6 +11,7 @@ import onnx
 from onnx import numpy_helper
 
 from qacomp.errors import ExportError, FormatError
+from qacomp.formats.atomic import write_atomically
 
 # Fields of a TensorProto that can hold its data.
 _DATA_FIELDS = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
@@ -160,14 +161,11 @@ def write_onnx(path: str | os.PathLike[str], model: onnx.ModelProto) -> int:
         ExportError: the model is 2 GB or more, which one protobuf file can't hold.
         OutputNotWritableError: the path can't be written.
     """
-    from qacomp.formats.atomic import write_atomically
-
     try:
         data: bytes = model.SerializeToString(deterministic=True)
     except Exception as e:
         raise ExportError(f"the ONNX model can't be serialized ({_line(e)}): decode to safetensors instead") from e
-    write_atomically(path, [data])
-    return len(data)
+    return write_atomically(path, [data])
 
 
 def _line(e: BaseException) -> str:
