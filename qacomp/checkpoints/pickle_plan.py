@@ -7,12 +7,13 @@ first against stand-ins that only take notes; the notes are compared with the fi
 
 import io
 import math
+import mmap
 import pickle
 import pickletools
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar, cast
 
 from qacomp.errors import NotACheckpointError, UnsafePickleError
 
@@ -35,6 +36,7 @@ _UNSUPPORTED_CALLS = {
 _PLAIN_CALLS = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3")
 _PARAMETER_CALLS = ("_rebuild_parameter", "_rebuild_parameter_with_state")
 _LARGEST_RANK = 64
+_LARGEST_PICKLE = 32 << 20  # names and shapes, no tensors: a thousand layers take a few hundred kilobytes
 # What torch's own weights-only reader takes (torch/_weights_only_unpickler.py).
 _OPCODES = frozenset(
     (
@@ -88,14 +90,18 @@ class _Name:
         return f"{self.module}.{self.name}"
 
 
-def plan_pickle(path: Path, data: bytes) -> tuple[PicklePlan, int]:
-    """Dry-run the pickle at the start of `data`; gives the plan and the pickle's length in bytes.
+def plan_pickle(path: Path, stream: io.BytesIO | mmap.mmap) -> PicklePlan:
+    """Dry-run the pickle at the stream's place, and leave the stream behind its end.
 
+    Both kinds of stream never give or allocate more than is left, whatever length the pickle asks for.
     Raises `UnsafePickleError` where it needs more than tensors and plain containers, `NotACheckpointError` where it is
     malformed or a tensor reaches outside its storage.
     """
-    length = _check_opcodes(path, data)
-    reader = _PlanUnpickler(io.BytesIO(data[:length]), encoding="utf-8")
+    start = stream.tell()
+    _check_opcodes(path, stream)
+    length = stream.tell() - start
+    stream.seek(start)
+    reader = _PlanUnpickler(io.BytesIO(stream.read(length)), encoding="utf-8")
     reader.path, reader.plan = path, PicklePlan()
     try:
         reader.plan.value = reader.load()
@@ -103,22 +109,28 @@ def plan_pickle(path: Path, data: bytes) -> tuple[PicklePlan, int]:
         raise
     except Exception as error:  # a malformed pickle can raise anything; nothing of it has run
         raise NotACheckpointError(f"{path}: its pickle is malformed ({type(error).__name__}); damaged?") from error
-    return reader.plan, length
+    return reader.plan
 
 
-def _check_opcodes(path: Path, data: bytes) -> int:
-    """Length of the first pickle; all sizes inside it have been compared with the bytes that there are."""
+def _check_opcodes(path: Path, stream: io.BytesIO | mmap.mmap) -> None:
+    """Read the pickle to its end without running it: its sizes fit the stream, its globals are admitted ones."""
+    limit = stream.tell() + _LARGEST_PICKLE
     strange: str | None = None
     strings: list[str] = []  # for STACK_GLOBAL: the last two
     try:
-        for opcode, argument, position in pickletools.genops(data):
+        for opcode, argument, position in pickletools.genops(cast(IO[bytes], stream)):
             if opcode.name == "STOP":
                 if strange is not None:
                     raise UnsafePickleError(
                         f"{path}: its pickle uses {strange}, which the safe reader doesn't take (saved with another "
                         "pickle protocol?); nothing was executed: re-save its state dict with torch.save's defaults"
                     )
-                return position + 1 if position is not None else 0
+                return
+            if position is not None and position > limit:
+                raise NotACheckpointError(
+                    f"{path}: its pickle is larger than {_LARGEST_PICKLE >> 20} MiB without its tensors; "
+                    "save the state dict alone"
+                )
             if opcode.name in ("GLOBAL", "INST"):
                 module, _, name = str(argument).partition(" ")
                 _check_global(path, module, name)

@@ -48,12 +48,14 @@ def _is_safetensors(start: bytes, size: int) -> bool:
 
 
 def _description(path: Path, file: BinaryIO, start: bytes) -> str:
-    if start.startswith(b"QAC") or start[1:4] == b"QAC" or path.suffix.lower() == ".qac":
+    if start[1:4] == b"QAC" or path.suffix.lower() == ".qac":
         return "a .qac container, already compressed; give it to `qacomp decode`, `eval` or `inspect`"
     for magic, what in _KNOWN_STARTS:
         if start.startswith(magic):
             return f"no checkpoint but {what}"
-    if path.suffix.lower() == ".onnx" or (start[:1] == b"\x08" and start[2:3] in b"\x12\x1a\x3a\x42"):
+    if path.suffix.lower() == ".onnx" or (
+        len(start) > 2 and start[:1] == b"\x08" and start[2:3] in b"\x12\x1a\x3a\x42"
+    ):
         return "an ONNX model; a PyTorch checkpoint or .safetensors file is needed here"
     if start.lstrip()[:1] == b"<":
         return "no checkpoint but HTML or XML: probably a web page saved instead of the file"
@@ -65,6 +67,11 @@ def _description(path: Path, file: BinaryIO, start: bytes) -> str:
     if _is_text(start):
         return "no checkpoint but text"
     return "no checkpoint: neither torch.save's format nor safetensors; damaged?"
+
+
+def _is_onnx(start: bytes) -> bool:
+    """A protobuf whose first field is a small number (ir_version), then one of ModelProto's others."""
+    return len(start) > 2 and start[:1] == b"\x08" and start[2:3] in b"\x12\x1a\x3a\x42"
 
 
 def _is_tar(file: BinaryIO) -> bool:

@@ -1,11 +1,14 @@
 """torch.save's two formats: the zip archive (torch 1.6 on) and the legacy stream of pickles and storages."""
 
+import io
+import mmap
 import struct
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from qacomp.checkpoints.pickle_plan import PicklePlan, plan_pickle
+from qacomp.checkpoints.pickle_plan import PicklePlan, StoragePlan, plan_pickle
 from qacomp.checkpoints.recognition import LEGACY_START
 from qacomp.checkpoints.tensors import check_expansion
 from qacomp.errors import CheckpointError, NotACheckpointError
@@ -28,7 +31,9 @@ def _load(path: Path, file: BinaryIO, trust_pickle: bool) -> Any:
     import torch
 
     try:
-        return torch.load(file, map_location="cpu", weights_only=not trust_pickle)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # on pickle protocols and sources: nothing a user could act on
+            return torch.load(file, map_location="cpu", weights_only=not trust_pickle)
     except (ModuleNotFoundError, AttributeError) as error:
         needed = " ".join(str(error).split())
         raise CheckpointError(f"{path}: its pickle needs what isn't installed here ({needed})") from error
@@ -50,6 +55,11 @@ def _plan_zip(path: Path, file: BinaryIO, size: int) -> PicklePlan:
 
 def _records(path: Path, archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     records: dict[str, zipfile.ZipInfo] = {}
+    if any(name.count("/") == 1 and name.endswith("/constants.pkl") for name in archive.namelist()):
+        raise NotACheckpointError(
+            f"{path}: a TorchScript archive, not a state dict; where it is trusted, save "
+            "torch.jit.load(FILE).state_dict() with torch.save, or pass --trust-pickle"
+        )
     for info in archive.infolist():
         if info.filename in records:
             raise NotACheckpointError(f"{path}: the zip record {info.filename} stands in it twice; damaged?")
@@ -71,18 +81,13 @@ def _stem(path: Path, records: dict[str, zipfile.ZipInfo]) -> str:
         if any(name.endswith(".npy") for name in records):
             raise NotACheckpointError(f"{path}: no checkpoint but a numpy archive; data is given as npz:FILE")
         raise NotACheckpointError(f"{path}: a zip file that torch.save didn't write (no data.pkl)")
-    if any(name.startswith(f"{found[0]}{part}") for name in records for part in ("code/", "constants.pkl")):
-        raise NotACheckpointError(
-            f"{path}: a TorchScript archive, not a state dict; where it is trusted, save "
-            "torch.jit.load(FILE).state_dict() with torch.save and give that"
-        )
     return found[0]
 
 
 def _planned_records(
     path: Path, archive: zipfile.ZipFile, records: dict[str, zipfile.ZipInfo], stem: str
 ) -> PicklePlan:
-    plan, _ = plan_pickle(path, archive.read(f"{stem}data.pkl"))
+    plan = plan_pickle(path, io.BytesIO(archive.read(f"{stem}data.pkl")))
     for storage in plan.storages.values():
         record = records.get(f"{stem}data/{storage.key}")
         if record is None:
@@ -96,36 +101,28 @@ def _planned_records(
 
 def _plan_legacy(path: Path, file: BinaryIO, size: int) -> PicklePlan:
     """magic, protocol, system, object, keys: five pickles; then each storage as its element count and its bytes."""
-    file.seek(0)
-    data = file.read()
-    position = len(LEGACY_START)
-    plan = PicklePlan()
-    keys: Any = None
-    for step in ("protocol", "system", "object", "keys"):
-        made, length = plan_pickle(path, data[position:])
-        position += length
-        if step == "object":
-            plan = made
-        elif step == "keys":
-            keys = made.value
-    if (
-        not isinstance(keys, list)
-        or {str(key) for key in keys} != set(plan.storages)
-        or len(keys) != len(plan.storages)
-    ):
-        raise NotACheckpointError(f"{path}: its list of storages isn't that of its tensors; damaged?")
-    for key in keys:
-        storage = plan.storages[str(key)]
-        end = position + 8 + storage.nbytes
-        if end > size:
-            raise NotACheckpointError(
-                f"{path}: truncated: the storage {storage.key!r} needs {storage.nbytes} bytes and the file ends after "
-                f"{max(0, size - position - 8)} of them; copy or download it again"
-            )
-        if struct.unpack_from("<q", data, position)[0] != storage.numel:
-            raise NotACheckpointError(f"{path}: the storage {storage.key!r} has another size than declared; damaged?")
-        position = end
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
+        stream.seek(len(LEGACY_START))
+        _, _, plan, keys = (plan_pickle(path, stream) for _ in range(4))
+        listed = [str(key) for key in keys.value] if isinstance(keys.value, list) else []
+        if sorted(listed) != sorted(plan.storages):
+            raise NotACheckpointError(f"{path}: its list of storages isn't that of its tensors; damaged?")
+        for key in listed:
+            _check_legacy_storage(path, stream, plan.storages[key], size)
     return plan
+
+
+def _check_legacy_storage(path: Path, stream: mmap.mmap, storage: StoragePlan, size: int) -> None:
+    """Compare the storage at the stream's place with what was declared, and go to its end."""
+    count, start = stream.read(8), stream.tell()
+    if len(count) < 8 or start + storage.nbytes > size:
+        raise NotACheckpointError(
+            f"{path}: truncated: the storage {storage.key!r} needs {storage.nbytes} bytes and the file has "
+            f"{size - start} left; copy or download it again"
+        )
+    if struct.unpack("<q", count)[0] != storage.numel:
+        raise NotACheckpointError(f"{path}: the storage {storage.key!r} has another size than declared; damaged?")
+    stream.seek(start + storage.nbytes)
 
 
 def _check_tensors(path: Path, plan: PicklePlan, size: int) -> None:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 # Under which keys training scripts keep the weights, in order of preference.
 NESTING_KEYS = (
-    "state_dict", "model_state_dict", "model_state", "model", "net", "net_state_dict", "network", "params", "parameters",
-    "weights", "module", "backbone",
+    "state_dict", "model_state_dict", "model_state", "model", "net", "net_state_dict", "network", "params",
+    "parameters", "weights", "module", "backbone",
 )  # fmt: skip
 _PREFIXES = ("module.", "_orig_mod.")  # DataParallel and DistributedDataParallel; torch.compile
 _DEEPEST = 4
@@ -27,6 +27,8 @@ def unwrap(path: Path, loaded: Any) -> "tuple[dict[str, Tensor], tuple[str, ...]
     state = _descend(path, loaded, notes)
     tensors = {str(key): value for key, value in state.items() if isinstance(key, str) and _is_tensor(value)}
     left_out = [repr(key) for key in state if key not in tensors]
+    if not tensors:
+        raise NotACheckpointError(f"{path}: its tensors have no names ({_few(left_out)}); save a state dict")
     if left_out:
         notes.append(f"left out, no tensors: {_few(left_out)}")
     for prefix in _PREFIXES * 2:

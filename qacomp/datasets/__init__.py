@@ -9,7 +9,7 @@ import numpy as np
 
 from qacomp.datasets.custom import load_custom
 from qacomp.datasets.registry import KINDS, DatasetKind, register_dataset
-from qacomp.datasets.split import Dataset, Source, Split, checked, separate
+from qacomp.datasets.split import Dataset, Source, Split, checked, owned, separate
 from qacomp.errors import ConfigError, DataError, UnknownDataSpecError
 
 __all__ = ["Dataset", "DatasetKind", "Source", "Split", "list_datasets", "load_dataset", "register_dataset"]
@@ -46,7 +46,7 @@ def load_dataset(spec: str, *, validation_fraction: float = 0.1) -> Dataset:
             "aside for validation"
         )
     num_classes = int(train.y.max()) + 1 if loaded.num_classes is None else loaded.num_classes
-    dataset = Dataset(spec, num_classes, train, val, test)
+    dataset = Dataset(spec, num_classes, owned(train), owned(val), owned(test))
     _check_agreement(dataset)
     return dataset
 

@@ -59,6 +59,11 @@ def checked(name: str, split: Split) -> Split:
     return Split(_checked_images(name, images, len(labels) if labels.ndim else -1), _checked_labels(name, labels))
 
 
+def owned(split: Split) -> Split:
+    """The part in writable C-ordered arrays (torch warns of others), copied only where it isn't yet."""
+    return Split(np.require(split.x, requirements=["C", "W"]), np.require(split.y, requirements=["C", "W"]))
+
+
 def _checked_images(name: str, images: NDArray[Any], count: int) -> NDArray[Any]:
     if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[-1] not in (1, 3)):
         raise DataError(f"{name}: images must be (N, H, W) or (N, H, W, 1 or 3), not {images.shape}")
