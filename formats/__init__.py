@@ -1,1 +1,66 @@
-"""The container and its codecs: numpy and zstandard only."""
+"""The container and its codecs: numpy and zstandard only. A device decodes a .qac with this package alone.
+
+save_file("model.qac", {"fc.weight": SharedTensor(codebook, indices), "fc.bias": bias})
+with open_file("model.qac") as container:
+    weight = container.tensor("fc.weight")
+"""
+
+from qacomp.formats.atomic import atomic_file, write_atomically
+from qacomp.formats.dtypes import BFLOAT16, bfloat16_from_float32, bfloat16_to_float32
+from qacomp.formats.errors import (
+    ChecksumMismatchError,
+    CodecError,
+    FormatError,
+    HeaderError,
+    LimitExceededError,
+    NotAContainerError,
+    NotSharedError,
+    OutputNotWritableError,
+    QacompError,
+    TensorNotFoundError,
+    TruncatedFileError,
+    UnsupportedTensorError,
+    UnsupportedVersionError,
+)
+from qacomp.formats.limits import Limits
+from qacomp.formats.reader import Container, load_file, open_file, verify_file
+from qacomp.formats.report import SectionInfo, TensorInfo, TensorReport, VerifyReport, WriteReport
+from qacomp.formats.tensors import Level, SharedTensor, is_side, stored_values
+from qacomp.formats.writer import Writer, save_file
+
+__all__ = [
+    "BFLOAT16",
+    "ChecksumMismatchError",
+    "CodecError",
+    "Container",
+    "FormatError",
+    "HeaderError",
+    "Level",
+    "LimitExceededError",
+    "Limits",
+    "NotAContainerError",
+    "NotSharedError",
+    "OutputNotWritableError",
+    "QacompError",
+    "SectionInfo",
+    "SharedTensor",
+    "TensorInfo",
+    "TensorNotFoundError",
+    "TensorReport",
+    "TruncatedFileError",
+    "UnsupportedTensorError",
+    "UnsupportedVersionError",
+    "VerifyReport",
+    "WriteReport",
+    "Writer",
+    "atomic_file",
+    "bfloat16_from_float32",
+    "bfloat16_to_float32",
+    "is_side",
+    "load_file",
+    "open_file",
+    "save_file",
+    "stored_values",
+    "verify_file",
+    "write_atomically",
+]

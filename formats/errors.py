@@ -39,3 +39,15 @@ class LimitExceededError(FormatError):
 
 class CodecError(FormatError):
     """A payload doesn't decode to what the header says."""
+
+
+class TensorNotFoundError(QacompError):
+    """The container holds no tensor of that name."""
+
+
+class NotSharedError(QacompError):
+    """The tensor is stored dense: it has no codebook and no indices."""
+
+
+class UnsupportedTensorError(QacompError):
+    """The tensor can't be written: a dtype, shape or name outside what the format holds, or an index outside its codebook."""

@@ -1,1 +1,6 @@
-"""Codecs."""
+"""All codecs; importing this package registers them."""
+
+from qacomp.formats.codecs import bitpack, lzma, planes, rans, raw, zstd
+from qacomp.formats.codecs.base import CODECS, Codec, Stream, codec_of, register
+
+__all__ = ["CODECS", "Codec", "Stream", "bitpack", "codec_of", "lzma", "planes", "rans", "raw", "register", "zstd"]

@@ -1,0 +1,91 @@
+"""What a codec is: one object with an id, told what the values are (streams), that turns them to bytes and back."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.formats.errors import HeaderError
+
+Kind = Literal["indices", "values"]
+Array = NDArray[np.unsignedinteger]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What is known of one run of values before a byte of it is decoded.
+
+    kind: "indices" (below `alphabet`, uint8 or uint16) or "values" (the bits of elements, `dtype` an id of dtypes.py);
+    count: how many; shape: of the whole tensor; start: row-major position of the first value in it;
+    parents: for a refinement, the next coarser indices at the same places (count,); children: how many finer indices
+    each of those has (their sum is the alphabet of the whole level, `alphabet` the largest of them).
+    """
+
+    kind: Kind
+    count: int
+    alphabet: int = 0
+    dtype: int = 1
+    shape: tuple[int, ...] = ()
+    start: int = 0
+    parents: Array | None = None
+    children: tuple[int, ...] = ()
+
+
+class Codec:
+    """Base of all codecs; a subclass sets `id`, `name`, `kinds` and defines the two directions.
+
+    encode gives None where the codec can't hold the streams. decode gets exactly the bytes that encode gave and the
+    same streams; it raises CodecError for bytes that encode never gives, and allocates nothing beyond the streams'
+    counts and a small multiple of the payload.
+    """
+
+    id: ClassVar[int]
+    name: ClassVar[str]
+    kinds: ClassVar[tuple[Kind, ...]]
+
+    def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
+        """Bytes of the parts, one flat array for each stream."""
+        raise NotImplementedError
+
+    def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
+        """The parts again, bit for bit."""
+        raise NotImplementedError
+
+
+CODECS: dict[int, Codec] = {}
+C = TypeVar("C", bound=type[Codec])
+
+
+def register(cls: C) -> C:
+    """Class decorator: makes a codec known under its id."""
+    if cls.id in CODECS:
+        raise ValueError(f"codec id {cls.id} is taken by {CODECS[cls.id].name}")
+    CODECS[cls.id] = cls()
+    return cls
+
+
+def codec_of(number: int) -> Codec:
+    """The codec of an id; raises HeaderError for an unknown one."""
+    if number not in CODECS:
+        raise HeaderError(f"unknown codec {number}; the file is damaged or of a newer version")
+    return CODECS[number]
+
+
+def word_dtype(stream: Stream) -> "np.dtype[np.unsignedinteger]":
+    """The unsigned type in which a stream's values travel: by alphabet for indices, by element size for values."""
+    if stream.kind == "indices":
+        return np.dtype("u1") if max(stream.alphabet, 1) <= 256 else np.dtype("<u2")
+    from qacomp.formats.dtypes import dtype_of
+
+    return np.dtype(f"<u{dtype_of(stream.dtype).itemsize}")
+
+
+def split(flat: Array, streams: Sequence[Stream]) -> list[Array]:
+    """Cut one flat array into the streams' parts."""
+    ends = np.cumsum([stream.count for stream in streams])
+    return [flat[end - stream.count : end] for end, stream in zip(ends.tolist(), streams, strict=True)]
+
+
+Encode = Callable[[Sequence[Array], Sequence[Stream]], bytes | None]

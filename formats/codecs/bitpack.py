@@ -1,0 +1,64 @@
+"""Indices in just as many bits as their alphabet needs, least significant bit first."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from qacomp.formats.codecs.base import Array, Codec, Stream, register, word_dtype
+from qacomp.formats.errors import CodecError
+
+
+def bits_of(alphabet: int) -> int:
+    """Bits of the largest index."""
+    return (alphabet - 1).bit_length()
+
+
+def pack(values: Array, bits: int) -> bytes:
+    """Pack values (n,) below 2**bits (bits <= 16) into ceil(n * bits / 8) bytes."""
+    if bits == 0:
+        return b""
+    little = np.ascontiguousarray(values, dtype="<u2").view(np.uint8).reshape(-1, 2)
+    return np.packbits(np.unpackbits(little, axis=1, count=bits, bitorder="little"), bitorder="little").tobytes()
+
+
+def unpack(data: memoryview, count: int, bits: int) -> Array:
+    """The inverse: `count` values as uint16. Raises CodecError unless the length fits and the padding bits are zero."""
+    if len(data) != (count * bits + 7) // 8:
+        raise CodecError("packed indices have the wrong length; the file is damaged")
+    if bits == 0:
+        return np.zeros(count, np.uint16)
+    flat = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+    if flat[count * bits :].any():
+        raise CodecError("padding bits aren't zero; the file is damaged")
+    wide = np.zeros((count, 16), np.uint8)
+    wide[:, :bits] = flat[: count * bits].reshape(count, bits)
+    return np.packbits(wide, axis=1, bitorder="little").view("<u2").ravel()
+
+
+@register
+class BitPack(Codec):
+    """Each stream in its own width, each beginning at a whole byte."""
+
+    id = 1
+    name = "bitpack"
+    kinds = ("indices",)
+
+    def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
+        """The packed streams."""
+        return b"".join(pack(part, bits_of(s.alphabet)) for part, s in zip(parts, streams, strict=True))
+
+    def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
+        """Unpacks; an index outside its alphabet is a CodecError."""
+        parts: list[Array] = []
+        start = 0
+        for stream in streams:
+            bits = bits_of(stream.alphabet)
+            stop = start + (stream.count * bits + 7) // 8
+            part = unpack(payload[start:stop], stream.count, bits)
+            if stream.count and int(part.max()) >= stream.alphabet:
+                raise CodecError("an index lies outside its codebook; the file is damaged")
+            parts.append(part.astype(word_dtype(stream)))
+            start = stop
+        if start != len(payload):
+            raise CodecError("bytes stand after the packed indices; the file is damaged")
+        return parts

@@ -1,0 +1,111 @@
+"""Frequency tables: from counts to few bits in the file, and from those to slots of the coder, on both sides alike.
+
+A table travels as one small code per symbol: 0 for a symbol that never occurs, else a number on a logarithmic scale
+with 2**mantissa steps an octave. Codes are predicted by their neighbour, for sorted codebooks have smooth histograms.
+All arithmetic is in integers, so every machine derives the same table.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.formats.codecs.rangecoder import AdaptiveBit, AdaptiveInt, RangeDecoder, RangeEncoder
+from qacomp.formats.errors import CodecError
+
+MAX_MANTISSA = 12
+MAX_CODE_EXPONENT = 30
+_PRODUCT_BITS = 20
+
+Counts = NDArray[np.int64]
+
+
+def normalise(weights: Counts, bits: int) -> NDArray[np.uint32]:
+    """Scale weights (alphabet,) to frequencies with sum 2**bits; every weight above zero keeps at least one slot.
+
+    Weights are first cut to 26 significant bits of the largest. Raises CodecError where no weight is above zero or more
+    are than there are slots.
+    """
+    present = weights > 0
+    excess = max(int(weights.max()).bit_length() - 26, 0)
+    weights = np.where(present, np.maximum(weights >> excess, 1), 0)
+    total, slots = int(weights.sum()), 1 << bits
+    if total == 0 or int(present.sum()) > slots:
+        raise CodecError("a frequency table is empty or too long for its precision; the file is damaged")
+    frequencies = (weights * slots + (total >> 1)) // total
+    frequencies[present] = np.maximum(frequencies[present], 1)
+    missing = slots - int(frequencies.sum())
+    while missing:  # what rounding left over goes to, or comes from, the most frequent (the first of equals)
+        largest = int(frequencies.argmax())
+        change = missing if missing > 0 else -min(-missing, max(int(frequencies[largest]) >> 1, 1))
+        frequencies[largest] += change
+        missing -= change
+    return frequencies.astype(np.uint32)
+
+
+def product(frequencies: NDArray[np.uint32], group: int, bits: int) -> NDArray[np.uint32]:
+    """Frequencies (alphabet**group,) of groups (1, 2, 4 or 8) of independent symbols, the first the lowest digit."""
+    table = frequencies.astype(np.int64)
+    while group > 1:
+        group //= 2
+        joint = np.multiply.outer(table, table).ravel()
+        table = normalise(joint, bits if group == 1 else _PRODUCT_BITS).astype(np.int64)
+    return table.astype(np.uint32)
+
+
+def to_codes(counts: Counts, mantissa: int) -> NDArray[np.int64]:
+    """Nearest codes of counts (below 2**31): 0 for 0, else 1 + exponent * 2**mantissa + fraction."""
+    steps = 1 << mantissa
+    codes = np.zeros(len(counts), np.int64)
+    present = counts > 0
+    values = counts[present]
+    exponent = np.frexp(values.astype(np.float64))[1] - 1  # floor(log2), exact below 2**53
+    fraction = ((values << mantissa) + (1 << exponent >> 1) >> exponent) - steps  # may round up to a whole octave
+    codes[present] = 1 + exponent * steps + fraction
+    return codes
+
+
+def from_codes(codes: NDArray[np.int64], mantissa: int) -> Counts:
+    """Weights that codes stand for, scaled by 2**mantissa to stay whole."""
+    steps = 1 << mantissa
+    exponent, fraction = (codes - 1) >> mantissa, (codes - 1) & (steps - 1)
+    return np.where(codes > 0, (steps + fraction) << np.maximum(exponent, 0), 0)
+
+
+class TableModel:
+    """Adaptive statistics of the codes; one serves all tables of a payload, in order."""
+
+    def __init__(self) -> None:
+        self.zero = [AdaptiveBit(), AdaptiveBit()]
+        self.first = AdaptiveInt()
+        self.step = AdaptiveInt()
+
+    def write(self, coder: RangeEncoder, codes: NDArray[np.int64]) -> None:
+        """Code a table (alphabet,)."""
+        last, occurs = -1, 1
+        for code in codes.tolist():
+            coder.bit(self.zero[occurs], int(code == 0))
+            occurs = int(code > 0)
+            if code:
+                if last < 0:
+                    coder.uint(self.first, code)
+                else:
+                    coder.sint(self.step, code - last)
+                last = code
+
+    def read(self, coder: RangeDecoder, alphabet: int, mantissa: int) -> NDArray[np.int64]:
+        """Read a table (alphabet,); raises CodecError for a code outside the scale."""
+        codes, last, occurs = np.zeros(alphabet, np.int64), -1, 1
+        highest = (MAX_CODE_EXPONENT + 1) << mantissa
+        for symbol in range(alphabet):
+            occurs = 1 - coder.bit(self.zero[occurs])
+            if occurs:
+                last = coder.uint(self.first) if last < 0 else last + coder.sint(self.step)
+                if not 0 < last <= highest:
+                    raise CodecError("a frequency is outside its scale; the file is damaged")
+                codes[symbol] = last
+        return codes
+
+
+def cost_bits(counts: Counts, frequencies: NDArray[np.uint32], bits: int) -> float:
+    """Bits that the coder needs for symbols with these counts under these frequencies (an estimate, for choosing)."""
+    present = counts > 0
+    return float((counts[present] * (bits - np.log2(frequencies[present]))).sum())

@@ -1,0 +1,176 @@
+"""Range asymmetric numeral systems (Duda 2013, arXiv:1311.2540) with many lanes in lock step, in plain numpy.
+
+A lane is a 32-bit state in [2**16, 2**32) that takes and gives 16-bit words. All lanes take one step at a time, so a
+step is a dozen array operations over the lanes, whatever the symbols are. The words of a step stand in lane order, the
+steps in the order of decoding: one stream of words serves all lanes. Each lane begins (for the decoder: ends) not in a
+bare state but in 2**16 plus its last symbols, packed, so that a lane costs about ten bits instead of twenty-four.
+
+The coder knows nothing of where frequencies come from: see frequencies.py for the tables and the codecs for the models.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.formats.errors import CodecError
+
+STATE_LOW = 1 << 16
+MAX_BITS = 15
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Frequencies of `contexts` alphabets of one size, and what the two directions need of them.
+
+    frequencies: (contexts, alphabet) uint32, each row with sum 2**bits; zero where a symbol never occurs.
+    """
+
+    bits: int
+    frequencies: NDArray[np.uint32]
+
+    def cumulative(self) -> NDArray[np.uint32]:
+        """(contexts, alphabet): the first slot of each symbol."""
+        return (np.cumsum(self.frequencies, axis=1, dtype=np.uint32) - self.frequencies).astype(np.uint32)
+
+    def symbols(self) -> NDArray[np.intp]:
+        """(contexts * 2**bits,): the symbol of each slot."""
+        contexts, alphabet = self.frequencies.shape
+        return np.repeat(np.tile(np.arange(alphabet), contexts), self.frequencies.ravel())
+
+    def transitions(self) -> NDArray[np.uint32]:
+        """(contexts * 2**bits,): frequency << 16 | slot - first slot of the symbol."""
+        flat = self.frequencies.ravel()
+        first = np.repeat(np.cumsum(flat, dtype=np.int64) - flat, flat)
+        offset = np.arange(len(first)) - first
+        return (np.repeat(flat, flat) << np.uint32(16) | offset.astype(np.uint32)).astype(np.uint32)
+
+
+def tail_length(alphabet: int, count: int, lanes: int) -> int:
+    """How many symbols of each lane its first state holds: as many as 16 bits take, at most what there is."""
+    length = 0
+    while length < 16 and alphabet ** (length + 1) <= STATE_LOW:
+        length += 1
+    return min(length, count // lanes)
+
+
+def encode(
+    symbols: NDArray[np.integer],
+    tables: Tables,
+    lanes: int,
+    contexts: NDArray[np.integer] | None = None,
+) -> tuple[NDArray[np.uint32], NDArray[np.uint16]]:
+    """Code a flat sequence of symbols: symbol i is lane i % lanes's, in step i // lanes.
+
+    symbols: (n,) below the alphabet, each with a frequency above zero in its context; contexts: (n,) rows of the
+    tables, or None for row 0. Gives the lanes' states (lanes,) and the words in decoding order.
+    """
+    alphabet = tables.frequencies.shape[1]
+    tail = tail_length(alphabet, len(symbols), lanes)
+    coded = len(symbols) - tail * lanes
+    state = np.zeros(lanes, np.uint32)
+    for row in symbols[coded:].reshape(tail, lanes)[::-1]:
+        state = state * np.uint32(alphabet) + row.astype(np.uint32)
+    state += np.uint32(STATE_LOW)
+
+    frequency = tables.frequencies.ravel()
+    first = tables.cumulative().ravel()
+    # The step x -> (x // f << bits) + first + x % f is x + first + (x // f) * (2**bits - f); the quotient comes from a
+    # product with 1/f, rounded up by a hair: exact, for x < 2**32 and f < 2**16 leave room in 53 bits.
+    inverse = (1.0 / np.maximum(frequency, 1)) * (1 + 2.0**-50)
+    growth = (first << np.uint32(16) | (np.uint32(1 << tables.bits) - frequency)).astype(np.uint32)
+    limit = frequency.astype(np.uint32)
+    shift = np.uint32(32 - tables.bits)
+
+    words = np.empty(coded, np.uint16)
+    end = len(words)
+    index, quotient = np.empty(lanes, np.intp), np.empty(lanes, np.float64)
+    a, b, full = np.empty(lanes, np.uint32), np.empty(lanes, np.uint32), np.empty(lanes, bool)
+    low16, sixteen = np.uint32(0xFFFF), np.uint32(16)
+    rest = coded % lanes
+    for start in range(coded - rest if rest else coded - lanes, -1, -lanes):
+        stop = min(start + lanes, coded)
+        n = stop - start
+        i, x, q, u, v, mask = index[:n], state[:n], quotient[:n], a[:n], b[:n], full[:n]
+        np.copyto(i, symbols[start:stop])
+        if contexts is not None:
+            i += contexts[start:stop].astype(np.intp) * alphabet
+        limit.take(i, out=u, mode="clip")
+        np.right_shift(x, shift, out=v)
+        np.greater_equal(v, u, out=mask)
+        over = mask.nonzero()[0]
+        if k := len(over):
+            moved = x.take(over)
+            end -= k
+            words[end : end + k] = moved  # the low 16 bits
+            moved >>= sixteen
+            x[over] = moved
+        inverse.take(i, out=q, mode="clip")
+        q *= x
+        np.copyto(u, q, casting="unsafe")
+        growth.take(i, out=v, mode="clip")
+        x += v >> sixteen
+        v &= low16
+        u *= v
+        x += u
+    return state, words[end:]
+
+
+def decode(
+    states: NDArray[np.uint32],
+    words: NDArray[np.uint16],
+    count: int,
+    tables: Tables,
+    values: NDArray[np.generic],
+    contexts: NDArray[np.integer] | None = None,
+) -> NDArray[np.generic]:
+    """The inverse of `encode`: `count` entries of `values` (alphabet,), which maps symbols to what is wanted of them.
+
+    Raises CodecError unless the words are used up exactly and every lane ends in a state that `encode` begins with.
+    """
+    lanes = len(states)
+    alphabet = tables.frequencies.shape[1]
+    tail = tail_length(alphabet, count, lanes)
+    coded = count - tail * lanes
+    out = np.empty(count, values.dtype)
+    if int(states.min()) < STATE_LOW:
+        raise CodecError("a lane's state is below its range; the file is damaged")
+    state = states.astype(np.uint32)
+    transition, slot_values = tables.transitions(), values[tables.symbols()]
+    mask, bits = np.uint32((1 << tables.bits) - 1), np.uint32(tables.bits)
+    index, a, b = np.empty(lanes, np.intp), np.empty(lanes, np.uint32), np.empty(lanes, np.uint32)
+    empty = np.empty(lanes, bool)
+    low, low16, sixteen = np.uint32(STATE_LOW), np.uint32(0xFFFF), np.uint32(16)
+    given, used = len(words), 0
+    for start in range(0, coded, lanes):
+        stop = min(start + lanes, coded)
+        n = stop - start
+        i, x, u, v, under = index[:n], state[:n], a[:n], b[:n], empty[:n]
+        np.bitwise_and(x, mask, out=u)
+        np.copyto(i, u)
+        if contexts is not None:
+            i += contexts[start:stop].astype(np.intp) << tables.bits
+        slot_values.take(i, out=out[start:stop], mode="clip")
+        transition.take(i, out=u, mode="clip")
+        np.right_shift(u, sixteen, out=v)
+        u &= low16
+        x >>= bits
+        x *= v
+        x += u
+        np.less(x, low, out=under)
+        need = under.nonzero()[0]
+        if k := len(need):
+            if used + k > given:
+                raise CodecError("the coded words end early; the file is damaged")
+            moved = x.take(need)
+            moved <<= sixteen
+            moved |= words[used : used + k]
+            x[need] = moved
+            used += k
+    state -= low
+    if used != given or int(state.max()) >= alphabet**tail:
+        raise CodecError("the coded words don't end where the lanes end; the file is damaged")
+    for start in range(coded, count, lanes):
+        out[start : start + lanes] = values.take(state % np.uint32(alphabet))
+        state //= np.uint32(alphabet)
+    return out

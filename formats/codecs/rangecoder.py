@@ -1,0 +1,171 @@
+"""An adaptive binary range coder for side information: tables, class maps, counts. Small data, so plain Python.
+
+The coder is the carry-propagating one of LZMA (Martin 1979; Pavlov's description) with 16-bit probabilities. The first
+byte, always zero there, isn't written, and zero bytes at the end are dropped: a reader takes bytes past the end as zero.
+"""
+
+from qacomp.formats.errors import CodecError
+
+_TOP = 1 << 24
+_ONE = 1 << 16
+_RATE_LIMIT = 30
+INT_BITS_LIMIT = 40
+
+
+class AdaptiveBit:
+    """Probability of a zero, in 1/65536; its learning rate falls from 1/2 to 1/32 as bits are seen."""
+
+    __slots__ = ("probability", "seen")
+
+    def __init__(self) -> None:
+        self.probability = _ONE >> 1
+        self.seen = 0
+
+    def update(self, bit: int) -> None:
+        """Move towards what was seen, never closer than 32/65536 to either end."""
+        self.seen = min(self.seen + 1, _RATE_LIMIT)
+        if bit:
+            self.probability -= (self.probability - 32) // (self.seen + 1)
+        else:
+            self.probability += (_ONE - 32 - self.probability) // (self.seen + 1)
+
+
+class AdaptiveInt:
+    """Model of non-negative integers: Elias-gamma length in adaptive unary, the bit below the leading one adaptive."""
+
+    def __init__(self) -> None:
+        self.length = [AdaptiveBit() for _ in range(INT_BITS_LIMIT)]
+        self.second = [AdaptiveBit() for _ in range(INT_BITS_LIMIT)]
+
+
+class RangeEncoder:
+    """Collects coded bits; `finish` gives the bytes."""
+
+    def __init__(self) -> None:
+        self._low = 0
+        self._range = 0xFFFFFFFF
+        self._cache = 0
+        self._pending = 0
+        self._out = bytearray()
+
+    def bit(self, model: AdaptiveBit, bit: int) -> None:
+        """Code one bit with an adaptive model."""
+        bound = (self._range >> 16) * model.probability
+        if bit:
+            self._low += bound
+            self._range -= bound
+        else:
+            self._range = bound
+        model.update(bit)
+        while self._range < _TOP:
+            self._range <<= 8
+            self._shift()
+
+    def bits(self, value: int, count: int) -> None:
+        """Code `count` bits of a value with even odds, most significant first."""
+        for position in range(count - 1, -1, -1):
+            self._range >>= 1
+            if value >> position & 1:
+                self._low += self._range
+            while self._range < _TOP:
+                self._range <<= 8
+                self._shift()
+
+    def uint(self, model: AdaptiveInt, value: int) -> None:
+        """Code a non-negative integer below 2**39."""
+        length = (value + 1).bit_length() - 1
+        for position in range(length):
+            self.bit(model.length[position], 1)
+        self.bit(model.length[length], 0)
+        if length:
+            self.bit(model.second[length], (value + 1) >> (length - 1) & 1)
+            self.bits((value + 1) & ((1 << (length - 1)) - 1), length - 1)
+
+    def sint(self, model: AdaptiveInt, value: int) -> None:
+        """Code a signed integer as 0, -1, 1, -2, 2, ..."""
+        self.uint(model, 2 * value if value >= 0 else -2 * value - 1)
+
+    def finish(self) -> bytes:
+        """The bytes of all that was coded."""
+        # The value in [low, low + range) with the most trailing zero bits, so that zero bytes at the end can go.
+        for keep in range(33):
+            mask = (1 << (32 - keep)) - 1
+            value = (self._low + mask) & ~mask
+            if value < self._low + self._range:
+                self._low = value
+                break
+        for _ in range(5):
+            self._shift()
+        return bytes(self._out[1:]).rstrip(b"\0")
+
+    def _shift(self) -> None:
+        if self._low < 0xFF000000 or self._low > 0xFFFFFFFF:
+            carry = self._low >> 32
+            self._out.append(self._cache + carry & 0xFF)
+            self._out += bytes([0xFF + carry & 0xFF]) * self._pending
+            self._pending = 0
+            self._cache = self._low >> 24 & 0xFF
+        else:
+            self._pending += 1
+        self._low = self._low << 8 & 0xFFFFFFFF
+
+
+class RangeDecoder:
+    """Reads what RangeEncoder coded, with the same models in the same order."""
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._data = bytes(data)
+        self._position = 4
+        self._range = 0xFFFFFFFF
+        self._code = int.from_bytes(self._data[:4].ljust(4, b"\0"), "big")
+
+    def bit(self, model: AdaptiveBit) -> int:
+        """The next bit under an adaptive model."""
+        bound = (self._range >> 16) * model.probability
+        if self._code < bound:
+            self._range = bound
+            bit = 0
+        else:
+            self._code -= bound
+            self._range -= bound
+            bit = 1
+        model.update(bit)
+        while self._range < _TOP:
+            self._range <<= 8
+            self._code = (self._code << 8 | self._next()) & 0xFFFFFFFF
+        return bit
+
+    def bits(self, count: int) -> int:
+        """The next `count` even bits."""
+        value = 0
+        for _ in range(count):
+            self._range >>= 1
+            bit = int(self._code >= self._range)
+            self._code -= self._range * bit
+            value = value << 1 | bit
+            while self._range < _TOP:
+                self._range <<= 8
+                self._code = (self._code << 8 | self._next()) & 0xFFFFFFFF
+        return value
+
+    def uint(self, model: AdaptiveInt) -> int:
+        """The next non-negative integer; raises CodecError where its length is impossible."""
+        length = 0
+        while self.bit(model.length[length]):
+            length += 1
+            if length >= INT_BITS_LIMIT:
+                raise CodecError("an integer of the side information is too long; the file is damaged")
+        if not length:
+            return 0
+        top = 2 | self.bit(model.second[length])
+        return (top << (length - 1) | self.bits(length - 1)) - 1
+
+    def sint(self, model: AdaptiveInt) -> int:
+        """The next signed integer."""
+        value = self.uint(model)
+        return -(value + 1) // 2 if value & 1 else value // 2
+
+    def _next(self) -> int:
+        position = self._position
+        self._position += 1
+        return self._data[position] if position < len(self._data) else 0

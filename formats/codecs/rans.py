@@ -1,0 +1,158 @@
+"""Static order-0 rANS: one frequency table a stream, all streams in one group of lanes.
+
+Small alphabets are coded in groups of 2, 4 or 8 neighbouring symbols at a step, whose frequencies are the product of
+the single ones: the same model, a fraction of the steps.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from qacomp.formats.bytestream import ByteReader, ByteWriter
+from qacomp.formats.codecs import lanes as coder
+from qacomp.formats.codecs.base import Array, Codec, Stream, register, split, word_dtype
+from qacomp.formats.codecs.frequencies import TableModel, cost_bits, from_codes, normalise, product, to_codes
+from qacomp.formats.codecs.rangecoder import RangeDecoder, RangeEncoder
+from qacomp.formats.errors import CodecError
+from qacomp.formats.limits import MAX_LANES
+
+MAX_ALPHABET = 4096
+_GROUPED_ALPHABET = 256
+_LANE_BITS = 10
+_LANE_SHARE = 0.0015
+_MOST_LANES = 1 << 14
+_MOST_STEPS = 1 << 13
+
+
+def choose_lanes(count: int, payload_bits: float) -> int:
+    """Lanes for `count` steps of symbols: their cost stays near 0.15 % of the payload, unless steps grow too many."""
+    lanes = max(int(payload_bits * _LANE_SHARE / _LANE_BITS), -(-count // _MOST_STEPS), 1)
+    lanes = min(lanes, _MOST_LANES)
+    return lanes - lanes % 16 if lanes > 64 else lanes
+
+
+@register
+class Rans(Codec):
+    """See the module; alphabets up to 4096."""
+
+    id = 3
+    name = "rans"
+    kinds = ("indices",)
+
+    def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
+        """Tables, lane states, words; None for an alphabet that is too large."""
+        largest = max((stream.alphabet for stream in streams), default=1)
+        if largest > MAX_ALPHABET:
+            return None
+        used = [(p, s) for p, s in zip(parts, streams, strict=True) if s.count]
+        if not used:
+            return b""
+        counts = [np.bincount(p, minlength=s.alphabet).astype(np.int64) for p, s in used]
+        group = 1
+        while group < 8 and largest ** (2 * group) <= _GROUPED_ALPHABET:
+            group *= 2
+        bits = 14 if group > 1 or largest > 64 else 12
+        mantissa, singles, table_bytes = best_tables(counts, bits)
+        tables = group_tables(singles, group, bits)
+        payload = sum(cost_bits(c, f, bits) for c, f in zip(counts, singles, strict=True))
+        grouped = [group_symbols(p, s.alphabet, group) for p, s in used]
+        symbols = np.concatenate(grouped) if len(grouped) > 1 else grouped[0]
+        contexts = None
+        if len(grouped) > 1:
+            contexts = np.repeat(np.arange(len(grouped), dtype=np.uint16), [len(g) for g in grouped])
+        states, words = coder.encode(symbols, tables, choose_lanes(len(symbols), payload), contexts)
+        out = ByteWriter()
+        for number in (group.bit_length() - 1, bits, mantissa, len(states), len(table_bytes)):
+            out.uint(number)
+        out.raw(table_bytes)
+        out.raw(states.astype("<u4").tobytes())
+        out.raw(words.astype("<u2").tobytes())
+        return bytes(out.buffer)
+
+    def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
+        """The indices; every field is checked before it is used."""
+        used = [stream for stream in streams if stream.count]
+        if not used:
+            if len(payload):
+                raise CodecError("a payload of no symbols isn't empty; the file is damaged")
+            return [np.zeros(0, word_dtype(stream)) for stream in streams]
+        largest = max(stream.alphabet for stream in used)
+        if largest > MAX_ALPHABET:
+            raise CodecError("an alphabet is too large for this codec; the file is damaged")
+        reader = ByteReader(payload, CodecError)
+        group, bits = 1 << reader.uint(3), reader.uint(coder.MAX_BITS)
+        mantissa, lanes = reader.uint(12), reader.uint(MAX_LANES)
+        table_bytes = reader.raw(reader.uint(len(payload)))
+        if largest**group > MAX_ALPHABET or lanes == 0:
+            raise CodecError("the symbol groups or lanes are impossible; the file is damaged")
+        states = np.frombuffer(reader.raw(4 * lanes), "<u4")
+        rest = reader.rest()
+        if rest % 2:
+            raise CodecError("the coded words have an odd length; the file is damaged")
+        words = np.frombuffer(reader.raw(rest), "<u2")
+        model, side = TableModel(), RangeDecoder(table_bytes)
+        singles = [normalise(from_codes(model.read(side, s.alphabet, mantissa), mantissa), bits) for s in used]
+        tables = group_tables(singles, group, bits)
+        sizes = [-(-stream.count // group) for stream in used]
+        dtype = word_dtype(Stream("indices", 0, largest))
+        if len(used) == 1:
+            values = group_values(largest, group, dtype)
+            flat = coder.decode(states, words, sizes[0], tables, values).view(dtype)
+            result = iter([flat[: used[0].count]])
+        else:
+            contexts = np.repeat(np.arange(len(used), dtype=np.uint16), sizes)
+            numbers = np.arange(largest**group, dtype=np.uint16)
+            flat = coder.decode(states, words, sum(sizes), tables, numbers, contexts)
+            parts = split(flat, [Stream("indices", size) for size in sizes])  # type: ignore[arg-type]
+            result = iter(
+                group_values(s.alphabet, group, dtype).take(part).view(dtype)[: s.count]
+                for part, s in zip(parts, used, strict=True)
+            )
+        decoded = [next(result) if s.count else np.zeros(0, np.uint8) for s in streams]
+        return [part.astype(word_dtype(s), copy=False) for part, s in zip(decoded, streams, strict=True)]
+
+
+def best_tables(counts: list["np.ndarray"], bits: int) -> tuple[int, list["np.ndarray"], bytes]:  # type: ignore[type-arg]
+    """The table precision whose tables and code lengths together take the fewest bits: (mantissa, tables, bytes)."""
+    best: tuple[float, int, list[np.ndarray], bytes] | None = None  # type: ignore[type-arg]
+    for mantissa in (1, 2, 3, 4, 6, 9, 12):
+        side, model = RangeEncoder(), TableModel()
+        codes = [to_codes(c, mantissa) for c in counts]
+        for code in codes:
+            model.write(side, code)
+        table_bytes = side.finish()
+        tables = [normalise(from_codes(code, mantissa), bits) for code in codes]
+        total = 8 * len(table_bytes) + sum(cost_bits(c, t, bits) for c, t in zip(counts, tables, strict=True))
+        if best is None or total < best[0]:
+            best = (total, mantissa, tables, table_bytes)
+    assert best is not None
+    return best[1:]
+
+
+def group_tables(singles: Sequence["np.ndarray"], group: int, bits: int) -> coder.Tables:  # type: ignore[type-arg]
+    """One row a stream, over groups of symbols, filled up with zeros to the largest alphabet."""
+    width = max(len(single) for single in singles) ** group
+    rows = np.zeros((len(singles), width), np.uint32)
+    for row, single in zip(rows, singles, strict=True):
+        row[: len(single) ** group] = product(single, group, bits)
+    return coder.Tables(bits, rows)
+
+
+def group_symbols(part: Array, alphabet: int, group: int) -> Array:
+    """Symbols (n,) to groups (ceil(n / group),), the first the lowest digit, the last group filled up with zeros."""
+    if group == 1:
+        return part
+    if len(part) % group:
+        part = np.concatenate([part, np.zeros(-len(part) % group, part.dtype)])
+    joint = part[group - 1 :: group].astype(np.uint16)
+    for position in range(group - 2, -1, -1):
+        joint *= np.uint16(alphabet)
+        joint += part[position::group]
+    return joint
+
+
+def group_values(alphabet: int, group: int, dtype: "np.dtype[np.unsignedinteger]") -> Array:
+    """For each group its symbols, packed as one little-endian word of group * itemsize bytes."""
+    numbers = np.arange(alphabet**group)
+    digits = np.stack([numbers // alphabet**i % alphabet for i in range(group)], axis=1).astype(dtype)
+    return np.ascontiguousarray(digits).view(f"<u{group * dtype.itemsize}").ravel()

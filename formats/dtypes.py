@@ -1,0 +1,78 @@
+"""The element types a container holds, their ids, and bfloat16, which numpy lacks."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.formats.errors import HeaderError, UnsupportedTensorError
+
+BFLOAT16 = np.dtype([("bfloat16", "<u2")])
+"""bfloat16 as a numpy dtype: one field with the 16 bits. `array.view(numpy.uint16)` gives the bits."""
+
+DTYPES: dict[int, np.dtype] = {  # type: ignore[type-arg]
+    0: np.dtype("?"),
+    1: np.dtype("u1"),
+    2: np.dtype("i1"),
+    3: np.dtype("<u2"),
+    4: np.dtype("<i2"),
+    5: np.dtype("<u4"),
+    6: np.dtype("<i4"),
+    7: np.dtype("<u8"),
+    8: np.dtype("<i8"),
+    9: np.dtype("<f2"),
+    10: BFLOAT16,
+    11: np.dtype("<f4"),
+    12: np.dtype("<f8"),
+}
+_IDS = {dtype: number for number, dtype in DTYPES.items()}
+FLOAT_IDS = (9, 10, 11, 12)
+
+
+def dtype_id(dtype: "np.dtype[np.generic]", name: str = "array") -> int:
+    """The id of a numpy dtype (either byte order); raises UnsupportedTensorError, naming the tensor, for any other."""
+    if dtype.name == "bfloat16":  # ml_dtypes registers one under this name
+        return 10
+    number = _IDS.get(dtype.newbyteorder("<"))
+    if number is None:
+        raise UnsupportedTensorError(f"{name}: dtype {dtype} can't be stored; convert it to one of {names()}")
+    return number
+
+
+def dtype_of(number: int) -> "np.dtype[np.generic]":
+    """The numpy dtype of an id; raises HeaderError for an unknown one."""
+    if number not in DTYPES:
+        raise HeaderError(f"unknown element type {number}; the file is damaged or of a newer version")
+    return DTYPES[number]
+
+
+def dtype_name(number: int) -> str:
+    """The name that reports use: numpy's, or bfloat16."""
+    return "bfloat16" if number == 10 else dtype_of(number).name
+
+
+def names() -> str:
+    """All storable types, for messages."""
+    return ", ".join(dtype_name(number) for number in DTYPES)
+
+
+def little_endian(array: NDArray[np.generic], name: str = "array") -> NDArray[np.generic]:
+    """The array C-contiguous in the storable little-endian dtype of the same kind, without a copy where it already is."""
+    target = dtype_of(dtype_id(array.dtype, name))
+    if target == BFLOAT16 and array.dtype != BFLOAT16:
+        shape = array.shape
+        return np.ascontiguousarray(array).reshape(-1).view(np.uint16).view(BFLOAT16).reshape(shape)
+    return np.asarray(array, dtype=target, order="C")
+
+
+def bfloat16_from_float32(values: NDArray[np.float32]) -> NDArray[np.void]:
+    """Round float32 to bfloat16, to nearest with ties to even; NaN stays NaN. Shape kept, dtype BFLOAT16."""
+    bits = np.ascontiguousarray(values, dtype="<f4").view("<u4")
+    rounded = ((bits.astype(np.uint64) + 0x7FFF + (bits >> 16 & 1)) >> 16).astype("<u2")
+    nan = np.isnan(values)
+    rounded[nan] = (bits[nan] >> 16 | 0x40).astype("<u2")
+    return rounded.view(BFLOAT16).reshape(np.shape(values))
+
+
+def bfloat16_to_float32(values: NDArray[np.void]) -> NDArray[np.float32]:
+    """The exact float32 of bfloat16 values (dtype BFLOAT16), shape kept."""
+    bits = np.ascontiguousarray(values).view("<u2").astype("<u4") << 16
+    return bits.view("<f4").reshape(values.shape)

@@ -1,0 +1,278 @@
+"""The fixed prefix and the header of version 1: what tensors there are and where their bytes stand (SPEC.md)."""
+
+import math
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from qacomp.formats import limits as bounds
+from qacomp.formats.bytestream import ByteReader, ByteWriter
+from qacomp.formats.checksums import crc32
+from qacomp.formats.dtypes import dtype_of
+from qacomp.formats.errors import (
+    ChecksumMismatchError,
+    HeaderError,
+    LimitExceededError,
+    NotAContainerError,
+    TruncatedFileError,
+    UnsupportedVersionError,
+)
+
+MAGIC = b"\x93QAC"
+VERSION = (1, 0)
+PREFIX = struct.Struct("<4sBBBBIIQI")
+PREFIX_BYTES = PREFIX.size + 4
+
+DENSE, SHARED, SAME = 0, 1, 2
+GRAPH, META, VALUES, INDICES, VALUE_CHUNK, INDEX_CHUNK = range(6)
+OWN_CHUNKS = 0
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The first 32 bytes: version, how the header is stored, the size of the whole file."""
+
+    version: tuple[int, int]
+    header_codec: int
+    stored_bytes: int
+    header_bytes: int
+    file_bytes: int
+    header_crc: int
+
+
+@dataclass(frozen=True)
+class TensorRecord:
+    """One tensor: dtype is what a reader gets, stored what the file holds (of the codebook where it is shared).
+
+    group: 0 for chunks of its own, else 1 + the number of the group whose section holds its values or indices;
+    side_group: likewise for its codebooks; children: for each refinement, how many finer cells each coarse one has;
+    same_as: the earlier tensor whose content this is; levels: codebook sizes, the coarsest first.
+    """
+
+    name: str
+    kind: int
+    dtype: int
+    stored: int
+    shape: tuple[int, ...]
+    group: int = OWN_CHUNKS
+    side_group: int = OWN_CHUNKS
+    levels: tuple[int, ...] = ()
+    children: tuple[tuple[int, ...], ...] = ()
+    same_as: int = 0
+    digest: bytes = b""
+
+    @property
+    def count(self) -> int:
+        """Values in the tensor."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the decoded tensor."""
+        return self.count * dtype_of(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class SectionRecord:
+    """One run of bytes under one checksum. owner: the group, or the tensor of a chunk; count: decoded bytes of a blob."""
+
+    kind: int
+    codec: int
+    level: int
+    owner: int
+    stored_bytes: int
+    crc: int
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Header:
+    """All records; tensors in the writer's order, sections in the file's."""
+
+    tensors: tuple[TensorRecord, ...]
+    sections: tuple[SectionRecord, ...]
+    digest_bytes: int
+    chunk_log2: int
+
+
+def write_prefix(prefix: Prefix) -> bytes:
+    """The 32 bytes, with their own checksum."""
+    fields = (prefix.header_codec, 0, prefix.stored_bytes, prefix.header_bytes, prefix.file_bytes, prefix.header_crc)
+    data = PREFIX.pack(MAGIC, *prefix.version, *fields)
+    return data + struct.pack("<I", crc32(data))
+
+
+def read_prefix(data: memoryview, source: str, limits: bounds.Limits) -> Prefix:
+    """Check and read the first 32 bytes of a file named `source`; raises the FormatError that fits."""
+    if len(data) < 4 or bytes(data[:4]) != MAGIC:
+        if len(data) < 4 and MAGIC.startswith(bytes(data)) and len(data):
+            raise TruncatedFileError(f"{source}: only {len(data)} bytes; fetch the file again")
+        raise NotAContainerError(f"{source}: not a .qac container (its first bytes are others)")
+    if len(data) > 4 and data[4] != VERSION[0]:
+        raise UnsupportedVersionError(
+            f"{source}: format version {data[4]}, this reader knows {VERSION[0]}; update qacomp"
+        )
+    if len(data) < PREFIX_BYTES:
+        raise TruncatedFileError(f"{source}: ends inside its first {PREFIX_BYTES} bytes; fetch the file again")
+    if struct.unpack("<I", data[PREFIX.size : PREFIX_BYTES])[0] != crc32(data[: PREFIX.size]):
+        raise ChecksumMismatchError(f"{source}: the first {PREFIX_BYTES} bytes are damaged; fetch the file again")
+    _, major, minor, codec, flags, stored, header, size, crc = PREFIX.unpack(data[: PREFIX.size])
+    if flags:
+        raise UnsupportedVersionError(f"{source}: uses features of a newer format version; update qacomp")
+    if header > limits.header_bytes or stored > limits.header_bytes:
+        raise LimitExceededError(f"{source}: a header of {header} bytes is above the limit of {limits.header_bytes}")
+    if size < PREFIX_BYTES + stored:
+        raise HeaderError(f"{source}: the header is larger than the file; the file is damaged")
+    return Prefix((major, minor), codec, stored, header, size, crc)
+
+
+def write_header(header: Header) -> bytes:
+    """The header's bytes, field by field over all tensors and sections, so that like stands beside like."""
+    out, tensors, sections = ByteWriter(), header.tensors, header.sections
+    for number in (len(tensors), len(sections), header.digest_bytes, header.chunk_log2):
+        out.uint(number)
+    _write_names(out, [tensor.name.encode() for tensor in tensors])
+    shared = [tensor for tensor in tensors if tensor.kind == SHARED]
+    columns: Iterable[Iterable[int]] = (
+        (t.kind << 4 | t.dtype for t in tensors),
+        (t.stored for t in tensors),
+        (len(t.shape) for t in tensors),
+        (size for t in tensors for size in t.shape),
+        (t.group for t in tensors if t.kind != SAME),
+        (t.side_group for t in shared),
+        (len(t.levels) for t in shared),
+        (size for t in shared for size in t.levels),
+        (size for t in shared for level in t.children for size in level),
+        (t.same_as for t in tensors if t.kind == SAME),
+        (s.kind for s in sections),
+        (s.codec for s in sections),
+        (s.level for s in sections),
+        (s.owner for s in sections),
+        (s.stored_bytes for s in sections),
+        (s.count for s in sections if s.kind <= META),
+    )
+    for column in columns:
+        for number in column:
+            out.uint(number)
+    for section in sections:
+        out.raw(struct.pack("<I", section.crc))
+    for tensor in tensors:
+        if tensor.kind != SAME:
+            out.raw(tensor.digest)
+    return bytes(out.buffer)
+
+
+def read_header(data: bytes | memoryview, limits: bounds.Limits) -> Header:
+    """The inverse; every count is held against the bytes that are left before a list of it is made."""
+    reader = ByteReader(data)
+    tensor_count = reader.uint(min(bounds.MAX_TENSORS, len(data)))
+    section_count = reader.uint(min(bounds.MAX_SECTIONS, len(data)))
+    digest_bytes, chunk_log2 = reader.uint(bounds.MAX_DIGEST_BYTES), reader.uint(bounds.MAX_CHUNK_LOG2)
+    names = _read_names(reader, tensor_count, limits)
+
+    def column(count: int, limit: int) -> list[int]:
+        return [reader.uint(limit) for _ in range(count)]
+
+    kinds = [(number >> 4, number & 15) for number in column(tensor_count, SAME << 4 | 15)]
+    stored = column(tensor_count, 15)
+    for _, dtype in kinds:
+        dtype_of(dtype)
+    for dtype in stored:
+        dtype_of(dtype)
+    dims = column(tensor_count, bounds.MAX_DIMS)
+    shapes = [tuple(column(dim, 1 << 48)) for dim in dims]
+    content = [kind for kind, _ in kinds if kind != SAME]
+    groups = iter(column(len(content), section_count))
+    shared_count = content.count(SHARED)
+    side_groups = iter(column(shared_count, section_count))
+    level_counts = column(shared_count, bounds.MAX_LEVELS)
+    levels = [tuple(column(count, bounds.MAX_ALPHABET)) for count in level_counts]
+    children = [tuple(tuple(column(size, bounds.MAX_ALPHABET)) for size in sizes[:-1]) for sizes in levels]
+    books = iter(zip(levels, children, strict=True))
+    same = iter(column(tensor_count - len(content), tensor_count))
+    section_kinds = column(section_count, INDEX_CHUNK)
+    codecs, section_levels = column(section_count, 255), column(section_count, bounds.MAX_LEVELS - 1)
+    owners = column(section_count, max(tensor_count, section_count))
+    sizes = column(section_count, 1 << 62)
+    counts = [reader.uint(limits.blob_bytes) if kind <= META else 0 for kind in section_kinds]
+    crcs = struct.unpack(f"<{section_count}I", reader.raw(4 * section_count))
+    tensors: list[TensorRecord] = []
+    for index, ((kind, dtype), name, shape) in enumerate(zip(kinds, names, shapes, strict=True)):
+        record = TensorRecord(name, kind, dtype, stored[index], shape)
+        if kind == SAME:
+            record = _resolve(record, next(same), tensors)
+        else:
+            record = replace(record, group=next(groups), digest=bytes(reader.raw(digest_bytes)))
+        if kind == SHARED:
+            book, split = next(books)
+            record = replace(record, side_group=next(side_groups), levels=book, children=split)
+        _check_tensor(record, limits)
+        tensors.append(record)
+    reader.end()
+    fields = zip(section_kinds, codecs, section_levels, owners, sizes, crcs, counts, strict=True)
+    return Header(tuple(tensors), tuple(SectionRecord(*field) for field in fields), digest_bytes, chunk_log2)
+
+
+def _resolve(record: TensorRecord, target: int, tensors: Sequence[TensorRecord]) -> TensorRecord:
+    if target >= len(tensors) or tensors[target].kind == SAME:
+        raise HeaderError(
+            f"tensor {record.name[:80]!r} refers to one that doesn't stand before it; the file is damaged"
+        )
+    other = tensors[target]
+    if (other.shape, other.dtype, other.stored) != (record.shape, record.dtype, record.stored):
+        raise HeaderError(f"tensor {record.name[:80]!r} differs from the one it refers to; the file is damaged")
+    return replace(record, same_as=target, levels=other.levels, digest=other.digest)
+
+
+def _check_tensor(record: TensorRecord, limits: bounds.Limits) -> None:
+    if record.nbytes > limits.tensor_bytes:
+        name = record.name[:80]
+        raise LimitExceededError(
+            f"tensor {name!r} of {record.nbytes} bytes is above the limit of {limits.tensor_bytes}"
+        )
+    if record.kind != SHARED:
+        return
+    if not record.levels or 0 in record.levels or not record.side_group:
+        raise HeaderError(f"tensor {record.name[:80]!r} is shared but has no codebook; the file is damaged")
+    for finer, split in zip(record.levels[1:], record.children, strict=True):
+        if sum(split) != finer or 0 in split:
+            raise HeaderError(f"tensor {record.name[:80]!r}: its levels don't nest; the file is damaged")
+
+
+def _write_names(out: ByteWriter, names: Sequence[bytes]) -> None:
+    """Names in the writer's order, each as the bytes it shares with the one before, and the rest."""
+    common = [_common(a, b) for a, b in zip([b"", *names], names, strict=False)]
+    for number in common:
+        out.uint(number)
+    for name, start in zip(names, common, strict=True):
+        out.uint(len(name) - start)
+    for name, start in zip(names, common, strict=True):
+        out.raw(name[start:])
+
+
+def _read_names(reader: ByteReader, count: int, limits: bounds.Limits) -> list[str]:
+    common = [reader.uint(bounds.MAX_NAME_BYTES) for _ in range(count)]
+    lengths = [reader.uint(bounds.MAX_NAME_BYTES) for _ in range(count)]
+    if sum(lengths) > reader.rest():
+        raise HeaderError("the tensors' names are longer than the header; the file is damaged")
+    names, name, total = [], b"", 0
+    for start, length in zip(common, lengths, strict=True):
+        if start > len(name) or start + length > bounds.MAX_NAME_BYTES:
+            raise HeaderError("a tensor's name is too long; the file is damaged")
+        total += start + length
+        if total > limits.header_bytes:
+            raise LimitExceededError(f"the tensors' names take more than the limit of {limits.header_bytes} bytes")
+        name = name[:start] + bytes(reader.raw(length))
+        names.append(name)
+    try:
+        texts = [name.decode() for name in names]
+    except UnicodeDecodeError as error:
+        raise HeaderError("a tensor's name isn't UTF-8; the file is damaged") from error
+    if len(set(texts)) != len(texts):
+        raise HeaderError("two tensors have the same name; the file is damaged")
+    return texts
+
+
+def _common(a: bytes, b: bytes) -> int:
+    limit = min(len(a), len(b))
+    return next((i for i in range(limit) if a[i] != b[i]), limit)

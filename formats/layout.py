@@ -1,0 +1,120 @@
+"""Where things stand: chunk sizes, groups of small tensors, section offsets. Shared by writer and reader."""
+
+from collections.abc import Sequence
+
+from qacomp.formats import header as h
+from qacomp.formats.codecs import Stream
+from qacomp.formats.errors import HeaderError
+from qacomp.formats.limits import ALIGNED_FROM, ALIGNMENT
+
+CHUNK_LOG2 = 22
+GROUP_VALUES = 1 << 20
+SMALL_VALUES = 1 << 19
+RAW_ID = 0
+
+
+def chunk_ranges(count: int, chunk_log2: int) -> list[tuple[int, int]]:
+    """Flat [start, stop) of the chunks of a tensor with chunks of its own."""
+    size = 1 << chunk_log2
+    return [(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def aligned(section: h.SectionRecord) -> bool:
+    """Whether a section begins at a multiple of 64: raw values, long enough to be worth mapping."""
+    raw = section.codec == RAW_ID and section.kind in (h.VALUES, h.VALUE_CHUNK)
+    return raw and section.stored_bytes >= ALIGNED_FROM
+
+
+def offsets(sections: Sequence[h.SectionRecord], start: int) -> tuple[list[int], int]:
+    """Offset of each section when the first may begin at `start`, and the end of the last."""
+    places = []
+    for section in sections:
+        if aligned(section):
+            start += -start % ALIGNMENT
+        places.append(start)
+        start += section.stored_bytes
+    return places, start
+
+
+def index_stream(record: h.TensorRecord, level: int, start: int, stop: int) -> Stream:
+    """What is known of the indices of one level; a refinement's parents are still to be filled in."""
+    if level == 0:
+        return Stream("indices", stop - start, record.levels[0], 1, record.shape, start)
+    children = record.children[level - 1]
+    return Stream("indices", stop - start, max(children), 1, record.shape, start, None, children)
+
+
+class Members:
+    """Which tensors stand in which group: derived from the records alone, so it isn't stored."""
+
+    def __init__(self, tensors: Sequence[h.TensorRecord]) -> None:
+        self.indices: dict[int, list[int]] = {}
+        self.values: dict[int, list[tuple[int, int]]] = {}
+        for number, record in enumerate(tensors):
+            if record.kind == h.SHARED:
+                for level in range(len(record.levels)):
+                    self.values.setdefault(record.side_group - 1, []).append((number, level))
+                if record.group:
+                    self.indices.setdefault(record.group - 1, []).append(number)
+            elif record.kind == h.DENSE and record.group:
+                self.values.setdefault(record.group - 1, []).append((number, -1))
+
+    def index_members(self, tensors: Sequence[h.TensorRecord], group: int, level: int) -> list[int]:
+        """Tensors of an index group that have this level."""
+        return [number for number in self.indices.get(group, []) if len(tensors[number].levels) > level]
+
+    def value_streams(self, tensors: Sequence[h.TensorRecord], group: int) -> list[Stream]:
+        """Streams of a value group: codebooks (level >= 0) and dense tensors (-1), in tensor order."""
+        streams = []
+        for number, level in self.values.get(group, []):
+            record = tensors[number]
+            count = record.count if level < 0 else record.levels[level]
+            shape = record.shape if level < 0 else (count,)
+            streams.append(Stream("values", count, 0, record.stored, shape))
+        return streams
+
+
+def find_sections(header: h.Header) -> dict[tuple[int, int, int, int], int]:
+    """(kind, level, owner, chunk number) of each section to its place; raises HeaderError unless all are there, once.
+
+    The sections of every group, level and chunk that the tensors call for must stand in the file and nothing else:
+    nothing is missing, hidden or told twice.
+    """
+    found: dict[tuple[int, int, int, int], int] = {}
+    chunk_numbers: dict[tuple[int, int, int], int] = {}
+    last_level = 0
+    for place, section in enumerate(header.sections):
+        key = (section.kind, section.level, section.owner)
+        number = chunk_numbers.get(key, 0)
+        chunk_numbers[key] = number + 1
+        found[(*key, number)] = place
+        if section.level < last_level:
+            raise HeaderError("the sections' levels fall from one to the next; the file is damaged")
+        last_level = section.level
+    wanted = _wanted(header, len(found))
+    for place, section in enumerate(header.sections[:2]):
+        if section.kind <= h.META and found.get((section.kind, 0, 0, 0)) == place:
+            wanted.add((section.kind, 0, 0, 0))
+    if wanted != found.keys():
+        raise HeaderError("the sections aren't those that the tensors need; the file is damaged")
+    return found
+
+
+def _wanted(header: h.Header, most: int) -> set[tuple[int, int, int, int]]:
+    wanted: set[tuple[int, int, int, int]] = set()
+    for number, record in enumerate(header.tensors):
+        if record.kind == h.SAME:
+            continue
+        if record.kind == h.SHARED:
+            wanted.add((h.VALUES, 0, record.side_group - 1, 0))
+        levels = max(len(record.levels), 1)
+        if record.group:
+            kind = h.INDICES if record.kind == h.SHARED else h.VALUES
+            wanted.update((kind, level, record.group - 1, 0) for level in range(levels))
+            continue
+        kind = h.INDEX_CHUNK if record.kind == h.SHARED else h.VALUE_CHUNK
+        chunks = -(-record.count // (1 << header.chunk_log2))
+        if chunks * levels > most:
+            raise HeaderError(f"tensor {record.name[:80]!r} has fewer chunks than it needs; the file is damaged")
+        wanted.update((kind, level, number, chunk) for level in range(levels) for chunk in range(chunks))
+    return wanted

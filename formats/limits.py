@@ -1,0 +1,30 @@
+"""What a reader accepts before it allocates anything, and the format's own bounds (SPEC.md, section "Limits")."""
+
+from dataclasses import dataclass
+
+MAX_NAME_BYTES = 65_535
+MAX_DIMS = 32
+MAX_ALPHABET = 65_536
+MAX_LEVELS = 16
+MAX_LANES = 1 << 16
+MAX_TENSORS = 1 << 20
+MAX_SECTIONS = 1 << 21
+MAX_DIGEST_BYTES = 32
+MAX_CHUNK_LOG2 = 30
+ALIGNMENT = 64
+ALIGNED_FROM = 4096
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds that a reader holds every size in a file against, in bytes; a file beyond them is refused, not read.
+
+    header_bytes bounds the decompressed header, blob_bytes the decompressed graph and metadata, tensor_bytes one
+    decoded tensor, and expansion the decoded bytes of one coded section per stored byte (with a floor of 64 MiB, so
+    that a constant tensor of reasonable size is no attack).
+    """
+
+    header_bytes: int = 256 << 20
+    blob_bytes: int = 1 << 30
+    tensor_bytes: int = 1 << 40
+    expansion: int = 1 << 20

@@ -1,0 +1,426 @@
+"""Reading a container: names and shapes at once, each tensor only when asked for, every section checked on the way."""
+
+import json
+import mmap
+import os
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.formats import header as h
+from qacomp.formats import layout
+from qacomp.formats.checksums import DigestStream, crc32
+from qacomp.formats.codecs import Stream, codec_of
+from qacomp.formats.codecs.base import Array, word_dtype
+from qacomp.formats.dtypes import dtype_name, dtype_of
+from qacomp.formats.errors import (
+    ChecksumMismatchError,
+    CodecError,
+    FormatError,
+    HeaderError,
+    LimitExceededError,
+    NotSharedError,
+    TensorNotFoundError,
+    TruncatedFileError,
+)
+from qacomp.formats.limits import Limits
+from qacomp.formats.report import SectionInfo, TensorInfo, VerifyReport
+from qacomp.formats.tensors import Level, SharedTensor
+
+_EXPANSION_FLOOR = 256 << 20
+_CACHED_GROUPS = 4
+_KINDS = ("graph", "meta", "values", "indices", "values", "indices")
+
+
+class Container:
+    """An open container: a context manager; sections are read, checked and decoded when they are asked for.
+
+    Made by `open_file`. All methods raise a FormatError where the bytes they need are damaged.
+    """
+
+    def __init__(self, source: str, data: memoryview, prefix: h.Prefix, header: h.Header, verify: bool, limits: Limits):
+        self.source = source
+        self.verify = verify
+        self.limits = limits
+        self.version = prefix.version
+        self._data = data
+        self._prefix = prefix
+        self._header = header
+        self._close: list[Any] = []
+        self._numbers = {record.name: number for number, record in enumerate(header.tensors)}
+        self._members = layout.Members(header.tensors)
+        self._places = layout.find_sections(header)
+        self._offsets, self._end = layout.offsets(header.sections, h.PREFIX_BYTES + prefix.stored_bytes)
+        self._checked: set[int] = set()
+        self._cache: dict[int, list[Array]] = {}
+
+    def __enter__(self) -> "Container":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file. Arrays already given stay valid where they are copies; mapped ones keep the map alive."""
+        self._cache.clear()
+        self._data.release()
+        for handle in self._close:
+            try:
+                handle.close()
+            except BufferError:  # a mapped array is still in use: the map goes when it does
+                continue
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Tensor names, in the file's order."""
+        return tuple(self._numbers)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file, as its prefix says."""
+        return self._prefix.file_bytes
+
+    @property
+    def overhead_bytes(self) -> int:
+        """Prefix, header and padding: all that is no section's payload."""
+        return self.size - sum(section.stored_bytes for section in self._header.sections)
+
+    @property
+    def sections(self) -> tuple[SectionInfo, ...]:
+        """All sections, in the file's order."""
+        return tuple(self._section_info(place) for place in range(len(self._header.sections)))
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """The JSON object stored with the tensors; empty where there is none."""
+        data = self._blob(h.META)
+        if data is None:
+            return {}
+        try:
+            value = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise HeaderError(f"{self.source}: the metadata is no JSON; the file is damaged") from error
+        if not isinstance(value, dict):
+            raise HeaderError(f"{self.source}: the metadata is no JSON object; the file is damaged")
+        return value
+
+    def graph(self) -> bytes | None:
+        """The graph's bytes as they were given to the writer, or None."""
+        return self._blob(h.GRAPH)
+
+    def info(self, name: str) -> TensorInfo:
+        """What the header knows of a tensor. Raises TensorNotFoundError."""
+        record, number = self._record(name)
+        same = self._header.tensors[record.same_as].name if record.kind == h.SAME else None
+        content = record.same_as if record.kind == h.SAME else number
+        stored, codecs = self._stored(content)
+        codec = "+".join(dict.fromkeys(codec_of(c).name for c in codecs)) or "none"
+        bits = 8 * stored / record.count if record.count else 0.0
+        return TensorInfo(
+            record.name,
+            record.shape,
+            dtype_name(record.dtype),
+            dtype_name(record.stored),
+            record.levels[-1] if record.levels else None,
+            record.levels,
+            codec,
+            round(stored),
+            record.count,
+            bits,
+            record.digest.hex(),
+            same,
+        )
+
+    def tensor(self, name: str, *, level: int | None = None) -> NDArray[Any]:
+        """A tensor as a dense array; `level` takes a shared one at a coarser level. Raises TensorNotFoundError."""
+        record, number = self._content(name)
+        if record.kind == h.SHARED:
+            return self._shared(number, level).dense()
+        words = self._values(number)
+        return self._typed(words, record).reshape(record.shape)
+
+    def shared(self, name: str, *, level: int | None = None) -> SharedTensor:
+        """A shared tensor's codebook and indices, with its coarser levels unless one is asked for.
+
+        Raises TensorNotFoundError, or NotSharedError for a dense tensor.
+        """
+        record, number = self._content(name)
+        if record.kind != h.SHARED:
+            raise NotSharedError(f"{self.source}: tensor {name!r} is stored dense; read it with tensor()")
+        return self._shared(number, level)
+
+    def check(self) -> VerifyReport:
+        """Prove every section's checksum and every tensor's digest; raises the FormatError that fits."""
+        for place in range(len(self._header.sections)):
+            self._bytes(place, always=True)
+        self.graph()
+        _ = self.meta
+        self._check_padding()
+        for name in self.names:
+            record, _ = self._content(name)
+            digest = DigestStream(self._header.digest_bytes)
+            digest.update(self.tensor(name))
+            if digest.digest() != record.digest:
+                raise ChecksumMismatchError(
+                    f"{self.source}: tensor {name!r} doesn't decode to the values that were written; fetch it again"
+                )
+        return VerifyReport(self.size, self.sections, tuple(self.info(name) for name in self.names), self.version)
+
+    def _check_padding(self) -> None:
+        end = h.PREFIX_BYTES + self._prefix.stored_bytes
+        for offset, section in zip(self._offsets, self._header.sections, strict=True):
+            if any(self._data[end:offset]):
+                raise HeaderError(f"{self.source}: padding isn't zero; the file is damaged")
+            end = offset + section.stored_bytes
+
+    def _record(self, name: str) -> tuple[h.TensorRecord, int]:
+        if name not in self._numbers:
+            raise TensorNotFoundError(f"{self.source}: no tensor {name!r}; it holds {len(self._numbers)} others")
+        number = self._numbers[name]
+        return self._header.tensors[number], number
+
+    def _content(self, name: str) -> tuple[h.TensorRecord, int]:
+        record, number = self._record(name)
+        if record.kind == h.SAME:
+            number = record.same_as
+            record = self._header.tensors[number]
+        return record, number
+
+    def _bytes(self, place: int, always: bool = False) -> memoryview:
+        """A section's stored bytes, checked against its checksum the first time (always, on request)."""
+        section, offset = self._header.sections[place], self._offsets[place]
+        if offset + section.stored_bytes > len(self._data):
+            raise TruncatedFileError(
+                f"{self.source}: ends before section {place} ({len(self._data)} of {self.size} bytes); fetch it again"
+            )
+        data = self._data[offset : offset + section.stored_bytes]
+        if always or (self.verify and place not in self._checked):
+            if crc32(data) != section.crc:
+                raise ChecksumMismatchError(f"{self.source}: section {place} is damaged; fetch the file again")
+            self._checked.add(place)
+        return data
+
+    def _decode(self, place: int, streams: list[Stream]) -> list[Array]:
+        """Decode a section to its streams, with what they may allocate held against the limits first."""
+        section, data = self._header.sections[place], self._bytes(place)
+        needed = sum(stream.count * max(word_dtype(stream).itemsize, 1) for stream in streams)
+        if needed > max(_EXPANSION_FLOOR, section.stored_bytes * self.limits.expansion):
+            raise LimitExceededError(
+                f"{self.source}: section {place} would grow from {section.stored_bytes} to {needed} bytes; raise limits"
+            )
+        try:
+            return codec_of(section.codec).decode(data, streams)
+        except CodecError as error:
+            raise CodecError(f"{self.source}: section {place}: {error}") from error
+
+    def _blob(self, kind: int) -> bytes | None:
+        place = self._places.get((kind, 0, 0, 0))
+        if place is None:
+            return None
+        return self._decode(place, [Stream("values", self._header.sections[place].count)])[0].tobytes()
+
+    def _group(self, place: int, streams: list[Stream]) -> list[Array]:
+        """A group's parts; the last few groups stay decoded, since their tensors are often read in turn."""
+        if place not in self._cache:
+            parts = self._decode(place, streams)
+            while len(self._cache) >= _CACHED_GROUPS:
+                del self._cache[next(iter(self._cache))]
+            self._cache[place] = parts
+        return self._cache[place]
+
+    def _value_group(self, group: int, number: int, level: int) -> Array:
+        streams = self._members.value_streams(self._header.tensors, group)
+        parts = self._group(self._places[(h.VALUES, 0, group, 0)], streams)
+        return parts[self._members.values[group].index((number, level))]
+
+    def _values(self, number: int) -> Array:
+        """The stored words of a dense tensor."""
+        record = self._header.tensors[number]
+        if record.group:
+            return self._value_group(record.group - 1, number, -1)
+        parts = []
+        for chunk, (start, stop) in enumerate(layout.chunk_ranges(record.count, self._header.chunk_log2)):
+            stream = Stream("values", stop - start, 0, record.stored, record.shape, start)
+            parts.append(self._decode(self._places[(h.VALUE_CHUNK, 0, number, chunk)], [stream])[0])
+        return np.concatenate(parts) if parts else np.zeros(0, word_dtype(Stream("values", 0, 0, record.stored)))
+
+    def _shared(self, number: int, level: int | None) -> SharedTensor:
+        record = self._header.tensors[number]
+        last = len(record.levels) - 1
+        top = last if level is None else min(level, last)
+        books = [self._typed(self._value_group(record.side_group - 1, number, i), record) for i in range(top + 1)]
+        dtype = np.uint8 if record.levels[top] <= 256 else np.uint16
+        if record.group:
+            indices = self._group_indices(record.group - 1, top)[number].astype(dtype)
+        else:
+            indices = np.empty(record.count, dtype)
+            for chunk, (start, stop) in enumerate(layout.chunk_ranges(record.count, self._header.chunk_log2)):
+                indices[start:stop] = self._chunk_indices(number, chunk, start, stop, top)
+        levels = (
+            ()
+            if level is not None
+            else tuple(
+                Level(books[i], np.repeat(np.arange(len(split), dtype=np.uint16), split))
+                for i, split in enumerate(record.children)
+            )
+        )
+        return SharedTensor(books[top], indices.reshape(record.shape), levels)
+
+    def _group_indices(self, group: int, top: int) -> dict[int, Array]:
+        tensors = self._header.tensors
+        indices: dict[int, Array] = {}
+        for level in range(top + 1):
+            numbers = self._members.index_members(tensors, group, level)
+            if not numbers:
+                break
+            streams = [layout.index_stream(tensors[n], level, 0, tensors[n].count) for n in numbers]
+            if level:
+                streams = [replace(s, parents=indices[n]) for s, n in zip(streams, numbers, strict=True)]
+            parts = self._group(self._places[(h.INDICES, level, group, 0)], streams)
+            for number, part, stream in zip(numbers, parts, streams, strict=True):
+                indices[number] = _join(part, stream)
+        return indices
+
+    def _chunk_indices(self, number: int, chunk: int, start: int, stop: int, top: int) -> Array:
+        record = self._header.tensors[number]
+        indices: Array = np.zeros(0, np.uint8)
+        for level in range(top + 1):
+            stream = layout.index_stream(record, level, start, stop)
+            if level:
+                stream = replace(stream, parents=indices)
+            part = self._decode(self._places[(h.INDEX_CHUNK, level, number, chunk)], [stream])[0]
+            indices = _join(part, stream)
+        return indices
+
+    def _typed(self, words: Array, record: h.TensorRecord) -> NDArray[Any]:
+        """Stored words as an array of the tensor's dtype, always a copy that its owner may change."""
+        stored = words.view(dtype_of(record.stored))
+        if record.stored == record.dtype:
+            return stored.copy()
+        return stored.astype(dtype_of(record.dtype))
+
+    def _stored(self, number: int) -> tuple[float, list[int]]:
+        """Stored bytes of a tensor and the codecs of its sections, codebooks counted but not their codec."""
+        record, sections = self._header.tensors[number], self._header.sections
+        total, codecs = 0.0, []
+        for key, place in self._places.items():
+            kind, level, owner, _ = key
+            share = 0.0
+            if kind in (h.VALUE_CHUNK, h.INDEX_CHUNK) and owner == number:
+                share = 1.0
+            elif kind == h.INDICES and record.kind == h.SHARED and owner == record.group - 1:
+                members = self._members.index_members(self._header.tensors, owner, level)
+                values = sum(self._header.tensors[n].count for n in members)
+                share = record.count / values if values and number in members else 0.0
+            elif kind == h.VALUES:
+                streams = self._members.value_streams(self._header.tensors, owner)
+                mine = sum(
+                    s.count for s, (n, _) in zip(streams, self._members.values[owner], strict=True) if n == number
+                )
+                share = mine / max(sum(s.count for s in streams), 1)
+            if share:
+                total += share * sections[place].stored_bytes
+                if not (kind == h.VALUES and record.kind == h.SHARED):
+                    codecs.append(sections[place].codec)
+        return total, codecs
+
+    def _section_info(self, place: int) -> SectionInfo:
+        section, tensors = self._header.sections[place], self._header.tensors
+        if section.kind in (h.VALUE_CHUNK, h.INDEX_CHUNK):
+            numbers = [section.owner]
+        elif section.kind == h.INDICES:
+            numbers = self._members.index_members(tensors, section.owner, section.level)
+        elif section.kind == h.VALUES:
+            numbers = list(dict.fromkeys(n for n, _ in self._members.values.get(section.owner, [])))
+        else:
+            numbers = []
+        names = tuple(tensors[n].name for n in numbers)
+        codec = codec_of(section.codec).name
+        offset = self._offsets[place]
+        return SectionInfo(_KINDS[section.kind], codec, section.level, names, offset, section.stored_bytes, section.crc)
+
+
+def open_file(
+    path: str | os.PathLike[str] | bytes | bytearray | memoryview,
+    *,
+    limits: Limits | None = None,
+    verify: bool = True,
+    allow_truncated: bool = False,
+) -> Container:
+    """Open a container lazily: a path (mapped into memory) or its bytes.
+
+    verify: check each section's checksum when it is first read; limits: see Limits. allow_truncated: accept a file cut
+    off behind its header, of which whole levels can still be read. Raises the FormatError that fits, or OSError where
+    the path can't be read at all.
+    """
+    limits = limits or Limits()
+    handles: list[Any] = []
+    if isinstance(path, bytes | bytearray | memoryview):
+        source, data = "container", memoryview(path)
+    else:
+        source = str(Path(path))
+        with open(path, "rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if size else None
+        data = memoryview(mapped) if mapped is not None else memoryview(b"")
+        handles = [mapped] if mapped is not None else []
+    try:
+        container = _parse(source, data, limits, verify, allow_truncated)
+    except FormatError as error:
+        data.release()
+        for handle in handles:
+            handle.close()
+        if source not in str(error):
+            raise type(error)(f"{source}: {error}") from error
+        raise
+    container._close = handles
+    return container
+
+
+def _parse(source: str, data: memoryview, limits: Limits, verify: bool, allow_truncated: bool) -> Container:
+    prefix = h.read_prefix(data, source, limits)
+    if len(data) > prefix.file_bytes:
+        raise HeaderError(f"{source}: {len(data) - prefix.file_bytes} bytes stand after its end; the file is damaged")
+    end = h.PREFIX_BYTES + prefix.stored_bytes
+    if len(data) < end or (len(data) < prefix.file_bytes and not allow_truncated):
+        raise TruncatedFileError(f"{source}: {len(data)} of {prefix.file_bytes} bytes; fetch the file again")
+    stored = data[h.PREFIX_BYTES : end]
+    if crc32(stored) != prefix.header_crc:
+        raise ChecksumMismatchError(f"{source}: the header is damaged; fetch the file again")
+    streams = [Stream("values", prefix.header_bytes)]
+    raw = codec_of(prefix.header_codec).decode(stored, streams)[0]
+    container = Container(source, data, prefix, h.read_header(raw.tobytes(), limits), verify, limits)
+    if container._end != prefix.file_bytes:
+        raise HeaderError(f"{source}: its sections end at {container._end}, not where the file does; it is damaged")
+    return container
+
+
+def _join(part: Array, stream: Stream) -> Array:
+    """Indices of a level from the refinement's symbols and their parents; a child that isn't there is a CodecError."""
+    if stream.parents is None:
+        return part
+    children = np.asarray(stream.children)
+    if part.size and bool((part >= children.take(stream.parents)).any()):
+        raise CodecError("a refinement lies outside its coarse cell; the file is damaged")
+    total = int(children.sum())
+    first = (np.cumsum(children) - children).astype(np.uint8 if total <= 256 else np.uint16)
+    joined: Array = first.take(stream.parents) + part.astype(first.dtype)
+    return joined
+
+
+def load_file(path: str | os.PathLike[str] | bytes, *, limits: Limits | None = None) -> dict[str, NDArray[Any]]:
+    """All tensors of a container as dense arrays, by name. Raises the FormatError that fits."""
+    with open_file(path, limits=limits) as container:
+        return {name: container.tensor(name) for name in container.names}
+
+
+def verify_file(path: str | os.PathLike[str] | bytes, *, limits: Limits | None = None) -> VerifyReport:
+    """Prove a whole file: structure, every checksum, every tensor's digest. Raises the FormatError that fits."""
+    with open_file(path, limits=limits) as container:
+        return container.check()

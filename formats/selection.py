@@ -1,0 +1,67 @@
+"""Choosing a section's codec: every one that may is tried, the smallest wins, and the report says so."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qacomp.formats.codecs import CODECS, Codec, Stream
+from qacomp.formats.codecs.base import Array, Kind
+
+_SAMPLE = 1 << 17
+_FULL_TRIAL = 1 << 18
+_HOPELESS = 1.03
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The winner's bytes, and what every candidate took (for a long section: the losers' bytes scaled from a sample)."""
+
+    codec: Codec
+    payload: bytes
+    candidates: dict[str, int]
+    reason: str
+
+
+def choose(kind: Kind, parts: Sequence[Array], streams: Sequence[Stream], names: Sequence[str] | None = None) -> Choice:
+    """Code the streams with each codec of that kind (or those named) and keep the smallest; the lower id wins a tie."""
+    codecs = [c for _, c in sorted(CODECS.items()) if kind in c.kinds and (names is None or c.name in names)]
+    total = sum(stream.count for stream in streams)
+    sizes: dict[str, int] = {}
+    trials = list(codecs)
+    if total > _FULL_TRIAL and len(codecs) > 1:
+        sample_parts, sample_streams = _sample(parts, streams, total)
+        scale = total / max(sum(s.count for s in sample_streams), 1)
+        for codec in codecs:
+            coded = codec.encode(sample_parts, sample_streams)
+            if coded is not None:
+                sizes[codec.name] = round(len(coded) * scale)
+        best = min(sizes.values())
+        trials = [c for c in codecs if sizes.get(c.name, best * 2) <= best * _HOPELESS]
+    winner: tuple[int, int, Codec, bytes] | None = None
+    for codec in trials:
+        coded = codec.encode(parts, streams)
+        if coded is None:
+            continue
+        sizes[codec.name] = len(coded)
+        if winner is None or len(coded) < winner[0]:
+            winner = (len(coded), codec.id, codec, coded)
+    assert winner is not None, "raw holds everything"
+    others = sorted((size, name) for name, size in sizes.items() if name != winner[2].name)
+    reason = f"{winner[2].name} is smallest: {winner[0]} bytes"
+    if others:
+        reason += f", next {others[0][1]} with {others[0][0]}"
+    return Choice(winner[2], winner[3], dict(sorted(sizes.items())), reason)
+
+
+def _sample(parts: Sequence[Array], streams: Sequence[Stream], total: int) -> tuple[list[Array], list[Stream]]:
+    """The first part of each stream, in proportion."""
+    cut_parts, cut_streams = [], []
+    for part, stream in zip(parts, streams, strict=True):
+        count = min(stream.count, -(-stream.count * _SAMPLE // total))
+        parents = None if stream.parents is None else stream.parents[:count]
+        cut_parts.append(part[:count])
+        cut_streams.append(
+            Stream(
+                stream.kind, count, stream.alphabet, stream.dtype, stream.shape, stream.start, parents, stream.children
+            )
+        )
+    return cut_parts, cut_streams

@@ -1,0 +1,142 @@
+"""Shared tensors, and what precision a float vector is stored in: the values that a reader will get."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.formats.dtypes import BFLOAT16, dtype_id, little_endian
+from qacomp.formats.errors import UnsupportedTensorError
+from qacomp.formats.limits import MAX_ALPHABET, MAX_LEVELS
+
+
+@dataclass(frozen=True)
+class Level:
+    """A coarser view of a shared tensor: its own small codebook, and where each entry of the next finer one belongs.
+
+    codebook: (k,) of the tensor's codebook dtype; parents: (k of the next finer level,) integers below k, never
+    falling (the finer codebook stands in the order of its coarse cells; sorted codebooks on a line do).
+    """
+
+    codebook: NDArray[np.generic]
+    parents: NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class SharedTensor:
+    """Weights of one tensor as indices into a codebook.
+
+    codebook: (K,) float or integer, in any order; indices: the tensor's shape, uint8 or uint16, all below K;
+    levels: coarser views, the coarsest first, without the finest (which is codebook and indices): a file can be read
+    at any of them.
+    """
+
+    codebook: NDArray[np.generic]
+    indices: NDArray[np.unsignedinteger]
+    levels: tuple[Level, ...] = ()
+
+    def dense(self) -> NDArray[np.generic]:
+        """The weights: codebook[indices], in the codebook's dtype and the indices' shape."""
+        return self.codebook.take(self.indices)
+
+    def at_level(self, level: int) -> "SharedTensor":
+        """The same tensor seen at a coarser level (0 is the coarsest; the last is the tensor itself, without levels)."""
+        if level >= len(self.levels):
+            return SharedTensor(self.codebook, self.indices)
+        parents = np.arange(len(self.codebook))
+        for coarser in reversed(self.levels[level:]):
+            parents = np.asarray(coarser.parents)[parents]
+        book = self.levels[level].codebook
+        dtype = np.uint8 if len(book) <= 256 else np.uint16
+        return SharedTensor(book, parents.astype(dtype).take(self.indices))
+
+
+def stored_values(array: NDArray[np.generic], side: str = "exact") -> NDArray[np.generic]:
+    """What a reader gets back for a codebook or a float32 vector that is written with this `side` precision.
+
+    "exact" keeps every bit. "fp16" rounds float32 to IEEE half precision where all values stay finite (else keeps
+    float32). "fp15" ... "fp9" keep one sign, five exponent and N - 6 mantissa bits, rounded to nearest, ties to even.
+    Other dtypes are never changed. Raises ValueError for an unknown `side`.
+    """
+    bits = side_bits(side)
+    if bits is None or array.dtype != np.float32 or not array.size:
+        return array
+    half = _to_half(array, bits)
+    return array if half is None else half.astype(np.float32)
+
+
+def is_side(array: NDArray[np.generic]) -> bool:
+    """Whether a dense tensor counts as side information, stored in `side` precision: float32 with at most one axis."""
+    return array.dtype == np.float32 and array.ndim <= 1
+
+
+def side_bits(side: str) -> int | None:
+    """Bits of a value: None for exact, N for fpN (9 to 16)."""
+    if side == "exact":
+        return None
+    match = re.fullmatch(r"fp(9|1[0-6])", side)
+    if not match:
+        raise ValueError(f"unknown side precision {side!r}; use exact, or fp16 down to fp9")
+    return int(match[1])
+
+
+def stored_form(array: NDArray[np.generic], side: str) -> NDArray[np.generic]:
+    """The array as it stands in the file: float16 where `stored_values` rounds, else itself."""
+    bits = side_bits(side)
+    if bits is None or array.dtype != np.float32 or not array.size:
+        return array
+    half = _to_half(array, bits)
+    return array if half is None else half
+
+
+def _to_half(array: NDArray[np.generic], bits: int) -> NDArray[np.float16] | None:
+    if not np.isfinite(array).all():
+        return None
+    with np.errstate(over="ignore"):
+        half = array.astype("<f2")
+    drop = 16 - bits
+    if drop:  # rounding twice could go wrong on a tie of ties: round the float32 bits once, then cast exactly
+        wide = np.ascontiguousarray(array, "<f4").view("<u4").astype(np.uint64)
+        keep = 13 + drop
+        wide = (wide + (1 << (keep - 1)) - 1 + (wide >> keep & 1)) >> keep << keep
+        with np.errstate(over="ignore"):
+            half = wide.astype("<u4").view("<f4").astype("<f2").reshape(array.shape)
+        word = half.view("<u2")
+        subnormal = (word & ((1 << drop) - 1)) != 0  # below the normal range the cast leaves low bits again
+        word[subnormal] = word[subnormal] >> drop << drop
+    return half if np.isfinite(half).all() else None
+
+
+def check_shared(name: str, tensor: SharedTensor) -> None:
+    """Raise UnsupportedTensorError, naming the tensor, unless the parts fit together."""
+    book, indices = tensor.codebook, tensor.indices
+    if book.ndim != 1 or not 1 <= len(book) <= MAX_ALPHABET:
+        raise UnsupportedTensorError(
+            f"{name}: a codebook has one axis with 1 to {MAX_ALPHABET} values, not {book.shape}"
+        )
+    if indices.dtype not in (np.uint8, np.uint16):
+        raise UnsupportedTensorError(f"{name}: indices are uint8 or uint16, not {indices.dtype}")
+    if indices.size and int(indices.max()) >= len(book):
+        raise UnsupportedTensorError(
+            f"{name}: index {int(indices.max())} lies outside the codebook of {len(book)} values"
+        )
+    dtype_id(book.dtype, name)
+    if len(tensor.levels) >= MAX_LEVELS:
+        raise UnsupportedTensorError(f"{name}: at most {MAX_LEVELS - 1} coarser levels can be stored")
+    finer = len(book)
+    for level in reversed(tensor.levels):
+        parents = np.asarray(level.parents)
+        steps = np.diff(parents.astype(np.int64))
+        fits = parents.shape == (finer,) and parents[0] == 0 and bool(np.isin(steps, (0, 1)).all())
+        if not fits or int(parents[-1]) != len(level.codebook) - 1 or level.codebook.dtype != book.dtype:
+            raise UnsupportedTensorError(f"{name}: a level's parents must rise 0, 0, ..., 1, ... over all its cells")
+        finer = len(level.codebook)
+
+
+def as_array(name: str, tensor: object) -> NDArray[np.generic]:
+    """A dense tensor in its storable form; raises UnsupportedTensorError for what is no array or has no storable dtype."""
+    array = np.asarray(tensor)
+    if array.dtype != BFLOAT16:
+        dtype_id(array.dtype, name)
+    return little_endian(array, name)
