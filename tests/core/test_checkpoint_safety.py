@@ -1,0 +1,308 @@
+"""Files that lie or attack: nothing of theirs runs, and nothing is allocated on their word."""
+
+import io
+import pickle
+import resource
+import struct
+import subprocess
+import sys
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from qacomp.checkpoints import read_checkpoint
+from qacomp.errors import CheckpointError, NotACheckpointError, UnsafePickleError
+
+HUGE = 1 << 44
+
+
+def rewrite_zip(path: Path, change: Callable[[dict[str, bytes]], object]) -> None:
+    """Read a zip's records, change them, write them back stored."""
+    with zipfile.ZipFile(path) as archive:
+        records = {name: archive.read(name) for name in archive.namelist()}
+    change(records)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in records.items():
+            archive.writestr(name, content)
+
+
+class Marker:
+    """Leaves a file where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_reduce_is_never_called(tmp_path: Path, zipped: bool) -> None:
+    mark, path = tmp_path / "executed", tmp_path / "x.pt"
+    torch.save({"w": torch.ones(2), "trap": Marker(mark)}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UnsafePickleError, match=r"needs .*nothing was imported or executed.*--trust-pickle") as raised:
+        read_checkpoint(path)
+    assert not mark.exists() and "\n" not in str(raised.value)
+    checkpoint = read_checkpoint(path, trust_pickle=True)  # the author is trusted: now it runs
+    assert mark.exists() and list(checkpoint.state) == ["w"]
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_the_class_of_a_pickle_is_never_imported(tmp_path: Path, zipped: bool) -> None:
+    (tmp_path / "leaves_a_mark.py").write_text(
+        "import pathlib\npathlib.Path(__file__).with_name('imported').touch()\nclass Recipe: pass\n"
+    )
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import leaves_a_mark, torch\n"
+        "torch.save({'state_dict': {'w': torch.ones(2)}, 'recipe': leaves_a_mark.Recipe()}, sys.argv[1] + '/x.pt',"
+        f" _use_new_zipfile_serialization={zipped})\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, timeout=120)
+    mark = tmp_path / "imported"
+    mark.unlink()
+    sys.path.insert(0, str(tmp_path))
+    try:
+        with pytest.raises(UnsafePickleError, match=r"leaves_a_mark\.Recipe"):
+            read_checkpoint(tmp_path / "x.pt")
+        assert not mark.exists() and "leaves_a_mark" not in sys.modules
+        checkpoint = read_checkpoint(tmp_path / "x.pt", trust_pickle=True)
+        assert mark.exists() and list(checkpoint.state) == ["w"]
+    finally:
+        sys.path.remove(str(tmp_path))
+        sys.modules.pop("leaves_a_mark", None)
+
+
+def test_the_real_file_with_a_class_is_refused(shared_dir: Path) -> None:
+    path = shared_dir / "ckpt" / "distiller_resnet20_channel_pruned_ft.pth.tar"
+    with pytest.raises(UnsafePickleError, match=r"distiller\.thinning\.ThinningRecipe"):
+        read_checkpoint(path)
+    assert "distiller" not in sys.modules
+    with pytest.raises(CheckpointError, match="No module named 'distiller'"):
+        read_checkpoint(path, trust_pickle=True)
+
+
+def test_a_pickled_module_gives_its_state_dict_when_trusted(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(3, 2))
+    torch.save(model, tmp_path / "x.pt")
+    with pytest.raises(UnsafePickleError, match=r"torch\.nn\.modules\.container\.Sequential"):
+        read_checkpoint(tmp_path / "x.pt")
+    checkpoint = read_checkpoint(tmp_path / "x.pt", trust_pickle=True)
+    assert list(checkpoint.state) == ["0.weight", "0.bias"]
+    assert checkpoint.notes == ("the state dict of a pickled Sequential",)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.",
+        b"\x80\x02cbuiltins\neval\nX\x01\x00\x00\x001\x85R.",
+        b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x04true\x85R.",  # STACK_GLOBAL
+        b"\x80\x02(X\x04\x00\x00\x00trueios\nsystem\n.",  # INST
+        b"\x80\x02ctorch\nload\nX\x01\x00\x00\x00x\x85R.",
+        b"\x80\x02cbuiltins\nbytearray\n\x8a\x06\x00\x00\x00\x00\x00\x10\x85R.",  # 2**44 zeros
+        b"\x80\x02ctorch\nTensor\n\x8a\x06\x00\x00\x00\x00\x00\x10\x85R.",
+        b"\x80\x02ctorch\nFloatStorage\n\x8a\x06\x00\x00\x00\x00\x00\x10\x85R.",
+        b"\x80\x02ctorch.storage\nUntypedStorage\n\x8a\x06\x00\x00\x00\x00\x00\x10\x85R.",
+        b"\x80\x02ccollections\nOrderedDict\n}X\x01\x00\x00\x00aK\x01sb.",  # state set on a class
+        b"\x80\x02\x82\x01.",  # EXT1
+        b"\x80\x02]r\xff\xff\xff\xff.",  # a memo index that makes the C reader allocate 64 GiB
+        b"\x80\x05\x96\x00\x00\x00\x00\x00\x10\x00\x00.",  # BYTEARRAY8 of 2**44
+        b"\x80\x02X\xff\xff\xff\x7fa.",
+        b"\x80\x02" + b"(" * 1000 + b".",
+        b"\x80\x02}K\x01K\x02.",
+        b"\x80\x02hq.",
+        b"\x80\x02.",
+        b"\x80\x02K\x01Q.",
+        b"\x80\x02X\x01\x00\x00\x00a\x85Q.",
+    ],
+)
+def test_attacking_pickles_are_refused_before_torch_sees_them(
+    tmp_path: Path, attack: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded(*_: object, **__: object) -> None:
+        raise AssertionError("torch.load was reached")
+
+    path = tmp_path / "x.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", attack)
+    if attack != b"\x80\x02]r\xff\xff\xff\xff.":  # harmless to torch's reader, whose memo is a dict
+        monkeypatch.setattr(torch, "load", loaded)
+    with pytest.raises(CheckpointError) as raised:
+        read_checkpoint(path)
+    assert "\n" not in str(raised.value)
+
+
+def saved_legacy(path: Path) -> bytes:
+    torch.save({"w": torch.arange(6.0)}, path, _use_new_zipfile_serialization=False)
+    return path.read_bytes()
+
+
+def test_a_legacy_storage_that_claims_more_than_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    whole = saved_legacy(path)
+    declared = whole.replace(b"K\x06N", b"\x8a\x06" + HUGE.to_bytes(6, "little") + b"N")
+    assert declared != whole
+    path.write_bytes(declared)
+    with pytest.raises(NotACheckpointError, match="needs 70368744177664 bytes"):
+        read_checkpoint(path)
+    path.write_bytes(whole[:-32] + struct.pack("<q", 5) + whole[-24:])
+    with pytest.raises(NotACheckpointError, match="another size than declared"):
+        read_checkpoint(path)
+
+
+def test_a_zip_storage_that_claims_more_than_its_record(tmp_path: Path) -> None:
+    """torch.load alone reads past the record's end here."""
+    path = tmp_path / "x.pt"
+    torch.save({"w": torch.arange(6.0)}, path)
+
+    def enlarge(records: dict[str, bytes]) -> None:
+        name = next(name for name in records if name.endswith("data.pkl"))
+        changed = records[name].replace(b"K\x06t", b"M\x00\x10t")
+        assert changed != records[name]
+        records[name] = changed
+
+    rewrite_zip(path, enlarge)
+    with pytest.raises(NotACheckpointError, match="has 24 bytes where 16384 are declared"):
+        read_checkpoint(path)
+
+
+def test_a_tensor_that_reaches_beyond_its_storage(tmp_path: Path) -> None:
+    """torch.load alone resizes the storage and gives whatever was in memory."""
+    path = tmp_path / "x.pt"
+    torch.save({"w": torch.arange(6.0)}, path)
+
+    def enlarge(records: dict[str, bytes]) -> None:
+        name = next(name for name in records if name.endswith("data.pkl"))
+        records[name] = records[name].replace(b"K\x06\x85", b"J\x00\x00\x00\x10\x85")
+
+    rewrite_zip(path, enlarge)
+    with pytest.raises(NotACheckpointError, match="reaches beyond its storage"):
+        read_checkpoint(path)
+
+
+def test_missing_doubled_and_compressed_records(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    torch.save({"w": torch.arange(6.0)}, path)
+    whole = path.read_bytes()
+    rewrite_zip(path, lambda records: records.pop(next(name for name in records if name.endswith("data/0"))))
+    with pytest.raises(NotACheckpointError, match="storage '0' is missing"):
+        read_checkpoint(path)
+    path.write_bytes(whole)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(next(name for name in archive.namelist() if name.endswith("data/0")), b"other")
+    with pytest.raises(NotACheckpointError, match="stands in it twice"):
+        read_checkpoint(path)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(1 << 20))
+    with pytest.raises(NotACheckpointError, match="compressed"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_expanded_views_out_of_proportion(tmp_path: Path, zipped: bool) -> None:
+    torch.save({"w": torch.ones(1).expand(1 << 40)}, tmp_path / "x.pt", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CheckpointError, match="out of all proportion"):
+        read_checkpoint(tmp_path / "x.pt")
+
+
+def test_one_tensor_under_very_many_names(tmp_path: Path) -> None:
+    shared = torch.ones(1 << 20)
+    torch.save({str(index): shared for index in range(2000)}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="out of all proportion"):
+        read_checkpoint(tmp_path / "x.pt")
+
+
+def test_a_quantized_tensor(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.save({"q": torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)}, path)
+    with pytest.raises(CheckpointError, match=r"quantized tensor \(q\)"):
+        read_checkpoint(path)
+
+
+def test_a_newer_pickle_protocol_says_what_to_do(tmp_path: Path) -> None:
+    torch.save({"w": torch.ones(2)}, tmp_path / "x.pt", pickle_protocol=4)
+    with pytest.raises(UnsafePickleError, match=r"pickle protocol.*re-save"):
+        read_checkpoint(tmp_path / "x.pt")
+    assert list(read_checkpoint(tmp_path / "x.pt", trust_pickle=True).state) == ["w"]
+
+
+def test_hostile_files_need_little_memory(tmp_path: Path) -> None:
+    """All of the above under a limit on the address space's growth would be slow; one file of each form shows it."""
+    saved_legacy(tmp_path / "a.pt")
+    whole = (tmp_path / "a.pt").read_bytes()
+    (tmp_path / "a.pt").write_bytes(whole.replace(b"K\x06N", b"\x8a\x06" + HUGE.to_bytes(6, "little") + b"N"))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(NotACheckpointError):
+        read_checkpoint(tmp_path / "a.pt")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10  # KiB
+
+
+def whole_file(zipped: bool) -> bytes:
+    buffer = io.BytesIO()
+    state = {"a": torch.arange(4.0), "b": torch.ones(2, 2, dtype=torch.float16)}
+    torch.save(state, buffer, _use_new_zipfile_serialization=zipped)
+    return buffer.getvalue()
+
+
+WHOLE = {zipped: whole_file(zipped) for zipped in (True, False)}
+
+
+@given(zipped=st.booleans(), place=st.floats(0, 0.9999), value=st.integers(0, 255))
+def test_a_changed_byte_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, zipped: bool, place: float, value: int
+) -> None:
+    data = bytearray(WHOLE[zipped])
+    data[int(place * len(data))] = value
+    path = tmp_path_factory.getbasetemp() / "mutated.pt"
+    path.write_bytes(data)
+    try:
+        checkpoint = read_checkpoint(path)
+    except CheckpointError as error:
+        assert "\n" not in str(error)
+    else:
+        assert checkpoint.state
+
+
+def rewrapped(path: Path, pickled: bytes) -> None:
+    """A zip file in which only the pickle is another, with checksums that fit."""
+    with zipfile.ZipFile(io.BytesIO(WHOLE[True])) as archive, zipfile.ZipFile(path, "w") as out:
+        for name in archive.namelist():
+            out.writestr(name, pickled if name.endswith("data.pkl") else archive.read(name))
+
+
+@given(place=st.floats(0, 0.9999), value=st.integers(0, 255))
+def test_a_changed_pickle_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, place: float, value: int
+) -> None:
+    with zipfile.ZipFile(io.BytesIO(WHOLE[True])) as archive:
+        pickled = bytearray(archive.read(next(name for name in archive.namelist() if name.endswith("data.pkl"))))
+    pickled[int(place * len(pickled))] = value
+    path = tmp_path_factory.getbasetemp() / "changed.pt"
+    rewrapped(path, bytes(pickled))
+    try:
+        checkpoint = read_checkpoint(path)
+    except CheckpointError as error:
+        assert "\n" not in str(error)
+    else:
+        assert sum(tensor.numel() for tensor in checkpoint.state.values()) <= 16
+
+
+@given(st.binary(max_size=200))
+def test_random_pickles_are_refused(tmp_path_factory: pytest.TempPathFactory, body: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "random.pt"
+    rewrapped(path, pickle.PROTO + b"\x02" + body + pickle.STOP)
+    with pytest.raises(CheckpointError):
+        read_checkpoint(path)
