@@ -42,7 +42,9 @@ if TYPE_CHECKING:
 @click.option("--distill-weight", type=float, default=None, help="Share of the teacher in the loss. [0.5]")
 @click.option("--temperature", type=float, default=None, help="Of the softened outputs. [2]")
 @click.option("--augment", type=click.Choice(["auto", "none", "crop-flip"]), default=None, help="[auto]")
-@click.option("--side", type=click.Choice(["fp16", "fp32"]), default=None, help="Precision of codebooks, vectors. [fp16]")
+@click.option(
+    "--side", type=click.Choice(["fp16", "fp32"]), default=None, help="Precision of codebooks, vectors. [fp16]"
+)
 @click.option("--arch", default=None, help="Architecture of a plain state dict: lenet5, resnet20, ...")
 @click.option("--num-classes", type=int, default=None, help="Default: from the checkpoint.")
 @data_option

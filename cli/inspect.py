@@ -42,7 +42,16 @@ def inspect_command(container: Path, as_json: bool) -> None:
         values = max(1, _product(t.shape))
         k = "–" if t.k is None else str(t.k)
         rows_text.append(
-            [t.name, shape, str(t.dtype), k, t.codec, count(t.bytes), figure(8 * t.bytes / values), figure(t.entropy_bits)]
+            [
+                t.name,
+                shape,
+                str(t.dtype),
+                k,
+                t.codec,
+                count(t.bytes),
+                figure(8 * t.bytes / values),
+                figure(t.entropy_bits),
+            ]
         )
     print_table(rows_text, ["tensor", "shape", "dtype", "K", "codec", "bytes", "bits/value", "entropy"])
     click.echo(f"{container}: version {version}, {size:,} bytes, graph {'yes' if graph is not None else 'no'}")

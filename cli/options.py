@@ -40,12 +40,15 @@ def preprocessing_options(function: F) -> F:
 
 
 def device_option(function: F) -> F:
-    """--device."""
+    """--device and --precision."""
     choice = click.Choice(["auto", "cpu", "cuda"])
+    precision = click.Choice(["auto", "fp32", "bf16"])
+    text = "Of training's matrix products. Default: auto, bf16 where there are matrix units for it."
+    function = click.option("--precision", type=precision, default=None, help=text)(function)
     return click.option("--device", type=choice, default=None, help="Where to train. Default: auto.")(function)
 
 
-class Numbers(click.ParamType):
+class Numbers(click.ParamType[Any]):
     """Comma-separated numbers -> tuple."""
 
     name = "numbers"
@@ -63,7 +66,7 @@ class Numbers(click.ParamType):
             self.fail(f"{value!r} is no comma-separated list of numbers", param, ctx)
 
 
-class Size(click.ParamType):
+class Size(click.ParamType[Any]):
     """`32` or `32x48` -> (height, width)."""
 
     name = "size"
@@ -78,7 +81,7 @@ class Size(click.ParamType):
         return int(parts[0]), int(parts[-1])
 
 
-class LayerNumbers(click.ParamType):
+class LayerNumbers(click.ParamType[Any]):
     """`8`, `conv1=16,fc=4` or `8,conv1=16` -> (default or None, {layer: number})."""
 
     name = "k"

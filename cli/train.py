@@ -14,7 +14,7 @@ from qacomp.cli.options import OUTPUT, device_option, preprocessing_options, rep
 @click.option("-o", "--output", type=OUTPUT, default=Path("model.pt"), show_default=True, help="The checkpoint.")
 @click.option("--epochs", type=click.IntRange(min=1), default=None, help="Default: enough for about 1,500 steps.")
 @click.option("--batch-size", type=click.IntRange(min=2), default=64, show_default=True)
-@click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=0.05, show_default=True)
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=0.02, show_default=True)
 @click.option("--weight-decay", type=click.FloatRange(min=0), default=5e-4, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @preprocessing_options
@@ -33,6 +33,7 @@ def train_command(
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
     device: str | None,
+    precision: str | None,
     as_json: bool,
 ) -> None:
     """Train --arch on --data with SGD and a cosine learning rate, keep the epoch with the best validation accuracy.
@@ -43,7 +44,7 @@ def train_command(
     from qacomp.config import CompressConfig
     from qacomp.pretraining import TrainConfig, train_network
 
-    shape = CompressConfig(arch=arch, data=data, size=size, mean=mean, std=std, device=device or "auto")
+    shape = CompressConfig(arch=arch, data=data, size=size, mean=mean, std=std, device=device or "auto", precision=precision or "auto")
     config = TrainConfig(shape, epochs, batch_size, lr, weight_decay, seed)
     trained = train_network(config, output, make_progress(as_json))
     if as_json:

@@ -15,6 +15,7 @@ DISTILLATIONS = ("none", "kd")
 SIDE_PRECISIONS = ("fp16", "fp32")
 DEVICES = ("auto", "cpu", "cuda")
 AUGMENTATIONS = ("auto", "none", "crop-flip")
+TRAINING_PRECISIONS = ("auto", "fp32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class CompressConfig:
     scope: which layers. strength: λ; warmup: fraction of the steps over which λ rises from 0. epochs: of fine-tuning;
     tune_epochs: of cumulative tuning after sharing. lr, lr_levels (learned u), lr_tune: learning rates. distill: kd adds
     the original network's softened outputs (weight distill_weight, temperature). side: precision in which codebooks and
-    small vectors are stored. arch, num_classes, data, size, mean, std: for checkpoints that don't carry them.
+    small vectors are stored; precision: in which training multiplies (auto: bf16 where the processor has matrix units for
+    it; measuring is always fp32). arch, num_classes, data, size, mean, std: for checkpoints that don't carry them.
     """
 
     arch: str | None = None
@@ -55,6 +57,7 @@ class CompressConfig:
     side: str = "fp16"
     seed: int = 0
     device: str = "auto"
+    precision: str = "auto"
 
     def check(self) -> Self:
         """This value, if it can work; ConfigError names the first setting that can't."""
@@ -111,6 +114,7 @@ _CHOICES = {
     "side": SIDE_PRECISIONS,
     "device": DEVICES,
     "augment": AUGMENTATIONS,
+    "precision": TRAINING_PRECISIONS,
 }
 _POSITIVE = ("batch_size", "lr", "lr_levels", "lr_tune", "temperature", "num_classes")
 _NOT_NEGATIVE = ("strength", "epochs", "tune_epochs", "weight_decay", "seed")

@@ -67,7 +67,9 @@ def decode(path: Path, output: Path, *, data: str | None = None, measure: bool =
             return _to_safetensors(container, path, output)
         graph = container.graph()
         if graph is None:
-            raise ConfigError(f"{path}: holds weights without a graph (compressed without --arch); use -o NAME.safetensors")
+            raise ConfigError(
+                f"{path}: holds weights without a graph (compressed without --arch); use -o NAME.safetensors"
+            )
         return _to_onnx(container, graph, path, output, data, measure)
 
 
@@ -81,9 +83,7 @@ def onnx_model(container: Container, graph: bytes) -> Any:
     return model
 
 
-def _to_onnx(
-    container: Container, graph: bytes, path: Path, output: Path, data: str | None, measure: bool
-) -> Decoded:
+def _to_onnx(container: Container, graph: bytes, path: Path, output: Path, data: str | None, measure: bool) -> Decoded:
     import onnx
     from onnx import numpy_helper
 

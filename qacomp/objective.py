@@ -27,12 +27,12 @@ class Objective:
 
     def task_loss(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy, mixed with the teacher's softened outputs where there is a teacher: scalar."""
-        logits = model(x)  # (B, classes)
+        logits = model(x).float()  # (B, classes)
         loss = F.cross_entropy(logits, y)
         if self.teacher is None:
             return loss
         with torch.no_grad():
-            target = F.log_softmax(self.teacher(x) / self.temperature, dim=1)  # (B, classes)
+            target = F.log_softmax(self.teacher(x).float() / self.temperature, dim=1)  # (B, classes)
         student = F.log_softmax(logits / self.temperature, dim=1)  # (B, classes)
         softened = F.kl_div(student, target, reduction="batchmean", log_target=True) * self.temperature**2
         return (1 - self.distill_weight) * loss + self.distill_weight * softened

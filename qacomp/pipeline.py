@@ -23,7 +23,7 @@ from qacomp.evaluation.accuracy import onnx_accuracy, torch_accuracy
 from qacomp.evaluation.parity import max_abs_error
 from qacomp.formats import SharedTensor, WriteReport, open_file, save_file
 from qacomp.layers import Selection, select_layers, select_tensors
-from qacomp.network import Network, build_network, choose_device
+from qacomp.network import Network, build_network, choose_device, choose_precision
 from qacomp.objective import Objective
 from qacomp.onnx_export.graph import attach_weights
 from qacomp.packing import TensorLike, fp32_bytes, pack_network, split_name
@@ -87,8 +87,9 @@ def _compress_network(
     output: Path,
     run: Run,
 ) -> Result:
-    config = _resolve(config, network, dataset, run)
     device = choose_device(config.device)
+    config = _resolve(config, network, dataset, run)
+    config = replace(config, precision=choose_precision(config.precision, device))
     selection = select_layers(network.model, config.scope, config.k, config.k_layers)
     if not selection.layers:
         raise ConfigError(f"--scope {config.scope}: the network has no such layer, nothing would be compressed")
@@ -187,12 +188,8 @@ def _fine_tune(
     levels = level_group(penalties.values(), config.lr_levels)
     optimizer = torch.optim.SGD(groups + ([levels] if levels["params"] else []), lr=config.lr, momentum=config.momentum)
     assert config.epochs is not None and config.strength is not None
-    objective = Objective(
-        penalties, config.strength, config.warmup, *_teacher(original, config)
-    )
-    stage = Stage(
-        "fine-tune", config.epochs, config.batch_size, config.seed, config.augment == "crop-flip", device
-    )
+    objective = Objective(penalties, config.strength, config.warmup, *_teacher(original, config))
+    stage = Stage("fine-tune", config.epochs, config.batch_size, config.seed, config.augment == "crop-flip", device)
     run.history += train(
         model, dataset, network.preprocessing, stage, objective, optimizer, progress=run.progress, store=store
     )
@@ -243,7 +240,7 @@ def _tune(
     assert config.tune_epochs is not None
     optimizer = torch.optim.Adam(parameter_groups(model, config.lr_tune, 0.0), lr=config.lr_tune)
     stage = Stage(
-        "tune", config.tune_epochs, config.batch_size, config.seed, config.augment == "crop-flip", device, True
+        "tune", config.tune_epochs, config.batch_size, config.seed, config.augment == "crop-flip", device, config.precision, True
     )
     objective = Objective({}, 0.0, 0.0, *_teacher(original, config))
     run.history += train(

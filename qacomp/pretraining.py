@@ -15,7 +15,7 @@ from qacomp.errors import DataError
 from qacomp.evaluation.accuracy import torch_accuracy
 from qacomp.outputs import check_writable
 from qacomp.models import create_model, model_info
-from qacomp.network import choose_device
+from qacomp.network import choose_device, choose_precision
 from qacomp.objective import Objective
 from qacomp.preprocessing_choice import choose_preprocessing
 from qacomp.progress import Progress
@@ -32,7 +32,7 @@ class TrainConfig:
     network: CompressConfig
     epochs: int | None = None
     batch_size: int = 64
-    lr: float = 0.05
+    lr: float = 0.02
     weight_decay: float = 5e-4
     seed: int = 0
 
@@ -70,11 +70,12 @@ def train_network(config: TrainConfig, output: Path, progress: Progress) -> Trai
     if len(dataset.train.y) < 2:
         raise DataError(f"{shape.data}: {len(dataset.train.y)} training sample; training needs two or more")
     device = choose_device(shape.device)
+    precision = choose_precision(shape.precision, device)
     torch.manual_seed(config.seed)
     model = create_model(shape.arch, num_classes).to(device)
     epochs = config.epochs or min(100, max(5, math.ceil(_STEPS / batch_count(dataset.train, config.batch_size))))
     augment = preprocessing.channels == 3
-    stage = Stage("train", epochs, config.batch_size, config.seed, augment, device, keep_best=True)
+    stage = Stage("train", epochs, config.batch_size, config.seed, augment, device, precision, keep_best=True)
     groups = parameter_groups(model, config.lr, config.weight_decay)
     optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True)
     store = ResumeStore(output.with_name(output.name + ".resume"), f"{config} {torch.__version__}")
@@ -84,11 +85,15 @@ def train_network(config: TrainConfig, output: Path, progress: Progress) -> Trai
     state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     extra = {"accuracy": accuracy, "epochs": epochs, "seed": config.seed}
     write_checkpoint(
-        output, state, arch=shape.arch, num_classes=num_classes, preprocessing=preprocessing, data=shape.data, extra=extra
+        output,
+        state,
+        arch=shape.arch,
+        num_classes=num_classes,
+        preprocessing=preprocessing,
+        data=shape.data,
+        extra=extra,
     )
     store.finish()
     best = max(record.validation_accuracy for record in history)
     parameters = sum(p.numel() for p in model.parameters())
-    return Trained(
-        output, shape.arch, parameters, output.stat().st_size, accuracy, best, tuple(history), config.seed
-    )
+    return Trained(output, shape.arch, parameters, output.stat().st_size, accuracy, best, tuple(history), config.seed)

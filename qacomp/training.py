@@ -27,7 +27,7 @@ class DivergedError(QacompError):
 class Stage:
     """One stage of training. `name` seeds its shuffling and names it in reports.
 
-    `keep_best` restores, at the end, the state of the epoch with the best validation accuracy (the state before the
+    `precision` (fp32 | bf16) is that of the matrix products. `keep_best` restores, at the end, the state of the epoch with the best validation accuracy (the state before the
     first epoch counts as one); otherwise the last epoch's stays, which a rising λ needs.
     """
 
@@ -37,6 +37,7 @@ class Stage:
     seed: int
     augment: bool
     device: torch.device
+    precision: str = "fp32"
     keep_best: bool = False
 
 
@@ -62,7 +63,7 @@ def train(
     progress: Progress,
     store: ResumeStore | None = None,
 ) -> list[EpochRecord]:
-    """Train `model` in place; its learning rates fall along a cosine to zero. Raises DivergedError.
+    """Train `model` in place; its learning rates rise for a moment and fall along a cosine to zero. Raises DivergedError.
 
     With a store, the state is saved after an epoch and a stage that was broken off goes on where it was.
     """
@@ -115,12 +116,11 @@ def _epoch(
     torch.manual_seed(hash(tuple(entropy)) & 0x7FFFFFFF)  # dropout; hashes of ints don't vary between processes
     loss_sum = penalty_sum = 0.0
     model.train()
-    batches = training_batches(
-        dataset.train, preprocessing, stage.batch_size, augment=stage.augment, entropy=entropy
-    )
+    batches = training_batches(dataset.train, preprocessing, stage.batch_size, augment=stage.augment, entropy=entropy)
     for step, (x, y) in enumerate(batches):
         x, y = to_device(x, stage.device), y.to(stage.device)
-        task_loss = objective.task_loss(model, x, y)
+        with torch.autocast(stage.device.type, torch.bfloat16, enabled=stage.precision == "bf16"):
+            task_loss = objective.task_loss(model, x, y)
         penalty = objective.penalty(model)
         strength = objective.strength_at((epoch * steps + step) / (steps * stage.epochs))
         loss = task_loss + strength * penalty if objective.penalties else task_loss
@@ -160,13 +160,15 @@ def level_group(penalties: Iterable[nn.Module], lr: float) -> dict[str, Any]:
 
 
 class _Cosine:
-    """Learning-rate factor that falls from 1 to 0 along half a cosine over `total` steps."""
+    """Learning-rate factor: up to 1 over the first 5 % of `total` steps, then down to 0 along half a cosine."""
 
     def __init__(self, total: int) -> None:
         self.total = total
 
     def __call__(self, step: int) -> float:
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, self.total))))
+        warmup = max(1, self.total // 20)
+        falling = min(1.0, max(0, step - warmup) / max(1, self.total - warmup))
+        return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * falling))
 
 
 def _validate(model: nn.Module, dataset: Dataset, preprocessing: Preprocessing, stage: Stage) -> float:
