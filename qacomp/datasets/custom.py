@@ -66,15 +66,18 @@ def source_from_arrays(name: str, arrays: Mapping[str, Any]) -> Source:
         raise DataError(f"{name} lacks {', '.join(missing)}; it has {', '.join(map(str, arrays)) or 'nothing'}")
     if ("x_val" in arrays) != ("y_val" in arrays):
         raise DataError(f"{name} has one of x_val and y_val without the other")
-    val = _split(arrays["x_val"], arrays["y_val"]) if "x_val" in arrays else None
-    num_classes = int(arrays["num_classes"]) if "num_classes" in arrays else None
+    val = Split(arrays["x_val"], arrays["y_val"]) if "x_val" in arrays else None
+    num_classes = _count(name, arrays["num_classes"]) if "num_classes" in arrays else None
     return Source(
-        train=_split(arrays["x_train"], arrays["y_train"]),
-        test=_split(arrays["x_test"], arrays["y_test"]),
+        train=Split(arrays["x_train"], arrays["y_train"]),
+        test=Split(arrays["x_test"], arrays["y_test"]),
         val=val,
         num_classes=num_classes,
     )
 
 
-def _split(images: Any, labels: Any) -> Split:
-    return Split(np.asarray(images), np.asarray(labels))
+def _count(name: str, value: Any) -> int:
+    counted = np.asarray(value)
+    if counted.size != 1 or not np.issubdtype(counted.dtype, np.integer):
+        raise DataError(f"{name}: num_classes must be one whole number, not {value!r}")
+    return int(counted.item())

@@ -55,7 +55,10 @@ class Source:
 
 def checked(name: str, split: Split) -> Split:
     """Validate one part; `DataError` says which part (`name`) is bad, and how. Values aren't changed, only dtypes."""
-    images, labels = np.asarray(split.x), np.asarray(split.y)
+    try:
+        images, labels = np.asarray(split.x), np.asarray(split.y)
+    except (ValueError, TypeError) as error:  # lists of unequal lengths
+        raise DataError(f"{name}: no arrays ({' '.join(str(error).split())})") from error
     return Split(_checked_images(name, images, len(labels) if labels.ndim else -1), _checked_labels(name, labels))
 
 

@@ -396,6 +396,8 @@ def test_a_users_own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "def mapping(): return {'x_train': x, 'y_train': y, 'x_test': x, 'y_test': y}\n"
         "def dataset(): return Dataset('mine', 4, part, part, part)\n"
         "def number(): return 3\n"
+        "def ragged(): return {**mapping(), 'x_train': [[1], [2, 3]]}\n"
+        "def classes(): return {**mapping(), 'num_classes': 'four'}\n"
         "def broken(): raise RuntimeError('no\\ndisk')\n"
     )
     monkeypatch.chdir(tmp_path)
@@ -403,6 +405,12 @@ def test_a_users_own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert made.num_classes == 4 and len(made.train) + len(made.val) == 40
     whole = load_dataset("own_data_module:dataset")
     assert isinstance(whole, Dataset) and len(whole.val) == 40
-    for function, said in (("number", "not int"), ("broken", "RuntimeError: no disk"), ("absent", "AttributeError")):
+    for function, said in (
+        ("number", "not int"),
+        ("broken", "RuntimeError: no disk"),
+        ("absent", "AttributeError"),
+        ("ragged", "no arrays"),
+        ("classes", "num_classes must be one whole number"),
+    ):
         with pytest.raises(DataError, match=said):
             load_dataset(f"own_data_module:{function}")
