@@ -13,6 +13,7 @@ from qacomp.cli.options import (
     LayerNumbers,
     data_option,
     device_option,
+    precision_option,
     preprocessing_options,
     reporting,
 )
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 @preprocessing_options
 @click.option("--seed", type=int, default=None, help="[0]")
 @device_option
+@precision_option
 @click.option("--config", "config_file", type=INPUT, default=None, help="TOML with any of these settings.")
 @click.option("--trust-pickle", is_flag=True, help="Run a pickle's own code: only for files whose author you trust.")
 @reporting

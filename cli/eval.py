@@ -24,7 +24,6 @@ def eval_command(
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
     device: str | None,
-    precision: str | None,
     trust_pickle: bool,
     as_json: bool,
 ) -> None:
@@ -33,7 +32,7 @@ def eval_command(
     from qacomp.measuring import measure_file
 
     make_progress(as_json)
-    config = CompressConfig(arch=arch, data=data, size=size, mean=mean, std=std, device=device or "auto", precision=precision or "auto")
+    config = CompressConfig(arch=arch, data=data, size=size, mean=mean, std=std, device=device or "auto")
     measured = measure_file(file, config, trust_pickle=trust_pickle)
     if as_json:
         print_json(measured.to_json())

@@ -13,57 +13,38 @@ from qacomp.cli.options import INPUT, reporting
 @reporting
 def inspect_command(container: Path, as_json: bool) -> None:
     """Tensors, codecs, sizes, provenance and the settings that made CONTAINER."""
+    from dataclasses import asdict
+
     from qacomp.formats import open_file
 
     with open_file(container) as opened:
         tensors = [opened.info(name) for name in opened.names]
         meta, size, version = opened.meta, opened.size, opened.version
-        graph = opened.graph()
-        sections = list(opened.sections)
+        sections = opened.sections
+        graph_bytes = sum(section.bytes for section in sections if section.kind == "graph")
     if as_json:
-        rows = [
-            {
-                "name": t.name,
-                "shape": list(t.shape),
-                "dtype": str(t.dtype),
-                "k": t.k,
-                "codec": t.codec,
-                "bytes": t.bytes,
-                "entropy_bits_per_weight": t.entropy_bits,
-            }
-            for t in tensors
-        ]
-        document = {"file": str(container), "version": str(version), "container_bytes": size, "meta": meta}
-        print_json(document | {"graph": graph is not None, "sections": [str(s) for s in sections], "tensors": rows})
+        document = {
+            "file": str(container),
+            "version": ".".join(map(str, version)),
+            "container_bytes": size,
+            "meta": meta,
+        }
+        document |= {
+            "graph_bytes": graph_bytes,
+            "sections": [asdict(s) for s in sections],
+            "tensors": [asdict(t) for t in tensors],
+        }
+        print_json(document)
         return
-    rows_text = []
+    rows = []
     for t in tensors:
+        k = "–" if t.k is None else "/".join(map(str, t.levels or (t.k,)))
         shape = "×".join(map(str, t.shape)) or "scalar"
-        values = max(1, _product(t.shape))
-        k = "–" if t.k is None else str(t.k)
-        rows_text.append(
-            [
-                t.name,
-                shape,
-                str(t.dtype),
-                k,
-                t.codec,
-                count(t.bytes),
-                figure(8 * t.bytes / values),
-                figure(t.entropy_bits),
-            ]
-        )
-    print_table(rows_text, ["tensor", "shape", "dtype", "K", "codec", "bytes", "bits/value", "entropy"])
-    click.echo(f"{container}: version {version}, {size:,} bytes, graph {'yes' if graph is not None else 'no'}")
+        rows.append([t.name, shape, t.stored_dtype, k, t.codec, count(t.bytes), figure(t.bits_per_weight)])
+    print_table(rows, ["tensor", "shape", "stored as", "K", "codec", "bytes", "bits/value"])
+    click.echo(f"{container}: version {'.'.join(map(str, version))}, {size:,} bytes, of which graph {graph_bytes:,}")
     for key in ("arch", "data", "accuracy", "source"):
         if meta.get(key) is not None:
             click.echo(f"{key}: {meta[key]}")
     if "settings" in meta:
         click.echo("\nsettings (qacomp compress --config):\n" + str(meta["settings"]))
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    total = 1
-    for n in shape:
-        total *= n
-    return total

@@ -40,12 +40,16 @@ def preprocessing_options(function: F) -> F:
 
 
 def device_option(function: F) -> F:
-    """--device and --precision."""
+    """--device."""
     choice = click.Choice(["auto", "cpu", "cuda"])
-    precision = click.Choice(["auto", "fp32", "bf16"])
-    text = "Of training's matrix products. Default: auto, bf16 where there are matrix units for it."
-    function = click.option("--precision", type=precision, default=None, help=text)(function)
     return click.option("--device", type=choice, default=None, help="Where to train. Default: auto.")(function)
+
+
+def precision_option(function: F) -> F:
+    """--precision."""
+    choice = click.Choice(["auto", "fp32", "bf16"])
+    text = "Of training's matrix products. Default: auto, bf16 where there are matrix units for it."
+    return click.option("--precision", type=choice, default=None, help=text)(function)
 
 
 class Numbers(click.ParamType[Any]):

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from qacomp.cli.console import figure, make_progress, print_json
-from qacomp.cli.options import OUTPUT, device_option, preprocessing_options, reporting
+from qacomp.cli.options import OUTPUT, device_option, precision_option, preprocessing_options, reporting
 
 
 @click.command("train", short_help="Train a network; the checkpoint knows its architecture and data.")
@@ -19,6 +19,7 @@ from qacomp.cli.options import OUTPUT, device_option, preprocessing_options, rep
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @preprocessing_options
 @device_option
+@precision_option
 @reporting
 def train_command(
     arch: str,
@@ -44,7 +45,9 @@ def train_command(
     from qacomp.config import CompressConfig
     from qacomp.pretraining import TrainConfig, train_network
 
-    shape = CompressConfig(arch=arch, data=data, size=size, mean=mean, std=std, device=device or "auto", precision=precision or "auto")
+    shape = CompressConfig(
+        arch=arch, data=data, size=size, mean=mean, std=std, device=device or "auto", precision=precision or "auto"
+    )
     config = TrainConfig(shape, epochs, batch_size, lr, weight_decay, seed)
     trained = train_network(config, output, make_progress(as_json))
     if as_json:

@@ -1,6 +1,6 @@
 """Mini-batches of a split, in an order and with an augmentation that depend on the seed, the stage and the epoch alone.
 
-Nothing is carried from one epoch to the next, so a run that resumes at epoch n sees what an unbroken one would have seen.
+Nothing is carried from one epoch to the next, so a run that resumes at epoch n sees what an unbroken one would have.
 """
 
 from collections.abc import Iterator

@@ -22,12 +22,13 @@ TRAINING_PRECISIONS = ("auto", "fp32", "bf16")
 class CompressConfig:
     """How to compress. None means: chosen from the network and the data, and reported.
 
-    reg: regularizer of the fine-tuning, or none. k: shared values per layer; k_layers: layer name or pattern -> its own k.
+    reg: regularizer of the fine-tuning, or none. k: shared values per layer; k_layers: layer or pattern -> its own k.
     scope: which layers. strength: λ; warmup: fraction of the steps over which λ rises from 0. epochs: of fine-tuning;
-    tune_epochs: of cumulative tuning after sharing. lr, lr_levels (learned u), lr_tune: learning rates. distill: kd adds
-    the original network's softened outputs (weight distill_weight, temperature). side: precision in which codebooks and
-    small vectors are stored; precision: in which training multiplies (auto: bf16 where the processor has matrix units for
-    it; measuring is always fp32). arch, num_classes, data, size, mean, std: for checkpoints that don't carry them.
+    tune_epochs: of cumulative tuning after sharing. lr, lr_levels (learned u), lr_tune: learning rates. distill: kd
+    adds the original network's softened outputs (weight distill_weight, temperature). side: precision in which
+    codebooks and small vectors are stored; precision: in which training multiplies (auto: bf16 where the processor has
+    matrix units for it; measuring is always fp32). arch, num_classes, data, size, mean, std: for checkpoints that
+    don't carry them.
     """
 
     arch: str | None = None

@@ -73,11 +73,19 @@ def decode(path: Path, output: Path, *, data: str | None = None, measure: bool =
         return _to_onnx(container, graph, path, output, data, measure)
 
 
-def onnx_model(container: Container, graph: bytes) -> Any:
-    """The ModelProto of a container: its graph with its tensors in it, and how to feed it in the metadata."""
+def onnx_model(container: Container, source: str = "the container") -> Any:
+    """The ModelProto of a container: its graph with its tensors in it, and how to feed it in the metadata.
+
+    Raises ConfigError where the container holds no graph; `source` names it in errors.
+    """
     from qacomp.onnx_export.graph import attach_weights
 
-    model = attach_weights(graph, {name: container.tensor(name) for name in container.names})
+    graph = container.graph()
+    if graph is None:
+        raise ConfigError(
+            f"{source}: holds weights without a graph (compressed without --arch); use -o NAME.safetensors"
+        )
+    model = attach_weights(graph, {name: container.tensor(name) for name in container.names}, source=source)
     feed = {key: container.meta.get(key) for key in ("preprocessing", "data", "input_shape", "num_classes")}
     model.metadata_props.add(key=METADATA_KEY, value=json.dumps(feed, sort_keys=True))
     return model
@@ -87,7 +95,7 @@ def _to_onnx(container: Container, graph: bytes, path: Path, output: Path, data:
     import onnx
     from onnx import numpy_helper
 
-    model = onnx_model(container, graph)
+    model = onnx_model(container, str(path))
     write_atomically(output, [model.SerializeToString(deterministic=True)])
     written = {t.name: numpy_helper.to_array(t) for t in onnx.load(output).graph.initializer}
     error = _largest_difference({name: container.tensor(name) for name in container.names}, written)

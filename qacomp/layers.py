@@ -8,13 +8,12 @@ from torch import Tensor, nn
 
 from qacomp.errors import ConfigError
 
-SCOPES = ("all", "conv", "dense")
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One weight tensor: `name` is its state-dict key, `kind` conv | dense, `k` the number of shared values asked for."""
+    """One weight tensor: `name` is its state-dict key, `kind` conv | dense, `k` the shared values asked for."""
 
     name: str
     kind: str
@@ -71,6 +70,12 @@ def _select(
         known = ", ".join(layer.name.removesuffix(".weight") for layer in layers[:8])
         raise ConfigError(f"--k {unused[0]}=...: no compressed layer has that name; there are {known}, ...")
     return Selection(tuple(layers), skipped)
+
+
+def split_name(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The module that owns the parameter `name`, and the parameter's name in it."""
+    path, _, leaf = name.rpartition(".")
+    return model.get_submodule(path), leaf
 
 
 def _fits(pattern: str, name: str) -> bool:

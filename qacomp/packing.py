@@ -1,7 +1,7 @@
 """From a tuned network to the container's tensors and graph, in exactly the values that a reader will get."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -9,29 +9,23 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from qacomp.formats import SharedTensor, stored_values
-from qacomp.layers import Selection
+from qacomp.layers import Selection, split_name
 from qacomp.network import Network
 from qacomp.onnx_export.batch_norm import fold_statistics
 from qacomp.onnx_export.dense import export_dense
 from qacomp.onnx_export.graph import strip_weights
 from qacomp.sharing.parametrization import shared_tensor, unshare
 
-TensorLike = NDArray[Any] | SharedTensor
+TensorLike: TypeAlias = NDArray[Any] | SharedTensor
 
 
 @dataclass(frozen=True)
 class Package:
-    """`tensors` by state-dict name; `graph`: ONNX without their data; `batch_norms`: modules whose statistics are folded."""
+    """`tensors` by state-dict name; `graph`: ONNX without their data; `batch_norms`: the folded ones' eps."""
 
     tensors: dict[str, TensorLike]
     graph: bytes
     batch_norms: dict[str, float]
-
-
-def split_name(model: nn.Module, name: str) -> tuple[nn.Module, str]:
-    """The module that owns the parameter `name`, and the parameter's name in it."""
-    path, _, leaf = name.rpartition(".")
-    return model.get_submodule(path), leaf
 
 
 def pack_network(network: Network, selection: Selection, side: str) -> Package:

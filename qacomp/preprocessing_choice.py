@@ -9,16 +9,17 @@ from qacomp.preprocessing import Preprocessing
 
 def choose_preprocessing(config: CompressConfig, stored: Preprocessing) -> Preprocessing:
     """`stored` with what `config` changes; a single mean or std counts for every channel. Raises ConfigError."""
-    chosen = stored
-    for name in ("mean", "std"):
-        values: tuple[float, ...] | None = getattr(config, name)
-        if values is None:
-            continue
-        if len(values) not in (1, chosen.channels):
-            raise ConfigError(f"--{name} has {len(values)} values; the network's input has {chosen.channels} channels")
-        chosen = replace(chosen, **{name: values * (chosen.channels // len(values))})
+    mean = _per_channel("mean", config.mean, stored.channels) or stored.mean
+    std = _per_channel("std", config.std, stored.channels) or stored.std
+    chosen = replace(stored, mean=mean, std=std)
     if config.size is not None:
         chosen = replace(chosen, size=config.size)
     if any(s <= 0 for s in chosen.std) or any(n < 1 for n in chosen.size):
         raise ConfigError("--std and --size must be greater than zero")
     return chosen
+
+
+def _per_channel(name: str, values: tuple[float, ...] | None, channels: int) -> tuple[float, ...] | None:
+    if values is not None and len(values) not in (1, channels):
+        raise ConfigError(f"--{name} has {len(values)} values; the network's input has {channels} channels")
+    return values * (channels // len(values)) if values else None

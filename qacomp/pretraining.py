@@ -13,10 +13,10 @@ from qacomp.config import CompressConfig
 from qacomp.datasets import load_dataset
 from qacomp.errors import DataError
 from qacomp.evaluation.accuracy import torch_accuracy
-from qacomp.outputs import check_writable
 from qacomp.models import create_model, model_info
 from qacomp.network import choose_device, choose_precision
 from qacomp.objective import Objective
+from qacomp.outputs import check_writable
 from qacomp.preprocessing_choice import choose_preprocessing
 from qacomp.progress import Progress
 from qacomp.resume import ResumeStore

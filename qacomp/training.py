@@ -27,8 +27,9 @@ class DivergedError(QacompError):
 class Stage:
     """One stage of training. `name` seeds its shuffling and names it in reports.
 
-    `precision` (fp32 | bf16) is that of the matrix products. `keep_best` restores, at the end, the state of the epoch with the best validation accuracy (the state before the
-    first epoch counts as one); otherwise the last epoch's stays, which a rising λ needs.
+    `precision` (fp32 | bf16) is that of the matrix products. `keep_best` restores, at the end, the state of the epoch
+    with the best validation accuracy (the state before the first epoch counts as one); otherwise the last epoch's
+    stays, which a rising λ needs.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """Means over one epoch: task loss, penalty R(W) without λ, and top-1 accuracy in percent on the validation split."""
+    """Means over one epoch: task loss, penalty R(W) without λ, and validation top-1 in percent."""
 
     stage: str
     epoch: int
@@ -63,9 +64,10 @@ def train(
     progress: Progress,
     store: ResumeStore | None = None,
 ) -> list[EpochRecord]:
-    """Train `model` in place; its learning rates rise for a moment and fall along a cosine to zero. Raises DivergedError.
+    """Train `model` in place; its learning rates rise for a moment, then fall along a cosine to zero.
 
     With a store, the state is saved after an epoch and a stage that was broken off goes on where it was.
+    Raises DivergedError.
     """
     steps = batch_count(dataset.train, stage.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _Cosine(steps * stage.epochs))

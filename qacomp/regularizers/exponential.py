@@ -15,5 +15,5 @@ class Exponential(LearnedLevels):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Mean of ρ_E over `weight` (any shape): scalar in [0, 1)."""
-        value: Tensor = NearestPenalty.apply(weight, self.levels(), True)
+        value: Tensor = NearestPenalty.apply(weight, self.levels(), True)  # type: ignore[no-untyped-call]
         return value

@@ -15,5 +15,5 @@ class MinimumDistance(LearnedLevels):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Mean of ρ_M over `weight` (any shape): scalar."""
-        value: Tensor = NearestPenalty.apply(weight, self.levels(), False)
+        value: Tensor = NearestPenalty.apply(weight, self.levels(), False)  # type: ignore[no-untyped-call]
         return value

@@ -44,7 +44,7 @@ class NearestPenalty(torch.autograd.Function):
         return value
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:
         """Gradients to (weight, levels)."""
         grad_weight, grad_levels = ctx.saved_tensors
         return grad_weight * grad_outputs[0], grad_levels * grad_outputs[0], None

@@ -13,7 +13,7 @@ def uniform_range(weight: Tensor, k: int, *, inset: float) -> tuple[float, float
     """The (low, high) for which a uniform grid of `k` levels has the least mean squared distance to `weight`.
 
     The paper leaves w and W to the user; weights are bell-shaped, so the extremes waste levels on outliers. Candidates
-    are pairs of quantiles (q, 1 − q). `inset` is the distance from low to the first level in steps (0: sine, ½: cosine).
+    are pairs of quantiles (q, 1 − q). `inset`: from low to the first level, in steps (0 for sine, ½ for cosine).
     A layer whose weights are all equal gets a range of width 1 around them.
     """
     values = weight.detach().reshape(-1).double().cpu()
@@ -22,7 +22,7 @@ def uniform_range(weight: Tensor, k: int, *, inset: float) -> tuple[float, float
     ordered = values.sort().values
     best = (float("inf"), 0.0, 0.0)
     for q in [0.0, *torch.logspace(-5, math.log10(0.45), _FRACTIONS).tolist()]:
-        low, high = (float(ordered[int(round(f * (ordered.numel() - 1)))]) for f in (q, 1.0 - q))
+        low, high = (float(ordered[round(f * (ordered.numel() - 1))]) for f in (q, 1.0 - q))
         if high - low <= 1e-12:
             break
         step = (high - low) / (k - 1)

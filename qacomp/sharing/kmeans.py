@@ -1,9 +1,9 @@
 """K-means of numbers on a line: sort once, then every Lloyd step is K binary searches and K differences of prefix sums.
 
-The clusters of an optimal 1-D partition are intervals, so a partition is K − 1 cuts of the sorted values. How good the local
-optimum is depends on the start: for few clusters the exact dynamic programme on a histogram (Wang & Song, Ckmeans.1d.dp,
-2011), for many the asymptotically optimal point density f^(1/3) (Panter & Dite, 1951). Then, as long as it pays, the
-cheapest pair of neighbours is merged and the dearest cluster split.
+The clusters of an optimal 1-D partition are intervals, so a partition is K − 1 cuts of the sorted values. How good the
+local optimum is depends on the start: for few clusters the exact dynamic programme on a histogram (Wang & Song,
+Ckmeans.1d.dp, 2011), for many the asymptotically optimal point density f^(1/3) (Panter & Dite, 1951). Then, as long as
+it pays, the cheapest pair of neighbours is merged and the dearest cluster split.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _MAX_EXCHANGES = 64
 
 @dataclass(frozen=True)
 class Clustering:
-    """`codebook` (K,) ascending, values' dtype; `indices` values' shape, uint8 or uint16; `inertia` Σ (v − c)², float64."""
+    """`codebook` (K,) ascending, values' dtype; `indices` values' shape, uint8 | uint16; `inertia` Σ (v − c)²."""
 
     codebook: NDArray[np.floating]
     indices: NDArray[np.unsignedinteger]
@@ -53,7 +53,7 @@ def kmeans(values: NDArray[np.floating], k: int) -> Clustering:
 
 
 def assign(values: NDArray[np.floating], codebook: NDArray[np.floating]) -> NDArray[np.unsignedinteger]:
-    """Index of the nearest entry of `codebook` ((K,) ascending) for each value: values' shape, uint8 (K ≤ 256) or uint16."""
+    """Index of the nearest entry of `codebook` ((K,) ascending) for each value, as uint8 (K ≤ 256) or uint16."""
     middles = (codebook[1:].astype(np.float64) + codebook[:-1].astype(np.float64)) / 2  # (K − 1,)
     dtype = np.uint8 if codebook.size <= 256 else np.uint16
     indices: NDArray[np.unsignedinteger] = np.searchsorted(middles, values).astype(dtype)
@@ -131,7 +131,8 @@ class _Moments:
         n = self.counts[high] - self.counts[low]
         total = (self.sums[high] - self.sums[low]) - n * offset
         spread = (self.squares[high] - self.squares[low]) - total * total / np.maximum(n, 1)
-        return np.maximum(spread, 0.0)
+        inertia: NDArray[np.float64] = np.maximum(spread, 0.0)
+        return inertia
 
 
 def _cluster(ordered: NDArray[np.floating], centroids: NDArray[np.float64], k: int) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """Shared weights as a parametrization: weight = codebook[indices].
 
-Autograd sums the gradients of each cluster's weights into its entry, which IS cumulative centroid tuning (Marinò et al.;
-Han et al., 2016, section 3.2), for any module and any optimizer.
+Autograd sums the gradients of each cluster's weights into its entry, which IS cumulative centroid tuning (Han et al.,
+2016, section 3.2), for any module and any optimizer.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ class _Gather(torch.autograd.Function):
         return codebook[indices]
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
         (indices,) = ctx.saved_tensors
         return sum_by_level(grad_outputs[0], indices, ctx.k), None
 
@@ -42,7 +42,7 @@ class SharedWeight(nn.Module):
 
     def forward(self, codebook: Tensor) -> Tensor:
         """(K,) -> weight's shape."""
-        weight: Tensor = _Gather.apply(codebook, self.indices)
+        weight: Tensor = _Gather.apply(codebook, self.indices)  # type: ignore[no-untyped-call]
         return weight
 
     def right_inverse(self, weight: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ def share_weight(module: nn.Module, name: str, codebook: NDArray[np.floating], i
 
 def shared_tensor(module: nn.Module, name: str) -> SharedTensor:
     """The codebook (float32, (K,)) and indices of a weight that `share_weight` replaced."""
-    parametrization = module.parametrizations[name]  # type: ignore[index, union-attr]
+    parametrization: Any = module.get_submodule(f"parametrizations.{name}")
     codebook = parametrization.original.detach().float().cpu().numpy().copy()
     indices = parametrization[0].indices.cpu().numpy()
     return SharedTensor(codebook, indices.astype(np.uint8 if codebook.size <= 256 else np.uint16))

@@ -1,5 +1,7 @@
 """What every registered regularizer must hold, whatever its formula."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -33,7 +35,7 @@ class TestEveryRegularizer:
     def test_every_midpoint_is_worse_than_its_neighbourhood(self, name: str, k: int) -> None:
         penalty = regularizer_class(name).for_weights(layer(), k).double()
         levels = penalty.levels().detach().double()
-        for low, high in zip(levels[:-1], levels[1:], strict=True):
+        for low, high in itertools.pairwise(levels):
             middle, nudge = (low + high) / 2, (high - low) / 10
             worst = penalty(middle[None])
             assert worst > penalty((middle - nudge)[None])
@@ -53,7 +55,8 @@ class TestEveryRegularizer:
             original = parameter.data.clone()
 
             def value(u: torch.Tensor, parameter: torch.nn.Parameter = parameter) -> torch.Tensor:
-                return torch.func.functional_call(penalty, {"u": u}, (weight.detach(),))
+                result: torch.Tensor = torch.func.functional_call(penalty, {"u": u}, (weight.detach(),))
+                return result
 
             assert torch.autograd.gradcheck(value, (original.requires_grad_(),), eps=1e-7, atol=1e-5)
 

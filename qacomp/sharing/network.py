@@ -1,0 +1,48 @@
+"""Sharing a whole network's weights: by each layer's learned representatives, or by k-means where it has none."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from qacomp.layers import Selection, split_name
+from qacomp.regularizers import Regularizer
+from qacomp.sharing.kmeans import assign, kmeans
+from qacomp.sharing.parametrization import share_weight
+
+
+def share_network(
+    model: nn.Module,
+    selection: Selection,
+    penalties: Mapping[str, Regularizer],
+    note: Callable[[str], None],
+) -> None:
+    """Replace the selected weights of `model`, in place, by shared ones.
+
+    A layer with a regularizer is assigned to its levels, and each is then recomputed as its cluster's centroid
+    (Malchiodi et al., section III-C). `note` hears of layers that end with fewer shared values than asked for.
+    """
+    for layer in selection.layers:
+        weights = model.get_parameter(layer.name).detach().cpu().contiguous().numpy()
+        if layer.name in penalties:
+            levels = penalties[layer.name].levels().detach().cpu().numpy()
+            codebook, indices = recentred(weights, assign(weights, levels))
+        else:
+            clustering = kmeans(weights, layer.k)
+            codebook, indices = clustering.codebook, clustering.indices
+        if codebook.size < layer.k:
+            note(f"{layer.name}: {codebook.size} shared values, not {layer.k}: its weights fill no more clusters")
+        owner, leaf = split_name(model, layer.name)
+        share_weight(owner, leaf, codebook, indices)
+
+
+def recentred(
+    weights: NDArray[np.floating], indices: NDArray[np.unsignedinteger]
+) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]:
+    """Each used cluster's centroid (K',) and the indices renumbered to them; unused clusters are dropped."""
+    used, renumbered = np.unique(indices, return_inverse=True)
+    renumbered = renumbered.reshape(-1)
+    sums = np.bincount(renumbered, weights=weights.reshape(-1), minlength=used.size)  # (K',) float64
+    codebook = (sums / np.bincount(renumbered, minlength=used.size)).astype(weights.dtype)
+    return codebook, renumbered.reshape(indices.shape).astype(indices.dtype)
