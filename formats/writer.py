@@ -18,6 +18,7 @@ from qacomp.formats.atomic import atomic_file
 from qacomp.formats.checksums import DIGEST_BYTES, DigestStream, crc32
 from qacomp.formats.codecs import Stream
 from qacomp.formats.codecs.base import Array, Kind, word_dtype
+from qacomp.formats.codecs.zstd import compress
 from qacomp.formats.dtypes import dtype_id, dtype_name, little_endian
 from qacomp.formats.errors import OutputNotWritableError, UnsupportedTensorError
 from qacomp.formats.limits import MAX_DIMS, MAX_NAME_BYTES
@@ -26,6 +27,7 @@ from qacomp.formats.selection import Choice, choose
 from qacomp.formats.tensors import SharedTensor, as_array, check_shared, is_side, stored_form
 
 _COPY = 1 << 20
+_ALONE_FROM = 8192
 Tensor = NDArray[Any] | SharedTensor
 
 
@@ -162,7 +164,7 @@ class Writer:
             group = self._to_value_group(number, stored, (len(book),))
         self._parts[number].entropy_bits = entropy(tensor.indices, len(tensor.codebook))
         self._records[number] = record = replace(record, side_group=group + 1)
-        if record.count <= layout.SMALL_VALUES:
+        if record.count <= layout.SMALL_VALUES and not repetitive(tensor.indices, self._parts[number].entropy_bits or 0.0):
             if sum(t.indices.size for _, t in self._index_group) + record.count > layout.GROUP_VALUES:
                 self._flush_indices()
             self._records[number] = replace(record, group=self._groups[0] + 1)
@@ -372,6 +374,12 @@ def entropy(indices: NDArray[np.unsignedinteger], k: int) -> float:
     counts = np.bincount(indices.reshape(-1), minlength=k)
     share = counts[counts > 0] / indices.size
     return float(-(share * np.log2(share)).sum())
+
+
+def repetitive(indices: NDArray[np.unsignedinteger], bits: float) -> bool:
+    """Whether indices repeat themselves so much that they are better off alone, where a dictionary codec may win."""
+    data = np.ascontiguousarray(indices).tobytes()
+    return indices.size >= _ALONE_FROM and 8 * len(compress(data, level=3)) < bits * indices.size
 
 
 def _code_length(part: Array, stream: Stream) -> float:

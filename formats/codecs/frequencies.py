@@ -24,20 +24,27 @@ def normalise(weights: Counts, bits: int) -> NDArray[np.uint32]:
     Weights are first cut to 26 significant bits of the largest. Raises CodecError where no weight is above zero or more
     are than there are slots.
     """
+    return normalise_rows(weights[None, :], bits)[0]
+
+
+def normalise_rows(weights: Counts, bits: int) -> NDArray[np.uint32]:
+    """`normalise` for each row of weights (rows, alphabet)."""
     present = weights > 0
-    excess = max(int(weights.max()).bit_length() - 26, 0)
+    excess = np.maximum(np.frexp(weights.max(axis=1).astype(np.float64))[1] - 26, 0)[:, None]
     weights = np.where(present, np.maximum(weights >> excess, 1), 0)
-    total, slots = int(weights.sum()), 1 << bits
-    if total == 0 or int(present.sum()) > slots:
+    total, slots = weights.sum(axis=1), 1 << bits
+    if (total == 0).any() or int(present.sum(axis=1).max()) > slots:
         raise CodecError("a frequency table is empty or too long for its precision; the file is damaged")
-    frequencies = (weights * slots + (total >> 1)) // total
-    frequencies[present] = np.maximum(frequencies[present], 1)
-    missing = slots - int(frequencies.sum())
-    while missing:  # what rounding left over goes to, or comes from, the most frequent (the first of equals)
-        largest = int(frequencies.argmax())
-        change = missing if missing > 0 else -min(-missing, max(int(frequencies[largest]) >> 1, 1))
-        frequencies[largest] += change
-        missing -= change
+    frequencies = (weights * slots + (total >> 1)[:, None]) // total[:, None]
+    np.maximum(frequencies, present, out=frequencies)
+    missing = slots - frequencies.sum(axis=1)
+    while len(rows := missing.nonzero()[0]):
+        # What rounding left over goes to, or comes from, the most frequent symbol (the first of equals).
+        largest = frequencies[rows].argmax(axis=1)
+        give = np.maximum(frequencies[rows, largest] >> 1, 1)
+        change = np.maximum(missing[rows], -give)
+        frequencies[rows, largest] += change
+        missing[rows] -= change
     return frequencies.astype(np.uint32)
 
 

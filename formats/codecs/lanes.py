@@ -174,3 +174,105 @@ def decode(
         out[start : start + lanes] = values.take(state % np.uint32(alphabet))
         state //= np.uint32(alphabet)
     return out
+
+
+def pack_tails(tails: NDArray[np.integer], alphabet: int, lanes: int) -> NDArray[np.uint32]:
+    """(lanes,) first states that hold the tails (length, lanes), the first symbol the lowest digit."""
+    state = np.zeros(lanes, np.uint32)
+    for row in tails[::-1]:
+        state = state * np.uint32(alphabet) + row.astype(np.uint32)
+    return state + np.uint32(STATE_LOW)
+
+
+def unpack_tails(packed: NDArray[np.uint32], alphabet: int, length: int) -> NDArray[np.uint32]:
+    """The tails (length, lanes) of what `StepDecoder.finish` gives."""
+    rows = np.empty((length, len(packed)), np.uint32)
+    for row in rows:
+        np.remainder(packed, np.uint32(alphabet), out=row)
+        packed = packed // np.uint32(alphabet)
+    return rows
+
+
+class StepEncoder:
+    """The coder one step at a time, for models whose frequencies change: steps are given last first.
+
+    states: (lanes,) first states; room: the most words that can come.
+    """
+
+    def __init__(self, states: NDArray[np.uint32], bits: int, room: int) -> None:
+        self.states = states
+        self._bits = np.uint32(bits)
+        self._shift = np.uint32(32 - bits)
+        self._buffer = np.empty(room, np.uint16)
+        self._end = room
+
+    def step(self, frequency: NDArray[np.uint32], first: NDArray[np.uint32]) -> None:
+        """Code one symbol a lane (the first len(frequency) lanes), given its frequency and first slot."""
+        x = self.states[: len(frequency)]
+        over = ((x >> self._shift) >= frequency).nonzero()[0]
+        if k := len(over):
+            moved = x.take(over)
+            self._end -= k
+            self._buffer[self._end : self._end + k] = moved
+            x[over] = moved >> np.uint32(16)
+        quotient = x // frequency
+        x -= quotient * frequency
+        x += (quotient << self._bits) + first
+
+    def words(self) -> NDArray[np.uint16]:
+        """All words, in decoding order."""
+        return self._buffer[self._end :]
+
+
+class StepDecoder:
+    """The inverse: `use` a set of tables, then decode a symbol a lane at each `step`."""
+
+    def __init__(self, states: NDArray[np.uint32], words: NDArray[np.uint16], bits: int) -> None:
+        if int(states.min()) < STATE_LOW:
+            raise CodecError("a lane's state is below its range; the file is damaged")
+        self._states = states.astype(np.uint32)
+        self._words, self._used = words, 0
+        self._bits, self._mask = np.uint32(bits), np.uint32((1 << bits) - 1)
+
+    def use(self, frequencies: NDArray[np.uint32], symbols: int) -> None:
+        """Set the tables (contexts, alphabet) for the next steps, of about `symbols` symbols in all."""
+        self._frequency, self._width = frequencies.ravel(), frequencies.shape[1]
+        cumulative = np.cumsum(frequencies, axis=1, dtype=np.uint32) - frequencies
+        self._first, self._rows = cumulative.ravel(), cumulative
+        # A table of all slots pays where many symbols will be looked up; else each one counts the first slots below it.
+        self._slots: NDArray[np.uint8] | None = None
+        if symbols * self._width > 2 * len(frequencies) << int(self._bits):
+            tables = Tables(int(self._bits), frequencies)
+            self._slots = tables.symbols().astype(np.uint8)
+
+    def step(self, contexts: NDArray[np.int64]) -> NDArray[np.integer]:
+        """The next symbol of the first len(contexts) lanes; raises CodecError where the words end early."""
+        x = self._states[: len(contexts)]
+        slot = x & self._mask
+        if self._slots is None:
+            symbols: NDArray[np.integer] = (self._rows.take(contexts, axis=0) <= slot[:, None]).sum(axis=1)
+            symbols -= 1
+        else:
+            symbols = self._slots.take((contexts << int(self._bits)) + slot)
+        keys = contexts * self._width + symbols
+        x >>= self._bits
+        x *= self._frequency.take(keys)
+        slot -= self._first.take(keys)
+        x += slot
+        need = (x < np.uint32(STATE_LOW)).nonzero()[0]
+        if k := len(need):
+            if self._used + k > len(self._words):
+                raise CodecError("the coded words end early; the file is damaged")
+            moved = x.take(need)
+            moved <<= np.uint32(16)
+            moved |= self._words[self._used : self._used + k]
+            x[need] = moved
+            self._used += k
+        return symbols
+
+    def finish(self, limit: int) -> NDArray[np.uint32]:
+        """What the lanes' first states held, below `limit`; raises CodecError unless all words were used."""
+        packed = self._states - np.uint32(STATE_LOW)
+        if self._used != len(self._words) or int(packed.max()) >= limit:
+            raise CodecError("the coded words don't end where the lanes end; the file is damaged")
+        return packed

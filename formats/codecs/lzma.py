@@ -19,7 +19,7 @@ class Lzma(Codec):
 
     id = 7
     name = "lzma"
-    kinds = ("values",)
+    kinds = ("indices", "values")
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
         """The stream, or None where the words are too many."""

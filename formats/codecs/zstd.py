@@ -13,9 +13,9 @@ _FAST_FROM = 8 << 20
 _FAST_LEVEL = 6
 
 
-def compress(data: bytes) -> bytes:
+def compress(data: bytes, level: int | None = None) -> bytes:
     """A zstd frame without magic, checksum and content size: the container has all three."""
-    level = LEVEL if len(data) < _FAST_FROM else _FAST_LEVEL
+    level = level or (LEVEL if len(data) < _FAST_FROM else _FAST_LEVEL)
     parameters = zstandard.ZstdCompressionParameters.from_level(
         level, source_size=len(data), format=zstandard.FORMAT_ZSTD1_MAGICLESS, write_content_size=0, write_checksum=0
     )

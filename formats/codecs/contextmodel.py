@@ -1,0 +1,264 @@
+"""The probability model of the context codec: adaptive counts under contexts of magnitude, all in integers.
+
+Trained networks have quiet filters, quiet input channels and quiet neighbourhoods. The magnitude of a symbol is its
+distance from the middle of the (sorted) codebook. A symbol's context is a cell of the expected log magnitude, a weighted
+sum of three: the running mean of its filter, of its input channel, and of the symbols just before it in its lane;
+crossed with the side of the middle that the symbol before lies on. Counts start empty on both ends of the channel and
+are brought up to date between epochs of steps, so there is nothing to transmit but a choice of weights.
+
+A refinement knows its parents everywhere: there the context is the parent, crossed with the cell that the parents of
+the filter, the channel and both neighbours give, and is fixed beforehand.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.formats.codecs.base import Array, Stream
+from qacomp.formats.codecs.frequencies import normalise_rows
+
+Ints = NDArray[np.int64]
+
+CELLS = 16
+CELL_SHIFT = 8
+HALF_RANGE = CELLS << CELL_SHIFT >> 1
+OCTAVE = 64
+"""Logarithms are counted in 1/64 octaves, weights in sixteenths: a cell is a quarter of an octave."""
+
+PRIOR_BITS = 12
+COUNT_WEIGHT = 512
+"""One observation weighs as much as an eighth of the whole prior: 2**12 / 512 = 8."""
+
+TAPS = ((10, 6), (6, 5, 3, 2))
+"""Weights, in sixteenths, of the magnitudes 1, 2, ... steps back in the lane."""
+
+FIRST_EPOCH = 4
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Weights in sixteenths of a filter's, a channel's and the recent magnitudes; cells merged by 2**coarse; sides."""
+
+    filter: int
+    channel: int
+    recent: int
+    coarse: int
+    sides: bool
+
+    @property
+    def cells(self) -> int:
+        """Cells that are left."""
+        return CELLS >> self.coarse
+
+
+SETTINGS = (
+    Setting(0, 0, 0, 4, False),
+    Setting(0, 0, 0, 4, True),
+    Setting(0, 0, 13, 0, True),
+    Setting(0, 0, 13, 1, True),
+    Setting(10, 10, 8, 1, True),
+    Setting(13, 13, 6, 1, True),
+    Setting(10, 10, 8, 2, False),
+    Setting(0, 16, 7, 1, True),
+    Setting(16, 0, 7, 1, True),
+    Setting(13, 13, 6, 0, False),
+)
+
+
+@cache
+def _log_table() -> Ints:
+    return np.array([round(OCTAVE * math.log2(1 + i / 256)) for i in range(257)], np.int64)
+
+
+def log2_fixed(values: Ints) -> Ints:
+    """log2 in 1/64 octaves of integers from 1 to 2**52, from the exponent and the eight bits below the leading one."""
+    mantissa, exponent = np.frexp(values.astype(np.float64))  # exact: mantissa in [0.5, 1)
+    fraction = (mantissa * 512).astype(np.int64) - 256
+    return (exponent.astype(np.int64) - 1) * OCTAVE + _log_table().take(fraction)
+
+
+def epochs(steps: int) -> list[tuple[int, int]]:
+    """Steps [start, stop) between updates of the model: 4, 6, 9, ... to 64 or a sixteenth of what is behind."""
+    spans, start, size = [], 0, FIRST_EPOCH
+    while start < steps:
+        stop = min(start + size, steps)
+        spans.append((start, stop))
+        start, size = stop, min(size * 3 // 2, max(64, stop >> 4))
+    return spans
+
+
+def geometry(stream: Stream) -> tuple[int, int]:
+    """(values of a filter, values of one input channel of a filter); a vector is one filter of one channel."""
+    shape = stream.shape if len(stream.shape) > 1 else (1, 1, *stream.shape)
+    inner = math.prod(shape[2:])
+    return max(shape[1] * inner, 1), max(inner, 1)
+
+
+class Places:
+    """For each position of all streams, one after the other: its stream, filter and channel, numbered throughout."""
+
+    def __init__(self, streams: Sequence[Stream]) -> None:
+        of_stream, of_filter, of_channel = [], [], []
+        self.filter_stream: Ints = np.zeros(0, np.int64)
+        filters, channels = 0, 0
+        filter_streams, channel_streams = [], []
+        for number, stream in enumerate(streams):
+            size, inner = geometry(stream)
+            place = np.arange(stream.start, stream.start + stream.count)
+            row = place // size
+            of_stream.append(np.full(stream.count, number, np.int32))
+            of_filter.append((row - stream.start // size + filters).astype(np.int32))
+            of_channel.append((place % size // inner + channels).astype(np.int32))
+            new_filters = int(row[-1] - row[0]) + 1 if stream.count else 0
+            filter_streams.append(np.full(new_filters, number))
+            channel_streams.append(np.full(size // inner, number))
+            filters, channels = filters + new_filters, channels + size // inner
+        self.stream = np.concatenate(of_stream)
+        self.filter = np.concatenate(of_filter)
+        self.channel = np.concatenate(of_channel)
+        self.filter_stream = np.concatenate(filter_streams)
+        self.channel_stream = np.concatenate(channel_streams)
+
+
+def middle(counts: Ints) -> int:
+    """The symbol that holds the median of these counts."""
+    return int(np.searchsorted(np.cumsum(counts), int(counts.sum()) / 2))
+
+
+def magnitudes(alphabet: int, centre: int) -> Ints:
+    """(alphabet,): four times the distance from the centre, plus one."""
+    return 4 * np.abs(np.arange(alphabet) - centre) + 1
+
+
+class Counts:
+    """Adaptive frequency rows: contexts under priors, a prior being the counts of all its contexts together.
+
+    prior: (contexts,) row of each context's prior; valid: (priors, alphabet) which symbols may occur there.
+    """
+
+    def __init__(self, prior: Ints, valid: NDArray[np.bool_], bits: int) -> None:
+        self.prior = prior
+        self.valid = valid
+        self.bits = bits
+        self.seen: Ints = np.zeros((len(prior), valid.shape[1]), np.int64)
+
+    def add(self, contexts: Ints, symbols: Array) -> None:
+        """Take in an epoch's symbols with their contexts, both flat."""
+        width = self.seen.shape[1]
+        self.seen += np.bincount(contexts * width + symbols, minlength=self.seen.size).reshape(self.seen.shape)
+
+    def tables(self) -> NDArray[np.uint32]:
+        """(contexts, alphabet) frequencies with sums 2**bits."""
+        total = np.zeros(self.valid.shape, np.int64)
+        np.add.at(total, self.prior, self.seen)
+        prior = normalise_rows(2 * total + self.valid, PRIOR_BITS).astype(np.int64)
+        return normalise_rows(self.seen * COUNT_WEIGHT + prior[self.prior], self.bits)
+
+
+class Neighbourhood:
+    """Contexts of symbols that depend on what was decoded before: running means, the lane's last symbols."""
+
+    def __init__(
+        self, streams: Sequence[Stream], places: Places, centres: Sequence[int], settings: Sequence[Setting], taps: int
+    ) -> None:
+        self.places = places
+        self.taps = TAPS[taps]
+        self.width = max(stream.alphabet for stream in streams)
+        self.magnitude = np.ones((len(streams), self.width), np.int64)
+        self.side = np.zeros((len(streams), self.width), np.int64)
+        self.cell = np.zeros((len(streams), CELLS), np.int64)
+        self.sided = np.array([-int(setting.sides) for setting in settings])  # a mask: a lane may come from a sided stream
+        priors, first = [], 0
+        for row, (stream, centre, setting) in enumerate(zip(streams, centres, settings, strict=True)):
+            alphabet = stream.alphabet
+            self.magnitude[row, :alphabet] = magnitudes(alphabet, centre)
+            sides = 1
+            if setting.sides:
+                sides, slack = 3, alphabet >> 4
+                symbols = np.arange(alphabet)
+                self.side[row, :alphabet] = np.where(
+                    symbols < centre - slack, 1, np.where(symbols > centre + slack, 2, 0)
+                )
+            self.cell[row] = first + (np.arange(CELLS) >> setting.coarse) * sides
+            priors.append(np.full(setting.cells * sides, row))
+            first += setting.cells * sides
+        self.prior = np.concatenate(priors)
+        self.valid = np.arange(self.width) < np.array([s.alphabet for s in streams])[:, None]
+        weights = np.array([(s.filter, s.channel, s.recent) for s in settings])
+        self._filter_weight = weights[places.filter_stream, 0]
+        self._channel_weight = weights[places.channel_stream, 1]
+        self._recent_weight = weights[:, 2]
+        self._start = np.array([stream.alphabet for stream in streams])
+        # sums and numbers of magnitudes: of each stream, filter and channel
+        self._of_stream = np.zeros((2, len(streams)), np.int64)
+        self._of_filter = np.zeros((2, len(places.filter_stream)), np.int64)
+        self._of_channel = np.zeros((2, len(places.channel_stream)), np.int64)
+
+    def refresh(self) -> None:
+        """Recompute the logarithms that the next epoch's contexts use."""
+        places = self.places
+        mean = (16 * (self._of_stream[0] + self._start)) // (self._of_stream[1] + 1)  # (streams,) in sixteenths
+        log = log2_fixed(mean)
+        by_filter, by_channel = mean[places.filter_stream], mean[places.channel_stream]
+        of_filter = (16 * self._of_filter[0] + 4 * by_filter) // (self._of_filter[1] + 4)
+        of_channel = (16 * self._of_channel[0] + 4 * by_channel) // (self._of_channel[1] + 4)
+        self.filter_part = self._filter_weight * (log2_fixed(of_filter) - log[places.filter_stream])
+        self.channel_part = self._channel_weight * (log2_fixed(of_channel) - log[places.channel_stream])
+        # (streams, largest sum of taps): the recent magnitudes' part, for every value they can have
+        sums = np.arange(16 * (4 * self.width + 1))
+        recent = log2_fixed(8 * sums[None, :] + mean[:, None]) - (log + log2_fixed(np.array([9]))[0])[:, None]
+        self.recent_part = self._recent_weight[:, None] * recent
+
+    def base(self, positions: Ints) -> Ints:
+        """The part of the expected log magnitude that an epoch fixes, for positions of any shape."""
+        by_filter = self.filter_part.take(self.places.filter.take(positions))
+        return by_filter + self.channel_part.take(self.places.channel.take(positions)) + HALF_RANGE
+
+    def update(self, positions: Ints, symbols: Array) -> None:
+        """Take an epoch's symbols (flat, with their positions) into the running means."""
+        streams = self.places.stream.take(positions)
+        magnitude = self.magnitude.ravel().take(streams * self.width + symbols)
+        for sums, groups in (
+            (self._of_stream, streams),
+            (self._of_filter, self.places.filter.take(positions)),
+            (self._of_channel, self.places.channel.take(positions)),
+        ):
+            sums[0] += np.bincount(groups, magnitude, sums.shape[1]).astype(np.int64)  # exact: far below 2**53
+            sums[1] += np.bincount(groups, minlength=sums.shape[1])
+
+
+def refinement_contexts(
+    streams: Sequence[Stream], places: Places, settings: Sequence[Setting]
+) -> tuple[Ints, Ints, NDArray[np.bool_]]:
+    """For refinements: each position's context, each context's prior row, and the symbols each prior row allows."""
+    contexts, priors, valid = [], [], []
+    width = max(stream.alphabet for stream in streams)
+    start, first, row = 0, 0, 0
+    for stream, setting in zip(streams, settings, strict=True):
+        assert stream.parents is not None
+        parents, cells = stream.parents.astype(np.int64), setting.cells
+        count = len(stream.children)
+        magnitude = magnitudes(count, middle(np.bincount(parents, minlength=count))).take(parents)
+        span = slice(start, start + stream.count)
+        mean = (16 * (int(magnitude.sum()) + count)) // (stream.count + 1)
+        log = log2_fixed(np.array([mean]))[0]
+        total = np.full(stream.count, HALF_RANGE)
+        for weight, groups in ((setting.filter, places.filter[span]), (setting.channel, places.channel[span])):
+            local = groups - (groups.min() if len(groups) else 0)
+            sums = np.bincount(local, magnitude).astype(np.int64)
+            means = (16 * sums + 4 * mean) // (np.bincount(local) + 4)
+            total += (weight * (log2_fixed(means) - log)).take(local)
+        around = np.full(stream.count + 2, mean >> 4)
+        around[1:-1] = magnitude
+        recent = 64 * (around[:-2] + around[2:]) + mean
+        total += setting.recent * (log2_fixed(recent) - log - log2_fixed(np.array([9]))[0])
+        cell = np.clip(total >> CELL_SHIFT, 0, CELLS - 1) >> setting.coarse
+        contexts.append(first + parents * cells + cell)
+        priors.append(row + np.repeat(np.arange(count), cells))
+        valid.append(np.arange(width) < np.array(stream.children)[:, None])
+        start, first, row = start + stream.count, first + count * cells, row + count
+    return np.concatenate(contexts), np.concatenate(priors), np.concatenate(valid)
