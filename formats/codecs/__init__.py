@@ -1,6 +1,21 @@
 """All codecs; importing this package registers them."""
 
-from qacomp.formats.codecs import bitpack, context, lzma, planes, rans, raw, zstd
+from qacomp.formats.codecs import bitpack, context, huffman, lzma, planes, rans, raw, twobyte, zstd
 from qacomp.formats.codecs.base import CODECS, Codec, Stream, codec_of, register
 
-__all__ = ["CODECS", "Codec", "Stream", "bitpack", "codec_of", "context", "lzma", "planes", "rans", "raw", "register", "zstd"]
+__all__ = [
+    "CODECS",
+    "Codec",
+    "Stream",
+    "bitpack",
+    "codec_of",
+    "context",
+    "huffman",
+    "lzma",
+    "planes",
+    "rans",
+    "raw",
+    "register",
+    "twobyte",
+    "zstd",
+]

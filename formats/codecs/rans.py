@@ -139,11 +139,11 @@ def group_tables(singles: Sequence["np.ndarray"], group: int, bits: int) -> code
 
 
 def group_symbols(part: Array, alphabet: int, group: int) -> Array:
-    """Symbols (n,) to groups (ceil(n / group),), the first the lowest digit, the last group filled up with zeros."""
+    """Symbols (n,) to groups (ceil(n / group),), the first the lowest digit, the last group filled up with the last symbol."""
     if group == 1:
         return part
     if len(part) % group:
-        part = np.concatenate([part, np.zeros(-len(part) % group, part.dtype)])
+        part = np.concatenate([part, np.full(-len(part) % group, part[-1])])  # one that has a frequency
     joint = part[group - 1 :: group].astype(np.uint16)
     for position in range(group - 2, -1, -1):
         joint *= np.uint16(alphabet)

@@ -1,0 +1,139 @@
+"""Canonical Huffman codes of at most 15 bits (Huffman 1952), in lanes of whole bits that are decoded in lock step."""
+
+import heapq
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.formats.bytestream import ByteReader, ByteWriter
+from qacomp.formats.codecs.base import Array, Codec, Stream, register, word_dtype
+from qacomp.formats.errors import CodecError
+from qacomp.formats.limits import MAX_LANES
+
+MAX_ALPHABET = 4096
+MAX_LENGTH = 15
+_LANE_SYMBOLS = 8192
+
+
+def code_lengths(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Bits of each symbol's code (alphabet,), 0 for a symbol that never occurs; a lone symbol gets one bit."""
+    while True:
+        heap = [(int(count), symbol, (symbol,)) for symbol, count in enumerate(counts.tolist()) if count]
+        lengths = np.zeros(len(counts), np.int64)
+        if len(heap) == 1:
+            lengths[heap[0][1]] = 1
+            return lengths
+        heapq.heapify(heap)
+        while len(heap) > 1:
+            a, b = heapq.heappop(heap), heapq.heappop(heap)
+            lengths[list(a[2] + b[2])] += 1
+            heapq.heappush(heap, (a[0] + b[0], min(a[1], b[1]), a[2] + b[2]))
+        if lengths.max(initial=0) <= MAX_LENGTH:
+            return lengths
+        counts = np.where(counts > 0, (counts + 1) >> 1, 0)  # flatter, until the longest code fits
+
+
+def canonical(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The codes (alphabet,), most significant bit first, short ones first, equal lengths in symbol order.
+
+    Raises CodecError unless the lengths fill the code space exactly (or are those of a lone symbol).
+    """
+    used = lengths > 0
+    space = int((1 << (MAX_LENGTH - lengths[used])).sum())
+    if space != 1 << MAX_LENGTH and not (used.sum() == 1 and lengths.max() == 1):
+        raise CodecError("the Huffman code lengths don't make a code; the file is damaged")
+    codes = np.zeros(len(lengths), np.int64)
+    order = np.lexsort((np.arange(len(lengths)), lengths))
+    order = order[lengths[order] > 0]
+    starts = np.cumsum(1 << (MAX_LENGTH - lengths[order])) - (1 << (MAX_LENGTH - lengths[order]))
+    codes[order] = starts >> (MAX_LENGTH - lengths[order])
+    return codes
+
+
+@register
+class Huffman(Codec):
+    """One code for each stream; alphabets up to 4096."""
+
+    id = 2
+    name = "huffman"
+    kinds = ("indices",)
+
+    def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
+        """For each stream: lanes, code lengths in half bytes, bits of each lane, the bits."""
+        if max((s.alphabet for s in streams), default=1) > MAX_ALPHABET:
+            return None
+        out = ByteWriter()
+        for part, stream in zip(parts, streams, strict=True):
+            if stream.count:
+                self._write(out, part, stream)
+        return bytes(out.buffer)
+
+    def _write(self, out: ByteWriter, part: Array, stream: Stream) -> None:
+        lengths = code_lengths(np.bincount(part, minlength=stream.alphabet))
+        codes = canonical(lengths)
+        lanes = -(-stream.count // _LANE_SYMBOLS)
+        out.uint(lanes)
+        nibbles = np.concatenate([lengths, np.zeros(stream.alphabet % 2, np.int64)]).astype(np.uint8)
+        out.raw((nibbles[::2] | nibbles[1::2] << 4).tobytes())
+        bits = lengths.take(part)
+        ends = np.cumsum(bits)
+        run = -(-stream.count // lanes)
+        lane_ends = ends[np.minimum(np.arange(1, lanes + 1) * run, stream.count) - 1]
+        for size in np.diff(lane_ends, prepend=0).tolist():
+            out.uint(size)
+        place = np.repeat(ends, bits) - np.arange(int(ends[-1])) - 1  # bits of its code that stand after each bit
+        stuff = np.repeat(codes.take(part), bits) >> place & 1
+        out.raw(np.packbits(stuff.astype(np.uint8)).tobytes())
+
+    def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
+        """The indices; lanes must use exactly the bits that they announce."""
+        reader = ByteReader(payload, CodecError)
+        parts = [self._read(reader, s) if s.count else np.zeros(0, word_dtype(s)) for s in streams]
+        reader.end()
+        return parts
+
+    def _read(self, reader: ByteReader, stream: Stream) -> Array:
+        if stream.alphabet > MAX_ALPHABET:
+            raise CodecError("an alphabet is too large for this codec; the file is damaged")
+        lanes = reader.uint(min(MAX_LANES, stream.count))
+        packed = np.frombuffer(reader.raw((stream.alphabet + 1) // 2), np.uint8)
+        lengths = np.stack([packed & 15, packed >> 4], axis=1).ravel()[: stream.alphabet].astype(np.int64)
+        run = -(-stream.count // max(lanes, 1))
+        if lanes == 0 or run * (lanes - 1) >= stream.count or not lengths.any():
+            raise CodecError("the Huffman lanes are impossible; the file is damaged")
+        sizes = np.array([reader.uint(stream.count * MAX_LENGTH) for _ in range(lanes)])
+        total = int(sizes.sum())
+        data = np.frombuffer(reader.raw((total + 7) // 8), np.uint8)
+        if total % 8 and data[-1] & ((1 << (8 - total % 8)) - 1):
+            raise CodecError("padding bits aren't zero; the file is damaged")
+        symbols, widths = _slots(lengths)
+        padded = np.concatenate([data, np.zeros(4, np.uint8)]).astype(np.int64)
+        windows = padded[:-2] << 16 | padded[1:-1] << 8 | padded[2:]
+        ends = np.cumsum(sizes)
+        pointer = ends - sizes
+        out = np.empty((run, lanes), word_dtype(stream))
+        short = run * lanes - stream.count  # the last lane's missing symbols
+        for step in range(run):
+            n = lanes - 1 if step >= run - short else lanes
+            here = pointer[:n]
+            window = windows.take(here >> 3, mode="clip") >> (24 - MAX_LENGTH - (here & 7)) & ((1 << MAX_LENGTH) - 1)
+            out[step, :n] = symbols.take(window)
+            here += widths.take(window)
+        if not np.array_equal(pointer, ends):
+            raise CodecError("the Huffman bits don't end where the symbols end; the file is damaged")
+        flat: Array = np.ascontiguousarray(out.T).ravel()[: stream.count]
+        return flat
+
+
+def _slots(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each 15-bit window the symbol at its front and that code's bits."""
+    codes = canonical(lengths)
+    symbols, widths = np.zeros(1 << MAX_LENGTH, np.int64), np.ones(1 << MAX_LENGTH, np.int64)
+    for symbol in lengths.nonzero()[0]:
+        rest = MAX_LENGTH - int(lengths[symbol])
+        span = slice(int(codes[symbol]) << rest, (int(codes[symbol]) + 1) << rest)
+        symbols[span], widths[span] = symbol, lengths[symbol]
+    return symbols, widths
+
+

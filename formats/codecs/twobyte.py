@@ -1,0 +1,63 @@
+"""Large codebooks (257 to 65,536 values): the indices' high and low bytes apart, each in the smaller of two codes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from qacomp.formats.bytestream import ByteReader, ByteWriter
+from qacomp.formats.codecs.base import CODECS, Array, Codec, Stream, register, word_dtype
+from qacomp.formats.codecs.context import Context
+from qacomp.formats.codecs.rans import Rans
+from qacomp.formats.codecs.raw import Raw
+from qacomp.formats.errors import CodecError
+
+_INNER = (Raw, Rans, Context)
+
+
+@register
+class TwoByte(Codec):
+    """See the module; refinements and streams of at most 256 symbols are left to the other codecs."""
+
+    id = 8
+    name = "twobyte"
+    kinds = ("indices",)
+
+    def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
+        """High bytes, then low bytes, each: codec id, length, payload."""
+        if any(s.alphabet <= 256 or s.parents is not None for s in streams):
+            return None
+        out = ByteWriter()
+        for half, inner in enumerate(_halves(streams)):
+            bytes_of = [(part & 255 if half else part >> 8).astype(np.uint8) for part in parts]
+            tried = [(coded, codec.id) for codec in _INNER if (coded := CODECS[codec.id].encode(bytes_of, inner))]
+            coded, number = min(tried, key=lambda pair: (len(pair[0]), pair[1])) if tried else (b"", 0)
+            out.uint(number)
+            out.uint(len(coded))
+            out.raw(coded)
+        return bytes(out.buffer)
+
+    def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
+        """The indices, checked against their alphabets."""
+        if any(s.alphabet <= 256 or s.parents is not None for s in streams):
+            raise CodecError("a small alphabet doesn't go in two bytes; the file is damaged")
+        reader = ByteReader(payload, CodecError)
+        halves = []
+        for inner in _halves(streams):
+            number = reader.uint(255)
+            if number not in [codec.id for codec in _INNER]:
+                raise CodecError("an inner codec is impossible; the file is damaged")
+            halves.append(CODECS[number].decode(reader.raw(reader.uint(len(payload))), inner))
+        reader.end()
+        parts: list[Array] = []
+        for high, low, stream in zip(*halves, streams, strict=True):
+            part = (high.astype(np.uint16) << 8 | low).astype(word_dtype(stream))
+            if part.size and int(part.max()) >= stream.alphabet:
+                raise CodecError("an index lies outside its codebook; the file is damaged")
+            parts.append(part)
+        return parts
+
+
+def _halves(streams: Sequence[Stream]) -> tuple[list[Stream], list[Stream]]:
+    high = [replace(s, alphabet=(s.alphabet - 1 >> 8) + 1) for s in streams]
+    return high, [replace(s, alphabet=256) for s in streams]
