@@ -47,15 +47,15 @@ class Rans(Codec):
         used = [(p, s) for p, s in zip(parts, streams, strict=True) if s.count]
         if not used:
             return b""
-        counts = [np.bincount(p, minlength=s.alphabet).astype(np.int64) for p, s in used]
         group = 1
         while group < 8 and largest ** (2 * group) <= _GROUPED_ALPHABET:
             group *= 2
+        grouped = [group_symbols(p, s.alphabet, group) for p, s in used]
+        counts = [count_symbols(g, p, s.alphabet, group) for g, (p, s) in zip(grouped, used, strict=True)]
         bits = 14 if group > 1 or largest > 64 else 12
         mantissa, singles, table_bytes = best_tables(counts, bits)
         tables = group_tables(singles, group, bits)
         payload = sum(cost_bits(c, f, bits) for c, f in zip(counts, singles, strict=True))
-        grouped = [group_symbols(p, s.alphabet, group) for p, s in used]
         symbols = np.concatenate(grouped) if len(grouped) > 1 else grouped[0]
         contexts = None
         if len(grouped) > 1:
@@ -138,15 +138,25 @@ def group_tables(singles: Sequence["np.ndarray"], group: int, bits: int) -> code
     return coder.Tables(bits, rows)
 
 
+def count_symbols(groups: Array, part: Array, alphabet: int, group: int) -> "np.ndarray":  # type: ignore[type-arg]
+    """Occurrences (alphabet,) of the part's symbols, counted by groups, of which there are fewer."""
+    joint = np.bincount(groups, minlength=alphabet**group).reshape((alphabet,) * group)
+    axes = range(group)
+    counts = sum(joint.sum(axis=tuple(a for a in axes if a != axis)) for axis in axes)
+    filled = len(groups) * group - len(part)
+    counts[part[-1]] -= filled
+    return counts.astype(np.int64)
+
+
 def group_symbols(part: Array, alphabet: int, group: int) -> Array:
     """Symbols (n,) to groups (ceil(n / group),), the first the lowest digit, the last group filled up with the last symbol."""
     if group == 1:
         return part
     if len(part) % group:
         part = np.concatenate([part, np.full(-len(part) % group, part[-1])])  # one that has a frequency
-    joint = part[group - 1 :: group].astype(np.uint16)
+    joint = part[group - 1 :: group].astype(np.uint8 if alphabet**group <= 256 else np.uint16)
     for position in range(group - 2, -1, -1):
-        joint *= np.uint16(alphabet)
+        joint *= joint.dtype.type(alphabet)
         joint += part[position::group]
     return joint
 
