@@ -30,7 +30,7 @@ class ByteReader:
         self.error = error
 
     def uint(self, limit: int = (1 << 64) - 1) -> int:
-        """The next LEB128 integer; more than 10 bytes, a needless last zero byte, or a value above `limit` is an error."""
+        """The next LEB128 integer; too many bytes, a needless zero byte, or a value above `limit` is an error."""
         value = shift = 0
         while True:
             if self.position >= len(self.data):

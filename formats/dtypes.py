@@ -55,7 +55,7 @@ def names() -> str:
 
 
 def little_endian(array: NDArray[np.generic], name: str = "array") -> NDArray[np.generic]:
-    """The array C-contiguous in the storable little-endian dtype of the same kind, without a copy where it already is."""
+    """The array C-contiguous in the storable little-endian dtype of its kind, copied only where it must be."""
     target = dtype_of(dtype_id(array.dtype, name))
     if target == BFLOAT16 and array.dtype != BFLOAT16:
         shape = array.shape

@@ -50,4 +50,4 @@ class NotSharedError(QacompError):
 
 
 class UnsupportedTensorError(QacompError):
-    """The tensor can't be written: a dtype, shape or name outside what the format holds, or an index outside its codebook."""
+    """The tensor can't be written: its dtype, shape, name or indices are outside what the format holds."""

@@ -74,7 +74,7 @@ class TensorRecord:
 
 @dataclass(frozen=True)
 class SectionRecord:
-    """One run of bytes under one checksum. owner: the group, or the tensor of a chunk; count: decoded bytes of a blob."""
+    """One run of bytes under one checksum. owner: the group, or a chunk's tensor; count: decoded bytes of a blob."""
 
     kind: int
     codec: int

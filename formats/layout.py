@@ -10,6 +10,7 @@ from qacomp.formats.limits import ALIGNED_FROM, ALIGNMENT
 CHUNK_LOG2 = 22
 GROUP_VALUES = 1 << 20
 SMALL_VALUES = 1 << 19
+GROUP_TENSORS = 64
 RAW_ID = 0
 
 

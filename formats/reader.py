@@ -1,8 +1,10 @@
 """Reading a container: names and shapes at once, each tensor only when asked for, every section checked on the way."""
 
 import json
+import math
 import mmap
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +30,7 @@ from qacomp.formats.errors import (
     TruncatedFileError,
 )
 from qacomp.formats.limits import Limits
+from qacomp.formats.parallel import run, shared_empty
 from qacomp.formats.report import SectionInfo, TensorInfo, VerifyReport
 from qacomp.formats.tensors import Level, SharedTensor
 
@@ -42,10 +45,20 @@ class Container:
     Made by `open_file`. All methods raise a FormatError where the bytes they need are damaged.
     """
 
-    def __init__(self, source: str, data: memoryview, prefix: h.Prefix, header: h.Header, verify: bool, limits: Limits):
+    def __init__(
+        self,
+        source: str,
+        data: memoryview,
+        prefix: h.Prefix,
+        header: h.Header,
+        verify: bool,
+        limits: Limits,
+        threads: int = 1,
+    ) -> None:
         self.source = source
         self.verify = verify
         self.limits = limits
+        self.threads = threads
         self.version = prefix.version
         self._data = data
         self._prefix = prefix
@@ -56,6 +69,7 @@ class Container:
         self._places = layout.find_sections(header)
         self._offsets, self._end = layout.offsets(header.sections, h.PREFIX_BYTES + prefix.stored_bytes)
         self._checked: set[int] = set()
+        self._top = self._complete_levels() - 1
         self._cache: dict[int, list[Array]] = {}
 
     def __enter__(self) -> "Container":
@@ -137,13 +151,60 @@ class Container:
             same,
         )
 
-    def tensor(self, name: str, *, level: int | None = None) -> NDArray[Any]:
-        """A tensor as a dense array; `level` takes a shared one at a coarser level. Raises TensorNotFoundError."""
+    @property
+    def levels(self) -> int:
+        """How many levels the file holds: more than one for nested codebooks."""
+        return max((section.level for section in self._header.sections), default=0) + 1
+
+    @property
+    def level(self) -> int:
+        """The finest level whose bytes are all there: the last one, unless the file is cut off."""
+        return self._top
+
+    def tensor(self, name: str, *, level: int | None = None, copy: bool = True) -> NDArray[Any]:
+        """A tensor as a dense array of its own; `level` takes a shared one at a coarser level.
+
+        copy=False lets a large raw tensor be a read-only view of the mapped file. Raises TensorNotFoundError.
+        """
         record, number = self._content(name)
-        if record.kind == h.SHARED:
+        if record.kind == h.SHARED and record.group:
             return self._shared(number, level).dense()
-        words = self._values(number)
-        return self._typed(words, record).reshape(record.shape)
+        if record.kind == h.SHARED:
+            top = self._level_of(record, level)
+            book = self._book(number, top)
+            out = shared_empty((record.count,), book.dtype)
+            self._each_chunk(number, top, lambda start, stop, part: book.take(part, out=out[start:stop], mode="clip"))
+            return out.reshape(record.shape)
+        if not copy and (view := self._mapped(number)) is not None:
+            return view.view(dtype_of(record.stored)).reshape(record.shape)
+        return self._typed(self._values(number), record).reshape(record.shape)
+
+    def rows(self, name: str, start: int, stop: int, *, level: int | None = None) -> NDArray[Any]:
+        """Rows [start, stop) of a tensor's first axis, decoding only the chunks they lie in.
+
+        Bounds are clipped as in slicing. Raises TensorNotFoundError, or IndexError for a tensor without axes.
+        """
+        record, number = self._content(name)
+        if not record.shape:
+            raise IndexError(f"tensor {name!r} has no axes to slice")
+        start, stop, _ = slice(start, stop).indices(record.shape[0])
+        stop = max(start, stop)
+        if record.group:
+            return self.tensor(name, level=level)[start:stop]
+        inner = math.prod(record.shape[1:])
+        top = self._level_of(record, level) if record.kind == h.SHARED else 0
+        out: NDArray[Any] = np.empty((stop - start) * inner, dtype_of(record.dtype))
+        first, last = start * inner, stop * inner
+        for chunk, (begin, end) in enumerate(layout.chunk_ranges(record.count, self._header.chunk_log2)):
+            if begin >= last or end <= first:
+                continue
+            if record.kind == h.SHARED:
+                part = self._book(number, top).take(self._chunk_indices(number, chunk, begin, end, top))
+            else:
+                part = self._typed(self._chunk_values(number, chunk, begin, end), record)
+            low, high = max(begin, first), min(end, last)
+            out[low - first : high - first] = part[low - begin : high - begin]
+        return out.reshape(stop - start, *record.shape[1:])
 
     def shared(self, name: str, *, level: int | None = None) -> SharedTensor:
         """A shared tensor's codebook and indices, with its coarser levels unless one is asked for.
@@ -214,8 +275,11 @@ class Container:
             raise LimitExceededError(
                 f"{self.source}: section {place} would grow from {section.stored_bytes} to {needed} bytes; raise limits"
             )
+        codec = codec_of(section.codec)
+        if any(stream.kind not in codec.kinds for stream in streams):
+            raise HeaderError(f"{self.source}: section {place} has a codec for other things; the file is damaged")
         try:
-            return codec_of(section.codec).decode(data, streams)
+            return codec.decode(data, streams)
         except CodecError as error:
             raise CodecError(f"{self.source}: section {place}: {error}") from error
 
@@ -244,30 +308,81 @@ class Container:
         record = self._header.tensors[number]
         if record.group:
             return self._value_group(record.group - 1, number, -1)
-        parts = []
-        for chunk, (start, stop) in enumerate(layout.chunk_ranges(record.count, self._header.chunk_log2)):
-            stream = Stream("values", stop - start, 0, record.stored, record.shape, start)
-            parts.append(self._decode(self._places[(h.VALUE_CHUNK, 0, number, chunk)], [stream])[0])
-        return np.concatenate(parts) if parts else np.zeros(0, word_dtype(Stream("values", 0, 0, record.stored)))
+        ranges = layout.chunk_ranges(record.count, self._header.chunk_log2)
+        words = shared_empty((record.count,), word_dtype(Stream("values", 0, 0, record.stored)))
+
+        def fill(chunk: int) -> None:
+            start, stop = ranges[chunk]
+            words[start:stop] = self._chunk_values(number, chunk, start, stop)
+
+        run(len(ranges), self.threads, fill)
+        return words
+
+    def _chunk_values(self, number: int, chunk: int, start: int, stop: int) -> Array:
+        record = self._header.tensors[number]
+        stream = Stream("values", stop - start, 0, record.stored, record.shape, start)
+        return self._decode(self._places[(h.VALUE_CHUNK, 0, number, chunk)], [stream])[0]
+
+    def _mapped(self, number: int) -> Array | None:
+        """A tensor's words straight from the file, where its chunks are raw and follow one another."""
+        record = self._header.tensors[number]
+        ranges = layout.chunk_ranges(record.count, self._header.chunk_log2)
+        places = [self._places[(h.VALUE_CHUNK, 0, number, chunk)] for chunk in range(len(ranges))]
+        if record.group or not places or any(self._header.sections[p].codec != layout.RAW_ID for p in places):
+            return None
+        parts = [self._bytes(place) for place in places]
+        begin, size = self._offsets[places[0]], sum(len(part) for part in parts)
+        if self._offsets[places[-1]] + len(parts[-1]) != begin + size:
+            return None
+        return np.frombuffer(self._data[begin : begin + size], word_dtype(Stream("values", 0, 0, record.stored)))
+
+    def _complete_levels(self) -> int:
+        """Levels of which every section lies within the bytes that are there."""
+        ends = [o + s.stored_bytes for o, s in zip(self._offsets, self._header.sections, strict=True)]
+        cut = [s.level for s, end in zip(self._header.sections, ends, strict=True) if end > len(self._data)]
+        return min(cut, default=self.levels)
+
+    def _level_of(self, record: h.TensorRecord, level: int | None) -> int:
+        """The level to read: the one asked for, or the finest that is there."""
+        if level is not None and level < 0:
+            raise ValueError("levels count from 0, the coarsest")
+        return min(self._top if level is None else level, len(record.levels) - 1)
+
+    def _book(self, number: int, level: int) -> NDArray[Any]:
+        record = self._header.tensors[number]
+        return self._typed(self._value_group(record.side_group - 1, number, level), record)
+
+    def _each_chunk(self, number: int, top: int, use: Callable[[int, int, Array], object]) -> None:
+        """Give every chunk's indices to `use`, on several cores where they are allowed."""
+        ranges = layout.chunk_ranges(self._header.tensors[number].count, self._header.chunk_log2)
+
+        def decode(chunk: int) -> None:
+            start, stop = ranges[chunk]
+            use(start, stop, self._chunk_indices(number, chunk, start, stop, top))
+
+        run(len(ranges), self.threads, decode)
 
     def _shared(self, number: int, level: int | None) -> SharedTensor:
         record = self._header.tensors[number]
-        last = len(record.levels) - 1
-        top = last if level is None else min(level, last)
-        books = [self._typed(self._value_group(record.side_group - 1, number, i), record) for i in range(top + 1)]
-        dtype = np.uint8 if record.levels[top] <= 256 else np.uint16
+        top = self._level_of(record, level)
+        books = [self._book(number, i) for i in range(top + 1)]
+        dtype = np.dtype("u1") if record.levels[top] <= 256 else np.dtype("<u2")
+        indices: Array
         if record.group:
             indices = self._group_indices(record.group - 1, top)[number].astype(dtype)
         else:
-            indices = np.empty(record.count, dtype)
-            for chunk, (start, stop) in enumerate(layout.chunk_ranges(record.count, self._header.chunk_log2)):
-                indices[start:stop] = self._chunk_indices(number, chunk, start, stop, top)
+            filled = indices = shared_empty((record.count,), dtype)
+
+            def fill(start: int, stop: int, part: Array) -> None:
+                filled[start:stop] = part
+
+            self._each_chunk(number, top, fill)
         levels = (
             ()
             if level is not None
             else tuple(
                 Level(books[i], np.repeat(np.arange(len(split), dtype=np.uint16), split))
-                for i, split in enumerate(record.children)
+                for i, split in enumerate(record.children[:top])
             )
         )
         return SharedTensor(books[top], indices.reshape(record.shape), levels)
@@ -352,11 +467,13 @@ def open_file(
     limits: Limits | None = None,
     verify: bool = True,
     allow_truncated: bool = False,
+    threads: int = 1,
 ) -> Container:
     """Open a container lazily: a path (mapped into memory) or its bytes.
 
     verify: check each section's checksum when it is first read; limits: see Limits. allow_truncated: accept a file cut
-    off behind its header, of which whole levels can still be read. Raises the FormatError that fits, or OSError where
+    off behind the end of a level, which then is what `tensor` gives; threads: processes that decode a large tensor's
+    chunks. Raises the FormatError that fits, or OSError where
     the path can't be read at all.
     """
     limits = limits or Limits()
@@ -371,7 +488,7 @@ def open_file(
         data = memoryview(mapped) if mapped is not None else memoryview(b"")
         handles = [mapped] if mapped is not None else []
     try:
-        container = _parse(source, data, limits, verify, allow_truncated)
+        container = _parse(source, data, limits, verify, allow_truncated, threads)
     except FormatError as error:
         data.release()
         for handle in handles:
@@ -383,7 +500,9 @@ def open_file(
     return container
 
 
-def _parse(source: str, data: memoryview, limits: Limits, verify: bool, allow_truncated: bool) -> Container:
+def _parse(
+    source: str, data: memoryview, limits: Limits, verify: bool, allow_truncated: bool, threads: int
+) -> Container:
     prefix = h.read_prefix(data, source, limits)
     if len(data) > prefix.file_bytes:
         raise HeaderError(f"{source}: {len(data) - prefix.file_bytes} bytes stand after its end; the file is damaged")
@@ -393,11 +512,15 @@ def _parse(source: str, data: memoryview, limits: Limits, verify: bool, allow_tr
     stored = data[h.PREFIX_BYTES : end]
     if crc32(stored) != prefix.header_crc:
         raise ChecksumMismatchError(f"{source}: the header is damaged; fetch the file again")
-    streams = [Stream("values", prefix.header_bytes)]
-    raw = codec_of(prefix.header_codec).decode(stored, streams)[0]
-    container = Container(source, data, prefix, h.read_header(raw.tobytes(), limits), verify, limits)
+    codec = codec_of(prefix.header_codec)
+    if "values" not in codec.kinds:
+        raise HeaderError(f"{source}: its header has an impossible codec; the file is damaged")
+    raw = codec.decode(stored, [Stream("values", prefix.header_bytes)])[0]
+    container = Container(source, data, prefix, h.read_header(raw.tobytes(), limits), verify, limits, threads)
     if container._end != prefix.file_bytes:
         raise HeaderError(f"{source}: its sections end at {container._end}, not where the file does; it is damaged")
+    if container.level < 0:
+        raise TruncatedFileError(f"{source}: ends before its coarsest level does; fetch the file again")
     return container
 
 
@@ -414,13 +537,17 @@ def _join(part: Array, stream: Stream) -> Array:
     return joined
 
 
-def load_file(path: str | os.PathLike[str] | bytes, *, limits: Limits | None = None) -> dict[str, NDArray[Any]]:
+def load_file(
+    path: str | os.PathLike[str] | bytes, *, limits: Limits | None = None, threads: int = 1
+) -> dict[str, NDArray[Any]]:
     """All tensors of a container as dense arrays, by name. Raises the FormatError that fits."""
-    with open_file(path, limits=limits) as container:
+    with open_file(path, limits=limits, threads=threads) as container:
         return {name: container.tensor(name) for name in container.names}
 
 
-def verify_file(path: str | os.PathLike[str] | bytes, *, limits: Limits | None = None) -> VerifyReport:
+def verify_file(
+    path: str | os.PathLike[str] | bytes, *, limits: Limits | None = None, threads: int = 1
+) -> VerifyReport:
     """Prove a whole file: structure, every checksum, every tensor's digest. Raises the FormatError that fits."""
-    with open_file(path, limits=limits) as container:
+    with open_file(path, limits=limits, threads=threads) as container:
         return container.check()

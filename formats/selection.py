@@ -13,7 +13,7 @@ _HOPELESS = 1.03
 
 @dataclass(frozen=True)
 class Choice:
-    """The winner's bytes, and what every candidate took (for a long section: the losers' bytes scaled from a sample)."""
+    """The winner's bytes, and what every candidate took (on a long section, losers are scaled up from a sample)."""
 
     codec: Codec
     payload: bytes

@@ -41,7 +41,7 @@ class SharedTensor:
         return self.codebook.take(self.indices)
 
     def at_level(self, level: int) -> "SharedTensor":
-        """The same tensor seen at a coarser level (0 is the coarsest; the last is the tensor itself, without levels)."""
+        """The same tensor at a coarser level (0 is the coarsest; the last is the tensor itself, without levels)."""
         if level >= len(self.levels):
             return SharedTensor(self.codebook, self.indices)
         parents = np.arange(len(self.codebook))
@@ -135,7 +135,7 @@ def check_shared(name: str, tensor: SharedTensor) -> None:
 
 
 def as_array(name: str, tensor: object) -> NDArray[np.generic]:
-    """A dense tensor in its storable form; raises UnsupportedTensorError for what is no array or has no storable dtype."""
+    """A dense tensor in its storable form; raises UnsupportedTensorError for a dtype that the format lacks."""
     array = np.asarray(tensor)
     if array.dtype != BFLOAT16:
         dtype_id(array.dtype, name)

@@ -1,10 +1,10 @@
-"""Writing a container: tensors come one at a time, sections go to spool files, the header is put before them at the end."""
+"""Writing a container: tensors come one at a time, sections go to spool files, the header goes before them at the end."""
 
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -22,6 +22,7 @@ from qacomp.formats.codecs.zstd import compress
 from qacomp.formats.dtypes import dtype_id, dtype_name, little_endian
 from qacomp.formats.errors import OutputNotWritableError, UnsupportedTensorError
 from qacomp.formats.limits import MAX_DIMS, MAX_NAME_BYTES
+from qacomp.formats.parallel import run
 from qacomp.formats.report import TensorReport, WriteReport
 from qacomp.formats.selection import Choice, choose
 from qacomp.formats.tensors import SharedTensor, as_array, check_shared, is_side, stored_form
@@ -164,14 +165,19 @@ class Writer:
             group = self._to_value_group(number, stored, (len(book),))
         self._parts[number].entropy_bits = entropy(tensor.indices, len(tensor.codebook))
         self._records[number] = record = replace(record, side_group=group + 1)
-        if record.count <= layout.SMALL_VALUES and not repetitive(tensor.indices, self._parts[number].entropy_bits or 0.0):
-            if sum(t.indices.size for _, t in self._index_group) + record.count > layout.GROUP_VALUES:
+        if record.count <= layout.SMALL_VALUES and not repetitive(
+            tensor.indices, self._parts[number].entropy_bits or 0.0
+        ):
+            full = sum(t.indices.size for _, t in self._index_group) + record.count > layout.GROUP_VALUES
+            if full or len(self._index_group) == layout.GROUP_TENSORS:
                 self._flush_indices()
             self._records[number] = replace(record, group=self._groups[0] + 1)
             self._index_group.append((number, tensor))
             return
-        for start, stop in layout.chunk_ranges(record.count, layout.CHUNK_LOG2):
-            self._index_sections(h.INDEX_CHUNK, number, [(number, tensor, start, stop)])
+        ranges = layout.chunk_ranges(record.count, layout.CHUNK_LOG2)
+        self._in_parallel(
+            len(ranges), lambda chunk: self._index_levels(h.INDEX_CHUNK, number, [(number, tensor, *ranges[chunk])])
+        )
 
     def _add_dense(self, number: int, stored: NDArray[Any]) -> None:
         record = self._records[number]
@@ -180,9 +186,22 @@ class Writer:
             self._records[number] = replace(record, group=group + 1)
             return
         words = _words(stored)
-        for start, stop in layout.chunk_ranges(record.count, layout.CHUNK_LOG2):
+        ranges = layout.chunk_ranges(record.count, layout.CHUNK_LOG2)
+
+        def encode(chunk: int) -> list[_Section]:
+            start, stop = ranges[chunk]
             stream = Stream("values", stop - start, 0, record.stored, record.shape, start)
-            self._section(h.VALUE_CHUNK, 0, number, "values", [words[start:stop]], [stream], [number])
+            return [self._encode(h.VALUE_CHUNK, 0, number, "values", [words[start:stop]], [stream], [number])]
+
+        self._in_parallel(len(ranges), encode)
+
+    def _in_parallel(self, count: int, encode: "Callable[[int], list[_Section]]") -> None:
+        """Encode `count` chunks, a few at a time, and put them in order."""
+        step = max(self.threads, 1) * 2
+        for first in range(0, count, step):
+            for sections in run(min(step, count - first), self.threads, lambda i, first=first: encode(first + i)):
+                for section in sections:
+                    self._put(section)
 
     def _to_value_group(self, number: int, stored: NDArray[Any], shape: tuple[int, ...]) -> int:
         """Put values into the open group of their type, and give the group's number.
@@ -206,17 +225,22 @@ class Writer:
     def _flush_values(self, kind: int) -> None:
         members = self._value_groups.pop(kind)
         parts, streams = [words for _, words, _ in members], [stream for _, _, stream in members]
-        self._section(h.VALUES, 0, self._value_numbers[kind], "values", parts, streams, [n for n, _, _ in members])
+        number = self._value_numbers[kind]
+        self._put(self._encode(h.VALUES, 0, number, "values", parts, streams, [n for n, _, _ in members]))
 
     def _flush_indices(self) -> None:
         if self._index_group:
             parts = [(number, tensor, 0, tensor.indices.size) for number, tensor in self._index_group]
-            self._index_sections(h.INDICES, self._groups[0], parts)
+            for section in self._index_levels(h.INDICES, self._groups[0], parts):
+                self._put(section)
             self._groups[0] += 1
             self._index_group = []
 
-    def _index_sections(self, kind: int, owner: int, members: list[tuple[int, SharedTensor, int, int]]) -> None:
+    def _index_levels(
+        self, kind: int, owner: int, members: list[tuple[int, SharedTensor, int, int]]
+    ) -> "list[_Section]":
         """One section a level: coarse indices first, then for each refinement which child of its parent it is."""
+        sections = []
         depth = max(len(self._records[number].levels) for number, *_ in members)
         for level in range(depth):
             parts, streams, numbers = [], [], []
@@ -234,9 +258,10 @@ class Writer:
                 parts.append(np.ascontiguousarray(here, dtype=word_dtype(stream)))
                 streams.append(stream)
                 numbers.append(number)
-            self._section(kind, level, owner, "indices", parts, streams, numbers)
+            sections.append(self._encode(kind, level, owner, "indices", parts, streams, numbers))
+        return sections
 
-    def _section(
+    def _encode(
         self,
         kind: int,
         level: int,
@@ -245,17 +270,18 @@ class Writer:
         parts: list[Array],
         streams: list[Stream],
         numbers: list[int],
-    ) -> None:
+    ) -> "_Section":
         choice = choose(content, parts, streams, self.codecs)
-        self._put(
-            h.SectionRecord(kind, choice.codec.id, level, owner, len(choice.payload), crc32(choice.payload)), choice
-        )
+        record = h.SectionRecord(kind, choice.codec.id, level, owner, len(choice.payload), crc32(choice.payload))
         weights = [_code_length(part, stream) for part, stream in zip(parts, streams, strict=True)]
         total = sum(weights) or 1.0
-        for number, weight in zip(numbers, weights, strict=True):
-            self._parts[number].add(choice, len(choice.payload) * weight / total, content)
+        shares = [(number, len(choice.payload) * w / total) for number, w in zip(numbers, weights, strict=True)]
+        return _Section(record, choice, content, shares)
 
-    def _put(self, section: h.SectionRecord, choice: Choice) -> None:
+    def _put(self, encoded: "_Section") -> None:
+        section, choice = encoded.record, encoded.choice
+        for number, share in encoded.shares:
+            self._parts[number].add(choice, share, encoded.content)
         if section.level not in self._spools:
             try:
                 self._spools[section.level] = tempfile.TemporaryFile(dir=self.path.parent)  # noqa: SIM115
@@ -337,6 +363,16 @@ class Writer:
             reason,
             self.side if record.stored != record.dtype else "exact",
         )
+
+
+@dataclass(frozen=True)
+class _Section:
+    """An encoded section and how many of its bytes each tensor is charged with."""
+
+    record: h.SectionRecord
+    choice: Choice
+    content: Kind
+    shares: list[tuple[int, float]]
 
 
 class _Part:

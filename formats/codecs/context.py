@@ -16,11 +16,12 @@ from qacomp.formats.codecs.contextmodel import Ints
 from qacomp.formats.codecs.lanes import StepDecoder, StepEncoder, pack_tails, tail_length, unpack_tails
 from qacomp.formats.codecs.rans import choose_lanes
 from qacomp.formats.errors import CodecError
-from qacomp.formats.limits import MAX_LANES
+from qacomp.formats.limits import MAX_CONTEXT_CELLS, MAX_LANES, MAX_STEPS
 
 MAX_ALPHABET = 256
-MAX_CONTEXTS = 1 << 16
 _SAMPLE = 1 << 17
+_MOST_STEPS = 1 << 14
+_BITS, _FINE_BITS = 12, 14
 
 
 class Runs:
@@ -59,9 +60,11 @@ class Context(Codec):
         used = [s for s in streams if s.count]
         if not used:
             return b""
+        if sum(_most_contexts(s) for s in used) * max(s.alphabet for s in used) > MAX_CONTEXT_CELLS:
+            return None
         flat = np.concatenate(parts)
         width = max(stream.alphabet for stream in used)
-        bits = 12 if width <= 64 else 14
+        bits = _BITS if width <= 64 else _FINE_BITS
         ends = np.cumsum([s.count for s in used])
         centres = [
             model.middle(np.bincount(flat[end - s.count : end], minlength=s.alphabet))
@@ -96,7 +99,7 @@ class Context(Codec):
         width = max(s.alphabet for s in used)
         reader = ByteReader(payload, CodecError)
         bits, taps, lanes = reader.uint(14), reader.uint(len(model.TAPS) - 1), reader.uint(MAX_LANES)
-        if bits < 9 or lanes == 0 or width > MAX_ALPHABET:
+        if bits < 9 or lanes == 0 or sum(s.count for s in used) > lanes * MAX_STEPS or width > MAX_ALPHABET:
             raise CodecError("the context codec's parameters are impossible; the file is damaged")
         centres, settings = [], []
         for stream in used:
@@ -117,6 +120,11 @@ class Context(Codec):
         return [part.astype(word_dtype(s), copy=False) for part, s in zip(decoded, streams, strict=True)]
 
 
+def _most_contexts(stream: Stream) -> int:
+    """Contexts that a stream can have under any setting."""
+    return max(len(stream.children), 3) * model.CELLS
+
+
 def _choose(
     flat: Array, used: Sequence[Stream], centres: Sequence[int], bits: int
 ) -> tuple[int, int, list[model.Setting], float]:
@@ -127,7 +135,7 @@ def _choose(
         seen = np.bincount(flat[start : start + stream.count])
         share = seen[seen > 0] / stream.count
         entropy -= stream.count * float((share * np.log2(share)).sum())
-    lanes = choose_lanes(counts, entropy)
+    lanes = choose_lanes(counts, entropy, _MOST_STEPS)
     trial_streams, trial_flat = list(used), flat
     if counts > 2 * _SAMPLE and len(used) == 1:
         parents = None if used[0].parents is None else used[0].parents[:_SAMPLE]
@@ -168,15 +176,11 @@ def _costs(
     frequency, _ = _forward(flat, used, centres, settings, taps, bits, runs)
     stream_of = np.repeat(np.arange(len(used)), [s.count for s in used])
     costs = np.zeros(len(used))
-    for step in range(runs.steps):
-        pass
     positions = runs.first + np.arange(runs.steps)[:, None]
     if runs.longer:
         positions[-1, runs.longer :] = 0
         frequency[-1, runs.longer :] = 1 << bits
-    costs += np.bincount(
-        stream_of.take(positions.ravel()), bits - np.log2(frequency.ravel()), len(used)
-    )
+    costs += np.bincount(stream_of.take(positions.ravel()), bits - np.log2(frequency.ravel()), len(used))
     return costs
 
 
@@ -191,7 +195,7 @@ def _model(
     else:
         near = model.Neighbourhood(used, places, centres, settings, taps)
         contexts, prior, valid = None, near.prior, near.valid
-    if len(prior) > MAX_CONTEXTS:
+    if len(prior) * valid.shape[1] > MAX_CONTEXT_CELLS:
         raise CodecError("more contexts than the format allows; the file is damaged")
     return near, contexts, model.Counts(prior, valid, bits), places
 
@@ -329,5 +333,3 @@ def _backward(
         if near is not None:
             near.update(flat_positions, flat_symbols)
     return flat
-
-

@@ -171,7 +171,9 @@ class Neighbourhood:
         self.magnitude = np.ones((len(streams), self.width), np.int64)
         self.side = np.zeros((len(streams), self.width), np.int64)
         self.cell = np.zeros((len(streams), CELLS), np.int64)
-        self.sided = np.array([-int(setting.sides) for setting in settings])  # a mask: a lane may come from a sided stream
+        self.sided = np.array(
+            [-int(setting.sides) for setting in settings]
+        )  # a mask: a lane may come from a sided stream
         priors, first = [], 0
         for row, (stream, centre, setting) in enumerate(zip(streams, centres, settings, strict=True)):
             alphabet = stream.alphabet

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from qacomp.formats.bytestream import ByteReader, ByteWriter
 from qacomp.formats.codecs.base import Array, Codec, Stream, register, word_dtype
 from qacomp.formats.errors import CodecError
-from qacomp.formats.limits import MAX_LANES
+from qacomp.formats.limits import MAX_LANES, MAX_STEPS
 
 MAX_ALPHABET = 4096
 MAX_LENGTH = 15
@@ -100,7 +100,7 @@ class Huffman(Codec):
         packed = np.frombuffer(reader.raw((stream.alphabet + 1) // 2), np.uint8)
         lengths = np.stack([packed & 15, packed >> 4], axis=1).ravel()[: stream.alphabet].astype(np.int64)
         run = -(-stream.count // max(lanes, 1))
-        if lanes == 0 or run * (lanes - 1) >= stream.count or not lengths.any():
+        if lanes == 0 or run > MAX_STEPS or run * (lanes - 1) >= stream.count or not lengths.any():
             raise CodecError("the Huffman lanes are impossible; the file is damaged")
         sizes = np.array([reader.uint(stream.count * MAX_LENGTH) for _ in range(lanes)])
         total = int(sizes.sum())
@@ -135,5 +135,3 @@ def _slots(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
         span = slice(int(codes[symbol]) << rest, (int(codes[symbol]) + 1) << rest)
         symbols[span], widths[span] = symbol, lengths[symbol]
     return symbols, widths
-
-

@@ -1,7 +1,7 @@
 """An adaptive binary range coder for side information: tables, class maps, counts. Small data, so plain Python.
 
-The coder is the carry-propagating one of LZMA (Martin 1979; Pavlov's description) with 16-bit probabilities. The first
-byte, always zero there, isn't written, and zero bytes at the end are dropped: a reader takes bytes past the end as zero.
+The coder is the carry-propagating one of LZMA (Martin 1979; Pavlov's description) with 16-bit probabilities. The
+first byte, always zero there, is not written, and zero bytes at the end are dropped: bytes past the end count as zero.
 """
 
 from qacomp.formats.errors import CodecError

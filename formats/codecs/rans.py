@@ -14,19 +14,22 @@ from qacomp.formats.codecs.base import Array, Codec, Stream, register, split, wo
 from qacomp.formats.codecs.frequencies import TableModel, cost_bits, from_codes, normalise, product, to_codes
 from qacomp.formats.codecs.rangecoder import RangeDecoder, RangeEncoder
 from qacomp.formats.errors import CodecError
-from qacomp.formats.limits import MAX_LANES
+from qacomp.formats.limits import MAX_LANES, MAX_STEPS
 
 MAX_ALPHABET = 4096
 _GROUPED_ALPHABET = 256
 _LANE_BITS = 10
-_LANE_SHARE = 0.0015
+_LANE_SHARE, _LONG_LANE_SHARE, _LONG = 0.0015, 0.002, 1 << 20
 _MOST_LANES = 1 << 14
-_MOST_STEPS = 1 << 13
+_MOST_STEPS = 1 << 15
+_GROUP_LOSS = 1.0005
+_SINGLE_BITS, _GROUPED_BITS = 12, 14
 
 
-def choose_lanes(count: int, payload_bits: float) -> int:
-    """Lanes for `count` steps of symbols: their cost stays near 0.15 % of the payload, unless steps grow too many."""
-    lanes = max(int(payload_bits * _LANE_SHARE / _LANE_BITS), -(-count // _MOST_STEPS), 1)
+def choose_lanes(count: int, payload_bits: float, most_steps: int = _MOST_STEPS) -> int:
+    """Lanes for `count` steps of symbols: their cost stays near 0.15 % of the payload (0.2 % of a long one), unless steps grow too many."""
+    share = _LONG_LANE_SHARE if count > _LONG else _LANE_SHARE
+    lanes = max(int(payload_bits * share / _LANE_BITS), -(-count // most_steps), 1)
     lanes = min(lanes, _MOST_LANES)
     return lanes - lanes % 16 if lanes > 64 else lanes
 
@@ -47,12 +50,14 @@ class Rans(Codec):
         used = [(p, s) for p, s in zip(parts, streams, strict=True) if s.count]
         if not used:
             return b""
-        group = 1
-        while group < 8 and largest ** (2 * group) <= _GROUPED_ALPHABET:
-            group *= 2
+        group = widest_group(largest)
         grouped = [group_symbols(p, s.alphabet, group) for p, s in used]
         counts = [count_symbols(g, p, s.alphabet, group) for g, (p, s) in zip(grouped, used, strict=True)]
-        bits = 14 if group > 1 or largest > 64 else 12
+        fitting = choose_group(counts, group)
+        if fitting != group:
+            group = fitting
+            grouped = [group_symbols(p, s.alphabet, group) for p, s in used]
+        bits = _GROUPED_BITS if group > 1 or largest > 64 else _SINGLE_BITS
         mantissa, singles, table_bytes = best_tables(counts, bits)
         tables = group_tables(singles, group, bits)
         payload = sum(cost_bits(c, f, bits) for c, f in zip(counts, singles, strict=True))
@@ -83,7 +88,8 @@ class Rans(Codec):
         group, bits = 1 << reader.uint(3), reader.uint(coder.MAX_BITS)
         mantissa, lanes = reader.uint(12), reader.uint(MAX_LANES)
         table_bytes = reader.raw(reader.uint(len(payload)))
-        if largest**group > MAX_ALPHABET or lanes == 0:
+        sizes = [-(-stream.count // group) for stream in used]
+        if largest**group > MAX_ALPHABET or lanes == 0 or sum(sizes) > lanes * MAX_STEPS:
             raise CodecError("the symbol groups or lanes are impossible; the file is damaged")
         states = np.frombuffer(reader.raw(4 * lanes), "<u4")
         rest = reader.rest()
@@ -93,7 +99,6 @@ class Rans(Codec):
         model, side = TableModel(), RangeDecoder(table_bytes)
         singles = [normalise(from_codes(model.read(side, s.alphabet, mantissa), mantissa), bits) for s in used]
         tables = group_tables(singles, group, bits)
-        sizes = [-(-stream.count // group) for stream in used]
         dtype = word_dtype(Stream("indices", 0, largest))
         if len(used) == 1:
             values = group_values(largest, group, dtype)
@@ -110,6 +115,40 @@ class Rans(Codec):
             )
         decoded = [next(result) if s.count else np.zeros(0, np.uint8) for s in streams]
         return [part.astype(word_dtype(s), copy=False) for part, s in zip(decoded, streams, strict=True)]
+
+
+def widest_group(alphabet: int) -> int:
+    """The most symbols (1, 2, 4 or 8) that make a group of at most 256 values."""
+    group = 1
+    while group < 8 and alphabet ** (2 * group) <= _GROUPED_ALPHABET:
+        group *= 2
+    return group
+
+
+def choose_group(counts: list["np.ndarray"], widest: int) -> int:  # type: ignore[type-arg]
+    """The widest group whose rounded product frequencies cost next to nothing against single symbols."""
+
+    def cost(group: int) -> float:
+        bits = _GROUPED_BITS if group > 1 else _SINGLE_BITS
+        total = 0.0
+        for count in counts:
+            share = normalise(count, bits)
+            if group == 1:
+                total += cost_bits(count, share, bits)
+                continue
+            expected = count.astype(np.float64) / max(int(count.sum()), 1)
+            joint = np.ones(1)
+            for _ in range(group):
+                joint = np.multiply.outer(expected, joint).ravel()
+            rounded = product(share, group, bits)
+            seen = joint > 0
+            total += float((joint[seen] * (bits - np.log2(rounded[seen]))).sum()) * int(count.sum()) / group
+        return total
+
+    single = cost(1) if widest > 1 else 0.0
+    while widest > 1 and cost(widest) > single * _GROUP_LOSS + 8:
+        widest //= 2
+    return widest
 
 
 def best_tables(counts: list["np.ndarray"], bits: int) -> tuple[int, list["np.ndarray"], bytes]:  # type: ignore[type-arg]
