@@ -1,0 +1,56 @@
+"""What a network costs: its parameters, and the multiply-accumulates of one example."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of parameters, shared ones once; running statistics are buffers and don't count."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def count_macs(model: nn.Module, input_shape: tuple[int, ...]) -> int:
+    """Multiply-accumulates of one example of `input_shape` (no batch axis) in convolutions and dense layers.
+
+    Counted are the layers that `model(x)` runs, each as often as it runs, biases and padding as the usual counters do
+    (no multiply for a bias, one for a padded zero). Batch norm, pooling, activations, attention and what a forward pass
+    computes without such a layer add nothing. The model's weights, device and mode are left as they are.
+    """
+    total = 0
+
+    def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        total += _layer_macs(layer, inputs[0], output)
+
+    counted = (*_CONVOLUTIONS, *_TRANSPOSED, nn.Linear)
+    hooks = [module.register_forward_hook(add) for module in model.modules() if isinstance(module, counted)]
+    modes = [(module, module.training) for module in model.modules()]
+    first = next(model.parameters(), torch.empty(0))
+    try:
+        model.eval()
+        with torch.no_grad():
+            model(torch.zeros(1, *input_shape, dtype=first.dtype, device=first.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, training in modes:
+            module.training = training
+    return total
+
+
+def _layer_macs(layer: nn.Module, x: Tensor, output: Tensor) -> int:
+    """Of a batch of one: outputs times the inputs that each sums up."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    if isinstance(layer, nn.Linear):
+        return output.numel() * x.shape[-1]
+    kernel = math.prod(weight.shape[2:])
+    if isinstance(layer, _TRANSPOSED):
+        return x.numel() * weight.shape[1] * kernel  # each input is added to that many outputs
+    # a slimmed convolution reads fewer channels than its stored weight has, a grouped one fewer than come in
+    return output.numel() * min(weight.shape[1], x.shape[1]) * kernel
