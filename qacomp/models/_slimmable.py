@@ -1,0 +1,133 @@
+"""Layers that run at several widths: the first channels of shared weights, and a batch norm for each width."""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from qacomp.flexible import submodel_index
+from qacomp.models._initialization import initialize
+
+_Layer = TypeVar("_Layer", bound=nn.Module)
+
+
+class SlimmableConv2d(nn.Conv2d):
+    """A convolution whose first `inputs[i]` input and `outputs[i]` output channels are width i.
+
+    With `depthwise` it has one filter a channel (`inputs` equals `outputs`).
+    """
+
+    def __init__(
+        self, inputs: Sequence[int], outputs: Sequence[int], kernel: int, stride: int, depthwise: bool = False
+    ) -> None:
+        groups = inputs[-1] if depthwise else 1
+        super().__init__(inputs[-1], outputs[-1], kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.inputs, self.outputs = tuple(inputs), tuple(outputs)
+
+    def slimmed(self, width: int) -> Tensor:
+        """(outputs[width], inputs[width] or 1, kernel, kernel): a view of the weights."""
+        return self.weight[: self.outputs[width], : self.inputs[width] if self.groups == 1 else 1]
+
+    def forward(self, x: Tensor, width: int = -1) -> Tensor:
+        """(N, inputs[width], H, W) -> (N, outputs[width], H / stride, W / stride)."""
+        groups = 1 if self.groups == 1 else self.inputs[width]
+        return functional.conv2d(x, self.slimmed(width), None, self.stride, self.padding, groups=groups)
+
+    def plain(self, width: int) -> nn.Conv2d:
+        """An ordinary convolution with a copy of one width's weights."""
+        inputs, outputs = self.inputs[width], self.outputs[width]
+        (kernel, _), (stride, _) = self.kernel_size, self.stride
+        groups = 1 if self.groups == 1 else inputs
+        with torch.device("meta"):
+            made = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+        return _with_values(made, {"weight": self.slimmed(width)})
+
+
+class SlimmableUnit(nn.Module):
+    """A slimmable convolution, a batch norm per width, ReLU6."""
+
+    def __init__(self, conv: SlimmableConv2d) -> None:
+        super().__init__()
+        self.conv = conv
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for channels in conv.outputs)
+
+    def forward(self, x: Tensor, width: int = -1) -> Tensor:
+        """(N, inputs[width], H, W) -> (N, outputs[width], H / stride, W / stride)."""
+        return functional.relu6(self.norms[width](self.conv(x, width)))
+
+    def plain(self, width: int) -> nn.Sequential:
+        """Convolution, batch norm and ReLU6 of one width, copied."""
+        norm = self.norms[width]
+        assert isinstance(norm, nn.BatchNorm2d)
+        with torch.device("meta"):
+            made = nn.BatchNorm2d(norm.num_features)
+        copied = _with_values(made, norm.state_dict())
+        return nn.Sequential(OrderedDict(conv=self.conv.plain(width), norm=copied, relu=nn.ReLU6()))
+
+
+class SlimmableLinear(nn.Linear):
+    """A dense layer whose first `inputs[i]` features are width i; the bias is shared."""
+
+    def __init__(self, inputs: Sequence[int], outputs: int) -> None:
+        super().__init__(inputs[-1], outputs)
+        self.inputs = tuple(inputs)
+
+    def forward(self, x: Tensor, width: int = -1) -> Tensor:
+        """(N, inputs[width]) -> (N, outputs)."""
+        return functional.linear(x, self.weight[:, : self.inputs[width]], self.bias)
+
+    def plain(self, width: int) -> nn.Linear:
+        """An ordinary dense layer with a copy of one width's weights."""
+        inputs = self.inputs[width]
+        with torch.device("meta"):
+            made = nn.Linear(inputs, self.out_features)
+        return _with_values(made, {"weight": self.weight[:, :inputs], "bias": self.bias})
+
+
+class SlimmableNetwork(nn.Module):
+    """Slimmable units in a row, global average pooling, one dense layer."""
+
+    def __init__(self, widths: Sequence[float], units: Sequence[SlimmableUnit], num_classes: int) -> None:
+        super().__init__()
+        self.submodel_names = tuple(f"width{width}" for width in widths)
+        self.units = nn.ModuleList(units)
+        self.linear = SlimmableLinear(units[-1].conv.outputs, num_classes)
+        initialize(self, self.linear)
+
+    def forward(self, x: Tensor, width: int = -1) -> Tensor:
+        """(N, 3, H, W) -> (N, num_classes) logits of one width, the largest by default."""
+        for unit in self.units:
+            x = unit(x, width)
+        logits: Tensor = self.linear(torch.flatten(functional.adaptive_avg_pool2d(x, 1), 1), width)
+        return logits
+
+    def forward_all(self, x: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) -> (N, num_classes) logits of every width, smallest first."""
+        return [self(x, width) for width in range(len(self.submodel_names))]
+
+    def submodel(self, name: str) -> nn.Module:
+        """One width as a plain network, its tensors copied; ConfigError for an unknown name.
+
+        Of width i, key `units.7.norm.weight` is the whole network's `units.7.norms.i.weight`; the other keys are the
+        same, and their tensors are the first rows and columns of the whole ones.
+        """
+        width = submodel_index(self.submodel_names, name)
+        units = [unit.plain(width) for unit in self.units if isinstance(unit, SlimmableUnit)]
+        plain = nn.Sequential(
+            OrderedDict(
+                units=nn.Sequential(*units),
+                pool=nn.AdaptiveAvgPool2d(1),
+                flatten=nn.Flatten(),
+                linear=self.linear.plain(width),
+            )
+        )
+        return plain.train(self.training)
+
+
+def _with_values(layer: _Layer, values: Mapping[str, Tensor]) -> _Layer:
+    """A layer that was made on the meta device (nothing drawn at random) with copies of `values` in it."""
+    layer.load_state_dict({name: value.detach().clone() for name, value in values.items()}, assign=True)
+    return layer
