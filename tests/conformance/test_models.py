@@ -1,20 +1,46 @@
-"""The contract of every registered model; a new family is picked up by being registered."""
+"""The contract of every registered model; a new family is picked up by being registered.
+
+Each model is built once for all its tests: the fixtures' scope makes pytest group them by name.
+"""
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from qacomp.flexible import FlexibleModel
 from qacomp.models import create_model, list_models, model_info
 
-pytestmark = pytest.mark.parametrize("name", list_models())
+
+@pytest.fixture(scope="module", params=list_models())
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
-def test_logits_have_the_declared_shape(name: str) -> None:
-    info = model_info(name)
-    for num_classes in (info.num_classes, 7):
-        model = create_model(name, num_classes).eval()
-        logits = model(torch.randn(3, *info.input_shape))
-        assert logits.shape == (3, num_classes) and logits.dtype == torch.float32
-        assert bool(torch.isfinite(logits).all())
+@pytest.fixture(scope="module")
+def model(name: str) -> nn.Module:
+    return seeded(name, 0)
+
+
+@pytest.fixture(scope="module")
+def x(name: str) -> Tensor:
+    return torch.randn(4, *model_info(name).input_shape, generator=torch.Generator().manual_seed(0))
+
+
+def seeded(name: str, seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return create_model(name)
+
+
+def test_logits_have_the_declared_shape(name: str, model: nn.Module, x: Tensor) -> None:
+    with torch.no_grad():
+        logits = model.eval()(x[:3])
+    assert logits.shape == (3, model_info(name).num_classes) and logits.dtype == torch.float32
+    assert bool(torch.isfinite(logits).all())
+
+
+def test_any_number_of_classes(name: str, x: Tensor) -> None:
+    with torch.device("meta"):
+        assert create_model(name, 7).eval()(x[:3].to("meta")).shape == (3, 7)
 
 
 def test_info_agrees_with_itself(name: str) -> None:
@@ -24,25 +50,28 @@ def test_info_agrees_with_itself(name: str) -> None:
     assert info.preprocessing.input_shape == info.input_shape
 
 
-def test_names_are_unique_and_the_state_round_trips(name: str) -> None:
-    model, other = create_model(name).eval(), create_model(name).eval()
+def test_the_seed_decides_the_initial_weights_and_the_state_round_trips(name: str, model: nn.Module, x: Tensor) -> None:
     names = [parameter for parameter, _ in model.named_parameters(remove_duplicate=False)]
     assert len(names) == len(set(names)) > 0
+    same = seeded(name, 0)
+    for mine, its in zip(model.parameters(), same.parameters(), strict=True):
+        assert torch.equal(mine, its)
+    del same
+    other = seeded(name, 1)
+    assert not all(torch.equal(mine, its) for mine, its in zip(model.parameters(), other.parameters(), strict=True))
     other.load_state_dict(model.state_dict(), strict=True)
-    x = torch.randn(2, *model_info(name).input_shape)
-    assert torch.equal(model(x), other(x))
+    with torch.no_grad():
+        assert torch.equal(model.eval()(x[:2]), other.eval()(x[:2]))
 
 
-def test_the_seed_decides_the_initial_weights(name: str) -> None:
-    states = []
-    for seed in (0, 0, 1):
-        torch.manual_seed(seed)
-        states.append(torch.cat([parameter.flatten() for parameter in create_model(name).parameters()]))
-    assert torch.equal(states[0], states[1]) and not torch.equal(states[0], states[2])
-
-
-def test_every_parameter_gets_a_gradient(name: str) -> None:
-    model = create_model(name)
-    logits = model(torch.randn(4, *model_info(name).input_shape))
-    torch.autograd.backward(torch.nn.functional.cross_entropy(logits, torch.arange(4)))
-    assert all(parameter.grad is not None and bool(parameter.grad.any()) for parameter in model.parameters())
+def test_every_parameter_gets_a_gradient(model: nn.Module, x: Tensor) -> None:
+    """In a flexible model from its sub-models together: an exit's head serves that exit alone."""
+    torch.manual_seed(0)  # of dropout
+    twin = model.train()
+    every = twin.forward_all(x) if isinstance(twin, FlexibleModel) else [twin(x)]
+    loss = sum(nn.functional.cross_entropy(logits, torch.arange(4)) for logits in every)
+    assert isinstance(loss, Tensor)
+    torch.autograd.backward(loss)
+    without = [name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())]
+    model.zero_grad(set_to_none=True)
+    assert not without
