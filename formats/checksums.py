@@ -20,7 +20,7 @@ def tensor_digest(array: NDArray[np.generic], size: int = DIGEST_BYTES) -> bytes
     if size == 0:
         return b""
     flat = np.ascontiguousarray(array).reshape(-1)
-    return hashlib.blake2b(memoryview(flat.view(np.uint8)), digest_size=size).digest()
+    return hashlib.blake2b(flat.view(np.uint8).data, digest_size=size).digest()
 
 
 class DigestStream:
@@ -37,7 +37,7 @@ class DigestStream:
                 self._hash.update(part)
             else:
                 flat = np.ascontiguousarray(part).reshape(-1)
-                self._hash.update(memoryview(flat.view(np.uint8)))
+                self._hash.update(flat.view(np.uint8).data)
 
     def digest(self) -> bytes:
         """The digest of everything so far."""

@@ -8,7 +8,7 @@ from qacomp.formats.errors import HeaderError, UnsupportedTensorError
 BFLOAT16 = np.dtype([("bfloat16", "<u2")])
 """bfloat16 as a numpy dtype: one field with the 16 bits. `array.view(numpy.uint16)` gives the bits."""
 
-DTYPES: dict[int, np.dtype] = {  # type: ignore[type-arg]
+DTYPES: dict[int, np.dtype] = {
     0: np.dtype("?"),
     1: np.dtype("u1"),
     2: np.dtype("i1"),

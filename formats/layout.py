@@ -8,10 +8,18 @@ from qacomp.formats.errors import HeaderError
 from qacomp.formats.limits import ALIGNED_FROM, ALIGNMENT
 
 CHUNK_LOG2 = 22
-GROUP_VALUES = 1 << 20
-SMALL_VALUES = 1 << 19
 GROUP_TENSORS = 64
 RAW_ID = 0
+
+
+def small_values(chunk_log2: int) -> int:
+    """Tensors of at most this many values share sections: an eighth of a chunk."""
+    return 1 << chunk_log2 >> 3
+
+
+def group_values(chunk_log2: int) -> int:
+    """A shared section is closed before it would hold more values than this: a quarter of a chunk."""
+    return 1 << chunk_log2 >> 2
 
 
 def chunk_ranges(count: int, chunk_log2: int) -> list[tuple[int, int]]:

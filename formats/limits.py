@@ -26,7 +26,7 @@ class Limits:
     that a constant tensor of reasonable size is no attack).
     """
 
-    header_bytes: int = 256 << 20
+    header_bytes: int = 64 << 20
     blob_bytes: int = 1 << 30
     tensor_bytes: int = 1 << 40
     expansion: int = 1 << 20

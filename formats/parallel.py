@@ -37,7 +37,7 @@ def run(count: int, threads: int, work: Callable[[int], T]) -> list[T]:
     failure: BaseException | None = None
     try:
         for worker in range(1, threads):
-            box = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+            box: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # forking beside idle threads: we only compute
                 pid = os.fork()

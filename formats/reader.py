@@ -1,5 +1,6 @@
 """Reading a container: names and shapes at once, each tensor only when asked for, every section checked on the way."""
 
+import contextlib
 import json
 import math
 import mmap
@@ -83,12 +84,9 @@ class Container:
     def close(self) -> None:
         """Let go of the file. Arrays already given stay valid where they are copies; mapped ones keep the map alive."""
         self._cache.clear()
-        self._data.release()
-        for handle in self._close:
-            try:
-                handle.close()
-            except BufferError:  # a mapped array is still in use: the map goes when it does
-                continue
+        for handle in (self._data, *self._close):
+            with contextlib.suppress(BufferError):  # a mapped array is still in use: the map goes when it does
+                handle.release() if isinstance(handle, memoryview) else handle.close()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -490,9 +488,6 @@ def open_file(
     try:
         container = _parse(source, data, limits, verify, allow_truncated, threads)
     except FormatError as error:
-        data.release()
-        for handle in handles:
-            handle.close()
         if source not in str(error):
             raise type(error)(f"{source}: {error}") from error
         raise

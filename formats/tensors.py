@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,8 @@ class Level:
     falling (the finer codebook stands in the order of its coarse cells; sorted codebooks on a line do).
     """
 
-    codebook: NDArray[np.generic]
-    parents: NDArray[np.integer]
+    codebook: NDArray[Any]
+    parents: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,11 @@ class SharedTensor:
     at any of them.
     """
 
-    codebook: NDArray[np.generic]
-    indices: NDArray[np.unsignedinteger]
+    codebook: NDArray[Any]
+    indices: NDArray[Any]
     levels: tuple[Level, ...] = ()
 
-    def dense(self) -> NDArray[np.generic]:
+    def dense(self) -> NDArray[Any]:
         """The weights: codebook[indices], in the codebook's dtype and the indices' shape."""
         return self.codebook.take(self.indices)
 
@@ -52,7 +53,7 @@ class SharedTensor:
         return SharedTensor(book, parents.astype(dtype).take(self.indices))
 
 
-def stored_values(array: NDArray[np.generic], side: str = "exact") -> NDArray[np.generic]:
+def stored_values(array: NDArray[Any], side: str = "exact") -> NDArray[Any]:
     """What a reader gets back for a codebook or a float32 vector that is written with this `side` precision.
 
     "exact" keeps every bit. "fp16" rounds float32 to IEEE half precision where all values stay finite (else keeps
@@ -66,7 +67,7 @@ def stored_values(array: NDArray[np.generic], side: str = "exact") -> NDArray[np
     return array if half is None else half.astype(np.float32)
 
 
-def is_side(array: NDArray[np.generic]) -> bool:
+def is_side(array: NDArray[Any]) -> bool:
     """Whether a dense tensor counts as side information, stored in `side` precision: float32 with at most one axis."""
     return array.dtype == np.float32 and array.ndim <= 1
 
@@ -81,7 +82,7 @@ def side_bits(side: str) -> int | None:
     return int(match[1])
 
 
-def stored_form(array: NDArray[np.generic], side: str) -> NDArray[np.generic]:
+def stored_form(array: NDArray[Any], side: str) -> NDArray[Any]:
     """The array as it stands in the file: float16 where `stored_values` rounds, else itself."""
     bits = side_bits(side)
     if bits is None or array.dtype != np.float32 or not array.size:
@@ -90,19 +91,19 @@ def stored_form(array: NDArray[np.generic], side: str) -> NDArray[np.generic]:
     return array if half is None else half
 
 
-def _to_half(array: NDArray[np.generic], bits: int) -> NDArray[np.float16] | None:
+def _to_half(array: NDArray[Any], bits: int) -> NDArray[np.float16] | None:
     if not np.isfinite(array).all():
         return None
     with np.errstate(over="ignore"):
         half = array.astype("<f2")
     drop = 16 - bits
     if drop:  # rounding twice could go wrong on a tie of ties: round the float32 bits once, then cast exactly
-        wide = np.ascontiguousarray(array, "<f4").view("<u4").astype(np.uint64)
+        wide: NDArray[Any] = np.ascontiguousarray(array, "<f4").view("<u4").astype(np.uint64)
         keep = 13 + drop
         wide = (wide + (1 << (keep - 1)) - 1 + (wide >> keep & 1)) >> keep << keep
         with np.errstate(over="ignore"):
             half = wide.astype("<u4").view("<f4").astype("<f2").reshape(array.shape)
-        word = half.view("<u2")
+        word: NDArray[Any] = half.view("<u2")
         subnormal = (word & ((1 << drop) - 1)) != 0  # below the normal range the cast leaves low bits again
         word[subnormal] = word[subnormal] >> drop << drop
     return half if np.isfinite(half).all() else None
@@ -134,7 +135,7 @@ def check_shared(name: str, tensor: SharedTensor) -> None:
         finer = len(level.codebook)
 
 
-def as_array(name: str, tensor: object) -> NDArray[np.generic]:
+def as_array(name: str, tensor: object) -> NDArray[Any]:
     """A dense tensor in its storable form; raises UnsupportedTensorError for a dtype that the format lacks."""
     array = np.asarray(tensor)
     if array.dtype != BFLOAT16:

@@ -1,4 +1,4 @@
-"""Writing a container: tensors come one at a time, sections go to spool files, the header goes before them at the end."""
+"""Writing a container: tensors come one at a time, sections wait in spool files, the header goes before them."""
 
 import json
 import os
@@ -48,12 +48,14 @@ class Writer:
         threads: int = 1,
         digest_bytes: int = DIGEST_BYTES,
         codecs: Iterable[str] | None = None,
+        chunk_log2: int = layout.CHUNK_LOG2,
     ) -> None:
         self.path = Path(path)
         self.side = side
         self.threads = threads
         self.digest_bytes = digest_bytes
         self.codecs = None if codecs is None else (*codecs, "raw")
+        self.chunk_log2 = chunk_log2
         self.report: WriteReport | None = None
         self._graph, self._meta = graph, dict(meta or {})
         self._records: list[h.TensorRecord] = []
@@ -165,28 +167,30 @@ class Writer:
             group = self._to_value_group(number, stored, (len(book),))
         self._parts[number].entropy_bits = entropy(tensor.indices, len(tensor.codebook))
         self._records[number] = record = replace(record, side_group=group + 1)
-        if record.count <= layout.SMALL_VALUES and not repetitive(
+        if record.count <= layout.small_values(self.chunk_log2) and not repetitive(
             tensor.indices, self._parts[number].entropy_bits or 0.0
         ):
-            full = sum(t.indices.size for _, t in self._index_group) + record.count > layout.GROUP_VALUES
+            full = sum(t.indices.size for _, t in self._index_group) + record.count > layout.group_values(
+                self.chunk_log2
+            )
             if full or len(self._index_group) == layout.GROUP_TENSORS:
                 self._flush_indices()
             self._records[number] = replace(record, group=self._groups[0] + 1)
             self._index_group.append((number, tensor))
             return
-        ranges = layout.chunk_ranges(record.count, layout.CHUNK_LOG2)
+        ranges = layout.chunk_ranges(record.count, self.chunk_log2)
         self._in_parallel(
             len(ranges), lambda chunk: self._index_levels(h.INDEX_CHUNK, number, [(number, tensor, *ranges[chunk])])
         )
 
     def _add_dense(self, number: int, stored: NDArray[Any]) -> None:
         record = self._records[number]
-        if record.count <= layout.SMALL_VALUES:
+        if record.count <= layout.small_values(self.chunk_log2):
             group = self._to_value_group(number, stored, record.shape)
             self._records[number] = replace(record, group=group + 1)
             return
         words = _words(stored)
-        ranges = layout.chunk_ranges(record.count, layout.CHUNK_LOG2)
+        ranges = layout.chunk_ranges(record.count, self.chunk_log2)
 
         def encode(chunk: int) -> list[_Section]:
             start, stop = ranges[chunk]
@@ -199,7 +203,11 @@ class Writer:
         """Encode `count` chunks, a few at a time, and put them in order."""
         step = max(self.threads, 1) * 2
         for first in range(0, count, step):
-            for sections in run(min(step, count - first), self.threads, lambda i, first=first: encode(first + i)):
+
+            def one(number: int, first: int = first) -> list[_Section]:
+                return encode(first + number)
+
+            for sections in run(min(step, count - first), self.threads, one):
                 for section in sections:
                     self._put(section)
 
@@ -211,7 +219,7 @@ class Writer:
         """
         kind = dtype_id(stored.dtype)
         members = self._value_groups.get(kind, [])
-        full = sum(stream.count for _, _, stream in members) + stored.size > layout.GROUP_VALUES
+        full = sum(stream.count for _, _, stream in members) + stored.size > layout.group_values(self.chunk_log2)
         if members and full and members[-1][0] != number:
             self._flush_values(kind)
         if kind not in self._value_groups:
@@ -319,7 +327,7 @@ class Writer:
         sections = [section for section, _ in blobs]
         for level in sorted(self._sections):
             sections += self._sections[level]
-        header = h.Header(tuple(self._records), tuple(sections), self.digest_bytes, layout.CHUNK_LOG2)
+        header = h.Header(tuple(self._records), tuple(sections), self.digest_bytes, self.chunk_log2)
         data = h.write_header(header)
         choice = blob(data)
         stored = choice.payload
@@ -403,7 +411,7 @@ def blob(data: bytes) -> Choice:
     return choose("values", [np.frombuffer(data, np.uint8)], [Stream("values", len(data))], ("raw", "zstd", "lzma"))
 
 
-def entropy(indices: NDArray[np.unsignedinteger], k: int) -> float:
+def entropy(indices: NDArray[Any], k: int) -> float:
     """Order-0 entropy of indices in bits a weight; 0 for none."""
     if not indices.size:
         return 0.0
@@ -412,7 +420,7 @@ def entropy(indices: NDArray[np.unsignedinteger], k: int) -> float:
     return float(-(share * np.log2(share)).sum())
 
 
-def repetitive(indices: NDArray[np.unsignedinteger], bits: float) -> bool:
+def repetitive(indices: NDArray[Any], bits: float) -> bool:
     """Whether indices repeat themselves so much that they are better off alone, where a dictionary codec may win."""
     data = np.ascontiguousarray(indices).tobytes()
     return indices.size >= _ALONE_FROM and 8 * len(compress(data, level=3)) < bits * indices.size
@@ -456,14 +464,17 @@ def save_file(
     threads: int = 1,
     digest_bytes: int = DIGEST_BYTES,
     codecs: Iterable[str] | None = None,
+    chunk_log2: int = layout.CHUNK_LOG2,
 ) -> WriteReport:
     """Write tensors (numpy arrays or SharedTensors), an optional graph and a JSON object to one container.
 
     side: precision of float32 codebooks and vectors ("exact", or "fp16" down to "fp9": see `stored_values`); codecs:
-    names of the codecs to choose from (raw always among them), all by default. The same input gives the same bytes,
-    whatever `threads` is. Raises UnsupportedTensorError or OutputNotWritableError; nothing is left behind then.
+    names of the codecs to choose from (raw always among them), all by default; chunk_log2: log2 of the values in a
+    chunk of a large tensor. The same input gives the same bytes, whatever `threads` is. Raises UnsupportedTensorError
+    or OutputNotWritableError; nothing is left behind then.
     """
     options: dict[str, Any] = {"side": side, "threads": threads, "digest_bytes": digest_bytes, "codecs": codecs}
+    options["chunk_log2"] = chunk_log2
     with Writer(path, graph=graph, meta=meta, **options) as writer:
         for name, tensor in tensors.items():
             writer.add(name, tensor)

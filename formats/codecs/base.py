@@ -1,8 +1,8 @@
 """What a codec is: one object with an id, told what the values are (streams), that turns them to bytes and back."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from qacomp.formats.errors import HeaderError
 
 Kind = Literal["indices", "values"]
-Array = NDArray[np.unsignedinteger]
+Array = NDArray[Any]  # unsigned words: uint8 ... uint64
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,3 @@ def split(flat: Array, streams: Sequence[Stream]) -> list[Array]:
     """Cut one flat array into the streams' parts."""
     ends = np.cumsum([stream.count for stream in streams])
     return [flat[end - stream.count : end] for end, stream in zip(ends.tolist(), streams, strict=True)]
-
-
-Encode = Callable[[Sequence[Array], Sequence[Stream]], bytes | None]

@@ -21,6 +21,7 @@ from qacomp.formats.limits import MAX_CONTEXT_CELLS, MAX_LANES, MAX_STEPS
 MAX_ALPHABET = 256
 _SAMPLE = 1 << 17
 _MOST_STEPS = 1 << 14
+_TRIAL = (model.SETTINGS[3], model.SETTINGS[4])
 _BITS, _FINE_BITS = 12, 14
 
 
@@ -70,8 +71,7 @@ class Context(Codec):
             model.middle(np.bincount(flat[end - s.count : end], minlength=s.alphabet))
             for end, s in zip(ends.tolist(), used, strict=True)
         ]
-        best = _choose(flat, used, centres, bits)
-        lanes, taps, settings, _ = best
+        lanes, taps, settings = _choose(flat, used, centres, bits)
         runs = Runs(len(flat), lanes, width)
         frequency, first = _forward(flat, used, centres, settings, taps, bits, runs)
         states = pack_tails(flat.take(runs.tails()), width, lanes)
@@ -127,8 +127,8 @@ def _most_contexts(stream: Stream) -> int:
 
 def _choose(
     flat: Array, used: Sequence[Stream], centres: Sequence[int], bits: int
-) -> tuple[int, int, list[model.Setting], float]:
-    """(lanes, taps, a setting for each stream, estimated bits): all are tried, on a part of what is long."""
+) -> tuple[int, int, list[model.Setting]]:
+    """(lanes, taps, a setting for each stream): all settings are tried, on a part of what is long."""
     counts = len(flat)
     entropy = 0.0
     for start, stream in zip(np.cumsum([0] + [s.count for s in used]).tolist(), used, strict=False):
@@ -146,21 +146,17 @@ def _choose(
     trial_lanes = max(1, min(lanes, len(trial_flat) >> 10))
     runs = Runs(len(trial_flat), trial_lanes, max(s.alphabet for s in used))
     refined = used[0].parents is not None
-    best: tuple[float, int, list[model.Setting]] | None = None
-    for taps in range(1 if refined else len(model.TAPS)):
-        costs = np.array(
-            [
-                _costs(trial_flat, trial_streams, centres, [s] * len(used), taps, bits, runs)
-                if not (taps and s.recent == 0)
-                else np.full(len(used), np.inf)
-                for s in model.SETTINGS
-            ]
-        )  # (settings, streams)
-        total = float(costs.min(axis=0).sum())
-        if best is None or total < best[0]:
-            best = (total, taps, [model.SETTINGS[i] for i in costs.argmin(axis=0)])
-    assert best is not None
-    return lanes, best[1], best[2], best[0]
+
+    def costs(settings: Sequence[model.Setting], taps: int) -> NDArray[np.float64]:
+        """(settings, streams) bits."""
+        each = [_costs(trial_flat, trial_streams, centres, [s] * len(used), taps, bits, runs) for s in settings]
+        return np.array(each)
+
+    taps = 0
+    if not refined:
+        taps = int(np.argmin([costs(_TRIAL, t).min(axis=0).sum() for t in range(len(model.TAPS))]))
+    best = costs(model.SETTINGS, taps)
+    return lanes, taps, [model.SETTINGS[i] for i in best.argmin(axis=0)]
 
 
 def _costs(

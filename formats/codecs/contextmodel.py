@@ -1,8 +1,8 @@
 """The probability model of the context codec: adaptive counts under contexts of magnitude, all in integers.
 
-Trained networks have quiet filters, quiet input channels and quiet neighbourhoods. The magnitude of a symbol is its
-distance from the middle of the (sorted) codebook. A symbol's context is a cell of the expected log magnitude, a weighted
-sum of three: the running mean of its filter, of its input channel, and of the symbols just before it in its lane;
+Trained networks have quiet filters, quiet input channels and quiet neighbourhoods. A symbol's magnitude is its
+distance from the middle of the (sorted) codebook. Its context is a cell of the expected log magnitude, a sum of
+three, weighted: the running mean of its filter, of its input channel, and of the symbols just before it in its lane;
 crossed with the side of the middle that the symbol before lies on. Counts start empty on both ends of the channel and
 are brought up to date between epochs of steps, so there is nothing to transmit but a choice of weights.
 
@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from qacomp.formats.codecs.base import Array, Stream
 from qacomp.formats.codecs.frequencies import normalise_rows
 
-Ints = NDArray[np.int64]
+Ints = NDArray[Any]
 
 CELLS = 16
 CELL_SHIFT = 8
@@ -30,10 +31,10 @@ OCTAVE = 64
 """Logarithms are counted in 1/64 octaves, weights in sixteenths: a cell is a quarter of an octave."""
 
 PRIOR_BITS = 12
-COUNT_WEIGHT = 512
-"""One observation weighs as much as an eighth of the whole prior: 2**12 / 512 = 8."""
+COUNT_WEIGHT = 384
+"""One observation weighs about a tenth of the whole prior, which is 2**12."""
 
-TAPS = ((10, 6), (6, 5, 3, 2))
+TAPS = ((10, 6), (8, 5, 3), (6, 5, 3, 2), (5, 4, 3, 2, 1, 1))
 """Weights, in sixteenths, of the magnitudes 1, 2, ... steps back in the lane."""
 
 FIRST_EPOCH = 4
@@ -66,6 +67,8 @@ SETTINGS = (
     Setting(0, 16, 7, 1, True),
     Setting(16, 0, 7, 1, True),
     Setting(13, 13, 6, 0, False),
+    Setting(8, 8, 10, 0, True),
+    Setting(10, 10, 13, 1, True),
 )
 
 
@@ -217,8 +220,10 @@ class Neighbourhood:
 
     def base(self, positions: Ints) -> Ints:
         """The part of the expected log magnitude that an epoch fixes, for positions of any shape."""
-        by_filter = self.filter_part.take(self.places.filter.take(positions))
-        return by_filter + self.channel_part.take(self.places.channel.take(positions)) + HALF_RANGE
+        by_filter: Ints = self.filter_part.take(self.places.filter.take(positions))
+        by_filter += self.channel_part.take(self.places.channel.take(positions))
+        by_filter += HALF_RANGE
+        return by_filter
 
     def update(self, positions: Ints, symbols: Array) -> None:
         """Take an epoch's symbols (flat, with their positions) into the running means."""

@@ -5,6 +5,8 @@ with 2**mantissa steps an octave. Codes are predicted by their neighbour, for so
 All arithmetic is in integers, so every machine derives the same table.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,19 +17,20 @@ MAX_MANTISSA = 12
 MAX_CODE_EXPONENT = 30
 _PRODUCT_BITS = 20
 
-Counts = NDArray[np.int64]
+Counts = NDArray[Any]
 
 
-def normalise(weights: Counts, bits: int) -> NDArray[np.uint32]:
+def normalise(weights: Counts, bits: int) -> NDArray[Any]:
     """Scale weights (alphabet,) to frequencies with sum 2**bits; every weight above zero keeps at least one slot.
 
     Weights are first cut to 26 significant bits of the largest. Raises CodecError where no weight is above zero or more
     are than there are slots.
     """
-    return normalise_rows(weights[None, :], bits)[0]
+    row: Counts = normalise_rows(weights[None, :], bits)[0]
+    return row
 
 
-def normalise_rows(weights: Counts, bits: int) -> NDArray[np.uint32]:
+def normalise_rows(weights: Counts, bits: int) -> NDArray[Any]:
     """`normalise` for each row of weights (rows, alphabet)."""
     present = weights > 0
     excess = np.maximum(np.frexp(weights.max(axis=1).astype(np.float64))[1] - 26, 0)[:, None]
@@ -45,10 +48,11 @@ def normalise_rows(weights: Counts, bits: int) -> NDArray[np.uint32]:
         change = np.maximum(missing[rows], -give)
         frequencies[rows, largest] += change
         missing[rows] -= change
-    return frequencies.astype(np.uint32)
+    result: Counts = frequencies.astype(np.uint32)
+    return result
 
 
-def product(frequencies: NDArray[np.uint32], group: int, bits: int) -> NDArray[np.uint32]:
+def product(frequencies: NDArray[Any], group: int, bits: int) -> NDArray[Any]:
     """Frequencies (alphabet**group,) of groups (1, 2, 4 or 8) of independent symbols, the first the lowest digit."""
     table = frequencies.astype(np.int64)
     while group > 1:
@@ -58,7 +62,7 @@ def product(frequencies: NDArray[np.uint32], group: int, bits: int) -> NDArray[n
     return table.astype(np.uint32)
 
 
-def to_codes(counts: Counts, mantissa: int) -> NDArray[np.int64]:
+def to_codes(counts: Counts, mantissa: int) -> NDArray[Any]:
     """Nearest codes of counts (below 2**31): 0 for 0, else 1 + exponent * 2**mantissa + fraction."""
     steps = 1 << mantissa
     codes = np.zeros(len(counts), np.int64)
@@ -70,7 +74,7 @@ def to_codes(counts: Counts, mantissa: int) -> NDArray[np.int64]:
     return codes
 
 
-def from_codes(codes: NDArray[np.int64], mantissa: int) -> Counts:
+def from_codes(codes: NDArray[Any], mantissa: int) -> Counts:
     """Weights that codes stand for, scaled by 2**mantissa to stay whole."""
     steps = 1 << mantissa
     exponent, fraction = (codes - 1) >> mantissa, (codes - 1) & (steps - 1)
@@ -85,7 +89,7 @@ class TableModel:
         self.first = AdaptiveInt()
         self.step = AdaptiveInt()
 
-    def write(self, coder: RangeEncoder, codes: NDArray[np.int64]) -> None:
+    def write(self, coder: RangeEncoder, codes: NDArray[Any]) -> None:
         """Code a table (alphabet,)."""
         last, occurs = -1, 1
         for code in codes.tolist():
@@ -98,7 +102,7 @@ class TableModel:
                     coder.sint(self.step, code - last)
                 last = code
 
-    def read(self, coder: RangeDecoder, alphabet: int, mantissa: int) -> NDArray[np.int64]:
+    def read(self, coder: RangeDecoder, alphabet: int, mantissa: int) -> NDArray[Any]:
         """Read a table (alphabet,); raises CodecError for a code outside the scale."""
         codes, last, occurs = np.zeros(alphabet, np.int64), -1, 1
         highest = (MAX_CODE_EXPONENT + 1) << mantissa
@@ -112,7 +116,7 @@ class TableModel:
         return codes
 
 
-def cost_bits(counts: Counts, frequencies: NDArray[np.uint32], bits: int) -> float:
+def cost_bits(counts: Counts, frequencies: NDArray[Any], bits: int) -> float:
     """Bits that the coder needs for symbols with these counts under these frequencies (an estimate, for choosing)."""
     present = counts > 0
     return float((counts[present] * (bits - np.log2(frequencies[present]))).sum())

@@ -19,7 +19,9 @@ _LANE_SYMBOLS = 8192
 def code_lengths(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Bits of each symbol's code (alphabet,), 0 for a symbol that never occurs; a lone symbol gets one bit."""
     while True:
-        heap = [(int(count), symbol, (symbol,)) for symbol, count in enumerate(counts.tolist()) if count]
+        heap: list[tuple[int, int, tuple[int, ...]]] = [
+            (int(count), symbol, (symbol,)) for symbol, count in enumerate(counts.tolist()) if count
+        ]
         lengths = np.zeros(len(counts), np.int64)
         if len(heap) == 1:
             lengths[heap[0][1]] = 1

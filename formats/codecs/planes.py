@@ -30,7 +30,7 @@ class Planes(Codec):
         """The planes, each raw or with rANS; None for streams of different types."""
         if len({s.dtype for s in streams}) != 1:
             return None
-        words = np.concatenate(parts) if len(parts) > 1 else parts[0]
+        words: Array = np.concatenate(parts) if len(parts) > 1 else parts[0]
         words = np.ascontiguousarray(words, dtype=word_dtype(streams[0]))
         size = words.itemsize
         if streams[0].dtype in FLOAT_IDS:

@@ -27,7 +27,7 @@ _SINGLE_BITS, _GROUPED_BITS = 12, 14
 
 
 def choose_lanes(count: int, payload_bits: float, most_steps: int = _MOST_STEPS) -> int:
-    """Lanes for `count` steps of symbols: their cost stays near 0.15 % of the payload (0.2 % of a long one), unless steps grow too many."""
+    """Lanes for `count` steps of symbols: about 0.15 % of the payload (0.2 % of a long one), or as steps need."""
     share = _LONG_LANE_SHARE if count > _LONG else _LANE_SHARE
     lanes = max(int(payload_bits * share / _LANE_BITS), -(-count // most_steps), 1)
     lanes = min(lanes, _MOST_LANES)
@@ -108,7 +108,7 @@ class Rans(Codec):
             contexts = np.repeat(np.arange(len(used), dtype=np.uint16), sizes)
             numbers = np.arange(largest**group, dtype=np.uint16)
             flat = coder.decode(states, words, sum(sizes), tables, numbers, contexts)
-            parts = split(flat, [Stream("indices", size) for size in sizes])  # type: ignore[arg-type]
+            parts = split(flat, [Stream("indices", size) for size in sizes])
             result = iter(
                 group_values(s.alphabet, group, dtype).take(part).view(dtype)[: s.count]
                 for part, s in zip(parts, used, strict=True)
@@ -125,7 +125,7 @@ def widest_group(alphabet: int) -> int:
     return group
 
 
-def choose_group(counts: list["np.ndarray"], widest: int) -> int:  # type: ignore[type-arg]
+def choose_group(counts: list[Array], widest: int) -> int:
     """The widest group whose rounded product frequencies cost next to nothing against single symbols."""
 
     def cost(group: int) -> float:
@@ -151,9 +151,9 @@ def choose_group(counts: list["np.ndarray"], widest: int) -> int:  # type: ignor
     return widest
 
 
-def best_tables(counts: list["np.ndarray"], bits: int) -> tuple[int, list["np.ndarray"], bytes]:  # type: ignore[type-arg]
+def best_tables(counts: list[Array], bits: int) -> tuple[int, list[Array], bytes]:
     """The table precision whose tables and code lengths together take the fewest bits: (mantissa, tables, bytes)."""
-    best: tuple[float, int, list[np.ndarray], bytes] | None = None  # type: ignore[type-arg]
+    best: tuple[float, int, list[Array], bytes] | None = None
     for mantissa in (1, 2, 3, 4, 6, 9, 12):
         side, model = RangeEncoder(), TableModel()
         codes = [to_codes(c, mantissa) for c in counts]
@@ -168,7 +168,7 @@ def best_tables(counts: list["np.ndarray"], bits: int) -> tuple[int, list["np.nd
     return best[1:]
 
 
-def group_tables(singles: Sequence["np.ndarray"], group: int, bits: int) -> coder.Tables:  # type: ignore[type-arg]
+def group_tables(singles: Sequence[Array], group: int, bits: int) -> coder.Tables:
     """One row a stream, over groups of symbols, filled up with zeros to the largest alphabet."""
     width = max(len(single) for single in singles) ** group
     rows = np.zeros((len(singles), width), np.uint32)
@@ -177,23 +177,24 @@ def group_tables(singles: Sequence["np.ndarray"], group: int, bits: int) -> code
     return coder.Tables(bits, rows)
 
 
-def count_symbols(groups: Array, part: Array, alphabet: int, group: int) -> "np.ndarray":  # type: ignore[type-arg]
+def count_symbols(groups: Array, part: Array, alphabet: int, group: int) -> Array:
     """Occurrences (alphabet,) of the part's symbols, counted by groups, of which there are fewer."""
     joint = np.bincount(groups, minlength=alphabet**group).reshape((alphabet,) * group)
     axes = range(group)
     counts = sum(joint.sum(axis=tuple(a for a in axes if a != axis)) for axis in axes)
     filled = len(groups) * group - len(part)
     counts[part[-1]] -= filled
-    return counts.astype(np.int64)
+    result: Array = counts.astype(np.int64)
+    return result
 
 
 def group_symbols(part: Array, alphabet: int, group: int) -> Array:
-    """Symbols (n,) to groups (ceil(n / group),), the first the lowest digit, the last group filled up with the last symbol."""
+    """Symbols (n,) to groups (ceil(n / group),), the first the lowest digit, filled up with the last symbol."""
     if group == 1:
         return part
     if len(part) % group:
         part = np.concatenate([part, np.full(-len(part) % group, part[-1])])  # one that has a frequency
-    joint = part[group - 1 :: group].astype(np.uint8 if alphabet**group <= 256 else np.uint16)
+    joint: Array = part[group - 1 :: group].astype(np.uint8 if alphabet**group <= 256 else np.uint16)
     for position in range(group - 2, -1, -1):
         joint *= joint.dtype.type(alphabet)
         joint += part[position::group]

@@ -11,6 +11,7 @@ from qacomp.formats.errors import CodecError
 LEVEL = 19
 _FAST_FROM = 8 << 20
 _FAST_LEVEL = 6
+_PIECE = 1 << 20
 
 
 def compress(data: bytes, level: int | None = None) -> bytes:
@@ -25,20 +26,16 @@ def compress(data: bytes, level: int | None = None) -> bytes:
 def decompress(data: memoryview, size: int) -> bytes:
     """Exactly `size` bytes out of one whole frame; anything else raises CodecError, and no more is ever allocated."""
     decoder = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS, max_window_size=1 << 27)
+    result = bytearray()
     try:
-        stream = decoder.decompressobj(read_across_frames=False) if size == 0 else None
-        if stream is not None:
-            result = stream.decompress(data)
-        else:
-            with decoder.stream_reader(data) as reader:
-                result = reader.read(size)
-                if reader.read(1):
-                    raise CodecError("a zstd frame holds more than its header says; the file is damaged")
+        with decoder.stream_reader(data) as reader:
+            while len(result) <= size and (part := reader.read(min(size + 1 - len(result), _PIECE))):
+                result += part  # piece by piece: memory follows what is there, not what is claimed
     except zstandard.ZstdError as error:
         raise CodecError(f"a zstd frame is damaged ({error}); fetch the file again") from error
     if len(result) != size:
-        raise CodecError("a zstd frame holds less than its header says; the file is damaged")
-    return result
+        raise CodecError("a zstd frame doesn't hold what the header says; the file is damaged")
+    return bytes(result)
 
 
 @register

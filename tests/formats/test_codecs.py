@@ -38,7 +38,14 @@ def round_trip(codec: Codec, parts: list[Array], streams: list[Stream]) -> bytes
 @pytest.mark.parametrize("codec", INDEX_CODECS, ids=lambda c: c.name)
 @pytest.mark.parametrize("alphabet", [1, 2, 3, 4, 5, 7, 8, 13, 16, 17, 64, 100, 255, 256, 257, 4096, 4097, 65_536])
 def test_indices_round_trip(codec: Codec, alphabet: int) -> None:
-    for shapes in ([(3, 5, 2, 2)], [(7,), (), (40, 9), (0, 3)], [(1,)], [(0,)], [(60, 50, 3)]):
+    cases: list[list[tuple[int, ...]]] = [
+        [(3, 5, 2, 2)],
+        [(7,), (), (40, 9), (0, 3)],
+        [(1,)],
+        [(0,)],
+        [(60, 50, 3)],
+    ]
+    for shapes in cases:
         parts, streams = index_parts(1, shapes, alphabet)
         round_trip(codec, parts, streams)
 

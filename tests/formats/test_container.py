@@ -1,6 +1,7 @@
 """A container gives back what was put in, whatever it is."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,15 +63,15 @@ def test_shared_tensors_are_exact(tmp_path: Path, k: int) -> None:
 
 
 def test_large_tensors_have_chunks_of_their_own(tmp_path: Path) -> None:
-    tensors = {
+    tensors: dict[str, Any] = {
         "w": shared((600, 1000), 4),
         "d": RNG.standard_normal((700, 800)).astype(np.float32),
         "s": shared((9,), 3),
     }
     save_file(tmp_path / "a.qac", tensors)
     back = load_file(tmp_path / "a.qac")
-    assert np.array_equal(back["w"], tensors["w"].dense())  # type: ignore[union-attr]
-    assert np.array_equal(back["d"], tensors["d"])  # type: ignore[arg-type]
+    assert np.array_equal(back["w"], tensors["w"].dense())
+    assert np.array_equal(back["d"], tensors["d"])
     verify_file(tmp_path / "a.qac")
 
 
@@ -92,7 +93,7 @@ def test_side_precision_gives_the_values_that_stored_values_tells(tmp_path: Path
     bias, huge = RNG.standard_normal(50).astype(np.float32), np.array([1e6, 1.0], np.float32)
     weight, matrix = shared((20, 20), 6), RNG.standard_normal((5, 5)).astype(np.float32)
     for side in ("fp16", "fp12", "fp9"):
-        tensors = {"b": bias, "h": huge, "w": weight, "m": matrix}
+        tensors: dict[str, Any] = {"b": bias, "h": huge, "w": weight, "m": matrix}
         report = save_file(tmp_path / "a.qac", tensors, side=side)
         back = load_file(tmp_path / "a.qac")
         assert np.array_equal(back["b"], stored_values(bias, side)) and not np.array_equal(back["b"], bias)
@@ -111,7 +112,7 @@ def test_names_graph_and_metadata(tmp_path: Path) -> None:
 
 
 def test_same_input_same_bytes(tmp_path: Path) -> None:
-    tensors = {"w": shared((100, 90), 7), "b": RNG.standard_normal(90).astype(np.float32)}
+    tensors: dict[str, Any] = {"w": shared((100, 90), 7), "b": RNG.standard_normal(90).astype(np.float32)}
     save_file(tmp_path / "a.qac", tensors, meta={"a": 1, "b": 2})
     save_file(tmp_path / "b.qac", tensors, meta={"b": 2, "a": 1}, threads=4)
     assert (tmp_path / "a.qac").read_bytes() == (tmp_path / "b.qac").read_bytes()

@@ -1,0 +1,128 @@
+"""What the golden files hold, made from integers alone so that no library's version can change it.
+
+`python tests/golden/contents.py NAME` writes one that doesn't exist yet; existing ones are kept for good.
+"""
+
+import hashlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.formats import BFLOAT16, Level, SharedTensor, save_file
+
+FOLDER = Path(__file__).parent / "v1"
+Contents = tuple[dict[str, Any], dict[str, Any]]
+
+
+def numbers(count: int, seed: int) -> NDArray[np.int64]:
+    """Pseudo-random integers below 2**31 (a linear congruential generator)."""
+    out = np.empty(count, np.int64)
+    state = seed
+    for i in range(count):
+        state = (state * 6364136223846793005 + 1442695040888963407) % (1 << 64)
+        out[i] = state >> 33
+    return out
+
+
+def indices(shape: tuple[int, ...], k: int, seed: int) -> NDArray[Any]:
+    """Indices that favour the middle of the codebook."""
+    count = int(np.prod(shape))
+    draws = numbers(4 * count, seed).reshape(4, count) % k
+    result: NDArray[Any] = (draws.sum(axis=0) // 4).astype(np.uint8 if k <= 256 else np.uint16).reshape(shape)
+    return result
+
+
+def codebook(k: int) -> NDArray[np.float32]:
+    """K ascending values with few bits."""
+    return ((np.arange(k) - k // 2) / 64).astype(np.float32)
+
+
+def network(k: int) -> dict[str, Any]:
+    """A little network: two shared layers of different K, biases and a scale."""
+    return {
+        "conv1.weight": SharedTensor(codebook(k), indices((6, 4, 3, 3), k, 1)),
+        "conv1.bias": (numbers(6, 2) % 1000 / 512).astype(np.float32),
+        "bn1.weight": (numbers(6, 3) % 1000 / 512).astype(np.float32),
+        "fc.weight": SharedTensor(codebook(max(k - 1, 1)), indices((10, 24), max(k - 1, 1), 4)),
+        "fc.bias": (numbers(10, 5) % 1000 / 512).astype(np.float32),
+    }
+
+
+def tiny() -> Contents:
+    """The worked example of SPEC.md."""
+    tensors = {
+        "w": SharedTensor(np.array([-0.5, 0.0, 0.5], np.float32), np.array([[0, 1, 1, 2], [1, 1, 0, 2]], np.uint8)),
+        "b": np.array([1.0, -2.0], np.float32),
+    }
+    return tensors, {"meta": {"arch": "tiny"}, "side": "fp16"}
+
+
+def dtypes() -> Contents:
+    """Every element type; a scalar, an empty tensor, a tensor stored once under two names."""
+    kinds = ["?", "u1", "i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8"]
+    tensors: dict[str, Any] = {kind: (numbers(5, 7) % 100).astype(kind) for kind in kinds}
+    for kind in ("<f2", "<f4", "<f8"):
+        tensors[kind] = np.concatenate([(numbers(5, 8) % 100 / 8).astype(kind), np.array([np.nan, -np.inf], kind)])
+    tensors["bfloat16"] = (numbers(6, 9) % 65536).astype(np.uint16).view(BFLOAT16).reshape(2, 3)
+    tensors["scalar"] = np.array(7, np.int64)
+    tensors["empty"] = np.zeros((0, 3), np.float32)
+    tensors["same"] = tensors["<f4"]
+    return tensors, {"graph": b"graph bytes " * 4}
+
+
+def levels() -> Contents:
+    """Nested codebooks of 2, 4 and 12 values beside a tensor of one level."""
+    fine = codebook(12)
+    coarse = Level(np.array([-0.06, 0.05], np.float32), np.array([0, 0, 1, 1]))
+    middle = Level(np.array([-0.08, -0.04, 0.02, 0.07], np.float32), np.repeat(np.arange(4), [3, 3, 4, 2]))
+    tensors = {
+        "a": SharedTensor(fine, indices((8, 6, 3, 3), 12, 11), (coarse, middle)),
+        "b": SharedTensor(codebook(5), indices((40,), 5, 12)),
+        "c": SharedTensor(fine, indices((70, 20), 12, 13), (coarse, middle)),
+    }
+    return tensors, {"chunk_log2": 12}
+
+
+def chunks() -> Contents:
+    """Tensors with chunks of their own (chunks of 1,024 values), one of them raw and aligned."""
+    tensors = {
+        "w": SharedTensor(codebook(16), indices((50, 60), 16, 21)),
+        "d": (numbers(1500, 22) << 16 ^ numbers(1500, 24)).astype(np.uint32).view(np.float32).reshape(30, 50),
+        "s": SharedTensor(codebook(4), indices((9,), 4, 23)),
+    }
+    return tensors, {"chunk_log2": 10}
+
+
+def _with_codec(name: str, k: int) -> Callable[[], Contents]:
+    return lambda: (network(k), {"codecs": (name, "planes"), "side": "fp12"})
+
+
+GOLDEN: dict[str, Callable[[], Contents]] = {
+    "tiny": tiny,
+    "dtypes": dtypes,
+    "levels": levels,
+    "chunks": chunks,
+    "raw": _with_codec("raw", 5),
+    "bitpack": _with_codec("bitpack", 5),
+    "huffman": _with_codec("huffman", 9),
+    "rans": _with_codec("rans", 9),
+    "context": _with_codec("context", 9),
+    "twobyte": _with_codec("twobyte", 300),
+    "zstd": _with_codec("zstd", 9),
+    "lzma": _with_codec("lzma", 9),
+}
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        path = FOLDER / f"{name}.qac"
+        if path.exists():
+            raise SystemExit(f"{path} exists: golden files are never written again")
+        tensors, options = GOLDEN[name]()
+        save_file(path, tensors, **options)
+        line = f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {name}.qac\n"
+        with (FOLDER / "SHA256SUMS").open("a") as sums:
+            sums.write(line)
