@@ -29,13 +29,14 @@ if TYPE_CHECKING:
 @click.option("--reg", default=None, help="Regularizer of the fine-tuning: none, sin, cos, min or exp. Default: none.")
 @click.option("--k", "k", type=LayerNumbers(), multiple=True, help="Shared values per layer: 8, or conv1=16,fc=4. [16]")
 @click.option("--scope", type=click.Choice(["all", "conv", "dense"]), default=None, help="Which layers. Default: all.")
-@click.option("--strength", type=float, default=None, help="λ of the regularizer. Default: each one's own.")
+@click.option("--strength", type=float, default=None, help="The papers' λ, one for all layers. Default: balanced, see --pull.")
+@click.option("--pull", type=float, default=None, help="How far each layer's λ pulls its weights to their levels. [8]")
 @click.option("--warmup", type=float, default=None, help="Fraction of the steps over which λ rises from 0. [0.5]")
 @click.option("--epochs", type=int, default=None, help="Epochs of fine-tuning. Default: about 1,000 steps, 3 to 30.")
 @click.option("--tune-epochs", type=int, default=None, help="Epochs of cumulative tuning. Default: about 600 steps.")
 @click.option("--batch-size", type=int, default=None, help="[128]")
 @click.option("--lr", type=float, default=None, help="Learning rate of fine-tuning. [0.02]")
-@click.option("--lr-levels", type=float, default=None, help="Learning rate of the learned representatives. [0.0005]")
+@click.option("--lr-levels", type=float, default=None, help="Learning rate of the learned representatives. Default: balanced.")
 @click.option("--lr-tune", type=float, default=None, help="Learning rate of cumulative tuning. [0.001]")
 @click.option("--momentum", type=float, default=None, help="[0.9]")
 @click.option("--weight-decay", type=float, default=None, help="[0.0001]")
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 @click.option("--temperature", type=float, default=None, help="Of the softened outputs. [2]")
 @click.option("--augment", type=click.Choice(["auto", "none", "crop-flip"]), default=None, help="[auto]")
 @click.option(
-    "--side", type=click.Choice(["fp16", "fp32"]), default=None, help="Precision of codebooks, vectors. [fp16]"
+    "--side", type=click.Choice(["fp16", "exact"]), default=None, help="Precision of codebooks, vectors. [fp16]"
 )
 @click.option("--arch", default=None, help="Architecture of a plain state dict: lenet5, resnet20, ...")
 @click.option("--num-classes", type=int, default=None, help="Default: from the checkpoint.")

@@ -10,7 +10,6 @@ import click
 
 from qacomp import __version__
 from qacomp.cli.console import print_json
-from qacomp.formats.errors import QacompError
 
 _COMMANDS = ("train", "compress", "decode", "eval", "inspect", "verify", "demo")
 
@@ -60,21 +59,27 @@ def _run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort) as interrupt:
         if debug:
             traceback.print_exc()
-        return _fail("interrupted; " + _kept(interrupt), "Interrupted", as_json)
-    except QacompError as error:
-        if debug:
-            traceback.print_exc()
-        return _fail(str(error), type(error).__name__, as_json)
+        return _fail("interrupted; " + _kept(interrupt.__cause__ or interrupt), "Interrupted", as_json)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has left; nothing more to flush
         return 1
-    except MemoryError:
-        return _fail("out of memory; try a smaller --batch-size", "MemoryError", as_json)
-    except OSError as error:
+    except Exception as error:
+        message = _explanation(error)
         if debug:
             traceback.print_exc()
-        return _fail(str(error), type(error).__name__, as_json)
+        if message is None:
+            message = f"a defect of qacomp: {type(error).__name__}: {error}; run again with --debug and report it"
+        return _fail(message, type(error).__name__, as_json)
     return 0
+
+
+def _explanation(error: Exception) -> str | None:
+    """What the user is told of an error, or None for one that is a defect of qacomp."""
+    from qacomp.formats.errors import QacompError  # here, so that --help needn't import numpy
+
+    if isinstance(error, MemoryError):
+        return "out of memory; try a smaller --batch-size"
+    return str(error) if isinstance(error, (QacompError, OSError)) else None
 
 
 def _kept(interrupt: BaseException) -> str:

@@ -12,7 +12,7 @@ from qacomp.cli.options import OUTPUT, device_option, precision_option, preproce
 @click.option("--arch", required=True, help="Architecture: lenet300, lenet5, resnet20, resnet32, resnet44, resnet56.")
 @click.option("--data", required=True, metavar="SPEC", help="digits, mnist:DIR, cifar10:DIR, npz:FILE, images:DIR, ...")
 @click.option("-o", "--output", type=OUTPUT, default=Path("model.pt"), show_default=True, help="The checkpoint.")
-@click.option("--epochs", type=click.IntRange(min=1), default=None, help="Default: enough for about 1,500 steps.")
+@click.option("--epochs", type=click.IntRange(min=1), default=None, help="Default: enough for about 800 steps.")
 @click.option("--batch-size", type=click.IntRange(min=2), default=64, show_default=True)
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=0.02, show_default=True)
 @click.option("--weight-decay", type=click.FloatRange(min=0), default=5e-4, show_default=True)

@@ -12,7 +12,7 @@ from qacomp.errors import ConfigError
 
 SCOPES = ("all", "conv", "dense")
 DISTILLATIONS = ("none", "kd")
-SIDE_PRECISIONS = ("fp16", "fp32")
+SIDE_PRECISIONS = ("fp16", "exact")
 DEVICES = ("auto", "cpu", "cuda")
 AUGMENTATIONS = ("auto", "none", "crop-flip")
 TRAINING_PRECISIONS = ("auto", "fp32", "bf16")
@@ -23,7 +23,8 @@ class CompressConfig:
     """How to compress. None means: chosen from the network and the data, and reported.
 
     reg: regularizer of the fine-tuning, or none. k: shared values per layer; k_layers: layer or pattern -> its own k.
-    scope: which layers. strength: λ; warmup: fraction of the steps over which λ rises from 0. epochs: of fine-tuning;
+    scope: which layers. strength: the papers' λ, one for all layers; None balances the
+    layers by `pull` instead (see qacomp.strength). warmup: fraction of the steps over which λ rises from 0. epochs: of fine-tuning;
     tune_epochs: of cumulative tuning after sharing. lr, lr_levels (learned u), lr_tune: learning rates. distill: kd
     adds the original network's softened outputs (weight distill_weight, temperature). side: precision in which
     codebooks and small vectors are stored; precision: in which training multiplies (auto: bf16 where the processor has
@@ -42,12 +43,13 @@ class CompressConfig:
     k_layers: Mapping[str, int] = field(default_factory=dict)
     scope: str = "all"
     strength: float | None = None
+    pull: float = 8.0
     warmup: float = 0.5
     epochs: int | None = None
     tune_epochs: int | None = None
     batch_size: int = 128
     lr: float = 0.02
-    lr_levels: float = 0.0005
+    lr_levels: float | None = None
     lr_tune: float = 0.001
     momentum: float = 0.9
     weight_decay: float = 1e-4
@@ -100,12 +102,12 @@ class CompressConfig:
 
     def with_settings(self, table: Mapping[str, Any], source: str) -> Self:
         """A copy with the settings of `table` changed; `source` names where they come from in errors."""
-        types = {f.name: f.type for f in fields(self)}
+        types = {f.name: _type_name(f.type) for f in fields(self)}
         changed: dict[str, Any] = {}
         for name, value in table.items():
             if name not in types:
                 raise ConfigError(f"{source}: unknown setting '{name}'; known: {', '.join(types)}")
-            changed[name] = _convert(source, name, value, str(types[name]))
+            changed[name] = _convert(source, name, value, types[name])
         return replace(self, **changed)
 
 
@@ -118,7 +120,12 @@ _CHOICES = {
     "precision": TRAINING_PRECISIONS,
 }
 _POSITIVE = ("batch_size", "lr", "lr_levels", "lr_tune", "temperature", "num_classes")
-_NOT_NEGATIVE = ("strength", "epochs", "tune_epochs", "weight_decay", "seed")
+_NOT_NEGATIVE = ("strength", "pull", "epochs", "tune_epochs", "weight_decay", "seed")
+
+
+def _type_name(annotation: Any) -> str:
+    """`int`, `float | None`, `tuple[int, int] | None`, `Mapping[str, int]`."""
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).removeprefix("collections.abc.")
 
 
 def _convert(source: str, name: str, value: Any, wanted: str) -> Any:

@@ -1,10 +1,12 @@
 """The two trainings of a compression: with the regularizer before sharing, and of the shared values after it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from qacomp.batching import batch_count
 from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset
 from qacomp.layers import Selection
@@ -13,7 +15,8 @@ from qacomp.preprocessing import Preprocessing
 from qacomp.progress import Progress
 from qacomp.regularizers import Regularizer, regularizer_class
 from qacomp.resume import ResumeStore
-from qacomp.training import EpochRecord, Stage, level_group, parameter_groups, train
+from qacomp.strength import balance
+from qacomp.training import Cosine, EpochRecord, Stage, parameter_groups, train
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,13 @@ class Session:
         augment = c.augment == "crop-flip"
         return Stage(name, epochs, c.batch_size, c.seed, augment, self.device, c.precision, keep_best)
 
-    def objective(self, penalties: dict[str, Regularizer]) -> Objective:
-        """Task loss, the teacher's where --distill asks for it, and the penalties."""
+    def objective(
+        self, penalties: Mapping[str, Regularizer], strengths: Mapping[str, float] | None = None
+    ) -> Objective:
+        """Task loss, the teacher's where --distill asks for it, and the penalties with their λ."""
         c = self.config
         teacher = self.original if c.distill == "kd" else None
-        strength = c.strength if penalties and c.strength is not None else 0.0
-        return Objective(penalties, strength, c.warmup, teacher, c.distill_weight, c.temperature)
+        return Objective(penalties, strengths or {}, c.warmup, teacher, c.distill_weight, c.temperature)
 
 
 def fine_tune(
@@ -57,20 +61,34 @@ def fine_tune(
         layer.name: cls.for_weights(model.get_parameter(layer.name), layer.k).to(session.device)
         for layer in selection.layers
     }
+    balanced = balance(model, penalties, c.pull, _travel(session, c.epochs))
+    strengths = {name: b.strength if c.strength is None else c.strength for name, b in balanced.items()}
     groups = parameter_groups(model, c.lr, c.weight_decay)
-    levels = level_group(penalties.values(), c.lr_levels)
-    optimizer = torch.optim.SGD(groups + ([levels] if levels["params"] else []), lr=c.lr, momentum=c.momentum)
+    for name, penalty in penalties.items():
+        rate = balanced[name].lr_levels if c.lr_levels is None else c.lr_levels
+        groups.append({"params": list(penalty.parameters()), "lr": rate, "weight_decay": 0.0})
+    optimizer = torch.optim.SGD([g for g in groups if g["params"]], lr=c.lr, momentum=c.momentum)
+    stage = session.stage("fine-tune", c.epochs, keep_best=False)
     records = train(
         model,
         session.dataset,
         session.preprocessing,
-        session.stage("fine-tune", c.epochs, keep_best=False),
-        session.objective(penalties),
+        stage,
+        session.objective(penalties, strengths),
         optimizer,
         progress=session.progress,
         store=session.store,
     )
     return penalties, records
+
+
+def _travel(session: Session, epochs: int) -> float:
+    """Σ_t lr_t·r(t)/(1 − momentum) over the fine-tuning: see `balance`."""
+    c = session.config
+    steps = epochs * batch_count(session.dataset.train, c.batch_size)
+    cosine, objective = Cosine(steps), session.objective({})
+    total = sum(cosine(t) * objective.ramp(t / steps) for t in range(steps))
+    return c.lr * total / max(1e-3, 1 - c.momentum)
 
 
 def tune_shared(model: nn.Module, session: Session) -> list[EpochRecord]:

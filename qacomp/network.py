@@ -36,7 +36,7 @@ def build_network(checkpoint: Checkpoint, config: CompressConfig) -> Network | N
     info = model_info(arch)
     num_classes = config.num_classes or checkpoint.num_classes or infer_num_classes(checkpoint.state, arch)
     model = create_model(arch, num_classes)
-    load_into(model, checkpoint)
+    load_into(model, checkpoint, arch)
     preprocessing = choose_preprocessing(config, checkpoint.preprocessing or info.preprocessing)
     return Network(model.eval(), arch, num_classes or info.num_classes, preprocessing.input_shape, preprocessing)
 

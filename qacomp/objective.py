@@ -12,14 +12,15 @@ from qacomp.regularizers import Regularizer
 
 @dataclass(frozen=True)
 class Objective:
-    """loss = (1 − α)·CE + α·τ²·KL(teacher ∥ student) + λ(t)·Σ_layers mean penalty.
+    """loss = (1 − α)·CE + α·τ²·KL(teacher ∥ student) + r(t)·Σ_layers λ_layer · mean penalty.
 
-    `penalties` maps a module path's weight name (`conv1.weight`) to its layer's regularizer. λ(t) rises linearly from 0
-    over the first `warmup` (fraction) of the steps. `teacher` is in eval mode, its logits are constants.
+    `penalties` and `strengths` map a weight's name (`conv1.weight`) to its layer's regularizer and λ. r(t) rises
+    linearly from 0 to 1 over the first `warmup` (fraction) of the steps. `teacher` is in eval mode, its logits are
+    constants.
     """
 
     penalties: Mapping[str, Regularizer] = field(default_factory=dict)
-    strength: float = 0.0
+    strengths: Mapping[str, float] = field(default_factory=dict)
     warmup: float = 0.0
     teacher: nn.Module | None = None
     distill_weight: float = 0.5
@@ -37,11 +38,13 @@ class Objective:
         softened = F.kl_div(student, target, reduction="batchmean", log_target=True) * self.temperature**2
         return (1 - self.distill_weight) * loss + self.distill_weight * softened
 
-    def penalty(self, model: nn.Module) -> Tensor:
-        """Σ of the layers' mean penalties, without λ: scalar."""
-        terms = [penalty(model.get_parameter(name)) for name, penalty in self.penalties.items()]
-        return torch.stack(terms).sum() if terms else torch.zeros(())
+    def penalty(self, model: nn.Module) -> tuple[Tensor, Tensor]:
+        """Σ λ·mean penalty, which is minimised, and R(W) = Σ mean penalty, which is reported: two scalars."""
+        if not self.penalties:
+            return torch.zeros(()), torch.zeros(())
+        terms = torch.stack([penalty(model.get_parameter(name)) for name, penalty in self.penalties.items()])  # (L,)
+        return terms @ terms.new_tensor([self.strengths[name] for name in self.penalties]), terms.detach().sum()
 
-    def strength_at(self, progress: float) -> float:
-        """λ when the fraction `progress` of the steps is done."""
-        return self.strength if self.warmup <= 0 else self.strength * min(1.0, progress / self.warmup)
+    def ramp(self, progress: float) -> float:
+        """r(t) when the fraction `progress` of the steps is done."""
+        return 1.0 if self.warmup <= 0 else min(1.0, progress / self.warmup)

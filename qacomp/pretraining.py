@@ -22,12 +22,12 @@ from qacomp.progress import Progress
 from qacomp.resume import ResumeStore
 from qacomp.training import EpochRecord, Stage, parameter_groups, train
 
-_STEPS = 1500
+_STEPS = 800
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """`network` gives architecture, data, preprocessing and device; `epochs` None means about 1,500 steps."""
+    """`network` gives architecture, data, preprocessing and device; `epochs` None means about 800 steps."""
 
     network: CompressConfig
     epochs: int | None = None

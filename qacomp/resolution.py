@@ -11,7 +11,6 @@ from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset
 from qacomp.errors import DataError
 from qacomp.network import Network, choose_precision
-from qacomp.regularizers import regularizer_class
 
 _FINE_TUNE_STEPS = 1000
 _TUNE_STEPS = 600
@@ -31,22 +30,20 @@ def resolve(
     if dataset is None:
         if config.reg != "none" or config.tune_epochs:
             note("no data: no fine-tuning and no tuning, weights are shared by k-means alone; give --data")
-        untrained = replace(config, reg="none", epochs=0, tune_epochs=0, strength=0.0, augment="none")
+        untrained = replace(config, reg="none", epochs=0, tune_epochs=0, augment="none")
         return replace(untrained, arch=network.arch, precision="fp32")
     if dataset.num_classes > network.num_classes:
         raise DataError(f"{dataset.spec}: {dataset.num_classes} classes, but the network has {network.num_classes}")
     steps = batch_count(dataset.train, config.batch_size)
-    epochs, tune_epochs, strength, augment = config.epochs, config.tune_epochs, config.strength, config.augment
+    epochs, tune_epochs, augment = config.epochs, config.tune_epochs, config.augment
     if epochs is None:
         epochs = min(30, max(3, math.ceil(_FINE_TUNE_STEPS / steps)))
     if tune_epochs is None:
         tune_epochs = min(20, max(2, math.ceil(_TUNE_STEPS / steps)))
     if config.reg == "none":
-        epochs, strength = 0, 0.0
-    elif strength is None:
-        strength = regularizer_class(config.reg).default_strength
+        epochs = 0
     if augment == "auto":
         augment = "crop-flip" if network.preprocessing.channels == 3 else "none"
     precision = choose_precision(config.precision, device)
-    chosen = replace(config, epochs=epochs, tune_epochs=tune_epochs, strength=strength, augment=augment)
+    chosen = replace(config, epochs=epochs, tune_epochs=tune_epochs, augment=augment)
     return replace(chosen, arch=network.arch, precision=precision)

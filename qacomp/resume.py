@@ -23,7 +23,7 @@ class ResumeStore:
         self.path = path
         self.fingerprint = fingerprint
         self._stages: dict[str, Any] | None = None
-        self._saved_at = 0.0
+        self._saved_at = float("-inf")
 
     def load(self, stage: str) -> dict[str, Any] | None:
         """The state last saved for `stage`, or None."""

@@ -1,7 +1,7 @@
 """The training loop: one stage of epochs over a dataset's training split, resumable after every epoch."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -70,7 +70,7 @@ def train(
     Raises DivergedError.
     """
     steps = batch_count(dataset.train, stage.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _Cosine(steps * stage.epochs))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, Cosine(steps * stage.epochs))
     penalties = nn.ModuleDict({name.replace(".", "/"): p for name, p in objective.penalties.items()})
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule, "penalties": penalties}
     records: list[EpochRecord] = []
@@ -123,9 +123,9 @@ def _epoch(
         x, y = to_device(x, stage.device), y.to(stage.device)
         with torch.autocast(stage.device.type, torch.bfloat16, enabled=stage.precision == "bf16"):
             task_loss = objective.task_loss(model, x, y)
-        penalty = objective.penalty(model)
-        strength = objective.strength_at((epoch * steps + step) / (steps * stage.epochs))
-        loss = task_loss + strength * penalty if objective.penalties else task_loss
+        penalty, reported = objective.penalty(model)
+        ramp = objective.ramp((epoch * steps + step) / (steps * stage.epochs))
+        loss = task_loss + ramp * penalty if objective.penalties else task_loss
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -136,7 +136,7 @@ def _epoch(
                 f"{stage.name}: the loss became {value} in epoch {epoch + 1}; try a smaller --lr or --strength"
             )
         loss_sum += value
-        penalty_sum += float(penalty.detach())
+        penalty_sum += float(reported)
         task.advance()
     accuracy = _validate(model, dataset, preprocessing, stage)
     return EpochRecord(stage.name, epoch + 1, loss_sum / steps, penalty_sum / steps, accuracy)
@@ -156,19 +156,14 @@ def parameter_groups(model: nn.Module, lr: float, weight_decay: float) -> list[d
     ]
 
 
-def level_group(penalties: Iterable[nn.Module], lr: float) -> dict[str, Any]:
-    """The optimizer group of the learned representatives u."""
-    return {"params": [p for m in penalties for p in m.parameters()], "lr": lr, "weight_decay": 0.0}
-
-
-class _Cosine:
-    """Learning-rate factor: up to 1 over the first 5 % of `total` steps, then down to 0 along half a cosine."""
+class Cosine:
+    """Learning-rate factor: up to 1 over the first 5 % of `total` steps (at least 50, at most a quarter), then down to 0 along half a cosine."""
 
     def __init__(self, total: int) -> None:
         self.total = total
 
     def __call__(self, step: int) -> float:
-        warmup = max(1, self.total // 20)
+        warmup = max(1, self.total // 20, min(50, self.total // 4))
         falling = min(1.0, max(0, step - warmup) / max(1, self.total - warmup))
         return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * falling))
 

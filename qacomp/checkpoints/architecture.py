@@ -16,16 +16,16 @@ _OPTIONAL = "num_batches_tracked"  # torch before 0.4.1 didn't save it, and noth
 Shapes = dict[str, tuple[int, ...]]
 
 
-def load_into(model: "nn.Module", checkpoint: Checkpoint) -> None:
+def load_into(model: "nn.Module", checkpoint: Checkpoint, arch: str = "the architecture") -> None:
     """Copy a checkpoint's tensors into a model, strictly (a batch norm's num_batches_tracked may be absent).
 
-    Raises `ArchitectureMismatchError` that says which keys are missing, unexpected or of other shapes, and which
-    registered architectures would fit.
+    `arch` names the model in the error: `ArchitectureMismatchError`, which says which keys are missing, unexpected or
+    of other shapes, and which registered architectures would fit.
     """
     differences = _differences(_shapes(model.state_dict()), _shapes(checkpoint.state))
     if differences:
         raise ArchitectureMismatchError(
-            f"{checkpoint.path} doesn't fit the architecture: {'; '.join(differences)}. {_advice(checkpoint)}"
+            f"{checkpoint.path} doesn't fit {arch}: {'; '.join(differences)}. {_advice(checkpoint)}"
         )
     model.load_state_dict(checkpoint.state, strict=False)
 

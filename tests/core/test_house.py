@@ -1,0 +1,100 @@
+"""The house's rules: which layer imports what, and that the wheel holds every folder."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+STANDARD = set(sys.stdlib_module_names)
+ALLOWED = {
+    "formats": {"numpy", "zstandard"},
+    "qacomp": {"numpy", "torch", "sklearn", "onnx", "onnxruntime", "onnxscript", "safetensors", "PIL", "tomli_w"},
+    "cli": {"click", "rich"},
+}
+SEES = {"formats": ("qacomp.formats",), "qacomp": ("qacomp",), "cli": ("qacomp",)}
+SOURCES = [(layer, path) for layer in ALLOWED for path in sorted((ROOT / layer).rglob("*.py"))]
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that the file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("layer", "path"), SOURCES, ids=lambda v: str(v.relative_to(ROOT)) if isinstance(v, Path) else v
+)
+def test_layers_import_only_downward(layer: str, path: Path) -> None:
+    for module in imports(path):
+        top = module.partition(".")[0]
+        if top == "qacomp":
+            assert module.startswith(SEES[layer]), f"{path} imports {module}"
+            assert layer == "cli" or not module.startswith("qacomp.cli"), f"{path} imports {module}"
+        else:
+            assert top in STANDARD | ALLOWED[layer], f"{path} imports {module}"
+
+
+def test_nobody_imports_a_mapped_folder_by_its_top_level_name() -> None:
+    for path in ROOT.rglob("*.py"):
+        if not {".venv", "build", "node_modules"} & set(path.relative_to(ROOT).parts):
+            assert not {m for m in imports(path) if m.split(".")[0] in ("formats", "cli")}, path
+
+
+def test_the_wheel_holds_every_package() -> None:
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    found = set()
+    for layer in ALLOWED:
+        for init in (ROOT / layer).rglob("__init__.py"):
+            name = ".".join(init.parent.relative_to(ROOT).parts)
+            found.add(name if layer == "qacomp" else f"qacomp.{name}")
+    assert listed == found
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=120, check=False)
+
+
+BLOCK = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {names}:
+            raise ImportError("blocked: " + name)
+sys.meta_path.insert(0, Block())
+"""
+
+
+def test_formats_needs_only_numpy_and_zstandard() -> None:
+    names = {"torch", "sklearn", "scipy", "onnx", "onnxruntime", "click", "rich", "PIL", "safetensors"}
+    done = run_python(BLOCK.format(names=names) + "import qacomp.formats, qacomp.formats.codecs; print('ok')")
+    assert done.stdout == "ok\n", done.stderr
+
+
+def test_the_command_lists_its_commands_without_heavy_imports() -> None:
+    names = {"torch", "sklearn", "scipy", "onnx", "onnxruntime", "matplotlib", "numpy"}
+    done = run_python(BLOCK.format(names=names) + "from qacomp.cli.main import main; main(['--help'])")
+    assert done.returncode == 0, done.stderr
+    for command in ("train", "compress", "decode", "eval", "inspect", "verify", "demo"):
+        assert f"\n  {command} " in done.stdout
+
+
+def test_the_constraints_pin_what_pyproject_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
+    pinned = {
+        line.partition("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+    }
+    for requirement in wanted:
+        name = requirement.partition(">=")[0].partition("[")[0].strip().lower().replace("_", "-")
+        assert name in pinned, f"{requirement} isn't pinned in constraints.txt"
