@@ -11,10 +11,31 @@ import numpy as np
 from qacomp.formats.bytestream import ByteReader, ByteWriter
 from qacomp.formats.codecs.base import Array, Codec, Stream, register, split, word_dtype
 from qacomp.formats.codecs.rans import Rans
+from qacomp.formats.codecs.zstd import compress, decompress
 from qacomp.formats.dtypes import FLOAT_IDS
 from qacomp.formats.errors import CodecError
 
-_RAW, _CODED = 0, 1
+_RAW, _RANS, _ZSTD = 0, 1, 2
+_LANE_SHARE = 0.005
+_LONG = 1 << 16
+_NOISE_BITS = 7.9
+_REPEATS = 0.97
+
+
+def encode_plane(plane: Array) -> tuple[int, bytes]:
+    """(form, payload) of one byte plane: rANS or zstd where it saves something worth its time, else raw."""
+    best = (_RAW, plane.tobytes())
+    share = np.bincount(plane, minlength=256) / max(len(plane), 1)
+    noise = float(-(share[share > 0] * np.log2(share[share > 0])).sum()) > _NOISE_BITS
+    if not (noise and len(plane) >= _LONG):
+        coded = Rans(_LANE_SHARE if len(plane) >= _LONG else None).encode([plane], [Stream("indices", len(plane), 256)])
+        if coded is not None and len(coded) < len(best[1]):
+            best = (_RANS, coded)
+    if len(plane) < _LONG or len(compress(plane.tobytes(), 1)) < _REPEATS * len(best[1]):
+        repeated = compress(plane.tobytes())
+        if len(repeated) < len(best[1]):
+            best = (_ZSTD, repeated)
+    return best
 
 
 @register
@@ -27,7 +48,7 @@ class Planes(Codec):
     kinds = ("values",)
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
-        """The planes, each raw or with rANS; None for streams of different types."""
+        """The planes, each raw, with rANS or with zstd; None for streams of different types."""
         if len({s.dtype for s in streams}) != 1:
             return None
         words: Array = np.concatenate(parts) if len(parts) > 1 else parts[0]
@@ -38,16 +59,11 @@ class Planes(Codec):
         planes = words.view(np.uint8).reshape(-1, size)
         out = ByteWriter()
         for position in range(size - 1, -1, -1):
-            plane = np.ascontiguousarray(planes[:, position])
-            stream = Stream("indices", len(plane), 256)
-            coded = Rans().encode([plane], [stream]) or b""
-            if len(coded) < len(plane):
-                out.uint(_CODED)
-                out.uint(len(coded))
-                out.raw(coded)
-            else:
-                out.uint(_RAW)
-                out.raw(plane.tobytes())
+            form, payload = encode_plane(np.ascontiguousarray(planes[:, position]))
+            out.uint(form)
+            if form != _RAW:
+                out.uint(len(payload))
+            out.raw(payload)
         return bytes(out.buffer)
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
@@ -59,12 +75,15 @@ class Planes(Codec):
         words = np.empty(count, dtype)
         planes = words.view(np.uint8).reshape(-1, dtype.itemsize)
         for position in range(dtype.itemsize - 1, -1, -1):
-            if reader.uint(_CODED) == _CODED:
-                coded = reader.raw(reader.uint(len(payload)))
+            form = reader.uint(_ZSTD)
+            coded = reader.raw(count if form == _RAW else reader.uint(len(payload)))
+            if form == _RANS:
                 planes[:, position] = Rans().decode(coded, [Stream("indices", count, 256)])[0]
             else:
-                planes[:, position] = np.frombuffer(reader.raw(count), np.uint8)
+                planes[:, position] = np.frombuffer(decompress(coded, count) if form == _ZSTD else coded, np.uint8)
         reader.end()
         if streams[0].dtype in FLOAT_IDS:
-            words = words >> 1 | words << (8 * dtype.itemsize - 1)
+            sign = words << (8 * dtype.itemsize - 1)
+            words >>= 1
+            words |= sign
         return split(words, streams)

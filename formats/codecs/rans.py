@@ -26,9 +26,10 @@ _GROUP_LOSS = 1.0005
 _SINGLE_BITS, _GROUPED_BITS = 12, 14
 
 
-def choose_lanes(count: int, payload_bits: float, most_steps: int = _MOST_STEPS) -> int:
+def choose_lanes(count: int, payload_bits: float, most_steps: int = _MOST_STEPS, share: float | None = None) -> int:
     """Lanes for `count` steps of symbols: about 0.15 % of the payload (0.2 % of a long one), or as steps need."""
-    share = _LONG_LANE_SHARE if count > _LONG else _LANE_SHARE
+    if share is None:
+        share = _LONG_LANE_SHARE if count > _LONG else _LANE_SHARE
     lanes = max(int(payload_bits * share / _LANE_BITS), -(-count // most_steps), 1)
     lanes = min(lanes, _MOST_LANES)
     return lanes - lanes % 16 if lanes > 64 else lanes
@@ -41,6 +42,9 @@ class Rans(Codec):
     id = 3
     name = "rans"
     kinds = ("indices",)
+
+    def __init__(self, lane_share: float | None = None) -> None:
+        self.lane_share = lane_share
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
         """Tables, lane states, words; None for an alphabet that is too large."""
@@ -65,7 +69,9 @@ class Rans(Codec):
         contexts = None
         if len(grouped) > 1:
             contexts = np.repeat(np.arange(len(grouped), dtype=np.uint16), [len(g) for g in grouped])
-        states, words = coder.encode(symbols, tables, choose_lanes(len(symbols), payload), contexts)
+        states, words = coder.encode(
+            symbols, tables, choose_lanes(len(symbols), payload, share=self.lane_share), contexts
+        )
         out = ByteWriter()
         for number in (group.bit_length() - 1, bits, mantissa, len(states), len(table_bytes)):
             out.uint(number)

@@ -1,0 +1,48 @@
+"""Run a benchmark suite: python benchmarks/run.py SUITE [--size small|paper] [--seeds 3] [--json OUT].
+
+A suite is one file beside this one with `run(size, seeds) -> (rows, headlines)`: see result.py for both.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+HERE = Path(__file__).parent
+NO_SUITES = {"run", "result", "tables", "networks"}
+
+
+def suites() -> list[str]:
+    """Names of all suites."""
+    return sorted(
+        path.stem for path in HERE.glob("*.py") if path.stem not in NO_SUITES and not path.stem.startswith("_")
+    )
+
+
+def main() -> int:
+    """Run one suite, write its document, print its headlines."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("suite", choices=suites())
+    parser.add_argument("--size", choices=("small", "paper"), default="small")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="where the result goes (benchmarks/results/SUITE.json)")
+    arguments = parser.parse_args()
+    import result
+
+    start = time.time()
+    rows, headlines = importlib.import_module(arguments.suite).run(arguments.size, arguments.seeds)
+    settings = {"size": arguments.size, "seeds": arguments.seeds, "seconds": round(time.time() - start, 1)}
+    target = arguments.json or result.RESULTS / f"{arguments.suite}.json"
+    result.write(target, result.document(arguments.suite, settings, rows, headlines))
+    for key, headline in headlines.items():
+        value = "skipped" if headline.value is None else f"{headline.value:.4g} {headline.unit}"
+        print(f"{key:32} {value:>20}   bar {headline.bar}")
+    print(f"{target}: {len(rows)} rows in {settings['seconds']} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
