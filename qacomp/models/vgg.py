@@ -1,5 +1,6 @@
 """VGG-11 and VGG-16 (Simonyan and Zisserman 2015, configurations A and D) for 32x32 images, torchvision's keys."""
 
+import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ def vgg11(num_classes: int = 10) -> "nn.Module":
     from torch import nn
 
     output = nn.Linear(512, num_classes)
-    return _vgg(_A, output, output)
+    return _vgg(_A, output, output, gain=1.2)  # one pooling for every one or two convolutions
 
 
 @register_model(input_shape=_cifar.SHAPE, mean=(0.4914, 0.4822, 0.4465), std=(1.0, 1.0, 1.0))
@@ -41,10 +42,10 @@ def vgg16(num_classes: int = 10) -> "nn.Module":
         nn.Dropout(0.5),
         output,
     )
-    return _vgg(_D, classifier, output)
+    return _vgg(_D, classifier, output, gain=math.sqrt(2))
 
 
-def _vgg(filters: tuple[int, ...], classifier: "nn.Module", output: "nn.Module") -> "nn.Module":
+def _vgg(filters: tuple[int, ...], classifier: "nn.Module", output: "nn.Module", gain: float) -> "nn.Module":
     from torch import nn
 
     from qacomp.models._initialization import initialize
@@ -59,5 +60,5 @@ def _vgg(filters: tuple[int, ...], classifier: "nn.Module", output: "nn.Module")
             inputs = outputs
     features = nn.Sequential(*layers)  # (N, 512, 1, 1)
     model = nn.Sequential(OrderedDict(features=features, flatten=nn.Flatten(), classifier=classifier))
-    initialize(model, output)
+    initialize(model, output, gain=gain)
     return model

@@ -104,3 +104,17 @@ def _decode(stored: "np.lib.npyio.NpzFile", count: int) -> "np.ndarray[tuple[int
     header, scan, offset = stored["header"].tobytes(), stored["scan"].tobytes(), stored["offset"]
     ends = itertools.pairwise(offset[: count + 1])
     return np.stack([np.asarray(Image.open(io.BytesIO(header + scan[a:b] + b"\xff\xd9"))) for a, b in ends])
+
+
+@pytest.mark.parametrize("name", ["alexnet", "squeezenet", "svhnnet", "vgg11", "vgg16"])
+def test_without_batch_norm_the_initial_features_keep_the_inputs_scale(name: str) -> None:
+    torch.manual_seed(0)
+    model = create_model(name).train()
+    channels, *size = model_info(name).input_shape
+    coarse = torch.randn(8, channels, 8, 8) * 0.25 / torch.tensor(model_info(name).preprocessing.std).view(-1, 1, 1)
+    x = torch.nn.functional.interpolate(coarse, size, mode="bilinear")  # smooth and as varied as photographs
+    with torch.no_grad():
+        ratio = model.get_submodule("features")(x).square().mean().sqrt() / x.square().mean().sqrt()
+        logits = model(x)
+    assert 0.3 < float(ratio) < 3
+    assert float(torch.nn.functional.cross_entropy(logits, torch.arange(8))) < 4
