@@ -8,8 +8,21 @@ from qacomp.cli.console import figure, make_progress, print_json
 from qacomp.cli.options import OUTPUT, device_option, precision_option, preprocessing_options, reporting
 
 
-@click.command("train", short_help="Train a network; the checkpoint knows its architecture and data.")
-@click.option("--arch", required=True, help="Architecture: lenet300, lenet5, resnet20, resnet32, resnet44, resnet56.")
+class _TrainCommand(click.Command):
+    """Lists the architectures below its options, without importing torch."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The names that --arch takes."""
+        from qacomp.models import list_models
+
+        with formatter.section("Architectures"):
+            formatter.write_text(", ".join(list_models()))
+
+
+@click.command(
+    "train", cls=_TrainCommand, short_help="Train a network; the checkpoint knows its architecture and data."
+)
+@click.option("--arch", required=True, help="Architecture, for example lenet5 or resnet20; see below.")
 @click.option("--data", required=True, metavar="SPEC", help="digits, mnist:DIR, cifar10:DIR, npz:FILE, images:DIR, ...")
 @click.option("-o", "--output", type=OUTPUT, default=Path("model.pt"), show_default=True, help="The checkpoint.")
 @click.option("--epochs", type=click.IntRange(min=1), default=None, help="Default: enough for about 800 steps.")

@@ -15,6 +15,7 @@ DISTILLATIONS = ("none", "kd")
 SIDE_PRECISIONS = ("fp16", "exact")
 DEVICES = ("auto", "cpu", "cuda")
 AUGMENTATIONS = ("auto", "none", "crop-flip")
+SHARINGS = ("after", "straight-through")
 TRAINING_PRECISIONS = ("auto", "fp32", "bf16")
 
 
@@ -23,12 +24,14 @@ class CompressConfig:
     """How to compress. None means: chosen from the network and the data, and reported.
 
     reg: regularizer of the fine-tuning, or none. k: shared values per layer; k_layers: layer or pattern -> its own k.
-    scope: which layers. strength: the papers' λ, one for all layers; None balances the
-    layers by `pull` instead (see qacomp.strength). warmup: fraction of the steps over which λ rises from 0. epochs: of fine-tuning;
-    tune_epochs: of cumulative tuning after sharing. lr, lr_levels (learned u), lr_tune: learning rates. distill: kd
-    adds the original network's softened outputs (weight distill_weight, temperature). side: precision in which
-    codebooks and small vectors are stored; precision: in which training multiplies (auto: bf16 where the processor has
-    matrix units for it; measuring is always fp32). arch, num_classes, data, size, mean, std: for checkpoints that
+    scope: which layers. sharing: after the fine-tuning, or straight-through in it; entropy: how much cheaper indices
+    count there (see qacomp.sharing.straight_through). strength: the papers' λ, one for all layers; None balances the
+    layers by `pull` instead (see qacomp.strength). warmup: fraction of the steps over which λ rises from 0. epochs: of
+    fine-tuning; tune_epochs: of cumulative tuning after sharing. lr, lr_levels (learned u; None: balanced), lr_tune:
+    learning rates. distill: kd adds the original network's softened outputs (weight distill_weight, temperature).
+    side: precision in which codebooks and small vectors are stored; precision: in which training multiplies (auto:
+    bf16 where the processor has matrix units for it; measuring is always fp32). arch, num_classes, data, size, mean,
+    std: for checkpoints that
     don't carry them.
     """
 
@@ -42,6 +45,8 @@ class CompressConfig:
     k: int = 16
     k_layers: Mapping[str, int] = field(default_factory=dict)
     scope: str = "all"
+    sharing: str = "after"
+    entropy: float = 0.0
     strength: float | None = None
     pull: float = 8.0
     warmup: float = 0.5
@@ -118,9 +123,10 @@ _CHOICES = {
     "device": DEVICES,
     "augment": AUGMENTATIONS,
     "precision": TRAINING_PRECISIONS,
+    "sharing": SHARINGS,
 }
 _POSITIVE = ("batch_size", "lr", "lr_levels", "lr_tune", "temperature", "num_classes")
-_NOT_NEGATIVE = ("strength", "pull", "epochs", "tune_epochs", "weight_decay", "seed")
+_NOT_NEGATIVE = ("strength", "pull", "entropy", "epochs", "tune_epochs", "weight_decay", "seed")
 
 
 def _type_name(annotation: Any) -> str:

@@ -9,12 +9,13 @@ from torch import nn
 from qacomp.batching import batch_count
 from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset
-from qacomp.layers import Selection
+from qacomp.layers import Selection, split_name
 from qacomp.objective import Objective
 from qacomp.preprocessing import Preprocessing
 from qacomp.progress import Progress
 from qacomp.regularizers import Regularizer, regularizer_class
 from qacomp.resume import ResumeStore
+from qacomp.sharing.straight_through import install
 from qacomp.strength import balance
 from qacomp.training import Cosine, EpochRecord, Stage, parameter_groups, train
 
@@ -51,21 +52,31 @@ def fine_tune(
 ) -> tuple[dict[str, Regularizer], list[EpochRecord]]:
     """Train all weights and the representatives, in place, on task loss + λ(t)·R (Malchiodi et al., eq. 2).
 
+    With straight-through sharing the forward pass uses the shared weights already, with or without a regularizer.
+
     Returns each selected layer's trained regularizer, by weight name, and the epochs' records. The last epoch stays:
     an earlier one, before λ has done its work, would have the better accuracy and the worse clusters.
     """
     c = session.config
     assert c.epochs is not None
-    cls = regularizer_class(c.reg)
+    straight_through = c.sharing == "straight-through"
+    cls = regularizer_class("min" if c.reg == "none" else c.reg)  # without one only its levels are used
     penalties = {
         layer.name: cls.for_weights(model.get_parameter(layer.name), layer.k).to(session.device)
         for layer in selection.layers
     }
     balanced = balance(model, penalties, c.pull, _travel(session, c.epochs))
     strengths = {name: b.strength if c.strength is None else c.strength for name, b in balanced.items()}
+    rates = {name: b.lr_levels for name, b in balanced.items()}
+    if c.reg == "none":
+        strengths = dict.fromkeys(penalties, 0.0)
+    if straight_through:
+        rates = dict.fromkeys(penalties, c.lr)
+        for name, penalty in penalties.items():
+            install(*split_name(model, name), penalty, c.entropy)
     groups = parameter_groups(model, c.lr, c.weight_decay)
     for name, penalty in penalties.items():
-        rate = balanced[name].lr_levels if c.lr_levels is None else c.lr_levels
+        rate = rates[name] if c.lr_levels is None else c.lr_levels
         groups.append({"params": list(penalty.parameters()), "lr": rate, "weight_decay": 0.0})
     optimizer = torch.optim.SGD([g for g in groups if g["params"]], lr=c.lr, momentum=c.momentum)
     stage = session.stage("fine-tune", c.epochs, keep_best=False)

@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from qacomp.layers import split_name
 from qacomp.regularizers import Regularizer
+from qacomp.sharing.straight_through import shadow
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,12 @@ class Objective:
 
     def penalty(self, model: nn.Module) -> tuple[Tensor, Tensor]:
         """Σ λ·mean penalty, which is minimised, and R(W) = Σ mean penalty, which is reported: two scalars."""
-        if not self.penalties:
+        active = [name for name in self.penalties if self.strengths[name] > 0]
+        if not active:
             return torch.zeros(()), torch.zeros(())
-        terms = torch.stack([penalty(model.get_parameter(name)) for name, penalty in self.penalties.items()])  # (L,)
-        return terms @ terms.new_tensor([self.strengths[name] for name in self.penalties]), terms.detach().sum()
+        weights = [shadow(*split_name(model, name)) for name in active]
+        terms = torch.stack([self.penalties[n](w) for n, w in zip(active, weights, strict=True)])  # (L,)
+        return terms @ terms.new_tensor([self.strengths[name] for name in active]), terms.detach().sum()
 
     def ramp(self, progress: float) -> float:
         """r(t) when the fraction `progress` of the steps is done."""

@@ -95,7 +95,7 @@ def _compress_network(
     if dataset is not None:
         session = Session(config, dataset, network.preprocessing, original, device, run.progress, store)
     penalties: dict[str, Regularizer] = {}
-    if session is not None and config.reg != "none":
+    if session is not None and config.epochs:
         with run.stage("fine-tune"):
             penalties, records = fine_tune(model, selection, session)
             run.history += records

@@ -40,7 +40,7 @@ def resolve(
         epochs = min(30, max(3, math.ceil(_FINE_TUNE_STEPS / steps)))
     if tune_epochs is None:
         tune_epochs = min(20, max(2, math.ceil(_TUNE_STEPS / steps)))
-    if config.reg == "none":
+    if config.reg == "none" and config.sharing == "after":
         epochs = 0
     if augment == "auto":
         augment = "crop-flip" if network.preprocessing.channels == 3 else "none"

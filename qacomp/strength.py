@@ -30,8 +30,8 @@ def balance(model: nn.Module, penalties: Mapping[str, Regularizer], pull: float,
     """λ and the learning rate of u for each layer, by weight name, from the weights at the start.
 
     `travel`: how far a constant gradient of 1 under λ(t)'s warm-up moves a weight over the whole training,
-    Σ_t lr_t·(λ(t)/λ)/(1 − momentum). λ = pull · D / (mean |dR/dw| · travel), D the mean distance to the nearest level. A
-    representative whose whole cluster lies on one side of it moves by D/20 in a first step.
+    Σ_t lr_t·(λ(t)/λ)/(1 − momentum). λ = pull · D / (mean |dR/dw| · travel), D the mean distance to the nearest level.
+    A representative whose whole cluster lies on one side of it moves by D/20 in a first step.
     """
     balanced = {}
     for name, penalty in penalties.items():

@@ -125,7 +125,7 @@ def _epoch(
             task_loss = objective.task_loss(model, x, y)
         penalty, reported = objective.penalty(model)
         ramp = objective.ramp((epoch * steps + step) / (steps * stage.epochs))
-        loss = task_loss + ramp * penalty if objective.penalties else task_loss
+        loss = task_loss + ramp * penalty if penalty.requires_grad else task_loss
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -157,12 +157,13 @@ def parameter_groups(model: nn.Module, lr: float, weight_decay: float) -> list[d
 
 
 class Cosine:
-    """Learning-rate factor: up to 1 over the first 5 % of `total` steps (at least 50, at most a quarter), then down to 0 along half a cosine."""
+    """Learning-rate factor: up to 1 over 5 % of the steps (at least 50, at most a quarter), then a half cosine to 0."""
 
     def __init__(self, total: int) -> None:
         self.total = total
 
     def __call__(self, step: int) -> float:
+        """The factor of step 0, 1, ..., total − 1."""
         warmup = max(1, self.total // 20, min(50, self.total // 4))
         falling = min(1.0, max(0, step - warmup) / max(1, self.total - warmup))
         return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * falling))

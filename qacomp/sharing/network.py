@@ -10,6 +10,7 @@ from qacomp.layers import Selection, split_name
 from qacomp.regularizers import Regularizer
 from qacomp.sharing.kmeans import assign, kmeans
 from qacomp.sharing.parametrization import share_weight
+from qacomp.sharing.straight_through import harvest, is_straight_through
 
 
 def share_network(
@@ -20,21 +21,29 @@ def share_network(
 ) -> None:
     """Replace the selected weights of `model`, in place, by shared ones.
 
-    A layer with a regularizer is assigned to its levels, and each is then recomputed as its cluster's centroid
-    (Malchiodi et al., section III-C). `note` hears of layers that end with fewer shared values than asked for.
+    A layer behind straight-through sharing keeps its clusters and values. One with a regularizer is assigned to its
+    levels, and each is then recomputed as its cluster's centroid (Malchiodi et al., section III-C).
+    `note` hears of layers that end with fewer shared values than asked for.
     """
     for layer in selection.layers:
-        weights = model.get_parameter(layer.name).detach().cpu().contiguous().numpy()
-        if layer.name in penalties:
+        owner, leaf = split_name(model, layer.name)
+        if is_straight_through(owner, leaf):
+            codebook, indices = harvest(owner, leaf)
+        elif layer.name in penalties:
+            weights = _weights(owner, leaf)
             levels = penalties[layer.name].levels().detach().cpu().numpy()
             codebook, indices = recentred(weights, assign(weights, levels))
         else:
-            clustering = kmeans(weights, layer.k)
+            clustering = kmeans(_weights(owner, leaf), layer.k)
             codebook, indices = clustering.codebook, clustering.indices
         if codebook.size < layer.k:
             note(f"{layer.name}: {codebook.size} shared values, not {layer.k}: its weights fill no more clusters")
-        owner, leaf = split_name(model, layer.name)
         share_weight(owner, leaf, codebook, indices)
+
+
+def _weights(owner: nn.Module, leaf: str) -> NDArray[np.floating]:
+    weights: NDArray[np.floating] = owner.get_parameter(leaf).detach().cpu().contiguous().numpy()
+    return weights
 
 
 def recentred(

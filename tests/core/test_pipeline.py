@@ -12,7 +12,7 @@ from qacomp.evaluation.accuracy import torch_accuracy
 from qacomp.fine_tuning import Session, fine_tune, tune_shared
 from qacomp.layers import Selection, select_layers
 from qacomp.models import create_model, model_info
-from qacomp.network import choose_precision
+from qacomp.network import Network, choose_precision
 from qacomp.objective import Objective
 from qacomp.packing import split_name
 from qacomp.progress import SilentProgress
@@ -40,21 +40,28 @@ def network(digits: Dataset) -> torch.nn.Module:
     return model
 
 
-def shared_accuracy(model: torch.nn.Module, digits: Dataset, reg: str, k: int, tune: bool = False) -> float:
+def shared_accuracy(
+    model: torch.nn.Module, digits: Dataset, reg: str, k: int, tune: bool = False, sharing: str = "after"
+) -> float:
     """Test accuracy right after sharing (or after tuning too), having fine-tuned with `reg`."""
     model = copy.deepcopy(model)
-    config = CompressConfig(reg=reg, k=k, epochs=20, tune_epochs=5, precision="fp32", strength=None)
-    from qacomp.network import Network
-
+    config = CompressConfig(reg=reg, k=k, epochs=20, tune_epochs=5, precision="fp32", sharing=sharing)
     wrapped = Network(model, "lenet300", 10, (1, 28, 28), PREPROCESSING)
     config = resolve(config, wrapped, digits, CPU, lambda text: None)
     selection = select_layers(model, "all", k, {})
     session = Session(config, digits, PREPROCESSING, model, CPU, SilentProgress())
-    penalties = fine_tune(model, selection, session)[0] if reg != "none" else {}
+    penalties = fine_tune(model, selection, session)[0] if config.epochs else {}
     share_network(model, selection, penalties, lambda text: None)
     if tune:
         tune_shared(model, session)
-    return torch_accuracy(model, PREPROCESSING.apply(digits.test.x), digits.test.y)
+    return noisy_accuracy(model, digits)
+
+
+def noisy_accuracy(model: torch.nn.Module, digits: Dataset) -> float:
+    """Mean accuracy over five noisy copies of the test images: 1,795 of them tell more than 359 clean ones."""
+    x, rng = PREPROCESSING.apply(digits.test.x), np.random.default_rng(0)
+    copies = [(x + rng.normal(size=x.shape)).astype(np.float32) for _ in range(5)]
+    return float(np.mean([torch_accuracy(model, noisy, digits.test.y) for noisy in copies]))
 
 
 @pytest.mark.parametrize("reg", ["sin", "cos", "min", "exp"])
@@ -64,30 +71,30 @@ def test_sharing_after_a_regularizer_beats_kmeans_of_the_plain_network(
     """The paper's claim (section III-D), at two shared values a layer, by a margin."""
     plain = shared_accuracy(network, digits, "none", 2)
     regularized = shared_accuracy(network, digits, reg, 2)
-    assert regularized > plain + 3.0, (plain, regularized)
+    assert regularized > plain + 1.0, (plain, regularized)
 
 
 def test_cumulative_tuning_repairs_a_coarse_sharing(network: torch.nn.Module, digits: Dataset) -> None:
     before = shared_accuracy(network, digits, "none", 2)
     after = shared_accuracy(network, digits, "none", 2, tune=True)
-    assert after > before + 3.0, (before, after)
+    assert after > before + 1.0, (before, after)
 
 
-def select(model: torch.nn.Module, k: int = 4) -> Selection:
+def select(model: torch.nn.Module, k: int) -> Selection:
     return select_layers(model, "all", k, {})
 
 
 def test_tuning_moves_the_shared_values_and_leaves_the_clusters(network: torch.nn.Module, digits: Dataset) -> None:
     model = copy.deepcopy(network)
-    share_network(model, select(model), {}, lambda text: None)
+    share_network(model, select(model, 2), {}, lambda text: None)
     before = {n: shared_tensor(*split_name(model, n)) for n in ("fc1.weight", "fc2.weight", "fc3.weight")}
     config = CompressConfig(tune_epochs=2, precision="fp32")
     tune_shared(model, Session(config, digits, PREPROCESSING, model, CPU, SilentProgress()))
     for name, old in before.items():
         new = shared_tensor(*split_name(model, name))
         assert np.array_equal(new.indices, old.indices)
-        assert not np.array_equal(new.codebook, old.codebook)
-        assert len(np.unique(model.get_submodule(name.split(".")[0]).weight.detach().numpy())) <= 4  # type: ignore[union-attr]
+        assert not np.array_equal(new.codebook, old.codebook), name
+        assert len(np.unique(model.get_submodule(name.split(".")[0]).weight.detach().numpy())) <= 2  # type: ignore[union-attr]
 
 
 def test_the_gradient_of_a_shared_value_is_the_sum_over_its_cluster() -> None:
@@ -162,3 +169,9 @@ def test_distillation_is_the_textbook_loss() -> None:
 def test_automatic_precision_is_one_that_exists() -> None:
     assert choose_precision("auto", CPU) in ("fp32", "bf16")
     assert choose_precision("fp32", CPU) == "fp32"
+
+
+def test_straight_through_sharing_beats_kmeans_before_any_tuning(network: torch.nn.Module, digits: Dataset) -> None:
+    plain = shared_accuracy(network, digits, "none", 2)
+    learned = shared_accuracy(network, digits, "none", 2, sharing="straight-through")
+    assert learned > plain + 2.0, (plain, learned)

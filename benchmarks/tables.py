@@ -1,0 +1,80 @@
+"""Write the tables of README and docs from benchmarks/results: python benchmarks/tables.py [--check].
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`; NAME is a function below. With --check nothing is
+written, and the exit code is 1 where a file is stale.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+MARK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def documents() -> list[Path]:
+    """The files that hold tables."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def load(suite: str) -> dict[str, Any]:
+    """One suite's document."""
+    loaded: dict[str, Any] = json.loads((RESULTS / f"{suite}.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table whose columns but the first are right-aligned."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def end_to_end() -> str:
+    """Sizes and accuracies of the whole chain."""
+    rows = []
+    for row in load("end_to_end")["rows"]:
+        r = row["results"]
+        accuracies = [f"{r[name]:.2f} %" for name in ("original", "shared", "tuned", "decoded")]
+        sizes = [f"{r['checkpoint_bytes']:,}", f"**{r['container_bytes']:,}**", f"{r['ratio']:.1f}×"]
+        rows.append([row["description"], *sizes, *accuracies])
+    return table(["network", "fp32 bytes", ".qac bytes", "smaller", "original", "shared", "tuned", "decoded"], rows)
+
+
+def headlines(suite: str) -> str:
+    """A suite's headline figures beside their bars."""
+    rows = []
+    for key, h in load(suite)["headlines"].items():
+        value = "skipped" if h["value"] is None else f"{h['value']:.4g} {h['unit']}".strip()
+        sd = "" if h["sd"] is None else f" ± {h['sd']:.2g}"
+        rows.append([f"`{key}`", value + sd, h["bar"], h["note"]])
+    return "".join(
+        "| " + " | ".join(line) + " |\n" for line in [["figure", "measured", "bar", "how"], ["---"] * 4, *rows]
+    )
+
+
+def render(name: str) -> str:
+    """The table called `name`: end_to_end, or headlines_SUITE."""
+    return end_to_end() if name == "end_to_end" else headlines(name.removeprefix("headlines_"))
+
+
+def main() -> int:
+    """Rewrite, or check, every document."""
+    stale = []
+    for path in documents():
+        text = path.read_text(encoding="utf-8")
+        fresh = MARK.sub(lambda m: m[1] + render(m[2]) + m[3], text)
+        if fresh != text:
+            stale.append(path.name)
+            if "--check" not in sys.argv:
+                path.write_text(fresh, encoding="utf-8")
+    if "--check" in sys.argv and stale:
+        print(f"stale: {', '.join(stale)}; run make tables")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""README's examples run as they stand, and its tables are those of the committed results."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.slow
+def test_the_lines_of_use_run_as_printed(tmp_path: Path) -> None:
+    (commands,) = blocks("console")
+    assert len(commands.splitlines()) == 5
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-e", "-c", commands],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {"model.pt", "model.qac", "model.onnx"} == {path.name for path in tmp_path.iterdir()}
+    assert (tmp_path / "model.pt").stat().st_size > 10 * (tmp_path / "model.qac").stat().st_size
+    original, decoded = (float(re.findall(rf"{word} ([\d.]+) %", done.stdout)[0]) for word in ("original", "decoded"))
+    assert decoded >= original - 1.0
+    (python,) = blocks("python")
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", python], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "(20, 1, 5, 5)" in done.stdout
+
+
+def test_the_tables_are_those_of_the_results() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "tables.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_links_lead_somewhere() -> None:
+    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (document.parent / target).exists(), f"{document.name}: {target}"
