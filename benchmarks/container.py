@@ -92,7 +92,7 @@ def two_cores(size: str) -> Results:
         "ratios": ratios,
         "load_average": os.getloadavg()[0],
     }
-    note = "256 M weights, K = 16, wall clock in turns, forked processes over shared memory; other jobs ran on the machine "
+    note = "256 M weights, K = 16, wall clock in turns, forked processes over shared memory; other jobs ran beside it "
     note += f"(load average {os.getloadavg()[0]:.1f})"
     headline = Headline(median(ratios), "x", ">= 1.5", note, spread(ratios))
     return [Row("two_cores", "decode with one process and two", {"weights": indices.size}, results)], {
@@ -101,7 +101,7 @@ def two_cores(size: str) -> Results:
 
 
 def stream_large(source: str, target: str) -> None:
-    """Run in a process of its own: convert a safetensors file tensor by tensor, decode it, tell peak memory and times."""
+    """Run in a process of its own: convert a safetensors file by tensors, decode it, tell peak memory and times."""
     from safetensors import safe_open
 
     start = time.perf_counter()
@@ -198,7 +198,7 @@ def progressive() -> Results:
                 rows.append(Row(f"progressive_{name}_{k}", "nested codebooks", {"levels": [*sizes, k]}, results))
                 if name.endswith(("cifar10j", "resnet20")):
                     costs.append(cost)
-    note = "whole files, levels 4-16 and 4-16-64 of both ResNet-20s over the finest alone; the worst (silero is in the rows)"
+    note = "whole files, levels 4-16 and 4-16-64 of both ResNet-20s over the finest alone; the worst (silero: see rows)"
     return rows, {"progressive_cost_pct": Headline(max(costs), "%", "<= 1", note)}
 
 

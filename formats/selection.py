@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qacomp.formats.codecs import CODECS, Codec, Stream
-from qacomp.formats.codecs.base import Array, Kind
+from qacomp.formats.codecs.base import Array, Kind, sample
 
 _SAMPLE = 1 << 17
 _FULL_TRIAL = 1 << 18
@@ -28,14 +28,14 @@ def choose(kind: Kind, parts: Sequence[Array], streams: Sequence[Stream], names:
     sizes: dict[str, int] = {}
     trials = list(codecs)
     if total > _FULL_TRIAL and len(codecs) > 1:
-        sample_parts, sample_streams = _sample(parts, streams, total)
+        sample_parts, sample_streams = sample(parts, streams, _SAMPLE)
         scale = total / max(sum(s.count for s in sample_streams), 1)
-        for codec in codecs:
+        for codec in (c for c in codecs if not c.samples):
             coded = codec.encode(sample_parts, sample_streams)
             if coded is not None:
                 sizes[codec.name] = round(len(coded) * scale)
         best = min(sizes.values())
-        trials = [c for c in codecs if sizes.get(c.name, best * 2) <= best * _HOPELESS]
+        trials = [c for c in codecs if c.samples or sizes.get(c.name, best * 2) <= best * _HOPELESS]
     winner: tuple[int, int, Codec, bytes] | None = None
     for codec in trials:
         coded = codec.encode(parts, streams)
@@ -50,18 +50,3 @@ def choose(kind: Kind, parts: Sequence[Array], streams: Sequence[Stream], names:
     if others:
         reason += f", next {others[0][1]} with {others[0][0]}"
     return Choice(winner[2], winner[3], dict(sorted(sizes.items())), reason)
-
-
-def _sample(parts: Sequence[Array], streams: Sequence[Stream], total: int) -> tuple[list[Array], list[Stream]]:
-    """The first part of each stream, in proportion."""
-    cut_parts, cut_streams = [], []
-    for part, stream in zip(parts, streams, strict=True):
-        count = min(stream.count, -(-stream.count * _SAMPLE // total))
-        parents = None if stream.parents is None else stream.parents[:count]
-        cut_parts.append(part[:count])
-        cut_streams.append(
-            Stream(
-                stream.kind, count, stream.alphabet, stream.dtype, stream.shape, stream.start, parents, stream.children
-            )
-        )
-    return cut_parts, cut_streams

@@ -1,7 +1,7 @@
 """What a codec is: one object with an id, told what the values are (streams), that turns them to bytes and back."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
@@ -34,7 +34,8 @@ class Stream:
 
 
 class Codec:
-    """Base of all codecs; a subclass sets `id`, `name`, `kinds` and defines the two directions.
+    """Base of all codecs; a subclass sets `id`, `name`, `kinds` and defines the two directions;
+    `samples` says that encoding is slow to choose its parameters and takes a sample for that by itself.
 
     encode gives None where the codec can't hold the streams. decode gets exactly the bytes that encode gave and the
     same streams; it raises CodecError for bytes that encode never gives, and allocates nothing beyond the streams'
@@ -44,6 +45,7 @@ class Codec:
     id: ClassVar[int]
     name: ClassVar[str]
     kinds: ClassVar[tuple[Kind, ...]]
+    samples: ClassVar[bool] = False
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
         """Bytes of the parts, one flat array for each stream."""
@@ -86,3 +88,15 @@ def split(flat: Array, streams: Sequence[Stream]) -> list[Array]:
     """Cut one flat array into the streams' parts."""
     ends = np.cumsum([stream.count for stream in streams])
     return [flat[end - stream.count : end] for end, stream in zip(ends.tolist(), streams, strict=True)]
+
+
+def sample(parts: Sequence[Array], streams: Sequence[Stream], count: int) -> tuple[list[Array], list[Stream]]:
+    """About `count` values: the first part of each stream, in proportion."""
+    total = sum(stream.count for stream in streams)
+    cut_parts, cut_streams = [], []
+    for part, stream in zip(parts, streams, strict=True):
+        length = min(stream.count, -(-stream.count * count // max(total, 1)))
+        parents = None if stream.parents is None else stream.parents[:length]
+        cut_parts.append(part[:length])
+        cut_streams.append(replace(stream, count=length, parents=parents))
+    return cut_parts, cut_streams

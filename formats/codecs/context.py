@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qacomp.formats.bytestream import ByteReader, ByteWriter
 from qacomp.formats.codecs import contextmodel as model
-from qacomp.formats.codecs.base import Array, Codec, Stream, register, split, word_dtype
+from qacomp.formats.codecs.base import Array, Codec, Stream, register, sample, split, word_dtype
 from qacomp.formats.codecs.contextmodel import Ints
 from qacomp.formats.codecs.lanes import StepDecoder, StepEncoder, pack_tails, tail_length, unpack_tails
 from qacomp.formats.codecs.rans import choose_lanes
@@ -53,6 +53,7 @@ class Context(Codec):
     id = 4
     name = "context"
     kinds = ("indices",)
+    samples = True
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
         """Settings, lane states, words; None for an alphabet that is too large."""
@@ -137,12 +138,9 @@ def _choose(
         entropy -= stream.count * float((share * np.log2(share)).sum())
     lanes = choose_lanes(counts, entropy, _MOST_STEPS)
     trial_streams, trial_flat = list(used), flat
-    if counts > 2 * _SAMPLE and len(used) == 1:
-        parents = None if used[0].parents is None else used[0].parents[:_SAMPLE]
-        trial_streams = [
-            Stream("indices", _SAMPLE, used[0].alphabet, 1, used[0].shape, used[0].start, parents, used[0].children)
-        ]
-        trial_flat = flat[:_SAMPLE]
+    if counts > _SAMPLE * 3 // 2:
+        trial_parts, trial_streams = sample(split(flat, used), used, _SAMPLE)
+        trial_flat = np.concatenate(trial_parts)
     trial_lanes = max(1, min(lanes, len(trial_flat) >> 10))
     runs = Runs(len(trial_flat), trial_lanes, max(s.alphabet for s in used))
     refined = used[0].parents is not None
