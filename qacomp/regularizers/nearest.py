@@ -1,9 +1,20 @@
-"""Nearest representative on a line: a binary search between sorted midpoints instead of an N × K table of distances."""
+"""Nearest representative on a line, without an N × K table of distances.
+
+In general it is a binary search between sorted midpoints. For float32 weights in the processor's memory there is a
+shortcut: rounded to half precision a weight is one of 65,536 cells; a table says how many midpoints lie below a cell,
+and one comparison settles the few cells that hold a midpoint themselves. Rounding is monotone, so this is exact.
+"""
 
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from qacomp.regularizers.blocks import BLOCK, BlockFunction, Kernel
+
+_CELLS = 65_536
+_MAX_CORRECTIONS = 16
+_SUM_CHUNK = 1 << 16
 
 
 def nearest_level(weight: Tensor, levels: Tensor) -> Tensor:
@@ -16,14 +27,78 @@ def nearest_level(weight: Tensor, levels: Tensor) -> Tensor:
 
 def sum_by_level(values: Tensor, index: Tensor, k: int) -> Tensor:
     """Sum of `values` per level: (K,), values' dtype. `index` (same shape as values) holds integers in 0 .. K − 1."""
-    return torch.bincount(index.reshape(-1), weights=values.reshape(-1), minlength=k).to(values.dtype)
+    flat, positions = values.reshape(-1), index.reshape(-1)
+    if values.device.type != "cpu" or values.dtype != torch.float32 or k > BLOCK:
+        return torch.bincount(positions, weights=flat, minlength=k).to(values.dtype)
+    # In pieces: bincount adds up in the values' precision, and rereads the index from the cache.
+    total = torch.zeros(k, dtype=torch.float64)
+    for v, i in zip(torch.split(flat, _SUM_CHUNK), torch.split(positions, _SUM_CHUNK), strict=True):
+        total += torch.bincount(i, weights=v, minlength=k)
+    return total.to(values.dtype)
+
+
+class NearestKernel(Kernel):
+    """φ(w − nearest u) with φ(d) = 1 − exp(−|d|) (`exponential`) or d². Further sums: n · dR/du, (K,).
+
+    `levels` (K,) float32, ascending.
+    """
+
+    def __init__(self, levels: Tensor, exponential: bool) -> None:
+        self.levels, self.exponential = levels.detach(), exponential
+        self.middles = (self.levels[1:] + self.levels[:-1]) / 2 + 0.0  # (K − 1,); −0.0 becomes 0.0
+        code = self.middles.half().view(torch.int16).long()  # sign and magnitude
+        cell = torch.where(code >= 0, code + 32_768, -1 - code)  # (K − 1,) ascending with the value
+        ends = torch.cat([cell.new_zeros(1), cell + 1, cell.new_full((1,), _CELLS)])
+        below = torch.repeat_interleave(torch.arange(self.levels.numel(), dtype=torch.int32), ends.diff())  # (cells,)
+        # The first of several midpoints in a cell is its threshold; as many corrections follow as it has midpoints.
+        first = torch.searchsorted(cell, cell)  # (K − 1,)
+        below[cell] = first.int()
+        self.corrections = int((torch.arange(cell.numel()) - first).max()) + 1 if cell.numel() else 0
+        self.below = torch.cat([below[32_768:], below[:32_768].flip(0)])  # (65,536,) by the half's bits
+        self.thresholds = torch.cat([self.middles, self.middles.new_full((1,), float("inf"))])  # (K,)
+
+    def worker(self) -> BlockFunction:
+        """Exact for any levels; where more than a few share a cell, the block is searched instead."""
+        half = torch.empty(BLOCK, dtype=torch.float16)
+        bits = half.view(torch.uint16)
+        cells, index, step = torch.empty((3, BLOCK), dtype=torch.int32).unbind()
+        scratch = torch.empty(BLOCK)
+        k = self.levels.numel()
+
+        def find_nearest(x: Tensor, i: Tensor) -> None:
+            b = x.numel()
+            if self.corrections > _MAX_CORRECTIONS:
+                torch.bucketize(x, self.middles, out_int32=True, out=i)
+                return
+            half[:b].copy_(x)
+            cells[:b].copy_(bits[:b])
+            torch.index_select(self.below, 0, cells[:b], out=i)
+            for _ in range(self.corrections):
+                torch.index_select(self.thresholds, 0, i, out=scratch[:b])
+                i.add_(torch.gt(x, scratch[:b], out=step[:b]))
+
+        def block(x: Tensor, slopes: Tensor) -> tuple[float, Tensor]:
+            b = x.numel()
+            i, d = index[:b], scratch[:b]
+            find_nearest(x, i)
+            torch.index_select(self.levels, 0, i, out=d)
+            torch.sub(x, d, out=d)  # d = w − u
+            if self.exponential:
+                torch.abs(d, out=slopes).neg_().exp_().sub_(1.0)  # exp(−|d|) − 1 = −φ; expm1 takes as long as all this
+                value = -slopes.sum().item()
+                slopes.add_(1.0).mul_(d.sign_())  # dφ/dw = sign(d)·exp(−|d|)
+            else:
+                torch.add(d, d, out=slopes)  # dφ/dw = 2d
+                value = d.mul_(d).sum().item()
+            return value, -torch.bincount(i, weights=slopes, minlength=k)
+
+        return block
 
 
 class NearestPenalty(torch.autograd.Function):
-    """Mean over the weights of φ(w − nearest u), with its gradients to w and u computed in the forward pass.
+    """Mean over the weights of φ(w − nearest u), on any device and in any precision, by binary search.
 
-    Both penalties that use it are cheap beside the memory they touch, so the one pass that finds the nearest level also
-    leaves the gradient; backward only scales it. φ is |d| ↦ 1 − exp(−|d|) (`exponential=True`) or d².
+    The one pass that finds the nearest level also leaves the gradient; backward only scales it. φ is as in the kernel.
     """
 
     @staticmethod

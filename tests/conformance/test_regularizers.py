@@ -5,7 +5,8 @@ import itertools
 import pytest
 import torch
 
-from qacomp.regularizers import list_regularizers, regularizer_class
+from qacomp.regularizers import Regularizer, list_regularizers, regularizer_class
+from qacomp.regularizers.blocks import BLOCK
 
 NAMES = list_regularizers()
 
@@ -14,26 +15,31 @@ def layer(seed: int = 0, shape: tuple[int, ...] = (40, 25)) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 0.1
 
 
-def test_the_papers_four_are_registered() -> None:
-    assert {"sin", "cos", "min", "exp"} <= set(NAMES)
+def built(name: str, weight: torch.Tensor, k: int) -> Regularizer:
+    """Evaluation mode: what a penalty takes from the weights without gradient stays as it was when it was built."""
+    return regularizer_class(name).for_weights(weight, k).eval()
+
+
+def test_the_papers_five_are_registered() -> None:
+    assert {"sin", "cos", "min", "exp", "sinreq"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("k", [2, 3, 8, 64])
 class TestEveryRegularizer:
     def test_each_level_is_a_zero_of_the_penalty(self, name: str, k: int) -> None:
-        penalty = regularizer_class(name).for_weights(layer(), k).double()
+        penalty = built(name, layer(), k).double()
         levels = penalty.levels().double()
         assert levels.numel() == k
         for level in levels:
             assert penalty(level[None]).item() == pytest.approx(0.0, abs=1e-4)
 
     def test_levels_ascend(self, name: str, k: int) -> None:
-        levels = regularizer_class(name).for_weights(layer(), k).levels()
+        levels = built(name, layer(), k).levels()
         assert (levels[1:] > levels[:-1]).all()
 
     def test_every_midpoint_is_worse_than_its_neighbourhood(self, name: str, k: int) -> None:
-        penalty = regularizer_class(name).for_weights(layer(), k).double()
+        penalty = built(name, layer(), k).double()
         levels = penalty.levels().detach().double()
         for low, high in itertools.pairwise(levels):
             middle, nudge = (low + high) / 2, (high - low) / 10
@@ -43,13 +49,13 @@ class TestEveryRegularizer:
 
     def test_the_value_is_the_mean_over_the_layer(self, name: str, k: int) -> None:
         weight = layer(shape=(6, 5))
-        penalty = regularizer_class(name).for_weights(weight, k).double()
+        penalty = built(name, weight, k).double()
         each = torch.stack([penalty(w[None]) for w in weight.reshape(-1)])
         torch.testing.assert_close(penalty(weight), each.mean())
 
     def test_gradients_agree_with_finite_differences(self, name: str, k: int) -> None:
         weight = layer(3, (4, 5)).requires_grad_()  # other weights than it is built from: those may lie on a kink
-        penalty = regularizer_class(name).for_weights(layer(), k).double()
+        penalty = built(name, layer(), k).double()
         assert torch.autograd.gradcheck(lambda w: penalty(w), (weight,), eps=1e-7, atol=1e-5)
         for parameter in penalty.parameters():
             original = parameter.data.clone()
@@ -62,7 +68,7 @@ class TestEveryRegularizer:
 
     def test_descending_gathers_the_weights_at_the_levels(self, name: str, k: int) -> None:
         weight = layer(5).float().requires_grad_()
-        penalty = regularizer_class(name).for_weights(weight, k)
+        penalty = built(name, weight, k)
         before = penalty(weight).item()
         levels = penalty.levels().detach()
         spacing = float((levels[1:] - levels[:-1]).mean())
@@ -71,6 +77,28 @@ class TestEveryRegularizer:
             with torch.no_grad():
                 weight -= gradient / gradient.abs().max() * spacing / 60
         assert penalty(weight).item() < 0.9 * before
+
+    def test_the_kernel_is_the_textbook_form(self, name: str, k: int) -> None:
+        weight = layer(9, (BLOCK + 777,)).float()
+        penalty = built(name, weight, k)
+        assert penalty.kernel() is not None
+        value = penalty(weight.requires_grad_())
+        exact = built(name, weight, k).double()
+        double = weight.detach().double().requires_grad_()
+        expected = exact.textbook(double)
+        torch.testing.assert_close(value.double(), expected, atol=1e-7, rtol=1e-5)
+        got = torch.autograd.grad(value, [weight, *penalty.parameters()])
+        want = torch.autograd.grad(expected, [double, *exact.parameters()])
+        smooth = torch.ones(len(weight), dtype=torch.bool)  # rounding may put a weight past a kink
+        for nudge in (1e-6, -1e-6):
+            (nudged,) = torch.autograd.grad(exact.textbook(double + nudge), double)
+            smooth &= (nudged - want[0]).abs() < 0.1 * want[0].abs().max()
+        assert smooth.float().mean() > 0.99
+        torch.testing.assert_close(
+            got[0][smooth].double(), want[0][smooth], atol=1e-4 * want[0].abs().max().item(), rtol=1e-4
+        )
+        for g, w in zip(got[1:], want[1:], strict=True):
+            torch.testing.assert_close(g.double(), w, atol=1e-8, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)

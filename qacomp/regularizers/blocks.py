@@ -1,0 +1,123 @@
+"""Penalties computed a block of weights at a time: every pass over a block finds it in the processor's cache.
+
+A penalty is a dozen elementwise operations; on a layer of millions of weights each of them would wait for memory, and
+its gradient would be several tensors of that size. A kernel takes a block through all of them, sums the penalty, and
+leaves dφ/dw where the caller wants it: in a tensor for autograd, or added to a gradient that already exists.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BLOCK = 32_000
+"""Weights in a block: below the size from which torch splits one operation over threads, so that blocks can be."""
+_CHUNK = 16 * BLOCK
+"""Weights that a thread takes at a time. Chunks are summed in their order: the number of threads leaves no trace."""
+_SMALLEST = 4_096
+"""Layers below this size don't pay for a kernel's tables."""
+
+BlockFunction = Callable[[Tensor, Tensor], tuple[float, Tensor | None]]
+"""(weights (b,), slopes (b,) to fill with dφ/dw) -> (Σ φ, further sums (P,) or None), for b ≤ BLOCK."""
+
+
+class Kernel(ABC):
+    """A penalty φ of float32 weights in the processor's memory, ready to be evaluated."""
+
+    @abstractmethod
+    def worker(self) -> BlockFunction:
+        """A function with scratch space of its own, for use by one thread."""
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Over all weights: `value` Σ φ, and `further` (P,) float64, the kernel's other sums, or None."""
+
+    value: float
+    further: Tensor | None
+
+
+def suits(weight: Tensor) -> bool:
+    """Whether a kernel can take `weight`: float32, on the CPU, without gaps in memory, and large enough to gain."""
+    fits = weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.numel() >= _SMALLEST
+    return fits and memory_order(weight) is not None
+
+
+def memory_order(tensor: Tensor) -> Tensor | None:
+    """A view of `tensor` (any shape) as (n,), in the order in which it lies in memory; None where it has gaps."""
+    strides: tuple[int, ...] = tensor.stride()
+    turned = tensor.permute(sorted(range(tensor.ndim), key=lambda axis: (-strides[axis], -tensor.shape[axis])))
+    return turned.view(-1) if turned.is_contiguous() else None
+
+
+def write_slopes(flat: Tensor, kernel: Kernel, slopes: Tensor) -> Sums:
+    """The kernel's sums over `flat` (n,); dφ/dw goes to `slopes` (n,)."""
+
+    def chunk(start: int, stop: int, function: BlockFunction) -> Sums:
+        parts = [function(flat[a:b], slopes[a:b]) for a, b in _ranges(start, stop, BLOCK)]
+        return _total([Sums(value, further) for value, further in parts])
+
+    return _run(flat.numel(), kernel, chunk)
+
+
+def add_slopes(flat: Tensor, kernel: Kernel, gradient: Tensor, scale: float) -> Sums:
+    """The kernel's sums over `flat` (n,); scale · dφ/dw is added to `gradient` (n,), and nothing of size n is made."""
+
+    def chunk(start: int, stop: int, function: BlockFunction) -> Sums:
+        slopes, parts = torch.empty(min(BLOCK, stop - start)), []
+        for a, b in _ranges(start, stop, BLOCK):
+            parts.append(Sums(*function(flat[a:b], slopes[: b - a])))
+            gradient[a:b].add_(slopes[: b - a], alpha=scale)
+        return _total(parts)
+
+    return _run(flat.numel(), kernel, chunk)
+
+
+def _ranges(start: int, stop: int, length: int) -> list[tuple[int, int]]:
+    return [(a, min(a + length, stop)) for a in range(start, stop, length)]
+
+
+def _run(n: int, kernel: Kernel, chunk: Callable[[int, int, BlockFunction], Sums]) -> Sums:
+    """`chunk` over all n weights, on as many threads as torch may use."""
+    ranges = _ranges(0, n, _CHUNK)
+    threads = min(torch.get_num_threads(), len(ranges))
+    if threads == 1:
+        function = kernel.worker()
+        return _total([chunk(a, b, function) for a, b in ranges])
+    with ThreadPoolExecutor(threads) as pool:
+        return _total(list(pool.map(lambda r: chunk(r[0], r[1], kernel.worker()), ranges)))
+
+
+def _total(parts: list[Sums]) -> Sums:
+    further = [p.further for p in parts if p.further is not None]
+    return Sums(sum(p.value for p in parts), torch.stack(further).sum(0, dtype=torch.float64) if further else None)
+
+
+class BlockMean(torch.autograd.Function):
+    """Mean of a kernel's φ over a weight as an autograd function; the gradient is made in the forward pass.
+
+    `parameters` is what the kernel's further sums are the gradients of (times n), or None.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, parameters: Tensor | None, kernel: Kernel) -> Tensor:
+        """`weight` any shape, such as `suits` accepts -> scalar."""
+        n = weight.numel()
+        slopes = torch.empty_like(weight)  # same memory order
+        flat, flat_slopes = memory_order(weight.detach()), memory_order(slopes)
+        assert flat is not None and flat_slopes is not None
+        sums = write_slopes(flat, kernel, flat_slopes)
+        further = None if parameters is None or sums.further is None else (sums.further / n).to(parameters)
+        ctx.n = n
+        ctx.save_for_backward(slopes, further)
+        return weight.new_tensor(sums.value / n)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        """Gradients to (weight, parameters)."""
+        slopes, further = ctx.saved_tensors
+        return slopes * (grad_outputs[0] / ctx.n), None if further is None else further * grad_outputs[0], None
