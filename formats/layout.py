@@ -1,11 +1,12 @@
 """Where things stand: chunk sizes, groups of small tensors, section offsets. Shared by writer and reader."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from qacomp.formats import header as h
 from qacomp.formats.codecs import Stream
-from qacomp.formats.errors import HeaderError
-from qacomp.formats.limits import ALIGNED_FROM, ALIGNMENT
+from qacomp.formats.errors import HeaderError, LimitExceededError
+from qacomp.formats.limits import ALIGNED_FROM, ALIGNMENT, MAX_GROUP_TENSORS
 
 CHUNK_LOG2 = 22
 GROUP_TENSORS = 64
@@ -100,6 +101,9 @@ def find_sections(header: h.Header) -> dict[tuple[int, int, int, int], int]:
         if section.level < last_level:
             raise HeaderError("the sections' levels fall from one to the next; the file is damaged")
         last_level = section.level
+    sizes = Counter(t.group for t in header.tensors if t.kind == h.SHARED and t.group)
+    if max(sizes.values(), default=0) > MAX_GROUP_TENSORS:
+        raise LimitExceededError("an index group has more tensors than the format allows; the file is hostile")
     wanted = _wanted(header, len(found))
     for place, section in enumerate(header.sections[:2]):
         if section.kind <= h.META and found.get((section.kind, 0, 0, 0)) == place:

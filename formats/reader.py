@@ -7,6 +7,7 @@ import mmap
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -170,6 +171,7 @@ class Container:
         if record.kind == h.SHARED:
             top = self._level_of(record, level)
             book = self._book(number, top)
+            self._allow(number)
             out = shared_empty((record.count,), book.dtype)
             self._each_chunk(number, top, lambda start, stop, part: book.take(part, out=out[start:stop], mode="clip"))
             return out.reshape(record.shape)
@@ -307,6 +309,7 @@ class Container:
         if record.group:
             return self._value_group(record.group - 1, number, -1)
         ranges = layout.chunk_ranges(record.count, self._header.chunk_log2)
+        self._allow(number)
         words = shared_empty((record.count,), word_dtype(Stream("values", 0, 0, record.stored)))
 
         def fill(chunk: int) -> None:
@@ -369,6 +372,7 @@ class Container:
         if record.group:
             indices = self._group_indices(record.group - 1, top)[number].astype(dtype)
         else:
+            self._allow(number)
             filled = indices = shared_empty((record.count,), dtype)
 
             def fill(start: int, stop: int, part: Array) -> None:
@@ -414,33 +418,50 @@ class Container:
     def _typed(self, words: Array, record: h.TensorRecord) -> NDArray[Any]:
         """Stored words as an array of the tensor's dtype, always a copy that its owner may change."""
         stored = words.view(dtype_of(record.stored))
+        if stored.dtype == np.bool_ and words.size and int(words.max()) > 1:
+            raise CodecError(f"{self.source}: tensor {record.name[:80]!r} has a truth value that is neither 0 nor 1")
         if record.stored == record.dtype:
             return stored.copy()
         return stored.astype(dtype_of(record.dtype))
 
+    def _allow(self, number: int) -> None:
+        """Hold what a tensor with chunks of its own takes when decoded against what is stored of it."""
+        record = self._header.tensors[number]
+        stored = sum(self._header.sections[place].stored_bytes for place, _ in self._shares[number])
+        if record.nbytes > max(_EXPANSION_FLOOR, stored * self.limits.expansion):
+            raise LimitExceededError(
+                f"{self.source}: a tensor would grow from {stored} to {record.nbytes} bytes; raise the limits for it"
+            )
+
+    @cached_property
+    def _shares(self) -> list[list[tuple[int, float]]]:
+        """For each tensor the sections that hold something of it, and its part of each, by values."""
+        shares: list[list[tuple[int, float]]] = [[] for _ in self._header.tensors]
+        for place, section in enumerate(self._header.sections):
+            counts: dict[int, int] = {}
+            if section.kind in (h.VALUE_CHUNK, h.INDEX_CHUNK):
+                counts = {section.owner: 1}
+            elif section.kind == h.INDICES:
+                members = self._members.index_members(self._header.tensors, section.owner, section.level)
+                counts = {n: self._header.tensors[n].count for n in members}
+            elif section.kind == h.VALUES:
+                streams = self._members.value_streams(self._header.tensors, section.owner)
+                for stream, (n, _) in zip(streams, self._members.values.get(section.owner, []), strict=True):
+                    counts[n] = counts.get(n, 0) + stream.count
+            total = max(sum(counts.values()), 1)
+            for n, count in counts.items():
+                shares[n].append((place, count / total))
+        return shares
+
     def _stored(self, number: int) -> tuple[float, list[int]]:
         """Stored bytes of a tensor and the codecs of its sections, codebooks counted but not their codec."""
-        record, sections = self._header.tensors[number], self._header.sections
-        total, codecs = 0.0, []
-        for key, place in self._places.items():
-            kind, level, owner, _ = key
-            share = 0.0
-            if kind in (h.VALUE_CHUNK, h.INDEX_CHUNK) and owner == number:
-                share = 1.0
-            elif kind == h.INDICES and record.kind == h.SHARED and owner == record.group - 1:
-                members = self._members.index_members(self._header.tensors, owner, level)
-                values = sum(self._header.tensors[n].count for n in members)
-                share = record.count / values if values and number in members else 0.0
-            elif kind == h.VALUES:
-                streams = self._members.value_streams(self._header.tensors, owner)
-                mine = sum(
-                    s.count for s, (n, _) in zip(streams, self._members.values[owner], strict=True) if n == number
-                )
-                share = mine / max(sum(s.count for s in streams), 1)
-            if share:
-                total += share * sections[place].stored_bytes
-                if not (kind == h.VALUES and record.kind == h.SHARED):
-                    codecs.append(sections[place].codec)
+        shared, sections = self._header.tensors[number].kind == h.SHARED, self._header.sections
+        total = sum(sections[place].stored_bytes * share for place, share in self._shares[number])
+        codecs = [
+            sections[place].codec
+            for place, _ in self._shares[number]
+            if not (shared and sections[place].kind == h.VALUES)
+        ]
         return total, codecs
 
     def _section_info(self, place: int) -> SectionInfo:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.formats.errors import CodecError
+from qacomp.formats.limits import MAX_TABLE_SLOTS
 
 STATE_LOW = 1 << 16
 MAX_BITS = 15
@@ -241,7 +242,8 @@ class StepDecoder:
         self._first, self._rows = cumulative.ravel(), cumulative
         # A table of all slots pays where many symbols will be looked up; else each one counts the first slots below it.
         self._slots: NDArray[np.uint8] | None = None
-        if symbols * self._width > 2 * len(frequencies) << int(self._bits):
+        slots = len(frequencies) << int(self._bits)
+        if symbols * self._width > 2 * slots and slots <= MAX_TABLE_SLOTS:
             tables = Tables(int(self._bits), frequencies)
             self._slots = tables.symbols().astype(np.uint8)
 

@@ -14,7 +14,7 @@ from qacomp.formats.codecs.base import Array, Codec, Stream, register, split, wo
 from qacomp.formats.codecs.frequencies import TableModel, cost_bits, from_codes, normalise, product, to_codes
 from qacomp.formats.codecs.rangecoder import RangeDecoder, RangeEncoder
 from qacomp.formats.errors import CodecError
-from qacomp.formats.limits import MAX_LANES, MAX_STEPS
+from qacomp.formats.limits import MAX_LANES, MAX_STEPS, MAX_TABLE_SLOTS
 
 MAX_ALPHABET = 4096
 _GROUPED_ALPHABET = 256
@@ -54,6 +54,8 @@ class Rans(Codec):
         used = [(p, s) for p, s in zip(parts, streams, strict=True) if s.count]
         if not used:
             return b""
+        if len(used) << _GROUPED_BITS > MAX_TABLE_SLOTS:
+            return None
         group = widest_group(largest)
         grouped = [group_symbols(p, s.alphabet, group) for p, s in used]
         counts = [count_symbols(g, p, s.alphabet, group) for g, (p, s) in zip(grouped, used, strict=True)]
@@ -95,7 +97,8 @@ class Rans(Codec):
         mantissa, lanes = reader.uint(12), reader.uint(MAX_LANES)
         table_bytes = reader.raw(reader.uint(len(payload)))
         sizes = [-(-stream.count // group) for stream in used]
-        if largest**group > MAX_ALPHABET or lanes == 0 or sum(sizes) > lanes * MAX_STEPS:
+        steps = -(-sum(sizes) // max(lanes, 1))
+        if largest**group > MAX_ALPHABET or lanes == 0 or steps > MAX_STEPS or len(used) << bits > MAX_TABLE_SLOTS:
             raise CodecError("the symbol groups or lanes are impossible; the file is damaged")
         states = np.frombuffer(reader.raw(4 * lanes), "<u4")
         rest = reader.rest()
@@ -115,6 +118,8 @@ class Rans(Codec):
             numbers = np.arange(largest**group, dtype=np.uint16)
             flat = coder.decode(states, words, sum(sizes), tables, numbers, contexts)
             parts = split(flat, [Stream("indices", size) for size in sizes])
+            if any(int(part.max()) >= s.alphabet**group for part, s in zip(parts, used, strict=True)):
+                raise CodecError("an index lies outside its codebook; the file is damaged")
             result = iter(
                 group_values(s.alphabet, group, dtype).take(part).view(dtype)[: s.count]
                 for part, s in zip(parts, used, strict=True)

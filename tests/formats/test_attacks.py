@@ -223,3 +223,30 @@ def _crc(data: bytes) -> int:
 
 def test_prefix_layout_is_what_the_specification_draws() -> None:
     assert h.PREFIX.size == 28 and h.PREFIX_BYTES == 32 and struct.calcsize("<I") == 4
+
+
+def test_constant_chunks_that_claim_terabytes(resign: ModuleType) -> None:
+    """Two chunks of 2**30 equal indices in a few bytes each: refused before an array of them is made."""
+    tensor = h.TensorRecord("w", h.SHARED, 11, 11, (1 << 31,), 0, 1, (1,), (), 0, b"")
+    sections = (h.SectionRecord(h.VALUES, 0, 0, 0, 4, _crc(bytes(4))),) + (
+        h.SectionRecord(h.INDEX_CHUNK, 1, 0, 0, 0, 0),
+    ) * 2
+    data = resign.container(h.write_header(h.Header((tensor,), sections, 0, 30)), bytes(4))
+    refuse(data, LimitExceededError, "would grow")
+
+
+def test_a_group_of_too_many_tensors(resign: ModuleType) -> None:
+    tensors = tuple(h.TensorRecord(f"{i}", h.SHARED, 11, 11, (), 1, 1, (1,), (), 0, b"") for i in range(5000))
+    sections = (
+        h.SectionRecord(h.VALUES, 0, 0, 0, 20_000, _crc(bytes(20_000))),
+        h.SectionRecord(h.INDICES, 1, 0, 0, 0, 0),
+    )
+    data = resign.container(h.write_header(h.Header(tensors, sections, 0, 22)), bytes(20_000))
+    refuse(data, LimitExceededError, "more tensors")
+
+
+def test_truth_values_of_two(resign: ModuleType, tmp_path: Path) -> None:
+    save_file(tmp_path / "a.qac", {"x": np.array([True, False])})
+    header, _ = resign.parts((tmp_path / "a.qac").read_bytes())
+    section = replace(header.sections[0], codec=0, stored_bytes=2, crc=_crc(b"\2\0"))
+    refuse(resign.container(h.write_header(replace(header, sections=(section,))), b"\2\0"), FormatError, "truth")
