@@ -151,7 +151,7 @@ def test_weights_without_an_architecture(qacomp: Qacomp, tmp_path: Path) -> None
     from safetensors.numpy import load_file, save_file
 
     rng = np.random.default_rng(0)
-    state = {
+    state: dict[str, np.ndarray[Any, Any]] = {
         "a": rng.normal(size=(64, 80)).astype(np.float32),
         "norm": rng.normal(size=64).astype(np.float32),
         "steps": np.array([7], np.int64),
