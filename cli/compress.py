@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 @click.option("--reg", default=None, help="Regularizer of the fine-tuning: none, sin, cos, min or exp. Default: none.")
 @click.option("--k", "k", type=LayerNumbers(), multiple=True, help="Shared values per layer: 8, or conv1=16,fc=4. [16]")
 @click.option("--scope", type=click.Choice(["all", "conv", "dense"]), default=None, help="Which layers. Default: all.")
-@click.option("--sharing", type=click.Choice(["after", "straight-through"]), default=None, help="When. Default: after.")
+@click.option("--sharing", type=click.Choice(["auto", "after", "straight-through"]), default=None, help="When. [auto]")
 @click.option("--entropy", type=float, default=None, help="Straight-through: how much cheaper indices count. [0]")
 @click.option(
     "--strength", type=float, default=None, help="The papers' λ, one for all layers. Default: balanced, see --pull."
 )
-@click.option("--pull", type=float, default=None, help="How far each layer's λ pulls its weights to their levels. [8]")
+@click.option("--pull", type=float, default=None, help="How far each layer's λ pulls its weights to their levels. [4]")
 @click.option("--warmup", type=float, default=None, help="Fraction of the steps over which λ rises from 0. [0.5]")
 @click.option("--epochs", type=int, default=None, help="Epochs of fine-tuning. Default: about 1,000 steps, 3 to 30.")
 @click.option("--tune-epochs", type=int, default=None, help="Epochs of cumulative tuning. Default: about 600 steps.")
@@ -46,8 +46,10 @@ if TYPE_CHECKING:
 @click.option("--lr-tune", type=float, default=None, help="Learning rate of cumulative tuning. [0.001]")
 @click.option("--momentum", type=float, default=None, help="[0.9]")
 @click.option("--weight-decay", type=float, default=None, help="[0.0001]")
-@click.option("--distill", type=click.Choice(["none", "kd"]), default=None, help="Learn from the original network too.")
-@click.option("--distill-weight", type=float, default=None, help="Share of the teacher in the loss. [0.5]")
+@click.option(
+    "--distill", type=click.Choice(["none", "kd"]), default=None, help="Learn from the original network too. [kd]"
+)
+@click.option("--distill-weight", type=float, default=None, help="Share of the teacher in the loss. [0.9]")
 @click.option("--temperature", type=float, default=None, help="Of the softened outputs. [2]")
 @click.option("--augment", type=click.Choice(["auto", "none", "crop-flip"]), default=None, help="[auto]")
 @click.option(

@@ -15,7 +15,7 @@ DISTILLATIONS = ("none", "kd")
 SIDE_PRECISIONS = ("fp16", "exact")
 DEVICES = ("auto", "cpu", "cuda")
 AUGMENTATIONS = ("auto", "none", "crop-flip")
-SHARINGS = ("after", "straight-through")
+SHARINGS = ("auto", "after", "straight-through")
 TRAINING_PRECISIONS = ("auto", "fp32", "bf16")
 
 
@@ -24,13 +24,14 @@ class CompressConfig:
     """How to compress. None means: chosen from the network and the data, and reported.
 
     reg: regularizer of the fine-tuning, or none. k: shared values per layer; k_layers: layer or pattern -> its own k.
-    scope: which layers. sharing: after the fine-tuning, or straight-through in it; entropy: how much cheaper indices
-    count there (see qacomp.sharing.straight_through). strength: the papers' λ, one for all layers; None balances the
-    layers by `pull` instead (see qacomp.strength). warmup: fraction of the steps over which λ rises from 0. epochs: of
-    fine-tuning; tune_epochs: of cumulative tuning after sharing. lr, lr_levels (learned u; None: balanced), lr_tune:
-    learning rates. distill: kd adds the original network's softened outputs (weight distill_weight, temperature).
-    side: precision in which codebooks and small vectors are stored; precision: in which training multiplies (auto:
-    bf16 where the processor has matrix units for it; measuring is always fp32). arch, num_classes, data, size, mean,
+    scope: which layers. sharing: after the fine-tuning as in the papers, or straight-through in it (auto: the latter
+    with a regularizer); entropy: how much cheaper indices count there (see qacomp.sharing.straight_through). strength:
+    the papers' λ, one for all layers; None balances the layers by `pull` instead (see qacomp.strength). warmup:
+    fraction of the steps over which λ rises from 0. epochs: of fine-tuning; tune_epochs: of cumulative tuning after
+    sharing. lr, lr_levels (learned u; None: balanced), lr_tune: learning rates. distill: kd adds the original
+    network's softened outputs (weight distill_weight, temperature). side: precision in which codebooks and small
+    vectors are stored; precision: in which training multiplies (auto: bf16 where the processor has matrix units for
+    it; measuring is always fp32). arch, num_classes, data, size, mean,
     std: for checkpoints that
     don't carry them.
     """
@@ -45,10 +46,10 @@ class CompressConfig:
     k: int = 16
     k_layers: Mapping[str, int] = field(default_factory=dict)
     scope: str = "all"
-    sharing: str = "after"
+    sharing: str = "auto"
     entropy: float = 0.0
     strength: float | None = None
-    pull: float = 8.0
+    pull: float = 4.0
     warmup: float = 0.5
     epochs: int | None = None
     tune_epochs: int | None = None
@@ -58,8 +59,8 @@ class CompressConfig:
     lr_tune: float = 0.001
     momentum: float = 0.9
     weight_decay: float = 1e-4
-    distill: str = "none"
-    distill_weight: float = 0.5
+    distill: str = "kd"
+    distill_weight: float = 0.9
     temperature: float = 2.0
     augment: str = "auto"
     side: str = "fp16"

@@ -71,9 +71,11 @@ def fine_tune(
     if c.reg == "none":
         strengths = dict.fromkeys(penalties, 0.0)
     if straight_through:
-        rates = dict.fromkeys(penalties, c.lr)
+        if c.reg == "none":
+            rates = dict.fromkeys(penalties, c.lr)
         for name, penalty in penalties.items():
-            install(*split_name(model, name), penalty, c.entropy)
+            gain = c.lr / rates[name] if rates[name] > 0 else 1.0  # the task moves a level at the weights' own rate
+            install(*split_name(model, name), penalty, c.entropy, gain)
     groups = parameter_groups(model, c.lr, c.weight_decay)
     for name, penalty in penalties.items():
         rate = rates[name] if c.lr_levels is None else c.lr_levels

@@ -140,7 +140,7 @@ def _compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pa
     run.note("no architecture (--arch): weights only, no accuracy; decode gives a .safetensors file")
     if config.reg != "none":
         run.note(f"--reg {config.reg} needs an architecture to train: weights are shared by k-means alone")
-    config = replace(config, reg="none", epochs=0, tune_epochs=0)
+    config = replace(config, reg="none", epochs=0, tune_epochs=0, sharing="after", distill="none")
     selection = select_tensors(checkpoint.state, config.scope, config.k, config.k_layers)
     if not selection.layers:
         run.note("no tensor of two or more dimensions: nothing is shared, everything is kept exactly")

@@ -31,7 +31,7 @@ def resolve(
         if config.reg != "none" or config.tune_epochs:
             note("no data: no fine-tuning and no tuning, weights are shared by k-means alone; give --data")
         untrained = replace(config, reg="none", epochs=0, tune_epochs=0, augment="none")
-        return replace(untrained, arch=network.arch, precision="fp32")
+        return replace(untrained, arch=network.arch, precision="fp32", sharing="after", distill="none")
     if dataset.num_classes > network.num_classes:
         raise DataError(f"{dataset.spec}: {dataset.num_classes} classes, but the network has {network.num_classes}")
     steps = batch_count(dataset.train, config.batch_size)
@@ -40,10 +40,13 @@ def resolve(
         epochs = min(30, max(3, math.ceil(_FINE_TUNE_STEPS / steps)))
     if tune_epochs is None:
         tune_epochs = min(20, max(2, math.ceil(_TUNE_STEPS / steps)))
-    if config.reg == "none" and config.sharing == "after":
+    sharing = config.sharing
+    if sharing == "auto":
+        sharing = "after" if config.reg == "none" else "straight-through"
+    if config.reg == "none" and sharing == "after":
         epochs = 0
     if augment == "auto":
         augment = "crop-flip" if network.preprocessing.channels == 3 else "none"
     precision = choose_precision(config.precision, device)
     chosen = replace(config, epochs=epochs, tune_epochs=tune_epochs, augment=augment)
-    return replace(chosen, arch=network.arch, precision=precision)
+    return replace(chosen, arch=network.arch, precision=precision, sharing=sharing)

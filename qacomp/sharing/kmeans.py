@@ -3,21 +3,30 @@
 The clusters of an optimal 1-D partition are intervals, so a partition is K − 1 cuts of the sorted values. How good the
 local optimum is depends on the start: for few clusters the exact dynamic programme on a histogram (Wang & Song,
 Ckmeans.1d.dp, 2011), for many the asymptotically optimal point density f^(1/3) (Panter & Dite, 1951). Then, as long as
-it pays, the cheapest pair of neighbours is merged and the dearest cluster split.
+it pays, the cheapest pair of neighbours is merged and the dearest cluster split. A large layer is clustered by runs of
+neighbouring sorted values first, and its cuts are then settled among the values themselves.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.errors import ConfigError
+from qacomp.sharing.assignment import assign
+
+__all__ = ["Clustering", "assign", "kmeans"]
 
 _CELLS = 512
 _QUANTILES = 4096
 _DYNAMIC_MAX_K = 32
 _MAX_STEPS = 500
+_MAX_FINE_STEPS = 30
 _MAX_EXCHANGES = 64
+_RUN = 64
+_RUNS_FROM = 1 << 17
+_INERTIA_BLOCK = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -38,55 +47,62 @@ def kmeans(values: NDArray[np.floating], k: int) -> Clustering:
     if not 2 <= k <= 65_536:
         raise ConfigError(f"K = {k}: the number of shared values must lie between 2 and 65,536")
     flat = np.ascontiguousarray(values).reshape(-1)
-    if flat.size == 0 or not np.isfinite(flat).all():
+    ordered = np.sort(flat)  # (N,); −inf comes first, inf and NaN last
+    if flat.size == 0 or not np.isfinite(ordered[[0, -1]]).all():
         raise ConfigError("k-means needs at least one value, all of them finite")
-    ordered = np.sort(flat)  # (N,)
     distinct = _few_distinct(ordered, k)
-    if distinct is not None:
-        codebook = distinct
-    else:
-        codebook = _cluster(ordered, _start(ordered, k), k).astype(flat.dtype)
-        codebook = np.unique(codebook)
+    codebook = distinct if distinct is not None else np.unique(_centroids(ordered, k).astype(flat.dtype))
     indices = assign(flat, codebook)
-    error = flat.astype(np.float64) - codebook.astype(np.float64)[indices]
-    return Clustering(codebook, indices.reshape(np.shape(values)), float(error @ error))
+    return Clustering(codebook, indices.reshape(np.shape(values)), _inertia(flat, codebook, indices))
 
 
-def assign(values: NDArray[np.floating], codebook: NDArray[np.floating]) -> NDArray[np.unsignedinteger]:
-    """Index of the nearest entry of `codebook` ((K,) ascending) for each value, as uint8 (K ≤ 256) or uint16."""
-    middles = (codebook[1:].astype(np.float64) + codebook[:-1].astype(np.float64)) / 2  # (K − 1,)
-    dtype = np.uint8 if codebook.size <= 256 else np.uint16
-    indices: NDArray[np.unsignedinteger] = np.searchsorted(middles, values).astype(dtype)
-    return indices
+def _inertia(flat: NDArray[np.floating], codebook: NDArray[np.floating], indices: NDArray[np.unsignedinteger]) -> float:
+    entries, total = codebook.astype(np.float64), 0.0
+    for start in range(0, flat.size, _INERTIA_BLOCK):
+        block = slice(start, start + _INERTIA_BLOCK)
+        error = flat[block] - entries.take(indices[block])
+        total += float(error @ error)
+    return total
 
 
 def _few_distinct(ordered: NDArray[np.floating], k: int) -> NDArray[np.floating] | None:
     """The distinct numbers of `ordered`, or None where there are more than k."""
+    sample = ordered[:: max(1, ordered.size // (4 * k))]
+    if np.count_nonzero(sample[1:] != sample[:-1]) >= k:
+        return None
     steps = np.flatnonzero(ordered[1:] != ordered[:-1])
     return None if steps.size + 1 > k else np.concatenate([ordered[:1], ordered[steps + 1]])
 
 
-def _start(ordered: NDArray[np.floating], k: int) -> NDArray[np.float64]:
+def _centroids(ordered: NDArray[np.floating], k: int) -> NDArray[np.float64]:
+    """At most k centroids of a good local optimum, ascending."""
+    if ordered.size < max(_RUNS_FROM, 16 * k * _RUN):
+        points = _Points.of(ordered, 1)
+        return points.mean_of(_cluster(points, _start(points, k), k))
+    runs = _Points.of(ordered, _RUN)
+    return _settled(ordered, runs, _cluster(runs, _start(runs, k), k))
+
+
+def _start(points: "_Points", k: int) -> NDArray[np.float64]:
     """K starting centroids, ascending: (K,)."""
     if k <= _DYNAMIC_MAX_K:
         # Half of the cells of equal mass, half of equal width: fine in the bulk, and fine in the tails.
-        quantiles = ordered[np.linspace(0, ordered.size - 1, _CELLS // 2).astype(np.int64)]
-        edges = np.unique(np.concatenate([quantiles, np.linspace(ordered[0], ordered[-1], _CELLS // 2)]))
-        return _optimal_centroids(ordered, edges[1:-1], k)
+        keys = points.keys
+        quantiles = keys[np.linspace(0, keys.size - 1, _CELLS // 2).astype(np.int64)]
+        edges = np.unique(np.concatenate([quantiles, np.linspace(keys[0], keys[-1], _CELLS // 2)]))
+        return points.mean_of(_optimal_bounds(points, edges[1:-1], k))
     # A quantile cell of mass 1/M and width d has density ∝ 1/d and so takes d·d^(−1/3) of the points.
-    quantiles = ordered[np.linspace(0, ordered.size - 1, min(_QUANTILES, ordered.size)).astype(np.int64)]
-    quantiles = quantiles.astype(np.float64)
+    quantiles = points.keys[np.linspace(0, points.keys.size - 1, min(_QUANTILES, points.keys.size)).astype(np.int64)]
     mass = np.concatenate([[0.0], np.cumsum(np.diff(quantiles) ** (2 / 3))])
     return np.unique(np.interp((np.arange(k) + 0.5) / k * mass[-1], mass, quantiles))
 
 
-def _optimal_centroids(ordered: NDArray[np.floating], edges: NDArray[np.floating], k: int) -> NDArray[np.float64]:
-    """Centroids of the optimal partition into at most k intervals that end at `edges`, by dynamic programming."""
-    ends = np.unique(np.concatenate([[0], np.searchsorted(ordered, edges), [ordered.size]]))  # (m+1,)
+def _optimal_bounds(points: "_Points", edges: NDArray[np.float64], k: int) -> NDArray[np.intp]:
+    """Bounds of the optimal partition into at most k intervals that end at `edges`, by dynamic programming."""
+    ends = np.unique(np.concatenate([[0], np.searchsorted(points.keys, edges), [points.keys.size]]))  # (m+1,)
     m = ends.size - 1
-    moments = _Moments.of(ordered).at(ends)
     rows, columns = np.arange(m + 1)[:, None], np.arange(m + 1)[None, :]
-    cost = np.where(rows > columns, moments.cost(columns, rows), np.inf)  # (m+1, m+1): of the interval (column, row]
+    cost = np.where(rows > columns, points.cost(ends[columns], ends[rows]), np.inf)  # (m+1, m+1): of (column, row]
     best = cost[:, 0].copy()  # one interval
     cuts = []
     for _ in range(1, min(k, m)):
@@ -97,54 +113,64 @@ def _optimal_centroids(ordered: NDArray[np.floating], edges: NDArray[np.floating
     bounds = [m]
     for cut in reversed(cuts):
         bounds.append(int(cut[bounds[-1]]))
-    chosen = np.unique([0, *bounds])
-    return moments.mean(chosen[:-1], chosen[1:])
+    return ends[np.unique([0, *bounds])]
 
 
 @dataclass(frozen=True)
-class _Moments:
-    """Prefix sums of v⁰, v¹ and v² over the sorted values, from which any interval's mean and inertia follow."""
+class _Points:
+    """Sorted values, or runs of them, with the prefix sums from which any interval's mean and inertia follow.
 
+    `keys` (M,) ascending: the values, or the runs' means. `counts`, `sums`, `squares` (M+1,): of v⁰, v and v², where v
+    is the distance from `offset`: inertia doesn't change, and squares keep their digits.
+    """
+
+    keys: NDArray[np.float64]
     counts: NDArray[np.float64]
     sums: NDArray[np.float64]
     squares: NDArray[np.float64]
+    offset: float
 
     @classmethod
-    def of(cls, ordered: NDArray[np.floating]) -> "_Moments":
-        values = ordered.astype(np.float64)
-        values -= values.mean()  # inertia doesn't change, and squares keep their digits
-        zero = np.zeros(1)
-        squares = np.concatenate([zero, np.cumsum(values * values)])
-        return cls(np.arange(values.size + 1.0), np.concatenate([zero, np.cumsum(ordered, dtype=np.float64)]), squares)
-
-    def at(self, positions: NDArray[np.intp]) -> "_Moments":
-        return _Moments(self.counts[positions], self.sums[positions], self.squares[positions])
+    def of(cls, ordered: NDArray[np.floating], run: int) -> Self:
+        offset = float(ordered.mean(dtype=np.float64))
+        size = -(-ordered.size // run)
+        counts = np.minimum(np.arange(size + 1.0) * run, ordered.size)
+        sums, squares = np.zeros((2, size + 1))
+        step = 1024 if run > 1 else size
+        for first in range(0, size, step):  # of a large layer no copy in float64 is made
+            v = ordered[first * run : (first + step) * run].astype(np.float64) - offset
+            v = np.append(v, np.zeros(-v.size % run)).reshape(-1, run)  # (runs, run)
+            target = slice(first + 1, first + 1 + len(v))
+            sums[target], squares[target] = v.sum(axis=1), np.einsum("ij,ij->i", v, v)
+        keys = sums[1:] / np.diff(counts) + offset
+        return cls(keys, counts, np.cumsum(sums), np.cumsum(squares), offset)
 
     def mean(self, low: NDArray[np.intp], high: NDArray[np.intp]) -> NDArray[np.float64]:
         """Means of the intervals [low, high)."""
         means: NDArray[np.float64] = (self.sums[high] - self.sums[low]) / (self.counts[high] - self.counts[low])
-        return means
+        return means + self.offset
+
+    def mean_of(self, bounds: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Means of the intervals between neighbouring bounds (K+1,): (K,)."""
+        return self.mean(bounds[:-1], bounds[1:])
 
     def cost(self, low: NDArray[np.intp], high: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Inertias of the intervals [low, high); 0 where an interval is empty."""
-        offset = self.sums[-1] / self.counts[-1]  # of the centred squares
-        n = self.counts[high] - self.counts[low]
-        total = (self.sums[high] - self.sums[low]) - n * offset
+        """Inertias of the intervals [low, high), apart from those inside the runs; 0 where an interval is empty."""
+        n, total = self.counts[high] - self.counts[low], self.sums[high] - self.sums[low]
         spread = (self.squares[high] - self.squares[low]) - total * total / np.maximum(n, 1)
         inertia: NDArray[np.float64] = np.maximum(spread, 0.0)
         return inertia
 
 
-def _cluster(ordered: NDArray[np.floating], centroids: NDArray[np.float64], k: int) -> NDArray[np.float64]:
-    """Lloyd from `centroids`, then exchanges (merge here, split there) as long as they lower the inertia."""
-    moments = _Moments.of(ordered)
-    bounds = _lloyd(ordered, moments, centroids)
+def _cluster(points: _Points, centroids: NDArray[np.float64], k: int) -> NDArray[np.intp]:
+    """Lloyd from `centroids`, then exchanges (merge here, split there) as long as they lower the inertia: bounds."""
+    bounds = _lloyd(points, centroids)
     for _ in range(_MAX_EXCHANGES):
         low, high = bounds[:-1], bounds[1:]
-        cost = moments.cost(low, high)  # (K,)
-        middle = np.clip(np.searchsorted(ordered, moments.mean(low, high).astype(ordered.dtype)), low, high)
-        gain = cost - moments.cost(low, middle) - moments.cost(middle, high)  # (K,) of splitting at the mean
-        loss = moments.cost(bounds[:-2], bounds[2:]) - cost[:-1] - cost[1:]  # (K−1,) of merging with the next
+        cost = points.cost(low, high)  # (K,)
+        middle = np.clip(np.searchsorted(points.keys, points.mean(low, high)), low, high)
+        gain = cost - points.cost(low, middle) - points.cost(middle, high)  # (K,) of splitting at the mean
+        loss = points.cost(bounds[:-2], bounds[2:]) - cost[:-1] - cost[1:]  # (K−1,) of merging with the next
         split = int(np.argmax(gain))
         if high.size < k and gain[split] > 0:
             changed = np.insert(bounds, split + 1, middle[split])
@@ -154,24 +180,44 @@ def _cluster(ordered: NDArray[np.floating], centroids: NDArray[np.float64], k: i
             if not loss.size or gain[split] <= loss[merge] * (1 + 1e-9):
                 break
             changed = np.insert(np.delete(bounds, merge + 1), split + 1 - (merge < split), middle[split])
-        changed = np.unique(changed)
-        improved = _lloyd(ordered, moments, moments.mean(changed[:-1], changed[1:]))
-        after, before = moments.cost(improved[:-1], improved[1:]).sum(), cost.sum()
+        improved = _lloyd(points, points.mean_of(np.unique(changed)))
+        after, before = points.cost(improved[:-1], improved[1:]).sum(), cost.sum()
         if not after < before * (1 - 1e-9):
             break
         bounds = improved
-    return moments.mean(bounds[:-1], bounds[1:])
+    return bounds
 
 
-def _lloyd(ordered: NDArray[np.floating], moments: _Moments, centroids: NDArray[np.float64]) -> NDArray[np.intp]:
+def _lloyd(points: _Points, centroids: NDArray[np.float64]) -> NDArray[np.intp]:
     """Lloyd's iteration to its fixed point: the bounds (K+1,) of the clusters; empty clusters are dropped."""
     previous = np.empty(0, np.intp)
     for _ in range(_MAX_STEPS):
-        middles = ((centroids[1:] + centroids[:-1]) / 2).astype(ordered.dtype)
-        bounds = np.concatenate([[0], np.searchsorted(ordered, middles, side="right"), [ordered.size]])
-        bounds = np.unique(bounds)
+        cuts = np.searchsorted(points.keys, (centroids[1:] + centroids[:-1]) / 2, side="right")
+        bounds = _distinct(np.concatenate([[0], cuts, [points.keys.size]]))
         if np.array_equal(bounds, previous):
             break
-        centroids = moments.mean(bounds[:-1], bounds[1:])
+        centroids = points.mean_of(bounds)
         previous = bounds
     return bounds
+
+
+def _distinct(ascending: NDArray[np.intp]) -> NDArray[np.intp]:
+    keep = np.append(True, ascending[1:] > ascending[:-1])
+    return ascending if keep.all() else ascending[keep]
+
+
+def _settled(ordered: NDArray[np.floating], runs: _Points, bounds: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Centroids after some Lloyd steps among the values themselves, from bounds (K+1,) between runs."""
+    centroids, previous = runs.mean_of(bounds), np.empty(0, np.intp)
+    for _ in range(_MAX_FINE_STEPS):
+        middles = ((centroids[1:] + centroids[:-1]) / 2).astype(ordered.dtype)
+        cuts = _distinct(np.concatenate([[0], np.searchsorted(ordered, middles, side="right"), [ordered.size]]))
+        if np.array_equal(cuts, previous):
+            break
+        run = np.minimum(cuts // _RUN, runs.keys.size)  # the whole runs before each cut
+        inside = run[:, None] * _RUN + np.arange(_RUN)  # (K+1, run): the values of the run that it falls into
+        rest = ordered.take(inside, mode="clip") - np.float64(runs.offset)
+        sums = runs.sums[run] + np.where(inside < cuts[:, None], rest, 0.0).sum(axis=1)  # (K+1,)
+        centroids = np.diff(sums) / np.diff(cuts) + runs.offset
+        previous = cuts
+    return centroids

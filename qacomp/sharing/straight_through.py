@@ -27,32 +27,33 @@ class _Assign(torch.autograd.Function):
     """(weight, levels, boundaries) -> levels[index]; d/d weight is the identity, d/d level its weights' mean."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, levels: Tensor, index: Tensor) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, levels: Tensor, index: Tensor, gain: float) -> Tensor:
         ctx.save_for_backward(index)
-        ctx.k = levels.numel()
+        ctx.k, ctx.gain = levels.numel(), gain
         return levels[index]
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None]:
         (index,) = ctx.saved_tensors
         gradient = grad_outputs[0]
         counts = torch.bincount(index.reshape(-1), minlength=ctx.k).clamp(min=1)  # (K,)
         summed = sum_by_level(gradient, index, ctx.k)  # (K,)
-        return gradient, summed / counts.to(summed.dtype), None
+        return gradient, summed * (ctx.gain / counts.to(summed.dtype)), None, None
 
 
 class StraightThrough(nn.Module):
     """Parametrization of one weight by its shadow; `levels_of` is the regularizer that owns the levels (not its child).
 
-    `shares` (K,) is a running mean of how much of the layer each level holds; it is updated in training mode only.
+    `gain` multiplies the levels' gradient, where their learning rate was chosen for the regularizer's. `shares` (K,) is
+    a running mean of how much of the layer each level holds; it is updated in training mode only.
     """
 
     shares: Tensor
 
-    def __init__(self, levels_of: Regularizer, entropy: float) -> None:
+    def __init__(self, levels_of: Regularizer, entropy: float, gain: float = 1.0) -> None:
         super().__init__()
         self._levels_of = (levels_of,)  # a tuple, so that the parameters stay the regularizer's alone
-        self.entropy = entropy
+        self.entropy, self.gain = entropy, gain
         k = levels_of.levels().numel()
         self.register_buffer("shares", torch.full((k,), 1.0 / k))
 
@@ -63,7 +64,7 @@ class StraightThrough(nn.Module):
         if self.training:
             share = torch.bincount(index.reshape(-1), minlength=levels.numel()) / index.numel()
             self.shares.mul_(_MEMORY).add_(share.to(self.shares), alpha=1 - _MEMORY)
-        assigned: Tensor = _Assign.apply(weight, levels, index)  # type: ignore[no-untyped-call]
+        assigned: Tensor = _Assign.apply(weight, levels, index, self.gain)  # type: ignore[no-untyped-call]
         return assigned
 
     def right_inverse(self, weight: Tensor) -> Tensor:
@@ -81,9 +82,9 @@ class StraightThrough(nn.Module):
         return torch.bucketize(weight, boundaries)
 
 
-def install(module: nn.Module, name: str, levels_of: Regularizer, entropy: float) -> None:
+def install(module: nn.Module, name: str, levels_of: Regularizer, entropy: float, gain: float = 1.0) -> None:
     """Put `module.name` behind straight-through sharing; its shadow becomes the trained parameter."""
-    parametrize.register_parametrization(module, name, StraightThrough(levels_of, entropy))
+    parametrize.register_parametrization(module, name, StraightThrough(levels_of, entropy, gain))
 
 
 def is_straight_through(module: nn.Module, name: str) -> bool:
