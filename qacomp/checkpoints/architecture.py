@@ -1,5 +1,6 @@
 """Checkpoints against architectures: loading, telling apart, counting classes."""
 
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,7 @@ def infer_num_classes(state: "Mapping[str, Tensor]", arch: str) -> int:
     raise ArchitectureMismatchError(f"the checkpoint has no classifier layer like {arch}'s; is --arch right?")
 
 
+@functools.lru_cache(maxsize=128)
 def _architecture_shapes(arch: str, num_classes: int) -> Shapes:
     import torch
 
