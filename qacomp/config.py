@@ -16,6 +16,9 @@ SIDE_PRECISIONS = ("fp16", "exact")
 DEVICES = ("auto", "cpu", "cuda")
 AUGMENTATIONS = ("auto", "none", "crop-flip")
 SHARINGS = ("auto", "after", "straight-through")
+SCHEDULES = ("warmup", "constant", "tanh")
+INITS = ("kmeans", "quantile", "uniform")
+RANGES = ("layer", "global")
 TRAINING_PRECISIONS = ("auto", "fp32", "bf16")
 
 
@@ -26,14 +29,14 @@ class CompressConfig:
     reg: regularizer of the fine-tuning, or none. k: shared values per layer; k_layers: layer or pattern -> its own k.
     scope: which layers. sharing: after the fine-tuning as in the papers, or straight-through in it (auto: the latter
     with a regularizer); entropy: how much cheaper indices count there (see qacomp.sharing.straight_through). strength:
-    the papers' λ, one for all layers; None balances the layers by `pull` instead (see qacomp.strength). warmup:
-    fraction of the steps over which λ rises from 0. epochs: of fine-tuning; tune_epochs: of cumulative tuning after
-    sharing. lr, lr_levels (learned u; None: balanced), lr_tune: learning rates. distill: kd adds the original
-    network's softened outputs (weight distill_weight, temperature). side: precision in which codebooks and small
-    vectors are stored; precision: in which training multiplies (auto: bf16 where the processor has matrix units for
-    it; measuring is always fp32). arch, num_classes, data, size, mean,
-    std: for checkpoints that
-    don't carry them.
+    the papers' λ, one for all layers; None balances the layers by `pull` instead (see qacomp.strength). schedule,
+    warmup: how λ rises, over which fraction of the steps; init: where learned representatives start; range: of the
+    static regularizers; slices: a step's penalty looks at one part in so many of a layer. epochs: of fine-tuning;
+    tune_epochs: of cumulative tuning after sharing. lr, lr_levels (learned u; None: balanced), lr_tune: learning rates.
+    distill: kd adds the original network's softened outputs (weight distill_weight, temperature). side: precision in
+    which codebooks and small vectors are stored; precision: in which training multiplies (auto: bf16 where the
+    processor has matrix units for it; measuring is always fp32). arch, num_classes, data, size, mean, std: for
+    checkpoints that don't carry them.
     """
 
     arch: str | None = None
@@ -50,7 +53,11 @@ class CompressConfig:
     entropy: float = 0.0
     strength: float | None = None
     pull: float = 4.0
+    schedule: str = "warmup"
     warmup: float = 0.5
+    init: str = "kmeans"
+    range: str = "layer"
+    slices: int = 1
     epochs: int | None = None
     tune_epochs: int | None = None
     batch_size: int = 128
@@ -125,8 +132,11 @@ _CHOICES = {
     "augment": AUGMENTATIONS,
     "precision": TRAINING_PRECISIONS,
     "sharing": SHARINGS,
+    "schedule": SCHEDULES,
+    "init": INITS,
+    "range": RANGES,
 }
-_POSITIVE = ("batch_size", "lr", "lr_levels", "lr_tune", "temperature", "num_classes")
+_POSITIVE = ("batch_size", "slices", "lr", "lr_levels", "lr_tune", "temperature", "num_classes")
 _NOT_NEGATIVE = ("strength", "pull", "entropy", "epochs", "tune_epochs", "weight_decay", "seed")
 
 

@@ -1,7 +1,7 @@
 """The two trainings of a compression: with the regularizer before sharing, and of the shared values after it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -13,7 +13,7 @@ from qacomp.layers import Selection, split_name
 from qacomp.objective import Objective
 from qacomp.preprocessing import Preprocessing
 from qacomp.progress import Progress
-from qacomp.regularizers import Regularizer, regularizer_class
+from qacomp.regularizers import Regularizer, RegularizerOptions, StrengthSchedule, build_regularizers
 from qacomp.resume import ResumeStore
 from qacomp.sharing.straight_through import install
 from qacomp.strength import balance
@@ -38,13 +38,13 @@ class Session:
         augment = c.augment == "crop-flip"
         return Stage(name, epochs, c.batch_size, c.seed, augment, self.device, c.precision, keep_best)
 
-    def objective(
-        self, penalties: Mapping[str, Regularizer], strengths: Mapping[str, float] | None = None
-    ) -> Objective:
+    def objective(self, penalties: Mapping[str, Regularizer]) -> Objective:
         """Task loss, the teacher's where --distill asks for it, and the penalties with their λ."""
         c = self.config
         teacher = self.original if c.distill == "kd" else None
-        return Objective(penalties, strengths or {}, c.warmup, teacher, c.distill_weight, c.temperature)
+        epochs = c.epochs or 1
+        schedule = StrengthSchedule(c.schedule, c.warmup, epochs, width=min(20.0, max(1.0, epochs / 10)))
+        return Objective(penalties, schedule, teacher, c.distill_weight, c.temperature)
 
 
 def fine_tune(
@@ -59,23 +59,21 @@ def fine_tune(
     """
     c = session.config
     assert c.epochs is not None
-    straight_through = c.sharing == "straight-through"
-    cls = regularizer_class("min" if c.reg == "none" else c.reg)  # without one only its levels are used
-    penalties = {
-        layer.name: cls.for_weights(model.get_parameter(layer.name), layer.k).to(session.device)
-        for layer in selection.layers
-    }
+    weights = {layer.name: model.get_parameter(layer.name).detach() for layer in selection.layers}
+    name = "min" if c.reg == "none" else c.reg  # without one only its levels are used
+    ks = {layer.name: layer.k for layer in selection.layers}
+    penalties = build_regularizers(name, weights, ks, RegularizerOptions(init=c.init, range=c.range, slices=c.slices))
     balanced = balance(model, penalties, c.pull, _travel(session, c.epochs))
-    strengths = {name: b.strength if c.strength is None else c.strength for name, b in balanced.items()}
     rates = {name: b.lr_levels for name, b in balanced.items()}
-    if c.reg == "none":
-        strengths = dict.fromkeys(penalties, 0.0)
-    if straight_through:
+    for key, penalty in penalties.items():
+        strength = balanced[key].strength if c.strength is None else c.strength
+        penalty.options = replace(penalty.options, relative_strength=0.0 if c.reg == "none" else strength)
+    if c.sharing == "straight-through":
         if c.reg == "none":
             rates = dict.fromkeys(penalties, c.lr)
-        for name, penalty in penalties.items():
-            gain = c.lr / rates[name] if rates[name] > 0 else 1.0  # the task moves a level at the weights' own rate
-            install(*split_name(model, name), penalty, c.entropy, gain)
+        for key, penalty in penalties.items():
+            gain = c.lr / rates[key] if rates[key] > 0 else 1.0  # the task moves a level at the weights' own rate
+            install(*split_name(model, key), penalty, c.entropy, gain)
     groups = parameter_groups(model, c.lr, c.weight_decay)
     for name, penalty in penalties.items():
         rate = rates[name] if c.lr_levels is None else c.lr_levels
@@ -87,7 +85,7 @@ def fine_tune(
         session.dataset,
         session.preprocessing,
         stage,
-        session.objective(penalties, strengths),
+        session.objective(penalties),
         optimizer,
         progress=session.progress,
         store=session.store,
@@ -100,7 +98,7 @@ def _travel(session: Session, epochs: int) -> float:
     c = session.config
     steps = epochs * batch_count(session.dataset.train, c.batch_size)
     cosine, objective = Cosine(steps), session.objective({})
-    total = sum(cosine(t) * objective.ramp(t / steps) for t in range(steps))
+    total = sum(cosine(t) * objective.schedule(t / steps) for t in range(steps))
     return c.lr * total / max(1e-3, 1 - c.momentum)
 
 

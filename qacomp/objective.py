@@ -7,23 +7,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from qacomp.layers import split_name
-from qacomp.regularizers import Regularizer
-from qacomp.sharing.straight_through import shadow
+from qacomp.regularizers import Regularizer, StrengthSchedule, accumulate_penalties
 
 
 @dataclass(frozen=True)
 class Objective:
     """loss = (1 − α)·CE + α·τ²·KL(teacher ∥ student) + r(t)·Σ_layers λ_layer · mean penalty.
 
-    `penalties` and `strengths` map a weight's name (`conv1.weight`) to its layer's regularizer and λ. r(t) rises
-    linearly from 0 to 1 over the first `warmup` (fraction) of the steps. `teacher` is in eval mode, its logits are
-    constants.
+    `penalties` maps a weight's name (`conv1.weight`) to its layer's regularizer, whose relative strength is the layer's
+    λ; r(t) is the `schedule`. `teacher` is in eval mode, its logits are constants.
     """
 
     penalties: Mapping[str, Regularizer] = field(default_factory=dict)
-    strengths: Mapping[str, float] = field(default_factory=dict)
-    warmup: float = 0.0
+    schedule: StrengthSchedule = field(default_factory=StrengthSchedule)
     teacher: nn.Module | None = None
     distill_weight: float = 0.5
     temperature: float = 2.0
@@ -40,15 +36,10 @@ class Objective:
         softened = F.kl_div(student, target, reduction="batchmean", log_target=True) * self.temperature**2
         return (1 - self.distill_weight) * loss + self.distill_weight * softened
 
-    def penalty(self, model: nn.Module) -> tuple[Tensor, Tensor]:
-        """Σ λ·mean penalty, which is minimised, and R(W) = Σ mean penalty, which is reported: two scalars."""
-        active = [name for name in self.penalties if self.strengths[name] > 0]
-        if not active:
-            return torch.zeros(()), torch.zeros(())
-        weights = [shadow(*split_name(model, name)) for name in active]
-        terms = torch.stack([self.penalties[n](w) for n, w in zip(active, weights, strict=True)])  # (L,)
-        return terms @ terms.new_tensor([self.strengths[name] for name in active]), terms.detach().sum()
+    def add_penalty_gradients(self, model: nn.Module, progress: float) -> Tensor:
+        """Add r(t)·λ·∂R's gradients to the weights' and representatives' `.grad`, after the task loss's backward.
 
-    def ramp(self, progress: float) -> float:
-        """r(t) when the fraction `progress` of the steps is done."""
-        return 1.0 if self.warmup <= 0 else min(1.0, progress / self.warmup)
+        `progress`: the fraction of the steps that is done. Returns Σ_layers λ_layer · mean penalty: detached scalar.
+        """
+        active = {name: p for name, p in self.penalties.items() if p.options.relative_strength > 0}
+        return accumulate_penalties(model, active, self.schedule(progress)) if active else torch.zeros(())

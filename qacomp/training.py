@@ -44,7 +44,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """Means over one epoch: task loss, penalty R(W) without λ, and validation top-1 in percent."""
+    """Means over one epoch: task loss, penalty Σ λ·R, and validation top-1 in percent."""
 
     stage: str
     epoch: int
@@ -123,11 +123,9 @@ def _epoch(
         x, y = to_device(x, stage.device), y.to(stage.device)
         with torch.autocast(stage.device.type, torch.bfloat16, enabled=stage.precision == "bf16"):
             task_loss = objective.task_loss(model, x, y)
-        penalty, reported = objective.penalty(model)
-        ramp = objective.ramp((epoch * steps + step) / (steps * stage.epochs))
-        loss = task_loss + ramp * penalty if penalty.requires_grad else task_loss
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        task_loss.backward()  # type: ignore[no-untyped-call]
+        penalty = objective.add_penalty_gradients(model, (epoch * steps + step) / (steps * stage.epochs))
         optimizer.step()
         schedule.step()
         value = float(task_loss.detach())
@@ -136,7 +134,7 @@ def _epoch(
                 f"{stage.name}: the loss became {value} in epoch {epoch + 1}; try a smaller --lr or --strength"
             )
         loss_sum += value
-        penalty_sum += float(reported)
+        penalty_sum += float(penalty)
         task.advance()
     accuracy = _validate(model, dataset, preprocessing, stage)
     return EpochRecord(stage.name, epoch + 1, loss_sum / steps, penalty_sum / steps, accuracy)

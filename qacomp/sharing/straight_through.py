@@ -94,13 +94,6 @@ def is_straight_through(module: nn.Module, name: str) -> bool:
     )
 
 
-def shadow(module: nn.Module, name: str) -> nn.Parameter:
-    """The trained parameter behind `module.name`: its shadow, or itself where it isn't parametrized."""
-    if parametrize.is_parametrized(module, name):
-        return module.get_parameter(f"parametrizations.{name}.original")
-    return module.get_parameter(name)
-
-
 def harvest(module: nn.Module, name: str) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]:
     """Take the sharing off again: the levels in use (K',) and the indices, exactly as the forward pass had them."""
     parametrization: Any = module.get_submodule(f"parametrizations.{name}")

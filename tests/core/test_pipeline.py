@@ -140,8 +140,8 @@ def test_training_is_the_same_twice_and_resumes_the_same(digits: Dataset) -> Non
 
 
 def test_strength_rises_linearly_through_the_warm_up() -> None:
-    objective = Objective(warmup=0.5)
-    assert [objective.ramp(p) for p in (0.0, 0.25, 0.5, 1.0)] == [0.0, 0.5, 1.0, 1.0]
+    objective = Objective()
+    assert [objective.schedule(p) for p in (0.0, 0.25, 0.5, 1.0)] == [0.0, 0.5, 1.0, 1.0]
 
 
 def test_distillation_is_the_textbook_loss() -> None:
@@ -175,3 +175,14 @@ def test_straight_through_sharing_beats_kmeans_before_any_tuning(network: torch.
     plain = shared_accuracy(network, digits, "none", 2)
     learned = shared_accuracy(network, digits, "none", 2, sharing="straight-through")
     assert learned > plain + 2.0, (plain, learned)
+
+
+def test_every_flag_of_compress_is_a_setting_and_the_other_way_round() -> None:
+    from dataclasses import fields
+
+    from qacomp.cli.compress import compress_command
+
+    flags = {parameter.name for parameter in compress_command.params}
+    settings = {field.name for field in fields(CompressConfig)} - {"k_layers"}  # --k conv1=16
+    assert flags - settings == {"checkpoint", "output", "config_file", "trust_pickle", "as_json", "debug"}
+    assert settings <= flags

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from qacomp.regularizers import trained_weight
 from qacomp.regularizers.minimum_distance import MinimumDistance
-from qacomp.sharing.straight_through import harvest, install, is_straight_through, shadow
+from qacomp.sharing.straight_through import harvest, install, is_straight_through
 
 LEVELS = torch.tensor([-0.3, 0.1, 0.2])
 
@@ -21,7 +22,7 @@ def layer(entropy: float = 0.0) -> tuple[torch.nn.Linear, MinimumDistance]:
 
 def test_the_forward_pass_uses_the_nearest_level() -> None:
     module, _ = layer()
-    w = shadow(module, "weight").detach()
+    w = trained_weight(module, "weight").detach()
     nearest = LEVELS[(w[..., None] - LEVELS).abs().argmin(-1)]
     assert torch.equal(module.weight.detach(), nearest)
     assert is_straight_through(module, "weight") and not is_straight_through(module, "bias")
@@ -31,9 +32,9 @@ def test_the_shadow_gets_the_weights_gradient_and_a_level_its_clusters_mean() ->
     module, owner = layer()
     target = torch.randn(30, 40, generator=torch.Generator().manual_seed(1))
     torch.autograd.backward((module.weight * target).sum())  # d/d weight = target
-    gradient = shadow(module, "weight").grad
+    gradient = trained_weight(module, "weight").grad
     assert gradient is not None and torch.equal(gradient, target)
-    index = torch.bucketize(shadow(module, "weight").detach(), (LEVELS[1:] + LEVELS[:-1]) / 2)
+    index = torch.bucketize(trained_weight(module, "weight").detach(), (LEVELS[1:] + LEVELS[:-1]) / 2)
     expected = torch.stack([target[index == i].mean() if (index == i).any() else torch.zeros(()) for i in range(3)])
     assert owner.u.grad is not None
     torch.testing.assert_close(owner.u.grad, expected, atol=1e-6, rtol=1e-4)
