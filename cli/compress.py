@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 @click.option("--distill-weight", type=float, default=None, help="Share of the teacher in the loss. [0.9]")
 @click.option("--temperature", type=float, default=None, help="Of the softened outputs. [2]")
 @click.option("--augment", type=click.Choice(["auto", "none", "crop-flip"]), default=None, help="[auto]")
+@click.option("--batch-norm", type=click.Choice(["keep", "re-estimate"]), default=None, help="After sharing. [keep]")
 @click.option(
     "--side", type=click.Choice(["fp16", "exact"]), default=None, help="Precision of codebooks, vectors. [fp16]"
 )

@@ -19,6 +19,7 @@ SHARINGS = ("auto", "after", "straight-through")
 SCHEDULES = ("warmup", "constant", "tanh")
 INITS = ("kmeans", "quantile", "uniform")
 RANGES = ("layer", "global")
+BATCH_NORMS = ("keep", "re-estimate")
 TRAINING_PRECISIONS = ("auto", "fp32", "bf16")
 
 
@@ -35,8 +36,8 @@ class CompressConfig:
     tune_epochs: of cumulative tuning after sharing. lr, lr_levels (learned u; None: balanced), lr_tune: learning rates.
     distill: kd adds the original network's softened outputs (weight distill_weight, temperature). side: precision in
     which codebooks and small vectors are stored; precision: in which training multiplies (auto: bf16 where the
-    processor has matrix units for it; measuring is always fp32). arch, num_classes, data, size, mean, std: for
-    checkpoints that don't carry them.
+    processor has matrix units for it; measuring is always fp32). batch_norm: re-estimate its statistics after sharing.
+    arch, num_classes, data, size, mean, std: for checkpoints that don't carry them.
     """
 
     arch: str | None = None
@@ -74,6 +75,7 @@ class CompressConfig:
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
+    batch_norm: str = "keep"
 
     def check(self) -> Self:
         """This value, if it can work; ConfigError names the first setting that can't."""
@@ -132,6 +134,7 @@ _CHOICES = {
     "augment": AUGMENTATIONS,
     "precision": TRAINING_PRECISIONS,
     "sharing": SHARINGS,
+    "batch_norm": BATCH_NORMS,
     "schedule": SCHEDULES,
     "init": INITS,
     "range": RANGES,

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 import qacomp
+from qacomp.batch_norm_estimation import reestimate_batch_norm
 from qacomp.checkpoints import Checkpoint
 from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset
@@ -101,6 +102,10 @@ def _compress_network(
             run.history += records
     with run.stage("share"):
         share_network(model, selection, penalties, run.note)
+        if session is not None and config.batch_norm == "re-estimate":
+            stage = session.stage("batch norm", 1, keep_best=False)
+            if not reestimate_batch_norm(model, session.dataset, session.preprocessing, stage, run.progress):
+                run.note("--batch-norm re-estimate: the network has no batch norm with statistics")
     shared = copy.deepcopy(model)
     if session is not None and config.tune_epochs:
         with run.stage("tune"):
