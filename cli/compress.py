@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qacomp.cli.console import count, figure, make_progress, print_json, print_table
+from qacomp.cli.interruption import saying_what_is_kept
 from qacomp.cli.options import (
     INPUT,
     OUTPUT,
@@ -103,12 +104,8 @@ def compress_command(
         progress.note("--data is not used: without --arch there is no network to train or to measure")
     dataset = load_dataset(spec) if spec is not None and known is not None else None
     config = config.with_settings({"data": spec}, "checkpoint")
-    try:
+    with saying_what_is_kept(target):
         result = compress(source, config, dataset, target, progress)
-    except KeyboardInterrupt as interrupt:
-        if target.with_name(target.name + ".resume").exists():
-            interrupt.add_note("the finished epochs are kept: the same command goes on from there")
-        raise
     if as_json:
         print_json(result.to_json())
     else:

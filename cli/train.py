@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from qacomp.cli.console import figure, make_progress, print_json
+from qacomp.cli.interruption import saying_what_is_kept
 from qacomp.cli.options import OUTPUT, device_option, precision_option, preprocessing_options, reporting
 
 
@@ -62,7 +63,8 @@ def train_command(
         arch=arch, data=data, size=size, mean=mean, std=std, device=device or "auto", precision=precision or "auto"
     )
     config = TrainConfig(shape, epochs, batch_size, lr, weight_decay, seed)
-    trained = train_network(config, output, make_progress(as_json))
+    with saying_what_is_kept(output):
+        trained = train_network(config, output, make_progress(as_json))
     if as_json:
         print_json(trained.to_json())
         return
