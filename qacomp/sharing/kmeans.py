@@ -22,9 +22,10 @@ _CELLS = 512
 _QUANTILES = 4096
 _DYNAMIC_MAX_K = 32
 _MAX_STEPS = 500
-_MAX_FINE_STEPS = 30
+_MAX_FINE_STEPS = 100
 _MAX_EXCHANGES = 64
-_RUN = 64
+_RUN = 16
+_EDGE = 1 << 14
 _RUNS_FROM = 1 << 17
 _INERTIA_BLOCK = 1 << 15
 
@@ -87,12 +88,11 @@ def _start(points: "_Points", k: int) -> NDArray[np.float64]:
     """K starting centroids, ascending: (K,)."""
     if k <= _DYNAMIC_MAX_K:
         # Half of the cells of equal mass, half of equal width: fine in the bulk, and fine in the tails.
-        keys = points.keys
-        quantiles = keys[np.linspace(0, keys.size - 1, _CELLS // 2).astype(np.int64)]
-        edges = np.unique(np.concatenate([quantiles, np.linspace(keys[0], keys[-1], _CELLS // 2)]))
+        edges = np.linspace(points.keys[0], points.keys[-1], _CELLS // 2)
+        edges = np.unique(np.concatenate([points.quantiles(_CELLS // 2), edges]))
         return points.mean_of(_optimal_bounds(points, edges[1:-1], k))
     # A quantile cell of mass 1/M and width d has density ∝ 1/d and so takes d·d^(−1/3) of the points.
-    quantiles = points.keys[np.linspace(0, points.keys.size - 1, min(_QUANTILES, points.keys.size)).astype(np.int64)]
+    quantiles = points.quantiles(min(_QUANTILES, points.keys.size))
     mass = np.concatenate([[0.0], np.cumsum(np.diff(quantiles) ** (2 / 3))])
     return np.unique(np.interp((np.arange(k) + 0.5) / k * mass[-1], mass, quantiles))
 
@@ -113,7 +113,8 @@ def _optimal_bounds(points: "_Points", edges: NDArray[np.float64], k: int) -> ND
     bounds = [m]
     for cut in reversed(cuts):
         bounds.append(int(cut[bounds[-1]]))
-    return ends[np.unique([0, *bounds])]
+    optimal: NDArray[np.intp] = ends[np.unique([0, *bounds])]
+    return optimal
 
 
 @dataclass(frozen=True)
@@ -132,18 +133,22 @@ class _Points:
 
     @classmethod
     def of(cls, ordered: NDArray[np.floating], run: int) -> Self:
-        offset = float(ordered.mean(dtype=np.float64))
-        size = -(-ordered.size // run)
-        counts = np.minimum(np.arange(size + 1.0) * run, ordered.size)
-        sums, squares = np.zeros((2, size + 1))
-        step = 1024 if run > 1 else size
-        for first in range(0, size, step):  # of a large layer no copy in float64 is made
-            v = ordered[first * run : (first + step) * run].astype(np.float64) - offset
-            v = np.append(v, np.zeros(-v.size % run)).reshape(-1, run)  # (runs, run)
-            target = slice(first + 1, first + 1 + len(v))
-            sums[target], squares[target] = v.sum(axis=1), np.einsum("ij,ij->i", v, v)
-        keys = sums[1:] / np.diff(counts) + offset
-        return cls(keys, counts, np.cumsum(sums), np.cumsum(squares), offset)
+        """Runs of `run` values, but single values at both ends, where clusters are wide and hold few."""
+        offset, n = float(ordered.mean(dtype=np.float64)), ordered.size
+        edge = _EDGE if run > 1 else 0
+        pieces = [(0, edge, 1), (edge, n - edge, run), (n - edge, n, 1)]
+        if run > 1:  # of a large layer no copy in float64 is made
+            step = 4096 * run
+            pieces[1:2] = [(a, min(a + step, n - edge), run) for a in range(edge, n - edge, step)]
+        sums = np.concatenate([[[0.0], [0.0], [0.0]], *(_run_sums(ordered[a:b], r, offset) for a, b, r in pieces)], 1)
+        keys = sums[1, 1:] / sums[0, 1:] + offset
+        counts, firsts, seconds = np.cumsum(sums, axis=1)
+        return cls(keys, counts, firsts, seconds, offset)
+
+    def quantiles(self, count: int) -> NDArray[np.float64]:
+        """`count` keys at equal steps of mass, the first and the last among them."""
+        mass = np.linspace(0, self.counts[-1] - 1, count).astype(np.int64)
+        return self.keys[np.searchsorted(self.counts, mass, side="right") - 1]
 
     def mean(self, low: NDArray[np.intp], high: NDArray[np.intp]) -> NDArray[np.float64]:
         """Means of the intervals [low, high)."""
@@ -160,6 +165,17 @@ class _Points:
         spread = (self.squares[high] - self.squares[low]) - total * total / np.maximum(n, 1)
         inertia: NDArray[np.float64] = np.maximum(spread, 0.0)
         return inertia
+
+
+def _run_sums(values: NDArray[np.floating], run: int, offset: float) -> NDArray[np.float64]:
+    """Of each run of `values`, the last one shorter: the sums of v⁰, v and v², v = value − offset: (3, runs)."""
+    v = values.astype(np.float64) - offset
+    counts = np.full(-(-v.size // run), float(run))
+    if v.size % run:
+        counts[-1] = v.size % run
+        v = np.append(v, np.zeros(run - v.size % run))
+    v = v.reshape(-1, run)
+    return np.stack([counts, v.sum(axis=1), np.einsum("ij,ij->i", v, v)])
 
 
 def _cluster(points: _Points, centroids: NDArray[np.float64], k: int) -> NDArray[np.intp]:
@@ -209,13 +225,14 @@ def _distinct(ascending: NDArray[np.intp]) -> NDArray[np.intp]:
 def _settled(ordered: NDArray[np.floating], runs: _Points, bounds: NDArray[np.intp]) -> NDArray[np.float64]:
     """Centroids after some Lloyd steps among the values themselves, from bounds (K+1,) between runs."""
     centroids, previous = runs.mean_of(bounds), np.empty(0, np.intp)
+    starts = runs.counts.astype(np.intp)  # (M+1,)
     for _ in range(_MAX_FINE_STEPS):
         middles = ((centroids[1:] + centroids[:-1]) / 2).astype(ordered.dtype)
         cuts = _distinct(np.concatenate([[0], np.searchsorted(ordered, middles, side="right"), [ordered.size]]))
         if np.array_equal(cuts, previous):
             break
-        run = np.minimum(cuts // _RUN, runs.keys.size)  # the whole runs before each cut
-        inside = run[:, None] * _RUN + np.arange(_RUN)  # (K+1, run): the values of the run that it falls into
+        run = np.searchsorted(starts, cuts, side="right") - 1  # (K+1,): the whole runs before each cut
+        inside = starts[run, None] + np.arange(_RUN)  # (K+1, run): the values of the run that it falls into
         rest = ordered.take(inside, mode="clip") - np.float64(runs.offset)
         sums = runs.sums[run] + np.where(inside < cuts[:, None], rest, 0.0).sum(axis=1)  # (K+1,)
         centroids = np.diff(sums) / np.diff(cuts) + runs.offset

@@ -92,3 +92,24 @@ def test_assign_takes_the_nearest() -> None:
     codebook = np.sort(np.random.default_rng(2).normal(size=7)).astype(np.float32)
     expected = np.abs(values[:, None].astype(np.float64) - codebook).argmin(axis=1)
     assert np.array_equal(assign(values, codebook), expected)
+
+
+@pytest.mark.parametrize("k", [2, 3, 16, 64, 300])
+@pytest.mark.parametrize("kind", ["normal", "standard_cauchy", "ties"])
+def test_the_assignment_of_many_values_is_the_nearest(kind: str, k: int) -> None:
+    rng = np.random.default_rng(k)
+    values = rng.integers(-50, 50, 100_000) / 8 if kind == "ties" else getattr(rng, kind)(size=100_000)
+    values = values.astype(np.float32)
+    codebook = np.unique(rng.choice(values, 4 * k))[:k]
+    middles = (codebook[1:].astype(np.float64) + codebook[:-1]) / 2
+    assert np.array_equal(assign(values, codebook), np.searchsorted(middles, values))
+    halfway = np.resize(middles.astype(np.float32), 100_000)
+    assert np.array_equal(assign(halfway, codebook), np.searchsorted(middles, halfway))
+
+
+@pytest.mark.parametrize("k", [4, 40, 256])
+def test_clustering_a_large_layer_by_runs_costs_nothing_to_speak_of(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).laplace(size=400_000).astype(np.float32)
+    found = kmeans(values, k)
+    monkeypatch.setattr("qacomp.sharing.kmeans._RUNS_FROM", values.size + 1)
+    assert found.inertia <= kmeans(values, k).inertia * 1.002
