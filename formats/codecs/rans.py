@@ -23,6 +23,7 @@ _LANE_SHARE, _LONG_LANE_SHARE, _LONG = 0.0015, 0.002, 1 << 20
 _MOST_LANES = 1 << 14
 _MOST_STEPS = 1 << 15
 _GROUP_LOSS = 1.0005
+_BLOCK = 1 << 15  # symbols that stay in the cache between array operations
 _SINGLE_BITS, _GROUPED_BITS = 12, 14
 
 
@@ -190,7 +191,10 @@ def group_tables(singles: Sequence[Array], group: int, bits: int) -> coder.Table
 
 def count_symbols(groups: Array, part: Array, alphabet: int, group: int) -> Array:
     """Occurrences (alphabet,) of the part's symbols, counted by groups, of which there are fewer."""
-    joint = np.bincount(groups, minlength=alphabet**group).reshape((alphabet,) * group)
+    total = np.zeros(alphabet**group, np.int64)
+    for start in range(0, len(groups), _BLOCK):
+        total += np.bincount(groups[start : start + _BLOCK], minlength=len(total))
+    joint = total.reshape((alphabet,) * group)
     axes = range(group)
     counts = sum(joint.sum(axis=tuple(a for a in axes if a != axis)) for axis in axes)
     filled = len(groups) * group - len(part)
@@ -205,10 +209,15 @@ def group_symbols(part: Array, alphabet: int, group: int) -> Array:
         return part
     if len(part) % group:
         part = np.concatenate([part, np.full(-len(part) % group, part[-1])])  # one that has a frequency
-    joint: Array = part[group - 1 :: group].astype(np.uint8 if alphabet**group <= 256 else np.uint16)
-    for position in range(group - 2, -1, -1):
-        joint *= joint.dtype.type(alphabet)
-        joint += part[position::group]
+    joint: Array = np.empty(len(part) // group, np.uint8 if alphabet**group <= 256 else np.uint16)
+    base = joint.dtype.type(alphabet)
+    for start in range(0, len(joint), _BLOCK):
+        block = joint[start : start + _BLOCK]
+        symbols = part[start * group : (start + len(block)) * group]
+        block[:] = symbols[group - 1 :: group]
+        for position in range(group - 2, -1, -1):
+            block *= base
+            block += symbols[position::group]
     return joint
 
 
