@@ -35,7 +35,7 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 def end_to_end() -> str:
     """Sizes and accuracies of the whole chain."""
     rows = []
-    for row in load("end_to_end")["rows"]:
+    for row in load("end_to_end")["rows"] + load("recipes")["rows"]:
         r = row["results"]
         accuracies = [f"{r[name]:.2f} %" for name in ("original", "shared", "tuned", "decoded")]
         sizes = [f"{r['checkpoint_bytes']:,}", f"**{r['container_bytes']:,}**", f"{r['ratio']:.1f}×"]
