@@ -1,0 +1,87 @@
+"""SinReQ's published steps in the raw domain, bits that are learned, and a penalty that pulls weights to the levels."""
+
+import numpy as np
+import pytest
+import torch
+
+from qacomp.quantizers import quantizer_named
+from qacomp.regularizers import RegularizerOptions
+from qacomp.regularizers.sinreq import SinReQ
+
+
+def normal(*shape: int, scale: float = 0.3) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * scale
+
+
+@pytest.mark.parametrize("bits", [2, 3, 5])
+@pytest.mark.parametrize("domain", ["dorefa-raw", "wrpn-raw"])
+def test_the_raw_domain_is_algorithm_1(domain: str, bits: int) -> None:
+    w = normal(30, 20)
+    step = 1 / (2**bits - 0.5) if domain == "dorefa-raw" else 1 / (2**bits - 1)
+    delta = step / 2 if domain == "dorefa-raw" else 0.0
+    expected = (np.sin(np.pi * (w.numpy() + delta) / step) ** 2).mean()
+    penalty = SinReQ.for_weights(w, 8, RegularizerOptions(domain=domain, bits=bits)).double()
+    assert penalty(w).item() == pytest.approx(expected, abs=1e-12)
+    levels = penalty.levels()
+    assert penalty(levels.double()).item() == pytest.approx(0, abs=1e-9)
+    assert levels.abs().max() <= w.abs().max() + 1e-6
+
+
+@pytest.mark.parametrize(("k", "levels"), [(2, 2), (3, 3), (7, 7), (8, 7), (16, 15)])
+def test_levels_of_wrpn_for_k(k: int, levels: int) -> None:
+    assert SinReQ.for_weights(normal(40, 20), k, RegularizerOptions(domain="wrpn")).levels().numel() == levels
+
+
+def test_the_scale_follows_the_weights_in_training_and_rests_in_evaluation() -> None:
+    w = normal(40, 20)
+    penalty = SinReQ.for_weights(w, 8)
+    before = penalty.scale.clone()
+    penalty.eval()
+    penalty(2 * w)
+    assert torch.equal(penalty.scale, before)
+    penalty.train()
+    penalty(2 * w)
+    torch.testing.assert_close(penalty.scale, torch.tanh(2 * w.abs().max()).float())
+
+
+@pytest.mark.parametrize("domain", ["dorefa", "wrpn"])
+def test_descending_brings_weights_to_what_the_quantizer_makes_of_them(domain: str) -> None:
+    w = normal(40, 20).requires_grad_()
+    penalty = SinReQ.for_weights(w, 8, RegularizerOptions(domain=domain, bits=3)).double()
+    quantizer = quantizer_named(domain)
+
+    def distance() -> float:
+        t = torch.tanh(w) / torch.tanh(w).abs().max() if domain == "dorefa" else w.clamp(-1, 1)
+        return (t - quantizer.quantize(w, 3)).abs().mean().item()
+
+    before = distance()
+    for _ in range(100):
+        (gradient,) = torch.autograd.grad(penalty(w), w)
+        with torch.no_grad():
+            w -= 2.0 * gradient
+    assert distance() < 0.5 * before
+
+
+def test_bits_are_learned_against_their_price() -> None:
+    w = normal(40, 20)
+    penalty = SinReQ.for_weights(w, 8, RegularizerOptions(learn_bits=True)).double()
+    assert penalty.bits.item() == 8 and penalty.whole_bits() == 8
+    extra = penalty.extra_penalty()
+    assert extra is not None and extra.item() == pytest.approx(0.03 * 8)
+    with torch.no_grad():
+        penalty.bits.fill_(3.37)
+    assert torch.autograd.gradcheck(lambda b: torch.func.functional_call(penalty, {"bits": b}, (w,)), penalty.bits)
+    optimizer = torch.optim.SGD(penalty.parameters(), lr=1.0)
+    for _ in range(80):
+        optimizer.zero_grad()
+        extra = penalty.extra_penalty()
+        assert extra is not None
+        extra.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert 1.9 < penalty.bits.item() <= 2.03 and penalty.whole_bits() == 2
+
+
+def test_fixed_bits_are_no_parameter() -> None:
+    penalty = SinReQ.for_weights(normal(4, 5), 8)
+    assert not list(penalty.parameters()) and penalty.extra_penalty() is None
+    assert {"bits", "scale"} <= set(penalty.state_dict())
