@@ -12,14 +12,25 @@ from qacomp.cli.options import INPUT, OUTPUT, data_option, reporting
 @click.argument("container", type=INPUT)
 @click.option("-o", "--output", type=OUTPUT, default=None, help="NAME.onnx or NAME.safetensors. Default: beside it.")
 @data_option
+@click.option("--level", type=int, default=None, help="Of a progressive file: the level with this many shared values.")
+@click.option("--allow-truncated", is_flag=True, help="Accept a file cut off behind a level; decode that level.")
 @click.option("--no-measure", is_flag=True, help="Only decode: no accuracy, no latency.")
 @reporting
-def decode_command(container: Path, output: Path | None, data: str | None, no_measure: bool, as_json: bool) -> None:
+def decode_command(
+    container: Path,
+    output: Path | None,
+    data: str | None,
+    level: int | None,
+    allow_truncated: bool,
+    no_measure: bool,
+    as_json: bool,
+) -> None:
     """Decode CONTAINER and measure what came out in onnxruntime. Needs no torch."""
     from qacomp.decoding import decode, default_output
 
     progress = make_progress(as_json)
-    done = decode(container, output or default_output(container), data=data, measure=not no_measure)
+    target = output or default_output(container, allow_truncated=allow_truncated)
+    done = decode(container, target, data=data, measure=not no_measure, level=level, allow_truncated=allow_truncated)
     for note in done.notes:
         progress.note(note)
     if as_json:

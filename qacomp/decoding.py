@@ -48,35 +48,58 @@ class Decoded:
         }
 
 
-def default_output(path: Path) -> Path:
+def default_output(path: Path, *, allow_truncated: bool = False) -> Path:
     """`model.qac` -> `model.onnx`, or `model.safetensors` where the container holds no graph."""
-    with open_file(path) as container:
+    with open_file(path, allow_truncated=allow_truncated) as container:
         return path.with_suffix(".onnx" if container.graph() is not None else ".safetensors")
 
 
-def decode(path: Path, output: Path, *, data: str | None = None, measure: bool = True) -> Decoded:
+def decode(
+    path: Path,
+    output: Path,
+    *,
+    data: str | None = None,
+    measure: bool = True,
+    level: int | None = None,
+    allow_truncated: bool = False,
+) -> Decoded:
     """Decode the container `path` to `output`, whose suffix says what it becomes, and measure what came out.
 
-    Accuracy is taken on the test split of `data`, or of the data that the container names; a note says when there is
-    none. Raises FormatError for a bad container, ConfigError for a suffix that can't be made of it.
+    `level`: of a progressive container, the one whose codebooks have that many values; `allow_truncated` accepts a file
+    that is cut off behind a whole level, and decodes the finest one that is there. Accuracy is taken on the test split
+    of `data`, or of the data that the container names; a note says when there is none. Raises FormatError for a bad
+    container, ConfigError for a suffix that can't be made of it.
     """
     if output.suffix not in SUFFIXES:
         raise ConfigError(f"{output}: can't decode to '{output.suffix}'; use {' or '.join(SUFFIXES)}")
-    with open_file(path) as container:
+    with open_file(path, allow_truncated=allow_truncated) as container:
+        index = None if level is None else level_index(container, level, str(path))
         if output.suffix == ".safetensors":
-            return _to_safetensors(container, path, output)
-        graph = container.graph()
-        if graph is None:
-            raise ConfigError(
-                f"{path}: holds weights without a graph (compressed without --arch); use -o NAME.safetensors"
-            )
-        return _to_onnx(container, graph, path, output, data, measure)
+            return _to_safetensors(container, path, output, index)
+        return _to_onnx(container, path, output, data, measure, index)
 
 
-def onnx_model(container: Container, source: str = "the container") -> Any:
+def level_sizes(container: Container) -> list[int]:
+    """Shared values of each level, the coarsest first: the largest codebook of the level over all tensors."""
+    sizes = [0] * container.levels
+    for name in container.names:
+        for i, k in enumerate(container.info(name).levels):
+            sizes[i] = max(sizes[i], k)
+    return sizes
+
+
+def level_index(container: Container, k: int, source: str) -> int:
+    """The level with `k` shared values; ConfigError lists those there are."""
+    sizes = level_sizes(container)
+    if k not in sizes:
+        raise ConfigError(f"{source}: no level of {k} shared values; it holds {', '.join(map(str, sizes))}")
+    return sizes.index(k)
+
+
+def onnx_model(container: Container, source: str = "the container", level: int | None = None) -> Any:
     """The ModelProto of a container: its graph with its tensors in it, and how to feed it in the metadata.
 
-    Raises ConfigError where the container holds no graph; `source` names it in errors.
+    `level`: an index, the coarsest is 0. Raises ConfigError where there is no graph; `source` names it in errors.
     """
     from qacomp.onnx_export.graph import attach_weights
 
@@ -85,20 +108,26 @@ def onnx_model(container: Container, source: str = "the container") -> Any:
         raise ConfigError(
             f"{source}: holds weights without a graph (compressed without --arch); use -o NAME.safetensors"
         )
-    model = attach_weights(graph, {name: container.tensor(name) for name in container.names}, source=source)
+    model = attach_weights(graph, _tensors(container, level), source=source)
     feed = {key: container.meta.get(key) for key in ("preprocessing", "data", "input_shape", "num_classes")}
     model.metadata_props.add(key=METADATA_KEY, value=json.dumps(feed, sort_keys=True))
     return model
 
 
-def _to_onnx(container: Container, graph: bytes, path: Path, output: Path, data: str | None, measure: bool) -> Decoded:
+def _tensors(container: Container, level: int | None) -> dict[str, NDArray[Any]]:
+    return {name: container.tensor(name, level=level) for name in container.names}
+
+
+def _to_onnx(
+    container: Container, path: Path, output: Path, data: str | None, measure: bool, level: int | None
+) -> Decoded:
     import onnx
     from onnx import numpy_helper
 
-    model = onnx_model(container, str(path))
+    model = onnx_model(container, str(path), level)
     write_atomically(output, [model.SerializeToString(deterministic=True)])
     written = {t.name: numpy_helper.to_array(t) for t in onnx.load(output).graph.initializer}
-    error = _largest_difference({name: container.tensor(name) for name in container.names}, written)
+    error = _largest_difference(_tensors(container, level), written)
     accuracy, latency, notes = None, None, []
     if measure:
         latency = onnx_latency(output, tuple(container.meta["input_shape"]))
@@ -118,9 +147,9 @@ def _to_onnx(container: Container, graph: bytes, path: Path, output: Path, data:
     return Decoded(output, output.stat().st_size, path.stat().st_size, accuracy, latency, error, tuple(notes))
 
 
-def state_dict(container: Container) -> dict[str, NDArray[Any]]:
+def state_dict(container: Container, level: int | None = None) -> dict[str, NDArray[Any]]:
     """The tensors under their state-dict names, batch norm's statistics included, as a PyTorch model wants them."""
-    state = {name: container.tensor(name) for name in container.names}
+    state = _tensors(container, level)
     for path, eps in container.meta.get("batch_norms", {}).items():
         prefix = f"{path}." if path else ""
         scale = state[f"{prefix}weight"]  # (C,)
@@ -130,10 +159,10 @@ def state_dict(container: Container) -> dict[str, NDArray[Any]]:
     return state
 
 
-def _to_safetensors(container: Container, path: Path, output: Path) -> Decoded:
+def _to_safetensors(container: Container, path: Path, output: Path, level: int | None) -> Decoded:
     from safetensors.numpy import load, save
 
-    state = {name: np.ascontiguousarray(value) for name, value in state_dict(container).items()}
+    state = {name: np.ascontiguousarray(value) for name, value in state_dict(container, level).items()}
     write_atomically(output, [save(state)])
     error = _largest_difference(state, load(output.read_bytes()))
     notes = ("weights only: no accuracy, no latency; decode to .onnx for both",)
