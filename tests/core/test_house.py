@@ -13,7 +13,18 @@ ROOT = Path(__file__).resolve().parents[2]
 STANDARD = set(sys.stdlib_module_names)
 ALLOWED = {
     "formats": {"numpy", "zstandard"},
-    "qacomp": {"numpy", "torch", "sklearn", "onnx", "onnxruntime", "onnxscript", "safetensors", "PIL", "tomli_w"},
+    "qacomp": {
+        "numpy",
+        "torch",
+        "sklearn",
+        "onnx",
+        "onnxruntime",
+        "onnxscript",
+        "safetensors",
+        "PIL",
+        "tomli_w",
+        "matplotlib",
+    },
     "cli": {"click", "rich"},
 }
 SEES = {"formats": ("qacomp.formats",), "qacomp": ("qacomp",), "cli": ("qacomp",)}
@@ -85,7 +96,7 @@ def test_the_command_lists_its_commands_without_heavy_imports() -> None:
     names = {"torch", "sklearn", "scipy", "onnx", "onnxruntime", "matplotlib", "numpy"}
     done = run_python(BLOCK.format(names=names) + "from qacomp.cli.main import main; main(['--help'])")
     assert done.returncode == 0, done.stderr
-    for command in ("train", "compress", "decode", "eval", "inspect", "verify", "demo"):
+    for command in ("train", "compress", "decode", "eval", "inspect", "verify", "plot", "demo"):
         assert f"\n  {command} " in done.stdout
 
 

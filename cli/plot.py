@@ -1,0 +1,159 @@
+"""`qacomp plot`: pictures of penalties and of weights, as PNG or SVG."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from qacomp.cli.console import make_progress, print_json
+from qacomp.cli.options import INPUT, OUTPUT, Numbers, reporting
+
+_REGULARIZERS = ("sin", "cos", "min", "exp", "sinreq")  # in the papers' order
+_OUTPUT = click.option("-o", "--output", type=OUTPUT, required=True, help="NAME.png or NAME.svg.")
+
+
+@click.group("plot", short_help="Draw penalties, or weights and their shared values.")
+def plot_command() -> None:
+    """Draw pictures: PNG or SVG, by the output's suffix. Needs matplotlib: pip install 'qacomp[plot]'.
+
+    Both kinds take --json.
+
+    \b
+    qacomp plot penalty --reg sin,exp --k 8 -o penalty.png
+    qacomp plot weights model.pt model.qac -o weights.svg
+    """
+
+
+@plot_command.command("penalty", short_help="The penalty of regularizers over an interval.")
+@click.option("--reg", "regs", metavar="NAMES", multiple=True, help="sin, cos, min, exp, sinreq; several by commas.")
+@click.option("--k", type=click.IntRange(2, 256), default=8, show_default=True, help="Levels of each regularizer.")
+@click.option("--low", type=float, default=-1.0, show_default=True, help="Where the interval begins.")
+@click.option("--high", type=float, default=1.0, show_default=True, help="Where it ends.")
+@click.option("--levels", type=Numbers(float), default=None, help="u of min and exp: -0.8,-0.1,0.2. Replaces --k.")
+@click.option(
+    "--init",
+    type=click.Choice(["kmeans", "quantile", "uniform"]),
+    default="kmeans",
+    show_default=True,
+    help="How min and exp place u for bell-shaped weights.",
+)
+@click.option(
+    "--domain",
+    type=click.Choice(["dorefa", "wrpn", "dorefa-raw", "wrpn-raw"]),
+    default="dorefa",
+    show_default=True,
+    help="Whose levels sinreq has.",
+)
+@_OUTPUT
+@reporting
+def penalty_command(
+    regs: tuple[str, ...],
+    k: int,
+    low: float,
+    high: float,
+    levels: tuple[float, ...] | None,
+    init: str,
+    domain: str,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Draw the penalty ρ of regularizers (default: all) over an interval, with their levels as dashed lines."""
+    _check_output(output)
+    from qacomp.plots import draw_penalties, picture_format, render
+    from qacomp.plots.curves import penalty_curve
+
+    names = [part.strip() for given in regs for part in given.split(",")] or list(_REGULARIZERS)
+    curves = [
+        penalty_curve(name, k, low, high, levels=levels, init=init, domain=domain) for name in dict.fromkeys(names)
+    ]
+    panels = [{"reg": c.name, "k": len(c.levels), "levels": c.levels.tolist()} for c in curves]
+    _write(render(draw_penalties(curves), picture_format(output)), output, {"panels": panels}, as_json)
+
+
+@plot_command.command("weights", short_help="Histograms of weights with the shared values as lines.")
+@click.argument("files", type=INPUT, nargs=-1, required=True)
+@click.option("--layers", metavar="PATTERNS", multiple=True, help="Only these: conv1, 'layer1.*'; several by commas.")
+@click.option(
+    "--max-panels",
+    type=click.IntRange(1, 256),
+    default=24,
+    show_default=True,
+    help="Name the layers beyond, don't draw.",
+)
+@click.option("--bins", type=click.IntRange(2, 2000), default=100, show_default=True, help="Of each histogram.")
+@click.option("--log", is_flag=True, help="Counts on a logarithmic axis.")
+@click.option("--trust-pickle", is_flag=True, help="Run a pickle's own code: only for files whose author you trust.")
+@_OUTPUT
+@reporting
+def weights_command(
+    files: tuple[Path, ...],
+    layers: tuple[str, ...],
+    max_panels: int,
+    bins: int,
+    log: bool,
+    trust_pickle: bool,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Draw the weights of each layer of FILES, .qac containers or checkpoints; several files stand side by side.
+
+    A shared layer has one bar a shared value, as high as the number of weights that have it. For "before, during,
+    after" give the checkpoints and the container in that order.
+    """
+    _check_output(output)
+    from qacomp.errors import ConfigError
+    from qacomp.plots import Column, PictureSizeError, draw_weights, picture_format, render
+    from qacomp.plots.reading import layer_pattern, read_layers
+
+    if len(files) > max_panels:
+        raise PictureSizeError(f"{len(files)} files don't fit {max_panels} panels; give fewer, or raise --max-panels")
+    patterns = [part.strip() for given in layers for part in given.split(",")]
+    wanted = layer_pattern(patterns)
+    columns = [Column(file.name, read_layers(file, wanted, trust_pickle=trust_pickle)) for file in files]
+    names = list(dict.fromkeys(name for column in columns for name in column.layers))
+    if not names:
+        which = f"fits --layers {','.join(patterns)}" if patterns else "is a float tensor of two or more axes"
+        raise ConfigError(f"{', '.join(map(str, files))}: nothing in it {which}; see its names with qacomp inspect")
+    for pattern in patterns:
+        if not any(map(layer_pattern([pattern]), names)):
+            raise ConfigError(f"--layers {pattern}: no layer has that name; the others fit {', '.join(names[:8])}")
+    shown = names[: max_panels // len(files)]
+    left_out = names[len(shown) :]
+    remark = f"{len(shown)} of {len(names)} layers" if left_out else ""
+    figure = draw_weights(columns, shown, bins=bins, log=log, remark=remark)
+    progress = make_progress(as_json)
+    if left_out:
+        progress.note(
+            f"{len(shown)} of {len(names)} layers are drawn; raise --max-panels or choose with --layers to see"
+            f" {', '.join(left_out)}"
+        )
+    panels = []
+    for name in shown:
+        for file, column in zip(files, columns, strict=True):
+            layer = column.layers.get(name)
+            if layer is None:
+                progress.note(f"{file}: has no layer {name}; its panel stays empty")
+                continue
+            k = None if layer.levels is None else len(layer.levels)
+            panels.append({"layer": name, "file": str(file), "shape": list(layer.shape), "k": k})
+    _write(render(figure, picture_format(output)), output, {"panels": panels, "left_out": left_out}, as_json)
+
+
+def _check_output(output: Path) -> None:
+    """What can fail is found before any file is read."""
+    from qacomp.outputs import check_writable
+    from qacomp.plots import picture_format, require_matplotlib
+
+    picture_format(output)
+    check_writable(output)
+    require_matplotlib()
+
+
+def _write(picture: bytes, output: Path, document: dict[str, Any], as_json: bool) -> None:
+    from qacomp.formats import write_atomically
+
+    written = write_atomically(output, [picture])
+    if as_json:
+        print_json({"output": str(output), "output_bytes": written, **document})
+    else:
+        click.echo(f"{output}: {written:,} bytes, panels: {len(document['panels'])}")

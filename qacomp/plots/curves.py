@@ -1,0 +1,71 @@
+"""The curves of `draw_penalties`, evaluated from the regularizers themselves."""
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qacomp.errors import ConfigError
+from qacomp.plots.penalty import PenaltyCurve
+from qacomp.regularizers import RegularizerOptions, regularizer_class
+
+_POINTS = 801
+_SAMPLE = 2001
+
+
+def penalty_curve(
+    name: str,
+    k: int,
+    low: float,
+    high: float,
+    *,
+    levels: tuple[float, ...] | None = None,
+    init: str = "kmeans",
+    domain: str = "dorefa",
+) -> PenaltyCurve:
+    """ρ of the regularizer `name` with K levels over [low, high], sampled at its levels, the midpoints and evenly.
+
+    sin, cos: [low, high] is their range. min, exp: u is `levels` where given, else what `init` finds in bell-shaped
+    weights that fill the interval (three standard deviations to either side). sinreq: its scale is that of weights
+    which reach the interval's ends; `domain` as in RegularizerOptions. Raises ConfigError.
+    """
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ConfigError(f"--low {low:g} --high {high:g}: give two numbers, the lower one first")
+    if not max(abs(low), abs(high)) <= 1e6 or high - low < 1e-6 * max(abs(low), abs(high), 1e-3):
+        raise ConfigError(f"--low {low:g} --high {high:g}: too wide or too narrow to draw; weights lie around 0")
+    cls = regularizer_class(name)
+    options = RegularizerOptions(range=(low, high), init=init, domain=domain).check()
+    weights = torch.from_numpy(_bell(low, high))  # (n,)
+    if levels is not None:
+        if not all(low <= u <= high for u in levels) or len(set(levels)) < 2:
+            raise ConfigError("--levels: give at least two different numbers between --low and --high")
+        weights, k = torch.tensor(sorted(set(levels)), dtype=torch.float64), len(set(levels))
+    penalty = cls.for_weights(weights, k, options).double().eval()
+    found = penalty.levels().detach().double()
+    if levels is not None and not torch.equal(found, weights):
+        raise ConfigError(
+            f"--levels: the levels of {name} follow from K and the range; it is min and exp that take any"
+        )
+    at = np.unique(np.concatenate([np.linspace(low, high, _POINTS), *_corners(found.numpy(), low, high)]))
+    with torch.no_grad():
+        values = [float(penalty.textbook(w)) for w in torch.from_numpy(at)]
+    return PenaltyCurve(name, at, np.array(values), found.numpy())
+
+
+def _bell(low: float, high: float) -> NDArray[np.float64]:
+    """Weights (n,) of a normal distribution cut off at three standard deviations, ascending: its even quantiles."""
+    bell = NormalDist()
+    edge = bell.cdf(3.0)
+    quantiles = np.linspace(1 - edge, edge, _SAMPLE).tolist()
+    unit = np.array([bell.inv_cdf(q) for q in quantiles]) / 3.0
+    weights: NDArray[np.float64] = low + (high - low) * (unit + 1) / 2
+    weights[0], weights[-1] = low, high
+    return weights
+
+
+def _corners(levels: NDArray[np.float64], low: float, high: float) -> list[NDArray[np.float64]]:
+    """Where ρ has its zeros and its peaks: the levels and the midpoints between them, inside [low, high]."""
+    corners = [levels, (levels[1:] + levels[:-1]) / 2]
+    return [c[(c >= low) & (c <= high)] for c in corners]

@@ -1,0 +1,71 @@
+"""The layers of a file, as they are drawn: a container through qacomp.formats alone, a checkpoint through torch."""
+
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.errors import NonFiniteWeightsError
+from qacomp.formats import BFLOAT16, Container, bfloat16_to_float32, open_file
+from qacomp.plots.histogram import LayerWeights, layer_weights, shared_weights
+
+_MAGIC = b"\x93QAC"
+Wanted = Callable[[str], bool]
+
+
+def layer_pattern(patterns: Sequence[str]) -> Wanted:
+    """Whether a tensor's name, or its layer's (without `.weight`), fits one of the patterns; all do where none is."""
+    return lambda name: (
+        not patterns or any(fnmatchcase(name, p) or fnmatchcase(name.removesuffix(".weight"), p) for p in patterns)
+    )
+
+
+def read_layers(path: Path, wanted: Wanted, *, trust_pickle: bool = False) -> dict[str, LayerWeights]:
+    """The float tensors with two or more axes, and the shared ones with any, whose name is `wanted`: name -> weights.
+
+    In the file's order; empty tensors are none. Raises FormatError, CheckpointError, NonFiniteWeightsError, OSError.
+    """
+    try:
+        if path.is_file() and (path.suffix == ".qac" or _magic(path) == _MAGIC):
+            with open_file(path) as container:
+                return {n: _from_container(container, n) for n in container.names if wanted(n) and _drawn(container, n)}
+        return _from_checkpoint(path, wanted, trust_pickle)
+    except NonFiniteWeightsError as error:
+        raise error if str(path) in str(error) else NonFiniteWeightsError(f"{path}: {error}") from error
+
+
+def _magic(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(len(_MAGIC))
+
+
+def _drawn(container: Container, name: str) -> bool:
+    info = container.info(name)
+    number = info.dtype == "bfloat16" or info.dtype.startswith("float")
+    return info.values > 0 and (info.k is not None or (number and len(info.shape) >= 2))
+
+
+def _from_container(container: Container, name: str) -> LayerWeights:
+    info = container.info(name)
+    if info.k is None:
+        return layer_weights(name, _numbers(container.tensor(name)))
+    shared = container.shared(name)
+    return shared_weights(name, info.shape, _numbers(shared.codebook), shared.indices)
+
+
+def _from_checkpoint(path: Path, wanted: Wanted, trust_pickle: bool) -> dict[str, LayerWeights]:
+    from qacomp.checkpoints import read_checkpoint
+
+    layers = {}
+    for name, tensor in read_checkpoint(path, trust_pickle=trust_pickle).state.items():
+        if tensor.is_floating_point() and tensor.ndim >= 2 and tensor.numel() and wanted(name):
+            wide = tensor if tensor.element_size() >= 4 else tensor.float()  # numpy lacks bfloat16
+            layers[name] = layer_weights(name, wide.numpy())
+    return layers
+
+
+def _numbers(array: NDArray[Any]) -> NDArray[np.floating]:
+    return bfloat16_to_float32(array) if array.dtype == BFLOAT16 else array
