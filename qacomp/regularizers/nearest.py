@@ -1,9 +1,4 @@
-"""Nearest representative on a line, without an N × K table of distances.
-
-In general it is a binary search between sorted midpoints. For float32 weights in the processor's memory there is a
-shortcut: rounded to half precision a weight is one of 65,536 cells; a table says how many midpoints lie below a cell,
-and one comparison settles the few cells that hold a midpoint themselves. Rounding is monotone, so this is exact.
-"""
+"""Nearest representative on a line, without an N × K table of distances: a search between the sorted midpoints."""
 
 from typing import Any
 
@@ -11,9 +6,8 @@ import torch
 from torch import Tensor
 
 from qacomp.regularizers.blocks import BLOCK, BlockFunction, Kernel
+from qacomp.regularizers.intervals import CellTable, interval
 
-_CELLS = 65_536
-_MAX_CORRECTIONS = 16
 _SUM_CHUNK = 1 << 16
 
 
@@ -22,7 +16,7 @@ def nearest_level(weight: Tensor, levels: Tensor) -> Tensor:
 
     `levels` is (K,) ascending. A weight at a midpoint goes to the lower level.
     """
-    return torch.bucketize(weight, (levels[1:] + levels[:-1]) / 2)
+    return interval(weight, (levels[1:] + levels[:-1]) / 2)
 
 
 def sum_by_level(values: Tensor, index: Tensor, k: int) -> Tensor:
@@ -45,42 +39,18 @@ class NearestKernel(Kernel):
 
     def __init__(self, levels: Tensor, exponential: bool) -> None:
         self.levels, self.exponential = levels.detach(), exponential
-        self.middles = (self.levels[1:] + self.levels[:-1]) / 2 + 0.0  # (K − 1,); −0.0 becomes 0.0
-        code = self.middles.half().view(torch.int16).long()  # sign and magnitude
-        cell = torch.where(code >= 0, code + 32_768, -1 - code)  # (K − 1,) ascending with the value
-        ends = torch.cat([cell.new_zeros(1), cell + 1, cell.new_full((1,), _CELLS)])
-        below = torch.repeat_interleave(torch.arange(self.levels.numel(), dtype=torch.int32), ends.diff())  # (cells,)
-        # The first of several midpoints in a cell is its threshold; as many corrections follow as it has midpoints.
-        first = torch.searchsorted(cell, cell)  # (K − 1,)
-        below[cell] = first.int()
-        self.corrections = int((torch.arange(cell.numel()) - first).max()) + 1 if cell.numel() else 0
-        self.below = torch.cat([below[32_768:], below[:32_768].flip(0)])  # (65,536,) by the half's bits
-        self.thresholds = torch.cat([self.middles, self.middles.new_full((1,), float("inf"))])  # (K,)
+        self.table = CellTable((self.levels[1:] + self.levels[:-1]) / 2)
 
     def worker(self) -> BlockFunction:
-        """Exact for any levels; where more than a few share a cell, the block is searched instead."""
-        half = torch.empty(BLOCK, dtype=torch.float16)
-        bits = half.view(torch.uint16)
-        cells, index, step = torch.empty((3, BLOCK), dtype=torch.int32).unbind()
-        scratch = torch.empty(BLOCK)
+        """Exact, for any levels."""
+        find = self.table.worker()
+        index, scratch = torch.empty(BLOCK, dtype=torch.int32), torch.empty(BLOCK)
         k = self.levels.numel()
-
-        def find_nearest(x: Tensor, i: Tensor) -> None:
-            b = x.numel()
-            if self.corrections > _MAX_CORRECTIONS:
-                torch.bucketize(x, self.middles, out_int32=True, out=i)
-                return
-            half[:b].copy_(x)
-            cells[:b].copy_(bits[:b])
-            torch.index_select(self.below, 0, cells[:b], out=i)
-            for _ in range(self.corrections):
-                torch.index_select(self.thresholds, 0, i, out=scratch[:b])
-                i.add_(torch.gt(x, scratch[:b], out=step[:b]))
 
         def block(x: Tensor, slopes: Tensor) -> tuple[float, Tensor]:
             b = x.numel()
             i, d = index[:b], scratch[:b]
-            find_nearest(x, i)
+            find(x, i)
             torch.index_select(self.levels, 0, i, out=d)
             torch.sub(x, d, out=d)  # d = w − u
             if self.exponential:

@@ -18,7 +18,8 @@ from qacomp.regularizers import (
     total_penalty,
 )
 from qacomp.regularizers.blocks import BLOCK, memory_order
-from qacomp.regularizers.nearest import NearestKernel, nearest_level, sum_by_level
+from qacomp.regularizers.intervals import interval
+from qacomp.regularizers.nearest import NearestKernel, sum_by_level
 
 ALL = list_regularizers()
 
@@ -118,7 +119,10 @@ def test_the_lookup_finds_the_nearest_level_at_any_scale(scale: float, k: int) -
     slopes = torch.empty_like(w)
     worker = NearestKernel(levels, exponential=False).worker()
     worker(w, slopes)
-    torch.testing.assert_close(slopes, 2 * (w - levels[nearest_level(w, levels)]), rtol=0, atol=0)
+    searched = torch.bucketize(w, middles)
+    torch.testing.assert_close(slopes, 2 * (w - levels[searched]), rtol=0, atol=0)
+    assert torch.equal(interval(w, middles), searched)
+    assert torch.equal(interval(w.view(1, -1), middles), searched.view(1, -1))
 
 
 def test_sums_by_level_keep_their_digits_over_many_weights() -> None:
