@@ -47,6 +47,11 @@ def suits(weight: Tensor) -> bool:
     return fits and memory_order(weight) is not None
 
 
+def first(scratch: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...]:
+    """The first `count` elements of each scratch tensor (BLOCK,); a whole block, the usual case, costs no slicing."""
+    return scratch if count == BLOCK else tuple(tensor[:count] for tensor in scratch)
+
+
 def memory_order(tensor: Tensor) -> Tensor | None:
     """A view of `tensor` (any shape) as (n,), in the order in which it lies in memory; None where it has gaps."""
     strides: tuple[int, ...] = tensor.stride()
@@ -58,8 +63,8 @@ def write_slopes(flat: Tensor, kernel: Kernel, slopes: Tensor) -> Sums:
     """The kernel's sums over `flat` (n,); dφ/dw goes to `slopes` (n,)."""
 
     def chunk(start: int, stop: int, function: BlockFunction) -> Sums:
-        parts = [function(flat[a:b], slopes[a:b]) for a, b in _ranges(start, stop, BLOCK)]
-        return _total([Sums(value, further) for value, further in parts])
+        blocks = zip(torch.split(flat[start:stop], BLOCK), torch.split(slopes[start:stop], BLOCK), strict=True)
+        return _total([Sums(*function(x, slope)) for x, slope in blocks])
 
     return _run(flat.numel(), kernel, chunk)
 
@@ -68,22 +73,21 @@ def add_slopes(flat: Tensor, kernel: Kernel, gradient: Tensor, scale: float) -> 
     """The kernel's sums over `flat` (n,); scale · dφ/dw is added to `gradient` (n,), and nothing of size n is made."""
 
     def chunk(start: int, stop: int, function: BlockFunction) -> Sums:
-        slopes, parts = torch.empty(min(BLOCK, stop - start)), []
-        for a, b in _ranges(start, stop, BLOCK):
-            parts.append(Sums(*function(flat[a:b], slopes[: b - a])))
-            gradient[a:b].add_(slopes[: b - a], alpha=scale)
+        scratch, parts = (torch.empty(BLOCK),), []
+        for x, target in zip(
+            torch.split(flat[start:stop], BLOCK), torch.split(gradient[start:stop], BLOCK), strict=True
+        ):
+            (slopes,) = first(scratch, x.numel())
+            parts.append(Sums(*function(x, slopes)))
+            target.add_(slopes, alpha=scale)
         return _total(parts)
 
     return _run(flat.numel(), kernel, chunk)
 
 
-def _ranges(start: int, stop: int, length: int) -> list[tuple[int, int]]:
-    return [(a, min(a + length, stop)) for a in range(start, stop, length)]
-
-
 def _run(n: int, kernel: Kernel, chunk: Callable[[int, int, BlockFunction], Sums]) -> Sums:
     """`chunk` over all n weights, on as many threads as torch may use."""
-    ranges = _ranges(0, n, _CHUNK)
+    ranges = [(a, min(a + _CHUNK, n)) for a in range(0, n, _CHUNK)]
     threads = min(torch.get_num_threads(), len(ranges))
     if threads == 1:
         function = kernel.worker()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from qacomp.regularizers.blocks import BLOCK, suits
+from qacomp.regularizers.blocks import BLOCK, first, suits
 
 _CELLS = 65_536
 _MAX_CORRECTIONS = 16
@@ -35,21 +35,19 @@ class CellTable:
     def worker(self) -> Callable[[Tensor, Tensor], None]:
         """A function with scratch space of its own, (x (b,), out (b,) int32) for b ≤ BLOCK."""
         half = torch.empty(BLOCK, dtype=torch.float16)
-        bits = half.view(torch.uint16)
-        cells, step = torch.empty((2, BLOCK), dtype=torch.int32).unbind()
-        threshold = torch.empty(BLOCK)
+        scratch = (half, half.view(torch.uint16), *torch.empty((2, BLOCK), dtype=torch.int32), torch.empty(BLOCK))
 
         def find(x: Tensor, out: Tensor) -> None:
-            b = x.numel()
             if self.corrections > _MAX_CORRECTIONS:  # boundaries crowd together
                 torch.bucketize(x, self.boundaries, out_int32=True, out=out)
                 return
-            half[:b].copy_(x)
-            cells[:b].copy_(bits[:b])
-            torch.index_select(self.below, 0, cells[:b], out=out)
+            rounded, bits, cells, step, threshold = first(scratch, x.numel())
+            rounded.copy_(x)
+            cells.copy_(bits)
+            torch.index_select(self.below, 0, cells, out=out)
             for _ in range(self.corrections):
-                torch.index_select(self.thresholds, 0, out, out=threshold[:b])
-                out.add_(torch.gt(x, threshold[:b], out=step[:b]))
+                torch.index_select(self.thresholds, 0, out, out=threshold)
+                out.add_(torch.gt(x, threshold, out=step))
 
         return find
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qacomp.regularizers.blocks import BLOCK, BlockFunction, Kernel
+from qacomp.regularizers.blocks import BLOCK, BlockFunction, Kernel, first
 from qacomp.regularizers.intervals import CellTable, interval
 
 _SUM_CHUNK = 1 << 16
@@ -44,19 +44,18 @@ class NearestKernel(Kernel):
     def worker(self) -> BlockFunction:
         """Exact, for any levels."""
         find = self.table.worker()
-        index, scratch = torch.empty(BLOCK, dtype=torch.int32), torch.empty(BLOCK)
+        scratch = torch.empty(BLOCK, dtype=torch.int32), torch.empty(BLOCK)
         k = self.levels.numel()
 
         def block(x: Tensor, slopes: Tensor) -> tuple[float, Tensor]:
-            b = x.numel()
-            i, d = index[:b], scratch[:b]
+            i, d = first(scratch, x.numel())
             find(x, i)
             torch.index_select(self.levels, 0, i, out=d)
             torch.sub(x, d, out=d)  # d = w − u
             if self.exponential:
-                torch.abs(d, out=slopes).neg_().exp_().sub_(1.0)  # exp(−|d|) − 1 = −φ; expm1 takes as long as all this
-                value = -slopes.sum().item()
-                slopes.add_(1.0).mul_(d.sign_())  # dφ/dw = sign(d)·exp(−|d|)
+                torch.abs(d, out=slopes).neg_().exp_()  # exp(−|d|)
+                value = x.numel() - slopes.sum().item()
+                slopes.mul_(d.sign_())  # dφ/dw = sign(d)·exp(−|d|)
             else:
                 torch.add(d, d, out=slopes)  # dφ/dw = 2d
                 value = d.mul_(d).sum().item()

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qacomp.regularizers.blocks import BLOCK, BlockFunction, Kernel
+from qacomp.regularizers.blocks import BLOCK, BlockFunction, Kernel, first
 
 
 class AbsoluteSineKernel(Kernel):
@@ -14,10 +14,10 @@ class AbsoluteSineKernel(Kernel):
 
     def worker(self) -> BlockFunction:
         """dφ/dx = frequency · sign(sin) · cos."""
-        angle, sine = torch.empty((2, BLOCK))
+        scratch = tuple(torch.empty((2, BLOCK)))
 
         def block(x: Tensor, slopes: Tensor) -> tuple[float, None]:
-            a, s = angle[: x.numel()], sine[: x.numel()]
+            a, s = first(scratch, x.numel())
             torch.sub(x, self.zero, out=a).mul_(self.frequency)
             torch.sin(a, out=s)
             torch.cos(a, out=slopes).mul_(torch.sign(s, out=a)).mul_(self.frequency)

@@ -100,7 +100,8 @@ class SinReQ(Regularizer):
         a, c = self.phase().tolist()
         clamped = self.binary or self.domain == "wrpn"
         transform = "clamp" if clamped else "tanh" if self.domain == "dorefa" else "none"
-        return SquaredSineKernel(a, c, transform, self.scale.item())
+        scale = 1.0 if transform == "none" else self.scale.item()
+        return SquaredSineKernel(a, c, transform, scale, self.learn_bits)
 
     def kernel_parameters(self) -> Tensor | None:
         """a and c of the phase, where they are learned: (2,)."""
