@@ -29,8 +29,6 @@ class Regularizer(nn.Module, ABC):
     """
 
     name: ClassVar[str]
-    default_strength: ClassVar[float]
-    """λ that suits the penalty's slope, so that `--reg NAME` alone works."""
     inset: ClassVar[float | None] = None
     """Of a uniform static grid: from the range's end to its first level, in steps. None: there is no such range."""
     options: RegularizerOptions = DEFAULT_OPTIONS

@@ -16,7 +16,6 @@ from qacomp.regularizers.uniform_range import static_range
 class Cosine(Regularizer):
     """ρ_C(x) = |cos(π K (x − w) / (W − w))|, K ≥ 2 (Malchiodi et al., section II-C)."""
 
-    default_strength = 1.0
     inset = 0.5
 
     def __init__(self, k: int, low: float, high: float) -> None:

@@ -8,5 +8,4 @@ from qacomp.regularizers.learned_levels import LearnedLevels
 class Exponential(LearnedLevels):
     """ρ_E(x) = 1 − exp(−min_r |x − u_r|) (Malchiodi et al., section II-D)."""
 
-    default_strength = 30.0
     exponential = True

@@ -8,5 +8,4 @@ from qacomp.regularizers.learned_levels import LearnedLevels
 class MinimumDistance(LearnedLevels):
     """ρ_M(x) = min_r (x − u_r)² (Malchiodi et al., section II-D)."""
 
-    default_strength = 1000.0
     exponential = False

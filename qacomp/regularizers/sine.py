@@ -16,7 +16,6 @@ from qacomp.regularizers.uniform_range import static_range
 class Sine(Regularizer):
     """ρ_S(x) = |sin(π (K − 1)(x − w) / (W − w))|, K ≥ 2 (Malchiodi et al., section II-C)."""
 
-    default_strength = 1.0
     inset = 0.0
 
     def __init__(self, k: int, low: float, high: float) -> None:

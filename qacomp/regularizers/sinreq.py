@@ -29,7 +29,6 @@ class SinReQ(Regularizer):
     the zeros are the levels of a real quantizer once it is rounded (`whole_bits`).
     """
 
-    default_strength = 1.0
     bits: Tensor
     scale: Tensor
 
