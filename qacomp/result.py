@@ -10,7 +10,7 @@ from qacomp.training import EpochRecord
 
 @dataclass(frozen=True)
 class LayerResult:
-    """One tensor of the container. `skipped` says why it isn't shared, or is None."""
+    """One tensor of the container. `codec_reason`: why that codec; `skipped`: why it isn't shared, or None."""
 
     name: str
     shape: tuple[int, ...]
@@ -19,6 +19,7 @@ class LayerResult:
     bits_per_weight: float | None
     entropy_bits_per_weight: float | None
     codec: str
+    codec_reason: str
     skipped: str | None
 
 
@@ -65,5 +66,5 @@ def layer_results(report: WriteReport, skipped: dict[str, str]) -> tuple[LayerRe
     for t in report.tensors:
         bits = 8 * t.bytes / t.values if t.values else None
         reason = None if t.k is not None else skipped.get(t.name, "kept dense")
-        rows.append(LayerResult(t.name, tuple(t.shape), t.k, t.bytes, bits, t.entropy_bits, t.codec, reason))
+        rows.append(LayerResult(t.name, tuple(t.shape), t.k, t.bytes, bits, t.entropy_bits, t.codec, t.reason, reason))
     return tuple(rows)

@@ -26,7 +26,17 @@ COMPRESS_FIELDS = {
     "notes",
     "max_abs_error",
 }
-LAYER_FIELDS = {"name", "shape", "k", "bytes", "bits_per_weight", "entropy_bits_per_weight", "codec", "skipped"}
+LAYER_FIELDS = {
+    "name",
+    "shape",
+    "k",
+    "bytes",
+    "bits_per_weight",
+    "entropy_bits_per_weight",
+    "codec",
+    "codec_reason",
+    "skipped",
+}
 FAST = ("--epochs", "2", "--tune-epochs", "1")
 
 
@@ -46,6 +56,7 @@ def test_compress_needs_nothing_but_the_checkpoint(qacomp: Qacomp, trained: Path
     container = tmp_path / "net.qac"
     assert document.keys() >= COMPRESS_FIELDS
     assert all(set(layer) == LAYER_FIELDS for layer in document["layers"])
+    assert all(layer["codec_reason"] for layer in document["layers"])
     assert document["container_bytes"] == container.stat().st_size
     assert document["checkpoint_bytes"] == 4 * 266_610
     assert document["ratio"] == pytest.approx(document["checkpoint_bytes"] / document["container_bytes"])
