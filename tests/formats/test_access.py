@@ -1,0 +1,144 @@
+"""Reading in parts: rows, mapped tensors, several processes, many groups; and nothing heavy imported."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qacomp.formats import (
+    OutputNotWritableError,
+    SharedTensor,
+    Writer,
+    load_file,
+    open_file,
+    save_file,
+    verify_file,
+    write_atomically,
+)
+
+
+@pytest.fixture(scope="module")
+def tensors() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    book = np.linspace(-1, 1, 9).astype(np.float32)
+    noise = rng.integers(0, 1 << 32, (90, 50), dtype=np.uint32).view(np.float32)
+    return {
+        "shared": SharedTensor(book, rng.integers(0, 9, (70, 11, 5)).astype(np.uint8)),
+        "dense": rng.standard_normal((60, 40)).astype(np.float32),
+        "noise": noise,
+        "small": np.arange(12).reshape(4, 3),
+        "little": SharedTensor(book, rng.integers(0, 9, (6, 7)).astype(np.uint8)),
+    }
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory, tensors: dict[str, Any]) -> Path:
+    target = tmp_path_factory.mktemp("access") / "a.qac"
+    save_file(target, tensors, chunk_log2=10)
+    return target
+
+
+def dense(tensor: Any) -> Any:
+    return tensor.dense() if isinstance(tensor, SharedTensor) else tensor
+
+
+@pytest.mark.parametrize("name", ["shared", "dense", "noise", "small", "little"])
+@pytest.mark.parametrize("rows", [(0, 1), (3, 29), (0, 1000), (5, 5), (7, 2), (-2, 1000)])
+def test_rows(path: Path, tensors: dict[str, Any], name: str, rows: tuple[int, int]) -> None:
+    with open_file(path) as container:
+        expected = dense(tensors[name])[slice(*rows)]
+        found = container.rows(name, *rows)
+        assert found.shape == expected.shape and found.tobytes() == expected.tobytes()
+
+
+def test_rows_read_only_their_chunks(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    with open_file(bytes(data)) as container:
+        last = max(s.offset for s in container.sections if s.tensors == ("dense",))
+    data[last] ^= 1
+    with open_file(bytes(data)) as container:
+        assert container.rows("dense", 0, 20).shape == (20, 40)
+
+
+def test_a_raw_tensor_can_be_mapped(path: Path, tensors: dict[str, Any]) -> None:
+    with open_file(path) as container:
+        view = container.tensor("noise", copy=False)
+        assert not view.flags.writeable and view.ctypes.data % 64 == 0
+        assert container.tensor("noise").flags.writeable
+    assert view.tobytes() == tensors["noise"].tobytes()  # the map lives as long as the view
+
+
+def test_several_processes_give_the_same(tmp_path: Path, path: Path, tensors: dict[str, Any]) -> None:
+    save_file(tmp_path / "b.qac", tensors, chunk_log2=10, threads=3)
+    assert (tmp_path / "b.qac").read_bytes() == path.read_bytes()
+    for name, array in load_file(path, threads=3).items():
+        assert array.tobytes() == dense(tensors[name]).tobytes()
+    verify_file(path, threads=2)
+
+
+def test_an_error_in_a_worker_is_the_callers(path: Path) -> None:
+    from qacomp.formats import ChecksumMismatchError
+
+    data = bytearray(path.read_bytes())
+    with open_file(bytes(data)) as container:
+        places = [s.offset for s in container.sections if s.tensors == ("dense",)]
+    data[places[1]] ^= 1
+    with open_file(bytes(data), threads=2) as container, pytest.raises(ChecksumMismatchError, match="damaged"):
+        container.tensor("dense")
+
+
+def test_many_tensors_take_several_groups(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    book = np.arange(4, dtype=np.float32)
+    tensors = {f"layer{i}": SharedTensor(book, rng.integers(0, 4, (i % 7 + 1, 3)).astype(np.uint8)) for i in range(150)}
+    save_file(tmp_path / "a.qac", tensors)
+    with open_file(tmp_path / "a.qac") as container:
+        assert sum(section.kind == "indices" for section in container.sections) == 3
+    back = load_file(tmp_path / "a.qac")
+    assert all(np.array_equal(back[name], tensor.dense()) for name, tensor in tensors.items())
+
+
+def test_an_interrupted_writer_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.qac").write_bytes(b"before")
+    with pytest.raises(KeyboardInterrupt), Writer(tmp_path / "a.qac") as writer:
+        writer.add("x", np.arange(5))
+        raise KeyboardInterrupt
+
+    def chunks() -> Iterator[bytes]:
+        yield b"half"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "a.qac", chunks())
+    assert [p.name for p in tmp_path.iterdir()] == ["a.qac"] and (tmp_path / "a.qac").read_bytes() == b"before"
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OutputNotWritableError, match="No space left"):
+        save_file(tmp_path / "a.qac", {"x": np.arange(5)})
+    assert not list(tmp_path.iterdir())
+
+
+def test_import_needs_numpy_and_zstandard_only() -> None:
+    code = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "sklearn", "scipy", "onnx", "onnxruntime", "matplotlib", "rich", "click"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Block())
+import qacomp.formats
+outside = {n.split(".")[0] for n, m in sys.modules.items() if "site-packages" in (getattr(m, "__file__", "") or "")}
+print(*sorted(outside - {"qacomp"}))
+"""
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    found = {name for name in done.stdout.split() if not name.startswith(("__editable__", "_distutils_hack"))}
+    assert found <= {"numpy", "zstandard", "_cffi_backend"}
