@@ -1,8 +1,8 @@
 """Losses of a flexible network: each smaller sub-model learns from the labels and from larger ones (IPKD-TA).
 
-Equations (1)-(7) of Ozerov and Duong (2021), over the logits of all sub-models, smallest first. One differs from print: (2) names
-the student's distribution first, but knowledge distillation, and the soft cross-entropy that the paper allows in its
-place, are KL(teacher ∥ student); that is what stands here. A teacher's logits are constants.
+Equations (1)-(7) of Ozerov and Duong (2021), over the logits of all sub-models, smallest first. One differs from print:
+(2) names the student's distribution first, but knowledge distillation, and the soft cross-entropy that the paper allows
+in its place, are KL(teacher ∥ student); that is what stands here. A teacher's logits are constants.
 """
 
 from collections.abc import Sequence

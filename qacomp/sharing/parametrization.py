@@ -16,17 +16,19 @@ from qacomp.formats import SharedTensor
 from qacomp.regularizers.nearest import sum_by_level
 
 
-class _Gather(torch.autograd.Function):
+class Gather(torch.autograd.Function):
     """codebook[indices]; backward is one histogram, several times faster on a CPU than index_put_."""
 
     @staticmethod
     def forward(ctx: Any, codebook: Tensor, indices: Tensor) -> Tensor:
+        """codebook: (K,), indices: int64 of any shape -> indices' shape."""
         ctx.save_for_backward(indices)
         ctx.k = codebook.numel()
         return codebook[indices]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        """The codebook's gradient: the sum over each cluster, (K,)."""
         (indices,) = ctx.saved_tensors
         return sum_by_level(grad_outputs[0], indices, ctx.k), None
 
@@ -42,7 +44,7 @@ class SharedWeight(nn.Module):
 
     def forward(self, codebook: Tensor) -> Tensor:
         """(K,) -> weight's shape."""
-        weight: Tensor = _Gather.apply(codebook, self.indices)  # type: ignore[no-untyped-call]
+        weight: Tensor = Gather.apply(codebook, self.indices)  # type: ignore[no-untyped-call]
         return weight
 
     def right_inverse(self, weight: Tensor) -> Tensor:

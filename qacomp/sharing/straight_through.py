@@ -23,17 +23,19 @@ from qacomp.regularizers.nearest import sum_by_level
 _MEMORY = 0.99
 
 
-class _Assign(torch.autograd.Function):
+class Assign(torch.autograd.Function):
     """(weight, levels, boundaries) -> levels[index]; d/d weight is the identity, d/d level its weights' mean."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, levels: Tensor, index: Tensor, gain: float) -> Tensor:
+        """weight: any shape, levels: (K,), index: int64 of weight's shape -> weight's shape."""
         ctx.save_for_backward(index)
         ctx.k, ctx.gain = levels.numel(), gain
         return levels[index]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        """Gradients to (weight, levels)."""
         (index,) = ctx.saved_tensors
         gradient = grad_outputs[0]
         counts = torch.bincount(index.reshape(-1), minlength=ctx.k).clamp(min=1)  # (K,)
@@ -64,7 +66,7 @@ class StraightThrough(nn.Module):
         if self.training:
             share = torch.bincount(index.reshape(-1), minlength=levels.numel()) / index.numel()
             self.shares.mul_(_MEMORY).add_(share.to(self.shares), alpha=1 - _MEMORY)
-        assigned: Tensor = _Assign.apply(weight, levels, index, self.gain)  # type: ignore[no-untyped-call]
+        assigned: Tensor = Assign.apply(weight, levels, index, self.gain)  # type: ignore[no-untyped-call]
         return assigned
 
     def right_inverse(self, weight: Tensor) -> Tensor:

@@ -1,0 +1,124 @@
+"""Precisions as sub-models: any classifier at several numbers of shared values, and at full precision above them."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from qacomp.errors import ConfigError
+from qacomp.flexible import FlexibleModel, submodel_index
+from qacomp.layers import Selection
+from qacomp.regularizers import Regularizer
+from qacomp.sharing.nested import NestedCodebooks, nested_codebooks
+
+FULL = "full"
+
+
+class PrecisionLadder(nn.Module):
+    """A flexible model over one network's weights: level i uses each layer's level-i codebook, the last sub-model none.
+
+    The codebooks nest (see `qacomp.sharing.nested`). Each level has batch norms of its own; all else, biases too, is
+    the network's. Gradients of every level reach the full-precision weights straight through.
+    """
+
+    def __init__(self, network: nn.Module, codebooks: Mapping[str, NestedCodebooks], ks: Sequence[int]) -> None:
+        """`codebooks` by weight name (`conv1.weight`); `ks`: shared values of each level, ascending, for the names."""
+        super().__init__()
+        self.submodel_names = (*(f"level{k}" for k in ks), FULL)
+        self.network = network
+        self.codebooks = nn.ModuleDict({_key(name): books for name, books in codebooks.items()})
+        norms = {path: module for path, module in network.named_modules() if isinstance(module, _BatchNorm)}
+        self.norms = nn.ModuleList(
+            nn.ModuleDict({_key(path): copy.deepcopy(norm) for path, norm in norms.items()}) for _ in ks
+        )
+
+    def layer(self, name: str) -> NestedCodebooks:
+        """The codebooks of the weight `name`."""
+        return cast(NestedCodebooks, self.codebooks[_key(name)])
+
+    def tensors(self, level: int) -> dict[str, Tensor]:
+        """What the network's tensors are replaced by at a level, by state-dict name, differentiable."""
+        replaced = {}
+        for key in self.codebooks:
+            name = _name(key)
+            replaced[name] = self.layer(name)(self.network.get_parameter(name), level)
+        for key, norm in cast(nn.ModuleDict, self.norms[level]).items():
+            prefix = f"{_name(key)}." if key else ""
+            replaced |= {prefix + leaf: t for leaf, t in (*norm.named_parameters(), *norm.named_buffers())}
+        return replaced
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, classes) logits at full precision."""
+        logits: Tensor = self.network(x)
+        return logits
+
+    def forward_all(self, x: Tensor) -> list[Tensor]:
+        """(N, C, H, W) -> (N, classes) logits of every level, the coarsest first, and of the full-precision network."""
+        levels = range(len(self.norms))
+        return [*(functional_call(self.network, self.tensors(level), (x,)) for level in levels), self.network(x)]
+
+    def submodel(self, name: str) -> nn.Module:
+        """The network with one level's weights and batch norms in it, copied; ConfigError for an unknown name."""
+        index = submodel_index(self.submodel_names, name)
+        plain = copy.deepcopy(self.network)
+        if index < len(self.norms):
+            state = plain.state_dict()
+            with torch.no_grad():
+                for key, value in self.tensors(index).items():
+                    state[key].copy_(value)
+        return plain.train(self.training)
+
+    def freeze(self) -> None:
+        """Fix every layer's clusters: from here on the shared values move, and the weights behind them don't."""
+        for key in self.codebooks:
+            weight = self.network.get_parameter(_name(key))
+            self.layer(_name(key)).freeze(weight)
+            weight.requires_grad_(False)
+
+
+def build_ladder(
+    network: nn.Module,
+    selection: Selection,
+    levels: Sequence[int],
+    penalties: Mapping[str, Regularizer] | None = None,
+    gains: Mapping[str, float] | None = None,
+) -> PrecisionLadder:
+    """A ladder over `network`, which it keeps and trains, that starts from k-means of the selected weights.
+
+    levels: shared values of each level, ascending; a layer with its own K ends at that. penalties: regularizers whose
+    levels are a layer's finest codebook; gains: of their gradients (see `NestedCodebooks`). ConfigError for a network
+    that has sub-models of another kind.
+    """
+    if isinstance(network, FlexibleModel):
+        names = f"{network.submodel_names[0]} ... {network.submodel_names[-1]}"
+        raise ConfigError(f"--levels: the network has sub-models of its own ({names}); compress it without --levels")
+    penalties, gains = penalties or {}, gains or {}
+    codebooks = {}
+    for layer in selection.layers:
+        weight = network.get_parameter(layer.name)
+        books = nested_codebooks(
+            weight.detach().cpu().contiguous().numpy(),
+            level_sizes(levels, layer.k),
+            penalties.get(layer.name),
+            gains.get(layer.name, 1.0),
+        )
+        codebooks[layer.name] = books.to(weight.device)
+    return PrecisionLadder(network, codebooks, levels)
+
+
+def level_sizes(levels: Sequence[int], k: int) -> list[int]:
+    """The shared values of a layer's levels when its finest has `k`: coarser ones that aren't coarser fall away."""
+    return [*(level for level in levels[:-1] if level < k), k]
+
+
+def _key(name: str) -> str:
+    """A module's name for a state-dict name, which has dots."""
+    return name.replace(".", "/")
+
+
+def _name(key: str) -> str:
+    return key.replace("/", ".")
