@@ -86,26 +86,15 @@ def compress_command(
     qacomp compress resnet20.th --arch resnet20 --data cifar10:DIR --reg exp --k 8,conv1=16
     qacomp compress model.safetensors --k 16            # weights only, no data
     """
-    from qacomp.checkpoints import read_checkpoint
+    from qacomp.api import compress
     from qacomp.config import CompressConfig
-    from qacomp.datasets import load_dataset
-    from qacomp.outputs import check_writable
-    from qacomp.pipeline import compress
 
     progress = make_progress(as_json)
     config = CompressConfig.from_toml(config_file) if config_file else CompressConfig()
-    config = config.with_settings(_settings(flags, config.k_layers), "command line").check()
-    source = read_checkpoint(checkpoint, trust_pickle=trust_pickle)
+    config = config.with_settings(_settings(flags, config.k_layers), "command line")
     target = output or _default_output(checkpoint, progress)
-    check_writable(target)
-    spec = config.data or source.data
-    known = config.arch or source.arch
-    if known is None and config.data is not None:
-        progress.note("--data is not used: without --arch there is no network to train or to measure")
-    dataset = load_dataset(spec) if spec is not None and known is not None else None
-    config = config.with_settings({"data": spec}, "checkpoint")
     with saying_what_is_kept(target):
-        result = compress(source, config, dataset, target, progress)
+        result = compress(checkpoint, None, config, target, progress=progress, trust_pickle=trust_pickle)
     if as_json:
         print_json(result.to_json())
     else:

@@ -1,3 +1,52 @@
-"""Post-training model compression: regularize, share, entropy-code, decode to ONNX."""
+"""Post-training model compression: regularize, share, entropy-code, decode to ONNX.
 
+result = qacomp.compress("model.pt", "digits", reg="exp", k=8, output="model.qac")
+weights = qacomp.decode("model.qac")
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qacomp.api import compress, decode
+    from qacomp.checkpoints import read_checkpoint
+    from qacomp.config import CompressConfig
+    from qacomp.datasets import load_dataset
+    from qacomp.errors import QacompError
+    from qacomp.formats import open_file
+    from qacomp.result import Result
+
+__all__ = [
+    "CompressConfig",
+    "QacompError",
+    "Result",
+    "compress",
+    "decode",
+    "load_dataset",
+    "open_file",
+    "read_checkpoint",
+]
 __version__ = "0.1.0"
+
+_HOMES = {
+    "CompressConfig": "qacomp.config",
+    "QacompError": "qacomp.errors",
+    "Result": "qacomp.result",
+    "compress": "qacomp.api",
+    "decode": "qacomp.api",
+    "load_dataset": "qacomp.datasets",
+    "open_file": "qacomp.formats",
+    "read_checkpoint": "qacomp.checkpoints",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for (PEP 562): a device that only decodes has no torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'qacomp' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """What tab completion offers."""
+    return sorted({*globals(), *__all__})

@@ -59,18 +59,26 @@ class Run:
 
 
 def compress(
-    checkpoint: Checkpoint, config: CompressConfig, dataset: Dataset | None, output: Path, progress: Progress
+    checkpoint: Checkpoint,
+    config: CompressConfig,
+    dataset: Dataset | None,
+    output: Path,
+    progress: Progress,
+    *,
+    network: Network | None = None,
 ) -> Result:
     """Compress `checkpoint` into the container `output`; see CompressConfig for the settings.
 
-    Without an architecture or without data only the post-training part is done, and the notes say so. Raises the named
-    errors of `qacomp.errors`; `output` is written whole or not at all.
+    network: the caller's own, with the checkpoint's weights; it is changed. None builds the architecture's. Without one
+    or without data only the post-training part is done, and the notes say so. Raises the named errors of
+    `qacomp.errors`; `output` is written whole or not at all.
     """
     config.check()
     run = Run(progress)
     for remark in checkpoint.notes:
         run.note(remark)
-    network = build_network(checkpoint, config)
+    if network is None and checkpoint.kind != "module":
+        network = build_network(checkpoint, config)
     if network is None:
         return _compress_tensors(checkpoint, config, output, run)
     return _compress_network(checkpoint, network, config, dataset, output, run)
@@ -142,7 +150,8 @@ def _compress_network(
 
 def _compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Path, run: Run) -> Result:
     """No architecture: share every matrix and filter by k-means, keep the rest, write tensors without a graph."""
-    run.note("no architecture (--arch): weights only, no accuracy; decode gives a .safetensors file")
+    if checkpoint.kind != "module":
+        run.note("no architecture (--arch): weights only, no accuracy; decode gives a .safetensors file")
     if config.reg != "none":
         run.note(f"--reg {config.reg} needs an architecture to train: weights are shared by k-means alone")
     config = replace(config, reg="none", epochs=0, tune_epochs=0, sharing="after", distill="none")

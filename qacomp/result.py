@@ -1,10 +1,13 @@
 """What a compression gives back: measured sizes, accuracies, and one row a tensor."""
 
+import os
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from qacomp.formats import WriteReport
+from qacomp.formats import WriteReport, atomic_file
+from qacomp.outputs import check_writable
 from qacomp.training import EpochRecord
 
 
@@ -33,7 +36,7 @@ class Accuracy:
     decoded: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """A finished compression. Sizes are bytes on disk; `checkpoint_bytes` is the network's state in fp32."""
 
@@ -58,6 +61,37 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """The document that `compress --json` prints."""
         return {**asdict(self), "output": str(self.output)}
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Copy the container to `path`, whole or not at all. Raises OutputNotWritableError."""
+        check_writable(Path(path))
+        with self.output.open("rb") as source, atomic_file(path) as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        return Path(path)
+
+    def to_onnx(self, path: str | os.PathLike[str] | None = None, *, level: int | None = None) -> Any:
+        """The decoded network as a ModelProto, or with `path` written there: a `qacomp.decoding.Decoded`."""
+        from qacomp.api import decode
+
+        return decode(self, path, to="onnx", level=level)
+
+    def __str__(self) -> str:
+        """Sizes and accuracy in one line."""
+        text = f"{self.checkpoint_bytes:,} -> {self.container_bytes:,} bytes, {self.ratio:.1f}x smaller"
+        a = self.accuracy
+        if a.original is not None and a.decoded is not None:
+            text += f", accuracy {a.original:.2f} -> {a.decoded:.2f} %"
+        return text
+
+    def __repr__(self) -> str:
+        """For the prompt: where the container is, and `str`."""
+        return f"Result({self.output.name!r}: {self})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from qacomp.report.summary import summary_html
+
+        return summary_html(self)
 
 
 def layer_results(report: WriteReport, skipped: dict[str, str]) -> tuple[LayerResult, ...]:

@@ -4,15 +4,26 @@ import difflib
 import functools
 import importlib
 import pkgutil
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from qacomp.datasets.custom import load_custom
+from qacomp.datasets.custom import load_custom, source_from_arrays
 from qacomp.datasets.registry import KINDS, DatasetKind, register_dataset
 from qacomp.datasets.split import Dataset, Source, Split, checked, owned, separate
 from qacomp.errors import ConfigError, DataError, UnknownDataSpecError
 
-__all__ = ["Dataset", "DatasetKind", "Source", "Split", "list_datasets", "load_dataset", "register_dataset"]
+__all__ = [
+    "Dataset",
+    "DatasetKind",
+    "Source",
+    "Split",
+    "dataset_from_arrays",
+    "list_datasets",
+    "load_dataset",
+    "register_dataset",
+]
 
 _NOT_KINDS = ("registry", "split", "custom")
 
@@ -32,7 +43,15 @@ def load_dataset(spec: str, *, validation_fraction: float = 0.1) -> Dataset:
     """
     if not 0 < validation_fraction < 1:
         raise ConfigError(f"the validation fraction must lie between 0 and 1, not be {validation_fraction}")
-    loaded = _load(spec)
+    return _prepared(spec, _load(spec), validation_fraction)
+
+
+def dataset_from_arrays(arrays: Mapping[str, Any]) -> Dataset:
+    """The same from x_train, y_train, x_test, y_test and optionally x_val, y_val, num_classes; see `Split`."""
+    return _prepared("arrays", source_from_arrays("arrays", arrays), 0.1)
+
+
+def _prepared(spec: str, loaded: Source | Dataset, validation_fraction: float) -> Dataset:
     if isinstance(loaded, Dataset):
         loaded = Source(loaded.train, loaded.test, loaded.val, loaded.num_classes)
     train, test = checked(f"{spec}: train", loaded.train), checked(f"{spec}: test", loaded.test)

@@ -35,11 +35,13 @@ def test_the_lines_of_use_run_as_printed(tmp_path: Path) -> None:
     assert (tmp_path / "model.pt").stat().st_size > 10 * (tmp_path / "model.qac").stat().st_size
     original, decoded = (float(re.findall(rf"{word} ([\d.]+) %", done.stdout)[0]) for word in ("original", "decoded"))
     assert decoded >= original - 1.0
-    (python,) = blocks("python")
+    python = blocks("python")
+    assert len(python) == 2
     done = subprocess.run(
-        [sys.executable, "-P", "-c", python], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-P", "-c", "\n".join(python)], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+    assert re.search(r"x smaller, accuracy [\d.]+ -> [\d.]+ % 8$", done.stdout, re.MULTILINE), done.stdout
     assert "(20, 1, 5, 5)" in done.stdout
 
 

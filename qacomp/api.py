@@ -1,0 +1,135 @@
+"""The two calls of the Python interface: compress a network of any kind, and decode what came out."""
+
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from qacomp.config import CompressConfig
+from qacomp.datasets import Dataset, dataset_from_arrays, load_dataset
+from qacomp.errors import ConfigError
+from qacomp.formats import open_file
+from qacomp.outputs import check_writable
+from qacomp.progress import Progress
+
+if TYPE_CHECKING:
+    import torch
+
+    from qacomp.checkpoints import Checkpoint
+    from qacomp.result import Result
+
+PathLike: TypeAlias = str | os.PathLike[str]
+FORMS = ("torch", "numpy", "onnx")
+
+
+def compress(
+    model: "PathLike | Checkpoint | torch.nn.Module | Mapping[str, Any]",
+    data: str | Dataset | Mapping[str, Any] | None = None,
+    config: CompressConfig | Mapping[str, Any] | PathLike | None = None,
+    output: PathLike | None = None,
+    *,
+    input_shape: tuple[int, int, int] | None = None,
+    progress: Progress | bool | None = None,
+    trust_pickle: bool = False,
+    **settings: Any,
+) -> "Result":
+    """Compress `model` into a container and measure it: what `qacomp compress` does.
+
+    model: a checkpoint's path, a Checkpoint, a torch module (which isn't changed) or a state dict of tensors or arrays.
+    data: a spec (`digits`, `npz:FILE`, ...), a Dataset, or a mapping of arrays x_train, y_train, x_test, y_test (see
+    `qacomp.datasets.Split`); None takes what settings or checkpoint name. Without data nothing is trained or measured.
+    config: a CompressConfig, a mapping of its fields, or a TOML file; `settings` change it: `reg="exp", k=8`.
+    output: the container; None keeps it in a temporary file for as long as the Result lives: `Result.save` copies it.
+    input_shape: (C, H, W) of a module's input, where no data tells it.
+    progress: where bars and remarks go. None: bars in a notebook, silence elsewhere; False: silence.
+
+    Raises the named errors of `qacomp.errors`. The output is written whole or not at all.
+    """
+    from qacomp.notebook import choose_progress
+    from qacomp.pipeline import compress as run
+    from qacomp.sources import checkpoint_of, network_of
+
+    chosen = _config(config, settings)
+    shown = choose_progress(progress)
+    checkpoint = checkpoint_of(model, trust_pickle=trust_pickle)
+    with_network = checkpoint.kind == "module" or (chosen.arch or checkpoint.arch) is not None
+    given = data if data is not None else chosen.data or checkpoint.data
+    if given is not None and not with_network and given is not checkpoint.data:
+        shown.note("the data is not used: without an architecture (--arch) there is no network to train or to measure")
+    folder = None if output is not None else tempfile.mkdtemp(prefix="qacomp-")
+    target = Path(output) if output is not None else Path(str(folder), "model.qac")
+    try:
+        check_writable(target)
+        dataset = _dataset(given) if with_network else None
+        if not isinstance(given, Mapping | Dataset):
+            chosen = chosen.with_settings({"data": given}, "data")
+        network = None
+        if checkpoint.kind == "module":
+            network = network_of(model, chosen, dataset, input_shape)
+            if network is None:
+                note = "the module's input is unknown: its weights alone are compressed; give data or input_shape"
+                checkpoint = replace(checkpoint, notes=(*checkpoint.notes, note))
+        result = run(checkpoint, chosen, dataset, target, shown, network=network)
+    except BaseException:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if folder is not None:
+        weakref.finalize(result, shutil.rmtree, folder, ignore_errors=True)
+    return result
+
+
+def decode(
+    source: "PathLike | Result",
+    output: PathLike | None = None,
+    *,
+    to: str = "torch",
+    level: int | None = None,
+    allow_truncated: bool = False,
+) -> Any:
+    """Decode a container: into memory, or into the file `output` (.onnx or .safetensors).
+
+    to: torch gives a state dict for `Module.load_state_dict`, numpy the same as arrays (neither needs a graph), onnx a
+    ModelProto. With `output` the suffix says what it becomes, and the answer is a `qacomp.decoding.Decoded`.
+    level: of a progressive container, the one with this many shared values; allow_truncated: take a file that is cut
+    off behind a level. Only torch needs torch. Raises FormatError, ConfigError, OutputNotWritableError.
+    """
+    from qacomp.decoding import decode as decode_file
+    from qacomp.decoding import level_index, onnx_model, state_dict
+
+    path = Path(source if isinstance(source, str | os.PathLike) else source.output)
+    if output is not None:
+        check_writable(Path(output))
+        return decode_file(path, Path(output), measure=False, level=level, allow_truncated=allow_truncated)
+    if to not in FORMS:
+        raise ConfigError(f"to = {to!r}: must be one of {', '.join(FORMS)}; for a file give its name as output")
+    with open_file(path, allow_truncated=allow_truncated) as container:
+        index = None if level is None else level_index(container, level, str(path))
+        if to == "onnx":
+            return onnx_model(container, str(path), index)
+        arrays = state_dict(container, index)
+    if to == "numpy":
+        return arrays
+    from qacomp.sources import tensor_of
+
+    return {name: tensor_of(array) for name, array in arrays.items()}
+
+
+def _config(given: CompressConfig | Mapping[str, Any] | PathLike | None, settings: Mapping[str, Any]) -> CompressConfig:
+    if given is None or isinstance(given, CompressConfig):
+        config = given or CompressConfig()
+    elif isinstance(given, Mapping):
+        config = CompressConfig().with_settings(given, "config")
+    else:
+        config = CompressConfig.from_toml(Path(given))
+    return config.with_settings(settings, "settings").check()
+
+
+def _dataset(given: str | Dataset | Mapping[str, Any] | None) -> Dataset | None:
+    if given is None or isinstance(given, Dataset):
+        return given
+    return load_dataset(given) if isinstance(given, str) else dataset_from_arrays(given)

@@ -1,0 +1,54 @@
+"""The rich form of a Result in a notebook: a few figures and the layers; colours are the notebook's own."""
+
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qacomp.result import Result
+
+_ROWS = 40
+_NUMBER = "text-align:right;padding:2px 0 2px 16px;font-variant-numeric:tabular-nums"
+_NAME = "text-align:left;padding:2px 0"
+
+
+def summary_html(result: "Result") -> str:
+    """Sizes, accuracy and the shared layers, the largest of them where there are more than 40."""
+    a = result.accuracy
+    figures = [
+        ("fp32", f"{result.checkpoint_bytes:,} bytes"),
+        ("container", f"{result.container_bytes:,} bytes"),
+        ("smaller", f"{result.ratio:.1f}×"),
+        ("bits a weight", f"{result.bits_per_weight:.2f}"),
+    ]
+    figures += [
+        (name, f"{value:.2f} %")
+        for name, value in (("original", a.original), ("shared", a.shared), ("tuned", a.tuned), ("decoded", a.decoded))
+        if value is not None
+    ]
+    cells = "".join(
+        f"<div><div style='opacity:.65'>{name}</div><div style='font-weight:600'>{value}</div></div>"
+        for name, value in figures
+    )
+    shared = sorted((layer for layer in result.layers if layer.k is not None), key=lambda layer: -layer.bytes)
+    rows = "".join(
+        f"<tr><td style='{_NAME}'>{escape(layer.name[:80])}</td>"
+        + "".join(
+            f"<td style='{_NUMBER}'>{value}</td>"
+            for value in (
+                "×".join(map(str, layer.shape)),
+                layer.k,
+                f"{layer.bytes:,}",
+                f"{layer.bits_per_weight or 0:.2f}",
+                f"{layer.entropy_bits_per_weight or 0:.2f}",
+            )
+        )
+        + "</tr>"
+        for layer in shared[:_ROWS]
+    )
+    heads = "".join(f"<th style='{_NUMBER}'>{n}</th>" for n in ("shape", "K", "bytes", "bits/weight", "entropy"))
+    more = f"<div style='opacity:.65'>and {len(shared) - _ROWS} smaller ones</div>" if len(shared) > _ROWS else ""
+    return (
+        f"<div><div style='display:flex;flex-wrap:wrap;gap:8px 28px;margin:4px 0 12px'>{cells}</div>"
+        f"<table style='border-collapse:collapse'><thead><tr><th style='{_NAME}'>layer</th>{heads}</tr></thead>"
+        f"<tbody>{rows}</tbody></table>{more}</div>"
+    )
