@@ -6,6 +6,7 @@ with open_file("model.qac") as container:
 """
 
 from qacomp.formats.atomic import atomic_file, write_atomically
+from qacomp.formats.container import Container
 from qacomp.formats.dtypes import BFLOAT16, bfloat16_from_float32, bfloat16_to_float32
 from qacomp.formats.errors import (
     ChecksumMismatchError,
@@ -23,7 +24,7 @@ from qacomp.formats.errors import (
     UnsupportedVersionError,
 )
 from qacomp.formats.limits import Limits
-from qacomp.formats.reader import Container, load_file, open_file, verify_file
+from qacomp.formats.reader import load_file, open_file, verify_file
 from qacomp.formats.report import SectionInfo, TensorInfo, TensorReport, VerifyReport, WriteReport
 from qacomp.formats.tensors import Level, SharedTensor, is_side, stored_values
 from qacomp.formats.writer import Writer, save_file

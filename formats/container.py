@@ -1,0 +1,214 @@
+"""An open container: names and shapes at once, each tensor only when asked for, every section checked on the way."""
+
+import contextlib
+import json
+import math
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.formats import header as h
+from qacomp.formats import layout
+from qacomp.formats.checksums import DigestStream
+from qacomp.formats.contents import Contents
+from qacomp.formats.dtypes import dtype_of
+from qacomp.formats.errors import ChecksumMismatchError, HeaderError, NotSharedError, TensorNotFoundError
+from qacomp.formats.inventory import Inventory
+from qacomp.formats.limits import Limits
+from qacomp.formats.report import SectionInfo, TensorInfo, VerifyReport
+from qacomp.formats.sections import Sections
+from qacomp.formats.tensors import Level, SharedTensor
+
+
+class Container:
+    """An open container: a context manager; sections are read, checked and decoded when they are asked for.
+
+    Made by `open_file`. All methods raise a FormatError where the bytes they need are damaged.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        data: memoryview,
+        prefix: h.Prefix,
+        header: h.Header,
+        *,
+        verify: bool,
+        limits: Limits,
+        threads: int = 1,
+    ) -> None:
+        self.source = source
+        self.version = prefix.version
+        self.size = prefix.file_bytes
+        """Bytes of the whole file, as its prefix says."""
+        self._header = header
+        self._sections = Sections(source, data, header, h.PREFIX_BYTES + prefix.stored_bytes, limits, verify)
+        self._inventory = Inventory(header, layout.Members(header.tensors))
+        self._contents = Contents(header, self._sections, self._inventory, threads)
+        self._numbers = {record.name: number for number, record in enumerate(header.tensors)}
+        self._top = self._sections.complete_levels() - 1
+        self._handles: list[Any] = [data]
+
+    def __enter__(self) -> "Container":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file. Arrays already given stay valid where they are copies; mapped ones keep the map alive."""
+        self._sections.release()
+        for handle in self._handles:
+            with contextlib.suppress(BufferError):  # a mapped array is still in use: the map goes when it does
+                handle.release() if isinstance(handle, memoryview) else handle.close()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Tensor names, in the file's order."""
+        return tuple(self._numbers)
+
+    @property
+    def overhead_bytes(self) -> int:
+        """Prefix, header and padding: all that is no section's payload."""
+        return self.size - sum(section.stored_bytes for section in self._header.sections)
+
+    @property
+    def sections(self) -> tuple[SectionInfo, ...]:
+        """All sections, in the file's order."""
+        return tuple(self._inventory.section(place, offset) for place, offset in enumerate(self._sections.offsets))
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """The JSON object stored with the tensors; empty where there is none."""
+        data = self._sections.blob(h.META)
+        if data is None:
+            return {}
+        try:
+            value = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise HeaderError(f"{self.source}: the metadata is no JSON; the file is damaged") from error
+        if not isinstance(value, dict):
+            raise HeaderError(f"{self.source}: the metadata is no JSON object; the file is damaged")
+        return value
+
+    def graph(self) -> bytes | None:
+        """The graph's bytes as they were given to the writer, or None."""
+        return self._sections.blob(h.GRAPH)
+
+    def info(self, name: str) -> TensorInfo:
+        """What the header knows of a tensor. Raises TensorNotFoundError."""
+        return self._inventory.tensor(self._number(name))
+
+    @property
+    def levels(self) -> int:
+        """How many levels the file holds: more than one for nested codebooks."""
+        return self._sections.levels
+
+    @property
+    def level(self) -> int:
+        """The finest level whose bytes are all there: the last one, unless the file is cut off."""
+        return self._top
+
+    def tensor(self, name: str, *, level: int | None = None, copy: bool = True) -> NDArray[Any]:
+        """A tensor as a dense array of its own; `level` takes a shared one at a coarser level.
+
+        copy=False lets a large raw tensor be a read-only view of the mapped file. Raises TensorNotFoundError.
+        """
+        record, number = self._content(name)
+        if record.kind == h.SHARED:
+            return self._contents.weights(number, self._level_of(record, level)).reshape(record.shape)
+        if not copy and (view := self._contents.mapped(number)) is not None:
+            return view.reshape(record.shape)
+        return self._contents.values(number).reshape(record.shape)
+
+    def rows(self, name: str, start: int, stop: int, *, level: int | None = None) -> NDArray[Any]:
+        """Rows [start, stop) of a tensor's first axis, decoding only the chunks they lie in.
+
+        Bounds are clipped as in slicing. Raises TensorNotFoundError, or IndexError for a tensor without axes.
+        """
+        record, number = self._content(name)
+        if not record.shape:
+            raise IndexError(f"tensor {name!r} has no axes to slice")
+        start, stop, _ = slice(start, stop).indices(record.shape[0])
+        stop = max(start, stop)
+        if record.group:
+            return self.tensor(name, level=level)[start:stop]
+        inner = math.prod(record.shape[1:])
+        top = self._level_of(record, level) if record.kind == h.SHARED else 0
+        out: NDArray[Any] = np.empty((stop - start) * inner, dtype_of(record.dtype))
+        first, last = start * inner, stop * inner
+        for chunk, (begin, end) in enumerate(layout.chunk_ranges(record.count, self._header.chunk_log2)):
+            if begin >= last or end <= first:
+                continue
+            if record.kind == h.SHARED:
+                part = self._contents.chunk_weights(number, chunk, begin, end, top)
+            else:
+                part = self._contents.chunk_values(number, chunk, begin, end)
+            low, high = max(begin, first), min(end, last)
+            out[low - first : high - first] = part[low - begin : high - begin]
+        return out.reshape(stop - start, *record.shape[1:])
+
+    def shared(self, name: str, *, level: int | None = None) -> SharedTensor:
+        """A shared tensor's codebook and indices, with its coarser levels unless one is asked for.
+
+        Raises TensorNotFoundError, or NotSharedError for a dense tensor.
+        """
+        record, number = self._content(name)
+        if record.kind != h.SHARED:
+            raise NotSharedError(f"{self.source}: tensor {name!r} is stored dense; read it with tensor()")
+        top = self._level_of(record, level)
+        indices = self._contents.indices(number, top).reshape(record.shape)
+        levels: tuple[Level, ...] = ()
+        if level is None:
+            levels = tuple(
+                Level(self._contents.book(number, i), np.repeat(np.arange(len(split), dtype=np.uint16), split))
+                for i, split in enumerate(record.children[:top])
+            )
+        return SharedTensor(self._contents.book(number, top), indices, levels)
+
+    def check(self) -> VerifyReport:
+        """Prove every section's checksum and every tensor's digest; raises the FormatError that fits."""
+        self._sections.check()
+        self.graph()
+        _ = self.meta
+        for name in self.names:
+            record, _ = self._content(name)
+            digest = DigestStream(self._header.digest_bytes)
+            digest.update(self.tensor(name))
+            if digest.digest() != record.digest:
+                raise ChecksumMismatchError(
+                    f"{self.source}: tensor {name!r} doesn't decode to the values that were written; fetch it again"
+                )
+        return VerifyReport(self.size, self.sections, tuple(self.info(name) for name in self.names), self.version)
+
+    def _number(self, name: str) -> int:
+        if name not in self._numbers:
+            raise TensorNotFoundError(f"{self.source}: no tensor {name!r}; it holds {len(self._numbers)} others")
+        return self._numbers[name]
+
+    def _content(self, name: str) -> tuple[h.TensorRecord, int]:
+        number = self._number(name)
+        record = self._header.tensors[number]
+        if record.kind == h.SAME:
+            number = record.same_as
+            record = self._header.tensors[number]
+        return record, number
+
+    @property
+    def end(self) -> int:
+        """Where the last section ends; in a good file that is its size."""
+        return self._sections.end
+
+    def keep(self, handle: Any) -> None:
+        """Close this handle with the container."""
+        self._handles.append(handle)
+
+    def _level_of(self, record: h.TensorRecord, level: int | None) -> int:
+        """The level to read: the one asked for, or the finest that is there."""
+        if level is not None and level < 0:
+            raise ValueError("levels count from 0, the coarsest")
+        return min(self._top if level is None else level, len(record.levels) - 1)

@@ -1,0 +1,173 @@
+"""The content of tensors: values, codebooks and indices, from the groups and chunks that hold them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.formats import header as h
+from qacomp.formats import layout
+from qacomp.formats.codecs import Stream
+from qacomp.formats.codecs.base import Array
+from qacomp.formats.dtypes import dtype_of
+from qacomp.formats.errors import CodecError, LimitExceededError
+from qacomp.formats.inventory import Inventory
+from qacomp.formats.parallel import run, shared_empty
+from qacomp.formats.sections import EXPANSION_FLOOR, Sections
+
+
+class Contents:
+    """Decodes tensors by number (of records that aren't "same"), large ones on up to `threads` processes."""
+
+    def __init__(self, header: h.Header, sections: Sections, inventory: Inventory, threads: int) -> None:
+        self.header = header
+        self.sections = sections
+        self.inventory = inventory
+        self.members = inventory.members
+        self.threads = threads
+
+    def values(self, number: int) -> NDArray[Any]:
+        """A dense tensor's values, flat."""
+        record = self.header.tensors[number]
+        if record.group:
+            return self._typed(self._group_values(record.group - 1, number, -1), record)
+        out = self._allocate(number, dtype_of(record.dtype))
+
+        def fill(start: int, stop: int, chunk: int) -> None:
+            out[start:stop] = self.chunk_values(number, chunk, start, stop)
+
+        self._each_chunk(number, fill)
+        return out
+
+    def chunk_values(self, number: int, chunk: int, start: int, stop: int) -> NDArray[Any]:
+        """The values [start, stop) of a dense tensor, which are one chunk."""
+        record = self.header.tensors[number]
+        stream = Stream("values", stop - start, 0, record.stored, record.shape, start)
+        words = self.sections.decode(self.sections.place(h.VALUE_CHUNK, 0, number, chunk), [stream])[0]
+        return self._typed(words, record)
+
+    def mapped(self, number: int) -> NDArray[Any] | None:
+        """A tensor's values straight from the file, where its chunks are raw and follow one another."""
+        record, sections = self.header.tensors[number], self.sections
+        ranges = layout.chunk_ranges(record.count, self.header.chunk_log2)
+        if record.group or not ranges or record.stored != record.dtype:
+            return None
+        places = [sections.place(h.VALUE_CHUNK, 0, number, chunk) for chunk in range(len(ranges))]
+        if any(sections.records[place].codec != layout.RAW_ID for place in places):
+            return None
+        parts = [sections.stored(place) for place in places]
+        begin, size = sections.offsets[places[0]], sum(len(part) for part in parts)
+        if sections.offsets[places[-1]] + len(parts[-1]) != begin + size:
+            return None
+        return np.frombuffer(sections.data[begin : begin + size], dtype_of(record.stored))
+
+    def book(self, number: int, level: int) -> NDArray[Any]:
+        """A shared tensor's codebook of a level."""
+        record = self.header.tensors[number]
+        return self._typed(self._group_values(record.side_group - 1, number, level), record)
+
+    def weights(self, number: int, level: int) -> NDArray[Any]:
+        """A shared tensor's dense values at a level, flat."""
+        record = self.header.tensors[number]
+        book = self.book(number, level)
+        if record.group:
+            return book.take(self.indices(number, level))
+        out = self._allocate(number, book.dtype)
+
+        def fill(start: int, stop: int, chunk: int) -> None:
+            book.take(self.chunk_indices(number, chunk, start, stop, level), out=out[start:stop], mode="clip")
+
+        self._each_chunk(number, fill)
+        return out
+
+    def chunk_weights(self, number: int, chunk: int, start: int, stop: int, level: int) -> NDArray[Any]:
+        """The dense values [start, stop) of a shared tensor at a level, which are one chunk."""
+        return self.book(number, level).take(self.chunk_indices(number, chunk, start, stop, level))
+
+    def indices(self, number: int, level: int) -> Array:
+        """A shared tensor's indices at a level, flat: uint8, or uint16 where its codebook there is larger than 256."""
+        record = self.header.tensors[number]
+        dtype = np.dtype("u1") if record.levels[level] <= 256 else np.dtype("<u2")
+        if record.group:
+            return self._group_indices(record.group - 1, level)[number].astype(dtype)
+        out = self._allocate(number, dtype)
+
+        def fill(start: int, stop: int, chunk: int) -> None:
+            out[start:stop] = self.chunk_indices(number, chunk, start, stop, level)
+
+        self._each_chunk(number, fill)
+        return out
+
+    def chunk_indices(self, number: int, chunk: int, start: int, stop: int, top: int) -> Array:
+        """The indices [start, stop) of a shared tensor at level `top`, which are one chunk."""
+        record = self.header.tensors[number]
+        indices: Array = np.zeros(0, np.uint8)
+        for level in range(top + 1):
+            stream = layout.index_stream(record, level, start, stop)
+            if level:
+                stream = replace(stream, parents=indices)
+            part = self.sections.decode(self.sections.place(h.INDEX_CHUNK, level, number, chunk), [stream])[0]
+            indices = join(part, stream)
+        return indices
+
+    def _group_values(self, group: int, number: int, level: int) -> Array:
+        streams = self.members.value_streams(self.header.tensors, group)
+        parts = self.sections.group(self.sections.place(h.VALUES, 0, group), streams)
+        return parts[self.members.values[group].index((number, level))]
+
+    def _group_indices(self, group: int, top: int) -> dict[int, Array]:
+        """The indices of all tensors of a group at level `top`, or at their finest where they have fewer levels."""
+        tensors = self.header.tensors
+        indices: dict[int, Array] = {}
+        for level in range(top + 1):
+            numbers = self.members.index_members(tensors, group, level)
+            if not numbers:
+                break
+            streams = [layout.index_stream(tensors[n], level, 0, tensors[n].count) for n in numbers]
+            if level:
+                streams = [replace(s, parents=indices[n]) for s, n in zip(streams, numbers, strict=True)]
+            parts = self.sections.group(self.sections.place(h.INDICES, level, group), streams)
+            for number, part, stream in zip(numbers, parts, streams, strict=True):
+                indices[number] = join(part, stream)
+        return indices
+
+    def _each_chunk(self, number: int, fill: Callable[[int, int, int], object]) -> None:
+        """fill(start, stop, chunk) for every chunk of a tensor, on several cores where they are allowed."""
+        ranges = layout.chunk_ranges(self.header.tensors[number].count, self.header.chunk_log2)
+        run(len(ranges), self.threads, lambda chunk: fill(*ranges[chunk], chunk))
+
+    def _typed(self, words: Array, record: h.TensorRecord) -> NDArray[Any]:
+        """Stored words as an array of the tensor's dtype, always a copy that its owner may change."""
+        stored = words.view(dtype_of(record.stored))
+        if stored.dtype == np.bool_ and words.size and int(words.max()) > 1:
+            name = record.name[:80]
+            raise CodecError(f"{self.sections.source}: tensor {name!r} has a truth value that is neither 0 nor 1")
+        if record.stored == record.dtype:
+            return stored.copy()
+        return stored.astype(dtype_of(record.dtype))
+
+    def _allocate(self, number: int, dtype: "np.dtype[Any]") -> NDArray[Any]:
+        """Room for a tensor with chunks of its own, once what it takes is held against what is stored of it."""
+        record, sections = self.header.tensors[number], self.sections
+        stored = self.inventory.stored_bytes(number)
+        if record.nbytes > max(EXPANSION_FLOOR, stored * sections.limits.expansion):
+            raise LimitExceededError(
+                f"{sections.source}: a tensor would grow from {stored} to {record.nbytes} bytes; raise the limits"
+                " for it"
+            )
+        return shared_empty((record.count,), dtype)
+
+
+def join(part: Array, stream: Stream) -> Array:
+    """Indices of a level from the refinement's symbols and their parents; a child that isn't there is a CodecError."""
+    if stream.parents is None:
+        return part
+    children = np.asarray(stream.children)
+    if part.size and bool((part >= children.take(stream.parents)).any()):
+        raise CodecError("a refinement lies outside its coarse cell; the file is damaged")
+    total = int(children.sum())
+    first = (np.cumsum(children) - children).astype(np.uint8 if total <= 256 else np.uint16)
+    joined: Array = first.take(stream.parents) + part.astype(first.dtype)
+    return joined

@@ -1,0 +1,84 @@
+"""What the header alone tells of tensors and sections: which hold what, and how many bytes each tensor is charged."""
+
+from functools import cached_property
+
+from qacomp.formats import header as h
+from qacomp.formats import layout
+from qacomp.formats.codecs import codec_of
+from qacomp.formats.dtypes import dtype_name
+from qacomp.formats.report import SectionInfo, TensorInfo
+
+_KINDS = ("graph", "meta", "values", "indices", "values", "indices")
+
+
+class Inventory:
+    """Answers about a header; nothing is decoded for them."""
+
+    def __init__(self, header: h.Header, members: layout.Members) -> None:
+        self.header = header
+        self.members = members
+
+    def tensor(self, number: int) -> TensorInfo:
+        """What is known of a tensor."""
+        record = self.header.tensors[number]
+        same = self.header.tensors[record.same_as].name if record.kind == h.SAME else None
+        stored, codecs = self._stored(record.same_as if record.kind == h.SAME else number)
+        codec = "+".join(dict.fromkeys(codec_of(c).name for c in codecs)) or "none"
+        bits = 8 * stored / record.count if record.count else 0.0
+        return TensorInfo(
+            record.name,
+            record.shape,
+            dtype_name(record.dtype),
+            dtype_name(record.stored),
+            record.levels[-1] if record.levels else None,
+            record.levels,
+            codec,
+            round(stored),
+            record.count,
+            bits,
+            record.digest.hex(),
+            same,
+        )
+
+    def section(self, place: int, offset: int) -> SectionInfo:
+        """What is known of a section, which begins at this offset."""
+        section, tensors = self.header.sections[place], self.header.tensors
+        names = tuple(tensors[number].name for number in self._counts(section))
+        codec = codec_of(section.codec).name
+        return SectionInfo(_KINDS[section.kind], codec, section.level, names, offset, section.stored_bytes, section.crc)
+
+    def stored_bytes(self, number: int) -> int:
+        """Bytes of all sections that hold something of a tensor, whole."""
+        return sum(self.header.sections[place].stored_bytes for place, _ in self._shares[number])
+
+    def _stored(self, number: int) -> tuple[float, list[int]]:
+        """Stored bytes of a tensor and the codecs of its sections, codebooks counted but not their codec."""
+        shared, sections = self.header.tensors[number].kind == h.SHARED, self.header.sections
+        total = sum(sections[place].stored_bytes * share for place, share in self._shares[number])
+        places = [place for place, _ in self._shares[number] if not (shared and sections[place].kind == h.VALUES)]
+        return total, [sections[place].codec for place in places]
+
+    @cached_property
+    def _shares(self) -> list[list[tuple[int, float]]]:
+        """For each tensor the sections that hold something of it, and its part of each, by values."""
+        shares: list[list[tuple[int, float]]] = [[] for _ in self.header.tensors]
+        for place, section in enumerate(self.header.sections):
+            counts = self._counts(section)
+            total = max(sum(counts.values()), 1)
+            for number, count in counts.items():
+                shares[number].append((place, count / total))
+        return shares
+
+    def _counts(self, section: h.SectionRecord) -> dict[int, int]:
+        """The tensors in a section, in order, with the values that it holds of each."""
+        tensors = self.header.tensors
+        if section.kind in (h.VALUE_CHUNK, h.INDEX_CHUNK):
+            return {section.owner: 1}
+        if section.kind == h.INDICES:
+            return {n: tensors[n].count for n in self.members.index_members(tensors, section.owner, section.level)}
+        counts: dict[int, int] = {}
+        if section.kind == h.VALUES:
+            streams = self.members.value_streams(tensors, section.owner)
+            for stream, (n, _) in zip(streams, self.members.values.get(section.owner, []), strict=True):
+                counts[n] = counts.get(n, 0) + stream.count
+        return counts

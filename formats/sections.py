@@ -1,0 +1,117 @@
+"""The sections of an open file: where they stand, their bytes held against checksums, their streams within limits."""
+
+from collections.abc import Sequence
+
+from qacomp.formats import header as h
+from qacomp.formats import layout
+from qacomp.formats.checksums import crc32
+from qacomp.formats.codecs import Stream, codec_of
+from qacomp.formats.codecs.base import Array, word_dtype
+from qacomp.formats.errors import (
+    ChecksumMismatchError,
+    CodecError,
+    HeaderError,
+    LimitExceededError,
+    TruncatedFileError,
+)
+from qacomp.formats.limits import Limits
+
+EXPANSION_FLOOR = 256 << 20
+_CACHED_GROUPS = 4
+
+
+class Sections:
+    """A file's sections by place (their number in the file's order); each is checked when it is first read.
+
+    start: where the first section may begin, in bytes; raises HeaderError unless the sections are those that the
+    tensors need. A file that is cut off has fewer bytes than its sections say.
+    """
+
+    def __init__(
+        self, source: str, data: memoryview, header: h.Header, start: int, limits: Limits, verify: bool
+    ) -> None:
+        self.source = source
+        self.data = data
+        self.records = header.sections
+        self.start = start
+        self.limits = limits
+        self.verify = verify
+        self.places = layout.find_sections(header)
+        self.offsets, self.end = layout.offsets(header.sections, start)
+        self._checked: set[int] = set()
+        self._cache: dict[int, list[Array]] = {}
+
+    def place(self, kind: int, level: int, owner: int, chunk: int = 0) -> int:
+        """The place of a section that is known to be there."""
+        return self.places[(kind, level, owner, chunk)]
+
+    @property
+    def levels(self) -> int:
+        """How many levels the sections have."""
+        return max((section.level for section in self.records), default=0) + 1
+
+    def complete_levels(self) -> int:
+        """Levels of which every section lies within the bytes that are there."""
+        ends = [offset + section.stored_bytes for offset, section in zip(self.offsets, self.records, strict=True)]
+        cut = [s.level for s, end in zip(self.records, ends, strict=True) if end > len(self.data)]
+        return min(cut, default=self.levels)
+
+    def stored(self, place: int, always: bool = False) -> memoryview:
+        """A section's stored bytes, checked against its checksum the first time (always, on request)."""
+        section, offset = self.records[place], self.offsets[place]
+        if offset + section.stored_bytes > len(self.data):
+            raise TruncatedFileError(
+                f"{self.source}: ends before section {place} ({len(self.data)} of {self.end} bytes); fetch it again"
+            )
+        data = self.data[offset : offset + section.stored_bytes]
+        if always or (self.verify and place not in self._checked):
+            if crc32(data) != section.crc:
+                raise ChecksumMismatchError(f"{self.source}: section {place} is damaged; fetch the file again")
+            self._checked.add(place)
+        return data
+
+    def decode(self, place: int, streams: Sequence[Stream]) -> list[Array]:
+        """Decode a section to its streams, with what they may allocate held against the limits first."""
+        section, data = self.records[place], self.stored(place)
+        needed = sum(stream.count * max(word_dtype(stream).itemsize, 1) for stream in streams)
+        if needed > max(EXPANSION_FLOOR, section.stored_bytes * self.limits.expansion):
+            raise LimitExceededError(
+                f"{self.source}: section {place} would grow from {section.stored_bytes} to {needed} bytes; raise limits"
+            )
+        codec = codec_of(section.codec)
+        if any(stream.kind not in codec.kinds for stream in streams):
+            raise HeaderError(f"{self.source}: section {place} has a codec for other things; the file is damaged")
+        try:
+            return codec.decode(data, streams)
+        except CodecError as error:
+            raise CodecError(f"{self.source}: section {place}: {error}") from error
+
+    def group(self, place: int, streams: Sequence[Stream]) -> list[Array]:
+        """A group's parts; the last few groups stay decoded, since their tensors are often read in turn."""
+        if place not in self._cache:
+            parts = self.decode(place, streams)
+            while len(self._cache) >= _CACHED_GROUPS:
+                del self._cache[next(iter(self._cache))]
+            self._cache[place] = parts
+        return self._cache[place]
+
+    def blob(self, kind: int) -> bytes | None:
+        """The graph's or the metadata's bytes, or None where the file has none."""
+        place = self.places.get((kind, 0, 0, 0))
+        if place is None:
+            return None
+        return self.decode(place, [Stream("values", self.records[place].count)])[0].tobytes()
+
+    def check(self) -> None:
+        """Every section's checksum, also of those read before, and the zeros between them."""
+        for place in range(len(self.records)):
+            self.stored(place, always=True)
+        end = self.start
+        for offset, section in zip(self.offsets, self.records, strict=True):
+            if any(self.data[end:offset]):
+                raise HeaderError(f"{self.source}: padding isn't zero; the file is damaged")
+            end = offset + section.stored_bytes
+
+    def release(self) -> None:
+        """Let go of what is cached."""
+        self._cache.clear()
