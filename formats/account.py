@@ -1,0 +1,46 @@
+"""What is gathered of one tensor while it is written, for its line in the report."""
+
+from qacomp.formats import header as h
+from qacomp.formats.codecs.base import Kind
+from qacomp.formats.dtypes import dtype_name
+from qacomp.formats.report import TensorReport
+from qacomp.formats.selection import Choice
+
+
+class Account:
+    """One tensor's bytes, codecs and reasons; same: the number of the tensor whose content it shares, or None."""
+
+    def __init__(self, same: int | None = None) -> None:
+        self.same = same
+        self.bytes = 0.0
+        self.codecs: list[str] = []
+        self.candidates: dict[str, int] = {}
+        self.reason = ""
+        self.entropy_bits: float | None = None
+
+    def add(self, choice: Choice, share: float, content: Kind) -> None:
+        """Charge the tensor with `share` bytes of a section."""
+        self.bytes += share
+        if content == "values" and self.entropy_bits is not None:
+            return  # a codebook: counted, but the tensor's codec is that of its indices
+        if choice.codec.name not in self.codecs:
+            self.codecs.append(choice.codec.name)
+        for name, size in choice.candidates.items():
+            self.candidates[name] = self.candidates.get(name, 0) + size
+        self.reason = choice.reason
+
+    def report(self, record: h.TensorRecord, side: str) -> TensorReport:
+        """The line of a tensor of its own content."""
+        return TensorReport(
+            record.name,
+            record.shape,
+            dtype_name(record.dtype),
+            record.levels[-1] if record.levels else None,
+            "+".join(self.codecs) or "none",
+            round(self.bytes),
+            record.count,
+            self.entropy_bits,
+            self.candidates,
+            self.reason,
+            side if record.stored != record.dtype else "exact",
+        )

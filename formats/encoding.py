@@ -1,0 +1,119 @@
+"""Encoding a section: what goes into it, which codec takes it, and how many of its bytes each tensor is charged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.formats import header as h
+from qacomp.formats import layout
+from qacomp.formats.checksums import crc32
+from qacomp.formats.codecs import Stream
+from qacomp.formats.codecs.base import Array, Kind, word_dtype
+from qacomp.formats.codecs.zstd import compress
+from qacomp.formats.selection import Choice, choose
+from qacomp.formats.tensors import SharedTensor
+
+_ALONE_FROM = 8192
+
+
+@dataclass(frozen=True)
+class Section:
+    """An encoded section and how many of its bytes each tensor is charged with."""
+
+    record: h.SectionRecord
+    choice: Choice
+    content: Kind
+    shares: list[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class Member:
+    """Indices [start, stop) of a shared tensor, in row-major order, as a section holds them."""
+
+    number: int
+    record: h.TensorRecord
+    tensor: SharedTensor
+    start: int
+    stop: int
+
+
+def encode(
+    kind: int,
+    level: int,
+    owner: int,
+    content: Kind,
+    parts: Sequence[Array],
+    streams: Sequence[Stream],
+    numbers: Sequence[int],
+    codecs: Sequence[str] | None,
+) -> Section:
+    """One section of these streams, which belong to the tensors `numbers`, under the codec that makes it smallest."""
+    choice = choose(content, parts, streams, codecs)
+    record = h.SectionRecord(kind, choice.codec.id, level, owner, len(choice.payload), crc32(choice.payload))
+    weights = [_code_length(part, stream) for part, stream in zip(parts, streams, strict=True)]
+    total = sum(weights) or 1.0
+    shares = [(number, len(choice.payload) * w / total) for number, w in zip(numbers, weights, strict=True)]
+    return Section(record, choice, content, shares)
+
+
+def encode_levels(kind: int, owner: int, members: Sequence[Member], codecs: Sequence[str] | None) -> list[Section]:
+    """One section a level: coarse indices first, then for each refinement which child of its parent it is."""
+    sections = []
+    for level in range(max(len(member.record.levels) for member in members)):
+        parts, streams, numbers = [], [], []
+        for member in members:
+            if level < len(member.record.levels):
+                part, stream = _at_level(member, level)
+                parts.append(part)
+                streams.append(stream)
+                numbers.append(member.number)
+        sections.append(encode(kind, level, owner, "indices", parts, streams, numbers, codecs))
+    return sections
+
+
+def _at_level(member: Member, level: int) -> tuple[Array, Stream]:
+    """A member's symbols at a level, and their stream."""
+    span = slice(member.start, member.stop)
+    here = member.tensor.at_level(level).indices.reshape(-1)[span]
+    stream = layout.index_stream(member.record, level, member.start, member.stop)
+    if level:
+        above = member.tensor.at_level(level - 1).indices.reshape(-1)[span]
+        first = np.cumsum((0, *stream.children[:-1]))
+        here = (here - first.take(above)).astype(word_dtype(stream))
+        stream = replace(stream, parents=above)
+    return np.ascontiguousarray(here, dtype=word_dtype(stream)), stream
+
+
+def blob(data: bytes) -> Choice:
+    """The smallest form of a byte string (graph, metadata, header)."""
+    return choose("values", [np.frombuffer(data, np.uint8)], [Stream("values", len(data))], ("raw", "zstd", "lzma"))
+
+
+def words(stored: NDArray[Any]) -> Array:
+    """An array's elements as unsigned words, flat."""
+    flat: Array = np.ascontiguousarray(stored).reshape(-1).view(f"<u{stored.dtype.itemsize}")
+    return flat
+
+
+def entropy(indices: NDArray[Any], k: int) -> float:
+    """Order-0 entropy of indices in bits a weight; 0 for none."""
+    if not indices.size:
+        return 0.0
+    counts = np.bincount(indices.reshape(-1), minlength=k)
+    share = counts[counts > 0] / indices.size
+    return float(-(share * np.log2(share)).sum())
+
+
+def repetitive(indices: NDArray[Any], bits: float) -> bool:
+    """Whether indices repeat themselves so much that they are better off alone, where a dictionary codec may win."""
+    data = np.ascontiguousarray(indices).tobytes()
+    return indices.size >= _ALONE_FROM and 8 * len(compress(data, level=3)) < bits * indices.size
+
+
+def _code_length(part: Array, stream: Stream) -> float:
+    if stream.kind == "values":
+        return float(stream.count * part.itemsize)
+    return entropy(part, max(stream.alphabet, 1)) * stream.count + 1

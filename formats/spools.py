@@ -1,0 +1,88 @@
+"""Coded sections wait in temporary files, one a level, until the header that goes before them is known."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from qacomp.formats import header as h
+from qacomp.formats import layout
+from qacomp.formats.atomic import atomic_file
+from qacomp.formats.checksums import crc32
+from qacomp.formats.encoding import blob
+from qacomp.formats.errors import OutputNotWritableError
+
+_COPY = 1 << 20
+
+
+class Spools:
+    """Sections of a file that will be `path`, by level, in the order they come; the files lie beside it, nameless."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._files: dict[int, IO[bytes]] = {}
+        self._records: dict[int, list[h.SectionRecord]] = {}
+
+    @property
+    def records(self) -> list[h.SectionRecord]:
+        """The sections in the file's order: by level."""
+        return [record for level in sorted(self._records) for record in self._records[level]]
+
+    def put(self, record: h.SectionRecord, payload: bytes) -> None:
+        """Append a section to its level; raises OutputNotWritableError."""
+        if record.level not in self._files:
+            try:
+                self._files[record.level] = tempfile.TemporaryFile(dir=self.path.parent)  # noqa: SIM115
+            except OSError as error:
+                raise OutputNotWritableError(
+                    f"{self.path}: can't be written ({error.strerror}); choose another output path"
+                ) from error
+        try:
+            self._files[record.level].write(payload)
+        except OSError as error:
+            raise OutputNotWritableError(f"{self.path}: can't be written ({error.strerror}); free space") from error
+        self._records.setdefault(record.level, []).append(record)
+
+    def close(self) -> None:
+        """Drop the temporary files."""
+        for file in self._files.values():
+            file.close()
+
+    def assemble(
+        self,
+        tensors: Sequence[h.TensorRecord],
+        blobs: Sequence[tuple[h.SectionRecord, bytes]],
+        digest_bytes: int,
+        chunk_log2: int,
+    ) -> tuple[int, int]:
+        """Write the whole file, with these blobs first: (its bytes, how many of them are no section's)."""
+        sections = [record for record, _ in blobs] + self.records
+        data = h.write_header(h.Header(tuple(tensors), tuple(sections), digest_bytes, chunk_log2))
+        choice = blob(data)
+        stored = choice.payload
+        places, end = layout.offsets(sections, h.PREFIX_BYTES + len(stored))
+        prefix = h.Prefix(h.VERSION, choice.codec.id, len(stored), len(data), end, crc32(stored))
+        with atomic_file(self.path) as stream:
+            stream.write(h.write_prefix(prefix))
+            stream.write(stored)
+            for _, payload in blobs:
+                stream.write(payload)
+            written = len(blobs)
+            for level in sorted(self._files):
+                file = self._files[level]
+                file.flush()
+                file.seek(0)
+                for section in self._records[level]:
+                    stream.write(bytes(places[written] - stream.tell()))
+                    _copy(file, stream, section.stored_bytes)
+                    written += 1
+        return end, end - sum(section.stored_bytes for section in sections)
+
+
+def _copy(source: IO[bytes], target: IO[bytes], count: int) -> None:
+    while count:
+        data = source.read(min(count, _COPY))
+        if not data:
+            raise OSError("a spool file is shorter than what was written to it")
+        target.write(data)
+        count -= len(data)
