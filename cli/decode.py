@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from qacomp.cli.console import figure, make_progress, print_json
+from qacomp.cli.onnx_forms import print_onnx
 from qacomp.cli.options import INPUT, OUTPUT, data_option, reporting
 
 
@@ -14,6 +15,14 @@ from qacomp.cli.options import INPUT, OUTPUT, data_option, reporting
 @data_option
 @click.option("--level", type=int, default=None, help="Of a progressive file: the level with this many shared values.")
 @click.option("--allow-truncated", is_flag=True, help="Accept a file cut off behind a level; decode that level.")
+@click.option(
+    "--onnx",
+    "mode",
+    type=click.Choice(["dense", "lut", "affine"]),
+    default="dense",
+    help="Weights in the ONNX file: dense; lut, shared values and indices; affine, int2/4/8 for matrix products.",
+)
+@click.option("--external-data", is_flag=True, help="Weights in NAME.onnx.data beside it; by itself from 2 GB on.")
 @click.option("--no-measure", is_flag=True, help="Only decode: no accuracy, no latency.")
 @reporting
 def decode_command(
@@ -22,21 +31,34 @@ def decode_command(
     data: str | None,
     level: int | None,
     allow_truncated: bool,
+    mode: str,
+    external_data: bool,
     no_measure: bool,
     as_json: bool,
 ) -> None:
     """Decode CONTAINER and measure what came out in onnxruntime. Needs no torch."""
     from qacomp.decoding import decode, default_output
+    from qacomp.onnx_options import OnnxOptions
 
     progress = make_progress(as_json)
     target = output or default_output(container, allow_truncated=allow_truncated)
-    done = decode(container, target, data=data, measure=not no_measure, level=level, allow_truncated=allow_truncated)
+    done = decode(
+        container,
+        target,
+        data=data,
+        measure=not no_measure,
+        level=level,
+        allow_truncated=allow_truncated,
+        onnx=OnnxOptions(mode, external_data),
+    )
     for note in done.notes:
         progress.note(note)
     if as_json:
         print_json(done.to_json())
         return
     click.echo(f"{done.output}: {done.output_bytes:,} bytes from {done.container_bytes:,}")
+    if done.onnx is not None and done.onnx.mode != "dense":
+        print_onnx(done.onnx)
     if done.accuracy is not None:
         click.echo(f"accuracy: {figure(done.accuracy)} %")
     if done.latency is not None:

@@ -12,8 +12,9 @@ from qacomp.datasets import load_dataset
 from qacomp.errors import ConfigError, DataError, ExportError
 from qacomp.evaluation.accuracy import onnx_accuracy
 from qacomp.evaluation.latency import Latency, onnx_latency
-from qacomp.formats import Container, open_file
+from qacomp.formats import Container, NotSharedError, SharedTensor, open_file
 from qacomp.formats.atomic import write_atomically
+from qacomp.onnx_options import DENSE, OnnxFile, OnnxOptions
 from qacomp.preprocessing import Preprocessing
 
 METADATA_KEY = "qacomp"
@@ -31,20 +32,21 @@ class Decoded:
     latency: Latency | None
     max_abs_error: float
     notes: tuple[str, ...]
+    onnx: OnnxFile | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The document that `decode --json` prints."""
         latency = {"p50": self.latency.p50_ms, "p95": self.latency.p95_ms} if self.latency else None
-        onnx = self.output_bytes if self.output.suffix == ".onnx" else None
         return {
             "output": str(self.output),
-            "onnx_bytes": onnx,
+            "onnx_bytes": self.output_bytes if self.output.suffix == ".onnx" else None,
             "output_bytes": self.output_bytes,
             "container_bytes": self.container_bytes,
             "accuracy": self.accuracy,
             "latency_ms": latency,
             "max_abs_error": self.max_abs_error,
             "notes": list(self.notes),
+            "onnx": self.onnx.to_json() if self.onnx else None,
         }
 
 
@@ -62,6 +64,7 @@ def decode(
     measure: bool = True,
     level: int | None = None,
     allow_truncated: bool = False,
+    onnx: OnnxOptions = DENSE,
 ) -> Decoded:
     """Decode the container `path` to `output`, whose suffix says what it becomes, and measure what came out.
 
@@ -72,11 +75,13 @@ def decode(
     """
     if output.suffix not in SUFFIXES:
         raise ConfigError(f"{output}: can't decode to '{output.suffix}'; use {' or '.join(SUFFIXES)}")
+    if onnx != DENSE and output.suffix != ".onnx":
+        raise ConfigError(f"{output}: --onnx and --external-data are for .onnx files")
     with open_file(path, allow_truncated=allow_truncated) as container:
         index = None if level is None else level_index(container, level, str(path))
         if output.suffix == ".safetensors":
             return _to_safetensors(container, path, output, index)
-        return _to_onnx(container, path, output, data, measure, index)
+        return _to_onnx(container, path, output, data, measure, index, onnx)
 
 
 def level_sizes(container: Container) -> list[int]:
@@ -118,17 +123,32 @@ def _tensors(container: Container, level: int | None) -> dict[str, NDArray[Any]]
     return {name: container.tensor(name, level=level) for name in container.names}
 
 
-def _to_onnx(
-    container: Container, path: Path, output: Path, data: str | None, measure: bool, level: int | None
-) -> Decoded:
-    import onnx
-    from onnx import numpy_helper
+def _weights(container: Container, level: int | None) -> dict[str, NDArray[Any] | SharedTensor]:
+    """Every tensor as it stands in the container: shared ones with their codebooks."""
+    weights: dict[str, NDArray[Any] | SharedTensor] = {}
+    for name in container.names:
+        try:
+            weights[name] = container.shared(name, level=level)
+        except NotSharedError:
+            weights[name] = container.tensor(name)
+    return weights
 
+
+def _to_onnx(
+    container: Container,
+    path: Path,
+    output: Path,
+    data: str | None,
+    measure: bool,
+    level: int | None,
+    options: OnnxOptions,
+) -> Decoded:
+    from qacomp.onnx_output import write_onnx_file
+
+    shape = container.meta.get("input_shape")
     model = onnx_model(container, str(path), level)
-    write_atomically(output, [model.SerializeToString(deterministic=True)])
-    written = {t.name: numpy_helper.to_array(t) for t in onnx.load(output).graph.initializer}
-    error = _largest_difference(_tensors(container, level), written)
-    accuracy, latency, notes = None, None, []
+    written = write_onnx_file(model, _weights(container, level), output, options, input_shape=shape, measure=measure)
+    accuracy, latency, notes = None, None, list(written.notes)
     if measure:
         latency = onnx_latency(output, tuple(container.meta["input_shape"]))
         spec = data or container.meta.get("data")
@@ -144,7 +164,8 @@ def _to_onnx(
             else:
                 x = Preprocessing.from_dict(container.meta["preprocessing"]).apply(test.x)  # (N, C, H, W)
                 accuracy = onnx_accuracy(output, x, test.y)
-    return Decoded(output, output.stat().st_size, path.stat().st_size, accuracy, latency, error, tuple(notes))
+    size, error = written.saved.bytes, written.max_abs_error
+    return Decoded(output, size, path.stat().st_size, accuracy, latency, error, tuple(notes), written)
 
 
 def state_dict(container: Container, level: int | None = None) -> dict[str, NDArray[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,13 +19,16 @@ OnnxModel: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto"
 _FATAL = 4  # onnxruntime's log severities: what matters arrives as an exception
 
 
-def open_session(model: OnnxModel, *, threads: int = 0, optimize: bool = True) -> Any:
+def open_session(
+    model: OnnxModel, *, threads: int = 0, optimize: bool = True, settings: Mapping[str, str] | None = None
+) -> Any:
     """Open `model` on the CPU and give its `onnxruntime.InferenceSession`.
 
     Args:
         model: a path, serialized bytes, or a ModelProto.
         threads: threads within an operator; 0 leaves the number to onnxruntime (all cores).
         optimize: False turns all of onnxruntime's graph optimizations off.
+        settings: entries of the session's configuration, such as session.qdq_matmulnbits_accuracy_level.
 
     Raises:
         ConfigError: `threads` is negative.
@@ -41,6 +45,8 @@ def open_session(model: OnnxModel, *, threads: int = 0, optimize: bool = True) -
     options.log_severity_level = _FATAL
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    for key, value in (settings or {}).items():
+        options.add_session_config_entry(key, value)
     source: str | bytes
     if isinstance(model, bytes):
         name, source = "the ONNX model", model

@@ -1,0 +1,69 @@
+"""Indices as ONNX tensors: how many of them fit into a stored word, and the words.
+
+Three ways, whichever takes fewest bytes: one index a uint8 or uint16; the four- and two-bit types of newer opsets
+(uint4 from 21, uint2 from 25); and several indices a byte in base B, which a table of B**n rows of n digits unpacks
+with a plain Gather, in every opset. B = 16 gives two indices a byte, 6 three, 4 four, 3 five, 2 eight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+UINT4_OPSET = 21
+UINT2_OPSET = 25
+_BASES = {2: 8, 3: 5, 4: 4, 6: 3, 16: 2}  # base -> digits in a byte
+
+
+@dataclass(frozen=True)
+class Packing:
+    """dtype: ONNX's name of the words'; base, digits: of the table that unpacks them, digits = 1 without a table."""
+
+    dtype: str
+    bits: int
+    base: int = 0
+    digits: int = 1
+
+    @property
+    def detail(self) -> str:
+        """For people: `uint4 indices`, `3 indices a byte`."""
+        return f"{self.digits} indices a byte" if self.digits > 1 else f"{self.dtype.lower()} indices"
+
+    def stored_bytes(self, count: int) -> int:
+        """Bytes of `count` packed indices."""
+        return -(-(-(-count // self.digits) * self.bits) // 8)
+
+
+def choose_packing(k: int, opset: int) -> Packing:
+    """The densest packing of indices below `k` that a model of this opset can hold; of equals the plainest."""
+    if k > 256:
+        return Packing("UINT16", 16)
+    choices = [Packing("UINT8", 8)]
+    if k <= 4 and opset >= UINT2_OPSET:
+        choices.insert(0, Packing("UINT2", 2))
+    if k <= 16 and opset >= UINT4_OPSET:
+        choices.insert(0, Packing("UINT4", 4))
+    base = next((b for b in sorted(_BASES) if k <= b), None)
+    if base is not None:
+        choices.append(Packing("UINT8", 8, base, _BASES[base]))
+    return min(choices, key=lambda p: p.bits / p.digits)
+
+
+def pack(indices: NDArray[np.integer], packing: Packing) -> NDArray[np.integer]:
+    """The words, one axis: with a table, n digits each, the first index the most significant, zeros at the end."""
+    flat = indices.reshape(-1)
+    if packing.digits == 1:
+        return flat.astype(np.uint16 if packing.dtype == "UINT16" else np.uint8)
+    words = -(-flat.size // packing.digits)
+    padded = np.zeros(words * packing.digits, np.uint8)
+    padded[: flat.size] = flat
+    weights = packing.base ** np.arange(packing.digits - 1, -1, -1)  # (digits,)
+    return (padded.reshape(words, packing.digits) @ weights.astype(np.int64)).astype(np.uint8)
+
+
+def digit_table(packing: Packing) -> NDArray[np.uint8]:
+    """(base ** digits, digits): the digits of every word, the most significant first."""
+    words = np.arange(packing.base**packing.digits)[:, None]
+    return (words // packing.base ** np.arange(packing.digits - 1, -1, -1) % packing.base).astype(np.uint8)

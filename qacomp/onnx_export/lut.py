@@ -1,0 +1,119 @@
+"""Shared weights as indices and codebook in the ONNX file: w = Gather(codebook, Cast(indices)), made when it is loaded.
+
+onnxruntime folds these nodes into the dense weights while it loads, so the outputs are those of the dense file, bit for
+bit, with its speed and memory; what shrinks is the file. Only operators of opset 7 are used, so a model keeps its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from qacomp.formats import SharedTensor
+from qacomp.onnx_export.forms import TensorForm
+from qacomp.onnx_export.index_packing import Packing, choose_packing, digit_table, pack
+from qacomp.onnx_export.interleaving import interleave
+from qacomp.onnx_export.node_builder import Names, NodeBuilder
+from qacomp.onnx_export.slots import Slot, default_opset, slots, value_names
+
+LEAST_OPSET = 7  # from here on Cast, Gather, Reshape and Add are what they are today
+_LEAST_HALVES = 128  # a Cast node and its names take about a hundred bytes
+
+
+def to_lut(model: onnx.ModelProto, shared: Mapping[str, SharedTensor]) -> list[TensorForm]:
+    """Replace, in place, each weight of `shared` by nodes that look it up; gives what became of each weight.
+
+    `model`: dense, its constants filled in; `shared`: by value name. A weight whose look-up wouldn't be smaller stays
+    dense, and so do all in a model below opset 7: the form's `reason` says so. Float32 constants that half precision
+    holds exactly are stored in it, with a Cast.
+    """
+    opset = default_opset(model)
+    names = Names(value_names(model))
+    tables: dict[Packing, str] = {}
+    forms = []
+    for slot in list(slots(model)):
+        dense_bytes = _data_bytes(slot.tensor)
+        form = TensorForm(slot.name, tuple(slot.tensor.dims), "dense", "", dense_bytes, dense_bytes)
+        builder = NodeBuilder(names, opset)
+        weight = shared.get(slot.name)
+        if weight is None:
+            if opset >= LEAST_OPSET and _cast_from_half(builder, slot):
+                builder.replace(model, slot)
+            continue
+        if opset < LEAST_OPSET:
+            forms.append(replace(form, reason=f"opset {opset}: a look-up needs {LEAST_OPSET}"))
+            continue
+        if weight.codebook.dtype.kind not in "fiu":
+            forms.append(replace(form, reason=f"no look-up of {weight.codebook.dtype} in onnxruntime"))
+            continue
+        packing = choose_packing(weight.codebook.shape[-1], opset)
+        known = set(tables)
+        _look_up(builder, weight, packing, tables)
+        if builder.bytes >= dense_bytes:
+            for new in set(tables) - known:
+                del tables[new]
+            forms.append(replace(form, reason=f"look-up would take {builder.bytes} bytes, dense takes {dense_bytes}"))
+            continue
+        builder.replace(model, slot)
+        forms.append(replace(form, form="lut", detail=packing.detail, bytes=builder.bytes))
+    _add_tables(model, names, opset, tables)
+    return forms
+
+
+def _look_up(builder: NodeBuilder, weight: SharedTensor, packing: Packing, tables: dict[Packing, str]) -> None:
+    """Nodes from packed indices and codebook to the weights."""
+    laid = interleave(weight)
+    words = pack(laid.indices, packing)
+    table = tables.setdefault(packing, builder.names.new("t")) if packing.digits > 1 else None
+    if table is not None and laid.offsets is None:
+        # The codebook of words (words' values, digits): one look-up a word, half the time of one an index.
+        book = np.pad(laid.codebook, (0, packing.base - len(laid.codebook)), mode="edge")
+        values = builder.node("Gather", builder.constant(book), table)
+        values = builder.node("Gather", values, _integers(builder, builder.constant(words)))
+        builder.cut(values, words.size * packing.digits, weight.indices.shape)
+        return
+    if table is not None:
+        indices = builder.node("Gather", table, _integers(builder, builder.constant(words)))  # (words, digits)
+        indices = builder.cut(indices, words.size * packing.digits, laid.indices.shape)
+    else:
+        indices = _integers(builder, builder.packed(packing.dtype, words, laid.indices.shape))
+    if laid.offsets is not None:
+        indices = builder.node("Add", indices, builder.constant(laid.offsets))
+    values = builder.node("Gather", builder.half_or_exact(laid.codebook), indices)
+    if laid.padded != laid.indices.shape:
+        values = builder.reshaped(values, laid.padded)
+    if laid.padded != weight.indices.shape:
+        builder.sliced(values, weight.indices.shape)
+
+
+def _integers(builder: NodeBuilder, value: str) -> str:
+    """Gather takes no index type smaller than int32."""
+    return builder.node("Cast", value, to=TensorProto.INT32)
+
+
+def _cast_from_half(builder: NodeBuilder, slot: Slot) -> bool:
+    """A dense float32 constant as half precision and a Cast, where that loses nothing and saves something."""
+    if slot.tensor.data_type != TensorProto.FLOAT:
+        return False
+    array = numpy_helper.to_array(slot.tensor)
+    if array.size < _LEAST_HALVES:
+        return False
+    builder.half_or_exact(array)
+    return bool(builder.nodes) and builder.bytes < _data_bytes(slot.tensor)
+
+
+def _add_tables(model: onnx.ModelProto, names: Names, opset: int, tables: Mapping[Packing, str]) -> None:
+    """The tables that unpack several indices a byte: once in the main graph, which its subgraphs see."""
+    for packing, name in tables.items():
+        builder = NodeBuilder(names, opset)
+        builder.node("Cast", builder.constant(digit_table(packing)), to=TensorProto.INT32)
+        builder.insert(model, model.graph, 0, name)
+
+
+def _data_bytes(tensor: TensorProto) -> int:
+    size: int = tensor.ByteSize()
+    return size

@@ -1,0 +1,67 @@
+"""The weights that a written ONNX file gives, worked out by onnxruntime from its own nodes: the proof of an export."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from qacomp.evaluation.session import open_session
+from qacomp.onnx_export.slots import graphs
+
+
+def written_weights(model: onnx.ModelProto, dtypes: dict[str, int]) -> dict[str, NDArray[Any]]:
+    """Values of the named constants, read or run; names that the model doesn't have are left out.
+
+    dtypes: ONNX element type by value name. Weights in subgraphs are run by themselves too: they depend on constants
+    alone. Raises ExportError where onnxruntime refuses the nodes.
+    """
+    found: dict[str, NDArray[Any]] = {}
+    constants = {t.name: t for t in model.graph.initializer}
+    makers = {output: node for node in model.graph.node for output in node.output}
+    for graph in graphs(model.graph):
+        inner = constants | {t.name: t for t in graph.initializer}
+        made = makers | {output: node for node in graph.node for output in node.output}
+        own = {t.name for t in graph.initializer} | {output for node in graph.node for output in node.output}
+        wanted = [name for name in dtypes if name in own and name not in found]
+        found |= {name: numpy_helper.to_array(inner[name]) for name in wanted if name in inner}
+        found |= {name: _run(model, inner, made, name, dtypes[name]) for name in wanted if name not in inner}
+    return found
+
+
+def _run(
+    model: onnx.ModelProto,
+    constants: dict[str, onnx.TensorProto],
+    makers: dict[str, onnx.NodeProto],
+    name: str,
+    dtype: int,
+) -> NDArray[Any]:
+    """One weight at a time: a model of all of them might be too large to serialize."""
+    nodes: dict[int, onnx.NodeProto] = {}
+    used: dict[str, onnx.TensorProto] = {}
+    _collect([name], constants, makers, nodes, used)
+    output = helper.make_tensor_value_info(name, dtype, None)
+    graph = helper.make_graph(list(nodes.values()), "weights", [], [output], list(used.values()))
+    small = helper.make_model(graph, opset_imports=model.opset_import, ir_version=max(model.ir_version, 4))
+    value: NDArray[Any] = open_session(small, threads=1).run([name], {})[0]
+    return value
+
+
+def _collect(
+    names: Collection[str],
+    constants: dict[str, onnx.TensorProto],
+    makers: dict[str, onnx.NodeProto],
+    nodes: dict[int, onnx.NodeProto],
+    used: dict[str, onnx.TensorProto],
+) -> None:
+    """The nodes that make `names`, makers before users, and the constants that they read."""
+    for name in names:
+        if name in constants:
+            used[name] = constants[name]
+        elif name in makers and id(makers[name]) not in nodes:
+            node = makers[name]
+            _collect(node.input, constants, makers, nodes, used)
+            nodes[id(node)] = node

@@ -1,0 +1,64 @@
+"""What to make of a container's ONNX graph, and what came of it. Free of heavy imports."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qacomp.errors import ConfigError
+from qacomp.evaluation.comparison import Comparison
+from qacomp.onnx_export.forms import MODES, TensorForm
+
+LIMIT = (1 << 31) - (1 << 24)  # protobuf's 2 GB, less what the nodes may take
+
+
+@dataclass(frozen=True)
+class OnnxOptions:
+    """mode: dense, lut or affine. external: weights in a file of their own, as always from `limit` bytes on."""
+
+    mode: str = "dense"
+    external: bool = False
+    limit: int = LIMIT
+
+    def check(self) -> None:
+        """Raise ConfigError for an unknown mode."""
+        if self.mode not in MODES:
+            raise ConfigError(f"--onnx {self.mode}: must be one of {', '.join(MODES)}")
+
+
+DENSE = OnnxOptions()
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What was written: bytes of all files, and the file of weights beside the model, if there is one."""
+
+    bytes: int
+    data_path: Path | None
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """A written file: `saved` its bytes, `dense_bytes` those of the dense one, `tensors` how each weight stands in it.
+
+    max_abs_error: between its weights, as onnxruntime makes them, and the container's. comparison: with the dense
+    file; None where nothing was measured, or the model runs with no inputs that could be made up (`notes` says so).
+    """
+
+    mode: str
+    saved: Saved
+    dense_bytes: int
+    tensors: tuple[TensorForm, ...]
+    max_abs_error: float
+    comparison: Comparison | None
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The part `onnx` of `decode --json`."""
+        return {
+            "mode": self.mode,
+            "bytes": self.saved.bytes,
+            "dense_bytes": self.dense_bytes,
+            "data_file": str(self.saved.data_path) if self.saved.data_path else None,
+            "comparison": self.comparison.to_json() if self.comparison else None,
+            "tensors": [form.to_json() for form in self.tensors],
+        }

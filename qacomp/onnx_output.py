@@ -1,0 +1,96 @@
+"""A container's model as an ONNX file in one of three forms (dense, lut, affine), checked, run, compared."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
+from qacomp.errors import DataError, ExportError
+from qacomp.evaluation.comparison import Comparison, compare_files
+from qacomp.evaluation.feeds import generated_feeds
+from qacomp.evaluation.session import open_session
+from qacomp.formats import SharedTensor
+from qacomp.onnx_export.compact import compact
+from qacomp.onnx_export.forms import TensorForm
+from qacomp.onnx_export.lut import to_lut
+from qacomp.onnx_export.saving import save_onnx
+from qacomp.onnx_export.written import written_weights
+from qacomp.onnx_options import OnnxFile, OnnxOptions
+
+Weights = Mapping[str, NDArray[Any] | SharedTensor]
+
+
+def write_onnx_file(
+    dense: onnx.ModelProto,
+    weights: Weights,
+    output: Path,
+    options: OnnxOptions,
+    *,
+    input_shape: Sequence[int] | None = None,
+    measure: bool = True,
+) -> OnnxFile:
+    """Write `dense` with its `weights` (by value name) in the form that the options ask for, and prove it.
+
+    The file's weights, as onnxruntime makes them, are held against the container's; with `measure` its outputs,
+    load time and latency against the dense file's, on made-up inputs (`input_shape`: one example of the first one).
+
+    Raises:
+        ExportError: the checker or onnxruntime refuses what was made, or a weight is missing in it.
+        OutputNotWritableError: `output` can't be written.
+    """
+    if options.mode == "dense":
+        error = _prove(dense, weights)
+        saved = save_onnx(output, dense, external=options.external, limit=options.limit)
+        return OnnxFile("dense", saved, saved.bytes, (), error, None, ())
+    model = onnx.ModelProto()
+    model.CopyFrom(dense)
+    shared = {name: value for name, value in weights.items() if isinstance(value, SharedTensor)}
+    forms = to_lut(model, shared)
+    compact(model, keep=weights)
+    error = _prove(model, weights)
+    saved = save_onnx(output, model, external=options.external, limit=options.limit)
+    notes = _reasons(forms)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".dense-") as folder:
+        beside = Path(folder) / "dense.onnx"
+        dense_bytes = save_onnx(beside, dense, limit=options.limit).bytes
+        comparison, problem = _compare(output, beside, input_shape) if measure else (None, None)
+    if problem is not None:
+        notes.append(f"not compared with the dense file: {problem}")
+    return OnnxFile(options.mode, saved, dense_bytes, tuple(forms), error, comparison, tuple(notes))
+
+
+def _compare(path: Path, dense: Path, input_shape: Sequence[int] | None) -> tuple[Comparison | None, DataError | None]:
+    try:
+        feeds = generated_feeds(open_session(dense, threads=1), input_shape=input_shape)
+    except DataError as problem:
+        return None, problem
+    return compare_files(path, dense, feeds), None
+
+
+def _reasons(forms: Sequence[TensorForm]) -> list[str]:
+    """One remark for all weights that stay dense for the same reason."""
+    kept: dict[str, list[str]] = {}
+    for form in forms:
+        if form.reason:
+            kept.setdefault(form.reason, []).append(form.name)
+    return [f"{', '.join(names[:5])}{' ...' if names[5:] else ''}: dense, {why}" for why, names in kept.items()]
+
+
+def _prove(model: onnx.ModelProto, weights: Weights) -> float:
+    """Largest difference between the model's weights, as onnxruntime makes them, and those that were given."""
+    worst = 0.0
+    expected = {n: v.dense() if isinstance(v, SharedTensor) else np.asarray(v) for n, v in weights.items()}
+    made = written_weights(model, {n: helper.np_dtype_to_tensor_dtype(v.dtype) for n, v in expected.items()})
+    for name, value in expected.items():
+        if name not in made or made[name].shape != value.shape:
+            raise ExportError(f"{name}: missing from the decoded file, or there with another shape")
+        if value.size:
+            worst = max(worst, float(np.abs(made[name].astype(np.float64) - value.astype(np.float64)).max()))
+    return worst
