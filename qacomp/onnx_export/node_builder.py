@@ -44,8 +44,7 @@ class NodeBuilder:
     @property
     def bytes(self) -> int:
         """What all of it takes in the file."""
-        size: int = sum(message.ByteSize() for message in (*self.constants, *self.nodes))
-        return size
+        return int(sum(t.ByteSize() for t in self.constants) + sum(n.ByteSize() for n in self.nodes))
 
     def constant(self, array: NDArray[Any]) -> str:
         """A constant of the array's dtype; gives its name."""
