@@ -20,27 +20,54 @@ from qacomp.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from qacomp.config import CompressConfig
     from qacomp.progress import Progress
     from qacomp.result import Result
+
+
+_BY_LAYER = ("k", "bits", "strength")
 
 
 @click.command("compress", short_help="Compress a checkpoint into a .qac file.")
 @click.argument("checkpoint", type=INPUT)
 @click.option("-o", "--output", type=OUTPUT, default=None, help="The container. Default: beside the checkpoint, .qac.")
-@click.option("--reg", default=None, help="Regularizer of the fine-tuning: none, sin, cos, min or exp. Default: none.")
+@click.option("--reg", default=None, help="Regularizer of the fine-tuning: none, sin, cos, min, exp, sinreq. [none]")
 @click.option("--k", "k", type=LayerNumbers(), multiple=True, help="Shared values per layer: 8, or conv1=16,fc=4. [16]")
 @click.option("--scope", type=click.Choice(["all", "conv", "dense"]), default=None, help="Which layers. Default: all.")
 @click.option("--sharing", type=click.Choice(["auto", "after", "straight-through"]), default=None, help="When. [auto]")
 @click.option("--entropy", type=float, default=None, help="Straight-through: how much cheaper indices count. [0]")
 @click.option(
-    "--strength", type=float, default=None, help="The papers' λ, one for all layers. Default: balanced, see --pull."
+    "--strength",
+    type=LayerNumbers(float),
+    multiple=True,
+    help="The papers' λ, one for all layers, or conv1=2. Default: balanced, see --pull.",
 )
 @click.option("--pull", type=float, default=None, help="How far each layer's λ pulls its weights to their levels. [4]")
 @click.option("--warmup", type=float, default=None, help="Fraction of the steps over which λ rises from 0. [0.5]")
 @click.option("--schedule", type=click.Choice(["warmup", "constant", "tanh"]), default=None, help="Of λ. [warmup]")
 @click.option("--init", type=click.Choice(["kmeans", "quantile", "uniform"]), default=None, help="Of u. [kmeans]")
-@click.option("--range", type=click.Choice(["layer", "global"]), default=None, help="Of sin and cos. [layer]")
+@click.option(
+    "--range", type=click.Choice(["layer", "global", "learned"]), default=None, help="Of sin and cos. [layer]"
+)
 @click.option("--slices", type=int, default=None, help="A step's penalty looks at one part in so many of a layer. [1]")
+@click.option("--quantizer", default=None, help="Quantize in the forward pass: none, dorefa or wrpn. [none]")
+@click.option("--bits", type=LayerNumbers(), multiple=True, help="The quantizer's: 4, or conv1=5,fc=3. [4]")
+@click.option("--ends", default=None, help="Bits of the first and last layer: same, full (precision), or 8. [same]")
+@click.option(
+    "--quantizer-scale",
+    type=click.Choice(["layer", "unit"]),
+    default=None,
+    help="Levels in each layer's own units, or in [−1, 1] as in the papers. [layer]",
+)
+@click.option("--activations", type=int, default=None, help="Bits of the ReLUs' outputs. Default: not quantized.")
+@click.option(
+    "--domain",
+    type=click.Choice(["auto", "dorefa", "wrpn", "dorefa-raw", "wrpn-raw"]),
+    default=None,
+    help="Whose levels sinreq's zeros are; -raw: the paper's formula. Default: the quantizer's.",
+)
+@click.option("--learn-bits", is_flag=True, default=None, help="sinreq: train each layer's bits.")
+@click.option("--bits-penalty", type=float, default=None, help="What a learned bit costs in the loss. [0.03]")
 @click.option("--epochs", type=int, default=None, help="Epochs of fine-tuning. Default: about 1,000 steps, 3 to 30.")
 @click.option("--tune-epochs", type=int, default=None, help="Epochs of cumulative tuning. Default: about 600 steps.")
 @click.option("--batch-size", type=int, default=None, help="[128]")
@@ -91,7 +118,7 @@ def compress_command(
 
     progress = make_progress(as_json)
     config = CompressConfig.from_toml(config_file) if config_file else CompressConfig()
-    config = config.with_settings(_settings(flags, config.k_layers), "command line")
+    config = config.with_settings(_settings(flags, config), "command line")
     target = output or _default_output(checkpoint, progress)
     with saying_what_is_kept(target):
         result = compress(checkpoint, None, config, target, progress=progress, trust_pickle=trust_pickle)
@@ -101,15 +128,17 @@ def compress_command(
         _show(result)
 
 
-def _settings(flags: dict[str, Any], layers: Any) -> dict[str, Any]:
-    """The flags that were given, as settings; several --k add up, later ones win."""
-    settings = {name: value for name, value in flags.items() if value is not None and name != "k"}
-    merged = dict(layers)
-    for default, overrides in flags["k"]:
-        merged |= overrides
-        if default is not None:
-            settings["k"] = default
-    return settings | {"k_layers": merged}
+def _settings(flags: dict[str, Any], config: "CompressConfig") -> dict[str, Any]:
+    """The flags that were given, as settings; several --k (or --bits, --strength) add up, later ones win."""
+    settings = {name: value for name, value in flags.items() if value is not None and name not in _BY_LAYER}
+    for name in _BY_LAYER:
+        merged = dict(getattr(config, f"{name}_layers"))
+        for default, overrides in flags[name]:
+            merged |= overrides
+            if default is not None:
+                settings[name] = default
+        settings[f"{name}_layers"] = merged
+    return settings
 
 
 def _default_output(checkpoint: Path, progress: "Progress") -> Path:

@@ -86,23 +86,30 @@ class Size(click.ParamType[Any]):
 
 
 class LayerNumbers(click.ParamType[Any]):
-    """`8`, `conv1=16,fc=4` or `8,conv1=16` -> (default or None, {layer: number})."""
+    """`8`, `conv1=16,fc=4` or `8,conv1=16` -> (default or None, {layer: number}); numbers of one `kind`."""
 
-    name = "k"
+    name = "numbers"
+
+    def __init__(self, kind: type[int] | type[float] = int) -> None:
+        self.kind = kind
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int | None, dict[str, int]]:
+    ) -> tuple[float | None, dict[str, float]]:
         """Split at commas; a bare number is the default for all layers."""
         if isinstance(value, tuple):
             return value
         default, layers = None, {}
         for part in str(value).split(","):
             layer, _, number = part.rpartition("=")
-            if not number.strip().isdigit():
+            if self.kind is int and not number.strip().isdigit():
                 self.fail(f"{part!r}: write a number (8) or LAYER=NUMBER (conv1=16)", param, ctx)
+            try:
+                converted = self.kind(number)
+            except ValueError:
+                self.fail(f"{part!r}: write a number (0.5) or LAYER=NUMBER (conv1=0.5)", param, ctx)
             if layer:
-                layers[layer.strip()] = int(number)
+                layers[layer.strip()] = converted
             else:
-                default = int(number)
+                default = converted
         return default, layers

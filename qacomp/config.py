@@ -16,9 +16,11 @@ SIDE_PRECISIONS = ("fp16", "exact")
 DEVICES = ("auto", "cpu", "cuda")
 AUGMENTATIONS = ("auto", "none", "crop-flip")
 SHARINGS = ("auto", "after", "straight-through")
+QUANTIZER_SCALES = ("layer", "unit")
+DOMAINS = ("auto", "dorefa", "wrpn", "dorefa-raw", "wrpn-raw")
 SCHEDULES = ("warmup", "constant", "tanh")
 INITS = ("kmeans", "quantile", "uniform")
-RANGES = ("layer", "global")
+RANGES = ("layer", "global", "learned")
 BATCH_NORMS = ("keep", "re-estimate")
 TRAINING_PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -30,9 +32,14 @@ class CompressConfig:
     reg: regularizer of the fine-tuning, or none. k: shared values per layer; k_layers: layer or pattern -> its own k.
     scope: which layers. sharing: after the fine-tuning as in the papers, or straight-through in it (auto: the latter
     with a regularizer); entropy: how much cheaper indices count there (see qacomp.sharing.straight_through). strength:
-    the papers' λ, one for all layers; None balances the layers by `pull` instead (see qacomp.strength). schedule,
+    the papers' λ, one for all layers; None balances the layers by `pull` instead (see qacomp.strength);
+    strength_layers: layer or pattern -> its own λ. schedule,
     warmup: how λ rises, over which fraction of the steps; init: where learned representatives start; range: of the
-    static regularizers; slices: a step's penalty looks at one part in so many of a layer. epochs: of fine-tuning;
+    static regularizers, or learned; slices: a step's penalty looks at one part in so many of a layer.
+    quantizer: dorefa or wrpn quantize the weights in the forward pass to `bits` (bits_layers: layer or pattern -> its
+    own), which replaces k; ends: the first and the last layer's bits, same or full precision; quantizer_scale: levels
+    in each layer's own units, or the papers' in [−1, 1]; activations: bits of the ReLUs' outputs. domain: whose levels
+    sinreq's zeros are; learn_bits: sinreq trains each layer's bits, against bits_penalty a bit. epochs: of fine-tuning;
     tune_epochs: of cumulative tuning after sharing. lr, lr_levels (learned u; None: balanced), lr_tune: learning rates.
     distill: kd adds the original network's softened outputs (weight distill_weight, temperature). side: precision in
     which codebooks and small vectors are stored; precision: in which training multiplies (auto: bf16 where the
@@ -53,12 +60,22 @@ class CompressConfig:
     sharing: str = "auto"
     entropy: float = 0.0
     strength: float | None = None
+    strength_layers: Mapping[str, float] = field(default_factory=dict)
     pull: float = 4.0
     schedule: str = "warmup"
     warmup: float = 0.5
     init: str = "kmeans"
     range: str = "layer"
     slices: int = 1
+    quantizer: str = "none"
+    bits: int = 4
+    bits_layers: Mapping[str, int] = field(default_factory=dict)
+    ends: str = "same"
+    quantizer_scale: str = "layer"
+    activations: int | None = None
+    domain: str = "auto"
+    learn_bits: bool = False
+    bits_penalty: float = 0.03
     epochs: int | None = None
     tune_epochs: int | None = None
     batch_size: int = 128
@@ -85,6 +102,13 @@ class CompressConfig:
         for where, k in [("k", self.k), *((f"k for {n}", k) for n, k in self.k_layers.items())]:
             if not 2 <= k <= 65_536:
                 raise ConfigError(f"{where} = {k}: the number of shared values must lie between 2 and 65,536")
+        for where, bits in [("bits", self.bits), *((f"bits for {n}", b) for n, b in self.bits_layers.items())]:
+            if not 1 <= bits <= 8:
+                raise ConfigError(f"{where} = {bits}: must lie between 1 and 8")
+        for where, strength in self.strength_layers.items():
+            if not strength >= 0:
+                raise ConfigError(f"strength for {where} = {strength}: must not be negative")
+        self._check_quantizer()
         for name in _POSITIVE:
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -98,10 +122,27 @@ class CompressConfig:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must lie between 0 and 1")
         return self
 
+    def _check_quantizer(self) -> None:
+        if self.quantizer == "none":
+            if self.activations is not None:
+                raise ConfigError("activations: quantized ones need --quantizer dorefa or wrpn for the weights too")
+        elif self.sharing == "straight-through":
+            raise ConfigError(
+                f"--quantizer {self.quantizer} already shares weights in the forward pass: leave --sharing"
+            )
+        elif self.k_layers:
+            raise ConfigError(f"--quantizer {self.quantizer}: the number of shared values follows from --bits, not --k")
+        if self.learn_bits and self.reg != "sinreq":
+            raise ConfigError("learn_bits: only --reg sinreq learns bits")
+        if self.learn_bits and self.sharing == "straight-through":
+            raise ConfigError(
+                "learn_bits: straight-through sharing needs a fixed number of levels; use --sharing after"
+            )
+
     def to_toml(self) -> str:
         """TOML that `from_toml` reads back to an equal value; settings that are None are left out."""
         plain = {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(self).items() if v is not None}
-        plain["k_layers"] = dict(self.k_layers)
+        plain |= {n: dict(v) for n, v in plain.items() if isinstance(v, Mapping)}
         return tomli_w.dumps(plain)
 
     @classmethod
@@ -138,9 +179,11 @@ _CHOICES = {
     "schedule": SCHEDULES,
     "init": INITS,
     "range": RANGES,
+    "quantizer_scale": QUANTIZER_SCALES,
+    "domain": DOMAINS,
 }
 _POSITIVE = ("batch_size", "slices", "lr", "lr_levels", "lr_tune", "temperature", "num_classes")
-_NOT_NEGATIVE = ("strength", "pull", "entropy", "epochs", "tune_epochs", "weight_decay", "seed")
+_NOT_NEGATIVE = ("strength", "pull", "entropy", "bits_penalty", "epochs", "tune_epochs", "weight_decay", "seed")
 
 
 def _type_name(annotation: Any) -> str:
@@ -158,9 +201,14 @@ def _convert(source: str, name: str, value: Any, wanted: str) -> Any:
             raise wrong
         return tuple(int(v) if "int" in wanted else float(v) for v in value)
     if wanted.startswith("Mapping"):
-        if not isinstance(value, Mapping) or not all(type(v) is int for v in value.values()):
+        kinds = (int,) if "int" in wanted else (int, float)
+        if not isinstance(value, Mapping) or not all(type(v) in kinds for v in value.values()):
             raise wrong
-        return dict(value)
+        return {n: int(v) if "int" in wanted else float(v) for n, v in value.items()}
+    if wanted.startswith("bool"):
+        if not isinstance(value, bool):
+            raise wrong
+        return value
     if wanted.startswith("float"):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise wrong

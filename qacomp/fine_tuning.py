@@ -9,11 +9,14 @@ from torch import nn
 from qacomp.batching import batch_count
 from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset
-from qacomp.layers import Selection, split_name
+from qacomp.layers import Selection, split_name, value_for
 from qacomp.objective import Objective
 from qacomp.preprocessing import Preprocessing
 from qacomp.progress import Progress
+from qacomp.quantizers import quantize_network, quantizer_named
 from qacomp.regularizers import Regularizer, RegularizerOptions, StrengthSchedule, build_regularizers
+from qacomp.regularizers.options import DOMAINS
+from qacomp.regularizers.sinreq import SinReQ
 from qacomp.resume import ResumeStore
 from qacomp.sharing.straight_through import install
 from qacomp.strength import balance
@@ -48,27 +51,26 @@ class Session:
 
 
 def fine_tune(
-    model: nn.Module, selection: Selection, session: Session
+    model: nn.Module, selection: Selection, session: Session, bits: Mapping[str, int] | None = None
 ) -> tuple[dict[str, Regularizer], list[EpochRecord]]:
     """Train all weights and the representatives, in place, on task loss + λ(t)·R (Malchiodi et al., eq. 2).
 
-    With straight-through sharing the forward pass uses the shared weights already, with or without a regularizer.
+    With straight-through sharing the forward pass uses the shared weights already, with or without a regularizer; with
+    a quantizer the weights that `bits` names go through it.
 
     Returns each selected layer's trained regularizer, by weight name, and the epochs' records. The last epoch stays:
     an earlier one, before λ has done its work, would have the better accuracy and the worse clusters.
     """
     c = session.config
     assert c.epochs is not None
-    weights = {layer.name: model.get_parameter(layer.name).detach() for layer in selection.layers}
-    name = "min" if c.reg == "none" else c.reg  # without one only its levels are used
-    ks = {layer.name: layer.k for layer in selection.layers}
-    penalties = build_regularizers(name, weights, ks, RegularizerOptions(init=c.init, range=c.range, slices=c.slices))
-    balanced = balance(model, penalties, c.pull, _travel(session, c.epochs))
-    rates = {name: b.lr_levels for name, b in balanced.items()}
-    for key, penalty in penalties.items():
-        strength = balanced[key].strength if c.strength is None else c.strength
-        penalty.options = replace(penalty.options, relative_strength=0.0 if c.reg == "none" else strength)
-    if c.sharing == "straight-through":
+    scaled = c.quantizer_scale == "layer"
+    units = _units(model, bits, c) if bits and scaled else {}
+    penalties = _penalties(model, selection, c, bits or {}, units)
+    rates = _set_strengths(model, penalties, session, c.epochs)
+    if bits:
+        learned = {n: p for n, p in penalties.items() if isinstance(p, SinReQ)} if c.learn_bits else {}
+        quantize_network(model, bits, c.quantizer, scaled=scaled, learned=learned)
+    elif c.sharing == "straight-through":
         if c.reg == "none":
             rates = dict.fromkeys(penalties, c.lr)
         for key, penalty in penalties.items():
@@ -77,6 +79,7 @@ def fine_tune(
     groups = parameter_groups(model, c.lr, c.weight_decay)
     for name, penalty in penalties.items():
         rate = rates[name] if c.lr_levels is None else c.lr_levels
+        rate = c.lr if c.learn_bits else rate
         groups.append({"params": list(penalty.parameters()), "lr": rate, "weight_decay": 0.0})
     optimizer = torch.optim.SGD([g for g in groups if g["params"]], lr=c.lr, momentum=c.momentum)
     stage = session.stage("fine-tune", c.epochs, keep_best=False)
@@ -90,7 +93,52 @@ def fine_tune(
         progress=session.progress,
         store=session.store,
     )
+    for penalty in penalties.values():
+        penalty.settle()
     return penalties, records
+
+
+def _penalties(
+    model: nn.Module, selection: Selection, c: CompressConfig, bits: Mapping[str, int], units: Mapping[str, float]
+) -> dict[str, Regularizer]:
+    """Each selected layer's regularizer; without --reg only its levels are used, with a quantizer not even those."""
+    if c.reg == "none" and bits:
+        return {}
+    weights = {layer.name: model.get_parameter(layer.name).detach() for layer in selection.layers}
+    ks = {layer.name: layer.k for layer in selection.layers}
+    domain = c.domain
+    if domain == "auto":
+        domain = c.quantizer if c.quantizer in DOMAINS else "dorefa"
+    options = RegularizerOptions(
+        init=c.init,
+        range=c.range,
+        slices=c.slices,
+        domain=domain,
+        learn_bits=c.learn_bits,
+        bits_penalty=c.bits_penalty,
+    )
+    name = "min" if c.reg == "none" else c.reg
+    return build_regularizers(name, weights, ks, options, bits=None if c.learn_bits else bits, units=units)
+
+
+def _units(model: nn.Module, bits: Mapping[str, int], c: CompressConfig) -> dict[str, float]:
+    """The weight that each layer's quantizer takes for 1."""
+    method = quantizer_named(c.quantizer)
+    return {name: method.fit_scale(model.get_parameter(name).detach(), count).divisor for name, count in bits.items()}
+
+
+def _set_strengths(
+    model: nn.Module, penalties: Mapping[str, Regularizer], session: Session, epochs: int
+) -> dict[str, float]:
+    """Give every penalty its λ; returns the learning rates that suit their parameters."""
+    c = session.config
+    balanced = balance(model, penalties, c.pull, _travel(session, epochs))
+    own = value_for(penalties, c.strength_layers, "--strength") if penalties else {}
+    for key, penalty in penalties.items():
+        strength = balanced[key].strength if c.strength is None else c.strength
+        strength = 0.0 if c.reg == "none" else own.get(key, strength)
+        penalty.options = replace(penalty.options, relative_strength=strength)
+    return {name: b.lr_levels for name, b in balanced.items()}
 
 
 def _travel(session: Session, epochs: int) -> float:

@@ -1,12 +1,15 @@
 """Which weights of a network are compressed, and why the others aren't."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
 from torch import Tensor, nn
 
 from qacomp.errors import ConfigError
+
+T = TypeVar("T")
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -53,7 +56,8 @@ def select_tensors(state: Mapping[str, Tensor], scope: str, k: int, overrides: M
 def _select(
     state: Mapping[str, Tensor], kinds: Mapping[str, str], scope: str, k: int, overrides: Mapping[str, int]
 ) -> Selection:
-    layers, skipped, used = [], {}, set()
+    layers, skipped = [], {}
+    own = value_for([n for n in state if n in kinds and scope in ("all", kinds[n])], overrides, "--k")
     for name, tensor in state.items():
         if name not in kinds:
             skipped[name] = "no weight of a convolution or a dense layer"
@@ -62,14 +66,22 @@ def _select(
         elif tensor.numel() == 0:
             skipped[name] = "empty"
         else:
-            pattern = next((p for p in overrides if _fits(p, name)), None)
-            used.add(pattern)
-            layers.append(Layer(name, kinds[name], tuple(tensor.shape), overrides[pattern] if pattern else k))
-    unused = [p for p in overrides if p not in used]
-    if unused:
-        known = ", ".join(layer.name.removesuffix(".weight") for layer in layers[:8])
-        raise ConfigError(f"--k {unused[0]}=...: no compressed layer has that name; there are {known}, ...")
+            layers.append(Layer(name, kinds[name], tuple(tensor.shape), own.get(name, k)))
     return Selection(tuple(layers), skipped)
+
+
+def value_for(names: Iterable[str], overrides: Mapping[str, T], flag: str) -> dict[str, T]:
+    """Tensor name -> what `overrides` (names or patterns, the first that fits) say of it; others are left out.
+
+    Raises ConfigError, which names `flag`, for a pattern that fits no name.
+    """
+    names = list(names)
+    unused = [pattern for pattern in overrides if not any(_fits(pattern, name) for name in names)]
+    if unused:
+        known = ", ".join(name.removesuffix(".weight") for name in names[:8])
+        raise ConfigError(f"{flag} {unused[0]}=...: no compressed layer has that name; there are {known}, ...")
+    fitting = {name: next((p for p in overrides if _fits(p, name)), None) for name in names}
+    return {name: overrides[pattern] for name, pattern in fitting.items() if pattern is not None}
 
 
 def split_name(model: nn.Module, name: str) -> tuple[nn.Module, str]:

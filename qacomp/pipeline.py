@@ -27,6 +27,7 @@ from qacomp.layers import Selection, select_layers, select_tensors
 from qacomp.network import Network, build_network, choose_device
 from qacomp.packing import TensorLike, fp32_bytes, pack_network
 from qacomp.progress import Progress
+from qacomp.quantizers import plan_quantization, quantize_activations, quantize_network
 from qacomp.regularizers import Regularizer
 from qacomp.resolution import resolve
 from qacomp.result import Accuracy, Result, layer_results
@@ -99,6 +100,13 @@ def _compress_network(
         raise ConfigError(f"--scope {config.scope}: the network has no such layer, nothing would be compressed")
     model = network.model.to(device)
     original = copy.deepcopy(model)
+    bits: dict[str, int] = {}
+    if config.quantizer != "none":
+        plan = plan_quantization(selection, config.quantizer, config.bits, config.bits_layers, config.ends)
+        selection, bits = plan.selection, plan.bits
+        if config.activations is not None:
+            places = quantize_activations(model, config.activations)
+            run.note(f"activations: {config.activations} bits at {len(places)} ReLUs")
     store = ResumeStore(output.with_name(output.name + ".resume"), _fingerprint(checkpoint, config, dataset))
     session = None
     if dataset is not None:
@@ -106,8 +114,10 @@ def _compress_network(
     penalties: dict[str, Regularizer] = {}
     if session is not None and config.epochs:
         with run.stage("fine-tune"):
-            penalties, records = fine_tune(model, selection, session)
+            penalties, records = fine_tune(model, selection, session, bits)
             run.history += records
+    elif bits:
+        quantize_network(model, bits, config.quantizer, scaled=config.quantizer_scale == "layer")
     with run.stage("share"):
         share_network(model, selection, penalties, run.note)
         if session is not None and config.batch_norm == "re-estimate":

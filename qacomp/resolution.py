@@ -30,7 +30,9 @@ def resolve(
     if dataset is None:
         if config.reg != "none" or config.tune_epochs:
             note("no data: no fine-tuning and no tuning, weights are shared by k-means alone; give --data")
-        untrained = replace(config, reg="none", epochs=0, tune_epochs=0, augment="none")
+        if config.activations is not None:
+            raise DataError("--activations: their range is learned in training; give --data")
+        untrained = replace(config, reg="none", epochs=0, tune_epochs=0, augment="none", learn_bits=False)
         return replace(untrained, arch=network.arch, precision="fp32", sharing="after", distill="none")
     if dataset.num_classes > network.num_classes:
         raise DataError(f"{dataset.spec}: {dataset.num_classes} classes, but the network has {network.num_classes}")
@@ -38,12 +40,15 @@ def resolve(
     epochs, tune_epochs, augment = config.epochs, config.tune_epochs, config.augment
     if epochs is None:
         epochs = min(30, max(3, math.ceil(_FINE_TUNE_STEPS / steps)))
-    if tune_epochs is None:
+    quantized = config.quantizer != "none"
+    if tune_epochs is None and quantized:
+        tune_epochs = 0  # the quantizer's levels stay an even grid; tuning would move each on its own
+    elif tune_epochs is None:
         tune_epochs = min(20, max(2, math.ceil(_TUNE_STEPS / steps)))
     sharing = config.sharing
     if sharing == "auto":
-        sharing = "after" if config.reg == "none" else "straight-through"
-    if config.reg == "none" and sharing == "after":
+        sharing = "after" if config.reg == "none" or quantized or config.learn_bits else "straight-through"
+    if config.reg == "none" and sharing == "after" and not quantized:
         epochs = 0
     if augment == "auto":
         augment = "crop-flip" if network.preprocessing.channels == 3 else "none"

@@ -26,14 +26,16 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
+        self.relu1, self.relu2 = nn.ReLU(), nn.ReLU()
         narrow = stride != 1 or inputs != outputs
         self.shortcut: nn.Module = OptionAShortcut((outputs - inputs) // 2) if narrow else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""
-        out = functional.relu(self.bn1(self.conv1(x)))
+        out = self.relu1(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out)) + self.shortcut(x)
-        return functional.relu(out)
+        activated: Tensor = self.relu2(out)
+        return activated
 
 
 class ResidualNetwork(nn.Module):
@@ -43,6 +45,7 @@ class ResidualNetwork(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
+        self.relu = nn.ReLU()
         self.layer1 = _stage(16, 16, blocks, stride=1)
         self.layer2 = _stage(16, 32, blocks, stride=2)
         self.layer3 = _stage(32, 64, blocks, stride=2)
@@ -53,7 +56,7 @@ class ResidualNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, num_classes) logits."""
-        out = functional.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn1(self.conv1(x)))
         out = self.layer3(self.layer2(self.layer1(out)))  # (N, 64, H / 4, W / 4)
         out = torch.flatten(functional.adaptive_avg_pool2d(out, 1), 1)  # (N, 64)
         logits: Tensor = self.linear(out)

@@ -18,13 +18,15 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
+        self.relu1, self.relu2 = nn.ReLU(), nn.ReLU()
         self.downsample = _downsample(inputs, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) -> (N, width, H / stride, W / stride)."""
-        out = functional.relu(self.bn1(self.conv1(x)))
+        out = self.relu1(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
-        return functional.relu(out + _shortcut(self.downsample, x))
+        activated: Tensor = self.relu2(out + _shortcut(self.downsample, x))
+        return activated
 
 
 class Bottleneck(nn.Module):
@@ -41,14 +43,16 @@ class Bottleneck(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(outputs)
+        self.relu1, self.relu2, self.relu3 = nn.ReLU(), nn.ReLU(), nn.ReLU()
         self.downsample = _downsample(inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) -> (N, 4 * width, H / stride, W / stride)."""
-        out = functional.relu(self.bn1(self.conv1(x)))
-        out = functional.relu(self.bn2(self.conv2(out)))
+        out = self.relu1(self.bn1(self.conv1(x)))
+        out = self.relu2(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
-        return functional.relu(out + _shortcut(self.downsample, x))
+        activated: Tensor = self.relu3(out + _shortcut(self.downsample, x))
+        return activated
 
 
 class ImageNetResidualNetwork(nn.Module):
@@ -61,6 +65,7 @@ class ImageNetResidualNetwork(nn.Module):
         outputs = [width * block.expansion for width in (64, 128, 256, 512)]
         self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU()
         self.layer1 = _stage(block, 64, 64, depths[0], stride=1)
         self.layer2 = _stage(block, outputs[0], 128, depths[1], stride=2)
         self.layer3 = _stage(block, outputs[1], 256, depths[2], stride=2)
@@ -70,7 +75,7 @@ class ImageNetResidualNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, num_classes) logits."""
-        out = functional.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn1(self.conv1(x)))
         out = self.layer4(self.layer3(self.layer2(self.layer1(out))))  # (N, 512 * expansion, H / 8, W / 8)
         out = torch.flatten(functional.adaptive_avg_pool2d(out, 1), 1)
         logits: Tensor = self.fc(out)

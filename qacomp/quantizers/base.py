@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from typing import ClassVar
 
@@ -11,6 +12,20 @@ from qacomp.errors import ConfigError
 
 _QUANTIZERS: dict[str, "Quantizer"] = {}
 _BUILT_IN = ("dorefa", "wrpn")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Units of a layer: weights are divided by `divisor` before they are quantized, the levels multiplied by `factor`.
+
+    Both 1: the papers' quantizers, whose levels lie in [−1, 1] whatever the layer's weights are.
+    """
+
+    divisor: float = 1.0
+    factor: float = 1.0
+
+
+UNIT = Scale()
 
 
 class Quantizer(ABC):
@@ -28,10 +43,17 @@ class Quantizer(ABC):
     def indices(self, weight: Tensor, bits: int) -> Tensor:
         """Each weight's level: int64 of weight's shape."""
 
-    def quantize(self, weight: Tensor, bits: int) -> Tensor:
+    @abstractmethod
+    def fit_scale(self, weight: Tensor, bits: int) -> Scale:
+        """The units in which the quantized `weight` (any shape) lies nearest to it, in least squares.
+
+        A trained network keeps its function under them; with the papers' units only batch norm could take it up.
+        """
+
+    def quantize(self, weight: Tensor, bits: int, scale: Scale = UNIT) -> Tensor:
         """The quantized weights, without gradient: weight's shape and dtype."""
-        detached = weight.detach()
-        return self.levels(detached, bits)[self.indices(detached, bits)]
+        detached = weight.detach() / scale.divisor
+        return self.levels(detached, bits)[self.indices(detached, bits)] * scale.factor
 
 
 def register_quantizer(name: str) -> Callable[[type[Quantizer]], type[Quantizer]]:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qacomp.quantizers.base import Quantizer, register_quantizer
+from qacomp.quantizers.base import UNIT, Quantizer, Scale, register_quantizer
 from qacomp.quantizers.binary import binary_indices, binary_levels
 
 
@@ -31,3 +31,11 @@ class DoReFa(Quantizer):
         t = torch.tanh(weight)
         u = t / (2 * t.abs().max().clamp_min(torch.finfo(t.dtype).tiny)) + 0.5
         return torch.round((2**bits - 1) * u).long()
+
+    def fit_scale(self, weight: Tensor, bits: int) -> Scale:
+        """factor = ⟨w, q⟩ / ⟨q, q⟩: which weight gets which level doesn't depend on units, tanh's bend apart."""
+        if bits == 1:
+            return UNIT
+        q = self.quantize(weight, bits)
+        factor = float((weight.detach() * q).sum() / q.square().sum().clamp_min(torch.finfo(q.dtype).tiny))
+        return Scale(1.0, factor) if factor > 0 else UNIT

@@ -5,7 +5,7 @@ the one to the other unchanged (the straight-through estimator of Bengio et al.,
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from qacomp.quantizers.base import Quantizer, check_bits, quantizer_named
+from qacomp.quantizers.base import UNIT, Quantizer, Scale, check_bits, quantizer_named
 from qacomp.sharing.parametrization import share_weight
 
 
@@ -29,16 +29,52 @@ class _Replace(torch.autograd.Function):
         return grad_outputs[0], None
 
 
-class QuantizedWeight(nn.Module):
-    """Maps a shadow weight (any shape) to its quantized values."""
+class LearnedBits(Protocol):
+    """Where a layer's number of bits is trained: `qacomp.regularizers.sinreq.SinReQ` is one."""
 
-    def __init__(self, quantizer: Quantizer, bits: int) -> None:
+    def whole_bits(self) -> int:
+        """The number of bits now, a whole one."""
+        ...
+
+
+class QuantizedWeight(nn.Module):
+    """Maps a shadow weight (any shape) to its quantized values, in the layer's units where `scaled`, else the papers'.
+
+    `learned`, if given, tells the bits at every step; the units are fitted anew when they change. `units` (3,) holds
+    divisor, factor and the bits that they were fitted for, so that a training that goes on has them.
+    """
+
+    units: Tensor
+
+    def __init__(
+        self, quantizer: Quantizer, bits: int, *, scaled: bool = False, learned: LearnedBits | None = None
+    ) -> None:
         super().__init__()
-        self.quantizer, self.bits = quantizer, bits
+        self.quantizer, self.scaled = quantizer, scaled
+        self._bits, self._learned = bits, (learned,)  # a tuple: what is learned stays the regularizer's alone
+        self.register_buffer("units", torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64))
+
+    @property
+    def bits(self) -> int:
+        """The layer's bits, now."""
+        learned = self._learned[0]
+        return self._bits if learned is None else learned.whole_bits()
+
+    def scale(self, weight: Tensor) -> Scale:
+        """The layer's units for the shadow `weight`."""
+        if not self.scaled:
+            return UNIT
+        bits = self.bits
+        if int(self.units[2]) != bits:
+            fitted = self.quantizer.fit_scale(weight.detach(), bits)
+            self.units.copy_(torch.tensor([fitted.divisor, fitted.factor, bits]))
+        divisor, factor, _ = self.units.tolist()
+        return Scale(divisor, factor)
 
     def forward(self, weight: Tensor) -> Tensor:
         """Shadow weight -> quantized weight, same shape."""
-        replaced: Tensor = _Replace.apply(weight, self.quantizer.quantize(weight, self.bits))  # type: ignore[no-untyped-call]
+        quantized = self.quantizer.quantize(weight, self.bits, self.scale(weight))
+        replaced: Tensor = _Replace.apply(weight, quantized)  # type: ignore[no-untyped-call]
         return replaced
 
     def right_inverse(self, weight: Tensor) -> Tensor:
@@ -50,10 +86,18 @@ class QuantizedWeight(nn.Module):
         return f"{self.quantizer.name}, {self.bits} bits"
 
 
-def quantize_network(model: nn.Module, bits: Mapping[str, int], quantizer: str) -> None:
+def quantize_network(
+    model: nn.Module,
+    bits: Mapping[str, int],
+    quantizer: str,
+    *,
+    scaled: bool = False,
+    learned: Mapping[str, LearnedBits] | None = None,
+) -> None:
     """Put the weights that `bits` names (state-dict key -> 1 .. 8) behind `quantizer`, in place.
 
     `weight` stays readable as the quantized value; `parametrizations.weight.original` is the trained parameter.
+    `scaled`: each layer in its own units (see `Scale`); `learned`: by name, who tells the bits instead.
     Raises ConfigError for an unknown quantizer or bits out of range, before anything is changed.
     """
     method = quantizer_named(quantizer)
@@ -61,7 +105,11 @@ def quantize_network(model: nn.Module, bits: Mapping[str, int], quantizer: str) 
         check_bits(count, name)
     for name, count in bits.items():
         path, _, leaf = name.rpartition(".")
-        parametrize.register_parametrization(model.get_submodule(path), leaf, QuantizedWeight(method, count))
+        part = QuantizedWeight(method, count, scaled=scaled, learned=(learned or {}).get(name))
+        module = model.get_submodule(path)
+        part.to(module.get_parameter(leaf).device)
+        part.scale(module.get_parameter(leaf))
+        parametrize.register_parametrization(module, leaf, part)
 
 
 def quantized_weights(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, QuantizedWeight]]:
@@ -72,6 +120,26 @@ def quantized_weights(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, Q
                 yield f"{path}.{leaf}".removeprefix("."), module, leaf, chain[0]
 
 
+def is_quantized(module: nn.Module, name: str) -> bool:
+    """Whether `quantize_network` put `module.name` behind a quantizer."""
+    return parametrize.is_parametrized(module, name) and isinstance(
+        module.get_submodule(f"parametrizations.{name}.0"), QuantizedWeight
+    )
+
+
+def take_levels(module: nn.Module, name: str) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]:
+    """Take the quantizer off again: the levels in use (K',) and the indices, exactly as the forward pass had them."""
+    chain: Any = module.get_submodule(f"parametrizations.{name}")
+    part: QuantizedWeight = chain[0]
+    shadow = chain.original.detach()
+    scale = part.scale(shadow)
+    levels = (part.quantizer.levels(shadow / scale.divisor, part.bits) * scale.factor).cpu().numpy()
+    index = part.quantizer.indices(shadow / scale.divisor, part.bits).cpu().numpy()
+    used, renumbered = np.unique(index, return_inverse=True)
+    parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+    return levels[used], renumbered.reshape(index.shape).astype(np.uint8)  # at most 256 levels
+
+
 def freeze_to_shared(model: nn.Module) -> dict[str, tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]]:
     """Turn every quantized weight into a shared one of exactly the same values, in place.
 
@@ -79,14 +147,7 @@ def freeze_to_shared(model: nn.Module) -> dict[str, tuple[NDArray[np.floating], 
     Returns (codebook (K',), indices of the weight's shape) by state-dict key.
     """
     frozen = {}
-    for name, module, leaf, quantized in list(quantized_weights(model)):
-        chain: Any = module.get_submodule(f"parametrizations.{leaf}")
-        shadow = chain.original.detach()
-        levels = quantized.quantizer.levels(shadow, quantized.bits).cpu().numpy()
-        index = quantized.quantizer.indices(shadow, quantized.bits).cpu().numpy()
-        used, renumbered = np.unique(index, return_inverse=True)
-        indices = renumbered.reshape(index.shape).astype(np.uint8)  # at most 256 levels
-        parametrize.remove_parametrizations(module, leaf, leave_parametrized=True)
-        share_weight(module, leaf, levels[used], indices)
-        frozen[name] = levels[used], indices
+    for name, module, leaf, _ in list(quantized_weights(model)):
+        frozen[name] = take_levels(module, leaf)
+        share_weight(module, leaf, *frozen[name])
     return frozen

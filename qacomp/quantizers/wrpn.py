@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor
 
-from qacomp.quantizers.base import Quantizer, register_quantizer
+from qacomp.quantizers.base import UNIT, Quantizer, Scale, register_quantizer
 from qacomp.quantizers.binary import binary_indices, binary_levels
+
+_CANDIDATES = 40
 
 
 @register_quantizer("wrpn")
@@ -31,3 +33,14 @@ class WRPN(Quantizer):
         steps = 2 ** (bits - 1) - 1
         index: Tensor = torch.round(steps * weight.clamp(-1, 1)).long() + steps
         return index
+
+    def fit_scale(self, weight: Tensor, bits: int) -> Scale:
+        """divisor = factor: where the clamp cuts, tried at even fractions of the largest weight."""
+        detached = weight.detach()
+        largest = float(detached.abs().max())
+        if bits == 1 or largest == 0:
+            return UNIT
+        clips = [largest * (i + 1) / _CANDIDATES for i in range(_CANDIDATES)]
+        errors = [float((self.quantize(detached, bits, Scale(c, c)) - detached).square().mean()) for c in clips]
+        best = clips[errors.index(min(errors))]
+        return Scale(best, best)

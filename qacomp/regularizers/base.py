@@ -57,6 +57,9 @@ class Regularizer(nn.Module, ABC):
     def observe(self, weight: Tensor) -> None:
         """Called before each evaluation in training mode: what the penalty takes from the weights without gradient."""
 
+    def settle(self) -> None:
+        """Called once, after training: what was learned as a continuous number becomes one that can be used."""
+
     def extra_penalty(self) -> Tensor | None:
         """A term of the loss beside λ·R(W), a scalar that λ doesn't multiply, or None."""
         return None

@@ -19,11 +19,13 @@ def build_regularizers(
     *,
     strengths: Mapping[str, float] | None = None,
     bits: Mapping[str, float] | None = None,
+    units: Mapping[str, float] | None = None,
 ) -> dict[str, Regularizer]:
     """The regularizer `name` for each weight: weight name -> penalty, on the weight's device, in training mode.
 
-    `ks`: levels by weight name. `strengths`: a layer's relative strength, `bits`: its SinReQ bits, where they differ
-    from the options. A `global` range is fitted to all the weights together. Raises ConfigError.
+    `ks`: levels by weight name. `strengths`: a layer's relative strength, `bits`: its SinReQ bits, `units`: its
+    quantizer's unit, where they differ from the options. A `global` range is fitted to all the weights together.
+    Raises ConfigError.
     """
     options.check()
     cls = regularizer_class(name)
@@ -35,6 +37,8 @@ def build_regularizers(
             own = replace(own, relative_strength=strengths[key])
         if bits and key in bits:
             own = replace(own, bits=bits[key])
+        if units and key in units:
+            own = replace(own, unit=units[key])
         if pooled is not None and cls.inset is not None:
             own = replace(own, range=uniform_range(pooled, ks[key], inset=cls.inset))
         penalty = cls.for_weights(weight, ks[key], own.check())

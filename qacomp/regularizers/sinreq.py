@@ -21,7 +21,7 @@ class SinReQ(Regularizer):
     that the zeros are its real levels and the midpoints between them are maxima:
 
     - dorefa: t = tanh(w) / max |tanh w|, levels −1 + 2i/(2^b − 1): mid-rise;
-    - wrpn: t = w clamped to [−1, 1], levels i/(2^(b−1) − 1): mid-tread;
+    - wrpn: t = w (over the quantizer's unit) clamped to [−1, 1], levels i/(2^(b−1) − 1): mid-tread;
     - either, one bit: t = w / mean |w| clamped to [−1, 1], levels ±1;
     - dorefa-raw, wrpn-raw: t = w, and the paper's step = 1/(2^b − 0.5) with Δ = step/2, or 1/(2^b − 1) with Δ = 0.
 
@@ -40,7 +40,7 @@ class SinReQ(Regularizer):
         else:
             self.register_buffer("bits", torch.tensor(float(bits)))
         self.binary = bits == 1 and not learn_bits and not domain.endswith("raw")
-        self.register_buffer("scale", torch.ones(()))  # max |tanh w| | mean |w| | 1 | max |w|, by domain
+        self.register_buffer("scale", torch.ones(()))  # max |tanh w| | mean |w| | unit | max |w|, by domain
 
     @classmethod
     def for_weights(cls, weight: Tensor, k: int, options: RegularizerOptions = DEFAULT_OPTIONS) -> Self:
@@ -54,6 +54,8 @@ class SinReQ(Regularizer):
         else:
             bits = math.log2(k)
         penalty = cls(bits, options.domain, learn_bits=options.learn_bits, bits_penalty=options.bits_penalty)
+        if options.domain == "wrpn":
+            penalty.scale.fill_(options.unit)
         penalty.observe(weight)
         return penalty
 
@@ -110,6 +112,12 @@ class SinReQ(Regularizer):
         """`bits_penalty` · b where bits are learned."""
         return self.bits_penalty * self.bits.clamp_min(_LEARNED_BITS[0]) if self.learn_bits else None
 
+    def settle(self) -> None:
+        """Round the learned bits, so that the levels are those of a real quantizer; they are learned no more."""
+        with torch.no_grad():
+            self.bits.fill_(self.whole_bits())
+        self.bits.requires_grad_(False)
+
     def whole_bits(self) -> int:
         """b rounded to the nearest whole number of bits."""
         return round(min(max(self.bits.item(), 1.0), _LEARNED_BITS[1]))
@@ -121,7 +129,7 @@ class SinReQ(Regularizer):
         reach = scale if self.domain.endswith("raw") else 1.0
         first, last = math.ceil(c - a * reach - 1e-6), math.floor(c + a * reach + 1e-6)
         t = (torch.arange(first, last + 1, dtype=torch.float64) - c) / a  # (K,)
-        if self.binary:
+        if self.binary or self.domain == "wrpn":
             t = t * scale
         elif self.domain == "dorefa":
             t = torch.atanh((t * scale).clamp(-1 + 1e-7, 1 - 1e-7))

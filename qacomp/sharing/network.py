@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from qacomp.layers import Selection, split_name
+from qacomp.quantizers import is_quantized, take_levels
 from qacomp.regularizers import Regularizer
 from qacomp.sharing.kmeans import assign, kmeans
 from qacomp.sharing.parametrization import share_weight
@@ -21,13 +22,15 @@ def share_network(
 ) -> None:
     """Replace the selected weights of `model`, in place, by shared ones.
 
-    A layer behind straight-through sharing keeps its clusters and values. One with a regularizer is assigned to its
-    levels, and each is then recomputed as its cluster's centroid (Malchiodi et al., section III-C).
+    A layer behind a quantizer or straight-through sharing keeps its clusters and values. One with a regularizer is
+    assigned to its levels, and each is then recomputed as its cluster's centroid (Malchiodi et al., section III-C).
     `note` hears of layers that end with fewer shared values than asked for.
     """
     for layer in selection.layers:
         owner, leaf = split_name(model, layer.name)
-        if is_straight_through(owner, leaf):
+        if is_quantized(owner, leaf):
+            codebook, indices = take_levels(owner, leaf)
+        elif is_straight_through(owner, leaf):
             codebook, indices = harvest(owner, leaf)
         elif layer.name in penalties:
             weights = _weights(owner, leaf)

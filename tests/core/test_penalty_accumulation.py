@@ -185,7 +185,7 @@ def test_strengths_and_bits_of_single_layers() -> None:
     ("options", "message"),
     [
         ({"init": "random"}, "kmeans, quantile, uniform"),
-        ({"range": "network"}, "layer, global or a pair"),
+        ({"range": "network"}, "layer, global, learned or a pair"),
         ({"range": (1.0, 1.0)}, "smaller one first"),
         ({"slices": 0}, "at least 1"),
         ({"bits": 9.0}, "between 1 and 8"),

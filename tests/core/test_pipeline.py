@@ -183,6 +183,10 @@ def test_every_flag_of_compress_is_a_setting_and_the_other_way_round() -> None:
     from qacomp.cli.compress import compress_command
 
     flags = {parameter.name for parameter in compress_command.params}
-    settings = {field.name for field in fields(CompressConfig)} - {"k_layers"}  # --k conv1=16
+    settings = {field.name for field in fields(CompressConfig)} - {
+        "k_layers",
+        "bits_layers",
+        "strength_layers",
+    }  # --k conv1=16
     assert flags - settings == {"checkpoint", "output", "config_file", "trust_pickle", "as_json", "debug"}
     assert settings <= flags

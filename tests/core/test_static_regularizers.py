@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from qacomp.regularizers import Regularizer, RegularizerOptions, regularizer_class
 from qacomp.regularizers.cosine import Cosine
 from qacomp.regularizers.sine import Sine
 from qacomp.regularizers.uniform_range import uniform_range
@@ -36,3 +37,59 @@ def test_the_range_is_the_best_uniform_quantizer_of_a_bell(k: int, step_in_sigma
     w = torch.randn(200_000, generator=torch.Generator().manual_seed(0))
     low, high = uniform_range(w, k, inset=0.0)
     assert (high - low) / (k - 1) == pytest.approx(step_in_sigmas, rel=0.06)
+
+
+def learned(name: str, weight: torch.Tensor, k: int) -> Regularizer:
+    return regularizer_class(name).for_weights(weight, k, RegularizerOptions(range="learned"))
+
+
+@pytest.mark.parametrize("name", ["sin", "cos"])
+@pytest.mark.parametrize("k", [2, 8])
+def test_a_learned_range_has_the_textbooks_gradient(name: str, k: int) -> None:
+    """The block kernel's against autograd of the formula in float64, and against finite differences."""
+    weight = torch.randn(70_000, generator=torch.Generator().manual_seed(1)) * 0.3
+    penalty = learned(name, weight, k)
+    zeros = penalty.levels().detach()
+    phase = (weight - zeros[0]) / (zeros[1] - zeros[0])
+    weight = weight[(phase - phase.round()).abs() > 1e-3]  # at a zero the slope's sign is rounding's
+    leaf = weight.clone().requires_grad_()
+    penalty(leaf).backward()
+    (bounds,) = penalty.parameters()
+    assert bounds.grad is not None and leaf.grad is not None
+
+    def value(low: torch.Tensor, high: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        f, z = (k - 1, low) if name == "sin" else (k, low)
+        wave = torch.sin if name == "sin" else torch.cos
+        return wave(torch.pi * f * (w - z) / (high - low)).abs().mean()
+
+    low, high = (b.double().requires_grad_() for b in bounds.detach())
+    exact = weight.double().requires_grad_()
+    value(low, high, exact).backward()  # type: ignore[no-untyped-call]
+    assert low.grad is not None and high.grad is not None and exact.grad is not None
+    scale = exact.grad.abs().max().item() * weight.numel() * weight.abs().mean().item()  # of the terms that cancel
+    np.testing.assert_allclose(bounds.grad.numpy(), [low.grad.item(), high.grad.item()], atol=1e-5 * scale)
+    torch.testing.assert_close(leaf.grad.double(), exact.grad, atol=1e-5 * exact.grad.abs().max().item(), rtol=0)
+    h, w = 1e-6, weight.double()
+    with torch.no_grad():
+        slope = (value(low, high + h, w) - value(low, high - h, w)).item() / (2 * h)
+    assert slope == pytest.approx(high.grad.item(), abs=1e-4 * scale)
+
+
+@pytest.mark.parametrize("name", ["sin", "cos"])
+def test_a_learned_range_finds_evenly_spaced_weights(name: str) -> None:
+    """Started a little off, its zeros come to lie on the values that the weights have."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.tensor([-0.45, -0.15, 0.15, 0.45])
+    weight = values[torch.randint(4, (20_000,), generator=generator)] + 0.005 * torch.randn(20_000, generator=generator)
+    penalty = learned(name, weight, 4)
+    (bounds,) = penalty.parameters()
+    with torch.no_grad():
+        bounds.mul_(1.08)
+    before = float(penalty(weight).detach())
+    optimizer = torch.optim.Adam([bounds], lr=1e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        penalty(weight).backward()
+        optimizer.step()
+    torch.testing.assert_close(penalty.levels().detach(), values, atol=0.01, rtol=0)
+    assert float(penalty(weight).detach()) < 0.3 * before

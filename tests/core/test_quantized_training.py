@@ -1,0 +1,191 @@
+"""--quantizer from the command's settings to the container: even levels, exactly; SinReQ draws the weights to them."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from qacomp.checkpoints import read_checkpoint
+from qacomp.config import CompressConfig
+from qacomp.datasets import Dataset, load_dataset
+from qacomp.errors import ConfigError, DataError
+from qacomp.fine_tuning import Session, fine_tune
+from qacomp.formats import open_file
+from qacomp.layers import select_layers
+from qacomp.models import model_info
+from qacomp.network import Network
+from qacomp.pipeline import compress
+from qacomp.pretraining import TrainConfig, train_network
+from qacomp.progress import SilentProgress
+from qacomp.quantizers import Scale, plan_quantization, quantizer_named
+from qacomp.regularizers import trained_weight
+from qacomp.resolution import resolve
+from qacomp.result import Result
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("quantized") / "m.pt"
+    config = TrainConfig(CompressConfig(arch="lenet300", data="digits", epochs=10, precision="fp32"))
+    train_network(config, path, SilentProgress())
+    return path
+
+
+def run(checkpoint: Path, digits: Dataset | None, **settings: Any) -> Result:
+    config = CompressConfig(precision="fp32", side="exact").with_settings(settings, "test")
+    return compress(read_checkpoint(checkpoint), config, digits, checkpoint.with_suffix(".qac"), SilentProgress())
+
+
+def codebooks(result: Result) -> dict[str, np.ndarray]:
+    with open_file(result.output) as container:
+        return {n: container.shared(n).codebook for n in container.names if container.info(n).k is not None}
+
+
+@pytest.mark.parametrize(("name", "levels"), [("dorefa", 8), ("wrpn", 7)])
+def test_the_container_holds_the_quantizers_even_levels(
+    checkpoint: Path, digits: Dataset, name: str, levels: int
+) -> None:
+    result = run(checkpoint, digits, quantizer=name, bits=3, epochs=3)
+    books = codebooks(result)
+    assert set(books) == {"fc1.weight", "fc2.weight", "fc3.weight"}
+    for book in books.values():
+        assert 2 <= book.size <= levels
+        step = np.abs(book).max() * 2 / (levels - 1)
+        places = (book - book[0]) / step
+        np.testing.assert_allclose(places, np.round(places), atol=1e-4)
+    assert result.accuracy.decoded is not None and result.accuracy.original is not None
+    assert result.accuracy.decoded > result.accuracy.original - 2
+    assert result.accuracy.tuned == result.accuracy.shared  # levels stay where the quantizer has them
+    assert result.max_abs_error is not None and result.max_abs_error < 1e-3
+
+
+def test_without_data_the_weights_are_quantized_as_they_are(checkpoint: Path) -> None:
+    result = run(checkpoint, None, quantizer="wrpn", bits=8)
+    weight = read_checkpoint(checkpoint).state["fc1.weight"]
+    with open_file(result.output) as container:
+        stored = container.tensor("fc1.weight")
+    assert np.abs(stored - weight.numpy()).mean() < 0.02 * weight.abs().mean().item()
+
+
+def test_the_ends_may_stay_in_full_precision(checkpoint: Path, digits: Dataset) -> None:
+    result = run(checkpoint, digits, quantizer="dorefa", bits=2, bits_layers={"fc2": 4}, ends="full", epochs=1)
+    reasons = {layer.name: layer.skipped for layer in result.layers}
+    assert "--ends full" in (reasons["fc1.weight"] or "") and "--ends full" in (reasons["fc3.weight"] or "")
+    assert 8 < codebooks(result)["fc2.weight"].size <= 16
+
+
+def test_a_plan_takes_bits_from_patterns_before_the_ends() -> None:
+    model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(4)))
+    selection = select_layers(model, "all", 16, {})
+    plan = plan_quantization(selection, "wrpn", 3, {"0": 5}, "8")
+    assert list(plan.bits.values()) == [5, 3, 3, 8]
+    assert [layer.k for layer in plan.selection.layers] == [31, 7, 7, 255]
+    with pytest.raises(ConfigError, match="--bits conv9"):
+        plan_quantization(selection, "wrpn", 3, {"conv9": 5}, "same")
+    with pytest.raises(ConfigError, match="ends"):
+        plan_quantization(selection, "wrpn", 3, {}, "half")
+
+
+@pytest.mark.parametrize("name", ["dorefa", "wrpn"])
+@pytest.mark.parametrize("bits", [2, 3, 5])
+def test_fitted_units_are_near_the_best_of_many(name: str, bits: int) -> None:
+    weight = torch.randn(4000, generator=torch.Generator().manual_seed(0)) * 0.05
+    method = quantizer_named(name)
+
+    def error(scale: Scale) -> float:
+        return float((method.quantize(weight, bits, scale) - weight).square().mean())
+
+    fitted = method.fit_scale(weight, bits)
+    others = [Scale(c if name == "wrpn" else 1.0, c) for c in np.linspace(0.005, 0.3, 200)]
+    assert error(fitted) <= 1.02 * min(error(scale) for scale in others)
+    assert error(fitted) < error(Scale())
+
+
+def fine_tuned(checkpoint: Path, digits: Dataset, **settings: Any) -> tuple[nn.Module, dict[str, int]]:
+    """The model with its quantizers still on, and the plan's bits."""
+    from qacomp.network import build_network
+
+    config = CompressConfig(precision="fp32", quantizer="dorefa", bits=3).with_settings(settings, "test")
+    network = build_network(read_checkpoint(checkpoint), config)
+    assert isinstance(network, Network)
+    config = resolve(config, network, digits, CPU, lambda text: None)
+    plan = plan_quantization(select_layers(network.model, "all", 16, {}), config.quantizer, config.bits, {}, "same")
+    preprocessing = model_info("lenet300").preprocessing
+    session = Session(config, digits, preprocessing, copy.deepcopy(network.model), CPU, SilentProgress())
+    fine_tune(network.model, plan.selection, session, plan.bits)
+    return network.model, plan.bits
+
+
+def rounding(model: nn.Module, name: str) -> float:
+    """Mean distance of the shadow weights to their levels, relative to the levels' step."""
+    module = model.get_submodule(name.rpartition(".")[0])
+    assert isinstance(module, nn.Linear)
+    shadow = trained_weight(model, name).detach()
+    t = torch.tanh(shadow) / torch.tanh(shadow).abs().max()
+    places = (t + 1) / 2 * 7
+    return float((places - places.round()).abs().mean())
+
+
+def test_sinreq_draws_the_weights_to_the_quantizers_levels(checkpoint: Path, digits: Dataset) -> None:
+    """Evenly spread weights lie a quarter of a step from their levels on average (SinReQ, figure 2)."""
+    plain, bits = fine_tuned(checkpoint, digits, epochs=8)
+    drawn, _ = fine_tuned(checkpoint, digits, epochs=8, reg="sinreq")
+    for name in bits:
+        assert rounding(plain, name) == pytest.approx(0.25, abs=0.06)
+        assert rounding(drawn, name) < 0.6 * rounding(plain, name)
+
+
+def test_learned_bits_fall_and_the_quantizer_follows(checkpoint: Path, digits: Dataset) -> None:
+    result = run(checkpoint, digits, quantizer="wrpn", reg="sinreq", learn_bits=True, bits_penalty=0.3, epochs=6)
+    for book in codebooks(result).values():
+        assert 3 <= book.size < 128
+
+
+def test_quantized_activations_reach_the_onnx_model(checkpoint: Path, digits: Dataset) -> None:
+    result = run(checkpoint, digits, quantizer="dorefa", activations=2, epochs=3)
+    assert "activations: 2 bits at 2 ReLUs" in result.notes
+    assert result.max_abs_error is not None and result.max_abs_error < 1e-3
+    assert result.accuracy.decoded is not None and result.accuracy.decoded > 85
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"quantizer": "dorefa", "sharing": "straight-through"}, "leave --sharing"),
+        ({"quantizer": "dorefa", "k_layers": {"fc1": 4}}, "follows from --bits"),
+        ({"activations": 4}, "need --quantizer"),
+        ({"bits": 9}, "between 1 and 8"),
+        ({"bits_layers": {"fc1": 0}}, "between 1 and 8"),
+        ({"learn_bits": True, "reg": "exp"}, "only --reg sinreq"),
+        ({"learn_bits": True, "reg": "sinreq", "sharing": "straight-through"}, "fixed number of levels"),
+        ({"quantizer": "pact"}, "unknown quantizer 'pact'"),
+        ({"reg": "exp", "strength_layers": {"conv7": 2.0}}, "--strength conv7"),
+        ({"strength_layers": {"fc1": -1.0}}, "must not be negative"),
+    ],
+)
+def test_settings_that_cannot_work(checkpoint: Path, digits: Dataset, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run(checkpoint, digits, **{"epochs": 1, "tune_epochs": 0} | settings)
+
+
+def test_quantized_activations_need_data(checkpoint: Path) -> None:
+    with pytest.raises(DataError, match="--activations"):
+        run(checkpoint, None, quantizer="dorefa", activations=4)
+
+
+def test_settings_by_layer_survive_toml(tmp_path: Path) -> None:
+    config = CompressConfig(strength_layers={"conv1": 0.5}, bits_layers={"fc*": 3}, learn_bits=True, reg="sinreq")
+    path = tmp_path / "c.toml"
+    path.write_text(config.to_toml())
+    assert CompressConfig.from_toml(path) == config
