@@ -18,6 +18,7 @@ from qacomp.cli.options import (
     preprocessing_options,
     reporting,
 )
+from qacomp.cli.pruning import prune_options
 
 if TYPE_CHECKING:
     from qacomp.config import CompressConfig
@@ -88,6 +89,7 @@ _BY_LAYER = ("k", "bits", "strength")
 @click.option(
     "--side", type=click.Choice(["fp16", "exact"]), default=None, help="Precision of codebooks, vectors. [fp16]"
 )
+@prune_options
 @click.option("--arch", default=None, help="Architecture of a plain state dict: lenet5, resnet20, ...")
 @click.option("--num-classes", type=int, default=None, help="Default: from the checkpoint.")
 @data_option

@@ -21,6 +21,9 @@ DOMAINS = ("auto", "dorefa", "wrpn", "dorefa-raw", "wrpn-raw")
 SCHEDULES = ("warmup", "constant", "tanh")
 INITS = ("kmeans", "quantile", "uniform")
 RANGES = ("layer", "global", "learned")
+PRUNINGS = ("none", "energy", "magnitude")
+PRUNE_UNITS = ("weight", "filter")
+PRUNE_SCOPES = ("layer", "global")
 BATCH_NORMS = ("keep", "re-estimate")
 TRAINING_PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -44,6 +47,10 @@ class CompressConfig:
     distill: kd adds the original network's softened outputs (weight distill_weight, temperature). side: precision in
     which codebooks and small vectors are stored; precision: in which training multiplies (auto: bf16 where the
     processor has matrix units for it; measuring is always fp32). batch_norm: re-estimate its statistics after sharing.
+    prune: EPruning or magnitude pruning before all of that, with training (prune_epochs); prune_rate: the share of
+    parameters that goes (None: energy finds its own, magnitude takes a half); prune_unit, prune_scope: of magnitude:
+    single weights or filters, ranked by layer or over all; population, stagnation (epochs before the state is frozen)
+    and prune_objective: of energy (see qacomp.pruning).
     arch, num_classes, data, size, mean, std: for checkpoints that don't carry them.
     """
 
@@ -93,6 +100,14 @@ class CompressConfig:
     device: str = "auto"
     precision: str = "auto"
     batch_norm: str = "keep"
+    prune: str = "none"
+    prune_rate: float | None = None
+    prune_unit: str = "weight"
+    prune_scope: str = "layer"
+    prune_epochs: int | None = None
+    prune_objective: str = "energy"
+    population: int = 8
+    stagnation: int | None = None
 
     def check(self) -> Self:
         """This value, if it can work; ConfigError names the first setting that can't."""
@@ -120,6 +135,12 @@ class CompressConfig:
         for name in ("warmup", "distill_weight", "momentum"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must lie between 0 and 1")
+        if self.prune_rate is not None and not 0 < self.prune_rate < 1:
+            raise ConfigError(f"prune_rate = {self.prune_rate}: must lie between 0 and 1, for example 0.5")
+        if self.population < 3:
+            raise ConfigError(f"population = {self.population}: the evolution crosses three states; give 3 or more")
+        if self.prune != "none" and min([self.k, *self.k_layers.values()]) < 3:
+            raise ConfigError("--prune: zero is one of the shared values; give --k of at least 3")
         return self
 
     def _check_quantizer(self) -> None:
@@ -181,9 +202,22 @@ _CHOICES = {
     "range": RANGES,
     "quantizer_scale": QUANTIZER_SCALES,
     "domain": DOMAINS,
+    "prune": PRUNINGS,
+    "prune_unit": PRUNE_UNITS,
+    "prune_scope": PRUNE_SCOPES,
 }
-_POSITIVE = ("batch_size", "slices", "lr", "lr_levels", "lr_tune", "temperature", "num_classes")
-_NOT_NEGATIVE = ("strength", "pull", "entropy", "bits_penalty", "epochs", "tune_epochs", "weight_decay", "seed")
+_POSITIVE = ("stagnation", "batch_size", "slices", "lr", "lr_levels", "lr_tune", "temperature", "num_classes")
+_NOT_NEGATIVE = (
+    "strength",
+    "pull",
+    "entropy",
+    "bits_penalty",
+    "epochs",
+    "tune_epochs",
+    "prune_epochs",
+    "weight_decay",
+    "seed",
+)
 
 
 def _type_name(annotation: Any) -> str:

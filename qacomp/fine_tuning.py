@@ -13,6 +13,7 @@ from qacomp.layers import Selection, split_name, value_for
 from qacomp.objective import Objective
 from qacomp.preprocessing import Preprocessing
 from qacomp.progress import Progress
+from qacomp.pruning.zeros import NO_ZEROS, Zeros
 from qacomp.quantizers import quantize_network, quantizer_named
 from qacomp.regularizers import Regularizer, RegularizerOptions, StrengthSchedule, build_regularizers
 from qacomp.regularizers.options import DOMAINS
@@ -25,7 +26,9 @@ from qacomp.training import Cosine, EpochRecord, Stage, parameter_groups, train
 
 @dataclass(frozen=True)
 class Session:
-    """What both trainings need beside the network: settings without None, data, teacher, and where progress goes."""
+    """What both trainings need beside the network: settings without None, data, teacher, where progress goes, pruned
+    weights that stay zero.
+    """
 
     config: CompressConfig
     dataset: Dataset
@@ -34,6 +37,7 @@ class Session:
     device: torch.device
     progress: Progress
     store: ResumeStore | None = None
+    zeros: Zeros = NO_ZEROS
 
     def stage(self, name: str, epochs: int, *, keep_best: bool) -> Stage:
         """A stage with this session's batch size, seed, augmentation, device and precision."""
@@ -65,7 +69,7 @@ def fine_tune(
     assert c.epochs is not None
     scaled = c.quantizer_scale == "layer"
     units = _units(model, bits, c) if bits and scaled else {}
-    penalties = _penalties(model, selection, c, bits or {}, units)
+    penalties = _penalties(model, selection, session, bits or {}, units)
     rates = _set_strengths(model, penalties, session, c.epochs)
     if bits:
         learned = {n: p for n, p in penalties.items() if isinstance(p, SinReQ)} if c.learn_bits else {}
@@ -82,6 +86,7 @@ def fine_tune(
         rate = c.lr if c.learn_bits else rate
         groups.append({"params": list(penalty.parameters()), "lr": rate, "weight_decay": 0.0})
     optimizer = torch.optim.SGD([g for g in groups if g["params"]], lr=c.lr, momentum=c.momentum)
+    session.zeros.hold(model, optimizer)
     stage = session.stage("fine-tune", c.epochs, keep_best=False)
     records = train(
         model,
@@ -99,12 +104,13 @@ def fine_tune(
 
 
 def _penalties(
-    model: nn.Module, selection: Selection, c: CompressConfig, bits: Mapping[str, int], units: Mapping[str, float]
+    model: nn.Module, selection: Selection, session: Session, bits: Mapping[str, int], units: Mapping[str, float]
 ) -> dict[str, Regularizer]:
     """Each selected layer's regularizer; without --reg only its levels are used, with a quantizer not even those."""
+    c = session.config
     if c.reg == "none" and bits:
         return {}
-    weights = {layer.name: model.get_parameter(layer.name).detach() for layer in selection.layers}
+    weights = {x.name: session.zeros.living(x.name, model.get_parameter(x.name).detach()) for x in selection.layers}
     ks = {layer.name: layer.k for layer in selection.layers}
     domain = c.domain
     if domain == "auto":
@@ -159,6 +165,7 @@ def tune_shared(model: nn.Module, session: Session) -> list[EpochRecord]:
     c = session.config
     assert c.tune_epochs is not None
     optimizer = torch.optim.Adam(parameter_groups(model, c.lr_tune, 0.0), lr=c.lr_tune)
+    session.zeros.hold(model, optimizer)
     return train(
         model,
         session.dataset,

@@ -24,6 +24,10 @@ class Objective:
     distill_weight: float = 0.5
     temperature: float = 2.0
 
+    def modules(self) -> nn.ModuleDict:
+        """What learns or searches beside the network, for resuming."""
+        return nn.ModuleDict({name.replace(".", "/"): p for name, p in self.penalties.items()})
+
     def task_loss(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy, mixed with the teacher's softened outputs where there is a teacher: scalar."""
         logits = model(x).float()  # (B, classes)

@@ -1,4 +1,4 @@
-"""Compression, a stage a call: load, fine-tune with the regularizer, share, tune, pack, write, measure."""
+"""Compression, a stage a call: load, prune, fine-tune with the regularizer, share, tune, pack, write, measure."""
 
 import copy
 import hashlib
@@ -27,6 +27,9 @@ from qacomp.layers import Selection, select_layers, select_tensors
 from qacomp.network import Network, build_network, choose_device
 from qacomp.packing import TensorLike, fp32_bytes, pack_network
 from qacomp.progress import Progress
+from qacomp.pruning.report import PruningReport
+from qacomp.pruning.stage import prune
+from qacomp.pruning.zeros import NO_ZEROS
 from qacomp.quantizers import plan_quantization, quantize_activations, quantize_network
 from qacomp.regularizers import Regularizer
 from qacomp.resolution import resolve
@@ -45,6 +48,7 @@ class Run:
         self.notes: list[str] = []
         self.seconds: dict[str, float] = {}
         self.history: list[EpochRecord] = []
+        self.pruning: PruningReport | None = None
 
     def note(self, text: str) -> None:
         """Tell the user now and in the result."""
@@ -100,6 +104,18 @@ def _compress_network(
         raise ConfigError(f"--scope {config.scope}: the network has no such layer, nothing would be compressed")
     model = network.model.to(device)
     original = copy.deepcopy(model)
+    store = ResumeStore(output.with_name(output.name + ".resume"), _fingerprint(checkpoint, config, dataset))
+    session = None
+    if dataset is not None:
+        session = Session(config, dataset, network.preprocessing, original, device, run.progress, store)
+    zeros = NO_ZEROS
+    if config.prune != "none":
+        with run.stage("prune"):
+            pruned = prune(model, network.input_shape, config, session, run.note)
+        run.history += pruned.records
+        run.pruning, zeros = pruned.report, pruned.zeros
+        selection = zeros.selection(selection, model)
+        session = session and replace(session, zeros=zeros)
     bits: dict[str, int] = {}
     if config.quantizer != "none":
         plan = plan_quantization(selection, config.quantizer, config.bits, config.bits_layers, config.ends)
@@ -107,10 +123,6 @@ def _compress_network(
         if config.activations is not None:
             places = quantize_activations(model, config.activations)
             run.note(f"activations: {config.activations} bits at {len(places)} ReLUs")
-    store = ResumeStore(output.with_name(output.name + ".resume"), _fingerprint(checkpoint, config, dataset))
-    session = None
-    if dataset is not None:
-        session = Session(config, dataset, network.preprocessing, original, device, run.progress, store)
     penalties: dict[str, Regularizer] = {}
     if session is not None and config.epochs:
         with run.stage("fine-tune"):
@@ -119,7 +131,7 @@ def _compress_network(
     elif bits:
         quantize_network(model, bits, config.quantizer, scaled=config.quantizer_scale == "layer")
     with run.stage("share"):
-        share_network(model, selection, penalties, run.note)
+        share_network(model, selection, penalties, run.note, zeros)
         if session is not None and config.batch_norm == "re-estimate":
             stage = session.stage("batch norm", 1, keep_best=False)
             if not reestimate_batch_norm(model, session.dataset, session.preprocessing, stage, run.progress):
@@ -145,6 +157,8 @@ def _compress_network(
             "batch_norms": package.batch_norms,
             "accuracy": {k: v for k, v in asdict(accuracy).items() if v is not None},
         }
+        if run.pruning is not None:
+            meta["pruning"] = run.pruning.summary()
         report = save_file(output, package.tensors, graph=package.graph, meta=meta, side=config.side)
     with run.stage("decode"):
         with open_file(output) as container:
@@ -162,6 +176,8 @@ def _compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pa
     """No architecture: share every matrix and filter by k-means, keep the rest, write tensors without a graph."""
     if checkpoint.kind != "module":
         run.note("no architecture (--arch): weights only, no accuracy; decode gives a .safetensors file")
+    if config.prune != "none":
+        raise ConfigError(f"--prune {config.prune} needs to know the layers: give --arch")
     if config.reg != "none":
         run.note(f"--reg {config.reg} needs an architecture to train: weights are shared by k-means alone")
     config = replace(config, reg="none", epochs=0, tune_epochs=0, sharing="after", distill="none")
@@ -216,6 +232,7 @@ def _result(
         settings=asdict(config),
         settings_toml=config.to_toml(),
         notes=tuple(run.notes),
+        pruning=run.pruning,
     )
 
 

@@ -9,11 +9,12 @@ import torch
 from qacomp.batching import batch_count
 from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset
-from qacomp.errors import DataError
+from qacomp.errors import ConfigError, DataError
 from qacomp.network import Network, choose_precision
 
 _FINE_TUNE_STEPS = 1000
 _TUNE_STEPS = 600
+_PRUNE_STEPS = 3000
 
 
 def resolve(
@@ -25,8 +26,12 @@ def resolve(
 ) -> CompressConfig:
     """`config` with every None and auto replaced by the choice; without data there is no training, and `note` says so.
 
-    Raises DataError where the data has more classes than the network.
+    Raises DataError where the data has more classes than the network, ConfigError for energy pruning without data.
     """
+    if config.prune == "energy" and (dataset is None or config.prune_epochs == 0):
+        raise ConfigError("--prune energy scores states on training data: give --data, and --prune-epochs above 0")
+    if config.prune == "magnitude" and config.prune_rate is None:
+        config = replace(config, prune_rate=0.5)
     if dataset is None:
         if config.reg != "none" or config.tune_epochs:
             note("no data: no fine-tuning and no tuning, weights are shared by k-means alone; give --data")
@@ -45,6 +50,11 @@ def resolve(
         tune_epochs = 0  # the quantizer's levels stay an even grid; tuning would move each on its own
     elif tune_epochs is None:
         tune_epochs = min(20, max(2, math.ceil(_TUNE_STEPS / steps)))
+    if config.prune != "none":
+        prune_epochs = config.prune_epochs
+        if prune_epochs is None:
+            prune_epochs = min(40, max(4, math.ceil(_PRUNE_STEPS / steps)))
+        config = replace(config, prune_epochs=prune_epochs, stagnation=config.stagnation or max(1, prune_epochs // 2))
     sharing = config.sharing
     if sharing == "auto":
         sharing = "after" if config.reg == "none" or quantized or config.learn_bits else "straight-through"

@@ -8,6 +8,7 @@ from typing import Any
 
 from qacomp.formats import WriteReport, atomic_file
 from qacomp.outputs import check_writable
+from qacomp.pruning.report import PruningReport
 from qacomp.training import EpochRecord
 
 
@@ -57,6 +58,7 @@ class Result:
     settings: dict[str, Any]
     settings_toml: str
     notes: tuple[str, ...]
+    pruning: PruningReport | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The document that `compress --json` prints."""

@@ -71,8 +71,8 @@ def train(
     """
     steps = batch_count(dataset.train, stage.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, Cosine(steps * stage.epochs))
-    penalties = nn.ModuleDict({name.replace(".", "/"): p for name, p in objective.penalties.items()})
-    parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule, "penalties": penalties}
+    beside = objective.modules()
+    parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule, "penalties": beside}
     records: list[EpochRecord] = []
     best: tuple[float, dict[str, Tensor]] = (-1.0, {})
     saved = store.load(stage.name) if store else None

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from qacomp.layers import Selection, split_name
+from qacomp.pruning.zeros import NO_ZEROS, Zeros, with_zero
 from qacomp.quantizers import is_quantized, take_levels
 from qacomp.regularizers import Regularizer
 from qacomp.sharing.kmeans import assign, kmeans
@@ -19,15 +20,18 @@ def share_network(
     selection: Selection,
     penalties: Mapping[str, Regularizer],
     note: Callable[[str], None],
+    zeros: Zeros = NO_ZEROS,
 ) -> None:
     """Replace the selected weights of `model`, in place, by shared ones.
 
     A layer behind a quantizer or straight-through sharing keeps its clusters and values. One with a regularizer is
     assigned to its levels, and each is then recomputed as its cluster's centroid (Malchiodi et al., section III-C).
-    `note` hears of layers that end with fewer shared values than asked for.
+    Weights that `zeros` holds get an entry of exact zero, one more than the layer's K. `note` hears of layers that end
+    with fewer shared values than asked for.
     """
     for layer in selection.layers:
         owner, leaf = split_name(model, layer.name)
+        mask, zero = zeros.mask(layer.name), None
         if is_quantized(owner, leaf):
             codebook, indices = take_levels(owner, leaf)
         elif is_straight_through(owner, leaf):
@@ -35,13 +39,14 @@ def share_network(
         elif layer.name in penalties:
             weights = _weights(owner, leaf)
             levels = penalties[layer.name].levels().detach().cpu().numpy()
-            codebook, indices = recentred(weights, assign(weights, levels))
+            codebook, indices = recentred(weights, assign(weights, levels), mask)
         else:
-            clustering = kmeans(_weights(owner, leaf), layer.k)
-            codebook, indices = clustering.codebook, clustering.indices
+            codebook, indices = _clustered(_weights(owner, leaf), layer.k, mask)
         if codebook.size < layer.k:
             note(f"{layer.name}: {codebook.size} shared values, not {layer.k}: its weights fill no more clusters")
-        share_weight(owner, leaf, codebook, indices)
+        if mask is not None:
+            codebook, indices, zero = with_zero(codebook, indices, mask)
+        share_weight(owner, leaf, codebook, indices, zero)
 
 
 def _weights(owner: nn.Module, leaf: str) -> NDArray[np.floating]:
@@ -49,10 +54,29 @@ def _weights(owner: nn.Module, leaf: str) -> NDArray[np.floating]:
     return weights
 
 
-def recentred(
-    weights: NDArray[np.floating], indices: NDArray[np.unsignedinteger]
+def _clustered(
+    weights: NDArray[np.floating], k: int, mask: NDArray[np.bool_] | None
 ) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]:
-    """Each used cluster's centroid (K',) and the indices renumbered to them; unused clusters are dropped."""
+    """k-means of the weights, or of those in the mask; the others get any index."""
+    living = weights if mask is None else weights[mask]
+    if mask is not None and living.size == 0:
+        return np.zeros(1, weights.dtype), np.zeros(weights.shape, np.uint8)
+    clustering = kmeans(living, k)
+    return clustering.codebook, assign(weights, clustering.codebook)
+
+
+def recentred(
+    weights: NDArray[np.floating], indices: NDArray[np.unsignedinteger], mask: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]:
+    """Each used cluster's centroid (K',) and the indices renumbered to them; unused clusters are dropped.
+
+    With a mask only the weights in it count, and the others' indices mean nothing.
+    """
+    if mask is not None:
+        codebook, living = recentred(weights[mask], indices[mask])
+        full = np.zeros(indices.shape, living.dtype)
+        full[mask] = living
+        return codebook, full
     used, renumbered = np.unique(indices, return_inverse=True)
     renumbered = renumbered.reshape(-1)
     sums = np.bincount(renumbered, weights=weights.reshape(-1), minlength=used.size)  # (K',) float64

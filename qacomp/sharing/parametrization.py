@@ -34,16 +34,24 @@ class Gather(torch.autograd.Function):
 
 
 class SharedWeight(nn.Module):
-    """Maps a codebook (K,) to the weight that its fixed `indices` (int64, the weight's shape) make of it."""
+    """Maps a codebook (K,) to the weight that its fixed `indices` (int64, the weight's shape) make of it.
+
+    `zero`: the entry of pruned weights, which no training moves.
+    """
 
     indices: Tensor
 
-    def __init__(self, indices: Tensor) -> None:
+    def __init__(self, indices: Tensor, zero: int | None = None) -> None:
         super().__init__()
         self.register_buffer("indices", indices)
+        self.zero = zero
 
     def forward(self, codebook: Tensor) -> Tensor:
         """(K,) -> weight's shape."""
+        if self.zero is not None:
+            free = torch.ones_like(codebook)
+            free[self.zero] = 0.0
+            codebook = codebook * free
         weight: Tensor = Gather.apply(codebook, self.indices)  # type: ignore[no-untyped-call]
         return weight
 
@@ -55,17 +63,23 @@ class SharedWeight(nn.Module):
         return codebook
 
 
-def share_weight(module: nn.Module, name: str, codebook: NDArray[np.floating], indices: NDArray[np.integer]) -> None:
+def share_weight(
+    module: nn.Module,
+    name: str,
+    codebook: NDArray[np.floating],
+    indices: NDArray[np.integer],
+    zero: int | None = None,
+) -> None:
     """Replace `module.name` by codebook[indices]; the codebook becomes the only trainable part of it.
 
-    `codebook` (K,), every entry used; `indices` of the weight's shape.
+    `codebook` (K,), every entry used; `indices` of the weight's shape; `zero`: the entry that stays exactly zero.
     """
     weight = getattr(module, name)
     index = torch.from_numpy(indices.astype(np.int64)).to(weight.device)  # weight's shape
     entries = torch.from_numpy(np.ascontiguousarray(codebook)).to(weight)  # (K,)
     with torch.no_grad():
         weight.copy_(entries[index])
-    parametrize.register_parametrization(module, name, SharedWeight(index), unsafe=True)
+    parametrize.register_parametrization(module, name, SharedWeight(index, zero), unsafe=True)
 
 
 def shared_tensor(module: nn.Module, name: str) -> SharedTensor:

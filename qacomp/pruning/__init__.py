@@ -1,0 +1,1 @@
+"""Pruning: EPruning by energies and evolution, Deep Compression's by magnitude, and removal of what is dead."""

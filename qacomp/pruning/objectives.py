@@ -1,0 +1,50 @@
+"""What a pruning state is judged by: functions of its logits and the labels; lower is better. One decorator registers.
+
+The default is EPruning's energy loss (Salehinejad and Valaee, eq. 3).
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from qacomp.errors import ConfigError
+
+PruningObjective = Callable[[Tensor, Tensor], Tensor]
+
+OBJECTIVES: dict[str, PruningObjective] = {}
+
+
+def register_objective(name: str) -> Callable[[PruningObjective], PruningObjective]:
+    """Register a function (logits (..., classes), labels (...)) -> one value an example (...)."""
+
+    def register(function: PruningObjective) -> PruningObjective:
+        if name in OBJECTIVES:
+            raise ValueError(f"two pruning objectives are registered as {name!r}")
+        OBJECTIVES[name] = function
+        return function
+
+    return register
+
+
+def pruning_objective(name: str) -> PruningObjective:
+    """The objective registered as `name`; ConfigError lists those there are."""
+    if name not in OBJECTIVES:
+        raise ConfigError(f"prune_objective = {name!r}: must be one of {', '.join(sorted(OBJECTIVES))}")
+    return OBJECTIVES[name]
+
+
+@register_objective("energy")
+def energy_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """E = F(y) − min_{j≠y} F(j) with the energies F = −logits, that is −z_y + max_{j≠y} z_j (EPruning, eq. 2 and 3)."""
+    own = logits.gather(-1, labels[..., None])  # (..., 1)
+    others = logits.scatter(-1, labels[..., None], -torch.inf)  # (..., classes)
+    return others.max(-1).values - own[..., 0]
+
+
+@register_objective("cross-entropy")
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """−log softmax(z)_y."""
+    losses = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), reduction="none")
+    return losses.view(labels.shape)

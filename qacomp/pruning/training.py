@@ -1,0 +1,96 @@
+"""Pruning with training: under the evolving states of EPruning, or while magnitudes are pruned step by step."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from qacomp.batching import batch_count
+from qacomp.fine_tuning import Session
+from qacomp.objective import Objective
+from qacomp.pruning.counting import ParameterCount
+from qacomp.pruning.energy import EnergyObjective, StateSearch, keep_masked_values
+from qacomp.pruning.evolution import EvolutionOptions, unconstrained
+from qacomp.pruning.gates import Gates
+from qacomp.pruning.keep_rate import KeepRate
+from qacomp.pruning.magnitude import MagnitudeObjective, MaskSchedule, keep_pruned, mask_function
+from qacomp.pruning.objectives import pruning_objective
+from qacomp.pruning.units import Units, parameter_masks
+from qacomp.training import EpochRecord, parameter_groups, train
+
+
+@dataclass(frozen=True)
+class Trained:
+    """`masks`: by parameter name, False where it is to be zero. The network's values aren't zeroed yet where `search`
+    is set: without its gates it is the full network (Table 1's F)."""
+
+    masks: Mapping[str, Tensor]
+    records: list[EpochRecord]
+    search: StateSearch | None = None
+
+
+def prune_by_energy(model: nn.Module, units: Units, session: Session) -> Trained:
+    """EPruning: search and training for `prune_epochs`, the last of them with the frozen state."""
+    c = session.config
+    assert c.prune_epochs is not None and c.stagnation is not None
+    repair = unconstrained if c.prune_rate is None else KeepRate(ParameterCount(model, units), 1 - c.prune_rate)
+    search = StateSearch(
+        units,
+        EvolutionOptions(population=c.population),
+        pruning_objective(c.prune_objective),
+        repair,
+        steps=batch_count(session.dataset.train, c.batch_size),
+        stagnation=c.stagnation,
+        seed=c.seed,
+    )
+    gates = Gates(model, units)
+    try:
+        records = _train(
+            model,
+            session,
+            lambda plain: EnergyObjective(**vars(plain), gates=gates, search=search),
+            lambda optimizer: keep_masked_values(model, search, optimizer),
+        )
+    finally:
+        gates.remove()
+    return Trained(parameter_masks(model, units, search.best), records, search)
+
+
+def prune_by_magnitude(model: nn.Module, units: Units, session: Session) -> Trained:
+    """Gradual magnitude pruning of single weights or of units, with retraining."""
+    c = session.config
+    assert c.prune_rate is not None
+    schedule = MaskSchedule(mask_function(model, units, c.prune_unit, c.prune_scope), c.prune_rate)
+    records = _train(
+        model,
+        session,
+        lambda plain: MagnitudeObjective(**vars(plain), schedule_of_masks=schedule),
+        lambda optimizer: keep_pruned(model, schedule, optimizer),
+    )
+    return Trained(schedule.masks, records)
+
+
+def _train(
+    model: nn.Module,
+    session: Session,
+    build: Callable[[Objective], Objective],
+    watch: Callable[[Optimizer], None],
+) -> list[EpochRecord]:
+    """`build` makes the objective from the plain one, `watch` puts its hooks on the optimizer."""
+    c = session.config
+    assert c.prune_epochs is not None
+    objective = build(session.objective({}))
+    optimizer = torch.optim.SGD(parameter_groups(model, c.lr, c.weight_decay), lr=c.lr, momentum=c.momentum)
+    watch(optimizer)
+    return train(
+        model,
+        session.dataset,
+        session.preprocessing,
+        session.stage("prune", c.prune_epochs, keep_best=False),
+        objective,
+        optimizer,
+        progress=session.progress,
+        store=session.store,
+    )
