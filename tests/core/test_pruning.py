@@ -121,6 +121,7 @@ def test_a_whole_layer_of_zeros_leaves_one_channel() -> None:
     with torch.no_grad():
         model.get_parameter("conv2.weight").zero_()
         model.get_parameter("conv2.bias").zero_()
+        model.get_parameter("fc1.bias").fill_(0.5)
     x = torch.randn(2, 1, 28, 28)
     before = model(x)
     remove_dead(model, units)
