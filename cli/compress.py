@@ -35,6 +35,9 @@ _BY_LAYER = ("k", "bits", "strength")
 @click.option("--reg", default=None, help="Regularizer of the fine-tuning: none, sin, cos, min, exp, sinreq. [none]")
 @click.option("--k", "k", type=LayerNumbers(), multiple=True, help="Shared values per layer: 8, or conv1=16,fc=4. [16]")
 @click.option("--scope", type=click.Choice(["all", "conv", "dense"]), default=None, help="Which layers. Default: all.")
+@click.option("--include", multiple=True, help="Share these tensors alone, by name or pattern; of any size.")
+@click.option("--exclude", multiple=True, help="Leave these tensors alone, by name or pattern.")
+@click.option("--min-size", type=int, default=None, help="Tensors of fewer values aren't shared. [256]")
 @click.option("--sharing", type=click.Choice(["auto", "after", "straight-through"]), default=None, help="When. [auto]")
 @click.option("--entropy", type=float, default=None, help="Straight-through: how much cheaper indices count. [0]")
 @click.option(
@@ -132,7 +135,7 @@ def compress_command(
 
 def _settings(flags: dict[str, Any], config: "CompressConfig") -> dict[str, Any]:
     """The flags that were given, as settings; several --k (or --bits, --strength) add up, later ones win."""
-    settings = {name: value for name, value in flags.items() if value is not None and name not in _BY_LAYER}
+    settings = {name: value for name, value in flags.items() if value not in (None, ()) and name not in _BY_LAYER}
     for name in _BY_LAYER:
         merged = dict(getattr(config, f"{name}_layers"))
         for default, overrides in flags[name]:

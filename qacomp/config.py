@@ -51,6 +51,8 @@ class CompressConfig:
     parameters that goes (None: energy finds its own, magnitude takes a half); prune_unit, prune_scope: of magnitude:
     single weights or filters, ranked by layer or over all; population, stagnation (epochs before the state is frozen)
     and prune_objective: of energy (see qacomp.pruning).
+    include, exclude: names or patterns of tensors to share (no others, and of any size) and to leave alone; min_size:
+    smaller tensors aren't shared.
     arch, num_classes, data, size, mean, std: for checkpoints that don't carry them.
     """
 
@@ -64,6 +66,9 @@ class CompressConfig:
     k: int = 16
     k_layers: Mapping[str, int] = field(default_factory=dict)
     scope: str = "all"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    min_size: int = 256
     sharing: str = "auto"
     entropy: float = 0.0
     strength: float | None = None
@@ -160,6 +165,11 @@ class CompressConfig:
                 "learn_bits: straight-through sharing needs a fixed number of levels; use --sharing after"
             )
 
+    @property
+    def which(self) -> dict[str, Any]:
+        """The settings that say which tensors are shared, beside scope and K."""
+        return {"include": self.include, "exclude": self.exclude, "min_size": self.min_size}
+
     def to_toml(self) -> str:
         """TOML that `from_toml` reads back to an equal value; settings that are None are left out."""
         plain = {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(self).items() if v is not None}
@@ -217,6 +227,7 @@ _NOT_NEGATIVE = (
     "prune_epochs",
     "weight_decay",
     "seed",
+    "min_size",
 )
 
 
@@ -230,6 +241,10 @@ def _convert(source: str, name: str, value: Any, wanted: str) -> Any:
     wrong = ConfigError(f"{source}: {name} = {value!r} has the wrong type; expected {wanted}")
     if value is None:
         return None
+    if wanted.startswith("tuple[str"):
+        if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) for v in value):
+            raise wrong
+        return tuple(value)
     if wanted.startswith("tuple"):
         if not isinstance(value, (list, tuple)) or not all(isinstance(v, (int, float)) for v in value):
             raise wrong

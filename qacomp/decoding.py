@@ -18,12 +18,16 @@ from qacomp.onnx_options import DENSE, OnnxFile, OnnxOptions
 from qacomp.preprocessing import Preprocessing
 
 METADATA_KEY = "qacomp"
+ORIGINAL = "original"  # the metadata's word for a graph that came in as ONNX and is given back as it was
 SUFFIXES = (".onnx", ".safetensors")
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded file. `max_abs_error`: between the weights in it and the container's; accuracy in percent, if known."""
+    """A decoded file. `max_abs_error`: between the weights in it and the container's; accuracy in percent, if known.
+
+    `agreement`: of the outputs with those of the model that was compressed, as `qacomp compress` measured it.
+    """
 
     output: Path
     output_bytes: int
@@ -33,6 +37,7 @@ class Decoded:
     max_abs_error: float
     notes: tuple[str, ...]
     onnx: OnnxFile | None = None
+    agreement: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The document that `decode --json` prints."""
@@ -47,6 +52,7 @@ class Decoded:
             "max_abs_error": self.max_abs_error,
             "notes": list(self.notes),
             "onnx": self.onnx.to_json() if self.onnx else None,
+            "agreement": self.agreement,
         }
 
 
@@ -81,6 +87,8 @@ def decode(
         index = None if level is None else level_index(container, level, str(path))
         if output.suffix == ".safetensors":
             return _to_safetensors(container, path, output, index)
+        if container.meta.get("graph") == ORIGINAL:
+            return _to_original(container, path, output, onnx, measure, index)
         return _to_onnx(container, path, output, data, measure, index, onnx)
 
 
@@ -107,12 +115,15 @@ def onnx_model(container: Container, source: str = "the container", level: int |
     `level`: an index, the coarsest is 0. Raises ConfigError where there is no graph; `source` names it in errors.
     """
     from qacomp.onnx_export.graph import attach_weights
+    from qacomp.onnx_graph.skeleton import join
 
     graph = container.graph()
     if graph is None:
         raise ConfigError(
             f"{source}: holds weights without a graph (compressed without --arch); use -o NAME.safetensors"
         )
+    if container.meta.get("graph") == ORIGINAL:
+        return join(graph, lambda name: container.tensor(name, level=level), source)
     model = attach_weights(graph, _tensors(container, level), source=source)
     feed = {key: container.meta.get(key) for key in ("preprocessing", "data", "input_shape", "num_classes")}
     model.metadata_props.add(key=METADATA_KEY, value=json.dumps(feed, sort_keys=True))
@@ -166,6 +177,29 @@ def _to_onnx(
                 accuracy = onnx_accuracy(output, x, test.y)
     size, error = written.saved.bytes, written.max_abs_error
     return Decoded(output, size, path.stat().st_size, accuracy, latency, error, tuple(notes), written)
+
+
+def _to_original(
+    container: Container, path: Path, output: Path, options: OnnxOptions, measure: bool, level: int | None
+) -> Decoded:
+    """The ONNX model that came in, with the container's values; its outputs' agreement is that of compression."""
+    from qacomp.onnx_decoding import measure_latency, named_values, read_back_error, write_original
+
+    agreement = container.meta.get("agreement") if level is None else None
+    notes: tuple[str, ...] = ()
+    if options == DENSE:
+        files = write_original(container, output, level, str(path))
+        size, written = sum(file.stat().st_size for file in files), None
+        error = read_back_error(container, output, level)
+    else:
+        from qacomp.onnx_output import write_onnx_file
+
+        weights = {n: w for n, w in _weights(container, level).items() if n in named_values(container)}
+        written = write_onnx_file(onnx_model(container, str(path), level), weights, output, options, measure=measure)
+        size, error, notes = written.saved.bytes, written.max_abs_error, written.notes
+    latency, remarks = measure_latency(output) if measure else (None, ())
+    stored = path.stat().st_size
+    return Decoded(output, size, stored, None, latency, error, notes + remarks, written, agreement)
 
 
 def state_dict(container: Container, level: int | None = None) -> dict[str, NDArray[Any]]:

@@ -25,6 +25,8 @@ from qacomp.fine_tuning import Session, fine_tune, tune_shared
 from qacomp.formats import SharedTensor, WriteReport, open_file, save_file
 from qacomp.layers import Selection, select_layers, select_tensors
 from qacomp.network import Network, build_network, choose_device
+from qacomp.onnx_compression import compress_onnx
+from qacomp.onnx_graph import OnnxSource
 from qacomp.packing import TensorLike, fp32_bytes, pack_network
 from qacomp.progress import Progress
 from qacomp.pruning.report import PruningReport
@@ -64,7 +66,7 @@ class Run:
 
 
 def compress(
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint | OnnxSource,
     config: CompressConfig,
     dataset: Dataset | None,
     output: Path,
@@ -80,6 +82,8 @@ def compress(
     """
     config.check()
     run = Run(progress)
+    if isinstance(checkpoint, OnnxSource):
+        return compress_onnx(checkpoint, config, output, run)
     for remark in checkpoint.notes:
         run.note(remark)
     if network is None and checkpoint.kind != "module":
@@ -99,9 +103,10 @@ def _compress_network(
 ) -> Result:
     device = choose_device(config.device)
     config = resolve(config, network, dataset, device, run.note)
-    selection = select_layers(network.model, config.scope, config.k, config.k_layers)
+    selection = select_layers(network.model, config.scope, config.k, config.k_layers, **config.which)
     if not selection.layers:
-        raise ConfigError(f"--scope {config.scope}: the network has no such layer, nothing would be compressed")
+        reason = next(iter(selection.skipped.values()), "it has no tensors")
+        raise ConfigError(f"nothing would be compressed: {reason}; see --scope, --include, --exclude and --min-size")
     model = network.model.to(device)
     original = copy.deepcopy(model)
     store = ResumeStore(output.with_name(output.name + ".resume"), _fingerprint(checkpoint, config, dataset))
@@ -181,9 +186,9 @@ def _compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pa
     if config.reg != "none":
         run.note(f"--reg {config.reg} needs an architecture to train: weights are shared by k-means alone")
     config = replace(config, reg="none", epochs=0, tune_epochs=0, sharing="after", distill="none")
-    selection = select_tensors(checkpoint.state, config.scope, config.k, config.k_layers)
+    selection = select_tensors(checkpoint.state, config.scope, config.k, config.k_layers, **config.which)
     if not selection.layers:
-        run.note("no tensor of two or more dimensions: nothing is shared, everything is kept exactly")
+        run.note("no tensor is shared, everything is kept exactly; the reasons are listed")
     tensors: dict[str, TensorLike] = {n: t.numpy() for n, t in checkpoint.state.items()}
     with run.stage("share"):
         for layer in selection.layers:
@@ -225,7 +230,7 @@ def _result(
         bits_per_weight=8 * report.container_bytes / values,
         accuracy=accuracy,
         max_abs_error=error,
-        layers=layer_results(report, selection.skipped),
+        layers=layer_results(report, selection),
         history=tuple(run.history),
         seconds=run.seconds,
         seed=config.seed,

@@ -6,15 +6,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from qacomp.evaluation.agreement import Agreement
 from qacomp.formats import WriteReport, atomic_file
 from qacomp.outputs import check_writable
 from qacomp.pruning.report import PruningReport
+from qacomp.selection import Selection
 from qacomp.training import EpochRecord
 
 
 @dataclass(frozen=True)
 class LayerResult:
-    """One tensor of the container. `codec_reason`: why that codec; `skipped`: why it isn't shared, or None."""
+    """One tensor of the container. `codec_reason`: why that codec.
+
+    `chosen`: why it is shared, None where it isn't; `skipped`: why it isn't, None where it is.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -25,6 +30,7 @@ class LayerResult:
     codec: str
     codec_reason: str
     skipped: str | None
+    chosen: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,10 @@ class Accuracy:
 
 @dataclass(frozen=True, repr=False)
 class Result:
-    """A finished compression. Sizes are bytes on disk; `checkpoint_bytes` is the network's state in fp32."""
+    """A finished compression. Sizes are bytes on disk; `checkpoint_bytes` is the network's state in fp32.
+
+    `agreement`: of the decoded model's outputs with the original's, for models that are run without labels.
+    """
 
     output: Path
     arch: str | None
@@ -59,6 +68,7 @@ class Result:
     settings_toml: str
     notes: tuple[str, ...]
     pruning: PruningReport | None = None
+    agreement: Agreement | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The document that `compress --json` prints."""
@@ -96,11 +106,13 @@ class Result:
         return summary_html(self)
 
 
-def layer_results(report: WriteReport, skipped: dict[str, str]) -> tuple[LayerResult, ...]:
+def layer_results(report: WriteReport, selection: Selection) -> tuple[LayerResult, ...]:
     """One row for each tensor that was written."""
-    rows = []
+    rows, chosen = [], {layer.name: layer.reason for layer in selection.layers}
     for t in report.tensors:
         bits = 8 * t.bytes / t.values if t.values else None
-        reason = None if t.k is not None else skipped.get(t.name, "kept dense")
-        rows.append(LayerResult(t.name, tuple(t.shape), t.k, t.bytes, bits, t.entropy_bits, t.codec, t.reason, reason))
+        skipped = None if t.k is not None else selection.skipped.get(t.name, "kept dense")
+        why = chosen.get(t.name) if t.k is not None else None
+        coded = (t.k, t.bytes, bits, t.entropy_bits, t.codec, t.reason)
+        rows.append(LayerResult(t.name, tuple(t.shape), *coded, skipped, why))
     return tuple(rows)

@@ -11,26 +11,31 @@ import numpy as np
 import torch
 from torch import nn
 
-from qacomp.checkpoints import Checkpoint, check_finite, read_checkpoint
+from qacomp.checkpoints import Checkpoint, check_finite
 from qacomp.checkpoints.tensors import dense_state
 from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset
 from qacomp.errors import CheckpointError, ConfigError
 from qacomp.formats import BFLOAT16, bfloat16_to_float32
+from qacomp.model_files import read_model
 from qacomp.network import Network
+from qacomp.onnx_graph import OnnxSource, parse_onnx
 from qacomp.preprocessing import Preprocessing
 from qacomp.preprocessing_choice import choose_preprocessing
 
 
-def checkpoint_of(model: Any, *, trust_pickle: bool = False) -> Checkpoint:
+def checkpoint_of(model: Any, *, trust_pickle: bool = False) -> Checkpoint | OnnxSource:
     """A path is read; a module (kind "module") and a mapping of tensors or arrays become a checkpoint in memory.
 
+    An ONNX file or ModelProto becomes an OnnxSource.
     Its digest is that of names, dtypes, shapes and values. Raises CheckpointError and its kinds.
     """
-    if isinstance(model, Checkpoint):
+    if isinstance(model, Checkpoint | OnnxSource):
         return model
     if isinstance(model, str | os.PathLike):
-        return read_checkpoint(Path(model), trust_pickle=trust_pickle)
+        return read_model(Path(model), trust_pickle=trust_pickle)
+    if type(model).__name__ == "ModelProto":
+        return parse_onnx(model.SerializeToString(), Path("<ONNX model>"), "onnx")
     if isinstance(model, nn.Module):
         return _in_memory(Path(f"<{type(model).__name__}>"), "module", model.state_dict())
     if isinstance(model, Mapping):

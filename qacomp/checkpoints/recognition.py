@@ -40,6 +40,23 @@ def recognize(path: Path, file: BinaryIO, size: int) -> str:
     raise NotACheckpointError(f"{path}: {_description(path, file, start)}")
 
 
+def is_onnx(path: Path) -> bool:
+    """Whether a file is an ONNX model, by its suffix or its first bytes; False where it can't be read."""
+    try:
+        if not path.is_file():  # opening a pipe would hang
+            return False
+        with path.open("rb") as file:
+            start = file.read(16)
+    except (OSError, ValueError):
+        return False
+    return bool(start) and (path.suffix.lower() == ".onnx" or _starts_as_onnx(start))
+
+
+def _starts_as_onnx(start: bytes) -> bool:
+    """A protobuf whose first field is a small number (ir_version), then one of ModelProto's others."""
+    return len(start) > 2 and start[:1] == b"\x08" and start[1] < 64 and start[2:3] in b"\x12\x1a\x22\x28\x32\x3a\x42"
+
+
 def _is_safetensors(start: bytes, size: int) -> bool:
     if len(start) < 9 or start[8:9] != b"{":
         return False
@@ -53,9 +70,7 @@ def _description(path: Path, file: BinaryIO, start: bytes) -> str:
     for magic, what in _KNOWN_STARTS:
         if start.startswith(magic):
             return f"no checkpoint but {what}"
-    if path.suffix.lower() == ".onnx" or (
-        len(start) > 2 and start[:1] == b"\x08" and start[2:3] in b"\x12\x1a\x3a\x42"
-    ):
+    if path.suffix.lower() == ".onnx" or _starts_as_onnx(start):
         return "an ONNX model; a PyTorch checkpoint or .safetensors file is needed here"
     if start.lstrip()[:1] == b"<":
         return "no checkpoint but HTML or XML: probably a web page saved instead of the file"
@@ -67,11 +82,6 @@ def _description(path: Path, file: BinaryIO, start: bytes) -> str:
     if _is_text(start):
         return "no checkpoint but text"
     return "no checkpoint: neither torch.save's format nor safetensors; damaged?"
-
-
-def _is_onnx(start: bytes) -> bool:
-    """A protobuf whose first field is a small number (ir_version), then one of ModelProto's others."""
-    return len(start) > 2 and start[:1] == b"\x08" and start[2:3] in b"\x12\x1a\x3a\x42"
 
 
 def _is_tar(file: BinaryIO) -> bool:

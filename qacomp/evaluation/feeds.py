@@ -62,6 +62,12 @@ def generated_feeds(session: Any, *, input_shape: Sequence[int] | None = None, s
     raise DataError(f"the model runs with none of the inputs that were tried ({problem}): give --data")
 
 
+def drawn_again(feeds: Feeds, seed: int | Sequence[int]) -> dict[str, Any]:
+    """Other values of the same shapes and dtypes, as `generated_feeds` draws them."""
+    rng = np.random.default_rng(seed)
+    return {name: _values(rng, value.shape, value.dtype.type) for name, value in feeds.items()}
+
+
 def _has_open_sizes(inputs: Sequence[Any]) -> bool:
     return any(not isinstance(d, int) for value in inputs for d in value.shape[1:])
 

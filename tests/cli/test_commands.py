@@ -27,6 +27,7 @@ COMPRESS_FIELDS = {
     "max_abs_error",
 }
 LAYER_FIELDS = {
+    "chosen",
     "name",
     "shape",
     "k",

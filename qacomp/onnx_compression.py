@@ -1,0 +1,173 @@
+"""Compression of an ONNX model: its graph is kept as it is, its weights are shared by k-means and entropy-coded.
+
+What is compared with the original, what is written and what a reader decodes is one and the same model, bit for bit;
+the last step checks that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import qacomp
+from qacomp.config import CompressConfig
+from qacomp.decoding import ORIGINAL
+from qacomp.errors import DataError, ExportError
+from qacomp.evaluation.agreement import Agreement, agreement
+from qacomp.evaluation.feeds import drawn_again, generated_feeds
+from qacomp.evaluation.session import open_session
+from qacomp.formats import Writer, open_file
+from qacomp.onnx_graph import OnnxSource
+from qacomp.onnx_graph.consumers import roles
+from qacomp.onnx_graph.skeleton import Slot, empty, join, slots
+from qacomp.onnx_graph.values import FLOATS, count
+from qacomp.onnx_graph.walk import sites
+from qacomp.onnx_packing import Packed, Packer
+from qacomp.onnx_selection import candidate, is_side_vector
+from qacomp.result import Accuracy, Result, layer_results
+from qacomp.selection import Rules, Selection, select
+
+if TYPE_CHECKING:
+    from qacomp.pipeline import Run
+
+_RUNS = 8
+_RUN_BELOW = 1 << 30  # fp32 bytes: larger models aren't run here, which takes several times as much memory
+
+
+def compress_onnx(source: OnnxSource, config: CompressConfig, output: Path, run: Run) -> Result:
+    """Compress `source` into the container `output`, which is written whole or not at all.
+
+    Raises CheckpointError for tensors whose data is damaged or missing, ConfigError for settings that fit nothing.
+    """
+    if config.reg != "none" or config.tune_epochs or config.epochs:
+        run.note("an ONNX model isn't trained: its weights are shared by k-means alone")
+    config = replace(config, reg="none", epochs=0, tune_epochs=0, sharing="after", distill="none")
+    found = list(sites(source.model))
+    wanted = slots(found)
+    uses = roles(source.model, [slot.site for slot in wanted])
+    rules = Rules(config.scope, config.k, config.k_layers, **config.which)
+    selection = select([candidate(slot, use) for slot, use in zip(wanted, uses, strict=True)], rules)
+    rounded = frozenset(slot.name for slot, use in zip(wanted, uses, strict=True) if is_side_vector(slot, use))
+    if config.side != "exact":
+        selection.skipped.update(dict.fromkeys(rounded, f"bias or scale: a vector, rounded to {config.side}"))
+    packer = Packer({layer.name: layer for layer in selection.layers}, rounded, config.side, source.external.read)
+    fp32 = sum(4 * count(site.tensor) for site in found if site.tensor.data_type in FLOATS)
+    whole = fp32 < _RUN_BELOW
+    packed: dict[str, Packed] = {}
+    agreed = None
+    if whole:
+        with run.stage("share"):
+            packed = {slot.name: packer(slot) for slot in wanted}
+        with run.stage("evaluate"):
+            agreed = _measure(source, packed, config.seed, run)
+    else:
+        run.note("1 GiB of weights or more: neither the original nor the decoded model is run here")
+    kept: dict[str, str] = {}
+    with run.stage("encode"):
+        graph = skeleton(source, wanted)
+        meta = {"qacomp": qacomp.__version__, "source": _origin(source), "settings": config.to_toml()}
+        meta["graph"] = ORIGINAL
+        if agreed is not None:
+            meta["agreement"] = agreed.to_json()
+        with Writer(output, graph=graph, meta=meta) as writer:
+            for slot in wanted:
+                item = packed.get(slot.name) or packer(slot)
+                writer.side = item.side
+                writer.add(slot.name, item.value)
+                kept |= {slot.name: item.kept} if item.kept else {}
+                if item.note:
+                    run.note(item.note)
+    report = writer.report
+    assert report is not None
+    layers = tuple(layer for layer in selection.layers if layer.name not in kept)
+    selection = Selection(layers, selection.skipped | kept)
+    _remark(source, selection, len(found) - len(wanted), run)
+    with run.stage("decode"):
+        _check(output, graph, packed)
+    return Result(
+        output=output,
+        arch=None,
+        checkpoint_bytes=fp32,
+        container_bytes=report.container_bytes,
+        graph_bytes=report.graph_bytes,
+        overhead_bytes=report.overhead_bytes,
+        ratio=fp32 / report.container_bytes,
+        bits_per_weight=8 * report.container_bytes / max(1, fp32 // 4),
+        accuracy=Accuracy(),
+        max_abs_error=0.0,
+        layers=layer_results(report, selection),
+        history=(),
+        seconds=run.seconds,
+        seed=config.seed,
+        settings=asdict(config),
+        settings_toml=config.to_toml(),
+        notes=tuple(run.notes),
+        agreement=agreed,
+    )
+
+
+def skeleton(source: OnnxSource, wanted: list[Slot]) -> bytes:
+    """The model with references in place of the tensors `wanted`; the source stays as it is."""
+    model = type(source.model)()
+    model.CopyFrom(source.model)
+    for slot, twin in zip(wanted, slots(list(sites(model))), strict=True):
+        empty(Slot(twin.site, slot.name))
+    graph: bytes = model.SerializeToString(deterministic=True)
+    return graph
+
+
+def _measure(source: OnnxSource, packed: Mapping[str, Packed], seed: int, run: Run) -> Agreement | None:
+    """Run the original and the decoded model on generated inputs; None, and a note, where that can't be done."""
+    wanted = slots(list(sites(source.model)))
+    changed = join(skeleton(source, wanted), lambda name: packed[name].dense(), str(source.path))
+    original = join(skeleton(source, wanted), _Original(source, wanted), str(source.path))
+    try:
+        serialized = original.SerializeToString()
+        first = generated_feeds(open_session(serialized), seed=seed)
+        feeds = [first, *(drawn_again(first, [seed, number]) for number in range(1, _RUNS))]
+        return agreement(serialized, changed, feeds, f"{len(feeds)} generated inputs, seed {seed}")
+    except (DataError, ExportError) as error:
+        run.note(f"agreement with the original isn't known: {error}")
+        return None
+
+
+class _Original:
+    """The original's own values by container name."""
+
+    def __init__(self, source: OnnxSource, wanted: list[Slot]) -> None:
+        self._packer = Packer({}, frozenset(), "exact", source.external.read)
+        self._slots = {slot.name: slot for slot in wanted}
+
+    def __call__(self, name: str) -> Any:
+        return self._packer(self._slots[name]).value
+
+
+def _origin(source: OnnxSource) -> dict[str, Any]:
+    origin: dict[str, Any] = {"sha256": source.digest, "bytes": source.bytes, "kind": source.kind}
+    if external := source.external.digests():
+        origin["external_sha256"] = external
+    return origin
+
+
+def _remark(source: OnnxSource, selection: Selection, inside: int, run: Run) -> None:
+    for text in source.notes:
+        run.note(text)
+    if not selection.layers:
+        run.note("no tensor is shared, everything is kept exactly; the reasons are listed")
+    if inside:
+        run.note(f"{inside} tensors below 64 bytes, or of strings, stay in the graph exactly")
+
+
+def _check(output: Path, graph: bytes, packed: Mapping[str, Packed]) -> None:
+    """Decode the container and compare: the same graph, and the values that were measured. Raises ExportError."""
+    with open_file(output) as container:
+        if container.graph() != graph:
+            raise ExportError(f"{output}: the graph read back isn't the one written; please report this")
+        for name, item in packed.items():
+            read, expected = container.tensor(name), item.dense()
+            if read.dtype != expected.dtype or read.tobytes() != np.ascontiguousarray(expected).tobytes():
+                raise ExportError(f"{output}: {name[:80]} read back isn't what was written; please report this")

@@ -1,0 +1,117 @@
+"""A TensorProto's values as a numpy array and back, in the field that they stood in. Not onnx's own: bfloat16 stays
+the container's, nothing is copied twice, and sizes are compared before anything is made of them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from qacomp.errors import CheckpointError
+from qacomp.formats import BFLOAT16
+
+DTYPES: dict[int, np.dtype[Any]] = {
+    TensorProto.FLOAT: np.dtype("<f4"),
+    TensorProto.UINT8: np.dtype("u1"),
+    TensorProto.INT8: np.dtype("i1"),
+    TensorProto.UINT16: np.dtype("<u2"),
+    TensorProto.INT16: np.dtype("<i2"),
+    TensorProto.INT32: np.dtype("<i4"),
+    TensorProto.INT64: np.dtype("<i8"),
+    TensorProto.BOOL: np.dtype("?"),
+    TensorProto.FLOAT16: np.dtype("<f2"),
+    TensorProto.DOUBLE: np.dtype("<f8"),
+    TensorProto.UINT32: np.dtype("<u4"),
+    TensorProto.UINT64: np.dtype("<u8"),
+    TensorProto.BFLOAT16: BFLOAT16,
+}
+"""The element types that a container holds; all others (strings, 4- and 8-bit floats, int4, complex) it doesn't."""
+
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
+DATA_FIELDS = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
+_TYPED: dict[int, tuple[str, np.dtype[Any]]] = {
+    TensorProto.FLOAT: ("float_data", np.dtype("<f4")),
+    TensorProto.DOUBLE: ("double_data", np.dtype("<f8")),
+    TensorProto.INT64: ("int64_data", np.dtype("<i8")),
+    TensorProto.UINT32: ("uint64_data", np.dtype("<u4")),
+    TensorProto.UINT64: ("uint64_data", np.dtype("<u8")),
+    TensorProto.FLOAT16: ("int32_data", np.dtype("<u2")),
+    TensorProto.BFLOAT16: ("int32_data", np.dtype("<u2")),
+}  # the others stand in int32_data as themselves
+
+
+def type_name(tensor: TensorProto) -> str:
+    """`float32`, `string`, ... for messages."""
+    return str(TensorProto.DataType.Name(tensor.data_type)).lower() if tensor.data_type in _KNOWN else "unknown"
+
+
+_KNOWN = set(TensorProto.DataType.values())
+
+
+def is_external(tensor: TensorProto) -> bool:
+    """Whether the values stand in another file."""
+    return bool(tensor.data_location == TensorProto.EXTERNAL)
+
+
+def data_field(tensor: TensorProto) -> str:
+    """The field that holds the values: raw_data where it is set or nothing is."""
+    return next((f for f in DATA_FIELDS if f != "raw_data" and len(getattr(tensor, f))), "raw_data")
+
+
+def count(tensor: TensorProto) -> int:
+    """Number of values that the shape promises. Raises CheckpointError for a negative size."""
+    if any(d < 0 for d in tensor.dims):
+        raise CheckpointError(f"tensor {_short(tensor.name)} has a negative dimension; the file is damaged")
+    return math.prod(tensor.dims)
+
+
+def stored_bytes(tensor: TensorProto) -> int:
+    """Bytes of the values in this message, roughly; for external ones what the shape promises."""
+    if tensor.HasField("raw_data"):
+        return len(tensor.raw_data)
+    dtype = DTYPES.get(tensor.data_type)
+    return count(tensor) * (dtype.itemsize if dtype is not None else 1)
+
+
+def array_of(tensor: TensorProto, raw: Any | None = None) -> NDArray[Any]:
+    """The values, in the tensor's shape; `raw` are the bytes of external ones. Raises CheckpointError for wrong sizes.
+
+    The dtype must be one of `DTYPES`. An array over bytes isn't writable.
+    """
+    dtype, values = DTYPES[tensor.data_type], count(tensor)
+    field = data_field(tensor)
+    if raw is None and field != "raw_data":
+        expected, kind = _TYPED.get(tensor.data_type, ("int32_data", dtype))
+        held = getattr(tensor, field)
+        if field != expected or len(held) != values:
+            raise CheckpointError(
+                f"tensor {_short(tensor.name)}: {len(held)} values in {field} where {values} of {type_name(tensor)} "
+                "are declared; the file is damaged"
+            )
+        array = np.array(held, dtype=np.int64 if field == "int32_data" else None).astype(kind)
+        return array.view(dtype).reshape(tuple(tensor.dims))
+    data = tensor.raw_data if raw is None else raw
+    if len(data) != values * dtype.itemsize:
+        raise CheckpointError(
+            f"tensor {_short(tensor.name)}: {len(data)} bytes where its shape {list(tensor.dims)} of "
+            f"{type_name(tensor)} needs {values * dtype.itemsize}; the file is damaged"
+        )
+    return np.frombuffer(data, dtype).reshape(tuple(tensor.dims))
+
+
+def put_values(tensor: TensorProto, array: NDArray[Any], field: str) -> None:
+    """Put values into `field` of a tensor that holds none; the dtype must be the tensor's."""
+    if field == "raw_data":
+        tensor.raw_data = np.ascontiguousarray(array).tobytes()
+        return
+    _, kind = _TYPED.get(tensor.data_type, ("int32_data", array.dtype))
+    flat = np.ascontiguousarray(array).reshape(-1)
+    words = flat.view(np.uint8 if kind == np.bool_ else kind)  # protobuf wants no booleans among its integers
+    getattr(tensor, field).extend(words.tolist())
+
+
+def _short(name: str) -> str:
+    return repr(name if len(name) <= 80 else f"{name[:77]}...")

@@ -1,0 +1,131 @@
+"""Which tensors are shared, and why each one is or isn't. Needs no torch: ONNX graphs are chosen from here too."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TypeVar
+
+from qacomp.errors import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One weight tensor: `name` is its state-dict key, `kind` conv | dense, `k` the shared values asked for.
+
+    `axis`: where its output channels run; `reason`: why it was chosen.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    k: int
+    axis: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """`layers` to share, and `skipped`: tensor -> reason, for every other one."""
+
+    layers: tuple[Layer, ...]
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A tensor to decide on. `what` it is (weight of Conv); `kind` conv | dense; `axis` of its output channels.
+
+    `never`: why it can't be shared, whatever the settings say; `unless_asked`: why it isn't unless --include names it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    what: str
+    kind: str = "dense"
+    axis: int = 0
+    never: str | None = None
+    unless_asked: str | None = None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The settings that decide: see CompressConfig's fields of the same names."""
+
+    scope: str = "all"
+    k: int = 16
+    k_layers: Mapping[str, int] = field(default_factory=dict)
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    min_size: int = 0
+
+
+def select(candidates: Iterable[Candidate], rules: Rules) -> Selection:
+    """Decide on every candidate, in their order.
+
+    Patterns are a tensor's name, that of its module (without .weight), or a shell pattern of either. One that fits no
+    tensor, or gives a K to a tensor that isn't shared, raises ConfigError.
+    """
+    chosen: list[tuple[Candidate, str]] = []
+    skipped, used, names = {}, set(), []
+    for candidate in candidates:
+        names.append(candidate.name)
+        asked, refused = first_fit(rules.include, candidate.name), first_fit(rules.exclude, candidate.name)
+        used |= {asked, refused}
+        reason = _reason_against(candidate, rules, asked, refused)
+        if reason is not None:
+            skipped[candidate.name] = reason
+        else:
+            why = f"{candidate.what}, {math.prod(candidate.shape):,} values"
+            chosen.append((candidate, why if asked is None else f"{why}, --include {asked}"))
+    for option, patterns in (("--include", rules.include), ("--exclude", rules.exclude)):
+        if unused := [p for p in patterns if p not in used]:
+            raise ConfigError(f"{option} {unused[0]}: no tensor has that name; there are {_few(names)}")
+    own = value_for([candidate.name for candidate, _ in chosen], rules.k_layers, "--k")
+    layers = (Layer(c.name, c.kind, c.shape, own.get(c.name, rules.k), c.axis, why) for c, why in chosen)
+    return Selection(tuple(layers), skipped)
+
+
+def value_for(names: Iterable[str], overrides: Mapping[str, T], flag: str) -> dict[str, T]:
+    """Tensor name -> what `overrides` (names or patterns, the first that fits) say of it; others are left out.
+
+    Raises ConfigError, which names `flag`, for a pattern that fits no name.
+    """
+    fitting = {name: first_fit(overrides, name) for name in names}
+    for pattern in overrides:
+        if not any(first_fit((pattern,), name) for name in fitting):
+            raise ConfigError(f"{flag} {pattern}=...: no compressed layer has that name; there are {_few(fitting)}")
+    return {name: overrides[pattern] for name, pattern in fitting.items() if pattern is not None}
+
+
+def first_fit(patterns: Iterable[str], name: str) -> str | None:
+    """The first pattern that fits a tensor's name, with or without its .weight."""
+    module = name.removesuffix(".weight")
+    fits = (p for p in patterns if p in (name, module) or fnmatchcase(name, p) or fnmatchcase(module, p))
+    return next(fits, None)
+
+
+def _reason_against(candidate: Candidate, rules: Rules, asked: str | None, refused: str | None) -> str | None:
+    """Why a tensor isn't shared, None where it is."""
+    values = math.prod(candidate.shape)
+    if candidate.never is not None:
+        return candidate.never
+    if refused is not None:
+        return f"--exclude {refused}"
+    if rules.include and asked is None:
+        return "fits no --include"
+    if asked is None and candidate.unless_asked is not None:
+        return candidate.unless_asked
+    if rules.scope not in ("all", candidate.kind):
+        return f"outside --scope {rules.scope}"
+    if asked is None and values < rules.min_size:
+        return f"{candidate.what}, but {values:,} values are fewer than --min-size {rules.min_size}"
+    return None
+
+
+def _few(names: Iterable[str]) -> str:
+    """The first names; cut, since some are kilobytes long."""
+    known = [name.removesuffix(".weight")[:80] for name in names]
+    return ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
