@@ -34,7 +34,7 @@ from qacomp.selection import Rules, Selection, select
 if TYPE_CHECKING:
     from qacomp.pipeline import Run
 
-_RUNS = 8
+_RUNS, _SCALES = 8, (1.0, 0.1)  # in turns: what saturates a network with loud inputs shows with quiet ones
 _RUN_BELOW = 1 << 30  # fp32 bytes: larger models aren't run here, which takes several times as much memory
 
 
@@ -128,7 +128,7 @@ def _measure(source: OnnxSource, packed: Mapping[str, Packed], seed: int, run: R
     try:
         serialized = original.SerializeToString()
         first = generated_feeds(open_session(serialized), seed=seed)
-        feeds = [first, *(drawn_again(first, [seed, number]) for number in range(1, _RUNS))]
+        feeds = [first, *(drawn_again(first, [seed, i], _SCALES[i % 2]) for i in range(1, _RUNS))]
         return agreement(serialized, changed, feeds, f"{len(feeds)} generated inputs, seed {seed}")
     except (DataError, ExportError) as error:
         run.note(f"agreement with the original isn't known: {error}")

@@ -33,7 +33,7 @@ def generated_feeds(session: Any, *, input_shape: Sequence[int] | None = None, s
     """Feeds that `session` runs with, the same for every model with the same inputs.
 
     Floats are standard normal, integers and booleans zero. `input_shape`: one example's shape of the first input. An
-    open first size is 1; other open sizes are tried from 1 to 16,000, all equal, until the model runs.
+    open first size is 1, and so is every size of its name; other open sizes are tried from 1 to 16,000, all equal, until the model runs.
 
     Raises DataError where no size works or an input is no tensor of numbers.
     """
@@ -41,6 +41,7 @@ def generated_feeds(session: Any, *, input_shape: Sequence[int] | None = None, s
     for value in inputs:
         if value.type not in _TYPES:
             raise DataError(f"input {value.name!r} is a {value.type}: no inputs can be made up for it; give --data")
+    batch = {value.shape[0] for value in inputs if value.shape and isinstance(value.shape[0], str)}
     problem = "the model takes no input"
     for size in _SIZES if _has_open_sizes(inputs) else (1,):
         rng = np.random.default_rng(seed)
@@ -48,7 +49,8 @@ def generated_feeds(session: Any, *, input_shape: Sequence[int] | None = None, s
         for number, value in enumerate(inputs):
             given = input_shape if number == 0 else None
             shape = [
-                d if isinstance(d, int) and d >= 0 else (1 if axis == 0 else size) for axis, d in enumerate(value.shape)
+                d if isinstance(d, int) and d >= 0 else (1 if axis == 0 or d in batch else size)
+                for axis, d in enumerate(value.shape)
             ]
             if given is not None and len(given) == len(shape) - 1:
                 shape[1:] = given
@@ -62,10 +64,13 @@ def generated_feeds(session: Any, *, input_shape: Sequence[int] | None = None, s
     raise DataError(f"the model runs with none of the inputs that were tried ({problem}): give --data")
 
 
-def drawn_again(feeds: Feeds, seed: int | Sequence[int]) -> dict[str, Any]:
-    """Other values of the same shapes and dtypes, as `generated_feeds` draws them."""
+def drawn_again(feeds: Feeds, seed: int | Sequence[int], scale: float = 1.0) -> dict[str, Any]:
+    """Other values of the same shapes and dtypes, as `generated_feeds` draws them, floats times `scale`."""
     rng = np.random.default_rng(seed)
-    return {name: _values(rng, value.shape, value.dtype.type) for name, value in feeds.items()}
+    again = {name: _values(rng, value.shape, value.dtype.type) for name, value in feeds.items()}
+    return {
+        name: value * value.dtype.type(scale) if value.dtype.kind == "f" else value for name, value in again.items()
+    }
 
 
 def _has_open_sizes(inputs: Sequence[Any]) -> bool:
