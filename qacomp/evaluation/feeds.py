@@ -33,7 +33,8 @@ def generated_feeds(session: Any, *, input_shape: Sequence[int] | None = None, s
     """Feeds that `session` runs with, the same for every model with the same inputs.
 
     Floats are standard normal, integers and booleans zero. `input_shape`: one example's shape of the first input. An
-    open first size is 1, and so is every size of its name; other open sizes are tried from 1 to 16,000, all equal, until the model runs.
+    open first size is 1, and so is every size of its name; other open sizes are tried from 1 to 16,000, all equal,
+    until the model runs.
 
     Raises DataError where no size works or an input is no tensor of numbers.
     """
