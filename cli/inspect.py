@@ -39,6 +39,8 @@ def inspect_command(container: Path, as_json: bool) -> None:
     rows = []
     for t in tensors:
         k = "–" if t.k is None else "/".join(map(str, t.levels or (t.k,)))
+        if t.blocks is not None:
+            k += " in blocks of " + "×".join(map(str, t.blocks))
         shape = "×".join(map(str, t.shape)) or "scalar"
         rows.append([t.name, shape, t.stored_dtype, k, t.codec, count(t.bytes), figure(t.bits_per_weight)])
     print_table(rows, ["tensor", "shape", "stored as", "K", "codec", "bytes", "bits/value"])

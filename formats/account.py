@@ -43,4 +43,5 @@ class Account:
             self.candidates,
             self.reason,
             side if record.stored != record.dtype else "exact",
+            record.blocks,
         )

@@ -168,7 +168,7 @@ class Container:
                 Level(self._contents.book(number, i), np.repeat(np.arange(len(split), dtype=np.uint16), split))
                 for i, split in enumerate(record.children[:top])
             )
-        return SharedTensor(self._contents.book(number, top), indices, levels)
+        return SharedTensor(self._contents.book(number, top), indices, levels, record.blocks)
 
     def check(self) -> VerifyReport:
         """Prove every section's checksum and every tensor's digest; raises the FormatError that fits."""

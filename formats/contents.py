@@ -1,5 +1,6 @@
 """The content of tensors: values, codebooks and indices, from the groups and chunks that hold them."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -7,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qacomp.formats import blocks, layout
 from qacomp.formats import header as h
-from qacomp.formats import layout
 from qacomp.formats.codecs import Stream
 from qacomp.formats.codecs.base import Array
 from qacomp.formats.dtypes import dtype_of
@@ -64,27 +65,37 @@ class Contents:
         return np.frombuffer(sections.data[begin : begin + size], dtype_of(record.stored))
 
     def book(self, number: int, level: int) -> NDArray[Any]:
-        """A shared tensor's codebook of a level."""
+        """A shared tensor's codebook of a level: (K,), or all of its codebooks, (..., K) as `SharedTensor` has them."""
         record = self.header.tensors[number]
-        return self._typed(self._group_values(record.side_group - 1, number, level), record)
+        if not record.side_group:
+            return self._book_part(number, 0, math.prod(record.books)).reshape(*record.books, -1)
+        flat = self._typed(self._group_values(record.side_group - 1, number, level), record)
+        return flat.reshape(*record.books, record.levels[level])
 
     def weights(self, number: int, level: int) -> NDArray[Any]:
         """A shared tensor's dense values at a level, flat."""
         record = self.header.tensors[number]
         book = self.book(number, level)
         if record.group:
-            return book.take(self.indices(number, level))
+            return _lookup(record, book, self.indices(number, level))
         out = self._allocate(number, book.dtype)
 
         def fill(start: int, stop: int, chunk: int) -> None:
-            book.take(self.chunk_indices(number, chunk, start, stop, level), out=out[start:stop], mode="clip")
+            indices = self.chunk_indices(number, chunk, start, stop, level)
+            _lookup(record, book, indices, start, out=out[start:stop])
 
         self._each_chunk(number, fill)
         return out
 
     def chunk_weights(self, number: int, chunk: int, start: int, stop: int, level: int) -> NDArray[Any]:
         """The dense values [start, stop) of a shared tensor at a level, which are one chunk."""
-        return self.book(number, level).take(self.chunk_indices(number, chunk, start, stop, level))
+        record = self.header.tensors[number]
+        indices = self.chunk_indices(number, chunk, start, stop, level)
+        if record.blocks is None or record.side_group:
+            return _lookup(record, self.book(number, level), indices, start)
+        first, last = blocks.span(record.shape, record.blocks, start, stop)
+        part = self._book_part(number, first, last)
+        return _lookup(record, part, indices, start, first)
 
     def indices(self, number: int, level: int) -> Array:
         """A shared tensor's indices at a level, flat: uint8, or uint16 where its codebook there is larger than 256."""
@@ -111,6 +122,19 @@ class Contents:
             part = self.sections.decode(self.sections.place(h.INDEX_CHUNK, level, number, chunk), [stream])[0]
             indices = join(part, stream)
         return indices
+
+    def _book_part(self, number: int, first: int, last: int) -> NDArray[Any]:
+        """Codebooks [first, last) of a tensor whose codebooks stand in chunks: (last - first, K)."""
+        record, k = self.header.tensors[number], self.header.tensors[number].levels[0]
+        out = self._allocate(number, dtype_of(record.dtype), (last - first) * k)
+        low, high = first * k, last * k
+        for chunk, (start, stop) in enumerate(layout.chunk_ranges(math.prod(record.books) * k, self.header.chunk_log2)):
+            if start < high and stop > low:
+                place = self.sections.place(h.VALUE_CHUNK, 0, number, chunk)
+                words = self.sections.decode(place, [layout.book_stream(record, 0, start, stop)])[0]
+                begin, end = max(start, low), min(stop, high)
+                out[begin - low : end - low] = self._typed(words[begin - start : end - start], record)
+        return out.reshape(-1, k)
 
     def _group_values(self, group: int, number: int, level: int) -> Array:
         streams = self.members.value_streams(self.header.tensors, group)
@@ -148,16 +172,30 @@ class Contents:
             return stored.copy()
         return stored.astype(dtype_of(record.dtype))
 
-    def _allocate(self, number: int, dtype: "np.dtype[Any]") -> NDArray[Any]:
-        """Room for a tensor with chunks of its own, once what it takes is held against what is stored of it."""
+    def _allocate(self, number: int, dtype: "np.dtype[Any]", count: int | None = None) -> NDArray[Any]:
+        """Room for a tensor in chunks (or `count` values), once that is held against what is stored of it."""
         record, sections = self.header.tensors[number], self.sections
         stored = self.inventory.stored_bytes(number)
-        if record.nbytes > max(EXPANSION_FLOOR, stored * sections.limits.expansion):
+        needed = record.nbytes if count is None else count * dtype.itemsize
+        if needed > max(EXPANSION_FLOOR, stored * sections.limits.expansion):
             raise LimitExceededError(
-                f"{sections.source}: a tensor would grow from {stored} to {record.nbytes} bytes; raise the limits"
-                " for it"
+                f"{sections.source}: a tensor would grow from {stored} to {needed} bytes; raise the limits for it"
             )
-        return shared_empty((record.count,), dtype)
+        return shared_empty((record.count if count is None else count,), dtype)
+
+
+def _lookup(
+    record: h.TensorRecord,
+    book: NDArray[Any],
+    indices: Array,
+    start: int = 0,
+    first: int = 0,
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]:
+    """Values of flat indices from `start` on; `first`: which of the codebooks in blocks `book` begins with."""
+    if record.blocks is None:
+        return book.take(indices, out=out, mode="clip")
+    return blocks.lookup(book, indices, record.shape, record.blocks, start, first, out)
 
 
 def join(part: Array, stream: Stream) -> Array:

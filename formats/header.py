@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from qacomp.formats import limits as bounds
+from qacomp.formats.blocks import grid
 from qacomp.formats.bytestream import ByteReader, ByteWriter
 from qacomp.formats.checksums import crc32
 from qacomp.formats.dtypes import dtype_of
@@ -17,9 +18,12 @@ from qacomp.formats.errors import (
     TruncatedFileError,
     UnsupportedVersionError,
 )
+from qacomp.formats.names import read_names, write_names
 
 MAGIC = b"\x93QAC"
-VERSION = (1, 0)
+VERSION = (1, 1)
+BLOCKS_FLAG = 1
+"""The header has the columns of codebooks in blocks (since version 1.1)."""
 PREFIX = struct.Struct("<4sBBBBIIQI")
 PREFIX_BYTES = PREFIX.size + 4
 
@@ -38,6 +42,7 @@ class Prefix:
     header_bytes: int
     file_bytes: int
     header_crc: int
+    flags: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,8 @@ class TensorRecord:
 
     group: 0 for chunks of its own, else 1 + the number of the group whose section holds its values or indices;
     side_group: likewise for its codebooks; children: for each refinement, how many finer cells each coarse one has;
-    same_as: the earlier tensor whose content this is; levels: codebook sizes, the coarsest first.
+    same_as: the earlier tensor whose content this is; levels: codebook sizes, the coarsest first; blocks: the block
+    shape of the codebooks (see blocks.py), or None for one codebook.
     """
 
     name: str
@@ -60,6 +66,12 @@ class TensorRecord:
     children: tuple[tuple[int, ...], ...] = ()
     same_as: int = 0
     digest: bytes = b""
+    blocks: tuple[int, ...] | None = None
+
+    @property
+    def books(self) -> tuple[int, ...]:
+        """Codebooks along each axis; () for one."""
+        return () if self.blocks is None else grid(self.shape, self.blocks)
 
     @property
     def count(self) -> int:
@@ -94,10 +106,27 @@ class Header:
     digest_bytes: int
     chunk_log2: int
 
+    @property
+    def flags(self) -> int:
+        """What a reader must know to read these records."""
+        return BLOCKS_FLAG if any(tensor.blocks is not None for tensor in self.tensors) else 0
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """The lowest version that a reader needs."""
+        return (1, 1) if self.flags else (1, 0)
+
 
 def write_prefix(prefix: Prefix) -> bytes:
     """The 32 bytes, with their own checksum."""
-    fields = (prefix.header_codec, 0, prefix.stored_bytes, prefix.header_bytes, prefix.file_bytes, prefix.header_crc)
+    fields = (
+        prefix.header_codec,
+        prefix.flags,
+        prefix.stored_bytes,
+        prefix.header_bytes,
+        prefix.file_bytes,
+        prefix.header_crc,
+    )
     data = PREFIX.pack(MAGIC, *prefix.version, *fields)
     return data + struct.pack("<I", crc32(data))
 
@@ -117,13 +146,13 @@ def read_prefix(data: memoryview, source: str, limits: bounds.Limits) -> Prefix:
     if struct.unpack("<I", data[PREFIX.size : PREFIX_BYTES])[0] != crc32(data[: PREFIX.size]):
         raise ChecksumMismatchError(f"{source}: the first {PREFIX_BYTES} bytes are damaged; fetch the file again")
     _, major, minor, codec, flags, stored, header, size, crc = PREFIX.unpack(data[: PREFIX.size])
-    if flags:
+    if flags & ~BLOCKS_FLAG:
         raise UnsupportedVersionError(f"{source}: uses features of a newer format version; update qacomp")
     if header > limits.header_bytes or stored > limits.header_bytes:
         raise LimitExceededError(f"{source}: a header of {header} bytes is above the limit of {limits.header_bytes}")
     if size < PREFIX_BYTES + stored:
         raise HeaderError(f"{source}: the header is larger than the file; the file is damaged")
-    return Prefix((major, minor), codec, stored, header, size, crc)
+    return Prefix((major, minor), codec, stored, header, size, crc, flags)
 
 
 def write_header(header: Header) -> bytes:
@@ -131,8 +160,9 @@ def write_header(header: Header) -> bytes:
     out, tensors, sections = ByteWriter(), header.tensors, header.sections
     for number in (len(tensors), len(sections), header.digest_bytes, header.chunk_log2):
         out.uint(number)
-    _write_names(out, [tensor.name.encode() for tensor in tensors])
+    write_names(out, [tensor.name.encode() for tensor in tensors])
     shared = [tensor for tensor in tensors if tensor.kind == SHARED]
+    blocked = shared if header.flags & BLOCKS_FLAG else []
     columns: Iterable[Iterable[int]] = (
         (t.kind << 4 | t.dtype for t in tensors),
         (t.stored for t in tensors),
@@ -143,6 +173,8 @@ def write_header(header: Header) -> bytes:
         (len(t.levels) for t in shared),
         (size for t in shared for size in t.levels),
         (size for t in shared for level in t.children for size in level),
+        (int(t.blocks is not None) for t in blocked),
+        (size for t in blocked for size in t.blocks or ()),
         (t.same_as for t in tensors if t.kind == SAME),
         (s.kind for s in sections),
         (s.codec for s in sections),
@@ -162,13 +194,16 @@ def write_header(header: Header) -> bytes:
     return bytes(out.buffer)
 
 
-def read_header(data: bytes | memoryview, limits: bounds.Limits) -> Header:
-    """The inverse; every count is held against the bytes that are left before a list of it is made."""
+def read_header(data: bytes | memoryview, limits: bounds.Limits, flags: int = 0) -> Header:
+    """The inverse, given the prefix's flags.
+
+    Every count is held against the bytes that are left before a list of it is made.
+    """
     reader = ByteReader(data)
     tensor_count = reader.uint(min(bounds.MAX_TENSORS, len(data)))
     section_count = reader.uint(min(bounds.MAX_SECTIONS, len(data)))
     digest_bytes, chunk_log2 = reader.uint(bounds.MAX_DIGEST_BYTES), reader.uint(bounds.MAX_CHUNK_LOG2)
-    names = _read_names(reader, tensor_count, limits)
+    names = read_names(reader, tensor_count, limits)
 
     def column(count: int, limit: int) -> list[int]:
         return [reader.uint(limit) for _ in range(count)]
@@ -188,7 +223,10 @@ def read_header(data: bytes | memoryview, limits: bounds.Limits) -> Header:
     level_counts = column(shared_count, bounds.MAX_LEVELS)
     levels = [tuple(column(count, bounds.MAX_ALPHABET)) for count in level_counts]
     children = [tuple(tuple(column(size, bounds.MAX_ALPHABET)) for size in sizes[:-1]) for sizes in levels]
-    books = iter(zip(levels, children, strict=True))
+    blocked = column(shared_count, 1) if flags & BLOCKS_FLAG else [0] * shared_count
+    shared_dims = [dim for dim, (kind, _) in zip(dims, kinds, strict=True) if kind == SHARED]
+    blocks = [tuple(column(dim, 1 << 48)) if b else None for b, dim in zip(blocked, shared_dims, strict=True)]
+    books = iter(zip(levels, children, blocks, strict=True))
     same = iter(column(tensor_count - len(content), tensor_count))
     section_kinds = column(section_count, INDEX_CHUNK)
     codecs, section_levels = column(section_count, 255), column(section_count, bounds.MAX_LEVELS - 1)
@@ -204,8 +242,8 @@ def read_header(data: bytes | memoryview, limits: bounds.Limits) -> Header:
         else:
             record = replace(record, group=next(groups), digest=bytes(reader.raw(digest_bytes)))
         if kind == SHARED:
-            book, split = next(books)
-            record = replace(record, side_group=next(side_groups), levels=book, children=split)
+            book, split, block = next(books)
+            record = replace(record, side_group=next(side_groups), levels=book, children=split, blocks=block)
         _check_tensor(record, limits)
         tensors.append(record)
     reader.end()
@@ -221,7 +259,7 @@ def _resolve(record: TensorRecord, target: int, tensors: Sequence[TensorRecord])
     other = tensors[target]
     if (other.shape, other.dtype, other.stored) != (record.shape, record.dtype, record.stored):
         raise HeaderError(f"tensor {record.name[:80]!r} differs from the one it refers to; the file is damaged")
-    return replace(record, same_as=target, levels=other.levels, digest=other.digest)
+    return replace(record, same_as=target, levels=other.levels, blocks=other.blocks, digest=other.digest)
 
 
 def _check_tensor(record: TensorRecord, limits: bounds.Limits) -> None:
@@ -232,47 +270,22 @@ def _check_tensor(record: TensorRecord, limits: bounds.Limits) -> None:
         )
     if record.kind != SHARED:
         return
-    if not record.levels or 0 in record.levels or not record.side_group:
+    if record.blocks is not None:
+        _check_blocks(record, limits)
+    if not record.levels or 0 in record.levels or not (record.side_group or record.blocks is not None):
         raise HeaderError(f"tensor {record.name[:80]!r} is shared but has no codebook; the file is damaged")
     for finer, split in zip(record.levels[1:], record.children, strict=True):
         if sum(split) != finer or 0 in split:
             raise HeaderError(f"tensor {record.name[:80]!r}: its levels don't nest; the file is damaged")
 
 
-def _write_names(out: ByteWriter, names: Sequence[bytes]) -> None:
-    """Names in the writer's order, each as the bytes it shares with the one before, and the rest."""
-    common = [_common(a, b) for a, b in zip([b"", *names], names, strict=False)]
-    for number in common:
-        out.uint(number)
-    for name, start in zip(names, common, strict=True):
-        out.uint(len(name) - start)
-    for name, start in zip(names, common, strict=True):
-        out.raw(name[start:])
-
-
-def _read_names(reader: ByteReader, count: int, limits: bounds.Limits) -> list[str]:
-    common = [reader.uint(bounds.MAX_NAME_BYTES) for _ in range(count)]
-    lengths = [reader.uint(bounds.MAX_NAME_BYTES) for _ in range(count)]
-    if sum(lengths) > reader.rest():
-        raise HeaderError("the tensors' names are longer than the header; the file is damaged")
-    names, name, total = [], b"", 0
-    for start, length in zip(common, lengths, strict=True):
-        if start > len(name) or start + length > bounds.MAX_NAME_BYTES:
-            raise HeaderError("a tensor's name is too long; the file is damaged")
-        total += start + length
-        if total > limits.header_bytes:
-            raise LimitExceededError(f"the tensors' names take more than the limit of {limits.header_bytes} bytes")
-        name = name[:start] + bytes(reader.raw(length))
-        names.append(name)
-    try:
-        texts = [name.decode() for name in names]
-    except UnicodeDecodeError as error:
-        raise HeaderError("a tensor's name isn't UTF-8; the file is damaged") from error
-    if len(set(texts)) != len(texts):
-        raise HeaderError("two tensors have the same name; the file is damaged")
-    return texts
-
-
-def _common(a: bytes, b: bytes) -> int:
-    limit = min(len(a), len(b))
-    return next((i for i in range(limit) if a[i] != b[i]), limit)
+def _check_blocks(record: TensorRecord, limits: bounds.Limits) -> None:
+    name, blocks = record.name[:80], record.blocks or ()
+    fits = all(1 <= block <= max(size, 1) for block, size in zip(blocks, record.shape, strict=True))
+    if not blocks or not fits or len(record.levels) != 1:
+        raise HeaderError(f"tensor {name!r} has codebooks in impossible blocks; the file is damaged")
+    size = math.prod(record.books) * record.levels[0] * dtype_of(record.dtype).itemsize
+    if size > limits.tensor_bytes:
+        raise LimitExceededError(
+            f"tensor {name!r} has codebooks of {size} bytes, above the limit of {limits.tensor_bytes}"
+        )

@@ -8,6 +8,7 @@ from qacomp.formats.codecs import codec_of
 from qacomp.formats.dtypes import dtype_name
 from qacomp.formats.report import SectionInfo, TensorInfo
 
+_VALUES = (h.VALUES, h.VALUE_CHUNK)
 _KINDS = ("graph", "meta", "values", "indices", "values", "indices")
 
 
@@ -38,6 +39,7 @@ class Inventory:
             bits,
             record.digest.hex(),
             same,
+            record.blocks,
         )
 
     def section(self, place: int, offset: int) -> SectionInfo:
@@ -55,7 +57,7 @@ class Inventory:
         """Stored bytes of a tensor and the codecs of its sections, codebooks counted but not their codec."""
         shared, sections = self.header.tensors[number].kind == h.SHARED, self.header.sections
         total = sum(sections[place].stored_bytes * share for place, share in self._shares[number])
-        places = [place for place, _ in self._shares[number] if not (shared and sections[place].kind == h.VALUES)]
+        places = [place for place, _ in self._shares[number] if not (shared and sections[place].kind in _VALUES)]
         return total, [sections[place].codec for place in places]
 
     @cached_property

@@ -1,5 +1,6 @@
 """Where things stand: chunk sizes, groups of small tensors, section offsets. Shared by writer and reader."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -54,6 +55,13 @@ def index_stream(record: h.TensorRecord, level: int, start: int, stop: int) -> S
     return Stream("indices", stop - start, max(children), 1, record.shape, start, None, children)
 
 
+def book_stream(record: h.TensorRecord, level: int, start: int = 0, stop: int | None = None) -> Stream:
+    """What is known of a tensor's codebooks of one level, or of their values [start, stop)."""
+    shape = (*record.books, record.levels[level])
+    count = (math.prod(shape) if stop is None else stop) - start
+    return Stream("values", count, 0, record.stored, shape, start, codebooks=record.blocks is not None)
+
+
 class Members:
     """Which tensors stand in which group: derived from the records alone, so it isn't stored."""
 
@@ -62,7 +70,7 @@ class Members:
         self.values: dict[int, list[tuple[int, int]]] = {}
         for number, record in enumerate(tensors):
             if record.kind == h.SHARED:
-                for level in range(len(record.levels)):
+                for level in range(len(record.levels) if record.side_group else 0):
                     self.values.setdefault(record.side_group - 1, []).append((number, level))
                 if record.group:
                     self.indices.setdefault(record.group - 1, []).append(number)
@@ -78,9 +86,10 @@ class Members:
         streams = []
         for number, level in self.values.get(group, []):
             record = tensors[number]
-            count = record.count if level < 0 else record.levels[level]
-            shape = record.shape if level < 0 else (count,)
-            streams.append(Stream("values", count, 0, record.stored, shape))
+            if level < 0:
+                streams.append(Stream("values", record.count, 0, record.stored, record.shape))
+            else:
+                streams.append(book_stream(record, level))
         return streams
 
 
@@ -118,16 +127,25 @@ def _wanted(header: h.Header, most: int) -> set[tuple[int, int, int, int]]:
     for number, record in enumerate(header.tensors):
         if record.kind == h.SAME:
             continue
-        if record.kind == h.SHARED:
+        if record.kind == h.SHARED and record.side_group:
             wanted.add((h.VALUES, 0, record.side_group - 1, 0))
+        elif record.kind == h.SHARED:
+            values = math.prod(record.books) * record.levels[0]
+            wanted.update((h.VALUE_CHUNK, 0, number, i) for i in range(_chunks(record, values, header, most)))
         levels = max(len(record.levels), 1)
         if record.group:
             kind = h.INDICES if record.kind == h.SHARED else h.VALUES
             wanted.update((kind, level, record.group - 1, 0) for level in range(levels))
             continue
         kind = h.INDEX_CHUNK if record.kind == h.SHARED else h.VALUE_CHUNK
-        chunks = -(-record.count // (1 << header.chunk_log2))
-        if chunks * levels > most:
-            raise HeaderError(f"tensor {record.name[:80]!r} has fewer chunks than it needs; the file is damaged")
+        chunks = _chunks(record, record.count, header, most // levels)
         wanted.update((kind, level, number, chunk) for level in range(levels) for chunk in range(chunks))
     return wanted
+
+
+def _chunks(record: h.TensorRecord, values: int, header: h.Header, most: int) -> int:
+    """Chunks of this many values; raises HeaderError where there are more than the `most` sections that stand there."""
+    chunks = -(-values // (1 << header.chunk_log2))
+    if chunks > most:
+        raise HeaderError(f"tensor {record.name[:80]!r} has fewer chunks than it needs; the file is damaged")
+    return chunks

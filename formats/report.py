@@ -11,7 +11,7 @@ class TensorReport:
     bytes: its part of the stored sections (a section of several tensors is divided by their code lengths), codebooks
     included; values: elements; entropy_bits: order-0 entropy of the indices in bits a weight, None for a dense tensor;
     candidates: what each codec tried would have taken for the sections that hold it; reason: why the codec was chosen;
-    side: the precision its codebook or vector is stored in.
+    side: the precision its codebook or vector is stored in; blocks: block shape of its codebooks, None for one.
     """
 
     name: str
@@ -25,6 +25,7 @@ class TensorReport:
     candidates: Mapping[str, int] = field(default_factory=dict)
     reason: str = ""
     side: str = "exact"
+    blocks: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class TensorInfo:
     dtype: of the array that `tensor` gives; stored_dtype: of the values or codebook in the file; k: codebook size or
     None; levels: all codebook sizes, the coarsest first; bytes: stored bytes of its own chunks, or its even part (by
     values) of the sections that it shares; digest: BLAKE2b of its decoded bytes, in hex; same_as: the tensor whose
-    content it shares.
+    content it shares; blocks: block shape of its codebooks, of k values each, or None for one codebook.
     """
 
     name: str
@@ -73,6 +74,7 @@ class TensorInfo:
     bits_per_weight: float
     digest: str
     same_as: str | None
+    blocks: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -57,11 +57,12 @@ class Spools:
     ) -> tuple[int, int]:
         """Write the whole file, with these blobs first: (its bytes, how many of them are no section's)."""
         sections = [record for record, _ in blobs] + self.records
-        data = h.write_header(h.Header(tuple(tensors), tuple(sections), digest_bytes, chunk_log2))
+        header = h.Header(tuple(tensors), tuple(sections), digest_bytes, chunk_log2)
+        data = h.write_header(header)
         choice = blob(data)
         stored = choice.payload
         places, end = layout.offsets(sections, h.PREFIX_BYTES + len(stored))
-        prefix = h.Prefix(h.VERSION, choice.codec.id, len(stored), len(data), end, crc32(stored))
+        prefix = h.Prefix(header.version, choice.codec.id, len(stored), len(data), end, crc32(stored), header.flags)
         with atomic_file(self.path) as stream:
             stream.write(h.write_prefix(prefix))
             stream.write(stored)

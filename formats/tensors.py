@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qacomp.formats.blocks import grid, lookup
 from qacomp.formats.dtypes import BFLOAT16, dtype_id, little_endian
 from qacomp.formats.errors import UnsupportedTensorError
 from qacomp.formats.limits import MAX_ALPHABET, MAX_LEVELS
@@ -30,21 +31,27 @@ class SharedTensor:
 
     codebook: (K,) float or integer, in any order; indices: the tensor's shape, uint8 or uint16, all below K;
     levels: coarser views, the coarsest first, without the finest (which is codebook and indices): a file can be read
-    at any of them.
+    at any of them; blocks: None for one codebook, else a block shape, one entry an axis of the tensor: the codebook
+    then has the shape (ceil(d0 / b0), ..., ceil(dn / bn), K), and value (i0, ..., in) is
+    codebook[i0 // b0, ..., in // bn, indices[i0, ..., in]]. Blocks and levels exclude each other.
     """
 
     codebook: NDArray[Any]
     indices: NDArray[Any]
     levels: tuple[Level, ...] = ()
+    blocks: tuple[int, ...] | None = None
 
     def dense(self) -> NDArray[Any]:
         """The weights: codebook[indices], in the codebook's dtype and the indices' shape."""
-        return self.codebook.take(self.indices)
+        if self.blocks is None:
+            return self.codebook.take(self.indices)
+        shape = self.indices.shape
+        return lookup(self.codebook, self.indices.reshape(-1), shape, self.blocks).reshape(shape)
 
     def at_level(self, level: int) -> "SharedTensor":
         """The same tensor at a coarser level (0 is the coarsest; the last is the tensor itself, without levels)."""
         if level >= len(self.levels):
-            return SharedTensor(self.codebook, self.indices)
+            return SharedTensor(self.codebook, self.indices, (), self.blocks)
         parents = np.arange(len(self.codebook))
         for coarser in reversed(self.levels[level:]):
             parents = np.asarray(coarser.parents)[parents]
@@ -112,20 +119,21 @@ def _to_half(array: NDArray[Any], bits: int) -> NDArray[np.float16] | None:
 def check_shared(name: str, tensor: SharedTensor) -> None:
     """Raise UnsupportedTensorError, naming the tensor, unless the parts fit together."""
     book, indices = tensor.codebook, tensor.indices
-    if book.ndim != 1 or not 1 <= len(book) <= MAX_ALPHABET:
-        raise UnsupportedTensorError(
-            f"{name}: a codebook has one axis with 1 to {MAX_ALPHABET} values, not {book.shape}"
-        )
+    if tensor.blocks is not None:
+        _check_blocks(name, tensor, tensor.blocks)
+    elif book.ndim != 1:
+        raise UnsupportedTensorError(f"{name}: a codebook has one axis, not shape {book.shape}; or give its blocks")
+    k = book.shape[-1]
+    if not 1 <= k <= MAX_ALPHABET:
+        raise UnsupportedTensorError(f"{name}: a codebook has 1 to {MAX_ALPHABET} values, not {k}")
     if indices.dtype not in (np.uint8, np.uint16):
         raise UnsupportedTensorError(f"{name}: indices are uint8 or uint16, not {indices.dtype}")
-    if indices.size and int(indices.max()) >= len(book):
-        raise UnsupportedTensorError(
-            f"{name}: index {int(indices.max())} lies outside the codebook of {len(book)} values"
-        )
+    if indices.size and int(indices.max()) >= k:
+        raise UnsupportedTensorError(f"{name}: index {int(indices.max())} lies outside the codebook of {k} values")
     dtype_id(book.dtype, name)
     if len(tensor.levels) >= MAX_LEVELS:
         raise UnsupportedTensorError(f"{name}: at most {MAX_LEVELS - 1} coarser levels can be stored")
-    finer = len(book)
+    finer = k
     for level in reversed(tensor.levels):
         parents = np.asarray(level.parents)
         steps = np.diff(parents.astype(np.int64))
@@ -133,6 +141,22 @@ def check_shared(name: str, tensor: SharedTensor) -> None:
         if not fits or int(parents[-1]) != len(level.codebook) - 1 or level.codebook.dtype != book.dtype:
             raise UnsupportedTensorError(f"{name}: a level's parents must rise 0, 0, ..., 1, ... over all its cells")
         finer = len(level.codebook)
+
+
+def _check_blocks(name: str, tensor: SharedTensor, blocks: tuple[int, ...]) -> None:
+    shape = tensor.indices.shape
+    if tensor.levels:
+        raise UnsupportedTensorError(f"{name}: codebooks in blocks can't have levels; store one or the other")
+    if not blocks or len(blocks) != len(shape):
+        raise UnsupportedTensorError(f"{name}: blocks {blocks} need one entry for each axis of the shape {shape}")
+    if not all(1 <= block <= max(size, 1) for block, size in zip(blocks, shape, strict=True)):
+        raise UnsupportedTensorError(f"{name}: blocks {blocks} don't lie between 1 and the shape {shape}")
+    wanted = grid(shape, blocks)
+    if tensor.codebook.shape[:-1] != wanted or tensor.codebook.ndim != len(shape) + 1:
+        raise UnsupportedTensorError(
+            f"{name}: blocks {blocks} of shape {shape} need a codebook of shape {(*wanted, 'K')}, not"
+            f" {tensor.codebook.shape}".replace("'K'", "K")
+        )
 
 
 def as_array(name: str, tensor: object) -> NDArray[Any]:

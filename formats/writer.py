@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from qacomp.formats import header as h
 from qacomp.formats import layout
 from qacomp.formats.account import Account
+from qacomp.formats.blocks import lookup
 from qacomp.formats.checksums import DIGEST_BYTES, DigestStream, crc32
 from qacomp.formats.codecs import Stream
 from qacomp.formats.codecs.base import Array
@@ -61,8 +62,8 @@ class Writer:
         self._seen: dict[bytes, int] = {}
         self._spools = Spools(self.path)
         self._index_group: list[tuple[int, SharedTensor]] = []
-        self._value_groups: dict[int, list[tuple[int, Array, Stream]]] = {}
-        self._value_numbers: dict[int, int] = {}
+        self._value_groups: dict[tuple[int, bool], list[tuple[int, Array, Stream]]] = {}
+        self._value_numbers: dict[tuple[int, bool], int] = {}
         self._groups = [0, 0]
         self._accounts: list[Account] = []
 
@@ -127,8 +128,9 @@ class Writer:
             dtype_id(book.dtype),
             dtype_id(stored.dtype),
             tensor.indices.shape,
-            levels=tuple(len(b) for b in books),
+            levels=tuple(b.shape[-1] for b in books),
             children=children,
+            blocks=tensor.blocks,
         )
         return record, stored, stored.astype(book.dtype, copy=False)
 
@@ -138,7 +140,9 @@ class Writer:
         """A key that only equal content has, and the digest of the decoded bytes."""
         key, digest = DigestStream(16), DigestStream(self.digest_bytes)
         key.update(
-            repr((record.kind, record.dtype, record.stored, record.shape, record.levels, record.children)).encode()
+            repr(
+                (record.kind, record.dtype, record.stored, record.shape, record.levels, record.children, record.blocks)
+            ).encode()
         )
         if isinstance(tensor, SharedTensor):
             for level in tensor.levels:
@@ -148,21 +152,18 @@ class Writer:
             for start in range(0, flat.size, _COPY):
                 part = flat[start : start + _COPY]
                 key.update(part.astype("<u2"))
-                digest.update(values.take(part))
+                if tensor.blocks is None:
+                    digest.update(values.take(part))
+                else:
+                    digest.update(lookup(values, part, record.shape, tensor.blocks, start))
         else:
             key.update(content)
             digest.update(values)
         return key.digest(), digest.digest()
 
     def _add_shared(self, number: int, tensor: SharedTensor) -> None:
-        record = self._records[number]
-        books = [level.codebook for level in tensor.levels] + [tensor.codebook]
-        for book in books:
-            exact = record.stored == record.dtype
-            stored = little_endian(book) if exact else stored_form(little_endian(book), self.side)
-            group = self._to_value_group(number, stored, (len(book),))
-        self._accounts[number].entropy_bits = entropy(tensor.indices, len(tensor.codebook))
-        self._records[number] = record = replace(record, side_group=group + 1)
+        self._accounts[number].entropy_bits = entropy(tensor.indices, tensor.codebook.shape[-1])
+        self._records[number] = record = replace(self._records[number], side_group=self._add_books(number, tensor))
         if record.count <= layout.small_values(self.chunk_log2) and not repetitive(
             tensor.indices, self._accounts[number].entropy_bits or 0.0
         ):
@@ -181,10 +182,32 @@ class Writer:
 
         self._in_parallel(len(ranges), encode_chunk)
 
+    def _add_books(self, number: int, tensor: SharedTensor) -> int:
+        """Write a tensor's codebooks; 1 + their group, or 0 for chunks of their own."""
+        record = self._records[number]
+        books = [level.codebook for level in tensor.levels] + [tensor.codebook]
+        forms = [little_endian(book) for book in books]
+        if record.stored != record.dtype:
+            forms = [stored_form(book, self.side) for book in forms]
+        if tensor.blocks is None or forms[0].size <= layout.small_values(self.chunk_log2):
+            for level, form in enumerate(forms):
+                group = self._to_value_group(number, form, layout.book_stream(record, level))
+            return group + 1
+        flat = words(forms[0])
+        ranges = layout.chunk_ranges(flat.size, self.chunk_log2)
+
+        def encode_chunk(chunk: int) -> list[Section]:
+            start, stop = ranges[chunk]
+            streams = [layout.book_stream(record, 0, start, stop)]
+            return [encode(h.VALUE_CHUNK, 0, number, "values", [flat[start:stop]], streams, [number], self.codecs)]
+
+        self._in_parallel(len(ranges), encode_chunk)
+        return h.OWN_CHUNKS
+
     def _add_dense(self, number: int, stored: NDArray[Any]) -> None:
         record = self._records[number]
         if record.count <= layout.small_values(self.chunk_log2):
-            group = self._to_value_group(number, stored, record.shape)
+            group = self._to_value_group(number, stored, Stream("values", stored.size, 0, record.stored, record.shape))
             self._records[number] = replace(record, group=group + 1)
             return
         flat = words(stored)
@@ -210,26 +233,25 @@ class Writer:
                 for section in sections:
                     self._put(section)
 
-    def _to_value_group(self, number: int, stored: NDArray[Any], shape: tuple[int, ...]) -> int:
-        """Put values into the open group of their type, and give the group's number.
+    def _to_value_group(self, number: int, stored: NDArray[Any], stream: Stream) -> int:
+        """Put values into the open group of their type (codebooks in blocks apart), and give the group's number.
 
         A tensor's codebooks must share one group, and groups list their members in tensor order, so a group is
         flushed only between tensors.
         """
-        kind = dtype_id(stored.dtype)
+        kind = (stream.dtype, stream.codebooks)
         members = self._value_groups.get(kind, [])
-        full = sum(stream.count for _, _, stream in members) + stored.size > layout.group_values(self.chunk_log2)
+        full = sum(other.count for _, _, other in members) + stored.size > layout.group_values(self.chunk_log2)
         if members and full and members[-1][0] != number:
             self._flush_values(kind)
         if kind not in self._value_groups:
             self._value_groups[kind] = []
             self._value_numbers[kind] = self._groups[1]
             self._groups[1] += 1
-        stream = Stream("values", stored.size, 0, kind, shape)
         self._value_groups[kind].append((number, words(stored), stream))
         return self._value_numbers[kind]
 
-    def _flush_values(self, kind: int) -> None:
+    def _flush_values(self, kind: tuple[int, bool]) -> None:
         members = self._value_groups.pop(kind)
         numbers, parts, streams = zip(*members, strict=True)
         self._put(encode(h.VALUES, 0, self._value_numbers[kind], "values", parts, streams, numbers, self.codecs))
@@ -248,8 +270,8 @@ class Writer:
         self._spools.put(section.record, section.choice.payload)
 
     def _finish(self) -> None:
-        for kind in sorted(self._value_groups):
-            self._flush_values(kind)
+        for values in sorted(self._value_groups):
+            self._flush_values(values)
         self._flush_indices()
         blobs: list[tuple[h.SectionRecord, bytes]] = []
         sizes = {h.GRAPH: 0, h.META: 0}

@@ -1,6 +1,6 @@
 """From a tuned network to the container's tensors and graph, in exactly the values that a reader will get."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -60,7 +60,7 @@ def store_precision(model: nn.Module, tensors: dict[str, TensorLike], side: str)
     with torch.no_grad():
         for name, value in tensors.items():
             if isinstance(value, SharedTensor):
-                read = SharedTensor(stored_values(value.codebook, side), value.indices).dense()
+                read = replace(value, codebook=stored_values(value.codebook, side)).dense()
             else:
                 read = stored_values(value, side)
             state[name].copy_(torch.from_numpy(np.array(read)))

@@ -1,6 +1,6 @@
 """All codecs; importing this package registers them."""
 
-from qacomp.formats.codecs import bitpack, context, huffman, lzma, planes, rans, raw, twobyte, zstd
+from qacomp.formats.codecs import bitpack, codebooks, context, huffman, lzma, planes, rans, raw, twobyte, zstd
 from qacomp.formats.codecs.base import CODECS, Codec, Stream, codec_of, register
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "Codec",
     "Stream",
     "bitpack",
+    "codebooks",
     "codec_of",
     "context",
     "huffman",

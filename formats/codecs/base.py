@@ -20,7 +20,8 @@ class Stream:
     kind: "indices" (below `alphabet`, uint8 or uint16) or "values" (the bits of elements, `dtype` an id of dtypes.py);
     count: how many; shape: of the whole tensor; start: row-major position of the first value in it;
     parents: for a refinement, the next coarser indices at the same places (count,); children: how many finer indices
-    each of those has (their sum is the alphabet of the whole level, `alphabet` the largest of them).
+    each of those has (their sum is the alphabet of the whole level, `alphabet` the largest of them);
+    codebooks: whether values are codebooks in blocks, the last axis of `shape` being one codebook.
     """
 
     kind: Kind
@@ -31,6 +32,7 @@ class Stream:
     start: int = 0
     parents: Array | None = None
     children: tuple[int, ...] = ()
+    codebooks: bool = False
 
 
 class Codec:

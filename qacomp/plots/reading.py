@@ -52,6 +52,8 @@ def _from_container(container: Container, name: str) -> LayerWeights:
     info = container.info(name)
     if info.k is None:
         return layer_weights(name, _numbers(container.tensor(name)))
+    if info.blocks is not None:  # too many codebooks to draw their values one by one
+        return layer_weights(name, _numbers(container.tensor(name)))
     shared = container.shared(name)
     return shared_weights(name, info.shape, _numbers(shared.codebook), shared.indices)
 

@@ -21,6 +21,13 @@ def test_a_tensor_comes_back_as_it_was(dtype: torch.dtype, shape: tuple[int, ...
     assert back.dtype == dtype and back.shape == tensor.shape and torch.equal(back, tensor)
 
 
+def test_codebooks_in_blocks(tmp_path: Path) -> None:
+    books = np.array([[[-1.0, 1.0]], [[-2.0, 2.0]]], np.float32)
+    indices = np.array([[0, 1, 1], [1, 0, 0]], np.uint8)
+    save_file(tmp_path / "t.qac", {"w": SharedTensor(books, indices, blocks=(1, 3))})
+    assert load_file(tmp_path / "t.qac")["w"].tolist() == [[-1, 1, 1], [2, -2, -2]]
+
+
 def test_views_and_shared_tensors(tmp_path: Path) -> None:
     base = torch.arange(24.0).reshape(4, 6)
     indices = np.arange(12, dtype=np.uint8).reshape(3, 4) % 3

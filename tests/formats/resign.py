@@ -7,7 +7,9 @@ from qacomp.formats import header as h
 from qacomp.formats.limits import Limits
 
 
-def container(header: bytes, payloads: bytes = b"", *, size: int | None = None, codec: int = 0, raw: int = -1) -> bytes:
+def container(
+    header: bytes, payloads: bytes = b"", *, size: int | None = None, codec: int = 0, raw: int = -1, flags: int = 0
+) -> bytes:
     """A file around these header bytes (stored with `codec`, said to be `raw` bytes long) and payloads."""
     total = h.PREFIX_BYTES + len(header) + len(payloads)
     prefix = h.Prefix(
@@ -17,6 +19,7 @@ def container(header: bytes, payloads: bytes = b"", *, size: int | None = None, 
         len(header) if raw < 0 else raw,
         total if size is None else size,
         zlib.crc32(header),
+        flags,
     )
     return h.write_prefix(prefix) + header + payloads
 
@@ -37,4 +40,4 @@ def parts(data: bytes) -> tuple[h.Header, bytes]:
     end = h.PREFIX_BYTES + prefix.stored_bytes
     stored = memoryview(data)[h.PREFIX_BYTES : end]
     raw = codec_of(prefix.header_codec).decode(stored, [Stream("values", prefix.header_bytes)])[0]
-    return h.read_header(raw.tobytes(), Limits()), data[end:]
+    return h.read_header(raw.tobytes(), Limits(), prefix.flags), data[end:]

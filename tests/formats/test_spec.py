@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 import qacomp.formats
-from qacomp.formats import header, limits, open_file
+from qacomp.formats import SharedTensor, header, limits, open_file, save_file
 from qacomp.formats.codecs import CODECS, contextmodel
 from qacomp.formats.dtypes import DTYPES, dtype_name
 
@@ -72,10 +72,25 @@ def test_the_version() -> None:
     assert SPEC.startswith(f"# The qacomp container (`.qac`), version {'.'.join(map(str, header.VERSION))}\n")
 
 
-def test_the_worked_example() -> None:
-    lines = SPEC[SPEC.index("## 8.") :].split("\n")
+def example(heading: str) -> bytes:
+    """The bytes that a section of the specification lists."""
+    lines = SPEC[SPEC.index(heading) :].split("\n## ")[0].split("\n")
     text = [m[1] for line in lines if (m := re.match(r"    ((?:[0-9a-f]{2} ){0,7}[0-9a-f]{2})(?: |$)", line))]
-    data = bytes.fromhex("".join(text))
+    return bytes.fromhex("".join(text))
+
+
+def test_the_worked_example_of_blocks(tmp_path: Path) -> None:
+    books = np.array([[[-1, 1]], [[-2, 2]]], np.float32)
+    tensor = SharedTensor(books, np.array([[0, 1, 1], [1, 0, 0]], np.uint8), (), (1, 3))
+    save_file(tmp_path / "a.qac", {"w": tensor}, side="fp16")
+    data = example("## 9.")
+    assert data == (tmp_path / "a.qac").read_bytes()
+    with open_file(data) as container:
+        assert container.tensor("w").tolist() == [[-1, 1, 1], [2, -2, -2]]
+
+
+def test_the_worked_example() -> None:
+    data = example("## 8.")
     assert data == (GOLDEN / "tiny.qac").read_bytes()
     with open_file(data) as container:
         assert container.tensor("w").tolist() == [[-0.5, 0, 0, 0.5], [0, 0, -0.5, 0.5]]

@@ -22,7 +22,9 @@ def streams(provider: "atheris.FuzzedDataProvider") -> list[Stream]:
     for _ in range(provider.ConsumeIntInRange(1, 3)):
         count = provider.ConsumeIntInRange(0, 300)
         if kind == "values":
-            made.append(Stream("values", count, 0, provider.ConsumeIntInRange(0, 12), (count,)))
+            dtype, width = provider.ConsumeIntInRange(0, 12), provider.ConsumeIntInRange(0, 20)
+            shape = (-(-count // width), width) if width else (count,)
+            made.append(Stream("values", count, 0, dtype, shape, codebooks=width > 0))
             continue
         alphabet = ALPHABETS[provider.ConsumeIntInRange(0, len(ALPHABETS) - 1)]
         if refine:

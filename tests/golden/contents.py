@@ -97,6 +97,27 @@ def chunks() -> Contents:
     return tensors, {"chunk_log2": 10}
 
 
+def blocks() -> Contents:
+    """Codebooks in blocks: a channel, an output, groups of 5 that don't divide the axis; in groups and in chunks."""
+    small = codebook(6)[None] * (1 + np.arange(8, dtype=np.float32)[:, None] / 8)  # (8, 6)
+    many = (codebook(16) * 64).astype(np.float32) + numbers(40 * 16, 31).reshape(40, 16) % 64 / 512
+    uneven = (numbers(3 * 4 * 4, 32).reshape(3, 4, 4) % 4096 / 1024 - 2).astype(np.float32)
+    tensors = {
+        "conv.weight": SharedTensor(small.reshape(8, 1, 1, 1, 6), indices((8, 3, 3, 3), 6, 33), (), (1, 3, 3, 3)),
+        "fc.weight": SharedTensor(many.reshape(1, 40, 16).astype(np.float32), indices((70, 40), 16, 34), (), (70, 1)),
+        "groups": SharedTensor(np.sort(uneven, axis=2), indices((3, 17), 4, 35), (), (1, 5)),
+        "plain": SharedTensor(codebook(3), indices((20,), 3, 36)),
+    }
+    return tensors, {"chunk_log2": 8, "side": "fp16"}
+
+
+def zstd_planes() -> Contents:
+    """Floats whose planes repeat themselves, so that zstd takes some of them."""
+    row = numbers(100, 41) << 7 ^ numbers(100, 42)
+    tensors = {"d": np.tile(row.astype(np.uint32), 90).view(np.float32).reshape(90, 100)}
+    return tensors, {"codecs": ("planes",)}
+
+
 def _with_codec(name: str, k: int) -> Callable[[], Contents]:
     return lambda: (network(k), {"codecs": (name, "planes"), "side": "fp12"})
 
@@ -114,6 +135,8 @@ GOLDEN: dict[str, Callable[[], Contents]] = {
     "twobyte": _with_codec("twobyte", 300),
     "zstd": _with_codec("zstd", 9),
     "lzma": _with_codec("lzma", 9),
+    "blocks": blocks,
+    "zstd_planes": zstd_planes,
 }
 
 if __name__ == "__main__":

@@ -1,0 +1,161 @@
+"""Codebooks in blocks: each value as its difference from what its neighbours foretell, then byte planes.
+
+Codebooks of neighbouring blocks are alike and each is sorted, often evenly spaced: a value is foretold from the one
+before in its codebook, the one at its place in the codebook before, or both. Types are compared as integers that
+ascend with the value.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from qacomp.formats.bytestream import ByteReader, ByteWriter
+from qacomp.formats.codecs.base import CODECS, Array, Codec, Stream, register, word_dtype
+from qacomp.formats.codecs.planes import Planes
+from qacomp.formats.dtypes import FLOAT_IDS
+from qacomp.formats.errors import CodecError
+
+NONE, BEFORE, ABOVE, BOTH, LINE = range(5)
+"""Foretold as: 0; the value before (for the first: above); the one above; above + before - above's before; the line
+through the two before."""
+
+MOST_ENTRIES = 256
+"""Of a codebook for LINE, whose decoder takes the entries one after the other."""
+
+_LINE_TYPES: dict[int, np.dtype[Any]] = {9: np.dtype("<f2"), 11: np.dtype("<f4")}
+_PLAIN = {2: 3, 4: 5, 8: 7}  # element types whose words are bare integers, by size
+_MOST_WORDS = 1 << 16
+
+
+@register
+class Codebooks(Codec):
+    """See the module; only for codebooks in blocks, from whole ones on."""
+
+    id = 9
+    name = "codebooks"
+    kinds = ("values",)
+
+    def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
+        """For each stream what it is foretold by; then all differences under planes."""
+        if not _fits(streams):
+            return None
+        out = ByteWriter()
+        rests = []
+        for part, stream in zip(parts, streams, strict=True):
+            methods = [method for method in range(5) if method != LINE or stream.shape[-1] <= MOST_ENTRIES]
+            tried = [(_bits(rest := differences(part, stream, method)), method, rest) for method in methods]
+            _, method, rest = min(tried, key=lambda entry: entry[:2])
+            out.uint(method)
+            rests.append(rest)
+        planes = CODECS[Planes.id].encode(rests, [_plain(stream) for stream in streams])
+        assert planes is not None
+        out.raw(planes)
+        return bytes(out.buffer)
+
+    def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
+        """The codebooks again."""
+        if not _fits(streams):
+            raise CodecError("the codec for codebooks in blocks holds something else; the file is damaged")
+        reader = ByteReader(payload, CodecError)
+        methods = [reader.uint(LINE) for _ in streams]
+        if any(m == LINE and s.shape[-1] > MOST_ENTRIES for m, s in zip(methods, streams, strict=True)):
+            raise CodecError("codebooks are too large for how they are foretold; the file is damaged")
+        flat = CODECS[Planes.id].decode(reader.raw(reader.rest()), [_plain(stream) for stream in streams])
+        return [restore(rest, s, m) for rest, s, m in zip(flat, streams, methods, strict=True)]
+
+
+def _fits(streams: Sequence[Stream]) -> bool:
+    """One multi-byte type, codebooks in blocks, and none cut at the front."""
+    same = len({s.dtype for s in streams}) == 1 and all(s.codebooks and word_dtype(s).itemsize > 1 for s in streams)
+    return same and all(s.start % s.shape[-1] == 0 for s in streams)
+
+
+def _plain(stream: Stream) -> Stream:
+    return Stream("values", stream.count, 0, _PLAIN[word_dtype(stream).itemsize])
+
+
+def differences(part: Array, stream: Stream, method: int) -> Array:
+    """Each value less what it is foretold by, modulo the word, 0, -1, 1, -2, ... as 0, 1, 2, 3, ..."""
+    table = _table(ascending(part, stream.dtype), stream)  # (codebooks, K)
+    rest = table.copy()
+    if method in (ABOVE, BOTH):
+        rest[1:] -= table[:-1]
+    if method == BEFORE:
+        rest[:, 1:] -= table[:, :-1]
+        rest[1:, 0] -= table[:-1, 0]
+    if method == BOTH:
+        rest[:, 1:] -= np.concatenate([table[:1, :-1], table[1:, :-1] - table[:-1, :-1]])
+    if method == LINE:
+        rest[1:, 0] -= table[:-1, 0]
+        rest[:, 1:2] -= table[:, :1]
+        if table.shape[1] > 2:
+            rest[:, 2:] -= _line(table[:, 1:-1], table[:, :-2], stream.dtype)
+    half = rest.dtype.type(8 * rest.itemsize - 1)
+    one = rest.dtype.type(1)
+    folded: Array = rest << one ^ (~(rest >> half) + one)
+    return folded.reshape(-1)[: len(part)]
+
+
+def restore(rest: Array, stream: Stream, method: int) -> Array:
+    """The inverse of `differences`."""
+    one = rest.dtype.type(1)
+    table = _table(rest >> one ^ (~(rest & one) + one), stream)  # (codebooks, K)
+    if method in (ABOVE, BOTH):
+        np.cumsum(table, axis=0, dtype=table.dtype, out=table)
+    if method in (BEFORE, LINE):
+        np.cumsum(table[:, 0], dtype=table.dtype, out=table[:, 0])
+    if method in (BEFORE, BOTH):
+        np.cumsum(table, axis=1, dtype=table.dtype, out=table)
+    if method == LINE:
+        table[:, 1:2] += table[:, :1]
+        for column in range(2, table.shape[1]):
+            table[:, column] += _line(table[:, column - 1], table[:, column - 2], stream.dtype)
+    return descending(table.reshape(-1)[: len(rest)], stream.dtype)
+
+
+def ascending(words: Array, dtype: int) -> Array:
+    """Words of a float type as integers that ascend with the value; other types' as they are."""
+    if dtype not in FLOAT_IDS:
+        return words.copy()
+    sign = words.dtype.type(1 << 8 * words.itemsize - 1)
+    return np.where(words & sign, ~words, words | sign)
+
+
+def descending(words: Array, dtype: int) -> Array:
+    """The inverse of `ascending`."""
+    if dtype not in FLOAT_IDS:
+        return words
+    sign = words.dtype.type(1 << 8 * words.itemsize - 1)
+    return np.where(words & sign, words ^ sign, ~words)
+
+
+def _table(words: Array, stream: Stream) -> Array:
+    """(codebooks, K), filled up with zeros where a chunk ends inside a codebook."""
+    k = stream.shape[-1]
+    table = np.zeros(-(-len(words) // k) * k, words.dtype)
+    table[: len(words)] = words
+    return table.reshape(-1, k)
+
+
+def _line(before: Array, earlier: Array, dtype: int) -> Array:
+    """2 * before - earlier: of float16 and float32 in binary64, rounded to the type, 0.0 where it isn't finite."""
+    if dtype not in _LINE_TYPES:
+        told: Array = before * before.dtype.type(2) - earlier
+        return told
+    kind = _LINE_TYPES[dtype]
+    with np.errstate(all="ignore"):
+        near, far = (descending(w, dtype).view(kind).astype(np.float64) for w in (before, earlier))
+        line = (2 * near - far).astype(kind)
+    line[~np.isfinite(line)] = 0
+    return ascending(np.ascontiguousarray(line).view(word_dtype(Stream("values", 0, 0, dtype))), dtype)
+
+
+def _bits(rest: Array) -> float:
+    """About what the planes of these differences take, from their bytes' entropies on a part of what is long."""
+    planes = rest[:_MOST_WORDS].view(np.uint8).reshape(-1, rest.itemsize)
+    bits = 0.0
+    for position in range(rest.itemsize):
+        share = np.bincount(planes[:, position]) / max(len(planes), 1)
+        bits -= float((share[share > 0] * np.log2(share[share > 0])).sum())
+    return bits
