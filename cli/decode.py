@@ -22,6 +22,8 @@ from qacomp.cli.options import INPUT, OUTPUT, data_option, reporting
     default="dense",
     help="Weights in the ONNX file: dense; lut, shared values and indices; affine, int2/4/8 for matrix products.",
 )
+@click.option("--affine-bits", type=click.Choice(["2", "4", "8"]), default=None, help="Default: what each K needs.")
+@click.option("--affine-block", type=int, default=32, help="Weights of a column that share a scale. Default: 32.")
 @click.option("--external-data", is_flag=True, help="Weights in NAME.onnx.data beside it; by itself from 2 GB on.")
 @click.option("--no-measure", is_flag=True, help="Only decode: no accuracy, no latency.")
 @reporting
@@ -32,6 +34,8 @@ def decode_command(
     level: int | None,
     allow_truncated: bool,
     mode: str,
+    affine_bits: str | None,
+    affine_block: int,
     external_data: bool,
     no_measure: bool,
     as_json: bool,
@@ -49,7 +53,7 @@ def decode_command(
         measure=not no_measure,
         level=level,
         allow_truncated=allow_truncated,
-        onnx=OnnxOptions(mode, external_data),
+        onnx=OnnxOptions(mode, int(affine_bits) if affine_bits else None, affine_block, external_data),
     )
     for note in done.notes:
         progress.note(note)

@@ -20,6 +20,8 @@ def print_onnx(file: "OnnxFile") -> None:
         print_table(rows, ["weight", "shape", "form", "how", "bytes", "dense"])
     ratio = file.saved.bytes / file.dense_bytes
     click.echo(f"{file.mode}: {ratio:.1%} of the dense file's {count(file.dense_bytes)} bytes")
+    if file.fused is not None:
+        click.echo(f"matrix products that onnxruntime runs on the integers: {file.fused}")
     if file.saved.data_path is not None:
         click.echo(f"weights: {file.saved.data_path}")
     compared = file.comparison

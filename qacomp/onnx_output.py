@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from onnx import helper
 from qacomp.errors import DataError, ExportError
 from qacomp.evaluation.comparison import Comparison, compare_files
 from qacomp.evaluation.feeds import generated_feeds
+from qacomp.evaluation.fusion import optimized_operators
 from qacomp.evaluation.session import open_session
 from qacomp.formats import SharedTensor
+from qacomp.onnx_export.affine import to_affine
 from qacomp.onnx_export.compact import compact
 from qacomp.onnx_export.forms import TensorForm
 from qacomp.onnx_export.lut import to_lut
@@ -48,13 +51,17 @@ def write_onnx_file(
     if options.mode == "dense":
         error = _prove(dense, weights)
         saved = save_onnx(output, dense, external=options.external, limit=options.limit)
-        return OnnxFile("dense", saved, saved.bytes, (), error, None, ())
+        return OnnxFile("dense", saved, saved.bytes, (), error, None, None, ())
     model = onnx.ModelProto()
     model.CopyFrom(dense)
     shared = {name: value for name, value in weights.items() if isinstance(value, SharedTensor)}
-    forms = to_lut(model, shared)
+    snapped, kept = to_affine(model, shared, options.bits, options.block) if options.mode == "affine" else ({}, {})
+    forms = [made.form for made in snapped.values()]
+    for form in to_lut(model, {name: value for name, value in shared.items() if name not in snapped}):
+        forms.append(replace(form, reason=form.reason or kept.get(form.name)))
     compact(model, keep=weights)
-    error = _prove(model, weights)
+    error = _prove(model, {**weights, **{name: made.values for name, made in snapped.items()}})
+    error = max([error, *(form.max_abs_error for form in forms)])
     saved = save_onnx(output, model, external=options.external, limit=options.limit)
     notes = _reasons(forms)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".dense-") as folder:
@@ -63,7 +70,10 @@ def write_onnx_file(
         comparison, problem = _compare(output, beside, input_shape) if measure else (None, None)
     if problem is not None:
         notes.append(f"not compared with the dense file: {problem}")
-    return OnnxFile(options.mode, saved, dense_bytes, tuple(forms), error, comparison, tuple(notes))
+    fused = optimized_operators(output)["MatMulNBits"] if snapped and saved.data_path is None else None
+    if fused is not None and fused < len(snapped):
+        notes.append(f"onnxruntime fuses {fused} of {len(snapped)} matrix products; the others run slower than dense")
+    return OnnxFile(options.mode, saved, dense_bytes, tuple(forms), error, comparison, fused, tuple(notes))
 
 
 def _compare(path: Path, dense: Path, input_shape: Sequence[int] | None) -> tuple[Comparison | None, DataError | None]:
@@ -79,8 +89,8 @@ def _reasons(forms: Sequence[TensorForm]) -> list[str]:
     kept: dict[str, list[str]] = {}
     for form in forms:
         if form.reason:
-            kept.setdefault(form.reason, []).append(form.name)
-    return [f"{', '.join(names[:5])}{' ...' if names[5:] else ''}: dense, {why}" for why, names in kept.items()]
+            kept.setdefault(f"{form.form}, {form.reason}", []).append(form.name)
+    return [f"{', '.join(names[:5])}{' ...' if names[5:] else ''}: {why}" for why, names in kept.items()]
 
 
 def _prove(model: onnx.ModelProto, weights: Weights) -> float:

@@ -44,3 +44,14 @@ def test_people_see_size_difference_and_times(qacomp: Qacomp, packed: Path, tmp_
 def test_what_cannot_be_made_is_refused(qacomp: Qacomp, packed: Path, tmp_path: Path, arguments: list[str]) -> None:
     assert qacomp("decode", packed, *arguments).code in (1, 2)
     assert not Path("x.safetensors").exists()
+
+
+def test_matrix_products_on_integers(qacomp: Qacomp, packed: Path, tmp_path: Path) -> None:
+    answer = qacomp("decode", packed, "-o", tmp_path / "m.onnx", "--onnx", "affine", "--affine-bits", "8", "--json")
+    assert answer.code == 0
+    document = answer.json
+    assert document["onnx"]["fused"] == 3 and document["accuracy"] > 90
+    assert 0 < document["onnx"]["comparison"]["max_abs_error_fp32"] < 1
+    assert document["max_abs_error"] == max(t["max_abs_error"] for t in document["onnx"]["tensors"]) > 0
+    assert "integers: 3" in qacomp("decode", packed, "-o", tmp_path / "n.onnx", "--onnx", "affine").out
+    assert qacomp("decode", packed, "-o", tmp_path / "n.onnx", "--onnx", "affine", "--affine-block", "48").code == 1

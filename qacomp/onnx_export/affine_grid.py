@@ -1,0 +1,96 @@
+"""The affine grid nearest to a matrix, block by block: w ≈ scale · (q − zero point), q of 2, 4 or 8 bits.
+
+Range search as in OmniQuant's and GPTQ's round-to-nearest baselines: each block's range is shrunk in steps, the step
+with the least squared error is kept, and its scale is then the least-squares one for the integers found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SHRINKS = np.linspace(1.0, 0.6, 17)
+_ON_GRID = 2.0**-10  # of the largest value: half precision's rounding of a codebook stays below it
+_COLUMNS = 1 << 20  # weights at a time
+
+
+@dataclass(frozen=True)
+class AffineGrid:
+    """q, zero: uint8, scale: float32. q has the matrix's shape (rows, columns); scale and zero (blocks, columns), or
+    (columns,) where `block` is 0: one grid a column.
+    """
+
+    q: NDArray[np.uint8]
+    scale: NDArray[np.float32]
+    zero: NDArray[np.uint8]
+    block: int
+
+    def dense(self) -> NDArray[np.float32]:
+        """The values, as DequantizeLinear computes them: (q − zero) · scale in float32."""
+        scale, zero = self.scale, self.zero
+        if self.block:
+            scale, zero = (np.repeat(v, self.block, axis=0)[: len(self.q)] for v in (scale, zero))
+        return (self.q.astype(np.int32) - zero.astype(np.int32)).astype(np.float32) * scale
+
+
+def nearest_grid(matrix: NDArray[np.float32], bits: int, block: int) -> AffineGrid:
+    """A grid for each `block` rows of each column of a matrix (rows, columns); the last block may be shorter."""
+    rows, columns = matrix.shape
+    blocks = -(-rows // block)
+    q = np.empty((rows, columns), np.uint8)
+    scale = np.empty((blocks, columns), np.float32)
+    zero = np.empty((blocks, columns), np.uint8)
+    step = max(1, _COLUMNS // (blocks * block))
+    for start in range(0, columns, step):
+        part = matrix[:, start : start + step]
+        padded = np.zeros((blocks * block, part.shape[1]), np.float32)
+        padded[:rows] = part
+        cube = padded.reshape(blocks, block, -1)  # (blocks, block, columns)
+        found, scale[:, start : start + step], zero[:, start : start + step] = _search(cube, bits)
+        q[:, start : start + step] = found.reshape(blocks * block, -1)[:rows]
+    return AffineGrid(q, scale, zero, block)
+
+
+def _search(cube: NDArray[np.float32], bits: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:
+    """Integers (blocks, block, columns), scales and zero points (blocks, columns) of least squared error."""
+    top = (1 << bits) - 1
+    low, high = (np.minimum(cube.min(axis=1), 0), np.maximum(cube.max(axis=1), 0))  # (blocks, columns)
+    best = np.full(low.shape, np.inf, np.float32)
+    q = np.zeros(cube.shape, np.uint8)
+    scale, zero = np.ones(low.shape, np.float32), np.zeros(low.shape, np.uint8)
+    for shrink in _SHRINKS:
+        width = (high - low) * np.float32(shrink / top)
+        width[width == 0] = 1.0
+        offset = np.clip(np.rint(-low * np.float32(shrink) / width), 0, top)
+        levels = np.clip(np.rint(cube / width[:, None]) + offset[:, None], 0, top)
+        steps = levels - offset[:, None]  # 0 for the zeros that fill the last block
+        norms = (steps * steps).sum(axis=1)
+        fitted = np.where(norms > 0, (steps * cube).sum(axis=1) / np.maximum(norms, 1), width)
+        error = ((cube - steps * fitted[:, None]) ** 2).sum(axis=1)
+        better = error < best
+        best = np.where(better, error, best)
+        scale, zero = np.where(better, fitted, scale), np.where(better, offset, zero).astype(np.uint8)
+        q = np.where(better[:, None], levels, q).astype(np.uint8)
+    return q, scale.astype(np.float32), zero
+
+
+def codebook_grid(codebook: NDArray[np.float32], bits: int) -> tuple[NDArray[np.uint8], float, int] | None:
+    """(q of each value, scale, zero point) where the values already lie on one affine grid of `bits` bits, else None.
+
+    codebook: (K,) in any order. The grid has as few steps as the values allow.
+    """
+    top = (1 << bits) - 1
+    values = codebook.astype(np.float64)
+    width = max(float(values.max()), 0.0) - min(float(values.min()), 0.0)
+    if width == 0:
+        return np.zeros(values.shape, np.uint8), 1.0, 0
+    for steps in range(1, top + 1):
+        whole = np.rint(values / (width / steps))
+        scale = float(whole @ values / (whole @ whole)) if whole.any() else 0.0
+        if np.abs(whole * scale - values).max() <= _ON_GRID * np.abs(values).max():
+            zero = -min(int(whole.min()), 0)
+            if int(whole.max()) + zero <= top:
+                return (whole + zero).astype(np.uint8), scale, zero
+    return None
