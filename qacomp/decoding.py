@@ -81,6 +81,7 @@ def decode(
     """
     if output.suffix not in SUFFIXES:
         raise ConfigError(f"{output}: can't decode to '{output.suffix}'; use {' or '.join(SUFFIXES)}")
+    onnx.check()
     if onnx != DENSE and output.suffix != ".onnx":
         raise ConfigError(f"{output}: --onnx and --external-data are for .onnx files")
     with open_file(path, allow_truncated=allow_truncated) as container:

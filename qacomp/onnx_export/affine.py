@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from qacomp.formats import SharedTensor
 from qacomp.onnx_export.affine_grid import AffineGrid, codebook_grid, nearest_grid
 from qacomp.onnx_export.forms import TensorForm
+from qacomp.onnx_export.fusion_guard import keep_apart
 from qacomp.onnx_export.node_builder import Names, NodeBuilder
 from qacomp.onnx_export.opset import raise_opset
 from qacomp.onnx_export.slots import Slot, default_opset, graphs, slots, value_names
@@ -90,6 +91,7 @@ def _turn(
     builder.replace(model, slot)
     for node in use.nodes:
         _untransposed(model, node, slot.name)
+    keep_apart(model, slot.name, builder.names)
     values = grid.dense()
     error = float(np.abs(values - matrix).max())
     detail = f"uint{bits}, " + (f"blocks of {grid.block}" if grid.block else "one scale")

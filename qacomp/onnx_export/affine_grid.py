@@ -29,10 +29,10 @@ class AffineGrid:
 
     def dense(self) -> NDArray[np.float32]:
         """The values, as DequantizeLinear computes them: (q − zero) · scale in float32."""
-        scale, zero = self.scale, self.zero
-        if self.block:
-            scale, zero = (np.repeat(v, self.block, axis=0)[: len(self.q)] for v in (scale, zero))
-        return (self.q.astype(np.int32) - zero.astype(np.int32)).astype(np.float32) * scale
+        rows = np.arange(len(self.q)) // self.block if self.block else ...  # of scale and zero, for each row of q
+        steps = self.q.astype(np.int32) - self.zero[rows].astype(np.int32)
+        values: NDArray[np.float32] = steps.astype(np.float32) * self.scale[rows]
+        return values
 
 
 def nearest_grid(matrix: NDArray[np.float32], bits: int, block: int) -> AffineGrid:
@@ -48,7 +48,8 @@ def nearest_grid(matrix: NDArray[np.float32], bits: int, block: int) -> AffineGr
         padded = np.zeros((blocks * block, part.shape[1]), np.float32)
         padded[:rows] = part
         cube = padded.reshape(blocks, block, -1)  # (blocks, block, columns)
-        found, scale[:, start : start + step], zero[:, start : start + step] = _search(cube, bits)
+        found, scales, zeros = _search(cube, bits)
+        scale[:, start : start + step], zero[:, start : start + step] = scales, zeros
         q[:, start : start + step] = found.reshape(blocks * block, -1)[:rows]
     return AffineGrid(q, scale, zero, block)
 
@@ -62,7 +63,7 @@ def _search(cube: NDArray[np.float32], bits: int) -> tuple[NDArray[np.uint8], ND
     scale, zero = np.ones(low.shape, np.float32), np.zeros(low.shape, np.uint8)
     for shrink in _SHRINKS:
         width = (high - low) * np.float32(shrink / top)
-        width[width == 0] = 1.0
+        width = np.where(width == 0, np.float32(1), width)
         offset = np.clip(np.rint(-low * np.float32(shrink) / width), 0, top)
         levels = np.clip(np.rint(cube / width[:, None]) + offset[:, None], 0, top)
         steps = levels - offset[:, None]  # 0 for the zeros that fill the last block
@@ -71,9 +72,10 @@ def _search(cube: NDArray[np.float32], bits: int) -> tuple[NDArray[np.uint8], ND
         error = ((cube - steps * fitted[:, None]) ** 2).sum(axis=1)
         better = error < best
         best = np.where(better, error, best)
-        scale, zero = np.where(better, fitted, scale), np.where(better, offset, zero).astype(np.uint8)
+        scale = np.where(better, fitted, scale).astype(np.float32)
+        zero = np.where(better, offset, zero).astype(np.uint8)
         q = np.where(better[:, None], levels, q).astype(np.uint8)
-    return q, scale.astype(np.float32), zero
+    return q, scale, zero
 
 
 def codebook_grid(codebook: NDArray[np.float32], bits: int) -> tuple[NDArray[np.uint8], float, int] | None:

@@ -86,6 +86,43 @@ def test_products_fuse_and_compute_with_the_weights_reported(kind: str, bits: in
     assert made.comparison is not None and made.comparison.max_abs_error_fp32 > 0
 
 
+@pytest.mark.parametrize("activation", ["Relu", "Clip", "Sigmoid"])
+@pytest.mark.parametrize("product", ["Gemm", "MatMul"])
+def test_products_with_activations_between_them_fuse(product: str, activation: str, tmp_path: Path) -> None:
+    """onnxruntime would make FusedGemm of some of them first."""
+    weights = {f"w{i}": shared((64, 64), normal_book()) for i in range(3)}
+    constants = {n: w.dense() for n, w in weights.items()}
+    constants |= {"b": np.ones(64, np.float32), "low": np.array(0, np.float32), "high": np.array(6, np.float32)}
+    nodes, x = [], "x"
+    for name in weights:
+        inputs = [x, name, "b"] if product == "Gemm" else [x, name]
+        nodes.append(helper.make_node(product, inputs, [f"{name}p"]))
+        if product == "MatMul":
+            nodes.append(helper.make_node("Add", [f"{name}p", "b"], [f"{name}s"]))
+        bounds = ["low", "high"] if activation == "Clip" else []
+        nodes.append(helper.make_node(activation, [nodes[-1].output[0], *bounds], [f"{name}a"]))
+        x = f"{name}a"
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", 64]) for n in ("x", x)]
+    tensors = [numpy_helper.from_array(v, n) for n, v in constants.items()]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    path = tmp_path / "m.onnx"
+    made = write_onnx_file(model, weights, path, OnnxOptions("affine"))
+    assert made.fused == 3
+    values = np.random.default_rng(0).standard_normal((2, 64)).astype(np.float32) * 0.01
+    expected = values
+    for weight in (written_weights(onnx.load(path), dict.fromkeys(weights, TensorProto.FLOAT))).values():
+        expected = expected @ weight + 1
+        function = {
+            "Relu": lambda v: v.clip(0),
+            "Clip": lambda v: v.clip(0, 6),
+            "Sigmoid": lambda v: 1 / (1 + np.exp(-v)),
+        }
+        expected = function[activation](expected)
+    exact = open_session(path, settings=FP32_ACTIVATIONS).run(None, {"x": values})[0]
+    assert np.abs(exact - expected).max() <= 1e-4 * max(1, np.abs(expected).max())
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_codebook_on_a_grid_stays_exact(kind: str, tmp_path: Path) -> None:
     book = stored_values(((np.arange(16) - 5) * np.float32(0.037)).astype(np.float32), "fp16")
