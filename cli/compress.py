@@ -9,6 +9,7 @@ import click
 from qacomp.cli.console import count, figure, make_progress, print_json, print_table
 from qacomp.cli.interruption import saying_what_is_kept
 from qacomp.cli.options import (
+    FOLDER,
     INPUT,
     OUTPUT,
     LayerNumbers,
@@ -101,12 +102,16 @@ _BY_LAYER = ("k", "bits", "strength")
 @device_option
 @precision_option
 @click.option("--config", "config_file", type=INPUT, default=None, help="TOML with any of these settings.")
+@click.option("--report", type=OUTPUT, default=None, help="Write an HTML report too: report.html.")
+@click.option("--snapshots", type=FOLDER, default=None, help="Folder for checkpoints of the fine-tuning's quarters.")
 @click.option("--trust-pickle", is_flag=True, help="Run a pickle's own code: only for files whose author you trust.")
 @reporting
 def compress_command(
     checkpoint: Path,
     output: Path | None,
     config_file: Path | None,
+    report: Path | None,
+    snapshots: Path | None,
     trust_pickle: bool,
     as_json: bool,
     **flags: Any,
@@ -120,13 +125,20 @@ def compress_command(
     """
     from qacomp.api import compress
     from qacomp.config import CompressConfig
+    from qacomp.outputs import check_writable
 
     progress = make_progress(as_json)
     config = CompressConfig.from_toml(config_file) if config_file else CompressConfig()
     config = config.with_settings(_settings(flags, config), "command line")
     target = output or _default_output(checkpoint, progress)
+    if report is not None:
+        check_writable(report)
     with saying_what_is_kept(target):
-        result = compress(checkpoint, None, config, target, progress=progress, trust_pickle=trust_pickle)
+        result = compress(
+            checkpoint, None, config, target, snapshots=snapshots, progress=progress, trust_pickle=trust_pickle
+        )
+    if report is not None:
+        result.report(report)
     if as_json:
         print_json(result.to_json())
     else:

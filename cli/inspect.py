@@ -1,50 +1,77 @@
-"""`qacomp inspect`: what is in a container, without decoding its weights."""
+"""`qacomp inspect`: what is in a container, as a table or as an HTML report."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from qacomp.cli.console import count, figure, print_json, print_table
-from qacomp.cli.options import INPUT, reporting
+from qacomp.cli.options import INPUT, OUTPUT, reporting
+
+if TYPE_CHECKING:
+    from qacomp.report import Contents
 
 
 @click.command("inspect", short_help="Show what a .qac file holds.")
 @click.argument("container", type=INPUT)
+@click.option("--report", type=OUTPUT, default=None, help="Write it as an HTML page too: report.html.")
+@click.option(
+    "--no-measure", is_flag=True, help="In the report: no latency, no accuracy of a progressive file's levels."
+)
 @reporting
-def inspect_command(container: Path, as_json: bool) -> None:
-    """Tensors, codecs, sizes, provenance and the settings that made CONTAINER."""
+def inspect_command(container: Path, report: Path | None, no_measure: bool, as_json: bool) -> None:
+    """Sizes, tensors, codecs, provenance and the settings that made CONTAINER. Needs no torch.
+
+    Bits a weight stand beside the order-0 entropy of the indices; context coding can go below it.
+    """
     from dataclasses import asdict
 
     from qacomp.formats import open_file
+    from qacomp.outputs import check_writable
+    from qacomp.report import gather, write_report
 
+    if report is not None:
+        check_writable(report)
+    contents = gather(container, None)
+    if report is not None:
+        write_report(report, container, measure=not no_measure)
     with open_file(container) as opened:
-        tensors = [opened.info(name) for name in opened.names]
-        meta, size, version = opened.meta, opened.size, opened.version
-        sections = opened.sections
-        graph_bytes = sum(section.bytes for section in sections if section.kind == "graph")
-    if as_json:
-        document = {
-            "file": str(container),
-            "version": ".".join(map(str, version)),
-            "container_bytes": size,
-            "meta": meta,
-        }
-        document |= {
-            "graph_bytes": graph_bytes,
-            "sections": [asdict(s) for s in sections],
-            "tensors": [asdict(t) for t in tensors],
-        }
-        print_json(document)
+        meta, version, sections = opened.meta, ".".join(map(str, opened.version)), opened.sections
+        infos = [opened.info(name) for name in opened.names]
+    if not as_json:
+        _show(container, contents, infos, meta, version)
         return
+    rows = {row.name: row for row in contents.tensors}
+    tensors = [asdict(t) | {"entropy_bits_per_weight": rows[t.name].entropy} for t in infos]
+    document = {"file": str(container), "version": version, "container_bytes": contents.container_bytes, "meta": meta}
+    document |= {"fp32_bytes": contents.fp32_bytes, "ratio": contents.ratio, "tensors": tensors}
+    document |= {
+        "graph_bytes": sum(section.bytes for section in sections if section.kind == "graph"),
+        "stages": [{"name": stage.name, "bytes": stage.bytes, **dict(stage.parts)} for stage in contents.stages],
+        "sections": [asdict(section) for section in sections],
+    }
+    print_json(document)
+
+
+def _show(container: Path, contents: "Contents", infos: list[Any], meta: dict[str, Any], version: str) -> None:
     rows = []
-    for t in tensors:
+    for t, row in zip(infos, contents.tensors, strict=True):
         k = "–" if t.k is None else "/".join(map(str, t.levels or (t.k,)))
         if t.blocks is not None:
             k += " in blocks of " + "×".join(map(str, t.blocks))
         shape = "×".join(map(str, t.shape)) or "scalar"
-        rows.append([t.name, shape, t.stored_dtype, k, t.codec, count(t.bytes), figure(t.bits_per_weight)])
-    print_table(rows, ["tensor", "shape", "stored as", "K", "codec", "bytes", "bits/value"])
-    click.echo(f"{container}: version {'.'.join(map(str, version))}, {size:,} bytes, of which graph {graph_bytes:,}")
+        codec = t.codec if t.same_as is None else f"as {t.same_as}"
+        rows.append(
+            [t.name, shape, t.stored_dtype, k, codec, count(t.bytes), figure(t.bits_per_weight), figure(row.entropy)]
+        )
+    print_table(rows, ["tensor", "shape", "stored as", "K", "codec", "bytes", "bits/value", "entropy"])
+    stages = [
+        [stage.name, count(stage.bytes), figure(contents.fp32_bytes / max(1, stage.bytes), 1, "×")]
+        for stage in contents.stages
+    ]
+    print_table(stages, ["size", "bytes", "smaller"])
+    parts = ", ".join(f"{name} {size:,}" for name, size in contents.stages[-1].parts)
+    click.echo(f"{container}: version {version}, {contents.container_bytes:,} bytes: {parts}")
     for key in ("arch", "data", "accuracy", "source"):
         if meta.get(key) is not None:
             click.echo(f"{key}: {meta[key]}")

@@ -10,6 +10,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 INPUT = click.Path(path_type=Path)
 OUTPUT = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 def reporting(function: F) -> F:

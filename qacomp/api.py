@@ -33,6 +33,7 @@ def compress(
     output: PathLike | None = None,
     *,
     input_shape: tuple[int, int, int] | None = None,
+    snapshots: PathLike | None = None,
     progress: Progress | bool | None = None,
     trust_pickle: bool = False,
     **settings: Any,
@@ -45,6 +46,7 @@ def compress(
     config: a CompressConfig, a mapping of its fields, or a TOML file; `settings` change it: `reg="exp", k=8`.
     output: the container; None keeps it in a temporary file for as long as the Result lives: `Result.save` copies it.
     input_shape: (C, H, W) of a module's input, where no data tells it.
+    snapshots: a folder for checkpoints of the fine-tuning, at its quarters (`qacomp plot weights` draws them).
     progress: where bars and remarks go. None: bars in a notebook, silence elsewhere; False: silence.
 
     Raises the named errors of `qacomp.errors`. The output is written whole or not at all.
@@ -73,7 +75,8 @@ def compress(
             if network is None:
                 note = "the module's input is unknown: its weights alone are compressed; give data or input_shape"
                 checkpoint = replace(checkpoint, notes=(*checkpoint.notes, note))
-        result = run(checkpoint, chosen, dataset, target, shown, network=network)
+        kept_in = None if snapshots is None else Path(snapshots)
+        result = run(checkpoint, chosen, dataset, target, shown, network=network, snapshots=kept_in)
     except BaseException:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)

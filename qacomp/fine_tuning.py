@@ -1,6 +1,6 @@
 """The two trainings of a compression: with the regularizer before sharing, and of the shared values after it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -38,6 +38,7 @@ class Session:
     progress: Progress
     store: ResumeStore | None = None
     zeros: Zeros = NO_ZEROS
+    watch: Callable[[int, nn.Module], None] | None = None
 
     def stage(self, name: str, epochs: int, *, keep_best: bool) -> Stage:
         """A stage with this session's batch size, seed, augmentation, device and precision."""
@@ -97,6 +98,7 @@ def fine_tune(
         optimizer,
         progress=session.progress,
         store=session.store,
+        watch=session.watch,
     )
     for penalty in penalties.values():
         penalty.settle()

@@ -15,3 +15,11 @@ def check_writable(path: Path) -> None:
         raise OutputNotWritableError(f"{path}: the folder {folder} doesn't exist; create it or change -o")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputNotWritableError(f"{path}: no permission to write in {folder}; change -o")
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder `path` and those above it. Raises OutputNotWritableError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputNotWritableError(f"{path}: can't be made ({error.strerror}); choose another folder") from error

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import qacomp
 from qacomp.batch_norm_estimation import reestimate_batch_norm
-from qacomp.checkpoints import Checkpoint
+from qacomp.checkpoints import Checkpoint, write_checkpoint
 from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset
 from qacomp.decoding import onnx_model
@@ -27,6 +28,7 @@ from qacomp.layers import Selection, select_layers, select_tensors
 from qacomp.network import Network, build_network, choose_device
 from qacomp.onnx_compression import compress_onnx
 from qacomp.onnx_graph import OnnxSource
+from qacomp.outputs import make_folder
 from qacomp.packing import TensorLike, fp32_bytes, pack_network
 from qacomp.progress import Progress
 from qacomp.pruning.report import PruningReport
@@ -40,6 +42,7 @@ from qacomp.resume import ResumeStore
 from qacomp.sharing.kmeans import kmeans
 from qacomp.sharing.network import share_network
 from qacomp.training import EpochRecord
+from qacomp.weight_history import Watcher, WeightHistogram, WeightHistory
 
 
 class Run:
@@ -51,6 +54,9 @@ class Run:
         self.seconds: dict[str, float] = {}
         self.history: list[EpochRecord] = []
         self.pruning: PruningReport | None = None
+        self.weights: dict[str, tuple[WeightHistogram, ...]] = {}
+        self.errors: dict[str, float | None] = {}
+        self.snapshots: Path | None = None
 
     def note(self, text: str) -> None:
         """Tell the user now and in the result."""
@@ -73,17 +79,20 @@ def compress(
     progress: Progress,
     *,
     network: Network | None = None,
+    snapshots: Path | None = None,
 ) -> Result:
     """Compress `checkpoint` into the container `output`; see CompressConfig for the settings.
 
-    network: the caller's own, with the checkpoint's weights; it is changed. None builds the architecture's. Without one
-    or without data only the post-training part is done, and the notes say so. Raises the named errors of
-    `qacomp.errors`; `output` is written whole or not at all.
+    network: the caller's own, with the checkpoint's weights; it is changed. None builds the architecture's. snapshots:
+    a folder that gets checkpoints of the fine-tuning at its quarters. Without a network or without data only the
+    post-training part is done, and the notes say so. Raises the named errors of `qacomp.errors`; `output` is written
+    whole or not at all.
     """
     config.check()
     run = Run(progress)
     if isinstance(checkpoint, OnnxSource):
         return compress_onnx(checkpoint, config, output, run)
+    run.snapshots = snapshots
     for remark in checkpoint.notes:
         run.note(remark)
     if network is None and checkpoint.kind != "module":
@@ -129,7 +138,9 @@ def _compress_network(
             places = quantize_activations(model, config.activations)
             run.note(f"activations: {config.activations} bits at {len(places)} ReLUs")
     penalties: dict[str, Regularizer] = {}
+    weights = WeightHistory([layer.name for layer in selection.layers], original.state_dict())
     if session is not None and config.epochs:
+        session = replace(session, watch=_watcher(weights, config.epochs, network, config, run))
         with run.stage("fine-tune"):
             penalties, records = fine_tune(model, selection, session, bits)
             run.history += records
@@ -153,6 +164,7 @@ def _compress_network(
             accuracy = Accuracy(**{n: torch_accuracy(m, x, dataset.test.y, device=device) for n, m in models.items()})
     with run.stage("encode"):
         package = pack_network(network, selection, config.side)
+        run.weights, run.errors = weights.finished(), weights.errors(package.tensors)
         meta = _meta(checkpoint, config) | {
             "arch": network.arch,
             "num_classes": network.num_classes,
@@ -196,9 +208,29 @@ def _compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pa
             if clustering.codebook.size < layer.k:
                 run.note(f"{layer.name}: {clustering.codebook.size} shared values instead of {layer.k}")
             tensors[layer.name] = SharedTensor(clustering.codebook, clustering.indices)
+        weights = WeightHistory([layer.name for layer in selection.layers], checkpoint.state)
+        run.weights, run.errors = weights.finished(), weights.errors(tensors)
     with run.stage("encode"):
         report = save_file(output, tensors, meta=_meta(checkpoint, config), side=config.side)
     return _result(checkpoint, config, output, run, report, selection, None, Accuracy(), None)
+
+
+def _watcher(weights: WeightHistory, epochs: int, network: Network, config: CompressConfig, run: Run) -> Watcher:
+    """What looks at the weights after each epoch; it makes the folder of the snapshots where they are asked for."""
+
+    def write(path: Path, state: Mapping[str, Tensor]) -> None:
+        write_checkpoint(
+            path,
+            state,
+            arch=network.arch,
+            num_classes=network.num_classes,
+            preprocessing=network.preprocessing,
+            data=config.data,
+        )
+
+    if run.snapshots is not None:
+        make_folder(run.snapshots)
+    return Watcher(weights, epochs, run.snapshots, write)
 
 
 def _meta(checkpoint: Checkpoint, config: CompressConfig) -> dict[str, Any]:
@@ -238,6 +270,9 @@ def _result(
         settings_toml=config.to_toml(),
         notes=tuple(run.notes),
         pruning=run.pruning,
+        weight_history=run.weights,
+        relative_errors=run.errors,
+        source=str(checkpoint.path),
     )
 
 

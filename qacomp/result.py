@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from qacomp.outputs import check_writable
 from qacomp.pruning.report import PruningReport
 from qacomp.selection import Selection
 from qacomp.training import EpochRecord
+from qacomp.weight_history import WeightHistogram
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Result:
     """A finished compression. Sizes are bytes on disk; `checkpoint_bytes` is the network's state in fp32.
 
     `agreement`: of the decoded model's outputs with the original's, for models that are run without labels.
+    weight_history: shared layers' histograms through the training; relative_errors: RMS of stored minus original
+    weights over the originals' RMS, by layer; source: where the checkpoint was read from.
     """
 
     output: Path
@@ -69,10 +73,13 @@ class Result:
     notes: tuple[str, ...]
     pruning: PruningReport | None = None
     agreement: Agreement | None = None
+    weight_history: Mapping[str, tuple[WeightHistogram, ...]] = field(default_factory=dict)
+    relative_errors: Mapping[str, float | None] = field(default_factory=dict)
+    source: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """The document that `compress --json` prints."""
-        return {**asdict(self), "output": str(self.output)}
+        """The document that `compress --json` prints: all but the histograms."""
+        return {**asdict(replace(self, weight_history={})), "output": str(self.output)}
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Copy the container to `path`, whole or not at all. Raises OutputNotWritableError."""
@@ -86,6 +93,12 @@ class Result:
         from qacomp.api import decode
 
         return decode(self, path, to="onnx", level=level)
+
+    def report(self, path: str | os.PathLike[str], *, measure: bool = True) -> Path:
+        """Write the HTML report: one page that needs no network. measure: latency, and accuracy of every level."""
+        from qacomp.report import write_report
+
+        return write_report(Path(path), self.output, self, measure=measure)
 
     def __str__(self) -> str:
         """Sizes and accuracy in one line."""

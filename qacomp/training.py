@@ -1,7 +1,7 @@
 """The training loop: one stage of epochs over a dataset's training split, resumable after every epoch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -63,11 +63,12 @@ def train(
     *,
     progress: Progress,
     store: ResumeStore | None = None,
+    watch: Callable[[int, nn.Module], None] | None = None,
 ) -> list[EpochRecord]:
     """Train `model` in place; its learning rates rise for a moment, then fall along a cosine to zero.
 
-    With a store, the state is saved after an epoch and a stage that was broken off goes on where it was.
-    Raises DivergedError.
+    With a store, the state is saved after an epoch and a stage that was broken off goes on where it was. `watch` is
+    called with each epoch's number, from 1, and the model after it. Raises DivergedError.
     """
     steps = batch_count(dataset.train, stage.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, Cosine(steps * stage.epochs))
@@ -92,6 +93,8 @@ def train(
             if stage.keep_best and records[-1].validation_accuracy > best[0]:
                 best = (records[-1].validation_accuracy, _copy(model))
             task.describe(f"loss {records[-1].loss:.4f}  val {records[-1].validation_accuracy:.2f}")
+            if watch:
+                watch(epoch + 1, model)
             if store:
                 state = {key: part.state_dict() for key, part in parts.items()}
                 state |= {"records": [asdict(r) for r in records], "best_accuracy": best[0], "best": best[1]}

@@ -188,5 +188,6 @@ def test_every_flag_of_compress_is_a_setting_and_the_other_way_round() -> None:
         "bits_layers",
         "strength_layers",
     }  # --k conv1=16
-    assert flags - settings == {"checkpoint", "output", "config_file", "trust_pickle", "as_json", "debug"}
+    files = {"checkpoint", "output", "config_file", "report", "snapshots"}
+    assert flags - settings == files | {"trust_pickle", "as_json", "debug"}
     assert settings <= flags

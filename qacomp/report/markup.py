@@ -1,0 +1,47 @@
+"""Text from anywhere made safe for a page: names come from files that others wrote."""
+
+import html
+from collections.abc import Iterable, Sequence
+
+
+def text(value: object, limit: int = 400) -> str:
+    """Escaped for text and attributes; unprintable characters (direction overrides too) become U+FFFD.
+
+    What is longer than `limit` characters loses its middle, and says how much.
+    """
+    raw = str(value)
+    if len(raw) > limit:
+        half = limit // 2
+        raw = f"{raw[:half]} … {len(raw) - 2 * half:,} characters … {raw[-half:]}"
+    return html.escape("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in raw))
+
+
+def block(value: str) -> str:
+    """The same for lines that stay lines, of any length."""
+    return "\n".join(text(line, 2000) for line in value.splitlines())
+
+
+def number(value: float | None, digits: int = 2, unit: str = "") -> str:
+    """A figure with its unit, or a dash."""
+    return "–" if value is None else f"{value:,.{digits}f}{unit}"
+
+
+def shape_of(sides: Sequence[int]) -> str:
+    """`16×3×3`."""
+    return "×".join(map(str, sides)) or "scalar"
+
+
+def pairs(rows: Iterable[tuple[str, str]]) -> str:
+    """A description list; both sides are escaped. A long value gets a row of its own."""
+    return "".join(
+        f"<div{' class=long' if len(value) > 40 else ''}><dt>{text(name)}</dt><dd>{text(value)}</dd></div>"
+        for name, value in rows
+    )
+
+
+def section(anchor: str, heading: str, body: str, lead: str = "") -> str:
+    """A part of the page; nothing where `body` is empty. `heading`, `lead` and `body` are markup."""
+    if not body:
+        return ""
+    intro = f'<p class="lead">{lead}</p>' if lead else ""
+    return f'<section id="{anchor}"><h2>{heading}</h2>{intro}{body}</section>\n'

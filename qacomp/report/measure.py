@@ -1,0 +1,101 @@
+"""What a report measures for itself: the ONNX file's size and latency, each level's accuracy, the machine."""
+
+import os
+import platform
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from qacomp.errors import QacompError
+from qacomp.formats import Container, open_file
+from qacomp.report.contents import Contents, Point, Stage
+
+_PACKAGES = ("qacomp", "numpy", "torch", "onnx", "onnxruntime", "zstandard")
+_RUNS = 50
+
+
+def measured(contents: Contents, path: Path) -> Contents:
+    """`contents` with the ONNX file's size and latency, and the accuracy of a progressive container's levels.
+
+    What can't be measured here is said in the remarks: the page is written all the same.
+    """
+    remarks = list(contents.remarks)
+    stages, latency, points = list(contents.stages), list(contents.latency), list(contents.points)
+    with open_file(path) as container:
+        if container.graph() is None:
+            remarks.append("The container holds no graph: no ONNX file, no latency.")
+            return replace(contents, remarks=tuple(remarks))
+        try:
+            serialized = _onnx(container, path, None)
+            stages.append(Stage("decoded, dense ONNX", len(serialized)))
+            latency.append(_latency(container, serialized))
+        except QacompError as problem:
+            remarks.append(f"Not measured: {problem}")
+        else:
+            points += _levels(container, path, points, remarks)
+    return replace(contents, stages=tuple(stages), latency=tuple(latency), points=tuple(points), remarks=tuple(remarks))
+
+
+def environment() -> tuple[tuple[str, str], ...]:
+    """The machine and the versions of what computed, without importing any of it."""
+    facts = [("Python", platform.python_version()), ("system", f"{platform.system()} {platform.machine()}")]
+    facts.append(("processor", f"{_processor()}, {os.cpu_count()} threads"))
+    for package in _PACKAGES:
+        try:
+            facts.append((package, version(package)))
+        except PackageNotFoundError:  # a device without torch
+            continue
+    return tuple(facts)
+
+
+def _onnx(container: Container, path: Path, level: int | None) -> bytes:
+    from qacomp.decoding import onnx_model
+
+    serialized: bytes = onnx_model(container, str(path), level).SerializeToString(deterministic=True)
+    return serialized
+
+
+def _latency(container: Container, serialized: bytes) -> tuple[str, float, float]:
+    from qacomp.evaluation.latency import onnx_latency
+
+    shape = container.meta.get("input_shape")
+    if not isinstance(shape, list) or not all(type(side) is int and 0 < side < 1 << 16 for side in shape):
+        raise QacompError("the container names no input shape, so there is nothing to time")
+    taken = onnx_latency(serialized, tuple(shape), runs=_RUNS)
+    return ("dense ONNX, one input, one thread", taken.p50_ms, taken.p95_ms)
+
+
+def _levels(container: Container, path: Path, known: list[Point], remarks: list[str]) -> list[Point]:
+    """A point for every level but the finest, which is the container's own."""
+    if container.levels < 2 or not known:
+        return []
+    from qacomp.datasets import load_dataset
+    from qacomp.decoding import level_sizes
+    from qacomp.evaluation.accuracy import onnx_accuracy
+    from qacomp.preprocessing import Preprocessing
+
+    meta: dict[str, Any] = container.meta
+    try:
+        test = load_dataset(str(meta.get("data"))).test
+        x = Preprocessing.from_dict(meta.get("preprocessing") or {}).apply(test.x)  # (N, C, H, W)
+        return [
+            Point(f"K = {k}", _bytes_to(container, i), onnx_accuracy(_onnx(container, path, i), x, test.y))
+            for i, k in enumerate(level_sizes(container)[:-1])
+        ]
+    except QacompError as problem:
+        remarks.append(f"Accuracy of the levels not measured: {problem}")
+        return []
+
+
+def _bytes_to(container: Container, level: int) -> int:
+    """Bytes of the file when it is cut off behind `level`."""
+    return max(s.offset + s.bytes for s in container.sections if s.level <= level)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

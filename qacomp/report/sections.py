@@ -1,0 +1,211 @@
+"""The parts of the page, from top to bottom; each gives markup, or nothing where there is nothing to show."""
+
+from qacomp.report.charts import size_name, tradeoff_chart, training_chart, weights_chart
+from qacomp.report.contents import Contents, TensorRow
+from qacomp.report.markup import block, number, pairs, section, shape_of, text
+
+MOST_CHARTS = 24
+
+
+def headline(c: Contents) -> str:
+    """The few figures that someone who reads nothing else should see."""
+    a = c.accuracy
+    final = a.get("decoded", a.get("tuned"))
+    figures = [
+        (f"{c.ratio:.1f}×", "smaller than fp32", f"{size_name(c.fp32_bytes)} to {size_name(c.container_bytes)}"),
+        (f"{c.container_bytes:,}", "bytes in the container", f"{c.bits_per_weight:.2f} bits a weight, all counted"),
+    ]
+    if final is not None:
+        change = f"{final - a['original']:+.2f} points from {a['original']:.2f} %" if "original" in a else "of the file"
+        figures.append((f"{final:.2f} %", "top-1 accuracy", change.replace("-", "−")))
+    for name, median, tail in c.latency[:1]:
+        figures.append((f"{median:.2f} ms", "median latency", f"{tail:.2f} ms at the 95th percentile; {name}"))
+    shared = [row for row in c.tensors if row.k is not None]
+    figures.append((str(len(shared)), "tensors shared", f"of {len(c.tensors)} in the file"))
+    return (
+        '<dl class="figures">'
+        + "".join(
+            f"<div><dd>{text(value)}</dd><dt>{text(name)}</dt><dd class='small'>{text(more)}</dd></div>"
+            for value, name, more in figures
+        )
+        + "</dl>"
+    )
+
+
+def sizes(c: Contents) -> str:
+    """Bars from fp32 to ONNX, on one scale."""
+    most = max(stage.bytes for stage in c.stages) or 1
+    rows = []
+    for stage in c.stages:
+        parts = stage.parts or ((stage.name, stage.bytes),)
+        bar = "".join(
+            f'<span class="part p{i % 4}" style="width:{100 * size / most:.3f}%" title="{text(name)}: {size:,} bytes">'
+            "</span>"
+            for i, (name, size) in enumerate(parts)
+        )
+        detail = "; ".join(f"{name} {size:,}" for name, size in stage.parts)
+        detail = "; ".join(part for part in (detail, stage.remark) if part)
+        rows.append(
+            f'<div class="stage"><div class="what">{text(stage.name)}</div><div class="bar">{bar}</div>'
+            f'<div class="bytes">{stage.bytes:,} <span class="times">{c.fp32_bytes / max(1, stage.bytes):.1f}×</span>'
+            f"</div>{f'<div class=detail>{text(detail)}</div>' if detail else ''}</div>"
+        )
+    return section(
+        "sizes",
+        "Size through the stages",
+        f'<div class="stages">{"".join(rows)}</div>',
+        "Bytes of each form of the weights, on one scale.",
+    )
+
+
+def accuracy(c: Contents) -> str:
+    """Each stage's accuracy as a table, and as points over size."""
+    if not c.accuracy:
+        return ""
+    meaning = {
+        "original": "the checkpoint as it came",
+        "shared": "right after sharing its weights",
+        "tuned": "after tuning the shared values",
+        "decoded": "the decoded file in onnxruntime",
+    }
+    first = c.accuracy.get("original")
+    rows = "".join(
+        f"<tr><th scope=row>{name}</th><td class=words>{meaning[name]}</td><td>{value:.2f} %</td>"
+        f"<td>{'' if first is None or name == 'original' else f'{value - first:+.2f}'.replace('-', '−')}</td></tr>"
+        for name, value in c.accuracy.items()
+    )
+    table = (
+        '<div class="scroll"><table><thead><tr><th scope=col>stage</th><th scope=col class=words>what</th>'
+        f"<th scope=col>top-1</th><th scope=col>change</th></tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+    chart = tradeoff_chart(c.points)
+    figure = f"<figure class=wide>{chart}<figcaption>Accuracy against size.</figcaption></figure>" if chart else ""
+    return section("accuracy", "Accuracy", table + figure, "Top-1 on the test split, which takes part in no choice.")
+
+
+def layers(c: Contents) -> str:
+    """Shared tensors, then the others with the reason why they aren't shared."""
+    shared = [row for row in c.tensors if row.k is not None]
+    kept = [row for row in c.tensors if row.k is None]
+    most = max([1.0, *(row.bits for row in shared), *(row.entropy or 0 for row in shared)])
+    body = "".join(_shared_row(row, most) for row in shared)
+    heads = "".join(
+        f"<th scope=col{' class=words' if i in (0, 3) else ''}>{name}</th>"
+        for i, name in enumerate(("tensor", "shape", "K", "codec", "bytes", "bits/weight", "entropy", "", "error"))
+    )
+    table = f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+    markup = table if shared else "<p>No tensor is shared.</p>"
+    if kept:
+        rows = "".join(
+            f"<tr><th scope=row>{text(row.name, 120)}</th><td>{shape_of(row.shape)}</td><td>{text(row.dtype)}</td>"
+            f"<td>{row.bytes:,}</td><td class=words>{text(row.note or 'kept dense')}</td></tr>"
+            for row in kept
+        )
+        markup += (
+            f"<details><summary>{len(kept)} tensors kept as they are, {sum(r.bytes for r in kept):,} bytes</summary>"
+            '<div class="scroll"><table><thead><tr><th scope=col class=words>tensor</th><th scope=col>shape</th>'
+            "<th scope=col>type</th><th scope=col>bytes</th><th scope=col class=words>why</th></tr></thead>"
+            f"<tbody>{rows}</tbody></table></div></details>"
+        )
+    lead = (
+        "Bits a weight as stored, codebook included, beside the order-0 entropy of the indices (the mark): context"
+        " coding can go below it. Error: RMS of the change over the RMS of the original weights."
+    )
+    return section("layers", "Layers", markup, lead)
+
+
+def weights(c: Contents) -> str:
+    """A chart for each of the largest shared tensors."""
+    shared = sorted((row for row in c.tensors if row.levels), key=lambda row: -row.values)
+    drawn = {row.name for row in shared[:MOST_CHARTS]}
+    figures = [
+        f"<figure><figcaption><b>{text(row.name, 60)}</b><span>{shape_of(row.shape)}, "
+        f"{len(row.levels)} values</span></figcaption>{chart}</figure>"
+        for row in c.tensors
+        if row.name in drawn and (chart := weights_chart(row))
+    ]
+    if not figures:
+        return ""
+    seen = any(row.history for row in shared)
+    later = any(len(row.history) > 2 for row in shared)
+    key = '<span class="k-level">shared values, as long as their share of the weights</span>'
+    if seen:
+        key = (
+            '<span class="k-before">original weights</span>'
+            + ('<span class="k-during">half-way</span><span class="k-after">fine-tuned</span>' if later else "")
+            + key
+        )
+    more = f"<p class=note>The {len(drawn)} largest of {len(shared)} shared tensors.</p>" * (len(shared) > len(drawn))
+    lead = "Each histogram is scaled to its own peak." if seen else ""
+    return section(
+        "weights", "Weights", f'<p class="key">{key}</p><div class="grid">{"".join(figures)}</div>{more}', lead
+    )
+
+
+def training(c: Contents) -> str:
+    """Loss, penalty and validation accuracy over the epochs."""
+    kinds = (
+        ("Task loss", [r.loss for r in c.training]),
+        ("Penalty, λ·R", [r.penalty for r in c.training]),
+        ("Validation accuracy, %", [r.validation_accuracy for r in c.training]),
+    )
+    figures = "".join(
+        f"<figure><figcaption><b>{name}</b></figcaption>{chart}</figure>"
+        for name, values in kinds
+        if any(values) and (chart := training_chart(c.training, name, values))
+    )
+    return section(
+        "training", "Training", f'<div class="grid">{figures}</div>' if figures else "", "Means over an epoch."
+    )
+
+
+def time(c: Contents) -> str:
+    """Latency of what comes out, seconds of what was done."""
+    rows = "".join(
+        f"<tr><th scope=row>{text(name)}</th><td>{median:.3f} ms</td><td>{tail:.3f} ms</td></tr>"
+        for name, median, tail in c.latency
+    )
+    table = (
+        '<div class="scroll"><table><thead><tr><th scope=col class=words>inference</th><th scope=col>median</th>'
+        f"<th scope=col>95th percentile</th></tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+    spent = pairs((name, f"{seconds:.1f} s") for name, seconds in c.seconds.items())
+    return section("time", "Time", (table if rows else "") + (f'<dl class="facts">{spent}</dl>' if spent else ""))
+
+
+def provenance(c: Contents) -> str:
+    """Where everything came from, and how to do it again."""
+    again = ""
+    if c.settings.strip():
+        again = (
+            "<details><summary>Settings that make it again (qacomp compress --config)</summary>"
+            f"<pre>{block(c.settings)}</pre></details>"
+        )
+    return section(
+        "provenance",
+        "Provenance",
+        f'<dl class="facts">{pairs(c.facts)}</dl>{again}<h3>Machine of this report</h3>'
+        f'<dl class="facts">{pairs(c.environment)}</dl>',
+    )
+
+
+def remarks(c: Contents) -> str:
+    """All that the run wanted to say."""
+    lines = "".join(f"<li>{text(remark)}</li>" for remark in c.remarks)
+    return section("remarks", "Remarks", f"<ul>{lines}</ul>" if lines else "")
+
+
+def _shared_row(row: TensorRow, most: float) -> str:
+    entropy = row.entropy or 0.0
+    bar = (
+        f'<span class="bits"><span style="width:{100 * row.bits / most:.1f}%"></span>'
+        f'<i style="left:{100 * entropy / most:.1f}%"></i></span>'
+    )
+    why = f"<small>{text(row.reason, 160)}</small>" if row.reason else ""
+    k = str(row.k) if row.k == len(row.levels) else f"{len(row.levels)} of {row.k}"
+    error = None if row.error is None else 100 * row.error
+    return (
+        f"<tr><th scope=row>{text(row.name, 120)}</th><td>{shape_of(row.shape)}</td><td>{k}</td>"
+        f"<td class=words>{text(row.codec)}{why}</td><td>{row.bytes:,}</td><td>{number(row.bits)}</td>"
+        f"<td>{number(row.entropy)}</td><td class=chart>{bar}</td><td>{number(error, 1, ' %')}</td></tr>"
+    )

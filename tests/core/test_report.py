@@ -1,0 +1,249 @@
+"""The HTML report: everything is on it, names from files are text only, and a browser finds nothing to complain of."""
+
+import importlib.util
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import qacomp
+from qacomp.errors import OutputNotWritableError
+from qacomp.formats import Level, SharedTensor, save_file
+from qacomp.report import gather, write_report
+from qacomp.report.charts import size_name, tradeoff_chart
+from qacomp.report.contents import Point
+from qacomp.report.svg import linear, short, ticks
+from qacomp.training import EpochRecord
+from qacomp.weight_history import BINS, WeightHistory, plain_state
+
+ROOT = Path(__file__).resolve().parents[2]
+HOSTILE = "</title></style><script>alert(1)</script><img src=x onerror=alert(2)>\"'&\u202e\x00"
+VOID = {"meta", "link", "br", "img"}
+
+
+class Outline(HTMLParser):
+    """Tags with their attributes, and whether every one that opens closes in order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(page)
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open.pop() == tag, tag
+
+
+def images() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    y = np.arange(240) % 4
+    x = np.clip(rng.random((4, 8, 8))[y] + 0.1 * rng.normal(size=(240, 8, 8)), 0, 1).astype(np.float32)
+    return {"x_train": x[:200], "y_train": y[:200], "x_test": x[200:], "y_test": y[200:]}
+
+
+@pytest.fixture(scope="module")
+def result() -> Any:
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(96, 4))
+    return qacomp.compress(model, images(), k=4, min_size=1, reg="exp", epochs=4, tune_epochs=2, batch_size=32)
+
+
+@pytest.fixture(scope="module")
+def page(result: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path: Path = result.report(tmp_path_factory.mktemp("report") / "report.html")
+    return path
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A container whose every word is an attack, and whose metadata has the wrong types."""
+    folder = tmp_path_factory.mktemp("hostile")
+    rng = np.random.default_rng(0)
+    book = np.array([-1.0, 0.5, 2.0], np.float32)
+    tensors: dict[str, Any] = {
+        HOSTILE.replace("\x00", ""): SharedTensor(book, rng.integers(0, 3, (20, 30)).astype(np.uint8)),
+        "n" * 10_000: rng.normal(size=(8, 8)).astype(np.float32),
+        "empty": np.zeros((0, 3), np.float32),
+    }
+    words = ("arch", "data", "settings", "qacomp", "input_shape", "preprocessing")
+    meta: dict[str, Any] = dict.fromkeys(words, HOSTILE)
+    meta |= {
+        "source": {"sha256": HOSTILE, "kind": [HOSTILE]},
+        "accuracy": {"original": HOSTILE, "shared": True, "tuned": [1]},
+    }
+    save_file(folder / "hostile.qac", tensors, meta=meta, graph=HOSTILE.encode())
+    return write_report(folder / "hostile.html", folder / "hostile.qac")
+
+
+def test_everything_is_on_the_page(result: Any, page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    tags = Outline(text).tags
+    sections = [attributes["id"] for tag, attributes in tags if tag == "section"]
+    assert sections == ["sizes", "accuracy", "layers", "weights", "training", "time", "provenance"]
+    assert f"{result.container_bytes:,}" in text and f"{result.checkpoint_bytes:,}" in text
+    for stage in ("fp32 weights", "shared, bit-packed", "coded, .qac", "decoded, dense ONNX"):
+        assert stage in text
+    for layer in result.layers:
+        assert layer.name in text
+        assert layer.skipped is None or layer.skipped in text
+        assert layer.k is None or layer.codec_reason in text
+    for value in (result.accuracy.original, result.accuracy.decoded):
+        assert f"{value:.2f} %" in text
+    assert "epochs = 4" in text and "onnxruntime" in text and "ms" in text
+    assert text.count('class="before"') == text.count('class="after"') == text.count('class="during"') - 1 == 2
+
+
+def test_the_page_loads_nothing_and_runs_nothing(page: Path, hostile: Path) -> None:
+    for path in (page, hostile):
+        text = path.read_text(encoding="utf-8")
+        tags = Outline(text).tags
+        assert not {"script", "img", "iframe", "object", "form", "base"} & {tag for tag, _ in tags}
+        assert "default-src 'none'" in text and "script-src" not in text
+        for _, attributes in tags:
+            assert not [name for name in attributes if name.startswith("on")]
+            assert attributes.get("href") in (None, "data:,") and "src" not in attributes
+        assert "url(" not in text and "@import" not in text
+
+
+def test_hostile_names_are_text(hostile: Path) -> None:
+    text = hostile.read_text(encoding="utf-8")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "<script" not in text and "\u202e" not in text and "\x00" not in text
+    assert "9,880 characters" in text and "n" * 200 not in text
+    assert len(text) < 60_000
+    assert "Not measured: " in text
+
+
+def test_a_container_alone_has_a_report(page: Path, result: Any, tmp_path: Path) -> None:
+    saved = result.save(tmp_path / "net.qac")
+    text = write_report(tmp_path / "r.html", saved, measure=False).read_text(encoding="utf-8")
+    ids = [attributes["id"] for tag, attributes in Outline(text).tags if tag == "section"]
+    assert ids == ["sizes", "accuracy", "layers", "weights", "provenance"]
+    with pytest.raises(OutputNotWritableError):
+        write_report(tmp_path / "absent" / "r.html", saved, measure=False)
+
+
+def test_levels_of_a_progressive_container_are_points(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    fine = np.array([-1.0, -0.5, 0.5, 1.0], np.float32)
+    indices = rng.integers(0, 4, (40, 50)).astype(np.uint8)
+    coarse = (Level(np.array([-0.7, 0.7], np.float32), np.array([0, 0, 1, 1])),)
+    save_file(tmp_path / "m.qac", {"w": SharedTensor(fine, indices, coarse)}, meta={"accuracy": {"tuned": 50}})
+    contents = gather(tmp_path / "m.qac", None)
+    (row,) = contents.tensors
+    assert row.levels == tuple(fine.tolist()) and sum(row.shares) == pytest.approx(1)
+    shares = np.bincount(indices.reshape(-1)) / indices.size
+    assert row.entropy == pytest.approx(-(shares * np.log2(shares)).sum())
+    assert dict(contents.facts)["levels"] == "2"
+    assert contents.points[-1].accuracy == 50
+
+
+def test_parts_of_a_stage_add_up(result: Any) -> None:
+    contents = gather(result.output, result)
+    for stage in contents.stages:
+        assert not stage.parts or sum(size for _, size in stage.parts) == stage.bytes
+    assert contents.ratio == pytest.approx(result.ratio)
+
+
+def test_histories_count_every_weight(result: Any) -> None:
+    for row in gather(result.output, result).tensors:
+        if row.k is None:
+            continue
+        assert [h.stage for h in row.history] == ["original", "epoch 2 of 4", "fine-tuned"]
+        assert all(len(h.counts) == BINS and sum(h.counts) == row.values for h in row.history)
+        assert row.error is not None and 0 < row.error < 1
+
+
+def test_the_error_is_relative_and_shadows_have_plain_names() -> None:
+    import torch
+
+    layer = torch.nn.Linear(6, 5)
+    history = WeightHistory(["weight"], layer.state_dict())
+    weight = layer.weight.detach().numpy()
+    assert history.error("weight", 1.1 * weight) == pytest.approx(0.1, rel=1e-5)
+    assert WeightHistory(["z"], {"z": torch.zeros(3, 3)}).error("z", weight) is None
+    torch.nn.utils.parametrizations.weight_norm(layer)
+    wrapped = torch.nn.Linear(6, 5)
+    torch.nn.utils.parametrize.register_parametrization(wrapped, "weight", torch.nn.Tanh(), unsafe=True)
+    assert set(plain_state(wrapped)) == {"weight", "bias"}
+
+
+def test_snapshots_are_checkpoints_of_the_quarters(tmp_path: Path) -> None:
+    from torch import nn
+
+    from qacomp.checkpoints import read_checkpoint
+
+    dense = nn.Linear(64, 4)
+    model = nn.Sequential(nn.Flatten(), dense)
+    settings: dict[str, Any] = {"k": 4, "reg": "min", "tune_epochs": 0, "batch_size": 64, "epochs": 5}
+    done = qacomp.compress(model, images(), snapshots=tmp_path / "during", **settings)
+    assert sorted(p.name for p in (tmp_path / "during").iterdir()) == [f"epoch-000{n}.pt" for n in (2, 3, 4, 5)]
+    last = read_checkpoint(tmp_path / "during" / "epoch-0005.pt")
+    assert set(last.state) == {"1.weight", "1.bias"}
+    nearest = np.abs(last.state["1.weight"].numpy()[..., None] - qacomp.decode(done, to="numpy")["1.weight"].ravel())
+    before = np.abs(dense.weight.detach().numpy()[..., None] - qacomp.decode(done, to="numpy")["1.weight"].ravel())
+    assert nearest.min(-1).mean() < before.min(-1).mean()  # gathered
+
+
+def test_ticks_are_round_and_inside() -> None:
+    assert ticks(0, 1, 4) == [0, 0.5, 1.0]
+    assert [short(v) for v in (0.0, 0.25, 1200.0, 2e-5, 3e9)] == ["0", "0.25", "1,200", "2e-5", "3e9"]
+    rng = np.random.default_rng(0)
+    for low, width in rng.normal(size=(50, 2)) * 10.0 ** rng.integers(-6, 6, (50, 1)):
+        high = low + abs(width)
+        found = ticks(low, high)
+        slack = 1e-6 * (high - low)
+        assert 1 <= len(found) <= 6 and all(low - slack <= v <= high + slack for v in found)
+    assert linear(1, 1, 0, 10)(5) == 5
+    assert [size_name(v) for v in (12, 1500, 2_500_000)] == ["12 B", "1.5 kB", "2.5 MB"]
+
+
+def test_labels_of_near_points_do_not_lie_on_each_other() -> None:
+    points = [Point("a", 1_000_000, 90.0), Point("b", 1_010_000, 90.0), Point("c", 1_020_000, 90.01)]
+    places = re.findall(r'class="name" x="([\d.]+)" y="([\d.]+)"', tradeoff_chart(points))
+    assert len({round(float(y) / 8) for _, y in places}) == 3
+    assert tradeoff_chart(points[:1]) == ""
+
+
+def test_a_curve_with_gaps_is_drawn(result: Any) -> None:
+    from qacomp.report.charts import training_chart
+
+    records = [EpochRecord("fine-tune", i, 1.0, 0.0, 50.0) for i in range(4)]
+    assert "<svg" in training_chart(records, "loss", [1.0, float("nan"), 0.5, 0.25])
+    assert training_chart(records, "loss", [float("nan")] * 4) == ""
+
+
+def test_a_real_browser_finds_nothing_wrong(page: Path, hostile: Path) -> None:
+    spec = importlib.util.spec_from_file_location("browser", ROOT / "benchmarks" / "browser.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["browser"] = module
+    spec.loader.exec_module(module)
+    path = module.find_browser()
+    if path is None:
+        pytest.skip("no Chromium here; name one in QACOMP_BROWSER")
+    with module.open_browser(path) as browser:
+        for target in (page, hostile):
+            for how in ({}, {"dark": True}, {"width": 360}, {"scripts": False}):
+                seen = browser.visit(target, **how)
+                assert seen.errors == [] and len(seen.requests) == 1, (target.name, how, seen.errors, seen.requests)
+                assert seen.overflow <= 0, (target.name, how, seen.overflow)
+                assert "Provenance" in seen.text
+        colours = [browser.visit(page, dark=dark).screenshot for dark in (False, True)]
+    assert colours[0] != colours[1]
