@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from result import ROOT, shared_folder
 from torch import nn
 
@@ -21,7 +20,7 @@ from qacomp.datasets import Dataset, Split
 from qacomp.evaluation.accuracy import torch_accuracy
 from qacomp.fine_tuning import Session, fine_tune, tune_shared
 from qacomp.layers import select_layers, split_name
-from qacomp.network import Network, build_network
+from qacomp.network import Network, build_network, choose_device
 from qacomp.pretraining import TrainConfig, train_network
 from qacomp.progress import SilentProgress
 from qacomp.quantizers import plan_quantization
@@ -29,7 +28,6 @@ from qacomp.resolution import resolve
 from qacomp.sharing.network import share_network
 
 WORK = ROOT / "benchmarks" / "work"
-CPU = torch.device("cpu")
 
 
 def data_spec(name: str) -> str | None:
@@ -95,14 +93,16 @@ def share_and_tune(checkpoint: Path, config: CompressConfig, dataset: Dataset) -
     """
     found = build_network(read_checkpoint(checkpoint), config)
     assert isinstance(found, Network)
-    model, original = found.model, copy.deepcopy(found.model)
-    settings = resolve(config, found, dataset, CPU, lambda text: None)
+    device = choose_device(config.device)
+    model = found.model.to(device)
+    original = copy.deepcopy(model)
+    settings = resolve(config, found, dataset, device, lambda text: None)
     selection = select_layers(model, settings.scope, settings.k, settings.k_layers)
     bits: dict[str, int] = {}
     if settings.quantizer != "none":
         plan = plan_quantization(selection, settings.quantizer, settings.bits, settings.bits_layers, settings.ends)
         selection, bits = plan.selection, plan.bits
-    session = Session(settings, dataset, found.preprocessing, original, CPU, SilentProgress())
+    session = Session(settings, dataset, found.preprocessing, original, device, SilentProgress())
     penalties = fine_tune(model, selection, session, bits)[0] if settings.epochs else {}
     share_network(model, selection, penalties, lambda text: None)
     results = {"k": float(np.mean([_levels(model, layer.name) for layer in selection.layers]))}
@@ -113,7 +113,7 @@ def share_and_tune(checkpoint: Path, config: CompressConfig, dataset: Dataset) -
     for prefix, split in (("", dataset.test), ("val_", dataset.val)):
         x = found.preprocessing.apply(split.x)  # (N, C, H, W)
         for stage, network in stages.items():
-            results[prefix + stage] = round(torch_accuracy(network, x, split.y, device=CPU), 3)
+            results[prefix + stage] = round(torch_accuracy(network, x, split.y, device=device), 3)
     return results
 
 

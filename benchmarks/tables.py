@@ -43,6 +43,48 @@ def end_to_end() -> str:
     return table(["network", "fp32 bytes", ".qac bytes", "smaller", "original", "shared", "tuned", "decoded"], rows)
 
 
+def regularizers() -> str:
+    """Accuracy before -> after tuning by network, scope, K and method; the ratio before tuning to k-means'."""
+    methods = ("kmeans", "sin", "cos", "min", "exp", "straight-through", "exp + straight-through")
+    rows = []
+    for row in load("regularizers")["rows"]:
+        r, s = row["results"], row["settings"]
+        cells = []
+        for method in methods:
+            sd = "" if r[f"{method} pre-tuning sd"] is None else f" ± {r[f'{method} pre-tuning sd']:.1f}"
+            ratio = "" if method == "kmeans" else f" ({r[f'{method} ratio']:.2f}×)"
+            cells.append(f"{r[f'{method} pre-tuning']:.1f}{sd} → {r[f'{method} post-tuning']:.1f}{ratio}")
+        rows.append([f"{s['arch']}, {s['scope']}", str(s["k"]), f"{r['original']:.1f}", *cells])
+    return table(["network, scope", "K", "original", *methods], rows)
+
+
+def sinreq() -> str:
+    """SinReQ's table 1: test accuracy by network and bits."""
+    rows = []
+    for row in load("sinreq")["rows"]:
+        r, cells = row["results"], []
+        for label in ("dorefa", "dorefa + sinreq", "wrpn", "wrpn + sinreq"):
+            cells.append(f"{r[label]:.2f}" + ("" if r[f"{label} sd"] is None else f" ± {r[f'{label} sd']:.2f}"))
+        gains = [f"{r[f'{q} gain']:+.2f}" for q in ("dorefa", "wrpn")]
+        settings = row["settings"]
+        rows.append([settings["arch"], str(settings["bits"]), f"{r['full precision']:.2f}", *cells, *gains])
+    header = [
+        "network",
+        "bits",
+        "fp32",
+        "DoReFa",
+        "DoReFa + SinReQ",
+        "WRPN",
+        "WRPN + SinReQ",
+        "gain DoReFa",
+        "gain WRPN",
+    ]
+    return table(header, rows)
+
+
+TABLES = {"end_to_end": end_to_end, "regularizers": regularizers, "sinreq": sinreq}
+
+
 def headlines(suite: str) -> str:
     """A suite's headline figures beside their bars."""
     rows = []
@@ -56,8 +98,8 @@ def headlines(suite: str) -> str:
 
 
 def render(name: str) -> str:
-    """The table called `name`: end_to_end, or headlines_SUITE."""
-    return end_to_end() if name == "end_to_end" else headlines(name.removeprefix("headlines_"))
+    """The table called `name`: one of TABLES, or headlines_SUITE."""
+    return TABLES[name]() if name in TABLES else headlines(name.removeprefix("headlines_"))
 
 
 def main() -> int:
