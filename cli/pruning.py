@@ -38,6 +38,12 @@ _OPTIONS = (
         default=None,
         help="What energy pruning's states are judged by. [energy]",
     ),
+    click.option(
+        "--prune-start",
+        type=click.Choice(["random", "magnitude"]),
+        default=None,
+        help="Energy pruning's first states: the paper's, or near magnitude's. [random]",
+    ),
     click.option("--population", type=int, default=None, help="States that evolve in energy pruning. [8]"),
     click.option(
         "--stagnation", type=int, default=None, help="Epochs after which the best state is frozen. Default: half."

@@ -24,6 +24,7 @@ RANGES = ("layer", "global", "learned")
 PRUNINGS = ("none", "energy", "magnitude")
 PRUNE_UNITS = ("weight", "filter")
 PRUNE_SCOPES = ("layer", "global")
+PRUNE_STARTS = ("random", "magnitude")
 BATCH_NORMS = ("keep", "re-estimate")
 TRAINING_PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -49,8 +50,8 @@ class CompressConfig:
     processor has matrix units for it; measuring is always fp32). batch_norm: re-estimate its statistics after sharing.
     prune: EPruning or magnitude pruning before all of that, with training (prune_epochs); prune_rate: the share of
     parameters that goes (None: energy finds its own, magnitude takes a half); prune_unit, prune_scope: of magnitude:
-    single weights or filters, ranked by layer or over all; population, stagnation (epochs before the state is frozen)
-    and prune_objective: of energy (see qacomp.pruning).
+    single weights or filters, ranked by layer or over all; population, its start (random, or near magnitude's state),
+    stagnation (epochs before the state is frozen) and prune_objective: of energy (see qacomp.pruning).
     include, exclude: names or patterns of tensors to share (no others, and of any size) and to leave alone; min_size:
     smaller tensors aren't shared.
     arch, num_classes, data, size, mean, std: for checkpoints that don't carry them.
@@ -111,6 +112,7 @@ class CompressConfig:
     prune_scope: str = "layer"
     prune_epochs: int | None = None
     prune_objective: str = "energy"
+    prune_start: str = "random"
     population: int = 8
     stagnation: int | None = None
 
@@ -215,6 +217,7 @@ _CHOICES = {
     "prune": PRUNINGS,
     "prune_unit": PRUNE_UNITS,
     "prune_scope": PRUNE_SCOPES,
+    "prune_start": PRUNE_STARTS,
 }
 _POSITIVE = ("stagnation", "batch_size", "slices", "lr", "lr_levels", "lr_tune", "temperature", "num_classes")
 _NOT_NEGATIVE = (

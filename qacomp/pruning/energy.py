@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from qacomp.objective import Objective
-from qacomp.pruning.evolution import EvolutionOptions, Population, Repair, generation, random_states
+from qacomp.pruning.evolution import EvolutionOptions, Population, Repair, generation
 from qacomp.pruning.gates import Gates
 from qacomp.pruning.objectives import PruningObjective
 from qacomp.pruning.scoring import score_population
@@ -41,7 +41,8 @@ class SearchEpoch:
 class StateSearch(nn.Module):
     """The population beside a training: `step` is called once a mini-batch. A module, so that a resumed run goes on.
 
-    `steps`: mini-batches an epoch; `stagnation`: Δs_T in epochs; `repair`: the constraint on states.
+    `steps`: mini-batches an epoch; `stagnation`: Δs_T in epochs; `repair`: the constraint on states;
+    `start` draws the first ones.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class StateSearch(nn.Module):
         options: EvolutionOptions,
         objective: PruningObjective,
         repair: Repair,
+        start: Callable[[np.random.Generator], States],
         *,
         steps: int,
         stagnation: int,
@@ -57,6 +59,7 @@ class StateSearch(nn.Module):
     ) -> None:
         super().__init__()
         self.units, self.options, self.objective, self.repair = units, options, objective, repair
+        self.start = start
         self.steps, self.stagnation, self.seed = steps, stagnation, seed
         self.time = 0
         self.frozen = False
@@ -73,7 +76,7 @@ class StateSearch(nn.Module):
         """One generation, unless the state is frozen; `score` judges (S, D) states on this mini-batch."""
         rng = np.random.default_rng([self.seed, _STREAM, self.time])
         if self.population is None:
-            states = self.repair(random_states(self.options, self.units.free, rng), rng)
+            states = self.repair(self.start(rng), rng)
             self.population = Population(states, score(states))
         if not self.frozen:
             self.population = generation(self.population, self.options, score, rng, self.repair)

@@ -25,7 +25,7 @@ class Gates:
     def __init__(self, model: nn.Module, units: Units) -> None:
         self.model, self.units = model, units
         self._masks: dict[str, Tensor] = {}  # layer -> (S, units) in the network's dtype
-        self._states, self._scoring = 1, False
+        self._states = 1
         self._hooks = []
         for group in units.groups:
             if group.fixed:
@@ -50,23 +50,28 @@ class Gates:
 
     @contextmanager
     def population(self, states: States) -> Iterator[None]:
-        """Inside, `model(x)` takes x repeated for each of the (S, D) states: (S * B, C, H, W) -> (S * B, classes).
-
-        Batch norm uses each state's own batch statistics and leaves the running ones alone; there is no dropout.
-        """
-        norms = [m for m in self.model.modules() if isinstance(m, _BatchNorm)]
-        modes = [(m, m.training) for m in self.model.modules()]
+        """Inside, `model(x)` takes x repeated for each of the (S, D) states: (S * B, C, H, W) -> (S * B, classes)."""
         before, count = dict(self._masks), self._states
-        self.model.eval()
         self._set(states)
         try:
+            with self.scoring(len(states)):
+                yield
+        finally:
+            self._masks, self._states = before, count
+
+    @contextmanager
+    def scoring(self, states: int = 1) -> Iterator[None]:
+        """Inside, batch norm uses each state's own batch statistics and leaves the running ones alone; no dropout."""
+        norms = [m for m in self.model.modules() if isinstance(m, _BatchNorm)]
+        modes = [(m, m.training) for m in self.model.modules()]
+        self.model.eval()
+        try:
             for norm in norms:
-                norm.forward = partial(_normalized, norm, len(states))  # type: ignore[method-assign]
+                norm.forward = partial(_normalized, norm, states)  # type: ignore[method-assign]
             yield
         finally:
             for norm in norms:
                 del norm.forward
-            self._masks, self._states = before, count
             for module, training in modes:
                 module.training = training
 

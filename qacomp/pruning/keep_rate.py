@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 from qacomp.pruning.counting import ParameterCount
 from qacomp.pruning.units import States
 
+_NOISE = 0.15  # of the logarithm of a magnitude
+
 
 class KeepRate:
     """The repair that brings every state to `rate` of the network's parameters, C_in counted, within one unit.
@@ -73,3 +75,22 @@ def _highest(
         state[group.genes] = False
         state[group.start + order[: max(1, number)]] = True
     return state
+
+
+def near_magnitude(
+    count: ParameterCount,
+    scores: dict[str, NDArray[np.float64]],
+    rate: float,
+    population: int,
+    rng: np.random.Generator,
+) -> States:
+    """(S, D): the state that magnitude pruning would take, and others near it: the same choice among noisy scores.
+
+    Members so agree on the units that matter most and least, and evolution (which flips only genes in which members
+    differ) searches among the rest.
+    """
+    states = [uniform_share(count, scores, rate)]
+    for _ in range(population - 1):
+        noisy = {n: s * np.exp(_NOISE * rng.standard_normal(len(s))) for n, s in scores.items()}
+        states.append(uniform_share(count, noisy, rate))
+    return np.stack(states)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +13,10 @@ from qacomp.fine_tuning import Session
 from qacomp.objective import Objective
 from qacomp.pruning.counting import ParameterCount
 from qacomp.pruning.energy import EnergyObjective, StateSearch, keep_masked_values
-from qacomp.pruning.evolution import EvolutionOptions, unconstrained
+from qacomp.pruning.evolution import EvolutionOptions, random_states, unconstrained
 from qacomp.pruning.gates import Gates
-from qacomp.pruning.keep_rate import KeepRate
-from qacomp.pruning.magnitude import MagnitudeObjective, MaskSchedule, keep_pruned, mask_function
+from qacomp.pruning.keep_rate import KeepRate, near_magnitude
+from qacomp.pruning.magnitude import MagnitudeObjective, MaskSchedule, keep_pruned, mask_function, unit_magnitudes
 from qacomp.pruning.objectives import pruning_objective
 from qacomp.pruning.units import Units, parameter_masks
 from qacomp.training import EpochRecord, parameter_groups, train
@@ -35,12 +36,19 @@ def prune_by_energy(model: nn.Module, units: Units, session: Session) -> Trained
     """EPruning: search and training for `prune_epochs`, the last of them with the frozen state."""
     c = session.config
     assert c.prune_epochs is not None and c.stagnation is not None
-    repair = unconstrained if c.prune_rate is None else KeepRate(ParameterCount(model, units), 1 - c.prune_rate)
+    options = EvolutionOptions(population=c.population)
+    count = ParameterCount(model, units)
+    repair = unconstrained if c.prune_rate is None else KeepRate(count, 1 - c.prune_rate)
+    start = partial(random_states, options, units.free)
+    if c.prune_start == "magnitude":
+        scores = unit_magnitudes(model, units, "layer")
+        start = partial(near_magnitude, count, scores, 0.5 if c.prune_rate is None else 1 - c.prune_rate, c.population)
     search = StateSearch(
         units,
-        EvolutionOptions(population=c.population),
+        options,
         pruning_objective(c.prune_objective),
         repair,
+        start,
         steps=batch_count(session.dataset.train, c.batch_size),
         stagnation=c.stagnation,
         seed=c.seed,
