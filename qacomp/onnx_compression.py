@@ -30,6 +30,7 @@ from qacomp.onnx_packing import Packed, Packer
 from qacomp.onnx_selection import candidate, is_side_vector
 from qacomp.result import Accuracy, Result, layer_results
 from qacomp.selection import Rules, Selection, select
+from qacomp.weight_history import WeightHistory
 
 if TYPE_CHECKING:
     from qacomp.pipeline import Run
@@ -86,6 +87,11 @@ def compress_onnx(source: OnnxSource, config: CompressConfig, output: Path, run:
     layers = tuple(layer for layer in selection.layers if layer.name not in kept)
     selection = Selection(layers, selection.skipped | kept)
     _remark(source, selection, len(found) - len(wanted), run)
+    if whole:
+        values = _Original(source, wanted)
+        weights = WeightHistory([x.name for x in layers], {x.name: values(x.name) for x in layers})
+        run.weights = weights.finished()
+        run.errors = weights.errors({x.name: packed[x.name].value for x in layers})
     with run.stage("decode"):
         _check(output, graph, packed)
     return Result(
@@ -107,6 +113,9 @@ def compress_onnx(source: OnnxSource, config: CompressConfig, output: Path, run:
         settings_toml=config.to_toml(),
         notes=tuple(run.notes),
         agreement=agreed,
+        weight_history=run.weights,
+        relative_errors=run.errors,
+        source=str(source.path),
     )
 
 

@@ -7,15 +7,16 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor, float64, nn
 
-from qacomp.formats import SharedTensor
+from qacomp.formats import BFLOAT16, SharedTensor, bfloat16_to_float32
 
 BINS = 96
+_MANY = 4000
 _PARAMETRIZED = "parametrizations."
 
 
@@ -30,17 +31,20 @@ class WeightHistogram:
 
 
 class WeightHistory:
-    """Histograms of the selected layers (state-dict names), taken at any time, over each layer's first range."""
+    """Histograms of the selected layers (state-dict names), taken at any time, over each layer's first range.
 
-    def __init__(self, names: Iterable[str], state: Mapping[str, Tensor]) -> None:
-        self.original = {name: state[name].detach().cpu().float().numpy().copy() for name in names}
+    A state maps names to tensors or arrays.
+    """
+
+    def __init__(self, names: Iterable[str], state: Mapping[str, Any]) -> None:
+        self.original = {name: _numbers(state[name]).copy() for name in names}
         self.histograms: dict[str, list[WeightHistogram]] = {name: [] for name in self.original}
         self.take("original", state)
 
-    def take(self, stage: str, state: Mapping[str, Tensor]) -> None:
+    def take(self, stage: str, state: Mapping[str, Any]) -> None:
         """Count the layers' weights now; those beyond the first range go into the outermost bins."""
         for name, taken in self.histograms.items():
-            values = state[name].detach().cpu().float().numpy().reshape(-1)
+            values = _numbers(state[name]).reshape(-1)
             low, high = (taken[0].low, taken[0].high) if taken else _range(values)
             counts, _ = np.histogram(np.clip(values, low, high), BINS, (low, high))
             taken.append(WeightHistogram(stage, low, high, tuple(counts.tolist())))
@@ -55,7 +59,7 @@ class WeightHistory:
         if before.shape != stored.shape:  # a pruned layer whose dead channels are gone
             return None
         size = math.sqrt(float(np.mean(before**2))) if before.size else 0.0
-        return math.sqrt(float(np.mean((stored.astype(np.float64) - before) ** 2))) / size if size > 0 else None
+        return math.sqrt(float(np.mean((_numbers(stored) - before) ** 2))) / size if size > 0 else None
 
     def errors(self, tensors: Mapping[str, object]) -> dict[str, float | None]:
         """`error` of each of the selected layers that is among `tensors`, shared."""
@@ -102,8 +106,24 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
     return state
 
 
+def _numbers(values: Any) -> NDArray[np.floating]:
+    """A tensor or an array of any float type, as float32 (float64 stays)."""
+    if isinstance(values, Tensor):
+        wide = values.detach().cpu()
+        wide = wide if wide.dtype == float64 else wide.float()
+        numbers: NDArray[np.floating] = wide.numpy()
+        return numbers
+    if values.dtype == BFLOAT16:
+        return bfloat16_to_float32(values)
+    return np.asarray(values, np.float64 if values.dtype == np.float64 else np.float32)
+
+
 def _range(values: NDArray[np.floating]) -> tuple[float, float]:
-    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    """Where the weights lie: all of them, or of many all but a thousandth, lest a far one squeeze the others."""
+    if not values.size:
+        return -0.5, 0.5
+    far = 0.0005 if values.size >= _MANY else 0.0
+    low, high = np.quantile(values, [far, 1 - far]).tolist()
     pad = 0.02 * (high - low) if high > low else 0.5 * abs(high) or 0.5
     return low - pad, high + pad
 

@@ -19,19 +19,18 @@ def weights_chart(row: TensorRow) -> str:
 
     Each histogram is scaled to its own peak: the gathered weights' peaks are many times the others'.
     """
-    low = min((h.low for h in row.history), default=math.inf)
-    high = max((h.high for h in row.history), default=-math.inf)
-    low, high = min(low, *row.levels, math.inf), max(high, *row.levels, -math.inf)
-    if not (math.isfinite(low) and math.isfinite(high)):
+    if not row.levels or not all(map(math.isfinite, row.levels)):
         return ""
+    low, high = _view(row)
     pad = 0.03 * (high - low) or 0.5 * abs(high) or 0.5
+    levels = [(u, p) for u, p in zip(row.levels, row.shares, strict=True) if low <= u <= high]
     x = svg.linear(low - pad, high + pad, 6, _WIDE - 6)
     split, foot = (84.0, 122.0) if row.history else (6.0, 122.0)
     parts = []
     if row.history:
         y = svg.linear(0, 1.04, split, 6)
-        if len(row.levels) <= _MOST_LINES:
-            parts += [svg.line(x(u), 6, x(u), split, "level faint") for u in row.levels]
+        if len(levels) <= _MOST_LINES:
+            parts += [svg.line(x(u), 6, x(u), split, "level faint") for u, _ in levels]
         for i, taken in enumerate(row.history):
             peak = max(taken.counts) or 1
             part = svg.linear(0, len(taken.counts), x(taken.low), x(taken.high))
@@ -41,8 +40,8 @@ def weights_chart(row: TensorRow) -> str:
     most = max(row.shares, default=1.0)
     top = split if row.history else foot
     end = svg.linear(0, most, top, foot - 2 if row.history else split)
-    width = "level" if len(row.levels) <= _MOST_LINES else "level thin"
-    parts += [svg.line(x(u), top, x(u), end(p), width) for u, p in zip(row.levels, row.shares, strict=True)]
+    width = "level" if len(levels) <= _MOST_LINES else "level thin"
+    parts += [svg.line(x(u), top, x(u), end(p), width) for u, p in levels]
     parts.append(svg.line(6, foot, _WIDE - 6, foot, "axis"))
     for value in svg.ticks(low, high, 5):
         parts += [
@@ -52,6 +51,19 @@ def weights_chart(row: TensorRow) -> str:
     stages = ", ".join(h.stage for h in row.history)
     description = f"{row.name}: {len(row.levels)} shared values" + (f"; weights: {stages}" if stages else "")
     return svg.picture(_WIDE, _HIGH, description, "".join(parts))
+
+
+def outside(row: TensorRow) -> int:
+    """Shared values that lie beyond the picture, with less than a thousandth of the weights."""
+    low, high = _view(row)
+    return sum(not low <= u <= high for u in row.levels)
+
+
+def _view(row: TensorRow) -> tuple[float, float]:
+    """The interval that is drawn: of the weights where they are known, else of the shared values."""
+    if row.history:
+        return min(h.low for h in row.history), max(h.high for h in row.history)
+    return min(row.levels), max(row.levels)
 
 
 def training_chart(records: "Sequence[EpochRecord]", name: str, values: Sequence[float]) -> str:

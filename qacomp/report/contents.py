@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.formats import BFLOAT16, Container, bfloat16_to_float32, open_file
+from qacomp.formats import BFLOAT16, Container, SharedTensor, bfloat16_to_float32, open_file
 
 if TYPE_CHECKING:
     from qacomp.result import Result
@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from qacomp.weight_history import WeightHistogram
 
 _CHUNK = 1 << 20
+_MOST_LEVELS, _BINS = 512, 256
 
 
 @dataclass(frozen=True)
 class TensorRow:
     """One tensor. entropy: order-0, bits a weight; error: RMS of stored minus original over the original's RMS.
 
-    levels, shares: the shared values in use, ascending, and each one's part of the weights; empty for dense tensors.
+    used: entries of its codebook that some weight has (of the most used codebook, where it has several, in `blocks`).
+    levels, shares: the shared values in use, ascending, and each one's part of the weights; empty for dense tensors. Of
+    more than 512 values over many codebooks they are the middles of 256 bins.
     history: histograms of the weights before and during the fine-tuning.
     """
 
@@ -40,6 +43,8 @@ class TensorRow:
     entropy: float | None
     error: float | None
     note: str
+    used: int
+    blocks: tuple[int, ...] | None
     levels: tuple[float, ...]
     shares: tuple[float, ...]
     history: "tuple[WeightHistogram, ...]"
@@ -65,6 +70,16 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Agreed:
+    """How far one output is from the original model's: cosine, largest difference, percent of rows with equal top-1."""
+
+    name: str
+    cosine: float
+    max_abs_error: float
+    top1: float | None
+
+
+@dataclass(frozen=True)
 class Contents:
     """Everything on the page. What isn't known is None or empty, and `remarks` say why where that needs saying."""
 
@@ -80,6 +95,7 @@ class Contents:
     seconds: Mapping[str, float]
     settings: str
     remarks: tuple[str, ...]
+    agreement: tuple[Agreed, ...] = ()
     points: tuple[Point, ...] = ()
     latency: tuple[tuple[str, float, float], ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
@@ -101,7 +117,7 @@ def gather(path: Path, result: "Result | None") -> Contents:
     fp32 = result.checkpoint_bytes if result else sum(4 * r.values for r in rows if "float" in r.dtype)
     accuracy = _accuracy(meta, result)
     contents = Contents(
-        file=path.name if result is None or not result.source.strip("<>") else Path(result.source).name,
+        file=Path(result.source).name if result and result.source else path.name,
         facts=_facts(path, meta, version, levels, result),
         fp32_bytes=fp32,
         container_bytes=size,
@@ -113,6 +129,7 @@ def gather(path: Path, result: "Result | None") -> Contents:
         seconds=result.seconds if result else {},
         settings=result.settings_toml if result else str(meta.get("settings", "")),
         remarks=result.notes if result else (),
+        agreement=_agreement(meta),
     )
     return replace(contents, points=_points(contents))
 
@@ -120,8 +137,9 @@ def gather(path: Path, result: "Result | None") -> Contents:
 def _row(container: Container, name: str, result: "Result | None") -> TensorRow:
     info = container.info(name)
     made = next((layer for layer in result.layers if layer.name == name), None) if result else None
-    levels, shares = _levels(container, name) if info.k is not None else ((), ())
-    entropy = -sum(p * math.log2(p) for p in shares if p > 0) if shares else None
+    shared = container.shared(name) if info.k is not None else None
+    entropy, used = (None, 0) if shared is None else _usage(shared)
+    levels, shares = ((), ()) if shared is None else _levels(shared)
     note = (made.skipped or "") if made else ""
     if info.same_as is not None:
         note = f"the same as {info.same_as}, stored once"
@@ -138,21 +156,41 @@ def _row(container: Container, name: str, result: "Result | None") -> TensorRow:
         entropy=entropy,
         error=result.relative_errors.get(name) if result else None,
         note=note,
+        used=used,
+        blocks=info.blocks,
         levels=levels,
         shares=shares,
         history=result.weight_history.get(name, ()) if result else (),
     )
 
 
-def _levels(container: Container, name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    shared = container.shared(name)
-    book: NDArray[Any] = shared.codebook
-    book = bfloat16_to_float32(book) if book.dtype == BFLOAT16 else book
-    counts = np.bincount(shared.indices.reshape(-1), minlength=book.size)  # (K,)
-    order = np.argsort(book.reshape(-1), kind="stable")
-    total = max(1, int(counts.sum()))
-    used = [i for i in order.tolist() if i < len(counts) and counts[i]]
-    return tuple(float(book.reshape(-1)[i]) for i in used), tuple(float(counts[i]) / total for i in used)
+def _usage(shared: SharedTensor) -> tuple[float | None, int]:
+    """Order-0 entropy of the indices in bits a weight, and how many different ones there are."""
+    counts = np.bincount(shared.indices.reshape(-1))
+    if not shared.indices.size:
+        return None, 0
+    shares = counts[counts > 0] / shared.indices.size
+    return float(-(shares * np.log2(shares)).sum()) + 0.0, len(shares)
+
+
+def _levels(shared: SharedTensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if shared.blocks is None:
+        counts = np.bincount(shared.indices.reshape(-1), minlength=shared.codebook.size)  # (K,)
+        values, place = np.unique(_numbers(shared.codebook), return_inverse=True)
+        weights = np.bincount(place.reshape(-1), weights=counts, minlength=len(values))
+    else:
+        values, weights = np.unique(_numbers(shared.dense()), return_counts=True)
+    values, weights = values[weights > 0], weights[weights > 0]
+    if len(values) > _MOST_LEVELS and np.isfinite(values).all():
+        weights, edges = np.histogram(values, _BINS, weights=weights)
+        values = (edges[1:] + edges[:-1]) / 2
+    total = max(1.0, float(weights.sum()))
+    return tuple(values.tolist()), tuple((weights / total).tolist())
+
+
+def _numbers(array: NDArray[Any]) -> NDArray[np.float64]:
+    wide = bfloat16_to_float32(array) if array.dtype == BFLOAT16 else array
+    return wide.reshape(-1).astype(np.float64)
 
 
 def _stages(container: Container, rows: tuple[TensorRow, ...]) -> tuple[Stage, ...]:
@@ -160,7 +198,7 @@ def _stages(container: Container, rows: tuple[TensorRow, ...]) -> tuple[Stage, .
     for section in container.sections:
         kinds[section.kind] = kinds.get(section.kind, 0) + section.bytes
     shared = [row for row in rows if row.k is not None]
-    indices = sum(-(-row.values * max(1, (len(row.levels) - 1).bit_length()) // 8) for row in shared)
+    indices = sum(-(-row.values * max(1, (row.used - 1).bit_length()) // 8) for row in shared)
     side = sum(v for k, v in kinds.items() if "value" in k)
     graph, meta = kinds.get("graph", 0), kinds.get("meta", 0)
     coded = sum(v for k, v in kinds.items() if "ind" in k)
@@ -186,6 +224,17 @@ def _accuracy(meta: Mapping[str, Any], result: "Result | None") -> dict[str, flo
     return {n: float(known[n]) for n in names if is_number(known.get(n))}
 
 
+def _agreement(meta: Mapping[str, Any]) -> tuple[Agreed, ...]:
+    """What compression measured, as far as the metadata is of the right kind."""
+    stored = meta.get("agreement")
+    outputs = stored.get("outputs") if isinstance(stored, Mapping) else None
+    return tuple(
+        Agreed(str(o.get("name")), o["cosine"], o["max_abs_error"], o["top1"] if is_number(o.get("top1")) else None)
+        for o in (outputs if isinstance(outputs, list) else [])
+        if isinstance(o, Mapping) and is_number(o.get("cosine")) and is_number(o.get("max_abs_error"))
+    )
+
+
 def _points(contents: Contents) -> tuple[Point, ...]:
     a = contents.accuracy
     points = [Point("original", contents.fp32_bytes, a["original"])] if "original" in a else []
@@ -208,7 +257,7 @@ def _facts(
         ("format version", version),
         ("architecture", meta.get("arch")),
         ("data", meta.get("data")),
-        ("checkpoint", result.source if result else None),
+        ("checkpoint", (result.source or None) if result else None),
         ("kind of checkpoint", source.get("kind")),
         ("bytes of the checkpoint file", source.get("bytes")),
         ("SHA-256 of the checkpoint", source.get("sha256")),

@@ -1,39 +1,50 @@
-"""What a report measures for itself: the ONNX file's size and latency, each level's accuracy, the machine."""
+"""What a report measures for itself: the ONNX files' sizes and latency, each level's accuracy, the machine."""
 
 import os
 import platform
+import tempfile
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qacomp.errors import QacompError
 from qacomp.formats import Container, open_file
 from qacomp.report.contents import Contents, Point, Stage
+
+if TYPE_CHECKING:
+    from qacomp.evaluation.latency import Latency
 
 _PACKAGES = ("qacomp", "numpy", "torch", "onnx", "onnxruntime", "zstandard")
 _RUNS = 50
 
 
 def measured(contents: Contents, path: Path) -> Contents:
-    """`contents` with the ONNX file's size and latency, and the accuracy of a progressive container's levels.
+    """`contents` with the ONNX files' sizes and latency, and the accuracy of a progressive container's levels.
 
     What can't be measured here is said in the remarks: the page is written all the same.
     """
     remarks = list(contents.remarks)
     stages, latency, points = list(contents.stages), list(contents.latency), list(contents.points)
     with open_file(path) as container:
-        if container.graph() is None:
-            remarks.append("The container holds no graph: no ONNX file, no latency.")
-            return replace(contents, remarks=tuple(remarks))
-        try:
-            serialized = _onnx(container, path, None)
-            stages.append(Stage("decoded, dense ONNX", len(serialized)))
-            latency.append(_latency(container, serialized))
-        except QacompError as problem:
-            remarks.append(f"Not measured: {problem}")
-        else:
+        meta, graph = container.meta, container.graph()
+        if graph is not None:
             points += _levels(container, path, points, remarks)
+    if graph is None:
+        remarks.append("The container holds no graph: no ONNX file, no latency.")
+        return replace(contents, remarks=tuple(remarks))
+    with tempfile.TemporaryDirectory(prefix="qacomp-") as folder:
+        for mode in ("dense", "lut"):
+            try:
+                size, taken = _decoded(path, Path(folder, f"{mode}.onnx"), mode, meta)
+            except QacompError as problem:
+                remarks.append(f"Not measured, {mode} ONNX: {problem}")
+                continue
+            stages.append(Stage(f"decoded, {mode} ONNX", size))
+            if isinstance(taken, str):
+                remarks.append(taken)
+            else:
+                latency.append((f"{mode} ONNX, one input, one thread", taken.p50_ms, taken.p95_ms))
     return replace(contents, stages=tuple(stages), latency=tuple(latency), points=tuple(points), remarks=tuple(remarks))
 
 
@@ -49,21 +60,28 @@ def environment() -> tuple[tuple[str, str], ...]:
     return tuple(facts)
 
 
-def _onnx(container: Container, path: Path, level: int | None) -> bytes:
+def _decoded(path: Path, output: Path, mode: str, meta: dict[str, Any]) -> "tuple[int, Latency | str]":
+    """Bytes of the file decoded in that mode, and its latency or why there is none."""
+    from qacomp.decoding import ORIGINAL, decode
+    from qacomp.evaluation.latency import onnx_latency
+    from qacomp.onnx_decoding import measure_latency
+    from qacomp.onnx_options import OnnxOptions
+
+    size = decode(path, output, measure=False, onnx=OnnxOptions(mode)).output_bytes
+    if meta.get("graph") == ORIGINAL:
+        found, notes = measure_latency(output)
+        return size, found or " ".join(notes)
+    shape = meta.get("input_shape")
+    if not isinstance(shape, list) or not all(type(side) is int and 0 < side < 1 << 16 for side in shape):
+        return size, "The container names no input shape, so there is nothing to time."
+    return size, onnx_latency(output, tuple(shape), runs=_RUNS)
+
+
+def _onnx(container: Container, path: Path, level: int) -> bytes:
     from qacomp.decoding import onnx_model
 
     serialized: bytes = onnx_model(container, str(path), level).SerializeToString(deterministic=True)
     return serialized
-
-
-def _latency(container: Container, serialized: bytes) -> tuple[str, float, float]:
-    from qacomp.evaluation.latency import onnx_latency
-
-    shape = container.meta.get("input_shape")
-    if not isinstance(shape, list) or not all(type(side) is int and 0 < side < 1 << 16 for side in shape):
-        raise QacompError("the container names no input shape, so there is nothing to time")
-    taken = onnx_latency(serialized, tuple(shape), runs=_RUNS)
-    return ("dense ONNX, one input, one thread", taken.p50_ms, taken.p95_ms)
 
 
 def _levels(container: Container, path: Path, known: list[Point], remarks: list[str]) -> list[Point]:

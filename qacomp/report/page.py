@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _PARTS = (
     sections.sizes,
     sections.accuracy,
+    sections.agreement,
     sections.layers,
     sections.weights,
     sections.training,

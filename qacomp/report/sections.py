@@ -1,6 +1,6 @@
 """The parts of the page, from top to bottom; each gives markup, or nothing where there is nothing to show."""
 
-from qacomp.report.charts import size_name, tradeoff_chart, training_chart, weights_chart
+from qacomp.report.charts import outside, size_name, tradeoff_chart, training_chart, weights_chart
 from qacomp.report.contents import Contents, TensorRow
 from qacomp.report.markup import block, number, pairs, section, shape_of, text
 
@@ -20,6 +20,9 @@ def headline(c: Contents) -> str:
         figures.append((f"{final:.2f} %", "top-1 accuracy", change.replace("-", "−")))
     for name, median, tail in c.latency[:1]:
         figures.append((f"{median:.2f} ms", "median latency", f"{tail:.2f} ms at the 95th percentile; {name}"))
+    if final is None and c.agreement:
+        worst = min(c.agreement, key=lambda output: output.cosine)
+        figures.append((f"{worst.cosine:.6f}", "cosine with the original's output", f"the worst, {worst.name[:40]}"))
     shared = [row for row in c.tensors if row.k is not None]
     figures.append((str(len(shared)), "tensors shared", f"of {len(c.tensors)} in the file"))
     return (
@@ -83,6 +86,21 @@ def accuracy(c: Contents) -> str:
     return section("accuracy", "Accuracy", table + figure, "Top-1 on the test split, which takes part in no choice.")
 
 
+def agreement(c: Contents) -> str:
+    """Each output beside the original model's, on generated or given inputs."""
+    rows = "".join(
+        f"<tr><th scope=row>{text(o.name, 120)}</th><td>{o.cosine:.6f}</td><td>{o.max_abs_error:.3g}</td>"
+        f"<td>{number(o.top1, 2, ' %')}</td></tr>"
+        for o in c.agreement
+    )
+    table = (
+        '<div class="scroll"><table><thead><tr><th scope=col class=words>output</th><th scope=col>cosine</th>'
+        "<th scope=col>largest difference</th><th scope=col>same top-1</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+    return section("agreement", "Agreement with the original", table if rows else "", "Outputs on the same inputs.")
+
+
 def layers(c: Contents) -> str:
     """Shared tensors, then the others with the reason why they aren't shared."""
     shared = [row for row in c.tensors if row.k is not None]
@@ -120,7 +138,7 @@ def weights(c: Contents) -> str:
     drawn = {row.name for row in shared[:MOST_CHARTS]}
     figures = [
         f"<figure><figcaption><b>{text(row.name, 60)}</b><span>{shape_of(row.shape)}, "
-        f"{len(row.levels)} values</span></figcaption>{chart}</figure>"
+        f"K = {row.used}{f', {far} beyond' if (far := outside(row)) else ''}</span></figcaption>{chart}</figure>"
         for row in c.tensors
         if row.name in drawn and (chart := weights_chart(row))
     ]
@@ -202,7 +220,8 @@ def _shared_row(row: TensorRow, most: float) -> str:
         f'<i style="left:{100 * entropy / most:.1f}%"></i></span>'
     )
     why = f"<small>{text(row.reason, 160)}</small>" if row.reason else ""
-    k = str(row.k) if row.k == len(row.levels) else f"{len(row.levels)} of {row.k}"
+    k = str(row.k) if row.k == row.used else f"{row.used} of {row.k}"
+    k += f"<small>a block of {shape_of(row.blocks)}</small>" if row.blocks else ""
     error = None if row.error is None else 100 * row.error
     return (
         f"<tr><th scope=row>{text(row.name, 120)}</th><td>{shape_of(row.shape)}</td><td>{k}</td>"

@@ -14,8 +14,8 @@ import qacomp
 from qacomp.errors import OutputNotWritableError
 from qacomp.formats import Level, SharedTensor, save_file
 from qacomp.report import gather, write_report
-from qacomp.report.charts import size_name, tradeoff_chart
-from qacomp.report.contents import Point
+from qacomp.report.charts import outside, size_name, tradeoff_chart, weights_chart
+from qacomp.report.contents import Point, TensorRow
 from qacomp.report.svg import linear, short, ticks
 from qacomp.training import EpochRecord
 from qacomp.weight_history import BINS, WeightHistory, plain_state
@@ -97,7 +97,8 @@ def test_everything_is_on_the_page(result: Any, page: Path) -> None:
     sections = [attributes["id"] for tag, attributes in tags if tag == "section"]
     assert sections == ["sizes", "accuracy", "layers", "weights", "training", "time", "provenance"]
     assert f"{result.container_bytes:,}" in text and f"{result.checkpoint_bytes:,}" in text
-    for stage in ("fp32 weights", "shared, bit-packed", "coded, .qac", "decoded, dense ONNX"):
+    onnx = ("decoded, dense ONNX", "decoded, lut ONNX")
+    for stage in ("fp32 weights", "shared, bit-packed", "coded, .qac", *onnx):
         assert stage in text
     for layer in result.layers:
         assert layer.name in text
@@ -127,7 +128,7 @@ def test_hostile_names_are_text(hostile: Path) -> None:
     assert "<script" not in text and "\u202e" not in text and "\x00" not in text
     assert "9,880 characters" in text and "n" * 200 not in text
     assert len(text) < 60_000
-    assert "Not measured: " in text
+    assert "Not measured, dense ONNX: " in text
 
 
 def test_a_container_alone_has_a_report(page: Path, result: Any, tmp_path: Path) -> None:
@@ -154,6 +155,43 @@ def test_levels_of_a_progressive_container_are_points(tmp_path: Path) -> None:
     assert contents.points[-1].accuracy == 50
 
 
+def test_codebooks_in_blocks_count_as_one_alphabet(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    indices = rng.integers(0, 4, (200, 30)).astype(np.uint8)
+    book = np.sort(rng.normal(size=(200, 1, 4)).astype(np.float32), -1)
+    save_file(tmp_path / "m.qac", {"w": SharedTensor(book, indices, blocks=(1, 30))})
+    (row,) = gather(tmp_path / "m.qac", None).tensors
+    assert row.used == row.k == 4 and row.blocks == (1, 30)
+    assert row.entropy == pytest.approx(2, abs=0.01)
+    assert len(row.levels) == 256 and sum(row.shares) == pytest.approx(1)  # 800 values, in bins
+    assert "a block of 1×30" in write_report(tmp_path / "r.html", tmp_path / "m.qac").read_text(encoding="utf-8")
+
+
+def test_an_onnx_model_has_its_weights_and_its_agreement_on_the_page(tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weight = np.random.default_rng(0).normal(size=(64, 16)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["<y>"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 64])],
+        [helper.make_tensor_value_info("<y>", TensorProto.FLOAT, ["n", 16])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "m.onnx")
+    done = qacomp.compress(tmp_path / "m.onnx", k=4, output=tmp_path / "m.qac")
+    contents = gather(done.output, done)
+    (row,) = (r for r in contents.tensors if r.k)
+    error = np.sqrt(((qacomp.decode(done, to="numpy")["w"] - weight) ** 2).mean() / (weight**2).mean())
+    assert row.error == pytest.approx(error, rel=1e-5)
+    assert [h.stage for h in row.history] == ["original"]
+    assert [a.name for a in contents.agreement] == ["<y>"] and 0.9 < contents.agreement[0].cosine < 1
+    text = done.report(tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "Agreement with the original" in text and "&lt;y&gt;" in text and "lut ONNX" in text
+
+
 def test_parts_of_a_stage_add_up(result: Any) -> None:
     contents = gather(result.output, result)
     for stage in contents.stages:
@@ -168,6 +206,18 @@ def test_histories_count_every_weight(result: Any) -> None:
         assert [h.stage for h in row.history] == ["original", "epoch 2 of 4", "fine-tuned"]
         assert all(len(h.counts) == BINS and sum(h.counts) == row.values for h in row.history)
         assert row.error is not None and 0 < row.error < 1
+
+
+def test_a_few_far_weights_do_not_squeeze_the_picture() -> None:
+    import torch
+
+    weights = torch.randn(100, 100, generator=torch.Generator().manual_seed(0))
+    weights[0, 0] = 1000.0
+    (taken,) = WeightHistory(["w"], {"w": weights}).finished()["w"]
+    assert -5 < taken.low < -3 and 3 < taken.high < 5 and sum(taken.counts) == 10_000
+    row = TensorRow("w", (100, 100), "float32", 3, "rans", "", 1, 10_000, 2.0, 1.0, 0.1, "", 3, None,
+                    (-1.0, 1.0, 1000.0), (0.5, 0.4999, 0.0001), (taken,))  # fmt: skip
+    assert weights_chart(row).count('class="level"') == 2 and outside(row) == 1
 
 
 def test_the_error_is_relative_and_shadows_have_plain_names() -> None:
