@@ -14,9 +14,9 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from qacomp.formats import SharedTensor
+from qacomp.onnx_export.block_offsets import block_offsets
 from qacomp.onnx_export.forms import TensorForm
 from qacomp.onnx_export.index_packing import Packing, choose_packing, digit_table, pack
-from qacomp.onnx_export.interleaving import interleave
 from qacomp.onnx_export.node_builder import Names, NodeBuilder
 from qacomp.onnx_export.slots import Slot, default_opset, slots, value_names
 
@@ -66,28 +66,25 @@ def to_lut(model: onnx.ModelProto, shared: Mapping[str, SharedTensor]) -> list[T
 
 def _look_up(builder: NodeBuilder, weight: SharedTensor, packing: Packing, tables: dict[Packing, str]) -> None:
     """Nodes from packed indices and codebook to the weights."""
-    laid = interleave(weight)
-    words = pack(laid.indices, packing)
+    shape, book = weight.indices.shape, weight.codebook.reshape(-1)
+    offsets = block_offsets(weight)
+    words = pack(weight.indices, packing)
     table = tables.setdefault(packing, builder.names.new("t")) if packing.digits > 1 else None
-    if table is not None and laid.offsets is None:
-        # The codebook of words (words' values, digits): one look-up a word, half the time of one an index.
-        book = np.pad(laid.codebook, (0, packing.base - len(laid.codebook)), mode="edge")
-        values = builder.node("Gather", builder.constant(book), table)
-        values = builder.node("Gather", values, _integers(builder, builder.constant(words)))
-        builder.cut(values, words.size * packing.digits, weight.indices.shape)
-        return
-    if table is not None:
+    if table is None:
+        indices = _integers(builder, builder.packed(packing.dtype, words, shape))
+    elif offsets:
         indices = builder.node("Gather", table, _integers(builder, builder.constant(words)))  # (words, digits)
-        indices = builder.cut(indices, words.size * packing.digits, laid.indices.shape)
+        indices = builder.cut(indices, words.size * packing.digits, shape)
     else:
-        indices = _integers(builder, builder.packed(packing.dtype, words, laid.indices.shape))
-    if laid.offsets is not None:
-        indices = builder.node("Add", indices, builder.constant(laid.offsets))
-    values = builder.node("Gather", builder.half_or_exact(laid.codebook), indices)
-    if laid.padded != laid.indices.shape:
-        values = builder.reshaped(values, laid.padded)
-    if laid.padded != weight.indices.shape:
-        builder.sliced(values, weight.indices.shape)
+        # The codebook of words (words' values, digits): one look-up a word, half the time of one an index.
+        padded = np.pad(book, (0, packing.base - len(book)), mode="edge")
+        values = builder.node("Gather", builder.constant(padded), table)
+        values = builder.node("Gather", values, _integers(builder, builder.constant(words)))
+        builder.cut(values, words.size * packing.digits, shape)
+        return
+    for vector in offsets:
+        indices = builder.node("Add", indices, builder.constant(vector))
+    builder.node("Gather", builder.half_or_exact(book), indices)
 
 
 def _integers(builder: NodeBuilder, value: str) -> str:

@@ -113,6 +113,32 @@ def test_every_size_of_codebook_in_every_opset(k: int, opset: int, ir: int) -> N
     assert len(model.SerializeToString()) < weight.indices.size * bits / 8 + 4 * k + table
 
 
+@pytest.mark.parametrize("k", [3, 16, 40])
+@pytest.mark.parametrize("blocks", [(1, 65), (129, 1), (1, 16), (1, 65 * 2), (128, 64), (2, 1), (129, 65)])
+def test_a_codebook_per_block(blocks: tuple[int, int], k: int) -> None:
+    rng = np.random.default_rng(0)
+    shape = (129, 65)
+    books = rng.standard_normal((-(-129 // blocks[0]), -(-65 // blocks[1]), k)).astype(np.float32)
+    weight = SharedTensor(books, rng.integers(0, k, shape).astype(np.uint8), blocks=blocks)
+    for opset, ir in ((9, 3), (13, 7), (21, 10)):
+        model = model_of("MatMul", weight.dense(), opset, ir)
+        if books.nbytes + weight.indices.nbytes > weight.dense().nbytes:
+            assert [f.form for f in to_lut(model, {W: weight})] == ["dense"]
+            continue
+        model = looked_up(model, weight)
+        assert written_weights(model, {W: TensorProto.FLOAT})[W].tobytes() == weight.dense().tobytes()
+
+
+def test_a_convolution_with_a_codebook_per_channel() -> None:
+    rng = np.random.default_rng(0)
+    books = rng.standard_normal((12, 1, 1, 1, 4)).astype(np.float16).astype(np.float32)  # stored in half precision
+    weight = SharedTensor(books, rng.integers(0, 4, SHAPES["Conv"][0]).astype(np.uint8), blocks=(1, 5, 3, 3))
+    dense = model_of("Conv", weight.dense())
+    model = looked_up(dense, weight)
+    assert np.array_equal(run(model, "Conv"), run(dense, "Conv"))
+    assert TensorProto.FLOAT16 in {t.data_type for t in model.graph.initializer}
+
+
 def test_a_subgraphs_own_weights_and_constant_nodes() -> None:
     weight = shared((24, 33), 16)
     model = model_of("If", weight.dense())
