@@ -24,6 +24,7 @@ _DYNAMIC_MAX_K = 32
 _MAX_STEPS = 500
 _MAX_FINE_STEPS = 100
 _MAX_EXCHANGES = 64
+_MAX_REFILLS = 16
 _RUN = 16
 _EDGE = 1 << 14
 _RUNS_FROM = 1 << 17
@@ -180,7 +181,7 @@ def _run_sums(values: NDArray[np.floating], run: int, offset: float) -> NDArray[
 
 def _cluster(points: _Points, centroids: NDArray[np.float64], k: int) -> NDArray[np.intp]:
     """Lloyd from `centroids`, then exchanges (merge here, split there) as long as they lower the inertia: bounds."""
-    bounds = _lloyd(points, centroids)
+    bounds = _refilled(points, _lloyd(points, centroids), k)
     for _ in range(_MAX_EXCHANGES):
         low, high = bounds[:-1], bounds[1:]
         cost = points.cost(low, high)  # (K,)
@@ -201,6 +202,24 @@ def _cluster(points: _Points, centroids: NDArray[np.float64], k: int) -> NDArray
         if not after < before * (1 - 1e-9):
             break
         bounds = improved
+    return bounds
+
+
+def _refilled(points: _Points, bounds: NDArray[np.intp], k: int) -> NDArray[np.intp]:
+    """Heavy tails lose clusters: the dearest ones are split, many at a time, until the exchanges can do the rest."""
+    for _ in range(_MAX_REFILLS):
+        missing = k - 16 - (bounds.size - 1)
+        if missing <= 0:
+            break
+        low, high = bounds[:-1], bounds[1:]
+        middle = np.clip(np.searchsorted(points.keys, points.mean(low, high)), low, high)
+        gain = points.cost(low, high) - points.cost(low, middle) - points.cost(middle, high)  # (K',)
+        dearest = np.argsort(-gain, kind="stable")[:missing]
+        cuts = middle[dearest[gain[dearest] > 0]]
+        refilled = np.unique(np.concatenate([bounds, cuts]))
+        if refilled.size == bounds.size:
+            break
+        bounds = _lloyd(points, points.mean_of(refilled))
     return bounds
 
 

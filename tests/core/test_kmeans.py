@@ -113,3 +113,13 @@ def test_clustering_a_large_layer_by_runs_costs_nothing_to_speak_of(k: int, monk
     found = kmeans(values, k)
     monkeypatch.setattr("qacomp.sharing.kmeans._RUNS_FROM", values.size + 1)
     assert found.inertia <= kmeans(values, k).inertia * 1.002
+
+
+def test_outliers_do_not_cost_clusters() -> None:
+    """A value a hundred deviations out once left 183 clusters of 256."""
+    values = np.random.default_rng(0).standard_normal(24_576).astype(np.float32)
+    values[:6] = [54.9, -60, 80, 97, 120, -140]
+    found = kmeans(values, 256)
+    assert found.codebook.size == 256
+    without = kmeans(values[6:], 250)
+    assert found.inertia <= 1.02 * without.inertia
