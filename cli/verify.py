@@ -1,6 +1,7 @@
-"""`qacomp verify`: every checksum and every tensor's digest of a container."""
+"""`qacomp verify`: every checksum and every tensor's digest of a container, and whether it came from a given file."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,15 +11,29 @@ from qacomp.cli.options import INPUT, reporting
 
 @click.command("verify", short_help="Check every checksum and digest of a .qac file.")
 @click.argument("container", type=INPUT)
+@click.option(
+    "--source",
+    type=INPUT,
+    default=None,
+    help="The file that CONTAINER was made from; hold its digest too.",
+)
 @reporting
-def verify_command(container: Path, as_json: bool) -> None:
+def verify_command(container: Path, source: Path | None, as_json: bool) -> None:
     """Decode all of CONTAINER and check it; exit code 1 and the reason where anything is wrong."""
     from dataclasses import asdict
 
-    from qacomp.formats import verify_file
+    from qacomp.formats import open_file, verify_file
+    from qacomp.provenance import check_source
 
     report = verify_file(container)
+    match = None
+    if source is not None:
+        with open_file(container) as opened:
+            match = check_source(container, opened.meta, source)
     if as_json:
-        print_json({"file": str(container), "ok": True, **asdict(report)})
+        document: dict[str, Any] = {"file": str(container), "ok": True, **asdict(report)}
+        print_json({**document, "source": asdict(match) if match else None})
         return
     click.echo(f"{container}: ok, {len(report.sections)} sections, {len(report.tensors)} tensors")
+    if match:
+        click.echo(f"made from {match.file}, {match.bytes:,} bytes, SHA-256 {match.sha256}")

@@ -13,6 +13,7 @@ __all__ = [
     "NotACheckpointError",
     "OutputNotWritableError",
     "QacompError",
+    "SourceMismatchError",
     "UnknownArchitectureError",
     "UnknownDataSpecError",
     "UnsafePickleError",
@@ -53,6 +54,10 @@ class UnknownDataSpecError(DataError):
 
 class ConfigError(QacompError):
     """A setting has a value that can't work."""
+
+
+class SourceMismatchError(QacompError):
+    """A container wasn't made from the file that it is held against, or doesn't tell."""
 
 
 class ExportError(QacompError):

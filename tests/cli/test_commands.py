@@ -10,6 +10,8 @@ import onnx
 import pytest
 import torch
 
+from qacomp.formats import save_file
+
 Qacomp = Callable[..., Any]  # the fixture `qacomp`: runs a command line, gives .code, .out, .err and .json
 COMPRESS_FIELDS = {
     "container_bytes",
@@ -157,6 +159,24 @@ def test_inspect_and_verify(qacomp: Qacomp, packed: Path) -> None:
     assert {t["name"] for t in document["tensors"] if t["k"] == 8} == {"fc1.weight", "fc2.weight", "fc3.weight"}
     assert "fc1.weight" in qacomp("inspect", packed).out
     assert qacomp("verify", packed, "--json").json["ok"] is True
+
+
+def test_verify_against_the_source(qacomp: Qacomp, tmp_path: Path) -> None:
+    source, other, container = tmp_path / "t.pt", tmp_path / "o.pt", tmp_path / "t.qac"
+    weights = torch.arange(1200.0).reshape(30, 40)
+    torch.save({"w": weights}, source)
+    torch.save({"w": weights + 1}, other)
+    assert qacomp("compress", source, "--k", "4", "--json").code == 0
+    answer = qacomp("verify", container, "--source", source, "--json")
+    assert answer.json["source"]["bytes"] == source.stat().st_size and len(answer.json["source"]["sha256"]) == 64
+    assert "made from" in qacomp("verify", container, "--source", source).out
+    (tmp_path / "long.pt").write_bytes(source.read_bytes() + b"x")
+    for file, text in ((other, "SHA-256"), (tmp_path / "long.pt", "bytes"), (tmp_path / "no.pt", "can't be read")):
+        answer = qacomp("verify", container, "--source", file, "--json")
+        assert answer.code == 1 and text in answer.json["error"]["message"] and answer.err.count("\n") == 1
+    save_file(tmp_path / "bare.qac", {"x": np.arange(3)})
+    answer = qacomp("verify", tmp_path / "bare.qac", "--source", source)
+    assert answer.code == 1 and "doesn't tell" in answer.err
 
 
 def test_weights_without_an_architecture(qacomp: Qacomp, tmp_path: Path) -> None:

@@ -1,0 +1,55 @@
+"""Whether a container was made from a given file: the digest and size in its metadata against the file's own."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qacomp.errors import NotACheckpointError, SourceMismatchError
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class SourceMatch:
+    """A file that a container was made from: its size in bytes and its SHA-256, in hex."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+def check_source(container: Path, meta: dict[str, Any], source: Path) -> SourceMatch:
+    """Hold the `source` entry of a container's metadata against a file.
+
+    Raises SourceMismatchError where they differ or the container doesn't name its source, NotACheckpointError where
+    the file can't be read.
+    """
+    told = meta.get("source")
+    told = told if isinstance(told, dict) else {}
+    digest, size = told.get("sha256"), told.get("bytes")
+    if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
+        raise SourceMismatchError(f"{container}: doesn't tell the digest of what it was made from; nothing to compare")
+    try:
+        own_size, own = source.stat().st_size, _sha256(source)
+    except OSError as error:
+        raise NotACheckpointError(f"{source}: can't be read ({error.strerror}); give the file itself") from error
+    if isinstance(size, int) and size != own_size:
+        raise SourceMismatchError(
+            f"{container}: was made from a file of {size} bytes, {source} has {own_size}; find the right checkpoint"
+        )
+    if digest != own:
+        raise SourceMismatchError(
+            f"{container}: was made from a file of SHA-256 {digest[:16]}..., {source} has {own[:16]}...;"
+            " find the right checkpoint"
+        )
+    return SourceMatch(str(source), own_size, own)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
