@@ -16,22 +16,10 @@ import time
 import types
 from typing import Any, ClassVar
 
-_UNUSED = (
+_UNUSED = {
     *("pandas", "torchvision", "cv2", "tqdm", "h5py", "timm"),
     *("wandb", "flwr", "matplotlib", "datasets", "transformers"),
-)
-    "pandas",
-    "torchvision",
-    "cv2",
-    "tqdm",
-    "h5py",
-    "timm",
-    "wandb",
-    "flwr",
-    "matplotlib",
-    "datasets",
-    "transformers",
-]
+}
 
 
 class _Anything(type):
