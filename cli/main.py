@@ -11,7 +11,7 @@ import click
 from qacomp import __version__
 from qacomp.cli.console import print_json
 
-_COMMANDS = ("train", "compress", "decode", "eval", "inspect", "verify", "plot", "demo")
+_COMMANDS = ("train", "compress", "decode", "eval", "inspect", "diff", "verify", "plot", "demo")
 
 
 class _Commands(click.Group):

@@ -214,7 +214,7 @@ def test_json_and_progress_keep_apart(qacomp: Qacomp, packed: Path) -> None:
     assert answer.out.startswith("{") and answer.out.rstrip().endswith("}")
 
 
-@pytest.mark.parametrize("command", ["train", "compress", "decode", "eval", "inspect", "verify", "demo"])
+@pytest.mark.parametrize("command", ["train", "compress", "decode", "eval", "inspect", "diff", "verify", "demo"])
 def test_every_command_explains_itself(qacomp: Qacomp, command: str) -> None:
     answer = qacomp(command, "--help")
     assert answer.code == 0

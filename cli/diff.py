@@ -1,0 +1,69 @@
+"""`qacomp diff`: what two containers don't have in common."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from qacomp.cli.console import count, print_json, print_table
+from qacomp.cli.options import INPUT, reporting
+
+_MARKS = {"added": "+", "removed": "−", "changed": "~"}
+
+
+@click.command("diff", short_help="Show what differs between two .qac files.")
+@click.argument("a", type=INPUT)
+@click.argument("b", type=INPUT)
+@click.option("--exit-code", is_flag=True, help="Exit with 1 where the two differ, as diff(1) does.")
+@reporting
+def diff_command(a: Path, b: Path, exit_code: bool, as_json: bool) -> None:
+    """Tensors added, removed and changed from A to B, with settings and provenance. Needs no torch.
+
+    The exit code is 0 whether they differ or not, as of `git diff`; with --exit-code it is 1 where they do. An error is
+    a line on stderr with exit code 1.
+    """
+    from qacomp.comparing import compare
+
+    found = compare(a, b)
+    if as_json:
+        print_json(found.to_json())
+    elif found.same:
+        click.echo(f"{a} and {b} hold the same: {found.unchanged} tensors, settings and provenance")
+    else:
+        _show(found)
+    if exit_code and not found.same:
+        sys.exit(1)
+
+
+def _show(found: Any) -> None:
+    rows = []
+    for t in found.tensors:
+        largest, rms = (("–" if v is None else f"{v:.3g}") for v in (t.max_abs, t.rms))
+        shapes = ["–" if s is None else "×".join(map(str, s)) or "scalar" for s in t.shape]
+        sizes = [_pair(*shapes), _pair(*map(_k, t.k)), _pair(*map(count, t.bytes))]
+        rows.append([f"{_MARKS[t.change]} {t.name}", *sizes, largest, rms])
+    if rows:
+        print_table(rows, ["tensor", "shape", "K", "bytes", "max |difference|", "RMS"])
+    for title, table in (("setting", found.settings), ("provenance", found.provenance)):
+        if table:
+            print_table([[k, _short(x), _short(y)] for k, (x, y) in table.items()], [title, "a", "b"])
+    if found.graph_differs:
+        click.echo("the graphs differ")
+    numbers = ", ".join(f"{sum(t.change == c for t in found.tensors)} {c}" for c in _MARKS)
+    before, after = found.bytes
+    click.echo(f"tensors: {numbers}, {found.unchanged} the same")
+    click.echo(f"{found.a}: {before:,} bytes; {found.b}: {after:,} bytes ({(after - before) / max(1, before):+.2%})")
+
+
+def _pair(a: str, b: str) -> str:
+    return a if a == b else f"{a} → {b}"
+
+
+def _k(k: int | None) -> str:
+    return "–" if k is None else str(k)
+
+
+def _short(value: object) -> str:
+    text = "–" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:40]}…{text[-16:]}"
