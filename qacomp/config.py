@@ -9,6 +9,7 @@ from typing import Any, Self
 import tomli_w
 
 from qacomp.errors import ConfigError
+from qacomp.sharing.blocks import check_codebook
 
 SCOPES = ("all", "conv", "dense")
 DISTILLATIONS = ("none", "kd")
@@ -52,6 +53,8 @@ class CompressConfig:
     parameters that goes (None: energy finds its own, magnitude takes a half); prune_unit, prune_scope: of magnitude:
     single weights or filters, ranked by layer or over all; population, its start (random, or near magnitude's state),
     stagnation (epochs before the state is frozen) and prune_objective: of energy (see qacomp.pruning).
+    codebook: one for each tensor, for each channel, or group:64 for so many weights of a channel (see
+    qacomp.sharing.blocks).
     include, exclude: names or patterns of tensors to share (no others, and of any size) and to leave alone; min_size:
     smaller tensors aren't shared.
     arch, num_classes, data, size, mean, std: for checkpoints that don't carry them.
@@ -67,6 +70,7 @@ class CompressConfig:
     k: int = 16
     k_layers: Mapping[str, int] = field(default_factory=dict)
     scope: str = "all"
+    codebook: str = "tensor"
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     min_size: int = 256
@@ -148,6 +152,13 @@ class CompressConfig:
             raise ConfigError(f"population = {self.population}: the evolution crosses three states; give 3 or more")
         if self.prune != "none" and min([self.k, *self.k_layers.values()]) < 3:
             raise ConfigError("--prune: zero is one of the shared values; give --k of at least 3")
+        check_codebook(self.codebook)
+        trained = self.reg != "none" or self.sharing == "straight-through" or self.quantizer != "none"
+        if self.codebook != "tensor" and (trained or self.prune != "none"):
+            raise ConfigError(
+                f"codebook = {self.codebook!r}: regularizers, straight-through sharing, quantizers and pruning have "
+                "one codebook a tensor; leave them, or take --codebook tensor"
+            )
         return self
 
     def _check_quantizer(self) -> None:

@@ -1,6 +1,7 @@
 """From a container back to a file that runs: ONNX where it holds a graph, safetensors otherwise. Needs no torch."""
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,7 @@ from qacomp.datasets import load_dataset
 from qacomp.errors import ConfigError, DataError, ExportError
 from qacomp.evaluation.accuracy import onnx_accuracy
 from qacomp.evaluation.latency import Latency, onnx_latency
-from qacomp.formats import Container, NotSharedError, SharedTensor, open_file
-from qacomp.formats.atomic import write_atomically
+from qacomp.formats import BFLOAT16, Container, NotSharedError, SharedTensor, open_file
 from qacomp.onnx_options import DENSE, OnnxFile, OnnxOptions
 from qacomp.preprocessing import Preprocessing
 
@@ -205,33 +205,55 @@ def _to_original(
 
 def state_dict(container: Container, level: int | None = None) -> dict[str, NDArray[Any]]:
     """The tensors under their state-dict names, batch norm's statistics included, as a PyTorch model wants them."""
-    state = _tensors(container, level)
+    return _tensors(container, level) | _statistics(container, level)
+
+
+def _statistics(container: Container, level: int | None) -> dict[str, NDArray[Any]]:
+    """Batch norm's statistics, which a container leaves out since they are folded into its scales and shifts."""
+    added: dict[str, NDArray[Any]] = {}
     for path, eps in container.meta.get("batch_norms", {}).items():
         prefix = f"{path}." if path else ""
-        scale = state[f"{prefix}weight"]  # (C,)
-        state[f"{prefix}running_mean"] = np.zeros_like(scale)
-        state[f"{prefix}running_var"] = np.full_like(scale, 1.0 - eps)  # so that var + eps is one
-        state[f"{prefix}num_batches_tracked"] = np.zeros((), np.int64)
-    return state
+        scale = container.tensor(f"{prefix}weight", level=level)  # (C,)
+        added[f"{prefix}running_mean"] = np.zeros_like(scale)
+        added[f"{prefix}running_var"] = np.full_like(scale, 1.0 - eps)  # so that var + eps is one
+        added[f"{prefix}num_batches_tracked"] = np.zeros((), np.int64)
+    return added
 
 
 def _to_safetensors(container: Container, path: Path, output: Path, level: int | None) -> Decoded:
-    from safetensors.numpy import load, save
+    from qacomp.safetensors_output import Shape, write_safetensors
 
-    state = {name: np.ascontiguousarray(value) for name, value in state_dict(container, level).items()}
-    write_atomically(output, [save(state)])
-    error = _largest_difference(state, load(output.read_bytes()))
+    added = _statistics(container, level)
+    shapes = {name: Shape(value.dtype, value.shape) for name, value in added.items()}
+    for name in container.names:
+        info = container.info(name)
+        dtype = BFLOAT16 if info.dtype == "bfloat16" else np.dtype(info.dtype).newbyteorder("<")
+        shapes[name] = Shape(dtype, tuple(info.shape))
+
+    def values(name: str) -> NDArray[Any]:
+        array: NDArray[Any] = added[name] if name in added else container.tensor(name, level=level)
+        return array
+
+    write_safetensors(output, shapes, values)
+    error = _read_back_error(output, shapes, values)
     notes = ("weights only: no accuracy, no latency; decode to .onnx for both",)
     return Decoded(output, output.stat().st_size, path.stat().st_size, None, None, error, notes)
 
 
-def _largest_difference(expected: dict[str, NDArray[Any]], written: dict[str, NDArray[Any]]) -> float:
-    """Largest |a − b| over all tensors; ExportError where one is missing or has another shape."""
+def _read_back_error(output: Path, shapes: Mapping[str, Any], values: Callable[[str], NDArray[Any]]) -> float:
+    """Largest |a − b| between what was written, read by the safetensors library, and the container's tensors."""
+    from safetensors import safe_open
+
     worst = 0.0
-    for name, value in expected.items():
-        if name not in written or written[name].shape != value.shape:
-            raise ExportError(f"{name}: missing from the decoded file, or there with another shape")
-        if value.size:
-            difference = np.abs(value.astype(np.float64) - written[name].astype(np.float64))
-            worst = max(worst, float(difference.max()))
+    with safe_open(output, framework="numpy") as file:
+        if set(file.keys()) != set(shapes):
+            raise ExportError(f"{output}: tensors are missing from the decoded file; please report this")
+        for name, shape in shapes.items():
+            if shape.dtype == BFLOAT16:
+                continue  # the library gives numpy no such array
+            a, b = values(name), file.get_tensor(name)
+            if a.shape != b.shape or a.dtype != b.dtype:
+                raise ExportError(f"{name}: in the decoded file with another shape")
+            if a.size and a.tobytes() != b.tobytes():
+                worst = max(worst, float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max()))
     return worst

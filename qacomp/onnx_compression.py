@@ -26,10 +26,11 @@ from qacomp.onnx_graph.consumers import roles
 from qacomp.onnx_graph.skeleton import Slot, empty, join, slots
 from qacomp.onnx_graph.values import FLOATS, count
 from qacomp.onnx_graph.walk import sites
-from qacomp.onnx_packing import Packed, Packer
+from qacomp.onnx_packing import Packer
 from qacomp.onnx_selection import candidate, is_side_vector
 from qacomp.result import Accuracy, Result, layer_results
 from qacomp.selection import Rules, Selection, select
+from qacomp.sharing.arrays import Packed
 from qacomp.weight_history import WeightHistory
 
 if TYPE_CHECKING:
@@ -55,7 +56,9 @@ def compress_onnx(source: OnnxSource, config: CompressConfig, output: Path, run:
     rounded = frozenset(slot.name for slot, use in zip(wanted, uses, strict=True) if is_side_vector(slot, use))
     if config.side != "exact":
         selection.skipped.update(dict.fromkeys(rounded, f"bias or scale: a vector, rounded to {config.side}"))
-    packer = Packer({layer.name: layer for layer in selection.layers}, rounded, config.side, source.external.read)
+    packer = Packer(
+        {layer.name: layer for layer in selection.layers}, rounded, config.codebook, config.side, source.external.read
+    )
     fp32 = sum(4 * count(site.tensor) for site in found if site.tensor.data_type in FLOATS)
     whole = fp32 < _RUN_BELOW
     packed: dict[str, Packed] = {}
@@ -148,7 +151,7 @@ class _Original:
     """The original's own values by container name."""
 
     def __init__(self, source: OnnxSource, wanted: list[Slot]) -> None:
-        self._packer = Packer({}, frozenset(), "exact", source.external.read)
+        self._packer = Packer({}, frozenset(), "tensor", "exact", source.external.read)
         self._slots = {slot.name: slot for slot in wanted}
 
     def __call__(self, name: str) -> Any:

@@ -23,13 +23,13 @@ from qacomp.errors import ConfigError
 from qacomp.evaluation.accuracy import onnx_accuracy, torch_accuracy
 from qacomp.evaluation.parity import max_abs_error
 from qacomp.fine_tuning import Session, fine_tune, tune_shared
-from qacomp.formats import SharedTensor, WriteReport, open_file, save_file
+from qacomp.formats import Writer, WriteReport, open_file, save_file
 from qacomp.layers import Selection, select_layers, select_tensors
 from qacomp.network import Network, build_network, choose_device
 from qacomp.onnx_compression import compress_onnx
 from qacomp.onnx_graph import OnnxSource
 from qacomp.outputs import make_folder
-from qacomp.packing import TensorLike, fp32_bytes, pack_network
+from qacomp.packing import fp32_bytes, pack_network
 from qacomp.progress import Progress
 from qacomp.pruning.report import PruningReport
 from qacomp.pruning.stage import prune
@@ -39,8 +39,9 @@ from qacomp.regularizers import Regularizer
 from qacomp.resolution import resolve
 from qacomp.result import Accuracy, Result, layer_results
 from qacomp.resume import ResumeStore
-from qacomp.sharing.kmeans import kmeans
+from qacomp.sharing.arrays import Packed, share_array
 from qacomp.sharing.network import share_network
+from qacomp.torch_format import to_array
 from qacomp.training import EpochRecord
 from qacomp.weight_history import Watcher, WeightHistogram, WeightHistory
 
@@ -147,7 +148,7 @@ def _compress_network(
     elif bits:
         quantize_network(model, bits, config.quantizer, scaled=config.quantizer_scale == "layer")
     with run.stage("share"):
-        share_network(model, selection, penalties, run.note, zeros)
+        share_network(model, selection, penalties, run.note, zeros, config.codebook)
         if session is not None and config.batch_norm == "re-estimate":
             stage = session.stage("batch norm", 1, keep_best=False)
             if not reestimate_batch_norm(model, session.dataset, session.preprocessing, stage, run.progress):
@@ -201,17 +202,18 @@ def _compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pa
     selection = select_tensors(checkpoint.state, config.scope, config.k, config.k_layers, **config.which)
     if not selection.layers:
         run.note("no tensor is shared, everything is kept exactly; the reasons are listed")
-    tensors: dict[str, TensorLike] = {n: t.numpy() for n, t in checkpoint.state.items()}
+    packed = {name: Packed(to_array(tensor), config.side) for name, tensor in checkpoint.state.items()}
     with run.stage("share"):
         for layer in selection.layers:
-            clustering = kmeans(checkpoint.state[layer.name].float().numpy(), layer.k)
-            if clustering.codebook.size < layer.k:
-                run.note(f"{layer.name}: {clustering.codebook.size} shared values instead of {layer.k}")
-            tensors[layer.name] = SharedTensor(clustering.codebook, clustering.indices)
-        weights = WeightHistory([layer.name for layer in selection.layers], checkpoint.state)
-        run.weights, run.errors = weights.finished(), weights.errors(tensors)
-    with run.stage("encode"):
-        report = save_file(output, tensors, meta=_meta(checkpoint, config), side=config.side)
+            packed[layer.name] = share_array(packed[layer.name].dense(), layer, config.codebook, config.side)
+            if note := packed[layer.name].note:
+                run.note(note)
+    with run.stage("encode"), Writer(output, meta=_meta(checkpoint, config)) as writer:
+        for name, item in packed.items():
+            writer.side = item.side
+            writer.add(name, item.value)
+    report = writer.report
+    assert report is not None
     return _result(checkpoint, config, output, run, report, selection, None, Accuracy(), None)
 
 

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 class Checkpoint:
     """Tensors of one file and what the file says about them.
 
-    kind: "qacomp", "state_dict" or "safetensors". state: CPU, contiguous, in the file's order and dtypes.
-    digest: SHA-256 of the file's bytes, in hex. bytes: the file's size. notes: what was unwrapped, renamed
-    or left out, one sentence each. arch, num_classes, preprocessing and data are None where the file doesn't say.
+    kind: qacomp, state_dict, safetensors, sharded, torchscript, exported program, or module for one in memory.
+    state: CPU, contiguous, in the file's order and dtypes. digest: SHA-256 of the file's bytes, in hex. bytes: the
+    file's size. notes: what was unwrapped, renamed or left out, one sentence each. arch, num_classes, preprocessing and
+    data are None where the file doesn't say.
     """
 
     path: Path

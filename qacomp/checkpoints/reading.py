@@ -4,22 +4,29 @@ import hashlib
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from qacomp.checkpoints.archives import NOTES, archive_kind, load_archive
 from qacomp.checkpoints.checkpoint import Checkpoint
 from qacomp.checkpoints.own import Origin, read_origin
 from qacomp.checkpoints.recognition import recognize
 from qacomp.checkpoints.safetensors_file import load_safetensors
+from qacomp.checkpoints.sharded import is_index, load_shards
 from qacomp.checkpoints.tensors import check_finite, dense_state
 from qacomp.checkpoints.torch_file import load_torch
 from qacomp.checkpoints.unwrapping import unwrap
 from qacomp.errors import NotACheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _CHUNK = 1 << 20
 
 
 def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Checkpoint:
     """Read a state dict from torch.save's formats (new and old, nested or prefixed) or safetensors, told by content.
+
+    So are TorchScript and torch.export archives, and shards by the index that names them (*.index.json).
 
     Nothing of the file is executed unless `trust_pickle` (then a pickled nn.Module gives its state dict).
     Raises `NotACheckpointError` (missing, empty, truncated, something else), `UnsafePickleError` (needs classes),
@@ -29,11 +36,19 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Checkpoi
     path = Path(path)
     size = _regular_size(path)
     try:
+        if is_index(path):
+            shards = load_shards(path, _read_shard)
+            checked = dense_state(path, shards.state, shards.bytes)
+            return _weights_only(path, "sharded", checked, shards.digest, shards.bytes, shards.notes)
         with path.open("rb") as file:
             digest = _digest(file)
             file.seek(0)
             form = recognize(path, file, size)
+            archive = archive_kind(path, file) if form == "zip" else None
             loaded: Any
+            if archive is not None:
+                state = dense_state(path, load_archive(path, file, archive, size), size)
+                return _weights_only(path, archive, state, digest, size, (NOTES[archive],))
             if form == "safetensors":
                 loaded = load_safetensors(path)
             else:
@@ -45,18 +60,35 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Checkpoi
         origin = read_origin(path, loaded["qacomp"])
         loaded = {"state_dict": loaded["state_dict"]}
     state, notes = unwrap(path, loaded)
-    checkpoint = Checkpoint(
-        path=path,
-        kind="qacomp" if own else "safetensors" if form == "safetensors" else "state_dict",
-        state=dense_state(path, state, size),
-        arch=origin.arch,
-        num_classes=origin.num_classes,
-        preprocessing=origin.preprocessing,
-        data=origin.data,
-        digest=digest,
-        bytes=size,
-        notes=() if own else notes,
+    return _checked(
+        Checkpoint(
+            path=path,
+            kind="qacomp" if own else "safetensors" if form == "safetensors" else "state_dict",
+            state=dense_state(path, state, size),
+            arch=origin.arch,
+            num_classes=origin.num_classes,
+            preprocessing=origin.preprocessing,
+            data=origin.data,
+            digest=digest,
+            bytes=size,
+            notes=() if own else notes,
+        )
     )
+
+
+def _read_shard(path: Path) -> "tuple[dict[str, Tensor], str, int]":
+    """A shard's tensors, digest and size; nothing of it is executed."""
+    shard = read_checkpoint(path)
+    return shard.state, shard.digest, shard.bytes
+
+
+def _weights_only(
+    path: Path, kind: str, state: "dict[str, Tensor]", digest: str, size: int, notes: tuple[str, ...]
+) -> Checkpoint:
+    return _checked(Checkpoint(path, kind, state, None, None, None, None, digest, size, notes))
+
+
+def _checked(checkpoint: Checkpoint) -> Checkpoint:
     check_finite(checkpoint)
     return checkpoint
 

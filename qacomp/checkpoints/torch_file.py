@@ -55,11 +55,6 @@ def _plan_zip(path: Path, file: BinaryIO, size: int) -> PicklePlan:
 
 def _records(path: Path, archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     records: dict[str, zipfile.ZipInfo] = {}
-    if any(name.count("/") == 1 and name.endswith("/constants.pkl") for name in archive.namelist()):
-        raise NotACheckpointError(
-            f"{path}: a TorchScript archive, not a state dict; where it is trusted, save "
-            "torch.jit.load(FILE).state_dict() with torch.save, or pass --trust-pickle"
-        )
     for info in archive.infolist():
         if info.filename in records:
             raise NotACheckpointError(f"{path}: the zip record {info.filename} stands in it twice; damaged?")

@@ -4,6 +4,7 @@ Autograd sums the gradients of each cluster's weights into its entry, which IS c
 2016, section 3.2), for any module and any optimizer.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -36,15 +37,22 @@ class Gather(torch.autograd.Function):
 class SharedWeight(nn.Module):
     """Maps a codebook (K,) to the weight that its fixed `indices` (int64, the weight's shape) make of it.
 
-    `zero`: the entry of pruned weights, which no training moves.
+    `zero`: the entry of pruned weights, which no training moves. `blocked`: the shape (..., k) of codebooks in blocks,
+    which stand one behind the other in the codebook here, and the block's; None where there is but one.
     """
 
     indices: Tensor
 
-    def __init__(self, indices: Tensor, zero: int | None = None) -> None:
+    def __init__(
+        self,
+        indices: Tensor,
+        zero: int | None = None,
+        blocked: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
+    ) -> None:
         super().__init__()
         self.register_buffer("indices", indices)
         self.zero = zero
+        self.blocked = blocked
 
     def forward(self, codebook: Tensor) -> Tensor:
         """(K,) -> weight's shape."""
@@ -57,7 +65,7 @@ class SharedWeight(nn.Module):
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """The codebook of a weight whose clusters each hold one value: (K,). Every cluster must be used."""
-        k = int(self.indices.max()) + 1
+        k = int(self.indices.max()) + 1 if self.blocked is None else math.prod(self.blocked[0])
         codebook = weight.new_zeros(k)
         codebook[self.indices.reshape(-1)] = weight.reshape(-1)
         return codebook
@@ -82,11 +90,28 @@ def share_weight(
     parametrize.register_parametrization(module, name, SharedWeight(index, zero), unsafe=True)
 
 
+def share_weight_in_blocks(module: nn.Module, name: str, shared: SharedTensor) -> None:
+    """The same for codebooks in blocks."""
+    assert shared.blocks is not None
+    weight, shape = getattr(module, name), shared.codebook.shape
+    places = SharedTensor(np.arange(shared.codebook.size).reshape(shape), shared.indices, (), shared.blocks)
+    index = torch.from_numpy(places.dense()).to(weight.device)  # weight's shape, into the flat codebooks
+    entries = torch.from_numpy(np.ascontiguousarray(shared.codebook).reshape(-1)).to(weight)
+    with torch.no_grad():
+        weight.copy_(entries[index])
+    parametrization = SharedWeight(index, blocked=(shape, shared.blocks))
+    parametrize.register_parametrization(module, name, parametrization, unsafe=True)
+
+
 def shared_tensor(module: nn.Module, name: str) -> SharedTensor:
-    """The codebook (float32, (K,)) and indices of a weight that `share_weight` replaced."""
+    """The codebook (float32, (K,), or that of the blocks) and indices of a weight that `share_weight` replaced."""
     parametrization: Any = module.get_submodule(f"parametrizations.{name}")
     codebook = parametrization.original.detach().float().cpu().numpy().copy()
     indices = parametrization[0].indices.cpu().numpy()
+    if parametrization[0].blocked is not None:
+        shape, blocks = parametrization[0].blocked
+        own = (indices % shape[-1]).astype(np.uint8 if shape[-1] <= 256 else np.uint16)
+        return SharedTensor(codebook.reshape(shape), own, (), blocks)
     return SharedTensor(codebook, indices.astype(np.uint8 if codebook.size <= 256 else np.uint16))
 
 

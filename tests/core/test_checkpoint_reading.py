@@ -146,7 +146,7 @@ def zip_bytes(name: str, content: bytes) -> bytes:
         (zip_bytes("archive/data.pkl", b""), "cut off"),
         (zip_bytes("archive/data.pkl", b"\x80\x02]q\x00."), "holds a list"),
         (zip_bytes("archive/data.pkl", b"\x80\x02}q\x00."), "holds no tensors"),
-        (zip_bytes("archive/constants.pkl", b"\x80\x02}."), "TorchScript"),
+        (zip_bytes("archive/constants.pkl", b"\x80\x02}."), "data.pkl is missing"),
         (b"\x40\x00\x00\x00\x00\x00\x00\x00" + b'{"a":{"dtype":"F32"', "safetensors"),
         (b"\xff\xff\xff\xff\x00\x00\x00\x00" + b'{"a":{"dtype":"F32"', "safetensors"),
         (b"\x02\x00\x00\x00\x00\x00\x00\x00{}", "holds no tensors"),

@@ -1,0 +1,58 @@
+"""Writing .safetensors, one tensor in memory at a time, bfloat16 included (which numpy, and so its writer, lacks)."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.errors import ExportError
+from qacomp.formats import BFLOAT16
+from qacomp.formats.atomic import atomic_file
+
+_CODES = {
+    np.dtype("?"): "BOOL", np.dtype("u1"): "U8", np.dtype("i1"): "I8", np.dtype("<u2"): "U16", np.dtype("<i2"): "I16",
+    np.dtype("<u4"): "U32", np.dtype("<i4"): "I32", np.dtype("<u8"): "U64", np.dtype("<i8"): "I64",
+    np.dtype("<f2"): "F16", BFLOAT16: "BF16", np.dtype("<f4"): "F32", np.dtype("<f8"): "F64",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the header says of a tensor: dtype (little-endian, or BFLOAT16) and sizes."""
+
+    dtype: np.dtype[Any]
+    sizes: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values."""
+        return math.prod(self.sizes) * self.dtype.itemsize
+
+
+def write_safetensors(output: Path, shapes: Mapping[str, Shape], values: Callable[[str], NDArray[Any]]) -> None:
+    """Write tensors of those names, dtypes and shapes; `values` gives each one when its turn comes.
+
+    Wide types stand first, so that all are aligned. Raises ExportError where `values` gives another dtype or shape,
+    OutputNotWritableError; nothing is left behind then.
+    """
+    order = sorted(shapes, key=lambda name: -shapes[name].dtype.itemsize)
+    header, place = {}, 0
+    for name in order:
+        shape, end = shapes[name], place + shapes[name].nbytes
+        header[name] = {"dtype": _CODES[shape.dtype], "shape": list(shape.sizes), "data_offsets": [place, end]}
+        place = end
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    with atomic_file(output) as file:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        for name in order:
+            array, shape = values(name), shapes[name]
+            if array.dtype != shape.dtype or array.shape != shape.sizes:
+                raise ExportError(f"{name[:80]}: {array.dtype}{list(array.shape)} where the container promised {shape}")
+            file.write(np.asarray(array, order="C").tobytes())

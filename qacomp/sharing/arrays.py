@@ -1,0 +1,61 @@
+"""One array shared by k-means alone, in its own dtype: what a writer gets, and what a reader will read."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.formats import BFLOAT16, SharedTensor, bfloat16_from_float32, bfloat16_to_float32, stored_values
+from qacomp.selection import Layer
+from qacomp.sharing.blocks import block_shape, share_in_blocks
+from qacomp.sharing.kmeans import kmeans
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What the writer gets, and the precision of its codebooks or vector: a reader gets exactly these values.
+
+    `kept`: why a tensor that was chosen isn't shared after all; `note`: a remark for the user.
+    """
+
+    value: NDArray[Any] | SharedTensor
+    side: str = "exact"
+    kept: str | None = None
+    note: str | None = None
+
+    def dense(self) -> NDArray[Any]:
+        """The values that a reader gets."""
+        return self.value.dense() if isinstance(self.value, SharedTensor) else self.value
+
+
+def share_array(array: NDArray[Any], layer: Layer, codebook: str, side: str) -> Packed:
+    """Cluster a float array (or BFLOAT16), with one codebook or with blocks of them (see `block_shape`).
+
+    One of at most K distinct values keeps each of them exactly, whatever `side` says; NaN and infinity aren't shared.
+    """
+    values = bfloat16_to_float32(array) if array.dtype == BFLOAT16 else array
+    if not np.isfinite(values).all():
+        return Packed(array, kept=f"{layer.reason}, but it holds NaN or infinity: kept exactly")
+    blocks = block_shape(values.shape, layer.axis, codebook, layer.k)
+    name, note = layer.name[:80], None
+    if blocks is not None:
+        shared = share_in_blocks(values, layer.k, blocks)
+        return Packed(_stored(shared, array.dtype, side), side)
+    clustering = kmeans(values, layer.k)
+    if clustering.codebook.size < layer.k:
+        note = f"{name}: {clustering.codebook.size} shared values instead of {layer.k}"
+    elif codebook != "tensor":
+        note = f"{name}: one codebook, since blocks of {codebook} are too small for {layer.k} shared values"
+    precision = side if clustering.inertia else "exact"
+    shared = SharedTensor(clustering.codebook, clustering.indices)
+    return Packed(_stored(shared, array.dtype, precision), precision, note=note)
+
+
+def _stored(shared: SharedTensor, dtype: np.dtype[Any], side: str) -> SharedTensor:
+    """With the codebook in the array's dtype, rounded as the file will hold it."""
+    if dtype == BFLOAT16:
+        book: NDArray[Any] = bfloat16_from_float32(shared.codebook)
+    else:
+        book = stored_values(shared.codebook, side)
+    return SharedTensor(book, shared.indices, (), shared.blocks)

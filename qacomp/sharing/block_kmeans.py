@@ -1,0 +1,148 @@
+"""K-means of very many small groups of numbers at once: a group a row, sorted, every Lloyd step over all rows together.
+
+Within a sorted row the clusters are intervals. The rows are laid end to end on one line, each in a unit of its own, so
+one binary search finds the cuts of all of them, and prefix sums give means and inertias. The start is a good one, the
+cheapest pair of neighbours merged again and again, so few steps are left to do.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SLAB = 1 << 16  # values at once: what is gathered stays in the cache
+_STEPS = 8
+_APART = 1e-9  # of a row's span
+_CELLS = 256  # to begin with, at the least; twice as many as clusters
+
+Floats = NDArray[np.float64]
+Places = NDArray[np.int64]
+
+
+def cluster_rows(rows: NDArray[np.floating], k: int) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]:
+    """Cluster each row of finite `rows` (G, n) into at most k (2 .. 65,536) clusters.
+
+    Gives codebooks (G, k) of rows' dtype, ascending, the last entry repeated where there are fewer clusters, and the
+    nearest entry's index (G, n). A row of at most k distinct values is represented exactly. Deterministic.
+    """
+    codebooks = np.empty((len(rows), k), rows.dtype)
+    indices = np.empty(rows.shape, np.uint8 if k <= 256 else np.uint16)
+    step = max(1, _SLAB // max(rows.shape[1], k))
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        codebooks[part] = _codebooks(np.sort(rows[part], axis=1), k)
+        indices[part] = _nearest(rows[part], codebooks[part])
+    return codebooks, indices
+
+
+def _codebooks(ordered: NDArray[np.floating], k: int) -> NDArray[np.floating]:
+    """(G, n) ascending rows -> (G, k) ascending centroids."""
+    steps = np.zeros(ordered.shape, np.int64)
+    np.cumsum(ordered[:, 1:] != ordered[:, :-1], axis=1, out=steps[:, 1:])  # rank among the distinct values
+    few = steps[:, -1] < k
+    books = np.empty((len(ordered), k), ordered.dtype)
+    if few.any():
+        exact = np.repeat(ordered[few, -1:], k, axis=1)
+        np.put_along_axis(exact, steps[few], ordered[few], axis=1)
+        books[few] = exact
+    if not few.all():
+        books[~few] = np.sort(_Rows(ordered[~few]).centroids(k).astype(ordered.dtype), axis=1)
+    return books
+
+
+class _Rows:
+    """Sorted rows (G, n), each moved and scaled into [0, 1/2], with prefix sums."""
+
+    def __init__(self, ordered: NDArray[np.floating]) -> None:
+        values = ordered.astype(np.float64)
+        self.low = values[:, :1]
+        self.width = 2 * (values[:, -1:] - self.low)
+        self.values = (values - self.low) / self.width  # (G, n)
+        self.count, self.length = values.shape
+        self.base = np.arange(self.count)[:, None]
+        self.line = (self.values + self.base).reshape(-1)  # ascending
+        zero = np.zeros((self.count, 1))
+        self.sums = np.concatenate([zero, np.cumsum(self.values, axis=1)], axis=1)  # (G, n+1)
+        self.squares = np.concatenate([zero, np.cumsum(self.values**2, axis=1)], axis=1)
+
+    def centroids(self, k: int) -> Floats:
+        """(G, k) in the rows' own units."""
+        bounds = self._lloyd(self._means(self._merged(k)), _STEPS)
+        means: Floats = self._means(bounds) * self.width + self.low
+        return means
+
+    def _merged(self, k: int) -> Places:
+        """Bounds (G, k+1) after merging neighbours, at each step the pair whose union costs least (Ward, 1963)."""
+        cells = min(self.length, max(_CELLS, 2 * k))
+        tail = cells // 4 if cells < self.length else 0  # values of their own at both ends, where clusters are wide
+        inner = np.linspace(tail, self.length - tail, cells - 2 * tail + 1).astype(np.int64)
+        edges = np.concatenate([np.arange(tail), inner, self.length - tail + 1 + np.arange(tail)])
+        sums = np.ascontiguousarray(self.sums[:, edges]).reshape(-1)  # (G · (cells + 1),)
+        places = np.tile(edges.astype(np.float64), self.count)
+        numbers = np.arange(self.count * (cells + 1)).reshape(self.count, -1)
+        before, after = (numbers - 1).reshape(-1), (numbers + 1).reshape(-1)  # of each bound that is left
+        cost = np.full(numbers.shape, np.inf)  # of taking a bound out; of the outer two and those taken out infinite
+        flat = cost.reshape(-1)
+
+        def price(bound: Places) -> Floats:
+            """What taking out costs: the growth of inertia when the clusters on both sides become one."""
+            low, high = before.take(bound), after.take(bound)
+            here, total = places.take(bound), sums.take(bound)
+            n, m = here - places.take(low), places.take(high) - here
+            apart = (total - sums.take(low)) / n - (sums.take(high) - total) / m
+            growth: Floats = n * m / (n + m) * apart * apart
+            return growth
+
+        cost[:, 1:-1] = price(numbers[:, 1:-1])
+        for _ in range(cells - k):
+            bound = numbers[:, 0] + cost.argmin(axis=1)
+            low, high = before.take(bound), after.take(bound)
+            flat[bound] = np.inf
+            after[low], before[high] = high, low
+            for neighbour, outermost in ((low, numbers[:, 0]), (high, numbers[:, -1])):
+                inner = neighbour[neighbour != outermost]
+                flat[inner] = price(inner)
+        left = np.isfinite(cost)
+        left[:, 0] = left[:, -1] = True
+        bounds: Places = edges[np.nonzero(left)[1].reshape(self.count, k + 1)]
+        return bounds
+
+    def _places(self, values: Floats) -> Places:
+        """How many of its row's values lie at or below each of `values` (G, m): (G, m)."""
+        found = np.searchsorted(self.line, (np.clip(values, 0, 0.75) + self.base).reshape(-1), side="right")
+        places: Places = found.reshape(values.shape) - self.base * self.length
+        return places
+
+    def _lloyd(self, centroids: Floats, steps: int) -> Places:
+        """Bounds (G, k+1) of the clusters after some steps; a cluster may be empty."""
+        previous = None
+        for _ in range(steps):
+            inner = self._places((centroids[:, 1:] + centroids[:, :-1]) / 2)
+            ends = np.zeros((self.count, 1), np.int64)
+            bounds = np.concatenate([ends, inner, ends + self.length], axis=1)
+            if previous is not None and np.array_equal(previous, bounds):
+                break
+            previous = bounds
+            centroids = self._means(bounds)
+        return bounds
+
+    def _means(self, bounds: Places) -> Floats:
+        """(G, k+1) -> (G, k) ascending; an empty cluster takes the value at its place."""
+        count = np.diff(bounds, axis=1)
+        total = np.diff(np.take_along_axis(self.sums, bounds, axis=1), axis=1)
+        empty = np.take_along_axis(self.values, np.minimum(bounds[:, :-1], self.length - 1), axis=1)
+        means: Floats = np.where(count > 0, total / np.maximum(count, 1), empty)
+        return means
+
+
+def _nearest(rows: NDArray[np.floating], books: NDArray[np.floating]) -> NDArray[np.intp]:
+    """Index of the nearest entry of its row's ascending codebook (G, k) for each value (G, n)."""
+    low, high = books[:, :1].astype(np.float64), books[:, -1:].astype(np.float64)
+    width = np.where(high > low, 2 * (high - low), 1.0)
+    base = np.arange(len(rows))[:, None]
+    middles = (books[:, 1:].astype(np.float64) + books[:, :-1]) / 2  # (G, k−1)
+    scaled = (middles - low) / width  # within [0, 1/2]
+    found = np.searchsorted((scaled + base).reshape(-1), (np.clip((rows - low) / width, 0, 0.75) + base).reshape(-1))
+    places: NDArray[np.intp] = found.reshape(rows.shape) - base * middles.shape[1]
+    lost = (np.diff(scaled, axis=1) < _APART) & (np.diff(middles, axis=1) > 0)  # too close together on one line
+    for row in np.flatnonzero(lost.any(axis=1)):
+        places[row] = np.searchsorted(middles[row], rows[row])
+    return places

@@ -1,0 +1,70 @@
+"""Codebooks for parts of a tensor: one a channel, or one a group of weights within a channel."""
+
+import itertools
+import math
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.errors import ConfigError
+from qacomp.formats import SharedTensor
+from qacomp.sharing.block_kmeans import cluster_rows
+
+_ENTRY_BITS = 16  # of a codebook's value as a rule, and of a weight that isn't shared
+
+
+def check_codebook(codebook: str) -> None:
+    """Raise ConfigError unless it is tensor, channel or group:N with N of at least 8."""
+    group = re.fullmatch(r"group:(\d{1,9})", codebook)
+    if codebook not in ("tensor", "channel") and (group is None or int(group[1]) < 8):
+        raise ConfigError(f"codebook = {codebook!r}: must be tensor, channel, or group:N with N of 8 or more")
+
+
+def block_shape(shape: tuple[int, ...], axis: int, codebook: str, k: int) -> tuple[int, ...] | None:
+    """The block that one codebook serves, or None where one for the whole tensor is the better choice.
+
+    `axis`: the output channels'. channel: all weights of one of them; group:N: about N of those, neighbours along the
+    innermost of the other axes first. Blocks too small for K shared values, which would take more room than the
+    weights themselves in 16 bits, give way to the whole tensor.
+    """
+    if codebook == "tensor":
+        return None
+    budget = math.prod(shape) if codebook == "channel" else int(codebook.removeprefix("group:"))
+    blocks = [1] * len(shape)
+    for other in reversed(range(len(shape))):
+        if other != axis:
+            blocks[other] = max(1, min(shape[other], budget))
+            budget = budget // shape[other] if blocks[other] == shape[other] else 1
+    n = math.prod(blocks)
+    too_small = k * _ENTRY_BITS + n * math.log2(k) >= n * _ENTRY_BITS
+    return None if too_small or n == math.prod(shape) else tuple(blocks)
+
+
+def share_in_blocks(values: NDArray[np.floating], k: int, blocks: tuple[int, ...]) -> SharedTensor:
+    """Cluster each block of `values` by itself. Codebooks (ceil(d0 / b0), ..., k) of values' dtype, each ascending.
+
+    The blocks at the far ends may be smaller; of the same size are clustered together.
+    """
+    grid = [-(-size // block) for size, block in zip(values.shape, blocks, strict=True)]
+    books = np.empty((*grid, k), values.dtype)
+    indices = np.empty(values.shape, np.uint8 if k <= 256 else np.uint16)
+    pieces = [_pieces(size, block) for size, block in zip(values.shape, blocks, strict=True)]
+    for corner in itertools.product(*pieces):
+        place = tuple(slice(start, stop) for start, stop, _ in corner)
+        shape = [n for start, stop, step in corner for n in ((stop - start) // step, step)]
+        order = [*range(0, len(shape), 2), *range(1, len(shape), 2)]  # block numbers first, places within them last
+        rows = values[place].reshape(shape).transpose(order).reshape(-1, math.prod(shape[1::2]))  # (G, n)
+        codebooks, found = cluster_rows(np.ascontiguousarray(rows), k)
+        counts = tuple(shape[::2])
+        numbers = tuple(slice(s // b, s // b + c) for (s, _, _), b, c in zip(corner, blocks, counts, strict=True))
+        books[numbers] = codebooks.reshape(*counts, k)
+        inside = found.reshape([shape[axis] for axis in order]).transpose(np.argsort(order))
+        indices[place] = inside.reshape(indices[place].shape)
+    return SharedTensor(books, indices, (), blocks)
+
+
+def _pieces(size: int, block: int) -> list[tuple[int, int, int]]:
+    """(start, stop, block) of the whole blocks along an axis, and of the smaller one behind them."""
+    whole = size - size % block
+    return [piece for piece in ((0, whole, block), (whole, size, size - whole)) if piece[0] < piece[1]]
