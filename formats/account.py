@@ -41,7 +41,7 @@ class Account:
             record.count,
             self.entropy_bits,
             self.candidates,
-            self.reason,
+            self.reason + ("; all levels at once" if record.at_once else ""),
             side if record.stored != record.dtype else "exact",
             record.blocks,
         )

@@ -48,7 +48,8 @@ class Container:
         self._inventory = Inventory(header, layout.Members(header.tensors))
         self._contents = Contents(header, self._sections, self._inventory, threads)
         self._numbers = {record.name: number for number, record in enumerate(header.tensors)}
-        self._top = self._sections.complete_levels() - 1
+        complete = self._sections.complete_levels()
+        self._top = (self.levels if complete == self._sections.levels else complete) - 1
         self._handles: list[Any] = [data]
 
     def __enter__(self) -> "Container":
@@ -106,7 +107,7 @@ class Container:
     @property
     def levels(self) -> int:
         """How many levels the file holds: more than one for nested codebooks."""
-        return self._sections.levels
+        return max((len(record.levels) for record in self._header.tensors), default=1) or 1
 
     @property
     def level(self) -> int:

@@ -100,9 +100,10 @@ class Contents:
     def indices(self, number: int, level: int) -> Array:
         """A shared tensor's indices at a level, flat: uint8, or uint16 where its codebook there is larger than 256."""
         record = self.header.tensors[number]
-        dtype = np.dtype("u1") if record.levels[level] <= 256 else np.dtype("<u2")
+        dtype = _index_dtype(record, level)
         if record.group:
-            return self._group_indices(record.group - 1, level)[number].astype(dtype)
+            found = self._group_indices(record.group - 1, 0 if record.at_once else level)[number]
+            return coarser(found, record, level) if record.at_once else found.astype(dtype)
         out = self._allocate(number, dtype)
 
         def fill(start: int, stop: int, chunk: int) -> None:
@@ -115,13 +116,13 @@ class Contents:
         """The indices [start, stop) of a shared tensor at level `top`, which are one chunk."""
         record = self.header.tensors[number]
         indices: Array = np.zeros(0, np.uint8)
-        for level in range(top + 1):
+        for level in range(1 if record.at_once else top + 1):
             stream = layout.index_stream(record, level, start, stop)
             if level:
                 stream = replace(stream, parents=indices)
             part = self.sections.decode(self.sections.place(h.INDEX_CHUNK, level, number, chunk), [stream])[0]
             indices = join(part, stream)
-        return indices
+        return coarser(indices, record, top) if record.at_once else indices
 
     def _book_part(self, number: int, first: int, last: int) -> NDArray[Any]:
         """Codebooks [first, last) of a tensor whose codebooks stand in chunks: (last - first, K)."""
@@ -196,6 +197,19 @@ def _lookup(
     if record.blocks is None:
         return book.take(indices, out=out, mode="clip")
     return blocks.lookup(book, indices, record.shape, record.blocks, start, first, out)
+
+
+def _index_dtype(record: h.TensorRecord, level: int) -> "np.dtype[np.unsignedinteger]":
+    return np.dtype("u1") if record.levels[level] <= 256 else np.dtype("<u2")
+
+
+def coarser(finest: Array, record: h.TensorRecord, level: int) -> Array:
+    """The indices of a level, from those of the finest."""
+    parents = np.arange(record.levels[-1])
+    for children in reversed(record.children[level:]):
+        parents = np.repeat(np.arange(len(children)), children).take(parents)
+    found: Array = parents.astype(_index_dtype(record, level)).take(finest)
+    return found
 
 
 def join(part: Array, stream: Stream) -> Array:

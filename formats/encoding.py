@@ -17,6 +17,7 @@ from qacomp.formats.selection import Choice, choose
 from qacomp.formats.tensors import SharedTensor
 
 _ALONE_FROM = 8192
+_NESTED_COST = 1.02
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,10 @@ def encode(
 def encode_levels(kind: int, owner: int, members: Sequence[Member], codecs: Sequence[str] | None) -> list[Section]:
     """One section a level: coarse indices first, then for each refinement which child of its parent it is."""
     sections = []
-    for level in range(max(len(member.record.levels) for member in members)):
+    for level in range(max(member.record.stored_levels for member in members)):
         parts, streams, numbers = [], [], []
         for member in members:
-            if level < len(member.record.levels):
+            if level < member.record.stored_levels:
                 part, stream = _at_level(member, level)
                 parts.append(part)
                 streams.append(stream)
@@ -74,10 +75,25 @@ def encode_levels(kind: int, owner: int, members: Sequence[Member], codecs: Sequ
     return sections
 
 
+def at_once(member: Member, codecs: Sequence[str] | None) -> bool:
+    """Whether the finest indices take so much less than all levels one after the other that they are stored alone.
+
+    So it is where a dictionary codec finds repetitions, which it would have to tell again at each level.
+    """
+    if len(member.record.levels) < 2:
+        return False
+    nested = encode_levels(h.INDEX_CHUNK, 0, [member], codecs)
+    whole = replace(member, record=replace(member.record, at_once=True))
+    alone = encode_levels(h.INDEX_CHUNK, 0, [whole], codecs)
+    sizes = [sum(section.record.stored_bytes for section in sections) for sections in (nested, alone)]
+    return sizes[0] > _NESTED_COST * sizes[1]
+
+
 def _at_level(member: Member, level: int) -> tuple[Array, Stream]:
     """A member's symbols at a level, and their stream."""
     span = slice(member.start, member.stop)
-    here = member.tensor.at_level(level).indices.reshape(-1)[span]
+    tensor = member.tensor
+    here = (tensor if member.record.at_once else tensor.at_level(level)).indices.reshape(-1)[span]
     stream = layout.index_stream(member.record, level, member.start, member.stop)
     if level:
         above = member.tensor.at_level(level - 1).indices.reshape(-1)[span]

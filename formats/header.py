@@ -22,8 +22,8 @@ from qacomp.formats.names import read_names, write_names
 
 MAGIC = b"\x93QAC"
 VERSION = (1, 1)
-BLOCKS_FLAG = 1
-"""The header has the columns of codebooks in blocks (since version 1.1)."""
+BLOCKS_FLAG, AT_ONCE_FLAG = 1, 2
+"""The header has the columns of codebooks in blocks, of levels stored at once (both since version 1.1)."""
 PREFIX = struct.Struct("<4sBBBBIIQI")
 PREFIX_BYTES = PREFIX.size + 4
 
@@ -52,7 +52,8 @@ class TensorRecord:
     group: 0 for chunks of its own, else 1 + the number of the group whose section holds its values or indices;
     side_group: likewise for its codebooks; children: for each refinement, how many finer cells each coarse one has;
     same_as: the earlier tensor whose content this is; levels: codebook sizes, the coarsest first; blocks: the block
-    shape of the codebooks (see blocks.py), or None for one codebook.
+    shape of the codebooks (see blocks.py), or None for one codebook; at_once: its finest indices stand at level 0, and
+    coarser ones follow from them.
     """
 
     name: str
@@ -67,6 +68,12 @@ class TensorRecord:
     same_as: int = 0
     digest: bytes = b""
     blocks: tuple[int, ...] | None = None
+    at_once: bool = False
+
+    @property
+    def stored_levels(self) -> int:
+        """Levels that index sections hold; 1 for a dense tensor."""
+        return 1 if self.at_once else max(len(self.levels), 1)
 
     @property
     def books(self) -> tuple[int, ...]:
@@ -109,7 +116,8 @@ class Header:
     @property
     def flags(self) -> int:
         """What a reader must know to read these records."""
-        return BLOCKS_FLAG if any(tensor.blocks is not None for tensor in self.tensors) else 0
+        blocks = any(tensor.blocks is not None for tensor in self.tensors)
+        return BLOCKS_FLAG * blocks | AT_ONCE_FLAG * any(tensor.at_once for tensor in self.tensors)
 
     @property
     def version(self) -> tuple[int, int]:
@@ -146,7 +154,7 @@ def read_prefix(data: memoryview, source: str, limits: bounds.Limits) -> Prefix:
     if struct.unpack("<I", data[PREFIX.size : PREFIX_BYTES])[0] != crc32(data[: PREFIX.size]):
         raise ChecksumMismatchError(f"{source}: the first {PREFIX_BYTES} bytes are damaged; fetch the file again")
     _, major, minor, codec, flags, stored, header, size, crc = PREFIX.unpack(data[: PREFIX.size])
-    if flags & ~BLOCKS_FLAG:
+    if flags & ~(BLOCKS_FLAG | AT_ONCE_FLAG):
         raise UnsupportedVersionError(f"{source}: uses features of a newer format version; update qacomp")
     if header > limits.header_bytes or stored > limits.header_bytes:
         raise LimitExceededError(f"{source}: a header of {header} bytes is above the limit of {limits.header_bytes}")
@@ -163,6 +171,7 @@ def write_header(header: Header) -> bytes:
     write_names(out, [tensor.name.encode() for tensor in tensors])
     shared = [tensor for tensor in tensors if tensor.kind == SHARED]
     blocked = shared if header.flags & BLOCKS_FLAG else []
+    nested = [t for t in shared if len(t.levels) > 1] if header.flags & AT_ONCE_FLAG else []
     columns: Iterable[Iterable[int]] = (
         (t.kind << 4 | t.dtype for t in tensors),
         (t.stored for t in tensors),
@@ -175,6 +184,7 @@ def write_header(header: Header) -> bytes:
         (size for t in shared for level in t.children for size in level),
         (int(t.blocks is not None) for t in blocked),
         (size for t in blocked for size in t.blocks or ()),
+        (int(t.at_once) for t in nested),
         (t.same_as for t in tensors if t.kind == SAME),
         (s.kind for s in sections),
         (s.codec for s in sections),
@@ -226,7 +236,9 @@ def read_header(data: bytes | memoryview, limits: bounds.Limits, flags: int = 0)
     blocked = column(shared_count, 1) if flags & BLOCKS_FLAG else [0] * shared_count
     shared_dims = [dim for dim, (kind, _) in zip(dims, kinds, strict=True) if kind == SHARED]
     blocks = [tuple(column(dim, 1 << 48)) if b else None for b, dim in zip(blocked, shared_dims, strict=True)]
-    books = iter(zip(levels, children, blocks, strict=True))
+    nested = [len(sizes) > 1 and bool(flags & AT_ONCE_FLAG) for sizes in levels]
+    at_once = [bool(reader.uint(1)) if several else False for several in nested]
+    books = iter(zip(levels, children, blocks, at_once, strict=True))
     same = iter(column(tensor_count - len(content), tensor_count))
     section_kinds = column(section_count, INDEX_CHUNK)
     codecs, section_levels = column(section_count, 255), column(section_count, bounds.MAX_LEVELS - 1)
@@ -242,8 +254,9 @@ def read_header(data: bytes | memoryview, limits: bounds.Limits, flags: int = 0)
         else:
             record = replace(record, group=next(groups), digest=bytes(reader.raw(digest_bytes)))
         if kind == SHARED:
-            book, split, block = next(books)
-            record = replace(record, side_group=next(side_groups), levels=book, children=split, blocks=block)
+            book, split, block, whole = next(books)
+            record = replace(record, side_group=next(side_groups), levels=book, children=split)
+            record = replace(record, blocks=block, at_once=whole)
         _check_tensor(record, limits)
         tensors.append(record)
     reader.end()

@@ -50,7 +50,8 @@ def offsets(sections: Sequence[h.SectionRecord], start: int) -> tuple[list[int],
 def index_stream(record: h.TensorRecord, level: int, start: int, stop: int) -> Stream:
     """What is known of the indices of one level; a refinement's parents are still to be filled in."""
     if level == 0:
-        return Stream("indices", stop - start, record.levels[0], 1, record.shape, start)
+        alphabet = record.levels[-1 if record.at_once else 0]
+        return Stream("indices", stop - start, alphabet, 1, record.shape, start)
     children = record.children[level - 1]
     return Stream("indices", stop - start, max(children), 1, record.shape, start, None, children)
 
@@ -79,7 +80,7 @@ class Members:
 
     def index_members(self, tensors: Sequence[h.TensorRecord], group: int, level: int) -> list[int]:
         """Tensors of an index group that have this level."""
-        return [number for number in self.indices.get(group, []) if len(tensors[number].levels) > level]
+        return [number for number in self.indices.get(group, []) if tensors[number].stored_levels > level]
 
     def value_streams(self, tensors: Sequence[h.TensorRecord], group: int) -> list[Stream]:
         """Streams of a value group: codebooks (level >= 0) and dense tensors (-1), in tensor order."""
@@ -132,7 +133,7 @@ def _wanted(header: h.Header, most: int) -> set[tuple[int, int, int, int]]:
         elif record.kind == h.SHARED:
             values = math.prod(record.books) * record.levels[0]
             wanted.update((h.VALUE_CHUNK, 0, number, i) for i in range(_chunks(record, values, header, most)))
-        levels = max(len(record.levels), 1)
+        levels = record.stored_levels
         if record.group:
             kind = h.INDICES if record.kind == h.SHARED else h.VALUES
             wanted.update((kind, level, record.group - 1, 0) for level in range(levels))

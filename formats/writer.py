@@ -19,7 +19,7 @@ from qacomp.formats.checksums import DIGEST_BYTES, DigestStream, crc32
 from qacomp.formats.codecs import Stream
 from qacomp.formats.codecs.base import Array
 from qacomp.formats.dtypes import dtype_id, little_endian
-from qacomp.formats.encoding import Member, Section, blob, encode, encode_levels, entropy, repetitive, words
+from qacomp.formats.encoding import Member, Section, at_once, blob, encode, encode_levels, entropy, repetitive, words
 from qacomp.formats.errors import UnsupportedTensorError
 from qacomp.formats.limits import MAX_DIMS, MAX_NAME_BYTES
 from qacomp.formats.parallel import run
@@ -176,6 +176,8 @@ class Writer:
             self._index_group.append((number, tensor))
             return
         ranges = layout.chunk_ranges(record.count, self.chunk_log2)
+        if ranges and at_once(Member(number, record, tensor, *ranges[0]), self.codecs):
+            self._records[number] = record = replace(record, at_once=True)
 
         def encode_chunk(chunk: int) -> list[Section]:
             return encode_levels(h.INDEX_CHUNK, number, [Member(number, record, tensor, *ranges[chunk])], self.codecs)

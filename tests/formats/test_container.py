@@ -138,3 +138,44 @@ def test_errors_of_use(tmp_path: Path) -> None:
         with pytest.raises(UnsupportedTensorError, match="x"):
             save_file(tmp_path / "b.qac", {"x": tensor})
     assert [p.name for p in tmp_path.iterdir()] == ["a.qac"]
+
+
+def test_levels_of_a_tensor_that_repeats_itself_are_stored_at_once(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    indices = np.tile(rng.integers(0, 12, 500).astype(np.uint8), 60).reshape(60, 500)
+    book = np.arange(12, dtype=np.float32)
+    levels = (
+        Level(np.array([2, 8], np.float32), np.array([0, 0, 1, 1])),
+        Level(np.array([0, 2, 6, 10], np.float32), np.repeat(np.arange(4), [1, 5, 2, 4])),
+    )
+    nested, plain = SharedTensor(book, indices, levels), SharedTensor(book, indices)
+    alone = save_file(tmp_path / "a.qac", {"w": plain}).container_bytes
+    for chunk_log2 in (22, 12):
+        report = save_file(tmp_path / "b.qac", {"w": nested}, chunk_log2=chunk_log2)
+        assert "all levels at once" in report.tensors[0].reason
+        assert chunk_log2 < 22 or report.container_bytes < alone + 80
+        with open_file(tmp_path / "b.qac") as container:
+            assert container.levels == 3 and container.level == 2 and container.version == (1, 1)
+            assert np.array_equal(container.tensor("w"), nested.dense())
+            for level in range(3):
+                coarse = nested.at_level(level).dense()
+                assert np.array_equal(container.tensor("w", level=level), coarse)
+                assert np.array_equal(container.rows("w", 3, 9, level=level), coarse[3:9])
+                assert np.array_equal(container.shared("w", level=level).indices, nested.at_level(level).indices)
+            back = container.shared("w")
+            assert np.array_equal(back.indices, indices) and len(back.levels) == 2
+        verify_file(tmp_path / "b.qac")
+
+
+def test_a_cut_file_with_levels_at_once_reads_at_the_level_that_is_there(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    level = Level(np.array([2, 8], np.float32), np.repeat(np.arange(2), [6, 6]))
+    book = np.arange(12, dtype=np.float32)
+    repeats = np.tile(rng.integers(0, 12, 500).astype(np.uint8), 60).reshape(60, 500)
+    tensors = {"r": SharedTensor(book, repeats, (level,)), "n": SharedTensor(book, repeats[:9, :9].copy(), (level,))}
+    save_file(tmp_path / "a.qac", tensors)
+    data = (tmp_path / "a.qac").read_bytes()
+    with open_file(data[:-1], allow_truncated=True) as container:
+        assert container.level == 0 and container.levels == 2
+        for name, tensor in tensors.items():
+            assert np.array_equal(container.tensor(name), tensor.at_level(0).dense())

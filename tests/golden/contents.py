@@ -111,6 +111,17 @@ def blocks() -> Contents:
     return tensors, {"chunk_log2": 8, "side": "fp16"}
 
 
+def at_once() -> Contents:
+    """Nested codebooks of a tensor that repeats itself: its levels are stored at once; and of one that does not."""
+    fine, level = codebook(12), Level(np.array([-0.06, 0.05], np.float32), np.repeat(np.arange(2), [6, 6]))
+    row = indices((300,), 12, 51)
+    tensors = {
+        "repeats": SharedTensor(fine, np.tile(row, 40).reshape(40, 300), (level,)),
+        "not": SharedTensor(fine, indices((30, 20), 12, 52), (level,)),
+    }
+    return tensors, {}
+
+
 def zstd_planes() -> Contents:
     """Floats whose planes repeat themselves, so that zstd takes some of them."""
     row = numbers(100, 41) << 7 ^ numbers(100, 42)
@@ -137,6 +148,7 @@ GOLDEN: dict[str, Callable[[], Contents]] = {
     "lzma": _with_codec("lzma", 9),
     "blocks": blocks,
     "zstd_planes": zstd_planes,
+    "at_once": at_once,
 }
 
 if __name__ == "__main__":
