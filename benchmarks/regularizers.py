@@ -80,7 +80,11 @@ def run(size: str, seeds: int) -> tuple[list[Row], dict[str, Headline]]:
         experiments = OFFLINE
     rows, ratios = [], {}
     for experiment in experiments:
-        for row, found in _rows(experiment, Trials(f"regularizers-{experiment.arch}-{experiment.data}"), seeds):
+        for row, found in _rows(
+            experiment,
+            Trials(f"regularizers-{experiment.arch}-{experiment.data}-{experiment.images}x{experiment.epochs}"),
+            seeds,
+        ):
             rows.append(row)
             if row.settings["scope"] == "all" and row.settings["k"] == min(experiment.ks):
                 ratios[experiment.arch] = found

@@ -34,7 +34,7 @@ class Experiment:
 
 
 SMALL = (
-    Experiment("simplenet", 8, 20_000, 5),
+    Experiment("simplenet", 8, 10_000, 4),
     Experiment("resnet20", 0, 5_000, 3, checkpoint="resnet20_cifar10j.pth"),
 )
 PAPER = (
@@ -50,7 +50,7 @@ def run(size: str, seeds: int) -> tuple[list[Row], dict[str, Headline]]:
         return [], {f"sinreq_gain_{q}_3bit": nothing for q in QUANTIZERS}
     rows, gains = [], {}
     for e in SMALL if size == "small" else PAPER:
-        trials = Trials(f"sinreq-{e.arch}-{size}")
+        trials = Trials(f"sinreq-{e.arch}-{e.images}x{e.epochs}")
         pulls = {q: _best_pull(e, trials, q) for q in QUANTIZERS}
         for bits in BITS:
             results: dict[str, Any] = {}
