@@ -28,6 +28,7 @@ from qacomp.onnx_graph.values import FLOATS, count
 from qacomp.onnx_graph.walk import sites
 from qacomp.onnx_packing import Packer
 from qacomp.onnx_selection import candidate, is_side_vector
+from qacomp.resolution import refuse_layer_methods
 from qacomp.result import Accuracy, Result, layer_results
 from qacomp.selection import Rules, Selection, select
 from qacomp.sharing.arrays import Packed
@@ -45,6 +46,7 @@ def compress_onnx(source: OnnxSource, config: CompressConfig, output: Path, run:
 
     Raises CheckpointError for tensors whose data is damaged or missing, ConfigError for settings that fit nothing.
     """
+    refuse_layer_methods(config, "changes a PyTorch network's layers: it can't be applied to an ONNX model")
     if config.reg != "none" or config.tune_epochs or config.epochs:
         run.note("an ONNX model isn't trained: its weights are shared by k-means alone")
     config = replace(config, reg="none", epochs=0, tune_epochs=0, sharing="after", distill="none")

@@ -36,7 +36,7 @@ from qacomp.pruning.stage import prune
 from qacomp.pruning.zeros import NO_ZEROS
 from qacomp.quantizers import plan_quantization, quantize_activations, quantize_network
 from qacomp.regularizers import Regularizer
-from qacomp.resolution import resolve
+from qacomp.resolution import refuse_layer_methods, resolve
 from qacomp.result import Accuracy, Result, layer_results
 from qacomp.resume import ResumeStore
 from qacomp.sharing.arrays import Packed, share_array
@@ -194,8 +194,7 @@ def _compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pa
     """No architecture: share every matrix and filter by k-means, keep the rest, write tensors without a graph."""
     if checkpoint.kind != "module":
         run.note("no architecture (--arch): weights only, no accuracy; decode gives a .safetensors file")
-    if config.prune != "none":
-        raise ConfigError(f"--prune {config.prune} needs to know the layers: give --arch")
+    refuse_layer_methods(config, "needs to know the layers: give --arch")
     if config.reg != "none":
         run.note(f"--reg {config.reg} needs an architecture to train: weights are shared by k-means alone")
     config = replace(config, reg="none", epochs=0, tune_epochs=0, sharing="after", distill="none")

@@ -65,3 +65,10 @@ def resolve(
     precision = choose_precision(config.precision, device)
     chosen = replace(config, epochs=epochs, tune_epochs=tune_epochs, augment=augment)
     return replace(chosen, arch=network.arch, precision=precision, sharing=sharing)
+
+
+def refuse_layer_methods(config: CompressConfig, why: str) -> None:
+    """Raise ConfigError, which says `why`, for a setting that works on a network's layers: --prune, --quantizer."""
+    for flag, value in (("--prune", config.prune), ("--quantizer", config.quantizer)):
+        if value != "none":
+            raise ConfigError(f"{flag} {value} {why}")

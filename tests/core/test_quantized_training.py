@@ -189,3 +189,10 @@ def test_settings_by_layer_survive_toml(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text(config.to_toml())
     assert CompressConfig.from_toml(path) == config
+
+
+def test_without_an_architecture_a_quantizer_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.pt"
+    torch.save({"a.weight": torch.randn(8, 8)}, path)
+    with pytest.raises(ConfigError, match="give --arch"):
+        compress(read_checkpoint(path), CompressConfig(quantizer="wrpn"), None, tmp_path / "w.qac", SilentProgress())
