@@ -1,0 +1,71 @@
+"""Prune, share and code LeNet-5 on MNIST with one command; the test split is read once, after the last epoch."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from _pruning_networks import CASES, WORK, checkpoint_of, data_spec
+from result import Row
+
+from qacomp.checkpoints import read_checkpoint
+from qacomp.config import CompressConfig
+from qacomp.datasets import load_dataset
+from qacomp.decoding import decode
+from qacomp.formats import open_file
+from qacomp.pipeline import compress
+from qacomp.progress import SilentProgress
+
+COMMON = {"prune": "magnitude", "prune_scope": "global", "tune_epochs": 3}
+RECIPES: dict[str, dict[str, Any]] = {
+    "lenet5_2pct": COMMON | {"prune_rate": 0.98, "prune_epochs": 12, "k": 6},
+    "lenet5_1pct": COMMON | {"prune_rate": 0.99, "prune_epochs": 15, "k": 5, "lr": 0.03},
+}
+
+
+def command(settings: dict[str, Any]) -> str:
+    """The command line that these settings are."""
+    flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in settings.items())
+    return f"qacomp compress lenet5.pt {flags}"
+
+
+def recipes() -> list[Row]:
+    """One row a recipe: bytes of the whole file, and the error before and after in percent."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    case = next(case for case in CASES["small"] if case.arch == "lenet5")
+    checkpoint = checkpoint_of(case)
+    return [_run(name, settings, checkpoint, data_spec(case.data)) for name, settings in RECIPES.items()]
+
+
+def _run(name: str, settings: dict[str, Any], checkpoint: Path, data: str) -> Row:
+    container = WORK / f"{name}.qac"
+    source = read_checkpoint(checkpoint)
+    if not _made_with(container, settings, source.digest):
+        config = CompressConfig(data=data).with_settings(settings, name)
+        compress(source, config, load_dataset(data), container, SilentProgress())
+    decoded = decode(container, container.with_suffix(".onnx"), data=data)
+    with open_file(container) as opened:
+        meta = opened.meta
+        graph = sum(section.bytes for section in opened.sections if section.kind == "graph")
+    assert decoded.accuracy is not None
+    before = sum(4 * t.numel() for t in source.state.values())
+    size = container.stat().st_size
+    results = {
+        "checkpoint_bytes": before,
+        "container_bytes": size,
+        "graph_bytes": graph,
+        "onnx_bytes": decoded.output_bytes,
+        "ratio": before / size,
+        "ratio_without_graph": before / (size - graph),
+        "error_before": 100 - meta["accuracy"]["original"],
+        "error_after": 100 - decoded.accuracy,
+        "pruning": meta["pruning"],
+    }
+    return Row(name, command(settings), settings, results)
+
+
+def _made_with(container: Path, settings: dict[str, Any], digest: str) -> bool:
+    if not container.exists():
+        return False
+    with open_file(container) as opened:
+        made, source = tomllib.loads(opened.meta["settings"]), opened.meta["source"]["sha256"]
+    return source == digest and all(made.get(key) == value for key, value in settings.items())

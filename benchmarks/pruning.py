@@ -1,0 +1,69 @@
+"""Pruning: EPruning's search, its table 1 beside magnitude pruning, LeNet-5 pruned, shared and coded, ONNX sped up.
+
+The networks want the real checkpoint and data (QACOMP_SHARED, or ../shared beside the checkout) and are left out
+otherwise. `--size paper` takes days without a GPU; both sizes go on where they were broken off.
+"""
+
+from typing import Any
+
+import _pruning_lenet
+import _pruning_networks
+import _pruning_search
+from result import Headline, Row, spread
+
+
+def run(size: str, seeds: int) -> tuple[list[Row], dict[str, Headline]]:
+    """The suite: rows and headlines."""
+    rows, headlines = _pruning_search.scoring(size)
+    more, found = _pruning_search.brute_force()
+    rows, headlines = rows + more, headlines | found
+    if not _pruning_networks.SHARED.is_dir():
+        return rows, headlines
+    lenet = _pruning_lenet.recipes()
+    table = list(_pruning_networks.table(size, seeds))
+    return rows + lenet + table, headlines | _against_magnitude(table) | _lenet(lenet[0]) | _onnx(table)
+
+
+def _against_magnitude(table: list[Row]) -> dict[str, Headline]:
+    def top1(method: str) -> list[float]:
+        return [row.results["P"]["top1"] for row in table if row.name == f"resnet20_c10j_{method}"]
+
+    energy, magnitude = top1("energy"), top1("magnitude")
+    differences = [a - b for a, b in zip(energy, magnitude, strict=True)]
+    row = next(row for row in table if row.name == "resnet20_c10j_energy")
+    s = row.settings
+    images = "all" if s["images"] is None else f"{s['images']:,}"
+    note = f"top-1 of ResNet-20 on CIFAR-10J, energy {_mean(energy):.2f} % less magnitude per filter "
+    note += f"{_mean(magnitude):.2f} %, about half of the real parameters kept by both, {s['epochs']} epochs of "
+    note += f"{images} training images, {len(differences)} seeds; energy's states start near magnitude's"
+    value = _mean(differences)
+    return {"energy_vs_magnitude_accuracy": Headline(value, "pt", ">= 0 expected", note, spread(differences))}
+
+
+def _lenet(row: Row) -> dict[str, Headline]:
+    r = row.results
+    note = f"LeNet-5 (Caffe) on MNIST, {r['container_bytes']:,} bytes, whole file without its graph of "
+    note += f"{r['graph_bytes']} bytes; one seed; {row.description}"
+    text = f"test error of the decoded ONNX {r['error_after']:.2f} %, of the checkpoint {r['error_before']:.2f} %"
+    return {
+        "lenet5_ratio": Headline(r["ratio_without_graph"], "x", ">= 100", note),
+        "lenet5_error_increase": Headline(r["error_after"] - r["error_before"], "pt", "<= 0.3", text),
+    }
+
+
+def _onnx(table: list[Row]) -> dict[str, Headline]:
+    measured: list[dict[str, Any]] = [row.results for row in table if "onnx_speedup" in row.results]
+    r = next(row.results for row in table if row.name == "resnet20_c10j_energy" and "onnx_speedup" in row.results)
+    sizes = r["onnx_bytes"]
+    note = f"ResNet-20 with half of its parameters pruned, {sizes['whole']:,} -> {sizes['removed']:,} bytes of ONNX, "
+    note += "onnxruntime, one thread, batch 1, medians of 7 turns"
+    text = f"logits of {len(measured)} networks with units removed in onnxruntime, against the masked ones in PyTorch"
+    worst = max(m["onnx_max_abs_error"] for m in measured)
+    return {
+        "pruned_onnx_speedup": Headline(r["onnx_speedup"], "x", "> 1", note, r["onnx_speedup_sd"]),
+        "pruned_max_abs_error": Headline(worst, "", "<= 1e-4", text),
+    }
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
