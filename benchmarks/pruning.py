@@ -19,8 +19,8 @@ def run(size: str, seeds: int) -> tuple[list[Row], dict[str, Headline]]:
     rows, headlines = rows + more, headlines | found
     if not _pruning_networks.SHARED.is_dir():
         return rows, headlines
-    lenet = _pruning_lenet.recipes()
     table = list(_pruning_networks.table(size, seeds))
+    lenet = _pruning_lenet.recipes()
     return rows + lenet + table, headlines | _against_magnitude(table) | _lenet(lenet[0]) | _onnx(table)
 
 
