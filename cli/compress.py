@@ -13,6 +13,7 @@ from qacomp.cli.options import (
     INPUT,
     OUTPUT,
     LayerNumbers,
+    Numbers,
     data_option,
     device_option,
     precision_option,
@@ -35,6 +36,7 @@ _BY_LAYER = ("k", "bits", "strength")
 @click.option("-o", "--output", type=OUTPUT, default=None, help="The container. Default: beside the checkpoint, .qac.")
 @click.option("--reg", default=None, help="Regularizer of the fine-tuning: none, sin, cos, min, exp, sinreq. [none]")
 @click.option("--k", "k", type=LayerNumbers(), multiple=True, help="Shared values per layer: 8, or conv1=16,fc=4. [16]")
+@click.option("--levels", type=Numbers(int), default=None, help="A progressive file: 4,16,64 in place of --k.")
 @click.option("--scope", type=click.Choice(["all", "conv", "dense"]), default=None, help="Which layers. Default: all.")
 @click.option("--codebook", default=None, help="One for each tensor, channel, or group:64 weights of one. [tensor]")
 @click.option("--include", multiple=True, help="Share these tensors alone, by name or pattern; of any size.")
@@ -85,10 +87,13 @@ _BY_LAYER = ("k", "bits", "strength")
 @click.option("--momentum", type=float, default=None, help="[0.9]")
 @click.option("--weight-decay", type=float, default=None, help="[0.0001]")
 @click.option(
-    "--distill", type=click.Choice(["none", "kd"]), default=None, help="Learn from the original network too. [kd]"
+    "--distill",
+    type=click.Choice(["none", "kd", "ipkd", "ta-1", "ta-m"]),
+    default=None,
+    help="Learn from the original network (kd), or as sub-models from the largest, the next or all larger ones. [kd]",
 )
-@click.option("--distill-weight", type=float, default=None, help="Share of the teacher in the loss. [0.9]")
-@click.option("--temperature", type=float, default=None, help="Of the softened outputs. [2]")
+@click.option("--distill-weight", type=float, default=None, help="Share of the teachers in the loss. [0.8, kd 0.9]")
+@click.option("--temperature", type=float, default=None, help="Of the softened outputs. [2; exits 5, widths 1]")
 @click.option("--augment", type=click.Choice(["auto", "none", "crop-flip"]), default=None, help="[auto]")
 @click.option("--batch-norm", type=click.Choice(["keep", "re-estimate"]), default=None, help="After sharing. [keep]")
 @click.option(

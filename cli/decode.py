@@ -14,6 +14,7 @@ from qacomp.cli.options import INPUT, OUTPUT, data_option, reporting
 @click.option("-o", "--output", type=OUTPUT, default=None, help="NAME.onnx or NAME.safetensors. Default: beside it.")
 @data_option
 @click.option("--level", type=int, default=None, help="Of a progressive file: the level with this many shared values.")
+@click.option("--submodel", default=None, help="Of several networks in one, this alone: exit3, width0.5, level4.")
 @click.option("--allow-truncated", is_flag=True, help="Accept a file cut off behind a level; decode that level.")
 @click.option(
     "--onnx",
@@ -32,6 +33,7 @@ def decode_command(
     output: Path | None,
     data: str | None,
     level: int | None,
+    submodel: str | None,
     allow_truncated: bool,
     mode: str,
     affine_bits: str | None,
@@ -52,6 +54,7 @@ def decode_command(
         data=data,
         measure=not no_measure,
         level=level,
+        submodel=submodel,
         allow_truncated=allow_truncated,
         onnx=OnnxOptions(mode, int(affine_bits) if affine_bits else None, affine_block, external_data),
     )

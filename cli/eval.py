@@ -1,11 +1,15 @@
 """`qacomp eval`: accuracy, size and latency of a container, an ONNX file or a checkpoint."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from qacomp.cli.console import count, figure, make_progress, print_json, print_table
-from qacomp.cli.options import INPUT, data_option, device_option, preprocessing_options, reporting
+from qacomp.cli.options import INPUT, OUTPUT, data_option, device_option, preprocessing_options, reporting
+
+if TYPE_CHECKING:
+    from qacomp.measuring import Measured
 
 
 @click.command("eval", short_help="Accuracy, size and latency of a .qac, .onnx or checkpoint.")
@@ -14,6 +18,7 @@ from qacomp.cli.options import INPUT, data_option, device_option, preprocessing_
 @click.option("--arch", default=None, help="Architecture of a plain state dict.")
 @preprocessing_options
 @device_option
+@click.option("--plot", type=OUTPUT, default=None, help="Draw the curve over its operating points: NAME.png or .svg.")
 @click.option("--trust-pickle", is_flag=True, help="Run a pickle's own code: only for files whose author you trust.")
 @reporting
 def eval_command(
@@ -24,19 +29,38 @@ def eval_command(
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
     device: str | None,
+    plot: Path | None,
     trust_pickle: bool,
     as_json: bool,
 ) -> None:
-    """Measure FILE on the test split of --data, or of the data that FILE names."""
+    """Measure FILE on the test split of --data, or of the data that FILE names; of a container each operating point."""
     from qacomp.config import CompressConfig
     from qacomp.measuring import measure_file
 
-    make_progress(as_json)
+    progress = make_progress(as_json)
+    if plot is not None:
+        _check_plot(plot)
     config = CompressConfig(arch=arch, data=data, size=size, mean=mean, std=std, device=device or "auto")
     measured = measure_file(file, config, trust_pickle=trust_pickle)
+    if plot is not None:
+        _draw(plot, measured)
+        progress.note(f"{plot}: the curve over {len(measured.points)} operating points")
     if as_json:
         print_json(measured.to_json())
         return
+    if measured.points:
+        rows = [
+            [
+                point.name,
+                count(point.bytes),
+                count(point.macs),
+                figure(point.accuracy, 2, " %"),
+                figure(point.latency.p50_ms, 3, " ms"),
+                figure(point.latency.p95_ms, 3, " ms"),
+            ]
+            for point in measured.points
+        ]
+        print_table(rows, ["operating point", "bytes to download", "MACs", "accuracy", "p50", "p95"])
     latency = measured.latency
     print_table(
         [
@@ -52,3 +76,24 @@ def eval_command(
         ],
         ["file", "kind", "bytes", "accuracy", "samples", "p50", "p95"],
     )
+
+
+def _check_plot(plot: Path) -> None:
+    """What can fail is found before anything is measured."""
+    from qacomp.outputs import check_writable
+    from qacomp.plots import picture_format, require_matplotlib
+
+    picture_format(plot)
+    check_writable(plot)
+    require_matplotlib()
+
+
+def _draw(plot: Path, measured: "Measured") -> None:
+    from qacomp.errors import ConfigError
+    from qacomp.formats import write_atomically
+    from qacomp.plots import CurvePoint, draw_operating_points, picture_format, render
+
+    if not measured.points:
+        raise ConfigError(f"--plot: {measured.file} holds one network; there is no curve to draw")
+    points = [CurvePoint(p.name, p.accuracy, p.bytes, p.latency.p50_ms) for p in measured.points]
+    write_atomically(plot, [render(draw_operating_points(points), picture_format(plot))])

@@ -27,6 +27,7 @@ def inspect_command(container: Path, report: Path | None, no_measure: bool, as_j
     from dataclasses import asdict
 
     from qacomp.formats import open_file
+    from qacomp.operating_points import operating_points
     from qacomp.outputs import check_writable
     from qacomp.report import gather, write_report
 
@@ -38,8 +39,12 @@ def inspect_command(container: Path, report: Path | None, no_measure: bool, as_j
     with open_file(container) as opened:
         meta, version, sections = opened.meta, ".".join(map(str, opened.version)), opened.sections
         infos = [opened.info(name) for name in opened.names]
+        points = operating_points(opened, str(container))
     if not as_json:
         _show(container, contents, infos, meta, version)
+        if points:
+            cells = [[p.name, count(p.bytes), count(p.macs), figure(p.accuracy, 2, " %")] for p in points]
+            print_table(cells, ["operating point", "bytes to download", "MACs", "accuracy"])
         return
     rows = {row.name: row for row in contents.tensors}
     tensors = [asdict(t) | {"entropy_bits_per_weight": rows[t.name].entropy} for t in infos]
@@ -49,6 +54,7 @@ def inspect_command(container: Path, report: Path | None, no_measure: bool, as_j
         "graph_bytes": sum(section.bytes for section in sections if section.kind == "graph"),
         "stages": [{"name": stage.name, "bytes": stage.bytes, **dict(stage.parts)} for stage in contents.stages],
         "sections": [asdict(section) for section in sections],
+        "operating_points": [asdict(point) for point in points],
     }
     print_json(document)
 

@@ -31,6 +31,15 @@ class _TrainCommand(click.Command):
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=0.02, show_default=True)
 @click.option("--weight-decay", type=click.FloatRange(min=0), default=5e-4, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--distill",
+    type=click.Choice(["none", "ipkd", "ta-1", "ta-m"]),
+    default="none",
+    show_default=True,
+    help="How sub-models (of msdnet, slimmable_mobilenet) learn from larger ones.",
+)
+@click.option("--distill-weight", type=click.FloatRange(0, 1), default=None, help="λ of the lessons. [0.8]")
+@click.option("--temperature", type=click.FloatRange(min=0, min_open=True), default=None, help="[exits 5, widths 1]")
 @preprocessing_options
 @device_option
 @precision_option
@@ -44,6 +53,9 @@ def train_command(
     lr: float,
     weight_decay: float,
     seed: int,
+    distill: str,
+    distill_weight: float | None,
+    temperature: float | None,
     size: tuple[int, int] | None,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
@@ -62,7 +74,7 @@ def train_command(
     shape = CompressConfig(
         arch=arch, data=data, size=size, mean=mean, std=std, device=device or "auto", precision=precision or "auto"
     )
-    config = TrainConfig(shape, epochs, batch_size, lr, weight_decay, seed)
+    config = TrainConfig(shape, epochs, batch_size, lr, weight_decay, seed, distill, distill_weight, temperature)
     with saying_what_is_kept(output):
         trained = train_network(config, output, make_progress(as_json))
     if as_json:
@@ -72,3 +84,5 @@ def train_command(
         f"{output}: {arch}, {trained.parameters:,} parameters, {trained.bytes:,} bytes, "
         f"test accuracy {figure(trained.accuracy)} % (validation {figure(trained.validation_accuracy)} %)"
     )
+    if trained.submodels:
+        click.echo(", ".join(f"{name} {figure(value)} %" for name, value in trained.submodels.items()))

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -114,6 +114,12 @@ class Writer:
             self._add_shared(number, tensor)
         else:
             self._add_dense(number, content)
+
+    def cut(self) -> None:
+        """End the sections that small tensors share, so that those before and those after can be fetched apart."""
+        for kind in sorted(self._value_groups):
+            self._flush_values(kind)
+        self._flush_indices()
 
     def _shared_record(self, name: str, tensor: SharedTensor) -> tuple[h.TensorRecord, NDArray[Any], NDArray[Any]]:
         book = little_endian(tensor.codebook, name)
@@ -272,9 +278,7 @@ class Writer:
         self._spools.put(section.record, section.choice.payload)
 
     def _finish(self) -> None:
-        for values in sorted(self._value_groups):
-            self._flush_values(values)
-        self._flush_indices()
+        self.cut()
         blobs: list[tuple[h.SectionRecord, bytes]] = []
         sizes = {h.GRAPH: 0, h.META: 0}
         for kind, data in ((h.GRAPH, self._graph), (h.META, _json(self._meta) if self._meta else None)):
@@ -322,18 +326,22 @@ def save_file(
     digest_bytes: int = DIGEST_BYTES,
     codecs: Iterable[str] | None = None,
     chunk_log2: int = layout.CHUNK_LOG2,
+    cuts: Collection[str] = (),
 ) -> WriteReport:
     """Write tensors (numpy arrays or SharedTensors), an optional graph and a JSON object to one container.
 
     side: precision of float32 codebooks and vectors ("exact", or "fp16" down to "fp9": see `stored_values`); codecs:
     names of the codecs to choose from (raw always among them), all by default; chunk_log2: log2 of the values in a
-    chunk of a large tensor. The same input gives the same bytes, whatever `threads` is. Raises UnsupportedTensorError
-    or OutputNotWritableError; nothing is left behind then.
+    chunk of a large tensor; cuts: names of tensors before which shared sections end (see `Writer.cut`). The same input
+    gives the same bytes, whatever `threads` is. Raises UnsupportedTensorError or OutputNotWritableError; nothing is
+    left behind then.
     """
     options: dict[str, Any] = {"side": side, "threads": threads, "digest_bytes": digest_bytes, "codecs": codecs}
     options["chunk_log2"] = chunk_log2
     with Writer(path, graph=graph, meta=meta, **options) as writer:
         for name, tensor in tensors.items():
+            if name in cuts:
+                writer.cut()
             writer.add(name, tensor)
     assert writer.report is not None
     return writer.report

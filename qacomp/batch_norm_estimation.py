@@ -6,6 +6,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from qacomp.batching import batch_count, epoch_seed, training_batches
 from qacomp.datasets import Dataset
+from qacomp.flexible import FlexibleModel
 from qacomp.preprocessing import Preprocessing
 from qacomp.progress import Progress
 from qacomp.training import Stage, to_device
@@ -18,7 +19,8 @@ def reestimate_batch_norm(
 ) -> bool:
     """Replace each batch norm's mean and variance, in place, by the average over up to 100 training batches.
 
-    No gradient, no augmentation; dropout stays off. Returns False, with nothing done, where there is no batch norm.
+    No gradient, no augmentation; dropout stays off. A flexible model runs all its sub-models.
+    Returns False, with nothing done, where there is no batch norm.
     """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not norms:
@@ -29,13 +31,14 @@ def reestimate_batch_norm(
         norm.reset_running_stats()
         norm.momentum = None  # a plain average over the batches
         norm.train()
+    run = model.forward_all if isinstance(model, FlexibleModel) else model
     batches = training_batches(
         dataset.train, preprocessing, stage.batch_size, augment=False, entropy=epoch_seed(stage.seed, stage.name, 0)
     )
     total = min(_MAX_BATCHES, batch_count(dataset.train, stage.batch_size))
     with torch.no_grad(), progress.task(stage.name, total) as task:
         for _, (x, _) in zip(range(total), batches, strict=False):
-            model(to_device(x, stage.device))
+            run(to_device(x, stage.device))
             task.advance()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,7 +13,7 @@ from qacomp.errors import ConfigError
 from qacomp.sharing.blocks import check_codebook
 
 SCOPES = ("all", "conv", "dense")
-DISTILLATIONS = ("none", "kd")
+DISTILLATIONS = ("none", "kd", "ipkd", "ta-1", "ta-m")
 SIDE_PRECISIONS = ("fp16", "exact")
 DEVICES = ("auto", "cpu", "cuda")
 AUGMENTATIONS = ("auto", "none", "crop-flip")
@@ -46,7 +47,10 @@ class CompressConfig:
     in each layer's own units, or the papers' in [−1, 1]; activations: bits of the ReLUs' outputs. domain: whose levels
     sinreq's zeros are; learn_bits: sinreq trains each layer's bits, against bits_penalty a bit. epochs: of fine-tuning;
     tune_epochs: of cumulative tuning after sharing. lr, lr_levels (learned u; None: balanced), lr_tune: learning rates.
-    distill: kd adds the original network's softened outputs (weight distill_weight, temperature). side: precision in
+    distill: kd adds the original network's softened outputs (weight distill_weight, temperature); ipkd, ta-1 and ta-m
+    let sub-models learn from larger ones (see qacomp.distillation). levels: shared values of each level of a
+    progressive container, ascending, the last in place of k; its levels and the full-precision network are trained as
+    sub-models. side: precision in
     which codebooks and small vectors are stored; precision: in which training multiplies (auto: bf16 where the
     processor has matrix units for it; measuring is always fp32). batch_norm: re-estimate its statistics after sharing.
     prune: EPruning or magnitude pruning before all of that, with training (prune_epochs); prune_rate: the share of
@@ -69,6 +73,7 @@ class CompressConfig:
     reg: str = "none"
     k: int = 16
     k_layers: Mapping[str, int] = field(default_factory=dict)
+    levels: tuple[int, ...] | None = None
     scope: str = "all"
     codebook: str = "tensor"
     include: tuple[str, ...] = ()
@@ -102,8 +107,8 @@ class CompressConfig:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     distill: str = "kd"
-    distill_weight: float = 0.9
-    temperature: float = 2.0
+    distill_weight: float | None = None
+    temperature: float | None = None
     augment: str = "auto"
     side: str = "fp16"
     seed: int = 0
@@ -144,8 +149,9 @@ class CompressConfig:
             if value is not None and not value >= 0:
                 raise ConfigError(f"{name} = {value}: must not be negative")
         for name in ("warmup", "distill_weight", "momentum"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} = {getattr(self, name)}: must lie between 0 and 1")
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ConfigError(f"{name} = {value}: must lie between 0 and 1")
         if self.prune_rate is not None and not 0 < self.prune_rate < 1:
             raise ConfigError(f"prune_rate = {self.prune_rate}: must lie between 0 and 1, for example 0.5")
         if self.population < 3:
@@ -159,7 +165,21 @@ class CompressConfig:
                 f"codebook = {self.codebook!r}: regularizers, straight-through sharing, quantizers and pruning have "
                 "one codebook a tensor; leave them, or take --codebook tensor"
             )
+        if self.levels is not None:
+            self._check_levels(self.levels)
         return self
+
+    def _check_levels(self, levels: tuple[int, ...]) -> None:
+        ascending = all(a < b for a, b in pairwise(levels))
+        if not 1 <= len(levels) <= 16 or not ascending or levels[0] < 2 or levels[-1] > 65_536:
+            raise ConfigError(f"levels = {list(levels)}: give 1 to 16 ascending numbers between 2 and 65,536: 4,16,64")
+        if self.entropy > 0:
+            raise ConfigError("entropy: the boundaries of --levels nest, and can't be moved for cheaper indices too")
+        if self.codebook != "tensor":
+            raise ConfigError(f"codebook = {self.codebook!r}: --levels nest in one codebook a tensor; leave one")
+        for name in ("prune", "quantizer"):
+            if getattr(self, name) != "none":
+                raise ConfigError(f"--{name} {getattr(self, name)}: doesn't work together with --levels yet; leave one")
 
     def _check_quantizer(self) -> None:
         if self.quantizer == "none":

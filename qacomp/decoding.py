@@ -13,12 +13,12 @@ from qacomp.datasets import load_dataset
 from qacomp.errors import ConfigError, DataError, ExportError
 from qacomp.evaluation.accuracy import onnx_accuracy
 from qacomp.evaluation.latency import Latency, onnx_latency
-from qacomp.formats import BFLOAT16, Container, NotSharedError, SharedTensor, open_file
+from qacomp.formats import BFLOAT16, Container, open_file
 from qacomp.onnx_options import DENSE, OnnxFile, OnnxOptions
+from qacomp.operating_points import ORIGINAL, find_point, level_sizes, names_at, tensors_at, weights_at
 from qacomp.preprocessing import Preprocessing
 
 METADATA_KEY = "qacomp"
-ORIGINAL = "original"  # the metadata's word for a graph that came in as ONNX and is given back as it was
 SUFFIXES = (".onnx", ".safetensors")
 
 
@@ -69,12 +69,14 @@ def decode(
     data: str | None = None,
     measure: bool = True,
     level: int | None = None,
+    submodel: str | None = None,
     allow_truncated: bool = False,
     onnx: OnnxOptions = DENSE,
 ) -> Decoded:
     """Decode the container `path` to `output`, whose suffix says what it becomes, and measure what came out.
 
-    `level`: of a progressive container, the one whose codebooks have that many values; `allow_truncated` accepts a file
+    `level`: of a progressive container, the one whose codebooks have that many values; `submodel`: of several networks
+    in one, that one alone (exit3, width0.5, level4); `allow_truncated` accepts a file
     that is cut off behind a whole level, and decodes the finest one that is there. Accuracy is taken on the test split
     of `data`, or of the data that the container names; a note says when there is none. Raises FormatError for a bad
     container, ConfigError for a suffix that can't be made of it.
@@ -85,21 +87,20 @@ def decode(
     if onnx != DENSE and output.suffix != ".onnx":
         raise ConfigError(f"{output}: --onnx and --external-data are for .onnx files")
     with open_file(path, allow_truncated=allow_truncated) as container:
+        if level is not None and submodel is not None:
+            raise ConfigError(f"--level {level} and --submodel {submodel}: give one of them")
         index = None if level is None else level_index(container, level, str(path))
+        if submodel is not None and output.suffix == ".onnx":
+            find_point(container, submodel, str(path))
+        elif submodel is not None:
+            index = find_point(container, submodel, str(path)).level
+            if index is None:
+                raise ConfigError(f"--submodel {submodel}: use -o NAME.onnx; .safetensors holds the whole network")
         if output.suffix == ".safetensors":
             return _to_safetensors(container, path, output, index)
         if container.meta.get("graph") == ORIGINAL:
             return _to_original(container, path, output, onnx, measure, index)
-        return _to_onnx(container, path, output, data, measure, index, onnx)
-
-
-def level_sizes(container: Container) -> list[int]:
-    """Shared values of each level, the coarsest first: the largest codebook of the level over all tensors."""
-    sizes = [0] * container.levels
-    for name in container.names:
-        for i, k in enumerate(container.info(name).levels):
-            sizes[i] = max(sizes[i], k)
-    return sizes
+        return _to_onnx(container, path, output, data, measure, index, submodel, onnx)
 
 
 def level_index(container: Container, k: int, source: str) -> int:
@@ -110,12 +111,16 @@ def level_index(container: Container, k: int, source: str) -> int:
     return sizes.index(k)
 
 
-def onnx_model(container: Container, source: str = "the container", level: int | None = None) -> Any:
+def onnx_model(
+    container: Container, source: str = "the container", level: int | None = None, submodel: str | None = None
+) -> Any:
     """The ModelProto of a container: its graph with its tensors in it, and how to feed it in the metadata.
 
-    `level`: an index, the coarsest is 0. Raises ConfigError where there is no graph; `source` names it in errors.
+    `level`: an index, the coarsest is 0; `submodel`: the name of an operating point; by default the largest that is
+    there. Raises ConfigError where there is no graph or no such sub-model; `source` names it in errors.
     """
     from qacomp.onnx_export.graph import attach_weights
+    from qacomp.onnx_export.submodels import only_output, output_names, settle, weight_names
     from qacomp.onnx_graph.skeleton import join
 
     graph = container.graph()
@@ -124,26 +129,22 @@ def onnx_model(container: Container, source: str = "the container", level: int |
             f"{source}: holds weights without a graph (compressed without --arch); use -o NAME.safetensors"
         )
     if container.meta.get("graph") == ORIGINAL:
+        if submodel is not None:
+            level = find_point(container, submodel, source).level
         return join(graph, lambda name: container.tensor(name, level=level), source)
-    model = attach_weights(graph, _tensors(container, level), source=source)
+    outputs, output = output_names(graph, source), None
+    if submodel is not None:
+        point = find_point(container, submodel, source)
+        level, output = point.level if point.output is None else level, point.output
+    if len(outputs) > 1:
+        graph = only_output(graph, output or outputs[-1], source)
+        model = attach_weights(graph, tensors_at(container, level, weight_names(graph)), source=source)
+        settle(model, source)
+    else:
+        model = attach_weights(graph, tensors_at(container, level), source=source)
     feed = {key: container.meta.get(key) for key in ("preprocessing", "data", "input_shape", "num_classes")}
     model.metadata_props.add(key=METADATA_KEY, value=json.dumps(feed, sort_keys=True))
     return model
-
-
-def _tensors(container: Container, level: int | None) -> dict[str, NDArray[Any]]:
-    return {name: container.tensor(name, level=level) for name in container.names}
-
-
-def _weights(container: Container, level: int | None) -> dict[str, NDArray[Any] | SharedTensor]:
-    """Every tensor as it stands in the container: shared ones with their codebooks."""
-    weights: dict[str, NDArray[Any] | SharedTensor] = {}
-    for name in container.names:
-        try:
-            weights[name] = container.shared(name, level=level)
-        except NotSharedError:
-            weights[name] = container.tensor(name)
-    return weights
 
 
 def _to_onnx(
@@ -153,13 +154,17 @@ def _to_onnx(
     data: str | None,
     measure: bool,
     level: int | None,
+    submodel: str | None,
     options: OnnxOptions,
 ) -> Decoded:
     from qacomp.onnx_output import write_onnx_file
 
     shape = container.meta.get("input_shape")
-    model = onnx_model(container, str(path), level)
-    written = write_onnx_file(model, _weights(container, level), output, options, input_shape=shape, measure=measure)
+    model = onnx_model(container, str(path), level, submodel)
+    if submodel is not None:
+        level = find_point(container, submodel, str(path)).level
+    weights = weights_at(container, level, {t.name: tuple(t.dims) for t in model.graph.initializer})
+    written = write_onnx_file(model, weights, output, options, input_shape=shape, measure=measure)
     accuracy, latency, notes = None, None, list(written.notes)
     if measure:
         latency = onnx_latency(output, tuple(container.meta["input_shape"]))
@@ -195,7 +200,7 @@ def _to_original(
     else:
         from qacomp.onnx_output import write_onnx_file
 
-        weights = {n: w for n, w in _weights(container, level).items() if n in named_values(container)}
+        weights = {n: w for n, w in weights_at(container, level, {}).items() if n in named_values(container)}
         written = write_onnx_file(onnx_model(container, str(path), level), weights, output, options, measure=measure)
         size, error, notes = written.saved.bytes, written.max_abs_error, written.notes
     latency, remarks = measure_latency(output) if measure else (None, ())
@@ -205,7 +210,7 @@ def _to_original(
 
 def state_dict(container: Container, level: int | None = None) -> dict[str, NDArray[Any]]:
     """The tensors under their state-dict names, batch norm's statistics included, as a PyTorch model wants them."""
-    return _tensors(container, level) | _statistics(container, level)
+    return tensors_at(container, level) | _statistics(container, level)
 
 
 def _statistics(container: Container, level: int | None) -> dict[str, NDArray[Any]]:
@@ -225,13 +230,14 @@ def _to_safetensors(container: Container, path: Path, output: Path, level: int |
 
     added = _statistics(container, level)
     shapes = {name: Shape(value.dtype, value.shape) for name, value in added.items()}
-    for name in container.names:
-        info = container.info(name)
+    stored = names_at(container, level)
+    for name, place in stored.items():
+        info = container.info(place)
         dtype = BFLOAT16 if info.dtype == "bfloat16" else np.dtype(info.dtype).newbyteorder("<")
         shapes[name] = Shape(dtype, tuple(info.shape))
 
     def values(name: str) -> NDArray[Any]:
-        array: NDArray[Any] = added[name] if name in added else container.tensor(name, level=level)
+        array: NDArray[Any] = added[name] if name in added else container.tensor(stored[name], level=level)
         return array
 
     write_safetensors(output, shapes, values)

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from qacomp.errors import ConfigError
+from qacomp.flexible import FlexibleModel
 
 STRATEGIES = ("none", "ipkd", "ta-1", "ta-m")
 DIVERGENCES = ("kl", "cross-entropy")
@@ -81,6 +82,17 @@ def flexible_loss(
     if strategy not in losses:
         raise ConfigError(f"distillation {strategy!r}: the strategies are {', '.join(STRATEGIES)}")
     return losses[strategy](logits, y, weight, temperature, divergence)
+
+
+def default_weight(strategy: str) -> float:
+    """λ where none is given: the paper's 0.8, or 0.9 for a teacher outside the network (`kd`)."""
+    return 0.9 if strategy == "kd" else 0.8
+
+
+def default_temperature(model: nn.Module) -> float:
+    """τ where none is given: the paper's 5 for exits and 1 for widths, 2 for everything else."""
+    first = model.submodel_names[0] if isinstance(model, FlexibleModel) else ""
+    return 5.0 if first.startswith("exit") else 1.0 if first.startswith("width") else 2.0
 
 
 def _inplace(

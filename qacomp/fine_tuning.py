@@ -9,6 +9,7 @@ from torch import nn
 from qacomp.batching import batch_count
 from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset
+from qacomp.distillation import default_temperature, default_weight
 from qacomp.layers import Selection, split_name, value_for
 from qacomp.objective import Objective
 from qacomp.preprocessing import Preprocessing
@@ -52,7 +53,10 @@ class Session:
         teacher = self.original if c.distill == "kd" else None
         epochs = c.epochs or 1
         schedule = StrengthSchedule(c.schedule, c.warmup, epochs, width=min(20.0, max(1.0, epochs / 10)))
-        return Objective(penalties, schedule, teacher, c.distill_weight, c.temperature)
+        strategy = "none" if c.distill == "kd" else c.distill
+        weight = default_weight(c.distill) if c.distill_weight is None else c.distill_weight
+        temperature = default_temperature(self.original) if c.temperature is None else c.temperature
+        return Objective(penalties, schedule, teacher, weight, temperature, strategy)
 
 
 def fine_tune(
@@ -70,8 +74,8 @@ def fine_tune(
     assert c.epochs is not None
     scaled = c.quantizer_scale == "layer"
     units = _units(model, bits, c) if bits and scaled else {}
-    penalties = _penalties(model, selection, session, bits or {}, units)
-    rates = _set_strengths(model, penalties, session, c.epochs)
+    penalties = build_penalties(model, selection, session, bits or {}, units)
+    rates = set_strengths(model, penalties, session, c.epochs)
     if bits:
         learned = {n: p for n, p in penalties.items() if isinstance(p, SinReQ)} if c.learn_bits else {}
         quantize_network(model, bits, c.quantizer, scaled=scaled, learned=learned)
@@ -105,7 +109,7 @@ def fine_tune(
     return penalties, records
 
 
-def _penalties(
+def build_penalties(
     model: nn.Module, selection: Selection, session: Session, bits: Mapping[str, int], units: Mapping[str, float]
 ) -> dict[str, Regularizer]:
     """Each selected layer's regularizer; without --reg only its levels are used, with a quantizer not even those."""
@@ -135,7 +139,7 @@ def _units(model: nn.Module, bits: Mapping[str, int], c: CompressConfig) -> dict
     return {name: method.fit_scale(model.get_parameter(name).detach(), count).divisor for name, count in bits.items()}
 
 
-def _set_strengths(
+def set_strengths(
     model: nn.Module, penalties: Mapping[str, Regularizer], session: Session, epochs: int
 ) -> dict[str, float]:
     """Give every penalty its λ; returns the learning rates that suit their parameters."""

@@ -1,7 +1,7 @@
 """Accuracy, size and latency of any file that qacomp knows: container, ONNX, checkpoint. Only the last needs torch."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,17 @@ from qacomp.errors import ConfigError, DataError, NotACheckpointError
 from qacomp.evaluation.accuracy import onnx_accuracy
 from qacomp.evaluation.latency import Latency, onnx_latency
 from qacomp.formats import open_file
+from qacomp.operating_points import operating_points
 from qacomp.preprocessing import Preprocessing
 from qacomp.preprocessing_choice import choose_preprocessing
 
 
 @dataclass(frozen=True)
 class Measured:
-    """`accuracy`: top-1 in percent over `samples` test samples; `latency`: of one in onnxruntime, if it ran there."""
+    """`accuracy`: top-1 in percent over `samples` test samples; `latency`: of one in onnxruntime, if it ran there.
+
+    `points`: each network of a container that holds several, smallest first; the largest's figures are the container's.
+    """
 
     file: Path
     kind: str
@@ -26,11 +30,28 @@ class Measured:
     accuracy: float
     samples: int
     latency: Latency | None
+    points: tuple["MeasuredPoint", ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The document that `eval --json` prints."""
-        latency = {"p50": self.latency.p50_ms, "p95": self.latency.p95_ms} if self.latency else None
-        return {**asdict(self), "file": str(self.file), "latency_ms": latency}
+        document = {**asdict(self), "file": str(self.file), "latency_ms": _milliseconds(self.latency)}
+        points = [{**asdict(p), "latency_ms": _milliseconds(p.latency)} for p in self.points]
+        return document | {"points": points}
+
+
+@dataclass(frozen=True)
+class MeasuredPoint:
+    """One network of a container: bytes to fetch of the file, MACs if known, accuracy and latency as measured now."""
+
+    name: str
+    bytes: int
+    macs: int | None
+    accuracy: float
+    latency: Latency
+
+
+def _milliseconds(latency: Latency | None) -> dict[str, float] | None:
+    return {"p50": latency.p50_ms, "p95": latency.p95_ms} if latency else None
 
 
 def measure_file(path: Path, config: CompressConfig, *, trust_pickle: bool = False) -> Measured:
@@ -53,9 +74,17 @@ def _measure_container(path: Path, config: CompressConfig) -> Measured:
     from qacomp.decoding import onnx_model
 
     with open_file(path) as container:
-        serialized: bytes = onnx_model(container, str(path)).SerializeToString()
-        meta = container.meta
-    return _measure_session(path, "container", serialized, meta, config)
+        meta, points = container.meta, operating_points(container, str(path))
+        names: list[str | None] = [point.name for point in points] or [None]
+        models: list[bytes] = [onnx_model(container, str(path), submodel=name).SerializeToString() for name in names]
+    if not points:
+        return _measure_session(path, "container", models[0], meta, config)
+    each = [_measure_session(path, "container", serialized, meta, config) for serialized in models]
+    measured = []
+    for point, own in zip(points, each, strict=True):
+        assert own.latency is not None
+        measured.append(MeasuredPoint(point.name, point.bytes, point.macs, own.accuracy, own.latency))
+    return replace(each[-1], points=tuple(measured))
 
 
 def _measure_onnx(path: Path, config: CompressConfig) -> Measured:

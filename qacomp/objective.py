@@ -1,12 +1,13 @@
-"""What training minimises: the task's loss, a teacher's, and λ times the regularizer."""
+"""What training minimises: the task's loss, teachers', and λ times the regularizer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from qacomp.distillation import flexible_loss, taught
+from qacomp.flexible import FlexibleModel
 from qacomp.regularizers import Regularizer, StrengthSchedule, accumulate_penalties
 
 
@@ -15,7 +16,9 @@ class Objective:
     """loss = (1 − α)·CE + α·τ²·KL(teacher ∥ student) + r(t)·Σ_layers λ_layer · mean penalty.
 
     `penalties` maps a weight's name (`conv1.weight`) to its layer's regularizer, whose relative strength is the layer's
-    λ; r(t) is the `schedule`. `teacher` is in eval mode, its logits are constants.
+    λ; r(t) is the `schedule`. `teacher` is in eval mode, its logits are constants. A flexible model's loss is the sum
+    over its sub-models; without a teacher outside it they teach each other by `strategy` (see qacomp.distillation),
+    with the same α and τ.
     """
 
     penalties: Mapping[str, Regularizer] = field(default_factory=dict)
@@ -23,22 +26,21 @@ class Objective:
     teacher: nn.Module | None = None
     distill_weight: float = 0.5
     temperature: float = 2.0
+    strategy: str = "none"
 
     def modules(self) -> nn.ModuleDict:
         """What learns or searches beside the network, for resuming."""
         return nn.ModuleDict({name.replace(".", "/"): p for name, p in self.penalties.items()})
 
     def task_loss(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        """Cross-entropy, mixed with the teacher's softened outputs where there is a teacher: scalar."""
-        logits = model(x).float()  # (B, classes)
-        loss = F.cross_entropy(logits, y)
+        """Cross-entropy, mixed with the teachers' softened outputs where there are any: scalar."""
+        students = model.forward_all(x) if isinstance(model, FlexibleModel) else [model(x)]  # (B, classes) each
         if self.teacher is None:
-            return loss
+            return flexible_loss(self.strategy, students, y, self.distill_weight, self.temperature)
         with torch.no_grad():
-            target = F.log_softmax(self.teacher(x).float() / self.temperature, dim=1)  # (B, classes)
-        student = F.log_softmax(logits / self.temperature, dim=1)  # (B, classes)
-        softened = F.kl_div(student, target, reduction="batchmean", log_target=True) * self.temperature**2
-        return (1 - self.distill_weight) * loss + self.distill_weight * softened
+            target = self.teacher(x)  # (B, classes)
+        losses = [taught(student, target, y, self.distill_weight, self.temperature) for student in students]
+        return torch.stack(losses).sum()
 
     def add_penalty_gradients(self, model: nn.Module, progress: float) -> Tensor:
         """Add r(t)·λ·∂R's gradients to the weights' and representatives' `.grad`, after the task loss's backward.

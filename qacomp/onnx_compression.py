@@ -15,8 +15,7 @@ import numpy as np
 
 import qacomp
 from qacomp.config import CompressConfig
-from qacomp.decoding import ORIGINAL
-from qacomp.errors import DataError, ExportError
+from qacomp.errors import ConfigError, DataError, ExportError
 from qacomp.evaluation.agreement import Agreement, agreement
 from qacomp.evaluation.feeds import drawn_again, generated_feeds
 from qacomp.evaluation.session import open_session
@@ -28,6 +27,7 @@ from qacomp.onnx_graph.values import FLOATS, count
 from qacomp.onnx_graph.walk import sites
 from qacomp.onnx_packing import Packer
 from qacomp.onnx_selection import candidate, is_side_vector
+from qacomp.operating_points import ORIGINAL
 from qacomp.resolution import refuse_layer_methods
 from qacomp.result import Accuracy, Result, layer_results
 from qacomp.selection import Rules, Selection, select
@@ -47,6 +47,8 @@ def compress_onnx(source: OnnxSource, config: CompressConfig, output: Path, run:
     Raises CheckpointError for tensors whose data is damaged or missing, ConfigError for settings that fit nothing.
     """
     refuse_layer_methods(config, "changes a PyTorch network's layers: it can't be applied to an ONNX model")
+    if config.levels is not None:
+        raise ConfigError("--levels: an ONNX file takes --k; give a checkpoint for a progressive container")
     if config.reg != "none" or config.tune_epochs or config.epochs:
         run.note("an ONNX model isn't trained: its weights are shared by k-means alone")
     config = replace(config, reg="none", epochs=0, tune_epochs=0, sharing="after", distill="none")

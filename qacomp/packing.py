@@ -1,6 +1,6 @@
 """From a tuned network to the container's tensors and graph, in exactly the values that a reader will get."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -8,12 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from qacomp.flexible import FlexibleModel
 from qacomp.formats import SharedTensor, stored_values
 from qacomp.layers import Selection, split_name
 from qacomp.network import Network
 from qacomp.onnx_export.batch_norm import fold_statistics
 from qacomp.onnx_export.dense import export_dense
 from qacomp.onnx_export.graph import strip_weights
+from qacomp.onnx_export.submodels import only_output, output_names, weight_names
 from qacomp.sharing.parametrization import shared_tensor, unshare
 
 TensorLike: TypeAlias = NDArray[Any] | SharedTensor
@@ -21,11 +23,17 @@ TensorLike: TypeAlias = NDArray[Any] | SharedTensor
 
 @dataclass(frozen=True)
 class Package:
-    """`tensors` by state-dict name; `graph`: ONNX without their data; `batch_norms`: the folded ones' eps."""
+    """`tensors` by state-dict name; `graph`: ONNX without their data; `batch_norms`: the folded ones' eps.
+
+    `submodels`: plain networks by operating point, smallest first, holding what the file holds (empty where there is
+    only one network); `cuts`: tensors before which a new run of those begins that the same sub-models read.
+    """
 
     tensors: dict[str, TensorLike]
     graph: bytes
     batch_norms: dict[str, float]
+    submodels: dict[str, nn.Module] = field(default_factory=dict)
+    cuts: tuple[str, ...] = ()
 
 
 def pack_network(network: Network, selection: Selection, side: str) -> Package:
@@ -50,8 +58,22 @@ def pack_network(network: Network, selection: Selection, side: str) -> Package:
             tensors[name] = value.detach().cpu().numpy()
     tensors = {name: tensors[name] for name in model.state_dict() if name in tensors}
     store_precision(model, tensors, side)
+    if isinstance(model, FlexibleModel):
+        graph = strip_weights(export_dense(model, network.input_shape, all_submodels=True), list(tensors))
+        submodels = {name: model.submodel(name) for name in model.submodel_names}
+        ordered, cuts = _by_readers(tensors, graph)
+        return Package(ordered, graph, batch_norms, submodels, cuts)
     graph = strip_weights(export_dense(model, network.input_shape), list(tensors))
     return Package(tensors, graph, batch_norms)
+
+
+def _by_readers(tensors: dict[str, TensorLike], graph: bytes) -> tuple[dict[str, TensorLike], tuple[str, ...]]:
+    """Tensors in runs that the same sub-models read, and where each run begins: so that one can be fetched alone."""
+    outputs = {name: weight_names(only_output(graph, name)) for name in output_names(graph)}
+    runs: dict[frozenset[str], list[str]] = {}
+    for name in tensors:
+        runs.setdefault(frozenset(output for output, weights in outputs.items() if name in weights), []).append(name)
+    return {name: tensors[name] for run in runs.values() for name in run}, tuple(run[0] for run in runs.values())
 
 
 def store_precision(model: nn.Module, tensors: dict[str, TensorLike], side: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import qacomp
 from qacomp.batch_norm_estimation import reestimate_batch_norm
@@ -24,12 +24,16 @@ from qacomp.evaluation.accuracy import onnx_accuracy, torch_accuracy
 from qacomp.evaluation.parity import max_abs_error
 from qacomp.fine_tuning import Session, fine_tune, tune_shared
 from qacomp.formats import Writer, WriteReport, open_file, save_file
+from qacomp.ladder_packing import pack_ladder
+from qacomp.ladder_training import fine_tune_ladder, tune_ladder
 from qacomp.layers import Selection, select_layers, select_tensors
 from qacomp.network import Network, build_network, choose_device
 from qacomp.onnx_compression import compress_onnx
 from qacomp.onnx_graph import OnnxSource
+from qacomp.operating_points import OperatingPoint, operating_points
 from qacomp.outputs import make_folder
 from qacomp.packing import fp32_bytes, pack_network
+from qacomp.precisions import PrecisionLadder, build_ladder, layer_levels
 from qacomp.progress import Progress
 from qacomp.pruning.report import PruningReport
 from qacomp.pruning.stage import prune
@@ -40,7 +44,9 @@ from qacomp.resolution import refuse_layer_methods, resolve
 from qacomp.result import Accuracy, Result, layer_results
 from qacomp.resume import ResumeStore
 from qacomp.sharing.arrays import Packed, share_array
+from qacomp.sharing.nested import nested_kmeans
 from qacomp.sharing.network import share_network
+from qacomp.submodels import describe_submodels
 from qacomp.torch_format import to_array
 from qacomp.training import EpochRecord
 from qacomp.weight_history import Watcher, WeightHistogram, WeightHistory
@@ -140,31 +146,82 @@ def _compress_network(
             run.note(f"activations: {config.activations} bits at {len(places)} ReLUs")
     penalties: dict[str, Regularizer] = {}
     weights = WeightHistory([layer.name for layer in selection.layers], original.state_dict())
+    ladder: PrecisionLadder | None = None
     if session is not None and config.epochs:
         session = replace(session, watch=_watcher(weights, config.epochs, network, config, run))
         with run.stage("fine-tune"):
-            penalties, records = fine_tune(model, selection, session, bits)
+            if config.levels is not None and config.sharing == "straight-through":
+                ladder, records = fine_tune_ladder(model, selection, session)
+            else:
+                penalties, records = fine_tune(model, selection, session, bits)
             run.history += records
     elif bits:
         quantize_network(model, bits, config.quantizer, scaled=config.quantizer_scale == "layer")
+    if config.levels is not None:
+        ladder = ladder or build_ladder(model, selection, config.levels)
+        return _finish_ladder(checkpoint, network, original, ladder, selection, config, session, output, run, weights)
     with run.stage("share"):
         share_network(model, selection, penalties, run.note, zeros, config.codebook)
         if session is not None and config.batch_norm == "re-estimate":
-            stage = session.stage("batch norm", 1, keep_best=False)
-            if not reestimate_batch_norm(model, session.dataset, session.preprocessing, stage, run.progress):
-                run.note("--batch-norm re-estimate: the network has no batch norm with statistics")
+            _reestimate(model, session, run)
     shared = copy.deepcopy(model)
     if session is not None and config.tune_epochs:
         with run.stage("tune"):
             run.history += tune_shared(model, session)
-    accuracy = Accuracy()
-    if dataset is not None:
+    models = {"original": original, "shared": shared, "tuned": model}
+    return _finish(checkpoint, network, models, selection, config, session, output, run, weights)
+
+
+def _finish_ladder(
+    checkpoint: Checkpoint,
+    network: Network,
+    original: nn.Module,
+    ladder: PrecisionLadder,
+    selection: Selection,
+    config: CompressConfig,
+    session: Session | None,
+    output: Path,
+    run: Run,
+    weights: WeightHistory,
+) -> Result:
+    """Fix the levels' clusters, tune their values, and go on with the finest level's network."""
+    finest = ladder.submodel_names[-2]
+    with run.stage("share"):
+        ladder.freeze()
+        if session is not None and config.batch_norm == "re-estimate":
+            _reestimate(ladder, session, run)
+    shared = ladder.submodel(finest)
+    if session is not None and config.tune_epochs:
+        with run.stage("tune"):
+            run.history += tune_ladder(ladder, session)
+    models = {"original": original, "shared": shared, "tuned": ladder.submodel(finest)}
+    return _finish(checkpoint, network, models, selection, config, session, output, run, weights, ladder)
+
+
+def _finish(
+    checkpoint: Checkpoint,
+    network: Network,
+    models: dict[str, nn.Module],
+    selection: Selection,
+    config: CompressConfig,
+    session: Session | None,
+    output: Path,
+    run: Run,
+    weights: WeightHistory,
+    ladder: PrecisionLadder | None = None,
+) -> Result:
+    """Measure the networks on the way, pack the last one, write it, and measure what is read back."""
+    accuracy, test = Accuracy(), None
+    if session is not None:
         with run.stage("evaluate"):
-            x = network.preprocessing.apply(dataset.test.x)  # (N, C, H, W)
-            models = {"original": original, "shared": shared, "tuned": model}
-            accuracy = Accuracy(**{n: torch_accuracy(m, x, dataset.test.y, device=device) for n, m in models.items()})
+            x, y = network.preprocessing.apply(session.dataset.test.x), session.dataset.test.y  # (N, C, H, W), (N,)
+            test = x, y
+            accuracy = Accuracy(**{n: torch_accuracy(m, x, y, device=session.device) for n, m in models.items()})
     with run.stage("encode"):
-        package = pack_network(network, selection, config.side)
+        if ladder is None:
+            package = pack_network(network, selection, config.side)
+        else:
+            package = pack_ladder(network, ladder, selection, list(config.levels or ()), config.side)
         run.weights, run.errors = weights.finished(), weights.errors(package.tensors)
         meta = _meta(checkpoint, config) | {
             "arch": network.arch,
@@ -177,17 +234,32 @@ def _compress_network(
         }
         if run.pruning is not None:
             meta["pruning"] = run.pruning.summary()
-        report = save_file(output, package.tensors, graph=package.graph, meta=meta, side=config.side)
+        if package.submodels:
+            meta["submodels"] = describe_submodels(package.submodels, network.input_shape, test)
+        report = save_file(output, package.tensors, graph=package.graph, meta=meta, side=config.side, cuts=package.cuts)
     with run.stage("decode"):
-        with open_file(output) as container:
-            decoded = onnx_model(container)
         probe = np.random.default_rng(config.seed).normal(size=(4, *network.input_shape)).astype(np.float32)
-        if dataset is not None:
-            accuracy = replace(accuracy, decoded=onnx_accuracy(decoded, x, dataset.test.y))
-            probe = x[:64]
-        error = max_abs_error(network.model, decoded, probe)
-    store.finish()
-    return _result(checkpoint, config, output, run, report, selection, network.arch, accuracy, error)
+        if test is not None:
+            probe = test[0][:64]
+        with open_file(output) as container:
+            points = operating_points(container)
+            decoded = onnx_model(container)
+            parts = {name: onnx_model(container, submodel=name) for name in package.submodels}
+        error = max(
+            (max_abs_error(package.submodels[name], part, probe) for name, part in parts.items()),
+            default=max_abs_error(network.model, decoded, probe) if not parts else 0.0,
+        )
+        if test is not None:
+            accuracy = replace(accuracy, decoded=onnx_accuracy(decoded, *test))
+    if session is not None and session.store is not None:
+        session.store.finish()
+    return _result(checkpoint, config, output, run, report, selection, network.arch, accuracy, error, points)
+
+
+def _reestimate(model: nn.Module, session: Session, run: Run) -> None:
+    stage = session.stage("batch norm", 1, keep_best=False)
+    if not reestimate_batch_norm(model, session.dataset, session.preprocessing, stage, run.progress):
+        run.note("--batch-norm re-estimate: the network has no batch norm with statistics")
 
 
 def _compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Path, run: Run) -> Result:
@@ -198,13 +270,20 @@ def _compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pa
     if config.reg != "none":
         run.note(f"--reg {config.reg} needs an architecture to train: weights are shared by k-means alone")
     config = replace(config, reg="none", epochs=0, tune_epochs=0, sharing="after", distill="none")
+    if config.levels is not None:
+        config = replace(config, k=config.levels[-1])
     selection = select_tensors(checkpoint.state, config.scope, config.k, config.k_layers, **config.which)
     if not selection.layers:
         run.note("no tensor is shared, everything is kept exactly; the reasons are listed")
     packed = {name: Packed(to_array(tensor), config.side) for name, tensor in checkpoint.state.items()}
     with run.stage("share"):
         for layer in selection.layers:
-            packed[layer.name] = share_array(packed[layer.name].dense(), layer, config.codebook, config.side)
+            array = packed[layer.name].dense()
+            if config.levels is not None and array.dtype == np.float32 and np.isfinite(array).all():
+                nested = nested_kmeans(array, layer_levels(config.levels, layer.k))
+                packed[layer.name] = Packed(nested, config.side)
+                continue
+            packed[layer.name] = share_array(array, layer, config.codebook, config.side)
             if note := packed[layer.name].note:
                 run.note(note)
     with run.stage("encode"), Writer(output, meta=_meta(checkpoint, config)) as writer:
@@ -236,7 +315,8 @@ def _watcher(weights: WeightHistory, epochs: int, network: Network, config: Comp
 
 def _meta(checkpoint: Checkpoint, config: CompressConfig) -> dict[str, Any]:
     source = {"sha256": checkpoint.digest, "bytes": checkpoint.bytes, "kind": checkpoint.kind}
-    return {"qacomp": qacomp.__version__, "source": source, "settings": config.to_toml()}
+    meta = {"qacomp": qacomp.__version__, "source": source, "settings": config.to_toml()}
+    return meta if config.levels is None else meta | {"levels": list(config.levels)}
 
 
 def _result(
@@ -249,6 +329,7 @@ def _result(
     arch: str | None,
     accuracy: Accuracy,
     error: float | None,
+    points: tuple[OperatingPoint, ...] = (),
 ) -> Result:
     before = fp32_bytes(checkpoint.state)
     values = max(1, before // 4)
@@ -274,6 +355,7 @@ def _result(
         weight_history=run.weights,
         relative_errors=run.errors,
         source=str(checkpoint.path),
+        operating_points=points,
     )
 
 

@@ -102,7 +102,7 @@ def build_ladder(
         weight = network.get_parameter(layer.name)
         books = nested_codebooks(
             weight.detach().cpu().contiguous().numpy(),
-            level_sizes(levels, layer.k),
+            layer_levels(levels, layer.k),
             penalties.get(layer.name),
             gains.get(layer.name, 1.0),
         )
@@ -110,7 +110,7 @@ def build_ladder(
     return PrecisionLadder(network, codebooks, levels)
 
 
-def level_sizes(levels: Sequence[int], k: int) -> list[int]:
+def layer_levels(levels: Sequence[int], k: int) -> list[int]:
     """The shared values of a layer's levels when its finest has `k`: coarser ones that aren't coarser fall away."""
     return [*(level for level in levels[:-1] if level < k), k]
 

@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from qacomp.batching import batch_count
 from qacomp.checkpoints import write_checkpoint
 from qacomp.config import CompressConfig
 from qacomp.datasets import load_dataset
-from qacomp.errors import DataError
+from qacomp.distillation import default_temperature, default_weight
+from qacomp.errors import ConfigError, DataError
 from qacomp.evaluation.accuracy import torch_accuracy
+from qacomp.evaluation.submodels import submodel_accuracies
+from qacomp.flexible import FlexibleModel
 from qacomp.models import create_model, model_info
 from qacomp.network import choose_device, choose_precision
 from qacomp.objective import Objective
@@ -27,7 +31,11 @@ _STEPS = 800
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """`network` gives architecture, data, preprocessing and device; `epochs` None means about 800 steps."""
+    """`network` gives architecture, data, preprocessing and device; `epochs` None means about 800 steps.
+
+    distill: how the sub-models of a flexible network learn (see qacomp.distillation), with weight λ and temperature τ;
+    None takes the paper's.
+    """
 
     network: CompressConfig
     epochs: int | None = None
@@ -35,11 +43,18 @@ class TrainConfig:
     lr: float = 0.02
     weight_decay: float = 5e-4
     seed: int = 0
+    distill: str = "none"
+    distill_weight: float | None = None
+    temperature: float | None = None
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained checkpoint: bytes on disk, top-1 in percent on the test split and on the validation split."""
+    """A trained checkpoint: bytes on disk, top-1 in percent on the test split and on the validation split.
+
+    Of a flexible network `accuracy` is that of the largest sub-model, `submodels` all of theirs by name (else empty),
+    and `validation_accuracy` their mean.
+    """
 
     output: Path
     arch: str
@@ -49,6 +64,7 @@ class Trained:
     validation_accuracy: float
     history: tuple[EpochRecord, ...]
     seed: int
+    submodels: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
         """The document that `train --json` prints."""
@@ -58,7 +74,8 @@ class Trained:
 def train_network(config: TrainConfig, output: Path, progress: Progress) -> Trained:
     """Train and write a checkpoint; the epoch with the best validation accuracy is kept.
 
-    Raises UnknownArchitectureError, UnknownDataSpecError, DataError, OutputNotWritableError, DivergedError.
+    Raises UnknownArchitectureError, UnknownDataSpecError, DataError, OutputNotWritableError, DivergedError, and
+    ConfigError where sub-models shall teach each other and there are none.
     """
     check_writable(output)
     shape = config.network
@@ -79,11 +96,15 @@ def train_network(config: TrainConfig, output: Path, progress: Progress) -> Trai
     groups = parameter_groups(model, config.lr, config.weight_decay)
     optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True)
     store = ResumeStore(output.with_name(output.name + ".resume"), f"{config} {torch.__version__}")
-    history = train(model, dataset, preprocessing, stage, Objective(), optimizer, progress=progress, store=store)
+    objective = _objective(model, config)
+    history = train(model, dataset, preprocessing, stage, objective, optimizer, progress=progress, store=store)
     x = preprocessing.apply(dataset.test.x)  # (N, C, H, W)
     accuracy = torch_accuracy(model, x, dataset.test.y, batch_size=256, device=device)
+    submodels = {}
+    if isinstance(model, FlexibleModel):
+        submodels = submodel_accuracies(model, x, dataset.test.y, device=device)
     state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-    extra = {"accuracy": accuracy, "epochs": epochs, "seed": config.seed}
+    extra = {"accuracy": accuracy, "epochs": epochs, "seed": config.seed, "submodels": submodels}
     write_checkpoint(
         output,
         state,
@@ -96,4 +117,17 @@ def train_network(config: TrainConfig, output: Path, progress: Progress) -> Trai
     store.finish()
     best = max(record.validation_accuracy for record in history)
     parameters = sum(p.numel() for p in model.parameters())
-    return Trained(output, shape.arch, parameters, output.stat().st_size, accuracy, best, tuple(history), config.seed)
+    size = output.stat().st_size
+    return Trained(
+        output, shape.arch, parameters, size, accuracy, best, tuple(history), config.seed, submodels=submodels
+    )
+
+
+def _objective(model: nn.Module, config: TrainConfig) -> Objective:
+    if config.distill != "none" and not isinstance(model, FlexibleModel):
+        raise ConfigError(
+            f"--distill {config.distill}: {config.network.arch} has no sub-models; train msdnet or slimmable_mobilenet"
+        )
+    weight = default_weight(config.distill) if config.distill_weight is None else config.distill_weight
+    temperature = default_temperature(model) if config.temperature is None else config.temperature
+    return Objective(distill_weight=weight, temperature=temperature, strategy=config.distill)

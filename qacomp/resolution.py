@@ -9,7 +9,9 @@ import torch
 from qacomp.batching import batch_count
 from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset
+from qacomp.distillation import default_temperature, default_weight
 from qacomp.errors import ConfigError, DataError
+from qacomp.flexible import FlexibleModel
 from qacomp.network import Network, choose_precision
 
 _FINE_TUNE_STEPS = 1000
@@ -26,12 +28,18 @@ def resolve(
 ) -> CompressConfig:
     """`config` with every None and auto replaced by the choice; without data there is no training, and `note` says so.
 
-    Raises DataError where the data has more classes than the network, ConfigError for energy pruning without data.
+    Sub-models that shall teach each other, in a network that has none, are --k shared values and full precision. Raises
+    DataError where the data has more classes than the network, ConfigError for energy pruning without data.
     """
     if config.prune == "energy" and (dataset is None or config.prune_epochs == 0):
         raise ConfigError("--prune energy scores states on training data: give --data, and --prune-epochs above 0")
     if config.prune == "magnitude" and config.prune_rate is None:
         config = replace(config, prune_rate=0.5)
+    flexible = isinstance(network.model, FlexibleModel)
+    if config.levels is None and config.distill in ("ipkd", "ta-1", "ta-m") and not flexible:
+        config = replace(config, levels=(config.k,)).check()
+    if config.levels is not None:
+        config = replace(config, k=config.levels[-1])
     if dataset is None:
         if config.reg != "none" or config.tune_epochs:
             note("no data: no fine-tuning and no tuning, weights are shared by k-means alone; give --data")
@@ -57,12 +65,17 @@ def resolve(
         config = replace(config, prune_epochs=prune_epochs, stagnation=config.stagnation or max(1, prune_epochs // 2))
     sharing = config.sharing
     if sharing == "auto":
-        sharing = "after" if config.reg == "none" or quantized or config.learn_bits else "straight-through"
+        straight = config.reg != "none" or config.levels is not None
+        sharing = "straight-through" if straight and not quantized and not config.learn_bits else "after"
     if config.reg == "none" and sharing == "after" and not quantized:
         epochs = 0
     if augment == "auto":
         augment = "crop-flip" if network.preprocessing.channels == 3 else "none"
     precision = choose_precision(config.precision, device)
+    if config.distill != "none":
+        weight = default_weight(config.distill) if config.distill_weight is None else config.distill_weight
+        temperature = default_temperature(network.model) if config.temperature is None else config.temperature
+        config = replace(config, distill_weight=weight, temperature=temperature)
     chosen = replace(config, epochs=epochs, tune_epochs=tune_epochs, augment=augment)
     return replace(chosen, arch=network.arch, precision=precision, sharing=sharing)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from qacomp.evaluation.agreement import Agreement
 from qacomp.formats import WriteReport, atomic_file
+from qacomp.operating_points import OperatingPoint
 from qacomp.outputs import check_writable
 from qacomp.pruning.report import PruningReport
 from qacomp.selection import Selection
@@ -76,6 +77,7 @@ class Result:
     weight_history: Mapping[str, tuple[WeightHistogram, ...]] = field(default_factory=dict)
     relative_errors: Mapping[str, float | None] = field(default_factory=dict)
     source: str = ""
+    operating_points: tuple[OperatingPoint, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The document that `compress --json` prints: all but the histograms."""

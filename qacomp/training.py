@@ -13,6 +13,8 @@ from qacomp.batching import batch_count, epoch_seed, training_batches
 from qacomp.datasets import Dataset
 from qacomp.errors import QacompError
 from qacomp.evaluation.accuracy import torch_accuracy
+from qacomp.evaluation.submodels import submodel_accuracies
+from qacomp.flexible import FlexibleModel
 from qacomp.objective import Objective
 from qacomp.preprocessing import Preprocessing
 from qacomp.progress import Progress, Task
@@ -44,7 +46,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """Means over one epoch: task loss, penalty Σ λ·R, and validation top-1 in percent."""
+    """Means over one epoch: task loss, penalty Σ λ·R, and validation top-1 in percent (the mean over sub-models)."""
 
     stage: str
     epoch: int
@@ -172,7 +174,11 @@ class Cosine:
 
 def _validate(model: nn.Module, dataset: Dataset, preprocessing: Preprocessing, stage: Stage) -> float:
     x = preprocessing.apply(dataset.val.x)  # (N, C, H, W)
-    return torch_accuracy(model, x, dataset.val.y, batch_size=max(stage.batch_size, 256), device=stage.device)
+    batch_size = max(stage.batch_size, 256)
+    if isinstance(model, FlexibleModel):
+        accuracies = submodel_accuracies(model, x, dataset.val.y, batch_size=batch_size, device=stage.device)
+        return sum(accuracies.values()) / len(accuracies)
+    return torch_accuracy(model, x, dataset.val.y, batch_size=batch_size, device=stage.device)
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:

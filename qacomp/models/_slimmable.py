@@ -99,6 +99,9 @@ class SlimmableNetwork(nn.Module):
 
     def forward(self, x: Tensor, width: int = -1) -> Tensor:
         """(N, 3, H, W) -> (N, num_classes) logits of one width, the largest by default."""
+        return self._at_width(x, width)
+
+    def _at_width(self, x: Tensor, width: int) -> Tensor:
         for unit in self.units:
             x = unit(x, width)
         logits: Tensor = self.linear(torch.flatten(functional.adaptive_avg_pool2d(x, 1), 1), width)
@@ -106,7 +109,7 @@ class SlimmableNetwork(nn.Module):
 
     def forward_all(self, x: Tensor) -> list[Tensor]:
         """(N, 3, H, W) -> (N, num_classes) logits of every width, smallest first."""
-        return [self(x, width) for width in range(len(self.submodel_names))]
+        return [self._at_width(x, width) for width in range(len(self.submodel_names))]
 
     def submodel(self, name: str) -> nn.Module:
         """One width as a plain network, its tensors copied; ConfigError for an unknown name.

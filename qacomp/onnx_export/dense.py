@@ -11,6 +11,7 @@ import contextlib
 import copy
 import io
 import logging
+import types
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -23,15 +24,16 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from qacomp.errors import ExportError
+from qacomp.flexible import FlexibleModel
 from qacomp.onnx_export.canonical import canonicalize
+from qacomp.onnx_export.submodels import OUTPUT
 
 OPSET = 18  # what torch's operator library is written in; onnxruntime has it since 1.14
 IR_VERSION = 8  # the one that came with opset 18
 INPUT = "input"
-OUTPUT = "logits"
 
 
-def export_dense(model: nn.Module, input_shape: tuple[int, ...]) -> onnx.ModelProto:
+def export_dense(model: nn.Module, input_shape: tuple[int, ...], *, all_submodels: bool = False) -> onnx.ModelProto:
     """Export `model` in eval mode; the model itself is left untouched.
 
     Each parameter and buffer that the forward pass reads is an initializer of its state-dict name; of tied parameters
@@ -42,6 +44,8 @@ def export_dense(model: nn.Module, input_shape: tuple[int, ...]) -> onnx.ModelPr
     Args:
         model: a network from (N, *input_shape) to one tensor, float32.
         input_shape: one example's shape without the batch axis, such as (C, H, W).
+        all_submodels: give a flexible model's graph an output for each sub-model, of its name, in place of `logits`;
+            `qacomp.onnx_export.submodels` cuts one of them out.
 
     Returns:
         A checked model of opset 18 with input `input` (batch, *input_shape) and output `logits`, batch dynamic.
@@ -53,9 +57,19 @@ def export_dense(model: nn.Module, input_shape: tuple[int, ...]) -> onnx.ModelPr
     twin = copy.deepcopy(model).cpu().eval()
     state = {name: tensor.detach() for name, tensor in twin.state_dict(keep_vars=True).items()}
     example = torch.zeros(2, *input_shape)  # batch 2, since torch.export takes 1 for a constant
+    outputs: tuple[str, ...] = (OUTPUT,)
+    if all_submodels:
+        if not isinstance(twin, FlexibleModel):
+            raise ExportError("the network has no sub-models to export")
+        outputs = twin.submodel_names
+        twin.forward = types.MethodType(_forward_all, twin)
     with _quiet():
-        proto = _traced(twin, example, state)
-    return _finished(proto, twin, state)
+        proto = _traced(twin, example, state, outputs)
+    return _finished(proto, twin, state, outputs)
+
+
+def _forward_all(model: Any, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return tuple(model.forward_all(x))
 
 
 def tied_names(model: nn.Module) -> dict[str, str]:
@@ -93,7 +107,9 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _traced(twin: nn.Module, example: torch.Tensor, state: dict[str, torch.Tensor]) -> onnx.ModelProto:
+def _traced(
+    twin: nn.Module, example: torch.Tensor, state: dict[str, torch.Tensor], outputs: tuple[str, ...]
+) -> onnx.ModelProto:
     """Trace and optimize; the result has the state's tensors as inputs, without data."""
     import onnxscript.optimizer
     from onnxscript import ir
@@ -107,7 +123,7 @@ def _traced(twin: nn.Module, example: torch.Tensor, state: dict[str, torch.Tenso
             verbose=False,
             opset_version=OPSET,
             input_names=[INPUT],
-            output_names=[OUTPUT],
+            output_names=list(outputs),
             dynamic_shapes=({0: torch.export.Dim("batch")},),
         )
         graph = program.model.graph
@@ -133,10 +149,12 @@ def _cause(e: BaseException) -> str:
     return f"{type(e).__name__}: {lines[0][:200]}" if lines else type(e).__name__
 
 
-def _finished(proto: onnx.ModelProto, twin: nn.Module, state: dict[str, torch.Tensor]) -> onnx.ModelProto:
+def _finished(
+    proto: onnx.ModelProto, twin: nn.Module, state: dict[str, torch.Tensor], names: tuple[str, ...]
+) -> onnx.ModelProto:
     graph = proto.graph
     outputs = list(graph.output)
-    if len(outputs) != 1:
+    if len(outputs) != len(names):
         raise ExportError(f"the network has {len(outputs)} outputs, the export takes one: wrap it to give its logits")
     constants = _constant_statistics(state)
     tied = tied_names(twin)

@@ -62,10 +62,11 @@ def environment() -> tuple[tuple[str, str], ...]:
 
 def _decoded(path: Path, output: Path, mode: str, meta: dict[str, Any]) -> "tuple[int, Latency | str]":
     """Bytes of the file decoded in that mode, and its latency or why there is none."""
-    from qacomp.decoding import ORIGINAL, decode
+    from qacomp.decoding import decode
     from qacomp.evaluation.latency import onnx_latency
     from qacomp.onnx_decoding import measure_latency
     from qacomp.onnx_options import OnnxOptions
+    from qacomp.operating_points import ORIGINAL
 
     size = decode(path, output, measure=False, onnx=OnnxOptions(mode)).output_bytes
     if meta.get("graph") == ORIGINAL:
@@ -89,8 +90,8 @@ def _levels(container: Container, path: Path, known: list[Point], remarks: list[
     if container.levels < 2 or not known:
         return []
     from qacomp.datasets import load_dataset
-    from qacomp.decoding import level_sizes
     from qacomp.evaluation.accuracy import onnx_accuracy
+    from qacomp.operating_points import level_sizes
     from qacomp.preprocessing import Preprocessing
 
     meta: dict[str, Any] = container.meta

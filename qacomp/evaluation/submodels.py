@@ -1,0 +1,32 @@
+"""Top-1 accuracy of every sub-model of a flexible network, from one pass over the data."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from qacomp.evaluation.accuracy import topk_accuracy, torch_logits
+from qacomp.flexible import FlexibleModel
+
+
+def submodel_accuracies(
+    model: FlexibleModel, x: np.ndarray, y: np.ndarray, *, batch_size: int = 256, device: torch.device | None = None
+) -> dict[str, float]:
+    """Percent by sub-model name, smallest first. x: (N, C, H, W) float32, y: (N,); errors as in `torch_logits`."""
+    names = model.submodel_names
+    stacked = torch_logits(_AllLogits(model), x, batch_size=batch_size, device=device)  # (N, sub-models · classes)
+    logits = np.split(stacked, len(names), axis=1)
+    return {name: topk_accuracy(own, y) for name, own in zip(names, logits, strict=True)}
+
+
+class _AllLogits(nn.Module):
+    """All sub-models' logits side by side: one output, as whatever evaluates a network expects."""
+
+    def __init__(self, model: FlexibleModel) -> None:
+        super().__init__()
+        assert isinstance(model, nn.Module)
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, sub-models · classes)."""
+        assert isinstance(self.model, FlexibleModel)
+        return torch.cat(self.model.forward_all(x), dim=1)

@@ -1,0 +1,56 @@
+"""From a trained precision ladder to the tensors and the graph of a progressive container."""
+
+import numpy as np
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from qacomp.formats import SharedTensor
+from qacomp.layers import Selection
+from qacomp.network import Network
+from qacomp.onnx_export.batch_norm import constant_names, fold_statistics
+from qacomp.onnx_export.dense import export_dense
+from qacomp.onnx_export.graph import strip_weights
+from qacomp.operating_points import level_tensor
+from qacomp.packing import Package, TensorLike, store_precision
+from qacomp.precisions import FULL, PrecisionLadder
+
+
+def pack_ladder(
+    network: Network, ladder: PrecisionLadder, selection: Selection, levels: list[int], side: str
+) -> Package:
+    """Every level's batch norm folded, all rounded to the stored precision; the clusters must be fixed.
+
+    The finest level's tensors have the network's own names, and what a coarser one has of its own stands behind them
+    under `level_tensor`. All of that has the format's level 0, so that a file that is cut off behind a level holds it.
+    """
+    ladder = ladder.cpu().eval()
+    shared = {layer.name: ladder.layer(layer.name).shared_tensor() for layer in selection.layers}
+    names = [name for name in ladder.submodel_names if name != FULL]
+    plain = {name: ladder.submodel(name) for name in names}
+    finest = plain[names[-1]]
+    norms = {path: module for path, module in finest.named_modules() if isinstance(module, _BatchNorm)}
+    batch_norms = {path: float(norm.eps) for path, norm in norms.items() if norm.running_var is not None}
+    states: list[dict[str, TensorLike]] = []
+    for level, model in enumerate(plain.values()):
+        fold_statistics(model)
+        tensors = _level_state(model, shared, level)
+        store_precision(model, tensors, side)
+        states.append(tensors)
+    stored: dict[str, TensorLike] = {name: shared.get(name, value) for name, value in states[-1].items()}
+    own = {f"{path}.{leaf}" if path else leaf for path in norms for leaf in ("weight", "bias")}
+    for k, state in zip(levels, states[:-1], strict=False):
+        stored |= {level_tensor(k, name): value for name, value in state.items() if name in own}
+    graph = strip_weights(export_dense(finest, network.input_shape), list(states[-1]))
+    return Package(stored, graph, batch_norms, plain)
+
+
+def _level_state(model: nn.Module, shared: dict[str, SharedTensor], level: int) -> dict[str, TensorLike]:
+    """A level's tensors without the constants that `fold_statistics` made, in the state dict's order."""
+    constants = set(constant_names(model))
+    state: dict[str, TensorLike] = {}
+    for name, value in model.state_dict().items():
+        if name in shared:
+            state[name] = shared[name].at_level(level)
+        elif name not in constants:
+            state[name] = np.array(value.detach().cpu().numpy())
+    return state

@@ -1,0 +1,74 @@
+"""The two trainings of a precision ladder: with its clusters moving, and of the shared values once they are fixed."""
+
+import torch
+from torch import nn
+
+from qacomp.fine_tuning import Session, set_strengths
+from qacomp.layers import Selection
+from qacomp.precisions import PrecisionLadder, build_ladder
+from qacomp.regularizers import Regularizer, RegularizerOptions, build_regularizers
+from qacomp.training import EpochRecord, parameter_groups, train
+
+
+def fine_tune_ladder(
+    model: nn.Module, selection: Selection, session: Session
+) -> tuple[PrecisionLadder, list[EpochRecord]]:
+    """Train a ladder over `model`, in place: all levels and the full-precision network together, by --distill.
+
+    With a regularizer the full-precision weights are pulled to the finest level's values, which are its own. The epoch
+    with the best mean validation accuracy over all sub-models is kept. The network's own parameters, which every
+    sub-model's gradient reaches, move at --lr divided by the number of sub-models.
+    """
+    c = session.config
+    assert c.epochs is not None and c.levels is not None
+    penalties: dict[str, Regularizer] = {}
+    rates: dict[str, float] = {}
+    if c.reg != "none":
+        weights = {layer.name: model.get_parameter(layer.name).detach() for layer in selection.layers}
+        ks = {layer.name: layer.k for layer in selection.layers}
+        options = RegularizerOptions(init=c.init, range=c.range, slices=c.slices)
+        penalties = build_regularizers(c.reg, weights, ks, options)
+        rates = set_strengths(model, penalties, session, c.epochs)
+        if c.lr_levels is not None:
+            rates = dict.fromkeys(rates, c.lr_levels)
+    gains = {name: c.lr / rate if rate > 0 else 1.0 for name, rate in rates.items()}
+    ladder = build_ladder(model, selection, c.levels, penalties, gains)
+    owned = {id(p) for penalty in penalties.values() for p in penalty.parameters()}
+    shared = c.lr / len(ladder.submodel_names)  # the gradients of all sub-models add up in the weights
+    groups = parameter_groups(ladder.network, shared, c.weight_decay)
+    levels = [*ladder.codebooks.parameters(), *ladder.norms.parameters()]
+    groups.append({"params": [p for p in levels if id(p) not in owned], "lr": c.lr, "weight_decay": 0.0})
+    for name, penalty in penalties.items():
+        groups.append({"params": list(penalty.parameters()), "lr": rates[name], "weight_decay": 0.0})
+    optimizer = torch.optim.SGD([g for g in groups if g["params"]], lr=c.lr, momentum=c.momentum)
+    records = train(
+        ladder,
+        session.dataset,
+        session.preprocessing,
+        session.stage("fine-tune", c.epochs, keep_best=True),
+        session.objective({f"network.{name}": penalty for name, penalty in penalties.items()}),
+        optimizer,
+        progress=session.progress,
+        store=session.store,
+    )
+    return ladder, records
+
+
+def tune_ladder(ladder: PrecisionLadder, session: Session) -> list[EpochRecord]:
+    """Cumulative tuning of every level's shared values and batch norms, in place, after `ladder.freeze()`.
+
+    The full-precision network stays among the sub-models, as a teacher: its weights don't move.
+    """
+    c = session.config
+    assert c.tune_epochs is not None
+    optimizer = torch.optim.Adam(parameter_groups(ladder, c.lr_tune, 0.0), lr=c.lr_tune)
+    return train(
+        ladder,
+        session.dataset,
+        session.preprocessing,
+        session.stage("tune", c.tune_epochs, keep_best=True),
+        session.objective({}),
+        optimizer,
+        progress=session.progress,
+        store=session.store,
+    )

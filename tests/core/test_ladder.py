@@ -1,0 +1,83 @@
+"""What a precision ladder is for: coarse levels that were trained beat the same clusters found afterwards."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from qacomp.config import CompressConfig
+from qacomp.datasets import Dataset, load_dataset
+from qacomp.evaluation.submodels import submodel_accuracies
+from qacomp.fine_tuning import Session
+from qacomp.ladder_training import fine_tune_ladder, tune_ladder
+from qacomp.layers import select_layers
+from qacomp.models import create_model, model_info
+from qacomp.network import Network
+from qacomp.objective import Objective
+from qacomp.precisions import build_ladder
+from qacomp.progress import SilentProgress
+from qacomp.resolution import resolve
+from qacomp.training import Stage, parameter_groups, train
+
+CPU = torch.device("cpu")
+PREPROCESSING = model_info("lenet300").preprocessing
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="module")
+def network(digits: Dataset) -> torch.nn.Module:
+    torch.manual_seed(0)
+    model = create_model("lenet300")
+    optimizer = torch.optim.SGD(parameter_groups(model, 0.05, 1e-4), momentum=0.9)
+    stage = Stage("train", 8, 64, 0, False, CPU)
+    train(model, digits, PREPROCESSING, stage, Objective(), optimizer, progress=SilentProgress())
+    return model
+
+
+def session(network: torch.nn.Module, digits: Dataset, **settings: object) -> Session:
+    config = CompressConfig(levels=(2, 4), epochs=4, tune_epochs=2, precision="fp32", lr=0.05)
+    config = config.with_settings(settings, "test")
+    wrapped = Network(network, "lenet300", 10, (1, 28, 28), PREPROCESSING)
+    config = resolve(config, wrapped, digits, CPU, lambda text: None)
+    return Session(config, digits, PREPROCESSING, copy.deepcopy(network).eval(), CPU, SilentProgress())
+
+
+@pytest.mark.parametrize("settings", [{"distill": "none"}, {"distill": "kd", "reg": "exp"}])
+def test_a_trained_coarse_level_beats_k_means(
+    network: torch.nn.Module, digits: Dataset, settings: dict[str, object]
+) -> None:
+    """Over five noisy copies of the test images: 1,795 of them tell more than 359 clean ones."""
+    x, rng = PREPROCESSING.apply(digits.test.x), np.random.default_rng(0)
+    x = np.concatenate([(x + rng.normal(size=x.shape)).astype(np.float32) for _ in range(5)])
+    y = np.tile(digits.test.y, 5)
+    selection = select_layers(network, "all", 4, {})
+    before = submodel_accuracies(build_ladder(copy.deepcopy(network), selection, (2, 4)), x, y)
+    at = session(network, digits, **settings)
+    ladder, records = fine_tune_ladder(copy.deepcopy(network), selection, at)
+    ladder.freeze()
+    tune_ladder(ladder, at)
+    after = submodel_accuracies(ladder, x, y)
+    assert after["level2"] > before["level2"] + 2.0, (before, after)
+    assert len(records) == 4
+
+
+def test_the_epoch_with_the_best_mean_over_all_sub_models_stays(network: torch.nn.Module, digits: Dataset) -> None:
+    at = session(network, digits, distill="none", lr=5.0)  # the steps are far too long: it gets worse
+    ladder, records = fine_tune_ladder(copy.deepcopy(network), select_layers(network, "all", 4, {}), at)
+    accuracies = submodel_accuracies(ladder, PREPROCESSING.apply(digits.val.x), digits.val.y)
+    mean = sum(accuracies.values()) / len(accuracies)
+    assert mean >= max(record.validation_accuracy for record in records)
+
+
+def test_sub_models_of_a_plain_network_are_its_shared_values_and_full_precision(
+    network: torch.nn.Module, digits: Dataset
+) -> None:
+    wrapped = Network(network, "lenet300", 10, (1, 28, 28), PREPROCESSING)
+    config = resolve(CompressConfig(k=8, distill="ipkd"), wrapped, digits, CPU, lambda text: None)
+    assert config.levels == (8,) and config.sharing == "straight-through"
+    assert (config.distill_weight, config.temperature) == (0.8, 2.0)
