@@ -18,6 +18,8 @@ from qacomp.formats.inventory import Inventory
 from qacomp.formats.parallel import run, shared_empty
 from qacomp.formats.sections import EXPANSION_FLOOR, Sections
 
+_PIECE = 1 << 15  # values whose temporaries stay in the cache
+
 
 class Contents:
     """Decodes tensors by number (of records that aren't "same"), large ones on up to `threads` processes."""
@@ -195,7 +197,10 @@ def _lookup(
 ) -> NDArray[Any]:
     """Values of flat indices from `start` on; `first`: which of the codebooks in blocks `book` begins with."""
     if record.blocks is None:
-        return book.take(indices, out=out, mode="clip")
+        out = np.empty(len(indices), book.dtype) if out is None else out
+        for low in range(0, len(indices), _PIECE):  # take makes 8-byte indices of all that it is given
+            book.take(indices[low : low + _PIECE], out=out[low : low + _PIECE], mode="clip")
+        return out
     return blocks.lookup(book, indices, record.shape, record.blocks, start, first, out)
 
 
