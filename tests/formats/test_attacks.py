@@ -250,3 +250,12 @@ def test_truth_values_of_two(resign: ModuleType, tmp_path: Path) -> None:
     header, _ = resign.parts((tmp_path / "a.qac").read_bytes())
     section = replace(header.sections[0], codec=0, stored_bytes=2, crc=_crc(b"\2\0"))
     refuse(resign.container(h.write_header(replace(header, sections=(section,))), b"\2\0"), FormatError, "truth")
+
+
+def test_levels_at_once_that_are_not(resign: ModuleType) -> None:
+    """The flag's column says that the finest indices stand at level 0, but the sections are those of three levels."""
+    header, payloads = resign.parts((GOLDEN / "levels.qac").read_bytes())
+    tensors = tuple(replace(tensor, at_once=len(tensor.levels) > 1) for tensor in header.tensors)
+    data = h.write_header(replace(header, tensors=tensors))
+    refuse(resign.container(data, payloads, flags=2), HeaderError, "aren't those that the tensors need")
+    refuse(resign.container(data, payloads), FormatError)
