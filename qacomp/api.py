@@ -91,6 +91,7 @@ def decode(
     output: PathLike | None = None,
     *,
     to: str = "torch",
+    mode: str = "dense",
     level: int | None = None,
     allow_truncated: bool = False,
 ) -> Any:
@@ -98,16 +99,23 @@ def decode(
 
     to: torch gives a state dict for `Module.load_state_dict`, numpy the same as arrays (neither needs a graph), onnx a
     ModelProto. With `output` the suffix says what it becomes, and the answer is a `qacomp.decoding.Decoded`.
+    mode: of an ONNX file, how it holds the weights: dense, lut or affine.
     level: of a progressive container, the one with this many shared values; allow_truncated: take a file that is cut
     off behind a level. Only torch needs torch. Raises FormatError, ConfigError, OutputNotWritableError.
     """
     from qacomp.decoding import decode as decode_file
     from qacomp.decoding import level_index, onnx_model, state_dict
+    from qacomp.onnx_options import OnnxOptions
 
     path = Path(source if isinstance(source, str | os.PathLike) else source.output)
     if output is not None:
         check_writable(Path(output))
-        return decode_file(path, Path(output), measure=False, level=level, allow_truncated=allow_truncated)
+        options = OnnxOptions(mode)
+        return decode_file(
+            path, Path(output), measure=False, level=level, allow_truncated=allow_truncated, onnx=options
+        )
+    if mode != "dense":
+        raise ConfigError(f"mode = {mode!r} is for files: give an output, NAME.onnx")
     if to not in FORMS:
         raise ConfigError(f"to = {to!r}: must be one of {', '.join(FORMS)}; for a file give its name as output")
     with open_file(path, allow_truncated=allow_truncated) as container:

@@ -90,11 +90,16 @@ class Result:
             shutil.copyfileobj(source, target, 1 << 20)
         return Path(path)
 
-    def to_onnx(self, path: str | os.PathLike[str] | None = None, *, level: int | None = None) -> Any:
-        """The decoded network as a ModelProto, or with `path` written there: a `qacomp.decoding.Decoded`."""
+    def to_onnx(
+        self, path: str | os.PathLike[str] | None = None, *, mode: str = "dense", level: int | None = None
+    ) -> Any:
+        """The decoded network as a ModelProto, or with `path` written there: a `qacomp.decoding.Decoded`.
+
+        mode: how the file holds the weights: dense, lut or affine (`qacomp.onnx_options.OnnxOptions`).
+        """
         from qacomp.api import decode
 
-        return decode(self, path, to="onnx", level=level)
+        return decode(self, path, to="onnx", mode=mode, level=level)
 
     def report(self, path: str | os.PathLike[str], *, measure: bool = True) -> Path:
         """Write the HTML report: one page that needs no network. measure: latency, and accuracy of every level."""
