@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qacomp.cli.console import count, figure, make_progress, print_json, print_table
+from qacomp.cli.console import agreement_line, count, figure, make_progress, print_json, print_table
 from qacomp.cli.interruption import saying_what_is_kept
 from qacomp.cli.options import (
     FOLDER,
@@ -103,6 +103,7 @@ _BY_LAYER = ("k", "bits", "strength")
 @click.option("--arch", default=None, help="Architecture of a plain state dict: lenet5, resnet20, ...")
 @click.option("--num-classes", type=int, default=None, help="Default: from the checkpoint.")
 @data_option
+@click.option("--metric", default=None, help="Of ONNX models: accuracy, mse, cosine or module:function. [auto]")
 @preprocessing_options
 @click.option("--seed", type=int, default=None, help="[0]")
 @device_option
@@ -180,7 +181,7 @@ def _show(result: "Result") -> None:
         shape = "×".join(map(str, layer.shape)) or "scalar"
         bits, entropy = figure(layer.bits_per_weight), figure(layer.entropy_bits_per_weight)
         if layer.k is not None:
-            rows.append([layer.name, shape, kind, layer.codec, count(layer.bytes), bits, entropy])
+            rows.append([layer.name[:60], shape, kind, layer.codec, count(layer.bytes), bits, entropy])
     kept = [layer for layer in result.layers if layer.k is None]
     if kept:
         rows.append([f"{len(kept)} other tensors", "", "–", "", count(sum(layer.bytes for layer in kept)), "", ""])
@@ -189,6 +190,10 @@ def _show(result: "Result") -> None:
         f"{result.output}: {result.container_bytes:,} bytes (graph {result.graph_bytes:,}), "
         f"{result.ratio:.1f}× smaller than {result.checkpoint_bytes:,} bytes of fp32"
     )
+    if result.agreement is not None:
+        click.echo(agreement_line(result.agreement.to_json()))
+    if result.metric is not None and result.accuracy.original is None:
+        click.echo(f"{result.metric.name}: original {result.metric.original:.6g}, decoded {result.metric.decoded:.6g}")
     a = result.accuracy
     if a.original is not None:
         click.echo(

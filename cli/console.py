@@ -117,3 +117,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def agreement_line(agreement: dict[str, Any]) -> str:
+    """How close the outputs are to the original's, in one line."""
+    top1 = "" if agreement["top1"] is None else f", the same top-1 for {agreement['top1']:.2f} %"
+    return (
+        f"agreement with the original on {agreement['inputs']}: cosine {agreement['cosine']:.6f}, "
+        f"largest difference {agreement['max_abs_error']:.3g}{top1}"
+    )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from qacomp.cli.console import figure, make_progress, print_json
+from qacomp.cli.console import agreement_line, figure, make_progress, print_json
 from qacomp.cli.onnx_forms import print_onnx
 from qacomp.cli.options import INPUT, OUTPUT, data_option, reporting
 
@@ -66,6 +66,10 @@ def decode_command(
     click.echo(f"{done.output}: {done.output_bytes:,} bytes from {done.container_bytes:,}")
     if done.onnx is not None and done.onnx.mode != "dense":
         print_onnx(done.onnx)
+    if done.agreement is not None:
+        click.echo(f"{agreement_line(done.agreement)} (when it was compressed)")
+    if done.metric is not None and done.accuracy is None:
+        click.echo(f"{done.metric['name']}: {done.metric['value']:.6g}")
     if done.accuracy is not None:
         click.echo(f"accuracy: {figure(done.accuracy)} %")
     if done.latency is not None:

@@ -17,6 +17,7 @@ from qacomp.outputs import check_writable
 from qacomp.progress import Progress
 
 if TYPE_CHECKING:
+    import onnx
     import torch
 
     from qacomp.checkpoints import Checkpoint
@@ -27,7 +28,7 @@ FORMS = ("torch", "numpy", "onnx")
 
 
 def compress(
-    model: "PathLike | Checkpoint | torch.nn.Module | Mapping[str, Any]",
+    model: "PathLike | Checkpoint | torch.nn.Module | Mapping[str, Any] | onnx.ModelProto",
     data: str | Dataset | Mapping[str, Any] | None = None,
     config: CompressConfig | Mapping[str, Any] | PathLike | None = None,
     output: PathLike | None = None,
@@ -40,7 +41,8 @@ def compress(
 ) -> "Result":
     """Compress `model` into a container and measure it: what `qacomp compress` does.
 
-    model: a checkpoint's path, a Checkpoint, a torch module (which isn't changed) or a state dict of tensors or arrays.
+    model: a model file's path, a Checkpoint, a torch module (which isn't changed), a state dict of tensors or arrays,
+    or an onnx.ModelProto, whose graph is kept and which is measured on `data` as `load_samples` feeds it.
     data: a spec (`digits`, `npz:FILE`, ...), a Dataset, or a mapping of arrays x_train, y_train, x_test, y_test (see
     `qacomp.datasets.Split`); None takes what settings or checkpoint name. Without data nothing is trained or measured.
     config: a CompressConfig, a mapping of its fields, or a TOML file; `settings` change it: `reg="exp", k=8`.
@@ -52,6 +54,7 @@ def compress(
     Raises the named errors of `qacomp.errors`. The output is written whole or not at all.
     """
     from qacomp.notebook import choose_progress
+    from qacomp.onnx_graph import OnnxSource
     from qacomp.pipeline import compress as run
     from qacomp.sources import checkpoint_of, network_of
 
@@ -60,7 +63,8 @@ def compress(
     checkpoint = checkpoint_of(model, trust_pickle=trust_pickle)
     with_network = checkpoint.kind == "module" or (chosen.arch or checkpoint.arch) is not None
     given = data if data is not None else chosen.data or checkpoint.data
-    if given is not None and not with_network and given is not checkpoint.data:
+    samples = given if isinstance(checkpoint, OnnxSource) else None
+    if given is not None and samples is None and not with_network and given is not checkpoint.data:
         shown.note("the data is not used: without an architecture (--arch) there is no network to train or to measure")
     folder = None if output is not None else tempfile.mkdtemp(prefix="qacomp-")
     target = Path(output) if output is not None else Path(str(folder), "model.qac")
@@ -76,7 +80,7 @@ def compress(
                 note = "the module's input is unknown: its weights alone are compressed; give data or input_shape"
                 checkpoint = replace(checkpoint, notes=(*checkpoint.notes, note))
         kept_in = None if snapshots is None else Path(snapshots)
-        result = run(checkpoint, chosen, dataset, target, shown, network=network, snapshots=kept_in)
+        result = run(checkpoint, chosen, dataset, target, shown, network=network, snapshots=kept_in, samples=samples)
     except BaseException:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)

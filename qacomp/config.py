@@ -10,6 +10,7 @@ from typing import Any, Self
 import tomli_w
 
 from qacomp.errors import ConfigError
+from qacomp.evaluation.metric_names import check_metric
 from qacomp.sharing.blocks import check_codebook
 
 SCOPES = ("all", "conv", "dense")
@@ -61,12 +62,14 @@ class CompressConfig:
     qacomp.sharing.blocks).
     include, exclude: names or patterns of tensors to share (no others, and of any size) and to leave alone; min_size:
     smaller tensors aren't shared.
+    metric: of ONNX models on data with targets: auto, accuracy, mse, cosine, or module:function of outputs and targets.
     arch, num_classes, data, size, mean, std: for checkpoints that don't carry them.
     """
 
     arch: str | None = None
     num_classes: int | None = None
     data: str | None = None
+    metric: str = "auto"
     size: tuple[int, int] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -159,6 +162,7 @@ class CompressConfig:
         if self.prune != "none" and min([self.k, *self.k_layers.values()]) < 3:
             raise ConfigError("--prune: zero is one of the shared values; give --k of at least 3")
         check_codebook(self.codebook)
+        check_metric(self.metric)
         trained = self.reg != "none" or self.sharing == "straight-through" or self.quantizer != "none"
         if self.codebook != "tensor" and (trained or self.prune != "none"):
             raise ConfigError(

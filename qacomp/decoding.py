@@ -26,7 +26,8 @@ SUFFIXES = (".onnx", ".safetensors")
 class Decoded:
     """A decoded file. `max_abs_error`: between the weights in it and the container's; accuracy in percent, if known.
 
-    `agreement`: of the outputs with those of the model that was compressed, as `qacomp compress` measured it.
+    `metric`: name and value, of a model that came in as ONNX, on data with targets. `agreement`: of its outputs with
+    those of the model that was compressed, as `qacomp compress` measured it.
     """
 
     output: Path
@@ -38,6 +39,7 @@ class Decoded:
     notes: tuple[str, ...]
     onnx: OnnxFile | None = None
     agreement: dict[str, Any] | None = None
+    metric: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The document that `decode --json` prints."""
@@ -53,6 +55,7 @@ class Decoded:
             "notes": list(self.notes),
             "onnx": self.onnx.to_json() if self.onnx else None,
             "agreement": self.agreement,
+            "metric": self.metric,
         }
 
 
@@ -99,7 +102,7 @@ def decode(
         if output.suffix == ".safetensors":
             return _to_safetensors(container, path, output, index)
         if container.meta.get("graph") == ORIGINAL:
-            return _to_original(container, path, output, onnx, measure, index)
+            return _to_original(container, path, output, onnx, data, measure, index)
         return _to_onnx(container, path, output, data, measure, index, submodel, onnx)
 
 
@@ -186,10 +189,16 @@ def _to_onnx(
 
 
 def _to_original(
-    container: Container, path: Path, output: Path, options: OnnxOptions, measure: bool, level: int | None
+    container: Container,
+    path: Path,
+    output: Path,
+    options: OnnxOptions,
+    data: str | None,
+    measure: bool,
+    level: int | None,
 ) -> Decoded:
     """The ONNX model that came in, with the container's values; its outputs' agreement is that of compression."""
-    from qacomp.onnx_decoding import measure_latency, named_values, read_back_error, write_original
+    from qacomp.onnx_decoding import measure_latency, measure_metric, named_values, read_back_error, write_original
 
     agreement = container.meta.get("agreement") if level is None else None
     notes: tuple[str, ...] = ()
@@ -203,9 +212,14 @@ def _to_original(
         weights = {n: w for n, w in weights_at(container, level, {}).items() if n in named_values(container)}
         written = write_onnx_file(onnx_model(container, str(path), level), weights, output, options, measure=measure)
         size, error, notes = written.saved.bytes, written.max_abs_error, written.notes
-    latency, remarks = measure_latency(output) if measure else (None, ())
     stored = path.stat().st_size
-    return Decoded(output, size, stored, None, latency, error, notes + remarks, written, agreement)
+    if not measure:
+        return Decoded(output, size, stored, None, None, error, notes, written, agreement)
+    latency, remarks = measure_latency(output)
+    metric, more = measure_metric(container, output, data)
+    accuracy = metric["value"] if metric is not None and metric["name"] == "accuracy" else None
+    notes += remarks + more
+    return Decoded(output, size, stored, accuracy, latency, error, notes, written, agreement, metric)
 
 
 def state_dict(container: Container, level: int | None = None) -> dict[str, NDArray[Any]]:

@@ -15,16 +15,15 @@ import numpy as np
 
 import qacomp
 from qacomp.config import CompressConfig
-from qacomp.errors import ConfigError, DataError, ExportError
-from qacomp.evaluation.agreement import Agreement, agreement
-from qacomp.evaluation.feeds import drawn_again, generated_feeds
-from qacomp.evaluation.session import open_session
+from qacomp.errors import ConfigError, ExportError
+from qacomp.evaluation.samples import Given
 from qacomp.formats import Writer, open_file
 from qacomp.onnx_graph import OnnxSource
 from qacomp.onnx_graph.consumers import roles
 from qacomp.onnx_graph.skeleton import Slot, empty, join, slots
 from qacomp.onnx_graph.values import FLOATS, count
 from qacomp.onnx_graph.walk import sites
+from qacomp.onnx_measuring import Measured, measure_pair
 from qacomp.onnx_packing import Packer
 from qacomp.onnx_selection import candidate, is_side_vector
 from qacomp.operating_points import ORIGINAL
@@ -37,20 +36,25 @@ from qacomp.weight_history import WeightHistory
 if TYPE_CHECKING:
     from qacomp.pipeline import Run
 
-_RUNS, _SCALES = 8, (1.0, 0.1)  # in turns: what saturates a network with loud inputs shows with quiet ones
 _RUN_BELOW = 1 << 30  # fp32 bytes: larger models aren't run here, which takes several times as much memory
 
 
-def compress_onnx(source: OnnxSource, config: CompressConfig, output: Path, run: Run) -> Result:
+def compress_onnx(
+    source: OnnxSource, config: CompressConfig, output: Path, run: Run, given: Given | None = None
+) -> Result:
     """Compress `source` into the container `output`, which is written whole or not at all.
 
-    Raises CheckpointError for tensors whose data is damaged or missing, ConfigError for settings that fit nothing.
+    given: data to measure the model on (see `load_samples`); without it outputs are compared on generated inputs.
+    Raises CheckpointError for tensors whose data is damaged or missing, ConfigError for settings that fit nothing,
+    DataError for data that doesn't fit the model.
     """
     refuse_layer_methods(config, "changes a PyTorch network's layers: it can't be applied to an ONNX model")
     if config.levels is not None:
         raise ConfigError("--levels: an ONNX file takes --k; give a checkpoint for a progressive container")
     if config.reg != "none" or config.tune_epochs or config.epochs:
         run.note("an ONNX model isn't trained: its weights are shared by k-means alone")
+    if config.prune != "none" or config.quantizer != "none":
+        raise ConfigError("--prune and --quantizer train the network, and an ONNX model isn't trained: leave them")
     config = replace(config, reg="none", epochs=0, tune_epochs=0, sharing="after", distill="none")
     found = list(sites(source.model))
     wanted = slots(found)
@@ -66,12 +70,12 @@ def compress_onnx(source: OnnxSource, config: CompressConfig, output: Path, run:
     fp32 = sum(4 * count(site.tensor) for site in found if site.tensor.data_type in FLOATS)
     whole = fp32 < _RUN_BELOW
     packed: dict[str, Packed] = {}
-    agreed = None
+    measured = Measured()
     if whole:
         with run.stage("share"):
             packed = {slot.name: packer(slot) for slot in wanted}
         with run.stage("evaluate"):
-            agreed = _measure(source, packed, config.seed, run)
+            measured = _measure(source, packed, given, config, run)
     else:
         run.note("1 GiB of weights or more: neither the original nor the decoded model is run here")
     kept: dict[str, str] = {}
@@ -79,8 +83,7 @@ def compress_onnx(source: OnnxSource, config: CompressConfig, output: Path, run:
         graph = skeleton(source, wanted)
         meta = {"qacomp": qacomp.__version__, "source": _origin(source), "settings": config.to_toml()}
         meta["graph"] = ORIGINAL
-        if agreed is not None:
-            meta["agreement"] = agreed.to_json()
+        meta |= _figures(measured, config)
         with Writer(output, graph=graph, meta=meta) as writer:
             for slot in wanted:
                 item = packed.get(slot.name) or packer(slot)
@@ -110,7 +113,7 @@ def compress_onnx(source: OnnxSource, config: CompressConfig, output: Path, run:
         overhead_bytes=report.overhead_bytes,
         ratio=fp32 / report.container_bytes,
         bits_per_weight=8 * report.container_bytes / max(1, fp32 // 4),
-        accuracy=Accuracy(),
+        accuracy=_accuracy(measured),
         max_abs_error=0.0,
         layers=layer_results(report, selection),
         history=(),
@@ -119,7 +122,8 @@ def compress_onnx(source: OnnxSource, config: CompressConfig, output: Path, run:
         settings=asdict(config),
         settings_toml=config.to_toml(),
         notes=tuple(run.notes),
-        agreement=agreed,
+        agreement=measured.agreement,
+        metric=measured.metric,
         weight_history=run.weights,
         relative_errors=run.errors,
         source=str(source.path),
@@ -136,19 +140,36 @@ def skeleton(source: OnnxSource, wanted: list[Slot]) -> bytes:
     return graph
 
 
-def _measure(source: OnnxSource, packed: Mapping[str, Packed], seed: int, run: Run) -> Agreement | None:
-    """Run the original and the decoded model on generated inputs; None, and a note, where that can't be done."""
+def _measure(
+    source: OnnxSource, packed: Mapping[str, Packed], given: Given | None, config: CompressConfig, run: Run
+) -> Measured:
+    """The original beside what a reader will decode."""
     wanted = slots(list(sites(source.model)))
-    changed = join(skeleton(source, wanted), lambda name: packed[name].dense(), str(source.path))
-    original = join(skeleton(source, wanted), _Original(source, wanted), str(source.path))
-    try:
-        serialized = original.SerializeToString()
-        first = generated_feeds(open_session(serialized), seed=seed)
-        feeds = [first, *(drawn_again(first, [seed, i], _SCALES[i % 2]) for i in range(1, _RUNS))]
-        return agreement(serialized, changed, feeds, f"{len(feeds)} generated inputs, seed {seed}")
-    except (DataError, ExportError) as error:
-        run.note(f"agreement with the original isn't known: {error}")
-        return None
+    graph = skeleton(source, wanted)
+    changed = join(graph, lambda name: packed[name].dense(), str(source.path))
+    original = join(graph, _Original(source, wanted), str(source.path))
+    return measure_pair(original.SerializeToString(), changed.SerializeToString(), given, config, run.note)
+
+
+def _accuracy(measured: Measured) -> Accuracy:
+    """In percent, where that is the metric: an ONNX model isn't tuned, what is shared is what is decoded."""
+    metric = measured.metric
+    if metric is None or metric.name != "accuracy":
+        return Accuracy()
+    return Accuracy(metric.original, metric.decoded, metric.decoded, metric.decoded)
+
+
+def _figures(measured: Measured, config: CompressConfig) -> dict[str, Any]:
+    """What the container's metadata says of the measurements."""
+    figures: dict[str, Any] = {"data": config.data}
+    if measured.agreement is not None:
+        figures["agreement"] = measured.agreement.to_json()
+    if measured.metric is not None:
+        figures["metric"] = measured.metric.to_json()
+    accuracy = {name: value for name, value in asdict(_accuracy(measured)).items() if value is not None}
+    if accuracy:
+        figures["accuracy"] = accuracy
+    return {name: value for name, value in figures.items() if value is not None}
 
 
 class _Original:

@@ -22,6 +22,7 @@ from qacomp.decoding import onnx_model
 from qacomp.errors import ConfigError
 from qacomp.evaluation.accuracy import onnx_accuracy, torch_accuracy
 from qacomp.evaluation.parity import max_abs_error
+from qacomp.evaluation.samples import Given
 from qacomp.fine_tuning import Session, fine_tune, tune_shared
 from qacomp.formats import Writer, WriteReport, open_file, save_file
 from qacomp.ladder_packing import pack_ladder
@@ -87,18 +88,19 @@ def compress(
     *,
     network: Network | None = None,
     snapshots: Path | None = None,
+    samples: Given | None = None,
 ) -> Result:
     """Compress `checkpoint` into the container `output`; see CompressConfig for the settings.
 
     network: the caller's own, with the checkpoint's weights; it is changed. None builds the architecture's. snapshots:
-    a folder that gets checkpoints of the fine-tuning at its quarters. Without a network or without data only the
-    post-training part is done, and the notes say so. Raises the named errors of `qacomp.errors`; `output` is written
-    whole or not at all.
+    a folder that gets checkpoints of the fine-tuning at its quarters. samples: what an ONNX model is measured on.
+    Without a network or without data only the post-training part is done, and the notes say so. Raises the named
+    errors of `qacomp.errors`; `output` is written whole or not at all.
     """
     config.check()
     run = Run(progress)
     if isinstance(checkpoint, OnnxSource):
-        return compress_onnx(checkpoint, config, output, run)
+        return compress_onnx(checkpoint, config, output, run, samples)
     run.snapshots = snapshots
     for remark in checkpoint.notes:
         run.note(remark)

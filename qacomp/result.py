@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qacomp.evaluation.agreement import Agreement
+from qacomp.evaluation.metrics import Measure
 from qacomp.formats import WriteReport, atomic_file
 from qacomp.operating_points import OperatingPoint
 from qacomp.outputs import check_writable
@@ -50,7 +51,8 @@ class Accuracy:
 class Result:
     """A finished compression. Sizes are bytes on disk; `checkpoint_bytes` is the network's state in fp32.
 
-    `agreement`: of the decoded model's outputs with the original's, for models that are run without labels.
+    `metric`: of the original and the decoded ONNX model, on data with targets; `agreement`: of
+    the decoded model's outputs with the original's, for models that are run without labels.
     weight_history: shared layers' histograms through the training; relative_errors: RMS of stored minus original
     weights over the originals' RMS, by layer; source: where the checkpoint was read from.
     """
@@ -74,6 +76,7 @@ class Result:
     notes: tuple[str, ...]
     pruning: PruningReport | None = None
     agreement: Agreement | None = None
+    metric: Measure | None = None
     weight_history: Mapping[str, tuple[WeightHistogram, ...]] = field(default_factory=dict)
     relative_errors: Mapping[str, float | None] = field(default_factory=dict)
     source: str = ""

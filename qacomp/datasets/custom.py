@@ -3,7 +3,8 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +20,51 @@ def load_custom(module_name: str, function_name: str) -> Source | Dataset | None
     The function returns a `Dataset`, or a mapping of arrays x_train, y_train, x_test, y_test and optionally
     x_val, y_val and num_classes. Whatever it raises becomes a `DataError`.
     """
-    if not all(part.isidentifier() for part in [*module_name.split("."), *function_name.split(".")]):
-        return None
-    here = str(Path.cwd())
-    added = here not in sys.path
-    if added:  # an installed command has no working directory on its path
-        sys.path.append(here)
+    result = call_custom(module_name, function_name)
     spec = f"{module_name}:{function_name}"
-    try:
-        if not _exists(module_name):
-            return None
-        result = _call(spec, module_name, function_name)
-    finally:
-        if added and here in sys.path:
-            sys.path.remove(here)
-    if isinstance(result, Dataset):
+    if result is None or isinstance(result, Dataset):
         return result
     if isinstance(result, Mapping):
         return source_from_arrays(spec, result)
     raise DataError(f"{spec} must return a qacomp.datasets.Dataset or a mapping of arrays, not {type(result).__name__}")
+
+
+def call_custom(module_name: str, function_name: str) -> object | None:
+    """What `module:function` returns without arguments; None where there is no such module."""
+    with _working_directory_on_the_path():
+        if not _is_name(module_name, function_name) or not _exists(module_name):
+            return None
+        return _call(f"{module_name}:{function_name}", module_name, function_name)
+
+
+def find_custom(module_name: str, function_name: str) -> Any:
+    """The function itself. Raises DataError where there is none."""
+    spec = f"{module_name}:{function_name}"
+    with _working_directory_on_the_path():
+        if not _is_name(module_name, function_name) or not _exists(module_name):
+            raise DataError(f"{spec}: there is no module {module_name!r} here; give module:function")
+        try:
+            return _found(module_name, function_name)
+        except Exception as error:
+            raise DataError(f"{spec} failed: {type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+@contextmanager
+def _working_directory_on_the_path() -> Iterator[None]:
+    """An installed command has no working directory on its path."""
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        sys.path.append(here)
+    try:
+        yield
+    finally:
+        if added and here in sys.path:
+            sys.path.remove(here)
+
+
+def _is_name(module_name: str, function_name: str) -> bool:
+    return all(part.isidentifier() for part in [*module_name.split("."), *function_name.split(".")])
 
 
 def _exists(module_name: str) -> bool:
@@ -49,14 +76,18 @@ def _exists(module_name: str) -> bool:
 
 def _call(spec: str, module_name: str, function_name: str) -> object:
     try:
-        found: Any = importlib.import_module(module_name)
-        for part in function_name.split("."):
-            found = getattr(found, part)
-        return found()
+        return _found(module_name, function_name)()
     except QacompError:
         raise
     except Exception as error:
         raise DataError(f"{spec} failed: {type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+def _found(module_name: str, function_name: str) -> Any:
+    found: Any = importlib.import_module(module_name)
+    for part in function_name.split("."):
+        found = getattr(found, part)
+    return found
 
 
 def source_from_arrays(name: str, arrays: Mapping[str, Any]) -> Source:

@@ -22,18 +22,24 @@ _DEFLATE_LIMIT = 1100  # deflate can't expand further (1032:1), so a larger clai
 @register_dataset("npz", argument="FILE")
 def load_npz(argument: str) -> Source:
     """A numpy archive with x_train, y_train, x_test, y_test (optionally x_val, y_val)."""
-    path = Path(argument).expanduser()
+    return source_from_arrays(f"npz: {argument}", read_arrays(Path(argument).expanduser(), _NAMES))
+
+
+def read_arrays(path: Path, names: tuple[str, ...] | None = None) -> dict[str, NDArray[Any]]:
+    """The arrays of an archive, or those of `names` that it has; of none of them, all names with empty arrays.
+
+    Raises DataError where the file is missing, damaged, or holds Python objects.
+    """
     if not path.is_file():
-        raise DataError(f"npz: {argument} {'is no file' if path.exists() else 'does not exist'}")
+        raise DataError(f"npz: {path} {'is no file' if path.exists() else 'does not exist'}")
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            arrays = {name: _read(path, archive, members[name]) for name in _NAMES if name in members}
-            if not arrays:
-                arrays = dict.fromkeys(members, np.empty(0))  # so that the error says what there is
+            wanted = members if names is None else [name for name in names if name in members]
+            arrays = {name: _read(path, archive, members[name]) for name in wanted}
+            return arrays or dict.fromkeys(members, np.empty(0))  # so that an error can say what there is
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"npz: {argument} is no readable numpy archive ({' '.join(str(error).split())})") from error
-    return source_from_arrays(f"npz: {argument}", arrays)
+        raise DataError(f"npz: {path} is no readable numpy archive ({' '.join(str(error).split())})") from error
 
 
 def _read(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:

@@ -1,0 +1,12 @@
+"""Which metrics there are. Free of heavy imports, for the settings."""
+
+from qacomp.errors import ConfigError
+
+METRICS = ("auto", "accuracy", "mse", "cosine")
+
+
+def check_metric(name: str) -> None:
+    """Raise ConfigError unless it is a known metric or has the form module:function."""
+    module, colon, function = name.partition(":")
+    if name not in METRICS and not (colon and module and function):
+        raise ConfigError(f"metric = {name!r}: must be one of {', '.join(METRICS)}, or module:function")

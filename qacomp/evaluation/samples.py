@@ -1,0 +1,123 @@
+"""A user's data as inputs of an ONNX model: images through preprocessing, arrays as they are, or one by input name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.config import CompressConfig
+from qacomp.datasets import Dataset, dataset_from_arrays, load_dataset
+from qacomp.datasets.custom import call_custom
+from qacomp.datasets.npz import read_arrays
+from qacomp.errors import DataError
+from qacomp.evaluation.agreement import Feed
+from qacomp.preprocessing import Preprocessing
+from qacomp.preprocessing_choice import choose_preprocessing
+
+_BATCH = 32
+_FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+Given = str | Dataset | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """`feeds`: one a run; `targets`: what the outputs are held against, (N, ...) over all feeds in order, or None."""
+
+    source: str
+    feeds: tuple[Feed, ...]
+    targets: NDArray[Any] | None
+
+
+def load_samples(given: Given, inputs: Sequence[Any], config: CompressConfig) -> Samples:
+    """The samples of a data spec, a Dataset or a mapping of arrays, for an onnxruntime session's `inputs`.
+
+    A mapping (of `module:function`, or an npz file) with an array for every input, by name, is fed as it stands: each
+    (N, ...) with N samples in batches that the model takes, or of the very shape of the input for a single run; `y` are
+    its targets. x_test and y_test are fed to the first input, if they have its number of axes; images in [0, 1] go
+    through the preprocessing that the settings give. Raises DataError where neither fits.
+    """
+    source, loaded = _loaded(given)
+    if isinstance(loaded, Mapping) and all(entry.name in loaded for entry in inputs):
+        targets = None if loaded.get("y") is None else np.asarray(loaded["y"])
+        return _in_batches(source, {e.name: np.asarray(loaded[e.name]) for e in inputs}, targets, inputs)
+    first = inputs[0]
+    if len(inputs) > 1:
+        names = ", ".join(entry.name for entry in inputs)
+        raise DataError(f"{source}: the model has several inputs; give an array for each of {names}")
+    if isinstance(loaded, Mapping) and "x_test" in loaded:
+        x = np.asarray(loaded["x_test"])
+        if x.ndim == len(first.shape) and x.dtype.kind == "f" and _fits(x.shape[1:], first.shape[1:]):
+            targets = None if loaded.get("y_test") is None else np.asarray(loaded["y_test"])
+            return _in_batches(source, {first.name: x}, targets, inputs)
+    dataset = loaded if isinstance(loaded, Dataset) else dataset_from_arrays(loaded)
+    x = _preprocessing(source, first.shape, dataset, config).apply(dataset.test.x)  # (N, C, H, W)
+    return _in_batches(source, {first.name: x}, dataset.test.y, inputs)
+
+
+def _loaded(given: Given) -> tuple[str, Dataset | Mapping[str, Any]]:
+    if isinstance(given, Dataset):
+        return given.spec, given
+    if isinstance(given, Mapping):
+        return "arrays", given
+    kind, _, argument = given.partition(":")
+    if kind == "npz":
+        return given, read_arrays(Path(argument).expanduser())
+    custom = call_custom(kind, argument) if argument else None
+    if isinstance(custom, Mapping | Dataset):
+        return given, custom
+    return given, load_dataset(given)
+
+
+def _in_batches(
+    source: str, arrays: dict[str, NDArray[Any]], targets: NDArray[Any] | None, inputs: Sequence[Any]
+) -> Samples:
+    """Cut arrays (N, ...) into what the model takes at once."""
+    typed = {e.name: arrays[e.name].astype(_FLOATS.get(e.type, arrays[e.name].dtype), copy=False) for e in inputs}
+    counts = {len(a) if a.ndim else 0 for a in typed.values()}
+    if all(_fits(a.shape, e.shape) for a, e in zip(typed.values(), inputs, strict=True)) and _is_single(typed, inputs):
+        return Samples(source, (typed,), targets)
+    if len(counts) != 1 or counts == {0}:
+        raise DataError(f"{source}: the arrays of the inputs differ in length: {sorted(counts)}")
+    stacked = [a.ndim == len(e.shape) + 1 for a, e in zip(typed.values(), inputs, strict=True)]
+    if any(stacked) and not all(stacked):
+        raise DataError(f"{source}: some arrays have an axis of samples before the input's own axes, others don't")
+    n = counts.pop()
+    if all(stacked):
+        feeds = [{name: a[i] for name, a in typed.items()} for i in range(n)]
+        return Samples(source, tuple(feeds), targets)
+    fixed = {e.shape[0] for e in inputs if e.shape and isinstance(e.shape[0], int) and e.shape[0] > 0}
+    batch = min(fixed) if fixed else _BATCH
+    stop = n - n % batch if fixed else n
+    if stop == 0:
+        raise DataError(f"{source}: {n} samples, but the model takes {batch} at once")
+    feeds = [{name: a[i : i + batch] for name, a in typed.items()} for i in range(0, stop, batch)]
+    return Samples(source, tuple(feeds), None if targets is None else targets[:stop])
+
+
+def _is_single(typed: dict[str, NDArray[Any]], inputs: Sequence[Any]) -> bool:
+    """Whether arrays of the inputs' own ranks are one feed: where a first axis differs, they aren't samples in rows."""
+    return len({a.shape[:1] for a in typed.values()}) > 1 or any(not e.shape for e in inputs)
+
+
+def _fits(shape: Sequence[int], wanted: Sequence[Any]) -> bool:
+    return len(shape) == len(wanted) and all(
+        not isinstance(w, int) or w < 0 or w == s for s, w in zip(shape, wanted, strict=True)
+    )
+
+
+def _preprocessing(source: str, shape: Sequence[Any], dataset: Dataset, config: CompressConfig) -> Preprocessing:
+    """To the input's channels and size, or the images' own where it leaves them open; mean 0 and deviation 1."""
+    if len(shape) != 4:
+        raise DataError(f"{source}: images, but the model's input has shape {list(shape)}; give arrays by input name")
+    images = dataset.test.x.shape
+    own = (images[3] if len(images) == 4 else 1, images[1], images[2])
+    channels, height, width = (w if isinstance(w, int) and w > 0 else o for w, o in zip(shape[1:], own, strict=True))
+    if channels not in (1, 3):
+        raise DataError(f"{source}: images, but the model's input has {channels} channels; give arrays by input name")
+    plain = Preprocessing((height, width), channels, (0.0,) * channels, (1.0,) * channels)
+    return choose_preprocessing(config, plain)
