@@ -53,8 +53,6 @@ def compress_onnx(
         raise ConfigError("--levels: an ONNX file takes --k; give a checkpoint for a progressive container")
     if config.reg != "none" or config.tune_epochs or config.epochs:
         run.note("an ONNX model isn't trained: its weights are shared by k-means alone")
-    if config.prune != "none" or config.quantizer != "none":
-        raise ConfigError("--prune and --quantizer train the network, and an ONNX model isn't trained: leave them")
     config = replace(config, reg="none", epochs=0, tune_epochs=0, sharing="after", distill="none")
     found = list(sites(source.model))
     wanted = slots(found)
