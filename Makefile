@@ -37,8 +37,9 @@ ci: ## everything that must pass before a change lands
 bench: $(READY) ## measure a suite: make bench SUITE=codec
 	$(BIN)/python benchmarks/run.py $(SUITE)
 
-tables: $(READY) ## generate the tables of README and docs from benchmarks/results
+tables: $(READY) ## generate the tables and figures of README and docs from benchmarks/results
 	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python benchmarks/_figures.py
 
 fuzz: $(READY) ## fuzz the reader and the codecs for some minutes (needs atheris)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris

@@ -17,7 +17,6 @@ from qacomp.progress import SilentProgress
 
 COMMON = {"prune": "magnitude", "prune_scope": "global", "tune_epochs": 3}
 RECIPES: dict[str, dict[str, Any]] = {
-    "lenet5_2pct": COMMON | {"prune_rate": 0.98, "prune_epochs": 12, "k": 6},
     "lenet5_1pct": COMMON | {"prune_rate": 0.99, "prune_epochs": 15, "k": 5, "lr": 0.03},
 }
 

@@ -4,6 +4,8 @@ The networks want the real checkpoint and data (QACOMP_SHARED, or ../shared besi
 otherwise. `--size paper` takes days without a GPU; both sizes go on where they were broken off.
 """
 
+import json
+from dataclasses import asdict
 from typing import Any
 
 import _pruning_lenet
@@ -14,14 +16,26 @@ from result import Headline, Row, spread
 
 def run(size: str, seeds: int) -> tuple[list[Row], dict[str, Headline]]:
     """The suite: rows and headlines."""
-    rows, headlines = _pruning_search.scoring(size)
-    more, found = _pruning_search.brute_force()
-    rows, headlines = rows + more, headlines | found
+    rows, headlines = _search(size)
     if not _pruning_networks.SHARED.is_dir():
         return rows, headlines
     table = list(_pruning_networks.table(size, seeds))
     lenet = _pruning_lenet.recipes()
     return rows + lenet + table, headlines | _against_magnitude(table) | _lenet(lenet[0]) | _onnx(table)
+
+
+def _search(size: str) -> tuple[list[Row], dict[str, Headline]]:
+    """Scoring and brute force, kept like the networks' rows, so that a resumed suite doesn't time them again."""
+    path = _pruning_networks.WORK / f"{size}_search.json"
+    if not path.exists():
+        rows, headlines = _pruning_search.scoring(size)
+        more, found = _pruning_search.brute_force()
+        kept = {"rows": [asdict(row) for row in rows + more]}
+        kept["headlines"] = {key: asdict(h) for key, h in (headlines | found).items()}  # type: ignore[assignment]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(kept))
+    kept = json.loads(path.read_text())
+    return [Row(**row) for row in kept["rows"]], {key: Headline(**h) for key, h in kept["headlines"].items()}  # type: ignore[attr-defined]
 
 
 def _against_magnitude(table: list[Row]) -> dict[str, Headline]:

@@ -82,7 +82,46 @@ def sinreq() -> str:
     return table(header, rows)
 
 
-TABLES = {"end_to_end": end_to_end, "regularizers": regularizers, "sinreq": sinreq}
+def pruning() -> str:
+    """EPruning's table 1: means over seeds of loss, top-1, top-3, top-5, R and parameters."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in load("pruning")["rows"]:
+        if "P" in row["results"]:
+            groups.setdefault(row["name"], []).append(row)
+    names = {"original": "as it came", "magnitude": "magnitude per filter", "energy": "EPruning, near magnitude"}
+    names["energy_random"] = "EPruning, random start"
+    rows = []
+    for name, group in groups.items():
+        arch = group[0]["description"].split(",")[0]
+        method = names[next(m for m in sorted(names, key=len, reverse=True) if name.endswith(f"_{m}"))]
+        for part in ("F", "P"):
+            if part not in group[0]["results"]:
+                continue
+            found = [row["results"] for row in group]
+            cells = [_mean([r[part][k] for r in found], 4 if k == "loss" else 2) for k in _COLUMNS]
+            kept = ["100", f"{found[0].get('parameters', 0):,}"]
+            if "F" in found[0] and part == "F":
+                kept = ["100", "all"]
+            elif "parameters_left" in found[0]:
+                parameters = sum(r["parameters"] for r in found) / len(found)
+                kept = [_mean([r["R"] for r in found], 2), f"{parameters:,.0f}"]
+            label = f" ({part})" if "F" in group[0]["results"] else ""
+            rows.append([f"{arch}, {method}{label}", *cells, *kept, str(len(group))])
+    return table(["network", "loss", "top-1", "top-3", "top-5", "R", "#p", "seeds"], rows)
+
+
+_COLUMNS = ("loss", "top1", "top3", "top5")
+
+
+def _mean(values: list[float], digits: int) -> str:
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return f"{mean:.{digits}f}"
+    sd = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
+    return f"{mean:.{digits}f} ± {sd:.{digits}f}"
+
+
+TABLES = {"pruning": pruning, "end_to_end": end_to_end, "regularizers": regularizers, "sinreq": sinreq}
 
 
 def headlines(suite: str) -> str:

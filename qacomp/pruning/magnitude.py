@@ -135,6 +135,7 @@ def keep_pruned(model: nn.Module, schedule: MaskSchedule, optimizer: Optimizer) 
     def after(*_: Any) -> None:
         with torch.no_grad():
             for name, mask in schedule.masks.items():
-                model.get_parameter(name).mul_(mask)
+                parameter = model.get_parameter(name)
+                parameter.mul_(mask.to(parameter.device))  # a resumed run's masks come from the file
 
     optimizer.register_step_post_hook(after)

@@ -10,6 +10,8 @@ from qacomp.pruning.energy import SearchEpoch
 from qacomp.pruning.removal import LayerRemoval, alive_values
 from qacomp.pruning.units import Units
 
+_VECTORS = ("weight", "bias")
+
 
 @dataclass(frozen=True)
 class PrunedLayer:
@@ -67,9 +69,6 @@ def kept_parameters(model: nn.Module, units: Units) -> tuple[int, dict[str, int]
         total -= weight.numel() - weights[layer.name]
         total -= dead * sum(isinstance(v, torch.Tensor) and v.ndim == 1 for v in vectors)
     return total, weights
-
-
-_VECTORS = ("weight", "bias")
 
 
 def active_units(model: nn.Module, units: Units) -> int:

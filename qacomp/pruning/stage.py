@@ -85,7 +85,7 @@ def finish(
     )
     note(
         f"--prune {config.prune}: {kept:,} of {counter.total:,} parameters kept ({100 * report.kept_share:.2f} %), "
-        f"{counter.total - left:,} removed from the network"
+        f"{counter.total - left:,} removed: the tensors are smaller than the architecture's"
     )
     if stays is not None:
         note(f"--prune {config.prune}: {stays}")

@@ -88,7 +88,8 @@ def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     """Set masked values to zero, in place; a batch norm channel without scale and shift loses its statistics too."""
     with torch.no_grad():
         for name, mask in masks.items():
-            model.get_parameter(name).mul_(mask)
+            parameter = model.get_parameter(name)
+            parameter.mul_(mask.to(parameter.device))
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.affine and module.running_var is not None:
             assert module.running_mean is not None
