@@ -9,8 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from qacomp.api import compress
+from qacomp.config import CompressConfig
 from qacomp.decoding import decode, onnx_model
 from qacomp.errors import ConfigError
+from qacomp.evaluation.accuracy import onnx_accuracy
 from qacomp.evaluation.parity import max_abs_error
 from qacomp.flexible import FlexibleModel
 from qacomp.formats import open_file, save_file
@@ -181,6 +184,30 @@ def test_the_bytes_that_a_sub_model_asks_for_are_enough(flexible: tuple[Path, nn
     assert spared > 0 and point.bytes == len(data) - spared
     with open_file(bytes(data)) as container:
         assert onnx_model(container, submodel=point.name) == whole
+
+
+def test_widths_go_through_the_whole_pipeline(tmp_path: Path) -> None:
+    """Straight-through sharing of all widths, each other's teachers; every accuracy is that of its ONNX file."""
+    torch.manual_seed(0)
+    units = [
+        SlimmableUnit(SlimmableConv2d((3, 3), (8, 16), 3, 2)),
+        SlimmableUnit(SlimmableConv2d((8, 16), (8, 16), 3, 1)),
+    ]
+    model = SlimmableNetwork((0.5, 1.0), units, 2)
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 160)
+    x = np.clip(rng.normal(100 + 40 * y[:, None, None, None], 20, (160, 8, 8, 3)), 0, 255).astype(np.uint8)
+    data = {"x_train": x[:120], "y_train": y[:120], "x_test": x[120:], "y_test": y[120:]}
+    config = CompressConfig(reg="min", k=4, distill="ta-m", epochs=3, tune_epochs=1, batch_size=20, precision="fp32")
+    result = compress(model, data, config, output=tmp_path / "m.qac")
+    assert [point.name for point in result.operating_points] == ["width0.5", "width1.0"]
+    assert result.max_abs_error is not None and result.max_abs_error <= 1e-4
+    assert result.settings["temperature"] == 1.0 and result.operating_points[1].accuracy == result.accuracy.decoded
+    test = (x[120:] / np.float32(255)).transpose(0, 3, 1, 2).astype(np.float32)
+    with open_file(tmp_path / "m.qac") as container:
+        for point in result.operating_points:
+            decoded = onnx_model(container, submodel=point.name)
+            assert onnx_accuracy(decoded, test, y[120:]) == point.accuracy
 
 
 def test_one_network_has_no_operating_points(tmp_path: Path) -> None:
