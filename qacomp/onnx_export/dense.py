@@ -63,7 +63,7 @@ def export_dense(model: nn.Module, input_shape: tuple[int, ...], *, all_submodel
             raise ExportError("the network has no sub-models to export")
         outputs = twin.submodel_names
         twin.forward = types.MethodType(_forward_all, twin)
-    with _quiet():
+    with quietly():
         proto = _traced(twin, example, state, outputs)
     return _finished(proto, twin, state, outputs)
 
@@ -95,7 +95,7 @@ def _refuse_unexportable(model: nn.Module) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Keep the exporter's prints, warnings and log lines from the user."""
     before, sink = logging.root.manager.disable, io.StringIO()
     logging.disable(logging.CRITICAL)

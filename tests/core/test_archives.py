@@ -11,8 +11,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from qacomp.checkpoints import read_checkpoint
+from qacomp.checkpoints import Checkpoint, read_checkpoint
 from qacomp.errors import CheckpointError, NotACheckpointError
+from qacomp.evaluation.session import open_session
+from qacomp.model_files import read_model
+from qacomp.onnx_graph import OnnxSource
 
 
 class Small(nn.Module):
@@ -73,6 +76,19 @@ def test_torch_export_gives_parameters_and_buffers(exported: Path, small: Small)
     assert checkpoint.kind == "exported program"
     wanted = {n: t for n, t in small.state_dict().items() if n != "tied"}
     assert same(checkpoint.state, wanted)
+
+
+def test_a_trusted_exported_program_brings_its_graph(exported: Path, small: Small) -> None:
+    plain = read_model(exported)
+    assert isinstance(plain, Checkpoint) and any("--trust-pickle" in note for note in plain.notes)
+    source = read_model(exported, trust_pickle=True)
+    assert isinstance(source, OnnxSource) and source.kind == "exported program"
+    assert source.digest == plain.digest
+    x = torch.randn(2, 2, 9)
+    name = source.model.graph.input[0].name
+    (output,) = open_session(source.model).run(None, {name: x.numpy()})
+    with torch.no_grad():
+        assert torch.allclose(torch.from_numpy(output), small(x), atol=1e-3)
 
 
 def edited(source: Path, target: Path, change: dict[str, Any]) -> Path:
