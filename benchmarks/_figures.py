@@ -4,9 +4,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from tables import ROOT, load
 
-from qacomp.plots.drawing import LEVEL_COLOR, LINE_COLOR, QUIET_COLOR, house_style, panel_grid, render, title
+from qacomp.plots.drawing import LEVEL_COLOR, LINE_COLOR, QUIET_COLOR, house_style, render, title
 
 NAMES = {"lenet5_mnist": "LeNet-5, MNIST", "resnet20_c10j": "ResNet-20, CIFAR-10J"}
 
@@ -18,12 +19,14 @@ def convergence(rows: list[dict[str, Any]]) -> bytes:
         if row["name"].endswith("_energy"):
             first.setdefault(row["name"].removesuffix("_energy"), row)
     with house_style():
-        figure, axes = panel_grid(1, max(1, len(first)), panel=(2.6, 1.9), top=0.5, bottom=0.5)
+        figure = Figure(figsize=(4.0 * max(1, len(first)), 2.6), layout="constrained")
+        axes = figure.subplots(1, max(1, len(first)), squeeze=False)
         for panel, (name, row) in zip(axes[0], first.items(), strict=False):
             r = row["results"]
             epochs = [e["epoch"] for e in r["search"]]
             panel.plot(epochs, [e["best"] for e in r["search"]], color=LINE_COLOR, label="best energy")
             panel.plot(epochs, [e["mean"] for e in r["search"]], color=LINE_COLOR, ls=":", label="mean energy")
+            panel.set_xticks(epochs[:: max(1, len(epochs) // 10)])
             panel.set_xlabel("epoch")
             panel.set_ylabel("energy loss")
             panel.axvline(r["frozen_after"] + 0.5, color=QUIET_COLOR, lw=0.6, ls="--")
