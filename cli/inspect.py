@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 @click.command("inspect", short_help="Show what a .qac file holds.")
 @click.argument("container", type=INPUT)
 @click.option("--report", type=OUTPUT, default=None, help="Write it as an HTML page too: report.html.")
-@click.option(
-    "--no-measure", is_flag=True, help="In the report: no latency, no accuracy of a progressive file's levels."
-)
+@click.option("--no-measure", is_flag=True, help="In the report: no ONNX sizes, no latency.")
 @reporting
 def inspect_command(container: Path, report: Path | None, no_measure: bool, as_json: bool) -> None:
     """Sizes, tensors, codecs, provenance and the settings that made CONTAINER. Needs no torch.

@@ -105,7 +105,7 @@ class Result:
         return decode(self, path, to="onnx", mode=mode, level=level)
 
     def report(self, path: str | os.PathLike[str], *, measure: bool = True) -> Path:
-        """Write the HTML report: one page that needs no network. measure: latency, and accuracy of every level."""
+        """Write the HTML report: one page that needs no network. measure: ONNX sizes and latency."""
         from qacomp.report import write_report
 
         return write_report(Path(path), self.output, self, measure=measure)

@@ -98,11 +98,12 @@ def training_chart(records: "Sequence[EpochRecord]", name: str, values: Sequence
 
 def tradeoff_chart(points: Sequence[Point]) -> str:
     """Accuracy over bytes (logarithmic), each point with its name."""
-    if len(points) < 2:
+    known = [(p.name, p.bytes, p.accuracy) for p in points if p.accuracy is not None]
+    if len(known) < 2:
         return ""
     width, height, left, right, foot = 640, 260, 60, 616, 218
-    logs = [math.log10(max(1, p.bytes)) for p in points]
-    low, high = min(p.accuracy for p in points), max(p.accuracy for p in points)
+    logs = [math.log10(max(1, size)) for _, size, _ in known]
+    low, high = min(a for *_, a in known), max(a for *_, a in known)
     margin = max(0.25 * (high - low), 0.5)
     x = svg.linear(min(logs) - 0.12, max(logs) + 0.12, left, right)
     y = svg.linear(low - margin, min(high + margin, 100.5), foot, 14)
@@ -117,10 +118,10 @@ def tradeoff_chart(points: Sequence[Point]) -> str:
                 parts.append(svg.line(x(at), foot, x(at), foot + 3, "axis"))
                 parts.append(svg.label(x(at), foot + 16, size_name(factor * 10**exponent)))
     parts.append(svg.line(left, foot, right, foot, "axis"))
-    ordered = sorted(zip(logs, points, strict=True), key=lambda pair: pair[0])
-    parts.append(svg.polyline([(x(at), y(p.accuracy)) for at, p in ordered], "during"))
-    parts += [f'<circle class="point" cx="{x(at):.1f}" cy="{y(p.accuracy):.1f}" r="4"/>' for at, p in ordered]
-    parts += _names([(x(at), y(p.accuracy), f"{p.name} {p.accuracy:.2f} %") for at, p in ordered], left, right)
+    ordered = sorted((x(at), y(a), f"{name} {a:.2f} %") for at, (name, _, a) in zip(logs, known, strict=True))
+    parts.append(svg.polyline([(px, py) for px, py, _ in ordered], "during"))
+    parts += [f'<circle class="point" cx="{px:.1f}" cy="{py:.1f}" r="4"/>' for px, py, _ in ordered]
+    parts += _names(ordered, left, right)
     parts.append(svg.label(right, height - 8, "bytes, logarithmic", "end"))
     return svg.picture(width, height, "accuracy against size", "".join(parts))
 

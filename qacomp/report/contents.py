@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qacomp.errors import QacompError
 from qacomp.formats import BFLOAT16, Container, SharedTensor, bfloat16_to_float32, open_file
+from qacomp.operating_points import operating_points
 
 if TYPE_CHECKING:
     from qacomp.result import Result
@@ -62,11 +64,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class Point:
-    """One operating point: bytes and top-1 accuracy in percent."""
+    """One operating point: bytes, top-1 accuracy in percent, multiply-accumulates of one example."""
 
     name: str
     bytes: int
-    accuracy: float
+    accuracy: float | None
+    macs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class Contents:
     settings: str
     remarks: tuple[str, ...]
     agreement: tuple[Agreed, ...] = ()
+    submodels: tuple[Point, ...] = ()
     points: tuple[Point, ...] = ()
     latency: tuple[tuple[str, float, float], ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
@@ -112,6 +116,7 @@ def gather(path: Path, result: "Result | None") -> Contents:
         meta = container.meta
         rows = tuple(_row(container, name, result) for name in container.names)
         stages = _stages(container, rows)
+        submodels, problem = _submodels(container, path)
         levels, version = container.levels, ".".join(map(str, container.version))
         size = container.size
     fp32 = result.checkpoint_bytes if result else sum(4 * r.values for r in rows if "float" in r.dtype)
@@ -128,7 +133,8 @@ def gather(path: Path, result: "Result | None") -> Contents:
         training=result.history if result else (),
         seconds=result.seconds if result else {},
         settings=result.settings_toml if result else str(meta.get("settings", "")),
-        remarks=result.notes if result else (),
+        remarks=(*(result.notes if result else ()), *problem),
+        submodels=submodels,
         agreement=_agreement(meta),
     )
     return replace(contents, points=_points(contents))
@@ -241,9 +247,20 @@ def _points(contents: Contents) -> tuple[Point, ...]:
     packed = next((s for s in contents.stages if s.name == "shared, bit-packed"), None)
     if "shared" in a and packed is not None:
         points.append(Point("shared", packed.bytes, a["shared"]))
-    if final := a.get("decoded", a.get("tuned")):
+    inside = [p for p in contents.submodels if p.accuracy is not None]
+    final = a.get("decoded", a.get("tuned"))
+    if final is not None and not inside:
         points.append(Point("container", contents.container_bytes, final))
-    return tuple(points)
+    return (*points, *inside)
+
+
+def _submodels(container: Container, path: Path) -> tuple[tuple[Point, ...], tuple[str, ...]]:
+    """The networks in the container, as its metadata tell, and what is wrong where they can't be told."""
+    try:
+        found = operating_points(container, str(path))
+    except QacompError as problem:
+        return (), (f"Operating points not known: {problem}",)
+    return tuple(Point(p.name, p.bytes, p.accuracy if is_number(p.accuracy) else None, p.macs) for p in found), ()
 
 
 def _facts(

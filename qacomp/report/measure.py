@@ -1,4 +1,4 @@
-"""What a report measures for itself: the ONNX files' sizes and latency, each level's accuracy, the machine."""
+"""What a report measures for itself: the ONNX files' sizes and latency, and the machine."""
 
 import os
 import platform
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qacomp.errors import QacompError
-from qacomp.formats import Container, open_file
-from qacomp.report.contents import Contents, Point, Stage
+from qacomp.formats import open_file
+from qacomp.report.contents import Contents, Stage
 
 if TYPE_CHECKING:
     from qacomp.evaluation.latency import Latency
@@ -20,16 +20,14 @@ _RUNS = 50
 
 
 def measured(contents: Contents, path: Path) -> Contents:
-    """`contents` with the ONNX files' sizes and latency, and the accuracy of a progressive container's levels.
+    """`contents` with the ONNX files' sizes and latency.
 
     What can't be measured here is said in the remarks: the page is written all the same.
     """
     remarks = list(contents.remarks)
-    stages, latency, points = list(contents.stages), list(contents.latency), list(contents.points)
+    stages, latency = list(contents.stages), list(contents.latency)
     with open_file(path) as container:
         meta, graph = container.meta, container.graph()
-        if graph is not None:
-            points += _levels(container, path, points, remarks)
     if graph is None:
         remarks.append("The container holds no graph: no ONNX file, no latency.")
         return replace(contents, remarks=tuple(remarks))
@@ -45,7 +43,7 @@ def measured(contents: Contents, path: Path) -> Contents:
                 remarks.append(taken)
             else:
                 latency.append((f"{mode} ONNX, one input, one thread", taken.p50_ms, taken.p95_ms))
-    return replace(contents, stages=tuple(stages), latency=tuple(latency), points=tuple(points), remarks=tuple(remarks))
+    return replace(contents, stages=tuple(stages), latency=tuple(latency), remarks=tuple(remarks))
 
 
 def environment() -> tuple[tuple[str, str], ...]:
@@ -76,40 +74,6 @@ def _decoded(path: Path, output: Path, mode: str, meta: dict[str, Any]) -> "tupl
     if not isinstance(shape, list) or not all(type(side) is int and 0 < side < 1 << 16 for side in shape):
         return size, "The container names no input shape, so there is nothing to time."
     return size, onnx_latency(output, tuple(shape), runs=_RUNS)
-
-
-def _onnx(container: Container, path: Path, level: int) -> bytes:
-    from qacomp.decoding import onnx_model
-
-    serialized: bytes = onnx_model(container, str(path), level).SerializeToString(deterministic=True)
-    return serialized
-
-
-def _levels(container: Container, path: Path, known: list[Point], remarks: list[str]) -> list[Point]:
-    """A point for every level but the finest, which is the container's own."""
-    if container.levels < 2 or not known:
-        return []
-    from qacomp.datasets import load_dataset
-    from qacomp.evaluation.accuracy import onnx_accuracy
-    from qacomp.operating_points import level_sizes
-    from qacomp.preprocessing import Preprocessing
-
-    meta: dict[str, Any] = container.meta
-    try:
-        test = load_dataset(str(meta.get("data"))).test
-        x = Preprocessing.from_dict(meta.get("preprocessing") or {}).apply(test.x)  # (N, C, H, W)
-        return [
-            Point(f"K = {k}", _bytes_to(container, i), onnx_accuracy(_onnx(container, path, i), x, test.y))
-            for i, k in enumerate(level_sizes(container)[:-1])
-        ]
-    except QacompError as problem:
-        remarks.append(f"Accuracy of the levels not measured: {problem}")
-        return []
-
-
-def _bytes_to(container: Container, level: int) -> int:
-    """Bytes of the file when it is cut off behind `level`."""
-    return max(s.offset + s.bytes for s in container.sections if s.level <= level)
 
 
 def _processor() -> str:

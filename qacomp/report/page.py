@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _PARTS = (
     sections.sizes,
     sections.accuracy,
+    sections.submodels,
     sections.agreement,
     sections.layers,
     sections.weights,
@@ -31,8 +32,8 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-ur
 def write_report(target: Path, container: Path, result: "Result | None" = None, *, measure: bool = True) -> Path:
     """Write the report of a container, with what only the Result of its compression knows where that is given.
 
-    measure: time the decoded network, and take the accuracy of each level of a progressive container. Raises
-    FormatError for a bad container, OutputNotWritableError.
+    measure: decode it to ONNX, for its size and latency. Raises FormatError for a bad container,
+    OutputNotWritableError.
     """
     contents = replace(gather(container, result), environment=environment())
     if measure:

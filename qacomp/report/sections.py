@@ -86,6 +86,23 @@ def accuracy(c: Contents) -> str:
     return section("accuracy", "Accuracy", table + figure, "Top-1 on the test split, which takes part in no choice.")
 
 
+def submodels(c: Contents) -> str:
+    """The networks that one file holds: levels of precision, exits or widths."""
+    rows = "".join(
+        f"<tr><th scope=row>{text(p.name, 80)}</th><td>{p.bytes:,}</td>"
+        f"<td>{c.fp32_bytes / max(1, p.bytes):.1f}×</td><td>{number(p.macs, 0)}</td>"
+        f"<td>{number(p.accuracy, 2, ' %')}</td></tr>"
+        for p in c.submodels
+    )
+    table = (
+        '<div class="scroll"><table><thead><tr><th scope=col class=words>network</th><th scope=col>bytes to fetch</th>'
+        "<th scope=col>smaller</th><th scope=col>multiply-adds</th><th scope=col>top-1</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+    lead = "One file holds all of these; cut off behind a level, it still holds that level."
+    return section("points", "Operating points", table if rows else "", lead)
+
+
 def agreement(c: Contents) -> str:
     """Each output beside the original model's, on generated or given inputs."""
     rows = "".join(

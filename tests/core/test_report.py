@@ -144,15 +144,20 @@ def test_levels_of_a_progressive_container_are_points(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     fine = np.array([-1.0, -0.5, 0.5, 1.0], np.float32)
     indices = rng.integers(0, 4, (40, 50)).astype(np.uint8)
+    known = {"level2": {"accuracy": 40.5}, "level4": {"accuracy": 50, "macs": 7}}
+    meta = {"submodels": known, "accuracy": {"tuned": 50}}
     coarse = (Level(np.array([-0.7, 0.7], np.float32), np.array([0, 0, 1, 1])),)
-    save_file(tmp_path / "m.qac", {"w": SharedTensor(fine, indices, coarse)}, meta={"accuracy": {"tuned": 50}})
+    save_file(tmp_path / "m.qac", {"w": SharedTensor(fine, indices, coarse)}, meta=meta)
     contents = gather(tmp_path / "m.qac", None)
     (row,) = contents.tensors
     assert row.levels == tuple(fine.tolist()) and sum(row.shares) == pytest.approx(1)
     shares = np.bincount(indices.reshape(-1)) / indices.size
     assert row.entropy == pytest.approx(-(shares * np.log2(shares)).sum())
     assert dict(contents.facts)["levels"] == "2"
-    assert contents.points[-1].accuracy == 50
+    assert [(p.name, p.accuracy, p.macs) for p in contents.points] == [("level2", 40.5, None), ("level4", 50, 7)]
+    assert contents.points[0].bytes < contents.points[1].bytes <= (tmp_path / "m.qac").stat().st_size
+    text = write_report(tmp_path / "r.html", tmp_path / "m.qac").read_text(encoding="utf-8")
+    assert "Operating points" in text and "level2 40.50 %" in text
 
 
 def test_codebooks_in_blocks_count_as_one_alphabet(tmp_path: Path) -> None:
