@@ -16,9 +16,11 @@ NO_SUITES = {"run", "result", "tables", "figures", "networks"}
 
 
 def suites() -> list[str]:
-    """Names of all suites."""
+    """Names of all suites; a file called NAME_suite.py is NAME, which is a package's name too."""
     return sorted(
-        path.stem for path in HERE.glob("*.py") if path.stem not in NO_SUITES and not path.stem.startswith("_")
+        path.stem.removesuffix("_suite")
+        for path in HERE.glob("*.py")
+        if path.stem not in NO_SUITES and not path.stem.startswith("_")
     )
 
 
@@ -33,7 +35,8 @@ def main() -> int:
     import result
 
     start = time.time()
-    rows, headlines = importlib.import_module(arguments.suite).run(arguments.size, arguments.seeds)
+    stem = arguments.suite if (HERE / f"{arguments.suite}.py").exists() else f"{arguments.suite}_suite"
+    rows, headlines = importlib.import_module(stem).run(arguments.size, arguments.seeds)
     settings = {"size": arguments.size, "seeds": arguments.seeds, "seconds": round(time.time() - start, 1)}
     target = arguments.json or result.RESULTS / f"{arguments.suite}.json"
     result.write(target, result.document(arguments.suite, settings, rows, headlines))
