@@ -10,6 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from qacomp.checkpoints import Checkpoint
 from qacomp.config import CompressConfig
 from qacomp.decoding import onnx_model
 from qacomp.errors import QacompError
@@ -30,7 +31,7 @@ _SAFETENSORS = {
 class Compressed:
     """A container's model: `original` and `dense` ONNX, the weights that stand in it, and what share of them is shared.
 
-    `own_graph`: False for a file of weights alone, which runs in the graph of silero's ONNX file.
+    `own_graph`: False for a file of weights alone: before and after, they run in the graph of silero's ONNX file.
     """
 
     original: onnx.ModelProto
@@ -45,7 +46,8 @@ def compressed(path: Path, k: int, here: Path, arch: str | None = None) -> Compr
     """Compress a checkpoint without data and read the container back."""
     container_path = here / "model.qac"
     config = CompressConfig(k=k, arch=arch)
-    compress(read_model(path), config, None, container_path, SilentProgress())
+    source = read_model(path)
+    compress(source, config, None, container_path, SilentProgress())
     with open_file(container_path) as container:
         weights: dict[str, NDArray[Any] | SharedTensor] = {}
         for name in container.names:
@@ -59,6 +61,8 @@ def compressed(path: Path, k: int, here: Path, arch: str | None = None) -> Compr
     floats = sum(_size(w) for w in weights.values())
     original = onnx.load(path) if path.suffix == ".onnx" else onnx.load(path.with_name(SILERO))
     if dense is None:
+        assert isinstance(source, Checkpoint)
+        original = filled(original, _renamed({n: t.numpy() for n, t in source.state.items()}, original))
         weights = _renamed(weights, original)
         dense = filled(original, weights)
     named = {t.name for t in dense.graph.initializer}
