@@ -121,7 +121,27 @@ def _mean(values: list[float], digits: int) -> str:
     return f"{mean:.{digits}f} ± {sd:.{digits}f}"
 
 
-TABLES = {"pruning": pruning, "end_to_end": end_to_end, "regularizers": regularizers, "sinreq": sinreq}
+def onnx_files() -> str:
+    """Files of the ONNX suite's real models: the container, dense and looked up."""
+    rows = []
+    for row in load("onnx")["rows"]:
+        r = row["results"]
+        if "file_ratio" in r and row["settings"]["k"] in (16, 256):
+            sizes = [f"{r[name]:,}" for name in ("dense_bytes", "container_bytes", "lut_bytes")]
+            error, load_ratio = f"{r['lut_max_abs_error']:.3g}", f"{r['load_ratio']:.2f}×"
+            ratio, cosine = f"**{r['file_ratio']:.3f}**", f"{r['min_cosine']:.5f}"
+            rows.append([row["description"], *sizes, ratio, error, load_ratio, cosine])
+    header = ["model", "dense ONNX", ".qac", "look-up ONNX", "of dense", "largest difference", "load", "worst cosine"]
+    return table(header, rows)
+
+
+TABLES = {
+    "pruning": pruning,
+    "end_to_end": end_to_end,
+    "regularizers": regularizers,
+    "sinreq": sinreq,
+    "onnx_files": onnx_files,
+}
 
 
 def headlines(suite: str) -> str:

@@ -1,5 +1,6 @@
 """A look-up model: the dense one's outputs bit for bit, in a file that really is smaller, without a newer opset."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from qacomp.config import CompressConfig
+from qacomp.decoding import decode
 from qacomp.evaluation.session import open_session
 from qacomp.formats import SharedTensor
+from qacomp.model_files import read_model
 from qacomp.onnx_export.compact import compact
 from qacomp.onnx_export.index_packing import choose_packing, digit_table, pack
 from qacomp.onnx_export.lut import to_lut
 from qacomp.onnx_export.written import written_weights
+from qacomp.onnx_options import OnnxOptions
+from qacomp.pipeline import compress
+from qacomp.progress import SilentProgress
 
 W = "layer/weight:0"
 SHAPES = {
@@ -214,3 +221,26 @@ def test_compacting_keeps_meaning_and_the_names_that_users_see() -> None:
         assert (model.graph.input[0].name, model.graph.output[0].name) == ("a", "y")
         assert W in [t.name for t in model.graph.initializer] and model.metadata_props[0].value == "cat,dog"
         assert not model.graph.value_info and not any(node.name for node in model.graph.node)
+
+
+@pytest.mark.parametrize(
+    ("operator", "dtype", "ir"), [("If", "float32", 8), ("Gemm", "float16", 8), ("Conv", "float32", 3)]
+)
+def test_an_onnx_model_comes_back_as_look_up(operator: str, dtype: str, ir: int, tmp_path: Path) -> None:
+    """The same container, dense and looked up: subgraphs, half precision, weights listed as inputs."""
+    rng = np.random.default_rng(0)
+    model = model_of(operator, rng.standard_normal(SHAPES[operator][0]).astype(dtype), opset=9 if ir < 4 else 18, ir=ir)
+    if dtype == "float16":
+        for value in (*model.graph.input, *model.graph.output):
+            value.type.tensor_type.elem_type = TensorProto.FLOAT16
+    onnx.save(model, tmp_path / "in.onnx")
+    source = read_model(tmp_path / "in.onnx")
+    compress(source, CompressConfig(k=16, include=(W,)), None, tmp_path / "m.qac", SilentProgress())
+    decode(tmp_path / "m.qac", tmp_path / "dense.onnx")
+    made = decode(tmp_path / "m.qac", tmp_path / "lut.onnx", onnx=OnnxOptions("lut"))
+    assert made.max_abs_error == 0 and made.onnx is not None and made.onnx.comparison is not None
+    assert made.onnx.comparison.max_abs_error == 0
+    assert [t.form for t in made.onnx.tensors] == ["lut"]
+    dense, lut = (tmp_path / f"{name}.onnx" for name in ("dense", "lut"))
+    assert lut.stat().st_size < 0.75 * dense.stat().st_size
+    assert onnx.load(dense).opset_import == onnx.load(lut).opset_import
