@@ -3,10 +3,12 @@
 Real models lie beside the checkout (QACOMP_SHARED, or ../shared); what needs them is skipped without them.
 """
 
+import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import onnx
 from _onnx_inputs import FRAMES, IMAGES, speech_outputs, test_images
 from _onnx_models import Compressed, compressed
 from onnx import TensorProto, helper, numpy_helper
-from result import Headline, Row, in_turns, median, shared_folder, spread
+from result import Headline, Row, commit, in_turns, median, shared_folder, spread
 
 from qacomp.evaluation.agreement import agreement, compare, run_all
 from qacomp.evaluation.comparison import FP32_ACTIVATIONS
@@ -34,6 +36,7 @@ MODELS = {
     "dtln": "dtln_model_1.onnx",
 }
 NETWORKS = {"resnet20": "resnet20_cifar10j.pth", "resnet20_cifar10": "akamaster_resnet20-12fca82f.th"}
+WORK = Path(__file__).parent / "work" / "onnx"
 LOADS = 15
 SIDE, LAYERS = 2048, 4
 SCALES = (1.0, 0.1)  # of the generated inputs: loud and quiet
@@ -46,9 +49,24 @@ def run(size: str, seeds: int) -> Results:
     rows: list[Row] = []
     headlines: dict[str, Headline] = {}
     for part in (look_up, affine, round_trips, report):
-        more, figures = part()
+        more, figures = part() if part is look_up else kept(part.__name__, part)
         rows += more
         headlines |= figures
+    return rows, headlines
+
+
+def kept(name: str, make: Callable[[], Results]) -> Results:
+    """What `make` gives, or gave when this commit was measured before: a run that is broken off goes on from there."""
+    path = WORK / f"{name}.json"
+    key = commit()
+    if path.exists():
+        stored = json.loads(path.read_text())
+        if stored["commit"] == key:
+            return [Row(**r) for r in stored["rows"]], {k: Headline(**h) for k, h in stored["headlines"].items()}
+    rows, headlines = make()
+    WORK.mkdir(parents=True, exist_ok=True)
+    figures = {k: asdict(h) for k, h in headlines.items()}
+    path.write_text(json.dumps({"commit": key, "rows": [asdict(r) for r in rows], "headlines": figures}))
     return rows, headlines
 
 
@@ -57,12 +75,12 @@ def look_up() -> Results:
     folder = shared_folder()
     if folder is None:
         return [], {}
-    rows = []
-    for k in (16, 64, 256):
-        for name, file in MODELS.items():
-            rows.append(_looked_up(name, folder / "ckpt" / file, k))
-    for name, file in NETWORKS.items():
-        rows.append(_looked_up(name, folder / "ckpt" / file, 256, "resnet20"))
+    cases = [(name, file, k, None) for k in (16, 64, 256) for name, file in MODELS.items()]
+    cases += [(name, file, 256, "resnet20") for name, file in NETWORKS.items()]
+    rows: list[Row] = []
+    for name, file, k, arch in cases:
+        path = folder / "ckpt" / file
+        rows += kept(f"{name}_k{k}", lambda n=name, p=path, k=k, a=arch: ([_looked_up(n, p, k, a)], {}))[0]
     lut = [row for row in rows if row.settings["arch"] is None]
     worst = {k: [r.results["file_ratio"] for r in lut if r.settings["k"] == k] for k in (16, 256)}
     covered = [r.results["file_ratio"] for r in lut if r.settings["k"] == 16 and r.results["coverage"] >= 0.95]
