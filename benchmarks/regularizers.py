@@ -1,7 +1,7 @@
 """The regularizers paper's experiment (Malchiodi et al., section III): accuracy after sharing, against plain k-means.
 
-Networks: LeNet-300-100 and LeNet-5 on MNIST, ResNet-20 on CIFAR-10J; K = 2, 3, 4, 8 shared values a layer; scopes
-conv, dense, all. Methods: k-means of the network as it is; the four regularizers, then sharing, as in the paper;
+Networks: LeNet-300-100 and LeNet-5 on MNIST, ResNet-20 on CIFAR-10J; K = 2, 3, 4, 8 shared values a layer (ResNet-20:
+2 and 4); scopes conv, dense, all. Methods: k-means of the network as it is; the four regularizers, then sharing, as in the paper;
 straight-through sharing; the exponential regularizer with straight-through sharing. Pre-tuning and post-tuning test
 accuracy, and the ratio to k-means. Each fine-tuning sees a part of the training images, for two cores' sake. A
 regularizer's strength (`pull`) is chosen on the validation split of seed 0 at K = 2. Scope all has every seed
