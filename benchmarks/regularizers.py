@@ -1,10 +1,11 @@
 """The regularizers paper's experiment (Malchiodi et al., section III): accuracy after sharing, against plain k-means.
 
 Networks: LeNet-300-100 and LeNet-5 on MNIST, ResNet-20 on CIFAR-10J; K = 2, 3, 4, 8 shared values a layer (ResNet-20:
-2 and 4); scopes conv, dense, all. Methods: k-means of the network as it is; the four regularizers, then sharing, as in the paper;
-straight-through sharing; the exponential regularizer with straight-through sharing. Pre-tuning and post-tuning test
-accuracy, and the ratio to k-means. Each fine-tuning sees a part of the training images, for two cores' sake. A
-regularizer's strength (`pull`) is chosen on the validation split of seed 0 at K = 2. Scope all has every seed
+2 and 4); scopes conv, dense, all. Methods: k-means of the network as it is; the four regularizers, then sharing, as in
+the paper; straight-through sharing; the exponential regularizer with straight-through sharing. Pre-tuning and
+post-tuning test accuracy, and the ratio to k-means. The static regularizers' ranges are fitted to the layer, and then
+sine and cosine are one function, shifted by half a step: their trials agree to the digit. Each fine-tuning sees a part
+of the training images, for two cores' sake. A regularizer's strength (`pull`) is chosen on the validation split of seed 0 at K = 2. Scope all has every seed
 (ResNet-20: at K = 2), the others have one. `--size paper`: AlexNet and VGG16 with all images, K = 8 and 64.
 
 Every trial is kept in benchmarks/work, so that a suite that was broken off goes on. Without the shared folder: LeNets
@@ -91,11 +92,11 @@ def run(size: str, seeds: int) -> tuple[list[Row], dict[str, Headline]]:
     headlines = {}
     for name in REGULARIZERS:
         means = {arch: mean(found[name]) for arch, found in ratios.items()}
-        worst = min(means, key=lambda arch: means[arch])
-        note = "pre-tuning accuracy over k-means', scope all, hardest K, mean of the seeds; the worst network is "
-        note += f"{worst}; all: " + ", ".join(f"{arch} {value:.2f}" for arch, value in means.items())
+        pooled = [value for found in ratios.values() for value in found[name]]
+        note = "pre-tuning accuracy over k-means', scope all, hardest K, mean over networks and seeds: "
+        note += ", ".join(f"{arch} {value:.2f}" for arch, value in means.items())
         bar = "> 1; exp or min >= 2 somewhere" if name in ("exp", "min") else "> 1"
-        headlines[f"pretuning_ratio_{name}"] = Headline(means[worst], "x", bar, note, spread(ratios[worst][name]))
+        headlines[f"pretuning_ratio_{name}"] = Headline(mean(means.values()), "x", bar, note, spread(pooled))
     return rows, headlines
 
 
