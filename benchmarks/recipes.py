@@ -1,10 +1,12 @@
 """The best recipes on a real network: ResNet-20 on CIFAR-10J at K = 4 and K = 3.
 
 Straight-through sharing, the original network as teacher, an entropy weight. Each run keeps its finished epochs in
-benchmarks/work, so a suite that is broken off goes on there. Wants the real checkpoint and data (QACOMP_SHARED, or
-../shared beside the checkout).
+benchmarks/work, so a suite that is broken off goes on there; a row of the last results with the same settings is kept,
+with the commit that measured it (delete benchmarks/results/recipes.json to measure all anew). Wants the real checkpoint
+and data (QACOMP_SHARED, or ../shared beside the checkout).
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import time
 import tomllib
 from pathlib import Path
 
-from result import ROOT, Headline, Row
+from result import RESULTS, ROOT, Headline, Row, commit
 
 from qacomp.checkpoints import read_checkpoint
 from qacomp.config import CompressConfig
@@ -50,7 +52,7 @@ def run(size: str, seeds: int) -> tuple[list[Row], dict[str, Headline]]:
         subprocess.run([sys.executable, str(SHARED / "data" / "unpack_cifar10.py"), str(data)], check=True)
     rows, headlines = [], {}
     for name, (settings, bar_bytes, bar_accuracy) in RECIPES.items():
-        row = _recipe(name, settings, data)
+        row = _measured_before(name, settings) or _recipe(name, settings, data)
         rows.append(row)
         note = f"ResNet-20 on CIFAR-10J, {settings}; one seed, whole file with its graph"
         headlines[f"{name}_bytes"] = Headline(row.results["container_bytes"], "bytes", bar_bytes, note)
@@ -58,6 +60,17 @@ def run(size: str, seeds: int) -> tuple[list[Row], dict[str, Headline]]:
             row.results["decoded"], "%", bar_accuracy, "top-1 of the decoded ONNX on the test split; original 87.81 %"
         )
     return rows, headlines
+
+
+def _measured_before(name: str, settings: dict[str, object]) -> Row | None:
+    """The row of the last results that these settings made."""
+    path = RESULTS / "recipes.json"
+    last = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
+    for row in last["rows"]:
+        if row["name"] == name and all(row["settings"].get(key) == value for key, value in settings.items()):
+            row["results"].setdefault("commit", last["commit"])
+            return Row(**row)
+    return None
 
 
 def _recipe(name: str, settings: dict[str, object], data: Path) -> Row:
@@ -83,6 +96,7 @@ def _recipe(name: str, settings: dict[str, object], data: Path) -> Row:
         **meta["accuracy"],
         "decoded": decoded.accuracy,
         "seconds": seconds,
+        "commit": commit(),
     }
     made = {key: value for key, value in tomllib.loads(meta["settings"]).items() if key != "data"}
     return Row(name, f"ResNet-20, CIFAR-10J, K = {config.k}, entropy weight {config.entropy}", made, results)

@@ -5,8 +5,9 @@ Networks: LeNet-300-100 and LeNet-5 on MNIST, ResNet-20 on CIFAR-10J; K = 2, 3, 
 the paper; straight-through sharing; the exponential regularizer with straight-through sharing. Pre-tuning and
 post-tuning test accuracy, and the ratio to k-means. The static regularizers' ranges are fitted to the layer, and then
 sine and cosine are one function, shifted by half a step: their trials agree to the digit. Each fine-tuning sees a part
-of the training images, for two cores' sake. A regularizer's strength (`pull`) is chosen on the validation split of seed 0 at K = 2. Scope all has every seed
-(ResNet-20: at K = 2), the others have one. `--size paper`: AlexNet and VGG16 with all images, K = 8 and 64.
+of the training images, for two cores' sake. A regularizer's strength (`pull`) is chosen on the validation split of
+seed 0 at K = 2. Scope all has every seed (ResNet-20: at K = 2), the others have one. `--size paper`: AlexNet and VGG16
+with all images, K = 8 and 64.
 
 Every trial is kept in benchmarks/work, so that a suite that was broken off goes on. Without the shared folder: LeNets
 on embedded digits.
