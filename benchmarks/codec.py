@@ -268,7 +268,9 @@ def nncodec() -> Results:
         f"CPU time of one core to open and decode 4 M Gaussian weights, K = 16, NNCodec's of the same at qp {_QP}; of "
     )
     note += "two ResNet-20s and silero (270,000 weights, where calls into numpy take the time) the worst is "
-    note += f"{small[0]:.2f}x, with codecs=('rans',) {small[1]:.2f}x"
+    note += f"{small[0]:.2f}x, with codecs=('rans',) {small[1]:.2f}x; "
+    fixed = rows[1].results["bytes with one weight a tensor"]
+    note += f"ResNet-20 with one weight a tensor: {fixed['qacomp']:,} bytes, NNCodec {fixed['nncodec']:,}"
     return rows, {"decode_vs_nncodec": Headline(ratios[0][0], "x", ">= 5", note)}
 
 
@@ -276,20 +278,30 @@ def _against_nncodec(python: str, weights: dict[str, NDArray[np.float32]]) -> di
     """Sizes and times of NNCodec, and of a container with the smallest codecs and with rANS alone."""
     layers = {name: networks.cluster(array, 16) for name, array in weights.items()}
     with tempfile.TemporaryDirectory() as scratch:
-        source, path = Path(scratch) / "weights.npz", Path(scratch) / "a.qac"
-        np.savez(source, **weights)  # type: ignore[arg-type]
-        command = [python, "-P", str(Path(__file__).with_name("nncodec_peer.py")), str(source), str(_QP), "3"]
-        done = subprocess.run(
-            command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
-        peer = json.loads(done.stdout)
+        path = Path(scratch) / "a.qac"
+        peer = _nncodec_of(python, weights, Path(scratch) / "weights.npz")
         results: dict[str, Any] = {"weights": sum(w.size for w in weights.values()), "nncodec": peer}
         for choice, codecs in (("smallest", None), ("rans", ("rans",))):
             report = save_file(path, layers, side="fp16", codecs=codecs)
             own = in_turns({"decode": lambda: _read(path)}, 5)["decode"]
             results[choice] = {"bytes": report.container_bytes, "overhead_bytes": report.overhead_bytes}
             results[choice] |= {"decode": own, "ratio": median(peer["decode"]) / median(own)}
+        single = {name: np.ones((1,) * array.ndim, np.float32) for name, array in weights.items()}
+        theirs = _nncodec_of(python, single, Path(scratch) / "single.npz")["bytes"]
+        shared = {n: SharedTensor(np.ones(1, np.float32), np.zeros(a.shape, np.uint8)) for n, a in single.items()}
+        own_bytes = save_file(path, shared, side="fp16").container_bytes
+        results["bytes with one weight a tensor"] = {"nncodec": theirs, "qacomp": own_bytes}
     return results
+
+
+def _nncodec_of(python: str, weights: dict[str, NDArray[np.float32]], path: Path) -> dict[str, Any]:
+    """Its bytes, and its times to encode and to decode; `path` is where the weights are handed over."""
+    np.savez(path, **weights)  # type: ignore[arg-type]
+    command = [python, "-P", str(Path(__file__).with_name("nncodec_peer.py")), str(path), str(_QP), "3"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
 def _read(path: Path) -> None:

@@ -71,9 +71,7 @@ def run(size: str, seeds: int) -> tuple[list[Row], dict[str, Headline]]:
                     mean(gains[q, e.arch, bits]),
                     spread(gains[q, e.arch, bits]),
                 )
-            results["full precision"] = mean(
-                _trial(e, trials, s, "dorefa", bits, None)["original"] for s in range(seeds)
-            )
+            results["full precision"] = mean(_trial(e, trials, s, "dorefa", bits, None)["original"] for s in chosen)
             settings = {
                 "arch": e.arch,
                 "bits": bits,
