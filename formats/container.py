@@ -13,8 +13,14 @@ from qacomp.formats import header as h
 from qacomp.formats import layout
 from qacomp.formats.checksums import DigestStream
 from qacomp.formats.contents import Contents
-from qacomp.formats.dtypes import dtype_of
-from qacomp.formats.errors import ChecksumMismatchError, HeaderError, NotSharedError, TensorNotFoundError
+from qacomp.formats.dtypes import DTYPES, dtype_of
+from qacomp.formats.errors import (
+    ChecksumMismatchError,
+    HeaderError,
+    NotSharedError,
+    TensorNotFoundError,
+    UnsupportedVersionError,
+)
 from qacomp.formats.inventory import Inventory
 from qacomp.formats.limits import Limits
 from qacomp.formats.report import SectionInfo, TensorInfo, VerifyReport
@@ -25,7 +31,8 @@ from qacomp.formats.tensors import Level, SharedTensor
 class Container:
     """An open container: a context manager; sections are read, checked and decoded when they are asked for.
 
-    Made by `open_file`. All methods raise a FormatError where the bytes they need are damaged.
+    Made by `open_file`. All methods raise a FormatError where the bytes they need are damaged, and
+    UnsupportedVersionError for a tensor that a newer version stored in a way that this one doesn't know.
     """
 
     def __init__(
@@ -197,6 +204,11 @@ class Container:
         if record.kind == h.SAME:
             number = record.same_as
             record = self._header.tensors[number]
+        for dtype in (record.dtype, record.stored):
+            if dtype not in DTYPES:
+                raise UnsupportedVersionError(
+                    f"{self.source}: tensor {name!r} has element type {dtype}, of a newer version; update qacomp"
+                )
         return record, number
 
     @property

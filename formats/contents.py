@@ -1,8 +1,9 @@
 """The content of tensors: values, codebooks and indices, from the groups and chunks that hold them."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,7 @@ class Contents:
         record = self.header.tensors[number]
         dtype = _index_dtype(record, level)
         if record.group:
-            found = self._group_indices(record.group - 1, 0 if record.at_once else level)[number]
+            found = self._group_indices(number, 0 if record.at_once else level)
             return coarser(found, record, level) if record.at_once else found.astype(dtype)
         out = self._allocate(number, dtype)
 
@@ -140,25 +141,34 @@ class Contents:
         return out.reshape(-1, k)
 
     def _group_values(self, group: int, number: int, level: int) -> Array:
-        streams = self.members.value_streams(self.header.tensors, group)
-        parts = self.sections.group(self.sections.place(h.VALUES, 0, group), streams)
-        return parts[self.members.values[group].index((number, level))]
+        place = self.sections.place(h.VALUES, 0, group)
 
-    def _group_indices(self, group: int, top: int) -> dict[int, Array]:
-        """The indices of all tensors of a group at level `top`, or at their finest where they have fewer levels."""
-        tensors = self.header.tensors
-        indices: dict[int, Array] = {}
-        for level in range(top + 1):
-            numbers = self.members.index_members(tensors, group, level)
-            if not numbers:
-                break
-            streams = [layout.index_stream(tensors[n], level, 0, tensors[n].count) for n in numbers]
-            if level:
-                streams = [replace(s, parents=indices[n]) for s, n in zip(streams, numbers, strict=True)]
-            parts = self.sections.group(self.sections.place(h.INDICES, level, group), streams)
-            for number, part, stream in zip(numbers, parts, streams, strict=True):
-                indices[number] = join(part, stream)
-        return indices
+        def decode() -> list[Array]:
+            return self.sections.decode(place, self.members.value_streams(self.header.tensors, group))
+
+        return self.sections.group(place, decode)[self.members.value_positions[number, level]]
+
+    def _group_indices(self, number: int, top: int) -> Array:
+        """The indices of a tensor of an index group at level `top`, or at its finest where it has fewer levels."""
+        record = self.header.tensors[number]
+        parts: list[Array] = []
+        for level in range(min(top + 1, record.stored_levels)):
+            place = self.sections.place(h.INDICES, level, record.group - 1)
+            parts = self.sections.group(place, partial(self._decode_indices, place, record.group - 1, level, parts))
+        return parts[self.members.index_positions[number]]
+
+    def _decode_indices(self, place: int, group: int, level: int, above: Sequence[Array]) -> list[Array]:
+        """The indices of all tensors of a group at a level, or at their finest; `above`: those of the level before."""
+        tensors, positions = self.header.tensors, self.members.index_positions
+        numbers = self.members.index_members(tensors, group, level)
+        streams = [layout.index_stream(tensors[n], level, 0, tensors[n].count) for n in numbers]
+        if level:
+            streams = [replace(s, parents=above[positions[n]]) for s, n in zip(streams, numbers, strict=True)]
+        decoded = [join(p, s) for p, s in zip(self.sections.decode(place, streams), streams, strict=True)]
+        parts = list(above) if level else decoded
+        for n, part in zip(numbers, decoded, strict=True):
+            parts[positions[n]] = part
+        return parts
 
     def _each_chunk(self, number: int, fill: Callable[[int, int, int], object]) -> None:
         """fill(start, stop, chunk) for every chunk of a tensor, on several cores where they are allowed."""

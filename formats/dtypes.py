@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.formats.errors import HeaderError, UnsupportedTensorError
+from qacomp.formats.errors import UnsupportedTensorError, UnsupportedVersionError
 
 BFLOAT16 = np.dtype([("bfloat16", "<u2")])
 """bfloat16 as a numpy dtype: one field with the 16 bits. `array.view(numpy.uint16)` gives the bits."""
@@ -38,15 +38,22 @@ def dtype_id(dtype: "np.dtype[np.generic]", name: str = "array") -> int:
 
 
 def dtype_of(number: int) -> "np.dtype[np.generic]":
-    """The numpy dtype of an id; raises HeaderError for an unknown one."""
+    """The numpy dtype of an id; raises UnsupportedVersionError for an unknown one, which only newer files have."""
     if number not in DTYPES:
-        raise HeaderError(f"unknown element type {number}; the file is damaged or of a newer version")
+        raise UnsupportedVersionError(f"element type {number} is of a newer format version; update qacomp")
     return DTYPES[number]
 
 
+def itemsize_of(number: int) -> int:
+    """Bytes of an element; 1, the least that it can be, of an unknown type."""
+    return DTYPES[number].itemsize if number in DTYPES else 1
+
+
 def dtype_name(number: int) -> str:
-    """The name that reports use: numpy's, or bfloat16."""
-    return "bfloat16" if number == 10 else dtype_of(number).name
+    """The name that reports use: numpy's, bfloat16, or unknown-13 for an id of a newer version."""
+    if number not in DTYPES:
+        return f"unknown-{number}"
+    return "bfloat16" if number == 10 else DTYPES[number].name
 
 
 def names() -> str:

@@ -9,7 +9,7 @@ from qacomp.formats import limits as bounds
 from qacomp.formats.blocks import grid
 from qacomp.formats.bytestream import ByteReader, ByteWriter
 from qacomp.formats.checksums import crc32
-from qacomp.formats.dtypes import dtype_of
+from qacomp.formats.dtypes import DTYPES, itemsize_of
 from qacomp.formats.errors import (
     ChecksumMismatchError,
     HeaderError,
@@ -87,8 +87,8 @@ class TensorRecord:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the decoded tensor."""
-        return self.count * dtype_of(self.dtype).itemsize
+        """Bytes of the decoded tensor; at least so many where its element type isn't known."""
+        return self.count * itemsize_of(self.dtype)
 
 
 @dataclass(frozen=True)
@@ -204,8 +204,8 @@ def write_header(header: Header) -> bytes:
     return bytes(out.buffer)
 
 
-def read_header(data: bytes | memoryview, limits: bounds.Limits, flags: int = 0) -> Header:
-    """The inverse, given the prefix's flags.
+def read_header(data: bytes | memoryview, limits: bounds.Limits, flags: int = 0, newer: bool = False) -> Header:
+    """The inverse, given the prefix's flags; newer: the minor version is above VERSION's, so types may be unknown.
 
     Every count is held against the bytes that are left before a list of it is made.
     """
@@ -220,10 +220,9 @@ def read_header(data: bytes | memoryview, limits: bounds.Limits, flags: int = 0)
 
     kinds = [(number >> 4, number & 15) for number in column(tensor_count, SAME << 4 | 15)]
     stored = column(tensor_count, 15)
-    for _, dtype in kinds:
-        dtype_of(dtype)
-    for dtype in stored:
-        dtype_of(dtype)
+    unknown = {*stored, *(dtype for _, dtype in kinds)} - DTYPES.keys()
+    if unknown and not newer:
+        raise HeaderError(f"its version has no element type {min(unknown)}; the file is damaged")
     dims = column(tensor_count, bounds.MAX_DIMS)
     shapes = [tuple(column(dim, 1 << 48)) for dim in dims]
     content = [kind for kind, _ in kinds if kind != SAME]
@@ -297,7 +296,7 @@ def _check_blocks(record: TensorRecord, limits: bounds.Limits) -> None:
     fits = all(1 <= block <= max(size, 1) for block, size in zip(blocks, record.shape, strict=True))
     if not blocks or not fits or len(record.levels) != 1:
         raise HeaderError(f"tensor {name!r} has codebooks in impossible blocks; the file is damaged")
-    size = math.prod(record.books) * record.levels[0] * dtype_of(record.dtype).itemsize
+    size = math.prod(record.books) * record.levels[0] * itemsize_of(record.dtype)
     if size > limits.tensor_bytes:
         raise LimitExceededError(
             f"tensor {name!r} has codebooks of {size} bytes, above the limit of {limits.tensor_bytes}"

@@ -4,7 +4,7 @@ from functools import cached_property
 
 from qacomp.formats import header as h
 from qacomp.formats import layout
-from qacomp.formats.codecs import codec_of
+from qacomp.formats.codecs import codec_name
 from qacomp.formats.dtypes import dtype_name
 from qacomp.formats.report import SectionInfo, TensorInfo
 
@@ -24,7 +24,7 @@ class Inventory:
         record = self.header.tensors[number]
         same = self.header.tensors[record.same_as].name if record.kind == h.SAME else None
         stored, codecs = self._stored(record.same_as if record.kind == h.SAME else number)
-        codec = "+".join(dict.fromkeys(codec_of(c).name for c in codecs)) or "none"
+        codec = "+".join(dict.fromkeys(codec_name(c) for c in codecs)) or "none"
         bits = 8 * stored / record.count if record.count else 0.0
         return TensorInfo(
             record.name,
@@ -46,7 +46,7 @@ class Inventory:
         """What is known of a section, which begins at this offset."""
         section, tensors = self.header.sections[place], self.header.tensors
         names = tuple(tensors[number].name for number in self._counts(section))
-        codec = codec_of(section.codec).name
+        codec = codec_name(section.codec)
         return SectionInfo(_KINDS[section.kind], codec, section.level, names, offset, section.stored_bytes, section.crc)
 
     def stored_bytes(self, number: int) -> int:

@@ -69,14 +69,24 @@ class Members:
     def __init__(self, tensors: Sequence[h.TensorRecord]) -> None:
         self.indices: dict[int, list[int]] = {}
         self.values: dict[int, list[tuple[int, int]]] = {}
+        self.index_positions: dict[int, int] = {}
+        self.value_positions: dict[tuple[int, int], int] = {}
+        """Which member of its group each is: looking it up in a group of thousands would take too long."""
         for number, record in enumerate(tensors):
             if record.kind == h.SHARED:
                 for level in range(len(record.levels) if record.side_group else 0):
-                    self.values.setdefault(record.side_group - 1, []).append((number, level))
+                    self._add_values(record.side_group - 1, (number, level))
                 if record.group:
-                    self.indices.setdefault(record.group - 1, []).append(number)
+                    members = self.indices.setdefault(record.group - 1, [])
+                    self.index_positions[number] = len(members)
+                    members.append(number)
             elif record.kind == h.DENSE and record.group:
-                self.values.setdefault(record.group - 1, []).append((number, -1))
+                self._add_values(record.group - 1, (number, -1))
+
+    def _add_values(self, group: int, member: tuple[int, int]) -> None:
+        members = self.values.setdefault(group, [])
+        self.value_positions[member] = len(members)
+        members.append(member)
 
     def index_members(self, tensors: Sequence[h.TensorRecord], group: int, level: int) -> list[int]:
         """Tensors of an index group that have this level."""
@@ -114,6 +124,7 @@ def find_sections(header: h.Header) -> dict[tuple[int, int, int, int], int]:
     sizes = Counter(t.group for t in header.tensors if t.kind == h.SHARED and t.group)
     if max(sizes.values(), default=0) > MAX_GROUP_TENSORS:
         raise LimitExceededError("an index group has more tensors than the format allows; the file is hostile")
+    _check_types(header)
     wanted = _wanted(header, len(found))
     for place, section in enumerate(header.sections[:2]):
         if section.kind <= h.META and found.get((section.kind, 0, 0, 0)) == place:
@@ -121,6 +132,15 @@ def find_sections(header: h.Header) -> dict[tuple[int, int, int, int], int]:
     if wanted != found.keys():
         raise HeaderError("the sections aren't those that the tensors need; the file is damaged")
     return found
+
+
+def _check_types(header: h.Header) -> None:
+    """All values of a group have one element type, so a tensor of an unknown type spoils no other's group."""
+    types: dict[int, int] = {}
+    for record in header.tensors:
+        group = {h.SHARED: record.side_group, h.DENSE: record.group}.get(record.kind, 0)
+        if group and types.setdefault(group, record.stored) != record.stored:
+            raise HeaderError(f"tensor {record.name[:80]!r} isn't of its group's element type; the file is damaged")
 
 
 def _wanted(header: h.Header, most: int) -> set[tuple[int, int, int, int]]:

@@ -67,7 +67,7 @@ def _parse(
     if "values" not in codec.kinds:
         raise HeaderError(f"{source}: its header has an impossible codec; the file is damaged")
     raw = codec.decode(stored, [Stream("values", prefix.header_bytes)])[0]
-    header = h.read_header(raw.tobytes(), limits, prefix.flags)
+    header = h.read_header(raw.tobytes(), limits, prefix.flags, newer=prefix.version > h.VERSION)
     container = Container(source, data, prefix, header, verify=verify, limits=limits, threads=threads)
     if container.end != prefix.file_bytes:
         raise HeaderError(f"{source}: its sections end at {container.end}, not where the file does; it is damaged")

@@ -1,6 +1,6 @@
 """The sections of an open file: where they stand, their bytes held against checksums, their streams within limits."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from qacomp.formats import header as h
 from qacomp.formats import layout
@@ -13,11 +13,13 @@ from qacomp.formats.errors import (
     HeaderError,
     LimitExceededError,
     TruncatedFileError,
+    UnsupportedVersionError,
 )
 from qacomp.formats.limits import Limits
 
 EXPANSION_FLOOR = 256 << 20
-_CACHED_GROUPS = 4
+_CACHED_BYTES = 32 << 20
+_ARRAY_BYTES = 256  # what an array takes besides its values
 
 
 class Sections:
@@ -40,6 +42,7 @@ class Sections:
         self.offsets, self.end = layout.offsets(header.sections, start)
         self._checked: set[int] = set()
         self._cache: dict[int, list[Array]] = {}
+        self._cached = 0
 
     def place(self, kind: int, level: int, owner: int, chunk: int = 0) -> int:
         """The place of a section that is known to be there."""
@@ -78,7 +81,10 @@ class Sections:
             raise LimitExceededError(
                 f"{self.source}: section {place} would grow from {section.stored_bytes} to {needed} bytes; raise limits"
             )
-        codec = codec_of(section.codec)
+        try:
+            codec = codec_of(section.codec)
+        except UnsupportedVersionError as error:
+            raise UnsupportedVersionError(f"{self.source}: section {place}: {error}") from error
         if any(stream.kind not in codec.kinds for stream in streams):
             raise HeaderError(f"{self.source}: section {place} has a codec for other things; the file is damaged")
         try:
@@ -86,12 +92,13 @@ class Sections:
         except CodecError as error:
             raise CodecError(f"{self.source}: section {place}: {error}") from error
 
-    def group(self, place: int, streams: Sequence[Stream]) -> list[Array]:
-        """A group's parts; the last few groups stay decoded, since their tensors are often read in turn."""
+    def group(self, place: int, decode: Callable[[], list[Array]]) -> list[Array]:
+        """A group's parts, decoded on first use; the last ones stay, since the tensors of several are read in turn."""
         if place not in self._cache:
-            parts = self.decode(place, streams)
-            while len(self._cache) >= _CACHED_GROUPS:
-                del self._cache[next(iter(self._cache))]
+            parts = decode()
+            self._cached += _size(parts)
+            while self._cache and self._cached > _CACHED_BYTES:
+                self._cached -= _size(self._cache.pop(next(iter(self._cache))))
             self._cache[place] = parts
         return self._cache[place]
 
@@ -115,3 +122,8 @@ class Sections:
     def release(self) -> None:
         """Let go of what is cached."""
         self._cache.clear()
+        self._cached = 0
+
+
+def _size(parts: Sequence[Array]) -> int:
+    return sum(part.nbytes + _ARRAY_BYTES for part in parts)

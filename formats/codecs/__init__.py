@@ -1,7 +1,7 @@
 """All codecs; importing this package registers them."""
 
 from qacomp.formats.codecs import bitpack, codebooks, context, huffman, lzma, planes, rans, raw, twobyte, zstd
-from qacomp.formats.codecs.base import CODECS, Codec, Stream, codec_of, register
+from qacomp.formats.codecs.base import CODECS, Codec, Stream, codec_name, codec_of, register
 
 __all__ = [
     "CODECS",
@@ -9,6 +9,7 @@ __all__ = [
     "Stream",
     "bitpack",
     "codebooks",
+    "codec_name",
     "codec_of",
     "context",
     "huffman",

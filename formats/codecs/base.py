@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.formats.errors import HeaderError
+from qacomp.formats.errors import UnsupportedVersionError
 
 Kind = Literal["indices", "values"]
 Array = NDArray[Any]  # unsigned words: uint8 ... uint64
@@ -71,10 +71,15 @@ def register(cls: C) -> C:
 
 
 def codec_of(number: int) -> Codec:
-    """The codec of an id; raises HeaderError for an unknown one."""
+    """The codec of an id; raises UnsupportedVersionError for an unknown one."""
     if number not in CODECS:
-        raise HeaderError(f"unknown codec {number}; the file is damaged or of a newer version")
+        raise UnsupportedVersionError(f"codec {number} isn't known here; update qacomp, or register it if it is yours")
     return CODECS[number]
+
+
+def codec_name(number: int) -> str:
+    """The name that reports use: the codec's, or unknown-77 for an id of a newer version."""
+    return CODECS[number].name if number in CODECS else f"unknown-{number}"
 
 
 def word_dtype(stream: Stream) -> "np.dtype[np.unsignedinteger]":

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from qacomp.formats import (
+    Level,
     OutputNotWritableError,
     SharedTensor,
     Writer,
@@ -19,6 +20,9 @@ from qacomp.formats import (
     verify_file,
     write_atomically,
 )
+from qacomp.formats.codecs import Stream
+from qacomp.formats.codecs.base import Array
+from qacomp.formats.sections import Sections
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +68,65 @@ def test_rows_read_only_their_chunks(path: Path) -> None:
         assert container.rows("dense", 0, 20).shape == (20, 40)
 
 
+def test_only_what_is_asked_for_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sections of one tensor, or of one run of rows: counted where every byte of a section is handed out."""
+    read: set[int] = set()
+    stored = Sections.stored
+
+    def counted(self: Sections, place: int, always: bool = False) -> memoryview:
+        read.add(place)
+        return stored(self, place, always)
+
+    monkeypatch.setattr(Sections, "stored", counted)
+    for name in ("shared", "dense", "noise", "small", "little"):
+        with open_file(path) as container:
+            assert not read, "opening reads the header alone"
+            own = {place for place, section in enumerate(container.sections) if name in section.tensors}
+            container.tensor(name)
+            assert read == own
+            read.clear()
+    with open_file(path) as container:
+        chunks = [place for place, section in enumerate(container.sections) if section.tensors == ("dense",)]
+        assert len(chunks) == 3, "60 rows of 40 values in chunks of 1,024"
+        for rows, needed in (
+            ((0, 25), chunks[:1]),
+            ((26, 51), chunks[1:2]),
+            ((25, 26), chunks[:2]),
+            ((52, 60), chunks[2:]),
+        ):
+            container.rows("dense", *rows)
+            assert sorted(read) == needed
+            read.clear()
+
+
+def test_a_group_is_decoded_once_for_all_its_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are, and with several groups open at once: time is bounded by the file, not its square."""
+    book, level = np.arange(4, dtype=np.float32), Level(np.array([0.5, 2.5], np.float32), np.array([0, 0, 1, 1]))
+    tensors: dict[str, Any] = {}
+    for i in range(150):
+        tensors[f"{i}.weight"] = SharedTensor(book, np.full((2, 3), i % 4, np.uint8), (level,) if i % 3 else ())
+        for dtype in ("f4", "f8", "i8", "i4", "i2", "u1"):
+            tensors[f"{i}.{dtype}"] = np.array([i], dtype)
+    save_file(tmp_path / "a.qac", tensors)
+    decoded: list[int] = []
+    decode = Sections.decode
+
+    def counted(self: Sections, place: int, streams: Sequence[Stream]) -> list[Array]:
+        decoded.append(place)
+        return decode(self, place, streams)
+
+    monkeypatch.setattr(Sections, "decode", counted)
+    back = load_file(tmp_path / "a.qac")
+    assert len(decoded) == len(set(decoded)) < 20
+    assert all(back[name].tobytes() == dense(tensor).tobytes() for name, tensor in tensors.items())
+
+
+def test_groups_beyond_the_cache_are_decoded_again(path: Path, tensors: dict[str, Any], monkeypatch: Any) -> None:
+    monkeypatch.setattr("qacomp.formats.sections._CACHED_BYTES", 0)
+    for name, array in load_file(path).items():
+        assert array.tobytes() == dense(tensors[name]).tobytes()
+
+
 def test_a_raw_tensor_can_be_mapped(path: Path, tensors: dict[str, Any]) -> None:
     with open_file(path) as container:
         view = container.tensor("noise", copy=False)
@@ -72,9 +135,15 @@ def test_a_raw_tensor_can_be_mapped(path: Path, tensors: dict[str, Any]) -> None
     assert view.tobytes() == tensors["noise"].tobytes()  # the map lives as long as the view
 
 
-def test_several_processes_give_the_same(tmp_path: Path, path: Path, tensors: dict[str, Any]) -> None:
-    save_file(tmp_path / "b.qac", tensors, chunk_log2=10, threads=3)
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_any_number_of_processes_writes_the_same(
+    tmp_path: Path, path: Path, tensors: dict[str, Any], threads: int
+) -> None:
+    save_file(tmp_path / "b.qac", tensors, chunk_log2=10, threads=threads)
     assert (tmp_path / "b.qac").read_bytes() == path.read_bytes()
+
+
+def test_several_processes_read_the_same(path: Path, tensors: dict[str, Any]) -> None:
     for name, array in load_file(path, threads=3).items():
         assert array.tobytes() == dense(tensors[name]).tobytes()
     verify_file(path, threads=2)

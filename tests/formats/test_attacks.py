@@ -86,6 +86,41 @@ def test_hidden_bytes_between_header_and_end(resign: ModuleType, tiny: bytes) ->
     refuse(resign.container(h.write_header(header), payloads + b"hidden"), HeaderError, "sections end")
 
 
+def resized(resign: ModuleType, data: bytes, changes: dict[int, int]) -> bytes:
+    """The same file whose sections claim that many bytes more or fewer; offsets follow from sizes, nothing else."""
+    header, payloads = resign.parts(data)
+    sections = list(header.sections)
+    for number, change in changes.items():
+        sections[number] = replace(sections[number], stored_bytes=sections[number].stored_bytes + change)
+    made: bytes = resign.container(h.write_header(replace(header, sections=tuple(sections))), payloads)
+    return made
+
+
+def test_sections_that_overlap(resign: ModuleType, tiny: bytes) -> None:
+    """No file can say that they do: a section begins where the one before ends, so one reads the other's bytes."""
+    refuse(resized(resign, tiny, {0: 1, 1: -1}), FormatError)
+    refuse(resized(resign, tiny, {1: 2, 2: -2}), FormatError)
+    refuse(resized(resign, tiny, {1: 1}), HeaderError, "sections end")
+
+
+def test_holes_between_sections(resign: ModuleType, tiny: bytes) -> None:
+    refuse(resized(resign, tiny, {1: -1}), HeaderError, "sections end")
+    refuse(resized(resign, tiny, {0: -15}), HeaderError, "sections end")
+
+
+@pytest.mark.parametrize("size", [1 << 40, (1 << 62) - 10, 1 << 62])
+def test_offsets_beyond_the_file(resign: ModuleType, tiny: bytes, size: int) -> None:
+    refuse(resized(resign, tiny, {1: size}), HeaderError)
+    refuse(resized(resign, tiny, {0: size, 1: size}), HeaderError)
+
+
+def test_sizes_of_zero(resign: ModuleType, tiny: bytes) -> None:
+    """A tensor without values has no bytes: sections that hold some are refused, and so is one of none for values."""
+    refuse(change(resign, tiny, 1, shape=(0,)), FormatError)
+    refuse(change(resign, tiny, 0, shape=(0, 1 << 48)), FormatError)
+    refuse(resized(resign, tiny, {1: -10, 0: 10}), FormatError)
+
+
 def test_header_bytes_after_the_records(resign: ModuleType, tiny: bytes) -> None:
     header, payloads = resign.parts(tiny)
     refuse(resign.container(h.write_header(header) + b"\0", payloads), HeaderError)

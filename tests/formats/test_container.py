@@ -1,5 +1,6 @@
 """A container gives back what was put in, whatever it is."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,22 @@ def test_levels_nest(tmp_path: Path) -> None:
         assert np.array_equal(container.tensor("w"), fine.dense())
         assert np.array_equal(container.tensor("w", level=0), coarse[parents[fine.indices]])
         assert np.array_equal(container.shared("w").levels[0].parents, parents)
+    verify_file(tmp_path / "a.qac")
+
+
+@pytest.mark.parametrize("sizes", [(2, 65_536), (2, 300, 65_536), (2, 16, 256, 4096), (1, 2, 3, 257)])
+def test_levels_of_any_number_of_values(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+    """Codebooks that grow a hundredfold from one level to the next, up to all that the format holds."""
+    finest = shared((90, 31), sizes[-1])
+    levels = tuple(
+        Level(np.arange(coarse, dtype=np.float32), np.arange(fine) * coarse // fine) for coarse, fine in pairwise(sizes)
+    )
+    tensor = SharedTensor(finest.codebook, finest.indices, levels)
+    save_file(tmp_path / "a.qac", {"w": tensor})
+    with open_file(tmp_path / "a.qac") as container:
+        assert container.info("w").levels == sizes
+        for level in range(len(sizes)):
+            assert np.array_equal(container.tensor("w", level=level), tensor.at_level(level).dense())
     verify_file(tmp_path / "a.qac")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 import qacomp.formats
 from qacomp.formats import SharedTensor, header, limits, open_file, save_file
-from qacomp.formats.codecs import CODECS, contextmodel
+from qacomp.formats.codecs import CODECS, codebooks, contextmodel
 from qacomp.formats.dtypes import DTYPES, dtype_name
 
 FOLDER = Path(qacomp.formats.__file__).parent
@@ -48,6 +48,23 @@ def test_element_types_and_tensor_kinds() -> None:
     assert types == {number: dtype_name(number) for number in DTYPES}
     assert {row[0]: int(row[1]) for row in rows if row[0]} == {"dense": 0, "shared": 1, "same": 2}
     assert (header.DENSE, header.SHARED, header.SAME) == (0, 1, 2)
+
+
+def test_flags_and_versions() -> None:
+    line = next(line for line in SPEC.split("\n") if line.startswith("      7     1   flags:"))
+    flags = {"blocks": header.BLOCKS_FLAG, "at once": header.AT_ONCE_FLAG}
+    assert f"{flags['blocks']} where the header has the columns of codebooks in blocks" in line
+    assert f"{flags['at once']} that of levels at once" in line
+    assert [int(row[0]) for row in table("| minor | adds |")] == list(range(header.VERSION[1] + 1))
+    newest = table("| minor | adds |")[-1][1]
+    assert f"codebooks in blocks: flag {flags['blocks']}" in newest
+    assert f"levels at once: flag {flags['at once']}" in newest
+
+
+def test_methods_of_codebooks() -> None:
+    told = re.findall(r"^    method (\d): p = (.*)$", SPEC, re.MULTILINE)
+    assert [int(number) for number, _ in told] == list(range(codebooks.LINE + 1))
+    assert told[codebooks.LINE][1].endswith(f"K at most {codebooks.MOST_ENTRIES}")
 
 
 def test_section_kinds() -> None:
