@@ -39,7 +39,7 @@ bench: $(READY) ## measure a suite: make bench SUITE=codec
 
 tables: $(READY) ## generate the tables and figures of README and docs from benchmarks/results
 	$(BIN)/python benchmarks/tables.py
-	$(BIN)/python benchmarks/_figures.py
+	$(BIN)/python benchmarks/figures.py
 
 fuzz: $(READY) ## fuzz the reader and the codecs for some minutes (needs atheris)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris

@@ -1,7 +1,8 @@
-"""Draw the pictures of docs from benchmarks/results: python benchmarks/figures.py.
+"""Draw the pictures of docs from benchmarks/results: python benchmarks/figures.py (part of `make tables`).
 
-regularizers.svg is the regularizers paper's figure 3: per network a panel of pre-tuning and one of post-tuning ratios,
-grouped bars over scope and K, and the k-means baseline's accuracy on a second axis.
+pruning.svg is EPruning's figure 3: training loss, best and mean energy by epoch. regularizers.svg is the regularizers
+paper's figure 3: per network a panel of pre-tuning and one of post-tuning ratios, grouped bars over scope and K, and
+the k-means baseline's accuracy on a second axis.
 """
 
 import json
@@ -11,13 +12,14 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from qacomp.plots.drawing import QUIET_COLOR, house_style, panel_grid, render, title
+from qacomp.plots.drawing import LEVEL_COLOR, LINE_COLOR, QUIET_COLOR, house_style, panel_grid, render, title
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-FIGURES = ROOT / "docs" / "figures"
+FIGURES = ROOT / "docs"
 METHODS = ("sin", "cos", "min", "exp", "straight-through", "exp + straight-through")
 COLORS = ("#b8cde4", "#7fa6cf", "#f0b49e", "#c8452f", "#a5cf9b", "#33691e")
+NAMES = {"lenet5_mnist": "LeNet-5, MNIST", "resnet20_c10j": "ResNet-20, CIFAR-10J"}
 STAGES = ("pre-tuning", "post-tuning")
 
 
@@ -56,10 +58,37 @@ def _bars(axis: Axes, rows: list[dict[str, Any]], stage: str) -> None:
     second.set_ylabel("k-means, %")
 
 
+def pruning(document: dict[str, Any]) -> Figure:
+    """EPruning's figure 3: training loss, best and mean energy by epoch, of each network's first seed."""
+    first: dict[str, dict[str, Any]] = {}
+    for row in document["rows"]:
+        if row["name"].endswith("_energy"):
+            first.setdefault(row["name"].removesuffix("_energy"), row)
+    with house_style():
+        figure = Figure(figsize=(4.0 * max(1, len(first)), 2.6), layout="constrained")
+        axes = figure.subplots(1, max(1, len(first)), squeeze=False)
+        for panel, (name, row) in zip(axes[0], first.items(), strict=False):
+            r = row["results"]
+            epochs = [e["epoch"] for e in r["search"]]
+            panel.plot(epochs, [e["best"] for e in r["search"]], color=LINE_COLOR, label="best energy")
+            panel.plot(epochs, [e["mean"] for e in r["search"]], color=LINE_COLOR, ls=":", label="mean energy")
+            panel.set_xticks(epochs[:: max(1, len(epochs) // 10)])
+            panel.set_xlabel("epoch")
+            panel.set_ylabel("energy loss")
+            panel.axvline(r["frozen_after"] + 0.5, color=QUIET_COLOR, lw=0.6, ls="--")
+            other = panel.twinx()
+            other.spines["right"].set_visible(True)
+            other.plot(epochs, [e["cross_entropy"] for e in r["epochs"]], color=LEVEL_COLOR, label="training loss")
+            other.set_ylabel("training loss")
+            lines = [*panel.get_lines()[:2], *other.get_lines()]
+            panel.legend(handles=lines, frameon=False, fontsize=6)
+            title(panel, NAMES.get(name, name), f"the state is frozen after epoch {r['frozen_after']}")
+    return figure
+
+
 def main() -> None:
     """Draw every picture whose results are there."""
-    FIGURES.mkdir(exist_ok=True)
-    for name, draw in {"regularizers": regularizers}.items():
+    for name, draw in {"regularizers": regularizers, "pruning": pruning}.items():
         path = RESULTS / f"{name}.json"
         if path.exists():
             picture = render(draw(json.loads(path.read_text(encoding="utf-8"))), "svg")

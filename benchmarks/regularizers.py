@@ -1,7 +1,7 @@
 """The regularizers paper's experiment (Malchiodi et al., section III): accuracy after sharing, against plain k-means.
 
 Networks: LeNet-300-100 and LeNet-5 on MNIST, ResNet-20 on CIFAR-10J; K = 2, 3, 4, 8 shared values a layer (ResNet-20:
-2 and 4); scopes conv, dense, all. Methods: k-means of the network as it is; the four regularizers, then sharing, as in
+2 and 3); scopes conv, dense, all. Methods: k-means of the network as it is; the four regularizers, then sharing, as in
 the paper; straight-through sharing; the exponential regularizer with straight-through sharing. Pre-tuning and
 post-tuning test accuracy, and the ratio to k-means. The static regularizers' ranges are fitted to the layer, and then
 sine and cosine are one function, shifted by half a step: their trials agree to the digit. Each fine-tuning sees a part
@@ -62,7 +62,7 @@ SMALL = (
     Experiment("lenet300", "mnist", 8, 10_000, 4, 1, scopes=("all",)),
     Experiment("lenet5", "mnist", 4, 5_000, 5, 1),
     Experiment(
-        "resnet20", "cifar10j", 0, 5_000, 3, 1, scopes=("all",), all_seeds=False, checkpoint="resnet20_cifar10j.pth"
+        "resnet20", "cifar10j", 0, 5_000, 3, 1, ks=(2, 3), scopes=("all",), all_seeds=False, checkpoint=RESNET20
     ),
 )
 PAPER = (
