@@ -30,6 +30,7 @@ def regularizers(document: dict[str, Any]) -> Figure:
         networks.setdefault(f"{row['settings']['arch']}, {row['settings']['data']}", []).append(row)
     with house_style():
         figure, axes = panel_grid(len(networks), 2, panel=(5.0, 1.9), top=0.75, bottom=0.75)
+        figure.subplots_adjust(right=0.945, wspace=0.24)  # room for the second axes' labels
         for line, (name, rows) in zip(axes, networks.items(), strict=True):
             for axis, stage in zip(line, STAGES, strict=True):
                 _bars(axis, rows, stage)
