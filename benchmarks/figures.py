@@ -12,7 +12,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from qacomp.plots.drawing import LEVEL_COLOR, LINE_COLOR, QUIET_COLOR, house_style, panel_grid, render, title
+from qacomp.plots.drawing import LEVEL_COLOR, LINE_COLOR, QUIET_COLOR, house_style, render, title
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -29,8 +29,12 @@ def regularizers(document: dict[str, Any]) -> Figure:
     for row in document["rows"]:
         networks.setdefault(f"{row['settings']['arch']}, {row['settings']['data']}", []).append(row)
     with house_style():
-        figure, axes = panel_grid(len(networks), 2, panel=(5.0, 1.9), top=0.75, bottom=0.75)
-        figure.subplots_adjust(right=0.945, wspace=0.24)  # room for the second axes' labels
+        height = 2.6 * len(networks) + 0.9
+        place = {"left": 0.055, "right": 0.945, "wspace": 0.26, "hspace": 0.55}
+        figure = Figure(figsize=(12.0, height))
+        axes = figure.subplots(
+            len(networks), 2, squeeze=False, gridspec_kw={**place, "top": 1 - 0.55 / height, "bottom": 0.85 / height}
+        )
         for line, (name, rows) in zip(axes, networks.items(), strict=True):
             for axis, stage in zip(line, STAGES, strict=True):
                 _bars(axis, rows, stage)
