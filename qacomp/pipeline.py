@@ -294,6 +294,8 @@ def _compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pa
             writer.add(name, item.value)
     report = writer.report
     assert report is not None
+    weights = WeightHistory([layer.name for layer in selection.layers], checkpoint.state)
+    run.weights, run.errors = weights.finished(), weights.errors({n: item.value for n, item in packed.items()})
     return _result(checkpoint, config, output, run, report, selection, None, Accuracy(), None)
 
 
