@@ -6,6 +6,7 @@ written, and the exit code is 1 where a file is stale.
 
 import json
 import re
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
@@ -135,11 +136,29 @@ def onnx_files() -> str:
     return table(header, rows)
 
 
+def ipkd() -> str:
+    """The IPKD-TA paper's tables I and II, and the precision ladder: mean accuracy of each sub-model by training."""
+    text = ""
+    for network in ("msdnet", "slimmable_mobilenet", "ladder"):
+        found = [r for r in load("ipkd")["rows"] if r["name"].startswith(f"{network}_") and "mean" in r["results"]]
+        parts = [part for part in found[0]["results"] if part not in ("mean", "printed_mean")]
+        rows = []
+        for row in found:
+            r = row["results"]
+            cells = [f"{statistics.mean(r[part]):.2f}" for part in parts]
+            spread = f" ± {statistics.stdev(r['mean']):.2f}" if len(r["mean"]) > 1 else ""
+            printed = f"{r['printed_mean']:.2f}" if "printed_mean" in r else ""
+            rows.append([row["description"], *cells, f"{statistics.mean(r['mean']):.2f}{spread}", printed])
+        text += table(["training", *parts, "mean", "the paper's mean"], rows) + "\n"
+    return text
+
+
 TABLES = {
     "pruning": pruning,
     "end_to_end": end_to_end,
     "regularizers": regularizers,
     "sinreq": sinreq,
+    "ipkd": ipkd,
     "onnx_files": onnx_files,
 }
 
