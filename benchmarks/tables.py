@@ -142,6 +142,7 @@ def ipkd() -> str:
     for network in ("msdnet", "slimmable_mobilenet", "ladder"):
         found = [r for r in load("ipkd")["rows"] if r["name"].startswith(f"{network}_") and "mean" in r["results"]]
         parts = [part for part in found[0]["results"] if part not in ("mean", "printed_mean")]
+        parts.sort(key=lambda part: float(re.sub(r"[^0-9.]", "", part) or "inf"))  # smallest first, full last
         rows = []
         for row in found:
             r = row["results"]
