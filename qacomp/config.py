@@ -189,6 +189,8 @@ class CompressConfig:
         if self.quantizer == "none":
             if self.activations is not None:
                 raise ConfigError("activations: quantized ones need --quantizer dorefa or wrpn for the weights too")
+            if (self.bits, self.ends) != (4, "same") or self.bits_layers:
+                raise ConfigError("bits, ends: they are a quantizer's; give --quantizer dorefa or wrpn, or use --k")
         elif self.sharing == "straight-through":
             raise ConfigError(
                 f"--quantizer {self.quantizer} already shares weights in the forward pass: leave --sharing"

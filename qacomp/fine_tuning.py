@@ -165,6 +165,9 @@ def _travel(session: Session, epochs: int) -> float:
 def tune_shared(model: nn.Module, session: Session) -> list[EpochRecord]:
     """Cumulative tuning, in place: the clusters stay, the shared values and the unshared vectors move.
 
+    Of a precision ladder whose clusters are fixed, all levels' values and batch norms; its full-precision network
+    stays among the sub-models as a teacher, and doesn't move.
+
     The gradient of a shared value is the sum of its weights' gradients, thousands of times one weight's: Adam's step
     doesn't depend on that scale. The epoch with the best validation accuracy is kept.
     """

@@ -1,4 +1,4 @@
-"""The two trainings of a precision ladder: with its clusters moving, and of the shared values once they are fixed."""
+"""The training of a precision ladder with its clusters moving; fixed ones are tuned as any shared network."""
 
 import torch
 from torch import nn
@@ -52,23 +52,3 @@ def fine_tune_ladder(
         store=session.store,
     )
     return ladder, records
-
-
-def tune_ladder(ladder: PrecisionLadder, session: Session) -> list[EpochRecord]:
-    """Cumulative tuning of every level's shared values and batch norms, in place, after `ladder.freeze()`.
-
-    The full-precision network stays among the sub-models, as a teacher: its weights don't move.
-    """
-    c = session.config
-    assert c.tune_epochs is not None
-    optimizer = torch.optim.Adam(parameter_groups(ladder, c.lr_tune, 0.0), lr=c.lr_tune)
-    return train(
-        ladder,
-        session.dataset,
-        session.preprocessing,
-        session.stage("tune", c.tune_epochs, keep_best=True),
-        session.objective({}),
-        optimizer,
-        progress=session.progress,
-        store=session.store,
-    )

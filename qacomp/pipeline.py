@@ -26,7 +26,7 @@ from qacomp.evaluation.samples import Given
 from qacomp.fine_tuning import Session, fine_tune, tune_shared
 from qacomp.formats import Writer, WriteReport, open_file, save_file
 from qacomp.ladder_packing import pack_ladder
-from qacomp.ladder_training import fine_tune_ladder, tune_ladder
+from qacomp.ladder_training import fine_tune_ladder
 from qacomp.layers import Selection, select_layers, select_tensors
 from qacomp.network import Network, build_network, choose_device
 from qacomp.onnx_compression import compress_onnx
@@ -195,7 +195,7 @@ def _finish_ladder(
     shared = ladder.submodel(finest)
     if session is not None and config.tune_epochs:
         with run.stage("tune"):
-            run.history += tune_ladder(ladder, session)
+            run.history += tune_shared(ladder, session)
     models = {"original": original, "shared": shared, "tuned": ladder.submodel(finest)}
     return _finish(checkpoint, network, models, selection, config, session, output, run, weights, ladder)
 

@@ -9,8 +9,8 @@ import torch
 from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset, load_dataset
 from qacomp.evaluation.submodels import submodel_accuracies
-from qacomp.fine_tuning import Session
-from qacomp.ladder_training import fine_tune_ladder, tune_ladder
+from qacomp.fine_tuning import Session, tune_shared
+from qacomp.ladder_training import fine_tune_ladder
 from qacomp.layers import select_layers
 from qacomp.models import create_model, model_info
 from qacomp.network import Network
@@ -60,7 +60,7 @@ def test_a_trained_coarse_level_beats_k_means(
     at = session(network, digits, **settings)
     ladder, records = fine_tune_ladder(copy.deepcopy(network), selection, at)
     ladder.freeze()
-    tune_ladder(ladder, at)
+    tune_shared(ladder, at)
     after = submodel_accuracies(ladder, x, y)
     assert after["level2"] > before["level2"] + 2.0, (before, after)
     assert len(records) == 4

@@ -166,6 +166,9 @@ def test_quantized_activations_reach_the_onnx_model(checkpoint: Path, digits: Da
         ({"quantizer": "dorefa", "k_layers": {"fc1": 4}}, "follows from --bits"),
         ({"activations": 4}, "need --quantizer"),
         ({"bits": 9}, "between 1 and 8"),
+        ({"bits": 3, "reg": "sinreq"}, "give --quantizer"),
+        ({"bits_layers": {"fc1": 3}}, "give --quantizer"),
+        ({"ends": "full"}, "give --quantizer"),
         ({"bits_layers": {"fc1": 0}}, "between 1 and 8"),
         ({"learn_bits": True, "reg": "exp"}, "only --reg sinreq"),
         ({"learn_bits": True, "reg": "sinreq", "sharing": "straight-through"}, "fixed number of levels"),
@@ -185,7 +188,9 @@ def test_quantized_activations_need_data(checkpoint: Path) -> None:
 
 
 def test_settings_by_layer_survive_toml(tmp_path: Path) -> None:
-    config = CompressConfig(strength_layers={"conv1": 0.5}, bits_layers={"fc*": 3}, learn_bits=True, reg="sinreq")
+    config = CompressConfig(
+        strength_layers={"conv1": 0.5}, bits_layers={"fc*": 3}, quantizer="wrpn", learn_bits=True, reg="sinreq"
+    )
     path = tmp_path / "c.toml"
     path.write_text(config.to_toml())
     assert CompressConfig.from_toml(path) == config
