@@ -78,6 +78,31 @@ def _show(container: Path, contents: "Contents", infos: list[Any], meta: dict[st
     click.echo(f"{container}: version {version}, {contents.container_bytes:,} bytes: {parts}")
     for key in ("arch", "data", "accuracy", "source"):
         if meta.get(key) is not None:
-            click.echo(f"{key}: {meta[key]}")
+            click.echo(f"{key}: {_in_words(meta[key])}")
     if "settings" in meta:
-        click.echo("\nsettings (qacomp compress --config):\n" + str(meta["settings"]))
+        click.echo(
+            f"settings that aren't the defaults (all of them: --json, --report): {_chosen(str(meta['settings']))}"
+        )
+
+
+def _in_words(value: Any) -> str:
+    """`{"original": 97.7715}` -> `original 97.77`."""
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{k} {f'{v:.2f}' if isinstance(v, float) else v}" for k, v in value.items())
+
+
+def _chosen(toml: str) -> str:
+    """The settings that aren't the defaults, as `name = value` of TOML."""
+    import json
+    import tomllib
+
+    from qacomp.config import CompressConfig
+
+    defaults = tomllib.loads(CompressConfig().to_toml())
+    try:
+        settings = tomllib.loads(toml)
+    except tomllib.TOMLDecodeError:  # a container that something else wrote
+        return " ".join(toml.split())
+    chosen = {name: value for name, value in settings.items() if defaults.get(name) != value}
+    return ", ".join(f"{name} = {json.dumps(value, default=str)}" for name, value in chosen.items())
