@@ -4,16 +4,13 @@ What is compared with the original, what is written and what a reader decodes is
 the last step checks that.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-import qacomp
 from qacomp.config import CompressConfig
 from qacomp.errors import ConfigError, ExportError
 from qacomp.evaluation.samples import Given
@@ -27,14 +24,13 @@ from qacomp.onnx_measuring import Measured, measure_pair
 from qacomp.onnx_packing import Packer
 from qacomp.onnx_selection import candidate, is_side_vector
 from qacomp.operating_points import ORIGINAL
+from qacomp.provenance import provenance
 from qacomp.resolution import refuse_layer_methods
-from qacomp.result import Accuracy, Result, layer_results
+from qacomp.result import Accuracy, Result
+from qacomp.run import Run
 from qacomp.selection import Rules, Selection, select
 from qacomp.sharing.arrays import Packed
 from qacomp.weight_history import WeightHistory
-
-if TYPE_CHECKING:
-    from qacomp.pipeline import Run
 
 _RUN_BELOW = 1 << 30  # fp32 bytes: larger models aren't run here, which takes several times as much memory
 
@@ -79,9 +75,7 @@ def compress_onnx(
     kept: dict[str, str] = {}
     with run.stage("encode"):
         graph = skeleton(source, wanted)
-        meta = {"qacomp": qacomp.__version__, "source": _origin(source), "settings": config.to_toml()}
-        meta["graph"] = ORIGINAL
-        meta |= _figures(measured, config)
+        meta = provenance(source, config, source.external.digests()) | {"graph": ORIGINAL} | _figures(measured, config)
         with Writer(output, graph=graph, meta=meta) as writer:
             for slot in wanted:
                 item = packed.get(slot.name) or packer(slot)
@@ -102,30 +96,10 @@ def compress_onnx(
         run.errors = weights.errors({x.name: packed[x.name].value for x in layers})
     with run.stage("decode"):
         _check(output, graph, packed)
-    return Result(
-        output=output,
-        arch=None,
-        checkpoint_bytes=fp32,
-        container_bytes=report.container_bytes,
-        graph_bytes=report.graph_bytes,
-        overhead_bytes=report.overhead_bytes,
-        ratio=fp32 / report.container_bytes,
-        bits_per_weight=8 * report.container_bytes / max(1, fp32 // 4),
-        accuracy=_accuracy(measured),
-        max_abs_error=0.0,
-        layers=layer_results(report, selection),
-        history=(),
-        seconds=run.seconds,
-        seed=config.seed,
-        settings=asdict(config),
-        settings_toml=config.to_toml(),
-        notes=tuple(run.notes),
-        agreement=measured.agreement,
-        metric=measured.metric,
-        weight_history=run.weights,
-        relative_errors=run.errors,
-        source=str(source.path),
+    result = run.result(
+        output, str(source.path), fp32, config, report, selection, accuracy=_accuracy(measured), max_abs_error=0.0
     )
+    return replace(result, agreement=measured.agreement, metric=measured.metric)
 
 
 def skeleton(source: OnnxSource, wanted: list[Slot]) -> bytes:
@@ -179,13 +153,6 @@ class _Original:
 
     def __call__(self, name: str) -> Any:
         return self._packer(self._slots[name]).value
-
-
-def _origin(source: OnnxSource) -> dict[str, Any]:
-    origin: dict[str, Any] = {"sha256": source.digest, "bytes": source.bytes, "kind": source.kind}
-    if external := source.external.digests():
-        origin["external_sha256"] = external
-    return origin
 
 
 def _remark(source: OnnxSource, selection: Selection, inside: int, run: Run) -> None:

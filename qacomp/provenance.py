@@ -1,12 +1,18 @@
-"""Whether a container was made from a given file: the digest and size in its metadata against the file's own."""
+"""What a container says of where it comes from, and whether it was made from a given file."""
 
 import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import qacomp
+from qacomp.config import CompressConfig
 from qacomp.errors import NotACheckpointError, SourceMismatchError
+
+if TYPE_CHECKING:
+    from qacomp.checkpoints import Checkpoint
+    from qacomp.onnx_graph import OnnxSource
 
 _CHUNK = 1 << 20
 
@@ -18,6 +24,20 @@ class SourceMatch:
     file: str
     bytes: int
     sha256: str
+
+
+def provenance(
+    source: "Checkpoint | OnnxSource", config: CompressConfig, external: list[str] | None = None
+) -> dict[str, Any]:
+    """The metadata of a container on where it comes from: qacomp's version, the source file, the settings.
+
+    external: SHA-256 of each file that holds data of an ONNX model.
+    """
+    origin: dict[str, Any] = {"sha256": source.digest, "bytes": source.bytes, "kind": source.kind}
+    if external:
+        origin["external_sha256"] = external
+    meta = {"qacomp": qacomp.__version__, "source": origin, "settings": config.to_toml()}
+    return meta if config.levels is None else meta | {"levels": list(config.levels)}
 
 
 def check_source(container: Path, meta: dict[str, Any], source: Path) -> SourceMatch:

@@ -1,6 +1,7 @@
 """Where a long run keeps its state, so that the same command goes on after Ctrl-C instead of starting again."""
 
 import copy
+import hashlib
 import io
 import time
 from pathlib import Path
@@ -8,6 +9,10 @@ from typing import Any
 
 import torch
 
+import qacomp
+from qacomp.checkpoints import Checkpoint
+from qacomp.config import CompressConfig
+from qacomp.datasets import Dataset
 from qacomp.formats.atomic import write_atomically
 
 _MIN_INTERVAL_S = 20.0
@@ -59,3 +64,11 @@ class ResumeStore:
             return {}
         stages: dict[str, Any] = kept["stages"]
         return stages
+
+
+def fingerprint(checkpoint: Checkpoint, config: CompressConfig, dataset: Dataset | None) -> str:
+    """What a saved state belongs to: the input file, the settings, the versions, the data's name and its labels."""
+    parts = [checkpoint.digest, config.to_toml(), qacomp.__version__, torch.__version__]
+    if dataset is not None:
+        parts += [dataset.spec, hashlib.sha256(dataset.train.y.tobytes()).hexdigest()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,0 +1,75 @@
+"""One network on its way through the stages of a compression, as a value."""
+
+import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from qacomp.checkpoints import Checkpoint
+from qacomp.config import CompressConfig
+from qacomp.datasets import Dataset
+from qacomp.errors import ConfigError
+from qacomp.fine_tuning import Session
+from qacomp.layers import Selection, select_layers
+from qacomp.network import Network, choose_device
+from qacomp.pruning.zeros import NO_ZEROS, Zeros
+from qacomp.resolution import resolve
+from qacomp.resume import ResumeStore, fingerprint
+from qacomp.run import Run
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every stage needs to know.
+
+    network: whose model the stages change; original: a copy of it as it came; config: settings without None and auto;
+    selection: the layers that are shared; session: what trains them, None without data; zeros: pruned weights.
+    """
+
+    checkpoint: Checkpoint
+    network: Network
+    original: nn.Module
+    config: CompressConfig
+    selection: Selection
+    session: Session | None
+    output: Path
+    run: Run
+    zeros: Zeros = NO_ZEROS
+
+    @property
+    def model(self) -> nn.Module:
+        """The network's own module."""
+        return self.network.model
+
+    def pruned(self, zeros: Zeros) -> "Job":
+        """The same with these weights held at zero, and the layers that are still there."""
+        session = self.session and replace(self.session, zeros=zeros)
+        return replace(self, zeros=zeros, session=session, selection=zeros.selection(self.selection, self.model))
+
+
+def start_job(
+    checkpoint: Checkpoint,
+    network: Network,
+    config: CompressConfig,
+    dataset: Dataset | None,
+    output: Path,
+    run: Run,
+) -> Job:
+    """Choose what the settings leave open and the layers, and move the network to its device.
+
+    Raises ConfigError for settings that don't fit the network or that leave nothing to compress, DataError for data
+    that doesn't fit it.
+    """
+    device = choose_device(config.device)
+    config = resolve(config, network, dataset, device, run.note)
+    selection = select_layers(network.model, config.scope, config.k, config.k_layers, **config.which)
+    if not selection.layers:
+        reason = next(iter(selection.skipped.values()), "it has no tensors")
+        raise ConfigError(f"nothing would be compressed: {reason}; see --scope, --include, --exclude and --min-size")
+    original = copy.deepcopy(network.model.to(device))
+    session = None
+    if dataset is not None:
+        store = ResumeStore(output.with_name(output.name + ".resume"), fingerprint(checkpoint, config, dataset))
+        session = Session(config, dataset, network.preprocessing, original, device, run.progress, store)
+    return Job(checkpoint, network, original, config, selection, session, output, run)

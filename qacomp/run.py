@@ -1,0 +1,79 @@
+"""What one compression gathers on its way, and the Result that comes of it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from qacomp.config import CompressConfig
+from qacomp.formats import WriteReport
+from qacomp.progress import Progress
+from qacomp.pruning.report import PruningReport
+from qacomp.result import Accuracy, Result, layer_results
+from qacomp.selection import Selection
+from qacomp.training import EpochRecord
+from qacomp.weight_history import WeightHistogram
+
+
+class Run:
+    """Remarks for the user, seconds a stage, training history, pruning, and how far each layer's weights moved."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.notes: list[str] = []
+        self.seconds: dict[str, float] = {}
+        self.history: list[EpochRecord] = []
+        self.pruning: PruningReport | None = None
+        self.weights: dict[str, tuple[WeightHistogram, ...]] = {}
+        self.errors: dict[str, float | None] = {}
+
+    def note(self, text: str) -> None:
+        """Tell the user now and in the result."""
+        self.notes.append(text)
+        self.progress.note(text)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what happens inside."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def result(
+        self,
+        output: Path,
+        source: str,
+        fp32_bytes: int,
+        config: CompressConfig,
+        report: WriteReport,
+        selection: Selection,
+        *,
+        arch: str | None = None,
+        accuracy: Accuracy | None = None,
+        max_abs_error: float | None = None,
+    ) -> Result:
+        """What was gathered, with what was written from the file `source`, whose values are `fp32_bytes` in fp32."""
+        return Result(
+            output=output,
+            arch=arch,
+            checkpoint_bytes=fp32_bytes,
+            container_bytes=report.container_bytes,
+            graph_bytes=report.graph_bytes,
+            overhead_bytes=report.overhead_bytes,
+            ratio=fp32_bytes / report.container_bytes,
+            bits_per_weight=8 * report.container_bytes / max(1, fp32_bytes // 4),
+            accuracy=accuracy or Accuracy(),
+            max_abs_error=max_abs_error,
+            layers=layer_results(report, selection),
+            history=tuple(self.history),
+            seconds=self.seconds,
+            seed=config.seed,
+            settings=asdict(config),
+            settings_toml=config.to_toml(),
+            notes=tuple(self.notes),
+            pruning=self.pruning,
+            weight_history=self.weights,
+            relative_errors=self.errors,
+            source=source,
+        )

@@ -1,0 +1,63 @@
+"""Compression without an architecture: every matrix and filter is shared by k-means, the rest kept, no graph."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from qacomp.checkpoints import Checkpoint
+from qacomp.config import CompressConfig
+from qacomp.formats import Writer
+from qacomp.layers import select_tensors
+from qacomp.packing import fp32_bytes
+from qacomp.precisions import layer_levels
+from qacomp.provenance import provenance
+from qacomp.resolution import refuse_layer_methods
+from qacomp.result import Result
+from qacomp.run import Run
+from qacomp.selection import Layer
+from qacomp.sharing.arrays import Packed, share_array
+from qacomp.sharing.nested import nested_kmeans
+from qacomp.torch_format import to_array
+from qacomp.weight_history import WeightHistory
+
+
+def compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Path, run: Run) -> Result:
+    """Compress the tensors of `checkpoint` into the container `output`, which is written whole or not at all.
+
+    Raises ConfigError for settings that need the layers, or that fit no tensor.
+    """
+    if checkpoint.kind != "module":
+        run.note("no architecture (--arch): weights only, no accuracy; decode gives a .safetensors file")
+    refuse_layer_methods(config, "needs to know the layers: give --arch")
+    if config.reg != "none":
+        run.note(f"--reg {config.reg} needs an architecture to train: weights are shared by k-means alone")
+    config = replace(config, reg="none", epochs=0, tune_epochs=0, sharing="after", distill="none")
+    if config.levels is not None:
+        config = replace(config, k=config.levels[-1])
+    selection = select_tensors(checkpoint.state, config.scope, config.k, config.k_layers, **config.which)
+    if not selection.layers:
+        run.note("no tensor is shared, everything is kept exactly; the reasons are listed")
+    packed = {name: Packed(to_array(tensor), config.side) for name, tensor in checkpoint.state.items()}
+    with run.stage("share"):
+        for layer in selection.layers:
+            packed[layer.name] = item = _share(packed[layer.name], layer, config)
+            if item.note:
+                run.note(item.note)
+    with run.stage("encode"), Writer(output, meta=provenance(checkpoint, config)) as writer:
+        for name, item in packed.items():
+            writer.side = item.side
+            writer.add(name, item.value)
+    report = writer.report
+    assert report is not None
+    weights = WeightHistory([layer.name for layer in selection.layers], checkpoint.state)
+    run.weights, run.errors = weights.finished(), weights.errors({n: item.value for n, item in packed.items()})
+    return run.result(output, str(checkpoint.path), fp32_bytes(checkpoint.state), config, report, selection)
+
+
+def _share(whole: Packed, layer: Layer, config: CompressConfig) -> Packed:
+    """One tensor shared: at its levels where there are any, else with one codebook or with blocks of them."""
+    array = whole.dense()
+    if config.levels is not None and array.dtype == np.float32 and np.isfinite(array).all():
+        return Packed(nested_kmeans(array, layer_levels(config.levels, layer.k)), config.side)
+    return share_array(array, layer, config.codebook, config.side)

@@ -1,0 +1,110 @@
+"""The last stages of a network's compression: measure it, pack it, write it, and measure what is read back."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from qacomp.decoding import onnx_model
+from qacomp.evaluation.accuracy import onnx_accuracy, torch_accuracy
+from qacomp.evaluation.parity import max_abs_error
+from qacomp.formats import WriteReport, open_file, save_file
+from qacomp.job import Job
+from qacomp.ladder_packing import pack_ladder
+from qacomp.operating_points import OperatingPoint, operating_points
+from qacomp.packing import Package, fp32_bytes, pack_network
+from qacomp.precisions import PrecisionLadder
+from qacomp.provenance import provenance
+from qacomp.result import Accuracy, Result
+from qacomp.submodels import describe_submodels
+from qacomp.weight_history import WeightHistory
+
+Test: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
+
+
+def write_and_measure(
+    job: Job,
+    shared: nn.Module,
+    tuned: nn.Module,
+    weights: WeightHistory,
+    ladder: PrecisionLadder | None = None,
+) -> Result:
+    """Write the job's network, or the `ladder` over it, and measure what a reader gets.
+
+    shared, tuned: the network before and after the tuning of its shared values; weights: histograms from the training.
+    """
+    run, accuracy, test = job.run, Accuracy(), None
+    if job.session is not None:
+        with run.stage("evaluate"):
+            split = job.session.dataset.test
+            test = job.network.preprocessing.apply(split.x), split.y  # (N, C, H, W), (N,)
+            models = {"original": job.original, "shared": shared, "tuned": tuned}
+            accuracy = Accuracy(**{n: torch_accuracy(m, *test, device=job.session.device) for n, m in models.items()})
+    with run.stage("encode"):
+        if ladder is None:
+            package = pack_network(job.network, job.selection, job.config.side)
+        else:
+            package = pack_ladder(job.network, ladder, job.selection, list(job.config.levels or ()), job.config.side)
+        run.weights, run.errors = weights.finished(), weights.errors(package.tensors)
+        report = _write(job, package, accuracy, test)
+    with run.stage("decode"):
+        error, decoded, points = _read_back(job, package.submodels, test)
+        accuracy = replace(accuracy, decoded=decoded)
+    if job.session is not None and job.session.store is not None:
+        job.session.store.finish()
+    before = fp32_bytes(job.checkpoint.state)
+    result = run.result(
+        job.output,
+        str(job.checkpoint.path),
+        before,
+        job.config,
+        report,
+        job.selection,
+        arch=job.network.arch,
+        accuracy=accuracy,
+        max_abs_error=error,
+    )
+    return replace(result, operating_points=points)
+
+
+def _write(job: Job, package: Package, accuracy: Accuracy, test: Test | None) -> WriteReport:
+    network = job.network
+    meta = provenance(job.checkpoint, job.config) | {
+        "arch": network.arch,
+        "num_classes": network.num_classes,
+        "input_shape": list(network.input_shape),
+        "preprocessing": network.preprocessing.to_dict(),
+        "data": job.config.data,
+        "batch_norms": package.batch_norms,
+        "accuracy": {k: v for k, v in asdict(accuracy).items() if v is not None},
+    }
+    if job.run.pruning is not None:
+        meta["pruning"] = job.run.pruning.summary()
+    if package.submodels:
+        meta["submodels"] = describe_submodels(package.submodels, network.input_shape, test)
+    return save_file(
+        job.output, package.tensors, graph=package.graph, meta=meta, side=job.config.side, cuts=package.cuts
+    )
+
+
+def _read_back(
+    job: Job, submodels: Mapping[str, nn.Module], test: Test | None
+) -> tuple[float, float | None, tuple[OperatingPoint, ...]]:
+    """The file's difference from the packed network in its outputs, its accuracy in percent, its operating points."""
+    network = job.network
+    if test is None:
+        probe = np.random.default_rng(job.config.seed).normal(size=(4, *network.input_shape)).astype(np.float32)
+    else:
+        probe = test[0][:64]
+    with open_file(job.output) as container:
+        points = operating_points(container)
+        decoded = onnx_model(container)
+        parts = {name: onnx_model(container, submodel=name) for name in submodels}
+    if parts:
+        error = max(max_abs_error(submodels[name], part, probe) for name, part in parts.items())
+    else:
+        error = max_abs_error(network.model, decoded, probe)
+    return error, None if test is None else onnx_accuracy(decoded, *test), points
