@@ -1,0 +1,44 @@
+"""Settings from TOML and the command line, as the types that the fields have."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from qacomp.errors import ConfigError
+
+
+def type_name(annotation: Any) -> str:
+    """`int`, `float | None`, `tuple[int, int] | None`, `Mapping[str, int]`."""
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).removeprefix("collections.abc.")
+
+
+def convert(source: str, name: str, value: Any, wanted: str) -> Any:
+    """`value` as the field's type; TOML and the command line give lists for tuples and ints for floats."""
+    wrong = ConfigError(f"{source}: {name} = {value!r} has the wrong type; expected {wanted}")
+    if value is None:
+        return None
+    if wanted.startswith("tuple[str"):
+        if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) for v in value):
+            raise wrong
+        return tuple(value)
+    if wanted.startswith("tuple"):
+        if not isinstance(value, (list, tuple)) or not all(isinstance(v, (int, float)) for v in value):
+            raise wrong
+        return tuple(int(v) if "int" in wanted else float(v) for v in value)
+    if wanted.startswith("Mapping"):
+        kinds = (int,) if "int" in wanted else (int, float)
+        if not isinstance(value, Mapping) or not all(type(v) in kinds for v in value.values()):
+            raise wrong
+        return {n: int(v) if "int" in wanted else float(v) for n, v in value.items()}
+    if wanted.startswith("bool"):
+        if not isinstance(value, bool):
+            raise wrong
+        return value
+    if wanted.startswith("float"):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise wrong
+        return float(value)
+    if (wanted.startswith("int") and type(value) is not int) or (
+        wanted.startswith("str") and not isinstance(value, str)
+    ):
+        raise wrong
+    return value
