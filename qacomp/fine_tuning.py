@@ -56,7 +56,7 @@ class Session:
         strategy = "none" if c.distill == "kd" else c.distill
         weight = default_weight(c.distill) if c.distill_weight is None else c.distill_weight
         temperature = default_temperature(self.original) if c.temperature is None else c.temperature
-        return Objective(penalties, schedule, teacher, weight, temperature, strategy)
+        return Objective(penalties, schedule, teacher, weight, temperature, strategy, self.zeros.masks)
 
 
 def fine_tune(
@@ -73,18 +73,18 @@ def fine_tune(
     c = session.config
     assert c.epochs is not None
     scaled = c.quantizer_scale == "layer"
-    units = _units(model, bits, c) if bits and scaled else {}
+    units = _units(model, bits, session) if bits and scaled else {}
     penalties = build_penalties(model, selection, session, bits or {}, units)
     rates = set_strengths(model, penalties, session, c.epochs)
     if bits:
         learned = {n: p for n, p in penalties.items() if isinstance(p, SinReQ)} if c.learn_bits else {}
-        quantize_network(model, bits, c.quantizer, scaled=scaled, learned=learned)
+        quantize_network(model, bits, c.quantizer, scaled=scaled, learned=learned, living=session.zeros.masks)
     elif c.sharing == "straight-through":
         if c.reg == "none":
             rates = dict.fromkeys(penalties, c.lr)
         for key, penalty in penalties.items():
             gain = c.lr / rates[key] if rates[key] > 0 else 1.0  # the task moves a level at the weights' own rate
-            install(*split_name(model, key), penalty, c.entropy, gain)
+            install(*split_name(model, key), penalty, c.entropy, gain, session.zeros.masks.get(key))
     groups = parameter_groups(model, c.lr, c.weight_decay)
     for name, penalty in penalties.items():
         rate = rates[name] if c.lr_levels is None else c.lr_levels
@@ -116,7 +116,8 @@ def build_penalties(
     c = session.config
     if c.reg == "none" and bits:
         return {}
-    weights = {x.name: session.zeros.living(x.name, model.get_parameter(x.name).detach()) for x in selection.layers}
+    names = [layer.name for layer in selection.layers if not session.zeros.emptied(layer.name)]
+    weights = {name: session.zeros.living(name, model.get_parameter(name).detach()) for name in names}
     ks = {layer.name: layer.k for layer in selection.layers}
     domain = c.domain
     if domain == "auto":
@@ -133,10 +134,11 @@ def build_penalties(
     return build_regularizers(name, weights, ks, options, bits=None if c.learn_bits else bits, units=units)
 
 
-def _units(model: nn.Module, bits: Mapping[str, int], c: CompressConfig) -> dict[str, float]:
+def _units(model: nn.Module, bits: Mapping[str, int], session: Session) -> dict[str, float]:
     """The weight that each layer's quantizer takes for 1."""
-    method = quantizer_named(c.quantizer)
-    return {name: method.fit_scale(model.get_parameter(name).detach(), count).divisor for name, count in bits.items()}
+    method = quantizer_named(session.config.quantizer)
+    weights = {name: session.zeros.living(name, model.get_parameter(name).detach()) for name in bits}
+    return {name: method.fit_scale(weights[name], count).divisor for name, count in bits.items()}
 
 
 def set_strengths(
@@ -144,7 +146,7 @@ def set_strengths(
 ) -> dict[str, float]:
     """Give every penalty its λ; returns the learning rates that suit their parameters."""
     c = session.config
-    balanced = balance(model, penalties, c.pull, _travel(session, epochs))
+    balanced = balance(model, penalties, c.pull, _travel(session, epochs), session.zeros.masks)
     own = value_for(penalties, c.strength_layers, "--strength") if penalties else {}
     for key, penalty in penalties.items():
         strength = balanced[key].strength if c.strength is None else c.strength

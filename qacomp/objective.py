@@ -16,9 +16,9 @@ class Objective:
     """loss = (1 − α)·CE + α·τ²·KL(teacher ∥ student) + r(t)·Σ_layers λ_layer · mean penalty.
 
     `penalties` maps a weight's name (`conv1.weight`) to its layer's regularizer, whose relative strength is the layer's
-    λ; r(t) is the `schedule`. `teacher` is in eval mode, its logits are constants. A flexible model's loss is the sum
-    over its sub-models; without a teacher outside it they teach each other by `strategy` (see qacomp.distillation),
-    with the same α and τ.
+    λ; r(t) is the `schedule`; `living` masks the weights that it is about, where others are pruned. `teacher` is in
+    eval mode, its logits are constants. A flexible model's loss is the sum over its sub-models; without a teacher
+    outside it they teach each other by `strategy` (see qacomp.distillation), with the same α and τ.
     """
 
     penalties: Mapping[str, Regularizer] = field(default_factory=dict)
@@ -27,6 +27,7 @@ class Objective:
     distill_weight: float = 0.5
     temperature: float = 2.0
     strategy: str = "none"
+    living: Mapping[str, Tensor] = field(default_factory=dict)
 
     def modules(self) -> nn.ModuleDict:
         """What learns or searches beside the network, for resuming."""
@@ -48,4 +49,6 @@ class Objective:
         `progress`: the fraction of the steps that is done. Returns Σ_layers λ_layer · mean penalty: detached scalar.
         """
         active = {name: p for name, p in self.penalties.items() if p.options.relative_strength > 0}
-        return accumulate_penalties(model, active, self.schedule(progress)) if active else torch.zeros(())
+        if not active:
+            return torch.zeros(())
+        return accumulate_penalties(model, active, self.schedule(progress), self.living)

@@ -76,7 +76,8 @@ def _compress_network(job: Job, snapshots: Path | None) -> Result:
         job = replace(job, session=replace(job.session, watch=watch))
         penalties, ladder = _fine_tune(job, bits)
     elif bits:
-        quantize_network(job.model, bits, job.config.quantizer, scaled=job.config.quantizer_scale == "layer")
+        scaled = job.config.quantizer_scale == "layer"
+        quantize_network(job.model, bits, job.config.quantizer, scaled=scaled, living=job.zeros.masks)
     if job.config.levels is not None:
         ladder = ladder or build_ladder(job.model, job.selection, job.config.levels)
         shared, tuned = _share_ladder(job, ladder)
@@ -100,7 +101,7 @@ def _plan_quantizer(job: Job) -> tuple[Job, dict[str, int]]:
     if c.activations is not None:
         places = quantize_activations(job.model, c.activations)
         job.run.note(f"activations: {c.activations} bits at {len(places)} ReLUs")
-    return replace(job, selection=plan.selection), plan.bits
+    return replace(job, selection=plan.selection), {n: b for n, b in plan.bits.items() if not job.zeros.emptied(n)}
 
 
 def _fine_tune(job: Job, bits: dict[str, int]) -> tuple[dict[str, Regularizer], PrecisionLadder | None]:

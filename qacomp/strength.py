@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from qacomp.regularizers import Regularizer
 
@@ -26,16 +26,24 @@ class Balance:
     lr_levels: float
 
 
-def balance(model: nn.Module, penalties: Mapping[str, Regularizer], pull: float, travel: float) -> dict[str, Balance]:
+def balance(
+    model: nn.Module,
+    penalties: Mapping[str, Regularizer],
+    pull: float,
+    travel: float,
+    living: Mapping[str, Tensor] | None = None,
+) -> dict[str, Balance]:
     """λ and the learning rate of u for each layer, by weight name, from the weights at the start.
 
     `travel`: how far a constant gradient of 1 under λ(t)'s warm-up moves a weight over the whole training,
     Σ_t lr_t·(λ(t)/λ)/(1 − momentum). λ = pull · D / (mean |dR/dw| · travel), D the mean distance to the nearest level.
-    A representative whose whole cluster lies on one side of it moves by D/20 in a first step.
+    A representative whose whole cluster lies on one side of it moves by D/20 in a first step. Only the weights in a
+    layer's `living` mask (bool, of its shape) count, where it has one.
     """
     balanced = {}
     for name, penalty in penalties.items():
-        weight = model.get_parameter(name).detach().clone().requires_grad_()
+        weight, mask = model.get_parameter(name).detach(), (living or {}).get(name)
+        weight = (weight.clone() if mask is None else weight[mask]).requires_grad_()
         (slope,) = torch.autograd.grad(penalty(weight), weight)
         levels = penalty.levels().detach().to(weight).sort().values  # (K,)
         flat = weight.detach().reshape(-1)  # (N,)

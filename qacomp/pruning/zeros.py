@@ -45,6 +45,10 @@ class Zeros:
         mask = self.masks.get(name)
         return weight if mask is None else weight[mask]
 
+    def emptied(self, name: str) -> bool:
+        """Whether all of a weight is held at zero."""
+        return name in self.masks and not bool(self.masks[name].any())
+
     def selection(self, selection: Selection, model: nn.Module) -> Selection:
         """The selection with the pruned network's shapes, and one shared value less in layers that hold zeros:
         zero is the one more."""
@@ -104,13 +108,14 @@ def with_zero(
 ) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger], int]:
     """The same sharing with masked weights at an entry of exact zero: (codebook (K',), indices, that entry's index).
 
-    The codebook stays ascending where it was; entries that no living weight uses are dropped.
+    The codebook stays ascending where it was; entries that no living weight uses are dropped. A quantizer's level that
+    is exactly zero is that entry.
     """
     used, renumbered = np.unique(indices[mask], return_inverse=True)
     values = codebook[used]
-    place = int(np.searchsorted(values, 0.0))
-    book = np.insert(values, place, 0.0).astype(codebook.dtype)
-    numbers = np.arange(used.size) + (np.arange(used.size) >= place)
+    place, held = int(np.searchsorted(values, 0.0)), bool((values == 0).any())
+    book = values if held else np.insert(values, place, 0.0).astype(codebook.dtype)
+    numbers = np.arange(used.size) + (np.arange(used.size) >= place if not held else 0)
     full = np.full(mask.shape, place, np.uint8 if book.size <= 256 else np.uint16)
     full[mask] = numbers[renumbered.reshape(-1)]
     return book, full, place

@@ -41,18 +41,27 @@ class QuantizedWeight(nn.Module):
     """Maps a shadow weight (any shape) to its quantized values, in the layer's units where `scaled`, else the papers'.
 
     `learned`, if given, tells the bits at every step; the units are fitted anew when they change. `units` (3,) holds
-    divisor, factor and the bits that they were fitted for, so that a training that goes on has them.
+    divisor, factor and the bits that they were fitted for, so that a training that goes on has them. `living`: mask of
+    the weight, False where it is pruned: levels and units are those of the others, and it stays zero.
     """
 
     units: Tensor
+    living: Tensor | None
 
     def __init__(
-        self, quantizer: Quantizer, bits: int, *, scaled: bool = False, learned: LearnedBits | None = None
+        self,
+        quantizer: Quantizer,
+        bits: int,
+        *,
+        scaled: bool = False,
+        learned: LearnedBits | None = None,
+        living: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.quantizer, self.scaled = quantizer, scaled
         self._bits, self._learned = bits, (learned,)  # a tuple: what is learned stays the regularizer's alone
         self.register_buffer("units", torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64))
+        self.register_buffer("living", living, persistent=False)
 
     @property
     def bits(self) -> int:
@@ -66,14 +75,20 @@ class QuantizedWeight(nn.Module):
             return UNIT
         bits = self.bits
         if int(self.units[2]) != bits:
-            fitted = self.quantizer.fit_scale(weight.detach(), bits)
+            fitted = self.quantizer.fit_scale(self.counted(weight.detach()), bits)
             self.units.copy_(torch.tensor([fitted.divisor, fitted.factor, bits]))
         divisor, factor, _ = self.units.tolist()
         return Scale(divisor, factor)
 
+    def counted(self, weight: Tensor) -> Tensor:
+        """The weights that aren't pruned: (n,), or the weight as it is where none is."""
+        return weight if self.living is None else weight[self.living]
+
     def forward(self, weight: Tensor) -> Tensor:
         """Shadow weight -> quantized weight, same shape."""
-        quantized = self.quantizer.quantize(weight, self.bits, self.scale(weight))
+        quantized = self.quantizer.quantize(self.counted(weight), self.bits, self.scale(weight))
+        if self.living is not None:
+            quantized = torch.zeros_like(weight).masked_scatter(self.living, quantized)
         replaced: Tensor = _Replace.apply(weight, quantized)  # type: ignore[no-untyped-call]
         return replaced
 
@@ -93,11 +108,13 @@ def quantize_network(
     *,
     scaled: bool = False,
     learned: Mapping[str, LearnedBits] | None = None,
+    living: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Put the weights that `bits` names (state-dict key -> 1 .. 8) behind `quantizer`, in place.
 
     `weight` stays readable as the quantized value; `parametrizations.weight.original` is the trained parameter.
-    `scaled`: each layer in its own units (see `Scale`); `learned`: by name, who tells the bits instead.
+    `scaled`: each layer in its own units (see `Scale`); `learned`: by name, who tells the bits instead; `living`: by
+    name, the mask of a pruned weight (see QuantizedWeight).
     Raises ConfigError for an unknown quantizer or bits out of range, before anything is changed.
     """
     method = quantizer_named(quantizer)
@@ -105,7 +122,8 @@ def quantize_network(
         check_bits(count, name)
     for name, count in bits.items():
         path, _, leaf = name.rpartition(".")
-        part = QuantizedWeight(method, count, scaled=scaled, learned=(learned or {}).get(name))
+        own, mask = (learned or {}).get(name), (living or {}).get(name)
+        part = QuantizedWeight(method, count, scaled=scaled, learned=own, living=mask)
         module = model.get_submodule(path)
         part.to(module.get_parameter(leaf).device)
         part.scale(module.get_parameter(leaf))
@@ -128,16 +146,22 @@ def is_quantized(module: nn.Module, name: str) -> bool:
 
 
 def take_levels(module: nn.Module, name: str) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]:
-    """Take the quantizer off again: the levels in use (K',) and the indices, exactly as the forward pass had them."""
+    """Take the quantizer off again: the levels in use (K',) and the indices, exactly as the forward pass had them.
+
+    A pruned weight's index means nothing.
+    """
     chain: Any = module.get_submodule(f"parametrizations.{name}")
     part: QuantizedWeight = chain[0]
     shadow = chain.original.detach()
     scale = part.scale(shadow)
-    levels = (part.quantizer.levels(shadow / scale.divisor, part.bits) * scale.factor).cpu().numpy()
-    index = part.quantizer.indices(shadow / scale.divisor, part.bits).cpu().numpy()
-    used, renumbered = np.unique(index, return_inverse=True)
+    counted = part.counted(shadow) / scale.divisor
+    levels = (part.quantizer.levels(counted, part.bits) * scale.factor).cpu().numpy()
+    index = part.quantizer.indices(counted, part.bits)
+    if part.living is not None:
+        index = torch.zeros_like(shadow, dtype=index.dtype).masked_scatter(part.living, index)
+    used, renumbered = np.unique(index.cpu().numpy(), return_inverse=True)
     parametrize.remove_parametrizations(module, name, leave_parametrized=True)
-    return levels[used], renumbered.reshape(index.shape).astype(np.uint8)  # at most 256 levels
+    return levels[used], renumbered.reshape(tuple(index.shape)).astype(np.uint8)  # at most 256 levels
 
 
 def freeze_to_shared(model: nn.Module) -> dict[str, tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]]:

@@ -29,16 +29,32 @@ def extra_penalty(penalties: Mapping[str, Regularizer]) -> Tensor | None:
     return torch.stack(terms).sum() if terms else None
 
 
-def accumulate_penalties(model: nn.Module, penalties: Mapping[str, Regularizer], strength: float) -> Tensor:
+def accumulate_penalties(
+    model: nn.Module,
+    penalties: Mapping[str, Regularizer],
+    strength: float,
+    living: Mapping[str, Tensor] | None = None,
+) -> Tensor:
     """Add the gradients of strength · R(W) and of the extra penalty to `.grad`, and return R(W): detached scalar.
 
     The same as `(strength * total_penalty(...) + extra).backward()`, without a tensor of the weights' size: call it
     after the task loss's backward. Here a layer's `slices` count: in training mode each call looks at its next part.
+    `living`: masks (bool, of the weight's shape) by weight name; a layer's mean is taken over the weights in its mask,
+    since those that are pruned have a value of their own.
     """
     values = []
     for name, penalty in penalties.items():
         factor = penalty.options.relative_strength
-        values.append(factor * _accumulate(trained_weight(model, name), penalty, strength * factor))
+        weight, mask = trained_weight(model, name), (living or {}).get(name)
+        if mask is None:
+            values.append(factor * _accumulate(weight, penalty, strength * factor))
+            continue
+        part = weight.detach()[mask].requires_grad_()  # (n,)
+        values.append(factor * _accumulate(part, penalty, strength * factor))
+        assert part.grad is not None
+        gradient = weight.grad if weight.grad is not None else torch.zeros_like(weight)
+        gradient[mask] += part.grad
+        weight.grad = gradient
     extra = extra_penalty(penalties)
     if extra is not None:
         extra.backward()  # type: ignore[no-untyped-call]

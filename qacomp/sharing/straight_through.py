@@ -24,49 +24,59 @@ _MEMORY = 0.99
 
 
 class Assign(torch.autograd.Function):
-    """(weight, levels, boundaries) -> levels[index]; d/d weight is the identity, d/d level its weights' mean."""
+    """(weight, levels, index) -> levels[index]; d/d weight is the identity, d/d level its living weights' mean."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, levels: Tensor, index: Tensor, gain: float) -> Tensor:
-        """weight: any shape, levels: (K,), index: int64 of weight's shape -> weight's shape."""
-        ctx.save_for_backward(index)
+    def forward(
+        ctx: Any, weight: Tensor, levels: Tensor, index: Tensor, gain: float, living: Tensor | None = None
+    ) -> Tensor:
+        """weight: any shape, levels: (K,), index: int64 of weight's shape, living: mask of it -> weight's shape.
+
+        Where a weight isn't `living` its value means nothing, and no gradient may come back.
+        """
+        ctx.save_for_backward(index, living)
         ctx.k, ctx.gain = levels.numel(), gain
         return levels[index]
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         """Gradients to (weight, levels)."""
-        (index,) = ctx.saved_tensors
+        index, living = ctx.saved_tensors
         gradient = grad_outputs[0]
-        counts = torch.bincount(index.reshape(-1), minlength=ctx.k).clamp(min=1)  # (K,)
+        counted = index.reshape(-1) if living is None else index[living]
+        counts = torch.bincount(counted, minlength=ctx.k).clamp(min=1)  # (K,)
         summed = sum_by_level(gradient, index, ctx.k)  # (K,)
-        return gradient, summed * (ctx.gain / counts.to(summed.dtype)), None, None
+        return gradient, summed * (ctx.gain / counts.to(summed.dtype)), None, None, None
 
 
 class StraightThrough(nn.Module):
     """Parametrization of one weight by its shadow; `levels_of` is the regularizer that owns the levels (not its child).
 
     `gain` multiplies the levels' gradient, where their learning rate was chosen for the regularizer's. `shares` (K,) is
-    a running mean of how much of the layer each level holds; it is updated in training mode only.
+    a running mean of how much of the layer each level holds; it is updated in training mode only. `living`: mask of the
+    weight, False where it is pruned: zero, whatever this makes of it, and part of no level.
     """
 
     shares: Tensor
+    living: Tensor | None
 
-    def __init__(self, levels_of: Regularizer, entropy: float, gain: float = 1.0) -> None:
+    def __init__(self, levels_of: Regularizer, entropy: float, gain: float = 1.0, living: Tensor | None = None) -> None:
         super().__init__()
         self._levels_of = (levels_of,)  # a tuple, so that the parameters stay the regularizer's alone
         self.entropy, self.gain = entropy, gain
         k = levels_of.levels().numel()
         self.register_buffer("shares", torch.full((k,), 1.0 / k))
+        self.register_buffer("living", living, persistent=False)
 
     def forward(self, weight: Tensor) -> Tensor:
         """Shadow weight (any shape) -> its level, same shape."""
         levels = self._levels_of[0].levels().to(weight)  # (K,)
         index = self.index(weight.detach(), levels.detach())
         if self.training:
-            share = torch.bincount(index.reshape(-1), minlength=levels.numel()) / index.numel()
+            counted = index.reshape(-1) if self.living is None else index[self.living]
+            share = torch.bincount(counted, minlength=levels.numel()) / max(1, counted.numel())
             self.shares.mul_(_MEMORY).add_(share.to(self.shares), alpha=1 - _MEMORY)
-        assigned: Tensor = Assign.apply(weight, levels, index, self.gain)  # type: ignore[no-untyped-call]
+        assigned: Tensor = Assign.apply(weight, levels, index, self.gain, self.living)  # type: ignore[no-untyped-call]
         return assigned
 
     def right_inverse(self, weight: Tensor) -> Tensor:
@@ -84,9 +94,19 @@ class StraightThrough(nn.Module):
         return torch.bucketize(weight, boundaries)
 
 
-def install(module: nn.Module, name: str, levels_of: Regularizer, entropy: float, gain: float = 1.0) -> None:
-    """Put `module.name` behind straight-through sharing; its shadow becomes the trained parameter."""
-    parametrize.register_parametrization(module, name, StraightThrough(levels_of, entropy, gain))
+def install(
+    module: nn.Module,
+    name: str,
+    levels_of: Regularizer,
+    entropy: float,
+    gain: float = 1.0,
+    living: Tensor | None = None,
+) -> None:
+    """Put `module.name` behind straight-through sharing; its shadow becomes the trained parameter.
+
+    Who prunes the weights outside `living` puts a mask behind it (see qacomp.pruning.zeros).
+    """
+    parametrize.register_parametrization(module, name, StraightThrough(levels_of, entropy, gain, living))
 
 
 def is_straight_through(module: nn.Module, name: str) -> bool:

@@ -274,3 +274,16 @@ def test_what_the_walk_does_not_know_stays_whole() -> None:
     torch.testing.assert_close(model(x), before)
     with pytest.raises(ConfigError, match="--prune none"):
         trace_channels(create_model("slimmable_mobilenet"), (3, 32, 32))
+
+
+@pytest.mark.parametrize("settings", [{"reg": "exp"}, {"quantizer": "dorefa", "bits": 3, "reg": "sinreq"}])
+def test_a_layer_that_is_all_pruned_has_no_levels_to_fit(
+    network: nn.Module, digits: Dataset, tmp_path: Path, settings: dict[str, object]
+) -> None:
+    emptied = copy.deepcopy(network)
+    emptied.get_parameter("fc2.weight").data.zero_()
+    base: dict[str, object] = {"prune": "magnitude", "prune_unit": "filter", "prune_epochs": 0, "min_size": 1}
+    result, path = run(tmp_path, emptied, digits, **base, epochs=1, tune_epochs=0, **settings)
+    assert result.accuracy.decoded is not None and result.accuracy.decoded < 30  # constant outputs
+    with open_file(path) as container:
+        assert not container.tensor("fc2.weight").any()
