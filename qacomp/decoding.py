@@ -93,11 +93,10 @@ def decode(
         if level is not None and submodel is not None:
             raise ConfigError(f"--level {level} and --submodel {submodel}: give one of them")
         index = None if level is None else level_index(container, level, str(path))
-        if submodel is not None and output.suffix == ".onnx":
-            find_point(container, submodel, str(path))
-        elif submodel is not None:
-            index = find_point(container, submodel, str(path)).level
-            if index is None:
+        if submodel is not None:
+            point = find_point(container, submodel, str(path))
+            index = point.level
+            if index is None and output.suffix == ".safetensors":
                 raise ConfigError(f"--submodel {submodel}: use -o NAME.onnx; .safetensors holds the whole network")
         if output.suffix == ".safetensors":
             return _to_safetensors(container, path, output, index)
@@ -200,7 +199,7 @@ def _to_original(
     """The ONNX model that came in, with the container's values; its outputs' agreement is that of compression."""
     from qacomp.onnx_decoding import measure_latency, measure_metric, named_values, read_back_error, write_original
 
-    agreement = container.meta.get("agreement") if level is None else None
+    agreement = _known_agreement(container, level)
     notes: tuple[str, ...] = ()
     if options == DENSE:
         files = write_original(container, output, level, str(path))
@@ -220,6 +219,16 @@ def _to_original(
     accuracy = metric["value"] if metric is not None and metric["name"] == "accuracy" else None
     notes += remarks + more
     return Decoded(output, size, stored, accuracy, latency, error, notes, written, agreement, metric)
+
+
+def _known_agreement(container: Container, level: int | None) -> dict[str, Any] | None:
+    """The agreement with the original that compression measured at a level (None: the finest that is there)."""
+    if container.levels == 1:
+        return container.meta.get("agreement")
+    known = container.meta.get("submodels", {})
+    here = level_sizes(container)[container.level if level is None else level]
+    entry = known.get(f"level{here}") if isinstance(known, dict) else None
+    return entry.get("agreement") if isinstance(entry, dict) else None
 
 
 def state_dict(container: Container, level: int | None = None) -> dict[str, NDArray[Any]]:

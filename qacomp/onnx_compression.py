@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from qacomp.config import CompressConfig
-from qacomp.errors import ConfigError, ExportError
+from qacomp.errors import ExportError
 from qacomp.evaluation.samples import Given
 from qacomp.formats import Writer, open_file
 from qacomp.onnx_graph import OnnxSource
@@ -23,13 +23,14 @@ from qacomp.onnx_graph.walk import sites
 from qacomp.onnx_measuring import Measured, measure_pair
 from qacomp.onnx_packing import Packer
 from qacomp.onnx_selection import candidate, is_side_vector
-from qacomp.operating_points import ORIGINAL
+from qacomp.operating_points import ORIGINAL, OperatingPoint, operating_points
 from qacomp.provenance import provenance
 from qacomp.resolution import refuse_layer_methods
 from qacomp.result import Accuracy, Result
 from qacomp.run import Run
 from qacomp.selection import Rules, Selection, select
 from qacomp.sharing.arrays import Packed
+from qacomp.sharing.nested_arrays import at_level
 from qacomp.weight_history import WeightHistory
 
 _RUN_BELOW = 1 << 30  # fp32 bytes: larger models aren't run here, which takes several times as much memory
@@ -45,11 +46,11 @@ def compress_onnx(
     DataError for data that doesn't fit the model.
     """
     refuse_layer_methods(config, "changes a PyTorch network's layers: it can't be applied to an ONNX model")
-    if config.levels is not None:
-        raise ConfigError("--levels: an ONNX file takes --k; give a checkpoint for a progressive container")
     if config.reg != "none" or config.tune_epochs or config.epochs:
         run.note("an ONNX model isn't trained: its weights are shared by k-means alone")
     config = replace(config, reg="none", epochs=0, tune_epochs=0, sharing="after", distill="none")
+    if config.levels is not None:
+        config = replace(config, k=config.levels[-1])
     found = list(sites(source.model))
     wanted = slots(found)
     uses = roles(source.model, [slot.site for slot in wanted])
@@ -59,23 +60,33 @@ def compress_onnx(
     if config.side != "exact":
         selection.skipped.update(dict.fromkeys(rounded, f"bias or scale: a vector, rounded to {config.side}"))
     packer = Packer(
-        {layer.name: layer for layer in selection.layers}, rounded, config.codebook, config.side, source.external.read
+        {layer.name: layer for layer in selection.layers},
+        rounded,
+        config.codebook,
+        config.side,
+        source.external.read,
+        config.levels,
     )
     fp32 = sum(4 * count(site.tensor) for site in found if site.tensor.data_type in FLOATS)
     whole = fp32 < _RUN_BELOW
     packed: dict[str, Packed] = {}
-    measured = Measured()
+    measured, coarser = Measured(), dict[str, Measured]()
     if whole:
         with run.stage("share"):
             packed = {slot.name: packer(slot) for slot in wanted}
         with run.stage("evaluate"):
             measured = _measure(source, packed, given, config, run)
+            if measured.agreement is not None:
+                coarser = _measure_coarser(source, packed, given, config, run)
     else:
         run.note("1 GiB of weights or more: neither the original nor the decoded model is run here")
     kept: dict[str, str] = {}
     with run.stage("encode"):
         graph = skeleton(source, wanted)
         meta = provenance(source, config, source.external.digests()) | {"graph": ORIGINAL} | _figures(measured, config)
+        if config.levels is not None:
+            each = coarser | {f"level{config.levels[-1]}": measured}
+            meta["submodels"] = {name: _point_figures(m) for name, m in each.items()}
         with Writer(output, graph=graph, meta=meta) as writer:
             for slot in wanted:
                 item = packed.get(slot.name) or packer(slot)
@@ -95,11 +106,11 @@ def compress_onnx(
         run.weights = weights.finished()
         run.errors = weights.errors({x.name: packed[x.name].value for x in layers})
     with run.stage("decode"):
-        _check(output, graph, packed)
+        points = _check(output, graph, packed)
     result = run.result(
         output, str(source.path), fp32, config, report, selection, accuracy=_accuracy(measured), max_abs_error=0.0
     )
-    return replace(result, agreement=measured.agreement, metric=measured.metric)
+    return replace(result, agreement=measured.agreement, metric=measured.metric, operating_points=points)
 
 
 def skeleton(source: OnnxSource, wanted: list[Slot]) -> bytes:
@@ -123,6 +134,19 @@ def _measure(
     return measure_pair(original.SerializeToString(), changed.SerializeToString(), given, config, run.note)
 
 
+def _measure_coarser(
+    source: OnnxSource, packed: Mapping[str, Packed], given: Given | None, config: CompressConfig, run: Run
+) -> dict[str, Measured]:
+    """The original beside each level but the finest, by the level's name."""
+    measured = {}
+    for level, k in enumerate((config.levels or ())[:-1]):
+        view = {name: at_level(item, level) for name, item in packed.items()}
+        measured[f"level{k}"] = found = _measure(source, view, given, config, run)
+        if found.agreement is not None:
+            run.note(f"level{k}: cosine {found.agreement.cosine:.4f} with the original's outputs")
+    return measured
+
+
 def _accuracy(measured: Measured) -> Accuracy:
     """In percent, where that is the metric: an ONNX model isn't tuned, what is shared is what is decoded."""
     metric = measured.metric
@@ -142,6 +166,17 @@ def _figures(measured: Measured, config: CompressConfig) -> dict[str, Any]:
     if accuracy:
         figures["accuracy"] = accuracy
     return {name: value for name, value in figures.items() if value is not None}
+
+
+def _point_figures(measured: Measured) -> dict[str, Any]:
+    """What the metadata says of one level; its accuracy in percent, where that is the metric."""
+    figures: dict[str, Any] = {}
+    if measured.agreement is not None:
+        figures["agreement"] = measured.agreement.to_json()
+    if measured.metric is not None:
+        figures["metric"] = measured.metric.to_json()
+    accuracy = _accuracy(measured).decoded
+    return figures if accuracy is None else figures | {"accuracy": accuracy}
 
 
 class _Original:
@@ -164,8 +199,11 @@ def _remark(source: OnnxSource, selection: Selection, inside: int, run: Run) -> 
         run.note(f"{inside} tensors below 64 bytes, or of strings, stay in the graph exactly")
 
 
-def _check(output: Path, graph: bytes, packed: Mapping[str, Packed]) -> None:
-    """Decode the container and compare: the same graph, and the values that were measured. Raises ExportError."""
+def _check(output: Path, graph: bytes, packed: Mapping[str, Packed]) -> tuple[OperatingPoint, ...]:
+    """Decode the container and compare: the same graph, and the values that were measured. Raises ExportError.
+
+    Gives the container's operating points.
+    """
     with open_file(output) as container:
         if container.graph() != graph:
             raise ExportError(f"{output}: the graph read back isn't the one written; please report this")
@@ -173,3 +211,4 @@ def _check(output: Path, graph: bytes, packed: Mapping[str, Packed]) -> None:
             read, expected = container.tensor(name), item.dense()
             if read.dtype != expected.dtype or read.tobytes() != np.ascontiguousarray(expected).tobytes():
                 raise ExportError(f"{output}: {name[:80]} read back isn't what was written; please report this")
+        return operating_points(container, str(output))

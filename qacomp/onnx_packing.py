@@ -10,22 +10,29 @@ from qacomp.onnx_graph.skeleton import Slot
 from qacomp.onnx_graph.values import is_external
 from qacomp.selection import Layer
 from qacomp.sharing.arrays import Packed, share_array
+from qacomp.sharing.nested_arrays import share_nested
 
 
 @dataclass(frozen=True)
 class Packer:
-    """Packs slot after slot. `layers`: those to share, by name; `rounded`: names of the vectors that `side` rounds."""
+    """Packs slot after slot. `layers`: those to share, by name; `rounded`: names of the vectors that `side` rounds.
+
+    `levels`: shared values of each level of a progressive container, ascending; None: one level.
+    """
 
     layers: Mapping[str, Layer]
     rounded: frozenset[str]
     codebook: str
     side: str
     read: Callable[[TensorProto], memoryview]
+    levels: tuple[int, ...] | None = None
 
     def __call__(self, slot: Slot) -> Packed:
         """Pack one tensor; reads it from the model, or from the file that holds its data."""
         array = slot.array(self.read(slot.site.tensor) if is_external(slot.site.tensor) else None)
         layer = self.layers.get(slot.name)
+        if layer is not None and self.levels is not None:
+            return share_nested(array, layer, self.levels, self.side)
         if layer is not None:
             return share_array(array, layer, self.codebook, self.side)
         if slot.name in self.rounded:

@@ -13,7 +13,7 @@ from qacomp.errors import ConfigError
 from qacomp.flexible import FlexibleModel, submodel_index
 from qacomp.layers import Selection
 from qacomp.regularizers import Regularizer
-from qacomp.sharing.nested import NestedCodebooks, nested_codebooks
+from qacomp.sharing.nested import NestedCodebooks, layer_levels, nested_codebooks
 
 FULL = "full"
 
@@ -108,11 +108,6 @@ def build_ladder(
         )
         codebooks[layer.name] = books.to(weight.device)
     return PrecisionLadder(network, codebooks, levels)
-
-
-def layer_levels(levels: Sequence[int], k: int) -> list[int]:
-    """The shared values of a layer's levels when its finest has `k`: coarser ones that aren't coarser fall away."""
-    return [*(level for level in levels[:-1] if level < k), k]
 
 
 def _key(name: str) -> str:

@@ -3,21 +3,18 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from qacomp.checkpoints import Checkpoint
 from qacomp.config import CompressConfig
 from qacomp.formats import Writer
 from qacomp.layers import select_tensors
 from qacomp.packing import fp32_bytes
-from qacomp.precisions import layer_levels
 from qacomp.provenance import provenance
 from qacomp.resolution import refuse_layer_methods
 from qacomp.result import Result
 from qacomp.run import Run
 from qacomp.selection import Layer
 from qacomp.sharing.arrays import Packed, share_array
-from qacomp.sharing.nested import nested_kmeans
+from qacomp.sharing.nested_arrays import share_nested
 from qacomp.torch_format import to_array
 from qacomp.weight_history import WeightHistory
 
@@ -57,7 +54,6 @@ def compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pat
 
 def _share(whole: Packed, layer: Layer, config: CompressConfig) -> Packed:
     """One tensor shared: at its levels where there are any, else with one codebook or with blocks of them."""
-    array = whole.dense()
-    if config.levels is not None and array.dtype == np.float32 and np.isfinite(array).all():
-        return Packed(nested_kmeans(array, layer_levels(config.levels, layer.k)), config.side)
-    return share_array(array, layer, config.codebook, config.side)
+    if config.levels is not None:
+        return share_nested(whole.dense(), layer, config.levels, config.side)
+    return share_array(whole.dense(), layer, config.codebook, config.side)

@@ -130,8 +130,9 @@ class NestedCodebooks(nn.Module):
                 self.register_buffer(f"parents{level}", parents[level - 1])
 
     def shared_tensor(self) -> SharedTensor:
-        """Codebooks (float32) and indices, nested, as a container stores them; after `freeze`."""
-        books = [book.detach().float().cpu().numpy().copy() for book in self.values]
+        """Codebooks (float32, or float64) and indices, nested, as a container stores them; after `freeze`."""
+        exact = [book.detach() if book.dtype == torch.float64 else book.detach().float() for book in self.values]
+        books = [book.cpu().numpy().copy() for book in exact]
         parents = [parent.cpu().numpy() for parent in self.parents()]
         indices = (
             self.get_buffer(f"index{self.levels - 1}")
@@ -141,6 +142,11 @@ class NestedCodebooks(nn.Module):
         )
         levels = tuple(Level(book, parent) for book, parent in zip(books[:-1], parents, strict=True))
         return SharedTensor(books[-1], indices, levels)
+
+
+def layer_levels(levels: Sequence[int], k: int) -> list[int]:
+    """The shared values of a layer's levels when its finest has `k`: coarser ones that aren't coarser fall away."""
+    return [*(level for level in levels[:-1] if level < k), k]
 
 
 def nested_codebooks(
