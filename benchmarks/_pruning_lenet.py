@@ -15,9 +15,13 @@ from qacomp.formats import open_file
 from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
 
-COMMON = {"prune": "magnitude", "prune_scope": "global", "tune_epochs": 3}
-RECIPES: dict[str, dict[str, Any]] = {
-    "lenet5_1pct": COMMON | {"prune_rate": 0.99, "prune_epochs": 15, "k": 5, "lr": 0.03},
+RECIPE: dict[str, Any] = {
+    "prune": "magnitude",
+    "prune_scope": "global",
+    "tune_epochs": 3,
+    "prune_rate": 0.98,
+    "prune_epochs": 12,
+    "k": 6,
 }
 
 
@@ -27,12 +31,12 @@ def command(settings: dict[str, Any]) -> str:
     return f"qacomp compress lenet5.pt {flags}"
 
 
-def recipes() -> list[Row]:
-    """One row a recipe: bytes of the whole file, and the error before and after in percent."""
+def rows(seeds: int) -> list[Row]:
+    """One row a seed: bytes of the whole file, and the error before and after in percent."""
     WORK.mkdir(parents=True, exist_ok=True)
     case = next(case for case in CASES["small"] if case.arch == "lenet5")
-    checkpoint = checkpoint_of(case)
-    return [_run(name, settings, checkpoint, data_spec(case.data)) for name, settings in RECIPES.items()]
+    checkpoint, data = checkpoint_of(case), data_spec(case.data)
+    return [_run(f"lenet5_2pct_{seed}", RECIPE | {"seed": seed}, checkpoint, data) for seed in range(seeds)]
 
 
 def _run(name: str, settings: dict[str, Any], checkpoint: Path, data: str) -> Row:
@@ -59,7 +63,7 @@ def _run(name: str, settings: dict[str, Any], checkpoint: Path, data: str) -> Ro
         "error_after": 100 - decoded.accuracy,
         "pruning": meta["pruning"],
     }
-    return Row(name, command(settings), settings, results)
+    return Row(name.rpartition("_")[0], command(settings), settings, results)
 
 
 def _made_with(container: Path, settings: dict[str, Any], digest: str) -> bool:

@@ -119,12 +119,18 @@ pruning_options = together(
     ),
     _prune(
         "--prune-start",
-        type=click.Choice(["random", "magnitude"]),
+        type=click.Choice(["magnitude", "random"]),
         default=None,
-        help="Energy pruning's first states: the paper's, or near magnitude's. [random]",
+        help="Energy pruning's first states: near magnitude's, or the paper's. [magnitude]",
+    ),
+    _prune(
+        "--prune-parents",
+        type=click.Choice(["rescore", "keep"]),
+        default=None,
+        help="Score states again on every batch, or let them keep their score as in the paper. [rescore]",
     ),
     _prune("--population", type=int, default=None, help="States that evolve in energy pruning. [8]"),
-    _prune("--stagnation", type=int, default=None, help="Epochs after which the best state is frozen. Default: half."),
+    _prune("--stagnation", type=int, default=None, help="Epochs until the best state is frozen. Default: a third."),
 )
 
 _data = section("Network and data")

@@ -37,7 +37,8 @@ class CompressConfig:
     processor has matrix units for it; measuring is always fp32). batch_norm: re-estimate its statistics after sharing.
     prune: EPruning or magnitude pruning before all of that, with training (prune_epochs); prune_rate: the share of
     parameters that goes (None: energy finds its own, magnitude takes a half); prune_unit, prune_scope: of magnitude:
-    single weights or filters, ranked by layer or over all; population, its start (random, or near magnitude's state),
+    single weights or filters, ranked by layer or over all; population, its start (near magnitude's state, or
+    the paper's random one), prune_parents (scored again on every batch, or keep their score as in the paper),
     stagnation (epochs before the state is frozen) and prune_objective: of energy (see qacomp.pruning).
     codebook: one for each tensor, for each channel, or group:64 for so many weights of a channel (see
     qacomp.sharing.blocks).
@@ -105,7 +106,8 @@ class CompressConfig:
     prune_scope: str = "layer"
     prune_epochs: int | None = None
     prune_objective: str = "energy"
-    prune_start: str = "random"
+    prune_start: str = "magnitude"
+    prune_parents: str = "rescore"
     population: int = 8
     stagnation: int | None = None
 

@@ -28,7 +28,8 @@ _CHOICES = {
     "prune": ("none", "energy", "magnitude"),
     "prune_unit": ("weight", "filter"),
     "prune_scope": ("layer", "global"),
-    "prune_start": ("random", "magnitude"),
+    "prune_start": ("magnitude", "random"),
+    "prune_parents": ("rescore", "keep"),
 }
 _POSITIVE = ("stagnation", "batch_size", "slices", "lr", "lr_levels", "lr_tune", "temperature", "num_classes")
 _NOT_NEGATIVE = (

@@ -62,7 +62,7 @@ def resolve(
         prune_epochs = config.prune_epochs
         if prune_epochs is None:
             prune_epochs = min(40, max(4, math.ceil(_PRUNE_STEPS / steps)))
-        config = replace(config, prune_epochs=prune_epochs, stagnation=config.stagnation or max(1, prune_epochs // 2))
+        config = replace(config, prune_epochs=prune_epochs, stagnation=config.stagnation or max(1, prune_epochs // 3))
     sharing = config.sharing
     if sharing == "auto":
         straight = config.reg != "none" or config.levels is not None

@@ -1,8 +1,9 @@
 """EPruning: a population of states evolves while the network trains under the best of them (algorithm 1).
 
-Each mini-batch is one generation: the children are scored on it, and the step is taken by the network that the best
-state leaves. Units that it switches off keep their values and may come back, until the state is frozen: at the end of
-an epoch in which Δs is 0 (early state convergence), or after `stagnation` epochs. What remains is fine-tuning.
+Each mini-batch is one generation: the children are scored on it (their parents too, or these keep their scores as in
+the paper), and the step is taken by the network that the best state leaves. Units that it switches off keep their
+values and may come back, until the state is frozen: at the end of an epoch in which Δs is 0 (early state convergence),
+or after `stagnation` epochs. What remains is fine-tuning.
 (Algorithm 1 goes on while Δs ≠ 0 OR the threshold isn't reached, which would never end; the text says what is built.)
 """
 
@@ -42,7 +43,7 @@ class StateSearch(nn.Module):
     """The population beside a training: `step` is called once a mini-batch. A module, so that a resumed run goes on.
 
     `steps`: mini-batches an epoch; `stagnation`: Δs_T in epochs; `repair`: the constraint on states;
-    `start` draws the first ones.
+    `start` draws the first ones, at least as many as the population holds: the best of them on the first batch enter.
     """
 
     def __init__(
@@ -76,8 +77,10 @@ class StateSearch(nn.Module):
         """One generation, unless the state is frozen; `score` judges (S, D) states on this mini-batch."""
         rng = np.random.default_rng([self.seed, _STREAM, self.time])
         if self.population is None:
-            states = self.repair(self.start(rng), rng)
-            self.population = Population(states, score(states))
+            states = self.start(rng)
+            scores = score(states)
+            first = np.argsort(scores, kind="stable")[: self.options.population]
+            self.population = Population(states[first], scores[first])
         if not self.frozen:
             self.population = generation(self.population, self.options, score, rng, self.repair)
         self.time += 1

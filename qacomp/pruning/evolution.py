@@ -15,12 +15,17 @@ Repair = Callable[[States, np.random.Generator], States]
 
 @dataclass(frozen=True)
 class EvolutionOptions:
-    """S states that start as Bernoulli(`active`); mutation factor F, crossover coefficient C_r."""
+    """S states that start as Bernoulli(`active`); mutation factor F, crossover coefficient C_r.
+
+    `rescore`: parents are scored again beside their children; otherwise, as in the paper, they keep the score of the
+    batch that they were scored on.
+    """
 
     population: int = 8
     mutation: float = 0.9
     crossover: float = 0.9
     active: float = 0.5
+    rescore: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,14 +68,16 @@ def generation(
 ) -> Population:
     """Mutation, crossover and selection (6): a child replaces its parent where its score is no higher.
 
-    Parents keep the score of the batch that they were scored on.
+    Where every generation has a batch of its own, parents that keep their scores are those that met an easy batch; a
+    lucky one is never replaced. `options.rescore` compares parent and child on the same batch.
     """
     children = repair(offspring(population.states, options, rng), rng)
-    scores = evaluate(children)  # (S,)
-    better = scores <= population.scores
-    return Population(
-        np.where(better[:, None], children, population.states), np.where(better, scores, population.scores)
-    )
+    if options.rescore:
+        before, scores = np.split(evaluate(np.concatenate([population.states, children])), 2)  # (S,) each
+    else:
+        before, scores = population.scores, evaluate(children)
+    better = scores <= before
+    return Population(np.where(better[:, None], children, population.states), np.where(better, scores, before))
 
 
 def unconstrained(states: States, rng: np.random.Generator) -> States:

@@ -1,16 +1,16 @@
 """A kept share of the parameters as a constraint on states: EPruning's "predefined number of active states"."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.pruning.counting import ParameterCount
 from qacomp.pruning.units import States
 
-_NOISE = 0.15  # of the logarithm of a magnitude
-
 
 class KeepRate:
-    """The repair that brings every state to `rate` of the network's parameters, C_in counted, within one unit.
+    """The repair that brings every state to `rate` of the network's parameters, C_in counted: below by a unit at most.
 
     Units are switched off (or on) in a random order, all but those that stay as they are, until the share is met. The
     share only falls along such an order, so how many of them is found by bisection, for all states at once.
@@ -35,7 +35,8 @@ class KeepRate:
             reached = np.where(heavy, kept <= target, kept >= target)
             high = np.where(reached, middle, high)
             low = np.where(reached, low, np.minimum(middle + 1, high))
-        return _switched(states, movable, rank, low)
+        above = self.count(_switched(states, movable, rank, low)) > target  # the unit that a light state has too many
+        return _switched(states, movable, rank, low - (above & ~heavy & (low > 0)))
 
 
 def _switched(states: States, movable: NDArray[np.bool_], rank: NDArray[np.int64], moves: NDArray[np.int64]) -> States:
@@ -43,25 +44,36 @@ def _switched(states: States, movable: NDArray[np.bool_], rank: NDArray[np.int64
 
 
 def uniform_share(
-    count: ParameterCount, scores: dict[str, NDArray[np.float64]], rate: float, *, together: bool = False
+    count: ParameterCount,
+    scores: dict[str, NDArray[np.float64]],
+    rate: float,
+    *,
+    together: bool = False,
+    division: Mapping[str, float] | None = None,
 ) -> NDArray[np.bool_]:
     """The state (D,) of highest `scores` ((units,) by layer name) that keeps `rate` of the parameters.
 
-    The same share of its units stays in every layer; `together`: all units are ranked in one list instead. A layer
-    keeps a unit in any case.
+    The same share of its units stays in every layer, or one in proportion to the layer's factor in `division`;
+    `together`: all units are ranked in one list instead. A layer keeps a unit in any case.
     """
-    low, high = 0.0, 1.0
+    low, high = 0.0, 1.0 / min(division.values(), default=1.0) if division else 1.0
+    if rate >= 1:
+        return _highest(count, scores, high, together, division)
     for _ in range(20):
         middle = (low + high) / 2
-        if int(count(_highest(count, scores, middle, together)[None])[0]) <= rate * count.total:
+        if int(count(_highest(count, scores, middle, together, division)[None])[0]) <= rate * count.total:
             low = middle
         else:
             high = middle
-    return _highest(count, scores, low if rate < 1 else 1.0, together)
+    return _highest(count, scores, low, together, division)
 
 
 def _highest(
-    count: ParameterCount, scores: dict[str, NDArray[np.float64]], share: float, together: bool
+    count: ParameterCount,
+    scores: dict[str, NDArray[np.float64]],
+    share: float,
+    together: bool,
+    division: Mapping[str, float] | None,
 ) -> NDArray[np.bool_]:
     state = np.ones(count.units.count, bool)
     pooled = np.concatenate([scores[g.layer.name] for g in count.units.groups]) if together else None
@@ -71,26 +83,8 @@ def _highest(
         values = scores[group.layer.name]  # (units,)
         order = np.argsort(-values, kind="stable")
         above = values if pooled is None else values[values >= np.quantile(pooled, 1 - share)]
-        number = round(share * len(values)) if pooled is None else len(above)
+        own = share * (division[group.layer.name] if division else 1.0)
+        number = round(own * len(values)) if pooled is None else len(above)
         state[group.genes] = False
         state[group.start + order[: max(1, number)]] = True
     return state
-
-
-def near_magnitude(
-    count: ParameterCount,
-    scores: dict[str, NDArray[np.float64]],
-    rate: float,
-    population: int,
-    rng: np.random.Generator,
-) -> States:
-    """(S, D): the state that magnitude pruning would take, and others near it: the same choice among noisy scores.
-
-    Members so agree on the units that matter most and least, and evolution (which flips only genes in which members
-    differ) searches among the rest.
-    """
-    states = [uniform_share(count, scores, rate)]
-    for _ in range(population - 1):
-        noisy = {n: s * np.exp(_NOISE * rng.standard_normal(len(s))) for n, s in scores.items()}
-        states.append(uniform_share(count, noisy, rate))
-    return np.stack(states)

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -14,11 +14,12 @@ from qacomp.objective import Objective
 from qacomp.pruning.counting import ParameterCount
 from qacomp.pruning.energy import EnergyObjective, StateSearch, keep_masked_values
 from qacomp.pruning.evolution import EvolutionOptions, random_states, unconstrained
+from qacomp.pruning.first_states import DRAWN, near_magnitude
 from qacomp.pruning.gates import Gates
-from qacomp.pruning.keep_rate import KeepRate, near_magnitude
+from qacomp.pruning.keep_rate import KeepRate
 from qacomp.pruning.magnitude import MagnitudeObjective, MaskSchedule, keep_pruned, mask_function, unit_magnitudes
 from qacomp.pruning.objectives import pruning_objective
-from qacomp.pruning.units import Units, parameter_masks
+from qacomp.pruning.units import States, Units, parameter_masks
 from qacomp.training import EpochRecord, parameter_groups, train
 
 
@@ -36,13 +37,17 @@ def prune_by_energy(model: nn.Module, units: Units, session: Session) -> Trained
     """EPruning: search and training for `prune_epochs`, the last of them with the frozen state."""
     c = session.config
     assert c.prune_epochs is not None and c.stagnation is not None
-    options = EvolutionOptions(population=c.population)
+    options = EvolutionOptions(population=c.population, rescore=c.prune_parents == "rescore")
     count = ParameterCount(model, units)
     repair = unconstrained if c.prune_rate is None else KeepRate(count, 1 - c.prune_rate)
-    start = partial(random_states, options, units.free)
-    if c.prune_start == "magnitude":
-        scores = unit_magnitudes(model, units, "layer")
-        start = partial(near_magnitude, count, scores, 0.5 if c.prune_rate is None else 1 - c.prune_rate, c.population)
+    rate = 0.5 if c.prune_rate is None else 1 - c.prune_rate
+    scores = unit_magnitudes(model, units, "layer")
+
+    def start(rng: np.random.Generator) -> States:
+        if c.prune_start == "magnitude":
+            return near_magnitude(count, scores, rate, DRAWN * c.population, rng)
+        return repair(random_states(options, units.free, rng), rng)
+
     search = StateSearch(
         units,
         options,

@@ -129,6 +129,22 @@ def test_selection_keeps_the_better_and_parents_keep_their_scores() -> None:
     assert parents.delta == pytest.approx(parents.scores.min() - parents.scores.mean()) and parents.delta <= 0
 
 
+def test_states_that_met_an_easy_batch_are_replaced_only_where_they_are_scored_again() -> None:
+    start = np.random.default_rng(0).random((8, 60)) < 0.5
+
+    def evaluate(states: np.ndarray) -> np.ndarray:
+        return states.sum(1).astype(float)
+
+    for rescore in (True, False):
+        rng = np.random.default_rng(0)
+        population = Population(start, evaluate(start) - 100.0)  # an easy batch
+        for _ in range(60):
+            population = generation(population, EvolutionOptions(rescore=rescore), evaluate, rng, unconstrained)
+        assert np.array_equal(population.states, start) != rescore
+        assert np.array_equal(population.scores, evaluate(population.states)) == rescore
+        assert (evaluate(population.states).min() < evaluate(start).min()) == rescore
+
+
 def test_evolution_finds_the_least_energy_of_all_states_of_a_small_network() -> None:
     """12 units: brute force knows the optimum."""
     torch.manual_seed(1)
@@ -160,6 +176,7 @@ def test_the_constraint_meets_the_share_of_real_parameters(resnet: tuple[nn.Modu
     for rate in (0.3, 0.5, 0.8):
         states = KeepRate(count, rate)(random_states(units, 6, 0.5), rng)
         np.testing.assert_allclose(count(states) / count.total, rate, atol=0.01)
+        assert (count(states) <= rate * count.total).all()
     again = KeepRate(count, 0.5)(states, rng)
     assert not (again & ~states).any()  # 0.8 -> 0.5 only switches off
 
