@@ -133,7 +133,7 @@ def test_states_that_met_an_easy_batch_are_replaced_only_where_they_are_scored_a
     start = np.random.default_rng(0).random((8, 60)) < 0.5
 
     def evaluate(states: np.ndarray) -> np.ndarray:
-        return states.sum(1).astype(float)
+        return np.asarray(states.sum(1), np.float64)
 
     for rescore in (True, False):
         rng = np.random.default_rng(0)
