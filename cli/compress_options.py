@@ -90,11 +90,13 @@ distillation_options = together(
         "--distill",
         type=click.Choice(["none", "kd", "ipkd", "ta-1", "ta-m"]),
         default=None,
-        help="Learn from the original network (kd), or as sub-models from the largest, the next or all larger ones."
-        " [kd]",
+        help="Learn from the original network (kd), or as sub-models of which that is the largest: from it, the next"
+        " larger or all larger ones. [kd]",
     ),
     _distill("--distill-weight", type=float, default=None, help="Share of the teachers in the loss. [0.8, kd 0.9]"),
-    _distill("--temperature", type=float, default=None, help="Of the softened outputs. [2; exits 5, widths 1]"),
+    _distill(
+        "--temperature", type=float, default=None, help="Of the softened outputs. [2; exits 5, widths and levels 1]"
+    ),
 )
 
 _prune = section("Pruning")

@@ -30,8 +30,9 @@ class CompressConfig:
     sinreq's zeros are; learn_bits: sinreq trains each layer's bits, against bits_penalty a bit. epochs: of fine-tuning;
     tune_epochs: of cumulative tuning after sharing. lr, lr_levels (learned u; None: balanced), lr_tune: learning rates.
     distill: kd adds the original network's softened outputs (weight distill_weight, temperature); ipkd, ta-1 and ta-m
-    let sub-models learn from larger ones (see qacomp.distillation). levels: shared values of each level of a
-    progressive container, ascending, the last in place of k; its levels and the full-precision network are trained as
+    let sub-models learn from larger ones, of which the original is the largest (see qacomp.distillation). levels:
+    shared values of each level of a progressive container, ascending, the last in place of k; its levels and the
+    full-precision network are trained as
     sub-models. side: precision in
     which codebooks and small vectors are stored; precision: in which training multiplies (auto: bf16 where the
     processor has matrix units for it; measuring is always fp32). batch_norm: re-estimate its statistics after sharing.

@@ -3,6 +3,9 @@
 Equations (1)-(7) of Ozerov and Duong (2021), over the logits of all sub-models, smallest first. One differs from print:
 (2) names the student's distribution first, but knowledge distillation, and the soft cross-entropy that the paper allows
 in its place, are KL(teacher ∥ student); that is what stands here. A teacher's logits are constants.
+
+A network that is trained already and now compressed has a better teacher than its largest sub-model, which moves with
+the gradients of all others: itself as it was (`guided_loss`).
 """
 
 from collections.abc import Sequence
@@ -84,15 +87,40 @@ def flexible_loss(
     return losses[strategy](logits, y, weight, temperature, divergence)
 
 
+def guided_loss(
+    strategy: str,
+    logits: Sequence[Tensor],
+    guide: Tensor,
+    y: Tensor,
+    weight: float,
+    temperature: float,
+    divergence: str = "kl",
+) -> Tensor:
+    """`flexible_loss` with one more sub-model above all others that doesn't learn: scalar float32.
+
+    guide: (B, classes) logits of a network outside, such as the one before compression. Eqs. (5)-(7) over n + 1
+    sub-models, less the guide's own cross-entropy, a constant. Without distillation there is no such teacher.
+    """
+    if strategy == "none":
+        return supervised(logits, y)
+    everything = flexible_loss(strategy, [*logits, guide.detach()], y, weight, temperature, divergence)
+    return everything - cross_entropy(guide.detach(), y)
+
+
 def default_weight(strategy: str) -> float:
     """λ where none is given: the paper's 0.8, or 0.9 for a teacher outside the network (`kd`)."""
     return 0.9 if strategy == "kd" else 0.8
 
 
-def default_temperature(model: nn.Module) -> float:
-    """τ where none is given: the paper's 5 for exits and 1 for widths, 2 for everything else."""
-    first = model.submodel_names[0] if isinstance(model, FlexibleModel) else ""
-    return 5.0 if first.startswith("exit") else 1.0 if first.startswith("width") else 2.0
+def default_temperature(model: nn.Module, strategy: str) -> float:
+    """τ where none is given: the paper's 5 for exits and 1 for widths, 2 for everything else.
+
+    Levels of precision share all their weights, as widths do, so they take 1 as well: at 2 the coarsest learn more, and
+    their larger gradients spoil the finer ones. A plain network is taught by itself (`kd`) or becomes such levels.
+    """
+    if isinstance(model, FlexibleModel):
+        return 5.0 if model.submodel_names[0].startswith("exit") else 1.0
+    return 2.0 if strategy in ("none", "kd") else 1.0
 
 
 def _inplace(

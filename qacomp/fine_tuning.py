@@ -50,12 +50,12 @@ class Session:
     def objective(self, penalties: Mapping[str, Regularizer]) -> Objective:
         """Task loss, the teacher's where --distill asks for it, and the penalties with their λ."""
         c = self.config
-        teacher = self.original if c.distill == "kd" else None
+        teacher = self.original if c.distill != "none" else None
         epochs = c.epochs or 1
         schedule = StrengthSchedule(c.schedule, c.warmup, epochs, width=min(20.0, max(1.0, epochs / 10)))
         strategy = "none" if c.distill == "kd" else c.distill
         weight = default_weight(c.distill) if c.distill_weight is None else c.distill_weight
-        temperature = default_temperature(self.original) if c.temperature is None else c.temperature
+        temperature = default_temperature(self.original, c.distill) if c.temperature is None else c.temperature
         return Objective(penalties, schedule, teacher, weight, temperature, strategy, self.zeros.masks)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from qacomp.distillation import flexible_loss, taught
+from qacomp.distillation import flexible_loss, guided_loss, taught
 from qacomp.flexible import FlexibleModel
 from qacomp.regularizers import Regularizer, StrengthSchedule, accumulate_penalties
 
@@ -40,6 +40,8 @@ class Objective:
             return flexible_loss(self.strategy, students, y, self.distill_weight, self.temperature)
         with torch.no_grad():
             target = self.teacher(x)  # (B, classes)
+        if self.strategy != "none":
+            return guided_loss(self.strategy, students, target, y, self.distill_weight, self.temperature)
         losses = [taught(student, target, y, self.distill_weight, self.temperature) for student in students]
         return torch.stack(losses).sum()
 

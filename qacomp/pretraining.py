@@ -129,5 +129,5 @@ def _objective(model: nn.Module, config: TrainConfig) -> Objective:
             f"--distill {config.distill}: {config.network.arch} has no sub-models; train msdnet or slimmable_mobilenet"
         )
     weight = default_weight(config.distill) if config.distill_weight is None else config.distill_weight
-    temperature = default_temperature(model) if config.temperature is None else config.temperature
+    temperature = default_temperature(model, config.distill) if config.temperature is None else config.temperature
     return Objective(distill_weight=weight, temperature=temperature, strategy=config.distill)

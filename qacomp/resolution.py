@@ -74,7 +74,7 @@ def resolve(
     precision = choose_precision(config.precision, device)
     if config.distill != "none":
         weight = default_weight(config.distill) if config.distill_weight is None else config.distill_weight
-        temperature = default_temperature(network.model) if config.temperature is None else config.temperature
+        temperature = config.temperature or default_temperature(network.model, config.distill)
         config = replace(config, distill_weight=weight, temperature=temperature)
     chosen = replace(config, epochs=epochs, tune_epochs=tune_epochs, augment=augment)
     return replace(chosen, arch=network.arch, precision=precision, sharing=sharing)

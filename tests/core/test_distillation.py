@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qacomp.distillation import DIVERGENCES, STRATEGIES, distillation, flexible_loss, taught
+from qacomp.distillation import DIVERGENCES, STRATEGIES, distillation, flexible_loss, guided_loss, taught
 from qacomp.errors import ConfigError
 
 Array = NDArray[np.float64]
@@ -60,6 +60,21 @@ def test_each_loss_is_its_equation(strategy: str, tau: float, divergence: str) -
     a = [z.detach().double().numpy() for z in students]
     loss = flexible_loss(strategy, students, torch.from_numpy(Y), WEIGHT, tau, divergence)
     assert loss.item() == pytest.approx(written_out(strategy, a, tau, divergence), rel=1e-5)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_guide_is_one_more_sub_model_that_learns_nothing(strategy: str) -> None:
+    *students, guide = logits(4)
+    a = [z.detach().double().numpy() for z in (*students, guide)]
+    loss = guided_loss(strategy, students, guide, torch.from_numpy(Y), WEIGHT, 2.0)
+    torch.autograd.backward(loss)
+    alone = strategy == "none"
+    expected = written_out(strategy, a[:-1] if alone else a, 2.0, "kl") - (0 if alone else ce(a[-1]))
+    assert loss.item() == pytest.approx(expected, rel=1e-5) and guide.grad is None
+    lessons = WEIGHT * kd(a[2], a[3], 2.0, "kl") + (1 - WEIGHT) * ce(a[2])  # of the largest that learns
+    plain = flexible_loss(strategy, students, torch.from_numpy(Y), WEIGHT, 2.0)
+    if strategy == "ta-1":
+        assert loss.item() == pytest.approx(plain.item() - ce(a[2]) + lessons, rel=1e-5)
 
 
 def test_one_student_and_a_teacher_outside_it() -> None:

@@ -1,6 +1,8 @@
 """What a precision ladder is for: coarse levels that were trained beat the same clusters found afterwards."""
 
 import copy
+from collections.abc import Mapping
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 
 from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset, load_dataset
+from qacomp.distillation import distillation
 from qacomp.evaluation.submodels import submodel_accuracies
 from qacomp.fine_tuning import Session, tune_shared
 from qacomp.ladder_training import fine_tune_ladder
@@ -17,6 +20,7 @@ from qacomp.network import Network
 from qacomp.objective import Objective
 from qacomp.precisions import build_ladder
 from qacomp.progress import SilentProgress
+from qacomp.regularizers import Regularizer
 from qacomp.resolution import resolve
 from qacomp.training import Stage, parameter_groups, train
 
@@ -80,4 +84,27 @@ def test_sub_models_of_a_plain_network_are_its_shared_values_and_full_precision(
     wrapped = Network(network, "lenet300", 10, (1, 28, 28), PREPROCESSING)
     config = resolve(CompressConfig(k=8, distill="ipkd"), wrapped, digits, CPU, lambda text: None)
     assert config.levels == (8,) and config.sharing == "straight-through"
-    assert (config.distill_weight, config.temperature) == (0.8, 2.0)
+    assert (config.distill_weight, config.temperature) == (0.8, 1.0)
+
+
+class Unguided(Session):
+    """A training in which the largest sub-model that learns is the only teacher of all others."""
+
+    def objective(self, penalties: Mapping[str, Regularizer]) -> Objective:
+        return replace(super().objective(penalties), teacher=None)
+
+
+def test_under_the_original_as_guide_all_sub_models_stay_nearer_to_it(
+    network: torch.nn.Module, digits: Dataset
+) -> None:
+    """Mean KL(original ∥ sub-model) on test images, after the same training with and without the guide."""
+    guided = session(network, digits, distill="ta-m")
+    assert guided.objective({}).teacher is guided.original
+    selection, x = select_layers(network, "all", 4, {}), torch.from_numpy(PREPROCESSING.apply(digits.test.x))
+    distances = []
+    for at in (guided, Unguided(**{f.name: getattr(guided, f.name) for f in fields(Session)})):
+        ladder, _ = fine_tune_ladder(copy.deepcopy(network), selection, at)
+        with torch.no_grad():
+            original = guided.original(x)
+            distances.append([float(distillation(z, original, 1.0)) for z in ladder.eval().forward_all(x)])
+    assert all(near < far for near, far in zip(*distances, strict=True)), distances
