@@ -67,7 +67,7 @@ def one_file() -> Row:
         arch="resnet20", data=data_spec("cifar10j"), levels=FILE_LEVELS, distill="ta-m", tune_epochs=1, **SETTINGS
     )
     path, error = WORK / f"ipkd-ladder-file-{IMAGES}x{EPOCHS}.qac", Trials("ipkd-ladder-file")
-    made = error.get(str(IMAGES), lambda: _made(checkpoint, config, dataset, path))
+    made = error.get(path.stem, lambda: _made(checkpoint, config, dataset, path))
     with open_file(path) as container:
         points = {point.name: point for point in operating_points(container)}
         separate = []
