@@ -123,7 +123,8 @@ def _kept(name: str, make: Any) -> Row:
 
 def _settings(case: Case, method: str, seed: int) -> CompressConfig:
     config = CompressConfig(arch=case.arch, data=case.data, seed=seed, batch_size=case.batch_size, lr=0.02)
-    return replace(config, prune_rate=RATE, prune_epochs=case.epochs, stagnation=case.search, **METHODS[method]).check()
+    search = case.search if METHODS[method]["prune"] == "energy" else None
+    return replace(config, prune_rate=RATE, prune_epochs=case.epochs, stagnation=search, **METHODS[method]).check()
 
 
 def _network(case: Case, config: CompressConfig) -> Network:

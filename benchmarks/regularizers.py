@@ -29,7 +29,7 @@ PULLS = (16.0, 64.0)
 RESNET20 = "resnet20_cifar10j.pth"
 AFTER = {name: {"reg": name, "sharing": "after"} for name in REGULARIZERS}
 METHODS: dict[str, dict[str, Any]] = {
-    "kmeans": {"reg": "none", "sharing": "after"},
+    "kmeans": {"reg": "none", "sharing": "after", "epochs": 0},
     **AFTER,
     "straight-through": {"reg": "none", "sharing": "straight-through"},
     "exp + straight-through": {"reg": "exp", "sharing": "straight-through", "pull": 4.0},

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from qacomp.config_effects import check_effects
 from qacomp.errors import ConfigError
 from qacomp.evaluation.metric_names import check_metric
 from qacomp.sharing.blocks import check_codebook
@@ -57,6 +58,7 @@ def check_config(config: "CompressConfig") -> None:
         raise ConfigError("--prune: zero is one of the shared values; give --k of at least 3")
     if config.levels is not None:
         _check_levels(config, config.levels)
+    check_effects(config)
 
 
 def _check_values(config: "CompressConfig") -> None:
@@ -133,5 +135,6 @@ def _check_quantizer(config: "CompressConfig") -> None:
         raise ConfigError(f"--quantizer {config.quantizer}: the number of shared values follows from --bits, not --k")
     if config.learn_bits and config.reg != "sinreq":
         raise ConfigError("learn_bits: only --reg sinreq learns bits")
-    if config.learn_bits and config.sharing == "straight-through":
-        raise ConfigError("learn_bits: straight-through sharing needs a fixed number of levels; use --sharing after")
+    varying = "--learn-bits" if config.learn_bits else f"--domain {config.domain}"
+    if config.sharing == "straight-through" and (config.learn_bits or config.domain.endswith("raw")):
+        raise ConfigError(f"{varying}: straight-through sharing needs a fixed number of levels; use --sharing after")

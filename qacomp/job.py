@@ -1,13 +1,14 @@
 """One network on its way through the stages of a compression, as a value."""
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from torch import nn
 
 from qacomp.checkpoints import Checkpoint
 from qacomp.config import CompressConfig
+from qacomp.config_effects import leave_out
 from qacomp.datasets import Dataset
 from qacomp.errors import ConfigError
 from qacomp.fine_tuning import Session
@@ -61,6 +62,9 @@ def start_job(
     Raises ConfigError for settings that don't fit the network or that leave nothing to compress, DataError for data
     that doesn't fit it.
     """
+    config = leave_out(config, _all_but("metric"), run.note, "a network's metric is its top-1 accuracy")
+    if checkpoint.kind == "module":
+        config = leave_out(config, _all_but("arch", "num_classes"), run.note, "a module is its own architecture")
     device = choose_device(config.device)
     config = resolve(config, network, dataset, device, run.note)
     selection = select_layers(network.model, config.scope, config.k, config.k_layers, **config.which)
@@ -73,3 +77,7 @@ def start_job(
         store = ResumeStore(output.with_name(output.name + ".resume"), fingerprint(checkpoint, config, dataset))
         session = Session(config, dataset, network.preprocessing, original, device, run.progress, store)
     return Job(checkpoint, network, original, config, selection, session, output, run)
+
+
+def _all_but(*names: str) -> list[str]:
+    return [field.name for field in fields(CompressConfig) if field.name not in names]

@@ -25,7 +25,7 @@ from qacomp.onnx_packing import Packer
 from qacomp.onnx_selection import candidate, is_side_vector
 from qacomp.operating_points import ORIGINAL, OperatingPoint, operating_points
 from qacomp.provenance import provenance
-from qacomp.resolution import refuse_layer_methods
+from qacomp.resolution import SHARING, refuse_layer_methods, untrained
 from qacomp.result import Accuracy, Result
 from qacomp.run import Run
 from qacomp.selection import Rules, Selection, select
@@ -46,11 +46,9 @@ def compress_onnx(
     DataError for data that doesn't fit the model.
     """
     refuse_layer_methods(config, "changes a PyTorch network's layers: it can't be applied to an ONNX model")
-    if config.reg != "none" or config.tune_epochs or config.epochs:
-        run.note("an ONNX model isn't trained: its weights are shared by k-means alone")
-    config = replace(config, reg="none", epochs=0, tune_epochs=0, sharing="after", distill="none")
-    if config.levels is not None:
-        config = replace(config, k=config.levels[-1])
+    used = SHARING if given is None else (*SHARING, "metric", "size", "mean", "std")
+    why = "an ONNX model isn't trained: its weights are shared by k-means alone"
+    config = untrained(config, used, run.note, why)
     found = list(sites(source.model))
     wanted = slots(found)
     uses = roles(source.model, [slot.site for slot in wanted])

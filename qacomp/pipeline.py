@@ -21,7 +21,7 @@ from qacomp.precisions import PrecisionLadder, build_ladder
 from qacomp.progress import Progress
 from qacomp.pruning.stage import prune
 from qacomp.quantizers import plan_quantization, quantize_activations, quantize_network
-from qacomp.regularizers import Regularizer
+from qacomp.regularizers import Regularizer, regularizer_class
 from qacomp.result import Result
 from qacomp.run import Run
 from qacomp.sharing.network import share_network
@@ -50,6 +50,8 @@ def compress(
     errors of `qacomp.errors`; `output` is written whole or not at all.
     """
     config.check()
+    if config.reg != "none":
+        regularizer_class(config.reg)  # whether there is one of that name, which nothing may ask for later
     run = Run(progress)
     if isinstance(checkpoint, OnnxSource):
         return compress_onnx(checkpoint, config, output, run, samples)

@@ -1,13 +1,14 @@
 """Settings that were left open, chosen from the network, the data and the machine."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import torch
 
 from qacomp.batching import batch_count
 from qacomp.config import CompressConfig
+from qacomp.config_effects import ASSISTED, check_effects, fine_tunes, leave_out, shares_in_training, trains
 from qacomp.datasets import Dataset
 from qacomp.distillation import default_temperature, default_weight
 from qacomp.errors import ConfigError, DataError
@@ -17,6 +18,14 @@ from qacomp.network import Network, choose_precision
 _FINE_TUNE_STEPS = 1000
 _TUNE_STEPS = 600
 _PRUNE_STEPS = 3000
+SHARING = ("scope", "include", "exclude", "min_size", "codebook", "k", "k_layers", "levels", "side", "seed", "data")
+"""The settings of sharing by k-means alone."""
+_WITHOUT_DATA = (
+    *SHARING,
+    *("arch", "num_classes", "size", "mean", "std", "device"),
+    *("quantizer", "bits", "bits_layers", "ends", "quantizer_scale"),
+    *("prune", "prune_rate", "prune_unit", "prune_scope"),
+)
 
 
 def resolve(
@@ -29,55 +38,74 @@ def resolve(
     """`config` with every None and auto replaced by the choice; without data there is no training, and `note` says so.
 
     Sub-models that shall teach each other, in a network that has none, are --k shared values and full precision. Raises
-    DataError where the data has more classes than the network, ConfigError for energy pruning without data.
+    DataError where the data has more classes than the network, ConfigError for energy pruning without data, or for a
+    setting that changes nothing.
     """
     if config.prune == "energy" and (dataset is None or config.prune_epochs == 0):
         raise ConfigError("--prune energy scores states on training data: give --data, and --prune-epochs above 0")
     if config.prune == "magnitude" and config.prune_rate is None:
         config = replace(config, prune_rate=0.5)
-    flexible = isinstance(network.model, FlexibleModel)
-    if config.levels is None and config.distill in ("ipkd", "ta-1", "ta-m") and not flexible:
-        config = replace(config, levels=(config.k,)).check()
-    if config.levels is not None:
-        config = replace(config, k=config.levels[-1])
     if dataset is None:
-        if config.reg != "none" or config.tune_epochs:
-            note("no data: no fine-tuning and no tuning, weights are shared by k-means alone; give --data")
         if config.activations is not None:
             raise DataError("--activations: their range is learned in training; give --data")
-        untrained = replace(config, reg="none", epochs=0, tune_epochs=0, augment="none", learn_bits=False)
-        return replace(untrained, arch=network.arch, precision="fp32", sharing="after", distill="none")
+        why = "no data: no fine-tuning and no tuning, weights are shared by k-means alone; give --data"
+        return replace(untrained(config, _WITHOUT_DATA, note, why), arch=network.arch)
     if dataset.num_classes > network.num_classes:
         raise DataError(f"{dataset.spec}: {dataset.num_classes} classes, but the network has {network.num_classes}")
-    steps = batch_count(dataset.train, config.batch_size)
-    epochs, tune_epochs, augment = config.epochs, config.tune_epochs, config.augment
-    if epochs is None:
-        epochs = min(30, max(3, math.ceil(_FINE_TUNE_STEPS / steps)))
-    quantized = config.quantizer != "none"
-    if tune_epochs is None and quantized:
-        tune_epochs = 0  # the quantizer's levels stay an even grid; tuning would move each on its own
-    elif tune_epochs is None:
-        tune_epochs = min(20, max(2, math.ceil(_TUNE_STEPS / steps)))
-    if config.prune != "none":
-        prune_epochs = config.prune_epochs
-        if prune_epochs is None:
-            prune_epochs = min(40, max(4, math.ceil(_PRUNE_STEPS / steps)))
-        config = replace(config, prune_epochs=prune_epochs, stagnation=config.stagnation or max(1, prune_epochs // 3))
-    sharing = config.sharing
-    if sharing == "auto":
-        straight = config.reg != "none" or config.levels is not None
-        sharing = "straight-through" if straight and not quantized and not config.learn_bits else "after"
-    if config.reg == "none" and sharing == "after" and not quantized:
-        epochs = 0
+    config = _with_sharing(config, isinstance(network.model, FlexibleModel))
+    config = _with_epochs(config, batch_count(dataset.train, config.batch_size))
+    augment, precision = config.augment, config.precision
+    if not trains(config):
+        augment, precision = "none", "fp32"
     if augment == "auto":
         augment = "crop-flip" if network.preprocessing.channels == 3 else "none"
-    precision = choose_precision(config.precision, device)
-    if config.distill != "none":
+    if config.distill != "none" and trains(config):
         weight = default_weight(config.distill) if config.distill_weight is None else config.distill_weight
         temperature = config.temperature or default_temperature(network.model, config.distill)
         config = replace(config, distill_weight=weight, temperature=temperature)
-    chosen = replace(config, epochs=epochs, tune_epochs=tune_epochs, augment=augment)
-    return replace(chosen, arch=network.arch, precision=precision, sharing=sharing)
+    return replace(config, augment=augment, precision=choose_precision(precision, device), arch=network.arch)
+
+
+def untrained(config: CompressConfig, used: Collection[str], note: Callable[[str], None], why: str) -> CompressConfig:
+    """`config` where nothing is trained, with its settings `used`; a note names others that were given, and `why`."""
+    config = leave_out(config, used, note, why)
+    if config.levels is not None:
+        config = replace(config, k=config.levels[-1])
+    config = replace(config, epochs=0, tune_epochs=0, sharing="after", distill="none")
+    return replace(config, augment="none", precision="fp32")
+
+
+def _with_sharing(config: CompressConfig, flexible: bool) -> CompressConfig:
+    """The levels and when they are shared; `flexible`: the network has sub-models of its own, which need no levels."""
+    if config.levels is None and config.distill in ASSISTED and not flexible:
+        config = replace(config, levels=(config.k,)).check()
+    if config.levels is not None:
+        config = replace(config, k=config.levels[-1])
+    asked = replace(config, distill="kd") if flexible else config
+    config = replace(config, sharing="straight-through" if shares_in_training(asked) else "after")
+    check_effects(config)
+    return config
+
+
+def _with_epochs(config: CompressConfig, steps: int) -> CompressConfig:
+    """The length of each stage, from the steps of an epoch."""
+    epochs, tune_epochs = config.epochs, config.tune_epochs
+    if not fine_tunes(config):
+        epochs = 0
+    elif epochs is None:
+        epochs = min(30, max(3, math.ceil(_FINE_TUNE_STEPS / steps)))
+    if tune_epochs is None and config.quantizer != "none":
+        tune_epochs = 0  # the quantizer's levels stay an even grid; tuning would move each on its own
+    elif tune_epochs is None:
+        tune_epochs = min(20, max(2, math.ceil(_TUNE_STEPS / steps)))
+    config = replace(config, epochs=epochs, tune_epochs=tune_epochs)
+    if config.prune == "none":
+        return config
+    if config.prune_epochs is None:
+        config = replace(config, prune_epochs=min(40, max(4, math.ceil(_PRUNE_STEPS / steps))))
+    if config.prune == "energy":
+        config = replace(config, stagnation=config.stagnation or max(1, (config.prune_epochs or 0) // 3))
+    return config
 
 
 def refuse_layer_methods(config: CompressConfig, why: str) -> None:

@@ -1,6 +1,5 @@
 """Compression without an architecture: every matrix and filter is shared by k-means, the rest kept, no graph."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from qacomp.checkpoints import Checkpoint
@@ -9,7 +8,7 @@ from qacomp.formats import Writer
 from qacomp.layers import select_tensors
 from qacomp.packing import fp32_bytes
 from qacomp.provenance import provenance
-from qacomp.resolution import refuse_layer_methods
+from qacomp.resolution import SHARING, refuse_layer_methods, untrained
 from qacomp.result import Result
 from qacomp.run import Run
 from qacomp.selection import Layer
@@ -27,11 +26,7 @@ def compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pat
     if checkpoint.kind != "module":
         run.note("no architecture (--arch): weights only, no accuracy; decode gives a .safetensors file")
     refuse_layer_methods(config, "needs to know the layers: give --arch")
-    if config.reg != "none":
-        run.note(f"--reg {config.reg} needs an architecture to train: weights are shared by k-means alone")
-    config = replace(config, reg="none", epochs=0, tune_epochs=0, sharing="after", distill="none")
-    if config.levels is not None:
-        config = replace(config, k=config.levels[-1])
+    config = untrained(config, SHARING, run.note, "no network to train: weights are shared by k-means alone")
     selection = select_tensors(checkpoint.state, config.scope, config.k, config.k_layers, **config.which)
     if not selection.layers:
         run.note("no tensor is shared, everything is kept exactly; the reasons are listed")

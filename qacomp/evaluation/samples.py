@@ -39,10 +39,12 @@ def load_samples(given: Given, inputs: Sequence[Any], config: CompressConfig) ->
     A mapping (of `module:function`, or an npz file) with an array for every input, by name, is fed as it stands: each
     (N, ...) with N samples in batches that the model takes, or of the very shape of the input for a single run; `y` are
     its targets. x_test and y_test are fed to the first input, if they have its number of axes; images in [0, 1] go
-    through the preprocessing that the settings give. Raises DataError where neither fits.
+    through the preprocessing that the settings give. Raises DataError where neither fits, or where the settings ask
+    for the preprocessing of arrays.
     """
     source, loaded = _loaded(given)
     if isinstance(loaded, Mapping) and all(entry.name in loaded for entry in inputs):
+        _refuse_preprocessing(source, config)
         targets = None if loaded.get("y") is None else np.asarray(loaded["y"])
         return _in_batches(source, {e.name: np.asarray(loaded[e.name]) for e in inputs}, targets, inputs)
     first = inputs[0]
@@ -52,6 +54,7 @@ def load_samples(given: Given, inputs: Sequence[Any], config: CompressConfig) ->
     if isinstance(loaded, Mapping) and "x_test" in loaded:
         x = np.asarray(loaded["x_test"])
         if x.ndim == len(first.shape) and x.dtype.kind == "f" and _fits(x.shape[1:], first.shape[1:]):
+            _refuse_preprocessing(source, config)
             targets = None if loaded.get("y_test") is None else np.asarray(loaded["y_test"])
             return _in_batches(source, {first.name: x}, targets, inputs)
     dataset = loaded if isinstance(loaded, Dataset) else dataset_from_arrays(loaded)
@@ -108,6 +111,12 @@ def _fits(shape: Sequence[int], wanted: Sequence[Any]) -> bool:
     return len(shape) == len(wanted) and all(
         not isinstance(w, int) or w < 0 or w == s for s, w in zip(shape, wanted, strict=True)
     )
+
+
+def _refuse_preprocessing(source: str, config: CompressConfig) -> None:
+    for name in ("size", "mean", "std"):
+        if getattr(config, name) is not None:
+            raise DataError(f"--{name}: {source} holds arrays, which are fed as they stand; leave it, or give images")
 
 
 def _preprocessing(source: str, shape: Sequence[Any], dataset: Dataset, config: CompressConfig) -> Preprocessing:

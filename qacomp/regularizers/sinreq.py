@@ -127,7 +127,8 @@ class SinReQ(Regularizer):
         a, c = self.phase().detach().double().tolist()
         scale = self.scale.item()
         reach = scale if self.domain.endswith("raw") else 1.0
-        first, last = math.ceil(c - a * reach - 1e-6), math.floor(c + a * reach + 1e-6)
+        ends = math.ceil(c - a * reach - 1e-6), math.floor(c + a * reach + 1e-6)
+        first, last = min(ends), max(ends)  # where no zero lies within, the two beside the domain
         t = (torch.arange(first, last + 1, dtype=torch.float64) - c) / a  # (K,)
         if self.binary or self.domain == "wrpn":
             t = t * scale

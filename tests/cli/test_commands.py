@@ -192,7 +192,7 @@ def test_weights_without_an_architecture(qacomp: Qacomp, tmp_path: Path) -> None
     answer = qacomp("compress", tmp_path / "net.safetensors", "--k", "16", "--reg", "exp", "--side", "exact", "--json")
     assert answer.code == 0
     assert any("weights only" in note for note in answer.json["notes"])
-    assert any("--reg exp" in note for note in answer.json["notes"])
+    assert any("without effect: --reg" in note for note in answer.json["notes"])
     assert answer.json["accuracy"]["original"] is None
     assert qacomp("decode", tmp_path / "net.qac", "-o", tmp_path / "out.safetensors").code == 0
     decoded = load_file(tmp_path / "out.safetensors")

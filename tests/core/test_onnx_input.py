@@ -184,13 +184,13 @@ def test_include_exclude_scope_and_size(tmp_path: Path) -> None:
     def names(**settings: Any) -> set[str]:
         return shared_names(packed(branches(), tmp_path, **settings)[0])
 
-    assert names(include=("const/*",)) == {"const/weight"}
+    assert names(include=("const/*",), min_size=256) == {"const/weight"}
     assert names(exclude=("w#?", "typed")) == {"const/weight"}
     assert names(min_size=401) == {"const/weight", "typed"} - {"const/weight"}
     assert names(k_layers={"typed": 8}) == {"typed", "const/weight", "w#1", "w#2"}
     with pytest.raises(ConfigError, match="--exclude nothing"):
         names(exclude=("nothing",))
-    masked, back = packed(kinds(), tmp_path, include=("mask", "few", "w"))
+    masked, back = packed(kinds(), tmp_path, include=("mask", "few", "w"), min_size=256)
     assert shared_names(masked) == {"few", "w"}  # infinity can't be a cluster's mean
     few = next(t for t in back.graph.initializer if t.name == "few")
     expected = np.array([0.1, 0.7, 1e-9], np.float32)

@@ -44,7 +44,8 @@ def shared_accuracy(
 ) -> float:
     """Test accuracy right after sharing (or after tuning too), having fine-tuned with `reg`."""
     model = copy.deepcopy(model)
-    config = CompressConfig(reg=reg, k=k, epochs=20, tune_epochs=5, precision="fp32", sharing=sharing)
+    epochs = 20 if reg != "none" or sharing != "after" else 0
+    config = CompressConfig(reg=reg, k=k, epochs=epochs, tune_epochs=5, precision="fp32", sharing=sharing)
     wrapped = Network(model, "lenet300", 10, (1, 28, 28), PREPROCESSING)
     config = resolve(config, wrapped, digits, CPU, lambda text: None)
     selection = select_layers(model, "all", k, {})

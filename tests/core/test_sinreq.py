@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from qacomp.config import CompressConfig
+from qacomp.config_effects import shares_in_training
+from qacomp.errors import ConfigError
 from qacomp.quantizers import quantizer_named
 from qacomp.regularizers import RegularizerOptions
 from qacomp.regularizers.sinreq import SinReQ
@@ -85,3 +88,18 @@ def test_fixed_bits_are_no_parameter() -> None:
     penalty = SinReQ.for_weights(normal(4, 5), 8)
     assert not list(penalty.parameters()) and penalty.extra_penalty() is None
     assert {"bits", "scale"} <= set(penalty.state_dict())
+
+
+def test_weights_below_the_first_raw_level_get_the_two_beside_them() -> None:
+    """The raw levels of two bits begin at 1/7: a layer of smaller weights is pulled to ±1/7."""
+    weight = torch.linspace(-0.05, 0.05, 9)
+    penalty = SinReQ.for_weights(weight, 4, RegularizerOptions(domain="dorefa-raw"))
+    torch.testing.assert_close(penalty.levels(), torch.tensor([-1 / 7, 1 / 7]))
+
+
+def test_raw_domains_are_shared_after_the_fine_tuning() -> None:
+    """The number of their levels follows the weights."""
+    with pytest.raises(ConfigError, match="--sharing after"):
+        CompressConfig(reg="sinreq", domain="wrpn-raw", sharing="straight-through").check()
+    assert not shares_in_training(CompressConfig(reg="sinreq", domain="wrpn-raw"))
+    assert shares_in_training(CompressConfig(reg="sinreq"))

@@ -1,0 +1,271 @@
+"""No setting is ignored in silence: in every mode, each one changes the outcome, is refused, or is named in a note."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from qacomp import config_effects, pipeline
+from qacomp.checkpoints import Checkpoint
+from qacomp.config import CompressConfig
+from qacomp.config_effects import NEEDS, flag
+from qacomp.datasets import Dataset, dataset_from_arrays
+from qacomp.errors import ConfigError, QacompError
+from qacomp.formats import open_file
+from qacomp.job import Job
+from qacomp.network import Network
+from qacomp.onnx_graph import OnnxSource, parse_onnx
+from qacomp.precisions import PrecisionLadder
+from qacomp.preprocessing import Preprocessing
+from qacomp.progress import SilentProgress
+from qacomp.resume import ResumeStore
+from qacomp.weight_history import WeightHistory
+
+SMALL: dict[str, Any] = {"min_size": 1, "seed": 1}
+TUNED = SMALL | {"k": 4, "tune_epochs": 1, "batch_size": 16}
+TRAINED = TUNED | {"epochs": 1}
+MODES: dict[str, dict[str, Any]] = {
+    "tuned": TUNED,
+    "exp": TRAINED | {"reg": "exp"},
+    "cos, one strength": TRAINED | {"reg": "cos", "strength": 0.5, "sharing": "after"},
+    "straight-through": TRAINED | {"sharing": "straight-through"},
+    "learned bits": SMALL | {"batch_size": 16, "epochs": 1, "reg": "sinreq", "learn_bits": True, "quantizer": "dorefa"},
+    "levels": TRAINED | {"levels": (2, 4), "reg": "exp"},
+    "magnitude": SMALL | {"prune": "magnitude", "prune_epochs": 0, "tune_epochs": 0},
+    "energy": SMALL | {"batch_size": 16, "prune": "energy", "prune_epochs": 3, "prune_rate": 0.4, "tune_epochs": 0},
+}
+CONDITIONAL = {name for need in NEEDS for name in need.settings}
+INPUTS = {"arch", "num_classes", "data", "metric", "size", "mean", "std"}
+"""What the network is built from: below, and in the tests of preprocessing."""
+OTHER: dict[str, Any] = {
+    "arch": "lenet5",
+    "num_classes": 7,
+    "data": "digits",
+    "metric": "mse",
+    "size": (7, 7),
+    "mean": (0.3,),
+    "std": (0.7,),
+    "reg": "exp",
+    "k": 5,
+    "k_layers": {"4": 3},
+    "levels": (3, 5),
+    "scope": "conv",
+    "codebook": "channel",
+    "include": ("4",),
+    "exclude": ("4",),
+    "min_size": 100,
+    "sharing": "straight-through",
+    "entropy": 20.0,
+    "strength": 3.0,
+    "strength_layers": {"4": 2.0},
+    "pull": 9.0,
+    "schedule": "constant",
+    "warmup": 0.9,
+    "init": "uniform",
+    "range": "global",
+    "slices": 2,
+    "quantizer": "wrpn",
+    "bits": 3,
+    "bits_layers": {"4": 5},
+    "ends": "full",
+    "quantizer_scale": "unit",
+    "activations": 4,
+    "domain": "wrpn-raw",
+    "learn_bits": True,
+    "bits_penalty": 9.0,
+    "epochs": 2,
+    "tune_epochs": 2,
+    "batch_size": 5,
+    "lr": 0.3,
+    "lr_levels": 0.2,
+    "lr_tune": 0.3,
+    "momentum": 0.3,
+    "weight_decay": 0.2,
+    "distill": "ipkd",
+    "distill_weight": 0.3,
+    "temperature": 3.0,
+    "augment": "crop-flip",
+    "side": "exact",
+    "seed": 3,
+    "device": "cpu",
+    "precision": "bf16",
+    "batch_norm": "re-estimate",
+    "prune": "magnitude",
+    "prune_rate": 0.7,
+    "prune_unit": "filter",
+    "prune_scope": "global",
+    "prune_epochs": 3,
+    "prune_objective": "cross-entropy",
+    "prune_start": "random",
+    "prune_parents": "keep",
+    "population": 5,
+    "stagnation": 1,
+}
+INPUT = (1, 6, 6)
+
+
+class Written(Exception):
+    """What would be written: raised in its place, so that nothing is exported and run."""
+
+    def __init__(self, job: Job, tuned: nn.Module) -> None:
+        self.job, self.tuned = job, tuned
+
+
+def stop(
+    job: Job, shared: nn.Module, tuned: nn.Module, weights: WeightHistory, ladder: PrecisionLadder | None = None
+) -> None:
+    raise Written(job, ladder or tuned)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "write_and_measure", stop)
+    monkeypatch.setattr(ResumeStore, "save", lambda *args, **how: None)
+
+
+def network() -> tuple[Checkpoint, Network]:
+    torch.manual_seed(0)
+    head = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten()
+    model = nn.Sequential(*head, nn.Linear(64, 6), nn.ReLU(), nn.Linear(6, 3)).eval()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    checkpoint = Checkpoint(Path("tiny"), "state_dict", state, None, None, None, None, "", 0, ())
+    return checkpoint, Network(model, "tiny", 3, INPUT, Preprocessing(INPUT[1:], 1, (0.0,), (1.0,)))
+
+
+def images() -> Dataset:
+    rng = np.random.default_rng(0)
+    y = np.arange(40) % 3
+    x = (rng.integers(0, 80, (40, 6, 6)) + 80 * y[:, None, None]).astype(np.uint8)
+    return dataset_from_arrays({"x_train": x, "y_train": y, "x_test": x[:4], "y_test": y[:4]})
+
+
+def outcome(settings: Mapping[str, Any], dataset: Dataset | None) -> tuple[str, Job]:
+    """A digest of the network that would be written, of what it puts out and of its training."""
+    checkpoint, own = network()
+    config = CompressConfig(**settings)
+    with pytest.raises(Written) as caught:
+        pipeline.compress(checkpoint, config, dataset, Path("never.qac"), SilentProgress(), network=own)
+    job, tuned = caught.value.job, caught.value.tuned
+    digest = hashlib.sha256()
+    for name, value in tuned.state_dict().items():
+        digest.update(name.encode() + value.detach().numpy().tobytes())
+    history = [{k: v for k, v in asdict(record).items() if k != "seconds"} for record in job.run.history]
+    pruning = None if job.run.pruning is None else asdict(job.run.pruning)
+    names = [[layer.name for layer in job.selection.layers], job.selection.skipped]
+    digest.update(json.dumps([history, pruning, names]).encode())
+    with torch.no_grad():
+        x = np.random.default_rng(0).normal(size=(4, *INPUT)).astype(np.float32)
+        digest.update(tuned(torch.from_numpy(x)).numpy().tobytes())
+    return digest.hexdigest(), job
+
+
+def others(mode: Mapping[str, Any], names: Iterator[str] | set[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(setting, the mode with another value of it), for every setting of `names` that the mode doesn't give."""
+    for name in sorted(names):
+        if mode.get(name) != OTHER[name]:
+            yield name, {**mode, name: OTHER[name]}
+
+
+def test_every_setting_has_another_value_here() -> None:
+    defaults = CompressConfig()
+    assert list(OTHER) == [field.name for field in fields(CompressConfig)]
+    assert not [name for name, value in OTHER.items() if value == getattr(defaults, name)]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_setting_changes_the_outcome_or_is_refused(mode: str) -> None:
+    """What the settings can say of each other is in the table NEEDS; all the rest must matter in one mode at least."""
+    names = set(OTHER) - INPUTS - {"side", "device"} if mode == "exp" else CONDITIONAL - {"distill"}
+    before, job = outcome(MODES[mode], images())
+    silent = []
+    for name, settings in others(MODES[mode], names):
+        if getattr(job.config, name) == OTHER[name]:  # it asks for what was chosen anyway
+            continue
+        try:
+            after, _ = outcome(settings, images())
+        except ConfigError:
+            continue
+        if after == before:
+            silent.append(name)
+    assert not silent
+
+
+@pytest.mark.parametrize("mode", ["tuned", "exp", "straight-through"])
+def test_what_is_refused_would_have_no_effect(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table isn't too strict: without it, what it refuses changes nothing."""
+    before, _ = outcome(MODES[mode], images())
+    refused = []
+    for name, settings in others(MODES[mode], CONDITIONAL - {"learn_bits", "bits", "bits_layers"}):
+        try:
+            CompressConfig(**settings).check()
+        except ConfigError as error:
+            if str(error).startswith(f"{flag(name)}:"):
+                refused.append((name, settings))
+    assert len(refused) > 8
+    monkeypatch.setattr(config_effects, "NEEDS", ())
+    for name, settings in refused:
+        assert outcome(settings, images())[0] == before, name
+
+
+def test_without_data_what_needs_training_is_named() -> None:
+    mode = SMALL | {"k": 4, "reg": "exp"}
+    before, _ = outcome(mode, None)
+    for name, settings in others(mode, set(OTHER) - INPUTS - {"side", "device", "seed"}):
+        try:
+            after, job = outcome(settings, None)
+        except QacompError:
+            continue
+        assert after != before or any(flag(name) in note for note in job.run.notes), name
+
+
+def onnx_source() -> OnnxSource:
+    rng = np.random.default_rng(0)
+    values = {"4": rng.normal(size=(8, 12)), "5": rng.normal(size=(12, 4))}
+    tensors = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in values.items()]
+    nodes = [helper.make_node("MatMul", ["x", "4"], ["h"]), helper.make_node("MatMul", ["h", "5"], ["y"])]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, s]) for n, s in (("x", 8), ("y", 4))]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return parse_onnx(model.SerializeToString(), Path("model.onnx"), "onnx")
+
+
+@pytest.mark.parametrize("kind", ["tensors", "onnx"])
+def test_without_a_network_what_needs_one_is_named(kind: str, tmp_path: Path) -> None:
+    source = onnx_source() if kind == "onnx" else network()[0]
+
+    def stored(settings: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
+        output = tmp_path / "out.qac"
+        done = pipeline.compress(source, CompressConfig(**settings), None, output, SilentProgress())
+        with open_file(output) as container:
+            tensors = {name: container.tensor(name).tobytes() for name in container.names}
+            return (tensors, [container.info(name).k for name in container.names]), done.notes
+
+    mode = SMALL | {"k": 4, "reg": "exp"}
+    before, _ = stored(mode)
+    for name, settings in others(mode, set(OTHER) - {"data", "arch", "seed", "device"}):
+        try:
+            after, notes = stored(settings)
+        except QacompError:
+            continue
+        assert after != before or any(flag(name) in note for note in notes), name
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_settings_that_a_container_names_can_be_given_again(mode: str) -> None:
+    """What was chosen for open settings is refused by none of the checks, and leaves nothing to choose."""
+    _, job = outcome(MODES[mode], images())
+    again, repeated = outcome(asdict(job.config), images())
+    assert repeated.config == job.config and again == outcome(MODES[mode], images())[0]
+
+
+def test_a_network_has_no_use_for_the_metric_of_onnx_models() -> None:
+    _, job = outcome(SMALL | {"tune_epochs": 0, "metric": "mse"}, images())
+    assert any("--metric" in note for note in job.run.notes)
