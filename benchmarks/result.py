@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+CODE = ("formats", "qacomp")
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -78,15 +79,29 @@ def environment() -> dict[str, Any]:
 
 def commit() -> str:
     """The commit that is measured, with a plus where the code has uncommitted changes."""
+    head = _git("rev-parse", "--short", "HEAD")
+    return "unknown" if head is None else head + _changed(*CODE)
+
+
+def code() -> dict[str, str]:
+    """What is measured, by folder: git's tree ids, which stay where a commit is rebased and gets another name.
+
+    `git rev-parse COMMIT:qacomp` gives the same for every commit with the same code; a plus as in `commit`.
+    """
+    trees = {folder: _git("rev-parse", "--short=12", f"HEAD:{folder}") for folder in CODE}
+    return {folder: "unknown" if tree is None else tree + _changed(folder) for folder, tree in trees.items()}
+
+
+def _changed(*folders: str) -> str:
+    return "+" if _git("status", "--porcelain", "--untracked-files=no", "--", *folders) else ""
+
+
+def _git(*words: str) -> str | None:
+    """What git answers; None outside a checkout."""
     try:
-        head = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
-        )
-        diff = ["git", "status", "--porcelain", "--untracked-files=no", "--", "formats", "qacomp"]
-        changed = subprocess.run(diff, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head.stdout.strip() + ("+" if changed else "")
+        return None
 
 
 def document(suite: str, settings: dict[str, Any], rows: list[Row], headlines: dict[str, Headline]) -> dict[str, Any]:
@@ -94,6 +109,7 @@ def document(suite: str, settings: dict[str, Any], rows: list[Row], headlines: d
     return {
         "suite": suite,
         "commit": commit(),
+        "code": code(),
         "environment": environment(),
         "settings": settings,
         "rows": [asdict(row) for row in rows],
