@@ -1,166 +1,60 @@
-"""The fixed prefix and the header of version 1: what tensors there are and where their bytes stand (SPEC.md)."""
+"""The header of version 1: what tensors there are and where their bytes stand, behind the prefix (SPEC.md)."""
 
 import math
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from qacomp.formats import limits as bounds
-from qacomp.formats.blocks import grid
 from qacomp.formats.bytestream import ByteReader, ByteWriter
-from qacomp.formats.checksums import crc32
 from qacomp.formats.dtypes import DTYPES, itemsize_of
-from qacomp.formats.errors import (
-    ChecksumMismatchError,
-    HeaderError,
-    LimitExceededError,
-    NotAContainerError,
-    TruncatedFileError,
-    UnsupportedVersionError,
-)
+from qacomp.formats.errors import HeaderError, LimitExceededError
 from qacomp.formats.names import read_names, write_names
+from qacomp.formats.prefix import MAGIC, PREFIX, PREFIX_BYTES, VERSION, Prefix, read_prefix, write_prefix
+from qacomp.formats.records import (
+    AT_ONCE_FLAG,
+    BLOCKS_FLAG,
+    DENSE,
+    GRAPH,
+    INDEX_CHUNK,
+    INDICES,
+    META,
+    OWN_CHUNKS,
+    SAME,
+    SHARED,
+    VALUE_CHUNK,
+    VALUES,
+    Header,
+    SectionRecord,
+    TensorRecord,
+)
 
-MAGIC = b"\x93QAC"
-VERSION = (1, 1)
-BLOCKS_FLAG, AT_ONCE_FLAG = 1, 2
-"""The header has the columns of codebooks in blocks, of levels stored at once (both since version 1.1)."""
-PREFIX = struct.Struct("<4sBBBBIIQI")
-PREFIX_BYTES = PREFIX.size + 4
-
-DENSE, SHARED, SAME = 0, 1, 2
-GRAPH, META, VALUES, INDICES, VALUE_CHUNK, INDEX_CHUNK = range(6)
-OWN_CHUNKS = 0
-
-
-@dataclass(frozen=True)
-class Prefix:
-    """The first 32 bytes: version, how the header is stored, the size of the whole file."""
-
-    version: tuple[int, int]
-    header_codec: int
-    stored_bytes: int
-    header_bytes: int
-    file_bytes: int
-    header_crc: int
-    flags: int = 0
-
-
-@dataclass(frozen=True)
-class TensorRecord:
-    """One tensor: dtype is what a reader gets, stored what the file holds (of the codebook where it is shared).
-
-    group: 0 for chunks of its own, else 1 + the number of the group whose section holds its values or indices;
-    side_group: likewise for its codebooks; children: for each refinement, how many finer cells each coarse one has;
-    same_as: the earlier tensor whose content this is; levels: codebook sizes, the coarsest first; blocks: the block
-    shape of the codebooks (see blocks.py), or None for one codebook; at_once: its finest indices stand at level 0, and
-    coarser ones follow from them.
-    """
-
-    name: str
-    kind: int
-    dtype: int
-    stored: int
-    shape: tuple[int, ...]
-    group: int = OWN_CHUNKS
-    side_group: int = OWN_CHUNKS
-    levels: tuple[int, ...] = ()
-    children: tuple[tuple[int, ...], ...] = ()
-    same_as: int = 0
-    digest: bytes = b""
-    blocks: tuple[int, ...] | None = None
-    at_once: bool = False
-
-    @property
-    def stored_levels(self) -> int:
-        """Levels that index sections hold; 1 for a dense tensor."""
-        return 1 if self.at_once else max(len(self.levels), 1)
-
-    @property
-    def books(self) -> tuple[int, ...]:
-        """Codebooks along each axis; () for one."""
-        return () if self.blocks is None else grid(self.shape, self.blocks)
-
-    @property
-    def count(self) -> int:
-        """Values in the tensor."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the decoded tensor; at least so many where its element type isn't known."""
-        return self.count * itemsize_of(self.dtype)
-
-
-@dataclass(frozen=True)
-class SectionRecord:
-    """One run of bytes under one checksum. owner: the group, or a chunk's tensor; count: decoded bytes of a blob."""
-
-    kind: int
-    codec: int
-    level: int
-    owner: int
-    stored_bytes: int
-    crc: int
-    count: int = 0
-
-
-@dataclass(frozen=True)
-class Header:
-    """All records; tensors in the writer's order, sections in the file's."""
-
-    tensors: tuple[TensorRecord, ...]
-    sections: tuple[SectionRecord, ...]
-    digest_bytes: int
-    chunk_log2: int
-
-    @property
-    def flags(self) -> int:
-        """What a reader must know to read these records."""
-        blocks = any(tensor.blocks is not None for tensor in self.tensors)
-        return BLOCKS_FLAG * blocks | AT_ONCE_FLAG * any(tensor.at_once for tensor in self.tensors)
-
-    @property
-    def version(self) -> tuple[int, int]:
-        """The lowest version that a reader needs."""
-        return (1, 1) if self.flags else (1, 0)
-
-
-def write_prefix(prefix: Prefix) -> bytes:
-    """The 32 bytes, with their own checksum."""
-    fields = (
-        prefix.header_codec,
-        prefix.flags,
-        prefix.stored_bytes,
-        prefix.header_bytes,
-        prefix.file_bytes,
-        prefix.header_crc,
-    )
-    data = PREFIX.pack(MAGIC, *prefix.version, *fields)
-    return data + struct.pack("<I", crc32(data))
-
-
-def read_prefix(data: memoryview, source: str, limits: bounds.Limits) -> Prefix:
-    """Check and read the first 32 bytes of a file named `source`; raises the FormatError that fits."""
-    if len(data) < 4 or bytes(data[:4]) != MAGIC:
-        if len(data) < 4 and MAGIC.startswith(bytes(data)) and len(data):
-            raise TruncatedFileError(f"{source}: only {len(data)} bytes; fetch the file again")
-        raise NotAContainerError(f"{source}: not a .qac container (its first bytes are others)")
-    if len(data) > 4 and data[4] != VERSION[0]:
-        raise UnsupportedVersionError(
-            f"{source}: format version {data[4]}, this reader knows {VERSION[0]}; update qacomp"
-        )
-    if len(data) < PREFIX_BYTES:
-        raise TruncatedFileError(f"{source}: ends inside its first {PREFIX_BYTES} bytes; fetch the file again")
-    if struct.unpack("<I", data[PREFIX.size : PREFIX_BYTES])[0] != crc32(data[: PREFIX.size]):
-        raise ChecksumMismatchError(f"{source}: the first {PREFIX_BYTES} bytes are damaged; fetch the file again")
-    _, major, minor, codec, flags, stored, header, size, crc = PREFIX.unpack(data[: PREFIX.size])
-    if flags & ~(BLOCKS_FLAG | AT_ONCE_FLAG):
-        raise UnsupportedVersionError(f"{source}: uses features of a newer format version; update qacomp")
-    if header > limits.header_bytes or stored > limits.header_bytes:
-        raise LimitExceededError(f"{source}: a header of {header} bytes is above the limit of {limits.header_bytes}")
-    if size < PREFIX_BYTES + stored:
-        raise HeaderError(f"{source}: the header is larger than the file; the file is damaged")
-    return Prefix((major, minor), codec, stored, header, size, crc, flags)
+__all__ = [
+    "AT_ONCE_FLAG",
+    "BLOCKS_FLAG",
+    "DENSE",
+    "GRAPH",
+    "INDEX_CHUNK",
+    "INDICES",
+    "MAGIC",
+    "META",
+    "OWN_CHUNKS",
+    "PREFIX",
+    "PREFIX_BYTES",
+    "SAME",
+    "SHARED",
+    "VALUES",
+    "VALUE_CHUNK",
+    "VERSION",
+    "Header",
+    "Prefix",
+    "SectionRecord",
+    "TensorRecord",
+    "read_header",
+    "read_prefix",
+    "write_header",
+    "write_prefix",
+]
 
 
 def write_header(header: Header) -> bytes:

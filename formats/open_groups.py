@@ -1,0 +1,71 @@
+"""Small tensors waiting to share a section: a group is encoded when it is full, or when the writer cuts it off."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from qacomp.formats import header as h
+from qacomp.formats import layout
+from qacomp.formats.codecs import Stream
+from qacomp.formats.codecs.base import Array
+from qacomp.formats.encoding import Member, Section, encode, encode_levels, words
+from qacomp.formats.tensors import SharedTensor
+
+
+class OpenGroups:
+    """The groups that are open: one of indices, and one of values for each element type, codebooks in blocks apart.
+
+    put: takes each section that is done; codecs: names to choose from, None for all.
+    """
+
+    def __init__(self, put: Callable[[Section], None], codecs: Sequence[str] | None, chunk_log2: int) -> None:
+        self._put, self._codecs, self._chunk_log2 = put, codecs, chunk_log2
+        self._indices: list[Member] = []
+        self._values: dict[tuple[int, bool], list[tuple[int, Array, Stream]]] = {}
+        self._value_numbers: dict[tuple[int, bool], int] = {}
+        self._index_count, self._value_count = 0, 0
+
+    def add_indices(self, number: int, record: h.TensorRecord, tensor: SharedTensor) -> int:
+        """Put a tensor's indices into the open group, and give the group's number."""
+        waiting = sum(member.stop for member in self._indices)
+        full = waiting + record.count > layout.group_values(self._chunk_log2)
+        if full or len(self._indices) == layout.GROUP_TENSORS:
+            self._flush_indices()
+        self._indices.append(Member(number, record, tensor, 0, tensor.indices.size))
+        return self._index_count
+
+    def add_values(self, number: int, stored: NDArray[Any], stream: Stream) -> int:
+        """Put values into the open group of their type, and give the group's number.
+
+        A tensor's codebooks must share one group, and groups list their members in tensor order, so a group is
+        flushed only between tensors.
+        """
+        kind = (stream.dtype, stream.codebooks)
+        members = self._values.get(kind, [])
+        full = sum(other.count for _, _, other in members) + stored.size > layout.group_values(self._chunk_log2)
+        if members and full and members[-1][0] != number:
+            self._flush_values(kind)
+        if kind not in self._values:
+            self._values[kind] = []
+            self._value_numbers[kind] = self._value_count
+            self._value_count += 1
+        self._values[kind].append((number, words(stored), stream))
+        return self._value_numbers[kind]
+
+    def flush(self) -> None:
+        """Encode all that waits: what comes later stands in sections of its own."""
+        for kind in sorted(self._values):
+            self._flush_values(kind)
+        self._flush_indices()
+
+    def _flush_values(self, kind: tuple[int, bool]) -> None:
+        numbers, parts, streams = zip(*self._values.pop(kind), strict=True)
+        self._put(encode(h.VALUES, 0, self._value_numbers[kind], "values", parts, streams, numbers, self._codecs))
+
+    def _flush_indices(self) -> None:
+        if self._indices:
+            for section in encode_levels(h.INDICES, self._index_count, self._indices, self._codecs):
+                self._put(section)
+            self._index_count += 1
+            self._indices = []

@@ -1,0 +1,72 @@
+"""The first 32 bytes of a container: its version, how the header is stored, the file's size (SPEC.md)."""
+
+import struct
+from dataclasses import dataclass
+
+from qacomp.formats import limits as bounds
+from qacomp.formats.checksums import crc32
+from qacomp.formats.errors import (
+    ChecksumMismatchError,
+    HeaderError,
+    LimitExceededError,
+    NotAContainerError,
+    TruncatedFileError,
+    UnsupportedVersionError,
+)
+from qacomp.formats.records import AT_ONCE_FLAG, BLOCKS_FLAG
+
+MAGIC = b"\x93QAC"
+VERSION = (1, 1)
+PREFIX = struct.Struct("<4sBBBBIIQI")
+PREFIX_BYTES = PREFIX.size + 4
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The first 32 bytes: version, how the header is stored, the size of the whole file."""
+
+    version: tuple[int, int]
+    header_codec: int
+    stored_bytes: int
+    header_bytes: int
+    file_bytes: int
+    header_crc: int
+    flags: int = 0
+
+
+def write_prefix(prefix: Prefix) -> bytes:
+    """The 32 bytes, with their own checksum."""
+    fields = (
+        prefix.header_codec,
+        prefix.flags,
+        prefix.stored_bytes,
+        prefix.header_bytes,
+        prefix.file_bytes,
+        prefix.header_crc,
+    )
+    data = PREFIX.pack(MAGIC, *prefix.version, *fields)
+    return data + struct.pack("<I", crc32(data))
+
+
+def read_prefix(data: memoryview, source: str, limits: bounds.Limits) -> Prefix:
+    """Check and read the first 32 bytes of a file named `source`; raises the FormatError that fits."""
+    if len(data) < 4 or bytes(data[:4]) != MAGIC:
+        if len(data) < 4 and MAGIC.startswith(bytes(data)) and len(data):
+            raise TruncatedFileError(f"{source}: only {len(data)} bytes; fetch the file again")
+        raise NotAContainerError(f"{source}: not a .qac container (its first bytes are others)")
+    if len(data) > 4 and data[4] != VERSION[0]:
+        raise UnsupportedVersionError(
+            f"{source}: format version {data[4]}, this reader knows {VERSION[0]}; update qacomp"
+        )
+    if len(data) < PREFIX_BYTES:
+        raise TruncatedFileError(f"{source}: ends inside its first {PREFIX_BYTES} bytes; fetch the file again")
+    if struct.unpack("<I", data[PREFIX.size : PREFIX_BYTES])[0] != crc32(data[: PREFIX.size]):
+        raise ChecksumMismatchError(f"{source}: the first {PREFIX_BYTES} bytes are damaged; fetch the file again")
+    _, major, minor, codec, flags, stored, header, size, crc = PREFIX.unpack(data[: PREFIX.size])
+    if flags & ~(BLOCKS_FLAG | AT_ONCE_FLAG):
+        raise UnsupportedVersionError(f"{source}: uses features of a newer format version; update qacomp")
+    if header > limits.header_bytes or stored > limits.header_bytes:
+        raise LimitExceededError(f"{source}: a header of {header} bytes is above the limit of {limits.header_bytes}")
+    if size < PREFIX_BYTES + stored:
+        raise HeaderError(f"{source}: the header is larger than the file; the file is damaged")
+    return Prefix((major, minor), codec, stored, header, size, crc, flags)

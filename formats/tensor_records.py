@@ -1,0 +1,95 @@
+"""A tensor's record in the header, what the file holds of it, and what makes two tensors the same."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.formats import header as h
+from qacomp.formats.blocks import lookup
+from qacomp.formats.checksums import DigestStream
+from qacomp.formats.dtypes import dtype_id, little_endian
+from qacomp.formats.errors import UnsupportedTensorError
+from qacomp.formats.limits import MAX_DIMS, MAX_NAME_BYTES
+from qacomp.formats.tensors import SharedTensor, as_array, check_shared, is_side, stored_form
+
+_PART = 1 << 20
+Tensor = NDArray[Any] | SharedTensor
+Described = tuple[h.TensorRecord, NDArray[Any], NDArray[Any]]
+"""A record without its place and digest, the array or codebook as stored, and the same as a reader gets it."""
+
+
+def describe(name: str, tensor: Tensor, side: str) -> Described:
+    """The record of a tensor whose codebook or vector is stored in the precision `side`.
+
+    Raises UnsupportedTensorError for a name, dtype, shape or index that can't be stored.
+    """
+    if not _is_text(name) or len(name.encode()) > MAX_NAME_BYTES:
+        raise UnsupportedTensorError(f"{name[:80]!r}: a name is UTF-8 text of at most {MAX_NAME_BYTES} bytes")
+    described = _shared(name, tensor, side) if isinstance(tensor, SharedTensor) else _dense(name, tensor, side)
+    if (dims := len(described[0].shape)) > MAX_DIMS:
+        raise UnsupportedTensorError(f"{name[:80]!r}: at most {MAX_DIMS} axes can be stored, not {dims}")
+    return described
+
+
+def identity(described: Described, tensor: Tensor, digest_bytes: int) -> tuple[bytes, bytes]:
+    """A key that only equal content has, and the digest of the decoded bytes."""
+    record, content, values = described
+    key, digest = DigestStream(16), DigestStream(digest_bytes)
+    key.update(
+        repr(
+            (record.kind, record.dtype, record.stored, record.shape, record.levels, record.children, record.blocks)
+        ).encode()
+    )
+    if not isinstance(tensor, SharedTensor):
+        key.update(content)
+        digest.update(values)
+        return key.digest(), digest.digest()
+    for level in tensor.levels:
+        key.update(level.codebook)
+    key.update(values)
+    flat = tensor.indices.reshape(-1)
+    for start in range(0, flat.size, _PART):
+        part = flat[start : start + _PART]
+        key.update(part.astype("<u2"))
+        if tensor.blocks is None:
+            digest.update(values.take(part))
+        else:
+            digest.update(lookup(values, part, record.shape, tensor.blocks, start))
+    return key.digest(), digest.digest()
+
+
+def _dense(name: str, tensor: NDArray[Any], side: str) -> Described:
+    array = as_array(name, tensor)
+    stored = stored_form(array, side) if is_side(array) else array
+    record = h.TensorRecord(name, h.DENSE, dtype_id(array.dtype), dtype_id(stored.dtype), array.shape)
+    return record, stored, stored.astype(array.dtype, copy=False)
+
+
+def _shared(name: str, tensor: SharedTensor, side: str) -> Described:
+    check_shared(name, tensor)
+    book = little_endian(tensor.codebook, name)
+    stored = stored_form(book, side)
+    books = [level.codebook for level in tensor.levels] + [book]
+    if stored.dtype != book.dtype and any(stored_form(b, side).dtype == b.dtype for b in books):
+        stored = book
+    children = tuple(tuple(np.bincount(np.asarray(level.parents)).tolist()) for level in tensor.levels)
+    record = h.TensorRecord(
+        name,
+        h.SHARED,
+        dtype_id(book.dtype),
+        dtype_id(stored.dtype),
+        tensor.indices.shape,
+        levels=tuple(b.shape[-1] for b in books),
+        children=children,
+        blocks=tensor.blocks,
+    )
+    return record, stored, stored.astype(book.dtype, copy=False)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
