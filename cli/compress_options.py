@@ -14,6 +14,13 @@ sharing_options = together(
     _share("--include", multiple=True, help="Share these tensors alone, by name or pattern; of any size."),
     _share("--exclude", multiple=True, help="Leave these tensors alone, by name or pattern."),
     _share("--min-size", type=int, default=None, help="Tensors of fewer values aren't shared. [256]"),
+    _share(
+        "--min-agreement",
+        type=float,
+        default=None,
+        help="Without data: cosine of outputs for which tensors may get more values than --k; 0: none."
+        " Default: 0.9999 from --k 256 on, where the model runs.",
+    ),
     _share("--sharing", type=click.Choice(["auto", "after", "straight-through"]), default=None, help="When. [auto]"),
     _share("--entropy", type=float, default=None, help="Straight-through: how much cheaper indices count. [0]"),
     _share("--batch-norm", type=click.Choice(["keep", "re-estimate"]), default=None, help="After sharing. [keep]"),

@@ -88,6 +88,8 @@ def _check_values(config: "CompressConfig") -> None:
         raise ConfigError(f"prune_rate = {config.prune_rate}: must lie between 0 and 1, for example 0.5")
     if config.population < 3:
         raise ConfigError(f"population = {config.population}: the evolution crosses three states; give 3 or more")
+    if config.min_agreement is not None and not 0 <= config.min_agreement < 1:
+        raise ConfigError(f"min_agreement = {config.min_agreement}: a cosine below 1, for example 0.9999; 0 for none")
     check_metric(config.metric)
 
 
@@ -102,6 +104,8 @@ def _given(config: "CompressConfig", name: str) -> Iterator[tuple[str, Any]]:
 
 def _check_codebook(config: "CompressConfig") -> None:
     check_codebook(config.codebook)
+    if config.min_agreement and (config.codebook != "tensor" or config.levels is not None):
+        raise ConfigError("--min-agreement chooses the values of one codebook a tensor: leave --codebook and --levels")
     trained = config.reg != "none" or config.sharing == "straight-through" or config.quantizer != "none"
     if config.codebook != "tensor" and (trained or config.prune != "none"):
         raise ConfigError(

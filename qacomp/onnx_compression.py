@@ -29,6 +29,7 @@ from qacomp.resolution import SHARING, refuse_layer_methods, untrained
 from qacomp.result import Accuracy, Result
 from qacomp.run import Run
 from qacomp.selection import Rules, Selection, select
+from qacomp.sharing.agreement import raised_note, refined
 from qacomp.sharing.arrays import Packed
 from qacomp.sharing.nested_arrays import at_level
 from qacomp.weight_history import WeightHistory
@@ -69,12 +70,31 @@ def compress_onnx(
     whole = fp32 < _RUN_BELOW
     packed: dict[str, Packed] = {}
     measured, coarser = Measured(), dict[str, Measured]()
-    if whole:
+    values = _Original(source, wanted)
+
+    def trial(chosen: Selection) -> float | None:
+        nonlocal packed, measured, packer
+        before, packer = packer, replace(packer, layers={layer.name: layer for layer in chosen.layers})
         with run.stage("share"):
-            packed = {slot.name: packer(slot) for slot in wanted}
+            again = {name for name, layer in packer.layers.items() if before.layers.get(name) != layer}
+            packed = {
+                slot.name: packer(slot) if slot.name in again or not packed else packed[slot.name] for slot in wanted
+            }
         with run.stage("evaluate"):
             measured = _measure(source, packed, given, config, run)
-            if measured.agreement is not None:
+        return _deviation(measured)
+
+    def alone(name: str) -> float | None:
+        with run.stage("evaluate"):
+            others = {slot.name: Packed(values(slot.name)) for slot in wanted if slot.name != name}
+            return _deviation(_measure(source, {name: packed[name], **others}, given, config, run))
+
+    if whole:
+        selection = refined(selection, config, values, trial, alone)
+        if text := raised_note(selection.layers, config.k):
+            run.note(text)
+        if measured.agreement is not None:
+            with run.stage("evaluate"):
                 coarser = _measure_coarser(source, packed, given, config, run)
     else:
         run.note("1 GiB of weights or more: neither the original nor the decoded model is run here")
@@ -99,7 +119,6 @@ def compress_onnx(
     selection = Selection(layers, selection.skipped | kept)
     _remark(source, selection, len(found) - len(wanted), run)
     if whole:
-        values = _Original(source, wanted)
         weights = WeightHistory([x.name for x in layers], {x.name: values(x.name) for x in layers})
         run.weights = weights.finished()
         run.errors = weights.errors({x.name: packed[x.name].value for x in layers})
@@ -130,6 +149,11 @@ def _measure(
     changed = join(graph, lambda name: packed[name].dense(), str(source.path))
     original = join(graph, _Original(source, wanted), str(source.path))
     return measure_pair(original.SerializeToString(), changed.SerializeToString(), given, config, run.note)
+
+
+def _deviation(measured: Measured) -> float | None:
+    """1 − cosine of the worst output, None where the model wasn't run."""
+    return None if measured.agreement is None else 1 - measured.agreement.cosine
 
 
 def _measure_coarser(

@@ -12,9 +12,11 @@ from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset
 from qacomp.evaluation.samples import Given
 from qacomp.fine_tuning import fine_tune, tune_shared
+from qacomp.flexible import FlexibleModel
 from qacomp.job import Job, start_job
 from qacomp.ladder_training import fine_tune_ladder
 from qacomp.network import Network, build_network
+from qacomp.network_agreement import refined_network
 from qacomp.onnx_compression import compress_onnx
 from qacomp.onnx_graph import OnnxSource
 from qacomp.precisions import PrecisionLadder, build_ladder
@@ -24,6 +26,7 @@ from qacomp.quantizers import plan_quantization, quantize_activations, quantize_
 from qacomp.regularizers import Regularizer, regularizer_class
 from qacomp.result import Result
 from qacomp.run import Run
+from qacomp.sharing.agreement import allowed_deviation, raised_note
 from qacomp.sharing.network import share_network
 from qacomp.snapshots import watcher
 from qacomp.tensor_compression import compress_tensors
@@ -84,7 +87,7 @@ def _compress_network(job: Job, snapshots: Path | None) -> Result:
         ladder = ladder or build_ladder(job.model, job.selection, job.config.levels)
         shared, tuned = _share_ladder(job, ladder)
     else:
-        shared, tuned = _share(job, penalties)
+        shared, tuned = _share(_refine(job), penalties)
     return write_and_measure(job, shared, tuned, weights, ladder)
 
 
@@ -118,6 +121,19 @@ def _fine_tune(job: Job, bits: dict[str, int]) -> tuple[dict[str, Regularizer], 
             penalties, records = fine_tune(job.model, job.selection, job.session, bits)
     job.run.history += records
     return penalties, ladder
+
+
+def _refine(job: Job) -> Job:
+    """More shared values for outputs that agree with the original's, of a network that nothing is trained in."""
+    c = job.config
+    trained = job.session is not None or c.prune != "none" or c.quantizer != "none"
+    if trained or isinstance(job.model, FlexibleModel) or allowed_deviation(c) is None:
+        return job
+    with job.run.stage("share"):
+        selection = refined_network(job.model, job.network.input_shape, job.selection, c)
+    if text := raised_note(selection.layers, c.k):
+        job.run.note(text)
+    return replace(job, selection=selection)
 
 
 def _share(job: Job, penalties: dict[str, Regularizer]) -> tuple[nn.Module, nn.Module]:

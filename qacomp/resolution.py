@@ -18,7 +18,10 @@ from qacomp.network import Network, choose_precision
 _FINE_TUNE_STEPS = 1000
 _TUNE_STEPS = 600
 _PRUNE_STEPS = 3000
-SHARING = ("scope", "include", "exclude", "min_size", "codebook", "k", "k_layers", "levels", "side", "seed", "data")
+SHARING = (
+    *("scope", "include", "exclude", "min_size", "codebook", "k", "k_layers", "levels"),
+    *("min_agreement", "side", "seed", "data"),
+)
 """The settings of sharing by k-means alone."""
 _WITHOUT_DATA = (
     *SHARING,
@@ -43,6 +46,9 @@ def resolve(
     """
     if config.prune == "energy" and (dataset is None or config.prune_epochs == 0):
         raise ConfigError("--prune energy scores states on training data: give --data, and --prune-epochs above 0")
+    trained = dataset is not None or config.prune != "none" or config.quantizer != "none"
+    if config.min_agreement and (trained or isinstance(network.model, FlexibleModel)):
+        raise ConfigError("--min-agreement: for plain sharing without data; else accuracy is measured, and trained for")
     if config.prune == "magnitude" and config.prune_rate is None:
         config = replace(config, prune_rate=0.5)
     if dataset is None:

@@ -12,6 +12,7 @@ from qacomp.resolution import SHARING, refuse_layer_methods, untrained
 from qacomp.result import Result
 from qacomp.run import Run
 from qacomp.selection import Layer
+from qacomp.sharing.agreement import raised_note, refined_alone
 from qacomp.sharing.arrays import Packed, share_array
 from qacomp.sharing.nested_arrays import share_nested
 from qacomp.torch_format import to_array
@@ -32,6 +33,9 @@ def compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pat
         run.note("no tensor is shared, everything is kept exactly; the reasons are listed")
     packed = {name: Packed(to_array(tensor), config.side) for name, tensor in checkpoint.state.items()}
     with run.stage("share"):
+        selection = refined_alone(selection, config, lambda name: packed[name].dense())
+        if text := raised_note(selection.layers, config.k):
+            run.note(text)
         for layer in selection.layers:
             packed[layer.name] = item = _share(packed[layer.name], layer, config)
             if item.note:

@@ -1,8 +1,9 @@
 """Indices as ONNX tensors: how many of them fit into a stored word, and the words.
 
-Three ways, whichever takes fewest bytes: one index a uint8 or uint16; the four- and two-bit types of newer opsets
-(uint4 from 21, uint2 from 25); and several indices a byte in base B, which a table of B**n rows of n digits unpacks
-with a plain Gather, in every opset. B = 16 gives two indices a byte, 6 three, 4 four, 3 five, 2 eight.
+Up to 256 values three ways, whichever takes fewest bytes: one index a uint8; the four- and two-bit types of newer
+opsets (uint4 from 21, uint2 from 25); and several indices a byte in base B, which a table of B**n rows of n digits
+unpacks with a plain Gather, in every opset. B = 16 gives two indices a byte, 6 three, 4 four, 3 five, 2 eight.
+Above 256 values an index is a uint8 and a higher digit, itself packed in one of these ways: 10 bits for 1,024 values.
 """
 
 from __future__ import annotations
@@ -19,27 +20,36 @@ _BASES = {2: 8, 3: 5, 4: 4, 6: 3, 16: 2}  # base -> digits in a byte
 
 @dataclass(frozen=True)
 class Packing:
-    """dtype: ONNX's name of the words'; base, digits: of the table that unpacks them, digits = 1 without a table."""
+    """dtype: ONNX's name of the words'; base, digits: of the table that unpacks them, digits = 1 without a table.
+
+    high: how index >> 8 is packed, beside words of index & 255; None where there is no higher digit.
+    """
 
     dtype: str
     bits: int
     base: int = 0
     digits: int = 1
+    high: Packing | None = None
 
     @property
     def detail(self) -> str:
-        """For people: `uint4 indices`, `3 indices a byte`."""
+        """For people: `uint4 indices`, `3 indices a byte`, `indices of 10 bits`."""
+        if self.high is not None:
+            return f"indices of {8 + self.high.bits / self.high.digits:.3g} bits"
         return f"{self.digits} indices a byte" if self.digits > 1 else f"{self.dtype.lower()} indices"
 
     def stored_bytes(self, count: int) -> int:
         """Bytes of `count` packed indices."""
+        if self.high is not None:
+            return count + self.high.stored_bytes(count)
         return -(-(-(-count // self.digits) * self.bits) // 8)
 
 
 def choose_packing(k: int, opset: int) -> Packing:
     """The densest packing of indices below `k` that a model of this opset can hold; of equals the plainest."""
     if k > 256:
-        return Packing("UINT16", 16)
+        high = choose_packing(-(-k // 256), opset)
+        return Packing("UINT8", 8, high=high) if high.bits / high.digits < 8 else Packing("UINT16", 16)
     choices = [Packing("UINT8", 8)]
     if k <= 4 and opset >= UINT2_OPSET:
         choices.insert(0, Packing("UINT2", 2))

@@ -6,11 +6,14 @@ bit, with its speed and memory; what shrinks is the file. Only operators of opse
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from qacomp.formats import SharedTensor
@@ -18,9 +21,11 @@ from qacomp.onnx_export.block_offsets import block_offsets
 from qacomp.onnx_export.forms import TensorForm
 from qacomp.onnx_export.index_packing import Packing, choose_packing, digit_table, pack
 from qacomp.onnx_export.node_builder import Names, NodeBuilder
+from qacomp.onnx_export.repeats import Repeat, find_repeats, restore
 from qacomp.onnx_export.slots import Slot, default_opset, slots, value_names
 
 LEAST_OPSET = 7  # from here on Cast, Gather, Reshape and Add are what they are today
+_REPEAT_NODES = 512  # bytes of the nodes that undo a repeat, about
 _LEAST_HALVES = 128  # a Cast node and its names take about a hundred bytes
 
 
@@ -50,46 +55,69 @@ def to_lut(model: onnx.ModelProto, shared: Mapping[str, SharedTensor]) -> list[T
         if weight.codebook.dtype.kind not in "fiu":
             forms.append(replace(form, reason=f"no look-up of {weight.codebook.dtype} in onnxruntime"))
             continue
-        packing = choose_packing(weight.codebook.shape[-1], opset)
         known = set(tables)
-        _look_up(builder, weight, packing, tables)
+        detail = _look_up(builder, weight, tables)
         if builder.bytes >= dense_bytes:
             for new in set(tables) - known:
                 del tables[new]
             forms.append(replace(form, reason=f"look-up would take {builder.bytes} bytes, dense takes {dense_bytes}"))
             continue
         builder.replace(model, slot)
-        forms.append(replace(form, form="lut", detail=packing.detail, bytes=builder.bytes))
+        forms.append(replace(form, form="lut", detail=detail, bytes=builder.bytes))
     _add_tables(model, names, opset, tables)
     return forms
 
 
-def _look_up(builder: NodeBuilder, weight: SharedTensor, packing: Packing, tables: dict[Packing, str]) -> None:
-    """Nodes from packed indices and codebook to the weights."""
-    shape, book = weight.indices.shape, weight.codebook.reshape(-1)
-    offsets = block_offsets(weight)
-    words = pack(weight.indices, packing)
-    table = tables.setdefault(packing, builder.names.new("t")) if packing.digits > 1 else None
-    if table is None:
-        indices = _integers(builder, builder.packed(packing.dtype, words, shape))
-    elif offsets:
-        indices = builder.node("Gather", table, _integers(builder, builder.constant(words)))  # (words, digits)
-        indices = builder.cut(indices, words.size * packing.digits, shape)
-    else:
+def _look_up(builder: NodeBuilder, weight: SharedTensor, tables: dict[Packing, str]) -> str:
+    """Nodes from packed indices and codebook to the weights; says how they are stored."""
+    repeats, kept = _repeats(weight)
+    small = replace(weight, indices=weight.indices[np.ix_(*kept)]) if repeats else weight
+    k, book = weight.codebook.shape[-1], weight.codebook.reshape(-1)
+    packing = choose_packing(k, builder.opset)
+    offsets = block_offsets(small)
+    if packing.digits > 1 and not offsets:
         # The codebook of words (words' values, digits): one look-up a word, half the time of one an index.
         padded = np.pad(book, (0, packing.base - len(book)), mode="edge")
-        values = builder.node("Gather", builder.constant(padded), table)
-        values = builder.node("Gather", values, _integers(builder, builder.constant(words)))
-        builder.cut(values, words.size * packing.digits, shape)
-        return
-    for vector in offsets:
-        indices = builder.node("Add", indices, builder.constant(vector))
-    builder.node("Gather", builder.half_or_exact(book), indices)
+        values = builder.node("Gather", builder.constant(padded), _table(builder, packing, tables))
+        values = builder.node("Gather", values, builder.integers(builder.constant(pack(small.indices, packing))))
+        value = builder.cut(values, -(-small.indices.size // packing.digits) * packing.digits, small.indices.shape)
+    else:
+        indices = _unpacked(builder, small.indices, packing, tables)
+        for vector in offsets:
+            indices = builder.node("Add", indices, builder.constant(vector))
+        value = builder.node("Gather", builder.half_or_exact(book), indices)
+    restore(builder, value, repeats)
+    return f"{packing.detail}, repeated slices once" if repeats else packing.detail
 
 
-def _integers(builder: NodeBuilder, value: str) -> str:
-    """Gather takes no index type smaller than int32."""
-    return builder.node("Cast", value, to=TensorProto.INT32)
+def _unpacked(builder: NodeBuilder, indices: NDArray[Any], packing: Packing, tables: dict[Packing, str]) -> str:
+    """Nodes from packed indices to them, as int32 in their shape."""
+    if packing.high is not None:
+        low = _unpacked(builder, indices & 255, Packing("UINT8", 8), tables)
+        high = _unpacked(builder, indices >> 8, packing.high, tables)
+        return builder.node("Add", low, builder.node("Mul", high, builder.constant(np.array(256, np.int32))))
+    words = pack(indices, packing)
+    if packing.digits == 1:
+        return builder.integers(builder.packed(packing.dtype, words, indices.shape))
+    digits = builder.node("Gather", _table(builder, packing, tables), builder.integers(builder.constant(words)))
+    return builder.cut(digits, words.size * packing.digits, indices.shape)
+
+
+def _table(builder: NodeBuilder, packing: Packing, tables: dict[Packing, str]) -> str:
+    """The name of the table (words' values, digits) that unpacks `packing`."""
+    return tables.setdefault(packing, builder.names.new("t"))
+
+
+def _repeats(weight: SharedTensor) -> tuple[list[Repeat], tuple[NDArray[np.intp], ...]]:
+    """What needn't be stored again, where that saves more than it takes; and the slices to store."""
+    if weight.blocks is not None or weight.codebook.dtype != np.float32:
+        return [], ()
+    repeats, kept = find_repeats(weight.dense())
+    saved = weight.indices.size - math.prod(len(slices) for slices in kept)
+    bits = math.log2(max(2, len(weight.codebook)))
+    if saved * bits / 8 <= sum(repeat.bytes + _REPEAT_NODES for repeat in repeats):
+        return [], ()
+    return repeats, kept
 
 
 def _cast_from_half(builder: NodeBuilder, slot: Slot) -> bool:

@@ -67,6 +67,10 @@ class NodeBuilder:
                 return self.node("Cast", self.constant(half), to=TensorProto.FLOAT)
         return self.constant(array)
 
+    def integers(self, value: str) -> str:
+        """`value` as int32: Gather takes no index type smaller than that."""
+        return self.node("Cast", value, to=TensorProto.INT32)
+
     def reshaped(self, value: str, shape: tuple[int, ...]) -> str:
         """`value` in another shape."""
         return self.node("Reshape", value, self.constant(np.array(shape, np.int64)))

@@ -27,11 +27,16 @@ def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     """The graph and all of its subgraphs, outer ones first."""
     yield graph
     for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from graphs(attribute.g)
-            for inner in attribute.graphs:
-                yield from graphs(inner)
+        for inner in subgraphs(node):
+            yield from graphs(inner)
+
+
+def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """Those that stand in the node's attributes: branches, bodies of loops."""
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            yield attribute.g
+        yield from attribute.graphs
 
 
 def slots(model: onnx.ModelProto) -> Iterator[Slot]:

@@ -10,6 +10,7 @@ from qacomp.formats import BFLOAT16, SharedTensor, bfloat16_from_float32, bfloat
 from qacomp.selection import Layer
 from qacomp.sharing.blocks import block_shape, share_in_blocks
 from qacomp.sharing.kmeans import kmeans
+from qacomp.sharing.symmetric import symmetric_kmeans
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def share_array(array: NDArray[Any], layer: Layer, codebook: str, side: str) -> 
     if blocks is not None:
         shared = share_in_blocks(values, layer.k, blocks)
         return Packed(_stored(shared, array.dtype, side), side)
-    clustering = kmeans(values, layer.k)
+    clustering = symmetric_kmeans(values, layer.k) or kmeans(values, layer.k)
     if clustering.codebook.size < layer.k:
         note = f"{name}: {clustering.codebook.size} shared values instead of {layer.k}"
     elif codebook != "tensor":

@@ -19,6 +19,7 @@ from qacomp.model_files import read_model
 from qacomp.onnx_export.compact import compact
 from qacomp.onnx_export.index_packing import choose_packing, digit_table, pack
 from qacomp.onnx_export.lut import to_lut
+from qacomp.onnx_export.repeats import find_repeats
 from qacomp.onnx_export.written import written_weights
 from qacomp.onnx_options import OnnxOptions
 from qacomp.pipeline import compress
@@ -106,7 +107,7 @@ def test_outputs_are_the_dense_ones_bit_for_bit(operator: str, optimize: bool) -
     assert not any(t.dims == list(weight.indices.shape) for t in model.graph.initializer)
 
 
-@pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 13, 16, 17, 256, 300])
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 13, 16, 17, 256, 300, 768, 1024, 1536, 4096])
 @pytest.mark.parametrize(("opset", "ir"), [(9, 3), (11, 6), (18, 8), (21, 10), (25, 13)])
 def test_every_size_of_codebook_in_every_opset(k: int, opset: int, ir: int) -> None:
     weight = shared((129, 65), k)  # an odd number of weights: the last byte isn't full
@@ -116,6 +117,7 @@ def test_every_size_of_codebook_in_every_opset(k: int, opset: int, ir: int) -> N
     made = written_weights(model, {W: TensorProto.FLOAT})[W]
     assert made.tobytes() == weight.dense().tobytes()
     bits = {1: 1, 2: 1, 3: 1.6, 4: 2, 5: 8 / 3}.get(k, 4 if k <= 16 else 8 if k <= 256 else 16)
+    bits = {300: 9, 768: 9.6, 1024: 10, 1536: 8 + 8 / 3, 4096: 12}.get(k, bits)
     table = 2048 + 8 * 256  # of digits, and the constants' headers and names
     assert len(model.SerializeToString()) < weight.indices.size * bits / 8 + 4 * k + table
 
@@ -191,7 +193,7 @@ def test_other_constants_shrink_only_where_nothing_is_lost() -> None:
     assert exact.SerializeToString() == before
 
 
-@given(st.integers(1, 300), st.integers(0, 70), st.sampled_from([7, 21, 25]))
+@given(st.integers(1, 256), st.integers(0, 70), st.sampled_from([7, 21, 25]))
 def test_packed_indices_come_back(k: int, count: int, opset: int) -> None:
     packing = choose_packing(k, opset)
     indices = np.random.default_rng(k).integers(0, k, count)
@@ -199,6 +201,65 @@ def test_packed_indices_come_back(k: int, count: int, opset: int) -> None:
     assert words.size == -(-count // packing.digits)
     back = digit_table(packing)[words].reshape(-1)[:count] if packing.digits > 1 else words
     assert np.array_equal(back, indices)
+
+
+@pytest.mark.parametrize("operator", ["MatMul", "Conv"])
+def test_slices_that_repeat_up_to_signs_are_stored_once(operator: str) -> None:
+    """A Fourier basis between two axes, a dead channel, and noise that repeats nothing."""
+    angle = 2 * np.pi * np.outer(np.arange(24), np.arange(33)) / 32
+    basis = np.round(np.cos(angle) * 10) / 10  # column n is column 32 − n; rows are mirrored too
+    basis[5] = 0
+    shape = SHAPES[operator][0]
+    values = basis.astype(np.float32) if operator == "MatMul" else np.resize(basis[:6, :15], shape).astype(np.float32)
+    book, indices = np.unique(values, return_inverse=True)
+    weight = SharedTensor(book, indices.reshape(values.shape).astype(np.uint8))
+    dense = model_of(operator, weight.dense())
+    model = looked_up(dense, weight)
+    assert np.array_equal(run(model, operator), run(dense, operator))
+    assert max(t.dims[0] for t in model.graph.initializer if t.dims) < values.size
+    repeats, kept = find_repeats(weight.dense())
+    small = weight.dense()[np.ix_(*kept)]
+    for repeat in reversed(repeats):
+        small = small.take(repeat.place, repeat.axis) * repeat.signs.take(repeat.pattern, repeat.axis)
+    assert np.array_equal(small, weight.dense())
+    assert repeats and np.prod([len(k) for k in kept]) < 0.6 * values.size
+    noise = np.random.default_rng(0).standard_normal(values.shape).astype(np.float32)
+    assert find_repeats(noise)[0] == []
+
+
+def test_constants_that_say_the_same_become_one() -> None:
+    def branch(name: str, factor: str) -> onnx.GraphProto:
+        nodes = [
+            helper.make_node(
+                "Constant", [], [f"{name}{i}"], value=numpy_helper.from_array(np.array([i // 2], np.float32))
+            )
+            for i in range(4)
+        ]
+        nodes += [helper.make_node("Sum", [f"{name}{i}" for i in range(4)] + [factor], ["out"])]
+        return helper.make_graph(nodes, name, [], [helper.make_tensor_value_info("out", TensorProto.FLOAT, [1])])
+
+    def constant(name: str) -> onnx.NodeProto:
+        return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.array([7], np.float32)))
+
+    nodes = [
+        constant("first"),
+        constant("second"),
+        constant("weight"),
+        helper.make_node("If", ["yes"], ["y"], then_branch=branch("a", "first"), else_branch=branch("b", "second")),
+        helper.make_node("Sum", ["y", "second", "weight"], ["z"]),
+    ]
+    inputs = [helper.make_tensor_value_info("yes", TensorProto.BOOL, [])]
+    graph = helper.make_graph(nodes, "g", inputs, [helper.make_tensor_value_info("z", TensorProto.FLOAT, [1])])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    feeds = [{"yes": np.array(yes)} for yes in (True, False)]
+    before = [open_session(model, threads=1).run(None, feed)[0] for feed in feeds]
+    compact(model, keep=["weight"])
+    onnx.checker.check_model(model)
+    assert [open_session(model, threads=1).run(None, feed)[0] for feed in feeds] == before
+    main = [node.op_type for node in model.graph.node]
+    assert main.count("Constant") == 2  # the weight keeps its name
+    inner = [n.op_type for a in model.graph.node[-2].attribute for n in a.g.node]
+    assert inner.count("Constant") == 4
 
 
 def test_compacting_keeps_meaning_and_the_names_that_users_see() -> None:

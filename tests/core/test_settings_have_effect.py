@@ -62,6 +62,7 @@ OTHER: dict[str, Any] = {
     "include": ("4",),
     "exclude": ("4",),
     "min_size": 100,
+    "min_agreement": 0.9999,
     "sharing": "straight-through",
     "entropy": 20.0,
     "strength": 3.0,

@@ -1,0 +1,55 @@
+"""How far a network's outputs move when its weights are shared, on generated inputs: K of a network without data."""
+
+import copy
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from qacomp.config import CompressConfig
+from qacomp.evaluation.agreement import cosine
+from qacomp.layers import Selection
+from qacomp.sharing.agreement import refined
+from qacomp.sharing.arrays import share_array
+
+_EXAMPLES, _QUIET = 8, 0.1  # every other input, as of ONNX models
+
+
+def refined_network(
+    model: nn.Module, input_shape: tuple[int, ...], selection: Selection, config: CompressConfig
+) -> Selection:
+    """The selection with more values where logits on standard normal inputs need them; the model stays as it is.
+
+    input_shape: of one example (C, H, W). See `qacomp.sharing.agreement.refined`.
+    """
+    state = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
+    twin = copy.deepcopy(model).cpu().eval()
+    drawn = np.random.default_rng(config.seed).standard_normal((_EXAMPLES, *input_shape)).astype(np.float32)
+    drawn[1::2] *= np.float32(_QUIET)
+    inputs = torch.from_numpy(drawn)
+    before = _logits(twin, inputs)  # (examples, classes)
+    layers = {layer.name: layer for layer in selection.layers}
+
+    def shared(name: str, chosen: Selection) -> NDArray[np.generic]:
+        layer = next(layer for layer in chosen.layers if layer.name == name)
+        return share_array(state[name], layer, "tensor", config.side).dense()
+
+    def deviation(weights: Mapping[str, NDArray[np.generic]]) -> float:
+        twin.load_state_dict({n: torch.from_numpy(np.array(weights.get(n, v))) for n, v in state.items()})
+        return 1 - cosine(before, _logits(twin, inputs))
+
+    return refined(
+        selection,
+        config,
+        state.__getitem__,
+        lambda chosen: deviation({name: shared(name, chosen) for name in layers}),
+        lambda name: deviation({name: shared(name, selection)}),
+    )
+
+
+def _logits(model: nn.Module, inputs: torch.Tensor) -> NDArray[np.float32]:
+    with torch.no_grad():
+        logits: NDArray[np.float32] = model(inputs).numpy()
+    return logits
