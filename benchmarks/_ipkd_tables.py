@@ -48,7 +48,7 @@ def experiments(size: str) -> dict[str, Experiment]:
             "slimmable_mobilenet": Experiment(lambda: create_model("slimmable_mobilenet"), 200, None, 1.0, 0.1),
         }
     return {
-        "msdnet": Experiment(narrow_msdnet, 3, 4000, 5.0, 0.1),
+        "msdnet": Experiment(narrow_msdnet, 3, 4000, 5.0, 0.02),  # at 0.1 TA-1's early exits end constant
         "slimmable_mobilenet": Experiment(narrow_slimmable, 3, 4000, 1.0, 0.1),
     }
 
@@ -57,7 +57,7 @@ def tables(size: str, seeds: int) -> list[Row]:
     """A row for each network and training: each sub-model's accuracies, one a seed, and their mean."""
     rows = []
     for name, e in experiments(size).items():
-        trials = Trials(f"ipkd-{name}-{size}-{e.images}x{e.epochs}")
+        trials = Trials(f"ipkd-{name}-{size}-{e.images}x{e.epochs}-lr{e.lr}")
         for strategy, printed in zip(STRATEGIES, PRINTED[name], strict=True):
             found = [
                 trials.get(f"{strategy} seed {seed}", lambda s=strategy, n=seed, m=name, e=e: _trial(m, e, s, n))
@@ -86,7 +86,9 @@ def _trial(name: str, e: Experiment, strategy: str, seed: int) -> dict[str, Any]
     precision = choose_precision("auto", device)
     stage = Stage("train", e.epochs, 64, seed, True, device, precision, keep_best=True)
     objective = Objective(distill_weight=0.8, temperature=e.temperature, strategy=strategy)
-    store = ResumeStore(Trials("x").path.with_name(f"ipkd-{name}-{strategy}-{seed}.resume"), f"{name} {e.epochs}")
+    store = ResumeStore(
+        Trials("x").path.with_name(f"ipkd-{name}-{strategy}-{seed}.resume"), f"{name} {e.epochs} {e.images} {e.lr}"
+    )
     train(model, dataset, preprocessing, stage, objective, optimizer, progress=SilentProgress(), store=store)
     accuracies = submodel_accuracies(model, preprocessing.apply(dataset.test.x), dataset.test.y, device=device)
     store.finish()

@@ -57,7 +57,7 @@ def _gain(table: list[Row]) -> dict[str, Headline]:
     s = found["ladder_ta-m"].settings
     note = (
         f"ResNet-20 on CIFAR-10J, levels 2, 4 and 16, {s['epochs']} epochs of {s['images']:,} images from the trained "
-        f"checkpoint, {len(gains)} seeds, in pairs; TA-M less no distillation. τ, the guide and the learning rate (the "
-        "best of three for both) were chosen on the validation split at half that training"
+        f"checkpoint, {len(gains)} seeds, in pairs; TA-M less no distillation. Temperature, the guide and the learning "
+        "rate, one for both, were chosen on the validation split at half that training"
     )
     return {"ladder_ta_m_gain": Headline(sum(gains) / len(gains), "pt", "> 0 expected", note, spread(gains))}

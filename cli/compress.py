@@ -15,7 +15,15 @@ from qacomp.cli.compress_options import (
     sharing_options,
     training_options,
 )
-from qacomp.cli.console import agreement_line, count, figure, make_progress, print_json, print_table
+from qacomp.cli.console import (
+    agreement_line,
+    count,
+    figure,
+    make_progress,
+    print_json,
+    print_operating_points,
+    print_table,
+)
 from qacomp.cli.interruption import saying_what_is_kept
 from qacomp.cli.options import FOLDER, INPUT, OUTPUT, reporting
 from qacomp.cli.sections import SectionedCommand
@@ -117,6 +125,7 @@ def _show(result: "Result") -> None:
     if kept:
         rows.append([f"{len(kept)} other tensors", "", "–", "", count(sum(layer.bytes for layer in kept)), "", ""])
     print_table(rows, ["tensor", "shape", "K", "codec", "bytes", "bits/weight", "entropy"])
+    print_operating_points(result.operating_points)
     click.echo(
         f"{result.output}: {result.container_bytes:,} bytes (graph {result.graph_bytes:,}), "
         f"{result.ratio:.1f}× smaller than {result.checkpoint_bytes:,} bytes of fp32"

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichBars
     from rich.progress import TaskID
 
+    from qacomp.operating_points import OperatingPoint
     from qacomp.progress import Progress, Task
 
 
@@ -126,3 +127,10 @@ def agreement_line(agreement: dict[str, Any]) -> str:
         f"agreement with the original on {agreement['inputs']}: cosine {agreement['cosine']:.6f}, "
         f"largest difference {agreement['max_abs_error']:.3g}{top1}"
     )
+
+
+def print_operating_points(points: "Sequence[OperatingPoint]") -> None:
+    """The networks of a container that holds several, smallest first; nothing for one that holds one."""
+    cells = [[p.name, count(p.bytes), count(p.macs), figure(p.accuracy, 2, " %")] for p in points]
+    if cells:
+        print_table(cells, ["operating point", "bytes to download", "MACs", "accuracy"])

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qacomp.cli.console import count, figure, print_json, print_table
+from qacomp.cli.console import count, figure, print_json, print_operating_points, print_table
 from qacomp.cli.options import INPUT, OUTPUT, reporting
 
 if TYPE_CHECKING:
@@ -40,9 +40,7 @@ def inspect_command(container: Path, report: Path | None, no_measure: bool, as_j
         points = operating_points(opened, str(container))
     if not as_json:
         _show(container, contents, infos, meta, version)
-        if points:
-            cells = [[p.name, count(p.bytes), count(p.macs), figure(p.accuracy, 2, " %")] for p in points]
-            print_table(cells, ["operating point", "bytes to download", "MACs", "accuracy"])
+        print_operating_points(points)
         return
     rows = {row.name: row for row in contents.tensors}
     tensors = [asdict(t) | {"entropy_bits_per_weight": rows[t.name].entropy} for t in infos]

@@ -59,7 +59,9 @@ def _parse(
         raise HeaderError(f"{source}: {len(data) - prefix.file_bytes} bytes stand after its end; the file is damaged")
     end = h.PREFIX_BYTES + prefix.stored_bytes
     if len(data) < end or (len(data) < prefix.file_bytes and not allow_truncated):
-        raise TruncatedFileError(f"{source}: {len(data)} of {prefix.file_bytes} bytes; fetch the file again")
+        then = "fetch the file again, or decode the levels that are whole: --allow-truncated"
+        then = then if len(data) >= end else "fetch the file again"
+        raise TruncatedFileError(f"{source}: {len(data)} of {prefix.file_bytes} bytes; {then}")
     stored = data[h.PREFIX_BYTES : end]
     if crc32(stored) != prefix.header_crc:
         raise ChecksumMismatchError(f"{source}: the header is damaged; fetch the file again")

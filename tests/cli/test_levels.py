@@ -38,6 +38,6 @@ def test_a_file_cut_behind_the_first_level_decodes_at_it_when_allowed(qacomp: Qa
         second = min(s.offset for s in container.sections if s.level == 1)
     cut.write_bytes(whole.read_bytes()[: second + 10])
     answer = qacomp("decode", cut, "-o", tmp_path / "c.safetensors")
-    assert answer.code == 1 and "cut.qac" in answer.err and not (tmp_path / "c.safetensors").exists()
+    assert answer.code == 1 and "--allow-truncated" in answer.err and not (tmp_path / "c.safetensors").exists()
     assert qacomp("decode", cut, "--allow-truncated", "-o", tmp_path / "c.safetensors").code == 0
     assert np.array_equal(load_file(tmp_path / "c.safetensors")["w"], COARSE[indices // 2])

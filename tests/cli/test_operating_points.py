@@ -32,6 +32,12 @@ def test_inspect_lists_the_operating_points(qacomp: Qacomp, ladder: Path) -> Non
     assert "bytes to download" in table and "level2" in table
 
 
+def test_compress_lists_them_too(qacomp: Qacomp, trained: Path, tmp_path: Path) -> None:
+    short = ["--levels", "2,4", "--epochs", "1", "--tune-epochs", "0", "--precision", "fp32"]
+    table = qacomp("compress", trained, *short, "-o", tmp_path / "m.qac").out
+    assert "bytes to download" in table and "level2" in table
+
+
 def test_decode_and_eval_agree_with_what_the_file_says(qacomp: Qacomp, ladder: Path, tmp_path: Path) -> None:
     points = qacomp("inspect", ladder, "--json").json["operating_points"]
     measured = qacomp("eval", ladder, "--json", "--plot", tmp_path / "curve.svg").json
