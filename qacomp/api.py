@@ -97,6 +97,7 @@ def decode(
     to: str = "torch",
     mode: str = "dense",
     level: int | None = None,
+    submodel: str | None = None,
     allow_truncated: bool = False,
 ) -> Any:
     """Decode a container: into memory, or into the file `output` (.onnx or .safetensors).
@@ -104,11 +105,14 @@ def decode(
     to: torch gives a state dict for `Module.load_state_dict`, numpy the same as arrays (neither needs a graph), onnx a
     ModelProto. With `output` the suffix says what it becomes, and the answer is a `qacomp.decoding.Decoded`.
     mode: of an ONNX file, how it holds the weights: dense, lut or affine.
-    level: of a progressive container, the one with this many shared values; allow_truncated: take a file that is cut
-    off behind a level. Only torch needs torch. Raises FormatError, ConfigError, OutputNotWritableError.
+    level: of a progressive container, the one with this many shared values; submodel: of several networks in one, that
+    one alone (level4, exit3, width0.5; the last two have no state dict of their own, only ONNX); allow_truncated: take
+    a file that is cut off behind a level.
+
+    Only torch needs torch. Raises FormatError, ConfigError, OutputNotWritableError.
     """
+    from qacomp.decoding import chosen_level, onnx_model, state_dict
     from qacomp.decoding import decode as decode_file
-    from qacomp.decoding import level_index, onnx_model, state_dict
     from qacomp.onnx_options import OnnxOptions
 
     path = Path(source if isinstance(source, str | os.PathLike) else source.output)
@@ -116,16 +120,24 @@ def decode(
         check_writable(Path(output))
         options = OnnxOptions(mode)
         return decode_file(
-            path, Path(output), measure=False, level=level, allow_truncated=allow_truncated, onnx=options
+            path,
+            Path(output),
+            measure=False,
+            level=level,
+            submodel=submodel,
+            allow_truncated=allow_truncated,
+            onnx=options,
         )
     if mode != "dense":
         raise ConfigError(f"mode = {mode!r} is for files: give an output, NAME.onnx")
     if to not in FORMS:
         raise ConfigError(f"to = {to!r}: must be one of {', '.join(FORMS)}; for a file give its name as output")
     with open_file(path, allow_truncated=allow_truncated) as container:
-        index = None if level is None else level_index(container, level, str(path))
+        index = chosen_level(container, level, submodel, str(path))
         if to == "onnx":
-            return onnx_model(container, str(path), index)
+            return onnx_model(container, str(path), index, submodel)
+        if submodel is not None and index is None:
+            raise ConfigError(f"submodel = {submodel!r}: take to='onnx'; a state dict is of the whole network")
         arrays = state_dict(container, index)
     if to == "numpy":
         return arrays

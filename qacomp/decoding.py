@@ -90,19 +90,26 @@ def decode(
     if onnx != DENSE and output.suffix != ".onnx":
         raise ConfigError(f"{output}: --onnx and --external-data are for .onnx files")
     with open_file(path, allow_truncated=allow_truncated) as container:
-        if level is not None and submodel is not None:
-            raise ConfigError(f"--level {level} and --submodel {submodel}: give one of them")
-        index = None if level is None else level_index(container, level, str(path))
-        if submodel is not None:
-            point = find_point(container, submodel, str(path))
-            index = point.level
-            if index is None and output.suffix == ".safetensors":
-                raise ConfigError(f"--submodel {submodel}: use -o NAME.onnx; .safetensors holds the whole network")
+        index = chosen_level(container, level, submodel, str(path))
+        if submodel is not None and index is None and output.suffix == ".safetensors":
+            raise ConfigError(f"--submodel {submodel}: use -o NAME.onnx; .safetensors holds the whole network")
         if output.suffix == ".safetensors":
             return _to_safetensors(container, path, output, index)
         if container.meta.get("graph") == ORIGINAL:
             return _to_original(container, path, output, onnx, data, measure, index)
         return _to_onnx(container, path, output, data, measure, index, submodel, onnx)
+
+
+def chosen_level(container: Container, k: int | None, submodel: str | None, source: str) -> int | None:
+    """The index of the level with `k` shared values, or of the sub-model that is a level; None: neither is given.
+
+    Raises ConfigError for both at once, and for what isn't there.
+    """
+    if k is not None and submodel is not None:
+        raise ConfigError(f"--level {k} and --submodel {submodel}: give one of them")
+    if submodel is not None:
+        return find_point(container, submodel, source).level
+    return None if k is None else level_index(container, k, source)
 
 
 def level_index(container: Container, k: int, source: str) -> int:

@@ -1,11 +1,13 @@
 """Compression without an architecture: every matrix and filter is shared by k-means, the rest kept, no graph."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from qacomp.checkpoints import Checkpoint
 from qacomp.config import CompressConfig
-from qacomp.formats import Writer
+from qacomp.formats import Writer, open_file
 from qacomp.layers import select_tensors
+from qacomp.operating_points import operating_points
 from qacomp.packing import fp32_bytes
 from qacomp.provenance import provenance
 from qacomp.resolution import SHARING, refuse_layer_methods, untrained
@@ -48,7 +50,9 @@ def compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pat
     assert report is not None
     weights = WeightHistory([layer.name for layer in selection.layers], checkpoint.state)
     run.weights, run.errors = weights.finished(), weights.errors({n: item.value for n, item in packed.items()})
-    return run.result(output, str(checkpoint.path), fp32_bytes(checkpoint.state), config, report, selection)
+    result = run.result(output, str(checkpoint.path), fp32_bytes(checkpoint.state), config, report, selection)
+    with open_file(output) as container:
+        return replace(result, operating_points=operating_points(container, str(output)))
 
 
 def _share(whole: Packed, layer: Layer, config: CompressConfig) -> Packed:

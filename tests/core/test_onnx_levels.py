@@ -119,9 +119,13 @@ def test_a_bfloat16_checkpoint_has_levels_too(tmp_path: Path) -> None:
     import torch
 
     from qacomp.api import compress as run
+    from qacomp.api import decode as unpack
 
     result = run({"w": torch.from_numpy(DENSE).bfloat16()}, levels=[2, 16], output=tmp_path / "w.qac")
     assert result.settings["levels"] == (2, 16)
+    assert [point.name for point in result.operating_points] == ["level2", "level16"]
+    state = unpack(result, submodel="level2")
+    assert len(state["w"].unique()) == 2
     with open_file(tmp_path / "w.qac") as container:
         assert container.info("w").levels == (2, 16)
         coarse = container.tensor("w", level=0)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from qacomp.api import compress
+from qacomp.api import decode as unpack
 from qacomp.config import CompressConfig
 from qacomp.decoding import decode, onnx_model
 from qacomp.errors import ConfigError
@@ -164,6 +165,10 @@ def test_each_exit_or_width_equals_its_sub_model(flexible: tuple[Path, nn.Module
     assert whole.output_bytes == sizes[-1]
     with pytest.raises(ConfigError, match=", ".join(model.submodel_names)):
         decode(path, tmp_path / "none.onnx", measure=False, submodel="level4")
+    first = model.submodel_names[0]
+    assert max_abs_error(model.submodel(first), unpack(path, to="onnx", submodel=first), x) <= 1e-4
+    with pytest.raises(ConfigError, match="to='onnx'"):
+        unpack(path, to="numpy", submodel=first)
 
 
 def test_the_bytes_that_a_sub_model_asks_for_are_enough(flexible: tuple[Path, nn.Module]) -> None:
