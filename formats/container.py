@@ -21,6 +21,7 @@ from qacomp.formats.errors import (
     TensorNotFoundError,
     UnsupportedVersionError,
 )
+from qacomp.formats.group_cache import check_work
 from qacomp.formats.inventory import Inventory
 from qacomp.formats.limits import Limits
 from qacomp.formats.report import SectionInfo, TensorInfo, VerifyReport
@@ -52,7 +53,9 @@ class Container:
         """Bytes of the whole file, as its prefix says."""
         self._header = header
         self._sections = Sections(source, data, header, h.PREFIX_BYTES + prefix.stored_bytes, limits, verify)
-        self._inventory = Inventory(header, layout.Members(header.tensors))
+        members = layout.Members(header.tensors)
+        check_work(header, members, limits)
+        self._inventory = Inventory(header, members)
         self._contents = Contents(header, self._sections, self._inventory, threads)
         self._numbers = {record.name: number for number, record in enumerate(header.tensors)}
         complete = self._sections.complete_levels()

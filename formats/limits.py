@@ -25,10 +25,12 @@ class Limits:
 
     header_bytes bounds the decompressed header, blob_bytes the decompressed graph and metadata, tensor_bytes one
     decoded tensor, and expansion the decoded bytes of one coded section per stored byte (with a floor of 256 MiB, so
-    that a constant tensor of reasonable size is no attack).
+    that a constant tensor of reasonable size is no attack). repeats: how often groups may be decoded, in the mean over
+    their bytes, while all tensors are read in order (with a floor of 1 GiB).
     """
 
     header_bytes: int = 64 << 20
     blob_bytes: int = 1 << 30
     tensor_bytes: int = 1 << 40
     expansion: int = 1 << 14
+    repeats: int = 64

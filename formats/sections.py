@@ -15,10 +15,10 @@ from qacomp.formats.errors import (
     TruncatedFileError,
     UnsupportedVersionError,
 )
+from qacomp.formats.group_cache import GroupCache
 from qacomp.formats.limits import Limits
 
 EXPANSION_FLOOR = 256 << 20
-_CACHED_BYTES = 32 << 20
 _ARRAY_BYTES = 256  # what an array takes besides its values
 
 
@@ -41,8 +41,7 @@ class Sections:
         self.places = layout.find_sections(header)
         self.offsets, self.end = layout.offsets(header.sections, start)
         self._checked: set[int] = set()
-        self._cache: dict[int, list[Array]] = {}
-        self._cached = 0
+        self._groups = GroupCache[int, list[Array]]()
 
     def place(self, kind: int, level: int, owner: int, chunk: int = 0) -> int:
         """The place of a section that is known to be there."""
@@ -93,14 +92,13 @@ class Sections:
             raise CodecError(f"{self.source}: section {place}: {error}") from error
 
     def group(self, place: int, decode: Callable[[], list[Array]]) -> list[Array]:
-        """A group's parts, decoded on first use; the last ones stay, since the tensors of several are read in turn."""
-        if place not in self._cache:
+        """A group's parts, decoded on first use, and again where they weren't kept."""
+
+        def make() -> tuple[list[Array], int]:
             parts = decode()
-            self._cached += _size(parts)
-            while self._cache and self._cached > _CACHED_BYTES:
-                self._cached -= _size(self._cache.pop(next(iter(self._cache))))
-            self._cache[place] = parts
-        return self._cache[place]
+            return parts, sum(part.nbytes + _ARRAY_BYTES for part in parts)
+
+        return self._groups.get(place, make)
 
     def blob(self, kind: int) -> bytes | None:
         """The graph's or the metadata's bytes, or None where the file has none."""
@@ -121,9 +119,4 @@ class Sections:
 
     def release(self) -> None:
         """Let go of what is cached."""
-        self._cache.clear()
-        self._cached = 0
-
-
-def _size(parts: Sequence[Array]) -> int:
-    return sum(part.nbytes + _ARRAY_BYTES for part in parts)
+        self._groups.clear()

@@ -22,6 +22,7 @@ from qacomp.formats import (
 )
 from qacomp.formats.codecs import Stream
 from qacomp.formats.codecs.base import Array
+from qacomp.formats.group_cache import GroupCache
 from qacomp.formats.sections import Sections
 
 
@@ -121,8 +122,30 @@ def test_a_group_is_decoded_once_for_all_its_tensors(tmp_path: Path, monkeypatch
     assert all(back[name].tobytes() == dense(tensor).tobytes() for name, tensor in tensors.items())
 
 
+def test_a_large_group_and_others_are_kept_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read in turn, none is decoded again: the cache's bound is that of the groups beside the largest."""
+    monkeypatch.setattr("qacomp.formats.group_cache.CACHED_BYTES", 100)
+    cache, made = GroupCache[str, str](), list[str]()
+
+    def read(name: str, size: int) -> None:
+        def make() -> tuple[str, int]:
+            made.append(name)
+            return name, size
+
+        assert cache.get(name, make) == name
+
+    for _ in range(3):
+        for name, size in (("small", 10), ("large", 5000), ("medium", 80)):
+            read(name, size)
+    assert made == ["small", "large", "medium"]
+    read("another", 60)  # the one that was used longest ago goes
+    read("medium", 80)
+    read("small", 10)
+    assert made[3:] == ["another", "medium", "small"]
+
+
 def test_groups_beyond_the_cache_are_decoded_again(path: Path, tensors: dict[str, Any], monkeypatch: Any) -> None:
-    monkeypatch.setattr("qacomp.formats.sections._CACHED_BYTES", 0)
+    monkeypatch.setattr("qacomp.formats.group_cache.CACHED_BYTES", 0)
     for name, array in load_file(path).items():
         assert array.tobytes() == dense(tensors[name]).tobytes()
 

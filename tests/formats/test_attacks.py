@@ -23,6 +23,9 @@ from qacomp.formats import (
 from qacomp.formats import header as h
 from qacomp.formats.bytestream import ByteWriter
 from qacomp.formats.codecs.zstd import compress
+from qacomp.formats.group_cache import check_work
+from qacomp.formats.layout import Members
+from qacomp.formats.sections import Sections
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "v1"
 
@@ -278,6 +281,23 @@ def test_a_group_of_too_many_tensors(resign: ModuleType) -> None:
     )
     data = resign.container(h.write_header(h.Header(tensors, sections, 0, 22)), bytes(20_000))
     refuse(data, LimitExceededError, "more tensors")
+
+
+def test_large_groups_that_take_turns(resign: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three groups of 200 MB each, from a few bytes, read anew for each of thousands of tensors: refused unread."""
+    count = 600
+    tensors = tuple(
+        h.TensorRecord(f"{i}", h.SHARED, 11, 11, (1 << 20,), 1 + i % 3, 1, (1,), (), 0, b"") for i in range(count)
+    )
+    book = h.SectionRecord(h.VALUES, 0, 0, 0, 4 * count, _crc(bytes(4 * count)))
+    groups = tuple(h.SectionRecord(h.INDICES, 1, 0, group, 0, 0) for group in range(3))
+    header = h.Header(tensors, (book, *groups), 0, 30)
+    monkeypatch.setattr(Sections, "decode", None)  # nothing may be decoded
+    data = resign.container(h.write_header(header), bytes(4 * count))
+    refuse(data, LimitExceededError, "take turns")
+    in_order = sorted(tensors, key=lambda tensor: tensor.group)
+    check_work(replace(header, tensors=tuple(in_order)), Members(in_order), Limits())
+    check_work(header, Members(tensors), Limits(repeats=1000))
 
 
 def test_truth_values_of_two(resign: ModuleType, tmp_path: Path) -> None:

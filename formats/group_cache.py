@@ -1,0 +1,99 @@
+"""The groups that a reader keeps decoded, since tensors of several are read in turn, and the work that this bounds."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Generic, TypeVar
+
+from qacomp.formats import header as h
+from qacomp.formats.dtypes import itemsize_of
+from qacomp.formats.errors import LimitExceededError
+from qacomp.formats.layout import Members
+from qacomp.formats.limits import Limits
+
+CACHED_BYTES = 32 << 20
+ALLOWED_BYTES = 1 << 30
+"""So much may be decoded in any case."""
+
+K = TypeVar("K")
+T = TypeVar("T")
+
+
+class GroupCache(Generic[K, T]):
+    """The groups used last: of those above CACHED_BYTES one, of the others so many as fit into them together."""
+
+    def __init__(self) -> None:
+        self._large: dict[K, T] = {}
+        self._small: dict[K, tuple[T, int]] = {}
+        self._bytes = 0
+
+    def get(self, key: K, make: Callable[[], tuple[T, int]]) -> T:
+        """The group of that key; `make` gives it, and its bytes, where it isn't kept."""
+        if key in self._large:
+            return self._large[key]
+        if key in self._small:
+            self._small[key] = kept = self._small.pop(key)  # the last of the dict is the one used last
+            return kept[0]
+        made, size = make()
+        if size > CACHED_BYTES:
+            self._large = {key: made}
+            return made
+        self._small[key] = made, size
+        self._bytes += size
+        while self._bytes > CACHED_BYTES:
+            self._bytes -= self._small.pop(next(iter(self._small)))[1]
+        return made
+
+    def clear(self) -> None:
+        """Let go of all of them."""
+        self._large, self._small, self._bytes = {}, {}, 0
+
+
+def check_work(header: h.Header, members: Members, limits: Limits) -> None:
+    """Hold against the limits what is decoded while all tensors are read, in their order; nothing is decoded for it.
+
+    A writer's groups hold neighbours, so each is decoded once. Raises LimitExceededError where large ones take turns,
+    so that each would be decoded anew for tensor after tensor.
+    """
+    work, sizes, cache = 0, _Sizes(header, members), GroupCache[tuple[int, int, int], None]()
+
+    def decode(key: tuple[int, int, int]) -> tuple[None, int]:
+        nonlocal work
+        work += sizes[key]
+        return None, sizes[key]
+
+    for record in header.tensors:
+        for key in _groups(header.tensors[record.same_as] if record.kind == h.SAME else record):
+            cache.get(key, partial(decode, key))
+    if work > max(ALLOWED_BYTES, limits.repeats * sum(sizes.values())):
+        raise LimitExceededError(
+            f"its groups of small tensors take turns: {work} bytes would be decoded to read {sum(sizes.values())}; "
+            "the file is hostile, or raise the limit"
+        )
+
+
+def _groups(record: h.TensorRecord) -> Iterator[tuple[int, int, int]]:
+    """(kind, group, level) of what is decoded for a tensor."""
+    if record.kind == h.SHARED and record.side_group:
+        yield h.VALUES, record.side_group - 1, 0
+    if record.kind == h.SHARED and record.group:
+        yield from ((h.INDICES, record.group - 1, level) for level in range(record.stored_levels))
+    if record.kind == h.DENSE and record.group:
+        yield h.VALUES, record.group - 1, 0
+
+
+class _Sizes(dict[tuple[int, int, int], int]):
+    """Decoded bytes by kind, group and level, counted when they are first asked for."""
+
+    def __init__(self, header: h.Header, members: Members) -> None:
+        self._header, self._members = header, members
+
+    def __missing__(self, key: tuple[int, int, int]) -> int:
+        kind, group, _ = key
+        tensors = self._header.tensors
+        if kind == h.VALUES:
+            streams = self._members.value_streams(tensors, group)
+            size = sum(stream.count * itemsize_of(stream.dtype) for stream in streams)
+        else:  # a level's come with those of the levels before it
+            size = sum(tensors[n].count * (1 + (tensors[n].levels[-1] > 256)) for n in self._members.indices[group])
+        self[key] = size
+        return size
