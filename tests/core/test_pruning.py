@@ -95,6 +95,8 @@ def test_a_network_without_its_dead_units_gives_the_same(name: str) -> None:
     assert kept_parameters(model, units_of(name, model))[0] == pytest.approx(counted, abs=2)  # nothing alive is gone
     stays = not_removable(rows, units.graph)
     assert (stays is None) == (abs(counted - left) <= 2)
+    channels = [m.out_channels for m in model.modules() if isinstance(m, nn.Conv2d)]
+    assert all(c % 4 == 0 for c in channels if c >= 16)
     if name.startswith("resnet"):
         assert stays is not None and "added to living channels" in stays
 
