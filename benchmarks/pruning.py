@@ -76,6 +76,9 @@ def _onnx(table: list[Row]) -> dict[str, Headline]:
     sizes = r["onnx_bytes"]
     note = f"ResNet-20 with half of its parameters pruned, {sizes['whole']:,} -> {sizes['removed']:,} bytes of ONNX, "
     note += "onnxruntime, one thread, batch 1, medians of 7 turns"
+    others = {row.name: row.results["onnx_speedup"] for row in table if "onnx_speedup" in row.results}
+    named = {"resnet20_c10j_magnitude": "ResNet-20, magnitude", "lenet5_mnist_energy": "LeNet-5, energy"}
+    note += "".join(f"; {text} {others[name]:.2f}x" for name, text in named.items() if name in others)
     text = f"logits of {len(measured)} networks with units removed in onnxruntime, against the masked ones in PyTorch"
     worst = max(m["onnx_max_abs_error"] for m in measured)
     return {
