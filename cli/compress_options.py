@@ -9,11 +9,11 @@ _share = section("Sharing")
 sharing_options = together(
     _share("--k", "k", type=LayerNumbers(), multiple=True, help="Shared values per layer: 8, or conv1=16,fc=4. [16]"),
     _share("--levels", type=Numbers(int), default=None, help="A progressive file: 4,16,64 in place of --k."),
-    _share("--scope", type=click.Choice(["all", "conv", "dense"]), default=None, help="Which layers. Default: all."),
-    _share("--codebook", default=None, help="One for each tensor, channel, or group:64 weights of one. [tensor]"),
+    _share("--scope", type=click.Choice(["all", "conv", "dense"]), default=None, help="Which layers are shared. [all]"),
+    _share("--codebook", default=None, help="One codebook a tensor, a channel, or group:64 weights. [tensor]"),
     _share("--include", multiple=True, help="Share these tensors alone, by name or pattern; of any size."),
     _share("--exclude", multiple=True, help="Leave these tensors alone, by name or pattern."),
-    _share("--min-size", type=int, default=None, help="Tensors of fewer values aren't shared. [256]"),
+    _share("--min-size", type=int, default=None, help="Tensors with fewer values aren't shared. [256]"),
     _share(
         "--min-agreement",
         type=float,
@@ -21,11 +21,24 @@ sharing_options = together(
         help="Without data: cosine of outputs for which tensors may get more values than --k; 0: none."
         " Default: 0.9999 from --k 256 on, where the model runs.",
     ),
-    _share("--sharing", type=click.Choice(["auto", "after", "straight-through"]), default=None, help="When. [auto]"),
-    _share("--entropy", type=float, default=None, help="Straight-through: how much cheaper indices count. [0]"),
-    _share("--batch-norm", type=click.Choice(["keep", "re-estimate"]), default=None, help="After sharing. [keep]"),
     _share(
-        "--side", type=click.Choice(["fp16", "exact"]), default=None, help="Precision of codebooks, vectors. [fp16]"
+        "--sharing",
+        type=click.Choice(["auto", "after", "straight-through"]),
+        default=None,
+        help="After the fine-tuning, or in its forward pass; auto: the latter with --reg or --levels. [auto]",
+    ),
+    _share("--entropy", type=float, default=None, help="Straight-through: how much cheaper indices count. [0]"),
+    _share(
+        "--batch-norm",
+        type=click.Choice(["keep", "re-estimate"]),
+        default=None,
+        help="Its statistics after sharing. [keep]",
+    ),
+    _share(
+        "--side",
+        type=click.Choice(["fp16", "exact"]),
+        default=None,
+        help="Precision of codebooks, biases and batch norm. [fp16]",
     ),
 )
 
@@ -40,9 +53,19 @@ regularizer_options = together(
     ),
     _reg("--pull", type=float, default=None, help="How far each layer's λ pulls its weights to their levels. [4]"),
     _reg("--warmup", type=float, default=None, help="Fraction of the steps over which λ rises from 0. [0.5]"),
-    _reg("--schedule", type=click.Choice(["warmup", "constant", "tanh"]), default=None, help="Of λ. [warmup]"),
-    _reg("--init", type=click.Choice(["kmeans", "quantile", "uniform"]), default=None, help="Of u. [kmeans]"),
-    _reg("--range", type=click.Choice(["layer", "global", "learned"]), default=None, help="Of sin and cos. [layer]"),
+    _reg("--schedule", type=click.Choice(["warmup", "constant", "tanh"]), default=None, help="How λ rises. [warmup]"),
+    _reg(
+        "--init",
+        type=click.Choice(["kmeans", "quantile", "uniform"]),
+        default=None,
+        help="Where the learned representatives (of min and exp) start. [kmeans]",
+    ),
+    _reg(
+        "--range",
+        type=click.Choice(["layer", "global", "learned"]),
+        default=None,
+        help="Interval of sin's and cos's levels: each layer's, one for all, or learned. [layer]",
+    ),
     _reg("--slices", type=int, default=None, help="A step's penalty looks at one part in so many of a layer. [1]"),
     _reg(
         "--domain",
@@ -72,22 +95,27 @@ _train = section("Training")
 training_options = together(
     _train("--epochs", type=int, default=None, help="Epochs of fine-tuning. Default: about 1,000 steps, 3 to 30."),
     _train("--tune-epochs", type=int, default=None, help="Epochs of cumulative tuning. Default: about 600 steps."),
-    _train("--batch-size", type=int, default=None, help="[128]"),
+    _train("--batch-size", type=int, default=None, help="Images a training step. [128]"),
     _train("--lr", type=float, default=None, help="Learning rate of fine-tuning. [0.02]"),
     _train(
         "--lr-levels", type=float, default=None, help="Learning rate of the learned representatives. Default: balanced."
     ),
     _train("--lr-tune", type=float, default=None, help="Learning rate of cumulative tuning. [0.001]"),
-    _train("--momentum", type=float, default=None, help="[0.9]"),
-    _train("--weight-decay", type=float, default=None, help="[0.0001]"),
-    _train("--augment", type=click.Choice(["auto", "none", "crop-flip"]), default=None, help="[auto]"),
-    _train("--seed", type=int, default=None, help="[0]"),
-    _train("--device", type=click.Choice(["auto", "cpu", "cuda"]), default=None, help="Where to train. Default: auto."),
+    _train("--momentum", type=float, default=None, help="Of fine-tuning. [0.9]"),
+    _train("--weight-decay", type=float, default=None, help="Of fine-tuning. [0.0001]"),
+    _train(
+        "--augment",
+        type=click.Choice(["auto", "none", "crop-flip"]),
+        default=None,
+        help="Of training images; auto: crop-flip for colour images. [auto]",
+    ),
+    _train("--seed", type=int, default=None, help="Of everything random; the same seed gives the same bytes. [0]"),
+    _train("--device", type=click.Choice(["auto", "cpu", "cuda"]), default=None, help="Where to train. [auto]"),
     _train(
         "--precision",
         type=click.Choice(["auto", "fp32", "bf16"]),
         default=None,
-        help="Of training's matrix products. Default: auto, bf16 where there are matrix units for it.",
+        help="Of training's matrix products; auto: bf16 where there are matrix units for it. [auto]",
     ),
 )
 
@@ -108,7 +136,12 @@ distillation_options = together(
 
 _prune = section("Pruning")
 pruning_options = together(
-    _prune("--prune", type=click.Choice(["none", "energy", "magnitude"]), default=None, help="Before all else."),
+    _prune(
+        "--prune",
+        type=click.Choice(["none", "energy", "magnitude"]),
+        default=None,
+        help="Prune and retrain before all else. [none]",
+    ),
     _prune(
         "--prune-rate",
         type=float,
@@ -118,8 +151,15 @@ pruning_options = together(
     _prune(
         "--prune-unit", type=click.Choice(["weight", "filter"]), default=None, help="What magnitude prunes. [weight]"
     ),
-    _prune("--prune-scope", type=click.Choice(["layer", "global"]), default=None, help="Magnitudes rank by. [layer]"),
-    _prune("--prune-epochs", type=int, default=None, help="Of pruning and retraining. Default: about 3,000 steps."),
+    _prune(
+        "--prune-scope",
+        type=click.Choice(["layer", "global"]),
+        default=None,
+        help="Rank magnitudes within each layer, or over all. [layer]",
+    ),
+    _prune(
+        "--prune-epochs", type=int, default=None, help="Epochs of pruning and retraining. Default: about 3,000 steps."
+    ),
     _prune(
         "--prune-objective",
         type=click.Choice(["energy", "cross-entropy"]),
@@ -145,7 +185,7 @@ pruning_options = together(
 _data = section("Network and data")
 network_options = together(
     _data("--arch", default=None, help="Architecture of a plain state dict: lenet5, resnet20, ..."),
-    _data("--num-classes", type=int, default=None, help="Default: from the checkpoint."),
+    _data("--num-classes", type=int, default=None, help="Of a plain state dict. Default: its last layer's."),
     _data(
         "--data",
         metavar="SPEC",
@@ -155,6 +195,11 @@ network_options = together(
     ),
     _data("--metric", default=None, help="Of ONNX models: accuracy, mse, cosine or module:function. [auto]"),
     _data("--size", type=Size(), default=None, help="Input height and width: 32 or 32x48."),
-    _data("--mean", type=Numbers(float), default=None, help="Of the input's channels, of 1: 0.485,0.456,0.406."),
-    _data("--std", type=Numbers(float), default=None, help="Of the input's channels, of 1: 0.229,0.224,0.225."),
+    _data(
+        "--mean",
+        type=Numbers(float),
+        default=None,
+        help="Mean of the input's channels, as fractions of 1: 0.485,0.456,0.406.",
+    ),
+    _data("--std", type=Numbers(float), default=None, help="Standard deviation of them: 0.229,0.224,0.225."),
 )

@@ -9,11 +9,19 @@ from qacomp.cli.options import reporting
 
 
 @click.command("demo", short_help="Train, compress and decode LeNet-5 on embedded digits.")
-@click.option("-o", "--output", "folder", type=click.Path(path_type=Path, file_okay=False), default=Path("demo"))
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("demo"),
+    show_default=True,
+    help="The folder.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of training and compression.")
 @reporting
 def demo_command(folder: Path, seed: int, as_json: bool) -> None:
-    """Write model.pt, model.qac and model.onnx into a folder (./demo) and print their sizes, accuracy and latency."""
+    """Write model.pt, model.qac and model.onnx into a folder and print their sizes, accuracy and latency."""
     from qacomp.checkpoints import read_checkpoint
     from qacomp.config import CompressConfig
     from qacomp.datasets import load_dataset

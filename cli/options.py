@@ -43,13 +43,13 @@ def preprocessing_options(function: F) -> F:
 def device_option(function: F) -> F:
     """--device."""
     choice = click.Choice(["auto", "cpu", "cuda"])
-    return click.option("--device", type=choice, default=None, help="Where to train. Default: auto.")(function)
+    return click.option("--device", type=choice, default=None, help="Where torch computes. [auto]")(function)
 
 
 def precision_option(function: F) -> F:
     """--precision."""
     choice = click.Choice(["auto", "fp32", "bf16"])
-    text = "Of training's matrix products. Default: auto, bf16 where there are matrix units for it."
+    text = "Of training's matrix products; auto: bf16 where there are matrix units for it. [auto]"
     return click.option("--precision", type=choice, default=None, help=text)(function)
 
 

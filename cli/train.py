@@ -38,8 +38,15 @@ class _TrainCommand(click.Command):
     show_default=True,
     help="How sub-models (of msdnet, slimmable_mobilenet) learn from larger ones.",
 )
-@click.option("--distill-weight", type=click.FloatRange(0, 1), default=None, help="λ of the lessons. [0.8]")
-@click.option("--temperature", type=click.FloatRange(min=0, min_open=True), default=None, help="[exits 5, widths 1]")
+@click.option(
+    "--distill-weight", type=click.FloatRange(0, 1), default=None, help="Share of the teachers in the loss. [0.8]"
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(min=0, min_open=True),
+    default=None,
+    help="Of the softened outputs. [exits 5, widths 1]",
+)
 @preprocessing_options
 @device_option
 @precision_option

@@ -15,7 +15,7 @@ from qacomp.cli.options import INPUT, reporting
     "--source",
     type=INPUT,
     default=None,
-    help="The file that CONTAINER was made from; hold its digest too.",
+    help="Check too that CONTAINER was made from this very file.",
 )
 @reporting
 def verify_command(container: Path, source: Path | None, as_json: bool) -> None:

@@ -128,6 +128,8 @@ def _objective(model: nn.Module, config: TrainConfig) -> Objective:
         raise ConfigError(
             f"--distill {config.distill}: {config.network.arch} has no sub-models; train msdnet or slimmable_mobilenet"
         )
+    if config.distill == "none" and (config.distill_weight is not None or config.temperature is not None):
+        raise ConfigError("--distill-weight, --temperature: have no effect without --distill ipkd, ta-1 or ta-m")
     weight = default_weight(config.distill) if config.distill_weight is None else config.distill_weight
     temperature = default_temperature(model, config.distill) if config.temperature is None else config.temperature
     return Objective(distill_weight=weight, temperature=temperature, strategy=config.distill)
