@@ -10,7 +10,11 @@ sharing_options = together(
     _share("--k", "k", type=LayerNumbers(), multiple=True, help="Shared values per layer: 8, or conv1=16,fc=4. [16]"),
     _share("--levels", type=Numbers(int), default=None, help="A progressive file: 4,16,64 in place of --k."),
     _share("--scope", type=click.Choice(["all", "conv", "dense"]), default=None, help="Which layers are shared. [all]"),
-    _share("--codebook", default=None, help="One codebook a tensor, a channel, or group:64 weights. [tensor]"),
+    _share(
+        "--codebook",
+        default=None,
+        help="One a tensor, a channel, group:64 weights, or affine4: a channel on a 4-bit grid. [tensor]",
+    ),
     _share("--include", multiple=True, help="Share these tensors alone, by name or pattern; of any size."),
     _share("--exclude", multiple=True, help="Leave these tensors alone, by name or pattern."),
     _share("--min-size", type=int, default=None, help="Tensors with fewer values aren't shared. [256]"),

@@ -71,6 +71,7 @@ def decode_command(
     if done.metric is not None and done.accuracy is None:
         click.echo(f"{done.metric['name']}: {done.metric['value']:.6g}")
     if done.accuracy is not None:
-        click.echo(f"accuracy: {figure(done.accuracy)} %")
+        precise = f", with activations in fp32 {figure(done.accuracy_fp32)} %" if done.accuracy_fp32 is not None else ""
+        click.echo(f"accuracy: {figure(done.accuracy)} %{precise}")
     if done.latency is not None:
         click.echo(f"latency: {figure(done.latency.p50_ms, 3)} ms median, {figure(done.latency.p95_ms, 3)} ms p95")

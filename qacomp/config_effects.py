@@ -135,6 +135,11 @@ NEEDS = (
         lambda c: not c.learn_bits or c.quantizer == "wrpn",  # whose units are fitted to them
         "beside --learn-bits, which starts from 8",
     ),
+    Need(
+        ("k", "k_layers"),
+        lambda c: not c.codebook.startswith("affine"),
+        "beside --codebook affine: a grid of 2 bits has 4 values, of 4 bits 16",
+    ),
     Need(("min_size",), lambda c: not c.include, "beside --include, which shares tensors of any size"),
     Need(("quantizer_scale",), lambda c: c.quantizer != "none", "without --quantizer"),
     Need(("prune_rate", "prune_epochs"), lambda c: c.prune != "none", "without --prune"),

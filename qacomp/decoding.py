@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from qacomp.datasets import load_dataset
 from qacomp.errors import ConfigError, DataError, ExportError
 from qacomp.evaluation.accuracy import onnx_accuracy
+from qacomp.evaluation.comparison import FP32_ACTIVATIONS
 from qacomp.evaluation.latency import Latency, onnx_latency
 from qacomp.formats import BFLOAT16, Container, open_file
 from qacomp.onnx_options import DENSE, OnnxFile, OnnxOptions
@@ -27,7 +28,8 @@ class Decoded:
     """A decoded file. `max_abs_error`: between the weights in it and the container's; accuracy in percent, if known.
 
     `metric`: name and value, of a model that came in as ONNX, on data with targets. `agreement`: of its outputs with
-    those of the model that was compressed, as `qacomp compress` measured it.
+    those of the model that was compressed, as `qacomp compress` measured it. `accuracy_fp32`: of fused integer products
+    with activations in fp32 (onnxruntime's accuracy level 0), where `accuracy` is with its default, int8.
     """
 
     output: Path
@@ -40,6 +42,7 @@ class Decoded:
     onnx: OnnxFile | None = None
     agreement: dict[str, Any] | None = None
     metric: dict[str, Any] | None = None
+    accuracy_fp32: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The document that `decode --json` prints."""
@@ -50,6 +53,7 @@ class Decoded:
             "output_bytes": self.output_bytes,
             "container_bytes": self.container_bytes,
             "accuracy": self.accuracy,
+            "accuracy_fp32": self.accuracy_fp32,
             "latency_ms": latency,
             "max_abs_error": self.max_abs_error,
             "notes": list(self.notes),
@@ -174,7 +178,7 @@ def _to_onnx(
         level = find_point(container, submodel, str(path)).level
     weights = weights_at(container, level, {t.name: tuple(t.dims) for t in model.graph.initializer})
     written = write_onnx_file(model, weights, output, options, input_shape=shape, measure=measure)
-    accuracy, latency, notes = None, None, list(written.notes)
+    accuracy, precise, latency, notes = None, None, None, list(written.notes)
     if measure:
         latency = onnx_latency(output, tuple(container.meta["input_shape"]))
         spec = data or container.meta.get("data")
@@ -190,8 +194,11 @@ def _to_onnx(
             else:
                 x = Preprocessing.from_dict(container.meta["preprocessing"]).apply(test.x)  # (N, C, H, W)
                 accuracy = onnx_accuracy(output, x, test.y)
+                if written.fused:
+                    precise = onnx_accuracy(output, x, test.y, settings=FP32_ACTIVATIONS)
     size, error = written.saved.bytes, written.max_abs_error
-    return Decoded(output, size, path.stat().st_size, accuracy, latency, error, tuple(notes), written)
+    stored = path.stat().st_size
+    return Decoded(output, size, stored, accuracy, latency, error, tuple(notes), written, accuracy_fp32=precise)
 
 
 def _to_original(

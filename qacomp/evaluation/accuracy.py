@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,6 +53,7 @@ def onnx_logits(
     *,
     threads: int = 0,
     optimize: bool = True,
+    settings: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
     """Run `model` over x: (N, C, H, W) float32 -> logits (N, classes).
@@ -63,6 +64,7 @@ def onnx_logits(
         batch_size: examples a run.
         threads: see `open_session`; 0 is all cores.
         optimize: False runs without onnxruntime's graph optimizations.
+        settings: onnxruntime's session options by name.
         progress: called after each batch.
 
     Raises:
@@ -70,7 +72,7 @@ def onnx_logits(
         NonFiniteWeightsError: a logit is NaN or infinite.
         NotACheckpointError, ExportError: onnxruntime can't load the model.
     """
-    session = open_session(model, threads=threads, optimize=optimize)
+    session = open_session(model, threads=threads, optimize=optimize, settings=settings)
     outputs = []
     for s in _batches(x, batch_size, progress):
         batch = np.ascontiguousarray(x[s], np.float32)
@@ -86,10 +88,12 @@ def onnx_accuracy(
     batch_size: int = 128,
     k: int = 1,
     threads: int = 0,
+    settings: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> float:
     """Top-k accuracy (top-1 by default) of an ONNX model in percent; arguments and errors as in `onnx_logits`."""
-    return topk_accuracy(onnx_logits(model, x, batch_size, threads=threads, progress=progress), y, k)
+    logits = onnx_logits(model, x, batch_size, threads=threads, settings=settings, progress=progress)
+    return topk_accuracy(logits, y, k)
 
 
 def torch_logits(

@@ -22,6 +22,7 @@ from qacomp.onnx_export.fusion_guard import keep_apart
 from qacomp.onnx_export.node_builder import Names, NodeBuilder
 from qacomp.onnx_export.opset import raise_opset
 from qacomp.onnx_export.slots import Slot, default_opset, graphs, slots, value_names
+from qacomp.sharing.affine import grid_steps
 
 OPSETS = {2: 25, 4: 21, 8: 21}
 _DTYPES = {2: "UINT2", 4: "UINT4", 8: "UINT8"}
@@ -54,7 +55,7 @@ def to_affine(
     """Turn, in place, each weight of `shared` that only matrix products read; gives those, and why the others aren't.
 
     bits: 2, 4 or 8, or None for what each codebook's size needs. block: rows of a column that share a scale, a power
-    of two from 16 on. A codebook that lies on an affine grid already stays exact, with one scale for the tensor. The
+    of two from 16 on. A codebook that lies on an affine grid already stays exact, and columns with a grid each too. The
     opset rises to 21 (25 for 2 bits) if anything is turned and the model's operators allow it.
     """
     kept: dict[str, str] = {}
@@ -63,7 +64,7 @@ def to_affine(
         if reason:
             kept[name] = reason
         else:
-            wanted[name] = bits or bits_for(shared[name].codebook.shape[-1])
+            wanted[name] = _fused_bits(model, name, shared[name], bits)
     if wanted and not raise_opset(model, max(OPSETS[b] for b in wanted.values())):
         return {}, kept | dict.fromkeys(wanted, f"opset {default_opset(model)} can't be raised to 21")
     names = Names(value_names(model))
@@ -75,6 +76,18 @@ def to_affine(
         else:
             snapped[slot.name] = _turn(model, slot, use, shared[slot.name], wanted[slot.name], block, names)
     return snapped, kept
+
+
+def _fused_bits(model: onnx.ModelProto, name: str, weight: SharedTensor, bits: int | None) -> int:
+    """Bits of an integer; 4 in place of 2 where onnxruntime 1.31's product of 2 bits gives wrong outputs.
+
+    So it does for numbers of columns that four doesn't divide, whatever the rows, blocks and zero points.
+    """
+    use = _use(model, name)
+    assert isinstance(use, _Use)
+    columns = weight.indices.shape[0 if use.transposed else 1]
+    chosen = bits or bits_for(weight.codebook.shape[-1])
+    return 4 if chosen == 2 and columns % 4 else chosen
 
 
 def _turn(
@@ -94,13 +107,16 @@ def _turn(
     keep_apart(model, slot.name, builder.names)
     values = grid.dense()
     error = float(np.abs(values - matrix).max())
-    detail = f"uint{bits}, " + (f"blocks of {grid.block}" if grid.block else "one scale")
+    whole = "one scale" if (grid.scale == grid.scale.flat[0]).all() else "a scale for each column"
+    detail = f"uint{bits}, " + (f"blocks of {grid.block}" if grid.block else whole)
     return Snapped(TensorForm(slot.name, shape, "affine", detail, builder.bytes, dense_bytes, None, error), values)
 
 
 def _grid(weight: SharedTensor, transposed: bool, bits: int, block: int) -> tuple[AffineGrid, NDArray[np.float32]]:
     """The grid, and the matrix (rows, columns) that it stands for, in the orientation that the product reads."""
     matrix: NDArray[np.float32] = weight.dense().T if transposed else weight.dense()
+    if channels := _channel_grids(weight, transposed, bits):
+        return channels, matrix
     exact = codebook_grid(weight.codebook, bits) if weight.codebook.ndim == 1 else None
     if exact is None:
         return nearest_grid(matrix, bits, block), matrix
@@ -108,6 +124,18 @@ def _grid(weight: SharedTensor, transposed: bool, bits: int, block: int) -> tupl
     indices = weight.indices.T if transposed else weight.indices
     columns = matrix.shape[1]
     return AffineGrid(q[indices], np.full(columns, scale, np.float32), np.full(columns, zero, np.uint8), 0), matrix
+
+
+def _channel_grids(weight: SharedTensor, transposed: bool, bits: int) -> AffineGrid | None:
+    """The grids of a weight that has one for each column of the product already (`--codebook affine4`), or None."""
+    rows = 1 if transposed else 0  # the axis of the weight that runs along a column
+    if weight.blocks is None or weight.blocks[rows] != weight.indices.shape[rows] or weight.blocks[1 - rows] != 1:
+        return None
+    found = grid_steps(weight)
+    if found is None or weight.codebook.shape[-1] > 1 << bits:
+        return None
+    _, scale, zero = found
+    return AffineGrid(np.ascontiguousarray(weight.indices.T if transposed else weight.indices), scale, zero, 0)
 
 
 def _refusal(model: onnx.ModelProto, slot: Slot, weight: SharedTensor, block: int) -> str | None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from qacomp.formats import BFLOAT16, SharedTensor, bfloat16_from_float32, bfloat16_to_float32, stored_values
 from qacomp.selection import Layer
+from qacomp.sharing.affine import GRIDS, share_on_grid
 from qacomp.sharing.blocks import block_shape, share_in_blocks
 from qacomp.sharing.kmeans import kmeans
 from qacomp.sharing.symmetric import symmetric_kmeans
@@ -31,13 +32,15 @@ class Packed:
 
 
 def share_array(array: NDArray[Any], layer: Layer, codebook: str, side: str) -> Packed:
-    """Cluster a float array (or BFLOAT16), with one codebook or with blocks of them (see `block_shape`).
+    """Cluster a float array (or BFLOAT16), with one codebook, with blocks of them (see `block_shape`), or on grids.
 
     One of at most K distinct values keeps each of them exactly, whatever `side` says; NaN and infinity aren't shared.
     """
     values = bfloat16_to_float32(array) if array.dtype == BFLOAT16 else array
     if not np.isfinite(values).all():
         return Packed(array, kept=f"{layer.reason}, but it holds NaN or infinity: kept exactly")
+    if codebook in GRIDS:
+        return Packed(_stored(share_on_grid(values, layer.axis, GRIDS[codebook]), array.dtype, side), side)
     blocks = block_shape(values.shape, layer.axis, codebook, layer.k)
     name, note = layer.name[:80], None
     if blocks is not None:

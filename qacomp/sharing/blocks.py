@@ -9,16 +9,18 @@ from numpy.typing import NDArray
 
 from qacomp.errors import ConfigError
 from qacomp.formats import SharedTensor
+from qacomp.sharing.affine import GRIDS
 from qacomp.sharing.block_kmeans import cluster_rows
 
 _ENTRY_BITS = 16  # of a codebook's value as a rule, and of a weight that isn't shared
 
 
 def check_codebook(codebook: str) -> None:
-    """Raise ConfigError unless it is tensor, channel or group:N with N of at least 8."""
+    """Raise ConfigError unless it is tensor, channel, group:N with N of at least 8, or one of GRIDS."""
     group = re.fullmatch(r"group:(\d{1,9})", codebook)
-    if codebook not in ("tensor", "channel") and (group is None or int(group[1]) < 8):
-        raise ConfigError(f"codebook = {codebook!r}: must be tensor, channel, or group:N with N of 8 or more")
+    if codebook not in ("tensor", "channel", *GRIDS) and (group is None or int(group[1]) < 8):
+        kinds = f"tensor, channel, group:N with N of 8 or more, {' or '.join(GRIDS)}"
+        raise ConfigError(f"codebook = {codebook!r}: must be {kinds}")
 
 
 def block_shape(shape: tuple[int, ...], axis: int, codebook: str, k: int) -> tuple[int, ...] | None:

@@ -10,9 +10,10 @@ from qacomp.layers import Selection, split_name
 from qacomp.pruning.zeros import NO_ZEROS, Zeros, with_zero
 from qacomp.quantizers import is_quantized, take_levels
 from qacomp.regularizers import Regularizer
+from qacomp.sharing.affine import GRIDS, share_on_grid
 from qacomp.sharing.blocks import block_shape, share_in_blocks
 from qacomp.sharing.kmeans import assign, kmeans
-from qacomp.sharing.parametrization import share_weight, share_weight_in_blocks
+from qacomp.sharing.parametrization import share_weight, share_weight_in_blocks, share_weight_on_grid
 from qacomp.sharing.straight_through import harvest, is_straight_through
 
 
@@ -28,13 +29,16 @@ def share_network(
 
     A layer behind a quantizer or straight-through sharing keeps its clusters and values. One with a regularizer is
     assigned to its levels, and each is then recomputed as its cluster's centroid (Malchiodi et al., section III-C).
-    `books`: the codebooks of k-means, one for a layer or in blocks (see qacomp.sharing.blocks).
+    `books`: the codebooks of k-means, one for a layer, in blocks, or on grids (see qacomp.sharing.blocks, affine).
     Weights that `zeros` holds get an entry of exact zero, one more than the layer's K. `note` hears of layers that end
     with fewer shared values than asked for.
     """
     for layer in selection.layers:
         owner, leaf = split_name(model, layer.name)
         mask, zero = zeros.mask(layer.name), None
+        if books in GRIDS:
+            share_weight_on_grid(owner, leaf, share_on_grid(_weights(owner, leaf), layer.axis, GRIDS[books]))
+            continue
         blocks = block_shape(layer.shape, layer.axis, books, layer.k)
         if blocks is not None:
             share_weight_in_blocks(owner, leaf, share_in_blocks(_weights(owner, leaf), layer.k, blocks))
