@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from qacomp.checkpoints import Checkpoint
     from qacomp.onnx_graph import OnnxSource
 
-_CHUNK = 1 << 20
-
 
 @dataclass(frozen=True)
 class SourceMatch:
@@ -52,7 +50,7 @@ def check_source(container: Path, meta: dict[str, Any], source: Path) -> SourceM
     if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
         raise SourceMismatchError(f"{container}: doesn't tell the digest of what it was made from; nothing to compare")
     try:
-        own_size, own = source.stat().st_size, _sha256(source)
+        own_size, own = source.stat().st_size, sha256_of(source)
     except OSError as error:
         raise NotACheckpointError(f"{source}: can't be read ({error.strerror}); give the file itself") from error
     if isinstance(size, int) and size != own_size:
@@ -67,9 +65,7 @@ def check_source(container: Path, meta: dict[str, Any], source: Path) -> SourceM
     return SourceMatch(str(source), own_size, own)
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
+def sha256_of(path: Path) -> str:
+    """The digest of a file's bytes, in hex. Raises OSError."""
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

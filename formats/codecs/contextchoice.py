@@ -58,10 +58,8 @@ def _costs(
     """(streams,) bits that each stream takes."""
     frequency, _ = forward(flat, used, centres, settings, taps, bits, runs)
     stream_of = np.repeat(np.arange(len(used)), [s.count for s in used])
-    costs = np.zeros(len(used))
-    positions = runs.first + np.arange(runs.steps)[:, None]
-    if runs.longer:
-        positions[-1, runs.longer :] = 0
-        frequency[-1, runs.longer :] = 1 << bits
-    costs += np.bincount(stream_of.take(positions.ravel()), bits - np.log2(frequency.ravel()), len(used))
+    positions = runs.positions(0, runs.steps)
+    bits_each = bits - np.log2(runs.coded(runs.steps, frequency))
+    costs: NDArray[np.float64] = np.zeros(len(used))
+    costs += np.bincount(stream_of.take(runs.coded(runs.steps, positions)), bits_each, len(used))
     return costs

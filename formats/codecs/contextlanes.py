@@ -29,6 +29,21 @@ class Runs:
         """Lanes that have a symbol in this step: all but in the last."""
         return self.longer if self.longer and step == self.steps - 1 else self.lanes
 
+    def positions(self, start: int, stop: int) -> Ints:
+        """(steps, lanes) positions of steps [start, stop); a lane without a symbol in the last has another's there."""
+        positions = self.first + np.arange(start, stop)[:, None]
+        if self._ends_short(stop):
+            positions[-1, self.longer :] = positions[-1, 0]
+        return positions
+
+    def coded(self, stop: int, block: Ints) -> Ints:
+        """Of a block (steps, lanes) that ends at a step, what belongs to coded symbols, flat."""
+        flat = block.ravel()
+        return flat[: len(flat) - self.lanes + self.longer] if self._ends_short(stop) else flat
+
+    def _ends_short(self, stop: int) -> bool:
+        return stop == self.steps and self.longer > 0
+
     def tails(self) -> Ints:
         """(tail, lanes) positions of the symbols that the lanes' first states hold."""
         return self.first + self.length - self.tail + np.arange(self.tail)[:, None]
@@ -69,10 +84,7 @@ def forward(
     if near is not None:
         history = [np.ones(runs.lanes, np.int64) for _ in near.taps]
     for start, stop in model.epochs(runs.steps):
-        positions = runs.first + np.arange(start, stop)[:, None]  # (epoch, lanes)
-        last = stop == runs.steps and runs.longer > 0
-        if last:
-            positions[-1, runs.longer :] = positions[-1, 0]
+        positions = runs.positions(start, stop)
         symbols = flat.take(positions)
         if near is None:
             assert fixed is not None
@@ -100,12 +112,8 @@ def forward(
         keys = contexts * width + symbols
         frequency[start:stop] = tables.ravel().take(keys)
         first[start:stop] = firsts.take(keys)
-        flat_contexts, flat_symbols, flat_positions = contexts.ravel(), symbols.ravel(), positions.ravel()
-        if last:
-            keep = (stop - start - 1) * runs.lanes + runs.longer
-            flat_contexts, flat_symbols = flat_contexts[:keep], flat_symbols[:keep]
-            flat_positions = flat_positions[:keep]
-        counts.add(flat_contexts, flat_symbols)
+        flat_symbols, flat_positions = runs.coded(stop, symbols), runs.coded(stop, positions)
+        counts.add(runs.coded(stop, contexts), flat_symbols)
         if near is not None:
             near.update(flat_positions, flat_symbols)
     return frequency, first
@@ -131,10 +139,7 @@ def backward(
         magnitudes, sides, cells = near.magnitude.ravel(), near.side.ravel(), near.cell.ravel()
     top = model.CELLS - 1
     for start, stop in model.epochs(runs.steps):
-        last = stop == runs.steps and runs.longer > 0
-        positions = runs.first + np.arange(start, stop)[:, None]  # (epoch, lanes)
-        if last:
-            positions[-1, runs.longer :] = positions[-1, 0]
+        positions = runs.positions(start, stop)
         decoder.use(counts.tables(), (stop - start) * runs.lanes)
         block = np.zeros(positions.shape, np.uint8)
         contexts = np.zeros(positions.shape, np.int64)
@@ -173,13 +178,9 @@ def backward(
                     history.insert(0, magnitudes.take(keys))
                     history.pop()
                     side = sides.take(keys)
-        flat_contexts, flat_symbols, flat_positions = contexts.ravel(), block.ravel(), positions.ravel()
-        if last:
-            keep = (stop - start - 1) * runs.lanes + runs.longer
-            flat_contexts, flat_symbols = flat_contexts[:keep], flat_symbols[:keep]
-            flat_positions = flat_positions[:keep]
+        flat_symbols, flat_positions = runs.coded(stop, block), runs.coded(stop, positions)
         flat[flat_positions] = flat_symbols
-        counts.add(flat_contexts, flat_symbols)
+        counts.add(runs.coded(stop, contexts), flat_symbols)
         if near is not None:
             near.update(flat_positions, flat_symbols)
     return flat

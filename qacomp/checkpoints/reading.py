@@ -4,7 +4,7 @@ import hashlib
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from qacomp.checkpoints.archives import NOTES, archive_kind, load_archive
 from qacomp.checkpoints.checkpoint import Checkpoint
@@ -19,8 +19,6 @@ from qacomp.errors import NotACheckpointError
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_CHUNK = 1 << 20
 
 
 def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Checkpoint:
@@ -41,7 +39,7 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Checkpoi
             checked = dense_state(path, shards.state, shards.bytes)
             return _weights_only(path, "sharded", checked, shards.digest, shards.bytes, shards.notes)
         with path.open("rb") as file:
-            digest = _digest(file)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
             form = recognize(path, file, size)
             archive = archive_kind(path, file) if form == "zip" else None
@@ -111,10 +109,3 @@ def _regular_size(path: Path) -> int:
     if status.st_size == 0:
         raise NotACheckpointError(f"{path} is empty; copy or download it again")
     return status.st_size
-
-
-def _digest(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while chunk := file.read(_CHUNK):
-        digest.update(chunk)
-    return digest.hexdigest()

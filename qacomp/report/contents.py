@@ -1,6 +1,5 @@
 """What a report shows, gathered as plain values from a container and, where there is one, the Result that made it."""
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,13 +12,13 @@ from numpy.typing import NDArray
 from qacomp.errors import QacompError
 from qacomp.formats import BFLOAT16, Container, SharedTensor, bfloat16_to_float32, open_file
 from qacomp.operating_points import operating_points
+from qacomp.provenance import sha256_of
 
 if TYPE_CHECKING:
     from qacomp.result import Result
     from qacomp.training import EpochRecord
     from qacomp.weight_history import WeightHistogram
 
-_CHUNK = 1 << 20
 _MOST_LEVELS, _BINS = 512, 256
 
 
@@ -270,7 +269,7 @@ def _facts(
     source: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
     facts = [
         ("container", path.name),
-        ("SHA-256 of the container", _digest(path)),
+        ("SHA-256 of the container", sha256_of(path)),
         ("format version", version),
         ("architecture", meta.get("arch")),
         ("data", meta.get("data")),
@@ -289,11 +288,3 @@ def _facts(
 def is_number(value: object) -> bool:
     """Whether it is a finite real number; a container's metadata may hold anything."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

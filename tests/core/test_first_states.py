@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from qacomp.datasets import Dataset, load_dataset
+from qacomp.datasets import Dataset
 from qacomp.models import create_model, model_info
 from qacomp.objective import Objective
 from qacomp.progress import SilentProgress
@@ -26,11 +26,6 @@ from qacomp.pruning.units import Units, find_units
 from qacomp.training import Stage, parameter_groups, train
 
 INFO = model_info("lenet5")
-
-
-@pytest.fixture(scope="module")
-def digits() -> Dataset:
-    return load_dataset("digits")
 
 
 @pytest.fixture(scope="module")

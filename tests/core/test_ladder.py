@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from qacomp.config import CompressConfig
-from qacomp.datasets import Dataset, load_dataset
+from qacomp.datasets import Dataset
 from qacomp.distillation import distillation
 from qacomp.evaluation.submodels import submodel_accuracies
 from qacomp.fine_tuning import Session, tune_shared
@@ -26,11 +26,6 @@ from qacomp.training import Stage, parameter_groups, train
 
 CPU = torch.device("cpu")
 PREPROCESSING = model_info("lenet300").preprocessing
-
-
-@pytest.fixture(scope="module")
-def digits() -> Dataset:
-    return load_dataset("digits")
 
 
 @pytest.fixture(scope="module")

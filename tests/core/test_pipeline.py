@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from qacomp.config import CompressConfig
-from qacomp.datasets import Dataset, load_dataset
+from qacomp.datasets import Dataset
 from qacomp.evaluation.accuracy import torch_accuracy
 from qacomp.fine_tuning import Session, fine_tune, tune_shared
 from qacomp.layers import Selection, select_layers, split_name
@@ -22,11 +22,6 @@ from qacomp.training import Stage, parameter_groups, train
 
 CPU = torch.device("cpu")
 PREPROCESSING = model_info("lenet300").preprocessing
-
-
-@pytest.fixture(scope="module")
-def digits() -> Dataset:
-    return load_dataset("digits")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from torch import nn
 
 from qacomp.checkpoints import read_checkpoint, write_checkpoint
 from qacomp.config import CompressConfig
-from qacomp.datasets import Dataset, load_dataset
+from qacomp.datasets import Dataset
 from qacomp.errors import ConfigError
 from qacomp.evaluation.accuracy import onnx_logits, torch_accuracy
 from qacomp.fine_tuning import Session
@@ -37,11 +37,6 @@ from qacomp.training import Stage, parameter_groups, train
 
 CPU = torch.device("cpu")
 INFO = model_info("lenet300")
-
-
-@pytest.fixture(scope="module")
-def digits() -> Dataset:
-    return load_dataset("digits")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from torch import nn
 
 from qacomp.checkpoints import read_checkpoint
 from qacomp.config import CompressConfig
-from qacomp.datasets import Dataset, load_dataset
+from qacomp.datasets import Dataset
 from qacomp.errors import ConfigError, DataError
 from qacomp.fine_tuning import Session, fine_tune
 from qacomp.formats import open_file
@@ -27,11 +27,6 @@ from qacomp.resolution import resolve
 from qacomp.result import Result
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def digits() -> Dataset:
-    return load_dataset("digits")
 
 
 @pytest.fixture(scope="module")
