@@ -262,9 +262,9 @@ def test_without_a_network_what_needs_one_is_named(kind: str, tmp_path: Path) ->
 @pytest.mark.parametrize("mode", MODES)
 def test_the_settings_that_a_container_names_can_be_given_again(mode: str) -> None:
     """What was chosen for open settings is refused by none of the checks, and leaves nothing to choose."""
-    _, job = outcome(MODES[mode], images())
+    before, job = outcome(MODES[mode], images())
     again, repeated = outcome(asdict(job.config), images())
-    assert repeated.config == job.config and again == outcome(MODES[mode], images())[0]
+    assert repeated.config == job.config and again == before
 
 
 def test_a_network_has_no_use_for_the_metric_of_onnx_models() -> None:
