@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def inspect_command(container: Path, report: Path | None, no_measure: bool, as_json: bool) -> None:
     """Sizes, tensors, codecs, provenance and the settings that made CONTAINER. Needs no torch.
 
-    Bits a weight stand beside the order-0 entropy of the indices; context coding can go below it.
+    Bits a weight stand beside the order-0 entropy of the indices; context coding can go below it. Tensors that were
+    coded together divide their bytes by their numbers of values here; compress, which coded them, by their code lengths.
     """
     from dataclasses import asdict
 
