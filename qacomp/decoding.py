@@ -138,9 +138,7 @@ def onnx_model(
 
     graph = container.graph()
     if graph is None:
-        raise ConfigError(
-            f"{source}: holds weights without a graph (compressed without --arch); use -o NAME.safetensors"
-        )
+        raise ConfigError(f"{source}: holds weights without a graph{_why_no_graph(container)}; use -o NAME.safetensors")
     if container.meta.get("graph") == ORIGINAL:
         if submodel is not None:
             level = find_point(container, submodel, source).level
@@ -158,6 +156,19 @@ def onnx_model(
     feed = {key: container.meta.get(key) for key in ("preprocessing", "data", "input_shape", "num_classes")}
     model.metadata_props.add(key=METADATA_KEY, value=json.dumps(feed, sort_keys=True))
     return model
+
+
+def _why_no_graph(container: Container) -> str:
+    """What the user could do for a graph, by what was compressed."""
+    origin = container.meta.get("source")
+    archives = {"torchscript": "a TorchScript archive", "exported program": "a torch.export archive"}
+    archive = archives.get(str(origin.get("kind"))) if isinstance(origin, Mapping) else None
+    if archive is None:
+        return " (compressed without --arch)"
+    return (
+        f" ({archive}'s code is never run, so none was made of it; torch.onnx.export makes an ONNX file to compress, "
+        "and qacomp.compress takes a module and its input_shape)"
+    )
 
 
 def _to_onnx(

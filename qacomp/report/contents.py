@@ -98,6 +98,7 @@ class Contents:
     settings: str
     remarks: tuple[str, ...]
     agreement: tuple[Agreed, ...] = ()
+    metric: tuple[str, float, float] | None = None
     submodels: tuple[Point, ...] = ()
     points: tuple[Point, ...] = ()
     latency: tuple[tuple[str, float, float], ...] = ()
@@ -135,6 +136,7 @@ def gather(path: Path, result: "Result | None") -> Contents:
         remarks=(*(result.notes if result else ()), *problem),
         submodels=submodels,
         agreement=_agreement(meta),
+        metric=_metric(meta),
     )
     return replace(contents, points=_points(contents))
 
@@ -238,6 +240,14 @@ def _agreement(meta: Mapping[str, Any]) -> tuple[Agreed, ...]:
         for o in (outputs if isinstance(outputs, list) else [])
         if isinstance(o, Mapping) and is_number(o.get("cosine")) and is_number(o.get("max_abs_error"))
     )
+
+
+def _metric(meta: Mapping[str, Any]) -> tuple[str, float, float] | None:
+    """(name, the original's, the decoded model's) on data with targets, where the metadata says so."""
+    stored = meta.get("metric")
+    if not isinstance(stored, Mapping) or not (is_number(stored.get("original")) and is_number(stored.get("decoded"))):
+        return None
+    return str(stored.get("name")), float(stored["original"]), float(stored["decoded"])
 
 
 def _points(contents: Contents) -> tuple[Point, ...]:

@@ -115,7 +115,11 @@ def agreement(c: Contents) -> str:
         "<th scope=col>largest difference</th><th scope=col>same top-1</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
     )
-    return section("agreement", "Agreement with the original", table if rows else "", "Outputs on the same inputs.")
+    lead = "Outputs on the same inputs."
+    if c.metric is not None:
+        name, before, after = c.metric
+        lead += f" On the data, {text(name, 60)}: original {before:.6g}, decoded {after:.6g}."
+    return section("agreement", "Agreement with the original", table if rows else "", lead)
 
 
 def layers(c: Contents) -> str:

@@ -11,8 +11,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+import qacomp
 from qacomp.checkpoints import Checkpoint, read_checkpoint
-from qacomp.errors import CheckpointError, NotACheckpointError
+from qacomp.decoding import decode, default_output
+from qacomp.errors import CheckpointError, ConfigError, NotACheckpointError
 from qacomp.evaluation.session import open_session
 from qacomp.model_files import read_model
 from qacomp.onnx_graph import OnnxSource
@@ -69,6 +71,18 @@ def test_torchscript_gives_every_tensor_of_the_tree(scripted: Path, small: Small
     assert checkpoint.kind == "torchscript" and any("neither loaded nor run" in note for note in checkpoint.notes)
     assert same(checkpoint.state, dict(small.state_dict()))
     assert all(tensor.is_contiguous() for tensor in checkpoint.state.values())
+
+
+@pytest.mark.parametrize("kind", ["scripted", "exported"])
+def test_an_archive_decodes_to_weights_and_says_what_would_give_a_graph(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    result = qacomp.compress(request.getfixturevalue(kind), k=4, output=tmp_path / "m.qac")
+    assert default_output(result.output).suffix == ".safetensors"
+    with pytest.raises(ConfigError, match=r"archive's code is never run.*torch\.onnx\.export.*NAME\.safetensors"):
+        decode(result.output, tmp_path / "m.onnx")
+    assert not (tmp_path / "m.onnx").exists()
+    assert set(qacomp.decode(result)) == set(read_checkpoint(request.getfixturevalue(kind)).state)
 
 
 def test_torch_export_gives_parameters_and_buffers(exported: Path, small: Small) -> None:

@@ -195,6 +195,11 @@ def test_an_onnx_model_has_its_weights_and_its_agreement_on_the_page(tmp_path: P
     assert [a.name for a in contents.agreement] == ["<y>"] and 0.9 < contents.agreement[0].cosine < 1
     text = done.report(tmp_path / "r.html").read_text(encoding="utf-8")
     assert "Agreement with the original" in text and "&lt;y&gt;" in text and "lut ONNX" in text
+    x = np.random.default_rng(1).normal(size=(12, 64)).astype(np.float32)
+    measured = qacomp.compress(tmp_path / "m.onnx", {"x": x, "y": x @ weight}, k=4, metric="mse")
+    assert measured.metric is not None and measured.metric.decoded > 1e-3 > measured.metric.original
+    text = measured.report(tmp_path / "measured.html").read_text(encoding="utf-8")
+    assert f"On the data, mse: original {measured.metric.original:.6g}, decoded {measured.metric.decoded:.6g}" in text
 
 
 def test_parts_of_a_stage_add_up(result: Any) -> None:
