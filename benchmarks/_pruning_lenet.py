@@ -20,7 +20,7 @@ RECIPE: dict[str, Any] = {
     "prune_scope": "global",
     "tune_epochs": 3,
     "prune_rate": 0.98,
-    "prune_epochs": 12,
+    "prune_epochs": 6,
     "k": 6,
 }
 
