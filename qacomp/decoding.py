@@ -290,7 +290,8 @@ def _to_safetensors(container: Container, path: Path, output: Path, level: int |
 
     write_safetensors(output, shapes, values)
     error = _read_back_error(output, shapes, values)
-    notes = ("weights only: no accuracy, no latency; decode to .onnx for both",)
+    graph = "it holds no graph" if container.graph() is None else "decode to .onnx for both"
+    notes = (f"weights only: no accuracy, no latency; {graph}",)
     return Decoded(output, output.stat().st_size, path.stat().st_size, None, None, error, notes)
 
 

@@ -80,7 +80,8 @@ def raised_note(layers: Iterable[Layer], k: int) -> str | None:
     more = [layer for layer in layers if "--min-agreement" in layer.reason]
     if not more:
         return None
-    return f"{len(more)} tensors have more than {k} values, up to {max(x.k for x in more):,} (--min-agreement 0: none)"
+    tensors = "1 tensor has" if len(more) == 1 else f"{len(more)} tensors have"
+    return f"{tensors} more than {k} values, up to {max(x.k for x in more):,} (--min-agreement 0: none)"
 
 
 class Losses:

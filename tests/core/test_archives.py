@@ -82,6 +82,8 @@ def test_an_archive_decodes_to_weights_and_says_what_would_give_a_graph(
     with pytest.raises(ConfigError, match=r"archive's code is never run.*torch\.onnx\.export.*NAME\.safetensors"):
         decode(result.output, tmp_path / "m.onnx")
     assert not (tmp_path / "m.onnx").exists()
+    done = decode(result.output, tmp_path / "m.safetensors")
+    assert done.notes == ("weights only: no accuracy, no latency; it holds no graph",)
     assert set(qacomp.decode(result)) == set(read_checkpoint(request.getfixturevalue(kind)).state)
 
 
