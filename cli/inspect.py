@@ -21,7 +21,7 @@ def inspect_command(container: Path, report: Path | None, no_measure: bool, as_j
     """Sizes, tensors, codecs, provenance and the settings that made CONTAINER. Needs no torch.
 
     Bits a weight stand beside the order-0 entropy of the indices; context coding can go below it. Tensors that were
-    coded together divide their bytes by their numbers of values here; compress, which coded them, by their code lengths.
+    coded together divide their bytes by numbers of values here; compress, which coded them, by their code lengths.
     """
     from dataclasses import asdict
 

@@ -5,6 +5,7 @@ is half what it did to the outputs, and half what its channels lost; K grows whe
 weights are known, the tensors' own losses are bounded.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -22,7 +23,7 @@ AUTO_AGREEMENT, AUTO_FROM_K = 0.9999, 256  # who asks for so many values wants t
 _MARGIN = 0.6  # of the deviation that is allowed: other inputs may be hit harder than those that were tried
 _OF_A_TENSOR = 0.035  # of it, on the average over tensors, where no outputs are known
 _TRIALS, _STEEPEST, _FLATTEST = 4, 1 / 64, 0.7  # and how far each of them lowers the errors
-_MOST_ALONE = 64  # tensors: of more, none is tried alone, which takes as many runs
+_MOST_ALONE, _MOST_VALUES = 64, 20_000_000  # tensors, weights: of more, none is tried alone, which takes too long
 
 Original = Callable[[str], NDArray[Any]]
 """A tensor's own values by its name."""
@@ -53,7 +54,8 @@ def refined(
     if allowed is None or deviation is None or deviation <= _MARGIN * allowed:
         return selection
     losses = Losses(selection, config, original)
-    if len(losses.layers) <= _MOST_ALONE:
+    weights = sum(math.prod(layer.shape) for layer in losses.layers.values())
+    if len(losses.layers) <= _MOST_ALONE and weights <= _MOST_VALUES:
         losses.weigh({name: alone(name) or 0.0 for name in losses.layers})
     share = 1.0
     for _ in range(_TRIALS):
