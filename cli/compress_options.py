@@ -31,6 +31,13 @@ sharing_options = together(
         default=None,
         help="After the fine-tuning, or in its forward pass; auto: the latter with --reg or --levels. [auto]",
     ),
+    _share(
+        "--rounding",
+        type=click.Choice(["auto", "nearest", "balanced"]),
+        default=None,
+        help="Of k-means: to the nearest value, or so that errors cancel in each channel. Default: balanced where"
+        " nothing is trained.",
+    ),
     _share("--entropy", type=float, default=None, help="Straight-through: how much cheaper indices count. [0]"),
     _share(
         "--batch-norm",

@@ -46,6 +46,8 @@ class CompressConfig:
     include, exclude: names or patterns of tensors to share (no others, and of any size) and to leave alone; min_size:
     smaller tensors aren't shared. min_agreement: the cosine of outputs for which tensors of a model without data may
     get more than k values (None: 0.9999 from k = 256 on, where outputs can be measured; 0: none).
+    rounding: of k-means, to the nearest value or balanced, so that errors cancel within a channel (see
+    qacomp.sharing.balancing; auto: balanced where nothing is trained).
     metric: of ONNX models on data with targets: auto, accuracy, mse, cosine, or module:function of outputs and targets.
     arch, num_classes, data, size, mean, std: for checkpoints that don't carry them.
     """
@@ -67,6 +69,7 @@ class CompressConfig:
     exclude: tuple[str, ...] = ()
     min_size: int = 256
     min_agreement: float | None = None
+    rounding: str = "auto"
     sharing: str = "auto"
     entropy: float = 0.0
     strength: float | None = None

@@ -20,6 +20,7 @@ _CHOICES = {
     "augment": ("auto", "none", "crop-flip"),
     "precision": ("auto", "fp32", "bf16"),
     "sharing": ("auto", "after", "straight-through"),
+    "rounding": ("auto", "nearest", "balanced"),
     "batch_norm": ("keep", "re-estimate"),
     "schedule": ("warmup", "constant", "tanh"),
     "init": ("kmeans", "quantile", "uniform"),

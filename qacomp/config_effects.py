@@ -17,6 +17,7 @@ ASSISTED = ("ipkd", "ta-1", "ta-m")
 _PERIODIC, _NEAREST = ("sin", "cos"), ("min", "exp")
 _AS_IT_IS = {
     "sharing": "after",
+    "rounding": "nearest",
     "epochs": 0,
     "tune_epochs": 0,
     "prune_epochs": 0,
@@ -39,6 +40,12 @@ def shares_in_training(c: "CompressConfig") -> bool:
 def fine_tunes(c: "CompressConfig") -> bool:
     """Whether all weights are trained before they are shared."""
     return c.epochs != 0 and (c.reg != "none" or c.quantizer != "none" or shares_in_training(c))
+
+
+def rounds_freely(c: "CompressConfig") -> bool:
+    """Whether it is k-means, and nothing else, that says which shared value a weight takes."""
+    plain = c.levels is None and c.codebook == "tensor" and c.quantizer == "none" and c.prune == "none"
+    return plain and not fine_tunes(c)
 
 
 def trains(c: "CompressConfig") -> bool:
@@ -139,6 +146,11 @@ NEEDS = (
         ("k", "k_layers"),
         lambda c: not c.codebook.startswith("affine"),
         "beside --codebook affine: a grid of 2 bits has 4 values, of 4 bits 16",
+    ),
+    Need(
+        ("rounding",),
+        rounds_freely,
+        "unless k-means alone shares the weights, one codebook a tensor: no --reg, --levels, --prune, --quantizer",
     ),
     Need(("min_size",), lambda c: not c.include, "beside --include, which shares tensors of any size"),
     Need(("quantizer_scale",), lambda c: c.quantizer != "none", "without --quantizer"),

@@ -34,7 +34,7 @@ def refined_network(
 
     def shared(name: str, chosen: Selection) -> NDArray[np.generic]:
         layer = next(layer for layer in chosen.layers if layer.name == name)
-        return share_array(state[name], layer, "tensor", config.side).dense()
+        return share_array(state[name], layer, "tensor", config.side, config.rounding).dense()
 
     def deviation(weights: Mapping[str, NDArray[np.generic]]) -> float:
         twin.load_state_dict({n: torch.from_numpy(np.array(weights.get(n, v))) for n, v in state.items()})

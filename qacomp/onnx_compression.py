@@ -63,6 +63,7 @@ def compress_onnx(
         rounded,
         config.codebook,
         config.side,
+        config.rounding,
         source.external.read,
         config.levels,
     )
@@ -205,7 +206,7 @@ class _Original:
     """The original's own values by container name."""
 
     def __init__(self, source: OnnxSource, wanted: list[Slot]) -> None:
-        self._packer = Packer({}, frozenset(), "tensor", "exact", source.external.read)
+        self._packer = Packer({}, frozenset(), "tensor", "exact", "nearest", source.external.read)
         self._slots = {slot.name: slot for slot in wanted}
 
     def __call__(self, name: str) -> Any:

@@ -24,6 +24,7 @@ class Packer:
     rounded: frozenset[str]
     codebook: str
     side: str
+    rounding: str
     read: Callable[[TensorProto], memoryview]
     levels: tuple[int, ...] | None = None
 
@@ -34,7 +35,7 @@ class Packer:
         if layer is not None and self.levels is not None:
             return share_nested(array, layer, self.levels, self.side)
         if layer is not None:
-            return share_array(array, layer, self.codebook, self.side)
+            return share_array(array, layer, self.codebook, self.side, self.rounding)
         if slot.name in self.rounded:
             return Packed(stored_values(array, self.side), self.side)
         return Packed(array)

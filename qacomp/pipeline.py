@@ -139,7 +139,9 @@ def _refine(job: Job) -> Job:
 def _share(job: Job, penalties: dict[str, Regularizer]) -> tuple[nn.Module, nn.Module]:
     """Share the network's weights, tune their values; the network before and after the tuning."""
     with job.run.stage("share"):
-        share_network(job.model, job.selection, penalties, job.run.note, job.zeros, job.config.codebook)
+        share_network(
+            job.model, job.selection, penalties, job.run.note, job.zeros, job.config.codebook, job.config.rounding
+        )
         _reestimate(job, job.model)
     shared = copy.deepcopy(job.model)
     _tune(job, job.model)

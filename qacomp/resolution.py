@@ -8,7 +8,15 @@ import torch
 
 from qacomp.batching import batch_count
 from qacomp.config import CompressConfig
-from qacomp.config_effects import ASSISTED, check_effects, fine_tunes, leave_out, shares_in_training, trains
+from qacomp.config_effects import (
+    ASSISTED,
+    check_effects,
+    fine_tunes,
+    leave_out,
+    rounds_freely,
+    shares_in_training,
+    trains,
+)
 from qacomp.datasets import Dataset
 from qacomp.distillation import default_temperature, default_weight
 from qacomp.errors import ConfigError, DataError
@@ -20,7 +28,7 @@ _TUNE_STEPS = 600
 _PRUNE_STEPS = 3000
 SHARING = (
     *("scope", "include", "exclude", "min_size", "codebook", "k", "k_layers", "levels"),
-    *("min_agreement", "side", "seed", "data"),
+    *("min_agreement", "rounding", "side", "seed", "data"),
 )
 """The settings of sharing by k-means alone."""
 _WITHOUT_DATA = (
@@ -60,6 +68,7 @@ def resolve(
         raise DataError(f"{dataset.spec}: {dataset.num_classes} classes, but the network has {network.num_classes}")
     config = _with_sharing(config, isinstance(network.model, FlexibleModel))
     config = _with_epochs(config, batch_count(dataset.train, config.batch_size))
+    config = _with_rounding(config, "nearest")  # the tuning that follows moves the values in its own way
     augment, precision = config.augment, config.precision
     if not trains(config):
         augment, precision = "none", "fp32"
@@ -78,7 +87,12 @@ def untrained(config: CompressConfig, used: Collection[str], note: Callable[[str
     if config.levels is not None:
         config = replace(config, k=config.levels[-1])
     config = replace(config, epochs=0, tune_epochs=0, sharing="after", distill="none")
-    return replace(config, augment="none", precision="fp32")
+    config = replace(config, augment="none", precision="fp32")
+    return _with_rounding(config, "balanced" if rounds_freely(config) else "nearest")
+
+
+def _with_rounding(config: CompressConfig, default: str) -> CompressConfig:
+    return replace(config, rounding=default) if config.rounding == "auto" else config
 
 
 def _with_sharing(config: CompressConfig, flexible: bool) -> CompressConfig:

@@ -59,4 +59,4 @@ def _share(whole: Packed, layer: Layer, config: CompressConfig) -> Packed:
     """One tensor shared: at its levels where there are any, else with one codebook or with blocks of them."""
     if config.levels is not None:
         return share_nested(whole.dense(), layer, config.levels, config.side)
-    return share_array(whole.dense(), layer, config.codebook, config.side)
+    return share_array(whole.dense(), layer, config.codebook, config.side, config.rounding)

@@ -94,7 +94,7 @@ class Losses:
 
     def __init__(self, selection: Selection, config: CompressConfig, original: Original) -> None:
         self.selection = selection
-        self.k, self.side = config.k, config.side
+        self.k, self.side, self.rounding = config.k, config.side, config.rounding
         self.layers = {layer.name: layer for layer in selection.layers if layer.k == config.k}
         self.original = original
         self.weights = dict.fromkeys(self.layers, 1.0)
@@ -122,7 +122,7 @@ class Losses:
     def _relative(self, name: str, k: int) -> float:
         if (name, k) not in self._known:
             array, layer = self.original(name), replace(self.layers[name], k=k)
-            packed = share_array(array, layer, "tensor", self.side)
+            packed = share_array(array, layer, "tensor", self.side, self.rounding)
             error = 0.0 if packed.kept else relative_error(_floats(array), _floats(packed.dense()), layer.axis)
             self._known[name, k] = error
         return self._known[name, k]

@@ -1,6 +1,6 @@
 """One array shared by k-means alone, in its own dtype: what a writer gets, and what a reader will read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from qacomp.formats import BFLOAT16, SharedTensor, bfloat16_from_float32, bfloat16_to_float32, stored_values
 from qacomp.selection import Layer
 from qacomp.sharing.affine import GRIDS, share_on_grid
+from qacomp.sharing.balancing import balanced
 from qacomp.sharing.blocks import block_shape, share_in_blocks
 from qacomp.sharing.kmeans import kmeans
 from qacomp.sharing.symmetric import symmetric_kmeans
@@ -31,10 +32,11 @@ class Packed:
         return self.value.dense() if isinstance(self.value, SharedTensor) else self.value
 
 
-def share_array(array: NDArray[Any], layer: Layer, codebook: str, side: str) -> Packed:
+def share_array(array: NDArray[Any], layer: Layer, codebook: str, side: str, rounding: str = "nearest") -> Packed:
     """Cluster a float array (or BFLOAT16), with one codebook, with blocks of them (see `block_shape`), or on grids.
 
     One of at most K distinct values keeps each of them exactly, whatever `side` says; NaN and infinity aren't shared.
+    `rounding`: balanced lets errors cancel within a channel (see `balanced`), but not where values are mirrored.
     """
     values = bfloat16_to_float32(array) if array.dtype == BFLOAT16 else array
     if not np.isfinite(values).all():
@@ -46,14 +48,18 @@ def share_array(array: NDArray[Any], layer: Layer, codebook: str, side: str) -> 
     if blocks is not None:
         shared = share_in_blocks(values, layer.k, blocks)
         return Packed(_stored(shared, array.dtype, side), side)
-    clustering = symmetric_kmeans(values, layer.k) or kmeans(values, layer.k)
+    mirrored = symmetric_kmeans(values, layer.k)
+    clustering = mirrored or kmeans(values, layer.k)
     if clustering.codebook.size < layer.k:
         note = f"{name}: {clustering.codebook.size} shared values instead of {layer.k}"
     elif codebook != "tensor":
         note = f"{name}: one codebook, since blocks of {codebook} are too small for {layer.k} shared values"
     precision = side if clustering.inertia else "exact"
-    shared = SharedTensor(clustering.codebook, clustering.indices)
-    return Packed(_stored(shared, array.dtype, precision), precision, note=note)
+    shared = _stored(SharedTensor(clustering.codebook, clustering.indices), array.dtype, precision)
+    if rounding == "balanced" and clustering.inertia and mirrored is None:
+        book = bfloat16_to_float32(shared.codebook) if array.dtype == BFLOAT16 else shared.codebook
+        shared = replace(shared, indices=balanced(values, book, shared.indices, layer.axis))
+    return Packed(shared, precision, note=note)
 
 
 def _stored(shared: SharedTensor, dtype: np.dtype[Any], side: str) -> SharedTensor:

@@ -11,6 +11,7 @@ from qacomp.pruning.zeros import NO_ZEROS, Zeros, with_zero
 from qacomp.quantizers import is_quantized, take_levels
 from qacomp.regularizers import Regularizer
 from qacomp.sharing.affine import GRIDS, share_on_grid
+from qacomp.sharing.balancing import balanced
 from qacomp.sharing.blocks import block_shape, share_in_blocks
 from qacomp.sharing.kmeans import assign, kmeans
 from qacomp.sharing.parametrization import share_weight, share_weight_in_blocks, share_weight_on_grid
@@ -24,12 +25,14 @@ def share_network(
     note: Callable[[str], None],
     zeros: Zeros = NO_ZEROS,
     books: str = "tensor",
+    rounding: str = "nearest",
 ) -> None:
     """Replace the selected weights of `model`, in place, by shared ones.
 
     A layer behind a quantizer or straight-through sharing keeps its clusters and values. One with a regularizer is
     assigned to its levels, and each is then recomputed as its cluster's centroid (Malchiodi et al., section III-C).
     `books`: the codebooks of k-means, one for a layer, in blocks, or on grids (see qacomp.sharing.blocks, affine).
+    `rounding`: balanced lets the errors of k-means cancel within a channel (qacomp.sharing.balancing).
     Weights that `zeros` holds get an entry of exact zero, one more than the layer's K. `note` hears of layers that end
     with fewer shared values than asked for.
     """
@@ -53,6 +56,8 @@ def share_network(
             codebook, indices = recentred(weights, assign(weights, levels), mask)
         else:
             codebook, indices = _clustered(_weights(owner, leaf), layer.k, mask)
+            if rounding == "balanced" and mask is None:
+                indices = balanced(_weights(owner, leaf), codebook, indices, layer.axis)
         if codebook.size < layer.k:
             note(f"{layer.name}: {codebook.size} shared values, not {layer.k}: its weights fill no more clusters")
         if mask is not None:

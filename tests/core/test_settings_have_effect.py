@@ -63,6 +63,7 @@ OTHER: dict[str, Any] = {
     "exclude": ("4",),
     "min_size": 100,
     "min_agreement": 0.9999,
+    "rounding": "nearest",
     "sharing": "straight-through",
     "entropy": 20.0,
     "strength": 3.0,
