@@ -1,0 +1,67 @@
+"""Sharing without data, by rounding: each weight to its nearest value, or so that errors cancel within a channel.
+
+Two ResNet-20s as they were trained, shared by k-means alone, and their accuracy on the whole test split of CIFAR-10J;
+nothing is tuned. Without the shared folder there are no rows.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from _trials import data_spec
+from result import Headline, Row, shared_folder
+
+from qacomp.checkpoints import Checkpoint, read_checkpoint
+from qacomp.config import CompressConfig
+from qacomp.datasets import Split, load_dataset
+from qacomp.decoding import onnx_model
+from qacomp.evaluation.accuracy import onnx_logits, topk_accuracy, torch_logits
+from qacomp.formats import open_file
+from qacomp.network import build_network
+from qacomp.pipeline import compress
+from qacomp.progress import SilentProgress
+
+NETWORKS = {"resnet20_c10j": "resnet20_cifar10j.pth", "resnet20_cifar10": "akamaster_resnet20-12fca82f.th"}
+KS = (4, 6, 8, 12, 16, 32, 256)
+ROUNDINGS = ("nearest", "balanced")
+
+
+def run(size: str, seeds: int) -> tuple[list[Row], dict[str, Headline]]:
+    """All networks and K; `size` and `seeds` change nothing: nothing is drawn."""
+    folder, spec = shared_folder(), data_spec("cifar10j")
+    if folder is None or spec is None:
+        return [], {}
+    test = load_dataset(spec).test
+    rows = [_row(name, folder / "ckpt" / file, test) for name, file in NETWORKS.items()]
+    gains = {row.name: row.results["balanced"][KS.index(8)] - row.results["nearest"][KS.index(8)] for row in rows}
+    worst = min(b - a for row in rows for a, b in zip(row.results["nearest"], row.results["balanced"], strict=True))
+    sizes = [b / a for row in rows for a, b in zip(*(row.results[f"{r}_bytes"] for r in ROUNDINGS), strict=True)]
+    each = ", ".join(f"{name} {gain:+.1f}" for name, gain in gains.items())
+    note = f"top-1 after k-means alone, K = 8, balanced less nearest: {each}; the least gain of any K {worst:+.2f}"
+    return rows, {
+        "balanced_gain_k8": Headline(min(gains.values()), "pt", "> 0", note),
+        "balanced_size_ratio": Headline(max(sizes), "x", "<= 1.01", "whole files, balanced over nearest; the worst K"),
+    }
+
+
+def _row(name: str, path: Path, test: Split) -> Row:
+    checkpoint = read_checkpoint(path)
+    network = build_network(checkpoint, CompressConfig(arch="resnet20"))
+    assert network is not None
+    x = network.preprocessing.apply(test.x)  # (N, 3, 32, 32)
+    results: dict[str, Any] = {"k": list(KS), "original": topk_accuracy(torch_logits(network.model, x), test.y, 1)}
+    for rounding in ROUNDINGS:
+        measured = [_shared(checkpoint, k, rounding, x, test.y) for k in KS]
+        results[rounding], results[f"{rounding}_bytes"] = (list(part) for part in zip(*measured, strict=True))
+    return Row(name, path.name, {"data": "cifar10j", "arch": "resnet20", "min_agreement": 0.0}, results)
+
+
+def _shared(checkpoint: Checkpoint, k: int, rounding: str, x: Any, y: Any) -> tuple[float, int]:
+    """Top-1 of the decoded ONNX model, and bytes of the container."""
+    config = CompressConfig(arch="resnet20", k=k, rounding=rounding, min_agreement=0.0)
+    with tempfile.TemporaryDirectory() as scratch:
+        output = Path(scratch) / "model.qac"
+        compress(checkpoint, config, None, output, SilentProgress())
+        with open_file(output) as container:
+            decoded = onnx_model(container).SerializeToString()
+        return topk_accuracy(onnx_logits(decoded, x), y, 1), output.stat().st_size
