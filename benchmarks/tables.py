@@ -154,7 +154,19 @@ def ipkd() -> str:
     return text
 
 
+def rounding() -> str:
+    """Accuracy and bytes of sharing without data, by K: nearest and balanced."""
+    lines = [["network", "K", "original", "nearest", "balanced", "gain", "bytes"], ["---", *["---:"] * 6]]
+    for row in load("rounding")["rows"]:
+        r = row["results"]
+        for k, a, b, size in zip(r["k"], r["nearest"], r["balanced"], r["balanced_bytes"], strict=True):
+            lines.append([row["description"], str(k), f"{r['original']:.2f}", f"{a:.2f}", f"{b:.2f}", f"{b - a:+.2f}"])
+            lines[-1].append(f"{size:,}")
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
 TABLES = {
+    "rounding": rounding,
     "pruning": pruning,
     "end_to_end": end_to_end,
     "regularizers": regularizers,
@@ -164,11 +176,16 @@ TABLES = {
 }
 
 
+def _digits(value: float) -> str:
+    """Four digits, or those after the nines: 0.99989 isn't 0.9999."""
+    return f"{value:.6f}" if 0.999 < value < 1 else f"{value:.4g}"
+
+
 def headlines(suite: str) -> str:
     """A suite's headline figures beside their bars."""
     rows = []
     for key, h in load(suite)["headlines"].items():
-        value = "skipped" if h["value"] is None else f"{h['value']:.4g} {h['unit']}".strip()
+        value = "skipped" if h["value"] is None else f"{_digits(h['value'])} {h['unit']}".strip()
         sd = "" if h["sd"] is None else f" ± {h['sd']:.2g}"
         rows.append([f"`{key}`", value + sd, h["bar"], h["note"]])
     return "".join(

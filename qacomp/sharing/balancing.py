@@ -4,7 +4,8 @@ A unit's output is off by Σ e·x, with e = c − w the errors of its channel's 
 inputs have a mean: if they are independent, of mean m and variance s², the square of that is s²·(Σe² + γ·(Σe)²) on
 average, with γ = m²/s². Taking the nearest value makes the first term least and leaves the second to chance; it all but
 vanishes when a few weights that lie about half-way between two values go to the other one. Nagel et al. (2019,
-Data-free quantization, section 4.2) correct the same shift in the biases, which not every layer has.
+Data-free quantization, section 4.2) correct the same shift in the biases, which not every layer has. In a convolution
+of images the inputs of one filter plane are neighbouring pixels, much alike, so errors are made to cancel there first.
 """
 
 import math
@@ -14,30 +15,47 @@ from numpy.typing import NDArray
 
 RECTIFIED = 1 / (math.pi - 1)
 """γ of a normal variable behind a ReLU: mean 1/√(2π), variance ½ − 1/(2π)."""
+_NEIGHBOURS = 1.0
+"""γ of pixels that correlate by ½: ρ / (1 − ρ)."""
 _AT_ONCE = 1 << 20  # weights
 
 
 def balanced(
     values: NDArray[np.floating], codebook: NDArray[np.floating], indices: NDArray[np.unsignedinteger], axis: int
 ) -> NDArray[np.unsignedinteger]:
-    """Indices (of `values`' shape and the dtype given) whose errors cancel along every output channel.
+    """Indices (of `values`' shape and the dtype given) whose errors cancel within every output channel.
 
     values: finite, any shape, output channels along `axis`; codebook: (K,) ascending; indices: of the nearest values.
-    A channel's Σe² + γ·(Σe)² never grows. Weights go to the value next to theirs, those first that lose least for it.
+    A row's Σe² + γ·(Σe)² never grows. Weights go to a value next to theirs, those first that lose least for it. Rows
+    are the channels; of four axes, which are a convolution's, first each plane (height, width) by itself.
     """
+    if values.ndim == 4:
+        planes = values.shape[0] * values.shape[1], values.shape[2] * values.shape[3]
+        first = _balanced(values.reshape(planes), codebook, indices.reshape(planes), 0, _NEIGHBOURS)
+        indices = first.reshape(values.shape)
+    return _balanced(values, codebook, indices, axis, RECTIFIED)
+
+
+def _balanced(
+    values: NDArray[np.floating],
+    codebook: NDArray[np.floating],
+    indices: NDArray[np.unsignedinteger],
+    axis: int,
+    gamma: float,
+) -> NDArray[np.unsignedinteger]:
     rows = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)  # (channels, n)
     chosen = np.moveaxis(indices, axis, 0).reshape(rows.shape).copy()
     book = codebook.astype(np.float64)
     step = max(1, _AT_ONCE // max(1, rows.shape[1]))
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
-        chosen[part] = _balanced_rows(rows[part].astype(np.float64), book, chosen[part])
+        chosen[part] = _balanced_rows(rows[part].astype(np.float64), book, chosen[part], gamma)
     moved = np.moveaxis(values, axis, 0).shape
     return np.ascontiguousarray(np.moveaxis(chosen.reshape(moved), 0, axis))
 
 
 def _balanced_rows(
-    rows: NDArray[np.float64], book: NDArray[np.float64], chosen: NDArray[np.unsignedinteger]
+    rows: NDArray[np.float64], book: NDArray[np.float64], chosen: NDArray[np.unsignedinteger], gamma: float
 ) -> NDArray[np.unsignedinteger]:
     error = book[chosen] - rows  # (channels, n)
     total = error.sum(axis=1, keepdims=True)  # (channels, 1)
@@ -48,7 +66,7 @@ def _balanced_rows(
     price = np.divide(cost, np.abs(change), out=np.full_like(cost, np.inf), where=change != 0)
     order = np.argsort(price, axis=1, kind="stable")
     changes = np.cumsum(np.take_along_axis(change, order, 1), axis=1)
-    losses = np.cumsum(np.take_along_axis(cost, order, 1), axis=1) + RECTIFIED * changes * (changes + 2 * total)
+    losses = np.cumsum(np.take_along_axis(cost, order, 1), axis=1) + gamma * changes * (changes + 2 * total)
     best = np.argmin(losses, axis=1)[:, None]  # (channels, 1): so many go, if that gains anything
     count = np.where(np.take_along_axis(losses, best, 1) < 0, best + 1, 0)
     goes = np.zeros(rows.shape, bool)

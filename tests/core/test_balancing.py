@@ -73,6 +73,23 @@ def test_channels_run_along_the_axis_and_their_errors_cancel(axis: int) -> None:
     assert 1 <= lost < 1.01  # for nearly nothing
 
 
+def test_a_convolution_of_a_smooth_image_moves_less() -> None:
+    rng = np.random.default_rng(2)
+    grid = np.arange(24) / 24
+    waves = [np.sin(2 * np.pi * (a * grid[:, None] + b * grid + c)) for a, b, c in rng.random((8, 3))]
+    x = torch.from_numpy(np.stack(waves)[None]).double()  # (1, 8, 24, 24)
+    ratios = []
+    for _ in range(8):
+        weight = rng.standard_normal((16, 8, 3, 3))
+        clustering = kmeans(weight, 6)
+        exact = nn.functional.conv2d(x, torch.from_numpy(weight))
+        moved = balanced(weight, clustering.codebook, clustering.indices, 0)
+        found = [nn.functional.conv2d(x, torch.from_numpy(clustering.codebook[i])) for i in (clustering.indices, moved)]
+        nearest, better = (float((y - exact).square().mean()) for y in found)
+        ratios.append(better / nearest)
+    assert np.mean(ratios) < 0.5
+
+
 def test_parts_of_a_large_tensor_are_balanced_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(1).standard_normal((50, 30))
     clustering = kmeans(values, 8)
