@@ -1,4 +1,4 @@
-"""Rounding errors that cancel within a channel: without data or a byte more, outputs move less.
+"""Rounding errors that cancel within a channel: outputs move less, without any data.
 
 A unit's output is off by Σ e·x, with e = c − w the errors of its channel's weights and x its inputs. Behind a ReLU
 inputs have a mean: if they are independent, of mean m and variance s², the square of that is s²·(Σe² + γ·(Σe)²) on
