@@ -36,7 +36,7 @@ sharing_options = together(
         type=click.Choice(["auto", "nearest", "balanced"]),
         default=None,
         help="Of k-means: to the nearest value, or so that errors cancel in each channel. Default: balanced where"
-        " nothing is trained.",
+        " nothing is fine-tuned.",
     ),
     _share("--entropy", type=float, default=None, help="Straight-through: how much cheaper indices count. [0]"),
     _share(

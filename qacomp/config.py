@@ -47,7 +47,7 @@ class CompressConfig:
     smaller tensors aren't shared. min_agreement: the cosine of outputs for which tensors of a model without data may
     get more than k values (None: 0.9999 from k = 256 on, where outputs can be measured; 0: none).
     rounding: of k-means, to the nearest value or balanced, so that errors cancel within a channel (see
-    qacomp.sharing.balancing; auto: balanced where nothing is trained).
+    qacomp.sharing.balancing; auto: balanced where k-means alone shares the weights).
     metric: of ONNX models on data with targets: auto, accuracy, mse, cosine, or module:function of outputs and targets.
     arch, num_classes, data, size, mean, std: for checkpoints that don't carry them.
     """

@@ -68,7 +68,7 @@ def resolve(
         raise DataError(f"{dataset.spec}: {dataset.num_classes} classes, but the network has {network.num_classes}")
     config = _with_sharing(config, isinstance(network.model, FlexibleModel))
     config = _with_epochs(config, batch_count(dataset.train, config.batch_size))
-    config = _with_rounding(config, "nearest")  # the tuning that follows moves the values in its own way
+    config = _with_rounding(config)
     augment, precision = config.augment, config.precision
     if not trains(config):
         augment, precision = "none", "fp32"
@@ -88,11 +88,14 @@ def untrained(config: CompressConfig, used: Collection[str], note: Callable[[str
         config = replace(config, k=config.levels[-1])
     config = replace(config, epochs=0, tune_epochs=0, sharing="after", distill="none")
     config = replace(config, augment="none", precision="fp32")
-    return _with_rounding(config, "balanced" if rounds_freely(config) else "nearest")
+    return _with_rounding(config)
 
 
-def _with_rounding(config: CompressConfig, default: str) -> CompressConfig:
-    return replace(config, rounding=default) if config.rounding == "auto" else config
+def _with_rounding(config: CompressConfig) -> CompressConfig:
+    """How k-means rounds, where it is left open: balanced, also before a tuning of the values."""
+    if config.rounding != "auto":
+        return config
+    return replace(config, rounding="balanced" if rounds_freely(config) else "nearest")
 
 
 def _with_sharing(config: CompressConfig, flexible: bool) -> CompressConfig:
