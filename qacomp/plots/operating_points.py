@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PANEL = (3.4, 2.3)
+_LEAST_SPAN = 0.2  # of the largest value
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ def draw_operating_points(points: Sequence[CurvePoint]) -> "Figure":
 
 def _curve(axes: "Axes", points: Sequence[CurvePoint], x: list[float], label: str) -> None:
     accuracies = [point.accuracy for point in points]
+    least = _LEAST_SPAN * max(x)
+    if max(x) - min(x) < least:  # equal but for noise, which shouldn't look like a difference
+        middle = (max(x) + min(x)) / 2
+        axes.set_xlim(middle - least / 2, middle + least / 2)
+    axes.locator_params(axis="x", nbins=5)
     axes.plot(x, accuracies, color=LINE_COLOR, marker="o", markersize=3.5, linewidth=1.0)
     for point, place in zip(points, x, strict=True):
         axes.annotate(
