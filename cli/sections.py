@@ -9,14 +9,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 Decorator = Callable[[Any], Any]
 
 
-class _SectionedOption(click.Option):
-    """An option that knows the heading under which --help lists it."""
-
-    def __init__(self, *names: Any, section: str, **settings: Any) -> None:
-        super().__init__(*names, **settings)
-        self.section = section
-
-
 class SectionedCommand(click.Command):
     """Lists its options under their headings, in the order in which these first appear; the others come last."""
 
@@ -34,21 +26,15 @@ class SectionedCommand(click.Command):
                 formatter.write_dl(records)
 
 
-def section(heading: str) -> Callable[..., Decorator]:
-    """`click.option` for options that stand under `heading`."""
-
-    def option(*names: str, **settings: Any) -> Decorator:
-        return click.option(*names, cls=_SectionedOption, section=heading, **settings)
-
-    return option
-
-
-def together(*options: Decorator) -> Callable[[F], F]:
-    """One decorator of many options, listed in this order."""
+def section(heading: str, *options: Decorator) -> Callable[[F], F]:
+    """One decorator of many options, listed in this order under `heading`."""
 
     def decorate(function: F) -> F:
+        known = len(getattr(function, "__click_params__", ()))
         for option in reversed(options):
             function = option(function)
+        for parameter in getattr(function, "__click_params__", ())[known:]:
+            parameter.section = heading
         return function
 
     return decorate

@@ -56,7 +56,10 @@ def share_array(array: NDArray[Any], layer: Layer, codebook: str, side: str, rou
         note = f"{name}: one codebook, since blocks of {codebook} are too small for {layer.k} shared values"
     precision = side if clustering.inertia else "exact"
     shared = _stored(SharedTensor(clustering.codebook, clustering.indices), array.dtype, precision)
-    if rounding == "balanced" and clustering.inertia and mirrored is None:
+    if rounding == "balanced" and clustering.inertia and mirrored is not None:
+        kept = f"{name}: its values are mirrored: each goes to the nearest shared value, so that they stay so"
+        note = kept if note is None else f"{note}; {kept}"
+    elif rounding == "balanced" and clustering.inertia:
         book = bfloat16_to_float32(shared.codebook) if array.dtype == BFLOAT16 else shared.codebook
         shared = replace(shared, indices=balanced(values, book, shared.indices, layer.axis))
     return Packed(shared, precision, note=note)

@@ -138,5 +138,6 @@ def test_without_training_it_is_the_default_and_with_it_a_choice() -> None:
 def test_what_comes_in_mirrored_pairs_stays_so() -> None:
     half = np.random.default_rng(0).standard_normal((6, 50)).astype(np.float32)
     array = np.concatenate([half, -half])
-    dense = share_array(array, Layer("w", "dense", array.shape, 16), "tensor", "fp16", "balanced").dense()
-    assert np.array_equal(dense[:6], -dense[6:])
+    packed = share_array(array, Layer("w", "dense", array.shape, 16), "tensor", "fp16", "balanced")
+    assert np.array_equal(packed.dense()[:6], -packed.dense()[6:])
+    assert packed.note is not None and "mirrored" in packed.note
