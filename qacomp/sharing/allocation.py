@@ -1,7 +1,7 @@
 """More shared values where a tensor needs them: bits go where they take away most error (Shoham & Gersho, 1988).
 
 A tensor's error is the mean over its output channels of |w − c|² / |w|²: each channel feeds a unit of its own, and
-what follows scales a quiet one up again.
+what follows scales a quiet one up again. Fine codebooks are fitted to that measure too.
 """
 
 import math
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 FACTORS = (1, 2, 3, 4, 6, 16)
 """Times K: digits of these bases fill bytes well, so an index takes 0, 1, 1.6, 2, 2.7 or 4 bits more."""
 _MAX_K = 65_536
+FINE_K = 256
+"""From so many values on the errors are small enough for outputs to follow them linearly, channel by channel."""
 
 
 def relative_error(original: NDArray[np.floating], shared: NDArray[np.floating], axis: int) -> float:
@@ -23,6 +25,20 @@ def relative_error(original: NDArray[np.floating], shared: NDArray[np.floating],
     lost = np.einsum("ij,ij->i", rows, rows)
     living = power > 0
     return float((lost[living] / power[living]).mean()) if living.any() else 0.0
+
+
+def channel_weights(values: NDArray[np.floating], axis: int) -> NDArray[np.float64]:
+    """What a squared error of each value counts for k-means, in values' shape: less in channels of large weights.
+
+    1 / (p + p̄), with p the mean square of the value's channel and p̄ that of the tensor: half-way between the absolute
+    and the relative error, lest channels of next to nothing take the codebook. Output channels run along `axis`.
+    """
+    rows = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1).astype(np.float64)
+    power = np.einsum("ij,ij->i", rows, rows) / max(1, rows.shape[1])  # (channels,)
+    counts = 1 / (power + power.mean()) if power.any() else np.ones_like(power)
+    shape = [1] * values.ndim
+    shape[axis] = -1
+    return np.broadcast_to(counts.reshape(shape), values.shape)
 
 
 def distinct_values(values: NDArray[np.floating]) -> int:

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from qacomp.formats import BFLOAT16, SharedTensor, bfloat16_from_float32, bfloat16_to_float32, stored_values
 from qacomp.selection import Layer
 from qacomp.sharing.affine import GRIDS, share_on_grid
+from qacomp.sharing.allocation import FINE_K, channel_weights
 from qacomp.sharing.balancing import balanced
 from qacomp.sharing.blocks import block_shape, share_in_blocks
-from qacomp.sharing.kmeans import kmeans
+from qacomp.sharing.kmeans import Clustering, kmeans
 from qacomp.sharing.symmetric import symmetric_kmeans
 
 
@@ -49,7 +50,7 @@ def share_array(array: NDArray[Any], layer: Layer, codebook: str, side: str, rou
         shared = share_in_blocks(values, layer.k, blocks)
         return Packed(_stored(shared, array.dtype, side), side)
     mirrored = symmetric_kmeans(values, layer.k)
-    clustering = mirrored or kmeans(values, layer.k)
+    clustering = mirrored or fitted(values, layer, rounding)
     if clustering.codebook.size < layer.k:
         note = f"{name}: {clustering.codebook.size} shared values instead of {layer.k}"
     elif codebook != "tensor":
@@ -63,6 +64,12 @@ def share_array(array: NDArray[Any], layer: Layer, codebook: str, side: str, rou
         book = bfloat16_to_float32(shared.codebook) if array.dtype == BFLOAT16 else shared.codebook
         shared = replace(shared, indices=balanced(values, book, shared.indices, layer.axis))
     return Packed(shared, precision, note=note)
+
+
+def fitted(values: NDArray[np.floating], layer: Layer, rounding: str) -> Clustering:
+    """k-means of a tensor; where errors are balanced and the codebook is fine, each channel counts for itself."""
+    weighted = rounding == "balanced" and layer.k >= FINE_K
+    return kmeans(values, layer.k, channel_weights(values, layer.axis) if weighted else None)
 
 
 def _stored(shared: SharedTensor, dtype: np.dtype[Any], side: str) -> SharedTensor:

@@ -40,22 +40,35 @@ class Clustering:
     inertia: float
 
 
-def kmeans(values: NDArray[np.floating], k: int) -> Clustering:
+def kmeans(values: NDArray[np.floating], k: int, weights: NDArray[np.floating] | None = None) -> Clustering:
     """Cluster `values` (any shape, finite floats) into at most `k` (2 .. 65,536) clusters.
 
     Values with at most k distinct numbers are represented exactly, with as many clusters as there are numbers.
-    Deterministic. Raises ConfigError for k out of range or values that are empty or not finite.
+    weights: values' shape, positive: what a squared error counts; None: all the same. `inertia` doesn't count them.
+    Deterministic. Raises ConfigError for k out of range, values that are empty or not finite, or weights that aren't
+    positive and finite.
     """
     if not 2 <= k <= 65_536:
         raise ConfigError(f"K = {k}: the number of shared values must lie between 2 and 65,536")
     flat = np.ascontiguousarray(values).reshape(-1)
-    ordered = np.sort(flat)  # (N,); −inf comes first, inf and NaN last
+    ordered, masses = np.sort(flat), None  # (N,); −inf comes first, inf and NaN last
     if flat.size == 0 or not np.isfinite(ordered[[0, -1]]).all():
         raise ConfigError("k-means needs at least one value, all of them finite")
     distinct = _few_distinct(ordered, k)
-    codebook = distinct if distinct is not None else np.unique(_centroids(ordered, k).astype(flat.dtype))
+    if weights is not None and distinct is None:
+        masses = _masses(flat, weights)
+    codebook = distinct if distinct is not None else np.unique(_centroids(ordered, k, masses).astype(flat.dtype))
     indices = assign(flat, codebook)
     return Clustering(codebook, indices.reshape(np.shape(values)), _inertia(flat, codebook, indices))
+
+
+def _masses(flat: NDArray[np.floating], weights: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The weights in the order of the sorted values, one on the average: (N,)."""
+    mass = np.ascontiguousarray(weights, np.float64).reshape(-1)
+    if mass.shape != flat.shape or not (np.isfinite(mass) & (mass > 0)).all():
+        raise ConfigError("k-means needs one weight a value, all of them positive and finite")
+    ordered: NDArray[np.float64] = mass[np.argsort(flat, kind="stable")] / mass.mean()
+    return ordered
 
 
 def _inertia(flat: NDArray[np.floating], codebook: NDArray[np.floating], indices: NDArray[np.unsignedinteger]) -> float:
@@ -76,10 +89,10 @@ def _few_distinct(ordered: NDArray[np.floating], k: int) -> NDArray[np.floating]
     return None if steps.size + 1 > k else np.concatenate([ordered[:1], ordered[steps + 1]])
 
 
-def _centroids(ordered: NDArray[np.floating], k: int) -> NDArray[np.float64]:
+def _centroids(ordered: NDArray[np.floating], k: int, masses: NDArray[np.float64] | None) -> NDArray[np.float64]:
     """At most k centroids of a good local optimum, ascending."""
-    if ordered.size < max(_RUNS_FROM, 16 * k * _RUN):
-        points = _Points.of(ordered, 1)
+    if masses is not None or ordered.size < max(_RUNS_FROM, 16 * k * _RUN):
+        points = _Points.of(ordered, 1) if masses is None else _Points.weighted(ordered, masses)
         return points.mean_of(_cluster(points, _start(points, k), k))
     runs = _Points.of(ordered, _RUN)
     return _settled(ordered, runs, _cluster(runs, _start(runs, k), k))
@@ -146,9 +159,19 @@ class _Points:
         counts, firsts, seconds = np.cumsum(sums, axis=1)
         return cls(keys, counts, firsts, seconds, offset)
 
+    @classmethod
+    def weighted(cls, ordered: NDArray[np.floating], masses: NDArray[np.float64]) -> Self:
+        """Single values, each of its own mass (N,)."""
+        keys = ordered.astype(np.float64)
+        offset = float(masses @ keys / masses.sum())
+        v = keys - offset
+        sums = np.cumsum(np.stack([masses, masses * v, masses * v * v]), axis=1)
+        counts, firsts, seconds = np.concatenate([np.zeros((3, 1)), sums], axis=1)
+        return cls(keys, counts, firsts, seconds, offset)
+
     def quantiles(self, count: int) -> NDArray[np.float64]:
         """`count` keys at equal steps of mass, the first and the last among them."""
-        mass = np.linspace(0, self.counts[-1] - 1, count).astype(np.int64)
+        mass = np.linspace(0, self.counts[-2], count)  # the last key begins there
         return self.keys[np.searchsorted(self.counts, mass, side="right") - 1]
 
     def mean(self, low: NDArray[np.intp], high: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -163,7 +186,7 @@ class _Points:
     def cost(self, low: NDArray[np.intp], high: NDArray[np.intp]) -> NDArray[np.float64]:
         """Inertias of the intervals [low, high), apart from those inside the runs; 0 where an interval is empty."""
         n, total = self.counts[high] - self.counts[low], self.sums[high] - self.sums[low]
-        spread = (self.squares[high] - self.squares[low]) - total * total / np.maximum(n, 1)
+        spread = (self.squares[high] - self.squares[low]) - total * total / np.where(n > 0, n, 1)
         inertia: NDArray[np.float64] = np.maximum(spread, 0.0)
         return inertia
 

@@ -10,7 +10,9 @@ from qacomp.layers import Selection, split_name
 from qacomp.pruning.zeros import NO_ZEROS, Zeros, with_zero
 from qacomp.quantizers import is_quantized, take_levels
 from qacomp.regularizers import Regularizer
+from qacomp.selection import Layer
 from qacomp.sharing.affine import GRIDS, share_on_grid
+from qacomp.sharing.arrays import fitted
 from qacomp.sharing.balancing import balanced
 from qacomp.sharing.blocks import block_shape, share_in_blocks
 from qacomp.sharing.kmeans import assign, kmeans
@@ -55,9 +57,7 @@ def share_network(
             levels = penalties[layer.name].levels().detach().cpu().numpy()
             codebook, indices = recentred(weights, assign(weights, levels), mask)
         else:
-            codebook, indices = _clustered(_weights(owner, leaf), layer.k, mask)
-            if rounding == "balanced" and mask is None:
-                indices = balanced(_weights(owner, leaf), codebook, indices, layer.axis)
+            codebook, indices = _clustered(_weights(owner, leaf), layer, mask, rounding)
         if codebook.size < layer.k:
             note(f"{layer.name}: {codebook.size} shared values, not {layer.k}: its weights fill no more clusters")
         if mask is not None:
@@ -71,14 +71,18 @@ def _weights(owner: nn.Module, leaf: str) -> NDArray[np.floating]:
 
 
 def _clustered(
-    weights: NDArray[np.floating], k: int, mask: NDArray[np.bool_] | None
+    weights: NDArray[np.floating], layer: Layer, mask: NDArray[np.bool_] | None, rounding: str
 ) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]:
     """k-means of the weights, or of those in the mask; the others get any index."""
-    living = weights if mask is None else weights[mask]
-    if mask is not None and living.size == 0:
+    if mask is None:
+        whole = fitted(weights, layer, rounding)
+        if rounding != "balanced":
+            return whole.codebook, whole.indices
+        return whole.codebook, balanced(weights, whole.codebook, whole.indices, layer.axis)
+    if not mask.any():
         return np.zeros(1, weights.dtype), np.zeros(weights.shape, np.uint8)
-    clustering = kmeans(living, k)
-    return clustering.codebook, assign(weights, clustering.codebook)
+    codebook = kmeans(weights[mask], layer.k).codebook
+    return codebook, assign(weights, codebook)
 
 
 def recentred(

@@ -123,3 +123,40 @@ def test_outliers_do_not_cost_clusters() -> None:
     assert found.codebook.size == 256
     without = kmeans(values[6:], 250)
     assert found.inertia <= 1.02 * without.inertia
+
+
+@given(values=hnp.arrays(np.float32, 30, elements=st.floats(-10, 10, width=32)), data=st.data())
+def test_a_whole_weight_counts_like_so_many_equal_values(values: np.ndarray, data: st.DataObject) -> None:
+    times = data.draw(hnp.arrays(np.int64, 30, elements=st.integers(1, 5)))
+    weighted = kmeans(values, 4, times.astype(np.float64))
+    repeated = kmeans(np.repeat(values, times), 4)
+
+    def cost(codebook: np.ndarray) -> float:
+        error = values.astype(np.float64) - codebook[assign(values, codebook)]
+        return float(times @ (error * error))
+
+    assert cost(weighted.codebook) <= 1.25 * cost(repeated.codebook) + 1e-9  # two local optima of one problem
+    assert weighted.inertia == pytest.approx(
+        float(((values.astype(np.float64) - weighted.codebook[weighted.indices]) ** 2).sum()), rel=1e-9, abs=1e-12
+    )
+
+
+@pytest.mark.parametrize("k", [8, 64, 512])
+def test_weighted_no_worse_than_scikit_learn(k: int) -> None:
+    rng = np.random.default_rng(k)
+    scale = np.exp(rng.normal(size=(100, 1)))  # channels of weights from small to large
+    values = (scale * rng.laplace(size=(100, 100))).astype(np.float32)
+    weights = np.broadcast_to(1 / scale**2, values.shape)
+    found = kmeans(values, k, weights)
+    own = float((weights * (values - found.codebook[found.indices].astype(np.float64)) ** 2).sum())
+    column = values.reshape(-1, 1)
+    reference = KMeans(k, n_init=1, random_state=0, max_iter=50).fit(column, sample_weight=weights.reshape(-1)).inertia_
+    plain = kmeans(values, k)
+    assert own <= 1.02 * reference
+    assert own < 0.9 * float((weights * (values - plain.codebook[plain.indices].astype(np.float64)) ** 2).sum())
+
+
+@pytest.mark.parametrize("weights", [[1.0, 2.0], [1.0, 0.0, 1.0], [1.0, np.nan, 1.0], [1.0, -1.0, 1.0]])
+def test_weights_that_are_none_are_refused(weights: list[float]) -> None:
+    with pytest.raises(ConfigError, match="one weight a value"):
+        kmeans(np.array([1.0, 2.0, 4.0], np.float32), 2, np.array(weights))

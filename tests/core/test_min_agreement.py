@@ -13,7 +13,7 @@ import qacomp
 from qacomp.config import CompressConfig
 from qacomp.errors import ConfigError
 from qacomp.result import Result
-from qacomp.sharing.allocation import FACTORS, allocate, relative_error
+from qacomp.sharing.allocation import FACTORS, allocate, channel_weights, relative_error
 from qacomp.sharing.kmeans import kmeans
 from qacomp.sharing.symmetric import symmetric_kmeans
 
@@ -75,6 +75,18 @@ def test_a_channel_of_small_weights_counts_like_any_other() -> None:
     shared = weights + np.array([[0.1, 0.0], [0.001, 0.0], [5.0, 0.0]])
     assert relative_error(weights, shared, 0) == pytest.approx(0.005)
     assert relative_error(weights.T, shared.T, 1) == pytest.approx(0.005)
+
+
+def test_fine_codebooks_are_fitted_to_what_channels_lose() -> None:
+    weights = matrices(3)[-1]  # (inputs, channels), a few channels of small weights
+    plain = kmeans(weights, 256)
+    fitted = kmeans(weights, 256, channel_weights(weights, 1))
+    lost = [relative_error(weights, c.codebook[c.indices], 1) for c in (plain, fitted)]
+    assert lost[1] < 0.95 * lost[0]
+    assert fitted.inertia < 1.5 * plain.inertia  # what large channels lose for it
+    counts = channel_weights(np.array([[3.0, 4.0], [0.0, 0.0]]), 0)
+    assert counts.tolist() == [[1 / 18.75] * 2, [1 / 6.25] * 2]
+    assert (channel_weights(np.zeros((2, 3)), 1) == 1).all()
 
 
 def test_values_in_pairs_get_a_codebook_of_pairs() -> None:
