@@ -58,14 +58,16 @@ def agreement(original: OnnxModel, changed: OnnxModel, feeds: Sequence[Feed], in
 def run_all(model: OnnxModel, feeds: Sequence[Feed]) -> list[Feed]:
     """The outputs of each run by name. Raises ExportError where onnxruntime refuses the model or a feed."""
     session = open_session(model)
+    return [run_feed(session, feed) for feed in feeds]
+
+
+def run_feed(session: Any, feed: Feed) -> Feed:
+    """The outputs of one run of an onnxruntime session, by name. Raises ExportError where it refuses the feed."""
     names = [output.name for output in session.get_outputs()]
-    results = []
-    for feed in feeds:
-        try:
-            results.append(dict(zip(names, session.run(names, feed), strict=True)))
-        except Exception as error:  # onnxruntime's classes share no public root
-            raise ExportError(f"onnxruntime can't run the model: {line(error)}") from error
-    return results
+    try:
+        return dict(zip(names, session.run(names, feed), strict=True))
+    except Exception as error:  # onnxruntime's classes share no public root
+        raise ExportError(f"onnxruntime can't run the model: {line(error)}") from error
 
 
 def compare(original: Sequence[Feed], changed: Sequence[Feed], inputs: str) -> Agreement:
@@ -80,9 +82,24 @@ def compare(original: Sequence[Feed], changed: Sequence[Feed], inputs: str) -> A
         rows.append(_output(name, a, b))
     if not rows:
         raise ExportError("the model has no numeric output to compare")
-    top1 = next((row.top1 for row in rows if row.top1 is not None), None)
-    worst = max(row.max_abs_error for row in rows)
-    return Agreement(inputs, len(original), min(row.cosine for row in rows), worst, top1, tuple(rows))
+    return _agreement(inputs, len(original), rows)
+
+
+def worst_of(parts: Sequence[Agreement], inputs: str) -> Agreement:
+    """Several comparisons of the same two models as one: of each output the figures of the worst."""
+    rows = []
+    for same in zip(*(part.outputs for part in parts), strict=True):
+        top1 = [row.top1 for row in same if row.top1 is not None]
+        rows.append(
+            OutputAgreement(
+                same[0].name,
+                min(row.cosine for row in same),
+                max(row.max_abs_error for row in same),
+                min(top1) if top1 else None,
+                sum(row.not_finite for row in same),
+            )
+        )
+    return _agreement(inputs, sum(part.runs for part in parts), rows)
 
 
 def cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
@@ -93,6 +110,12 @@ def cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
     if norms == 0:
         return 1.0 if np.array_equal(a, b) else 0.0
     return min(1.0, float(x @ y) / norms)
+
+
+def _agreement(inputs: str, runs: int, rows: Sequence[OutputAgreement]) -> Agreement:
+    top1 = next((row.top1 for row in rows if row.top1 is not None), None)
+    worst = max(row.max_abs_error for row in rows)
+    return Agreement(inputs, runs, min(row.cosine for row in rows), worst, top1, tuple(rows))
 
 
 def _output(name: str, a: list[NDArray[Any]], b: list[NDArray[Any]]) -> OutputAgreement:

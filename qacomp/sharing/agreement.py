@@ -22,7 +22,7 @@ from qacomp.sharing.arrays import share_array
 AUTO_AGREEMENT, AUTO_FROM_K = 0.9999, 256  # who asks for so many values wants the same outputs
 _MARGIN = 0.6  # of the deviation that is allowed: other inputs may be hit harder than those that were tried
 _OF_A_TENSOR = 0.035  # of it, on the average over tensors, where no outputs are known
-_TRIALS, _STEEPEST, _FLATTEST = 4, 1 / 64, 0.7  # and how far each of them lowers the errors
+_TRIALS, _STEEPEST, _FLATTEST = 4, 1 / 16, 0.7  # and how far each of them lowers the errors
 _MOST_ALONE, _MOST_VALUES = 64, 20_000_000  # tensors, weights: of more, none is tried alone, which takes too long
 
 Original = Callable[[str], NDArray[Any]]
