@@ -218,6 +218,14 @@ network_options = section(
     click.option("--arch", default=None, help="Architecture of a plain state dict: lenet5, resnet20, ..."),
     click.option("--num-classes", type=int, default=None, help="Of a plain state dict. Default: its last layer's."),
     data_option,
+    click.option(
+        "--input",
+        multiple=True,
+        metavar="SHAPE",
+        help="Export a TorchScript archive or pickled module (--trust-pickle) to ONNX with an input of this shape:"
+        " 1,576 or batch,3,32,32 or 1,77:int64. Once for each of its inputs.",
+    ),
+    click.option("--submodule", default=None, help="Of such a file, the part to export: its dotted name."),
     click.option("--metric", default=None, help="Of ONNX models: accuracy, mse, cosine or module:function. [auto]"),
     preprocessing_options,
 )

@@ -47,7 +47,8 @@ def compress(
     `qacomp.datasets.Split`); None takes what settings or checkpoint name. Without data nothing is trained or measured.
     config: a CompressConfig, a mapping of its fields, or a TOML file; `settings` change it: `reg="exp", k=8`.
     output: the container; None keeps it in a temporary file for as long as the Result lives: `Result.save` copies it.
-    input_shape: (C, H, W) of a module's input, where no data tells it.
+    input_shape: (C, H, W) of a module's input, where no data tells it. A module that gives no class scores takes the
+    setting `input` instead: the shapes of its inputs, `("1,576", "2,1,128")`; it is then treated as an ONNX model.
     snapshots: a folder for checkpoints of the fine-tuning, at its quarters (`qacomp plot weights` draws them).
     progress: where bars and remarks go. None: bars in a notebook, silence elsewhere; False: silence.
 
@@ -60,7 +61,9 @@ def compress(
 
     chosen = _config(config, settings)
     shown = choose_progress(progress)
-    checkpoint = checkpoint_of(model, trust_pickle=trust_pickle)
+    checkpoint = checkpoint_of(model, trust_pickle=trust_pickle, inputs=chosen.input, submodule=chosen.submodule)
+    if not isinstance(checkpoint, OnnxSource) and checkpoint.module is not None and chosen.arch is None:
+        checkpoint = replace(checkpoint, kind="module")  # a pickled one is its own architecture
     with_network = checkpoint.kind == "module" or (chosen.arch or checkpoint.arch) is not None
     given = data if data is not None else chosen.data or checkpoint.data
     samples = given if isinstance(checkpoint, OnnxSource) else None
@@ -74,10 +77,10 @@ def compress(
         if not isinstance(given, Mapping | Dataset):
             chosen = chosen.with_settings({"data": given}, "data")
         network = None
-        if checkpoint.kind == "module":
-            network = network_of(model, chosen, dataset, input_shape)
+        if checkpoint.kind == "module" and not isinstance(checkpoint, OnnxSource):
+            network = network_of(checkpoint.module, chosen, dataset, input_shape)
             if network is None:
-                note = "the module's input is unknown: its weights alone are compressed; give data or input_shape"
+                note = "the module's input is unknown: its weights alone are compressed; give --data or --input"
                 checkpoint = replace(checkpoint, notes=(*checkpoint.notes, note))
         kept_in = None if snapshots is None else Path(snapshots)
         result = run(checkpoint, chosen, dataset, target, shown, network=network, snapshots=kept_in, samples=samples)

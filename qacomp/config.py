@@ -49,12 +49,16 @@ class CompressConfig:
     rounding: of k-means, to the nearest value or balanced, so that errors cancel within a channel (see
     qacomp.sharing.balancing; auto: balanced where k-means alone shares the weights).
     metric: of ONNX models on data with targets: auto, accuracy, mse, cosine, or module:function of outputs and targets.
-    arch, num_classes, data, size, mean, std: for checkpoints that don't carry them.
+    arch, num_classes, data, size, mean, std: for checkpoints that don't carry them. input: shapes of the inputs with
+    which a TorchScript archive or a module is exported to ONNX (see qacomp.onnx_export.example_inputs); submodule: the
+    part of it that is meant.
     """
 
     arch: str | None = None
     num_classes: int | None = None
     data: str | None = None
+    input: tuple[str, ...] = ()
+    submodule: str | None = None
     metric: str = "auto"
     size: tuple[int, int] | None = None
     mean: tuple[float, ...] | None = None

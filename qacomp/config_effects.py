@@ -152,6 +152,7 @@ NEEDS = (
         rounds_freely,
         "unless k-means alone shares the weights, one codebook a tensor: no --reg, --levels, --prune, --quantizer",
     ),
+    Need(("submodule",), lambda c: bool(c.input), "without --input: it names a part to export"),
     Need(("min_size",), lambda c: not c.include, "beside --include, which shares tensors of any size"),
     Need(("quantizer_scale",), lambda c: c.quantizer != "none", "without --quantizer"),
     Need(("prune_rate", "prune_epochs"), lambda c: c.prune != "none", "without --prune"),

@@ -21,6 +21,11 @@ from qacomp.preprocessing import Preprocessing
 
 METADATA_KEY = "qacomp"
 SUFFIXES = (".onnx", ".safetensors")
+_EXPORTED_BY = {
+    "torchscript": ("a TorchScript archive", "--trust-pickle and --input SHAPE"),
+    "exported program": ("a torch.export archive", "--trust-pickle"),
+    "module": ("a module", "--data or --input SHAPE"),
+}
 
 
 @dataclass(frozen=True)
@@ -161,14 +166,11 @@ def onnx_model(
 def _why_no_graph(container: Container) -> str:
     """What the user could do for a graph, by what was compressed."""
     origin = container.meta.get("source")
-    archives = {"torchscript": "a TorchScript archive", "exported program": "a torch.export archive"}
-    archive = archives.get(str(origin.get("kind"))) if isinstance(origin, Mapping) else None
-    if archive is None:
+    kind = str(origin.get("kind")) if isinstance(origin, Mapping) else ""
+    if kind not in _EXPORTED_BY:
         return " (compressed without --arch)"
-    return (
-        f" ({archive}'s code is never run, so none was made of it; torch.onnx.export makes an ONNX file to compress, "
-        "and qacomp.compress takes a module and its input_shape)"
-    )
+    archive, how = _EXPORTED_BY[kind]
+    return f" ({archive}, compressed without its graph: compress it again with {how})"
 
 
 def _to_onnx(

@@ -15,7 +15,7 @@ from qacomp.fine_tuning import Session
 from qacomp.layers import Selection, select_layers
 from qacomp.network import Network, choose_device
 from qacomp.pruning.zeros import NO_ZEROS, Zeros
-from qacomp.resolution import resolve
+from qacomp.resolution import PROGRAM, resolve
 from qacomp.resume import ResumeStore, fingerprint
 from qacomp.run import Run
 
@@ -63,6 +63,7 @@ def start_job(
     that doesn't fit it.
     """
     config = leave_out(config, _all_but("metric"), run.note, "a network's metric is its top-1 accuracy")
+    config = leave_out(config, _all_but(*PROGRAM), run.note, "the network is exported as its architecture has it")
     if checkpoint.kind == "module":
         config = leave_out(config, _all_but("arch", "num_classes"), run.note, "a module is its own architecture")
     device = choose_device(config.device)

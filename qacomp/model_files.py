@@ -1,21 +1,28 @@
 """One door for every kind of model file: ONNX models with their graph, everything else as a checkpoint."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qacomp.checkpoints.recognition import is_onnx
-from qacomp.errors import ExportError
+from qacomp.errors import ExportError, UnsafePickleError
 
 if TYPE_CHECKING:
     from qacomp.checkpoints import Checkpoint
     from qacomp.onnx_graph import OnnxSource
 
+_HOW_TO_EXPORT = "--trust-pickle with --input, the shapes that its forward takes, exports its graph to ONNX as well"
 
-def read_model(path: Path, *, trust_pickle: bool = False) -> "Checkpoint | OnnxSource":
-    """Read `path`, told by content. A trusted torch.export archive comes with its graph, where torch exports it.
 
-    Raises as `read_checkpoint` and `read_onnx` do.
+def read_model(
+    path: Path, *, trust_pickle: bool = False, inputs: Sequence[str] = (), submodule: str | None = None
+) -> "Checkpoint | OnnxSource":
+    """Read `path`, told by content. With trust_pickle, programs come with their graph, exported to ONNX by torch.
+
+    A torch.export archive knows its inputs; a TorchScript archive and a pickled module need `inputs` (see
+    `qacomp.onnx_export.example_inputs`), and `submodule` may name a part of them. Raises as `read_checkpoint` and
+    `read_onnx` do, UnsafePickleError for inputs without trust_pickle, ConfigError and ExportError as `export_module`.
     """
     if is_onnx(path):
         from qacomp.onnx_graph import read_onnx
@@ -24,13 +31,29 @@ def read_model(path: Path, *, trust_pickle: bool = False) -> "Checkpoint | OnnxS
     from qacomp.checkpoints import read_checkpoint
 
     checkpoint = read_checkpoint(path, trust_pickle=trust_pickle)
-    if checkpoint.kind != "exported program":
-        return checkpoint
+    scripted, exported = checkpoint.kind == "torchscript", checkpoint.kind == "exported program"
     if not trust_pickle:
-        return replace(checkpoint, notes=(*checkpoint.notes, "--trust-pickle exports its graph to ONNX as well"))
-    from qacomp.onnx_export.programs import export_archive
+        if inputs and scripted:
+            raise UnsafePickleError(
+                f"{path}: --input exports a TorchScript archive by running its code: give --trust-pickle too, if you "
+                "trust its author"
+            )
+        hint = "--trust-pickle exports its graph to ONNX as well" if exported else _HOW_TO_EXPORT
+        return replace(checkpoint, notes=(*checkpoint.notes, hint)) if scripted or exported else checkpoint
+    if exported:
+        from qacomp.onnx_export.programs import export_archive
 
-    try:
-        return export_archive(path)
-    except ExportError as error:
-        return replace(checkpoint, notes=(*checkpoint.notes, str(error)))
+        try:
+            return export_archive(path)
+        except ExportError as error:
+            return replace(checkpoint, notes=(*checkpoint.notes, str(error)))
+    if scripted and inputs:
+        from qacomp.onnx_export.programs import export_torchscript
+
+        return export_torchscript(path, inputs, submodule)
+    if checkpoint.module is not None and inputs:
+        from qacomp.onnx_export.programs import export_module
+
+        made = export_module(checkpoint.module, inputs, submodule, path, "exported module")
+        return replace(made, digest=checkpoint.digest, bytes=checkpoint.bytes)
+    return replace(checkpoint, notes=(*checkpoint.notes, _HOW_TO_EXPORT)) if scripted else checkpoint

@@ -31,6 +31,8 @@ SHARING = (
     *("min_agreement", "rounding", "side", "seed", "data"),
 )
 """The settings of sharing by k-means alone."""
+PROGRAM = ("input", "submodule")
+"""The settings of exporting a user's own program."""
 _WITHOUT_DATA = (
     *SHARING,
     *("arch", "num_classes", "size", "mean", "std", "device"),

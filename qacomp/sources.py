@@ -3,7 +3,8 @@
 import copy
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,25 +25,39 @@ from qacomp.preprocessing import Preprocessing
 from qacomp.preprocessing_choice import choose_preprocessing
 
 
-def checkpoint_of(model: Any, *, trust_pickle: bool = False) -> Checkpoint | OnnxSource:
+def checkpoint_of(
+    model: Any, *, trust_pickle: bool = False, inputs: Sequence[str] = (), submodule: str | None = None
+) -> Checkpoint | OnnxSource:
     """A path is read; a module (kind "module") and a mapping of tensors or arrays become a checkpoint in memory.
 
-    An ONNX file or ModelProto becomes an OnnxSource.
+    An ONNX file or ModelProto becomes an OnnxSource, and so does a module with `inputs` (see `read_model`).
     Its digest is that of names, dtypes, shapes and values. Raises CheckpointError and its kinds.
     """
     if isinstance(model, Checkpoint | OnnxSource):
         return model
     if isinstance(model, str | os.PathLike):
-        return read_model(Path(model), trust_pickle=trust_pickle)
+        return read_model(Path(model), trust_pickle=trust_pickle, inputs=inputs, submodule=submodule)
     if type(model).__name__ == "ModelProto":
         return parse_onnx(model.SerializeToString(), Path("<ONNX model>"), "onnx")
     if isinstance(model, nn.Module):
-        return _in_memory(Path(f"<{type(model).__name__}>"), "module", model.state_dict())
+        checkpoint = _in_memory(Path(f"<{type(model).__name__}>"), "module", model.state_dict())
+        return _exported(model, checkpoint, inputs, submodule) if inputs else replace(checkpoint, module=model)
     if isinstance(model, Mapping):
         return _in_memory(Path("<state dict>"), "state_dict", model)
     raise CheckpointError(
         f"can't compress a {type(model).__name__}; give a path, a module, a state dict or a Checkpoint"
     )
+
+
+def _exported(model: nn.Module, checkpoint: Checkpoint, inputs: Sequence[str], submodule: str | None) -> OnnxSource:
+    from qacomp.onnx_export.programs import export_module
+
+    training = model.training
+    try:
+        made = export_module(model, inputs, submodule, checkpoint.path, "exported module")
+    finally:
+        model.train(training)
+    return replace(made, digest=checkpoint.digest, bytes=checkpoint.bytes)
 
 
 def network_of(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qacomp.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Checkpoint:
     kind: qacomp, state_dict, safetensors, sharded, torchscript, exported program, or module for one in memory.
     state: CPU, contiguous, in the file's order and dtypes. digest: SHA-256 of the file's bytes, in hex. bytes: the
     file's size. notes: what was unwrapped, renamed or left out, one sentence each. arch, num_classes, preprocessing and
-    data are None where the file doesn't say.
+    data are None where the file doesn't say. module: the network itself, of a pickled one that is trusted.
     """
 
     path: Path
@@ -30,3 +30,4 @@ class Checkpoint:
     digest: str
     bytes: int
     notes: tuple[str, ...]
+    module: "nn.Module | None" = None

@@ -14,7 +14,7 @@ from qacomp.checkpoints.safetensors_file import load_safetensors
 from qacomp.checkpoints.sharded import is_index, load_shards
 from qacomp.checkpoints.tensors import check_finite, dense_state
 from qacomp.checkpoints.torch_file import load_torch
-from qacomp.checkpoints.unwrapping import unwrap
+from qacomp.checkpoints.unwrapping import pickled_module, unwrap
 from qacomp.errors import NotACheckpointError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Checkpoi
 
     So are TorchScript and torch.export archives, and shards by the index that names them (*.index.json).
 
-    Nothing of the file is executed unless `trust_pickle` (then a pickled nn.Module gives its state dict).
+    Nothing of the file is executed unless `trust_pickle` (then a pickled nn.Module comes along, beside its state dict).
     Raises `NotACheckpointError` (missing, empty, truncated, something else), `UnsafePickleError` (needs classes),
     `NonFiniteWeightsError` (names the tensor), `CheckpointError` (sparse, quantized, complex or meta tensors, sizes out
     of proportion to the file).
@@ -70,6 +70,7 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Checkpoi
             digest=digest,
             bytes=size,
             notes=() if own else notes,
+            module=pickled_module(loaded) if trust_pickle else None,
         )
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qacomp.errors import NotACheckpointError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 # Under which keys training scripts keep the weights, in order of preference.
 NESTING_KEYS = (
@@ -61,6 +61,18 @@ def _descend(path: Path, value: Any, notes: list[str]) -> Mapping[Any, Any]:
         trail.append(key)
         value = value[key]
     raise NotACheckpointError(f"{path}: its tensors are nested too deeply; save the state dict alone")
+
+
+def pickled_module(loaded: Any) -> "nn.Module | None":
+    """The nn.Module whose state dict `unwrap` takes, None where it is no module's."""
+    for _ in range(_DEEPEST):
+        if _is_module(loaded):
+            module: nn.Module = loaded
+            return module
+        if not isinstance(loaded, Mapping):
+            return None
+        loaded = loaded.get(_nested_key(Path(), loaded))
+    return None
 
 
 def _nested_key(path: Path, value: Mapping[Any, Any]) -> str | None:

@@ -30,7 +30,7 @@ def canonicalize(model: onnx.ModelProto, weight_names: Sequence[str], *, opset: 
         opset: version of the default operator set that the nodes are written in.
         ir_version: ONNX IR version to declare.
     """
-    _clear_annotations(model)
+    clear_annotations(model)
     model.ir_version = ir_version
     for n in _nodes(model.graph):
         _drop_neutral_attributes(n, opset)
@@ -60,7 +60,8 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
         yield from g.node
 
 
-def _clear_annotations(model: onnx.ModelProto) -> None:
+def clear_annotations(model: onnx.ModelProto) -> None:
+    """Drop, in place, what no runtime reads: who made the model, node names, doc strings, traces of source files."""
     for field in ("producer_name", "producer_version", "doc_string", "domain", "model_version", "metadata_props"):
         model.ClearField(field)
     for g in _graphs(model.graph):

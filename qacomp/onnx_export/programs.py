@@ -1,15 +1,31 @@
-"""A torch.export archive as an ONNX model: its graph is built by torch, so only for files whose author is trusted."""
+"""A user's own program as an ONNX model: a module, a TorchScript archive, a torch.export archive.
+
+Their code is run for it, so only for files whose author is trusted.
+"""
+
+from __future__ import annotations
 
 import hashlib
-import warnings
+import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import onnx
 import torch
+from torch import nn
 
-from qacomp.errors import ExportError
+from qacomp.errors import CheckpointError, ConfigError, ExportError
+from qacomp.evaluation.agreement import run_feed
+from qacomp.evaluation.session import open_session
+from qacomp.onnx_export.canonical import clear_annotations
 from qacomp.onnx_export.dense import quietly
+from qacomp.onnx_export.example_inputs import ExampleInput, parse_inputs
 from qacomp.onnx_graph import OnnxSource, parse_onnx
+
+_TOLERANCE = 1e-3  # of the largest output: other kernels, in another order
 
 
 def export_archive(path: Path) -> OnnxSource:
@@ -19,15 +35,149 @@ def export_archive(path: Path) -> OnnxSource:
     where torch can't load or export it.
     """
     try:
-        with quietly(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quietly():
             exported = torch.onnx.export(torch.export.load(path), dynamo=True, verbose=False)
         assert exported is not None
-        data: bytes = exported.model_proto.SerializeToString()
+        model = exported.model_proto
     except Exception as error:  # torch's many layers raise whatever they raise
-        reason = " ".join(str(error).split())[:200]
-        raise ExportError(f"{path}: torch can't export it to ONNX ({type(error).__name__}: {reason})") from error
-    opset = max((i.version for i in exported.model_proto.opset_import if not i.domain), default=0)
-    source = parse_onnx(data, path, "exported program", (f"a torch.export archive, exported to ONNX of opset {opset}",))
+        raise ExportError(f"{path}: torch can't export it to ONNX ({_line(error)})") from error
+    return _of_file(_source(model, path, "exported program", "a torch.export archive"), path)
+
+
+def export_torchscript(path: Path, specs: Sequence[str], submodule: str | None) -> OnnxSource:
+    """Load a TorchScript archive and export it; see `export_module`.
+
+    Its code runs: never call this for a file from a stranger. Raises CheckpointError where torch can't load it.
+    """
+    try:
+        with quietly():
+            module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+    except Exception as error:
+        raise CheckpointError(f"{path}: torch.jit.load fails ({_line(error)})") from error
+    return _of_file(export_module(module, specs, submodule, path, "torchscript"), path)
+
+
+def export_module(module: nn.Module, specs: Sequence[str], submodule: str | None, path: Path, kind: str) -> OnnxSource:
+    """Export a module, scripted or not, in eval mode, for inputs of these shapes (see `parse_inputs`).
+
+    submodule: the dotted name of the part that is meant, None for the whole. path: names it in messages. What comes
+    out is run beside the module on two sets of inputs, free axes of other sizes in the second: a forward that keeps a
+    state to itself, or takes another branch, is refused. Raises ConfigError for specs and names that don't fit,
+    ExportError where torch can't export it or the outputs differ.
+    """
+    inputs = parse_inputs(specs)
+    part = _part(module, submodule, path).eval()
+    rng = np.random.default_rng(0)
+    first = tuple(entry.drawn(rng) for entry in inputs)
+    wanted = _called(part, first, path)
+    scripted = isinstance(part, torch.jit.ScriptModule)
+    try:
+        with quietly():
+            export = _scripted if scripted else _traced
+            model = export(part, inputs, first, len(wanted))
+    except Exception as error:
+        raise ExportError(f"{path}: torch can't export it to ONNX ({_line(error)})") from error
+    clear_annotations(model)
+    _check_free(model, inputs, path)
+    second = tuple(entry.drawn(rng, longer=1) for entry in inputs)
+    for arguments in (first, second):
+        _compare(model, part, arguments, path)
+    what = "a TorchScript archive" if kind == "torchscript" else f"a module ({type(module).__name__})"
+    return _source(model, path, kind, what if submodule is None else f"{submodule} of {what}")
+
+
+def _part(module: nn.Module, submodule: str | None, path: Path) -> nn.Module:
+    part: Any = module
+    for name in submodule.split(".") if submodule else ():
+        part = dict(part.named_children()).get(name)  # a ScriptModule has no get_submodule
+        if part is None:
+            names = [name for name, _ in module.named_children()]
+            raise ConfigError(f"--submodule {submodule}: {path} has no such part; at its top are {', '.join(names)}")
+    assert isinstance(part, nn.Module)
+    return part
+
+
+def _called(part: nn.Module, arguments: tuple[torch.Tensor, ...], path: Path) -> list[torch.Tensor]:
+    """The outputs, flat. Raises ConfigError where forward doesn't take the arguments, ExportError for other outputs."""
+    try:
+        with torch.no_grad(), quietly():
+            given = part(*arguments)
+    except Exception as error:
+        shapes = ", ".join(str(tuple(a.shape)) for a in arguments)
+        raise ConfigError(f"--input: {path}: forward doesn't take shapes {shapes} ({_line(error)})") from error
+    flat = list(given.values()) if isinstance(given, dict) else given if isinstance(given, tuple | list) else [given]
+    if not flat or not all(isinstance(value, torch.Tensor) for value in flat):
+        raise ExportError(f"{path}: forward must give a tensor or several; --submodule names a part that does")
+    return list(flat)
+
+
+def _traced(
+    part: nn.Module, inputs: tuple[ExampleInput, ...], arguments: tuple[torch.Tensor, ...], outputs: int
+) -> onnx.ModelProto:
+    dims = {name: torch.export.Dim(name) for entry in inputs for name in entry.names.values()}
+    shapes = tuple({axis: dims[name] for axis, name in entry.names.items()} for entry in inputs)
+    exported = torch.onnx.export(part, arguments, dynamo=True, verbose=False, dynamic_shapes=shapes if dims else None)
+    assert exported is not None
+    model: onnx.ModelProto = exported.model_proto
+    return model
+
+
+def _scripted(
+    part: Any, inputs: tuple[ExampleInput, ...], arguments: tuple[torch.Tensor, ...], outputs: int
+) -> onnx.ModelProto:
+    """By the older exporter: torch.export takes no ScriptModule."""
+    names = [argument.name for argument in part.forward.schema.arguments[1 : len(inputs) + 1]]
+    results = ["output"] if outputs == 1 else [f"output{number}" for number in range(outputs)]
+    free = {name: entry.names for name, entry in zip(names, inputs, strict=True) if entry.names}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        torch.onnx.export(
+            part, arguments, file, dynamo=False, input_names=names, output_names=results, dynamic_axes=free
+        )
+        return onnx.load(file)
+
+
+def _check_free(model: onnx.ModelProto, inputs: tuple[ExampleInput, ...], path: Path) -> None:
+    """Raises ExportError where torch took a free axis for a constant."""
+    for value, entry in zip(model.graph.input, inputs, strict=False):
+        sizes = value.type.tensor_type.shape.dim
+        for axis, name in entry.names.items():
+            if sizes[axis].HasField("dim_value"):
+                fixed = sizes[axis].dim_value
+                raise ExportError(f"{path}: torch exports the axis {name} of {value.name} as {fixed}: give its size")
+
+
+def _compare(model: onnx.ModelProto, part: nn.Module, arguments: tuple[torch.Tensor, ...], path: Path) -> None:
+    """Raises ExportError where onnxruntime's outputs differ from the module's."""
+    wanted = [value.detach().numpy() for value in _called(part, arguments, path)]
+    session = open_session(model)
+    names = [entry.name for entry in session.get_inputs()]
+    known = [f"{argument.dtype}".removeprefix("torch.") + str(tuple(argument.shape)) for argument in arguments]
+    if len(names) != len(arguments):
+        raise ExportError(f"{path}: of {len(arguments)} inputs ({', '.join(known)}) the exported graph reads {names}")
+    found = list(run_feed(session, dict(zip(names, (a.numpy() for a in arguments), strict=True))).values())
+    for a, b in zip(found, wanted, strict=True):
+        if a.shape != b.shape:
+            raise ExportError(f"{path}: an output has shape {b.shape} in PyTorch, {a.shape} in onnxruntime")
+        off = np.abs(a.astype(np.float64) - b.astype(np.float64)).max(initial=0.0)
+        if not off <= _TOLERANCE * max(1.0, float(np.abs(b).max(initial=0))):
+            raise ExportError(
+                f"{path}: its outputs in onnxruntime are off by {off:.2g}: does forward keep a state between calls, "
+                "or branch on its inputs? --submodule names a part that doesn't"
+            )
+
+
+def _source(model: onnx.ModelProto, path: Path, kind: str, what: str) -> OnnxSource:
+    clear_annotations(model)
+    opset = max((i.version for i in model.opset_import if not i.domain), default=0)
+    return parse_onnx(model.SerializeToString(), path, kind, (f"{what}, exported to ONNX of opset {opset}",))
+
+
+def _of_file(source: OnnxSource, path: Path) -> OnnxSource:
+    """With the digest and the size of the file that it comes from."""
     content = path.read_bytes()
     return replace(source, digest=hashlib.sha256(content).hexdigest(), bytes=len(content))
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -43,12 +43,14 @@ MODES: dict[str, dict[str, Any]] = {
     "energy": SMALL | {"batch_size": 16, "prune": "energy", "prune_epochs": 3, "prune_rate": 0.4, "tune_epochs": 0},
 }
 CONDITIONAL = {name for need in NEEDS for name in need.settings}
-INPUTS = {"arch", "num_classes", "data", "metric", "size", "mean", "std"}
+INPUTS = {"arch", "num_classes", "data", "input", "submodule", "metric", "size", "mean", "std"}
 """What the network is built from: below, and in the tests of preprocessing."""
 OTHER: dict[str, Any] = {
     "arch": "lenet5",
     "num_classes": 7,
     "data": "digits",
+    "input": ("1,8",),
+    "submodule": "part",
     "metric": "mse",
     "size": (7, 7),
     "mean": (0.3,),
