@@ -32,7 +32,8 @@ def voice(seconds: float) -> NDArray[np.float32]:
 def speech_outputs(model: Path) -> list[Feed]:
     """What silero or DTLN's first network says of the voice; each frame goes on from the model's own last state."""
     session = open_session(model, threads=1)
-    silero = "sr" in {i.name for i in session.get_inputs()}
+    inputs = [i.name for i in session.get_inputs()]
+    silero = "state" in inputs
     audio = voice(3.0)
     state = np.zeros((2, 1, 128) if silero else (1, 2, 128, 2), np.float32)
     names = [o.name for o in session.get_outputs()]
@@ -41,7 +42,8 @@ def speech_outputs(model: Path) -> list[Feed]:
         if silero:
             start = frame * _HOP
             chunk = audio[start : start + _CONTEXT + _HOP]
-            feed: dict[str, Any] = {"input": chunk[None], "state": state, "sr": np.array(RATE, np.int64)}
+            whole = {inputs[0]: chunk[None], "state": state, "sr": np.array(RATE, np.int64)}
+            feed: dict[str, Any] = {name: whole[name] for name in inputs}  # an exported archive takes no rate
         else:
             window = audio[frame * _SHIFT * 4 :][:_WINDOW]
             feed = {"input_2": np.abs(np.fft.rfft(window))[None, None].astype(np.float32), "input_3": state}

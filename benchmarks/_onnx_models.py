@@ -16,11 +16,35 @@ from qacomp.decoding import onnx_model
 from qacomp.errors import QacompError
 from qacomp.formats import NotSharedError, SharedTensor, open_file
 from qacomp.model_files import read_model
+from qacomp.onnx_graph import OnnxSource
 from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
 
 AGREEMENT = 0.9999  # asked for at K = 256; a model that can be run gets it anyway
 SILERO = "silero_vad_16k_op15.onnx"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A file of shared/ckpt. arch: of a state dict. input, submodule: of a TorchScript archive that is exported."""
+
+    file: str
+    arch: str | None = None
+    input: tuple[str, ...] = ()
+    submodule: str | None = None
+
+
+MODELS = {
+    "silero_onnx": Model(SILERO),
+    "silero_safetensors": Model("silero_vad_16k.safetensors"),
+    "silero_jit": Model("silero_vad.jit"),
+    "silero_jit_graph": Model("silero_vad.jit", input=("1,576", "2,1,128"), submodule="_model"),
+    "dtln": Model("dtln_model_1.onnx"),
+}
+NETWORKS = {
+    "resnet20": Model("resnet20_cifar10j.pth", arch="resnet20"),
+    "resnet20_cifar10": Model("akamaster_resnet20-12fca82f.th", arch="resnet20"),
+}
 _SAFETENSORS = {
     "stft_conv.weight": "stft.forward_basis_buffer",
     "lstm_cell.": "decoder.rnn.",
@@ -43,11 +67,17 @@ class Compressed:
     own_graph: bool
 
 
-def compressed(path: Path, k: int, here: Path, arch: str | None = None) -> Compressed:
-    """Compress a checkpoint without data and read the container back."""
+def read(model: Model, path: Path) -> Checkpoint | OnnxSource:
+    """The model's file; a TorchScript archive with `input` comes with its graph."""
+    return read_model(path, trust_pickle=bool(model.input), inputs=model.input, submodule=model.submodule)
+
+
+def compressed(model: Model, path: Path, k: int, here: Path) -> Compressed:
+    """Compress a model without data and read the container back."""
     container_path = here / "model.qac"
-    config = CompressConfig(k=k, arch=arch, min_agreement=AGREEMENT if k == 256 else None)
-    source = read_model(path)
+    agreement = AGREEMENT if k == 256 else None
+    config = CompressConfig(k=k, arch=model.arch, min_agreement=agreement, input=model.input, submodule=model.submodule)
+    source = read(model, path)
     compress(source, config, None, container_path, SilentProgress())
     with open_file(container_path) as container:
         weights: dict[str, NDArray[Any] | SharedTensor] = {}
@@ -60,7 +90,7 @@ def compressed(path: Path, k: int, here: Path, arch: str | None = None) -> Compr
         dense = onnx_model(container) if has_graph else None
     shared = sum(w.indices.size for w in weights.values() if isinstance(w, SharedTensor))
     floats = sum(_size(w) for w in weights.values())
-    original = onnx.load(path) if path.suffix == ".onnx" else onnx.load(path.with_name(SILERO))
+    original = source.model if isinstance(source, OnnxSource) else onnx.load(path.with_name(SILERO))
     if dense is None:
         assert isinstance(source, Checkpoint)
         original = filled(original, _renamed({n: t.numpy() for n, t in source.state.items()}, original))

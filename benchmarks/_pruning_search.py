@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from result import Headline, Row, in_turns, median, spread
+from result import Headline, Results, Row, in_turns, median, spread
 from torch import nn
 
 from qacomp.models import create_model, model_info
@@ -17,7 +17,6 @@ from qacomp.pruning.objectives import energy_loss
 from qacomp.pruning.scoring import score_population, score_serially, score_small, score_stacked
 from qacomp.pruning.units import Units, find_units
 
-Results = tuple[list[Row], dict[str, Headline]]
 POPULATION = 8
 BATCH = 128
 

@@ -13,7 +13,7 @@ import networks
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
-from result import Headline, Row, in_turns, median, shared_folder, spread
+from result import Headline, Results, Row, in_turns, median, shared_folder, spread
 
 from qacomp.formats import SharedTensor, open_file, save_file
 from qacomp.formats.codecs import CODECS, Stream
@@ -24,7 +24,6 @@ from qacomp.formats.dtypes import bfloat16_from_float32
 
 _QP = -26  # about the error of K = 16
 RANS, CONTEXT, PLANES = CODECS[3], CODECS[4], CODECS[5]
-Results = tuple[list[Row], dict[str, Headline]]
 
 
 def gaussian(count: int, k: int, seed: int, zeros: float = 0.0) -> NDArray[np.uint8]:

@@ -11,11 +11,10 @@ from typing import Any
 
 import networks
 import numpy as np
-from result import Headline, Row, median, shared_folder, spread
+from result import Headline, Results, Row, median, shared_folder, spread
 
 from qacomp.formats import Level, SharedTensor, Writer, open_file, save_file
 
-Results = tuple[list[Row], dict[str, Headline]]
 LENET5 = {
     "conv1.weight": (20, 1, 5, 5),
     "conv1.bias": (20,),

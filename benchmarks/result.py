@@ -38,6 +38,10 @@ class Headline:
     sd: float | None = None
 
 
+Results = tuple[list[Row], dict[str, Headline]]
+"""What a suite, or a part of one, gives: its rows, and its headlines by key."""
+
+
 def in_turns(tasks: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
     """CPU seconds of each task, `repeats` times, one task after the other in every round, after one warm-up round."""
     times: dict[str, list[float]] = {name: [] for name in tasks}
