@@ -39,7 +39,10 @@ def python_with_commands(parts: list[tuple[str, str]]) -> str:
 def test_the_quickstart_runs(tmp_path: Path) -> None:
     out = run([sys.executable, "-P", "-c", python_with_commands(blocks("quickstart.md"))], tmp_path)
     written = {path.name for path in tmp_path.iterdir()}
-    assert written == {"net.qac", "net.onnx", "report.html", "small.onnx", "weights.qac", "again.qac", "onnx.html"}
+    assert written == {
+        *("net.qac", "net.onnx", "report.html", "small.onnx", "weights.qac", "again.qac", "onnx.html", "step.onnx")
+    }
+    assert "state is carried on" in out
     before, after = re.findall(r"accuracy ([\d.]+) -> ([\d.]+) %", out)[0]
     assert float(before) > 85 and float(after) > float(before) - 5
     assert (tmp_path / "small.onnx").stat().st_size < (tmp_path / "net.onnx").stat().st_size / 3
