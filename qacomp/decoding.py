@@ -169,7 +169,7 @@ def _to_original(
     level: int | None,
 ) -> Decoded:
     """The ONNX model that came in, with the container's values; its outputs' agreement is that of compression."""
-    from qacomp.onnx_decoding import named_values, read_back_error, write_original
+    from qacomp.onnx_decoding import read_back_error, value_names, write_original
 
     agreement = known_agreement(container, level)
     notes: tuple[str, ...] = ()
@@ -180,8 +180,9 @@ def _to_original(
     else:
         from qacomp.onnx_output import write_onnx_file
 
-        weights = {n: w for n, w in weights_at(container, level, {}).items() if n in named_values(container)}
-        written = write_onnx_file(onnx_model(container, str(path), level), weights, output, options, measure=measure)
+        model, tensors = onnx_model(container, str(path), level), weights_at(container, level, {})
+        weights = {value: tensors[name] for value, name in value_names(container, model).items()}
+        written = write_onnx_file(model, weights, output, options, measure=measure)
         size, error, notes = written.saved.bytes, written.max_abs_error, written.notes
     stored = path.stat().st_size
     if not measure:

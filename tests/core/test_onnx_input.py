@@ -216,19 +216,8 @@ def test_equal_tensors_are_stored_once(tmp_path: Path) -> None:
     assert next(layer for layer in twice.layers if layer.name == "b").bytes == 0
 
 
-def test_functions_and_custom_operators_are_kept(tmp_path: Path) -> None:
-    inside = [
-        helper.make_node("Constant", [], ["c"], value=tensor("", weights(16, 16))),
-        helper.make_node("MatMul", ["a", "c"], ["p"]),
-        helper.make_node("MatMul", ["p", "b"], ["q"]),
-    ]
-    function = helper.make_function("local", "Twice", ["a", "b"], ["q"], inside, [helper.make_opsetid("", 17)])
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("local", 1), helper.make_opsetid("nobody.knows", 3)]
-    node = helper.make_node("Twice", ["x", "w"], ["y"], domain="local")
-    runs = model_of([node], [tensor("w", weights(16, 16))], opsets=opsets, functions=[function])
-    result, back = packed(runs, tmp_path)
-    assert shared_names(result) == {"w"} and result.agreement is not None
-    assert back.functions == runs.functions
+def test_custom_operators_are_kept(tmp_path: Path) -> None:
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("nobody.knows", 3)]
     strange = helper.make_node("Strange", ["x", "w"], ["y"], domain="nobody.knows", table=tensor("t", weights(9, 9)))
     result, back = packed(model_of([strange], [tensor("w", weights(16, 16))], opsets=opsets), tmp_path)
     assert result.agreement is None and any("agreement with the original isn't known" in n for n in result.notes)
