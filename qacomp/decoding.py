@@ -169,7 +169,7 @@ def _to_original(
     level: int | None,
 ) -> Decoded:
     """The ONNX model that came in, with the container's values; its outputs' agreement is that of compression."""
-    from qacomp.onnx_decoding import read_back_error, value_names, write_original
+    from qacomp.onnx_decoding import read_back_error, write_original
 
     agreement = known_agreement(container, level)
     notes: tuple[str, ...] = ()
@@ -178,11 +178,9 @@ def _to_original(
         size, written = sum(file.stat().st_size for file in files), None
         error = read_back_error(container, output, level)
     else:
-        from qacomp.onnx_output import write_onnx_file
+        from qacomp.onnx_conversion import write_converted
 
-        model, tensors = onnx_model(container, str(path), level), weights_at(container, level, {})
-        weights = {value: tensors[name] for value, name in value_names(container, model).items()}
-        written = write_onnx_file(model, weights, output, options, measure=measure)
+        written = write_converted(container, output, level, str(path), options, measure=measure)
         size, error, notes = written.saved.bytes, written.max_abs_error, written.notes
     stored = path.stat().st_size
     if not measure:

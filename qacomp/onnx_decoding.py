@@ -13,11 +13,10 @@ from onnx import ModelProto, TensorProto
 
 from qacomp.formats import BFLOAT16, Container, bfloat16_to_float32
 from qacomp.formats.atomic import atomic_file, write_atomically
-from qacomp.onnx_graph.distinct import make_distinct
 from qacomp.onnx_graph.reading import read_onnx
 from qacomp.onnx_graph.skeleton import Slot, fill, parse, reference, references
-from qacomp.onnx_graph.values import DTYPES, is_external
-from qacomp.onnx_graph.walk import Site, sites
+from qacomp.onnx_graph.values import is_external
+from qacomp.onnx_graph.walk import sites
 
 LARGEST_FILE = 2_000_000_000  # bytes; a protobuf message ends at 2 GiB
 _ALIGNMENT = 4096  # of tensors in an external file, so that they can be mapped
@@ -88,27 +87,6 @@ def read_back_error(container: Container, output: Path, level: int | None) -> fl
             raw = written.external.read(site.tensor) if is_external(site.tensor) else None
             worst = max(worst, largest_difference(container.tensor(name, level=level), Slot(site, name).array(raw)))
     return worst
-
-
-def value_names(container: Container, model: ModelProto) -> dict[str, str]:
-    """The container's names of the model's tensors by the names of their values, which no other value has.
-
-    `model`: the container's, filled; values of one name in several subgraphs or functions are renamed in it. Tensors
-    of element types that numpy lacks, in attributes and in training graphs are left out.
-    """
-    graph = container.graph()
-    assert graph is not None
-    places = [reference(site.tensor) for site in sites(parse(graph, "the container"))]
-    named = [(site, name) for site, name in zip(sites(model), places, strict=True) if name and _is_value(site)]
-    preferred = {(id(site.scope), site.value): name for site, name in named}
-    make_distinct(model, {site.value for site, _ in named}, preferred)
-    return {site.value: name for site, name in zip(sites(model), places, strict=True) if name and _is_value(site)}
-
-
-def _is_value(site: Site) -> bool:
-    """Whether nodes read the tensor under a name, as an array of numpy's."""
-    named = site.kind in ("initializer", "constant") and site.scope is not None and site.value
-    return bool(named) and site.tensor.data_type in DTYPES and DTYPES[site.tensor.data_type] != BFLOAT16
 
 
 def largest_difference(a: NDArray[Any], b: NDArray[Any]) -> float:

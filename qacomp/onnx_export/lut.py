@@ -23,6 +23,7 @@ from qacomp.onnx_export.index_packing import Packing, choose_packing, digit_tabl
 from qacomp.onnx_export.node_builder import Names, NodeBuilder
 from qacomp.onnx_export.repeats import Repeat, find_repeats, restore
 from qacomp.onnx_export.slots import Home, Slot, default_opset, slots, value_names
+from qacomp.onnx_graph.skeleton import filled
 from qacomp.onnx_graph.walk import Scope
 
 LEAST_OPSET = 7  # from here on Cast, Gather, Reshape and Add are what they are today
@@ -33,9 +34,9 @@ _LEAST_HALVES = 128  # a Cast node and its names take about a hundred bytes
 def to_lut(model: onnx.ModelProto, shared: Mapping[str, SharedTensor]) -> list[TensorForm]:
     """Replace, in place, each weight of `shared` by nodes that look it up; gives what became of each weight.
 
-    `model`: dense, its constants filled in; `shared`: by value name. A weight whose look-up wouldn't be smaller stays
-    dense, and so do all in a model, or a function, below opset 7: the form's `reason` says so. Float32 constants that
-    half precision holds exactly are stored in it, with a Cast.
+    `model`: its constants filled in, but those of `shared` (by value name) may be references. A weight whose look-up
+    wouldn't be smaller stays dense, and so do all in a model, or a function, below opset 7: the form's `reason` says
+    so. Float32 constants that half precision holds exactly are stored in it, with a Cast.
     """
     names = Names(value_names(model))
     forms = []
@@ -64,20 +65,32 @@ def _replaced(
     model: onnx.ModelProto, slot: Slot, weight: SharedTensor, builder: NodeBuilder, tables: dict[Packing, str]
 ) -> TensorForm:
     """Put nodes that look the weight up in its place, if they are smaller; says what became of it."""
-    dense_bytes = _data_bytes(slot.tensor)
+    dense = filled(slot.tensor, weight.dense, slot.name)
+    dense_bytes = _data_bytes(dense)
     form = TensorForm(slot.name, tuple(slot.tensor.dims), "dense", "", dense_bytes, dense_bytes)
-    if builder.opset < LEAST_OPSET:
-        return replace(form, reason=f"opset {builder.opset}: a look-up needs {LEAST_OPSET}")
-    if weight.codebook.dtype.kind not in "fiu":
-        return replace(form, reason=f"no look-up of {weight.codebook.dtype} in onnxruntime")
     known = set(tables)
-    detail = _look_up(builder, weight, tables)
-    if builder.bytes >= dense_bytes:
+    reason, detail = _refusal(builder.opset, weight), ""
+    if reason is None:
+        detail = _look_up(builder, weight, tables)
+        if builder.bytes >= dense_bytes:
+            reason = f"look-up would take {builder.bytes} bytes, dense takes {dense_bytes}"
+    if reason is not None:
         for new in set(tables) - known:
             del tables[new]
-        return replace(form, reason=f"look-up would take {builder.bytes} bytes, dense takes {dense_bytes}")
+        if dense is not slot.tensor:
+            slot.tensor.CopyFrom(dense)
+        return replace(form, reason=reason)
     builder.replace(model, slot)
     return replace(form, form="lut", detail=detail, bytes=builder.bytes)
+
+
+def _refusal(opset: int, weight: SharedTensor) -> str | None:
+    """Why there can't be a look-up, or None."""
+    if opset < LEAST_OPSET:
+        return f"opset {opset}: a look-up needs {LEAST_OPSET}"
+    if weight.codebook.dtype.kind not in "fiu":
+        return f"no look-up of {weight.codebook.dtype} in onnxruntime"
+    return None
 
 
 def _look_up(builder: NodeBuilder, weight: SharedTensor, tables: dict[Packing, str]) -> str:

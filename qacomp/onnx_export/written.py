@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import onnx
@@ -14,24 +14,25 @@ from qacomp.onnx_export.slots import scopes
 from qacomp.onnx_graph.walk import Scope
 
 
-def written_weights(model: onnx.ModelProto, dtypes: dict[str, int]) -> dict[str, NDArray[Any]]:
-    """Values of the named constants, read or run; names that the model doesn't have are left out.
+def written_weights(model: onnx.ModelProto, dtypes: Mapping[str, int]) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Names and values of the named constants, read or run one at a time; names that the model lacks are left out.
 
-    dtypes: ONNX element type by value name. Weights in subgraphs are run by themselves too: they depend on constants
-    alone. Raises ExportError where onnxruntime refuses the nodes.
+    dtypes: ONNX element type by value name. Weights in subgraphs and functions are run by themselves too: they depend
+    on constants alone. Raises ExportError where onnxruntime refuses the nodes.
     """
-    found: dict[str, NDArray[Any]] = {}
+    found: set[str] = set()
     tops: dict[int, Scope] = {id(model): model.graph} | {id(f): f for f in model.functions}
     for home, scope in scopes(model):
         top = tops[id(home)]
         inner = _constants(top) | _constants(scope)
         made = _makers(top) | _makers(scope)
         own = _constants(scope).keys() | _makers(scope).keys()
-        wanted = [name for name in dtypes if name in own and name not in found]
-        found |= {name: numpy_helper.to_array(inner[name]) for name in wanted if name in inner}
-        ir = max(model.ir_version, 4)
-        found |= {n: _run(home.opset_import, ir, inner, made, n, dtypes[n]) for n in wanted if n not in inner}
-    return found
+        for name in [name for name in dtypes if name in own and name not in found]:
+            found.add(name)
+            if name in inner:
+                yield name, numpy_helper.to_array(inner[name])
+            else:
+                yield name, _run(home.opset_import, max(model.ir_version, 4), inner, made, name, dtypes[name])
 
 
 def _constants(scope: Scope) -> dict[str, onnx.TensorProto]:
