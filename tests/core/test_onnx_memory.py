@@ -25,7 +25,7 @@ from qacomp.onnx_packing import Packer
 from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
 
-TENSORS, FEW = 10, 4
+TENSORS, FEW = 8, 4
 
 
 class Alive:
@@ -62,12 +62,12 @@ class Alive:
 
 @pytest.fixture
 def alive(monkeypatch: pytest.MonkeyPatch) -> Alive:
-    """All of the ways in which a tensor's values come into memory."""
+    """Counts all of the ways in which a tensor's values come into memory; each tensor has sections of its own."""
     counter = Alive()
     for owner, name in ((Container, "tensor"), (Container, "shared"), (SharedTensor, "dense"), (Packer, "__call__")):
         monkeypatch.setattr(owner, name, counter.counted(getattr(owner, name)))
     monkeypatch.setattr(qacomp.onnx_compression, "_RUN_BELOW", 0)
-    monkeypatch.setattr(qacomp.onnx_compression, "Writer", partial(Writer, chunk_log2=12))  # no sections are shared
+    monkeypatch.setattr(qacomp.onnx_compression, "Writer", partial(Writer, chunk_log2=12, codecs=["zstd"]))
     return counter
 
 
@@ -76,12 +76,12 @@ def source(tmp_path: Path) -> Path:
     """A chain of products, its matrices in external data, the last of which is the first once more."""
     rng = np.random.default_rng(0)
     names = [f"w{i:02d}" for i in range(TENSORS)]
-    arrays = [rng.standard_normal((64, 64)).astype(np.float32) for _ in names]
+    arrays = [rng.standard_normal((40, 40)).astype(np.float32) for _ in names]
     arrays[-1] = arrays[0]
     tensors = [numpy_helper.from_array(array, name) for array, name in zip(arrays, names, strict=True)]
     values = ["x", *(f"h{i}" for i in range(1, TENSORS)), "y"]
     nodes = [helper.make_node("MatMul", [values[i], name], [values[i + 1]]) for i, name in enumerate(names)]
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 64]) for name in ("x", "y")]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 40]) for name in ("x", "y")]
     model = helper.make_model(
         helper.make_graph(nodes, "g", ends[:1], ends[1:], tensors),
         opset_imports=[helper.make_opsetid("", 17)],
@@ -93,7 +93,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def packed(source: Path, **settings: Any) -> Path:
-    config = CompressConfig(k=16, min_size=64).with_settings(settings, "test")
+    config = CompressConfig(k=4, min_size=64).with_settings(settings, "test")
     target = source.with_suffix(".qac")
     result = compress(read_onnx(source), config, None, target, SilentProgress())
     assert any("neither the original nor the decoded model is run" in note for note in result.notes)
