@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from onnx import ModelProto
@@ -11,7 +12,7 @@ from qacomp.onnx_decoding import write_original
 from qacomp.onnx_export.weights import StoredWeights
 from qacomp.onnx_graph.distinct import make_distinct
 from qacomp.onnx_graph.skeleton import fill, parse, reference, references
-from qacomp.onnx_graph.values import DTYPES
+from qacomp.onnx_graph.values import DTYPES, type_name
 from qacomp.onnx_graph.walk import Site, sites
 from qacomp.onnx_options import OnnxFile, OnnxOptions
 from qacomp.onnx_output import write_onnx_file
@@ -28,15 +29,18 @@ def write_converted(
     graph = container.graph()
     assert graph is not None
     model = parse(graph, source)
-    weights = StoredWeights(container, _value_names(model), level)
+    weights, others = StoredWeights(container, _value_names(model), level), []
     for site, name, field in references(model, source):
         if options.mode != "lut" or not _is_value(site) or not weights.is_shared(site.value):
             fill(site.tensor, container.tensor(name, level=level), field, source)
+        if not _is_value(site) and container.info(name).k is not None:
+            others.append(f"{name}: dense, {type_name(site.tensor)} is neither looked up nor turned")
 
     def write_dense(path: Path) -> int:
         return sum(file.stat().st_size for file in write_original(container, path, level, source))
 
-    return write_onnx_file(model, weights, output, options, measure=measure, write_dense=write_dense)
+    written = write_onnx_file(model, weights, output, options, measure=measure, write_dense=write_dense)
+    return written if options.mode == "dense" else replace(written, notes=(*written.notes, *others))
 
 
 def _value_names(model: ModelProto) -> dict[str, str]:

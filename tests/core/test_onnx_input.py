@@ -21,6 +21,7 @@ from qacomp.onnx_graph import read_onnx
 from qacomp.onnx_graph.skeleton import slots
 from qacomp.onnx_graph.values import DATA_FIELDS, DTYPES, array_of, data_field
 from qacomp.onnx_graph.walk import sites
+from qacomp.onnx_options import OnnxOptions
 from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
 from qacomp.result import Result
@@ -167,6 +168,19 @@ def test_weights_are_found_in_constants_subgraphs_and_typed_fields(tmp_path: Pat
             assert data_field(after.tensor) == data_field(before.tensor)
     onnx.checker.check_model(back)
     assert result.agreement is not None and result.agreement.cosine > 0.5
+
+
+def test_every_one_of_them_is_looked_up(tmp_path: Path) -> None:
+    """Also two of one name in two branches; what can't be looked up is named."""
+    packed(branches(), tmp_path)
+    done = decode(tmp_path / "m.qac", tmp_path / "lut.onnx", onnx=OnnxOptions("lut"))
+    assert done.onnx is not None and done.max_abs_error == 0 and not done.notes
+    assert {t.name: t.form for t in done.onnx.tensors} == dict.fromkeys(["typed", "const/weight", "w#1", "w#2"], "lut")
+    assert done.onnx.comparison is not None and done.onnx.comparison.max_abs_error == 0
+    cast = [helper.make_node("Cast", ["w"], ["f"], to=FLOAT), helper.make_node("MatMul", ["x", "f"], ["y"])]
+    packed(model_of(cast, [helper.make_tensor("w", TensorProto.BFLOAT16, [16, 32], weights(512).tolist())]), tmp_path)
+    done = decode(tmp_path / "m.qac", tmp_path / "lut.onnx", measure=False, onnx=OnnxOptions("lut"))
+    assert done.notes == ("w: dense, bfloat16 is neither looked up nor turned",)
 
 
 def test_every_tensor_has_its_reason(tmp_path: Path) -> None:
