@@ -106,7 +106,7 @@ def decode(
     """Decode a container: into memory, or into the file `output` (.onnx or .safetensors).
 
     to: torch gives a state dict for `Module.load_state_dict`, numpy the same as arrays (neither needs a graph), onnx a
-    ModelProto. With `output` the suffix says what it becomes, and the answer is a `qacomp.decoding.Decoded`.
+    ModelProto. With `output` the suffix says what it becomes, and the answer is a `qacomp.decoded.Decoded`.
     mode: of an ONNX file, how it holds the weights: dense, lut or affine.
     level: of a progressive container, the one with this many shared values; submodel: of several networks in one, that
     one alone (level4, exit3, width0.5; the last two have no state dict of their own, only ONNX); allow_truncated: take
@@ -114,9 +114,10 @@ def decode(
 
     Only torch needs torch. Raises FormatError, ConfigError, OutputNotWritableError.
     """
-    from qacomp.decoding import chosen_level, onnx_model, state_dict
+    from qacomp.decoding import chosen_level, onnx_model
     from qacomp.decoding import decode as decode_file
     from qacomp.onnx_options import OnnxOptions
+    from qacomp.safetensors_decoding import state_dict
 
     path = Path(source if isinstance(source, str | os.PathLike) else source.output)
     if output is not None:

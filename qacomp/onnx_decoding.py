@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 
-from qacomp.config import CompressConfig
-from qacomp.errors import DataError, ExportError, NotACheckpointError
-from qacomp.evaluation.feeds import generated_feeds
-from qacomp.evaluation.latency import Latency, feed_latency
-from qacomp.evaluation.session import open_session
 from qacomp.formats import BFLOAT16, Container, bfloat16_to_float32
 from qacomp.formats.atomic import atomic_file, write_atomically
 from qacomp.onnx_graph.reading import read_onnx
 from qacomp.onnx_graph.skeleton import Slot, fill, parse, reference, references
-from qacomp.onnx_graph.values import DTYPES, is_external
+from qacomp.onnx_graph.values import is_external
 from qacomp.onnx_graph.walk import sites
-from qacomp.onnx_measuring import measure_one
 
 LARGEST_FILE = 2_000_000_000  # bytes; a protobuf message ends at 2 GiB
 _ALIGNMENT = 4096  # of tensors in an external file, so that they can be mapped
@@ -97,21 +89,6 @@ def read_back_error(container: Container, output: Path, level: int | None) -> fl
     return worst
 
 
-def named_values(container: Container) -> set[str]:
-    """Names of the container's tensors that are a graph's values under just that name, in a dtype of numpy's."""
-    graph = container.graph()
-    assert graph is not None
-    return {
-        name
-        for site, name, _ in references(parse(graph, "the container"), "the container")
-        if site.kind != "sparse"
-        and site.graph is not None
-        and site.value == name
-        and site.tensor.data_type in DTYPES
-        and DTYPES[site.tensor.data_type] != BFLOAT16
-    }
-
-
 def largest_difference(a: NDArray[Any], b: NDArray[Any]) -> float:
     """Largest |a − b|; 0 where both have the same bits, infinity where shapes or dtypes differ."""
     if a.shape != b.shape or a.dtype != b.dtype:
@@ -121,31 +98,3 @@ def largest_difference(a: NDArray[Any], b: NDArray[Any]) -> float:
     if a.dtype == BFLOAT16:
         a, b = bfloat16_to_float32(a), bfloat16_to_float32(b)
     return float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max())
-
-
-def measure_latency(output: Path, seed: int = 0) -> tuple[Latency | None, tuple[str, ...]]:
-    """Latency of a decoded model on a generated input, or a note that says why there is none."""
-    try:
-        session = open_session(output, threads=1)
-        return feed_latency(session, generated_feeds(session, seed=seed)), ()
-    except (DataError, ExportError, NotACheckpointError) as error:
-        return None, (f"no latency: {error}",)
-
-
-def measure_metric(
-    container: Container, output: Path, data: str | None
-) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """{"name", "value"} of a decoded model on `data`, or on what the container names; None, and a note, without any."""
-    spec = data or container.meta.get("data")
-    if spec is None:
-        return None, ()
-    table = tomllib.loads(str(container.meta.get("settings", "")))
-    known = {field.name for field in fields(CompressConfig)}  # of a container by a newer version there may be others
-    config = CompressConfig().with_settings({k: v for k, v in table.items() if k in known}, "the container's settings")
-    try:
-        name, value = measure_one(str(output), spec, config)
-    except DataError as problem:
-        if data is not None:
-            raise
-        return None, (f"not measured on the container's data: {problem}; give --data",)
-    return {"name": name, "value": value}, ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper
 
 from qacomp.errors import DataError, ExportError
 from qacomp.evaluation.comparison import Comparison, compare_files
@@ -24,49 +23,53 @@ from qacomp.onnx_export.compact import compact
 from qacomp.onnx_export.forms import TensorForm
 from qacomp.onnx_export.lut import to_lut
 from qacomp.onnx_export.saving import save_onnx
+from qacomp.onnx_export.slots import slots
+from qacomp.onnx_export.weights import Weights, only_shared
 from qacomp.onnx_export.written import written_weights
 from qacomp.onnx_options import OnnxFile, OnnxOptions
 
-Weights = Mapping[str, NDArray[Any] | SharedTensor]
-
 
 def write_onnx_file(
-    dense: onnx.ModelProto,
+    model: onnx.ModelProto,
     weights: Weights,
     output: Path,
     options: OnnxOptions,
     *,
     input_shape: Sequence[int] | None = None,
     measure: bool = True,
+    write_dense: Callable[[Path], int] | None = None,
 ) -> OnnxFile:
-    """Write `dense` with its `weights` (by value name) in the form that the options ask for, and prove it.
+    """Write `model` with its `weights` (by value name) in the form that the options ask for, and prove it.
 
     The file's weights, as onnxruntime makes them, are held against the container's; with `measure` its outputs,
     load time and latency against the dense file's, on made-up inputs (`input_shape`: one example of the first one).
+    write_dense: writes that file and gives its bytes; `model` is then changed in place, and for look-up may hold
+    references for the shared weights. Without it `model` is dense, and stays as it is.
 
     Raises:
         ExportError: the checker or onnxruntime refuses what was made, or a weight is missing in it.
         OutputNotWritableError: `output` can't be written.
     """
+    dtypes = {slot.name: slot.tensor.data_type for slot in slots(model) if slot.name in weights}
     if options.mode == "dense":
-        error = _prove(dense, weights)
-        saved = save_onnx(output, dense, external=options.external, limit=options.limit)
+        error = _prove(model, weights, dtypes)
+        saved = save_onnx(output, model, external=options.external, limit=options.limit)
         return OnnxFile("dense", saved, saved.bytes, (), error, None, None, ())
-    model = onnx.ModelProto()
-    model.CopyFrom(dense)
-    shared = {name: value for name, value in weights.items() if isinstance(value, SharedTensor)}
-    snapped, kept = to_affine(model, shared, options.bits, options.block) if options.mode == "affine" else ({}, {})
+    if write_dense is None:
+        write_dense, model = _dense_writer(model, options), _copy(model)
+    turned = only_shared(weights) if options.mode == "affine" else {}
+    snapped, kept = to_affine(model, turned, options.bits, options.block) if turned else ({}, {})
     forms = [made.form for made in snapped.values()]
-    for form in to_lut(model, {name: value for name, value in shared.items() if name not in snapped}):
+    for form in to_lut(model, only_shared(weights, snapped)):
         forms.append(replace(form, reason=form.reason or kept.get(form.name)))
     compact(model, keep=weights)
-    error = _prove(model, {**weights, **{name: made.values for name, made in snapped.items()}})
+    error = _prove(model, weights, dtypes, {name: made.values for name, made in snapped.items()})
     error = max([error, *(form.max_abs_error for form in forms)])
     saved = save_onnx(output, model, external=options.external, limit=options.limit)
     notes = _reasons(forms)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".dense-") as folder:
         beside = Path(folder) / "dense.onnx"
-        dense_bytes = save_onnx(beside, dense, limit=options.limit).bytes
+        dense_bytes = write_dense(beside)
         comparison, problem = _compare(output, beside, input_shape) if measure else (None, None)
     if problem is not None:
         notes.append(f"not compared with the dense file: {problem}")
@@ -74,6 +77,16 @@ def write_onnx_file(
     if fused is not None and fused < len(snapped):
         notes.append(f"onnxruntime fuses {fused} of {len(snapped)} matrix products; the others run slower than dense")
     return OnnxFile(options.mode, saved, dense_bytes, tuple(forms), error, comparison, fused, tuple(notes))
+
+
+def _dense_writer(dense: onnx.ModelProto, options: OnnxOptions) -> Callable[[Path], int]:
+    return lambda path: save_onnx(path, dense, limit=options.limit).bytes
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    twin = onnx.ModelProto()
+    twin.CopyFrom(model)
+    return twin
 
 
 def _compare(path: Path, dense: Path, input_shape: Sequence[int] | None) -> tuple[Comparison | None, DataError | None]:
@@ -93,14 +106,28 @@ def _reasons(forms: Sequence[TensorForm]) -> list[str]:
     return [f"{', '.join(names[:5])}{' ...' if names[5:] else ''}: {why}" for why, names in kept.items()]
 
 
-def _prove(model: onnx.ModelProto, weights: Weights) -> float:
-    """Largest difference between the model's weights, as onnxruntime makes them, and those that were given."""
-    worst = 0.0
-    expected = {n: v.dense() if isinstance(v, SharedTensor) else np.asarray(v) for n, v in weights.items()}
-    made = written_weights(model, {n: helper.np_dtype_to_tensor_dtype(v.dtype) for n, v in expected.items()})
-    for name, value in expected.items():
-        if name not in made or made[name].shape != value.shape:
-            raise ExportError(f"{name}: missing from the decoded file, or there with another shape")
-        if value.size:
-            worst = max(worst, float(np.abs(made[name].astype(np.float64) - value.astype(np.float64)).max()))
+def _prove(
+    model: onnx.ModelProto,
+    weights: Weights,
+    dtypes: Mapping[str, int],
+    snapped: Mapping[str, NDArray[Any]] | None = None,
+) -> float:
+    """Largest difference between the model's weights, as onnxruntime makes them, and those that were given.
+
+    `snapped`: other values that some of them should have; one weight is in memory at a time.
+    """
+    worst, missing, snapped = 0.0, set(weights), snapped or {}
+    for name, made in written_weights(model, dtypes):
+        value = snapped[name] if name in snapped else _dense(weights[name])
+        if made.shape != value.shape:
+            raise ExportError(f"{name}: in the decoded file with another shape")
+        missing.discard(name)
+        if value.size and made.tobytes() != value.tobytes():
+            worst = max(worst, float(np.abs(made.astype(np.float64) - value.astype(np.float64)).max()))
+    if missing:
+        raise ExportError(f"{min(missing)}: missing from the decoded file")
     return worst
+
+
+def _dense(weight: NDArray[Any] | SharedTensor) -> NDArray[Any]:
+    return weight.dense() if isinstance(weight, SharedTensor) else np.asarray(weight)

@@ -55,6 +55,6 @@ def _never(slot: Slot) -> str | None:
         return "empty"
     if kind == "attribute":
         return "in an operator's attribute: kept exactly"
-    if slot.site.graph is None:
-        return "inside a local function or a training graph: kept exactly"
+    if slot.site.scope is None:
+        return "inside a training graph: kept exactly"
     return None

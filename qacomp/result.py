@@ -96,7 +96,7 @@ class Result:
     def to_onnx(
         self, path: str | os.PathLike[str] | None = None, *, mode: str = "dense", level: int | None = None
     ) -> Any:
-        """The decoded network as a ModelProto, or with `path` written there: a `qacomp.decoding.Decoded`.
+        """The decoded network as a ModelProto, or with `path` written there: a `qacomp.decoded.Decoded`.
 
         mode: how the file holds the weights: dense, lut or affine (`qacomp.onnx_options.OnnxOptions`).
         """

@@ -69,7 +69,7 @@ def to_affine(
         return {}, kept | dict.fromkeys(wanted, f"opset {default_opset(model)} can't be raised to 21")
     names = Names(value_names(model))
     snapped = {}
-    for slot in [s for s in slots(model) if s.name in wanted]:
+    for slot in [s for s in slots(model) if s.name in wanted and s.home is model]:
         use = _use(model, slot.name)
         if isinstance(use, str):  # onnx's converter rewrote the graph
             kept[slot.name] = use
@@ -140,6 +140,8 @@ def _channel_grids(weight: SharedTensor, transposed: bool, bits: int) -> AffineG
 
 def _refusal(model: onnx.ModelProto, slot: Slot, weight: SharedTensor, block: int) -> str | None:
     """Why this weight can't be turned, or None."""
+    if slot.home is not model:
+        return "inside a local function: only products of the graph itself are turned"
     if weight.codebook.dtype != np.float32:
         return f"{weight.codebook.dtype}: only float32 is turned"
     use = _use(model, slot.name)
@@ -176,6 +178,8 @@ def _use(model: onnx.ModelProto, name: str) -> _Use | str:
 def _orientation(node: onnx.NodeProto, name: str, everything: list[onnx.GraphProto]) -> bool | None:
     """Whether this product reads the weight's transpose; None where it is no such product."""
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    if node.domain not in ("", "ai.onnx"):  # a local function may have an operator's name
+        return None
     if list(node.input).index(name) != (0 if node.op_type == "Transpose" else 1) or list(node.input).count(name) > 1:
         return None
     if node.op_type == "MatMul":

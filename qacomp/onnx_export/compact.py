@@ -11,7 +11,8 @@ from collections.abc import Collection, Mapping
 
 import onnx
 
-from qacomp.onnx_export.slots import graphs, subgraphs
+from qacomp.onnx_export.slots import graphs
+from qacomp.onnx_graph.walk import subgraphs
 
 _DIGITS = string.ascii_letters + string.digits + "_"
 

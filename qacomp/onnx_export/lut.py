@@ -22,7 +22,9 @@ from qacomp.onnx_export.forms import TensorForm
 from qacomp.onnx_export.index_packing import Packing, choose_packing, digit_table, pack
 from qacomp.onnx_export.node_builder import Names, NodeBuilder
 from qacomp.onnx_export.repeats import Repeat, find_repeats, restore
-from qacomp.onnx_export.slots import Slot, default_opset, slots, value_names
+from qacomp.onnx_export.slots import Home, Slot, default_opset, slots, value_names
+from qacomp.onnx_graph.skeleton import filled
+from qacomp.onnx_graph.walk import Scope
 
 LEAST_OPSET = 7  # from here on Cast, Gather, Reshape and Add are what they are today
 _REPEAT_NODES = 512  # bytes of the nodes that undo a repeat, about
@@ -32,40 +34,63 @@ _LEAST_HALVES = 128  # a Cast node and its names take about a hundred bytes
 def to_lut(model: onnx.ModelProto, shared: Mapping[str, SharedTensor]) -> list[TensorForm]:
     """Replace, in place, each weight of `shared` by nodes that look it up; gives what became of each weight.
 
-    `model`: dense, its constants filled in; `shared`: by value name. A weight whose look-up wouldn't be smaller stays
-    dense, and so do all in a model below opset 7: the form's `reason` says so. Float32 constants that half precision
-    holds exactly are stored in it, with a Cast.
+    `model`: its constants filled in, but those of `shared` (by value name) may be references. A weight whose look-up
+    wouldn't be smaller stays dense, and so do all in a model, or a function, below opset 7: the form's `reason` says
+    so. Float32 constants that half precision holds exactly are stored in it, with a Cast.
     """
-    opset = default_opset(model)
     names = Names(value_names(model))
-    tables: dict[Packing, str] = {}
     forms = []
-    for slot in list(slots(model)):
-        dense_bytes = _data_bytes(slot.tensor)
-        form = TensorForm(slot.name, tuple(slot.tensor.dims), "dense", "", dense_bytes, dense_bytes)
-        builder = NodeBuilder(names, opset)
-        weight = shared.get(slot.name)
-        if weight is None:
-            if opset >= LEAST_OPSET and _cast_from_half(builder, slot):
+    for home, inside in _by_home(model):
+        opset = default_opset(home)
+        tables: dict[Packing, str] = {}
+        for slot in inside:
+            builder = NodeBuilder(names, opset)
+            weight = shared.get(slot.name)
+            if weight is not None:
+                forms.append(_replaced(model, slot, weight, builder, tables))
+            elif opset >= LEAST_OPSET and _cast_from_half(builder, slot):
                 builder.replace(model, slot)
-            continue
-        if opset < LEAST_OPSET:
-            forms.append(replace(form, reason=f"opset {opset}: a look-up needs {LEAST_OPSET}"))
-            continue
-        if weight.codebook.dtype.kind not in "fiu":
-            forms.append(replace(form, reason=f"no look-up of {weight.codebook.dtype} in onnxruntime"))
-            continue
-        known = set(tables)
+        _add_tables(model, model.graph if home is model else home, names, opset, tables)
+    return forms
+
+
+def _by_home(model: onnx.ModelProto) -> list[tuple[Home, list[Slot]]]:
+    """The model's constants: those of its graphs, then those of each function, which has an opset of its own."""
+    everything = list(slots(model))
+    homes: list[Home] = [model, *model.functions]
+    return [(home, [slot for slot in everything if slot.home is home]) for home in homes]
+
+
+def _replaced(
+    model: onnx.ModelProto, slot: Slot, weight: SharedTensor, builder: NodeBuilder, tables: dict[Packing, str]
+) -> TensorForm:
+    """Put nodes that look the weight up in its place, if they are smaller; says what became of it."""
+    dense = filled(slot.tensor, weight.dense, slot.name)
+    dense_bytes = _data_bytes(dense)
+    form = TensorForm(slot.name, tuple(slot.tensor.dims), "dense", "", dense_bytes, dense_bytes)
+    known = set(tables)
+    reason, detail = _refusal(builder.opset, weight), ""
+    if reason is None:
         detail = _look_up(builder, weight, tables)
         if builder.bytes >= dense_bytes:
-            for new in set(tables) - known:
-                del tables[new]
-            forms.append(replace(form, reason=f"look-up would take {builder.bytes} bytes, dense takes {dense_bytes}"))
-            continue
-        builder.replace(model, slot)
-        forms.append(replace(form, form="lut", detail=detail, bytes=builder.bytes))
-    _add_tables(model, names, opset, tables)
-    return forms
+            reason = f"look-up would take {builder.bytes} bytes, dense takes {dense_bytes}"
+    if reason is not None:
+        for new in set(tables) - known:
+            del tables[new]
+        if dense is not slot.tensor:
+            slot.tensor.CopyFrom(dense)
+        return replace(form, reason=reason)
+    builder.replace(model, slot)
+    return replace(form, form="lut", detail=detail, bytes=builder.bytes)
+
+
+def _refusal(opset: int, weight: SharedTensor) -> str | None:
+    """Why there can't be a look-up, or None."""
+    if opset < LEAST_OPSET:
+        return f"opset {opset}: a look-up needs {LEAST_OPSET}"
+    if weight.codebook.dtype.kind not in "fiu":
+        return f"no look-up of {weight.codebook.dtype} in onnxruntime"
+    return None
 
 
 def _look_up(builder: NodeBuilder, weight: SharedTensor, tables: dict[Packing, str]) -> str:
@@ -131,12 +156,12 @@ def _cast_from_half(builder: NodeBuilder, slot: Slot) -> bool:
     return bool(builder.nodes) and builder.bytes < _data_bytes(slot.tensor)
 
 
-def _add_tables(model: onnx.ModelProto, names: Names, opset: int, tables: Mapping[Packing, str]) -> None:
-    """The tables that unpack several indices a byte: once in the main graph, which its subgraphs see."""
+def _add_tables(model: onnx.ModelProto, scope: Scope, names: Names, opset: int, tables: Mapping[Packing, str]) -> None:
+    """The tables that unpack several indices a byte: once in the main graph or a function, whose subgraphs see it."""
     for packing, name in tables.items():
         builder = NodeBuilder(names, opset)
         builder.node("Cast", builder.constant(digit_table(packing)), to=TensorProto.INT32)
-        builder.insert(model, model.graph, 0, name)
+        builder.insert(model, scope, 0, name)
 
 
 def _data_bytes(tensor: TensorProto) -> int:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from qacomp.onnx_export.slots import Slot
+from qacomp.onnx_graph.walk import Scope
 
 _LEAST_HALVES = 32
 _INITIALIZERS_IR = 4  # before it an initializer is an input with a default, and nothing is folded
@@ -97,25 +98,26 @@ class NodeBuilder:
 
     def replace(self, model: onnx.ModelProto, slot: Slot) -> None:
         """Put the nodes where `slot` is now; the last one takes over its name, so that nothing else changes."""
-        name, graph, place = slot.name, slot.graph, 0
+        name, scope, place = slot.name, slot.scope, 0
         if slot.node is None:
-            _delete(graph.initializer, name)
-            _delete(graph.input, name)  # old files list weights as inputs that may be overridden
+            assert isinstance(scope, onnx.GraphProto)
+            _delete(scope.initializer, name)
+            _delete(scope.input, name)  # old files list weights as inputs that may be overridden
         else:
-            place = next(i for i, n in enumerate(graph.node) if name in n.output)
-            del graph.node[place]
-        self.insert(model, graph, place, name)
+            place = next(i for i, n in enumerate(scope.node) if name in n.output)
+            del scope.node[place]
+        self.insert(model, scope, place, name)
 
-    def insert(self, model: onnx.ModelProto, graph: onnx.GraphProto, place: int, name: str) -> None:
-        """Put the nodes before node number `place` of `graph`; the last one gives `name`."""
+    def insert(self, model: onnx.ModelProto, scope: Scope, place: int, name: str) -> None:
+        """Put the nodes before node number `place` of a graph, or of a function; the last one gives `name`."""
         self.nodes[-1].output[0] = name
         nodes = self.nodes
-        if model.ir_version < _INITIALIZERS_IR:
+        if model.ir_version < _INITIALIZERS_IR or isinstance(scope, onnx.FunctionProto):
             nodes = [helper.make_node("Constant", [], [t.name], value=t) for t in self.constants] + nodes
         else:
-            graph.initializer.extend(self.constants)
+            scope.initializer.extend(self.constants)
         for offset, node in enumerate(nodes):
-            graph.node.insert(place + offset, node)
+            scope.node.insert(place + offset, node)
 
     def _add(self, tensor: TensorProto) -> str:
         self.constants.append(tensor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import onnx
@@ -10,30 +10,42 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from qacomp.evaluation.session import open_session
-from qacomp.onnx_export.slots import graphs
+from qacomp.onnx_export.slots import scopes
+from qacomp.onnx_graph.walk import Scope
 
 
-def written_weights(model: onnx.ModelProto, dtypes: dict[str, int]) -> dict[str, NDArray[Any]]:
-    """Values of the named constants, read or run; names that the model doesn't have are left out.
+def written_weights(model: onnx.ModelProto, dtypes: Mapping[str, int]) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Names and values of the named constants, read or run one at a time; names that the model lacks are left out.
 
-    dtypes: ONNX element type by value name. Weights in subgraphs are run by themselves too: they depend on constants
-    alone. Raises ExportError where onnxruntime refuses the nodes.
+    dtypes: ONNX element type by value name. Weights in subgraphs and functions are run by themselves too: they depend
+    on constants alone. Raises ExportError where onnxruntime refuses the nodes.
     """
-    found: dict[str, NDArray[Any]] = {}
-    constants = {t.name: t for t in model.graph.initializer}
-    makers = {output: node for node in model.graph.node for output in node.output}
-    for graph in graphs(model.graph):
-        inner = constants | {t.name: t for t in graph.initializer}
-        made = makers | {output: node for node in graph.node for output in node.output}
-        own = {t.name for t in graph.initializer} | {output for node in graph.node for output in node.output}
-        wanted = [name for name in dtypes if name in own and name not in found]
-        found |= {name: numpy_helper.to_array(inner[name]) for name in wanted if name in inner}
-        found |= {name: _run(model, inner, made, name, dtypes[name]) for name in wanted if name not in inner}
-    return found
+    found: set[str] = set()
+    tops: dict[int, Scope] = {id(model): model.graph} | {id(f): f for f in model.functions}
+    for home, scope in scopes(model):
+        top = tops[id(home)]
+        inner = _constants(top) | _constants(scope)
+        made = _makers(top) | _makers(scope)
+        own = _constants(scope).keys() | _makers(scope).keys()
+        for name in [name for name in dtypes if name in own and name not in found]:
+            found.add(name)
+            if name in inner:
+                yield name, numpy_helper.to_array(inner[name])
+            else:
+                yield name, _run(home.opset_import, max(model.ir_version, 4), inner, made, name, dtypes[name])
+
+
+def _constants(scope: Scope) -> dict[str, onnx.TensorProto]:
+    return {t.name: t for t in scope.initializer} if isinstance(scope, onnx.GraphProto) else {}
+
+
+def _makers(scope: Scope) -> dict[str, onnx.NodeProto]:
+    return {output: node for node in scope.node for output in node.output}
 
 
 def _run(
-    model: onnx.ModelProto,
+    opsets: Sequence[onnx.OperatorSetIdProto],
+    ir_version: int,
     constants: dict[str, onnx.TensorProto],
     makers: dict[str, onnx.NodeProto],
     name: str,
@@ -45,7 +57,7 @@ def _run(
     _collect([name], constants, makers, nodes, used)
     output = helper.make_tensor_value_info(name, dtype, None)
     graph = helper.make_graph(list(nodes.values()), "weights", [], [output], list(used.values()))
-    small = helper.make_model(graph, opset_imports=model.opset_import, ir_version=max(model.ir_version, 4))
+    small = helper.make_model(graph, opset_imports=opsets, ir_version=ir_version)
     value: NDArray[Any] = open_session(small, threads=1).run([name], {})[0]
     return value
 

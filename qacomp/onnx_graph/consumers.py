@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from onnx import GraphProto, ModelProto, NodeProto
+from onnx import FunctionProto, ModelProto, NodeProto
 
-from qacomp.onnx_graph.walk import Site, subgraphs
+from qacomp.onnx_graph.readers import Key, Reader, Readers, readers_of
+from qacomp.onnx_graph.walk import Site
 
 _PASSING = ("Identity", "Cast", "CastLike", "Transpose", "Slice", "Split", "Unsqueeze", "Squeeze", "Reshape", "Flatten")
 _KEEPING_AXES = ("Identity", "Cast", "CastLike", "Slice", "Split", "Concat")
 _MOST_HOPS = 8
+_MOST_CALLS, _MOST_STEPS = 32, 4096
 
 
 @dataclass(frozen=True)
@@ -26,63 +28,67 @@ class Role:
         return f"{self.part} of {self.op}"
 
 
-@dataclass(frozen=True)
-class _Reader:
-    node: NodeProto
-    position: int
-
-
-Key = tuple[int, str]  # id of the graph that defines a value, and its name
-
-
 def roles(model: ModelProto, found: list[Site]) -> list[list[Role]]:
     """Of each site the roles it plays, without duplicates; empty where nothing reads it."""
-    readers: dict[Key, list[_Reader]] = {}
-    homes: dict[int, int] = {}  # id of a node -> id of its graph
-    alive: list[GraphProto] = []  # an id holds as long as its object lives
-    _collect(model.graph, [], readers, homes, alive)
+    readers = readers_of(model)
     return [
-        list(dict.fromkeys(_roles_of((id(s.graph), s.value), len(s.tensor.dims), readers, homes, _MOST_HOPS)))
-        if s.graph is not None and s.value
+        list(dict.fromkeys(_Search(readers, len(s.tensor.dims)).roles((id(s.scope), s.value), _MOST_HOPS, ())))
+        if s.scope is not None and s.value
         else []
         for s in found
     ]
 
 
-def _collect(
-    graph: GraphProto,
-    scopes: list[tuple[int, set[str]]],
-    readers: dict[Key, list[_Reader]],
-    homes: dict[int, int],
-    alive: list[GraphProto],
-) -> None:
-    """Note for every value who reads it; a name means the innermost graph around the reader that defines it."""
-    alive.append(graph)
-    defined = {v.name for v in graph.input} | {t.name for t in graph.initializer}
-    defined |= {s.values.name for s in graph.sparse_initializer} | {o for n in graph.node for o in n.output}
-    inner = [*scopes, (id(graph), defined)]
-    for node in graph.node:
-        homes[id(node)] = id(graph)
-        for position, name in enumerate(node.input):
-            owner = next((home for home, names in reversed(inner) if name in names), None)
-            if name and owner is not None:
-                readers.setdefault((owner, name), []).append(_Reader(node, position))
-        for deeper in subgraphs(node):
-            _collect(deeper, inner, readers, homes, alive)
+@dataclass
+class _Search:
+    """The roles of a tensor with `rank` axes: through operators that pass it on, into functions and out of them.
 
+    `steps`: readers looked at so far; calls of calls may be more than anyone can follow.
+    """
 
-def _roles_of(
-    key: Key, rank: int, readers: dict[Key, list[_Reader]], homes: dict[int, int], hops: int
-) -> Iterator[Role]:
-    for reader in readers.get(key, ()):
-        node = reader.node
-        passes = (node.op_type in _PASSING and reader.position == 0) or node.op_type == "Concat"
-        if passes and node.domain in ("", "ai.onnx") and hops:
-            for output in node.output:
-                for role in _roles_of((homes[id(node)], output), rank, readers, homes, hops - 1):
-                    yield Role(role.op, role.part, _before(node, role.axis))
+    readers: Readers
+    rank: int
+    steps: int = 0
+
+    def roles(self, key: Key, hops: int, calls: tuple[Reader, ...]) -> Iterator[Role]:
+        """`hops` operators more may pass the value on; `calls`: those that led into the function it stands in."""
+        for reader in self.readers.uses.get(key, ()):
+            self.steps += 1
+            node, function = reader.node, self.readers.function(reader.node)
+            if function is not None:
+                yield from self._in_body(function, reader, hops, calls)
+            elif _passes(node, reader.position) and hops and self.steps < _MOST_STEPS:
+                for output in node.output:
+                    for role in self.roles((reader.scope, output), hops - 1, calls):
+                        yield Role(role.op, role.part, _before(node, role.axis))
+            else:
+                yield _role(node, reader.position, self.rank)
+        for position in self.readers.results.get(key, ()):
+            yield from self._behind_call(position, key[0], hops, calls)
+
+    def _in_body(self, function: FunctionProto, call: Reader, hops: int, calls: tuple[Reader, ...]) -> Iterator[Role]:
+        """The roles of a call's input, by what the function's body does with it."""
+        if call.position < len(function.input) and len(calls) < _MOST_CALLS and self.steps < _MOST_STEPS:
+            yield from self.roles((id(function), function.input[call.position]), hops, (*calls, call))
         else:
-            yield _role(node, reader.position, rank)
+            yield _unknown(call.node)
+
+    def _behind_call(self, position: int, function: int, hops: int, calls: tuple[Reader, ...]) -> Iterator[Role]:
+        """The roles of a function's result where it was called, or, of a value of its own, wherever it is called."""
+        for call in calls[-1:] or self.readers.calls.get(function, ()):
+            self.steps += 1
+            if position >= len(call.node.output):
+                continue
+            if hops and self.steps < _MOST_STEPS:
+                yield from self.roles((call.scope, call.node.output[position]), hops - 1, calls[:-1])
+            else:
+                yield Role(_name(call.node), "value")
+
+
+def _passes(node: NodeProto, position: int) -> bool:
+    """Whether the operator gives its input on, rearranged at most."""
+    passing = (node.op_type in _PASSING and position == 0) or node.op_type == "Concat"
+    return passing and node.domain in ("", "ai.onnx")
 
 
 def _before(node: NodeProto, axis: int | None) -> int | None:
@@ -96,12 +102,22 @@ def _before(node: NodeProto, axis: int | None) -> int | None:
 
 
 def _role(node: NodeProto, position: int, rank: int) -> Role:
-    op = f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
     rule = _PARTS.get(node.op_type, {}).get(position)
     if rule is None:
-        return Role(op, "weight" if "." in op else "value")  # a custom operator's matrix: most probably a weight
+        return _unknown(node) if "." in _name(node) else Role(_name(node), "value")
     part, axis = rule
-    return Role(op, part, axis(node, rank) if callable(axis) else axis)
+    if any(a.ref_attr_name for a in node.attribute):  # a caller's attribute may say which axis
+        return Role(_name(node), part)
+    return Role(_name(node), part, axis(node, rank) if callable(axis) else axis)
+
+
+def _unknown(node: NodeProto) -> Role:
+    """Of an operator, or a call, that nobody knows: its matrix is most probably a weight."""
+    return Role(_name(node), "weight")
+
+
+def _name(node: NodeProto) -> str:
+    return f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
 
 
 def _gemm_b(node: NodeProto, rank: int) -> int:

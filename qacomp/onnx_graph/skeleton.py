@@ -129,6 +129,17 @@ def fill(tensor: TensorProto, array: NDArray[Any], field: str, source: str) -> N
     put_values(tensor, array, field)
 
 
+def filled(tensor: TensorProto, array: Callable[[], NDArray[Any]], source: str) -> TensorProto:
+    """The tensor itself, or of a reference a copy that holds the values of `array`. Raises as `fill` does."""
+    if reference(tensor) is None:
+        return tensor
+    twin = TensorProto()
+    twin.CopyFrom(tensor)
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    fill(twin, array(), entries.get(_FIELD, "raw_data"), source)
+    return twin
+
+
 def join(graph: bytes, tensor_of: Callable[[str], NDArray[Any]], source: str) -> ModelProto:
     """The whole model of a skeleton; `tensor_of` gives a container's tensors by name."""
     model = parse(graph, source)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
+
+Scope: TypeAlias = GraphProto | FunctionProto
+"""What has nodes, and names of values that nothing outside it sees."""
 
 
 @dataclass(frozen=True)
@@ -15,26 +19,26 @@ class Site:
 
     kind: initializer, constant (the value of a Constant node), attribute (a tensor in another node's attribute) or
     sparse (values or indices of a sparse tensor). `value`: the name that nodes read it under, "" for an attribute.
-    `graph`: the graph whose initializer or node it is, None inside functions and training graphs.
+    `scope`: the graph or function whose initializer or node it is, None inside training graphs.
     """
 
     tensor: TensorProto
     label: str
     kind: str
     value: str = ""
-    graph: GraphProto | None = None
+    scope: Scope | None = None
 
 
 def sites(model: ModelProto) -> Iterator[Site]:
     """All of a model's tensors, always in the same order: main graph first, depth first into subgraphs."""
     yield from _of_graph(model.graph)
     for function in model.functions:
-        yield from _of_nodes(function.node, None)
+        yield from _of_nodes(function.node, function)
         for attribute in function.attribute_proto:
-            yield from _of_attribute(attribute, f"{function.name}.{attribute.name}", "attribute", "", None)
+            yield from _of_attribute(attribute, f"{function.name}.{attribute.name}", "attribute", "", function)
     for training in model.training_info:
         for graph in (training.initialization, training.algorithm):
-            yield from _of_graph(graph)
+            yield from _of_graph(graph, training=True)
 
 
 def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
@@ -45,39 +49,46 @@ def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
         yield from attribute.graphs
 
 
-def _of_graph(graph: GraphProto) -> Iterator[Site]:
+def nested(scope: Scope) -> Iterator[Scope]:
+    """A graph or a function, and all graphs inside it, outer ones first."""
+    yield scope
+    for node in scope.node:
+        for inner in subgraphs(node):
+            yield from nested(inner)
+
+
+def _of_graph(graph: GraphProto, training: bool = False) -> Iterator[Site]:
+    scope = None if training else graph
     for tensor in graph.initializer:
-        yield Site(tensor, tensor.name, "initializer", tensor.name, graph)
+        yield Site(tensor, tensor.name, "initializer", tensor.name, scope)
     for sparse in graph.sparse_initializer:
-        yield from _of_sparse(sparse, sparse.values.name, sparse.values.name, graph)
-    yield from _of_nodes(graph.node, graph)
+        yield from _of_sparse(sparse, sparse.values.name, sparse.values.name, scope)
+    yield from _of_nodes(graph.node, scope)
 
 
-def _of_nodes(nodes: object, graph: GraphProto | None) -> Iterator[Site]:
-    for node in nodes:  # type: ignore[attr-defined]
+def _of_nodes(nodes: Iterable[NodeProto], scope: Scope | None) -> Iterator[Site]:
+    for node in nodes:
         constant = node.op_type == "Constant" and node.domain in ("", "ai.onnx") and len(node.output) == 1
         output = node.output[0] if node.output else ""
         for attribute in node.attribute:
             label = output if constant else f"{node.name or output or node.op_type}.{attribute.name}"
             kind = "constant" if constant else "attribute"
-            yield from _of_attribute(attribute, label, kind, output if constant else "", graph)
+            yield from _of_attribute(attribute, label, kind, output if constant else "", scope)
 
 
-def _of_attribute(
-    attribute: AttributeProto, label: str, kind: str, value: str, graph: GraphProto | None
-) -> Iterator[Site]:
+def _of_attribute(attribute: AttributeProto, label: str, kind: str, value: str, scope: Scope | None) -> Iterator[Site]:
     if attribute.HasField("t"):
-        yield Site(attribute.t, label, kind, value, graph)
+        yield Site(attribute.t, label, kind, value, scope)
     for tensor in attribute.tensors:
-        yield Site(tensor, label, "attribute", "", graph)
+        yield Site(tensor, label, "attribute", "", scope)
     if attribute.HasField("sparse_tensor"):
-        yield from _of_sparse(attribute.sparse_tensor, label, value, graph)
+        yield from _of_sparse(attribute.sparse_tensor, label, value, scope)
     for sparse in attribute.sparse_tensors:
-        yield from _of_sparse(sparse, label, "", graph)
+        yield from _of_sparse(sparse, label, "", scope)
     for inner in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
-        yield from _of_graph(inner)
+        yield from _of_graph(inner, training=scope is None)
 
 
-def _of_sparse(sparse: onnx.SparseTensorProto, label: str, value: str, graph: GraphProto | None) -> Iterator[Site]:
-    yield Site(sparse.values, f"{label}.values", "sparse", value, graph)
-    yield Site(sparse.indices, f"{label}.indices", "sparse", value, graph)
+def _of_sparse(sparse: onnx.SparseTensorProto, label: str, value: str, scope: Scope | None) -> Iterator[Site]:
+    yield Site(sparse.values, f"{label}.values", "sparse", value, scope)
+    yield Site(sparse.indices, f"{label}.indices", "sparse", value, scope)

@@ -60,9 +60,9 @@ def environment() -> tuple[tuple[str, str], ...]:
 
 def _decoded(path: Path, output: Path, mode: str, meta: dict[str, Any]) -> "tuple[int, Latency | str]":
     """Bytes of the file decoded in that mode, and its latency or why there is none."""
+    from qacomp.decoded_measuring import measure_latency
     from qacomp.decoding import decode
     from qacomp.evaluation.latency import onnx_latency
-    from qacomp.onnx_decoding import measure_latency
     from qacomp.onnx_options import OnnxOptions
     from qacomp.operating_points import ORIGINAL
 

@@ -76,7 +76,7 @@ def test_products_fuse_and_compute_with_the_weights_reported(kind: str, bits: in
     assert not any(t.name == "w" for t in written.graph.initializer)
     product = next(n for n in written.graph.node if n.op_type in ("MatMul", "Gemm"))
     assert product.input[1] == "w" and not any(n.op_type == "Transpose" for n in written.graph.node)
-    made_weight = written_weights(written, {"w": TensorProto.FLOAT})["w"]
+    made_weight = dict(written_weights(written, {"w": TensorProto.FLOAT}))["w"]
     assert np.abs(made_weight - (dense.T if "ransp" in kind else dense)).max() == made.max_abs_error
     x = np.random.default_rng(2).standard_normal((3, ROWS)).astype(np.float32)
     expected = -(x @ made_weight + (np.linspace(-1, 1, COLUMNS) if "Gemm" in kind else 0))
@@ -111,7 +111,7 @@ def test_products_with_activations_between_them_fuse(product: str, activation: s
     assert made.fused == 3
     values = np.random.default_rng(0).standard_normal((2, 64)).astype(np.float32) * 0.01
     expected = values
-    for weight in (written_weights(onnx.load(path), dict.fromkeys(weights, TensorProto.FLOAT))).values():
+    for weight in dict(written_weights(onnx.load(path), dict.fromkeys(weights, TensorProto.FLOAT))).values():
         expected = expected @ weight + 1
         function = {
             "Relu": lambda v: v.clip(0),

@@ -21,6 +21,7 @@ from qacomp.onnx_graph import read_onnx
 from qacomp.onnx_graph.skeleton import slots
 from qacomp.onnx_graph.values import DATA_FIELDS, DTYPES, array_of, data_field
 from qacomp.onnx_graph.walk import sites
+from qacomp.onnx_options import OnnxOptions
 from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
 from qacomp.result import Result
@@ -169,6 +170,19 @@ def test_weights_are_found_in_constants_subgraphs_and_typed_fields(tmp_path: Pat
     assert result.agreement is not None and result.agreement.cosine > 0.5
 
 
+def test_every_one_of_them_is_looked_up(tmp_path: Path) -> None:
+    """Also two of one name in two branches; what can't be looked up is named."""
+    packed(branches(), tmp_path)
+    done = decode(tmp_path / "m.qac", tmp_path / "lut.onnx", onnx=OnnxOptions("lut"))
+    assert done.onnx is not None and done.max_abs_error == 0 and not done.notes
+    assert {t.name: t.form for t in done.onnx.tensors} == dict.fromkeys(["typed", "const/weight", "w#1", "w#2"], "lut")
+    assert done.onnx.comparison is not None and done.onnx.comparison.max_abs_error == 0
+    cast = [helper.make_node("Cast", ["w"], ["f"], to=FLOAT), helper.make_node("MatMul", ["x", "f"], ["y"])]
+    packed(model_of(cast, [helper.make_tensor("w", TensorProto.BFLOAT16, [16, 32], weights(512).tolist())]), tmp_path)
+    done = decode(tmp_path / "m.qac", tmp_path / "lut.onnx", measure=False, onnx=OnnxOptions("lut"))
+    assert done.notes == ("w: dense, bfloat16 is neither looked up nor turned",)
+
+
 def test_every_tensor_has_its_reason(tmp_path: Path) -> None:
     result, _ = packed(kinds(), tmp_path)
     reasons = {layer.name: layer.chosen or layer.skipped for layer in result.layers}
@@ -216,19 +230,8 @@ def test_equal_tensors_are_stored_once(tmp_path: Path) -> None:
     assert next(layer for layer in twice.layers if layer.name == "b").bytes == 0
 
 
-def test_functions_and_custom_operators_are_kept(tmp_path: Path) -> None:
-    inside = [
-        helper.make_node("Constant", [], ["c"], value=tensor("", weights(16, 16))),
-        helper.make_node("MatMul", ["a", "c"], ["p"]),
-        helper.make_node("MatMul", ["p", "b"], ["q"]),
-    ]
-    function = helper.make_function("local", "Twice", ["a", "b"], ["q"], inside, [helper.make_opsetid("", 17)])
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("local", 1), helper.make_opsetid("nobody.knows", 3)]
-    node = helper.make_node("Twice", ["x", "w"], ["y"], domain="local")
-    runs = model_of([node], [tensor("w", weights(16, 16))], opsets=opsets, functions=[function])
-    result, back = packed(runs, tmp_path)
-    assert shared_names(result) == {"w"} and result.agreement is not None
-    assert back.functions == runs.functions
+def test_custom_operators_are_kept(tmp_path: Path) -> None:
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("nobody.knows", 3)]
     strange = helper.make_node("Strange", ["x", "w"], ["y"], domain="nobody.knows", table=tensor("t", weights(9, 9)))
     result, back = packed(model_of([strange], [tensor("w", weights(16, 16))], opsets=opsets), tmp_path)
     assert result.agreement is None and any("agreement with the original isn't known" in n for n in result.notes)

@@ -114,7 +114,7 @@ def test_every_size_of_codebook_in_every_opset(k: int, opset: int, ir: int) -> N
     dense = model_of("MatMul", weight.dense(), opset, ir)
     model = looked_up(dense, weight)
     assert {t.name for t in model.graph.input} == {"x"}
-    made = written_weights(model, {W: TensorProto.FLOAT})[W]
+    made = dict(written_weights(model, {W: TensorProto.FLOAT}))[W]
     assert made.tobytes() == weight.dense().tobytes()
     bits = {1: 1, 2: 1, 3: 1.6, 4: 2, 5: 8 / 3}.get(k, 4 if k <= 16 else 8 if k <= 256 else 16)
     bits = {300: 9, 768: 9.6, 1024: 10, 1536: 8 + 8 / 3, 4096: 12}.get(k, bits)
@@ -135,7 +135,7 @@ def test_a_codebook_per_block(blocks: tuple[int, int], k: int) -> None:
             assert [f.form for f in to_lut(model, {W: weight})] == ["dense"]
             continue
         model = looked_up(model, weight)
-        assert written_weights(model, {W: TensorProto.FLOAT})[W].tobytes() == weight.dense().tobytes()
+        assert dict(written_weights(model, {W: TensorProto.FLOAT}))[W].tobytes() == weight.dense().tobytes()
 
 
 def test_a_convolution_with_a_codebook_per_channel() -> None:
@@ -165,7 +165,7 @@ def test_a_subgraphs_own_weights_and_constant_nodes() -> None:
         onnx.checker.check_model(twin)
         assert len(twin.SerializeToString()) < 0.5 * len(model.SerializeToString())
         assert np.array_equal(run(twin, "If"), run(model, "If"))
-        assert written_weights(twin, {W: TensorProto.FLOAT})[W].tobytes() == weight.dense().tobytes()
+        assert dict(written_weights(twin, {W: TensorProto.FLOAT}))[W].tobytes() == weight.dense().tobytes()
 
 
 def test_what_would_not_shrink_stays_dense_and_says_why() -> None:

@@ -1,0 +1,87 @@
+"""Accuracy, latency, metric and agreement of a decoded ONNX file. Needs no torch."""
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from qacomp.config import CompressConfig
+from qacomp.datasets import load_dataset
+from qacomp.errors import DataError, ExportError, NotACheckpointError
+from qacomp.evaluation.accuracy import onnx_accuracy
+from qacomp.evaluation.comparison import FP32_ACTIVATIONS
+from qacomp.evaluation.feeds import generated_feeds
+from qacomp.evaluation.latency import Latency, feed_latency
+from qacomp.evaluation.session import open_session
+from qacomp.formats import Container
+from qacomp.onnx_measuring import measure_one
+from qacomp.operating_points import level_sizes
+from qacomp.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class MeasuredAccuracy:
+    """In percent, None where it isn't known, as `notes` say; `fp32`: with activations in fp32, of integer products."""
+
+    value: float | None = None
+    fp32: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def measure_accuracy(container: Container, output: Path, data: str | None, *, fused: bool) -> MeasuredAccuracy:
+    """Top-1 of a decoded network on the test split of `data`, or of the data that the container names.
+
+    `fused`: onnxruntime runs products on integers, so it is taken with activations in fp32 as well. Raises DataError
+    where `data` can't be read.
+    """
+    spec = data or container.meta.get("data")
+    if spec is None:
+        return MeasuredAccuracy(notes=("no accuracy: the container names no data; give --data",))
+    try:
+        test = load_dataset(spec).test
+    except DataError as problem:
+        if data is not None:
+            raise
+        note = f"no accuracy: the container's data can't be read here ({problem}); give --data"
+        return MeasuredAccuracy(notes=(note,))
+    x = Preprocessing.from_dict(container.meta["preprocessing"]).apply(test.x)  # (N, C, H, W)
+    precise = onnx_accuracy(output, x, test.y, settings=FP32_ACTIVATIONS) if fused else None
+    return MeasuredAccuracy(onnx_accuracy(output, x, test.y), precise)
+
+
+def measure_latency(output: Path, seed: int = 0) -> tuple[Latency | None, tuple[str, ...]]:
+    """Latency of a decoded model on a generated input, or a note that says why there is none."""
+    try:
+        session = open_session(output, threads=1)
+        return feed_latency(session, generated_feeds(session, seed=seed)), ()
+    except (DataError, ExportError, NotACheckpointError) as error:
+        return None, (f"no latency: {error}",)
+
+
+def measure_metric(
+    container: Container, output: Path, data: str | None
+) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """{"name", "value"} of a decoded model on `data`, or on what the container names; None, and a note, without any."""
+    spec = data or container.meta.get("data")
+    if spec is None:
+        return None, ()
+    table = tomllib.loads(str(container.meta.get("settings", "")))
+    known = {field.name for field in fields(CompressConfig)}  # of a container by a newer version there may be others
+    config = CompressConfig().with_settings({k: v for k, v in table.items() if k in known}, "the container's settings")
+    try:
+        name, value = measure_one(str(output), spec, config)
+    except DataError as problem:
+        if data is not None:
+            raise
+        return None, (f"not measured on the container's data: {problem}; give --data",)
+    return {"name": name, "value": value}, ()
+
+
+def known_agreement(container: Container, level: int | None) -> dict[str, Any] | None:
+    """The agreement with the original that compression measured at a level (None: the finest that is there)."""
+    if container.levels == 1:
+        return container.meta.get("agreement")
+    known = container.meta.get("submodels", {})
+    here = level_sizes(container)[container.level if level is None else level]
+    entry = known.get(f"level{here}") if isinstance(known, dict) else None
+    return entry.get("agreement") if isinstance(entry, dict) else None
