@@ -4,6 +4,7 @@ Integers behind a scale for each block of a matrix have such codebooks: 16 or 25
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +12,14 @@ from numpy.typing import NDArray
 from qacomp.formats.bytestream import ByteReader, ByteWriter
 from qacomp.formats.codecs.base import CODECS, Array, Codec, Stream, register
 from qacomp.formats.codecs.planes import Planes
-from qacomp.formats.dtypes import BFLOAT16, bfloat16_from_float32, bfloat16_to_float32
+from qacomp.formats.dtypes import BFLOAT16, FLOAT_IDS, bfloat16_from_float32, bfloat16_to_float32
 from qacomp.formats.errors import CodecError
 
 MOST_ENTRIES = 256
 """Of a codebook: a zero point is a byte."""
 
-_HALF, _BFLOAT, _SINGLE = 9, 10, 11  # element types
+_BFLOAT = 10
+_TYPES: dict[int, np.dtype[Any]] = {9: np.dtype("<f2"), 11: np.dtype("<f4"), 12: np.dtype("<f8")}
 
 
 @register
@@ -53,15 +55,15 @@ class Grids(Codec):
         zeros = CODECS[Planes.id].decode(coded, [_zeros(stream) for stream in streams])
         scales = CODECS[Planes.id].decode(reader.raw(reader.rest()), [_scales(stream) for stream in streams])
         for zero, scale, stream in zip(zeros, scales, streams, strict=True):
-            single = _single(scale, stream.dtype)
-            if not (np.isfinite(single) & (single > 0)).all() or (zero >= stream.shape[-1]).any():
+            numbers = _numbers(scale, stream.dtype)
+            if not (np.isfinite(numbers) & (numbers > 0)).all() or (zero >= stream.shape[-1]).any():
                 raise CodecError("a codebook's scale or zero point can't be one; the file is damaged")
         return [_values(z, s, stream) for z, s, stream in zip(zeros, scales, streams, strict=True)]
 
 
 def _fits(streams: Sequence[Stream]) -> bool:
     """One float type, codebooks in blocks of 2 to 256 entries, and none cut at the front."""
-    same = {s.dtype for s in streams} in ({_HALF}, {_BFLOAT}, {_SINGLE}) and all(s.codebooks for s in streams)
+    same = len({s.dtype for s in streams}) == 1 and all(s.dtype in FLOAT_IDS and s.codebooks for s in streams)
     return same and all(2 <= s.shape[-1] <= MOST_ENTRIES and s.start % s.shape[-1] == 0 for s in streams)
 
 
@@ -82,11 +84,11 @@ def _planes(parts: Sequence[Array], streams: Sequence[Stream]) -> bytes:
 def _grids(part: Array, stream: Stream) -> tuple[Array, Array] | None:
     """Zero points (codebooks,) uint8 and the scales' words (codebooks,); None where a codebook is no grid."""
     k = stream.shape[-1]
-    values = _single(part, stream.dtype)
+    values = _numbers(part, stream.dtype)
     first, second = values[::k], values[1::k]
     with np.errstate(all="ignore"):
         if len(second) < len(first):  # a chunk ends behind a codebook's first value: any grid that begins so
-            second = np.append(second, np.float32(1) if first[-1] == 0 else np.float32(0))
+            second = np.append(second, first.dtype.type(first[-1] == 0))
         scale = second - first  # (codebooks,)
         zero = np.rint(-first / scale)
         if not (np.isfinite(scale) & (scale > 0) & (zero >= 0) & (zero < k)).all():
@@ -96,26 +98,27 @@ def _grids(part: Array, stream: Stream) -> tuple[Array, Array] | None:
 
 
 def _values(zeros: Array, scales: Array, stream: Stream) -> Array:
-    """The words of all codebooks; the product is rounded once, from single precision where that holds it exactly."""
-    steps = np.arange(stream.shape[-1], dtype=np.float32) - zeros.astype(np.float32)[:, None]  # (codebooks, K)
+    """The words of all codebooks; products are exact in single precision where the type is narrower."""
+    scale = _numbers(scales, stream.dtype)
+    steps = np.arange(stream.shape[-1], dtype=scale.dtype) - zeros.astype(scale.dtype)[:, None]  # (codebooks, K)
     with np.errstate(over="ignore", under="ignore"):
-        values = steps * _single(scales, stream.dtype)[:, None]
+        values = steps * scale[:, None]
     return _words(values.reshape(-1)[: stream.count], stream.dtype)
 
 
-def _single(words: Array, dtype: int) -> NDArray[np.float32]:
-    """Words of a float type as the values that they stand for."""
+def _numbers(words: Array, dtype: int) -> NDArray[np.floating]:
+    """Words of a float type as what they stand for, in single precision, or double for words of that."""
     if dtype == _BFLOAT:
         return bfloat16_to_float32(np.ascontiguousarray(words).view(BFLOAT16))
-    values: NDArray[np.float32] = words.view("<f2" if dtype == _HALF else "<f4").astype(np.float32)
-    return values
+    values: NDArray[np.floating] = words.view(_TYPES[dtype])
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        return values.astype(np.promote_types(values.dtype, np.float32))
 
 
-def _words(values: NDArray[np.float32], dtype: int) -> Array:
+def _words(values: NDArray[np.floating], dtype: int) -> Array:
     """The inverse: rounded to the type, to nearest, ties to even."""
     if dtype == _BFLOAT:
-        return bfloat16_from_float32(values).view("<u2")
+        return bfloat16_from_float32(values.astype(np.float32)).view("<u2")
     with np.errstate(over="ignore", under="ignore"):
-        return np.ascontiguousarray(values.astype("<f2" if dtype == _HALF else "<f4")).view(
-            "<u2" if dtype == _HALF else "<u4"
-        )
+        typed = np.ascontiguousarray(values.astype(_TYPES[dtype]))
+    return typed.view(f"<u{typed.itemsize}")

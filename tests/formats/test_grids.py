@@ -18,7 +18,7 @@ from qacomp.formats.codecs.base import Array
 from qacomp.formats.errors import CodecError
 
 GRIDS = CODECS[10]
-FLOATS: dict[int, np.dtype[Any]] = {9: np.dtype("<f2"), 10: BFLOAT16, 11: np.dtype("<f4")}
+FLOATS: dict[int, np.dtype[Any]] = {9: np.dtype("<f2"), 10: BFLOAT16, 11: np.dtype("<f4"), 12: np.dtype("<f8")}
 
 
 def drawn(codebooks: int, k: int, dtype: int, seed: int, significand: int = 15) -> tuple[Array, Stream]:
@@ -28,11 +28,13 @@ def drawn(codebooks: int, k: int, dtype: int, seed: int, significand: int = 15) 
     scale = np.ldexp(rng.integers(1, significand + 1, (codebooks, 1)).astype(np.float32), rng.integers(-9, -4))
     values = ((np.arange(k) - zero) * scale).astype(np.float32)
     typed: NDArray[Any] = bfloat16_from_float32(values) if dtype == 10 else values.astype(FLOATS[dtype])
-    words = typed.reshape(-1).view("<u4" if dtype == 11 else "<u2")
+    words = typed.reshape(-1).view(f"<u{typed.itemsize}")
     return words, Stream("values", words.size, 0, dtype, values.shape, codebooks=True)
 
 
-@given(st.integers(1, 40), st.integers(2, 16), st.sampled_from([9, 10, 11]), st.integers(0, 999), st.integers(0, 30))
+@given(
+    st.integers(1, 40), st.integers(2, 16), st.sampled_from([9, 10, 11, 12]), st.integers(0, 999), st.integers(0, 30)
+)
 def test_grids_come_back_wherever_they_end(codebooks: int, k: int, dtype: int, seed: int, short: int) -> None:
     words, stream = drawn(codebooks, k, dtype, seed)
     count = max(words.size - short, 1)
@@ -114,3 +116,14 @@ def test_a_file_with_grids_is_of_version_1_2_and_older_readers_refuse_its_tensor
         assert container.tensor("b").tolist() == [0, 1, 2]
         with pytest.raises(UnsupportedVersionError, match=r"codec 10.*update qacomp"):
             container.tensor("w")
+
+
+@pytest.mark.parametrize("dtype", sorted(FLOATS))
+def test_words_of_any_kind_are_no_grids(dtype: int) -> None:
+    size = 2 if dtype == 10 else FLOATS[dtype].itemsize
+    words = np.random.default_rng(dtype).integers(0, 1 << 62, 4096, dtype=np.uint64).astype(f"<u{size}")
+    nan = np.full(16, (1 << 8 * size - 1) - 2, words.dtype)
+    for part in (words, nan):
+        assert (
+            GRIDS.encode([part], [Stream("values", part.size, 0, dtype, (part.size // 4, 4), codebooks=True)]) is None
+        )
