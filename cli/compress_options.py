@@ -24,7 +24,8 @@ sharing_options = section(
     click.option(
         "--codebook",
         default=None,
-        help="One a tensor, a channel, group:64 weights, or affine4: a channel on a 4-bit grid. [tensor]",
+        help="One a tensor, a channel, group:64 weights, or on grids of 2, 4 or 8 bits: affine4, one a channel,"
+        " affine4:32, one for 32 inputs of it. [tensor]",
     ),
     click.option("--include", multiple=True, help="Share these tensors alone, by name or pattern; of any size."),
     click.option("--exclude", multiple=True, help="Leave these tensors alone, by name or pattern."),

@@ -8,9 +8,13 @@ from qacomp.formats.selection import Choice
 
 
 class Account:
-    """One tensor's bytes, codecs and reasons; same: the number of the tensor whose content it shares, or None."""
+    """One tensor's bytes, codecs and reasons; side: the precision that its codebook or vector was written with.
 
-    def __init__(self, same: int | None = None) -> None:
+    same: the number of the tensor whose content it shares, or None.
+    """
+
+    def __init__(self, side: str, same: int | None = None) -> None:
+        self.side = side
         self.same = same
         self.bytes = 0.0
         self.codecs: list[str] = []
@@ -29,7 +33,7 @@ class Account:
             self.candidates[name] = self.candidates.get(name, 0) + size
         self.reason = choice.reason
 
-    def report(self, record: h.TensorRecord, side: str) -> TensorReport:
+    def report(self, record: h.TensorRecord) -> TensorReport:
         """The line of a tensor of its own content."""
         return TensorReport(
             record.name,
@@ -42,6 +46,6 @@ class Account:
             self.entropy_bits,
             self.candidates,
             self.reason + ("; all levels at once" if record.at_once else ""),
-            side if record.stored != record.dtype else "exact",
+            self.side if record.stored != record.dtype else "exact",
             record.blocks,
         )

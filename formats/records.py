@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from qacomp.formats.blocks import grid
+from qacomp.formats.codecs.base import CODECS
 from qacomp.formats.dtypes import itemsize_of
 
 DENSE, SHARED, SAME = 0, 1, 2
@@ -90,4 +91,5 @@ class Header:
     @property
     def version(self) -> tuple[int, int]:
         """The lowest version that a reader needs."""
-        return (1, 1) if self.flags else (1, 0)
+        codecs = [CODECS[s.codec].since for s in self.sections if s.codec in CODECS]
+        return 1, max([int(self.flags > 0), *codecs])

@@ -83,11 +83,11 @@ class Writer:
         if key in self._seen:
             target = self._seen[key]
             self._records.append(replace(record, kind=h.SAME, same_as=target, digest=digest))
-            self._accounts.append(Account(same=target))
+            self._accounts.append(Account(self.side, target))
             return
         self._seen[key] = number
         self._records.append(replace(record, digest=digest))
-        self._accounts.append(Account())
+        self._accounts.append(Account(self.side))
         if isinstance(tensor, SharedTensor):
             self._add_shared(number, tensor)
         else:
@@ -189,7 +189,7 @@ class Writer:
 
     def _tensor_report(self, number: int) -> TensorReport:
         account = self._accounts[number]
-        report = account.report(self._records[number], self.side)
+        report = account.report(self._records[number])
         if account.same is None:
             return report
         bits = self._accounts[account.same].entropy_bits
@@ -214,14 +214,15 @@ def save_file(
     codecs: Iterable[str] | None = None,
     chunk_log2: int = layout.CHUNK_LOG2,
     cuts: Collection[str] = (),
+    exact: Collection[str] = (),
 ) -> WriteReport:
     """Write tensors (numpy arrays or SharedTensors), an optional graph and a JSON object to one container.
 
     side: precision of float32 codebooks and vectors ("exact", or "fp16" down to "fp9": see `stored_values`); codecs:
     names of the codecs to choose from (raw always among them), all by default; chunk_log2: log2 of the values in a
-    chunk of a large tensor; cuts: names of tensors before which shared sections end (see `Writer.cut`). The same input
-    gives the same bytes, whatever `threads` is. Raises UnsupportedTensorError or OutputNotWritableError; nothing is
-    left behind then.
+    chunk of a large tensor; cuts: names of tensors before which shared sections end (see `Writer.cut`); exact: names of
+    tensors that are stored exactly, whatever `side` says. The same input gives the same bytes, whatever `threads` is.
+    Raises UnsupportedTensorError or OutputNotWritableError; nothing is left behind then.
     """
     options: dict[str, Any] = {"side": side, "threads": threads, "digest_bytes": digest_bytes, "codecs": codecs}
     options["chunk_log2"] = chunk_log2
@@ -229,6 +230,7 @@ def save_file(
         for name, tensor in tensors.items():
             if name in cuts:
                 writer.cut()
+            writer.side = "exact" if name in exact else side
             writer.add(name, tensor)
     assert writer.report is not None
     return writer.report

@@ -42,7 +42,8 @@ class CompressConfig:
     the paper's random one), prune_parents (scored again on every batch, or keep their score as in the paper),
     stagnation (epochs before the state is frozen) and prune_objective: of energy (see qacomp.pruning).
     codebook: one for each tensor, for each channel, or group:64 for so many weights of a channel (see
-    qacomp.sharing.blocks); affine2 and affine4: each channel's on a grid of so many bits (see qacomp.sharing.affine).
+    qacomp.sharing.blocks); affine2, affine4 and affine8: each channel's on a grid of so many bits, with :32 each 32
+    inputs' of one (see qacomp.sharing.affine).
     include, exclude: names or patterns of tensors to share (no others, and of any size) and to leave alone; min_size:
     smaller tensors aren't shared. min_agreement: the cosine of outputs for which tensors of a model without data may
     get more than k values (None: 0.9999 from k = 256 on, where outputs can be measured; 0: none).

@@ -145,7 +145,7 @@ NEEDS = (
     Need(
         ("k", "k_layers"),
         lambda c: not c.codebook.startswith("affine"),
-        "beside --codebook affine: a grid of 2 bits has 4 values, of 4 bits 16",
+        "beside --codebook affine: a grid of 2 bits has 4 values, of 4 bits 16, of 8 bits 256",
     ),
     Need(
         ("rounding",),

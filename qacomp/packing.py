@@ -1,5 +1,6 @@
 """From a tuned network to the container's tensors and graph, in exactly the values that a reader will get."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -16,6 +17,7 @@ from qacomp.onnx_export.batch_norm import fold_statistics
 from qacomp.onnx_export.dense import export_dense
 from qacomp.onnx_export.graph import strip_weights
 from qacomp.onnx_export.submodels import only_output, output_names, weight_names
+from qacomp.sharing.grid_weight import is_wide
 from qacomp.sharing.parametrization import shared_tensor, unshare
 
 TensorLike: TypeAlias = NDArray[Any] | SharedTensor
@@ -26,7 +28,8 @@ class Package:
     """`tensors` by state-dict name; `graph`: ONNX without their data; `batch_norms`: the folded ones' eps.
 
     `submodels`: plain networks by operating point, smallest first, holding what the file holds (empty where there is
-    only one network); `cuts`: tensors before which a new run of those begins that the same sub-models read.
+    only one network); `cuts`: tensors before which a new run of those begins that the same sub-models read; `exact`:
+    tensors that half precision can't hold.
     """
 
     tensors: dict[str, TensorLike]
@@ -34,6 +37,7 @@ class Package:
     batch_norms: dict[str, float]
     submodels: dict[str, nn.Module] = field(default_factory=dict)
     cuts: tuple[str, ...] = ()
+    exact: frozenset[str] = frozenset()
 
 
 def pack_network(network: Network, selection: Selection, side: str) -> Package:
@@ -43,8 +47,11 @@ def pack_network(network: Network, selection: Selection, side: str) -> Package:
     """
     model = network.model.cpu()
     tensors: dict[str, TensorLike] = {}
+    exact = set()
     for layer in selection.layers:
         owner, leaf = split_name(model, layer.name)
+        if is_wide(owner, leaf):
+            exact.add(layer.name)
         tensors[layer.name] = shared_tensor(owner, leaf)
         unshare(owner, leaf)
     batch_norms = {
@@ -57,14 +64,14 @@ def pack_network(network: Network, selection: Selection, side: str) -> Package:
         if name not in constants and name not in tensors:
             tensors[name] = value.detach().cpu().numpy()
     tensors = {name: tensors[name] for name in model.state_dict() if name in tensors}
-    store_precision(model, tensors, side)
+    store_precision(model, tensors, side, exact)
     if isinstance(model, FlexibleModel):
         graph = strip_weights(export_dense(model, network.input_shape, all_submodels=True), list(tensors))
         submodels = {name: model.submodel(name) for name in model.submodel_names}
         ordered, cuts = _by_readers(tensors, graph)
-        return Package(ordered, graph, batch_norms, submodels, cuts)
+        return Package(ordered, graph, batch_norms, submodels, cuts, frozenset(exact))
     graph = strip_weights(export_dense(model, network.input_shape), list(tensors))
-    return Package(tensors, graph, batch_norms)
+    return Package(tensors, graph, batch_norms, exact=frozenset(exact))
 
 
 def _by_readers(tensors: dict[str, TensorLike], graph: bytes) -> tuple[dict[str, TensorLike], tuple[str, ...]]:
@@ -76,15 +83,16 @@ def _by_readers(tensors: dict[str, TensorLike], graph: bytes) -> tuple[dict[str,
     return {name: tensors[name] for run in runs.values() for name in run}, tuple(run[0] for run in runs.values())
 
 
-def store_precision(model: nn.Module, tensors: dict[str, TensorLike], side: str) -> None:
-    """Give the model, in place, the values that a reader of the container will get."""
+def store_precision(model: nn.Module, tensors: dict[str, TensorLike], side: str, exact: Collection[str] = ()) -> None:
+    """Give the model, in place, the values that a reader of the container will get; `side` doesn't round `exact`."""
     state = model.state_dict()
     with torch.no_grad():
         for name, value in tensors.items():
+            precision = "exact" if name in exact else side
             if isinstance(value, SharedTensor):
-                read = replace(value, codebook=stored_values(value.codebook, side)).dense()
+                read = replace(value, codebook=stored_values(value.codebook, precision)).dense()
             else:
-                read = stored_values(value, side)
+                read = stored_values(value, precision)
             state[name].copy_(torch.from_numpy(np.array(read)))
 
 

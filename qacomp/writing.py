@@ -86,7 +86,13 @@ def _write(job: Job, package: Package, accuracy: Accuracy, test: Test | None) ->
     if package.submodels:
         meta["submodels"] = describe_submodels(package.submodels, network.input_shape, test)
     return save_file(
-        job.output, package.tensors, graph=package.graph, meta=meta, side=job.config.side, cuts=package.cuts
+        job.output,
+        package.tensors,
+        graph=package.graph,
+        meta=meta,
+        side=job.config.side,
+        cuts=package.cuts,
+        exact=package.exact,
     )
 
 

@@ -1,6 +1,6 @@
 """All codecs; importing this package registers them."""
 
-from qacomp.formats.codecs import bitpack, codebooks, context, huffman, lzma, planes, rans, raw, twobyte, zstd
+from qacomp.formats.codecs import bitpack, codebooks, context, grids, huffman, lzma, planes, rans, raw, twobyte, zstd
 from qacomp.formats.codecs.base import CODECS, Codec, Stream, codec_name, codec_of, register
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "codec_name",
     "codec_of",
     "context",
+    "grids",
     "huffman",
     "lzma",
     "planes",

@@ -37,7 +37,8 @@ class Stream:
 
 class Codec:
     """Base of all codecs; a subclass sets `id`, `name`, `kinds` and defines the two directions;
-    `samples` says that encoding is slow to choose its parameters and takes a sample for that by itself.
+    `samples` says that encoding is slow to choose its parameters and takes a sample for that by itself;
+    `since` is the first minor version of the format whose readers know it.
 
     encode gives None where the codec can't hold the streams. decode gets exactly the bytes that encode gave and the
     same streams; it raises CodecError for bytes that encode never gives, and allocates nothing beyond the streams'
@@ -48,6 +49,7 @@ class Codec:
     name: ClassVar[str]
     kinds: ClassVar[tuple[Kind, ...]]
     samples: ClassVar[bool] = False
+    since: ClassVar[int] = 0
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
         """Bytes of the parts, one flat array for each stream."""

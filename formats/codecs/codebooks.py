@@ -35,6 +35,7 @@ class Codebooks(Codec):
     id = 9
     name = "codebooks"
     kinds = ("values",)
+    since = 1
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
         """For each stream what it is foretold by; then all differences under planes."""

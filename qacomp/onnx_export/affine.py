@@ -22,7 +22,8 @@ from qacomp.onnx_export.fusion_guard import keep_apart
 from qacomp.onnx_export.node_builder import Names, NodeBuilder
 from qacomp.onnx_export.opset import raise_opset
 from qacomp.onnx_export.slots import Slot, default_opset, graphs, slots, value_names
-from qacomp.sharing.affine import grid_steps
+from qacomp.onnx_options import BLOCKS
+from qacomp.sharing.affine import grid_numbers
 
 OPSETS = {2: 25, 4: 21, 8: 21}
 _DTYPES = {2: "UINT2", 4: "UINT4", 8: "UINT8"}
@@ -55,8 +56,9 @@ def to_affine(
     """Turn, in place, each weight of `shared` that only matrix products read; gives those, and why the others aren't.
 
     bits: 2, 4 or 8, or None for what each codebook's size needs. block: rows of a column that share a scale, a power
-    of two from 16 on. A codebook that lies on an affine grid already stays exact, and columns with a grid each too. The
-    opset rises to 21 (25 for 2 bits) if anything is turned and the model's operators allow it.
+    of two from 16 on. A codebook that lies on an affine grid already stays exact, and so do columns, or blocks of rows
+    in them, with a grid each. The opset rises to 21 (25 for 2 bits) if anything is turned and the model's operators
+    allow it.
     """
     kept: dict[str, str] = {}
     wanted: dict[str, int] = {}
@@ -115,8 +117,8 @@ def _turn(
 def _grid(weight: SharedTensor, transposed: bool, bits: int, block: int) -> tuple[AffineGrid, NDArray[np.float32]]:
     """The grid, and the matrix (rows, columns) that it stands for, in the orientation that the product reads."""
     matrix: NDArray[np.float32] = weight.dense().T if transposed else weight.dense()
-    if channels := _channel_grids(weight, transposed, bits):
-        return channels, matrix
+    if own := _own_grids(weight, transposed, bits):
+        return own, matrix
     exact = codebook_grid(weight.codebook, bits) if weight.codebook.ndim == 1 else None
     if exact is None:
         return nearest_grid(matrix, bits, block), matrix
@@ -126,16 +128,22 @@ def _grid(weight: SharedTensor, transposed: bool, bits: int, block: int) -> tupl
     return AffineGrid(q[indices], np.full(columns, scale, np.float32), np.full(columns, zero, np.uint8), 0), matrix
 
 
-def _channel_grids(weight: SharedTensor, transposed: bool, bits: int) -> AffineGrid | None:
-    """The grids of a weight that has one for each column of the product already (`--codebook affine4`), or None."""
+def _own_grids(weight: SharedTensor, transposed: bool, bits: int) -> AffineGrid | None:
+    """The grids of a weight that has them already (`--codebook affine4`, `affine4:32`), or None.
+
+    One for each column of the product, or for blocks of its rows that MatMulNBits takes.
+    """
     rows = 1 if transposed else 0  # the axis of the weight that runs along a column
-    if weight.blocks is None or weight.blocks[rows] != weight.indices.shape[rows] or weight.blocks[1 - rows] != 1:
+    if weight.blocks is None or weight.blocks[1 - rows] != 1 or weight.codebook.shape[-1] > 1 << bits:
         return None
-    found = grid_steps(weight)
-    if found is None or weight.codebook.shape[-1] > 1 << bits:
+    block = 0 if weight.blocks[rows] == weight.indices.shape[rows] else weight.blocks[rows]
+    found = grid_numbers(weight) if block in (0, *BLOCKS) else None
+    if found is None:
         return None
-    _, scale, zero = found
-    return AffineGrid(np.ascontiguousarray(weight.indices.T if transposed else weight.indices), scale, zero, 0)
+    scale, zero = (found[0].T, found[1].T) if transposed else found  # (blocks, columns)
+    scale, zero = np.ascontiguousarray(scale), np.ascontiguousarray(zero)
+    q = np.ascontiguousarray(weight.indices.T if transposed else weight.indices)
+    return AffineGrid(q, scale, zero, block) if block else AffineGrid(q, scale[0], zero[0], 0)
 
 
 def _refusal(model: onnx.ModelProto, slot: Slot, weight: SharedTensor, block: int) -> str | None:
@@ -150,7 +158,9 @@ def _refusal(model: onnx.ModelProto, slot: Slot, weight: SharedTensor, block: in
     if len(slot.tensor.dims) != 2:
         return f"{len(slot.tensor.dims)} axes: only a matrix fuses"
     rows = slot.tensor.dims[1 if use.transposed else 0]
-    return f"{rows} rows are less than a block of {block}" if rows < block else None
+    if rows >= block or ((own := _own_grids(weight, use.transposed, 8)) and own.block):
+        return None
+    return f"{rows} rows are less than a block of {block}"
 
 
 def _use(model: onnx.ModelProto, name: str) -> _Use | str:

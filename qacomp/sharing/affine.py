@@ -1,71 +1,120 @@
-"""Shared values on an affine grid for each output channel, w = scale · (q − zero point): what integer kernels multiply.
+"""Shared values on affine grids, w = scale · (q − zero point): what integer kernels multiply.
 
-A scale keeps few enough bits that every value of the grid is exact in half precision. So codebooks are stored as they
+One for each output channel, or for each block of its inputs. A scale keeps few enough bits that every value of the grid
+is exact in the precision that holds it: half precision for 2 and 4 bits, single for 8. So codebooks are stored as they
 are, and `decode --onnx affine` finds the same integers and scales again, without an error.
 """
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.formats import SharedTensor
-from qacomp.onnx_export.affine_grid import nearest_grid
+from qacomp.formats import BFLOAT16, SharedTensor
+from qacomp.onnx_export.affine_grid import AffineGrid, nearest_grid
 
-GRIDS = {"affine2": 2, "affine4": 4}
-"""Kinds of --codebook -> bits of an integer."""
-_HALF_BITS, _FINEST = 11, 24  # half precision's significand, and the exponent of 1 / its least number
+WIDE_BITS = 8
+"""Grids of so many bits need more than half precision has."""
+_SCALE_BITS = {2: 9, 4: 7, 8: 8}  # half precision's 11 less the integer's; a factor of 1 + 2**-8 is near enough for 8
+_SINGLE = np.dtype(np.float32)
+_TYPES = {np.dtype(np.float16): (11, 24), BFLOAT16: (8, 133)}  # bits of a significand, and of 1 / the least number
+_WIDEST = 149  # the latter of single precision
 
 
-def share_on_grid(values: NDArray[np.floating], axis: int, bits: int) -> SharedTensor:
-    """The grid of least squared error for each output channel, which run along `axis` of finite `values`.
+def grid_blocks(shape: tuple[int, ...], axis: int, block: int | None) -> tuple[tuple[int, ...], str | None]:
+    """The part of a tensor that one grid serves, and why that isn't a block, where it should be one.
 
-    Codebooks float32 (1, ..., channels, ..., 1, 2 ** bits), ascending, each with a zero; blocks are channels.
+    axis: the output channels'; block: inputs of one of them, None for all.
     """
-    rows = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1).astype(np.float32)  # (channels, n)
-    grid = nearest_grid(np.ascontiguousarray(rows.T), bits, rows.shape[1])
-    scale, zero = plain_scale(np.abs(grid.scale[0]), bits), grid.zero[0].astype(np.float32)  # (channels,)
-    steps = np.arange(1 << bits, dtype=np.float32) - zero[:, None]  # (channels, 2 ** bits)
-    top = np.float32((1 << bits) - 1)
-    q = np.clip(np.rint(rows / scale[:, None]) + zero[:, None], 0, top).astype(np.uint8)
-    shape, blocks = [1] * values.ndim, list(values.shape)
-    shape[axis], blocks[axis] = values.shape[axis], 1
+    whole = tuple(1 if place == axis else size for place, size in enumerate(shape))
+    if block is None:
+        return whole, None
+    if len(shape) != 2:
+        return whole, f"it has {len(shape)} axes, and blocks of {block} are a matrix's"
+    if shape[1 - axis] < block:
+        return whole, f"its {shape[1 - axis]} inputs are less than a block of {block}"
+    return ((1, block) if axis == 0 else (block, 1)), None
+
+
+def share_on_grid(
+    values: NDArray[np.floating], axis: int, bits: int, block: int | None = None, dtype: np.dtype[Any] = _SINGLE
+) -> SharedTensor:
+    """The grid of least squared error for each output channel of finite `values`, or for each block of its inputs.
+
+    axis: the output channels'; block: see `grid_blocks`; dtype: the type that will hold the values, float16, BFLOAT16
+    or float32. Codebooks float32 (1, ..., channels, ..., 1, 2 ** bits), or (channels, blocks, 2 ** bits) in the order
+    of the axes; ascending, each with a zero.
+    """
+    blocks, _ = grid_blocks(values.shape, axis, block)
+    rows = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1).astype(np.float32)  # (channels, inputs)
+    matrix = np.ascontiguousarray(rows.T)
+    inputs = blocks[1 - axis] if values.ndim == 2 else len(matrix)
+    grid = _plain(matrix, nearest_grid(matrix, bits, inputs), bits, dtype)
+    books = codebooks(grid.scale.T, grid.zero.T, bits)  # (channels, blocks, 2 ** bits)
+    counts = [-(-size // part) for size, part in zip(values.shape, blocks, strict=True)]
     others = [size for place, size in enumerate(values.shape) if place != axis]
-    indices = np.moveaxis(q.reshape(values.shape[axis], *others), 0, axis)
-    codebook = (steps * scale[:, None]).reshape(*shape, 1 << bits)
-    return SharedTensor(codebook, np.ascontiguousarray(indices), (), tuple(blocks))
+    indices = np.moveaxis(grid.q.T.reshape(values.shape[axis], *others), 0, axis)
+    ordered = books.swapaxes(0, 1) if values.ndim == 2 and axis == 1 else books
+    return SharedTensor(ordered.reshape(*counts, 1 << bits), np.ascontiguousarray(indices), (), blocks)
 
 
-def plain_scale(scale: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
-    """Positive scales rounded to as many bits as leave (2 ** bits − 1) · scale exact in half precision."""
-    kept = _HALF_BITS - bits
-    significand, exponent = np.frexp(scale)  # significand in [0.5, 1)
+def _plain(matrix: NDArray[np.float32], grid: AffineGrid, bits: int, dtype: np.dtype[Any]) -> AffineGrid:
+    """The grids with plain scales, of which one beside the nearest may clip less; their best integers."""
+    starts, numbers = np.arange(0, len(matrix), grid.block), np.arange(len(matrix)) // grid.block
+    nearest = plain_scale(np.abs(grid.scale), bits, dtype)  # (blocks, columns)
+    step = np.ldexp(np.float32(1), np.frexp(nearest)[1] - _kept(bits, dtype))
+    zero, top = grid.zero[numbers].astype(np.float32), np.float32((1 << bits) - 1)
+    best, scale, q = np.full(nearest.shape, np.inf), nearest, grid.q
+    for tried in (nearest, nearest + step, nearest - step):
+        plain = plain_scale(tried, bits, dtype)
+        with np.errstate(over="ignore"):
+            levels = np.clip(np.rint(matrix / plain[numbers]) + zero, 0, top)
+            rest = ((levels - zero) * plain[numbers]).astype(np.float64) - matrix
+        error = np.add.reduceat(rest**2, starts, axis=0)
+        better = error < best
+        best, scale = np.where(better, error, best), np.where(better, plain, scale)
+        q = np.where(better[numbers], levels, q).astype(np.uint8)
+    return AffineGrid(q, scale, grid.zero, grid.block)
+
+
+def plain_scale(scale: NDArray[np.float32], bits: int, dtype: np.dtype[Any] = _SINGLE) -> NDArray[np.float32]:
+    """Positive scales rounded to as many bits as leave (2 ** bits − 1) · scale exact where it is stored."""
+    kept = _kept(bits, dtype)
+    stored = np.dtype(np.float16) if dtype == _SINGLE and bits < WIDE_BITS else dtype
+    finest = _TYPES[stored][1] if stored in _TYPES else _WIDEST
+    significand, exponent = np.frexp(scale.astype(np.float64))  # significand in [0.5, 1)
     rounded = np.ldexp(np.rint(np.ldexp(significand, kept)), exponent - kept)
-    whole = np.maximum(np.rint(np.ldexp(rounded, _FINEST)), 1)  # multiples of half precision's least number
-    plain: NDArray[np.float32] = np.ldexp(whole, -_FINEST).astype(np.float32)
+    whole = np.maximum(np.rint(np.ldexp(rounded, finest)), 1)  # multiples of the least number
+    plain: NDArray[np.float32] = np.ldexp(whole, -finest).astype(np.float32)
     return plain
 
 
-def grid_steps(shared: SharedTensor) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]] | None:
-    """(steps (channels, k), scales (channels,), zero points (channels,)) of codebooks on grids that hold zero, or None.
+def _kept(bits: int, dtype: np.dtype[Any]) -> int:
+    """Bits of a scale's significand."""
+    room = _TYPES[dtype][0] - bits if dtype in _TYPES else _SCALE_BITS[bits]
+    return max(1, min(_SCALE_BITS[bits], room))
 
-    steps · scale is the codebook, exactly.
+
+def codebooks(scale: NDArray[np.float32], zero: NDArray[np.integer], bits: int) -> NDArray[np.float32]:
+    """All values of the grids: (..., 2 ** bits) of scales and zero points (...,)."""
+    steps = np.arange(1 << bits, dtype=np.float32) - zero[..., None].astype(np.float32)
+    values: NDArray[np.float32] = steps * scale[..., None]
+    return values
+
+
+def grid_numbers(shared: SharedTensor) -> tuple[NDArray[np.float32], NDArray[np.uint8]] | None:
+    """(scales, zero points), each (blocks along every axis), of float32 codebooks on grids that hold zero, or None.
+
+    (k − zero point) · scale is entry k of a codebook, exactly.
     """
-    if shared.blocks is None or shared.codebook.dtype != np.float32:
+    k = shared.codebook.shape[-1]
+    if shared.blocks is None or shared.codebook.dtype != np.float32 or not 2 <= k <= 256:
         return None
-    books = shared.codebook.reshape(-1, shared.codebook.shape[-1])  # (channels, k)
-    scale = books[:, 1] - books[:, 0]
+    first = shared.codebook[..., 0]
+    scale = shared.codebook[..., 1] - first
     with np.errstate(divide="ignore", invalid="ignore"):
-        zero = np.rint(-books[:, 0] / scale)
-    if not ((scale > 0) & (zero >= 0) & (zero < books.shape[1])).all():
+        zero = np.rint(-first / scale)
+    if not ((scale > 0) & (zero >= 0) & (zero < k)).all():
         return None
-    steps = np.arange(books.shape[1], dtype=np.float32) - zero[:, None].astype(np.float32)
-    if not np.array_equal(steps * scale[:, None], books):
-        return None
-    return steps, scale, zero.astype(np.uint8)
-
-
-def rescaled(books: NDArray[np.float32], factors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Grids (channels, k) whose scales are multiplied by (channels,) factors, and rounded as `plain_scale` does."""
-    bits = (books.shape[1] - 1).bit_length()
-    scale = books[:, 1] - books[:, 0]
-    steps = np.rint(books / scale[:, None])
-    return (steps * plain_scale(scale * np.abs(factors), bits)[:, None]).astype(np.float32)
+    steps = np.arange(k, dtype=np.float32) - zero[..., None]
+    return (scale, zero.astype(np.uint8)) if np.array_equal(steps * scale[..., None], shared.codebook) else None

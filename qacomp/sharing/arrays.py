@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 from qacomp.formats import BFLOAT16, SharedTensor, bfloat16_from_float32, bfloat16_to_float32, stored_values
 from qacomp.selection import Layer
-from qacomp.sharing.affine import GRIDS, share_on_grid
+from qacomp.sharing.affine import WIDE_BITS, grid_blocks, share_on_grid
 from qacomp.sharing.allocation import FINE_K, channel_weights
 from qacomp.sharing.balancing import balanced
 from qacomp.sharing.blocks import block_shape, share_in_blocks
+from qacomp.sharing.grid_kinds import GridKind, grid_kind
 from qacomp.sharing.kmeans import Clustering, kmeans
 from qacomp.sharing.symmetric import symmetric_kmeans
 
@@ -42,8 +43,9 @@ def share_array(array: NDArray[Any], layer: Layer, codebook: str, side: str, rou
     values = bfloat16_to_float32(array) if array.dtype == BFLOAT16 else array
     if not np.isfinite(values).all():
         return Packed(array, kept=f"{layer.reason}, but it holds NaN or infinity: kept exactly")
-    if codebook in GRIDS:
-        return Packed(_stored(share_on_grid(values, layer.axis, GRIDS[codebook]), array.dtype, side), side)
+    kind = grid_kind(codebook)
+    if kind is not None:
+        return _on_grid(values, array.dtype, layer, kind, side)
     blocks = block_shape(values.shape, layer.axis, codebook, layer.k)
     name, note = layer.name[:80], None
     if blocks is not None:
@@ -72,10 +74,20 @@ def fitted(values: NDArray[np.floating], layer: Layer, rounding: str) -> Cluster
     return kmeans(values, layer.k, channel_weights(values, layer.axis) if weighted else None)
 
 
+def _on_grid(values: NDArray[Any], dtype: np.dtype[Any], layer: Layer, kind: GridKind, side: str) -> Packed:
+    """On grids; those of 8 bits are stored exactly, since half precision can't hold them."""
+    held = dtype if dtype in (np.float16, BFLOAT16) else np.dtype(np.float32)
+    shared = share_on_grid(values, layer.axis, kind.bits, kind.block, held)
+    precision = "exact" if kind.bits >= WIDE_BITS else side
+    _, whole = grid_blocks(values.shape, layer.axis, kind.block)
+    note = whole and f"{layer.name[:80]}: a grid for each channel, since {whole}"
+    return Packed(_stored(shared, dtype, precision), precision, note=note)
+
+
 def _stored(shared: SharedTensor, dtype: np.dtype[Any], side: str) -> SharedTensor:
     """With the codebook in the array's dtype, rounded as the file will hold it."""
     if dtype == BFLOAT16:
         book: NDArray[Any] = bfloat16_from_float32(shared.codebook)
     else:
-        book = stored_values(shared.codebook, side)
+        book = stored_values(shared.codebook.astype(dtype, copy=False), side)
     return SharedTensor(book, shared.indices, (), shared.blocks)

@@ -11,12 +11,14 @@ from qacomp.pruning.zeros import NO_ZEROS, Zeros, with_zero
 from qacomp.quantizers import is_quantized, take_levels
 from qacomp.regularizers import Regularizer
 from qacomp.selection import Layer
-from qacomp.sharing.affine import GRIDS, share_on_grid
+from qacomp.sharing.affine import grid_blocks, share_on_grid
 from qacomp.sharing.arrays import fitted
 from qacomp.sharing.balancing import balanced
 from qacomp.sharing.blocks import block_shape, share_in_blocks
+from qacomp.sharing.grid_kinds import grid_kind
+from qacomp.sharing.grid_weight import share_weight_on_grid
 from qacomp.sharing.kmeans import assign, kmeans
-from qacomp.sharing.parametrization import share_weight, share_weight_in_blocks, share_weight_on_grid
+from qacomp.sharing.parametrization import share_weight, share_weight_in_blocks
 from qacomp.sharing.straight_through import harvest, is_straight_through
 
 
@@ -36,13 +38,17 @@ def share_network(
     `books`: the codebooks of k-means, one for a layer, in blocks, or on grids (see qacomp.sharing.blocks, affine).
     `rounding`: balanced lets the errors of k-means cancel within a channel (qacomp.sharing.balancing).
     Weights that `zeros` holds get an entry of exact zero, one more than the layer's K. `note` hears of layers that end
-    with fewer shared values than asked for.
+    with fewer shared values than asked for, or with larger blocks.
     """
+    kind = grid_kind(books)
     for layer in selection.layers:
         owner, leaf = split_name(model, layer.name)
         mask, zero = zeros.mask(layer.name), None
-        if books in GRIDS:
-            share_weight_on_grid(owner, leaf, share_on_grid(_weights(owner, leaf), layer.axis, GRIDS[books]))
+        if kind is not None:
+            if whole := grid_blocks(layer.shape, layer.axis, kind.block)[1]:
+                note(f"{layer.name}: a grid for each channel, since {whole}")
+            shared = share_on_grid(_weights(owner, leaf), layer.axis, kind.bits, kind.block)
+            share_weight_on_grid(owner, leaf, shared)
             continue
         blocks = block_shape(layer.shape, layer.axis, books, layer.k)
         if blocks is not None:

@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 
 from qacomp.formats import SharedTensor
 from qacomp.regularizers.nearest import sum_by_level
-from qacomp.sharing.affine import rescaled
+from qacomp.sharing.grid_weight import GridWeight
 
 
 class Gather(torch.autograd.Function):
@@ -39,30 +39,24 @@ class SharedWeight(nn.Module):
     """Maps a codebook (K,) to the weight that its fixed `indices` (int64, the weight's shape) make of it.
 
     `zero`: the entry of pruned weights, which no training moves. `blocked`: the shape (..., k) of codebooks in blocks,
-    which stand one behind the other in the codebook here, and the block's; None where there is but one. `grid`: those
-    codebooks (blocks, k) at factors of 1, where only a factor for each is trained: they stay on their grids.
+    which stand one behind the other in the codebook here, and the block's; None where there is but one.
     """
 
     indices: Tensor
-    grid: Tensor | None
 
     def __init__(
         self,
         indices: Tensor,
         zero: int | None = None,
         blocked: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
-        grid: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.register_buffer("indices", indices)
-        self.register_buffer("grid", grid)
         self.zero = zero
         self.blocked = blocked
 
     def forward(self, codebook: Tensor) -> Tensor:
-        """(K,), or a factor for each grid -> weight's shape."""
-        if self.grid is not None:
-            codebook = (self.grid * codebook[:, None]).reshape(-1)
+        """(K,) -> weight's shape."""
         if self.zero is not None:
             free = torch.ones_like(codebook)
             free[self.zero] = 0.0
@@ -71,12 +65,7 @@ class SharedWeight(nn.Module):
         return weight
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """The codebook of a weight whose clusters each hold one value: (K,). Every cluster must be used.
-
-        Of grids the factors (blocks,), all 1.
-        """
-        if self.grid is not None:
-            return weight.new_ones(len(self.grid))
+        """The codebook of a weight whose clusters each hold one value: (K,). Every cluster must be used."""
         k = int(self.indices.max()) + 1 if self.blocked is None else math.prod(self.blocked[0])
         codebook = weight.new_zeros(k)
         codebook[self.indices.reshape(-1)] = weight.reshape(-1)
@@ -102,12 +91,7 @@ def share_weight(
     parametrize.register_parametrization(module, name, SharedWeight(index, zero), unsafe=True)
 
 
-def share_weight_on_grid(module: nn.Module, name: str, shared: SharedTensor) -> None:
-    """The same for codebooks on affine grids, of which only the scales can be trained."""
-    share_weight_in_blocks(module, name, shared, scales_only=True)
-
-
-def share_weight_in_blocks(module: nn.Module, name: str, shared: SharedTensor, scales_only: bool = False) -> None:
+def share_weight_in_blocks(module: nn.Module, name: str, shared: SharedTensor) -> None:
     """The same for codebooks in blocks."""
     assert shared.blocks is not None
     weight, shape = getattr(module, name), shared.codebook.shape
@@ -116,19 +100,17 @@ def share_weight_in_blocks(module: nn.Module, name: str, shared: SharedTensor, s
     entries = torch.from_numpy(np.ascontiguousarray(shared.codebook).reshape(-1)).to(weight)
     with torch.no_grad():
         weight.copy_(entries[index])
-    grid = entries.reshape(-1, shape[-1]) if scales_only else None
-    parametrization = SharedWeight(index, blocked=(shape, shared.blocks), grid=grid)
+    parametrization = SharedWeight(index, blocked=(shape, shared.blocks))
     parametrize.register_parametrization(module, name, parametrization, unsafe=True)
 
 
 def shared_tensor(module: nn.Module, name: str) -> SharedTensor:
-    """The codebook (float32, (K,), or that of the blocks) and indices of a weight that `share_weight` replaced."""
+    """The codebook (float32, (K,), or that of the blocks or grids) and indices of a weight that was replaced here."""
     parametrization: Any = module.get_submodule(f"parametrizations.{name}")
+    if isinstance(parametrization[0], GridWeight):
+        return parametrization[0].shared(parametrization.original.detach())
     codebook = parametrization.original.detach().float().cpu().numpy().copy()
     indices = parametrization[0].indices.cpu().numpy()
-    if parametrization[0].grid is not None:
-        grids = parametrization[0].grid.float().cpu().numpy()  # (blocks, k)
-        codebook = rescaled(grids, codebook)
     if parametrization[0].blocked is not None:
         shape, blocks = parametrization[0].blocked
         own = (indices % shape[-1]).astype(np.uint8 if shape[-1] <= 256 else np.uint16)

@@ -83,9 +83,14 @@ BETTER = {"twobyte": "planes"}
 
 @pytest.mark.parametrize("name", CONTENTS.GOLDEN)
 def test_golden_files_are_written_again_byte_for_byte(name: str, tmp_path: Path) -> None:
-    """The same input gives the same bytes on any machine at any time; only readers are bound to old files for good."""
+    """The same input gives the same bytes on any machine at any time, from the codecs that the file's version has.
+
+    Only readers are bound to old files for good.
+    """
     tensors, options = CONTENTS.GOLDEN[name]()
-    save_file(tmp_path / "a.qac", tensors, **options)
+    minor = (GOLDEN / "v1" / f"{name}.qac").read_bytes()[5]
+    known = {"codecs": [codec.name for codec in CODECS.values() if codec.since <= minor]}
+    save_file(tmp_path / "a.qac", tensors, **known | options)
     sections = []
     for path in (GOLDEN / "v1" / f"{name}.qac", tmp_path / "a.qac"):
         data = path.read_bytes()

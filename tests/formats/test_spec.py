@@ -56,9 +56,11 @@ def test_flags_and_versions() -> None:
     assert f"{flags['blocks']} where the header has the columns of codebooks in blocks" in line
     assert f"{flags['at once']} that of levels at once" in line
     assert [int(row[0]) for row in table("| minor | adds |")] == list(range(header.VERSION[1] + 1))
-    newest = table("| minor | adds |")[-1][1]
-    assert f"codebooks in blocks: flag {flags['blocks']}" in newest
-    assert f"levels at once: flag {flags['at once']}" in newest
+    added = [row[1] for row in table("| minor | adds |")]
+    assert f"codebooks in blocks: flag {flags['blocks']}" in added[1]
+    assert f"levels at once: flag {flags['at once']}" in added[1]
+    for codec in CODECS.values():
+        assert ("flag" if codec.since == 1 else f"the codec {codec.name}") in added[codec.since] or not codec.since
 
 
 def test_methods_of_codebooks() -> None:

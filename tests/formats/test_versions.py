@@ -11,7 +11,7 @@ import pytest
 from qacomp.formats import HeaderError, SharedTensor, UnsupportedVersionError, open_file, save_file
 from qacomp.formats import header as h
 
-NEWER = 2
+NEWER = h.VERSION[1] + 1
 
 
 @pytest.fixture(scope="module")

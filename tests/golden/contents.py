@@ -111,6 +111,21 @@ def blocks() -> Contents:
     return tensors, {"chunk_log2": 8, "side": "fp16"}
 
 
+def grids() -> Contents:
+    """Codebooks on grids: 8 bits in float32, 4 bits in fp16 whose chunks end inside a codebook, 2 bits in bfloat16."""
+    places = np.arange(256, dtype=np.float32) - (numbers(12, 61) % 256)[:, None].astype(np.float32)
+    eight = (places * (257 + numbers(12, 62) % 255)[:, None] / 2**14).astype(np.float32)
+    fifteen = ((np.arange(15) - 6) * (64 + numbers(30, 63) % 64)[:, None] / 2**12).astype(np.float16)
+    two = ((np.arange(4) - numbers(6, 64)[:, None] % 4) * (32 + numbers(6, 65)[:, None] % 32) / 2**10).astype("<f4")
+    bfloat = (two.view("<u4") >> 16).astype("<u2").view(BFLOAT16)
+    tensors = {
+        "eight": SharedTensor(eight.reshape(3, 4, 256), indices((3, 50), 256, 66), (), (1, 16)),
+        "fifteen": SharedTensor(fifteen.reshape(30, 1, 15), indices((30, 9), 15, 67), (), (1, 9)),
+        "two": SharedTensor(bfloat.reshape(6, 1, 4), indices((6, 20), 4, 68), (), (1, 20)),
+    }
+    return tensors, {"chunk_log2": 8, "codecs": ("grids", "rans")}
+
+
 def at_once() -> Contents:
     """Nested codebooks of a tensor that repeats itself: its levels are stored at once; and of one that does not."""
     fine, level = codebook(12), Level(np.array([-0.06, 0.05], np.float32), np.repeat(np.arange(2), [6, 6]))
@@ -149,6 +164,7 @@ GOLDEN: dict[str, Callable[[], Contents]] = {
     "blocks": blocks,
     "zstd_planes": zstd_planes,
     "at_once": at_once,
+    "grids": grids,
 }
 
 if __name__ == "__main__":

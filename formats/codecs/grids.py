@@ -1,0 +1,124 @@
+"""Codebooks on affine grids: of each only its zero point and its scale, x[k] = (k - zero point) * scale.
+
+Integers behind a scale for each block of a matrix have such codebooks: 16 or 256 values that two numbers tell.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.formats.bytestream import ByteReader, ByteWriter
+from qacomp.formats.codecs.base import CODECS, Array, Codec, Stream, register
+from qacomp.formats.codecs.planes import Planes
+from qacomp.formats.dtypes import BFLOAT16, FLOAT_IDS, bfloat16_from_float32, bfloat16_to_float32
+from qacomp.formats.errors import CodecError
+
+MOST_ENTRIES = 256
+"""Of a codebook: a zero point is a byte."""
+
+_BFLOAT = 10
+_TYPES: dict[int, np.dtype[Any]] = {9: np.dtype("<f2"), 11: np.dtype("<f4"), 12: np.dtype("<f8")}
+
+
+@register
+class Grids(Codec):
+    """See the module; only for codebooks in blocks, from whole ones on, that are grids bit for bit."""
+
+    id = 10
+    name = "grids"
+    kinds = ("values",)
+    since = 2
+
+    def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
+        """All zero points under planes, then all scales under planes; None where a codebook is no grid."""
+        if not _fits(streams):
+            return None
+        found = [_grids(part, stream) for part, stream in zip(parts, streams, strict=True)]
+        grids = [grid for grid in found if grid is not None]
+        if len(grids) < len(found):
+            return None
+        zeros = _planes([zero for zero, _ in grids], [_zeros(stream) for stream in streams])
+        out = ByteWriter()
+        out.uint(len(zeros))
+        out.raw(zeros)
+        out.raw(_planes([scale for _, scale in grids], [_scales(stream) for stream in streams]))
+        return bytes(out.buffer)
+
+    def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
+        """The codebooks again."""
+        if not _fits(streams):
+            raise CodecError("the codec for codebooks on grids holds something else; the file is damaged")
+        reader = ByteReader(payload, CodecError)
+        coded = reader.raw(reader.uint(len(payload)))
+        zeros = CODECS[Planes.id].decode(coded, [_zeros(stream) for stream in streams])
+        scales = CODECS[Planes.id].decode(reader.raw(reader.rest()), [_scales(stream) for stream in streams])
+        for zero, scale, stream in zip(zeros, scales, streams, strict=True):
+            numbers = _numbers(scale, stream.dtype)
+            if not (np.isfinite(numbers) & (numbers > 0)).all() or (zero >= stream.shape[-1]).any():
+                raise CodecError("a codebook's scale or zero point can't be one; the file is damaged")
+        return [_values(z, s, stream) for z, s, stream in zip(zeros, scales, streams, strict=True)]
+
+
+def _fits(streams: Sequence[Stream]) -> bool:
+    """One float type, codebooks in blocks of 2 to 256 entries, and none cut at the front."""
+    same = len({s.dtype for s in streams}) == 1 and all(s.dtype in FLOAT_IDS and s.codebooks for s in streams)
+    return same and all(2 <= s.shape[-1] <= MOST_ENTRIES and s.start % s.shape[-1] == 0 for s in streams)
+
+
+def _zeros(stream: Stream) -> Stream:
+    return Stream("values", -(-stream.count // stream.shape[-1]))
+
+
+def _scales(stream: Stream) -> Stream:
+    return Stream("values", -(-stream.count // stream.shape[-1]), 0, stream.dtype)
+
+
+def _planes(parts: Sequence[Array], streams: Sequence[Stream]) -> bytes:
+    coded = CODECS[Planes.id].encode(parts, streams)
+    assert coded is not None  # their types are one
+    return coded
+
+
+def _grids(part: Array, stream: Stream) -> tuple[Array, Array] | None:
+    """Zero points (codebooks,) uint8 and the scales' words (codebooks,); None where a codebook is no grid."""
+    k = stream.shape[-1]
+    values = _numbers(part, stream.dtype)
+    first, second = values[::k], values[1::k]
+    with np.errstate(all="ignore"):
+        if len(second) < len(first):  # a chunk ends behind a codebook's first value: any grid that begins so
+            second = np.append(second, first.dtype.type(first[-1] == 0))
+        scale = second - first  # (codebooks,)
+        zero = np.rint(-first / scale)
+        if not (np.isfinite(scale) & (scale > 0) & (zero >= 0) & (zero < k)).all():
+            return None
+    points, scales = zero.astype(np.uint8), _words(scale, stream.dtype)
+    return (points, scales) if np.array_equal(_values(points, scales, stream), part) else None
+
+
+def _values(zeros: Array, scales: Array, stream: Stream) -> Array:
+    """The words of all codebooks; products are exact in single precision where the type is narrower."""
+    scale = _numbers(scales, stream.dtype)
+    steps = np.arange(stream.shape[-1], dtype=scale.dtype) - zeros.astype(scale.dtype)[:, None]  # (codebooks, K)
+    with np.errstate(over="ignore", under="ignore"):
+        values = steps * scale[:, None]
+    return _words(values.reshape(-1)[: stream.count], stream.dtype)
+
+
+def _numbers(words: Array, dtype: int) -> NDArray[np.floating]:
+    """Words of a float type as what they stand for, in single precision, or double for words of that."""
+    if dtype == _BFLOAT:
+        return bfloat16_to_float32(np.ascontiguousarray(words).view(BFLOAT16))
+    values: NDArray[np.floating] = words.view(_TYPES[dtype])
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        return values.astype(np.promote_types(values.dtype, np.float32))
+
+
+def _words(values: NDArray[np.floating], dtype: int) -> Array:
+    """The inverse: rounded to the type, to nearest, ties to even."""
+    if dtype == _BFLOAT:
+        return bfloat16_from_float32(values.astype(np.float32)).view("<u2")
+    with np.errstate(over="ignore", under="ignore"):
+        typed = np.ascontiguousarray(values.astype(_TYPES[dtype]))
+    return typed.view(f"<u{typed.itemsize}")
