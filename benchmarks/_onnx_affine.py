@@ -3,10 +3,12 @@
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from result import Headline, Results, Row, in_turns, median, spread
 
@@ -22,7 +24,9 @@ SIDE, LAYERS = 2048, 4
 
 def affine() -> Results:
     """A stack of 2048 x 2048 products with K = 16, int4 and dense, by batch and accuracy level; memory of a process."""
-    dense_model, weights = _stack()
+    clusters = {name: kmeans(matrix, 16) for name, matrix in normal_matrices(SIDE, LAYERS).items()}
+    weights = {name: SharedTensor(c.codebook, c.indices) for name, c in clusters.items()}
+    dense_model = stack({name: weight.dense() for name, weight in weights.items()})
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
         here = Path(scratch)
@@ -48,7 +52,7 @@ def affine() -> Results:
                     ratios = [a / b for a, b in zip(times["dense"], times[name], strict=True)]
                     error = np.abs(outputs[name] - outputs["dense"]).max() / np.abs(outputs["dense"]).max()
                     results = {"speedup": median(ratios), "speedup_sd": spread(ratios), "max_error": float(error)}
-                    results["cosine"] = _cosine(outputs[name], outputs["dense"])
+                    results["cosine"] = cosine(outputs[name], outputs["dense"])
                     results["ms"] = {"own": 1e3 * median(times[name]), "dense": 1e3 * median(times["dense"])}
                     text = (
                         f"{LAYERS} products of {SIDE} x {SIDE}, batch {batch}; error against the dense file's outputs"
@@ -75,23 +79,27 @@ def affine() -> Results:
     }
 
 
-def _stack() -> tuple[onnx.ModelProto, dict[str, SharedTensor]]:
+def normal_matrices(side: int, layers: int) -> dict[str, NDArray[np.float32]]:
+    """Square ones by name, scaled so that products keep their size."""
     rng = np.random.default_rng(0)
-    nodes, weights, value = [], {}, "x"
-    for layer in range(LAYERS):
-        matrix = (rng.standard_normal((SIDE, SIDE)) / np.sqrt(SIDE)).astype(np.float32)
-        clusters = kmeans(matrix, 16)
-        weights[f"w{layer}"] = SharedTensor(clusters.codebook, clusters.indices)
-        nodes.append(helper.make_node("MatMul", [value, f"w{layer}"], [f"p{layer}"]))
+    return {f"w{n}": (rng.standard_normal((side, side)) / np.sqrt(side)).astype(np.float32) for n in range(layers)}
+
+
+def stack(matrices: Mapping[str, NDArray[np.float32]]) -> onnx.ModelProto:
+    """Products with square matrices, a ReLU behind each."""
+    nodes, value, side = [], "x", len(next(iter(matrices.values())))
+    for layer, name in enumerate(matrices):
+        nodes.append(helper.make_node("MatMul", [value, name], [f"p{layer}"]))
         nodes.append(helper.make_node("Relu", [f"p{layer}"], [f"a{layer}"]))
         value = f"a{layer}"
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", SIDE]) for name in ("x", value)]
-    tensors = [numpy_helper.from_array(w.dense(), name) for name, w in weights.items()]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", side]) for name in ("x", value)]
+    tensors = [numpy_helper.from_array(matrix, name) for name, matrix in matrices.items()]
     graph = helper.make_graph(nodes, "stack", ends[:1], ends[1:], tensors)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), weights
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
 
 
-def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Of two arrays' values."""
     x, y = a.reshape(-1).astype(np.float64), b.reshape(-1).astype(np.float64)
     return float(x @ y / np.sqrt((x @ x) * (y @ y)))
 

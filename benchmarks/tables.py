@@ -136,6 +136,20 @@ def onnx_files() -> str:
     return table(header, rows)
 
 
+def onnx_grids() -> str:
+    """Affine grids of the ONNX suite: bits, outputs against the original's, speed."""
+    rows = []
+    for row in load("onnx")["rows"]:
+        r = row["results"]
+        if row["name"].startswith("grid_"):
+            cells = [f"`{row['settings']['codebook']}`", f"{r['bits_per_weight']:.2f}", f"{r['file_ratio']:.3f}"]
+            cells += [f"{r['weights_max_abs_error']:.3g}", *(f"{r['cosine'][n]:.5f}" for n in ("fp32", "default"))]
+            rows.append([*cells, *(f"{r['speedup'][n]:.2f}×" for n in ("fp32", "default"))])
+    levels = ["level 0", "default level"]
+    header = ["grid", ".qac bits a weight", "ONNX of dense", "weights off"]
+    return table([*header, *(f"cosine, {n}" for n in levels), *(f"speed, {n}" for n in levels)], rows)
+
+
 def ipkd() -> str:
     """The IPKD-TA paper's tables I and II, and the precision ladder: mean accuracy of each sub-model by training."""
     text = ""
@@ -173,6 +187,7 @@ TABLES = {
     "sinreq": sinreq,
     "ipkd": ipkd,
     "onnx_files": onnx_files,
+    "onnx_grids": onnx_grids,
 }
 
 
