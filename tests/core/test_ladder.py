@@ -28,9 +28,8 @@ CPU = torch.device("cpu")
 PREPROCESSING = model_info("lenet300").preprocessing
 
 
-@pytest.fixture(scope="module")
-def network(digits: Dataset) -> torch.nn.Module:
-    torch.manual_seed(0)
+def trained(digits: Dataset, seed: int) -> torch.nn.Module:
+    torch.manual_seed(seed)
     model = create_model("lenet300")
     optimizer = torch.optim.SGD(parameter_groups(model, 0.05, 1e-4), momentum=0.9)
     stage = Stage("train", 8, 64, 0, False, CPU)
@@ -38,8 +37,13 @@ def network(digits: Dataset) -> torch.nn.Module:
     return model
 
 
+@pytest.fixture(scope="module")
+def network(digits: Dataset) -> torch.nn.Module:
+    return trained(digits, 0)
+
+
 def session(network: torch.nn.Module, digits: Dataset, **settings: object) -> Session:
-    config = CompressConfig(levels=(2, 4), epochs=4, tune_epochs=2, precision="fp32", lr=0.05)
+    config = CompressConfig(levels=(2, 4), epochs=4, tune_epochs=2, precision="fp32", lr=0.02)
     config = config.with_settings(settings, "test")
     wrapped = Network(network, "lenet300", 10, (1, 28, 28), PREPROCESSING)
     config = resolve(config, wrapped, digits, CPU, lambda text: None)
@@ -66,11 +70,12 @@ def test_a_trained_coarse_level_beats_k_means(
 
 
 def test_the_epoch_with_the_best_mean_over_all_sub_models_stays(network: torch.nn.Module, digits: Dataset) -> None:
-    at = session(network, digits, distill="none", lr=5.0)  # the steps are far too long: it gets worse
+    at = session(network, digits, distill="none", lr=0.5)  # the steps are far too long: it gets worse
     ladder, records = fine_tune_ladder(copy.deepcopy(network), select_layers(network, "all", 4, {}), at)
     accuracies = submodel_accuracies(ladder, PREPROCESSING.apply(digits.val.x), digits.val.y)
     mean = sum(accuracies.values()) / len(accuracies)
-    assert mean >= max(record.validation_accuracy for record in records)
+    validated = [record.validation_accuracy for record in records]
+    assert mean >= max(validated) and mean > min(validated) + 5
 
 
 def test_sub_models_of_a_plain_network_are_its_shared_values_and_full_precision(
@@ -89,17 +94,22 @@ class Unguided(Session):
         return replace(super().objective(penalties), teacher=None)
 
 
-def test_under_the_original_as_guide_all_sub_models_stay_nearer_to_it(
-    network: torch.nn.Module, digits: Dataset
-) -> None:
-    """Mean KL(original ∥ sub-model) on test images, after the same training with and without the guide."""
-    guided = session(network, digits, distill="ta-m")
-    assert guided.objective({}).teacher is guided.original
-    selection, x = select_layers(network, "all", 4, {}), torch.from_numpy(PREPROCESSING.apply(digits.test.x))
-    distances = []
-    for at in (guided, Unguided(**{f.name: getattr(guided, f.name) for f in fields(Session)})):
-        ladder, _ = fine_tune_ladder(copy.deepcopy(network), selection, at)
-        with torch.no_grad():
-            original = guided.original(x)
-            distances.append([float(distillation(z, original, 1.0)) for z in ladder.eval().forward_all(x)])
-    assert all(near < far for near, far in zip(*distances, strict=True)), distances
+def test_under_the_original_as_guide_sub_models_stay_nearer_to_it(digits: Dataset) -> None:
+    """Mean KL(original ∥ sub-model) on test images, after the same training with and without the guide.
+
+    The largest that learns at every seed, and all of them on the average: one run tells little of the coarse levels.
+    """
+    x, distances = torch.from_numpy(PREPROCESSING.apply(digits.test.x)), []
+    for seed in range(3):
+        network = trained(digits, seed)
+        guided = session(network, digits, distill="ta-m", lr=0.05)
+        assert guided.objective({}).teacher is guided.original
+        selection = select_layers(network, "all", 4, {})
+        for at in (guided, Unguided(**{f.name: getattr(guided, f.name) for f in fields(Session)})):
+            ladder, _ = fine_tune_ladder(copy.deepcopy(network), selection, at)
+            with torch.no_grad():
+                original = guided.original(x)
+                distances.append([float(distillation(z, original, 1.0)) for z in ladder.eval().forward_all(x)])
+    near, far = np.array(distances[::2]), np.array(distances[1::2])  # (seeds, sub-models), the largest last
+    assert (near[:, -1] < 0.95 * far[:, -1]).all(), distances
+    assert near.mean() < far.mean(), distances
