@@ -80,7 +80,10 @@ def compress(
         if checkpoint.kind == "module" and not isinstance(checkpoint, OnnxSource):
             network = network_of(checkpoint.module, chosen, dataset, input_shape)
             if network is None:
-                note = "the module's input is unknown: its weights alone are compressed; give --data or --input"
+                note = (
+                    "the module's input is unknown: its weights alone are compressed; give data, or the shape of its "
+                    "input (--input; from Python also input_shape)"
+                )
                 checkpoint = replace(checkpoint, notes=(*checkpoint.notes, note))
         kept_in = None if snapshots is None else Path(snapshots)
         result = run(checkpoint, chosen, dataset, target, shown, network=network, snapshots=kept_in, samples=samples)

@@ -40,9 +40,8 @@ class Wrapped(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(2, T, 24) -> (2, T, 30)."""
-        y: Tensor
         y, self.h = self.inner(x, self.h)
-        return y
+        return y  # type: ignore[no-any-return]
 
 
 SHAPES = ("batch,time=5,24", "1,batch,40")
