@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from onnx import ModelProto
 
 from qacomp.config import CompressConfig
 from qacomp.errors import ExportError
@@ -20,7 +21,7 @@ from qacomp.onnx_graph.consumers import roles
 from qacomp.onnx_graph.skeleton import Slot, empty, join, slots
 from qacomp.onnx_graph.values import FLOATS, count
 from qacomp.onnx_graph.walk import sites
-from qacomp.onnx_measuring import Measured, measure_pair
+from qacomp.onnx_measuring import Measured, Reference, measure, reference_outputs
 from qacomp.onnx_packing import Packer
 from qacomp.onnx_selection import candidate, is_side_vector
 from qacomp.operating_points import ORIGINAL, OperatingPoint, operating_points
@@ -71,6 +72,7 @@ def compress_onnx(
     fp32 = sum(4 * count(site.tensor) for site in found if site.tensor.data_type in FLOATS)
     whole = fp32 < _RUN_BELOW
     packed: dict[str, Packed] = {}
+    known: Reference | None = None
     measured, coarser = Measured(), dict[str, Measured]()
     values = _Original(source, wanted)
 
@@ -83,21 +85,23 @@ def compress_onnx(
                 slot.name: packer(slot) if slot.name in again or not packed else packed[slot.name] for slot in wanted
             }
         with run.stage("evaluate"):
-            measured = _measure(source, packed, given, config, run)
+            measured = _measure(source, packed, known, run)
         return _deviation(measured)
 
     def alone(name: str) -> float | None:
         with run.stage("evaluate"):
             others = {slot.name: Packed(values(slot.name)) for slot in wanted if slot.name != name}
-            return _deviation(_measure(source, {name: packed[name], **others}, given, config, run))
+            return _deviation(_measure(source, {name: packed[name], **others}, known, run))
 
     if whole:
+        with run.stage("evaluate"):
+            known = reference_outputs(_joined(source, wanted).SerializeToString(), given, config, run.note)
         selection = refined(selection, config, values, trial, alone)
         if text := raised_note(selection.layers, config.k):
             run.note(text)
         if measured.agreement is not None:
             with run.stage("evaluate"):
-                coarser = _measure_coarser(source, packed, given, config, run)
+                coarser = _measure_coarser(source, packed, known, config, run)
     else:
         run.note("1 GiB of weights or more: neither the original nor the decoded model is run here")
     kept: dict[str, str] = {}
@@ -142,15 +146,18 @@ def skeleton(source: OnnxSource, wanted: list[Slot]) -> bytes:
     return graph
 
 
-def _measure(
-    source: OnnxSource, packed: Mapping[str, Packed], given: Given | None, config: CompressConfig, run: Run
-) -> Measured:
-    """The original beside what a reader will decode."""
-    wanted = slots(list(sites(source.model)))
-    graph = skeleton(source, wanted)
+def _measure(source: OnnxSource, packed: Mapping[str, Packed], known: Reference | None, run: Run) -> Measured:
+    """What a reader will decode, beside the original; nothing where that can't be run."""
+    if known is None:
+        return Measured()
+    graph = skeleton(source, slots(list(sites(source.model))))
     changed = join(graph, lambda name: packed[name].dense(), str(source.path))
-    original = join(graph, _Original(source, wanted), str(source.path))
-    return measure_pair(original.SerializeToString(), changed.SerializeToString(), given, config, run.note)
+    return measure(known, changed.SerializeToString(), run.note)
+
+
+def _joined(source: OnnxSource, wanted: list[Slot]) -> ModelProto:
+    """The original with all its data in it."""
+    return join(skeleton(source, wanted), _Original(source, wanted), str(source.path))
 
 
 def _deviation(measured: Measured) -> float | None:
@@ -159,13 +166,13 @@ def _deviation(measured: Measured) -> float | None:
 
 
 def _measure_coarser(
-    source: OnnxSource, packed: Mapping[str, Packed], given: Given | None, config: CompressConfig, run: Run
+    source: OnnxSource, packed: Mapping[str, Packed], known: Reference | None, config: CompressConfig, run: Run
 ) -> dict[str, Measured]:
     """The original beside each level but the finest, by the level's name."""
     measured = {}
     for level, k in enumerate((config.levels or ())[:-1]):
         view = {name: at_level(item, level) for name, item in packed.items()}
-        measured[f"level{k}"] = found = _measure(source, view, given, config, run)
+        measured[f"level{k}"] = found = _measure(source, view, known, run)
         if found.agreement is not None:
             run.note(f"level{k}: cosine {found.agreement.cosine:.4f} with the original's outputs")
     return measured

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
 
 from qacomp.config import CompressConfig
 from qacomp.errors import DataError, ExportError
@@ -11,7 +14,7 @@ from qacomp.evaluation.agreement import Agreement, Feed, compare, run_all, worst
 from qacomp.evaluation.carried import carried_states, run_steps
 from qacomp.evaluation.feeds import drawn_again, generated_feeds
 from qacomp.evaluation.metrics import Measure, chosen_metric, evaluate, first_outputs
-from qacomp.evaluation.samples import Given, Samples, load_samples
+from qacomp.evaluation.samples import Given, load_samples
 from qacomp.evaluation.session import OnnxModel, open_session
 
 _RUNS, _SCALES = 8, (1.0, 0.1)  # in turns: what saturates a network with loud inputs shows with quiet ones
@@ -26,30 +29,71 @@ class Measured:
     metric: Measure | None = None
 
 
-def measure_pair(
-    original: OnnxModel,
-    changed: OnnxModel,
-    given: Given | None,
-    config: CompressConfig,
-    note: Callable[[str], None],
-) -> Measured:
-    """Run both models on the `given` data, else on generated inputs, with states that the original comes to.
+@dataclass(frozen=True)
+class Reference:
+    """What an original model puts out, which changed ones are held against. `parts`: inputs and outputs of some runs.
 
-    Raises DataError where the given data doesn't fit the model. A model that can't be run gets a note.
+    text: what the inputs are; targets, metric: of the first part's outputs, where the data has targets.
+    """
+
+    parts: tuple[tuple[Sequence[Feed], Sequence[Feed]], ...]
+    text: str
+    targets: NDArray[Any] | None = None
+    metric: str = "auto"
+
+
+def reference_outputs(
+    original: OnnxModel, given: Given | None, config: CompressConfig, note: Callable[[str], None]
+) -> Reference | None:
+    """Run the original on the `given` data, else on generated inputs, with states that it comes to.
+
+    Raises DataError where the given data doesn't fit the model. One that can't be run gets a note, and None.
     """
     try:
         session = open_session(original)
     except ExportError as error:
         note(f"agreement with the original isn't known: {error}")
-        return Measured()
+        return None
     if given is not None:
         samples = load_samples(given, session.get_inputs(), config)
-        return _measured(original, changed, samples, samples.source, config.metric)
+        part = samples.feeds, run_all(original, samples.feeds)
+        return Reference((part,), samples.source, samples.targets, config.metric)
     try:
-        return Measured(_on_generated(original, changed, generated_feeds(session, seed=config.seed), config.seed))
+        return _generated(original, generated_feeds(session, seed=config.seed), config.seed)
     except (DataError, ExportError) as error:
         note(f"agreement with the original isn't known: {error}")
+        return None
+
+
+def measure(known: Reference, changed: OnnxModel, note: Callable[[str], None]) -> Measured:
+    """Run a changed model on the same inputs; of several parts the worst counts. One that can't be run gets a note."""
+    try:
+        found = [run_all(changed, feeds) for feeds, _ in known.parts]
+    except ExportError as error:
+        note(f"agreement with the original isn't known: {error}")
         return Measured()
+    compared = [compare(wanted, own, known.text) for (_, wanted), own in zip(known.parts, found, strict=True)]
+    agreed = compared[0] if len(compared) == 1 else worst_of(compared, known.text)
+    if known.targets is None:
+        return Measured(agreed)
+    a, b = first_outputs(known.parts[0][1]), first_outputs(found[0])
+    name = chosen_metric(known.metric, a, known.targets)
+    original_value, changed_value = (evaluate(name, outputs, known.targets) for outputs in (a, b))
+    return Measured(agreed, Measure(name, original_value, changed_value, len(known.targets)))
+
+
+def _generated(original: OnnxModel, first: Feed, seed: int) -> Reference:
+    """Single runs and, where the model has a state, as many steps at each scale."""
+    feeds = [first, *(drawn_again(first, [seed, i], _SCALES[i % 2]) for i in range(1, _RUNS))]
+    text, parts = f"{len(feeds)} generated inputs, seed {seed}", [(feeds, run_all(original, feeds))]
+    states = carried_states(first, parts[0][1][0])
+    if not states:
+        return Reference(tuple(parts), text)
+    for place, scale in enumerate(_SCALES):
+        drawn = [drawn_again(first, [seed, _RUNS + place, i], scale) for i in range(_STEPS)]
+        parts.append(run_steps(original, drawn, states))
+    text = f"{text}, and {len(_SCALES) * _STEPS} in whose steps {', '.join(states)} is carried on"
+    return Reference(tuple(parts), text)
 
 
 def measure_one(model: OnnxModel, given: Given, config: CompressConfig) -> tuple[str, float]:
@@ -60,30 +104,3 @@ def measure_one(model: OnnxModel, given: Given, config: CompressConfig) -> tuple
     outputs = first_outputs(run_all(model, samples.feeds))
     name = chosen_metric(config.metric, outputs, samples.targets)
     return name, evaluate(name, outputs, samples.targets)
-
-
-def _on_generated(original: OnnxModel, changed: OnnxModel, first: Feed, seed: int) -> Agreement:
-    """The worst of single runs and, where the model has a state, of as many steps at each scale."""
-    feeds = [first, *(drawn_again(first, [seed, i], _SCALES[i % 2]) for i in range(1, _RUNS))]
-    text = f"{len(feeds)} generated inputs, seed {seed}"
-    before = run_all(original, feeds)
-    parts = [compare(before, run_all(changed, feeds), text)]
-    states = carried_states(first, before[0])
-    if not states:
-        return parts[0]
-    for place, scale in enumerate(_SCALES):
-        drawn = [drawn_again(first, [seed, _RUNS + place, i], scale) for i in range(_STEPS)]
-        steps, wanted = run_steps(original, drawn, states)
-        parts.append(compare(wanted, run_all(changed, steps), text))
-    return worst_of(parts, f"{text}, and {len(_SCALES) * _STEPS} in whose steps {', '.join(states)} is carried on")
-
-
-def _measured(original: OnnxModel, changed: OnnxModel, samples: Samples, text: str, metric: str) -> Measured:
-    before, after = run_all(original, samples.feeds), run_all(changed, samples.feeds)
-    agreed = compare(before, after, text)
-    if samples.targets is None:
-        return Measured(agreed)
-    a, b = first_outputs(before), first_outputs(after)
-    name = chosen_metric(metric, a, samples.targets)
-    original_value, changed_value = (evaluate(name, outputs, samples.targets) for outputs in (a, b))
-    return Measured(agreed, Measure(name, original_value, changed_value, len(samples.targets)))

@@ -52,11 +52,8 @@ def checkpoint_of(
 def _exported(model: nn.Module, checkpoint: Checkpoint, inputs: Sequence[str], submodule: str | None) -> OnnxSource:
     from qacomp.onnx_export.programs import export_module
 
-    training = model.training
-    try:
-        made = export_module(model, inputs, submodule, checkpoint.path, "exported module")
-    finally:
-        model.train(training)
+    twin = copy.deepcopy(model).cpu()  # the caller's stays as it is, its training flags too
+    made = export_module(twin, inputs, submodule, checkpoint.path, "exported module")
     return replace(made, digest=checkpoint.digest, bytes=checkpoint.bytes)
 
 
