@@ -14,7 +14,7 @@ from qacomp.evaluation.agreement import Feed
 from qacomp.evaluation.session import open_session
 
 RATE, FRAMES, IMAGES = 16_000, 64, 256
-_HOP, _CONTEXT, _WINDOW, _SHIFT = 512, 64, 512, 128  # silero's frames; DTLN's
+HOP, CONTEXT, _WINDOW, _SHIFT = 512, 64, 512, 128  # silero's frames; DTLN's
 
 
 def voice(seconds: float) -> NDArray[np.float32]:
@@ -40,8 +40,8 @@ def speech_outputs(model: Path) -> list[Feed]:
     outputs = []
     for frame in range(FRAMES):
         if silero:
-            start = frame * _HOP
-            chunk = audio[start : start + _CONTEXT + _HOP]
+            start = frame * HOP
+            chunk = audio[start : start + CONTEXT + HOP]
             whole = {inputs[0]: chunk[None], "state": state, "sr": np.array(RATE, np.int64)}
             feed: dict[str, Any] = {name: whole[name] for name in inputs}  # an exported archive takes no rate
         else:

@@ -76,7 +76,7 @@ def _looked_up(name: str, source: Model, path: Path, k: int) -> Row:
     with tempfile.TemporaryDirectory() as scratch:
         here = Path(scratch)
         model = compressed(source, path, k, here)
-        feeds = _feeds(model)
+        feeds = _feeds(model, source.shape)
         dense, lut = here / "dense.onnx", here / "lut.onnx"
         onnx.save(model.dense, dense)
         written = write_onnx_file(model.dense, model.weights, lut, OnnxOptions("lut"), measure=False)
@@ -114,8 +114,8 @@ def _looked_up(name: str, source: Model, path: Path, k: int) -> Row:
     return Row(f"{name}_k{k}", f"{path.name}, K = {k}, no data, {graph}", {"k": k, "arch": source.arch}, results)
 
 
-def _feeds(model: Compressed) -> list[dict[str, Any]]:
-    first = generated_feeds(open_session(model.dense))
+def _feeds(model: Compressed, shape: tuple[int, ...] | None) -> list[dict[str, Any]]:
+    first = generated_feeds(open_session(model.dense), input_shape=shape)
     return [first, *(drawn_again(first, i, SCALES[i % len(SCALES)]) for i in range(1, FEEDS))]
 
 

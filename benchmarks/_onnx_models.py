@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from _onnx_inputs import CONTEXT, HOP
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
@@ -26,18 +27,23 @@ SILERO = "silero_vad_16k_op15.onnx"
 
 @dataclass(frozen=True)
 class Model:
-    """A file of shared/ckpt. arch: of a state dict. input, submodule: of a TorchScript archive that is exported."""
+    """A file of shared/ckpt. arch: of a state dict. input, submodule: of a TorchScript archive that is exported.
+
+    shape: one example of the first input, where the graph leaves it open: silero takes frames of one length alone.
+    """
 
     file: str
     arch: str | None = None
     input: tuple[str, ...] = ()
     submodule: str | None = None
+    shape: tuple[int, ...] | None = None
 
 
+_FRAME = (CONTEXT + HOP,)
 MODELS = {
-    "silero_onnx": Model(SILERO),
-    "silero_safetensors": Model("silero_vad_16k.safetensors"),
-    "silero_jit": Model("silero_vad.jit"),
+    "silero_onnx": Model(SILERO, shape=_FRAME),
+    "silero_safetensors": Model("silero_vad_16k.safetensors", shape=_FRAME),
+    "silero_jit": Model("silero_vad.jit", shape=_FRAME),
     "silero_jit_graph": Model("silero_vad.jit", input=("1,576", "2,1,128"), submodule="_model"),
     "dtln": Model("dtln_model_1.onnx"),
 }

@@ -22,13 +22,15 @@ _BASES = {2: 8, 3: 5, 4: 4, 6: 3, 16: 2}  # base -> digits in a byte
 class Packing:
     """dtype: ONNX's name of the words'; base, digits: of the table that unpacks them, digits = 1 without a table.
 
-    high: how index >> 8 is packed, beside words of index & 255; None where there is no higher digit.
+    factor: what the table's digits are multiplied by. high: how index >> 8 is packed, beside words of index & 255; None
+    where there is no higher digit.
     """
 
     dtype: str
     bits: int
     base: int = 0
     digits: int = 1
+    factor: int = 1
     high: Packing | None = None
 
     @property
