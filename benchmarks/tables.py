@@ -127,7 +127,7 @@ def onnx_files() -> str:
     rows = []
     for row in load("onnx")["rows"]:
         r = row["results"]
-        if "file_ratio" in r and row["settings"]["k"] in (16, 256):
+        if "lut_bytes" in r and row["settings"]["k"] in (16, 256):
             sizes = [f"{r[name]:,}" for name in ("dense_bytes", "container_bytes", "lut_bytes")]
             error, load_ratio = f"{r['lut_max_abs_error']:.3g}", f"{r['load_ratio']:.2f}×"
             ratio, cosine = f"**{r['file_ratio']:.3f}**", f"{r['min_cosine']:.5f}"
