@@ -78,10 +78,11 @@ def export_module(module: nn.Module, specs: Sequence[str], submodule: str | None
     except Exception as error:
         raise ExportError(f"{path}: torch can't export it to ONNX ({_line(error)})") from error
     clear_annotations(model)
+    data = _serialized(model, path)
     _check_free(model, inputs, path)
     second = tuple(entry.drawn(rng, longer=1) for entry in inputs)
     for arguments in (first, second):
-        _compare(model, part, arguments, path)
+        _compare(data, part, arguments, path)
     what = "a TorchScript archive" if kind == "torchscript" else f"a module ({type(module).__name__})"
     return _source(model, path, kind, what if submodule is None else f"{submodule} of {what}")
 
@@ -147,7 +148,7 @@ def _check_free(model: onnx.ModelProto, inputs: tuple[ExampleInput, ...], path: 
                 raise ExportError(f"{path}: torch exports the axis {name} of {value.name} as {fixed}: give its size")
 
 
-def _compare(model: onnx.ModelProto, part: nn.Module, arguments: tuple[torch.Tensor, ...], path: Path) -> None:
+def _compare(model: bytes, part: nn.Module, arguments: tuple[torch.Tensor, ...], path: Path) -> None:
     """Raises ExportError where onnxruntime's outputs differ from the module's."""
     wanted = [value.detach().numpy() for value in _called(part, arguments, path)]
     session = open_session(model)
@@ -170,7 +171,18 @@ def _compare(model: onnx.ModelProto, part: nn.Module, arguments: tuple[torch.Ten
 def _source(model: onnx.ModelProto, path: Path, kind: str, what: str) -> OnnxSource:
     clear_annotations(model)
     opset = max((i.version for i in model.opset_import if not i.domain), default=0)
-    return parse_onnx(model.SerializeToString(), path, kind, (f"{what}, exported to ONNX of opset {opset}",))
+    return parse_onnx(_serialized(model, path), path, kind, (f"{what}, exported to ONNX of opset {opset}",))
+
+
+def _serialized(model: onnx.ModelProto, path: Path) -> bytes:
+    try:
+        data: bytes = model.SerializeToString()
+    except Exception as error:  # protobuf's error classes differ between its implementations
+        raise ExportError(
+            f"{path}: its ONNX model is larger than one message can be, 2 GB: export it with torch.onnx.export, "
+            "external_data=True, and compress that file"
+        ) from error
+    return data
 
 
 def _of_file(source: OnnxSource, path: Path) -> OnnxSource:
