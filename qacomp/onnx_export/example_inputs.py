@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from qacomp.errors import ConfigError
 
 _DTYPES = ("float32", "float64", "float16", "int64", "int32", "uint8", "bool")
 _AXIS = re.compile(r"\d{1,9}|([A-Za-z_]\w*)(=(\d{1,9}))?")
+_MOST_VALUES = 1 << 28
 _FREE = 2  # the size of a free axis that names none: torch.export takes 1 for a constant
 
 
@@ -61,4 +63,6 @@ def _parsed(spec: str, sizes: dict[str, int]) -> ExampleInput:
         if sizes.setdefault(name, wanted) != wanted:
             raise ConfigError(f"--input {spec}: the axis {name} has two sizes, {sizes[name]} and {wanted}")
         found.append(wanted)
+    if math.prod(found) > _MOST_VALUES:
+        raise ConfigError(f"--input {spec}: {math.prod(found):,} values; an example may have {_MOST_VALUES:,}")
     return ExampleInput(tuple(found), names, getattr(torch, dtype or "float32"))

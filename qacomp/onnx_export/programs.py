@@ -23,6 +23,7 @@ from qacomp.evaluation.session import open_session
 from qacomp.onnx_export.canonical import clear_annotations
 from qacomp.onnx_export.dense import quietly
 from qacomp.onnx_export.example_inputs import ExampleInput, parse_inputs
+from qacomp.onnx_export.slots import default_opset
 from qacomp.onnx_graph import OnnxSource, parse_onnx
 
 _TOLERANCE = 1e-3  # of the largest output: other kernels, in another order
@@ -41,7 +42,8 @@ def export_archive(path: Path) -> OnnxSource:
         model = exported.model_proto
     except Exception as error:  # torch's many layers raise whatever they raise
         raise ExportError(f"{path}: torch can't export it to ONNX ({_line(error)})") from error
-    return _of_file(_source(model, path, "exported program", "a torch.export archive"), path)
+    clear_annotations(model)
+    return _of_file(_source(_serialized(model, path), path, "exported program", "a torch.export archive"), path)
 
 
 def export_torchscript(path: Path, specs: Sequence[str], submodule: str | None) -> OnnxSource:
@@ -84,7 +86,7 @@ def export_module(module: nn.Module, specs: Sequence[str], submodule: str | None
     for arguments in (first, second):
         _compare(data, part, arguments, path)
     what = "a TorchScript archive" if kind == "torchscript" else f"a module ({type(module).__name__})"
-    return _source(model, path, kind, what if submodule is None else f"{submodule} of {what}")
+    return _source(data, path, kind, what if submodule is None else f"{submodule} of {what}")
 
 
 def _part(module: nn.Module, submodule: str | None, path: Path) -> nn.Module:
@@ -106,10 +108,16 @@ def _called(part: nn.Module, arguments: tuple[torch.Tensor, ...], path: Path) ->
     except Exception as error:
         shapes = ", ".join(str(tuple(a.shape)) for a in arguments)
         raise ConfigError(f"--input: {path}: forward doesn't take shapes {shapes} ({_line(error)})") from error
-    flat = list(given.values()) if isinstance(given, dict) else given if isinstance(given, tuple | list) else [given]
+    flat = _flat(given)
     if not flat or not all(isinstance(value, torch.Tensor) for value in flat):
         raise ExportError(f"{path}: forward must give a tensor or several; --submodule names a part that does")
-    return list(flat)
+    return flat
+
+
+def _flat(given: Any) -> list[Any]:
+    """Outputs in the order of the graph's: an LSTM's are (y, (h, c))."""
+    parts = list(given.values()) if isinstance(given, dict) else given
+    return [value for part in parts for value in _flat(part)] if isinstance(parts, tuple | list) else [parts]
 
 
 def _traced(
@@ -150,17 +158,19 @@ def _check_free(model: onnx.ModelProto, inputs: tuple[ExampleInput, ...], path: 
 
 def _compare(model: bytes, part: nn.Module, arguments: tuple[torch.Tensor, ...], path: Path) -> None:
     """Raises ExportError where onnxruntime's outputs differ from the module's."""
-    wanted = [value.detach().numpy() for value in _called(part, arguments, path)]
+    wanted = [value.detach().double().numpy() for value in _called(part, arguments, path)]
     session = open_session(model)
     names = [entry.name for entry in session.get_inputs()]
     known = [f"{argument.dtype}".removeprefix("torch.") + str(tuple(argument.shape)) for argument in arguments]
     if len(names) != len(arguments):
         raise ExportError(f"{path}: of {len(arguments)} inputs ({', '.join(known)}) the exported graph reads {names}")
     found = list(run_feed(session, dict(zip(names, (a.numpy() for a in arguments), strict=True))).values())
+    if len(found) != len(wanted):
+        raise ExportError(f"{path}: forward gives {len(wanted)} tensors, the exported graph {len(found)}")
     for a, b in zip(found, wanted, strict=True):
         if a.shape != b.shape:
             raise ExportError(f"{path}: an output has shape {b.shape} in PyTorch, {a.shape} in onnxruntime")
-        off = np.abs(a.astype(np.float64) - b.astype(np.float64)).max(initial=0.0)
+        off = np.abs(a.astype(np.float64) - b).max(initial=0.0)
         if not off <= _TOLERANCE * max(1.0, float(np.abs(b).max(initial=0))):
             raise ExportError(
                 f"{path}: its outputs in onnxruntime are off by {off:.2g}: does forward keep a state between calls, "
@@ -168,10 +178,9 @@ def _compare(model: bytes, part: nn.Module, arguments: tuple[torch.Tensor, ...],
             )
 
 
-def _source(model: onnx.ModelProto, path: Path, kind: str, what: str) -> OnnxSource:
-    clear_annotations(model)
-    opset = max((i.version for i in model.opset_import if not i.domain), default=0)
-    return parse_onnx(_serialized(model, path), path, kind, (f"{what}, exported to ONNX of opset {opset}",))
+def _source(data: bytes, path: Path, kind: str, what: str) -> OnnxSource:
+    source = parse_onnx(data, path, kind)
+    return replace(source, notes=(f"{what}, exported to ONNX of opset {default_opset(source.model)}", *source.notes))
 
 
 def _serialized(model: onnx.ModelProto, path: Path) -> bytes:

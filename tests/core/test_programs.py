@@ -73,7 +73,7 @@ def test_shapes_of_inputs() -> None:
     assert scalar.shape == () and scalar.dtype == torch.int64 and scalar == 0
 
 
-@pytest.mark.parametrize("spec", ["1,,2", "1;2", "-1,2", "1,2:float7", "a=,2", "1,2,"])
+@pytest.mark.parametrize("spec", ["1,,2", "1;2", "-1,2", "1,2:float7", "a=,2", "1,2,", "999999999,999999999"])
 def test_shapes_that_are_none_are_refused(spec: str) -> None:
     with pytest.raises(ConfigError, match="--input"):
         parse_inputs([spec])
@@ -123,6 +123,24 @@ def test_what_cannot_be_called_is_refused(recurrent: Recurrent, scripted: Path) 
         qacomp.compress(scripted, k=4, input=SHAPES, submodule="nosuch", trust_pickle=True)
     with pytest.raises(ConfigError, match="--submodule"):
         qacomp.compress(scripted, k=4, submodule="inner", trust_pickle=True)
+
+
+def test_outputs_may_be_nested() -> None:
+    torch.manual_seed(0)
+    made = qacomp.compress(nn.LSTM(24, 20), k=256, input=("6,1,24",), min_size=100)  # gives (y, (h, c))
+    assert made.agreement is not None and len(made.agreement.outputs) == 3
+    assert made.agreement.cosine > 0.9999
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_a_module_of_another_type(dtype: str) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(24, 20), nn.ReLU(), nn.Linear(20, 10)).to(getattr(torch, dtype))
+    made = qacomp.compress(network, k=16, input=(f"2,24:{dtype}",), min_size=10)
+    assert made.agreement is not None and made.agreement.cosine > 0.99
+    assert {str(t.dtype) for t in qacomp.decode(made, to="numpy").values()} == {dtype}
+    with pytest.raises(ConfigError, match="doesn't take shapes"):
+        qacomp.compress(network, k=16, input=("2,24",))  # float32
 
 
 def test_nothing_runs_without_trust(scripted: Path) -> None:
