@@ -12,14 +12,13 @@ from _onnx_models import AGREEMENT, MODELS, NETWORKS, Compressed, Model, compres
 from result import Headline, Results, Row, in_turns, median, shared_folder, spread
 
 from qacomp.evaluation.agreement import agreement, compare, run_all
-from qacomp.evaluation.feeds import drawn_again, generated_feeds
+from qacomp.evaluation.feeds import generated_inputs
 from qacomp.evaluation.session import open_session
 from qacomp.formats import SharedTensor
 from qacomp.onnx_options import OnnxOptions
 from qacomp.onnx_output import write_onnx_file
 
 LOADS = 15
-SCALES = (1.0, 0.1)  # of the generated inputs: loud and quiet
 FEEDS = 8
 
 
@@ -115,8 +114,9 @@ def _looked_up(name: str, source: Model, path: Path, k: int) -> Row:
 
 
 def _feeds(model: Compressed, shape: tuple[int, ...] | None) -> list[dict[str, Any]]:
-    first = generated_feeds(open_session(model.dense), input_shape=shape)
-    return [first, *(drawn_again(first, i, SCALES[i % len(SCALES)]) for i in range(1, FEEDS))]
+    session = open_session(model.dense)
+    inputs = generated_inputs(model.dense, lambda feed: session.run(None, feed), input_shape=shape)
+    return [inputs.feed(i, loud=i % 2 == 0) for i in range(FEEDS)]
 
 
 def _images(path: Path) -> dict[str, Any]:

@@ -122,11 +122,17 @@ def _plain(value: Any) -> Any:
 
 def agreement_line(agreement: dict[str, Any]) -> str:
     """How close the outputs are to the original's, in one line."""
-    top1 = "" if agreement["top1"] is None else f", the same top-1 for {agreement['top1']:.2f} %"
-    return (
-        f"agreement with the original on {agreement['inputs']}: cosine {agreement['cosine']:.6f}, "
-        f"largest difference {agreement['max_abs_error']:.3g}{top1}"
-    )
+    figures = []
+    if agreement["cosine"] is None:
+        figures.append("not measured, no output says anything")
+    else:
+        figures.append(f"cosine {agreement['cosine']:.6f}")
+    if agreement.get("centred") is not None:
+        figures.append(f"centred over the inputs {agreement['centred']:.6f}")
+    figures.append(f"largest difference {agreement['max_abs_error']:.3g}")
+    if agreement["top1"] is not None:
+        figures.append(f"the same top-1 for {agreement['top1']:.2f} %")
+    return f"agreement with the original on {agreement['inputs']}: {', '.join(figures)}"
 
 
 def print_operating_points(points: "Sequence[OperatingPoint]") -> None:

@@ -53,7 +53,7 @@ def measure_latency(output: Path, seed: int = 0) -> tuple[Latency | None, tuple[
     """Latency of a decoded model on a generated input, or a note that says why there is none."""
     try:
         session = open_session(output, threads=1)
-        return feed_latency(session, generated_feeds(session, seed=seed)), ()
+        return feed_latency(session, generated_feeds(session, output, seed=seed)), ()
     except (DataError, ExportError, NotACheckpointError) as error:
         return None, (f"no latency: {error}",)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from qacomp.config import CompressConfig
-from qacomp.evaluation.agreement import cosine
+from qacomp.evaluation.output_agreement import cosine
 from qacomp.layers import Selection
 from qacomp.sharing.agreement import refined
 from qacomp.sharing.arrays import share_array

@@ -95,7 +95,8 @@ def compress_onnx(
 
     if whole:
         with run.stage("evaluate"):
-            known = reference_outputs(_joined(source, wanted).SerializeToString(), given, config, run.note)
+            joined = _joined(source, wanted).SerializeToString()
+            known = reference_outputs(joined, source.model, given, config, run.note)
         selection = refined(selection, config, values, trial, alone)
         if text := raised_note(selection.layers, config.k):
             run.note(text)
@@ -162,7 +163,8 @@ def _joined(source: OnnxSource, wanted: list[Slot]) -> ModelProto:
 
 def _deviation(measured: Measured) -> float | None:
     """1 − cosine of the worst output, None where the model wasn't run."""
-    return None if measured.agreement is None else 1 - measured.agreement.cosine
+    cosine = None if measured.agreement is None else measured.agreement.cosine
+    return None if cosine is None else 1 - cosine
 
 
 def _measure_coarser(
@@ -173,7 +175,7 @@ def _measure_coarser(
     for level, k in enumerate((config.levels or ())[:-1]):
         view = {name: at_level(item, level) for name, item in packed.items()}
         measured[f"level{k}"] = found = _measure(source, view, known, run)
-        if found.agreement is not None:
+        if found.agreement is not None and found.agreement.cosine is not None:
             run.note(f"level{k}: cosine {found.agreement.cosine:.4f} with the original's outputs")
     return measured
 

@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
+from onnx import ModelProto
 
 from qacomp.config import CompressConfig
 from qacomp.errors import DataError, ExportError
-from qacomp.evaluation.agreement import Agreement, Feed, compare, run_all, worst_of
+from qacomp.evaluation.agreement import Agreement, Feed, compare, run_all, run_feed, worst_of
 from qacomp.evaluation.carried import carried_states, run_steps
-from qacomp.evaluation.feeds import drawn_again, generated_feeds
+from qacomp.evaluation.feeds import GeneratedInputs, generated_inputs
 from qacomp.evaluation.metrics import Measure, chosen_metric, evaluate, first_outputs
 from qacomp.evaluation.samples import Given, load_samples
 from qacomp.evaluation.session import OnnxModel, open_session
 
-_RUNS, _SCALES = 8, (1.0, 0.1)  # in turns: what saturates a network with loud inputs shows with quiet ones
-_STEPS = 64  # of a model that carries a state on, at each scale
+_RUNS = 8  # loud and quiet in turns: what saturates a network with loud inputs shows with quiet ones
+_STEPS = 64  # of a model that carries a state on, loud and quiet
 
 
 @dataclass(frozen=True)
@@ -33,19 +34,21 @@ class Measured:
 class Reference:
     """What an original model puts out, which changed ones are held against. `parts`: inputs and outputs of some runs.
 
-    text: what the inputs are; targets, metric: of the first part's outputs, where the data has targets.
+    text: what the inputs are; batch: examples a run; targets, metric: of the first part's outputs, where the data has
+    targets.
     """
 
     parts: tuple[tuple[Sequence[Feed], Sequence[Feed]], ...]
     text: str
+    batch: int = 1
     targets: NDArray[Any] | None = None
     metric: str = "auto"
 
 
 def reference_outputs(
-    original: OnnxModel, given: Given | None, config: CompressConfig, note: Callable[[str], None]
+    original: OnnxModel, graph: ModelProto, given: Given | None, config: CompressConfig, note: Callable[[str], None]
 ) -> Reference | None:
-    """Run the original on the `given` data, else on generated inputs, with states that it comes to.
+    """Run the original on the `given` data, else on inputs generated for its `graph`, with states that it comes to.
 
     Raises DataError where the given data doesn't fit the model. One that can't be run gets a note, and None.
     """
@@ -57,9 +60,10 @@ def reference_outputs(
     if given is not None:
         samples = load_samples(given, session.get_inputs(), config)
         part = samples.feeds, run_all(original, samples.feeds)
-        return Reference((part,), samples.source, samples.targets, config.metric)
+        return Reference((part,), samples.source, _batch(samples.feeds), samples.targets, config.metric)
     try:
-        return _generated(original, generated_feeds(session, seed=config.seed), config.seed)
+        inputs = generated_inputs(graph, lambda feed: run_feed(session, feed))
+        return _generated(original, inputs, config.seed)
     except (DataError, ExportError) as error:
         note(f"agreement with the original isn't known: {error}")
         return None
@@ -72,7 +76,8 @@ def measure(known: Reference, changed: OnnxModel, note: Callable[[str], None]) -
     except ExportError as error:
         note(f"agreement with the original isn't known: {error}")
         return Measured()
-    compared = [compare(wanted, own, known.text) for (_, wanted), own in zip(known.parts, found, strict=True)]
+    pairs = zip(known.parts, found, strict=True)
+    compared = [compare(wanted, own, known.text, known.batch) for (_, wanted), own in pairs]
     agreed = compared[0] if len(compared) == 1 else worst_of(compared, known.text)
     if known.targets is None:
         return Measured(agreed)
@@ -82,18 +87,24 @@ def measure(known: Reference, changed: OnnxModel, note: Callable[[str], None]) -
     return Measured(agreed, Measure(name, original_value, changed_value, len(known.targets)))
 
 
-def _generated(original: OnnxModel, first: Feed, seed: int) -> Reference:
-    """Single runs and, where the model has a state, as many steps at each scale."""
-    feeds = [first, *(drawn_again(first, [seed, i], _SCALES[i % 2]) for i in range(1, _RUNS))]
-    text, parts = f"{len(feeds)} generated inputs, seed {seed}", [(feeds, run_all(original, feeds))]
-    states = carried_states(first, parts[0][1][0])
+def _generated(original: OnnxModel, inputs: GeneratedInputs, seed: int) -> Reference:
+    """Single runs and, where the model has a state, as many steps, loud and quiet."""
+    feeds = [inputs.feed([seed, i], loud=i % 2 == 0) for i in range(_RUNS)]
+    text, parts = f"{len(feeds)} generated inputs, seed {seed}: {inputs}", [(feeds, run_all(original, feeds))]
+    states = carried_states(feeds[0], parts[0][1][0])
     if not states:
         return Reference(tuple(parts), text)
-    for place, scale in enumerate(_SCALES):
-        drawn = [drawn_again(first, [seed, _RUNS + place, i], scale) for i in range(_STEPS)]
+    for place, loud in enumerate((True, False)):
+        drawn = [inputs.feed([seed, _RUNS + place, i], loud) for i in range(_STEPS)]
         parts.append(run_steps(original, drawn, states))
-    text = f"{text}, and {len(_SCALES) * _STEPS} in whose steps {', '.join(states)} is carried on"
+    text = f"{text}, and {2 * _STEPS} in whose steps {', '.join(states)} is carried on"
     return Reference(tuple(parts), text)
+
+
+def _batch(feeds: Sequence[Feed]) -> int:
+    """Examples a run: how many rows the inputs have, where they agree; else 1."""
+    rows = {len(value) if value.ndim else 0 for feed in feeds[:1] for value in feed.values()}
+    return max(1, rows.pop()) if len(rows) == 1 else 1
 
 
 def measure_one(model: OnnxModel, given: Given, config: CompressConfig) -> tuple[str, float]:

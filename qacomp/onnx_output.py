@@ -91,7 +91,7 @@ def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _compare(path: Path, dense: Path, input_shape: Sequence[int] | None) -> tuple[Comparison | None, DataError | None]:
     try:
-        feeds = generated_feeds(open_session(dense, threads=1), input_shape=input_shape)
+        feeds = generated_feeds(open_session(dense, threads=1), dense, input_shape=input_shape)
     except DataError as problem:
         return None, problem
     return compare_files(path, dense, feeds), None

@@ -1,4 +1,4 @@
-"""How far a compressed ONNX model's outputs are from the original's: cosine, largest difference, top-1 agreement."""
+"""How far a compressed ONNX model's outputs are from the original's, over all outputs and runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.errors import ExportError
+from qacomp.evaluation.output_agreement import OutputAgreement, output_agreement
 from qacomp.evaluation.session import OnnxModel, line, open_session
 
 Feed = dict[str, NDArray[Any]]
@@ -17,30 +18,24 @@ Feed = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class OutputAgreement:
-    """One output over all runs. cosine: of the two sides' values, flattened; 1 where both are zero or equal.
-
-    max_abs_error: the largest |difference|; top1: percent of rows whose largest entry is the same, where the output is
-    (batch, classes), else None. not_finite: values that are NaN or infinite on one side alone.
-    """
-
-    name: str
-    cosine: float
-    max_abs_error: float
-    top1: float | None
-    not_finite: int = 0
-
-
-@dataclass(frozen=True)
 class Agreement:
-    """`cosine`, `max_abs_error`: of the worst output; `top1`: of the first that has one. `inputs` says on what."""
+    """`cosine`, `centred`, `max_abs_error`: of the worst output that is measured; None where none is, of the first two.
+
+    `top1`: of the first output that has one. `inputs` says on what. See OutputAgreement for what each figure is.
+    """
 
     inputs: str
     runs: int
-    cosine: float
+    cosine: float | None
     max_abs_error: float
     top1: float | None
     outputs: tuple[OutputAgreement, ...]
+    centred: float | None = None
+
+    @property
+    def measured(self) -> tuple[OutputAgreement, ...]:
+        """The outputs that say something."""
+        return tuple(output for output in self.outputs if output.unmeasured is None)
 
     def to_json(self) -> dict[str, Any]:
         """For `--json` and a container's metadata."""
@@ -50,7 +45,7 @@ class Agreement:
 def agreement(original: OnnxModel, changed: OnnxModel, feeds: Sequence[Feed], inputs: str) -> Agreement:
     """Run both models in onnxruntime on every feed and compare each numeric output.
 
-    Raises ExportError where one of them can't be loaded or run, or the outputs' shapes differ.
+    Raises ExportError where one of them can't be loaded or run.
     """
     return compare(run_all(original, feeds), run_all(changed, feeds), inputs)
 
@@ -70,61 +65,53 @@ def run_feed(session: Any, feed: Feed) -> Feed:
         raise ExportError(f"onnxruntime can't run the model: {line(error)}") from error
 
 
-def compare(original: Sequence[Feed], changed: Sequence[Feed], inputs: str) -> Agreement:
-    """Compare the outputs of the same runs; outputs that aren't numbers (strings, sequences) are left out."""
+def compare(original: Sequence[Feed], changed: Sequence[Feed], inputs: str, batch: int = 1) -> Agreement:
+    """Compare the outputs of the same runs of `batch` examples each.
+
+    Outputs that aren't numbers (strings, sequences) are listed, and not measured.
+    """
     rows = []
     for name in original[0] if original else ():
-        a, b = [run[name] for run in original], [run[name] for run in changed]
-        if not all(isinstance(value, np.ndarray) and value.dtype.kind in "fiub" for value in (*a, *b)):
-            continue
-        if [value.shape for value in a] != [value.shape for value in b]:
-            raise ExportError(f"output {name!r} has another shape than in the original: the two aren't the same model")
-        rows.append(_output(name, a, b))
-    if not rows:
-        raise ExportError("the model has no numeric output to compare")
+        a, b = [run[name] for run in original], [run.get(name) for run in changed]
+        if all(isinstance(value, np.ndarray) and value.dtype.kind in "fiub" for value in (*a, *b)):
+            rows.append(output_agreement(name, a, [value for value in b if value is not None], batch))
+        else:
+            rows.append(OutputAgreement(name, None, 0.0, None, unmeasured="it isn't an array of numbers"))
     return _agreement(inputs, len(original), rows)
 
 
 def worst_of(parts: Sequence[Agreement], inputs: str) -> Agreement:
     """Several comparisons of the same two models as one: of each output the figures of the worst."""
-    rows = []
-    for same in zip(*(part.outputs for part in parts), strict=True):
-        top1 = [row.top1 for row in same if row.top1 is not None]
-        rows.append(
-            OutputAgreement(
-                same[0].name,
-                min(row.cosine for row in same),
-                max(row.max_abs_error for row in same),
-                min(top1) if top1 else None,
-                sum(row.not_finite for row in same),
-            )
-        )
+    rows = [_worst(same) for same in zip(*(part.outputs for part in parts), strict=True)]
     return _agreement(inputs, sum(part.runs for part in parts), rows)
 
 
-def cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Cosine of two arrays' values; 1 where both are zero, 0 where one is."""
-    x, y = a.reshape(-1).astype(np.float64), b.reshape(-1).astype(np.float64)
-    x, y = (v / (np.abs(v).max(initial=0.0) or 1.0) for v in (x, y))  # no overflow in the squares
-    norms = float(np.linalg.norm(x) * np.linalg.norm(y))
-    if norms == 0:
-        return 1.0 if np.array_equal(a, b) else 0.0
-    return min(1.0, float(x @ y) / norms)
+def _worst(same: Sequence[OutputAgreement]) -> OutputAgreement:
+    told = [row for row in same if row.unmeasured is None]
+
+    def least(figure: str) -> float | None:
+        return min((v for row in told if (v := getattr(row, figure)) is not None), default=None)
+
+    return OutputAgreement(
+        same[0].name,
+        least("cosine"),
+        max(row.max_abs_error for row in same),
+        least("top1"),
+        sum(row.not_finite for row in same),
+        least("centred"),
+        least("rare"),
+        least("equal"),
+        sum(row.other_shape for row in same),
+        None if told else same[0].unmeasured,
+    )
 
 
 def _agreement(inputs: str, runs: int, rows: Sequence[OutputAgreement]) -> Agreement:
-    top1 = next((row.top1 for row in rows if row.top1 is not None), None)
-    worst = max(row.max_abs_error for row in rows)
-    return Agreement(inputs, runs, min(row.cosine for row in rows), worst, top1, tuple(rows))
-
-
-def _output(name: str, a: list[NDArray[Any]], b: list[NDArray[Any]]) -> OutputAgreement:
-    x, y = (np.concatenate([v.reshape(-1).astype(np.float64) for v in side]) for side in (a, b))
-    finite = np.isfinite(x) & np.isfinite(y)
-    lost = int(np.count_nonzero(np.isfinite(x) != np.isfinite(y)))
-    error = float(np.abs(x[finite] - y[finite]).max(initial=0.0))
-    top1 = None
-    if all(v.ndim == 2 and v.shape[1] > 1 and len(v) and v.dtype.kind == "f" for v in a):
-        same = [v.argmax(axis=1) == w.argmax(axis=1) for v, w in zip(a, b, strict=True)]
-        top1 = 100.0 * float(np.concatenate(same).mean())
-    return OutputAgreement(name, cosine(x[finite], y[finite]), error, top1, lost)
+    told = [row for row in rows if row.unmeasured is None]
+    top1 = next((row.top1 for row in told if row.top1 is not None), None)
+    worst = max((row.max_abs_error for row in rows), default=0.0)
+    plain, centred = (
+        min((v for row in told if (v := getattr(row, figure)) is not None), default=None)
+        for figure in ("cosine", "centred")
+    )
+    return Agreement(inputs, runs, plain, worst, top1, tuple(rows), centred)

@@ -1,84 +1,105 @@
-"""Inputs for an ONNX model that nobody gave data for: random floats, zeros for integers, sizes that it accepts."""
+"""Inputs for an ONNX model that nobody gave data for: plausible ones, of sizes that it runs with."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.errors import DataError
-from qacomp.evaluation.session import line
+from qacomp.evaluation.input_plan import PlannedInput, plan_inputs, sizes_to_try
+from qacomp.evaluation.input_values import draw
+from qacomp.evaluation.session import OnnxModel, line
 
 Feeds = Mapping[str, NDArray[Any]]
-_TYPES = {
-    "tensor(float)": np.float32,
-    "tensor(double)": np.float64,
-    "tensor(float16)": np.float16,
-    "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32,
-    "tensor(int16)": np.int16,
-    "tensor(int8)": np.int8,
-    "tensor(uint8)": np.uint8,
-    "tensor(uint16)": np.uint16,
-    "tensor(uint32)": np.uint32,
-    "tensor(uint64)": np.uint64,
-    "tensor(bool)": np.bool_,
-}
-_SIZES = (1, 8, 32, 64, 128, 224, 256, 512, 576, 1024, 4000, 16000)
+Runner = Callable[[dict[str, Any]], object]
+"""Runs a model on one feed; raises where it can't."""
+_MOST_VALUES = 1 << 26  # of one input: 256 MiB of floats
+_MOST_TURNS = 3  # constants that an input is held against
 
 
-def generated_feeds(session: Any, *, input_shape: Sequence[int] | None = None, seed: int = 0) -> dict[str, Any]:
-    """Feeds that `session` runs with, the same for every model with the same inputs.
+@dataclass(frozen=True)
+class GeneratedInputs:
+    """Inputs of a model, with the sizes that it runs with; as many feeds as one wants."""
 
-    Floats are standard normal, integers and booleans zero. `input_shape`: one example's shape of the first input. An
-    open first size is 1, and so is every size of its name; other open sizes are tried from 1 to 16,000, all equal,
-    until the model runs.
+    inputs: tuple[PlannedInput, ...]
+    sizes: Mapping[str, int]
 
-    Raises DataError where no size works or an input is no tensor of numbers.
-    """
-    inputs = session.get_inputs()
-    for value in inputs:
-        if value.type not in _TYPES:
-            raise DataError(f"input {value.name!r} is a {value.type}: no inputs can be made up for it; give --data")
-    batch = {value.shape[0] for value in inputs if value.shape and isinstance(value.shape[0], str)}
-    problem = "the model takes no input"
-    for size in _SIZES if _has_open_sizes(inputs) else (1,):
+    def feed(self, seed: int | Sequence[int], loud: bool = True) -> dict[str, NDArray[Any]]:
+        """One run's inputs by name, the same for the same seed. Floats that aren't `loud` are a tenth as large."""
         rng = np.random.default_rng(seed)
-        feeds = {}
-        for number, value in enumerate(inputs):
-            given = input_shape if number == 0 else None
-            shape = [
-                d if isinstance(d, int) and d >= 0 else (1 if axis == 0 or d in batch else size)
-                for axis, d in enumerate(value.shape)
-            ]
-            if given is not None and len(given) == len(shape) - 1:
-                shape[1:] = given
-            feeds[value.name] = _values(rng, tuple(shape), _TYPES[value.type])
-        try:
-            session.run(None, feeds)
-        except Exception as error:  # onnxruntime's classes share no public root
-            problem = line(error)
-        else:
-            return feeds
+        return {planned.name: draw(planned, self.sizes, rng, loud) for planned in self.inputs}
+
+    def __str__(self) -> str:
+        """What they are: `ids 1×32 (ids below 30,522), mask 1×32 (ones)`."""
+        return ", ".join(map(self._text, self.inputs))
+
+    def _text(self, planned: PlannedInput) -> str:
+        name = "".join(c if c.isprintable() else "?" for c in planned.name[:40])
+        shape = "×".join(map(str, planned.sized(self.sizes)))
+        return f"{name} {shape or 'scalar'} ({_words(planned)})"
+
+
+def _words(planned: PlannedInput) -> str:
+    if planned.kind == "ids":
+        return f"ids below {planned.use.rows or 0:,}"
+    if planned.kind == "constant":
+        return f"{planned.use.compared[0]:g}"
+    words = {"image": "a picture", "signal": "a voice", "values": "normal", "mask": "ones", "factor": "ones"}
+    words |= {"flag": "false", "size": "the picture's size", "counts": "small integers"}
+    return words.get(planned.kind, planned.kind)
+
+
+def generated_inputs(model: OnnxModel, run: Runner, *, input_shape: Sequence[int] | None = None) -> GeneratedInputs:
+    """Inputs that `run` accepts, for a model whose graph tells what they are.
+
+    input_shape: one example's shape of the first input. Open sizes are chosen by what an axis is, and others are tried
+    where the model doesn't run with them. Raises DataError where no size works or an input is no tensor of numbers.
+    """
+    planned = plan_inputs(_proto(model), input_shape)
+    problem = "the model takes no input"
+    turns = max((len(p.use.compared) for p in planned if p.kind == "constant"), default=1)
+    for turn in range(min(turns, _MOST_TURNS)):
+        chosen = tuple(_turned(p, turn) for p in planned)
+        for sizes in sizes_to_try(chosen):
+            found = GeneratedInputs(chosen, sizes)
+            if any(math.prod(p.sized(sizes)) > _MOST_VALUES for p in chosen):
+                problem = f"an input of more than {_MOST_VALUES:,} values"
+                continue
+            try:
+                run(found.feed(0))
+            except Exception as error:  # onnxruntime's classes share no public root
+                problem = line(error)
+            else:
+                return found
     raise DataError(f"the model runs with none of the inputs that were tried ({problem}): give --data")
 
 
-def drawn_again(feeds: Feeds, seed: int | Sequence[int], scale: float = 1.0) -> dict[str, Any]:
-    """Other values of the same shapes and dtypes, as `generated_feeds` draws them, floats times `scale`."""
-    rng = np.random.default_rng(seed)
-    again = {name: _values(rng, value.shape, value.dtype.type) for name, value in feeds.items()}
-    return {
-        name: value * value.dtype.type(scale) if value.dtype.kind == "f" else value for name, value in again.items()
-    }
+def generated_feeds(
+    session: Any, model: OnnxModel, *, input_shape: Sequence[int] | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """One feed that `session`, which holds `model`, runs with. Raises DataError as `generated_inputs` does."""
+    found = generated_inputs(model, lambda feed: session.run(None, feed), input_shape=input_shape)
+    return found.feed(seed)
 
 
-def _has_open_sizes(inputs: Sequence[Any]) -> bool:
-    return any(not isinstance(d, int) for value in inputs for d in value.shape[1:])
+def _turned(planned: PlannedInput, turn: int) -> PlannedInput:
+    """With the constant of that turn first."""
+    held = planned.use.compared
+    if planned.kind != "constant" or not held:
+        return planned
+    return replace(planned, use=replace(planned.use, compared=held[turn % len(held) :] + held[: turn % len(held)]))
 
 
-def _values(rng: np.random.Generator, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
-    if np.issubdtype(dtype, np.floating):
-        return np.asarray(rng.standard_normal(shape)).astype(dtype)
-    return np.zeros(shape, dtype)
+def _proto(model: OnnxModel) -> Any:
+    import onnx
+
+    if isinstance(model, onnx.ModelProto):
+        return model
+    if isinstance(model, bytes):
+        return onnx.ModelProto.FromString(model)
+    return onnx.load(model, load_external_data=False)

@@ -73,12 +73,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Agreed:
-    """How far one output is from the original model's: cosine, largest difference, percent of rows with equal top-1."""
+    """How far one output is from the original model's: see OutputAgreement. unmeasured: why it says nothing."""
 
     name: str
-    cosine: float
+    cosine: float | None
+    centred: float | None
     max_abs_error: float
     top1: float | None
+    unmeasured: str = ""
 
 
 @dataclass(frozen=True)
@@ -236,9 +238,16 @@ def _agreement(meta: Mapping[str, Any]) -> tuple[Agreed, ...]:
     stored = meta.get("agreement")
     outputs = stored.get("outputs") if isinstance(stored, Mapping) else None
     return tuple(
-        Agreed(str(o.get("name")), o["cosine"], o["max_abs_error"], o["top1"] if is_number(o.get("top1")) else None)
+        Agreed(
+            str(o.get("name")),
+            _number(o.get("cosine")),
+            _number(o.get("centred")),
+            o["max_abs_error"],
+            _number(o.get("top1")),
+            str(o["unmeasured"]) if o.get("unmeasured") else "",
+        )
         for o in (outputs if isinstance(outputs, list) else [])
-        if isinstance(o, Mapping) and is_number(o.get("cosine")) and is_number(o.get("max_abs_error"))
+        if isinstance(o, Mapping) and is_number(o.get("max_abs_error"))
     )
 
 
@@ -293,6 +302,10 @@ def _facts(
         ("written by", f"qacomp {meta['qacomp']}" if "qacomp" in meta else None),
     ]
     return tuple((name, str(value)) for name, value in facts if value is not None)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if is_number(value) else None
 
 
 def is_number(value: object) -> bool:

@@ -1,7 +1,7 @@
 """The parts of the page, from top to bottom; each gives markup, or nothing where there is nothing to show."""
 
 from qacomp.report.charts import outside, size_name, tradeoff_chart, training_chart, weights_chart
-from qacomp.report.contents import Contents, TensorRow
+from qacomp.report.contents import Agreed, Contents, TensorRow
 from qacomp.report.markup import block, number, pairs, section, shape_of, text
 
 MOST_CHARTS = 24
@@ -20,9 +20,10 @@ def headline(c: Contents) -> str:
         figures.append((f"{final:.2f} %", "top-1 accuracy", change.replace("-", "−")))
     for name, median, tail in c.latency[:1]:
         figures.append((f"{median:.2f} ms", "median latency", f"{tail:.2f} ms at the 95th percentile; {name}"))
-    if final is None and c.agreement:
-        worst = min(c.agreement, key=lambda output: output.cosine)
-        figures.append((f"{worst.cosine:.6f}", "cosine with the original's output", f"the worst, {worst.name[:40]}"))
+    told = [(o.cosine, o.name) for o in c.agreement if o.cosine is not None]
+    if final is None and told:
+        worst, name = min(told)
+        figures.append((f"{worst:.6f}", "cosine with the original's output", f"the worst, {name[:40]}"))
     shared = [row for row in c.tensors if row.k is not None]
     figures.append((str(len(shared)), "tensors shared", f"of {len(c.tensors)} in the file"))
     return (
@@ -106,13 +107,14 @@ def submodels(c: Contents) -> str:
 def agreement(c: Contents) -> str:
     """Each output beside the original model's, on generated or given inputs."""
     rows = "".join(
-        f"<tr><th scope=row>{text(o.name, 120)}</th><td>{o.cosine:.6f}</td><td>{o.max_abs_error:.3g}</td>"
-        f"<td>{number(o.top1, 2, ' %')}</td></tr>"
+        f"<tr><th scope=row>{text(o.name, 120)}{_why_not(o)}</th><td>{number(o.cosine, 6)}</td>"
+        f"<td>{number(o.centred, 6)}</td><td>{o.max_abs_error:.3g}</td><td>{number(o.top1, 2, ' %')}</td></tr>"
         for o in c.agreement
     )
     table = (
         '<div class="scroll"><table><thead><tr><th scope=col class=words>output</th><th scope=col>cosine</th>'
-        "<th scope=col>largest difference</th><th scope=col>same top-1</th></tr></thead>"
+        "<th scope=col>centred over inputs</th><th scope=col>largest difference</th><th scope=col>same top-1</th>"
+        "</tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
     )
     lead = "Outputs on the same inputs."
@@ -120,6 +122,10 @@ def agreement(c: Contents) -> str:
         name, before, after = c.metric
         lead += f" On the data, {text(name, 60)}: original {before:.6g}, decoded {after:.6g}."
     return section("agreement", "Agreement with the original", table if rows else "", lead)
+
+
+def _why_not(output: Agreed) -> str:
+    return f"<small>not measured: {text(output.unmeasured, 160)}</small>" if output.unmeasured else ""
 
 
 def layers(c: Contents) -> str:

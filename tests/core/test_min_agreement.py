@@ -50,7 +50,7 @@ def sizes(result: Result) -> dict[str, int | None]:
 
 
 def cosine(result: Result) -> float:
-    assert result.agreement is not None
+    assert result.agreement is not None and result.agreement.cosine is not None
     return result.agreement.cosine
 
 

@@ -15,8 +15,9 @@ from qacomp.config import CompressConfig
 from qacomp.datasets import load_dataset
 from qacomp.decoding import decode
 from qacomp.errors import ConfigError, DataError
-from qacomp.evaluation.agreement import compare, cosine
+from qacomp.evaluation.agreement import compare
 from qacomp.evaluation.metrics import evaluate
+from qacomp.evaluation.output_agreement import cosine
 from qacomp.result import Result
 
 RNG = np.random.default_rng(0)

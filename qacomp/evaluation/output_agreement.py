@@ -1,0 +1,160 @@
+"""One output of two models over the same runs: how far apart they are, and whether it says anything at all.
+
+An output that isn't finite, or is the same whatever goes in, agrees with anything: it isn't measured. Means hide what
+an input changes, so outputs are also compared after the original's mean over the inputs is taken off both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SAME = 1e-6  # of its size: what an output varies by through rounding alone
+_LEAST_RARE = 8  # positions with another class than the commonest: of fewer, a share says little
+_LEAST_FINITE = 0.5
+_SCORES = re.compile(r"logit|score|prob|class|cls|label|softmax|conf", re.I)
+_NO_SCORES = re.compile(r"embed|feature|hidden|pool|state|box|bbox|loc|landmark|kps", re.I)
+
+
+@dataclass(frozen=True)
+class OutputAgreement:
+    """One output over all runs. cosine: of the two sides' values, flattened; 1 where both are zero or equal.
+
+    max_abs_error: the largest |difference|; top1: percent of rows, or of positions in (batch, time, classes) and
+    (batch, classes, h, w), whose largest class score is the same, None where there are no class scores. not_finite:
+    values that are NaN or infinite on one side alone. centred: the cosine after the original's mean over the inputs,
+    element by element, is taken off both; None where shapes differ from run to run. rare: top1 of the positions where
+    one side says another class than the commonest. equal: percent of equal entries, of integers. other_shape: runs in
+    which the changed model's output has another shape. unmeasured: why the output says nothing; then the others,
+    max_abs_error and not_finite aside, are None.
+    """
+
+    name: str
+    cosine: float | None
+    max_abs_error: float
+    top1: float | None
+    not_finite: int = 0
+    centred: float | None = None
+    rare: float | None = None
+    equal: float | None = None
+    other_shape: int = 0
+    unmeasured: str | None = None
+
+
+def output_agreement(
+    name: str, original: Sequence[NDArray[Any]], changed: Sequence[NDArray[Any]], batch: int = 1
+) -> OutputAgreement:
+    """Compare one output, run by run. batch: examples a run, along the first axis of outputs that have as many rows."""
+    pairs = [(a, b) for a, b in zip(original, changed, strict=True) if a.shape == b.shape]
+    other = len(original) - len(pairs)
+    x, y = (_flat([pair[side] for pair in pairs]) for side in (0, 1))
+    finite = np.isfinite(x) & np.isfinite(y)
+    lost = int(np.count_nonzero(np.isfinite(x) != np.isfinite(y)))
+    error = float(np.abs(x[finite] - y[finite]).max(initial=0.0))
+    why = _says_nothing(original)
+    if why is not None:
+        return OutputAgreement(name, None, error, None, lost, other_shape=other, unmeasured=why)
+    if not pairs:
+        return OutputAgreement(name, None, 0.0, None, 0, equal=0.0, other_shape=other)
+    if original[0].dtype.kind != "f":
+        equal = 100.0 * sum(int((a == b).sum()) for a, b in pairs) / max(1, sum(a.size for a in original))
+        return OutputAgreement(name, cosine(x, y), error, None, equal=equal, other_shape=other)
+    a, b = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    top1, rare = _top1(name, a, b)
+    return OutputAgreement(
+        name, cosine(x[finite], y[finite]), error, top1, lost, _centred(a, b, batch), rare, other_shape=other
+    )
+
+
+def cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Cosine of two arrays' values; 1 where both are zero, 0 where one is."""
+    if np.array_equal(a, b):
+        return 1.0
+    x, y = a.reshape(-1).astype(np.float64), b.reshape(-1).astype(np.float64)
+    x, y = (v / (np.abs(v).max(initial=0.0) or 1.0) for v in (x, y))  # no overflow in the squares
+    norms = float(np.linalg.norm(x) * np.linalg.norm(y))
+    return min(1.0, float(x @ y) / norms) if norms else 0.0
+
+
+def _flat(values: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+    return np.concatenate([v.reshape(-1).astype(np.float64) for v in values]) if values else np.zeros(0)
+
+
+def _says_nothing(runs: Sequence[NDArray[Any]]) -> str | None:
+    """Why an output of the original tells nothing of the model, None where it does."""
+    values = _flat(runs)
+    if not values.size:
+        return "it is empty"
+    finite = np.isfinite(values)
+    if finite.mean() < _LEAST_FINITE:
+        return "the original's values are NaN or infinite"
+    kept = values[finite]
+    if float(np.ptp(kept)) <= _SAME * float(np.abs(kept).max()):
+        return "it is one constant"
+    if len(runs) > 1 and len({v.shape for v in runs}) == 1:
+        stacked = np.nan_to_num(values.reshape(len(runs), -1), posinf=0.0, neginf=0.0)
+        if float(np.ptp(stacked, axis=0).max()) <= _SAME * float(np.abs(stacked).max()):
+            return "it is the same for all inputs"
+    return None
+
+
+def _examples(runs: Sequence[NDArray[Any]], batch: int) -> NDArray[np.float64] | None:
+    """(examples, values); None where they differ in shape, or there is one alone."""
+    rows = [row for v in runs for row in (v if v.ndim and batch > 1 and len(v) == batch else v[None])]
+    if len(rows) < 2 or len({row.shape for row in rows}) != 1:
+        return None
+    return np.stack(rows).reshape(len(rows), -1).astype(np.float64)
+
+
+def _centred(a: Sequence[NDArray[Any]], b: Sequence[NDArray[Any]], batch: int) -> float | None:
+    x, y = _examples(a, batch), _examples(b, batch)
+    if x is None or y is None:
+        return None
+    finite = np.isfinite(x).all(axis=0) & np.isfinite(y).all(axis=0)  # (values,)
+    x, y = x[:, finite], y[:, finite]
+    mean = x.mean(axis=0)
+    return cosine(x - mean, y - mean) if x.size else None
+
+
+def _top1(name: str, a: Sequence[NDArray[Any]], b: Sequence[NDArray[Any]]) -> tuple[float | None, float | None]:
+    """Percent of positions with the same largest class, of all and of those that aren't about the commonest one."""
+    axis = _class_axis(name, a)
+    if axis is None:
+        return None, None
+    x, y = (np.concatenate([v.argmax(axis=axis).reshape(-1) for v in side]) for side in (a, b))
+    same = x == y
+    rare = np.bincount(x).argmax()
+    telling = (x != rare) | (y != rare)
+    share = 100.0 * float(same[telling].mean()) if telling.sum() >= _LEAST_RARE else None
+    return 100.0 * float(same.mean()), share
+
+
+def _class_axis(name: str, runs: Sequence[NDArray[Any]]) -> int | None:
+    """Where the classes run: axis 1 of (batch, classes) and (batch, classes, h, w), the last of (batch, time, classes).
+
+    Of more than two axes it must be told by probabilities that sum to 1, or by the output's name.
+    """
+    rank = runs[0].ndim
+    if rank not in (2, 3, 4) or any(v.ndim != rank or not v.size for v in runs):
+        return None
+    axis = {2: 1, 3: 2, 4: 1}[rank]
+    if any(v.shape[axis] < 2 for v in runs):
+        return None
+    if rank == 2 and not _NO_SCORES.search(name):
+        return axis
+    scores = _SCORES.search(name) and not _NO_SCORES.search(name)
+    return axis if scores or all(_are_probabilities(v, axis) for v in runs[:2]) else None
+
+
+def _are_probabilities(values: NDArray[Any], axis: int) -> bool:
+    """Whether they sum to 1 along the axis, they or their exponentials."""
+    wide = values.astype(np.float64)
+    if not np.isfinite(wide).all():
+        return False
+    chances = wide if wide.min() >= 0 else np.exp(np.minimum(wide, 1.0))
+    return bool(np.abs(chances.sum(axis=axis) - 1).max() < 1e-2)
