@@ -16,7 +16,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(READY) ## train, compress and decode LeNet-5 on embedded digits, print the table
-	$(BIN)/qacomp demo
+	$(BIN)/qacomp demo --force
 
 test: $(READY) ## run the tests
 	$(BIN)/python -P -m pytest -q -n 2

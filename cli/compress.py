@@ -25,7 +25,7 @@ from qacomp.cli.console import (
     print_table,
 )
 from qacomp.cli.interruption import saying_what_is_kept
-from qacomp.cli.options import FOLDER, INPUT, OUTPUT, reporting
+from qacomp.cli.options import FOLDER, INPUT, OUTPUT, force_option, reporting
 from qacomp.cli.sections import SectionedCommand
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ _BY_LAYER = ("k", "bits", "strength")
 @click.option("--report", type=OUTPUT, default=None, help="Write an HTML report too: report.html.")
 @click.option("--snapshots", type=FOLDER, default=None, help="Folder for checkpoints of the fine-tuning's quarters.")
 @click.option("--trust-pickle", is_flag=True, help="Run a pickle's own code: only for files whose author you trust.")
+@force_option
 @reporting
 def compress_command(
     checkpoint: Path,
@@ -59,6 +60,7 @@ def compress_command(
     report: Path | None,
     snapshots: Path | None,
     trust_pickle: bool,
+    force: bool,
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -71,20 +73,29 @@ def compress_command(
     """
     from qacomp.api import compress
     from qacomp.config import CompressConfig
-    from qacomp.outputs import check_writable
+    from qacomp.inputs import command_files
+    from qacomp.outputs import Output, claim, container_outputs, snapshot_outputs
 
     progress = make_progress(as_json)
     config = CompressConfig.from_toml(config_file) if config_file else CompressConfig()
     config = config.with_settings(_settings(flags, config), "command line")
     target = output or _default_output(checkpoint, progress)
-    if report is not None:
-        check_writable(report)
+    written = [*container_outputs(target), *snapshot_outputs(snapshots)]
+    written += [] if report is None else [Output(report, "--report")]
+    claim(written, command_files([checkpoint, config_file], [config.data, config.metric]), force=force)
     with saying_what_is_kept(target):
         result = compress(
-            checkpoint, None, config, target, snapshots=snapshots, progress=progress, trust_pickle=trust_pickle
+            checkpoint,
+            None,
+            config,
+            target,
+            snapshots=snapshots,
+            progress=progress,
+            trust_pickle=trust_pickle,
+            force=force,
         )
     if report is not None:
-        result.report(report)
+        result.report(report, force=force)
     if as_json:
         print_json(result.to_json())
     else:
@@ -105,7 +116,11 @@ def _settings(flags: dict[str, Any], config: "CompressConfig") -> dict[str, Any]
 
 
 def _default_output(checkpoint: Path, progress: "Progress") -> Path:
-    """Beside the checkpoint; in the current folder where that can't be written."""
+    """Beside the checkpoint; in the current folder where that can't be written. Raises NotACheckpointError."""
+    from qacomp.errors import NotACheckpointError
+
+    if checkpoint.is_dir() or not checkpoint.name:
+        raise NotACheckpointError(f"{checkpoint}: is a folder; give the checkpoint file in it")
     beside = checkpoint.with_suffix(".qac")
     if os.access(checkpoint.parent, os.W_OK):
         return beside

@@ -6,12 +6,18 @@ import click
 
 from qacomp.cli.console import agreement_line, figure, make_progress, print_json
 from qacomp.cli.onnx_forms import print_onnx
-from qacomp.cli.options import INPUT, OUTPUT, data_option, reporting
+from qacomp.cli.options import INPUT, OUTPUT, data_option, force_option, reporting
 
 
 @click.command("decode", short_help="Decode a .qac file to ONNX; size, accuracy, latency.")
 @click.argument("container", type=INPUT)
-@click.option("-o", "--output", type=OUTPUT, default=None, help="NAME.onnx or NAME.safetensors. Default: beside it.")
+@click.option(
+    "-o",
+    "--output",
+    type=OUTPUT,
+    default=None,
+    help="NAME.onnx or NAME.safetensors. Default: NAME.decoded.onnx beside it.",
+)
 @data_option
 @click.option("--level", type=int, default=None, help="Of a progressive file: the level with this many shared values.")
 @click.option("--submodel", default=None, help="Of several networks in one, this alone: exit3, width0.5, level4.")
@@ -27,6 +33,7 @@ from qacomp.cli.options import INPUT, OUTPUT, data_option, reporting
 @click.option("--affine-block", type=int, default=32, help="Weights of a column that share a scale. Default: 32.")
 @click.option("--external-data", is_flag=True, help="Weights in NAME.onnx.data beside it; by itself from 2 GB on.")
 @click.option("--no-measure", is_flag=True, help="Only decode: no accuracy, no latency.")
+@force_option
 @reporting
 def decode_command(
     container: Path,
@@ -40,14 +47,18 @@ def decode_command(
     affine_block: int,
     external_data: bool,
     no_measure: bool,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Decode CONTAINER and measure what came out in onnxruntime. Needs no torch."""
     from qacomp.decoding import decode, default_output
+    from qacomp.inputs import command_files
     from qacomp.onnx_options import OnnxOptions
+    from qacomp.outputs import claim, decoded_outputs
 
     progress = make_progress(as_json)
     target = output or default_output(container, allow_truncated=allow_truncated)
+    claim(decoded_outputs(container, target, external_data), command_files([container], [data]), force=force)
     done = decode(
         container,
         target,

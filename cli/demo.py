@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from qacomp.cli.console import count, figure, make_progress, print_json, print_table
-from qacomp.cli.options import reporting
+from qacomp.cli.options import force_option, reporting
 
 
 @click.command("demo", short_help="Train, compress and decode LeNet-5 on embedded digits.")
@@ -19,8 +19,9 @@ from qacomp.cli.options import reporting
     help="The folder.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of training and compression.")
+@force_option
 @reporting
-def demo_command(folder: Path, seed: int, as_json: bool) -> None:
+def demo_command(folder: Path, seed: int, force: bool, as_json: bool) -> None:
     """Write model.pt, model.qac and model.onnx into a folder and print their sizes, accuracy and latency."""
     from qacomp.checkpoints import read_checkpoint
     from qacomp.config import CompressConfig
@@ -28,6 +29,7 @@ def demo_command(folder: Path, seed: int, as_json: bool) -> None:
     from qacomp.decoding import decode
     from qacomp.errors import OutputNotWritableError
     from qacomp.evaluation.latency import onnx_latency
+    from qacomp.outputs import Output, claim, container_outputs, resume_output
     from qacomp.pipeline import compress
     from qacomp.pretraining import TrainConfig, train_network
 
@@ -37,7 +39,11 @@ def demo_command(folder: Path, seed: int, as_json: bool) -> None:
     except OSError as error:
         raise OutputNotWritableError(f"{folder}: {error.strerror}; choose another folder with -o") from error
     checkpoint, container, onnx = (folder / f"model.{suffix}" for suffix in ("pt", "qac", "onnx"))
-    trained = train_network(TrainConfig(CompressConfig(arch="lenet5", data="digits"), seed=seed), checkpoint, progress)
+    written = [Output(checkpoint), resume_output(checkpoint), *container_outputs(container), Output(onnx)]
+    claim(written, (), force=force)
+    trained = train_network(
+        TrainConfig(CompressConfig(arch="lenet5", data="digits"), seed=seed), checkpoint, progress, force=force
+    )
     config = CompressConfig(reg="exp", k=8, data="digits", seed=seed)
     result = compress(read_checkpoint(checkpoint), config, load_dataset("digits"), container, progress)
     decoded = decode(container, onnx)

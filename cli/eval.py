@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qacomp.cli.console import count, figure, make_progress, print_json, print_table
-from qacomp.cli.options import INPUT, OUTPUT, data_option, device_option, preprocessing_options, reporting
+from qacomp.cli.options import INPUT, OUTPUT, data_option, device_option, force_option, preprocessing_options, reporting
 
 if TYPE_CHECKING:
     from qacomp.measuring import Measured
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @device_option
 @click.option("--plot", type=OUTPUT, default=None, help="Draw the curve over its operating points: NAME.png or .svg.")
 @click.option("--trust-pickle", is_flag=True, help="Run a pickle's own code: only for files whose author you trust.")
+@force_option
 @reporting
 def eval_command(
     file: Path,
@@ -31,15 +32,19 @@ def eval_command(
     device: str | None,
     plot: Path | None,
     trust_pickle: bool,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Measure FILE on the test split of --data, or of the data that FILE names; of a container each operating point."""
     from qacomp.config import CompressConfig
+    from qacomp.inputs import command_files
     from qacomp.measuring import measure_file
+    from qacomp.outputs import Output, claim
 
     progress = make_progress(as_json)
     if plot is not None:
         _check_plot(plot)
+        claim([Output(plot, "--plot")], command_files([file], [data]), force=force)
     config = CompressConfig(arch=arch, data=data, size=size, mean=mean, std=std, device=device or "auto")
     measured = measure_file(file, config, trust_pickle=trust_pickle)
     if plot is not None:
@@ -80,11 +85,9 @@ def eval_command(
 
 def _check_plot(plot: Path) -> None:
     """What can fail is found before anything is measured."""
-    from qacomp.outputs import check_writable
     from qacomp.plots import picture_format, require_matplotlib
 
     picture_format(plot)
-    check_writable(plot)
     require_matplotlib()
 
 

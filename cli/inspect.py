@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qacomp.cli.console import count, figure, print_json, print_operating_points, print_table
-from qacomp.cli.options import INPUT, OUTPUT, reporting
+from qacomp.cli.options import INPUT, OUTPUT, force_option, reporting
 
 if TYPE_CHECKING:
     from qacomp.report import Contents
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 @click.argument("container", type=INPUT)
 @click.option("--report", type=OUTPUT, default=None, help="Write it as an HTML page too: report.html.")
 @click.option("--no-measure", is_flag=True, help="In the report: no ONNX sizes, no latency.")
+@force_option
 @reporting
-def inspect_command(container: Path, report: Path | None, no_measure: bool, as_json: bool) -> None:
+def inspect_command(container: Path, report: Path | None, no_measure: bool, force: bool, as_json: bool) -> None:
     """Sizes, tensors, codecs, provenance and the settings that made CONTAINER. Needs no torch.
 
     Bits a weight stand beside the order-0 entropy of the indices; context coding can go below it. Tensors that were
@@ -27,11 +28,11 @@ def inspect_command(container: Path, report: Path | None, no_measure: bool, as_j
 
     from qacomp.formats import open_file
     from qacomp.operating_points import operating_points
-    from qacomp.outputs import check_writable
+    from qacomp.outputs import Output, claim
     from qacomp.report import gather, write_report
 
     if report is not None:
-        check_writable(report)
+        claim([Output(report, "--report")], [container], force=force)
     contents = gather(container, None)
     if report is not None:
         write_report(report, container, measure=not no_measure)

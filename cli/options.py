@@ -21,6 +21,12 @@ def reporting(function: F) -> F:
     return click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(function)
 
 
+def force_option(function: F) -> F:
+    """-f, --force."""
+    text = "Replace files that stand where outputs go; never one that is read."
+    return click.option("-f", "--force", is_flag=True, help=text)(function)
+
+
 def data_option(function: F) -> F:
     """--data SPEC."""
     text = (

@@ -1,12 +1,13 @@
 """`qacomp plot`: pictures of penalties and of weights, as PNG or SVG."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from qacomp.cli.console import make_progress, print_json
-from qacomp.cli.options import INPUT, OUTPUT, Numbers, reporting
+from qacomp.cli.options import INPUT, OUTPUT, Numbers, force_option, reporting
 
 _REGULARIZERS = ("sin", "cos", "min", "exp", "sinreq")  # in the papers' order
 _OUTPUT = click.option("-o", "--output", type=OUTPUT, required=True, help="NAME.png or NAME.svg.")
@@ -45,6 +46,7 @@ def plot_command() -> None:
     help="Whose levels sinreq has.",
 )
 @_OUTPUT
+@force_option
 @reporting
 def penalty_command(
     regs: tuple[str, ...],
@@ -55,10 +57,11 @@ def penalty_command(
     init: str,
     domain: str,
     output: Path,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Draw the penalty ρ of regularizers (default: all) over an interval, with their levels as dashed lines."""
-    _check_output(output)
+    _check_output(output, (), force)
     from qacomp.plots import draw_penalties, picture_format, render
     from qacomp.plots.curves import penalty_curve
 
@@ -84,6 +87,7 @@ def penalty_command(
 @click.option("--log", is_flag=True, help="Counts on a logarithmic axis.")
 @click.option("--trust-pickle", is_flag=True, help="Run a pickle's own code: only for files whose author you trust.")
 @_OUTPUT
+@force_option
 @reporting
 def weights_command(
     files: tuple[Path, ...],
@@ -93,6 +97,7 @@ def weights_command(
     log: bool,
     trust_pickle: bool,
     output: Path,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Draw the weights of each layer of FILES, .qac containers or checkpoints; several files stand side by side.
@@ -100,7 +105,7 @@ def weights_command(
     A shared layer has one bar a shared value, as high as the number of weights that have it. For "before, during,
     after" give the checkpoints and the container in that order.
     """
-    _check_output(output)
+    _check_output(output, files, force)
     from qacomp.errors import ConfigError
     from qacomp.plots import Column, PictureSizeError, draw_weights, picture_format, render
     from qacomp.plots.reading import layer_pattern, read_layers
@@ -139,13 +144,14 @@ def weights_command(
     _write(render(figure, picture_format(output)), output, {"panels": panels, "left_out": left_out}, as_json)
 
 
-def _check_output(output: Path) -> None:
+def _check_output(output: Path, files: Sequence[Path], force: bool) -> None:
     """What can fail is found before any file is read."""
-    from qacomp.outputs import check_writable
+    from qacomp.inputs import command_files
+    from qacomp.outputs import Output, claim
     from qacomp.plots import picture_format, require_matplotlib
 
     picture_format(output)
-    check_writable(output)
+    claim([Output(output)], command_files(files), force=force)
     require_matplotlib()
 
 

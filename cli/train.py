@@ -6,7 +6,7 @@ import click
 
 from qacomp.cli.console import figure, make_progress, print_json
 from qacomp.cli.interruption import saying_what_is_kept
-from qacomp.cli.options import OUTPUT, device_option, precision_option, preprocessing_options, reporting
+from qacomp.cli.options import OUTPUT, device_option, force_option, precision_option, preprocessing_options, reporting
 
 
 class _TrainCommand(click.Command):
@@ -50,6 +50,7 @@ class _TrainCommand(click.Command):
 @preprocessing_options
 @device_option
 @precision_option
+@force_option
 @reporting
 def train_command(
     arch: str,
@@ -68,6 +69,7 @@ def train_command(
     std: tuple[float, ...] | None,
     device: str | None,
     precision: str | None,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Train --arch on --data with SGD and a cosine learning rate, keep the epoch with the best validation accuracy.
@@ -83,7 +85,7 @@ def train_command(
     )
     config = TrainConfig(shape, epochs, batch_size, lr, weight_decay, seed, distill, distill_weight, temperature)
     with saying_what_is_kept(output):
-        trained = train_network(config, output, make_progress(as_json))
+        trained = train_network(config, output, make_progress(as_json), force=force)
     if as_json:
         print_json(trained.to_json())
         return

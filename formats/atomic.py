@@ -2,45 +2,51 @@
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from qacomp.formats.errors import OutputNotWritableError
+from qacomp.formats.destination import destination, not_writable
+from qacomp.formats.scratch import part_file, part_folder
 
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open `path` for writing so that it is replaced only when the block ends without an exception.
 
-    Any exception, a full disk and Ctrl-C included, removes the part file and leaves what stood at `path` untouched.
-    Raises OutputNotWritableError, naming the path, for every OSError of opening, writing or renaming.
+    Any exception, a full disk and Ctrl-C included, removes the part file and leaves what stood at `path` untouched; a
+    killed process leaves a part file, which the next one to write into that folder removes. A link is followed, and a
+    file that is replaced keeps its permissions. Raises OutputNotWritableError, naming the path, for what is no place
+    for a file (see `destination`) and for every OSError of opening, writing or renaming.
     """
-    target = Path(path)
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
-    done = False
-    try:
-        try:
-            stream = open(part, "wb")  # noqa: SIM115 - closed below, before the rename
-        except OSError as error:
-            raise _not_writable(target, error) from error
-        try:
-            with stream:
-                try:
-                    yield stream
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                except OSError as error:
-                    raise _not_writable(target, error) from error
-            os.replace(part, target)
-            done = True
-        except OSError as error:
-            raise _not_writable(target, error) from error
-        _sync_folder(target.parent)
-    finally:
-        if not done:
-            with contextlib.suppress(OSError):
-                part.unlink()
+    target = destination(path)
+    with _named(path), part_file(target.parent, 0o600 if target.exists() else 0o666) as (handle, part):
+        with os.fdopen(handle, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+            _replace(part, target)
+        _sync(target.parent)
+
+
+@contextlib.contextmanager
+def atomic_files(*paths: Path) -> Iterator[tuple[Path, ...]]:
+    """Files that belong together: gives a path for each to write to, and moves all into place when the block ends.
+
+    The paths have the files' own names and lie in a folder beside the first. As `atomic_file` does, it leaves what
+    stood there untouched where the block or the disk fails. Raises OutputNotWritableError.
+    """
+    targets = [destination(path) for path in paths]
+    with _named(paths[0]), part_folder(targets[0].parent) as folder:
+        made = tuple(folder / path.name for path in paths)
+        yield made
+        for path in made:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        for path, target in zip(made, targets, strict=True):
+            _replace(path, target)
+        _sync(targets[0].parent)
 
 
 def write_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes | bytearray | memoryview]) -> int:
@@ -55,13 +61,28 @@ def write_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes | byte
     return written
 
 
-def _not_writable(target: Path, error: OSError) -> OutputNotWritableError:
-    reason = error.strerror or type(error).__name__
-    return OutputNotWritableError(f"{target}: can't be written ({reason}); choose another output path or free space")
+@contextlib.contextmanager
+def _named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn the system's errors into one that names the output."""
+    try:
+        yield
+    except OSError as error:
+        raise not_writable(path, error) from error
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable, where the system lets a folder be synced."""
+def _replace(made: Path, target: Path) -> None:
+    """Rename a finished file over its target, whose permissions and, where this user may give it, owner it keeps."""
+    with contextlib.suppress(FileNotFoundError):
+        before, own = os.stat(target), os.stat(made)
+        if (before.st_uid, before.st_gid) != (own.st_uid, own.st_gid):
+            with contextlib.suppress(OSError):
+                os.chown(made, before.st_uid, before.st_gid)
+        os.chmod(made, stat.S_IMODE(before.st_mode) & 0o777)
+    os.replace(made, target)
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename itself durable, where the system lets a folder be synced."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

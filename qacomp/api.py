@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from qacomp.config import CompressConfig
-from qacomp.datasets import Dataset, dataset_from_arrays, load_dataset
+from qacomp.datasets import Dataset, chosen_spec, dataset_from_arrays, load_dataset
 from qacomp.errors import ConfigError
 from qacomp.formats import open_file
-from qacomp.outputs import check_writable
+from qacomp.inputs import command_files
+from qacomp.outputs import claim, container_outputs, decoded_outputs, snapshot_outputs
 from qacomp.progress import Progress
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def compress(
     snapshots: PathLike | None = None,
     progress: Progress | bool | None = None,
     trust_pickle: bool = False,
+    force: bool = False,
     **settings: Any,
 ) -> "Result":
     """Compress `model` into a container and measure it: what `qacomp compress` does.
@@ -44,13 +46,15 @@ def compress(
     model: a model file's path, a Checkpoint, a torch module (which isn't changed), a state dict of tensors or arrays,
     or an onnx.ModelProto, whose graph is kept and which is measured on `data` as `load_samples` feeds it.
     data: a spec (`digits`, `npz:FILE`, ...), a Dataset, or a mapping of arrays x_train, y_train, x_test, y_test (see
-    `qacomp.datasets.Split`); None takes what settings or checkpoint name. Without data nothing is trained or measured.
+    `qacomp.datasets.Split`); None takes what the settings name, or built-in data that the checkpoint does. Without data
+    nothing is trained or measured.
     config: a CompressConfig, a mapping of its fields, or a TOML file; `settings` change it: `reg="exp", k=8`.
     output: the container; None keeps it in a temporary file for as long as the Result lives: `Result.save` copies it.
     input_shape: (C, H, W) of a module's input, where no data tells it. A module that gives no class scores takes the
     setting `input` instead: the shapes of its inputs, `("1,576", "2,1,128")`; it is then treated as an ONNX model.
     snapshots: a folder for checkpoints of the fine-tuning, at its quarters (`qacomp plot weights` draws them).
     progress: where bars and remarks go. None: bars in a notebook, silence elsewhere; False: silence.
+    force: replace a file at `output` that is no container. What the compression reads is never replaced.
 
     Raises the named errors of `qacomp.errors`. The output is written whole or not at all.
     """
@@ -61,18 +65,25 @@ def compress(
 
     chosen = _config(config, settings)
     shown = choose_progress(progress)
+    read = [Path(file) for file in (_path_of(model), config) if isinstance(file, str | os.PathLike)]
+    files = command_files(read, (data, chosen.data, chosen.metric))
+    written = [] if output is None else container_outputs(Path(output), "output")
+    claim([*written, *snapshot_outputs(snapshots, "snapshots")], files, force=force)
     checkpoint = checkpoint_of(model, trust_pickle=trust_pickle, inputs=chosen.input, submodule=chosen.submodule)
     if not isinstance(checkpoint, OnnxSource) and checkpoint.module is not None and chosen.arch is None:
         checkpoint = replace(checkpoint, kind="module")  # a pickled one is its own architecture
     with_network = checkpoint.kind == "module" or (chosen.arch or checkpoint.arch) is not None
-    given = data if data is not None else chosen.data or checkpoint.data
+    given, remark = data if data is not None else chosen.data, None
+    if given is None and with_network:
+        given, remark = chosen_spec(None, checkpoint.data)
+    if remark is not None and not isinstance(checkpoint, OnnxSource):
+        checkpoint = replace(checkpoint, notes=(*checkpoint.notes, remark))
     samples = given if isinstance(checkpoint, OnnxSource) else None
-    if given is not None and samples is None and not with_network and given is not checkpoint.data:
+    if given is not None and samples is None and not with_network:
         shown.note("the data is not used: without an architecture (--arch) there is no network to train or to measure")
     folder = None if output is not None else tempfile.mkdtemp(prefix="qacomp-")
     target = Path(output) if output is not None else Path(str(folder), "model.qac")
     try:
-        check_writable(target)
         dataset = _dataset(given) if with_network else None
         if not isinstance(given, Mapping | Dataset):
             chosen = chosen.with_settings({"data": given}, "data")
@@ -105,6 +116,7 @@ def decode(
     level: int | None = None,
     submodel: str | None = None,
     allow_truncated: bool = False,
+    force: bool = False,
 ) -> Any:
     """Decode a container: into memory, or into the file `output` (.onnx or .safetensors).
 
@@ -113,7 +125,7 @@ def decode(
     mode: of an ONNX file, how it holds the weights: dense, lut or affine.
     level: of a progressive container, the one with this many shared values; submodel: of several networks in one, that
     one alone (level4, exit3, width0.5; the last two have no state dict of their own, only ONNX); allow_truncated: take
-    a file that is cut off behind a level.
+    a file that is cut off behind a level; force: replace a file that stands at `output`.
 
     Only torch needs torch. Raises FormatError, ConfigError, OutputNotWritableError.
     """
@@ -124,8 +136,9 @@ def decode(
 
     path = Path(source if isinstance(source, str | os.PathLike) else source.output)
     if output is not None:
-        check_writable(Path(output))
         options = OnnxOptions(mode)
+        read = [path] if isinstance(source, str | os.PathLike) else [path, Path(source.source)]
+        claim(decoded_outputs(path, Path(output), options.external, "output"), command_files(read), force=force)
         return decode_file(
             path,
             Path(output),
@@ -161,6 +174,11 @@ def _config(given: CompressConfig | Mapping[str, Any] | PathLike | None, setting
     else:
         config = CompressConfig.from_toml(Path(given))
     return config.with_settings(settings, "settings").check()
+
+
+def _path_of(model: Any) -> Any:
+    """Where a model was read from, where it came from a file."""
+    return model if isinstance(model, str | os.PathLike) else getattr(model, "path", None)
 
 
 def _dataset(given: str | Dataset | Mapping[str, Any] | None) -> Dataset | None:

@@ -1,17 +1,18 @@
 """Accuracy, latency, metric and agreement of a decoded ONNX file. Needs no torch."""
 
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qacomp.config import CompressConfig
-from qacomp.datasets import load_dataset
+from qacomp.datasets import NamedData, chosen_spec, load_dataset
 from qacomp.errors import DataError, ExportError, NotACheckpointError
 from qacomp.evaluation.accuracy import onnx_accuracy
 from qacomp.evaluation.comparison import FP32_ACTIVATIONS
 from qacomp.evaluation.feeds import generated_feeds
 from qacomp.evaluation.latency import Latency, feed_latency
+from qacomp.evaluation.metric_names import METRICS
 from qacomp.evaluation.session import open_session
 from qacomp.formats import Container
 from qacomp.onnx_measuring import measure_one
@@ -29,14 +30,14 @@ class MeasuredAccuracy:
 
 
 def measure_accuracy(container: Container, output: Path, data: str | None, *, fused: bool) -> MeasuredAccuracy:
-    """Top-1 of a decoded network on the test split of `data`, or of the data that the container names.
+    """Top-1 of a decoded network on the test split of `data`, or of built-in data that the container names.
 
     `fused`: onnxruntime runs products on integers, so it is taken with activations in fp32 as well. Raises DataError
     where `data` can't be read.
     """
-    spec = data or container.meta.get("data")
+    spec, remark = chosen_spec(data, NamedData.told(container.meta.get("data")))
     if spec is None:
-        return MeasuredAccuracy(notes=("no accuracy: the container names no data; give --data",))
+        return MeasuredAccuracy(notes=(f"no accuracy: {remark or 'the container names no data; give --data'}",))
     try:
         test = load_dataset(spec).test
     except DataError as problem:
@@ -61,20 +62,34 @@ def measure_latency(output: Path, seed: int = 0) -> tuple[Latency | None, tuple[
 def measure_metric(
     container: Container, output: Path, data: str | None
 ) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """{"name", "value"} of a decoded model on `data`, or on what the container names; None, and a note, without any."""
-    spec = data or container.meta.get("data")
+    """{"name", "value"} of a decoded model on `data`, else on built-in data that it names; without any None, a note."""
+    spec, remark = chosen_spec(data, NamedData.told(container.meta.get("data")))
     if spec is None:
-        return None, ()
-    table = tomllib.loads(str(container.meta.get("settings", "")))
-    known = {field.name for field in fields(CompressConfig)}  # of a container by a newer version there may be others
-    config = CompressConfig().with_settings({k: v for k, v in table.items() if k in known}, "the container's settings")
+        return None, (f"not measured: {remark}",) if remark else ()
+    config, notes = _told_settings(container)
     try:
         name, value = measure_one(str(output), spec, config)
     except DataError as problem:
         if data is not None:
             raise
         return None, (f"not measured on the container's data: {problem}; give --data",)
-    return {"name": name, "value": value}, ()
+    return {"name": name, "value": value}, notes
+
+
+def _told_settings(container: Container) -> tuple[CompressConfig, tuple[str, ...]]:
+    """How the container says that its model is fed and measured; a remark on a metric that only a user may name."""
+    try:
+        table = tomllib.loads(str(container.meta.get("settings", "")))
+    except tomllib.TOMLDecodeError:
+        table = {}
+    told: dict[str, Any] = {name: table[name] for name in ("size", "mean", "std") if name in table}
+    metric = table.get("metric", "auto")
+    notes: tuple[str, ...] = ()
+    if metric in METRICS:
+        told["metric"] = metric
+    else:
+        notes = (f"the metric that the container names ({str(metric)[:80]!r}) isn't run: a file runs no code",)
+    return CompressConfig().with_settings(told, "the container's settings"), notes
 
 
 def known_agreement(container: Container, level: int | None) -> dict[str, Any] | None:

@@ -30,9 +30,12 @@ _EXPORTED_BY = {
 
 
 def default_output(path: Path, *, allow_truncated: bool = False) -> Path:
-    """`model.qac` -> `model.onnx`, or `model.safetensors` where the container holds no graph."""
+    """`model.qac` -> `model.decoded.onnx`, or `model.decoded.safetensors` where the container holds no graph.
+
+    Never the name that the source of the container is likely to have.
+    """
     with open_file(path, allow_truncated=allow_truncated) as container:
-        return path.with_suffix(".onnx" if container.graph() is not None else ".safetensors")
+        return path.with_suffix(".decoded.onnx" if container.graph() is not None else ".decoded.safetensors")
 
 
 def decode(

@@ -11,6 +11,8 @@ __all__ = [
     "FormatError",
     "NonFiniteWeightsError",
     "NotACheckpointError",
+    "OutputExistsError",
+    "OutputIsInputError",
     "OutputNotWritableError",
     "QacompError",
     "SourceMismatchError",
@@ -54,6 +56,14 @@ class UnknownDataSpecError(DataError):
 
 class ConfigError(QacompError):
     """A setting has a value that can't work."""
+
+
+class OutputIsInputError(OutputNotWritableError):
+    """An output is a file that the same command reads, or two of its outputs are one file."""
+
+
+class OutputExistsError(OutputNotWritableError):
+    """Something else stands where an output shall go, and nobody said that it may be replaced."""
 
 
 class SourceMismatchError(QacompError):

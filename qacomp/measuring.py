@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from qacomp.config import CompressConfig
-from qacomp.datasets import load_dataset
+from qacomp.datasets import NamedData, chosen_spec, load_dataset
 from qacomp.errors import ConfigError, DataError, NotACheckpointError
 from qacomp.evaluation.accuracy import onnx_accuracy
 from qacomp.evaluation.latency import Latency, onnx_latency
@@ -55,7 +55,7 @@ def _milliseconds(latency: Latency | None) -> dict[str, float] | None:
 
 
 def measure_file(path: Path, config: CompressConfig, *, trust_pickle: bool = False) -> Measured:
-    """Measure `path` on the test split of the data that `config` or the file itself names.
+    """Measure `path` on the test split of the data that `config` names, or built-in data that the file itself does.
 
     Raises ConfigError where no data or no preprocessing is known, and the named errors of reading file and data.
     """
@@ -103,7 +103,7 @@ def _measure_onnx(path: Path, config: CompressConfig) -> Measured:
 def _measure_session(
     path: Path, kind: str, serialized: bytes, meta: dict[str, Any], config: CompressConfig
 ) -> Measured:
-    spec = _spec(path, config, meta.get("data"))
+    spec = _spec(path, config, NamedData.told(meta.get("data")))
     dataset = load_dataset(spec)
     stored = meta.get("preprocessing")
     if stored is None:
@@ -135,8 +135,8 @@ def _measure_checkpoint(path: Path, config: CompressConfig, trust_pickle: bool) 
     return Measured(path, "checkpoint", path.stat().st_size, spec, accuracy, len(dataset.test.y), None)
 
 
-def _spec(path: Path, config: CompressConfig, stored: str | None) -> str:
-    spec = config.data or stored
+def _spec(path: Path, config: CompressConfig, stored: NamedData | None) -> str:
+    spec, remark = chosen_spec(config.data, stored)
     if spec is None:
-        raise ConfigError(f"{path}: names no data; give --data (digits, mnist:DIR, npz:FILE, ...)")
+        raise ConfigError(f"{path}: {remark or 'names no data; give --data (digits, mnist:DIR, npz:FILE, ...)'}")
     return spec

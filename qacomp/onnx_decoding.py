@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 
 from qacomp.formats import BFLOAT16, Container, bfloat16_to_float32
-from qacomp.formats.atomic import atomic_file, write_atomically
+from qacomp.formats.atomic import atomic_files, write_atomically
 from qacomp.onnx_graph.reading import read_onnx
 from qacomp.onnx_graph.skeleton import Slot, fill, parse, reference, references
 from qacomp.onnx_graph.values import is_external
@@ -44,8 +44,9 @@ def write_original(
         write_atomically(output, [model.SerializeToString(deterministic=True)])
         return (output,)
     beside = output.with_name(output.name + ".data")
-    _write_external(model, values, beside, source)
-    write_atomically(output, [model.SerializeToString(deterministic=True)])
+    with atomic_files(output, beside) as (part, part_beside):
+        _write_external(model, values, part_beside, source)
+        part.write_bytes(model.SerializeToString(deterministic=True))
     return (output, beside)
 
 
@@ -60,7 +61,7 @@ def _bytes(container: Container, model: ModelProto, source: str) -> int:
 
 def _write_external(model: ModelProto, values: Callable[[str], NDArray[Any]], beside: Path, source: str) -> None:
     """Put the values into `beside` and, in `model`, places in that file for the references."""
-    with atomic_file(beside) as file:
+    with beside.open("wb") as file:
         for site, name, _ in list(references(model, source)):
             checked = TensorProto(name=site.tensor.name, data_type=site.tensor.data_type, dims=site.tensor.dims)
             fill(checked, values(name), "raw_data", source)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from qacomp.evaluation.feeds import generated_feeds
 from qacomp.evaluation.fusion import optimized_operators
 from qacomp.evaluation.session import open_session
 from qacomp.formats import SharedTensor
+from qacomp.formats.scratch import part_folder
 from qacomp.onnx_export.affine import to_affine
 from qacomp.onnx_export.compact import compact
 from qacomp.onnx_export.forms import TensorForm
@@ -67,8 +67,8 @@ def write_onnx_file(
     error = max([error, *(form.max_abs_error for form in forms)])
     saved = save_onnx(output, model, external=options.external, limit=options.limit)
     notes = _reasons(forms)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".dense-") as folder:
-        beside = Path(folder) / "dense.onnx"
+    with part_folder(output.parent) as folder:
+        beside = folder / "dense.onnx"
         dense_bytes = write_dense(beside)
         comparison, problem = _compare(output, beside, input_shape) if measure else (None, None)
     if problem is not None:

@@ -17,10 +17,11 @@ from qacomp.errors import ConfigError, DataError
 from qacomp.evaluation.accuracy import torch_accuracy
 from qacomp.evaluation.submodels import submodel_accuracies
 from qacomp.flexible import FlexibleModel
+from qacomp.inputs import command_files
 from qacomp.models import create_model, model_info
 from qacomp.network import choose_device, choose_precision
 from qacomp.objective import Objective
-from qacomp.outputs import check_writable
+from qacomp.outputs import Output, claim, resume_output
 from qacomp.preprocessing_choice import choose_preprocessing
 from qacomp.progress import Progress
 from qacomp.resume import ResumeStore
@@ -71,14 +72,14 @@ class Trained:
         return {**asdict(self), "output": str(self.output)}
 
 
-def train_network(config: TrainConfig, output: Path, progress: Progress) -> Trained:
-    """Train and write a checkpoint; the epoch with the best validation accuracy is kept.
+def train_network(config: TrainConfig, output: Path, progress: Progress, *, force: bool = False) -> Trained:
+    """Train and write a checkpoint; the epoch with the best validation accuracy is kept. force: over a file there.
 
     Raises UnknownArchitectureError, UnknownDataSpecError, DataError, OutputNotWritableError, DivergedError, and
     ConfigError where sub-models shall teach each other and there are none.
     """
-    check_writable(output)
     shape = config.network
+    claim([Output(output), resume_output(output)], command_files([], [shape.data]), force=force)
     assert shape.arch is not None and shape.data is not None
     info = model_info(shape.arch)
     preprocessing = choose_preprocessing(shape, info.preprocessing)

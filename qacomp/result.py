@@ -10,8 +10,9 @@ from typing import Any
 from qacomp.evaluation.agreement import Agreement
 from qacomp.evaluation.metrics import Measure
 from qacomp.formats import WriteReport, atomic_file
+from qacomp.inputs import command_files
 from qacomp.operating_points import OperatingPoint
-from qacomp.outputs import check_writable
+from qacomp.outputs import Output, claim
 from qacomp.pruning.report import PruningReport
 from qacomp.selection import Selection
 from qacomp.training import EpochRecord
@@ -86,28 +87,41 @@ class Result:
         """The document that `compress --json` prints: all but the histograms."""
         return {**asdict(replace(self, weight_history={})), "output": str(self.output)}
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Copy the container to `path`, whole or not at all. Raises OutputNotWritableError."""
-        check_writable(Path(path))
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
+        """Copy the container to `path`, whole or not at all; force: over a file that is no container.
+
+        Raises OutputNotWritableError, also where `path` is the container or what it was made from.
+        """
+        claim([Output(Path(path), "path", "container")], command_files([self.output, Path(self.source)]), force=force)
         with self.output.open("rb") as source, atomic_file(path) as target:
             shutil.copyfileobj(source, target, 1 << 20)
         return Path(path)
 
     def to_onnx(
-        self, path: str | os.PathLike[str] | None = None, *, mode: str = "dense", level: int | None = None
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        mode: str = "dense",
+        level: int | None = None,
+        force: bool = False,
     ) -> Any:
         """The decoded network as a ModelProto, or with `path` written there: a `qacomp.decoded.Decoded`.
 
-        mode: how the file holds the weights: dense, lut or affine (`qacomp.onnx_options.OnnxOptions`).
+        mode: how the file holds the weights: dense, lut or affine (`qacomp.onnx_options.OnnxOptions`); force: replace a
+        file that stands at `path`.
         """
         from qacomp.api import decode
 
-        return decode(self, path, to="onnx", mode=mode, level=level)
+        return decode(self, path, to="onnx", mode=mode, level=level, force=force)
 
-    def report(self, path: str | os.PathLike[str], *, measure: bool = True) -> Path:
-        """Write the HTML report: one page that needs no network. measure: ONNX sizes and latency."""
+    def report(self, path: str | os.PathLike[str], *, measure: bool = True, force: bool = False) -> Path:
+        """Write the HTML report: one page that needs no network. measure: ONNX sizes and latency.
+
+        force: replace a file that stands at `path`.
+        """
         from qacomp.report import write_report
 
+        claim([Output(Path(path), "path")], command_files([self.output, Path(self.source)]), force=force)
         return write_report(Path(path), self.output, self, measure=measure)
 
     def __str__(self) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qacomp.datasets.named import NamedData
 from qacomp.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Checkpoint:
     arch: str | None
     num_classes: int | None
     preprocessing: Preprocessing | None
-    data: str | None
+    data: NamedData | None
     digest: str
     bytes: int
     notes: tuple[str, ...]

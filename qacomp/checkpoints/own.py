@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qacomp.datasets.named import NamedData
 from qacomp.errors import CheckpointError
 from qacomp.formats.atomic import write_atomically
 from qacomp.preprocessing import Preprocessing
@@ -27,7 +28,7 @@ class Origin:
     arch: str | None
     num_classes: int | None
     preprocessing: Preprocessing | None
-    data: str | None
+    data: NamedData | None
 
 
 def write_checkpoint(
@@ -81,7 +82,9 @@ def read_origin(path: Path, header: Any) -> Origin:
         preprocessing = None if stored is None else Preprocessing.from_dict(stored)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    return Origin(_field(path, header, "arch", str), num_classes, preprocessing, _field(path, header, "data", str))
+    return Origin(
+        _field(path, header, "arch", str), num_classes, preprocessing, NamedData.told(_field(path, header, "data", str))
+    )
 
 
 def _field(path: Path, header: Mapping[str, Any], name: str, kind: type) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from qacomp.datasets.custom import load_custom, source_from_arrays
+from qacomp.datasets.named import NamedData, chosen_spec
 from qacomp.datasets.registry import KINDS, DatasetKind, register_dataset
 from qacomp.datasets.split import Dataset, Source, Split, checked, owned, separate
 from qacomp.errors import ConfigError, DataError, UnknownDataSpecError
@@ -17,15 +18,17 @@ from qacomp.errors import ConfigError, DataError, UnknownDataSpecError
 __all__ = [
     "Dataset",
     "DatasetKind",
+    "NamedData",
     "Source",
     "Split",
+    "chosen_spec",
     "dataset_from_arrays",
     "list_datasets",
     "load_dataset",
     "register_dataset",
 ]
 
-_NOT_KINDS = ("registry", "split", "custom")
+_NOT_KINDS = ("registry", "split", "custom", "named")
 
 
 def list_datasets() -> list[DatasetKind]:
@@ -35,7 +38,7 @@ def list_datasets() -> list[DatasetKind]:
 
 
 def load_dataset(spec: str, *, validation_fraction: float = 0.1) -> Dataset:
-    """Load a data spec into disjoint train, val and test parts.
+    """Load a user's own data spec into disjoint train, val and test parts. What a file names is a `NamedData` instead.
 
     Where the data brings no validation part, `validation_fraction` of every class of the training part becomes it,
     chosen by a fixed seed. Raises `UnknownDataSpecError` (lists the known kinds), `DataError` (files missing or

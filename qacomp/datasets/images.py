@@ -15,7 +15,7 @@ _SUFFIXES = (".png", ".jpg", ".jpeg")
 _LARGEST_BYTES = 8 << 30
 
 
-@register_dataset("images", argument="DIR")
+@register_dataset("images", argument="DIR", files="*/*/*")
 def load_images(argument: str) -> Source:
     """Folders of PNG or JPEG files, train/<class>/* and test/<class>/* (optionally val/<class>/*).
 

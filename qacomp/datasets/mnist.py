@@ -19,7 +19,7 @@ _UNSIGNED_BYTE = 0x08
 _LARGEST_BYTES = 4 << 30
 
 
-@register_dataset("mnist", argument="DIR")
+@register_dataset("mnist", argument="DIR", files="**/*-ubyte*")
 def load_mnist(argument: str) -> Source:
     """MNIST's four idx files (or Fashion-MNIST's), gzipped or not, under their published names."""
     folder = find_folder("mnist", argument, ("", "raw", "MNIST/raw", "FashionMNIST/raw"), "*-ubyte*")

@@ -10,12 +10,16 @@ Loader = Callable[[str], Source]
 
 @dataclass(frozen=True)
 class DatasetKind:
-    """One kind of data spec: `name` alone, or `name:argument` where `argument` (what follows the colon) is set."""
+    """One kind of data spec: `name` alone, or `name:argument` where `argument` (what follows the colon) is set.
+
+    `files`: pattern of what may be read in the folder that the argument names.
+    """
 
     name: str
     argument: str
     description: str
     load: Loader
+    files: str = "**/*"
 
     @property
     def usage(self) -> str:
@@ -26,17 +30,18 @@ class DatasetKind:
 KINDS: dict[str, DatasetKind] = {}
 
 
-def register_dataset(name: str, *, argument: str = "") -> Callable[[Loader], Loader]:
+def register_dataset(name: str, *, argument: str = "", files: str = "**/*") -> Callable[[Loader], Loader]:
     """Register `def load(argument) -> Source`; its docstring's first line describes the kind.
 
-    argument: what the user writes after the colon (`DIR`, `FILE`), empty where nothing follows.
+    argument: what the user writes after the colon (`DIR`, `FILE`), empty where nothing follows. files: pattern of the
+    files in such a folder that may be read, which no output may replace.
     Loaders raise `DataError`; imports beyond numpy stay inside them.
     """
 
     def register(load: Loader) -> Loader:
         if name in KINDS:
             raise ValueError(f"two datasets are registered as {name!r}")
-        KINDS[name] = DatasetKind(name, argument, (load.__doc__ or "").strip().split("\n")[0], load)
+        KINDS[name] = DatasetKind(name, argument, (load.__doc__ or "").strip().split("\n")[0], load, files)
         return load
 
     return register

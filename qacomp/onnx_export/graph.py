@@ -161,11 +161,16 @@ def write_onnx(path: str | os.PathLike[str], model: onnx.ModelProto) -> int:
         ExportError: the model is 2 GB or more, which one protobuf file can't hold.
         OutputNotWritableError: the path can't be written.
     """
+    return write_atomically(path, [serialized(model)])
+
+
+def serialized(model: onnx.ModelProto) -> bytes:
+    """The bytes of a model. Raises ExportError for 2 GB or more, which one protobuf message can't hold."""
     try:
         data: bytes = model.SerializeToString(deterministic=True)
     except Exception as e:
         raise ExportError(f"the ONNX model can't be serialized ({_line(e)}): decode to safetensors instead") from e
-    return write_atomically(path, [data])
+    return data
 
 
 def _line(e: BaseException) -> str:

@@ -9,8 +9,8 @@ from onnx import TensorProto, numpy_helper
 from onnx.external_data_helper import set_external_data
 
 from qacomp.errors import ExportError
-from qacomp.formats.atomic import atomic_file
-from qacomp.onnx_export.graph import write_onnx
+from qacomp.formats.atomic import atomic_files
+from qacomp.onnx_export.graph import serialized, write_onnx
 from qacomp.onnx_export.slots import graphs
 from qacomp.onnx_options import LIMIT, Saved
 
@@ -22,8 +22,8 @@ def save_onnx(path: Path, model: onnx.ModelProto, *, external: bool = False, lim
     """Write `model` to `path`, and check what was written.
 
     external: put every initializer of a kilobyte or more into NAME.onnx.data beside it; that happens by itself where
-    the constants take `limit` bytes or more. The model's tensors then lose their data. Each file appears whole or not
-    at all, the weights first.
+    the constants take `limit` bytes or more. The model's tensors then lose their data. Both files appear
+    whole or not at all.
 
     Raises:
         ExportError: the checker refuses the written model, or it can't be serialized.
@@ -33,13 +33,9 @@ def save_onnx(path: Path, model: onnx.ModelProto, *, external: bool = False, lim
         _check(model, path)
         return Saved(write_onnx(path, model), None)
     beside = path.with_name(path.name + ".data")
-    size = _write_data(beside, model) + write_onnx(path, model)
-    try:
-        _check(str(path), path)  # by path: it follows external data, and takes more than 2 GB
-    except ExportError:
-        path.unlink()
-        beside.unlink()
-        raise
+    with atomic_files(path, beside) as (part, part_beside):
+        size = _write_data(part_beside, model) + part.write_bytes(serialized(model))
+        _check(str(part), path)  # by path: it follows external data, and takes more than 2 GB
     return Saved(size, beside)
 
 
@@ -61,7 +57,7 @@ def _stored(tensor: TensorProto) -> int:
 
 def _write_data(path: Path, model: onnx.ModelProto) -> int:
     place = 0
-    with atomic_file(path) as stream:
+    with path.open("wb") as stream:
         for graph in graphs(model.graph):
             for tensor in graph.initializer:
                 if _stored(tensor) < LEAST_EXTERNAL or tensor.data_type == TensorProto.STRING:

@@ -149,7 +149,7 @@ def test_decode_chooses_the_name_beside_the_container(qacomp: Qacomp, packed: Pa
     copy = tmp_path / "x.qac"
     copy.write_bytes(packed.read_bytes())
     assert qacomp("decode", copy, "--no-measure").code == 0
-    assert (tmp_path / "x.onnx").is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {"x.qac", "x.decoded.onnx"}
 
 
 def test_inspect_and_verify(qacomp: Qacomp, packed: Path) -> None:

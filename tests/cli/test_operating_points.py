@@ -45,7 +45,7 @@ def test_decode_and_eval_agree_with_what_the_file_says(qacomp: Qacomp, ladder: P
     assert measured["accuracy"] == points[-1]["accuracy"] and measured["points"][0]["latency_ms"]["p50"] > 0
     assert "level4" in (tmp_path / "curve.svg").read_text()
     for point in points:
-        done = qacomp("decode", ladder, "--submodel", point["name"], "-o", tmp_path / "m.onnx", "--json")
+        done = qacomp("decode", ladder, "--submodel", point["name"], "-f", "-o", tmp_path / "m.onnx", "--json")
         assert done.json["accuracy"] == point["accuracy"] and done.json["max_abs_error"] == 0
     assert "bytes to download" in qacomp("eval", ladder).out
 

@@ -47,7 +47,7 @@ def test_penalties_side_by_side(qacomp: Qacomp, tmp_path: Path) -> None:
     assert all(p["k"] == len(p["levels"]) == 4 for p in answer.json["panels"])
     assert answer.json["output_bytes"] == target.stat().st_size
     first = target.read_bytes()
-    assert qacomp("plot", "penalty", "--reg", "sin,exp,min", "--k", "4", "-o", target).code == 0
+    assert qacomp("plot", "penalty", "--reg", "sin,exp,min", "--k", "4", "-o", target, "-f").code == 0
     assert target.read_bytes() == first
 
 
@@ -72,10 +72,10 @@ def test_what_is_left_out_is_named(qacomp: Qacomp, tmp_path: Path) -> None:
     assert answer.json["left_out"] == ["layer3.weight", "layer4.weight"]
     assert "3 of 5 layers are drawn" in answer.err and "layer3.weight, layer4.weight" in answer.err
     assert "3 of 5 layers" in target.read_text()
-    answer = qacomp("plot", "weights", container, "--layers", "layer4,layer0", "-o", target, "--json")
+    answer = qacomp("plot", "weights", container, "--layers", "layer4,layer0", "-o", target, "-f", "--json")
     assert [p["layer"] for p in answer.json["panels"]] == ["layer0.weight", "layer4.weight"]
     other = make_container(tmp_path / "n.qac", 1)
-    answer = qacomp("plot", "weights", container, other, "--layers", "layer?", "-o", target, "--json")
+    answer = qacomp("plot", "weights", container, other, "--layers", "layer?", "-o", target, "-f", "--json")
     assert "n.qac: has no layer layer4.weight" in answer.err
     assert len(answer.json["panels"]) == 6
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from qacomp.checkpoints import read_checkpoint, write_checkpoint
+from qacomp.datasets import NamedData
 from qacomp.errors import CheckpointError, OutputNotWritableError
 from qacomp.models import create_model, model_info
 from qacomp.preprocessing import Preprocessing
@@ -28,7 +29,11 @@ def test_it_knows_where_it_comes_from(tmp_path: Path) -> None:
     write(tmp_path / "model.pt")
     checkpoint = read_checkpoint(tmp_path / "model.pt")
     assert (checkpoint.kind, checkpoint.arch, checkpoint.num_classes) == ("qacomp", "lenet5", 10)
-    assert (checkpoint.data, checkpoint.preprocessing, checkpoint.notes) == ("digits", INFO.preprocessing, ())
+    assert (checkpoint.data, checkpoint.preprocessing, checkpoint.notes) == (
+        NamedData("digits"),
+        INFO.preprocessing,
+        (),
+    )
     torch.manual_seed(0)
     expected = create_model("lenet5").state_dict()
     assert list(checkpoint.state) == list(expected)

@@ -81,6 +81,8 @@ def test_a_regressor_has_a_squared_error_or_a_cosine(tmp_path: Path) -> None:
     near = packed(path, tmp_path, f"npz:{tmp_path / 'd.npz'}", metric="cosine")
     assert near.metric is not None and near.metric.original > near.metric.decoded > 0.98
     done = decode(tmp_path / "m.qac", tmp_path / "back.onnx")
+    assert done.metric is None and any("d.npz" in note and "give --data" in note for note in done.notes)
+    done = decode(tmp_path / "m.qac", tmp_path / "back.onnx", data=f"npz:{tmp_path / 'd.npz'}")
     assert done.metric == {"name": "cosine", "value": pytest.approx(near.metric.decoded)}
 
 

@@ -1,0 +1,55 @@
+"""Where an output goes: the path itself, or the regular file that it links to; nothing else is written to."""
+
+import os
+import stat
+from pathlib import Path
+
+from qacomp.formats.errors import OutputNotWritableError
+from qacomp.formats.system_errors import advice, words
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+_MOST_LINKS = 40  # as Linux follows
+
+
+def destination(path: str | os.PathLike[str]) -> Path:
+    """The file that an output named `path` will be: `path`, or of a link the regular file that it leads to.
+
+    Raises OutputNotWritableError for a folder, pipe, socket or device, for a link that leads to one of them or to
+    nothing, and for a link that another user made.
+    """
+    target = Path(path)
+    for _ in range(_MOST_LINKS):
+        try:
+            status = os.lstat(target)
+        except FileNotFoundError:
+            if target != Path(path):
+                raise OutputNotWritableError(
+                    f"{path}: a link to {target}, which doesn't exist; give the path of the file itself"
+                ) from None
+            return target
+        except (OSError, ValueError) as error:
+            raise not_writable(path, error) from error
+        if not stat.S_ISLNK(status.st_mode):
+            kind = next((word for test, word in _KINDS if test(status.st_mode)), None)
+            if kind is not None:
+                linked = "" if target == Path(path) else f" links to {target},"
+                raise OutputNotWritableError(f"{path}:{linked} is {kind}, not a file; choose another output path")
+            return target
+        if status.st_uid not in (os.geteuid(), 0):
+            raise OutputNotWritableError(
+                f"{target}: a link that another user made; give the path of the file itself, {os.readlink(target)}"
+            )
+        target = target.parent / os.readlink(target)
+    raise OutputNotWritableError(f"{path}: links that lead in a circle; give the path of the file itself")
+
+
+def not_writable(path: str | os.PathLike[str], error: OSError | ValueError) -> OutputNotWritableError:
+    """The error of an output that the system refuses: its path, the reason, and what to do."""
+    said = f"({words(error)}); {advice(error)}" if isinstance(error, OSError) else f"({error}); give another name"
+    return OutputNotWritableError(f"{os.fspath(path)}: can't be written {said}")

@@ -1,0 +1,42 @@
+"""Data that a file names. A file's word opens no path and imports no code: only data that comes with qacomp is used."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from qacomp.datasets.registry import KINDS
+
+
+@dataclass(frozen=True)
+class NamedData:
+    """The data spec that a checkpoint, a container or an ONNX file carries; unlike a user's own it is no string."""
+
+    text: str
+
+    @classmethod
+    def told(cls, value: object) -> Self | None:
+        """What metadata say of the data; None where that is no text."""
+        return cls(value) if isinstance(value, str) and value else None
+
+    def built_in(self) -> str | None:
+        """The spec, where it is data that comes with qacomp (digits), else None."""
+        from qacomp.datasets import list_datasets
+
+        list_datasets()
+        kind = KINDS.get(self.text)
+        return None if kind is None or kind.argument else self.text
+
+    @property
+    def remark(self) -> str:
+        """Why it isn't used, and what the user can do."""
+        return (
+            f"the data that the file names ({self.text[:80]!r}) isn't used: a file opens no path and runs no code; "
+            "give --data SPEC"
+        )
+
+
+def chosen_spec(given: str | None, told: NamedData | None) -> tuple[str | None, str | None]:
+    """(the user's own spec, else a built-in one that the file names, else None; why the file's isn't used or None)."""
+    if given is not None or told is None:
+        return given, None
+    spec = told.built_in()
+    return spec, None if spec is not None else told.remark
