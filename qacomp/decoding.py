@@ -121,7 +121,7 @@ def onnx_model(
         model = attach_weights(graph, tensors_at(container, level, weight_names(graph)), source=source)
         settle(model, source)
     else:
-        model = attach_weights(graph, tensors_at(container, level), source=source)
+        model = attach_weights(graph, tensors_at(container, level), ignore_extra=True, source=source)
     feed = {key: container.meta.get(key) for key in ("preprocessing", "data", "input_shape", "num_classes")}
     model.metadata_props.add(key=METADATA_KEY, value=json.dumps(feed, sort_keys=True))
     return model

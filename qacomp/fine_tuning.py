@@ -10,7 +10,7 @@ from qacomp.batching import batch_count
 from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset
 from qacomp.distillation import default_temperature, default_weight
-from qacomp.layers import Selection, split_name, value_for
+from qacomp.layers import Selection, value_for
 from qacomp.objective import Objective
 from qacomp.preprocessing import Preprocessing
 from qacomp.progress import Progress
@@ -75,7 +75,7 @@ def fine_tune(
     scaled = c.quantizer_scale == "layer"
     units = _units(model, bits, session) if bits and scaled else {}
     penalties = build_penalties(model, selection, session, bits or {}, units)
-    rates = set_strengths(model, penalties, session, c.epochs)
+    rates = set_strengths(model, penalties, selection, session)
     if bits:
         learned = {n: p for n, p in penalties.items() if isinstance(p, SinReQ)} if c.learn_bits else {}
         quantize_network(model, bits, c.quantizer, scaled=scaled, learned=learned, living=session.zeros.masks)
@@ -84,7 +84,7 @@ def fine_tune(
             rates = dict.fromkeys(penalties, c.lr)
         for key, penalty in penalties.items():
             gain = c.lr / rates[key] if rates[key] > 0 else 1.0  # the task moves a level at the weights' own rate
-            install(*split_name(model, key), penalty, c.entropy, gain, session.zeros.masks.get(key))
+            install(model, key, penalty, c.entropy, gain, session.zeros.masks.get(key))
     groups = parameter_groups(model, c.lr, c.weight_decay)
     for name, penalty in penalties.items():
         rate = rates[name] if c.lr_levels is None else c.lr_levels
@@ -142,12 +142,13 @@ def _units(model: nn.Module, bits: Mapping[str, int], session: Session) -> dict[
 
 
 def set_strengths(
-    model: nn.Module, penalties: Mapping[str, Regularizer], session: Session, epochs: int
+    model: nn.Module, penalties: Mapping[str, Regularizer], selection: Selection, session: Session
 ) -> dict[str, float]:
     """Give every penalty its λ; returns the learning rates that suit their parameters."""
     c = session.config
-    balanced = balance(model, penalties, c.pull, _travel(session, epochs), session.zeros.masks)
-    own = value_for(penalties, c.strength_layers, "--strength") if penalties else {}
+    balanced = balance(model, penalties, c.pull, _travel(session), session.zeros.masks)
+    names = [layer.names for layer in selection.layers if layer.name in penalties]
+    own = value_for(names, c.strength_layers, "--strength") if penalties else {}
     for key, penalty in penalties.items():
         strength = balanced[key].strength if c.strength is None else c.strength
         strength = 0.0 if c.reg == "none" else own.get(key, strength)
@@ -155,10 +156,10 @@ def set_strengths(
     return {name: b.lr_levels for name, b in balanced.items()}
 
 
-def _travel(session: Session, epochs: int) -> float:
+def _travel(session: Session) -> float:
     """Σ_t lr_t·r(t)/(1 − momentum) over the fine-tuning: see `balance`."""
     c = session.config
-    steps = epochs * batch_count(session.dataset.train, c.batch_size)
+    steps = (c.epochs or 0) * batch_count(session.dataset.train, c.batch_size)
     cosine, objective = Cosine(steps), session.objective({})
     total = sum(cosine(t) * objective.schedule(t / steps) for t in range(steps))
     return c.lr * total / max(1e-3, 1 - c.momentum)

@@ -7,12 +7,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from qacomp.formats import SharedTensor
 from qacomp.layers import Selection
 from qacomp.network import Network
-from qacomp.onnx_export.batch_norm import constant_names, fold_statistics
+from qacomp.onnx_export.batch_norm import constant_names, fold_statistics, foldable_batch_norms
 from qacomp.onnx_export.dense import export_dense
-from qacomp.onnx_export.graph import strip_weights
 from qacomp.operating_points import level_tensor
-from qacomp.packing import Package, TensorLike, store_precision
+from qacomp.packing import Package, TensorLike, graph_of, store_precision
 from qacomp.precisions import FULL, PrecisionLadder
+from qacomp.weight_places import tied_names, under_all_names
 
 
 def pack_ladder(
@@ -24,12 +24,13 @@ def pack_ladder(
     under `level_tensor`. All of that has the format's level 0, so that a file that is cut off behind a level holds it.
     """
     ladder = ladder.cpu().eval()
+    tied = tied_names(ladder.network)
     shared = {layer.name: ladder.layer(layer.name).shared_tensor() for layer in selection.layers}
+    shared = under_all_names(shared, tied)
     names = [name for name in ladder.submodel_names if name != FULL]
     plain = {name: ladder.submodel(name) for name in names}
     finest = plain[names[-1]]
-    norms = {path: module for path, module in finest.named_modules() if isinstance(module, _BatchNorm)}
-    batch_norms = {path: float(norm.eps) for path, norm in norms.items() if norm.running_var is not None}
+    batch_norms = foldable_batch_norms(finest)
     states: list[dict[str, TensorLike]] = []
     for level, model in enumerate(plain.values()):
         fold_statistics(model)
@@ -37,10 +38,15 @@ def pack_ladder(
         store_precision(model, tensors, side)
         states.append(tensors)
     stored: dict[str, TensorLike] = {name: shared.get(name, value) for name, value in states[-1].items()}
-    own = {f"{path}.{leaf}" if path else leaf for path in norms for leaf in ("weight", "bias")}
+    own = {
+        f"{path}.{leaf}".removeprefix(".")
+        for path, module in finest.named_modules(remove_duplicate=False)
+        if isinstance(module, _BatchNorm)
+        for leaf in module.state_dict()
+    }
     for k, state in zip(levels, states[:-1], strict=False):
         stored |= {level_tensor(k, name): value for name, value in state.items() if name in own}
-    graph = strip_weights(export_dense(finest, network.input_shape), list(states[-1]))
+    graph = graph_of(export_dense(finest, network.input_shape), states[-1])
     return Package(stored, graph, batch_norms, plain)
 
 

@@ -28,7 +28,7 @@ def fine_tune_ladder(
         ks = {layer.name: layer.k for layer in selection.layers}
         options = RegularizerOptions(init=c.init, range=c.range, slices=c.slices)
         penalties = build_regularizers(c.reg, weights, ks, options)
-        rates = set_strengths(model, penalties, session, c.epochs)
+        rates = set_strengths(model, penalties, selection, session)
         if c.lr_levels is not None:
             rates = dict.fromkeys(rates, c.lr_levels)
     gains = {name: c.lr / rate if rate > 0 else 1.0 for name, rate in rates.items()}

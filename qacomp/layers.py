@@ -1,11 +1,13 @@
 """Which weights of a network are candidates for sharing: those of convolutions and dense layers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from qacomp.selection import Candidate, Layer, Rules, Selection, select, value_for
+from qacomp.weight_places import other_names, split_name, tied_names, tied_tensors
 
 __all__ = ["Layer", "Selection", "select_layers", "select_tensors", "split_name", "value_for"]
 
@@ -20,11 +22,14 @@ def select_layers(model: nn.Module, scope: str, k: int, overrides: Mapping[str, 
     `qacomp.selection.Rules`. Raises ConfigError for a pattern that fits nothing.
     """
     rules = Rules(scope, k, overrides, **which)
+    tied = tied_names(model)
     weights: dict[str, nn.Module] = {}
-    for path, module in model.named_modules():
+    for path, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, (*_CONVOLUTIONS, nn.Linear)):
-            weights[f"{path}.weight" if path else "weight"] = module
-    return select([_of_module(name, t, weights.get(name)) for name, t in model.state_dict().items()], rules)
+            name = f"{path}.weight" if path else "weight"
+            weights.setdefault(tied.get(name, name), module)
+    candidates = [_of_module(name, t, weights.get(name)) for name, t in model.state_dict().items()]
+    return select(as_one(candidates, tied), rules)
 
 
 def select_tensors(
@@ -32,7 +37,21 @@ def select_tensors(
 ) -> Selection:
     """The same without an architecture: a float tensor of three or more dimensions counts as conv, of two as dense."""
     rules = Rules(scope, k, overrides, **which)
-    return select([_of_tensor(name, tensor) for name, tensor in state.items()], rules)
+    return select(as_one([_of_tensor(name, tensor) for name, tensor in state.items()], tied_tensors(state)), rules)
+
+
+def as_one(candidates: Iterable[Candidate], tied: Mapping[str, str]) -> list[Candidate]:
+    """The candidates, of tied ones the first with all the names; the others are never chosen by themselves.
+
+    tied: name -> the first name of the same weight.
+    """
+    others = other_names(tied)
+    return [
+        replace(c, never=f"tied to {tied[c.name]}: one weight, stored once")
+        if c.name in tied
+        else replace(c, tied=others.get(c.name, ()))
+        for c in candidates
+    ]
 
 
 def _of_module(name: str, tensor: Tensor, module: nn.Module | None) -> Candidate:
@@ -57,9 +76,3 @@ def _of_tensor(name: str, tensor: Tensor) -> Candidate:
         never = "empty"
     kind = "dense" if tensor.ndim == 2 else "conv"
     return Candidate(name, shape, f"{tensor.ndim}-dimensional tensor", kind, 0, never)
-
-
-def split_name(model: nn.Module, name: str) -> tuple[nn.Module, str]:
-    """The module that owns the parameter `name`, and the parameter's name in it."""
-    path, _, leaf = name.rpartition(".")
-    return model.get_submodule(path), leaf

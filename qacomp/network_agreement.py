@@ -13,6 +13,7 @@ from qacomp.evaluation.output_agreement import cosine
 from qacomp.layers import Selection
 from qacomp.sharing.agreement import refined
 from qacomp.sharing.arrays import share_array
+from qacomp.weight_places import tied_names, under_all_names
 
 _EXAMPLES, _QUIET = 8, 0.1  # every other input, as of ONNX models
 
@@ -24,6 +25,7 @@ def refined_network(
 
     input_shape: of one example (C, H, W). See `qacomp.sharing.agreement.refined`.
     """
+    tied = tied_names(model)
     state = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
     twin = copy.deepcopy(model).cpu().eval()
     drawn = np.random.default_rng(config.seed).standard_normal((_EXAMPLES, *input_shape)).astype(np.float32)
@@ -37,7 +39,8 @@ def refined_network(
         return share_array(state[name], layer, "tensor", config.side, config.rounding).dense()
 
     def deviation(weights: Mapping[str, NDArray[np.generic]]) -> float:
-        twin.load_state_dict({n: torch.from_numpy(np.array(weights.get(n, v))) for n, v in state.items()})
+        changed = under_all_names(weights, tied)
+        twin.load_state_dict({n: torch.from_numpy(np.array(changed.get(n, v))) for n, v in state.items()})
         return 1 - cosine(before, _logits(twin, inputs))
 
     return refined(

@@ -68,12 +68,12 @@ def weights_at(
 ) -> dict[str, NDArray[Any] | SharedTensor]:
     """What `tensors_at` gives, with the codebooks of those that are shared, for a network of these tensors' `shapes`.
 
-    A network that holds several others may have larger tensors: a smaller one then has the first rows and columns, and
-    what it doesn't read is left out.
+    A network that holds several others may have larger tensors: a smaller one then has the first rows and columns.
+    What it doesn't read is left out, and of a tied weight the names that aren't in its graph.
     """
     part = len(operating_points(container)) > 1 and container.levels == 1
     weights: dict[str, NDArray[Any] | SharedTensor] = {}
-    for name, value in tensors_at(container, level, shapes if part else None).items():
+    for name, value in tensors_at(container, level, shapes).items():
         cut = tuple(slice(size) for size in shapes[name]) if part else ...
         try:
             shared = container.shared(name, level=level)

@@ -5,20 +5,22 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from qacomp.flexible import FlexibleModel
 from qacomp.formats import SharedTensor, stored_values
-from qacomp.layers import Selection, split_name
+from qacomp.layers import Selection
 from qacomp.network import Network
-from qacomp.onnx_export.batch_norm import fold_statistics
+from qacomp.onnx_export.batch_norm import fold_statistics, foldable_batch_norms
 from qacomp.onnx_export.dense import export_dense
-from qacomp.onnx_export.graph import strip_weights
+from qacomp.onnx_export.graph import initializer_names, strip_weights
 from qacomp.onnx_export.submodels import only_output, output_names, weight_names
 from qacomp.sharing.grid_weight import is_wide
 from qacomp.sharing.parametrization import shared_tensor, unshare
+from qacomp.weight_places import tied_names, tied_tensors, under_all_names
 
 TensorLike: TypeAlias = NDArray[Any] | SharedTensor
 
@@ -49,16 +51,14 @@ def pack_network(network: Network, selection: Selection, side: str) -> Package:
     tensors: dict[str, TensorLike] = {}
     exact = set()
     for layer in selection.layers:
-        owner, leaf = split_name(model, layer.name)
-        if is_wide(owner, leaf):
+        if is_wide(model, layer.name):
             exact.add(layer.name)
-        tensors[layer.name] = shared_tensor(owner, leaf)
-        unshare(owner, leaf)
-    batch_norms = {
-        path: float(module.eps)
-        for path, module in model.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_var is not None
-    }
+        tensors[layer.name] = shared_tensor(model, layer.name)
+        unshare(model, layer.name)
+    tied = tied_names(model)
+    tensors = under_all_names(tensors, tied)
+    exact |= {name for name, first in tied.items() if first in exact}
+    batch_norms = foldable_batch_norms(model)
     constants = set(fold_statistics(model))
     for name, value in model.state_dict().items():
         if name not in constants and name not in tensors:
@@ -66,12 +66,17 @@ def pack_network(network: Network, selection: Selection, side: str) -> Package:
     tensors = {name: tensors[name] for name in model.state_dict() if name in tensors}
     store_precision(model, tensors, side, exact)
     if isinstance(model, FlexibleModel):
-        graph = strip_weights(export_dense(model, network.input_shape, all_submodels=True), list(tensors))
+        graph = graph_of(export_dense(model, network.input_shape, all_submodels=True), tensors)
         submodels = {name: model.submodel(name) for name in model.submodel_names}
         ordered, cuts = _by_readers(tensors, graph)
         return Package(ordered, graph, batch_norms, submodels, cuts, frozenset(exact))
-    graph = strip_weights(export_dense(model, network.input_shape), list(tensors))
+    graph = graph_of(export_dense(model, network.input_shape), tensors)
     return Package(tensors, graph, batch_norms, exact=frozenset(exact))
+
+
+def graph_of(exported: onnx.ModelProto, tensors: Collection[str]) -> bytes:
+    """The graph without its weights' data. Of `tensors` it lacks what nothing reads, and a weight's other names."""
+    return strip_weights(exported, [name for name in initializer_names(exported) if name in tensors])
 
 
 def _by_readers(tensors: dict[str, TensorLike], graph: bytes) -> tuple[dict[str, TensorLike], tuple[str, ...]]:
@@ -97,5 +102,6 @@ def store_precision(model: nn.Module, tensors: dict[str, TensorLike], side: str,
 
 
 def fp32_bytes(state: dict[str, Tensor]) -> int:
-    """Bytes of a state's floating-point values in fp32: what `checkpoint_bytes` means."""
-    return sum(4 * t.numel() for t in state.values() if t.is_floating_point())
+    """Bytes of a state's floating-point values in fp32, tied ones once: what `checkpoint_bytes` means."""
+    tied = tied_tensors(state)
+    return sum(4 * t.numel() for name, t in state.items() if t.is_floating_point() and name not in tied)

@@ -14,6 +14,7 @@ from qacomp.flexible import FlexibleModel, submodel_index
 from qacomp.layers import Selection
 from qacomp.regularizers import Regularizer
 from qacomp.sharing.nested import NestedCodebooks, layer_levels, nested_codebooks
+from qacomp.weight_places import other_places
 
 FULL = "full"
 
@@ -31,21 +32,24 @@ class PrecisionLadder(nn.Module):
         self.submodel_names = (*(f"level{k}" for k in ks), FULL)
         self.network = network
         self.codebooks = nn.ModuleDict({_key(name): books for name, books in codebooks.items()})
-        norms = {path: module for path, module in network.named_modules() if isinstance(module, _BatchNorm)}
-        self.norms = nn.ModuleList(
-            nn.ModuleDict({_key(path): copy.deepcopy(norm) for path, norm in norms.items()}) for _ in ks
-        )
+        norms = {_key(path): m for path, m in network.named_modules() if isinstance(m, _BatchNorm)}
+        self.norms = nn.ModuleList(nn.ModuleDict(copy.deepcopy(norms)) for _ in ks)
+        self._also = other_places(network)
 
     def layer(self, name: str) -> NestedCodebooks:
         """The codebooks of the weight `name`."""
         return cast(NestedCodebooks, self.codebooks[_key(name)])
 
     def tensors(self, level: int) -> dict[str, Tensor]:
-        """What the network's tensors are replaced by at a level, by state-dict name, differentiable."""
-        replaced = {}
+        """What the network's tensors are replaced by at a level, by state-dict name, differentiable.
+
+        A tied weight's value stands under one name for each module that holds it.
+        """
+        replaced: dict[str, Tensor] = {}
         for key in self.codebooks:
             name = _name(key)
-            replaced[name] = self.layer(name)(self.network.get_parameter(name), level)
+            made = self.layer(name)(self.network.get_parameter(name), level)
+            replaced |= dict.fromkeys((name, *self._also.get(name, ())), made)
         for key, norm in cast(nn.ModuleDict, self.norms[level]).items():
             prefix = f"{_name(key)}." if key else ""
             replaced |= {prefix + leaf: t for leaf, t in (*norm.named_parameters(), *norm.named_buffers())}
@@ -59,7 +63,8 @@ class PrecisionLadder(nn.Module):
     def forward_all(self, x: Tensor) -> list[Tensor]:
         """(N, C, H, W) -> (N, classes) logits of every level, the coarsest first, and of the full-precision network."""
         levels = range(len(self.norms))
-        return [*(functional_call(self.network, self.tensors(level), (x,)) for level in levels), self.network(x)]
+        networks = (functional_call(self.network, self.tensors(level), (x,), tie_weights=False) for level in levels)
+        return [*networks, self.network(x)]
 
     def submodel(self, name: str) -> nn.Module:
         """The network with one level's weights and batch norms in it, copied; ConfigError for an unknown name."""

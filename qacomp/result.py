@@ -149,7 +149,7 @@ def layer_results(report: WriteReport, selection: Selection) -> tuple[LayerResul
     for t in report.tensors:
         bits = 8 * t.bytes / t.values if t.values else None
         skipped = None if t.k is not None else selection.skipped.get(t.name, "kept dense")
-        why = chosen.get(t.name) if t.k is not None else None
+        why = chosen.get(t.name, selection.skipped.get(t.name)) if t.k is not None else None
         coded = (t.k, t.bytes, bits, t.entropy_bits, t.codec, t.reason)
         rows.append(LayerResult(t.name, tuple(t.shape), *coded, skipped, why))
     return tuple(rows)

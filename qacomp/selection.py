@@ -1,7 +1,7 @@
 """Which tensors are shared, and why each one is or isn't. Needs no torch: ONNX graphs are chosen from here too."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TypeVar
@@ -15,7 +15,7 @@ T = TypeVar("T")
 class Layer:
     """One weight tensor: `name` is its state-dict key, `kind` conv | dense, `k` the shared values asked for.
 
-    `axis`: where its output channels run; `reason`: why it was chosen.
+    `axis`: where its output channels run; `reason`: why it was chosen; `tied`: the other names of the same weight.
     """
 
     name: str
@@ -24,6 +24,12 @@ class Layer:
     k: int
     axis: int = 0
     reason: str = ""
+    tied: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names by which the settings may speak of it."""
+        return (self.name, *self.tied)
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Candidate:
     """A tensor to decide on. `what` it is (weight of Conv); `kind` conv | dense; `axis` of its output channels.
 
     `never`: why it can't be shared, whatever the settings say; `unless_asked`: why it isn't unless --include names it.
+    `tied`: the other names of the same weight.
     """
 
     name: str
@@ -48,6 +55,12 @@ class Candidate:
     axis: int = 0
     never: str | None = None
     unless_asked: str | None = None
+    tied: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names by which the settings may speak of it."""
+        return (self.name, *self.tied)
 
 
 @dataclass(frozen=True)
@@ -72,7 +85,7 @@ def select(candidates: Iterable[Candidate], rules: Rules) -> Selection:
     skipped, used, names = {}, set(), []
     for candidate in candidates:
         names.append(candidate.name)
-        asked, refused = first_fit(rules.include, candidate.name), first_fit(rules.exclude, candidate.name)
+        asked, refused = (first_fit(patterns, *candidate.names) for patterns in (rules.include, rules.exclude))
         used |= {asked, refused}
         reason = _reason_against(candidate, rules, asked, refused)
         if reason is not None:
@@ -83,28 +96,39 @@ def select(candidates: Iterable[Candidate], rules: Rules) -> Selection:
     for option, patterns in (("--include", rules.include), ("--exclude", rules.exclude)):
         if unused := [p for p in patterns if p not in used]:
             raise ConfigError(f"{option} {unused[0]}: no tensor has that name; there are {_few(names)}")
-    own = value_for([candidate.name for candidate, _ in chosen], rules.k_layers, "--k")
-    layers = (Layer(c.name, c.kind, c.shape, own.get(c.name, rules.k), c.axis, why) for c, why in chosen)
+    own = value_for((candidate.names for candidate, _ in chosen), rules.k_layers, "--k")
+    layers = (Layer(c.name, c.kind, c.shape, own.get(c.name, rules.k), c.axis, why, c.tied) for c, why in chosen)
     return Selection(tuple(layers), skipped)
 
 
-def value_for(names: Iterable[str], overrides: Mapping[str, T], flag: str) -> dict[str, T]:
-    """Tensor name -> what `overrides` (names or patterns, the first that fits) say of it; others are left out.
+def value_for(weights: Iterable[Sequence[str]], overrides: Mapping[str, T], flag: str) -> dict[str, T]:
+    """First name of a weight -> what `overrides` (names or patterns, the first that fits) say of it, if they do.
 
-    Raises ConfigError, which names `flag`, for a pattern that fits no name.
+    weights: all names of each. Raises ConfigError, which names `flag`, for a pattern that fits no name, and where two
+    names of one tied weight are given different values.
     """
-    fitting = {name: first_fit(overrides, name) for name in names}
+    known = {names[0]: names for names in weights}
     for pattern in overrides:
-        if not any(first_fit((pattern,), name) for name in fitting):
-            raise ConfigError(f"{flag} {pattern}=...: no compressed layer has that name; there are {_few(fitting)}")
-    return {name: overrides[pattern] for name, pattern in fitting.items() if pattern is not None}
+        if not any(first_fit((pattern,), *names) for names in known.values()):
+            raise ConfigError(f"{flag} {pattern}=...: no compressed layer has that name; there are {_few(known)}")
+    found = {}
+    for first, names in known.items():
+        named = [p for p in overrides if any(p in _forms(name) for name in names)]
+        if len(names) > 1 and any(overrides[p] != overrides[named[0]] for p in named):
+            raise ConfigError(f"{flag}: {' and '.join(named)} are names of one tied weight: give one value for it")
+        if (fitting := first_fit(overrides, *names)) is not None:
+            found[first] = overrides[fitting]
+    return found
 
 
-def first_fit(patterns: Iterable[str], name: str) -> str | None:
-    """The first pattern that fits a tensor's name, with or without its .weight."""
-    module = name.removesuffix(".weight")
-    fits = (p for p in patterns if p in (name, module) or fnmatchcase(name, p) or fnmatchcase(module, p))
-    return next(fits, None)
+def first_fit(patterns: Iterable[str], *names: str) -> str | None:
+    """The first pattern that fits a tensor's name, with or without its .weight; `names`: of a tied one, each."""
+    forms = [form for name in names for form in _forms(name)]
+    return next((p for p in patterns if any(p == form or fnmatchcase(form, p) for form in forms)), None)
+
+
+def _forms(name: str) -> tuple[str, str]:
+    return name, name.removesuffix(".weight")
 
 
 def _reason_against(candidate: Candidate, rules: Rules, asked: str | None, refused: str | None) -> str | None:

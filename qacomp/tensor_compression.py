@@ -39,7 +39,8 @@ def compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pat
         if text := raised_note(selection.layers, config.k):
             run.note(text)
         for layer in selection.layers:
-            packed[layer.name] = item = _share(packed[layer.name], layer, config)
+            item = _share(packed[layer.name], layer, config)
+            packed |= dict.fromkeys(layer.names, item)
             if item.note:
                 run.note(item.note)
     with run.stage("encode"), Writer(output, meta=provenance(checkpoint, config)) as writer:

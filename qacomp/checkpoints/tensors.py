@@ -14,7 +14,7 @@ EXPANSION, ALLOWANCE = 64, 64 << 20  # dense tensors may take 64 times the file'
 
 
 def dense_state(path: Path, state: "Mapping[str, Tensor]", size: int) -> "dict[str, Tensor]":
-    """CPU, contiguous, detached tensors, no larger storage behind them than they need.
+    """CPU, contiguous, detached tensors, no larger storage behind them than they need; tied ones stay one tensor.
 
     Raises `CheckpointError` for sparse, quantized, complex and meta tensors, and where views of a file of `size` bytes
     would expand out of proportion.
@@ -26,7 +26,11 @@ def dense_state(path: Path, state: "Mapping[str, Tensor]", size: int) -> "dict[s
                 "convert it, and save the state dict again"
             )
     check_expansion(path, sum(tensor.numel() * tensor.itemsize for tensor in state.values()), size)
-    return {name: _compact(tensor.detach().cpu()) for name, tensor in state.items()}
+    from qacomp.weight_places import tied_tensors
+
+    tied = tied_tensors(state)
+    dense = {name: _compact(tensor.detach().cpu()) for name, tensor in state.items() if name not in tied}
+    return {name: dense[tied.get(name, name)] for name in state}
 
 
 def check_expansion(path: Path, dense: int, size: int) -> None:

@@ -38,12 +38,32 @@ def untracked_batch_norms(model: nn.Module) -> list[str]:
     return [name for name, module in _batch_norms(model) if not _is_tracked(module)]
 
 
+def foldable_batch_norms(model: nn.Module) -> dict[str, float]:
+    """Every batch norm that `fold_statistics` folds, under each of its names -> its eps.
+
+    One that keeps no statistics isn't, nor is one whose weight or bias another module holds too: folded, each would
+    need values of its own.
+    """
+    return {name: float(module.eps) for name, module in _foldable(model)}
+
+
+def _foldable(model: nn.Module) -> list[tuple[str, _BatchNorm]]:
+    holders: dict[int, set[int]] = {}
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            holders.setdefault(id(parameter), set()).add(id(module))
+    return [
+        (name, module)
+        for name, module in _batch_norms(model)
+        if _is_tracked(module) and all(len(holders[id(p)]) == 1 for p in module.parameters(recurse=False))
+    ]
+
+
 def constant_names(model: nn.Module) -> list[str]:
     """State-dict names of the tensors that are constants once `fold_statistics` has run."""
     return [
         _key(name, buffer)
-        for name, module in _batch_norms(model)
-        if _is_tracked(module)
+        for name, module in _foldable(model)
         for buffer in _BUFFERS
         if getattr(module, buffer) is not None
     ]
@@ -54,8 +74,8 @@ def fold_statistics(model: nn.Module) -> list[str]:
 
     Afterwards weight = γ/√(σ² + ε) and bias = β − μ·weight (computed in float64, kept in their own dtype),
     running_mean = 0, running_var = 1 and eps = 0, so that the model's outputs stay what they were but for rounding.
-    A batch norm with affine=False becomes affine. One without running statistics stays as it is: see
-    `untracked_batch_norms`. Folding twice changes nothing.
+    A batch norm with affine=False becomes affine. One without running statistics, or whose weight is tied, stays as it
+    is: see `foldable_batch_norms`. Folding twice changes nothing.
 
     Args:
         model: a network in eval mode.
@@ -65,21 +85,17 @@ def fold_statistics(model: nn.Module) -> list[str]:
         need no storing.
 
     Raises:
-        ExportError: the model is in training mode, or a weight is parametrized or shared between batch norms.
+        ExportError: the model is in training mode, or a weight is parametrized.
         NonFiniteWeightsError: a variance is negative, or a scale or shift isn't finite.
     """
     folded: dict[int, tuple[str, torch.Tensor, torch.Tensor]] = {}
-    owners: dict[int, str] = {}
-    for name, module in _batch_norms(model):
-        if not _is_tracked(module) or id(module) in folded:
+    for name, module in _foldable(model):
+        if id(module) in folded:
             continue
         if module.training:
             raise ExportError(f"batch norm {name!r} is in training mode: call model.eval() before folding")
         if parametrize.is_parametrized(module):
             raise ExportError(f"batch norm {name!r} is parametrized: remove its parametrizations before folding")
-        for parameter in (module.weight, module.bias):
-            if parameter is not None and owners.setdefault(id(parameter), name) != name:
-                raise ExportError(f"batch norms {owners[id(parameter)]!r} and {name!r} share a weight: untie it first")
         folded[id(module)] = (name, *_scale_and_shift(name, module))  # (C,), (C,)
     for _, module in _batch_norms(model):  # all is checked: from here on nothing can fail half-way
         if id(module) in folded:
@@ -147,8 +163,8 @@ def load_folded(model: nn.Module, tensors: Mapping[str, np.ndarray | torch.Tenso
     expected = model.state_dict(keep_vars=True)
     added = {
         _key(name, kind): module.running_var
-        for name, module in _batch_norms(model)
-        if _is_tracked(module) and not module.affine
+        for name, module in _foldable(model)
+        if not module.affine
         for kind in ("weight", "bias")
     }
     constants = set(constant_names(model))
@@ -173,9 +189,8 @@ def load_folded(model: nn.Module, tensors: Mapping[str, np.ndarray | torch.Tenso
         raise ArchitectureMismatchError(
             f"the tensors aren't this architecture's ({'; '.join(wrong)}): build the network that they were made from"
         )
-    for _, module in _batch_norms(model):
-        if _is_tracked(module):
-            _make_affine(module)
-            _reset_statistics(module)
+    for _, module in _foldable(model):
+        _make_affine(module)
+        _reset_statistics(module)
     model.load_state_dict({n: v for n, v in given.items() if n not in constants}, strict=False)
     model.eval()

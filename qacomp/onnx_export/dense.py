@@ -27,6 +27,7 @@ from qacomp.errors import ExportError
 from qacomp.flexible import FlexibleModel
 from qacomp.onnx_export.canonical import canonicalize
 from qacomp.onnx_export.submodels import OUTPUT
+from qacomp.weight_places import tied_names
 
 OPSET = 18  # what torch's operator library is written in; onnxruntime has it since 1.14
 IR_VERSION = 8  # the one that came with opset 18
@@ -70,16 +71,6 @@ def export_dense(model: nn.Module, input_shape: tuple[int, ...], *, all_submodel
 
 def _forward_all(model: Any, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return tuple(model.forward_all(x))
-
-
-def tied_names(model: nn.Module) -> dict[str, str]:
-    """For each parameter that is the same tensor as an earlier one: its state-dict name → the earlier one's."""
-    first: dict[int, str] = {}
-    tied = {}
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        if first.setdefault(id(tensor), name) != name:
-            tied[name] = first[id(tensor)]
-    return tied
 
 
 def _refuse_unexportable(model: nn.Module) -> None:

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from qacomp.errors import ConfigError
 from qacomp.models._residual import OptionAShortcut
+from qacomp.weight_places import other_places
 
 Atoms = NDArray[np.int64]
 
@@ -42,6 +43,7 @@ _KEEPING_FUNCTIONS = (
     functional.adaptive_max_pool2d,
     functional.dropout,
 )
+_PRUNED = (nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
 _ADDITIONS = (operator.add, operator.iadd, torch.add)
 
 
@@ -87,8 +89,12 @@ class ChannelGraph:
 def trace_channels(model: nn.Module, input_shape: tuple[int, int, int]) -> ChannelGraph:
     """The channel graph of a network from (N, C, H, W) to (N, classes); its state isn't changed.
 
-    Raises ConfigError for a network that can't be traced (one whose forward branches on data).
+    Raises ConfigError for a network that can't be traced (one whose forward branches on data) or with tied weights.
     """
+    for first, others in other_places(model).items():
+        raise ConfigError(
+            f"--prune: {others[0]} is tied to {first}: neither can lose a channel alone; use --prune none"
+        )
     try:
         traced = fx.GraphModule(model, _Tracer().trace(model))
         modes = [(m, m.training) for m in model.modules()]
@@ -143,6 +149,8 @@ class _Walk:
         spread = 1
         if node.op == "placeholder":
             atoms = self._fresh(_shape(node)[1], pinned=True)
+        elif node.op == "get_attr" and isinstance(self.modules.get(str(node.target).rpartition(".")[0]), _PRUNED):
+            raise ConfigError(f"--prune: {node.target} is used outside of its layer too; use --prune none")
         elif node.op == "output":
             source = node.args[0]
             if not isinstance(source, fx.Node):

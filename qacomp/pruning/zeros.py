@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
-from qacomp.layers import Layer, Selection, split_name
+from qacomp.layers import Layer, Selection
 from qacomp.pruning.units import Units
 from qacomp.sharing.parametrization import SharedWeight
+from qacomp.weight_places import parametrizations, split_name
 
 
 class ZeroMask(nn.Module):
@@ -69,7 +70,7 @@ class Zeros:
             if not parametrize.is_parametrized(owner, leaf):
                 held.append((owner.get_parameter(leaf), mask))
                 continue
-            chain: Any = owner.get_submodule(f"parametrizations.{leaf}")
+            chain = parametrizations(model, name)
             if not any(isinstance(p, SharedWeight) for p in chain):
                 held.append((chain.original, mask))
                 parametrize.register_parametrization(owner, leaf, ZeroMask(mask))

@@ -33,7 +33,7 @@ def plan_quantization(
     number (`8`), unless `overrides` name them. Raises ConfigError, also for a pattern that fits no layer.
     """
     names = [layer.name for layer in selection.layers]
-    own = value_for(names, overrides, "--bits")
+    own = value_for((layer.names for layer in selection.layers), overrides, "--bits")
     edges = int(ends) if ends.isdigit() else ends
     if edges not in ENDS and not isinstance(edges, int):
         raise ConfigError(f"ends = {ends!r}: must be {', '.join(ENDS)} or a number of bits")

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from qacomp.quantizers.base import UNIT, Quantizer, Scale, check_bits, quantizer_named
 from qacomp.sharing.parametrization import share_weight
+from qacomp.weight_places import is_parametrized_by, parametrizations, put_on, take_off
 
 
 class _Replace(torch.autograd.Function):
@@ -121,36 +121,35 @@ def quantize_network(
     for name, count in bits.items():
         check_bits(count, name)
     for name, count in bits.items():
-        path, _, leaf = name.rpartition(".")
         own, mask = (learned or {}).get(name), (living or {}).get(name)
         part = QuantizedWeight(method, count, scaled=scaled, learned=own, living=mask)
-        module = model.get_submodule(path)
-        part.to(module.get_parameter(leaf).device)
-        part.scale(module.get_parameter(leaf))
-        parametrize.register_parametrization(module, leaf, part)
+        weight = model.get_parameter(name)
+        part.to(weight.device)
+        part.scale(weight)
+        put_on(model, name, part)
 
 
 def quantized_weights(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, QuantizedWeight]]:
-    """(state-dict key, owning module, its attribute, parametrization) of every weight behind a quantizer."""
+    """(state-dict key, owning module, its attribute, parametrization) of every weight behind a quantizer, each once."""
+    seen: set[int] = set()
     for path, module in model.named_modules():
         for leaf, chain in getattr(module, "parametrizations", {}).items():
-            if isinstance(chain[0], QuantizedWeight):
+            if isinstance(chain[0], QuantizedWeight) and id(chain) not in seen:
+                seen.add(id(chain))
                 yield f"{path}.{leaf}".removeprefix("."), module, leaf, chain[0]
 
 
-def is_quantized(module: nn.Module, name: str) -> bool:
-    """Whether `quantize_network` put `module.name` behind a quantizer."""
-    return parametrize.is_parametrized(module, name) and isinstance(
-        module.get_submodule(f"parametrizations.{name}.0"), QuantizedWeight
-    )
+def is_quantized(model: nn.Module, name: str) -> bool:
+    """Whether `quantize_network` put the weight `name` of `model` behind a quantizer."""
+    return is_parametrized_by(model, name, QuantizedWeight)
 
 
-def take_levels(module: nn.Module, name: str) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]:
+def take_levels(model: nn.Module, name: str) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]:
     """Take the quantizer off again: the levels in use (K',) and the indices, exactly as the forward pass had them.
 
     A pruned weight's index means nothing.
     """
-    chain: Any = module.get_submodule(f"parametrizations.{name}")
+    chain = parametrizations(model, name)
     part: QuantizedWeight = chain[0]
     shadow = chain.original.detach()
     scale = part.scale(shadow)
@@ -160,7 +159,7 @@ def take_levels(module: nn.Module, name: str) -> tuple[NDArray[np.floating], NDA
     if part.living is not None:
         index = torch.zeros_like(shadow, dtype=index.dtype).masked_scatter(part.living, index)
     used, renumbered = np.unique(index.cpu().numpy(), return_inverse=True)
-    parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+    take_off(model, name)
     return levels[used], renumbered.reshape(tuple(index.shape)).astype(np.uint8)  # at most 256 levels
 
 
@@ -171,7 +170,7 @@ def freeze_to_shared(model: nn.Module) -> dict[str, tuple[NDArray[np.floating], 
     Returns (codebook (K',), indices of the weight's shape) by state-dict key.
     """
     frozen = {}
-    for name, module, leaf, _ in list(quantized_weights(model)):
-        frozen[name] = take_levels(module, leaf)
-        share_weight(module, leaf, *frozen[name])
+    for name, *_ in list(quantized_weights(model)):
+        frozen[name] = take_levels(model, name)
+        share_weight(model, name, *frozen[name])
     return frozen

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from qacomp.formats import SharedTensor
 from qacomp.sharing.affine import WIDE_BITS, codebooks, grid_numbers, plain_scale
+from qacomp.weight_places import parametrizations, put_on, split_name
 
 
 class GridWeight(nn.Module):
@@ -52,9 +52,9 @@ class GridWeight(nn.Module):
         return numbers
 
 
-def share_weight_on_grid(module: nn.Module, name: str, shared: SharedTensor) -> None:
-    """Replace `module.name` by `shared`, whose codebooks are on grids; only their scales can be trained then."""
-    weight, found = getattr(module, name), grid_numbers(shared)
+def share_weight_on_grid(model: nn.Module, name: str, shared: SharedTensor) -> None:
+    """Replace the weight `name` by `shared`, whose codebooks are on grids; only their scales can be trained then."""
+    weight, found = getattr(*split_name(model, name)), grid_numbers(shared)
     assert found is not None and shared.blocks is not None
     scale, zero = (torch.from_numpy(numbers.astype(np.float32)).to(weight) for numbers in found)
     bits = (shared.codebook.shape[-1] - 1).bit_length()
@@ -62,10 +62,10 @@ def share_weight_on_grid(module: nn.Module, name: str, shared: SharedTensor) -> 
     part.steps -= part._spread(zero)
     with torch.no_grad():
         weight.copy_(torch.from_numpy(shared.dense()))
-    parametrize.register_parametrization(module, name, part, unsafe=True)
+    put_on(model, name, part, unsafe=True)
 
 
-def is_wide(module: nn.Module, name: str) -> bool:
-    """Whether the shared weight `module.name` is on grids whose values half precision can't hold."""
-    part: Any = module.get_submodule(f"parametrizations.{name}.0")
+def is_wide(model: nn.Module, name: str) -> bool:
+    """Whether the shared weight `name` of `model` is on grids whose values half precision can't hold."""
+    part: Any = parametrizations(model, name)[0]
     return isinstance(part, GridWeight) and part.bits >= WIDE_BITS

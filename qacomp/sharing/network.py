@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from qacomp.layers import Selection, split_name
+from qacomp.layers import Selection
 from qacomp.pruning.zeros import NO_ZEROS, Zeros, with_zero
 from qacomp.quantizers import is_quantized, take_levels
 from qacomp.regularizers import Regularizer
@@ -42,37 +42,36 @@ def share_network(
     """
     kind = grid_kind(books)
     for layer in selection.layers:
-        owner, leaf = split_name(model, layer.name)
-        mask, zero = zeros.mask(layer.name), None
+        name, mask, zero = layer.name, zeros.mask(layer.name), None
         if kind is not None:
             if whole := grid_blocks(layer.shape, layer.axis, kind.block)[1]:
                 note(f"{layer.name}: a grid for each channel, since {whole}")
-            shared = share_on_grid(_weights(owner, leaf), layer.axis, kind.bits, kind.block)
-            share_weight_on_grid(owner, leaf, shared)
+            shared = share_on_grid(_weights(model, name), layer.axis, kind.bits, kind.block)
+            share_weight_on_grid(model, name, shared)
             continue
         blocks = block_shape(layer.shape, layer.axis, books, layer.k)
         if blocks is not None:
-            share_weight_in_blocks(owner, leaf, share_in_blocks(_weights(owner, leaf), layer.k, blocks))
+            share_weight_in_blocks(model, name, share_in_blocks(_weights(model, name), layer.k, blocks))
             continue
-        if is_quantized(owner, leaf):
-            codebook, indices = take_levels(owner, leaf)
-        elif is_straight_through(owner, leaf):
-            codebook, indices = harvest(owner, leaf)
-        elif layer.name in penalties:
-            weights = _weights(owner, leaf)
-            levels = penalties[layer.name].levels().detach().cpu().numpy()
+        if is_quantized(model, name):
+            codebook, indices = take_levels(model, name)
+        elif is_straight_through(model, name):
+            codebook, indices = harvest(model, name)
+        elif name in penalties:
+            weights = _weights(model, name)
+            levels = penalties[name].levels().detach().cpu().numpy()
             codebook, indices = recentred(weights, assign(weights, levels), mask)
         else:
-            codebook, indices = _clustered(_weights(owner, leaf), layer, mask, rounding)
+            codebook, indices = _clustered(_weights(model, name), layer, mask, rounding)
         if codebook.size < layer.k:
             note(f"{layer.name}: {codebook.size} shared values, not {layer.k}: its weights fill no more clusters")
         if mask is not None:
             codebook, indices, zero = with_zero(codebook, indices, mask)
-        share_weight(owner, leaf, codebook, indices, zero)
+        share_weight(model, name, codebook, indices, zero)
 
 
-def _weights(owner: nn.Module, leaf: str) -> NDArray[np.floating]:
-    weights: NDArray[np.floating] = owner.get_parameter(leaf).detach().cpu().contiguous().numpy()
+def _weights(model: nn.Module, name: str) -> NDArray[np.floating]:
+    weights: NDArray[np.floating] = model.get_parameter(name).detach().cpu().contiguous().numpy()
     return weights
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from qacomp.formats import SharedTensor
 from qacomp.regularizers.nearest import sum_by_level
 from qacomp.sharing.grid_weight import GridWeight
+from qacomp.weight_places import parametrizations, put_on, split_name, take_off
 
 
 class Gather(torch.autograd.Function):
@@ -73,40 +73,40 @@ class SharedWeight(nn.Module):
 
 
 def share_weight(
-    module: nn.Module,
+    model: nn.Module,
     name: str,
     codebook: NDArray[np.floating],
     indices: NDArray[np.integer],
     zero: int | None = None,
 ) -> None:
-    """Replace `module.name` by codebook[indices]; the codebook becomes the only trainable part of it.
+    """Replace the weight `name` of `model`, wherever it stands, by codebook[indices], of which the codebook is trained.
 
     `codebook` (K,), every entry used; `indices` of the weight's shape; `zero`: the entry that stays exactly zero.
     """
-    weight = getattr(module, name)
+    weight = getattr(*split_name(model, name))
     index = torch.from_numpy(indices.astype(np.int64)).to(weight.device)  # weight's shape
     entries = torch.from_numpy(np.ascontiguousarray(codebook)).to(weight)  # (K,)
     with torch.no_grad():
         weight.copy_(entries[index])
-    parametrize.register_parametrization(module, name, SharedWeight(index, zero), unsafe=True)
+    put_on(model, name, SharedWeight(index, zero), unsafe=True)
 
 
-def share_weight_in_blocks(module: nn.Module, name: str, shared: SharedTensor) -> None:
+def share_weight_in_blocks(model: nn.Module, name: str, shared: SharedTensor) -> None:
     """The same for codebooks in blocks."""
     assert shared.blocks is not None
-    weight, shape = getattr(module, name), shared.codebook.shape
+    weight, shape = getattr(*split_name(model, name)), shared.codebook.shape
     places = SharedTensor(np.arange(shared.codebook.size).reshape(shape), shared.indices, (), shared.blocks)
     index = torch.from_numpy(places.dense()).to(weight.device)  # weight's shape, into the flat codebooks
     entries = torch.from_numpy(np.ascontiguousarray(shared.codebook).reshape(-1)).to(weight)
     with torch.no_grad():
         weight.copy_(entries[index])
     parametrization = SharedWeight(index, blocked=(shape, shared.blocks))
-    parametrize.register_parametrization(module, name, parametrization, unsafe=True)
+    put_on(model, name, parametrization, unsafe=True)
 
 
-def shared_tensor(module: nn.Module, name: str) -> SharedTensor:
+def shared_tensor(model: nn.Module, name: str) -> SharedTensor:
     """The codebook (float32, (K,), or that of the blocks or grids) and indices of a weight that was replaced here."""
-    parametrization: Any = module.get_submodule(f"parametrizations.{name}")
+    parametrization: Any = parametrizations(model, name)
     if isinstance(parametrization[0], GridWeight):
         return parametrization[0].shared(parametrization.original.detach())
     codebook = parametrization.original.detach().float().cpu().numpy().copy()
@@ -118,6 +118,6 @@ def shared_tensor(module: nn.Module, name: str) -> SharedTensor:
     return SharedTensor(codebook, indices.astype(np.uint8 if codebook.size <= 256 else np.uint16))
 
 
-def unshare(module: nn.Module, name: str) -> None:
-    """Make the shared weight a plain parameter again, with the same values."""
-    parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+def unshare(model: nn.Module, name: str) -> None:
+    """Make the shared weight `name` a plain parameter again, with the same values."""
+    take_off(model, name)

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from qacomp.regularizers import Regularizer
 from qacomp.regularizers.nearest import sum_by_level
+from qacomp.weight_places import is_parametrized_by, parametrizations, put_on, take_off
 
 _MEMORY = 0.99
 
@@ -95,35 +95,33 @@ class StraightThrough(nn.Module):
 
 
 def install(
-    module: nn.Module,
+    model: nn.Module,
     name: str,
     levels_of: Regularizer,
     entropy: float,
     gain: float = 1.0,
     living: Tensor | None = None,
 ) -> None:
-    """Put `module.name` behind straight-through sharing; its shadow becomes the trained parameter.
+    """Put the weight `name` of `model` behind straight-through sharing; its shadow becomes the trained parameter.
 
     Who prunes the weights outside `living` puts a mask behind it (see qacomp.pruning.zeros).
     """
-    parametrize.register_parametrization(module, name, StraightThrough(levels_of, entropy, gain, living))
+    put_on(model, name, StraightThrough(levels_of, entropy, gain, living))
 
 
-def is_straight_through(module: nn.Module, name: str) -> bool:
-    """Whether `install` put `module.name` behind straight-through sharing."""
-    return parametrize.is_parametrized(module, name) and isinstance(
-        module.get_submodule(f"parametrizations.{name}.0"), StraightThrough
-    )
+def is_straight_through(model: nn.Module, name: str) -> bool:
+    """Whether `install` put the weight `name` of `model` behind straight-through sharing."""
+    return is_parametrized_by(model, name, StraightThrough)
 
 
-def harvest(module: nn.Module, name: str) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]:
+def harvest(model: nn.Module, name: str) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]:
     """Take the sharing off again: the levels in use (K',) and the indices, exactly as the forward pass had them."""
-    parametrization: Any = module.get_submodule(f"parametrizations.{name}")
+    parametrization = parametrizations(model, name)
     layer: StraightThrough = parametrization[0]
     weight = parametrization.original.detach()
     levels = layer._levels_of[0].levels().detach().to(weight)
     index = layer.index(weight, levels).cpu().numpy()
-    parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+    take_off(model, name)
     used, renumbered = np.unique(index, return_inverse=True)
     dtype = np.uint8 if used.size <= 256 else np.uint16
     return levels.cpu().numpy()[used], renumbered.reshape(index.shape).astype(dtype)

@@ -9,7 +9,13 @@ import torch
 from torch import nn
 
 from qacomp.errors import ArchitectureMismatchError, ExportError, NonFiniteWeightsError
-from qacomp.onnx_export.batch_norm import constant_names, fold_statistics, load_folded, untracked_batch_norms
+from qacomp.onnx_export.batch_norm import (
+    constant_names,
+    fold_statistics,
+    foldable_batch_norms,
+    load_folded,
+    untracked_batch_norms,
+)
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -122,11 +128,16 @@ def test_training_mode_is_refused_and_nothing_changed() -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_weights_shared_between_batch_norms_are_refused() -> None:
-    model = _used(nn.Sequential(nn.BatchNorm1d(4), nn.BatchNorm1d(4)))
+def test_batch_norms_of_one_weight_are_left_as_they_are() -> None:
+    """Folded, each would need a scale of its own."""
+    model = _used(nn.Sequential(nn.BatchNorm1d(4), nn.BatchNorm1d(4), nn.BatchNorm1d(4)))
     model[1].weight = model[0].weight
-    with pytest.raises(ExportError, match="share a weight"):
-        fold_statistics(model)
+    x, before = torch.randn(3, 4), {name: value.clone() for name, value in model.state_dict().items()}
+    wanted = model(x)
+    assert list(foldable_batch_norms(model)) == ["2"]
+    assert fold_statistics(model) == ["2.running_mean", "2.running_var", "2.num_batches_tracked"]
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items() if name[0] in "01")
+    torch.testing.assert_close(model(x), wanted, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("value", [-1.0, float("nan")])

@@ -19,8 +19,9 @@ from qacomp.evaluation.accuracy import onnx_logits
 from qacomp.evaluation.parity import max_abs_error, optimization_error
 from qacomp.models import create_model, model_info
 from qacomp.onnx_export.batch_norm import constant_names, fold_statistics
-from qacomp.onnx_export.dense import IR_VERSION, OPSET, export_dense, tied_names
+from qacomp.onnx_export.dense import IR_VERSION, OPSET, export_dense
 from qacomp.onnx_export.graph import attach_weights, initializer_names, strip_weights
+from qacomp.weight_places import tied_names
 
 
 def trained_like(arch: str, seed: int = 0) -> nn.Module:
