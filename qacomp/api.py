@@ -1,13 +1,14 @@
 """The two calls of the Python interface: compress a network of any kind, and decode what came out."""
 
+import functools
 import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset, chosen_spec, dataset_from_arrays, load_dataset
@@ -26,8 +27,24 @@ if TYPE_CHECKING:
 
 PathLike: TypeAlias = str | os.PathLike[str]
 FORMS = ("torch", "numpy", "onnx")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
+def _in_own_torch_state(call: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Decorator: the caller's random numbers, and whether gradients are on, are neither used nor changed."""
+
+    @functools.wraps(call)
+    def inner(*arguments: _P.args, **named: _P.kwargs) -> _R:
+        from qacomp.sources import own_torch_state
+
+        with own_torch_state():
+            return call(*arguments, **named)
+
+    return inner
+
+
+@_in_own_torch_state
 def compress(
     model: "PathLike | Checkpoint | torch.nn.Module | Mapping[str, Any] | onnx.ModelProto",
     data: str | Dataset | Mapping[str, Any] | None = None,
@@ -61,7 +78,7 @@ def compress(
     from qacomp.notebook import choose_progress
     from qacomp.onnx_graph import OnnxSource
     from qacomp.pipeline import compress as run
-    from qacomp.sources import checkpoint_of, network_of
+    from qacomp.sources import checkpoint_of, float32_notes, network_of, with_plain_module
 
     chosen = _config(config, settings)
     shown = choose_progress(progress)
@@ -70,8 +87,8 @@ def compress(
     written = [] if output is None else container_outputs(Path(output), "output")
     claim([*written, *snapshot_outputs(snapshots, "snapshots")], files, force=force)
     checkpoint = checkpoint_of(model, trust_pickle=trust_pickle, inputs=chosen.input, submodule=chosen.submodule)
-    if not isinstance(checkpoint, OnnxSource) and checkpoint.module is not None and chosen.arch is None:
-        checkpoint = replace(checkpoint, kind="module")  # a pickled one is its own architecture
+    if not isinstance(checkpoint, OnnxSource) and checkpoint.kind != "module" and chosen.arch is None:
+        checkpoint = with_plain_module(checkpoint)
     with_network = checkpoint.kind == "module" or (chosen.arch or checkpoint.arch) is not None
     given, remark = data if data is not None else chosen.data, None
     if given is None and with_network:
@@ -90,12 +107,14 @@ def compress(
         network = None
         if checkpoint.kind == "module" and not isinstance(checkpoint, OnnxSource):
             network = network_of(checkpoint.module, chosen, dataset, input_shape)
+            remarks = float32_notes(checkpoint.state)
             if network is None:
                 note = (
                     "the module's input is unknown: its weights alone are compressed; give data, or the shape of its "
                     "input (--input; from Python also input_shape)"
                 )
-                checkpoint = replace(checkpoint, notes=(*checkpoint.notes, note))
+                remarks = (note,)
+            checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *remarks))
         kept_in = None if snapshots is None else Path(snapshots)
         result = run(checkpoint, chosen, dataset, target, shown, network=network, snapshots=kept_in, samples=samples)
     except BaseException:

@@ -1,6 +1,5 @@
 """One network on its way through the stages of a compression, as a value."""
 
-import copy
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from qacomp.errors import ConfigError
 from qacomp.fine_tuning import Session
 from qacomp.layers import Selection, select_layers
 from qacomp.network import Network, choose_device
+from qacomp.plain_modules import copied
 from qacomp.pruning.zeros import NO_ZEROS, Zeros
 from qacomp.resolution import PROGRAM, resolve
 from qacomp.resume import ResumeStore, fingerprint
@@ -72,7 +72,7 @@ def start_job(
     if not selection.layers:
         reason = next(iter(selection.skipped.values()), "it has no tensors")
         raise ConfigError(f"nothing would be compressed: {reason}; see --scope, --include, --exclude and --min-size")
-    original = copy.deepcopy(network.model.to(device))
+    original = copied(network.model.to(device))
     session = None
     if dataset is not None:
         store = ResumeStore(output.with_name(output.name + ".resume"), fingerprint(checkpoint, config, dataset))

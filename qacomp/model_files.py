@@ -53,7 +53,9 @@ def read_model(
         return export_torchscript(path, inputs, submodule)
     if checkpoint.module is not None and inputs:
         from qacomp.onnx_export.programs import export_module
+        from qacomp.plain_modules import plain_module
 
-        made = export_module(checkpoint.module, inputs, submodule, path, "exported module")
-        return replace(made, digest=checkpoint.digest, bytes=checkpoint.bytes)
+        plain = plain_module(checkpoint.module, path)
+        made = export_module(plain.module, inputs, submodule, path, "exported module")
+        return replace(made, digest=checkpoint.digest, bytes=checkpoint.bytes, notes=(*plain.notes, *made.notes))
     return replace(checkpoint, notes=(*checkpoint.notes, _HOW_TO_EXPORT)) if scripted else checkpoint

@@ -1,6 +1,5 @@
 """How far a network's outputs move when its weights are shared, on generated inputs: K of a network without data."""
 
-import copy
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import nn
 from qacomp.config import CompressConfig
 from qacomp.evaluation.output_agreement import cosine
 from qacomp.layers import Selection
+from qacomp.plain_modules import copied
 from qacomp.sharing.agreement import refined
 from qacomp.sharing.arrays import share_array
 from qacomp.weight_places import tied_names, under_all_names
@@ -27,7 +27,7 @@ def refined_network(
     """
     tied = tied_names(model)
     state = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
-    twin = copy.deepcopy(model).cpu().eval()
+    twin = copied(model).cpu().eval()
     drawn = np.random.default_rng(config.seed).standard_normal((_EXAMPLES, *input_shape)).astype(np.float32)
     drawn[1::2] *= np.float32(_QUIET)
     inputs = torch.from_numpy(drawn)

@@ -1,6 +1,5 @@
 """Compression, a stage a call: load, prune, fine-tune with the regularizer, share, tune, pack, write, measure."""
 
-import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from qacomp.network import Network, build_network
 from qacomp.network_agreement import refined_network
 from qacomp.onnx_compression import compress_onnx
 from qacomp.onnx_graph import OnnxSource
+from qacomp.plain_modules import copied
 from qacomp.precisions import PrecisionLadder, build_ladder
 from qacomp.progress import Progress
 from qacomp.pruning.stage import prune
@@ -143,7 +143,7 @@ def _share(job: Job, penalties: dict[str, Regularizer]) -> tuple[nn.Module, nn.M
             job.model, job.selection, penalties, job.run.note, job.zeros, job.config.codebook, job.config.rounding
         )
         _reestimate(job, job.model)
-    shared = copy.deepcopy(job.model)
+    shared = copied(job.model)
     _tune(job, job.model)
     return shared, job.model
 

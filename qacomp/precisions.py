@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from qacomp.errors import ConfigError
 from qacomp.flexible import FlexibleModel, submodel_index
 from qacomp.layers import Selection
+from qacomp.plain_modules import copied
 from qacomp.regularizers import Regularizer
 from qacomp.sharing.nested import NestedCodebooks, layer_levels, nested_codebooks
 from qacomp.weight_places import other_places
@@ -69,7 +70,7 @@ class PrecisionLadder(nn.Module):
     def submodel(self, name: str) -> nn.Module:
         """The network with one level's weights and batch norms in it, copied; ConfigError for an unknown name."""
         index = submodel_index(self.submodel_names, name)
-        plain = copy.deepcopy(self.network)
+        plain = copied(self.network)
         if index < len(self.norms):
             state = plain.state_dict()
             with torch.no_grad():

@@ -1,9 +1,9 @@
 """What a Python caller may hand over as a model, as the Checkpoint and the Network that the pipeline works on."""
 
-import copy
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from qacomp.formats import BFLOAT16, bfloat16_to_float32
 from qacomp.model_files import read_model
 from qacomp.network import Network
 from qacomp.onnx_graph import OnnxSource, parse_onnx
+from qacomp.plain_modules import copied, plain_module
 from qacomp.preprocessing import Preprocessing
 from qacomp.preprocessing_choice import choose_preprocessing
 
@@ -40,8 +41,11 @@ def checkpoint_of(
     if type(model).__name__ == "ModelProto":
         return parse_onnx(model.SerializeToString(), Path("<ONNX model>"), "onnx")
     if isinstance(model, nn.Module):
-        checkpoint = _in_memory(Path(f"<{type(model).__name__}>"), "module", model.state_dict())
-        return _exported(model, checkpoint, inputs, submodule) if inputs else replace(checkpoint, module=model)
+        path = Path(f"<{type(model).__name__}>")
+        plain = plain_module(model, path)
+        state, left_out = _tensors(plain.module)
+        checkpoint = replace(_in_memory(path, "module", state), module=plain.module, notes=(*plain.notes, *left_out))
+        return _exported(plain.module, checkpoint, inputs, submodule) if inputs else checkpoint
     if isinstance(model, Mapping):
         return _in_memory(Path("<state dict>"), "state_dict", model)
     raise CheckpointError(
@@ -49,12 +53,45 @@ def checkpoint_of(
     )
 
 
+def float32_notes(state: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
+    """What to say of a network whose float tensors have other types; empty where they are all float32."""
+    others = {str(t.dtype).removeprefix("torch.") for t in state.values() if t.is_floating_point()} - {"float32"}
+    return (f"{', '.join(sorted(others))}: the network is trained, measured and stored in float32",) if others else ()
+
+
+@contextmanager
+def own_torch_state() -> Iterator[None]:
+    """Gradients inside, whatever the caller switched off; its random numbers go on as if nothing had been drawn."""
+    devices = range(torch.cuda.device_count())
+    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices):
+        yield
+
+
+def with_plain_module(checkpoint: Checkpoint) -> Checkpoint:
+    """A checkpoint with a pickled module as one of kind "module", plain (see `plain_module`); another as it is."""
+    if checkpoint.module is None:
+        return checkpoint
+    plain = plain_module(checkpoint.module, checkpoint.path)
+    state, left_out = _tensors(plain.module)
+    total = sum(tensor.numel() * tensor.itemsize for tensor in state.values())
+    notes = (*checkpoint.notes, *plain.notes, *left_out)
+    dense = dense_state(checkpoint.path, state, total)
+    return replace(checkpoint, kind="module", state=dense, module=plain.module, notes=notes)
+
+
+def _tensors(module: nn.Module) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """The tensors of a state dict, and a note of what else is in it."""
+    state = module.state_dict()
+    others = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
+    note = f"{', '.join(others[:4])}{', ...' if others[4:] else ''}: no tensor, left out of the container"
+    return {name: value for name, value in state.items() if name not in others}, [note] if others else []
+
+
 def _exported(model: nn.Module, checkpoint: Checkpoint, inputs: Sequence[str], submodule: str | None) -> OnnxSource:
     from qacomp.onnx_export.programs import export_module
 
-    twin = copy.deepcopy(model).cpu()  # the caller's stays as it is, its training flags too
-    made = export_module(twin, inputs, submodule, checkpoint.path, "exported module")
-    return replace(made, digest=checkpoint.digest, bytes=checkpoint.bytes)
+    made = export_module(model, inputs, submodule, checkpoint.path, "exported module")
+    return replace(made, digest=checkpoint.digest, bytes=checkpoint.bytes, notes=(*checkpoint.notes, *made.notes))
 
 
 def network_of(
@@ -63,7 +100,8 @@ def network_of(
     """A copy of a caller's own module as a Network, or None where neither data nor `input_shape` tell its input.
 
     `model` is an nn.Module. The input is that of the data's images in [0, 1]; the settings' size, mean and std change
-    it. Raises ConfigError where the module doesn't give one row of class scores for an input of that shape.
+    it. Its parameters are float32. Raises ConfigError where the module doesn't give one row of class scores for an
+    input of that shape.
     """
     shape = input_shape or (None if dataset is None else _image_shape(dataset))
     if shape is None:
@@ -71,7 +109,12 @@ def network_of(
     channels, height, width = shape
     plain = Preprocessing((height, width), channels, (0.0,) * channels, (1.0,) * channels)
     preprocessing = choose_preprocessing(config, plain)
-    own = copy.deepcopy(model).cpu().eval()
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ConfigError(
+            f"{type(model).__name__}: a scripted module has no layers to train: give the module that it was made from, "
+            "or --input, the shapes that its forward takes, without data"
+        )
+    own = copied(model).cpu().float().eval()
     wanted = preprocessing.input_shape
     try:
         with torch.no_grad():

@@ -8,7 +8,6 @@ constant can't be folded, and shape arithmetic, zero biases and no-ops still go.
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import logging
 import types
@@ -27,6 +26,7 @@ from qacomp.errors import ExportError
 from qacomp.flexible import FlexibleModel
 from qacomp.onnx_export.canonical import canonicalize
 from qacomp.onnx_export.submodels import OUTPUT
+from qacomp.plain_modules import copied
 from qacomp.weight_places import tied_names
 
 OPSET = 18  # what torch's operator library is written in; onnxruntime has it since 1.14
@@ -55,7 +55,7 @@ def export_dense(model: nn.Module, input_shape: tuple[int, ...], *, all_submodel
         ExportError: the exporter can't trace the network, or it isn't float32, or is still parametrized.
     """
     _refuse_unexportable(model)
-    twin = copy.deepcopy(model).cpu().eval()
+    twin = copied(model).cpu().eval()
     state = {name: tensor.detach() for name, tensor in twin.state_dict(keep_vars=True).items()}
     example = torch.zeros(2, *input_shape)  # batch 2, since torch.export takes 1 for a constant
     outputs: tuple[str, ...] = (OUTPUT,)

@@ -1,0 +1,260 @@
+"""What a caller hands over is copied as a network of plain weights, whatever wraps it or makes its weights."""
+
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
+
+import qacomp
+from qacomp.datasets import Dataset, dataset_from_arrays
+from qacomp.errors import CheckpointError, ConfigError
+from qacomp.plain_modules import plain_module
+
+PLAIN = {"1.weight", "1.bias", "3.weight", "3.bias"}
+HERE = Path("<a module>")
+
+
+def small() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 24), nn.ReLU(), nn.Linear(24, 10))
+
+
+def masked(layer: nn.Module, amount: float, name: str = "weight") -> None:
+    prune.l1_unstructured(layer, name, amount=amount)  # type: ignore[no-untyped-call]
+
+
+def pruned() -> nn.Sequential:
+    model = small()
+    for amount in (0.7, 0.1):
+        masked(model[1], amount)
+    masked(model[3], 0.3, "bias")
+    return model
+
+
+def weight_normed() -> nn.Module:
+    model = small()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        weight_norm(model[1])
+    return model
+
+
+def spectral_normed() -> nn.Module:
+    model = small()
+    spectral_norm(model[1])
+    model(torch.randn(4, 64))
+    return model
+
+
+def pruned_and_normed() -> nn.Module:
+    model = small()
+    parametrizations.weight_norm(model[1])
+    masked(model[3], 0.5)
+    return model
+
+
+def parametrized(put: Callable[..., Any]) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        model = small()
+        put(model[1])
+        return model
+
+    return build
+
+
+def averaged() -> nn.Module:
+    return torch.optim.swa_utils.AveragedModel(small())
+
+
+MADE: dict[str, Callable[[], nn.Module]] = {
+    "prune": pruned,
+    "weight_norm": weight_normed,
+    "spectral_norm": spectral_normed,
+    "both": pruned_and_normed,
+    "new weight_norm": parametrized(parametrizations.weight_norm),
+    "new spectral_norm": parametrized(parametrizations.spectral_norm),
+    "orthogonal": parametrized(parametrizations.orthogonal),
+    "compiled": lambda: torch.compile(small()),  # type: ignore[dict-item,return-value]
+    "parallel": lambda: nn.DataParallel(small()),
+    "averaged": averaged,
+    "compiled and parallel": lambda: torch.compile(nn.DataParallel(small())),  # type: ignore[dict-item,return-value]
+}
+
+
+@pytest.fixture(scope="module")
+def few() -> Dataset:
+    drawn = np.random.default_rng(0)
+    x, y = drawn.random((60, 8, 8)).astype(np.float32), np.arange(60) % 10
+    return dataset_from_arrays({"x_train": x, "y_train": y, "x_test": x[:20], "y_test": y[:20], "num_classes": 10})
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
+@pytest.mark.parametrize("how", MADE)
+@pytest.mark.parametrize("training", [True, False])
+def test_a_plain_copy_computes_what_the_module_does(how: str, training: bool) -> None:
+    module = MADE[how]().train(training)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    x, state = torch.randn(5, 1, 8, 8), torch.get_rng_state()
+    plain = plain_module(module, HERE)
+    assert set(plain.module.state_dict()) == PLAIN and len(plain.notes) >= 1
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert module.training is training and all(part.training is training for part in plain.module.modules())
+    inner = getattr(getattr(module, "_orig_mod", module), "module", getattr(module, "_orig_mod", module)).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(plain.module.eval()(x), inner(x), rtol=1e-5, atol=1e-6)
+
+
+def test_masks_become_exact_zeros_and_the_caller_keeps_its_hooks() -> None:
+    model = pruned()
+    weight: Any = model[1].weight
+    zeros = weight == 0
+    plain = plain_module(model, HERE)
+    assert torch.equal(plain.module.get_parameter("1.weight") == 0, zeros)
+    assert plain.notes == ("1.weight, 3.bias: stored as plain weights, for a module after torch.nn.utils.prune.remove",)
+    assert prune.is_pruned(model)
+    normed = pruned_and_normed()
+    plain_module(normed, HERE)
+    assert parametrize.is_parametrized(normed.get_submodule("1")) and normed(torch.randn(2, 64)).shape == (2, 10)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("how", ["prune", "weight_norm", "orthogonal", "compiled"])
+def test_such_modules_are_trained_and_compressed(how: str, few: Dataset) -> None:
+    module = MADE[how]()
+    result = qacomp.compress(module, few, k=8, reg="exp", epochs=1, tune_epochs=0, batch_size=32)
+    state = qacomp.decode(result)
+    assert set(state) == PLAIN and len(state["1.weight"].unique()) <= 9
+    small().load_state_dict(state)
+    assert any("plain weights" in note or "module inside" in note for note in result.notes)
+
+
+def test_such_modules_are_exported_and_stored() -> None:
+    exported = qacomp.compress(weight_normed(), k=8, input=("batch,1,8,8",))
+    assert any("plain weights" in note for note in exported.notes)
+    assert {row.k for row in exported.layers if row.shape in ((24, 64), (64, 24))} == {8}
+    stored = qacomp.compress(pruned_and_normed(), k=8)
+    assert {row.name for row in stored.layers} == PLAIN
+
+
+def test_weights_that_are_made_of_the_same_tensors_stay_tied_and_others_do_not() -> None:
+    class Ties(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 6)
+            self.b.weight = self.c.weight = self.a.weight
+
+    ties = Ties()
+    masked(ties.a, 0.5)
+    plain = plain_module(ties, HERE).module
+    a, b, c = (plain.get_parameter(f"{name}.weight") for name in "abc")
+    assert b is c and a is not b
+    assert int((a == 0).sum()) == 18 and not bool((b == 0).any())
+    viewed = Ties()
+    viewed.b.weight = nn.Parameter(viewed.a.weight.data)
+    assert viewed.b.weight is not viewed.a.weight
+    plain = plain_module(viewed, HERE).module
+    a, b, c = (plain.get_parameter(f"{name}.weight") for name in "abc")
+    assert a is b is c and a.data_ptr() != viewed.a.weight.data_ptr()
+
+
+def test_a_module_that_remembers_its_results_is_copied() -> None:
+    class Remembers(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = small()
+            self.seen: dict[str, list[Tensor]] = {}
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.last = self.inner(x)
+            self.seen["last"] = [self.last]
+            logits: Tensor = self.last
+            return logits
+
+    module = Remembers()
+    module(torch.randn(2, 1, 8, 8)).sum().backward()
+    result = qacomp.compress(module, k=8, input_shape=(1, 8, 8))
+    assert len(result.layers) == 4 and module.inner[1].weight.grad is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_float_types_are_compressed_as_float32(dtype: torch.dtype, few: Dataset) -> None:
+    result = qacomp.compress(small().to(dtype), few, k=8, tune_epochs=0)
+    assert any("float32" in note for note in result.notes)
+    assert result.accuracy.decoded is not None
+
+
+def quantized() -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.ao.quantization.quantize_dynamic(small(), {nn.Linear})  # type: ignore[no-any-return,no-untyped-call]
+
+
+class Locked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.lock = small(), threading.Lock()
+
+
+REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "quantized": (quantized, r"1 is quantized \(Linear\).*compress the float module"),
+    "lazy": (lambda: nn.Sequential(nn.LazyLinear(10)), "0.weight has no shape yet: run the module once"),
+    "meta": (lambda: nn.Linear(4, 4, device="meta"), "weight has no values"),
+    "locked": (Locked, "can't be copied.*remove the attribute.*state_dict"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_copied_says_what_to_do(case: str, few: Dataset) -> None:
+    build, reason = REFUSED[case]
+    module = build()
+    for arguments in ((few,), ()):
+        with pytest.raises(CheckpointError, match=reason):
+            qacomp.compress(module, *arguments, k=8)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_scripted_module_says_how(few: Dataset) -> None:
+    scripted = torch.jit.script(small())
+    with pytest.raises(ConfigError, match="scripted module has no layers to train"):
+        qacomp.compress(scripted, few, k=8)
+    assert {row.name for row in qacomp.compress(scripted, k=8).layers} == PLAIN
+
+
+def test_what_is_no_tensor_is_left_out_and_named() -> None:
+    class Extra(nn.Linear):
+        def get_extra_state(self) -> dict[str, int]:
+            return {"steps": 3}
+
+        def set_extra_state(self, state: dict[str, int]) -> None:
+            pass
+
+    result = qacomp.compress(nn.Sequential(Extra(30, 40)), k=8)
+    assert "0._extra_state: no tensor, left out of the container" in result.notes
+
+
+def test_a_frozen_network_is_trained_as_any_other(few: Dataset) -> None:
+    frozen = small().requires_grad_(False)
+    with torch.inference_mode():
+        result = qacomp.compress(frozen, few, k=8, reg="exp", epochs=1, tune_epochs=1, batch_size=32)
+    assert not any(p.requires_grad for p in frozen.parameters())
+    assert len(result.history) == 2
+
+
+def test_the_callers_random_numbers_and_modes_stay(few: Dataset) -> None:
+    module = small().train()
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    with torch.no_grad():
+        qacomp.compress(module, few, k=8, tune_epochs=1, batch_size=32)
+        assert not torch.is_grad_enabled()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert module.training and all(p.grad is None for p in module.parameters())
