@@ -1,7 +1,6 @@
 """An open container: names and shapes at once, each tensor only when asked for, every section checked on the way."""
 
 import contextlib
-import json
 import math
 from types import TracebackType
 from typing import Any
@@ -21,9 +20,9 @@ from qacomp.formats.errors import (
     TensorNotFoundError,
     UnsupportedVersionError,
 )
-from qacomp.formats.group_cache import check_work
 from qacomp.formats.inventory import Inventory
 from qacomp.formats.limits import Limits
+from qacomp.formats.metadata import read_metadata
 from qacomp.formats.report import SectionInfo, TensorInfo, VerifyReport
 from qacomp.formats.sections import Sections
 from qacomp.formats.tensors import Level, SharedTensor
@@ -53,9 +52,7 @@ class Container:
         """Bytes of the whole file, as its prefix says."""
         self._header = header
         self._sections = Sections(source, data, header, h.PREFIX_BYTES + prefix.stored_bytes, limits, verify)
-        members = layout.Members(header.tensors)
-        check_work(header, members, limits)
-        self._inventory = Inventory(header, members)
+        self._inventory = Inventory(header, self._sections.members)
         self._contents = Contents(header, self._sections, self._inventory, threads)
         self._numbers = {record.name: number for number, record in enumerate(header.tensors)}
         complete = self._sections.complete_levels()
@@ -99,12 +96,9 @@ class Container:
         if data is None:
             return {}
         try:
-            value = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise HeaderError(f"{self.source}: the metadata is no JSON; the file is damaged") from error
-        if not isinstance(value, dict):
-            raise HeaderError(f"{self.source}: the metadata is no JSON object; the file is damaged")
-        return value
+            return read_metadata(data)
+        except HeaderError as error:
+            raise HeaderError(f"{self.source}: {error}") from error
 
     def graph(self) -> bytes | None:
         """The graph's bytes as they were given to the writer, or None."""

@@ -13,11 +13,11 @@ from qacomp.formats import blocks, layout
 from qacomp.formats import header as h
 from qacomp.formats.codecs import Stream
 from qacomp.formats.codecs.base import Array
-from qacomp.formats.dtypes import dtype_of
-from qacomp.formats.errors import CodecError, LimitExceededError
+from qacomp.formats.dtypes import BOOL_ID, dtype_of
+from qacomp.formats.errors import CodecError
 from qacomp.formats.inventory import Inventory
 from qacomp.formats.parallel import run, shared_empty
-from qacomp.formats.sections import EXPANSION_FLOOR, Sections
+from qacomp.formats.sections import Sections
 
 _PIECE = 1 << 15  # values whose temporaries stay in the cache
 
@@ -37,7 +37,7 @@ class Contents:
         record = self.header.tensors[number]
         if record.group:
             return self._typed(self._group_values(record.group - 1, number, -1), record)
-        out = self._allocate(number, dtype_of(record.dtype))
+        out = shared_empty((record.count,), dtype_of(record.dtype))
 
         def fill(start: int, stop: int, chunk: int) -> None:
             out[start:stop] = self.chunk_values(number, chunk, start, stop)
@@ -56,11 +56,14 @@ class Contents:
         """A tensor's values straight from the file, where its chunks are raw and follow one another."""
         record, sections = self.header.tensors[number], self.sections
         ranges = layout.chunk_ranges(record.count, self.header.chunk_log2)
-        if record.group or not ranges or record.stored != record.dtype:
+        if record.group or not ranges or record.stored != record.dtype or dtype_of(record.stored) == np.bool_:
             return None
         places = [sections.place(h.VALUE_CHUNK, 0, number, chunk) for chunk in range(len(ranges))]
-        if any(sections.records[place].codec != layout.RAW_ID for place in places):
-            return None
+        item = dtype_of(record.stored).itemsize
+        for place, (start, stop) in zip(places, ranges, strict=True):
+            section = sections.records[place]
+            if section.codec != layout.RAW_ID or section.stored_bytes != (stop - start) * item:
+                return None  # what is stored otherwise, or too short, is for `values`
         parts = [sections.stored(place) for place in places]
         begin, size = sections.offsets[places[0]], sum(len(part) for part in parts)
         if sections.offsets[places[-1]] + len(parts[-1]) != begin + size:
@@ -71,7 +74,7 @@ class Contents:
         """A shared tensor's codebook of a level: (K,), or all of its codebooks, (..., K) as `SharedTensor` has them."""
         record = self.header.tensors[number]
         if not record.side_group:
-            return self._book_part(number, 0, math.prod(record.books)).reshape(*record.books, -1)
+            return self._book_part(number, 0, math.prod(record.books)).reshape(*record.books, record.levels[0])
         flat = self._typed(self._group_values(record.side_group - 1, number, level), record)
         return flat.reshape(*record.books, record.levels[level])
 
@@ -81,7 +84,7 @@ class Contents:
         book = self.book(number, level)
         if record.group:
             return _lookup(record, book, self.indices(number, level))
-        out = self._allocate(number, book.dtype)
+        out = shared_empty((record.count,), book.dtype)
 
         def fill(start: int, stop: int, chunk: int) -> None:
             indices = self.chunk_indices(number, chunk, start, stop, level)
@@ -107,7 +110,7 @@ class Contents:
         if record.group:
             found = self._group_indices(number, 0 if record.at_once else level)
             return coarser(found, record, level) if record.at_once else found.astype(dtype)
-        out = self._allocate(number, dtype)
+        out = shared_empty((record.count,), dtype)
 
         def fill(start: int, stop: int, chunk: int) -> None:
             out[start:stop] = self.chunk_indices(number, chunk, start, stop, level)
@@ -130,7 +133,7 @@ class Contents:
     def _book_part(self, number: int, first: int, last: int) -> NDArray[Any]:
         """Codebooks [first, last) of a tensor whose codebooks stand in chunks: (last - first, K)."""
         record, k = self.header.tensors[number], self.header.tensors[number].levels[0]
-        out = self._allocate(number, dtype_of(record.dtype), (last - first) * k)
+        out = shared_empty(((last - first) * k,), dtype_of(record.dtype))
         low, high = first * k, last * k
         for chunk, (start, stop) in enumerate(layout.chunk_ranges(math.prod(record.books) * k, self.header.chunk_log2)):
             if start < high and stop > low:
@@ -138,7 +141,7 @@ class Contents:
                 words = self.sections.decode(place, [layout.book_stream(record, 0, start, stop)])[0]
                 begin, end = max(start, low), min(stop, high)
                 out[begin - low : end - low] = self._typed(words[begin - start : end - start], record)
-        return out.reshape(-1, k)
+        return out.reshape(last - first, k)
 
     def _group_values(self, group: int, number: int, level: int) -> Array:
         place = self.sections.place(h.VALUES, 0, group)
@@ -178,23 +181,12 @@ class Contents:
     def _typed(self, words: Array, record: h.TensorRecord) -> NDArray[Any]:
         """Stored words as an array of the tensor's dtype, always a copy that its owner may change."""
         stored = words.view(dtype_of(record.stored))
-        if stored.dtype == np.bool_ and words.size and int(words.max()) > 1:
+        if record.dtype == BOOL_ID and words.size and int(words.max()) > 1:
             name = record.name[:80]
             raise CodecError(f"{self.sections.source}: tensor {name!r} has a truth value that is neither 0 nor 1")
         if record.stored == record.dtype:
             return stored.copy()
         return stored.astype(dtype_of(record.dtype))
-
-    def _allocate(self, number: int, dtype: "np.dtype[Any]", count: int | None = None) -> NDArray[Any]:
-        """Room for a tensor in chunks (or `count` values), once that is held against what is stored of it."""
-        record, sections = self.header.tensors[number], self.sections
-        stored = self.inventory.stored_bytes(number)
-        needed = record.nbytes if count is None else count * dtype.itemsize
-        if needed > max(EXPANSION_FLOOR, stored * sections.limits.expansion):
-            raise LimitExceededError(
-                f"{sections.source}: a tensor would grow from {stored} to {needed} bytes; raise the limits for it"
-            )
-        return shared_empty((record.count if count is None else count,), dtype)
 
 
 def _lookup(

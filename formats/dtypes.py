@@ -25,6 +25,7 @@ DTYPES: dict[int, np.dtype] = {
 }
 _IDS = {dtype: number for number, dtype in DTYPES.items()}
 FLOAT_IDS = (9, 10, 11, 12)
+BOOL_ID, BFLOAT16_ID = 0, 10
 
 
 def dtype_id(dtype: "np.dtype[np.generic]", name: str = "array") -> int:
@@ -54,6 +55,17 @@ def dtype_name(number: int) -> str:
     if number not in DTYPES:
         return f"unknown-{number}"
     return "bfloat16" if number == 10 else DTYPES[number].name
+
+
+def converts_exactly(stored: int, given: int) -> bool:
+    """Whether every value of the one known type is one of the other, so that a tensor may be stored in it."""
+    if stored == given:
+        return True
+    if {stored, given} & {BOOL_ID, BFLOAT16_ID}:
+        return False
+    source, target = DTYPES[stored], DTYPES[given]
+    wide = source.kind in "iu" and target.kind == "f" and source.itemsize >= target.itemsize
+    return np.can_cast(source, target, "safe") and not wide
 
 
 def names() -> str:

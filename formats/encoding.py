@@ -1,6 +1,6 @@
 """Encoding a section: what goes into it, which codec takes it, and how many of its bytes each tensor is charged."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from qacomp.formats.checksums import crc32
 from qacomp.formats.codecs import Stream
 from qacomp.formats.codecs.base import Array, Kind, word_dtype
 from qacomp.formats.codecs.zstd import compress
+from qacomp.formats.errors import LimitExceededError
 from qacomp.formats.selection import Choice, choose
 from qacomp.formats.tensors import SharedTensor
 
@@ -103,9 +104,18 @@ def _at_level(member: Member, level: int) -> tuple[Array, Stream]:
     return np.ascontiguousarray(here, dtype=word_dtype(stream)), stream
 
 
-def blob(data: bytes) -> Choice:
-    """The smallest form of a byte string (graph, metadata, header)."""
-    return choose("values", [np.frombuffer(data, np.uint8)], [Stream("values", len(data))], ("raw", "zstd", "lzma"))
+def blob(data: bytes, check: Callable[[int, int], None]) -> Choice:
+    """The smallest form of a byte string (graph, metadata, header) that readers take.
+
+    check: raises LimitExceededError where too few stored bytes claim too many decoded ones.
+    """
+    part, stream = np.frombuffer(data, np.uint8), Stream("values", len(data))
+    choice = choose("values", [part], [stream], ("raw", "zstd", "lzma"))
+    try:
+        check(len(choice.payload), len(data))
+    except LimitExceededError:
+        return choose("values", [part], [stream], ("raw",))
+    return choice
 
 
 def words(stored: NDArray[Any]) -> Array:

@@ -1,17 +1,19 @@
 """The groups that a reader keeps decoded, since tensors of several are read in turn, and the work that this bounds."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Generic, TypeVar
 
 from qacomp.formats import header as h
+from qacomp.formats.budget import check_decoded
 from qacomp.formats.dtypes import itemsize_of
 from qacomp.formats.errors import LimitExceededError
 from qacomp.formats.layout import Members
 from qacomp.formats.limits import Limits
 
 CACHED_BYTES = 32 << 20
-ALLOWED_BYTES = 1 << 30
+ALLOWED_BYTES = 1 << 28
 """So much may be decoded in any case."""
 
 K = TypeVar("K")
@@ -19,23 +21,23 @@ T = TypeVar("T")
 
 
 class GroupCache(Generic[K, T]):
-    """The groups used last: of those above CACHED_BYTES one, of the others so many as fit into them together."""
+    """The groups used last: of those above CACHED_BYTES one of a kind, of others so many as fit into them together."""
 
     def __init__(self) -> None:
-        self._large: dict[K, T] = {}
+        self._large: dict[int, tuple[K, T]] = {}
         self._small: dict[K, tuple[T, int]] = {}
         self._bytes = 0
 
-    def get(self, key: K, make: Callable[[], tuple[T, int]]) -> T:
-        """The group of that key; `make` gives it, and its bytes, where it isn't kept."""
-        if key in self._large:
-            return self._large[key]
+    def get(self, key: K, make: Callable[[], tuple[T, int]], kind: int) -> T:
+        """The group of that key and kind; `make` gives it, and its bytes, where it isn't kept."""
+        if kind in self._large and self._large[kind][0] == key:
+            return self._large[kind][1]
         if key in self._small:
             self._small[key] = kept = self._small.pop(key)  # the last of the dict is the one used last
             return kept[0]
         made, size = make()
         if size > CACHED_BYTES:
-            self._large = {key: made}
+            self._large[kind] = key, made
             return made
         self._small[key] = made, size
         self._bytes += size
@@ -48,27 +50,42 @@ class GroupCache(Generic[K, T]):
         self._large, self._small, self._bytes = {}, {}, 0
 
 
-def check_work(header: h.Header, members: Members, limits: Limits) -> None:
-    """Hold against the limits what is decoded while all tensors are read, in their order; nothing is decoded for it.
+def check_work(header: h.Header, members: Members, size: int, limits: Limits) -> Counter[tuple[int, int, int, int]]:
+    """How often each section is decoded, (kind, level, owner, chunk), while all tensors of a file are read in order.
 
-    A writer's groups hold neighbours, so each is decoded once. Raises LimitExceededError where large ones take turns,
-    so that each would be decoded anew for tensor after tensor.
+    Nothing is decoded for it. A writer's groups hold neighbours, so each is decoded once. Raises LimitExceededError
+    where large ones take turns, so that each would be decoded anew for tensor after tensor, and where all tensors
+    together are larger, decoded, than a file of `size` bytes may claim.
     """
+    check_decoded(sum(record.nbytes + record.book_bytes for record in header.tensors), size, limits)
     work, sizes, cache = 0, _Sizes(header, members), GroupCache[tuple[int, int, int], None]()
+    times: Counter[tuple[int, int, int, int]] = Counter()
 
     def decode(key: tuple[int, int, int]) -> tuple[None, int]:
         nonlocal work
         work += sizes[key]
+        kind, group, level = key
+        times[kind, level, group, 0] += 1
         return None, sizes[key]
 
-    for record in header.tensors:
+    readings = Counter(r.same_as if r.kind == h.SAME else number for number, r in enumerate(header.tensors))
+    for number, record in enumerate(header.tensors):
         for key in _groups(header.tensors[record.same_as] if record.kind == h.SAME else record):
-            cache.get(key, partial(decode, key))
+            cache.get(key, partial(decode, key), key[0])
+        if record.kind != h.SAME and not record.group:
+            times.update(dict.fromkeys(_own_chunks(header, number, record), readings[number]))
     if work > max(ALLOWED_BYTES, limits.repeats * sum(sizes.values())):
         raise LimitExceededError(
             f"its groups of small tensors take turns: {work} bytes would be decoded to read {sum(sizes.values())}; "
             "the file is hostile, or raise the limit"
         )
+    return times
+
+
+def _own_chunks(header: h.Header, number: int, record: h.TensorRecord) -> Iterator[tuple[int, int, int, int]]:
+    kind = h.INDEX_CHUNK if record.kind == h.SHARED else h.VALUE_CHUNK
+    chunks = -(-record.count >> header.chunk_log2)
+    return ((kind, level, number, chunk) for level in range(record.stored_levels) for chunk in range(chunks))
 
 
 def _groups(record: h.TensorRecord) -> Iterator[tuple[int, int, int]]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from qacomp.formats import limits as bounds
 from qacomp.formats.bytestream import ByteReader, ByteWriter
-from qacomp.formats.dtypes import DTYPES, itemsize_of
+from qacomp.formats.dtypes import DTYPES, converts_exactly
 from qacomp.formats.errors import HeaderError, LimitExceededError
 from qacomp.formats.names import read_names, write_names
 from qacomp.formats.prefix import MAGIC, PREFIX, PREFIX_BYTES, VERSION, Prefix, read_prefix, write_prefix
@@ -169,10 +169,16 @@ def _resolve(record: TensorRecord, target: int, tensors: Sequence[TensorRecord])
 
 
 def _check_tensor(record: TensorRecord, limits: bounds.Limits) -> None:
+    name = record.name[:80]
     if record.nbytes > limits.tensor_bytes:
-        name = record.name[:80]
         raise LimitExceededError(
             f"tensor {name!r} of {record.nbytes} bytes is above the limit of {limits.tensor_bytes}"
+        )
+    if _spread(record.shape) > bounds.MAX_SPREAD:
+        raise LimitExceededError(f"tensor {name!r} has no values, but sizes that no array can have")
+    if {record.dtype, record.stored} <= DTYPES.keys() and not converts_exactly(record.stored, record.dtype):
+        raise HeaderError(
+            f"tensor {name!r} is stored in an element type that isn't exact in its own; the file is damaged"
         )
     if record.kind != SHARED:
         return
@@ -185,12 +191,19 @@ def _check_tensor(record: TensorRecord, limits: bounds.Limits) -> None:
             raise HeaderError(f"tensor {record.name[:80]!r}: its levels don't nest; the file is damaged")
 
 
+def _spread(shape: Sequence[int]) -> int:
+    """The product of the sizes that aren't zero: arrays without values are bounded by it too."""
+    return math.prod(size for size in shape if size)
+
+
 def _check_blocks(record: TensorRecord, limits: bounds.Limits) -> None:
     name, blocks = record.name[:80], record.blocks or ()
     fits = all(1 <= block <= max(size, 1) for block, size in zip(blocks, record.shape, strict=True))
     if not blocks or not fits or len(record.levels) != 1:
         raise HeaderError(f"tensor {name!r} has codebooks in impossible blocks; the file is damaged")
-    size = math.prod(record.books) * record.levels[0] * itemsize_of(record.dtype)
+    if _spread(record.books) * record.levels[0] > bounds.MAX_SPREAD:
+        raise LimitExceededError(f"tensor {name!r} has no values, but more codebooks than an array can have")
+    size = record.book_bytes
     if size > limits.tensor_bytes:
         raise LimitExceededError(
             f"tensor {name!r} has codebooks of {size} bytes, above the limit of {limits.tensor_bytes}"

@@ -18,13 +18,13 @@ class Inventory:
     def __init__(self, header: h.Header, members: layout.Members) -> None:
         self.header = header
         self.members = members
+        self._known: dict[int, tuple[float, str]] = {}
 
     def tensor(self, number: int) -> TensorInfo:
         """What is known of a tensor."""
         record = self.header.tensors[number]
         same = self.header.tensors[record.same_as].name if record.kind == h.SAME else None
-        stored, codecs = self._stored(record.same_as if record.kind == h.SAME else number)
-        codec = "+".join(dict.fromkeys(codec_name(c) for c in codecs)) or "none"
+        stored, codec = self._stored(record.same_as if record.kind == h.SAME else number)
         bits = 8 * stored / record.count if record.count else 0.0
         return TensorInfo(
             record.name,
@@ -49,16 +49,16 @@ class Inventory:
         codec = codec_name(section.codec)
         return SectionInfo(_KINDS[section.kind], codec, section.level, names, offset, section.stored_bytes, section.crc)
 
-    def stored_bytes(self, number: int) -> int:
-        """Bytes of all sections that hold something of a tensor, whole."""
-        return sum(self.header.sections[place].stored_bytes for place, _ in self._shares[number])
-
-    def _stored(self, number: int) -> tuple[float, list[int]]:
+    def _stored(self, number: int) -> tuple[float, str]:
         """Stored bytes of a tensor and the codecs of its sections, codebooks counted but not their codec."""
+        if number in self._known:  # others may be the same as this one
+            return self._known[number]
         shared, sections = self.header.tensors[number].kind == h.SHARED, self.header.sections
         total = sum(sections[place].stored_bytes * share for place, share in self._shares[number])
         places = [place for place, _ in self._shares[number] if not (shared and sections[place].kind in _VALUES)]
-        return total, [sections[place].codec for place in places]
+        codec = "+".join(dict.fromkeys(codec_name(sections[place].codec) for place in places)) or "none"
+        self._known[number] = total, codec
+        return total, codec
 
     @cached_property
     def _shares(self) -> list[list[tuple[int, float]]]:

@@ -15,8 +15,17 @@ MAX_TENSORS = 1 << 20
 MAX_SECTIONS = 1 << 21
 MAX_DIGEST_BYTES = 32
 MAX_CHUNK_LOG2 = 30
+MAX_SPREAD = 1 << 59
 ALIGNMENT = 64
 ALIGNED_FROM = 4096
+
+# What is allowed whatever a file's size, in bytes or nanoseconds of one core: see budget.py.
+HEADER_FLOOR, HEADER_EXPANSION = 1 << 18, 16
+GRAPH_FLOOR, GRAPH_EXPANSION = 1 << 24, 256
+META_FLOOR, META_EXPANSION = 1 << 20, 64
+SECTION_FLOOR = 1 << 28
+DECODED_FLOOR = 1 << 29
+WORK_FLOOR = 5_000_000_000
 
 
 @dataclass(frozen=True)
@@ -24,13 +33,15 @@ class Limits:
     """Bounds that a reader holds every size in a file against, in bytes; a file beyond them is refused, not read.
 
     header_bytes bounds the decompressed header, blob_bytes the decompressed graph and metadata, tensor_bytes one
-    decoded tensor, and expansion the decoded bytes of one coded section per stored byte (with a floor of 256 MiB, so
-    that a constant tensor of reasonable size is no attack). repeats: how often groups may be decoded, in the mean over
-    their bytes, while all tensors are read in order (with a floor of 1 GiB).
+    decoded tensor. expansion: decoded bytes, of a section and of all tensors together, per stored byte (with floors of
+    256 and 512 MiB, so that a constant tensor of reasonable size is no attack). work: nanoseconds of decoding per byte
+    of the file, with a floor of five seconds. repeats: how often groups may be decoded, in the mean over their bytes,
+    while all tensors are read in order (with a floor of 256 MiB).
     """
 
     header_bytes: int = 64 << 20
     blob_bytes: int = 1 << 30
     tensor_bytes: int = 1 << 40
-    expansion: int = 1 << 14
-    repeats: int = 64
+    expansion: int = 1 << 12
+    work: int = 200_000
+    repeats: int = 4

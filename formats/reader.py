@@ -8,6 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from qacomp.formats import header as h
+from qacomp.formats.budget import check_header
 from qacomp.formats.checksums import crc32
 from qacomp.formats.codecs import Stream, codec_of
 from qacomp.formats.container import Container
@@ -65,6 +66,7 @@ def _parse(
     stored = data[h.PREFIX_BYTES : end]
     if crc32(stored) != prefix.header_crc:
         raise ChecksumMismatchError(f"{source}: the header is damaged; fetch the file again")
+    check_header(prefix.stored_bytes, prefix.header_bytes)
     codec = codec_of(prefix.header_codec)
     if "values" not in codec.kinds:
         raise HeaderError(f"{source}: its header has an impossible codec; the file is damaged")

@@ -59,6 +59,13 @@ class TensorRecord:
         """Bytes of the decoded tensor; at least so many where its element type isn't known."""
         return self.count * itemsize_of(self.dtype)
 
+    @property
+    def book_bytes(self) -> int:
+        """Bytes of all decoded codebooks of a shared tensor; 0 for others."""
+        if self.kind != SHARED:
+            return 0
+        return math.prod(self.books) * sum(self.levels) * itemsize_of(self.dtype)
+
 
 @dataclass(frozen=True)
 class SectionRecord:

@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 
 from qacomp.formats import header as h
 from qacomp.formats import layout
+from qacomp.formats.budget import Budget, check_expansion, check_graph, check_meta, section_bytes
 from qacomp.formats.checksums import crc32
 from qacomp.formats.codecs import Stream, codec_of
-from qacomp.formats.codecs.base import Array, word_dtype
+from qacomp.formats.codecs.base import Array
 from qacomp.formats.errors import (
     ChecksumMismatchError,
     CodecError,
@@ -15,10 +16,9 @@ from qacomp.formats.errors import (
     TruncatedFileError,
     UnsupportedVersionError,
 )
-from qacomp.formats.group_cache import GroupCache
-from qacomp.formats.limits import Limits
+from qacomp.formats.group_cache import GroupCache, check_work
+from qacomp.formats.limits import SECTION_FLOOR, Limits
 
-EXPANSION_FLOOR = 256 << 20
 _ARRAY_BYTES = 256  # what an array takes besides its values
 
 
@@ -39,7 +39,10 @@ class Sections:
         self.limits = limits
         self.verify = verify
         self.places = layout.find_sections(header)
+        self.members = layout.Members(header.tensors)
         self.offsets, self.end = layout.offsets(header.sections, start)
+        times = check_work(header, self.members, self.end, limits)
+        self._budget = Budget(self.end, limits, {self.places[key]: n for key, n in times.items() if key in self.places})
         self._checked: set[int] = set()
         self._groups = GroupCache[int, list[Array]]()
 
@@ -75,21 +78,21 @@ class Sections:
     def decode(self, place: int, streams: Sequence[Stream]) -> list[Array]:
         """Decode a section to its streams, with what they may allocate held against the limits first."""
         section, data = self.records[place], self.stored(place)
-        needed = sum(stream.count * max(word_dtype(stream).itemsize, 1) for stream in streams)
-        if needed > max(EXPANSION_FLOOR, section.stored_bytes * self.limits.expansion):
-            raise LimitExceededError(
-                f"{self.source}: section {place} would grow from {section.stored_bytes} to {needed} bytes; raise limits"
-            )
         try:
             codec = codec_of(section.codec)
         except UnsupportedVersionError as error:
             raise UnsupportedVersionError(f"{self.source}: section {place}: {error}") from error
         if any(stream.kind not in codec.kinds for stream in streams):
             raise HeaderError(f"{self.source}: section {place} has a codec for other things; the file is damaged")
+        stored, decoded = section.stored_bytes, section_bytes(codec, streams)
         try:
+            check_expansion(f"section {place}", stored, decoded, SECTION_FLOOR, self.limits.expansion)
+            self._budget.spend(place, codec.work(data, streams))
             return codec.decode(data, streams)
         except CodecError as error:
             raise CodecError(f"{self.source}: section {place}: {error}") from error
+        except LimitExceededError as error:
+            raise LimitExceededError(f"{self.source}: {error}") from error
 
     def group(self, place: int, decode: Callable[[], list[Array]]) -> list[Array]:
         """A group's parts, decoded on first use, and again where they weren't kept."""
@@ -98,13 +101,15 @@ class Sections:
             parts = decode()
             return parts, sum(part.nbytes + _ARRAY_BYTES for part in parts)
 
-        return self._groups.get(place, make)
+        return self._groups.get(place, make, self.records[place].kind)
 
     def blob(self, kind: int) -> bytes | None:
         """The graph's or the metadata's bytes, or None where the file has none."""
         place = self.places.get((kind, 0, 0, 0))
         if place is None:
             return None
+        check = check_graph if kind == h.GRAPH else check_meta
+        check(self.records[place].stored_bytes, self.records[place].count)
         return self.decode(place, [Stream("values", self.records[place].count)])[0].tobytes()
 
     def check(self) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from qacomp.formats.budget import affordable
 from qacomp.formats.codecs import CODECS, Codec, Stream
 from qacomp.formats.codecs.base import Array, Kind, sample
 
@@ -39,11 +40,13 @@ def choose(kind: Kind, parts: Sequence[Array], streams: Sequence[Stream], names:
     winner: tuple[int, int, Codec, bytes] | None = None
     for codec in trials:
         coded = codec.encode(parts, streams)
-        if coded is None:
+        if coded is None or not (codec.name == "raw" or affordable(codec, coded, streams)):
             continue
         sizes[codec.name] = len(coded)
         if winner is None or len(coded) < winner[0]:
             winner = (len(coded), codec.id, codec, coded)
+        if not coded:
+            break  # nothing is smaller: of one symbol alone, say
     assert winner is not None, "raw holds everything"
     others = sorted((size, name) for name, size in sizes.items() if name != winner[2].name)
     reason = f"{winner[2].name} is smallest: {winner[0]} bytes"

@@ -8,6 +8,7 @@ from typing import IO
 from qacomp.formats import header as h
 from qacomp.formats import layout
 from qacomp.formats.atomic import atomic_file
+from qacomp.formats.budget import check_header
 from qacomp.formats.checksums import crc32
 from qacomp.formats.encoding import blob
 from qacomp.formats.errors import OutputNotWritableError
@@ -59,7 +60,7 @@ class Spools:
         sections = [record for record, _ in blobs] + self.records
         header = h.Header(tuple(tensors), tuple(sections), digest_bytes, chunk_log2)
         data = h.write_header(header)
-        choice = blob(data)
+        choice = blob(data, check_header)
         stored = choice.payload
         places, end = layout.offsets(sections, h.PREFIX_BYTES + len(stored))
         prefix = h.Prefix(header.version, choice.codec.id, len(stored), len(data), end, crc32(stored), header.flags)

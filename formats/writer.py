@@ -1,6 +1,5 @@
 """Writing a container: tensors come one at a time, sections wait in spool files, the header goes before them."""
 
-import json
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
@@ -13,11 +12,13 @@ from numpy.typing import NDArray
 from qacomp.formats import header as h
 from qacomp.formats import layout
 from qacomp.formats.account import Account
+from qacomp.formats.budget import check_graph, check_meta
 from qacomp.formats.checksums import DIGEST_BYTES, crc32
 from qacomp.formats.codecs import Stream
 from qacomp.formats.dtypes import little_endian
 from qacomp.formats.encoding import Member, Section, at_once, blob, encode, encode_levels, entropy, repetitive, words
 from qacomp.formats.errors import UnsupportedTensorError
+from qacomp.formats.metadata import write_metadata
 from qacomp.formats.open_groups import OpenGroups
 from qacomp.formats.parallel import run
 from qacomp.formats.report import TensorReport, WriteReport
@@ -176,9 +177,9 @@ class Writer:
         self.cut()
         blobs: list[tuple[h.SectionRecord, bytes]] = []
         sizes = {h.GRAPH: 0, h.META: 0}
-        for kind, data in ((h.GRAPH, self._graph), (h.META, _json(self._meta) if self._meta else None)):
+        for kind, data in ((h.GRAPH, self._graph), (h.META, write_metadata(self._meta) if self._meta else None)):
             if data is not None:
-                choice = blob(data)
+                choice = blob(data, check_graph if kind == h.GRAPH else check_meta)
                 sizes[kind] = len(choice.payload)
                 crc = crc32(choice.payload)
                 record = h.SectionRecord(kind, choice.codec.id, 0, 0, len(choice.payload), crc, len(data))
@@ -195,11 +196,6 @@ class Writer:
         bits = self._accounts[account.same].entropy_bits
         reason = f"same content as {self._records[account.same].name}, stored once"
         return replace(report, entropy_bits=bits, reason=reason)
-
-
-def _json(meta: Mapping[str, Any]) -> bytes:
-    """Metadata in the one form that the same object always gives."""
-    return json.dumps(meta, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def save_file(

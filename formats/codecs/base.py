@@ -38,7 +38,8 @@ class Stream:
 class Codec:
     """Base of all codecs; a subclass sets `id`, `name`, `kinds` and defines the two directions;
     `samples` says that encoding is slow to choose its parameters and takes a sample for that by itself;
-    `since` is the first minor version of the format whose readers know it.
+    `since` is the first minor version of the format whose readers know it; `footprint` is about how many bytes
+    decoding takes at once for each value, besides the words that come out.
 
     encode gives None where the codec can't hold the streams. decode gets exactly the bytes that encode gave and the
     same streams; it raises CodecError for bytes that encode never gives, and allocates nothing beyond the streams'
@@ -50,6 +51,7 @@ class Codec:
     kinds: ClassVar[tuple[Kind, ...]]
     samples: ClassVar[bool] = False
     since: ClassVar[int] = 0
+    footprint: ClassVar[int] = 0
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
         """Bytes of the parts, one flat array for each stream."""
@@ -59,6 +61,13 @@ class Codec:
         """The parts again, bit for bit."""
         raise NotImplementedError
 
+    def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
+        """About the nanoseconds that decoding takes, from fields that are read at once; may raise CodecError."""
+        return SECTION_WORK + sum(STREAM_WORK + stream.count * word_dtype(stream).itemsize for stream in streams)
+
+
+SECTION_WORK, STREAM_WORK = 50_000, 5_000
+"""Nanoseconds of what every section, and every stream of it, takes besides its values."""
 
 CODECS: dict[int, Codec] = {}
 C = TypeVar("C", bound=type[Codec])

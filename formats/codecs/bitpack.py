@@ -7,6 +7,8 @@ import numpy as np
 from qacomp.formats.codecs.base import Array, Codec, Stream, register, word_dtype
 from qacomp.formats.errors import CodecError
 
+_PIECE = 1 << 16  # values unpacked at once, to whole bytes: each takes 16 bytes on the way
+
 
 def bits_of(alphabet: int) -> int:
     """Bits of the largest index."""
@@ -27,12 +29,17 @@ def unpack(data: memoryview, count: int, bits: int) -> Array:
         raise CodecError("packed indices have the wrong length; the file is damaged")
     if bits == 0:
         return np.zeros(count, np.uint16)
-    flat = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
-    if flat[count * bits :].any():
+    packed, out = np.frombuffer(data, np.uint8), np.empty(count, np.uint16)
+    for start in range(0, count, _PIECE):
+        part = out[start : start + _PIECE]
+        first = start * bits // 8
+        flat = np.unpackbits(packed[first : first + (len(part) * bits + 7) // 8], bitorder="little")
+        wide = np.zeros((len(part), 16), np.uint8)
+        wide[:, :bits] = flat[: len(part) * bits].reshape(-1, bits)
+        part[:] = np.packbits(wide, axis=1, bitorder="little").view("<u2").ravel()
+    if count * bits % 8 and packed[-1] >> count * bits % 8:
         raise CodecError("padding bits aren't zero; the file is damaged")
-    wide = np.zeros((count, 16), np.uint8)
-    wide[:, :bits] = flat[: count * bits].reshape(count, bits)
-    return np.packbits(wide, axis=1, bitorder="little").view("<u2").ravel()
+    return out
 
 
 @register
@@ -42,10 +49,15 @@ class BitPack(Codec):
     id = 1
     name = "bitpack"
     kinds = ("indices",)
+    footprint = 4
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
         """The packed streams."""
         return b"".join(pack(part, bits_of(s.alphabet)) for part, s in zip(parts, streams, strict=True))
+
+    def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
+        """Values take a few nanoseconds more than bytes; those of no bits hardly any."""
+        return super().work(payload, streams) + 40 * 8 * len(payload)
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
         """Unpacks; an index outside its alphabet is a CodecError."""

@@ -36,6 +36,7 @@ class Codebooks(Codec):
     name = "codebooks"
     kinds = ("values",)
     since = 1
+    footprint = 32
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
         """For each stream what it is foretold by; then all differences under planes."""
@@ -53,6 +54,17 @@ class Codebooks(Codec):
         assert planes is not None
         out.raw(planes)
         return bytes(out.buffer)
+
+    def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
+        """That of the planes; entries on lines come one after the other."""
+        if not _fits(streams):
+            return super().work(payload, streams)
+        reader = ByteReader(payload, CodecError)
+        lines = sum(s.shape[-1] for s in streams if reader.uint(LINE) == LINE)
+        plain = [_plain(stream) for stream in streams]
+        values = sum(stream.count for stream in streams)
+        coded = CODECS[Planes.id].work(reader.raw(reader.rest()), plain)
+        return coded + lines * 50_000 + len(streams) * 50_000 + values * 100
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
         """The codebooks again."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from qacomp.formats.bytestream import ByteReader, ByteWriter
+from qacomp.formats.codecs import contextfew
 from qacomp.formats.codecs import contextmodel as model
 from qacomp.formats.codecs.base import Array, Codec, Stream, register, split, word_dtype
 from qacomp.formats.codecs.contextchoice import choose
@@ -19,6 +20,8 @@ from qacomp.formats.limits import MAX_CONTEXT_CELLS, MAX_LANES, MAX_STEPS
 
 MAX_ALPHABET = 256
 _BITS, _FINE_BITS = 12, 14
+_STREAM_WORK, _EPOCH_WORK, _CELL_WORK, _STEP_WORK, _ONE_WORK = 100_000, 200_000, 60, 16_000, 2_500
+"""Nanoseconds of a stream, an epoch, a context's symbol in it, a step of the lanes, and a symbol alone."""
 
 
 @register
@@ -29,6 +32,7 @@ class Context(Codec):
     name = "context"
     kinds = ("indices",)
     samples = True
+    footprint = 56
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
         """Settings, lane states, words; None for an alphabet that is too large."""
@@ -65,6 +69,21 @@ class Context(Codec):
         out.raw(encoder.words().astype("<u2").tobytes())
         return bytes(out.buffer)
 
+    def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
+        """Lanes in lock step, one symbol at a time, and before each epoch the tables of the contexts that it needs."""
+        total, used = super().work(payload, streams), [s for s in streams if s.count]
+        if not used:
+            return total
+        width, count = max(s.alphabet for s in used), sum(s.count for s in used)
+        _, _, lanes, _, settings = _read_settings(ByteReader(payload, CodecError), used)
+        cells = sum(model.contexts_of(s, setting) for s, setting in zip(used, settings, strict=True)) * width
+        steps = -(-count // max(lanes, 1))
+        epochs = len(model.epochs(min(steps, MAX_STEPS)))
+        places = len(used) * 16 * (4 * width + 1)
+        total += epochs * (_EPOCH_WORK + cells * _CELL_WORK + min(places * 40, steps * 20_000))
+        step = _STEP_WORK if lanes > contextfew.FEW else lanes * _ONE_WORK
+        return total + len(used) * _STREAM_WORK + steps * step + count * 60
+
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
         """The indices; every field is checked before it is used."""
         used = [s for s in streams if s.count]
@@ -74,13 +93,12 @@ class Context(Codec):
             return [np.zeros(0, word_dtype(s)) for s in streams]
         width = max(s.alphabet for s in used)
         reader = ByteReader(payload, CodecError)
-        bits, taps, lanes = reader.uint(14), reader.uint(len(model.TAPS) - 1), reader.uint(MAX_LANES)
+        bits, taps, lanes, centres, settings = _read_settings(reader, used)
         if bits < 9 or lanes == 0 or sum(s.count for s in used) > lanes * MAX_STEPS or width > MAX_ALPHABET:
             raise CodecError("the context codec's parameters are impossible; the file is damaged")
-        centres, settings = [], []
-        for stream in used:
-            centres.append(reader.uint(stream.alphabet - 1))
-            settings.append(model.SETTINGS[reader.uint(len(model.SETTINGS) - 1)])
+        contexts = sum(model.contexts_of(s, setting) for s, setting in zip(used, settings, strict=True))
+        if contexts * width > MAX_CONTEXT_CELLS:
+            raise CodecError("more contexts than the format allows; the file is damaged")
         states = np.frombuffer(reader.raw(4 * lanes), "<u4")
         if reader.rest() % 2:
             raise CodecError("the coded words have an odd length; the file is damaged")
@@ -94,6 +112,16 @@ class Context(Codec):
             if part.size and int(part.max()) >= stream.alphabet:
                 raise CodecError("an index lies outside its codebook; the file is damaged")
         return [part.astype(word_dtype(s), copy=False) for part, s in zip(decoded, streams, strict=True)]
+
+
+def _read_settings(reader: ByteReader, used: Sequence[Stream]) -> tuple[int, int, int, list[int], list[model.Setting]]:
+    """(bits, taps, lanes, a centre for each stream, a setting for each stream)."""
+    bits, taps, lanes = reader.uint(14), reader.uint(len(model.TAPS) - 1), reader.uint(MAX_LANES)
+    centres, settings = [], []
+    for stream in used:
+        centres.append(reader.uint(stream.alphabet - 1))
+        settings.append(model.SETTINGS[reader.uint(len(model.SETTINGS) - 1)])
+    return bits, taps, lanes, centres, settings
 
 
 def _most_contexts(stream: Stream) -> int:

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from qacomp.formats.codecs import contextfew
 from qacomp.formats.codecs import contextmodel as model
 from qacomp.formats.codecs.base import Array, Stream
 from qacomp.formats.codecs.contextmodel import Ints
 from qacomp.formats.codecs.lanes import StepDecoder, tail_length
-from qacomp.formats.errors import CodecError
-from qacomp.formats.limits import MAX_CONTEXT_CELLS
+
+_CALLS = 256
+"""About as many values as one step's `recent` could work out while its array operations are called."""
 
 
 class Runs:
@@ -60,8 +62,6 @@ def _model(
     else:
         near = model.Neighbourhood(used, places, centres, settings, taps)
         contexts, prior, valid = None, near.prior, near.valid
-    if len(prior) * valid.shape[1] > MAX_CONTEXT_CELLS:
-        raise CodecError("more contexts than the format allows; the file is damaged")
     return near, contexts, model.Counts(prior, valid, bits), places
 
 
@@ -99,7 +99,10 @@ def forward(
             for back, weight in enumerate(near.taps, 1):
                 offset = len(history) - back
                 sums += weight * before[offset : offset + stop - start]
-            recent = near.recent_part.ravel().take(streams * near.recent_part.shape[1] + sums)
+            if positions.size < len(used) * near.sums:
+                recent = near.recent(streams, sums)
+            else:
+                recent = near.recent_table().ravel().take(streams * near.sums + sums)
             total = near.base(positions) + recent
             cell = np.clip(total >> model.CELL_SHIFT, 0, model.CELLS - 1)
             sides = near.side.ravel().take(keys)
@@ -107,11 +110,10 @@ def forward(
             contexts += np.concatenate([side[None], sides[:-1]]) & near.sided.take(streams)
             history = [before[len(before) - back] for back in range(1, len(history) + 1)]
             side = sides[-1]
-        tables = counts.tables()
-        firsts = (np.cumsum(tables, axis=1, dtype=np.uint32) - tables).ravel()
+        counts.refresh(counts.marked(contexts))
         keys = contexts * width + symbols
-        frequency[start:stop] = tables.ravel().take(keys)
-        first[start:stop] = firsts.take(keys)
+        frequency[start:stop] = counts.frequencies.ravel().take(keys)
+        first[start:stop] = counts.first.ravel().take(keys)
         flat_symbols, flat_positions = runs.coded(stop, symbols), runs.coded(stop, positions)
         counts.add(runs.coded(stop, contexts), flat_symbols)
         if near is not None:
@@ -130,57 +132,83 @@ def backward(
 ) -> Array:
     """Decode all coded symbols to their positions; the tails are left at zero."""
     near, fixed, counts, places = _model(used, centres, settings, taps, bits)
-    count = sum(s.count for s in used)
-    flat = np.zeros(count, np.uint8)
-    history: list[Ints] = []
-    side = np.zeros(runs.lanes, np.int64)
+    flat = np.zeros(sum(s.count for s in used), np.uint8)
+    few = runs.lanes <= contextfew.FEW
+    lanes = None
     if near is not None:
-        history = [np.ones(runs.lanes, np.int64) for _ in near.taps]
-        magnitudes, sides, cells = near.magnitude.ravel(), near.side.ravel(), near.cell.ravel()
-    top = model.CELLS - 1
+        lanes = contextfew.Lanes(near, runs.lanes) if few else _Lanes(near, runs.lanes)
     for start, stop in model.epochs(runs.steps):
         positions = runs.positions(start, stop)
-        decoder.use(counts.tables(), (stop - start) * runs.lanes)
-        block = np.zeros(positions.shape, np.uint8)
-        contexts = np.zeros(positions.shape, np.int64)
-        if near is None:
+        active = [runs.active(step) for step in range(start, stop)]
+        if near is None or lanes is None:
             assert fixed is not None
             contexts = fixed.take(positions)
-            for step in range(stop - start):
-                n = runs.active(start + step)
-                block[step, :n] = decoder.step(contexts[step, :n])
+            counts.refresh(counts.marked(contexts))
+            decoder.use(counts.frequencies, counts.first, 0 if few else positions.size)
+            block = contextfew.fixed(decoder, contexts, active) if few else _fixed(decoder, contexts, active)
         else:
             near.refresh()
             streams = places.stream.take(positions).astype(np.int64)
-            bases, recent = near.base(positions), near.recent_part.ravel()
-            recent_rows = streams * near.recent_part.shape[1]
-            sided = near.sided.take(streams)
-            cell_rows, symbol_rows = streams * model.CELLS, streams * near.width
-            for step in range(stop - start):
-                n = runs.active(start + step)
-                sums = history[0] * near.taps[0]
-                for weight, past in zip(near.taps[1:], history[1:], strict=True):
-                    sums += weight * past
-                sums += recent_rows[step]
-                total = recent.take(sums)
-                total += bases[step]
-                total >>= model.CELL_SHIFT
-                np.maximum(total, 0, out=total)
-                np.minimum(total, top, out=total)
-                total += cell_rows[step]
-                context = contexts[step]
-                cells.take(total, out=context, mode="clip")
-                context += side & sided[step]
-                symbols = decoder.step(context[:n])
-                block[step, :n] = symbols
-                if n == runs.lanes:
-                    keys = symbol_rows[step] + symbols
-                    history.insert(0, magnitudes.take(keys))
-                    history.pop()
-                    side = sides.take(keys)
+            present = np.zeros(len(used), bool)
+            present[streams.reshape(-1)] = True
+            counts.refresh(present[near.prior])
+            decoder.use(counts.frequencies, counts.first, 0 if few else positions.size)
+            block, contexts = lanes.epoch(decoder, streams, near.base(positions), active)
         flat_symbols, flat_positions = runs.coded(stop, block), runs.coded(stop, positions)
         flat[flat_positions] = flat_symbols
         counts.add(runs.coded(stop, contexts), flat_symbols)
         if near is not None:
             near.update(flat_positions, flat_symbols)
     return flat
+
+
+def _fixed(decoder: StepDecoder, contexts: Ints, active: Sequence[int]) -> Array:
+    """The symbols (steps, lanes) of an epoch whose contexts are known."""
+    block: Array = np.zeros(contexts.shape, np.uint8)
+    for step, n in enumerate(active):
+        block[step, :n] = decoder.step(contexts[step, :n])
+    return block
+
+
+class _Lanes:
+    """What the lanes' last symbols say of the next, for all lanes at once; contextfew.py has it for few of them."""
+
+    def __init__(self, near: model.Neighbourhood, lanes: int) -> None:
+        self._near = near
+        self._history = [np.ones(lanes, np.int64) for _ in near.taps]
+        self._side = np.zeros(lanes, np.int64)
+
+    def epoch(self, decoder: StepDecoder, streams: Ints, bases: Ints, active: Sequence[int]) -> tuple[Array, Ints]:
+        """(symbols, contexts) of an epoch, (steps, lanes); active: how many lanes have a symbol in each step."""
+        near, history, lanes = self._near, self._history, streams.shape[1]
+        magnitudes, sides, cells = near.magnitude.ravel(), near.side.ravel(), near.cell.ravel()
+        block, contexts = np.zeros(streams.shape, np.uint8), np.zeros(streams.shape, np.int64)
+        recent, recent_rows = None, streams * near.sums
+        if len(near.magnitude) * near.sums < streams.size + len(streams) * _CALLS:
+            recent = near.recent_table().ravel()
+        sided, cell_rows, symbol_rows = near.sided.take(streams), streams * model.CELLS, streams * near.width
+        for step, n in enumerate(active):
+            sums = history[0] * near.taps[0]
+            for weight, past in zip(near.taps[1:], history[1:], strict=True):
+                sums += weight * past
+            if recent is None:
+                total = near.recent(streams[step], sums)
+            else:
+                sums += recent_rows[step]
+                total = recent.take(sums)
+            total += bases[step]
+            total >>= model.CELL_SHIFT
+            np.maximum(total, 0, out=total)
+            np.minimum(total, model.CELLS - 1, out=total)
+            total += cell_rows[step]
+            context = contexts[step]
+            cells.take(total, out=context, mode="clip")
+            context += self._side & sided[step]
+            symbols = decoder.step(context[:n])
+            block[step, :n] = symbols
+            if n == lanes:
+                keys = symbol_rows[step] + symbols
+                history.insert(0, magnitudes.take(keys))
+                history.pop()
+                self._side = sides.take(keys)
+        return block, contexts

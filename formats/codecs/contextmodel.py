@@ -73,7 +73,8 @@ SETTINGS = (
 
 
 @cache
-def _log_table() -> Ints:
+def log_table() -> Ints:
+    """log2 of 1 + i / 256, in 1/64 octaves, for i up to 256."""
     return np.array([round(OCTAVE * math.log2(1 + i / 256)) for i in range(257)], np.int64)
 
 
@@ -81,7 +82,10 @@ def log2_fixed(values: Ints) -> Ints:
     """log2 in 1/64 octaves of integers from 1 to 2**52, from the exponent and the eight bits below the leading one."""
     mantissa, exponent = np.frexp(values.astype(np.float64))  # exact: mantissa in [0.5, 1)
     fraction = (mantissa * 512).astype(np.int64) - 256
-    return (exponent.astype(np.int64) - 1) * OCTAVE + _log_table().take(fraction)
+    return (exponent.astype(np.int64) - 1) * OCTAVE + log_table().take(fraction)
+
+
+_LOG_9 = int(log2_fixed(np.array([9]))[0])
 
 
 def epochs(steps: int) -> list[tuple[int, int]]:
@@ -115,11 +119,15 @@ class Places:
             row = place // size
             of_stream.append(np.full(stream.count, number, np.int32))
             of_filter.append((row - stream.start // size + filters).astype(np.int32))
-            of_channel.append((place % size // inner + channels).astype(np.int32))
+            channel, new_channels = place % size // inner, size // inner
+            if new_channels > stream.count:  # a part of a wide tensor: only those that occur are numbered
+                kinds, channel = np.unique(channel, return_inverse=True)
+                new_channels = len(kinds)
+            of_channel.append((channel + channels).astype(np.int32))
             new_filters = int(row[-1] - row[0]) + 1 if stream.count else 0
             filter_streams.append(np.full(new_filters, number))
-            channel_streams.append(np.full(size // inner, number))
-            filters, channels = filters + new_filters, channels + size // inner
+            channel_streams.append(np.full(new_channels, number))
+            filters, channels = filters + new_filters, channels + new_channels
         self.stream = np.concatenate(of_stream)
         self.filter = np.concatenate(of_filter)
         self.channel = np.concatenate(of_channel)
@@ -137,29 +145,62 @@ def magnitudes(alphabet: int, centre: int) -> Ints:
     return 4 * np.abs(np.arange(alphabet) - centre) + 1
 
 
+def contexts_of(stream: Stream, setting: Setting) -> int:
+    """How many contexts a stream has."""
+    if stream.parents is not None or stream.children:
+        return len(stream.children) * setting.cells
+    return setting.cells * (3 if setting.sides else 1)
+
+
 class Counts:
     """Adaptive frequency rows: contexts under priors, a prior being the counts of all its contexts together.
 
     prior: (contexts,) row of each context's prior; valid: (priors, alphabet) which symbols may occur there.
+    frequencies, first: (contexts, alphabet) uint32, rows with sums 2**bits and their first slots, as of the last
+    `refresh` of each row.
     """
 
     def __init__(self, prior: Ints, valid: NDArray[np.bool_], bits: int) -> None:
         self.prior = prior
         self.valid = valid
         self.bits = bits
-        self.seen: Ints = np.zeros((len(prior), valid.shape[1]), np.int64)
+        shape = len(prior), valid.shape[1]
+        self._seen: Ints = np.zeros(shape, np.int64)
+        self._of_prior: Ints = np.zeros(valid.shape, np.int64)
+        self.frequencies = np.zeros(shape, np.uint32)
+        self.frequencies[:, 0] = 1 << bits  # every row has its sum, also one that nothing needs
+        self.first = np.zeros(shape, np.uint32)
 
     def add(self, contexts: Ints, symbols: Array) -> None:
         """Take in an epoch's symbols with their contexts, both flat."""
-        width = self.seen.shape[1]
-        self.seen += np.bincount(contexts * width + symbols, minlength=self.seen.size).reshape(self.seen.shape)
+        width = self.valid.shape[1]
+        add_each(self._seen.reshape(-1), contexts * width + symbols)
+        add_each(self._of_prior.reshape(-1), self.prior.take(contexts) * width + symbols)
 
-    def tables(self) -> NDArray[np.uint32]:
-        """(contexts, alphabet) frequencies with sums 2**bits."""
-        total = np.zeros(self.valid.shape, np.int64)
-        np.add.at(total, self.prior, self.seen)
-        prior = normalise_rows(2 * total + self.valid, PRIOR_BITS).astype(np.int64)
-        return normalise_rows(self.seen * COUNT_WEIGHT + prior[self.prior], self.bits)
+    def refresh(self, needed: NDArray[np.bool_]) -> None:
+        """Bring the rows of the contexts that are needed (contexts,) up to date; no other will be looked up."""
+        rows = needed.nonzero()[0]
+        used = np.zeros(len(self.valid), bool)
+        used[self.prior[rows]] = True
+        places = np.cumsum(used) - 1
+        prior = normalise_rows(2 * self._of_prior[used] + self.valid[used], PRIOR_BITS).astype(np.int64)
+        fresh = normalise_rows(self._seen[rows] * COUNT_WEIGHT + prior[places[self.prior[rows]]], self.bits)
+        self.frequencies[rows] = fresh
+        self.first[rows] = np.cumsum(fresh, axis=1, dtype=np.uint32) - fresh
+
+    def marked(self, contexts: Ints) -> NDArray[np.bool_]:
+        """(contexts,): which of them occur among these."""
+        mask = np.zeros(len(self.prior), bool)
+        mask[contexts.reshape(-1)] = True
+        return mask
+
+
+def add_each(target: Ints, keys: Ints, amounts: Ints | None = None) -> None:
+    """Add an amount (1 where none is given) to target (n,) at each key, in time of the keys, not of n."""
+    if len(target) < 4 * len(keys):
+        target += np.bincount(keys, amounts, len(target)).astype(np.int64)  # exact: far below 2**53
+    else:
+        np.add.at(target, keys, 1 if amounts is None else amounts)
 
 
 class Neighbourhood:
@@ -202,28 +243,49 @@ class Neighbourhood:
         self._of_stream = np.zeros((2, len(streams)), np.int64)
         self._of_filter = np.zeros((2, len(places.filter_stream)), np.int64)
         self._of_channel = np.zeros((2, len(places.channel_stream)), np.int64)
+        self.sums = 16 * (4 * self.width + 1)
+        """Weighted sums of recent magnitudes lie below this."""
 
     def refresh(self) -> None:
-        """Recompute the logarithms that the next epoch's contexts use."""
-        places = self.places
-        mean = (16 * (self._of_stream[0] + self._start)) // (self._of_stream[1] + 1)  # (streams,) in sixteenths
-        log = log2_fixed(mean)
-        by_filter, by_channel = mean[places.filter_stream], mean[places.channel_stream]
-        of_filter = (16 * self._of_filter[0] + 4 * by_filter) // (self._of_filter[1] + 4)
-        of_channel = (16 * self._of_channel[0] + 4 * by_channel) // (self._of_channel[1] + 4)
-        self.filter_part = self._filter_weight * (log2_fixed(of_filter) - log[places.filter_stream])
-        self.channel_part = self._channel_weight * (log2_fixed(of_channel) - log[places.channel_stream])
-        # (streams, largest sum of taps): the recent magnitudes' part, for every value they can have
-        sums = np.arange(16 * (4 * self.width + 1))
-        recent = log2_fixed(8 * sums[None, :] + mean[:, None]) - (log + log2_fixed(np.array([9]))[0])[:, None]
-        self.recent_part = self._recent_weight[:, None] * recent
+        """Recompute the means that the next epoch's contexts start from."""
+        # (streams,) in sixteenths
+        self._mean: Ints = (16 * (self._of_stream[0] + self._start)) // (self._of_stream[1] + 1)
+        self._log: Ints = log2_fixed(self._mean)
 
     def base(self, positions: Ints) -> Ints:
         """The part of the expected log magnitude that an epoch fixes, for positions of any shape."""
-        by_filter: Ints = self.filter_part.take(self.places.filter.take(positions))
-        by_filter += self.channel_part.take(self.places.channel.take(positions))
-        by_filter += HALF_RANGE
-        return by_filter
+        places = self.places
+        total = self._part(
+            places.filter.take(positions), self._of_filter, places.filter_stream, self._filter_weight
+        ) + self._part(places.channel.take(positions), self._of_channel, places.channel_stream, self._channel_weight)
+        total += HALF_RANGE
+        return total
+
+    def _part(self, numbers: Ints, sums: Ints, stream_of: Ints, weights: Ints) -> Ints:
+        """What filters (or channels) add at the places that are theirs; worked out once for each, or once a place."""
+        if not weights.any():
+            return np.zeros(numbers.shape, np.int64)
+        each = numbers.size < len(stream_of)
+        if each:
+            sums, stream_of, weights = sums[:, numbers], stream_of[numbers], weights[numbers]
+        means = (16 * sums[0] + 4 * self._mean[stream_of]) // (sums[1] + 4)
+        part: Ints = weights * (log2_fixed(means) - self._log[stream_of])
+        return part if each else part.take(numbers)
+
+    def recent(self, streams: Ints, sums: Ints) -> Ints:
+        """The recent magnitudes' part, from their weighted sums and the streams, of equal shapes."""
+        spread = log2_fixed(8 * sums + self._mean.take(streams))
+        spread -= (self._log + _LOG_9).take(streams)
+        spread *= self._recent_weight.take(streams)
+        return spread
+
+    def recent_terms(self) -> tuple[list[int], list[int], list[int]]:
+        """Of each stream the mean, what is taken off the logarithm, and the weight, as `recent` has them."""
+        return self._mean.tolist(), (self._log + _LOG_9).tolist(), self._recent_weight.tolist()
+
+    def recent_table(self) -> Ints:
+        """`recent` of every stream and sum: (streams, sums), which pays where more symbols than that come."""
+        return self.recent(np.arange(len(self._mean))[:, None], np.arange(self.sums)[None, :])
 
     def update(self, positions: Ints, symbols: Array) -> None:
         """Take an epoch's symbols (flat, with their positions) into the running means."""
@@ -234,8 +296,8 @@ class Neighbourhood:
             (self._of_filter, self.places.filter.take(positions)),
             (self._of_channel, self.places.channel.take(positions)),
         ):
-            sums[0] += np.bincount(groups, magnitude, sums.shape[1]).astype(np.int64)  # exact: far below 2**53
-            sums[1] += np.bincount(groups, minlength=sums.shape[1])
+            add_each(sums[0], groups, magnitude)
+            add_each(sums[1], groups)
 
 
 def refinement_contexts(
@@ -262,7 +324,7 @@ def refinement_contexts(
         around = np.full(stream.count + 2, mean >> 4)
         around[1:-1] = magnitude
         recent = 64 * (around[:-2] + around[2:]) + mean
-        total += setting.recent * (log2_fixed(recent) - log - log2_fixed(np.array([9]))[0])
+        total += setting.recent * (log2_fixed(recent) - log - _LOG_9)
         cell = np.clip(total >> CELL_SHIFT, 0, CELLS - 1) >> setting.coarse
         contexts.append(first + parents * cells + cell)
         priors.append(row + np.repeat(np.arange(count), cells))

@@ -30,6 +30,7 @@ class Grids(Codec):
     name = "grids"
     kinds = ("values",)
     since = 2
+    footprint = 32
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
         """All zero points under planes, then all scales under planes; None where a codebook is no grid."""
@@ -45,6 +46,15 @@ class Grids(Codec):
         out.raw(zeros)
         out.raw(_planes([scale for _, scale in grids], [_scales(stream) for stream in streams]))
         return bytes(out.buffer)
+
+    def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
+        """That of the zero points and scales under planes, and of the products."""
+        if not _fits(streams):
+            return super().work(payload, streams)
+        reader, planes = ByteReader(payload, CodecError), CODECS[Planes.id]
+        coded = planes.work(reader.raw(reader.uint(len(payload))), [_zeros(stream) for stream in streams])
+        coded += planes.work(reader.raw(reader.rest()), [_scales(stream) for stream in streams])
+        return coded + len(streams) * 50_000 + sum(stream.count for stream in streams) * 30
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
         """The codebooks again."""

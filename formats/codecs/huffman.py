@@ -14,6 +14,8 @@ from qacomp.formats.limits import MAX_LANES, MAX_STEPS
 MAX_ALPHABET = 4096
 MAX_LENGTH = 15
 _LANE_SYMBOLS = 8192
+_STREAM_WORK, _STEP_WORK = 500_000, 5_000
+"""Nanoseconds of a stream's table of windows, and of a step of its lanes."""
 
 
 def code_lengths(counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -60,6 +62,7 @@ class Huffman(Codec):
     id = 2
     name = "huffman"
     kinds = ("indices",)
+    footprint = 16
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
         """For each stream: lanes, code lengths in half bytes, bits of each lane, the bits."""
@@ -88,6 +91,18 @@ class Huffman(Codec):
         stuff = np.repeat(codes.take(part), bits) >> place & 1
         out.raw(np.packbits(stuff.astype(np.uint8)).tobytes())
 
+    def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
+        """Lanes in lock step, after a table of all windows for each stream."""
+        reader, total = ByteReader(payload, CodecError), super().work(payload, streams)
+        for stream in streams:
+            if stream.count:
+                lanes = reader.uint(min(MAX_LANES, stream.count))
+                reader.raw((stream.alphabet + 1) // 2)
+                reader.raw((sum(reader.uint(stream.count * MAX_LENGTH) for _ in range(lanes)) + 7) // 8)
+                steps = -(-stream.count // max(lanes, 1))
+                total += _STREAM_WORK + steps * _STEP_WORK + stream.count * 15 + stream.alphabet * 1000
+        return total
+
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
         """The indices; lanes must use exactly the bits that they announce."""
         reader = ByteReader(payload, CodecError)
@@ -109,7 +124,8 @@ class Huffman(Codec):
         data = np.frombuffer(reader.raw((total + 7) // 8), np.uint8)
         if total % 8 and data[-1] & ((1 << (8 - total % 8)) - 1):
             raise CodecError("padding bits aren't zero; the file is damaged")
-        symbols, widths = _slots(lengths)
+        longest = int(lengths.max())
+        symbols, widths = _slots(lengths, longest)
         padded = np.concatenate([data, np.zeros(4, np.uint8)]).astype(np.int64)
         windows = padded[:-2] << 16 | padded[1:-1] << 8 | padded[2:]
         ends = np.cumsum(sizes)
@@ -119,7 +135,7 @@ class Huffman(Codec):
         for step in range(run):
             n = lanes - 1 if step >= run - short else lanes
             here = pointer[:n]
-            window = windows.take(here >> 3, mode="clip") >> (24 - MAX_LENGTH - (here & 7)) & ((1 << MAX_LENGTH) - 1)
+            window = windows.take(here >> 3, mode="clip") >> (24 - longest - (here & 7)) & ((1 << longest) - 1)
             out[step, :n] = symbols.take(window)
             here += widths.take(window)
         if not np.array_equal(pointer, ends):
@@ -128,12 +144,12 @@ class Huffman(Codec):
         return flat
 
 
-def _slots(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each 15-bit window the symbol at its front and that code's bits."""
+def _slots(lengths: NDArray[np.int64], longest: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each window of as many bits as the longest code the symbol at its front and that code's bits."""
     codes = canonical(lengths)
-    symbols, widths = np.zeros(1 << MAX_LENGTH, np.int64), np.ones(1 << MAX_LENGTH, np.int64)
+    symbols, widths = np.zeros(1 << longest, np.int64), np.ones(1 << longest, np.int64)
     for symbol in lengths.nonzero()[0]:
-        rest = MAX_LENGTH - int(lengths[symbol])
+        rest = longest - int(lengths[symbol])
         span = slice(int(codes[symbol]) << rest, (int(codes[symbol]) + 1) << rest)
         symbols[span], widths[span] = symbol, lengths[symbol]
     return symbols, widths

@@ -8,6 +8,7 @@ bare state but in 2**16 plus its last symbols, packed, so that a lane costs abou
 The coder knows nothing of where frequencies come from: see frequencies.py for the tables and the codecs for the models.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,10 @@ from qacomp.formats.limits import MAX_TABLE_SLOTS
 
 STATE_LOW = 1 << 16
 MAX_BITS = 15
+_SLOTS_A_SYMBOL, _FEW_SLOTS = 4, 1 << 15
+"""A table of all slots is made where they are not many more than the symbols, or few."""
+_FEW = 6
+"""Lanes up to which a step of arrays takes longer than its symbols do one by one."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,70 @@ def encode(
     return state, words[end:]
 
 
+class _Slots:
+    """The symbol of a slot by a table of all slots."""
+
+    def __init__(self, tables: Tables, values: NDArray[np.generic]) -> None:
+        self._transition, self._values = tables.transitions(), values[tables.symbols()]
+
+    def __call__(
+        self, slots: NDArray[np.intp], out: NDArray[np.generic], offset: NDArray[np.uint32], share: NDArray[np.uint32]
+    ) -> None:
+        """For slots, numbered over all contexts: values to out, places within the symbol to offset, frequencies."""
+        self._values.take(slots, out=out, mode="clip")
+        self._transition.take(slots, out=offset, mode="clip")
+        np.right_shift(offset, np.uint32(16), out=share)
+        np.bitwise_and(offset, np.uint32(0xFFFF), out=offset)
+
+    def few(
+        self,
+        state: NDArray[np.uint32],
+        words: NDArray[np.uint16],
+        out: NDArray[np.generic],
+        contexts: NDArray[np.integer] | None,
+        bits: int,
+    ) -> int:
+        """Decode all symbols into out, one by one; the lanes' states are left in `state`. Gives the words used."""
+        states, given, used, mask = state.tolist(), words.tolist(), 0, (1 << bits) - 1
+        transition, lanes = self._transition.tolist(), len(state)
+        rows = [0] * len(out) if contexts is None else (contexts[: len(out)].astype(np.int64) << bits).tolist()
+        slots = np.empty(len(out), np.intp)
+        for place, row in enumerate(rows):
+            x = states[place % lanes]
+            slot = row + (x & mask)
+            slots[place] = slot
+            moved = transition[slot]
+            x = (moved >> 16) * (x >> bits) + (moved & 0xFFFF)
+            if x < STATE_LOW:
+                if used == len(given):
+                    raise CodecError("the coded words end early; the file is damaged")
+                x = x << 16 | given[used]
+                used += 1
+            states[place % lanes] = x
+        state[:] = states
+        self._values.take(slots, out=out, mode="clip")
+        return used
+
+
+class _Search:
+    """The same by bisection, where a table of all slots would be far longer than what is decoded."""
+
+    def __init__(self, tables: Tables, values: NDArray[np.generic]) -> None:
+        contexts, self._alphabet = tables.frequencies.shape
+        self._values, self._share = values, tables.frequencies.ravel()
+        rows = np.arange(contexts, dtype=np.int64)[:, None] << tables.bits
+        self._first = (tables.cumulative() + rows).ravel()
+
+    def __call__(
+        self, slots: NDArray[np.intp], out: NDArray[np.generic], offset: NDArray[np.uint32], share: NDArray[np.uint32]
+    ) -> None:
+        """As `_Slots`."""
+        found = self._first.searchsorted(slots, side="right") - 1
+        self._values.take(found % self._alphabet, out=out, mode="clip")
+        self._share.take(found, out=share, mode="clip")
+        np.copyto(offset, slots - self._first.take(found), casting="unsafe")
+
+
 def decode(
     states: NDArray[np.uint32],
     words: NDArray[np.uint16],
@@ -133,17 +202,23 @@ def decode(
     alphabet = tables.frequencies.shape[1]
     tail = tail_length(alphabet, count, lanes)
     coded = count - tail * lanes
-    out = np.empty(count, values.dtype)
+    out: NDArray[np.generic] = np.empty(count, values.dtype)
     if int(states.min()) < STATE_LOW:
         raise CodecError("a lane's state is below its range; the file is damaged")
     state = states.astype(np.uint32)
-    transition, slot_values = tables.transitions(), values[tables.symbols()]
+    slots = len(tables.frequencies) << tables.bits
+    look_up = _Search(tables, values) if slots > max(_SLOTS_A_SYMBOL * count, _FEW_SLOTS) else _Slots(tables, values)
     mask, bits = np.uint32((1 << tables.bits) - 1), np.uint32(tables.bits)
     index, a, b = np.empty(lanes, np.intp), np.empty(lanes, np.uint32), np.empty(lanes, np.uint32)
     empty = np.empty(lanes, bool)
-    low, low16, sixteen = np.uint32(STATE_LOW), np.uint32(0xFFFF), np.uint32(16)
+    low, sixteen = np.uint32(STATE_LOW), np.uint32(16)
     given, used = len(words), 0
-    for start in range(0, coded, lanes):
+    if lanes <= _FEW and isinstance(look_up, _Slots):
+        used = look_up.few(state, words, out[:coded], contexts, tables.bits)
+        coded_steps = range(0)
+    else:
+        coded_steps = range(0, coded, lanes)
+    for start in coded_steps:
         stop = min(start + lanes, coded)
         n = stop - start
         i, x, u, v, under = index[:n], state[:n], a[:n], b[:n], empty[:n]
@@ -151,10 +226,7 @@ def decode(
         np.copyto(i, u)
         if contexts is not None:
             i += contexts[start:stop].astype(np.intp) << tables.bits
-        slot_values.take(i, out=out[start:stop], mode="clip")
-        transition.take(i, out=u, mode="clip")
-        np.right_shift(u, sixteen, out=v)
-        u &= low16
+        look_up(i, out[start:stop], u, v)
         x >>= bits
         x *= v
         x += u
@@ -235,11 +307,11 @@ class StepDecoder:
         self._words, self._used = words, 0
         self._bits, self._mask = np.uint32(bits), np.uint32((1 << bits) - 1)
 
-    def use(self, frequencies: NDArray[np.uint32], symbols: int) -> None:
-        """Set the tables (contexts, alphabet) for the next steps, of about `symbols` symbols in all."""
+    def use(self, frequencies: NDArray[np.uint32], first: NDArray[np.uint32], symbols: int) -> None:
+        """Set the tables (contexts, alphabet) and their first slots for the next steps, of about `symbols` symbols."""
         self._frequency, self._width = frequencies.ravel(), frequencies.shape[1]
-        cumulative = np.cumsum(frequencies, axis=1, dtype=np.uint32) - frequencies
-        self._first, self._rows = cumulative.ravel(), cumulative
+        self._first, self._rows = first.ravel(), first
+        self._lists: dict[int, tuple[list[int], list[int]]] = {}  # rows for `one`, made when they are first met
         # A table of all slots pays where many symbols will be looked up; else each one counts the first slots below it.
         self._slots: NDArray[np.uint8] | None = None
         slots = len(frequencies) << int(self._bits)
@@ -271,6 +343,25 @@ class StepDecoder:
             x[need] = moved
             self._used += k
         return symbols
+
+    def one(self, lane: int, context: int) -> int:
+        """The next symbol of one lane, as `step` gives those of all; raises CodecError where the words end early."""
+        if context not in self._lists:
+            low = context * self._width
+            span = slice(low, low + self._width)
+            self._lists[context] = self._first[span].tolist(), self._frequency[span].tolist()
+        first, frequency = self._lists[context]
+        state = int(self._states[lane])
+        slot = state & int(self._mask)
+        symbol = bisect_right(first, slot) - 1
+        state = frequency[symbol] * (state >> int(self._bits)) + slot - first[symbol]
+        if state < STATE_LOW:
+            if self._used >= len(self._words):
+                raise CodecError("the coded words end early; the file is damaged")
+            state = state << 16 | int(self._words[self._used])
+            self._used += 1
+        self._states[lane] = state
+        return symbol
 
     def finish(self, limit: int) -> NDArray[np.uint32]:
         """What the lanes' first states held, below `limit`; raises CodecError unless all words were used."""

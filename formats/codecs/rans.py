@@ -25,6 +25,8 @@ _MOST_STEPS = 1 << 15
 _GROUP_LOSS = 1.0005
 _BLOCK = 1 << 15  # symbols that stay in the cache between array operations
 _SINGLE_BITS, _GROUPED_BITS = 12, 14
+_SYMBOL_WORK, _STREAM_WORK, _SLOT_WORK, _STEP_WORK, _ONE_WORK = 2_000, 60_000, 40, 6_000, 800
+"""Nanoseconds of a symbol's frequency, a stream's table, a slot of it, a step of the lanes, and a symbol alone."""
 
 
 def choose_lanes(count: int, payload_bits: float, most_steps: int = _MOST_STEPS, share: float | None = None) -> int:
@@ -43,6 +45,7 @@ class Rans(Codec):
     id = 3
     name = "rans"
     kinds = ("indices",)
+    footprint = 10
 
     def __init__(self, lane_share: float | None = None) -> None:
         self.lane_share = lane_share
@@ -82,6 +85,26 @@ class Rans(Codec):
         out.raw(states.astype("<u4").tobytes())
         out.raw(words.astype("<u2").tobytes())
         return bytes(out.buffer)
+
+    def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
+        """Tables, bit by bit, then lanes in lock step."""
+        used = [stream for stream in streams if stream.count]
+        total = super().work(payload, streams)
+        if not used:
+            return total
+        reader = ByteReader(payload, CodecError)
+        group, bits, _, lanes = (
+            1 << reader.uint(3),
+            reader.uint(coder.MAX_BITS),
+            reader.uint(12),
+            reader.uint(MAX_LANES),
+        )
+        groups = sum(-(-stream.count // group) for stream in used)
+        width = min(max(stream.alphabet for stream in used) ** group, MAX_ALPHABET)
+        total += sum(stream.alphabet for stream in used) * _SYMBOL_WORK + len(used) * (_STREAM_WORK + width * 100)
+        total += min(len(used) << bits, 4 * groups + 32768) * _SLOT_WORK
+        step = min(_STEP_WORK, lanes * _ONE_WORK)
+        return int(total + -(-groups // max(lanes, 1)) * step + groups * 10)
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
         """The indices; every field is checked before it is used."""

@@ -22,6 +22,7 @@ class TwoByte(Codec):
     id = 8
     name = "twobyte"
     kinds = ("indices",)
+    footprint = 60
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
         """High bytes, then low bytes, each: codec id, length, payload."""
@@ -37,18 +38,17 @@ class TwoByte(Codec):
             out.raw(coded)
         return bytes(out.buffer)
 
+    def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
+        """That of both halves."""
+        halves = zip(_read_halves(payload), _halves(streams), strict=True)
+        return super().work(payload, streams) + sum(codec.work(coded, inner) for (codec, coded), inner in halves)
+
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
         """The indices, checked against their alphabets."""
         if any(s.alphabet <= 256 or s.parents is not None for s in streams):
             raise CodecError("a small alphabet doesn't go in two bytes; the file is damaged")
-        reader = ByteReader(payload, CodecError)
-        halves = []
-        for inner in _halves(streams):
-            number = reader.uint(255)
-            if number not in [codec.id for codec in _INNER]:
-                raise CodecError("an inner codec is impossible; the file is damaged")
-            halves.append(CODECS[number].decode(reader.raw(reader.uint(len(payload))), inner))
-        reader.end()
+        coded_halves = zip(_read_halves(payload), _halves(streams), strict=True)
+        halves = [codec.decode(coded, inner) for (codec, coded), inner in coded_halves]
         parts: list[Array] = []
         for high, low, stream in zip(*halves, streams, strict=True):
             part = (high.astype(np.uint16) << 8 | low).astype(word_dtype(stream))
@@ -56,6 +56,18 @@ class TwoByte(Codec):
                 raise CodecError("an index lies outside its codebook; the file is damaged")
             parts.append(part)
         return parts
+
+
+def _read_halves(payload: memoryview) -> list[tuple[Codec, memoryview]]:
+    """The codec and the payload of each half."""
+    reader, halves = ByteReader(payload, CodecError), []
+    for _ in range(2):
+        number = reader.uint(255)
+        if number not in [codec.id for codec in _INNER]:
+            raise CodecError("an inner codec is impossible; the file is damaged")
+        halves.append((CODECS[number], reader.raw(reader.uint(len(payload)))))
+    reader.end()
+    return halves
 
 
 def _halves(streams: Sequence[Stream]) -> tuple[list[Stream], list[Stream]]:

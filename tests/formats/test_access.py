@@ -132,7 +132,7 @@ def test_a_large_group_and_others_are_kept_together(monkeypatch: pytest.MonkeyPa
             made.append(name)
             return name, size
 
-        assert cache.get(name, make) == name
+        assert cache.get(name, make, 0) == name
 
     for _ in range(3):
         for name, size in (("small", 10), ("large", 5000), ("medium", 80)):

@@ -284,10 +284,10 @@ def test_a_group_of_too_many_tensors(resign: ModuleType) -> None:
 
 
 def test_large_groups_that_take_turns(resign: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three groups of 200 MB each, from a few bytes, read anew for each of thousands of tensors: refused unread."""
-    count = 600
+    """Three groups of 40 MB each, from a few bytes, read anew for tensor after tensor: refused unread."""
+    count = 60
     tensors = tuple(
-        h.TensorRecord(f"{i}", h.SHARED, 11, 11, (1 << 20,), 1 + i % 3, 1, (1,), (), 0, b"") for i in range(count)
+        h.TensorRecord(f"{i}", h.SHARED, 11, 11, (1 << 21,), 1 + i % 3, 1, (1,), (), 0, b"") for i in range(count)
     )
     book = h.SectionRecord(h.VALUES, 0, 0, 0, 4 * count, _crc(bytes(4 * count)))
     groups = tuple(h.SectionRecord(h.INDICES, 1, 0, group, 0, 0) for group in range(3))
@@ -296,8 +296,15 @@ def test_large_groups_that_take_turns(resign: ModuleType, monkeypatch: pytest.Mo
     data = resign.container(h.write_header(header), bytes(4 * count))
     refuse(data, LimitExceededError, "take turns")
     in_order = sorted(tensors, key=lambda tensor: tensor.group)
-    check_work(replace(header, tensors=tuple(in_order)), Members(in_order), Limits())
-    check_work(header, Members(tensors), Limits(repeats=1000))
+    large = Limits(expansion=1 << 20)
+    size = len(data)
+    times = check_work(replace(header, tensors=tuple(in_order)), Members(in_order), size, large)
+    assert set(times.values()) == {1}
+    times = check_work(header, Members(tensors), size, replace(large, repeats=1000))
+    assert times[h.INDICES, 0, 0, 0] == count // 3
+    huge = replace(header, tensors=tuple(replace(t, shape=(1 << 23,)) for t in in_order))
+    with pytest.raises(LimitExceededError, match="would grow"):
+        check_work(huge, Members(huge.tensors), size, Limits())
 
 
 def test_truth_values_of_two(resign: ModuleType, tmp_path: Path) -> None:

@@ -1,0 +1,57 @@
+"""The context codec's steps symbol by symbol, for few lanes: plain integers are faster there than arrays of so few."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from qacomp.formats.codecs import contextmodel as model
+from qacomp.formats.codecs.base import Array
+from qacomp.formats.codecs.contextmodel import Ints
+from qacomp.formats.codecs.lanes import StepDecoder
+
+FEW = 6
+"""Lanes up to which a step of arrays takes longer than its symbols do one by one."""
+
+
+def fixed(decoder: StepDecoder, contexts: Ints, active: Sequence[int]) -> Array:
+    """The symbols (steps, lanes) of an epoch whose contexts are known; active: lanes with a symbol in each step."""
+    block: Array = np.zeros(contexts.shape, np.uint8)
+    for step, (n, row) in enumerate(zip(active, contexts.tolist(), strict=True)):
+        block[step, :n] = [decoder.one(lane, row[lane]) for lane in range(n)]
+    return block
+
+
+class Lanes:
+    """What the lanes' last symbols say of the next: weighted magnitudes, and the side of the middle."""
+
+    def __init__(self, near: model.Neighbourhood, lanes: int) -> None:
+        self._near = near
+        self._magnitude, self._side = near.magnitude.tolist(), near.side.tolist()
+        self._cell, self._sided = near.cell.tolist(), near.sided.tolist()
+        self._log_table = model.log_table().tolist()
+        self._history = [[1] * len(near.taps) for _ in range(lanes)]
+        self._last_side: list[int] = [0] * lanes
+
+    def epoch(self, decoder: StepDecoder, streams: Ints, bases: Ints, active: Sequence[int]) -> tuple[Array, Ints]:
+        """(symbols, contexts) of an epoch, (steps, lanes); active: how many lanes have a symbol in each step."""
+        symbols, contexts = np.zeros(bases.shape, np.uint8), np.zeros(bases.shape, np.int64)
+        means, subtracted, weights = self._near.recent_terms()
+        for step, (n, row, base) in enumerate(zip(active, streams.tolist(), bases.tolist(), strict=True)):
+            for lane in range(n):
+                stream, past = row[lane], self._history[lane]
+                sums = sum(weight * magnitude for weight, magnitude in zip(self._near.taps, past, strict=True))
+                total = base[lane]
+                if weights[stream]:
+                    value = 8 * sums + means[stream]
+                    exponent = value.bit_length() - 1
+                    below = (value >> exponent - 8 if exponent >= 8 else value << 8 - exponent) & 255
+                    log = model.OCTAVE * exponent + self._log_table[below]
+                    total += weights[stream] * (log - subtracted[stream])
+                cell = min(max(total >> model.CELL_SHIFT, 0), model.CELLS - 1)
+                context = self._cell[stream][cell] + (self._last_side[lane] & self._sided[stream])
+                symbol = decoder.one(lane, context)
+                symbols[step, lane], contexts[step, lane] = symbol, context
+                past.insert(0, self._magnitude[stream][symbol])
+                past.pop()
+                self._last_side[lane] = self._side[stream][symbol]
+        return symbols, contexts
