@@ -9,6 +9,7 @@ from qacomp.cli.options import (
     device_option,
     precision_option,
     preprocessing_options,
+    running_options,
 )
 from qacomp.cli.sections import section
 
@@ -229,4 +230,5 @@ network_options = section(
     click.option("--submodule", default=None, help="Of such a file, the part to export: its dotted name."),
     click.option("--metric", default=None, help="Of ONNX models: accuracy, mse, cosine or module:function. [auto]"),
     preprocessing_options,
+    running_options,
 )

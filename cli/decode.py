@@ -1,12 +1,13 @@
 """`qacomp decode`: a container in, ONNX or safetensors out, measured."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from qacomp.cli.console import agreement_line, figure, make_progress, print_json
 from qacomp.cli.onnx_forms import print_onnx
-from qacomp.cli.options import INPUT, OUTPUT, data_option, force_option, reporting
+from qacomp.cli.options import INPUT, OUTPUT, data_option, force_option, reporting, run_limits, running_options
 
 
 @click.command("decode", short_help="Decode a .qac file to ONNX; size, accuracy, latency.")
@@ -33,6 +34,7 @@ from qacomp.cli.options import INPUT, OUTPUT, data_option, force_option, reporti
 @click.option("--affine-block", type=int, default=32, help="Weights of a column that share a scale. Default: 32.")
 @click.option("--external-data", is_flag=True, help="Weights in NAME.onnx.data beside it; by itself from 2 GB on.")
 @click.option("--no-measure", is_flag=True, help="Only decode: no accuracy, no latency.")
+@running_options
 @force_option
 @reporting
 def decode_command(
@@ -49,9 +51,11 @@ def decode_command(
     no_measure: bool,
     force: bool,
     as_json: bool,
+    **limits: Any,
 ) -> None:
     """Decode CONTAINER and measure what came out in onnxruntime. Needs no torch."""
     from qacomp.decoding import decode, default_output
+    from qacomp.evaluation.limits import limited_runs
     from qacomp.inputs import command_files
     from qacomp.onnx_options import OnnxOptions
     from qacomp.outputs import claim, decoded_outputs
@@ -59,16 +63,17 @@ def decode_command(
     progress = make_progress(as_json)
     target = output or default_output(container, allow_truncated=allow_truncated)
     claim(decoded_outputs(container, target, external_data), command_files([container], [data]), force=force)
-    done = decode(
-        container,
-        target,
-        data=data,
-        measure=not no_measure,
-        level=level,
-        submodel=submodel,
-        allow_truncated=allow_truncated,
-        onnx=OnnxOptions(mode, int(affine_bits) if affine_bits else None, affine_block, external_data),
-    )
+    with limited_runs(run_limits(limits)):
+        done = decode(
+            container,
+            target,
+            data=data,
+            measure=not no_measure,
+            level=level,
+            submodel=submodel,
+            allow_truncated=allow_truncated,
+            onnx=OnnxOptions(mode, int(affine_bits) if affine_bits else None, affine_block, external_data),
+        )
     for note in done.notes:
         progress.note(note)
     if as_json:

@@ -1,12 +1,22 @@
 """`qacomp eval`: accuracy, size and latency of a container, an ONNX file or a checkpoint."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from qacomp.cli.console import count, figure, make_progress, print_json, print_table
-from qacomp.cli.options import INPUT, OUTPUT, data_option, device_option, force_option, preprocessing_options, reporting
+from qacomp.cli.options import (
+    INPUT,
+    OUTPUT,
+    data_option,
+    device_option,
+    force_option,
+    preprocessing_options,
+    reporting,
+    run_limits,
+    running_options,
+)
 
 if TYPE_CHECKING:
     from qacomp.measuring import Measured
@@ -20,6 +30,7 @@ if TYPE_CHECKING:
 @device_option
 @click.option("--plot", type=OUTPUT, default=None, help="Draw the curve over its operating points: NAME.png or .svg.")
 @click.option("--trust-pickle", is_flag=True, help="Run a pickle's own code: only for files whose author you trust.")
+@running_options
 @force_option
 @reporting
 def eval_command(
@@ -34,9 +45,11 @@ def eval_command(
     trust_pickle: bool,
     force: bool,
     as_json: bool,
+    **limits: Any,
 ) -> None:
     """Measure FILE on the test split of --data, or of the data that FILE names; of a container each operating point."""
     from qacomp.config import CompressConfig
+    from qacomp.evaluation.limits import limited_runs
     from qacomp.inputs import command_files
     from qacomp.measuring import measure_file
     from qacomp.outputs import Output, claim
@@ -46,7 +59,8 @@ def eval_command(
         _check_plot(plot)
         claim([Output(plot, "--plot")], command_files([file], [data]), force=force)
     config = CompressConfig(arch=arch, data=data, size=size, mean=mean, std=std, device=device or "auto")
-    measured = measure_file(file, config, trust_pickle=trust_pickle)
+    with limited_runs(run_limits(limits)):
+        measured = measure_file(file, config, trust_pickle=trust_pickle)
     if plot is not None:
         _draw(plot, measured)
         progress.note(f"{plot}: the curve over {len(measured.points)} operating points")

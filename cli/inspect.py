@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qacomp.cli.console import count, figure, print_json, print_operating_points, print_table
-from qacomp.cli.options import INPUT, OUTPUT, force_option, reporting
+from qacomp.cli.options import INPUT, OUTPUT, force_option, reporting, run_limits, running_options
 
 if TYPE_CHECKING:
     from qacomp.report import Contents
@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 @click.argument("container", type=INPUT)
 @click.option("--report", type=OUTPUT, default=None, help="Write it as an HTML page too: report.html.")
 @click.option("--no-measure", is_flag=True, help="In the report: no ONNX sizes, no latency.")
+@running_options
 @force_option
 @reporting
-def inspect_command(container: Path, report: Path | None, no_measure: bool, force: bool, as_json: bool) -> None:
+def inspect_command(
+    container: Path, report: Path | None, no_measure: bool, force: bool, as_json: bool, **limits: Any
+) -> None:
     """Sizes, tensors, codecs, provenance and the settings that made CONTAINER. Needs no torch.
 
     Bits a weight stand beside the order-0 entropy of the indices; context coding can go below it. Tensors that were
@@ -26,6 +29,7 @@ def inspect_command(container: Path, report: Path | None, no_measure: bool, forc
     """
     from dataclasses import asdict
 
+    from qacomp.evaluation.limits import limited_runs
     from qacomp.formats import open_file
     from qacomp.operating_points import operating_points
     from qacomp.outputs import Output, claim
@@ -35,7 +39,8 @@ def inspect_command(container: Path, report: Path | None, no_measure: bool, forc
         claim([Output(report, "--report")], [container], force=force)
     contents = gather(container, None)
     if report is not None:
-        write_report(report, container, measure=not no_measure)
+        with limited_runs(run_limits(limits)):
+            write_report(report, container, measure=not no_measure)
     with open_file(container) as opened:
         meta, version, sections = opened.meta, ".".join(map(str, opened.version)), opened.sections
         infos = [opened.info(name) for name in opened.names]

@@ -1,10 +1,13 @@
 """Options that several commands share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from qacomp.evaluation.limits import RunLimits
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,6 +47,24 @@ def preprocessing_options(function: F) -> F:
     ):
         function = click.option(name, type=Numbers(float), default=None, help=text)(function)
     return click.option("--size", type=Size(), default=None, help="Input height and width: 32 or 32x48.")(function)
+
+
+def running_options(function: F) -> F:
+    """--run-seconds, --run-memory."""
+    for name, kind, text in (
+        ("--run-memory", str, "Memory that a model may take beside its weights while it runs. [4GB]"),
+        ("--run-seconds", float, "Time that loading a model, and each of its runs, may take. [60]"),
+    ):
+        function = click.option(name, type=kind, default=None, help=f"{text} Past it nothing is measured.")(function)
+    return function
+
+
+def run_limits(given: Mapping[str, Any]) -> "RunLimits":
+    """The limits of `running_options`, where they were given. Raises ConfigError for a value that can't work."""
+    from qacomp.evaluation.limits import MEMORY, SECONDS, RunLimits
+
+    seconds, memory = given["run_seconds"], given["run_memory"]
+    return RunLimits.of(SECONDS if seconds is None else seconds, MEMORY if memory is None else memory)
 
 
 def device_option(function: F) -> F:

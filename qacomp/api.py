@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset, chosen_spec, dataset_from_arrays, load_dataset
 from qacomp.errors import ConfigError
+from qacomp.evaluation.limits import limited_runs
 from qacomp.formats import open_file
 from qacomp.inputs import command_files
 from qacomp.outputs import claim, container_outputs, decoded_outputs, snapshot_outputs
@@ -116,7 +117,10 @@ def compress(
                 remarks = (note,)
             checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *remarks))
         kept_in = None if snapshots is None else Path(snapshots)
-        result = run(checkpoint, chosen, dataset, target, shown, network=network, snapshots=kept_in, samples=samples)
+        with limited_runs(chosen.run_limits):
+            result = run(
+                checkpoint, chosen, dataset, target, shown, network=network, snapshots=kept_in, samples=samples
+            )
     except BaseException:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)

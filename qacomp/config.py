@@ -11,6 +11,7 @@ import tomli_w
 from qacomp.config_checks import check_config
 from qacomp.config_values import convert, type_name
 from qacomp.errors import ConfigError
+from qacomp.evaluation.limits import MEMORY, SECONDS, RunLimits
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class CompressConfig:
     metric: of ONNX models on data with targets: auto, accuracy, mse, cosine, or module:function of outputs and targets.
     arch, num_classes, data, size, mean, std: for checkpoints that don't carry them. input: shapes of the inputs with
     which a TorchScript archive or a module is exported to ONNX (see qacomp.onnx_export.example_inputs); submodule: the
-    part of it that is meant.
+    part of it that is meant. run_seconds, run_memory: what a model may take while it runs to be measured (see
+    qacomp.evaluation.limits).
     """
 
     arch: str | None = None
@@ -121,11 +123,18 @@ class CompressConfig:
     prune_parents: str = "rescore"
     population: int = 8
     stagnation: int | None = None
+    run_seconds: float = SECONDS
+    run_memory: str = MEMORY
 
     def check(self) -> Self:
         """This value, if it can work; ConfigError names the first setting that can't."""
         check_config(self)
         return self
+
+    @property
+    def run_limits(self) -> RunLimits:
+        """What a model may take while it runs. Raises ConfigError for a setting that can't work."""
+        return RunLimits.of(self.run_seconds, self.run_memory)
 
     @property
     def which(self) -> dict[str, Any]:

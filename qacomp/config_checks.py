@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qacomp.config_effects import check_effects
 from qacomp.errors import ConfigError
+from qacomp.evaluation.limits import RunLimits
 from qacomp.evaluation.metric_names import check_metric
 from qacomp.sharing.blocks import check_codebook
 
@@ -92,6 +93,7 @@ def _check_values(config: "CompressConfig") -> None:
     if config.min_agreement is not None and not 0 <= config.min_agreement < 1:
         raise ConfigError(f"min_agreement = {config.min_agreement}: a cosine below 1, for example 0.9999; 0 for none")
     check_metric(config.metric)
+    RunLimits.of(config.run_seconds, config.run_memory)
 
 
 def _given(config: "CompressConfig", name: str) -> Iterator[tuple[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from qacomp.config import CompressConfig
 from qacomp.datasets import NamedData, chosen_spec, load_dataset
-from qacomp.errors import DataError, ExportError, NotACheckpointError
+from qacomp.errors import DataError, ExportError, NotACheckpointError, StoppedRunError
 from qacomp.evaluation.accuracy import onnx_accuracy
 from qacomp.evaluation.comparison import FP32_ACTIVATIONS
 from qacomp.evaluation.feeds import generated_feeds
@@ -69,6 +69,8 @@ def measure_metric(
     config, notes = _told_settings(container)
     try:
         name, value = measure_one(str(output), spec, config)
+    except StoppedRunError as stopped:
+        return None, (f"not measured on data: {stopped}",)
     except DataError as problem:
         if data is not None:
             raise

@@ -13,7 +13,7 @@ from qacomp.decoded_measuring import (
     measure_latency,
     measure_metric,
 )
-from qacomp.errors import ConfigError
+from qacomp.errors import ConfigError, StoppedRunError
 from qacomp.evaluation.latency import onnx_latency
 from qacomp.formats import Container, open_file
 from qacomp.onnx_options import DENSE, OnnxOptions
@@ -157,8 +157,11 @@ def _to_onnx(
     written = write_onnx_file(model, weights, output, options, input_shape=shape, measure=measure)
     accuracy, latency = MeasuredAccuracy(), None
     if measure:
-        latency = onnx_latency(output, tuple(container.meta["input_shape"]))
-        accuracy = measure_accuracy(container, output, data, fused=bool(written.fused))
+        try:
+            latency = onnx_latency(output, tuple(container.meta["input_shape"]))
+            accuracy = measure_accuracy(container, output, data, fused=bool(written.fused))
+        except StoppedRunError as stopped:
+            accuracy = MeasuredAccuracy(notes=(f"not measured: {stopped}",))
     size, error, notes = written.saved.bytes, written.max_abs_error, (*written.notes, *accuracy.notes)
     stored = path.stat().st_size
     return Decoded(output, size, stored, accuracy.value, latency, error, notes, written, accuracy_fp32=accuracy.fp32)

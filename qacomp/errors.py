@@ -15,7 +15,10 @@ __all__ = [
     "OutputIsInputError",
     "OutputNotWritableError",
     "QacompError",
+    "RunLimitError",
+    "RuntimeCrashError",
     "SourceMismatchError",
+    "StoppedRunError",
     "UnknownArchitectureError",
     "UnknownDataSpecError",
     "UnsafePickleError",
@@ -72,3 +75,15 @@ class SourceMismatchError(QacompError):
 
 class ExportError(QacompError):
     """The network can't be exported to ONNX, or the export doesn't agree with it."""
+
+
+class StoppedRunError(ExportError):
+    """A model was stopped while it was loaded or ran; its subclasses say why. It isn't measured then."""
+
+
+class RunLimitError(StoppedRunError):
+    """A model took more time or memory than the settings allow."""
+
+
+class RuntimeCrashError(StoppedRunError):
+    """A model ended the process in which onnxruntime ran it."""

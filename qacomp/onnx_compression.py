@@ -26,7 +26,7 @@ from qacomp.onnx_packing import Packer
 from qacomp.onnx_selection import candidate, is_side_vector
 from qacomp.operating_points import ORIGINAL, OperatingPoint, operating_points
 from qacomp.provenance import provenance
-from qacomp.resolution import PROGRAM, SHARING, refuse_layer_methods, untrained
+from qacomp.resolution import PROGRAM, RUNNING, SHARING, refuse_layer_methods, untrained
 from qacomp.result import Accuracy, Result
 from qacomp.run import Run
 from qacomp.selection import Rules, Selection, select
@@ -48,7 +48,7 @@ def compress_onnx(
     DataError for data that doesn't fit the model.
     """
     refuse_layer_methods(config, "changes a PyTorch network's layers: it can't be applied to an ONNX model")
-    used = [*SHARING, *(() if given is None else ("metric", "size", "mean", "std"))]
+    used = [*SHARING, *RUNNING, *(() if given is None else ("metric", "size", "mean", "std"))]
     used += PROGRAM if source.kind in ("torchscript", "exported module") else ()
     why = "an ONNX model isn't trained: its weights are shared by k-means alone"
     config = untrained(config, used, run.note, why)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from qacomp.config import CompressConfig
-from qacomp.errors import DataError, ExportError
+from qacomp.errors import DataError, ExportError, StoppedRunError
 from qacomp.evaluation.agreement import Agreement, Feed, compare, run_all, run_feed, worst_of
 from qacomp.evaluation.carried import carried_states, run_steps
 from qacomp.evaluation.feeds import GeneratedInputs, generated_inputs
@@ -59,7 +59,11 @@ def reference_outputs(
         return None
     if given is not None:
         samples = load_samples(given, session.get_inputs(), config)
-        part = samples.feeds, run_all(original, samples.feeds)
+        try:
+            part = samples.feeds, run_all(original, samples.feeds)
+        except StoppedRunError as error:
+            note(f"agreement with the original isn't known: {error}")
+            return None
         return Reference((part,), samples.source, _batch(samples.feeds), samples.targets, config.metric)
     try:
         inputs = generated_inputs(graph, lambda feed: run_feed(session, feed))

@@ -11,11 +11,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from qacomp.errors import DataError, ExportError
+from qacomp.errors import DataError, ExportError, NotACheckpointError, QacompError, StoppedRunError
 from qacomp.evaluation.comparison import Comparison, compare_files
 from qacomp.evaluation.feeds import generated_feeds
-from qacomp.evaluation.fusion import optimized_operators
-from qacomp.evaluation.session import open_session
+from qacomp.evaluation.session import open_session, optimized_operators
 from qacomp.formats import SharedTensor
 from qacomp.formats.scratch import part_folder
 from qacomp.onnx_export.affine import to_affine
@@ -47,13 +46,15 @@ def write_onnx_file(
     references for the shared weights. Without it `model` is dense, and stays as it is.
 
     Raises:
-        ExportError: the checker or onnxruntime refuses what was made, or a weight is missing in it.
+        ExportError: onnxruntime refuses what was made, or a weight is missing in it; without `write_dense`, when the
+            graph is qacomp's own, also what onnx's checker refuses.
         OutputNotWritableError: `output` can't be written.
     """
+    own = write_dense is None
     dtypes = {slot.name: slot.tensor.data_type for slot in slots(model) if slot.name in weights}
     if options.mode == "dense":
         error = _prove(model, weights, dtypes)
-        saved = save_onnx(output, model, external=options.external, limit=options.limit)
+        saved = save_onnx(output, model, external=options.external, limit=options.limit, checked=own)
         return OnnxFile("dense", saved, saved.bytes, (), error, None, None, ())
     if write_dense is None:
         write_dense, model = _dense_writer(model, options), _copy(model)
@@ -65,7 +66,7 @@ def write_onnx_file(
     compact(model, keep=weights)
     error = _prove(model, weights, dtypes, {name: made.values for name, made in snapped.items()})
     error = max([error, *(form.max_abs_error for form in forms)])
-    saved = save_onnx(output, model, external=options.external, limit=options.limit)
+    saved = save_onnx(output, model, external=options.external, limit=options.limit, checked=own)
     notes = _reasons(forms)
     with part_folder(output.parent) as folder:
         beside = folder / "dense.onnx"
@@ -73,7 +74,7 @@ def write_onnx_file(
         comparison, problem = _compare(output, beside, input_shape) if measure else (None, None)
     if problem is not None:
         notes.append(f"not compared with the dense file: {problem}")
-    fused = optimized_operators(output)["MatMulNBits"] if snapped and saved.data_path is None else None
+    fused = optimized_operators(output).get("MatMulNBits", 0) if snapped and saved.data_path is None else None
     if fused is not None and fused < len(snapped):
         notes.append(f"onnxruntime fuses {fused} of {len(snapped)} matrix products; the others run slower than dense")
     return OnnxFile(options.mode, saved, dense_bytes, tuple(forms), error, comparison, fused, tuple(notes))
@@ -89,12 +90,18 @@ def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
     return twin
 
 
-def _compare(path: Path, dense: Path, input_shape: Sequence[int] | None) -> tuple[Comparison | None, DataError | None]:
+def _compare(
+    path: Path, dense: Path, input_shape: Sequence[int] | None
+) -> tuple[Comparison | None, QacompError | None]:
+    """Figures beside the dense file, or why there are none: nobody can make up its inputs, or it doesn't run."""
     try:
         feeds = generated_feeds(open_session(dense, threads=1), dense, input_shape=input_shape)
-    except DataError as problem:
+    except (DataError, ExportError, NotACheckpointError) as problem:
         return None, problem
-    return compare_files(path, dense, feeds), None
+    try:
+        return compare_files(path, dense, feeds), None
+    except StoppedRunError as problem:
+        return None, problem
 
 
 def _reasons(forms: Sequence[TensorForm]) -> list[str]:

@@ -33,8 +33,11 @@ SHARING = (
 """The settings of sharing by k-means alone."""
 PROGRAM = ("input", "submodule")
 """The settings of exporting a user's own program."""
+RUNNING = ("run_seconds", "run_memory")
+"""The settings of running models to measure them."""
 _WITHOUT_DATA = (
     *SHARING,
+    *RUNNING,
     *("arch", "num_classes", "size", "mean", "std", "device"),
     *("quantizer", "bits", "bits_layers", "ends", "quantizer_scale"),
     *("prune", "prune_rate", "prune_unit", "prune_scope"),

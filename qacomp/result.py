@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qacomp.evaluation.agreement import Agreement
+from qacomp.evaluation.limits import MEMORY, SECONDS, RunLimits, limited_runs
 from qacomp.evaluation.metrics import Measure
 from qacomp.formats import WriteReport, atomic_file
 from qacomp.inputs import command_files
@@ -122,7 +123,9 @@ class Result:
         from qacomp.report import write_report
 
         claim([Output(Path(path), "path")], command_files([self.output, Path(self.source)]), force=force)
-        return write_report(Path(path), self.output, self, measure=measure)
+        limits = RunLimits.of(self.settings.get("run_seconds", SECONDS), self.settings.get("run_memory", MEMORY))
+        with limited_runs(limits):
+            return write_report(Path(path), self.output, self, measure=measure)
 
     def __str__(self) -> str:
         """Sizes and accuracy in one line."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from qacomp.decoding import onnx_model
+from qacomp.errors import StoppedRunError
 from qacomp.evaluation.accuracy import onnx_accuracy, torch_accuracy
 from qacomp.evaluation.parity import max_abs_error
 from qacomp.formats import WriteReport, open_file, save_file
@@ -50,8 +51,14 @@ def write_and_measure(
             package = pack_ladder(job.network, ladder, job.selection, list(job.config.levels or ()), job.config.side)
         run.weights, run.errors = weights.finished(), weights.errors(package.tensors)
         report = _write(job, package, accuracy, test)
+    error: float | None = None
+    decoded: float | None = None
+    points: tuple[OperatingPoint, ...] = ()
     with run.stage("decode"):
-        error, decoded, points = _read_back(job, package.submodels, test)
+        try:
+            error, decoded, points = _read_back(job, package.submodels, test)
+        except StoppedRunError as stopped:
+            run.note(f"the decoded network isn't measured: {stopped}")
         accuracy = replace(accuracy, decoded=decoded)
     if job.session is not None and job.session.store is not None:
         job.session.store.finish()

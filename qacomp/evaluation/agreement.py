@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from qacomp.errors import ExportError
 from qacomp.evaluation.output_agreement import OutputAgreement, output_agreement
-from qacomp.evaluation.session import OnnxModel, line, open_session
+from qacomp.evaluation.sandbox import RefusedError
+from qacomp.evaluation.session import OnnxModel, Session, line, open_session
 
 Feed = dict[str, NDArray[Any]]
 """One run's inputs by name."""
@@ -56,12 +57,12 @@ def run_all(model: OnnxModel, feeds: Sequence[Feed]) -> list[Feed]:
     return [run_feed(session, feed) for feed in feeds]
 
 
-def run_feed(session: Any, feed: Feed) -> Feed:
-    """The outputs of one run of an onnxruntime session, by name. Raises ExportError where it refuses the feed."""
+def run_feed(session: Session, feed: Feed) -> Feed:
+    """The outputs of one run of a session, by name. Raises ExportError where it refuses the feed."""
     names = [output.name for output in session.get_outputs()]
     try:
         return dict(zip(names, session.run(names, feed), strict=True))
-    except Exception as error:  # onnxruntime's classes share no public root
+    except RefusedError as error:
         raise ExportError(f"onnxruntime can't run the model: {line(error)}") from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.errors import ExportError
-from qacomp.evaluation.session import open_session
+from qacomp.evaluation.session import Session, open_session, timed_runs
 
 FP32_ACTIVATIONS = {"session.qdq_matmulnbits_accuracy_level": "0"}
 """onnxruntime quantizes the activations before a fused int4 MatMul to int8 unless this says no."""
@@ -46,38 +45,25 @@ def compare_files(path: Path, dense: Path, feeds: Mapping[str, NDArray[Any]]) ->
     """
     files = {"made": path, "dense": dense}
     loads: dict[str, list[float]] = {name: [] for name in files}
-    sessions: dict[str, Any] = {}
+    sessions: dict[str, Session] = {}
     for _ in range(_LOADS):
         for name, file in files.items():
             sessions.pop(name, None)
-            start = time.perf_counter()
             sessions[name] = open_session(file, threads=1)
-            loads[name].append(time.perf_counter() - start)
+            loads[name].append(sessions[name].seconds)
     outputs = {name: session.run(None, feeds) for name, session in sessions.items()}
     exact = open_session(path, threads=1, settings=FP32_ACTIVATIONS).run(None, feeds)
-    runs = _timed_runs(sessions, feeds)
-    load, run = ({n: 1e3 * float(np.median(v)) for n, v in times.items()} for times in (loads, runs))
+    runs = timed_runs(list(sessions.values()), feeds, runs=_RUNS, most_seconds=_SECONDS * len(files))
+    load = {name: 1e3 * float(np.median(seconds)) for name, seconds in loads.items()}
+    run_ms, dense_run_ms = (1e3 * float(seconds) for seconds in np.median(runs, axis=0))
     return Comparison(
         largest_difference(outputs["made"], outputs["dense"]),
         largest_difference(exact, outputs["dense"]),
         load["made"],
         load["dense"],
-        run["made"],
-        run["dense"],
+        run_ms,
+        dense_run_ms,
     )
-
-
-def _timed_runs(sessions: Mapping[str, Any], feeds: Mapping[str, NDArray[Any]]) -> dict[str, list[float]]:
-    runs: dict[str, list[float]] = {name: [] for name in sessions}
-    begin = time.perf_counter()
-    for number in range(_RUNS):
-        for name, session in sessions.items():
-            start = time.perf_counter()
-            session.run(None, feeds)
-            runs[name].append(time.perf_counter() - start)
-        if number and time.perf_counter() - begin > _SECONDS * len(sessions):
-            break
-    return runs
 
 
 def largest_difference(one: Sequence[Any], other: Sequence[Any]) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.errors import DataError
+from qacomp.errors import DataError, StoppedRunError
 from qacomp.evaluation.input_plan import PlannedInput, plan_inputs, sizes_to_try
 from qacomp.evaluation.input_values import draw
 from qacomp.evaluation.session import OnnxModel, line
@@ -58,7 +58,8 @@ def generated_inputs(model: OnnxModel, run: Runner, *, input_shape: Sequence[int
     """Inputs that `run` accepts, for a model whose graph tells what they are.
 
     input_shape: one example's shape of the first input. Open sizes are chosen by what an axis is, and others are tried
-    where the model doesn't run with them. Raises DataError where no size works or an input is no tensor of numbers.
+    where the model doesn't run with them. Raises DataError where no size works or an input is no tensor of numbers,
+    StoppedRunError where the model was stopped.
     """
     planned = plan_inputs(_proto(model), input_shape)
     problem = "the model takes no input"
@@ -72,6 +73,8 @@ def generated_inputs(model: OnnxModel, run: Runner, *, input_shape: Sequence[int
                 continue
             try:
                 run(found.feed(0))
+            except StoppedRunError:
+                raise
             except Exception as error:  # onnxruntime's classes share no public root
                 problem = line(error)
             else:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from qacomp.errors import ConfigError
-from qacomp.evaluation.session import OnnxModel, open_session, run_session
+from qacomp.evaluation.session import OnnxModel, Session, open_session, run_session, timed_runs
 
 
 @dataclass(frozen=True)
@@ -53,24 +51,17 @@ def onnx_latency(
             raise ConfigError(f"{name} is {value}: give at least {least}")
     session = open_session(model, threads=threads)
     x = np.random.default_rng(0).standard_normal((batch_size, *input_shape)).astype(np.float32)
-    p50, p95 = _timed(lambda: run_session(session, x), runs, warmup)
-    return Latency(p50, p95, runs, batch_size, threads)
+    run_session(session, x)
+    feed = {session.get_inputs()[0].name: x}
+    return replace(feed_latency(session, feed, runs=runs, warmup=warmup), batch_size=batch_size, threads=threads)
 
 
-def feed_latency(session: Any, feed: Mapping[str, np.ndarray], *, runs: int = 100, warmup: int = 10) -> Latency:
-    """Time `runs` inferences of an onnxruntime session of one thread on one feed, which counts as one example."""
-    p50, p95 = _timed(lambda: session.run(None, feed), runs, warmup)
-    return Latency(p50, p95, runs, 1, 1)
+def feed_latency(session: Session, feed: Mapping[str, np.ndarray], *, runs: int = 100, warmup: int = 10) -> Latency:
+    """Time `runs` inferences of a session of one thread on one feed, which counts as one example.
 
-
-def _timed(work: Callable[[], object], runs: int, warmup: int) -> tuple[float, float]:
-    """Median and 95th percentile in milliseconds."""
-    for _ in range(warmup):
-        work()
-    times = np.empty(runs)
-    for i in range(runs):
-        start = time.perf_counter()
-        work()
-        times[i] = time.perf_counter() - start
+    They are fewer where they would take longer than the time limit of a run; the time is taken beside the model, in the
+    process that runs it.
+    """
+    times = timed_runs([session], feed, runs=runs, warmup=warmup)
     p50, p95 = (1e3 * float(q) for q in np.percentile(times, [50, 95]))
-    return p50, p95
+    return Latency(p50, p95, len(times), 1, 1)

@@ -18,24 +18,28 @@ LEAST_EXTERNAL = 1024  # shape inference reads small constants: they stay in the
 _PAGE, _ALIGNED = 4096, 1 << 20  # tensors from 1 MiB begin at a page, so that they can be mapped
 
 
-def save_onnx(path: Path, model: onnx.ModelProto, *, external: bool = False, limit: int = LIMIT) -> Saved:
+def save_onnx(
+    path: Path, model: onnx.ModelProto, *, external: bool = False, limit: int = LIMIT, checked: bool = True
+) -> Saved:
     """Write `model` to `path`, and check what was written.
 
     external: put every initializer of a kilobyte or more into NAME.onnx.data beside it; that happens by itself where
     the constants take `limit` bytes or more. The model's tensors then lose their data. Both files appear
-    whole or not at all.
+    whole or not at all. checked: False for a user's own graph: onnxruntime runs many that onnx's checker refuses.
 
     Raises:
         ExportError: the checker refuses the written model, or it can't be serialized.
         OutputNotWritableError: a path can't be written.
     """
     if not external and data_bytes(model) < limit:
-        _check(model, path)
+        if checked:
+            _check(model, path)
         return Saved(write_onnx(path, model), None)
     beside = path.with_name(path.name + ".data")
     with atomic_files(path, beside) as (part, part_beside):
         size = _write_data(part_beside, model) + part.write_bytes(serialized(model))
-        _check(str(part), path)  # by path: it follows external data, and takes more than 2 GB
+        if checked:
+            _check(str(part), path)  # by path: it follows external data, and takes more than 2 GB
     return Saved(size, beside)
 
 

@@ -44,6 +44,8 @@ MODES: dict[str, dict[str, Any]] = {
 }
 CONDITIONAL = {name for need in NEEDS for name in need.settings}
 INPUTS = {"arch", "num_classes", "data", "input", "submodule", "metric", "size", "mean", "std"}
+RUNNING = {"run_seconds", "run_memory"}
+"""What a model may take while it runs: tests/core/test_sandbox.py."""
 """What the network is built from: below, and in the tests of preprocessing."""
 OTHER: dict[str, Any] = {
     "arch": "lenet5",
@@ -112,6 +114,8 @@ OTHER: dict[str, Any] = {
     "prune_parents": "keep",
     "population": 5,
     "stagnation": 1,
+    "run_seconds": 9.0,
+    "run_memory": "1GB",
 }
 INPUT = (1, 6, 6)
 
@@ -187,7 +191,7 @@ def test_every_setting_has_another_value_here() -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_a_setting_changes_the_outcome_or_is_refused(mode: str) -> None:
     """What the settings can say of each other is in the table NEEDS; all the rest must matter in one mode at least."""
-    names = set(OTHER) - INPUTS - {"side", "device"} if mode == "exp" else CONDITIONAL - {"distill"}
+    names = set(OTHER) - INPUTS - RUNNING - {"side", "device"} if mode == "exp" else CONDITIONAL - {"distill"}
     before, job = outcome(MODES[mode], images())
     silent = []
     for name, settings in others(MODES[mode], names):
@@ -222,7 +226,7 @@ def test_what_is_refused_would_have_no_effect(mode: str, monkeypatch: pytest.Mon
 def test_without_data_what_needs_training_is_named() -> None:
     mode = SMALL | {"k": 4, "reg": "exp"}
     before, _ = outcome(mode, None)
-    for name, settings in others(mode, set(OTHER) - INPUTS - {"side", "device", "seed"}):
+    for name, settings in others(mode, set(OTHER) - INPUTS - RUNNING - {"side", "device", "seed"}):
         try:
             after, job = outcome(settings, None)
         except QacompError:
@@ -254,7 +258,8 @@ def test_without_a_network_what_needs_one_is_named(kind: str, tmp_path: Path) ->
 
     mode = SMALL | {"k": 4, "reg": "exp"}
     before, _ = stored(mode)
-    for name, settings in others(mode, set(OTHER) - {"data", "arch", "seed", "device"}):
+    unseen = {"data", "arch", "seed", "device"} | (RUNNING if kind == "onnx" else set())
+    for name, settings in others(mode, set(OTHER) - unseen):
         try:
             after, notes = stored(settings)
         except QacompError:

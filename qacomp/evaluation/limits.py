@@ -1,0 +1,80 @@
+"""How much time and memory a model may take while it runs, and what is said where it takes more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from qacomp.errors import ConfigError, StoppedRunError
+
+SECONDS = 60.0
+MEMORY = "4GB"
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30}
+
+
+def memory_bytes(text: str) -> int:
+    """`4GB`, `512MB`, `2GiB` or a number of bytes -> bytes. Raises ConfigError for anything else, and for nothing."""
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?|\d{1,18})\s*([KMGT]I?|)B?", text.strip().upper(), re.ASCII)
+    number = float(found[1]) * _UNITS.get(found[2], 0) if found else 0
+    if number < 1:
+        raise ConfigError(f"run_memory = {text!r}: give a size such as 4GB or 500MB")
+    return int(number)
+
+
+def check_seconds(value: float) -> float:
+    """`value`, if it is a time. Raises ConfigError."""
+    if not 0 < value < float("inf"):
+        raise ConfigError(f"run_seconds = {value}: must be greater than zero")
+    return value
+
+
+@dataclass(frozen=True)
+class RunLimits:
+    """`seconds`: of loading a model, and of each of its runs; `memory`: bytes beside a few times the model's own."""
+
+    seconds: float = SECONDS
+    memory: int = memory_bytes(MEMORY)
+
+    @staticmethod
+    def of(seconds: float, memory: str) -> RunLimits:
+        """Limits as the settings give them. Raises ConfigError for what can't work."""
+        return RunLimits(check_seconds(seconds), memory_bytes(memory))
+
+
+class Measuring:
+    """The running of one file's models: its limits, and, once a model was stopped, why nothing of it runs any more."""
+
+    def __init__(self, limits: RunLimits) -> None:
+        self.limits = limits
+        self.stopped: StoppedRunError | None = None
+
+    def check(self) -> None:
+        """Raise the error of a model that was stopped before."""
+        if self.stopped is not None:
+            raise self.stopped
+
+    def stop(self, error: StoppedRunError) -> StoppedRunError:
+        """Run nothing more; gives `error`, to be raised."""
+        self.stopped = error
+        return error
+
+
+_current: ContextVar[Measuring | None] = ContextVar("measuring", default=None)
+
+
+@contextmanager
+def limited_runs(limits: RunLimits) -> Iterator[None]:
+    """Hold all models that run inside to `limits`; after the first that is stopped no other one runs."""
+    token = _current.set(Measuring(limits))
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def measuring() -> Measuring:
+    """The measuring that goes on: of `limited_runs`, or one with the default limits."""
+    return _current.get() or Measuring(RunLimits())

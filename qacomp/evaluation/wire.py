@@ -1,0 +1,115 @@
+"""Messages between a process and its child: a JSON header and raw buffers. Reading one runs no code and trusts no size.
+
+A message is the header's length (8 bytes, little-endian), the header, and the buffers whose sizes it lists. Arrays of
+numbers are buffers; strings, lists and mappings of arrays are described in the header.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Part: TypeAlias = bytes | memoryview
+LENGTH = 8  # bytes of the header's length
+MOST_HEADER = 1 << 26  # bytes: names, shapes and strings of a model; no real one comes near
+_DTYPES = {np.dtype(code).str: np.dtype(code) for code in ("?", *"bBhHiIlLqQefd", "F", "D")}
+
+
+class WireError(Exception):
+    """The other side sent what is no message."""
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """A value that has no array: of an element type that numpy lacks, or of a kind that isn't sent. `text` names it."""
+
+    text: str
+
+
+def pack(header: Mapping[str, Any], values: Sequence[Any] = ()) -> list[Part]:
+    """The parts of a message, to be written one after the other; `values`: see `described`."""
+    buffers: list[Part] = []
+    described_values = [described(value, buffers) for value in values]
+    sizes = [memoryview(buffer).nbytes for buffer in buffers]
+    text = json.dumps({**header, "values": described_values, "sizes": sizes}).encode()
+    if len(text) > MOST_HEADER:
+        raise WireError("strings of more than 64 MiB")
+    return [len(text).to_bytes(LENGTH, "little") + text, *buffers]
+
+
+def described(value: Any, buffers: list[Part]) -> dict[str, Any]:
+    """What the header says of a value; the bytes of its arrays are appended to `buffers`.
+
+    A value is an array of numbers, booleans or strings, bytes, a string, a number, None, a list or a mapping of values.
+    """
+    if value is None or isinstance(value, str | bool | int | float):
+        return {"plain": value}
+    if isinstance(value, bytes):
+        buffers.append(value)
+        return {"bytes": len(buffers) - 1}
+    if isinstance(value, list | tuple):
+        return {"list": [described(item, buffers) for item in value]}
+    if isinstance(value, Mapping):
+        return {"map": [[described(k, buffers), described(v, buffers)] for k, v in value.items()]}
+    if isinstance(value, np.ndarray | np.generic):
+        array = np.asarray(value)
+        if array.dtype.kind in "OUS":
+            return {"strings": [_text(item) for item in array.reshape(-1).tolist()], "shape": list(array.shape)}
+        if array.dtype.newbyteorder("<").str in _DTYPES:
+            plain = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+            buffers.append(plain.reshape(-1).view(np.uint8).data)
+            return {"array": len(buffers) - 1, "dtype": plain.dtype.str, "shape": list(array.shape)}
+        return {"opaque": str(array.dtype)}
+    return {"opaque": getattr(value, "text", type(value).__name__)}
+
+
+def read(receive: Callable[[int], bytearray], most: int) -> tuple[dict[str, Any], list[Any]]:
+    """(header, values) of the next message; `receive` gives so many bytes, `most`: of all buffers together.
+
+    Raises WireError for what is no message, MemoryError where its buffers are larger than `most`.
+    """
+    length = int.from_bytes(receive(LENGTH), "little")
+    if length > MOST_HEADER:
+        raise WireError("a header of impossible length")
+    try:
+        header = json.loads(bytes(receive(length)))
+        sizes, values = header["sizes"], header["values"]
+        if not all(type(size) is int and size >= 0 for size in sizes):
+            raise WireError("a buffer of impossible size")
+        if sum(sizes) > most:
+            raise MemoryError(f"{sum(sizes):,} bytes")
+        buffers = [receive(size) for size in sizes]
+        return header, [_value(entry, buffers) for entry in values]
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+        raise WireError(f"no message: {type(error).__name__}") from error
+
+
+def _value(entry: Any, buffers: Sequence[bytearray]) -> Any:
+    if "plain" in entry:
+        return entry["plain"]
+    if "bytes" in entry:
+        return bytes(buffers[entry["bytes"]])
+    if "list" in entry:
+        return [_value(item, buffers) for item in entry["list"]]
+    if "map" in entry:
+        return {_value(key, buffers): _value(value, buffers) for key, value in entry["map"]}
+    if "opaque" in entry:
+        return Opaque(str(entry["opaque"])[:80])
+    shape = tuple(int(size) for size in entry["shape"])
+    if "strings" in entry:
+        strings = np.empty(len(entry["strings"]), object)
+        strings[:] = [str(item) for item in entry["strings"]]
+        return strings.reshape(shape)
+    dtype, buffer = _DTYPES[entry["dtype"]], buffers[entry["array"]]
+    if math.prod(shape) * dtype.itemsize != len(buffer):
+        raise WireError("an array of another size than its shape")
+    return np.frombuffer(buffer, dtype).reshape(shape)
+
+
+def _text(item: Any) -> str:
+    return item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)
