@@ -26,7 +26,7 @@ from qacomp.formats.errors import (
 from qacomp.formats.limits import Limits
 from qacomp.formats.reader import load_file, open_file, verify_file
 from qacomp.formats.report import SectionInfo, TensorInfo, TensorReport, VerifyReport, WriteReport
-from qacomp.formats.tensors import Level, SharedTensor, is_side, stored_values
+from qacomp.formats.tensors import Level, SharedTensor, is_side, side_bits, stored_values
 from qacomp.formats.writer import Writer, save_file
 
 __all__ = [
@@ -61,6 +61,7 @@ __all__ = [
     "load_file",
     "open_file",
     "save_file",
+    "side_bits",
     "stored_values",
     "verify_file",
     "write_atomically",

@@ -7,6 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from qacomp.formats import SharedTensor
 from qacomp.layers import Selection
 from qacomp.network import Network
+from qacomp.network_sides import agreed, rounded_names, spreads
 from qacomp.onnx_export.batch_norm import constant_names, fold_statistics, foldable_batch_norms
 from qacomp.onnx_export.dense import export_dense
 from qacomp.operating_points import level_tensor
@@ -32,11 +33,13 @@ def pack_ladder(
     finest = plain[names[-1]]
     batch_norms = foldable_batch_norms(finest)
     states: list[dict[str, TensorLike]] = []
+    sides: list[dict[str, str]] = []
     for level, model in enumerate(plain.values()):
+        norms = spreads(model)
         fold_statistics(model)
-        tensors = _level_state(model, shared, level)
-        store_precision(model, tensors, side)
-        states.append(tensors)
+        states.append(_level_state(model, shared, level))
+        sides.append(agreed(rounded_names(states[-1] | shared, norms, side), tied))
+    rounded = dict(sides[-1])
     stored: dict[str, TensorLike] = {name: shared.get(name, value) for name, value in states[-1].items()}
     own = {
         f"{path}.{leaf}".removeprefix(".")
@@ -44,10 +47,13 @@ def pack_ladder(
         if isinstance(module, _BatchNorm)
         for leaf in module.state_dict()
     }
-    for k, state in zip(levels, states[:-1], strict=False):
+    for k, state, found in zip(levels, states[:-1], sides[:-1], strict=False):
         stored |= {level_tensor(k, name): value for name, value in state.items() if name in own}
+        rounded |= {level_tensor(k, name): what for name, what in found.items() if name in own}
+    for model, state, found in zip(plain.values(), states, sides, strict=True):
+        store_precision(model, state, side, {name for name in state if name in (found if name in own else rounded)})
     graph = graph_of(export_dense(finest, network.input_shape), states[-1])
-    return Package(stored, graph, batch_norms, plain)
+    return Package(stored, graph, batch_norms, plain, rounded=rounded)
 
 
 def _level_state(model: nn.Module, shared: dict[str, SharedTensor], level: int) -> dict[str, TensorLike]:

@@ -6,7 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from qacomp.constants import constant_kind, constant_name, grid_kind_of
 from qacomp.selection import Candidate, Layer, Rules, Selection, select, value_for
+from qacomp.torch_format import to_array
 from qacomp.weight_places import other_names, split_name, tied_names, tied_tensors
 
 __all__ = ["Layer", "Selection", "select_layers", "select_tensors", "split_name", "value_for"]
@@ -35,7 +37,10 @@ def select_layers(model: nn.Module, scope: str, k: int, overrides: Mapping[str, 
 def select_tensors(
     state: Mapping[str, Tensor], scope: str, k: int, overrides: Mapping[str, int], **which: Any
 ) -> Selection:
-    """The same without an architecture: a float tensor of three or more dimensions counts as conv, of two as dense."""
+    """The same without an architecture: a float tensor of three or more dimensions counts as conv, of two as dense.
+
+    No graph tells what reads a tensor. One whose values, or name, say that it is a constant isn't shared unless asked.
+    """
     rules = Rules(scope, k, overrides, **which)
     return select(as_one([_of_tensor(name, tensor) for name, tensor in state.items()], tied_tensors(state)), rules)
 
@@ -61,7 +66,10 @@ def _of_module(name: str, tensor: Tensor, module: nn.Module | None) -> Candidate
     kind = "conv" if isinstance(module, _CONVOLUTIONS) else "dense"
     axis = 1 if isinstance(module, _TRANSPOSED) else 0
     never = None if tensor.numel() else "empty"
-    return Candidate(name, shape, f"weight of {type(module).__name__}", kind, axis, never)
+    what = f"weight of {type(module).__name__}"
+    found = grid_kind_of(to_array(tensor)) if never is None and bool(tensor.isfinite().all()) else None
+    unless_asked = found and f"{what}, but by its values {found}: kept exactly unless --include names it"
+    return Candidate(name, shape, what, kind, axis, never, unless_asked)
 
 
 def _of_tensor(name: str, tensor: Tensor) -> Candidate:
@@ -75,4 +83,15 @@ def _of_tensor(name: str, tensor: Tensor) -> Candidate:
     elif not tensor.numel():
         never = "empty"
     kind = "dense" if tensor.ndim == 2 else "conv"
-    return Candidate(name, shape, f"{tensor.ndim}-dimensional tensor", kind, 0, never)
+    what = f"{tensor.ndim}-dimensional tensor"
+    return Candidate(name, shape, what, kind, 0, never, None if never else _constant(name, tensor, what))
+
+
+def _constant(name: str, tensor: Tensor, what: str) -> str | None:
+    """Why a tensor is taken for a constant, None where it is a weight."""
+    array = to_array(tensor)
+    if found := constant_kind(array):
+        return f"{what}, by its values {found}, no weight: kept exactly unless --include names it"
+    if found := constant_name(name, array):
+        return f"{what}, {found} by its name, no weight: kept exactly unless --include names it"
+    return None

@@ -19,11 +19,11 @@ from qacomp.formats import Writer, open_file
 from qacomp.onnx_graph import OnnxSource
 from qacomp.onnx_graph.consumers import roles
 from qacomp.onnx_graph.skeleton import Slot, empty, join, slots
-from qacomp.onnx_graph.values import FLOATS, count
-from qacomp.onnx_graph.walk import sites
+from qacomp.onnx_graph.values import FLOATS, count, is_external
+from qacomp.onnx_graph.walk import Site, sites
 from qacomp.onnx_measuring import Measured, Reference, measure, reference_outputs
 from qacomp.onnx_packing import Packer
-from qacomp.onnx_selection import candidate, is_side_vector
+from qacomp.onnx_selection import candidate, rounded_vectors
 from qacomp.operating_points import ORIGINAL, OperatingPoint, operating_points
 from qacomp.provenance import provenance
 from qacomp.resolution import PROGRAM, RUNNING, SHARING, refuse_layer_methods, untrained
@@ -56,13 +56,16 @@ def compress_onnx(
     wanted = slots(found)
     uses = roles(source.model, [slot.site for slot in wanted])
     rules = Rules(config.scope, config.k, config.k_layers, **config.which)
-    selection = select([candidate(slot, use) for slot, use in zip(wanted, uses, strict=True)], rules)
-    rounded = frozenset(slot.name for slot, use in zip(wanted, uses, strict=True) if is_side_vector(slot, use))
-    if config.side != "exact":
-        selection.skipped.update(dict.fromkeys(rounded, f"bias or scale: a vector, rounded to {config.side}"))
+
+    def array_of(site: Site) -> Any:
+        return Slot(site, "").array(source.external.read(site.tensor) if is_external(site.tensor) else None)
+
+    selection = select([candidate(slot, use, array_of) for slot, use in zip(wanted, uses, strict=True)], rules)
+    rounded = rounded_vectors(wanted, uses, found, config.side, array_of)
+    selection.skipped.update({name: f"{what}, a vector" for name, what in rounded.items()})
     packer = Packer(
         {layer.name: layer for layer in selection.layers},
-        rounded,
+        frozenset(rounded),
         config.codebook,
         config.side,
         config.rounding,

@@ -14,6 +14,7 @@ from qacomp.flexible import FlexibleModel
 from qacomp.formats import SharedTensor, stored_values
 from qacomp.layers import Selection
 from qacomp.network import Network
+from qacomp.network_sides import agreed, rounded_names, spreads
 from qacomp.onnx_export.batch_norm import fold_statistics, foldable_batch_norms
 from qacomp.onnx_export.dense import export_dense
 from qacomp.onnx_export.graph import initializer_names, strip_weights
@@ -30,8 +31,8 @@ class Package:
     """`tensors` by state-dict name; `graph`: ONNX without their data; `batch_norms`: the folded ones' eps.
 
     `submodels`: plain networks by operating point, smallest first, holding what the file holds (empty where there is
-    only one network); `cuts`: tensors before which a new run of those begins that the same sub-models read; `exact`:
-    tensors that half precision can't hold.
+    only one network); `cuts`: tensors before which a new run of those begins that the same sub-models read; `rounded`:
+    tensors whose codebook or vector is stored in half precision, with what each is; all others are stored exactly.
     """
 
     tensors: dict[str, TensorLike]
@@ -39,7 +40,12 @@ class Package:
     batch_norms: dict[str, float]
     submodels: dict[str, nn.Module] = field(default_factory=dict)
     cuts: tuple[str, ...] = ()
-    exact: frozenset[str] = frozenset()
+    rounded: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def exact(self) -> frozenset[str]:
+        """The tensors that no `side` rounds."""
+        return frozenset(self.tensors) - frozenset(self.rounded)
 
 
 def pack_network(network: Network, selection: Selection, side: str) -> Package:
@@ -49,29 +55,31 @@ def pack_network(network: Network, selection: Selection, side: str) -> Package:
     """
     model = network.model.cpu()
     tensors: dict[str, TensorLike] = {}
-    exact = set()
+    wide = set()
     for layer in selection.layers:
         if is_wide(model, layer.name):
-            exact.add(layer.name)
+            wide.add(layer.name)
         tensors[layer.name] = shared_tensor(model, layer.name)
         unshare(model, layer.name)
     tied = tied_names(model)
     tensors = under_all_names(tensors, tied)
-    exact |= {name for name, first in tied.items() if first in exact}
     batch_norms = foldable_batch_norms(model)
+    norms = spreads(model)
     constants = set(fold_statistics(model))
     for name, value in model.state_dict().items():
         if name not in constants and name not in tensors:
             tensors[name] = value.detach().cpu().numpy()
     tensors = {name: tensors[name] for name in model.state_dict() if name in tensors}
-    store_precision(model, tensors, side, exact)
+    found = {name: what for name, what in rounded_names(tensors, norms, side).items() if name not in wide}
+    rounded = agreed(found, {name: first for name, first in tied.items() if name in tensors})
+    store_precision(model, tensors, side, rounded)
     if isinstance(model, FlexibleModel):
         graph = graph_of(export_dense(model, network.input_shape, all_submodels=True), tensors)
         submodels = {name: model.submodel(name) for name in model.submodel_names}
         ordered, cuts = _by_readers(tensors, graph)
-        return Package(ordered, graph, batch_norms, submodels, cuts, frozenset(exact))
+        return Package(ordered, graph, batch_norms, submodels, cuts, rounded)
     graph = graph_of(export_dense(model, network.input_shape), tensors)
-    return Package(tensors, graph, batch_norms, exact=frozenset(exact))
+    return Package(tensors, graph, batch_norms, rounded=rounded)
 
 
 def graph_of(exported: onnx.ModelProto, tensors: Collection[str]) -> bytes:
@@ -88,12 +96,12 @@ def _by_readers(tensors: dict[str, TensorLike], graph: bytes) -> tuple[dict[str,
     return {name: tensors[name] for run in runs.values() for name in run}, tuple(run[0] for run in runs.values())
 
 
-def store_precision(model: nn.Module, tensors: dict[str, TensorLike], side: str, exact: Collection[str] = ()) -> None:
-    """Give the model, in place, the values that a reader of the container will get; `side` doesn't round `exact`."""
+def store_precision(model: nn.Module, tensors: dict[str, TensorLike], side: str, rounded: Collection[str]) -> None:
+    """Give the model, in place, the values that a reader will get; `side` rounds those in `rounded`."""
     state = model.state_dict()
     with torch.no_grad():
         for name, value in tensors.items():
-            precision = "exact" if name in exact else side
+            precision = side if name in rounded else "exact"
             if isinstance(value, SharedTensor):
                 read = replace(value, codebook=stored_values(value.codebook, precision)).dense()
             else:

@@ -151,8 +151,13 @@ def layer_results(report: WriteReport, selection: Selection) -> tuple[LayerResul
     rows, chosen = [], {layer.name: layer.reason for layer in selection.layers}
     for t in report.tensors:
         bits = 8 * t.bytes / t.values if t.values else None
+        rounded = "" if t.side == "exact" else f"rounded to {t.side}"
         skipped = None if t.k is not None else selection.skipped.get(t.name, "kept dense")
         why = chosen.get(t.name, selection.skipped.get(t.name)) if t.k is not None else None
+        if rounded and skipped is not None:
+            skipped = f"{skipped}: {rounded}"
+        elif rounded and why:
+            why = f"{why}, shared values {rounded}"
         coded = (t.k, t.bytes, bits, t.entropy_bits, t.codec, t.reason)
         rows.append(LayerResult(t.name, tuple(t.shape), *coded, skipped, why))
     return tuple(rows)

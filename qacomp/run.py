@@ -54,6 +54,9 @@ class Run:
         max_abs_error: float | None = None,
     ) -> Result:
         """What was gathered, with what was written from the file `source`, whose values are `fp32_bytes` in fp32."""
+        if vectors := sum(t.k is None and t.side != "exact" for t in report.tensors):
+            what = "1 bias or norm vector is" if vectors == 1 else f"{vectors} bias and norm vectors are"
+            self.note(f"{what} rounded to {config.side} (--side exact: none)")
         return Result(
             output=output,
             arch=arch,

@@ -17,6 +17,7 @@ from qacomp.selection import Layer
 from qacomp.sharing.agreement import raised_note, refined_alone
 from qacomp.sharing.arrays import Packed, share_array
 from qacomp.sharing.nested_arrays import share_nested
+from qacomp.side_values import vectors_held
 from qacomp.torch_format import to_array
 from qacomp.weight_history import WeightHistory
 
@@ -33,7 +34,10 @@ def compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pat
     selection = select_tensors(checkpoint.state, config.scope, config.k, config.k_layers, **config.which)
     if not selection.layers:
         run.note("no tensor is shared, everything is kept exactly; the reasons are listed")
-    packed = {name: Packed(to_array(tensor), config.side) for name, tensor in checkpoint.state.items()}
+    arrays = {name: to_array(tensor) for name, tensor in checkpoint.state.items()}
+    rounded = vectors_held(arrays, config.side)
+    selection.skipped.update(rounded)
+    packed = {name: Packed(array, config.side if name in rounded else "exact") for name, array in arrays.items()}
     with run.stage("share"):
         selection = refined_alone(selection, config, lambda name: packed[name].dense())
         if text := raised_note(selection.layers, config.k):

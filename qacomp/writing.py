@@ -69,7 +69,7 @@ def write_and_measure(
         before,
         job.config,
         report,
-        job.selection,
+        replace(job.selection, skipped=job.selection.skipped | package.rounded),
         arch=job.network.arch,
         accuracy=accuracy,
         max_abs_error=error,

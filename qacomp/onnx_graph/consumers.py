@@ -1,177 +1,153 @@
-"""What each tensor of a graph is for: which operator reads it, as what, and along which axis its channels run."""
+"""What each tensor of a graph is for: which operator reads it, as what, and along which axis its channels run.
+
+A weight is what a matrix product, a convolution, a recurrent operator or a look-up of ids reads, also behind operators
+that rearrange it or join it with other constants. What meets the data in any other way (it is added, multiplied,
+compared, looked up by positions) is a constant.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
-from onnx import FunctionProto, ModelProto, NodeProto
+from onnx import FunctionProto, ModelProto
 
-from qacomp.onnx_graph.readers import Key, Reader, Readers, readers_of
-from qacomp.onnx_graph.walk import Site
+from qacomp.onnx_graph.parts import axis_before, name_of, part_of
+from qacomp.onnx_graph.products import Products
+from qacomp.onnx_graph.readers import Key, Reader, Readers, is_standard, readers_of
+from qacomp.onnx_graph.varying import carried_unchanged, varying_values
+from qacomp.onnx_graph.walk import Site, subgraphs
 
-_PASSING = ("Identity", "Cast", "CastLike", "Transpose", "Slice", "Split", "Unsqueeze", "Squeeze", "Reshape", "Flatten")
-_KEEPING_AXES = ("Identity", "Cast", "CastLike", "Slice", "Split", "Concat")
-_MOST_HOPS = 8
+_PASSING = (
+    "Identity", "Cast", "CastLike", "Transpose", "Slice", "Split", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Neg",
+    "Expand", "Tile", "Pad", "QuantizeLinear", "DequantizeLinear", "DepthToSpace", "SpaceToDepth",
+)  # fmt: skip
+_PASSING_CONSTANTS = ("Gather", "GatherElements", "GatherND")  # by places that no input tells
+_KEEPING_SHAPE = ("Identity", "Cast", "CastLike", "Neg", "Expand", "QuantizeLinear", "DequantizeLinear")
+_JOINING = ("Mul", "Add", "Sub", "Div")
+_MOST_HOPS = 16
 _MOST_CALLS, _MOST_STEPS = 32, 4096
 
 
 @dataclass(frozen=True)
 class Role:
-    """`op` reads the tensor as `part`: weight, bias, scale or value. `axis`: output channels of a weight, or None."""
+    """`op` reads the tensor as `part`: weight, bias, scale, value, or unknown of an operator that nobody knows.
+
+    axis: output channels of a weight, or None; lookup: a weight whose rows ids choose; beside: of a bias the weights of
+    the product that it is added to, of a norm's bias its scale.
+    """
 
     op: str
     part: str
     axis: int | None = None
+    lookup: bool = field(default=False, compare=False)
+    beside: tuple[Key, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
-        return f"{self.part} of {self.op}"
+        return f"{self.part} of {self.op}" if self.part != "unknown" else f"input of {self.op}, which isn't known"
 
 
 def roles(model: ModelProto, found: list[Site]) -> list[list[Role]]:
     """Of each site the roles it plays, without duplicates; empty where nothing reads it."""
     readers = readers_of(model)
-    return [
-        list(dict.fromkeys(_Search(readers, len(s.tensor.dims)).roles((id(s.scope), s.value), _MOST_HOPS, ())))
-        if s.scope is not None and s.value
-        else []
-        for s in found
-    ]
+    varying = varying_values(model, readers)
+    products = Products(readers)
+    result = []
+    for site in found:
+        search = _Search(readers, varying, products, tuple(site.tensor.dims))
+        each = search.roles((id(site.scope), site.value), _MOST_HOPS, (), True) if site.scope and site.value else ()
+        result.append(list({(role, role.beside): role for role in each}.values()))
+    return result
 
 
 @dataclass
 class _Search:
-    """The roles of a tensor with `rank` axes: through operators that pass it on, into functions and out of them.
+    """The roles of a tensor of the shape `dims`: through operators that pass it on, into functions and out of them.
 
     `steps`: readers looked at so far; calls of calls may be more than anyone can follow.
     """
 
     readers: Readers
-    rank: int
+    varying: set[Key]
+    products: Products
+    dims: tuple[int, ...]
     steps: int = 0
 
-    def roles(self, key: Key, hops: int, calls: tuple[Reader, ...]) -> Iterator[Role]:
-        """`hops` operators more may pass the value on; `calls`: those that led into the function it stands in."""
+    def roles(self, key: Key, hops: int, calls: tuple[Reader, ...], whole: bool) -> Iterator[Role]:
+        """`hops` operators more may pass the value on; `calls`: those that led into the function it stands in.
+
+        whole: it still has the tensor's own shape.
+        """
         for reader in self.readers.uses.get(key, ()):
             self.steps += 1
             node, function = reader.node, self.readers.function(reader.node)
             if function is not None:
-                yield from self._in_body(function, reader, hops, calls)
-            elif _passes(node, reader.position) and hops and self.steps < _MOST_STEPS:
-                for output in node.output:
-                    for role in self.roles((reader.scope, output), hops - 1, calls):
-                        yield Role(role.op, role.part, _before(node, role.axis))
+                yield from self._in_body(function, reader, hops, calls, whole)
+                continue
+            inner = carried_unchanged(node, reader.position)
+            passes = inner is None and self._passes(reader)
+            if inner is None and not passes:
+                yield self._role(reader, calls, whole)
+            elif not hops or self.steps >= _MOST_STEPS:
+                yield Role(name_of(node), "unknown")
+            elif inner is not None:
+                yield from self.roles((id(next(subgraphs(node))), inner), hops - 1, calls, False)
             else:
-                yield _role(node, reader.position, self.rank)
+                same = whole and node.op_type in _KEEPING_SHAPE
+                for output in node.output:
+                    for role in self.roles((reader.scope, output), hops - 1, calls, same):
+                        yield replace(role, axis=axis_before(node, role.axis))
+        for gate in self.readers.branches.get(key, ()):
+            self.steps += 1
+            if hops and self.steps < _MOST_STEPS and gate.position < len(gate.node.output):
+                yield from self.roles((gate.scope, gate.node.output[gate.position]), hops - 1, calls, whole)
         for position in self.readers.results.get(key, ()):
-            yield from self._behind_call(position, key[0], hops, calls)
+            yield from self._behind_call(position, key[0], hops, calls, whole)
 
-    def _in_body(self, function: FunctionProto, call: Reader, hops: int, calls: tuple[Reader, ...]) -> Iterator[Role]:
+    def _in_body(
+        self, function: FunctionProto, call: Reader, hops: int, calls: tuple[Reader, ...], whole: bool
+    ) -> Iterator[Role]:
         """The roles of a call's input, by what the function's body does with it."""
         if call.position < len(function.input) and len(calls) < _MOST_CALLS and self.steps < _MOST_STEPS:
-            yield from self.roles((id(function), function.input[call.position]), hops, (*calls, call))
+            yield from self.roles((id(function), function.input[call.position]), hops, (*calls, call), whole)
         else:
-            yield _unknown(call.node)
+            yield Role(name_of(call.node), "unknown")
 
-    def _behind_call(self, position: int, function: int, hops: int, calls: tuple[Reader, ...]) -> Iterator[Role]:
+    def _behind_call(
+        self, position: int, function: int, hops: int, calls: tuple[Reader, ...], whole: bool
+    ) -> Iterator[Role]:
         """The roles of a function's result where it was called, or, of a value of its own, wherever it is called."""
         for call in calls[-1:] or self.readers.calls.get(function, ()):
             self.steps += 1
             if position >= len(call.node.output):
                 continue
             if hops and self.steps < _MOST_STEPS:
-                yield from self.roles((call.scope, call.node.output[position]), hops - 1, calls[:-1])
+                yield from self.roles((call.scope, call.node.output[position]), hops - 1, calls[:-1], whole)
             else:
-                yield Role(_name(call.node), "value")
+                yield Role(name_of(call.node), "unknown")
 
+    def _passes(self, reader: Reader) -> bool:
+        """Whether the operator gives the tensor on: rearranged, or joined with what no input of the model changes."""
+        node, first = reader.node, reader.position == 0
+        if not is_standard(node):
+            return False
+        if node.op_type in _PASSING:
+            return first
+        steady = not any(self._varies(reader, i) for i in range(len(node.input)) if i != reader.position)
+        if node.op_type in _JOINING:  # a vector beside a weight is its scale or its offset
+            return steady and sum(d > 1 for d in self.dims) > 1 and (first or node.op_type != "Div")
+        return steady and (node.op_type == "Concat" or (first and node.op_type in _PASSING_CONSTANTS))
 
-def _passes(node: NodeProto, position: int) -> bool:
-    """Whether the operator gives its input on, rearranged at most."""
-    passing = (node.op_type in _PASSING and position == 0) or node.op_type == "Concat"
-    return passing and node.domain in ("", "ai.onnx")
+    def _varies(self, reader: Reader, position: int) -> bool:
+        return self.readers.key(reader.scope, reader.node.input[position]) in self.varying
 
-
-def _before(node: NodeProto, axis: int | None) -> int | None:
-    """The axis ahead of a passing operator, where it is known."""
-    if node.op_type in _KEEPING_AXES:
-        return axis
-    order = _integers(node, "perm")
-    if node.op_type == "Transpose" and order and axis is not None and -len(order) <= axis < len(order):
-        return order[axis]
-    return None
-
-
-def _role(node: NodeProto, position: int, rank: int) -> Role:
-    rule = _PARTS.get(node.op_type, {}).get(position)
-    if rule is None:
-        return _unknown(node) if "." in _name(node) else Role(_name(node), "value")
-    part, axis = rule
-    if any(a.ref_attr_name for a in node.attribute):  # a caller's attribute may say which axis
-        return Role(_name(node), part)
-    return Role(_name(node), part, axis(node, rank) if callable(axis) else axis)
-
-
-def _unknown(node: NodeProto) -> Role:
-    """Of an operator, or a call, that nobody knows: its matrix is most probably a weight."""
-    return Role(_name(node), "weight")
-
-
-def _name(node: NodeProto) -> str:
-    return f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
-
-
-def _gemm_b(node: NodeProto, rank: int) -> int:
-    return 0 if _integer(node, "transB") else 1
-
-
-def _gemm_a(node: NodeProto, rank: int) -> int:
-    return 1 if _integer(node, "transA") else 0
-
-
-def _gather(node: NodeProto, rank: int) -> int:
-    return _integer(node, "axis")
-
-
-def _last(node: NodeProto, rank: int) -> int:
-    return rank - 1
-
-
-def _last_but_one(node: NodeProto, rank: int) -> int:
-    return max(rank - 2, 0)
-
-
-_Axis = int | Callable[[NodeProto, int], int] | None
-_RECURRENT: dict[int, tuple[str, _Axis]] = {1: ("weight", 1), 2: ("weight", 1), 3: ("bias", None)}
-_NORM: dict[int, tuple[str, _Axis]] = {1: ("scale", None), 2: ("bias", None)}
-_PARTS: dict[str, dict[int, tuple[str, _Axis]]] = {
-    "Conv": {1: ("weight", 0), 2: ("bias", None)},
-    "FusedConv": {1: ("weight", 0), 2: ("bias", None)},
-    "DeformConv": {1: ("weight", 0), 3: ("bias", None)},
-    "ConvTranspose": {1: ("weight", 1), 2: ("bias", None)},
-    "Gemm": {0: ("weight", _gemm_a), 1: ("weight", _gemm_b), 2: ("bias", None)},
-    "MatMul": {0: ("weight", _last_but_one), 1: ("weight", _last)},
-    "FusedMatMul": {0: ("weight", _last_but_one), 1: ("weight", _last)},
-    "Einsum": dict.fromkeys(range(8), ("weight", None)),
-    "LSTM": {**_RECURRENT, 7: ("bias", None)},
-    "GRU": _RECURRENT,
-    "RNN": _RECURRENT,
-    "Gather": {0: ("weight", _gather)},
-    "GatherElements": {0: ("weight", None)},
-    "GatherND": {0: ("weight", 0)},
-    "BatchNormalization": {1: ("scale", None), 2: ("bias", None), 3: ("bias", None)},
-    "InstanceNormalization": _NORM,
-    "LayerNormalization": _NORM,
-    "GroupNormalization": _NORM,
-    "RMSNormalization": {1: ("scale", None)},
-    "SkipLayerNormalization": {2: ("scale", None), 3: ("bias", None), 4: ("bias", None)},
-    "Add": {0: ("bias", None), 1: ("bias", None)},
-    "PRelu": {1: ("scale", None)},
-}
-
-
-def _integer(node: NodeProto, name: str) -> int:
-    return next((int(a.i) for a in node.attribute if a.name == name), 0)
-
-
-def _integers(node: NodeProto, name: str) -> tuple[int, ...]:
-    return next((tuple(a.ints) for a in node.attribute if a.name == name), ())
+    def _role(self, reader: Reader, calls: tuple[Reader, ...], whole: bool) -> Role:
+        node, position = reader.node, reader.position
+        part, axis = part_of(node, position, self.dims, whole)
+        op = name_of(node)
+        if part == "added":
+            beside = self.products.added_to(reader, calls)
+            return Role(op, "bias" if beside else "value", beside=beside)
+        if part == "bias":
+            return Role(op, part, beside=self.products.of_node(reader, calls))
+        return Role(op, part, axis, part == "weight" and ("Gather" in op or "Embed" in op))

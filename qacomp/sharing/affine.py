@@ -1,8 +1,9 @@
 """Shared values on affine grids, w = scale · (q − zero point): what integer kernels multiply.
 
 One for each output channel, or for each block of its inputs. A scale keeps few enough bits that every value of the grid
-is exact in the precision that holds it: half precision for 2 and 4 bits, single for 8. So codebooks are stored as they
-are, and `decode --onnx affine` finds the same integers and scales again, without an error.
+is exact in the precision that holds it: half precision for 2 and 4 bits, single for 8, and for weights so small that
+half precision lacks the digits. So codebooks are stored as they are, and `decode --onnx affine` finds the same integers
+and scales again, without an error.
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.formats import BFLOAT16, SharedTensor
+from qacomp.formats import BFLOAT16, SharedTensor, stored_values
 from qacomp.onnx_export.affine_grid import AffineGrid, nearest_grid
 
 WIDE_BITS = 8
@@ -80,13 +81,20 @@ def _plain(matrix: NDArray[np.float32], grid: AffineGrid, bits: int, dtype: np.d
 def plain_scale(scale: NDArray[np.float32], bits: int, dtype: np.dtype[Any] = _SINGLE) -> NDArray[np.float32]:
     """Positive scales rounded to as many bits as leave (2 ** bits − 1) · scale exact where it is stored."""
     kept = _kept(bits, dtype)
-    stored = np.dtype(np.float16) if dtype == _SINGLE and bits < WIDE_BITS else dtype
-    finest = _TYPES[stored][1] if stored in _TYPES else _WIDEST
+    finest = np.full(scale.shape, _TYPES[dtype][1] if dtype in _TYPES else _WIDEST)
+    if dtype == _SINGLE and bits < WIDE_BITS:  # half precision, where it has the bits
+        half = _TYPES[np.dtype(np.float16)][1]
+        finest[scale >= 2.0 ** (kept - half)] = half
     significand, exponent = np.frexp(scale.astype(np.float64))  # significand in [0.5, 1)
     rounded = np.ldexp(np.rint(np.ldexp(significand, kept)), exponent - kept)
     whole = np.maximum(np.rint(np.ldexp(rounded, finest)), 1)  # multiples of the least number
     plain: NDArray[np.float32] = np.ldexp(whole, -finest).astype(np.float32)
     return plain
+
+
+def is_exact_in(codebook: NDArray[np.float32], side: str) -> bool:
+    """Whether the precision `side` holds every value of the grids to the last bit."""
+    return np.array_equal(stored_values(codebook, side), codebook)
 
 
 def _kept(bits: int, dtype: np.dtype[Any]) -> int:

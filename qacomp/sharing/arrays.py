@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 
 from qacomp.formats import BFLOAT16, SharedTensor, bfloat16_from_float32, bfloat16_to_float32, stored_values
 from qacomp.selection import Layer
-from qacomp.sharing.affine import WIDE_BITS, grid_blocks, share_on_grid
+from qacomp.sharing.affine import WIDE_BITS, grid_blocks, is_exact_in, share_on_grid
 from qacomp.sharing.allocation import FINE_K, channel_weights
 from qacomp.sharing.balancing import balanced
 from qacomp.sharing.blocks import block_shape, share_in_blocks
 from qacomp.sharing.grid_kinds import GridKind, grid_kind
 from qacomp.sharing.kmeans import Clustering, kmeans
 from qacomp.sharing.symmetric import symmetric_kmeans
+from qacomp.side_values import codebook_side
 
 
 @dataclass(frozen=True)
@@ -49,23 +50,23 @@ def share_array(array: NDArray[Any], layer: Layer, codebook: str, side: str, rou
     blocks = block_shape(values.shape, layer.axis, codebook, layer.k)
     name, note = layer.name[:80], None
     if blocks is not None:
-        shared = share_in_blocks(values, layer.k, blocks)
-        return Packed(_stored(shared, array.dtype, side), side)
+        return _packed(share_in_blocks(values, layer.k, blocks), array.dtype, side)
     mirrored = symmetric_kmeans(values, layer.k)
     clustering = mirrored or fitted(values, layer, rounding)
     if clustering.codebook.size < layer.k:
         note = f"{name}: {clustering.codebook.size} shared values instead of {layer.k}"
     elif codebook != "tensor":
         note = f"{name}: one codebook, since blocks of {codebook} are too small for {layer.k} shared values"
-    precision = side if clustering.inertia else "exact"
-    shared = _stored(SharedTensor(clustering.codebook, clustering.indices), array.dtype, precision)
+    plain = _packed(SharedTensor(clustering.codebook, clustering.indices), array.dtype, side, bool(clustering.inertia))
+    shared = plain.value
+    assert isinstance(shared, SharedTensor)
     if rounding == "balanced" and clustering.inertia and mirrored is not None:
         kept = f"{name}: its values are mirrored: each goes to the nearest shared value, so that they stay so"
         note = kept if note is None else f"{note}; {kept}"
     elif rounding == "balanced" and clustering.inertia:
         book = bfloat16_to_float32(shared.codebook) if array.dtype == BFLOAT16 else shared.codebook
         shared = replace(shared, indices=balanced(values, book, shared.indices, layer.axis))
-    return Packed(shared, precision, note=note)
+    return Packed(shared, plain.side, note=note)
 
 
 def fitted(values: NDArray[np.floating], layer: Layer, rounding: str) -> Clustering:
@@ -75,19 +76,22 @@ def fitted(values: NDArray[np.floating], layer: Layer, rounding: str) -> Cluster
 
 
 def _on_grid(values: NDArray[Any], dtype: np.dtype[Any], layer: Layer, kind: GridKind, side: str) -> Packed:
-    """On grids; those of 8 bits are stored exactly, since half precision can't hold them."""
+    """On grids; those that half precision doesn't hold to the last bit, as all of 8 bits, are stored exactly."""
     held = dtype if dtype in (np.float16, BFLOAT16) else np.dtype(np.float32)
     shared = share_on_grid(values, layer.axis, kind.bits, kind.block, held)
-    precision = "exact" if kind.bits >= WIDE_BITS else side
     _, whole = grid_blocks(values.shape, layer.axis, kind.block)
     note = whole and f"{layer.name[:80]}: a grid for each channel, since {whole}"
-    return Packed(_stored(shared, dtype, precision), precision, note=note)
+    return replace(
+        _packed(shared, dtype, side, kind.bits < WIDE_BITS and is_exact_in(shared.codebook, side)), note=note
+    )
 
 
-def _stored(shared: SharedTensor, dtype: np.dtype[Any], side: str) -> SharedTensor:
-    """With the codebook in the array's dtype, rounded as the file will hold it."""
+def _packed(shared: SharedTensor, dtype: np.dtype[Any], side: str, rounded: bool = True) -> Packed:
+    """With the codebook in the array's dtype, as the file will hold it: in the precision `side`, where that loses no
+    more than of ordinary values and it may be `rounded`."""
     if dtype == BFLOAT16:
         book: NDArray[Any] = bfloat16_from_float32(shared.codebook)
     else:
-        book = stored_values(shared.codebook.astype(dtype, copy=False), side)
-    return SharedTensor(book, shared.indices, (), shared.blocks)
+        book = shared.codebook.astype(dtype, copy=False)
+    precision = codebook_side(book, side) if rounded else "exact"
+    return Packed(SharedTensor(stored_values(book, precision), shared.indices, (), shared.blocks), precision)

@@ -18,6 +18,7 @@ from qacomp.formats import (
 from qacomp.selection import Layer
 from qacomp.sharing.arrays import Packed
 from qacomp.sharing.nested import layer_levels, nested_kmeans
+from qacomp.side_values import codebook_side
 
 
 def share_nested(array: NDArray[Any], layer: Layer, levels: Sequence[int], side: str) -> Packed:
@@ -34,7 +35,10 @@ def share_nested(array: NDArray[Any], layer: Layer, levels: Sequence[int], side:
     distinct, precision = np.unique(values), side
     if distinct.size == shared.codebook.size:  # a cell each: the mean of equal numbers may differ in the last bit
         shared, precision = replace(shared, codebook=distinct), "exact"
-    books = [_stored(book, array.dtype, precision) for book in (shared.codebook, *(x.codebook for x in shared.levels))]
+    books = [_in_dtype(book, array.dtype) for book in (shared.codebook, *(x.codebook for x in shared.levels))]
+    if any(codebook_side(book, precision) == "exact" for book in books):
+        precision = "exact"
+    books = [stored_values(book, precision) for book in books]
     coarser = tuple(Level(book, level.parents) for book, level in zip(books[1:], shared.levels, strict=True))
     return Packed(SharedTensor(books[0], shared.indices, coarser), precision)
 
@@ -44,8 +48,5 @@ def at_level(item: Packed, level: int) -> Packed:
     return replace(item, value=item.value.at_level(level)) if isinstance(item.value, SharedTensor) else item
 
 
-def _stored(book: NDArray[np.floating], dtype: np.dtype[Any], side: str) -> NDArray[Any]:
-    """A codebook in the array's dtype, rounded as the file will hold it."""
-    if dtype == BFLOAT16:
-        return bfloat16_from_float32(book.astype(np.float32))
-    return stored_values(book.astype(dtype), side)
+def _in_dtype(book: NDArray[np.floating], dtype: np.dtype[Any]) -> NDArray[Any]:
+    return bfloat16_from_float32(book.astype(np.float32)) if dtype == BFLOAT16 else book.astype(dtype)

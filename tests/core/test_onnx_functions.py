@@ -182,7 +182,7 @@ def test_functions_differ_by_their_overload() -> None:
     by_add.overload = "table"
     nodes = [call("F", ["x", "a"], ["h"]), call("F", ["h", "b"], ["y"], overload="table")]
     found = found_roles(model_of(nodes, {"a": weights(16, 24), "b": weights(1, 24)}, [by_matmul, by_add]))
-    assert found == {"a": [Role("MatMul", "weight", 1)], "b": [Role("Add", "bias")]}
+    assert found == {"a": [Role("MatMul", "weight", 1)], "b": [Role("Add", "value")]}
 
 
 def test_a_function_goes_before_the_operator_whose_name_it_has() -> None:
@@ -207,7 +207,7 @@ def test_a_weight_that_a_function_gives_back_is_followed_to_where_it_is_called()
     initializers = {"a": weights(16, 16), "b": weights(16, 24), "place": np.array(3)}
     assert found_roles(model_of(nodes, initializers, [turned, own])) == {
         "a": [Role("MatMul", "weight", 0)],
-        "b": [Role("Gather", "weight", 1)],
+        "b": [Role("Add", "value")],  # a row at a place that no input tells
         "w": [Role("MatMul", "weight", 1)],
     }
 
@@ -229,8 +229,8 @@ def test_calls_that_cannot_be_followed_are_treated_like_unknown_operators() -> N
         call("Endless", ["x", "first"], ["a"]), call("Short", ["a", "last"], ["b"]), call("D0", ["shift"], ["y"])
     ])  # fmt: skip
     found = found_roles(model)
-    assert found["first"] == [Role("local.Endless", "weight")]
-    assert found["last"] == [Role("local.Short", "weight")]
+    assert found["first"] == [Role("local.Endless", "unknown")]
+    assert found["last"] == [Role("local.Short", "unknown")]
     assert len(found["shift"]) < 100
 
 

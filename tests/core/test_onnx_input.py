@@ -236,7 +236,13 @@ def test_custom_operators_are_kept(tmp_path: Path) -> None:
     result, back = packed(model_of([strange], [tensor("w", weights(16, 16))], opsets=opsets), tmp_path)
     assert result.agreement is None and any("agreement with the original isn't known" in n for n in result.notes)
     assert back.graph.node[0] == strange
-    assert shared_names(result) == {"w"}
+    assert not shared_names(result)
+    reason = "input of nobody.knows.Strange, which isn't known, no weight: kept exactly unless --include names it"
+    assert next(x for x in result.layers if x.name == "w").skipped == reason
+    asked = packed(
+        model_of([strange], [tensor("w", weights(16, 16))], opsets=opsets), tmp_path, include=("w",), min_size=256
+    )
+    assert shared_names(asked[0]) == {"w"}
 
 
 @pytest.fixture
