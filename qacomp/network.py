@@ -8,7 +8,7 @@ from torch import nn
 
 from qacomp.checkpoints import Checkpoint, infer_num_classes, load_into
 from qacomp.config import CompressConfig
-from qacomp.errors import ConfigError
+from qacomp.errors import ArchitectureMismatchError, ConfigError
 from qacomp.models import create_model, model_info
 from qacomp.preprocessing import Preprocessing
 from qacomp.preprocessing_choice import choose_preprocessing
@@ -34,7 +34,11 @@ def build_network(checkpoint: Checkpoint, config: CompressConfig) -> Network | N
     if arch is None:
         return None
     info = model_info(arch)
-    num_classes = config.num_classes or checkpoint.num_classes or infer_num_classes(checkpoint.state, arch)
+    num_classes = config.num_classes or infer_num_classes(checkpoint.state, arch)
+    if config.num_classes is None and checkpoint.num_classes not in (None, num_classes):
+        raise ArchitectureMismatchError(
+            f"{checkpoint.path} claims {checkpoint.num_classes} classes, but its last layer has {num_classes}"
+        )
     model = create_model(arch, num_classes)
     load_into(model, checkpoint, arch)
     preprocessing = choose_preprocessing(config, checkpoint.preprocessing or info.preprocessing)

@@ -1,6 +1,7 @@
 """How stored images become a network's input; needs numpy alone, so that a device can evaluate ONNX without torch."""
 
 import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +50,7 @@ class Preprocessing:
         fields = ("size", "channels", "mean", "std")
         if missing := [name for name in fields if name not in values]:
             raise CheckpointError(f"preprocessing lacks {', '.join(missing)}")
-        if unknown := sorted(str(name) for name in values if name not in fields):
+        if unknown := sorted(_shown(name) for name in values if name not in fields)[:8]:
             raise CheckpointError(f"preprocessing has unknown fields {', '.join(unknown)}: written by a newer qacomp?")
         made = cls(
             size=_pair(values["size"]),
@@ -63,16 +64,18 @@ class Preprocessing:
     def validate(self) -> None:
         """Raise `CheckpointError` where a field has a value that can't work."""
         if any(not 1 <= side <= _LARGEST_SIDE for side in self.size):
-            raise CheckpointError(f"preprocessing: size {self.size} must be two sides of 1 to {_LARGEST_SIDE} pixels")
+            raise CheckpointError(
+                f"preprocessing: size {_shown(self.size)} must be two sides of 1 to {_LARGEST_SIDE} pixels"
+            )
         if self.channels not in (1, 3):
-            raise CheckpointError(f"preprocessing: {self.channels} channels; images have 1 (grey) or 3 (RGB)")
+            raise CheckpointError(f"preprocessing: {_shown(self.channels)} channels; images have 1 (grey) or 3 (RGB)")
         for name, numbers in (("mean", self.mean), ("std", self.std)):
             if len(numbers) != self.channels:
                 raise CheckpointError(f"preprocessing: {name} has {len(numbers)} values for {self.channels} channels")
             if not all(math.isfinite(value) for value in numbers):
-                raise CheckpointError(f"preprocessing: {name} {numbers} holds a value that is not finite")
+                raise CheckpointError(f"preprocessing: {name} {_shown(numbers)} holds a value that is not finite")
         if any(value <= 0 for value in self.std):
-            raise CheckpointError(f"preprocessing: std {self.std} must be positive")
+            raise CheckpointError(f"preprocessing: std {_shown(self.std)} must be positive")
 
     def apply(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Turn stored images into network inputs.
@@ -134,19 +137,27 @@ def _triangle_filter(stored: int, wanted: int) -> NDArray[np.float32]:
 
 def _integer(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise CheckpointError(f"preprocessing: {name} must be an integer, not {value!r}")
+        raise CheckpointError(f"preprocessing: {name} must be an integer, not {_shown(value)}")
     return value
 
 
 def _pair(value: object) -> tuple[int, int]:
     if not isinstance(value, list | tuple) or len(value) != 2:
-        raise CheckpointError(f"preprocessing: size must be [height, width], not {value!r}")
+        raise CheckpointError(f"preprocessing: size must be [height, width], not {_shown(value)}")
     return (_integer("size", value[0]), _integer("size", value[1]))
 
 
 def _numbers(name: str, value: object) -> tuple[float, ...]:
     if not isinstance(value, list | tuple):
-        raise CheckpointError(f"preprocessing: {name} must be a list of numbers, not {value!r}")
+        raise CheckpointError(f"preprocessing: {name} must be a list of numbers, not {_shown(value)}")
     if any(isinstance(entry, bool) or not isinstance(entry, int | float) for entry in value):
-        raise CheckpointError(f"preprocessing: {name} must be a list of numbers, not {value!r}")
-    return tuple(float(entry) for entry in value)
+        raise CheckpointError(f"preprocessing: {name} must be a list of numbers, not {_shown(value)}")
+    try:
+        return tuple(float(entry) for entry in value)
+    except OverflowError:
+        raise CheckpointError(f"preprocessing: {name} holds a number too large for a float") from None
+
+
+def _shown(value: object) -> str:
+    """A value out of a file, short whatever it holds."""
+    return reprlib.repr(value)[:80]

@@ -11,6 +11,7 @@ import torch
 
 import qacomp
 from qacomp.checkpoints import Checkpoint
+from qacomp.checkpoints.torch_file import load_plain
 from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset
 from qacomp.formats.atomic import write_atomically
@@ -57,7 +58,7 @@ class ResumeStore:
         if not self.path.is_file():
             return {}
         try:
-            kept = torch.load(self.path, map_location="cpu", weights_only=True)
+            kept = load_plain(self.path)
         except Exception:  # whatever is wrong with it, the run can start from the beginning
             return {}
         if not isinstance(kept, dict) or kept.get("fingerprint") != self.fingerprint:

@@ -1,14 +1,14 @@
 """Weights of a torch.export archive (.pt2), read from its table of raw records; no graph is built, nothing is run."""
 
 import json
-import math
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qacomp.checkpoints.tensors import check_expansion
-from qacomp.checkpoints.torchscript_file import stored_record
+from qacomp.checkpoints.stored import ZipStored, made_tensors, stored_info, stored_record
+from qacomp.checkpoints.views import ITEM_BYTES, Storage, View, checked_view
 from qacomp.errors import CheckpointError, NotACheckpointError
+from qacomp.pickles import LARGEST_NAME
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,6 +18,7 @@ _DTYPES = {
     1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32", 8: "float64", 12: "bool",
     13: "bfloat16", 28: "uint16",
 }  # fmt: skip
+_LARGEST_TABLE = 64 << 20  # a weight takes about 400 bytes
 _TABLES = (("data/weights/", "model_weights_config.json"), ("data/constants/", "model_constants_config.json"))
 
 
@@ -27,17 +28,17 @@ def load_exported_program(path: Path, archive: zipfile.ZipFile, stem: str, size:
     size: bytes of the file. Raises NotACheckpointError for a damaged archive, CheckpointError for tensors that can't be
     taken, or take memory out of proportion.
     """
-    names, total = archive.namelist(), 0
+    names = archive.namelist()
     state: dict[str, Tensor] = {}
     for folder, end in _TABLES:
+        views: dict[str, View] = {}
         for record in names:
             if record.startswith(stem + folder) and record.endswith(end):
-                for name, entry in _table(path, stored_record(path, archive, record)).items():
-                    tensor = _tensor(path, archive, stem + folder, name, entry)
-                    if tensor is not None:
-                        total += tensor.numel() * tensor.itemsize
-                        check_expansion(path, total, size)
-                        state[name] = tensor
+                for name, entry in _table(path, stored_record(path, archive, record, _LARGEST_TABLE)).items():
+                    if isinstance(entry, dict) and entry.get("tensor_meta") is None:
+                        continue  # a custom object: no weight
+                    views[name] = _view(path, archive, stem + folder, name, entry)
+        state |= made_tensors(path, views, ZipStored(path, archive, stem + folder), size)
     if not state:
         raise NotACheckpointError(
             f"{path}: a torch.export archive without weights (of an older torch? export it again)"
@@ -55,30 +56,21 @@ def _table(path: Path, data: bytes) -> dict[str, Any]:
     return config
 
 
-def _tensor(path: Path, archive: zipfile.ZipFile, folder: str, name: str, entry: Any) -> "Tensor | None":
-    import torch
-
+def _view(path: Path, archive: zipfile.ZipFile, folder: str, name: str, entry: Any) -> View:
     try:
-        if entry.get("tensor_meta") is None:
-            return None  # a custom object: no weight
-        meta, record, pickled = entry["tensor_meta"], str(entry["path_name"]), bool(entry["use_pickle"])
-        shape = [int(size["as_int"]) for size in meta["sizes"]]
-        strides = [int(stride["as_int"]) for stride in meta["strides"]]
-        offset, kind = int(meta["storage_offset"]["as_int"]), meta["dtype"]
+        meta, record, pickled = entry["tensor_meta"], str(entry["path_name"])[:LARGEST_NAME], entry["use_pickle"]
+        shape = [size["as_int"] for size in meta["sizes"]]
+        strides = [stride["as_int"] for stride in meta["strides"]]
+        offset, kind = meta["storage_offset"]["as_int"], meta["dtype"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise NotACheckpointError(f"{path}: weight {name[:80]} is described in no known way; damaged?") from error
     if pickled:
         raise CheckpointError(f"{path}: weight {name[:80]} is pickled (a tensor subclass?): save a plain one")
-    if kind not in _DTYPES:
-        raise CheckpointError(f"{path}: weight {name[:80]} has element type {kind}: can't be compressed")
-    dtype: torch.dtype = getattr(torch, _DTYPES[kind])
-    data = stored_record(path, archive, folder + record)
-    values, last = len(data) // dtype.itemsize, offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=False))
-    if len(shape) != len(strides) or min([0, offset, *shape, *strides]) < 0 or math.prod(shape) > values:
-        raise NotACheckpointError(f"{path}: weight {name[:80]} doesn't fit its {len(data)} stored bytes; damaged?")
-    if not math.prod(shape):
-        return torch.zeros(shape, dtype=dtype)
-    if last >= values:
-        raise NotACheckpointError(f"{path}: weight {name[:80]} reaches outside its {len(data)} bytes; damaged?")
-    stored = torch.frombuffer(bytearray(data), dtype=dtype, count=values)
-    return stored.as_strided(shape, strides, offset).clone().contiguous()
+    if type(kind) is not int or kind not in _DTYPES:
+        raise CheckpointError(f"{path}: weight {name[:80]} has an element type that can't be compressed")
+    dtype = _DTYPES[kind]
+    stored = stored_info(path, archive, folder + record).file_size
+    storage = Storage(record, dtype, stored // ITEM_BYTES[dtype])
+    if storage.nbytes != stored:
+        storage = Storage(record, "uint8", stored)
+    return checked_view(f"{path}: weight {name[:80]}", storage, dtype, offset, shape, strides)

@@ -5,6 +5,7 @@
 """
 
 import io
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,13 +71,13 @@ def read_origin(path: Path, header: Any) -> Origin:
     if not isinstance(header, Mapping) or not isinstance(header.get("version"), int):
         raise CheckpointError(f"{path}: its qacomp entry has no version; damaged?")
     if header["version"] > VERSION:
+        told = reprlib.repr(header["version"])
         raise CheckpointError(
-            f"{path}: written by a newer qacomp (checkpoint version {header['version']}, this one reads {VERSION}); "
-            "upgrade qacomp"
+            f"{path}: written by a newer qacomp (checkpoint version {told}, this one reads {VERSION}); upgrade qacomp"
         )
     num_classes = _field(path, header, "num_classes", int)
-    if num_classes is not None and num_classes < 2:
-        raise CheckpointError(f"{path}: claims {num_classes} classes; damaged?")
+    if num_classes is not None and not 2 <= num_classes < 1 << 31:
+        raise CheckpointError(f"{path}: claims {reprlib.repr(num_classes)} classes; damaged?")
     try:
         stored = header.get("preprocessing")
         preprocessing = None if stored is None else Preprocessing.from_dict(stored)
@@ -90,7 +91,9 @@ def read_origin(path: Path, header: Any) -> Origin:
 def _field(path: Path, header: Mapping[str, Any], name: str, kind: type) -> Any:
     value = header.get(name)
     if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
-        raise CheckpointError(f"{path}: its field {name} is {value!r}, not a {kind.__name__}; damaged?")
+        raise CheckpointError(
+            f"{path}: its field {name} is {reprlib.repr(value)[:80]}, not a {kind.__name__}; damaged?"
+        )
     return value
 
 

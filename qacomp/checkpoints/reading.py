@@ -3,6 +3,7 @@
 import hashlib
 import stat
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,15 @@ from qacomp.checkpoints.own import Origin, read_origin
 from qacomp.checkpoints.recognition import recognize
 from qacomp.checkpoints.safetensors_file import load_safetensors
 from qacomp.checkpoints.sharded import is_index, load_shards
+from qacomp.checkpoints.stored import Stored, made_tensors
 from qacomp.checkpoints.tensors import check_finite, dense_state
-from qacomp.checkpoints.torch_file import load_torch
+from qacomp.checkpoints.torch_file import load_trusted, opened_torch
 from qacomp.checkpoints.unwrapping import pickled_module, unwrap
-from qacomp.errors import NotACheckpointError
+from qacomp.checkpoints.views import Untaken
+from qacomp.errors import CheckpointError, NotACheckpointError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Checkpoint:
@@ -43,36 +46,62 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Checkpoi
             file.seek(0)
             form = recognize(path, file, size)
             archive = archive_kind(path, file) if form == "zip" else None
-            loaded: Any
             if archive is not None:
                 state = dense_state(path, load_archive(path, file, archive, size), size)
                 return _weights_only(path, archive, state, digest, size, (NOTES[archive],))
             if form == "safetensors":
-                loaded = load_safetensors(path)
+                found = _found(path, load_safetensors(path), None, size)
+            elif trust_pickle:
+                found = _found(path, load_trusted(path, file), None, size)
             else:
-                loaded = load_torch(path, file, form, size, trust_pickle=trust_pickle)
+                with opened_torch(path, file, form, size) as described:
+                    found = _found(path, described.value, described.stored, size)
     except OSError as error:
         raise NotACheckpointError(f"{path}: can't be read ({error.strerror or error})") from error
-    origin, own = Origin(None, None, None, None), form != "safetensors" and _is_own(loaded)
-    if own:
-        origin = read_origin(path, loaded["qacomp"])
-        loaded = {"state_dict": loaded["state_dict"]}
-    state, notes = unwrap(path, loaded)
+    own = found.own and form != "safetensors"
     return _checked(
         Checkpoint(
             path=path,
             kind="qacomp" if own else "safetensors" if form == "safetensors" else "state_dict",
-            state=dense_state(path, state, size),
-            arch=origin.arch,
-            num_classes=origin.num_classes,
-            preprocessing=origin.preprocessing,
-            data=origin.data,
+            state=found.state,
+            arch=found.origin.arch,
+            num_classes=found.origin.num_classes,
+            preprocessing=found.origin.preprocessing,
+            data=found.origin.data,
             digest=digest,
             bytes=size,
-            notes=() if own else notes,
-            module=pickled_module(loaded) if trust_pickle else None,
+            notes=() if own else found.notes,
+            module=found.module,
         )
     )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a file's object holds: the weights, and what it says of them where it is one of qacomp's `own`."""
+
+    state: "dict[str, Tensor]"
+    notes: tuple[str, ...]
+    origin: Origin
+    own: bool
+    module: "nn.Module | None"
+
+
+def _found(path: Path, loaded: Any, stored: Stored | None, size: int) -> _Found:
+    """Find the weights in an object, of tensors or of descriptions whose bytes are `stored`; only they are read."""
+    origin, own = Origin(None, None, None, None), _is_own(loaded)
+    if own:
+        origin = read_origin(path, loaded["qacomp"])
+        loaded = {"state_dict": loaded["state_dict"]}
+    state, notes = unwrap(path, loaded)
+    for name, tensor in state.items():
+        if isinstance(tensor, Untaken):
+            raise CheckpointError(
+                f"{path}: holds a {tensor.kind} tensor ({name[:80]}); only dense tensors of real numbers can be "
+                "compressed: convert it, and save the state dict again"
+            )
+    tensors = made_tensors(path, state, stored, size) if stored is not None else state
+    return _Found(dense_state(path, tensors, size), notes, origin, own, pickled_module(loaded))
 
 
 def _read_shard(path: Path) -> "tuple[dict[str, Tensor], str, int]":

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qacomp.checkpoints.tree import is_tensor
 from qacomp.errors import NotACheckpointError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 # Under which keys training scripts keep the weights, in order of preference.
 NESTING_KEYS = (
@@ -18,14 +19,14 @@ _PREFIXES = ("module.", "_orig_mod.")  # DataParallel and DistributedDataParalle
 _DEEPEST = 4
 
 
-def unwrap(path: Path, loaded: Any) -> "tuple[dict[str, Tensor], tuple[str, ...]]":
+def unwrap(path: Path, loaded: Any) -> "tuple[dict[str, Any], tuple[str, ...]]":
     """(state dict in the stored order, notes on what was done to get it).
 
     Raises `NotACheckpointError` where there are no tensors, or several candidates of which none bears a known name.
     """
     notes: list[str] = []
     state = _descend(path, loaded, notes)
-    tensors = {str(key): value for key, value in state.items() if isinstance(key, str) and _is_tensor(value)}
+    tensors = {str(key): value for key, value in state.items() if isinstance(key, str) and is_tensor(value)}
     left_out = [repr(key) for key in state if key not in tensors]
     if not tensors:
         raise NotACheckpointError(f"{path}: its tensors have no names ({_few(left_out)}); save a state dict")
@@ -50,7 +51,7 @@ def _descend(path: Path, value: Any, notes: list[str]) -> Mapping[Any, Any]:
             raise NotACheckpointError(f"{path}: holds {what} where a state dict (names to tensors) is needed")
         key = _nested_key(path, value)
         if key is None:
-            if any(_is_tensor(entry) for entry in value.values()):
+            if any(is_tensor(entry) for entry in value.values()):
                 if trail:
                     notes.insert(0, f"nested under {'.'.join(trail)}")
                 return value
@@ -81,7 +82,7 @@ def _nested_key(path: Path, value: Mapping[Any, Any]) -> str | None:
     for key in NESTING_KEYS:
         if key in holders:
             return key
-    if any(_is_tensor(entry) for entry in value.values()) or not holders:
+    if any(is_tensor(entry) for entry in value.values()) or not holders:
         return None
     if len(holders) > 1:
         raise NotACheckpointError(
@@ -95,15 +96,9 @@ def _holds_tensors(value: Any, depth: int) -> bool:
         return True
     if not isinstance(value, Mapping) or depth == 0:
         return False
-    return any(_is_tensor(entry) for entry in value.values()) or any(
+    return any(is_tensor(entry) for entry in value.values()) or any(
         _holds_tensors(entry, depth - 1) for key, entry in value.items() if key in NESTING_KEYS
     )
-
-
-def _is_tensor(value: Any) -> bool:
-    from torch import Tensor
-
-    return isinstance(value, Tensor)
 
 
 def _is_module(value: Any) -> bool:
@@ -117,5 +112,5 @@ def _contents(value: Mapping[Any, Any]) -> str:
 
 
 def _few(names: list[str], most: int = 8) -> str:
-    shown = ", ".join(names[:most])
+    shown = ", ".join(name[:80] for name in names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -1,7 +1,6 @@
 """CIFAR's two file kinds: pickled batches, read without running anything of theirs, and flat binary records."""
 
-import io
-import pickle
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,18 @@ from numpy.typing import NDArray
 
 from qacomp.datasets.split import Split
 from qacomp.errors import DataError
+from qacomp.pickles import Name, PickleReader
 
 _SIDE = 32
 _PIXELS = 3 * _SIDE * _SIDE
+_ADMITTED = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),
+    ("builtins", "bytearray"),
+    *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
+    *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
+}
 
 
 def read_binary(path: Path, label_bytes: int) -> Split:
@@ -27,15 +35,10 @@ def read_binary(path: Path, label_bytes: int) -> Split:
 
 def read_pickled(path: Path, label_key: bytes) -> Split:
     """A published python batch: a dict with `data` (N, 3072) uint8 and labels under `label_key`."""
-    try:
-        batch = _BatchUnpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
-    except Exception as error:  # a malformed pickle can raise anything; nothing of it has run
-        raise DataError(f"{path}: no readable CIFAR batch ({type(error).__name__}); truncated?") from error
+    batch = _BatchReader(path, path.read_bytes()).load()
     if not isinstance(batch, dict):
         raise DataError(f"{path}: no CIFAR batch: holds a {type(batch).__name__}, not a dict")
-    named = {key.encode() if isinstance(key, str) else key: value for key, value in batch.items()}
+    named = {key.encode("utf-8", "replace") if isinstance(key, str) else key: value for key, value in batch.items()}
     if missing := [key.decode() for key in (b"data", label_key) if key not in named]:
         raise DataError(f"{path}: no CIFAR batch: lacks {', '.join(missing)}")
     data = _array(named[b"data"])
@@ -52,83 +55,96 @@ def _images(flat: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(flat.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1))
 
 
+@dataclass(slots=True, eq=False)
 class _StoredType:
-    """Stands in for numpy.dtype: keeps the code, so that no pickle can ask numpy for object arrays."""
+    """Stands for numpy.dtype: keeps the code, so that no pickle can ask numpy for object arrays."""
 
-    def __init__(self, code: object = "", *_: object) -> None:
-        self.code = code.decode("latin1") if isinstance(code, bytes) else str(code)
-        self.order = "<"
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        order = state[1].decode("latin1") if isinstance(state[1], bytes) else str(state[1])
-        self.order = ">" if order == ">" else "<"
+    code: str
+    order: str = "<"
 
     def dtype(self) -> np.dtype[Any]:
+        """One of the whole numbers that a batch may hold."""
         if self.code not in ("u1", "i1", "i2", "i4", "i8"):
-            raise DataError(f"an array of type {self.code!r} has no place in a CIFAR batch")
+            raise DataError(f"an array of type {self.code[:20]!r} has no place in a CIFAR batch")
         return np.dtype(self.order + self.code)
 
 
+@dataclass(slots=True, eq=False)
 class _StoredArray:
-    """Stands in for numpy.ndarray: keeps shape, type and bytes, and makes the array only once they agree."""
+    """Stands for numpy.ndarray: keeps shape, type and bytes, and makes the array only once they agree."""
 
-    shape: tuple[int, ...] = ()
-    stored_type: _StoredType = _StoredType("u1")
+    shape: tuple[Any, ...] = ()
+    stored_type: _StoredType = field(default_factory=lambda: _StoredType("u1"))
     values: bytes = b""
     fortran: bool = False
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, shape, stored_type, fortran, values = state
-        if not isinstance(stored_type, _StoredType) or not isinstance(values, bytes | bytearray):
-            raise DataError("an array of this kind has no place in a CIFAR batch")
-        self.shape, self.stored_type, self.fortran, self.values = (
-            tuple(shape),
-            stored_type,
-            bool(fortran),
-            bytes(values),
-        )
-
     def array(self) -> NDArray[Any]:
+        """The array. Raises ValueError where its bytes aren't those of its shape, DataError for other types."""
         flat = np.frombuffer(self.values, dtype=self.stored_type.dtype())
+        if not all(type(side) is int for side in self.shape) or len(self.shape) > 2:
+            raise ValueError("no shape of a batch")
         return flat.reshape(self.shape, order="F" if self.fortran else "C")
 
 
-def _reconstruct(*_: object) -> _StoredArray:
-    return _StoredArray()
+class _BatchReader(PickleReader):
+    """Admits arrays, bytes, text, numbers, lists and dicts."""
 
+    text_strings = False
 
-def _from_buffer(values: bytes, stored_type: _StoredType, shape: tuple[int, ...], order: str) -> _StoredArray:
-    made = _StoredArray()
-    made.__setstate__((1, shape, stored_type, order == "F", values))
-    return made
+    def find(self, module: str, name: str) -> Name:
+        """The name of what makes arrays and bytes."""
+        if (module, name) not in _ADMITTED:
+            raise DataError(
+                f"{self.where}: its pickle asks for {Name(module, name)}, which no CIFAR batch needs; not loaded"
+            )
+        return Name(module, name)
 
+    def call(self, function: Any, arguments: tuple[Any, ...]) -> Any:
+        """An array, its type, or bytes as protocol 2 stores them."""
+        name = function.name if isinstance(function, Name) else ""
+        if name == "dtype":
+            code = arguments[0]
+            return _StoredType(code.decode("latin1") if isinstance(code, bytes) else str(code)[:20])
+        if name == "encode" and isinstance(arguments[0], str):
+            self.charge(len(arguments[0]))
+            return arguments[0].encode("latin1")
+        if name == "bytearray" and all(isinstance(argument, bytes) for argument in arguments[:1]):
+            return arguments[0] if arguments else b""
+        made = _StoredArray()
+        if name == "_frombuffer":
+            values, stored_type, shape, order = arguments
+            self.build(made, (1, shape, stored_type, order == "F", values))
+        return made
 
-def _latin1(text: str, encoding: object = "latin1") -> bytes:
-    """How protocol 2 stores bytes."""
-    return text.encode("latin1")
+    def build(self, instance: Any, state: Any) -> None:
+        """Only arrays and their types have any."""
+        if isinstance(instance, _StoredType):
+            instance.order = ">" if state[1] in (b">", ">") else "<"
+        elif isinstance(instance, _StoredArray):
+            _, shape, stored_type, fortran, values = state
+            if not isinstance(stored_type, _StoredType) or not isinstance(values, bytes):
+                raise DataError(f"{self.where}: an array of this kind has no place in a CIFAR batch")
+            instance.shape, instance.stored_type, instance.values = tuple(self.copied(shape)), stored_type, values
+            instance.fortran = bool(fortran)
+        else:
+            super().build(instance, state)
 
+    def damaged(self, reason: str) -> DataError:
+        """Of a file of data."""
+        return DataError(f"{self.where}: no readable CIFAR batch: {reason}")
 
-_ADMITTED: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): _StoredArray,
-    ("numpy", "dtype"): _StoredType,
-    ("_codecs", "encode"): _latin1,
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
-}
-
-
-class _BatchUnpickler(pickle._Unpickler):
-    """Admits arrays, bytes, text, numbers, lists and dicts; the pure-Python reader, whose memo can't be made huge."""
-
-    def find_class(self, module_name: str, global_name: str) -> Any:
-        """Give the stand-in of an admitted name; refuse every other without importing it."""
-        if (module_name, global_name) not in _ADMITTED:
-            raise DataError(f"its pickle asks for {module_name}.{global_name}, which no CIFAR batch needs; not loaded")
-        return _ADMITTED[module_name, global_name]
+    def strange(self, code: int) -> DataError:
+        """Of a file of data."""
+        return self.damaged(f"its pickle has the opcode {code:#x}, which no batch needs; truncated?")
 
 
 def _array(value: object) -> NDArray[Any] | None:
-    try:
-        return value.array() if isinstance(value, _StoredArray) else np.array(value)
-    except (ValueError, TypeError):
-        return None
+    """A stored array, or a flat list of numbers; None for everything else."""
+    if isinstance(value, _StoredArray):
+        try:
+            return value.array()
+        except ValueError:
+            return None
+    if isinstance(value, list) and all(type(entry) is int and abs(entry) < 1 << 31 for entry in value):
+        return np.array(value, np.int64)
+    return None

@@ -1,0 +1,139 @@
+"""The bytes behind views: where each form of file keeps its storages, and the tensors made of them."""
+
+import zipfile
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from qacomp.checkpoints.views import ITEM_BYTES, Storage, View, check_sizes
+from qacomp.errors import NotACheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_CHUNK = 4 << 20
+
+
+class Stored(Protocol):
+    """Storages of one file."""
+
+    def open(self, storage: Storage) -> BinaryIO:
+        """A stream of the storage's bytes, of which there are `nbytes`; NotACheckpointError where there are not."""
+
+    def swapped(self) -> bool:
+        """Whether its numbers have the highest byte first."""
+
+
+class ZipStored:
+    """Storages that are records of a zip file, named `folder` and their key. Compressed ones are refused."""
+
+    def __init__(self, path: Path, archive: zipfile.ZipFile, folder: str, order: bytes = b"little") -> None:
+        self.path, self.archive, self.folder, self.order = path, archive, folder, order
+
+    def info(self, storage: Storage) -> zipfile.ZipInfo:
+        """The record, checked to be of the declared size."""
+        info = stored_info(self.path, self.archive, f"{self.folder}{storage.key}")
+        if info.file_size != storage.nbytes:
+            raise NotACheckpointError(
+                f"{self.path}: the storage {storage.key[:80]!r} has {info.file_size} bytes where {storage.nbytes} are "
+                "declared"
+            )
+        return info
+
+    def open(self, storage: Storage) -> BinaryIO:
+        """The record's bytes; its checksum is held against them at the end."""
+        stream: BinaryIO = self.archive.open(self.info(storage))  # type: ignore[assignment]
+        return stream
+
+    def swapped(self) -> bool:
+        """As the record `byteorder` says."""
+        return self.order == b"big"
+
+
+class LegacyStored:
+    """Storages of torch's old stream: places in the file."""
+
+    def __init__(self, file: BinaryIO, places: Mapping[str, int]) -> None:
+        self.file, self.places = file, places
+
+    def open(self, storage: Storage) -> BinaryIO:
+        """The file at the storage's place."""
+        self.file.seek(self.places[storage.key])
+        return self.file
+
+    def swapped(self) -> bool:
+        """Never: torch writes the old form little-endian everywhere."""
+        return False
+
+
+def made_tensors(path: Path, views: Mapping[str, View], stored: Stored, size: int) -> "dict[str, Tensor]":
+    """The tensors under their names, in the same order; see `view_tensors`."""
+    made = view_tensors(path, views.values(), stored, size)
+    return {name: made[view] for name, view in views.items()}
+
+
+def view_tensors(path: Path, views: Collection[View], stored: Stored, size: int) -> "dict[View, Tensor]":
+    """A contiguous CPU tensor of its own memory for each view; equal views, tied weights, get one.
+
+    Each storage is read once. size: bytes of the file. Raises NotACheckpointError, and CheckpointError for views that
+    would take memory out of proportion to it.
+    """
+    import torch
+
+    check_sizes(path, views, size)
+    by_storage: dict[Storage, dict[View, None]] = {}
+    for view in views:
+        by_storage.setdefault(view.storage, {})[view] = None
+    made: dict[View, Tensor] = {}
+    for storage, wanted in by_storage.items():
+        data = _read(path, storage, stored)  # (nbytes,) uint8
+        for view in wanted:
+            dtype: torch.dtype = getattr(torch, view.dtype)
+            if not view.numel:
+                made[view] = torch.zeros(view.shape, dtype=dtype)
+                continue
+            flat = data[: data.numel() // dtype.itemsize * dtype.itemsize].view(dtype)
+            tensor = flat.as_strided(view.shape, view.strides, view.offset)
+            whole = tensor.is_contiguous() and view.nbytes == storage.nbytes
+            made[view] = tensor if whole else tensor.clone(memory_format=torch.contiguous_format)
+    return made
+
+
+def stored_info(path: Path, archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    """A record that is stored as it is; a compressed one is refused, lest it expand."""
+    try:
+        info = archive.getinfo(name)
+    except KeyError:
+        raise NotACheckpointError(f"{path}: the zip record {name[:80]} is missing; damaged?") from None
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+        raise NotACheckpointError(
+            f"{path}: the zip record {name[:80]} is compressed, which torch never does; a re-packed file? Save it again"
+        )
+    return info
+
+
+def stored_record(path: Path, archive: zipfile.ZipFile, name: str, largest: int | None = None) -> bytes:
+    """A stored record's bytes, of which there may be `largest`."""
+    info = stored_info(path, archive, name)
+    if largest is not None and info.file_size > largest:
+        raise NotACheckpointError(f"{path}: the zip record {name[:80]} has {info.file_size} bytes; too large for it")
+    return archive.read(info)
+
+
+def _read(path: Path, storage: Storage, stored: Stored) -> "Tensor":
+    """(nbytes,) uint8 in this machine's order of bytes, which torch runs on little-endian only."""
+    import torch
+
+    data = torch.empty(storage.nbytes, dtype=torch.uint8)
+    numbers = data.numpy()
+    place, stream = 0, stored.open(storage)
+    while place < storage.nbytes:
+        chunk = stream.read(min(_CHUNK, storage.nbytes - place))
+        if not chunk:
+            raise NotACheckpointError(f"{path}: the storage {storage.key[:80]!r} is cut off; copy or download it again")
+        numbers[place : place + len(chunk)] = memoryview(chunk)
+        place += len(chunk)
+    if stored.swapped():
+        item = ITEM_BYTES[storage.dtype] // (2 if storage.dtype.startswith("complex") else 1)
+        numbers[:] = numbers.reshape(-1, item)[:, ::-1].reshape(-1).copy()
+    return data

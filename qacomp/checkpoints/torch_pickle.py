@@ -1,0 +1,153 @@
+"""The pickle of torch.save, read without torch: which tensors it describes, in which storages, and plain values."""
+
+from typing import Any
+
+from qacomp.checkpoints.views import (
+    ITEM_BYTES,
+    STORAGE_DTYPES,
+    Described,
+    Storage,
+    Untaken,
+    View,
+    checked_view,
+    is_count,
+)
+from qacomp.errors import UnsafePickleError
+from qacomp.pickles import LARGEST_NAME, Name, Opaque, PickleReader
+
+LARGEST_PICKLE = 32 << 20  # names and shapes, no tensors: a thousand layers take a few hundred kilobytes
+_UNTAKEN = {
+    "_rebuild_qtensor": "quantized",
+    "_rebuild_sparse_tensor": "sparse",
+    "_rebuild_sparse_csr_tensor": "sparse",
+    "_rebuild_nested_tensor": "nested",
+    "_rebuild_meta_tensor_no_storage": "meta (without values)",
+    "_rebuild_wrapper_subclass": "wrapper-subclass",
+    "_rebuild_device_tensor_from_numpy": "accelerator",
+    "_rebuild_device_tensor_from_cpu_tensor": "accelerator",
+}
+_PLAIN_CALLS = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3")
+_PARAMETER_CALLS = ("_rebuild_parameter", "_rebuild_parameter_with_state")
+_CALLS = {
+    *(("torch._utils", name) for name in (*_PLAIN_CALLS, *_PARAMETER_CALLS, *_UNTAKEN)),
+    *((module, name) for module in ("builtins", "__builtin__") for name in ("bytearray", "set", "complex")),
+    *((f"numpy.{core}.multiarray", "scalar") for core in ("core", "_core")),
+    ("numpy", "dtype"),
+    ("collections", "OrderedDict"),
+    ("collections", "Counter"),
+    ("torch", "Size"),
+    ("torch", "device"),
+    ("torch", "Tensor"),
+    ("torch.nn.parameter", "Parameter"),
+    ("torch.nn.parameter", "Buffer"),
+    ("torch._tensor", "_rebuild_from_type_v2"),
+    ("torch.serialization", "_get_layout"),
+    ("_codecs", "encode"),
+}
+_QSCHEMES = ("per_tensor_affine", "per_tensor_symmetric", "per_channel_affine", "per_channel_symmetric")
+
+
+class TorchPickle(PickleReader):
+    """Tensors are Views of Storages (or Untaken), dicts of all kinds are dicts, sets and sizes lists and tuples."""
+
+    def __init__(self, where: object, data: Any, place: int = 0, largest: int = LARGEST_PICKLE) -> None:
+        super().__init__(where, data, place, largest)
+        self.storages: dict[str, Storage] = {}
+
+    def find(self, module: str, name: str) -> Name:
+        """The name of an admitted global."""
+        known = module in ("torch", "torch.storage", "torch.cuda") and (
+            name in STORAGE_DTYPES or name in ITEM_BYTES or name in _QSCHEMES
+        )
+        if not known and (module, name) not in _CALLS:
+            raise self.unsafe(module, name)
+        return Name(module, name)
+
+    def refer(self, pid: Any) -> Storage:
+        """("storage", type, key, location, numel[, view]) -> the storage."""
+        if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] not in ("storage", b"storage"):
+            raise self.damaged("its pickle refers to something that is no storage; damaged?")
+        kind, key, numel = pid[1], pid[2], pid[4]
+        key = str(key) if is_count(key) else key
+        if not isinstance(key, str) or len(key) > LARGEST_NAME:
+            raise self.damaged("a storage has no valid key; damaged?")
+        if not isinstance(kind, Name) or kind.name not in STORAGE_DTYPES or not is_count(numel):
+            raise self.damaged(f"storage {key[:80]!r} has no valid type and size; damaged?")
+        if len(pid) > 5 and pid[5] is not None:
+            raise self.damaged(
+                f"storage {key[:80]!r} is a view of another, as torch before 0.4 saved them; re-save the file"
+            )
+        storage = Storage(key, STORAGE_DTYPES[kind.name], numel)
+        if self.storages.setdefault(key, storage) != storage:
+            raise self.damaged(f"storage {key[:80]!r} is declared with two sizes or types; damaged?")
+        return self.storages[key]
+
+    def build(self, instance: Any, state: Any) -> None:
+        """State is set on nothing; only ordered dicts (`_metadata`), parameters and numpy's types bring any."""
+        if not isinstance(instance, dict | View | Untaken | Opaque):
+            super().build(instance, state)
+
+    def call(self, function: Any, arguments: tuple[Any, ...]) -> Any:
+        """A tensor as a View; containers; what is neither is Opaque."""
+        name = function.name if isinstance(function, Name) else ""
+        if name in _PLAIN_CALLS:
+            return self._tensor(name, arguments)
+        if name in _PARAMETER_CALLS or name in ("Parameter", "Buffer"):
+            return arguments[0]
+        if name in _UNTAKEN:
+            return Untaken(_UNTAKEN[name])
+        if name == "_rebuild_from_type_v2":
+            return self._with_attributes(arguments)
+        if name in ("OrderedDict", "Counter"):
+            return self._dict(arguments)
+        if name == "Size":
+            return tuple(self.copied(arguments[0])) if arguments else ()
+        if name == "set":
+            return self.copied(arguments[0]) if arguments else []
+        if name in ("device", "_get_layout", "complex", "dtype", "scalar"):
+            return Opaque(name)
+        if name == "encode" and isinstance(arguments[0], str):
+            self.charge(len(arguments[0]))
+            return arguments[0].encode("latin1")
+        if name == "bytearray" and all(isinstance(argument, bytes) for argument in arguments[:1]):
+            return arguments[0] if arguments else b""
+        raise UnsafePickleError(
+            f"{self.where}: its pickle calls {function if name else type(function).__name__} in a way that no state "
+            "dict needs; nothing was executed. Re-save its state dict in the environment that wrote it"
+        )
+
+    def _dict(self, arguments: tuple[Any, ...]) -> dict[Any, Any]:
+        """Of nothing, of a dict, or of pairs, as Python 2 wrote them."""
+        if arguments and isinstance(arguments[0], dict):
+            self.charge(len(arguments[0]))
+            return dict(arguments[0])
+        made: dict[Any, Any] = {}
+        for pair in self.copied(arguments[0]) if arguments else ():
+            if not isinstance(pair, list | tuple) or len(pair) != 2:
+                raise self.damaged("an ordered dict of something that is no pair; damaged?")
+            made[self.key(pair[0])] = pair[1]
+        return made
+
+    def _with_attributes(self, arguments: tuple[Any, ...]) -> Any:
+        """(function, type, its arguments, attributes): a tensor with Python attributes, which are left out."""
+        function, kind, inner = arguments[:3]
+        nested = isinstance(function, Name) and function.name == "_rebuild_from_type_v2"
+        if nested or not isinstance(kind, Name) or kind.name not in ("Tensor", "Parameter", "Buffer"):
+            return Untaken("subclass")
+        return self.called(function, inner)
+
+    def _tensor(self, call: str, arguments: tuple[Any, ...]) -> Described:
+        storage, offset, size, stride = arguments[:4]
+        if not isinstance(storage, Storage):
+            raise self.damaged("a tensor without valid storage, size and strides; damaged?")
+        dtype = storage.dtype
+        if dtype.startswith("q"):
+            return Untaken("quantized")
+        if call == "_rebuild_tensor_v3":
+            named = arguments[6] if len(arguments) > 6 else None
+            dtype = named.name if isinstance(named, Name) else ""
+            if dtype not in ITEM_BYTES:
+                return Untaken("unknown-dtype")
+        if any(isinstance(extra, dict) and extra.keys() & {"conj", "neg"} for extra in arguments[6:]):
+            return Untaken("lazily conjugated or negated")
+        return checked_view(self.where, storage, dtype, offset, size, stride)

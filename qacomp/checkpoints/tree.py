@@ -1,0 +1,90 @@
+"""Where tensors stand in what a file holds: paths of keys through dicts, lists and objects."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from qacomp.checkpoints.views import Untaken, View
+from qacomp.errors import NotACheckpointError
+from qacomp.pickles import LARGEST_NAME, Opaque
+
+MOST_TENSORS = 500_000
+_LONGEST = 64  # keys in a path
+_NAMES_BYTES = 64 << 20
+
+Path = tuple[Any, ...]
+"""Keys of dicts and places in lists, from the outermost in."""
+
+
+def tensor_paths(value: Any, where: object) -> dict[Path, Any]:
+    """The path of every tensor -> the tensor, in the order in which they stand; one that is there twice has two.
+
+    Containers without tensors are looked at once, however often they are named. Raises NotACheckpointError for more
+    paths, or longer ones, than any checkpoint has, as a file of a few bytes can have 2^60 of them.
+    """
+    holders = _holders(value)
+    found: dict[Path, Any] = {}
+    names, steps = 0, 0
+    waiting: list[tuple[Path, Any]] = [((), value)]
+    while waiting:
+        path, entry = waiting.pop()
+        steps += 1
+        if is_tensor(entry):
+            found[path] = entry
+            names += sum(len(key) for key in path if isinstance(key, str))
+        elif id(entry) in holders:
+            if len(path) >= _LONGEST:
+                raise NotACheckpointError(f"{where}: its tensors are nested too deeply; save the state dict alone")
+            inside = [((*path, key), below) for key, below in _items(entry) if is_tensor(below) or id(below) in holders]
+            waiting += reversed(inside)
+        if steps > 4 * MOST_TENSORS or len(found) > MOST_TENSORS or names > _NAMES_BYTES:
+            raise NotACheckpointError(f"{where}: holds tensors under more than {MOST_TENSORS:,} names; damaged?")
+    return found
+
+
+def dotted(path: Path) -> str:
+    """A path as a name: its keys joined by dots."""
+    name = ".".join(key if isinstance(key, str) else repr(key) for key in path)
+    if len(name) > LARGEST_NAME:
+        raise NotACheckpointError(f"a tensor's name has {len(name)} characters ({name[:80]}...); damaged?")
+    return name
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether a value is a tensor, made or only described."""
+    if isinstance(value, View | Untaken):
+        return True
+    return hasattr(value, "untyped_storage")  # torch's tensors, without importing it
+
+
+def _items(value: Any) -> Iterable[tuple[Any, Any]]:
+    """(key, entry) of a container. The state of an object stands in its place."""
+    for _ in range(_LONGEST):
+        if not isinstance(value, Opaque):
+            break
+        value = value.state
+    if isinstance(value, dict):
+        return value.items()
+    return enumerate(value) if isinstance(value, list | tuple) else ()
+
+
+def _holders(value: Any) -> set[int]:
+    """The ids of the containers from which a tensor can be reached. Each container is looked at once."""
+    above: dict[int, list[int]] = {}
+    seen, waiting, reached = {id(value)}, [value], []
+    while waiting:
+        container = waiting.pop()
+        for _, entry in _items(container):
+            if is_tensor(entry):
+                reached.append(id(container))
+            elif isinstance(entry, dict | list | tuple | Opaque) and entry:
+                above.setdefault(id(entry), []).append(id(container))
+                if id(entry) not in seen:
+                    seen.add(id(entry))
+                    waiting.append(entry)
+    holders: set[int] = set()
+    while reached:
+        holder = reached.pop()
+        if holder not in holders:
+            holders.add(holder)
+            reached += above.get(holder, ())
+    return holders
