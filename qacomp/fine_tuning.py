@@ -12,12 +12,12 @@ from qacomp.datasets import Dataset
 from qacomp.distillation import default_temperature, default_weight
 from qacomp.layers import Selection, value_for
 from qacomp.objective import Objective
+from qacomp.options.regularizing import DOMAINS
 from qacomp.preprocessing import Preprocessing
 from qacomp.progress import Progress
 from qacomp.pruning.zeros import NO_ZEROS, Zeros
 from qacomp.quantizers import quantize_network, quantizer_named
 from qacomp.regularizers import Regularizer, RegularizerOptions, StrengthSchedule, build_regularizers
-from qacomp.regularizers.options import DOMAINS
 from qacomp.regularizers.sinreq import SinReQ
 from qacomp.resume import ResumeStore
 from qacomp.sharing.straight_through import install

@@ -7,12 +7,12 @@ from torch import nn
 
 from qacomp.checkpoints import Checkpoint
 from qacomp.config import CompressConfig
-from qacomp.config_effects import leave_out
 from qacomp.datasets import Dataset
 from qacomp.errors import ConfigError
 from qacomp.fine_tuning import Session
 from qacomp.layers import Selection, select_layers
 from qacomp.network import Network, choose_device
+from qacomp.options.checking import leave_out
 from qacomp.plain_modules import copied
 from qacomp.pruning.zeros import NO_ZEROS, Zeros
 from qacomp.resolution import PROGRAM, resolve

@@ -7,8 +7,8 @@ from typing import Any
 from qacomp.errors import ConfigError
 from qacomp.evaluation.comparison import Comparison
 from qacomp.onnx_export.forms import MODES, TensorForm
+from qacomp.options.codebook import BLOCKS
 
-BLOCKS = (16, 32, 64, 128, 256)  # what onnxruntime's MatMulNBits takes
 LIMIT = (1 << 31) - (1 << 24)  # protobuf's 2 GB, less what the nodes may take
 
 

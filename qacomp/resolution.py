@@ -8,20 +8,13 @@ import torch
 
 from qacomp.batching import batch_count
 from qacomp.config import CompressConfig
-from qacomp.config_effects import (
-    ASSISTED,
-    check_effects,
-    fine_tunes,
-    leave_out,
-    rounds_freely,
-    shares_in_training,
-    trains,
-)
 from qacomp.datasets import Dataset
 from qacomp.distillation import default_temperature, default_weight
 from qacomp.errors import ConfigError, DataError
 from qacomp.flexible import FlexibleModel
 from qacomp.network import Network, choose_precision
+from qacomp.options.checking import check_effects, leave_out
+from qacomp.options.needs import ASSISTED, fine_tunes, rounds_freely, shares_in_training, trains
 
 _FINE_TUNE_STEPS = 1000
 _TUNE_STEPS = 600

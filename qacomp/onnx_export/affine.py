@@ -22,7 +22,7 @@ from qacomp.onnx_export.fusion_guard import keep_apart
 from qacomp.onnx_export.node_builder import Names, NodeBuilder
 from qacomp.onnx_export.opset import raise_opset
 from qacomp.onnx_export.slots import Slot, default_opset, graphs, slots, value_names
-from qacomp.onnx_options import BLOCKS
+from qacomp.options.codebook import BLOCKS
 from qacomp.sharing.affine import grid_numbers
 
 OPSETS = {2: 25, 4: 21, 8: 21}

@@ -4,10 +4,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from qacomp.errors import ConfigError
-
-INITS = ("kmeans", "quantile", "uniform")
-RANGES = ("layer", "global", "learned")
-DOMAINS = ("dorefa", "wrpn", "dorefa-raw", "wrpn-raw")
+from qacomp.options.regularizing import DOMAINS, INITS, RANGES
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.formats import BFLOAT16, SharedTensor, bfloat16_from_float32, bfloat16_to_float32, stored_values
+from qacomp.options.codebook import GridKind, grid_kind
 from qacomp.selection import Layer
 from qacomp.sharing.affine import WIDE_BITS, grid_blocks, is_exact_in, share_on_grid
 from qacomp.sharing.allocation import FINE_K, channel_weights
 from qacomp.sharing.balancing import balanced
 from qacomp.sharing.blocks import block_shape, share_in_blocks
-from qacomp.sharing.grid_kinds import GridKind, grid_kind
 from qacomp.sharing.kmeans import Clustering, kmeans
 from qacomp.sharing.symmetric import symmetric_kmeans
 from qacomp.side_values import codebook_side

@@ -2,25 +2,14 @@
 
 import itertools
 import math
-import re
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.errors import ConfigError
 from qacomp.formats import SharedTensor
 from qacomp.sharing.block_kmeans import cluster_rows
-from qacomp.sharing.grid_kinds import GRIDS, grid_kind
 
 _ENTRY_BITS = 16  # of a codebook's value as a rule, and of a weight that isn't shared
-
-
-def check_codebook(codebook: str) -> None:
-    """Raise ConfigError unless it is tensor, channel, group:N with N of at least 8, or a kind of grid."""
-    group = re.fullmatch(r"group:(\d{1,9})", codebook)
-    known = codebook in ("tensor", "channel") or grid_kind(codebook) is not None
-    if not known and (group is None or int(group[1]) < 8):
-        raise ConfigError(f"codebook = {codebook!r}: must be tensor, channel, group:N with N of 8 or more, {GRIDS}")
 
 
 def block_shape(shape: tuple[int, ...], axis: int, codebook: str, k: int) -> tuple[int, ...] | None:

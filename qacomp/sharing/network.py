@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from qacomp.layers import Selection
+from qacomp.options.codebook import grid_kind
 from qacomp.pruning.zeros import NO_ZEROS, Zeros, with_zero
 from qacomp.quantizers import is_quantized, take_levels
 from qacomp.regularizers import Regularizer
@@ -15,7 +16,6 @@ from qacomp.sharing.affine import grid_blocks, share_on_grid
 from qacomp.sharing.arrays import fitted
 from qacomp.sharing.balancing import balanced
 from qacomp.sharing.blocks import block_shape, share_in_blocks
-from qacomp.sharing.grid_kinds import grid_kind
 from qacomp.sharing.grid_weight import share_weight_on_grid
 from qacomp.sharing.kmeans import assign, kmeans
 from qacomp.sharing.parametrization import share_weight, share_weight_in_blocks

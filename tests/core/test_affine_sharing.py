@@ -30,8 +30,8 @@ from qacomp.formats import (
 )
 from qacomp.onnx_options import OnnxOptions
 from qacomp.onnx_output import write_onnx_file
+from qacomp.options.codebook import GridKind, grid_kind
 from qacomp.sharing.affine import codebooks, grid_blocks, grid_numbers, plain_scale, share_on_grid
-from qacomp.sharing.grid_kinds import GridKind, grid_kind
 from qacomp.sharing.grid_weight import share_weight_on_grid
 from qacomp.sharing.parametrization import shared_tensor
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,17 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from qacomp import config_effects, pipeline
+from qacomp import pipeline
 from qacomp.checkpoints import Checkpoint
 from qacomp.config import CompressConfig
-from qacomp.config_effects import NEEDS, flag
 from qacomp.datasets import Dataset, dataset_from_arrays
 from qacomp.errors import ConfigError, QacompError
 from qacomp.formats import open_file
 from qacomp.job import Job
 from qacomp.network import Network
 from qacomp.onnx_graph import OnnxSource, parse_onnx
+from qacomp.options import checking
+from qacomp.options.declaration import declarations, flag
 from qacomp.precisions import PrecisionLadder
 from qacomp.preprocessing import Preprocessing
 from qacomp.progress import SilentProgress
@@ -42,7 +43,7 @@ MODES: dict[str, dict[str, Any]] = {
     "magnitude": SMALL | {"prune": "magnitude", "prune_epochs": 0, "tune_epochs": 0},
     "energy": SMALL | {"batch_size": 16, "prune": "energy", "prune_epochs": 3, "prune_rate": 0.4, "tune_epochs": 0},
 }
-CONDITIONAL = {name for need in NEEDS for name in need.settings}
+CONDITIONAL = {name for name, declared in declarations(CompressConfig).items() if declared.needs}
 INPUTS = {"arch", "num_classes", "data", "input", "submodule", "metric", "size", "mean", "std"}
 RUNNING = {"run_seconds", "run_memory"}
 """What a model may take while it runs: tests/core/test_sandbox.py."""
@@ -184,13 +185,13 @@ def others(mode: Mapping[str, Any], names: Iterator[str] | set[str]) -> Iterator
 
 def test_every_setting_has_another_value_here() -> None:
     defaults = CompressConfig()
-    assert list(OTHER) == [field.name for field in fields(CompressConfig)]
+    assert sorted(OTHER) == sorted(field.name for field in fields(CompressConfig))
     assert not [name for name, value in OTHER.items() if value == getattr(defaults, name)]
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_setting_changes_the_outcome_or_is_refused(mode: str) -> None:
-    """What the settings can say of each other is in the table NEEDS; all the rest must matter in one mode at least."""
+    """What settings need beside them is declared with them; all the rest must matter in one mode at least."""
     names = set(OTHER) - INPUTS - RUNNING - {"side", "device"} if mode == "exp" else CONDITIONAL - {"distill"}
     before, job = outcome(MODES[mode], images())
     silent = []
@@ -208,7 +209,7 @@ def test_a_setting_changes_the_outcome_or_is_refused(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["tuned", "exp", "straight-through"])
 def test_what_is_refused_would_have_no_effect(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The table isn't too strict: without it, what it refuses changes nothing."""
+    """The declared needs aren't too strict: without them, what they refuse changes nothing."""
     before, _ = outcome(MODES[mode], images())
     refused = []
     for name, settings in others(MODES[mode], CONDITIONAL - {"learn_bits", "bits", "bits_layers"}):
@@ -218,7 +219,8 @@ def test_what_is_refused_would_have_no_effect(mode: str, monkeypatch: pytest.Mon
             if str(error).startswith(f"{flag(name)}:"):
                 refused.append((name, settings))
     assert len(refused) > 8
-    monkeypatch.setattr(config_effects, "NEEDS", ())
+    free = {name: replace(declared, needs=()) for name, declared in declarations(CompressConfig).items()}
+    monkeypatch.setattr(checking, "declarations", lambda config: free)
     for name, settings in refused:
         assert outcome(settings, images())[0] == before, name
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from qacomp.config import CompressConfig
-from qacomp.config_effects import shares_in_training
 from qacomp.errors import ConfigError
+from qacomp.options.needs import shares_in_training
 from qacomp.quantizers import quantizer_named
 from qacomp.regularizers import RegularizerOptions
 from qacomp.regularizers.sinreq import SinReQ

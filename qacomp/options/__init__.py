@@ -1,0 +1,1 @@
+"""Every option of a compression, declared once: the groups are files."""

@@ -1,0 +1,116 @@
+"""Whether options can work: each within its bounds and choices, all of them together, none without effect."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import fields, replace
+from itertools import pairwise
+from typing import TypeVar
+
+from qacomp.errors import ConfigError
+from qacomp.options.declaration import Config, Option, declarations, default_of, flag
+
+C = TypeVar("C")
+_NAMES = {"k": "the number of shared values"}
+"""What a number is called in a message, where its option's name says too little."""
+
+
+def check_config(config: Config) -> None:
+    """Raise ConfigError, which names the first option that can't work."""
+    known = declarations(config)
+    for name, declared in known.items():
+        _check_value(name, declared if declared.of is None else known[declared.of], getattr(config, name))
+    _check_quantizer(config)
+    _check_codebook(config)
+    if config.prune != "none" and min([config.k, *config.k_layers.values()]) < 3:
+        raise ConfigError("--prune: zero is one of the shared values; give --k of at least 3")
+    if config.levels is not None:
+        _check_levels(config, config.levels)
+    check_effects(config)
+
+
+def check_effects(config: Config) -> None:
+    """Raise ConfigError for an option that was given and changes nothing beside the others."""
+    known = declarations(config)
+    for name in given(config, known):
+        for need in known[name].needs:
+            if not need.holds(config):
+                raise ConfigError(f"{flag(name)}: has no effect {need.reason}")
+
+
+def leave_out(config: C, used: Collection[str], note: Callable[[str], None], why: str) -> C:
+    """Return `config` with all options but `used` at their defaults; `note` says `why`, and which were given."""
+    unused = [found for found in fields(config) if found.name not in used]  # type: ignore[arg-type]
+    if names := given(config, [found.name for found in unused]):
+        note(f"{why}; without effect: {', '.join(map(flag, names))}")
+    return replace(config, **{found.name: default_of(found) for found in unused})  # type: ignore[type-var]
+
+
+def given(config: Config, names: Collection[str]) -> list[str]:
+    """Return those of `names` that were given a value which asks for something."""
+    known = declarations(config)
+    defaults = {found.name: default_of(found) for found in fields(config)}
+    values = {name: getattr(config, name) for name in names}
+    return [n for n, value in values.items() if value != defaults[n] and value != known[n].idle]
+
+
+def _check_value(name: str, declared: Option, value: object) -> None:
+    """Hold one option against its choices, its bounds and its own check."""
+    choices = declared.choices() if callable(declared.choices) else declared.choices
+    if choices and value not in choices:
+        raise ConfigError(f"{name} = {value!r}: must be one of {', '.join(choices)}")
+    if declared.bounds is not None:
+        for where, what, number in _numbers(name, value):
+            if not declared.bounds.admit(number):
+                raise ConfigError(f"{where} = {number}: {what}must {declared.bounds}")
+    if declared.check is not None and value is not None:
+        declared.check(value)
+
+
+def _numbers(name: str, value: object) -> Iterator[tuple[str, str, float]]:
+    """Yield (where, what it is called, number) of an option, or of each layer's value: ("k for conv1", ...)."""
+    plain = name.removesuffix("_layers")
+    what = f"{_NAMES[plain]} " if plain in _NAMES else ""
+    if isinstance(value, Mapping):
+        yield from ((f"{plain} for {layer}", what, number) for layer, number in value.items())
+    elif isinstance(value, int | float):
+        yield name, what, value
+
+
+def _check_codebook(config: Config) -> None:
+    if config.min_agreement and (config.codebook != "tensor" or config.levels is not None):
+        raise ConfigError("--min-agreement chooses the values of one codebook a tensor: leave --codebook and --levels")
+    trained = config.reg != "none" or config.sharing == "straight-through" or config.quantizer != "none"
+    if config.codebook != "tensor" and (trained or config.prune != "none"):
+        raise ConfigError(
+            f"codebook = {config.codebook!r}: regularizers, straight-through sharing, quantizers and pruning have "
+            "one codebook a tensor; leave them, or take --codebook tensor"
+        )
+
+
+def _check_levels(config: Config, levels: tuple[int, ...]) -> None:
+    ascending = all(a < b for a, b in pairwise(levels))
+    if not 1 <= len(levels) <= 16 or not ascending or levels[0] < 2 or levels[-1] > 65_536:
+        raise ConfigError(f"levels = {list(levels)}: give 1 to 16 ascending numbers between 2 and 65,536: 4,16,64")
+    if config.entropy > 0:
+        raise ConfigError("entropy: the boundaries of --levels nest, and can't be moved for cheaper indices too")
+    if config.codebook != "tensor":
+        raise ConfigError(f"codebook = {config.codebook!r}: --levels nest in one codebook a tensor; leave one")
+    for name in ("prune", "quantizer"):
+        if getattr(config, name) != "none":
+            raise ConfigError(f"--{name} {getattr(config, name)}: doesn't work together with --levels yet; leave one")
+
+
+def _check_quantizer(config: Config) -> None:
+    if config.quantizer == "none":
+        if config.activations is not None:
+            raise ConfigError("activations: quantized ones need --quantizer dorefa or wrpn for the weights too")
+        if given(config, ("bits", "ends", "bits_layers")):
+            raise ConfigError("bits, ends: they are a quantizer's; give --quantizer dorefa or wrpn, or use --k")
+    elif config.sharing == "straight-through":
+        raise ConfigError(f"--quantizer {config.quantizer} already shares weights in the forward pass: leave --sharing")
+    elif config.k_layers:
+        raise ConfigError(f"--quantizer {config.quantizer}: the number of shared values follows from --bits, not --k")
+    if config.learn_bits and config.reg != "sinreq":
+        raise ConfigError("learn_bits: only --reg sinreq learns bits")
+    varying = "--learn-bits" if config.learn_bits else f"--domain {config.domain}"
+    if config.sharing == "straight-through" and (config.learn_bits or config.domain.endswith("raw")):
+        raise ConfigError(f"{varying}: straight-through sharing needs a fixed number of levels; use --sharing after")

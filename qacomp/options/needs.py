@@ -1,0 +1,122 @@
+"""Which options work only beside others. What would change nothing is refused, never ignored.
+
+The conditions take a CompressConfig.
+"""
+
+from qacomp.options.declaration import Config, Need
+
+ASSISTED = ("ipkd", "ta-1", "ta-m")
+"""Ways of --distill in which sub-models learn from larger ones."""
+_PERIODIC, _NEAREST = ("sin", "cos"), ("min", "exp")
+
+
+def shares_in_training(c: Config) -> bool:
+    """Return whether the forward pass of the fine-tuning uses the shared weights (--sharing straight-through)."""
+    if c.quantizer != "none" or _levels_vary(c):
+        return False
+    wanted = c.reg != "none" or c.levels is not None or c.distill in ASSISTED
+    return bool(c.sharing == "straight-through" or (c.sharing == "auto" and wanted))
+
+
+def fine_tunes(c: Config) -> bool:
+    """Return whether all weights are trained before they are shared."""
+    return bool(c.epochs != 0 and (c.reg != "none" or c.quantizer != "none" or shares_in_training(c)))
+
+
+def rounds_freely(c: Config) -> bool:
+    """Return whether k-means alone says which shared value a weight takes."""
+    plain = c.levels is None and c.codebook == "tensor" and c.quantizer == "none" and c.prune == "none"
+    return plain and not fine_tunes(c)
+
+
+def trains(c: Config) -> bool:
+    """Return whether anything is trained, if there is data."""
+    return fine_tunes(c) or tunes(c) or _prunes(c)
+
+
+def tunes(c: Config) -> bool:
+    """Return whether the shared values are tuned after sharing."""
+    return bool(c.tune_epochs != 0 and (c.tune_epochs is not None or c.quantizer == "none"))
+
+
+def _levels_vary(c: Config) -> bool:
+    """Return whether a regularizer's number of levels follows the weights, so that sharing in training can't use it."""
+    return bool(c.learn_bits or (c.reg == "sinreq" and c.domain.endswith("raw")))
+
+
+def _prunes(c: Config) -> bool:
+    return bool(c.prune != "none" and c.prune_epochs != 0)
+
+
+def _regularizes(c: Config) -> bool:
+    return bool(c.reg != "none" and c.epochs != 0)
+
+
+def _may_be(c: Config, *names: str) -> bool:
+    """Return whether the regularizer is one of these, or one that a user registered, which may read any setting."""
+    return c.reg in names or c.reg not in ("none", *_PERIODIC, *_NEAREST, "sinreq")
+
+
+def _starts_levels(c: Config) -> bool:
+    """Return whether there are representatives u that start somewhere and are learned."""
+    own = c.reg == "none" and shares_in_training(c) and c.levels is None
+    return fine_tunes(c) and (_may_be(c, *_NEAREST) or own)
+
+
+def _learns_levels(c: Config) -> bool:
+    return _starts_levels(c) or (fine_tunes(c) and _may_be(c, *_PERIODIC) and c.range == "learned")
+
+
+def _pulls(c: Config) -> bool:
+    """Return whether --pull gives λ or, beside --strength, says how fast u learns."""
+    speed = c.lr_levels is None or (shares_in_training(c) and c.levels is None)
+    return _regularizes(c) and (c.strength is None or (_learns_levels(c) and speed))
+
+
+REGULARIZED = Need(lambda c: c.epochs != 0, "with --epochs 0: a regularizer works in the fine-tuning")
+SHARED_IN_TRAINING = Need(lambda c: c.epochs != 0, "with --epochs 0: it is learned in the fine-tuning")
+REGULARIZER = Need(_regularizes, "without a regularizer: give --reg")
+PULL = Need(_pulls, "without a regularizer (--reg), or beside --strength, which takes its place")
+WARMUP = Need(lambda c: _regularizes(c) and c.schedule == "warmup", "without --reg and its --schedule warmup")
+STARTS = Need(_starts_levels, "unless representatives are learned: --reg min or exp, --sharing straight-through")
+PERIODIC = Need(lambda c: _regularizes(c) and _may_be(c, *_PERIODIC), "without --reg sin or cos")
+SINREQ = Need(lambda c: _regularizes(c) and _may_be(c, "sinreq"), "without --reg sinreq")
+LEARNED_BITS = Need(lambda c: c.learn_bits, "without --learn-bits")
+LEARNED_LEVELS = Need(_learns_levels, "unless representatives are learned: --reg min or exp, --range learned")
+STRAIGHT_THROUGH = Need(
+    lambda c: fine_tunes(c) and shares_in_training(c),
+    "without straight-through sharing in a fine-tuning: give --sharing straight-through",
+)
+FINE_TUNED = Need(
+    fine_tunes,
+    "since nothing is fine-tuned: give --reg, --sharing straight-through or --quantizer; or use --tune-epochs",
+)
+FINE_TUNED_OR_PRUNED = Need(
+    lambda c: fine_tunes(c) or _prunes(c),
+    "since nothing is fine-tuned: give --reg, --sharing straight-through, --quantizer or --prune",
+)
+TUNED = Need(tunes, "without tuning: give --tune-epochs")
+IN_BATCHES = Need(lambda c: trains(c) or c.batch_norm == "re-estimate", "since nothing is trained")
+TRAINED = Need(trains, "since nothing is trained")
+TEACHER = Need(lambda c: trains(c) and c.distill != "none", "without a teacher: --distill, in a training")
+NO_LEVELS = Need(lambda c: c.levels is None or c.k == c.levels[-1], "beside --levels: its last one takes the place")
+NO_QUANTIZER = Need(lambda c: c.quantizer == "none", "beside --quantizer: the number of values follows from --bits")
+NO_LEARNED_BITS = Need(lambda c: not c.learn_bits, "beside --learn-bits: the number of values follows from them")
+GIVEN_BITS = Need(
+    lambda c: not c.learn_bits or c.quantizer == "wrpn",  # whose units are fitted to them
+    "beside --learn-bits, which starts from 8",
+)
+NO_GRID = Need(
+    lambda c: not c.codebook.startswith("affine"),
+    "beside --codebook affine: a grid of 2 bits has 4 values, of 4 bits 16, of 8 bits 256",
+)
+FREE_ROUNDING = Need(
+    rounds_freely,
+    "unless k-means alone shares the weights, one codebook a tensor: no --reg, --levels, --prune, --quantizer",
+)
+EXPORTED = Need(lambda c: bool(c.input), "without --input: it names a part to export")
+NO_INCLUDE = Need(lambda c: not c.include, "beside --include, which shares tensors of any size")
+QUANTIZER = Need(lambda c: c.quantizer != "none", "without --quantizer")
+PRUNED = Need(lambda c: c.prune != "none", "without --prune")
+BY_MAGNITUDE = Need(lambda c: c.prune == "magnitude", "without --prune magnitude")
+BY_ENERGY = Need(lambda c: c.prune == "energy", "without --prune energy")

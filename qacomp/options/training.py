@@ -1,0 +1,93 @@
+"""Options of training: how long, at which rates, on which device."""
+
+from dataclasses import dataclass
+
+from qacomp.options import needs
+from qacomp.options.declaration import FRACTION, NOT_NEGATIVE, POSITIVE, Option, option
+
+_TRAINING = "Training"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """How the fine-tuning and the tuning of shared values run."""
+
+    epochs: int | None = option(
+        None,
+        Option(
+            "Epochs of fine-tuning.",
+            _TRAINING,
+            basic=True,
+            bounds=NOT_NEGATIVE,
+            needs=(needs.FINE_TUNED,),
+            idle=0,
+            shown="about 1,000 steps, 3 to 30 epochs",
+        ),
+    )
+    tune_epochs: int | None = option(
+        None,
+        Option(
+            "Epochs of tuning the shared values.",
+            _TRAINING,
+            basic=True,
+            bounds=NOT_NEGATIVE,
+            idle=0,
+            shown="about 600 steps",
+        ),
+    )
+    batch_size: int = option(
+        128, Option("Images in a training step.", _TRAINING, bounds=POSITIVE, needs=(needs.IN_BATCHES,))
+    )
+    lr: float = option(
+        0.02,
+        Option("Learning rate of fine-tuning.", _TRAINING, bounds=POSITIVE, needs=(needs.FINE_TUNED_OR_PRUNED,)),
+    )
+    lr_levels: float | None = option(
+        None,
+        Option(
+            "Learning rate of learned shared values.",
+            _TRAINING,
+            bounds=POSITIVE,
+            needs=(needs.LEARNED_LEVELS,),
+            shown="balanced",
+        ),
+    )
+    lr_tune: float = option(0.001, Option("Learning rate of tuning.", _TRAINING, bounds=POSITIVE, needs=(needs.TUNED,)))
+    momentum: float = option(
+        0.9, Option("Momentum of fine-tuning.", _TRAINING, bounds=FRACTION, needs=(needs.FINE_TUNED_OR_PRUNED,))
+    )
+    weight_decay: float = option(
+        1e-4,
+        Option("Weight decay of fine-tuning.", _TRAINING, bounds=NOT_NEGATIVE, needs=(needs.FINE_TUNED_OR_PRUNED,)),
+    )
+    augment: str = option(
+        "auto",
+        Option(
+            "How training images are varied.",
+            _TRAINING,
+            choices=("auto", "none", "crop-flip"),
+            needs=(needs.TRAINED,),
+            idle="none",
+            shown="crop-flip for colour images",
+        ),
+    )
+    seed: int = option(
+        0,
+        Option(
+            "Seed of everything random; the same seed gives the same bytes.", _TRAINING, basic=True, bounds=NOT_NEGATIVE
+        ),
+    )
+    device: str = option(
+        "auto", Option("Where torch computes.", _TRAINING, choices=("auto", "cpu", "cuda"), idle="cpu")
+    )
+    precision: str = option(
+        "auto",
+        Option(
+            "Precision of training's matrix products.",
+            _TRAINING,
+            choices=("auto", "fp32", "bf16"),
+            needs=(needs.TRAINED,),
+            idle="fp32",
+            shown="bf16 where the processor has matrix units for it",
+        ),
+    )
