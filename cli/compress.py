@@ -6,15 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qacomp.cli.compress_options import (
-    distillation_options,
-    network_options,
-    pruning_options,
-    quantizer_options,
-    regularizer_options,
-    sharing_options,
-    training_options,
-)
 from qacomp.cli.console import (
     agreement_line,
     count,
@@ -26,32 +17,34 @@ from qacomp.cli.console import (
 )
 from qacomp.cli.interruption import saying_what_is_kept
 from qacomp.cli.options import FOLDER, INPUT, OUTPUT, force_option, reporting
-from qacomp.cli.sections import SectionedCommand
+from qacomp.cli.settings import SettingsCommand, settings_given
 
 if TYPE_CHECKING:
-    from qacomp.config import CompressConfig
     from qacomp.progress import Progress
     from qacomp.result import Result
 
 
-_BY_LAYER = ("k", "bits", "strength")
+_SCHEMA = "Print the JSON Schema of --config's file, for editors, and exit."
 
 
-@click.command("compress", cls=SectionedCommand, short_help="Compress a checkpoint into a .qac file.")
+def _print_schema(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from qacomp.config import CompressConfig
+        from qacomp.options.schema import json_schema
+
+        print_json(json_schema(CompressConfig))
+        ctx.exit()
+
+
+@click.command("compress", cls=SettingsCommand, short_help="Compress a checkpoint into a .qac file.")
 @click.argument("checkpoint", type=INPUT)
 @click.option("-o", "--output", type=OUTPUT, default=None, help="The container. Default: beside the checkpoint, .qac.")
-@sharing_options
-@regularizer_options
-@quantizer_options
-@distillation_options
-@pruning_options
-@training_options
-@network_options
 @click.option("--config", "config_file", type=INPUT, default=None, help="TOML with any of these settings.")
 @click.option("--report", type=OUTPUT, default=None, help="Write an HTML report too: report.html.")
 @click.option("--snapshots", type=FOLDER, default=None, help="Folder for checkpoints of the fine-tuning's quarters.")
 @click.option("--trust-pickle", is_flag=True, help="Run a pickle's own code: only for files whose author you trust.")
 @force_option
+@click.option("--schema", is_flag=True, is_eager=True, expose_value=False, callback=_print_schema, help=_SCHEMA)
 @reporting
 def compress_command(
     checkpoint: Path,
@@ -78,7 +71,7 @@ def compress_command(
 
     progress = make_progress(as_json)
     config = CompressConfig.from_toml(config_file) if config_file else CompressConfig()
-    config = config.with_settings(_settings(flags, config), "command line")
+    config = config.with_settings(settings_given(flags, config), "command line")
     target = output or _default_output(checkpoint, progress)
     written = [*container_outputs(target), *snapshot_outputs(snapshots)]
     written += [] if report is None else [Output(report, "--report")]
@@ -100,19 +93,6 @@ def compress_command(
         print_json(result.to_json())
     else:
         _show(result)
-
-
-def _settings(flags: dict[str, Any], config: "CompressConfig") -> dict[str, Any]:
-    """The flags that were given, as settings; several --k (or --bits, --strength) add up, later ones win."""
-    settings = {name: value for name, value in flags.items() if value not in (None, ()) and name not in _BY_LAYER}
-    for name in _BY_LAYER:
-        merged = dict(getattr(config, f"{name}_layers"))
-        for default, overrides in flags[name]:
-            merged |= overrides
-            if default is not None:
-                settings[name] = default
-        settings[f"{name}_layers"] = merged
-    return settings
 
 
 def _default_output(checkpoint: Path, progress: "Progress") -> Path:

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, Unpack
 
 from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset, chosen_spec, dataset_from_arrays, load_dataset
@@ -16,8 +16,10 @@ from qacomp.errors import ConfigError
 from qacomp.evaluation.limits import limited_runs
 from qacomp.formats import open_file
 from qacomp.inputs import command_files
+from qacomp.options.signature import with_keywords
 from qacomp.outputs import claim, container_outputs, decoded_outputs, snapshot_outputs
 from qacomp.progress import Progress
+from qacomp.settings import Settings
 
 if TYPE_CHECKING:
     import onnx
@@ -45,6 +47,7 @@ def _in_own_torch_state(call: Callable[_P, _R]) -> Callable[_P, _R]:
     return inner
 
 
+@with_keywords
 @_in_own_torch_state
 def compress(
     model: "PathLike | Checkpoint | torch.nn.Module | Mapping[str, Any] | onnx.ModelProto",
@@ -57,7 +60,7 @@ def compress(
     progress: Progress | bool | None = None,
     trust_pickle: bool = False,
     force: bool = False,
-    **settings: Any,
+    **settings: Unpack[Settings],
 ) -> "Result":
     """Compress `model` into a container and measure it: what `qacomp compress` does.
 
@@ -66,7 +69,8 @@ def compress(
     data: a spec (`digits`, `npz:FILE`, ...), a Dataset, or a mapping of arrays x_train, y_train, x_test, y_test (see
     `qacomp.datasets.Split`); None takes what the settings name, or built-in data that the checkpoint does. Without data
     nothing is trained or measured.
-    config: a CompressConfig, a mapping of its fields, or a TOML file; `settings` change it: `reg="exp", k=8`.
+    config: a CompressConfig, a mapping of its fields, or a TOML file. settings: fields that change it: `reg="exp", k=8`
+    (see `qacomp.settings.Settings`).
     output: the container; None keeps it in a temporary file for as long as the Result lives: `Result.save` copies it.
     input_shape: (C, H, W) of a module's input, where no data tells it. A module that gives no class scores takes the
     setting `input` instead: the shapes of its inputs, `("1,576", "2,1,128")`; it is then treated as an ONNX model.

@@ -49,15 +49,6 @@ def test_inspect_names_the_settings_that_were_chosen(qacomp: Qacomp, tmp_path: P
     assert answer.code == 0 and "of another program" in answer.out
 
 
-def test_the_options_of_compress_stand_under_headings(qacomp: Qacomp) -> None:
-    shown = qacomp("compress", "--help").out
-    headings = ["Sharing:", "Distillation:", "Pruning:", "Training:", "Network and data:", "Other:"]
-    places = [shown.index(heading) for heading in headings]
-    assert places == sorted(places)
-    assert shown.index("--k ") < shown.index("Distillation:") < shown.index("--temperature") < shown.index("Pruning:")
-    assert shown.count("--prune-rate") == 1 and shown.index("--json") > shown.index("Other:")
-
-
 def test_inspect_writes_the_page_and_compress_too(qacomp: Qacomp, packed: Path, trained: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     answer = qacomp("inspect", packed, "--report", page, "--json")

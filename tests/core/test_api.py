@@ -111,7 +111,7 @@ def test_settings_come_from_a_config_a_mapping_or_a_file(tmp_path: Path) -> None
     assert {qacomp.compress(weights, None, c).settings["k"] for c in configs} == {4}
     assert qacomp.compress(weights, None, configs[0], k=5).settings["k"] == 5
     with pytest.raises(ConfigError, match="colour"):
-        qacomp.compress(weights, colour="red")
+        qacomp.compress(weights, colour="red")  # type: ignore[call-arg]
     with pytest.raises(CheckpointError, match="list"):
         qacomp.compress([1, 2, 3])  # type: ignore[arg-type]
 

@@ -1,0 +1,145 @@
+"""Settings as command-line options, made from their declarations; `--help` lists the basic ones, `--help all` each."""
+
+from collections.abc import Callable
+from dataclasses import Field, fields
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from qacomp.cli.options import LayerNumbers, Numbers, Size
+
+_HELP = ("--help", "-h")
+_ALL = "qacomp.help_all"
+
+
+class SettingOption(click.Option):
+    """An option made from a declaration. section: its heading in the help; basic: whether the short help lists it."""
+
+    def __init__(self, *names: str, section: str, basic: bool, **attributes: Any) -> None:
+        super().__init__(list(names), **attributes)
+        self.section, self.basic = section, basic
+
+
+class SettingsCommand(click.Command):
+    """A command whose further options are settings of a compression: all of them, or those called `settings`.
+
+    They are made when the command is parsed, so that `qacomp --help` needn't import numpy.
+    """
+
+    def __init__(self, *args: Any, settings: tuple[str, ...] | None = None, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.settings = settings
+        self._made: list[click.Parameter] | None = None
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the command's own parameters and the settings."""
+        if self._made is None:
+            self._made = list(setting_options(self.settings))
+        own = super().get_params(ctx)  # click puts --help last
+        return [*own[:-1], *self._made, *own[-1:]]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take `all` behind --help, then parse as usual."""
+        for word in _HELP:
+            if word in args and args[args.index(word) + 1 : args.index(word) + 2] == ["all"]:
+                ctx.meta[_ALL] = True
+                args = [*args[: args.index(word) + 1], *args[args.index(word) + 2 :]]
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section for each heading; the command's own options come first."""
+        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
+        hidden = 0
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
+            if record is None:
+                continue
+            if not isinstance(parameter, SettingOption):
+                sections["Options"].append(record)
+            elif self.settings is None and not parameter.basic and _ALL not in ctx.meta:
+                hidden += 1
+            else:
+                sections.setdefault(parameter.section, []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+        if hidden:
+            formatter.write_paragraph()
+            formatter.write_text(f"{hidden} more options: {ctx.command_path} --help all")
+
+
+def setting_options(names: tuple[str, ...] | None = None) -> list[SettingOption]:
+    """Return an option for each declared setting, or for each of `names` in their order."""
+    from qacomp.config import CompressConfig
+
+    known = {found.name: found for found in fields(CompressConfig)}
+    chosen = known if names is None else {name: known[name] for name in names}
+    by_layer = {found.metadata["option"].of for found in known.values()}
+    return [_option(found, found.name in by_layer) for found in chosen.values() if found.metadata["option"].of is None]
+
+
+def settings_given(flags: dict[str, Any], config: Any) -> dict[str, Any]:
+    """Return the flags that were given as settings; several of --k LAYER=K add up over `config`, later ones win."""
+    settings: dict[str, Any] = {}
+    for name, value in flags.items():
+        own = f"{name}_layers"
+        if hasattr(config, own):
+            merged = dict(getattr(config, own))
+            for default, overrides in value:
+                merged |= overrides
+                if default is not None:
+                    settings[name] = default
+            settings[own] = merged
+        elif value not in (None, ()):
+            settings[name] = value
+    return settings
+
+
+def _option(found: "Field[Any]", by_layer: bool) -> SettingOption:
+    """Return the command-line option of one setting."""
+    from qacomp.options.converting import type_name
+    from qacomp.options.declaration import default_of
+
+    declared, default, wanted = found.metadata["option"], default_of(found), type_name(found.type)
+    choices = declared.choices
+    attributes: dict[str, Any] = {"default": None, "metavar": declared.metavar, "help": _help(declared, default)}
+    if wanted.startswith("bool"):
+        attributes |= {"is_flag": True, "metavar": None}
+    elif choices and not callable(choices):
+        attributes["type"] = click.Choice(choices)
+    elif callable(choices):
+        attributes |= {"type": str, "shell_complete": _completion(choices)}
+    else:
+        attributes["type"] = _type(wanted, by_layer)
+    attributes["multiple"] = by_layer or wanted.startswith("tuple[str")
+    name = "--" + found.name.replace("_", "-")
+    return SettingOption(name, found.name, section=declared.group, basic=declared.basic, **attributes)
+
+
+def _type(wanted: str, by_layer: bool) -> Any:
+    """Return click's type for an annotation: `int`, `tuple[int, int] | None`, ..."""
+    kind = int if "int" in wanted else float if "float" in wanted else str
+    if by_layer:
+        return LayerNumbers(kind)  # type: ignore[arg-type]
+    if wanted.startswith("tuple[str"):
+        return str
+    if wanted.startswith("tuple[int, int]"):
+        return Size()
+    return Numbers(kind) if wanted.startswith("tuple") else kind
+
+
+def _help(declared: Any, default: Any) -> str:
+    """Return the help with the default in brackets."""
+    empty = default is None or default == ()
+    shown = declared.shown if empty else f"{default}: {declared.shown}" if declared.shown else str(default)
+    return declared.help if shown is None or default is False else f"{declared.help} [{shown}]"
+
+
+def _completion(choices: Callable[[], Any]) -> Callable[..., list[CompletionItem]]:
+    """Return what the shell asks for the words that begin as typed."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(word) for word in choices() if word.startswith(incomplete)]
+
+    return complete

@@ -1,0 +1,63 @@
+"""Generate the keyword types of `qacomp.compress` from the declarations: `python -m qacomp.options.keywords`.
+
+An editor completes and checks what a type checker can read, and that must stand in a file: `qacomp/settings.py`. A test
+holds the file against the declarations.
+"""
+
+import re
+import sys
+from dataclasses import fields
+from pathlib import Path
+from textwrap import wrap
+
+from qacomp.options.converting import type_name
+from qacomp.options.declaration import declarations
+
+_OWN = ("data",)  # a parameter of qacomp.compress, which takes more than a spec
+_HEAD = '''"""The settings of a compression as keywords, for editors and type checkers.
+
+Generated from the declarations in `qacomp.options` by `python -m qacomp.options.keywords`; not edited by hand.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+
+class Settings(TypedDict, total=False):
+    """Keywords of `qacomp.compress`, fields of `CompressConfig`, and keys of a TOML file."""
+'''
+
+
+def source(config: type) -> str:
+    """Return the module's text: a TypedDict with each setting's type and help."""
+    known, lines = declarations(config), [_HEAD]
+    for found in fields(config):
+        if found.name in _OWN:
+            continue
+        declared = known[found.name]
+        text = declared.help if declared.of is None else f"Layer or pattern -> its own {declared.of}."
+        given = re.sub(r"tuple\[(\w+), \.\.\.\]", r"Sequence[\1]", type_name(found.type))  # a list is as good
+        lines.append(f"    {found.name}: {given}")
+        lines += _documented(text)
+    return "\n".join(lines) + "\n"
+
+
+def _documented(text: str) -> list[str]:
+    """Return a docstring's lines of at most 120 characters."""
+    rows = wrap(text, 108)
+    if len(rows) == 1:
+        return [f'    """{rows[0]}"""']
+    return [f'    """{rows[0]}', *(f"    {row}" for row in rows[1:]), '    """']
+
+
+def main() -> None:
+    """Write the module beside this package."""
+    from qacomp.config import CompressConfig
+
+    target = Path(__file__).resolve().parents[1] / "settings.py"
+    target.write_text(source(CompressConfig), encoding="utf-8")
+    sys.stdout.write(f"{target.name} written\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The JSON Schema of the settings, for editors that check and complete a TOML file."""
+
+from dataclasses import fields
+from typing import Any
+
+from qacomp.options.converting import type_name
+from qacomp.options.declaration import Bounds, declarations, default_of
+
+_TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string"}
+
+
+def json_schema(config: Any) -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a TOML file of settings; `config` is the dataclass that declares them."""
+    known = declarations(config)
+    properties = {}
+    for found in fields(config):
+        declared = known[found.name]
+        own = declared if declared.of is None else known[declared.of]
+        entry = _typed(type_name(found.type), own.bounds)
+        choices = own.choices() if callable(own.choices) else own.choices
+        if choices:
+            entry["enum"] = list(choices)
+        default = default_of(found)
+        if default is not None:
+            entry["default"] = list(default) if isinstance(default, tuple) else default
+        properties[found.name] = entry | {"description": own.help if own is declared else f"{declared.of}, by layer."}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Settings of qacomp compress",
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+    }
+
+
+def _typed(wanted: str, bounds: Bounds | None) -> dict[str, Any]:
+    """Return type and limits for an annotation such as `int`, `tuple[float, ...] | None`, `Mapping[str, int]`."""
+    wanted = wanted.removesuffix(" | None")
+    if wanted.startswith("Mapping"):
+        kind = wanted.removeprefix("Mapping[str, ").removesuffix("]")
+        return {"type": "object", "additionalProperties": _limited({"type": _TYPES[kind]}, bounds)}
+    if wanted.startswith("tuple"):
+        first, _, second = wanted.removeprefix("tuple[").removesuffix("]").partition(", ")
+        entry: dict[str, Any] = {"type": "array", "items": {"type": _TYPES[first]}}
+        return entry if second == "..." else entry | {"minItems": 2, "maxItems": 2}
+    return _limited({"type": _TYPES[wanted]}, bounds)
+
+
+def _limited(entry: dict[str, Any], bounds: Bounds | None) -> dict[str, Any]:
+    """Return `entry` with the bounds as JSON Schema names them."""
+    if bounds is None:
+        return entry
+    low, high = ("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")
+    limits = {}
+    if bounds.low is not None:
+        limits[low[0] if bounds.open_low else low[1]] = bounds.low
+    if bounds.high is not None:
+        limits[high[0] if bounds.open_high else high[1]] = bounds.high
+    return entry | limits

@@ -1,0 +1,24 @@
+"""The signature of `qacomp.compress` with every setting in it, for notebooks, which complete from the live function."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from qacomp.config import CompressConfig
+from qacomp.options.declaration import default_of
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def with_keywords(function: F) -> F:
+    """Return `function` with its `**settings` listed one by one in `inspect.signature`, as `help()` shows it."""
+    known = inspect.signature(function)
+    plain = [p for p in known.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    settings = [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=default_of(f), annotation=f.type)
+        for f in fields(CompressConfig)
+        if f.name not in known.parameters
+    ]
+    function.__signature__ = known.replace(parameters=[*plain, *settings])  # type: ignore[attr-defined]
+    return function
