@@ -17,6 +17,7 @@ from qacomp.config import CompressConfig
 from qacomp.errors import ConfigError
 from qacomp.options.declaration import declarations
 from qacomp.options.keywords import source
+from qacomp.options.reference import page
 
 OPTIONS = {name: declared for name, declared in declarations(CompressConfig).items() if declared.of is None}
 
@@ -99,3 +100,10 @@ def test_the_keywords_that_editors_complete_are_the_declared_ones() -> None:
 def test_python_m_qacomp_is_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "qacomp", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("qacomp, version ")
+
+
+def test_the_reference_page_is_that_of_the_declarations() -> None:
+    written = Path(__file__).resolve().parents[2] / "docs" / "options.md"
+    wanted = page(CompressConfig)
+    assert written.read_text(encoding="utf-8") == wanted, "run python -m qacomp.options.reference docs/options.md"
+    assert all(f"| `--{name.replace('_', '-')}` |" in wanted for name in OPTIONS)
