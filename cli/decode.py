@@ -7,10 +7,16 @@ import click
 
 from qacomp.cli.console import agreement_line, figure, make_progress, print_json
 from qacomp.cli.onnx_forms import print_onnx
-from qacomp.cli.options import INPUT, OUTPUT, data_option, force_option, reporting, run_limits, running_options
+from qacomp.cli.options import INPUT, OUTPUT, force_option, reporting, run_limits
+from qacomp.cli.settings import SettingsCommand
 
 
-@click.command("decode", short_help="Decode a .qac file to ONNX; size, accuracy, latency.")
+@click.command(
+    "decode",
+    cls=SettingsCommand,
+    settings=("data", "run_seconds", "run_memory"),
+    short_help="Decode a .qac file to ONNX; size, accuracy, latency.",
+)
 @click.argument("container", type=INPUT)
 @click.option(
     "-o",
@@ -19,7 +25,6 @@ from qacomp.cli.options import INPUT, OUTPUT, data_option, force_option, reporti
     default=None,
     help="NAME.onnx or NAME.safetensors. Default: NAME.decoded.onnx beside it.",
 )
-@data_option
 @click.option("--level", type=int, default=None, help="Of a progressive file: the level with this many shared values.")
 @click.option("--submodel", default=None, help="Of several networks in one, this alone: exit3, width0.5, level4.")
 @click.option("--allow-truncated", is_flag=True, help="Accept a file cut off behind a level; decode that level.")
@@ -34,7 +39,6 @@ from qacomp.cli.options import INPUT, OUTPUT, data_option, force_option, reporti
 @click.option("--affine-block", type=int, default=32, help="Weights of a column that share a scale. Default: 32.")
 @click.option("--external-data", is_flag=True, help="Weights in NAME.onnx.data beside it; by itself from 2 GB on.")
 @click.option("--no-measure", is_flag=True, help="Only decode: no accuracy, no latency.")
-@running_options
 @force_option
 @reporting
 def decode_command(

@@ -6,31 +6,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qacomp.cli.console import count, figure, make_progress, print_json, print_table
-from qacomp.cli.options import (
-    INPUT,
-    OUTPUT,
-    data_option,
-    device_option,
-    force_option,
-    preprocessing_options,
-    reporting,
-    run_limits,
-    running_options,
-)
+from qacomp.cli.options import INPUT, OUTPUT, force_option, reporting, run_limits
+from qacomp.cli.settings import SettingsCommand
 
 if TYPE_CHECKING:
     from qacomp.measuring import Measured
 
 
-@click.command("eval", short_help="Accuracy, size and latency of a .qac, .onnx or checkpoint.")
+@click.command(
+    "eval",
+    cls=SettingsCommand,
+    settings=("data", "arch", "size", "mean", "std", "device", "run_seconds", "run_memory"),
+    short_help="Accuracy, size and latency of a .qac, .onnx or checkpoint.",
+)
 @click.argument("file", type=INPUT)
-@data_option
-@click.option("--arch", default=None, help="Architecture of a plain state dict.")
-@preprocessing_options
-@device_option
 @click.option("--plot", type=OUTPUT, default=None, help="Draw the curve over its operating points: NAME.png or .svg.")
 @click.option("--trust-pickle", is_flag=True, help="Run a pickle's own code: only for files whose author you trust.")
-@running_options
 @force_option
 @reporting
 def eval_command(

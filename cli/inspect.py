@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qacomp.cli.console import count, figure, print_json, print_operating_points, print_table
-from qacomp.cli.options import INPUT, OUTPUT, force_option, reporting, run_limits, running_options
+from qacomp.cli.options import INPUT, OUTPUT, force_option, reporting, run_limits
+from qacomp.cli.settings import SettingsCommand
 
 if TYPE_CHECKING:
     from qacomp.report import Contents
 
 
-@click.command("inspect", short_help="Show what a .qac file holds.")
+@click.command(
+    "inspect", cls=SettingsCommand, settings=("run_seconds", "run_memory"), short_help="Show what a .qac file holds."
+)
 @click.argument("container", type=INPUT)
 @click.option("--report", type=OUTPUT, default=None, help="Write it as an HTML page too: report.html.")
 @click.option("--no-measure", is_flag=True, help="In the report: no ONNX sizes, no latency.")
-@running_options
 @force_option
 @reporting
 def inspect_command(

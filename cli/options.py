@@ -30,54 +30,12 @@ def force_option(function: F) -> F:
     return click.option("-f", "--force", is_flag=True, help=text)(function)
 
 
-def data_option(function: F) -> F:
-    """--data SPEC."""
-    text = (
-        "digits, mnist:DIR, cifar10:DIR, cifar100:DIR, npz:FILE, images:DIR or module:function."
-        " Default: what the file itself names."
-    )
-    return click.option("--data", metavar="SPEC", default=None, help=text)(function)
-
-
-def preprocessing_options(function: F) -> F:
-    """--size, --mean, --std."""
-    for name, text in (
-        ("--std", "Per-channel standard deviation of the input, as fractions of 1: 0.229,0.224,0.225."),
-        ("--mean", "Per-channel mean of the input, as fractions of 1: 0.485,0.456,0.406."),
-    ):
-        function = click.option(name, type=Numbers(float), default=None, help=text)(function)
-    return click.option("--size", type=Size(), default=None, help="Input height and width: 32 or 32x48.")(function)
-
-
-def running_options(function: F) -> F:
-    """--run-seconds, --run-memory."""
-    for name, kind, text in (
-        ("--run-memory", str, "Memory that a model may take beside its weights while it runs. [4GB]"),
-        ("--run-seconds", float, "Time that loading a model, and each of its runs, may take. [60]"),
-    ):
-        function = click.option(name, type=kind, default=None, help=f"{text} Past it nothing is measured.")(function)
-    return function
-
-
 def run_limits(given: Mapping[str, Any]) -> "RunLimits":
-    """The limits of `running_options`, where they were given. Raises ConfigError for a value that can't work."""
+    """Return the limits of --run-seconds and --run-memory. Raise ConfigError for a value that can't work."""
     from qacomp.evaluation.limits import MEMORY, SECONDS, RunLimits
 
     seconds, memory = given["run_seconds"], given["run_memory"]
     return RunLimits.of(SECONDS if seconds is None else seconds, MEMORY if memory is None else memory)
-
-
-def device_option(function: F) -> F:
-    """--device."""
-    choice = click.Choice(["auto", "cpu", "cuda"])
-    return click.option("--device", type=choice, default=None, help="Where torch computes. [auto]")(function)
-
-
-def precision_option(function: F) -> F:
-    """--precision."""
-    choice = click.Choice(["auto", "fp32", "bf16"])
-    text = "Of training's matrix products; auto: bf16 where there are matrix units for it. [auto]"
-    return click.option("--precision", type=choice, default=None, help=text)(function)
 
 
 class Numbers(click.ParamType[Any]):

@@ -102,16 +102,15 @@ def _option(found: "Field[Any]", by_layer: bool) -> SettingOption:
     from qacomp.options.declaration import default_of
 
     declared, default, wanted = found.metadata["option"], default_of(found), type_name(found.type)
-    choices = declared.choices
     attributes: dict[str, Any] = {"default": None, "metavar": declared.metavar, "help": _help(declared, default)}
     if wanted.startswith("bool"):
         attributes |= {"is_flag": True, "metavar": None}
-    elif choices and not callable(choices):
-        attributes["type"] = click.Choice(choices)
-    elif callable(choices):
-        attributes |= {"type": str, "shell_complete": _completion(choices)}
+    elif declared.choices:
+        attributes["type"] = click.Choice(declared.choices)
     else:
         attributes["type"] = _type(wanted, by_layer)
+    if declared.registry is not None:
+        attributes["shell_complete"] = _completion(declared)
     attributes["multiple"] = by_layer or wanted.startswith("tuple[str")
     name = "--" + found.name.replace("_", "-")
     return SettingOption(name, found.name, section=declared.group, basic=declared.basic, **attributes)
@@ -136,10 +135,11 @@ def _help(declared: Any, default: Any) -> str:
     return declared.help if shown is None or default is False else f"{declared.help} [{shown}]"
 
 
-def _completion(choices: Callable[[], Any]) -> Callable[..., list[CompletionItem]]:
-    """Return what the shell asks for the words that begin as typed."""
+def _completion(declared: Any) -> Callable[..., list[CompletionItem]]:
+    """Return what the shell asks for the registry's words that begin as typed."""
+    from qacomp.options.declaration import registered
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        return [CompletionItem(word) for word in choices() if word.startswith(incomplete)]
+        return [CompletionItem(word) for word in registered(declared) if word.startswith(incomplete)]
 
     return complete

@@ -6,10 +6,11 @@ import click
 
 from qacomp.cli.console import figure, make_progress, print_json
 from qacomp.cli.interruption import saying_what_is_kept
-from qacomp.cli.options import OUTPUT, device_option, force_option, precision_option, preprocessing_options, reporting
+from qacomp.cli.options import OUTPUT, force_option, reporting
+from qacomp.cli.settings import SettingsCommand
 
 
-class _TrainCommand(click.Command):
+class _TrainCommand(SettingsCommand):
     """Lists the architectures below its options, without importing torch."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -21,7 +22,10 @@ class _TrainCommand(click.Command):
 
 
 @click.command(
-    "train", cls=_TrainCommand, short_help="Train a network; the checkpoint knows its architecture and data."
+    "train",
+    cls=_TrainCommand,
+    settings=("size", "mean", "std", "device", "precision"),
+    short_help="Train a network; the checkpoint knows its architecture and data.",
 )
 @click.option("--arch", required=True, help="Architecture, for example lenet5 or resnet20; see below.")
 @click.option("--data", required=True, metavar="SPEC", help="digits, mnist:DIR, cifar10:DIR, npz:FILE, images:DIR, ...")
@@ -47,9 +51,6 @@ class _TrainCommand(click.Command):
     default=None,
     help="Of the softened outputs. [exits 5, widths 1]",
 )
-@preprocessing_options
-@device_option
-@precision_option
 @force_option
 @reporting
 def train_command(

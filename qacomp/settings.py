@@ -148,3 +148,7 @@ class Settings(TypedDict, total=False):
     """Mean of each input channel, as fractions of 1: 0.485,0.456,0.406."""
     std: Sequence[float] | None
     """Standard deviation of each input channel: 0.229,0.224,0.225."""
+    run_seconds: float
+    """Seconds that loading a model, and each of its runs, may take. Past them nothing is measured."""
+    run_memory: str
+    """Memory that a model may take beside its weights while it runs. Past it nothing is measured."""

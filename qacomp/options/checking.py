@@ -54,9 +54,8 @@ def given(config: Config, names: Collection[str]) -> list[str]:
 
 def _check_value(name: str, declared: Option, value: object) -> None:
     """Hold one option against its choices, its bounds and its own check."""
-    choices = declared.choices() if callable(declared.choices) else declared.choices
-    if choices and value not in choices:
-        raise ConfigError(f"{name} = {value!r}: must be one of {', '.join(choices)}")
+    if declared.choices and value not in declared.choices:
+        raise ConfigError(f"{name} = {value!r}: must be one of {', '.join(declared.choices)}")
     if declared.bounds is not None:
         for where, what, number in _numbers(name, value):
             if not declared.bounds.admit(number):

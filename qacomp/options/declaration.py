@@ -4,8 +4,9 @@ The command line and its help, TOML, the JSON Schema, the checks and the refusal
 declarations, so an option stands in one place.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, field, fields
+from importlib import import_module
 from typing import Any, TypeAlias
 
 _NOTHING = object()
@@ -51,7 +52,8 @@ class Option:
     """What is known of one option beside its name, type and default.
 
     help: one or two sentences; group: the heading under which the help lists it; basic: whether the short help does.
-    choices: the words that it takes, or a function that looks them up in a registry; bounds: of its numbers.
+    choices: the words that it takes; registry: where those that others may add to are looked up, `module:function`, for
+    the shell to complete; bounds: of its numbers.
     check: raises ConfigError for a value that can't be. needs: what it has no effect without.
     idle: the value that says that something isn't done: it is never refused for want of effect. shown: what the help
     says of the default, where that is None or a word such as auto. of: the option whose values by layer these are.
@@ -60,7 +62,8 @@ class Option:
     help: str
     group: str = ""
     basic: bool = False
-    choices: tuple[str, ...] | Callable[[], Sequence[str]] = ()
+    choices: tuple[str, ...] = ()
+    registry: str | None = None
     bounds: Bounds | None = None
     check: Callable[[Any], object] | None = None
     needs: tuple[Need, ...] = ()
@@ -83,6 +86,14 @@ def option(default: Any, declared: Option) -> Any:
 def by_layer(of: str, *needs: Need) -> Any:
     """Return a field that maps layers' names or patterns to values of their own of the option `of`."""
     return field(default_factory=dict, metadata={"option": Option("", needs=needs, of=of)})
+
+
+def registered(declared: Option) -> list[str]:
+    """Return the words that an option's registry has now. The registry's room is imported here, not before."""
+    if declared.registry is None:
+        return []
+    module, _, function = declared.registry.partition(":")
+    return list(getattr(import_module(module), function)())
 
 
 def declarations(config: Any) -> dict[str, Option]:

@@ -15,7 +15,13 @@ class NetworkOptions:
 
     arch: str | None = option(
         None,
-        Option("Architecture of a plain state dict: lenet5, resnet20, ...", _NETWORK, basic=True, metavar="NAME"),
+        Option(
+            "Architecture of a plain state dict: lenet5, resnet20, ...",
+            _NETWORK,
+            basic=True,
+            registry="qacomp.models:list_models",
+            metavar="NAME",
+        ),
     )
     num_classes: int | None = option(
         None,

@@ -46,9 +46,8 @@ def _row(name: str, declared: Option, wanted: str, default: Any, by_layer: bool)
 
 def _takes(declared: Option, wanted: str) -> str:
     """Return what an option takes: words, numbers within bounds, or text."""
-    choices = declared.choices() if callable(declared.choices) else declared.choices
-    if choices:
-        return ", ".join(f"`{choice}`" for choice in choices)
+    if declared.choices:
+        return ", ".join(f"`{choice}`" for choice in declared.choices)
     kind = wanted.removesuffix(" | None")
     word = "nothing" if kind == "bool" else "a number" if kind in ("int", "float") else "text"
     if kind.startswith("tuple"):

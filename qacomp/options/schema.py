@@ -17,9 +17,8 @@ def json_schema(config: Any) -> dict[str, Any]:
         declared = known[found.name]
         own = declared if declared.of is None else known[declared.of]
         entry = _typed(type_name(found.type), own.bounds)
-        choices = own.choices() if callable(own.choices) else own.choices
-        if choices:
-            entry["enum"] = list(choices)
+        if own.choices:
+            entry["enum"] = list(own.choices)
         default = default_of(found)
         if default is not None:
             entry["default"] = list(default) if isinstance(default, tuple) else default

@@ -107,3 +107,13 @@ def test_the_reference_page_is_that_of_the_declarations() -> None:
     wanted = page(CompressConfig)
     assert written.read_text(encoding="utf-8") == wanted, "run python -m qacomp.options.reference docs/options.md"
     assert all(f"| `--{name.replace('_', '-')}` |" in wanted for name in OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("typed", "wanted"), [("--arch resnet2", "resnet20"), ("--scope c", "conv"), ("--reg e", "exp")]
+)
+def test_the_shell_completes_values(typed: str, wanted: str) -> None:
+    words = f"qacomp compress model.pt {typed}"
+    asked = {"_QACOMP_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    answer = CliRunner().invoke(cli, [], prog_name="qacomp", env=asked)
+    assert answer.output.split() == [f"plain,{wanted}"]
