@@ -121,7 +121,5 @@ print(private() - before)
 
 def _memory(path: Path) -> float:
     """MiB that a process needs for the file once it has run."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", _MEMORY, str(path)], capture_output=True, text=True, check=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-P", "-c", _MEMORY, str(path)], capture_output=True, text=True, check=True)
     return float(done.stdout)

@@ -24,7 +24,7 @@ def test_a_device_needs_no_torch(packed: Path, tmp_path: Path, command: str) -> 
     target = tmp_path / "model.onnx"
     arguments = [command, str(packed), "--json", *(["-o", str(target)] if command == "decode" else [])]
     done = subprocess.run(
-        [sys.executable, "-P", "-c", BLOCKED, *arguments], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-P", "-c", BLOCKED, *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)

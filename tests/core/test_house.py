@@ -62,6 +62,14 @@ def test_nobody_imports_a_mapped_folder_by_its_top_level_name() -> None:
             assert not {m for m in imports(path) if m.split(".")[0] in ("formats", "cli")}, path
 
 
+def test_tests_wait_as_long_as_the_machine_needs() -> None:
+    """A busy machine is no failure: whoever waits for a process takes the fixture `patience`."""
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg == "timeout":
+                assert not isinstance(node.value, ast.Constant), f"{path}:{node.value.lineno}: patience(seconds)"
+
+
 def test_the_wheel_holds_every_package() -> None:
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
     found = set()
@@ -73,7 +81,7 @@ def test_the_wheel_holds_every_package() -> None:
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
 
 
 BLOCK = """

@@ -129,4 +129,4 @@ def test_preprocessing_and_listings_need_no_torch() -> None:
         "assert qacomp.models.model_info('lenet5').preprocessing.channels == 1\n"
         "assert [kind.name for kind in qacomp.datasets.list_datasets()]\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -27,7 +27,6 @@ def test_the_lines_of_use_run_as_printed(tmp_path: Path) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stderr
