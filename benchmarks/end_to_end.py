@@ -67,7 +67,7 @@ def _chain(
     container = (here or checkpoint.parent) / f"{name}.qac"
     dataset = load_dataset(config.data or "")
     result = compress(read_checkpoint(checkpoint), config, dataset, container, SilentProgress())
-    decoded = decode(container, container.with_suffix(".onnx"))
+    decoded = decode(container, container.with_suffix(".onnx"), data=config.data)
     assert decoded.latency is not None
     accuracy = result.accuracy
     results = {

@@ -18,6 +18,7 @@ from qacomp.cli.console import (
 from qacomp.cli.interruption import saying_what_is_kept
 from qacomp.cli.options import FOLDER, INPUT, OUTPUT, force_option, reporting
 from qacomp.cli.settings import SettingsCommand, settings_given
+from qacomp.cli.streams import echo, shown_name
 
 if TYPE_CHECKING:
     from qacomp.progress import Progress
@@ -115,23 +116,23 @@ def _show(result: "Result") -> None:
         shape = "×".join(map(str, layer.shape)) or "scalar"
         bits, entropy = figure(layer.bits_per_weight), figure(layer.entropy_bits_per_weight)
         if layer.k is not None:
-            rows.append([layer.name[:60], shape, kind, layer.codec, count(layer.bytes), bits, entropy])
+            rows.append([shown_name(layer.name), shape, kind, layer.codec, count(layer.bytes), bits, entropy])
     kept = [layer for layer in result.layers if layer.k is None]
     if kept:
         rows.append([f"{len(kept)} other tensors", "", "–", "", count(sum(layer.bytes for layer in kept)), "", ""])
     print_table(rows, ["tensor", "shape", "K", "codec", "bytes", "bits/weight", "entropy"])
     print_operating_points(result.operating_points)
-    click.echo(
+    echo(
         f"{result.output}: {result.container_bytes:,} bytes (graph {result.graph_bytes:,}), "
         f"{result.ratio:.1f}× smaller than {result.checkpoint_bytes:,} bytes of fp32"
     )
     if result.agreement is not None:
-        click.echo(agreement_line(result.agreement.to_json()))
+        echo(agreement_line(result.agreement.to_json()))
     if result.metric is not None and result.accuracy.original is None:
-        click.echo(f"{result.metric.name}: original {result.metric.original:.6g}, decoded {result.metric.decoded:.6g}")
+        echo(f"{result.metric.name}: original {result.metric.original:.6g}, decoded {result.metric.decoded:.6g}")
     a = result.accuracy
     if a.original is not None:
-        click.echo(
+        echo(
             f"accuracy: original {figure(a.original)} %, shared {figure(a.shared)} %, "
             f"tuned {figure(a.tuned)} %, decoded {figure(a.decoded)} %"
         )

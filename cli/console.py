@@ -1,13 +1,16 @@
 """How the command line draws: progress and remarks on stderr, results on stdout, JSON alone when asked for."""
 
+import io
 import json
 import math
+import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
+from qacomp.cli.streams import echo, is_unicode, shown, shown_name, write
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichBars
@@ -29,7 +32,7 @@ class _Bar:
 
     def describe(self, text: str) -> None:
         """Show `text` beside the bar."""
-        self.bars.update(self.id, detail=text)
+        self.bars.update(self.id, detail=shown(text, 120))
 
 
 class ConsoleProgress:
@@ -43,18 +46,18 @@ class ConsoleProgress:
 
         console = Console(stderr=True)
         columns = (
-            TextColumn("{task.description:>10}"),
+            TextColumn("{task.description:>10}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", markup=False),
         )
         with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
             yield _Bar(bars, bars.add_task(name, total=total, detail=""))
 
     def note(self, text: str) -> None:
         """A remark that the user must see."""
-        click.echo(f"note: {text}", err=True)
+        echo(f"note: {text}", err=True)
 
 
 class _JsonProgress:
@@ -69,7 +72,7 @@ class _JsonProgress:
 
     def note(self, text: str) -> None:
         """A remark that the user must see."""
-        click.echo(f"note: {text}", err=True)
+        echo(f"note: {text}", err=True)
 
 
 def make_progress(as_json: bool) -> "Progress":
@@ -78,24 +81,32 @@ def make_progress(as_json: bool) -> "Progress":
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout. NaN and infinity, which JSON lacks, become null."""
-    click.echo(json.dumps(_plain(document), indent=2, ensure_ascii=False))
+    """One JSON document on stdout. NaN and infinity, which JSON lacks, become null; the unprintable is escaped."""
+    text = json.dumps(_plain(document), indent=2, ensure_ascii=not is_unicode(sys.stdout))
+    write("".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text) + "\n")
 
 
 def print_table(rows: list[list[str]], header: list[str], title: str | None = None) -> None:
-    """A table on stdout; every column but the first is right-aligned. Wide enough not to wrap when piped."""
+    """A table on stdout; every column but the first is right-aligned. Wide enough not to wrap when piped.
+
+    Cells are text as it comes: no markup in them, and what can't be printed is escaped.
+    """
+    from rich.box import ASCII, HEAVY_HEAD
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", header_style="bold")
+    box = HEAVY_HEAD if is_unicode(sys.stdout) else ASCII
+    table = Table(title=title and Text(shown(title)), title_justify="left", header_style="bold", box=box)
     for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
+        table.add_column(Text(shown(name)), justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*row)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
-    console.print(table)
+        table.add_row(*(Text(shown(cell)) for cell in row))
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    drawn = io.StringIO()
+    width = shutil.get_terminal_size().columns if terminal else 160
+    Console(file=drawn, force_terminal=terminal, width=width).print(table)
+    write(drawn.getvalue())
 
 
 def count(value: int | None) -> str:
@@ -137,6 +148,6 @@ def agreement_line(agreement: dict[str, Any]) -> str:
 
 def print_operating_points(points: "Sequence[OperatingPoint]") -> None:
     """The networks of a container that holds several, smallest first; nothing for one that holds one."""
-    cells = [[p.name, count(p.bytes), count(p.macs), figure(p.accuracy, 2, " %")] for p in points]
+    cells = [[shown_name(p.name), count(p.bytes), count(p.macs), figure(p.accuracy, 2, " %")] for p in points]
     if cells:
         print_table(cells, ["operating point", "bytes to download", "MACs", "accuracy"])

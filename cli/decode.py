@@ -9,6 +9,7 @@ from qacomp.cli.console import agreement_line, figure, make_progress, print_json
 from qacomp.cli.onnx_forms import print_onnx
 from qacomp.cli.options import INPUT, OUTPUT, force_option, reporting, run_limits
 from qacomp.cli.settings import SettingsCommand
+from qacomp.cli.streams import echo
 
 
 @click.command(
@@ -83,15 +84,15 @@ def decode_command(
     if as_json:
         print_json(done.to_json())
         return
-    click.echo(f"{done.output}: {done.output_bytes:,} bytes from {done.container_bytes:,}")
+    echo(f"{done.output}: {done.output_bytes:,} bytes from {done.container_bytes:,}")
     if done.onnx is not None and done.onnx.mode != "dense":
         print_onnx(done.onnx)
     if done.agreement is not None:
-        click.echo(f"{agreement_line(done.agreement)} (when it was compressed)")
+        echo(f"{agreement_line(done.agreement)} (when it was compressed)")
     if done.metric is not None and done.accuracy is None:
-        click.echo(f"{done.metric['name']}: {done.metric['value']:.6g}")
+        echo(f"{done.metric['name']}: {done.metric['value']:.6g}")
     if done.accuracy is not None:
         precise = f", with activations in fp32 {figure(done.accuracy_fp32)} %" if done.accuracy_fp32 is not None else ""
-        click.echo(f"accuracy: {figure(done.accuracy)} %{precise}")
+        echo(f"accuracy: {figure(done.accuracy)} %{precise}")
     if done.latency is not None:
-        click.echo(f"latency: {figure(done.latency.p50_ms, 3)} ms median, {figure(done.latency.p95_ms, 3)} ms p95")
+        echo(f"latency: {figure(done.latency.p50_ms, 3)} ms median, {figure(done.latency.p95_ms, 3)} ms p95")

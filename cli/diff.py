@@ -1,6 +1,5 @@
 """`qacomp diff`: what two containers don't have in common."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import click
 
 from qacomp.cli.console import count, print_json, print_table
 from qacomp.cli.options import INPUT, reporting
+from qacomp.cli.streams import echo, shown_name
 
 _MARKS = {"added": "+", "removed": "−", "changed": "~"}
 
@@ -29,11 +29,11 @@ def diff_command(a: Path, b: Path, exit_code: bool, as_json: bool) -> None:
     if as_json:
         print_json(found.to_json())
     elif found.same:
-        click.echo(f"{a} and {b} hold the same: {found.unchanged} tensors, settings and provenance")
+        echo(f"{a} and {b} hold the same: {found.unchanged} tensors, settings and provenance")
     else:
         _show(found)
     if exit_code and not found.same:
-        sys.exit(1)
+        raise click.exceptions.Exit(1)
 
 
 def _show(found: Any) -> None:
@@ -42,18 +42,18 @@ def _show(found: Any) -> None:
         largest, rms = (("–" if v is None else f"{v:.3g}") for v in (t.max_abs, t.rms))
         shapes = ["–" if s is None else "×".join(map(str, s)) or "scalar" for s in t.shape]
         sizes = [_pair(*shapes), _pair(*map(_k, t.k)), _pair(*map(count, t.bytes))]
-        rows.append([f"{_MARKS[t.change]} {t.name}", *sizes, largest, rms])
+        rows.append([f"{_MARKS[t.change]} {shown_name(t.name)}", *sizes, largest, rms])
     if rows:
         print_table(rows, ["tensor", "shape", "K", "bytes", "max |difference|", "RMS"])
     for title, table in (("setting", found.settings), ("provenance", found.provenance)):
         if table:
             print_table([[k, _short(x), _short(y)] for k, (x, y) in table.items()], [title, "a", "b"])
     if found.graph_differs:
-        click.echo("the graphs differ")
+        echo("the graphs differ")
     numbers = ", ".join(f"{sum(t.change == c for t in found.tensors)} {c}" for c in _MARKS)
     before, after = found.bytes
-    click.echo(f"tensors: {numbers}, {found.unchanged} the same")
-    click.echo(f"{found.a}: {before:,} bytes; {found.b}: {after:,} bytes ({(after - before) / max(1, before):+.2%})")
+    echo(f"tensors: {numbers}, {found.unchanged} the same")
+    echo(f"{found.a}: {before:,} bytes; {found.b}: {after:,} bytes ({(after - before) / max(1, before):+.2%})")
 
 
 def _pair(a: str, b: str) -> str:

@@ -8,6 +8,7 @@ import click
 from qacomp.cli.console import count, figure, make_progress, print_json, print_table
 from qacomp.cli.options import INPUT, OUTPUT, force_option, reporting, run_limits
 from qacomp.cli.settings import SettingsCommand
+from qacomp.cli.streams import shown_name
 
 if TYPE_CHECKING:
     from qacomp.measuring import Measured
@@ -61,7 +62,7 @@ def eval_command(
     if measured.points:
         rows = [
             [
-                point.name,
+                shown_name(point.name),
                 count(point.bytes),
                 count(point.macs),
                 figure(point.accuracy, 2, " %"),

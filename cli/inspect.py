@@ -8,6 +8,7 @@ import click
 from qacomp.cli.console import count, figure, print_json, print_operating_points, print_table
 from qacomp.cli.options import INPUT, OUTPUT, force_option, reporting, run_limits
 from qacomp.cli.settings import SettingsCommand
+from qacomp.cli.streams import echo, shown_name
 
 if TYPE_CHECKING:
     from qacomp.report import Contents
@@ -71,9 +72,18 @@ def _show(container: Path, contents: "Contents", infos: list[Any], meta: dict[st
         if t.blocks is not None:
             k += " in blocks of " + "×".join(map(str, t.blocks))
         shape = "×".join(map(str, t.shape)) or "scalar"
-        codec = t.codec if t.same_as is None else f"as {t.same_as}"
+        codec = t.codec if t.same_as is None else f"as {shown_name(t.same_as, 40)}"
         rows.append(
-            [t.name, shape, t.stored_dtype, k, codec, count(t.bytes), figure(t.bits_per_weight), figure(row.entropy)]
+            [
+                shown_name(t.name),
+                shape,
+                t.stored_dtype,
+                k,
+                codec,
+                count(t.bytes),
+                figure(t.bits_per_weight),
+                figure(row.entropy),
+            ]
         )
     print_table(rows, ["tensor", "shape", "stored as", "K", "codec", "bytes", "bits/value", "entropy"])
     stages = [
@@ -82,14 +92,12 @@ def _show(container: Path, contents: "Contents", infos: list[Any], meta: dict[st
     ]
     print_table(stages, ["size", "bytes", "smaller"])
     parts = ", ".join(f"{name} {size:,}" for name, size in contents.stages[-1].parts)
-    click.echo(f"{container}: version {version}, {contents.container_bytes:,} bytes: {parts}")
+    echo(f"{container}: version {version}, {contents.container_bytes:,} bytes: {parts}")
     for key in ("arch", "data", "accuracy", "source"):
         if meta.get(key) is not None:
-            click.echo(f"{key}: {_in_words(meta[key])}")
+            echo(f"{key}: {_in_words(meta[key])}")
     if "settings" in meta:
-        click.echo(
-            f"settings that aren't the defaults (all of them: --json, --report): {_chosen(str(meta['settings']))}"
-        )
+        echo(f"settings that aren't the defaults (all of them: --json, --report): {_chosen(str(meta['settings']))}")
 
 
 def _in_words(value: Any) -> str:

@@ -1,8 +1,40 @@
-"""What Ctrl-C leaves behind, said in its one line."""
+"""What ends a command early: Ctrl-C and the signals to end, as exceptions, so that no part of an output is left."""
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+
+
+class Terminated(KeyboardInterrupt):
+    """A signal other than Ctrl-C that asks the process to end; `exit_code` is the shell's, 128 and the signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def ending_in_order() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into `Terminated` while the block runs; the second one ends the process at once."""
+    before: dict[int, object] = {}
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Terminated(number)
+
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one of them
+                before[number] = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in before:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The `qacomp` command: a group whose commands are imported when they are called."""
 
-import os
 import sys
 import traceback
 from importlib import import_module
@@ -10,6 +9,8 @@ import click
 
 from qacomp import __version__
 from qacomp.cli.console import print_json
+from qacomp.cli.interruption import Terminated, ending_in_order
+from qacomp.cli.streams import echo, prepare, silence
 
 _COMMANDS = ("train", "compress", "decode", "eval", "inspect", "diff", "verify", "plot", "demo")
 
@@ -42,9 +43,16 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line. Exit codes: 0 done, 1 the work failed (one line says why), 2 the command line was wrong."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    sys.exit(_run(arguments))
+    """Run the command line. Exit codes: 0 done, 1 the work failed (one line says why), 2 the command line was wrong.
+
+    Ended by a signal other than Ctrl-C: 128 and the signal's number. A reader of the output that leaves is no error.
+    """
+    prepare()
+    with ending_in_order():
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        _finish(stream)
+    sys.exit(code)
 
 
 def _run(arguments: list[str]) -> int:
@@ -59,10 +67,11 @@ def _run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort) as interrupt:
         if debug:
             traceback.print_exc()
-        return _fail("interrupted; " + _kept(interrupt.__cause__ or interrupt), "Interrupted", as_json)
+        return _interrupted(interrupt.__cause__ or interrupt, as_json)
+    except SystemExit as leave:  # of click, where the reader of its own output has left
+        return leave.code if isinstance(leave.code, int) and not _has_left(sys.stdout) else 0
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has left; nothing more to flush
-        return 1
+        return 0
     except Exception as error:
         message = _explanation(error)
         if debug:
@@ -73,23 +82,45 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
+def _has_left(stream: Any) -> bool:
+    """Whether click found that nobody reads a stream any more: it has put a wrapper in its place."""
+    return type(stream).__name__ == "_PacifyFlushWrapper"
+
+
+def _finish(stream: Any) -> None:
+    """Flush what is left, so that the interpreter, which can only complain, finds nothing to do."""
+    try:
+        if stream is not None:
+            stream.flush()
+    except (OSError, ValueError):
+        silence(stream)
+
+
 def _explanation(error: Exception) -> str | None:
     """What the user is told of an error, or None for one that is a defect of qacomp."""
     from qacomp.formats.errors import QacompError  # here, so that --help needn't import numpy
+    from qacomp.formats.system_errors import explained
 
     if isinstance(error, MemoryError):
-        return "out of memory; try a smaller --batch-size"
-    return str(error) if isinstance(error, (QacompError, OSError)) else None
+        return "out of memory; close other programs, take a smaller --batch-size, or a machine with more memory"
+    if isinstance(error, OSError) and not isinstance(error, QacompError):
+        return explained(error)
+    return str(error) if isinstance(error, QacompError) else None
 
 
-def _kept(interrupt: BaseException) -> str:
+def _interrupted(interrupt: BaseException, as_json: bool) -> int:
+    """The exit code, after a line on what happened and what is kept."""
     notes: list[Any] = getattr(interrupt, "__notes__", [])
-    return str(notes[0]) if notes else "no output was written"
+    word, code, kind = "interrupted", 1, "Interrupted"
+    if isinstance(interrupt, Terminated):
+        word, code, kind = f"ended by {interrupt}", interrupt.exit_code, "Terminated"
+    _fail(f"{word}; {notes[0] if notes else 'no output is half-written, what stood there stays'}", kind, as_json)
+    return code
 
 
 def _fail(message: str, kind: str, as_json: bool) -> int:
     line = " ".join(message.split())
-    click.echo(f"qacomp: error: {line}", err=True)
+    echo(f"qacomp: error: {line}", err=True)
     if as_json:
         print_json({"error": {"type": kind, "message": line}})
     return 1

@@ -2,9 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-import click
-
 from qacomp.cli.console import count, figure, print_table
+from qacomp.cli.streams import echo, shown_name
 
 if TYPE_CHECKING:
     from qacomp.onnx_options import OnnxFile
@@ -13,22 +12,29 @@ if TYPE_CHECKING:
 def print_onnx(file: "OnnxFile") -> None:
     """A table of the weights, then a line each for size, outputs and times beside the dense file."""
     rows = [
-        [form.name, "×".join(map(str, form.shape)), form.form, form.detail, count(form.bytes), count(form.dense_bytes)]
+        [
+            shown_name(form.name),
+            "×".join(map(str, form.shape)),
+            form.form,
+            form.detail,
+            count(form.bytes),
+            count(form.dense_bytes),
+        ]
         for form in file.tensors
     ]
     if rows:
         print_table(rows, ["weight", "shape", "form", "how", "bytes", "dense"])
     ratio = file.saved.bytes / file.dense_bytes
-    click.echo(f"{file.mode}: {ratio:.1%} of the dense file's {count(file.dense_bytes)} bytes")
+    echo(f"{file.mode}: {ratio:.1%} of the dense file's {count(file.dense_bytes)} bytes")
     if file.fused is not None:
-        click.echo(f"matrix products that onnxruntime runs on the integers: {file.fused}")
+        echo(f"matrix products that onnxruntime runs on the integers: {file.fused}")
     if file.saved.data_path is not None:
-        click.echo(f"weights: {file.saved.data_path}")
+        echo(f"weights: {file.saved.data_path}")
     compared = file.comparison
     if compared is not None:
-        click.echo(f"largest difference of an output from the dense file's: {compared.max_abs_error:.3g}")
+        echo(f"largest difference of an output from the dense file's: {compared.max_abs_error:.3g}")
         if compared.max_abs_error_fp32 != compared.max_abs_error:
-            click.echo(f"  with activations in fp32 (accuracy level 0): {compared.max_abs_error_fp32:.3g}")
+            echo(f"  with activations in fp32 (accuracy level 0): {compared.max_abs_error_fp32:.3g}")
         times = [(compared.load_ms, compared.dense_load_ms, "load"), (compared.run_ms, compared.dense_run_ms, "run")]
         for own, dense, what in times:
-            click.echo(f"{what}: {figure(own, 3)} ms, dense {figure(dense, 3)} ms")
+            echo(f"{what}: {figure(own, 3)} ms, dense {figure(dense, 3)} ms")

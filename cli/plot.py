@@ -8,6 +8,7 @@ import click
 
 from qacomp.cli.console import make_progress, print_json
 from qacomp.cli.options import INPUT, OUTPUT, Numbers, force_option, reporting
+from qacomp.cli.streams import echo
 
 _REGULARIZERS = ("sin", "cos", "min", "exp", "sinreq")  # in the papers' order
 _OUTPUT = click.option("-o", "--output", type=OUTPUT, required=True, help="NAME.png or NAME.svg.")
@@ -162,4 +163,4 @@ def _write(picture: bytes, output: Path, document: dict[str, Any], as_json: bool
     if as_json:
         print_json({"output": str(output), "output_bytes": written, **document})
     else:
-        click.echo(f"{output}: {written:,} bytes, panels: {len(document['panels'])}")
+        echo(f"{output}: {written:,} bytes, panels: {len(document['panels'])}")

@@ -8,6 +8,7 @@ from qacomp.cli.console import figure, make_progress, print_json
 from qacomp.cli.interruption import saying_what_is_kept
 from qacomp.cli.options import OUTPUT, force_option, reporting
 from qacomp.cli.settings import SettingsCommand
+from qacomp.cli.streams import echo
 
 
 class _TrainCommand(SettingsCommand):
@@ -90,9 +91,9 @@ def train_command(
     if as_json:
         print_json(trained.to_json())
         return
-    click.echo(
+    echo(
         f"{output}: {arch}, {trained.parameters:,} parameters, {trained.bytes:,} bytes, "
         f"test accuracy {figure(trained.accuracy)} % (validation {figure(trained.validation_accuracy)} %)"
     )
     if trained.submodels:
-        click.echo(", ".join(f"{name} {figure(value)} %" for name, value in trained.submodels.items()))
+        echo(", ".join(f"{name} {figure(value)} %" for name, value in trained.submodels.items()))

@@ -7,6 +7,7 @@ import click
 
 from qacomp.cli.console import print_json
 from qacomp.cli.options import INPUT, reporting
+from qacomp.cli.streams import echo
 
 
 @click.command("verify", short_help="Check every checksum and digest of a .qac file.")
@@ -34,6 +35,6 @@ def verify_command(container: Path, source: Path | None, as_json: bool) -> None:
         document: dict[str, Any] = {"file": str(container), "ok": True, **asdict(report)}
         print_json({**document, "source": asdict(match) if match else None})
         return
-    click.echo(f"{container}: ok, {len(report.sections)} sections, {len(report.tensors)} tensors")
+    echo(f"{container}: ok, {len(report.sections)} sections, {len(report.tensors)} tensors")
     if match:
-        click.echo(f"made from {match.file}, {match.bytes:,} bytes, SHA-256 {match.sha256}")
+        echo(f"made from {match.file}, {match.bytes:,} bytes, SHA-256 {match.sha256}")

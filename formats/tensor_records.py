@@ -25,7 +25,9 @@ def describe(name: str, tensor: Tensor, side: str) -> Described:
     Raises UnsupportedTensorError for a name, dtype, shape or index that can't be stored.
     """
     if not _is_text(name) or len(name.encode()) > MAX_NAME_BYTES:
-        raise UnsupportedTensorError(f"{name[:80]!r}: a name is UTF-8 text of at most {MAX_NAME_BYTES} bytes")
+        raise UnsupportedTensorError(
+            f"{name[:80]!r}: a name is UTF-8 text of at most {MAX_NAME_BYTES} bytes; rename it"
+        )
     described = _shared(name, tensor, side) if isinstance(tensor, SharedTensor) else _dense(name, tensor, side)
     if (dims := len(described[0].shape)) > MAX_DIMS:
         raise UnsupportedTensorError(f"{name[:80]!r}: at most {MAX_DIMS} axes can be stored, not {dims}")

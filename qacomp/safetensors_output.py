@@ -21,6 +21,9 @@ _CODES = {
 }  # fmt: skip
 
 
+_RESERVED = "__metadata__"
+
+
 @dataclass(frozen=True)
 class Shape:
     """What the header says of a tensor: dtype (little-endian, or BFLOAT16) and sizes."""
@@ -37,9 +40,14 @@ class Shape:
 def write_safetensors(output: Path, shapes: Mapping[str, Shape], values: Callable[[str], NDArray[Any]]) -> None:
     """Write tensors of those names, dtypes and shapes; `values` gives each one when its turn comes.
 
-    Wide types stand first, so that all are aligned. Raises ExportError where `values` gives another dtype or shape,
-    OutputNotWritableError; nothing is left behind then.
+    Wide types stand first, so that all are aligned. Raises ExportError for a name that the format keeps for itself and
+    where `values` gives another dtype or shape, OutputNotWritableError; nothing is left behind then.
     """
+    if _RESERVED in shapes:
+        raise ExportError(
+            f"{output}: a tensor is named {_RESERVED}, which .safetensors keeps for itself; decode to .onnx, or "
+            "from Python with qacomp.decode(..., to='torch')"
+        )
     order = sorted(shapes, key=lambda name: -shapes[name].dtype.itemsize)
     header, place = {}, 0
     for name in order:
