@@ -77,10 +77,8 @@ def test_every_name_comes_back_from_json(qacomp: Qacomp, named: Path) -> None:
 def test_names_in_pictures_reports_and_errors(qacomp: Qacomp, named: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     m = named / "m.qac"
-    pages: list[tuple[list[Any], str]] = [
-        (["plot", "weights", m, "-o"], "w.svg"),
-        (["inspect", m, "--report"], "r.html"),
-    ]
+    plot: list[Any] = ["plot", "weights", m, "-o"]
+    report: list[Any] = ["inspect", m, "--report"]
     for arguments, made in ((plot, "w.svg"), (report, "r.html")):
         answer = qacomp(*arguments, tmp_path / made)
         assert answer.code == 0 and clean(answer.err), answer
