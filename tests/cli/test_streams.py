@@ -126,7 +126,7 @@ def in_shell(folder: Path, arguments: str, rest: str) -> subprocess.CompletedPro
     """The command in a pipe or with its streams redirected; stdout ends with its exit code where `rest` is a pipe."""
     script = f"{sys.executable} -P -m qacomp.cli.main {arguments} {rest}"
     script += "; echo ${PIPESTATUS[0]}" if "|" in rest else ""
-    return subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("arguments", ["inspect m.qac", "inspect m.qac --json", "diff m.qac n.qac", "compress --help"])
