@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from qacomp.constants import constant_kind, constant_name, grid_kind_of
 from qacomp.selection import Candidate, Layer, Rules, Selection, select, value_for
 from qacomp.torch_format import to_array
+from qacomp.weight_parts import exact_parts
 from qacomp.weight_places import other_names, split_name, tied_names, tied_tensors
 
 __all__ = ["Layer", "Selection", "select_layers", "select_tensors", "split_name", "value_for"]
@@ -42,7 +43,10 @@ def select_tensors(
     No graph tells what reads a tensor. One whose values, or name, say that it is a constant isn't shared unless asked.
     """
     rules = Rules(scope, k, overrides, **which)
-    return select(as_one([_of_tensor(name, tensor) for name, tensor in state.items()], tied_tensors(state)), rules)
+    parts = exact_parts(state)
+    candidates = [_of_tensor(name, tensor) for name, tensor in state.items()]
+    candidates = [replace(c, never=parts.get(c.name, c.never)) for c in candidates]
+    return select(as_one(candidates, tied_tensors(state)), rules)
 
 
 def as_one(candidates: Iterable[Candidate], tied: Mapping[str, str]) -> list[Candidate]:

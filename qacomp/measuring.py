@@ -119,13 +119,18 @@ def _measure_checkpoint(path: Path, config: CompressConfig, trust_pickle: bool) 
     from qacomp.checkpoints import read_checkpoint
     from qacomp.evaluation.accuracy import torch_accuracy
     from qacomp.network import build_network, choose_device
+    from qacomp.plain_modules import plain_module
+    from qacomp.sources import network_of
 
     checkpoint = read_checkpoint(path, trust_pickle=trust_pickle)
     network = build_network(checkpoint, config)
-    if network is None:
+    if network is None and checkpoint.module is None:
         raise ConfigError(f"{path}: names no architecture; give --arch")
     spec = _spec(path, config, checkpoint.data)
     dataset = load_dataset(spec)
+    if network is None and checkpoint.module is not None:
+        network = network_of(plain_module(checkpoint.module, path).module, config, dataset, None)
+    assert network is not None  # with data a module's input is known
     if dataset.num_classes > network.num_classes:
         raise DataError(f"{spec}: {dataset.num_classes} classes, but the network has {network.num_classes}")
     device = choose_device(config.device)

@@ -1,6 +1,6 @@
 """From a checkpoint and the settings to a network that knows its input, its preprocessing and its data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from qacomp.errors import ArchitectureMismatchError, ConfigError
 from qacomp.models import create_model, model_info
 from qacomp.preprocessing import Preprocessing
 from qacomp.preprocessing_choice import choose_preprocessing
+from qacomp.weight_parts import with_weights
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def build_network(checkpoint: Checkpoint, config: CompressConfig) -> Network | N
     arch = config.arch or checkpoint.arch
     if arch is None:
         return None
-    info = model_info(arch)
+    checkpoint, info = whole_weights(checkpoint), model_info(arch)
     num_classes = config.num_classes or infer_num_classes(checkpoint.state, arch)
     if config.num_classes is None and checkpoint.num_classes not in (None, num_classes):
         raise ArchitectureMismatchError(
@@ -43,6 +44,16 @@ def build_network(checkpoint: Checkpoint, config: CompressConfig) -> Network | N
     load_into(model, checkpoint, arch)
     preprocessing = choose_preprocessing(config, checkpoint.preprocessing or info.preprocessing)
     return Network(model.eval(), arch, num_classes or info.num_classes, preprocessing.input_shape, preprocessing)
+
+
+def whole_weights(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with weights in place of pruning masks and weight norm's parts, which no architecture has."""
+    state, names = with_weights(checkpoint.state)
+    if not names:
+        return checkpoint
+    shown = ", ".join(name[:80] for name in names[:4]) + (", ..." if names[4:] else "")
+    note = f"{shown}: made of pruning masks or weight norm's parts, and stored as plain weights"
+    return replace(checkpoint, state=state, notes=(*checkpoint.notes, note))
 
 
 def choose_device(name: str) -> torch.device:

@@ -14,7 +14,7 @@ from qacomp.fine_tuning import fine_tune, tune_shared
 from qacomp.flexible import FlexibleModel
 from qacomp.job import Job, start_job
 from qacomp.ladder_training import fine_tune_ladder
-from qacomp.network import Network, build_network
+from qacomp.network import Network, build_network, whole_weights
 from qacomp.network_agreement import refined_network
 from qacomp.onnx_compression import compress_onnx
 from qacomp.onnx_graph import OnnxSource
@@ -58,6 +58,8 @@ def compress(
     run = Run(progress)
     if isinstance(checkpoint, OnnxSource):
         return compress_onnx(checkpoint, config, output, run, samples)
+    if config.arch or checkpoint.arch:
+        checkpoint = whole_weights(checkpoint)
     for remark in checkpoint.notes:
         run.note(remark)
     if network is None and checkpoint.kind != "module":

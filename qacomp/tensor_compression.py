@@ -1,5 +1,6 @@
 """Compression without an architecture: every matrix and filter is shared by k-means, the rest kept, no graph."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from qacomp.sharing.nested_arrays import share_nested
 from qacomp.side_values import vectors_held
 from qacomp.torch_format import to_array
 from qacomp.weight_history import WeightHistory
+from qacomp.weight_parts import exact_parts
 
 
 def compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Path, run: Run) -> Result:
@@ -34,8 +36,12 @@ def compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pat
     selection = select_tensors(checkpoint.state, config.scope, config.k, config.k_layers, **config.which)
     if not selection.layers:
         run.note("no tensor is shared, everything is kept exactly; the reasons are listed")
+    parts = exact_parts(checkpoint.state)
+    if parts:
+        run.note(f"{len(parts)} parts of weights ({_few(parts)}): kept exactly, what they multiply is shared")
     arrays = {name: to_array(tensor) for name, tensor in checkpoint.state.items()}
-    rounded = vectors_held(arrays, config.side)
+    held = vectors_held(arrays, config.side)
+    rounded = {name: reason for name, reason in held.items() if name not in parts}
     selection.skipped.update(rounded)
     packed = {name: Packed(array, config.side if name in rounded else "exact") for name, array in arrays.items()}
     with run.stage("share"):
@@ -58,6 +64,10 @@ def compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pat
     result = run.result(output, str(checkpoint.path), fp32_bytes(checkpoint.state), config, report, selection)
     with open_file(output) as container:
         return replace(result, operating_points=operating_points(container, str(output)))
+
+
+def _few(names: Collection[str]) -> str:
+    return ", ".join(name[:80] for name in list(names)[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _share(whole: Packed, layer: Layer, config: CompressConfig) -> Packed:

@@ -38,10 +38,14 @@ def quantize_activations(model: nn.Module, bits: int, *, keep: Collection[str] =
     Raises ConfigError for bits outside 1 .. 8, or where no ReLU is a module (a functional one can't be replaced).
     """
     check_bits(bits, "activations")
-    found = [n for n, m in model.named_modules() if isinstance(m, nn.ReLU | nn.ReLU6) and n not in keep]
+    everywhere = list(model.named_modules(remove_duplicate=False))
+    found = [n for n, m in everywhere if isinstance(m, nn.ReLU | nn.ReLU6) and n not in keep]
     if not found:
         raise ConfigError("activations can't be quantized: this network has no ReLU modules; write them as nn.ReLU")
+    modules, made = dict(everywhere), {}
     for name in found:
         path, _, leaf = name.rpartition(".")
-        setattr(model.get_submodule(path), leaf, QuantizedActivation(bits).train(model.training))
+        if modules[name] not in made:
+            made[modules[name]] = QuantizedActivation(bits).train(model.training)
+        setattr(model.get_submodule(path), leaf, made[modules[name]])
     return found

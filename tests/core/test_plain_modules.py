@@ -16,6 +16,7 @@ import qacomp
 from qacomp.datasets import Dataset, dataset_from_arrays
 from qacomp.errors import CheckpointError, ConfigError
 from qacomp.plain_modules import plain_module
+from qacomp.weight_parts import exact_parts, with_weights
 
 PLAIN = {"1.weight", "1.bias", "3.weight", "3.bias"}
 HERE = Path("<a module>")
@@ -258,3 +259,55 @@ def test_the_callers_random_numbers_and_modes_stay(few: Dataset) -> None:
         assert not torch.is_grad_enabled()
     assert torch.equal(torch.get_rng_state(), state)
     assert module.training and all(p.grad is None for p in module.parameters())
+
+
+def test_a_pickled_module_is_plain_in_compress_and_eval(tmp_path: Path) -> None:
+    """Pickles of a trusted author: the module itself comes out of them."""
+    from qacomp.config import CompressConfig
+    from qacomp.measuring import measure_file
+
+    model, path = pruned(), tmp_path / "net.pt"
+    torch.save(model, path)
+    measured = measure_file(path, CompressConfig(data="digits"), trust_pickle=True)
+    result = qacomp.compress(path, "digits", k=64, tune_epochs=0, trust_pickle=True, output=tmp_path / "net.qac")
+    assert measured.accuracy == result.accuracy.original
+    assert set(qacomp.decode(result)) == PLAIN
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_parts_of_weights_in_a_bare_state_dict_stay_exact(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"old": nn.Linear(40, 30), "new": nn.Conv2d(4, 20, 3), "cut": nn.Linear(50, 60)})
+    weight_norm(model["old"])
+    parametrizations.weight_norm(model["new"])
+    masked(model["cut"], 0.5)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    parts = {"old.weight_g", "new.parametrizations.weight.original0", "cut.weight_mask"}
+    assert set(exact_parts(state)) == parts
+    result = qacomp.compress(state, k=8, min_size=2)
+    back = qacomp.decode(result)
+    for name in parts:
+        assert torch.equal(back[name], state[name])
+    assert {row.name for row in result.layers if row.k is not None} == {
+        "old.weight_v",
+        "new.parametrizations.weight.original1",
+        "cut.weight_orig",
+    }
+    assert any("parts of weights" in note for note in result.notes)
+    model.load_state_dict(back)
+    wanted = plain_module(model, HERE).module.state_dict()
+    whole, names = with_weights(back)
+    assert set(whole) == set(wanted) and set(names) == {"old.weight", "new.weight", "cut.weight"}
+    for name, weight in wanted.items():
+        torch.testing.assert_close(whole[name], weight, rtol=1e-5, atol=1e-7)
+    assert exact_parts({"a_g": torch.ones(3, 3), "a_v": torch.ones(3, 4), "b_mask": torch.ones(3)}) == {}
+
+
+def test_a_pruned_state_dict_of_a_known_architecture_has_its_weights() -> None:
+    from qacomp.models import create_model
+
+    model = create_model("lenet5")
+    masked(model.get_submodule("fc1"), 0.9)
+    result = qacomp.compress(dict(model.state_dict()), arch="lenet5", k=8)
+    assert any(note.startswith("fc1.weight: made of pruning masks") for note in result.notes)
+    create_model("lenet5").load_state_dict(qacomp.decode(result))

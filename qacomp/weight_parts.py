@@ -1,0 +1,75 @@
+"""Tensors of a state dict of which a weight is calculated: pruning masks, weight norm's scales and directions.
+
+A state dict of a module under torch.nn.utils.prune holds weight_orig and weight_mask, one under weight_norm weight_g
+and weight_v, or parametrizations.weight.original0 and original1.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+_SCALES = (("_g", "_v", ""), (".original0", ".original1", "parametrizations."))  # and the folder of the weight's name
+
+
+def exact_parts(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Why a tensor must stay exactly as it is, by name: a mask of 0 and 1, or the scale of a direction."""
+    kept = {mask: f"the pruning mask of {orig}: kept exactly" for _, orig, mask in _masked(state)}
+    return kept | {scale: f"weight norm's scale of {v}: kept exactly" for _, scale, v in _normed(state)}
+
+
+def with_weights(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """The state dict with the weights in place of their parts, at the place of the last; the names of those weights."""
+    made: dict[str, Tensor] = {}
+    parts: dict[str, str | None] = {}
+    for name, orig, mask in _masked(state):
+        made[name] = state[orig] * state[mask].to(state[orig].dtype)
+        parts |= {orig: None, mask: name}
+    for name, scale, direction in _normed(state):
+        made[name] = _of_norm(state[scale], state[direction])
+        parts |= {scale: None, direction: name}
+    whole: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        weight = parts.get(name, name)
+        if weight is not None:
+            whole[weight] = made.get(weight, tensor)
+    return whole, list(made)
+
+
+def _masked(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str]]:
+    """(weight, its values, its mask)."""
+    for mask, tensor in state.items():
+        name = mask.removesuffix("_mask")
+        orig = state.get(f"{name}_orig")
+        if name == mask or name in state or orig is None or orig.shape != tensor.shape:
+            continue
+        if bool(((tensor == 0) | (tensor == 1)).all()):
+            yield name, f"{name}_orig", mask
+
+
+def _normed(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str]]:
+    """(weight, its scale, its direction)."""
+    for scale, tensor in state.items():
+        for own, other, folder in _SCALES:
+            base = scale.removesuffix(own)
+            direction, (before, inside, leaf) = state.get(base + other), f".{base}".rpartition(f".{folder}")
+            if base == scale or direction is None or not inside or not _is_scale(tensor, direction):
+                continue
+            name = f"{before}.{leaf}".removeprefix(".")
+            if name not in state:
+                yield name, scale, base + other
+
+
+def _is_scale(scale: Tensor, direction: Tensor) -> bool:
+    """Whether it has one value for each slice of the direction along one axis, or one in all."""
+    if not scale.is_floating_point() or scale.ndim not in (0, direction.ndim):
+        return False
+    fits = all(a in (1, b) for a, b in zip(scale.shape, direction.shape, strict=False))
+    return fits and sum(size > 1 for size in scale.shape) <= 1
+
+
+def _of_norm(scale: Tensor, direction: Tensor) -> Tensor:
+    """scale · direction / ‖direction‖, the norm of each slice."""
+    axes = [axis for axis in range(direction.ndim) if not scale.ndim or scale.shape[axis] == 1]
+    lengths: Tensor = torch.linalg.vector_norm(direction, dim=axes, keepdim=bool(scale.ndim))
+    return scale * direction / lengths
