@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from qacomp.constants import constant_kind, constant_name, grid_kind_of
-from qacomp.selection import Candidate, Layer, Rules, Selection, select, value_for
+from qacomp.selection import TIED, Candidate, Layer, Rules, Selection, select, value_for
 from qacomp.torch_format import to_array
 from qacomp.weight_parts import exact_parts
 from qacomp.weight_places import other_names, split_name, tied_names, tied_tensors
@@ -56,7 +56,7 @@ def as_one(candidates: Iterable[Candidate], tied: Mapping[str, str]) -> list[Can
     """
     others = other_names(tied)
     return [
-        replace(c, never=f"tied to {tied[c.name]}: one weight, stored once")
+        replace(c, never=f"{TIED}{tied[c.name]}: one weight, stored once")
         if c.name in tied
         else replace(c, tied=others.get(c.name, ()))
         for c in candidates

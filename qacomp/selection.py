@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from qacomp.errors import ConfigError
 
 T = TypeVar("T")
+TIED = "tied to "
+"""How the reason of a tied weight's other names begins."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class Selection:
 
     layers: tuple[Layer, ...]
     skipped: dict[str, str] = field(default_factory=dict)
+
+    def with_reasons(self, reasons: Mapping[str, str]) -> "Selection":
+        """With better reasons of tensors that aren't shared; those of a tied weight's other names stay."""
+        stay = {name: reason for name, reason in self.skipped.items() if reason.startswith(TIED)}
+        return replace(self, skipped=self.skipped | dict(reasons) | stay)
 
 
 @dataclass(frozen=True)

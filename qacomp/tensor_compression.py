@@ -42,7 +42,7 @@ def compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pat
     arrays = {name: to_array(tensor) for name, tensor in checkpoint.state.items()}
     held = vectors_held(arrays, config.side)
     rounded = {name: reason for name, reason in held.items() if name not in parts}
-    selection.skipped.update(rounded)
+    selection = selection.with_reasons(rounded)
     packed = {name: Packed(array, config.side if name in rounded else "exact") for name, array in arrays.items()}
     with run.stage("share"):
         selection = refined_alone(selection, config, lambda name: packed[name].dense())

@@ -69,7 +69,7 @@ def write_and_measure(
         before,
         job.config,
         report,
-        replace(job.selection, skipped=job.selection.skipped | package.rounded),
+        job.selection.with_reasons(package.rounded),
         arch=job.network.arch,
         accuracy=accuracy,
         max_abs_error=error,
