@@ -19,7 +19,7 @@ demo: $(READY) ## train, compress and decode LeNet-5 on embedded digits, print t
 	$(BIN)/qacomp demo --force
 
 test: $(READY) ## run the tests
-	$(BIN)/python -P -m pytest -q -n 2
+	$(BIN)/python -P -m pytest -q -n 2 --dist worksteal
 
 lint: $(READY) ## ruff
 	$(BIN)/ruff check .

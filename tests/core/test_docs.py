@@ -1,17 +1,17 @@
 """What docs/ and examples/ show runs as it stands, and says what is true of the code."""
 
-import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 
 from qacomp.cli.compress import compress_command
 
 ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 def blocks(document: str) -> list[tuple[str, str]]:
@@ -20,22 +20,8 @@ def blocks(document: str) -> list[tuple[str, str]]:
     return re.findall(r"```(python|console)\n(.*?)```", text, re.DOTALL)
 
 
-def run(command: list[str], folder: Path) -> str:
-    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def python_with_commands(parts: list[tuple[str, str]]) -> str:
-    """One program: the commands run between the Python blocks, where they stand on the page."""
-    lines = ["import subprocess"]
-    for language, code in parts:
-        lines.append(code if language == "python" else f"subprocess.run(['bash', '-ec', {code!r}], check=True)")
-    return "\n".join(lines)
-
-
-def test_the_quickstart_runs(tmp_path: Path) -> None:
-    out = run([sys.executable, "-P", "-c", python_with_commands(blocks("quickstart.md"))], tmp_path)
+def test_the_quickstart_runs(run_printed: Callable[..., str], tmp_path: Path) -> None:
+    out = run_printed(blocks("quickstart.md"))
     written = {path.name for path in tmp_path.iterdir()}
     assert written == {
         *("net.qac", "net.onnx", "report.html", "small.onnx", "weights.qac", "again.qac", "onnx.html", "step.onnx")
@@ -48,7 +34,13 @@ def test_the_quickstart_runs(tmp_path: Path) -> None:
 
 
 def test_the_new_regularizer_and_the_new_codec_work(tmp_path: Path) -> None:
-    out = run([sys.executable, "-P", "-c", python_with_commands(blocks("extending.md"))], tmp_path)
+    """In a process of its own: what it registers stays."""
+    parts = blocks("extending.md")
+    assert {language for language, _ in parts} == {"python"}
+    command = [sys.executable, "-P", "-c", "\n".join(code for _, code in parts)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    out = done.stdout
     assert "regularizer: abs" in out and "'bz2': " in out
     penalties = [float(v) for v in re.findall(r"[\d.]+", out.partition("abs")[2].partition("\n")[0])]
     assert len(penalties) == 4 and penalties[2] > 0
@@ -62,8 +54,8 @@ def test_the_new_regularizer_and_the_new_codec_work(tmp_path: Path) -> None:
         ("transformer", {"model.safetensors", "transformer.qac", "report.html"}),
     ],
 )
-def test_an_example_runs(name: str, written: set[str], tmp_path: Path) -> None:
-    out = run([sys.executable, "-P", str(ROOT / "examples" / f"{name}.py"), str(tmp_path)], tmp_path)
+def test_an_example_runs(name: str, written: set[str], run_script: Callable[..., str], tmp_path: Path) -> None:
+    out = run_script(ROOT / "examples" / f"{name}.py", tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == written
     assert "smaller" in out
     if name == "cnn":
@@ -75,14 +67,17 @@ def test_an_example_runs(name: str, written: set[str], tmp_path: Path) -> None:
         assert "(2, 128) of (500, 128)" in out
 
 
-def test_the_speech_example_takes_a_real_model(shared_dir: Path, tmp_path: Path) -> None:
+def test_the_speech_example_takes_a_real_model(
+    run_script: Callable[..., str], shared_dir: Path, tmp_path: Path
+) -> None:
     model = shared_dir / "ckpt" / "silero_vad_16k_op15.onnx"
-    out = run([sys.executable, "-P", str(ROOT / "examples" / "onnx_speech.py"), str(tmp_path), str(model)], tmp_path)
+    out = run_script(ROOT / "examples" / "onnx_speech.py", tmp_path, model)
     assert "cosine" in out and (tmp_path / "speech.onnx").stat().st_size < model.stat().st_size / 2
 
 
 def test_every_option_that_the_pages_name_exists() -> None:
-    known = {option for parameter in compress_command.params for option in parameter.opts}
+    parameters = compress_command.get_params(click.Context(compress_command))
+    known = {option for parameter in parameters for option in parameter.opts}
     known |= {"--json", "--debug", "--allow-truncated", "--exit-code", "--onnx", "--level", "--no-measure"}
     for document in sorted((ROOT / "docs").glob("*.md")):
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", document.read_text(encoding="utf-8")):

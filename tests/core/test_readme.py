@@ -1,12 +1,10 @@
 """README's examples run as they stand, and its tables are those of the committed results."""
 
-import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -16,32 +14,19 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.slow
-def test_the_lines_of_use_run_as_printed(tmp_path: Path) -> None:
+def test_the_lines_of_use_run_as_printed(run_printed: Callable[..., str], tmp_path: Path) -> None:
     (commands,) = blocks("console")
     assert len(commands.splitlines()) == 5
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(
-        ["bash", "-e", "-c", commands],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    out = run_printed([("console", commands)])
     assert {"model.pt", "model.qac", "model.onnx"} == {path.name for path in tmp_path.iterdir()}
     assert (tmp_path / "model.pt").stat().st_size > 10 * (tmp_path / "model.qac").stat().st_size
-    original, decoded = (float(re.findall(rf"{word} ([\d.]+) %", done.stdout)[0]) for word in ("original", "decoded"))
+    original, decoded = (float(re.findall(rf"{word} ([\d.]+) %", out)[0]) for word in ("original", "decoded"))
     assert decoded >= original - 1.0
     python = blocks("python")
     assert len(python) == 2
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", "\n".join(python)], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"x smaller, accuracy [\d.]+ -> [\d.]+ % 8$", done.stdout, re.MULTILINE), done.stdout
-    assert "(20, 1, 5, 5)" in done.stdout
+    out = run_printed([("python", code) for code in python])
+    assert re.search(r"x smaller, accuracy [\d.]+ -> [\d.]+ % 8$", out, re.MULTILINE), out
+    assert "(20, 1, 5, 5)" in out
 
 
 def test_the_tables_are_those_of_the_results() -> None:
