@@ -130,7 +130,7 @@ def test_a_compression_is_not_lost_and_decoding_goes_on(kind: str, tmp_path: Pat
     assert done.exit_code == 0, done.output
     assert "allows more" in done.stderr and '"agreement": null' in done.stdout
     for form in ("dense", "lut"):
-        done = CliRunner().invoke(cli, ["decode", container, "-o", output, "--onnx", form, *limits, "--json"])
+        done = CliRunner().invoke(cli, ["decode", container, "-fo", output, "--onnx", form, *limits, "--json"])
         assert done.exit_code == 0, done.output
         assert "allows more" in done.stderr and '"latency_ms": null' in done.stdout
 
