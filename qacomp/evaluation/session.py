@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from qacomp.evaluation.limits import measuring
 if TYPE_CHECKING:
     import onnx
 
+_PLACE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : |/\S+\.(?:cc|h):\d+ [^()]*\([^()]*\)(?: const)? ")
 OnnxModel: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto"
 
 
@@ -147,8 +149,8 @@ def run_session(session: Session, x: np.ndarray) -> np.ndarray:
 
 
 def line(e: BaseException) -> str:
-    """An exception's text on one line, shortened."""
-    return " ".join(str(e).split())[:200] or type(e).__name__
+    """An exception's text on one line, without places in onnxruntime's sources, shortened."""
+    return _PLACE.sub("", " ".join(str(e).split()))[:200] or type(e).__name__
 
 
 def _source(model: OnnxModel) -> tuple[str, str | bytes, int]:

@@ -60,6 +60,8 @@ def described(value: Any, buffers: list[Part]) -> dict[str, Any]:
         array = np.asarray(value)
         if array.dtype.kind in "OUS":
             return {"strings": [_text(item) for item in array.reshape(-1).tolist()], "shape": list(array.shape)}
+        if array.dtype.kind == "V" and array.dtype.fields is None and array.dtype.itemsize <= 2:  # bfloat16, float8
+            array = np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")
         if array.dtype.newbyteorder("<").str in _DTYPES:
             plain = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
             buffers.append(plain.reshape(-1).view(np.uint8).data)

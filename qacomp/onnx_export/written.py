@@ -9,7 +9,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from qacomp.evaluation.session import open_session
+from qacomp.errors import ExportError, StoppedRunError
+from qacomp.evaluation.session import line, open_session
 from qacomp.onnx_export.slots import scopes
 from qacomp.onnx_graph.walk import Scope
 
@@ -58,7 +59,12 @@ def _run(
     output = helper.make_tensor_value_info(name, dtype, None)
     graph = helper.make_graph(list(nodes.values()), "weights", [], [output], list(used.values()))
     small = helper.make_model(graph, opset_imports=opsets, ir_version=ir_version)
-    value: NDArray[Any] = open_session(small, threads=1).run([name], {})[0]
+    try:
+        value: NDArray[Any] = open_session(small, threads=1).run([name], {})[0]
+    except StoppedRunError:
+        raise
+    except ExportError as error:
+        raise ExportError(f"{name}: onnxruntime can't make it ({line(error)}): decode with --onnx dense") from error
     return value
 
 

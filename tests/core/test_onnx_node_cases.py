@@ -1,0 +1,132 @@
+"""onnx's own cases, one for each way to use an operator: all compress, and decode to what onnxruntime runs the same.
+
+By default every fourth is taken; QACOMP_NODE_CASES=1, 2 or 3 takes others, QACOMP_NODE_CASES=all all of them.
+"""
+
+import os
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from qacomp.config import CompressConfig
+from qacomp.decoding import decode
+from qacomp.errors import ConfigError, ExportError, NotACheckpointError
+from qacomp.evaluation.agreement import run_all
+from qacomp.evaluation.wire import Opaque
+from qacomp.onnx_graph import parse_onnx
+from qacomp.onnx_options import OnnxOptions
+from qacomp.pipeline import compress
+from qacomp.progress import SilentProgress
+from qacomp.result import Result
+
+CHUNKS = 8
+WANTED = os.environ.get("QACOMP_NODE_CASES", "0")
+
+
+@cache
+def cases() -> list[Any]:
+    from onnx.backend.test.case.node import collect_testcases
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its expected outputs overflow on purpose
+        every = collect_testcases(None)
+    assert len(every) >= 1884
+    return every if WANTED == "all" else every[int(WANTED) :: 4]
+
+
+def own_feed(case: Any, model: onnx.ModelProto) -> dict[str, Any]:
+    """The case's own inputs, those that the model still has."""
+    values = dict(zip((entry.name for entry in case.model.graph.input), case.data_sets[0][0], strict=False))
+    given = {entry.name: values[entry.name] for entry in model.graph.input if entry.name in values}
+    return {n: numpy_helper.to_array(v) if isinstance(v, onnx.TensorProto) else v for n, v in given.items()}
+
+
+def with_weights(case: Any) -> onnx.ModelProto:
+    """The case with its inputs, where they are tensors, as initializers."""
+    model = onnx.ModelProto()
+    model.CopyFrom(case.model)
+    values = own_feed(case, model)
+    for entry in list(model.graph.input):
+        value, kind = values.get(entry.name), entry.type.tensor_type.elem_type
+        if not isinstance(value, np.ndarray) or kind in (TensorProto.UNDEFINED, TensorProto.STRING):
+            continue
+        if value.dtype == helper.tensor_dtype_to_np_dtype(kind):
+            model.graph.initializer.append(numpy_helper.from_array(value, entry.name))
+            model.graph.input.remove(entry)
+    return model
+
+
+def compressed(model: onnx.ModelProto, container: Path, **settings: Any) -> Result:
+    source = parse_onnx(model.SerializeToString(), Path("m.onnx"), "onnx")
+    return compress(source, CompressConfig(k=4, **settings), None, container, SilentProgress())
+
+
+def run_or_none(model: Any, feed: dict[str, Any]) -> dict[str, Any] | None:
+    try:
+        return run_all(model, [feed])[0]
+    except (ExportError, NotACheckpointError):
+        return None
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two values are equal, bit for bit."""
+    if isinstance(a, list):
+        return isinstance(b, list) and len(a) == len(b) and all(map(same, a, b))
+    if not isinstance(a, np.ndarray):
+        return isinstance(a, Opaque | None) and a == b
+    if not isinstance(b, np.ndarray) or (a.shape, a.dtype) != (b.shape, b.dtype):
+        return False
+    return np.array_equal(a, b) if a.dtype.kind == "O" else a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_every_case_comes_back_and_runs_the_same(chunk: int, tmp_path: Path) -> None:
+    container, output = tmp_path / "m.qac", tmp_path / "m.onnx"
+    ran = 0
+    for case in cases()[chunk::CHUNKS]:
+        result = compressed(case.model, container, min_size=1, min_agreement=0.0)
+        decode(container, output, measure=False)
+        shared = [layer.name for layer in result.layers if layer.k]
+        assert shared or output.read_bytes() == case.model.SerializeToString(deterministic=True), case.name
+        feed = own_feed(case, case.model)
+        wanted = run_or_none(str(output) if shared else case.model, feed)
+        if wanted is None:  # then compress has said that it can't be measured
+            assert any("isn't known" in note for note in result.notes), case.name
+            continue
+        ran += 1
+        decode(container, output, measure=False, onnx=OnnxOptions("lut"))
+        found = run_or_none(str(output), feed)
+        assert found is not None and all(map(same, wanted.values(), found.values())), case.name
+    assert ran > 0
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_with_inputs_as_weights_every_form_runs_the_same(chunk: int, tmp_path: Path) -> None:
+    container, output = tmp_path / "m.qac", tmp_path / "m.onnx"
+    shared = ran = 0
+    for case in cases()[chunk::CHUNKS]:
+        model = with_weights(case)
+        try:
+            result = compressed(model, container, include=("*",), min_agreement=0.0)
+        except ConfigError:  # all its tensors are tiny, or of integers
+            continue
+        shared += any(layer.k for layer in result.layers)
+        decode(container, output, measure=False)
+        feed = own_feed(case, model)
+        wanted = run_or_none(str(output), feed)
+        if wanted is None:
+            continue
+        ran += 1
+        for form in ("lut", "affine"):
+            decode(container, output, measure=False, onnx=OnnxOptions(form))
+            found = run_or_none(str(output), feed)
+            assert found is not None and list(found) == list(wanted), (case.name, form)
+            if form == "lut":
+                assert all(map(same, wanted.values(), found.values())), case.name
+    assert shared > 0 and ran > 0
