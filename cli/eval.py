@@ -11,13 +11,13 @@ from qacomp.cli.settings import SettingsCommand
 from qacomp.cli.streams import shown_name
 
 if TYPE_CHECKING:
-    from qacomp.measuring import Measured
+    from qacomp.measuring import Measured, MeasuredPoint
 
 
 @click.command(
     "eval",
     cls=SettingsCommand,
-    settings=("data", "arch", "size", "mean", "std", "device", "run_seconds", "run_memory"),
+    settings=("data", "metric", "arch", "size", "mean", "std", "device", "run_seconds", "run_memory"),
     short_help="Accuracy, size and latency of a .qac, .onnx or checkpoint.",
 )
 @click.argument("file", type=INPUT)
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 def eval_command(
     file: Path,
     data: str | None,
+    metric: str | None,
     arch: str | None,
     size: tuple[int, int] | None,
     mean: tuple[float, ...] | None,
@@ -50,9 +51,13 @@ def eval_command(
     if plot is not None:
         _check_plot(plot)
         claim([Output(plot, "--plot")], command_files([file], [data]), force=force)
-    config = CompressConfig(arch=arch, data=data, size=size, mean=mean, std=std, device=device or "auto")
+    config = CompressConfig(
+        arch=arch, data=data, metric=metric or "auto", size=size, mean=mean, std=std, device=device or "auto"
+    ).check()
     with limited_runs(run_limits(limits)):
         measured = measure_file(file, config, trust_pickle=trust_pickle)
+    for note in measured.notes:
+        progress.note(note)
     if plot is not None:
         _draw(plot, measured)
         progress.note(f"{plot}: the curve over {len(measured.points)} operating points")
@@ -61,32 +66,32 @@ def eval_command(
         return
     if measured.points:
         rows = [
-            [
-                shown_name(point.name),
-                count(point.bytes),
-                count(point.macs),
-                figure(point.accuracy, 2, " %"),
-                figure(point.latency.p50_ms, 3, " ms"),
-                figure(point.latency.p95_ms, 3, " ms"),
-            ]
+            [shown_name(point.name), count(point.bytes), count(point.macs), _value(point), *_milliseconds(point)]
             for point in measured.points
         ]
-        print_table(rows, ["operating point", "bytes to download", "MACs", "accuracy", "p50", "p95"])
+        columns = ["operating point", "bytes to download", "MACs", _column(measured), "p50", "p95"]
+        print_table(rows, columns)
+    row = [str(file), measured.kind, count(measured.bytes), _value(measured), count(measured.samples)]
+    columns = ["file", "kind", "bytes", _column(measured), "samples", "p50", "p95"]
+    print_table([[*row, *_milliseconds(measured)]], columns)
+
+
+def _column(measured: "Measured") -> str:
+    """The metric's name."""
+    return "accuracy" if measured.metric is None else str(measured.metric["name"])
+
+
+def _value(measured: "Measured | MeasuredPoint") -> str:
+    """Accuracy in percent, another metric as it is, or a dash."""
+    if measured.accuracy is None and measured.metric is not None:
+        return f"{measured.metric['value']:.6g}"
+    return figure(measured.accuracy, 2, " %")
+
+
+def _milliseconds(measured: "Measured | MeasuredPoint") -> tuple[str, str]:
+    """Median and 95th percentile."""
     latency = measured.latency
-    print_table(
-        [
-            [
-                str(file),
-                measured.kind,
-                count(measured.bytes),
-                figure(measured.accuracy, 2, " %"),
-                count(measured.samples),
-                figure(latency.p50_ms if latency else None, 3, " ms"),
-                figure(latency.p95_ms if latency else None, 3, " ms"),
-            ]
-        ],
-        ["file", "kind", "bytes", "accuracy", "samples", "p50", "p95"],
-    )
+    return figure(latency.p50_ms if latency else None, 3, " ms"), figure(latency.p95_ms if latency else None, 3, " ms")
 
 
 def _check_plot(plot: Path) -> None:
@@ -104,5 +109,11 @@ def _draw(plot: Path, measured: "Measured") -> None:
 
     if not measured.points:
         raise ConfigError(f"--plot: {measured.file} holds one network; there is no curve to draw")
-    points = [CurvePoint(p.name, p.accuracy, p.bytes, p.latency.p50_ms) for p in measured.points]
+    points = [
+        CurvePoint(p.name, p.accuracy, p.bytes, p.latency.p50_ms)
+        for p in measured.points
+        if p.accuracy is not None and p.latency is not None
+    ]
+    if len(points) < len(measured.points):
+        raise ConfigError(f"--plot: draws accuracies, and not all of {measured.file}'s networks have one")
     write_atomically(plot, [render(draw_operating_points(points), picture_format(plot))])

@@ -7,7 +7,7 @@ from typing import Any
 
 from qacomp.config import CompressConfig
 from qacomp.datasets import NamedData, chosen_spec, load_dataset
-from qacomp.errors import DataError, ExportError, NotACheckpointError, StoppedRunError
+from qacomp.errors import DataError, ExportError, MetricError, NotACheckpointError, StoppedRunError
 from qacomp.evaluation.accuracy import onnx_accuracy
 from qacomp.evaluation.comparison import FP32_ACTIVATIONS
 from qacomp.evaluation.feeds import generated_feeds
@@ -68,14 +68,16 @@ def measure_metric(
         return None, (f"not measured: {remark}",) if remark else ()
     config, notes = _told_settings(container)
     try:
-        name, value = measure_one(str(output), spec, config)
+        found = measure_one(str(output), spec, config)
     except StoppedRunError as stopped:
         return None, (f"not measured on data: {stopped}",)
+    except MetricError as problem:
+        return None, (f"not measured on data: {problem} to qacomp eval",)
     except DataError as problem:
         if data is not None:
             raise
         return None, (f"not measured on the container's data: {problem}; give --data",)
-    return {"name": name, "value": value}, notes
+    return {"name": found.metric, "value": found.value}, notes
 
 
 def _told_settings(container: Container) -> tuple[CompressConfig, tuple[str, ...]]:

@@ -9,6 +9,7 @@ __all__ = [
     "DataError",
     "ExportError",
     "FormatError",
+    "MetricError",
     "NonFiniteWeightsError",
     "NotACheckpointError",
     "OutputExistsError",
@@ -51,6 +52,10 @@ class UnknownArchitectureError(QacompError):
 
 class DataError(QacompError):
     """Data can't be used: files missing or malformed, labels out of range, shapes that disagree."""
+
+
+class MetricError(DataError):
+    """A metric can't be taken of these outputs and targets: their shapes or dtypes don't fit, or its function fails."""
 
 
 class UnknownDataSpecError(DataError):

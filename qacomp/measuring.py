@@ -7,19 +7,21 @@ from typing import Any
 
 from qacomp.config import CompressConfig
 from qacomp.datasets import NamedData, chosen_spec, load_dataset
-from qacomp.errors import ConfigError, DataError, NotACheckpointError
-from qacomp.evaluation.accuracy import onnx_accuracy
-from qacomp.evaluation.latency import Latency, onnx_latency
+from qacomp.errors import ConfigError, DataError, NotACheckpointError, StoppedRunError
+from qacomp.evaluation.agreement import Feed
+from qacomp.evaluation.latency import Latency, feed_latency
+from qacomp.evaluation.session import OnnxModel, open_session
 from qacomp.formats import open_file
+from qacomp.onnx_measuring import measure_one
 from qacomp.operating_points import operating_points
 from qacomp.preprocessing import Preprocessing
-from qacomp.preprocessing_choice import choose_preprocessing
 
 
 @dataclass(frozen=True)
 class Measured:
     """`accuracy`: top-1 in percent over `samples` test samples; `latency`: of one in onnxruntime, if it ran there.
 
+    `metric`: {"name", "value"} of an ONNX model, of which accuracy is one; `notes`: why something wasn't measured.
     `points`: each network of a container that holds several, smallest first; the largest's figures are the container's.
     """
 
@@ -27,10 +29,12 @@ class Measured:
     kind: str
     bytes: int
     data: str
-    accuracy: float
+    accuracy: float | None
     samples: int
     latency: Latency | None
     points: tuple["MeasuredPoint", ...] = ()
+    metric: dict[str, Any] | None = None
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The document that `eval --json` prints."""
@@ -41,13 +45,14 @@ class Measured:
 
 @dataclass(frozen=True)
 class MeasuredPoint:
-    """One network of a container: bytes to fetch of the file, MACs if known, accuracy and latency as measured now."""
+    """One network of a container: bytes to fetch of the file, MACs if known, and what was measured now, if it was."""
 
     name: str
     bytes: int
     macs: int | None
-    accuracy: float
-    latency: Latency
+    accuracy: float | None
+    latency: Latency | None
+    metric: dict[str, Any] | None = None
 
 
 def _milliseconds(latency: Latency | None) -> dict[str, float] | None:
@@ -78,12 +83,12 @@ def _measure_container(path: Path, config: CompressConfig) -> Measured:
         names: list[str | None] = [point.name for point in points] or [None]
         models: list[bytes] = [onnx_model(container, str(path), submodel=name).SerializeToString() for name in names]
     if not points:
-        return _measure_session(path, "container", models[0], meta, config)
-    each = [_measure_session(path, "container", serialized, meta, config) for serialized in models]
-    measured = []
-    for point, own in zip(points, each, strict=True):
-        assert own.latency is not None
-        measured.append(MeasuredPoint(point.name, point.bytes, point.macs, own.accuracy, own.latency))
+        return _measure_model(path, "container", models[0], meta, config)
+    each = [_measure_model(path, "container", serialized, meta, config) for serialized in models]
+    measured = [
+        MeasuredPoint(point.name, point.bytes, point.macs, own.accuracy, own.latency, own.metric)
+        for point, own in zip(points, each, strict=True)
+    ]
     return replace(each[-1], points=tuple(measured))
 
 
@@ -94,25 +99,44 @@ def _measure_onnx(path: Path, config: CompressConfig) -> Measured:
 
     try:
         model = onnx.load(path, load_external_data=False)
+        entry = next((p.value for p in model.metadata_props if p.key == METADATA_KEY), "{}")
     except Exception as error:  # protobuf raises its own kinds
         raise NotACheckpointError(f"{path}: no ONNX file") from error
-    entry = next((p.value for p in model.metadata_props if p.key == METADATA_KEY), "{}")
-    return _measure_session(path, "onnx", path.read_bytes(), json.loads(entry), config)
+    return _measure_model(path, "onnx", path, _object(entry), config)
 
 
-def _measure_session(
-    path: Path, kind: str, serialized: bytes, meta: dict[str, Any], config: CompressConfig
-) -> Measured:
+def _object(text: str) -> dict[str, Any]:
+    """A JSON object; an empty one where the text, which is a file's, holds something else."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _measure_model(path: Path, kind: str, model: OnnxModel, meta: dict[str, Any], config: CompressConfig) -> Measured:
+    """Any ONNX model, fed as `qacomp compress` feeds it, with the images' preprocessing that the file names, if any."""
     spec = _spec(path, config, NamedData.told(meta.get("data")))
-    dataset = load_dataset(spec)
     stored = meta.get("preprocessing")
-    if stored is None:
-        raise ConfigError(f"{path}: carries no preprocessing; decode it again from its container")
-    preprocessing = choose_preprocessing(config, Preprocessing.from_dict(stored))
-    x = preprocessing.apply(dataset.test.x)  # (N, C, H, W)
-    accuracy = onnx_accuracy(serialized, x, dataset.test.y)
-    latency = onnx_latency(serialized, x.shape[1:])
-    return Measured(path, kind, path.stat().st_size, spec, accuracy, len(dataset.test.y), latency)
+    preprocessing = None if stored is None else Preprocessing.from_dict(stored)
+    unknown = Measured(path, kind, path.stat().st_size, spec, None, 0, None)
+    try:
+        found = measure_one(model, spec, config, preprocessing)
+        latency = feed_latency(open_session(model, threads=1), _one_example(found.feed, model))
+    except StoppedRunError as stopped:
+        return replace(unknown, notes=(f"not measured: {stopped}",))
+    accuracy = found.value if found.metric == "accuracy" else None
+    metric = {"name": found.metric, "value": found.value}
+    return replace(unknown, accuracy=accuracy, samples=found.samples, latency=latency, metric=metric)
+
+
+def _one_example(feed: Feed, model: OnnxModel) -> Feed:
+    """The first example of a batch, where the model leaves the batch's size open."""
+    inputs = open_session(model).get_inputs()
+    together = len({len(feed[entry.name]) if feed[entry.name].ndim else 0 for entry in inputs}) == 1
+    if together and all(entry.shape and not isinstance(entry.shape[0], int) for entry in inputs):
+        return {name: value[:1] for name, value in feed.items()}
+    return feed
 
 
 def _measure_checkpoint(path: Path, config: CompressConfig, trust_pickle: bool) -> Measured:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
 from onnx import ModelProto
 
 from qacomp.config import CompressConfig
-from qacomp.errors import DataError, ExportError, StoppedRunError
+from qacomp.errors import DataError, ExportError, MetricError, StoppedRunError
 from qacomp.evaluation.agreement import Agreement, Feed, compare, run_all, run_feed, worst_of
 from qacomp.evaluation.carried import carried_states, run_steps
 from qacomp.evaluation.feeds import GeneratedInputs, generated_inputs
 from qacomp.evaluation.metrics import Measure, chosen_metric, evaluate, first_outputs
 from qacomp.evaluation.samples import Given, load_samples
 from qacomp.evaluation.session import OnnxModel, open_session
+from qacomp.preprocessing import Preprocessing
 
 _RUNS = 8  # loud and quiet in turns: what saturates a network with loud inputs shows with quiet ones
 _STEPS = 64  # of a model that carries a state on, loud and quiet
@@ -34,8 +35,8 @@ class Measured:
 class Reference:
     """What an original model puts out, which changed ones are held against. `parts`: inputs and outputs of some runs.
 
-    text: what the inputs are; batch: examples a run; targets, metric: of the first part's outputs, where the data has
-    targets.
+    text: what the inputs are; batch: examples a run; targets, metric, value: of the first part's outputs, where the
+    data has targets.
     """
 
     parts: tuple[tuple[Sequence[Feed], Sequence[Feed]], ...]
@@ -43,6 +44,7 @@ class Reference:
     batch: int = 1
     targets: NDArray[Any] | None = None
     metric: str = "auto"
+    value: float = 0.0
 
 
 def reference_outputs(
@@ -64,7 +66,8 @@ def reference_outputs(
         except StoppedRunError as error:
             note(f"agreement with the original isn't known: {error}")
             return None
-        return Reference((part,), samples.source, _batch(samples.feeds), samples.targets, config.metric)
+        known = Reference((part,), samples.source, _batch(samples.feeds))
+        return known if samples.targets is None else _valued(known, samples.targets, config.metric, note)
     try:
         inputs = generated_inputs(graph, lambda feed: run_feed(session, feed))
         return _generated(original, inputs, config.seed)
@@ -85,10 +88,21 @@ def measure(known: Reference, changed: OnnxModel, note: Callable[[str], None]) -
     agreed = compared[0] if len(compared) == 1 else worst_of(compared, known.text)
     if known.targets is None:
         return Measured(agreed)
-    a, b = first_outputs(known.parts[0][1]), first_outputs(found[0])
-    name = chosen_metric(known.metric, a, known.targets)
-    original_value, changed_value = (evaluate(name, outputs, known.targets) for outputs in (a, b))
-    return Measured(agreed, Measure(name, original_value, changed_value, len(known.targets)))
+    value = evaluate(known.metric, first_outputs(found[0]), known.targets)
+    return Measured(agreed, Measure(known.metric, known.value, value, len(known.targets)))
+
+
+def _valued(known: Reference, targets: NDArray[Any], metric: str, note: Callable[[str], None]) -> Reference:
+    """With what the original's outputs are worth; where nobody named the metric and none fits, a note says so."""
+    outputs = first_outputs(known.parts[0][1])
+    name = chosen_metric(metric, outputs, targets)
+    try:
+        return replace(known, targets=targets, metric=name, value=evaluate(name, outputs, targets))
+    except MetricError as error:
+        if metric != "auto":
+            raise
+        note(f"not measured against the targets: {error}")
+        return known
 
 
 def _generated(original: OnnxModel, inputs: GeneratedInputs, seed: int) -> Reference:
@@ -111,11 +125,24 @@ def _batch(feeds: Sequence[Feed]) -> int:
     return max(1, rows.pop()) if len(rows) == 1 else 1
 
 
-def measure_one(model: OnnxModel, given: Given, config: CompressConfig) -> tuple[str, float]:
-    """(metric, value) of one model on data with targets. Raises DataError where there are none, or they don't fit."""
-    samples = load_samples(given, open_session(model).get_inputs(), config)
+@dataclass(frozen=True)
+class Value:
+    """A `metric` of one model, accuracy in percent, on `samples` samples; `feed`: the first run's inputs."""
+
+    metric: str
+    value: float
+    samples: int
+    feed: Feed
+
+
+def measure_one(model: OnnxModel, given: Given, config: CompressConfig, stored: Preprocessing | None = None) -> Value:
+    """One model on data with targets; `stored`: how it wants its images.
+
+    Raises DataError where there are no targets, or they don't fit; ExportError where the model can't be run.
+    """
+    samples = load_samples(given, open_session(model).get_inputs(), config, stored)
     if samples.targets is None:
         raise DataError(f"{samples.source}: has no targets (y, or y_test) to hold the outputs against")
     outputs = first_outputs(run_all(model, samples.feeds))
     name = chosen_metric(config.metric, outputs, samples.targets)
-    return name, evaluate(name, outputs, samples.targets)
+    return Value(name, evaluate(name, outputs, samples.targets), len(samples.targets), samples.feeds[0])

@@ -43,7 +43,8 @@ def topk_accuracy(logits: np.ndarray, y: np.ndarray, k: int = 1) -> float:
         raise DataError(f"label {bad} is out of range: the model has {classes} classes, 0 to {classes - 1}")
     own = logits[np.arange(len(y)), y][:, None]  # (N, 1)
     ahead = (logits > own) | ((logits == own) & (np.arange(classes) < y[:, None]))  # (N, classes)
-    return 100.0 * float(np.mean(ahead.sum(axis=1) < k))
+    right = (ahead.sum(axis=1) < k) & ~np.isnan(logits).any(axis=1)  # nothing is ahead of NaN
+    return 100.0 * float(np.mean(right))
 
 
 def onnx_logits(

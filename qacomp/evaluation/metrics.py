@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.datasets.custom import find_custom
-from qacomp.errors import DataError, QacompError
+from qacomp.errors import MetricError, QacompError
 from qacomp.evaluation.accuracy import topk_accuracy
 from qacomp.evaluation.agreement import Feed
 from qacomp.evaluation.output_agreement import cosine
@@ -31,34 +31,90 @@ class Measure:
 
 
 def chosen_metric(name: str, outputs: NDArray[Any], targets: NDArray[Any]) -> str:
-    """auto: accuracy for whole numbers beside rows of scores, else the mean squared error."""
+    """auto: accuracy for whole numbers beside scores of several classes, else the mean squared error."""
     if name != "auto":
         return name
-    labels = targets.dtype.kind in "iu" and targets.ndim == 1
-    return "accuracy" if labels and outputs.ndim == 2 and outputs.shape[1] > 1 else "mse"
+    return "accuracy" if _rows_of_scores(outputs, targets) is not None else "mse"
 
 
 def evaluate(name: str, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
-    """`outputs` (N, ...) against `targets`. Raises DataError where the shapes don't fit or the function fails."""
+    """`outputs` (N, ...) against `targets`; either is an object array of N where shapes differ from sample to sample.
+
+    accuracy: of scores (N, classes) beside labels (N,), or for each position: (N, classes, H, W) beside (N, H, W),
+    (N, T, classes) beside (N, T). A row with NaN is wrong. A user's function gets both as they are. Raises MetricError,
+    with shapes and dtypes, where they don't fit or the function fails.
+    """
+    if name not in ("accuracy", "mse", "cosine"):
+        return _own(name, outputs, targets)
+    for what, array in (("outputs", outputs), ("targets", targets)):
+        if array.dtype.kind not in "fiub":
+            why = "differ in shape from sample to sample" if array.dtype.kind == "O" else "are no numbers"
+            raise MetricError(f"{name}: the {what} {_told(array)} {why}; give --metric module:function")
     if name == "accuracy":
-        return topk_accuracy(outputs, targets)
-    if name in ("mse", "cosine"):
-        wanted = targets.reshape(outputs.shape) if targets.size == outputs.size else targets
-        if wanted.shape != outputs.shape:
-            raise DataError(f"outputs {list(outputs.shape)} and targets {list(targets.shape)} don't fit for {name}")
-        if name == "cosine":
-            return cosine(outputs, wanted)
-        return float(np.mean((outputs.astype(np.float64) - wanted) ** 2))
+        rows = _rows_of_scores(outputs, targets)
+        if rows is None:
+            raise MetricError(
+                f"accuracy: outputs {_told(outputs)} and targets {_told(targets)} don't fit: want scores (N, classes, "
+                "...) and whole numbers (N, ...); give another --metric"
+            )
+        return topk_accuracy(*rows)
+    wanted = targets.reshape(outputs.shape) if targets.size == outputs.size else targets
+    if wanted.shape != outputs.shape:
+        raise MetricError(f"{name}: outputs {_told(outputs)} and targets {_told(targets)} don't fit")
+    if name == "cosine":
+        return cosine(outputs, wanted)
+    return float(np.mean((outputs.astype(np.float64) - wanted) ** 2))
+
+
+def first_outputs(runs: Sequence[Feed]) -> NDArray[Any]:
+    """The first output over all runs, (N, ...); an object array where its shape differs from run to run, or is none."""
+    values = [next(iter(run.values())) for run in runs]
+    if all(isinstance(value, np.ndarray) for value in values):
+        arrays = [np.atleast_1d(value) for value in values]
+        if len({(array.shape[1:], array.dtype) for array in arrays}) == 1:
+            return np.concatenate(arrays)
+        if all(len(array) == 1 for array in arrays):
+            return as_objects([array[0] for array in arrays])
+    return as_objects(values)
+
+
+def as_objects(values: Sequence[Any]) -> NDArray[Any]:
+    """An object array (N,) of N values, whatever their shapes."""
+    result = np.empty(len(values), object)
+    for place, value in enumerate(values):
+        result[place] = value
+    return result
+
+
+def _rows_of_scores(outputs: NDArray[Any], targets: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Scores (rows, classes) and labels (rows,), None where they aren't of that kind.
+
+    Classes stand on the second axis, as in (N, classes, H, W); of (N, T, classes) on the last, if only that fits, or
+    both do.
+    """
+    if targets.dtype.kind not in "iu" or outputs.dtype.kind != "f" or outputs.ndim < 2 or not outputs.size:
+        return None
+    if outputs.ndim == 2 and targets.shape == (len(outputs), 1):
+        targets = targets[:, 0]
+    last = targets.shape == outputs.shape[:-1]
+    second = targets.shape == (outputs.shape[0], *outputs.shape[2:])
+    axis = -1 if last and (not second or outputs.ndim == 3) else 1
+    if not (last or second) or outputs.shape[axis] < 2:
+        return None
+    return np.moveaxis(outputs, axis, -1).reshape(-1, outputs.shape[axis]), targets.reshape(-1)
+
+
+def _own(name: str, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
     function = find_custom(*name.split(":", 1))
     try:
         return float(function(outputs, targets))
     except QacompError:
         raise
     except Exception as error:
-        raise DataError(f"{name} failed: {type(error).__name__}: {' '.join(str(error).split())}") from error
+        told = f"of outputs {_told(outputs)} and targets {_told(targets)}"
+        raise MetricError(f"{name} {told} failed: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
-def first_outputs(runs: Sequence[Feed]) -> NDArray[Any]:
-    """The first output over all runs, (N, ...)."""
-    values = [next(iter(run.values())) for run in runs]
-    return np.concatenate([np.atleast_1d(value) for value in values])
+def _told(array: NDArray[Any]) -> str:
+    """`float32[20, 2]`."""
+    return f"{array.dtype}{list(array.shape)}"

@@ -16,6 +16,7 @@ from qacomp.datasets.custom import call_custom
 from qacomp.datasets.npz import read_arrays
 from qacomp.errors import DataError
 from qacomp.evaluation.agreement import Feed
+from qacomp.evaluation.metrics import as_objects
 from qacomp.preprocessing import Preprocessing
 from qacomp.preprocessing_choice import choose_preprocessing
 
@@ -33,32 +34,36 @@ class Samples:
     targets: NDArray[Any] | None
 
 
-def load_samples(given: Given, inputs: Sequence[Any], config: CompressConfig) -> Samples:
-    """The samples of a data spec, a Dataset or a mapping of arrays, for an onnxruntime session's `inputs`.
+def load_samples(
+    given: Given, inputs: Sequence[Any], config: CompressConfig, stored: Preprocessing | None = None
+) -> Samples:
+    """The samples of a data spec, a Dataset or a mapping of arrays, for a session's `inputs`.
 
     A mapping (of `module:function`, or an npz file) with an array for every input, by name, is fed as it stands: each
     (N, ...) with N samples in batches that the model takes, or of the very shape of the input for a single run; `y` are
     its targets. x_test and y_test are fed to the first input, if they have its number of axes; images in [0, 1] go
-    through the preprocessing that the settings give. Raises DataError where neither fits, or where the settings ask
-    for the preprocessing of arrays.
+    through the preprocessing that the settings give, over the `stored` one. Targets of different shapes become an
+    object array. Raises DataError, with shapes and dtypes, where neither fits, or where the settings ask for the
+    preprocessing of arrays.
     """
     source, loaded = _loaded(given)
+    if not inputs:
+        raise DataError(f"{source}: the model has no inputs that data could be fed to")
     if isinstance(loaded, Mapping) and all(entry.name in loaded for entry in inputs):
         _refuse_preprocessing(source, config)
-        targets = None if loaded.get("y") is None else np.asarray(loaded["y"])
-        return _in_batches(source, {e.name: np.asarray(loaded[e.name]) for e in inputs}, targets, inputs)
+        arrays = {entry.name: _array(source, entry.name, loaded[entry.name]) for entry in inputs}
+        return _in_batches(source, arrays, _targets(loaded.get("y")), inputs)
     first = inputs[0]
     if len(inputs) > 1:
         names = ", ".join(entry.name for entry in inputs)
         raise DataError(f"{source}: the model has several inputs; give an array for each of {names}")
     if isinstance(loaded, Mapping) and "x_test" in loaded:
-        x = np.asarray(loaded["x_test"])
+        x = _array(source, "x_test", loaded["x_test"])
         if x.ndim == len(first.shape) and x.dtype.kind == "f" and _fits(x.shape[1:], first.shape[1:]):
             _refuse_preprocessing(source, config)
-            targets = None if loaded.get("y_test") is None else np.asarray(loaded["y_test"])
-            return _in_batches(source, {first.name: x}, targets, inputs)
+            return _in_batches(source, {first.name: x}, _targets(loaded.get("y_test")), inputs)
     dataset = loaded if isinstance(loaded, Dataset) else dataset_from_arrays(loaded)
-    x = _preprocessing(source, first.shape, dataset, config).apply(dataset.test.x)  # (N, C, H, W)
+    x = _preprocessing(source, first.shape, dataset, config, stored).apply(dataset.test.x)  # (N, C, H, W)
     return _in_batches(source, {first.name: x}, dataset.test.y, inputs)
 
 
@@ -81,6 +86,9 @@ def _in_batches(
 ) -> Samples:
     """Cut arrays (N, ...) into what the model takes at once."""
     typed = {e.name: arrays[e.name].astype(_FLOATS.get(e.type, arrays[e.name].dtype), copy=False) for e in inputs}
+    for name, array in typed.items():
+        if array.dtype.kind not in "fiubOUS":
+            raise DataError(f"{source}: {name} is {array.dtype}{list(array.shape)}: a model takes numbers or strings")
     counts = {len(a) if a.ndim else 0 for a in typed.values()}
     if all(_fits(a.shape, e.shape) for a, e in zip(typed.values(), inputs, strict=True)) and _is_single(typed, inputs):
         return Samples(source, (typed,), targets)
@@ -90,6 +98,9 @@ def _in_batches(
     if any(stacked) and not all(stacked):
         raise DataError(f"{source}: some arrays have an axis of samples before the input's own axes, others don't")
     n = counts.pop()
+    if targets is not None and (not targets.ndim or len(targets) != n):
+        told = f"{targets.dtype}{list(targets.shape)}"
+        raise DataError(f"{source}: {n} samples, but targets {told}: there must be one for each")
     if all(stacked):
         feeds = [{name: a[i] for name, a in typed.items()} for i in range(n)]
         return Samples(source, tuple(feeds), targets)
@@ -119,8 +130,31 @@ def _refuse_preprocessing(source: str, config: CompressConfig) -> None:
             raise DataError(f"--{name}: {source} holds arrays, which are fed as they stand; leave it, or give images")
 
 
-def _preprocessing(source: str, shape: Sequence[Any], dataset: Dataset, config: CompressConfig) -> Preprocessing:
-    """To the input's channels and size, or the images' own where it leaves them open; mean 0 and deviation 1."""
+def _array(source: str, name: str, value: Any) -> NDArray[Any]:
+    """Raises DataError for what is no one array."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # lists of different lengths; numpy's text may hold values
+        raise DataError(f"{source}: {name} holds arrays of different shapes: give one array, padded") from error
+
+
+def _targets(value: Any) -> NDArray[Any] | None:
+    """Targets (N, ...), or (N,) objects where their shapes differ from sample to sample."""
+    if value is None:
+        return None
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        return as_objects([np.asarray(item) for item in value])
+    return as_objects(list(value)) if array.dtype.kind == "O" and array.ndim > 1 else array
+
+
+def _preprocessing(
+    source: str, shape: Sequence[Any], dataset: Dataset, config: CompressConfig, stored: Preprocessing | None
+) -> Preprocessing:
+    """The `stored` one, else to the input's channels and size, or the images' own where it leaves them open."""
+    if stored is not None:
+        return choose_preprocessing(config, stored)
     if len(shape) != 4:
         raise DataError(f"{source}: images, but the model's input has shape {list(shape)}; give arrays by input name")
     images = dataset.test.x.shape
