@@ -15,6 +15,7 @@ from qacomp.sharing.balancing import balanced
 from qacomp.sharing.blocks import block_shape, share_in_blocks
 from qacomp.sharing.kmeans import Clustering, kmeans
 from qacomp.sharing.symmetric import symmetric_kmeans
+from qacomp.sharing.zero_entry import LEAST_K, has_zeros, with_zero_entry
 from qacomp.side_values import codebook_side
 
 
@@ -53,7 +54,9 @@ def share_array(array: NDArray[Any], layer: Layer, codebook: str, side: str, rou
         return _packed(share_in_blocks(values, layer.k, blocks), array.dtype, side)
     mirrored = symmetric_kmeans(values, layer.k)
     clustering = mirrored or fitted(values, layer, rounding)
-    if clustering.codebook.size < layer.k:
+    if clustering.codebook.size > layer.k:
+        note = f"{name}: {clustering.codebook.size} shared values instead of {layer.k}, since its zeros keep one"
+    elif clustering.codebook.size < layer.k:
         note = f"{name}: {clustering.codebook.size} shared values instead of {layer.k}"
     elif codebook != "tensor":
         note = f"{name}: one codebook, since blocks of {codebook} are too small for {layer.k} shared values"
@@ -70,9 +73,20 @@ def share_array(array: NDArray[Any], layer: Layer, codebook: str, side: str, rou
 
 
 def fitted(values: NDArray[np.floating], layer: Layer, rounding: str) -> Clustering:
-    """k-means of a tensor; where errors are balanced and the codebook is fine, each channel counts for itself."""
+    """k-means of a tensor; where errors are balanced and the codebook is fine, each channel counts for itself.
+
+    Zeros among the values keep an entry, so of these there are three at the least.
+    """
     weighted = rounding == "balanced" and layer.k >= FINE_K
-    return kmeans(values, layer.k, channel_weights(values, layer.axis) if weighted else None)
+    weights = channel_weights(values, layer.axis) if weighted else None
+    found = kmeans(values, layer.k, weights)
+    if not found.inertia or not has_zeros(values) or (found.codebook == 0).any():
+        return found
+    if layer.k < LEAST_K:
+        found = kmeans(values, LEAST_K, weights)
+    book, indices = with_zero_entry(values, found.codebook, weights)
+    error = values.astype(np.float64) - book.take(indices)
+    return Clustering(book, indices, float((error * error).sum()))
 
 
 def _on_grid(values: NDArray[Any], dtype: np.dtype[Any], layer: Layer, kind: GridKind, side: str) -> Packed:

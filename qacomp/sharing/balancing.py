@@ -26,7 +26,8 @@ def balanced(
     """Indices (of `values`' shape and the dtype given) whose errors cancel within every output channel.
 
     values: finite, any shape, output channels along `axis`; codebook: (K,) ascending; indices: of the nearest values.
-    A row's Σe² + γ·(Σe)² never grows. Weights go to a value next to theirs, those first that lose least for it. Rows
+    A row's Σe² + γ·(Σe)² never grows. Weights go to a value next to theirs, those first that lose least for it; zeros
+    at an entry of exactly zero stay there. Rows
     are the channels; of four axes, which are a convolution's, first each plane (height, width) by itself.
     """
     if values.ndim == 4:
@@ -62,6 +63,7 @@ def _balanced_rows(
     way = -np.sign(total).astype(np.int64)
     other = np.clip(chosen.astype(np.int64) + way, 0, len(book) - 1)  # (channels, n)
     change = book[other] - book[chosen]
+    change[(rows == 0) & (error == 0)] = 0
     cost = change * (change + 2 * error)  # what Σe² grows by
     price = np.divide(cost, np.abs(change), out=np.full_like(cost, np.inf), where=change != 0)
     order = np.argsort(price, axis=1, kind="stable")
@@ -71,5 +73,6 @@ def _balanced_rows(
     count = np.where(np.take_along_axis(losses, best, 1) < 0, best + 1, 0)
     goes = np.zeros(rows.shape, bool)
     np.put_along_axis(goes, order, np.arange(rows.shape[1]) < count, 1)
+    goes &= change != 0
     result: NDArray[np.unsignedinteger] = np.where(goes, other, chosen).astype(chosen.dtype)
     return result

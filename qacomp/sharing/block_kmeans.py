@@ -21,7 +21,8 @@ def cluster_rows(rows: NDArray[np.floating], k: int) -> tuple[NDArray[np.floatin
     """Cluster each row of finite `rows` (G, n) into at most k (2 .. 65,536) clusters.
 
     Gives codebooks (G, k) of rows' dtype, ascending, the last entry repeated where there are fewer clusters, and the
-    nearest entry's index (G, n). A row of at most k distinct values is represented exactly. Deterministic.
+    nearest entry's index (G, n). A row of at most k distinct values is represented exactly, and so are the zeros of any
+    row. Deterministic.
     """
     codebooks = np.empty((len(rows), k), rows.dtype)
     indices = np.empty(rows.shape, np.uint8 if k <= 256 else np.uint16)
@@ -29,8 +30,28 @@ def cluster_rows(rows: NDArray[np.floating], k: int) -> tuple[NDArray[np.floatin
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
         codebooks[part] = _codebooks(np.sort(rows[part], axis=1), k)
+        lacking = (rows[part] == 0).any(axis=1) & ~(codebooks[part] == 0).any(axis=1)
+        if lacking.any():
+            codebooks[part][lacking] = _with_zeros(rows[part][lacking], codebooks[part][lacking])
         indices[part] = _nearest(rows[part], codebooks[part])
     return codebooks, indices
+
+
+def _with_zeros(rows: NDArray[np.floating], books: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The codebooks (G, k) with the entry nearest to zero moved there, and Lloyd's steps of the others."""
+    count, k = books.shape
+    numbers = np.arange(count)
+    zero = np.abs(books).argmin(axis=1)
+    books[numbers, zero] = 0
+    for _ in range(_STEPS):
+        flat = (_nearest(rows, books) + numbers[:, None] * k).reshape(-1)
+        sizes = np.bincount(flat, minlength=count * k)
+        total = np.bincount(flat, rows.reshape(-1), minlength=count * k)
+        means = np.where(sizes > 0, total / np.maximum(sizes, 1), books.reshape(-1)).reshape(count, k)
+        means[numbers, zero] = 0
+        books = np.sort(means.astype(books.dtype), axis=1)
+        zero = (books == 0).argmax(axis=1)
+    return books
 
 
 def _codebooks(ordered: NDArray[np.floating], k: int) -> NDArray[np.floating]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from qacomp.formats import SharedTensor
 from qacomp.sharing.block_kmeans import cluster_rows
+from qacomp.sharing.zero_entry import LEAST_K, has_zeros
 
 _ENTRY_BITS = 16  # of a codebook's value as a rule, and of a weight that isn't shared
 
@@ -35,8 +36,11 @@ def block_shape(shape: tuple[int, ...], axis: int, codebook: str, k: int) -> tup
 def share_in_blocks(values: NDArray[np.floating], k: int, blocks: tuple[int, ...]) -> SharedTensor:
     """Cluster each block of `values` by itself. Codebooks (ceil(d0 / b0), ..., k) of values' dtype, each ascending.
 
-    The blocks at the far ends may be smaller; of the same size are clustered together.
+    The blocks at the far ends may be smaller; of the same size are clustered together. Zeros keep an entry of their
+    own, so of values with zeros codebooks have three at the least.
     """
+    if k < LEAST_K and has_zeros(values):
+        k = LEAST_K
     grid = [-(-size // block) for size, block in zip(values.shape, blocks, strict=True)]
     books = np.empty((*grid, k), values.dtype)
     indices = np.empty(values.shape, np.uint8 if k <= 256 else np.uint16)

@@ -18,6 +18,7 @@ from qacomp.regularizers import Regularizer
 from qacomp.sharing.kmeans import assign, kmeans
 from qacomp.sharing.parametrization import Gather
 from qacomp.sharing.straight_through import Assign
+from qacomp.sharing.zero_entry import LEAST_K, has_zeros, with_zero_entry
 
 _SETTLING_STEPS = 20
 
@@ -154,7 +155,7 @@ def nested_codebooks(
 ) -> NestedCodebooks:
     """K-means of a weight at each of `ks` (ascending), nested; an owner's levels are the finest codebook."""
     free = ks if owner is None else ks[:-1]
-    books: list[NDArray[np.floating]] = [kmeans(weight, k).codebook for k in free]
+    books = [_codebook(weight, k) for k in free]
     if owner is not None:
         books.append(owner.levels().detach().cpu().numpy().astype(weight.dtype))
         return NestedCodebooks(*nest(books), owner, gain)
@@ -162,11 +163,19 @@ def nested_codebooks(
     return NestedCodebooks(_settled(weight, nested, parents), parents)
 
 
+def _codebook(weight: NDArray[np.floating], k: int) -> NDArray[np.floating]:
+    """k values, ascending; of a weight with zeros one of them is zero, and there are three at the least."""
+    if not has_zeros(weight):
+        return kmeans(weight, k).codebook
+    found = kmeans(weight, max(k, LEAST_K)).codebook
+    return found if (found == 0).any() else with_zero_entry(weight, found)[0]
+
+
 def _settled(
     weight: NDArray[np.floating], books: list[NDArray[np.floating]], parents: list[NDArray[np.int64]]
 ) -> list[NDArray[np.floating]]:
     """Lloyd's steps of the finer levels inside their coarse cells, where k-means without those had other boundaries."""
-    ordered = np.sort(weight.reshape(-1))
+    ordered, zeros = np.sort(weight.reshape(-1)), has_zeros(weight)
     sums = np.concatenate([[0.0], np.cumsum(ordered, dtype=np.float64)])
     known = [torch.from_numpy(parent) for parent in parents]
     for _ in range(_SETTLING_STEPS):
@@ -175,7 +184,8 @@ def _settled(
             cuts = np.concatenate([[0], np.searchsorted(ordered, bound.numpy(), side="right"), [ordered.size]])
             counts = np.diff(cuts)  # (K,)
             means = np.diff(sums[cuts]) / np.maximum(counts, 1)
-            books[level] = np.where(counts > 0, means, books[level]).astype(weight.dtype)
+            moves = (counts > 0) & ~(zeros & (books[level] == 0))
+            books[level] = np.where(moves, means, books[level]).astype(weight.dtype)
     return books
 
 
@@ -192,5 +202,5 @@ def nested_kmeans(weight: NDArray[np.floating], ks: Sequence[int]) -> SharedTens
             index = codebooks.index(flat, level)
             counts = torch.bincount(index.reshape(-1), minlength=values.numel())  # (K,)
             sums = torch.bincount(index.reshape(-1), weights=flat.reshape(-1).double(), minlength=values.numel())
-            values.copy_(sums / counts)
+            values.copy_(torch.where((values == 0) & has_zeros(weight), 0.0, sums / counts))
     return codebooks.shared_tensor()

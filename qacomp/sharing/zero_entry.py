@@ -1,0 +1,44 @@
+"""Exact zeros stay exact zeros: a codebook of values with zeros among them has an entry of exactly zero.
+
+Zeros are no small numbers: they are padding rows, or what a pruning has left, and whoever skips them relies on it. The
+entry nearest to zero is moved there, and Lloyd's steps let the others settle around it.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.sharing.assignment import assign
+
+LEAST_K = 3
+"""A zero and a value on each side of it: with two values the one beside the zero would stand for both signs."""
+_STEPS, _STEPS_OF_MANY, _MANY = 12, 3, 1 << 20
+
+
+def has_zeros(values: NDArray[np.floating]) -> bool:
+    """Whether some value is exactly zero."""
+    return bool((values == 0).any())
+
+
+def with_zero_entry(
+    values: NDArray[np.floating], codebook: NDArray[np.floating], weights: NDArray[np.floating] | None = None
+) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]:
+    """The ascending codebook (K,) with an entry of exactly zero, and each value's nearest entry in values' shape.
+
+    values: with zeros among them; weights: values' shape, what a squared error of each counts, None: all the same.
+    """
+    flat = values.reshape(-1)
+    masses = None if weights is None else np.ascontiguousarray(weights, np.float64).reshape(-1)
+    book, zero = codebook.copy(), int(np.abs(codebook).argmin())
+    book[zero] = 0
+    indices = assign(flat, book)
+    for _ in range(_STEPS if flat.size < _MANY else _STEPS_OF_MANY):
+        count = np.bincount(indices, masses, minlength=book.size)
+        total = np.bincount(indices, flat if masses is None else flat * masses, minlength=book.size)
+        means = np.where(count > 0, total / np.where(count > 0, count, 1), book)
+        means[zero] = 0
+        settled = means.astype(book.dtype)
+        if np.array_equal(settled, book) or not (np.diff(settled) > 0).all():
+            break
+        book = settled
+        indices = assign(flat, book)
+    return book, indices.reshape(values.shape)
