@@ -1,5 +1,7 @@
 """The training of a precision ladder with its clusters moving; fixed ones are tuned as any shared network."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -24,7 +26,8 @@ def fine_tune_ladder(
     penalties: dict[str, Regularizer] = {}
     rates: dict[str, float] = {}
     if c.reg != "none":
-        weights = {layer.name: model.get_parameter(layer.name).detach() for layer in selection.layers}
+        names = [layer.name for layer in selection.layers if not session.zeros.emptied(layer.name)]
+        weights = {name: session.zeros.living(name, model.get_parameter(name).detach()) for name in names}
         ks = {layer.name: layer.k for layer in selection.layers}
         options = RegularizerOptions(init=c.init, range=c.range, slices=c.slices)
         penalties = build_regularizers(c.reg, weights, ks, options)
@@ -32,7 +35,7 @@ def fine_tune_ladder(
         if c.lr_levels is not None:
             rates = dict.fromkeys(rates, c.lr_levels)
     gains = {name: c.lr / rate if rate > 0 else 1.0 for name, rate in rates.items()}
-    ladder = build_ladder(model, selection, c.levels, penalties, gains)
+    ladder = build_ladder(model, selection, c.levels, penalties, gains, session.zeros.masks)
     owned = {id(p) for penalty in penalties.values() for p in penalty.parameters()}
     shared = c.lr / len(ladder.submodel_names)  # the gradients of all sub-models add up in the weights
     groups = parameter_groups(ladder.network, shared, c.weight_decay)
@@ -41,12 +44,14 @@ def fine_tune_ladder(
     for name, penalty in penalties.items():
         groups.append({"params": list(penalty.parameters()), "lr": rates[name], "weight_decay": 0.0})
     optimizer = torch.optim.SGD([g for g in groups if g["params"]], lr=c.lr, momentum=c.momentum)
+    session.zeros.hold(model, optimizer)
+    whole = replace(session, zeros=session.zeros.under("network."))
     records = train(
         ladder,
         session.dataset,
         session.preprocessing,
         session.stage("fine-tune", c.epochs, keep_best=True),
-        session.objective({f"network.{name}": penalty for name, penalty in penalties.items()}),
+        whole.objective({f"network.{name}": penalty for name, penalty in penalties.items()}),
         optimizer,
         progress=session.progress,
         store=session.store,

@@ -22,6 +22,7 @@ from qacomp.plain_modules import copied
 from qacomp.precisions import PrecisionLadder, build_ladder
 from qacomp.progress import Progress
 from qacomp.pruning.stage import prune
+from qacomp.pruning.zeros import NO_ZEROS, Zeros, own_zeros
 from qacomp.quantizers import plan_quantization, quantize_activations, quantize_network
 from qacomp.regularizers import Regularizer, regularizer_class
 from qacomp.result import Result
@@ -70,8 +71,11 @@ def compress(
 
 
 def _compress_network(job: Job, snapshots: Path | None) -> Result:
+    own = _own_zeros(job)
     if job.config.prune != "none":
-        job = _prune(job)
+        job = _prune(job, own)
+    elif own.masks:
+        job = job.pruned(own)
     bits: dict[str, int] = {}
     if job.config.quantizer != "none":
         job, bits = _plan_quantizer(job)
@@ -86,19 +90,27 @@ def _compress_network(job: Job, snapshots: Path | None) -> Result:
         scaled = job.config.quantizer_scale == "layer"
         quantize_network(job.model, bits, job.config.quantizer, scaled=scaled, living=job.zeros.masks)
     if job.config.levels is not None:
-        ladder = ladder or build_ladder(job.model, job.selection, job.config.levels)
+        ladder = ladder or build_ladder(job.model, job.selection, job.config.levels, living=job.zeros.masks)
         shared, tuned = _share_ladder(job, ladder)
     else:
         shared, tuned = _share(_refine(job), penalties)
     return write_and_measure(job, shared, tuned, weights, ladder)
 
 
-def _prune(job: Job) -> Job:
+def _own_zeros(job: Job) -> Zeros:
+    """The zeros that the network came with, where something trains it; k-means alone keeps zeros by itself."""
+    trained = job.session is not None or job.config.quantizer != "none" or job.config.prune != "none"
+    return own_zeros(job.model, job.selection) if trained else NO_ZEROS
+
+
+def _prune(job: Job, own: Zeros) -> Job:
+    session = job.session and replace(job.session, zeros=own)
     with job.run.stage("prune"):
-        pruned = prune(job.model, job.network.input_shape, job.config, job.session, job.run.note)
+        pruned = prune(job.model, job.network.input_shape, job.config, session, job.run.note)
     job.run.history += pruned.records
     job.run.pruning = pruned.report
-    return job.pruned(pruned.zeros)
+    left = own_zeros(job.model, job.selection)
+    return job.pruned(pruned.zeros.beside(Zeros(left.masks)))
 
 
 def _plan_quantizer(job: Job) -> tuple[Job, dict[str, int]]:
@@ -157,7 +169,8 @@ def _share_ladder(job: Job, ladder: PrecisionLadder) -> tuple[nn.Module, nn.Modu
         ladder.freeze()
         _reestimate(job, ladder)
     shared = ladder.submodel(finest)
-    _tune(job, ladder)
+    whole = job.session and replace(job.session, zeros=job.zeros.under("network."))
+    _tune(replace(job, session=whole), ladder)
     return shared, ladder.submodel(finest)
 
 

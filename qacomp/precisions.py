@@ -92,25 +92,28 @@ def build_ladder(
     levels: Sequence[int],
     penalties: Mapping[str, Regularizer] | None = None,
     gains: Mapping[str, float] | None = None,
+    living: Mapping[str, Tensor] | None = None,
 ) -> PrecisionLadder:
     """A ladder over `network`, which it keeps and trains, that starts from k-means of the selected weights.
 
     levels: shared values of each level, ascending; a layer with its own K ends at that. penalties: regularizers whose
-    levels are a layer's finest codebook; gains: of their gradients (see `NestedCodebooks`). ConfigError for a network
+    levels are a layer's finest codebook; gains: of their gradients (see `NestedCodebooks`); living: masks of weights
+    that hold zeros, which take one of each level's values. ConfigError for a network
     that has sub-models of another kind.
     """
     if isinstance(network, FlexibleModel):
         names = f"{network.submodel_names[0]} ... {network.submodel_names[-1]}"
         raise ConfigError(f"--levels: the network has sub-models of its own ({names}); compress it without --levels")
-    penalties, gains = penalties or {}, gains or {}
+    penalties, gains, living = penalties or {}, gains or {}, living or {}
     codebooks = {}
     for layer in selection.layers:
         weight = network.get_parameter(layer.name)
         books = nested_codebooks(
             weight.detach().cpu().contiguous().numpy(),
-            layer_levels(levels, layer.k),
+            layer_levels([level - 1 if layer.name in living and level > 2 else level for level in levels], layer.k),
             penalties.get(layer.name),
             gains.get(layer.name, 1.0),
+            living.get(layer.name),
         )
         codebooks[layer.name] = books.to(weight.device)
     return PrecisionLadder(network, codebooks, levels)

@@ -97,6 +97,7 @@ def _train(
     objective = build(session.objective({}))
     optimizer = torch.optim.SGD(parameter_groups(model, c.lr, c.weight_decay), lr=c.lr, momentum=c.momentum)
     watch(optimizer)
+    session.zeros.hold(model, optimizer)
     return train(
         model,
         session.dataset,

@@ -1,4 +1,4 @@
-"""Pruned weights stay exactly zero through fine-tuning, sharing and tuning."""
+"""Pruned weights stay exactly zero through fine-tuning, sharing and tuning, as do zeros that a network came with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,9 @@ from torch.optim import Optimizer
 
 from qacomp.layers import Layer, Selection
 from qacomp.pruning.units import Units
+from qacomp.sharing.grid_weight import GridWeight
 from qacomp.sharing.parametrization import SharedWeight
+from qacomp.sharing.zero_entry import LEAST_K
 from qacomp.weight_places import parametrizations, split_name
 
 
@@ -37,9 +39,13 @@ class ZeroMask(nn.Module):
 
 @dataclass(frozen=True)
 class Zeros:
-    """`masks`: state-dict name -> bool of the parameter's shape, False where it must stay zero."""
+    """`masks`: state-dict name -> bool of the parameter's shape, False where it must stay zero.
+
+    `few`: weights with so few zeros that these take an entry beside the layer's K, not one of them.
+    """
 
     masks: Mapping[str, Tensor] = field(default_factory=dict)
+    few: frozenset[str] = frozenset()
 
     def living(self, name: str, weight: Tensor) -> Tensor:
         """The weights that aren't held at zero: (n,), or the weight as it is where none is held."""
@@ -51,13 +57,21 @@ class Zeros:
         return name in self.masks and not bool(self.masks[name].any())
 
     def selection(self, selection: Selection, model: nn.Module) -> Selection:
-        """The selection with the pruned network's shapes, and one shared value less in layers that hold zeros:
-        zero is the one more."""
+        """The selection with the pruned network's shapes, and one shared value less in layers that hold zeros, but for
+        those that hold few: zero is the one more."""
         return replace(selection, layers=tuple(self._layer(layer, model) for layer in selection.layers))
 
     def _layer(self, layer: Layer, model: nn.Module) -> Layer:
         shape = tuple(model.get_parameter(layer.name).shape)
-        return replace(layer, shape=shape, k=layer.k - (layer.name in self.masks))
+        return replace(layer, shape=shape, k=layer.k - (layer.name in self.masks and layer.name not in self.few))
+
+    def under(self, prefix: str) -> "Zeros":
+        """The same for a module that has the network in it: every name behind the prefix."""
+        return Zeros({prefix + name: mask for name, mask in self.masks.items()}, self.few)
+
+    def beside(self, other: "Zeros") -> "Zeros":
+        """These zeros, and the other's in tensors that hold none of these."""
+        return Zeros({**other.masks, **self.masks}, other.few - set(self.masks))
 
     def hold(self, model: nn.Module, optimizer: Optimizer) -> None:
         """Keep the zeros through a training by `optimizer`, also behind a parametrization that was put on a weight.
@@ -71,7 +85,7 @@ class Zeros:
                 held.append((owner.get_parameter(leaf), mask))
                 continue
             chain = parametrizations(model, name)
-            if not any(isinstance(p, SharedWeight) for p in chain):
+            if not any(isinstance(p, (SharedWeight, GridWeight)) for p in chain):
                 held.append((chain.original, mask))
                 parametrize.register_parametrization(owner, leaf, ZeroMask(mask))
 
@@ -89,6 +103,20 @@ class Zeros:
 
 
 NO_ZEROS = Zeros()
+
+
+def own_zeros(model: nn.Module, selection: Selection) -> Zeros:
+    """The exact zeros of the selected weights: padding rows, or what an earlier pruning has left."""
+    masks, few = {}, set()
+    for layer in selection.layers:
+        weight = model.get_parameter(layer.name).detach()
+        mask = weight != 0
+        zeros = mask.numel() - int(mask.sum())
+        if zeros:
+            masks[layer.name] = mask
+            if layer.k < LEAST_K or zeros * layer.k < mask.numel():
+                few.add(layer.name)
+    return Zeros(masks, frozenset(few))
 
 
 def find_zeros(model: nn.Module, units: Units) -> Zeros:

@@ -63,7 +63,11 @@ class NestedCodebooks(nn.Module):
 
     `owner`: a regularizer whose levels are the finest codebook; None: that one is trained here as well. `gain`
     multiplies the gradient to the owner's levels. After `freeze` the clusters are fixed and only the values move.
+    `living`: mask of the weight, False where it is zero and stays zero at every level; `freeze` gives these weights an
+    entry of their own in each codebook.
     """
+
+    living: Tensor | None
 
     def __init__(
         self,
@@ -71,8 +75,10 @@ class NestedCodebooks(nn.Module):
         parents: Sequence[NDArray[np.int64]],
         owner: Regularizer | None = None,
         gain: float = 1.0,
+        living: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.register_buffer("living", living, persistent=False)
         own = books if owner is None else books[:-1]
         self.values = nn.ParameterList(nn.Parameter(torch.tensor(book)) for book in own)
         self.owner, self.gain = owner, gain
@@ -96,11 +102,13 @@ class NestedCodebooks(nn.Module):
         level, books = min(level, self.levels - 1), self.books()
         if self.frozen:
             fixed: Tensor = Gather.apply(books[level], self.get_buffer(f"index{level}"))  # type: ignore[no-untyped-call]
-            return fixed
+            return fixed if self.living is None else fixed * self.living
         index = self.index(weight.detach(), level)
         gain = self.gain if level == self.levels - 1 else 1.0
-        assigned: Tensor = Assign.apply(weight, books[level].to(weight), index, gain)  # type: ignore[no-untyped-call]
-        return assigned
+        assigned: Tensor = Assign.apply(  # type: ignore[no-untyped-call]
+            weight, books[level].to(weight), index, gain, self.living
+        )
+        return assigned if self.living is None else assigned * self.living
 
     def index(self, weight: Tensor, level: int) -> Tensor:
         """Each weight's cell at a level: int64 of weight's shape."""
@@ -112,6 +120,7 @@ class NestedCodebooks(nn.Module):
     def freeze(self, weight: Tensor) -> None:
         """Fix the clusters that `weight` has now, without the cells that it leaves empty; the values stay trainable."""
         index = self.index(weight.detach(), self.levels - 1)
+        index = index if self.living is None else index[self.living]
         books, parents, finest = [book.detach() for book in self.books()], self.parents(), self.levels - 1
         indices: list[Tensor] = []
         for level in range(finest, -1, -1):
@@ -123,6 +132,8 @@ class NestedCodebooks(nn.Module):
                 index = parents[level - 1][index]
         for level, parent in enumerate(parents):  # numbered anew, since coarse cells may have gone
             parents[level] = torch.unique(parent, return_inverse=True)[1]
+        if self.living is not None:
+            indices = _with_zeros(books, parents, indices, self.living)
         self.owner, self.frozen = None, True
         self.values = nn.ParameterList(nn.Parameter(book.clone()) for book in books)
         for level in range(self.levels):
@@ -145,22 +156,52 @@ class NestedCodebooks(nn.Module):
         return SharedTensor(books[-1], indices, levels)
 
 
+def _with_zeros(books: list[Tensor], parents: list[Tensor], indices: list[Tensor], living: Tensor) -> list[Tensor]:
+    """The indices of all weights at each level, with an entry of zero put into each codebook, in place, for the others.
+
+    books: (K,) ascending within each coarser cell; parents: (K,) of each level but the coarsest; indices: of the living
+    weights at each level (n,). The zero's cells nest like all others.
+    """
+    whole = []
+    place = int((books[0] < 0).sum())
+    for level, book in enumerate(books):
+        if level:
+            parent, outer = parents[level - 1], place
+            place = int((parent < outer).sum())
+            moved = parent + (parent >= outer).to(parent)
+            parents[level - 1] = torch.cat([moved[:place], moved.new_tensor([outer]), moved[place:]])
+        books[level] = torch.cat([book[:place], book.new_zeros(1), book[place:]])
+        full = torch.full(living.shape, place, dtype=torch.int64, device=living.device)
+        full[living] = indices[level] + (indices[level] >= place).to(torch.int64)
+        whole.append(full)
+    return whole
+
+
 def layer_levels(levels: Sequence[int], k: int) -> list[int]:
     """The shared values of a layer's levels when its finest has `k`: coarser ones that aren't coarser fall away."""
     return [*(level for level in levels[:-1] if level < k), k]
 
 
 def nested_codebooks(
-    weight: NDArray[np.floating], ks: Sequence[int], owner: Regularizer | None = None, gain: float = 1.0
+    weight: NDArray[np.floating],
+    ks: Sequence[int],
+    owner: Regularizer | None = None,
+    gain: float = 1.0,
+    living: Tensor | None = None,
 ) -> NestedCodebooks:
-    """K-means of a weight at each of `ks` (ascending), nested; an owner's levels are the finest codebook."""
+    """K-means of a weight at each of `ks` (ascending), nested; an owner's levels are the finest codebook.
+
+    living: see `NestedCodebooks`; only those weights are clustered.
+    """
+    if living is not None and bool(living.any()):
+        weight = weight[living.cpu().numpy()]
     free = ks if owner is None else ks[:-1]
     books = [_codebook(weight, k) for k in free]
     if owner is not None:
         books.append(owner.levels().detach().cpu().numpy().astype(weight.dtype))
-        return NestedCodebooks(*nest(books), owner, gain)
+        return NestedCodebooks(*nest(books), owner, gain, living)
     nested, parents = nest(books)
-    return NestedCodebooks(_settled(weight, nested, parents), parents)
+    return NestedCodebooks(_settled(weight, nested, parents), parents, living=living)
 
 
 def _codebook(weight: NDArray[np.floating], k: int) -> NDArray[np.floating]:

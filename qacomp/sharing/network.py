@@ -42,16 +42,17 @@ def share_network(
     """
     kind = grid_kind(books)
     for layer in selection.layers:
-        name, mask, zero = layer.name, zeros.mask(layer.name), None
+        name, mask, zero, clustered = layer.name, zeros.mask(layer.name), None, False
         if kind is not None:
             if whole := grid_blocks(layer.shape, layer.axis, kind.block)[1]:
                 note(f"{layer.name}: a grid for each channel, since {whole}")
             shared = share_on_grid(_weights(model, name), layer.axis, kind.bits, kind.block)
             share_weight_on_grid(model, name, shared)
             continue
-        blocks = block_shape(layer.shape, layer.axis, books, layer.k)
+        k = layer.k + (name in zeros.masks and name not in zeros.few)  # zero is one of a block's values
+        blocks = block_shape(layer.shape, layer.axis, books, k)
         if blocks is not None:
-            share_weight_in_blocks(model, name, share_in_blocks(_weights(model, name), layer.k, blocks))
+            share_weight_in_blocks(model, name, share_in_blocks(_weights(model, name), k, blocks))
             continue
         if is_quantized(model, name):
             codebook, indices = take_levels(model, name)
@@ -63,10 +64,13 @@ def share_network(
             codebook, indices = recentred(weights, assign(weights, levels), mask)
         else:
             codebook, indices = _clustered(_weights(model, name), layer, mask, rounding)
+            clustered = True
         if codebook.size < layer.k:
             note(f"{layer.name}: {codebook.size} shared values, not {layer.k}: its weights fill no more clusters")
         if mask is not None:
             codebook, indices, zero = with_zero(codebook, indices, mask)
+            if clustered and rounding == "balanced" and name in zeros.few:
+                indices = balanced(_weights(model, name), codebook, indices, layer.axis)
         share_weight(model, name, codebook, indices, zero)
 
 

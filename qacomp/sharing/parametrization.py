@@ -38,29 +38,28 @@ class Gather(torch.autograd.Function):
 class SharedWeight(nn.Module):
     """Maps a codebook (K,) to the weight that its fixed `indices` (int64, the weight's shape) make of it.
 
-    `zero`: the entry of pruned weights, which no training moves. `blocked`: the shape (..., k) of codebooks in blocks,
-    which stand one behind the other in the codebook here, and the block's; None where there is but one.
+    `fixed`: mask (K,) of entries that are zero, which no training moves. `blocked`: the shape (..., k) of codebooks in
+    blocks, which stand one behind the other in the codebook here, and the block's; None where there is but one.
     """
 
     indices: Tensor
+    fixed: Tensor | None
 
     def __init__(
         self,
         indices: Tensor,
-        zero: int | None = None,
+        fixed: Tensor | None = None,
         blocked: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
     ) -> None:
         super().__init__()
         self.register_buffer("indices", indices)
-        self.zero = zero
+        self.register_buffer("fixed", fixed, persistent=False)
         self.blocked = blocked
 
     def forward(self, codebook: Tensor) -> Tensor:
         """(K,) -> weight's shape."""
-        if self.zero is not None:
-            free = torch.ones_like(codebook)
-            free[self.zero] = 0.0
-            codebook = codebook * free
+        if self.fixed is not None:
+            codebook = codebook.masked_fill(self.fixed, 0.0)
         weight: Tensor = Gather.apply(codebook, self.indices)  # type: ignore[no-untyped-call]
         return weight
 
@@ -88,11 +87,12 @@ def share_weight(
     entries = torch.from_numpy(np.ascontiguousarray(codebook)).to(weight)  # (K,)
     with torch.no_grad():
         weight.copy_(entries[index])
-    put_on(model, name, SharedWeight(index, zero), unsafe=True)
+    fixed = None if zero is None else torch.arange(entries.numel(), device=weight.device) == zero
+    put_on(model, name, SharedWeight(index, fixed), unsafe=True)
 
 
 def share_weight_in_blocks(model: nn.Module, name: str, shared: SharedTensor) -> None:
-    """The same for codebooks in blocks."""
+    """The same for codebooks in blocks, of which entries of exactly zero stay zero."""
     assert shared.blocks is not None
     weight, shape = getattr(*split_name(model, name)), shared.codebook.shape
     places = SharedTensor(np.arange(shared.codebook.size).reshape(shape), shared.indices, (), shared.blocks)
@@ -100,8 +100,9 @@ def share_weight_in_blocks(model: nn.Module, name: str, shared: SharedTensor) ->
     entries = torch.from_numpy(np.ascontiguousarray(shared.codebook).reshape(-1)).to(weight)
     with torch.no_grad():
         weight.copy_(entries[index])
-    parametrization = SharedWeight(index, blocked=(shape, shared.blocks))
-    put_on(model, name, parametrization, unsafe=True)
+    fixed = entries == 0
+    part = SharedWeight(index, fixed if bool(fixed.any()) else None, (shape, shared.blocks))
+    put_on(model, name, part, unsafe=True)
 
 
 def shared_tensor(model: nn.Module, name: str) -> SharedTensor:
