@@ -10,7 +10,9 @@ from torch import nn
 from qacomp.config import CompressConfig
 from qacomp.evaluation.output_agreement import cosine
 from qacomp.layers import Selection
+from qacomp.network import Network
 from qacomp.plain_modules import copied
+from qacomp.probes import probe_inputs
 from qacomp.sharing.agreement import refined
 from qacomp.sharing.arrays import share_array
 from qacomp.weight_places import tied_names, under_all_names
@@ -18,19 +20,16 @@ from qacomp.weight_places import tied_names, under_all_names
 _EXAMPLES, _QUIET = 8, 0.1  # every other input, as of ONNX models
 
 
-def refined_network(
-    model: nn.Module, input_shape: tuple[int, ...], selection: Selection, config: CompressConfig
-) -> Selection:
-    """The selection with more values where logits on standard normal inputs need them; the model stays as it is.
+def refined_network(network: Network, selection: Selection, config: CompressConfig) -> Selection:
+    """The selection with more values where logits on drawn inputs need them (see `probe_inputs`).
 
-    input_shape: of one example (C, H, W). See `qacomp.sharing.agreement.refined`.
+    The network stays as it is. See `qacomp.sharing.agreement.refined`. Raises DataError where it takes no drawn input.
     """
+    model = network.model
     tied = tied_names(model)
     state = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
     twin = copied(model).cpu().eval()
-    drawn = np.random.default_rng(config.seed).standard_normal((_EXAMPLES, *input_shape)).astype(np.float32)
-    drawn[1::2] *= np.float32(_QUIET)
-    inputs = torch.from_numpy(drawn)
+    inputs = torch.from_numpy(probe_inputs(network, _EXAMPLES, config.seed, _QUIET))
     before = _logits(twin, inputs)  # (examples, classes)
     layers = {layer.name: layer for layer in selection.layers}
 

@@ -144,7 +144,7 @@ def _refine(job: Job) -> Job:
     if trained or isinstance(job.model, FlexibleModel) or allowed_deviation(c) is None:
         return job
     with job.run.stage("share"):
-        selection = refined_network(job.model, job.network.input_shape, job.selection, c)
+        selection = refined_network(job.network, job.selection, c)
     if text := raised_note(selection.layers, c.k):
         job.run.note(text)
     return replace(job, selection=selection)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
@@ -18,6 +17,7 @@ from qacomp.ladder_packing import pack_ladder
 from qacomp.operating_points import OperatingPoint, operating_points
 from qacomp.packing import Package, fp32_bytes, pack_network
 from qacomp.precisions import PrecisionLadder
+from qacomp.probes import probe_inputs
 from qacomp.provenance import provenance
 from qacomp.result import Accuracy, Result
 from qacomp.submodels import describe_submodels
@@ -108,10 +108,7 @@ def _read_back(
 ) -> tuple[float, float | None, tuple[OperatingPoint, ...]]:
     """The file's difference from the packed network in its outputs, its accuracy in percent, its operating points."""
     network = job.network
-    if test is None:
-        probe = np.random.default_rng(job.config.seed).normal(size=(4, *network.input_shape)).astype(np.float32)
-    else:
-        probe = test[0][:64]
+    probe = probe_inputs(network, 4, job.config.seed) if test is None else test[0][:64]
     with open_file(job.output) as container:
         points = operating_points(container)
         decoded = onnx_model(container)

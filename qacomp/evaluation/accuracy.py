@@ -132,7 +132,7 @@ def torch_logits(
                     # would reach whoever serializes them. A forward that calls view() on a map can't take it.
                     try:
                         logits = model(batch.contiguous(memory_format=torch.channels_last))
-                    except RuntimeError:
+                    except Exception:  # said below, if it is not the layout
                         channels_last = False
                 if logits is None:
                     logits = _forward(model, batch)
@@ -150,7 +150,7 @@ def _forward(model: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = model(batch)
     except torch.OutOfMemoryError as e:
         raise DataError(f"a batch of {len(batch)} doesn't fit the device's memory: use a smaller batch") from e
-    except (RuntimeError, ValueError) as e:
+    except Exception as e:  # the forward pass is the caller's
         raise DataError(
             f"the network can't run on input {list(batch.shape)} ({line(e)}): check the data's shape and preprocessing"
         ) from e

@@ -257,3 +257,21 @@ def test_a_parametrization_stands_at_every_place_and_goes_again() -> None:
     take_off(model, "c.weight")
     assert model.a.weight is model.b.weight is model.c.weight is weight
     assert torch.allclose(weight, value + 2) and type(model.a) is nn.Linear
+
+
+def test_a_network_that_looks_pixels_up_is_compressed_without_data() -> None:
+    """Normal inputs have no place in its table, pixels between 0 and 1 do."""
+    result = sized(Words(), min_agreement=0.5)
+    assert result.max_abs_error is not None and result.max_abs_error < 1e-5
+
+
+def test_a_network_with_a_parameter_that_nothing_reads_keeps_it() -> None:
+    class Unread(Pair):
+        def __init__(self) -> None:
+            super().__init__()
+            self.unread = nn.Linear(20, 30)
+
+    result, model = sized(Unread()), Unread()
+    model.load_state_dict(decode(result))
+    assert len(model.unread.weight.unique()) == 8
+    assert "unread.weight" not in {t.name for t in decode(result, to="onnx").graph.initializer}
