@@ -140,12 +140,7 @@ def compressed(kind: type[nn.Module], data: Dataset, tmp_path: Path, **settings:
 
 @pytest.mark.parametrize(
     ("kind", "method"),
-    [
-        (kind, method)
-        for kind in NETWORKS
-        for method in METHODS
-        if kind is Pair or method in ("exp", "levels", "k-means")
-    ],
+    [(kind, method) for kind in NETWORKS for method in METHODS if kind is Pair or method in ("exp", "levels")],
 )
 def test_ties_hold_from_training_to_decoding(kind: type[nn.Module], method: str, few: Dataset, tmp_path: Path) -> None:
     before = kind()
@@ -273,5 +268,5 @@ def test_a_network_with_a_parameter_that_nothing_reads_keeps_it() -> None:
 
     result, model = sized(Unread()), Unread()
     model.load_state_dict(decode(result))
-    assert len(model.unread.weight.unique()) == 8
+    assert len(decode(result)["unread.weight"].unique()) == 8
     assert "unread.weight" not in {t.name for t in decode(result, to="onnx").graph.initializer}
