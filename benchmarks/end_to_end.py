@@ -75,7 +75,7 @@ def _chain(
         "container_bytes": result.container_bytes,
         "graph_bytes": result.graph_bytes,
         "onnx_bytes": decoded.output_bytes,
-        "ratio": result.ratio,
+        "ratio": result.fp32_ratio,
         "bits_per_weight": result.bits_per_weight,
         "original": accuracy.original,
         "shared": accuracy.shared,

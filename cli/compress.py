@@ -124,7 +124,8 @@ def _show(result: "Result") -> None:
     print_operating_points(result.operating_points)
     echo(
         f"{result.output}: {result.container_bytes:,} bytes (graph {result.graph_bytes:,}), "
-        f"{result.ratio:.1f}× smaller than {result.checkpoint_bytes:,} bytes of fp32"
+        f"{result.ratio:.1f}× smaller than the source's {result.source_bytes:,} bytes, "
+        f"{result.fp32_ratio:.1f}× than {result.checkpoint_bytes:,} bytes of fp32"
     )
     if result.agreement is not None:
         echo(agreement_line(result.agreement.to_json()))

@@ -28,7 +28,7 @@ def inspect_command(
     """Sizes, tensors, codecs, provenance and the settings that made CONTAINER. Needs no torch.
 
     Bits a weight stand beside the order-0 entropy of the indices; context coding can go below it. Tensors that were
-    coded together divide their bytes by numbers of values here; compress, which coded them, by their code lengths.
+    coded together divide their bytes by numbers of values.
     """
     from dataclasses import asdict
 
@@ -55,7 +55,8 @@ def inspect_command(
     rows = {row.name: row for row in contents.tensors}
     tensors = [asdict(t) | {"entropy_bits_per_weight": rows[t.name].entropy} for t in infos]
     document = {"file": str(container), "version": version, "container_bytes": contents.container_bytes, "meta": meta}
-    document |= {"fp32_bytes": contents.fp32_bytes, "ratio": contents.ratio, "tensors": tensors}
+    document |= {"source_bytes": contents.source_bytes, "ratio": contents.ratio, "tensors": tensors}
+    document |= {"fp32_bytes": contents.fp32_bytes, "fp32_ratio": contents.fp32_ratio}
     document |= {
         "graph_bytes": sum(section.bytes for section in sections if section.kind == "graph"),
         "stages": [{"name": stage.name, "bytes": stage.bytes, **dict(stage.parts)} for stage in contents.stages],
@@ -87,7 +88,7 @@ def _show(container: Path, contents: "Contents", infos: list[Any], meta: dict[st
         )
     print_table(rows, ["tensor", "shape", "stored as", "K", "codec", "bytes", "bits/value", "entropy"])
     stages = [
-        [stage.name, count(stage.bytes), figure(contents.fp32_bytes / max(1, stage.bytes), 1, "×")]
+        [stage.name, count(stage.bytes), figure(contents.source_bytes / max(1, stage.bytes), 1, "×")]
         for stage in contents.stages
     ]
     print_table(stages, ["size", "bytes", "smaller"])

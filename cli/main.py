@@ -58,7 +58,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(arguments: list[str]) -> int:
     as_json, debug = "--json" in arguments, "--debug" in arguments
     try:
-        cli.main(arguments, prog_name="qacomp", standalone_mode=False)
+        code = cli.main(arguments, prog_name="qacomp", standalone_mode=False)
+        return code if isinstance(code, int) else 0  # click gives a command's own exit code back
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.ClickException as error:
@@ -79,7 +80,6 @@ def _run(arguments: list[str]) -> int:
         if message is None:
             message = f"a defect of qacomp: {type(error).__name__}: {error}; run again with --debug and report it"
         return _fail(message, type(error).__name__, as_json)
-    return 0
 
 
 def _has_left(stream: Any) -> bool:
@@ -114,7 +114,7 @@ def _interrupted(interrupt: BaseException, as_json: bool) -> int:
     word, code, kind = "interrupted", 1, "Interrupted"
     if isinstance(interrupt, Terminated):
         word, code, kind = f"ended by {interrupt}", interrupt.exit_code, "Terminated"
-    _fail(f"{word}; {notes[0] if notes else 'no output is half-written, what stood there stays'}", kind, as_json)
+    _fail(f"{word}; {notes[0] if notes else 'no output is half-written'}", kind, as_json)
     return code
 
 

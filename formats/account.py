@@ -8,7 +8,7 @@ from qacomp.formats.selection import Choice
 
 
 class Account:
-    """One tensor's bytes, codecs and reasons; side: the precision that its codebook or vector was written with.
+    """One tensor's codecs and reasons; side: the precision that its codebook or vector was written with.
 
     same: the number of the tensor whose content it shares, or None.
     """
@@ -16,15 +16,13 @@ class Account:
     def __init__(self, side: str, same: int | None = None) -> None:
         self.side = side
         self.same = same
-        self.bytes = 0.0
         self.codecs: list[str] = []
         self.candidates: dict[str, int] = {}
         self.reason = ""
         self.entropy_bits: float | None = None
 
-    def add(self, choice: Choice, share: float, content: Kind) -> None:
-        """Charge the tensor with `share` bytes of a section."""
-        self.bytes += share
+    def add(self, choice: Choice, content: Kind) -> None:
+        """Note what became of a section that holds something of the tensor."""
         if content == "values" and self.entropy_bits is not None:
             return  # a codebook: counted, but the tensor's codec is that of its indices
         if choice.codec.name not in self.codecs:
@@ -33,15 +31,15 @@ class Account:
             self.candidates[name] = self.candidates.get(name, 0) + size
         self.reason = choice.reason
 
-    def report(self, record: h.TensorRecord) -> TensorReport:
-        """The line of a tensor of its own content."""
+    def report(self, record: h.TensorRecord, charged: int) -> TensorReport:
+        """The line of a tensor, which takes `charged` bytes of the file."""
         return TensorReport(
             record.name,
             record.shape,
             dtype_name(record.dtype),
             record.levels[-1] if record.levels else None,
             "+".join(self.codecs) or "none",
-            round(self.bytes),
+            charged,
             record.count,
             self.entropy_bits,
             self.candidates,

@@ -23,12 +23,12 @@ _NESTED_COST = 1.02
 
 @dataclass(frozen=True)
 class Section:
-    """An encoded section and how many of its bytes each tensor is charged with."""
+    """An encoded section, and the numbers of the tensors that it holds something of."""
 
     record: h.SectionRecord
     choice: Choice
     content: Kind
-    shares: list[tuple[int, float]]
+    numbers: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,7 @@ def encode(
     """One section of these streams, which belong to the tensors `numbers`, under the codec that makes it smallest."""
     choice = choose(content, parts, streams, codecs)
     record = h.SectionRecord(kind, choice.codec.id, level, owner, len(choice.payload), crc32(choice.payload))
-    weights = [_code_length(part, stream) for part, stream in zip(parts, streams, strict=True)]
-    total = sum(weights) or 1.0
-    shares = [(number, len(choice.payload) * w / total) for number, w in zip(numbers, weights, strict=True)]
-    return Section(record, choice, content, shares)
+    return Section(record, choice, content, tuple(numbers))
 
 
 def encode_levels(kind: int, owner: int, members: Sequence[Member], codecs: Sequence[str] | None) -> list[Section]:
@@ -137,9 +134,3 @@ def repetitive(indices: NDArray[Any], bits: float) -> bool:
     """Whether indices repeat themselves so much that they are better off alone, where a dictionary codec may win."""
     data = np.ascontiguousarray(indices).tobytes()
     return indices.size >= _ALONE_FROM and 8 * len(compress(data, level=3)) < bits * indices.size
-
-
-def _code_length(part: Array, stream: Stream) -> float:
-    if stream.kind == "values":
-        return float(stream.count * part.itemsize)
-    return entropy(part, max(stream.alphabet, 1)) * stream.count + 1

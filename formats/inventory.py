@@ -25,6 +25,7 @@ class Inventory:
         record = self.header.tensors[number]
         same = self.header.tensors[record.same_as].name if record.kind == h.SAME else None
         stored, codec = self._stored(record.same_as if record.kind == h.SAME else number)
+        stored = 0.0 if same is not None else stored  # what is stored once is charged once
         bits = 8 * stored / record.count if record.count else 0.0
         return TensorInfo(
             record.name,

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 class TensorReport:
     """One written tensor.
 
-    bytes: its part of the stored sections (a section of several tensors is divided by their code lengths), codebooks
-    included; values: elements; entropy_bits: order-0 entropy of the indices in bits a weight, None for a dense tensor;
-    candidates: what each codec tried would have taken for the sections that hold it; reason: why the codec was chosen;
-    side: the precision its codebook or vector is stored in; blocks: block shape of its codebooks, None for one.
+    bytes: its part of the stored sections, codebooks included, as a reader charges it (see `TensorInfo`); values:
+    elements; entropy_bits: order-0 entropy of the indices in bits a weight, None for a dense tensor; candidates: what
+    each codec tried would have taken for the sections that hold it; reason: why the codec was chosen; side: the
+    precision its codebook or vector is stored in; blocks: block shape of its codebooks, None for one.
     """
 
     name: str
@@ -58,8 +58,9 @@ class TensorInfo:
 
     dtype: of the array that `tensor` gives; stored_dtype: of the values or codebook in the file; k: codebook size or
     None; levels: all codebook sizes, the coarsest first; bytes: stored bytes of its own chunks, or its even part (by
-    values) of the sections that it shares; digest: BLAKE2b of its decoded bytes, in hex; same_as: the tensor whose
-    content it shares; blocks: block shape of its codebooks, of k values each, or None for one codebook.
+    values) of the sections that it shares, 0 where another tensor has its content; digest: BLAKE2b of its decoded
+    bytes, in hex; same_as: the tensor whose content it shares; blocks: block shape of its codebooks, of k values each,
+    or None for one codebook.
     """
 
     name: str

@@ -1,5 +1,6 @@
 """Coded sections wait in temporary files, one a level, until the header that goes before them is known."""
 
+import contextlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +11,8 @@ from qacomp.formats import layout
 from qacomp.formats.atomic import atomic_file
 from qacomp.formats.budget import check_header
 from qacomp.formats.checksums import crc32
+from qacomp.formats.destination import not_writable
 from qacomp.formats.encoding import blob
-from qacomp.formats.errors import OutputNotWritableError
 
 _COPY = 1 << 20
 
@@ -35,19 +36,18 @@ class Spools:
             try:
                 self._files[record.level] = tempfile.TemporaryFile(dir=self.path.parent)  # noqa: SIM115
             except OSError as error:
-                raise OutputNotWritableError(
-                    f"{self.path}: can't be written ({error.strerror}); choose another output path"
-                ) from error
+                raise not_writable(self.path, error) from error
         try:
             self._files[record.level].write(payload)
         except OSError as error:
-            raise OutputNotWritableError(f"{self.path}: can't be written ({error.strerror}); free space") from error
+            raise not_writable(self.path, error) from error
         self._records.setdefault(record.level, []).append(record)
 
     def close(self) -> None:
         """Drop the temporary files."""
         for file in self._files.values():
-            file.close()
+            with contextlib.suppress(OSError):  # a full disk: what still waits to be written isn't needed any more
+                file.close()
 
     def assemble(
         self,
@@ -55,8 +55,8 @@ class Spools:
         blobs: Sequence[tuple[h.SectionRecord, bytes]],
         digest_bytes: int,
         chunk_log2: int,
-    ) -> tuple[int, int]:
-        """Write the whole file, with these blobs first: (its bytes, how many of them are no section's)."""
+    ) -> tuple[h.Header, int, int]:
+        """Write the whole file, with these blobs first: (its header, bytes, how many of them are no section's)."""
         sections = [record for record, _ in blobs] + self.records
         header = h.Header(tuple(tensors), tuple(sections), digest_bytes, chunk_log2)
         data = h.write_header(header)
@@ -78,7 +78,7 @@ class Spools:
                     stream.write(bytes(places[written] - stream.tell()))
                     _copy(file, stream, section.stored_bytes)
                     written += 1
-        return end, end - sum(section.stored_bytes for section in sections)
+        return header, end, end - sum(section.stored_bytes for section in sections)
 
 
 def _copy(source: IO[bytes], target: IO[bytes], count: int) -> None:

@@ -18,6 +18,7 @@ from qacomp.formats.codecs import Stream
 from qacomp.formats.dtypes import little_endian
 from qacomp.formats.encoding import Member, Section, at_once, blob, encode, encode_levels, entropy, repetitive, words
 from qacomp.formats.errors import UnsupportedTensorError
+from qacomp.formats.inventory import Inventory
 from qacomp.formats.metadata import write_metadata
 from qacomp.formats.open_groups import OpenGroups
 from qacomp.formats.parallel import run
@@ -169,8 +170,8 @@ class Writer:
                     self._put(section)
 
     def _put(self, section: Section) -> None:
-        for number, share in section.shares:
-            self._accounts[number].add(section.choice, share, section.content)
+        for number in section.numbers:
+            self._accounts[number].add(section.choice, section.content)
         self._spools.put(section.record, section.choice.payload)
 
     def _finish(self) -> None:
@@ -184,13 +185,14 @@ class Writer:
                 crc = crc32(choice.payload)
                 record = h.SectionRecord(kind, choice.codec.id, 0, 0, len(choice.payload), crc, len(data))
                 blobs.append((record, choice.payload))
-        end, overhead = self._spools.assemble(self._records, blobs, self.digest_bytes, self.chunk_log2)
-        reports = tuple(self._tensor_report(number) for number in range(len(self._records)))
+        header, end, overhead = self._spools.assemble(self._records, blobs, self.digest_bytes, self.chunk_log2)
+        inventory = Inventory(header, layout.Members(header.tensors))
+        reports = tuple(self._tensor_report(n, inventory.tensor(n).bytes) for n in range(len(self._records)))
         self.report = WriteReport(end, sizes[h.GRAPH], sizes[h.META], overhead, reports)
 
-    def _tensor_report(self, number: int) -> TensorReport:
+    def _tensor_report(self, number: int, charged: int) -> TensorReport:
         account = self._accounts[number]
-        report = account.report(self._records[number])
+        report = account.report(self._records[number], charged)
         if account.same is None:
             return report
         bits = self._accounts[account.same].entropy_bits

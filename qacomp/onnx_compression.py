@@ -33,6 +33,7 @@ from qacomp.selection import Rules, Selection, select
 from qacomp.sharing.agreement import raised_note, refined
 from qacomp.sharing.arrays import Packed
 from qacomp.sharing.nested_arrays import at_level
+from qacomp.source_size import SourceSize
 from qacomp.weight_history import WeightHistory
 
 _RUN_BELOW = 1 << 30  # fp32 bytes: larger models aren't run here, which takes several times as much memory
@@ -73,6 +74,7 @@ def compress_onnx(
         config.levels,
     )
     fp32 = sum(4 * count(site.tensor) for site in found if site.tensor.data_type in FLOATS)
+    size = SourceSize.of_onnx(source, fp32)
     whole = fp32 < _RUN_BELOW
     packed: dict[str, Packed] = {}
     known: Reference | None = None
@@ -111,7 +113,11 @@ def compress_onnx(
     kept: dict[str, str] = {}
     with run.stage("encode"):
         graph = skeleton(source, wanted)
-        meta = provenance(source, config, source.external.digests()) | {"graph": ORIGINAL} | _figures(measured, config)
+        meta = (
+            provenance(source, config, size, source.external.digests())
+            | {"graph": ORIGINAL}
+            | _figures(measured, config)
+        )
         if config.levels is not None:
             each = coarser | {f"level{config.levels[-1]}": measured}
             meta["submodels"] = {name: _point_figures(m) for name, m in each.items()}
@@ -135,7 +141,7 @@ def compress_onnx(
     with run.stage("decode"):
         points = _check(output, graph, packed)
     result = run.result(
-        output, str(source.path), fp32, config, report, selection, accuracy=_accuracy(measured), max_abs_error=0.0
+        output, str(source.path), size, config, report, selection, accuracy=_accuracy(measured), max_abs_error=0.0
     )
     return replace(result, agreement=measured.agreement, metric=measured.metric, operating_points=points)
 

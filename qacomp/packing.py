@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from qacomp.flexible import FlexibleModel
 from qacomp.formats import SharedTensor, stored_values
@@ -21,7 +21,7 @@ from qacomp.onnx_export.graph import initializer_names, strip_weights
 from qacomp.onnx_export.submodels import only_output, output_names, weight_names
 from qacomp.sharing.grid_weight import is_wide
 from qacomp.sharing.parametrization import shared_tensor, unshare
-from qacomp.weight_places import tied_names, tied_tensors, under_all_names
+from qacomp.weight_places import tied_names, under_all_names
 
 TensorLike: TypeAlias = NDArray[Any] | SharedTensor
 
@@ -107,9 +107,3 @@ def store_precision(model: nn.Module, tensors: dict[str, TensorLike], side: str,
             else:
                 read = stored_values(value, precision)
             state[name].copy_(torch.from_numpy(np.array(read)))
-
-
-def fp32_bytes(state: dict[str, Tensor]) -> int:
-    """Bytes of a state's floating-point values in fp32, tied ones once: what `checkpoint_bytes` means."""
-    tied = tied_tensors(state)
-    return sum(4 * t.numel() for name, t in state.items() if t.is_floating_point() and name not in tied)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import qacomp
 from qacomp.config import CompressConfig
 from qacomp.errors import NotACheckpointError, SourceMismatchError
+from qacomp.source_size import SourceSize
 
 if TYPE_CHECKING:
     from qacomp.checkpoints import Checkpoint
@@ -25,13 +26,13 @@ class SourceMatch:
 
 
 def provenance(
-    source: "Checkpoint | OnnxSource", config: CompressConfig, external: list[str] | None = None
+    source: "Checkpoint | OnnxSource", config: CompressConfig, size: SourceSize, external: list[str] | None = None
 ) -> dict[str, Any]:
     """The metadata of a container on where it comes from: qacomp's version, the source file, the settings.
 
     external: SHA-256 of each file that holds data of an ONNX model.
     """
-    origin: dict[str, Any] = {"sha256": source.digest, "bytes": source.bytes, "kind": source.kind}
+    origin: dict[str, Any] = {"sha256": source.digest, "bytes": source.bytes, "kind": source.kind, **size.to_meta()}
     if external:
         origin["external_sha256"] = external
     meta = {"qacomp": qacomp.__version__, "source": origin, "settings": config.to_toml()}

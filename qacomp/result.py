@@ -51,7 +51,8 @@ class Accuracy:
 
 @dataclass(frozen=True, repr=False)
 class Result:
-    """A finished compression. Sizes are bytes on disk; `checkpoint_bytes` is the network's state in fp32.
+    """A finished compression. Sizes are bytes on disk; `source_bytes` are those of the source as it came (see
+    qacomp.source_size), which `ratio` is against; `checkpoint_bytes` and `fp32_ratio` are of the same in fp32.
 
     `metric`: of the original and the decoded ONNX model, on data with targets; `agreement`: of
     the decoded model's outputs with the original's, for models that are run without labels.
@@ -61,11 +62,13 @@ class Result:
 
     output: Path
     arch: str | None
+    source_bytes: int
     checkpoint_bytes: int
     container_bytes: int
     graph_bytes: int
     overhead_bytes: int
     ratio: float
+    fp32_ratio: float
     bits_per_weight: float
     accuracy: Accuracy
     max_abs_error: float | None
@@ -129,7 +132,7 @@ class Result:
 
     def __str__(self) -> str:
         """Sizes and accuracy in one line."""
-        text = f"{self.checkpoint_bytes:,} -> {self.container_bytes:,} bytes, {self.ratio:.1f}x smaller"
+        text = f"{self.source_bytes:,} -> {self.container_bytes:,} bytes, {self.ratio:.1f}x smaller"
         a = self.accuracy
         if a.original is not None and a.decoded is not None:
             text += f", accuracy {a.original:.2f} -> {a.decoded:.2f} %"

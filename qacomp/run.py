@@ -12,6 +12,7 @@ from qacomp.progress import Progress
 from qacomp.pruning.report import PruningReport
 from qacomp.result import Accuracy, Result, layer_results
 from qacomp.selection import Selection
+from qacomp.source_size import SourceSize
 from qacomp.training import EpochRecord
 from qacomp.weight_history import WeightHistogram
 
@@ -44,7 +45,7 @@ class Run:
         self,
         output: Path,
         source: str,
-        fp32_bytes: int,
+        size: SourceSize,
         config: CompressConfig,
         report: WriteReport,
         selection: Selection,
@@ -53,19 +54,21 @@ class Run:
         accuracy: Accuracy | None = None,
         max_abs_error: float | None = None,
     ) -> Result:
-        """What was gathered, with what was written from the file `source`, whose values are `fp32_bytes` in fp32."""
+        """What was gathered, with what was written from the file `source` of that `size`."""
         if vectors := sum(t.k is None and t.side != "exact" for t in report.tensors):
             what = "1 bias or norm vector is" if vectors == 1 else f"{vectors} bias and norm vectors are"
             self.note(f"{what} rounded to {config.side} (--side exact: none)")
         return Result(
             output=output,
             arch=arch,
-            checkpoint_bytes=fp32_bytes,
+            source_bytes=size.bytes,
+            checkpoint_bytes=size.fp32,
             container_bytes=report.container_bytes,
             graph_bytes=report.graph_bytes,
             overhead_bytes=report.overhead_bytes,
-            ratio=fp32_bytes / report.container_bytes,
-            bits_per_weight=8 * report.container_bytes / max(1, fp32_bytes // 4),
+            ratio=size.bytes / report.container_bytes,
+            fp32_ratio=size.fp32 / report.container_bytes,
+            bits_per_weight=8 * report.container_bytes / max(1, size.fp32 // 4),
             accuracy=accuracy or Accuracy(),
             max_abs_error=max_abs_error,
             layers=layer_results(report, selection),

@@ -9,7 +9,6 @@ from qacomp.config import CompressConfig
 from qacomp.formats import Writer, open_file
 from qacomp.layers import select_tensors
 from qacomp.operating_points import operating_points
-from qacomp.packing import fp32_bytes
 from qacomp.provenance import provenance
 from qacomp.resolution import SHARING, refuse_layer_methods, untrained
 from qacomp.result import Result
@@ -19,6 +18,7 @@ from qacomp.sharing.agreement import raised_note, refined_alone
 from qacomp.sharing.arrays import Packed, share_array
 from qacomp.sharing.nested_arrays import share_nested
 from qacomp.side_values import vectors_held
+from qacomp.source_size import SourceSize
 from qacomp.torch_format import to_array
 from qacomp.weight_history import WeightHistory
 from qacomp.weight_parts import exact_parts
@@ -53,7 +53,8 @@ def compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pat
             packed |= dict.fromkeys(layer.names, item)
             if item.note:
                 run.note(item.note)
-    with run.stage("encode"), Writer(output, meta=provenance(checkpoint, config)) as writer:
+    size = SourceSize.of_state(checkpoint.state)
+    with run.stage("encode"), Writer(output, meta=provenance(checkpoint, config, size)) as writer:
         for name, item in packed.items():
             writer.side = item.side
             writer.add(name, item.value)
@@ -61,7 +62,7 @@ def compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pat
     assert report is not None
     weights = WeightHistory([layer.name for layer in selection.layers], checkpoint.state)
     run.weights, run.errors = weights.finished(), weights.errors({n: item.value for n, item in packed.items()})
-    result = run.result(output, str(checkpoint.path), fp32_bytes(checkpoint.state), config, report, selection)
+    result = run.result(output, str(checkpoint.path), size, config, report, selection)
     with open_file(output) as container:
         return replace(result, operating_points=operating_points(container, str(output)))
 

@@ -15,11 +15,12 @@ from qacomp.formats import WriteReport, open_file, save_file
 from qacomp.job import Job
 from qacomp.ladder_packing import pack_ladder
 from qacomp.operating_points import OperatingPoint, operating_points
-from qacomp.packing import Package, fp32_bytes, pack_network
+from qacomp.packing import Package, pack_network
 from qacomp.precisions import PrecisionLadder
 from qacomp.probes import probe_inputs
 from qacomp.provenance import provenance
 from qacomp.result import Accuracy, Result
+from qacomp.source_size import SourceSize
 from qacomp.submodels import describe_submodels
 from qacomp.weight_history import WeightHistory
 
@@ -62,11 +63,10 @@ def write_and_measure(
         accuracy = replace(accuracy, decoded=decoded)
     if job.session is not None and job.session.store is not None:
         job.session.store.finish()
-    before = fp32_bytes(job.checkpoint.state)
     result = run.result(
         job.output,
         str(job.checkpoint.path),
-        before,
+        SourceSize.of_state(job.checkpoint.state),
         job.config,
         report,
         job.selection.with_reasons(package.rounded),
@@ -79,7 +79,7 @@ def write_and_measure(
 
 def _write(job: Job, package: Package, accuracy: Accuracy, test: Test | None) -> WriteReport:
     network = job.network
-    meta = provenance(job.checkpoint, job.config) | {
+    meta = provenance(job.checkpoint, job.config, SourceSize.of_state(job.checkpoint.state)) | {
         "arch": network.arch,
         "num_classes": network.num_classes,
         "input_shape": list(network.input_shape),

@@ -38,6 +38,11 @@ class ExternalFiles:
             )
         return memoryview(data)[offset : offset + length]
 
+    @property
+    def total_bytes(self) -> int:
+        """Of all files that were read so far."""
+        return sum(len(data) for data in self._maps.values())
+
     def digests(self) -> list[str]:
         """SHA-256 of each file read so far, in the order of their names."""
         found = []

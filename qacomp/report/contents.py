@@ -13,6 +13,7 @@ from qacomp.errors import QacompError
 from qacomp.formats import BFLOAT16, Container, SharedTensor, bfloat16_to_float32, open_file
 from qacomp.operating_points import operating_points
 from qacomp.provenance import sha256_of
+from qacomp.source_size import SourceSize
 
 if TYPE_CHECKING:
     from qacomp.result import Result
@@ -89,6 +90,7 @@ class Contents:
 
     file: str
     facts: tuple[tuple[str, str], ...]
+    source_bytes: int
     fp32_bytes: int
     container_bytes: int
     bits_per_weight: float
@@ -108,7 +110,12 @@ class Contents:
 
     @property
     def ratio(self) -> float:
-        """How many times smaller than fp32."""
+        """How many times smaller than the source as it came."""
+        return self.source_bytes / max(1, self.container_bytes)
+
+    @property
+    def fp32_ratio(self) -> float:
+        """How many times smaller than its values in fp32."""
         return self.fp32_bytes / max(1, self.container_bytes)
 
 
@@ -121,17 +128,20 @@ def gather(path: Path, result: "Result | None") -> Contents:
         submodels, problem = _submodels(container, path)
         levels, version = container.levels, ".".join(map(str, container.version))
         size = container.size
-    fp32 = result.checkpoint_bytes if result else sum(4 * r.values for r in rows if "float" in r.dtype)
+    own = SourceSize.told(meta, sum(4 * r.values for r in rows if "float" in r.dtype))
+    if result is not None:
+        own = SourceSize(result.source_bytes, result.checkpoint_bytes)
     accuracy = _accuracy(meta, result)
     contents = Contents(
         file=Path(result.source).name if result and result.source else path.name,
         facts=_facts(path, meta, version, levels, result),
-        fp32_bytes=fp32,
+        source_bytes=own.bytes,
+        fp32_bytes=own.fp32,
         container_bytes=size,
-        bits_per_weight=result.bits_per_weight if result else 32 * size / max(1, fp32),
+        bits_per_weight=result.bits_per_weight if result else 32 * size / max(1, own.fp32),
         accuracy=accuracy,
         tensors=rows,
-        stages=(Stage("fp32 weights", fp32), *stages),
+        stages=(Stage("source as it came", own.bytes), Stage("fp32 weights", own.fp32), *stages),
         training=result.history if result else (),
         seconds=result.seconds if result else {},
         settings=result.settings_toml if result else str(meta.get("settings", "")),
@@ -261,7 +271,7 @@ def _metric(meta: Mapping[str, Any]) -> tuple[str, float, float] | None:
 
 def _points(contents: Contents) -> tuple[Point, ...]:
     a = contents.accuracy
-    points = [Point("original", contents.fp32_bytes, a["original"])] if "original" in a else []
+    points = [Point("original", contents.source_bytes, a["original"])] if "original" in a else []
     packed = next((s for s in contents.stages if s.name == "shared, bit-packed"), None)
     if "shared" in a and packed is not None:
         points.append(Point("shared", packed.bytes, a["shared"]))

@@ -12,7 +12,11 @@ def headline(c: Contents) -> str:
     a = c.accuracy
     final = a.get("decoded", a.get("tuned"))
     figures = [
-        (f"{c.ratio:.1f}×", "smaller than fp32", f"{size_name(c.fp32_bytes)} to {size_name(c.container_bytes)}"),
+        (
+            f"{c.ratio:.1f}×",
+            "smaller than the source",
+            f"{size_name(c.source_bytes)} to {size_name(c.container_bytes)}; {c.fp32_ratio:.1f}× than fp32",
+        ),
         (f"{c.container_bytes:,}", "bytes in the container", f"{c.bits_per_weight:.2f} bits a weight, all counted"),
     ]
     if final is not None:
@@ -37,7 +41,7 @@ def headline(c: Contents) -> str:
 
 
 def sizes(c: Contents) -> str:
-    """Bars from fp32 to ONNX, on one scale."""
+    """Bars from the source to ONNX, on one scale."""
     most = max(stage.bytes for stage in c.stages) or 1
     rows = []
     for stage in c.stages:
@@ -51,7 +55,7 @@ def sizes(c: Contents) -> str:
         detail = "; ".join(part for part in (detail, stage.remark) if part)
         rows.append(
             f'<div class="stage"><div class="what">{text(stage.name)}</div><div class="bar">{bar}</div>'
-            f'<div class="bytes">{stage.bytes:,} <span class="times">{c.fp32_bytes / max(1, stage.bytes):.1f}×</span>'
+            f'<div class="bytes">{stage.bytes:,} <span class="times">{c.source_bytes / max(1, stage.bytes):.1f}×</span>'
             f"</div>{f'<div class=detail>{text(detail)}</div>' if detail else ''}</div>"
         )
     return section(
@@ -91,7 +95,7 @@ def submodels(c: Contents) -> str:
     """The networks that one file holds: levels of precision, exits or widths."""
     rows = "".join(
         f"<tr><th scope=row>{text(p.name, 80)}</th><td>{p.bytes:,}</td>"
-        f"<td>{c.fp32_bytes / max(1, p.bytes):.1f}×</td><td>{number(p.macs, 0)}</td>"
+        f"<td>{c.source_bytes / max(1, p.bytes):.1f}×</td><td>{number(p.macs, 0)}</td>"
         f"<td>{number(p.accuracy, 2, ' %')}</td></tr>"
         for p in c.submodels
     )

@@ -15,9 +15,10 @@ def summary_html(result: "Result") -> str:
     """Sizes, accuracy and the shared layers, the largest of them where there are more than 40."""
     a = result.accuracy
     figures = [
-        ("fp32", f"{result.checkpoint_bytes:,} bytes"),
+        ("source", f"{result.source_bytes:,} bytes"),
         ("container", f"{result.container_bytes:,} bytes"),
         ("smaller", f"{result.ratio:.1f}×"),
+        ("than fp32", f"{result.fp32_ratio:.1f}×"),
         ("bits a weight", f"{result.bits_per_weight:.2f}"),
     ]
     figures += [

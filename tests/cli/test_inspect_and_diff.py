@@ -32,7 +32,7 @@ def test_inspect_shows_sizes_and_entropy(qacomp: Qacomp, tmp_path: Path) -> None
     assert by_name["norm"]["entropy_bits_per_weight"] is None
     assert document["fp32_bytes"] == 4 * 1207
     assert document["ratio"] == pytest.approx(document["fp32_bytes"] / path.stat().st_size)
-    packed, coded = document["stages"][1:]
+    packed, coded = document["stages"][2:]
     assert packed["indices"] == 300 and coded["bytes"] == path.stat().st_size
     shown = qacomp("inspect", path).out
     assert "entropy" in shown and "coded, .qac" in shown and "k = 4" in shown
