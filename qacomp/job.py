@@ -18,6 +18,7 @@ from qacomp.pruning.zeros import NO_ZEROS, Zeros
 from qacomp.resolution import PROGRAM, resolve
 from qacomp.resume import ResumeStore, fingerprint
 from qacomp.run import Run
+from qacomp.sharing.smaller_layers import smaller_layers
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ def start_job(
     device = choose_device(config.device)
     config = resolve(config, network, dataset, device, run.note)
     selection = select_layers(network.model, config.scope, config.k, config.k_layers, **config.which)
+    if config.quantizer == "none":
+        selection = smaller_layers(network.model, selection, config.codebook, config.levels, config.side)
     if not selection.layers:
         reason = next(iter(selection.skipped.values()), "it has no tensors")
         raise ConfigError(f"nothing would be compressed: {reason}; see --scope, --include, --exclude and --min-size")

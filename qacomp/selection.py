@@ -46,6 +46,12 @@ class Selection:
         stay = {name: reason for name, reason in self.skipped.items() if reason.startswith(TIED)}
         return replace(self, skipped=self.skipped | dict(reasons) | stay)
 
+    def without(self, layer: Layer, reason: str) -> "Selection":
+        """The same with a layer, under all its names, left out for a reason."""
+        layers = tuple(other for other in self.layers if other.name != layer.name)
+        stay = {name: reason for name in layer.names if name not in self.skipped}
+        return replace(self, layers=layers, skipped=self.skipped | stay)
+
 
 @dataclass(frozen=True)
 class Candidate:

@@ -51,6 +51,8 @@ def compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pat
         for layer in selection.layers:
             item = _share(packed[layer.name], layer, config)
             packed |= dict.fromkeys(layer.names, item)
+            if item.kept:
+                selection = selection.without(layer, item.kept)
             if item.note:
                 run.note(item.note)
     size = SourceSize.of_state(checkpoint.state)

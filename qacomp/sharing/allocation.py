@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 FACTORS = (1, 2, 3, 4, 6, 16)
 """Times K: digits of these bases fill bytes well, so an index takes 0, 1, 1.6, 2, 2.7 or 4 bits more."""
 _MAX_K = 65_536
+_FLOAT_BITS = 16  # of a codebook's value; who takes so many for a weight might as well have half precision
 FINE_K = 256
 """From so many values on the errors are small enough for outputs to follow them linearly, channel by channel."""
 
@@ -72,6 +73,9 @@ def _gain(error: float, step: int, values: int, k: int) -> float:
     On a fine codebook m times as many values leave 1 / m² of the error (Bennett, 1948).
     """
     if step + 1 == len(FACTORS) or k * FACTORS[step + 1] > min(_MAX_K, values):
+        return 0.0
+    more = k * FACTORS[step + 1]
+    if _FLOAT_BITS * more + values * math.log2(more) >= _FLOAT_BITS * values:
         return 0.0
     times = FACTORS[step + 1] / FACTORS[step]
     return error * (1 - times**-2) / (max(1, values) * math.log2(times))

@@ -15,6 +15,7 @@ from qacomp.sharing.balancing import balanced
 from qacomp.sharing.blocks import block_shape, share_in_blocks
 from qacomp.sharing.kmeans import Clustering, kmeans
 from qacomp.sharing.symmetric import symmetric_kmeans
+from qacomp.sharing.worth import is_smaller
 from qacomp.sharing.zero_entry import LEAST_K, has_zeros, with_zero_entry
 from qacomp.side_values import codebook_side
 
@@ -39,9 +40,23 @@ class Packed:
 def share_array(array: NDArray[Any], layer: Layer, codebook: str, side: str, rounding: str = "nearest") -> Packed:
     """Cluster a float array (or BFLOAT16), with one codebook, with blocks of them (see `block_shape`), or on grids.
 
-    One of at most K distinct values keeps each of them exactly, whatever `side` says; NaN and infinity aren't shared.
+    One of at most K distinct values keeps each of them exactly, whatever `side` says; NaN and infinity aren't shared,
+    nor is a tensor that sharing doesn't make smaller than its lossless planes.
     `rounding`: balanced lets errors cancel within a channel (see `balanced`), but not where values are mirrored.
     """
+    return kept_unless_smaller(_shared(array, layer, codebook, side, rounding), array, layer)
+
+
+def kept_unless_smaller(item: Packed, array: NDArray[Any], layer: Layer) -> Packed:
+    """The shared tensor, or the array itself where its codebooks and indices take as much room."""
+    if not isinstance(item.value, SharedTensor) or is_smaller(item.value, array, item.side):
+        return item
+    k = item.value.codebook.shape[-1]
+    why = f"{k:,} shared values and their indices take no less room than its lossless planes"
+    return Packed(array, kept=f"{layer.reason}, but {why}: kept exactly")
+
+
+def _shared(array: NDArray[Any], layer: Layer, codebook: str, side: str, rounding: str) -> Packed:
     values = bfloat16_to_float32(array) if array.dtype == BFLOAT16 else array
     if not np.isfinite(values).all():
         return Packed(array, kept=f"{layer.reason}, but it holds NaN or infinity: kept exactly")

@@ -16,7 +16,7 @@ from qacomp.formats import (
     stored_values,
 )
 from qacomp.selection import Layer
-from qacomp.sharing.arrays import Packed
+from qacomp.sharing.arrays import Packed, kept_unless_smaller
 from qacomp.sharing.nested import layer_levels, nested_kmeans
 from qacomp.side_values import codebook_side
 
@@ -25,7 +25,7 @@ def share_nested(array: NDArray[Any], layer: Layer, levels: Sequence[int], side:
     """Cluster a float array (or BFLOAT16) at `levels`, ascending; a layer with its own K ends at that.
 
     One of at most K distinct values keeps each of them exactly at its finest level, and then its coarser codebooks are
-    exact too, whatever `side` says; NaN and infinity aren't shared.
+    exact too, whatever `side` says; NaN and infinity aren't shared, nor is a tensor that doesn't get smaller.
     """
     values = bfloat16_to_float32(array) if array.dtype == BFLOAT16 else array
     if not np.isfinite(values).all():
@@ -40,7 +40,7 @@ def share_nested(array: NDArray[Any], layer: Layer, levels: Sequence[int], side:
         precision = "exact"
     books = [stored_values(book, precision) for book in books]
     coarser = tuple(Level(book, level.parents) for book, level in zip(books[1:], shared.levels, strict=True))
-    return Packed(SharedTensor(books[0], shared.indices, coarser), precision)
+    return kept_unless_smaller(Packed(SharedTensor(books[0], shared.indices, coarser), precision), array, layer)
 
 
 def at_level(item: Packed, level: int) -> Packed:

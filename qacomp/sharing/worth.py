@@ -1,0 +1,71 @@
+"""Whether sharing makes a tensor smaller: a codebook as large as its weights takes more room than the weights do.
+
+Both forms are estimated from their entropies, which takes little time; where that doesn't decide it both are coded.
+"""
+
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.formats import BFLOAT16, SharedTensor, save_file, stored_values
+
+_PLAIN = 0.6  # of the floats' estimate: below it the shared form is smaller, whatever the codecs find
+_SAMPLE = 1 << 16
+
+
+def is_smaller(shared: SharedTensor, array: NDArray[Any], side: str) -> bool:
+    """Whether the shared form, codebooks counted, takes fewer bytes than `array` as lossless float planes.
+
+    side: the precision that the codebooks are stored in.
+    """
+    if not array.size or shared_bits(shared, side) < _PLAIN * float_bits(array):
+        return True
+    with tempfile.TemporaryDirectory(prefix="qacomp-") as folder:
+        sizes = [
+            save_file(Path(folder) / "w.qac", {"w": tensor}, side=side).tensors[0].bytes for tensor in (shared, array)
+        ]
+    return sizes[0] < sizes[1]
+
+
+def may_be_larger(array: NDArray[Any], k: int, books: int) -> bool:
+    """Whether `books` codebooks of k values and the indices might take more than the array's lossless planes."""
+    bits = array.size * math.log2(max(2, min(k, array.size))) + 16 * k * books
+    return bits >= _PLAIN * float_bits(array)
+
+
+def shared_bits(shared: SharedTensor, side: str) -> float:
+    """About how many bits indices and codebooks take: their entropy, and every codebook's values."""
+    counts = np.bincount(shared.indices.reshape(-1))
+    share = counts[counts > 0] / shared.indices.size
+    books = [shared.codebook, *(level.codebook for level in shared.levels)]
+    half = side != "exact" and all(stored_values(book, side) is not book for book in books)
+    value = 16 if half else 8 * shared.codebook.dtype.itemsize
+    numbers = sum(book.size for book in books)
+    if shared.blocks is not None and _is_grid(shared.codebook):
+        numbers = 2 * numbers // shared.codebook.shape[-1]  # a scale and a zero point are stored of each
+    return float(-(share * np.log2(share)).sum()) * shared.indices.size + value * numbers
+
+
+def _is_grid(codebooks: NDArray[Any]) -> bool:
+    """Whether the first codebook has equal steps; all are of one kind."""
+    if codebooks.dtype == BFLOAT16:
+        return False
+    first = codebooks.reshape(-1, codebooks.shape[-1])[0].astype(np.float64)
+    steps = np.diff(first)
+    return bool(np.ptp(steps) <= 1e-3 * np.abs(steps).max()) if steps.size else False
+
+
+def float_bits(array: NDArray[Any]) -> float:
+    """About how many bits an array takes as lossless planes: the entropy of each byte of its values, by a sample."""
+    flat = array.reshape(-1)
+    sample = np.ascontiguousarray(flat[:: max(1, math.ceil(flat.size / _SAMPLE))])
+    total = 0.0
+    for plane in sample.view(np.uint8).reshape(sample.size, -1).T:
+        counts = np.bincount(plane, minlength=256)
+        share = counts[counts > 0] / sample.size
+        total -= float((share * np.log2(share)).sum())
+    return total * array.size
