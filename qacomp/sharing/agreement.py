@@ -23,6 +23,7 @@ AUTO_AGREEMENT, AUTO_FROM_K = 0.9999, 256  # who asks for so many values wants t
 _MARGIN = 0.6  # of the deviation that is allowed: other inputs may be hit harder than those that were tried
 _OF_A_TENSOR = 0.035  # of it, on the average over tensors, where no outputs are known
 _TRIALS, _STEEPEST, _FLATTEST = 4, 1 / 16, 0.7  # and how far each of them lowers the errors
+_WHOLE = "all its values"
 _MOST_ALONE, _MOST_VALUES = 64, 20_000_000  # tensors, weights: of more, none is tried alone, which takes too long
 
 Original = Callable[[str], NDArray[Any]]
@@ -79,11 +80,15 @@ def refined_alone(selection: Selection, config: CompressConfig, original: Origin
 
 def raised_note(layers: Iterable[Layer], k: int) -> str | None:
     """What the user hears of it."""
-    more = [layer for layer in layers if "--min-agreement" in layer.reason]
-    if not more:
-        return None
-    tensors = "1 tensor has" if len(more) == 1 else f"{len(more)} tensors have"
-    return f"{tensors} more than {k} values, up to {max(x.k for x in more):,} (--min-agreement 0: none)"
+    raised = [layer for layer in layers if "--min-agreement" in layer.reason]
+    more = [layer for layer in raised if _WHOLE not in layer.reason]
+    parts = []
+    if more:
+        tensors = "1 tensor has" if len(more) == 1 else f"{len(more)} tensors have"
+        parts.append(f"{tensors} more than {k} values, up to {max(x.k for x in more):,}")
+    if whole := len(raised) - len(more):
+        parts.append("1 tensor keeps all its values" if whole == 1 else f"{whole} tensors keep all their values")
+    return f"{', '.join(parts)} (--min-agreement 0: none)" if parts else None
 
 
 class Losses:
@@ -131,6 +136,9 @@ class Losses:
         if k == layer.k:
             return layer
         before, after = self._relative(layer.name, layer.k), self._relative(layer.name, k)
+        if not after:
+            why = f"{_WHOLE} for --min-agreement: of {layer.k} its channels lose {before:.1e}"
+            return replace(layer, k=k, reason=f"{layer.reason}; {why}" if layer.reason else why)
         why = f"{k:,} values for --min-agreement: its channels lose {after:.1e}, of {layer.k} values {before:.1e}"
         return replace(layer, k=k, reason=f"{layer.reason}; {why}" if layer.reason else why)
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 FACTORS = (1, 2, 3, 4, 6, 16)
 """Times K: digits of these bases fill bytes well, so an index takes 0, 1, 1.6, 2, 2.7 or 4 bits more."""
 _MAX_K = 65_536
-_FLOAT_BITS = 16  # of a codebook's value; who takes so many for a weight might as well have half precision
+_ENTRY_BITS = 16  # of a codebook's value, and of a weight in half precision
+_PLANE_BITS = 27.0  # about what lossless planes of trained weights take
 FINE_K = 256
 """From so many values on the errors are small enough for outputs to follow them linearly, channel by channel."""
 
@@ -52,30 +53,40 @@ def allocate(values: Mapping[str, int], k: int, error: Callable[[str, int], floa
     """Shared values for each tensor, so that the errors' sum falls to `share` of what it is at `k`.
 
     values: tensor -> how many distinct weights it has; error: of a tensor at so many shared values. Step after step
-    that tensor gets more which loses most error for a bit; where all have 16 k the sum may still be larger.
+    that tensor gets more which loses most error for a bit; where all have their most the sum may still be larger.
     """
+    sizes = {name: _sizes(distinct, k) for name, distinct in values.items()}
     steps = dict.fromkeys(values, 0)
     now = {name: error(name, k) for name in values}
     budget = share * sum(now.values())
     while sum(now.values()) > budget:
-        gains = {name: _gain(now[name], step, values[name], k) for name, step in steps.items()}
+        gains = {name: _gain(now[name], sizes[name][step:], values[name]) for name, step in steps.items()}
         best = max(gains, key=lambda name: gains[name], default=None)
         if best is None or gains[best] <= 0:
             break
         steps[best] += 1
-        now[best] = error(best, k * FACTORS[steps[best]])
-    return {name: k * FACTORS[step] for name, step in steps.items()}
+        now[best] = error(best, sizes[best][steps[best]])
+    return {name: sizes[name][step] for name, step in steps.items()}
 
 
-def _gain(error: float, step: int, values: int, k: int) -> float:
-    """About what goes of a tensor's error with the next step, for a bit of the file; 0 where there is none.
+def _sizes(values: int, k: int) -> list[int]:
+    """How many shared values a tensor of so many distinct weights may have: k, more, and at the end all of them.
+
+    Steps that would take as many bits as half precision are left out: beyond them it is better kept as it is.
+    """
+    more = (k * factor for factor in FACTORS[1:] if k * factor <= min(_MAX_K, values))
+    sizes = [k, *(n for n in more if _ENTRY_BITS * n + values * math.log2(n) < _ENTRY_BITS * values)]
+    return [*sizes, values] if sizes[-1] < values <= _MAX_K else sizes
+
+
+def _gain(error: float, sizes: list[int], values: int) -> float:
+    """About what goes of a tensor's error with the next of `sizes`, for a bit of the file; 0 where there is none.
 
     On a fine codebook m times as many values leave 1 / m² of the error (Bennett, 1948).
     """
-    if step + 1 == len(FACTORS) or k * FACTORS[step + 1] > min(_MAX_K, values):
+    if len(sizes) < 2:
         return 0.0
-    more = k * FACTORS[step + 1]
-    if _FLOAT_BITS * more + values * math.log2(more) >= _FLOAT_BITS * values:
-        return 0.0
-    times = FACTORS[step + 1] / FACTORS[step]
+    if sizes[1] == values:
+        return error / (max(1, values) * max(1.0, _PLANE_BITS - math.log2(sizes[0])))
+    times = sizes[1] / sizes[0]
     return error * (1 - times**-2) / (max(1, values) * math.log2(times))

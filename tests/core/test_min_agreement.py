@@ -65,8 +65,8 @@ def test_bits_go_where_they_take_away_most_error() -> None:
     assert allocate(values, 256, error, 1.0) == dict.fromkeys(values, 256)
     assert allocate(values, 256, error, 0.6) == {"bad": 512, "good": 256, "large": 256}
     least = allocate(values, 256, error, 0.0)
-    assert set(least.values()) == {256 * FACTORS[-1]}  # it gives what there is
-    assert allocate({"few": 700}, 256, lambda name, k: 1 / k, 0.0) == {"few": 512}  # no more than it has values
+    assert least == {"bad": 10_000, "good": 10_000, "large": 256 * FACTORS[-1]}  # it gives what there is
+    assert allocate({"few": 700}, 256, lambda name, k: 1 / k, 0.0) == {"few": 700}  # no more than it has values
     assert len(calls) < 30
 
 
@@ -112,9 +112,9 @@ def test_outputs_agree_by_default_from_256_values_on() -> None:
     assert cosine(plain) < 0.9999
     chosen = qacomp.compress(model(), k=256)
     assert cosine(chosen) > 0.9999
-    raised = [layer for layer in chosen.layers if layer.k is not None and layer.k > 256]
+    raised = [x for x in chosen.layers if "--min-agreement" in str(x.chosen or x.skipped)]
     assert {layer.name for layer in raised} >= {"w2"}  # the one with small channels
-    assert all("--min-agreement" in str(layer.chosen) for layer in raised)
+    assert all(x.k is None or 256 < x.k <= 1024 for x in raised)  # more would take more bits than half precision
     assert any("--min-agreement 0" in note for note in chosen.notes)
     assert plain.container_bytes < chosen.container_bytes < 2.2 * plain.container_bytes  # large codebooks
     assert set(sizes(qacomp.compress(model(), k=64)).values()) == {64, None}
@@ -162,8 +162,8 @@ def test_a_network_without_data_is_run_on_generated_inputs(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"min_agreement": 1.0}, "below 1"),
-        ({"min_agreement": -0.5}, "below 1"),
+        ({"min_agreement": 1.0}, "between 0 and 1"),
+        ({"min_agreement": -0.5}, "between 0 and 1"),
         ({"min_agreement": 0.9, "codebook": "channel"}, "one codebook a tensor"),
         ({"min_agreement": 0.9, "levels": (4, 16)}, "one codebook a tensor"),
     ],

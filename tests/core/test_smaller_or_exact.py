@@ -108,5 +108,12 @@ def test_a_networks_layers_too() -> None:
 
 def test_more_values_stop_where_half_precision_would_cost_no_more() -> None:
     """K = 256 gave 48 × 48 weights 1,536 values, 16 bits each."""
-    given = allocate({"small": 48 * 48, "large": 1 << 20}, 256, lambda name, k: 1.0 / k, 0.01)
-    assert given == {"small": 768, "large": 256 * FACTORS[-1]}
+    tried = []
+
+    def error(name: str, k: int) -> float:
+        tried.append((name, k))
+        return 1.0 / k
+
+    given = allocate({"small": 48 * 48, "large": 1 << 20}, 256, error, 0.01)
+    assert given == {"small": 48 * 48, "large": 256 * FACTORS[-1]}  # all of them: it is kept as it is
+    assert [k for name, k in tried if name == "small"] == [256, 512, 768, 48 * 48]
