@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from qacomp.distillation import flexible_loss, guided_loss, taught
+from qacomp.errors import ConfigError
 from qacomp.flexible import FlexibleModel
 from qacomp.regularizers import Regularizer, StrengthSchedule, accumulate_penalties
 
@@ -36,6 +37,11 @@ class Objective:
     def task_loss(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy, mixed with the teachers' softened outputs where there are any: scalar."""
         students = model.forward_all(x) if isinstance(model, FlexibleModel) else [model(x)]  # (B, classes) each
+        if not all(isinstance(student, Tensor) for student in students):
+            raise ConfigError(
+                f"in training mode the network gives a {type(students[0]).__name__}, not class scores: switch its "
+                "other outputs off, or train nothing (--reg none --tune-epochs 0)"
+            )
         if self.teacher is None:
             return flexible_loss(self.strategy, students, y, self.distill_weight, self.temperature)
         with torch.no_grad():

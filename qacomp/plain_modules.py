@@ -61,16 +61,16 @@ def plain_module(module: nn.Module, path: Path) -> PlainModule:
 def copied(module: nn.Module, path: Path | None = None) -> nn.Module:
     """A deep copy without gradients; what a forward pass left in attributes is copied too.
 
-    Parameters that share their memory become one. Raises CheckpointError where the module holds something that can't be
-    copied: a lock, an open file.
+    Parameters and buffers that share their memory become one. Raises CheckpointError where the module holds something
+    that can't be copied: a lock, an open file.
     """
     memo: dict[int, Any] = {id(made): made.detach().clone() for made in _results(module)}
-    first: dict[object, nn.Parameter] = {}
-    for parameter in module.parameters():
-        if parameter.numel() and not parameter.is_meta:
-            known = first.setdefault(memory_place(parameter), parameter)
-            if known is not parameter:
-                memo[id(parameter)] = copy.deepcopy(known, memo)
+    first: dict[object, Tensor] = {}
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.numel() and tensor.is_leaf and not tensor.is_meta:
+            known = first.setdefault(memory_place(tensor), tensor)
+            if known is not tensor:
+                memo[id(tensor)] = copy.deepcopy(known, memo)
     try:
         with torch.no_grad():
             twin = copy.deepcopy(module, memo)

@@ -311,3 +311,28 @@ def test_a_pruned_state_dict_of_a_known_architecture_has_its_weights() -> None:
     result = qacomp.compress(dict(model.state_dict()), arch="lenet5", k=8)
     assert any(note.startswith("fc1.weight: made of pruning masks") for note in result.notes)
     create_model("lenet5").load_state_dict(qacomp.decode(result))
+
+
+def test_a_buffer_that_is_a_parameters_memory_stays_tied() -> None:
+    module = nn.Linear(30, 40)
+    module.register_buffer("seen", module.weight.data)
+    module.register_buffer("same", module.weight)
+    plain = plain_module(module, HERE).module
+    assert plain.seen is plain.weight and plain.same is plain.weight
+    result = qacomp.compress(module, k=8)
+    assert result.checkpoint_bytes == 4 * (30 * 40 + 40)
+
+
+def test_other_outputs_in_training_mode_are_a_line(few: Dataset) -> None:
+    class Auxiliary(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = small()
+
+        def forward(self, x: Tensor) -> Any:
+            scores = self.inner(x)
+            return (scores, scores) if self.training else scores
+
+    with pytest.raises(ConfigError, match=r"in training mode the network gives a tuple.*--tune-epochs 0"):
+        qacomp.compress(Auxiliary(), few, k=8)
+    assert qacomp.compress(Auxiliary(), few, k=8, tune_epochs=0).accuracy.decoded is not None
