@@ -41,8 +41,10 @@ tables: $(READY) ## generate the tables and figures of README and docs from benc
 	$(BIN)/python benchmarks/tables.py
 	$(BIN)/python benchmarks/figures.py
 
-fuzz: $(READY) ## fuzz the reader and the codecs for some minutes (needs atheris)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
+MUTANTS ?= 100000
+
+fuzz: $(READY) ## fuzz the reader with mutants whose checksums are right, and with atheris where it is installed
+	$(BIN)/python tests/fuzz/structured.py --mutants $(MUTANTS)
 	$(BIN)/python tests/fuzz/run.py
 
 clean: ## remove the environment and everything built
