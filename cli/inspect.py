@@ -34,6 +34,7 @@ def inspect_command(
 
     from qacomp.evaluation.limits import limited_runs
     from qacomp.formats import open_file
+    from qacomp.metadata import metadata
     from qacomp.operating_points import operating_points
     from qacomp.outputs import Output, claim
     from qacomp.report import gather, write_report
@@ -45,7 +46,7 @@ def inspect_command(
         with limited_runs(run_limits(limits)):
             write_report(report, container, measure=not no_measure)
     with open_file(container) as opened:
-        meta, version, sections = opened.meta, ".".join(map(str, opened.version)), opened.sections
+        meta, version, sections = metadata(opened), ".".join(map(str, opened.version)), opened.sections
         infos = [opened.info(name) for name in opened.names]
         points = operating_points(opened, str(container))
     if not as_json:

@@ -24,13 +24,14 @@ def verify_command(container: Path, source: Path | None, as_json: bool) -> None:
     from dataclasses import asdict
 
     from qacomp.formats import open_file, verify_file
+    from qacomp.metadata import metadata
     from qacomp.provenance import check_source
 
     report = verify_file(container)
     match = None
     if source is not None:
         with open_file(container) as opened:
-            match = check_source(container, opened.meta, source)
+            match = check_source(container, metadata(opened), source)
     if as_json:
         document: dict[str, Any] = {"file": str(container), "ok": True, **asdict(report)}
         print_json({**document, "source": asdict(match) if match else None})

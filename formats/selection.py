@@ -39,7 +39,7 @@ def choose(kind: Kind, parts: Sequence[Array], streams: Sequence[Stream], names:
         trials = [c for c in codecs if c.samples or sizes.get(c.name, best * 2) <= best * _HOPELESS]
     winner: tuple[int, int, Codec, bytes] | None = None
     for codec in trials:
-        coded = codec.encode(parts, streams)
+        coded = codec.encode_below(parts, streams, winner[0] if winner else 1 << 62)
         if coded is None or not (codec.name == "raw" or affordable(codec, coded, streams)):
             continue
         sizes[codec.name] = len(coded)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.formats import BFLOAT16, Container, TensorInfo, bfloat16_to_float32, open_file
+from qacomp.metadata import metadata
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def compare(a: Path, b: Path) -> Difference:
             change = _compare(first, second, left.get(name), right.get(name))
             if change is not None:
                 changes.append(change)
-        x, y = dict(first.meta), dict(second.meta)
+        x, y = dict(metadata(first)), dict(metadata(second))
         settings = _differing(_settings(x.pop("settings", "")), _settings(y.pop("settings", "")))
         return Difference(
             a,

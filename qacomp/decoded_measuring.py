@@ -15,6 +15,7 @@ from qacomp.evaluation.latency import Latency, feed_latency
 from qacomp.evaluation.metric_names import METRICS
 from qacomp.evaluation.session import open_session
 from qacomp.formats import Container
+from qacomp.metadata import metadata, required
 from qacomp.onnx_measuring import measure_one
 from qacomp.operating_points import level_sizes
 from qacomp.preprocessing import Preprocessing
@@ -35,7 +36,7 @@ def measure_accuracy(container: Container, output: Path, data: str | None, *, fu
     `fused`: onnxruntime runs products on integers, so it is taken with activations in fp32 as well. Raises DataError
     where `data` can't be read.
     """
-    spec, remark = chosen_spec(data, NamedData.told(container.meta.get("data")))
+    spec, remark = chosen_spec(data, NamedData.told(metadata(container).get("data")))
     if spec is None:
         return MeasuredAccuracy(notes=(f"no accuracy: {remark or 'the container names no data; give --data'}",))
     try:
@@ -45,7 +46,7 @@ def measure_accuracy(container: Container, output: Path, data: str | None, *, fu
             raise
         note = f"no accuracy: the container's data can't be read here ({problem}); give --data"
         return MeasuredAccuracy(notes=(note,))
-    x = Preprocessing.from_dict(container.meta["preprocessing"]).apply(test.x)  # (N, C, H, W)
+    x = Preprocessing.from_dict(required(container, "preprocessing")).apply(test.x)  # (N, C, H, W)
     precise = onnx_accuracy(output, x, test.y, settings=FP32_ACTIVATIONS) if fused else None
     return MeasuredAccuracy(onnx_accuracy(output, x, test.y), precise)
 
@@ -63,7 +64,7 @@ def measure_metric(
     container: Container, output: Path, data: str | None
 ) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
     """{"name", "value"} of a decoded model on `data`, else on built-in data that it names; without any None, a note."""
-    spec, remark = chosen_spec(data, NamedData.told(container.meta.get("data")))
+    spec, remark = chosen_spec(data, NamedData.told(metadata(container).get("data")))
     if spec is None:
         return None, (f"not measured: {remark}",) if remark else ()
     config, notes = _told_settings(container)
@@ -83,7 +84,7 @@ def measure_metric(
 def _told_settings(container: Container) -> tuple[CompressConfig, tuple[str, ...]]:
     """How the container says that its model is fed and measured; a remark on a metric that only a user may name."""
     try:
-        table = tomllib.loads(str(container.meta.get("settings", "")))
+        table = tomllib.loads(str(metadata(container).get("settings", "")))
     except tomllib.TOMLDecodeError:
         table = {}
     told: dict[str, Any] = {name: table[name] for name in ("size", "mean", "std") if name in table}
@@ -99,8 +100,8 @@ def _told_settings(container: Container) -> tuple[CompressConfig, tuple[str, ...
 def known_agreement(container: Container, level: int | None) -> dict[str, Any] | None:
     """The agreement with the original that compression measured at a level (None: the finest that is there)."""
     if container.levels == 1:
-        return container.meta.get("agreement")
-    known = container.meta.get("submodels", {})
+        return metadata(container).get("agreement")
+    known = metadata(container).get("submodels", {})
     here = level_sizes(container)[container.level if level is None else level]
     entry = known.get(f"level{here}") if isinstance(known, dict) else None
     return entry.get("agreement") if isinstance(entry, dict) else None

@@ -16,6 +16,7 @@ from qacomp.decoded_measuring import (
 from qacomp.errors import ConfigError, StoppedRunError
 from qacomp.evaluation.latency import onnx_latency
 from qacomp.formats import Container, open_file
+from qacomp.metadata import metadata, required
 from qacomp.onnx_options import DENSE, OnnxOptions
 from qacomp.operating_points import ORIGINAL, find_point, level_sizes, tensors_at, weights_at
 from qacomp.safetensors_decoding import decode_safetensors
@@ -68,7 +69,7 @@ def decode(
             raise ConfigError(f"--submodel {submodel}: use -o NAME.onnx; .safetensors holds the whole network")
         if output.suffix == ".safetensors":
             return decode_safetensors(container, path, output, index)
-        if container.meta.get("graph") == ORIGINAL:
+        if metadata(container).get("graph") == ORIGINAL:
             return _to_original(container, path, output, onnx, data, measure, index)
         return _to_onnx(container, path, output, data, measure, index, submodel, onnx)
 
@@ -108,7 +109,7 @@ def onnx_model(
     graph = container.graph()
     if graph is None:
         raise ConfigError(f"{source}: holds weights without a graph{_why_no_graph(container)}; use -o NAME.safetensors")
-    if container.meta.get("graph") == ORIGINAL:
+    if metadata(container).get("graph") == ORIGINAL:
         if submodel is not None:
             level = find_point(container, submodel, source).level
         return join(graph, lambda name: container.tensor(name, level=level), source)
@@ -122,14 +123,14 @@ def onnx_model(
         settle(model, source)
     else:
         model = attach_weights(graph, tensors_at(container, level), ignore_extra=True, source=source)
-    feed = {key: container.meta.get(key) for key in ("preprocessing", "data", "input_shape", "num_classes")}
+    feed = {key: metadata(container).get(key) for key in ("preprocessing", "data", "input_shape", "num_classes")}
     model.metadata_props.add(key=METADATA_KEY, value=json.dumps(feed, sort_keys=True))
     return model
 
 
 def _why_no_graph(container: Container) -> str:
     """What the user could do for a graph, by what was compressed."""
-    origin = container.meta.get("source")
+    origin = metadata(container).get("source")
     kind = str(origin.get("kind")) if isinstance(origin, Mapping) else ""
     if kind not in _EXPORTED_BY:
         return " (compressed without --arch)"
@@ -149,7 +150,7 @@ def _to_onnx(
 ) -> Decoded:
     from qacomp.onnx_output import write_onnx_file
 
-    shape = container.meta.get("input_shape")
+    shape = metadata(container).get("input_shape")
     model = onnx_model(container, str(path), level, submodel)
     if submodel is not None:
         level = find_point(container, submodel, str(path)).level
@@ -158,7 +159,7 @@ def _to_onnx(
     accuracy, latency = MeasuredAccuracy(), None
     if measure:
         try:
-            latency = onnx_latency(output, tuple(container.meta["input_shape"]))
+            latency = onnx_latency(output, tuple(required(container, "input_shape")))
             accuracy = measure_accuracy(container, output, data, fused=bool(written.fused))
         except StoppedRunError as stopped:
             accuracy = MeasuredAccuracy(notes=(f"not measured: {stopped}",))

@@ -1,6 +1,5 @@
 """Accuracy, size and latency of any file that qacomp knows: container, ONNX, checkpoint. Only the last needs torch."""
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from qacomp.evaluation.agreement import Feed
 from qacomp.evaluation.latency import Latency, feed_latency
 from qacomp.evaluation.session import OnnxModel, open_session
 from qacomp.formats import open_file
+from qacomp.metadata import from_text, metadata
 from qacomp.onnx_measuring import measure_one
 from qacomp.operating_points import operating_points
 from qacomp.preprocessing import Preprocessing
@@ -79,7 +79,7 @@ def _measure_container(path: Path, config: CompressConfig) -> Measured:
     from qacomp.decoding import onnx_model
 
     with open_file(path) as container:
-        meta, points = container.meta, operating_points(container, str(path))
+        meta, points = metadata(container), operating_points(container, str(path))
         names: list[str | None] = [point.name for point in points] or [None]
         models: list[bytes] = [onnx_model(container, str(path), submodel=name).SerializeToString() for name in names]
     if not points:
@@ -102,16 +102,7 @@ def _measure_onnx(path: Path, config: CompressConfig) -> Measured:
         entry = next((p.value for p in model.metadata_props if p.key == METADATA_KEY), "{}")
     except Exception as error:  # protobuf raises its own kinds
         raise NotACheckpointError(f"{path}: no ONNX file") from error
-    return _measure_model(path, "onnx", path, _object(entry), config)
-
-
-def _object(text: str) -> dict[str, Any]:
-    """A JSON object; an empty one where the text, which is a file's, holds something else."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return _measure_model(path, "onnx", path, from_text(entry, str(path)), config)
 
 
 def _measure_model(path: Path, kind: str, model: OnnxModel, meta: dict[str, Any], config: CompressConfig) -> Measured:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from qacomp.errors import ConfigError, FormatError
 from qacomp.formats import Container, NotSharedError, SharedTensor
+from qacomp.metadata import metadata
 
 ORIGINAL = "original"  # the metadata's word for a graph that came in as ONNX and is given back as it was
 
@@ -35,7 +36,7 @@ def level_tensor(k: int, name: str) -> str:
 
 def level_sizes(container: Container) -> list[int]:
     """Shared values of each level, the coarsest first: as the metadata say, else the level's largest codebook."""
-    stored = container.meta.get("levels")
+    stored = metadata(container).get("levels")
     if isinstance(stored, list) and len(stored) == container.levels and all(type(k) is int for k in stored):
         return stored
     sizes = [0] * container.levels
@@ -90,14 +91,14 @@ def operating_points(container: Container, source: str = "the container") -> tup
     Raises FormatError where the graph is damaged.
     """
     known = _known(container)
-    if container.levels > 1 or container.meta.get("levels"):
+    if container.levels > 1 or metadata(container).get("levels"):
         names = [f"level{k}" for k in level_sizes(container)]
         return tuple(
             OperatingPoint(name, i, None, prefix_bytes(container, i), *known.get(name, (None, None)))
             for i, name in enumerate(names)
         )
     graph = container.graph()
-    if graph is None or container.meta.get("graph") == ORIGINAL:
+    if graph is None or metadata(container).get("graph") == ORIGINAL:
         return ()
     from qacomp.onnx_export.submodels import only_output, output_names, weight_names
 
@@ -140,7 +141,7 @@ def part_bytes(container: Container, names: Collection[str]) -> int:
 
 def _known(container: Container) -> dict[str, tuple[int | None, float | None]]:
     """MACs and accuracy by sub-model, as the metadata tell them."""
-    stored = container.meta.get("submodels", {})
+    stored = metadata(container).get("submodels", {})
     if not isinstance(stored, dict):
         raise FormatError("the metadata's sub-models are no table; the file is damaged")
     known = {}

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from qacomp.decoded import Decoded
 from qacomp.errors import ExportError
 from qacomp.formats import BFLOAT16, Container
+from qacomp.metadata import metadata
 from qacomp.operating_points import names_at, tensors_at
 from qacomp.safetensors_output import Shape, write_safetensors
 
@@ -46,7 +47,7 @@ def decode_safetensors(container: Container, path: Path, output: Path, level: in
 def _statistics(container: Container, level: int | None) -> dict[str, NDArray[Any]]:
     """Batch norm's statistics, which a container leaves out since they are folded into its scales and shifts."""
     added: dict[str, NDArray[Any]] = {}
-    for path, eps in container.meta.get("batch_norms", {}).items():
+    for path, eps in metadata(container).get("batch_norms", {}).items():
         prefix = f"{path}." if path else ""
         scale = container.tensor(f"{prefix}weight", level=level)  # (C,)
         added[f"{prefix}running_mean"] = np.zeros_like(scale)

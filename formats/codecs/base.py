@@ -57,6 +57,10 @@ class Codec:
         """Bytes of the parts, one flat array for each stream."""
         raise NotImplementedError
 
+    def encode_below(self, parts: Sequence[Array], streams: Sequence[Stream], most: int) -> bytes | None:
+        """`encode`, or None where a codec can tell beforehand that it takes more than `most` bytes."""
+        return self.encode(parts, streams)
+
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
         """The parts again, bit for bit."""
         raise NotImplementedError

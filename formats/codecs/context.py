@@ -20,6 +20,7 @@ from qacomp.formats.limits import MAX_CONTEXT_CELLS, MAX_LANES, MAX_STEPS
 
 MAX_ALPHABET = 256
 _BITS, _FINE_BITS = 12, 14
+_SURE = 1.02  # what the trial says is right within this
 _STREAM_WORK, _EPOCH_WORK, _CELL_WORK, _STEP_WORK, _ONE_WORK = 100_000, 200_000, 60, 16_000, 2_500
 """Nanoseconds of a stream, an epoch, a context's symbol in it, a step of the lanes, and a symbol alone."""
 
@@ -36,6 +37,10 @@ class Context(Codec):
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
         """Settings, lane states, words; None for an alphabet that is too large."""
+        return self.encode_below(parts, streams, 1 << 62)
+
+    def encode_below(self, parts: Sequence[Array], streams: Sequence[Stream], most: int) -> bytes | None:
+        """The same, but None where the trial of all settings, if it was of everything, says more than `most` bytes."""
         if max((stream.alphabet for stream in streams), default=1) > MAX_ALPHABET:
             return None
         used = [s for s in streams if s.count]
@@ -51,7 +56,9 @@ class Context(Codec):
             model.middle(np.bincount(flat[end - s.count : end], minlength=s.alphabet))
             for end, s in zip(ends.tolist(), used, strict=True)
         ]
-        lanes, taps, settings = choose(flat, used, centres, bits)
+        lanes, taps, settings, estimate = choose(flat, used, centres, bits)
+        if estimate is not None and estimate > 8 * most * _SURE:
+            return None
         runs = Runs(len(flat), lanes, width)
         frequency, first = forward(flat, used, centres, settings, taps, bits, runs)
         states = pack_tails(flat.take(runs.tails()), width, lanes)

@@ -1,24 +1,36 @@
-"""Choosing the context codec's lanes, taps and settings: all are tried, on a part of what is long."""
+"""Choosing the context codec's lanes, taps and settings: all are tried, on a part of what is long.
+
+What a setting takes is estimated from the counts of its contexts, for all settings at once, in real numbers: the codec
+itself rounds them to frequencies. Which symbols a context depends on is told from the whole sequence beforehand.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.formats.codecs import contextmodel as model
 from qacomp.formats.codecs.base import Array, Stream, sample, split
-from qacomp.formats.codecs.contextlanes import Runs, forward
+from qacomp.formats.codecs.contextlanes import Runs
+from qacomp.formats.codecs.contextmodel import Ints
 from qacomp.formats.codecs.rans import choose_lanes
 
 _SAMPLE = 1 << 17
 _MOST_STEPS = 1 << 14
 _TRIAL = (model.SETTINGS[3], model.SETTINGS[4])
+_TAPS_STREAMS = 32  # of many streams so many are tried for the taps
+_SIDES = 3
+_PRIOR = 1 << model.PRIOR_BITS
 
 
 def choose(
     flat: Array, used: Sequence[Stream], centres: Sequence[int], bits: int
-) -> tuple[int, int, list[model.Setting]]:
-    """(lanes, taps, a setting for each stream): all settings are tried, on a part of what is long."""
+) -> tuple[int, int, list[model.Setting], float | None]:
+    """(lanes, taps, a setting for each stream, bits): all settings are tried, on a part of what is long.
+
+    bits: about what all symbols take then, or None where only a part was tried.
+    """
     counts = len(flat)
     entropy = 0.0
     for start, stream in zip(np.cumsum([0] + [s.count for s in used]).tolist(), used, strict=False):
@@ -32,34 +44,137 @@ def choose(
         trial_flat = np.concatenate(trial_parts)
     trial_lanes = max(1, min(lanes, len(trial_flat) >> 10))
     runs = Runs(len(trial_flat), trial_lanes, max(s.alphabet for s in used))
-    refined = used[0].parents is not None
+    trial = _Trial(trial_flat, trial_streams, runs, bits)
+    if used[0].parents is not None:
+        best = trial.refinements(model.SETTINGS)
+        whole = float(best.min(axis=0).sum()) if trial_flat is flat else None
+        return lanes, 0, [model.SETTINGS[i] for i in best.argmin(axis=0)], whole
+    taps = _best_taps(trial_flat, trial_streams, centres, trial, trial_lanes)
+    best = trial.costs([(taps, setting) for setting in model.SETTINGS], centres)
+    whole = float(best.min(axis=0).sum()) if trial_flat is flat else None
+    return lanes, taps, [model.SETTINGS[i] for i in best.argmin(axis=0)], whole
 
-    def costs(settings: Sequence[model.Setting], taps: int) -> NDArray[np.float64]:
+
+def _best_taps(flat: Array, streams: Sequence[Stream], centres: Sequence[int], trial: "_Trial", lanes: int) -> int:
+    """The taps, which all streams share, that take the fewest bits; of many streams some are tried."""
+    step = -(-len(streams) // _TAPS_STREAMS)
+    if step > 1:
+        some = list(streams[::step])
+        part = np.concatenate(split(flat, streams)[::step])
+        centres = centres[::step]
+        trial = _Trial(part, some, Runs(len(part), max(1, lanes // step), max(s.alphabet for s in some)), trial.bits)
+    pairs = [(taps, setting) for taps in range(len(model.TAPS)) for setting in _TRIAL]
+    costs = trial.costs(pairs, centres).reshape(len(model.TAPS), len(_TRIAL), -1)
+    return int(costs.min(axis=1).sum(axis=1).argmin())
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """How often each context and symbol, and each prior and symbol, was seen, and what the next ones would take."""
+
+    seen: Ints  # (tried, contexts * width)
+    contexts: Ints  # (tried, contexts)
+    priors: Ints  # (priors * width,)
+    valid: Ints  # (priors,): symbols that may occur
+    least: float  # a symbol's share: one slot
+
+    def bits(self, contexts: Ints, priors: Ints, symbols: Ints, width: int) -> NDArray[np.float64]:
+        """(tried, n) bits of symbols (n,) under contexts (tried, n) and priors (n,); then they are counted."""
+        tried = np.arange(len(contexts))[:, None]
+        total = self.priors.reshape(-1, width).sum(axis=1)
+        prior = (2 * self.priors.take(priors * width + symbols) + 1) / (2 * total + self.valid).take(priors)
+        keys = contexts * width
+        keys += symbols
+        keys += tried * self.seen.shape[1]
+        places = contexts + tried * self.contexts.shape[1]
+        share = model.COUNT_WEIGHT * self.seen.reshape(-1).take(keys) + _PRIOR * prior
+        share /= model.COUNT_WEIGHT * self.contexts.reshape(-1).take(places) + _PRIOR
+        model.add_each(self.seen.reshape(-1), keys.reshape(-1))
+        model.add_each(self.contexts.reshape(-1), places.reshape(-1))
+        model.add_each(self.priors, priors * width + symbols)
+        np.maximum(share, self.least, out=share)
+        found: NDArray[np.float64] = np.log2(share, out=share)
+        return found
+
+
+class _Trial:
+    """A sequence on lanes, and what it takes under settings."""
+
+    def __init__(self, flat: Array, streams: Sequence[Stream], runs: Runs, bits: int) -> None:
+        self._streams, self._runs, self.bits = streams, runs, bits
+        self._width = max(stream.alphabet for stream in streams)
+        self._places = model.Places(streams)
+        self._positions = runs.positions(0, runs.steps)  # (steps, lanes)
+        self._symbols = flat.take(self._positions).astype(np.int64)
+        self._stream = self._places.stream.take(self._positions).astype(np.int64)
+
+    def refinements(self, settings: Sequence[model.Setting]) -> NDArray[np.float64]:
         """(settings, streams) bits."""
-        each = [_costs(trial_flat, trial_streams, centres, [s] * len(used), taps, bits, runs) for s in settings]
-        return np.array(each)
+        found = [model.refinement_contexts(self._streams, self._places, [s] * len(self._streams)) for s in settings]
+        rows = found[0][1].take(found[0][0])  # the priors are those of every setting
+        most = max(len(prior) for _, prior, _ in found)
+        counted = self._counted(len(settings), most, found[0][2].sum(axis=1))
+        totals = np.zeros((len(settings), len(self._streams)))
+        for start, stop in model.epochs(self._runs.steps):
+            positions = self._coded(self._positions, start, stop)
+            contexts = np.stack([contexts.take(positions) for contexts, _, _ in found])
+            symbols = self._coded(self._symbols, start, stop)
+            bits = counted.bits(contexts, rows.take(positions), symbols, self._width)
+            self._add(totals, bits, self._coded(self._stream, start, stop))
+        return totals
 
-    taps = 0
-    if not refined:
-        taps = int(np.argmin([costs(_TRIAL, t).min(axis=0).sum() for t in range(len(model.TAPS))]))
-    best = costs(model.SETTINGS, taps)
-    return lanes, taps, [model.SETTINGS[i] for i in best.argmin(axis=0)]
+    def costs(self, pairs: Sequence[tuple[int, model.Setting]], centres: Sequence[int]) -> NDArray[np.float64]:
+        """(pairs of taps and setting, streams) bits."""
+        first = model.SETTINGS[1]  # with sides; contexts aren't taken from it
+        near = model.Neighbourhood(self._streams, self._places, centres, [first] * len(self._streams), 0)
+        keys = self._stream * near.width + self._symbols
+        magnitude, sides = near.magnitude.ravel().take(keys), near.side.ravel().take(keys)
+        side = np.concatenate([np.zeros((1, self._runs.lanes), np.int64), sides[:-1]])
+        sums = {taps: _weighted(magnitude, model.TAPS[taps]) for taps in {taps for taps, _ in pairs}}
+        counted = self._counted(
+            len(pairs), len(self._streams) * model.CELLS * _SIDES, np.array([s.alphabet for s in self._streams])
+        )
+        weights = np.array([(s.filter, s.channel, s.recent, s.coarse, s.sides) for _, s in pairs], np.int64)
+        totals = np.zeros((len(pairs), len(self._streams)))
+        for start, stop in model.epochs(self._runs.steps):
+            near.refresh()
+            streams, symbols = (self._coded(block, start, stop) for block in (self._stream, self._symbols))
+            positions, here = (self._coded(block, start, stop) for block in (self._positions, side))
+            filters, channels = near.logarithms(positions)
+            recent = {taps: near.recent_log(streams, self._coded(block, start, stop)) for taps, block in sums.items()}
+            contexts = weights[:, :1] * filters
+            contexts += weights[:, 1:2] * channels
+            contexts += weights[:, 2:3] * np.stack([recent[taps] for taps, _ in pairs])
+            contexts += model.HALF_RANGE
+            contexts >>= model.CELL_SHIFT
+            np.maximum(contexts, 0, out=contexts)
+            np.minimum(contexts, model.CELLS - 1, out=contexts)
+            contexts >>= weights[:, 3:4]
+            contexts *= _SIDES
+            contexts += weights[:, 4:] * here
+            contexts += streams * (model.CELLS * _SIDES)
+            self._add(totals, counted.bits(contexts, streams, symbols, self._width), streams)
+            near.update(positions, symbols)
+        return totals
+
+    def _counted(self, tried: int, contexts: int, valid: Ints) -> _Counted:
+        seen, total = np.zeros((tried, contexts * self._width), np.int32), np.zeros((tried, contexts), np.int32)
+        return _Counted(seen, total, np.zeros(len(valid) * self._width, np.int64), valid, 1 / (1 << self.bits))
+
+    def _coded(self, block: Ints, start: int, stop: int) -> Ints:
+        """Of (steps, lanes) what belongs to coded symbols of steps [start, stop), flat."""
+        return self._runs.coded(stop, block[start:stop])
+
+    def _add(self, totals: NDArray[np.float64], bits: NDArray[np.float64], streams: Ints) -> None:
+        """Take the streams' bits (negative: logarithms of shares) into the totals (tried, streams)."""
+        for row, each in zip(totals, bits, strict=True):
+            row -= np.bincount(streams, each, totals.shape[1])
 
 
-def _costs(
-    flat: Array,
-    used: Sequence[Stream],
-    centres: Sequence[int],
-    settings: Sequence[model.Setting],
-    taps: int,
-    bits: int,
-    runs: Runs,
-) -> NDArray[np.float64]:
-    """(streams,) bits that each stream takes."""
-    frequency, _ = forward(flat, used, centres, settings, taps, bits, runs)
-    stream_of = np.repeat(np.arange(len(used)), [s.count for s in used])
-    positions = runs.positions(0, runs.steps)
-    bits_each = bits - np.log2(runs.coded(runs.steps, frequency))
-    costs: NDArray[np.float64] = np.zeros(len(used))
-    costs += np.bincount(stream_of.take(runs.coded(runs.steps, positions)), bits_each, len(used))
-    return costs
+def _weighted(magnitude: Ints, taps: Sequence[int]) -> Ints:
+    """(steps, lanes): weighted sums of the magnitudes before, which are 1 before a lane's first."""
+    padded = np.concatenate([np.ones((len(taps), magnitude.shape[1]), np.int64), magnitude])
+    total = np.zeros(magnitude.shape, np.int64)
+    for back, weight in enumerate(taps, 1):
+        total += weight * padded[len(taps) - back : len(padded) - back]
+    return total

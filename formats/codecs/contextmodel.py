@@ -197,10 +197,7 @@ class Counts:
 
 def add_each(target: Ints, keys: Ints, amounts: Ints | None = None) -> None:
     """Add an amount (1 where none is given) to target (n,) at each key, in time of the keys, not of n."""
-    if len(target) < 4 * len(keys):
-        target += np.bincount(keys, amounts, len(target)).astype(np.int64)  # exact: far below 2**53
-    else:
-        np.add.at(target, keys, 1 if amounts is None else amounts)
+    np.add.at(target, keys, target.dtype.type(1) if amounts is None else amounts)  # another type would be slow
 
 
 class Neighbourhood:
@@ -254,29 +251,42 @@ class Neighbourhood:
 
     def base(self, positions: Ints) -> Ints:
         """The part of the expected log magnitude that an epoch fixes, for positions of any shape."""
-        places = self.places
-        total = self._part(
-            places.filter.take(positions), self._of_filter, places.filter_stream, self._filter_weight
-        ) + self._part(places.channel.take(positions), self._of_channel, places.channel_stream, self._channel_weight)
-        total += HALF_RANGE
+        places, total = self.places, np.full(positions.shape, HALF_RANGE)
+        if self._filter_weight.any():
+            numbers = places.filter.take(positions)
+            total += self._filter_weight.take(numbers) * self._means(numbers, self._of_filter, places.filter_stream)
+        if self._channel_weight.any():
+            numbers = places.channel.take(positions)
+            total += self._channel_weight.take(numbers) * self._means(numbers, self._of_channel, places.channel_stream)
         return total
 
-    def _part(self, numbers: Ints, sums: Ints, stream_of: Ints, weights: Ints) -> Ints:
-        """What filters (or channels) add at the places that are theirs; worked out once for each, or once a place."""
-        if not weights.any():
-            return np.zeros(numbers.shape, np.int64)
+    def logarithms(self, positions: Ints) -> tuple[Ints, Ints]:
+        """How far the mean log magnitudes of filters and channels lie from their streams', for positions."""
+        places = self.places
+        filters = self._means(places.filter.take(positions), self._of_filter, places.filter_stream)
+        return filters, self._means(places.channel.take(positions), self._of_channel, places.channel_stream)
+
+    def _means(self, numbers: Ints, sums: Ints, stream_of: Ints) -> Ints:
+        """How far filters' (or channels') mean log magnitudes lie from their streams'.
+
+        Worked out once for each filter, or once a place, whichever are fewer.
+        """
         each = numbers.size < len(stream_of)
         if each:
-            sums, stream_of, weights = sums[:, numbers], stream_of[numbers], weights[numbers]
+            sums, stream_of = sums[:, numbers], stream_of[numbers]
         means = (16 * sums[0] + 4 * self._mean[stream_of]) // (sums[1] + 4)
-        part: Ints = weights * (log2_fixed(means) - self._log[stream_of])
+        part: Ints = log2_fixed(means) - self._log[stream_of]
         return part if each else part.take(numbers)
 
     def recent(self, streams: Ints, sums: Ints) -> Ints:
         """The recent magnitudes' part, from their weighted sums and the streams, of equal shapes."""
+        part: Ints = self.recent_log(streams, sums) * self._recent_weight.take(streams)
+        return part
+
+    def recent_log(self, streams: Ints, sums: Ints) -> Ints:
+        """How far the recent magnitudes' logarithm lies from that of the streams' means."""
         spread = log2_fixed(8 * sums + self._mean.take(streams))
         spread -= (self._log + _LOG_9).take(streams)
-        spread *= self._recent_weight.take(streams)
         return spread
 
     def recent_terms(self) -> tuple[list[int], list[int], list[int]]:

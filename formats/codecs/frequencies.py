@@ -5,6 +5,7 @@ with 2**mantissa steps an octave. Codes are predicted by their neighbour, for so
 All arithmetic is in integers, so every machine derives the same table.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,17 @@ def normalise_rows(weights: Counts, bits: int) -> NDArray[Any]:
         missing[rows] -= change
     result: Counts = frequencies.astype(np.uint32)
     return result
+
+
+def normalised(tables: Sequence[Counts], bits: int) -> list[NDArray[Any]]:
+    """`normalise` for each of some tables, those of one length at once."""
+    done: list[NDArray[Any]] = [np.zeros(0, np.uint32)] * len(tables)
+    for length in {len(table) for table in tables}:
+        places = [place for place, table in enumerate(tables) if len(table) == length]
+        rows = normalise_rows(np.stack([tables[place] for place in places]), bits)
+        for place, row in zip(places, rows, strict=True):
+            done[place] = row
+    return done
 
 
 def product(frequencies: NDArray[Any], group: int, bits: int) -> NDArray[Any]:

@@ -11,7 +11,14 @@ import numpy as np
 from qacomp.formats.bytestream import ByteReader, ByteWriter
 from qacomp.formats.codecs import lanes as coder
 from qacomp.formats.codecs.base import Array, Codec, Stream, register, split, word_dtype
-from qacomp.formats.codecs.frequencies import TableModel, cost_bits, from_codes, normalise, product, to_codes
+from qacomp.formats.codecs.frequencies import (
+    TableModel,
+    cost_bits,
+    from_codes,
+    normalised,
+    product,
+    to_codes,
+)
 from qacomp.formats.codecs.rangecoder import RangeDecoder, RangeEncoder
 from qacomp.formats.errors import CodecError
 from qacomp.formats.limits import MAX_LANES, MAX_STEPS, MAX_TABLE_SLOTS
@@ -23,6 +30,7 @@ _LANE_SHARE, _LONG_LANE_SHARE, _LONG = 0.0015, 0.002, 1 << 20
 _MOST_LANES = 1 << 14
 _MOST_STEPS = 1 << 15
 _GROUP_LOSS = 1.0005
+_SURE = 1.01  # what code lengths say is right within this
 _BLOCK = 1 << 15  # symbols that stay in the cache between array operations
 _SINGLE_BITS, _GROUPED_BITS = 12, 14
 _SYMBOL_WORK, _STREAM_WORK, _SLOT_WORK, _STEP_WORK, _ONE_WORK = 2_000, 60_000, 40, 6_000, 800
@@ -52,6 +60,10 @@ class Rans(Codec):
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
         """Tables, lane states, words; None for an alphabet that is too large."""
+        return self.encode_below(parts, streams, 1 << 62)
+
+    def encode_below(self, parts: Sequence[Array], streams: Sequence[Stream], most: int) -> bytes | None:
+        """The same, but None where tables and code lengths together take more than `most` bytes."""
         largest = max((stream.alphabet for stream in streams), default=1)
         if largest > MAX_ALPHABET:
             return None
@@ -69,8 +81,10 @@ class Rans(Codec):
             grouped = [group_symbols(p, s.alphabet, group) for p, s in used]
         bits = _GROUPED_BITS if group > 1 or largest > 64 else _SINGLE_BITS
         mantissa, singles, table_bytes = best_tables(counts, bits)
+        payload = cost_bits(np.concatenate(counts), np.concatenate(singles), bits)
+        if len(table_bytes) + payload / 8 > most * _SURE:
+            return None
         tables = group_tables(singles, group, bits)
-        payload = sum(cost_bits(c, f, bits) for c, f in zip(counts, singles, strict=True))
         symbols = np.concatenate(grouped) if len(grouped) > 1 else grouped[0]
         contexts = None
         if len(grouped) > 1:
@@ -130,7 +144,7 @@ class Rans(Codec):
             raise CodecError("the coded words have an odd length; the file is damaged")
         words = np.frombuffer(reader.raw(rest), "<u2")
         model, side = TableModel(), RangeDecoder(table_bytes)
-        singles = [normalise(from_codes(model.read(side, s.alphabet, mantissa), mantissa), bits) for s in used]
+        singles = normalised([from_codes(model.read(side, s.alphabet, mantissa), mantissa) for s in used], bits)
         tables = group_tables(singles, group, bits)
         dtype = word_dtype(Stream("indices", 0, largest))
         if len(used) == 1:
@@ -166,8 +180,7 @@ def choose_group(counts: list[Array], widest: int) -> int:
     def cost(group: int) -> float:
         bits = _GROUPED_BITS if group > 1 else _SINGLE_BITS
         total = 0.0
-        for count in counts:
-            share = normalise(count, bits)
+        for count, share in zip(counts, normalised(counts, bits), strict=True):
             if group == 1:
                 total += cost_bits(count, share, bits)
                 continue
@@ -187,18 +200,27 @@ def choose_group(counts: list[Array], widest: int) -> int:
 
 
 def best_tables(counts: list[Array], bits: int) -> tuple[int, list[Array], bytes]:
-    """The table precision whose tables and code lengths together take the fewest bits: (mantissa, tables, bytes)."""
+    """The table precision whose tables and code lengths together take the fewest bits: (mantissa, tables, bytes).
+
+    Finer tables take no fewer bytes than coarser ones, so what they can't save by their code lengths isn't coded.
+    """
     best: tuple[float, int, list[Array], bytes] | None = None
+    least = 0  # bytes of the finest tables that were coded
+    every, ends = np.concatenate(counts), np.cumsum([len(c) for c in counts])[:-1]
     for mantissa in (1, 2, 3, 4, 6, 9, 12):
+        flat = to_codes(every, mantissa)
+        codes = np.split(flat, ends)
+        tables = normalised(np.split(from_codes(flat, mantissa), ends), bits)
+        cost = cost_bits(every, np.concatenate(tables), bits)
+        if best is not None and cost + 8 * least >= best[0]:
+            continue
         side, model = RangeEncoder(), TableModel()
-        codes = [to_codes(c, mantissa) for c in counts]
         for code in codes:
             model.write(side, code)
         table_bytes = side.finish()
-        tables = [normalise(from_codes(code, mantissa), bits) for code in codes]
-        total = 8 * len(table_bytes) + sum(cost_bits(c, t, bits) for c, t in zip(counts, tables, strict=True))
-        if best is None or total < best[0]:
-            best = (total, mantissa, tables, table_bytes)
+        least = max(least, len(table_bytes))
+        if best is None or cost + 8 * len(table_bytes) < best[0]:
+            best = (cost + 8 * len(table_bytes), mantissa, tables, table_bytes)
     assert best is not None
     return best[1:]
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qacomp.errors import QacompError
 from qacomp.formats import BFLOAT16, Container, SharedTensor, bfloat16_to_float32, open_file
+from qacomp.metadata import metadata
 from qacomp.operating_points import operating_points
 from qacomp.provenance import sha256_of
 from qacomp.source_size import SourceSize
@@ -122,7 +123,7 @@ class Contents:
 def gather(path: Path, result: "Result | None") -> Contents:
     """Read the container, decoding its shared tensors one after the other. Raises FormatError, OSError."""
     with open_file(path) as container:
-        meta = container.meta
+        meta = metadata(container)
         rows = tuple(_row(container, name, result) for name in container.names)
         stages = _stages(container, rows)
         submodels, problem = _submodels(container, path)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from qacomp.errors import QacompError
 from qacomp.formats import open_file
+from qacomp.metadata import metadata
 from qacomp.report.contents import Contents, Stage
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def measured(contents: Contents, path: Path) -> Contents:
     remarks = list(contents.remarks)
     stages, latency = list(contents.stages), list(contents.latency)
     with open_file(path) as container:
-        meta, graph = container.meta, container.graph()
+        meta, graph = metadata(container), container.graph()
     if graph is None:
         remarks.append("The container holds no graph: no ONNX file, no latency.")
         return replace(contents, remarks=tuple(remarks))

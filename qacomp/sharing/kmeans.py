@@ -19,6 +19,9 @@ from qacomp.sharing.assignment import assign
 __all__ = ["Clustering", "assign", "kmeans"]
 
 _CELLS = 512
+_SMALL, _COARSE_CELLS, _AROUND, _SHARPENINGS = 1 << 13, 128, 8, 2
+"""Of up to so many values the dynamic programme runs on coarse cells, and again on the fine ones around its cuts."""
+_ROWS = 64  # of the dynamic programme that are worked out at once
 _QUANTILES = 4096
 _DYNAMIC_MAX_K = 32
 _MAX_STEPS = 500
@@ -102,33 +105,80 @@ def _start(points: "_Points", k: int) -> NDArray[np.float64]:
     """K starting centroids, ascending: (K,)."""
     if k <= _DYNAMIC_MAX_K:
         # Half of the cells of equal mass, half of equal width: fine in the bulk, and fine in the tails.
-        edges = np.linspace(points.keys[0], points.keys[-1], _CELLS // 2)
-        edges = np.unique(np.concatenate([points.quantiles(_CELLS // 2), edges]))
-        return points.mean_of(_optimal_bounds(points, edges[1:-1], k))
+        ends = _ends(points, _CELLS)
+        if points.keys.size > _SMALL or ends.size <= _COARSE_CELLS:
+            return points.mean_of(_optimal_bounds(points, ends, k))
+        bounds = _optimal_bounds(points, _ends(points, max(_COARSE_CELLS, 12 * k)), k)
+        for _ in range(_SHARPENINGS):
+            bounds = _sharpened(points, ends, bounds)
+        return points.mean_of(bounds)
     # A quantile cell of mass 1/M and width d has density ∝ 1/d and so takes d·d^(−1/3) of the points.
     quantiles = points.quantiles(min(_QUANTILES, points.keys.size))
     mass = np.concatenate([[0.0], np.cumsum(np.diff(quantiles) ** (2 / 3))])
     return np.unique(np.interp((np.arange(k) + 0.5) / k * mass[-1], mass, quantiles))
 
 
-def _optimal_bounds(points: "_Points", edges: NDArray[np.float64], k: int) -> NDArray[np.intp]:
-    """Bounds of the optimal partition into at most k intervals that end at `edges`, by dynamic programming."""
-    ends = np.unique(np.concatenate([[0], np.searchsorted(points.keys, edges), [points.keys.size]]))  # (m+1,)
+def _ends(points: "_Points", cells: int) -> NDArray[np.intp]:
+    """Where cells end, the first 0 and the last the number of points: at most cells + 1, ascending."""
+    edges = np.linspace(points.keys[0], points.keys[-1], cells // 2)
+    edges = np.concatenate([points.quantiles(cells // 2), edges])
+    inner = np.searchsorted(points.keys, edges)
+    return np.unique(np.concatenate([[0], inner, [points.keys.size]]))
+
+
+def _sharpened(points: "_Points", ends: NDArray[np.intp], bounds: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The best bounds whose cuts lie among the `ends` next to those of `bounds`, by dynamic programming."""
+    near = np.searchsorted(ends, bounds[1:-1])[:, None] + np.arange(-_AROUND, _AROUND + 1)  # (K−1, around)
+    if not near.size:
+        return bounds
+    cuts = ends[np.clip(near, 0, ends.size - 1)]
+    low, high = cuts[:-1, :, None], cuts[1:, None, :]
+    cost = np.where(high > low, points.cost(low, np.maximum(high, low)), np.inf)  # (K−2, around, around)
+    best = np.where(cuts[0] > 0, points.cost(np.zeros_like(cuts[0]), cuts[0]), np.inf)
+    found = []
+    for table in cost:
+        table += best[:, None]
+        found.append(table.argmin(axis=0))
+        best = table.min(axis=0)
+    last = np.where(cuts[-1] < ends[-1], points.cost(cuts[-1], np.full_like(cuts[-1], ends[-1])), np.inf)
+    place = int(np.argmin(best + last))
+    if not np.isfinite(best + last)[place]:
+        return bounds
+    sharp = [int(ends[-1])]
+    for row, choice in zip(reversed(cuts), [*reversed(found), None], strict=True):
+        sharp.append(int(row[place]))
+        place = place if choice is None else int(choice[place])
+    return np.array([0, *reversed(sharp)], np.intp)
+
+
+def _optimal_bounds(points: "_Points", ends: NDArray[np.intp], k: int) -> NDArray[np.intp]:
+    """Bounds of the optimal partition into at most k intervals that end at `ends` (m + 1,), by dynamic programming."""
     m = ends.size - 1
-    rows, columns = np.arange(m + 1)[:, None], np.arange(m + 1)[None, :]
-    cost = np.where(rows > columns, points.cost(ends[columns], ends[rows]), np.inf)  # (m+1, m+1): of (column, row]
-    best = cost[:, 0].copy()  # one interval
-    cuts = []
+    blocks = [(first, min(first + _ROWS, m + 1)) for first in range(0, m + 1, _ROWS)]
+    costs = [_costs(points, ends, first, last) for first, last in blocks]  # (rows, last): of (column, row]
+    best = np.concatenate([block[:, 0] for block in costs])  # one interval
+    cuts, cut = [], np.zeros(m + 1, np.intp)
     for _ in range(1, min(k, m)):
-        table = best[None, :] + cost  # (m+1, m+1)
-        cut = np.argmin(table, axis=1)
-        best = table[np.arange(m + 1), cut]
+        parts, lowest = [], []
+        for (first, last), block in zip(blocks, costs, strict=True):
+            start = int(cut[first])  # the last cut never falls with the row, nor with the number of intervals
+            table = block[:, start:] + best[None, start:last]
+            part = table.argmin(axis=1)
+            lowest.append(table[np.arange(last - first), part])
+            parts.append(part + start)
+        cut, best = np.concatenate(parts), np.concatenate(lowest)
         cuts.append(cut)
     bounds = [m]
     for cut in reversed(cuts):
         bounds.append(int(cut[bounds[-1]]))
     optimal: NDArray[np.intp] = ends[np.unique([0, *bounds])]
     return optimal
+
+
+def _costs(points: "_Points", ends: NDArray[np.intp], first: int, last: int) -> NDArray[np.float64]:
+    """Inertias of the intervals from each end before `last` to each end in [first, last): (last − first, last)."""
+    rows, columns = np.arange(first, last)[:, None], np.arange(last)[None, :]
+    return np.where(rows > columns, points.cost(ends[columns], ends[rows]), np.inf)
 
 
 @dataclass(frozen=True)

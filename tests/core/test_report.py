@@ -72,7 +72,7 @@ def page(result: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A container whose every word is an attack, and whose metadata has the wrong types."""
+    """A container whose every word is an attack; what has the wrong type is refused (test_metadata.py)."""
     folder = tmp_path_factory.mktemp("hostile")
     rng = np.random.default_rng(0)
     book = np.array([-1.0, 0.5, 2.0], np.float32)
@@ -81,11 +81,11 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "n" * 10_000: rng.normal(size=(8, 8)).astype(np.float32),
         "empty": np.zeros((0, 3), np.float32),
     }
-    words = ("arch", "data", "settings", "qacomp", "input_shape", "preprocessing")
+    words = ("arch", "data", "settings", "qacomp")
     meta: dict[str, Any] = dict.fromkeys(words, HOSTILE)
     meta |= {
-        "source": {"sha256": HOSTILE, "kind": [HOSTILE]},
-        "accuracy": {"original": HOSTILE, "shared": True, "tuned": [1]},
+        "source": {"sha256": HOSTILE, "kind": HOSTILE},
+        "accuracy": {HOSTILE: 1.0},
     }
     save_file(folder / "hostile.qac", tensors, meta=meta, graph=HOSTILE.encode())
     return write_report(folder / "hostile.html", folder / "hostile.qac")
