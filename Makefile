@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types wheel ci bench tables fuzz clean
+.PHONY: help demo test lint types wheel ci bench tables fuzz docs clean
 
 help: ## print the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ MUTANTS ?= 100000
 fuzz: $(READY) ## fuzz the reader with mutants whose checksums are right, and with atheris where it is installed
 	$(BIN)/python tests/fuzz/structured.py --mutants $(MUTANTS)
 	$(BIN)/python tests/fuzz/run.py
+
+docs: $(READY) ## build the API reference into build/docs (pdoc)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	$(BIN)/python docs/build.py build/docs
 
 clean: ## remove the environment and everything built
 	rm -rf $(VENV) build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

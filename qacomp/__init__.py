@@ -44,7 +44,8 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for (PEP 562): a device that only decodes has no torch."""
     if name not in _HOMES:
         raise AttributeError(f"module 'qacomp' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    found = globals()[name] = getattr(import_module(_HOMES[name]), name)  # so that pdoc and the next call find it
+    return found
 
 
 def __dir__() -> list[str]:
