@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command(
     "eval",
     cls=SettingsCommand,
-    settings=("data", "metric", "arch", "size", "mean", "std", "device", "run_seconds", "run_memory"),
+    settings=("data", "metric", "arch", "key", "size", "mean", "std", "device", "run_seconds", "run_memory"),
     short_help="Accuracy, size and latency of a .qac, .onnx or checkpoint.",
 )
 @click.argument("file", type=INPUT)
@@ -30,6 +30,7 @@ def eval_command(
     data: str | None,
     metric: str | None,
     arch: str | None,
+    key: str | None,
     size: tuple[int, int] | None,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
@@ -52,7 +53,7 @@ def eval_command(
         _check_plot(plot)
         claim([Output(plot, "--plot")], command_files([file], [data]), force=force)
     config = CompressConfig(
-        arch=arch, data=data, metric=metric or "auto", size=size, mean=mean, std=std, device=device or "auto"
+        arch=arch, key=key, data=data, metric=metric or "auto", size=size, mean=mean, std=std, device=device or "auto"
     ).check()
     with limited_runs(run_limits(limits)):
         measured = measure_file(file, config, trust_pickle=trust_pickle)

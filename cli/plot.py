@@ -87,6 +87,7 @@ def penalty_command(
 @click.option("--bins", type=click.IntRange(2, 2000), default=100, show_default=True, help="Of each histogram.")
 @click.option("--log", is_flag=True, help="Counts on a logarithmic axis.")
 @click.option("--trust-pickle", is_flag=True, help="Run a pickle's own code: only for files whose author you trust.")
+@click.option("--key", default=None, help="Of checkpoints with several networks, the key of the one that is meant.")
 @_OUTPUT
 @force_option
 @reporting
@@ -97,6 +98,7 @@ def weights_command(
     bins: int,
     log: bool,
     trust_pickle: bool,
+    key: str | None,
     output: Path,
     force: bool,
     as_json: bool,
@@ -115,7 +117,7 @@ def weights_command(
         raise PictureSizeError(f"{len(files)} files don't fit {max_panels} panels; give fewer, or raise --max-panels")
     patterns = [part.strip() for given in layers for part in given.split(",")]
     wanted = layer_pattern(patterns)
-    columns = [Column(file.name, read_layers(file, wanted, trust_pickle=trust_pickle)) for file in files]
+    columns = [Column(file.name, read_layers(file, wanted, trust_pickle=trust_pickle, key=key)) for file in files]
     names = list(dict.fromkeys(name for column in columns for name in column.layers))
     if not names:
         which = f"fits --layers {','.join(patterns)}" if patterns else "is a float tensor of two or more axes"

@@ -91,7 +91,9 @@ def compress(
     files = command_files(read, (data, chosen.data, chosen.metric))
     written = [] if output is None else container_outputs(Path(output), "output")
     claim([*written, *snapshot_outputs(snapshots, "snapshots")], files, force=force)
-    checkpoint = checkpoint_of(model, trust_pickle=trust_pickle, inputs=chosen.input, submodule=chosen.submodule)
+    checkpoint = checkpoint_of(
+        model, trust_pickle=trust_pickle, inputs=chosen.input, submodule=chosen.submodule, key=chosen.key
+    )
     if not isinstance(checkpoint, OnnxSource) and checkpoint.kind != "module" and chosen.arch is None:
         checkpoint = with_plain_module(checkpoint)
     with_network = checkpoint.kind == "module" or (chosen.arch or checkpoint.arch) is not None

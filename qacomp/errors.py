@@ -3,6 +3,7 @@
 from qacomp.formats.errors import FormatError, OutputNotWritableError, QacompError
 
 __all__ = [
+    "AmbiguousCheckpointError",
     "ArchitectureMismatchError",
     "CheckpointError",
     "ConfigError",
@@ -32,6 +33,10 @@ class CheckpointError(QacompError):
 
 class NotACheckpointError(CheckpointError):
     """The file is missing, empty, truncated, or no checkpoint at all."""
+
+
+class AmbiguousCheckpointError(CheckpointError):
+    """A checkpoint holds several networks, and nothing says which one is meant."""
 
 
 class UnsafePickleError(CheckpointError):

@@ -137,7 +137,7 @@ def _measure_checkpoint(path: Path, config: CompressConfig, trust_pickle: bool) 
     from qacomp.plain_modules import plain_module
     from qacomp.sources import network_of
 
-    checkpoint = read_checkpoint(path, trust_pickle=trust_pickle)
+    checkpoint = read_checkpoint(path, trust_pickle=trust_pickle, key=config.key)
     network = build_network(checkpoint, config)
     if network is None and checkpoint.module is None:
         raise ConfigError(f"{path}: names no architecture; give --arch")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qacomp.checkpoints.recognition import is_onnx
-from qacomp.errors import ExportError, UnsafePickleError
+from qacomp.errors import ConfigError, ExportError, UnsafePickleError
 
 if TYPE_CHECKING:
     from qacomp.checkpoints import Checkpoint
@@ -16,21 +16,29 @@ _HOW_TO_EXPORT = "--trust-pickle with --input, the shapes that its forward takes
 
 
 def read_model(
-    path: Path, *, trust_pickle: bool = False, inputs: Sequence[str] = (), submodule: str | None = None
+    path: Path,
+    *,
+    trust_pickle: bool = False,
+    inputs: Sequence[str] = (),
+    submodule: str | None = None,
+    key: str | None = None,
 ) -> "Checkpoint | OnnxSource":
     """Read `path`, told by content. With trust_pickle, programs come with their graph, exported to ONNX by torch.
 
     A torch.export archive knows its inputs; a TorchScript archive and a pickled module need `inputs` (see
-    `qacomp.onnx_export.example_inputs`), and `submodule` may name a part of them. Raises as `read_checkpoint` and
-    `read_onnx` do, UnsafePickleError for inputs without trust_pickle, ConfigError and ExportError as `export_module`.
+    `qacomp.onnx_export.example_inputs`), and `submodule` may name a part of them. key: see `read_checkpoint`. Raises as
+    that and `read_onnx` do, UnsafePickleError for inputs without trust_pickle, ConfigError and ExportError as
+    `export_module`.
     """
     if is_onnx(path):
         from qacomp.onnx_graph import read_onnx
 
+        if key is not None:
+            raise ConfigError(f"--key {key}: {path} is an ONNX model, which has no keys; leave it")
         return read_onnx(path)
     from qacomp.checkpoints import read_checkpoint
 
-    checkpoint = read_checkpoint(path, trust_pickle=trust_pickle)
+    checkpoint = read_checkpoint(path, trust_pickle=trust_pickle, key=key)
     scripted, exported = checkpoint.kind == "torchscript", checkpoint.kind == "exported program"
     if not trust_pickle:
         if inputs and scripted:
@@ -40,6 +48,8 @@ def read_model(
             )
         hint = "--trust-pickle exports its graph to ONNX as well" if exported else _HOW_TO_EXPORT
         return replace(checkpoint, notes=(*checkpoint.notes, hint)) if scripted or exported else checkpoint
+    if key is not None and (exported or inputs):
+        raise ConfigError(f"--key {key}: names weights; the part of a program to export is given by --submodule")
     if exported:
         from qacomp.onnx_export.programs import export_archive
 

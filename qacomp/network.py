@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from qacomp.checkpoints import Checkpoint, infer_num_classes, load_into
+from qacomp.checkpoints import Checkpoint, infer_num_classes, load_into, named_as
 from qacomp.config import CompressConfig
 from qacomp.errors import ArchitectureMismatchError, ConfigError
 from qacomp.models import create_model, model_info
@@ -35,6 +35,7 @@ def build_network(checkpoint: Checkpoint, config: CompressConfig) -> Network | N
     if arch is None:
         return None
     checkpoint, info = whole_weights(checkpoint), model_info(arch)
+    checkpoint = named_as(checkpoint, arch)
     num_classes = config.num_classes or infer_num_classes(checkpoint.state, arch)
     if config.num_classes is None and checkpoint.num_classes not in (None, num_classes):
         raise ArchitectureMismatchError(

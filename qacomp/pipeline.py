@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from qacomp.batch_norm_estimation import reestimate_batch_norm
-from qacomp.checkpoints import Checkpoint
+from qacomp.checkpoints import Checkpoint, named_as
 from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset
 from qacomp.evaluation.samples import Given
@@ -59,8 +59,11 @@ def compress(
     run = Run(progress)
     if isinstance(checkpoint, OnnxSource):
         return compress_onnx(checkpoint, config, output, run, samples)
-    if config.arch or checkpoint.arch:
+    arch = config.arch or checkpoint.arch
+    if arch is not None:
         checkpoint = whole_weights(checkpoint)
+        if network is None and checkpoint.kind != "module":
+            checkpoint = named_as(checkpoint, arch)
     for remark in checkpoint.notes:
         run.note(remark)
     if network is None and checkpoint.kind != "module":

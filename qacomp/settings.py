@@ -140,6 +140,8 @@ class Settings(TypedDict, total=False):
     """
     submodule: str | None
     """Dotted name of the part of such a file to export."""
+    key: str | None
+    """Dotted key of the weights in a checkpoint with several networks, such as g_ema; '.' takes all tensors."""
     metric: str
     """Metric of ONNX models: accuracy, mse, cosine or module:function."""
     size: tuple[int, int] | None

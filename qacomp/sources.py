@@ -27,17 +27,24 @@ from qacomp.preprocessing_choice import choose_preprocessing
 
 
 def checkpoint_of(
-    model: Any, *, trust_pickle: bool = False, inputs: Sequence[str] = (), submodule: str | None = None
+    model: Any,
+    *,
+    trust_pickle: bool = False,
+    inputs: Sequence[str] = (),
+    submodule: str | None = None,
+    key: str | None = None,
 ) -> Checkpoint | OnnxSource:
     """A path is read; a module (kind "module") and a mapping of tensors or arrays become a checkpoint in memory.
 
     An ONNX file or ModelProto becomes an OnnxSource, and so does a module with `inputs` (see `read_model`).
     Its digest is that of names, dtypes, shapes and values. Raises CheckpointError and its kinds.
     """
+    if key is not None and not isinstance(model, str | os.PathLike):
+        raise ConfigError(f"key = {key!r}: for checkpoint files; give the state dict that is meant")
     if isinstance(model, Checkpoint | OnnxSource):
         return model
     if isinstance(model, str | os.PathLike):
-        return read_model(Path(model), trust_pickle=trust_pickle, inputs=inputs, submodule=submodule)
+        return read_model(Path(model), trust_pickle=trust_pickle, inputs=inputs, submodule=submodule, key=key)
     if type(model).__name__ == "ModelProto":
         return parse_onnx(model.SerializeToString(), Path("<ONNX model>"), "onnx")
     if isinstance(model, nn.Module):

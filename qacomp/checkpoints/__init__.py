@@ -1,6 +1,6 @@
 """Checkpoints in and out: state dicts of every common kind of file, read without executing anything of theirs."""
 
-from qacomp.checkpoints.architecture import fitting_architectures, infer_num_classes, load_into
+from qacomp.checkpoints.architecture import fitting_architectures, infer_num_classes, load_into, named_as
 from qacomp.checkpoints.checkpoint import Checkpoint
 from qacomp.checkpoints.own import write_checkpoint
 from qacomp.checkpoints.reading import read_checkpoint
@@ -12,6 +12,7 @@ __all__ = [
     "fitting_architectures",
     "infer_num_classes",
     "load_into",
+    "named_as",
     "read_checkpoint",
     "write_checkpoint",
 ]

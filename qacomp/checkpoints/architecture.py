@@ -2,9 +2,11 @@
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qacomp.checkpoints.checkpoint import Checkpoint
+from qacomp.checkpoints.wrappers import matched
 from qacomp.errors import ArchitectureMismatchError
 from qacomp.models import create_model, list_models, model_info
 
@@ -56,6 +58,17 @@ def infer_num_classes(state: "Mapping[str, Tensor]", arch: str) -> int:
         if axes and name in state and state[name].dim() == len(shape) and state[name].shape[axes[0]] >= 2:
             return int(state[name].shape[axes[0]])
     raise ArchitectureMismatchError(f"the checkpoint has no classifier layer like {arch}'s; is --arch right?")
+
+
+def named_as(checkpoint: Checkpoint, arch: str) -> Checkpoint:
+    """The checkpoint with the names of `arch`, and notes, where only a prefix or wrappers make its names others.
+
+    Raises UnknownArchitectureError, and AmbiguousCheckpointError where it holds the network several times.
+    """
+    shapes = _architecture_shapes(arch, model_info(arch).num_classes)
+    wanted = [name for name in shapes if not name.endswith(_OPTIONAL)]
+    state, notes = matched(checkpoint.path, checkpoint.state, wanted)
+    return replace(checkpoint, state=dict(state), notes=checkpoint.notes + notes) if notes else checkpoint
 
 
 @functools.lru_cache(maxsize=128)

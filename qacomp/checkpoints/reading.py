@@ -16,7 +16,7 @@ from qacomp.checkpoints.sharded import is_index, load_shards
 from qacomp.checkpoints.stored import Stored, made_tensors
 from qacomp.checkpoints.tensors import check_finite, dense_state
 from qacomp.checkpoints.torch_file import load_trusted, opened_torch
-from qacomp.checkpoints.unwrapping import pickled_module, unwrap
+from qacomp.checkpoints.unwrapping import EVERYTHING, unwrap
 from qacomp.checkpoints.views import Untaken
 from qacomp.errors import CheckpointError, NotACheckpointError
 
@@ -24,38 +24,44 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Checkpoint:
+def read_checkpoint(path: str | Path, *, trust_pickle: bool = False, key: str | None = None) -> Checkpoint:
     """Read a state dict from torch.save's formats (new and old, nested or prefixed) or safetensors, told by content.
 
     So are TorchScript and torch.export archives, and shards by the index that names them (*.index.json).
 
+    key: the dotted key under which the weights stand, where the file holds several networks; "." takes all tensors.
     Nothing of the file is executed unless `trust_pickle` (then a pickled nn.Module comes along, beside its state dict).
     Raises `NotACheckpointError` (missing, empty, truncated, something else), `UnsafePickleError` (needs classes),
     `NonFiniteWeightsError` (names the tensor), `CheckpointError` (sparse, quantized, complex or meta tensors, sizes out
-    of proportion to the file).
+    of proportion to the file), `AmbiguousCheckpointError` (several networks, or nothing under `key`).
     """
     path = Path(path)
     size = _regular_size(path)
     try:
         if is_index(path):
             shards = load_shards(path, _read_shard)
-            checked = dense_state(path, shards.state, shards.bytes)
-            return _weights_only(path, "sharded", checked, shards.digest, shards.bytes, shards.notes)
+            whole = unwrap(path, shards.state, key)
+            checked = dense_state(path, whole.state, shards.bytes)
+            return _weights_only(path, "sharded", checked, shards.digest, shards.bytes, shards.notes + whole.notes)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
             form = recognize(path, file, size)
             archive = archive_kind(path, file) if form == "zip" else None
             if archive is not None:
-                state = dense_state(path, load_archive(path, file, archive, size), size)
-                return _weights_only(path, archive, state, digest, size, (NOTES[archive],))
+                state = load_archive(path, file, archive, size)
+                notes: tuple[str, ...] = (NOTES[archive],)
+                if key is not None:
+                    unwrapped = unwrap(path, state, key)
+                    state, notes = unwrapped.state, (*notes, *unwrapped.notes)
+                return _weights_only(path, archive, dense_state(path, state, size), digest, size, notes)
             if form == "safetensors":
-                found = _found(path, load_safetensors(path), None, size)
+                found = _found(path, load_safetensors(path), None, size, key)
             elif trust_pickle:
-                found = _found(path, load_trusted(path, file), None, size)
+                found = _found(path, load_trusted(path, file), None, size, key)
             else:
                 with opened_torch(path, file, form, size) as described:
-                    found = _found(path, described.value, described.stored, size)
+                    found = _found(path, described.value, described.stored, size, key)
     except OSError as error:
         raise NotACheckpointError(f"{path}: can't be read ({error.strerror or error})") from error
     own = found.own and form != "safetensors"
@@ -87,26 +93,26 @@ class _Found:
     module: "nn.Module | None"
 
 
-def _found(path: Path, loaded: Any, stored: Stored | None, size: int) -> _Found:
+def _found(path: Path, loaded: Any, stored: Stored | None, size: int, key: str | None) -> _Found:
     """Find the weights in an object, of tensors or of descriptions whose bytes are `stored`; only they are read."""
     origin, own = Origin(None, None, None, None), _is_own(loaded)
     if own:
         origin = read_origin(path, loaded["qacomp"])
         loaded = {"state_dict": loaded["state_dict"]}
-    state, notes = unwrap(path, loaded)
-    for name, tensor in state.items():
+    found = unwrap(path, loaded, key)
+    for name, tensor in found.state.items():
         if isinstance(tensor, Untaken):
             raise CheckpointError(
                 f"{path}: holds a {tensor.kind} tensor ({name[:80]}); only dense tensors of real numbers can be "
                 "compressed: convert it, and save the state dict again"
             )
-    tensors = made_tensors(path, state, stored, size) if stored is not None else state
-    return _Found(dense_state(path, tensors, size), notes, origin, own, pickled_module(loaded))
+    tensors = made_tensors(path, found.state, stored, size) if stored is not None else found.state
+    return _Found(dense_state(path, tensors, size), found.notes, origin, own, found.module)
 
 
 def _read_shard(path: Path) -> "tuple[dict[str, Tensor], str, int]":
-    """A shard's tensors, digest and size; nothing of it is executed."""
-    shard = read_checkpoint(path)
+    """A shard's tensors under its own names, its digest and size; nothing of it is executed."""
+    shard = read_checkpoint(path, key=EVERYTHING)
     return shard.state, shard.digest, shard.bytes
 
 

@@ -34,7 +34,9 @@ def tensor_paths(value: Any, where: object) -> dict[Path, Any]:
         elif id(entry) in holders:
             if len(path) >= _LONGEST:
                 raise NotACheckpointError(f"{where}: its tensors are nested too deeply; save the state dict alone")
-            inside = [((*path, key), below) for key, below in _items(entry) if is_tensor(below) or id(below) in holders]
+            inside = [
+                ((*path, key), below) for key, below in children(entry) if is_tensor(below) or id(below) in holders
+            ]
             waiting += reversed(inside)
         if steps > 4 * MOST_TENSORS or len(found) > MOST_TENSORS or names > _NAMES_BYTES:
             raise NotACheckpointError(f"{where}: holds tensors under more than {MOST_TENSORS:,} names; damaged?")
@@ -56,8 +58,20 @@ def is_tensor(value: Any) -> bool:
     return hasattr(value, "untyped_storage")  # torch's tensors, without importing it
 
 
-def _items(value: Any) -> Iterable[tuple[Any, Any]]:
-    """(key, entry) of a container. The state of an object stands in its place."""
+def is_module(value: Any) -> bool:
+    """Whether a value is an nn.Module, as a trusted pickle may hold."""
+    return hasattr(value, "named_parameters") and hasattr(value, "state_dict")
+
+
+def is_nameable(path: Path) -> bool:
+    """Whether all keys of a path are text or numbers."""
+    return all(isinstance(key, str) or type(key) is int for key in path)
+
+
+def children(value: Any) -> Iterable[tuple[Any, Any]]:
+    """(key, entry) of a container or module. The state of an object stands in its place."""
+    if is_module(value):
+        value = value.state_dict()
     for _ in range(_LONGEST):
         if not isinstance(value, Opaque):
             break
@@ -73,10 +87,10 @@ def _holders(value: Any) -> set[int]:
     seen, waiting, reached = {id(value)}, [value], []
     while waiting:
         container = waiting.pop()
-        for _, entry in _items(container):
+        for _, entry in children(container):
             if is_tensor(entry):
                 reached.append(id(container))
-            elif isinstance(entry, dict | list | tuple | Opaque) and entry:
+            elif is_module(entry) or (isinstance(entry, dict | list | tuple | Opaque) and entry):
                 above.setdefault(id(entry), []).append(id(container))
                 if id(entry) not in seen:
                     seen.add(id(entry))

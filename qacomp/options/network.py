@@ -51,6 +51,14 @@ class NetworkOptions:
         None,
         Option("Dotted name of the part of such a file to export.", _NETWORK, needs=(needs.EXPORTED,), metavar="NAME"),
     )
+    key: str | None = option(
+        None,
+        Option(
+            "Dotted key of the weights in a checkpoint with several networks, such as g_ema; '.' takes all tensors.",
+            _NETWORK,
+            metavar="KEY",
+        ),
+    )
     metric: str = option(
         "auto",
         Option(

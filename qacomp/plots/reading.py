@@ -23,7 +23,9 @@ def layer_pattern(patterns: Sequence[str]) -> Wanted:
     )
 
 
-def read_layers(path: Path, wanted: Wanted, *, trust_pickle: bool = False) -> dict[str, LayerWeights]:
+def read_layers(
+    path: Path, wanted: Wanted, *, trust_pickle: bool = False, key: str | None = None
+) -> dict[str, LayerWeights]:
     """The float tensors with two or more axes, and the shared ones with any, whose name is `wanted`: name -> weights.
 
     In the file's order; empty tensors are none. Raises FormatError, CheckpointError, NonFiniteWeightsError, OSError.
@@ -32,7 +34,7 @@ def read_layers(path: Path, wanted: Wanted, *, trust_pickle: bool = False) -> di
         if path.is_file() and (path.suffix == ".qac" or _magic(path) == _MAGIC):
             with open_file(path) as container:
                 return {n: _from_container(container, n) for n in container.names if wanted(n) and _drawn(container, n)}
-        return _from_checkpoint(path, wanted, trust_pickle)
+        return _from_checkpoint(path, wanted, trust_pickle, key)
     except NonFiniteWeightsError as error:
         raise error if str(path) in str(error) else NonFiniteWeightsError(f"{path}: {error}") from error
 
@@ -58,11 +60,11 @@ def _from_container(container: Container, name: str) -> LayerWeights:
     return shared_weights(name, info.shape, _numbers(shared.codebook), shared.indices)
 
 
-def _from_checkpoint(path: Path, wanted: Wanted, trust_pickle: bool) -> dict[str, LayerWeights]:
+def _from_checkpoint(path: Path, wanted: Wanted, trust_pickle: bool, key: str | None) -> dict[str, LayerWeights]:
     from qacomp.checkpoints import read_checkpoint
 
     layers = {}
-    for name, tensor in read_checkpoint(path, trust_pickle=trust_pickle).state.items():
+    for name, tensor in read_checkpoint(path, trust_pickle=trust_pickle, key=key).state.items():
         if tensor.is_floating_point() and tensor.ndim >= 2 and tensor.numel() and wanted(name):
             wide = tensor if tensor.element_size() >= 4 else tensor.float()  # numpy lacks bfloat16
             layers[name] = layer_weights(name, wide.numpy())

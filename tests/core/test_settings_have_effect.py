@@ -44,7 +44,7 @@ MODES: dict[str, dict[str, Any]] = {
     "energy": SMALL | {"batch_size": 16, "prune": "energy", "prune_epochs": 3, "prune_rate": 0.4, "tune_epochs": 0},
 }
 CONDITIONAL = {name for name, declared in declarations(CompressConfig).items() if declared.needs}
-INPUTS = {"arch", "num_classes", "data", "input", "submodule", "metric", "size", "mean", "std"}
+INPUTS = {"arch", "num_classes", "data", "input", "submodule", "key", "metric", "size", "mean", "std"}
 RUNNING = {"run_seconds", "run_memory"}
 """What a model may take while it runs: tests/core/test_sandbox.py."""
 """What the network is built from: below, and in the tests of preprocessing."""
@@ -54,6 +54,7 @@ OTHER: dict[str, Any] = {
     "data": "digits",
     "input": ("1,8",),
     "submodule": "part",
+    "key": "g_ema",
     "metric": "mse",
     "size": (7, 7),
     "mean": (0.3,),
@@ -260,7 +261,7 @@ def test_without_a_network_what_needs_one_is_named(kind: str, tmp_path: Path) ->
 
     mode = SMALL | {"k": 4, "reg": "exp"}
     before, _ = stored(mode)
-    unseen = {"data", "arch", "seed", "device"} | (RUNNING if kind == "onnx" else set())
+    unseen = {"data", "arch", "seed", "device", "key"} | (RUNNING if kind == "onnx" else set())
     for name, settings in others(mode, set(OTHER) - unseen):
         try:
             after, notes = stored(settings)
