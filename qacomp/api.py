@@ -14,6 +14,7 @@ from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset, chosen_spec, dataset_from_arrays, load_dataset
 from qacomp.errors import ConfigError
 from qacomp.evaluation.limits import limited_runs
+from qacomp.foreign_dtypes import as_numpy
 from qacomp.formats import open_file
 from qacomp.inputs import command_files
 from qacomp.options.signature import with_keywords
@@ -161,7 +162,7 @@ def decode(
     from qacomp.decoding import chosen_level, onnx_model
     from qacomp.decoding import decode as decode_file
     from qacomp.onnx_options import OnnxOptions
-    from qacomp.safetensors_decoding import state_dict
+    from qacomp.safetensors_decoding import container_types, state_dict
 
     path = Path(source if isinstance(source, str | os.PathLike) else source.output)
     if output is not None:
@@ -187,12 +188,12 @@ def decode(
             return onnx_model(container, str(path), index, submodel)
         if submodel is not None and index is None:
             raise ConfigError(f"submodel = {submodel!r}: take to='onnx'; a state dict is of the whole network")
-        arrays = state_dict(container, index)
+        arrays, types = state_dict(container, index), container_types(container)
     if to == "numpy":
-        return arrays
-    from qacomp.sources import tensor_of
+        return {name: as_numpy(array, types[name]) if name in types else array for name, array in arrays.items()}
+    from qacomp.torch_format import to_tensor
 
-    return {name: tensor_of(array) for name, array in arrays.items()}
+    return {name: to_tensor(array, types.get(name)) for name, array in arrays.items()}
 
 
 def _config(given: CompressConfig | Mapping[str, Any] | PathLike | None, settings: Mapping[str, Any]) -> CompressConfig:

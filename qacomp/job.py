@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from qacomp.checkpoints import Checkpoint
+from qacomp.checkpoints import Checkpoint, check_finite
 from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset
 from qacomp.errors import ConfigError
@@ -75,6 +75,7 @@ def start_job(
     if not selection.layers:
         reason = next(iter(selection.skipped.values()), "it has no tensors")
         raise ConfigError(f"nothing would be compressed: {reason}; see --scope, --include, --exclude and --min-size")
+    check_finite(checkpoint.path, network.model.state_dict(), [layer.name for layer in selection.layers])
     original = copied(network.model.to(device))
     session = None
     if dataset is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from qacomp.checkpoints import Checkpoint, infer_num_classes, load_into, named_as
+from qacomp.checkpoints import Checkpoint, check_finite, infer_num_classes, load_into, named_as
 from qacomp.config import CompressConfig
 from qacomp.errors import ArchitectureMismatchError, ConfigError
 from qacomp.models import create_model, model_info
@@ -42,6 +42,7 @@ def build_network(checkpoint: Checkpoint, config: CompressConfig) -> Network | N
             f"{checkpoint.path} claims {checkpoint.num_classes} classes, but its last layer has {num_classes}"
         )
     model = create_model(arch, num_classes)
+    check_finite(checkpoint.path, checkpoint.state, checkpoint.state)
     load_into(model, checkpoint, arch)
     preprocessing = choose_preprocessing(config, checkpoint.preprocessing or info.preprocessing)
     return Network(model.eval(), arch, num_classes or info.num_classes, preprocessing.input_shape, preprocessing)

@@ -1,6 +1,7 @@
 """From a container to the state dict that a PyTorch model wants, in memory or as .safetensors. Needs no torch."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ from numpy.typing import NDArray
 
 from qacomp.decoded import Decoded
 from qacomp.errors import ExportError
+from qacomp.foreign_dtypes import FOREIGN, META_KEY, foreign_types
 from qacomp.formats import BFLOAT16, Container
 from qacomp.metadata import metadata
 from qacomp.operating_points import names_at, tensors_at
+from qacomp.safetensors_metadata import given_back
 from qacomp.safetensors_output import Shape, write_safetensors
 
 
@@ -32,16 +35,36 @@ def decode_safetensors(container: Container, path: Path, output: Path, level: in
         info = container.info(place)
         dtype = BFLOAT16 if info.dtype == "bfloat16" else np.dtype(info.dtype).newbyteorder("<")
         shapes[name] = Shape(dtype, tuple(info.shape))
+    notes = [f"weights only: no accuracy, no latency; {_graph_note(container)}"]
+    for name, kind in container_types(container).items():
+        code = FOREIGN[kind].safetensors
+        if name not in shapes:
+            continue
+        if code is None:
+            as_it_is = f"{shapes[name].dtype.name}{' pairs' if FOREIGN[kind].pairs else ''}"
+            notes.append(f"{name[:80]}: {kind}, which .safetensors lacks, stands as {as_it_is}; qacomp.decode gives it")
+        else:
+            shapes[name] = replace(shapes[name], code=code, pairs=FOREIGN[kind].pairs)
 
     def values(name: str) -> NDArray[Any]:
         array: NDArray[Any] = added[name] if name in added else container.tensor(stored[name], level=level)
         return array
 
-    write_safetensors(output, shapes, values)
+    write_safetensors(output, shapes, values, given_back(container.meta))
     error = _read_back_error(output, shapes, values)
-    graph = "it holds no graph" if container.graph() is None else "decode to .onnx for both"
-    notes = (f"weights only: no accuracy, no latency; {graph}",)
-    return Decoded(output, output.stat().st_size, path.stat().st_size, None, None, error, notes)
+    return Decoded(output, output.stat().st_size, path.stat().st_size, None, None, error, tuple(notes))
+
+
+def container_types(container: Container) -> dict[str, str]:
+    """Tensor name -> type, of those whose type the container lacks (see `qacomp.foreign_dtypes`)."""
+    told = container.meta.get(META_KEY)
+    names = [name for name in told if name in container.names] if isinstance(told, dict) else []
+    stored = {name: (info.dtype, tuple(info.shape)) for name in names for info in (container.info(name),)}
+    return foreign_types(container.meta, stored)
+
+
+def _graph_note(container: Container) -> str:
+    return "it holds no graph" if container.graph() is None else "decode to .onnx for both"
 
 
 def _statistics(container: Container, level: int | None) -> dict[str, NDArray[Any]]:
@@ -65,7 +88,7 @@ def _read_back_error(output: Path, shapes: Mapping[str, Any], values: Callable[[
         if set(file.keys()) != set(shapes):
             raise ExportError(f"{output}: tensors are missing from the decoded file; please report this")
         for name, shape in shapes.items():
-            if shape.dtype == BFLOAT16:
+            if shape.dtype == BFLOAT16 or shape.code is not None:
                 continue  # the library gives numpy no such array
             a, b = values(name), file.get_tensor(name)
             if a.shape != b.shape or a.dtype != b.dtype:

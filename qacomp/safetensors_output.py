@@ -26,10 +26,15 @@ _RESERVED = "__metadata__"
 
 @dataclass(frozen=True)
 class Shape:
-    """What the header says of a tensor: dtype (little-endian, or BFLOAT16) and sizes."""
+    """What the header says of a tensor: dtype (little-endian, or BFLOAT16) and sizes of the array that is written.
+
+    code: the type's name where the array only holds its bytes; pairs: the last axis is part of that type.
+    """
 
     dtype: np.dtype[Any]
     sizes: tuple[int, ...]
+    code: str | None = None
+    pairs: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -37,7 +42,12 @@ class Shape:
         return math.prod(self.sizes) * self.dtype.itemsize
 
 
-def write_safetensors(output: Path, shapes: Mapping[str, Shape], values: Callable[[str], NDArray[Any]]) -> None:
+def write_safetensors(
+    output: Path,
+    shapes: Mapping[str, Shape],
+    values: Callable[[str], NDArray[Any]],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
     """Write tensors of those names, dtypes and shapes; `values` gives each one when its turn comes.
 
     Wide types stand first, so that all are aligned. Raises ExportError for a name that the format keeps for itself and
@@ -49,10 +59,12 @@ def write_safetensors(output: Path, shapes: Mapping[str, Shape], values: Callabl
             "from Python with qacomp.decode(..., to='torch')"
         )
     order = sorted(shapes, key=lambda name: -shapes[name].dtype.itemsize)
-    header, place = {}, 0
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    place = 0
     for name in order:
         shape, end = shapes[name], place + shapes[name].nbytes
-        header[name] = {"dtype": _CODES[shape.dtype], "shape": list(shape.sizes), "data_offsets": [place, end]}
+        code, sizes = shape.code or _CODES[shape.dtype], shape.sizes[:-1] if shape.pairs else shape.sizes
+        header[name] = {"dtype": code, "shape": list(sizes), "data_offsets": [place, end]}
         place = end
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)

@@ -3,9 +3,11 @@
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from qacomp.checkpoints import Checkpoint
+from qacomp.checkpoints import Checkpoint, check_finite, kept_note
 from qacomp.config import CompressConfig
+from qacomp.foreign_dtypes import META_KEY
 from qacomp.formats import Writer, open_file
 from qacomp.layers import select_tensors
 from qacomp.operating_points import operating_points
@@ -13,13 +15,14 @@ from qacomp.provenance import provenance
 from qacomp.resolution import SHARING, refuse_layer_methods, untrained
 from qacomp.result import Result
 from qacomp.run import Run
+from qacomp.safetensors_metadata import META_KEY as SAFETENSORS_KEY
 from qacomp.selection import Layer
 from qacomp.sharing.agreement import raised_note, refined_alone
 from qacomp.sharing.arrays import Packed, share_array
 from qacomp.sharing.nested_arrays import share_nested
 from qacomp.side_values import vectors_held
 from qacomp.source_size import SourceSize
-from qacomp.torch_format import to_array
+from qacomp.torch_format import foreign_dtypes, to_array
 from qacomp.weight_history import WeightHistory
 from qacomp.weight_parts import exact_parts
 
@@ -34,6 +37,9 @@ def compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pat
     refuse_layer_methods(config, "needs to know the layers: give --arch")
     config = untrained(config, SHARING, run.note, "no network to train: weights are shared by k-means alone")
     selection = select_tensors(checkpoint.state, config.scope, config.k, config.k_layers, **config.which)
+    check_finite(checkpoint.path, checkpoint.state, [layer.name for layer in selection.layers])
+    for remark in kept_note(checkpoint.state):
+        run.note(remark)
     if not selection.layers:
         run.note("no tensor is shared, everything is kept exactly; the reasons are listed")
     parts = exact_parts(checkpoint.state)
@@ -56,7 +62,7 @@ def compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pat
             if item.note:
                 run.note(item.note)
     size = SourceSize.of_state(checkpoint.state)
-    with run.stage("encode"), Writer(output, meta=provenance(checkpoint, config, size)) as writer:
+    with run.stage("encode"), Writer(output, meta=_metadata(checkpoint, config, size)) as writer:
         for name, item in packed.items():
             writer.side = item.side
             writer.add(name, item.value)
@@ -71,6 +77,16 @@ def compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pat
 
 def _few(names: Collection[str]) -> str:
     return ", ".join(name[:80] for name in list(names)[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _metadata(checkpoint: Checkpoint, config: CompressConfig, size: SourceSize) -> dict[str, Any]:
+    """Where the tensors come from, and what of them the container's own fields can't say."""
+    meta = provenance(checkpoint, config, size)
+    if types := foreign_dtypes(checkpoint.state):
+        meta[META_KEY] = types
+    if checkpoint.metadata:
+        meta[SAFETENSORS_KEY] = dict(checkpoint.metadata)
+    return meta
 
 
 def _share(whole: Packed, layer: Layer, config: CompressConfig) -> Packed:

@@ -11,20 +11,41 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qacomp import formats
+from qacomp.foreign_dtypes import FOREIGN
 from qacomp.formats import BFLOAT16, SharedTensor, WriteReport
 
 
 def to_array(tensor: Tensor) -> NDArray[Any]:
-    """A tensor as the array that a container stores, on the CPU and contiguous; bfloat16 as `formats.BFLOAT16`."""
-    plain = tensor.detach().cpu().contiguous()
+    """A tensor as the array that a container stores, on the CPU and contiguous; bfloat16 as `formats.BFLOAT16`.
+
+    Of a type that the container lacks (8-bit floats, complex numbers) the form that `qacomp.foreign_dtypes` says.
+    """
+    plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    dtype = str(plain.dtype).removeprefix("torch.")
+    if dtype in FOREIGN:
+        stored: torch.dtype = getattr(torch, FOREIGN[dtype].stored)
+        plain = torch.view_as_real(plain) if FOREIGN[dtype].pairs else plain.view(stored)
     if plain.dtype == torch.bfloat16:
         return plain.view(torch.int16).numpy().view(np.uint16).view(BFLOAT16)
     array: NDArray[Any] = plain.numpy()
     return array
 
 
-def to_tensor(array: NDArray[Any]) -> Tensor:
-    """The tensor of an array that a container gave: its own memory, the same values and dtype."""
+def foreign_dtypes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Names of the tensors whose type the container lacks -> that type."""
+    types = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()}
+    return {name: dtype for name, dtype in types.items() if dtype in FOREIGN}
+
+
+def to_tensor(array: NDArray[Any], dtype: str | None = None) -> Tensor:
+    """The tensor of an array that a container gave: its own memory, the same values and dtype.
+
+    dtype: one of `qacomp.foreign_dtypes`, as which the stored values are meant.
+    """
+    if dtype is not None:
+        stored = torch.from_numpy(np.array(array, order="C"))
+        meant: torch.dtype = getattr(torch, dtype)
+        return torch.view_as_complex(stored) if FOREIGN[dtype].pairs else stored.view(meant)
     if array.dtype == BFLOAT16:
         bits = np.array(array, order="C").view(np.uint16).view(np.int16)
         return torch.from_numpy(bits).view(torch.bfloat16)

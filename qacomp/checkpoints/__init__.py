@@ -4,13 +4,14 @@ from qacomp.checkpoints.architecture import fitting_architectures, infer_num_cla
 from qacomp.checkpoints.checkpoint import Checkpoint
 from qacomp.checkpoints.own import write_checkpoint
 from qacomp.checkpoints.reading import read_checkpoint
-from qacomp.checkpoints.tensors import check_finite
+from qacomp.checkpoints.tensors import check_finite, kept_note
 
 __all__ = [
     "Checkpoint",
     "check_finite",
     "fitting_architectures",
     "infer_num_classes",
+    "kept_note",
     "load_into",
     "named_as",
     "read_checkpoint",

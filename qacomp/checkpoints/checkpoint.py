@@ -1,6 +1,7 @@
 """The value that every reader gives."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ class Checkpoint:
     state: CPU, contiguous, in the file's order and dtypes. digest: SHA-256 of the file's bytes, in hex. bytes: the
     file's size. notes: what was unwrapped, renamed or left out, one sentence each. arch, num_classes, preprocessing and
     data are None where the file doesn't say. module: the network itself, of a pickled one that is trusted.
+    metadata: of a safetensors file. parts: SHA-256 of each file, where there are several.
     """
 
     path: Path
@@ -32,3 +34,5 @@ class Checkpoint:
     bytes: int
     notes: tuple[str, ...]
     module: "nn.Module | None" = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()

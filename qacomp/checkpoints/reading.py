@@ -3,7 +3,7 @@
 import hashlib
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,12 @@ from qacomp.checkpoints.recognition import recognize
 from qacomp.checkpoints.safetensors_file import load_safetensors
 from qacomp.checkpoints.sharded import is_index, load_shards
 from qacomp.checkpoints.stored import Stored, made_tensors
-from qacomp.checkpoints.tensors import check_finite, dense_state
+from qacomp.checkpoints.tensors import dense_state
 from qacomp.checkpoints.torch_file import load_trusted, opened_torch
 from qacomp.checkpoints.unwrapping import EVERYTHING, unwrap
 from qacomp.checkpoints.views import Untaken
 from qacomp.errors import CheckpointError, NotACheckpointError
+from qacomp.safetensors_metadata import bounded
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,17 +33,21 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False, key: str | 
     key: the dotted key under which the weights stand, where the file holds several networks; "." takes all tensors.
     Nothing of the file is executed unless `trust_pickle` (then a pickled nn.Module comes along, beside its state dict).
     Raises `NotACheckpointError` (missing, empty, truncated, something else), `UnsafePickleError` (needs classes),
-    `NonFiniteWeightsError` (names the tensor), `CheckpointError` (sparse, quantized, complex or meta tensors, sizes out
-    of proportion to the file), `AmbiguousCheckpointError` (several networks, or nothing under `key`).
+    `CheckpointError` (sparse, quantized or meta tensors, sizes out of proportion to the file),
+    `AmbiguousCheckpointError` (several networks, or nothing under `key`).
     """
     path = Path(path)
+    metadata: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
     size = _regular_size(path)
     try:
         if is_index(path):
             shards = load_shards(path, _read_shard)
             whole = unwrap(path, shards.state, key)
             checked = dense_state(path, whole.state, shards.bytes)
-            return _weights_only(path, "sharded", checked, shards.digest, shards.bytes, shards.notes + whole.notes)
+            notes = shards.notes + whole.notes
+            checkpoint = _weights_only(path, "sharded", checked, shards.digest, shards.bytes, notes)
+            return replace(checkpoint, metadata=shards.metadata, parts=shards.parts)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
@@ -50,13 +55,15 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False, key: str | 
             archive = archive_kind(path, file) if form == "zip" else None
             if archive is not None:
                 state = load_archive(path, file, archive, size)
-                notes: tuple[str, ...] = (NOTES[archive],)
+                notes = (NOTES[archive],)
                 if key is not None:
                     unwrapped = unwrap(path, state, key)
                     state, notes = unwrapped.state, (*notes, *unwrapped.notes)
                 return _weights_only(path, archive, dense_state(path, state, size), digest, size, notes)
             if form == "safetensors":
-                found = _found(path, load_safetensors(path), None, size, key)
+                loaded, told = load_safetensors(path)
+                metadata, notes = bounded(told)
+                found = _found(path, loaded, None, size, key)
             elif trust_pickle:
                 found = _found(path, load_trusted(path, file), None, size, key)
             else:
@@ -65,20 +72,19 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False, key: str | 
     except OSError as error:
         raise NotACheckpointError(f"{path}: can't be read ({error.strerror or error})") from error
     own = found.own and form != "safetensors"
-    return _checked(
-        Checkpoint(
-            path=path,
-            kind="qacomp" if own else "safetensors" if form == "safetensors" else "state_dict",
-            state=found.state,
-            arch=found.origin.arch,
-            num_classes=found.origin.num_classes,
-            preprocessing=found.origin.preprocessing,
-            data=found.origin.data,
-            digest=digest,
-            bytes=size,
-            notes=() if own else found.notes,
-            module=found.module,
-        )
+    return Checkpoint(
+        path=path,
+        kind="qacomp" if own else "safetensors" if form == "safetensors" else "state_dict",
+        state=found.state,
+        arch=found.origin.arch,
+        num_classes=found.origin.num_classes,
+        preprocessing=found.origin.preprocessing,
+        data=found.origin.data,
+        digest=digest,
+        bytes=size,
+        notes=() if own else found.notes + notes,
+        module=found.module,
+        metadata=metadata,
     )
 
 
@@ -103,28 +109,22 @@ def _found(path: Path, loaded: Any, stored: Stored | None, size: int, key: str |
     for name, tensor in found.state.items():
         if isinstance(tensor, Untaken):
             raise CheckpointError(
-                f"{path}: holds a {tensor.kind} tensor ({name[:80]}); only dense tensors of real numbers can be "
+                f"{path}: holds a {tensor.kind} tensor ({name[:80]}); only dense tensors can be "
                 "compressed: convert it, and save the state dict again"
             )
     tensors = made_tensors(path, found.state, stored, size) if stored is not None else found.state
     return _Found(dense_state(path, tensors, size), found.notes, origin, own, found.module)
 
 
-def _read_shard(path: Path) -> "tuple[dict[str, Tensor], str, int]":
-    """A shard's tensors under its own names, its digest and size; nothing of it is executed."""
-    shard = read_checkpoint(path, key=EVERYTHING)
-    return shard.state, shard.digest, shard.bytes
+def _read_shard(path: Path) -> Checkpoint:
+    """A shard with its tensors under their own names; nothing of it is executed."""
+    return read_checkpoint(path, key=EVERYTHING)
 
 
 def _weights_only(
     path: Path, kind: str, state: "dict[str, Tensor]", digest: str, size: int, notes: tuple[str, ...]
 ) -> Checkpoint:
-    return _checked(Checkpoint(path, kind, state, None, None, None, None, digest, size, notes))
-
-
-def _checked(checkpoint: Checkpoint) -> Checkpoint:
-    check_finite(checkpoint)
-    return checkpoint
+    return Checkpoint(path, kind, state, None, None, None, None, digest, size, notes)
 
 
 def _is_own(loaded: Any) -> bool:

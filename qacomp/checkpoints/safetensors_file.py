@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def load_safetensors(path: Path) -> "dict[str, Tensor]":
-    """Tensors in the order of their places in the file; `NotACheckpointError` where it is truncated or malformed."""
+def load_safetensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
+    """(tensors in the order of their places, metadata); `NotACheckpointError` where it is truncated or malformed."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            return {name: file.get_tensor(name) for name in file.offset_keys()}
+            return {name: file.get_tensor(name) for name in file.offset_keys()}, file.metadata() or {}
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise NotACheckpointError(f"{path}: no readable safetensors file ({reason}); truncated?") from error

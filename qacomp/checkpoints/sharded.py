@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qacomp.checkpoints.checkpoint import Checkpoint
 from qacomp.errors import NotACheckpointError
 
 if TYPE_CHECKING:
@@ -17,12 +18,17 @@ _LARGEST_INDEX = 256 << 20
 
 @dataclass(frozen=True)
 class Shards:
-    """All tensors of the index in its order, the digest over index and shards, their bytes, and remarks."""
+    """All tensors of the index in its order, their bytes, remarks, and the metadata that the shards have.
+
+    parts: SHA-256 of the index and of each shard, in the order of their names; digest: over those.
+    """
 
     state: "dict[str, Tensor]"
     digest: str
     bytes: int
     notes: tuple[str, ...]
+    parts: tuple[str, ...]
+    metadata: dict[str, str]
 
 
 def is_index(path: Path) -> bool:
@@ -30,25 +36,26 @@ def is_index(path: Path) -> bool:
     return path.name.endswith(".index.json")
 
 
-def load_shards(path: Path, read: "Callable[[Path], tuple[dict[str, Tensor], str, int]]") -> Shards:
-    """Read the shards that the index at `path` names; `read` gives a file's tensors, its digest and its bytes.
+def load_shards(path: Path, read: Callable[[Path], Checkpoint]) -> Shards:
+    """Read the shards that the index at `path` names; `read` reads one of them.
 
     Raises NotACheckpointError for a malformed index, and for tensors or shards that are missing or lie elsewhere.
     """
     placed = _weight_map(path)
     state: dict[str, Tensor] = {}
-    digests, total, extra = [hashlib.sha256(path.read_bytes()).hexdigest()], path.stat().st_size, 0
-    for shard in sorted(set(placed.values())):
-        if not shard or Path(shard).name != shard or "\\" in shard:
-            raise NotACheckpointError(f"{path}: names a shard {shard!r} outside its folder; refused")
-        tensors, digest, size = read(path.with_name(shard))
-        digests.append(digest)
-        total += size
+    parts, total, extra = [hashlib.sha256(path.read_bytes()).hexdigest()], path.stat().st_size, 0
+    metadata: dict[str, str] = {}
+    for shard in shard_names(path, placed):
+        checkpoint = read(path.with_name(shard))
+        tensors = checkpoint.state
+        parts.append(checkpoint.digest)
+        metadata = {**checkpoint.metadata, **metadata}
+        total += checkpoint.bytes
         wanted = [name for name, where in placed.items() if where == shard]
         missing = [name for name in wanted if name not in tensors]
         if missing:
             raise NotACheckpointError(
-                f"{path}: {shard} lacks {missing[0]!r} and {len(missing) - 1} more; copy it again"
+                f"{path}: {shard} lacks {missing[0][:80]!r} and {len(missing) - 1} more; copy it again"
             )
         extra += len(tensors) - len(wanted)
         state |= {name: tensors[name] for name in wanted}
@@ -56,7 +63,21 @@ def load_shards(path: Path, read: "Callable[[Path], tuple[dict[str, Tensor], str
     if extra:
         notes.append(f"left out: {extra} tensors of the shards that the index doesn't name")
     ordered = {name: state[name] for name in placed}
-    return Shards(ordered, hashlib.sha256("\n".join(digests).encode()).hexdigest(), total, tuple(notes))
+    return Shards(ordered, whole_digest(parts), total, tuple(notes), tuple(parts), metadata)
+
+
+def shard_names(path: Path, placed: Mapping[str, str] | None = None) -> list[str]:
+    """The shards that the index at `path` names, in order; each a file beside it. Raises NotACheckpointError."""
+    names = sorted(set((placed or _weight_map(path)).values()))
+    for shard in names:
+        if not shard or Path(shard).name != shard or "\\" in shard or "\0" in shard:
+            raise NotACheckpointError(f"{path}: names a shard {shard[:80]!r} outside its folder; refused")
+    return names
+
+
+def whole_digest(parts: Sequence[str]) -> str:
+    """One SHA-256 for those of an index and its shards."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _weight_map(path: Path) -> dict[str, str]:

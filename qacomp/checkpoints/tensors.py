@@ -1,10 +1,9 @@
-"""What every tensor of a checkpoint must be: dense, real, finite, with values, in proportion to its file."""
+"""What every tensor of a checkpoint must be: dense, in proportion to its file, and finite where it is shared."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qacomp.checkpoints.checkpoint import Checkpoint
 from qacomp.errors import CheckpointError, NonFiniteWeightsError
 
 if TYPE_CHECKING:
@@ -16,13 +15,13 @@ EXPANSION, ALLOWANCE = 64, 64 << 20  # dense tensors may take 64 times the file'
 def dense_state(path: Path, state: "Mapping[str, Tensor]", size: int) -> "dict[str, Tensor]":
     """CPU, contiguous, detached tensors, no larger storage behind them than they need; tied ones stay one tensor.
 
-    Raises `CheckpointError` for sparse, quantized, complex and meta tensors, and where views of a file of `size` bytes
+    Raises `CheckpointError` for sparse, quantized and meta tensors, and where views of a file of `size` bytes
     would expand out of proportion.
     """
     for name, tensor in state.items():
         if (problem := _problem(tensor)) is not None:
             raise CheckpointError(
-                f"{path}: tensor {name} is {problem}; only dense tensors of real numbers can be compressed: "
+                f"{path}: tensor {name} is {problem}; only dense tensors can be compressed: "
                 "convert it, and save the state dict again"
             )
     check_expansion(path, sum(tensor.numel() * tensor.itemsize for tensor in state.values()), size)
@@ -41,20 +40,37 @@ def check_expansion(path: Path, dense: int, size: int) -> None:
         )
 
 
-def check_finite(checkpoint: Checkpoint) -> None:
-    """Raise `NonFiniteWeightsError` that names the first tensor with NaN or infinity."""
+def check_finite(where: object, state: "Mapping[str, Tensor]", names: Iterable[str]) -> None:
+    """Raise `NonFiniteWeightsError` for the first of the tensors `names`, those to share, with NaN or infinity."""
+    for name in names:
+        if bad := not_finite(state[name]):
+            raise NonFiniteWeightsError(
+                f"{where}: tensor {name[:80]} has {bad} of {state[name].numel()} values NaN or infinite, and would be "
+                f"shared: take a checkpoint from before training diverged, or keep it exactly: --exclude {name[:80]}"
+            )
+
+
+def not_finite(tensor: "Tensor") -> int:
+    """How many values of a float or complex tensor are NaN or infinite."""
     import torch
 
-    for name, tensor in checkpoint.state.items():
-        if not tensor.is_floating_point():
-            continue
-        values = tensor.float() if tensor.itemsize == 1 else tensor  # 8-bit floats have no isfinite
-        bad = int(torch.count_nonzero(~torch.isfinite(values)))
-        if bad:
-            raise NonFiniteWeightsError(
-                f"{checkpoint.path}: tensor {name} has {bad} of {tensor.numel()} values NaN or infinite; "
-                "take a checkpoint from before training diverged"
-            )
+    if not tensor.is_floating_point() and not tensor.is_complex():
+        return 0
+    values = tensor.float() if tensor.itemsize == 1 else tensor  # 8-bit floats have no isfinite
+    return int(torch.count_nonzero(~torch.isfinite(values)))
+
+
+def kept_note(state: "Mapping[str, Tensor]") -> tuple[str, ...]:
+    """A remark on the tensors that can't be shared: what they hold, and that they are kept exactly; empty for none."""
+    kinds: dict[str, list[str]] = {}
+    for name, tensor in state.items():
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        if tensor.is_complex() or (tensor.is_floating_point() and tensor.itemsize == 1):
+            kinds.setdefault(dtype, []).append(name[:80])
+        elif not_finite(tensor):
+            kinds.setdefault("NaN or infinity", []).append(name[:80])
+    few = {kind: ", ".join(names[:4]) + (", ..." if len(names) > 4 else "") for kind, names in kinds.items()}
+    return tuple(f"kept exactly, {kind}: {shown}" for kind, shown in few.items())
 
 
 def _problem(tensor: "Tensor") -> str | None:
@@ -62,8 +78,6 @@ def _problem(tensor: "Tensor") -> str | None:
         return "meta (without values)"
     if tensor.is_quantized:
         return "quantized"
-    if tensor.is_complex():
-        return "complex"
     if tensor.is_nested:
         return "nested"
     return None if str(tensor.layout) == "torch.strided" else "sparse"

@@ -45,12 +45,16 @@ class ExternalFiles:
 
     def digests(self) -> list[str]:
         """SHA-256 of each file read so far, in the order of their names."""
-        found = []
-        for _, data in sorted(self._maps.items()):
+        return list(self.named_digests().values())
+
+    def named_digests(self) -> dict[str, str]:
+        """The name of each file read so far -> its SHA-256, in the order of the names."""
+        found = {}
+        for name, data in sorted(self._maps.items()):
             digest, view = hashlib.sha256(), memoryview(data)
             for start in range(0, len(view), _CHUNK):
                 digest.update(view[start : start + _CHUNK])
-            found.append(digest.hexdigest())
+            found[name] = digest.hexdigest()
         return found
 
     def _mapped(self, name: str, where: str) -> mmap.mmap | bytes:

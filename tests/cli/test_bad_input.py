@@ -52,6 +52,8 @@ def make_bad_checkpoints(folder: Path) -> dict[str, tuple[Path, tuple[str, ...]]
 @pytest.mark.parametrize("command", ["compress", "eval"])
 def test_a_checkpoint_that_is_none(qacomp: Qacomp, tmp_path: Path, kind: str, command: str) -> None:
     path, fragments = make_bad_checkpoints(tmp_path)[kind]
+    if command == "eval" and kind in ("nan", "infinite"):  # weights without an architecture, whatever they hold
+        fragments = (path.name, "--arch")
     expect(qacomp(command, path), 1, *fragments)
     assert not list(tmp_path.glob("*.qac*"))
 
