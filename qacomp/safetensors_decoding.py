@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qacomp.decoded import Decoded
 from qacomp.errors import ExportError
-from qacomp.foreign_dtypes import FOREIGN, META_KEY, foreign_types
+from qacomp.foreign_dtypes import FOREIGN, META_KEY, Meant, foreign_types, type_name
 from qacomp.formats import BFLOAT16, Container
 from qacomp.metadata import metadata
 from qacomp.operating_points import names_at, tensors_at
@@ -37,14 +37,15 @@ def decode_safetensors(container: Container, path: Path, output: Path, level: in
         shapes[name] = Shape(dtype, tuple(info.shape))
     notes = [f"weights only: no accuracy, no latency; {_graph_note(container)}"]
     for name, kind in container_types(container).items():
-        code = FOREIGN[kind].safetensors
+        code = FOREIGN[type_name(kind)].safetensors
         if name not in shapes:
             continue
         if code is None:
-            as_it_is = f"{shapes[name].dtype.name}{' pairs' if FOREIGN[kind].pairs else ''}"
-            notes.append(f"{name[:80]}: {kind}, which .safetensors lacks, stands as {as_it_is}; qacomp.decode gives it")
+            lacks = f"{type_name(kind)}, which .safetensors lacks"
+            as_it_is = f"{shapes[name].dtype.name}{' pairs' if FOREIGN[type_name(kind)].pairs else ''}"
+            notes.append(f"{name[:80]}: {lacks}, stands as {as_it_is}; qacomp.decode gives it")
         else:
-            shapes[name] = replace(shapes[name], code=code, pairs=FOREIGN[kind].pairs)
+            shapes[name] = replace(shapes[name], code=code, pairs=FOREIGN[type_name(kind)].pairs)
 
     def values(name: str) -> NDArray[Any]:
         array: NDArray[Any] = added[name] if name in added else container.tensor(stored[name], level=level)
@@ -55,7 +56,7 @@ def decode_safetensors(container: Container, path: Path, output: Path, level: in
     return Decoded(output, output.stat().st_size, path.stat().st_size, None, None, error, tuple(notes))
 
 
-def container_types(container: Container) -> dict[str, str]:
+def container_types(container: Container) -> dict[str, Meant]:
     """Tensor name -> type, of those whose type the container lacks (see `qacomp.foreign_dtypes`)."""
     told = container.meta.get(META_KEY)
     names = [name for name in told if name in container.names] if isinstance(told, dict) else []

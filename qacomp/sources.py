@@ -161,5 +161,6 @@ def _in_memory(path: Path, kind: str, state: Mapping[str, Any]) -> Checkpoint:
     digest = hashlib.sha256()
     for name, tensor in dense.items():
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        plain = tensor.int_repr() if tensor.is_quantized else tensor
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
     return Checkpoint(path, kind, dense, None, None, None, None, digest.hexdigest(), total, ())

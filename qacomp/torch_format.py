@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from os import PathLike
 from typing import Any
 
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qacomp import formats
-from qacomp.foreign_dtypes import FOREIGN
+from qacomp.foreign_dtypes import FOREIGN, Meant
 from qacomp.formats import BFLOAT16, SharedTensor, WriteReport
+from qacomp.torch_quantized import of_type, quantized_type
 
 
 def to_array(tensor: Tensor) -> NDArray[Any]:
@@ -20,6 +22,8 @@ def to_array(tensor: Tensor) -> NDArray[Any]:
 
     Of a type that the container lacks (8-bit floats, complex numbers) the form that `qacomp.foreign_dtypes` says.
     """
+    if tensor.is_quantized:
+        tensor = tensor.int_repr()
     plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
     dtype = str(plain.dtype).removeprefix("torch.")
     if dtype in FOREIGN:
@@ -31,19 +35,23 @@ def to_array(tensor: Tensor) -> NDArray[Any]:
     return array
 
 
-def foreign_dtypes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Names of the tensors whose type the container lacks -> that type."""
-    types = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()}
-    return {name: dtype for name, dtype in types.items() if dtype in FOREIGN}
+def foreign_dtypes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Names of the tensors whose type the container lacks -> that type, as metadata tell it."""
+    types: dict[str, Any] = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()}
+    types = {name: dtype for name, dtype in types.items() if dtype in FOREIGN}
+    return types | {name: asdict(quantized_type(t)) for name, t in tensors.items() if t.is_quantized}
 
 
-def to_tensor(array: NDArray[Any], dtype: str | None = None) -> Tensor:
+def to_tensor(array: NDArray[Any], dtype: Meant | None = None) -> Tensor:
     """The tensor of an array that a container gave: its own memory, the same values and dtype.
 
     dtype: one of `qacomp.foreign_dtypes`, as which the stored values are meant.
     """
     if dtype is not None:
         stored = torch.from_numpy(np.array(array, order="C"))
+        if not isinstance(dtype, str):
+            numbers: Tensor = of_type(stored, dtype)
+            return numbers
         meant: torch.dtype = getattr(torch, dtype)
         return torch.view_as_complex(stored) if FOREIGN[dtype].pairs else stored.view(meant)
     if array.dtype == BFLOAT16:

@@ -13,7 +13,7 @@ from qacomp.checkpoints.own import Origin, read_origin
 from qacomp.checkpoints.recognition import recognize
 from qacomp.checkpoints.safetensors_file import load_safetensors
 from qacomp.checkpoints.sharded import is_index, load_shards
-from qacomp.checkpoints.stored import Stored, made_tensors
+from qacomp.checkpoints.stored import Stored, described_tensors
 from qacomp.checkpoints.tensors import dense_state
 from qacomp.checkpoints.torch_file import load_trusted, opened_torch
 from qacomp.checkpoints.unwrapping import EVERYTHING, unwrap
@@ -112,7 +112,7 @@ def _found(path: Path, loaded: Any, stored: Stored | None, size: int, key: str |
                 f"{path}: holds a {tensor.kind} tensor ({name[:80]}); only dense tensors can be "
                 "compressed: convert it, and save the state dict again"
             )
-    tensors = made_tensors(path, found.state, stored, size) if stored is not None else found.state
+    tensors = found.state if stored is None else described_tensors(path, found.state, stored, size)
     return _Found(dense_state(path, tensors, size), found.notes, origin, own, found.module)
 
 

@@ -5,8 +5,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from qacomp.checkpoints.views import ITEM_BYTES, Storage, View, check_sizes
+from qacomp.checkpoints.views import ITEM_BYTES, Quantized, Storage, View, check_sizes
 from qacomp.errors import NotACheckpointError
+from qacomp.torch_quantized import quantized
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,6 +71,22 @@ def made_tensors(path: Path, views: Mapping[str, View], stored: Stored, size: in
     """The tensors under their names, in the same order; see `view_tensors`."""
     made = view_tensors(path, views.values(), stored, size)
     return {name: made[view] for name, view in views.items()}
+
+
+def described_tensors(
+    path: Path, state: "Mapping[str, View | Quantized]", stored: Stored, size: int
+) -> "dict[str, Tensor]":
+    """The tensors under their names, in the same order, quantized ones among them; see `view_tensors`."""
+    parts: dict[str, View] = {}
+    for name, described in state.items():
+        parts |= described.views(name) if isinstance(described, Quantized) else {name: described}
+    made = made_tensors(path, parts, stored, size)
+    for name, described in state.items():
+        if isinstance(described, Quantized):
+            scale = made.get(f"{name}\0scale", described.scale)
+            zero_point = made.get(f"{name}\0zero_point", described.zero_point)
+            made[name] = quantized(made[name], scale, zero_point, described.axis)
+    return {name: made[name] for name in state}
 
 
 def view_tensors(path: Path, views: Collection[View], stored: Stored, size: int) -> "dict[View, Tensor]":

@@ -9,6 +9,7 @@ from qacomp.errors import CheckpointError, NonFiniteWeightsError
 if TYPE_CHECKING:
     from torch import Tensor
 
+_SCHEMES = ("torch.per_tensor_affine", "torch.per_channel_affine")
 EXPANSION, ALLOWANCE = 64, 64 << 20  # dense tensors may take 64 times the file's bytes and 64 MiB
 
 
@@ -65,7 +66,7 @@ def kept_note(state: "Mapping[str, Tensor]") -> tuple[str, ...]:
     kinds: dict[str, list[str]] = {}
     for name, tensor in state.items():
         dtype = str(tensor.dtype).removeprefix("torch.")
-        if tensor.is_complex() or (tensor.is_floating_point() and tensor.itemsize == 1):
+        if tensor.is_quantized or tensor.is_complex() or (tensor.is_floating_point() and tensor.itemsize == 1):
             kinds.setdefault(dtype, []).append(name[:80])
         elif not_finite(tensor):
             kinds.setdefault("NaN or infinity", []).append(name[:80])
@@ -76,8 +77,8 @@ def kept_note(state: "Mapping[str, Tensor]") -> tuple[str, ...]:
 def _problem(tensor: "Tensor") -> str | None:
     if tensor.is_meta:
         return "meta (without values)"
-    if tensor.is_quantized:
-        return "quantized"
+    if tensor.is_quantized and str(tensor.qscheme()) not in _SCHEMES:
+        return f"quantized ({tensor.qscheme()})"
     if tensor.is_nested:
         return "nested"
     return None if str(tensor.layout) == "torch.strided" else "sparse"

@@ -4,8 +4,10 @@ from typing import Any
 
 from qacomp.checkpoints.views import (
     ITEM_BYTES,
+    QUANTIZED,
     STORAGE_DTYPES,
     Described,
+    Quantized,
     Storage,
     Untaken,
     View,
@@ -84,7 +86,7 @@ class TorchPickle(PickleReader):
 
     def build(self, instance: Any, state: Any) -> None:
         """State is set on nothing; only ordered dicts (`_metadata`), parameters and numpy's types bring any."""
-        if not isinstance(instance, dict | View | Untaken | Opaque):
+        if not isinstance(instance, dict | View | Quantized | Untaken | Opaque):
             super().build(instance, state)
 
     def call(self, function: Any, arguments: tuple[Any, ...]) -> Any:
@@ -94,6 +96,8 @@ class TorchPickle(PickleReader):
             return self._tensor(name, arguments)
         if name in _PARAMETER_CALLS or name in ("Parameter", "Buffer"):
             return arguments[0]
+        if name == "_rebuild_qtensor":
+            return self._quantized(arguments)
         if name in _UNTAKEN:
             return Untaken(_UNTAKEN[name])
         if name == "_rebuild_from_type_v2":
@@ -135,6 +139,20 @@ class TorchPickle(PickleReader):
         if nested or not isinstance(kind, Name) or kind.name not in ("Tensor", "Parameter", "Buffer"):
             return Untaken("subclass")
         return self.called(function, inner)
+
+    def _quantized(self, arguments: tuple[Any, ...]) -> Described:
+        storage, offset, size, stride, parameters = arguments[:5]
+        scheme = parameters[0].name if isinstance(parameters[0], Name) else ""
+        if not isinstance(storage, Storage) or storage.dtype not in QUANTIZED:
+            return Untaken("quantized")
+        view = checked_view(self.where, storage, QUANTIZED[storage.dtype], offset, size, stride)
+        if scheme == "per_tensor_affine" and type(parameters[1]) is float and type(parameters[2]) is int:
+            return Quantized(view, parameters[1], parameters[2])
+        if scheme == "per_channel_affine" and all(isinstance(part, View) for part in parameters[1:3]):
+            axis, scale, zero = parameters[3], parameters[1], parameters[2]
+            if is_count(axis) and axis < len(view.shape) and scale.shape == zero.shape == (view.shape[axis],):
+                return Quantized(view, scale, zero, axis)
+        return Untaken("quantized")
 
     def _tensor(self, call: str, arguments: tuple[Any, ...]) -> Described:
         storage, offset, size, stride = arguments[:4]

@@ -34,8 +34,9 @@ def load_torchscript(path: Path, archive: zipfile.ZipFile, stem: str, size: int)
         views: dict[str, View] = {}
         for place, tensor in tensor_paths(value, path).items():
             name = dotted(place)
-            if isinstance(tensor, Untaken):
-                raise CheckpointError(f"{path}: {name[:80]} is a {tensor.kind} tensor: can't be compressed")
+            if not isinstance(tensor, View):
+                kind = tensor.kind if isinstance(tensor, Untaken) else "quantized"
+                raise CheckpointError(f"{path}: {name[:80]} is a {kind} tensor: can't be compressed")
             views[name] = tensor
         state |= made_tensors(path, views, ZipStored(path, archive, f"{stem}{folder}/"), size)
     if not state:

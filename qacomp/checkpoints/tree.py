@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from qacomp.checkpoints.views import Untaken, View
+from qacomp.checkpoints.views import Quantized, Untaken, View
 from qacomp.errors import NotACheckpointError
 from qacomp.pickles import LARGEST_NAME, Opaque
 
@@ -53,7 +53,7 @@ def dotted(path: Path) -> str:
 
 def is_tensor(value: Any) -> bool:
     """Whether a value is a tensor, made or only described."""
-    if isinstance(value, View | Untaken):
+    if isinstance(value, View | Quantized | Untaken):
         return True
     return hasattr(value, "untyped_storage")  # torch's tensors, without importing it
 

@@ -70,7 +70,24 @@ class Untaken:
     kind: str
 
 
-Described = View | Untaken
+@dataclass(frozen=True, slots=True)
+class Quantized:
+    """Whole numbers that stand for (number − zero_point) · scale; with an axis each slice along it has its own two."""
+
+    view: View
+    scale: "float | View"
+    zero_point: "int | View"
+    axis: int | None = None
+
+    def views(self, name: str) -> dict[str, View]:
+        """All views that it is made of, by names of their own."""
+        found = {name: self.view, f"{name}\0scale": self.scale, f"{name}\0zero_point": self.zero_point}
+        return {place: view for place, view in found.items() if isinstance(view, View)}
+
+
+Described = View | Quantized | Untaken
+QUANTIZED = {"qint8": "int8", "quint8": "uint8", "qint32": "int32"}
+"""torch's quantized types, and those of their whole numbers."""
 
 
 def checked_view(where: object, storage: Storage, dtype: str, offset: Any, shape: Any, strides: Any) -> View:

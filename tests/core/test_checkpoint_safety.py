@@ -223,15 +223,6 @@ def test_one_tensor_under_very_many_names(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "x.pt")
 
 
-def test_a_quantized_tensor(tmp_path: Path) -> None:
-    path = tmp_path / "x.pt"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.save({"q": torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)}, path)
-    with pytest.raises(CheckpointError, match=r"quantized tensor \(q\)"):
-        read_checkpoint(path)
-
-
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_every_binary_pickle_protocol_is_read(tmp_path: Path, protocol: int) -> None:
     state = {"w": torch.arange(6.0).reshape(2, 3), "n": torch.tensor(3)}

@@ -58,6 +58,30 @@ def test_types_that_numpy_lacks_come_back(tmp_path: Path, kind: str) -> None:
     same(load_file(tmp_path / "back.safetensors"), state)
 
 
+@pytest.mark.filterwarnings("ignore")  # torch warns of its own quantized types
+@pytest.mark.parametrize("kind", ["pt", "legacy", "memory"])
+def test_quantized_tensors_come_back(tmp_path: Path, kind: str) -> None:
+    values, scales = torch.randn(3, 4), torch.tensor([0.1, 0.2, 0.3])
+    state = {
+        "w": torch.randn(32, 32),
+        "one": torch.quantize_per_tensor(values, 0.1, 5, torch.quint8),
+        "rows": torch.quantize_per_channel(values, scales, torch.tensor([0, 1, 2]), 0, torch.qint8),
+        "wide": torch.quantize_per_tensor(values, 0.001, 0, torch.qint32).t(),
+    }
+    source: object = state
+    if kind != "memory":
+        source = tmp_path / "x.pt"
+        torch.save(state, tmp_path / "x.pt", _use_new_zipfile_serialization=kind == "pt")
+    result = qacomp.compress(source, output=tmp_path / "x.qac")  # type: ignore[arg-type]
+    found = qacomp.decode(result)
+    for name in ("one", "rows", "wide"):
+        assert found[name].dtype == state[name].dtype and found[name].qscheme() == state[name].qscheme()
+        assert torch.equal(found[name].dequantize(), state[name].dequantize())
+    assert any("kept exactly, quint8: one" in note for note in result.notes)
+    decoded = qacomp.decode(result, tmp_path / "x.safetensors")
+    assert any("rows: qint8, which .safetensors lacks" in note for note in decoded.notes)
+
+
 def test_what_safetensors_lacks_stands_as_pairs_and_is_said(tmp_path: Path) -> None:
     state = {"w": torch.randn(32, 32), "c": torch.randn(3, dtype=torch.complex128)}
     result = qacomp.compress(state, output=tmp_path / "x.qac")
