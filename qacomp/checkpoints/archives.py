@@ -11,6 +11,8 @@ from qacomp.errors import NotACheckpointError
 if TYPE_CHECKING:
     from torch import Tensor
 
+_LONGEST_END = (1 << 16) + 22 + 20 + 56  # of a zip file: comment, end record, and what the 64-bit form has before it
+_LARGEST_DIRECTORY = 16 << 20  # 200,000 records with names of torch's
 NOTES = {
     "torchscript": "a TorchScript archive: its weights were read, its code was neither loaded nor run",
     "exported program": "a torch.export archive: its weights were read, its graph was neither built nor run",
@@ -19,6 +21,7 @@ NOTES = {
 
 def archive_kind(path: Path, file: BinaryIO) -> str | None:
     """torchscript, exported program, or None for every other zip file. Raises NotACheckpointError for a broken one."""
+    _check_directory(path, file)
     try:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
@@ -29,6 +32,27 @@ def archive_kind(path: Path, file: BinaryIO) -> str | None:
     if any(name.count("/") == 1 and name.endswith("/archive_format") for name in names):
         return "exported program"
     return None
+
+
+def _check_directory(path: Path, file: BinaryIO) -> None:
+    """Refuse a list of records that would take ten times its bytes in memory, and is larger than any archive's.
+
+    It is as large as the end record says, or that of the 64-bit form.
+    """
+    size = file.seek(0, 2)
+    file.seek(max(0, size - _LONGEST_END))
+    tail = file.read(_LONGEST_END)
+    at = tail.rfind(b"PK\x05\x06")
+    listed = int.from_bytes(tail[at + 12 : at + 16], "little") if at >= 0 else 0
+    if at >= 20 and tail[at - 20 : at - 16] == b"PK\x06\x07":
+        place = int.from_bytes(tail[at - 12 : at - 4], "little")
+        file.seek(min(place, size))
+        listed = max(listed if listed < 0xFFFFFFFF else 0, int.from_bytes(file.read(56)[40:48], "little"))
+    file.seek(0)
+    if listed > _LARGEST_DIRECTORY:
+        raise NotACheckpointError(
+            f"{path}: its list of zip records takes {listed} bytes, for more records than any checkpoint has; damaged?"
+        )
 
 
 def load_archive(path: Path, file: BinaryIO, kind: str, size: int) -> "dict[str, Tensor]":

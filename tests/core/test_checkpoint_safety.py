@@ -209,6 +209,19 @@ def test_missing_doubled_and_compressed_records(tmp_path: Path) -> None:
         read_checkpoint(path)
 
 
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_zip_file_of_very_many_records_is_refused_unread(tmp_path: Path, wide: bool) -> None:
+    record = b"PK\x01\x02" + bytes(24) + struct.pack("<H", 1) + bytes(16) + b"a"
+    listed = record * (17 << 20 >> 5)
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF if wide else len(listed), 0, 0)
+    if wide:
+        large = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, len(listed), 0)
+        end = large + struct.pack("<4sLQL", b"PK\x06\x07", 0, len(listed), 1) + end
+    (tmp_path / "x.pt").write_bytes(listed + end)
+    with pytest.raises(NotACheckpointError, match="list of zip records"):
+        read_checkpoint(tmp_path / "x.pt")
+
+
 @pytest.mark.parametrize("zipped", [True, False])
 def test_expanded_views_out_of_proportion(tmp_path: Path, zipped: bool) -> None:
     torch.save({"w": torch.ones(1).expand(1 << 40)}, tmp_path / "x.pt", _use_new_zipfile_serialization=zipped)
