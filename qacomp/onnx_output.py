@@ -74,10 +74,18 @@ def write_onnx_file(
         comparison, problem = _compare(output, beside, input_shape) if measure else (None, None)
     if problem is not None:
         notes.append(f"not compared with the dense file: {problem}")
-    fused = optimized_operators(output).get("MatMulNBits", 0) if snapped and saved.data_path is None else None
+    fused = _fused(output) if snapped and saved.data_path is None else None
     if fused is not None and fused < len(snapped):
         notes.append(f"onnxruntime fuses {fused} of {len(snapped)} matrix products; the others run slower than dense")
     return OnnxFile(options.mode, saved, dense_bytes, tuple(forms), error, comparison, fused, tuple(notes))
+
+
+def _fused(output: Path) -> int | None:
+    """How many products onnxruntime runs on integers, None where it doesn't take the model."""
+    try:
+        return optimized_operators(output).get("MatMulNBits", 0)
+    except ExportError:  # a user's own graph, which it never took
+        return None
 
 
 def _dense_writer(dense: onnx.ModelProto, options: OnnxOptions) -> Callable[[Path], int]:

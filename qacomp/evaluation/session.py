@@ -128,6 +128,16 @@ def optimized_operators(path: Path) -> dict[str, int]:
     return {str(name): int(number) for name, number in answer["operators"].items()}
 
 
+def converted_model(model: bytes, version: int) -> bytes:
+    """The model in opset `version`, by onnx's converter, which a hostile graph keeps busy for hours or crashes.
+
+    Raises ExportError where the converter, or onnx's checker after it, refuses the model; StoppedRunError.
+    """
+    child = sandbox.child()
+    _, values = child.ask({"request": "convert", "version": version}, [model], measuring())
+    return bytes(values[0])
+
+
 def run_session(session: Session, x: np.ndarray) -> np.ndarray:
     """First output for one batch `x`, fed to the first input.
 

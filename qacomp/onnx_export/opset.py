@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import onnx
-from onnx import helper, version_converter
+from onnx import helper
 
+from qacomp.evaluation.session import converted_model
 from qacomp.onnx_export.slots import default_opset, graphs
 
 _CHANGED_MEANING = {"GroupNormalization"}  # from 21 on scale and bias are per channel, under the same names
@@ -57,9 +58,8 @@ def _same_meaning(kind: str, current: int, version: int) -> bool:
 
 def _converted(model: onnx.ModelProto, version: int) -> bool:
     try:
-        converted = version_converter.convert_version(model, version)
-        onnx.checker.check_model(converted)
-    except Exception:  # the converter raises whatever its C++ raises
+        converted = onnx.ModelProto.FromString(converted_model(model.SerializeToString(), version))
+    except Exception:  # the converter raises whatever its C++ raises, protobuf what it likes
         return False
     model.graph.CopyFrom(converted.graph)  # metadata, functions and names of the model itself stay
     return True

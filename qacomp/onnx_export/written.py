@@ -75,11 +75,20 @@ def _collect(
     nodes: dict[int, onnx.NodeProto],
     used: dict[str, onnx.TensorProto],
 ) -> None:
-    """The nodes that make `names`, makers before users, and the constants that they read."""
-    for name in names:
+    """The nodes that make `names`, makers before users, and the constants that they read; each node once."""
+    waiting = [(name, False) for name in reversed(list(names))]
+    seen: set[int] = set()
+    while waiting:
+        name, ready = waiting.pop()
         if name in constants:
             used[name] = constants[name]
-        elif name in makers and id(makers[name]) not in nodes:
-            node = makers[name]
-            _collect(node.input, constants, makers, nodes, used)
+            continue
+        node = makers.get(name)
+        if node is None:
+            continue
+        if ready:
             nodes[id(node)] = node
+        elif id(node) not in seen:
+            seen.add(id(node))
+            waiting.append((name, True))
+            waiting += [(entry, False) for entry in reversed(node.input)]

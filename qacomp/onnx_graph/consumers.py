@@ -27,6 +27,7 @@ _KEEPING_SHAPE = ("Identity", "Cast", "CastLike", "Neg", "Expand", "QuantizeLine
 _JOINING = ("Mul", "Add", "Sub", "Div")
 _MOST_HOPS = 16
 _MOST_CALLS, _MOST_STEPS = 32, 4096
+_MOST_STEPS_IN_ALL, _LEAST_STEPS = 1 << 18, 64  # of a model's tensors together, about 6 s; of each one in any case
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,13 @@ def roles(model: ModelProto, found: list[Site]) -> list[list[Role]]:
     readers = readers_of(model)
     varying = varying_values(model, readers)
     products = Products(readers)
-    result = []
+    result, left = [], _MOST_STEPS_IN_ALL
     for site in found:
-        search = _Search(readers, varying, products, tuple(site.tensor.dims))
+        most = min(_MOST_STEPS, max(_LEAST_STEPS, left))
+        search = _Search(readers, varying, products, tuple(site.tensor.dims), most)
         each = search.roles((id(site.scope), site.value), _MOST_HOPS, (), True) if site.scope and site.value else ()
         result.append(list({(role, role.beside): role for role in each}.values()))
+        left -= search.steps
     return result
 
 
@@ -64,13 +67,14 @@ def roles(model: ModelProto, found: list[Site]) -> list[list[Role]]:
 class _Search:
     """The roles of a tensor of the shape `dims`: through operators that pass it on, into functions and out of them.
 
-    `steps`: readers looked at so far; calls of calls may be more than anyone can follow.
+    `steps`: readers looked at so far, of `most`; calls of calls may be more than anyone can follow.
     """
 
     readers: Readers
     varying: set[Key]
     products: Products
     dims: tuple[int, ...]
+    most: int
     steps: int = 0
 
     def roles(self, key: Key, hops: int, calls: tuple[Reader, ...], whole: bool) -> Iterator[Role]:
@@ -88,7 +92,7 @@ class _Search:
             passes = inner is None and self._passes(reader)
             if inner is None and not passes:
                 yield self._role(reader, calls, whole)
-            elif not hops or self.steps >= _MOST_STEPS:
+            elif not hops or self.steps >= self.most:
                 yield Role(name_of(node), "unknown")
             elif inner is not None:
                 yield from self.roles((id(next(subgraphs(node))), inner), hops - 1, calls, False)
@@ -99,7 +103,7 @@ class _Search:
                         yield replace(role, axis=axis_before(node, role.axis))
         for gate in self.readers.branches.get(key, ()):
             self.steps += 1
-            if hops and self.steps < _MOST_STEPS and gate.position < len(gate.node.output):
+            if hops and self.steps < self.most and gate.position < len(gate.node.output):
                 yield from self.roles((gate.scope, gate.node.output[gate.position]), hops - 1, calls, whole)
         for position in self.readers.results.get(key, ()):
             yield from self._behind_call(position, key[0], hops, calls, whole)
@@ -108,7 +112,7 @@ class _Search:
         self, function: FunctionProto, call: Reader, hops: int, calls: tuple[Reader, ...], whole: bool
     ) -> Iterator[Role]:
         """The roles of a call's input, by what the function's body does with it."""
-        if call.position < len(function.input) and len(calls) < _MOST_CALLS and self.steps < _MOST_STEPS:
+        if call.position < len(function.input) and len(calls) < _MOST_CALLS and self.steps < self.most:
             yield from self.roles((id(function), function.input[call.position]), hops, (*calls, call), whole)
         else:
             yield Role(name_of(call.node), "unknown")
@@ -121,7 +125,7 @@ class _Search:
             self.steps += 1
             if position >= len(call.node.output):
                 continue
-            if hops and self.steps < _MOST_STEPS:
+            if hops and self.steps < self.most:
                 yield from self.roles((call.scope, call.node.output[position]), hops - 1, calls[:-1], whole)
             else:
                 yield Role(name_of(call.node), "unknown")

@@ -22,6 +22,7 @@ _SHIFTING = ("Add", "Sub", "Clip", "Min", "Max", "Mod", "Abs", "Where", "Relu", 
 _COMPARING = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 _TABLES = ("Identity", "Cast", "DequantizeLinear")
 _MOST_HOPS, _MOST_STEPS, _MOST_CALLS = 12, 4096, 16
+_MOST_STEPS_IN_ALL, _MOST_DEPTH = 1 << 18, 200  # of all inputs together; of calls one behind the other
 _LARGEST_CONSTANT = 4096  # values: what a comparison or a normalization holds
 _PIXEL_MEAN, _PIXEL_SCALE = 20.0, 0.05  # means and factors of pixels from 0 to 255; others are below, or near 1
 
@@ -71,20 +72,27 @@ class _Search:
     def __init__(self, readers: Readers, tensors: dict[Key, TensorProto], makers: dict[str, NodeProto]) -> None:
         self.readers, self.tensors, self.makers = readers, tensors, makers
         self.places = {(id(r.node), r.position): key for key, uses in readers.uses.items() for r in uses}
-        self.steps = 0
+        self.steps, self.left, self.depth = 0, _MOST_STEPS_IN_ALL, 0
 
     def use(self, key: Key) -> InputUse:
         """What becomes of the value `key`."""
         found, self.steps = _Found(), 0
         self._follow(key, found, _MOST_HOPS, (), whole=True)
+        self.left -= self.steps
         rows = min(found.rows) if found.rows else None
         return InputUse(rows, tuple(dict.fromkeys(found.compared)), found.pixels, frozenset(found.ends))
 
     def _follow(self, key: Key, found: _Found, hops: int, calls: tuple[Reader, ...], whole: bool) -> None:
         """`whole`: so far nothing but passing operators took it, so that constants tell its own range."""
+        if self.depth < _MOST_DEPTH:
+            self.depth += 1
+            self._follow_readers(key, found, hops, calls, whole)
+            self.depth -= 1
+
+    def _follow_readers(self, key: Key, found: _Found, hops: int, calls: tuple[Reader, ...], whole: bool) -> None:
         for reader in self.readers.uses.get(key, ()):
             self.steps += 1
-            if self.steps > _MOST_STEPS:
+            if self.steps > min(_MOST_STEPS, self.left):
                 return
             node, function = reader.node, self.readers.function(reader.node)
             if function is not None:

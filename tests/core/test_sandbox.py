@@ -129,7 +129,7 @@ def test_a_compression_is_not_lost_and_decoding_goes_on(kind: str, tmp_path: Pat
     done = CliRunner().invoke(cli, ["compress", source, "-o", container, *limits, "--json"])
     assert done.exit_code == 0, done.output
     assert "allows more" in done.stderr and '"agreement": null' in done.stdout
-    for form in ("dense", "lut"):
+    for form in ("dense", "lut", "affine"):
         done = CliRunner().invoke(cli, ["decode", container, "-fo", output, "--onnx", form, *limits, "--json"])
         assert done.exit_code == 0, done.output
         assert "allows more" in done.stderr and '"latency_ms": null' in done.stdout
