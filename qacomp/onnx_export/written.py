@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from qacomp.errors import ExportError, StoppedRunError
+from qacomp.evaluation.limits import limited_runs, measuring
 from qacomp.evaluation.session import line, open_session
 from qacomp.onnx_export.slots import scopes
 from qacomp.onnx_graph.walk import Scope
@@ -60,7 +61,8 @@ def _run(
     graph = helper.make_graph(list(nodes.values()), "weights", [], [output], list(used.values()))
     small = helper.make_model(graph, opset_imports=opsets, ir_version=ir_version)
     try:
-        value: NDArray[Any] = open_session(small, threads=1).run([name], {})[0]
+        with limited_runs(measuring().limits):  # the nodes are qacomp's own, also where the model itself was stopped
+            value: NDArray[Any] = open_session(small, threads=1).run([name], {})[0]
     except StoppedRunError:
         raise
     except ExportError as error:

@@ -96,8 +96,8 @@ def test_every_case_comes_back_and_runs_the_same(chunk: int, tmp_path: Path) -> 
         assert shared or output.read_bytes() == case.model.SerializeToString(deterministic=True), case.name
         feed = own_feed(case, case.model)
         wanted = run_or_none(str(output) if shared else case.model, feed)
-        if wanted is None:  # then compress has said that it can't be measured
-            assert any("isn't known" in note for note in result.notes), case.name
+        if wanted is None:  # compress may have found inputs that it runs with, else it has said so
+            assert result.agreement is not None or any("isn't known" in note for note in result.notes), case.name
             continue
         ran += 1
         decode(container, output, measure=False, onnx=OnnxOptions("lut"))
