@@ -83,7 +83,7 @@ def _of_tensor(name: str, tensor: Tensor) -> Candidate:
     elif tensor.itemsize == 1:
         never = "8-bit float: kept exactly"
     elif tensor.ndim < 2:
-        never = "fewer than two dimensions"
+        never = "fewer than two dimensions: kept exactly"
     elif not tensor.numel():
         never = "empty"
     kind = "dense" if tensor.ndim == 2 else "conv"

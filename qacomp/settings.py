@@ -41,7 +41,7 @@ class Settings(TypedDict, total=False):
     batch_norm: str
     """Statistics of batch norm after sharing."""
     side: str
-    """Precision of codebooks, biases and batch norm in the file."""
+    """Precision of codebooks, biases and norms in the file, where it holds them."""
     reg: str
     """Fine-tune with a regularizer that gathers each layer's weights into clusters: sin, cos, min, exp, sinreq."""
     strength: float | None

@@ -104,5 +104,9 @@ class SharingOptions:
     )
     side: str = option(
         "fp16",
-        Option("Precision of codebooks, biases and batch norm in the file.", _SHARING, choices=("fp16", "exact")),
+        Option(
+            "Precision of codebooks, biases and norms in the file, where it holds them.",
+            _SHARING,
+            choices=("fp16", "exact"),
+        ),
     )
