@@ -2,6 +2,7 @@
 
 import copy
 
+import click
 import numpy as np
 import pytest
 import torch
@@ -178,7 +179,9 @@ def test_every_flag_of_compress_is_a_setting_and_the_other_way_round() -> None:
 
     from qacomp.cli.compress import compress_command
 
-    flags = {parameter.name for parameter in compress_command.params}
+    flags = {
+        parameter.name for parameter in compress_command.get_params(click.Context(compress_command))[:-1]
+    }  # without --help
     settings = {field.name for field in fields(CompressConfig)} - {
         "k_layers",
         "bits_layers",
