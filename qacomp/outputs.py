@@ -9,6 +9,7 @@ from qacomp.errors import OutputExistsError, OutputIsInputError, OutputNotWritab
 from qacomp.formats import open_file
 from qacomp.formats.destination import destination
 from qacomp.formats.prefix import MAGIC
+from qacomp.formats.system_errors import advice, words
 
 _RESUME_MARK = b"fingerprint"  # the first key of what `qacomp.resume` keeps
 _LARGE = 1 << 30  # bytes: below half of what a protobuf message holds no weights go into a second file
@@ -97,7 +98,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputNotWritableError(f"{path}: can't be made ({error.strerror}); choose another folder") from error
+        raise OutputNotWritableError(f"{path}: can't be made ({words(error)}); {advice(error)}") from error
 
 
 def _identity(path: Path) -> object:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import qacomp
 from qacomp.config import CompressConfig
 from qacomp.errors import NotACheckpointError, SourceMismatchError
+from qacomp.formats.system_errors import advice, words
 from qacomp.source_size import SourceSize
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def check_source(container: Path, meta: dict[str, Any], source: Path) -> SourceM
         own_size, own = source.stat().st_size, sha256_of(source)
     except OSError as error:
         named = error.filename or source
-        raise NotACheckpointError(f"{named}: can't be read ({error.strerror}); give the file itself") from error
+        raise NotACheckpointError(f"{named}: can't be read ({words(error)}); {advice(error)}") from error
     if isinstance(size, int) and size != own_size:
         raise SourceMismatchError(
             f"{container}: was made from a file of {size} bytes, {source} has {own_size}; find the right checkpoint"

@@ -19,6 +19,7 @@ from qacomp.checkpoints.torch_file import load_trusted, opened_torch
 from qacomp.checkpoints.unwrapping import EVERYTHING, unwrap
 from qacomp.checkpoints.views import Untaken
 from qacomp.errors import CheckpointError, NotACheckpointError
+from qacomp.formats.system_errors import advice, words
 from qacomp.safetensors_metadata import bounded
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False, key: str | 
                 with opened_torch(path, file, form, size) as described:
                     found = _found(path, described.value, described.stored, size, key)
     except OSError as error:
-        raise NotACheckpointError(f"{path}: can't be read ({error.strerror or error})") from error
+        raise NotACheckpointError(f"{path}: can't be read ({words(error)}); {advice(error)}") from error
     own = found.own and form != "safetensors"
     return Checkpoint(
         path=path,

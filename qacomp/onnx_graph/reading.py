@@ -9,6 +9,7 @@ from pathlib import Path
 from onnx import ModelProto
 
 from qacomp.errors import CheckpointError, NotACheckpointError
+from qacomp.formats.system_errors import advice, words
 from qacomp.onnx_graph.external import ExternalFiles
 from qacomp.onnx_graph.values import count, is_external
 from qacomp.onnx_graph.walk import sites
@@ -46,7 +47,7 @@ def read_onnx(path: Path) -> OnnxSource:
             raise NotACheckpointError(f"{path}: {size} bytes, but an ONNX file itself is below 2 GB; damaged?")
         data = path.read_bytes()
     except OSError as error:
-        raise NotACheckpointError(f"{path}: can't be read ({error.strerror or error})") from error
+        raise NotACheckpointError(f"{path}: can't be read ({words(error)}); {advice(error)}") from error
     return parse_onnx(data, path, "onnx")
 
 
