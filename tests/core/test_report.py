@@ -95,7 +95,7 @@ def test_everything_is_on_the_page(result: Any, page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     tags = Outline(text).tags
     sections = [attributes["id"] for tag, attributes in tags if tag == "section"]
-    assert sections == ["sizes", "accuracy", "layers", "weights", "training", "time", "provenance"]
+    assert sections == ["sizes", "accuracy", "layers", "weights", "training", "time", "remarks", "provenance"]
     assert f"{result.container_bytes:,}" in text and f"{result.checkpoint_bytes:,}" in text
     onnx = ("decoded, dense ONNX", "decoded, lut ONNX")
     for stage in ("fp32 weights", "shared, bit-packed", "coded, .qac", *onnx):
