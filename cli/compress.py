@@ -10,13 +10,15 @@ from qacomp.cli.console import (
     agreement_line,
     count,
     figure,
+    hold_to,
     make_progress,
     print_json,
     print_operating_points,
     print_table,
+    print_verdict,
 )
 from qacomp.cli.interruption import saying_what_is_kept
-from qacomp.cli.options import FOLDER, INPUT, OUTPUT, force_option, reporting
+from qacomp.cli.options import FOLDER, INPUT, OUTPUT, force_option, reporting, strict_option
 from qacomp.cli.settings import SettingsCommand, settings_given
 from qacomp.cli.streams import echo, shown_name
 
@@ -43,6 +45,7 @@ def _print_schema(ctx: click.Context, parameter: click.Parameter, wanted: bool) 
 @click.option("--config", "config_file", type=INPUT, default=None, help="TOML with any of these settings.")
 @click.option("--report", type=OUTPUT, default=None, help="Write an HTML report too: report.html.")
 @click.option("--snapshots", type=FOLDER, default=None, help="Folder for checkpoints of the fine-tuning's quarters.")
+@strict_option
 @click.option("--trust-pickle", is_flag=True, help="Run a pickle's own code: only for files whose author you trust.")
 @force_option
 @click.option("--schema", is_flag=True, is_eager=True, expose_value=False, callback=_print_schema, help=_SCHEMA)
@@ -53,6 +56,7 @@ def compress_command(
     config_file: Path | None,
     report: Path | None,
     snapshots: Path | None,
+    strict: bool,
     trust_pickle: bool,
     force: bool,
     as_json: bool,
@@ -94,6 +98,8 @@ def compress_command(
         print_json(result.to_json())
     else:
         _show(result)
+        print_verdict(result.verdict)
+    hold_to(result.verdict, strict, result.output)
 
 
 def _default_output(checkpoint: Path, progress: "Progress") -> Path:
@@ -112,15 +118,16 @@ def _default_output(checkpoint: Path, progress: "Progress") -> Path:
 def _show(result: "Result") -> None:
     rows = []
     for layer in result.layers:
+        loss = figure(layer.error_db, 1, " dB" if layer.error_of != "weights" else " dB of weights")
         kind = "–" if layer.k is None else str(layer.k)
         shape = "×".join(map(str, layer.shape)) or "scalar"
         bits, entropy = figure(layer.bits_per_weight), figure(layer.entropy_bits_per_weight)
         if layer.k is not None:
-            rows.append([shown_name(layer.name), shape, kind, layer.codec, count(layer.bytes), bits, entropy])
+            rows.append([shown_name(layer.name), shape, kind, layer.codec, count(layer.bytes), bits, entropy, loss])
     kept = [layer for layer in result.layers if layer.k is None]
     if kept:
-        rows.append([f"{len(kept)} other tensors", "", "–", "", count(sum(layer.bytes for layer in kept)), "", ""])
-    print_table(rows, ["tensor", "shape", "K", "codec", "bytes", "bits/weight", "entropy"])
+        rows.append([f"{len(kept)} other tensors", "", "–", "", count(sum(layer.bytes for layer in kept)), "", "", ""])
+    print_table(rows, ["tensor", "shape", "K", "codec", "bytes", "bits/weight", "entropy", "error"])
     print_operating_points(result.operating_points)
     echo(
         f"{result.output}: {result.container_bytes:,} bytes (graph {result.graph_bytes:,}), "

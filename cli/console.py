@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichBars
     from rich.progress import TaskID
 
+    from qacomp.evaluation.verdict import Verdict
     from qacomp.operating_points import OperatingPoint
     from qacomp.progress import Progress, Task
 
@@ -132,18 +134,37 @@ def _plain(value: Any) -> Any:
 
 
 def agreement_line(agreement: dict[str, Any]) -> str:
-    """How close the outputs are to the original's, in one line."""
-    figures = []
-    if agreement["cosine"] is None:
-        figures.append("not measured, no output says anything")
-    else:
-        figures.append(f"cosine {agreement['cosine']:.6f}")
-    if agreement.get("centred") is not None:
-        figures.append(f"centred over the inputs {agreement['centred']:.6f}")
-    figures.append(f"largest difference {agreement['max_abs_error']:.3g}")
-    if agreement["top1"] is not None:
-        figures.append(f"the same top-1 for {agreement['top1']:.2f} %")
-    return f"agreement with the original on {agreement['inputs']}: {', '.join(figures)}"
+    """How close the outputs are to the original's, in one line; of figures that a file states, those that are some."""
+
+    def number(name: str) -> float | None:
+        value = agreement.get(name)
+        return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+    plain, centred, most, top1 = (number(name) for name in ("cosine", "centred", "max_abs_error", "top1"))
+    figures = ["not measured, no output says anything" if plain is None else f"cosine {plain:.6f}"]
+    figures += [] if centred is None else [f"centred over the inputs {centred:.6f}"]
+    figures += [] if most is None else [f"largest difference {most:.3g}"]
+    figures += [] if top1 is None else [f"the same top-1 for {top1:.2f} %"]
+    return f"agreement with the original on {agreement.get('inputs', 'inputs')}: {', '.join(figures)}"
+
+
+def print_verdict(verdict: "Verdict", where: str = "") -> None:
+    """The verdict in colour on a terminal, its reasons, and what to try next. where: how it is known, in brackets."""
+    from click import style
+
+    word = verdict.word
+    if sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+        word = style(word, fg={"good": "green", "doubtful": "yellow", "broken": "red"}.get(word), bold=True)
+    said = f": {'; '.join(verdict.reasons)}" if verdict.reasons else ""
+    tries = f"; try {verdict.advice}" if verdict.advice else ""
+    write(f"verdict: {word}{shown(said + tries)}{f' ({where})' if where else ''}\n")
+
+
+def hold_to(verdict: "Verdict", strict: bool, written: Path) -> None:
+    """Leave with exit code 1 where --strict is given and the verdict doesn't pass; what was written stays."""
+    if strict and not verdict.passes:
+        echo(f"qacomp: --strict: the verdict is {verdict.word}; {written} is written", err=True)
+        sys.exit(1)
 
 
 def print_operating_points(points: "Sequence[OperatingPoint]") -> None:

@@ -1,15 +1,18 @@
 """`qacomp decode`: a container in, ONNX or safetensors out, measured."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from qacomp.cli.console import agreement_line, figure, make_progress, print_json
+from qacomp.cli.console import agreement_line, figure, hold_to, make_progress, print_json, print_verdict
 from qacomp.cli.onnx_forms import print_onnx
-from qacomp.cli.options import INPUT, OUTPUT, force_option, reporting, run_limits
+from qacomp.cli.options import INPUT, OUTPUT, force_option, reporting, run_limits, strict_option
 from qacomp.cli.settings import SettingsCommand
 from qacomp.cli.streams import echo
+
+if TYPE_CHECKING:
+    from qacomp.decoded import Decoded
 
 
 @click.command(
@@ -40,6 +43,7 @@ from qacomp.cli.streams import echo
 @click.option("--affine-block", type=int, default=32, help="Weights of a column that share a scale. Default: 32.")
 @click.option("--external-data", is_flag=True, help="Weights in NAME.onnx.data beside it; by itself from 2 GB on.")
 @click.option("--no-measure", is_flag=True, help="Only decode: no accuracy, no latency.")
+@strict_option
 @force_option
 @reporting
 def decode_command(
@@ -54,6 +58,7 @@ def decode_command(
     affine_block: int,
     external_data: bool,
     no_measure: bool,
+    strict: bool,
     force: bool,
     as_json: bool,
     **limits: Any,
@@ -83,7 +88,13 @@ def decode_command(
         progress.note(note)
     if as_json:
         print_json(done.to_json())
-        return
+    else:
+        _show(done)
+    if done.verdict is not None:
+        hold_to(done.verdict, strict, done.output)
+
+
+def _show(done: "Decoded") -> None:
     echo(f"{done.output}: {done.output_bytes:,} bytes from {done.container_bytes:,}")
     if done.onnx is not None and done.onnx.mode != "dense":
         print_onnx(done.onnx)
@@ -96,3 +107,5 @@ def decode_command(
         echo(f"accuracy: {figure(done.accuracy)} %{precise}")
     if done.latency is not None:
         echo(f"latency: {figure(done.latency.p50_ms, 3)} ms median, {figure(done.latency.p95_ms, 3)} ms p95")
+    if done.verdict is not None:
+        print_verdict(done.verdict, "" if done.judged_now else "as the file states it")

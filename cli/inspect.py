@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qacomp.cli.console import count, figure, print_json, print_operating_points, print_table
+from qacomp.cli.console import count, figure, print_json, print_operating_points, print_table, print_verdict
 from qacomp.cli.options import INPUT, OUTPUT, force_option, reporting, run_limits
 from qacomp.cli.settings import SettingsCommand
 from qacomp.cli.streams import echo, shown_name
@@ -33,6 +33,7 @@ def inspect_command(
     from dataclasses import asdict
 
     from qacomp.evaluation.limits import limited_runs
+    from qacomp.evaluation.verdict import stated_verdict
     from qacomp.formats import open_file
     from qacomp.metadata import metadata
     from qacomp.operating_points import operating_points
@@ -64,10 +65,14 @@ def inspect_command(
         "sections": [asdict(section) for section in sections],
         "operating_points": [asdict(point) for point in points],
     }
+    verdict = stated_verdict(meta)
+    document |= {} if verdict is None else verdict.to_json()
     print_json(document)
 
 
 def _show(container: Path, contents: "Contents", infos: list[Any], meta: dict[str, Any], version: str) -> None:
+    from qacomp.evaluation.verdict import stated_verdict
+
     rows = []
     for t, row in zip(infos, contents.tensors, strict=True):
         k = "–" if t.k is None else "/".join(map(str, t.levels or (t.k,)))
@@ -98,6 +103,9 @@ def _show(container: Path, contents: "Contents", infos: list[Any], meta: dict[st
     for key in ("arch", "data", "accuracy", "source"):
         if meta.get(key) is not None:
             echo(f"{key}: {_in_words(meta[key])}")
+    verdict = stated_verdict(meta)
+    if verdict is not None:
+        print_verdict(verdict, "as the file states it")
     if "settings" in meta:
         echo(f"settings that aren't the defaults (all of them: --json, --report): {_chosen(str(meta['settings']))}")
 

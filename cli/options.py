@@ -30,6 +30,12 @@ def force_option(function: F) -> F:
     return click.option("-f", "--force", is_flag=True, help=text)(function)
 
 
+def strict_option(function: F) -> F:
+    """--strict."""
+    text = "Exit code 1 where the verdict is doubtful or broken; what was written stays."
+    return click.option("--strict", is_flag=True, help=text)(function)
+
+
 def run_limits(given: Mapping[str, Any]) -> "RunLimits":
     """Return the limits of --run-seconds and --run-memory. Raise ConfigError for a value that can't work."""
     from qacomp.evaluation.limits import MEMORY, SECONDS, RunLimits

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from qacomp.evaluation.latency import Latency
+from qacomp.evaluation.verdict import Verdict
 from qacomp.onnx_options import OnnxFile
 
 
@@ -14,7 +15,8 @@ class Decoded:
 
     `metric`: name and value, of a model that came in as ONNX, on data with targets. `agreement`: of its outputs with
     those of the model that was compressed, as `qacomp compress` measured it. `accuracy_fp32`: of fused integer products
-    with activations in fp32 (onnxruntime's accuracy level 0), where `accuracy` is with its default, int8.
+    with activations in fp32 (onnxruntime's accuracy level 0), where `accuracy` is with its default, int8. verdict: on
+    the accuracy measured now (judged_now), or the one that the container states; None where there is none.
     """
 
     output: Path
@@ -28,6 +30,8 @@ class Decoded:
     agreement: dict[str, Any] | None = None
     metric: dict[str, Any] | None = None
     accuracy_fp32: float | None = None
+    verdict: Verdict | None = None
+    judged_now: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The document that `decode --json` prints."""
@@ -45,4 +49,5 @@ class Decoded:
             "onnx": self.onnx.to_json() if self.onnx else None,
             "agreement": self.agreement,
             "metric": self.metric,
+            **({} if self.verdict is None else self.verdict.to_json()),
         }

@@ -1,6 +1,7 @@
 """Accuracy, latency, metric and agreement of a decoded ONNX file. Needs no torch."""
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from qacomp.evaluation.feeds import generated_feeds
 from qacomp.evaluation.latency import Latency, feed_latency
 from qacomp.evaluation.metric_names import METRICS
 from qacomp.evaluation.session import open_session
+from qacomp.evaluation.verdict import judge, stated_verdict
 from qacomp.formats import Container
 from qacomp.metadata import metadata, required
 from qacomp.onnx_measuring import measure_one
@@ -97,11 +99,32 @@ def _told_settings(container: Container) -> tuple[CompressConfig, tuple[str, ...
     return CompressConfig().with_settings(told, "the container's settings"), notes
 
 
+def judged(container: Container, level: int | None, accuracy: float | None) -> dict[str, Any]:
+    """`verdict` and `judged_now` of a Decoded: on an accuracy measured now, else what the container states.
+
+    The first needs the original's accuracy, which compression measured on the same data.
+    """
+    known = metadata(container).get("accuracy")
+    original = known.get("original") if isinstance(known, Mapping) else None
+    if accuracy is not None and isinstance(original, int | float) and not isinstance(original, bool):
+        return {"verdict": judge(None, {}, (float(original), accuracy)), "judged_now": True}
+    if container.levels == 1:
+        return {"verdict": stated_verdict(metadata(container))}
+    entry = _point(container, level)
+    return {"verdict": None if entry is None else stated_verdict(entry)}
+
+
 def known_agreement(container: Container, level: int | None) -> dict[str, Any] | None:
     """The agreement with the original that compression measured at a level (None: the finest that is there)."""
     if container.levels == 1:
         return metadata(container).get("agreement")
+    entry = _point(container, level)
+    return None if entry is None else entry.get("agreement")
+
+
+def _point(container: Container, level: int | None) -> Mapping[str, Any] | None:
+    """What the metadata say of a level."""
     known = metadata(container).get("submodels", {})
     here = level_sizes(container)[container.level if level is None else level]
     entry = known.get(f"level{here}") if isinstance(known, dict) else None
-    return entry.get("agreement") if isinstance(entry, dict) else None
+    return entry if isinstance(entry, dict) else None

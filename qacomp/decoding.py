@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from qacomp.decoded import Decoded
 from qacomp.decoded_measuring import (
     MeasuredAccuracy,
+    judged,
     known_agreement,
     measure_accuracy,
     measure_latency,
@@ -165,7 +167,10 @@ def _to_onnx(
             accuracy = MeasuredAccuracy(notes=(f"not measured: {stopped}",))
     size, error, notes = written.saved.bytes, written.max_abs_error, (*written.notes, *accuracy.notes)
     stored = path.stat().st_size
-    return Decoded(output, size, stored, accuracy.value, latency, error, notes, written, accuracy_fp32=accuracy.fp32)
+    same = accuracy.value if data is None or data == metadata(container).get("data") else None
+    verdict = judged(container, level, same) if submodel is None or same is not None else {}
+    made = Decoded(output, size, stored, accuracy.value, latency, error, notes, written, accuracy_fp32=accuracy.fp32)
+    return replace(made, **verdict)
 
 
 def _to_original(
@@ -193,9 +198,12 @@ def _to_original(
         size, error, notes = written.saved.bytes, written.max_abs_error, written.notes
     stored = path.stat().st_size
     if not measure:
-        return Decoded(output, size, stored, None, None, error, notes, written, agreement)
+        done = Decoded(output, size, stored, None, None, error, notes, written, agreement)
+        return replace(done, **judged(container, level, None))
     latency, remarks = measure_latency(output)
     metric, more = measure_metric(container, output, data)
     accuracy = metric["value"] if metric is not None and metric["name"] == "accuracy" else None
     notes += remarks + more
-    return Decoded(output, size, stored, accuracy, latency, error, notes, written, agreement, metric)
+    same = accuracy if data is None or data == metadata(container).get("data") else None
+    done = Decoded(output, size, stored, accuracy, latency, error, notes, written, agreement, metric)
+    return replace(done, **judged(container, level, same))

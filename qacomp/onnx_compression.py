@@ -14,14 +14,16 @@ from onnx import ModelProto
 
 from qacomp.config import CompressConfig
 from qacomp.errors import ExportError
+from qacomp.evaluation.operator_errors import OperatorError
 from qacomp.evaluation.samples import Given
-from qacomp.formats import Writer, open_file
+from qacomp.evaluation.verdict import judge
+from qacomp.formats import SharedTensor, Writer, open_file
 from qacomp.onnx_graph import OnnxSource
 from qacomp.onnx_graph.consumers import roles
 from qacomp.onnx_graph.skeleton import Slot, empty, join, slots
 from qacomp.onnx_graph.values import FLOATS, count, is_external
 from qacomp.onnx_graph.walk import Site, sites
-from qacomp.onnx_measuring import Measured, Reference, measure, reference_outputs
+from qacomp.onnx_measuring import Measured, Reference, measure, measure_errors, reference_outputs
 from qacomp.onnx_packing import Packer
 from qacomp.onnx_selection import candidate, rounded_vectors
 from qacomp.operating_points import ORIGINAL, OperatingPoint, operating_points
@@ -110,6 +112,10 @@ def compress_onnx(
                 coarser = _measure_coarser(source, packed, known, config, run)
     else:
         run.note("1 GiB of weights or more: neither the original nor the decoded model is run here")
+    with run.stage("evaluate"):
+        run.operator_errors = _operator_errors(source, wanted, selection, packed, known)
+    judged_k = config.k if config.levels is None and config.codebook == "tensor" else None
+    run.verdict = judge(measured.agreement, run.operator_errors, _percent(measured), judged_k)
     kept: dict[str, str] = {}
     with run.stage("encode"):
         graph = skeleton(source, wanted)
@@ -117,6 +123,7 @@ def compress_onnx(
             provenance(source, config, size, source.external.digests())
             | {"graph": ORIGINAL}
             | _figures(measured, config)
+            | run.verdict.to_json()
         )
         if config.levels is not None:
             each = coarser | {f"level{config.levels[-1]}": measured}
@@ -170,6 +177,33 @@ def _joined(source: OnnxSource, wanted: list[Slot]) -> ModelProto:
     return join(skeleton(source, wanted), _Original(source, wanted), str(source.path))
 
 
+def _operator_errors(
+    source: OnnxSource,
+    wanted: list[Slot],
+    selection: Selection,
+    packed: Mapping[str, Packed],
+    known: Reference | None,
+) -> dict[str, OperatorError]:
+    """Of each shared tensor, in the original model."""
+    shared = (
+        {layer.name for layer in selection.layers if isinstance(packed[layer.name].value, SharedTensor)}
+        if packed
+        else set()
+    )
+    places = {slot.name: slot.site.value for slot in wanted if slot.name in shared}
+    values = _Original(source, wanted)
+    original = {name: values(name) for name in shared}
+    changed = {name: packed[name].dense() for name in shared}
+    model = _joined(source, wanted) if known is not None else source.model
+    return measure_errors(model, known, places, original, changed)
+
+
+def _percent(measured: Measured) -> tuple[float, float] | None:
+    """(original, decoded) accuracy, where that is the metric."""
+    metric = measured.metric
+    return None if metric is None or metric.name != "accuracy" else (metric.original, metric.decoded)
+
+
 def _deviation(measured: Measured) -> float | None:
     """1 − cosine of the worst output, None where the model wasn't run."""
     cosine = None if measured.agreement is None else measured.agreement.cosine
@@ -217,6 +251,7 @@ def _point_figures(measured: Measured) -> dict[str, Any]:
         figures["agreement"] = measured.agreement.to_json()
     if measured.metric is not None:
         figures["metric"] = measured.metric.to_json()
+    figures |= judge(measured.agreement, {}, _percent(measured)).to_json()
     accuracy = _accuracy(measured).decoded
     return figures if accuracy is None else figures | {"accuracy": accuracy}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from qacomp.evaluation.agreement import Agreement, Feed, compare, run_all, run_f
 from qacomp.evaluation.carried import carried_states, run_steps
 from qacomp.evaluation.feeds import GeneratedInputs, generated_inputs
 from qacomp.evaluation.metrics import Measure, chosen_metric, evaluate, first_outputs
+from qacomp.evaluation.operator_errors import OperatorError, OperatorErrors, weight_error
 from qacomp.evaluation.samples import Given, load_samples
 from qacomp.evaluation.session import OnnxModel, open_session
 from qacomp.preprocessing import Preprocessing
@@ -103,6 +104,33 @@ def _valued(known: Reference, targets: NDArray[Any], metric: str, note: Callable
             raise
         note(f"not measured against the targets: {error}")
         return known
+
+
+def measure_errors(
+    model: ModelProto,
+    known: Reference | None,
+    names: Mapping[str, str],
+    original: Mapping[str, NDArray[Any]],
+    changed: Mapping[str, NDArray[Any]],
+) -> dict[str, OperatorError]:
+    """The error of each changed weight where it works, on some of the known inputs; see `operator_errors`.
+
+    names: what a weight's value is called in `model`, which is changed. Where nothing was run, or it can't be run
+    again, errors are the weights' own.
+    """
+    plain = {name: weight_error(original[name], values) for name, values in changed.items()}
+    if known is None or not changed:
+        return plain
+    feeds = [feed for inputs, _ in known.parts for feed in _some(inputs)]
+    try:
+        return OperatorErrors(model, names, feeds)(original, changed)
+    except (ExportError, DataError, ValueError, RuntimeError):  # the last two: onnx's inliner
+        return plain
+
+
+def _some(inputs: Sequence[Feed]) -> list[Feed]:
+    """Four of them, from the first to the last."""
+    return [inputs[i] for i in sorted({round(i * (len(inputs) - 1) / 3) for i in range(4)})]
 
 
 def _generated(original: OnnxModel, inputs: GeneratedInputs, seed: int) -> Reference:

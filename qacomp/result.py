@@ -10,6 +10,8 @@ from typing import Any
 from qacomp.evaluation.agreement import Agreement
 from qacomp.evaluation.limits import MEMORY, SECONDS, RunLimits, limited_runs
 from qacomp.evaluation.metrics import Measure
+from qacomp.evaluation.operator_errors import OperatorError
+from qacomp.evaluation.verdict import NOT_JUDGED, Verdict
 from qacomp.formats import WriteReport, atomic_file
 from qacomp.inputs import command_files
 from qacomp.operating_points import OperatingPoint
@@ -24,7 +26,9 @@ from qacomp.weight_history import WeightHistogram
 class LayerResult:
     """One tensor of the container. `codec_reason`: why that codec.
 
-    `chosen`: why it is shared, None where it isn't; `skipped`: why it isn't, None where it is.
+    `chosen`: why it is shared, None where it isn't; `skipped`: why it isn't, None where it is. error_db: of what is
+    shared, the error at the operators that read it relative to what they make, in decibels; error_of: the type of the
+    worst of them, or "weights" where none was run and it is the weights' own relative error.
     """
 
     name: str
@@ -37,6 +41,8 @@ class LayerResult:
     codec_reason: str
     skipped: str | None
     chosen: str | None = None
+    error_db: float | None = None
+    error_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,8 @@ class Result:
     `metric`: of the original and the decoded ONNX model, on data with targets; `agreement`: of
     the decoded model's outputs with the original's, for models that are run without labels.
     weight_history: shared layers' histograms through the training; relative_errors: RMS of stored minus original
-    weights over the originals' RMS, by layer; source: where the checkpoint was read from.
+    weights over the originals' RMS, by layer; source: where the checkpoint was read from. verdict: what all these
+    figures say: good, doubtful, broken or not measured, with the reasons.
     """
 
     output: Path
@@ -86,10 +93,11 @@ class Result:
     relative_errors: Mapping[str, float | None] = field(default_factory=dict)
     source: str = ""
     operating_points: tuple[OperatingPoint, ...] = ()
+    verdict: Verdict = NOT_JUDGED
 
     def to_json(self) -> dict[str, Any]:
         """The document that `compress --json` prints: all but the histograms."""
-        return {**asdict(replace(self, weight_history={})), "output": str(self.output)}
+        return {**asdict(replace(self, weight_history={})), "output": str(self.output), **self.verdict.to_json()}
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
         """Copy the container to `path`, whole or not at all; force: over a file that is no container.
@@ -149,10 +157,13 @@ class Result:
         return summary_html(self)
 
 
-def layer_results(report: WriteReport, selection: Selection) -> tuple[LayerResult, ...]:
+def layer_results(
+    report: WriteReport, selection: Selection, errors: Mapping[str, OperatorError]
+) -> tuple[LayerResult, ...]:
     """One row for each tensor that was written."""
     rows, chosen = [], {layer.name: layer.reason for layer in selection.layers}
     for t in report.tensors:
+        error = errors.get(t.name) if t.k is not None else None
         bits = 8 * t.bytes / t.values if t.values else None
         rounded = "" if t.side == "exact" else f"rounded to {t.side}"
         skipped = None if t.k is not None else selection.skipped.get(t.name, "kept dense")
@@ -161,6 +172,7 @@ def layer_results(report: WriteReport, selection: Selection) -> tuple[LayerResul
             skipped = f"{skipped}: {rounded}"
         elif rounded and why:
             why = f"{why}, shared values {rounded}"
+        told = (None, None) if error is None else (error.db, error.of)
         coded = (t.k, t.bytes, bits, t.entropy_bits, t.codec, t.reason)
-        rows.append(LayerResult(t.name, tuple(t.shape), *coded, skipped, why))
+        rows.append(LayerResult(t.name, tuple(t.shape), *coded, skipped, why, *told))
     return tuple(rows)

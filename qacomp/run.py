@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from qacomp.config import CompressConfig
+from qacomp.evaluation.operator_errors import OperatorError
+from qacomp.evaluation.verdict import NOT_JUDGED
 from qacomp.formats import WriteReport
 from qacomp.progress import Progress
 from qacomp.pruning.report import PruningReport
@@ -18,7 +20,7 @@ from qacomp.weight_history import WeightHistogram
 
 
 class Run:
-    """Remarks for the user, seconds a stage, training history, pruning, and how far each layer's weights moved."""
+    """Remarks for the user, seconds a stage, training history, pruning, how far weights moved, and the verdict."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -28,6 +30,8 @@ class Run:
         self.pruning: PruningReport | None = None
         self.weights: dict[str, tuple[WeightHistogram, ...]] = {}
         self.errors: dict[str, float | None] = {}
+        self.operator_errors: dict[str, OperatorError] = {}
+        self.verdict = NOT_JUDGED
 
     def note(self, text: str) -> None:
         """Tell the user now and in the result."""
@@ -71,7 +75,7 @@ class Run:
             bits_per_weight=8 * report.container_bytes / max(1, size.fp32 // 4),
             accuracy=accuracy or Accuracy(),
             max_abs_error=max_abs_error,
-            layers=layer_results(report, selection),
+            layers=layer_results(report, selection, self.operator_errors),
             history=tuple(self.history),
             seconds=self.seconds,
             seed=config.seed,
@@ -81,5 +85,6 @@ class Run:
             pruning=self.pruning,
             weight_history=self.weights,
             relative_errors=self.errors,
+            verdict=self.verdict,
             source=source,
         )

@@ -7,8 +7,10 @@ from typing import Any
 
 from qacomp.checkpoints import Checkpoint, check_finite, kept_note
 from qacomp.config import CompressConfig
+from qacomp.evaluation.operator_errors import weight_error
+from qacomp.evaluation.verdict import judge
 from qacomp.foreign_dtypes import META_KEY
-from qacomp.formats import Writer, open_file
+from qacomp.formats import SharedTensor, Writer, open_file
 from qacomp.layers import select_tensors
 from qacomp.operating_points import operating_points
 from qacomp.provenance import provenance
@@ -62,7 +64,14 @@ def compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pat
             if item.note:
                 run.note(item.note)
     size = SourceSize.of_state(checkpoint.state)
-    with run.stage("encode"), Writer(output, meta=_metadata(checkpoint, config, size)) as writer:
+    run.operator_errors = {
+        name: weight_error(to_array(checkpoint.state[name]), item.dense())
+        for name, item in packed.items()
+        if isinstance(item.value, SharedTensor)
+    }
+    run.verdict = judge(None, run.operator_errors)
+    meta = _metadata(checkpoint, config, size) | run.verdict.to_json()
+    with run.stage("encode"), Writer(output, meta=meta) as writer:
         for name, item in packed.items():
             writer.side = item.side
             writer.add(name, item.value)

@@ -10,10 +10,13 @@ from torch import nn
 from qacomp.decoding import onnx_model
 from qacomp.errors import StoppedRunError
 from qacomp.evaluation.accuracy import onnx_accuracy, torch_accuracy
+from qacomp.evaluation.agreement import Agreement
 from qacomp.evaluation.parity import max_abs_error
-from qacomp.formats import WriteReport, open_file, save_file
+from qacomp.evaluation.verdict import judge
+from qacomp.formats import SharedTensor, WriteReport, open_file, save_file
 from qacomp.job import Job
 from qacomp.ladder_packing import pack_ladder
+from qacomp.network_measuring import generated_examples, layer_errors, network_agreement
 from qacomp.operating_points import OperatingPoint, operating_points
 from qacomp.packing import Package, pack_network
 from qacomp.precisions import PrecisionLadder
@@ -25,6 +28,7 @@ from qacomp.submodels import describe_submodels
 from qacomp.weight_history import WeightHistory
 
 Test: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
+_PROBE = 64  # images on which layers' errors are measured
 
 
 def write_and_measure(
@@ -51,7 +55,11 @@ def write_and_measure(
         else:
             package = pack_ladder(job.network, ladder, job.selection, list(job.config.levels or ()), job.config.side)
         run.weights, run.errors = weights.finished(), weights.errors(package.tensors)
-        report = _write(job, package, accuracy, test)
+    with run.stage("evaluate"):
+        agreement = _judge(job, package, tuned, test)
+    run.verdict = judge(agreement, run.operator_errors, _percent(accuracy, accuracy.tuned), job.config.k)
+    with run.stage("encode"):
+        report = _write(job, package, accuracy, agreement, test)
     error: float | None = None
     decoded: float | None = None
     points: tuple[OperatingPoint, ...] = ()
@@ -61,6 +69,8 @@ def write_and_measure(
         except StoppedRunError as stopped:
             run.note(f"the decoded network isn't measured: {stopped}")
         accuracy = replace(accuracy, decoded=decoded)
+        if decoded is not None:
+            run.verdict = judge(agreement, run.operator_errors, _percent(accuracy, decoded), job.config.k)
     if job.session is not None and job.session.store is not None:
         job.session.store.finish()
     result = run.result(
@@ -74,10 +84,28 @@ def write_and_measure(
         accuracy=accuracy,
         max_abs_error=error,
     )
-    return replace(result, operating_points=points)
+    return replace(result, agreement=agreement, operating_points=points)
 
 
-def _write(job: Job, package: Package, accuracy: Accuracy, test: Test | None) -> WriteReport:
+def _judge(job: Job, package: Package, tuned: nn.Module, test: Test | None) -> Agreement | None:
+    """Measure each layer's error and, without data, the outputs' agreement on generated inputs."""
+    shared = {name: value.dense() for name, value in package.tensors.items() if isinstance(value, SharedTensor)}
+    shape, seed = job.network.input_shape, job.config.seed
+    inputs = generated_examples(shape, seed) if test is None else test[0][:_PROBE]
+    job.run.operator_errors = layer_errors(job.original, shared, inputs)
+    if test is not None:
+        return None
+    text = f"{len(inputs)} generated inputs, seed {seed}: {'×'.join(map(str, shape))}"
+    return network_agreement(job.original, tuned, inputs, text)
+
+
+def _percent(accuracy: Accuracy, found: float | None) -> tuple[float, float] | None:
+    return None if accuracy.original is None or found is None else (accuracy.original, found)
+
+
+def _write(
+    job: Job, package: Package, accuracy: Accuracy, agreement: Agreement | None, test: Test | None
+) -> WriteReport:
     network = job.network
     meta = provenance(job.checkpoint, job.config, SourceSize.of_state(job.checkpoint.state)) | {
         "arch": network.arch,
@@ -88,6 +116,9 @@ def _write(job: Job, package: Package, accuracy: Accuracy, test: Test | None) ->
         "batch_norms": package.batch_norms,
         "accuracy": {k: v for k, v in asdict(accuracy).items() if v is not None},
     }
+    meta |= job.run.verdict.to_json()
+    if agreement is not None:
+        meta["agreement"] = agreement.to_json()
     if job.run.pruning is not None:
         meta["pruning"] = job.run.pruning.summary()
     if package.submodels:

@@ -103,6 +103,7 @@ def _worst(same: Sequence[OutputAgreement]) -> OutputAgreement:
         least("rare"),
         least("equal"),
         sum(row.other_shape for row in same),
+        min((row.positions for row in told if row.top1 is not None), default=0),
         None if told else same[0].unmeasured,
     )
 

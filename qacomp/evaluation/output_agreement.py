@@ -30,8 +30,8 @@ class OutputAgreement:
     values that are NaN or infinite on one side alone. centred: the cosine after the original's mean over the inputs,
     element by element, is taken off both; None where shapes differ from run to run. rare: top1 of the positions where
     one side says another class than the commonest. equal: percent of equal entries, of integers. other_shape: runs in
-    which the changed model's output has another shape. unmeasured: why the output says nothing; then the others,
-    max_abs_error and not_finite aside, are None.
+    which the changed model's output has another shape. positions: how many top1 is of, or rare where that is known.
+    unmeasured: why the output says nothing; then the others, max_abs_error and not_finite aside, are None.
     """
 
     name: str
@@ -43,6 +43,7 @@ class OutputAgreement:
     rare: float | None = None
     equal: float | None = None
     other_shape: int = 0
+    positions: int = 0
     unmeasured: str | None = None
 
 
@@ -65,9 +66,17 @@ def output_agreement(
         equal = 100.0 * sum(int((a == b).sum()) for a, b in pairs) / max(1, sum(a.size for a in original))
         return OutputAgreement(name, cosine(x, y), error, None, equal=equal, other_shape=other)
     a, b = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    top1, rare = _top1(name, a, b)
+    top1, rare, positions = _top1(name, a, b)
     return OutputAgreement(
-        name, cosine(x[finite], y[finite]), error, top1, lost, _centred(a, b, batch), rare, other_shape=other
+        name,
+        cosine(x[finite], y[finite]),
+        error,
+        top1,
+        lost,
+        _centred(a, b, batch),
+        rare,
+        other_shape=other,
+        positions=positions,
     )
 
 
@@ -121,17 +130,20 @@ def _centred(a: Sequence[NDArray[Any]], b: Sequence[NDArray[Any]], batch: int) -
     return cosine(x - mean, y - mean) if x.size else None
 
 
-def _top1(name: str, a: Sequence[NDArray[Any]], b: Sequence[NDArray[Any]]) -> tuple[float | None, float | None]:
-    """Percent of positions with the same largest class, of all and of those that aren't about the commonest one."""
+def _top1(name: str, a: Sequence[NDArray[Any]], b: Sequence[NDArray[Any]]) -> tuple[float | None, float | None, int]:
+    """Percent of positions with the same largest class, of all and of those that aren't about the commonest one.
+
+    Third: how many positions the latter are, or all where it isn't known.
+    """
     axis = _class_axis(name, a)
     if axis is None:
-        return None, None
+        return None, None, 0
     x, y = (np.concatenate([v.argmax(axis=axis).reshape(-1) for v in side]) for side in (a, b))
     same = x == y
     rare = np.bincount(x).argmax()
     telling = (x != rare) | (y != rare)
     share = 100.0 * float(same[telling].mean()) if telling.sum() >= _LEAST_RARE else None
-    return 100.0 * float(same.mean()), share
+    return 100.0 * float(same.mean()), share, len(same) if share is None else int(telling.sum())
 
 
 def _class_axis(name: str, runs: Sequence[NDArray[Any]]) -> int | None:

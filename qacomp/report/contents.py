@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.errors import QacompError
+from qacomp.evaluation.verdict import Verdict, stated_verdict
 from qacomp.formats import BFLOAT16, Container, SharedTensor, bfloat16_to_float32, open_file
 from qacomp.metadata import metadata
 from qacomp.operating_points import operating_points
@@ -27,6 +28,8 @@ _MOST_LEVELS, _BINS = 512, 256
 @dataclass(frozen=True)
 class TensorRow:
     """One tensor. entropy: order-0, bits a weight; error: RMS of stored minus original over the original's RMS.
+
+    error_db, error_of: the error at the operators that read it, in decibels, and which one (see LayerResult).
 
     used: entries of its codebook that some weight has (of the most used codebook, where it has several, in `blocks`).
     levels, shares: the shared values in use, ascending, and each one's part of the weights; empty for dense tensors. Of
@@ -51,6 +54,8 @@ class TensorRow:
     levels: tuple[float, ...]
     shares: tuple[float, ...]
     history: "tuple[WeightHistogram, ...]"
+    error_db: float | None = None
+    error_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,7 @@ class Contents:
     points: tuple[Point, ...] = ()
     latency: tuple[tuple[str, float, float], ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
+    verdict: Verdict | None = None
 
     @property
     def ratio(self) -> float:
@@ -150,6 +156,7 @@ def gather(path: Path, result: "Result | None") -> Contents:
         submodels=submodels,
         agreement=_agreement(meta),
         metric=_metric(meta),
+        verdict=result.verdict if result else stated_verdict(meta),
     )
     return replace(contents, points=_points(contents))
 
@@ -175,6 +182,8 @@ def _row(container: Container, name: str, result: "Result | None") -> TensorRow:
         bits=8 * (made.bytes if made else info.bytes) / info.values if info.values else 0.0,
         entropy=entropy,
         error=result.relative_errors.get(name) if result else None,
+        error_db=made.error_db if made else None,
+        error_of=(made.error_of or "") if made else "",
         note=note,
         used=used,
         blocks=info.blocks,

@@ -18,6 +18,7 @@ _PARTS = (
     sections.sizes,
     sections.accuracy,
     sections.submodels,
+    sections.verdict,
     sections.agreement,
     sections.layers,
     sections.weights,

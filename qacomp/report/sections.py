@@ -28,6 +28,9 @@ def headline(c: Contents) -> str:
     if final is None and told:
         worst, name = min(told)
         figures.append((f"{worst:.6f}", "cosine with the original's output", f"the worst, {name[:40]}"))
+    if c.verdict is not None:
+        tries = f"try {c.verdict.advice}" if c.verdict.advice else "the verdict"
+        figures.append((c.verdict.word, "verdict", f"{tries}; reasons below"))
     shared = [row for row in c.tensors if row.k is not None]
     figures.append((str(len(shared)), "tensors shared", f"of {len(c.tensors)} in the file"))
     return (
@@ -108,6 +111,18 @@ def submodels(c: Contents) -> str:
     return section("points", "Operating points", table if rows else "", lead)
 
 
+def verdict(c: Contents) -> str:
+    """Good, doubtful, broken or not measured, with the reasons and what to try next."""
+    if c.verdict is None:
+        return ""
+    reasons = "".join(f"<li>{text(reason)}</li>" for reason in c.verdict.reasons)
+    tries = f"<p>Try {text(c.verdict.advice)}.</p>" if c.verdict.advice else ""
+    colour = "".join(letter for letter in c.verdict.word if letter.isalpha())
+    word = f'<p class="verdict {colour}">{text(c.verdict.word)}</p>'
+    lead = "What the figures of outputs, operators and accuracy say; the thresholds are in docs/verdict.md."
+    return section("verdict", "Verdict", f"{word}<ul>{reasons}</ul>{tries}", lead)
+
+
 def agreement(c: Contents) -> str:
     """Each output beside the original model's, on generated or given inputs."""
     rows = "".join(
@@ -140,7 +155,9 @@ def layers(c: Contents) -> str:
     body = "".join(_shared_row(row, most) for row in shared)
     heads = "".join(
         f"<th scope=col{' class=words' if i in (0, 3) else ''}>{name}</th>"
-        for i, name in enumerate(("tensor", "shape", "K", "codec", "bytes", "bits/weight", "entropy", "", "error"))
+        for i, name in enumerate(
+            ("tensor", "shape", "K", "codec", "bytes", "bits/weight", "entropy", "", "error", "at its operator")
+        )
     )
     table = f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
     markup = table if shared else "<p>No tensor is shared.</p>"
@@ -158,7 +175,8 @@ def layers(c: Contents) -> str:
         )
     lead = (
         "Bits a weight as stored, codebook included, beside the order-0 entropy of the indices (the mark): context"
-        " coding can go below it. Error: RMS of the change over the RMS of the original weights."
+        " coding can go below it. Error: RMS of the change over the RMS of the original weights. At its operator: what"
+        " the change does to the operator's result, relative to it, on the original's own activations."
     )
     return section("layers", "Layers", markup, lead)
 
@@ -257,5 +275,6 @@ def _shared_row(row: TensorRow, most: float) -> str:
     return (
         f"<tr><th scope=row>{text(row.name, 120)}</th><td>{shape_of(row.shape)}</td><td>{k}</td>"
         f"<td class=words>{text(row.codec)}{why}</td><td>{row.bytes:,}</td><td>{number(row.bits)}</td>"
-        f"<td>{number(row.entropy)}</td><td class=chart>{bar}</td><td>{number(error, 1, ' %')}</td></tr>"
+        f"<td>{number(row.entropy)}</td><td class=chart>{bar}</td><td>{number(error, 1, ' %')}</td>"
+        f"<td>{number(row.error_db, 1, ' dB')}<small>{text(row.error_of)}</small></td></tr>"
     )

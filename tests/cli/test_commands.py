@@ -30,6 +30,8 @@ COMPRESS_FIELDS = {
 }
 LAYER_FIELDS = {
     "chosen",
+    "error_db",
+    "error_of",
     "name",
     "shape",
     "k",

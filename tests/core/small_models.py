@@ -59,7 +59,7 @@ class Builder:
         return self("Add", scaled, self.constant(np.zeros(width)))
 
     def dense(self, x: str, inside: int, outside: int, gain: float = 1.0) -> str:
-        bias = self.constant(0.1 * self.rng.standard_normal(outside))
+        bias = self.constant(0.02 * self.rng.standard_normal(outside))
         return self("Add", self("MatMul", x, self.weight(inside, outside, gain=gain)), bias)
 
     def model(self, inputs: Sequence[onnx.ValueInfoProto], outputs: dict[str, str]) -> onnx.ModelProto:
@@ -87,14 +87,14 @@ def _backbone(b: Builder, x: str, widths: Sequence[int]) -> str:
 
 
 def ocr_recogniser() -> onnx.ModelProto:
-    """(n, 3, 48, w) -> (n, w / 8, 96) probabilities of characters: convolutions, then attention over the line."""
+    """(n, 3, 48, w) -> (n, w / 8, 24) probabilities of characters: convolutions, then attention over the line."""
     b = Builder(1)
     x = _backbone(b, "x", (16, 32, 48))  # (n, 48, 6, w / 8)
     x = b("ReduceMean", x, axes=[2], keepdims=0)  # (n, 48, t)
     x = b.layer_norm(b("Transpose", x, perm=[0, 2, 1]), 48)
     for _ in range(2):
         x = _attention_block(b, x, 48)
-    scores = b.dense(x, 48, 96, gain=4.0)
+    scores = b.dense(x, 48, 24, gain=4.0)
     return b.model([value("x", F, ["n", 3, 48, "w"])], {"probs": b("Softmax", scores, axis=-1)})
 
 
@@ -164,7 +164,7 @@ _TEXT = [value(name, I64, ["batch", "sequence"]) for name in ("input_ids", "atte
 def sentence_transformer() -> onnx.ModelProto:
     """ids, mask and token types (batch, sequence) -> (batch, 48), the mean over the tokens, of norm 1."""
     b = Builder(4)
-    x, mask = _text_encoder(b, 4)
+    x, mask = _text_encoder(b, 2)
     column = b("Transpose", mask, perm=[0, 2, 1])
     total = b("ReduceSum", b("Mul", x, column), b.constant([1], np.int64), keepdims=0)
     mean = b("Div", total, b("ReduceSum", column, b.constant([1], np.int64), keepdims=0))
@@ -175,7 +175,7 @@ def sentence_transformer() -> onnx.ModelProto:
 def text_classifier() -> onnx.ModelProto:
     """ids, mask and token types (batch, sequence) -> logits (batch, 5)."""
     b = Builder(5)
-    x, _ = _text_encoder(b, 4)
+    x, _ = _text_encoder(b, 2)
     pooled = b("Tanh", b.dense(b("ReduceMean", x, axes=[1], keepdims=0), 48, 48, gain=2.0))
     return b.model(_TEXT, {"logits": b.dense(pooled, 48, 5, gain=3.0)})
 

@@ -95,7 +95,17 @@ def test_everything_is_on_the_page(result: Any, page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     tags = Outline(text).tags
     sections = [attributes["id"] for tag, attributes in tags if tag == "section"]
-    assert sections == ["sizes", "accuracy", "layers", "weights", "training", "time", "remarks", "provenance"]
+    assert sections == [
+        "sizes",
+        "accuracy",
+        "verdict",
+        "layers",
+        "weights",
+        "training",
+        "time",
+        "remarks",
+        "provenance",
+    ]
     assert f"{result.container_bytes:,}" in text and f"{result.checkpoint_bytes:,}" in text
     onnx = ("decoded, dense ONNX", "decoded, lut ONNX")
     for stage in ("fp32 weights", "shared, bit-packed", "coded, .qac", *onnx):
@@ -135,7 +145,7 @@ def test_a_container_alone_has_a_report(page: Path, result: Any, tmp_path: Path)
     saved = result.save(tmp_path / "net.qac")
     text = write_report(tmp_path / "r.html", saved, measure=False).read_text(encoding="utf-8")
     ids = [attributes["id"] for tag, attributes in Outline(text).tags if tag == "section"]
-    assert ids == ["sizes", "accuracy", "layers", "weights", "provenance"]
+    assert ids == ["sizes", "accuracy", "verdict", "layers", "weights", "provenance"]
     with pytest.raises(OutputNotWritableError):
         write_report(tmp_path / "absent" / "r.html", saved, measure=False)
 

@@ -1,0 +1,191 @@
+"""What the figures of a compressed model say in a word: good, doubtful, broken, or not measured.
+
+The thresholds stand here alone. They were set on real models compressed to 4 to 256 shared values (two detectors, a
+text detector and two recognisers, a sentence transformer, two classifiers, speech models), beside what those still did
+on real images, lines, sentences and speech: docs/verdict.md has the figures.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qacomp.evaluation.agreement import Agreement
+from qacomp.evaluation.operator_errors import WEIGHTS, OperatorError
+from qacomp.evaluation.output_agreement import OutputAgreement
+
+GOOD, DOUBTFUL, BROKEN, UNMEASURED = "good", "doubtful", "broken", "not measured"
+WORDS = (GOOD, DOUBTFUL, BROKEN, UNMEASURED)
+
+GOOD_CENTRED = 0.99
+"""Below this cosine of centred outputs a model is doubtful: a recogniser read 30 % of lines alike at 0.86."""
+BROKEN_CENTRED, LOST_CENTRED = 0.5, 0.1
+"""Below the first in every output, or below the second in one, it is broken, if the operators' errors say so too."""
+GOOD_TOP1, BROKEN_TOP1 = 95.0, 50.0
+"""Percent of equal classes, over all positions and over those that don't say the commonest."""
+_FEW, _GOOD_OF_FEW = 16, 80.0  # positions: of so few one may lie on the border between two classes
+GOOD_EQUAL = 99.0
+"""Percent of equal integers."""
+GOOD_SUM, SOUND_SUM = -12.0, -6.0
+"""Decibels: the sum over the tensors of each one's error at its operators. Above the first the model is doubtful; below
+the second it isn't called broken whatever the outputs say: a speech model whose state is chaotic still works."""
+LOST_TENSOR = -3.0
+"""Decibels: a tensor whose operator gives half noise."""
+LARGEST_DROP, BROKEN_DROP = 2.0, 10.0
+"""Points of accuracy."""
+_MOST_K, _LONGEST_NAME = 256, 80  # of the advice
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`word`: one of WORDS; `reasons`: the figures that decided, worst first; `advice`: what to try next, or empty."""
+
+    word: str
+    reasons: tuple[str, ...]
+    advice: str = ""
+
+    @property
+    def passes(self) -> bool:
+        """Whether `--strict` lets it pass: it is neither doubtful nor broken."""
+        return self.word not in (DOUBTFUL, BROKEN)
+
+    def to_json(self) -> dict[str, Any]:
+        """`verdict`, `verdict_reasons` and `verdict_advice`, for `--json` and a container's metadata."""
+        return {"verdict": self.word, "verdict_reasons": list(self.reasons), "verdict_advice": self.advice}
+
+    def __str__(self) -> str:
+        """`doubtful: boxes: cosine of centred outputs 0.81`."""
+        return f"{self.word}: {'; '.join(self.reasons)}" if self.reasons else self.word
+
+
+NOT_JUDGED = Verdict(UNMEASURED, ())
+_MOST_SAID, _LONGEST = 8, 400  # reasons, characters: of metadata that anyone may have written
+
+
+def stated_verdict(meta: Mapping[str, Any]) -> Verdict | None:
+    """The verdict that a container's metadata state, None where there is none that can be one."""
+    word, reasons, advice = (meta.get(key) for key in ("verdict", "verdict_reasons", "verdict_advice"))
+    if word not in WORDS:
+        return None
+    said = [str(r)[:_LONGEST] for r in reasons[:_MOST_SAID]] if isinstance(reasons, list) else []
+    return Verdict(str(word), tuple(said), advice[:_LONGEST] if isinstance(advice, str) else "")
+
+
+def judge(
+    agreement: Agreement | None,
+    errors: Mapping[str, OperatorError],
+    accuracy: tuple[float, float] | None = None,
+    k: int | None = None,
+) -> Verdict:
+    """The verdict on a compressed model.
+
+    agreement: of its outputs, None where nothing was run; errors: of each shared tensor; accuracy: the original's and
+    the compressed one's in percent, on data, which decides where it is known; k: shared values, for the advice.
+    """
+    if accuracy is not None:
+        return _by_accuracy(*accuracy, errors, k)
+    total = _total(errors)
+    lost = (
+        [f"{o.name}: {o.not_finite} values NaN or infinite" for o in agreement.outputs if o.not_finite]
+        if agreement
+        else []
+    )
+    if not lost and (agreement is None or not agreement.measured):
+        return Verdict(UNMEASURED, _why_unmeasured(agreement, errors), "--data with inputs of your own")
+    outputs = () if agreement is None else agreement.measured
+    broken, doubtful = _outputs_say(outputs)
+    broken = lost + broken
+    noise = [f"the operators' errors add up to {total:.1f} dB"] if total is not None and total > GOOD_SUM else []
+    noise += [f"{n}: {e.of} gives {e.db:.1f} dB of error" for n, e in _worst(errors) if e.db > LOST_TENSOR]
+    sound = total is not None and total < SOUND_SUM and not lost
+    if broken and not sound:
+        return Verdict(BROKEN, tuple(broken + noise), _advice(errors, k))
+    if broken or doubtful or noise:
+        return Verdict(DOUBTFUL, tuple(broken + doubtful + noise), _advice(errors, k))
+    return Verdict(GOOD, (_best_said(outputs, total),))
+
+
+def _by_accuracy(original: float, found: float, errors: Mapping[str, OperatorError], k: int | None) -> Verdict:
+    drop = original - found
+    text = f"accuracy {original:.2f} -> {found:.2f} %"
+    if not math.isfinite(drop) or drop > BROKEN_DROP:
+        return Verdict(BROKEN, (text,), _advice(errors, k))
+    return Verdict(DOUBTFUL, (text,), _advice(errors, k)) if drop > LARGEST_DROP else Verdict(GOOD, (text,))
+
+
+def _outputs_say(outputs: Sequence[OutputAgreement]) -> tuple[list[str], list[str]]:
+    """What speaks for broken, and what for doubtful."""
+    broken, doubtful = [], []
+    centred = {o.name: _likeness(o) for o in outputs}
+    told = {name: value for name, value in centred.items() if value is not None}
+    if told:
+        worst = min(told, key=lambda name: told[name])
+        text = f"{worst}: cosine of centred outputs {told[worst]:.4f}"
+        if max(told.values()) < BROKEN_CENTRED or told[worst] < LOST_CENTRED:
+            broken.append(text)
+        elif told[worst] < GOOD_CENTRED:
+            doubtful.append(text)
+    for o in outputs:
+        for share, what in ((o.rare, "classes but the commonest"), (o.top1, "classes")):
+            if share is not None and share < _least_top1(o):
+                (broken if share < BROKEN_TOP1 else doubtful).append(f"{o.name}: {share:.1f} % equal {what}")
+                break
+        if o.equal is not None and o.equal < GOOD_EQUAL:
+            doubtful.append(f"{o.name}: {o.equal:.1f} % of its integers equal")
+        if o.other_shape and o.equal is None:
+            doubtful.append(f"{o.name}: another shape in {o.other_shape} runs")
+    return broken, doubtful
+
+
+def _likeness(output: OutputAgreement) -> float | None:
+    return output.cosine if output.centred is None else output.centred
+
+
+def _least_top1(output: OutputAgreement) -> float:
+    return GOOD_TOP1 if output.positions >= _FEW else _GOOD_OF_FEW
+
+
+def _total(errors: Mapping[str, OperatorError]) -> float | None:
+    """The sum of the relative errors in decibels, None where there are none."""
+    power = sum(10 ** (e.db / 10) for e in errors.values())
+    return 10 * math.log10(power) if power > 0 else None
+
+
+def _worst(errors: Mapping[str, OperatorError]) -> list[tuple[str, OperatorError]]:
+    """The three largest errors."""
+    return sorted(errors.items(), key=lambda item: -item[1].db)[:3]
+
+
+def _best_said(outputs: Sequence[OutputAgreement], total: float | None) -> str:
+    told = [value for o in outputs if (value := _likeness(o)) is not None]
+    text = f"cosine of centred outputs {min(told):.4f}" if told else "equal outputs"
+    return text if total is None else f"{text}, the operators' errors add up to {total:.1f} dB"
+
+
+def _why_unmeasured(agreement: Agreement | None, errors: Mapping[str, OperatorError]) -> tuple[str, ...]:
+    if agreement is None:
+        why = ["no outputs were compared"]
+    else:
+        why = [f"{o.name}: {o.unmeasured}" for o in agreement.outputs[:3] if o.unmeasured] or ["there are no outputs"]
+    if errors:
+        name, error = _worst(errors)[0]
+        what = "its weights' own" if error.of == WEIGHTS else f"{error.of}'s"
+        why.append(f"largest error of a tensor {error.db:.1f} dB ({what}, {name})")
+    return tuple(why)
+
+
+def _advice(errors: Mapping[str, OperatorError], k: int | None) -> str:
+    """What to try next: more values, and to leave a tensor alone that has more than a third of all errors."""
+    tries = []
+    if k is not None:
+        tries.append(f"--k {4 * k}" if k < _MOST_K else "--min-agreement 0.9999")
+    powers = {name: 10 ** (e.db / 10) for name, e in errors.items()}
+    if len(powers) > 1:
+        name = max(powers, key=lambda n: powers[n])
+        plain = name.isprintable() and len(name) <= _LONGEST_NAME
+        if plain and powers[name] > sum(powers.values()) / 3:
+            tries.append(f"--exclude {shlex.quote(name)}")
+    return " or ".join(tries) or "--data with inputs of your own"
