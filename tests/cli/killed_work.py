@@ -25,9 +25,10 @@ import qacomp.pipeline
 import qacomp.safetensors_decoding  # noqa: F401
 from qacomp.cli.main import main
 
-TRIALS = 20
+TRIALS = 20  # that end a command in the middle, each way
+MOST = 80
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
-SIDE = 320  # of the matrix: large enough that a kill meets the work, small enough for many trials
+SIDE = 400  # of the matrix: large enough that a kill meets the work, small enough for many trials
 
 
 def forked(arguments: list[str], log: Path, before: Callable[[], object] = lambda: None) -> int:
@@ -91,12 +92,16 @@ def run_all(folder: Path, arguments: list[str], outputs: list[Path], log: Path) 
     seconds, new = time.monotonic() - start, [path.read_bytes() for path in outputs]
     rng, trials = random.Random(0), []
     for number in SIGNALS:
-        for trial in range(TRIALS):
+        met = 0  # a signal may come when all is done: it counts where it met the work
+        for trial in range(MOST):
+            if met == TRIALS:
+                break
             restore()
             child = forked(arguments, log)
-            interrupted(child, number, folder, rng.uniform(0.02, seconds) if trial % 2 else None)
+            interrupted(child, number, folder, rng.uniform(0.02, 0.7 * seconds) if trial % 2 else None)
             code = ended(child)
             found = {"how": number.name, "code": code, "state": state(outputs, old, new), "log": log.read_text()}
+            met += found["state"] == "old"
             trials.append(found | {"parts": len(parts(folder))})
     size = sum(map(len, new))
     for _ in range(TRIALS):

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str,
 @pytest.mark.parametrize("how", EXIT_CODES)
 def test_what_stood_there_is_whole(trials: dict[str, list[dict[str, Any]]], command: str, how: str) -> None:
     own = [trial for trial in trials[command] if trial["how"] == how]
-    assert len(own) == 20
     for trial in own:
         assert trial["code"] in EXIT_CODES[how] and "Traceback" not in trial["log"], trial
         assert trial["state"] in (("new",) if trial["code"] == 0 else ("old", "new")), trial
@@ -36,4 +34,4 @@ def test_what_stood_there_is_whole(trials: dict[str, list[dict[str, Any]]], comm
         if how in ("SIGINT", "SIGTERM"):
             assert trial["parts"] == 0, trial
         assert trial["parts"] <= 1, trial  # what one kill left is gone after the next run has written
-    assert Counter(trial["state"] for trial in own)["old"] >= 10, "the work was met in its middle"
+    assert sum(trial["state"] == "old" for trial in own) == 20, "the work was met in its middle"
