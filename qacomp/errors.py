@@ -3,6 +3,7 @@
 from qacomp.formats.errors import FormatError, OutputNotWritableError, QacompError
 
 __all__ = [
+    "AgreementNotReachedError",
     "AmbiguousCheckpointError",
     "ArchitectureMismatchError",
     "CheckpointError",
@@ -53,6 +54,10 @@ class NonFiniteWeightsError(CheckpointError):
 
 class UnknownArchitectureError(QacompError):
     """No model is registered under that name."""
+
+
+class AgreementNotReachedError(QacompError):
+    """Outputs don't agree with the original's as much as the user asked for."""
 
 
 class DataError(QacompError):

@@ -13,17 +13,19 @@ from qacomp.layers import Selection
 from qacomp.network import Network
 from qacomp.plain_modules import copied
 from qacomp.probes import probe_inputs
-from qacomp.sharing.agreement import refined
+from qacomp.selection import Layer
+from qacomp.sharing.agreement import Trials, refined
 from qacomp.sharing.arrays import share_array
 from qacomp.weight_places import tied_names, under_all_names
 
 _EXAMPLES, _QUIET = 8, 0.1  # every other input, as of ONNX models
 
 
-def refined_network(network: Network, selection: Selection, config: CompressConfig) -> Selection:
+def refined_network(network: Network, selection: Selection, config: CompressConfig) -> tuple[Selection, str | None]:
     """The selection with more values where logits on drawn inputs need them (see `probe_inputs`).
 
-    The network stays as it is. See `qacomp.sharing.agreement.refined`. Raises DataError where it takes no drawn input.
+    The network stays as it is. Second: what is said where they still don't agree. See
+    `qacomp.sharing.agreement.refined`. Raises DataError where it takes no drawn input.
     """
     model = network.model
     tied = tied_names(model)
@@ -31,24 +33,26 @@ def refined_network(network: Network, selection: Selection, config: CompressConf
     twin = copied(model).cpu().eval()
     inputs = torch.from_numpy(probe_inputs(network, _EXAMPLES, config.seed, _QUIET))
     before = _logits(twin, inputs)  # (examples, classes)
-    layers = {layer.name: layer for layer in selection.layers}
-
-    def shared(name: str, chosen: Selection) -> NDArray[np.generic]:
-        layer = next(layer for layer in chosen.layers if layer.name == name)
-        return share_array(state[name], layer, "tensor", config.side, config.rounding).dense()
+    made: dict[Layer, NDArray[np.generic]] = {}
+    last: dict[str, NDArray[np.generic]] = {}
 
     def deviation(weights: Mapping[str, NDArray[np.generic]]) -> float:
         changed = under_all_names(weights, tied)
         twin.load_state_dict({n: torch.from_numpy(np.array(changed.get(n, v))) for n, v in state.items()})
         return 1 - cosine(before, _logits(twin, inputs))
 
-    return refined(
-        selection,
-        config,
-        state.__getitem__,
-        lambda chosen: deviation({name: shared(name, chosen) for name in layers}),
-        lambda name: deviation({name: shared(name, selection)}),
-    )
+    def tried(chosen: Selection) -> float:
+        for layer in chosen.layers:
+            if layer not in made:
+                packed = share_array(state[layer.name], layer, "tensor", config.side, config.rounding)
+                made[layer] = packed.dense()
+            last[layer.name] = made[layer]
+        return deviation(last)
+
+    def felt() -> dict[str, float]:
+        return {name: deviation({name: values}) for name, values in last.items()}
+
+    return refined(selection, config, state.__getitem__, Trials(tried, last.__getitem__, felt))
 
 
 def _logits(model: nn.Module, inputs: torch.Tensor) -> NDArray[np.float32]:

@@ -9,23 +9,36 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from qacomp.errors import DataError
+from qacomp.evaluation.accuracy import torch_logits
 from qacomp.evaluation.agreement import Agreement, compare
 from qacomp.evaluation.input_plan import PlannedInput
 from qacomp.evaluation.input_values import draw
 from qacomp.evaluation.operator_errors import OperatorError, decibels, weight_error
 from qacomp.layers import split_name
+from qacomp.network import Network
 from qacomp.onnx_graph.inputs import InputUse
+from qacomp.probes import probe_inputs
 
 EXAMPLES = 8
 
 
-def generated_examples(shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
-    """(8, C, H, W) for a network whose examples have the shape (C, H, W): pictures where they may be, else normal."""
+def generated_examples(network: Network, seed: int) -> NDArray[np.float32]:
+    """(8, C, H, W) for a network: pictures where its input may be some, else standard normal; see `probe_inputs`.
+
+    A network that can't take those, since it looks values up, gets pixels. Raises DataError where it takes neither.
+    """
+    shape = network.input_shape
     pictures = len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) > 1
     kind, layout = ("image", "nchw") if pictures else ("values", "")
     planned = PlannedInput("input", np.dtype(np.float32), kind, (1, *shape), InputUse(), layout)
     rows = [draw(planned, {}, np.random.default_rng([seed, i]), loud=i % 2 == 0) for i in range(EXAMPLES)]
-    return np.concatenate(rows)
+    drawn = np.concatenate(rows)
+    try:
+        torch_logits(network.model, drawn)
+    except DataError:
+        return probe_inputs(network, EXAMPLES, seed)
+    return drawn
 
 
 def layer_errors(
@@ -74,6 +87,8 @@ def _probe(leaf: str, weight: Tensor, made: Tensor, sums: NDArray[np.float64]) -
         inside[0] = True  # the calls below come here again
         try:
             other, nothing = (functional_call(module, {leaf: w}, given) for w in (made, torch.zeros_like(weight)))
+        except Exception:  # a forward of the user's own, which may raise anything; then the weights' error is told
+            return
         finally:
             inside[0] = False
         sums[0] += float(((output - other).double() ** 2).sum())

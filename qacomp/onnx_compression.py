@@ -4,6 +4,8 @@ What is compared with the original, what is written and what a reader decodes is
 the last step checks that.
 """
 
+import contextlib
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -23,7 +25,7 @@ from qacomp.onnx_graph.consumers import roles
 from qacomp.onnx_graph.skeleton import Slot, empty, join, slots
 from qacomp.onnx_graph.values import FLOATS, count, is_external
 from qacomp.onnx_graph.walk import Site, sites
-from qacomp.onnx_measuring import Measured, Reference, measure, measure_errors, reference_outputs
+from qacomp.onnx_measuring import Measured, Reference, deviations_alone, measure, measure_errors, reference_outputs
 from qacomp.onnx_packing import Packer
 from qacomp.onnx_selection import candidate, rounded_vectors
 from qacomp.operating_points import ORIGINAL, OperatingPoint, operating_points
@@ -32,12 +34,13 @@ from qacomp.resolution import PROGRAM, RUNNING, SHARING, refuse_layer_methods, u
 from qacomp.result import Accuracy, Result
 from qacomp.run import Run
 from qacomp.selection import Rules, Selection, select
-from qacomp.sharing.agreement import raised_note, refined
+from qacomp.sharing.agreement import Trials, raised_note, refined
 from qacomp.sharing.arrays import Packed
 from qacomp.sharing.nested_arrays import at_level
 from qacomp.source_size import SourceSize
 from qacomp.weight_history import WeightHistory
 
+_MOST_ALONE, _MOST_VALUES = 64, 20_000_000  # tensors, weights: of more, none is tried alone, which takes too long
 _RUN_BELOW = 1 << 30  # fp32 bytes: larger models aren't run here, which takes several times as much memory
 
 
@@ -95,16 +98,18 @@ def compress_onnx(
             measured = _measure(source, packed, known, run)
         return _deviation(measured)
 
-    def alone(name: str) -> float | None:
+    def felt() -> dict[str, float]:
         with run.stage("evaluate"):
-            others = {slot.name: Packed(values(slot.name)) for slot in wanted if slot.name != name}
-            return _deviation(_measure(source, {name: packed[name], **others}, known, run))
+            return _felt(source, wanted, selection, packed, known)
 
     if whole:
         with run.stage("evaluate"):
             joined = _joined(source, wanted).SerializeToString()
             known = reference_outputs(joined, source.model, given, config, run.note)
-        selection = refined(selection, config, values, trial, alone)
+        trials = Trials(trial, lambda name: packed[name].dense(), felt)
+        selection, missed = refined(selection, config, values, trials)
+        if missed:
+            run.note(missed)
         if text := raised_note(selection.layers, config.k):
             run.note(text)
         if measured.agreement is not None:
@@ -196,6 +201,25 @@ def _operator_errors(
     changed = {name: packed[name].dense() for name in shared}
     model = _joined(source, wanted) if known is not None else source.model
     return measure_errors(model, known, places, original, changed)
+
+
+def _felt(
+    source: OnnxSource,
+    wanted: list[Slot],
+    selection: Selection,
+    packed: Mapping[str, Packed],
+    known: Reference | None,
+) -> dict[str, float]:
+    """What each shared tensor does to the outputs alone; where there are too many to try, to its own operators."""
+    shared = [layer for layer in selection.layers if isinstance(packed[layer.name].value, SharedTensor)]
+    values = _Original(source, wanted)
+    if known is not None and len(shared) <= _MOST_ALONE and sum(math.prod(x.shape) for x in shared) <= _MOST_VALUES:
+        places = {slot.name: slot.site.value for slot in wanted if slot.name in {x.name for x in shared}}
+        original, changed = ({x.name: f(x.name) for x in shared} for f in (values, lambda n: packed[n].dense()))
+        with contextlib.suppress(ExportError):
+            return deviations_alone(_joined(source, wanted), known, places, original, changed)
+    errors = _operator_errors(source, wanted, selection, packed, known)
+    return {name: 10 ** (error.db / 10) for name, error in errors.items()}
 
 
 def _percent(measured: Measured) -> tuple[float, float] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,16 +12,18 @@ from onnx import ModelProto
 
 from qacomp.config import CompressConfig
 from qacomp.errors import DataError, ExportError, MetricError, StoppedRunError
-from qacomp.evaluation.agreement import Agreement, Feed, compare, run_all, run_feed, worst_of
+from qacomp.evaluation.agreement import Agreement, Feed, compare, run_all, run_feed, run_weights, worst_of
 from qacomp.evaluation.carried import carried_states, run_steps
 from qacomp.evaluation.feeds import GeneratedInputs, generated_inputs
 from qacomp.evaluation.metrics import Measure, chosen_metric, evaluate, first_outputs
 from qacomp.evaluation.operator_errors import OperatorError, OperatorErrors, weight_error
 from qacomp.evaluation.samples import Given, load_samples
 from qacomp.evaluation.session import OnnxModel, open_session
+from qacomp.onnx_graph.open_weights import with_open_weights
 from qacomp.preprocessing import Preprocessing
 
 _RUNS = 8  # loud and quiet in turns: what saturates a network with loud inputs shows with quiet ones
+_ALONE = 2  # of them, a loud and a quiet one, where tensors are tried one by one
 _STEPS = 64  # of a model that carries a state on, loud and quiet
 
 
@@ -126,6 +129,40 @@ def measure_errors(
         return OperatorErrors(model, names, feeds)(original, changed)
     except (ExportError, DataError, ValueError, RuntimeError):  # the last two: onnx's inliner
         return plain
+
+
+def deviations_alone(
+    model: ModelProto,
+    known: Reference,
+    names: Mapping[str, str],
+    original: Mapping[str, NDArray[Any]],
+    changed: Mapping[str, NDArray[Any]],
+) -> dict[str, float]:
+    """1 − cosine of the worst output when one weight alone is changed, on some of the known inputs.
+
+    names: what a weight's value is called in `model`, which is changed. All are tried in one session; a weight that
+    can't be an input has no entry. Raises ExportError where onnxruntime refuses the model with its weights as inputs.
+    """
+    opened = set(with_open_weights(model, names.values()))
+    held = {name: value for name, value in names.items() if value in opened}
+    parts = [list(known.parts[0][0][:_ALONE]), *(_some(inputs) for inputs, _ in known.parts[1:])]
+    feeds = [feed for part in parts for feed in part]
+    plain = {value: original[name] for name, value in held.items()}
+    sets = [plain, *({**plain, value: changed[name]} for name, value in held.items())]
+    found = run_weights(model, feeds, sets)
+    before = _cut(next(found), parts)
+    return {name: _deviation(before, _cut(outputs, parts)) for name, outputs in zip(held, found, strict=True)}
+
+
+def _cut(outputs: Sequence[Feed], parts: Sequence[Sequence[Feed]]) -> list[Sequence[Feed]]:
+    """Outputs of all runs as those of each part."""
+    ends = list(itertools.accumulate(len(part) for part in parts))
+    return [outputs[end - len(part) : end] for part, end in zip(parts, ends, strict=True)]
+
+
+def _deviation(before: Sequence[Sequence[Feed]], after: Sequence[Sequence[Feed]]) -> float:
+    cosines = [compare(a, b, "").cosine for a, b in zip(before, after, strict=True)]
+    return max((1 - c for c in cosines if c is not None), default=0.0)
 
 
 def _some(inputs: Sequence[Feed]) -> list[Feed]:

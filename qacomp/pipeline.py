@@ -27,7 +27,7 @@ from qacomp.quantizers import plan_quantization, quantize_activations, quantize_
 from qacomp.regularizers import Regularizer, regularizer_class
 from qacomp.result import Result
 from qacomp.run import Run
-from qacomp.sharing.agreement import allowed_deviation, raised_note
+from qacomp.sharing.agreement import aim, raised_note
 from qacomp.sharing.network import share_network
 from qacomp.snapshots import watcher
 from qacomp.tensor_compression import compress_tensors
@@ -144,10 +144,12 @@ def _refine(job: Job) -> Job:
     """More shared values for outputs that agree with the original's, of a network that nothing is trained in."""
     c = job.config
     trained = job.session is not None or c.prune != "none" or c.quantizer != "none"
-    if trained or isinstance(job.model, FlexibleModel) or allowed_deviation(c) is None:
+    if trained or isinstance(job.model, FlexibleModel) or aim(c) is None:
         return job
     with job.run.stage("share"):
-        selection = refined_network(job.network, job.selection, c)
+        selection, missed = refined_network(job.network, job.selection, c)
+    if missed:
+        job.run.note(missed)
     if text := raised_note(selection.layers, c.k):
         job.run.note(text)
     return replace(job, selection=selection)

@@ -91,7 +91,7 @@ def _judge(job: Job, package: Package, tuned: nn.Module, test: Test | None) -> A
     """Measure each layer's error and, without data, the outputs' agreement on generated inputs."""
     shared = {name: value.dense() for name, value in package.tensors.items() if isinstance(value, SharedTensor)}
     shape, seed = job.network.input_shape, job.config.seed
-    inputs = generated_examples(shape, seed) if test is None else test[0][:_PROBE]
+    inputs = generated_examples(job.network, seed) if test is None else test[0][:_PROBE]
     job.run.operator_errors = layer_errors(job.original, shared, inputs)
     if test is not None:
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -55,6 +55,16 @@ def run_all(model: OnnxModel, feeds: Sequence[Feed]) -> list[Feed]:
     """The outputs of each run by name. Raises ExportError where onnxruntime refuses the model or a feed."""
     session = open_session(model)
     return [run_feed(session, feed) for feed in feeds]
+
+
+def run_weights(model: OnnxModel, feeds: Sequence[Feed], sets: Iterable[Feed]) -> Iterator[list[Feed]]:
+    """The outputs of each run for one set of weights after the other, all in one session.
+
+    The model takes its weights as inputs; each set is fed beside each of `feeds`. Raises ExportError.
+    """
+    session = open_session(model)
+    for weights in sets:
+        yield [run_feed(session, {**feed, **weights}) for feed in feeds]
 
 
 def run_feed(session: Session, feed: Feed) -> Feed:

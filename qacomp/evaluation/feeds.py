@@ -49,7 +49,7 @@ def _words(planned: PlannedInput) -> str:
         return f"ids below {planned.use.rows or 0:,}"
     if planned.kind == "constant":
         return f"{planned.use.compared[0]:g}"
-    words = {"image": "a picture", "signal": "a voice", "values": "normal", "mask": "ones", "factor": "ones"}
+    words = {"image": "a picture", "signal": "noise, a voice", "values": "normal", "mask": "ones", "factor": "ones"}
     words |= {"flag": "false", "size": "the picture's size", "counts": "small integers"}
     return words.get(planned.kind, planned.kind)
 

@@ -16,13 +16,16 @@ _HEAD = 10  # of ids: the n-th most frequent word counts 1 / (n + 10)
 
 
 def draw(planned: PlannedInput, sizes: Sizes, rng: np.random.Generator, loud: bool = True) -> NDArray[Any]:
-    """Values of one input; floats that aren't `loud` are a tenth, or, of pictures, in [0, 1] and not standardized."""
+    """Values of one input. Not `loud`: normal ones are a tenth, pictures in [0, 1] and not standardized.
+
+    What may be sound is white noise where it is loud, else a voice.
+    """
     shape = planned.sized(sizes)
     kind, dtype = planned.kind, planned.dtype
     if kind == "image":
         values = _pictures(shape, planned, rng, loud)
     elif kind == "signal":
-        values = _waves(shape, rng) * (1.0 if loud else 0.1) * (3000 if dtype.kind in "iu" else 1)
+        values = (rng.standard_normal(shape) if loud else _waves(shape, rng)) * (3000 if dtype.kind in "iu" else 1)
     elif kind == "values":
         values = rng.standard_normal(shape) * (1.0 if loud else 0.1)
     else:

@@ -55,7 +55,7 @@ def with_twins(model: ModelProto, weights: Iterable[str]) -> Twins:
     """
     if model.functions:
         model = inliner.inline_local_functions(model)
-    places = _places(model.graph)
+    places = tensor_places(model.graph)
     builder = _Builder(model.graph)
     inputs, probes = {}, []
     for number, weight in enumerate(weights):
@@ -71,7 +71,7 @@ def with_twins(model: ModelProto, weights: Iterable[str]) -> Twins:
     return Twins(model, inputs, tuple(probes))
 
 
-def _places(graph: GraphProto) -> dict[str, tuple[Scope, TensorProto]]:
+def tensor_places(graph: GraphProto) -> dict[str, tuple[Scope, TensorProto]]:
     """Each tensor that a graph or a branch of an If holds, by its value's name; none that stands for several."""
     places: dict[str, tuple[Scope, TensorProto]] = {}
     twice = set()

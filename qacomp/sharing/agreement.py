@@ -1,19 +1,19 @@
 """Which tensors get more than K shared values, for outputs that agree with the original's (`--min-agreement`).
 
-Where the model runs, it is run with one tensor shared at a time. A few inputs say little of others, so a tensor's part
-is half what it did to the outputs, and half what its channels lost; K grows where that falls most for a bit. Where only
-weights are known, the tensors' own losses are bounded.
+A few inputs say little of others, so a tensor's part is half what it does to the outputs alone, and half what its
+channels lost, which holds for inputs that nobody drew; K grows where that falls most for a bit. Each choice is tried as
+a whole. Where only weights are known, the tensors' own losses are bounded.
 """
 
-import math
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.config import CompressConfig
+from qacomp.errors import AgreementNotReachedError
 from qacomp.formats import BFLOAT16, bfloat16_to_float32
 from qacomp.selection import Layer, Selection
 from qacomp.sharing.allocation import allocate, distinct_values, relative_error
@@ -24,58 +24,103 @@ _MARGIN = 0.6  # of the deviation that is allowed: other inputs may be hit harde
 _OF_A_TENSOR = 0.035  # of it, on the average over tensors, where no outputs are known
 _TRIALS, _STEEPEST, _FLATTEST = 4, 1 / 16, 0.7  # and how far each of them lowers the errors
 _WHOLE = "all its values"
-_MOST_ALONE, _MOST_VALUES = 64, 20_000_000  # tensors, weights: of more, none is tried alone, which takes too long
 
 Original = Callable[[str], NDArray[Any]]
 """A tensor's own values by its name."""
 
 
-def allowed_deviation(config: CompressConfig) -> float | None:
-    """1 − cosine that outputs may be off; None: K is K."""
-    wanted = config.min_agreement
-    if wanted is None:
-        plain = config.codebook == "tensor" and config.levels is None
-        wanted = AUTO_AGREEMENT if config.k >= AUTO_FROM_K and plain else 0.0
-    return 1 - wanted if wanted > 0 else None
+@dataclass(frozen=True)
+class Aim:
+    """`deviation`: 1 − cosine that outputs may be off; `asked`: the user named it, so that less is a failure."""
+
+    deviation: float
+    asked: bool
+
+    def reached(self, deviation: float | None) -> str | None:
+        """None where it is; else what is said of a default that isn't.
+
+        deviation: of the worst output, None where it isn't known. Raises AgreementNotReachedError where it was asked.
+        """
+        if deviation is not None and deviation <= self.deviation:
+            return None
+        wanted = f"{1 - self.deviation:.10g}"
+        if deviation is None:
+            if self.asked:
+                raise AgreementNotReachedError(
+                    f"--min-agreement {wanted}: the outputs can't be compared with the original's, so nothing is"
+                    " written; give --data with inputs that the model runs with, or leave it"
+                )
+            return None
+        found = f"cosine {1 - deviation:.10g}"
+        if self.asked:
+            raise AgreementNotReachedError(
+                f"--min-agreement {wanted}: reached {found} with all the values that tensors may get, so nothing is"
+                " written; give a larger --k, or ask for less"
+            )
+        return f"{found}, where {wanted} is what is aimed at from --k {AUTO_FROM_K} on"
+
+
+def aim(config: CompressConfig) -> Aim | None:
+    """What is aimed at; None: K is K."""
+    if config.min_agreement is not None:
+        return Aim(1 - config.min_agreement, True) if config.min_agreement > 0 else None
+    plain = config.codebook == "tensor" and config.levels is None
+    return Aim(1 - AUTO_AGREEMENT, False) if config.k >= AUTO_FROM_K and plain else None
+
+
+@dataclass(frozen=True)
+class Trials:
+    """How a choice is tried. run: shares the tensors of a selection and runs the model; 1 − cosine of its worst output,
+    None where it can't be run.
+
+    shared: a tensor's values as they were shared last; felt: of each tensor shared so, what it does to the outputs
+    alone, or to its own operators, in any unit.
+    """
+
+    run: Callable[[Selection], float | None]
+    shared: Original
+    felt: Callable[[], Mapping[str, float]]
 
 
 def refined(
-    selection: Selection,
-    config: CompressConfig,
-    original: Original,
-    trial: Callable[[Selection], float | None],
-    alone: Callable[[str], float | None],
-) -> Selection:
-    """The selection with as many values as it takes for outputs to agree; it is the one that was tried last.
+    selection: Selection, config: CompressConfig, original: Original, trials: Trials
+) -> tuple[Selection, str | None]:
+    """The selection with as many values as it takes for outputs to agree, and what is said where they don't.
 
-    trial: shares the tensors of a selection and runs the model; 1 − cosine of its worst output, None where it can't be
-    run. alone: the same with one of the tensors shared, the others as they were.
+    It is the one that was tried last. Raises AgreementNotReachedError where the user's aim can't be reached.
     """
-    allowed, deviation = allowed_deviation(config), trial(selection)
-    if allowed is None or deviation is None or deviation <= _MARGIN * allowed:
-        return selection
-    losses = Losses(selection, config, original)
-    weights = sum(math.prod(layer.shape) for layer in losses.layers.values())
-    if len(losses.layers) <= _MOST_ALONE and weights <= _MOST_VALUES:
-        losses.weigh({name: alone(name) or 0.0 for name in losses.layers})
-    share = 1.0
+    wanted, deviation = aim(config), trials.run(selection)
+    if wanted is None:
+        return selection, None
+    if deviation is None or deviation <= _MARGIN * wanted.deviation:
+        return selection, wanted.reached(deviation)
+    losses = Losses(selection, config, original, trials.shared)
+    losses.weigh(trials.felt())
+    share, best = 1.0, selection
     for _ in range(_TRIALS):
-        share *= max(_STEEPEST, min(_FLATTEST, _MARGIN * allowed / deviation))
-        selection = losses.lowered(share)
-        deviation = trial(selection) or 0.0
-        if deviation <= _MARGIN * allowed:
+        share *= max(_STEEPEST, min(_FLATTEST, _MARGIN * wanted.deviation / deviation))
+        best = losses.lowered(share)
+        deviation = trials.run(best) or 0.0
+        if deviation <= _MARGIN * wanted.deviation:
             break
-    return selection
+    if deviation > wanted.deviation and (most := losses.lowered(0.0)) != best:
+        best, deviation = most, trials.run(most)
+    return best, wanted.reached(deviation)
 
 
 def refined_alone(selection: Selection, config: CompressConfig, original: Original) -> Selection:
     """More values for tensors of a model that can't be run, if `min_agreement` is given."""
     if not config.min_agreement or not selection.layers:
         return selection
-    losses = Losses(selection, config, original)
+
+    def shared(name: str) -> NDArray[Any]:
+        layer = next(layer for layer in selection.layers if layer.name == name)
+        return share_array(original(name), layer, "tensor", config.side, config.rounding).dense()
+
+    losses = Losses(selection, config, original, shared)
     total = sum(losses(name, config.k) for name in losses.layers)
-    aim = _OF_A_TENSOR * (1 - config.min_agreement) * len(losses.layers)
-    return losses.lowered(aim / total) if total > aim else selection
+    wanted = _OF_A_TENSOR * (1 - config.min_agreement) * len(losses.layers)
+    return losses.lowered(wanted / total) if total > wanted else selection
 
 
 def raised_note(layers: Iterable[Layer], k: int) -> str | None:
@@ -92,54 +137,47 @@ def raised_note(layers: Iterable[Layer], k: int) -> str | None:
 
 
 class Losses:
-    """What the tensors of a selection that have K values lose, each at any number of values; clustered once for each.
+    """What the tensors of a selection that have K values lose, as measured, and what they would lose with more.
 
-    Tensors that the user gave another K aren't touched.
+    shared: a tensor's values as they are shared with K. On a fine codebook m times as many values leave 1 / m² of the
+    error (Bennett, 1948), so that nothing is clustered to choose. Tensors that the user gave another K aren't touched.
     """
 
-    def __init__(self, selection: Selection, config: CompressConfig, original: Original) -> None:
-        self.selection = selection
-        self.k, self.side, self.rounding = config.k, config.side, config.rounding
+    def __init__(self, selection: Selection, config: CompressConfig, original: Original, shared: Original) -> None:
+        self.selection, self.k, self.original = selection, config.k, original
         self.layers = {layer.name: layer for layer in selection.layers if layer.k == config.k}
-        self.original = original
+        self.relative = {name: self._relative(layer, shared(name)) for name, layer in self.layers.items()}
+        self.values = {name: distinct_values(_floats(original(name))) for name in self.layers}
         self.weights = dict.fromkeys(self.layers, 1.0)
-        self._known: dict[tuple[str, int], float] = {}
 
     def __call__(self, name: str, k: int) -> float:
-        """The weighted `relative_error` of a tensor at k shared values; 0 where it isn't shared after all."""
-        return self.weights[name] * self._relative(name, k)
+        """The weighted `relative_error` of a tensor at k shared values; 0 where those are all it has."""
+        left = (self.k / k) ** 2 if k < self.values[name] else 0.0
+        return self.weights[name] * self.relative[name] * left
 
-    def weigh(self, measured: dict[str, float]) -> None:
+    def weigh(self, measured: Mapping[str, float]) -> None:
         """Let a tensor's loss at K be half its share in `measured`, half its share in the relative errors."""
-        relative = {name: self._relative(name, self.k) for name in self.layers}
-        totals = sum(measured.values()) or 1.0, sum(relative.values()) or 1.0
-        for name, error in relative.items():
-            part = (measured[name] / totals[0] + error / totals[1]) / 2
+        felt = {name: measured.get(name, 0.0) for name in self.layers}
+        totals = sum(felt.values()) or 1.0, sum(self.relative.values()) or 1.0
+        for name, error in self.relative.items():
+            part = (felt[name] / totals[0] + error / totals[1]) / 2
             self.weights[name] = part / error if error else 0.0
 
     def lowered(self, share: float) -> Selection:
         """The selection with more values, so that the losses' sum falls to `share` of that at K."""
-        values = {name: distinct_values(_floats(self.original(name))) for name in self.layers}
-        sizes = allocate(values, self.k, self, share)
+        sizes = allocate(self.values, self.k, self, share)
         layers = (self._raised(layer, sizes.get(layer.name, layer.k)) for layer in self.selection.layers)
         return replace(self.selection, layers=tuple(layers))
 
-    def _relative(self, name: str, k: int) -> float:
-        if (name, k) not in self._known:
-            array, layer = self.original(name), replace(self.layers[name], k=k)
-            packed = share_array(array, layer, "tensor", self.side, self.rounding)
-            error = 0.0 if packed.kept else relative_error(_floats(array), _floats(packed.dense()), layer.axis)
-            self._known[name, k] = error
-        return self._known[name, k]
+    def _relative(self, layer: Layer, shared: NDArray[Any]) -> float:
+        return relative_error(_floats(self.original(layer.name)), _floats(shared), layer.axis)
 
     def _raised(self, layer: Layer, k: int) -> Layer:
         if k == layer.k:
             return layer
-        before, after = self._relative(layer.name, layer.k), self._relative(layer.name, k)
-        if not after:
-            why = f"{_WHOLE} for --min-agreement: of {layer.k} its channels lose {before:.1e}"
-            return replace(layer, k=k, reason=f"{layer.reason}; {why}" if layer.reason else why)
-        why = f"{k:,} values for --min-agreement: its channels lose {after:.1e}, of {layer.k} values {before:.1e}"
+        lost = f"of {layer.k} its channels lose {self.relative[layer.name]:.1e}"
+        more = _WHOLE if k >= self.values[layer.name] else f"{k:,} values"
+        why = f"{more} for --min-agreement: {lost}"
         return replace(layer, k=k, reason=f"{layer.reason}; {why}" if layer.reason else why)
 
 

@@ -67,9 +67,12 @@ def test_a_model_of_speech_gets_waves_its_sampling_rate_and_a_state_of_the_batch
     made = inputs_of(small.voice_detector())
     feed = made.feed(0)
     assert feed["sr"] == 16000 and feed["state"].shape == (2, 1, 32) and feed["input"].shape == (1, 576)
-    assert 0.1 < feed["input"].std() < 1
+    voice = made.feed(0, loud=False)["input"][0]
+    power = np.abs(np.fft.rfft(voice)) ** 2  # of white noise it is spread evenly
+    assert 0.1 < voice.std() < 1 and np.sort(power)[-29:].sum() > 0.7 * power.sum()
+    assert 0.8 < feed["input"].std() < 1.2
     text = str(made)
-    assert "sr scalar (16000)" in text and "input 1×576 (a voice)" in text
+    assert "sr scalar (16000)" in text and "input 1×576 (noise, a voice)" in text
     assert {k: v.shape for k, v in first(small.denoiser()).items()} == {"magnitudes": (1, 1, 129), "state": (1, 1, 64)}
 
 

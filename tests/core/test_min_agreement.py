@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import qacomp
 from qacomp.config import CompressConfig
-from qacomp.errors import ConfigError
+from qacomp.errors import AgreementNotReachedError, ConfigError
 from qacomp.result import Result
 from qacomp.sharing.allocation import FACTORS, allocate, channel_weights, relative_error
 from qacomp.sharing.kmeans import kmeans
@@ -121,7 +121,7 @@ def test_outputs_agree_by_default_from_256_values_on() -> None:
 
 
 def test_a_tensor_with_a_k_of_its_own_keeps_it() -> None:
-    result = qacomp.compress(model(), k=16, k_layers={"w0": 8}, min_agreement=0.99)
+    result = qacomp.compress(model(), k=16, k_layers={"w0": 8}, min_agreement=0.975)
     k = sizes(result)
     assert k["w0"] == 8 and (k["w1"] or 0) > 16
     assert cosine(result) > cosine(qacomp.compress(model(), k=16, k_layers={"w0": 8}))
@@ -157,6 +157,45 @@ def test_a_network_without_data_is_run_on_generated_inputs(tmp_path: Path) -> No
             network.load_state_dict(qacomp.decode(result))
             off.append(np.abs(network(torch.from_numpy(x)).numpy() - wanted).max())
     assert off[1] < off[0] / 3
+
+
+def test_a_target_is_reached_or_nothing_is_written(tmp_path: Path) -> None:
+    target = tmp_path / "m.qac"
+    reached = qacomp.compress(model(), k=16, min_agreement=0.999, output=target)
+    assert cosine(reached) >= 0.999
+    before = target.read_bytes()
+    with pytest.raises(AgreementNotReachedError, match=r"reached cosine 0\.\d+.*nothing is written"):
+        qacomp.compress(model(), k=16, k_layers={"w0": 2}, min_agreement=0.99999, output=target)
+    assert target.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["m.qac"]
+
+
+def test_the_default_target_only_says_what_was_reached() -> None:
+    result = qacomp.compress(model(6), k=256, k_layers={f"w{i}": 16 for i in range(5)})
+    assert cosine(result) < 0.9999
+    assert any("0.9999 is what is aimed at" in note and "cosine 0." in note for note in result.notes)
+
+
+def test_outputs_that_cannot_be_compared_reach_no_target() -> None:
+    still = model(1)
+    constant = helper.make_node("Mul", ["a0", "zero"], ["y"])
+    del still.graph.node[-1]
+    still.graph.node.append(constant)
+    still.graph.initializer.append(numpy_helper.from_array(np.zeros(SIDE, np.float32), "zero"))
+    with pytest.raises(AgreementNotReachedError, match="can't be compared"):
+        qacomp.compress(still, k=16, min_agreement=0.9)
+    assert qacomp.compress(still, k=256).verdict.word == "not measured"
+
+
+def test_a_network_without_data_reaches_its_target_or_fails() -> None:
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 10))
+    with pytest.raises(AgreementNotReachedError, match="reached cosine"):
+        qacomp.compress(network, k=16, k_layers={"1.weight": 2}, min_agreement=0.9999, input_shape=(1, 8, 8))
+    reached = qacomp.compress(network, k=16, min_agreement=0.9999, input_shape=(1, 8, 8))
+    assert reached.agreement is not None and (reached.agreement.cosine or 0) > 0.999
 
 
 @pytest.mark.parametrize(
