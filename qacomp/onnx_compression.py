@@ -4,30 +4,29 @@ What is compared with the original, what is written and what a reader decodes is
 the last step checks that.
 """
 
-import contextlib
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto
 
 from qacomp.config import CompressConfig
 from qacomp.errors import ExportError
-from qacomp.evaluation.operator_errors import OperatorError
+from qacomp.evaluation.operator_errors import weight_error
 from qacomp.evaluation.samples import Given
 from qacomp.evaluation.verdict import judge
 from qacomp.formats import SharedTensor, Writer, open_file
 from qacomp.onnx_graph import OnnxSource
 from qacomp.onnx_graph.consumers import roles
-from qacomp.onnx_graph.skeleton import Slot, empty, join, slots
+from qacomp.onnx_graph.skeleton import Slot, join, slots
 from qacomp.onnx_graph.values import FLOATS, count, is_external
 from qacomp.onnx_graph.walk import Site, sites
-from qacomp.onnx_measuring import Measured, Reference, deviations_alone, measure, measure_errors, reference_outputs
+from qacomp.onnx_measuring import Measured, Reference, measure, reference_outputs
 from qacomp.onnx_packing import Packer
 from qacomp.onnx_selection import candidate, rounded_vectors
+from qacomp.onnx_trials import TensorTrials
+from qacomp.onnx_whole import OriginalValues, joined, skeleton
 from qacomp.operating_points import ORIGINAL, OperatingPoint, operating_points
 from qacomp.provenance import provenance
 from qacomp.resolution import PROGRAM, RUNNING, SHARING, refuse_layer_methods, untrained
@@ -40,7 +39,6 @@ from qacomp.sharing.nested_arrays import at_level
 from qacomp.source_size import SourceSize
 from qacomp.weight_history import WeightHistory
 
-_MOST_ALONE, _MOST_VALUES = 64, 20_000_000  # tensors, weights: of more, none is tried alone, which takes too long
 _RUN_BELOW = 1 << 30  # fp32 bytes: larger models aren't run here, which takes several times as much memory
 
 
@@ -84,7 +82,7 @@ def compress_onnx(
     packed: dict[str, Packed] = {}
     known: Reference | None = None
     measured, coarser = Measured(), dict[str, Measured]()
-    values = _Original(source, wanted)
+    values = OriginalValues(source, wanted)
 
     def trial(chosen: Selection) -> float | None:
         nonlocal packed, measured, packer
@@ -100,12 +98,11 @@ def compress_onnx(
 
     def felt() -> dict[str, float]:
         with run.stage("evaluate"):
-            return _felt(source, wanted, selection, packed, known)
+            return TensorTrials(source, wanted, known).felt(packed)
 
     if whole:
         with run.stage("evaluate"):
-            joined = _joined(source, wanted).SerializeToString()
-            known = reference_outputs(joined, source.model, given, config, run.note)
+            known = reference_outputs(joined(source, wanted).SerializeToString(), source.model, given, config, run.note)
         trials = Trials(trial, lambda name: packed[name].dense(), felt)
         selection, missed = refined(selection, config, values, trials)
         if missed:
@@ -118,7 +115,7 @@ def compress_onnx(
     else:
         run.note("1 GiB of weights or more: neither the original nor the decoded model is run here")
     with run.stage("evaluate"):
-        run.operator_errors = _operator_errors(source, wanted, selection, packed, known)
+        run.operator_errors = TensorTrials(source, wanted, known).errors(packed)
     judged_k = config.k if config.levels is None and config.codebook == "tensor" else None
     run.verdict = judge(measured.agreement, run.operator_errors, _percent(measured), judged_k)
     kept: dict[str, str] = {}
@@ -139,6 +136,8 @@ def compress_onnx(
                 writer.side = item.side
                 writer.add(slot.name, item.value)
                 kept |= {slot.name: item.kept} if item.kept else {}
+                if not whole and isinstance(item.value, SharedTensor):
+                    run.operator_errors[slot.name] = weight_error(values(slot.name), item.dense())
                 if item.note:
                     run.note(item.note)
     report = writer.report
@@ -158,16 +157,6 @@ def compress_onnx(
     return replace(result, agreement=measured.agreement, metric=measured.metric, operating_points=points)
 
 
-def skeleton(source: OnnxSource, wanted: list[Slot]) -> bytes:
-    """The model with references in place of the tensors `wanted`; the source stays as it is."""
-    model = type(source.model)()
-    model.CopyFrom(source.model)
-    for slot, twin in zip(wanted, slots(list(sites(model))), strict=True):
-        empty(Slot(twin.site, slot.name))
-    graph: bytes = model.SerializeToString(deterministic=True)
-    return graph
-
-
 def _measure(source: OnnxSource, packed: Mapping[str, Packed], known: Reference | None, run: Run) -> Measured:
     """What a reader will decode, beside the original; nothing where that can't be run."""
     if known is None:
@@ -175,51 +164,6 @@ def _measure(source: OnnxSource, packed: Mapping[str, Packed], known: Reference 
     graph = skeleton(source, slots(list(sites(source.model))))
     changed = join(graph, lambda name: packed[name].dense(), str(source.path))
     return measure(known, changed.SerializeToString(), run.note)
-
-
-def _joined(source: OnnxSource, wanted: list[Slot]) -> ModelProto:
-    """The original with all its data in it."""
-    return join(skeleton(source, wanted), _Original(source, wanted), str(source.path))
-
-
-def _operator_errors(
-    source: OnnxSource,
-    wanted: list[Slot],
-    selection: Selection,
-    packed: Mapping[str, Packed],
-    known: Reference | None,
-) -> dict[str, OperatorError]:
-    """Of each shared tensor, in the original model."""
-    shared = (
-        {layer.name for layer in selection.layers if isinstance(packed[layer.name].value, SharedTensor)}
-        if packed
-        else set()
-    )
-    places = {slot.name: slot.site.value for slot in wanted if slot.name in shared}
-    values = _Original(source, wanted)
-    original = {name: values(name) for name in shared}
-    changed = {name: packed[name].dense() for name in shared}
-    model = _joined(source, wanted) if known is not None else source.model
-    return measure_errors(model, known, places, original, changed)
-
-
-def _felt(
-    source: OnnxSource,
-    wanted: list[Slot],
-    selection: Selection,
-    packed: Mapping[str, Packed],
-    known: Reference | None,
-) -> dict[str, float]:
-    """What each shared tensor does to the outputs alone; where there are too many to try, to its own operators."""
-    shared = [layer for layer in selection.layers if isinstance(packed[layer.name].value, SharedTensor)]
-    values = _Original(source, wanted)
-    if known is not None and len(shared) <= _MOST_ALONE and sum(math.prod(x.shape) for x in shared) <= _MOST_VALUES:
-        places = {slot.name: slot.site.value for slot in wanted if slot.name in {x.name for x in shared}}
-        original, changed = ({x.name: f(x.name) for x in shared} for f in (values, lambda n: packed[n].dense()))
-        with contextlib.suppress(ExportError):
-            return deviations_alone(_joined(source, wanted), known, places, original, changed)
-    errors = _operator_errors(source, wanted, selection, packed, known)
-    return {name: 10 ** (error.db / 10) for name, error in errors.items()}
 
 
 def _percent(measured: Measured) -> tuple[float, float] | None:
@@ -278,17 +222,6 @@ def _point_figures(measured: Measured) -> dict[str, Any]:
     figures |= judge(measured.agreement, {}, _percent(measured)).to_json()
     accuracy = _accuracy(measured).decoded
     return figures if accuracy is None else figures | {"accuracy": accuracy}
-
-
-class _Original:
-    """The original's own values by container name."""
-
-    def __init__(self, source: OnnxSource, wanted: list[Slot]) -> None:
-        self._packer = Packer({}, frozenset(), "tensor", "exact", "nearest", source.external.read)
-        self._slots = {slot.name: slot for slot in wanted}
-
-    def __call__(self, name: str) -> Any:
-        return self._packer(self._slots[name]).value
 
 
 def _remark(source: OnnxSource, selection: Selection, inside: int, run: Run) -> None:

@@ -29,7 +29,7 @@ GOOD_TOP1, BROKEN_TOP1 = 95.0, 50.0
 _FEW, _GOOD_OF_FEW = 16, 80.0  # positions: of so few one may lie on the border between two classes
 GOOD_EQUAL = 99.0
 """Percent of equal integers."""
-GOOD_SUM, SOUND_SUM = -12.0, -6.0
+GOOD_SUM, SOUND_SUM = -12.0, -5.0
 """Decibels: the sum over the tensors of each one's error at its operators. Above the first the model is doubtful; below
 the second it isn't called broken whatever the outputs say: a speech model whose state is chaotic still works."""
 LOST_TENSOR = -3.0
@@ -149,8 +149,9 @@ def _least_top1(output: OutputAgreement) -> float:
 
 
 def _total(errors: Mapping[str, OperatorError]) -> float | None:
-    """The sum of the relative errors in decibels, None where there are none."""
-    power = sum(10 ** (e.db / 10) for e in errors.values())
+    """The errors at operators, or the weights' own where none ran, added up in decibels; None where there are none."""
+    at_work = [e for e in errors.values() if e.of != WEIGHTS] or list(errors.values())
+    power = sum(10 ** (e.db / 10) for e in at_work)
     return 10 * math.log10(power) if power > 0 else None
 
 

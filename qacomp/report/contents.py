@@ -1,6 +1,5 @@
 """What a report shows, gathered as plain values from a container and, where there is one, the Result that made it."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from qacomp.formats import BFLOAT16, Container, SharedTensor, bfloat16_to_float3
 from qacomp.metadata import metadata
 from qacomp.operating_points import operating_points
 from qacomp.provenance import sha256_of
+from qacomp.report.stated import Agreed, is_number, stated_agreement, stated_metric
 from qacomp.source_size import SourceSize
 
 if TYPE_CHECKING:
@@ -76,18 +76,6 @@ class Point:
     bytes: int
     accuracy: float | None
     macs: int | None = None
-
-
-@dataclass(frozen=True)
-class Agreed:
-    """How far one output is from the original model's: see OutputAgreement. unmeasured: why it says nothing."""
-
-    name: str
-    cosine: float | None
-    centred: float | None
-    max_abs_error: float
-    top1: float | None
-    unmeasured: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,8 +142,8 @@ def gather(path: Path, result: "Result | None") -> Contents:
         settings=result.settings_toml if result else str(meta.get("settings", "")),
         remarks=(*(result.notes if result else ()), *problem),
         submodels=submodels,
-        agreement=_agreement(meta),
-        metric=_metric(meta),
+        agreement=stated_agreement(meta),
+        metric=stated_metric(meta),
         verdict=result.verdict if result else stated_verdict(meta),
     )
     return replace(contents, points=_points(contents))
@@ -253,32 +241,6 @@ def _accuracy(meta: Mapping[str, Any], result: "Result | None") -> dict[str, flo
     return {n: float(known[n]) for n in names if is_number(known.get(n))}
 
 
-def _agreement(meta: Mapping[str, Any]) -> tuple[Agreed, ...]:
-    """What compression measured, as far as the metadata is of the right kind."""
-    stored = meta.get("agreement")
-    outputs = stored.get("outputs") if isinstance(stored, Mapping) else None
-    return tuple(
-        Agreed(
-            str(o.get("name")),
-            _number(o.get("cosine")),
-            _number(o.get("centred")),
-            o["max_abs_error"],
-            _number(o.get("top1")),
-            str(o["unmeasured"]) if o.get("unmeasured") else "",
-        )
-        for o in (outputs if isinstance(outputs, list) else [])
-        if isinstance(o, Mapping) and is_number(o.get("max_abs_error"))
-    )
-
-
-def _metric(meta: Mapping[str, Any]) -> tuple[str, float, float] | None:
-    """(name, the original's, the decoded model's) on data with targets, where the metadata says so."""
-    stored = meta.get("metric")
-    if not isinstance(stored, Mapping) or not (is_number(stored.get("original")) and is_number(stored.get("decoded"))):
-        return None
-    return str(stored.get("name")), float(stored["original"]), float(stored["decoded"])
-
-
 def _points(contents: Contents) -> tuple[Point, ...]:
     a = contents.accuracy
     points = [Point("original", contents.source_bytes, a["original"])] if "original" in a else []
@@ -322,12 +284,3 @@ def _facts(
         ("written by", f"qacomp {meta['qacomp']}" if "qacomp" in meta else None),
     ]
     return tuple((name, str(value)) for name, value in facts if value is not None)
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if is_number(value) else None
-
-
-def is_number(value: object) -> bool:
-    """Whether it is a finite real number; a container's metadata may hold anything."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

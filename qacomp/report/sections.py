@@ -1,8 +1,9 @@
 """The parts of the page, from top to bottom; each gives markup, or nothing where there is nothing to show."""
 
 from qacomp.report.charts import outside, size_name, tradeoff_chart, training_chart, weights_chart
-from qacomp.report.contents import Agreed, Contents, TensorRow
+from qacomp.report.contents import Contents, TensorRow
 from qacomp.report.markup import block, number, pairs, section, shape_of, text
+from qacomp.report.stated import Agreed
 
 MOST_CHARTS = 24
 
