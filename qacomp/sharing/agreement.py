@@ -5,6 +5,7 @@ channels lost, which holds for inputs that nobody drew; K grows where that falls
 a whole. Where only weights are known, the tensors' own losses are bounded.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +18,7 @@ from qacomp.errors import AgreementNotReachedError
 from qacomp.formats import BFLOAT16, bfloat16_to_float32
 from qacomp.selection import Layer, Selection
 from qacomp.sharing.allocation import allocate, distinct_values, relative_error
-from qacomp.sharing.arrays import share_array
+from qacomp.sharing.arrays import share_array, shared_form
 
 AUTO_AGREEMENT, AUTO_FROM_K = 0.9999, 256  # who asks for so many values wants the same outputs
 _MARGIN = 0.6  # of the deviation that is allowed: other inputs may be hit harder than those that were tried
@@ -113,11 +114,14 @@ def refined_alone(selection: Selection, config: CompressConfig, original: Origin
     if not config.min_agreement or not selection.layers:
         return selection
 
-    def shared(name: str) -> NDArray[Any]:
-        layer = next(layer for layer in selection.layers if layer.name == name)
-        return share_array(original(name), layer, "tensor", config.side, config.rounding).dense()
+    layers = {layer.name: layer for layer in selection.layers}
 
-    losses = Losses(selection, config, original, shared)
+    @functools.cache
+    def shared(name: str, k: int) -> NDArray[Any]:
+        make = share_array if k == config.k else shared_form  # what isn't smaller with K is kept, and loses nothing
+        return make(original(name), replace(layers[name], k=k), "tensor", config.side, config.rounding).dense()
+
+    losses = Losses(selection, config, original, lambda name: shared(name, config.k), shared)
     total = sum(losses(name, config.k) for name in losses.layers)
     wanted = _OF_A_TENSOR * (1 - config.min_agreement) * len(losses.layers)
     return losses.lowered(wanted / total) if total > wanted else selection
@@ -139,12 +143,20 @@ def raised_note(layers: Iterable[Layer], k: int) -> str | None:
 class Losses:
     """What the tensors of a selection that have K values lose, as measured, and what they would lose with more.
 
-    shared: a tensor's values as they are shared with K. On a fine codebook m times as many values leave 1 / m² of the
-    error (Bennett, 1948), so that nothing is clustered to choose. Tensors that the user gave another K aren't touched.
+    shared: a tensor's values as they are shared with K; at: with any number, None where that isn't clustered to choose,
+    since a trial follows: on a fine codebook m times as many values leave 1 / m² of the error (Bennett, 1948). Tensors
+    that the user gave another K aren't touched.
     """
 
-    def __init__(self, selection: Selection, config: CompressConfig, original: Original, shared: Original) -> None:
-        self.selection, self.k, self.original = selection, config.k, original
+    def __init__(
+        self,
+        selection: Selection,
+        config: CompressConfig,
+        original: Original,
+        shared: Original,
+        at: Callable[[str, int], NDArray[Any]] | None = None,
+    ) -> None:
+        self.selection, self.k, self.original, self.at = selection, config.k, original, at
         self.layers = {layer.name: layer for layer in selection.layers if layer.k == config.k}
         self.relative = {name: self._relative(layer, shared(name)) for name, layer in self.layers.items()}
         self.values = {name: distinct_values(_floats(original(name))) for name in self.layers}
@@ -152,8 +164,11 @@ class Losses:
 
     def __call__(self, name: str, k: int) -> float:
         """The weighted `relative_error` of a tensor at k shared values; 0 where those are all it has."""
-        left = (self.k / k) ** 2 if k < self.values[name] else 0.0
-        return self.weights[name] * self.relative[name] * left
+        if k >= self.values[name]:
+            return 0.0
+        if self.at is not None and k != self.k:
+            return self.weights[name] * self._relative(self.layers[name], self.at(name, k))
+        return self.weights[name] * self.relative[name] * (self.k / k) ** 2
 
     def weigh(self, measured: Mapping[str, float]) -> None:
         """Let a tensor's loss at K be half its share in `measured`, half its share in the relative errors."""

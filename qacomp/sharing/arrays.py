@@ -44,7 +44,7 @@ def share_array(array: NDArray[Any], layer: Layer, codebook: str, side: str, rou
     nor is a tensor that sharing doesn't make smaller than its lossless planes.
     `rounding`: balanced lets errors cancel within a channel (see `balanced`), but not where values are mirrored.
     """
-    return kept_unless_smaller(_shared(array, layer, codebook, side, rounding), array, layer)
+    return kept_unless_smaller(shared_form(array, layer, codebook, side, rounding), array, layer)
 
 
 def kept_unless_smaller(item: Packed, array: NDArray[Any], layer: Layer) -> Packed:
@@ -56,7 +56,8 @@ def kept_unless_smaller(item: Packed, array: NDArray[Any], layer: Layer) -> Pack
     return Packed(array, kept=f"{layer.reason}, but {why}: kept exactly")
 
 
-def _shared(array: NDArray[Any], layer: Layer, codebook: str, side: str, rounding: str) -> Packed:
+def shared_form(array: NDArray[Any], layer: Layer, codebook: str, side: str, rounding: str) -> Packed:
+    """The same whether or not it is smaller."""
     values = bfloat16_to_float32(array) if array.dtype == BFLOAT16 else array
     if not np.isfinite(values).all():
         return Packed(array, kept=f"{layer.reason}, but it holds NaN or infinity: kept exactly")
