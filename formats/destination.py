@@ -5,15 +5,9 @@ import stat
 from pathlib import Path
 
 from qacomp.formats.errors import OutputNotWritableError
+from qacomp.formats.regular import irregular_kind
 from qacomp.formats.system_errors import advice, words
 
-_KINDS = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
 _MOST_LINKS = 40  # as Linux follows
 
 
@@ -36,7 +30,7 @@ def destination(path: str | os.PathLike[str]) -> Path:
         except (OSError, ValueError) as error:
             raise not_writable(path, error) from error
         if not stat.S_ISLNK(status.st_mode):
-            kind = next((word for test, word in _KINDS if test(status.st_mode)), None)
+            kind = irregular_kind(status.st_mode)
             if kind is not None:
                 linked = "" if target == Path(path) else f" links to {target},"
                 raise OutputNotWritableError(f"{path}:{linked} is {kind}, not a file; choose another output path")

@@ -9,6 +9,10 @@ class OutputNotWritableError(QacompError):
     """The output path can't be written: missing folder, no permission, no space left."""
 
 
+class IrregularFileError(QacompError):
+    """An input is a folder, a pipe or a device, or far larger than such a file can be."""
+
+
 class FormatError(QacompError):
     """The bytes are no valid container, whatever the reason; its subclasses say which."""
 

@@ -14,6 +14,7 @@ from qacomp.formats.codecs import Stream, codec_of
 from qacomp.formats.container import Container
 from qacomp.formats.errors import ChecksumMismatchError, FormatError, HeaderError, TruncatedFileError
 from qacomp.formats.limits import Limits
+from qacomp.formats.regular import open_regular
 from qacomp.formats.report import VerifyReport
 
 
@@ -37,7 +38,7 @@ def open_file(
         source, data = "container", memoryview(path)
     else:
         source = str(Path(path))
-        with open(path, "rb") as stream:
+        with open_regular(path) as stream:
             size = os.fstat(stream.fileno()).st_size
             mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if size else None
         data = memoryview(mapped or b"")

@@ -10,6 +10,7 @@ from typing import Any, Self
 import tomli_w
 
 from qacomp.errors import ConfigError
+from qacomp.formats.regular import read_small
 from qacomp.options.checking import check_config
 from qacomp.options.converting import convert, type_name
 from qacomp.options.distilling import DistillingOptions
@@ -20,6 +21,8 @@ from qacomp.options.regularizing import RegularizingOptions
 from qacomp.options.running import RunningOptions
 from qacomp.options.sharing import SharingOptions
 from qacomp.options.training import TrainingOptions
+
+_LARGEST = 16 << 20  # bytes: a file of settings takes a few hundred
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +62,10 @@ class CompressConfig(
     def from_toml(cls, path: Path) -> Self:
         """Read a TOML file. Raise ConfigError, which says which key or value is wrong."""
         try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
+            table = tomllib.loads(read_small(path, _LARGEST).decode("utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: can't be read: {error}") from error
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise ConfigError(f"{path}: not TOML: {error}") from error
         return cls().with_settings(table, str(path))
 

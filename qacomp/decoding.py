@@ -17,6 +17,7 @@ from qacomp.decoded_measuring import (
 )
 from qacomp.errors import ConfigError, StoppedRunError
 from qacomp.evaluation.latency import onnx_latency
+from qacomp.evaluation.limits import measured_together
 from qacomp.formats import Container, open_file
 from qacomp.metadata import metadata, required
 from qacomp.onnx_options import DENSE, OnnxOptions
@@ -41,6 +42,7 @@ def default_output(path: Path, *, allow_truncated: bool = False) -> Path:
         return path.with_suffix(".decoded.onnx" if container.graph() is not None else ".decoded.safetensors")
 
 
+@measured_together()
 def decode(
     path: Path,
     output: Path,

@@ -1,6 +1,6 @@
 """Named errors of the qacomp layer; the root and the container's own come from `qacomp.formats.errors`."""
 
-from qacomp.formats.errors import FormatError, OutputNotWritableError, QacompError
+from qacomp.formats.errors import FormatError, IrregularFileError, OutputNotWritableError, QacompError
 
 __all__ = [
     "AgreementNotReachedError",
@@ -11,6 +11,7 @@ __all__ = [
     "DataError",
     "ExportError",
     "FormatError",
+    "IrregularFileError",
     "MetricError",
     "NonFiniteWeightsError",
     "NotACheckpointError",

@@ -9,8 +9,10 @@ from qacomp.datasets import NamedData, chosen_spec, load_dataset
 from qacomp.errors import ConfigError, DataError, NotACheckpointError, StoppedRunError
 from qacomp.evaluation.agreement import Feed
 from qacomp.evaluation.latency import Latency, feed_latency
+from qacomp.evaluation.limits import measured_together
 from qacomp.evaluation.session import OnnxModel, open_session
 from qacomp.formats import open_file
+from qacomp.formats.regular import open_regular
 from qacomp.metadata import from_text, metadata
 from qacomp.onnx_measuring import measure_one
 from qacomp.operating_points import operating_points
@@ -59,14 +61,15 @@ def _milliseconds(latency: Latency | None) -> dict[str, float] | None:
     return {"p50": latency.p50_ms, "p95": latency.p95_ms} if latency else None
 
 
+@measured_together()
 def measure_file(path: Path, config: CompressConfig, *, trust_pickle: bool = False) -> Measured:
     """Measure `path` on the test split of the data that `config` names, or built-in data that the file itself does.
 
     Raises ConfigError where no data or no preprocessing is known, and the named errors of reading file and data.
     """
-    if not path.is_file():
+    if not path.exists():
         raise NotACheckpointError(f"{path}: no such file")
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         magic = file.read(4)
     if path.suffix == ".onnx":
         return _measure_onnx(path, config)
@@ -93,15 +96,11 @@ def _measure_container(path: Path, config: CompressConfig) -> Measured:
 
 
 def _measure_onnx(path: Path, config: CompressConfig) -> Measured:
-    import onnx
-
     from qacomp.decoding import METADATA_KEY
+    from qacomp.onnx_graph import read_onnx
 
-    try:
-        model = onnx.load(path, load_external_data=False)
-        entry = next((p.value for p in model.metadata_props if p.key == METADATA_KEY), "{}")
-    except Exception as error:  # protobuf raises its own kinds
-        raise NotACheckpointError(f"{path}: no ONNX file") from error
+    model = read_onnx(path).model  # its external data lies beside it
+    entry = next((p.value for p in model.metadata_props if p.key == METADATA_KEY), "{}")
     return _measure_model(path, "onnx", path, from_text(entry, str(path)), config)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import qacomp
 from qacomp.config import CompressConfig
 from qacomp.errors import NotACheckpointError, SourceMismatchError
+from qacomp.formats.regular import open_regular
 from qacomp.formats.system_errors import advice, words
 from qacomp.source_size import SourceSize
 
@@ -57,14 +58,15 @@ def check_source(container: Path, meta: dict[str, Any], source: Path) -> SourceM
     try:
         if told.get("kind") == "sharded":
             return _check_shards(container, told, source)
-        own_size, own = source.stat().st_size, sha256_of(source)
+        own_size = source.stat().st_size
+        if isinstance(size, int) and size != own_size and source.is_file():
+            raise SourceMismatchError(
+                f"{container}: was made from a file of {size} bytes, {source} has {own_size}; find the right checkpoint"
+            )
+        own = sha256_of(source)
     except OSError as error:
         named = error.filename or source
         raise NotACheckpointError(f"{named}: can't be read ({words(error)}); {advice(error)}") from error
-    if isinstance(size, int) and size != own_size:
-        raise SourceMismatchError(
-            f"{container}: was made from a file of {size} bytes, {source} has {own_size}; find the right checkpoint"
-        )
     if digest != own:
         raise SourceMismatchError(
             f"{container}: was made from a file of SHA-256 {digest[:16]}..., {source} has {own[:16]}...;"
@@ -107,6 +109,6 @@ def _check_external(container: Path, told: list[Any], source: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """The digest of a file's bytes, in hex. Raises OSError."""
-    with path.open("rb") as file:
+    """The digest of a file's bytes, in hex. Raises IrregularFileError, OSError."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

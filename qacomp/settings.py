@@ -151,6 +151,8 @@ class Settings(TypedDict, total=False):
     std: Sequence[float] | None
     """Standard deviation of each input channel: 0.229,0.224,0.225."""
     run_seconds: float
-    """Seconds that loading a model, and each of its runs, may take. Past them nothing is measured."""
+    """Seconds that loading a model, and each of its runs, may take; ten times as many in all, and sixty times on
+    your data. Past them nothing is measured.
+    """
     run_memory: str
     """Memory that a model may take beside its weights while it runs. Past it nothing is measured."""

@@ -45,13 +45,16 @@ def load_shards(path: Path, read: Callable[[Path], Checkpoint]) -> Shards:
     state: dict[str, Tensor] = {}
     parts, total, extra = [hashlib.sha256(path.read_bytes()).hexdigest()], path.stat().st_size, 0
     metadata: dict[str, str] = {}
+    names_in: dict[str, list[str]] = {}
+    for name, shard in placed.items():
+        names_in.setdefault(shard, []).append(name)
     for shard in shard_names(path, placed):
         checkpoint = read(path.with_name(shard))
         tensors = checkpoint.state
         parts.append(checkpoint.digest)
         metadata = {**checkpoint.metadata, **metadata}
         total += checkpoint.bytes
-        wanted = [name for name, where in placed.items() if where == shard]
+        wanted = names_in[shard]
         missing = [name for name in wanted if name not in tensors]
         if missing:
             raise NotACheckpointError(

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from qacomp.datasets.split import Split
 from qacomp.errors import DataError
+from qacomp.formats.regular import read_small
 from qacomp.pickles import Name, PickleReader
 
+_LARGEST = 1 << 30  # bytes: the largest published file has 154 million
 _SIDE = 32
 _PIXELS = 3 * _SIDE * _SIDE
 _ADMITTED = {
@@ -25,7 +27,7 @@ _ADMITTED = {
 
 def read_binary(path: Path, label_bytes: int) -> Split:
     """Records of `label_bytes` labels (the last counts) and 3,072 bytes of pixels, channel by channel."""
-    values = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    values = np.frombuffer(read_small(path, _LARGEST), dtype=np.uint8)
     record = label_bytes + _PIXELS
     if values.size == 0 or values.size % record:
         raise DataError(f"{path}: {values.size} bytes are no whole number of {record}-byte records; truncated?")
@@ -35,7 +37,7 @@ def read_binary(path: Path, label_bytes: int) -> Split:
 
 def read_pickled(path: Path, label_key: bytes) -> Split:
     """A published python batch: a dict with `data` (N, 3072) uint8 and labels under `label_key`."""
-    batch = _BatchReader(path, path.read_bytes()).load()
+    batch = _BatchReader(path, read_small(path, _LARGEST)).load()
     if not isinstance(batch, dict):
         raise DataError(f"{path}: no CIFAR batch: holds a {type(batch).__name__}, not a dict")
     named = {key.encode("utf-8", "replace") if isinstance(key, str) else key: value for key, value in batch.items()}

@@ -62,6 +62,8 @@ def _listed(folder: Path, classes: list[str]) -> list[tuple[Path, int]]:
         for path in sorted((folder / name).iterdir())
         if _visible(path) and path.suffix.lower() in _SUFFIXES
     ]
+    if strange := [path for path, _ in listed if not path.is_file()]:  # a pipe would be waited for
+        raise DataError(f"images: {strange[0]} is no file; take it out of the folder")
     if not listed:
         raise DataError(f"images: {folder} holds no {', '.join(_SUFFIXES)} files in class folders")
     return listed

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qacomp.errors import ConfigError, DataError, NonFiniteWeightsError
+from qacomp.evaluation.limits import measuring
 from qacomp.evaluation.session import OnnxModel, line, open_session, run_session
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def onnx_logits(
         NonFiniteWeightsError: a logit is NaN or infinite.
         NotACheckpointError, ExportError: onnxruntime can't load the model.
     """
+    measuring().on_data()
     session = open_session(model, threads=threads, optimize=optimize, settings=settings)
     outputs = []
     for s in _batches(x, batch_size, progress):

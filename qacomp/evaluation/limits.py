@@ -12,6 +12,8 @@ from qacomp.errors import ConfigError, StoppedRunError
 
 SECONDS = 60.0
 MEMORY = "4GB"
+IN_ALL = 10  # times --run-seconds for all requests: what takes just less each time would be run a hundred times
+ON_DATA = 60  # the same where a model runs on a data set: an hour by default
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30}
 
 
@@ -45,11 +47,27 @@ class RunLimits:
 
 
 class Measuring:
-    """The running of one file's models: its limits, and, once a model was stopped, why nothing of it runs any more."""
+    """The running of one file's models: its limits, the time spent, and, once a model was stopped, why nothing runs."""
 
     def __init__(self, limits: RunLimits) -> None:
         self.limits = limits
         self.stopped: StoppedRunError | None = None
+        self.spent = 0.0
+        self._times = IN_ALL
+
+    @property
+    def seconds_in_all(self) -> float:
+        """What all requests together may take."""
+        return self._times * self.limits.seconds
+
+    @property
+    def seconds_left(self) -> float:
+        """What the next request may take: the limit of one, or what the limit of all has left."""
+        return max(0.0, min(self.limits.seconds, self.seconds_in_all - self.spent))
+
+    def on_data(self) -> None:
+        """Allow the many runs that a data set takes."""
+        self._times = ON_DATA
 
     def check(self) -> None:
         """Raise the error of a model that was stopped before."""
@@ -73,6 +91,16 @@ def limited_runs(limits: RunLimits) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+@contextmanager
+def measured_together() -> Iterator[None]:
+    """Hold what runs inside to the limits that hold outside, or, without any, to one set of the default limits."""
+    if _current.get() is not None:
+        yield
+        return
+    with limited_runs(RunLimits()):
+        yield
 
 
 def measuring() -> Measuring:

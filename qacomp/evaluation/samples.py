@@ -16,6 +16,7 @@ from qacomp.datasets.custom import call_custom
 from qacomp.datasets.npz import read_arrays
 from qacomp.errors import DataError
 from qacomp.evaluation.agreement import Feed
+from qacomp.evaluation.limits import measuring
 from qacomp.evaluation.metrics import as_objects
 from qacomp.preprocessing import Preprocessing
 from qacomp.preprocessing_choice import choose_preprocessing
@@ -47,6 +48,7 @@ def load_samples(
     preprocessing of arrays.
     """
     source, loaded = _loaded(given)
+    measuring().on_data()
     if not inputs:
         raise DataError(f"{source}: the model has no inputs that data could be fed to")
     if isinstance(loaded, Mapping) and all(entry.name in loaded for entry in inputs):

@@ -89,11 +89,12 @@ class Child:
             memory = limits.memory + _WEIGHTS * sum(self.sessions.values())
             closed, self.closed = self.closed, []
             parts = wire.pack({**header, "memory": memory, "closed": closed}, values)
-            exchange = _Exchange(self, RunLimits(limits.seconds + extra_seconds, memory), parts, self._baseline)
+            allowed, began = measuring.seconds_left, time.monotonic()
+            exchange = _Exchange(self, RunLimits(allowed + extra_seconds, memory), parts, self._baseline)
             try:
                 answer, outputs = wire.read(exchange.receive, limits.memory)
             except TimeoutError:
-                raise self._stop(measuring, RunLimitError(_past_time(limits))) from None
+                raise self._stop(measuring, RunLimitError(_past_time(measuring, allowed))) from None
             except MemoryError:
                 raise self._stop(measuring, past_memory(limits)) from None
             except (EOFError, OSError, wire.WireError) as error:
@@ -101,6 +102,7 @@ class Child:
             except BaseException:  # Ctrl-C above all
                 self.end()
                 raise
+            measuring.spent += time.monotonic() - began
             if answer.get("error") == "memory":
                 raise self._stop(measuring, past_memory(limits))
             if "error" in answer:
@@ -224,8 +226,12 @@ new_number: Callable[[], int] = _shared.number
 atexit.register(_shared.end)
 
 
-def _past_time(limits: RunLimits) -> str:
-    return f"the model was stopped after {limits.seconds:g} s; --run-seconds allows more"
+def _past_time(measuring: Measuring, allowed: float) -> str:
+    """What is said of a model that takes too long, in one request or in all of them."""
+    seconds, where = measuring.limits.seconds, ""
+    if allowed < seconds:
+        seconds, where = measuring.seconds_in_all, " of loading and running it again and again"
+    return f"the model was stopped after {seconds:g} s{where}; --run-seconds allows more"
 
 
 def past_memory(limits: RunLimits) -> RunLimitError:

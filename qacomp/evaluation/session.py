@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from qacomp.errors import ConfigError, DataError, ExportError, NotACheckpointError, StoppedRunError
 from qacomp.evaluation import sandbox
 from qacomp.evaluation.limits import measuring
+from qacomp.formats.regular import open_regular
 
 if TYPE_CHECKING:
     import onnx
@@ -177,7 +178,7 @@ def _source(model: OnnxModel) -> tuple[str, str | bytes, int]:
 def _readable_bytes(path: Path) -> int:
     """The size of a model's file, with what lies beside it."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if not file.read(1):
                 raise NotACheckpointError(f"{path}: the file is empty: decode or export it again")
         beside = path.with_name(path.name + ".data")

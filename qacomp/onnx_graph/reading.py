@@ -9,9 +9,11 @@ from pathlib import Path
 from onnx import ModelProto
 
 from qacomp.errors import CheckpointError, NotACheckpointError
+from qacomp.formats.regular import read_small
 from qacomp.formats.system_errors import advice, words
 from qacomp.onnx_graph.external import ExternalFiles
-from qacomp.onnx_graph.values import count, is_external
+from qacomp.onnx_graph.skeleton import slots
+from qacomp.onnx_graph.values import DTYPES, check_values, count, is_external
 from qacomp.onnx_graph.walk import sites
 
 _LARGEST = 2 << 30  # of one protobuf message
@@ -45,7 +47,7 @@ def read_onnx(path: Path) -> OnnxSource:
         size = path.stat().st_size
         if size >= _LARGEST:
             raise NotACheckpointError(f"{path}: {size} bytes, but an ONNX file itself is below 2 GB; damaged?")
-        data = path.read_bytes()
+        data = read_small(path, _LARGEST)
     except OSError as error:
         raise NotACheckpointError(f"{path}: can't be read ({words(error)}); {advice(error)}") from error
     return parse_onnx(data, path, "onnx")
@@ -60,14 +62,18 @@ def parse_onnx(data: bytes, path: Path, kind: str, notes: tuple[str, ...] = ()) 
         raise NotACheckpointError(f"{path}: no readable ONNX model (damaged or truncated); copy it again") from error
     if not model.HasField("graph") or not (model.graph.node or model.graph.output):
         raise NotACheckpointError(f"{path}: an ONNX model without a graph; truncated?")
-    external = ExternalFiles(path)
-    for site in sites(model):
-        try:
+    external, found = ExternalFiles(path), list(sites(model))
+    try:
+        for site in found:
             count(site.tensor)
-        except CheckpointError as error:
-            raise CheckpointError(f"{path}: {error}") from None
-        if is_external(site.tensor):
-            external.read(site.tensor)  # found, mapped, long enough
+            if is_external(site.tensor):
+                external.read(site.tensor)  # found, mapped, long enough
+        for slot in slots(found):
+            tensor = slot.site.tensor
+            if tensor.data_type in DTYPES and not is_external(tensor):
+                check_values(tensor)
+    except CheckpointError as error:
+        raise error if str(path) in str(error) else CheckpointError(f"{path}: {error}") from None
     if model.graph.quantization_annotation:
         notes += ("its quantization annotations are kept as they are",)
     return OnnxSource(path, kind, model, external, hashlib.sha256(data).hexdigest(), len(data), notes)

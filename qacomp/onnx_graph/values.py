@@ -12,7 +12,9 @@ from onnx import TensorProto
 
 from qacomp.errors import CheckpointError
 from qacomp.formats import BFLOAT16
+from qacomp.formats.limits import MAX_DIMS
 
+_MOST_VALUES = 1 << 58  # so that bytes of any type, with room, fit 64 bits
 DTYPES: dict[int, np.dtype[Any]] = {
     TensorProto.FLOAT: np.dtype("<f4"),
     TensorProto.UINT8: np.dtype("u1"),
@@ -62,9 +64,13 @@ def data_field(tensor: TensorProto) -> str:
 
 
 def count(tensor: TensorProto) -> int:
-    """Number of values that the shape promises. Raises CheckpointError for a negative size."""
+    """Number of values that the shape promises. Raises CheckpointError for a shape that no array has."""
+    if len(tensor.dims) > MAX_DIMS:
+        raise CheckpointError(f"tensor {_short(tensor.name)} has {len(tensor.dims)} axes, more than {MAX_DIMS}")
     if any(d < 0 for d in tensor.dims):
         raise CheckpointError(f"tensor {_short(tensor.name)} has a negative dimension; the file is damaged")
+    if math.prod(d for d in tensor.dims if d) >= _MOST_VALUES:  # numpy refuses it beside a zero, too
+        raise CheckpointError(f"tensor {_short(tensor.name)} has the shape {list(tensor.dims)}; the file is damaged")
     return math.prod(tensor.dims)
 
 
@@ -81,25 +87,33 @@ def array_of(tensor: TensorProto, raw: Any | None = None) -> NDArray[Any]:
 
     The dtype must be one of `DTYPES`. An array over bytes isn't writable.
     """
-    dtype, values = DTYPES[tensor.data_type], count(tensor)
-    field = data_field(tensor)
+    check_values(tensor, raw)
+    dtype, field = DTYPES[tensor.data_type], data_field(tensor)
     if raw is None and field != "raw_data":
-        expected, kind = _TYPED.get(tensor.data_type, ("int32_data", dtype))
+        _, kind = _TYPED.get(tensor.data_type, ("int32_data", dtype))
+        array = np.array(getattr(tensor, field), dtype=np.int64 if field == "int32_data" else None).astype(kind)
+        return array.view(dtype).reshape(tuple(tensor.dims))
+    return np.frombuffer(tensor.raw_data if raw is None else raw, dtype).reshape(tuple(tensor.dims))
+
+
+def check_values(tensor: TensorProto, raw: Any | None = None) -> None:
+    """Raise CheckpointError unless there are as many values, or bytes of them in `raw`, as the shape promises."""
+    dtype, values, field = DTYPES[tensor.data_type], count(tensor), data_field(tensor)
+    if raw is None and field != "raw_data":
+        expected, _ = _TYPED.get(tensor.data_type, ("int32_data", dtype))
         held = getattr(tensor, field)
         if field != expected or len(held) != values:
             raise CheckpointError(
                 f"tensor {_short(tensor.name)}: {len(held)} values in {field} where {values} of {type_name(tensor)} "
                 "are declared; the file is damaged"
             )
-        array = np.array(held, dtype=np.int64 if field == "int32_data" else None).astype(kind)
-        return array.view(dtype).reshape(tuple(tensor.dims))
+        return
     data = tensor.raw_data if raw is None else raw
     if len(data) != values * dtype.itemsize:
         raise CheckpointError(
             f"tensor {_short(tensor.name)}: {len(data)} bytes where its shape {list(tensor.dims)} of "
             f"{type_name(tensor)} needs {values * dtype.itemsize}; the file is damaged"
         )
-    return np.frombuffer(data, dtype).reshape(tuple(tensor.dims))
 
 
 def put_values(tensor: TensorProto, array: NDArray[Any], field: str) -> None:

@@ -15,7 +15,8 @@ class RunningOptions:
     run_seconds: float = option(
         SECONDS,
         Option(
-            "Seconds that loading a model, and each of its runs, may take. Past them nothing is measured.",
+            "Seconds that loading a model, and each of its runs, may take; ten times as many in all, and sixty times on"
+            " your data. Past them nothing is measured.",
             _RUNNING,
             check=check_seconds,
         ),

@@ -5,6 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qacomp.evaluation.limits import measured_together
 from qacomp.formats import write_atomically
 from qacomp.report import sections
 from qacomp.report.contents import Contents, gather
@@ -30,6 +31,7 @@ _PARTS = (
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
+@measured_together()
 def write_report(target: Path, container: Path, result: "Result | None" = None, *, measure: bool = True) -> Path:
     """Write the report of a container, with what only the Result of its compression knows where that is given.
 

@@ -251,7 +251,7 @@ def test_bad_settings_say_what_to_do(network: nn.Module, digits: Dataset, tmp_pa
         run(tmp_path, network, digits, prune="magnitude", k=2)
     with pytest.raises(ConfigError, match="between 0 and 1"):
         run(tmp_path, network, digits, prune="magnitude", prune_rate=1.0)
-    with pytest.raises(ConfigError, match="3 or more"):
+    with pytest.raises(ConfigError, match="population = 2: must be at least 3"):
         run(tmp_path, network, digits, prune="energy", population=2)
     with pytest.raises(ConfigError, match="give --data"):
         run(tmp_path, network, digits, prune="energy", prune_epochs=0)

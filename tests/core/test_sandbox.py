@@ -22,7 +22,7 @@ from qacomp.errors import ConfigError, ExportError, NotACheckpointError, RunLimi
 from qacomp.evaluation import sandbox, wire
 from qacomp.evaluation.agreement import run_all
 from qacomp.evaluation.latency import onnx_latency
-from qacomp.evaluation.limits import RunLimits, limited_runs, memory_bytes
+from qacomp.evaluation.limits import RunLimits, limited_runs, measured_together, measuring, memory_bytes
 from qacomp.evaluation.session import open_session, timed_runs
 
 FEED = {"x": np.ones((1, 64), np.float32)}
@@ -241,3 +241,35 @@ def test_a_message_brings_every_kind_of_value_back() -> None:
         assert np.array_equal(a, b) and a.shape == b.shape
     assert found[1].dtype == np.float16 and found[3][1] is None and found[4]["n"] == 3
     assert found[5:7] == [b"bytes", "text"] and found[7].shape == (0, 4) and found[7].dtype == np.int8
+
+
+def test_all_runs_together_have_a_limit() -> None:
+    """A model that takes just less than the limit each time is stopped after ten times the limit, on data sixty."""
+    plain = with_tail([helper.make_node("Relu", ["h"], ["y"])])
+    with limited_runs(RunLimits(20.0, memory_bytes("4GB"))):
+        session = open_session(plain)
+        now = measuring()
+        now.spent = 199.0
+        session.run(None, FEED)
+        assert 199.0 < now.spent < 219.0
+        now.spent = 200.0
+        with pytest.raises(RunLimitError, match=r"200 s of loading and running it again and again; --run-seconds"):
+            session.run(None, FEED)
+    with limited_runs(RunLimits(20.0, memory_bytes("4GB"))):
+        session = open_session(plain)
+        measuring().spent = 200.0
+        measuring().on_data()
+        session.run(None, FEED)
+        measuring().spent = 1200.0
+        with pytest.raises(RunLimitError, match="1200 s"):
+            session.run(None, FEED)
+
+
+def test_without_limits_of_its_own_a_call_has_one_measuring() -> None:
+    with measured_together():
+        assert measuring() is measuring()
+        outer = measuring()
+        with measured_together():
+            assert measuring() is outer
+    with limited_runs(LIMITS), measured_together():
+        assert measuring().limits == LIMITS

@@ -1,0 +1,172 @@
+"""Pipes, devices and oversized files as inputs: one line at once, in every command; nothing waits or reads for ever."""
+
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from onnx import helper, numpy_helper
+
+import qacomp
+from qacomp.cli.main import cli
+from qacomp.config import CompressConfig
+from qacomp.datasets import load_dataset
+from qacomp.datasets.npz import read_arrays
+from qacomp.errors import ConfigError, DataError, IrregularFileError, QacompError
+from qacomp.formats.regular import open_regular, read_small
+
+COMMANDS = (
+    "compress {}",
+    "decode {} -o out.onnx",
+    "eval {}",
+    "inspect {}",
+    "inspect {} --report page.html",
+    "diff {} model.qac",
+    "diff model.qac {}",
+    "verify {}",
+    "verify model.qac --source {}",
+    "plot weights {} -o picture.png",
+    "compress model.onnx --config {}",
+    "compress model.onnx --data npz:{}",
+    "eval model.onnx --data npz:{}",
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model, its container, a pipe that nobody writes to, and links to it and to a device without an end."""
+    monkeypatch.chdir(tmp_path)
+    weight = numpy_helper.from_array(np.linspace(-1, 1, 1024, dtype=np.float32).reshape(32, 32), "w")
+    ends = [helper.make_tensor_value_info(name, 1, [4, 32]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", ends[:1], ends[1:], [weight])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), "model.onnx")
+    qacomp.compress({"w": np.linspace(-1, 1, 1024, dtype=np.float32)}, output="model.qac")
+    os.mkfifo("pipe")
+    for kind in ("onnx", "qac"):
+        os.symlink("pipe", f"pipe.{kind}")
+        os.symlink("/dev/zero", f"zero.{kind}")
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_command_waits_for_a_pipe_or_reads_a_device(command: str, folder: Path) -> None:
+    for name in ("pipe", "pipe.onnx", "pipe.qac", "zero.onnx", "zero.qac"):
+        done = CliRunner().invoke(cli, command.format(name).split())
+        assert isinstance(done.exception, QacompError), (name, done.output)
+        assert name.partition(".")[0] in str(done.exception)
+
+
+def test_pipes_among_images_and_shards(folder: Path) -> None:
+    from PIL import Image
+
+    for part in ("train", "test"):
+        for name in "ab":
+            (folder / "images" / part / name).mkdir(parents=True)
+            for number in range(10):
+                Image.new("L", (8, 8)).save(folder / "images" / part / name / f"{number}.png")
+    load_dataset("images:images")
+    os.mkfifo("images/train/a/10.png")
+    with pytest.raises(DataError, match=r"10\.png is no file"):
+        load_dataset("images:images")
+    Path("m.bin.index.json").write_text('{"weight_map": {"w": "pipe"}}', encoding="utf-8")
+    with pytest.raises(QacompError, match="pipe"):
+        qacomp.compress("m.bin.index.json")
+
+
+def test_a_file_is_read_and_what_is_none_is_named(folder: Path) -> None:
+    Path("text").write_bytes(b"12345")
+    os.symlink("text", "link")
+    with open_regular("link") as file:
+        assert file.read() == b"12345"
+    assert read_small("text", 5) == b"12345"
+    for name, kind in (("pipe", "a pipe"), (".", "a folder"), ("/dev/zero", "a device")):
+        with pytest.raises(IrregularFileError, match=kind):
+            open_regular(name)
+    with pytest.raises(IrregularFileError, match="more than 4 bytes"):
+        read_small("text", 4)
+    with pytest.raises(FileNotFoundError):
+        open_regular("nothing")
+
+
+def test_settings_that_are_no_settings(folder: Path) -> None:
+    Path("deep.toml").write_text("k = " + "[" * 100_000, encoding="utf-8")
+    with open("huge.toml", "wb") as file:
+        file.truncate(10 << 30)
+    with pytest.raises(ConfigError, match=r"deep\.toml: not TOML"):
+        CompressConfig.from_toml(Path("deep.toml"))
+    with pytest.raises(IrregularFileError, match=r"huge\.toml"):
+        CompressConfig.from_toml(Path("huge.toml"))
+
+
+def _archive(header: bytes, version: int = 1, values: bytes = b"") -> bytes:
+    made = io.BytesIO()
+    length = len(header).to_bytes(2 if version == 1 else 4, "little")
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", b"\x93NUMPY" + bytes((version, 0)) + length + header + values)
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        _archive(b" " * (64 << 20), 2),
+        _archive(b"{'descr': '<f4', 'fortran_order': False, 'shape': (-4, 4)}", values=bytes(64 << 20)),
+        _archive(b"-" * 9000 + b"1"),
+        _archive(b"{'descr': [('a', [('b', 5)])], 'fortran_order': False, 'shape': ()}"),
+        _archive(b"{'descr': '|O', 'fortran_order': False, 'shape': (1,)}", values=b"cos\nsystem\n."),
+    ],
+    ids=["header of 64 MiB", "negative side", "deep expression", "odd descr", "objects"],
+)
+def test_hostile_headers_of_numpy_archives(data: bytes, tmp_path: Path) -> None:
+    import tracemalloc
+
+    (tmp_path / "d.npz").write_bytes(data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"d\.npz"):
+            read_arrays(tmp_path / "d.npz")
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_array_behind_a_plain_header_comes_back(tmp_path: Path) -> None:
+    arrays = {"x": np.arange(100_000, dtype=np.float32).reshape(10, -1), "y": np.array(3), "z": np.zeros((0, 4))}
+    np.savez_compressed(tmp_path / "d.npz", **arrays)  # type: ignore[arg-type]
+    found = read_arrays(tmp_path / "d.npz", ("x", "y"))
+    assert all(np.array_equal(found[name], arrays[name]) for name in ("x", "y"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [([0, 2**62, 2**62], "shape"), ([1] * 10_000, "10000 axes"), ([2**62] * 32, "shape"), ([-32, 32], "negative")],
+)
+def test_shapes_of_onnx_tensors_that_no_array_has(shape: list[int], said: str, folder: Path) -> None:
+    model = onnx.load("model.onnx")
+    model.graph.initializer[0].dims[:] = shape
+    Path("odd.onnx").write_bytes(model.SerializeToString())
+    for command in ("compress odd.onnx", "eval odd.onnx --data digits"):
+        done = CliRunner().invoke(cli, command.split())
+        assert isinstance(done.exception, QacompError), done.output
+        assert "odd.onnx" in str(done.exception) and said in str(done.exception)
+
+
+@pytest.mark.parametrize("place", ["/etc/passwd", "../secret", "link", "pipe", "/dev/zero", "a\0b", ""])
+def test_external_data_lies_in_files_beside_the_model(place: str, folder: Path) -> None:
+    """Before onnxruntime, which may be an older one that reads any path, sees the model."""
+    (folder.parent / "secret").write_bytes(bytes(4096))
+    os.symlink("../secret", "link")
+    model = onnx.load("model.onnx")
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=place)
+    Path("odd.onnx").write_bytes(model.SerializeToString())
+    for command in ("compress odd.onnx", "eval odd.onnx --data digits"):
+        done = CliRunner().invoke(cli, command.split())
+        assert isinstance(done.exception, QacompError), done.output
+        assert "odd.onnx: tensor 'w' has its data in" in str(done.exception)
