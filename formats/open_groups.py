@@ -22,17 +22,19 @@ class OpenGroups:
     def __init__(self, put: Callable[[Section], None], codecs: Sequence[str] | None, chunk_log2: int) -> None:
         self._put, self._codecs, self._chunk_log2 = put, codecs, chunk_log2
         self._indices: list[Member] = []
+        self._waiting = 0  # indices in the open group
         self._values: dict[tuple[int, bool], list[tuple[int, Array, Stream]]] = {}
         self._value_numbers: dict[tuple[int, bool], int] = {}
+        self._values_waiting: dict[tuple[int, bool], int] = {}  # values in each open group
         self._index_count, self._value_count = 0, 0
 
     def add_indices(self, number: int, record: h.TensorRecord, tensor: SharedTensor) -> int:
         """Put a tensor's indices into the open group, and give the group's number."""
-        waiting = sum(member.stop for member in self._indices)
-        full = waiting + record.count > layout.group_values(self._chunk_log2)
+        full = self._waiting + record.count > layout.group_values(self._chunk_log2)
         if full or len(self._indices) == layout.GROUP_TENSORS:
             self._flush_indices()
         self._indices.append(Member(number, record, tensor, 0, tensor.indices.size))
+        self._waiting += tensor.indices.size
         return self._index_count
 
     def add_values(self, number: int, stored: NDArray[Any], stream: Stream) -> int:
@@ -43,14 +45,15 @@ class OpenGroups:
         """
         kind = (stream.dtype, stream.codebooks)
         members = self._values.get(kind, [])
-        full = sum(other.count for _, _, other in members) + stored.size > layout.group_values(self._chunk_log2)
+        full = self._values_waiting.get(kind, 0) + stored.size > layout.group_values(self._chunk_log2)
         if members and full and members[-1][0] != number:
             self._flush_values(kind)
         if kind not in self._values:
-            self._values[kind] = []
+            self._values[kind], self._values_waiting[kind] = [], 0
             self._value_numbers[kind] = self._value_count
             self._value_count += 1
         self._values[kind].append((number, words(stored), stream))
+        self._values_waiting[kind] += stream.count
         return self._value_numbers[kind]
 
     def flush(self) -> None:
@@ -68,4 +71,4 @@ class OpenGroups:
             for section in encode_levels(h.INDICES, self._index_count, self._indices, self._codecs):
                 self._put(section)
             self._index_count += 1
-            self._indices = []
+            self._indices, self._waiting = [], 0

@@ -12,7 +12,7 @@ from qacomp.formats.bytestream import ByteReader, ByteWriter
 from qacomp.formats.codecs import contextfew
 from qacomp.formats.codecs import contextmodel as model
 from qacomp.formats.codecs.base import Array, Codec, Stream, register, split, word_dtype
-from qacomp.formats.codecs.contextchoice import choose
+from qacomp.formats.codecs.contextchoice import choose, is_hopeless
 from qacomp.formats.codecs.contextlanes import Runs, backward, forward
 from qacomp.formats.codecs.lanes import StepDecoder, StepEncoder, pack_tails, unpack_tails
 from qacomp.formats.errors import CodecError
@@ -20,7 +20,8 @@ from qacomp.formats.limits import MAX_CONTEXT_CELLS, MAX_LANES, MAX_STEPS
 
 MAX_ALPHABET = 256
 _BITS, _FINE_BITS = 12, 14
-_SURE = 1.02  # what the trial says is right within this
+_LANE_BITS, _HEAD_BYTES, _STREAM_BYTES = 10, 3, 2
+"""What a lane, all settings of the whole, and those of a stream take besides the symbols, at the least."""
 _STREAM_WORK, _EPOCH_WORK, _CELL_WORK, _STEP_WORK, _ONE_WORK = 100_000, 200_000, 60, 16_000, 2_500
 """Nanoseconds of a stream, an epoch, a context's symbol in it, a step of the lanes, and a symbol alone."""
 
@@ -56,8 +57,12 @@ class Context(Codec):
             model.middle(np.bincount(flat[end - s.count : end], minlength=s.alphabet))
             for end, s in zip(ends.tolist(), used, strict=True)
         ]
+        beside = 8 * (_HEAD_BYTES + _STREAM_BYTES * len(used))
+        if is_hopeless(flat, used, centres, bits, 8 * most - beside):
+            return None
         lanes, taps, settings, estimate = choose(flat, used, centres, bits)
-        if estimate is not None and estimate > 8 * most * _SURE:
+        # Whole frequencies take a little more than the real numbers of the trial, never less.
+        if estimate is not None and estimate + beside + _LANE_BITS * lanes > 8 * most:
             return None
         runs = Runs(len(flat), lanes, width)
         frequency, first = forward(flat, used, centres, settings, taps, bits, runs)

@@ -5,7 +5,7 @@ with 2**mantissa steps an octave. Codes are predicted by their neighbour, for so
 All arithmetic is in integers, so every machine derives the same table.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,18 +21,13 @@ _PRODUCT_BITS = 20
 Counts = NDArray[Any]
 
 
-def normalise(weights: Counts, bits: int) -> NDArray[Any]:
-    """Scale weights (alphabet,) to frequencies with sum 2**bits; every weight above zero keeps at least one slot.
-
-    Weights are first cut to 26 significant bits of the largest. Raises CodecError where no weight is above zero or more
-    are than there are slots.
-    """
-    row: Counts = normalise_rows(weights[None, :], bits)[0]
-    return row
-
-
 def normalise_rows(weights: Counts, bits: int) -> NDArray[Any]:
-    """`normalise` for each row of weights (rows, alphabet)."""
+    """Scale each row of weights (rows, alphabet) to frequencies with sum 2**bits; every weight above zero keeps at
+    least one slot.
+
+    Weights are first cut to 26 significant bits of the row's largest. Raises CodecError where no weight of a row is
+    above zero or more are than there are slots.
+    """
     present = weights > 0
     excess = np.maximum(np.frexp(weights.max(axis=1).astype(np.float64))[1] - 26, 0)[:, None]
     weights = np.where(present, np.maximum(weights >> excess, 1), 0)
@@ -54,24 +49,30 @@ def normalise_rows(weights: Counts, bits: int) -> NDArray[Any]:
 
 
 def normalised(tables: Sequence[Counts], bits: int) -> list[NDArray[Any]]:
-    """`normalise` for each of some tables, those of one length at once."""
+    """`normalise_rows` for each of some tables, those of one length at once."""
+    return by_length(tables, lambda rows: normalise_rows(rows, bits))
+
+
+def by_length(tables: Sequence[Counts], make: Callable[[Counts], NDArray[Any]]) -> list[NDArray[Any]]:
+    """What `make` gives for each table, where it takes tables of one length as rows and gives as many rows."""
     done: list[NDArray[Any]] = [np.zeros(0, np.uint32)] * len(tables)
     for length in {len(table) for table in tables}:
         places = [place for place, table in enumerate(tables) if len(table) == length]
-        rows = normalise_rows(np.stack([tables[place] for place in places]), bits)
+        rows = make(np.stack([tables[place] for place in places]))
         for place, row in zip(places, rows, strict=True):
             done[place] = row
     return done
 
 
-def product(frequencies: NDArray[Any], group: int, bits: int) -> NDArray[Any]:
-    """Frequencies (alphabet**group,) of groups (1, 2, 4 or 8) of independent symbols, the first the lowest digit."""
-    table = frequencies.astype(np.int64)
+def product_rows(frequencies: NDArray[Any], group: int, bits: int) -> NDArray[Any]:
+    """For each row (rows, alphabet) the frequencies (rows, alphabet**group) of groups of 1, 2, 4 or 8 independent
+    symbols, the first the lowest digit."""
+    tables = frequencies.astype(np.int64)
     while group > 1:
         group //= 2
-        joint = np.multiply.outer(table, table).ravel()
-        table = normalise(joint, bits if group == 1 else _PRODUCT_BITS).astype(np.int64)
-    return table.astype(np.uint32)
+        joint = (tables[:, :, None] * tables[:, None, :]).reshape(len(tables), -1)
+        tables = normalise_rows(joint, bits if group == 1 else _PRODUCT_BITS).astype(np.int64)
+    return tables.astype(np.uint32)
 
 
 def to_codes(counts: Counts, mantissa: int) -> NDArray[Any]:
@@ -103,10 +104,10 @@ class TableModel:
 
     def write(self, coder: RangeEncoder, codes: NDArray[Any]) -> None:
         """Code a table (alphabet,)."""
-        last, occurs = -1, 1
+        last, occurs, bit, zero = -1, 1, coder.bit, self.zero
         for code in codes.tolist():
-            coder.bit(self.zero[occurs], int(code == 0))
-            occurs = int(code > 0)
+            bit(zero[occurs], 0 if code else 1)
+            occurs = 1 if code else 0
             if code:
                 if last < 0:
                     coder.uint(self.first, code)

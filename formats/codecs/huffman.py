@@ -21,20 +21,24 @@ _STREAM_WORK, _STEP_WORK = 500_000, 5_000
 def code_lengths(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Bits of each symbol's code (alphabet,), 0 for a symbol that never occurs; a lone symbol gets one bit."""
     while True:
-        heap: list[tuple[int, int, tuple[int, ...]]] = [
-            (int(count), symbol, (symbol,)) for symbol, count in enumerate(counts.tolist()) if count
-        ]
-        lengths = np.zeros(len(counts), np.int64)
+        heap = [(count, symbol, symbol) for symbol, count in enumerate(counts.tolist()) if count]
+        lengths = [0] * len(counts)
         if len(heap) == 1:
             lengths[heap[0][1]] = 1
-            return lengths
+            return np.array(lengths, np.int64)
         heapq.heapify(heap)
+        pairs: list[tuple[int, int]] = []  # numbered on from the symbols
         while len(heap) > 1:
             a, b = heapq.heappop(heap), heapq.heappop(heap)
-            lengths[list(a[2] + b[2])] += 1
-            heapq.heappush(heap, (a[0] + b[0], min(a[1], b[1]), a[2] + b[2]))
-        if lengths.max(initial=0) <= MAX_LENGTH:
-            return lengths
+            heapq.heappush(heap, (a[0] + b[0], min(a[1], b[1]), len(counts) + len(pairs)))
+            pairs.append((a[2], b[2]))
+        lengths += [0] * len(pairs)
+        for place in range(len(pairs) - 1, -1, -1):
+            below = lengths[len(counts) + place] + 1
+            for node in pairs[place]:
+                lengths[node] = below
+        if max(lengths, default=0) <= MAX_LENGTH:
+            return np.array(lengths[: len(counts)], np.int64)
         counts = np.where(counts > 0, (counts + 1) >> 1, 0)  # flatter, until the longest code fits
 
 
@@ -48,7 +52,7 @@ def canonical(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     if space != 1 << MAX_LENGTH and not (used.sum() == 1 and lengths.max() == 1):
         raise CodecError("the Huffman code lengths don't make a code; the file is damaged")
     codes = np.zeros(len(lengths), np.int64)
-    order = np.lexsort((np.arange(len(lengths)), lengths))
+    order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] > 0]
     starts = np.cumsum(1 << (MAX_LENGTH - lengths[order])) - (1 << (MAX_LENGTH - lengths[order]))
     codes[order] = starts >> (MAX_LENGTH - lengths[order])

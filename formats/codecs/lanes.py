@@ -21,6 +21,8 @@ STATE_LOW = 1 << 16
 MAX_BITS = 15
 _SLOTS_A_SYMBOL, _FEW_SLOTS = 4, 1 << 15
 """A table of all slots is made where they are not many more than the symbols, or few."""
+_LOOKED_UP = 1 << 14
+"""Symbols whose frequencies are looked up at once; what is looked up stays in the cache."""
 _FEW = 6
 """Lanes up to which a step of arrays takes longer than its symbols do one by one."""
 
@@ -90,35 +92,36 @@ def encode(
 
     words = np.empty(coded, np.uint16)
     end = len(words)
-    index, quotient = np.empty(lanes, np.intp), np.empty(lanes, np.float64)
-    a, b, full = np.empty(lanes, np.uint32), np.empty(lanes, np.uint32), np.empty(lanes, bool)
-    low16, sixteen = np.uint32(0xFFFF), np.uint32(16)
-    rest = coded % lanes
-    for start in range(coded - rest if rest else coded - lanes, -1, -lanes):
-        stop = min(start + lanes, coded)
-        n = stop - start
-        i, x, q, u, v, mask = index[:n], state[:n], quotient[:n], a[:n], b[:n], full[:n]
-        np.copyto(i, symbols[start:stop])
+    quotient = np.empty(lanes, np.float64)
+    a, full = np.empty(lanes, np.uint32), np.empty(lanes, bool)
+    sixteen = np.uint32(16)
+    block = max(1, _LOOKED_UP // lanes) * lanes
+    for base in range((coded - 1) // block * block, -1, -block):
+        part = slice(base, min(base + block, coded))
+        places = symbols[part].astype(np.intp)
         if contexts is not None:
-            i += contexts[start:stop].astype(np.intp) * alphabet
-        limit.take(i, out=u, mode="clip")
-        np.right_shift(x, shift, out=v)
-        np.greater_equal(v, u, out=mask)
-        over = mask.nonzero()[0]
-        if k := len(over):
-            moved = x.take(over)
-            end -= k
-            words[end : end + k] = moved  # the low 16 bits
-            moved >>= sixteen
-            x[over] = moved
-        inverse.take(i, out=q, mode="clip")
-        q *= x
-        np.copyto(u, q, casting="unsafe")
-        growth.take(i, out=v, mode="clip")
-        x += v >> sixteen
-        v &= low16
-        u *= v
-        x += u
+            places += contexts[part].astype(np.intp) * alphabet
+        limits, inverses, grown = limit.take(places), inverse.take(places), growth.take(places)
+        firsts = grown >> sixteen
+        grown &= np.uint32(0xFFFF)
+        for start in range((len(places) - 1) // lanes * lanes, -1, -lanes):
+            here = slice(start, min(start + lanes, len(places)))
+            n = here.stop - start
+            x, q, u, mask = state[:n], quotient[:n], a[:n], full[:n]
+            np.right_shift(x, shift, out=u)
+            np.greater_equal(u, limits[here], out=mask)
+            over = mask.nonzero()[0]
+            if k := len(over):
+                moved = x.take(over)
+                end -= k
+                words[end : end + k] = moved  # the low 16 bits
+                moved >>= sixteen
+                x[over] = moved
+            np.multiply(inverses[here], x, out=q)
+            np.copyto(u, q, casting="unsafe")
+            x += firsts[here]
+            u *= grown[here]
+            x += u
     return state, words[end:]
 
 

@@ -23,7 +23,8 @@ class AdaptiveBit:
 
     def update(self, bit: int) -> None:
         """Move towards what was seen, never closer than 32/65536 to either end."""
-        self.seen = min(self.seen + 1, _RATE_LIMIT)
+        if self.seen < _RATE_LIMIT:
+            self.seen += 1
         if bit:
             self.probability -= (self.probability - 32) // (self.seen + 1)
         else:
@@ -51,12 +52,15 @@ class RangeEncoder:
     def bit(self, model: AdaptiveBit, bit: int) -> None:
         """Code one bit with an adaptive model."""
         bound = (self._range >> 16) * model.probability
+        if model.seen < _RATE_LIMIT:  # as `update` does: a call a bit would take as long as all the rest
+            model.seen += 1
         if bit:
             self._low += bound
             self._range -= bound
+            model.probability -= (model.probability - 32) // (model.seen + 1)
         else:
             self._range = bound
-        model.update(bit)
+            model.probability += (_ONE - 32 - model.probability) // (model.seen + 1)
         while self._range < _TOP:
             self._range <<= 8
             self._shift()

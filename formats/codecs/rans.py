@@ -13,10 +13,11 @@ from qacomp.formats.codecs import lanes as coder
 from qacomp.formats.codecs.base import Array, Codec, Stream, register, split, word_dtype
 from qacomp.formats.codecs.frequencies import (
     TableModel,
+    by_length,
     cost_bits,
     from_codes,
     normalised,
-    product,
+    product_rows,
     to_codes,
 )
 from qacomp.formats.codecs.rangecoder import RangeDecoder, RangeEncoder
@@ -179,24 +180,31 @@ def choose_group(counts: list[Array], widest: int) -> int:
 
     def cost(group: int) -> float:
         bits = _GROUPED_BITS if group > 1 else _SINGLE_BITS
-        total = 0.0
-        for count, share in zip(counts, normalised(counts, bits), strict=True):
-            if group == 1:
-                total += cost_bits(count, share, bits)
-                continue
-            expected = count.astype(np.float64) / max(int(count.sum()), 1)
-            joint = np.ones(1)
-            for _ in range(group):
-                joint = np.multiply.outer(expected, joint).ravel()
-            rounded = product(share, group, bits)
-            seen = joint > 0
-            total += float((joint[seen] * (bits - np.log2(rounded[seen]))).sum()) * int(count.sum()) / group
-        return total
+        shares = normalised(counts, bits)
+        if group == 1:
+            return cost_bits(np.concatenate(counts), np.concatenate(shares), bits)
+        rounded = by_length(shares, lambda rows: product_rows(rows, group, bits))
+        expected = by_length(counts, lambda rows: _joint(rows, group))
+        share, joint = np.concatenate(rounded), np.concatenate(expected)
+        seen = joint > 0
+        return float((joint[seen] * (bits - np.log2(share[seen]))).sum()) / group
 
     single = cost(1) if widest > 1 else 0.0
     while widest > 1 and cost(widest) > single * _GROUP_LOSS + 8:
         widest //= 2
     return widest
+
+
+def _joint(counts: Array, group: int) -> Array:
+    """How often each group of symbols is expected where they are independent: (rows, alphabet) ->
+    (rows, alphabet**group)."""
+    total = np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    share = counts / total
+    joint = np.ones((len(counts), 1))
+    for _ in range(group):
+        joint = (share[:, :, None] * joint[:, None, :]).reshape(len(counts), -1)
+    result: Array = joint * total
+    return result
 
 
 def best_tables(counts: list[Array], bits: int) -> tuple[int, list[Array], bytes]:
@@ -229,8 +237,8 @@ def group_tables(singles: Sequence[Array], group: int, bits: int) -> coder.Table
     """One row a stream, over groups of symbols, filled up with zeros to the largest alphabet."""
     width = max(len(single) for single in singles) ** group
     rows = np.zeros((len(singles), width), np.uint32)
-    for row, single in zip(rows, singles, strict=True):
-        row[: len(single) ** group] = product(single, group, bits)
+    for row, table in zip(rows, by_length(singles, lambda tables: product_rows(tables, group, bits)), strict=True):
+        row[: len(table)] = table
     return coder.Tables(bits, rows)
 
 
