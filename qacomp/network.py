@@ -37,13 +37,13 @@ def build_network(checkpoint: Checkpoint, config: CompressConfig) -> Network | N
     checkpoint, info = whole_weights(checkpoint), model_info(arch)
     checkpoint = named_as(checkpoint, arch)
     num_classes = config.num_classes or infer_num_classes(checkpoint.state, arch)
+    model = create_model(arch, num_classes)
+    check_finite(checkpoint.path, checkpoint.state, checkpoint.state)
+    load_into(model, checkpoint, arch)
     if config.num_classes is None and checkpoint.num_classes not in (None, num_classes):
         raise ArchitectureMismatchError(
             f"{checkpoint.path} claims {checkpoint.num_classes} classes, but its last layer has {num_classes}"
         )
-    model = create_model(arch, num_classes)
-    check_finite(checkpoint.path, checkpoint.state, checkpoint.state)
-    load_into(model, checkpoint, arch)
     preprocessing = choose_preprocessing(config, checkpoint.preprocessing or info.preprocessing)
     return Network(model.eval(), arch, num_classes or info.num_classes, preprocessing.input_shape, preprocessing)
 

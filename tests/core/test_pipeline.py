@@ -188,5 +188,5 @@ def test_every_flag_of_compress_is_a_setting_and_the_other_way_round() -> None:
         "strength_layers",
     }  # --k conv1=16
     files = {"checkpoint", "output", "config_file", "report", "snapshots"}
-    assert flags - settings == files | {"trust_pickle", "force", "as_json", "debug", "schema"}
+    assert flags - settings == files | {"trust_pickle", "force", "as_json", "debug", "schema", "strict"}
     assert settings <= flags
