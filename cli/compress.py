@@ -78,8 +78,8 @@ def compress_command(
     config = CompressConfig.from_toml(config_file) if config_file else CompressConfig()
     config = config.with_settings(settings_given(flags, config), "command line")
     target = output or _default_output(checkpoint, progress)
-    written = [*container_outputs(target), *snapshot_outputs(snapshots)]
-    written += [] if report is None else [Output(report, "--report")]
+    written = container_outputs(target) + ([] if report is None else [Output(report, "--report")])
+    written += snapshot_outputs(snapshots, written)
     claim(written, command_files([checkpoint, config_file], [config.data, config.metric]), force=force)
     with saying_what_is_kept(target):
         result = compress(

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,8 +12,19 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+class _File(click.Path):
+    """The path of a file: not empty, and not one that ends in a slash, which a Path would drop."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """`DIR/model.pt` -> Path."""
+        if isinstance(value, str) and (not value or value.endswith(os.sep)):
+            self.fail(f"{value!r} is no file's path", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 INPUT = click.Path(path_type=Path)
-OUTPUT = click.Path(path_type=Path, dir_okay=False)
+OUTPUT = _File(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 

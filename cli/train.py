@@ -76,7 +76,8 @@ def train_command(
 ) -> None:
     """Train --arch on --data with SGD and a cosine learning rate, keep the epoch with the best validation accuracy.
 
-    The checkpoint carries architecture, preprocessing and data spec, so that compress needs no further flag. The test
+    The checkpoint carries architecture, preprocessing and data spec, so that compress needs no further flag, but
+    --data again where that names files: no file's word opens another. The test
     split is read once, at the end.
     """
     from qacomp.config import CompressConfig

@@ -40,7 +40,10 @@ def open_file(
         source = str(Path(path))
         with open_regular(path) as stream:
             size = os.fstat(stream.fileno()).st_size
-            mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if size else None
+            try:
+                mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if size else None
+            except OSError as error:  # of a mapping the system doesn't name the file
+                raise OSError(error.errno, error.strerror, source) from error
         data = memoryview(mapped or b"")
     try:
         container = _parse(source, data, limits, verify, allow_truncated, threads)

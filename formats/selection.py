@@ -38,7 +38,10 @@ def choose(kind: Kind, parts: Sequence[Array], streams: Sequence[Stream], names:
         best = min(sizes.values())
         trials = [c for c in codecs if c.samples or sizes.get(c.name, best * 2) <= best * _HOPELESS]
     winner: tuple[int, int, Codec, bytes] | None = None
-    for codec in trials:
+    rest = sorted((c for c in codecs if c not in trials), key=lambda codec: (sizes.get(codec.name, 0), codec.id))
+    for codec in (*trials, *rest):
+        if winner is not None and codec in rest:
+            break  # they are only needed where no reader could afford what the sample promised
         coded = codec.encode_below(parts, streams, winner[0] if winner else 1 << 62)
         if coded is None or not (codec.name == "raw" or affordable(codec, coded, streams)):
             continue

@@ -63,6 +63,8 @@ def identity(described: Described, tensor: Tensor, digest_bytes: int) -> tuple[b
 
 def _dense(name: str, tensor: NDArray[Any], side: str) -> Described:
     array = as_array(name, tensor)
+    if array.dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
+        raise UnsupportedTensorError(f"{name[:80]!r}: has a truth value that is neither 0 nor 1; the data is damaged")
     stored = stored_form(array, side) if is_side(array) else array
     record = h.TensorRecord(name, h.DENSE, dtype_id(array.dtype), dtype_id(stored.dtype), array.shape)
     return record, stored, stored.astype(array.dtype, copy=False)

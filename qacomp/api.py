@@ -15,7 +15,7 @@ from qacomp.datasets import Dataset, chosen_spec, dataset_from_arrays, load_data
 from qacomp.errors import ConfigError
 from qacomp.evaluation.limits import limited_runs
 from qacomp.foreign_dtypes import as_numpy
-from qacomp.formats import open_file
+from qacomp.formats import UnsupportedTensorError, open_file
 from qacomp.inputs import command_files
 from qacomp.options.signature import with_keywords
 from qacomp.outputs import claim, container_outputs, decoded_outputs, snapshot_outputs
@@ -91,7 +91,7 @@ def compress(
     read = [Path(file) for file in (_path_of(model), config) if isinstance(file, str | os.PathLike)]
     files = command_files(read, (data, chosen.data, chosen.metric))
     written = [] if output is None else container_outputs(Path(output), "output")
-    claim([*written, *snapshot_outputs(snapshots, "snapshots")], files, force=force)
+    claim([*written, *snapshot_outputs(snapshots, written, "snapshots")], files, force=force)
     checkpoint = checkpoint_of(
         model, trust_pickle=trust_pickle, inputs=chosen.input, submodule=chosen.submodule, key=chosen.key
     )
@@ -128,9 +128,11 @@ def compress(
             result = run(
                 checkpoint, chosen, dataset, target, shown, network=network, snapshots=kept_in, samples=samples
             )
-    except BaseException:
+    except BaseException as error:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, UnsupportedTensorError) and str(checkpoint.path) not in str(error):
+            raise UnsupportedTensorError(f"{checkpoint.path}: {error}") from error  # the writer knows no files
         raise
     if folder is not None:
         weakref.finalize(result, shutil.rmtree, folder, ignore_errors=True)

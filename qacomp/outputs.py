@@ -13,6 +13,7 @@ from qacomp.formats.system_errors import advice, words
 
 _RESUME_MARK = b"fingerprint"  # the first key of what `qacomp.resume` keeps
 _LARGE = 1 << 30  # bytes: below half of what a protobuf message holds no weights go into a second file
+_SNAPSHOT = "epoch-*.pt"  # what the fine-tuning's checkpoints are called
 _START = 4096  # bytes: more than any of these files needs to be told
 
 
@@ -35,12 +36,24 @@ def container_outputs(path: Path, what: str = "-o") -> list[Output]:
 
 def resume_output(path: Path, what: str = "-o") -> Output:
     """The file beside an output in which a long run keeps its state."""
-    return Output(path.with_name(f"{path.name}.resume"), f"{what}, in which a long run keeps its state,", "resume")
+    return Output(path.parent / f"{path.name}.resume", f"{what}, in which a long run keeps its state,", "resume")
 
 
-def snapshot_outputs(folder: str | os.PathLike[str] | None, what: str = "--snapshots") -> list[Output]:
-    """The checkpoints of an earlier run in a folder for snapshots, which this one may replace."""
-    return [] if folder is None else [Output(path, what) for path in sorted(Path(folder).glob("epoch-*.pt"))]
+def snapshot_outputs(
+    folder: str | os.PathLike[str] | None, others: Iterable[Output], what: str = "--snapshots"
+) -> list[Output]:
+    """The checkpoints of an earlier run in a folder for snapshots, which this one may replace.
+
+    Raises OutputIsInputError where one of the `others` may be a snapshot of this run.
+    """
+    if folder is None:
+        return []
+    for other in others:
+        if other.path.match(_SNAPSHOT) and _identity(other.path.parent) == _identity(Path(folder)):
+            raise OutputIsInputError(
+                f"{other.path}: {other.what} has the name of a snapshot, and its folder; give another name"
+            )
+    return [Output(path, what) for path in sorted(Path(folder).glob(_SNAPSHOT))]
 
 
 def decoded_outputs(container: Path, output: Path, external: bool, what: str = "-o") -> list[Output]:
@@ -48,7 +61,7 @@ def decoded_outputs(container: Path, output: Path, external: bool, what: str = "
 
     external: it is asked for; else it comes with models that one protobuf message can't hold.
     """
-    beside, outputs = output.with_name(f"{output.name}.data"), [Output(output, what)]
+    beside, outputs = output.parent / f"{output.name}.data", [Output(output, what)]
     if output.suffix == ".onnx" and (external or (beside.exists() and _dense_bytes(container) >= _LARGE)):
         outputs.append(Output(beside, f"{what}, whose weights lie beside it,"))
     return outputs

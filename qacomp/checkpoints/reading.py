@@ -50,9 +50,10 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False, key: str | 
             checkpoint = _weights_only(path, "sharded", checked, shards.digest, shards.bytes, notes)
             return replace(checkpoint, metadata=shards.metadata, parts=shards.parts)
         with path.open("rb") as file:
+            form = recognize(path, file, size)
+            file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
-            form = recognize(path, file, size)
             archive = archive_kind(path, file) if form == "zip" else None
             if archive is not None:
                 state = load_archive(path, file, archive, size)

@@ -76,6 +76,8 @@ def _description(path: Path, file: BinaryIO, start: bytes) -> str:
         return "no checkpoint but HTML or XML: probably a web page saved instead of the file"
     if start[:1] == b"\x80" and len(start) > 1 and start[1] <= 5:
         return "a plain pickle, not written by torch.save; load it where it was made and torch.save its state dict"
+    if not start.strip(b"\0"):
+        return "no checkpoint but zeros, as of a file that was never written; copy or download it again"
     file.seek(0)
     if _is_tar(file):
         return "a tar archive (torch before 0.1.10, or packed files); unpack it, or re-save the state dict"

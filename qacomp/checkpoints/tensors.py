@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qacomp.errors import CheckpointError, NonFiniteWeightsError
+from qacomp.formats.limits import MAX_DIMS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,7 +82,18 @@ def _problem(tensor: "Tensor") -> str | None:
         return f"quantized ({tensor.qscheme()})"
     if tensor.is_nested:
         return "nested"
-    return None if str(tensor.layout) == "torch.strided" else "sparse"
+    if str(tensor.layout) != "torch.strided":
+        return "sparse"
+    if tensor.dim() > MAX_DIMS:
+        return f"of {tensor.dim()} axes, where {MAX_DIMS} can be stored"
+    return "damaged (a truth value that is neither 0 nor 1)" if _is_odd_truth(tensor) else None
+
+
+def _is_odd_truth(tensor: "Tensor") -> bool:
+    """Whether a tensor of booleans has a byte that is none: no two programs agree on what it means."""
+    import torch
+
+    return tensor.dtype == torch.bool and bool((tensor.detach().cpu().contiguous().view(torch.uint8) > 1).any())
 
 
 def _compact(tensor: "Tensor") -> "Tensor":

@@ -30,7 +30,7 @@ class NamedData:
         """Why it isn't used, and what the user can do."""
         return (
             f"the data that the file names ({self.text[:80]!r}) isn't used: a file opens no path and runs no code; "
-            "give --data SPEC"
+            "give --data SPEC, the same one where you trust it"
         )
 
 

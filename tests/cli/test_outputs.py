@@ -91,6 +91,27 @@ def test_snapshots_of_an_earlier_run_stay(qacomp: Qacomp, made: Path, tmp_path: 
     assert not (tmp_path / "m.qac").exists()
 
 
+@pytest.mark.parametrize("option", ["-o", "--report"])
+def test_no_other_output_has_the_name_of_a_snapshot(qacomp: Qacomp, made: Path, tmp_path: Path, option: str) -> None:
+    other = tmp_path / ".." / tmp_path.name / "epoch-0004.pt"
+    output = () if option == "-o" else ("-o", tmp_path / "m.qac")
+    answer = qacomp("compress", made / "m.pt", *output, option, other, "--snapshots", tmp_path)
+    assert answer.code == 1 and "the name of a snapshot" in answer.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("path", ["", "new/"])
+def test_an_output_that_is_no_path_of_a_file(
+    qacomp: Qacomp, made: Path, tmp_path: Path, command: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    kept = copied(made, tmp_path)
+    answer = qacomp(*COMMANDS[command][0], path, "--force")
+    assert answer.code == 2 and "is no file's path" in answer.err
+    assert {name.name: name.read_bytes() for name in tmp_path.iterdir()} == kept
+
+
 def test_the_files_of_the_data_are_no_output(qacomp: Qacomp, made: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", x=np.zeros((1, 2), np.float32))
     kept = (tmp_path / "d.npz").read_bytes()

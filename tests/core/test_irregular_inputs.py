@@ -170,3 +170,36 @@ def test_external_data_lies_in_files_beside_the_model(place: str, folder: Path) 
         done = CliRunner().invoke(cli, command.split())
         assert isinstance(done.exception, QacompError), done.output
         assert "odd.onnx: tensor 'w' has its data in" in str(done.exception)
+
+
+def test_tensors_that_no_container_or_array_holds(folder: Path) -> None:
+    """Too many axes, and booleans that are neither true nor false: refused before a container that can't be read."""
+    import torch
+    from safetensors.torch import save_file
+
+    for axes in (40, 60):
+        torch.save({"w": torch.ones([1] * (axes - 1) + [40])}, f"axes{axes}.pt")
+        for command in (f"compress axes{axes}.pt", f"plot weights axes{axes}.pt -o picture.png"):
+            done = CliRunner().invoke(cli, command.split())
+            assert isinstance(done.exception, QacompError), done.output
+            assert f"axes{axes}.pt" in str(done.exception) and f"{axes} axes" in str(done.exception)
+    save_file({"w": torch.ones(100, dtype=torch.bool)}, "odd.safetensors")
+    content = Path("odd.safetensors").read_bytes()
+    Path("odd.safetensors").write_bytes(content[:-1] + b"\x02")
+    with pytest.raises(QacompError, match=r"odd\.safetensors.*truth value"):
+        qacomp.compress("odd.safetensors", output="odd.qac")
+    Path("odd.safetensors").write_bytes(content)
+    qacomp.compress("odd.safetensors", output="odd.qac")
+    assert qacomp.decode("odd.qac")["w"].all()
+    model = onnx.load("model.onnx")
+    model.graph.initializer.add(name="b", data_type=onnx.TensorProto.BOOL, dims=[100], raw_data=b"\x02" * 100)
+    onnx.save(model, "odd.onnx")
+    with pytest.raises(QacompError, match=r"odd\.onnx.*truth value"):
+        qacomp.compress("odd.onnx", output="odd.qac", force=True)
+
+
+def test_a_file_of_zeros_is_named_so_at_once(folder: Path) -> None:
+    with open("zeros.pt", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(QacompError, match=r"zeros\.pt.*zeros"):
+        qacomp.compress("zeros.pt")

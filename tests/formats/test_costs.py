@@ -26,6 +26,7 @@ from qacomp.formats.bytestream import ByteWriter
 from qacomp.formats.checksums import crc32
 from qacomp.formats.codecs import CODECS, Stream
 from qacomp.formats.codecs.zstd import compress
+from qacomp.formats.selection import choose
 
 SECONDS = 5.0  # of CPU time; each file here is read in well below a second
 Place = tuple[int, int, int, int]
@@ -272,3 +273,10 @@ def test_json_written_is_json_read() -> None:
 
     meta = {"é": [1.5, None, True, {"b": "\U0001f600"}], "n": 10**30}
     assert read_metadata(write_metadata(meta)) == meta == json.loads(write_metadata(meta))
+
+
+def test_where_nothing_is_affordable_a_long_section_is_raw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The codecs that a sample promises most of may all be left out: the others are tried then."""
+    values = np.zeros(1 << 19, np.uint8)
+    monkeypatch.setattr("qacomp.formats.selection.affordable", lambda codec, payload, streams: False)
+    assert choose("values", [values], [Stream("values", values.size, shape=(values.size,))]).codec.name == "raw"
