@@ -14,7 +14,8 @@ from qacomp.formats.codecs import contextmodel as model
 from qacomp.formats.codecs.base import Array, Codec, Stream, register, split, word_dtype
 from qacomp.formats.codecs.contextchoice import choose, is_hopeless
 from qacomp.formats.codecs.contextlanes import Runs, backward, forward
-from qacomp.formats.codecs.lanes import StepDecoder, StepEncoder, pack_tails, unpack_tails
+from qacomp.formats.codecs.lanes import pack_tails, unpack_tails
+from qacomp.formats.codecs.lanesteps import StepDecoder, StepEncoder
 from qacomp.formats.errors import CodecError
 from qacomp.formats.limits import MAX_CONTEXT_CELLS, MAX_LANES, MAX_STEPS
 

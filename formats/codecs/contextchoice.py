@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from qacomp.formats.codecs import contextmodel as model
 from qacomp.formats.codecs.base import Array, Stream, sample, split
+from qacomp.formats.codecs.contextcounts import COUNT_WEIGHT, PRIOR_BITS, Ints, add_each
 from qacomp.formats.codecs.contextlanes import Runs
-from qacomp.formats.codecs.contextmodel import Ints
 from qacomp.formats.codecs.rans import choose_lanes
 
 _SAMPLE = 1 << 17
@@ -24,7 +24,7 @@ _FEW_STREAMS, _TINY_STREAM, _SMALL_STREAM, _USUAL_TAPS, _CLEAR = 8, 128, 1024, 1
 """So many of very many streams, of so many symbols on the average, tell by these taps whether to go on. They
 have shorter epochs than all streams together, which makes them look a hundredth better than they are."""
 _SIDES = 3
-_PRIOR = 1 << model.PRIOR_BITS
+_PRIOR = 1 << PRIOR_BITS
 
 
 def choose(
@@ -114,11 +114,11 @@ class _Counted:
         keys += symbols
         keys += tried * self.seen.shape[1]
         places = contexts + tried * self.contexts.shape[1]
-        share = model.COUNT_WEIGHT * self.seen.reshape(-1).take(keys) + _PRIOR * prior
-        share /= model.COUNT_WEIGHT * self.contexts.reshape(-1).take(places) + _PRIOR
-        model.add_each(self.seen.reshape(-1), keys.reshape(-1))
-        model.add_each(self.contexts.reshape(-1), places.reshape(-1))
-        model.add_each(self.priors, priors * width + symbols)
+        share = COUNT_WEIGHT * self.seen.reshape(-1).take(keys) + _PRIOR * prior
+        share /= COUNT_WEIGHT * self.contexts.reshape(-1).take(places) + _PRIOR
+        add_each(self.seen.reshape(-1), keys.reshape(-1))
+        add_each(self.contexts.reshape(-1), places.reshape(-1))
+        add_each(self.priors, priors * width + symbols)
         np.maximum(share, self.least, out=share)
         found: NDArray[np.float64] = np.log2(share, out=share)
         return found

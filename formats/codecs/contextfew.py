@@ -6,8 +6,8 @@ import numpy as np
 
 from qacomp.formats.codecs import contextmodel as model
 from qacomp.formats.codecs.base import Array
-from qacomp.formats.codecs.contextmodel import Ints
-from qacomp.formats.codecs.lanes import StepDecoder
+from qacomp.formats.codecs.contextcounts import Ints
+from qacomp.formats.codecs.lanesteps import StepDecoder
 
 FEW = 6
 """Lanes up to which a step of arrays takes longer than its symbols do one by one."""

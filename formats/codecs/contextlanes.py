@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from qacomp.formats.codecs import contextfew
 from qacomp.formats.codecs import contextmodel as model
 from qacomp.formats.codecs.base import Array, Stream
-from qacomp.formats.codecs.contextmodel import Ints
-from qacomp.formats.codecs.lanes import StepDecoder, tail_length
+from qacomp.formats.codecs.contextcounts import Counts, Ints
+from qacomp.formats.codecs.lanes import tail_length
+from qacomp.formats.codecs.lanesteps import StepDecoder
 
 _CALLS = 256
 """About as many values as one step's `recent` could work out while its array operations are called."""
@@ -53,7 +54,7 @@ class Runs:
 
 def _model(
     used: Sequence[Stream], centres: Sequence[int], settings: Sequence[model.Setting], taps: int, bits: int
-) -> tuple[model.Neighbourhood | None, Ints | None, model.Counts, model.Places]:
+) -> tuple[model.Neighbourhood | None, Ints | None, Counts, model.Places]:
     """The parts of the model: for refinements fixed contexts, else the neighbourhood they are derived from."""
     places = model.Places(used)
     if used[0].parents is not None:
@@ -62,7 +63,7 @@ def _model(
     else:
         near = model.Neighbourhood(used, places, centres, settings, taps)
         contexts, prior, valid = None, near.prior, near.valid
-    return near, contexts, model.Counts(prior, valid, bits), places
+    return near, contexts, Counts(prior, valid, bits), places
 
 
 def forward(

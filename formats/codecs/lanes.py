@@ -8,14 +8,12 @@ bare state but in 2**16 plus its last symbols, packed, so that a lane costs abou
 The coder knows nothing of where frequencies come from: see frequencies.py for the tables and the codecs for the models.
 """
 
-from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.formats.errors import CodecError
-from qacomp.formats.limits import MAX_TABLE_SLOTS
 
 STATE_LOW = 1 << 16
 MAX_BITS = 15
@@ -267,108 +265,3 @@ def unpack_tails(packed: NDArray[np.uint32], alphabet: int, length: int) -> NDAr
         np.remainder(packed, np.uint32(alphabet), out=row)
         packed = packed // np.uint32(alphabet)
     return rows
-
-
-class StepEncoder:
-    """The coder one step at a time, for models whose frequencies change: steps are given last first.
-
-    states: (lanes,) first states; room: the most words that can come.
-    """
-
-    def __init__(self, states: NDArray[np.uint32], bits: int, room: int) -> None:
-        self.states = states
-        self._bits = np.uint32(bits)
-        self._shift = np.uint32(32 - bits)
-        self._buffer = np.empty(room, np.uint16)
-        self._end = room
-
-    def step(self, frequency: NDArray[np.uint32], first: NDArray[np.uint32]) -> None:
-        """Code one symbol a lane (the first len(frequency) lanes), given its frequency and first slot."""
-        x = self.states[: len(frequency)]
-        over = ((x >> self._shift) >= frequency).nonzero()[0]
-        if k := len(over):
-            moved = x.take(over)
-            self._end -= k
-            self._buffer[self._end : self._end + k] = moved
-            x[over] = moved >> np.uint32(16)
-        quotient = x // frequency
-        x -= quotient * frequency
-        x += (quotient << self._bits) + first
-
-    def words(self) -> NDArray[np.uint16]:
-        """All words, in decoding order."""
-        return self._buffer[self._end :]
-
-
-class StepDecoder:
-    """The inverse: `use` a set of tables, then decode a symbol a lane at each `step`."""
-
-    def __init__(self, states: NDArray[np.uint32], words: NDArray[np.uint16], bits: int) -> None:
-        if int(states.min()) < STATE_LOW:
-            raise CodecError("a lane's state is below its range; the file is damaged")
-        self._states = states.astype(np.uint32)
-        self._words, self._used = words, 0
-        self._bits, self._mask = np.uint32(bits), np.uint32((1 << bits) - 1)
-
-    def use(self, frequencies: NDArray[np.uint32], first: NDArray[np.uint32], symbols: int) -> None:
-        """Set the tables (contexts, alphabet) and their first slots for the next steps, of about `symbols` symbols."""
-        self._frequency, self._width = frequencies.ravel(), frequencies.shape[1]
-        self._first, self._rows = first.ravel(), first
-        self._lists: dict[int, tuple[list[int], list[int]]] = {}  # rows for `one`, made when they are first met
-        # A table of all slots pays where many symbols will be looked up; else each one counts the first slots below it.
-        self._slots: NDArray[np.uint8] | None = None
-        slots = len(frequencies) << int(self._bits)
-        if symbols * self._width > 2 * slots and slots <= MAX_TABLE_SLOTS:
-            tables = Tables(int(self._bits), frequencies)
-            self._slots = tables.symbols().astype(np.uint8)
-
-    def step(self, contexts: NDArray[np.int64]) -> NDArray[np.integer]:
-        """The next symbol of the first len(contexts) lanes; raises CodecError where the words end early."""
-        x = self._states[: len(contexts)]
-        slot = x & self._mask
-        if self._slots is None:
-            symbols: NDArray[np.integer] = (self._rows.take(contexts, axis=0) <= slot[:, None]).sum(axis=1)
-            symbols -= 1
-        else:
-            symbols = self._slots.take((contexts << int(self._bits)) + slot)
-        keys = contexts * self._width + symbols
-        x >>= self._bits
-        x *= self._frequency.take(keys)
-        slot -= self._first.take(keys)
-        x += slot
-        need = (x < np.uint32(STATE_LOW)).nonzero()[0]
-        if k := len(need):
-            if self._used + k > len(self._words):
-                raise CodecError("the coded words end early; the file is damaged")
-            moved = x.take(need)
-            moved <<= np.uint32(16)
-            moved |= self._words[self._used : self._used + k]
-            x[need] = moved
-            self._used += k
-        return symbols
-
-    def one(self, lane: int, context: int) -> int:
-        """The next symbol of one lane, as `step` gives those of all; raises CodecError where the words end early."""
-        if context not in self._lists:
-            low = context * self._width
-            span = slice(low, low + self._width)
-            self._lists[context] = self._first[span].tolist(), self._frequency[span].tolist()
-        first, frequency = self._lists[context]
-        state = int(self._states[lane])
-        slot = state & int(self._mask)
-        symbol = bisect_right(first, slot) - 1
-        state = frequency[symbol] * (state >> int(self._bits)) + slot - first[symbol]
-        if state < STATE_LOW:
-            if self._used >= len(self._words):
-                raise CodecError("the coded words end early; the file is damaged")
-            state = state << 16 | int(self._words[self._used])
-            self._used += 1
-        self._states[lane] = state
-        return symbol
-
-    def finish(self, limit: int) -> NDArray[np.uint32]:
-        """What the lanes' first states held, below `limit`; raises CodecError unless all words were used."""
-        packed = self._states - np.uint32(STATE_LOW)
-        if self._used != len(self._words) or int(packed.max()) >= limit:
-            raise CodecError("the coded words don't end where the lanes end; the file is damaged")
-        return packed
