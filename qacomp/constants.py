@@ -58,7 +58,7 @@ def mask_kind(array: NDArray[Any]) -> str | None:
     distinct = np.unique(sample)
     if distinct.size > 1 and np.isin(distinct, (0.0, 1.0)).all() and np.isin(_floats(values), (0.0, 1.0)).all():
         return "a mask of zeros and ones"
-    for extreme, others in ((distinct[0], distinct[1:]), (distinct[-1], distinct[:-1])):
+    for extreme, others in ((float(distinct[0]), distinct[1:]), (float(distinct[-1]), distinct[:-1])):
         rest = float(np.abs(others).max()) if others.size else 0.0
         often = np.count_nonzero(sample == extreme) >= max(2, sample.size // 64)
         if abs(extreme) >= _EXTREME and abs(extreme) >= _EXTREME * rest and often and np.isfinite(rest):

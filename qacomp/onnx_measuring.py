@@ -171,7 +171,10 @@ def _some(inputs: Sequence[Feed]) -> list[Feed]:
 
 
 def _generated(original: OnnxModel, inputs: GeneratedInputs, seed: int) -> Reference:
-    """Single runs and, where the model has a state, as many steps, loud and quiet."""
+    """Single runs and, where the model has a state, as many steps, loud and quiet.
+
+    In a session of their own: random operators go on from run to run, and a changed model's begin anew.
+    """
     feeds = [inputs.feed([seed, i], loud=i % 2 == 0) for i in range(_RUNS)]
     text, parts = f"{len(feeds)} generated inputs, seed {seed}: {inputs}", [(feeds, run_all(original, feeds))]
     states = carried_states(feeds[0], parts[0][1][0])

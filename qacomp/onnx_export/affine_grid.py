@@ -57,6 +57,8 @@ def nearest_grid(matrix: NDArray[np.float32], bits: int, block: int) -> AffineGr
 def _search(cube: NDArray[np.float32], bits: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:
     """Integers (blocks, block, columns), scales and zero points (blocks, columns) of least squared error."""
     top = (1 << bits) - 1
+    exponent = np.frexp(np.abs(cube).max(axis=1))[1]  # (blocks, columns); squares of 1e-25 or 1e25 leave single precision
+    cube = np.ldexp(cube, -exponent[:, None])
     low, high = (np.minimum(cube.min(axis=1), 0), np.maximum(cube.max(axis=1), 0))  # (blocks, columns)
     best = np.full(low.shape, np.inf, np.float32)
     q = np.zeros(cube.shape, np.uint8)
@@ -75,7 +77,7 @@ def _search(cube: NDArray[np.float32], bits: int) -> tuple[NDArray[np.uint8], ND
         scale = np.where(better, fitted, scale).astype(np.float32)
         zero = np.where(better, offset, zero).astype(np.uint8)
         q = np.where(better[:, None], levels, q).astype(np.uint8)
-    return q, scale, zero
+    return q, np.ldexp(scale, exponent), zero
 
 
 def codebook_grid(codebook: NDArray[np.float32], bits: int) -> tuple[NDArray[np.uint8], float, int] | None:

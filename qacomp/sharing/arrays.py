@@ -19,6 +19,9 @@ from qacomp.sharing.worth import is_smaller
 from qacomp.sharing.zero_entry import LEAST_K, has_zeros, with_zero_entry
 from qacomp.side_values import codebook_side
 
+_GRID = 2.0**-100, 2.0**126  # of a tensor's largest value: single precision ends at 2⁻¹²⁶ and 2¹²⁸
+_SQUARES = 2.0**-400, 2.0**400  # double precision's squares, summed up, end at 2⁻⁵¹¹ and 2⁵¹¹
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -56,14 +59,29 @@ def kept_unless_smaller(item: Packed, array: NDArray[Any], layer: Layer) -> Pack
     return Packed(array, kept=f"{layer.reason}, but {why}: kept exactly")
 
 
+def unfit(values: NDArray[np.floating]) -> str | None:
+    """Why no errors of such values can be calculated; None where they can."""
+    if not np.isfinite(values).all():
+        return "it holds NaN or infinity"
+    if values.dtype == np.float64 and not _lies_within(values, _SQUARES):
+        return "squares of its values leave double precision"
+    return None
+
+
+def _lies_within(values: NDArray[np.floating], bounds: tuple[float, float]) -> bool:
+    """Whether the largest value, if there is any but zero, lies within the bounds."""
+    largest = float(np.abs(values).max(initial=0.0))
+    return not largest or bounds[0] <= largest <= bounds[1]
+
+
 def shared_form(array: NDArray[Any], layer: Layer, codebook: str, side: str, rounding: str) -> Packed:
     """The same whether or not it is smaller."""
     values = bfloat16_to_float32(array) if array.dtype == BFLOAT16 else array
-    if not np.isfinite(values).all():
-        return Packed(array, kept=f"{layer.reason}, but it holds NaN or infinity: kept exactly")
+    if (why := unfit(values)) is not None:
+        return Packed(array, kept=f"{layer.reason}, but {why}: kept exactly")
     kind = grid_kind(codebook)
     if kind is not None:
-        return _on_grid(values, array.dtype, layer, kind, side)
+        return _on_grid(values, array, layer, kind, side)
     blocks = block_shape(values.shape, layer.axis, codebook, layer.k)
     name, note = layer.name[:80], None
     if blocks is not None:
@@ -105,8 +123,14 @@ def fitted(values: NDArray[np.floating], layer: Layer, rounding: str) -> Cluster
     return Clustering(book, indices, float((error * error).sum()))
 
 
-def _on_grid(values: NDArray[Any], dtype: np.dtype[Any], layer: Layer, kind: GridKind, side: str) -> Packed:
-    """On grids; those that half precision doesn't hold to the last bit, as all of 8 bits, are stored exactly."""
+def _on_grid(values: NDArray[Any], array: NDArray[Any], layer: Layer, kind: GridKind, side: str) -> Packed:
+    """On grids; those that half precision doesn't hold to the last bit, as all of 8 bits, are stored exactly.
+
+    Scales are of single precision: values near its ends or beyond them, float64 may have such, are kept as they are.
+    """
+    if not _lies_within(values, _GRID):
+        return Packed(array, kept=f"{layer.reason}, but it leaves no room for scales of single precision: kept exactly")
+    dtype = array.dtype
     held = dtype if dtype in (np.float16, BFLOAT16) else np.dtype(np.float32)
     shared = share_on_grid(values, layer.axis, kind.bits, kind.block, held)
     _, whole = grid_blocks(values.shape, layer.axis, kind.block)

@@ -16,7 +16,7 @@ from qacomp.formats import (
     stored_values,
 )
 from qacomp.selection import Layer
-from qacomp.sharing.arrays import Packed, kept_unless_smaller
+from qacomp.sharing.arrays import Packed, kept_unless_smaller, unfit
 from qacomp.sharing.nested import layer_levels, nested_kmeans
 from qacomp.side_values import codebook_side
 
@@ -28,8 +28,8 @@ def share_nested(array: NDArray[Any], layer: Layer, levels: Sequence[int], side:
     exact too, whatever `side` says; NaN and infinity aren't shared, nor is a tensor that doesn't get smaller.
     """
     values = bfloat16_to_float32(array) if array.dtype == BFLOAT16 else array
-    if not np.isfinite(values).all():
-        return Packed(array, kept=f"{layer.reason}, but it holds NaN or infinity: kept exactly")
+    if (why := unfit(values)) is not None:
+        return Packed(array, kept=f"{layer.reason}, but {why}: kept exactly")
     values = np.array(values, np.float64 if values.dtype == np.float64 else np.float32)
     shared = nested_kmeans(values, layer_levels(levels, layer.k))
     distinct, precision = np.unique(values), side
