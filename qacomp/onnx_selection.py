@@ -66,6 +66,8 @@ def _is_side_vector(slot: Slot, roles: Sequence[Role], side: str, known: Mapping
     if not plain or not roles or any(role.part not in ("bias", "scale") for role in roles):
         return False
     values = array_of(slot.site)
+    if any(role.op == "Add" for role in roles) and constant_kind(values) is not None:  # a grid's coordinate
+        return False
     for role in roles:
         weights = [array_of(known[key]) for key in role.beside if key in known and _is_float(known[key].tensor)]
         reach = min((reach_of(weight, values.size) for weight in weights), default=0.0)

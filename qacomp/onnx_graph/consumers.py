@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from onnx import FunctionProto, ModelProto
 
+from qacomp.onnx_graph.choosing import takes_candidates
 from qacomp.onnx_graph.parts import axis_before, name_of, part_of
 from qacomp.onnx_graph.products import Products
 from qacomp.onnx_graph.readers import Key, Reader, Readers, is_standard, readers_of
@@ -149,6 +150,9 @@ class _Search:
         node, position = reader.node, reader.position
         part, axis = part_of(node, position, self.dims, whole)
         op = name_of(node)
+        if op in ("Gather", "GatherND") and part == "weight" and len(node.input) > 1:
+            indices = self.readers.key(reader.scope, node.input[1])
+            part = "value" if whole and takes_candidates(self.readers, indices, self.dims) else part
         if part == "added":
             beside = self.products.added_to(reader, calls)
             return Role(op, "bias" if beside else "value", beside=beside)

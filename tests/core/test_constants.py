@@ -114,6 +114,33 @@ def test_a_detectors_grids_and_priors_stay_exact(tmp_path: Path) -> None:
     assert shared["grid"] and np.unique(values["grid"]).size <= 16
 
 
+@pytest.mark.parametrize("lookup", ["Gather", "GatherND"])
+def test_boxes_that_a_ranking_chooses_stay_exact_and_rows_of_ids_are_weights(lookup: str, tmp_path: Path) -> None:
+    """A detector takes its best candidates' priors by TopK's places, some of them behind arithmetic."""
+    random = np.random.default_rng(2)
+    tensors = {"w": weights(416, 16), "boxes": random.uniform(0, 1, (416, 4)).astype(np.float32)}
+    tensors |= {"table": weights(416, 4), "k": integers(20), "classes": integers(1), "last": integers(-1)}
+    nodes = [
+        node("MatMul", "x w", "scores"), node("Squeeze", "scores zero", "s"), node("TopK", "s k", "best at", axis=0),
+        node("Div", "at classes", "d"), node("Unsqueeze", "d last", "places"), node("Unsqueeze", "best last", "b"),
+        node(lookup, "boxes places", "taken"), node(lookup, "table ids", "rows"), node("Add", "taken b", "y"),
+        node("Add", "rows one", "z"),
+    ]  # fmt: skip
+    tensors |= {"zero": integers(0), "one": np.ones((1, 4), np.float32), "w": weights(16, 416)}
+    inputs = {"x": (FLOAT, [1, 16]), "ids": (TensorProto.INT64, [3, 1])}
+    shared, reasons, values = compressed(tmp_path, nodes, tensors, inputs, ("y", "z"))
+    assert shared["table"] and shared["w"] and not shared["boxes"], reasons
+    assert reasons["boxes"].startswith(f"value of {lookup}, no weight")
+    assert np.array_equal(values["boxes"], tensors["boxes"])
+
+
+def test_a_grids_coordinates_that_are_added_to_a_product_arent_rounded(tmp_path: Path) -> None:
+    tensors = {"w": weights(16, 65), "x0": ((np.arange(65) + 0.5) / 65).astype(np.float32)}
+    nodes = [node("MatMul", "x w", "h"), node("Add", "h x0", "y")]
+    _, reasons, values = compressed(tmp_path, nodes, tensors, {"x": (FLOAT, [1, 16])})
+    assert np.array_equal(values["x0"], tensors["x0"]) and "kept exactly" in reasons["x0"]
+
+
 def test_integral_weights_of_a_distribution_head_stay_exact(tmp_path: Path) -> None:
     """YOLO's head takes the mean of 0 ... 15 by a convolution: a grid by its values, whatever reads it."""
     tensors = {"w": weights(64, 8, 1, 1), "steps": np.arange(64, dtype=np.float32).reshape(1, 64, 1, 1)}
