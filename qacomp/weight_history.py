@@ -44,7 +44,7 @@ class WeightHistory:
     def take(self, stage: str, state: Mapping[str, Any]) -> None:
         """Count the layers' weights now; those beyond the first range go into the outermost bins."""
         for name, taken in self.histograms.items():
-            values = _numbers(state[name]).reshape(-1).astype(np.float64)  # single precision can't part the least numbers
+            values = _numbers(state[name]).reshape(-1).astype(np.float64)  # floats can't part the least
             low, high = (taken[0].low, taken[0].high) if taken else _range(values)
             counts, _ = np.histogram(np.clip(values, low, high), BINS, (low, high))
             taken.append(WeightHistogram(stage, low, high, tuple(counts.tolist())))

@@ -57,9 +57,9 @@ def nearest_grid(matrix: NDArray[np.float32], bits: int, block: int) -> AffineGr
 def _search(cube: NDArray[np.float32], bits: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:
     """Integers (blocks, block, columns), scales and zero points (blocks, columns) of least squared error."""
     top = (1 << bits) - 1
-    exponent = np.frexp(np.abs(cube).max(axis=1))[1]  # (blocks, columns); squares of 1e-25 or 1e25 leave single precision
-    cube = np.ldexp(cube, -exponent[:, None])
     low, high = (np.minimum(cube.min(axis=1), 0), np.maximum(cube.max(axis=1), 0))  # (blocks, columns)
+    exponent = np.frexp(np.maximum(high, -low))[1]  # squares of 1e-25 and of 1e25 leave single precision
+    cube, low, high = np.ldexp(cube, -exponent[:, None]), np.ldexp(low, -exponent), np.ldexp(high, -exponent)
     best = np.full(low.shape, np.inf, np.float32)
     q = np.zeros(cube.shape, np.uint8)
     scale, zero = np.ones(low.shape, np.float32), np.zeros(low.shape, np.uint8)
