@@ -10,8 +10,9 @@ import click
 from qacomp import __version__
 from qacomp.cli.console import print_json
 from qacomp.cli.interruption import Terminated, ending_in_order
-from qacomp.cli.streams import echo, prepare, silence
+from qacomp.cli.streams import echo, prepare, shown, silence
 
+_LONGEST = 2000  # characters of an error's line: a name or a value out of a file may have megabytes
 _COMMANDS = ("train", "compress", "decode", "eval", "inspect", "diff", "verify", "plot", "demo")
 
 
@@ -119,7 +120,7 @@ def _interrupted(interrupt: BaseException, as_json: bool) -> int:
 
 
 def _fail(message: str, kind: str, as_json: bool) -> int:
-    line = " ".join(message.split())
+    line = shown(" ".join(message.split()), _LONGEST)
     echo(f"qacomp: error: {line}", err=True)
     if as_json:
         print_json({"error": {"type": kind, "message": line}})

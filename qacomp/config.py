@@ -65,7 +65,7 @@ class CompressConfig(
             table = tomllib.loads(read_small(path, _LARGEST).decode("utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: can't be read: {error}") from error
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"{path}: not TOML: {error}") from error
         return cls().with_settings(table, str(path))
 

@@ -1,6 +1,7 @@
 """Which files a command reads: a model with its shards or external data, and the files of a data spec."""
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def model_files(path: Path) -> Iterator[Path]:
     if not path.is_file():
         return
     if path.name.endswith(".index.json"):
-        yield from (path.with_name(name) for name in _shards(path))
+        yield from (path.parent / name for name in _shards(path))
     elif is_onnx(path):
         yield from (path.parent / name for name in _external(path))
 
@@ -35,7 +36,7 @@ def data_files(spec: object) -> Iterator[Path]:
         return
     if not kind.argument:
         return
-    root = Path(argument).expanduser()
+    root = Path(os.path.expanduser(argument))
     yield from root.glob(kind.files) if root.is_dir() else [root]
 
 

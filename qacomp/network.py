@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from qacomp.checkpoints import Checkpoint, check_finite, infer_num_classes, load_into, named_as
+from qacomp.checkpoints import Checkpoint, check_finite, check_fits, infer_num_classes, load_into, named_as
 from qacomp.config import CompressConfig
 from qacomp.errors import ArchitectureMismatchError, ConfigError
 from qacomp.models import create_model, model_info
@@ -37,6 +37,7 @@ def build_network(checkpoint: Checkpoint, config: CompressConfig) -> Network | N
     checkpoint, info = whole_weights(checkpoint), model_info(arch)
     checkpoint = named_as(checkpoint, arch)
     num_classes = config.num_classes or infer_num_classes(checkpoint.state, arch)
+    check_fits(checkpoint, arch, num_classes)
     model = create_model(arch, num_classes)
     check_finite(checkpoint.path, checkpoint.state, checkpoint.state)
     load_into(model, checkpoint, arch)

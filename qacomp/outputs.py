@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 from qacomp.errors import OutputExistsError, OutputIsInputError, OutputNotWritableError
 from qacomp.formats import open_file
@@ -87,7 +88,7 @@ def claim(outputs: Sequence[Output], inputs: Iterable[Path], *, force: bool = Fa
     if not there:
         return
     for path in inputs:
-        if path.exists() and (hit := there.get(_identity(path))) is not None:
+        if (hit := there.get(_identity(path))) is not None:
             raise OutputIsInputError(f"{hit.path}: {hit.what} is {path}, which this command reads; give another name")
     for output in there.values():
         if not force and not _is_kind(output):
@@ -115,11 +116,19 @@ def make_folder(path: Path) -> None:
 
 
 def _identity(path: Path) -> object:
-    """What two paths of one file have in common: device and number of a file that is there, else its resolved path."""
+    """What two paths of one file have in common.
+
+    Device and number of a file that is there; else those of its folder, and its name as file systems that don't tell
+    case apart take it.
+    """
     try:
         status = path.stat()
     except (OSError, ValueError):
-        return os.path.realpath(path)
+        try:
+            resolved = Path(os.path.realpath(path))
+        except ValueError:  # of a NUL or a lone surrogate: no file has that name
+            return str(path)
+        return _identity(resolved.parent), normalize("NFC", resolved.name).casefold()
     return status.st_dev, status.st_ino
 
 

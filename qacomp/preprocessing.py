@@ -13,7 +13,7 @@ from qacomp.errors import CheckpointError, DataError
 
 _CHUNK_BYTES = 64 << 20  # float32 working set of one chunk, so that large sets need little beside their output
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow's convert("L")
-_LARGEST_SIDE = 1 << 16
+LARGEST_SIDE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ class Preprocessing:
 
     def validate(self) -> None:
         """Raise `CheckpointError` where a field has a value that can't work."""
-        if any(not 1 <= side <= _LARGEST_SIDE for side in self.size):
+        if any(not 1 <= side <= LARGEST_SIDE for side in self.size):
             raise CheckpointError(
-                f"preprocessing: size {_shown(self.size)} must be two sides of 1 to {_LARGEST_SIDE} pixels"
+                f"preprocessing: size {_shown(self.size)} must be two sides of 1 to {LARGEST_SIDE} pixels"
             )
         if self.channels not in (1, 3):
             raise CheckpointError(f"preprocessing: {_shown(self.channels)} channels; images have 1 (grey) or 3 (RGB)")

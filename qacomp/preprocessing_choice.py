@@ -1,10 +1,11 @@
 """Which preprocessing holds: the file's or the architecture's own, with the settings' size, mean and std on top."""
 
+import math
 from dataclasses import replace
 
 from qacomp.config import CompressConfig
 from qacomp.errors import ConfigError
-from qacomp.preprocessing import Preprocessing
+from qacomp.preprocessing import LARGEST_SIDE, Preprocessing
 
 
 def choose_preprocessing(config: CompressConfig, stored: Preprocessing) -> Preprocessing:
@@ -16,6 +17,10 @@ def choose_preprocessing(config: CompressConfig, stored: Preprocessing) -> Prepr
         chosen = replace(chosen, size=config.size)
     if any(s <= 0 for s in chosen.std) or any(n < 1 for n in chosen.size):
         raise ConfigError("--std and --size must be greater than zero")
+    if any(n > LARGEST_SIDE for n in chosen.size):
+        raise ConfigError(f"--size: a side has at most {LARGEST_SIDE} pixels")
+    if not all(map(math.isfinite, (*chosen.mean, *chosen.std))):
+        raise ConfigError("--mean and --std must be finite numbers")
     return chosen
 
 

@@ -1,6 +1,6 @@
 """Checkpoints in and out: state dicts of every common kind of file, read without executing anything of theirs."""
 
-from qacomp.checkpoints.architecture import fitting_architectures, infer_num_classes, load_into, named_as
+from qacomp.checkpoints.architecture import check_fits, fitting_architectures, infer_num_classes, load_into, named_as
 from qacomp.checkpoints.checkpoint import Checkpoint
 from qacomp.checkpoints.own import write_checkpoint
 from qacomp.checkpoints.reading import read_checkpoint
@@ -9,6 +9,7 @@ from qacomp.checkpoints.tensors import check_finite, kept_note
 __all__ = [
     "Checkpoint",
     "check_finite",
+    "check_fits",
     "fitting_architectures",
     "infer_num_classes",
     "kept_note",

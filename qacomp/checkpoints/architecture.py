@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 _SHOWN = 3
 _OPTIONAL = "num_batches_tracked"  # torch before 0.4.1 didn't save it, and nothing at inference reads it
 
+MOST_CLASSES = 1 << 24  # a million is the most that is trained; a file could claim any size beside a zero
 Shapes = dict[str, tuple[int, ...]]
+
+
+def check_fits(checkpoint: Checkpoint, arch: str, num_classes: int) -> None:
+    """Raise `ArchitectureMismatchError` unless the shapes fit, before a network of any size that a file claims is made.
+
+    It says which keys are missing, unexpected or of other shapes, and which registered architectures would fit.
+    """
+    _check(checkpoint, _architecture_shapes(arch, num_classes), arch)
 
 
 def load_into(model: "nn.Module", checkpoint: Checkpoint, arch: str = "the architecture") -> None:
@@ -25,12 +34,16 @@ def load_into(model: "nn.Module", checkpoint: Checkpoint, arch: str = "the archi
     `arch` names the model in the error: `ArchitectureMismatchError`, which says which keys are missing, unexpected or
     of other shapes, and which registered architectures would fit.
     """
-    differences = _differences(_shapes(model.state_dict()), _shapes(checkpoint.state))
+    _check(checkpoint, _shapes(model.state_dict()), arch)
+    model.load_state_dict(checkpoint.state, strict=False)
+
+
+def _check(checkpoint: Checkpoint, wanted: Shapes, arch: str) -> None:
+    differences = _differences(wanted, _shapes(checkpoint.state))
     if differences:
         raise ArchitectureMismatchError(
             f"{checkpoint.path} doesn't fit {arch}: {'; '.join(differences)}. {_advice(checkpoint)}"
         )
-    model.load_state_dict(checkpoint.state, strict=False)
 
 
 def fitting_architectures(state: "Mapping[str, Tensor]") -> list[str]:
@@ -55,7 +68,12 @@ def infer_num_classes(state: "Mapping[str, Tensor]", arch: str) -> int:
     larger = _architecture_shapes(arch, usual + 1)
     for name, shape in _architecture_shapes(arch, usual).items():
         axes = [axis for axis, length in enumerate(shape) if larger[name][axis] != length]
-        if axes and name in state and state[name].dim() == len(shape) and state[name].shape[axes[0]] >= 2:
+        if (
+            axes
+            and name in state
+            and state[name].dim() == len(shape)
+            and 2 <= state[name].shape[axes[0]] <= MOST_CLASSES
+        ):
             return int(state[name].shape[axes[0]])
     raise ArchitectureMismatchError(f"the checkpoint has no classifier layer like {arch}'s; is --arch right?")
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _LARGEST_INDEX = 256 << 20
+_LONGEST_NAME = 255  # characters: as file systems allow
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ def shard_names(path: Path, placed: Mapping[str, str] | None = None) -> list[str
     """The shards that the index at `path` names, in order; each a file beside it. Raises NotACheckpointError."""
     names = sorted(set((placed or _weight_map(path)).values()))
     for shard in names:
-        if not shard or Path(shard).name != shard or "\\" in shard or "\0" in shard:
-            raise NotACheckpointError(f"{path}: names a shard {shard[:80]!r} outside its folder; refused")
+        if not shard or Path(shard).name != shard or "\\" in shard or "\0" in shard or len(shard) > _LONGEST_NAME:
+            raise NotACheckpointError(f"{path}: names a shard {shard[:80]!r} that is no file in its folder; refused")
     return names
 
 

@@ -1,5 +1,6 @@
 """Finding the published files of a dataset, with errors that name what is missing."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from qacomp.errors import DataError
 
 def find_folder(kind: str, argument: str, below: Sequence[str], pattern: str) -> Path:
     """The first of `argument/below[i]` with a file that matches `pattern`, else `argument` itself if it exists."""
-    root = Path(argument).expanduser()
+    root = Path(os.path.expanduser(argument))  # leaves ~nobody as it is
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "does not exist"
         raise DataError(f"{kind}: {argument} {what}; give the folder that holds the published files")

@@ -1,5 +1,6 @@
 """Folders of images: train/<class>/* and test/<class>/*."""
 
+import os
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -22,7 +23,7 @@ def load_images(argument: str) -> Source:
     Classes are numbered by the sorted folder names of train. Images become the commonest size of the training part
     (bilinear), and RGB unless all are grey.
     """
-    root = Path(argument).expanduser()
+    root = Path(os.path.expanduser(argument))
     if not root.is_dir():
         raise DataError(f"images: {argument} {'is no folder' if root.exists() else 'does not exist'}")
     parts = {name: root / name for name in ("train", "val", "test") if name != "val" or (root / name).is_dir()}

@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ _DEFLATE_LIMIT = 1100  # deflate can't expand further (1032:1), so a larger clai
 @register_dataset("npz", argument="FILE")
 def load_npz(argument: str) -> Source:
     """A numpy archive with x_train, y_train, x_test, y_test (optionally x_val, y_val)."""
-    return source_from_arrays(f"npz: {argument}", read_arrays(Path(argument).expanduser(), _NAMES))
+    return source_from_arrays(f"npz: {argument}", read_arrays(Path(os.path.expanduser(argument)), _NAMES))
 
 
 def read_arrays(path: Path, names: tuple[str, ...] | None = None) -> dict[str, NDArray[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,7 @@ def _loaded(given: Given) -> tuple[str, Dataset | Mapping[str, Any]]:
         return "arrays", given
     kind, _, argument = given.partition(":")
     if kind == "npz":
-        return given, read_arrays(Path(argument).expanduser())
+        return given, read_arrays(Path(os.path.expanduser(argument)))
     custom = call_custom(kind, argument) if argument else None
     if isinstance(custom, Mapping | Dataset):
         return given, custom

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from qacomp.evaluation.metric_names import check_metric
 from qacomp.options import needs
-from qacomp.options.declaration import POSITIVE, Option, option
+from qacomp.options.declaration import Bounds, Option, option
 
 _NETWORK = "Network and data"
 
@@ -25,7 +25,9 @@ class NetworkOptions:
     )
     num_classes: int | None = option(
         None,
-        Option("Number of classes of a plain state dict.", _NETWORK, bounds=POSITIVE, shown="its last layer's"),
+        Option(
+            "Number of classes of a plain state dict.", _NETWORK, bounds=Bounds(1, 1 << 24), shown="its last layer's"
+        ),
     )
     data: str | None = option(
         None,

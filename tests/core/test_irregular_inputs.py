@@ -1,6 +1,7 @@
 """Pipes, devices and oversized files as inputs: one line at once, in every command; nothing waits or reads for ever."""
 
 import io
+import json
 import os
 import zipfile
 from pathlib import Path
@@ -203,3 +204,56 @@ def test_a_file_of_zeros_is_named_so_at_once(folder: Path) -> None:
         file.truncate(1 << 40)
     with pytest.raises(QacompError, match=r"zeros\.pt.*zeros"):
         qacomp.compress("zeros.pt")
+
+
+@pytest.mark.parametrize("kind", ["npz", "images", "mnist", "cifar10"])
+def test_the_home_of_nobody_is_no_place_of_data(kind: str, folder: Path) -> None:
+    for command in ("compress model.onnx -fo new.qac", "eval model.onnx", "train --arch lenet5 -fo new.pt"):
+        done = CliRunner().invoke(cli, [*command.split(), "--data", f"{kind}:~nosuchuser/x"])
+        assert isinstance(done.exception, DataError) and "~nosuchuser" in str(done.exception), done.output
+
+
+@pytest.mark.parametrize(
+    "shard", ["", ".", "..", "x/../m.safetensors", "a" * 5000, "a\0b", "\ud800", "C:\\m", "/etc/passwd"]
+)
+def test_shards_of_impossible_names(shard: str, folder: Path) -> None:
+    Path("m.bin.index.json").write_text(json.dumps({"weight_map": {"w": shard}}), encoding="utf-8")
+    Path("there.qac").write_bytes(Path("model.qac").read_bytes())
+    for command in ("compress m.bin.index.json -fo there.qac", "verify model.qac --source m.bin.index.json"):
+        done = CliRunner().invoke(cli, command.split())
+        assert isinstance(done.exception, QacompError), done.output
+        assert len(str(done.exception)) < 500
+    assert Path("there.qac").read_bytes() == Path("model.qac").read_bytes()
+
+
+def test_a_network_of_a_size_that_no_tensor_has_is_never_made(folder: Path) -> None:
+    import torch
+
+    from qacomp.models import create_model
+
+    state = create_model("lenet300", 10).state_dict()
+    torch.save(state, "net.pt")
+    torch.save(state | {"fc3.weight": torch.zeros(2**40, 0), "fc3.bias": torch.zeros(0)}, "vast.pt")
+    for command in (
+        "compress net.pt --arch lenet300 --num-classes 1000000000000",
+        "compress net.pt --arch lenet300 --num-classes 10000000",
+        "compress net.pt --arch lenet300 --data digits --size 1000000000000",
+        "compress net.pt --arch lenet300 --data digits --mean nan",
+        "compress vast.pt --arch lenet300",
+        "compress vast.pt",
+    ):
+        done = CliRunner().invoke(cli, command.split())
+        assert isinstance(done.exception, QacompError) or "vast.pt" in command, done.output
+        assert done.exception is None or isinstance(done.exception, QacompError), done.output
+
+
+def test_an_error_is_no_longer_than_a_screen(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from qacomp.cli.main import main
+
+    Path("long.toml").write_text("k = {" + ",".join(f"w{i} = 4" for i in range(10_000)) + "}", encoding="utf-8")
+    Path("digits.toml").write_text("seed = " + "9" * 100_000, encoding="utf-8")
+    for name in ("long.toml", "digits.toml"):
+        with pytest.raises(SystemExit):
+            main(["compress", "model.onnx", "--config", name])
+        said = capsys.readouterr().err
+        assert name in said and len(said) < 2100 and "defect" not in said

@@ -61,6 +61,16 @@ def test_two_outputs_are_never_one_file(tmp_path: Path, force: bool) -> None:
         claim([Output(tmp_path / "one"), Output(tmp_path / "two", "--report")], [], force=force)
 
 
+@pytest.mark.parametrize("names", [("m.qac", "M.QAC"), ("stra\u00dfe", "STRASSE"), ("caf\u00e9", "cafe\u0301")])
+def test_names_that_some_file_systems_take_for_one_are_never_two_outputs(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    with pytest.raises(OutputIsInputError, match="same file"):
+        claim([Output(tmp_path / names[0]), Output(tmp_path / names[1], "--report")], [])
+    (tmp_path / "other").mkdir()
+    claim([Output(tmp_path / names[0]), Output(tmp_path / "other" / names[1], "--report")], [])
+
+
 def test_only_a_container_gives_way_unasked_and_only_to_a_container(tmp_path: Path) -> None:
     save_file(tmp_path / "old.qac", WEIGHTS)
     claim(container_outputs(tmp_path / "old.qac"), [])
