@@ -26,6 +26,7 @@ from qacomp.options.codebook import BLOCKS
 from qacomp.sharing.affine import grid_numbers
 
 OPSETS = {2: 25, 4: 21, 8: 21}
+_MOST_WORK = 20_000_000  # weights times values: each that is turned walks over the graph, which changes with it
 _DTYPES = {2: "UINT2", 4: "UINT4", 8: "UINT8"}
 
 
@@ -45,6 +46,33 @@ class _Use:
     nodes: tuple[onnx.NodeProto, ...]
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """Who makes and who reads each value of a model's graphs; it holds until the model is changed."""
+
+    graphs: list[onnx.GraphProto]
+    makers: Counter[str]
+    outputs: set[str]
+    readers: dict[str, list[onnx.NodeProto]]
+
+    @staticmethod
+    def of(model: onnx.ModelProto) -> _Reading:
+        """Of the graph and its subgraphs."""
+        everything = list(graphs(model.graph))
+        makers = Counter(t.name for g in everything for t in g.initializer)
+        makers.update(output for g in everything for n in g.node for output in n.output)
+        readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in (n for g in everything for n in g.node):
+            for name in dict.fromkeys(node.input):
+                readers.setdefault(name, []).append(node)
+        return _Reading(everything, makers, {v.name for g in everything for v in g.output}, readers)
+
+    @property
+    def values(self) -> int:
+        """How many values there are."""
+        return self.makers.total()
+
+
 def bits_for(k: int) -> int:
     """2, 4 or 8 bits: what indices below k need."""
     return 2 if k <= 4 else 4 if k <= 16 else 8
@@ -62,17 +90,23 @@ def to_affine(
     """
     kept: dict[str, str] = {}
     wanted: dict[str, int] = {}
-    for name, reason in ((s.name, _refusal(model, s, shared[s.name], block)) for s in slots(model) if s.name in shared):
-        if reason:
+    read = _Reading.of(model)
+    for slot in (s for s in slots(model) if s.name in shared):
+        name = slot.name
+        if reason := _refusal(model, read, slot, shared[name], block):
             kept[name] = reason
+        elif len(wanted) * read.values > _MOST_WORK:
+            kept[name] = (
+                f"one of more than {len(wanted)} weights in a graph of {read.values} values, which takes too long"
+            )
         else:
-            wanted[name] = _fused_bits(model, name, shared[name], bits)
+            wanted[name] = _fused_bits(read, name, shared[name], bits)
     if wanted and not raise_opset(model, max(OPSETS[b] for b in wanted.values())):
         return {}, kept | dict.fromkeys(wanted, f"opset {default_opset(model)} can't be raised to 21")
     names = Names(value_names(model))
     snapped = {}
     for slot in [s for s in slots(model) if s.name in wanted and s.home is model]:
-        use = _use(model, slot.name)
+        use = _use(_Reading.of(model), slot.name)
         if isinstance(use, str):  # onnx's converter rewrote the graph
             kept[slot.name] = use
         else:
@@ -80,12 +114,12 @@ def to_affine(
     return snapped, kept
 
 
-def _fused_bits(model: onnx.ModelProto, name: str, weight: SharedTensor, bits: int | None) -> int:
+def _fused_bits(read: _Reading, name: str, weight: SharedTensor, bits: int | None) -> int:
     """Bits of an integer; 4 in place of 2 where onnxruntime 1.31's product of 2 bits gives wrong outputs.
 
     So it does for numbers of columns that four doesn't divide, whatever the rows, blocks and zero points.
     """
-    use = _use(model, name)
+    use = _use(read, name)
     assert isinstance(use, _Use)
     columns = weight.indices.shape[0 if use.transposed else 1]
     chosen = bits or bits_for(weight.codebook.shape[-1])
@@ -146,13 +180,13 @@ def _own_grids(weight: SharedTensor, transposed: bool, bits: int) -> AffineGrid 
     return AffineGrid(q, scale, zero, block) if block else AffineGrid(q, scale[0], zero[0], 0)
 
 
-def _refusal(model: onnx.ModelProto, slot: Slot, weight: SharedTensor, block: int) -> str | None:
+def _refusal(model: onnx.ModelProto, read: _Reading, slot: Slot, weight: SharedTensor, block: int) -> str | None:
     """Why this weight can't be turned, or None."""
     if slot.home is not model:
         return "inside a local function: only products of the graph itself are turned"
     if weight.codebook.dtype != np.float32:
         return f"{weight.codebook.dtype}: only float32 is turned"
-    use = _use(model, slot.name)
+    use = _use(read, slot.name)
     if isinstance(use, str):
         return use
     if len(slot.tensor.dims) != 2:
@@ -163,18 +197,15 @@ def _refusal(model: onnx.ModelProto, slot: Slot, weight: SharedTensor, block: in
     return f"{rows} rows are less than a block of {block}"
 
 
-def _use(model: onnx.ModelProto, name: str) -> _Use | str:
+def _use(read: _Reading, name: str) -> _Use | str:
     """How matrix products read the weight; a reason where something else reads it too."""
-    everything = list(graphs(model.graph))
-    makers = Counter(t.name for g in everything for t in g.initializer)
-    makers.update(output for g in everything for n in g.node for output in n.output)
-    if makers[name] != 1:
+    if read.makers[name] != 1:
         return "several values have its name"
-    if any(v.name == name for g in everything for v in g.output):
+    if name in read.outputs:
         return "it is an output"
     orientations, nodes = set(), []
-    for node in (n for g in everything for n in g.node if name in n.input):
-        turned = _orientation(node, name, everything)
+    for node in read.readers.get(name, ()):
+        turned = _orientation(node, name, read.graphs)
         if turned is None:
             return f"read by {node.op_type}, which doesn't fuse with DequantizeLinear"
         orientations.add(turned)
