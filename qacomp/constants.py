@@ -3,6 +3,7 @@
 Trained weights never look like that. Only a part of a large tensor is looked at. Needs no torch.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from qacomp.formats import BFLOAT16, bfloat16_to_float32
 _LONG, _LINES = 1024, 64  # so much of an axis, and so many lines along it, are looked at
 _SHORTEST = 8  # steps along an axis; four random numbers are in line more often than one might think
 _SHARE = 0.6  # of the steps that are like the step before: at the ends of a grid's rows they aren't
+_HEAD = 128  # a line of up to so many values is looked at by itself first
 _STRIDES = (1, 2, 3, 4, 5, 6, 8, 9)  # boxes of a cell in a detector's priors
 _EXTREME = 1e4  # times all other values
 _ROUNDED, _ROUNDED_MORE = 2e-3, 2e-2  # of a line's largest value: a table may be stored in half precision, or bfloat16
@@ -53,11 +55,12 @@ def mask_kind(array: NDArray[Any]) -> str | None:
     """Whether it is a mask: of zeros and ones, or with many times the same value, far beyond all others."""
     values = array.reshape(-1)
     sample = _floats(values[:: max(1, values.size // (_LONG * _LINES))])
-    if np.isnan(sample).any():
+    low, high = float(sample.min()), float(sample.max())  # NaN where one is
+    if low == 0 and high == 1 and np.isin(_floats(values), (0.0, 1.0)).all():
+        return "a mask of zeros and ones"
+    if not max(-low, high) >= _EXTREME:
         return None
     distinct = np.unique(sample)
-    if distinct.size > 1 and np.isin(distinct, (0.0, 1.0)).all() and np.isin(_floats(values), (0.0, 1.0)).all():
-        return "a mask of zeros and ones"
     for extreme, others in ((float(distinct[0]), distinct[1:]), (float(distinct[-1]), distinct[:-1])):
         rest = float(np.abs(others).max()) if others.size else 0.0
         often = np.count_nonzero(sample == extreme) >= max(2, sample.size // 64)
@@ -69,8 +72,11 @@ def mask_kind(array: NDArray[Any]) -> str | None:
 def grid_kind_of(array: NDArray[Any]) -> str | None:
     """Whether its values go up or down in equal steps along some axis, as those of anchor and position grids do."""
     for lines in _all_lines(array):
+        first, slack = lines[:_HEAD, 0].tolist(), 1e-6 * float(np.abs(lines).max())
         for stride in _STRIDES:
-            if len(lines) >= max(_SHORTEST, 4 * stride) and _in_steps(lines, stride):
+            if len(lines) < max(_SHORTEST, 4 * stride):
+                break
+            if (len(lines) > _HEAD or _starts_in_steps(first, stride, slack)) and _in_steps(lines, stride):
                 return "a grid of equal steps"
     return None
 
@@ -95,6 +101,19 @@ def _all_lines(array: NDArray[Any]) -> Iterator[Floats]:
         lines = np.moveaxis(_floats(array[part]), axis, 0)
         lines = lines.reshape(len(lines), -1)
         yield lines[:, :: max(1, lines.shape[1] // _LINES)].astype(np.float64)
+
+
+def _starts_in_steps(line: list[float], stride: int, slack: float) -> bool:
+    """Whether `_in_steps` may hold of a first line: of weights most steps differ, which a few of them tell."""
+    count = len(line) - 2 * stride
+    most = count - math.ceil(_SHARE * count - 1e-9)  # that differ
+    for at in range(count):
+        middle = line[at + stride]
+        if not abs((line[at + 2 * stride] - middle) - (middle - line[at])) <= slack:
+            most -= 1
+            if most < 0:
+                return False
+    return True
 
 
 def _in_steps(lines: Floats, stride: int) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor, float64, nn
 from qacomp.formats import BFLOAT16, SharedTensor, bfloat16_to_float32
 
 BINS = 96
-_MANY = 4000
+_MANY, _FAR = 4000, 0.0005
 _PARAMETRIZED = "parametrizations."
 
 
@@ -122,8 +122,10 @@ def _range(values: NDArray[np.floating]) -> tuple[float, float]:
     """Where the weights lie: all of them, or of many all but a thousandth, lest a far one squeeze the others."""
     if not values.size:
         return -0.5, 0.5
-    far = 0.0005 if values.size >= _MANY else 0.0
-    low, high = np.quantile(values, [far, 1 - far]).tolist()
+    if values.size < _MANY:
+        low, high = float(values.min()), float(values.max())
+    else:
+        low, high = np.quantile(values, [_FAR, 1 - _FAR]).tolist()
     pad = 0.02 * (high - low) if high > low else 0.5 * abs(high) or 0.5
     return low - pad, high + pad
 
