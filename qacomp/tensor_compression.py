@@ -1,6 +1,6 @@
 """Compression without an architecture: every matrix and filter is shared by k-means, the rest kept, no graph."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from qacomp.run import Run
 from qacomp.safetensors_metadata import META_KEY as SAFETENSORS_KEY
 from qacomp.selection import Layer
 from qacomp.sharing.agreement import raised_note, refined_alone
+from qacomp.sharing.alike_kmeans import clustered_ahead
 from qacomp.sharing.arrays import Packed, share_array
+from qacomp.sharing.kmeans import Clustering
 from qacomp.sharing.nested_arrays import share_nested
 from qacomp.side_values import vectors_held
 from qacomp.source_size import SourceSize
@@ -56,8 +58,9 @@ def compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pat
         selection = refined_alone(selection, config, lambda name: packed[name].dense())
         if text := raised_note(selection.layers, config.k):
             run.note(text)
-        for layer in selection.layers:
-            item = _share(packed[layer.name], layer, config)
+        known = _clustered_ahead(selection.layers, config, packed)
+        for layer, found in zip(selection.layers, known, strict=True):
+            item = _share(packed[layer.name], layer, config, found)
             packed |= dict.fromkeys(layer.names, item)
             if item.kept:
                 selection = selection.without(layer, item.kept)
@@ -98,8 +101,17 @@ def _metadata(checkpoint: Checkpoint, config: CompressConfig, size: SourceSize) 
     return meta
 
 
-def _share(whole: Packed, layer: Layer, config: CompressConfig) -> Packed:
+def _clustered_ahead(
+    layers: Sequence[Layer], config: CompressConfig, packed: Mapping[str, Packed]
+) -> Iterator[Clustering | None]:
+    """Of each layer its clusters where many small ones are clustered together: at one codebook a tensor."""
+    if config.levels is not None or config.codebook != "tensor":
+        return iter([None] * len(layers))
+    return clustered_ahead(layers, lambda name: packed[name].dense())
+
+
+def _share(whole: Packed, layer: Layer, config: CompressConfig, found: Clustering | None) -> Packed:
     """One tensor shared: at its levels where there are any, else with one codebook or with blocks of them."""
     if config.levels is not None:
         return share_nested(whole.dense(), layer, config.levels, config.side)
-    return share_array(whole.dense(), layer, config.codebook, config.side, config.rounding)
+    return share_array(whole.dense(), layer, config.codebook, config.side, config.rounding, found)

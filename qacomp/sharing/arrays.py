@@ -40,14 +40,21 @@ class Packed:
         return self.value.dense() if isinstance(self.value, SharedTensor) else self.value
 
 
-def share_array(array: NDArray[Any], layer: Layer, codebook: str, side: str, rounding: str = "nearest") -> Packed:
+def share_array(
+    array: NDArray[Any],
+    layer: Layer,
+    codebook: str,
+    side: str,
+    rounding: str = "nearest",
+    found: Clustering | None = None,
+) -> Packed:
     """Cluster a float array (or BFLOAT16), with one codebook, with blocks of them (see `block_shape`), or on grids.
 
     One of at most K distinct values keeps each of them exactly, whatever `side` says; NaN and infinity aren't shared,
     nor is a tensor that sharing doesn't make smaller than its lossless planes.
     `rounding`: balanced lets errors cancel within a channel (see `balanced`), but not where values are mirrored.
     """
-    return kept_unless_smaller(shared_form(array, layer, codebook, side, rounding), array, layer)
+    return kept_unless_smaller(shared_form(array, layer, codebook, side, rounding, found), array, layer)
 
 
 def kept_unless_smaller(item: Packed, array: NDArray[Any], layer: Layer) -> Packed:
@@ -74,7 +81,9 @@ def _lies_within(values: NDArray[np.floating], bounds: tuple[float, float]) -> b
     return not largest or bounds[0] <= largest <= bounds[1]
 
 
-def shared_form(array: NDArray[Any], layer: Layer, codebook: str, side: str, rounding: str) -> Packed:
+def shared_form(
+    array: NDArray[Any], layer: Layer, codebook: str, side: str, rounding: str, found: Clustering | None = None
+) -> Packed:
     """The same whether or not it is smaller."""
     values = bfloat16_to_float32(array) if array.dtype == BFLOAT16 else array
     if (why := unfit(values)) is not None:
@@ -87,7 +96,7 @@ def shared_form(array: NDArray[Any], layer: Layer, codebook: str, side: str, rou
     if blocks is not None:
         return _packed(share_in_blocks(values, layer.k, blocks), array.dtype, side)
     mirrored = symmetric_kmeans(values, layer.k)
-    clustering = mirrored or fitted(values, layer, rounding)
+    clustering = mirrored or fitted(values, layer, rounding, found)
     if clustering.codebook.size > layer.k:
         note = f"{name}: {clustering.codebook.size} shared values instead of {layer.k}, since its zeros keep one"
     elif clustering.codebook.size < layer.k:
@@ -106,14 +115,15 @@ def shared_form(array: NDArray[Any], layer: Layer, codebook: str, side: str, rou
     return Packed(shared, plain.side, note=note)
 
 
-def fitted(values: NDArray[np.floating], layer: Layer, rounding: str) -> Clustering:
+def fitted(values: NDArray[np.floating], layer: Layer, rounding: str, known: Clustering | None = None) -> Clustering:
     """k-means of a tensor; where errors are balanced and the codebook is fine, each channel counts for itself.
 
-    Zeros among the values keep an entry, so of these there are three at the least.
+    Zeros among the values keep an entry, so of these there are three at the least. known: clusters of the values, not
+    weighted, where there are any.
     """
     weighted = rounding == "balanced" and layer.k >= FINE_K
     weights = channel_weights(values, layer.axis) if weighted else None
-    found = kmeans(values, layer.k, weights)
+    found = known if known is not None and weights is None else kmeans(values, layer.k, weights)
     if not found.inertia or not has_zeros(values) or (found.codebook == 0).any():
         return found
     if layer.k < LEAST_K:

@@ -65,11 +65,11 @@ def _codebooks(ordered: NDArray[np.floating], k: int) -> NDArray[np.floating]:
         np.put_along_axis(exact, steps[few], ordered[few], axis=1)
         books[few] = exact
     if not few.all():
-        books[~few] = np.sort(_Rows(ordered[~few]).centroids(k).astype(ordered.dtype), axis=1)
+        books[~few] = np.sort(Rows(ordered[~few]).centroids(k).astype(ordered.dtype), axis=1)
     return books
 
 
-class _Rows:
+class Rows:
     """Sorted rows (G, n), each moved and scaled into [0, 1/2], with prefix sums."""
 
     def __init__(self, ordered: NDArray[np.floating]) -> None:
@@ -86,11 +86,11 @@ class _Rows:
 
     def centroids(self, k: int) -> Floats:
         """(G, k) in the rows' own units."""
-        bounds = self._lloyd(self._means(self._merged(k)), _STEPS)
-        means: Floats = self._means(bounds) * self.width + self.low
+        bounds = self.lloyd(self.means(self.merged(k)), _STEPS)
+        means: Floats = self.means(bounds) * self.width + self.low
         return means
 
-    def _merged(self, k: int) -> Places:
+    def merged(self, k: int) -> Places:
         """Bounds (G, k+1) after merging neighbours, at each step the pair whose union costs least (Ward, 1963)."""
         cells = min(self.length, max(_CELLS, 2 * k))
         tail = cells // 4 if cells < self.length else 0  # values of their own at both ends, where clusters are wide
@@ -126,26 +126,26 @@ class _Rows:
         bounds: Places = edges[np.nonzero(left)[1].reshape(self.count, k + 1)]
         return bounds
 
-    def _places(self, values: Floats) -> Places:
+    def places(self, values: Floats) -> Places:
         """How many of its row's values lie at or below each of `values` (G, m): (G, m)."""
         found = np.searchsorted(self.line, (np.clip(values, 0, 0.75) + self.base).reshape(-1), side="right")
         places: Places = found.reshape(values.shape) - self.base * self.length
         return places
 
-    def _lloyd(self, centroids: Floats, steps: int) -> Places:
+    def lloyd(self, centroids: Floats, steps: int) -> Places:
         """Bounds (G, k+1) of the clusters after some steps; a cluster may be empty."""
         previous = None
         for _ in range(steps):
-            inner = self._places((centroids[:, 1:] + centroids[:, :-1]) / 2)
+            inner = self.places((centroids[:, 1:] + centroids[:, :-1]) / 2)
             ends = np.zeros((self.count, 1), np.int64)
             bounds = np.concatenate([ends, inner, ends + self.length], axis=1)
             if previous is not None and np.array_equal(previous, bounds):
                 break
             previous = bounds
-            centroids = self._means(bounds)
+            centroids = self.means(bounds)
         return bounds
 
-    def _means(self, bounds: Places) -> Floats:
+    def means(self, bounds: Places) -> Floats:
         """(G, k+1) -> (G, k) ascending; an empty cluster takes the value at its place."""
         count = np.diff(bounds, axis=1)
         total = np.diff(np.take_along_axis(self.sums, bounds, axis=1), axis=1)

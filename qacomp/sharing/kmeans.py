@@ -62,7 +62,7 @@ def kmeans(values: NDArray[np.floating], k: int, weights: NDArray[np.floating] |
         masses = _masses(flat, weights)
     codebook = distinct if distinct is not None else np.unique(_centroids(ordered, k, masses).astype(flat.dtype))
     indices = assign(flat, codebook)
-    return Clustering(codebook, indices.reshape(np.shape(values)), _inertia(flat, codebook, indices))
+    return Clustering(codebook, indices.reshape(np.shape(values)), inertia_of(flat, codebook, indices))
 
 
 def _masses(flat: NDArray[np.floating], weights: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -74,7 +74,9 @@ def _masses(flat: NDArray[np.floating], weights: NDArray[np.floating]) -> NDArra
     return ordered
 
 
-def _inertia(flat: NDArray[np.floating], codebook: NDArray[np.floating], indices: NDArray[np.unsignedinteger]) -> float:
+def inertia_of(
+    flat: NDArray[np.floating], codebook: NDArray[np.floating], indices: NDArray[np.unsignedinteger]
+) -> float:
     entries, total = codebook.astype(np.float64), 0.0
     for start in range(0, flat.size, _INERTIA_BLOCK):
         block = slice(start, start + _INERTIA_BLOCK)

@@ -1,0 +1,212 @@
+"""K-means of many small tensors of one size at once: what takes each a hundred array operations takes all no more.
+
+As for one tensor, the start is the best partition into coarse cells, by dynamic programming (see kmeans.py). Then the
+best cuts near the ones that are there are looked for in the same way, and Lloyd's steps settle them among the values.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.selection import Layer
+from qacomp.sharing.assignment import assign
+from qacomp.sharing.block_kmeans import Places, Rows
+from qacomp.sharing.kmeans import Clustering, inertia_of, kmeans
+
+MOST_VALUES, MOST_K = 1 << 10, 16
+"""Larger tensors are clustered one by one: their array operations take longer than calling them does."""
+_TOGETHER = 1 << 16  # values at once: what is gathered stays in the cache
+_AT_ONCE = 1 << 16  # entries of a table of costs
+_CELLS, _ROWS, _AROUND, _REACHES = 160, 54, 8, (1, 1)
+_AHEAD, _ALIKE = 256, 4  # so many tensors are looked at together, and are clustered so if so many are alike
+_STEPS, _EXCHANGES = 50, 16
+
+
+def clustered_ahead(layers: Sequence[Layer], dense: Callable[[str], NDArray[Any]]) -> Iterator[Clustering | None]:
+    """For each layer in order its clusters, where it is small and some of those around it are of its size and K.
+
+    dense: gives the values of a layer's name; at most _AHEAD small arrays are held. None: cluster it by itself.
+    """
+    for start in range(0, len(layers), _AHEAD):
+        alike: dict[tuple[int, int], dict[int, NDArray[Any]]] = {}
+        window = layers[start : start + _AHEAD]
+        for place, layer in enumerate(window):
+            array = dense(layer.name)
+            small = 4 * layer.k <= array.size <= MOST_VALUES and layer.k <= MOST_K
+            if small and array.dtype == np.float32 and np.isfinite(array).all():
+                alike.setdefault((array.size, layer.k), {})[place] = array
+        found: dict[int, Clustering] = {}
+        for (_, k), arrays in alike.items():
+            if len(arrays) >= _ALIKE:
+                found |= zip(arrays, kmeans_alike(list(arrays.values()), k), strict=True)
+        yield from (found.get(place) for place in range(len(window)))
+
+
+def kmeans_alike(arrays: Sequence[NDArray[np.floating]], k: int) -> list[Clustering]:
+    """`kmeans` of each of the arrays, which are of one dtype and size: at most MOST_VALUES finite values each.
+
+    k: 2 .. MOST_K. The clusters are as good, not the same; an array's own don't depend on the others.
+    """
+    found: list[Clustering] = []
+    step = max(1, _TOGETHER // max(1, arrays[0].size))
+    for start in range(0, len(arrays), step):
+        found += _together(arrays[start : start + step], k)
+    return found
+
+
+def _together(arrays: Sequence[NDArray[np.floating]], k: int) -> list[Clustering]:
+    rows = np.stack([array.reshape(-1) for array in arrays])
+    ordered = np.sort(rows, axis=1)
+    many = (ordered[:, 1:] != ordered[:, :-1]).sum(axis=1) >= 2 * k
+    books = iter(_centroids(ordered[many], k).astype(rows.dtype) if many.any() else ())
+    found = []
+    for array, row, fits in zip(arrays, rows, many, strict=True):
+        if not fits:  # few distinct values, which are kept
+            found.append(kmeans(array, k))
+            continue
+        book = next(books)
+        if not (book[1:] > book[:-1]).all():
+            book = np.unique(book)
+        indices = assign(row, book)
+        found.append(Clustering(book, indices.reshape(array.shape), inertia_of(row, book, indices)))
+    return found
+
+
+def _centroids(ordered: NDArray[np.floating], k: int) -> NDArray[np.float64]:
+    """Centroids (G, k) of sorted rows (G, n), ascending."""
+    rows = Rows(ordered)
+    bounds = _coarse(rows, k)
+    for reach in _REACHES:
+        bounds = _sharpened(rows, bounds, reach)
+    bounds = _exchanged(rows, rows.lloyd(rows.means(bounds), _STEPS))
+    centroids: NDArray[np.float64] = rows.means(bounds) * rows.width + rows.low
+    return centroids
+
+
+def _exchanged(rows: Rows, bounds: Places) -> Places:
+    """Bounds (G, k+1) after exchanges (merge here, split there), as long as they lower the inertia of some row."""
+    numbers = np.arange(rows.count)
+    for _ in range(_EXCHANGES):
+        low, high = bounds[:, :-1], bounds[:, 1:]
+        cost = _cost(rows, low, high)  # (G, k)
+        middle = np.clip(rows.places(rows.means(bounds)), low, high)
+        gain = cost - _cost(rows, low, middle) - _cost(rows, middle, high)  # of splitting at the mean
+        loss = _cost(rows, bounds[:, :-2], bounds[:, 2:]) - cost[:, :-1] - cost[:, 1:]  # of merging with the next
+        split = gain.argmax(axis=1)
+        loss[numbers, np.maximum(split - 1, 0)] = np.inf
+        loss[numbers, np.minimum(split, loss.shape[1] - 1)] = np.inf
+        merge = loss.argmin(axis=1)
+        changed = bounds.copy()
+        changed[numbers, merge + 1] = middle[numbers, split]
+        changed.sort(axis=1)
+        improved = rows.lloyd(rows.means(changed), _STEPS)
+        after = _cost(rows, improved[:, :-1], improved[:, 1:]).sum(axis=1)
+        better = after < cost.sum(axis=1) * (1 - 1e-9)
+        if not better.any():
+            break
+        bounds = np.where(better[:, None], improved, bounds)
+    return bounds
+
+
+def _cost(rows: Rows, low: Places, high: Places) -> NDArray[np.float64]:
+    """Inertias (G, m) of the intervals [low, high); 0 where one is empty."""
+    total = np.take_along_axis(rows.sums, high, 1) - np.take_along_axis(rows.sums, low, 1)
+    spread = np.take_along_axis(rows.squares, high, 1) - np.take_along_axis(rows.squares, low, 1)
+    inertia: NDArray[np.float64] = np.maximum(spread - total * total / np.maximum(high - low, 1), 0.0)
+    return inertia
+
+
+def _coarse(rows: Rows, k: int) -> Places:
+    """Bounds (G, k+1) of the best partition of each row into intervals of cells, half of equal mass, half of width."""
+    half = _CELLS // 2
+    mass = np.linspace(0, rows.length, half + 1).astype(np.int64)
+    width = rows.places(np.broadcast_to(np.linspace(0, 0.5, half)[None], (rows.count, half)))
+    ends = np.sort(np.concatenate([np.broadcast_to(mass, (rows.count, half + 1)), width], axis=1), axis=1)
+    bounds = np.empty((rows.count, k + 1), np.int64)
+    step = max(1, _AT_ONCE // ends.shape[1] ** 2)
+    for start in range(0, rows.count, step):
+        part = slice(start, start + step)
+        bounds[part] = _partition(rows, part, ends[part], k)
+    return bounds
+
+
+def _partition(rows: Rows, part: slice, ends: Places, k: int) -> Places:
+    """Of some rows the best bounds (g, k+1) among their `ends` (g, m), which repeat where values do."""
+    first = np.take_along_axis(rows.sums[part], ends, axis=1)
+    second = np.take_along_axis(rows.squares[part], ends, axis=1)
+    blocks = []  # (g, ends of a block, ends before its last): inertias of (column, row]
+    for start in range(0, ends.shape[1], _ROWS):
+        rest, before = (slice(None), slice(start, start + _ROWS), None), (slice(None), None, slice(0, start + _ROWS))
+        n = ends[rest] - ends[before]
+        total = first[rest] - first[before]
+        spread = second[rest] - second[before] - total * total / np.maximum(n, 1)
+        blocks.append(np.where(n > 0, spread, np.inf).astype(np.float32))  # a start needs no more digits
+    best, cuts = np.concatenate([block[:, :, 0] for block in blocks], axis=1), []
+    for _ in range(1, k):
+        found, lowest = [], []
+        for block in blocks:
+            table = block + best[:, None, : block.shape[2]]
+            found.append(table.argmin(axis=2))
+            lowest.append(np.take_along_axis(table, found[-1][:, :, None], axis=2)[:, :, 0])
+        best = np.concatenate(lowest, axis=1)
+        cuts.append(np.concatenate(found, axis=1))
+    numbers, place = np.arange(len(ends)), np.full(len(ends), ends.shape[1] - 1)
+    bounds = np.zeros((len(ends), k + 1), np.int64)
+    for cut in range(k, 0, -1):
+        bounds[:, cut] = ends[numbers, place]
+        if cut > 1:
+            place = cuts[cut - 2][numbers, place]
+    return bounds
+
+
+def _sharpened(rows: Rows, bounds: Places, reach: int) -> Places:
+    """The best bounds (G, k+1) whose cuts lie near those given, by dynamic programming.
+
+    reach: how far apart the places are that are tried, in 512ths of a row, at least one value.
+    """
+    count, k = len(bounds), bounds.shape[1] - 1
+    offsets = np.arange(-_AROUND, _AROUND + 1) * max(1, reach * rows.length // 512)
+    result = bounds.copy()
+    step = max(1, _AT_ONCE // (k * offsets.size**2))
+    for start in range(0, count, step):
+        part = slice(start, start + step)
+        result[part] = _best_cuts(rows, part, np.clip(bounds[part, 1:-1, None] + offsets, 0, rows.length))
+    return result
+
+
+def _best_cuts(rows: Rows, part: slice, cuts: Places) -> Places:
+    """Of cuts (g, k−1, choices) of some rows the choice of each that makes the inertia least, as bounds (g, k+1)."""
+    sums, squares = rows.sums[part], rows.squares[part]
+    g = len(cuts)
+    flat = cuts.reshape(g, -1)
+    first = np.take_along_axis(sums, flat, axis=1).reshape(cuts.shape)
+    second = np.take_along_axis(squares, flat, axis=1).reshape(cuts.shape)
+    low, high = slice(0, -1), slice(1, None)
+    n = cuts[:, high, None, :] - cuts[:, low, :, None]  # (g, k−2, choices, choices)
+    total = first[:, high, None, :] - first[:, low, :, None]
+    total *= total
+    total /= np.maximum(n, 1)
+    cost = second[:, high, None, :] - second[:, low, :, None]
+    cost -= total
+    cost[n <= 0] = np.inf
+    sizes = cuts[:, 0]
+    best = np.where(sizes > 0, second[:, 0] - first[:, 0] ** 2 / np.maximum(sizes, 1), np.inf)  # (g, choices)
+    chosen = []
+    for table in range(cuts.shape[1] - 1):
+        growth = cost[:, table]
+        growth += best[:, :, None]
+        chosen.append(growth.argmin(axis=1))
+        best = np.take_along_axis(growth, chosen[-1][:, None, :], axis=1)[:, 0]
+    rest = rows.length - cuts[:, -1]
+    tail = squares[:, -1:] - second[:, -1] - (sums[:, -1:] - first[:, -1]) ** 2 / np.maximum(rest, 1)
+    place = np.where(rest > 0, best + tail, np.inf).argmin(axis=1)
+    bounds = np.zeros((g, cuts.shape[1] + 2), np.int64)
+    bounds[:, -1] = rows.length
+    numbers = np.arange(g)
+    for cut in range(cuts.shape[1] - 1, -1, -1):
+        bounds[:, cut + 1] = cuts[numbers, cut, place]
+        if cut:
+            place = chosen[cut - 1][numbers, place]
+    return bounds
