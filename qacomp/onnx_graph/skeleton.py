@@ -100,7 +100,12 @@ def reference(tensor: TensorProto) -> str | None:
 
 
 def references(model: ModelProto, source: str) -> Iterator[tuple[Site, str, str]]:
-    """(site, container name, field) of each tensor to fill. Raises FormatError where one refers to another file."""
+    """(site, container name, field) of each tensor to fill.
+
+    Raises FormatError where one refers to another file, and where two are one tensor: each has its own name when it is
+    taken out, and a small file could make thousands of one otherwise.
+    """
+    seen: set[str] = set()
     for site in sites(model):
         tensor = site.tensor
         if not tensor.external_data and not is_external(tensor):
@@ -109,6 +114,9 @@ def references(model: ModelProto, source: str) -> Iterator[tuple[Site, str, str]
         field = entries.get(_FIELD, "raw_data")
         if REFERENCE not in entries or field not in DATA_FIELDS or any(d < 0 for d in tensor.dims):
             raise FormatError(f"{source}: tensor {site.label[:80]!r} refers to data in another file: refused")
+        if entries[REFERENCE] in seen:
+            raise FormatError(f"{source}: tensor {entries[REFERENCE][:80]!r} stands in the graph twice; it is damaged")
+        seen.add(entries[REFERENCE])
         yield site, entries[REFERENCE], field
 
 

@@ -257,3 +257,26 @@ def test_an_error_is_no_longer_than_a_screen(folder: Path, capsys: pytest.Captur
             main(["compress", "model.onnx", "--config", name])
         said = capsys.readouterr().err
         assert name in said and len(said) < 2100 and "defect" not in said
+
+
+def test_a_graph_may_take_each_tensor_of_its_container_once(folder: Path) -> None:
+    """A kilobyte could decode to twenty thousand weights, each looked at for every form."""
+    from qacomp.formats import open_file, save_file
+
+    qacomp.compress("model.onnx", output="whole.qac")
+    with open_file("whole.qac") as container:
+        model = onnx.ModelProto.FromString(container.graph() or b"")
+        tensors, meta = {"w": container.tensor("w")}, dict(container.meta)
+    first = model.graph.initializer[0]
+    for number in range(2000):
+        model.graph.initializer.add().CopyFrom(first)
+        model.graph.initializer[-1].name = f"w{number}"
+    for reference in ("qacomp", "location"):
+        again = onnx.ModelProto.FromString(model.SerializeToString())
+        for tensor in again.graph.initializer[1:]:
+            tensor.external_data[0].key = reference
+        save_file("many.qac", tensors, graph=again.SerializeToString(), meta=meta)
+        for command in ("decode many.qac -fo out.onnx", "decode many.qac -fo out.onnx --onnx lut", "eval many.qac"):
+            done = CliRunner().invoke(cli, command.split())
+            assert isinstance(done.exception, QacompError) and "many.qac" in str(done.exception), done.output
+        assert not Path("out.onnx").exists()
