@@ -167,6 +167,8 @@ def _options(header: Mapping[str, Any]) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = header["threads"]
     options.inter_op_num_threads = 1
+    if not header["threads"]:  # between runs idle threads would burn as much time as a small model's runs take
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = _FATAL
     if not header["optimize"]:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
