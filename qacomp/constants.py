@@ -22,6 +22,7 @@ _ROUNDED, _ROUNDED_MORE = 2e-3, 2e-2  # of a line's largest value: a table may b
 _NAMES = {
     "anchors", "anchor_grid", "priors", "prior_boxes", "inv_freq", "freqs_cis", "cos_cached", "sin_cached", "cos_cache",
     "sin_cache", "position_ids", "relative_position_index", "alibi", "alibi_slopes", "attn_mask", "causal_mask",
+    "fb", "mel_basis", "mel_filters", "mel_fb", "filterbank", "window", "dct_mat",
 }  # fmt: skip
 _NAMES_OF_REPEATED = {"grid", "mask"}  # where values repeat themselves, which learned ones don't
 

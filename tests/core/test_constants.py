@@ -336,3 +336,11 @@ def test_bare_tensors_are_chosen_by_their_values_before_their_names(tmp_path: Pa
     reason = "2-dimensional tensor, by its values a table of sines or powers, no weight"
     assert reasons["pos.pe"] == f"{reason}: kept exactly unless --include names it"
     assert "anchors by its name" in reasons["head.anchors"] and "mask by its name" in reasons["head.mask"]
+
+
+@pytest.mark.parametrize("name", ["mel_scale.fb", "mel_basis", "frontend.window", "dct_mat"])
+def test_filter_banks_and_windows_of_bare_tensors_stay_exact(name: str) -> None:
+    bank = np.maximum(0, 1 - np.abs(np.arange(129)[:, None] - np.linspace(0, 128, 20)) / 7).astype(np.float32)
+    result = qacomp.compress({name: bank, "fc.weight": weights(20, 32)}, k=4)
+    assert [layer.name for layer in result.layers if layer.k] == ["fc.weight"]
+    assert np.array_equal(np.asarray(qacomp.decode(result, to="numpy")[name]), bank)
