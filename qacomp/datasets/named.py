@@ -28,8 +28,9 @@ class NamedData:
     @property
     def remark(self) -> str:
         """Why it isn't used, and what the user can do."""
+        shown = self.text if len(self.text) <= 120 else f"{self.text[:60]}...{self.text[-50:]}"  # both ends tell most
         return (
-            f"the data that the file names ({self.text[:80]!r}) isn't used: a file opens no path and runs no code; "
+            f"the data that the file names ({shown!r}) isn't used: a file opens no path and runs no code; "
             "give --data SPEC, the same one where you trust it"
         )
 
