@@ -2,7 +2,7 @@
 
 The thresholds stand here alone. They were set on real models compressed to 4 to 256 shared values (two detectors, a
 text detector and two recognisers, a sentence transformer, two classifiers, speech models), beside what those still did
-on real images, lines, sentences and speech: docs/verdict.md has the figures.
+on real images, lines, sentences and speech: see docs/verdict.md.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import qacomp
+from qacomp.evaluation import verdict
 from qacomp.evaluation.agreement import Agreement
 from qacomp.evaluation.operator_errors import OperatorError
 from qacomp.evaluation.output_agreement import OutputAgreement
@@ -157,3 +158,18 @@ def test_the_container_states_its_verdict_and_odd_metadata_is_no_verdict(small: 
     assert odd == Verdict("good", ())
     long = stated_verdict({"verdict": "broken", "verdict_reasons": ["x" * 10_000] * 100})
     assert long is not None and len(str(long)) < 5000
+
+
+def test_the_page_states_the_thresholds_of_the_code() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "verdict.md").read_text(encoding="utf-8")
+    for text in (
+        f"more than {verdict.LARGEST_DROP:g} points lost is doubtful, more than {verdict.BROKEN_DROP:g} broken",
+        f"≥ {verdict.GOOD_CENTRED:g} | < {verdict.BROKEN_CENTRED:g} in all outputs",
+        f"< {verdict.LOST_CENTRED:g} in one",
+        f"≥ {verdict.GOOD_TOP1:g} %",
+        f"< {verdict.BROKEN_TOP1:g} %",
+        f"≥ {verdict.GOOD_EQUAL:g} %",
+        f"≤ −{-verdict.GOOD_SUM:g} dB",
+        f"less than −{-verdict.SOUND_SUM:g} dB",
+    ):
+        assert text in " ".join(page.split()), text
