@@ -8,13 +8,13 @@ neighbouring sorted values first, and its cuts are then settled among the values
 """
 
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.errors import ConfigError
 from qacomp.sharing.assignment import assign
+from qacomp.sharing.sorted_points import SortedPoints
 
 __all__ = ["Clustering", "assign", "kmeans"]
 
@@ -29,7 +29,6 @@ _MAX_FINE_STEPS = 100
 _MAX_EXCHANGES = 64
 _MAX_REFILLS = 16
 _RUN = 16
-_EDGE = 1 << 14
 _RUNS_FROM = 1 << 17
 _INERTIA_BLOCK = 1 << 15
 
@@ -97,13 +96,13 @@ def _few_distinct(ordered: NDArray[np.floating], k: int) -> NDArray[np.floating]
 def _centroids(ordered: NDArray[np.floating], k: int, masses: NDArray[np.float64] | None) -> NDArray[np.float64]:
     """At most k centroids of a good local optimum, ascending."""
     if masses is not None or ordered.size < max(_RUNS_FROM, 16 * k * _RUN):
-        points = _Points.of(ordered, 1) if masses is None else _Points.weighted(ordered, masses)
+        points = SortedPoints.of(ordered, 1) if masses is None else SortedPoints.weighted(ordered, masses)
         return points.mean_of(_cluster(points, _start(points, k), k))
-    runs = _Points.of(ordered, _RUN)
+    runs = SortedPoints.of(ordered, _RUN)
     return _settled(ordered, runs, _cluster(runs, _start(runs, k), k))
 
 
-def _start(points: "_Points", k: int) -> NDArray[np.float64]:
+def _start(points: "SortedPoints", k: int) -> NDArray[np.float64]:
     """K starting centroids, ascending: (K,)."""
     if k <= _DYNAMIC_MAX_K:
         # Half of the cells of equal mass, half of equal width: fine in the bulk, and fine in the tails.
@@ -120,7 +119,7 @@ def _start(points: "_Points", k: int) -> NDArray[np.float64]:
     return np.unique(np.interp((np.arange(k) + 0.5) / k * mass[-1], mass, quantiles))
 
 
-def _ends(points: "_Points", cells: int) -> NDArray[np.intp]:
+def _ends(points: "SortedPoints", cells: int) -> NDArray[np.intp]:
     """Where cells end, the first 0 and the last the number of points: at most cells + 1, ascending."""
     edges = np.linspace(points.keys[0], points.keys[-1], cells // 2)
     edges = np.concatenate([points.quantiles(cells // 2), edges])
@@ -128,7 +127,7 @@ def _ends(points: "_Points", cells: int) -> NDArray[np.intp]:
     return np.unique(np.concatenate([[0], inner, [points.keys.size]]))
 
 
-def _sharpened(points: "_Points", ends: NDArray[np.intp], bounds: NDArray[np.intp]) -> NDArray[np.intp]:
+def _sharpened(points: "SortedPoints", ends: NDArray[np.intp], bounds: NDArray[np.intp]) -> NDArray[np.intp]:
     """The best bounds whose cuts lie among the `ends` next to those of `bounds`, by dynamic programming."""
     near = np.searchsorted(ends, bounds[1:-1])[:, None] + np.arange(-_AROUND, _AROUND + 1)  # (K−1, around)
     if not near.size:
@@ -153,7 +152,7 @@ def _sharpened(points: "_Points", ends: NDArray[np.intp], bounds: NDArray[np.int
     return np.array([0, *reversed(sharp)], np.intp)
 
 
-def _optimal_bounds(points: "_Points", ends: NDArray[np.intp], k: int) -> NDArray[np.intp]:
+def _optimal_bounds(points: "SortedPoints", ends: NDArray[np.intp], k: int) -> NDArray[np.intp]:
     """Bounds of the optimal partition into at most k intervals that end at `ends` (m + 1,), by dynamic programming."""
     m = ends.size - 1
     blocks = [(first, min(first + _ROWS, m + 1)) for first in range(0, m + 1, _ROWS)]
@@ -177,84 +176,13 @@ def _optimal_bounds(points: "_Points", ends: NDArray[np.intp], k: int) -> NDArra
     return optimal
 
 
-def _costs(points: "_Points", ends: NDArray[np.intp], first: int, last: int) -> NDArray[np.float64]:
+def _costs(points: "SortedPoints", ends: NDArray[np.intp], first: int, last: int) -> NDArray[np.float64]:
     """Inertias of the intervals from each end before `last` to each end in [first, last): (last − first, last)."""
     rows, columns = np.arange(first, last)[:, None], np.arange(last)[None, :]
     return np.where(rows > columns, points.cost(ends[columns], ends[rows]), np.inf)
 
 
-@dataclass(frozen=True)
-class _Points:
-    """Sorted values, or runs of them, with the prefix sums from which any interval's mean and inertia follow.
-
-    `keys` (M,) ascending: the values, or the runs' means. `counts`, `sums`, `squares` (M+1,): of v⁰, v and v², where v
-    is the distance from `offset`: inertia doesn't change, and squares keep their digits.
-    """
-
-    keys: NDArray[np.float64]
-    counts: NDArray[np.float64]
-    sums: NDArray[np.float64]
-    squares: NDArray[np.float64]
-    offset: float
-
-    @classmethod
-    def of(cls, ordered: NDArray[np.floating], run: int) -> Self:
-        """Runs of `run` values, but single values at both ends, where clusters are wide and hold few."""
-        offset, n = float(ordered.mean(dtype=np.float64)), ordered.size
-        edge = _EDGE if run > 1 else 0
-        pieces = [(0, edge, 1), (edge, n - edge, run), (n - edge, n, 1)]
-        if run > 1:  # of a large layer no copy in float64 is made
-            step = 4096 * run
-            pieces[1:2] = [(a, min(a + step, n - edge), run) for a in range(edge, n - edge, step)]
-        sums = np.concatenate([[[0.0], [0.0], [0.0]], *(_run_sums(ordered[a:b], r, offset) for a, b, r in pieces)], 1)
-        keys = sums[1, 1:] / sums[0, 1:] + offset
-        counts, firsts, seconds = np.cumsum(sums, axis=1)
-        return cls(keys, counts, firsts, seconds, offset)
-
-    @classmethod
-    def weighted(cls, ordered: NDArray[np.floating], masses: NDArray[np.float64]) -> Self:
-        """Single values, each of its own mass (N,)."""
-        keys = ordered.astype(np.float64)
-        offset = float(masses @ keys / masses.sum())
-        v = keys - offset
-        sums = np.cumsum(np.stack([masses, masses * v, masses * v * v]), axis=1)
-        counts, firsts, seconds = np.concatenate([np.zeros((3, 1)), sums], axis=1)
-        return cls(keys, counts, firsts, seconds, offset)
-
-    def quantiles(self, count: int) -> NDArray[np.float64]:
-        """`count` keys at equal steps of mass, the first and the last among them."""
-        mass = np.linspace(0, self.counts[-2], count)  # the last key begins there
-        return self.keys[np.searchsorted(self.counts, mass, side="right") - 1]
-
-    def mean(self, low: NDArray[np.intp], high: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Means of the intervals [low, high)."""
-        means: NDArray[np.float64] = (self.sums[high] - self.sums[low]) / (self.counts[high] - self.counts[low])
-        return means + self.offset
-
-    def mean_of(self, bounds: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Means of the intervals between neighbouring bounds (K+1,): (K,)."""
-        return self.mean(bounds[:-1], bounds[1:])
-
-    def cost(self, low: NDArray[np.intp], high: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Inertias of the intervals [low, high), apart from those inside the runs; 0 where an interval is empty."""
-        n, total = self.counts[high] - self.counts[low], self.sums[high] - self.sums[low]
-        spread = (self.squares[high] - self.squares[low]) - total * total / np.where(n > 0, n, 1)
-        inertia: NDArray[np.float64] = np.maximum(spread, 0.0)
-        return inertia
-
-
-def _run_sums(values: NDArray[np.floating], run: int, offset: float) -> NDArray[np.float64]:
-    """Of each run of `values`, the last one shorter: the sums of v⁰, v and v², v = value − offset: (3, runs)."""
-    v = values.astype(np.float64) - offset
-    counts = np.full(-(-v.size // run), float(run))
-    if v.size % run:
-        counts[-1] = v.size % run
-        v = np.append(v, np.zeros(run - v.size % run))
-    v = v.reshape(-1, run)
-    return np.stack([counts, v.sum(axis=1), np.einsum("ij,ij->i", v, v)])
-
-
-def _cluster(points: _Points, centroids: NDArray[np.float64], k: int) -> NDArray[np.intp]:
+def _cluster(points: SortedPoints, centroids: NDArray[np.float64], k: int) -> NDArray[np.intp]:
     """Lloyd from `centroids`, then exchanges (merge here, split there) as long as they lower the inertia: bounds."""
     bounds = _refilled(points, _lloyd(points, centroids), k)
     for _ in range(_MAX_EXCHANGES):
@@ -280,7 +208,7 @@ def _cluster(points: _Points, centroids: NDArray[np.float64], k: int) -> NDArray
     return bounds
 
 
-def _refilled(points: _Points, bounds: NDArray[np.intp], k: int) -> NDArray[np.intp]:
+def _refilled(points: SortedPoints, bounds: NDArray[np.intp], k: int) -> NDArray[np.intp]:
     """Heavy tails lose clusters: the dearest ones are split, many at a time, until the exchanges can do the rest."""
     for _ in range(_MAX_REFILLS):
         missing = k - 16 - (bounds.size - 1)
@@ -298,7 +226,7 @@ def _refilled(points: _Points, bounds: NDArray[np.intp], k: int) -> NDArray[np.i
     return bounds
 
 
-def _lloyd(points: _Points, centroids: NDArray[np.float64]) -> NDArray[np.intp]:
+def _lloyd(points: SortedPoints, centroids: NDArray[np.float64]) -> NDArray[np.intp]:
     """Lloyd's iteration to its fixed point: the bounds (K+1,) of the clusters; empty clusters are dropped."""
     previous = np.empty(0, np.intp)
     for _ in range(_MAX_STEPS):
@@ -316,7 +244,7 @@ def _distinct(ascending: NDArray[np.intp]) -> NDArray[np.intp]:
     return ascending if keep.all() else ascending[keep]
 
 
-def _settled(ordered: NDArray[np.floating], runs: _Points, bounds: NDArray[np.intp]) -> NDArray[np.float64]:
+def _settled(ordered: NDArray[np.floating], runs: SortedPoints, bounds: NDArray[np.intp]) -> NDArray[np.float64]:
     """Centroids after some Lloyd steps among the values themselves, from bounds (K+1,) between runs."""
     centroids, previous = runs.mean_of(bounds), np.empty(0, np.intp)
     starts = runs.counts.astype(np.intp)  # (M+1,)
