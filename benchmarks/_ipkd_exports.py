@@ -8,16 +8,16 @@ import torch
 from result import Headline, Row
 from torch import nn
 
-from qacomp.decoding import onnx_model
 from qacomp.evaluation.accuracy import onnx_logits, torch_logits
 from qacomp.evaluation.macs import count_macs, count_parameters
-from qacomp.flexible import FlexibleModel
+from qacomp.exporting.decoding import onnx_model
 from qacomp.formats import open_file, save_file
-from qacomp.layers import select_layers
 from qacomp.models import create_model, model_info
-from qacomp.network import Network
-from qacomp.packing import pack_network
-from qacomp.sharing.network import share_network
+from qacomp.models.flexible import FlexibleModel
+from qacomp.sources.network import Network
+from qacomp.sources.torch_weights import select_layers
+from qacomp.stages.packing import pack_network
+from qacomp.training.share_network import share_network
 
 SHAPE = (3, 32, 32)
 MSDNET_PARAMETERS, MSDNET_MMACS = 2_986_690, (14.96, 21.70, 28.78, 34.79, 41.68, 46.33, 51.88)

@@ -8,20 +8,20 @@ from _trials import WORK, Trials, data_spec, some_of
 from result import Row, shared_folder
 
 from qacomp.checkpoints import Checkpoint, read_checkpoint
-from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset, load_dataset
-from qacomp.decoding import decode
-from qacomp.distillation import STRATEGIES
 from qacomp.evaluation.submodels import submodel_accuracies
-from qacomp.fine_tuning import Session
+from qacomp.exporting.decoding import decode
+from qacomp.exporting.operating_points import names_at, operating_points
 from qacomp.formats import open_file, save_file
-from qacomp.ladder_training import fine_tune_ladder
-from qacomp.layers import select_layers
-from qacomp.network import build_network, choose_device
-from qacomp.operating_points import names_at, operating_points
+from qacomp.options.config import CompressConfig
 from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
-from qacomp.resolution import resolve
+from qacomp.sources.network import build_network, choose_device
+from qacomp.sources.torch_weights import select_layers
+from qacomp.stages.resolve import resolve
+from qacomp.training.distillation import STRATEGIES
+from qacomp.training.fine_tune import Session
+from qacomp.training.fine_tune_ladder import fine_tune_ladder
 
 LEVELS, FILE_LEVELS = (2, 4, 16), (4, 16, 64)
 IMAGES, EPOCHS = 10_000, 2

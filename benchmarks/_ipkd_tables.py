@@ -10,17 +10,17 @@ from result import Row
 from torch import nn
 
 from qacomp.datasets import load_dataset
-from qacomp.distillation import STRATEGIES
 from qacomp.evaluation.submodels import submodel_accuracies
-from qacomp.flexible import FlexibleModel
 from qacomp.models import create_model, model_info
 from qacomp.models._msdnet import MultiScaleDenseNetwork
 from qacomp.models._slimmable import SlimmableConv2d, SlimmableNetwork, SlimmableUnit
-from qacomp.network import choose_device, choose_precision
-from qacomp.objective import Objective
+from qacomp.models.flexible import FlexibleModel
 from qacomp.progress import SilentProgress
-from qacomp.resume import ResumeStore
-from qacomp.training import Stage, parameter_groups, train
+from qacomp.sources.network import choose_device, choose_precision
+from qacomp.training.distillation import STRATEGIES
+from qacomp.training.loop import Stage, parameter_groups, train
+from qacomp.training.objective import Objective
+from qacomp.training.resume import ResumeStore
 
 PRINTED = {  # the papers' CIFAR-10 means: no distillation, IPKD, IPKD-TA-1, IPKD-TA-M
     "msdnet": (92.39, 93.01, 92.63, 93.10),

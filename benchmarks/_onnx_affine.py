@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from result import Headline, Results, Row, in_turns, median, spread
 
-from qacomp.evaluation.comparison import FP32_ACTIVATIONS
-from qacomp.evaluation.session import open_session
+from qacomp.exporting.onnx_options import OnnxOptions
+from qacomp.exporting.onnx_output import write_onnx_file
 from qacomp.formats import SharedTensor
-from qacomp.onnx_options import OnnxOptions
-from qacomp.onnx_output import write_onnx_file
+from qacomp.runtime.comparison import FP32_ACTIVATIONS
+from qacomp.runtime.session import open_session
 from qacomp.sharing.kmeans import kmeans
 
 SIDE, LAYERS = 2048, 4

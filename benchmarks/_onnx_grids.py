@@ -8,14 +8,14 @@ import onnx
 from _onnx_affine import cosine, normal_matrices, stack
 from result import Results, Row, in_turns, median, spread
 
-from qacomp.config import CompressConfig
-from qacomp.decoding import decode
-from qacomp.evaluation.comparison import FP32_ACTIVATIONS
-from qacomp.evaluation.session import open_session
-from qacomp.onnx_graph import read_onnx
-from qacomp.onnx_options import OnnxOptions
+from qacomp.exporting.decoding import decode
+from qacomp.exporting.onnx_options import OnnxOptions
+from qacomp.graphs import read_onnx
+from qacomp.options.config import CompressConfig
 from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
+from qacomp.runtime.comparison import FP32_ACTIVATIONS
+from qacomp.runtime.session import open_session
 
 KINDS = ("affine2:16", "affine4", "affine4:32", "affine8", "affine8:32")
 SIDE, LAYERS = 1024, 4

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.datasets import load_dataset
-from qacomp.evaluation.agreement import Feed
-from qacomp.evaluation.session import open_session
+from qacomp.runtime.agreement import Feed
+from qacomp.runtime.session import open_session
 
 RATE, FRAMES, IMAGES = 16_000, 64, 256
 HOP, CONTEXT, _WINDOW, _SHIFT = 512, 64, 512, 128  # silero's frames; DTLN's

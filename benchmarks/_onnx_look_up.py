@@ -11,12 +11,12 @@ from _onnx_inputs import FRAMES, IMAGES, speech_outputs, test_images
 from _onnx_models import AGREEMENT, MODELS, NETWORKS, Compressed, Model, compressed
 from result import Headline, Results, Row, in_turns, median, shared_folder, spread
 
-from qacomp.evaluation.agreement import agreement, compare, run_all
-from qacomp.evaluation.feeds import generated_inputs
-from qacomp.evaluation.session import open_session
+from qacomp.exporting.onnx_options import OnnxOptions
+from qacomp.exporting.onnx_output import write_onnx_file
 from qacomp.formats import SharedTensor
-from qacomp.onnx_options import OnnxOptions
-from qacomp.onnx_output import write_onnx_file
+from qacomp.runtime.agreement import agreement, compare, run_all
+from qacomp.runtime.feeds import generated_inputs
+from qacomp.runtime.session import open_session
 
 LOADS = 15
 FEEDS = 8
@@ -126,8 +126,8 @@ def _images(path: Path) -> dict[str, Any]:
 
 def _network(path: Path) -> Any:
     from qacomp.checkpoints import read_checkpoint
-    from qacomp.config import CompressConfig
-    from qacomp.network import build_network
+    from qacomp.options.config import CompressConfig
+    from qacomp.sources.network import build_network
 
     return build_network(read_checkpoint(path), CompressConfig(arch="resnet20"))
 

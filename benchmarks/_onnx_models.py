@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from qacomp.checkpoints import Checkpoint
-from qacomp.config import CompressConfig
-from qacomp.decoding import onnx_model
 from qacomp.errors import QacompError
+from qacomp.exporting.decoding import onnx_model
 from qacomp.formats import NotSharedError, SharedTensor, open_file
-from qacomp.model_files import read_model
-from qacomp.onnx_graph import OnnxSource
+from qacomp.graphs import OnnxSource
+from qacomp.options.config import CompressConfig
 from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
+from qacomp.sources.reading import read_model
 
 AGREEMENT = 0.9999  # asked for at K = 256; a model that can be run gets it anyway
 SILERO = "silero_vad_16k_op15.onnx"

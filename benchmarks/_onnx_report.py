@@ -11,7 +11,7 @@ def report() -> Results:
     """The report of a compression in a headless browser: light, dark, on a phone, without JavaScript."""
     from browser import find_browser, open_browser
 
-    from qacomp.config import CompressConfig
+    from qacomp.options.config import CompressConfig
     from qacomp.pipeline import compress
     from qacomp.progress import SilentProgress
     from qacomp.report import write_report

@@ -27,13 +27,13 @@ def round_trips() -> Results:
 
 
 def _round_trip(path: Path) -> dict[str, bool]:
-    from qacomp.config import CompressConfig
-    from qacomp.decoding import decode
-    from qacomp.model_files import read_model
-    from qacomp.onnx_graph.values import DATA_FIELDS
-    from qacomp.onnx_graph.walk import sites
+    from qacomp.exporting.decoding import decode
+    from qacomp.graphs.values import DATA_FIELDS
+    from qacomp.graphs.walk import sites
+    from qacomp.options.config import CompressConfig
     from qacomp.pipeline import compress
     from qacomp.progress import SilentProgress
+    from qacomp.sources.reading import read_model
 
     with tempfile.TemporaryDirectory() as scratch:
         container, output = Path(scratch) / "m.qac", Path(scratch) / "m.onnx"

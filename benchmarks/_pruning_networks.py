@@ -21,21 +21,21 @@ from result import ROOT, Row, median, spread
 from torch import nn
 
 from qacomp.checkpoints import read_checkpoint
-from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset, load_dataset
 from qacomp.evaluation.accuracy import onnx_logits, topk_accuracy, torch_logits
-from qacomp.evaluation.latency import onnx_latency
-from qacomp.fine_tuning import Session
-from qacomp.network import Network, build_network, choose_device
-from qacomp.onnx_export.dense import export_dense
-from qacomp.pretraining import TrainConfig, train_network
+from qacomp.graphs.network import export_dense
+from qacomp.options.config import CompressConfig
 from qacomp.progress import SilentProgress
-from qacomp.pruning.channels import trace_channels
-from qacomp.pruning.stage import finish
-from qacomp.pruning.training import Trained, prune_by_energy, prune_by_magnitude
-from qacomp.pruning.units import apply_masks, find_units
-from qacomp.resolution import resolve
-from qacomp.resume import ResumeStore
+from qacomp.runtime.latency import onnx_latency
+from qacomp.sources.network import Network, build_network, choose_device
+from qacomp.stages.resolve import resolve
+from qacomp.training.fine_tune import Session
+from qacomp.training.pretraining import TrainConfig, train_network
+from qacomp.training.pruning.channels import trace_channels
+from qacomp.training.pruning.stage import finish
+from qacomp.training.pruning.training import Trained, prune_by_energy, prune_by_magnitude
+from qacomp.training.pruning.units import apply_masks, find_units
+from qacomp.training.resume import ResumeStore
 
 SHARED = Path(os.environ.get("QACOMP_SHARED", ROOT.parent / "shared"))
 WORK = ROOT / "benchmarks" / "work" / "pruning"

@@ -10,12 +10,12 @@ from result import Headline, Results, Row, in_turns, median, spread
 from torch import nn
 
 from qacomp.models import create_model, model_info
-from qacomp.pruning.channels import trace_channels
-from qacomp.pruning.evolution import EvolutionOptions, search
-from qacomp.pruning.gates import Gates
-from qacomp.pruning.objectives import energy_loss
-from qacomp.pruning.scoring import score_population, score_serially, score_small, score_stacked
-from qacomp.pruning.units import Units, find_units
+from qacomp.training.pruning.channels import trace_channels
+from qacomp.training.pruning.evolution import EvolutionOptions, search
+from qacomp.training.pruning.gates import Gates
+from qacomp.training.pruning.objectives import energy_loss
+from qacomp.training.pruning.scoring import score_population, score_serially, score_small, score_stacked
+from qacomp.training.pruning.units import Units, find_units
 
 POPULATION = 8
 BATCH = 128

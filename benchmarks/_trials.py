@@ -15,17 +15,17 @@ from result import ROOT, shared_folder
 from torch import nn
 
 from qacomp.checkpoints import read_checkpoint
-from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset, Split
 from qacomp.evaluation.accuracy import torch_accuracy
-from qacomp.fine_tuning import Session, fine_tune, tune_shared
-from qacomp.layers import select_layers, split_name
-from qacomp.network import Network, build_network, choose_device
-from qacomp.pretraining import TrainConfig, train_network
+from qacomp.options.config import CompressConfig
 from qacomp.progress import SilentProgress
-from qacomp.quantizers import plan_quantization
-from qacomp.resolution import resolve
-from qacomp.sharing.network import share_network
+from qacomp.sources.network import Network, build_network, choose_device
+from qacomp.sources.torch_weights import select_layers, split_name
+from qacomp.stages.resolve import resolve
+from qacomp.training.fine_tune import Session, fine_tune, tune_shared
+from qacomp.training.pretraining import TrainConfig, train_network
+from qacomp.training.quantizers import plan_quantization
+from qacomp.training.share_network import share_network
 
 WORK = ROOT / "benchmarks" / "work"
 

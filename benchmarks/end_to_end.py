@@ -13,12 +13,12 @@ from pathlib import Path
 from result import ROOT, Headline, Row
 
 from qacomp.checkpoints import read_checkpoint
-from qacomp.config import CompressConfig
 from qacomp.datasets import load_dataset
-from qacomp.decoding import decode
+from qacomp.exporting.decoding import decode
+from qacomp.options.config import CompressConfig
 from qacomp.pipeline import compress
-from qacomp.pretraining import TrainConfig, train_network
 from qacomp.progress import SilentProgress
+from qacomp.training.pretraining import TrainConfig, train_network
 
 SHARED = Path(os.environ.get("QACOMP_SHARED", ROOT.parent / "shared"))
 

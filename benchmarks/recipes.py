@@ -17,10 +17,10 @@ from pathlib import Path
 from result import RESULTS, ROOT, Headline, Row, commit
 
 from qacomp.checkpoints import read_checkpoint
-from qacomp.config import CompressConfig
 from qacomp.datasets import load_dataset
-from qacomp.decoding import decode
+from qacomp.exporting.decoding import decode
 from qacomp.formats import open_file
+from qacomp.options.config import CompressConfig
 from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
 

@@ -11,14 +11,14 @@ from result import Headline, Row, in_turns, median, spread
 from torch import Tensor, nn
 
 from qacomp.checkpoints import read_checkpoint
-from qacomp.config import CompressConfig
 from qacomp.datasets import load_dataset
 from qacomp.models import create_model
-from qacomp.network import choose_precision
+from qacomp.options.config import CompressConfig
 from qacomp.pipeline import compress
-from qacomp.pretraining import TrainConfig, train_network
 from qacomp.progress import SilentProgress
-from qacomp.regularizers import (
+from qacomp.sources.network import choose_precision
+from qacomp.training.pretraining import TrainConfig, train_network
+from qacomp.training.regularizers import (
     Regularizer,
     RegularizerOptions,
     accumulate_penalties,

@@ -21,8 +21,8 @@ from typing import Any
 from _trials import Trials, data_spec, share_and_tune, some_of, trained_checkpoint
 from result import Headline, Row, shared_folder, spread
 
-from qacomp.config import CompressConfig
 from qacomp.datasets import load_dataset
+from qacomp.options.config import CompressConfig
 
 REGULARIZERS = ("sin", "cos", "min", "exp")
 PULLS = (16.0, 64.0)

@@ -13,14 +13,14 @@ from _trials import data_spec, some_of
 from result import Headline, Row, shared_folder
 
 from qacomp.checkpoints import Checkpoint, read_checkpoint
-from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset, Split, load_dataset
-from qacomp.decoding import onnx_model
 from qacomp.evaluation.accuracy import onnx_logits, topk_accuracy, torch_logits
+from qacomp.exporting.decoding import onnx_model
 from qacomp.formats import open_file
-from qacomp.network import build_network
+from qacomp.options.config import CompressConfig
 from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
+from qacomp.sources.network import build_network
 
 NETWORKS = {"resnet20_c10j": "resnet20_cifar10j.pth", "resnet20_cifar10": "akamaster_resnet20-12fca82f.th"}
 KS = (4, 6, 8, 12, 16, 32, 256)

@@ -15,8 +15,8 @@ from typing import Any
 from _trials import Trials, data_spec, share_and_tune, some_of, trained_checkpoint
 from result import Headline, Row, shared_folder, spread
 
-from qacomp.config import CompressConfig
 from qacomp.datasets import load_dataset
+from qacomp.options.config import CompressConfig
 
 BITS = (3, 4, 5)
 QUANTIZERS = ("dorefa", "wrpn")

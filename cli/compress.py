@@ -32,7 +32,7 @@ _SCHEMA = "Print the JSON Schema of --config's file, for editors, and exit."
 
 def _print_schema(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        from qacomp.config import CompressConfig
+        from qacomp.options.config import CompressConfig
         from qacomp.options.schema import json_schema
 
         print_json(json_schema(CompressConfig))
@@ -70,9 +70,9 @@ def compress_command(
     qacomp compress model.safetensors --k 16            # weights only, no data
     """
     from qacomp.api import compress
-    from qacomp.config import CompressConfig
-    from qacomp.inputs import command_files
+    from qacomp.options.config import CompressConfig
     from qacomp.outputs import Output, claim, container_outputs, snapshot_outputs
+    from qacomp.sources.input_files import command_files
 
     progress = make_progress(as_json)
     config = CompressConfig.from_toml(config_file) if config_file else CompressConfig()

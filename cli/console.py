@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from qacomp.evaluation.verdict import Verdict
-    from qacomp.operating_points import OperatingPoint
+    from qacomp.exporting.operating_points import OperatingPoint
     from qacomp.progress import Progress, Task
 
 

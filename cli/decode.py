@@ -12,7 +12,7 @@ from qacomp.cli.settings import SettingsCommand
 from qacomp.cli.streams import echo
 
 if TYPE_CHECKING:
-    from qacomp.decoded import Decoded
+    from qacomp.exporting.decoded import Decoded
 
 
 @click.command(
@@ -64,11 +64,11 @@ def decode_command(
     **limits: Any,
 ) -> None:
     """Decode CONTAINER and measure what came out in onnxruntime. Needs no torch."""
-    from qacomp.decoding import decode, default_output
-    from qacomp.evaluation.limits import limited_runs
-    from qacomp.inputs import command_files
-    from qacomp.onnx_options import OnnxOptions
+    from qacomp.exporting.decoding import decode, default_output
+    from qacomp.exporting.onnx_options import OnnxOptions
     from qacomp.outputs import claim, decoded_outputs
+    from qacomp.runtime.limits import limited_runs
+    from qacomp.sources.input_files import command_files
 
     progress = make_progress(as_json)
     target = output or default_output(container, allow_truncated=allow_truncated)

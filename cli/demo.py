@@ -24,14 +24,14 @@ from qacomp.cli.options import force_option, reporting
 def demo_command(folder: Path, seed: int, force: bool, as_json: bool) -> None:
     """Write model.pt, model.qac and model.onnx into a folder and print their sizes, accuracy and latency."""
     from qacomp.checkpoints import read_checkpoint
-    from qacomp.config import CompressConfig
     from qacomp.datasets import load_dataset
-    from qacomp.decoding import decode
     from qacomp.errors import OutputNotWritableError
-    from qacomp.evaluation.latency import onnx_latency
+    from qacomp.exporting.decoding import decode
+    from qacomp.options.config import CompressConfig
     from qacomp.outputs import Output, claim, container_outputs, resume_output
     from qacomp.pipeline import compress
-    from qacomp.pretraining import TrainConfig, train_network
+    from qacomp.runtime.latency import onnx_latency
+    from qacomp.training.pretraining import TrainConfig, train_network
 
     progress = make_progress(as_json)
     try:

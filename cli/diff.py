@@ -23,7 +23,7 @@ def diff_command(a: Path, b: Path, exit_code: bool, as_json: bool) -> None:
     The exit code is 0 whether they differ or not, as of `git diff`; with --exit-code it is 1 where they do. An error is
     a line on stderr with exit code 1.
     """
-    from qacomp.comparing import compare
+    from qacomp.diff import compare
 
     found = compare(a, b)
     if as_json:

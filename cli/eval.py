@@ -11,7 +11,7 @@ from qacomp.cli.settings import SettingsCommand
 from qacomp.cli.streams import shown_name
 
 if TYPE_CHECKING:
-    from qacomp.measuring import Measured, MeasuredPoint
+    from qacomp.evaluate import Measured, MeasuredPoint
 
 
 @click.command(
@@ -42,11 +42,11 @@ def eval_command(
     **limits: Any,
 ) -> None:
     """Measure FILE on the test split of --data, or of the data that FILE names; of a container each operating point."""
-    from qacomp.config import CompressConfig
-    from qacomp.evaluation.limits import limited_runs
-    from qacomp.inputs import command_files
-    from qacomp.measuring import measure_file
+    from qacomp.evaluate import measure_file
+    from qacomp.options.config import CompressConfig
     from qacomp.outputs import Output, claim
+    from qacomp.runtime.limits import limited_runs
+    from qacomp.sources.input_files import command_files
 
     progress = make_progress(as_json)
     if plot is not None:

@@ -32,13 +32,13 @@ def inspect_command(
     """
     from dataclasses import asdict
 
-    from qacomp.evaluation.limits import limited_runs
     from qacomp.evaluation.verdict import stated_verdict
+    from qacomp.exporting.metadata import metadata
+    from qacomp.exporting.operating_points import operating_points
     from qacomp.formats import open_file
-    from qacomp.metadata import metadata
-    from qacomp.operating_points import operating_points
     from qacomp.outputs import Output, claim
     from qacomp.report import gather, write_report
+    from qacomp.runtime.limits import limited_runs
 
     if report is not None:
         claim([Output(report, "--report")], [container], force=force)
@@ -122,7 +122,7 @@ def _chosen(toml: str) -> str:
     import json
     import tomllib
 
-    from qacomp.config import CompressConfig
+    from qacomp.options.config import CompressConfig
 
     defaults = tomllib.loads(CompressConfig().to_toml())
     try:

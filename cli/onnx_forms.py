@@ -6,7 +6,7 @@ from qacomp.cli.console import count, figure, print_table
 from qacomp.cli.streams import echo, shown_name
 
 if TYPE_CHECKING:
-    from qacomp.onnx_options import OnnxFile
+    from qacomp.exporting.onnx_options import OnnxFile
 
 
 def print_onnx(file: "OnnxFile") -> None:

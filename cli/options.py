@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from qacomp.evaluation.limits import RunLimits
+    from qacomp.options.running import RunLimits
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,7 +50,7 @@ def strict_option(function: F) -> F:
 
 def run_limits(given: Mapping[str, Any]) -> "RunLimits":
     """Return the limits of --run-seconds and --run-memory. Raise ConfigError for a value that can't work."""
-    from qacomp.evaluation.limits import MEMORY, SECONDS, RunLimits
+    from qacomp.options.running import MEMORY, SECONDS, RunLimits
 
     seconds, memory = given["run_seconds"], given["run_memory"]
     return RunLimits.of(SECONDS if seconds is None else seconds, MEMORY if memory is None else memory)

@@ -149,9 +149,9 @@ def weights_command(
 
 def _check_output(output: Path, files: Sequence[Path], force: bool) -> None:
     """What can fail is found before any file is read."""
-    from qacomp.inputs import command_files
     from qacomp.outputs import Output, claim
     from qacomp.plots import picture_format, require_matplotlib
+    from qacomp.sources.input_files import command_files
 
     picture_format(output)
     claim([Output(output)], command_files(files), force=force)

@@ -71,7 +71,7 @@ class SettingsCommand(click.Command):
 
 def setting_options(names: tuple[str, ...] | None = None) -> list[SettingOption]:
     """Return an option for each declared setting, or for each of `names` in their order."""
-    from qacomp.config import CompressConfig
+    from qacomp.options.config import CompressConfig
 
     known = {found.name: found for found in fields(CompressConfig)}
     chosen = known if names is None else {name: known[name] for name in names}

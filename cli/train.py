@@ -80,8 +80,8 @@ def train_command(
     --data again where that names files: no file's word opens another. The test
     split is read once, at the end.
     """
-    from qacomp.config import CompressConfig
-    from qacomp.pretraining import TrainConfig, train_network
+    from qacomp.options.config import CompressConfig
+    from qacomp.training.pretraining import TrainConfig, train_network
 
     shape = CompressConfig(
         arch=arch, data=data, size=size, mean=mean, std=std, device=device or "auto", precision=precision or "auto"

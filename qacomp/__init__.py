@@ -7,13 +7,16 @@ weights = qacomp.decode("model.qac")
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from qacomp.version import VERSION
+
 if TYPE_CHECKING:
-    from qacomp.api import compress, decode
+    from qacomp.api import compress
     from qacomp.checkpoints import read_checkpoint
-    from qacomp.config import CompressConfig
     from qacomp.datasets import load_dataset
     from qacomp.errors import QacompError
+    from qacomp.exporting.decode import decode
     from qacomp.formats import open_file
+    from qacomp.options.config import CompressConfig
     from qacomp.result import Result
 
 __all__ = [
@@ -26,14 +29,14 @@ __all__ = [
     "open_file",
     "read_checkpoint",
 ]
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _HOMES = {
-    "CompressConfig": "qacomp.config",
+    "CompressConfig": "qacomp.options.config",
     "QacompError": "qacomp.errors",
     "Result": "qacomp.result",
     "compress": "qacomp.api",
-    "decode": "qacomp.api",
+    "decode": "qacomp.exporting.decode",
     "load_dataset": "qacomp.datasets",
     "open_file": "qacomp.formats",
     "read_checkpoint": "qacomp.checkpoints",

@@ -10,17 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, Unpack
 
-from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset, chosen_spec, dataset_from_arrays, load_dataset
-from qacomp.errors import ConfigError
-from qacomp.evaluation.limits import limited_runs
-from qacomp.foreign_dtypes import as_numpy
-from qacomp.formats import UnsupportedTensorError, open_file
-from qacomp.inputs import command_files
+from qacomp.formats import UnsupportedTensorError
+from qacomp.options.config import CompressConfig
+from qacomp.options.settings import Settings
 from qacomp.options.signature import with_keywords
-from qacomp.outputs import claim, container_outputs, decoded_outputs, snapshot_outputs
+from qacomp.outputs import claim, container_outputs, snapshot_outputs
 from qacomp.progress import Progress
-from qacomp.settings import Settings
+from qacomp.runtime.limits import limited_runs
+from qacomp.sources.input_files import command_files
 
 if TYPE_CHECKING:
     import onnx
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from qacomp.result import Result
 
 PathLike: TypeAlias = str | os.PathLike[str]
-FORMS = ("torch", "numpy", "onnx")
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -40,7 +37,7 @@ def _in_own_torch_state(call: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @functools.wraps(call)
     def inner(*arguments: _P.args, **named: _P.kwargs) -> _R:
-        from qacomp.sources import own_torch_state
+        from qacomp.sources.opening import own_torch_state
 
         with own_torch_state():
             return call(*arguments, **named)
@@ -71,7 +68,7 @@ def compress(
     `qacomp.datasets.Split`); None takes what the settings name, or built-in data that the checkpoint does. Without data
     nothing is trained or measured.
     config: a CompressConfig, a mapping of its fields, or a TOML file. settings: fields that change it: `reg="exp", k=8`
-    (see `qacomp.settings.Settings`).
+    (see `qacomp.options.settings.Settings`).
     output: the container; None keeps it in a temporary file for as long as the Result lives: `Result.save` copies it.
     input_shape: (C, H, W) of a module's input, where no data tells it. A module that gives no class scores takes the
     setting `input` instead: the shapes of its inputs, `("1,576", "2,1,128")`; it is then treated as an ONNX model.
@@ -81,10 +78,10 @@ def compress(
 
     Raises the named errors of `qacomp.errors`. The output is written whole or not at all.
     """
+    from qacomp.graphs import OnnxSource
     from qacomp.notebook import choose_progress
-    from qacomp.onnx_graph import OnnxSource
     from qacomp.pipeline import compress as run
-    from qacomp.sources import checkpoint_of, float32_notes, network_of, with_plain_module
+    from qacomp.sources.opening import checkpoint_of, float32_notes, network_of, with_plain_module
 
     chosen = _config(config, settings)
     shown = choose_progress(progress)
@@ -137,65 +134,6 @@ def compress(
     if folder is not None:
         weakref.finalize(result, shutil.rmtree, folder, ignore_errors=True)
     return result
-
-
-def decode(
-    source: "PathLike | Result",
-    output: PathLike | None = None,
-    *,
-    to: str = "torch",
-    mode: str = "dense",
-    level: int | None = None,
-    submodel: str | None = None,
-    allow_truncated: bool = False,
-    force: bool = False,
-) -> Any:
-    """Decode a container: into memory, or into the file `output` (.onnx or .safetensors).
-
-    to: torch gives a state dict for `Module.load_state_dict`, numpy the same as arrays (neither needs a graph), onnx a
-    ModelProto. With `output` the suffix says what it becomes, and the answer is a `qacomp.decoded.Decoded`.
-    mode: of an ONNX file, how it holds the weights: dense, lut or affine.
-    level: of a progressive container, the one with this many shared values; submodel: of several networks in one, that
-    one alone (level4, exit3, width0.5; the last two have no state dict of their own, only ONNX); allow_truncated: take
-    a file that is cut off behind a level; force: replace a file that stands at `output`.
-
-    Only torch needs torch. Raises FormatError, ConfigError, OutputNotWritableError.
-    """
-    from qacomp.decoding import chosen_level, onnx_model
-    from qacomp.decoding import decode as decode_file
-    from qacomp.onnx_options import OnnxOptions
-    from qacomp.safetensors_decoding import container_types, state_dict
-
-    path = Path(source if isinstance(source, str | os.PathLike) else source.output)
-    if output is not None:
-        options = OnnxOptions(mode)
-        read = [path] if isinstance(source, str | os.PathLike) else [path, Path(source.source)]
-        claim(decoded_outputs(path, Path(output), options.external, "output"), command_files(read), force=force)
-        return decode_file(
-            path,
-            Path(output),
-            measure=False,
-            level=level,
-            submodel=submodel,
-            allow_truncated=allow_truncated,
-            onnx=options,
-        )
-    if mode != "dense":
-        raise ConfigError(f"mode = {mode!r} is for files: give an output, NAME.onnx")
-    if to not in FORMS:
-        raise ConfigError(f"to = {to!r}: must be one of {', '.join(FORMS)}; for a file give its name as output")
-    with open_file(path, allow_truncated=allow_truncated) as container:
-        index = chosen_level(container, level, submodel, str(path))
-        if to == "onnx":
-            return onnx_model(container, str(path), index, submodel)
-        if submodel is not None and index is None:
-            raise ConfigError(f"submodel = {submodel!r}: take to='onnx'; a state dict is of the whole network")
-        arrays, types = state_dict(container, index), container_types(container)
-    if to == "numpy":
-        return {name: as_numpy(array, types[name]) if name in types else array for name, array in arrays.items()}
-    from qacomp.torch_format import to_tensor
-
-    return {name: to_tensor(array, types.get(name)) for name, array in arrays.items()}
 
 
 def _config(given: CompressConfig | Mapping[str, Any] | PathLike | None, settings: Mapping[str, Any]) -> CompressConfig:

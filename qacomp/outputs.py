@@ -12,7 +12,7 @@ from qacomp.formats.destination import destination
 from qacomp.formats.prefix import MAGIC
 from qacomp.formats.system_errors import advice, words
 
-_RESUME_MARK = b"fingerprint"  # the first key of what `qacomp.resume` keeps
+_RESUME_MARK = b"fingerprint"  # the first key of what `qacomp.training.resume` keeps
 _LARGE = 1 << 30  # bytes: below half of what a protobuf message holds no weights go into a second file
 _SNAPSHOT = "epoch-*.pt"  # what the fine-tuning's checkpoints are called
 _START = 4096  # bytes: more than any of these files needs to be told

@@ -5,34 +5,34 @@ from pathlib import Path
 
 from torch import nn
 
-from qacomp.batch_norm_estimation import reestimate_batch_norm
 from qacomp.checkpoints import Checkpoint, named_as
-from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset
 from qacomp.evaluation.samples import Given
-from qacomp.fine_tuning import fine_tune, tune_shared
-from qacomp.flexible import FlexibleModel
-from qacomp.job import Job, start_job
-from qacomp.ladder_training import fine_tune_ladder
-from qacomp.network import Network, build_network, whole_weights
-from qacomp.network_agreement import refined_network
-from qacomp.onnx_compression import compress_onnx
-from qacomp.onnx_graph import OnnxSource
-from qacomp.plain_modules import copied
-from qacomp.precisions import PrecisionLadder, build_ladder
+from qacomp.graphs import OnnxSource
+from qacomp.models.flexible import FlexibleModel
+from qacomp.models.plain_modules import copied
+from qacomp.options.config import CompressConfig
 from qacomp.progress import Progress
-from qacomp.pruning.stage import prune
-from qacomp.pruning.zeros import NO_ZEROS, Zeros, own_zeros
-from qacomp.quantizers import plan_quantization, quantize_activations, quantize_network
-from qacomp.regularizers import Regularizer, regularizer_class
 from qacomp.result import Result
-from qacomp.run import Run
 from qacomp.sharing.agreement import aim, raised_note
-from qacomp.sharing.network import share_network
-from qacomp.snapshots import watcher
-from qacomp.tensor_compression import compress_tensors
-from qacomp.weight_history import WeightHistory
-from qacomp.writing import write_and_measure
+from qacomp.sources.network import Network, build_network, whole_weights
+from qacomp.stages.job import Job, start_job
+from qacomp.stages.network_agreement import refined_network
+from qacomp.stages.run import Run
+from qacomp.stages.share_onnx import compress_onnx
+from qacomp.stages.share_tensors import compress_tensors
+from qacomp.stages.writing import write_and_measure
+from qacomp.training.batch_norm import reestimate_batch_norm
+from qacomp.training.fine_tune import fine_tune, tune_shared
+from qacomp.training.fine_tune_ladder import fine_tune_ladder
+from qacomp.training.history import WeightHistory
+from qacomp.training.ladder import PrecisionLadder, build_ladder
+from qacomp.training.parametrizations.zeros import NO_ZEROS, Zeros, own_zeros
+from qacomp.training.pruning.stage import prune
+from qacomp.training.quantizers import plan_quantization, quantize_activations, quantize_network
+from qacomp.training.regularizers import Regularizer, regularizer_class
+from qacomp.training.share_network import share_network
+from qacomp.training.snapshots import watcher
 
 
 def compress(
@@ -58,7 +58,7 @@ def compress(
         regularizer_class(config.reg)  # whether there is one of that name, which nothing may ask for later
     run = Run(progress)
     if isinstance(checkpoint, OnnxSource):
-        return compress_onnx(checkpoint, config, output, run, samples)
+        return Result.of(compress_onnx(checkpoint, config, output, run, samples))
     arch = config.arch or checkpoint.arch
     if arch is not None:
         checkpoint = whole_weights(checkpoint)
@@ -69,7 +69,7 @@ def compress(
     if network is None and checkpoint.kind != "module":
         network = build_network(checkpoint, config)
     if network is None:
-        return compress_tensors(checkpoint, config, output, run)
+        return Result.of(compress_tensors(checkpoint, config, output, run))
     return _compress_network(start_job(checkpoint, network, config, dataset, output, run), snapshots)
 
 
@@ -97,7 +97,7 @@ def _compress_network(job: Job, snapshots: Path | None) -> Result:
         shared, tuned = _share_ladder(job, ladder)
     else:
         shared, tuned = _share(_refine(job), penalties)
-    return write_and_measure(job, shared, tuned, weights, ladder)
+    return Result.of(write_and_measure(job, shared, tuned, weights, ladder))
 
 
 def _own_zeros(job: Job) -> Zeros:

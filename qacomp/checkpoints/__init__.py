@@ -2,7 +2,7 @@
 
 from qacomp.checkpoints.architecture import check_fits, fitting_architectures, infer_num_classes, load_into, named_as
 from qacomp.checkpoints.checkpoint import Checkpoint
-from qacomp.checkpoints.own import write_checkpoint
+from qacomp.checkpoints.qacomp_file import write_checkpoint
 from qacomp.checkpoints.reading import read_checkpoint
 from qacomp.checkpoints.tensors import check_finite, kept_note
 

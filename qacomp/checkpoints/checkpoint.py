@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qacomp.datasets.named import NamedData
-from qacomp.preprocessing import Preprocessing
+from qacomp.datasets.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from qacomp.checkpoints.archives import NOTES, archive_kind, load_archive
 from qacomp.checkpoints.checkpoint import Checkpoint
-from qacomp.checkpoints.own import Origin, read_origin
+from qacomp.checkpoints.qacomp_file import Origin, read_origin
 from qacomp.checkpoints.recognition import recognize
 from qacomp.checkpoints.safetensors_file import load_safetensors
 from qacomp.checkpoints.sharded import is_index, load_shards
@@ -20,7 +20,7 @@ from qacomp.checkpoints.unwrapping import EVERYTHING, unwrap
 from qacomp.checkpoints.views import Untaken
 from qacomp.errors import CheckpointError, NotACheckpointError
 from qacomp.formats.system_errors import advice, words
-from qacomp.safetensors_metadata import bounded
+from qacomp.tensors.safetensors_metadata import bounded
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

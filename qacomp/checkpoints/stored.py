@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from qacomp.checkpoints.views import ITEM_BYTES, Quantized, Storage, View, check_sizes
 from qacomp.errors import NotACheckpointError
-from qacomp.torch_quantized import quantized
+from qacomp.tensors.torch_quantized import quantized
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -27,7 +27,7 @@ def dense_state(path: Path, state: "Mapping[str, Tensor]", size: int) -> "dict[s
                 "convert it, and save the state dict again"
             )
     check_expansion(path, sum(tensor.numel() * tensor.itemsize for tensor in state.values()), size)
-    from qacomp.weight_places import tied_tensors
+    from qacomp.models.weight_places import tied_tensors
 
     tied = tied_tensors(state)
     dense = {name: _compact(tensor.detach().cpu()) for name, tensor in state.items() if name not in tied}

@@ -1,9 +1,6 @@
 """Data by spec: `digits`, `mnist:DIR`, `npz:FILE`, ... Every file of this folder registers one kind; no torch."""
 
 import difflib
-import functools
-import importlib
-import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +8,7 @@ import numpy as np
 
 from qacomp.datasets.custom import load_custom, source_from_arrays
 from qacomp.datasets.named import NamedData, chosen_spec
-from qacomp.datasets.registry import KINDS, DatasetKind, register_dataset
+from qacomp.datasets.registry import DatasetKind, list_datasets, register_dataset
 from qacomp.datasets.split import Dataset, Source, Split, checked, owned, separate
 from qacomp.errors import ConfigError, DataError, UnknownDataSpecError
 
@@ -27,14 +24,6 @@ __all__ = [
     "load_dataset",
     "register_dataset",
 ]
-
-_NOT_KINDS = ("registry", "split", "custom", "named")
-
-
-def list_datasets() -> list[DatasetKind]:
-    """The registered kinds of data spec; a user's own `module:function` comes besides."""
-    _register_kinds()
-    return list(KINDS.values())
 
 
 def load_dataset(spec: str, *, validation_fraction: float = 0.1) -> Dataset:
@@ -74,15 +63,15 @@ def _prepared(spec: str, loaded: Source | Dataset, validation_fraction: float) -
 
 
 def _load(spec: str) -> Source | Dataset:
-    _register_kinds()
+    kinds = {kind.name: kind for kind in list_datasets()}
     name, colon, argument = spec.partition(":")
-    kind = KINDS.get(name)
+    kind = kinds.get(name)
     if kind is None:
         if colon and (custom := load_custom(name, argument)) is not None:
             return custom
-        close = difflib.get_close_matches(name, KINDS, n=1)
-        hint = f"did you mean {KINDS[close[0]].usage}? " if close else ""
-        usages = ", ".join(known.usage for known in KINDS.values())
+        close = difflib.get_close_matches(name, kinds, n=1)
+        hint = f"did you mean {kinds[close[0]].usage}? " if close else ""
+        usages = ", ".join(known.usage for known in kinds.values())
         raise UnknownDataSpecError(f"unknown data {spec!r}: {hint}known are {usages}, module:function")
     if bool(argument) != bool(kind.argument) or (colon and not argument):
         raise UnknownDataSpecError(f"data {spec!r} must be written as {kind.usage}")
@@ -102,10 +91,3 @@ def _check_agreement(dataset: Dataset) -> None:
                 f"{dataset.spec}: {name} has label {largest}, out of range for {dataset.num_classes} classes "
                 f"(0 to {dataset.num_classes - 1})"
             )
-
-
-@functools.cache
-def _register_kinds() -> None:
-    for found in pkgutil.iter_modules(__path__):
-        if not found.name.startswith("_") and found.name not in _NOT_KINDS:
-            importlib.import_module(f"{__name__}.{found.name}")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
-from qacomp.datasets.registry import KINDS
+from qacomp.datasets.registry import list_datasets
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,7 @@ class NamedData:
 
     def built_in(self) -> str | None:
         """The spec, where it is data that comes with qacomp (digits), else None."""
-        from qacomp.datasets import list_datasets
-
-        list_datasets()
-        kind = KINDS.get(self.text)
+        kind = next((kind for kind in list_datasets() if kind.name == self.text), None)
         return None if kind is None or kind.argument else self.text
 
     @property

@@ -1,7 +1,11 @@
 """The table of data spec kinds: a decorated function a kind."""
 
+import functools
+import importlib
+import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from qacomp.datasets.split import Source
 
@@ -45,3 +49,17 @@ def register_dataset(name: str, *, argument: str = "", files: str = "**/*") -> C
         return load
 
     return register
+
+
+def list_datasets() -> list[DatasetKind]:
+    """Return the registered kinds of data spec; a user's own `module:function` comes besides."""
+    _import_kinds()
+    return list(KINDS.values())
+
+
+@functools.cache
+def _import_kinds() -> None:
+    """Import every file beside this one, which registers what it declares."""
+    for found in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        if not found.name.startswith("_"):
+            importlib.import_module(f"{__package__}.{found.name}")

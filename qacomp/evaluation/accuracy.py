@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qacomp.errors import ConfigError, DataError, NonFiniteWeightsError
-from qacomp.evaluation.limits import measuring
-from qacomp.evaluation.session import OnnxModel, line, open_session, run_session
+from qacomp.runtime.limits import measuring
+from qacomp.runtime.session import OnnxModel, line, open_session, run_session
 
 if TYPE_CHECKING:
     import torch

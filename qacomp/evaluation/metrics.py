@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from qacomp.datasets.custom import find_custom
 from qacomp.errors import MetricError, QacompError
 from qacomp.evaluation.accuracy import topk_accuracy
-from qacomp.evaluation.agreement import Feed
-from qacomp.evaluation.output_agreement import cosine
+from qacomp.runtime.agreement import Feed
+from qacomp.runtime.output_agreement import cosine
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from qacomp.errors import ExportError
 from qacomp.evaluation.accuracy import onnx_logits, torch_logits
-from qacomp.evaluation.session import OnnxModel
+from qacomp.runtime.session import OnnxModel
 
 if TYPE_CHECKING:
     import torch

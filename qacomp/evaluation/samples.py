@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset, dataset_from_arrays, load_dataset
 from qacomp.datasets.custom import call_custom
 from qacomp.datasets.npz import read_arrays
+from qacomp.datasets.preprocessing import Preprocessing
+from qacomp.datasets.preprocessing_choice import choose_preprocessing
 from qacomp.errors import DataError
-from qacomp.evaluation.agreement import Feed
-from qacomp.evaluation.limits import measuring
 from qacomp.evaluation.metrics import as_objects
-from qacomp.preprocessing import Preprocessing
-from qacomp.preprocessing_choice import choose_preprocessing
+from qacomp.options.config import CompressConfig
+from qacomp.runtime.agreement import Feed
+from qacomp.runtime.limits import measuring
 
 _BATCH = 32
 _FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}

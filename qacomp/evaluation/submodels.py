@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from qacomp.evaluation.accuracy import topk_accuracy, torch_logits
-from qacomp.flexible import FlexibleModel
+from qacomp.models.flexible import FlexibleModel
 
 
 def submodel_accuracies(

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qacomp.evaluation.agreement import Agreement
-from qacomp.evaluation.operator_errors import WEIGHTS, OperatorError
-from qacomp.evaluation.output_agreement import OutputAgreement
+from qacomp.runtime.agreement import Agreement
+from qacomp.runtime.operator_errors import WEIGHTS, OperatorError
+from qacomp.runtime.output_agreement import OutputAgreement
 
 GOOD, DOUBTFUL, BROKEN, UNMEASURED = "good", "doubtful", "broken", "not measured"
 WORDS = (GOOD, DOUBTFUL, BROKEN, UNMEASURED)

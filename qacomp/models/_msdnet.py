@@ -4,9 +4,9 @@ import copy
 
 from torch import Tensor, nn
 
-from qacomp.flexible import submodel_index
 from qacomp.models._dense_scales import DenseLayer, ExitHead, Pyramid, Transition
 from qacomp.models._initialization import initialize
+from qacomp.models.flexible import submodel_index
 
 SCALE_FACTORS = (1, 2, 4)  # of channels and of bottlenecks, finest scale first
 

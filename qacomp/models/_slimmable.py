@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from qacomp.flexible import submodel_index
 from qacomp.models._initialization import initialize
+from qacomp.models.flexible import submodel_index
 
 _Layer = TypeVar("_Layer", bound=nn.Module)
 

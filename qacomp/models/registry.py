@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qacomp.preprocessing import Preprocessing
+from qacomp.datasets.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from torch import nn

@@ -1,7 +1,7 @@
 """Generate the keyword types of `qacomp.compress` from the declarations: `python -m qacomp.options.keywords`.
 
-An editor completes and checks what a type checker can read, and that must stand in a file: `qacomp/settings.py`. A test
-holds the file against the declarations.
+An editor completes and checks what a type checker can read, so it stands in a file: `qacomp/options/settings.py`.
+A test holds the file against the declarations.
 """
 
 import re
@@ -52,7 +52,7 @@ def _documented(text: str) -> list[str]:
 
 def main() -> None:
     """Write the module beside this package."""
-    from qacomp.config import CompressConfig
+    from qacomp.options.config import CompressConfig
 
     target = Path(__file__).resolve().parents[1] / "settings.py"
     target.write_text(source(CompressConfig), encoding="utf-8")

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from qacomp.evaluation.metric_names import check_metric
 from qacomp.options import needs
 from qacomp.options.declaration import Bounds, Option, option
+from qacomp.options.metric_names import check_metric
 
 _NETWORK = "Network and data"
 

@@ -19,7 +19,7 @@ class QuantizingOptions:
             "Quantize the weights in the forward pass of the fine-tuning: dorefa or wrpn.",
             _QUANTIZER,
             basic=True,
-            registry="qacomp.quantizers:list_quantizers",
+            registry="qacomp.training.quantizers:list_quantizers",
             metavar="NAME",
         ),
     )

@@ -57,7 +57,7 @@ def _takes(declared: Option, wanted: str) -> str:
 
 def main() -> None:
     """Write the page to the path that is given."""
-    from qacomp.config import CompressConfig
+    from qacomp.options.config import CompressConfig
 
     Path(sys.argv[1]).write_text(page(CompressConfig), encoding="utf-8")
 

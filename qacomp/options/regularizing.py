@@ -22,7 +22,7 @@ class RegularizingOptions:
             "Fine-tune with a regularizer that gathers each layer's weights into clusters: sin, cos, min, exp, sinreq.",
             _REGULARIZER,
             basic=True,
-            registry="qacomp.regularizers:list_regularizers",
+            registry="qacomp.training.regularizers:list_regularizers",
             needs=(needs.REGULARIZED,),
             metavar="NAME",
         ),

@@ -1,11 +1,45 @@
 """Options of running a model to measure it: what it may take."""
 
+import re
 from dataclasses import dataclass
+from typing import Self
 
-from qacomp.evaluation.limits import MEMORY, SECONDS, RunLimits, check_seconds, memory_bytes
+from qacomp.errors import ConfigError
 from qacomp.options.declaration import Option, option
 
+SECONDS = 60.0
+MEMORY = "4GB"
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30}
 _RUNNING = "Running the model"
+
+
+def memory_bytes(text: str) -> int:
+    """`4GB`, `512MB`, `2GiB` or a number of bytes -> bytes. Raises ConfigError for anything else, and for nothing."""
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?|\d{1,18})\s*([KMGT]I?|)B?", text.strip().upper(), re.ASCII)
+    number = float(found[1]) * _UNITS.get(found[2], 0) if found else 0
+    if number < 1:
+        raise ConfigError(f"run_memory = {text!r}: give a size such as 4GB or 500MB")
+    return int(number)
+
+
+def check_seconds(value: float) -> float:
+    """`value`, if it is a time. Raises ConfigError."""
+    if not 0 < value < float("inf"):
+        raise ConfigError(f"run_seconds = {value}: must be greater than zero")
+    return value
+
+
+@dataclass(frozen=True)
+class RunLimits:
+    """`seconds`: of loading a model, and of each of its runs; `memory`: bytes beside a few times the model's own."""
+
+    seconds: float = SECONDS
+    memory: int = memory_bytes(MEMORY)
+
+    @classmethod
+    def of(cls, seconds: float, memory: str) -> Self:
+        """Limits as the settings give them. Raises ConfigError for what can't work."""
+        return cls(check_seconds(seconds), memory_bytes(memory))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from qacomp.config import CompressConfig
+from qacomp.options.config import CompressConfig
 from qacomp.options.declaration import default_of
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -6,12 +6,10 @@ Left out: the text protocols, extension codes, buffers out of band, and what dup
 import pickle
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
-if TYPE_CHECKING:
-    from qacomp.pickles.reader import PickleReader
-
-Step = Callable[["PickleReader"], None]
+Machine: TypeAlias = Any  # a PickleReader, which is made of these steps
+Step = Callable[[Machine], None]
 STOP = pickle.STOP[0]
 _NUMBERS = {
     pickle.BININT: ("<i", 4), pickle.BININT1: ("<B", 1), pickle.BININT2: ("<H", 2), pickle.BINFLOAT: (">d", 8),
@@ -72,7 +70,7 @@ def _constant(value: Any) -> Step:
 
 
 def _skip(size: int) -> Step:
-    def step(reader: "PickleReader") -> None:
+    def step(reader: Machine) -> None:
         reader.taken(size)
 
     return step
@@ -82,7 +80,7 @@ def _tuple(size: int) -> Step:
     return lambda reader: reader.stack.append(tuple(_popped(reader, size)))
 
 
-def _unpacked(reader: "PickleReader", form: str, size: int) -> Any:
+def _unpacked(reader: Machine, form: str, size: int) -> Any:
     return struct.unpack(form, reader.taken(size))[0]
 
 
@@ -101,7 +99,7 @@ def _bytes(form: str, size: int) -> Step:
 
 
 def _string(form: str, size: int) -> Step:
-    def step(reader: "PickleReader") -> None:
+    def step(reader: Machine) -> None:
         value = reader.taken(_unpacked(reader, form, size))
         reader.stack.append(value.decode("utf-8") if reader.text_strings else value)
 
@@ -116,18 +114,18 @@ def _put(form: str, size: int) -> Step:
     return lambda reader: reader.remember(_unpacked(reader, form, size))
 
 
-def _long(reader: "PickleReader") -> None:
+def _long(reader: Machine) -> None:
     reader.stack.append(int.from_bytes(reader.taken(reader.taken(1)[0]), "little", signed=True))
 
 
-def _build(reader: "PickleReader") -> None:
+def _build(reader: Machine) -> None:
     state = reader.stack.pop()
     reader.build(reader.stack[-1], state)
 
 
-def _popped(reader: "PickleReader", count: int) -> list[Any]:
+def _popped(reader: Machine, count: int) -> list[Any]:
     """The last entries of the stack, in their order, taken off it."""
-    stack = reader.stack
+    stack: list[Any] = reader.stack
     if len(stack) < count:
         raise IndexError
     items = stack[-count:]

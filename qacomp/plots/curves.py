@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from qacomp.errors import ConfigError
 from qacomp.plots.penalty import PenaltyCurve
-from qacomp.regularizers import RegularizerOptions, regularizer_class
+from qacomp.training.regularizers import RegularizerOptions, regularizer_class
 
 _POINTS = 801
 _SAMPLE = 2001

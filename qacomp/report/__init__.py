@@ -2,5 +2,6 @@
 
 from qacomp.report.contents import Contents, gather
 from qacomp.report.page import render, write_report
+from qacomp.report.summary import summary_html
 
-__all__ = ["Contents", "gather", "render", "write_report"]
+__all__ = ["Contents", "gather", "render", "summary_html", "write_report"]

@@ -8,7 +8,7 @@ from qacomp.report import svg
 from qacomp.report.contents import Point, TensorRow
 
 if TYPE_CHECKING:
-    from qacomp.training import EpochRecord
+    from qacomp.training.history import EpochRecord
 
 _WIDE, _HIGH = 320, 148
 _MOST_LINES = 64

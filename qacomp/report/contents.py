@@ -10,17 +10,16 @@ from numpy.typing import NDArray
 
 from qacomp.errors import QacompError
 from qacomp.evaluation.verdict import Verdict, stated_verdict
+from qacomp.exporting.metadata import metadata
+from qacomp.exporting.operating_points import operating_points
 from qacomp.formats import BFLOAT16, Container, SharedTensor, bfloat16_to_float32, open_file
-from qacomp.metadata import metadata
-from qacomp.operating_points import operating_points
-from qacomp.provenance import sha256_of
 from qacomp.report.stated import Agreed, is_number, stated_agreement, stated_metric
-from qacomp.source_size import SourceSize
+from qacomp.sources.provenance import sha256_of
+from qacomp.sources.source_size import SourceSize
 
 if TYPE_CHECKING:
-    from qacomp.result import Result
-    from qacomp.training import EpochRecord
-    from qacomp.weight_history import WeightHistogram
+    from qacomp.stages.figures import Figures
+    from qacomp.training.history import EpochRecord, WeightHistogram
 
 _MOST_LEVELS, _BINS = 512, 256
 
@@ -114,7 +113,7 @@ class Contents:
         return self.fp32_bytes / max(1, self.container_bytes)
 
 
-def gather(path: Path, result: "Result | None") -> Contents:
+def gather(path: Path, result: "Figures | None") -> Contents:
     """Read the container, decoding its shared tensors one after the other. Raises FormatError, OSError."""
     with open_file(path) as container:
         meta = metadata(container)
@@ -149,7 +148,7 @@ def gather(path: Path, result: "Result | None") -> Contents:
     return replace(contents, points=_points(contents))
 
 
-def _row(container: Container, name: str, result: "Result | None") -> TensorRow:
+def _row(container: Container, name: str, result: "Figures | None") -> TensorRow:
     info = container.info(name)
     made = next((layer for layer in result.layers if layer.name == name), None) if result else None
     shared = container.shared(name) if info.k is not None else None
@@ -231,7 +230,7 @@ def _stages(container: Container, rows: tuple[TensorRow, ...]) -> tuple[Stage, .
     return packed, Stage("coded, .qac", container.size, (*parts, ("header, provenance", rest)), remark)
 
 
-def _accuracy(meta: Mapping[str, Any], result: "Result | None") -> dict[str, float]:
+def _accuracy(meta: Mapping[str, Any], result: "Figures | None") -> dict[str, float]:
     stored = meta.get("accuracy")
     known: dict[str, Any] = dict(stored) if isinstance(stored, Mapping) else {}
     if result:
@@ -264,7 +263,7 @@ def _submodels(container: Container, path: Path) -> tuple[tuple[Point, ...], tup
 
 
 def _facts(
-    path: Path, meta: Mapping[str, Any], version: str, levels: int, result: "Result | None"
+    path: Path, meta: Mapping[str, Any], version: str, levels: int, result: "Figures | None"
 ) -> tuple[tuple[str, str], ...]:
     raw = meta.get("source")
     source: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}

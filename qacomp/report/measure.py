@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qacomp.errors import QacompError
+from qacomp.exporting.metadata import metadata
 from qacomp.formats import open_file
-from qacomp.metadata import metadata
 from qacomp.report.contents import Contents, Stage
 
 if TYPE_CHECKING:
-    from qacomp.evaluation.latency import Latency
+    from qacomp.runtime.latency import Latency
 
 _PACKAGES = ("qacomp", "numpy", "torch", "onnx", "onnxruntime", "zstandard")
 _RUNS = 50
@@ -61,11 +61,11 @@ def environment() -> tuple[tuple[str, str], ...]:
 
 def _decoded(path: Path, output: Path, mode: str, meta: dict[str, Any]) -> "tuple[int, Latency | str]":
     """Bytes of the file decoded in that mode, and its latency or why there is none."""
-    from qacomp.decoded_measuring import measure_latency
-    from qacomp.decoding import decode
-    from qacomp.evaluation.latency import onnx_latency
-    from qacomp.onnx_options import OnnxOptions
-    from qacomp.operating_points import ORIGINAL
+    from qacomp.exporting.decoded_measuring import measure_latency
+    from qacomp.exporting.decoding import decode
+    from qacomp.exporting.onnx_options import OnnxOptions
+    from qacomp.exporting.operating_points import ORIGINAL
+    from qacomp.runtime.latency import onnx_latency
 
     size = decode(path, output, measure=False, onnx=OnnxOptions(mode)).output_bytes
     if meta.get("graph") == ORIGINAL:

@@ -5,15 +5,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qacomp.evaluation.limits import measured_together
 from qacomp.formats import write_atomically
 from qacomp.report import sections
 from qacomp.report.contents import Contents, gather
 from qacomp.report.markup import text
 from qacomp.report.measure import environment, measured
+from qacomp.runtime.limits import measured_together
 
 if TYPE_CHECKING:
-    from qacomp.result import Result
+    from qacomp.stages.figures import Figures
 
 _PARTS = (
     sections.sizes,
@@ -32,7 +32,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-ur
 
 
 @measured_together()
-def write_report(target: Path, container: Path, result: "Result | None" = None, *, measure: bool = True) -> Path:
+def write_report(target: Path, container: Path, result: "Figures | None" = None, *, measure: bool = True) -> Path:
     """Write the report of a container, with what only the Result of its compression knows where that is given.
 
     measure: decode it to ONNX, for its size and latency. Raises FormatError for a bad container,

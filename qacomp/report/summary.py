@@ -4,14 +4,14 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qacomp.result import Result
+    from qacomp.stages.figures import Figures
 
 _ROWS = 40
 _NUMBER = "text-align:right;padding:2px 0 2px 16px;font-variant-numeric:tabular-nums"
 _NAME = "text-align:left;padding:2px 0"
 
 
-def summary_html(result: "Result") -> str:
+def summary_html(result: "Figures") -> str:
     """Sizes, accuracy and the shared layers, the largest of them where there are more than 40."""
     a = result.accuracy
     figures = [

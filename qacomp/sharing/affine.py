@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.formats import BFLOAT16, SharedTensor, stored_values
-from qacomp.onnx_export.affine_grid import AffineGrid, nearest_grid
+from qacomp.sharing.affine_grid import AffineGrid, nearest_grid
 
 WIDE_BITS = 8
 """Grids of so many bits need more than half precision has."""

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.config import CompressConfig
 from qacomp.errors import AgreementNotReachedError
 from qacomp.formats import BFLOAT16, bfloat16_to_float32
-from qacomp.selection import Layer, Selection
+from qacomp.options.config import CompressConfig
 from qacomp.sharing.allocation import allocate, distinct_values, relative_error
-from qacomp.sharing.arrays import share_array, shared_form
+from qacomp.sharing.selection import Layer, Selection
+from qacomp.sharing.share import share_array, shared_form
 
 AUTO_AGREEMENT, AUTO_FROM_K = 0.9999, 256  # who asks for so many values wants the same outputs
 _MARGIN = 0.6  # of the deviation that is allowed: other inputs may be hit harder than those that were tried

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.selection import Layer
 from qacomp.sharing.assignment import assign
 from qacomp.sharing.block_kmeans import Places, Rows
 from qacomp.sharing.kmeans import Clustering, inertia_of, kmeans
+from qacomp.sharing.selection import Layer
 
 MOST_VALUES, MOST_K = 1 << 10, 16
 """Larger tensors are clustered one by one: their array operations take longer than calling them does."""

@@ -1,36 +1,66 @@
 """Codebooks that nest: each cell of a coarse one splits into cells of the next finer one, so one index serves all.
 
 A coarse level's boundaries are the midpoints of its own values. A finer level keeps them and puts the midpoints of its
-own values between those of one cell. So a weight's fine index always lies in its coarse cell, bit for bit, however the
-values move in training: `index_coarse == parents[index_fine]`.
+own values between those of one cell. So a weight's fine index always lies in its coarse cell, bit for bit:
+`index_coarse == parents[index_fine]`.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
 
 from qacomp.formats import Level, SharedTensor
-from qacomp.regularizers import Regularizer
 from qacomp.sharing.kmeans import assign, kmeans
-from qacomp.sharing.parametrization import Gather
-from qacomp.sharing.straight_through import Assign
 from qacomp.sharing.zero_entry import LEAST_K, has_zeros, with_zero_entry
 
 _SETTLING_STEPS = 20
+Floats = NDArray[np.floating]
+Cells = NDArray[np.int64]
 
 
-def nest(books: Sequence[NDArray[np.floating]]) -> tuple[list[NDArray[np.floating]], list[NDArray[np.int64]]]:
+def nested_kmeans(weight: Floats, ks: Sequence[int]) -> SharedTensor:
+    """Share a weight by k-means at several levels: the coarsest is plain k-means, finer ones split its cells.
+
+    Every value is the mean of its weights. Deterministic; errors as in `kmeans`.
+    """
+    books, parents = nested_codebooks(weight, ks)
+    flat, zeros = weight.reshape(-1), has_zeros(weight)
+    index = np.searchsorted(boundaries(books, parents)[-1], flat)
+    made: list[Floats] = []
+    tables: list[Cells] = []
+    finest: Cells | None = None
+    for level in range(len(books) - 1, -1, -1):  # without the cells that are empty
+        used, index = np.unique(index, return_inverse=True)
+        index = index.reshape(-1)
+        finest = index if finest is None else finest
+        book = books[level][used]
+        means = np.bincount(index, weights=flat.astype(np.float64)) / np.bincount(index)
+        made.insert(0, np.where((book == 0) & zeros, 0.0, means).astype(weight.dtype))
+        if level:
+            parent = parents[level - 1][used]
+            index = parent[index]
+            tables.insert(0, np.unique(parent, return_inverse=True)[1].reshape(-1))  # coarse cells may have gone
+    assert finest is not None
+    indices = finest.reshape(weight.shape).astype(np.uint8 if made[-1].size <= 256 else np.uint16)
+    levels = tuple(Level(book, table) for book, table in zip(made[:-1], tables, strict=True))
+    return SharedTensor(made[-1], indices, levels)
+
+
+def nested_codebooks(weight: Floats, ks: Sequence[int]) -> tuple[list[Floats], list[Cells]]:
+    """Return k-means codebooks of a weight at each of `ks`, ascending, nested, and their parents; see `nest`."""
+    books, parents = nest([level_codebook(weight, k) for k in ks])
+    return _settled(weight, books, parents), parents
+
+
+def nest(books: Sequence[Floats]) -> tuple[list[Floats], list[Cells]]:
     """Make codebooks that were found apart, the coarsest first, each ascending, into nested ones.
 
     Returns the codebooks, without coarse values that no finer one is nearest to, and for each level but the coarsest
     the coarse cell of each of its entries.
     """
     nested = [books[-1]]
-    parents: list[NDArray[np.int64]] = []
+    parents: list[Cells] = []
     for coarse in reversed(books[:-1]):
         used, parent = np.unique(assign(nested[0], coarse), return_inverse=True)
         nested.insert(0, coarse[used])
@@ -38,191 +68,42 @@ def nest(books: Sequence[NDArray[np.floating]]) -> tuple[list[NDArray[np.floatin
     return nested, parents
 
 
-def nested_boundaries(books: Sequence[Tensor], parents: Sequence[Tensor]) -> list[Tensor]:
-    """Each level's boundaries between neighbouring cells: (K − 1,) ascending, those of the coarser level among them.
+def boundaries(books: Sequence[Floats], parents: Sequence[Cells]) -> list[Floats]:
+    """Return each level's boundaries between neighbouring cells: (K − 1,) ascending, those of the coarser level too.
 
     books: ascending (K,) values of each level, the coarsest first; parents: (K,) int64 of each but the coarsest. A
     midpoint that has left its coarse cell is held at the cell's edge.
     """
-    bounds = [_middles(books[0])]
+    bounds: list[Floats] = [_middles(books[0])]
     for book, parent in zip(books[1:], parents, strict=True):
-        outer = functional.pad(bounds[-1], (1, 1), value=torch.inf)  # (K_coarse + 1,)
-        outer[0] = -torch.inf
+        infinity = np.array([np.inf], book.dtype)
+        outer = np.concatenate([-infinity, bounds[-1], infinity])  # (K_coarse + 1,)
         left, right = parent[:-1], parent[1:]  # (K − 1,): the cells on both sides of each boundary
-        inner = torch.minimum(torch.maximum(_middles(book), outer[left]), outer[left + 1])
-        bounds.append(torch.where(left == right, inner, outer[right]))
+        inner = np.minimum(np.maximum(_middles(book), outer[left]), outer[left + 1])
+        bounds.append(np.where(left == right, inner, outer[right]))
     return bounds
 
 
-def _middles(book: Tensor) -> Tensor:
-    return (book[1:] + book[:-1]) / 2
-
-
-class NestedCodebooks(nn.Module):
-    """One layer's codebooks. At first straight-through: they are trained together with the weights that index them.
-
-    `owner`: a regularizer whose levels are the finest codebook; None: that one is trained here as well. `gain`
-    multiplies the gradient to the owner's levels. After `freeze` the clusters are fixed and only the values move.
-    `living`: mask of the weight, False where it is zero and stays zero at every level; `freeze` gives these weights an
-    entry of their own in each codebook.
-    """
-
-    living: Tensor | None
-
-    def __init__(
-        self,
-        books: Sequence[NDArray[np.floating]],
-        parents: Sequence[NDArray[np.int64]],
-        owner: Regularizer | None = None,
-        gain: float = 1.0,
-        living: Tensor | None = None,
-    ) -> None:
-        super().__init__()
-        self.register_buffer("living", living, persistent=False)
-        own = books if owner is None else books[:-1]
-        self.values = nn.ParameterList(nn.Parameter(torch.tensor(book)) for book in own)
-        self.owner, self.gain = owner, gain
-        self.levels, self.frozen = len(books), False
-        for level, parent in enumerate(parents, start=1):
-            self.register_buffer(f"parents{level}", torch.from_numpy(parent))
-
-    def parents(self) -> list[Tensor]:
-        """For each level but the coarsest, the coarse cell of each of its entries: (K,) int64."""
-        return [self.get_buffer(f"parents{level}") for level in range(1, self.levels)]
-
-    def books(self) -> list[Tensor]:
-        """The codebooks, the coarsest first: (K,) each, ascending while the clusters aren't fixed."""
-        if self.frozen:
-            return list(self.values)
-        books = [book.sort().values for book in self.values]
-        return books if self.owner is None else [*books, self.owner.levels()]
-
-    def forward(self, weight: Tensor, level: int) -> Tensor:
-        """The weights (any shape) that a level makes of the full-precision ones; a layer of fewer gives its finest."""
-        level, books = min(level, self.levels - 1), self.books()
-        if self.frozen:
-            fixed: Tensor = Gather.apply(books[level], self.get_buffer(f"index{level}"))  # type: ignore[no-untyped-call]
-            return fixed if self.living is None else fixed * self.living
-        index = self.index(weight.detach(), level)
-        gain = self.gain if level == self.levels - 1 else 1.0
-        assigned: Tensor = Assign.apply(  # type: ignore[no-untyped-call]
-            weight, books[level].to(weight), index, gain, self.living
-        )
-        return assigned if self.living is None else assigned * self.living
-
-    def index(self, weight: Tensor, level: int) -> Tensor:
-        """Each weight's cell at a level: int64 of weight's shape."""
-        if self.frozen:
-            return self.get_buffer(f"index{level}")
-        books = [book.detach().to(weight) for book in self.books()]
-        return torch.bucketize(weight, nested_boundaries(books, self.parents())[level])
-
-    def freeze(self, weight: Tensor) -> None:
-        """Fix the clusters that `weight` has now, without the cells that it leaves empty; the values stay trainable."""
-        index = self.index(weight.detach(), self.levels - 1)
-        index = index if self.living is None else index[self.living]
-        books, parents, finest = [book.detach() for book in self.books()], self.parents(), self.levels - 1
-        indices: list[Tensor] = []
-        for level in range(finest, -1, -1):
-            used, index = torch.unique(index, return_inverse=True)
-            books[level] = books[level][used].to(weight)
-            indices.insert(0, index)
-            if level:
-                parents[level - 1] = parents[level - 1][used]
-                index = parents[level - 1][index]
-        for level, parent in enumerate(parents):  # numbered anew, since coarse cells may have gone
-            parents[level] = torch.unique(parent, return_inverse=True)[1]
-        if self.living is not None:
-            indices = _with_zeros(books, parents, indices, self.living)
-        self.owner, self.frozen = None, True
-        self.values = nn.ParameterList(nn.Parameter(book.clone()) for book in books)
-        for level in range(self.levels):
-            self.register_buffer(f"index{level}", indices[level])
-            if level:
-                self.register_buffer(f"parents{level}", parents[level - 1])
-
-    def shared_tensor(self) -> SharedTensor:
-        """Codebooks (float32, or float64) and indices, nested, as a container stores them; after `freeze`."""
-        exact = [book.detach() if book.dtype == torch.float64 else book.detach().float() for book in self.values]
-        books = [book.cpu().numpy().copy() for book in exact]
-        parents = [parent.cpu().numpy() for parent in self.parents()]
-        indices = (
-            self.get_buffer(f"index{self.levels - 1}")
-            .cpu()
-            .numpy()
-            .astype(np.uint8 if books[-1].size <= 256 else np.uint16)
-        )
-        levels = tuple(Level(book, parent) for book, parent in zip(books[:-1], parents, strict=True))
-        return SharedTensor(books[-1], indices, levels)
-
-
-def _with_zeros(books: list[Tensor], parents: list[Tensor], indices: list[Tensor], living: Tensor) -> list[Tensor]:
-    """The indices of all weights at each level, with an entry of zero put into each codebook, in place, for the others.
-
-    books: (K,) ascending within each coarser cell; parents: (K,) of each level but the coarsest; indices: of the living
-    weights at each level (n,). The zero's cells nest like all others.
-    """
-    whole = []
-    place = int((books[0] < 0).sum())
-    for level, book in enumerate(books):
-        if level:
-            parent, outer = parents[level - 1], place
-            place = int((parent < outer).sum())
-            moved = parent + (parent >= outer).to(parent)
-            parents[level - 1] = torch.cat([moved[:place], moved.new_tensor([outer]), moved[place:]])
-        books[level] = torch.cat([book[:place], book.new_zeros(1), book[place:]])
-        full = torch.full(living.shape, place, dtype=torch.int64, device=living.device)
-        full[living] = indices[level] + (indices[level] >= place).to(torch.int64)
-        whole.append(full)
-    return whole
-
-
 def layer_levels(levels: Sequence[int], k: int) -> list[int]:
-    """The shared values of a layer's levels when its finest has `k`: coarser ones that aren't coarser fall away."""
+    """Return the shared values of a layer's levels when its finest has `k`: those that are coarser, and k."""
     return [*(level for level in levels[:-1] if level < k), k]
 
 
-def nested_codebooks(
-    weight: NDArray[np.floating],
-    ks: Sequence[int],
-    owner: Regularizer | None = None,
-    gain: float = 1.0,
-    living: Tensor | None = None,
-) -> NestedCodebooks:
-    """K-means of a weight at each of `ks` (ascending), nested; an owner's levels are the finest codebook.
-
-    living: see `NestedCodebooks`; only those weights are clustered.
-    """
-    if living is not None and bool(living.any()):
-        weight = weight[living.cpu().numpy()]
-    free = ks if owner is None else ks[:-1]
-    books = [_codebook(weight, k) for k in free]
-    if owner is not None:
-        books.append(owner.levels().detach().cpu().numpy().astype(weight.dtype))
-        return NestedCodebooks(*nest(books), owner, gain, living)
-    nested, parents = nest(books)
-    return NestedCodebooks(_settled(weight, nested, parents), parents, living=living)
-
-
-def _codebook(weight: NDArray[np.floating], k: int) -> NDArray[np.floating]:
-    """k values, ascending; of a weight with zeros one of them is zero, and there are three at the least."""
+def level_codebook(weight: Floats, k: int) -> Floats:
+    """Return k values, ascending; of a weight with zeros one of them is zero, and there are three at the least."""
     if not has_zeros(weight):
         return kmeans(weight, k).codebook
     found = kmeans(weight, max(k, LEAST_K)).codebook
     return found if (found == 0).any() else with_zero_entry(weight, found)[0]
 
 
-def _settled(
-    weight: NDArray[np.floating], books: list[NDArray[np.floating]], parents: list[NDArray[np.int64]]
-) -> list[NDArray[np.floating]]:
-    """Lloyd's steps of the finer levels inside their coarse cells, where k-means without those had other boundaries."""
+def _settled(weight: Floats, books: list[Floats], parents: list[Cells]) -> list[Floats]:
+    """Take Lloyd's steps of the finer levels inside their coarse cells, where plain k-means had other boundaries."""
     ordered, zeros = np.sort(weight.reshape(-1)), has_zeros(weight)
     sums = np.concatenate([[0.0], np.cumsum(ordered, dtype=np.float64)])
-    known = [torch.from_numpy(parent) for parent in parents]
     for _ in range(_SETTLING_STEPS):
-        bounds = nested_boundaries([torch.from_numpy(book) for book in books], known)
-        for level, bound in enumerate(bounds):
-            cuts = np.concatenate([[0], np.searchsorted(ordered, bound.numpy(), side="right"), [ordered.size]])
+        for level, bound in enumerate(boundaries(books, parents)):
+            cuts = np.concatenate([[0], np.searchsorted(ordered, bound, side="right"), [ordered.size]])
             counts = np.diff(cuts)  # (K,)
             means = np.diff(sums[cuts]) / np.maximum(counts, 1)
             moves = (counts > 0) & ~(zeros & (books[level] == 0))
@@ -230,18 +111,6 @@ def _settled(
     return books
 
 
-def nested_kmeans(weight: NDArray[np.floating], ks: Sequence[int]) -> SharedTensor:
-    """Share a weight by k-means at several levels: the coarsest is plain k-means, finer ones split its cells.
-
-    Every value is the mean of its weights. Deterministic; errors as in `kmeans`.
-    """
-    codebooks = nested_codebooks(weight, ks)
-    flat = torch.from_numpy(np.ascontiguousarray(weight))
-    codebooks.freeze(flat)
-    with torch.no_grad():
-        for level, values in enumerate(codebooks.values):
-            index = codebooks.index(flat, level)
-            counts = torch.bincount(index.reshape(-1), minlength=values.numel())  # (K,)
-            sums = torch.bincount(index.reshape(-1), weights=flat.reshape(-1).double(), minlength=values.numel())
-            values.copy_(torch.where((values == 0) & has_zeros(weight), 0.0, sums / counts))
-    return codebooks.shared_tensor()
+def _middles(book: Floats) -> Floats:
+    middles: Floats = (book[1:] + book[:-1]) / 2
+    return middles

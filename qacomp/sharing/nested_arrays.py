@@ -15,10 +15,10 @@ from qacomp.formats import (
     bfloat16_to_float32,
     stored_values,
 )
-from qacomp.selection import Layer
-from qacomp.sharing.arrays import Packed, kept_unless_smaller, unfit
 from qacomp.sharing.nested import layer_levels, nested_kmeans
-from qacomp.side_values import codebook_side
+from qacomp.sharing.selection import Layer
+from qacomp.sharing.share import Packed, kept_unless_smaller, unfit
+from qacomp.tensors.side_values import codebook_side
 
 
 def share_nested(array: NDArray[Any], layer: Layer, levels: Sequence[int], side: str) -> Packed:

@@ -1,7 +1,7 @@
 """Codebooks of pairs ±c for tensors whose values come in pairs ±v, as those of cosine and wavelet transforms do.
 
 What is mirrored in the tensor is then mirrored in its shared values, so a reader needs a part of it only
-(`qacomp.onnx_export.repeats`), and a dictionary coder finds the rest.
+(`qacomp.exporting.onnx_forms.repeats`), and a dictionary coder finds the rest.
 """
 
 import numpy as np

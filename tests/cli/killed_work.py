@@ -18,11 +18,6 @@ import numpy as np
 import torch  # noqa: F401 - imported before the forks
 from safetensors.numpy import save_file
 
-import qacomp.api
-import qacomp.cli.compress
-import qacomp.cli.decode
-import qacomp.pipeline
-import qacomp.safetensors_decoding  # noqa: F401
 from qacomp.cli.main import main
 
 TRIALS = 20  # that end a command in the middle, each way

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 import qacomp
 from qacomp import settings
 from qacomp.cli.main import cli
-from qacomp.config import CompressConfig
 from qacomp.errors import ConfigError
+from qacomp.options.config import CompressConfig
 from qacomp.options.declaration import declarations
 from qacomp.options.keywords import source
 from qacomp.options.reference import page

@@ -39,7 +39,7 @@ def test_inspect_shows_sizes_and_entropy(qacomp: Qacomp, tmp_path: Path) -> None
 
 
 def test_inspect_names_the_settings_that_were_chosen(qacomp: Qacomp, tmp_path: Path) -> None:
-    from qacomp.config import CompressConfig
+    from qacomp.options.config import CompressConfig
 
     settings = CompressConfig(k=4, include=("a.*",)).to_toml()
     shown = qacomp("inspect", write(tmp_path / "a.qac", settings=settings)).out

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from qacomp.datasets import Dataset, list_datasets, load_dataset
+from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.models import create_model, list_models, model_info
-from qacomp.preprocessing import Preprocessing
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]

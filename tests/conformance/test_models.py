@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from qacomp.flexible import FlexibleModel
 from qacomp.models import create_model, list_models, model_info
+from qacomp.models.flexible import FlexibleModel
 
 
 @pytest.fixture(scope="module", params=list_models())

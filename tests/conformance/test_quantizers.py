@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from qacomp.quantizers import freeze_to_shared, list_quantizers, quantize_network, quantizer_named
-from qacomp.regularizers import RegularizerOptions, regularizer_class, trained_weight
+from qacomp.training.quantizers import freeze_to_shared, list_quantizers, quantize_network, quantizer_named
+from qacomp.training.regularizers import RegularizerOptions, regularizer_class, trained_weight
 
 NAMES = list_quantizers()
 

@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from qacomp.regularizers import Regularizer, list_regularizers, regularizer_class
-from qacomp.regularizers.blocks import BLOCK
+from qacomp.training.regularizers import Regularizer, list_regularizers, regularizer_class
+from qacomp.training.regularizers.blocks import BLOCK
 
 NAMES = list_regularizers()
 

@@ -14,11 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import qacomp
-from qacomp.config import CompressConfig
-from qacomp.decoding import decode
 from qacomp.errors import ConfigError
-from qacomp.evaluation.comparison import FP32_ACTIVATIONS
-from qacomp.evaluation.session import open_session
+from qacomp.exporting.decoding import decode
+from qacomp.exporting.onnx_options import OnnxOptions
+from qacomp.exporting.onnx_output import write_onnx_file
 from qacomp.formats import (
     BFLOAT16,
     SharedTensor,
@@ -28,12 +27,13 @@ from qacomp.formats import (
     save_file,
     stored_values,
 )
-from qacomp.onnx_options import OnnxOptions
-from qacomp.onnx_output import write_onnx_file
 from qacomp.options.codebook import GridKind, grid_kind
+from qacomp.options.config import CompressConfig
+from qacomp.runtime.comparison import FP32_ACTIVATIONS
+from qacomp.runtime.session import open_session
 from qacomp.sharing.affine import codebooks, grid_blocks, grid_numbers, plain_scale, share_on_grid
-from qacomp.sharing.grid_weight import share_weight_on_grid
-from qacomp.sharing.parametrization import shared_tensor
+from qacomp.training.parametrizations.grid import share_weight_on_grid
+from qacomp.training.parametrizations.shared import shared_tensor
 
 
 def data() -> dict[str, NDArray[np.generic]]:

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from qacomp.selection import Layer
 from qacomp.sharing.alike_kmeans import MOST_K, MOST_VALUES, clustered_ahead, kmeans_alike
 from qacomp.sharing.assignment import assign
 from qacomp.sharing.kmeans import kmeans
+from qacomp.sharing.selection import Layer
 
 
 def arrays_of(seed: int, count: int, size: int, tails: float) -> list[NDArray[np.float32]]:

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 import qacomp
 from qacomp.checkpoints import Checkpoint, read_checkpoint
-from qacomp.decoding import decode, default_output
 from qacomp.errors import CheckpointError, ConfigError, NotACheckpointError
-from qacomp.evaluation.session import open_session
-from qacomp.model_files import read_model
-from qacomp.onnx_graph import OnnxSource
+from qacomp.exporting.decoding import decode, default_output
+from qacomp.graphs import OnnxSource
+from qacomp.runtime.session import open_session
+from qacomp.sources.reading import read_model
 
 
 class Small(nn.Module):

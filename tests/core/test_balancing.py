@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 import qacomp
-from qacomp.config import CompressConfig
 from qacomp.errors import ConfigError
-from qacomp.selection import Layer
-from qacomp.sharing.arrays import share_array
+from qacomp.options.config import CompressConfig
 from qacomp.sharing.assignment import assign
 from qacomp.sharing.balancing import RECTIFIED, balanced
 from qacomp.sharing.kmeans import kmeans
+from qacomp.sharing.selection import Layer
+from qacomp.sharing.share import share_array
 
 
 def loss(values: NDArray[Any], codebook: NDArray[Any], indices: NDArray[Any]) -> NDArray[np.float64]:

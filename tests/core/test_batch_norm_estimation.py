@@ -3,11 +3,11 @@
 import numpy as np
 import torch
 
-from qacomp.batch_norm_estimation import reestimate_batch_norm
 from qacomp.datasets import Dataset, Split
-from qacomp.preprocessing import Preprocessing
+from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.progress import SilentProgress
-from qacomp.training import Stage
+from qacomp.training.batch_norm import reestimate_batch_norm
+from qacomp.training.loop import Stage
 
 PREPROCESSING = Preprocessing((4, 4), 1, (0.0,), (1.0,))
 STAGE = Stage("batch norm", 1, 16, 0, False, torch.device("cpu"))

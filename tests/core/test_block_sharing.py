@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from torch import nn
 
 from qacomp.checkpoints import read_checkpoint
-from qacomp.config import CompressConfig
-from qacomp.decoding import decode
 from qacomp.errors import ConfigError
+from qacomp.exporting.decoding import decode
 from qacomp.formats import open_file
+from qacomp.options.config import CompressConfig
 from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
-from qacomp.selection import Layer
-from qacomp.sharing.arrays import share_array
 from qacomp.sharing.block_kmeans import cluster_rows
 from qacomp.sharing.blocks import block_shape, share_in_blocks
 from qacomp.sharing.kmeans import kmeans
-from qacomp.sharing.parametrization import share_weight_in_blocks, shared_tensor, unshare
+from qacomp.sharing.selection import Layer
+from qacomp.sharing.share import share_array
+from qacomp.training.parametrizations.shared import share_weight_in_blocks, shared_tensor, unshare
 
 RNG = np.random.default_rng(0)
 

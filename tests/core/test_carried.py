@@ -5,9 +5,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import qacomp
-from qacomp.evaluation.agreement import compare, run_all, worst_of
-from qacomp.evaluation.carried import carried_states, run_steps
-from qacomp.evaluation.output_agreement import OutputAgreement
+from qacomp.runtime.agreement import compare, run_all, worst_of
+from qacomp.runtime.carried import carried_states, run_steps
+from qacomp.runtime.output_agreement import OutputAgreement
 
 SIDE = 24
 

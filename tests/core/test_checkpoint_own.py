@@ -6,9 +6,9 @@ import torch
 
 from qacomp.checkpoints import read_checkpoint, write_checkpoint
 from qacomp.datasets import NamedData
+from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.errors import CheckpointError, OutputNotWritableError
 from qacomp.models import create_model, model_info
-from qacomp.preprocessing import Preprocessing
 
 INFO = model_info("lenet5")
 

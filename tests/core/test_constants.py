@@ -13,10 +13,10 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from torch import nn
 
 import qacomp
-from qacomp.constants import constant_kind
-from qacomp.decoding import decode
-from qacomp.layers import select_layers
-from qacomp.onnx_graph import read_onnx
+from qacomp.exporting.decoding import decode
+from qacomp.graphs import read_onnx
+from qacomp.sources.torch_weights import select_layers
+from qacomp.tensors.constants import constant_kind
 
 RNG = np.random.default_rng(0)
 FLOAT, INT = TensorProto.FLOAT, TensorProto.INT64
@@ -254,9 +254,9 @@ def test_an_outer_product_and_an_elementwise_einsum_have_no_weights(tmp_path: Pa
 
 def test_scales_of_packed_integers_are_no_weights(tmp_path: Path) -> None:
     """MatMulNBits and its kin take a matrix of scales beside integers; of an unknown operator nothing is known."""
-    from qacomp.onnx_graph.consumers import roles
-    from qacomp.onnx_graph.skeleton import slots
-    from qacomp.onnx_graph.walk import sites
+    from qacomp.graphs.roles import roles
+    from qacomp.graphs.skeleton import slots
+    from qacomp.graphs.walk import sites
 
     microsoft = {"domain": "com.microsoft"}
     nodes = [

@@ -6,8 +6,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qacomp.distillation import DIVERGENCES, STRATEGIES, distillation, flexible_loss, guided_loss, taught
 from qacomp.errors import ConfigError
+from qacomp.training.distillation import DIVERGENCES, STRATEGIES, distillation, flexible_loss, guided_loss, taught
 
 Array = NDArray[np.float64]
 WEIGHT, Y = 0.8, np.array([0, 3, 1, 2, 2, 1])

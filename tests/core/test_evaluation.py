@@ -12,9 +12,9 @@ from torch import nn
 
 from qacomp.errors import ConfigError, DataError, ExportError, NonFiniteWeightsError, NotACheckpointError, QacompError
 from qacomp.evaluation.accuracy import onnx_accuracy, onnx_logits, topk_accuracy, torch_accuracy, torch_logits
-from qacomp.evaluation.latency import onnx_latency
 from qacomp.evaluation.parity import max_abs_error, optimization_error
-from qacomp.evaluation.session import open_session
+from qacomp.runtime.latency import onnx_latency
+from qacomp.runtime.session import open_session
 
 
 def dense_layer(weight: np.ndarray, input_shape: tuple[int, ...] = ()) -> onnx.ModelProto:

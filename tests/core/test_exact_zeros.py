@@ -14,13 +14,13 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import qacomp
-from qacomp.decoding import decode
+from qacomp.exporting.decoding import decode
 from qacomp.formats import open_file
 from qacomp.models import create_model
-from qacomp.selection import Layer
-from qacomp.sharing.arrays import share_array
 from qacomp.sharing.kmeans import kmeans
 from qacomp.sharing.nested_arrays import at_level, share_nested
+from qacomp.sharing.selection import Layer
+from qacomp.sharing.share import share_array
 
 BOOKS = ("tensor", "channel", "group:16", "affine2", "affine4", "affine8", "affine4:32")
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import qacomp
-from qacomp.constants import mask_kind
-from qacomp.onnx_export.affine_grid import nearest_grid
+from qacomp.sharing.affine_grid import nearest_grid
+from qacomp.tensors.constants import mask_kind
 
 SIZES = {
     "f4": (1e-44, 1e-39, 1e-30, 1e-20, 1e-8, 1e8, 1e20, 1e30, 3e37),

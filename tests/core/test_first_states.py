@@ -10,20 +10,20 @@ from torch import nn
 
 from qacomp.datasets import Dataset
 from qacomp.models import create_model, model_info
-from qacomp.objective import Objective
 from qacomp.progress import SilentProgress
-from qacomp.pruning.channels import trace_channels
-from qacomp.pruning.counting import ParameterCount
-from qacomp.pruning.energy import StateSearch
-from qacomp.pruning.evolution import EvolutionOptions
-from qacomp.pruning.first_states import near_magnitude
-from qacomp.pruning.gates import Gates
-from qacomp.pruning.keep_rate import KeepRate, uniform_share
-from qacomp.pruning.magnitude import unit_magnitudes
-from qacomp.pruning.objectives import energy_loss
-from qacomp.pruning.scoring import score_population
-from qacomp.pruning.units import Units, find_units
-from qacomp.training import Stage, parameter_groups, train
+from qacomp.training.loop import Stage, parameter_groups, train
+from qacomp.training.objective import Objective
+from qacomp.training.pruning.channels import trace_channels
+from qacomp.training.pruning.counting import ParameterCount
+from qacomp.training.pruning.energy import StateSearch
+from qacomp.training.pruning.evolution import EvolutionOptions
+from qacomp.training.pruning.first_states import near_magnitude
+from qacomp.training.pruning.gates import Gates
+from qacomp.training.pruning.keep_rate import KeepRate, uniform_share
+from qacomp.training.pruning.magnitude import unit_magnitudes
+from qacomp.training.pruning.objectives import energy_loss
+from qacomp.training.pruning.scoring import score_population
+from qacomp.training.pruning.units import Units, find_units
 
 INFO = model_info("lenet5")
 

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from qacomp.errors import ConfigError
 from qacomp.evaluation.macs import count_macs, count_parameters
 from qacomp.evaluation.parity import max_abs_error
-from qacomp.flexible import FlexibleModel
+from qacomp.graphs.network import export_dense
 from qacomp.models import create_model
-from qacomp.onnx_export.dense import export_dense
+from qacomp.models.flexible import FlexibleModel
 
 SHAPE = (3, 32, 32)
 EXIT_MACS = {

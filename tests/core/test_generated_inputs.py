@@ -9,8 +9,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from qacomp.errors import DataError
-from qacomp.evaluation.feeds import GeneratedInputs, generated_inputs
-from qacomp.evaluation.session import open_session
+from qacomp.runtime.feeds import GeneratedInputs, generated_inputs
+from qacomp.runtime.session import open_session
 
 F, I64 = TensorProto.FLOAT, TensorProto.INT64
 

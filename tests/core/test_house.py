@@ -1,9 +1,11 @@
 """The house's rules: which layer imports what, and that the wheel holds every folder."""
 
 import ast
+import statistics
 import subprocess
 import sys
 import tomllib
+from graphlib import CycleError, TopologicalSorter
 from itertools import chain
 from pathlib import Path
 
@@ -54,6 +56,95 @@ def test_layers_import_only_downward(layer: str, path: Path) -> None:
             assert layer == "cli" or not module.startswith("qacomp.cli"), f"{path} imports {module}"
         else:
             assert top in STANDARD | ALLOWED[layer], f"{path} imports {module}"
+
+
+ROOMS = (
+    ("errors", "version"),
+    ("progress", "outputs"),
+    ("notebook",),
+    ("pickles",),
+    ("tensors",),
+    ("options",),
+    ("datasets",),
+    ("models",),
+    ("checkpoints",),
+    ("graphs",),
+    ("runtime",),
+    ("evaluation",),
+    ("sharing",),
+    ("sources",),
+    ("exporting",),
+    ("training",),
+    ("stages",),
+    ("report", "plots"),
+    ("result",),
+    ("pipeline", "evaluate", "diff"),
+    ("api",),
+    ("__init__", "__main__"),
+)
+"""The rooms of `qacomp`, from the ground up. A file imports from its own room and from those before it."""
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the repository by its dotted name."""
+    found = {}
+    for layer, path in SOURCES:
+        parts = list(path.relative_to(ROOT).with_suffix("").parts)
+        if parts[-1] == "__init__":
+            parts.pop()
+        found[".".join(parts if layer == "qacomp" else ["qacomp", *parts])] = path
+    return found
+
+
+def graph() -> dict[str, set[str]]:
+    """Which modules each module imports, anywhere in it: within functions and for type checkers too."""
+    known = modules()
+    edges: dict[str, set[str]] = {}
+    for name, path in known.items():
+        edges[name] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                edges[name] |= {alias.name for alias in node.names} & known.keys()
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                wanted = {f"{node.module}.{alias.name}" for alias in node.names}
+                inner = wanted & known.keys()
+                edges[name] |= inner | ({node.module} & known.keys() if inner != wanted else set())
+        edges[name].discard(name)
+    return edges
+
+
+def room_of(module: str) -> str:
+    """The room that a module stands in: its folder, or the file itself where it stands at the top."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def test_rooms_import_only_downward() -> None:
+    floor = {room: number for number, rooms in enumerate(ROOMS) for room in rooms}
+    below = {"formats"}
+    for module, others in graph().items():
+        room = room_of(module)
+        if room in ("formats", "cli"):
+            continue
+        for other in map(room_of, others):
+            assert other in below or other == room or floor[other] < floor[room], f"{module} imports from {other}"
+
+
+def test_there_is_no_circle_of_imports() -> None:
+    try:
+        tuple(TopologicalSorter(graph()).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_every_room_is_on_a_floor() -> None:
+    rooms = {room_of(module) for module in modules()} - {"formats", "cli"}
+    assert rooms == set(chain(*ROOMS))
+
+
+def test_no_file_is_past_300_lines() -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for _, path in SOURCES}
+    assert {path: n for path, n in lengths.items() if n > 300} == {}
+    assert statistics.median(lengths.values()) <= 100
 
 
 def test_nobody_imports_a_mapped_folder_by_its_top_level_name() -> None:

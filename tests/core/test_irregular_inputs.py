@@ -14,11 +14,11 @@ from onnx import helper, numpy_helper
 
 import qacomp
 from qacomp.cli.main import cli
-from qacomp.config import CompressConfig
 from qacomp.datasets import load_dataset
 from qacomp.datasets.npz import read_arrays
 from qacomp.errors import ConfigError, DataError, IrregularFileError, QacompError
 from qacomp.formats.regular import open_regular, read_small
+from qacomp.options.config import CompressConfig
 
 COMMANDS = (
     "compress {}",

@@ -14,7 +14,7 @@ from torch import Tensor
 import qacomp
 from qacomp.errors import NonFiniteWeightsError, SourceMismatchError
 from qacomp.formats import open_file
-from qacomp.provenance import check_source
+from qacomp.sources.provenance import check_source
 
 EIGHT_BITS = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
 

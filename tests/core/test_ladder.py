@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 import torch
 
-from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset
-from qacomp.distillation import distillation
 from qacomp.evaluation.submodels import submodel_accuracies
-from qacomp.fine_tuning import Session, tune_shared
-from qacomp.ladder_training import fine_tune_ladder
-from qacomp.layers import select_layers
 from qacomp.models import create_model, model_info
-from qacomp.network import Network
-from qacomp.objective import Objective
-from qacomp.precisions import build_ladder
+from qacomp.options.config import CompressConfig
 from qacomp.progress import SilentProgress
-from qacomp.regularizers import Regularizer
-from qacomp.resolution import resolve
-from qacomp.training import Stage, parameter_groups, train
+from qacomp.sources.network import Network
+from qacomp.sources.torch_weights import select_layers
+from qacomp.stages.resolve import resolve
+from qacomp.training.distillation import distillation
+from qacomp.training.fine_tune import Session, tune_shared
+from qacomp.training.fine_tune_ladder import fine_tune_ladder
+from qacomp.training.ladder import build_ladder
+from qacomp.training.loop import Stage, parameter_groups, train
+from qacomp.training.objective import Objective
+from qacomp.training.regularizers import Regularizer
 
 CPU = torch.device("cpu")
 PREPROCESSING = model_info("lenet300").preprocessing

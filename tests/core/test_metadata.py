@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qacomp.comparing import compare
-from qacomp.decoding import decode
+from qacomp.diff import compare
 from qacomp.errors import FormatError, QacompError
+from qacomp.exporting.decoding import decode
+from qacomp.exporting.metadata import FIELDS, checked, from_text
+from qacomp.exporting.operating_points import operating_points
 from qacomp.formats import SharedTensor, open_file, save_file
-from qacomp.metadata import FIELDS, checked, from_text
-from qacomp.operating_points import operating_points
 from qacomp.report.contents import gather
 
 WRONG: list[Any] = [0, -1, 1.5, True, "x", [], [1], ["x"], [None], {}, {"a": 1}, {"a": "x"}, {"a": [1]}, 10**30]

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 import qacomp
-from qacomp.config import CompressConfig
 from qacomp.errors import AgreementNotReachedError, ConfigError
+from qacomp.options.config import CompressConfig
 from qacomp.result import Result
 from qacomp.sharing.allocation import FACTORS, allocate, channel_weights, relative_error
 from qacomp.sharing.kmeans import kmeans

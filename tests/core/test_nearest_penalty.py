@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qacomp.regularizers.exponential import Exponential
-from qacomp.regularizers.minimum_distance import MinimumDistance
+from qacomp.training.regularizers.exponential import Exponential
+from qacomp.training.regularizers.minimum_distance import MinimumDistance
 
 
 def textbook(name: str, w: torch.Tensor, u: torch.Tensor) -> torch.Tensor:

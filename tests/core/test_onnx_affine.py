@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from qacomp.evaluation.comparison import FP32_ACTIVATIONS
-from qacomp.evaluation.session import open_session
+from qacomp.exporting.onnx_forms.opset import raise_opset
+from qacomp.exporting.onnx_forms.written import written_weights
+from qacomp.exporting.onnx_options import OnnxOptions
+from qacomp.exporting.onnx_output import write_onnx_file
 from qacomp.formats import SharedTensor, stored_values
-from qacomp.onnx_export.affine_grid import codebook_grid, nearest_grid
-from qacomp.onnx_export.opset import raise_opset
-from qacomp.onnx_export.written import written_weights
-from qacomp.onnx_options import OnnxOptions
-from qacomp.onnx_output import write_onnx_file
+from qacomp.runtime.comparison import FP32_ACTIVATIONS
+from qacomp.runtime.session import open_session
+from qacomp.sharing.affine_grid import codebook_grid, nearest_grid
 
 ROWS, COLUMNS = 100, 48  # 100 isn't a multiple of a block of 32
 KINDS = ("MatMul", "Gemm", "Gemm transposed", "Transpose")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from qacomp.errors import ArchitectureMismatchError, ExportError, NonFiniteWeightsError
-from qacomp.onnx_export.batch_norm import (
+from qacomp.graphs.batch_norm import (
     constant_names,
     fold_statistics,
     foldable_batch_norms,

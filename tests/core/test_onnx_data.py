@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from qacomp.api import compress
-from qacomp.config import CompressConfig
 from qacomp.datasets import load_dataset
-from qacomp.decoding import decode
 from qacomp.errors import ConfigError, DataError
-from qacomp.evaluation.agreement import compare
 from qacomp.evaluation.metrics import evaluate
-from qacomp.evaluation.output_agreement import cosine
+from qacomp.exporting.decoding import decode
+from qacomp.options.config import CompressConfig
 from qacomp.result import Result
+from qacomp.runtime.agreement import compare
+from qacomp.runtime.output_agreement import cosine
 
 RNG = np.random.default_rng(0)
 

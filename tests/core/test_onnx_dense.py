@@ -17,11 +17,11 @@ from torch import nn
 from qacomp.errors import ExportError
 from qacomp.evaluation.accuracy import onnx_logits
 from qacomp.evaluation.parity import max_abs_error, optimization_error
+from qacomp.graphs.batch_norm import constant_names, fold_statistics
+from qacomp.graphs.network import IR_VERSION, OPSET, export_dense
+from qacomp.graphs.weightless import attach_weights, initializer_names, strip_weights
 from qacomp.models import create_model, model_info
-from qacomp.onnx_export.batch_norm import constant_names, fold_statistics
-from qacomp.onnx_export.dense import IR_VERSION, OPSET, export_dense
-from qacomp.onnx_export.graph import attach_weights, initializer_names, strip_weights
-from qacomp.weight_places import tied_names
+from qacomp.models.weight_places import tied_names
 
 
 def trained_like(arch: str, seed: int = 0) -> nn.Module:
@@ -134,7 +134,7 @@ def test_bytes_are_the_same_in_another_process() -> None:
     code = (
         "import hashlib, torch\n"
         "from qacomp.models import create_model\n"
-        "from qacomp.onnx_export.dense import export_dense\n"
+        "from qacomp.graphs.network import export_dense\n"
         "torch.manual_seed(3)\n"
         "proto = export_dense(create_model('lenet5'), (1, 28, 28))\n"
         "print(hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest())\n"

@@ -10,19 +10,19 @@ import pytest
 from numpy.typing import NDArray
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from qacomp.config import CompressConfig
-from qacomp.decoding import decode
-from qacomp.evaluation.session import open_session
-from qacomp.onnx_graph import read_onnx
-from qacomp.onnx_graph.consumers import Role, roles
-from qacomp.onnx_graph.distinct import make_distinct
-from qacomp.onnx_graph.skeleton import slots
-from qacomp.onnx_graph.values import DATA_FIELDS
-from qacomp.onnx_graph.walk import sites
-from qacomp.onnx_options import OnnxOptions
+from qacomp.exporting.decoding import decode
+from qacomp.exporting.onnx_options import OnnxOptions
+from qacomp.graphs import read_onnx
+from qacomp.graphs.roles import Role, roles
+from qacomp.graphs.scopes import make_distinct
+from qacomp.graphs.skeleton import slots
+from qacomp.graphs.values import DATA_FIELDS
+from qacomp.graphs.walk import sites
+from qacomp.options.config import CompressConfig
 from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
 from qacomp.result import Result
+from qacomp.runtime.session import open_session
 
 RNG = np.random.default_rng(0)
 FLOAT = TensorProto.FLOAT

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from qacomp.errors import ExportError, FormatError, OutputNotWritableError, QacompError
-from qacomp.onnx_export.canonical import canonicalize
-from qacomp.onnx_export.graph import attach_weights, initializer_names, strip_weights, write_onnx
+from qacomp.graphs.canonical import canonicalize
+from qacomp.graphs.weightless import attach_weights, initializer_names, strip_weights, write_onnx
 
 TENSORS = {
     "fc.weight": np.arange(12, dtype=np.float32).reshape(3, 4),
@@ -182,7 +182,7 @@ def test_slices_over_the_same_axis_are_not_merged() -> None:
     """x[2:][1:] isn't x[1:]; the two over different axes become one."""
 
     def run(axes: tuple[int, int]) -> tuple[int, np.ndarray]:
-        from qacomp.evaluation.session import open_session, run_session
+        from qacomp.runtime.session import open_session, run_session
 
         constants = {"s0": [2], "e0": [9], "a0": [axes[0]], "t0": [1], "s1": [1], "e1": [9], "a1": [axes[1]], "t1": [2]}
         graph = helper.make_graph(
@@ -219,9 +219,9 @@ class Block:
             raise ModuleNotFoundError(f"{name} is blocked")
 sys.meta_path.insert(0, Block())
 import numpy as np
-from qacomp.onnx_export.graph import attach_weights, write_onnx
+from qacomp.graphs.weightless import attach_weights, write_onnx
 from qacomp.evaluation.accuracy import onnx_accuracy
-from qacomp.evaluation.latency import onnx_latency
+from qacomp.runtime.latency import onnx_latency
 import qacomp.evaluation.parity
 model = attach_weights(open("graph", "rb").read(), {n: np.load(n + ".npy") for n in ("fc.weight", "fc.bias")})
 write_onnx("model.onnx", model)

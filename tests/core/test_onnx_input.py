@@ -12,16 +12,16 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from qacomp.config import CompressConfig
-from qacomp.decoding import decode
 from qacomp.errors import CheckpointError, ConfigError, FormatError, NotACheckpointError
+from qacomp.exporting.decoding import decode
+from qacomp.exporting.onnx_decoding import write_original
+from qacomp.exporting.onnx_options import OnnxOptions
 from qacomp.formats import open_file
-from qacomp.onnx_decoding import write_original
-from qacomp.onnx_graph import read_onnx
-from qacomp.onnx_graph.skeleton import slots
-from qacomp.onnx_graph.values import DATA_FIELDS, DTYPES, array_of, data_field
-from qacomp.onnx_graph.walk import sites
-from qacomp.onnx_options import OnnxOptions
+from qacomp.graphs import read_onnx
+from qacomp.graphs.skeleton import slots
+from qacomp.graphs.values import DATA_FIELDS, DTYPES, array_of, data_field
+from qacomp.graphs.walk import sites
+from qacomp.options.config import CompressConfig
 from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
 from qacomp.result import Result
@@ -328,7 +328,7 @@ def test_damaged_models_are_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_container_whose_graph_points_elsewhere_is_refused(tmp_path: Path) -> None:
     packed(branches(), tmp_path)
-    from qacomp.onnx_graph.skeleton import join
+    from qacomp.graphs.skeleton import join
 
     with open_file(tmp_path / "m.qac") as container:
         graph = container.graph()

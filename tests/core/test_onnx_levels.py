@@ -9,16 +9,16 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from qacomp.config import CompressConfig
-from qacomp.decoding import decode
+from qacomp.exporting.decoding import decode
 from qacomp.formats import BFLOAT16, bfloat16_from_float32, bfloat16_to_float32, open_file
-from qacomp.onnx_graph import read_onnx
-from qacomp.onnx_graph.values import array_of
+from qacomp.graphs import read_onnx
+from qacomp.graphs.values import array_of
+from qacomp.options.config import CompressConfig
 from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
 from qacomp.result import Result
-from qacomp.selection import Layer
 from qacomp.sharing.nested_arrays import at_level, share_nested
+from qacomp.sharing.selection import Layer
 
 LEVELS = (2, 4, 16)
 RNG = np.random.default_rng(0)
@@ -119,7 +119,7 @@ def test_a_bfloat16_checkpoint_has_levels_too(tmp_path: Path) -> None:
     import torch
 
     from qacomp.api import compress as run
-    from qacomp.api import decode as unpack
+    from qacomp.exporting.decode import decode as unpack
 
     result = run({"w": torch.from_numpy(DENSE).bfloat16()}, levels=[2, 16], output=tmp_path / "w.qac")
     assert result.settings["levels"] == (2, 16)

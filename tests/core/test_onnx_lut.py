@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from qacomp.config import CompressConfig
-from qacomp.decoding import decode
-from qacomp.evaluation.session import open_session
+from qacomp.exporting.decoding import decode
+from qacomp.exporting.onnx_forms.compact import compact
+from qacomp.exporting.onnx_forms.index_packing import choose_packing, digit_table, pack
+from qacomp.exporting.onnx_forms.lut import to_lut
+from qacomp.exporting.onnx_forms.repeats import find_repeats
+from qacomp.exporting.onnx_forms.written import written_weights
+from qacomp.exporting.onnx_options import OnnxOptions
 from qacomp.formats import SharedTensor
-from qacomp.model_files import read_model
-from qacomp.onnx_export.compact import compact
-from qacomp.onnx_export.index_packing import choose_packing, digit_table, pack
-from qacomp.onnx_export.lut import to_lut
-from qacomp.onnx_export.repeats import find_repeats
-from qacomp.onnx_export.written import written_weights
-from qacomp.onnx_options import OnnxOptions
+from qacomp.options.config import CompressConfig
 from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
+from qacomp.runtime.session import open_session
+from qacomp.sources.reading import read_model
 
 W = "layer/weight:0"
 SHAPES = {

@@ -12,18 +12,18 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-import qacomp.onnx_compression
-import qacomp.onnx_conversion
-from qacomp.config import CompressConfig
-from qacomp.decoding import decode
+import qacomp.exporting.onnx_conversion
+import qacomp.stages.share_onnx
+from qacomp.exporting.decoding import decode
+from qacomp.exporting.onnx_decoding import read_back_error, write_original
+from qacomp.exporting.onnx_options import OnnxOptions
 from qacomp.formats import Container, SharedTensor, Writer, open_file
-from qacomp.onnx_decoding import read_back_error, write_original
-from qacomp.onnx_graph import read_onnx
-from qacomp.onnx_graph.skeleton import fill
-from qacomp.onnx_options import OnnxOptions
-from qacomp.onnx_packing import Packer
+from qacomp.graphs import read_onnx
+from qacomp.graphs.skeleton import fill
+from qacomp.options.config import CompressConfig
 from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
+from qacomp.sources.onnx_packing import Packer
 
 TENSORS, FEW = 8, 4
 
@@ -66,8 +66,8 @@ def alive(monkeypatch: pytest.MonkeyPatch) -> Alive:
     counter = Alive()
     for owner, name in ((Container, "tensor"), (Container, "shared"), (SharedTensor, "dense"), (Packer, "__call__")):
         monkeypatch.setattr(owner, name, counter.counted(getattr(owner, name)))
-    monkeypatch.setattr(qacomp.onnx_compression, "_RUN_BELOW", 0)
-    monkeypatch.setattr(qacomp.onnx_compression, "Writer", partial(Writer, chunk_log2=12, codecs=["zstd"]))
+    monkeypatch.setattr(qacomp.stages.share_onnx, "_RUN_BELOW", 0)
+    monkeypatch.setattr(qacomp.stages.share_onnx, "Writer", partial(Writer, chunk_log2=12, codecs=["zstd"]))
     return counter
 
 
@@ -120,7 +120,7 @@ def test_a_few_tensors_are_in_memory_at_once(
         put.append(tensor.name)
         fill(tensor, *args)
 
-    monkeypatch.setattr(qacomp.onnx_conversion, "fill", noted)
+    monkeypatch.setattr(qacomp.exporting.onnx_conversion, "fill", noted)
     done = decode(path, source.with_name("lut.onnx"), measure=False, onnx=OnnxOptions("lut"))
     assert done.onnx is not None and done.max_abs_error == 0
     assert {t.form for t in done.onnx.tensors} == {"lut"}

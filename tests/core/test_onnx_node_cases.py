@@ -16,16 +16,16 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from qacomp import onnx_measuring
-from qacomp.config import CompressConfig
-from qacomp.decoding import decode
 from qacomp.errors import ConfigError, ExportError, NotACheckpointError
-from qacomp.evaluation.agreement import run_all
-from qacomp.evaluation.wire import Opaque
-from qacomp.onnx_graph import parse_onnx
-from qacomp.onnx_options import OnnxOptions
+from qacomp.exporting.decoding import decode
+from qacomp.exporting.onnx_options import OnnxOptions
+from qacomp.graphs import parse_onnx
+from qacomp.options.config import CompressConfig
 from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
 from qacomp.result import Result
+from qacomp.runtime.agreement import run_all
+from qacomp.runtime.wire import Opaque
 
 CHUNKS = 4
 WANTED = os.environ.get("QACOMP_NODE_CASES", "0")

@@ -8,8 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from qacomp.errors import ExportError, OutputNotWritableError
-from qacomp.evaluation.session import open_session
-from qacomp.onnx_export.saving import LEAST_EXTERNAL, save_onnx
+from qacomp.exporting.onnx_forms.saving import LEAST_EXTERNAL, save_onnx
+from qacomp.runtime.session import open_session
 
 
 def model_of(rows: int) -> onnx.ModelProto:

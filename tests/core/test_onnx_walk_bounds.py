@@ -10,13 +10,15 @@ import pytest
 from onnx import helper, numpy_helper
 
 from qacomp.errors import RunLimitError
-from qacomp.evaluation.limits import RunLimits, limited_runs
-from qacomp.evaluation.session import converted_model
-from qacomp.onnx_export.opset import raise_opset
-from qacomp.onnx_export.written import written_weights
-from qacomp.onnx_graph import consumers, inputs, parse_onnx
-from qacomp.onnx_graph.consumers import roles
-from qacomp.onnx_graph.walk import sites
+from qacomp.exporting.onnx_forms.opset import raise_opset
+from qacomp.exporting.onnx_forms.written import written_weights
+from qacomp.graphs import inputs, parse_onnx
+from qacomp.graphs import roles as roles_of
+from qacomp.graphs.roles import roles
+from qacomp.graphs.walk import sites
+from qacomp.options.running import RunLimits
+from qacomp.runtime.limits import limited_runs
+from qacomp.runtime.session import converted_model
 
 
 def model(nodes: list[onnx.NodeProto], tensors: int = 0, functions: tuple[onnx.FunctionProto, ...] = ()) -> bytes:
@@ -37,7 +39,7 @@ def fan(first: onnx.NodeProto, depth: int) -> list[onnx.NodeProto]:
 
 def test_many_tensors_with_many_readers_share_one_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of the 100 by itself takes about 0.1 s, as long as the limit of one tensor is all there is."""
-    monkeypatch.setattr(consumers, "_MOST_STEPS_IN_ALL", 1 << 12)
+    monkeypatch.setattr(roles_of, "_MOST_STEPS_IN_ALL", 1 << 12)
     join = helper.make_node("Concat", [f"w{i}" for i in range(100)], ["c0"], axis=0)
     source = parse_onnx(model(fan(join, 12), 100), Path("m.onnx"), "onnx")
     begin = time.process_time()

@@ -10,25 +10,25 @@ import torch
 from torch import Tensor, nn
 
 from qacomp.api import compress
-from qacomp.api import decode as unpack
-from qacomp.config import CompressConfig
-from qacomp.decoding import decode, onnx_model
+from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.errors import ConfigError
 from qacomp.evaluation.accuracy import onnx_accuracy
+from qacomp.evaluation.described_submodels import describe_submodels
 from qacomp.evaluation.parity import max_abs_error
-from qacomp.flexible import FlexibleModel
+from qacomp.exporting.decode import decode as unpack
+from qacomp.exporting.decoding import decode, onnx_model
+from qacomp.exporting.operating_points import operating_points
 from qacomp.formats import open_file, save_file
-from qacomp.ladder_packing import pack_ladder
-from qacomp.layers import select_layers
 from qacomp.models._msdnet import MultiScaleDenseNetwork
 from qacomp.models._slimmable import SlimmableConv2d, SlimmableNetwork, SlimmableUnit
-from qacomp.network import Network
-from qacomp.operating_points import operating_points
-from qacomp.packing import Package, pack_network
-from qacomp.precisions import build_ladder
-from qacomp.preprocessing import Preprocessing
-from qacomp.sharing.network import share_network
-from qacomp.submodels import describe_submodels
+from qacomp.models.flexible import FlexibleModel
+from qacomp.options.config import CompressConfig
+from qacomp.sources.network import Network
+from qacomp.sources.torch_weights import select_layers
+from qacomp.stages.ladder_packing import pack_ladder
+from qacomp.stages.packing import Package, pack_network
+from qacomp.training.ladder import build_ladder
+from qacomp.training.share_network import share_network
 
 LEVELS = [2, 4, 16]
 

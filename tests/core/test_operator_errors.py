@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from qacomp.evaluation.operator_errors import WEIGHTS, OperatorErrors, decibels, weight_error
-from qacomp.onnx_graph.twins import with_twins
+from qacomp.graphs.twins import with_twins
+from qacomp.runtime.operator_errors import WEIGHTS, OperatorErrors, decibels, weight_error
 
 RNG = np.random.default_rng(0)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import qacomp
-from qacomp.evaluation.agreement import compare, worst_of
+from qacomp.runtime.agreement import compare, worst_of
 
 RNG = np.random.default_rng(0)
 

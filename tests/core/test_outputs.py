@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 import qacomp
 from qacomp.errors import OutputExistsError, OutputIsInputError, OutputNotWritableError
 from qacomp.formats import atomic_file, save_file, write_atomically
-from qacomp.inputs import command_files, data_files, model_files
 from qacomp.outputs import Output, claim, container_outputs
+from qacomp.sources.input_files import command_files, data_files, model_files
 
 WEIGHTS = {"w": np.random.default_rng(0).standard_normal((32, 32)).astype(np.float32)}
 

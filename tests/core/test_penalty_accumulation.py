@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from qacomp.errors import ConfigError
-from qacomp.regularizers import (
+from qacomp.training.regularizers import (
     Regularizer,
     RegularizerOptions,
     StrengthSchedule,
@@ -17,9 +17,9 @@ from qacomp.regularizers import (
     list_regularizers,
     total_penalty,
 )
-from qacomp.regularizers.blocks import BLOCK, memory_order
-from qacomp.regularizers.intervals import interval
-from qacomp.regularizers.nearest import NearestKernel, sum_by_level
+from qacomp.training.regularizers.blocks import BLOCK, memory_order
+from qacomp.training.regularizers.intervals import interval
+from qacomp.training.regularizers.nearest import NearestKernel, sum_by_level
 
 ALL = list_regularizers()
 

@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset
 from qacomp.evaluation.accuracy import torch_accuracy
-from qacomp.fine_tuning import Session, fine_tune, tune_shared
-from qacomp.layers import Selection, select_layers, split_name
 from qacomp.models import create_model, model_info
-from qacomp.network import Network, choose_precision
-from qacomp.objective import Objective
+from qacomp.options.config import CompressConfig
 from qacomp.progress import SilentProgress
-from qacomp.resolution import resolve
-from qacomp.sharing.network import recentred, share_network
-from qacomp.sharing.parametrization import share_weight, shared_tensor, unshare
-from qacomp.training import Stage, parameter_groups, train
+from qacomp.sources.network import Network, choose_precision
+from qacomp.sources.torch_weights import Selection, select_layers, split_name
+from qacomp.stages.resolve import resolve
+from qacomp.training.fine_tune import Session, fine_tune, tune_shared
+from qacomp.training.loop import Stage, parameter_groups, train
+from qacomp.training.objective import Objective
+from qacomp.training.parametrizations.shared import share_weight, shared_tensor, unshare
+from qacomp.training.share_network import recentred, share_network
 
 CPU = torch.device("cpu")
 PREPROCESSING = model_info("lenet300").preprocessing

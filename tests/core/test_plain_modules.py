@@ -15,8 +15,8 @@ from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, 
 import qacomp
 from qacomp.datasets import Dataset, dataset_from_arrays
 from qacomp.errors import CheckpointError, ConfigError
-from qacomp.plain_modules import plain_module
-from qacomp.weight_parts import exact_parts, with_weights
+from qacomp.models.plain_modules import plain_module
+from qacomp.tensors.weight_parts import exact_parts, with_weights
 
 PLAIN = {"1.weight", "1.bias", "3.weight", "3.bias"}
 HERE = Path("<a module>")
@@ -263,8 +263,8 @@ def test_the_callers_random_numbers_and_modes_stay(few: Dataset) -> None:
 
 def test_a_pickled_module_is_plain_in_compress_and_eval(tmp_path: Path) -> None:
     """Pickles of a trusted author: the module itself comes out of them."""
-    from qacomp.config import CompressConfig
-    from qacomp.measuring import measure_file
+    from qacomp.evaluate import measure_file
+    from qacomp.options.config import CompressConfig
 
     model, path = pruned(), tmp_path / "net.pt"
     torch.save(model, path)

@@ -10,15 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from qacomp.distillation import flexible_loss
 from qacomp.errors import ConfigError
-from qacomp.flexible import FlexibleModel
-from qacomp.layers import select_layers
 from qacomp.models import create_model
-from qacomp.precisions import PrecisionLadder, build_ladder
-from qacomp.regularizers import RegularizerOptions, build_regularizers
+from qacomp.models.flexible import FlexibleModel
 from qacomp.sharing.kmeans import kmeans
-from qacomp.sharing.nested import nested_boundaries, nested_kmeans
+from qacomp.sharing.nested import nested_kmeans
+from qacomp.sources.torch_weights import select_layers
+from qacomp.training.distillation import flexible_loss
+from qacomp.training.ladder import PrecisionLadder, build_ladder
+from qacomp.training.parametrizations.nested import nested_boundaries
+from qacomp.training.regularizers import RegularizerOptions, build_regularizers
 
 
 class Small(nn.Module):

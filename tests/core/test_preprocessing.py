@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from qacomp import preprocessing
+from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.errors import CheckpointError, DataError
-from qacomp.preprocessing import Preprocessing
 
 IDENTITY = Preprocessing(size=(4, 5), channels=1, mean=(0.0,), std=(1.0,))
 
@@ -124,7 +124,7 @@ def test_no_mapping_is_refused() -> None:
 def test_preprocessing_and_listings_need_no_torch() -> None:
     program = (
         "import sys; sys.modules['torch'] = None; sys.modules['sklearn'] = None\n"
-        "import qacomp.preprocessing, qacomp.models, qacomp.datasets\n"
+        "import qacomp.datasets.preprocessing, qacomp.models, qacomp.datasets\n"
         "assert 'resnet20' in qacomp.models.list_models()\n"
         "assert qacomp.models.model_info('lenet5').preprocessing.channels == 1\n"
         "assert [kind.name for kind in qacomp.datasets.list_datasets()]\n"

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 import qacomp
 from qacomp.errors import ConfigError, ExportError, UnsafePickleError
-from qacomp.evaluation.session import open_session
-from qacomp.onnx_export.example_inputs import parse_inputs
+from qacomp.runtime.session import open_session
+from qacomp.sources.example_inputs import parse_inputs
 
 
 class Recurrent(nn.Module):

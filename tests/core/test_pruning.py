@@ -10,30 +10,30 @@ import torch
 from torch import nn
 
 from qacomp.checkpoints import read_checkpoint, write_checkpoint
-from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset
 from qacomp.errors import ConfigError
 from qacomp.evaluation.accuracy import onnx_logits, torch_accuracy
-from qacomp.fine_tuning import Session
 from qacomp.formats import open_file
+from qacomp.graphs.network import export_dense
 from qacomp.models import create_model, model_info
-from qacomp.network import Network
-from qacomp.objective import Objective
-from qacomp.onnx_export.dense import export_dense
+from qacomp.options.config import CompressConfig
 from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
-from qacomp.pruning.channels import trace_channels
-from qacomp.pruning.counting import ParameterCount
-from qacomp.pruning.keep_rate import uniform_share
-from qacomp.pruning.magnitude import pruned_share, unit_magnitudes, weight_masks
-from qacomp.pruning.removal import clear_dead, not_removable, remove_dead
-from qacomp.pruning.report import kept_parameters
-from qacomp.pruning.stage import Pruned, prune
-from qacomp.pruning.units import Units, apply_masks, find_units, parameter_masks
-from qacomp.pruning.zeros import with_zero
-from qacomp.resolution import resolve
 from qacomp.result import Result
-from qacomp.training import Stage, parameter_groups, train
+from qacomp.sources.network import Network
+from qacomp.stages.resolve import resolve
+from qacomp.training.fine_tune import Session
+from qacomp.training.loop import Stage, parameter_groups, train
+from qacomp.training.objective import Objective
+from qacomp.training.parametrizations.zeros import with_zero
+from qacomp.training.pruning.channels import trace_channels
+from qacomp.training.pruning.counting import ParameterCount
+from qacomp.training.pruning.keep_rate import uniform_share
+from qacomp.training.pruning.magnitude import pruned_share, unit_magnitudes, weight_masks
+from qacomp.training.pruning.removal import clear_dead, not_removable, remove_dead
+from qacomp.training.pruning.report import kept_parameters
+from qacomp.training.pruning.stage import Pruned, prune
+from qacomp.training.pruning.units import Units, apply_masks, find_units, parameter_masks
 
 CPU = torch.device("cpu")
 INFO = model_info("lenet300")
@@ -227,9 +227,9 @@ def test_energy_pruning_through_the_pipeline_resumes_to_the_same_bytes(
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     _, whole = run(tmp_path / "a", network, digits, **settings)
-    from qacomp import training
+    from qacomp.training import loop
 
-    real, calls = training._epoch, []
+    real, calls = loop._epoch, []
 
     def broken(*arguments: object) -> object:
         calls.append(1)
@@ -237,11 +237,11 @@ def test_energy_pruning_through_the_pipeline_resumes_to_the_same_bytes(
             raise KeyboardInterrupt
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("qacomp.resume._MIN_INTERVAL_S", 0.0)
-    monkeypatch.setattr(training, "_epoch", broken)
+    monkeypatch.setattr("qacomp.training.resume._MIN_INTERVAL_S", 0.0)
+    monkeypatch.setattr(loop, "_epoch", broken)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "b", network, digits, **settings)
-    monkeypatch.setattr(training, "_epoch", real)
+    monkeypatch.setattr(loop, "_epoch", real)
     _, resumed = run(tmp_path / "b", network, digits, **settings)
     assert whole.read_bytes() == resumed.read_bytes()
 

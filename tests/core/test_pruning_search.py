@@ -7,15 +7,15 @@ from torch import nn
 
 from qacomp.errors import ConfigError
 from qacomp.models import create_model, list_models, model_info
-from qacomp.pruning.channels import trace_channels
-from qacomp.pruning.counting import ParameterCount
-from qacomp.pruning.energy import StateSearch
-from qacomp.pruning.evolution import EvolutionOptions, Population, generation, offspring, search, unconstrained
-from qacomp.pruning.gates import Gates
-from qacomp.pruning.keep_rate import KeepRate
-from qacomp.pruning.objectives import OBJECTIVES, energy_loss, pruning_objective
-from qacomp.pruning.scoring import score_population, score_serially, score_small, score_stacked
-from qacomp.pruning.units import Units, apply_masks, find_units, parameter_masks
+from qacomp.training.pruning.channels import trace_channels
+from qacomp.training.pruning.counting import ParameterCount
+from qacomp.training.pruning.energy import StateSearch
+from qacomp.training.pruning.evolution import EvolutionOptions, Population, generation, offspring, search, unconstrained
+from qacomp.training.pruning.gates import Gates
+from qacomp.training.pruning.keep_rate import KeepRate
+from qacomp.training.pruning.objectives import OBJECTIVES, energy_loss, pruning_objective
+from qacomp.training.pruning.scoring import score_population, score_serially, score_small, score_stacked
+from qacomp.training.pruning.units import Units, apply_masks, find_units, parameter_masks
 
 
 def units_of(name: str, model: nn.Module) -> Units:

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from qacomp.layers import split_name
-from qacomp.pruning.zeros import ZeroMask, with_zero
-from qacomp.quantizers import list_quantizers, quantize_network, take_levels
-from qacomp.regularizers import accumulate_penalties, list_regularizers, regularizer_class
-from qacomp.sharing.straight_through import StraightThrough, install
-from qacomp.strength import balance
+from qacomp.sources.torch_weights import split_name
+from qacomp.training.parametrizations.straight_through import StraightThrough, install
+from qacomp.training.parametrizations.zeros import ZeroMask, with_zero
+from qacomp.training.quantizers import list_quantizers, quantize_network, take_levels
+from qacomp.training.regularizers import accumulate_penalties, list_regularizers, regularizer_class
+from qacomp.training.strength import balance
 
 NAME = "weight"
 

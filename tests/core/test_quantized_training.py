@@ -10,21 +10,21 @@ import torch
 from torch import nn
 
 from qacomp.checkpoints import read_checkpoint
-from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset
 from qacomp.errors import ConfigError, DataError
-from qacomp.fine_tuning import Session, fine_tune
 from qacomp.formats import open_file
-from qacomp.layers import select_layers
 from qacomp.models import model_info
-from qacomp.network import Network
+from qacomp.options.config import CompressConfig
 from qacomp.pipeline import compress
-from qacomp.pretraining import TrainConfig, train_network
 from qacomp.progress import SilentProgress
-from qacomp.quantizers import Scale, plan_quantization, quantizer_named
-from qacomp.regularizers import trained_weight
-from qacomp.resolution import resolve
 from qacomp.result import Result
+from qacomp.sources.network import Network
+from qacomp.sources.torch_weights import select_layers
+from qacomp.stages.resolve import resolve
+from qacomp.training.fine_tune import Session, fine_tune
+from qacomp.training.pretraining import TrainConfig, train_network
+from qacomp.training.quantizers import Scale, plan_quantization, quantizer_named
+from qacomp.training.regularizers import trained_weight
 
 CPU = torch.device("cpu")
 
@@ -109,7 +109,7 @@ def test_fitted_units_are_near_the_best_of_many(name: str, bits: int) -> None:
 
 def fine_tuned(checkpoint: Path, digits: Dataset, **settings: Any) -> tuple[nn.Module, dict[str, int]]:
     """The model with its quantizers still on, and the plan's bits."""
-    from qacomp.network import build_network
+    from qacomp.sources.network import build_network
 
     config = CompressConfig(precision="fp32", quantizer="dorefa", bits=3).with_settings(settings, "test")
     network = build_network(read_checkpoint(checkpoint), config)

@@ -7,8 +7,9 @@ from torch import nn
 
 from qacomp.errors import ConfigError
 from qacomp.evaluation.accuracy import onnx_logits
-from qacomp.onnx_export.dense import export_dense
-from qacomp.quantizers import (
+from qacomp.graphs.network import export_dense
+from qacomp.training.parametrizations.shared import unshare
+from qacomp.training.quantizers import (
     freeze_to_shared,
     layer_bits,
     quantize_activations,
@@ -16,7 +17,6 @@ from qacomp.quantizers import (
     quantized_weights,
     quantizer_named,
 )
-from qacomp.sharing.parametrization import unshare
 
 
 def normal(*shape: int, scale: float = 1.0) -> torch.Tensor:

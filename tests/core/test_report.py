@@ -17,8 +17,7 @@ from qacomp.report import gather, write_report
 from qacomp.report.charts import outside, size_name, tradeoff_chart, weights_chart
 from qacomp.report.contents import Point, TensorRow
 from qacomp.report.svg import linear, short, ticks
-from qacomp.training import EpochRecord
-from qacomp.weight_history import BINS, WeightHistory, plain_state
+from qacomp.training.history import BINS, EpochRecord, WeightHistory, plain_state
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = "</title></style><script>alert(1)</script><img src=x onerror=alert(2)>\"'&\u202e\x00"

@@ -14,11 +14,11 @@ from onnx import helper, numpy_helper
 
 import qacomp
 from qacomp.cli.main import cli
-from qacomp.config import CompressConfig
-from qacomp.decoding import decode
 from qacomp.errors import DataError, MetricError, QacompError
+from qacomp.evaluate import measure_file
 from qacomp.evaluation.metrics import as_objects, chosen_metric, evaluate, first_outputs
-from qacomp.measuring import measure_file
+from qacomp.exporting.decoding import decode
+from qacomp.options.config import CompressConfig
 
 rng = np.random.default_rng(0)
 IMAGES = rng.standard_normal((20, 3, 16, 16)).astype(np.float32)

@@ -19,11 +19,12 @@ from onnx import TensorProto, helper, numpy_helper
 import qacomp
 from qacomp.cli.main import cli
 from qacomp.errors import ConfigError, ExportError, NotACheckpointError, RunLimitError, RuntimeCrashError
-from qacomp.evaluation import sandbox, wire
-from qacomp.evaluation.agreement import run_all
-from qacomp.evaluation.latency import onnx_latency
-from qacomp.evaluation.limits import RunLimits, limited_runs, measured_together, measuring, memory_bytes
-from qacomp.evaluation.session import open_session, timed_runs
+from qacomp.options.running import RunLimits, memory_bytes
+from qacomp.runtime import sandbox, wire
+from qacomp.runtime.agreement import run_all
+from qacomp.runtime.latency import onnx_latency
+from qacomp.runtime.limits import limited_runs, measured_together, measuring
+from qacomp.runtime.session import open_session, timed_runs
 
 FEED = {"x": np.ones((1, 64), np.float32)}
 
@@ -187,7 +188,7 @@ def test_time_is_taken_inside_the_child() -> None:
 INTERRUPTED = """
 import os, signal, sys, threading
 from qacomp.cli.main import main
-from qacomp.evaluation import sandbox
+from qacomp.runtime import sandbox
 child = sandbox.child()
 print(child.pid, flush=True)
 threading.Timer(1.0, lambda: os.kill(os.getpid(), getattr(signal, sys.argv[2]))).start()

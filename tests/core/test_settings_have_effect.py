@@ -15,20 +15,20 @@ from torch import nn
 
 from qacomp import pipeline
 from qacomp.checkpoints import Checkpoint
-from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset, dataset_from_arrays
+from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.errors import ConfigError, QacompError
 from qacomp.formats import open_file
-from qacomp.job import Job
-from qacomp.network import Network
-from qacomp.onnx_graph import OnnxSource, parse_onnx
+from qacomp.graphs import OnnxSource, parse_onnx
 from qacomp.options import checking
+from qacomp.options.config import CompressConfig
 from qacomp.options.declaration import declarations, flag
-from qacomp.precisions import PrecisionLadder
-from qacomp.preprocessing import Preprocessing
 from qacomp.progress import SilentProgress
-from qacomp.resume import ResumeStore
-from qacomp.weight_history import WeightHistory
+from qacomp.sources.network import Network
+from qacomp.stages.job import Job
+from qacomp.training.history import WeightHistory
+from qacomp.training.ladder import PrecisionLadder
+from qacomp.training.resume import ResumeStore
 
 SMALL: dict[str, Any] = {"min_size": 1, "seed": 1}
 TUNED = SMALL | {"k": 4, "tune_epochs": 1, "batch_size": 16}

@@ -14,14 +14,14 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import qacomp
-from qacomp.decoding import decode
+from qacomp.datasets.preprocessing import Preprocessing
+from qacomp.exporting.decoding import decode
 from qacomp.formats import stored_values
-from qacomp.layers import select_layers
-from qacomp.network import Network
-from qacomp.packing import pack_network
-from qacomp.preprocessing import Preprocessing
-from qacomp.sharing.network import share_network
-from qacomp.side_values import codebook_side, holds, holds_bias, reach_of, vectors_held
+from qacomp.sources.network import Network
+from qacomp.sources.torch_weights import select_layers
+from qacomp.stages.packing import pack_network
+from qacomp.tensors.side_values import codebook_side, holds, holds_bias, reach_of, vectors_held
+from qacomp.training.share_network import share_network
 
 RNG = np.random.default_rng(0)
 FLOAT = TensorProto.FLOAT

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from qacomp.config import CompressConfig
 from qacomp.errors import ConfigError
+from qacomp.options.config import CompressConfig
 from qacomp.options.needs import shares_in_training
-from qacomp.quantizers import quantizer_named
-from qacomp.regularizers import RegularizerOptions
-from qacomp.regularizers.sinreq import SinReQ
+from qacomp.training.quantizers import quantizer_named
+from qacomp.training.regularizers import RegularizerOptions
+from qacomp.training.regularizers.sinreq import SinReQ
 
 
 def normal(*shape: int, scale: float = 0.3) -> torch.Tensor:

@@ -13,13 +13,13 @@ from torch import nn
 
 import qacomp
 from qacomp.formats import save_file
-from qacomp.layers import select_layers
-from qacomp.selection import Layer
 from qacomp.sharing.allocation import FACTORS, allocate
-from qacomp.sharing.arrays import share_array
 from qacomp.sharing.nested_arrays import share_nested
-from qacomp.sharing.smaller_layers import smaller_layers
+from qacomp.sharing.selection import Layer
+from qacomp.sharing.share import share_array
 from qacomp.sharing.worth import float_bits, is_smaller, shared_bits
+from qacomp.sources.smaller_layers import smaller_layers
+from qacomp.sources.torch_weights import select_layers
 
 RNG = np.random.default_rng(0)
 WHY = "shared values and their indices take no less room than its lossless planes: kept exactly"

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from qacomp.regularizers import Regularizer, RegularizerOptions, regularizer_class
-from qacomp.regularizers.cosine import Cosine
-from qacomp.regularizers.sine import Sine
-from qacomp.regularizers.uniform_range import uniform_range
+from qacomp.training.regularizers import Regularizer, RegularizerOptions, regularizer_class
+from qacomp.training.regularizers.cosine import Cosine
+from qacomp.training.regularizers.sine import Sine
+from qacomp.training.regularizers.uniform_range import uniform_range
 
 LOW, HIGH = -0.7, 1.1
 

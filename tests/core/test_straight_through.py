@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from qacomp.regularizers import trained_weight
-from qacomp.regularizers.minimum_distance import MinimumDistance
-from qacomp.sharing.straight_through import harvest, install, is_straight_through
+from qacomp.training.parametrizations.straight_through import harvest, install, is_straight_through
+from qacomp.training.regularizers import trained_weight
+from qacomp.training.regularizers.minimum_distance import MinimumDistance
 
 LEVELS = torch.tensor([-0.3, 0.1, 0.2])
 

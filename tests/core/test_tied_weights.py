@@ -9,19 +9,19 @@ import torch
 from torch import Tensor, nn
 
 import qacomp
-from qacomp.api import decode
-from qacomp.config import CompressConfig
 from qacomp.datasets import Dataset, dataset_from_arrays
 from qacomp.errors import ConfigError
 from qacomp.evaluation.accuracy import onnx_logits
+from qacomp.exporting.decode import decode
 from qacomp.formats import open_file
-from qacomp.layers import select_layers, select_tensors
-from qacomp.network import Network
+from qacomp.models.weight_places import parametrizations, places, put_on, take_off, tied_names
+from qacomp.options.config import CompressConfig
 from qacomp.pipeline import compress as run
 from qacomp.progress import SilentProgress
 from qacomp.result import Result
-from qacomp.sources import checkpoint_of, network_of
-from qacomp.weight_places import parametrizations, places, put_on, take_off, tied_names
+from qacomp.sources.network import Network
+from qacomp.sources.opening import checkpoint_of, network_of
+from qacomp.sources.torch_weights import select_layers, select_tensors
 
 
 class Pair(nn.Module):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from qacomp.formats import SharedTensor, TensorNotFoundError
-from qacomp.torch_format import load_file, open_file, save_file
+from qacomp.tensors.torch_format import load_file, open_file, save_file
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.int8, torch.uint8, torch.bool)
 

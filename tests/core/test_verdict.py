@@ -10,11 +10,11 @@ import pytest
 
 import qacomp
 from qacomp.evaluation import verdict
-from qacomp.evaluation.agreement import Agreement
-from qacomp.evaluation.operator_errors import OperatorError
-from qacomp.evaluation.output_agreement import OutputAgreement
 from qacomp.evaluation.verdict import Verdict, judge, stated_verdict
 from qacomp.formats import open_file
+from qacomp.runtime.agreement import Agreement
+from qacomp.runtime.operator_errors import OperatorError
+from qacomp.runtime.output_agreement import OutputAgreement
 
 DETECTORS = ("ocr_recogniser", "ssd_detector", "yolo_detector", "sentence_transformer", "text_classifier")
 SPEECH = ("voice_detector", "denoiser")

@@ -1,0 +1,107 @@
+"""qacomp's own checkpoints: a plain dict that any torch loads with weights_only=True.
+
+{"qacomp": {"version": 1, "arch": ..., "num_classes": ..., "preprocessing": {...}, "data": ..., "extra": {...}},
+ "state_dict": {name: tensor}}
+"""
+
+import io
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qacomp.datasets.named import NamedData
+from qacomp.datasets.preprocessing import Preprocessing
+from qacomp.errors import CheckpointError
+from qacomp.formats.atomic import write_atomically
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a checkpoint of qacomp's says besides its tensors."""
+
+    arch: str | None
+    num_classes: int | None
+    preprocessing: Preprocessing | None
+    data: NamedData | None
+
+
+def write_checkpoint(
+    path: str | Path,
+    model_state: "Mapping[str, Tensor]",
+    *,
+    arch: str | None,
+    num_classes: int | None,
+    preprocessing: Preprocessing | None,
+    data: str | None,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint that knows its architecture, input preprocessing and data spec.
+
+    The same values give the same bytes, whatever the path: torch.save puts a path's name into the file, so it gets a
+    buffer. extra: plain values (None, bool, int, float, str, and lists and dicts of them). Raises `CheckpointError`
+    where `extra` holds anything else, `OutputNotWritableError` where the path can't be
+    written; never leaves half a file.
+    """
+    import torch
+
+    header = {
+        "version": VERSION,
+        "arch": arch,
+        "num_classes": num_classes,
+        "preprocessing": None if preprocessing is None else preprocessing.to_dict(),
+        "data": data,
+        "extra": _plain("extra", dict(extra or {})),
+    }
+    # Copies, so that a view's larger storage and tensors that share one don't get into the file.
+    state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model_state.items()}
+    buffer = io.BytesIO()
+    torch.save({"qacomp": header, "state_dict": state}, buffer)
+    write_atomically(Path(path), [buffer.getbuffer()])
+
+
+def read_origin(path: Path, header: Any) -> Origin:
+    """Validate the "qacomp" entry; `CheckpointError` where it is malformed or of a newer version."""
+    if not isinstance(header, Mapping) or not isinstance(header.get("version"), int):
+        raise CheckpointError(f"{path}: its qacomp entry has no version; damaged?")
+    if header["version"] > VERSION:
+        told = reprlib.repr(header["version"])
+        raise CheckpointError(
+            f"{path}: written by a newer qacomp (checkpoint version {told}, this one reads {VERSION}); upgrade qacomp"
+        )
+    num_classes = _field(path, header, "num_classes", int)
+    if num_classes is not None and not 2 <= num_classes < 1 << 31:
+        raise CheckpointError(f"{path}: claims {reprlib.repr(num_classes)} classes; damaged?")
+    try:
+        stored = header.get("preprocessing")
+        preprocessing = None if stored is None else Preprocessing.from_dict(stored)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    return Origin(
+        _field(path, header, "arch", str), num_classes, preprocessing, NamedData.told(_field(path, header, "data", str))
+    )
+
+
+def _field(path: Path, header: Mapping[str, Any], name: str, kind: type) -> Any:
+    value = header.get(name)
+    if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+        raise CheckpointError(
+            f"{path}: its field {name} is {reprlib.repr(value)[:80]}, not a {kind.__name__}; damaged?"
+        )
+    return value
+
+
+def _plain(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(f"{name}[{index}]", entry) for index, entry in enumerate(value)]
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _plain(f"{name}.{key}", entry) for key, entry in value.items()}
+    raise CheckpointError(f"{name} is a {type(value).__name__}; a checkpoint holds plain values only")

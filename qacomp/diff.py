@@ -1,0 +1,148 @@
+"""What differs between two containers: tensors, sizes, settings, provenance. Needs no torch."""
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.exporting.metadata import metadata
+from qacomp.formats import BFLOAT16, Container, TensorInfo, bfloat16_to_float32, open_file
+
+
+@dataclass(frozen=True)
+class TensorChange:
+    """One tensor that isn't the same in both: `change` is added, removed or changed; pairs are (in a, in b).
+
+    max_abs, rms: of b − a where both have one shape, in the tensor's own units; NaN where values aren't finite.
+    """
+
+    name: str
+    change: str
+    shape: tuple[tuple[int, ...] | None, tuple[int, ...] | None]
+    dtype: tuple[str | None, str | None]
+    k: tuple[int | None, int | None]
+    bytes: tuple[int | None, int | None]
+    max_abs: float | None
+    rms: float | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two containers compared. `same`: no tensor, setting, word of provenance or graph differs.
+
+    settings, provenance: name -> (in a, in b), None where one lacks it; bytes: of the two files.
+    """
+
+    a: Path
+    b: Path
+    bytes: tuple[int, int]
+    unchanged: int
+    tensors: tuple[TensorChange, ...]
+    settings: dict[str, tuple[Any, Any]]
+    provenance: dict[str, tuple[Any, Any]]
+    graph_differs: bool
+
+    @property
+    def same(self) -> bool:
+        """Whether the two hold the same."""
+        return not (self.tensors or self.settings or self.provenance or self.graph_differs)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `diff --json` prints."""
+        return {**asdict(self), "a": str(self.a), "b": str(self.b), "same": self.same}
+
+
+def compare(a: Path, b: Path) -> Difference:
+    """Compare two containers, decoding one tensor of each at a time. Raises FormatError, OSError."""
+    with open_file(a) as first, open_file(b) as second:
+        left = {name: first.info(name) for name in first.names}
+        right = {name: second.info(name) for name in second.names}
+        changes = []
+        for name in [*left, *(name for name in right if name not in left)]:
+            change = _compare(first, second, left.get(name), right.get(name))
+            if change is not None:
+                changes.append(change)
+        x, y = dict(metadata(first)), dict(metadata(second))
+        settings = _differing(_settings(x.pop("settings", "")), _settings(y.pop("settings", "")))
+        return Difference(
+            a,
+            b,
+            (first.size, second.size),
+            len(left.keys() & right.keys()) - sum(change.change == "changed" for change in changes),
+            tuple(changes),
+            settings,
+            _differing(_flat(x), _flat(y)),
+            first.graph() != second.graph(),
+        )
+
+
+def _compare(first: Container, second: Container, a: TensorInfo | None, b: TensorInfo | None) -> TensorChange | None:
+    """None where both are stored alike: shape, type, number of shared values, bytes' digest."""
+    if a is None or b is None:
+        one = a or b
+        assert one is not None
+        return _change(one.name, "added" if a is None else "removed", a, b, None, None)
+    if (a.shape, a.dtype, a.k, a.blocks, a.digest) == (b.shape, b.dtype, b.k, b.blocks, b.digest):
+        return None
+    largest = rms = None
+    if a.shape == b.shape:
+        largest, rms = _distance(first.tensor(a.name), second.tensor(b.name))
+        if largest == 0 and (a.dtype, a.k, a.blocks) == (b.dtype, b.k, b.blocks):
+            return None  # the digests are of stored forms, which may differ where the values don't
+    return _change(a.name, "changed", a, b, largest, rms)
+
+
+def _change(
+    name: str, change: str, a: TensorInfo | None, b: TensorInfo | None, largest: float | None, rms: float | None
+) -> TensorChange:
+    return TensorChange(
+        name,
+        change,
+        (a.shape if a else None, b.shape if b else None),
+        (a.dtype if a else None, b.dtype if b else None),
+        (a.k if a else None, b.k if b else None),
+        (a.bytes if a else None, b.bytes if b else None),
+        largest,
+        rms,
+    )
+
+
+def _distance(a: NDArray[Any], b: NDArray[Any]) -> tuple[float, float]:
+    """Largest and root-mean-square |b − a|."""
+    if not a.size:
+        return 0.0, 0.0
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = _wide(b) - _wide(a)
+        return float(np.abs(difference).max()), math.sqrt(float(np.mean(difference**2)))
+
+
+def _wide(array: NDArray[Any]) -> NDArray[np.float64]:
+    return (bfloat16_to_float32(array) if array.dtype == BFLOAT16 else array).astype(np.float64)
+
+
+def _settings(toml: Any) -> dict[str, Any]:
+    """A container's settings as names and values; text that is no TOML is one value."""
+    try:
+        return _flat(tomllib.loads(str(toml)))
+    except tomllib.TOMLDecodeError:
+        return {"settings": str(toml)}
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as `outer.inner` -> value."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    return {key: (a.get(key), b.get(key)) for key in dict.fromkeys([*a, *b]) if a.get(key) != b.get(key)}

@@ -1,0 +1,161 @@
+"""Accuracy, size and latency of any file that qacomp knows: container, ONNX, checkpoint. Only the last needs torch."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from qacomp.datasets import NamedData, chosen_spec, load_dataset
+from qacomp.datasets.preprocessing import Preprocessing
+from qacomp.errors import ConfigError, DataError, NotACheckpointError, StoppedRunError
+from qacomp.evaluation.onnx_measuring import measure_one
+from qacomp.exporting.metadata import from_text, metadata
+from qacomp.exporting.operating_points import operating_points
+from qacomp.formats import open_file
+from qacomp.formats.regular import open_regular
+from qacomp.options.config import CompressConfig
+from qacomp.runtime.agreement import Feed
+from qacomp.runtime.latency import Latency, feed_latency
+from qacomp.runtime.limits import measured_together
+from qacomp.runtime.session import OnnxModel, open_session
+
+
+@dataclass(frozen=True)
+class Measured:
+    """`accuracy`: top-1 in percent over `samples` test samples; `latency`: of one in onnxruntime, if it ran there.
+
+    `metric`: {"name", "value"} of an ONNX model, of which accuracy is one; `notes`: why something wasn't measured.
+    `points`: each network of a container that holds several, smallest first; the largest's figures are the container's.
+    """
+
+    file: Path
+    kind: str
+    bytes: int
+    data: str
+    accuracy: float | None
+    samples: int
+    latency: Latency | None
+    points: tuple["MeasuredPoint", ...] = ()
+    metric: dict[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `eval --json` prints."""
+        document = {**asdict(self), "file": str(self.file), "latency_ms": _milliseconds(self.latency)}
+        points = [{**asdict(p), "latency_ms": _milliseconds(p.latency)} for p in self.points]
+        return document | {"points": points}
+
+
+@dataclass(frozen=True)
+class MeasuredPoint:
+    """One network of a container: bytes to fetch of the file, MACs if known, and what was measured now, if it was."""
+
+    name: str
+    bytes: int
+    macs: int | None
+    accuracy: float | None
+    latency: Latency | None
+    metric: dict[str, Any] | None = None
+
+
+def _milliseconds(latency: Latency | None) -> dict[str, float] | None:
+    return {"p50": latency.p50_ms, "p95": latency.p95_ms} if latency else None
+
+
+@measured_together()
+def measure_file(path: Path, config: CompressConfig, *, trust_pickle: bool = False) -> Measured:
+    """Measure `path` on the test split of the data that `config` names, or built-in data that the file itself does.
+
+    Raises ConfigError where no data or no preprocessing is known, and the named errors of reading file and data.
+    """
+    if not path.exists():
+        raise NotACheckpointError(f"{path}: no such file")
+    with open_regular(path) as file:
+        magic = file.read(4)
+    if path.suffix == ".onnx":
+        return _measure_onnx(path, config)
+    if path.suffix == ".qac" or magic[:3] == b"QAC":
+        return _measure_container(path, config)
+    return _measure_checkpoint(path, config, trust_pickle)
+
+
+def _measure_container(path: Path, config: CompressConfig) -> Measured:
+    from qacomp.exporting.decoding import onnx_model
+
+    with open_file(path) as container:
+        meta, points = metadata(container), operating_points(container, str(path))
+        names: list[str | None] = [point.name for point in points] or [None]
+        models: list[bytes] = [onnx_model(container, str(path), submodel=name).SerializeToString() for name in names]
+    if not points:
+        return _measure_model(path, "container", models[0], meta, config)
+    each = [_measure_model(path, "container", serialized, meta, config) for serialized in models]
+    measured = [
+        MeasuredPoint(point.name, point.bytes, point.macs, own.accuracy, own.latency, own.metric)
+        for point, own in zip(points, each, strict=True)
+    ]
+    return replace(each[-1], points=tuple(measured))
+
+
+def _measure_onnx(path: Path, config: CompressConfig) -> Measured:
+    from qacomp.exporting.decoding import METADATA_KEY
+    from qacomp.graphs import read_onnx
+
+    model = read_onnx(path).model  # its external data lies beside it
+    entry = next((p.value for p in model.metadata_props if p.key == METADATA_KEY), "{}")
+    return _measure_model(path, "onnx", path, from_text(entry, str(path)), config)
+
+
+def _measure_model(path: Path, kind: str, model: OnnxModel, meta: dict[str, Any], config: CompressConfig) -> Measured:
+    """Any ONNX model, fed as `qacomp compress` feeds it, with the images' preprocessing that the file names, if any."""
+    spec = _spec(path, config, NamedData.told(meta.get("data")))
+    stored = meta.get("preprocessing")
+    preprocessing = None if stored is None else Preprocessing.from_dict(stored)
+    unknown = Measured(path, kind, path.stat().st_size, spec, None, 0, None)
+    try:
+        found = measure_one(model, spec, config, preprocessing)
+        latency = feed_latency(open_session(model, threads=1), _one_example(found.feed, model))
+    except StoppedRunError as stopped:
+        return replace(unknown, notes=(f"not measured: {stopped}",))
+    accuracy = found.value if found.metric == "accuracy" else None
+    metric = {"name": found.metric, "value": found.value}
+    return replace(unknown, accuracy=accuracy, samples=found.samples, latency=latency, metric=metric)
+
+
+def _one_example(feed: Feed, model: OnnxModel) -> Feed:
+    """The first example of a batch, where the model leaves the batch's size open."""
+    inputs = open_session(model).get_inputs()
+    together = len({len(feed[entry.name]) if feed[entry.name].ndim else 0 for entry in inputs}) == 1
+    if together and all(entry.shape and not isinstance(entry.shape[0], int) for entry in inputs):
+        return {name: value[:1] for name, value in feed.items()}
+    return feed
+
+
+def _measure_checkpoint(path: Path, config: CompressConfig, trust_pickle: bool) -> Measured:
+    from qacomp.checkpoints import read_checkpoint
+    from qacomp.evaluation.accuracy import torch_accuracy
+    from qacomp.models.plain_modules import plain_module
+    from qacomp.sources.network import build_network, choose_device
+    from qacomp.sources.opening import network_of
+
+    checkpoint = read_checkpoint(path, trust_pickle=trust_pickle, key=config.key)
+    network = build_network(checkpoint, config)
+    if network is None and checkpoint.module is None:
+        raise ConfigError(f"{path}: names no architecture; give --arch")
+    spec = _spec(path, config, checkpoint.data)
+    dataset = load_dataset(spec)
+    if network is None and checkpoint.module is not None:
+        network = network_of(plain_module(checkpoint.module, path).module, config, dataset, None)
+    assert network is not None  # with data a module's input is known
+    if dataset.num_classes > network.num_classes:
+        raise DataError(f"{spec}: {dataset.num_classes} classes, but the network has {network.num_classes}")
+    device = choose_device(config.device)
+    x = network.preprocessing.apply(dataset.test.x)  # (N, C, H, W)
+    model = network.model.to(device)
+    accuracy = torch_accuracy(model, x, dataset.test.y, batch_size=256, device=device)
+    return Measured(path, "checkpoint", path.stat().st_size, spec, accuracy, len(dataset.test.y), None)
+
+
+def _spec(path: Path, config: CompressConfig, stored: NamedData | None) -> str:
+    spec, remark = chosen_spec(config.data, stored)
+    if spec is None:
+        raise ConfigError(f"{path}: {remark or 'names no data; give --data (digits, mnist:DIR, npz:FILE, ...)'}")
+    return spec

@@ -1,0 +1,216 @@
+"""An ONNX model before and after compression: agreement of outputs on given or generated inputs, and a metric."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from qacomp.datasets.preprocessing import Preprocessing
+from qacomp.errors import DataError, ExportError, MetricError, StoppedRunError
+from qacomp.evaluation.metrics import Measure, chosen_metric, evaluate, first_outputs
+from qacomp.evaluation.samples import Given, load_samples
+from qacomp.graphs.open_weights import with_open_weights
+from qacomp.options.config import CompressConfig
+from qacomp.runtime.agreement import Agreement, Feed, compare, run_all, run_feed, run_weights, worst_of
+from qacomp.runtime.carried import carried_states, run_steps
+from qacomp.runtime.feeds import GeneratedInputs, generated_inputs
+from qacomp.runtime.operator_errors import OperatorError, OperatorErrors, weight_error
+from qacomp.runtime.session import OnnxModel, open_session
+
+_RUNS = 8  # loud and quiet in turns: what saturates a network with loud inputs shows with quiet ones
+_ALONE = 2  # of them, a loud and a quiet one, where tensors are tried one by one
+_STEPS = 64  # of a model that carries a state on, loud and quiet
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known of the two models; None where a model doesn't run, or there are no labels."""
+
+    agreement: Agreement | None = None
+    metric: Measure | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What an original model puts out, which changed ones are held against. `parts`: inputs and outputs of some runs.
+
+    text: what the inputs are; batch: examples a run; targets, metric, value: of the first part's outputs, where the
+    data has targets.
+    """
+
+    parts: tuple[tuple[Sequence[Feed], Sequence[Feed]], ...]
+    text: str
+    batch: int = 1
+    targets: NDArray[Any] | None = None
+    metric: str = "auto"
+    value: float = 0.0
+
+
+def reference_outputs(
+    original: OnnxModel, graph: ModelProto, given: Given | None, config: CompressConfig, note: Callable[[str], None]
+) -> Reference | None:
+    """Run the original on the `given` data, else on inputs generated for its `graph`, with states that it comes to.
+
+    Raises DataError where the given data doesn't fit the model. One that can't be run gets a note, and None.
+    """
+    try:
+        session = open_session(original)
+    except ExportError as error:
+        note(f"agreement with the original isn't known: {error}")
+        return None
+    if given is not None:
+        samples = load_samples(given, session.get_inputs(), config)
+        try:
+            part = samples.feeds, run_all(original, samples.feeds)
+        except StoppedRunError as error:
+            note(f"agreement with the original isn't known: {error}")
+            return None
+        known = Reference((part,), samples.source, _batch(samples.feeds))
+        return known if samples.targets is None else _valued(known, samples.targets, config.metric, note)
+    try:
+        inputs = generated_inputs(graph, lambda feed: run_feed(session, feed))
+        return _generated(original, inputs, config.seed)
+    except (DataError, ExportError) as error:
+        note(f"agreement with the original isn't known: {error}")
+        return None
+
+
+def measure(known: Reference, changed: OnnxModel, note: Callable[[str], None]) -> Measured:
+    """Run a changed model on the same inputs; of several parts the worst counts. One that can't be run gets a note."""
+    try:
+        found = [run_all(changed, feeds) for feeds, _ in known.parts]
+    except ExportError as error:
+        note(f"agreement with the original isn't known: {error}")
+        return Measured()
+    pairs = zip(known.parts, found, strict=True)
+    compared = [compare(wanted, own, known.text, known.batch) for (_, wanted), own in pairs]
+    agreed = compared[0] if len(compared) == 1 else worst_of(compared, known.text)
+    if known.targets is None:
+        return Measured(agreed)
+    value = evaluate(known.metric, first_outputs(found[0]), known.targets)
+    return Measured(agreed, Measure(known.metric, known.value, value, len(known.targets)))
+
+
+def _valued(known: Reference, targets: NDArray[Any], metric: str, note: Callable[[str], None]) -> Reference:
+    """With what the original's outputs are worth; where nobody named the metric and none fits, a note says so."""
+    outputs = first_outputs(known.parts[0][1])
+    name = chosen_metric(metric, outputs, targets)
+    try:
+        return replace(known, targets=targets, metric=name, value=evaluate(name, outputs, targets))
+    except MetricError as error:
+        if metric != "auto":
+            raise
+        note(f"not measured against the targets: {error}")
+        return known
+
+
+def measure_errors(
+    model: ModelProto,
+    known: Reference | None,
+    names: Mapping[str, str],
+    original: Mapping[str, NDArray[Any]],
+    changed: Mapping[str, NDArray[Any]],
+) -> dict[str, OperatorError]:
+    """The error of each changed weight where it works, on some of the known inputs; see `operator_errors`.
+
+    names: what a weight's value is called in `model`, which is changed. Where nothing was run, or it can't be run
+    again, errors are the weights' own.
+    """
+    plain = {name: weight_error(original[name], values) for name, values in changed.items()}
+    if known is None or not changed:
+        return plain
+    feeds = [feed for inputs, _ in known.parts for feed in _some(inputs)]
+    try:
+        return OperatorErrors(model, names, feeds)(original, changed)
+    except (ExportError, DataError, ValueError, RuntimeError):  # the last two: onnx's inliner
+        return plain
+
+
+def deviations_alone(
+    model: ModelProto,
+    known: Reference,
+    names: Mapping[str, str],
+    original: Mapping[str, NDArray[Any]],
+    changed: Mapping[str, NDArray[Any]],
+) -> dict[str, float]:
+    """1 − cosine of the worst output when one weight alone is changed, on some of the known inputs.
+
+    names: what a weight's value is called in `model`, which is changed. All are tried in one session; a weight that
+    can't be an input has no entry. Raises ExportError where onnxruntime refuses the model with its weights as inputs.
+    """
+    opened = set(with_open_weights(model, names.values()))
+    held = {name: value for name, value in names.items() if value in opened}
+    parts = [list(known.parts[0][0][:_ALONE]), *(_some(inputs) for inputs, _ in known.parts[1:])]
+    feeds = [feed for part in parts for feed in part]
+    plain = {value: original[name] for name, value in held.items()}
+    sets = [plain, *({**plain, value: changed[name]} for name, value in held.items())]
+    found = run_weights(model, feeds, sets)
+    before = _cut(next(found), parts)
+    return {name: _deviation(before, _cut(outputs, parts)) for name, outputs in zip(held, found, strict=True)}
+
+
+def _cut(outputs: Sequence[Feed], parts: Sequence[Sequence[Feed]]) -> list[Sequence[Feed]]:
+    """Outputs of all runs as those of each part."""
+    ends = list(itertools.accumulate(len(part) for part in parts))
+    return [outputs[end - len(part) : end] for part, end in zip(parts, ends, strict=True)]
+
+
+def _deviation(before: Sequence[Sequence[Feed]], after: Sequence[Sequence[Feed]]) -> float:
+    cosines = [compare(a, b, "").cosine for a, b in zip(before, after, strict=True)]
+    return max((1 - c for c in cosines if c is not None), default=0.0)
+
+
+def _some(inputs: Sequence[Feed]) -> list[Feed]:
+    """Four of them, from the first to the last."""
+    return [inputs[i] for i in sorted({round(i * (len(inputs) - 1) / 3) for i in range(4)})]
+
+
+def _generated(original: OnnxModel, inputs: GeneratedInputs, seed: int) -> Reference:
+    """Single runs and, where the model has a state, as many steps, loud and quiet.
+
+    In a session of their own: random operators go on from run to run, and a changed model's begin anew.
+    """
+    feeds = [inputs.feed([seed, i], loud=i % 2 == 0) for i in range(_RUNS)]
+    text, parts = f"{len(feeds)} generated inputs, seed {seed}: {inputs}", [(feeds, run_all(original, feeds))]
+    states = carried_states(feeds[0], parts[0][1][0])
+    if not states:
+        return Reference(tuple(parts), text)
+    for place, loud in enumerate((True, False)):
+        drawn = [inputs.feed([seed, _RUNS + place, i], loud) for i in range(_STEPS)]
+        parts.append(run_steps(original, drawn, states))
+    text = f"{text}, and {2 * _STEPS} in whose steps {', '.join(states)} is carried on"
+    return Reference(tuple(parts), text)
+
+
+def _batch(feeds: Sequence[Feed]) -> int:
+    """Examples a run: how many rows the inputs have, where they agree; else 1."""
+    rows = {len(value) if value.ndim else 0 for feed in feeds[:1] for value in feed.values()}
+    return max(1, rows.pop()) if len(rows) == 1 else 1
+
+
+@dataclass(frozen=True)
+class Value:
+    """A `metric` of one model, accuracy in percent, on `samples` samples; `feed`: the first run's inputs."""
+
+    metric: str
+    value: float
+    samples: int
+    feed: Feed
+
+
+def measure_one(model: OnnxModel, given: Given, config: CompressConfig, stored: Preprocessing | None = None) -> Value:
+    """One model on data with targets; `stored`: how it wants its images.
+
+    Raises DataError where there are no targets, or they don't fit; ExportError where the model can't be run.
+    """
+    samples = load_samples(given, open_session(model).get_inputs(), config, stored)
+    if samples.targets is None:
+        raise DataError(f"{samples.source}: has no targets (y, or y_test) to hold the outputs against")
+    outputs = first_outputs(run_all(model, samples.feeds))
+    name = chosen_metric(config.metric, outputs, samples.targets)
+    return Value(name, evaluate(name, outputs, samples.targets), len(samples.targets), samples.feeds[0])

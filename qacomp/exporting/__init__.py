@@ -1,0 +1,1 @@
+"""Out of a container: ONNX, .safetensors, operating points."""

@@ -1,0 +1,101 @@
+"""From a container that holds an ONNX model's own graph back to that model: the same but for its weights' values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto
+
+from qacomp.formats import BFLOAT16, Container, bfloat16_to_float32
+from qacomp.formats.atomic import atomic_files, write_atomically
+from qacomp.graphs.reading import read_onnx
+from qacomp.graphs.skeleton import Slot, fill, parse, reference, references
+from qacomp.graphs.values import is_external
+from qacomp.graphs.walk import sites
+
+LARGEST_FILE = 2_000_000_000  # bytes; a protobuf message ends at 2 GiB
+_ALIGNMENT = 4096  # of tensors in an external file, so that they can be mapped
+
+
+def write_original(
+    container: Container, output: Path, level: int | None, source: str, largest: int = LARGEST_FILE
+) -> tuple[Path, ...]:
+    """Write the model to `output`; gives all files written.
+
+    Where it would be larger than `largest` bytes, its tensors go to OUTPUT.data beside it, one at a time, as ONNX's
+    external data. Raises FormatError for a graph that doesn't fit the container's tensors, OutputNotWritableError.
+    """
+    graph = container.graph()
+    assert graph is not None
+
+    def values(name: str) -> NDArray[Any]:
+        array: NDArray[Any] = container.tensor(name, level=level)
+        return array
+
+    model = parse(graph, source)
+    if len(graph) + _bytes(container, model, source) <= largest:
+        for site, name, field in references(model, source):
+            fill(site.tensor, values(name), field, source)
+        write_atomically(output, [model.SerializeToString(deterministic=True)])
+        return (output,)
+    beside = output.with_name(output.name + ".data")
+    with atomic_files(output, beside) as (part, part_beside):
+        _write_external(model, values, part_beside, source)
+        part.write_bytes(model.SerializeToString(deterministic=True))
+    return (output, beside)
+
+
+def _bytes(container: Container, model: ModelProto, source: str) -> int:
+    """Bytes of the model's tensors when dense."""
+    total = 0
+    for _, name, _ in references(model, source):
+        info = container.info(name)
+        total += math.prod(info.shape) * np.dtype(info.dtype if info.dtype != "bfloat16" else "u2").itemsize
+    return total
+
+
+def _write_external(model: ModelProto, values: Callable[[str], NDArray[Any]], beside: Path, source: str) -> None:
+    """Put the values into `beside` and, in `model`, places in that file for the references."""
+    with beside.open("wb") as file:
+        for site, name, _ in list(references(model, source)):
+            checked = TensorProto(name=site.tensor.name, data_type=site.tensor.data_type, dims=site.tensor.dims)
+            fill(checked, values(name), "raw_data", source)
+            file.write(bytes(-file.tell() % _ALIGNMENT))
+            offset = file.tell()
+            file.write(checked.raw_data)
+            tensor = site.tensor
+            tensor.ClearField("external_data")
+            tensor.data_location = TensorProto.EXTERNAL
+            for key, value in (("location", beside.name), ("offset", offset), ("length", file.tell() - offset)):
+                tensor.external_data.add(key=key, value=str(value))
+
+
+def read_back_error(container: Container, output: Path, level: int | None) -> float:
+    """Largest |difference| between the tensors of the written model, read again, and the container's."""
+    graph = container.graph()
+    assert graph is not None
+    written = read_onnx(output)
+    skeleton = parse(graph, str(output))
+    worst = 0.0
+    for place, site in zip(sites(skeleton), sites(written.model), strict=True):
+        name = reference(place.tensor)
+        if name is not None:
+            raw = written.external.read(site.tensor) if is_external(site.tensor) else None
+            worst = max(worst, largest_difference(container.tensor(name, level=level), Slot(site, name).array(raw)))
+    return worst
+
+
+def largest_difference(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Largest |a − b|; 0 where both have the same bits, infinity where shapes or dtypes differ."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return math.inf
+    if a.tobytes() == b.tobytes():
+        return 0.0
+    if a.dtype == BFLOAT16:
+        a, b = bfloat16_to_float32(a), bfloat16_to_float32(b)
+    return float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max())

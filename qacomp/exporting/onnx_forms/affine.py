@@ -1,0 +1,254 @@
+"""Matrices as integers of 2, 4 or 8 bits behind DequantizeLinear, which onnxruntime fuses into its MatMulNBits.
+
+That saves memory and time at run time too, which a look-up doesn't. Only MatMul and Gemm fuse, so only matrices that
+nothing else reads are turned; behind Conv, LSTM or Gather a DequantizeLinear would run anew in every inference.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from qacomp.exporting.onnx_forms.forms import TensorForm
+from qacomp.exporting.onnx_forms.fusion_guard import keep_apart
+from qacomp.exporting.onnx_forms.node_builder import Names, NodeBuilder
+from qacomp.exporting.onnx_forms.opset import raise_opset
+from qacomp.formats import SharedTensor
+from qacomp.graphs.large_tensors import Slot, default_opset, graphs, slots, value_names
+from qacomp.options.codebook import BLOCKS
+from qacomp.sharing.affine import grid_numbers
+from qacomp.sharing.affine_grid import AffineGrid, codebook_grid, nearest_grid
+
+OPSETS = {2: 25, 4: 21, 8: 21}
+_MOST_WORK = 20_000_000  # weights times values: each that is turned walks over the graph, which changes with it
+_DTYPES = {2: "UINT2", 4: "UINT4", 8: "UINT8"}
+
+
+@dataclass(frozen=True)
+class Snapped:
+    """One turned weight: its form, and the values that the file gives for it, transposed if its node wanted so."""
+
+    form: TensorForm
+    values: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Use:
+    """How a weight is read: `transposed` where its nodes want its transpose; `nodes`: Gemm and Transpose to change."""
+
+    transposed: bool
+    nodes: tuple[onnx.NodeProto, ...]
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Who makes and who reads each value of a model's graphs; it holds until the model is changed."""
+
+    graphs: list[onnx.GraphProto]
+    makers: Counter[str]
+    outputs: set[str]
+    readers: dict[str, list[onnx.NodeProto]]
+
+    @staticmethod
+    def of(model: onnx.ModelProto) -> _Reading:
+        """Of the graph and its subgraphs."""
+        everything = list(graphs(model.graph))
+        makers = Counter(t.name for g in everything for t in g.initializer)
+        makers.update(output for g in everything for n in g.node for output in n.output)
+        readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in (n for g in everything for n in g.node):
+            for name in dict.fromkeys(node.input):
+                readers.setdefault(name, []).append(node)
+        return _Reading(everything, makers, {v.name for g in everything for v in g.output}, readers)
+
+    @property
+    def values(self) -> int:
+        """How many values there are."""
+        return self.makers.total()
+
+
+def bits_for(k: int) -> int:
+    """2, 4 or 8 bits: what indices below k need."""
+    return 2 if k <= 4 else 4 if k <= 16 else 8
+
+
+def to_affine(
+    model: onnx.ModelProto, shared: Mapping[str, SharedTensor], bits: int | None = None, block: int = 32
+) -> tuple[dict[str, Snapped], dict[str, str]]:
+    """Turn, in place, each weight of `shared` that only matrix products read; gives those, and why the others aren't.
+
+    bits: 2, 4 or 8, or None for what each codebook's size needs. block: rows of a column that share a scale, a power
+    of two from 16 on. A codebook that lies on an affine grid already stays exact, and so do columns, or blocks of rows
+    in them, with a grid each. The opset rises to 21 (25 for 2 bits) if anything is turned and the model's operators
+    allow it.
+    """
+    kept: dict[str, str] = {}
+    wanted: dict[str, int] = {}
+    read = _Reading.of(model)
+    for slot in (s for s in slots(model) if s.name in shared):
+        name = slot.name
+        if reason := _refusal(model, read, slot, shared[name], block):
+            kept[name] = reason
+        elif len(wanted) * read.values > _MOST_WORK:
+            kept[name] = (
+                f"one of more than {len(wanted)} weights in a graph of {read.values} values, which takes too long"
+            )
+        else:
+            wanted[name] = _fused_bits(read, name, shared[name], bits)
+    if wanted and not raise_opset(model, max(OPSETS[b] for b in wanted.values())):
+        return {}, kept | dict.fromkeys(wanted, f"opset {default_opset(model)} can't be raised to 21")
+    names = Names(value_names(model))
+    snapped = {}
+    for slot in [s for s in slots(model) if s.name in wanted and s.home is model]:
+        use = _use(_Reading.of(model), slot.name)
+        if isinstance(use, str):  # onnx's converter rewrote the graph
+            kept[slot.name] = use
+        else:
+            snapped[slot.name] = _turn(model, slot, use, shared[slot.name], wanted[slot.name], block, names)
+    return snapped, kept
+
+
+def _fused_bits(read: _Reading, name: str, weight: SharedTensor, bits: int | None) -> int:
+    """Bits of an integer; 4 in place of 2 where onnxruntime 1.31's product of 2 bits gives wrong outputs.
+
+    So it does for numbers of columns that four doesn't divide, whatever the rows, blocks and zero points.
+    """
+    use = _use(read, name)
+    assert isinstance(use, _Use)
+    columns = weight.indices.shape[0 if use.transposed else 1]
+    chosen = bits or bits_for(weight.codebook.shape[-1])
+    return 4 if chosen == 2 and columns % 4 else chosen
+
+
+def _turn(
+    model: onnx.ModelProto, slot: Slot, use: _Use, weight: SharedTensor, bits: int, block: int, names: Names
+) -> Snapped:
+    dense_bytes, shape = slot.tensor.ByteSize(), tuple(slot.tensor.dims)
+    grid, matrix = _grid(weight, use.transposed, bits, block)
+    builder = NodeBuilder(names, default_opset(model))
+    scale = builder.constant(grid.scale)
+    parts = [builder.packed(_DTYPES[bits], grid.q, grid.q.shape), scale]
+    parts.append(builder.packed(_DTYPES[bits], grid.zero, grid.zero.shape))
+    where: dict[str, Any] = {"axis": 0, "block_size": grid.block} if grid.block else {"axis": 1}
+    builder.node("DequantizeLinear", *parts, **where)
+    builder.replace(model, slot)
+    for node in use.nodes:
+        _untransposed(model, node, slot.name)
+    keep_apart(model, slot.name, builder.names)
+    values = grid.dense()
+    error = float(np.abs(values - matrix).max())
+    whole = "one scale" if (grid.scale == grid.scale.flat[0]).all() else "a scale for each column"
+    detail = f"uint{bits}, " + (f"blocks of {grid.block}" if grid.block else whole)
+    return Snapped(TensorForm(slot.name, shape, "affine", detail, builder.bytes, dense_bytes, None, error), values)
+
+
+def _grid(weight: SharedTensor, transposed: bool, bits: int, block: int) -> tuple[AffineGrid, NDArray[np.float32]]:
+    """The grid, and the matrix (rows, columns) that it stands for, in the orientation that the product reads."""
+    matrix: NDArray[np.float32] = weight.dense().T if transposed else weight.dense()
+    if own := _own_grids(weight, transposed, bits):
+        return own, matrix
+    exact = codebook_grid(weight.codebook, bits) if weight.codebook.ndim == 1 else None
+    if exact is None:
+        return nearest_grid(matrix, bits, block), matrix
+    q, scale, zero = exact
+    indices = weight.indices.T if transposed else weight.indices
+    columns = matrix.shape[1]
+    return AffineGrid(q[indices], np.full(columns, scale, np.float32), np.full(columns, zero, np.uint8), 0), matrix
+
+
+def _own_grids(weight: SharedTensor, transposed: bool, bits: int) -> AffineGrid | None:
+    """The grids of a weight that has them already (`--codebook affine4`, `affine4:32`), or None.
+
+    One for each column of the product, or for blocks of its rows that MatMulNBits takes.
+    """
+    rows = 1 if transposed else 0  # the axis of the weight that runs along a column
+    if weight.blocks is None or weight.blocks[1 - rows] != 1 or weight.codebook.shape[-1] > 1 << bits:
+        return None
+    block = 0 if weight.blocks[rows] == weight.indices.shape[rows] else weight.blocks[rows]
+    found = grid_numbers(weight) if block in (0, *BLOCKS) else None
+    if found is None:
+        return None
+    scale, zero = (found[0].T, found[1].T) if transposed else found  # (blocks, columns)
+    scale, zero = np.ascontiguousarray(scale), np.ascontiguousarray(zero)
+    q = np.ascontiguousarray(weight.indices.T if transposed else weight.indices)
+    return AffineGrid(q, scale, zero, block) if block else AffineGrid(q, scale[0], zero[0], 0)
+
+
+def _refusal(model: onnx.ModelProto, read: _Reading, slot: Slot, weight: SharedTensor, block: int) -> str | None:
+    """Why this weight can't be turned, or None."""
+    if slot.home is not model:
+        return "inside a local function: only products of the graph itself are turned"
+    if weight.codebook.dtype != np.float32:
+        return f"{weight.codebook.dtype}: only float32 is turned"
+    use = _use(read, slot.name)
+    if isinstance(use, str):
+        return use
+    if len(slot.tensor.dims) != 2:
+        return f"{len(slot.tensor.dims)} axes: only a matrix fuses"
+    rows = slot.tensor.dims[1 if use.transposed else 0]
+    if rows >= block or ((own := _own_grids(weight, use.transposed, 8)) and own.block):
+        return None
+    return f"{rows} rows are less than a block of {block}"
+
+
+def _use(read: _Reading, name: str) -> _Use | str:
+    """How matrix products read the weight; a reason where something else reads it too."""
+    if read.makers[name] != 1:
+        return "several values have its name"
+    if name in read.outputs:
+        return "it is an output"
+    orientations, nodes = set(), []
+    for node in read.readers.get(name, ()):
+        turned = _orientation(node, name, read.graphs)
+        if turned is None:
+            return f"read by {node.op_type}, which doesn't fuse with DequantizeLinear"
+        orientations.add(turned)
+        if turned:
+            nodes.append(node)
+    if len(orientations) != 1:
+        return "read both ways round" if orientations else "nothing reads it"
+    return _Use(orientations.pop(), tuple(nodes))
+
+
+def _orientation(node: onnx.NodeProto, name: str, everything: list[onnx.GraphProto]) -> bool | None:
+    """Whether this product reads the weight's transpose; None where it is no such product."""
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    if node.domain not in ("", "ai.onnx"):  # a local function may have an operator's name
+        return None
+    if list(node.input).index(name) != (0 if node.op_type == "Transpose" else 1) or list(node.input).count(name) > 1:
+        return None
+    if node.op_type == "MatMul":
+        return False
+    if node.op_type == "Gemm" and attributes.get("alpha", 1.0) == attributes.get("beta", 1.0) == 1.0:
+        return None if attributes.get("transA", 0) else bool(attributes.get("transB", 0))
+    if node.op_type == "Transpose" and list(attributes.get("perm", [1, 0])) == [1, 0]:
+        output = node.output[0]
+        readers = [n for g in everything for n in g.node if output in n.input]
+        is_output = any(v.name == output for g in everything for v in g.output)
+        products = all(n.op_type == "MatMul" and n.input[1] == output != n.input[0] for n in readers)
+        return True if readers and products and not is_output else None
+    return None
+
+
+def _untransposed(model: onnx.ModelProto, node: onnx.NodeProto, name: str) -> None:
+    """The weight comes transposed now: Gemm needn't do it, and a Transpose goes."""
+    if node.op_type == "Gemm":
+        kept = [a for a in node.attribute if a.name != "transB"]
+        copies = [onnx.AttributeProto.FromString(a.SerializeToString()) for a in kept]
+        node.ClearField("attribute")
+        node.attribute.extend(copies)
+        return
+    output = node.output[0]
+    for graph in graphs(model.graph):
+        for place, other in enumerate(graph.node):
+            if output in other.output:
+                del graph.node[place]
+                break
+        for other in graph.node:
+            other.input[:] = [name if value == output else value for value in other.input]

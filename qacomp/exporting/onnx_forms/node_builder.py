@@ -1,0 +1,132 @@
+"""Nodes and constants that take a weight's place in a graph, and putting them there."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from qacomp.graphs.large_tensors import Slot
+from qacomp.graphs.walk import Scope
+
+_LEAST_HALVES = 32
+_INITIALIZERS_IR = 4  # before it an initializer is an input with a default, and nothing is folded
+
+
+class Names:
+    """Short names that no value of the model has yet."""
+
+    def __init__(self, taken: set[str]) -> None:
+        self.taken = taken
+        self.count = 0
+
+    def new(self, prefix: str) -> str:
+        """`i0`, `i1`, ..."""
+        while (name := f"{prefix}{self.count}") in self.taken:
+            self.count += 1
+        self.taken.add(name)
+        return name
+
+
+@dataclass
+class NodeBuilder:
+    """Nodes in order, the last of which gives the weight, and the constants that they read."""
+
+    names: Names
+    opset: int
+    constants: list[TensorProto] = field(default_factory=list)
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+
+    @property
+    def bytes(self) -> int:
+        """What all of it takes in the file."""
+        return int(sum(t.ByteSize() for t in self.constants) + sum(n.ByteSize() for n in self.nodes))
+
+    def constant(self, array: NDArray[Any]) -> str:
+        """A constant of the array's dtype; gives its name."""
+        return self._add(numpy_helper.from_array(np.ascontiguousarray(array), self.names.new("c")))
+
+    def packed(self, dtype: str, words: NDArray[Any], shape: tuple[int, ...]) -> str:
+        """A constant of an ONNX dtype that numpy may lack (UINT4, UINT2), filled with `words` (flat)."""
+        kind = TensorProto.DataType.Value(dtype)
+        if dtype in ("UINT8", "UINT16"):
+            return self.constant(words.reshape(shape))
+        values = words.astype(helper.tensor_dtype_to_np_dtype(kind)).reshape(shape)
+        return self._add(numpy_helper.from_array(values, self.names.new("c")))
+
+    def half_or_exact(self, array: NDArray[Any]) -> str:
+        """A constant in half precision with a Cast, where that holds every bit of a float32 array; else as it is."""
+        if array.dtype == np.float32 and array.size >= _LEAST_HALVES:
+            with np.errstate(over="ignore"):
+                half = array.astype(np.float16)
+            if np.array_equal(half.astype(np.float32).view(np.uint32), array.view(np.uint32)):
+                return self.node("Cast", self.constant(half), to=TensorProto.FLOAT)
+        return self.constant(array)
+
+    def integers(self, value: str) -> str:
+        """`value` as int32: Gather takes no index type smaller than that."""
+        return self.node("Cast", value, to=TensorProto.INT32)
+
+    def reshaped(self, value: str, shape: tuple[int, ...]) -> str:
+        """`value` in another shape."""
+        return self.node("Reshape", value, self.constant(np.array(shape, np.int64)))
+
+    def cut(self, value: str, size: int, shape: tuple[int, ...]) -> str:
+        """The first values, in row-major order, of `value`, which has `size` of them, in another shape."""
+        wanted = math.prod(shape)
+        if size != wanted:
+            value = self.sliced(self.reshaped(value, (-1,)), (wanted,))
+        return self.reshaped(value, shape)
+
+    def sliced(self, value: str, shape: tuple[int, ...]) -> str:
+        """The corner of `value` that has the given shape."""
+        starts, ends = np.zeros(len(shape), np.int64), np.array(shape, np.int64)
+        if self.opset < 10:  # bounds were attributes
+            return self.node("Slice", value, starts=starts.tolist(), ends=ends.tolist())
+        return self.node("Slice", value, self.constant(starts), self.constant(ends))
+
+    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """A node with one output; gives the output's name."""
+        output = self.names.new("v")
+        self.nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
+        return output
+
+    def replace(self, model: onnx.ModelProto, slot: Slot) -> None:
+        """Put the nodes where `slot` is now; the last one takes over its name, so that nothing else changes."""
+        name, scope, place = slot.name, slot.scope, 0
+        if slot.node is None:
+            assert isinstance(scope, onnx.GraphProto)
+            _delete(scope.initializer, name)
+            _delete(scope.input, name)  # old files list weights as inputs that may be overridden
+        else:
+            place = next(i for i, n in enumerate(scope.node) if name in n.output)
+            del scope.node[place]
+        self.insert(model, scope, place, name)
+
+    def insert(self, model: onnx.ModelProto, scope: Scope, place: int, name: str) -> None:
+        """Put the nodes before node number `place` of a graph, or of a function; the last one gives `name`."""
+        self.nodes[-1].output[0] = name
+        nodes = self.nodes
+        if model.ir_version < _INITIALIZERS_IR or isinstance(scope, onnx.FunctionProto):
+            nodes = [helper.make_node("Constant", [], [t.name], value=t) for t in self.constants] + nodes
+        else:
+            scope.initializer.extend(self.constants)
+        for offset, node in enumerate(nodes):
+            scope.node.insert(place + offset, node)
+
+    def _add(self, tensor: TensorProto) -> str:
+        self.constants.append(tensor)
+        name: str = tensor.name
+        return name
+
+
+def _delete(items: Any, name: str) -> None:
+    for number, item in enumerate(items):
+        if item.name == name:
+            del items[number]
+            return

@@ -1,0 +1,65 @@
+"""A model's default opset raised where its new tensors need a newer one, and nothing else changed where that can be."""
+
+from __future__ import annotations
+
+import onnx
+from onnx import helper
+
+from qacomp.graphs.large_tensors import default_opset, graphs
+from qacomp.runtime.session import converted_model
+
+_CHANGED_MEANING = {"GroupNormalization"}  # from 21 on scale and bias are per channel, under the same names
+
+
+def raise_opset(model: onnx.ModelProto, version: int) -> bool:
+    """Bring `model`, in place, to at least opset `version`; False, and no change, where that isn't possible.
+
+    Where every operator in it means the same in both, only the number changes; otherwise onnx's version converter
+    rewrites the main graph. The IR version rises with it.
+    """
+    current = default_opset(model)
+    if current < version:
+        if model.functions or not current:
+            return False
+        if not _unchanged(model, current, version) and not _converted(model, version):
+            return False
+        for entry in model.opset_import:
+            if entry.domain in ("", "ai.onnx"):
+                entry.version = version
+    wanted = helper.find_min_ir_version_for([helper.make_opsetid("", version)])
+    model.ir_version = max(model.ir_version, wanted)
+    return True
+
+
+def _unchanged(model: onnx.ModelProto, current: int, version: int) -> bool:
+    kinds = {n.op_type for g in graphs(model.graph) for n in g.node if n.domain in ("", "ai.onnx")}
+    return all(_same_meaning(kind, current, version) for kind in kinds)
+
+
+def _same_meaning(kind: str, current: int, version: int) -> bool:
+    """Whether the newer operator differs in what it accepts alone: types, or new attributes and inputs at the end."""
+    try:
+        old, new = onnx.defs.get_schema(kind, current), onnx.defs.get_schema(kind, version)
+    except onnx.defs.SchemaError:
+        return False
+    if old.since_version == new.since_version:
+        return True
+    if new.deprecated or kind in _CHANGED_MEANING:
+        return False
+    same_inputs = [i.name for i in old.inputs] == [i.name for i in new.inputs][: len(old.inputs)]
+    same_outputs = [o.name for o in old.outputs] == [o.name for o in new.outputs]
+    kept = all(
+        name in new.attributes and a.default_value == new.attributes[name].default_value
+        for name, a in old.attributes.items()
+    )
+    added = [a for name, a in new.attributes.items() if name not in old.attributes]
+    return same_inputs and same_outputs and kept and not any(a.required for a in added)
+
+
+def _converted(model: onnx.ModelProto, version: int) -> bool:
+    try:
+        converted = onnx.ModelProto.FromString(converted_model(model.SerializeToString(), version))
+    except Exception:  # the converter raises whatever its C++ raises, protobuf what it likes
+        return False
+    model.graph.CopyFrom(converted.graph)  # metadata, functions and names of the model itself stay
+    return True

@@ -1,0 +1,148 @@
+"""A container's model as an ONNX file in one of three forms (dense, lut, affine), checked, run, compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from qacomp.errors import DataError, ExportError, NotACheckpointError, QacompError, StoppedRunError
+from qacomp.exporting.onnx_forms.affine import to_affine
+from qacomp.exporting.onnx_forms.compact import compact
+from qacomp.exporting.onnx_forms.forms import TensorForm
+from qacomp.exporting.onnx_forms.lut import to_lut
+from qacomp.exporting.onnx_forms.saving import save_onnx
+from qacomp.exporting.onnx_forms.weights import Weights, only_shared
+from qacomp.exporting.onnx_forms.written import written_weights
+from qacomp.exporting.onnx_options import OnnxFile, OnnxOptions
+from qacomp.formats import SharedTensor
+from qacomp.formats.scratch import part_folder
+from qacomp.graphs.large_tensors import slots
+from qacomp.runtime.comparison import Comparison, compare_files
+from qacomp.runtime.feeds import generated_feeds
+from qacomp.runtime.session import open_session, optimized_operators
+
+
+def write_onnx_file(
+    model: onnx.ModelProto,
+    weights: Weights,
+    output: Path,
+    options: OnnxOptions,
+    *,
+    input_shape: Sequence[int] | None = None,
+    measure: bool = True,
+    write_dense: Callable[[Path], int] | None = None,
+) -> OnnxFile:
+    """Write `model` with its `weights` (by value name) in the form that the options ask for, and prove it.
+
+    The file's weights, as onnxruntime makes them, are held against the container's; with `measure` its outputs,
+    load time and latency against the dense file's, on made-up inputs (`input_shape`: one example of the first one).
+    write_dense: writes that file and gives its bytes; `model` is then changed in place, and for look-up may hold
+    references for the shared weights. Without it `model` is dense, and stays as it is.
+
+    Raises:
+        ExportError: onnxruntime refuses what was made, or a weight is missing in it; without `write_dense`, when the
+            graph is qacomp's own, also what onnx's checker refuses.
+        OutputNotWritableError: `output` can't be written.
+    """
+    own = write_dense is None
+    dtypes = {slot.name: slot.tensor.data_type for slot in slots(model) if slot.name in weights}
+    if options.mode == "dense":
+        error = _prove(model, weights, dtypes)
+        saved = save_onnx(output, model, external=options.external, limit=options.limit, checked=own)
+        return OnnxFile("dense", saved, saved.bytes, (), error, None, None, ())
+    if write_dense is None:
+        write_dense, model = _dense_writer(model, options), _copy(model)
+    turned = only_shared(weights) if options.mode == "affine" else {}
+    snapped, kept = to_affine(model, turned, options.bits, options.block) if turned else ({}, {})
+    forms = [made.form for made in snapped.values()]
+    for form in to_lut(model, only_shared(weights, snapped)):
+        forms.append(replace(form, reason=form.reason or kept.get(form.name)))
+    compact(model, keep=weights)
+    error = _prove(model, weights, dtypes, {name: made.values for name, made in snapped.items()})
+    error = max([error, *(form.max_abs_error for form in forms)])
+    saved = save_onnx(output, model, external=options.external, limit=options.limit, checked=own)
+    notes = _reasons(forms)
+    with part_folder(output.parent) as folder:
+        beside = folder / "dense.onnx"
+        dense_bytes = write_dense(beside)
+        comparison, problem = _compare(output, beside, input_shape) if measure else (None, None)
+    if problem is not None:
+        notes.append(f"not compared with the dense file: {problem}")
+    fused = _fused(output) if snapped and saved.data_path is None else None
+    if fused is not None and fused < len(snapped):
+        notes.append(f"onnxruntime fuses {fused} of {len(snapped)} matrix products; the others run slower than dense")
+    return OnnxFile(options.mode, saved, dense_bytes, tuple(forms), error, comparison, fused, tuple(notes))
+
+
+def _fused(output: Path) -> int | None:
+    """How many products onnxruntime runs on integers, None where it doesn't take the model."""
+    try:
+        return optimized_operators(output).get("MatMulNBits", 0)
+    except ExportError:  # a user's own graph, which it never took
+        return None
+
+
+def _dense_writer(dense: onnx.ModelProto, options: OnnxOptions) -> Callable[[Path], int]:
+    return lambda path: save_onnx(path, dense, limit=options.limit).bytes
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    twin = onnx.ModelProto()
+    twin.CopyFrom(model)
+    return twin
+
+
+def _compare(
+    path: Path, dense: Path, input_shape: Sequence[int] | None
+) -> tuple[Comparison | None, QacompError | None]:
+    """Figures beside the dense file, or why there are none: nobody can make up its inputs, or it doesn't run."""
+    try:
+        feeds = generated_feeds(open_session(dense, threads=1), dense, input_shape=input_shape)
+    except (DataError, ExportError, NotACheckpointError) as problem:
+        return None, problem
+    try:
+        return compare_files(path, dense, feeds), None
+    except StoppedRunError as problem:
+        return None, problem
+
+
+def _reasons(forms: Sequence[TensorForm]) -> list[str]:
+    """One remark for all weights that stay dense for the same reason."""
+    kept: dict[str, list[str]] = {}
+    for form in forms:
+        if form.reason:
+            kept.setdefault(f"{form.form}, {form.reason}", []).append(form.name)
+    return [f"{', '.join(names[:5])}{' ...' if names[5:] else ''}: {why}" for why, names in kept.items()]
+
+
+def _prove(
+    model: onnx.ModelProto,
+    weights: Weights,
+    dtypes: Mapping[str, int],
+    snapped: Mapping[str, NDArray[Any]] | None = None,
+) -> float:
+    """Largest difference between the model's weights, as onnxruntime makes them, and those that were given.
+
+    `snapped`: other values that some of them should have; one weight is in memory at a time.
+    """
+    worst, missing, snapped = 0.0, set(weights), snapped or {}
+    for name, made in written_weights(model, dtypes):
+        value = snapped[name] if name in snapped else _dense(weights[name])
+        if made.shape != value.shape:
+            raise ExportError(f"{name}: in the decoded file with another shape")
+        missing.discard(name)
+        if value.size and made.tobytes() != value.tobytes():
+            worst = max(worst, float(np.abs(made.astype(np.float64) - value.astype(np.float64)).max()))
+    if missing:
+        raise ExportError(f"{min(missing)}: missing from the decoded file")
+    return worst
+
+
+def _dense(weight: NDArray[Any] | SharedTensor) -> NDArray[Any]:
+    return weight.dense() if isinstance(weight, SharedTensor) else np.asarray(weight)

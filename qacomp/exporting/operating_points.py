@@ -1,0 +1,155 @@
+"""The networks that one container holds: levels of precision, exits or widths, and what each costs. Needs no torch."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from numpy.typing import NDArray
+
+from qacomp.errors import ConfigError, FormatError
+from qacomp.exporting.metadata import metadata
+from qacomp.formats import Container, NotSharedError, SharedTensor
+
+ORIGINAL = "original"  # the metadata's word for a graph that came in as ONNX and is given back as it was
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """One network of a container: `level` (an index) or `output` (of the graph) says which.
+
+    bytes: what must be fetched of the file to run it; macs: multiply-accumulates of one example; accuracy: top-1 in
+    percent on the test split when the file was written. None: not known.
+    """
+
+    name: str
+    level: int | None
+    output: str | None
+    bytes: int
+    macs: int | None
+    accuracy: float | None
+
+
+def level_tensor(k: int, name: str) -> str:
+    """The name of a level's own version of a tensor, at the level of `k` shared values; the finest has plain names."""
+    return f"level{k}:{name}"
+
+
+def level_sizes(container: Container) -> list[int]:
+    """Shared values of each level, the coarsest first: as the metadata say, else the level's largest codebook."""
+    stored = metadata(container).get("levels")
+    if isinstance(stored, list) and len(stored) == container.levels and all(type(k) is int for k in stored):
+        return stored
+    sizes = [0] * container.levels
+    for name in container.names:
+        for i, k in enumerate(container.info(name).levels):
+            sizes[i] = max(sizes[i], k)
+    return sizes
+
+
+def names_at(container: Container, level: int | None) -> dict[str, str]:
+    """Of a level (None: the finest that is there), the network's names of its tensors -> their names in the file."""
+    ks, names = level_sizes(container), set(container.names)
+    here = container.level if level is None else level
+    own = {level_tensor(k, name) for k in ks for name in names} & names
+    found = {name: level_tensor(ks[here], name) for name in container.names if name not in own}
+    return {name: stored if stored in own else name for name, stored in found.items()}
+
+
+def tensors_at(container: Container, level: int | None, only: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
+    """The tensors of a level (None: the finest that is there), under the names that the network knows them by.
+
+    `only`: names of those to read; None: all of them.
+    """
+    wanted = {name: stored for name, stored in names_at(container, level).items() if only is None or name in only}
+    return {name: container.tensor(stored, level=level) for name, stored in wanted.items()}
+
+
+def weights_at(
+    container: Container, level: int | None, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, NDArray[Any] | SharedTensor]:
+    """What `tensors_at` gives, with the codebooks of those that are shared, for a network of these tensors' `shapes`.
+
+    A network that holds several others may have larger tensors: a smaller one then has the first rows and columns.
+    What it doesn't read is left out, and of a tied weight the names that aren't in its graph.
+    """
+    part = len(operating_points(container)) > 1 and container.levels == 1
+    weights: dict[str, NDArray[Any] | SharedTensor] = {}
+    for name, value in tensors_at(container, level, shapes).items():
+        cut = tuple(slice(size) for size in shapes[name]) if part else ...
+        try:
+            shared = container.shared(name, level=level)
+        except NotSharedError:
+            weights[name] = value[cut]
+        else:
+            weights[name] = replace(shared, indices=shared.indices[cut]) if part else shared
+    return weights
+
+
+def operating_points(container: Container, source: str = "the container") -> tuple[OperatingPoint, ...]:
+    """Every network in the container, smallest first; empty where there is only one.
+
+    Raises FormatError where the graph is damaged.
+    """
+    known = _known(container)
+    if container.levels > 1 or metadata(container).get("levels"):
+        names = [f"level{k}" for k in level_sizes(container)]
+        return tuple(
+            OperatingPoint(name, i, None, prefix_bytes(container, i), *known.get(name, (None, None)))
+            for i, name in enumerate(names)
+        )
+    graph = container.graph()
+    if graph is None or metadata(container).get("graph") == ORIGINAL:
+        return ()
+    from qacomp.graphs.submodels import only_output, output_names, weight_names
+
+    outputs = output_names(graph, source)
+    if len(outputs) < 2:
+        return ()
+    return tuple(
+        OperatingPoint(
+            name,
+            None,
+            name,
+            part_bytes(container, weight_names(only_output(graph, name, source)) & set(container.names)),
+            *known.get(name, (None, None)),
+        )
+        for name in outputs
+    )
+
+
+def find_point(container: Container, name: str, source: str) -> OperatingPoint:
+    """The operating point of that name; ConfigError lists those there are."""
+    points = operating_points(container, source)
+    for point in points:
+        if point.name == name:
+            return point
+    known = ", ".join(point.name for point in points) or "none, it holds one network"
+    raise ConfigError(f"{source}: no sub-model {name!r}; there are {known}")
+
+
+def prefix_bytes(container: Container, level: int) -> int:
+    """Bytes from the file's start to the end of a level: a file cut off there can be decoded at it."""
+    return max((s.offset + s.bytes for s in container.sections if s.level <= level), default=container.size)
+
+
+def part_bytes(container: Container, names: Collection[str]) -> int:
+    """Bytes of prefix, header, graph, metadata and of the sections that hold any of these tensors."""
+    wanted = {container.info(name).same_as or name for name in names}  # where equal content is stored, once
+    unwanted = sum(s.bytes for s in container.sections if s.tensors and not wanted & set(s.tensors))
+    return container.size - unwanted
+
+
+def _known(container: Container) -> dict[str, tuple[int | None, float | None]]:
+    """MACs and accuracy by sub-model, as the metadata tell them."""
+    stored = metadata(container).get("submodels", {})
+    if not isinstance(stored, dict):
+        raise FormatError("the metadata's sub-models are no table; the file is damaged")
+    known = {}
+    for name, entry in stored.items():
+        entry = entry if isinstance(entry, dict) else {}
+        macs, accuracy = entry.get("macs"), entry.get("accuracy")
+        known[name] = (
+            macs if isinstance(macs, int) else None,
+            float(accuracy) if isinstance(accuracy, int | float) else None,
+        )
+    return known

@@ -1,0 +1,99 @@
+"""From a container to the state dict that a PyTorch model wants, in memory or as .safetensors. Needs no torch."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.errors import ExportError
+from qacomp.exporting.decoded import Decoded
+from qacomp.exporting.metadata import metadata
+from qacomp.exporting.operating_points import names_at, tensors_at
+from qacomp.exporting.safetensors_output import Shape, write_safetensors
+from qacomp.formats import BFLOAT16, Container
+from qacomp.tensors.foreign_dtypes import FOREIGN, META_KEY, Meant, foreign_types, type_name
+from qacomp.tensors.safetensors_metadata import given_back
+
+
+def state_dict(container: Container, level: int | None = None) -> dict[str, NDArray[Any]]:
+    """The tensors under their state-dict names, batch norm's statistics included, as a PyTorch model wants them."""
+    return tensors_at(container, level) | _statistics(container, level)
+
+
+def decode_safetensors(container: Container, path: Path, output: Path, level: int | None) -> Decoded:
+    """Write the tensors of the container `path` at a level (None: the finest that is there), and read them back.
+
+    Raises FormatError for a damaged container, ExportError where what was written differs, OutputNotWritableError.
+    """
+    added = _statistics(container, level)
+    shapes = {name: Shape(value.dtype, value.shape) for name, value in added.items()}
+    stored = names_at(container, level)
+    for name, place in stored.items():
+        info = container.info(place)
+        dtype = BFLOAT16 if info.dtype == "bfloat16" else np.dtype(info.dtype).newbyteorder("<")
+        shapes[name] = Shape(dtype, tuple(info.shape))
+    notes = [f"weights only: no accuracy, no latency; {_graph_note(container)}"]
+    for name, kind in container_types(container).items():
+        code = FOREIGN[type_name(kind)].safetensors
+        if name not in shapes:
+            continue
+        if code is None:
+            lacks = f"{type_name(kind)}, which .safetensors lacks"
+            as_it_is = f"{shapes[name].dtype.name}{' pairs' if FOREIGN[type_name(kind)].pairs else ''}"
+            notes.append(f"{name[:80]}: {lacks}, stands as {as_it_is}; qacomp.decode gives it")
+        else:
+            shapes[name] = replace(shapes[name], code=code, pairs=FOREIGN[type_name(kind)].pairs)
+
+    def values(name: str) -> NDArray[Any]:
+        array: NDArray[Any] = added[name] if name in added else container.tensor(stored[name], level=level)
+        return array
+
+    write_safetensors(output, shapes, values, given_back(container.meta))
+    error = _read_back_error(output, shapes, values)
+    return Decoded(output, output.stat().st_size, path.stat().st_size, None, None, error, tuple(notes))
+
+
+def container_types(container: Container) -> dict[str, Meant]:
+    """Tensor name -> type, of those whose type the container lacks (see `qacomp.tensors.foreign_dtypes`)."""
+    told = container.meta.get(META_KEY)
+    names = [name for name in told if name in container.names] if isinstance(told, dict) else []
+    stored = {name: (info.dtype, tuple(info.shape)) for name in names for info in (container.info(name),)}
+    return foreign_types(container.meta, stored)
+
+
+def _graph_note(container: Container) -> str:
+    return "it holds no graph" if container.graph() is None else "decode to .onnx for both"
+
+
+def _statistics(container: Container, level: int | None) -> dict[str, NDArray[Any]]:
+    """Batch norm's statistics, which a container leaves out since they are folded into its scales and shifts."""
+    added: dict[str, NDArray[Any]] = {}
+    for path, eps in metadata(container).get("batch_norms", {}).items():
+        prefix = f"{path}." if path else ""
+        scale = container.tensor(f"{prefix}weight", level=level)  # (C,)
+        added[f"{prefix}running_mean"] = np.zeros_like(scale)
+        added[f"{prefix}running_var"] = np.full_like(scale, 1.0 - eps)  # so that var + eps is one
+        added[f"{prefix}num_batches_tracked"] = np.zeros((), np.int64)
+    return added
+
+
+def _read_back_error(output: Path, shapes: Mapping[str, Any], values: Callable[[str], NDArray[Any]]) -> float:
+    """Largest |a − b| between what was written, read by the safetensors library, and the container's tensors."""
+    from safetensors import safe_open
+
+    worst = 0.0
+    with safe_open(output, framework="numpy") as file:
+        if set(file.keys()) != set(shapes):
+            raise ExportError(f"{output}: tensors are missing from the decoded file; please report this")
+        for name, shape in shapes.items():
+            if shape.dtype == BFLOAT16 or shape.code is not None:
+                continue  # the library gives numpy no such array
+            a, b = values(name), file.get_tensor(name)
+            if a.shape != b.shape or a.dtype != b.dtype:
+                raise ExportError(f"{name}: in the decoded file with another shape")
+            if a.size and a.tobytes() != b.tobytes():
+                worst = max(worst, float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max()))
+    return worst

@@ -1,0 +1,181 @@
+"""What a model does with each of its inputs: the rows of a table that ids choose, the constants it is held against.
+
+A value is followed through operators that pass it on or shift it, into model-local functions, and into subgraphs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import FunctionProto, ModelProto, NodeProto, TensorProto
+
+from qacomp.errors import QacompError
+from qacomp.graphs.readers import Key, Reader, Readers, readers_of
+from qacomp.graphs.values import DTYPES, array_of, is_external
+from qacomp.graphs.walk import sites
+
+_KEEPING = ("Identity", "Cast", "CastLike", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Transpose")
+_PASSING = (*_KEEPING, "Slice", "Split", "Expand", "Tile", "Pad", "Resize", "Concat")
+_SHIFTING = ("Add", "Sub", "Clip", "Min", "Max", "Mod", "Abs", "Where", "Relu", "CumSum", "Mul", "Div", "Not", "Neg")
+_COMPARING = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
+_TABLES = ("Identity", "Cast", "DequantizeLinear")
+_MOST_HOPS, _MOST_STEPS, _MOST_CALLS = 12, 4096, 16
+_MOST_STEPS_IN_ALL, _MOST_DEPTH = 1 << 18, 200  # of all inputs together; of calls one behind the other
+_LARGEST_CONSTANT = 4096  # values: what a comparison or a normalization holds
+_PIXEL_MEAN, _PIXEL_SCALE = 20.0, 0.05  # means and factors of pixels from 0 to 255; others are below, or near 1
+
+
+@dataclass(frozen=True)
+class InputUse:
+    """rows: of the smallest table that its integers choose from. compared: scalars that it is held against, in order.
+
+    pixels: it is shifted or scaled as values from 0 to 255 are. ends: operators that take what comes of it.
+    """
+
+    rows: int | None = None
+    compared: tuple[float, ...] = ()
+    pixels: bool = False
+    ends: frozenset[str] = frozenset()
+
+
+def input_uses(model: ModelProto) -> dict[str, InputUse]:
+    """The use of each input that a caller must give, by name, in the graph's order; initializers aren't inputs."""
+    graph = model.graph
+    constants = {t.name for t in graph.initializer} | {s.values.name for s in graph.sparse_initializer}
+    search = _Search(readers_of(model), _tensors(model), _makers(model))
+    return {v.name: search.use((id(graph), v.name)) for v in graph.input if v.name not in constants}
+
+
+def _tensors(model: ModelProto) -> dict[Key, TensorProto]:
+    """Initializers and Constant nodes by scope and name."""
+    return {(id(s.scope), s.value): s.tensor for s in sites(model) if s.scope is not None and s.value}
+
+
+def _makers(model: ModelProto) -> dict[str, NodeProto]:
+    """The node that makes a value, by name, in the main graph and the functions: of tables that something passes on."""
+    return {o: node for scope in (*model.functions, model.graph) for node in scope.node for o in node.output if o}
+
+
+@dataclass
+class _Found:
+    rows: list[int] = field(default_factory=list)
+    compared: list[float] = field(default_factory=list)
+    ends: set[str] = field(default_factory=set)
+    pixels: bool = False
+
+
+class _Search:
+    """Follows an input to what reads it. `places`: which value each node reads at each place."""
+
+    def __init__(self, readers: Readers, tensors: dict[Key, TensorProto], makers: dict[str, NodeProto]) -> None:
+        self.readers, self.tensors, self.makers = readers, tensors, makers
+        self.places = {(id(r.node), r.position): key for key, uses in readers.uses.items() for r in uses}
+        self.steps, self.left, self.depth = 0, _MOST_STEPS_IN_ALL, 0
+
+    def use(self, key: Key) -> InputUse:
+        """What becomes of the value `key`."""
+        found, self.steps = _Found(), 0
+        self._follow(key, found, _MOST_HOPS, (), whole=True)
+        self.left -= self.steps
+        rows = min(found.rows) if found.rows else None
+        return InputUse(rows, tuple(dict.fromkeys(found.compared)), found.pixels, frozenset(found.ends))
+
+    def _follow(self, key: Key, found: _Found, hops: int, calls: tuple[Reader, ...], whole: bool) -> None:
+        """`whole`: so far nothing but passing operators took it, so that constants tell its own range."""
+        if self.depth < _MOST_DEPTH:
+            self.depth += 1
+            self._follow_readers(key, found, hops, calls, whole)
+            self.depth -= 1
+
+    def _follow_readers(self, key: Key, found: _Found, hops: int, calls: tuple[Reader, ...], whole: bool) -> None:
+        for reader in self.readers.uses.get(key, ()):
+            self.steps += 1
+            if self.steps > min(_MOST_STEPS, self.left):
+                return
+            node, function = reader.node, self.readers.function(reader.node)
+            if function is not None:
+                if len(calls) < _MOST_CALLS and reader.position < len(function.input):
+                    inside = (id(function), function.input[reader.position])
+                    self._follow(inside, found, hops, (*calls, reader), whole)
+                continue
+            passing = node.op_type in _PASSING and (reader.position == 0 or node.op_type == "Concat")
+            if (passing or node.op_type in _SHIFTING) and hops:
+                found.pixels |= whole and self._is_of_pixels(node, reader.position)
+                for output in node.output:
+                    self._follow((reader.scope, output), found, hops - 1, calls, whole and passing)
+            self._end(reader, found, calls, whole)
+        for position in self.readers.results.get(key, ()):
+            for call in calls[-1:]:
+                if position < len(call.node.output):
+                    self._follow((call.scope, call.node.output[position]), found, hops, calls[:-1], whole)
+
+    def _end(self, reader: Reader, found: _Found, calls: tuple[Reader, ...], whole: bool) -> None:
+        node, position = reader.node, reader.position
+        found.ends.add(node.op_type if position == 0 else f"{node.op_type}:{position}")
+        if node.op_type == "Gather" and position == 1:
+            table = self._table(node, 0, calls)
+            axis = next((int(a.i) for a in node.attribute if a.name == "axis"), 0)
+            if table is not None and -len(table.dims) <= axis < len(table.dims):
+                found.rows.append(int(table.dims[axis]))
+        elif node.op_type == "OneHot" and position == 0:
+            depth = self._constant(node, 1)
+            found.rows += [int(depth.reshape(-1)[0])] if depth is not None and depth.size else []
+        elif node.op_type in _COMPARING:
+            held = self._constant(node, 1 - position)
+            if held is not None and held.size > 1 and np.array_equal(held.reshape(-1), np.arange(held.size)):
+                found.rows.append(held.size)  # one-hot, spelled out
+            elif whole and held is not None and held.size == 1 and held.dtype.kind in "fiub":
+                found.compared.append(float(held.reshape(-1)[0]))
+        elif node.op_type == "BatchNormalization" and position == 0 and whole:
+            means = self._constant(node, 3)
+            found.pixels |= means is not None and means.size > 0 and float(np.abs(means).mean()) > _PIXEL_MEAN
+
+    def _is_of_pixels(self, node: NodeProto, position: int) -> bool:
+        """Whether a subtraction or a factor is one for values from 0 to 255."""
+        held = self._constant(node, 1 - position) if node.op_type in ("Sub", "Add", "Mul", "Div") else None
+        if held is None or not held.size or held.dtype.kind != "f":
+            return False
+        size = float(np.abs(held).mean())
+        if node.op_type == "Mul":
+            return 0 < size < _PIXEL_SCALE
+        return size > _PIXEL_MEAN
+
+    def _table(self, node: NodeProto, position: int, calls: tuple[Reader, ...]) -> TensorProto | None:
+        """The tensor that a node reads at a place, through operators that keep its shape and out of functions."""
+        for _ in range(_MOST_HOPS):
+            key = self.places.get((id(node), position))
+            if key is None:
+                return None
+            if key in self.tensors:
+                return self.tensors[key]
+            given = self._given(key, calls)
+            if given is not None:
+                node, position, calls = given.node, given.position, calls[:-1]
+                continue
+            maker = self.makers.get(key[1])
+            if maker is None or maker.op_type not in _TABLES:
+                return None
+            node, position = maker, 0
+        return None
+
+    def _given(self, key: Key, calls: tuple[Reader, ...]) -> Reader | None:
+        """Where the caller gives what is a function's input, None where it isn't one."""
+        called = self.readers.function(calls[-1].node) if calls else None
+        if not isinstance(called, FunctionProto) or id(called) != key[0] or key[1] not in called.input:
+            return None
+        return Reader(calls[-1].node, list(called.input).index(key[1]), calls[-1].scope)
+
+    def _constant(self, node: NodeProto, position: int) -> NDArray[np.generic] | None:
+        key = self.places.get((id(node), position))
+        tensor = self.tensors.get(key) if key is not None else None
+        if tensor is None or is_external(tensor) or tensor.data_type not in DTYPES:
+            return None
+        if int(np.prod(tensor.dims, dtype=np.float64)) > _LARGEST_CONSTANT:
+            return None
+        try:
+            values: NDArray[np.generic] = array_of(tensor, None)
+        except QacompError:  # damaged: whoever packs it says so
+            return None
+        return values

@@ -1,0 +1,75 @@
+"""The weights beside which a bias is read: how large what it is added to may be is known from them alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onnx import NodeProto
+
+from qacomp.graphs.parts import is_product, weight_inputs
+from qacomp.graphs.readers import Key, Reader, Readers, is_standard
+
+_REARRANGING = (
+    "Identity", "Cast", "CastLike", "Transpose", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "DequantizeLinear",
+)  # fmt: skip
+_CUTTING = ("Slice", "Split", "Gather")
+_MOST_STEPS = 64
+
+
+@dataclass(frozen=True)
+class Products:
+    """Goes back from a bias to the tensors that are multiplied with the data there."""
+
+    readers: Readers
+
+    def of_node(self, reader: Reader, calls: tuple[Reader, ...]) -> tuple[Key, ...]:
+        """The tensors that the node that reads a bias reads as its weights (of a norm: its scale)."""
+        return self._roots(reader.node, reader.scope, calls)
+
+    def added_to(self, reader: Reader, calls: tuple[Reader, ...]) -> tuple[Key, ...]:
+        """The weights of the product that an Add's other input is; () where it is none."""
+        if len(reader.node.input) != 2:
+            return ()
+        key = self.readers.key(reader.scope, reader.node.input[1 - reader.position])
+        for _ in range(_MOST_STEPS):
+            node = self.readers.made.get(key) if key is not None else None
+            if key is None or node is None or self.readers.function(node) is not None:
+                return ()
+            if is_standard(node) and node.op_type in _REARRANGING:
+                key = self.readers.key(key[0], node.input[0]) if node.input else None
+                continue
+            return self._roots(node, key[0], calls) if is_product(node) else ()
+        return ()
+
+    def _roots(self, node: NodeProto, scope: int, calls: tuple[Reader, ...]) -> tuple[Key, ...]:
+        """The constants that the node's weights are: rearranged, cut, and joined with others at most."""
+        waiting: list[tuple[Key | None, tuple[Reader, ...]]]
+        waiting = [(self.readers.key(scope, node.input[i]), calls) for i in weight_inputs(node)]
+        found = []
+        for _ in range(_MOST_STEPS):
+            key, calls = waiting.pop() if waiting else (None, ())
+            maker = self.readers.made.get(key) if key is not None else None
+            if key is None:
+                continue
+            if maker is None:
+                outer, around = self._outside(key, calls)
+                if outer == key:
+                    found.append(key)
+                else:
+                    waiting.append((outer, around))
+            elif maker.op_type == "Constant":
+                found.append(key)
+            elif is_standard(maker) and maker.op_type in (*_REARRANGING, *_CUTTING, "Concat"):
+                names = maker.input if maker.op_type == "Concat" else maker.input[:1]
+                waiting += [(self.readers.key(key[0], name), calls) for name in names]
+        return tuple(found)
+
+    def _outside(self, key: Key, calls: tuple[Reader, ...]) -> tuple[Key | None, tuple[Reader, ...]]:
+        """What the caller gives where the value is an input of the function that it called last, else the value."""
+        call = calls[-1] if calls else None
+        called = self.readers.function(call.node) if call is not None else None
+        if call is None or called is None or id(called) != key[0] or key[1] not in called.input:
+            return key, calls
+        position = list(called.input).index(key[1])
+        name = call.node.input[position] if position < len(call.node.input) else ""
+        return self.readers.key(call.scope, name), calls[:-1]

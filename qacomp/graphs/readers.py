@@ -1,0 +1,103 @@
+"""Which nodes read and make each value of a model: names by their scopes, calls of local functions by their bodies.
+
+A function's body has names of its own, and sees none of a graph's. Its inputs and outputs are matched by position, and
+so are those of a subgraph: what an If's branches give is what the If gives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from onnx import FunctionProto, ModelProto, NodeProto
+
+from qacomp.graphs.walk import Scope, subgraphs
+
+Key = tuple[int, str]  # id of the scope that defines a value, and its name
+
+
+@dataclass(frozen=True)
+class Reader:
+    """`node`, in the graph or function of id `scope`, reads a value as its input number `position`."""
+
+    node: NodeProto
+    position: int
+    scope: int
+
+
+@dataclass(frozen=True)
+class Readers:
+    """uses: who reads a value. functions: by domain, name and overload; calls: of the function of an id.
+
+    results: the outputs, by number, that a value of a function's body is; branches: the same for a value of an If's
+    branch, with the If that gives it on. made: the node that makes a value; homes: the scopes around a scope, outermost
+    first, itself last, each with the names that it defines.
+    """
+
+    uses: dict[Key, list[Reader]] = field(default_factory=dict)
+    functions: dict[tuple[str, str, str], FunctionProto] = field(default_factory=dict)
+    calls: dict[int, list[Reader]] = field(default_factory=dict)
+    results: dict[Key, list[int]] = field(default_factory=dict)
+    branches: dict[Key, list[Reader]] = field(default_factory=dict)
+    made: dict[Key, NodeProto] = field(default_factory=dict)
+    homes: dict[int, list[tuple[int, set[str]]]] = field(default_factory=dict)
+    alive: list[Scope] = field(default_factory=list)  # an id holds as long as its object lives
+
+    def function(self, node: NodeProto) -> FunctionProto | None:
+        """The model's own function that this node calls; it goes before an operator of the same name."""
+        return self.functions.get((_domain(node.domain), node.op_type, node.overload))
+
+    def key(self, scope: int, name: str) -> Key | None:
+        """What a name means inside a scope: that of the innermost scope around that defines it; None for no value."""
+        owner = next((home for home, names in reversed(self.homes[scope]) if name in names), None) if name else None
+        return None if owner is None else (owner, name)
+
+
+def readers_of(model: ModelProto) -> Readers:
+    """Look through the main graph, all functions, and their subgraphs; not through training graphs."""
+    found = Readers()
+    for function in model.functions:
+        found.functions.setdefault((_domain(function.domain), function.name, function.overload), function)
+    _collect(model.graph, [], found)
+    for function in model.functions:
+        _collect(function, [], found)
+        for position, name in enumerate(function.output):
+            found.results.setdefault((id(function), name), []).append(position)
+    return found
+
+
+def _collect(scope: Scope, outer: list[tuple[int, set[str]]], found: Readers) -> None:
+    """Note for every value who reads it; a name means the innermost scope around the reader that defines it."""
+    found.alive.append(scope)
+    inner = [*outer, (id(scope), defined_names(scope))]
+    found.homes[id(scope)] = inner
+    for node in scope.node:
+        found.made.update(((id(scope), name), node) for name in node.output if name)
+        for position, name in enumerate(node.input):
+            if (key := found.key(id(scope), name)) is not None:
+                found.uses.setdefault(key, []).append(Reader(node, position, id(scope)))
+        if (called := found.function(node)) is not None:
+            found.calls.setdefault(id(called), []).append(Reader(node, 0, id(scope)))
+        for deeper in subgraphs(node):
+            _collect(deeper, inner, found)
+            if node.op_type == "If" and is_standard(node):
+                for position, value in enumerate(deeper.output):
+                    if (key := found.key(id(deeper), value.name)) is not None:
+                        found.branches.setdefault(key, []).append(Reader(node, position, id(scope)))
+
+
+def defined_names(scope: Scope) -> set[str]:
+    """The names of the values that a graph or a function defines itself, its inputs among them."""
+    names = {output for node in scope.node for output in node.output if output}
+    if isinstance(scope, FunctionProto):
+        return names | set(scope.input)
+    names |= {v.name for v in scope.input} | {t.name for t in scope.initializer}
+    return names | {s.values.name for s in scope.sparse_initializer}
+
+
+def is_standard(node: NodeProto) -> bool:
+    """Whether the node is one of ONNX's own operators."""
+    return node.domain in ("", "ai.onnx")
+
+
+def _domain(name: str) -> str:
+    return "" if name == "ai.onnx" else name

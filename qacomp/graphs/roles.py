@@ -1,0 +1,161 @@
+"""What each tensor of a graph is for: which operator reads it, as what, and along which axis its channels run.
+
+A weight is what a matrix product, a convolution, a recurrent operator or a look-up of ids reads, also behind operators
+that rearrange it or join it with other constants. What meets the data in any other way (it is added, multiplied,
+compared, looked up by positions) is a constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from onnx import FunctionProto, ModelProto
+
+from qacomp.graphs.choosing import takes_candidates
+from qacomp.graphs.parts import axis_before, name_of, part_of
+from qacomp.graphs.products import Products
+from qacomp.graphs.readers import Key, Reader, Readers, is_standard, readers_of
+from qacomp.graphs.varying import carried_unchanged, varying_values
+from qacomp.graphs.walk import Site, subgraphs
+
+_PASSING = (
+    "Identity", "Cast", "CastLike", "Transpose", "Slice", "Split", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Neg",
+    "Expand", "Tile", "Pad", "QuantizeLinear", "DequantizeLinear", "DepthToSpace", "SpaceToDepth",
+)  # fmt: skip
+_PASSING_CONSTANTS = ("Gather", "GatherElements", "GatherND")  # by places that no input tells
+_KEEPING_SHAPE = ("Identity", "Cast", "CastLike", "Neg", "Expand", "QuantizeLinear", "DequantizeLinear")
+_JOINING = ("Mul", "Add", "Sub", "Div")
+_MOST_HOPS = 16
+_MOST_CALLS, _MOST_STEPS = 32, 4096
+_MOST_STEPS_IN_ALL, _LEAST_STEPS = 1 << 18, 64  # of a model's tensors together, about 6 s; of each one in any case
+
+
+@dataclass(frozen=True)
+class Role:
+    """`op` reads the tensor as `part`: weight, bias, scale, value, or unknown of an operator that nobody knows.
+
+    axis: output channels of a weight, or None; lookup: a weight whose rows ids choose; beside: of a bias the weights of
+    the product that it is added to, of a norm's bias its scale.
+    """
+
+    op: str
+    part: str
+    axis: int | None = None
+    lookup: bool = field(default=False, compare=False)
+    beside: tuple[Key, ...] = field(default=(), compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.part} of {self.op}" if self.part != "unknown" else f"input of {self.op}, which isn't known"
+
+
+def roles(model: ModelProto, found: list[Site]) -> list[list[Role]]:
+    """Of each site the roles it plays, without duplicates; empty where nothing reads it."""
+    readers = readers_of(model)
+    varying = varying_values(model, readers)
+    products = Products(readers)
+    result, left = [], _MOST_STEPS_IN_ALL
+    for site in found:
+        most = min(_MOST_STEPS, max(_LEAST_STEPS, left))
+        search = _Search(readers, varying, products, tuple(site.tensor.dims), most)
+        each = search.roles((id(site.scope), site.value), _MOST_HOPS, (), True) if site.scope and site.value else ()
+        result.append(list({(role, role.beside): role for role in each}.values()))
+        left -= search.steps
+    return result
+
+
+@dataclass
+class _Search:
+    """The roles of a tensor of the shape `dims`: through operators that pass it on, into functions and out of them.
+
+    `steps`: readers looked at so far, of `most`; calls of calls may be more than anyone can follow.
+    """
+
+    readers: Readers
+    varying: set[Key]
+    products: Products
+    dims: tuple[int, ...]
+    most: int
+    steps: int = 0
+
+    def roles(self, key: Key, hops: int, calls: tuple[Reader, ...], whole: bool) -> Iterator[Role]:
+        """`hops` operators more may pass the value on; `calls`: those that led into the function it stands in.
+
+        whole: it still has the tensor's own shape.
+        """
+        for reader in self.readers.uses.get(key, ()):
+            self.steps += 1
+            node, function = reader.node, self.readers.function(reader.node)
+            if function is not None:
+                yield from self._in_body(function, reader, hops, calls, whole)
+                continue
+            inner = carried_unchanged(node, reader.position)
+            passes = inner is None and self._passes(reader)
+            if inner is None and not passes:
+                yield self._role(reader, calls, whole)
+            elif not hops or self.steps >= self.most:
+                yield Role(name_of(node), "unknown")
+            elif inner is not None:
+                yield from self.roles((id(next(subgraphs(node))), inner), hops - 1, calls, False)
+            else:
+                same = whole and node.op_type in _KEEPING_SHAPE
+                for output in node.output:
+                    for role in self.roles((reader.scope, output), hops - 1, calls, same):
+                        yield replace(role, axis=axis_before(node, role.axis))
+        for gate in self.readers.branches.get(key, ()):
+            self.steps += 1
+            if hops and self.steps < self.most and gate.position < len(gate.node.output):
+                yield from self.roles((gate.scope, gate.node.output[gate.position]), hops - 1, calls, whole)
+        for position in self.readers.results.get(key, ()):
+            yield from self._behind_call(position, key[0], hops, calls, whole)
+
+    def _in_body(
+        self, function: FunctionProto, call: Reader, hops: int, calls: tuple[Reader, ...], whole: bool
+    ) -> Iterator[Role]:
+        """The roles of a call's input, by what the function's body does with it."""
+        if call.position < len(function.input) and len(calls) < _MOST_CALLS and self.steps < self.most:
+            yield from self.roles((id(function), function.input[call.position]), hops, (*calls, call), whole)
+        else:
+            yield Role(name_of(call.node), "unknown")
+
+    def _behind_call(
+        self, position: int, function: int, hops: int, calls: tuple[Reader, ...], whole: bool
+    ) -> Iterator[Role]:
+        """The roles of a function's result where it was called, or, of a value of its own, wherever it is called."""
+        for call in calls[-1:] or self.readers.calls.get(function, ()):
+            self.steps += 1
+            if position >= len(call.node.output):
+                continue
+            if hops and self.steps < self.most:
+                yield from self.roles((call.scope, call.node.output[position]), hops - 1, calls[:-1], whole)
+            else:
+                yield Role(name_of(call.node), "unknown")
+
+    def _passes(self, reader: Reader) -> bool:
+        """Whether the operator gives the tensor on: rearranged, or joined with what no input of the model changes."""
+        node, first = reader.node, reader.position == 0
+        if not is_standard(node):
+            return False
+        if node.op_type in _PASSING:
+            return first
+        steady = not any(self._varies(reader, i) for i in range(len(node.input)) if i != reader.position)
+        if node.op_type in _JOINING:  # a vector beside a weight is its scale or its offset
+            return steady and sum(d > 1 for d in self.dims) > 1 and (first or node.op_type != "Div")
+        return steady and (node.op_type == "Concat" or (first and node.op_type in _PASSING_CONSTANTS))
+
+    def _varies(self, reader: Reader, position: int) -> bool:
+        return self.readers.key(reader.scope, reader.node.input[position]) in self.varying
+
+    def _role(self, reader: Reader, calls: tuple[Reader, ...], whole: bool) -> Role:
+        node, position = reader.node, reader.position
+        part, axis = part_of(node, position, self.dims, whole)
+        op = name_of(node)
+        if op in ("Gather", "GatherND") and part == "weight" and len(node.input) > 1:
+            indices = self.readers.key(reader.scope, node.input[1])
+            part = "value" if whole and takes_candidates(self.readers, indices, self.dims) else part
+        if part == "added":
+            beside = self.products.added_to(reader, calls)
+            return Role(op, "bias" if beside else "value", beside=beside)
+        if part == "bias":
+            return Role(op, part, beside=self.products.of_node(reader, calls))
+        return Role(op, part, axis, part == "weight" and ("Gather" in op or "Embed" in op))

@@ -1,0 +1,132 @@
+"""One graph for all sub-models of a flexible network: an output each, from which one can be cut out. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from qacomp.errors import ConfigError, FormatError
+from qacomp.graphs.canonical import canonicalize
+
+OUTPUT = "logits"
+
+
+def output_names(graph: bytes, source: str = "the graph") -> list[str]:
+    """The outputs of a serialized model, in order: one is an ordinary network's, several are a flexible one's."""
+    return [output.name for output in _parse(graph, source).graph.output]
+
+
+def only_output(graph: bytes, output: str, source: str = "the graph") -> bytes:
+    """The same model without the other outputs and what only they need. ConfigError for an output that isn't there."""
+    model = _parse(graph, source)
+    _prune(model, output, source)
+    pruned: bytes = model.SerializeToString(deterministic=True)
+    return pruned
+
+
+def weight_names(graph: bytes, source: str = "the graph") -> set[str]:
+    """Names of a serialized model's initializers."""
+    return {initializer.name for initializer in _parse(graph, source).graph.initializer}
+
+
+def settle(model: onnx.ModelProto, source: str = "the graph") -> None:
+    """Make what `only_output` left, once its weights are in it, a model of its own, in place: the output is `logits`.
+
+    A sub-model that reads the first channels of a weight gets a weight of those channels alone, under the same name.
+    """
+    graph = model.graph
+    output = graph.output[0].name
+    for node in graph.node:
+        node.input[:] = [OUTPUT if name == output else name for name in node.input]
+        node.output[:] = [OUTPUT if name == output else name for name in node.output]
+    graph.output[0].name = OUTPUT
+    _fold_slices(graph, source)
+    weights = [t.name for t in graph.initializer]
+    canonicalize(model, weights, opset=model.opset_import[0].version, ir_version=model.ir_version)
+
+
+def _parse(graph: bytes, source: str) -> onnx.ModelProto:
+    try:
+        model: onnx.ModelProto = onnx.ModelProto.FromString(graph)
+    except Exception as error:  # protobuf's error classes differ between its implementations
+        raise FormatError(f"{source}: the ONNX graph can't be parsed: the file is damaged") from error
+    return model
+
+
+def _prune(model: onnx.ModelProto, output: str, source: str) -> None:
+    """Drop the other outputs, and the nodes and initializers that only they need."""
+    graph = model.graph
+    kept = [value for value in graph.output if value.name == output]
+    if not kept:
+        known = ", ".join(value.name for value in graph.output)
+        raise ConfigError(f"{source}: no sub-model {output!r}: there are {known}")
+    needed, nodes = {output}, []
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            needed |= _reads(node)
+            nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
+    initializers = [t for t in graph.initializer if t.name in needed]
+    _replace(graph.output, kept)
+    _replace(graph.node, nodes[::-1])
+    _replace(graph.initializer, initializers)
+
+
+def _reads(node: onnx.NodeProto) -> set[str]:
+    """What a node takes, subgraphs' free values included."""
+    names = set(node.input)
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                names |= _reads(inner)
+    return names
+
+
+def _fold_slices(graph: onnx.GraphProto, source: str) -> None:
+    """Replace each slice of an initializer by an initializer of its own; the first of a weight keeps the name."""
+    tensors = {t.name: t for t in graph.initializer}
+    readers: dict[str, int] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers[name] = readers.get(name, 0) + 1
+    renamed: dict[str, str] = {}
+    nodes = []
+    for node in graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        if node.op_type != "Slice" or any(name and name not in tensors for name in node.input):
+            nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
+            continue
+        name = node.input[0]
+        alone = readers.get(name) == 1
+        value = _sliced([numpy_helper.to_array(tensors[n]) if n else None for n in node.input], source)
+        target = name if alone else node.output[0]
+        tensors[target] = numpy_helper.from_array(np.ascontiguousarray(value), target)
+        renamed[node.output[0]] = target
+        readers[target] = readers.get(node.output[0], 0)
+    _replace(graph.node, nodes)
+    used = {name for node in nodes for name in _reads(node)}
+    _replace(graph.initializer, [t for t in tensors.values() if t.name in used])
+
+
+def _sliced(arguments: Sequence[np.ndarray | None], source: str) -> np.ndarray:
+    """What Slice(data, starts, ends, axes, steps) gives."""
+    data, starts, ends, *rest = arguments
+    if data is None or starts is None or ends is None:
+        raise FormatError(f"{source}: a slice of its graph lacks arguments: the file is damaged")
+    axes = np.arange(len(starts)) if not rest or rest[0] is None else rest[0]
+    steps = np.ones(len(starts), np.int64) if len(rest) < 2 or rest[1] is None else rest[1]
+    if not len(starts) == len(ends) == len(axes) == len(steps) or not steps.all() or np.any(abs(axes) > data.ndim):
+        raise FormatError(f"{source}: a slice of its graph has impossible arguments: the file is damaged")
+    cuts = [slice(None)] * data.ndim
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        cuts[int(axis) % max(data.ndim, 1)] = slice(int(start), int(end), int(step))
+    return data[tuple(cuts)]
+
+
+def _replace(field: object, values: Sequence[object]) -> None:
+    """Give a repeated protobuf field other values."""
+    copies = [type(value).FromString(value.SerializeToString()) for value in values]  # type: ignore[attr-defined]
+    del field[:]  # type: ignore[attr-defined]
+    field.extend(copies)  # type: ignore[attr-defined]

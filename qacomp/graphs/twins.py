@@ -1,0 +1,186 @@
+"""A model whose operators run a second time with other weights, and tell how far their results are apart.
+
+Each operator that reads a weight gets a twin, which reads the same inputs and, in the weight's place, a further input
+of the model; further outputs are the squared difference of the two results and the squared size of the first. So one
+run gives the error of every weight where it works, in the original's own activations, and other weights need no other
+model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, inliner, numpy_helper
+
+from qacomp.graphs.walk import Scope, nested, subgraphs
+
+PREFIX = "qacomp.twin."
+_RESHAPING = ("Transpose", "Reshape", "Unsqueeze", "Squeeze", "Flatten")
+_PASSING = ("Identity", "Cast", *_RESHAPING, "Slice", "Split", "DequantizeLinear")
+_BIASED = ("Conv", "ConvTranspose", "Gemm")  # linear in the weight, but for the bias: it would hide the error
+_MOST_HOPS, _MOST_READERS = 8, 8
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One operator that reads a weight. `op`: its type; error, size: the outputs that hold the two sums of squares."""
+
+    weight: str
+    op: str
+    error: str
+    size: str
+
+
+@dataclass(frozen=True)
+class Twins:
+    """`model`: with the further inputs and outputs. inputs: weight -> its input's name; probes: what outputs are."""
+
+    model: ModelProto
+    inputs: dict[str, str]
+    probes: tuple[Probe, ...]
+
+    @property
+    def outputs(self) -> list[str]:
+        """The names of all further outputs."""
+        return [name for probe in self.probes for name in (probe.error, probe.size)]
+
+
+def with_twins(model: ModelProto, weights: Iterable[str]) -> Twins:
+    """The model with a twin of each operator that reads one of `weights`: names of float values, unique in the model.
+
+    A weight that stands in a function, in a loop's body, or that no operator reads, has no probe. `model` is changed.
+    """
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    places = tensor_places(model.graph)
+    builder = _Builder(model.graph)
+    inputs, probes = {}, []
+    for number, weight in enumerate(weights):
+        place = places.get(weight)
+        if place is None:
+            continue
+        twin = f"{PREFIX}{number}"
+        found = builder.probes(weight, place[1], place[0], twin)
+        if found:
+            model.graph.input.append(helper.make_tensor_value_info(twin, place[1].data_type, list(place[1].dims)))
+            inputs[weight] = twin
+            probes += found
+    return Twins(model, inputs, tuple(probes))
+
+
+def tensor_places(graph: GraphProto) -> dict[str, tuple[Scope, TensorProto]]:
+    """Each tensor that a graph or a branch of an If holds, by its value's name; none that stands for several."""
+    places: dict[str, tuple[Scope, TensorProto]] = {}
+    twice = set()
+    for scope in nested(graph):
+        held = [(t.name, t) for t in scope.initializer] if isinstance(scope, GraphProto) else []
+        for node in scope.node:
+            if node.op_type == "Constant" and node.output:
+                held += [(node.output[0], a.t) for a in node.attribute if a.HasField("t")]
+        for name, tensor in held:
+            twice |= {name} & places.keys()
+            places[name] = (scope, tensor)
+    return {name: place for name, place in places.items() if name not in twice}
+
+
+@dataclass
+class _Builder:
+    """Adds twins to a graph. `made`: how many names it has given so far; `homes`: the If, and its branches, of each."""
+
+    graph: GraphProto
+    made: int = 0
+    homes: dict[int, tuple[Scope, NodeProto]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for scope in nested(self.graph):
+            for node in scope.node:
+                for inner in subgraphs(node):
+                    self.homes[id(inner)] = (scope, node)
+        self.alive = list(nested(self.graph))  # an id holds as long as its object lives
+
+    def probes(self, weight: str, tensor: TensorProto, scope: Scope, twin: str) -> list[Probe]:
+        """Probes of all operators that read a weight, but no more than eight."""
+        found: list[Probe] = []
+        self._twins(weight, scope, {weight: twin}, found, _MOST_HOPS)
+        return found
+
+    def _twins(self, weight: str, scope: Scope, renamed: dict[str, str], found: list[Probe], hops: int) -> None:
+        for inner in list(nested(scope)):
+            if inner is not scope and not self._reachable(inner):
+                continue
+            for node in list(inner.node):
+                read = [name for name in node.input if name in renamed]
+                if not read or node.op_type == "Constant" or any(o.startswith(PREFIX) for o in node.output):
+                    continue
+                if node.op_type in _PASSING and node.input[0] in renamed and hops:
+                    twin = self._copy(inner, node, renamed)
+                    passed = dict(zip(node.output, twin.output, strict=True))
+                    self._twins(weight, inner, passed, found, hops - 1)
+                elif len(found) < _MOST_READERS and self._reachable(inner):
+                    found += self._probe(weight, inner, node, renamed)
+
+    def _probe(self, weight: str, scope: Scope, node: NodeProto, renamed: dict[str, str]) -> list[Probe]:
+        twin = self._copy(scope, node, renamed)
+        own = node
+        if node.op_type in _BIASED and len(node.input) > 2:
+            own = self._copy(scope, node, {})
+            del own.input[2:], twin.input[2:]
+        place = next((i for i, name in enumerate(node.output) if name), None)
+        if place is None:
+            return []
+        a, b = self._wide(scope, own.output[place]), self._wide(scope, twin.output[place])
+        difference = self._add(scope, "Sub", [a, b])
+        sums = [self._add(scope, "ReduceSumSquare", [name], keepdims=0) for name in (difference, a)]
+        error, size = (self._lift(scope, name) for name in sums)
+        return [Probe(weight, node.op_type, error, size)]
+
+    def _wide(self, scope: Scope, name: str) -> str:
+        return self._add(scope, "Cast", [name], to=TensorProto.FLOAT)
+
+    def _copy(self, scope: Scope, node: NodeProto, renamed: dict[str, str]) -> NodeProto:
+        """The same node with other inputs; it stands last, where all that it reads is known."""
+        twin: NodeProto = scope.node.add()
+        twin.CopyFrom(node)
+        twin.name = ""
+        for i, name in enumerate(node.input):
+            twin.input[i] = renamed.get(name, name)
+        for i, name in enumerate(node.output):
+            twin.output[i] = self._name() if name else ""
+        return twin
+
+    def _add(self, scope: Scope, op: str, inputs: list[str], **attributes: Any) -> str:
+        name = self._name()
+        scope.node.add().CopyFrom(helper.make_node(op, inputs, [name], **attributes))
+        return name
+
+    def _name(self) -> str:
+        self.made += 1
+        return f"{PREFIX}v{self.made}"
+
+    def _reachable(self, scope: Scope) -> bool:
+        """Whether values can come out of it: it is the main graph, or a branch of an If in one that is reachable."""
+        while scope is not self.graph:
+            home = self.homes.get(id(scope))
+            if home is None or home[1].op_type != "If":
+                return False
+            scope = home[0]
+        return True
+
+    def _lift(self, scope: Scope, name: str) -> str:
+        """Make a scalar an output of the main graph; −1 comes out where its branch isn't taken."""
+        while scope is not self.graph:
+            outer, node = self.homes[id(scope)]
+            for branch in subgraphs(node):
+                inside = name
+                if branch is not scope:
+                    inside = self._name()
+                    absent = numpy_helper.from_array(np.array(-1, np.float32))
+                    branch.node.add().CopyFrom(helper.make_node("Constant", [], [inside], value=absent))
+                branch.output.append(helper.make_tensor_value_info(inside, TensorProto.FLOAT, []))
+            name, scope = self._name(), outer
+            node.output.append(name)
+        self.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, []))
+        return name

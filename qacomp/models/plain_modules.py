@@ -1,0 +1,218 @@
+"""A caller's module as a plain copy: without wrappers, and with weights where hooks and parametrizations make them.
+
+Pruning masks, weight norm, spectral norm and parametrizations calculate a weight anew in every forward pass. What they
+make of it now becomes a parameter of the copy, so that it can be shared; the caller's module stays as it is.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize, prune
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+from qacomp.errors import CheckpointError
+from qacomp.models.weight_places import memory_place
+
+_WRAPPERS = {
+    "OptimizedModule": "_orig_mod",  # torch.compile
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+    "AveragedModel": "module",
+}
+_MASKS, _WEIGHT_NORM = "torch.nn.utils.prune.remove", "torch.nn.utils.remove_weight_norm"
+_SPECTRAL_NORM, _PARAMETRIZED = "torch.nn.utils.remove_spectral_norm", "parametrize.remove_parametrizations"
+
+
+@dataclass(frozen=True)
+class PlainModule:
+    """`module`: the copy, on the CPU, in the modes of the original, without gradients; `notes`: what is other in it."""
+
+    module: nn.Module
+    notes: tuple[str, ...]
+
+
+def plain_module(module: nn.Module, path: Path) -> PlainModule:
+    """Copy `module` as a network of plain parameters; `path` names it in messages.
+
+    Parameters that share their memory become one. Raises CheckpointError where a parameter has no values yet, is
+    quantized, or is sharded, and where the module can't be copied.
+    """
+    inner, notes = _unwrapped(module)
+    _refuse(inner, path)
+    twin = copied(inner, path).cpu()
+    notes += _unwrap_parts(twin)
+    if isinstance(twin, torch.jit.ScriptModule):
+        return PlainModule(twin, tuple(notes))
+    notes += _bake(twin)
+    for parameter in twin.parameters():
+        parameter.data = parameter.data.contiguous()
+    if not any(p.requires_grad for p in twin.parameters()):  # frozen for inference
+        for parameter in twin.parameters():
+            parameter.requires_grad_(parameter.is_floating_point())
+    return PlainModule(twin, tuple(notes))
+
+
+def copied(module: nn.Module, path: Path | None = None) -> nn.Module:
+    """A deep copy without gradients; what a forward pass left in attributes is copied too.
+
+    Parameters and buffers that share their memory become one. Raises CheckpointError where the module holds something
+    that can't be copied: a lock, an open file.
+    """
+    memo: dict[int, Any] = {id(made): made.detach().clone() for made in _results(module)}
+    first: dict[object, Tensor] = {}
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.numel() and tensor.is_leaf and not tensor.is_meta:
+            known = first.setdefault(memory_place(tensor), tensor)
+            if known is not tensor:
+                memo[id(tensor)] = copy.deepcopy(known, memo)
+    try:
+        with torch.no_grad():
+            twin = copy.deepcopy(module, memo)
+    except Exception as error:  # whatever an attribute's own copying raises
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"{path or type(module).__name__}: the module can't be copied ({reason}): remove the attribute that holds "
+            "it, or compress module.state_dict()"
+        ) from error
+    for parameter in twin.parameters():
+        parameter.grad = None
+    return twin
+
+
+def _results(module: nn.Module) -> Iterator[Tensor]:
+    """Tensors that a forward pass left in attributes, which torch refuses to copy since they have a history."""
+    seen: set[int] = set()
+    todo: list[Any] = [value for part in module.modules() for name, value in vars(part).items() if name != "_modules"]
+    while todo:
+        value = todo.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Tensor):
+            if not value.is_leaf:
+                yield value
+        elif isinstance(value, dict):
+            todo += value.values()
+        elif isinstance(value, list | tuple | set):
+            todo += value
+
+
+def _inner(module: nn.Module) -> nn.Module | None:
+    """What a wrapper wraps, None where it is none."""
+    place = _WRAPPERS.get(type(module).__name__)
+    found = None if place is None or not type(module).__module__.startswith("torch.") else getattr(module, place, None)
+    return found if isinstance(found, nn.Module) else None
+
+
+def _unwrapped(module: nn.Module) -> tuple[nn.Module, list[str]]:
+    notes = []
+    while (inner := _inner(module)) is not None:
+        notes.append(f"{type(module).__name__}: the module inside it is compressed, under its own names")
+        module = inner
+    return module, notes
+
+
+def _unwrap_parts(twin: nn.Module) -> list[str]:
+    """Put what wrappers wrap in their place, in the whole tree."""
+    found = []
+    for name, module in list(twin.named_modules(remove_duplicate=False)):
+        for leaf, part in list(module.named_children()):
+            bare = part
+            while (inner := _inner(bare)) is not None:
+                bare = inner
+            if bare is not part:
+                module.register_module(leaf, bare)
+                found.append(f"{name}.{leaf}".removeprefix("."))
+    return [f"{', '.join(found)}: the module inside the wrapper is compressed, under its own names"] if found else []
+
+
+def _refuse(module: nn.Module, path: Path) -> None:
+    for name, part in module.named_modules():
+        if type(part).__name__ == "FullyShardedDataParallel":
+            raise CheckpointError(f"{path}: {name or 'it'} is sharded (FSDP): compress its full state dict")
+        if type(part).__module__.startswith("torch.") and ".quantized" in type(part).__module__:
+            raise CheckpointError(
+                f"{path}: {name or 'it'} is quantized ({type(part).__name__}), its weights are packed integers: "
+                "compress the float module that it was made from"
+            )
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if nn.parameter.is_lazy(tensor):
+            raise CheckpointError(f"{path}: {name} has no shape yet: run the module once on an input, then compress it")
+        if tensor.is_meta:
+            raise CheckpointError(f"{path}: {name} has no values (meta device): load its weights first")
+        if tensor.is_quantized:
+            raise CheckpointError(f"{path}: {name} is quantized: compress the float module that it was made from")
+
+
+def _bake(twin: nn.Module) -> list[str]:
+    """Make every weight that is calculated a parameter, in place; one for those made of the same tensors alike."""
+    made: dict[tuple[int, ...], nn.Parameter] = {}
+    baked: dict[str, list[str]] = {}
+
+    def place(module: nn.Module, leaf: str, value: Tensor, sources: list[Tensor]) -> None:
+        key = tuple(id(source) for source in sources)
+        trained = any(source.requires_grad for source in sources)
+        parameter = made.setdefault(key, nn.Parameter(value.detach().clone(), trained))
+        if parameter.shape != value.shape or not torch.equal(parameter, value):
+            parameter = nn.Parameter(value.detach().clone(), trained)
+        module.register_parameter(leaf, parameter)
+
+    modes = [(part, part.training) for part in twin.modules()]
+    twin.eval()  # a spectral norm's estimate goes on in training mode
+    keep: list[Any] = []  # lest an id be given twice
+    for name, module in list(twin.named_modules()):
+        for leaf, how, value, sources in (*_hooked(module), *_parametrized(module)):
+            keep += sources
+            place(module, leaf, value, sources)
+            baked.setdefault(how, []).append(f"{name}.{leaf}".removeprefix("."))
+    for part, training in modes:
+        part.training = training
+    return [
+        f"{', '.join(names[:4])}{', ...' if names[4:] else ''}: stored as plain weights, for a module after {how}"
+        for how, names in baked.items()
+    ]
+
+
+def _hooked(module: nn.Module) -> Iterator[tuple[str, str, Tensor, list[Tensor]]]:
+    """(name, what removes it, value, the tensors it is made of) of weights that pre-hooks calculate; those go."""
+    for key, hook in list(module._forward_pre_hooks.items()):
+        if isinstance(hook, prune.BasePruningMethod):
+            leaf, parts = hook._tensor_name, ["_orig", "_mask"]
+            value, how = hook.apply_mask(module), _MASKS  # type: ignore[no-untyped-call]
+        elif isinstance(hook, WeightNorm):
+            leaf, parts = hook.name, ["_g", "_v"]
+            value, how = hook.compute_weight(module), _WEIGHT_NORM
+        elif isinstance(hook, SpectralNorm):
+            leaf, parts = hook.name, ["_orig", "_u", "_v"]
+            value, how = hook.compute_weight(module, do_power_iteration=False), _SPECTRAL_NORM
+        else:
+            continue
+        sources = [getattr(module, leaf + part) for part in parts]
+        for name in (leaf, *(leaf + part for part in parts)):
+            if hasattr(module, name):
+                delattr(module, name)
+        del module._forward_pre_hooks[key]
+        for hooks in (module._state_dict_hooks, module._load_state_dict_pre_hooks):
+            for number, own in list(hooks.items()):
+                if getattr(own, "fn", getattr(getattr(own, "hook", None), "fn", None)) is hook:
+                    del hooks[number]  # a spectral norm's, which would miss its parts
+        yield leaf, how, value.detach(), sources
+
+
+def _parametrized(module: nn.Module) -> Iterator[tuple[str, str, Tensor, list[Tensor]]]:
+    """The same of weights behind torch.nn.utils.parametrize; the module gets its own class back."""
+    if not parametrize.is_parametrized(module):
+        return
+    with torch.no_grad():
+        chains = module.get_submodule("parametrizations").named_children()
+        found = [(leaf, getattr(module, leaf), chain) for leaf, chain in chains]
+    del module.parametrizations
+    module.__class__ = type(module).__bases__[0]  # torch made this one for it; the caller's module has it too
+    for leaf, value, chain in found:
+        yield leaf, _PARAMETRIZED, value, [*chain.parameters(), *chain.buffers()]

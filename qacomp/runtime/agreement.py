@@ -1,0 +1,129 @@
+"""How far a compressed ONNX model's outputs are from the original's, over all outputs and runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.errors import ExportError
+from qacomp.runtime.output_agreement import OutputAgreement, output_agreement
+from qacomp.runtime.sandbox import RefusedError
+from qacomp.runtime.session import OnnxModel, Session, line, open_session
+
+Feed = dict[str, NDArray[Any]]
+"""One run's inputs by name."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """`cosine`, `centred`, `max_abs_error`: of the worst output that is measured; None where none is, of the first two.
+
+    `top1`: of the first output that has one. `inputs` says on what. See OutputAgreement for what each figure is.
+    """
+
+    inputs: str
+    runs: int
+    cosine: float | None
+    max_abs_error: float
+    top1: float | None
+    outputs: tuple[OutputAgreement, ...]
+    centred: float | None = None
+
+    @property
+    def measured(self) -> tuple[OutputAgreement, ...]:
+        """The outputs that say something."""
+        return tuple(output for output in self.outputs if output.unmeasured is None)
+
+    def to_json(self) -> dict[str, Any]:
+        """For `--json` and a container's metadata."""
+        return asdict(self) | {"outputs": [asdict(o) for o in self.outputs]}
+
+
+def agreement(original: OnnxModel, changed: OnnxModel, feeds: Sequence[Feed], inputs: str) -> Agreement:
+    """Run both models in onnxruntime on every feed and compare each numeric output.
+
+    Raises ExportError where one of them can't be loaded or run.
+    """
+    return compare(run_all(original, feeds), run_all(changed, feeds), inputs)
+
+
+def run_all(model: OnnxModel, feeds: Sequence[Feed]) -> list[Feed]:
+    """The outputs of each run by name. Raises ExportError where onnxruntime refuses the model or a feed."""
+    session = open_session(model)
+    return [run_feed(session, feed) for feed in feeds]
+
+
+def run_weights(model: OnnxModel, feeds: Sequence[Feed], sets: Iterable[Feed]) -> Iterator[list[Feed]]:
+    """The outputs of each run for one set of weights after the other, all in one session.
+
+    The model takes its weights as inputs; each set is fed beside each of `feeds`. Raises ExportError.
+    """
+    session = open_session(model)
+    for weights in sets:
+        yield [run_feed(session, {**feed, **weights}) for feed in feeds]
+
+
+def run_feed(session: Session, feed: Feed) -> Feed:
+    """The outputs of one run of a session, by name. Raises ExportError where it refuses the feed."""
+    names = [output.name for output in session.get_outputs()]
+    try:
+        return dict(zip(names, session.run(names, feed), strict=True))
+    except RefusedError as error:
+        raise ExportError(f"onnxruntime can't run the model: {line(error)}") from error
+
+
+def compare(original: Sequence[Feed], changed: Sequence[Feed], inputs: str, batch: int = 1) -> Agreement:
+    """Compare the outputs of the same runs of `batch` examples each.
+
+    Outputs that aren't numbers (strings, sequences) are listed, and not measured.
+    """
+    rows = []
+    for name in original[0] if original else ():
+        a, b = [run[name] for run in original], [run.get(name) for run in changed]
+        if all(isinstance(value, np.ndarray) and value.dtype.kind in "fiub" for value in (*a, *b)):
+            rows.append(output_agreement(name, a, [value for value in b if value is not None], batch))
+        else:
+            rows.append(OutputAgreement(name, None, 0.0, None, unmeasured="it isn't an array of numbers"))
+    return _agreement(inputs, len(original), rows)
+
+
+def worst_of(parts: Sequence[Agreement], inputs: str) -> Agreement:
+    """Several comparisons of the same two models as one: of each output the figures of the worst."""
+    rows = [_worst(same) for same in zip(*(part.outputs for part in parts), strict=True)]
+    return _agreement(inputs, sum(part.runs for part in parts), rows)
+
+
+def _worst(same: Sequence[OutputAgreement]) -> OutputAgreement:
+    told = [row for row in same if row.unmeasured is None]
+
+    def least(figure: str) -> float | None:
+        return min((v for row in told if (v := getattr(row, figure)) is not None), default=None)
+
+    return OutputAgreement(
+        same[0].name,
+        least("cosine"),
+        max(row.max_abs_error for row in same),
+        least("top1"),
+        sum(row.not_finite for row in same),
+        least("centred"),
+        least("rare"),
+        least("equal"),
+        sum(row.other_shape for row in same),
+        min((row.positions for row in told if row.top1 is not None), default=0),
+        None if told else same[0].unmeasured,
+    )
+
+
+def _agreement(inputs: str, runs: int, rows: Sequence[OutputAgreement]) -> Agreement:
+    told = [row for row in rows if row.unmeasured is None]
+    top1 = next((row.top1 for row in told if row.top1 is not None), None)
+    worst = max((row.max_abs_error for row in rows), default=0.0)
+    plain, centred = (
+        min((v for row in told if (v := getattr(row, figure)) is not None), default=None)
+        for figure in ("cosine", "centred")
+    )
+    return Agreement(inputs, runs, plain, worst, top1, tuple(rows), centred)

@@ -1,0 +1,51 @@
+"""Inputs of a model that carries a state on: the states are those that it comes to itself, step by step.
+
+A state that is drawn at random may be far from any that occurs, and hide what a step adds to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from qacomp.runtime.agreement import Feed, run_feed
+from qacomp.runtime.session import OnnxModel, open_session
+
+
+def carried_states(first: Feed, outputs: Mapping[str, Any]) -> dict[str, str]:
+    """Input name -> name of the output that takes its place in the next step; empty where there is no state.
+
+    first: one run's inputs, outputs: what it gave, both in the model's order. The first input is taken for the signal
+    and the first output for the result; of the others, float arrays of the same shape and dtype belong together, in
+    their order: h and c of an LSTM with h_n and c_n.
+    """
+    pairs: dict[str, str] = {}
+    for name, value in list(first.items())[1:]:
+        if value.dtype.kind != "f" or not value.size:
+            continue
+        for output, result in list(outputs.items())[1:]:
+            fits = isinstance(result, np.ndarray) and (result.shape, result.dtype) == (value.shape, value.dtype)
+            if fits and output not in pairs.values():
+                pairs[name] = output
+                break
+    return pairs
+
+
+def run_steps(model: OnnxModel, feeds: Sequence[Feed], states: Mapping[str, str]) -> tuple[list[Feed], list[Feed]]:
+    """(inputs, outputs) of each step by name: the first step's states are zero, a later one's what came before.
+
+    feeds: each step's inputs; those of `states` (see `carried_states`) are replaced. Where a new state isn't finite it
+    starts from zero again. Raises ExportError where onnxruntime refuses the model or a feed.
+    """
+    session = open_session(model)
+    state = {name: np.zeros_like(feeds[0][name]) for name in states}
+    inputs, outputs = [], []
+    for feed in feeds:
+        inputs.append({**feed, **state})
+        outputs.append(run_feed(session, inputs[-1]))
+        for name, output in states.items():
+            new = outputs[-1][output]
+            state[name] = new if np.isfinite(new).all() else np.zeros_like(new)
+    return inputs, outputs

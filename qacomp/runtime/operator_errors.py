@@ -1,0 +1,80 @@
+"""The error of each shared tensor at the operators that read it, relative to what they make of it, in decibels.
+
+10·log10(Σ|op(x, W) − op(x, Ŵ)|² / Σ|op(x, W)|²), with x as it occurs in the original model. No flattening and no later
+layer hides it. Where no operator can be run it is the weights' own relative error, and says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from qacomp.formats import BFLOAT16, bfloat16_to_float32
+from qacomp.graphs.twins import Twins, with_twins
+from qacomp.runtime.agreement import Feed
+from qacomp.runtime.session import open_session
+
+WEIGHTS = "weights"
+"""What an error is of, where no operator was run."""
+_EXACT = -200.0  # decibels: below what float64 resolves
+
+
+@dataclass(frozen=True)
+class OperatorError:
+    """`db`: decibels, negative where the error is smaller than the result; `of`: the operator's type, or WEIGHTS."""
+
+    db: float
+    of: str
+
+
+def decibels(error: float, size: float) -> float:
+    """10·log10(error / size) of two sums of squares; −200 for none, 0 where there is nothing to compare with."""
+    if error <= 0:
+        return _EXACT
+    return max(_EXACT, 10 * math.log10(error / size)) if size > 0 else 0.0
+
+
+def weight_error(original: NDArray[Any], shared: NDArray[Any]) -> OperatorError:
+    """The relative error of the weights themselves."""
+    before, after = (bfloat16_to_float32(a) if a.dtype == BFLOAT16 else a for a in (original, shared))
+    wide = before.astype(np.float64)
+    return OperatorError(decibels(float(((after - wide) ** 2).sum()), float((wide**2).sum())), WEIGHTS)
+
+
+class OperatorErrors:
+    """Measures other weights of one model, with one session for all of them.
+
+    feeds: inputs of the original, which are run each time; names: what a weight's value is called in the model.
+    """
+
+    def __init__(self, model: ModelProto, names: Mapping[str, str], feeds: Sequence[Feed]) -> None:
+        self.names, self.feeds = names, feeds
+        self.twins: Twins = with_twins(model, names.values())
+        self.session = open_session(self.twins.model) if self.twins.probes else None
+
+    def __call__(
+        self, original: Mapping[str, NDArray[Any]], changed: Mapping[str, NDArray[Any]]
+    ) -> dict[str, OperatorError]:
+        """The worst operator's error of each weight in `changed`, by the names that the weights were given."""
+        plain = {name: weight_error(original[name], values) for name, values in changed.items()}
+        if self.session is None:
+            return plain
+        owners = {value: name for name, value in self.names.items()}
+        given = {self.twins.inputs[v]: changed.get(owners[v], original[owners[v]]) for v in self.twins.inputs}
+        sums = np.zeros((len(self.twins.probes), 2))
+        for feed in self.feeds:
+            values = np.array(self.session.run(self.twins.outputs, {**feed, **given}), np.float64).reshape(-1, 2)
+            sums += np.where((values >= 0).all(axis=1, keepdims=True), values, 0.0)  # −1: a branch that wasn't taken
+        found: dict[str, OperatorError] = {}
+        for probe, (error, size) in zip(self.twins.probes, sums, strict=True):
+            name = owners[probe.weight]
+            if name in changed and size > 0 and math.isfinite(error) and math.isfinite(size):
+                own = OperatorError(decibels(error, size), probe.op)
+                found[name] = max(own, found.get(name, own), key=lambda e: e.db)
+        return plain | found

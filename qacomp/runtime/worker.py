@@ -1,0 +1,236 @@
+"""The child process in which models run: it reads requests from stdin, and answers on what was its stdout.
+
+A model may take all time and memory, or crash onnxruntime: that ends this process alone (see `sandbox`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qacomp.runtime import wire
+
+_FATAL = 4  # onnxruntime's log severities: what matters arrives as an exception
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
+_STACK = 16 << 20  # bytes that a thread of onnxruntime's may map for its stack and its allocator
+_BITS = {
+    "tensor(bfloat16)": 16,
+    "tensor(float8e4m3fn)": 17,
+    "tensor(float8e4m3fnuz)": 18,
+    "tensor(float8e5m2)": 19,
+    "tensor(float8e5m2fnuz)": 20,
+}
+"""ONNX's numbers of the element types that arrive as unsigned integers of their bits."""
+_NO_ARRAY = "No corresponding Numpy type"
+
+
+def main(dies_with_thread: bool) -> None:
+    """Answer requests until stdin ends. `dies_with_thread`: the parent's main thread has started this process."""
+    replies = os.dup(1)
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what ends
+    _end_with_parent(dies_with_thread)
+    worker = Worker()
+    _send(replies, wire.pack({"ready": True}))
+    while True:
+        try:
+            header, values = wire.read(_receive, sys.maxsize)
+        except EOFError:
+            return
+        _send(replies, worker.answer(header, values))
+
+
+class Worker:
+    """The sessions that are open, by number."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[int, Any] = {}
+        self.baseline = _mapped()
+
+    def answer(self, header: Mapping[str, Any], values: list[Any]) -> list[Any]:
+        """The parts of the reply: {"error", "text"} where the request failed; error is memory, load or run."""
+        start = time.perf_counter()
+        try:
+            self._limit(int(header["memory"]))
+            for number in header["closed"]:
+                self.sessions.pop(number, None)
+            answer, outputs = getattr(self, f"_{header['request']}")(header, *values)
+            return wire.pack({**answer, "seconds": time.perf_counter() - start}, outputs)
+        except Exception as error:  # onnxruntime's classes share no public root
+            text = " ".join(str(error).split())
+            memory = isinstance(error, MemoryError) or "bad_alloc" in text or "Failed to allocate memory" in text
+            return wire.pack({"error": "memory" if memory else "other", "text": text[:2000] or type(error).__name__})
+
+    def _open(self, header: Mapping[str, Any], source: str | bytes) -> tuple[dict[str, Any], list[Any]]:
+        import onnxruntime
+
+        self.sessions[header["session"]] = session = onnxruntime.InferenceSession(
+            source, _options(header), providers=["CPUExecutionProvider"]
+        )
+        described = {
+            key: [[v.name, v.type, [d if isinstance(d, int | str) else None for d in v.shape]] for v in found]
+            for key, found in (("inputs", session.get_inputs()), ("outputs", session.get_outputs()))
+        }
+        return described, []
+
+    def _run(
+        self, header: Mapping[str, Any], names: list[str] | None, feed: dict[str, Any]
+    ) -> tuple[dict[str, Any], list[Any]]:
+        session = self.sessions[header["session"]]
+        if names is None:
+            names = [output.name for output in session.get_outputs()]
+        bits = {entry.name: _BITS[entry.type] for entry in session.get_inputs() if entry.type in _BITS}
+        if not bits.keys() & feed.keys():
+            try:
+                return {}, session.run(names, feed)
+            except RuntimeError as error:
+                if _NO_ARRAY not in str(error):
+                    raise
+        import onnxruntime
+
+        create = onnxruntime.OrtValue
+        values = {
+            name: create.ortvalue_from_numpy_with_onnx_type(value, bits[name])
+            if name in bits
+            else create.ortvalue_from_numpy(value)
+            for name, value in feed.items()
+        }
+        return {}, [_array(value) for value in session.run_with_ort_values(names, values)]
+
+    def _time(self, header: Mapping[str, Any], feed: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+        """Seconds of each run of several sessions on one feed, in turns: (runs, sessions)."""
+        sessions = [self.sessions[number] for number in header["sessions"]]
+        for _ in range(header["warmup"]):
+            for session in sessions:
+                session.run(None, feed)
+        begin, rows = time.perf_counter(), []
+        for number in range(header["runs"]):
+            if number > 1 and time.perf_counter() - begin > header["most_seconds"]:
+                break
+            row = []
+            for session in sessions:
+                start = time.perf_counter()
+                session.run(None, feed)
+                row.append(time.perf_counter() - start)
+            rows.append(row)
+        return {}, [np.array(rows)]
+
+    def _operators(self, header: Mapping[str, Any], source: str) -> tuple[dict[str, Any], list[Any]]:
+        """How often each operator stands in the main graph that onnxruntime makes of the file."""
+        import onnx
+        import onnxruntime
+
+        options = _options(header)
+        with tempfile.TemporaryDirectory() as folder:
+            options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
+            onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            model = onnx.load(options.optimized_model_filepath, load_external_data=False)
+        return {"operators": Counter(node.op_type for node in model.graph.node)}, []
+
+    def _convert(self, header: Mapping[str, Any], model: bytes) -> tuple[dict[str, Any], list[Any]]:
+        """The model in another opset, as onnx's converter makes it and onnx's checker takes it."""
+        import onnx
+        from onnx import version_converter
+
+        converted = version_converter.convert_version(onnx.ModelProto.FromString(model), header["version"])
+        onnx.checker.check_model(converted)
+        return {}, [converted.SerializeToString()]
+
+    def _limit(self, memory: int) -> None:
+        """Let an allocation beyond `memory` bytes fail: what the parent watches grows too fast for it otherwise."""
+        if self.baseline is None:
+            return
+        import resource
+
+        most = self.baseline + memory + _STACK * (os.cpu_count() or 1)
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def _options(header: Mapping[str, Any]) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = header["threads"]
+    options.inter_op_num_threads = 1
+    if not header["threads"]:  # between runs idle threads would burn as much time as a small model's runs take
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = _FATAL
+    if not header["optimize"]:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    for key, value in header["settings"].items():
+        options.add_session_config_entry(key, value)
+    return options
+
+
+def _array(value: Any) -> Any:
+    """An output as an array; bfloat16 as float32, which holds it exactly. Other types that numpy lacks are opaque."""
+    kind = value.data_type()
+    if kind != "tensor(bfloat16)":
+        try:
+            return value.numpy()
+        except RuntimeError:
+            return wire.Opaque(kind)
+    shape = value.shape()
+    words = np.empty(shape, np.uint16)
+    ctypes.memmove(words.ctypes.data, value.data_ptr(), words.nbytes)
+    return (words.astype(np.uint32) << 16).view(np.float32)
+
+
+def _end_with_parent(dies_with_thread: bool) -> None:
+    """See that no child outlives a killed parent, even while a model runs."""
+    if sys.platform == "linux" and dies_with_thread:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_watch_stdin, daemon=True).start()
+
+
+def _watch_stdin() -> None:
+    poll = select.poll()
+    poll.register(0, 0)  # the end of the pipe alone
+    poll.poll()
+    os._exit(0)
+
+
+def _mapped() -> int | None:
+    """Bytes of private memory that the process has mapped now, where /proc tells."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmData:"))
+    except (OSError, StopIteration, ValueError):
+        return None
+
+
+def _receive(size: int) -> bytearray:
+    data = bytearray(size)
+    view, done = memoryview(data), 0
+    while done < size:
+        got = os.readv(0, [view[done:]])
+        if not got:
+            raise EOFError
+        done += got
+    return data
+
+
+def _send(place: int, parts: list[Any]) -> None:
+    for part in parts:
+        view = memoryview(part).cast("B")
+        while len(view):
+            view = view[os.write(place, view) :]
+
+
+if __name__ == "__main__":
+    main(sys.argv[-1] == "main-thread")

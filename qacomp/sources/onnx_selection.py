@@ -1,0 +1,102 @@
+"""Which tensors of an ONNX graph are weights to share and which are rounded as biases are, by what reads them."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from qacomp.graphs.readers import Key
+from qacomp.graphs.roles import Role
+from qacomp.graphs.skeleton import Slot
+from qacomp.graphs.values import DTYPES, FLOATS, type_name
+from qacomp.graphs.walk import Site
+from qacomp.sharing.selection import Candidate
+from qacomp.tensors.constants import constant_kind, grid_kind_of
+from qacomp.tensors.side_values import holds, holds_bias, reach_of
+
+ArrayOf = Callable[[Site], NDArray[Any]]
+
+
+def candidate(slot: Slot, roles: Sequence[Role], array_of: ArrayOf) -> Candidate:
+    """What to decide on: a weight of Conv, MatMul, LSTM, ... is shared, a bias or a mere value unless asked for.
+
+    A tensor that is read as a weight and elsewhere as a value is a weight: what is lost there is lost in the product
+    too. One whose values say that it is a constant isn't, whatever reads it; a look-up may be one of any table.
+    """
+    tensor = slot.site.tensor
+    shape = tuple(tensor.dims)
+    role = next((role for role in roles if role.part == "weight"), None)
+    what = str(role or (roles[0] if roles else "tensor that no node reads"))
+    kind = "conv" if role is not None and "Conv" in role.op else "dense"
+    axis = role.axis if role is not None and role.axis is not None and role.axis < len(shape) else 0
+    never = _never(slot)
+    unless_asked = None
+    if role is None:
+        unless_asked = f"{what}, no weight"
+        unless_asked += ": kept exactly unless --include names it" if roles and never is None else ""
+    elif never is None:
+        found = _constant(array_of(slot.site), role)
+        unless_asked = found and f"{what}, but by its values {found}: kept exactly unless --include names it"
+    return Candidate(slot.name, shape, what, kind, axis, never, unless_asked)
+
+
+def rounded_vectors(
+    wanted: Sequence[Slot], uses: Sequence[Sequence[Role]], found: Iterable[Site], side: str, array_of: ArrayOf
+) -> dict[str, str]:
+    """Names of the vectors that may be stored in the precision `side`, each with what it is: bias of Conv, ...
+
+    Every node that reads it must take it as the bias of a product or as the scale or bias of a norm, and half precision
+    must lose no more of it than of ordinary ones. Of any other vector (variances, limits, offsets) nothing is known
+    that would allow it.
+    """
+    if side == "exact":
+        return {}
+    known = {(id(site.scope), site.value): site for site in found if site.scope is not None and site.value}
+    return {
+        slot.name: str(use[0])
+        for slot, use in zip(wanted, uses, strict=True)
+        if _is_side_vector(slot, use, side, known, array_of)
+    }
+
+
+def _is_side_vector(slot: Slot, roles: Sequence[Role], side: str, known: Mapping[Key, Site], array_of: ArrayOf) -> bool:
+    tensor = slot.site.tensor
+    plain = tensor.data_type == TensorProto.FLOAT and len(tensor.dims) == 1 and tensor.dims[0] > 0
+    if not plain or not roles or any(role.part not in ("bias", "scale") for role in roles):
+        return False
+    values = array_of(slot.site)
+    if any(role.op == "Add" for role in roles) and constant_kind(values) is not None:  # a grid's coordinate
+        return False
+    for role in roles:
+        weights = [array_of(known[key]) for key in role.beside if key in known and _is_float(known[key].tensor)]
+        reach = min((reach_of(weight, values.size) for weight in weights), default=0.0)
+        if not (holds(values, side) if role.part == "scale" else holds_bias(values, side, reach)):
+            return False
+    return True
+
+
+def _constant(array: NDArray[Any], role: Role) -> str | None:
+    """What constant a tensor is by its values. Bases and filters of a product may be sines: they are its weights."""
+    return constant_kind(array) if role.lookup else grid_kind_of(array)
+
+
+def _is_float(tensor: TensorProto) -> bool:
+    return tensor.data_type in FLOATS and tensor.data_type != TensorProto.BFLOAT16
+
+
+def _never(slot: Slot) -> str | None:
+    tensor, kind = slot.site.tensor, slot.site.kind
+    if kind == "sparse":
+        return "sparse tensor: kept exactly"
+    if tensor.data_type not in DTYPES or tensor.data_type not in FLOATS:
+        return f"{type_name(tensor)}: kept exactly"
+    if len(tensor.dims) < 2:
+        return "fewer than two dimensions: kept exactly"
+    if 0 in tensor.dims:
+        return "empty"
+    if kind == "attribute":
+        return "in an operator's attribute: kept exactly"
+    if slot.site.scope is None:
+        return "inside a training graph: kept exactly"
+    return None

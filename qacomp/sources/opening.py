@@ -1,0 +1,166 @@
+"""What a Python caller may hand over as a model, as the Checkpoint and the Network that the pipeline works on."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from qacomp.checkpoints import Checkpoint
+from qacomp.checkpoints.tensors import dense_state
+from qacomp.datasets import Dataset
+from qacomp.datasets.preprocessing import Preprocessing
+from qacomp.datasets.preprocessing_choice import choose_preprocessing
+from qacomp.errors import CheckpointError, ConfigError
+from qacomp.formats import BFLOAT16, bfloat16_to_float32
+from qacomp.graphs import OnnxSource, parse_onnx
+from qacomp.models.plain_modules import copied, plain_module
+from qacomp.options.config import CompressConfig
+from qacomp.sources.network import Network
+from qacomp.sources.reading import read_model
+
+
+def checkpoint_of(
+    model: Any,
+    *,
+    trust_pickle: bool = False,
+    inputs: Sequence[str] = (),
+    submodule: str | None = None,
+    key: str | None = None,
+) -> Checkpoint | OnnxSource:
+    """A path is read; a module (kind "module") and a mapping of tensors or arrays become a checkpoint in memory.
+
+    An ONNX file or ModelProto becomes an OnnxSource, and so does a module with `inputs` (see `read_model`).
+    Its digest is that of names, dtypes, shapes and values. Raises CheckpointError and its kinds.
+    """
+    if key is not None and not isinstance(model, str | os.PathLike):
+        raise ConfigError(f"key = {key!r}: for checkpoint files; give the state dict that is meant")
+    if isinstance(model, Checkpoint | OnnxSource):
+        return model
+    if isinstance(model, str | os.PathLike):
+        return read_model(Path(model), trust_pickle=trust_pickle, inputs=inputs, submodule=submodule, key=key)
+    if type(model).__name__ == "ModelProto":
+        return parse_onnx(model.SerializeToString(), Path("<ONNX model>"), "onnx")
+    if isinstance(model, nn.Module):
+        path = Path(f"<{type(model).__name__}>")
+        plain = plain_module(model, path)
+        state, left_out = _tensors(plain.module)
+        checkpoint = replace(_in_memory(path, "module", state), module=plain.module, notes=(*plain.notes, *left_out))
+        return _exported(plain.module, checkpoint, inputs, submodule) if inputs else checkpoint
+    if isinstance(model, Mapping):
+        return _in_memory(Path("<state dict>"), "state_dict", model)
+    raise CheckpointError(
+        f"can't compress a {type(model).__name__}; give a path, a module, a state dict or a Checkpoint"
+    )
+
+
+def float32_notes(state: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
+    """What to say of a network whose float tensors have other types; empty where they are all float32."""
+    others = {str(t.dtype).removeprefix("torch.") for t in state.values() if t.is_floating_point()} - {"float32"}
+    return (f"{', '.join(sorted(others))}: the network is trained, measured and stored in float32",) if others else ()
+
+
+@contextmanager
+def own_torch_state() -> Iterator[None]:
+    """Gradients inside, whatever the caller switched off; its random numbers go on as if nothing had been drawn."""
+    devices = range(torch.cuda.device_count())
+    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices):
+        yield
+
+
+def with_plain_module(checkpoint: Checkpoint) -> Checkpoint:
+    """A checkpoint with a pickled module as one of kind "module", plain (see `plain_module`); another as it is."""
+    if checkpoint.module is None:
+        return checkpoint
+    plain = plain_module(checkpoint.module, checkpoint.path)
+    state, left_out = _tensors(plain.module)
+    total = sum(tensor.numel() * tensor.itemsize for tensor in state.values())
+    notes = (*checkpoint.notes, *plain.notes, *left_out)
+    dense = dense_state(checkpoint.path, state, total)
+    return replace(checkpoint, kind="module", state=dense, module=plain.module, notes=notes)
+
+
+def _tensors(module: nn.Module) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """The tensors of a state dict, and a note of what else is in it."""
+    state = module.state_dict()
+    others = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
+    note = f"{', '.join(others[:4])}{', ...' if others[4:] else ''}: no tensor, left out of the container"
+    return {name: value for name, value in state.items() if name not in others}, [note] if others else []
+
+
+def _exported(model: nn.Module, checkpoint: Checkpoint, inputs: Sequence[str], submodule: str | None) -> OnnxSource:
+    from qacomp.sources.programs import export_module
+
+    made = export_module(model, inputs, submodule, checkpoint.path, "exported module")
+    return replace(made, digest=checkpoint.digest, bytes=checkpoint.bytes, notes=(*checkpoint.notes, *made.notes))
+
+
+def network_of(
+    model: Any, config: CompressConfig, dataset: Dataset | None, input_shape: tuple[int, int, int] | None
+) -> Network | None:
+    """A copy of a caller's own module as a Network, or None where neither data nor `input_shape` tell its input.
+
+    `model` is an nn.Module. The input is that of the data's images in [0, 1]; the settings' size, mean and std change
+    it. Its parameters are float32. Raises ConfigError where the module doesn't give one row of class scores for an
+    input of that shape.
+    """
+    shape = input_shape or (None if dataset is None else _image_shape(dataset))
+    if shape is None:
+        return None
+    channels, height, width = shape
+    plain = Preprocessing((height, width), channels, (0.0,) * channels, (1.0,) * channels)
+    preprocessing = choose_preprocessing(config, plain)
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ConfigError(
+            f"{type(model).__name__}: a scripted module has no layers to train: give the module that it was made from, "
+            "or --input, the shapes that its forward takes, without data"
+        )
+    own = copied(model).cpu().float().eval()
+    wanted = preprocessing.input_shape
+    try:
+        with torch.no_grad():
+            scores = own(torch.zeros(2, *wanted))  # (2, classes)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"{type(model).__name__} doesn't take an input (2, {wanted}): {reason}") from error
+    if not isinstance(scores, torch.Tensor) or scores.ndim != 2 or scores.shape[0] != 2:
+        found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+        raise ConfigError(f"{type(model).__name__} must give class scores (batch, classes), not {found}")
+    return Network(own, type(model).__name__, scores.shape[1], wanted, preprocessing)
+
+
+def tensor_of(array: Any) -> torch.Tensor:
+    """An array as a tensor of its own; the formats' bfloat16 words become torch.bfloat16."""
+    if isinstance(array, torch.Tensor):
+        return array
+    values = np.asarray(array)
+    if values.dtype == BFLOAT16:
+        return torch.from_numpy(bfloat16_to_float32(values)).bfloat16()
+    try:
+        return torch.from_numpy(np.require(values, requirements=["C", "W"]))
+    except TypeError as error:
+        raise CheckpointError(f"an array of {values.dtype} is no tensor of numbers") from error
+
+
+def _image_shape(dataset: Dataset) -> tuple[int, int, int]:
+    """(C, H, W) of the stored images, which are (N, H, W) or (N, H, W, C)."""
+    _, height, width, *channels = dataset.train.x.shape
+    return (channels[0] if channels else 1, height, width)
+
+
+def _in_memory(path: Path, kind: str, state: Mapping[str, Any]) -> Checkpoint:
+    tensors = {str(name): tensor_of(value) for name, value in state.items()}
+    total = sum(t.numel() * t.itemsize for t in tensors.values())
+    dense = dense_state(path, tensors, total)
+    digest = hashlib.sha256()
+    for name, tensor in dense.items():
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        plain = tensor.int_repr() if tensor.is_quantized else tensor
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+    return Checkpoint(path, kind, dense, None, None, None, None, digest.hexdigest(), total, ())

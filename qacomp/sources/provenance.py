@@ -1,0 +1,114 @@
+"""What a container says of where it comes from, and whether it was made from a given file."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qacomp.errors import NotACheckpointError, SourceMismatchError
+from qacomp.formats.regular import open_regular
+from qacomp.formats.system_errors import advice, words
+from qacomp.options.config import CompressConfig
+from qacomp.sources.source_size import SourceSize
+from qacomp.version import VERSION
+
+if TYPE_CHECKING:
+    from qacomp.checkpoints import Checkpoint
+    from qacomp.graphs import OnnxSource
+
+
+@dataclass(frozen=True)
+class SourceMatch:
+    """A file that a container was made from: its size in bytes and its SHA-256, in hex."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+def provenance(
+    source: "Checkpoint | OnnxSource", config: CompressConfig, size: SourceSize, external: list[str] | None = None
+) -> dict[str, Any]:
+    """The metadata of a container on where it comes from: qacomp's version, the source file, the settings.
+
+    external: SHA-256 of each file that holds data of an ONNX model.
+    """
+    origin: dict[str, Any] = {"sha256": source.digest, "bytes": source.bytes, "kind": source.kind, **size.to_meta()}
+    if isinstance(parts := getattr(source, "parts", None), tuple) and parts:
+        origin["parts_sha256"] = list(parts)
+    if external:
+        origin["external_sha256"] = external
+    meta = {"qacomp": VERSION, "source": origin, "settings": config.to_toml()}
+    return meta if config.levels is None else meta | {"levels": list(config.levels)}
+
+
+def check_source(container: Path, meta: dict[str, Any], source: Path) -> SourceMatch:
+    """Hold the `source` entry of a container's metadata against a file.
+
+    Raises SourceMismatchError where they differ or the container doesn't name its source, NotACheckpointError where
+    the file can't be read.
+    """
+    told = meta.get("source")
+    told = told if isinstance(told, dict) else {}
+    digest, size = told.get("sha256"), told.get("bytes")
+    if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
+        raise SourceMismatchError(f"{container}: doesn't tell the digest of what it was made from; nothing to compare")
+    try:
+        if told.get("kind") == "sharded":
+            return _check_shards(container, told, source)
+        own_size = source.stat().st_size
+        if isinstance(size, int) and size != own_size and source.is_file():
+            raise SourceMismatchError(
+                f"{container}: was made from a file of {size} bytes, {source} has {own_size}; find the right checkpoint"
+            )
+        own = sha256_of(source)
+    except OSError as error:
+        named = error.filename or source
+        raise NotACheckpointError(f"{named}: can't be read ({words(error)}); {advice(error)}") from error
+    if digest != own:
+        raise SourceMismatchError(
+            f"{container}: was made from a file of SHA-256 {digest[:16]}..., {source} has {own[:16]}...;"
+            " find the right checkpoint"
+        )
+    if isinstance(told.get("external_sha256"), list):
+        _check_external(container, told["external_sha256"], source)
+    return SourceMatch(str(source), own_size, own)
+
+
+def _check_shards(container: Path, told: Mapping[str, Any], source: Path) -> SourceMatch:
+    """Hold an index and the shards that it names against the digests that the container has of them."""
+    from qacomp.checkpoints.sharded import is_index, shard_names, whole_digest
+
+    if not is_index(source):
+        raise SourceMismatchError(f"{container}: was made from shards: give their index (*.index.json), not {source}")
+    files = [source, *(source.with_name(name) for name in shard_names(source))]
+    parts = [sha256_of(file) for file in files]
+    size = sum(file.stat().st_size for file in files)
+    if whole_digest(parts) != told["sha256"]:
+        known = told.get("parts_sha256")
+        stored = known if isinstance(known, list) and len(known) == len(parts) else parts
+        different = [str(file) for file, own, other in zip(files, parts, stored, strict=True) if own != other]
+        which = different[0] if different else f"{source} or one of its {len(parts) - 1} shards"
+        raise SourceMismatchError(f"{container}: was made from other files: {which} differs; find the right checkpoint")
+    return SourceMatch(str(source), size, whole_digest(parts))
+
+
+def _check_external(container: Path, told: list[Any], source: Path) -> None:
+    """Hold the files with an ONNX model's data, in the order of their names, against the container's digests."""
+    from qacomp.graphs import read_onnx
+
+    own = read_onnx(source).external.named_digests()
+    different = [name for (name, digest), other in zip(own.items(), told, strict=False) if digest != other]
+    if different or len(own) != len(told):
+        which = different[0][:80] if different else f"{len(own)} files instead of {len(told)}"
+        raise SourceMismatchError(
+            f"{container}: was made from {source.name} with other data beside it: {which} differs; find the right files"
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of a file's bytes, in hex. Raises IrregularFileError, OSError."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,71 @@
+"""One door for every kind of model file: ONNX models with their graph, everything else as a checkpoint."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qacomp.checkpoints.recognition import is_onnx
+from qacomp.errors import ConfigError, ExportError, UnsafePickleError
+
+if TYPE_CHECKING:
+    from qacomp.checkpoints import Checkpoint
+    from qacomp.graphs import OnnxSource
+
+_HOW_TO_EXPORT = "--trust-pickle with --input, the shapes that its forward takes, exports its graph to ONNX as well"
+
+
+def read_model(
+    path: Path,
+    *,
+    trust_pickle: bool = False,
+    inputs: Sequence[str] = (),
+    submodule: str | None = None,
+    key: str | None = None,
+) -> "Checkpoint | OnnxSource":
+    """Read `path`, told by content. With trust_pickle, programs come with their graph, exported to ONNX by torch.
+
+    A torch.export archive knows its inputs; a TorchScript archive and a pickled module need `inputs` (see
+    `qacomp.sources.example_inputs`), and `submodule` may name a part of them. key: see `read_checkpoint`. Raises as
+    that and `read_onnx` do, UnsafePickleError for inputs without trust_pickle, ConfigError and ExportError as
+    `export_module`.
+    """
+    if is_onnx(path):
+        from qacomp.graphs import read_onnx
+
+        if key is not None:
+            raise ConfigError(f"--key {key}: {path} is an ONNX model, which has no keys; leave it")
+        return read_onnx(path)
+    from qacomp.checkpoints import read_checkpoint
+
+    checkpoint = read_checkpoint(path, trust_pickle=trust_pickle, key=key)
+    scripted, exported = checkpoint.kind == "torchscript", checkpoint.kind == "exported program"
+    if not trust_pickle:
+        if inputs and scripted:
+            raise UnsafePickleError(
+                f"{path}: --input exports a TorchScript archive by running its code: give --trust-pickle too, if you "
+                "trust its author"
+            )
+        hint = "--trust-pickle exports its graph to ONNX as well" if exported else _HOW_TO_EXPORT
+        return replace(checkpoint, notes=(*checkpoint.notes, hint)) if scripted or exported else checkpoint
+    if key is not None and (exported or inputs):
+        raise ConfigError(f"--key {key}: names weights; the part of a program to export is given by --submodule")
+    if exported:
+        from qacomp.sources.programs import export_archive
+
+        try:
+            return export_archive(path)
+        except ExportError as error:
+            return replace(checkpoint, notes=(*checkpoint.notes, str(error)))
+    if scripted and inputs:
+        from qacomp.sources.programs import export_torchscript
+
+        return export_torchscript(path, inputs, submodule)
+    if checkpoint.module is not None and inputs:
+        from qacomp.models.plain_modules import plain_module
+        from qacomp.sources.programs import export_module
+
+        plain = plain_module(checkpoint.module, path)
+        made = export_module(plain.module, inputs, submodule, path, "exported module")
+        return replace(made, digest=checkpoint.digest, bytes=checkpoint.bytes, notes=(*plain.notes, *made.notes))
+    return replace(checkpoint, notes=(*checkpoint.notes, _HOW_TO_EXPORT)) if scripted else checkpoint

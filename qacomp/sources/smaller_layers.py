@@ -1,0 +1,35 @@
+"""Which of a network's selected layers sharing makes smaller; the others are left out before anything is trained."""
+
+import math
+from collections.abc import Sequence
+
+from torch import nn
+
+from qacomp.options.codebook import grid_kind
+from qacomp.sharing.blocks import block_shape
+from qacomp.sharing.nested_arrays import share_nested
+from qacomp.sharing.share import share_array
+from qacomp.sharing.worth import may_be_larger
+from qacomp.sources.torch_weights import Selection
+from qacomp.tensors.torch_format import to_array
+
+
+def smaller_layers(
+    model: nn.Module, selection: Selection, codebook: str, levels: Sequence[int] | None, side: str
+) -> Selection:
+    """The selection without layers whose codebooks and indices take as much room as their lossless planes.
+
+    Where that is open they are shared by k-means as they are now, and both forms are coded.
+    """
+    for layer in selection.layers:
+        array = to_array(model.get_parameter(layer.name))
+        blocks = None if grid_kind(codebook) else block_shape(array.shape, layer.axis, codebook, layer.k)
+        books = 1 if blocks is None else math.prod(-(-n // b) for n, b in zip(array.shape, blocks, strict=True))
+        k = layer.k if levels is None else sum(levels)
+        if grid_kind(codebook) or not may_be_larger(array, k, books):
+            continue
+        nested = share_nested(array, layer, levels, side) if levels is not None else None
+        item = nested or share_array(array, layer, codebook, side)
+        if item.kept:
+            selection = selection.without(layer, item.kept)
+    return selection

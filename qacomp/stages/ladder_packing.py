@@ -1,0 +1,68 @@
+"""From a trained precision ladder to the tensors and the graph of a progressive container."""
+
+import numpy as np
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from qacomp.exporting.operating_points import level_tensor
+from qacomp.formats import SharedTensor
+from qacomp.graphs.batch_norm import constant_names, fold_statistics, foldable_batch_norms
+from qacomp.graphs.network import export_dense
+from qacomp.models.weight_places import tied_names, under_all_names
+from qacomp.sources.network import Network
+from qacomp.sources.torch_weights import Selection
+from qacomp.stages.network_precision import agreed, rounded_names, spreads
+from qacomp.stages.packing import Package, TensorLike, graph_of, store_precision
+from qacomp.training.ladder import FULL, PrecisionLadder
+
+
+def pack_ladder(
+    network: Network, ladder: PrecisionLadder, selection: Selection, levels: list[int], side: str
+) -> Package:
+    """Every level's batch norm folded, all rounded to the stored precision; the clusters must be fixed.
+
+    The finest level's tensors have the network's own names, and what a coarser one has of its own stands behind them
+    under `level_tensor`. All of that has the format's level 0, so that a file that is cut off behind a level holds it.
+    """
+    ladder = ladder.cpu().eval()
+    tied = tied_names(ladder.network)
+    shared = {layer.name: ladder.layer(layer.name).shared_tensor() for layer in selection.layers}
+    shared = under_all_names(shared, tied)
+    names = [name for name in ladder.submodel_names if name != FULL]
+    plain = {name: ladder.submodel(name) for name in names}
+    finest = plain[names[-1]]
+    batch_norms = foldable_batch_norms(finest)
+    states: list[dict[str, TensorLike]] = []
+    sides: list[dict[str, str]] = []
+    for level, model in enumerate(plain.values()):
+        norms = spreads(model)
+        fold_statistics(model)
+        states.append(_level_state(model, shared, level))
+        sides.append(agreed(rounded_names(states[-1] | shared, norms, side), tied))
+    rounded = dict(sides[-1])
+    stored: dict[str, TensorLike] = {name: shared.get(name, value) for name, value in states[-1].items()}
+    own = {
+        f"{path}.{leaf}".removeprefix(".")
+        for path, module in finest.named_modules(remove_duplicate=False)
+        if isinstance(module, _BatchNorm)
+        for leaf in module.state_dict()
+    }
+    for k, state, found in zip(levels, states[:-1], sides[:-1], strict=False):
+        stored |= {level_tensor(k, name): value for name, value in state.items() if name in own}
+        rounded |= {level_tensor(k, name): what for name, what in found.items() if name in own}
+    for model, state, found in zip(plain.values(), states, sides, strict=True):
+        store_precision(model, state, side, {name for name in state if name in (found if name in own else rounded)})
+    graph = graph_of(export_dense(finest, network.input_shape), states[-1])
+    return Package(stored, graph, batch_norms, plain, rounded=rounded)
+
+
+def _level_state(model: nn.Module, shared: dict[str, SharedTensor], level: int) -> dict[str, TensorLike]:
+    """A level's tensors without the constants that `fold_statistics` made, in the state dict's order."""
+    constants = set(constant_names(model))
+    state: dict[str, TensorLike] = {}
+    for name, value in model.state_dict().items():
+        if name in shared:
+            state[name] = shared[name].at_level(level)
+        elif name not in constants:
+            state[name] = np.array(value.detach().cpu().numpy())
+    return state

@@ -1,0 +1,61 @@
+"""How far a network's outputs move when its weights are shared, on generated inputs: K of a network without data."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from qacomp.models.plain_modules import copied
+from qacomp.models.weight_places import tied_names, under_all_names
+from qacomp.options.config import CompressConfig
+from qacomp.runtime.output_agreement import cosine
+from qacomp.sharing.agreement import Trials, refined
+from qacomp.sharing.selection import Layer
+from qacomp.sharing.share import share_array
+from qacomp.sources.network import Network
+from qacomp.sources.probes import probe_inputs
+from qacomp.sources.torch_weights import Selection
+
+_EXAMPLES, _QUIET = 8, 0.1  # every other input, as of ONNX models
+
+
+def refined_network(network: Network, selection: Selection, config: CompressConfig) -> tuple[Selection, str | None]:
+    """The selection with more values where logits on drawn inputs need them (see `probe_inputs`).
+
+    The network stays as it is. Second: what is said where they still don't agree. See
+    `qacomp.sharing.agreement.refined`. Raises DataError where it takes no drawn input.
+    """
+    model = network.model
+    tied = tied_names(model)
+    state = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
+    twin = copied(model).cpu().eval()
+    inputs = torch.from_numpy(probe_inputs(network, _EXAMPLES, config.seed, _QUIET))
+    before = _logits(twin, inputs)  # (examples, classes)
+    made: dict[Layer, NDArray[np.generic]] = {}
+    last: dict[str, NDArray[np.generic]] = {}
+
+    def deviation(weights: Mapping[str, NDArray[np.generic]]) -> float:
+        changed = under_all_names(weights, tied)
+        twin.load_state_dict({n: torch.from_numpy(np.array(changed.get(n, v))) for n, v in state.items()})
+        return 1 - cosine(before, _logits(twin, inputs))
+
+    def tried(chosen: Selection) -> float:
+        for layer in chosen.layers:
+            if layer not in made:
+                packed = share_array(state[layer.name], layer, "tensor", config.side, config.rounding)
+                made[layer] = packed.dense()
+            last[layer.name] = made[layer]
+        return deviation(last)
+
+    def felt() -> dict[str, float]:
+        return {name: deviation({name: values}) for name, values in last.items()}
+
+    return refined(selection, config, state.__getitem__, Trials(tried, last.__getitem__, felt))
+
+
+def _logits(model: nn.Module, inputs: torch.Tensor) -> NDArray[np.float32]:
+    with torch.no_grad():
+        logits: NDArray[np.float32] = model(inputs).numpy()
+    return logits

@@ -1,0 +1,112 @@
+"""A PyTorch network before and after compression: the error of each layer where it works, and outputs' agreement."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from qacomp.errors import DataError
+from qacomp.evaluation.accuracy import torch_logits
+from qacomp.graphs.inputs import InputUse
+from qacomp.runtime.agreement import Agreement, compare
+from qacomp.runtime.input_plan import PlannedInput
+from qacomp.runtime.input_values import draw
+from qacomp.runtime.operator_errors import OperatorError, decibels, weight_error
+from qacomp.sources.network import Network
+from qacomp.sources.probes import probe_inputs
+from qacomp.sources.torch_weights import split_name
+
+EXAMPLES = 8
+
+
+def generated_examples(network: Network, seed: int) -> NDArray[np.float32]:
+    """(8, C, H, W) for a network: pictures where its input may be some, else standard normal; see `probe_inputs`.
+
+    A network that can't take those, since it looks values up, gets pixels. Raises DataError where it takes neither.
+    """
+    shape = network.input_shape
+    pictures = len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) > 1
+    kind, layout = ("image", "nchw") if pictures else ("values", "")
+    planned = PlannedInput("input", np.dtype(np.float32), kind, (1, *shape), InputUse(), layout)
+    rows = [draw(planned, {}, np.random.default_rng([seed, i]), loud=i % 2 == 0) for i in range(EXAMPLES)]
+    drawn = np.concatenate(rows)
+    try:
+        torch_logits(network.model, drawn)
+    except DataError:
+        return probe_inputs(network, EXAMPLES, seed)
+    return drawn
+
+
+def layer_errors(
+    original: nn.Module, shared: Mapping[str, NDArray[Any]], inputs: NDArray[Any]
+) -> dict[str, OperatorError]:
+    """The error of each layer's product when its weight is what `shared` says, on what reaches it in `original`.
+
+    shared: values by state-dict name. Of a layer that isn't reached it is the weight's own; one whose shape has changed
+    is left out. The network stays as it is.
+    """
+    state = original.state_dict()
+    before = {n: state[n] for n, v in shared.items() if n in state and tuple(state[n].shape) == v.shape}
+    sums = {name: np.zeros(2) for name in before}
+    handles, types = [], {}
+    for name, weight in before.items():
+        owner, leaf = split_name(original, name)
+        types[name] = type(owner).__name__
+        made = torch.from_numpy(np.array(shared[name])).to(weight)
+        handles.append(owner.register_forward_hook(_probe(leaf, weight, made, sums[name])))
+    try:
+        _outputs(original, inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    found = {}
+    for name, weight in before.items():
+        error, size = sums[name]
+        own = weight_error(weight.detach().cpu().numpy(), np.asarray(shared[name]))
+        found[name] = OperatorError(decibels(error, size), types[name]) if size > 0 and np.isfinite(error) else own
+    return found
+
+
+def network_agreement(original: nn.Module, changed: nn.Module, inputs: NDArray[Any], text: str) -> Agreement:
+    """How far the outputs of two networks are apart on the same inputs (N, ...), which are `text`."""
+    runs = [[_outputs(model, inputs)] for model in (original, changed)]
+    return compare(runs[0], runs[1], text, batch=len(inputs))
+
+
+def _probe(leaf: str, weight: Tensor, made: Tensor, sums: NDArray[np.float64]) -> Any:
+    """A hook that adds up the squares of what another weight changes, and of what the layer makes without its bias."""
+    inside = [False]
+
+    def hook(module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
+        if inside[0] or not isinstance(output, Tensor):
+            return
+        inside[0] = True  # the calls below come here again
+        try:
+            other, nothing = (functional_call(module, {leaf: w}, given) for w in (made, torch.zeros_like(weight)))
+        except Exception:  # a forward of the user's own, which may raise anything; then the weights' error is told
+            return
+        finally:
+            inside[0] = False
+        sums[0] += float(((output - other).double() ** 2).sum())
+        sums[1] += float(((output - nothing).double() ** 2).sum())
+
+    return hook
+
+
+def _outputs(model: nn.Module, inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """What a network gives in evaluation mode, by name; its mode stays."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            found = model(torch.from_numpy(np.asarray(inputs)).to(device))
+    finally:
+        model.train(training)
+    values = found if isinstance(found, list | tuple) else [found]
+    names = ["logits"] if len(values) == 1 else [f"output{i}" for i in range(len(values))]
+    return {n: v.float().cpu().numpy() for n, v in zip(names, values, strict=True) if isinstance(v, Tensor)}

@@ -1,0 +1,84 @@
+"""Which codebooks and vectors of a network are stored in half precision, and which must stay exact."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from qacomp.formats import SharedTensor
+from qacomp.graphs.batch_norm import foldable_batch_norms
+from qacomp.sharing.affine import grid_numbers, is_exact_in
+from qacomp.tensors.side_values import MOST_REACHES, codebook_side, holds, holds_bias, vectors_held
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A batch norm's statistics before they are folded, each (channels,): |γ|, and of its input mean and deviation."""
+
+    gamma: Floats
+    mean: Floats
+    deviation: Floats
+
+
+def spreads(model: nn.Module) -> dict[str, Spread]:
+    """Of each batch norm that `fold_statistics` will fold, by its path."""
+    found = {}
+    for path in foldable_batch_norms(model):
+        module = model.get_submodule(path)
+        if isinstance(module, _BatchNorm) and module.running_var is not None and module.running_mean is not None:
+            with torch.no_grad():
+                mean = module.running_mean.double().cpu().numpy()
+                deviation = (module.running_var.double() + module.eps).clamp(min=0).sqrt().cpu().numpy()
+                gamma = np.ones_like(mean) if module.weight is None else module.weight.double().abs().cpu().numpy()
+            found[path] = Spread(gamma.copy(), mean.copy(), deviation.copy())
+    return found
+
+
+def rounded_names(
+    tensors: Mapping[str, NDArray[np.generic] | SharedTensor], norms: Mapping[str, Spread], side: str
+) -> dict[str, str]:
+    """Names of the tensors whose codebook or vector `side` may hold, with what each is: "codebook", a bias, ...
+
+    tensors: as they will be stored, batch norms folded; norms: their statistics before that. A folded scale meets
+    inputs of the size that the statistics tell, and what it makes of them is as large as γ.
+    """
+    dense = {name: value.dense() if isinstance(value, SharedTensor) else value for name, value in tensors.items()}
+    found = vectors_held(dense, side)
+    for path, spread in norms.items():
+        prefix = f"{path}." if path else ""
+        names = [f"{prefix}weight", f"{prefix}bias"]
+        for name in names:
+            found.pop(name, None)
+        if all(name in dense for name in names) and _holds_folded(dense[names[0]], dense[names[1]], spread, side):
+            found |= {names[0]: "batch norm's scale, a vector", names[1]: "batch norm's shift, a vector"}
+    for name, value in tensors.items():
+        if isinstance(value, SharedTensor) and _holds_codebooks(value, side):
+            found[name] = "codebook"
+    return found
+
+
+def agreed(rounded: Mapping[str, str], tied: Mapping[str, str]) -> dict[str, str]:
+    """`rounded` without the names of tied tensors that it holds under one name only; tied: name -> first name."""
+    apart = {tied[name] for name in tied if (name in rounded) != (tied[name] in rounded)}
+    return {name: what for name, what in rounded.items() if name not in apart and tied.get(name) not in apart}
+
+
+def _holds_folded(scale: NDArray[np.generic], shift: NDArray[np.generic], spread: Spread, side: str) -> bool:
+    """Whether `side` holds a folded batch norm: its errors are small beside γ, the deviation of what it makes."""
+    typical = float(np.sqrt(np.mean(spread.gamma**2)))
+    size = np.sqrt(spread.deviation**2 + spread.mean**2)
+    offset = np.abs(scale.astype(np.float64) * spread.mean).max()
+    return holds(scale, side, size) and holds_bias(shift, side, typical) and bool(offset <= MOST_REACHES * typical)
+
+
+def _holds_codebooks(value: SharedTensor, side: str) -> bool:
+    books = [value.codebook, *(level.codebook for level in value.levels)]
+    if any(codebook_side(book, side) == "exact" for book in books):
+        return False
+    return grid_numbers(value) is None or is_exact_in(value.codebook, side)  # rounding would bend a grid

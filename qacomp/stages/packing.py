@@ -1,0 +1,109 @@
+"""From a tuned network to the container's tensors and graph, in exactly the values that a reader will get."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from qacomp.formats import SharedTensor, stored_values
+from qacomp.graphs.batch_norm import fold_statistics, foldable_batch_norms
+from qacomp.graphs.network import export_dense
+from qacomp.graphs.submodels import only_output, output_names, weight_names
+from qacomp.graphs.weightless import initializer_names, strip_weights
+from qacomp.models.flexible import FlexibleModel
+from qacomp.models.weight_places import tied_names, under_all_names
+from qacomp.sources.network import Network
+from qacomp.sources.torch_weights import Selection
+from qacomp.stages.network_precision import agreed, rounded_names, spreads
+from qacomp.training.parametrizations.grid import is_wide
+from qacomp.training.parametrizations.shared import shared_tensor, unshare
+
+TensorLike: TypeAlias = NDArray[Any] | SharedTensor
+
+
+@dataclass(frozen=True)
+class Package:
+    """`tensors` by state-dict name; `graph`: ONNX without their data; `batch_norms`: the folded ones' eps.
+
+    `submodels`: plain networks by operating point, smallest first, holding what the file holds (empty where there is
+    only one network); `cuts`: tensors before which a new run of those begins that the same sub-models read; `rounded`:
+    tensors whose codebook or vector is stored in half precision, with what each is; all others are stored exactly.
+    """
+
+    tensors: dict[str, TensorLike]
+    graph: bytes
+    batch_norms: dict[str, float]
+    submodels: dict[str, nn.Module] = field(default_factory=dict)
+    cuts: tuple[str, ...] = ()
+    rounded: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def exact(self) -> frozenset[str]:
+        """The tensors that no `side` rounds."""
+        return frozenset(self.tensors) - frozenset(self.rounded)
+
+
+def pack_network(network: Network, selection: Selection, side: str) -> Package:
+    """Fold batch norm, round to the stored precision, export. `network.model` ends up holding what the file holds.
+
+    Every layer of the selection must have been shared. `side` is the precision of codebooks and small vectors.
+    """
+    model = network.model.cpu()
+    tensors: dict[str, TensorLike] = {}
+    wide = set()
+    for layer in selection.layers:
+        if is_wide(model, layer.name):
+            wide.add(layer.name)
+        tensors[layer.name] = shared_tensor(model, layer.name)
+        unshare(model, layer.name)
+    tied = tied_names(model)
+    tensors = under_all_names(tensors, tied)
+    batch_norms = foldable_batch_norms(model)
+    norms = spreads(model)
+    constants = set(fold_statistics(model))
+    for name, value in model.state_dict().items():
+        if name not in constants and name not in tensors:
+            tensors[name] = value.detach().cpu().numpy()
+    tensors = {name: tensors[name] for name in model.state_dict() if name in tensors}
+    found = {name: what for name, what in rounded_names(tensors, norms, side).items() if name not in wide}
+    rounded = agreed(found, {name: first for name, first in tied.items() if name in tensors})
+    store_precision(model, tensors, side, rounded)
+    if isinstance(model, FlexibleModel):
+        graph = graph_of(export_dense(model, network.input_shape, all_submodels=True), tensors)
+        submodels = {name: model.submodel(name) for name in model.submodel_names}
+        ordered, cuts = _by_readers(tensors, graph)
+        return Package(ordered, graph, batch_norms, submodels, cuts, rounded)
+    graph = graph_of(export_dense(model, network.input_shape), tensors)
+    return Package(tensors, graph, batch_norms, rounded=rounded)
+
+
+def graph_of(exported: onnx.ModelProto, tensors: Collection[str]) -> bytes:
+    """The graph without its weights' data. Of `tensors` it lacks what nothing reads, and a weight's other names."""
+    return strip_weights(exported, [name for name in initializer_names(exported) if name in tensors])
+
+
+def _by_readers(tensors: dict[str, TensorLike], graph: bytes) -> tuple[dict[str, TensorLike], tuple[str, ...]]:
+    """Tensors in runs that the same sub-models read, and where each run begins: so that one can be fetched alone."""
+    outputs = {name: weight_names(only_output(graph, name)) for name in output_names(graph)}
+    runs: dict[frozenset[str], list[str]] = {}
+    for name in tensors:
+        runs.setdefault(frozenset(output for output, weights in outputs.items() if name in weights), []).append(name)
+    return {name: tensors[name] for run in runs.values() for name in run}, tuple(run[0] for run in runs.values())
+
+
+def store_precision(model: nn.Module, tensors: dict[str, TensorLike], side: str, rounded: Collection[str]) -> None:
+    """Give the model, in place, the values that a reader will get; `side` rounds those in `rounded`."""
+    state = model.state_dict()
+    with torch.no_grad():
+        for name, value in tensors.items():
+            precision = side if name in rounded else "exact"
+            if isinstance(value, SharedTensor):
+                read = replace(value, codebook=stored_values(value.codebook, precision)).dense()
+            else:
+                read = stored_values(value, precision)
+            state[name].copy_(torch.from_numpy(np.array(read)))

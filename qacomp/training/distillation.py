@@ -1,0 +1,139 @@
+"""Losses of a flexible network: each smaller sub-model learns from the labels and from larger ones (IPKD-TA).
+
+Equations (1)-(7) of Ozerov and Duong (2021), over the logits of all sub-models, smallest first. One differs from print:
+(2) names the student's distribution first, but knowledge distillation, and the soft cross-entropy that the paper allows
+in its place, are KL(teacher ∥ student); that is what stands here. A teacher's logits are constants.
+
+A network that is trained already and now compressed has a better teacher than its largest sub-model, which moves with
+the gradients of all others: itself as it was (`guided_loss`).
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from qacomp.errors import ConfigError
+from qacomp.models.flexible import FlexibleModel
+
+STRATEGIES = ("none", "ipkd", "ta-1", "ta-m")
+DIVERGENCES = ("kl", "cross-entropy")
+
+
+def cross_entropy(student: Tensor, y: Tensor) -> Tensor:
+    """Eq. (1), the mean over the batch. student: (B, classes) logits, y: (B,) int64 labels -> scalar float32."""
+    return F.cross_entropy(student.float(), y)
+
+
+def distillation(student: Tensor, teacher: Tensor, temperature: float, divergence: str = "kl") -> Tensor:
+    """Eq. (2): τ²·KL(softmax(teacher/τ) ∥ softmax(student/τ)), the mean over the batch: scalar float32.
+
+    student, teacher: (B, classes) logits, the teacher's without gradient. `cross-entropy` leaves out the teacher's own
+    entropy, a constant: the same gradient.
+    """
+    target = F.log_softmax(teacher.detach().float() / temperature, dim=1)  # (B, classes)
+    log_student = F.log_softmax(student.float() / temperature, dim=1)  # (B, classes)
+    if divergence == "kl":
+        distance = F.kl_div(log_student, target, reduction="batchmean", log_target=True)
+    else:
+        distance = -(target.exp() * log_student).sum(dim=1).mean()
+    return temperature**2 * distance
+
+
+def taught(
+    student: Tensor, teacher: Tensor, y: Tensor, weight: float, temperature: float, divergence: str = "kl"
+) -> Tensor:
+    """Eq. (3): (1 − λ)·CE + λ·KD of one student and a teacher outside it; `weight` is λ, 0 .. 1."""
+    mixed: Tensor = (1 - weight) * cross_entropy(student, y)
+    return mixed + weight * distillation(student, teacher, temperature, divergence)
+
+
+def supervised(logits: Sequence[Tensor], y: Tensor) -> Tensor:
+    """Eq. (4): the sum of all sub-models' cross-entropies."""
+    return torch.stack([cross_entropy(student, y) for student in logits]).sum()
+
+
+def ipkd(logits: Sequence[Tensor], y: Tensor, weight: float, temperature: float, divergence: str = "kl") -> Tensor:
+    """Eq. (5): the largest sub-model learns from the labels and teaches all others (inplace distillation)."""
+    last = len(logits) - 1
+    return _inplace(logits, y, [[last]] * last, weight, temperature, divergence)
+
+
+def ipkd_ta_1(logits: Sequence[Tensor], y: Tensor, weight: float, temperature: float, divergence: str = "kl") -> Tensor:
+    """Eq. (6): each sub-model is taught by the next larger one, its one teacher assistant."""
+    return _inplace(logits, y, [[i + 1] for i in range(len(logits) - 1)], weight, temperature, divergence)
+
+
+def ipkd_ta_m(logits: Sequence[Tensor], y: Tensor, weight: float, temperature: float, divergence: str = "kl") -> Tensor:
+    """Eq. (7): each sub-model is taught by all larger ones, in equal parts."""
+    n = len(logits)
+    return _inplace(logits, y, [list(range(i + 1, n)) for i in range(n - 1)], weight, temperature, divergence)
+
+
+def flexible_loss(
+    strategy: str, logits: Sequence[Tensor], y: Tensor, weight: float, temperature: float, divergence: str = "kl"
+) -> Tensor:
+    """The loss called `strategy` (none | ipkd | ta-1 | ta-m): scalar float32.
+
+    logits: one (B, classes) tensor a sub-model, smallest first; of a single one all losses are its cross-entropy.
+    weight: λ; temperature: τ. Raises ConfigError for another name.
+    """
+    if strategy == "none":
+        return supervised(logits, y)
+    losses = {"ipkd": ipkd, "ta-1": ipkd_ta_1, "ta-m": ipkd_ta_m}
+    if strategy not in losses:
+        raise ConfigError(f"distillation {strategy!r}: the strategies are {', '.join(STRATEGIES)}")
+    return losses[strategy](logits, y, weight, temperature, divergence)
+
+
+def guided_loss(
+    strategy: str,
+    logits: Sequence[Tensor],
+    guide: Tensor,
+    y: Tensor,
+    weight: float,
+    temperature: float,
+    divergence: str = "kl",
+) -> Tensor:
+    """`flexible_loss` with one more sub-model above all others that doesn't learn: scalar float32.
+
+    guide: (B, classes) logits of a network outside, such as the one before compression. Eqs. (5)-(7) over n + 1
+    sub-models, less the guide's own cross-entropy, a constant. Without distillation there is no such teacher.
+    """
+    if strategy == "none":
+        return supervised(logits, y)
+    everything = flexible_loss(strategy, [*logits, guide.detach()], y, weight, temperature, divergence)
+    return everything - cross_entropy(guide.detach(), y)
+
+
+def default_weight(strategy: str) -> float:
+    """λ where none is given: the paper's 0.8, or 0.9 for a teacher outside the network (`kd`)."""
+    return 0.9 if strategy == "kd" else 0.8
+
+
+def default_temperature(model: nn.Module, strategy: str) -> float:
+    """τ where none is given: the paper's 5 for exits and 1 for widths, 2 for everything else.
+
+    Levels of precision share all their weights, as widths do, so they take 1 as well: at 2 the coarsest learn more, and
+    their larger gradients spoil the finer ones. A plain network is taught by itself (`kd`) or becomes such levels.
+    """
+    if isinstance(model, FlexibleModel):
+        return 5.0 if model.submodel_names[0].startswith("exit") else 1.0
+    return 2.0 if strategy in ("none", "kd") else 1.0
+
+
+def _inplace(
+    logits: Sequence[Tensor],
+    y: Tensor,
+    teachers: Sequence[Sequence[int]],
+    weight: float,
+    temperature: float,
+    divergence: str,
+) -> Tensor:
+    """CE of the largest, and for each other the mean of eq. (3) over its `teachers`, numbers of larger sub-models."""
+    terms = [cross_entropy(logits[-1], y)]
+    for student, numbers in zip(logits[:-1], teachers, strict=True):
+        lessons = [distillation(student, logits[j], temperature, divergence) for j in numbers]
+        terms.append((1 - weight) * cross_entropy(student, y) + weight * torch.stack(lessons).mean())
+    return torch.stack(terms).sum()

@@ -1,0 +1,145 @@
+"""How each layer's weights move: histograms before, during and after the fine-tuning, and what sharing changed.
+
+Elthakeb et al. (SinReQ) show in figure 2 how weights gather at the levels; a report draws it, `--snapshots` keeps it.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, float64, nn
+
+from qacomp.formats import BFLOAT16, SharedTensor, bfloat16_to_float32
+
+BINS = 96
+_MANY, _FAR = 4000, 0.0005
+_PARAMETRIZED = "parametrizations."
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """Means over one epoch: task loss, penalty Σ λ·R, and validation top-1 in percent (the mean over sub-models)."""
+
+    stage: str
+    epoch: int
+    loss: float
+    penalty: float
+    validation_accuracy: float
+
+
+@dataclass(frozen=True)
+class WeightHistogram:
+    """Counts (BINS,) of one layer's weights in equal parts of [low, high]; `stage` says when."""
+
+    stage: str
+    low: float
+    high: float
+    counts: tuple[int, ...]
+
+
+class WeightHistory:
+    """Histograms of the selected layers (state-dict names), taken at any time, over each layer's first range.
+
+    A state maps names to tensors or arrays.
+    """
+
+    def __init__(self, names: Iterable[str], state: Mapping[str, Any]) -> None:
+        self.original = {name: _numbers(state[name]).copy() for name in names}
+        self.histograms: dict[str, list[WeightHistogram]] = {name: [] for name in self.original}
+        self.take("original", state)
+
+    def take(self, stage: str, state: Mapping[str, Any]) -> None:
+        """Count the layers' weights now; those beyond the first range go into the outermost bins."""
+        for name, taken in self.histograms.items():
+            values = _numbers(state[name]).reshape(-1).astype(np.float64)  # floats can't part the least
+            low, high = (taken[0].low, taken[0].high) if taken else _range(values)
+            counts, _ = np.histogram(np.clip(values, low, high), BINS, (low, high))
+            taken.append(WeightHistogram(stage, low, high, tuple(counts.tolist())))
+
+    def finished(self) -> dict[str, tuple[WeightHistogram, ...]]:
+        """All that was taken, by layer."""
+        return {name: tuple(taken) for name, taken in self.histograms.items()}
+
+    def error(self, name: str, stored: NDArray[np.floating]) -> float | None:
+        """RMS of stored − original over the RMS of the original weights; None where those are all zero, or cut away."""
+        before = self.original[name].astype(np.float64)
+        if before.shape != stored.shape:  # a pruned layer whose dead channels are gone
+            return None
+        size = math.sqrt(float(np.mean(before**2))) if before.size else 0.0
+        return math.sqrt(float(np.mean((_numbers(stored) - before) ** 2))) / size if size > 0 else None
+
+    def errors(self, tensors: Mapping[str, object]) -> dict[str, float | None]:
+        """`error` of each of the selected layers that is among `tensors`, shared."""
+        return {n: self.error(n, t.dense()) for n, t in tensors.items() if n in self.original and _is_shared(t)}
+
+
+class Watcher:
+    """Called after every epoch of fine-tuning: histograms half-way and at the end, and with a folder checkpoints there.
+
+    `write(path, state)` writes epoch-0001.pt, ... into `folder` after each quarter of the epochs. Where sharing is
+    straight-through it is the shadow weights that are looked at: they show how weights gather.
+    """
+
+    def __init__(
+        self,
+        history: WeightHistory,
+        epochs: int,
+        folder: Path | None = None,
+        write: Callable[[Path, Mapping[str, Tensor]], None] | None = None,
+    ) -> None:
+        self.history, self.epochs = history, epochs
+        self.folder, self.write = folder, write
+
+    def __call__(self, epoch: int, model: nn.Module) -> None:
+        """`epoch` counts from 1."""
+        half = epoch == (self.epochs + 1) // 2
+        quarter = epoch in {-(-self.epochs * part // 4) for part in range(1, 5)}
+        if half or epoch == self.epochs:
+            name = "fine-tuned" if epoch == self.epochs else f"epoch {epoch} of {self.epochs}"
+            self.history.take(name, plain_state(model))
+        if quarter and self.folder is not None and self.write is not None:
+            self.write(self.folder / f"epoch-{epoch:04d}.pt", plain_state(model))
+
+
+def plain_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict under the layers' own names: a parametrized weight's full-precision shadow, no parametrization."""
+    state = {}
+    for name, value in model.state_dict().items():
+        before, found, after = name.partition(_PARAMETRIZED)
+        if not found:
+            state[name] = value
+        elif after.endswith(".original"):
+            state[before + after.removesuffix(".original")] = value
+    return state
+
+
+def _numbers(values: Any) -> NDArray[np.floating]:
+    """A tensor or an array of any float type, as float32 (float64 stays)."""
+    if isinstance(values, Tensor):
+        wide = values.detach().cpu()
+        wide = wide if wide.dtype == float64 else wide.float()
+        numbers: NDArray[np.floating] = wide.numpy()
+        return numbers
+    if values.dtype == BFLOAT16:
+        return bfloat16_to_float32(values)
+    return np.asarray(values, np.float64 if values.dtype == np.float64 else np.float32)
+
+
+def _range(values: NDArray[np.floating]) -> tuple[float, float]:
+    """Where the weights lie: all of them, or of many all but a thousandth, lest a far one squeeze the others."""
+    if not values.size:
+        return -0.5, 0.5
+    if values.size < _MANY:
+        low, high = float(values.min()), float(values.max())
+    else:
+        low, high = np.quantile(values, [_FAR, 1 - _FAR]).tolist()
+    pad = 0.02 * (high - low) if high > low else 0.5 * abs(high) or 0.5
+    return low - pad, high + pad
+
+
+def _is_shared(tensor: object) -> TypeGuard[SharedTensor]:
+    return isinstance(tensor, SharedTensor)

@@ -1,0 +1,129 @@
+"""Precisions as sub-models: any classifier at several numbers of shared values, and at full precision above them."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from qacomp.errors import ConfigError
+from qacomp.models.flexible import FlexibleModel, submodel_index
+from qacomp.models.plain_modules import copied
+from qacomp.models.weight_places import other_places
+from qacomp.sharing.nested import layer_levels
+from qacomp.sources.torch_weights import Selection
+from qacomp.training.parametrizations.nested import NestedCodebooks, nested_codebooks
+from qacomp.training.regularizers import Regularizer
+
+FULL = "full"
+
+
+class PrecisionLadder(nn.Module):
+    """A flexible model over one network's weights: level i uses each layer's level-i codebook, the last sub-model none.
+
+    The codebooks nest (see `qacomp.training.parametrizations.nested`). Each level has batch norms of its own; all
+    else, biases too, is the network's. Gradients of every level reach the full-precision weights straight through.
+    """
+
+    def __init__(self, network: nn.Module, codebooks: Mapping[str, NestedCodebooks], ks: Sequence[int]) -> None:
+        """`codebooks` by weight name (`conv1.weight`); `ks`: shared values of each level, ascending, for the names."""
+        super().__init__()
+        self.submodel_names = (*(f"level{k}" for k in ks), FULL)
+        self.network = network
+        self.codebooks = nn.ModuleDict({_key(name): books for name, books in codebooks.items()})
+        norms = {_key(path): m for path, m in network.named_modules() if isinstance(m, _BatchNorm)}
+        self.norms = nn.ModuleList(nn.ModuleDict(copy.deepcopy(norms)) for _ in ks)
+        self._also = other_places(network)
+
+    def layer(self, name: str) -> NestedCodebooks:
+        """The codebooks of the weight `name`."""
+        return cast(NestedCodebooks, self.codebooks[_key(name)])
+
+    def tensors(self, level: int) -> dict[str, Tensor]:
+        """What the network's tensors are replaced by at a level, by state-dict name, differentiable.
+
+        A tied weight's value stands under one name for each module that holds it.
+        """
+        replaced: dict[str, Tensor] = {}
+        for key in self.codebooks:
+            name = _name(key)
+            made = self.layer(name)(self.network.get_parameter(name), level)
+            replaced |= dict.fromkeys((name, *self._also.get(name, ())), made)
+        for key, norm in cast(nn.ModuleDict, self.norms[level]).items():
+            prefix = f"{_name(key)}." if key else ""
+            replaced |= {prefix + leaf: t for leaf, t in (*norm.named_parameters(), *norm.named_buffers())}
+        return replaced
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, classes) logits at full precision."""
+        logits: Tensor = self.network(x)
+        return logits
+
+    def forward_all(self, x: Tensor) -> list[Tensor]:
+        """(N, C, H, W) -> (N, classes) logits of every level, the coarsest first, and of the full-precision network."""
+        levels = range(len(self.norms))
+        networks = (functional_call(self.network, self.tensors(level), (x,), tie_weights=False) for level in levels)
+        return [*networks, self.network(x)]
+
+    def submodel(self, name: str) -> nn.Module:
+        """The network with one level's weights and batch norms in it, copied; ConfigError for an unknown name."""
+        index = submodel_index(self.submodel_names, name)
+        plain = copied(self.network)
+        if index < len(self.norms):
+            state = plain.state_dict()
+            with torch.no_grad():
+                for key, value in self.tensors(index).items():
+                    state[key].copy_(value)
+        return plain.train(self.training)
+
+    def freeze(self) -> None:
+        """Fix every layer's clusters: from here on the shared values move, and the weights behind them don't."""
+        for key in self.codebooks:
+            weight = self.network.get_parameter(_name(key))
+            self.layer(_name(key)).freeze(weight)
+            weight.requires_grad_(False)
+
+
+def build_ladder(
+    network: nn.Module,
+    selection: Selection,
+    levels: Sequence[int],
+    penalties: Mapping[str, Regularizer] | None = None,
+    gains: Mapping[str, float] | None = None,
+    living: Mapping[str, Tensor] | None = None,
+) -> PrecisionLadder:
+    """A ladder over `network`, which it keeps and trains, that starts from k-means of the selected weights.
+
+    levels: shared values of each level, ascending; a layer with its own K ends at that. penalties: regularizers whose
+    levels are a layer's finest codebook; gains: of their gradients (see `NestedCodebooks`); living: masks of weights
+    that hold zeros, which take one of each level's values. ConfigError for a network
+    that has sub-models of another kind.
+    """
+    if isinstance(network, FlexibleModel):
+        names = f"{network.submodel_names[0]} ... {network.submodel_names[-1]}"
+        raise ConfigError(f"--levels: the network has sub-models of its own ({names}); compress it without --levels")
+    penalties, gains, living = penalties or {}, gains or {}, living or {}
+    codebooks = {}
+    for layer in selection.layers:
+        weight = network.get_parameter(layer.name)
+        books = nested_codebooks(
+            weight.detach().cpu().contiguous().numpy(),
+            layer_levels([level - 1 if layer.name in living and level > 2 else level for level in levels], layer.k),
+            penalties.get(layer.name),
+            gains.get(layer.name, 1.0),
+            living.get(layer.name),
+        )
+        codebooks[layer.name] = books.to(weight.device)
+    return PrecisionLadder(network, codebooks, levels)
+
+
+def _key(name: str) -> str:
+    """A module's name for a state-dict name, which has dots."""
+    return name.replace(".", "/")
+
+
+def _name(key: str) -> str:
+    return key.replace("/", ".")

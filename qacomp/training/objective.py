@@ -1,0 +1,62 @@
+"""What training minimises: the task's loss, teachers', and λ times the regularizer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from qacomp.errors import ConfigError
+from qacomp.models.flexible import FlexibleModel
+from qacomp.training.distillation import flexible_loss, guided_loss, taught
+from qacomp.training.regularizers import Regularizer, StrengthSchedule, accumulate_penalties
+
+
+@dataclass(frozen=True)
+class Objective:
+    """loss = (1 − α)·CE + α·τ²·KL(teacher ∥ student) + r(t)·Σ_layers λ_layer · mean penalty.
+
+    `penalties` maps a weight's name (`conv1.weight`) to its layer's regularizer, whose relative strength is the layer's
+    λ; r(t) is the `schedule`; `living` masks the weights that it is about, where others are pruned. `teacher` is in
+    eval mode, its logits are constants. A flexible model's loss is the sum over its sub-models; without a teacher
+    outside it they teach each other by `strategy` (see qacomp.training.distillation), with the same α and τ.
+    """
+
+    penalties: Mapping[str, Regularizer] = field(default_factory=dict)
+    schedule: StrengthSchedule = field(default_factory=StrengthSchedule)
+    teacher: nn.Module | None = None
+    distill_weight: float = 0.5
+    temperature: float = 2.0
+    strategy: str = "none"
+    living: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def modules(self) -> nn.ModuleDict:
+        """What learns or searches beside the network, for resuming."""
+        return nn.ModuleDict({name.replace(".", "/"): p for name, p in self.penalties.items()})
+
+    def task_loss(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        """Cross-entropy, mixed with the teachers' softened outputs where there are any: scalar."""
+        students = model.forward_all(x) if isinstance(model, FlexibleModel) else [model(x)]  # (B, classes) each
+        if not all(isinstance(student, Tensor) for student in students):
+            raise ConfigError(
+                f"in training mode the network gives a {type(students[0]).__name__}, not class scores: switch its "
+                "other outputs off, or train nothing (--reg none --tune-epochs 0)"
+            )
+        if self.teacher is None:
+            return flexible_loss(self.strategy, students, y, self.distill_weight, self.temperature)
+        with torch.no_grad():
+            target = self.teacher(x)  # (B, classes)
+        if self.strategy != "none":
+            return guided_loss(self.strategy, students, target, y, self.distill_weight, self.temperature)
+        losses = [taught(student, target, y, self.distill_weight, self.temperature) for student in students]
+        return torch.stack(losses).sum()
+
+    def add_penalty_gradients(self, model: nn.Module, progress: float) -> Tensor:
+        """Add r(t)·λ·∂R's gradients to the weights' and representatives' `.grad`, after the task loss's backward.
+
+        `progress`: the fraction of the steps that is done. Returns Σ_layers λ_layer · mean penalty: detached scalar.
+        """
+        active = {name: p for name, p in self.penalties.items() if p.options.relative_strength > 0}
+        if not active:
+            return torch.zeros(())
+        return accumulate_penalties(model, active, self.schedule(progress), self.living)

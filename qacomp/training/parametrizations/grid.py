@@ -1,0 +1,71 @@
+"""Weights on affine grids as a parametrization: the integers stay, and a factor for each grid's scale is trained."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from qacomp.formats import SharedTensor
+from qacomp.models.weight_places import parametrizations, put_on, split_name
+from qacomp.sharing.affine import WIDE_BITS, codebooks, grid_numbers, plain_scale
+
+
+class GridWeight(nn.Module):
+    """Maps factors (blocks along each axis) to the weight (q − zero point) · scale · factor of these grids.
+
+    steps: q − zero point, the weight's shape; scale, zero: of the grids, the factors' shape; blocks: of the weight.
+    """
+
+    steps: Tensor
+    scale: Tensor
+    zero: Tensor
+
+    def __init__(self, steps: Tensor, scale: Tensor, zero: Tensor, blocks: tuple[int, ...], bits: int) -> None:
+        super().__init__()
+        self.register_buffer("steps", steps)
+        self.register_buffer("scale", scale)
+        self.register_buffer("zero", zero)
+        self.blocks = blocks
+        self.bits = bits
+
+    def forward(self, factors: Tensor) -> Tensor:
+        """Factors -> the weight."""
+        return self.steps * self._spread(self.scale * factors)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """The factors of the weight as it is: all 1."""
+        return weight.new_ones(self.scale.shape)
+
+    def shared(self, factors: Tensor) -> SharedTensor:
+        """Indices, and the codebooks of the scales that the factors make, rounded as `plain_scale` does."""
+        scale = plain_scale((self.scale * factors).abs().float().cpu().numpy(), self.bits)
+        indices = (self.steps + self._spread(self.zero)).cpu().numpy().astype(np.uint8)
+        books = codebooks(scale, self.zero.cpu().numpy().astype(np.uint8), self.bits)
+        return SharedTensor(books, indices, (), self.blocks)
+
+    def _spread(self, numbers: Tensor) -> Tensor:
+        """One number for each grid -> what broadcasts with the weight."""
+        for axis, (size, block) in enumerate(zip(self.steps.shape, self.blocks, strict=True)):
+            if block > 1 and numbers.shape[axis] > 1:
+                numbers = numbers.repeat_interleave(block, dim=axis).narrow(axis, 0, size)
+        return numbers
+
+
+def share_weight_on_grid(model: nn.Module, name: str, shared: SharedTensor) -> None:
+    """Replace the weight `name` by `shared`, whose codebooks are on grids; only their scales can be trained then."""
+    weight, found = getattr(*split_name(model, name)), grid_numbers(shared)
+    assert found is not None and shared.blocks is not None
+    scale, zero = (torch.from_numpy(numbers.astype(np.float32)).to(weight) for numbers in found)
+    bits = (shared.codebook.shape[-1] - 1).bit_length()
+    part = GridWeight(torch.from_numpy(shared.indices.astype(np.float32)).to(weight), scale, zero, shared.blocks, bits)
+    part.steps -= part._spread(zero)
+    with torch.no_grad():
+        weight.copy_(torch.from_numpy(shared.dense()))
+    put_on(model, name, part, unsafe=True)
+
+
+def is_wide(model: nn.Module, name: str) -> bool:
+    """Whether the shared weight `name` of `model` is on grids whose values half precision can't hold."""
+    part: Any = parametrizations(model, name)[0]
+    return isinstance(part, GridWeight) and part.bits >= WIDE_BITS

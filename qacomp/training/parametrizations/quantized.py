@@ -1,0 +1,176 @@
+"""Quantized weights as parametrizations, and their end as shared weights.
+
+The forward pass sees the quantized weight, the optimizer moves its full-precision shadow, and the gradient passes from
+the one to the other unchanged (the straight-through estimator of Bengio et al., 2013, with identity derivative).
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from qacomp.models.weight_places import is_parametrized_by, parametrizations, put_on, take_off
+from qacomp.training.parametrizations.shared import share_weight
+from qacomp.training.quantizers.base import UNIT, Quantizer, Scale, check_bits, quantizer_named
+
+
+class _Replace(torch.autograd.Function):
+    """(weight, quantized) -> quantized; the gradient goes to the weight as it is."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, quantized: Tensor) -> Tensor:
+        return quantized
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        return grad_outputs[0], None
+
+
+class LearnedBits(Protocol):
+    """Where a layer's number of bits is trained: `qacomp.training.regularizers.sinreq.SinReQ` is one."""
+
+    def whole_bits(self) -> int:
+        """The number of bits now, a whole one."""
+        ...
+
+
+class QuantizedWeight(nn.Module):
+    """Maps a shadow weight (any shape) to its quantized values, in the layer's units where `scaled`, else the papers'.
+
+    `learned`, if given, tells the bits at every step; the units are fitted anew when they change. `units` (3,) holds
+    divisor, factor and the bits that they were fitted for, so that a training that goes on has them. `living`: mask of
+    the weight, False where it is pruned: levels and units are those of the others, and it stays zero.
+    """
+
+    units: Tensor
+    living: Tensor | None
+
+    def __init__(
+        self,
+        quantizer: Quantizer,
+        bits: int,
+        *,
+        scaled: bool = False,
+        learned: LearnedBits | None = None,
+        living: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.quantizer, self.scaled = quantizer, scaled
+        self._bits, self._learned = bits, (learned,)  # a tuple: what is learned stays the regularizer's alone
+        self.register_buffer("units", torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64))
+        self.register_buffer("living", living, persistent=False)
+
+    @property
+    def bits(self) -> int:
+        """The layer's bits, now."""
+        learned = self._learned[0]
+        return self._bits if learned is None else learned.whole_bits()
+
+    def scale(self, weight: Tensor) -> Scale:
+        """The layer's units for the shadow `weight`."""
+        if not self.scaled:
+            return UNIT
+        bits = self.bits
+        if int(self.units[2]) != bits:
+            fitted = self.quantizer.fit_scale(self.counted(weight.detach()), bits)
+            self.units.copy_(torch.tensor([fitted.divisor, fitted.factor, bits]))
+        divisor, factor, _ = self.units.tolist()
+        return Scale(divisor, factor)
+
+    def counted(self, weight: Tensor) -> Tensor:
+        """The weights that aren't pruned: (n,), or the weight as it is where none is."""
+        return weight if self.living is None else weight[self.living]
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Shadow weight -> quantized weight, same shape."""
+        quantized = self.quantizer.quantize(self.counted(weight), self.bits, self.scale(weight))
+        if self.living is not None:
+            quantized = torch.zeros_like(weight).masked_scatter(self.living, quantized)
+        replaced: Tensor = _Replace.apply(weight, quantized)  # type: ignore[no-untyped-call]
+        return replaced
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """An assigned weight becomes the shadow."""
+        return weight
+
+    def extra_repr(self) -> str:
+        """`dorefa, 3 bits`."""
+        return f"{self.quantizer.name}, {self.bits} bits"
+
+
+def quantize_network(
+    model: nn.Module,
+    bits: Mapping[str, int],
+    quantizer: str,
+    *,
+    scaled: bool = False,
+    learned: Mapping[str, LearnedBits] | None = None,
+    living: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Put the weights that `bits` names (state-dict key -> 1 .. 8) behind `quantizer`, in place.
+
+    `weight` stays readable as the quantized value; `parametrizations.weight.original` is the trained parameter.
+    `scaled`: each layer in its own units (see `Scale`); `learned`: by name, who tells the bits instead; `living`: by
+    name, the mask of a pruned weight (see QuantizedWeight).
+    Raises ConfigError for an unknown quantizer or bits out of range, before anything is changed.
+    """
+    method = quantizer_named(quantizer)
+    for name, count in bits.items():
+        check_bits(count, name)
+    for name, count in bits.items():
+        own, mask = (learned or {}).get(name), (living or {}).get(name)
+        part = QuantizedWeight(method, count, scaled=scaled, learned=own, living=mask)
+        weight = model.get_parameter(name)
+        part.to(weight.device)
+        part.scale(weight)
+        put_on(model, name, part)
+
+
+def quantized_weights(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, QuantizedWeight]]:
+    """(state-dict key, owning module, its attribute, parametrization) of every weight behind a quantizer, each once."""
+    seen: set[int] = set()
+    for path, module in model.named_modules():
+        for leaf, chain in getattr(module, "parametrizations", {}).items():
+            if isinstance(chain[0], QuantizedWeight) and id(chain) not in seen:
+                seen.add(id(chain))
+                yield f"{path}.{leaf}".removeprefix("."), module, leaf, chain[0]
+
+
+def is_quantized(model: nn.Module, name: str) -> bool:
+    """Whether `quantize_network` put the weight `name` of `model` behind a quantizer."""
+    return is_parametrized_by(model, name, QuantizedWeight)
+
+
+def take_levels(model: nn.Module, name: str) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]:
+    """Take the quantizer off again: the levels in use (K',) and the indices, exactly as the forward pass had them.
+
+    A pruned weight's index means nothing.
+    """
+    chain = parametrizations(model, name)
+    part: QuantizedWeight = chain[0]
+    shadow = chain.original.detach()
+    scale = part.scale(shadow)
+    counted = part.counted(shadow) / scale.divisor
+    levels = (part.quantizer.levels(counted, part.bits) * scale.factor).cpu().numpy()
+    index = part.quantizer.indices(counted, part.bits)
+    if part.living is not None:
+        index = torch.zeros_like(shadow, dtype=index.dtype).masked_scatter(part.living, index)
+    used, renumbered = np.unique(index.cpu().numpy(), return_inverse=True)
+    take_off(model, name)
+    return levels[used], renumbered.reshape(tuple(index.shape)).astype(np.uint8)  # at most 256 levels
+
+
+def freeze_to_shared(model: nn.Module) -> dict[str, tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]]:
+    """Turn every quantized weight into a shared one of exactly the same values, in place.
+
+    The shadow weights are dropped; the levels in use become trainable codebooks (see `shared` beside).
+    Returns (codebook (K',), indices of the weight's shape) by state-dict key.
+    """
+    frozen = {}
+    for name, *_ in list(quantized_weights(model)):
+        frozen[name] = take_levels(model, name)
+        share_weight(model, name, *frozen[name])
+    return frozen

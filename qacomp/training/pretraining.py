@@ -1,0 +1,137 @@
+"""Training a network from nothing, so that the whole chain can be run without a checkpoint at hand."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from qacomp.checkpoints import write_checkpoint
+from qacomp.datasets import load_dataset
+from qacomp.datasets.preprocessing_choice import choose_preprocessing
+from qacomp.errors import ConfigError, DataError
+from qacomp.evaluation.accuracy import torch_accuracy
+from qacomp.evaluation.submodels import submodel_accuracies
+from qacomp.models import create_model, model_info
+from qacomp.models.flexible import FlexibleModel
+from qacomp.options.config import CompressConfig
+from qacomp.outputs import Output, claim, resume_output
+from qacomp.progress import Progress
+from qacomp.sources.input_files import command_files
+from qacomp.sources.network import choose_device, choose_precision
+from qacomp.training.batches import batch_count
+from qacomp.training.distillation import default_temperature, default_weight
+from qacomp.training.history import EpochRecord
+from qacomp.training.loop import Stage, parameter_groups, train
+from qacomp.training.objective import Objective
+from qacomp.training.resume import ResumeStore
+
+_STEPS = 800
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """`network` gives architecture, data, preprocessing and device; `epochs` None means about 800 steps.
+
+    distill: how the sub-models of a flexible network learn (see `qacomp.training.distillation`), with weight λ and
+    temperature τ; None takes the paper's.
+    """
+
+    network: CompressConfig
+    epochs: int | None = None
+    batch_size: int = 64
+    lr: float = 0.02
+    weight_decay: float = 5e-4
+    seed: int = 0
+    distill: str = "none"
+    distill_weight: float | None = None
+    temperature: float | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained checkpoint: bytes on disk, top-1 in percent on the test split and on the validation split.
+
+    Of a flexible network `accuracy` is that of the largest sub-model, `submodels` all of theirs by name (else empty),
+    and `validation_accuracy` their mean.
+    """
+
+    output: Path
+    arch: str
+    parameters: int
+    bytes: int
+    accuracy: float
+    validation_accuracy: float
+    history: tuple[EpochRecord, ...]
+    seed: int
+    submodels: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `train --json` prints."""
+        return {**asdict(self), "output": str(self.output)}
+
+
+def train_network(config: TrainConfig, output: Path, progress: Progress, *, force: bool = False) -> Trained:
+    """Train and write a checkpoint; the epoch with the best validation accuracy is kept. force: over a file there.
+
+    Raises UnknownArchitectureError, UnknownDataSpecError, DataError, OutputNotWritableError, DivergedError, and
+    ConfigError where sub-models shall teach each other and there are none.
+    """
+    shape = config.network
+    claim([Output(output), resume_output(output)], command_files([], [shape.data]), force=force)
+    assert shape.arch is not None and shape.data is not None
+    info = model_info(shape.arch)
+    preprocessing = choose_preprocessing(shape, info.preprocessing)
+    dataset = load_dataset(shape.data)
+    num_classes = max(dataset.num_classes, 2)
+    if len(dataset.train.y) < 2:
+        raise DataError(f"{shape.data}: {len(dataset.train.y)} training sample; training needs two or more")
+    device = choose_device(shape.device)
+    precision = choose_precision(shape.precision, device)
+    torch.manual_seed(config.seed)
+    model = create_model(shape.arch, num_classes).to(device)
+    epochs = config.epochs or min(100, max(5, math.ceil(_STEPS / batch_count(dataset.train, config.batch_size))))
+    augment = preprocessing.channels == 3
+    stage = Stage("train", epochs, config.batch_size, config.seed, augment, device, precision, keep_best=True)
+    groups = parameter_groups(model, config.lr, config.weight_decay)
+    optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True)
+    store = ResumeStore(output.with_name(output.name + ".resume"), f"{config} {torch.__version__}")
+    objective = _objective(model, config)
+    history = train(model, dataset, preprocessing, stage, objective, optimizer, progress=progress, store=store)
+    x = preprocessing.apply(dataset.test.x)  # (N, C, H, W)
+    accuracy = torch_accuracy(model, x, dataset.test.y, batch_size=256, device=device)
+    submodels = {}
+    if isinstance(model, FlexibleModel):
+        submodels = submodel_accuracies(model, x, dataset.test.y, device=device)
+    state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+    extra = {"accuracy": accuracy, "epochs": epochs, "seed": config.seed, "submodels": submodels}
+    write_checkpoint(
+        output,
+        state,
+        arch=shape.arch,
+        num_classes=num_classes,
+        preprocessing=preprocessing,
+        data=shape.data,
+        extra=extra,
+    )
+    store.finish()
+    best = max(record.validation_accuracy for record in history)
+    parameters = sum(p.numel() for p in model.parameters())
+    size = output.stat().st_size
+    return Trained(
+        output, shape.arch, parameters, size, accuracy, best, tuple(history), config.seed, submodels=submodels
+    )
+
+
+def _objective(model: nn.Module, config: TrainConfig) -> Objective:
+    if config.distill != "none" and not isinstance(model, FlexibleModel):
+        raise ConfigError(
+            f"--distill {config.distill}: {config.network.arch} has no sub-models; train msdnet or slimmable_mobilenet"
+        )
+    if config.distill == "none" and (config.distill_weight is not None or config.temperature is not None):
+        raise ConfigError("--distill-weight, --temperature: have no effect without --distill ipkd, ta-1 or ta-m")
+    weight = default_weight(config.distill) if config.distill_weight is None else config.distill_weight
+    temperature = default_temperature(model, config.distill) if config.temperature is None else config.temperature
+    return Objective(distill_weight=weight, temperature=temperature, strategy=config.distill)

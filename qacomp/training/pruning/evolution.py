@@ -1,0 +1,114 @@
+"""Binary differential evolution over states (Salehinejad and Valaee, EPruning, equations 4 to 7)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.training.pruning.units import States
+
+Scores = NDArray[np.float64]
+Evaluate = Callable[[States], Scores]  # (S, D) -> (S,), lower is better
+Repair = Callable[[States, np.random.Generator], States]
+
+
+@dataclass(frozen=True)
+class EvolutionOptions:
+    """S states that start as Bernoulli(`active`); mutation factor F, crossover coefficient C_r.
+
+    `rescore`: parents are scored again beside their children; otherwise, as in the paper, they keep the score of the
+    batch that they were scored on.
+    """
+
+    population: int = 8
+    mutation: float = 0.9
+    crossover: float = 0.9
+    active: float = 0.5
+    rescore: bool = False
+
+
+@dataclass(frozen=True)
+class Population:
+    """`states` (S, D), and each one's score on the batch that it was scored on: (S,)."""
+
+    states: States
+    scores: Scores
+
+    @property
+    def best(self) -> NDArray[np.bool_]:
+        """The state with the lowest score: (D,)."""
+        best: NDArray[np.bool_] = self.states[int(self.scores.argmin())]
+        return best
+
+    @property
+    def delta(self) -> float:
+        """Δs = E_best − mean E (eq. 7): at most 0, and 0 once all states score the same: early state convergence."""
+        return float(self.scores.min() - self.scores.mean())
+
+
+def random_states(options: EvolutionOptions, free: NDArray[np.bool_], rng: np.random.Generator) -> States:
+    """S^(0) ~ Bernoulli(`active`): (S, D); genes that aren't `free` (D,) are True."""
+    return (rng.random((options.population, len(free))) < options.active) | ~free
+
+
+def offspring(states: States, options: EvolutionOptions, rng: np.random.Generator) -> States:
+    """One child of each state by mutation (4) and crossover (5): (S, D)."""
+    count, length = states.shape
+    # three different members for each child: the first places of a random order
+    first, second, third = np.argsort(rng.random((count, count)), axis=1)[:, :3].T  # (S,) each
+    turned = (states[second] != states[third]) & (rng.random((count, length)) < options.mutation)
+    mutated = states[first] ^ turned  # (4)
+    crossed = rng.random((count, length)) <= options.crossover
+    return np.where(crossed, mutated, states)  # (5)
+
+
+def generation(
+    population: Population, options: EvolutionOptions, evaluate: Evaluate, rng: np.random.Generator, repair: Repair
+) -> Population:
+    """Mutation, crossover and selection (6): a child replaces its parent where its score is no higher.
+
+    Where every generation has a batch of its own, parents that keep their scores are those that met an easy batch; a
+    lucky one is never replaced. `options.rescore` compares parent and child on the same batch.
+    """
+    children = repair(offspring(population.states, options, rng), rng)
+    if options.rescore:
+        before, scores = np.split(evaluate(np.concatenate([population.states, children])), 2)  # (S,) each
+    else:
+        before, scores = population.scores, evaluate(children)
+    better = scores <= before
+    return Population(np.where(better[:, None], children, population.states), np.where(better, scores, before))
+
+
+def unconstrained(states: States, rng: np.random.Generator) -> States:
+    """The repair that leaves every state as it is."""
+    return states
+
+
+def search(
+    evaluate: Evaluate,
+    free: NDArray[np.bool_],
+    options: EvolutionOptions,
+    generations: int,
+    rng: np.random.Generator,
+    *,
+    repair: Repair = unconstrained,
+    restart: bool = True,
+) -> Population:
+    """The last population of a search with one fixed `evaluate`; its best state is the best that was ever seen.
+
+    The mutation (4) flips only genes in which two members differ, so a population that has converged stays where it is.
+    With `restart` all of its members but the best are then drawn anew; without it the search ends (early convergence).
+    """
+    states = repair(random_states(options, free, rng), rng)
+    population = Population(states, evaluate(states))
+    for _ in range(generations):
+        if population.delta == 0:
+            if not restart:
+                break
+            states = repair(random_states(options, free, rng), rng)
+            states[0] = population.best
+            population = Population(states, evaluate(states))
+            continue
+        population = generation(population, options, evaluate, rng, repair)
+    return population

@@ -1,0 +1,86 @@
+"""The scores of a population of states on one batch: together, or one after the other as reference.
+
+On an accelerator the whole population is one forward pass over stacked copies of the batch. A CPU gains nothing by
+that (its work only leaves the caches); there each state runs as the smaller network that it is, without the channels
+that it switches off.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from qacomp.training.pruning.counting import alive_units
+from qacomp.training.pruning.gates import Gates
+from qacomp.training.pruning.objectives import PruningObjective
+from qacomp.training.pruning.units import States, parameter_masks
+
+Scores = NDArray[np.float64]
+
+
+def score_population(
+    model: nn.Module, gates: Gates, states: States, x: Tensor, y: Tensor, objective: PruningObjective
+) -> Scores:
+    """Mean objective of each of the (S, D) states over the batch x (B, C, H, W), y (B,): (S,)."""
+    score = score_small if x.device.type == "cpu" else score_stacked
+    return score(model, gates, states, x, y, objective)
+
+
+def score_stacked(
+    model: nn.Module, gates: Gates, states: States, x: Tensor, y: Tensor, objective: PruningObjective
+) -> Scores:
+    """The same in one forward pass over (S * B, C, H, W)."""
+    count = len(states)
+    with torch.inference_mode(), gates.population(states):
+        repeated = x.repeat(count, *[1] * (x.ndim - 1)) if count > 1 else x  # (S * B, C, H, W)
+        if x.ndim == 4:
+            repeated = repeated.contiguous(memory_format=torch.channels_last)
+        logits = model(repeated).float().view(count, len(x), -1)  # (S, B, classes)
+        scores = objective(logits, y.expand(count, -1)).mean(dim=1, dtype=torch.float64)  # (S,)
+    return np.asarray(scores.cpu().numpy())
+
+
+def score_serially(
+    model: nn.Module, gates: Gates, states: States, x: Tensor, y: Tensor, objective: PruningObjective
+) -> Scores:
+    """The same, a forward pass of the whole gated network a state: the reference."""
+    return np.concatenate([score_stacked(model, gates, state[None], x, y, objective) for state in states])
+
+
+def score_small(
+    model: nn.Module, gates: Gates, states: States, x: Tensor, y: Tensor, objective: PruningObjective
+) -> Scores:
+    """The same, a forward pass a state through what is left of the network without its switched-off channels."""
+    gates.set_state(None)
+    scores = []
+    with torch.inference_mode(), gates.scoring():
+        for state in states:
+            logits = functional_call(model, small_parameters(model, gates, state), (x,)).float()  # (B, classes)
+            scores.append(objective(logits, y).mean(dtype=torch.float64))
+        return np.asarray(torch.stack(scores).cpu().numpy())
+
+
+def small_parameters(model: nn.Module, gates: Gates, state: NDArray[np.bool_]) -> dict[str, Tensor]:
+    """The network's parameters without the channels that `state` (D,) kills, and with zeros where a dead one must stay.
+
+    A forward pass with them gives what the gated network gives, if batch norm takes its statistics from the batch.
+    """
+    units = gates.units
+    left = alive_units(units, state[None]).atoms[0] | units.graph.pinned  # (atoms,)
+    masks = parameter_masks(model, units, state)
+    parameters: dict[str, Tensor] = {}
+    for layer in units.graph.layers:
+        if not left[layer.writes].any():
+            left[layer.writes[0]] = True
+    for layer in units.graph.layers:
+        outputs = torch.from_numpy(np.flatnonzero(left[layer.writes])).to(next(model.parameters()).device)
+        inputs = torch.from_numpy(np.flatnonzero(np.repeat(left[layer.reads], layer.spread))).to(outputs.device)
+        for owner in (layer.name, layer.norm):
+            if owner is None:
+                continue
+            for name, value in model.get_submodule(owner).named_parameters(f"{owner}", recurse=False):
+                kept = value * masks[name] if name in masks else value
+                kept = kept.index_select(0, outputs)
+                parameters[name] = kept.index_select(1, inputs) if kept.ndim > 1 else kept
+    return parameters

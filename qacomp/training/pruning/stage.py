@@ -1,0 +1,92 @@
+"""The prune stage of a compression: prune and retrain, remove what is dead, and say what is left.
+
+It comes before fine-tuning and sharing, as in Deep Compression: regularizers and codebooks then only see the weights
+that stay, and what was removed needs no indices. The teacher stays the network as it came.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from qacomp.options.config import CompressConfig
+from qacomp.training.fine_tune import Session
+from qacomp.training.history import EpochRecord
+from qacomp.training.parametrizations.zeros import Zeros, find_zeros
+from qacomp.training.pruning.channels import trace_channels
+from qacomp.training.pruning.counting import ParameterCount
+from qacomp.training.pruning.magnitude import mask_function
+from qacomp.training.pruning.removal import clear_dead, not_removable, remove_dead
+from qacomp.training.pruning.report import PruningReport, active_units, kept_parameters, pruned_layers
+from qacomp.training.pruning.training import Trained, prune_by_energy, prune_by_magnitude
+from qacomp.training.pruning.units import Units, apply_masks, find_units
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What the stage gives: the report, the zeros to keep from here on, the training's epochs."""
+
+    report: PruningReport
+    zeros: Zeros
+    records: list[EpochRecord]
+
+
+def prune(
+    model: nn.Module,
+    input_shape: tuple[int, int, int],
+    config: CompressConfig,
+    session: Session | None,
+    note: Callable[[str], None],
+) -> Pruned:
+    """Prune `model` in place as --prune says; without a session (no data) by magnitude and without retraining.
+
+    Raises ConfigError for a network whose channels can't be followed.
+    """
+    units = find_units(trace_channels(model, input_shape))
+    trained = _train(model, units, config, session)
+    return finish(model, units, trained, config, note)
+
+
+def _train(model: nn.Module, units: Units, config: CompressConfig, session: Session | None) -> Trained:
+    if session is not None and config.prune_epochs:
+        return (prune_by_energy if config.prune == "energy" else prune_by_magnitude)(model, units, session)
+    assert config.prune_rate is not None
+    find = mask_function(model, units, config.prune_unit, config.prune_scope)
+    return Trained(find(model, config.prune_rate), [])
+
+
+def finish(
+    model: nn.Module, units: Units, trained: Trained, config: CompressConfig, note: Callable[[str], None]
+) -> Pruned:
+    """Zero what the masks switch off, remove what is dead, in place."""
+    counter = ParameterCount(model, units)
+    apply_masks(model, trained.masks)
+    clear_dead(model, units)
+    kept, weights = kept_parameters(model, units)
+    active = active_units(model, units)
+    rows = remove_dead(model, units)
+    stays = not_removable(rows, units.graph)
+    left = sum(p.numel() for p in model.parameters())
+    search = trained.search
+    frozen = None if search is None else next((e.epoch - 1 for e in search.history if e.frozen), None)
+    report = PruningReport(
+        method=config.prune,
+        unit="filter" if config.prune == "energy" else config.prune_unit,
+        parameters=counter.total,
+        parameters_kept=kept,
+        kept_share=kept / counter.total,
+        parameters_left=left,
+        units=units.count,
+        units_active=active,
+        layers=tuple(pruned_layers(rows, weights, counter.kernels)),
+        frozen_after=frozen,
+        search=() if search is None else tuple(search.history),
+        stays=stays,
+    )
+    note(
+        f"--prune {config.prune}: {kept:,} of {counter.total:,} parameters kept ({100 * report.kept_share:.2f} %), "
+        f"{counter.total - left:,} removed: the tensors are smaller than the architecture's"
+    )
+    if stays is not None:
+        note(f"--prune {config.prune}: {stays}")
+    return Pruned(report, find_zeros(model, units), trained.records)

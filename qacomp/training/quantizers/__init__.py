@@ -1,0 +1,31 @@
+"""Uniform quantizers for training: full-precision shadow weights, quantized in the forward pass."""
+
+from qacomp.training.parametrizations.quantized import (
+    freeze_to_shared,
+    is_quantized,
+    quantize_network,
+    quantized_weights,
+    take_levels,
+)
+from qacomp.training.quantizers.activations import QuantizedActivation, quantize_activations
+from qacomp.training.quantizers.base import Quantizer, Scale, list_quantizers, quantizer_named, register_quantizer
+from qacomp.training.quantizers.bits import layer_bits
+from qacomp.training.quantizers.plan import QuantizationPlan, plan_quantization
+
+__all__ = [
+    "QuantizationPlan",
+    "QuantizedActivation",
+    "Quantizer",
+    "Scale",
+    "freeze_to_shared",
+    "is_quantized",
+    "layer_bits",
+    "list_quantizers",
+    "plan_quantization",
+    "quantize_activations",
+    "quantize_network",
+    "quantized_weights",
+    "quantizer_named",
+    "register_quantizer",
+    "take_levels",
+]

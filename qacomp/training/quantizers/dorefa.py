@@ -1,0 +1,41 @@
+"""DoReFa-Net's weight quantizer: an even number of levels between −1 and 1, equally spaced in tanh(w)."""
+
+import torch
+from torch import Tensor
+
+from qacomp.training.quantizers.base import UNIT, Quantizer, Scale, register_quantizer
+from qacomp.training.quantizers.binary import binary_indices, binary_levels
+
+
+@register_quantizer("dorefa")
+class DoReFa(Quantizer):
+    """w_q = 2·round((2^b − 1)·u)/(2^b − 1) − 1, u = tanh(w)/(2 max|tanh w|) + ½ (Zhou et al., 2016, eq. 9).
+
+    One bit: sign(w)·mean|w| (eq. 8). The levels lie in [−1, 1] whatever the weights' scale; batch norm takes it up.
+    """
+
+    idempotent = False  # tanh is applied again
+
+    def levels(self, weight: Tensor, bits: int) -> Tensor:
+        """−1 + 2i/(2^b − 1) for i = 0 .. 2^b − 1; one bit: ±mean|w|."""
+        if bits == 1:
+            return binary_levels(weight)
+        steps = 2**bits - 1
+        levels: Tensor = 2 * torch.arange(steps + 1, dtype=weight.dtype, device=weight.device) / steps - 1
+        return levels
+
+    def indices(self, weight: Tensor, bits: int) -> Tensor:
+        """round((2^b − 1)·u)."""
+        if bits == 1:
+            return binary_indices(weight)
+        t = torch.tanh(weight)
+        u = t / (2 * t.abs().max().clamp_min(torch.finfo(t.dtype).tiny)) + 0.5
+        return torch.round((2**bits - 1) * u).long()
+
+    def fit_scale(self, weight: Tensor, bits: int) -> Scale:
+        """factor = ⟨w, q⟩ / ⟨q, q⟩: which weight gets which level doesn't depend on units, tanh's bend apart."""
+        if bits == 1:
+            return UNIT
+        q = self.quantize(weight, bits)
+        factor = float((weight.detach() * q).sum() / q.square().sum().clamp_min(torch.finfo(q.dtype).tiny))
+        return Scale(1.0, factor) if factor > 0 else UNIT

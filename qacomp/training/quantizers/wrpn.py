@@ -1,0 +1,46 @@
+"""WRPN's weight quantizer: an odd number of levels between −1 and 1, with zero among them."""
+
+import torch
+from torch import Tensor
+
+from qacomp.training.quantizers.base import UNIT, Quantizer, Scale, register_quantizer
+from qacomp.training.quantizers.binary import binary_indices, binary_levels
+
+_CANDIDATES = 40
+
+
+@register_quantizer("wrpn")
+class WRPN(Quantizer):
+    """w_q = round((2^(b−1) − 1)·w)/(2^(b−1) − 1), w clamped to [−1, 1] (Mishra et al., 2018, section 4).
+
+    One bit leaves that formula no level but zero; it is binary then: sign(w)·mean|w|.
+    """
+
+    idempotent = True
+
+    def levels(self, weight: Tensor, bits: int) -> Tensor:
+        """i/(2^(b−1) − 1) for i = −(2^(b−1) − 1) .. 2^(b−1) − 1; one bit: ±mean|w|."""
+        if bits == 1:
+            return binary_levels(weight)
+        steps = 2 ** (bits - 1) - 1
+        levels: Tensor = torch.arange(-steps, steps + 1, dtype=weight.dtype, device=weight.device) / steps
+        return levels
+
+    def indices(self, weight: Tensor, bits: int) -> Tensor:
+        """round((2^(b−1) − 1)·w) + 2^(b−1) − 1."""
+        if bits == 1:
+            return binary_indices(weight)
+        steps = 2 ** (bits - 1) - 1
+        index: Tensor = torch.round(steps * weight.clamp(-1, 1)).long() + steps
+        return index
+
+    def fit_scale(self, weight: Tensor, bits: int) -> Scale:
+        """divisor = factor: where the clamp cuts, tried at even fractions of the largest weight."""
+        detached = weight.detach()
+        largest = float(detached.abs().max())
+        if bits == 1 or largest == 0:
+            return UNIT
+        clips = [largest * (i + 1) / _CANDIDATES for i in range(_CANDIDATES)]
+        errors = [float((self.quantize(detached, bits, Scale(c, c)) - detached).square().mean()) for c in clips]
+        best = clips[errors.index(min(errors))]
+        return Scale(best, best)

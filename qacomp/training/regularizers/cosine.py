@@ -1,0 +1,20 @@
+"""R_C: the absolute cosine, K evenly spaced static basins that lie half a step inside the range."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from qacomp.training.regularizers.base import register_regularizer
+from qacomp.training.regularizers.periodic import PeriodicPenalty
+
+
+@register_regularizer("cos")
+class Cosine(PeriodicPenalty):
+    """ρ_C(x) = |cos(π K (x − w) / (W − w))|, K ≥ 2 (Malchiodi et al., section II-C)."""
+
+    inset = 0.5
+
+    def line(self) -> Tensor:
+        """f = π K / (W − w) and z = w + (W − w) / 2K: a sine that begins half a step inside the range."""
+        return torch.stack([math.pi * self.k / self.width(), self.bounds[0] + 0.5 * self.width() / self.k])

@@ -1,0 +1,63 @@
+"""Representatives u that are network parameters: what R_M and R_E have in common."""
+
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from qacomp.sharing.kmeans import kmeans
+from qacomp.training.regularizers.base import DEFAULT_OPTIONS, Regularizer
+from qacomp.training.regularizers.nearest import NearestKernel, NearestPenalty
+from qacomp.training.regularizers.options import RegularizerOptions
+
+
+class LearnedLevels(Regularizer):
+    """K representatives of one layer, trained by back-propagation beside the weights: φ(w − nearest u).
+
+    By default they start at the layer's k-means centroids: a bell-shaped layer has few weights near the ends of a
+    uniform grid, and quantiles leave its tails without a representative.
+    """
+
+    exponential: ClassVar[bool]
+
+    def __init__(self, levels: Tensor) -> None:
+        super().__init__()
+        self.u = nn.Parameter(levels)  # (K,)
+
+    @classmethod
+    def for_weights(cls, weight: Tensor, k: int, options: RegularizerOptions = DEFAULT_OPTIONS) -> Self:
+        """u as `options.init` says; fewer than K where the weights have fewer distinct values."""
+        return cls(torch.from_numpy(initial_levels(weight.detach().cpu().numpy(), k, options.init)).to(weight))
+
+    def textbook(self, weight: Tensor) -> Tensor:
+        """Mean of φ over `weight` (any shape): scalar."""
+        value: Tensor = NearestPenalty.apply(weight, self.levels(), self.exponential)  # type: ignore[no-untyped-call]
+        return value
+
+    def kernel(self) -> NearestKernel | None:
+        """φ by blocks."""
+        return NearestKernel(self.levels(), self.exponential) if self.u.dtype == torch.float32 else None
+
+    def kernel_parameters(self) -> Tensor:
+        """The sorted representatives: (K,)."""
+        return self.levels()
+
+    def levels(self) -> Tensor:
+        """(K,) ascending. Training may let representatives cross, so they are sorted, differentiably."""
+        return self.u.sort().values
+
+
+def initial_levels(weights: NDArray[np.floating], k: int, init: str) -> NDArray[np.floating]:
+    """At most k starting representatives, ascending and distinct, in the weights' dtype.
+
+    `kmeans`: the centroids. `quantile`: the (i + ½)/K quantiles. `uniform`: evenly from the least weight to
+    the largest.
+    """
+    flat = weights.reshape(-1)
+    if init == "kmeans":
+        return kmeans(flat, k).codebook
+    if init == "quantile":
+        return np.unique(np.quantile(flat, (np.arange(k) + 0.5) / k, method="nearest").astype(flat.dtype))
+    return np.unique(np.linspace(flat.min(), flat.max(), k, dtype=flat.dtype))

@@ -1,0 +1,20 @@
+"""R_S: the absolute sine, K evenly spaced static basins with one at each end of the range."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from qacomp.training.regularizers.base import register_regularizer
+from qacomp.training.regularizers.periodic import PeriodicPenalty
+
+
+@register_regularizer("sin")
+class Sine(PeriodicPenalty):
+    """ρ_S(x) = |sin(π (K − 1)(x − w) / (W − w))|, K ≥ 2 (Malchiodi et al., section II-C)."""
+
+    inset = 0.0
+
+    def line(self) -> Tensor:
+        """f = π (K − 1) / (W − w) and z = w: the first basin lies at w, the last at W."""
+        return torch.stack([math.pi * (self.k - 1) / self.width(), self.bounds[0]])

@@ -1,0 +1,138 @@
+"""SinReQ: a squared sine whose zeros are the levels of a uniform quantizer with b bits (Elthakeb et al., eq. 3)."""
+
+import math
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from qacomp.training.regularizers.base import DEFAULT_OPTIONS, Regularizer, register_regularizer
+from qacomp.training.regularizers.options import RegularizerOptions
+from qacomp.training.regularizers.sinreq_kernel import SquaredSineKernel
+
+_LEARNED_BITS = (2.0, 8.0)
+
+
+@register_regularizer("sinreq")
+class SinReQ(Regularizer):
+    """ρ(w) = sin²(π (t(w) + Δ) / step), of mean |w| or max |w| taken as constants of the step.
+
+    Elthakeb et al. (SinReQ, eq. 3 and algorithm 1), in the domain of the quantizer that the weights are meant for, so
+    that the zeros are its real levels and the midpoints between them are maxima:
+
+    - dorefa: t = tanh(w) / max |tanh w|, levels −1 + 2i/(2^b − 1): mid-rise;
+    - wrpn: t = w (over the quantizer's unit) clamped to [−1, 1], levels i/(2^(b−1) − 1): mid-tread;
+    - either, one bit: t = w / mean |w| clamped to [−1, 1], levels ±1;
+    - dorefa-raw, wrpn-raw: t = w, and the paper's step = 1/(2^b − 0.5) with Δ = step/2, or 1/(2^b − 1) with Δ = 0.
+
+    Clamped weights are quantized to the outermost level and pay nothing. With learned bits, b is a parameter (2 .. 8);
+    the zeros are the levels of a real quantizer once it is rounded (`whole_bits`).
+    """
+
+    bits: Tensor
+    scale: Tensor
+
+    def __init__(self, bits: float, domain: str, *, learn_bits: bool = False, bits_penalty: float = 0.0) -> None:
+        super().__init__()
+        self.domain, self.learn_bits, self.bits_penalty = domain, learn_bits, bits_penalty
+        if learn_bits:
+            self.bits = nn.Parameter(torch.tensor(float(bits)))
+        else:
+            self.register_buffer("bits", torch.tensor(float(bits)))
+        self.binary = bits == 1 and not learn_bits and not domain.endswith("raw")
+        self.register_buffer("scale", torch.ones(()))  # max |tanh w| | mean |w| | unit | max |w|, by domain
+
+    @classmethod
+    def for_weights(cls, weight: Tensor, k: int, options: RegularizerOptions = DEFAULT_OPTIONS) -> Self:
+        """K = 2^b levels for dorefa; for wrpn the largest odd number of levels up to K, 2^b − 1 of them."""
+        if options.bits is not None:
+            bits = options.bits
+        elif options.learn_bits:
+            bits = _LEARNED_BITS[1]
+        elif options.domain.startswith("wrpn") and k > 2:
+            bits = math.log2(k + k % 2)
+        else:
+            bits = math.log2(k)
+        penalty = cls(bits, options.domain, learn_bits=options.learn_bits, bits_penalty=options.bits_penalty)
+        if options.domain == "wrpn":
+            penalty.scale.fill_(options.unit)
+        penalty.observe(weight)
+        return penalty
+
+    def observe(self, weight: Tensor) -> None:
+        """Take the scale of the domain from the layer's weights."""
+        values = weight.detach()
+        if self.binary:
+            scale = values.abs().mean()
+        elif self.domain == "wrpn":
+            return
+        else:
+            scale = torch.stack(torch.aminmax(values)).abs().max()
+            if self.domain == "dorefa":
+                scale = torch.tanh(scale)
+        self.scale = scale.clamp_min(torch.finfo(torch.float32).tiny).to(self.scale)
+
+    def phase(self) -> Tensor:
+        """(2,): a and c of (t + Δ)/step = a·t + c, differentiable in the bits."""
+        b = self.bits.clamp(*_LEARNED_BITS) if self.learn_bits else self.bits
+        half = torch.full_like(b, 0.5)
+        if self.binary:
+            return torch.stack([half, half])
+        if self.domain == "dorefa":
+            return torch.stack([(2**b - 1) / 2, (2**b - 1) / 2])
+        if self.domain == "wrpn":
+            return torch.stack([2 ** (b - 1) - 1, torch.zeros_like(b)])
+        if self.domain == "dorefa-raw":
+            return torch.stack([2**b - 0.5, half])
+        return torch.stack([2**b - 1, torch.zeros_like(b)])
+
+    def textbook(self, weight: Tensor) -> Tensor:
+        """Mean of ρ over `weight` (any shape): scalar."""
+        if self.binary or self.domain == "wrpn":
+            t = (weight / self.scale).clamp(-1, 1)
+        else:
+            t = torch.tanh(weight) / self.scale if self.domain == "dorefa" else weight
+        a, c = self.phase().to(weight.dtype)
+        value: Tensor = torch.sin(math.pi * (a * t + c)).square().mean()
+        return value
+
+    def kernel(self) -> SquaredSineKernel:
+        """ρ by blocks."""
+        a, c = self.phase().tolist()
+        clamped = self.binary or self.domain == "wrpn"
+        transform = "clamp" if clamped else "tanh" if self.domain == "dorefa" else "none"
+        scale = 1.0 if transform == "none" else self.scale.item()
+        return SquaredSineKernel(a, c, transform, scale, self.learn_bits)
+
+    def kernel_parameters(self) -> Tensor | None:
+        """a and c of the phase, where they are learned: (2,)."""
+        return self.phase() if self.learn_bits else None
+
+    def extra_penalty(self) -> Tensor | None:
+        """`bits_penalty` · b where bits are learned."""
+        return self.bits_penalty * self.bits.clamp_min(_LEARNED_BITS[0]) if self.learn_bits else None
+
+    def settle(self) -> None:
+        """Round the learned bits, so that the levels are those of a real quantizer; they are learned no more."""
+        with torch.no_grad():
+            self.bits.fill_(self.whole_bits())
+        self.bits.requires_grad_(False)
+
+    def whole_bits(self) -> int:
+        """b rounded to the nearest whole number of bits."""
+        return round(min(max(self.bits.item(), 1.0), _LEARNED_BITS[1]))
+
+    def levels(self) -> Tensor:
+        """The zeros within the domain, as weights: (K,)."""
+        a, c = self.phase().detach().double().tolist()
+        scale = self.scale.item()
+        reach = scale if self.domain.endswith("raw") else 1.0
+        ends = math.ceil(c - a * reach - 1e-6), math.floor(c + a * reach + 1e-6)
+        first, last = min(ends), max(ends)  # where no zero lies within, the two beside the domain
+        t = (torch.arange(first, last + 1, dtype=torch.float64) - c) / a  # (K,)
+        if self.binary or self.domain == "wrpn":
+            t = t * scale
+        elif self.domain == "dorefa":
+            t = torch.atanh((t * scale).clamp(-1 + 1e-7, 1 - 1e-7))
+        levels: Tensor = t.float().to(self.scale.device)
+        return levels

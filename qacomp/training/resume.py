@@ -1,0 +1,75 @@
+"""Where a long run keeps its state, so that the same command goes on after Ctrl-C instead of starting again."""
+
+import copy
+import hashlib
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qacomp.checkpoints import Checkpoint
+from qacomp.checkpoints.torch_file import load_plain
+from qacomp.datasets import Dataset
+from qacomp.formats.atomic import write_atomically
+from qacomp.options.config import CompressConfig
+from qacomp.version import VERSION
+
+_MIN_INTERVAL_S = 20.0
+
+
+class ResumeStore:
+    """One file beside the output, holding the state of each stage under a fingerprint of input, settings and seed.
+
+    A file with another fingerprint, or one that can't be read, is ignored and overwritten. `finish` removes it.
+    """
+
+    def __init__(self, path: Path, fingerprint: str) -> None:
+        self.path = path
+        self.fingerprint = fingerprint
+        self._stages: dict[str, Any] | None = None
+        self._saved_at = float("-inf")
+
+    def load(self, stage: str) -> dict[str, Any] | None:
+        """The state last saved for `stage`, or None."""
+        if self._stages is None:
+            self._stages = self._read()
+        state: dict[str, Any] | None = self._stages.get(stage)
+        return state
+
+    def save(self, stage: str, state: dict[str, Any], *, last: bool) -> None:
+        """Keep `state` (tensors and plain values). Written at most every 20 s, and always at the end of a stage."""
+        if self._stages is None:
+            self._stages = {}
+        self._stages[stage] = copy.deepcopy(state) if last else state  # a finished stage's tensors go on changing
+        if not last and time.monotonic() - self._saved_at < _MIN_INTERVAL_S:
+            return
+        buffer = io.BytesIO()
+        torch.save({"fingerprint": self.fingerprint, "stages": self._stages}, buffer)
+        write_atomically(self.path, [buffer.getvalue()])
+        self._saved_at = time.monotonic()
+
+    def finish(self) -> None:
+        """The work is done and written: the state is no longer needed."""
+        self.path.unlink(missing_ok=True)
+
+    def _read(self) -> dict[str, Any]:
+        if not self.path.is_file():
+            return {}
+        try:
+            kept = load_plain(self.path)
+        except Exception:  # whatever is wrong with it, the run can start from the beginning
+            return {}
+        if not isinstance(kept, dict) or kept.get("fingerprint") != self.fingerprint:
+            return {}
+        stages: dict[str, Any] = kept["stages"]
+        return stages
+
+
+def fingerprint(checkpoint: Checkpoint, config: CompressConfig, dataset: Dataset | None) -> str:
+    """What a saved state belongs to: the input file, the settings, the versions, the data's name and its labels."""
+    parts = [checkpoint.digest, config.to_toml(), VERSION, torch.__version__]
+    if dataset is not None:
+        parts += [dataset.spec, hashlib.sha256(dataset.train.y.tobytes()).hexdigest()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
