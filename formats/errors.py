@@ -13,6 +13,10 @@ class IrregularFileError(QacompError):
     """An input is a folder, a pipe or a device, or far larger than such a file can be."""
 
 
+class PluginError(QacompError):
+    """What an installed package offers to qacomp can't be used; the line names the package."""
+
+
 class FormatError(QacompError):
     """The bytes are no valid container, whatever the reason; its subclasses say which."""
 

@@ -1,6 +1,6 @@
 """Named errors of the qacomp layer; the root and the container's own come from `qacomp.formats.errors`."""
 
-from qacomp.formats.errors import FormatError, IrregularFileError, OutputNotWritableError, QacompError
+from qacomp.formats.errors import FormatError, IrregularFileError, OutputNotWritableError, PluginError, QacompError
 
 __all__ = [
     "AgreementNotReachedError",
@@ -18,6 +18,7 @@ __all__ = [
     "OutputExistsError",
     "OutputIsInputError",
     "OutputNotWritableError",
+    "PluginError",
     "QacompError",
     "RunLimitError",
     "RuntimeCrashError",

@@ -9,6 +9,7 @@ from qacomp.checkpoints import Checkpoint, named_as
 from qacomp.datasets import Dataset
 from qacomp.evaluation.samples import Given
 from qacomp.graphs import OnnxSource
+from qacomp.models import model_info
 from qacomp.models.flexible import FlexibleModel
 from qacomp.models.plain_modules import copied
 from qacomp.options.config import CompressConfig
@@ -63,6 +64,7 @@ def compress(
     if arch is not None:
         checkpoint = whole_weights(checkpoint)
         if network is None and checkpoint.kind != "module":
+            model_info(arch, told=config.arch is None)
             checkpoint = named_as(checkpoint, arch)
     for remark in checkpoint.notes:
         run.note(remark)

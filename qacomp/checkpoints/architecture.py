@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qacomp.checkpoints.checkpoint import Checkpoint
 from qacomp.checkpoints.wrappers import matched
 from qacomp.errors import ArchitectureMismatchError
-from qacomp.models import create_model, list_models, model_info
+from qacomp.models import MODELS, create_model, model_info
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,9 +47,12 @@ def _check(checkpoint: Checkpoint, wanted: Shapes, arch: str) -> None:
 
 
 def fitting_architectures(state: "Mapping[str, Tensor]") -> list[str]:
-    """Names of the registered architectures that have exactly these keys and shapes, with any number of classes."""
+    """Return the architectures that have exactly these keys and shapes, with any number of classes.
+
+    A file's shapes import no installed package, so those of such packages are left out.
+    """
     fitting = []
-    for name in list_models():
+    for name in MODELS.here():
         try:
             num_classes = infer_num_classes(state, name)
         except ArchitectureMismatchError:

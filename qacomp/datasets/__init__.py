@@ -8,11 +8,12 @@ import numpy as np
 
 from qacomp.datasets.custom import load_custom, source_from_arrays
 from qacomp.datasets.named import NamedData, chosen_spec
-from qacomp.datasets.registry import DatasetKind, list_datasets, register_dataset
+from qacomp.datasets.registry import DATASETS, DatasetKind, list_datasets, register_dataset
 from qacomp.datasets.split import Dataset, Source, Split, checked, owned, separate
 from qacomp.errors import ConfigError, DataError, UnknownDataSpecError
 
 __all__ = [
+    "DATASETS",
     "Dataset",
     "DatasetKind",
     "NamedData",
@@ -63,16 +64,18 @@ def _prepared(spec: str, loaded: Source | Dataset, validation_fraction: float) -
 
 
 def _load(spec: str) -> Source | Dataset:
-    kinds = {kind.name: kind for kind in list_datasets()}
     name, colon, argument = spec.partition(":")
-    kind = kinds.get(name)
-    if kind is None:
+    if name not in DATASETS.names():
         if colon and (custom := load_custom(name, argument)) is not None:
             return custom
-        close = difflib.get_close_matches(name, kinds, n=1)
-        hint = f"did you mean {kinds[close[0]].usage}? " if close else ""
-        usages = ", ".join(known.usage for known in kinds.values())
-        raise UnknownDataSpecError(f"unknown data {spec!r}: {hint}known are {usages}, module:function")
+        usages = [kind.usage for kind in list_datasets()]
+        others = [known for known in DATASETS.names() if known not in DATASETS.here()]
+        close = difflib.get_close_matches(name, DATASETS.names(), n=1)
+        hints = [usage for usage in (*usages, *others) if usage.partition(":")[0] in close]
+        hint = f"did you mean {hints[0]}? " if hints else ""
+        known = ", ".join((*usages, *others))
+        raise UnknownDataSpecError(f"unknown data {spec!r}: {hint}known are {known}, module:function")
+    kind = DATASETS.find(name)
     if bool(argument) != bool(kind.argument) or (colon and not argument):
         raise UnknownDataSpecError(f"data {spec!r} must be written as {kind.usage}")
     return kind.load(argument)

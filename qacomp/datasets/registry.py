@@ -1,13 +1,11 @@
 """The table of data spec kinds: a decorated function a kind."""
 
-import functools
-import importlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from qacomp.datasets.split import Source
+from qacomp.errors import UnknownDataSpecError
+from qacomp.options.registry import Registry, described
 
 Loader = Callable[[str], Source]
 
@@ -31,7 +29,7 @@ class DatasetKind:
         return f"{self.name}:{self.argument}" if self.argument else self.name
 
 
-KINDS: dict[str, DatasetKind] = {}
+DATASETS: Registry[DatasetKind] = Registry("data", "qacomp.datasets", "qacomp.datasets", UnknownDataSpecError)
 
 
 def register_dataset(name: str, *, argument: str = "", files: str = "**/*") -> Callable[[Loader], Loader]:
@@ -43,23 +41,15 @@ def register_dataset(name: str, *, argument: str = "", files: str = "**/*") -> C
     """
 
     def register(load: Loader) -> Loader:
-        if name in KINDS:
-            raise ValueError(f"two datasets are registered as {name!r}")
-        KINDS[name] = DatasetKind(name, argument, (load.__doc__ or "").strip().split("\n")[0], load, files)
+        DATASETS.add(name, DatasetKind(name, argument, described(load), load, files))
         return load
 
     return register
 
 
 def list_datasets() -> list[DatasetKind]:
-    """Return the registered kinds of data spec; a user's own `module:function` comes besides."""
-    _import_kinds()
-    return list(KINDS.values())
+    """Return the kinds of data spec that are imported: qacomp's own, and those that a program registered.
 
-
-@functools.cache
-def _import_kinds() -> None:
-    """Import every file beside this one, which registers what it declares."""
-    for found in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        if not found.name.startswith("_"):
-            importlib.import_module(f"{__package__}.{found.name}")
+    Those of other installed packages are in `DATASETS.names()`; a user's own `module:function` comes besides.
+    """
+    return list(DATASETS.here().values())

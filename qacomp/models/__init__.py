@@ -1,34 +1,27 @@
-"""Architectures by name. Every file of this folder registers its family; listing them never imports torch."""
+"""Architectures by name: every file of `families` registers its own; listing them never imports torch."""
 
-import difflib
-import functools
-import importlib
-import pkgutil
 from typing import TYPE_CHECKING
 
-from qacomp.errors import ConfigError, UnknownArchitectureError
-from qacomp.models.registry import BUILDERS, INFOS, ModelInfo, register_model
+from qacomp.errors import ConfigError
+from qacomp.models.registry import MODELS, ModelInfo, register_model
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["ModelInfo", "create_model", "list_models", "model_info", "register_model"]
+__all__ = ["MODELS", "ModelInfo", "create_model", "list_models", "model_info", "register_model"]
 
 
 def list_models() -> list[str]:
-    """Names of the registered architectures, in the order of their sizes within a family."""
-    _register_families()
-    return list(INFOS)
+    """Return the architectures' names, in the order of their sizes within a family, those of other packages last."""
+    return MODELS.names()
 
 
-def model_info(name: str) -> ModelInfo:
-    """Shapes, classes and preprocessing of an architecture; `UnknownArchitectureError` names the known ones."""
-    _register_families()
-    if name not in INFOS:
-        close = difflib.get_close_matches(name, INFOS, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise UnknownArchitectureError(f"unknown architecture {name!r}: {hint}known are {', '.join(INFOS)}")
-    return INFOS[name]
+def model_info(name: str, *, told: bool = False) -> ModelInfo:
+    """Return shapes, classes and preprocessing of an architecture. Raise `UnknownArchitectureError` (lists the known).
+
+    told: the name is a file's word, for which no installed package is imported.
+    """
+    return MODELS.find(name, told=told)[0]
 
 
 def create_model(name: str, num_classes: int | None = None) -> "nn.Module":
@@ -37,15 +30,8 @@ def create_model(name: str, num_classes: int | None = None) -> "nn.Module":
     The module takes (N, C, H, W) float32 and gives (N, num_classes) logits. Raises `UnknownArchitectureError`,
     and `ConfigError` for fewer than two classes.
     """
-    info = model_info(name)
+    info, build = MODELS.find(name)
     classes = info.num_classes if num_classes is None else num_classes
     if classes < 2:
         raise ConfigError(f"{name}: a classifier needs at least 2 classes, not {classes}")
-    return BUILDERS[name](classes)
-
-
-@functools.cache
-def _register_families() -> None:
-    for found in pkgutil.iter_modules(__path__):
-        if not found.name.startswith("_") and found.name != "registry":
-            importlib.import_module(f"{__name__}.{found.name}")
+    return build(classes)

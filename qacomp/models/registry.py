@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qacomp.datasets.preprocessing import Preprocessing
+from qacomp.errors import UnknownArchitectureError
+from qacomp.options.registry import Registry, described
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,8 +25,9 @@ class ModelInfo:
     description: str
 
 
-INFOS: dict[str, ModelInfo] = {}
-BUILDERS: dict[str, "Builder"] = {}
+MODELS: "Registry[tuple[ModelInfo, Builder]]" = Registry(
+    "architecture", "qacomp.models.families", "qacomp.models", UnknownArchitectureError
+)
 
 
 def register_model(
@@ -41,14 +44,10 @@ def register_model(
     """
 
     def register(build: "Builder") -> "Builder":
-        name = build.__name__
-        if name in INFOS:
-            raise ValueError(f"two models are registered as {name!r}")
         channels, height, width = input_shape
         preprocessing = Preprocessing(size=(height, width), channels=channels, mean=mean, std=std)
-        description = (build.__doc__ or "").strip().split("\n")[0]
-        INFOS[name] = ModelInfo(name, input_shape, num_classes, preprocessing, description)
-        BUILDERS[name] = build
+        info = ModelInfo(build.__name__, input_shape, num_classes, preprocessing, described(build))
+        MODELS.add(info.name, (info, build))
         return build
 
     return register

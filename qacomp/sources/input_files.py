@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from qacomp.checkpoints.recognition import is_onnx
-from qacomp.datasets import list_datasets
+from qacomp.datasets import DATASETS
 
 _LARGEST_INDEX = 256 << 20  # bytes, of an index of shards
 
@@ -30,10 +30,10 @@ def data_files(spec: object) -> Iterator[Path]:
     if not isinstance(spec, str):
         return
     name, _, argument = spec.partition(":")
-    kind = next((known for known in list_datasets() if known.name == name), None)
-    if kind is None:
+    if name not in DATASETS.names():
         yield Path(*name.split(".")).with_suffix(".py") if name.strip(".") else Path()
         return
+    kind = DATASETS.find(name)
     if not kind.argument:
         return
     root = Path(os.path.expanduser(argument))

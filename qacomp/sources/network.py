@@ -34,7 +34,7 @@ def build_network(checkpoint: Checkpoint, config: CompressConfig) -> Network | N
     arch = config.arch or checkpoint.arch
     if arch is None:
         return None
-    checkpoint, info = whole_weights(checkpoint), model_info(arch)
+    checkpoint, info = whole_weights(checkpoint), model_info(arch, told=config.arch is None)
     checkpoint = named_as(checkpoint, arch)
     num_classes = config.num_classes or infer_num_classes(checkpoint.state, arch)
     check_fits(checkpoint, arch, num_classes)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from qacomp import preprocessing
+from qacomp.datasets import preprocessing
 from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.errors import CheckpointError, DataError
 

@@ -1,0 +1,1 @@
+"""The architectures, a file for each family: every file here registers what it declares."""
