@@ -61,7 +61,7 @@ def exports() -> tuple[list[Row], float]:
         errors, sizes = [], []
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "flexible.qac"
-            save_file(path, package.tensors, graph=package.graph, meta={}, side="fp16", cuts=package.cuts)
+            save_file(path, package.tensors, graph=package.graph, meta={}, precision="fp16", cuts=package.cuts)
             with open_file(path) as container:
                 for name, part in package.submodels.items():
                     made = onnx_model(container, submodel=name)

@@ -79,7 +79,7 @@ def one_file() -> Row:
                 tensors[name] = container.tensor(stored) if dense else container.shared(name, level=level)
             alone = path.with_suffix(f".{level}.qac")
             meta = {key: value for key, value in container.meta.items() if key not in ("levels", "submodels")}
-            save_file(alone, tensors, graph=container.graph(), meta=meta, side="fp16")
+            save_file(alone, tensors, graph=container.graph(), meta=meta, precision="fp16")
             separate.append(alone.stat().st_size)
     cut = path.with_suffix(".cut.qac")
     cut.write_bytes(path.read_bytes()[: points["level4"].bytes])

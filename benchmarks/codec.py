@@ -281,14 +281,14 @@ def _against_nncodec(python: str, weights: dict[str, NDArray[np.float32]]) -> di
         peer = _nncodec_of(python, weights, Path(scratch) / "weights.npz")
         results: dict[str, Any] = {"weights": sum(w.size for w in weights.values()), "nncodec": peer}
         for choice, codecs in (("smallest", None), ("rans", ("rans",))):
-            report = save_file(path, layers, side="fp16", codecs=codecs)
+            report = save_file(path, layers, precision="fp16", codecs=codecs)
             own = in_turns({"decode": lambda: _read(path)}, 5)["decode"]
             results[choice] = {"bytes": report.container_bytes, "overhead_bytes": report.overhead_bytes}
             results[choice] |= {"decode": own, "ratio": median(peer["decode"]) / median(own)}
         single = {name: np.ones((1,) * array.ndim, np.float32) for name, array in weights.items()}
         theirs = _nncodec_of(python, single, Path(scratch) / "single.npz")["bytes"]
         shared = {n: SharedTensor(np.ones(1, np.float32), np.zeros(a.shape, np.uint8)) for n, a in single.items()}
-        own_bytes = save_file(path, shared, side="fp16").container_bytes
+        own_bytes = save_file(path, shared, precision="fp16").container_bytes
         results["bytes with one weight a tensor"] = {"nncodec": theirs, "qacomp": own_bytes}
     return results
 

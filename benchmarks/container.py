@@ -43,7 +43,7 @@ def overhead() -> Results:
     rows, per_tensor = [], []
     with tempfile.TemporaryDirectory() as scratch:
         for name, tensors in cases.items():
-            report = save_file(Path(scratch) / "a.qac", tensors, side="fp16")
+            report = save_file(Path(scratch) / "a.qac", tensors, precision="fp16")
             results = {"container_bytes": report.container_bytes, "overhead_bytes": report.overhead_bytes}
             results["tensors"] = len(tensors)
             rows.append(Row(f"overhead_{name}", "prefix, header with all names, padding", {"k": 8}, results))
@@ -207,8 +207,10 @@ def progressive() -> Results:
         for name, file in networks.CHECKPOINTS.items():
             for sizes, k in (((4,), 16), ((4, 16), 64)):
                 layers = networks.shared_layers(folder / "ckpt" / file, k)
-                alone = save_file(path, layers, side="fp16").container_bytes
-                levels = save_file(path, {n: nested(t, sizes) for n, t in layers.items()}, side="fp16").container_bytes
+                alone = save_file(path, layers, precision="fp16").container_bytes
+                levels = save_file(
+                    path, {n: nested(t, sizes) for n, t in layers.items()}, precision="fp16"
+                ).container_bytes
                 cost = 100 * (levels / alone - 1)
                 results = {"finest_alone_bytes": alone, "levels_bytes": levels, "percent": cost}
                 rows.append(Row(f"progressive_{name}_{k}", "nested codebooks", {"levels": [*sizes, k]}, results))

@@ -28,7 +28,7 @@ def main(folder: Path) -> None:
     """Write transformer.qac and report.html into `folder`."""
     source = write_weights(folder / "model.safetensors")
     result = qacomp.compress(
-        source, k=16, k_layers={"model.embed_tokens": 64}, side="exact", output=folder / "transformer.qac"
+        source, k=16, k_layers={"model.embed_tokens": 64}, stored_precision="exact", output=folder / "transformer.qac"
     )
     result.report(folder / "report.html")
     print(result)

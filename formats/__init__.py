@@ -27,7 +27,7 @@ from qacomp.formats.errors import (
 from qacomp.formats.limits import Limits
 from qacomp.formats.reader import load_file, open_file, verify_file
 from qacomp.formats.report import SectionInfo, TensorInfo, TensorReport, VerifyReport, WriteReport
-from qacomp.formats.tensors import Level, SharedTensor, is_side, side_bits, stored_values
+from qacomp.formats.tensors import Level, SharedTensor, is_float_vector, precision_bits, stored_values
 from qacomp.formats.writer import Writer, save_file
 
 __all__ = [
@@ -59,11 +59,11 @@ __all__ = [
     "atomic_file",
     "bfloat16_from_float32",
     "bfloat16_to_float32",
-    "is_side",
+    "is_float_vector",
     "load_file",
     "open_file",
+    "precision_bits",
     "save_file",
-    "side_bits",
     "stored_values",
     "verify_file",
     "write_atomically",

@@ -8,13 +8,13 @@ from qacomp.formats.selection import Choice
 
 
 class Account:
-    """One tensor's codecs and reasons; side: the precision that its codebook or vector was written with.
+    """One tensor's codecs and reasons; precision: how its codebook or vector is stored.
 
     same: the number of the tensor whose content it shares, or None.
     """
 
-    def __init__(self, side: str, same: int | None = None) -> None:
-        self.side = side
+    def __init__(self, precision: str, same: int | None = None) -> None:
+        self.precision = precision
         self.same = same
         self.codecs: list[str] = []
         self.candidates: dict[str, int] = {}
@@ -44,6 +44,6 @@ class Account:
             self.entropy_bits,
             self.candidates,
             self.reason + ("; all levels at once" if record.at_once else ""),
-            self.side if record.stored != record.dtype else "exact",
+            self.precision if record.stored != record.dtype else "exact",
             record.blocks,
         )

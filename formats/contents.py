@@ -73,9 +73,9 @@ class Contents:
     def book(self, number: int, level: int) -> NDArray[Any]:
         """A shared tensor's codebook of a level: (K,), or all of its codebooks, (..., K) as `SharedTensor` has them."""
         record = self.header.tensors[number]
-        if not record.side_group:
+        if not record.book_group:
             return self._book_part(number, 0, math.prod(record.books)).reshape(*record.books, record.levels[0])
-        flat = self._typed(self._group_values(record.side_group - 1, number, level), record)
+        flat = self._typed(self._group_values(record.book_group - 1, number, level), record)
         return flat.reshape(*record.books, record.levels[level])
 
     def weights(self, number: int, level: int) -> NDArray[Any]:
@@ -97,7 +97,7 @@ class Contents:
         """The dense values [start, stop) of a shared tensor at a level, which are one chunk."""
         record = self.header.tensors[number]
         indices = self.chunk_indices(number, chunk, start, stop, level)
-        if record.blocks is None or record.side_group:
+        if record.blocks is None or record.book_group:
             return _lookup(record, self.book(number, level), indices, start)
         first, last = blocks.span(record.shape, record.blocks, start, stop)
         part = self._book_part(number, first, last)

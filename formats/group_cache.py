@@ -90,8 +90,8 @@ def _own_chunks(header: h.Header, number: int, record: h.TensorRecord) -> Iterat
 
 def _groups(record: h.TensorRecord) -> Iterator[tuple[int, int, int]]:
     """(kind, group, level) of what is decoded for a tensor."""
-    if record.kind == h.SHARED and record.side_group:
-        yield h.VALUES, record.side_group - 1, 0
+    if record.kind == h.SHARED and record.book_group:
+        yield h.VALUES, record.book_group - 1, 0
     if record.kind == h.SHARED and record.group:
         yield from ((h.INDICES, record.group - 1, level) for level in range(record.stored_levels))
     if record.kind == h.DENSE and record.group:

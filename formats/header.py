@@ -72,7 +72,7 @@ def write_header(header: Header) -> bytes:
         (len(t.shape) for t in tensors),
         (size for t in tensors for size in t.shape),
         (t.group for t in tensors if t.kind != SAME),
-        (t.side_group for t in shared),
+        (t.book_group for t in shared),
         (len(t.levels) for t in shared),
         (size for t in shared for size in t.levels),
         (size for t in shared for level in t.children for size in level),
@@ -122,7 +122,7 @@ def read_header(data: bytes | memoryview, limits: bounds.Limits, flags: int = 0,
     content = [kind for kind, _ in kinds if kind != SAME]
     groups = iter(column(len(content), section_count))
     shared_count = content.count(SHARED)
-    side_groups = iter(column(shared_count, section_count))
+    book_groups = iter(column(shared_count, section_count))
     level_counts = column(shared_count, bounds.MAX_LEVELS)
     levels = [tuple(column(count, bounds.MAX_ALPHABET)) for count in level_counts]
     children = [tuple(tuple(column(size, bounds.MAX_ALPHABET)) for size in sizes[:-1]) for sizes in levels]
@@ -148,7 +148,7 @@ def read_header(data: bytes | memoryview, limits: bounds.Limits, flags: int = 0,
             record = replace(record, group=next(groups), digest=bytes(reader.raw(digest_bytes)))
         if kind == SHARED:
             book, split, block, whole = next(books)
-            record = replace(record, side_group=next(side_groups), levels=book, children=split)
+            record = replace(record, book_group=next(book_groups), levels=book, children=split)
             record = replace(record, blocks=block, at_once=whole)
         _check_tensor(record, limits)
         tensors.append(record)
@@ -184,7 +184,7 @@ def _check_tensor(record: TensorRecord, limits: bounds.Limits) -> None:
         return
     if record.blocks is not None:
         _check_blocks(record, limits)
-    if not record.levels or 0 in record.levels or not (record.side_group or record.blocks is not None):
+    if not record.levels or 0 in record.levels or not (record.book_group or record.blocks is not None):
         raise HeaderError(f"tensor {record.name[:80]!r} is shared but has no codebook; the file is damaged")
     for finer, split in zip(record.levels[1:], record.children, strict=True):
         if sum(split) != finer or 0 in split:

@@ -74,8 +74,8 @@ class Members:
         """Which member of its group each is: looking it up in a group of thousands would take too long."""
         for number, record in enumerate(tensors):
             if record.kind == h.SHARED:
-                for level in range(len(record.levels) if record.side_group else 0):
-                    self._add_values(record.side_group - 1, (number, level))
+                for level in range(len(record.levels) if record.book_group else 0):
+                    self._add_values(record.book_group - 1, (number, level))
                 if record.group:
                     members = self.indices.setdefault(record.group - 1, [])
                     self.index_positions[number] = len(members)
@@ -138,7 +138,7 @@ def _check_types(header: h.Header) -> None:
     """All values of a group have one element type, so a tensor of an unknown type spoils no other's group."""
     types: dict[int, int] = {}
     for record in header.tensors:
-        group = {h.SHARED: record.side_group, h.DENSE: record.group}.get(record.kind, 0)
+        group = {h.SHARED: record.book_group, h.DENSE: record.group}.get(record.kind, 0)
         if group and types.setdefault(group, record.stored) != record.stored:
             raise HeaderError(f"tensor {record.name[:80]!r} isn't of its group's element type; the file is damaged")
 
@@ -148,8 +148,8 @@ def _wanted(header: h.Header, most: int) -> set[tuple[int, int, int, int]]:
     for number, record in enumerate(header.tensors):
         if record.kind == h.SAME:
             continue
-        if record.kind == h.SHARED and record.side_group:
-            wanted.add((h.VALUES, 0, record.side_group - 1, 0))
+        if record.kind == h.SHARED and record.book_group:
+            wanted.add((h.VALUES, 0, record.book_group - 1, 0))
         elif record.kind == h.SHARED:
             values = math.prod(record.books) * record.levels[0]
             wanted.update((h.VALUE_CHUNK, 0, number, i) for i in range(_chunks(record, values, header, most)))

@@ -19,7 +19,7 @@ class TensorRecord:
     """One tensor: dtype is what a reader gets, stored what the file holds (of the codebook where it is shared).
 
     group: 0 for chunks of its own, else 1 + the number of the group whose section holds its values or indices;
-    side_group: likewise for its codebooks; children: for each refinement, how many finer cells each coarse one has;
+    book_group: likewise for its codebooks; children: for each refinement, how many finer cells each coarse one has;
     same_as: the earlier tensor whose content this is; levels: codebook sizes, the coarsest first; blocks: the block
     shape of the codebooks (see blocks.py), or None for one codebook; at_once: its finest indices stand at level 0, and
     coarser ones follow from them.
@@ -31,7 +31,7 @@ class TensorRecord:
     stored: int
     shape: tuple[int, ...]
     group: int = OWN_CHUNKS
-    side_group: int = OWN_CHUNKS
+    book_group: int = OWN_CHUNKS
     levels: tuple[int, ...] = ()
     children: tuple[tuple[int, ...], ...] = ()
     same_as: int = 0

@@ -10,8 +10,8 @@ class TensorReport:
 
     bytes: its part of the stored sections, codebooks included, as a reader charges it (see `TensorInfo`); values:
     elements; entropy_bits: order-0 entropy of the indices in bits a weight, None for a dense tensor; candidates: what
-    each codec tried would have taken for the sections that hold it; reason: why the codec was chosen; side: the
-    precision its codebook or vector is stored in; blocks: block shape of its codebooks, None for one.
+    each codec tried would have taken for the sections that hold it; reason: why the codec was chosen; precision: how
+    its codebook or vector is stored, "exact" or "fp16" down to "fp9"; blocks: block shape of its codebooks, or None.
     """
 
     name: str
@@ -24,7 +24,7 @@ class TensorReport:
     entropy_bits: float | None
     candidates: Mapping[str, int] = field(default_factory=dict)
     reason: str = ""
-    side: str = "exact"
+    precision: str = "exact"
     blocks: tuple[int, ...] | None = None
 
 

@@ -11,7 +11,7 @@ from qacomp.formats.checksums import DigestStream
 from qacomp.formats.dtypes import dtype_id, little_endian
 from qacomp.formats.errors import UnsupportedTensorError
 from qacomp.formats.limits import MAX_DIMS, MAX_NAME_BYTES
-from qacomp.formats.tensors import SharedTensor, as_array, check_shared, is_side, stored_form
+from qacomp.formats.tensors import SharedTensor, as_array, check_shared, is_float_vector, stored_form
 
 _PART = 1 << 20
 Tensor = NDArray[Any] | SharedTensor
@@ -19,8 +19,8 @@ Described = tuple[h.TensorRecord, NDArray[Any], NDArray[Any]]
 """A record without its place and digest, the array or codebook as stored, and the same as a reader gets it."""
 
 
-def describe(name: str, tensor: Tensor, side: str) -> Described:
-    """The record of a tensor whose codebook or vector is stored in the precision `side`.
+def describe(name: str, tensor: Tensor, precision: str) -> Described:
+    """Return the record of a tensor whose codebook or vector is stored in this precision.
 
     Raises UnsupportedTensorError for a name, dtype, shape or index that can't be stored.
     """
@@ -28,7 +28,9 @@ def describe(name: str, tensor: Tensor, side: str) -> Described:
         raise UnsupportedTensorError(
             f"{name[:80]!r}: a name is UTF-8 text of at most {MAX_NAME_BYTES} bytes; rename it"
         )
-    described = _shared(name, tensor, side) if isinstance(tensor, SharedTensor) else _dense(name, tensor, side)
+    described = (
+        _shared(name, tensor, precision) if isinstance(tensor, SharedTensor) else _dense(name, tensor, precision)
+    )
     if (dims := len(described[0].shape)) > MAX_DIMS:
         raise UnsupportedTensorError(f"{name[:80]!r}: at most {MAX_DIMS} axes can be stored, not {dims}")
     return described
@@ -61,21 +63,21 @@ def identity(described: Described, tensor: Tensor, digest_bytes: int) -> tuple[b
     return key.digest(), digest.digest()
 
 
-def _dense(name: str, tensor: NDArray[Any], side: str) -> Described:
+def _dense(name: str, tensor: NDArray[Any], precision: str) -> Described:
     array = as_array(name, tensor)
     if array.dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
         raise UnsupportedTensorError(f"{name[:80]!r}: has a truth value that is neither 0 nor 1; the data is damaged")
-    stored = stored_form(array, side) if is_side(array) else array
+    stored = stored_form(array, precision) if is_float_vector(array) else array
     record = h.TensorRecord(name, h.DENSE, dtype_id(array.dtype), dtype_id(stored.dtype), array.shape)
     return record, stored, stored.astype(array.dtype, copy=False)
 
 
-def _shared(name: str, tensor: SharedTensor, side: str) -> Described:
+def _shared(name: str, tensor: SharedTensor, precision: str) -> Described:
     check_shared(name, tensor)
     book = little_endian(tensor.codebook, name)
-    stored = stored_form(book, side)
+    stored = stored_form(book, precision)
     books = [level.codebook for level in tensor.levels] + [book]
-    if stored.dtype != book.dtype and any(stored_form(b, side).dtype == b.dtype for b in books):
+    if stored.dtype != book.dtype and any(stored_form(b, precision).dtype == b.dtype for b in books):
         stored = book
     children = tuple(tuple(np.bincount(np.asarray(level.parents)).tolist()) for level in tensor.levels)
     record = h.TensorRecord(

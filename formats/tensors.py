@@ -60,38 +60,38 @@ class SharedTensor:
         return SharedTensor(book, parents.astype(dtype).take(self.indices))
 
 
-def stored_values(array: NDArray[Any], side: str = "exact") -> NDArray[Any]:
-    """What a reader gets back for a codebook or a float32 vector that is written with this `side` precision.
+def stored_values(array: NDArray[Any], precision: str = "exact") -> NDArray[Any]:
+    """Return what a reader gets back for a codebook or a float32 vector that is written in this precision.
 
     "exact" keeps every bit. "fp16" rounds float32 to IEEE half precision where all values stay finite (else keeps
     float32). "fp15" ... "fp9" keep one sign, five exponent and N - 6 mantissa bits, rounded to nearest, ties to even.
-    Other dtypes are never changed. Raises ValueError for an unknown `side`.
+    Other dtypes are never changed. Raises ValueError for an unknown precision.
     """
-    bits = side_bits(side)
+    bits = precision_bits(precision)
     if bits is None or array.dtype != np.float32 or not array.size:
         return array
     half = _to_half(array, bits)
     return array if half is None else half.astype(np.float32)
 
 
-def is_side(array: NDArray[Any]) -> bool:
-    """Whether a dense tensor counts as side information, stored in `side` precision: float32 with at most one axis."""
+def is_float_vector(array: NDArray[Any]) -> bool:
+    """Return whether a dense tensor is float32 with at most one axis: the writer's precision rounds such vectors."""
     return array.dtype == np.float32 and array.ndim <= 1
 
 
-def side_bits(side: str) -> int | None:
-    """Bits of a value: None for exact, N for fpN (9 to 16)."""
-    if side == "exact":
+def precision_bits(precision: str) -> int | None:
+    """Return the bits of a stored value: None for exact, N for fpN (9 to 16). Raises ValueError for others."""
+    if precision == "exact":
         return None
-    match = re.fullmatch(r"fp(9|1[0-6])", side)
+    match = re.fullmatch(r"fp(9|1[0-6])", precision)
     if not match:
-        raise ValueError(f"unknown side precision {side!r}; use exact, or fp16 down to fp9")
+        raise ValueError(f"unknown precision {precision!r}; use exact, or fp16 down to fp9")
     return int(match[1])
 
 
-def stored_form(array: NDArray[Any], side: str) -> NDArray[Any]:
-    """The array as it stands in the file: float16 where `stored_values` rounds, else itself."""
-    bits = side_bits(side)
+def stored_form(array: NDArray[Any], precision: str) -> NDArray[Any]:
+    """Return the array as it stands in the file: float16 where `stored_values` rounds, else itself."""
+    bits = precision_bits(precision)
     if bits is None or array.dtype != np.float32 or not array.size:
         return array
     half = _to_half(array, bits)

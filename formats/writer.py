@@ -40,14 +40,14 @@ class Writer:
         *,
         graph: bytes | None = None,
         meta: Mapping[str, Any] | None = None,
-        side: str = "exact",
+        precision: str = "exact",
         threads: int = 1,
         digest_bytes: int = DIGEST_BYTES,
         codecs: Iterable[str] | None = None,
         chunk_log2: int = layout.CHUNK_LOG2,
     ) -> None:
         self.path = Path(path)
-        self.side = side
+        self.precision = precision
         self.threads = threads
         self.digest_bytes = digest_bytes
         self.codecs = None if codecs is None else (*codecs, "raw")
@@ -73,9 +73,13 @@ class Writer:
         finally:
             self._spools.close()
 
-    def add(self, name: str, tensor: Tensor) -> None:
-        """Write one tensor; raises UnsupportedTensorError for a bad or repeated name, dtype, shape or index."""
-        described = describe(name, tensor, self.side)
+    def add(self, name: str, tensor: Tensor, precision: str | None = None) -> None:
+        """Write one tensor, in a precision of its own or in the writer's.
+
+        Raises UnsupportedTensorError for a bad or repeated name, dtype, shape or index.
+        """
+        precision = precision or self.precision
+        described = describe(name, tensor, precision)
         if name in self._names:
             raise UnsupportedTensorError(f"{name[:80]!r}: two tensors have this name; rename one")
         self._names.add(name)
@@ -85,11 +89,11 @@ class Writer:
         if key in self._seen:
             target = self._seen[key]
             self._records.append(replace(record, kind=h.SAME, same_as=target, digest=digest))
-            self._accounts.append(Account(self.side, target))
+            self._accounts.append(Account(precision, target))
             return
         self._seen[key] = number
         self._records.append(replace(record, digest=digest))
-        self._accounts.append(Account(self.side))
+        self._accounts.append(Account(precision))
         if isinstance(tensor, SharedTensor):
             self._add_shared(number, tensor)
         else:
@@ -101,7 +105,7 @@ class Writer:
 
     def _add_shared(self, number: int, tensor: SharedTensor) -> None:
         self._accounts[number].entropy_bits = entropy(tensor.indices, tensor.codebook.shape[-1])
-        self._records[number] = record = replace(self._records[number], side_group=self._add_books(number, tensor))
+        self._records[number] = record = replace(self._records[number], book_group=self._add_books(number, tensor))
         if record.count <= layout.small_values(self.chunk_log2) and not repetitive(
             tensor.indices, self._accounts[number].entropy_bits or 0.0
         ):
@@ -122,7 +126,7 @@ class Writer:
         books = [level.codebook for level in tensor.levels] + [tensor.codebook]
         forms = [little_endian(book) for book in books]
         if record.stored != record.dtype:
-            forms = [stored_form(book, self.side) for book in forms]
+            forms = [stored_form(book, self._accounts[number].precision) for book in forms]
         if tensor.blocks is None or forms[0].size <= layout.small_values(self.chunk_log2):
             for level, form in enumerate(forms):
                 group = self._groups.add_values(number, form, layout.book_stream(record, level))
@@ -206,7 +210,7 @@ def save_file(
     *,
     graph: bytes | None = None,
     meta: Mapping[str, Any] | None = None,
-    side: str = "exact",
+    precision: str = "exact",
     threads: int = 1,
     digest_bytes: int = DIGEST_BYTES,
     codecs: Iterable[str] | None = None,
@@ -216,20 +220,24 @@ def save_file(
 ) -> WriteReport:
     """Write tensors (numpy arrays or SharedTensors), an optional graph and a JSON object to one container.
 
-    side: precision of float32 codebooks and vectors ("exact", or "fp16" down to "fp9": see `stored_values`); codecs:
+    precision: of float32 codebooks and vectors ("exact", or "fp16" down to "fp9": see `stored_values`); codecs:
     names of the codecs to choose from (raw always among them), all by default; chunk_log2: log2 of the values in a
     chunk of a large tensor; cuts: names of tensors before which shared sections end (see `Writer.cut`); exact: names of
-    tensors that are stored exactly, whatever `side` says. The same input gives the same bytes, whatever `threads` is.
-    Raises UnsupportedTensorError or OutputNotWritableError; nothing is left behind then.
+    tensors that are stored exactly, whatever `precision` says. The same input gives the same bytes with any number of
+    threads. Raises UnsupportedTensorError or OutputNotWritableError; nothing is left behind then.
     """
-    options: dict[str, Any] = {"side": side, "threads": threads, "digest_bytes": digest_bytes, "codecs": codecs}
+    options: dict[str, Any] = {
+        "precision": precision,
+        "threads": threads,
+        "digest_bytes": digest_bytes,
+        "codecs": codecs,
+    }
     options["chunk_log2"] = chunk_log2
     with Writer(path, graph=graph, meta=meta, **options) as writer:
         for name, tensor in tensors.items():
             if name in cuts:
                 writer.cut()
-            writer.side = "exact" if name in exact else side
-            writer.add(name, tensor)
+            writer.add(name, tensor, "exact" if name in exact else precision)
     assert writer.report is not None
     return writer.report
 

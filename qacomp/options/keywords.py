@@ -54,7 +54,7 @@ def main() -> None:
     """Write the module beside this package."""
     from qacomp.options.config import CompressConfig
 
-    target = Path(__file__).resolve().parents[1] / "settings.py"
+    target = Path(__file__).with_name("settings.py")
     target.write_text(source(CompressConfig), encoding="utf-8")
     sys.stdout.write(f"{target.name} written\n")
 

@@ -40,7 +40,7 @@ class Settings(TypedDict, total=False):
     """In straight-through sharing: the weight of the indices' entropy. More makes the file smaller."""
     batch_norm: str
     """Statistics of batch norm after sharing."""
-    side: str
+    stored_precision: str
     """Precision of codebooks, biases and norms in the file, where it holds them."""
     reg: str
     """Fine-tune with a regularizer that gathers each layer's weights into clusters: sin, cos, min, exp, sinreq."""

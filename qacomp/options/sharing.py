@@ -102,7 +102,7 @@ class SharingOptions:
         "keep",
         Option("Statistics of batch norm after sharing.", _SHARING, choices=("keep", "re-estimate")),
     )
-    side: str = option(
+    stored_precision: str = option(
         "fp16",
         Option(
             "Precision of codebooks, biases and norms in the file, where it holds them.",

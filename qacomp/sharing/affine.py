@@ -92,9 +92,9 @@ def plain_scale(scale: NDArray[np.float32], bits: int, dtype: np.dtype[Any] = _S
     return plain
 
 
-def is_exact_in(codebook: NDArray[np.float32], side: str) -> bool:
-    """Whether the precision `side` holds every value of the grids to the last bit."""
-    return np.array_equal(stored_values(codebook, side), codebook)
+def is_exact_in(codebook: NDArray[np.float32], precision: str) -> bool:
+    """Return whether this precision holds every value of the grids to the last bit."""
+    return np.array_equal(stored_values(codebook, precision), codebook)
 
 
 def _kept(bits: int, dtype: np.dtype[Any]) -> int:

@@ -119,7 +119,9 @@ def refined_alone(selection: Selection, config: CompressConfig, original: Origin
     @functools.cache
     def shared(name: str, k: int) -> NDArray[Any]:
         make = share_array if k == config.k else shared_form  # what isn't smaller with K is kept, and loses nothing
-        return make(original(name), replace(layers[name], k=k), "tensor", config.side, config.rounding).dense()
+        return make(
+            original(name), replace(layers[name], k=k), "tensor", config.stored_precision, config.rounding
+        ).dense()
 
     losses = Losses(selection, config, original, lambda name: shared(name, config.k), shared)
     total = sum(losses(name, config.k) for name in losses.layers)

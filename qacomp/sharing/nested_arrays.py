@@ -18,25 +18,25 @@ from qacomp.formats import (
 from qacomp.sharing.nested import layer_levels, nested_kmeans
 from qacomp.sharing.selection import Layer
 from qacomp.sharing.share import Packed, kept_unless_smaller, unfit
-from qacomp.tensors.side_values import codebook_side
+from qacomp.tensors.half_precision import codebook_precision
 
 
-def share_nested(array: NDArray[Any], layer: Layer, levels: Sequence[int], side: str) -> Packed:
+def share_nested(array: NDArray[Any], layer: Layer, levels: Sequence[int], precision: str) -> Packed:
     """Cluster a float array (or BFLOAT16) at `levels`, ascending; a layer with its own K ends at that.
 
     One of at most K distinct values keeps each of them exactly at its finest level, and then its coarser codebooks are
-    exact too, whatever `side` says; NaN and infinity aren't shared, nor is a tensor that doesn't get smaller.
+    exact too, whatever `precision` says; NaN and infinity aren't shared, nor is a tensor that doesn't get smaller.
     """
     values = bfloat16_to_float32(array) if array.dtype == BFLOAT16 else array
     if (why := unfit(values)) is not None:
         return Packed(array, kept=f"{layer.reason}, but {why}: kept exactly")
     values = np.array(values, np.float64 if values.dtype == np.float64 else np.float32)
     shared = nested_kmeans(values, layer_levels(levels, layer.k))
-    distinct, precision = np.unique(values), side
+    distinct = np.unique(values)
     if distinct.size == shared.codebook.size:  # a cell each: the mean of equal numbers may differ in the last bit
         shared, precision = replace(shared, codebook=distinct), "exact"
     books = [_in_dtype(book, array.dtype) for book in (shared.codebook, *(x.codebook for x in shared.levels))]
-    if any(codebook_side(book, precision) == "exact" for book in books):
+    if any(codebook_precision(book, precision) == "exact" for book in books):
         precision = "exact"
     books = [stored_values(book, precision) for book in books]
     coarser = tuple(Level(book, level.parents) for book, level in zip(books[1:], shared.levels, strict=True))

@@ -17,7 +17,7 @@ from qacomp.sharing.selection import Layer
 from qacomp.sharing.symmetric import symmetric_kmeans
 from qacomp.sharing.worth import is_smaller
 from qacomp.sharing.zero_entry import LEAST_K, has_zeros, with_zero_entry
-from qacomp.tensors.side_values import codebook_side
+from qacomp.tensors.half_precision import codebook_precision
 
 _GRID = 2.0**-100, 2.0**126  # of a tensor's largest value: single precision ends at 2⁻¹²⁶ and 2¹²⁸
 _SQUARES = 2.0**-400, 2.0**400  # double precision's squares, summed up, end at 2⁻⁵¹¹ and 2⁵¹¹
@@ -31,7 +31,7 @@ class Packed:
     """
 
     value: NDArray[Any] | SharedTensor
-    side: str = "exact"
+    precision: str = "exact"
     kept: str | None = None
     note: str | None = None
 
@@ -44,22 +44,22 @@ def share_array(
     array: NDArray[Any],
     layer: Layer,
     codebook: str,
-    side: str,
+    precision: str,
     rounding: str = "nearest",
     found: Clustering | None = None,
 ) -> Packed:
     """Cluster a float array (or BFLOAT16), with one codebook, with blocks of them (see `block_shape`), or on grids.
 
-    One of at most K distinct values keeps each of them exactly, whatever `side` says; NaN and infinity aren't shared,
-    nor is a tensor that sharing doesn't make smaller than its lossless planes.
+    One of at most K distinct values keeps each of them exactly, whatever `precision` says; NaN and infinity aren't
+    shared, nor is a tensor that sharing doesn't make smaller than its lossless planes.
     `rounding`: balanced lets errors cancel within a channel (see `balanced`), but not where values are mirrored.
     """
-    return kept_unless_smaller(shared_form(array, layer, codebook, side, rounding, found), array, layer)
+    return kept_unless_smaller(shared_form(array, layer, codebook, precision, rounding, found), array, layer)
 
 
 def kept_unless_smaller(item: Packed, array: NDArray[Any], layer: Layer) -> Packed:
     """The shared tensor, or the array itself where its codebooks and indices take as much room."""
-    if not isinstance(item.value, SharedTensor) or is_smaller(item.value, array, item.side):
+    if not isinstance(item.value, SharedTensor) or is_smaller(item.value, array, item.precision):
         return item
     k = item.value.codebook.shape[-1]
     why = f"{k:,} shared values and their indices take no less room than its lossless planes"
@@ -82,7 +82,7 @@ def _lies_within(values: NDArray[np.floating], bounds: tuple[float, float]) -> b
 
 
 def shared_form(
-    array: NDArray[Any], layer: Layer, codebook: str, side: str, rounding: str, found: Clustering | None = None
+    array: NDArray[Any], layer: Layer, codebook: str, precision: str, rounding: str, found: Clustering | None = None
 ) -> Packed:
     """The same whether or not it is smaller."""
     values = bfloat16_to_float32(array) if array.dtype == BFLOAT16 else array
@@ -90,11 +90,11 @@ def shared_form(
         return Packed(array, kept=f"{layer.reason}, but {why}: kept exactly")
     kind = grid_kind(codebook)
     if kind is not None:
-        return _on_grid(values, array, layer, kind, side)
+        return _on_grid(values, array, layer, kind, precision)
     blocks = block_shape(values.shape, layer.axis, codebook, layer.k)
     name, note = layer.name[:80], None
     if blocks is not None:
-        return _packed(share_in_blocks(values, layer.k, blocks), array.dtype, side)
+        return _packed(share_in_blocks(values, layer.k, blocks), array.dtype, precision)
     mirrored = symmetric_kmeans(values, layer.k)
     clustering = mirrored or fitted(values, layer, rounding, found)
     if clustering.codebook.size > layer.k:
@@ -103,7 +103,9 @@ def shared_form(
         note = f"{name}: {clustering.codebook.size} shared values instead of {layer.k}"
     elif codebook != "tensor":
         note = f"{name}: one codebook, since blocks of {codebook} are too small for {layer.k} shared values"
-    plain = _packed(SharedTensor(clustering.codebook, clustering.indices), array.dtype, side, bool(clustering.inertia))
+    plain = _packed(
+        SharedTensor(clustering.codebook, clustering.indices), array.dtype, precision, bool(clustering.inertia)
+    )
     shared = plain.value
     assert isinstance(shared, SharedTensor)
     if rounding == "balanced" and clustering.inertia and mirrored is not None:
@@ -112,7 +114,7 @@ def shared_form(
     elif rounding == "balanced" and clustering.inertia:
         book = bfloat16_to_float32(shared.codebook) if array.dtype == BFLOAT16 else shared.codebook
         shared = replace(shared, indices=balanced(values, book, shared.indices, layer.axis))
-    return Packed(shared, plain.side, note=note)
+    return Packed(shared, plain.precision, note=note)
 
 
 def fitted(values: NDArray[np.floating], layer: Layer, rounding: str, known: Clustering | None = None) -> Clustering:
@@ -133,7 +135,7 @@ def fitted(values: NDArray[np.floating], layer: Layer, rounding: str, known: Clu
     return Clustering(book, indices, float((error * error).sum()))
 
 
-def _on_grid(values: NDArray[Any], array: NDArray[Any], layer: Layer, kind: GridKind, side: str) -> Packed:
+def _on_grid(values: NDArray[Any], array: NDArray[Any], layer: Layer, kind: GridKind, precision: str) -> Packed:
     """On grids; those that half precision doesn't hold to the last bit, as all of 8 bits, are stored exactly.
 
     Scales are of single precision: values near its ends or beyond them, float64 may have such, are kept as they are.
@@ -146,16 +148,16 @@ def _on_grid(values: NDArray[Any], array: NDArray[Any], layer: Layer, kind: Grid
     _, whole = grid_blocks(values.shape, layer.axis, kind.block)
     note = whole and f"{layer.name[:80]}: a grid for each channel, since {whole}"
     return replace(
-        _packed(shared, dtype, side, kind.bits < WIDE_BITS and is_exact_in(shared.codebook, side)), note=note
+        _packed(shared, dtype, precision, kind.bits < WIDE_BITS and is_exact_in(shared.codebook, precision)), note=note
     )
 
 
-def _packed(shared: SharedTensor, dtype: np.dtype[Any], side: str, rounded: bool = True) -> Packed:
-    """With the codebook in the array's dtype, as the file will hold it: in the precision `side`, where that loses no
+def _packed(shared: SharedTensor, dtype: np.dtype[Any], precision: str, rounded: bool = True) -> Packed:
+    """With the codebook in the array's dtype, as the file will hold it: in this precision, where that loses no
     more than of ordinary values and it may be `rounded`."""
     if dtype == BFLOAT16:
         book: NDArray[Any] = bfloat16_from_float32(shared.codebook)
     else:
         book = shared.codebook.astype(dtype, copy=False)
-    precision = codebook_side(book, side) if rounded else "exact"
-    return Packed(SharedTensor(stored_values(book, precision), shared.indices, (), shared.blocks), precision)
+    kept = codebook_precision(book, precision) if rounded else "exact"
+    return Packed(SharedTensor(stored_values(book, kept), shared.indices, (), shared.blocks), kept)

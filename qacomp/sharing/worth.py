@@ -17,21 +17,21 @@ _PLAIN = 0.8  # of the floats' estimate: below it the shared form is smaller; co
 _SAMPLE = 1 << 16
 
 
-def is_smaller(shared: SharedTensor, array: NDArray[Any], side: str) -> bool:
+def is_smaller(shared: SharedTensor, array: NDArray[Any], precision: str) -> bool:
     """Whether the shared form, codebooks counted, takes fewer bytes than `array` as lossless float planes.
 
-    side: the precision that the codebooks are stored in.
+    precision: how the codebooks are stored.
     """
-    if not array.size or shared_bits(shared, side) < _PLAIN * float_bits(array):
+    if not array.size or shared_bits(shared, precision) < _PLAIN * float_bits(array):
         return True
-    coded = _coded_bytes(shared, side)
-    return 8 * coded < _PLAIN * float_bits(array) or coded < _coded_bytes(array, side)
+    coded = _coded_bytes(shared, precision)
+    return 8 * coded < _PLAIN * float_bits(array) or coded < _coded_bytes(array, precision)
 
 
-def _coded_bytes(tensor: SharedTensor | NDArray[Any], side: str) -> int:
+def _coded_bytes(tensor: SharedTensor | NDArray[Any], precision: str) -> int:
     """What a tensor takes in a container."""
     with tempfile.TemporaryDirectory(prefix="qacomp-") as folder:
-        return save_file(Path(folder) / "w.qac", {"w": tensor}, side=side).tensors[0].bytes
+        return save_file(Path(folder) / "w.qac", {"w": tensor}, precision=precision).tensors[0].bytes
 
 
 def may_be_larger(array: NDArray[Any], k: int, books: int) -> bool:
@@ -40,12 +40,12 @@ def may_be_larger(array: NDArray[Any], k: int, books: int) -> bool:
     return bits >= _PLAIN * float_bits(array)
 
 
-def shared_bits(shared: SharedTensor, side: str) -> float:
+def shared_bits(shared: SharedTensor, precision: str) -> float:
     """About how many bits indices and codebooks take: their entropy, and every codebook's values."""
     counts = np.bincount(shared.indices.reshape(-1))
     share = counts[counts > 0] / shared.indices.size
     books = [shared.codebook, *(level.codebook for level in shared.levels)]
-    half = side != "exact" and all(stored_values(book, side) is not book for book in books)
+    half = precision != "exact" and all(stored_values(book, precision) is not book for book in books)
     value = 16 if half else 8 * shared.codebook.dtype.itemsize
     numbers = sum(book.size for book in books)
     if shared.blocks is not None and _is_grid(shared.codebook):

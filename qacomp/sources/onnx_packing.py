@@ -1,4 +1,4 @@
-"""The values of an ONNX model's tensors as a container holds them: shared, rounded as side information, or exact."""
+"""The values of an ONNX model's tensors as a container holds them: shared, rounded, or exact."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from qacomp.sharing.share import Packed, share_array
 
 @dataclass(frozen=True)
 class Packer:
-    """Packs slot after slot. `layers`: those to share, by name; `rounded`: names of the vectors that `side` rounds.
+    """Packs slot after slot. `layers`: those to share, by name; `rounded`: names of the vectors to round.
 
     `levels`: shared values of each level of a progressive container, ascending; None: one level.
     """
@@ -23,7 +23,7 @@ class Packer:
     layers: Mapping[str, Layer]
     rounded: frozenset[str]
     codebook: str
-    side: str
+    precision: str
     rounding: str
     read: Callable[[TensorProto], memoryview]
     levels: tuple[int, ...] | None = None
@@ -33,9 +33,9 @@ class Packer:
         array = slot.array(self.read(slot.site.tensor) if is_external(slot.site.tensor) else None)
         layer = self.layers.get(slot.name)
         if layer is not None and self.levels is not None:
-            return share_nested(array, layer, self.levels, self.side)
+            return share_nested(array, layer, self.levels, self.precision)
         if layer is not None:
-            return share_array(array, layer, self.codebook, self.side, self.rounding)
+            return share_array(array, layer, self.codebook, self.precision, self.rounding)
         if slot.name in self.rounded:
-            return Packed(stored_values(array, self.side), self.side)
+            return Packed(stored_values(array, self.precision), self.precision)
         return Packed(array)

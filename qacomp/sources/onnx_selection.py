@@ -13,7 +13,7 @@ from qacomp.graphs.values import DTYPES, FLOATS, type_name
 from qacomp.graphs.walk import Site
 from qacomp.sharing.selection import Candidate
 from qacomp.tensors.constants import constant_kind, grid_kind_of
-from qacomp.tensors.side_values import holds, holds_bias, reach_of
+from qacomp.tensors.half_precision import holds, holds_bias, reach_of
 
 ArrayOf = Callable[[Site], NDArray[Any]]
 
@@ -42,25 +42,27 @@ def candidate(slot: Slot, roles: Sequence[Role], array_of: ArrayOf) -> Candidate
 
 
 def rounded_vectors(
-    wanted: Sequence[Slot], uses: Sequence[Sequence[Role]], found: Iterable[Site], side: str, array_of: ArrayOf
+    wanted: Sequence[Slot], uses: Sequence[Sequence[Role]], found: Iterable[Site], precision: str, array_of: ArrayOf
 ) -> dict[str, str]:
-    """Names of the vectors that may be stored in the precision `side`, each with what it is: bias of Conv, ...
+    """Return names of the vectors that may be stored in this precision, each with what it is: bias of Conv, ...
 
     Every node that reads it must take it as the bias of a product or as the scale or bias of a norm, and half precision
     must lose no more of it than of ordinary ones. Of any other vector (variances, limits, offsets) nothing is known
     that would allow it.
     """
-    if side == "exact":
+    if precision == "exact":
         return {}
     known = {(id(site.scope), site.value): site for site in found if site.scope is not None and site.value}
     return {
         slot.name: str(use[0])
         for slot, use in zip(wanted, uses, strict=True)
-        if _is_side_vector(slot, use, side, known, array_of)
+        if _is_held_vector(slot, use, precision, known, array_of)
     }
 
 
-def _is_side_vector(slot: Slot, roles: Sequence[Role], side: str, known: Mapping[Key, Site], array_of: ArrayOf) -> bool:
+def _is_held_vector(
+    slot: Slot, roles: Sequence[Role], precision: str, known: Mapping[Key, Site], array_of: ArrayOf
+) -> bool:
     tensor = slot.site.tensor
     plain = tensor.data_type == TensorProto.FLOAT and len(tensor.dims) == 1 and tensor.dims[0] > 0
     if not plain or not roles or any(role.part not in ("bias", "scale") for role in roles):
@@ -71,7 +73,7 @@ def _is_side_vector(slot: Slot, roles: Sequence[Role], side: str, known: Mapping
     for role in roles:
         weights = [array_of(known[key]) for key in role.beside if key in known and _is_float(known[key].tensor)]
         reach = min((reach_of(weight, values.size) for weight in weights), default=0.0)
-        if not (holds(values, side) if role.part == "scale" else holds_bias(values, side, reach)):
+        if not (holds(values, precision) if role.part == "scale" else holds_bias(values, precision, reach)):
             return False
     return True
 

@@ -15,7 +15,7 @@ from qacomp.tensors.torch_format import to_array
 
 
 def smaller_layers(
-    model: nn.Module, selection: Selection, codebook: str, levels: Sequence[int] | None, side: str
+    model: nn.Module, selection: Selection, codebook: str, levels: Sequence[int] | None, precision: str
 ) -> Selection:
     """The selection without layers whose codebooks and indices take as much room as their lossless planes.
 
@@ -28,8 +28,8 @@ def smaller_layers(
         k = layer.k if levels is None else sum(levels)
         if grid_kind(codebook) or not may_be_larger(array, k, books):
             continue
-        nested = share_nested(array, layer, levels, side) if levels is not None else None
-        item = nested or share_array(array, layer, codebook, side)
+        nested = share_nested(array, layer, levels, precision) if levels is not None else None
+        item = nested or share_array(array, layer, codebook, precision)
         if item.kept:
             selection = selection.without(layer, item.kept)
     return selection

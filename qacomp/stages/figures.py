@@ -112,7 +112,7 @@ def layer_results(
     for t in report.tensors:
         error = errors.get(t.name) if t.k is not None else None
         bits = 8 * t.bytes / t.values if t.values else None
-        rounded = "" if t.side == "exact" else f"rounded to {t.side}"
+        rounded = "" if t.precision == "exact" else f"rounded to {t.precision}"
         skipped = None if t.k is not None else selection.skipped.get(t.name, "kept dense")
         why = chosen.get(t.name, selection.skipped.get(t.name)) if t.k is not None else None
         if rounded and skipped is not None:

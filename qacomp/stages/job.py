@@ -71,7 +71,7 @@ def start_job(
     config = resolve(config, network, dataset, device, run.note)
     selection = select_layers(network.model, config.scope, config.k, config.k_layers, **config.which)
     if config.quantizer == "none":
-        selection = smaller_layers(network.model, selection, config.codebook, config.levels, config.side)
+        selection = smaller_layers(network.model, selection, config.codebook, config.levels, config.stored_precision)
     if not selection.layers:
         reason = next(iter(selection.skipped.values()), "it has no tensors")
         raise ConfigError(f"nothing would be compressed: {reason}; see --scope, --include, --exclude and --min-size")

@@ -17,7 +17,7 @@ from qacomp.training.ladder import FULL, PrecisionLadder
 
 
 def pack_ladder(
-    network: Network, ladder: PrecisionLadder, selection: Selection, levels: list[int], side: str
+    network: Network, ladder: PrecisionLadder, selection: Selection, levels: list[int], precision: str
 ) -> Package:
     """Every level's batch norm folded, all rounded to the stored precision; the clusters must be fixed.
 
@@ -33,13 +33,13 @@ def pack_ladder(
     finest = plain[names[-1]]
     batch_norms = foldable_batch_norms(finest)
     states: list[dict[str, TensorLike]] = []
-    sides: list[dict[str, str]] = []
+    roundings: list[dict[str, str]] = []
     for level, model in enumerate(plain.values()):
         norms = spreads(model)
         fold_statistics(model)
         states.append(_level_state(model, shared, level))
-        sides.append(agreed(rounded_names(states[-1] | shared, norms, side), tied))
-    rounded = dict(sides[-1])
+        roundings.append(agreed(rounded_names(states[-1] | shared, norms, precision), tied))
+    rounded = dict(roundings[-1])
     stored: dict[str, TensorLike] = {name: shared.get(name, value) for name, value in states[-1].items()}
     own = {
         f"{path}.{leaf}".removeprefix(".")
@@ -47,11 +47,13 @@ def pack_ladder(
         if isinstance(module, _BatchNorm)
         for leaf in module.state_dict()
     }
-    for k, state, found in zip(levels, states[:-1], sides[:-1], strict=False):
+    for k, state, found in zip(levels, states[:-1], roundings[:-1], strict=False):
         stored |= {level_tensor(k, name): value for name, value in state.items() if name in own}
         rounded |= {level_tensor(k, name): what for name, what in found.items() if name in own}
-    for model, state, found in zip(plain.values(), states, sides, strict=True):
-        store_precision(model, state, side, {name for name in state if name in (found if name in own else rounded)})
+    for model, state, found in zip(plain.values(), states, roundings, strict=True):
+        store_precision(
+            model, state, precision, {name for name in state if name in (found if name in own else rounded)}
+        )
     graph = graph_of(export_dense(finest, network.input_shape), states[-1])
     return Package(stored, graph, batch_norms, plain, rounded=rounded)
 

@@ -44,7 +44,7 @@ def refined_network(network: Network, selection: Selection, config: CompressConf
     def tried(chosen: Selection) -> float:
         for layer in chosen.layers:
             if layer not in made:
-                packed = share_array(state[layer.name], layer, "tensor", config.side, config.rounding)
+                packed = share_array(state[layer.name], layer, "tensor", config.stored_precision, config.rounding)
                 made[layer] = packed.dense()
             last[layer.name] = made[layer]
         return deviation(last)

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from qacomp.formats import SharedTensor
 from qacomp.graphs.batch_norm import foldable_batch_norms
 from qacomp.sharing.affine import grid_numbers, is_exact_in
-from qacomp.tensors.side_values import MOST_REACHES, codebook_side, holds, holds_bias, vectors_held
+from qacomp.tensors.half_precision import MOST_REACHES, codebook_precision, holds, holds_bias, vectors_held
 
 Floats = NDArray[np.float64]
 
@@ -41,24 +41,24 @@ def spreads(model: nn.Module) -> dict[str, Spread]:
 
 
 def rounded_names(
-    tensors: Mapping[str, NDArray[np.generic] | SharedTensor], norms: Mapping[str, Spread], side: str
+    tensors: Mapping[str, NDArray[np.generic] | SharedTensor], norms: Mapping[str, Spread], precision: str
 ) -> dict[str, str]:
-    """Names of the tensors whose codebook or vector `side` may hold, with what each is: "codebook", a bias, ...
+    """Return names of the tensors that `precision` may hold, with what each is: "codebook", a bias, ...
 
     tensors: as they will be stored, batch norms folded; norms: their statistics before that. A folded scale meets
     inputs of the size that the statistics tell, and what it makes of them is as large as γ.
     """
     dense = {name: value.dense() if isinstance(value, SharedTensor) else value for name, value in tensors.items()}
-    found = vectors_held(dense, side)
+    found = vectors_held(dense, precision)
     for path, spread in norms.items():
         prefix = f"{path}." if path else ""
         names = [f"{prefix}weight", f"{prefix}bias"]
         for name in names:
             found.pop(name, None)
-        if all(name in dense for name in names) and _holds_folded(dense[names[0]], dense[names[1]], spread, side):
+        if all(name in dense for name in names) and _holds_folded(dense[names[0]], dense[names[1]], spread, precision):
             found |= {names[0]: "batch norm's scale, a vector", names[1]: "batch norm's shift, a vector"}
     for name, value in tensors.items():
-        if isinstance(value, SharedTensor) and _holds_codebooks(value, side):
+        if isinstance(value, SharedTensor) and _holds_codebooks(value, precision):
             found[name] = "codebook"
     return found
 
@@ -69,16 +69,20 @@ def agreed(rounded: Mapping[str, str], tied: Mapping[str, str]) -> dict[str, str
     return {name: what for name, what in rounded.items() if name not in apart and tied.get(name) not in apart}
 
 
-def _holds_folded(scale: NDArray[np.generic], shift: NDArray[np.generic], spread: Spread, side: str) -> bool:
-    """Whether `side` holds a folded batch norm: its errors are small beside γ, the deviation of what it makes."""
+def _holds_folded(scale: NDArray[np.generic], shift: NDArray[np.generic], spread: Spread, precision: str) -> bool:
+    """Return whether `precision` holds a folded batch norm: errors are small beside γ, its outputs' deviation."""
     typical = float(np.sqrt(np.mean(spread.gamma**2)))
     size = np.sqrt(spread.deviation**2 + spread.mean**2)
     offset = np.abs(scale.astype(np.float64) * spread.mean).max()
-    return holds(scale, side, size) and holds_bias(shift, side, typical) and bool(offset <= MOST_REACHES * typical)
+    return (
+        holds(scale, precision, size)
+        and holds_bias(shift, precision, typical)
+        and bool(offset <= MOST_REACHES * typical)
+    )
 
 
-def _holds_codebooks(value: SharedTensor, side: str) -> bool:
+def _holds_codebooks(value: SharedTensor, precision: str) -> bool:
     books = [value.codebook, *(level.codebook for level in value.levels)]
-    if any(codebook_side(book, side) == "exact" for book in books):
+    if any(codebook_precision(book, precision) == "exact" for book in books):
         return False
-    return grid_numbers(value) is None or is_exact_in(value.codebook, side)  # rounding would bend a grid
+    return grid_numbers(value) is None or is_exact_in(value.codebook, precision)  # rounding would bend a grid

@@ -44,14 +44,14 @@ class Package:
 
     @property
     def exact(self) -> frozenset[str]:
-        """The tensors that no `side` rounds."""
+        """Return the names of the tensors that are stored exactly."""
         return frozenset(self.tensors) - frozenset(self.rounded)
 
 
-def pack_network(network: Network, selection: Selection, side: str) -> Package:
+def pack_network(network: Network, selection: Selection, precision: str) -> Package:
     """Fold batch norm, round to the stored precision, export. `network.model` ends up holding what the file holds.
 
-    Every layer of the selection must have been shared. `side` is the precision of codebooks and small vectors.
+    Every layer of the selection must have been shared. `precision` is that of codebooks and small vectors.
     """
     model = network.model.cpu()
     tensors: dict[str, TensorLike] = {}
@@ -70,9 +70,9 @@ def pack_network(network: Network, selection: Selection, side: str) -> Package:
         if name not in constants and name not in tensors:
             tensors[name] = value.detach().cpu().numpy()
     tensors = {name: tensors[name] for name in model.state_dict() if name in tensors}
-    found = {name: what for name, what in rounded_names(tensors, norms, side).items() if name not in wide}
+    found = {name: what for name, what in rounded_names(tensors, norms, precision).items() if name not in wide}
     rounded = agreed(found, {name: first for name, first in tied.items() if name in tensors})
-    store_precision(model, tensors, side, rounded)
+    store_precision(model, tensors, precision, rounded)
     if isinstance(model, FlexibleModel):
         graph = graph_of(export_dense(model, network.input_shape, all_submodels=True), tensors)
         submodels = {name: model.submodel(name) for name in model.submodel_names}
@@ -96,14 +96,14 @@ def _by_readers(tensors: dict[str, TensorLike], graph: bytes) -> tuple[dict[str,
     return {name: tensors[name] for run in runs.values() for name in run}, tuple(run[0] for run in runs.values())
 
 
-def store_precision(model: nn.Module, tensors: dict[str, TensorLike], side: str, rounded: Collection[str]) -> None:
-    """Give the model, in place, the values that a reader will get; `side` rounds those in `rounded`."""
+def store_precision(model: nn.Module, tensors: dict[str, TensorLike], precision: str, rounded: Collection[str]) -> None:
+    """Give the model, in place, the values that a reader will get; `precision` rounds those in `rounded`."""
     state = model.state_dict()
     with torch.no_grad():
         for name, value in tensors.items():
-            precision = side if name in rounded else "exact"
+            stored = precision if name in rounded else "exact"
             if isinstance(value, SharedTensor):
-                read = replace(value, codebook=stored_values(value.codebook, precision)).dense()
+                read = replace(value, codebook=stored_values(value.codebook, stored)).dense()
             else:
-                read = stored_values(value, precision)
+                read = stored_values(value, stored)
             state[name].copy_(torch.from_numpy(np.array(read)))

@@ -21,7 +21,7 @@ _TUNE_STEPS = 600
 _PRUNE_STEPS = 3000
 SHARING = (
     *("scope", "include", "exclude", "min_size", "codebook", "k", "k_layers", "levels"),
-    *("min_agreement", "rounding", "side", "seed", "data", "key"),
+    *("min_agreement", "rounding", "stored_precision", "seed", "data", "key"),
 )
 """The settings of sharing by k-means alone."""
 PROGRAM = ("input", "submodule")

@@ -58,9 +58,9 @@ class Run:
         max_abs_error: float | None = None,
     ) -> Figures:
         """What was gathered, with what was written from the file `source` of that `size`."""
-        if vectors := sum(t.k is None and t.side != "exact" for t in report.tensors):
+        if vectors := sum(t.k is None and t.precision != "exact" for t in report.tensors):
             what = "1 bias or norm vector is" if vectors == 1 else f"{vectors} bias and norm vectors are"
-            self.note(f"{what} rounded to {config.side} (--side exact: none)")
+            self.note(f"{what} rounded to {config.stored_precision} (--stored-precision exact: none)")
         return Figures(
             output=output,
             arch=arch,

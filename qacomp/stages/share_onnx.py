@@ -65,13 +65,13 @@ def compress_onnx(
         return Slot(site, "").array(source.external.read(site.tensor) if is_external(site.tensor) else None)
 
     selection = select([candidate(slot, use, array_of) for slot, use in zip(wanted, uses, strict=True)], rules)
-    rounded = rounded_vectors(wanted, uses, found, config.side, array_of)
+    rounded = rounded_vectors(wanted, uses, found, config.stored_precision, array_of)
     selection.skipped.update({name: f"{what}, a vector" for name, what in rounded.items()})
     packer = Packer(
         {layer.name: layer for layer in selection.layers},
         frozenset(rounded),
         config.codebook,
-        config.side,
+        config.stored_precision,
         config.rounding,
         source.external.read,
         config.levels,
@@ -133,8 +133,7 @@ def compress_onnx(
         with Writer(output, graph=graph, meta=meta) as writer:
             for slot in wanted:
                 item = packed.get(slot.name) or packer(slot)
-                writer.side = item.side
-                writer.add(slot.name, item.value)
+                writer.add(slot.name, item.value, item.precision)
                 kept |= {slot.name: item.kept} if item.kept else {}
                 if not whole and isinstance(item.value, SharedTensor):
                     run.operator_errors[slot.name] = weight_error(values(slot.name), item.dense())

@@ -24,8 +24,8 @@ from qacomp.stages.figures import Figures
 from qacomp.stages.resolve import SHARING, refuse_layer_methods, untrained
 from qacomp.stages.run import Run
 from qacomp.tensors.foreign_dtypes import META_KEY
+from qacomp.tensors.half_precision import vectors_held
 from qacomp.tensors.safetensors_metadata import META_KEY as SAFETENSORS_KEY
-from qacomp.tensors.side_values import vectors_held
 from qacomp.tensors.torch_format import foreign_dtypes, to_array
 from qacomp.tensors.weight_parts import exact_parts
 from qacomp.training.history import WeightHistory
@@ -50,10 +50,12 @@ def compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pat
     if parts:
         run.note(f"{len(parts)} parts of weights ({_few(parts)}): kept exactly, what they multiply is shared")
     arrays = {name: to_array(tensor) for name, tensor in checkpoint.state.items()}
-    held = vectors_held(arrays, config.side)
+    held = vectors_held(arrays, config.stored_precision)
     rounded = {name: reason for name, reason in held.items() if name not in parts}
     selection = selection.with_reasons(rounded)
-    packed = {name: Packed(array, config.side if name in rounded else "exact") for name, array in arrays.items()}
+    packed = {
+        name: Packed(array, config.stored_precision if name in rounded else "exact") for name, array in arrays.items()
+    }
     with run.stage("share"):
         selection = refined_alone(selection, config, lambda name: packed[name].dense())
         if text := raised_note(selection.layers, config.k):
@@ -76,8 +78,7 @@ def compress_tensors(checkpoint: Checkpoint, config: CompressConfig, output: Pat
     meta = _metadata(checkpoint, config, size) | run.verdict.to_json()
     with run.stage("encode"), Writer(output, meta=meta) as writer:
         for name, item in packed.items():
-            writer.side = item.side
-            writer.add(name, item.value)
+            writer.add(name, item.value, item.precision)
     report = writer.report
     assert report is not None
     weights = WeightHistory([layer.name for layer in selection.layers], checkpoint.state)
@@ -113,5 +114,5 @@ def _clustered_ahead(
 def _share(whole: Packed, layer: Layer, config: CompressConfig, found: Clustering | None) -> Packed:
     """One tensor shared: at its levels where there are any, else with one codebook or with blocks of them."""
     if config.levels is not None:
-        return share_nested(whole.dense(), layer, config.levels, config.side)
-    return share_array(whole.dense(), layer, config.codebook, config.side, config.rounding, found)
+        return share_nested(whole.dense(), layer, config.levels, config.stored_precision)
+    return share_array(whole.dense(), layer, config.codebook, config.stored_precision, config.rounding, found)

@@ -51,9 +51,11 @@ def write_and_measure(
             accuracy = Accuracy(**{n: torch_accuracy(m, *test, device=job.session.device) for n, m in models.items()})
     with run.stage("encode"):
         if ladder is None:
-            package = pack_network(job.network, job.selection, job.config.side)
+            package = pack_network(job.network, job.selection, job.config.stored_precision)
         else:
-            package = pack_ladder(job.network, ladder, job.selection, list(job.config.levels or ()), job.config.side)
+            package = pack_ladder(
+                job.network, ladder, job.selection, list(job.config.levels or ()), job.config.stored_precision
+            )
         run.weights, run.errors = weights.finished(), weights.errors(package.tensors)
     with run.stage("evaluate"):
         agreement = _judge(job, package, tuned, test)
@@ -128,7 +130,7 @@ def _write(
         package.tensors,
         graph=package.graph,
         meta=meta,
-        side=job.config.side,
+        precision=job.config.stored_precision,
         cuts=package.cuts,
         exact=package.exact,
     )

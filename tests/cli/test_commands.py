@@ -92,7 +92,7 @@ def test_the_same_command_gives_the_same_bytes(qacomp: Qacomp, trained: Path, tm
 
 
 def test_the_reports_toml_reproduces_the_run(qacomp: Qacomp, trained: Path, tmp_path: Path) -> None:
-    flags = ("--reg", "exp", "--k", "8,fc3=16", "--scope", "dense", "--seed", "3", "--side", "exact", *FAST)
+    flags = ("--reg", "exp", "--k", "8,fc3=16", "--scope", "dense", "--seed", "3", "--stored-precision", "exact", *FAST)
     first = qacomp("compress", trained, *flags, "-o", tmp_path / "a.qac", "--json").json
     (tmp_path / "run.toml").write_text(first["settings_toml"])
     assert tomllib.loads(first["settings_toml"])["k_layers"] == {"fc3": 16}
@@ -192,7 +192,9 @@ def test_weights_without_an_architecture(qacomp: Qacomp, tmp_path: Path) -> None
         "steps": np.array([7], np.int64),
     }
     save_file(state, tmp_path / "net.safetensors")
-    answer = qacomp("compress", tmp_path / "net.safetensors", "--k", "16", "--reg", "exp", "--side", "exact", "--json")
+    answer = qacomp(
+        "compress", tmp_path / "net.safetensors", "--k", "16", "--reg", "exp", "--stored-precision", "exact", "--json"
+    )
     assert answer.code == 0
     assert any("weights only" in note for note in answer.json["notes"])
     assert any("without effect: --reg" in note for note in answer.json["notes"])

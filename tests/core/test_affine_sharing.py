@@ -283,7 +283,7 @@ def test_grids_take_few_bytes(tmp_path: Path) -> None:
     for bits, block in ((4, None), (4, 32), (8, None), (8, 32)):
         shared = share_on_grid(matrix, 0, bits, block)
         exact = ("w",) if bits == 8 else ()
-        save_file(tmp_path / "m.qac", {"w": shared}, side="fp16", exact=exact)
+        save_file(tmp_path / "m.qac", {"w": shared}, precision="fp16", exact=exact)
         with open_file(tmp_path / "m.qac") as container:
             assert np.array_equal(container.tensor("w"), shared.dense())
             values = [(section.codec, section.bytes) for section in container.sections if section.kind == "values"]

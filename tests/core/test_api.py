@@ -87,13 +87,13 @@ def test_state_dicts_keep_what_is_not_shared() -> None:
         "half": torch.from_numpy(rng.normal(size=7).astype(np.float32)).half(),
         "steps": np.array(3),
     }
-    done = qacomp.compress(state, k=8, side="exact")
+    done = qacomp.compress(state, k=8, stored_precision="exact")
     back = qacomp.decode(done)
     assert len(torch.unique(back["w"])) == 8
     assert back["half"].dtype == torch.float16 and torch.equal(back["half"], state["half"])
     assert back["steps"].item() == 3
     state["w"] = np.asarray(state["w"])
-    same = qacomp.compress(state, k=8, side="exact")
+    same = qacomp.compress(state, k=8, stored_precision="exact")
     assert same.output.read_bytes() == done.output.read_bytes()
 
 

@@ -16,7 +16,7 @@ SIZES = {
 }
 SETTINGS: tuple[tuple[dict[str, Any], float], ...] = (
     ({"k": 16}, 0.15),
-    ({"k": 16, "side": "exact"}, 0.15),
+    ({"k": 16, "stored_precision": "exact"}, 0.15),
     ({"k": 256, "min_agreement": 0.999}, 0.02),
     ({"k": 4, "codebook": "channel"}, 0.45),
     ({"k": 4, "codebook": "group:16"}, 0.45),

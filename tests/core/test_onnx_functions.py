@@ -111,7 +111,7 @@ def modules() -> ModelProto:
 def packed(model: ModelProto, folder: Path, **settings: Any) -> tuple[Result, ModelProto]:
     (folder / "m.onnx").write_bytes(model.SerializeToString())
     size = {} if "include" in settings else {"min_size": 64}
-    config = CompressConfig(k=4, side="exact").with_settings(size | settings, "test")
+    config = CompressConfig(k=4, stored_precision="exact").with_settings(size | settings, "test")
     result = compress(read_onnx(folder / "m.onnx"), config, None, folder / "m.qac", SilentProgress())
     done = decode(folder / "m.qac", folder / "back.onnx")
     assert done.max_abs_error == 0
@@ -167,7 +167,7 @@ def test_weights_in_functions_are_shared_and_the_rest_comes_back_byte_for_byte(t
     assert reasons["w#2"] == "weight of MatMul, 768 values"
     assert "two dimensions" in str(reasons["shift"])
     onnx.checker.check_model(back)
-    rounded, _ = packed(model, tmp_path, side="fp16")
+    rounded, _ = packed(model, tmp_path, stored_precision="fp16")
     assert {x.name for x in rounded.layers if "rounded to fp16" in str(x.skipped)} == {"shift", "bias"}
 
 

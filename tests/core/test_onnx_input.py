@@ -125,7 +125,7 @@ def packed(model: ModelProto, folder: Path, **settings: Any) -> tuple[Result, Mo
 
 
 def packed_file(path: Path, folder: Path, **settings: Any) -> tuple[Result, ModelProto]:
-    config = CompressConfig(k=4, min_size=64, side="exact").with_settings(settings, "test")
+    config = CompressConfig(k=4, min_size=64, stored_precision="exact").with_settings(settings, "test")
     result = compress(read_onnx(path), config, None, folder / "m.qac", SilentProgress())
     done = decode(folder / "m.qac", folder / "back.onnx")
     assert done.max_abs_error == 0

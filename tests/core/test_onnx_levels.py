@@ -87,19 +87,19 @@ def test_the_first_bytes_decode_to_the_coarse_level_and_its_agreement(
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "bfloat16"])
-@pytest.mark.parametrize("side", ["fp16", "exact"])
-def test_arrays_keep_their_dtype_and_few_values_stay_exact(dtype: str, side: str) -> None:
+@pytest.mark.parametrize("precision", ["fp16", "exact"])
+def test_arrays_keep_their_dtype_and_few_values_stay_exact(dtype: str, precision: str) -> None:
     few = RNG.choice(np.array([-0.1, 0.3, 0.7]), (20, 20))
     for values in (DENSE, few):
         array: Any = bfloat16_from_float32(values.astype(np.float32)) if dtype == "bfloat16" else values.astype(dtype)
-        item = share_nested(array, LAYER, LEVELS, side)
+        item = share_nested(array, LAYER, LEVELS, precision)
         for level, k in enumerate(LEVELS):
             dense = at_level(item, level).dense()
             assert (
                 dense.dtype == array.dtype and len(np.unique(dense.view("u2") if dtype == "bfloat16" else dense)) <= k
             )
         if values is few:
-            assert item.dense().tobytes() == array.tobytes() and item.side == "exact"
+            assert item.dense().tobytes() == array.tobytes() and item.precision == "exact"
 
 
 def test_a_finer_level_is_nearer_to_the_weights() -> None:

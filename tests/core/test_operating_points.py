@@ -63,7 +63,7 @@ def write(path: Path, package: Package, size: int) -> dict[str, nn.Module]:
     }
     if package.cuts:
         del meta["levels"]
-    save_file(path, package.tensors, graph=package.graph, meta=meta, side="fp16", cuts=package.cuts)
+    save_file(path, package.tensors, graph=package.graph, meta=meta, precision="fp16", cuts=package.cuts)
     return package.submodels
 
 

@@ -38,7 +38,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(checkpoint: Path, digits: Dataset | None, **settings: Any) -> Result:
-    config = CompressConfig(precision="fp32", side="exact").with_settings(settings, "test")
+    config = CompressConfig(precision="fp32", stored_precision="exact").with_settings(settings, "test")
     return compress(read_checkpoint(checkpoint), config, digits, checkpoint.with_suffix(".qac"), SilentProgress())
 
 

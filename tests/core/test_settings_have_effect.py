@@ -101,7 +101,7 @@ OTHER: dict[str, Any] = {
     "distill_weight": 0.3,
     "temperature": 3.0,
     "augment": "crop-flip",
-    "side": "exact",
+    "stored_precision": "exact",
     "seed": 3,
     "device": "cpu",
     "precision": "bf16",
@@ -193,7 +193,9 @@ def test_every_setting_has_another_value_here() -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_a_setting_changes_the_outcome_or_is_refused(mode: str) -> None:
     """What settings need beside them is declared with them; all the rest must matter in one mode at least."""
-    names = set(OTHER) - INPUTS - RUNNING - {"side", "device"} if mode == "exp" else CONDITIONAL - {"distill"}
+    names = (
+        set(OTHER) - INPUTS - RUNNING - {"stored_precision", "device"} if mode == "exp" else CONDITIONAL - {"distill"}
+    )
     before, job = outcome(MODES[mode], images())
     silent = []
     for name, settings in others(MODES[mode], names):
@@ -229,7 +231,7 @@ def test_what_is_refused_would_have_no_effect(mode: str, monkeypatch: pytest.Mon
 def test_without_data_what_needs_training_is_named() -> None:
     mode = SMALL | {"k": 4, "reg": "exp"}
     before, _ = outcome(mode, None)
-    for name, settings in others(mode, set(OTHER) - INPUTS - RUNNING - {"side", "device", "seed"}):
+    for name, settings in others(mode, set(OTHER) - INPUTS - RUNNING - {"stored_precision", "device", "seed"}):
         try:
             after, job = outcome(settings, None)
         except QacompError:

@@ -35,9 +35,9 @@ def sizes(array: NDArray[Any], k: int, folder: Path) -> tuple[int, int]:
     from qacomp.sharing.kmeans import kmeans
 
     found = kmeans(array, k)
-    side = "exact" if not found.inertia else "fp16"
+    precision = "exact" if not found.inertia else "fp16"
     shared = SharedTensor(found.codebook, found.indices)
-    both = [save_file(folder / "w.qac", {"w": t}, side=side).tensors[0].bytes for t in (shared, array)]
+    both = [save_file(folder / "w.qac", {"w": t}, precision=precision).tensors[0].bytes for t in (shared, array)]
     return both[0], both[1]
 
 
@@ -56,7 +56,7 @@ def test_the_smaller_form_is_taken(shape: tuple[int, ...], k: int, dtype: Any, t
     assert (item.kept is None) == (shared < planes), (shared, planes)
     if item.kept is not None:
         assert item.kept.startswith("a weight, but ") and item.kept.endswith(WHY)
-        assert np.array_equal(item.dense(), array) and item.side == "exact"
+        assert np.array_equal(item.dense(), array) and item.precision == "exact"
 
 
 def test_estimates_are_near_what_is_coded(tmp_path: Path) -> None:
@@ -64,9 +64,9 @@ def test_estimates_are_near_what_is_coded(tmp_path: Path) -> None:
         planes = save_file(tmp_path / "w.qac", {"w": array}).tensors[0].bytes
         assert 0.8 * planes < float_bits(array) / 8 < 1.2 * planes
         item = share_array(array, Layer("w", "dense", array.shape, 16), "tensor", "fp16")
-        assert item.kept is None and is_smaller(item.value, array, item.side)  # type: ignore[arg-type]
-        coded = save_file(tmp_path / "w.qac", {"w": item.value}, side=item.side).tensors[0].bytes
-        assert 0.8 * coded < shared_bits(item.value, item.side) / 8 < 1.2 * coded  # type: ignore[arg-type]
+        assert item.kept is None and is_smaller(item.value, array, item.precision)  # type: ignore[arg-type]
+        coded = save_file(tmp_path / "w.qac", {"w": item.value}, precision=item.precision).tensors[0].bytes
+        assert 0.8 * coded < shared_bits(item.value, item.precision) / 8 < 1.2 * coded  # type: ignore[arg-type]
 
 
 def test_levels_and_blocks_count_all_their_codebooks() -> None:

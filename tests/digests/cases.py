@@ -52,7 +52,7 @@ GRAPHS: dict[str, dict[str, Any]] = {
 }
 TENSORS: dict[str, dict[str, Any]] = {
     "k-means": {**SHARED},
-    "exact": {**SHARED, "side": "exact", "rounding": "nearest"},
+    "exact": {**SHARED, "stored_precision": "exact", "rounding": "nearest"},
     "progressive": {**SHARED, "levels": (4, 16), "k": None},
 }
 

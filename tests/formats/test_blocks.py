@@ -139,7 +139,7 @@ def test_files_without_blocks_stay_version_1_0(tmp_path: Path) -> None:
 
 def test_side_precision_and_one_content_under_two_names(tmp_path: Path) -> None:
     tensor = drawn((20, 30), (1, 30), 8)
-    report = save_file(tmp_path / "a.qac", {"w": tensor, "same": tensor}, side="fp12")
+    report = save_file(tmp_path / "a.qac", {"w": tensor, "same": tensor}, precision="fp12")
     rounded = replace(tensor, codebook=stored_values(tensor.codebook, "fp12"))
     with open_file(tmp_path / "a.qac") as container:
         assert np.array_equal(container.tensor("w"), rounded.dense())
@@ -184,7 +184,7 @@ def test_hostile_blocks(tmp_path: Path, resign: ModuleType) -> None:
         ({"blocks": (1, 1 << 47)}, HeaderError),
         ({"blocks": (1, 1)}, FormatError),
         ({"blocks": (6, 8)}, FormatError),
-        ({"side_group": 0}, FormatError),
+        ({"book_group": 0}, FormatError),
         ({"levels": (2, 3), "children": ((1, 2),)}, HeaderError),
         ({"shape": (1 << 20, 1 << 17), "blocks": (1, 1), "levels": (65_536,)}, LimitExceededError),
         ({"shape": (1 << 16, 1 << 16), "blocks": (1, 1)}, FormatError),

@@ -109,14 +109,14 @@ def test_levels_of_any_number_of_values(tmp_path: Path, sizes: tuple[int, ...]) 
 def test_side_precision_gives_the_values_that_stored_values_tells(tmp_path: Path) -> None:
     bias, huge = RNG.standard_normal(50).astype(np.float32), np.array([1e6, 1.0], np.float32)
     weight, matrix = shared((20, 20), 6), RNG.standard_normal((5, 5)).astype(np.float32)
-    for side in ("fp16", "fp12", "fp9"):
+    for precision in ("fp16", "fp12", "fp9"):
         tensors: dict[str, Any] = {"b": bias, "h": huge, "w": weight, "m": matrix}
-        report = save_file(tmp_path / "a.qac", tensors, side=side)
+        report = save_file(tmp_path / "a.qac", tensors, precision=precision)
         back = load_file(tmp_path / "a.qac")
-        assert np.array_equal(back["b"], stored_values(bias, side)) and not np.array_equal(back["b"], bias)
+        assert np.array_equal(back["b"], stored_values(bias, precision)) and not np.array_equal(back["b"], bias)
         assert np.array_equal(back["h"], huge) and np.array_equal(back["m"], matrix)
-        assert np.array_equal(back["w"], stored_values(weight.codebook, side)[weight.indices])
-        assert [t.side for t in report.tensors] == [side, "exact", side, "exact"]
+        assert np.array_equal(back["w"], stored_values(weight.codebook, precision)[weight.indices])
+        assert [t.precision for t in report.tensors] == [precision, "exact", precision, "exact"]
 
 
 def test_names_graph_and_metadata(tmp_path: Path) -> None:

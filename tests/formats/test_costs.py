@@ -88,7 +88,7 @@ def test_very_many_sections(resign: ModuleType) -> None:
 
 def test_many_references_to_one_large_tensor(resign: ModuleType) -> None:
     first = shared("x", (1 << 25,))
-    others = [replace(first, name=f"{i}", kind=h.SAME, levels=(), side_group=0, same_as=0) for i in range(1000)]
+    others = [replace(first, name=f"{i}", kind=h.SAME, levels=(), book_group=0, same_as=0) for i in range(1000)]
     data = file(resign, [first, *others], [(h.VALUES, 0, 0, 0), (h.INDEX_CHUNK, 1, 0, 0)], [b"\0\0", b""])
     with pytest.raises(LimitExceededError, match="tensors would grow"):
         open_file(data)
@@ -166,7 +166,7 @@ def test_sizes_beside_a_zero(resign: ModuleType, shape: tuple[int, ...], blocks:
     with pytest.raises(LimitExceededError, match="no array"):
         open_file(dense)
     if blocks:
-        record = shared("x", shape, 2, blocks=blocks, side_group=0)
+        record = shared("x", shape, 2, blocks=blocks, book_group=0)
         with pytest.raises(LimitExceededError):
             open_file(file(resign, [record], [], []))
 
@@ -177,7 +177,7 @@ def test_empty_arrays_of_large_sizes_are_read(resign: ModuleType, tmp_path: Path
     with open_file(tmp_path / "a.qac") as container:
         assert container.tensor("x").shape == empty.shape == container.rows("x", 0, 5).shape
         assert container.tensor("s").shape == (3, 0) and container.rows("s", 1, 3).shape == (2, 0)
-    record = shared("x", (0, 1 << 48), 2, blocks=(1, 1), side_group=0)
+    record = shared("x", (0, 1 << 48), 2, blocks=(1, 1), book_group=0)
     with open_file(file(resign, [record], [], [])) as container:
         assert container.tensor("x").shape == (0, 1 << 48) == container.shared("x").indices.shape
 

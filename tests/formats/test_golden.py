@@ -46,7 +46,7 @@ def test_every_sum_has_its_golden_file() -> None:
 @pytest.mark.parametrize("name", CONTENTS.GOLDEN)
 def test_golden_files_decode_to_what_was_written(name: str) -> None:
     tensors, options = CONTENTS.GOLDEN[name]()
-    side = options.get("side", "exact")
+    precision = options.get("precision", "exact")
     path = GOLDEN / "v1" / f"{name}.qac"
     with open_file(path) as container:
         assert list(container.names) == list(tensors)
@@ -54,14 +54,14 @@ def test_golden_files_decode_to_what_was_written(name: str) -> None:
         for key, tensor in tensors.items():
             back = container.tensor(key)
             if isinstance(tensor, SharedTensor):
-                expected = replace(tensor, codebook=stored_values(tensor.codebook, side)).dense()
+                expected = replace(tensor, codebook=stored_values(tensor.codebook, precision)).dense()
                 assert container.shared(key).blocks == tensor.blocks
                 assert np.array_equal(container.shared(key).indices, tensor.indices)
                 for number, level in enumerate(tensor.levels):
-                    coarse = stored_values(level.codebook, side)[tensor.at_level(number).indices]
+                    coarse = stored_values(level.codebook, precision)[tensor.at_level(number).indices]
                     assert np.array_equal(container.tensor(key, level=number), coarse)
             else:
-                expected = stored_values(tensor, side) if tensor.ndim <= 1 else tensor
+                expected = stored_values(tensor, precision) if tensor.ndim <= 1 else tensor
             assert back.shape == expected.shape and back.dtype == expected.dtype
             assert back.tobytes() == expected.tobytes()
     verify_file(path)

@@ -103,7 +103,7 @@ def test_a_file_with_grids_is_of_version_1_2_and_older_readers_refuse_its_tensor
     words, _ = drawn(6, 256, 11, 5)
     books = words.view("<f4").reshape(6, 1, 256)
     tensor = SharedTensor(books, np.random.default_rng(0).integers(0, 256, (6, 40)).astype(np.uint8), (), (1, 40))
-    save_file(tmp_path / "a.qac", {"w": tensor, "b": np.arange(3, dtype=np.float32)}, side="fp16", exact=("w",))
+    save_file(tmp_path / "a.qac", {"w": tensor, "b": np.arange(3, dtype=np.float32)}, precision="fp16", exact=("w",))
     with open_file(tmp_path / "a.qac") as container:
         assert container.version == (1, 2) and np.array_equal(container.tensor("w"), tensor.dense())
         assert "grids" in [section.codec for section in container.sections]

@@ -101,7 +101,7 @@ def example(heading: str) -> bytes:
 def test_the_worked_example_of_blocks(tmp_path: Path) -> None:
     books = np.array([[[-1, 1]], [[-2, 2]]], np.float32)
     tensor = SharedTensor(books, np.array([[0, 1, 1], [1, 0, 0]], np.uint8), (), (1, 3))
-    save_file(tmp_path / "a.qac", {"w": tensor}, side="fp16")
+    save_file(tmp_path / "a.qac", {"w": tensor}, precision="fp16")
     data = example("## 9.")
     assert data == (tmp_path / "a.qac").read_bytes()
     with open_file(data) as container:

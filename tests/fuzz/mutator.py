@@ -199,7 +199,7 @@ class Mutator:
             lambda: {"shape": _put(rng, _put(rng, t.shape, 0), size)},
             lambda: {"shape": (1,) * rng.choice((2, 31, 32, 33))},
             lambda: {"group": rng.randrange(4)},
-            lambda: {"side_group": rng.randrange(4)},
+            lambda: {"book_group": rng.randrange(4)},
             lambda: {"levels": _put(rng, t.levels, size)},
             lambda: {"levels": t.levels * rng.choice((0, 2, 9)), "children": t.children * 2},
             lambda: {"children": tuple(_put(rng, level, size) for level in t.children)},

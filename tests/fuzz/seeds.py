@@ -57,7 +57,7 @@ def _seeds() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
     """Tensors and options of `save_file`, by name."""
     two = {"a.w": shared((4, 10), 4), "a.b": np.arange(4, dtype=np.float32), "b.w": shared((3, 5, 2, 1), 3, 2)}
     seeds: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-        f"group_{codec}": (two, {"codecs": [codec], "side": "fp16", "meta": META})
+        f"group_{codec}": (two, {"codecs": [codec], "precision": "fp16", "meta": META})
         for codec in ("raw", "bitpack", "huffman", "rans", "context", "planes", "zstd", "lzma")
     }
     seeds |= {
@@ -73,7 +73,7 @@ def _seeds() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
     }
     seeds |= {
         "twobyte": ({"w": shared((6, 10), 300)}, {"codecs": ["twobyte"]}),
-        "codebooks": ({"w": blocked(), "v": blocked(2)}, {"codecs": ["codebooks", "bitpack"], "side": "fp16"}),
+        "codebooks": ({"w": blocked(), "v": blocked(2)}, {"codecs": ["codebooks", "bitpack"], "precision": "fp16"}),
         "grids": ({"w": blocked(1, True)}, {"codecs": ["grids", "rans"]}),
         "block_chunks": ({"w": blocked()}, {"codecs": ["codebooks", "huffman"]}),
         "grid_chunks": ({"w": blocked(1, True)}, {"codecs": ["grids", "context"]}),

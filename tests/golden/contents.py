@@ -58,7 +58,7 @@ def tiny() -> Contents:
         "w": SharedTensor(np.array([-0.5, 0.0, 0.5], np.float32), np.array([[0, 1, 1, 2], [1, 1, 0, 2]], np.uint8)),
         "b": np.array([1.0, -2.0], np.float32),
     }
-    return tensors, {"meta": {"arch": "tiny"}, "side": "fp16"}
+    return tensors, {"meta": {"arch": "tiny"}, "precision": "fp16"}
 
 
 def dtypes() -> Contents:
@@ -108,7 +108,7 @@ def blocks() -> Contents:
         "groups": SharedTensor(np.sort(uneven, axis=2), indices((3, 17), 4, 35), (), (1, 5)),
         "plain": SharedTensor(codebook(3), indices((20,), 3, 36)),
     }
-    return tensors, {"chunk_log2": 8, "side": "fp16"}
+    return tensors, {"chunk_log2": 8, "precision": "fp16"}
 
 
 def grids() -> Contents:
@@ -145,7 +145,7 @@ def zstd_planes() -> Contents:
 
 
 def _with_codec(name: str, k: int) -> Callable[[], Contents]:
-    return lambda: (network(k), {"codecs": (name, "planes"), "side": "fp12"})
+    return lambda: (network(k), {"codecs": (name, "planes"), "precision": "fp12"})
 
 
 GOLDEN: dict[str, Callable[[], Contents]] = {

@@ -1,4 +1,4 @@
-"""Half precision is for side values that it holds: where it would lose more than of ordinary ones they stay exact."""
+"""Half precision is for codebooks and vectors that it holds; where it would lose too much of them they stay exact."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from qacomp.formats import stored_values
 from qacomp.sources.network import Network
 from qacomp.sources.torch_weights import select_layers
 from qacomp.stages.packing import pack_network
-from qacomp.tensors.side_values import codebook_side, holds, holds_bias, reach_of, vectors_held
+from qacomp.tensors.half_precision import codebook_precision, holds, holds_bias, reach_of, vectors_held
 from qacomp.training.share_network import share_network
 
 RNG = np.random.default_rng(0)
@@ -32,13 +32,13 @@ def weights(*shape: int, size: float = 0.1) -> NDArray[Any]:
 
 
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=20), st.sampled_from(["fp16", "fp12"]))
-def test_what_is_held_loses_no_more_than_ordinary_values(values: list[float], side: str) -> None:
+def test_what_is_held_loses_no_more_than_ordinary_values(values: list[float], precision: str) -> None:
     array = np.array(values, np.float32)
-    rounded = stored_values(array, side).astype(np.float64)
+    rounded = stored_values(array, precision).astype(np.float64)
     typical = np.sqrt(np.mean(array.astype(np.float64) ** 2))
-    bound = np.maximum(np.abs(array), typical) * 2.0 ** (5 - int(side[2:]))
+    bound = np.maximum(np.abs(array), typical) * 2.0 ** (5 - int(precision[2:]))
     within = bool((np.abs(rounded - array) <= bound).all()) and np.abs(array).max() <= 65504
-    assert holds(array, side) == within or (array == rounded).all()
+    assert holds(array, precision) == within or (array == rounded).all()
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_tiny_and_huge_vectors_are_not_held(values: NDArray[Any], held: bool) ->
 
 def test_a_quiet_block_among_loud_ones_keeps_its_digits() -> None:
     books = np.stack([weights(16), weights(16, size=1e-8)])
-    assert codebook_side(books[:1], "fp16") == "fp16" and codebook_side(books, "fp16") == "exact"
+    assert codebook_precision(books[:1], "fp16") == "fp16" and codebook_precision(books, "fp16") == "exact"
 
 
 def test_an_offset_that_dwarfs_what_it_is_added_to_is_no_bias() -> None:
@@ -100,7 +100,7 @@ def test_bare_vectors_that_are_no_bias_stay_exact_and_rounded_ones_say_so() -> N
     assert any(note.startswith("1 bias or norm vector is rounded to fp16") for note in result.notes)
     tiny = back["w.weight"]
     assert 0.05 < float((tiny - state["w.weight"]).norm() / state["w.weight"].norm()) < 0.2
-    exact = qacomp.compress(state, k=16, side="exact")
+    exact = qacomp.compress(state, k=16, stored_precision="exact")
     assert not any("rounded" in note for note in exact.notes)
 
 
