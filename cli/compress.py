@@ -1,6 +1,7 @@
 """`qacomp compress`: a checkpoint in, a container out, with sizes and accuracy before and after."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,23 +12,49 @@ from qacomp.cli.console import (
     count,
     figure,
     hold_to,
-    make_progress,
     print_json,
     print_operating_points,
-    print_table,
     print_verdict,
 )
 from qacomp.cli.interruption import saying_what_is_kept
-from qacomp.cli.options import FOLDER, INPUT, OUTPUT, force_option, reporting, strict_option
+from qacomp.cli.options import FOLDER, INPUT, OUTPUT, force_option, reporting, strict_option, trust_option
+from qacomp.cli.progress import make_progress
+from qacomp.cli.request import taking
 from qacomp.cli.settings import SettingsCommand, settings_given
 from qacomp.cli.streams import echo, shown_name
+from qacomp.cli.table import TableColumn, print_table
 
 if TYPE_CHECKING:
     from qacomp.progress import Progress
     from qacomp.result import Result
 
-
 _SCHEMA = "Print the JSON Schema of --config's file, for editors, and exit."
+_COLUMNS = (
+    TableColumn("tensor", 0, text=True),
+    TableColumn("shape", 5),
+    TableColumn("K", 1),
+    TableColumn("codec", 6, text=True),
+    TableColumn("bytes", 2),
+    TableColumn("bits/weight", 4),
+    TableColumn("entropy", 7),
+    TableColumn("error", 3),
+)
+
+
+@dataclass(frozen=True)
+class CompressRequest:
+    """The command line of `compress`; `settings` are the options that CompressConfig declares."""
+
+    checkpoint: Path
+    output: Path | None
+    config_file: Path | None
+    report: Path | None
+    snapshots: Path | None
+    strict: bool
+    trust_pickle: bool
+    force: bool
+    as_json: bool
+    settings: dict[str, Any]
 
 
 def _print_schema(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
@@ -42,26 +69,16 @@ def _print_schema(ctx: click.Context, parameter: click.Parameter, wanted: bool) 
 @click.command("compress", cls=SettingsCommand, short_help="Compress a checkpoint into a .qac file.")
 @click.argument("checkpoint", type=INPUT)
 @click.option("-o", "--output", type=OUTPUT, default=None, help="The container. Default: beside the checkpoint, .qac.")
-@click.option("--config", "config_file", type=INPUT, default=None, help="TOML with any of these settings.")
+@click.option("--config", "config_file", type=INPUT, default=None, help="A TOML file with any of these settings.")
 @click.option("--report", type=OUTPUT, default=None, help="Write an HTML report too: report.html.")
-@click.option("--snapshots", type=FOLDER, default=None, help="Folder for checkpoints of the fine-tuning's quarters.")
+@click.option("--snapshots", type=FOLDER, default=None, help="Folder for four checkpoints of the fine-tuning.")
 @strict_option
-@click.option("--trust-pickle", is_flag=True, help="Run a pickle's own code: only for files whose author you trust.")
+@trust_option
 @force_option
 @click.option("--schema", is_flag=True, is_eager=True, expose_value=False, callback=_print_schema, help=_SCHEMA)
 @reporting
-def compress_command(
-    checkpoint: Path,
-    output: Path | None,
-    config_file: Path | None,
-    report: Path | None,
-    snapshots: Path | None,
-    strict: bool,
-    trust_pickle: bool,
-    force: bool,
-    as_json: bool,
-    **flags: Any,
-) -> None:
+@taking(CompressRequest)
+def compress_command(asked: CompressRequest) -> None:
     """Fine-tune (--reg), share the weights, tune the shared values, and write CHECKPOINT as a .qac file.
 
     \b
@@ -74,36 +91,40 @@ def compress_command(
     from qacomp.outputs import Output, claim, container_outputs, snapshot_outputs
     from qacomp.sources.input_files import command_files
 
-    progress = make_progress(as_json)
-    config = CompressConfig.from_toml(config_file) if config_file else CompressConfig()
-    config = config.with_settings(settings_given(flags, config), "command line")
-    target = output or _default_output(checkpoint, progress)
-    written = container_outputs(target) + ([] if report is None else [Output(report, "--report")])
-    written += snapshot_outputs(snapshots, written)
-    claim(written, command_files([checkpoint, config_file], [config.data, config.metric]), force=force)
+    progress = make_progress(asked.as_json)
+    config = CompressConfig.from_toml(asked.config_file) if asked.config_file else CompressConfig()
+    config = config.with_settings(settings_given(asked.settings, config), "command line")
+    target = asked.output or _default_output(asked.checkpoint, progress)
+    written = container_outputs(target) + ([] if asked.report is None else [Output(asked.report, "--report")])
+    written += snapshot_outputs(asked.snapshots, written)
+    files = command_files([asked.checkpoint, asked.config_file], [config.data, config.metric])
+    claim(written, files, force=asked.force)
     with saying_what_is_kept(target):
         result = compress(
-            checkpoint,
+            asked.checkpoint,
             None,
             config,
             target,
-            snapshots=snapshots,
+            snapshots=asked.snapshots,
             progress=progress,
-            trust_pickle=trust_pickle,
-            force=force,
+            trust_pickle=asked.trust_pickle,
+            force=asked.force,
         )
-    if report is not None:
-        result.report(report, force=force)
-    if as_json:
+    if asked.report is not None:
+        result.report(asked.report, force=asked.force)
+    if asked.as_json:
         print_json(result.to_json())
     else:
         _show(result)
         print_verdict(result.verdict)
-    hold_to(result.verdict, strict, result.output)
+    hold_to(result.verdict, asked.strict, result.output)
 
 
 def _default_output(checkpoint: Path, progress: "Progress") -> Path:
-    """Beside the checkpoint; in the current folder where that can't be written. Raises NotACheckpointError."""
+    """Return NAME.qac beside the checkpoint, or in the current folder where the checkpoint's can't be written.
+
+    Raise NotACheckpointError for a folder.
+    """
     from qacomp.errors import NotACheckpointError
 
     if checkpoint.is_dir() or not checkpoint.name:
@@ -118,16 +139,16 @@ def _default_output(checkpoint: Path, progress: "Progress") -> Path:
 def _show(result: "Result") -> None:
     rows = []
     for layer in result.layers:
-        loss = figure(layer.error_db, 1, " dB" if layer.error_of != "weights" else " dB of weights")
-        kind = "–" if layer.k is None else str(layer.k)
+        if layer.k is None:
+            continue
         shape = "×".join(map(str, layer.shape)) or "scalar"
         bits, entropy = figure(layer.bits_per_weight), figure(layer.entropy_bits_per_weight)
-        if layer.k is not None:
-            rows.append([shown_name(layer.name), shape, kind, layer.codec, count(layer.bytes), bits, entropy, loss])
+        loss = figure(layer.error_db, 1, " dB" if layer.error_of != "weights" else " dB of weights")
+        rows.append([shown_name(layer.name), shape, str(layer.k), layer.codec, count(layer.bytes), bits, entropy, loss])
     kept = [layer for layer in result.layers if layer.k is None]
     if kept:
         rows.append([f"{len(kept)} other tensors", "", "–", "", count(sum(layer.bytes for layer in kept)), "", "", ""])
-    print_table(rows, ["tensor", "shape", "K", "codec", "bytes", "bits/weight", "entropy", "error"])
+    print_table(_COLUMNS, rows)
     print_operating_points(result.operating_points)
     echo(
         f"{result.output}: {result.container_bytes:,} bytes (graph {result.graph_bytes:,}), "

@@ -1,18 +1,41 @@
 """`qacomp decode`: a container in, ONNX or safetensors out, measured."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from qacomp.cli.console import agreement_line, figure, hold_to, make_progress, print_json, print_verdict
+from qacomp.cli.console import agreement_line, figure, hold_to, print_json, print_verdict
 from qacomp.cli.onnx_forms import print_onnx
 from qacomp.cli.options import INPUT, OUTPUT, force_option, reporting, run_limits, strict_option
+from qacomp.cli.progress import make_progress
+from qacomp.cli.request import taking
 from qacomp.cli.settings import SettingsCommand
 from qacomp.cli.streams import echo
 
 if TYPE_CHECKING:
     from qacomp.exporting.decoded import Decoded
+
+
+@dataclass(frozen=True)
+class DecodeRequest:
+    """The command line of `decode`; `settings`: data, run_seconds and run_memory."""
+
+    container: Path
+    output: Path | None
+    level: int | None
+    submodel: str | None
+    allow_truncated: bool
+    mode: str
+    affine_bits: str | None
+    affine_block: int
+    external_data: bool
+    no_measure: bool
+    strict: bool
+    force: bool
+    as_json: bool
+    settings: dict[str, Any]
 
 
 @click.command(
@@ -27,11 +50,11 @@ if TYPE_CHECKING:
     "--output",
     type=OUTPUT,
     default=None,
-    help="NAME.onnx or NAME.safetensors. Default: NAME.decoded.onnx beside it.",
+    help="NAME.onnx or NAME.safetensors. Default: NAME.decoded.onnx beside the container.",
 )
-@click.option("--level", type=int, default=None, help="Of a progressive file: the level with this many shared values.")
-@click.option("--submodel", default=None, help="Of several networks in one, this alone: exit3, width0.5, level4.")
-@click.option("--allow-truncated", is_flag=True, help="Accept a file cut off behind a level; decode that level.")
+@click.option("--level", type=int, default=None, help="Level of a progressive file, by its number of shared values.")
+@click.option("--submodel", default=None, help="One network of a file with several: exit3, width0.5, level4.")
+@click.option("--allow-truncated", is_flag=True, help="Accept a file that is cut off after a level; decode that level.")
 @click.option(
     "--onnx",
     "mode",
@@ -40,58 +63,46 @@ if TYPE_CHECKING:
     help="Weights in the ONNX file: dense; lut, shared values and indices; affine, int2/4/8 for matrix products.",
 )
 @click.option("--affine-bits", type=click.Choice(["2", "4", "8"]), default=None, help="Default: what each K needs.")
-@click.option("--affine-block", type=int, default=32, help="Weights of a column that share a scale. Default: 32.")
-@click.option("--external-data", is_flag=True, help="Weights in NAME.onnx.data beside it; by itself from 2 GB on.")
+@click.option("--affine-block", type=int, default=32, help="Group size: weights of a column with one scale. [32]")
+@click.option("--external-data", is_flag=True, help="Write weights to NAME.onnx.data, as is always done from 2 GB on.")
 @click.option("--no-measure", is_flag=True, help="Only decode: no accuracy, no latency.")
 @strict_option
 @force_option
 @reporting
-def decode_command(
-    container: Path,
-    output: Path | None,
-    data: str | None,
-    level: int | None,
-    submodel: str | None,
-    allow_truncated: bool,
-    mode: str,
-    affine_bits: str | None,
-    affine_block: int,
-    external_data: bool,
-    no_measure: bool,
-    strict: bool,
-    force: bool,
-    as_json: bool,
-    **limits: Any,
-) -> None:
-    """Decode CONTAINER and measure what came out in onnxruntime. Needs no torch."""
+@taking(DecodeRequest)
+def decode_command(asked: DecodeRequest) -> None:
+    """Decode CONTAINER and measure the result in onnxruntime. Needs no torch."""
     from qacomp.exporting.decoding import decode, default_output
     from qacomp.exporting.onnx_options import OnnxOptions
     from qacomp.outputs import claim, decoded_outputs
     from qacomp.runtime.limits import limited_runs
     from qacomp.sources.input_files import command_files
 
-    progress = make_progress(as_json)
-    target = output or default_output(container, allow_truncated=allow_truncated)
-    claim(decoded_outputs(container, target, external_data), command_files([container], [data]), force=force)
-    with limited_runs(run_limits(limits)):
+    progress = make_progress(asked.as_json)
+    data = asked.settings["data"]
+    target = asked.output or default_output(asked.container, allow_truncated=asked.allow_truncated)
+    outputs = decoded_outputs(asked.container, target, asked.external_data)
+    claim(outputs, command_files([asked.container], [data]), force=asked.force)
+    bits = int(asked.affine_bits) if asked.affine_bits else None
+    with limited_runs(run_limits(asked.settings)):
         done = decode(
-            container,
+            asked.container,
             target,
             data=data,
-            measure=not no_measure,
-            level=level,
-            submodel=submodel,
-            allow_truncated=allow_truncated,
-            onnx=OnnxOptions(mode, int(affine_bits) if affine_bits else None, affine_block, external_data),
+            measure=not asked.no_measure,
+            level=asked.level,
+            submodel=asked.submodel,
+            allow_truncated=asked.allow_truncated,
+            onnx=OnnxOptions(asked.mode, bits, asked.affine_block, asked.external_data),
         )
     for note in done.notes:
         progress.note(note)
-    if as_json:
+    if asked.as_json:
         print_json(done.to_json())
     else:
         _show(done)
     if done.verdict is not None:
-        hold_to(done.verdict, strict, done.output)
+        hold_to(done.verdict, asked.strict, done.output)
 
 
 def _show(done: "Decoded") -> None:

@@ -4,8 +4,18 @@ from pathlib import Path
 
 import click
 
-from qacomp.cli.console import count, figure, make_progress, print_json, print_table
+from qacomp.cli.console import count, figure, print_json
 from qacomp.cli.options import force_option, reporting
+from qacomp.cli.progress import make_progress
+from qacomp.cli.table import TableColumn, print_table
+
+COLUMNS = (
+    TableColumn("file", 0, text=True),
+    TableColumn("bytes", 1),
+    TableColumn("smaller", 3),
+    TableColumn("test accuracy", 2),
+    TableColumn("latency", 4),
+)
 
 
 @click.command("demo", short_help="Train, compress and decode LeNet-5 on embedded digits.")
@@ -16,9 +26,11 @@ from qacomp.cli.options import force_option, reporting
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("demo"),
     show_default=True,
-    help="The folder.",
+    help="Folder for the three files.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of training and compression.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of training and compression."
+)
 @force_option
 @reporting
 def demo_command(folder: Path, seed: int, force: bool, as_json: bool) -> None:
@@ -71,4 +83,4 @@ def demo_command(folder: Path, seed: int, force: bool, as_json: bool) -> None:
             f"{figure(latency.p50_ms, 3)} ms (p95 {figure(latency.p95_ms, 3)})",
         ],
     ]
-    print_table(rows, ["file", "bytes", "smaller", "test accuracy", "latency"], "LeNet-5 on digits, --reg exp --k 8")
+    print_table(COLUMNS, rows, "LeNet-5 on digits, --reg exp --k 8")

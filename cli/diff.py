@@ -5,10 +5,20 @@ from typing import Any
 
 import click
 
-from qacomp.cli.console import count, print_json, print_table
+from qacomp.cli.console import count, print_json, rounded
 from qacomp.cli.options import INPUT, reporting
+from qacomp.cli.shortening import shortened
 from qacomp.cli.streams import echo, shown_name
+from qacomp.cli.table import TableColumn, print_table
 
+_COLUMNS = (
+    TableColumn("tensor", 0, text=True),
+    TableColumn("shape", 5),
+    TableColumn("K", 3),
+    TableColumn("bytes", 2),
+    TableColumn("max |difference|", 1),
+    TableColumn("RMS", 4),
+)
 _MARKS = {"added": "+", "removed": "−", "changed": "~"}
 
 
@@ -18,7 +28,9 @@ _MARKS = {"added": "+", "removed": "−", "changed": "~"}
 @click.option("--exit-code", is_flag=True, help="Exit with 1 where the two differ, as diff(1) does.")
 @reporting
 def diff_command(a: Path, b: Path, exit_code: bool, as_json: bool) -> None:
-    """Tensors added, removed and changed from A to B, with settings and provenance. Needs no torch.
+    """Show the tensors added, removed and changed from A to B, with settings and provenance. Needs no torch.
+
+    Figures have four significant digits; --json has all of them.
 
     The exit code is 0 whether they differ or not, as of `git diff`; with --exit-code it is 1 where they do. An error is
     a line on stderr with exit code 1.
@@ -39,15 +51,16 @@ def diff_command(a: Path, b: Path, exit_code: bool, as_json: bool) -> None:
 def _show(found: Any) -> None:
     rows = []
     for t in found.tensors:
-        largest, rms = (("–" if v is None else f"{v:.3g}") for v in (t.max_abs, t.rms))
+        largest, rms = (("–" if v is None else f"{v:.4g}") for v in (t.max_abs, t.rms))
         shapes = ["–" if s is None else "×".join(map(str, s)) or "scalar" for s in t.shape]
         sizes = [_pair(*shapes), _pair(*map(_k, t.k)), _pair(*map(count, t.bytes))]
         rows.append([f"{_MARKS[t.change]} {shown_name(t.name)}", *sizes, largest, rms])
     if rows:
-        print_table(rows, ["tensor", "shape", "K", "bytes", "max |difference|", "RMS"])
+        print_table(_COLUMNS, rows)
     for title, table in (("setting", found.settings), ("provenance", found.provenance)):
         if table:
-            print_table([[k, _short(x), _short(y)] for k, (x, y) in table.items()], [title, "a", "b"])
+            columns = [TableColumn(heading, rank, text=True) for rank, heading in enumerate((title, "a", "b"))]
+            print_table(columns, [[k, _short(x), _short(y)] for k, (x, y) in table.items()])
     if found.graph_differs:
         echo("the graphs differ")
     numbers = ", ".join(f"{sum(t.change == c for t in found.tensors)} {c}" for c in _MARKS)
@@ -65,5 +78,5 @@ def _k(k: int | None) -> str:
 
 
 def _short(value: object) -> str:
-    text = "–" if value is None else str(value)
-    return text if len(text) <= 60 else f"{text[:40]}…{text[-16:]}"
+    """Return a setting's value with its floats rounded, in at most 60 characters."""
+    return shortened("–" if value is None else str(rounded(value)), 60)

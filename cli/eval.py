@@ -1,102 +1,121 @@
 """`qacomp eval`: accuracy, size and latency of a container, an ONNX file or a checkpoint."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from qacomp.cli.console import count, figure, make_progress, print_json, print_table
-from qacomp.cli.options import INPUT, OUTPUT, force_option, reporting, run_limits
+from qacomp.cli.console import count, figure, print_json
+from qacomp.cli.options import INPUT, OUTPUT, force_option, reporting, run_limits, trust_option
+from qacomp.cli.progress import make_progress
+from qacomp.cli.request import taking
 from qacomp.cli.settings import SettingsCommand
 from qacomp.cli.streams import shown_name
+from qacomp.cli.table import TableColumn, print_table
 
 if TYPE_CHECKING:
     from qacomp.evaluate import Measured, MeasuredPoint
+
+_LIMITS = ("run_seconds", "run_memory")
+
+
+@dataclass(frozen=True)
+class EvalRequest:
+    """The command line of `eval`; `settings` say which network, data and metric are meant, and what a run may take."""
+
+    file: Path
+    plot: Path | None
+    trust_pickle: bool
+    force: bool
+    as_json: bool
+    settings: dict[str, Any]
 
 
 @click.command(
     "eval",
     cls=SettingsCommand,
-    settings=("data", "metric", "arch", "key", "size", "mean", "std", "device", "run_seconds", "run_memory"),
+    settings=("data", "metric", "arch", "key", "size", "mean", "std", "device", *_LIMITS),
     short_help="Accuracy, size and latency of a .qac, .onnx or checkpoint.",
 )
 @click.argument("file", type=INPUT)
 @click.option("--plot", type=OUTPUT, default=None, help="Draw the curve over its operating points: NAME.png or .svg.")
-@click.option("--trust-pickle", is_flag=True, help="Run a pickle's own code: only for files whose author you trust.")
+@trust_option
 @force_option
 @reporting
-def eval_command(
-    file: Path,
-    data: str | None,
-    metric: str | None,
-    arch: str | None,
-    key: str | None,
-    size: tuple[int, int] | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-    device: str | None,
-    plot: Path | None,
-    trust_pickle: bool,
-    force: bool,
-    as_json: bool,
-    **limits: Any,
-) -> None:
-    """Measure FILE on the test split of --data, or of the data that FILE names; of a container each operating point."""
+@taking(EvalRequest)
+def eval_command(asked: EvalRequest) -> None:
+    """Measure FILE on the test split of --data, or of the data that FILE names.
+
+    A container with several networks is measured at each of its operating points.
+    """
     from qacomp.evaluate import measure_file
     from qacomp.options.config import CompressConfig
     from qacomp.outputs import Output, claim
     from qacomp.runtime.limits import limited_runs
     from qacomp.sources.input_files import command_files
 
-    progress = make_progress(as_json)
-    if plot is not None:
-        _check_plot(plot)
-        claim([Output(plot, "--plot")], command_files([file], [data]), force=force)
-    config = CompressConfig(
-        arch=arch, key=key, data=data, metric=metric or "auto", size=size, mean=mean, std=std, device=device or "auto"
-    ).check()
-    with limited_runs(run_limits(limits)):
-        measured = measure_file(file, config, trust_pickle=trust_pickle)
+    progress = make_progress(asked.as_json)
+    if asked.plot is not None:
+        _check_plot(asked.plot)
+        files = command_files([asked.file], [asked.settings["data"]])
+        claim([Output(asked.plot, "--plot")], files, force=asked.force)
+    given = {name: value for name, value in asked.settings.items() if name not in _LIMITS and value is not None}
+    config = CompressConfig().with_settings(given, "command line").check()
+    with limited_runs(run_limits(asked.settings)):
+        measured = measure_file(asked.file, config, trust_pickle=asked.trust_pickle)
     for note in measured.notes:
         progress.note(note)
-    if plot is not None:
-        _draw(plot, measured)
-        progress.note(f"{plot}: the curve over {len(measured.points)} operating points")
-    if as_json:
+    if asked.plot is not None:
+        _draw(asked.plot, measured)
+        progress.note(f"{asked.plot}: the curve over {len(measured.points)} operating points")
+    if asked.as_json:
         print_json(measured.to_json())
-        return
+    else:
+        _show(asked.file, measured)
+
+
+def _show(file: Path, measured: "Measured") -> None:
+    metric = _column(measured)
+    times = (TableColumn("p50", 4), TableColumn("p95", 6))
     if measured.points:
         rows = [
             [shown_name(point.name), count(point.bytes), count(point.macs), _value(point), *_milliseconds(point)]
             for point in measured.points
         ]
-        columns = ["operating point", "bytes to download", "MACs", _column(measured), "p50", "p95"]
-        print_table(rows, columns)
+        columns = (
+            TableColumn("operating point", 0, text=True),
+            TableColumn("bytes to download", 2),
+            TableColumn("MACs", 5),
+        )
+        print_table((*columns, TableColumn(metric, 1), *times), rows)
     row = [str(file), measured.kind, count(measured.bytes), _value(measured), count(measured.samples)]
-    columns = ["file", "kind", "bytes", _column(measured), "samples", "p50", "p95"]
-    print_table([[*row, *_milliseconds(measured)]], columns)
+    columns = (TableColumn("file", 0, text=True), TableColumn("kind", 7, text=True), TableColumn("bytes", 2))
+    print_table(
+        (*columns, TableColumn(metric, 1), TableColumn("samples", 5), *times), [[*row, *_milliseconds(measured)]]
+    )
 
 
 def _column(measured: "Measured") -> str:
-    """The metric's name."""
+    """Return the metric's name."""
     return "accuracy" if measured.metric is None else str(measured.metric["name"])
 
 
 def _value(measured: "Measured | MeasuredPoint") -> str:
-    """Accuracy in percent, another metric as it is, or a dash."""
+    """Return the accuracy in percent, another metric as it is, or a dash."""
     if measured.accuracy is None and measured.metric is not None:
         return f"{measured.metric['value']:.6g}"
     return figure(measured.accuracy, 2, " %")
 
 
 def _milliseconds(measured: "Measured | MeasuredPoint") -> tuple[str, str]:
-    """Median and 95th percentile."""
+    """Return the median and the 95th percentile."""
     latency = measured.latency
     return figure(latency.p50_ms if latency else None, 3, " ms"), figure(latency.p95_ms if latency else None, 3, " ms")
 
 
 def _check_plot(plot: Path) -> None:
-    """What can fail is found before anything is measured."""
+    """Raise what can be wrong with the output, before anything is measured."""
     from qacomp.plots import picture_format, require_matplotlib
 
     picture_format(plot)

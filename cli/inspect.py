@@ -1,17 +1,47 @@
 """`qacomp inspect`: what is in a container, as a table or as an HTML report."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from qacomp.cli.console import count, figure, print_json, print_operating_points, print_table, print_verdict
+from qacomp.cli.console import count, figure, print_json, print_operating_points, print_verdict
 from qacomp.cli.options import INPUT, OUTPUT, force_option, reporting, run_limits
+from qacomp.cli.request import taking
 from qacomp.cli.settings import SettingsCommand
-from qacomp.cli.streams import echo, shown_name
+from qacomp.cli.settings_text import print_settings
+from qacomp.cli.shortening import shortened
+from qacomp.cli.streams import echo, note, shown_name
+from qacomp.cli.table import TableColumn, print_table
 
 if TYPE_CHECKING:
     from qacomp.report import Contents
+
+_TENSORS = (
+    TableColumn("tensor", 0, text=True),
+    TableColumn("shape", 3),
+    TableColumn("stored as", 5, text=True),
+    TableColumn("K", 2),
+    TableColumn("codec", 6, text=True),
+    TableColumn("bytes", 1),
+    TableColumn("bits/value", 4),
+    TableColumn("entropy", 7),
+)
+_SIZES = (TableColumn("size", 0, text=True), TableColumn("bytes", 1), TableColumn("smaller", 2))
+
+
+@dataclass(frozen=True)
+class InspectRequest:
+    """The command line of `inspect`; `settings`: run_seconds and run_memory."""
+
+    container: Path
+    report: Path | None
+    no_measure: bool
+    toml: bool
+    force: bool
+    as_json: bool
+    settings: dict[str, Any]
 
 
 @click.command(
@@ -20,15 +50,18 @@ if TYPE_CHECKING:
 @click.argument("container", type=INPUT)
 @click.option("--report", type=OUTPUT, default=None, help="Write it as an HTML page too: report.html.")
 @click.option("--no-measure", is_flag=True, help="In the report: no ONNX sizes, no latency.")
+@click.option("--toml", is_flag=True, help="Print only the settings, as a file for compress --config.")
 @force_option
 @reporting
-def inspect_command(
-    container: Path, report: Path | None, no_measure: bool, force: bool, as_json: bool, **limits: Any
-) -> None:
-    """Sizes, tensors, codecs, provenance and the settings that made CONTAINER. Needs no torch.
+@taking(InspectRequest)
+def inspect_command(asked: InspectRequest) -> None:
+    """Show sizes, tensors, codecs, provenance and the settings that made CONTAINER. Needs no torch.
 
     Bits a weight stand beside the order-0 entropy of the indices; context coding can go below it. Tensors that were
     coded together divide their bytes by numbers of values.
+
+    --toml prints the settings with which compress makes the same bytes of the same model again. It prints text: a
+    setting that names a file or a function (--data, --metric) becomes a comment, and nothing is opened or run.
     """
     from dataclasses import asdict
 
@@ -40,17 +73,21 @@ def inspect_command(
     from qacomp.report import gather, write_report
     from qacomp.runtime.limits import limited_runs
 
+    container, report = asked.container, asked.report
+    if asked.toml:
+        _print_toml(asked)
+        return
     if report is not None:
-        claim([Output(report, "--report")], [container], force=force)
+        claim([Output(report, "--report")], [container], force=asked.force)
     contents = gather(container, None)
     if report is not None:
-        with limited_runs(run_limits(limits)):
-            write_report(report, container, measure=not no_measure)
+        with limited_runs(run_limits(asked.settings)):
+            write_report(report, container, measure=not asked.no_measure)
     with open_file(container) as opened:
         meta, version, sections = metadata(opened), ".".join(map(str, opened.version)), opened.sections
         infos = [opened.info(name) for name in opened.names]
         points = operating_points(opened, str(container))
-    if not as_json:
+    if not asked.as_json:
         _show(container, contents, infos, meta, version)
         print_operating_points(points)
         return
@@ -70,6 +107,18 @@ def inspect_command(
     print_json(document)
 
 
+def _print_toml(asked: InspectRequest) -> None:
+    from qacomp.exporting.metadata import metadata
+    from qacomp.formats import open_file
+
+    if asked.as_json or asked.report is not None:
+        raise click.UsageError("--toml prints the settings alone: leave --json and --report")
+    with open_file(asked.container) as opened:
+        meta = metadata(opened)
+    for option in print_settings(asked.container, meta):
+        note(f"{option} names a file or a function: it is a comment in the TOML; give it to compress again")
+
+
 def _show(container: Path, contents: "Contents", infos: list[Any], meta: dict[str, Any], version: str) -> None:
     from qacomp.evaluation.verdict import stated_verdict
 
@@ -79,7 +128,7 @@ def _show(container: Path, contents: "Contents", infos: list[Any], meta: dict[st
         if t.blocks is not None:
             k += " in blocks of " + "×".join(map(str, t.blocks))
         shape = "×".join(map(str, t.shape)) or "scalar"
-        codec = t.codec if t.same_as is None else f"as {shown_name(t.same_as, 40)}"
+        codec = t.codec if t.same_as is None else f"as {shown_name(t.same_as)}"
         rows.append(
             [
                 shown_name(t.name),
@@ -92,12 +141,12 @@ def _show(container: Path, contents: "Contents", infos: list[Any], meta: dict[st
                 figure(row.entropy),
             ]
         )
-    print_table(rows, ["tensor", "shape", "stored as", "K", "codec", "bytes", "bits/value", "entropy"])
+    print_table(_TENSORS, rows)
     stages = [
         [stage.name, count(stage.bytes), figure(contents.source_bytes / max(1, stage.bytes), 1, "×")]
         for stage in contents.stages
     ]
-    print_table(stages, ["size", "bytes", "smaller"])
+    print_table(_SIZES, stages)
     parts = ", ".join(f"{name} {size:,}" for name, size in contents.stages[-1].parts)
     echo(f"{container}: version {version}, {contents.container_bytes:,} bytes: {parts}")
     for key in ("arch", "data", "accuracy", "source"):
@@ -107,18 +156,18 @@ def _show(container: Path, contents: "Contents", infos: list[Any], meta: dict[st
     if verdict is not None:
         print_verdict(verdict, "as the file states it")
     if "settings" in meta:
-        echo(f"settings that aren't the defaults (all of them: --json, --report): {_chosen(str(meta['settings']))}")
+        echo(f"settings that aren't the defaults (all of them: --toml): {_chosen(str(meta['settings']))}")
 
 
 def _in_words(value: Any) -> str:
-    """`{"original": 97.7715}` -> `original 97.77`."""
+    """Return a table of metadata in words: `original 97.77, shared 97.50`."""
     if not isinstance(value, dict):
         return str(value)
-    return ", ".join(f"{k} {f'{v:.2f}' if isinstance(v, float) else v}" for k, v in value.items())
+    return ", ".join(f"{k} {f'{v:.2f}' if isinstance(v, float) else shortened(str(v), 40)}" for k, v in value.items())
 
 
 def _chosen(toml: str) -> str:
-    """The settings that aren't the defaults, as `name = value` of TOML."""
+    """Return the settings that aren't the defaults, as `name = value`."""
     import json
     import tomllib
 

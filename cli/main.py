@@ -10,17 +10,17 @@ import click
 from qacomp import __version__
 from qacomp.cli.console import print_json
 from qacomp.cli.interruption import Terminated, ending_in_order
-from qacomp.cli.streams import echo, prepare, shown, silence
+from qacomp.cli.streams import complain, prepare, shown, silence
 
 _LONGEST = 2000  # characters of an error's line: a name or a value out of a file may have megabytes
 _COMMANDS = ("train", "compress", "decode", "eval", "inspect", "diff", "verify", "plot", "demo")
 
 
 class _Commands(click.Group):
-    """One file per command in qacomp/cli; names keep the order in which they are used."""
+    """The commands, a file of qacomp/cli each; their names keep the order in which they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All commands, in working order."""
+        """Return the names of all commands, in the order of work."""
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -84,7 +84,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _has_left(stream: Any) -> bool:
-    """Whether click found that nobody reads a stream any more: it has put a wrapper in its place."""
+    """Return whether click found that nobody reads a stream any more: it has put a wrapper in its place."""
     return type(stream).__name__ == "_PacifyFlushWrapper"
 
 
@@ -98,7 +98,7 @@ def _finish(stream: Any) -> None:
 
 
 def _explanation(error: Exception) -> str | None:
-    """What the user is told of an error, or None for one that is a defect of qacomp."""
+    """Return what the user is told of an error; None for an error that is a defect of qacomp."""
     from qacomp.formats.errors import QacompError  # here, so that --help needn't import numpy
     from qacomp.formats.system_errors import explained
 
@@ -110,7 +110,7 @@ def _explanation(error: Exception) -> str | None:
 
 
 def _interrupted(interrupt: BaseException, as_json: bool) -> int:
-    """The exit code, after a line on what happened and what is kept."""
+    """Write a line on what happened and what is kept. Return the exit code."""
     notes: list[Any] = getattr(interrupt, "__notes__", [])
     word, code, kind = "interrupted", 1, "Interrupted"
     if isinstance(interrupt, Terminated):
@@ -121,7 +121,7 @@ def _interrupted(interrupt: BaseException, as_json: bool) -> int:
 
 def _fail(message: str, kind: str, as_json: bool) -> int:
     line = shown(" ".join(message.split()), _LONGEST)
-    echo(f"qacomp: error: {line}", err=True)
+    complain(f"qacomp: error: {line}")
     if as_json:
         print_json({"error": {"type": kind, "message": line}})
     return 1

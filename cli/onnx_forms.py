@@ -2,15 +2,25 @@
 
 from typing import TYPE_CHECKING
 
-from qacomp.cli.console import count, figure, print_table
+from qacomp.cli.console import count, figure
 from qacomp.cli.streams import echo, shown_name
+from qacomp.cli.table import TableColumn, print_table
 
 if TYPE_CHECKING:
     from qacomp.exporting.onnx_options import OnnxFile
 
+_COLUMNS = (
+    TableColumn("weight", 0, text=True),
+    TableColumn("shape", 5),
+    TableColumn("form", 2, text=True),
+    TableColumn("how", 4, text=True),
+    TableColumn("bytes", 1),
+    TableColumn("dense", 3),
+)
+
 
 def print_onnx(file: "OnnxFile") -> None:
-    """A table of the weights, then a line each for size, outputs and times beside the dense file."""
+    """Write a table of the weights, then a line each on size, outputs and times beside the dense file's."""
     rows = [
         [
             shown_name(form.name),
@@ -23,7 +33,7 @@ def print_onnx(file: "OnnxFile") -> None:
         for form in file.tensors
     ]
     if rows:
-        print_table(rows, ["weight", "shape", "form", "how", "bytes", "dense"])
+        print_table(_COLUMNS, rows)
     ratio = file.saved.bytes / file.dense_bytes
     echo(f"{file.mode}: {ratio:.1%} of the dense file's {count(file.dense_bytes)} bytes")
     if file.fused is not None:

@@ -17,7 +17,7 @@ class _File(click.Path):
     """The path of a file: not empty, and not one that ends in a slash, which a Path would drop."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """`DIR/model.pt` -> Path."""
+        """Return `DIR/model.pt` as a Path. Refuse what is no file's path."""
         if isinstance(value, str) and (not value or value.endswith(os.sep)):
             self.fail(f"{value!r} is no file's path", param, ctx)
         return super().convert(value, param, ctx)
@@ -29,7 +29,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 def reporting(function: F) -> F:
-    """--json and --debug. What --debug does is in `qacomp.cli.main`: the traceback of an error."""
+    """Add --json and --debug to a command. `qacomp.cli.main` does what --debug says."""
     function = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")(
         function
     )
@@ -37,15 +37,21 @@ def reporting(function: F) -> F:
 
 
 def force_option(function: F) -> F:
-    """-f, --force."""
-    text = "Replace files that stand where outputs go; never one that is read."
+    """Add -f, --force to a command."""
+    text = "Replace files that stand where outputs go; never a file that is read."
     return click.option("-f", "--force", is_flag=True, help=text)(function)
 
 
 def strict_option(function: F) -> F:
-    """--strict."""
+    """Add --strict to a command."""
     text = "Exit code 1 where the verdict is doubtful or broken; what was written stays."
     return click.option("--strict", is_flag=True, help=text)(function)
+
+
+def trust_option(function: F) -> F:
+    """Add --trust-pickle to a command."""
+    text = "Run the code in a pickle: only for files whose author you trust."
+    return click.option("--trust-pickle", is_flag=True, help=text)(function)
 
 
 def run_limits(given: Mapping[str, Any]) -> "RunLimits":
@@ -57,7 +63,7 @@ def run_limits(given: Mapping[str, Any]) -> "RunLimits":
 
 
 class Numbers(click.ParamType[Any]):
-    """Comma-separated numbers -> tuple."""
+    """Numbers with commas, as a tuple."""
 
     name = "numbers"
 
@@ -65,7 +71,7 @@ class Numbers(click.ParamType[Any]):
         self.kind = kind
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
-        """`0.1,0.2` -> (0.1, 0.2)."""
+        """Return `0.1,0.2` as (0.1, 0.2)."""
         if isinstance(value, tuple):
             return value
         try:
@@ -75,12 +81,12 @@ class Numbers(click.ParamType[Any]):
 
 
 class Size(click.ParamType[Any]):
-    """`32` or `32x48` -> (height, width)."""
+    """`32` or `32x48`, as (height, width)."""
 
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """`32` -> (32, 32)."""
+        """Return `32` as (32, 32)."""
         if isinstance(value, tuple):
             return value
         parts = str(value).lower().split("x")
@@ -90,7 +96,7 @@ class Size(click.ParamType[Any]):
 
 
 class LayerNumbers(click.ParamType[Any]):
-    """`8`, `conv1=16,fc=4` or `8,conv1=16` -> (default or None, {layer: number}); numbers of one `kind`."""
+    """`8`, `conv1=16,fc=4` or `8,conv1=16`, as (default or None, {layer: number}); numbers of one `kind`."""
 
     name = "numbers"
 
@@ -100,7 +106,7 @@ class LayerNumbers(click.ParamType[Any]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[float | None, dict[str, float]]:
-        """Split at commas; a bare number is the default for all layers."""
+        """Return (default or None, number by layer) of text with commas; a bare number is the default."""
         if isinstance(value, tuple):
             return value
         default, layers = None, {}

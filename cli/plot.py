@@ -1,14 +1,21 @@
 """`qacomp plot`: pictures of penalties and of weights, as PNG or SVG."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from qacomp.cli.console import make_progress, print_json
-from qacomp.cli.options import INPUT, OUTPUT, Numbers, force_option, reporting
+from qacomp.cli.console import print_json
+from qacomp.cli.options import INPUT, OUTPUT, Numbers, force_option, reporting, trust_option
+from qacomp.cli.progress import make_progress
+from qacomp.cli.request import taking
 from qacomp.cli.streams import echo
+
+if TYPE_CHECKING:
+    from qacomp.plots import Column as DrawnColumn
+    from qacomp.progress import Progress
 
 _REGULARIZERS = ("sin", "cos", "min", "exp", "sinreq")  # in the papers' order
 _OUTPUT = click.option("-o", "--output", type=OUTPUT, required=True, help="NAME.png or NAME.svg.")
@@ -24,6 +31,38 @@ def plot_command() -> None:
     qacomp plot penalty --reg sin,exp --k 8 -o penalty.png
     qacomp plot weights model.pt model.qac -o weights.svg
     """
+
+
+@dataclass(frozen=True)
+class PenaltyRequest:
+    """The command line of `plot penalty`."""
+
+    regs: tuple[str, ...]
+    k: int
+    low: float
+    high: float
+    levels: tuple[float, ...] | None
+    init: str
+    domain: str
+    output: Path
+    force: bool
+    as_json: bool
+
+
+@dataclass(frozen=True)
+class WeightsRequest:
+    """The command line of `plot weights`."""
+
+    files: tuple[Path, ...]
+    layers: tuple[str, ...]
+    max_panels: int
+    bins: int
+    log: bool
+    trust_pickle: bool
+    key: str | None
+    output: Path
+    force: bool
+    as_json: bool
 
 
 @plot_command.command("penalty", short_help="The penalty of regularizers over an interval.")
@@ -44,99 +83,102 @@ def plot_command() -> None:
     type=click.Choice(["dorefa", "wrpn", "dorefa-raw", "wrpn-raw"]),
     default="dorefa",
     show_default=True,
-    help="Whose levels sinreq has.",
+    help="Quantizer whose levels sinreq has.",
 )
 @_OUTPUT
 @force_option
 @reporting
-def penalty_command(
-    regs: tuple[str, ...],
-    k: int,
-    low: float,
-    high: float,
-    levels: tuple[float, ...] | None,
-    init: str,
-    domain: str,
-    output: Path,
-    force: bool,
-    as_json: bool,
-) -> None:
+@taking(PenaltyRequest)
+def penalty_command(asked: PenaltyRequest) -> None:
     """Draw the penalty ρ of regularizers (default: all) over an interval, with their levels as dashed lines."""
-    _check_output(output, (), force)
+    _check_output(asked.output, (), asked.force)
     from qacomp.plots import draw_penalties, picture_format, render
     from qacomp.plots.curves import penalty_curve
 
-    names = [part.strip() for given in regs for part in given.split(",")] or list(_REGULARIZERS)
+    names = [part.strip() for given in asked.regs for part in given.split(",")] or list(_REGULARIZERS)
     curves = [
-        penalty_curve(name, k, low, high, levels=levels, init=init, domain=domain) for name in dict.fromkeys(names)
+        penalty_curve(name, asked.k, asked.low, asked.high, levels=asked.levels, init=asked.init, domain=asked.domain)
+        for name in dict.fromkeys(names)
     ]
     panels = [{"reg": c.name, "k": len(c.levels), "levels": c.levels.tolist()} for c in curves]
-    _write(render(draw_penalties(curves), picture_format(output)), output, {"panels": panels}, as_json)
+    picture = render(draw_penalties(curves), picture_format(asked.output))
+    _write(picture, asked.output, {"panels": panels}, asked.as_json)
 
 
 @plot_command.command("weights", short_help="Histograms of weights with the shared values as lines.")
 @click.argument("files", type=INPUT, nargs=-1, required=True)
-@click.option("--layers", metavar="PATTERNS", multiple=True, help="Only these: conv1, 'layer1.*'; several by commas.")
+@click.option(
+    "--layers", metavar="PATTERNS", multiple=True, help="Layers to draw: conv1, 'layer1.*'; several by commas."
+)
 @click.option(
     "--max-panels",
     type=click.IntRange(1, 256),
     default=24,
     show_default=True,
-    help="Name the layers beyond, don't draw.",
+    help="Most panels that are drawn; a note names the other layers.",
 )
-@click.option("--bins", type=click.IntRange(2, 2000), default=100, show_default=True, help="Of each histogram.")
+@click.option("--bins", type=click.IntRange(2, 2000), default=100, show_default=True, help="Bins of each histogram.")
 @click.option("--log", is_flag=True, help="Counts on a logarithmic axis.")
-@click.option("--trust-pickle", is_flag=True, help="Run a pickle's own code: only for files whose author you trust.")
-@click.option("--key", default=None, help="Of checkpoints with several networks, the key of the one that is meant.")
+@trust_option
+@click.option("--key", default=None, help="Key of the network that is meant, in a checkpoint with several.")
 @_OUTPUT
 @force_option
 @reporting
-def weights_command(
-    files: tuple[Path, ...],
-    layers: tuple[str, ...],
-    max_panels: int,
-    bins: int,
-    log: bool,
-    trust_pickle: bool,
-    key: str | None,
-    output: Path,
-    force: bool,
-    as_json: bool,
-) -> None:
+@taking(WeightsRequest)
+def weights_command(asked: WeightsRequest) -> None:
     """Draw the weights of each layer of FILES, .qac containers or checkpoints; several files stand side by side.
 
-    A shared layer has one bar a shared value, as high as the number of weights that have it. For "before, during,
-    after" give the checkpoints and the container in that order.
+    A shared layer has one bar a shared value, as high as the number of weights that have it. To see a compression
+    before, during and after, give the checkpoints and the container in that order.
     """
-    _check_output(output, files, force)
-    from qacomp.errors import ConfigError
+    _check_output(asked.output, asked.files, asked.force)
     from qacomp.plots import Column, PictureSizeError, draw_weights, picture_format, render
     from qacomp.plots.reading import layer_pattern, read_layers
 
-    if len(files) > max_panels:
-        raise PictureSizeError(f"{len(files)} files don't fit {max_panels} panels; give fewer, or raise --max-panels")
-    patterns = [part.strip() for given in layers for part in given.split(",")]
+    files, most = asked.files, asked.max_panels
+    if len(files) > most:
+        raise PictureSizeError(f"{len(files)} files don't fit {most} panels; give fewer, or raise --max-panels")
+    patterns = [part.strip() for given in asked.layers for part in given.split(",")]
     wanted = layer_pattern(patterns)
-    columns = [Column(file.name, read_layers(file, wanted, trust_pickle=trust_pickle, key=key)) for file in files]
+    columns = [
+        Column(file.name, read_layers(file, wanted, trust_pickle=asked.trust_pickle, key=asked.key)) for file in files
+    ]
     names = list(dict.fromkeys(name for column in columns for name in column.layers))
+    _check_names(files, names, patterns)
+    shown = names[: most // len(files)]
+    left_out = names[len(shown) :]
+    remark = f"{len(shown)} of {len(names)} layers" if left_out else ""
+    figure = draw_weights(columns, shown, bins=asked.bins, log=asked.log, remark=remark)
+    progress = make_progress(asked.as_json)
+    if left_out:
+        progress.note(
+            f"{len(shown)} of {len(names)} layers are drawn; raise --max-panels or choose with --layers to see"
+            f" {', '.join(left_out)}"
+        )
+    panels = _panels(shown, files, columns, progress)
+    picture = render(figure, picture_format(asked.output))
+    _write(picture, asked.output, {"panels": panels, "left_out": left_out}, asked.as_json)
+
+
+def _check_names(files: Sequence[Path], names: Sequence[str], patterns: Sequence[str]) -> None:
+    """Raise ConfigError where no layer is left to draw, or where one of the patterns fits none."""
+    from qacomp.errors import ConfigError
+    from qacomp.plots.reading import layer_pattern
+
     if not names:
         which = f"fits --layers {','.join(patterns)}" if patterns else "is a float tensor of two or more axes"
         raise ConfigError(f"{', '.join(map(str, files))}: nothing in it {which}; see its names with qacomp inspect")
     for pattern in patterns:
         if not any(map(layer_pattern([pattern]), names)):
             raise ConfigError(f"--layers {pattern}: no layer has that name; the others fit {', '.join(names[:8])}")
-    shown = names[: max_panels // len(files)]
-    left_out = names[len(shown) :]
-    remark = f"{len(shown)} of {len(names)} layers" if left_out else ""
-    figure = draw_weights(columns, shown, bins=bins, log=log, remark=remark)
-    progress = make_progress(as_json)
-    if left_out:
-        progress.note(
-            f"{len(shown)} of {len(names)} layers are drawn; raise --max-panels or choose with --layers to see"
-            f" {', '.join(left_out)}"
-        )
+
+
+def _panels(
+    names: Sequence[str], files: Sequence[Path], columns: "Sequence[DrawnColumn]", progress: "Progress"
+) -> list[dict[str, Any]]:
+    """Return what `--json` says of each panel; a note names a file that lacks a layer."""
     panels = []
-    for name in shown:
+    for name in names:
         for file, column in zip(files, columns, strict=True):
             layer = column.layers.get(name)
             if layer is None:
@@ -144,11 +186,11 @@ def weights_command(
                 continue
             k = None if layer.levels is None else len(layer.levels)
             panels.append({"layer": name, "file": str(file), "shape": list(layer.shape), "k": k})
-    _write(render(figure, picture_format(output)), output, {"panels": panels, "left_out": left_out}, as_json)
+    return panels
 
 
 def _check_output(output: Path, files: Sequence[Path], force: bool) -> None:
-    """What can fail is found before any file is read."""
+    """Raise what can be wrong with the output, before any file is read."""
     from qacomp.outputs import Output, claim
     from qacomp.plots import picture_format, require_matplotlib
     from qacomp.sources.input_files import command_files

@@ -1,4 +1,4 @@
-"""Settings as command-line options, made from their declarations; `--help` lists the basic ones, `--help all` each."""
+"""Settings as command-line options, made from their declarations. `--help` lists the basic ones, `--help all` all."""
 
 from collections.abc import Callable
 from dataclasses import Field, fields

@@ -4,7 +4,10 @@ import codecs
 import contextlib
 import os
 import sys
+import textwrap
 from typing import TextIO
+
+from qacomp.cli.terminal import coloured, width
 
 _ASCII = {
     "×": "x",
@@ -32,9 +35,9 @@ _HANDLER = "qacomp.ascii"  # of characters that a stream's encoding lacks
 
 
 def shown(value: object, limit: int | None = None) -> str:
-    r"""Text from anywhere on one line: what can't be printed (escape codes, direction marks, lone surrogates) as \x1b.
+    r"""Return text from anywhere on one line: what can't be printed (escape codes, lone surrogates) as \x1b.
 
-    What is longer than `limit` characters loses its middle, and says how much.
+    Text longer than `limit` characters loses its middle, and says how much.
     """
     text = str(value)
     if limit is not None and len(text) > limit:
@@ -45,20 +48,31 @@ def shown(value: object, limit: int | None = None) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def shown_name(name: str, limit: int = 80) -> str:
-    """A name as it is shown in a table; one of nothing or of spaces alone in quotes."""
+def shown_name(name: str, limit: int = 200) -> str:
+    """Return a name as a table shows it; one of nothing or of spaces alone stands in quotes."""
     return shown(name, limit) if name.strip() else repr(name)
 
 
 def echo(text: object = "", *, err: bool = False) -> None:
-    """One line on stdout, or on stderr."""
-    write(f"{shown(text)}\n", err=err)
+    """Write one line on stdout, or on stderr; on a terminal it is broken between words."""
+    write(f"{wrapped(shown(text), sys.stderr if err else sys.stdout)}\n", err=err)
+
+
+def note(text: str) -> None:
+    """Write a remark that the user must see on stderr."""
+    line = wrapped(f"note: {shown(text)}", sys.stderr)
+    write(f"{coloured('note:', 'cyan', sys.stderr)}{line.removeprefix('note:')}\n", err=True)
+
+
+def complain(text: str) -> None:
+    """Write one line in red on stderr: an error, or a verdict that --strict doesn't let pass."""
+    write(f"{coloured(shown(text), 'red', sys.stderr)}\n", err=True)
 
 
 def write(text: str, *, err: bool = False) -> None:
-    """Text of several lines that is escaped already. A reader that has left is no error.
+    """Write text of several lines that is escaped already. A reader that has left is no error.
 
-    Raises OutputNotWritableError where the stream can't be written (a full disk behind it).
+    Raise OutputNotWritableError where the stream can't be written (a full disk behind it).
     """
     stream: TextIO | None = sys.stderr if err else sys.stdout
     if stream is None:  # closed by whoever started this
@@ -86,7 +100,7 @@ def silence(stream: TextIO) -> None:
 
 
 def is_unicode(stream: TextIO | None) -> bool:
-    """Whether a stream takes every character."""
+    """Return whether a stream takes every character."""
     return stream is not None and (stream.encoding or "").lower().replace("-", "").startswith("utf")
 
 
@@ -97,6 +111,23 @@ def prepare() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors=_HANDLER)
+
+
+def as_written(text: str, stream: TextIO | None) -> str:
+    """Return `text` with the characters that `stream` will write, whose number may be another: `->` for `→`."""
+    if stream is None or is_unicode(stream):
+        return text
+    codecs.register_error(_HANDLER, _in_ascii)
+    return text.encode(stream.encoding or "ascii", _HANDLER).decode(stream.encoding or "ascii")
+
+
+def wrapped(line: str, stream: TextIO | None) -> str:
+    """Return a line broken between words where `stream` is a terminal that it doesn't fit."""
+    columns = width(stream)
+    if columns is None or len(as_written(line, stream)) <= columns:
+        return line
+    line = as_written(line, stream)
+    return textwrap.fill(line, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def _in_ascii(error: UnicodeError) -> tuple[str, int]:

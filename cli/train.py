@@ -1,21 +1,45 @@
 """`qacomp train`: a checkpoint that knows its architecture, preprocessing and data."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
-from qacomp.cli.console import figure, make_progress, print_json
+from qacomp.cli.console import figure, print_json
 from qacomp.cli.interruption import saying_what_is_kept
 from qacomp.cli.options import OUTPUT, force_option, reporting
+from qacomp.cli.progress import make_progress
+from qacomp.cli.request import taking
 from qacomp.cli.settings import SettingsCommand
 from qacomp.cli.streams import echo
 
 
+@dataclass(frozen=True)
+class TrainRequest:
+    """The command line of `train`; `settings`: size, mean, std, device and precision."""
+
+    arch: str
+    data: str
+    output: Path
+    epochs: int | None
+    batch_size: int
+    lr: float
+    weight_decay: float
+    seed: int
+    distill: str
+    distill_weight: float | None
+    temperature: float | None
+    force: bool
+    as_json: bool
+    settings: dict[str, Any]
+
+
 class _TrainCommand(SettingsCommand):
-    """Lists the architectures below its options, without importing torch."""
+    """The command, whose help lists the architectures below the options, without importing torch."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The names that --arch takes."""
+        """Write the names that --arch takes."""
         from qacomp.models import list_models
 
         with formatter.section("Architectures"):
@@ -50,50 +74,41 @@ class _TrainCommand(SettingsCommand):
     "--temperature",
     type=click.FloatRange(min=0, min_open=True),
     default=None,
-    help="Of the softened outputs. [exits 5, widths 1]",
+    help="Temperature of the softened outputs. [exits 5, widths 1]",
 )
 @force_option
 @reporting
-def train_command(
-    arch: str,
-    data: str,
-    output: Path,
-    epochs: int | None,
-    batch_size: int,
-    lr: float,
-    weight_decay: float,
-    seed: int,
-    distill: str,
-    distill_weight: float | None,
-    temperature: float | None,
-    size: tuple[int, int] | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-    device: str | None,
-    precision: str | None,
-    force: bool,
-    as_json: bool,
-) -> None:
-    """Train --arch on --data with SGD and a cosine learning rate, keep the epoch with the best validation accuracy.
+@taking(TrainRequest)
+def train_command(asked: TrainRequest) -> None:
+    """Train --arch on --data with SGD and a cosine learning rate; keep the epoch with the best validation accuracy.
 
-    The checkpoint carries architecture, preprocessing and data spec, so that compress needs no further flag, but
-    --data again where that names files: no file's word opens another. The test
-    split is read once, at the end.
+    The checkpoint carries the architecture, the preprocessing and the data spec. So `compress` needs no further
+    option, except --data again where the spec names files: no text in a file opens another file. The test split is
+    read once, at the end.
     """
     from qacomp.options.config import CompressConfig
     from qacomp.training.pretraining import TrainConfig, train_network
 
-    shape = CompressConfig(
-        arch=arch, data=data, size=size, mean=mean, std=std, device=device or "auto", precision=precision or "auto"
+    given = {name: value for name, value in asked.settings.items() if value is not None}
+    shape = CompressConfig().with_settings({"arch": asked.arch, "data": asked.data, **given}, "command line")
+    config = TrainConfig(
+        shape,
+        asked.epochs,
+        asked.batch_size,
+        asked.lr,
+        asked.weight_decay,
+        asked.seed,
+        asked.distill,
+        asked.distill_weight,
+        asked.temperature,
     )
-    config = TrainConfig(shape, epochs, batch_size, lr, weight_decay, seed, distill, distill_weight, temperature)
-    with saying_what_is_kept(output):
-        trained = train_network(config, output, make_progress(as_json), force=force)
-    if as_json:
+    with saying_what_is_kept(asked.output):
+        trained = train_network(config, asked.output, make_progress(asked.as_json), force=asked.force)
+    if asked.as_json:
         print_json(trained.to_json())
         return
     echo(
-        f"{output}: {arch}, {trained.parameters:,} parameters, {trained.bytes:,} bytes, "
+        f"{asked.output}: {asked.arch}, {trained.parameters:,} parameters, {trained.bytes:,} bytes, "
         f"test accuracy {figure(trained.accuracy)} % (validation {figure(trained.validation_accuracy)} %)"
     )
     if trained.submodels:

@@ -1,5 +1,6 @@
 """`qacomp verify`: every checksum and every tensor's digest of a container, and whether it came from a given file."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,9 @@ import click
 
 from qacomp.cli.console import print_json
 from qacomp.cli.options import INPUT, reporting
+from qacomp.cli.shortening import shortened
 from qacomp.cli.streams import echo
+from qacomp.cli.terminal import width
 
 
 @click.command("verify", short_help="Check every checksum and digest of a .qac file.")
@@ -16,7 +19,7 @@ from qacomp.cli.streams import echo
     "--source",
     type=INPUT,
     default=None,
-    help="Check too that CONTAINER was made from this very file.",
+    help="Check too that CONTAINER was made from exactly this file.",
 )
 @reporting
 def verify_command(container: Path, source: Path | None, as_json: bool) -> None:
@@ -38,4 +41,5 @@ def verify_command(container: Path, source: Path | None, as_json: bool) -> None:
         return
     echo(f"{container}: ok, {len(report.sections)} sections, {len(report.tensors)} tensors")
     if match:
-        echo(f"made from {match.file}, {match.bytes:,} bytes, SHA-256 {match.sha256}")
+        digest = shortened(match.sha256, (width(sys.stdout) or 80) - 2)  # a line of its own, where it is long
+        echo(f"made from {match.file}, {match.bytes:,} bytes, SHA-256 {digest}")

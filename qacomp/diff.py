@@ -49,16 +49,16 @@ class Difference:
 
     @property
     def same(self) -> bool:
-        """Whether the two hold the same."""
+        """Return whether the two hold the same."""
         return not (self.tensors or self.settings or self.provenance or self.graph_differs)
 
     def to_json(self) -> dict[str, Any]:
-        """The document that `diff --json` prints."""
+        """Return the document that `diff --json` prints."""
         return {**asdict(self), "a": str(self.a), "b": str(self.b), "same": self.same}
 
 
 def compare(a: Path, b: Path) -> Difference:
-    """Compare two containers, decoding one tensor of each at a time. Raises FormatError, OSError."""
+    """Compare two containers, decoding one tensor of each at a time. Raise FormatError, OSError."""
     with open_file(a) as first, open_file(b) as second:
         left = {name: first.info(name) for name in first.names}
         right = {name: second.info(name) for name in second.names}
@@ -82,7 +82,7 @@ def compare(a: Path, b: Path) -> Difference:
 
 
 def _compare(first: Container, second: Container, a: TensorInfo | None, b: TensorInfo | None) -> TensorChange | None:
-    """None where both are stored alike: shape, type, number of shared values, bytes' digest."""
+    """Return the change of one tensor; None where both store it alike: shape, type, codebook, bytes' digest."""
     if a is None or b is None:
         one = a or b
         assert one is not None
@@ -113,7 +113,7 @@ def _change(
 
 
 def _distance(a: NDArray[Any], b: NDArray[Any]) -> tuple[float, float]:
-    """Largest and root-mean-square |b − a|."""
+    """Return the largest and the root-mean-square |b − a|."""
     if not a.size:
         return 0.0, 0.0
     with np.errstate(invalid="ignore", over="ignore"):
@@ -126,7 +126,7 @@ def _wide(array: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _settings(toml: Any) -> dict[str, Any]:
-    """A container's settings as names and values; text that is no TOML is one value."""
+    """Return a container's settings as names and values; text that is no TOML is one value."""
     try:
         return _flat(tomllib.loads(str(toml)))
     except tomllib.TOMLDecodeError:
@@ -134,7 +134,7 @@ def _settings(toml: Any) -> dict[str, Any]:
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as `outer.inner` -> value."""
+    """Return nested tables as one, `outer.inner` to value."""
     flat: dict[str, Any] = {}
     for key, value in table.items():
         if isinstance(value, Mapping):

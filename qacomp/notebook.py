@@ -13,7 +13,7 @@ _REDRAW_S = 0.1
 
 
 def choose_progress(given: Progress | bool | None) -> Progress:
-    """A Progress as given; None or True is a bar where this is a notebook; silence otherwise."""
+    """Return a given Progress as it is; for None and True bars in a notebook; silence otherwise."""
     if given is None or isinstance(given, bool):
         show = _notebook_display() if given is not False else None
         return SilentProgress() if show is None else NotebookProgress(show)
@@ -21,25 +21,25 @@ def choose_progress(given: Progress | bool | None) -> Progress:
 
 
 class NotebookProgress:
-    """Draws with `show(html, handle)`, which displays the first time (handle None) and redraws its handle after."""
+    """Progress in a cell. `show(html, handle)` displays the first time (handle None), and redraws the handle later."""
 
     def __init__(self, show: Callable[[str, Any], Any]) -> None:
         self.show = show
 
     @contextmanager
     def task(self, name: str, total: int) -> Iterator[Task]:
-        """A bar of `total` steps, with the time it took at the end."""
-        bar = _Bar(self.show, name, total)
+        """Yield a bar of `total` steps, which shows at the end the time that it took."""
+        bar = NotebookBar(self.show, name, total)
         yield bar
         bar.draw()
 
     def note(self, text: str) -> None:
-        """A remark as a line of its own."""
+        """Show a remark as a line of its own."""
         self.show(f"<div style='opacity:.75'>{html.escape(text)}</div>", None)
 
 
-class _Bar:
-    """One bar; it redraws itself ten times a second at most."""
+class NotebookBar:
+    """One bar, redrawn ten times a second at most."""
 
     def __init__(self, show: Callable[[str, Any], Any], name: str, total: int) -> None:
         self.show, self.name, self.total = show, name, total
@@ -48,7 +48,7 @@ class _Bar:
         self.drawn = float("-inf")
 
     def advance(self, steps: int = 1) -> None:
-        """`steps` more are done."""
+        """Count `steps` more as done."""
         self.done += steps
         if time.monotonic() - self.drawn >= _REDRAW_S:
             self.draw()
@@ -58,7 +58,7 @@ class _Bar:
         self.detail = text
 
     def draw(self) -> None:
-        """The bar as it stands now."""
+        """Draw the bar as it stands now."""
         self.drawn = time.monotonic()
         text = f"{self.done:,} of {self.total:,}, {self.drawn - self.start:.0f} s"
         text += f", {self.detail}" if self.detail else ""
@@ -70,7 +70,7 @@ class _Bar:
 
 
 def _notebook_display() -> Callable[[str, Any], Any] | None:
-    """How the running notebook displays HTML; None outside of one. IPython is never imported: a notebook has it."""
+    """Return how the running notebook displays HTML; None outside of one. A notebook has IPython: it isn't imported."""
     ipython: Any = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     if shell is None or type(shell).__name__ != "ZMQInteractiveShell":

@@ -6,42 +6,42 @@ from typing import Protocol
 
 
 class Task(Protocol):
-    """One bar."""
+    """One piece of work whose steps are counted."""
 
     def advance(self, steps: int = 1) -> None:
-        """`steps` more are done."""
+        """Count `steps` more as done."""
 
     def describe(self, text: str) -> None:
         """Show `text` (a loss, an epoch) beside the bar."""
 
 
 class Progress(Protocol):
-    """Where tasks and remarks go; the command line draws them with rich."""
+    """Where tasks and remarks go: to a terminal, a log, a notebook, or nowhere."""
 
     def task(self, name: str, total: int) -> AbstractContextManager[Task]:
-        """A context manager that yields a Task of `total` steps."""
+        """Return a context manager that yields a Task of `total` steps."""
 
     def note(self, text: str) -> None:
-        """A remark that the user must see: a fallback, something skipped."""
+        """Show a remark that the user must see: a fallback, something skipped."""
 
 
 class SilentTask:
-    """Draws nothing."""
+    """A task that draws nothing."""
 
     def advance(self, steps: int = 1) -> None:
-        """Nothing to draw."""
+        """Draw nothing."""
 
     def describe(self, text: str) -> None:
-        """Nothing to draw."""
+        """Draw nothing."""
 
 
 class SilentProgress:
-    """Draws nothing; remarks still reach the result, which collects them itself."""
+    """Progress that draws nothing. Remarks still reach the result, which collects them itself."""
 
     @contextmanager
     def task(self, name: str, total: int) -> Iterator[Task]:
-        """A task that draws nothing."""
+        """Yield a task that draws nothing."""
         yield SilentTask()
 
     def note(self, text: str) -> None:
-        """Nothing to draw."""
+        """Draw nothing."""

@@ -84,7 +84,9 @@ def train(
             )
             if stage.keep_best and records[-1].validation_accuracy > best[0]:
                 best = (records[-1].validation_accuracy, _copy(model))
-            task.describe(f"loss {records[-1].loss:.4f}  val {records[-1].validation_accuracy:.2f}")
+            last = records[-1]
+            figures = f"loss {last.loss:.4f}, val {last.validation_accuracy:.2f} %"
+            task.describe(f"epoch {epoch + 1}/{stage.epochs}, {figures}")
             if watch:
                 watch(epoch + 1, model)
             if store:

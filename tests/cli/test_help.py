@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 import qacomp
-from qacomp import settings
 from qacomp.cli.main import cli
 from qacomp.errors import ConfigError
+from qacomp.options import settings
 from qacomp.options.config import CompressConfig
 from qacomp.options.declaration import declarations
 from qacomp.options.keywords import source

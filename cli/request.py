@@ -1,0 +1,27 @@
+"""A command line as one value: a callback of click takes a frozen dataclass in place of its parameters."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import TypeVar
+
+R = TypeVar("R")
+
+
+def taking(kind: type[R]) -> Callable[[Callable[[R], None]], Callable[..., None]]:
+    """Return a decorator for a callback that takes one `kind`, a dataclass with a field for each parameter.
+
+    Parameters without a field of their own go into the field `settings`, a dict, if `kind` has it.
+    """
+    names = {found.name for found in fields(kind)}  # type: ignore[arg-type]
+
+    def decorate(function: Callable[[R], None]) -> Callable[..., None]:
+        def callback(**given: object) -> None:
+            own = {name: value for name, value in given.items() if name in names}
+            rest = {name: value for name, value in given.items() if name not in names}
+            function(kind(**own, **({"settings": rest} if "settings" in names else rest)))
+
+        callback.__doc__ = function.__doc__
+        callback.__name__ = function.__name__
+        return callback
+
+    return decorate

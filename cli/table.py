@@ -1,0 +1,99 @@
+"""Tables on stdout: all columns in a pipe or a file; on a terminal those that fit its width.
+
+Columns are left out from the last rank on. Texts (names, codecs) lose their middle, numbers stay whole.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qacomp.cli.shortening import cell_count, least_cells, shortened_alike
+from qacomp.cli.streams import as_written, shown, wrapped, write
+from qacomp.cli.terminal import coloured, width
+
+_GAP = "  "
+
+
+@dataclass(frozen=True)
+class TableColumn:
+    """A column of a table. rank: its importance, 0 the highest, which is never left out; the highest number goes first.
+
+    text: left-aligned, and may lose its middle. All other columns are numbers: right-aligned and never shortened.
+    """
+
+    heading: str
+    rank: int
+    text: bool = False
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A column with its cells; least, full: the cells of the terminal that it takes shortened and whole."""
+
+    column: TableColumn
+    cells: list[str]
+    least: int
+    full: int
+
+
+def print_table(columns: Sequence[TableColumn], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
+    """Write a table on stdout, a line with the columns that the terminal is too narrow for, and a blank line.
+
+    Cells are text as it comes: what can't be printed is escaped.
+    """
+    mark = as_written("…", sys.stdout)
+    drawn = [_measured(c, [_text(row[i]) for row in rows], mark) for i, c in enumerate(columns)]
+    available = width(sys.stdout)
+    kept = drawn if available is None else _fitting(drawn, available)
+    sizes = [d.full for d in kept] if available is None else _sizes(kept, available)
+    body = [_padded(d, size, mark) for d, size in zip(kept, sizes, strict=True)]
+    heading, *lines = [_GAP.join(line).rstrip() for line in zip(*body, strict=True)]
+    rule = _GAP.join(_text("─") * size for size in sizes)
+    lines = [coloured(heading, "bold", sys.stdout), coloured(rule, "dim", sys.stdout), *lines]
+    if title is not None:
+        lines = [_text(title), *lines]
+    if left_out := [d.column.heading for d in drawn if d not in kept]:
+        remark = f"columns left out at {available} columns: {', '.join(left_out)}; --json has all"
+        lines += [coloured(line, "dim", sys.stdout) for line in wrapped(remark, sys.stdout).split("\n")]
+    write("\n".join(lines) + "\n\n")
+
+
+def _text(cell: str) -> str:
+    return as_written(shown(cell), sys.stdout)
+
+
+def _measured(column: TableColumn, cells: list[str], mark: str) -> _Drawn:
+    heading = cell_count(_text(column.heading))
+    full = max([heading, *map(cell_count, cells)])
+    least = min(full, max(heading, least_cells(cells, mark))) if column.text and width(sys.stdout) else full
+    return _Drawn(column, cells, least, full)
+
+
+def _fitting(drawn: Sequence[_Drawn], available: int) -> list[_Drawn]:
+    """Return the columns that fit, without those of the last ranks."""
+    kept = list(drawn)
+    while len(kept) > 1 and _total([d.least for d in kept]) > available:
+        kept.remove(max(kept, key=lambda d: d.column.rank))
+    return kept
+
+
+def _sizes(kept: Sequence[_Drawn], available: int) -> list[int]:
+    """Return the cells of each column, where the widest texts give up what doesn't fit."""
+    sizes = [d.full for d in kept]
+    while _total(sizes) > available:
+        texts = [i for i, d in enumerate(kept) if d.column.text and sizes[i] > (d.least if len(kept) > 1 else 1)]
+        if not texts:
+            break
+        sizes[max(texts, key=lambda i: sizes[i])] -= 1
+    return sizes
+
+
+def _total(sizes: Sequence[int]) -> int:
+    return sum(sizes) + len(_GAP) * (len(sizes) - 1)
+
+
+def _padded(drawn: _Drawn, size: int, mark: str) -> list[str]:
+    """Return the heading and the cells of a column, each of `size` cells of the terminal."""
+    cells = shortened_alike(drawn.cells, size, mark) if size < drawn.full else drawn.cells
+    blanks = [(cell, " " * (size - cell_count(cell))) for cell in (_text(drawn.column.heading), *cells)]
+    return [cell + blank if drawn.column.text else blank + cell for cell, blank in blanks]

@@ -1,0 +1,340 @@
+"""What commands draw on terminals of 60, 80 and 200 columns, and what they write to a pipe or a log."""
+
+import io
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from qacomp.cli import demo
+from qacomp.cli.console import print_verdict
+from qacomp.cli.main import main
+from qacomp.cli.progress import JsonProgress, LogProgress, TerminalProgress, make_progress
+from qacomp.cli.shortening import shortened
+from qacomp.cli.table import TableColumn, print_table
+from qacomp.evaluation.verdict import WORDS, Verdict
+from qacomp.formats import SharedTensor, save_file
+
+WIDTHS = (60, 80, 200)
+COLOURS = re.compile(r"\x1b\[[\d;]*m")
+RULE = re.compile(r"─+(  ─+)*")
+TEXTS = {"tensor", "codec", "stored as", "size", "weight", "form", "how", "file", "kind", "operating point"}
+TEXTS |= {"setting", "provenance", "a", "b"}
+LAYERS = [f"backbone.encoder.layers.{i}.self_attention.{part}" for i in range(2) for part in ("query", "key", "value")]
+
+
+class Screen(io.TextIOWrapper):
+    """A stream that says that it is a terminal."""
+
+    def __init__(self, encoding: str = "utf-8") -> None:
+        super().__init__(io.BytesIO(), encoding=encoding)
+
+    def isatty(self) -> bool:
+        return True
+
+    @property
+    def text(self) -> str:
+        self.flush()
+        buffer = self.buffer
+        assert isinstance(buffer, io.BytesIO)
+        return buffer.getvalue().decode(self.encoding)
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Screen]:
+    """Put a terminal of some width in the place of stdout or stderr."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+
+    def make(columns: int, stream: str = "stdout", encoding: str = "utf-8") -> Screen:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        made = Screen(encoding)
+        monkeypatch.setattr(sys, stream, made)
+        return made
+
+    return make
+
+
+def drawn(command: Sequence[str | Path], at: Screen) -> str:
+    """What a command draws on a screen."""
+    with pytest.raises(SystemExit) as left:
+        main([str(word) for word in command])
+    assert left.value.code == 0
+    return at.text
+
+
+def tables(text: str) -> list[list[dict[str, str]]]:
+    """Each table's rows as heading -> cell; a rule below the headings says where the columns are."""
+    lines = COLOURS.sub("", text).split("\n")
+    found = []
+    for number, line in enumerate(lines):
+        if not RULE.fullmatch(line):
+            continue
+        places = [match.span() for match in re.finditer("─+", line)]
+        headings = [lines[number - 1][a:b].strip() for a, b in places]
+        rows = []
+        for row in lines[number + 1 :]:
+            if not row or row.startswith("columns left out"):
+                break
+            rows.append({h: row[a:b].strip() for h, (a, b) in zip(headings, places, strict=True)})
+        found.append(rows)
+    return found
+
+
+def check(narrow: str, wide: str, columns: int) -> None:
+    """No line is longer than the terminal, and what is drawn is what a pipe gets, less columns that a line names."""
+    plain = COLOURS.sub("", narrow)
+    assert all(len(line) <= columns for line in plain.split("\n")), plain
+    told = re.findall(rf"columns left out at {columns} columns: (.*?); --json has", " ".join(plain.split()))
+    wide_tables, narrow_tables = tables(wide), tables(narrow)
+    assert len(wide_tables) == len(narrow_tables)
+    missing = []
+    for whole, part in zip(wide_tables, narrow_tables, strict=True):
+        assert len(whole) == len(part) > 0
+        missing.append([heading for heading in whole[0] if heading not in part[0]])
+        for row, cut in zip(whole, part, strict=True):
+            for heading, cell in cut.items():
+                text, number = heading in TEXTS, heading == "latency" or "p50" in heading or "p95" in heading
+                if text and "…" in cell:
+                    start, _, end = cell.partition("…")
+                    assert row[heading].startswith(start) and row[heading].endswith(end)
+                elif not number:  # a time is another each time
+                    assert cell == row[heading]
+    assert told == [", ".join(names) for names in missing if names]
+    if columns == 200:
+        assert not told and "…" not in re.sub("sha256.*|SHA-256.*", "", plain)
+    numbers = re.findall(r"\d+(?:[.,]\d+)*", re.sub("latency.*|sha256.*|SHA-256.*\n.*|.* ms.*", "", plain))
+    assert set(numbers) - set(re.findall(r"\d+(?:[.,]\d+)*", wide)) - {str(columns)} == set()
+
+
+def model(path: Path) -> Path:
+    """An ONNX model of two layers with long names."""
+    rng = np.random.default_rng(0)
+    names = [f"/model/encoder/layers.{i}/attention/self/value/MatMul_weight" for i in range(2)]
+    tensors = [numpy_helper.from_array(rng.normal(size=(64, 64)).astype(np.float32), name) for name in names]
+    nodes = [helper.make_node("MatMul", ["x", names[0]], ["h"]), helper.make_node("MatMul", ["h", names[1]], ["y"])]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4, 64]) for name in "xy"]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """m.onnx, m.qac of it with two levels; a.qac and b.qac with long names; names and values differ."""
+    made = tmp_path_factory.mktemp("terminal")
+    model(made / "m.onnx")
+    with pytest.raises(SystemExit) as left:
+        main(["compress", str(made / "m.onnx"), "--levels", "4,16", "-o", str(made / "m.qac"), "--json"])
+    assert left.value.code == 0
+    indices = (np.arange(6000).reshape(60, 100) % 4).astype(np.uint8)
+    for name, step in (("a", 0.25), ("b", 1 / 3)):
+        book = np.arange(4, dtype=np.float32) * np.float32(step)
+        tensors: dict[str, Any] = {f"{layer}.weight": SharedTensor(book, indices) for layer in LAYERS}
+        settings = f"k = 4\nstrength = {step}\ninclude = {[f'{layer}.weight' for layer in LAYERS]}\n"
+        save_file(
+            made / f"{name}.qac", tensors, meta={"settings": settings, "accuracy": {"original": 97.123456 + step}}
+        )
+    return made
+
+
+COMMANDS: dict[str, list[str]] = {
+    "compress": ["compress", "m.onnx", "-o", "c.qac"],
+    "compress, levels": ["compress", "m.onnx", "--levels", "4,16", "-o", "c.qac"],
+    "decode": ["decode", "m.qac", "--onnx", "lut", "-fo", "d.onnx"],
+    "inspect": ["inspect", "a.qac"],
+    "inspect, levels": ["inspect", "m.qac"],
+    "eval": ["eval", "m.qac", "--data", "npz:d.npz"],
+    "diff": ["diff", "a.qac", "b.qac"],
+    "verify": ["verify", "m.qac", "--source", "m.onnx"],
+    "train": ["train", "--arch", "lenet300", "--data", "digits", "--epochs", "1", "-fo", "t.pt"],
+    "plot": ["plot", "penalty", "--reg", "sin", "--k", "4", "-fo", "p.svg"],
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_fits_the_terminal(
+    name: str, folder: Path, screen: Callable[..., Screen], qacomp: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "plot":
+        pytest.importorskip("matplotlib")
+    monkeypatch.chdir(folder)
+    rng = np.random.default_rng(1)
+    np.savez(folder / "d.npz", x=rng.normal(size=(8, 64)).astype(np.float32), y=np.arange(8) % 64)
+    answer = qacomp(*COMMANDS[name])
+    assert answer.code == 0, answer.err
+    assert "\x1b" not in answer.out + answer.err and "\r" not in answer.out + answer.err
+    for columns in WIDTHS:
+        check(drawn(COMMANDS[name], screen(columns)), answer.out, columns)
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_the_table_of_the_demo_fits(
+    columns: int, screen: Callable[..., Screen], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        ["demo/model.pt", "1,727,821", "1.0×", "original 97.77 %", ""],
+        ["  shared, before tuning", "", "", "shared 97.77 %", ""],
+        ["demo/model.onnx", "1,728,900", "1.0×", "decoded 97.77 %", "0.123 ms (p95 0.234)"],
+    ]
+    print_table(demo.COLUMNS, rows)
+    wide = capsys.readouterr().out
+    at = screen(columns)
+    print_table(demo.COLUMNS, rows)
+    check(at.text, wide, columns)
+
+
+def test_a_pipe_gets_every_column_and_name_whole(
+    qacomp: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    out = qacomp("inspect", folder / "a.qac").out
+    assert all(f"{layer}.weight" in out for layer in LAYERS) and "left out" not in out
+    out = qacomp("diff", folder / "a.qac", folder / "b.qac").out
+    assert "0.25" in out and "97.37" in out and "97.46" in out and "0.3333" in out and "0.33333" not in out
+
+
+def test_a_narrow_terminal_tells_names_apart(folder: Path, screen: Callable[..., Screen]) -> None:
+    names = [row["tensor"] for row in tables(drawn(["inspect", folder / "a.qac"], screen(60)))[0]]
+    assert len(set(names)) == len(LAYERS) and all("…" in name for name in names)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_a_real_terminal(columns: int, folder: Path, qacomp: Callable[..., Any]) -> None:
+    import fcntl
+    import struct
+    import termios
+
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "NO_COLOR")} | {"TERM": "xterm"}
+    command = [sys.executable, "-P", "-m", "qacomp", "diff", "a.qac", "b.qac"]
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    text = b""
+    while part := _read(ours):
+        text += part
+    os.close(ours)
+    assert process.wait() == 0
+    wide = qacomp("diff", folder / "a.qac", folder / "b.qac").out.replace(f"{folder}{os.sep}", "")
+    check(text.decode().replace("\r\n", "\n"), wide, columns)
+
+
+def _read(handle: int) -> bytes:
+    try:
+        return os.read(handle, 65536)
+    except OSError:  # Linux says so where the other end is closed
+        return b""
+
+
+def test_names_lose_their_middle() -> None:
+    assert shortened("abcdefghij", 10) == "abcdefghij"
+    assert shortened("abcdefghij", 7) == "abc…hij"
+    assert shortened("abcdefghij", 7, share=0.2) == "a…fghij"
+    assert shortened("重み重み重み", 8) == "重み…み" and shortened("abcdef", 1) == "…"
+
+
+def test_columns_go_by_rank_and_numbers_never_wrap(screen: Callable[..., Screen]) -> None:
+    columns = [TableColumn("name", 0, text=True), TableColumn("first", 2), TableColumn("last", 1)]
+    rows = [["n" * 30, "1" * 20, "2" * 20], ["m", "3", "4"]]
+    at = screen(40)
+    print_table(columns, rows)
+    text = COLOURS.sub("", at.text)
+    assert "2" * 20 in text and "1" * 20 not in text and "left out at 40 columns: first;" in text
+    assert text.split("\n")[3] == f"m{' ' * 17}{' ' * 21}4"
+    at = screen(30)
+    print_table(columns, rows)
+    assert "left out at 30 columns: first, last" in " ".join(COLOURS.sub("", at.text).split())
+
+
+def test_a_terminal_of_ascii(screen: Callable[..., Screen]) -> None:
+    at = screen(40, encoding="ascii")
+    print_table([TableColumn("name", 0, text=True), TableColumn("size", 1)], [["n" * 60, "3 → 4"]])
+    lines = COLOURS.sub("", at.text).split("\n")
+    assert "3 -> 4" in lines[2] and "..." in lines[2] and max(map(len, lines)) <= 40
+
+
+@pytest.mark.parametrize(("word", "code"), list(zip(WORDS, ("32", "33", "31", "2"), strict=True)))
+def test_a_verdict_has_its_colour(
+    word: str, code: str, screen: Callable[..., Screen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = screen(80)
+    print_verdict(Verdict(word, ("a reason",)))
+    assert f"\x1b[{code}m{word}\x1b[0m: a reason" in at.text
+    monkeypatch.setenv("NO_COLOR", "1")
+    at = screen(80)
+    print_verdict(Verdict(word, ("a reason",)))
+    assert at.text == f"verdict: {word}: a reason\n"
+
+
+def test_notes_and_errors_have_a_colour(screen: Callable[..., Screen], monkeypatch: pytest.MonkeyPatch) -> None:
+    at = screen(40, "stderr")
+    JsonProgress().note("a remark that is longer than the forty columns")
+    with pytest.raises(SystemExit):
+        main(["inspect", "absent.qac"])
+    assert at.text.startswith("\x1b[36mnote:\x1b[0m a remark") and "\x1b[31mqacomp: error: " in at.text
+    monkeypatch.setenv("TERM", "dumb")
+    at = screen(40, "stderr")
+    monkeypatch.setenv("TERM", "dumb")
+    JsonProgress().note("a remark")
+    assert at.text == "note: a remark\n"
+
+
+class Clock:
+    """A clock that tests move."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_log_gets_lines_at_growing_intervals(capfd: pytest.CaptureFixture[str]) -> None:
+    clock, times = Clock(), []
+    with LogProgress(clock).task("fine-tune", 1000) as task:
+        for second in range(1, 1001):
+            clock.now = second
+            task.describe(f"epoch {second // 100} of 10")
+            task.advance()
+            if capfd.readouterr().err:
+                times.append(second)
+    assert times == [5, 15, 35, 75, 155, 315, 635]
+    assert capfd.readouterr().err == "fine-tune: 1,000 of 1,000 steps, done in 16 min 40 s; epoch 10 of 10\n"
+    with LogProgress(clock).task("tune", 10) as task:
+        clock.now += 20
+        task.advance(4)
+    assert capfd.readouterr().err.startswith("tune: step 4 of 10 (40 %) after 20 s, about 30 s left\n")
+    with LogProgress(clock).task("short", 10) as task:
+        task.advance(10)
+    assert capfd.readouterr().err == ""
+
+
+def test_bars_are_for_terminals_alone(screen: Callable[..., Screen], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(make_progress(False), LogProgress) and isinstance(make_progress(True), JsonProgress)
+    at = screen(60, "stderr")
+    assert isinstance(make_progress(True), JsonProgress)
+    progress = make_progress(False)
+    assert isinstance(progress, TerminalProgress)
+    with progress.task("fine-tune", 10) as task:
+        task.describe("a detail that is much longer than what is left of the line on a terminal")
+        task.advance(10)
+    assert "fine-tune" in at.text
+    plain = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", at.text)
+    assert all(len(line) <= 60 for line in re.split(r"[\r\n]", plain))
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(make_progress(False), LogProgress)
+
+
+def test_json_is_silent_while_it_works(qacomp: Callable[..., Any], tmp_path: Path) -> None:
+    command = ["train", "--arch", "lenet300", "--data", "digits", "--epochs", "1", "-o", tmp_path / "t.pt", "--json"]
+    answer = qacomp(*command)
+    assert answer.code == 0 and answer.err == ""
