@@ -40,6 +40,7 @@ def demo_command(folder: Path, seed: int, force: bool, as_json: bool) -> None:
     from qacomp.errors import OutputNotWritableError
     from qacomp.exporting.decoding import decode
     from qacomp.options.config import CompressConfig
+    from qacomp.options.method import MethodChoice
     from qacomp.outputs import Output, claim, container_outputs, resume_output
     from qacomp.pipeline import compress
     from qacomp.runtime.latency import onnx_latency
@@ -56,7 +57,7 @@ def demo_command(folder: Path, seed: int, force: bool, as_json: bool) -> None:
     trained = train_network(
         TrainConfig(CompressConfig(arch="lenet5", data="digits"), seed=seed), checkpoint, progress, force=force
     )
-    config = CompressConfig(reg="exp", k=8, data="digits", seed=seed)
+    config = CompressConfig(reg=MethodChoice("exp"), k=8, data="digits", seed=seed)
     result = compress(read_checkpoint(checkpoint), config, load_dataset("digits"), container, progress)
     decoded = decode(container, onnx)
     latency = decoded.latency or onnx_latency(onnx, (1, 28, 28))

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from qacomp import __version__
+from qacomp.cli import completion  # noqa: F401 (registers what bash needs)
 from qacomp.cli.console import print_json
 from qacomp.cli.interruption import Terminated, ending_in_order
 from qacomp.cli.streams import complain, prepare, shown, silence

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from qacomp.progress import Progress
 
 _REGULARIZERS = ("sin", "cos", "min", "exp", "sinreq")  # in the papers' order
+_REG_HELP = "sin, cos, min, exp, sinreq; several by commas. With hyper-parameters one each: --reg exp:init=uniform."
 _OUTPUT = click.option("-o", "--output", type=OUTPUT, required=True, help="NAME.png or NAME.svg.")
 
 
@@ -42,8 +43,6 @@ class PenaltyRequest:
     low: float
     high: float
     levels: tuple[float, ...] | None
-    init: str
-    domain: str
     output: Path
     force: bool
     as_json: bool
@@ -66,25 +65,11 @@ class WeightsRequest:
 
 
 @plot_command.command("penalty", short_help="The penalty of regularizers over an interval.")
-@click.option("--reg", "regs", metavar="NAMES", multiple=True, help="sin, cos, min, exp, sinreq; several by commas.")
+@click.option("--reg", "regs", metavar="NAMES", multiple=True, help=_REG_HELP)
 @click.option("--k", type=click.IntRange(2, 256), default=8, show_default=True, help="Levels of each regularizer.")
 @click.option("--low", type=float, default=-1.0, show_default=True, help="Where the interval begins.")
 @click.option("--high", type=float, default=1.0, show_default=True, help="Where it ends.")
 @click.option("--levels", type=Numbers(float), default=None, help="u of min and exp: -0.8,-0.1,0.2. Replaces --k.")
-@click.option(
-    "--init",
-    type=click.Choice(["kmeans", "quantile", "uniform"]),
-    default="kmeans",
-    show_default=True,
-    help="How min and exp place u for bell-shaped weights.",
-)
-@click.option(
-    "--domain",
-    type=click.Choice(["dorefa", "wrpn", "dorefa-raw", "wrpn-raw"]),
-    default="dorefa",
-    show_default=True,
-    help="Quantizer whose levels sinreq has.",
-)
 @_OUTPUT
 @force_option
 @reporting
@@ -95,10 +80,10 @@ def penalty_command(asked: PenaltyRequest) -> None:
     from qacomp.plots import draw_penalties, picture_format, render
     from qacomp.plots.curves import penalty_curve
 
-    names = [part.strip() for given in asked.regs for part in given.split(",")] or list(_REGULARIZERS)
+    methods = [part.strip() for given in asked.regs for part in ([given] if ":" in given else given.split(","))]
     curves = [
-        penalty_curve(name, asked.k, asked.low, asked.high, levels=asked.levels, init=asked.init, domain=asked.domain)
-        for name in dict.fromkeys(names)
+        penalty_curve(method, asked.k, asked.low, asked.high, levels=asked.levels)
+        for method in dict.fromkeys(methods or _REGULARIZERS)
     ]
     panels = [{"reg": c.name, "k": len(c.levels), "levels": c.levels.tolist()} for c in curves]
     picture = render(draw_penalties(curves), picture_format(asked.output))

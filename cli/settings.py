@@ -1,12 +1,11 @@
 """Settings as command-line options, made from their declarations. `--help` lists the basic ones, `--help all` all."""
 
-from collections.abc import Callable
 from dataclasses import Field, fields
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
+from qacomp.cli.completion import complete_method, complete_word
 from qacomp.cli.options import LayerNumbers, Numbers, Size
 
 _HELP = ("--help", "-h")
@@ -14,11 +13,11 @@ _ALL = "qacomp.help_all"
 
 
 class SettingOption(click.Option):
-    """An option made from a declaration. section: its heading in the help; basic: whether the short help lists it."""
+    """An option made from the declaration `declared`, whose group is its heading in the help."""
 
-    def __init__(self, *names: str, section: str, basic: bool, **attributes: Any) -> None:
+    def __init__(self, *names: str, declared: Any, **attributes: Any) -> None:
         super().__init__(list(names), **attributes)
-        self.section, self.basic = section, basic
+        self.declared = declared
 
 
 class SettingsCommand(click.Command):
@@ -57,10 +56,11 @@ class SettingsCommand(click.Command):
                 continue
             if not isinstance(parameter, SettingOption):
                 sections["Options"].append(record)
-            elif self.settings is None and not parameter.basic and _ALL not in ctx.meta:
+            elif self.settings is None and not parameter.declared.basic and _ALL not in ctx.meta:
                 hidden += 1
             else:
-                sections.setdefault(parameter.section, []).append(record)
+                records = sections.setdefault(parameter.declared.group, [])
+                records += [record, *(_hyperparameters(parameter.declared) if _ALL in ctx.meta else [])]
         for heading, records in sections.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
@@ -103,17 +103,19 @@ def _option(found: "Field[Any]", by_layer: bool) -> SettingOption:
 
     declared, default, wanted = found.metadata["option"], default_of(found), type_name(found.type)
     attributes: dict[str, Any] = {"default": None, "metavar": declared.metavar, "help": _help(declared, default)}
-    if wanted.startswith("bool"):
+    if declared.methods is not None:
+        attributes |= {"metavar": "NAME[:...]", "shell_complete": complete_method(declared)}
+    elif wanted.startswith("bool"):
         attributes |= {"is_flag": True, "metavar": None}
     elif declared.choices:
         attributes["type"] = click.Choice(declared.choices)
     else:
         attributes["type"] = _type(wanted, by_layer)
     if declared.registry is not None:
-        attributes["shell_complete"] = _completion(declared)
+        attributes["shell_complete"] = complete_word(declared)
     attributes["multiple"] = by_layer or wanted.startswith("tuple[str")
     name = "--" + found.name.replace("_", "-")
-    return SettingOption(name, found.name, section=declared.group, basic=declared.basic, **attributes)
+    return SettingOption(name, found.name, declared=declared, **attributes)
 
 
 def _type(wanted: str, by_layer: bool) -> Any:
@@ -135,11 +137,25 @@ def _help(declared: Any, default: Any) -> str:
     return declared.help if shown is None or default is False else f"{declared.help} [{shown}]"
 
 
-def _completion(declared: Any) -> Callable[..., list[CompletionItem]]:
-    """Return what the shell asks for the registry's words that begin as typed."""
-    from qacomp.options.declaration import registered
+def _hyperparameters(declared: Any) -> list[tuple[str, str]]:
+    """Return a line of help for each hyper-parameter of each method that an option chooses from."""
+    if declared.methods is None:
+        return []
+    from qacomp.options.declaration import default_of
+    from qacomp.options.method_table import method_table
 
-    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        return [CompletionItem(word) for word in registered(declared) if word.startswith(incomplete)]
+    rows = []
+    for method, found in method_table(declared).each():
+        own, default = found.metadata["option"], default_of(found)
+        default = str(default).lower() if isinstance(default, bool) else default
+        rows.append((f"  {method}:{found.name}={_values(own, found)}", _help(own, default)))
+    return rows
 
-    return complete
+
+def _values(own: Any, found: "Field[Any]") -> str:
+    """Return the words that a hyper-parameter takes, or the kind of its value."""
+    from qacomp.options.converting import type_name
+
+    kind = type_name(found.type).removesuffix(" | None")
+    names = {"bool": "true|false", "int": "INTEGER", "float": "FLOAT"}
+    return "|".join([*(own.choices or own.words), own.metavar or ""]).strip("|") or names.get(kind, "TEXT")

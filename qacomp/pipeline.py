@@ -31,7 +31,7 @@ from qacomp.training.ladder import PrecisionLadder, build_ladder
 from qacomp.training.parametrizations.zeros import NO_ZEROS, Zeros, own_zeros
 from qacomp.training.pruning.stage import prune
 from qacomp.training.quantizers import plan_quantization, quantize_activations, quantize_network
-from qacomp.training.regularizers import Regularizer, regularizer_class
+from qacomp.training.regularizers import Regularizer
 from qacomp.training.share_network import share_network
 from qacomp.training.snapshots import watcher
 
@@ -55,8 +55,6 @@ def compress(
     errors of `qacomp.errors`; `output` is written whole or not at all.
     """
     config.check()
-    if config.reg != "none":
-        regularizer_class(config.reg)  # whether there is one of that name, which nothing may ask for later
     run = Run(progress)
     if isinstance(checkpoint, OnnxSource):
         return Result.of(compress_onnx(checkpoint, config, output, run, samples))

@@ -1,23 +1,29 @@
 """Whether options can work: each within its bounds and choices, all of them together, none without effect."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import fields, replace
 from itertools import pairwise
 from typing import TypeVar
 
 from qacomp.errors import ConfigError
-from qacomp.options.declaration import Config, Option, declarations, default_of, flag
+from qacomp.options.declaration import Config, declarations, default_of, flag
+from qacomp.options.limits import check_value
+from qacomp.options.method_table import method_table
+from qacomp.options.needs import regularizer_options
 
 C = TypeVar("C")
-_NAMES = {"k": "the number of shared values"}
-"""What a number is called in a message, where its option's name says too little."""
 
 
 def check_config(config: Config) -> None:
     """Raise ConfigError, which names the first option that can't work."""
     known = declarations(config)
+    defaults = {found.name: default_of(found) for found in fields(config)}
     for name, declared in known.items():
-        _check_value(name, declared if declared.of is None else known[declared.of], getattr(config, name))
+        value = getattr(config, name)
+        if declared.methods is None:
+            check_value(name, declared if declared.of is None else known[declared.of], value)
+        elif value.given or value != defaults[name]:
+            method_table(declared).options(value)
     _check_quantizer(config)
     _check_codebook(config)
     if config.prune != "none" and min([config.k, *config.k_layers.values()]) < 3:
@@ -52,32 +58,10 @@ def given(config: Config, names: Collection[str]) -> list[str]:
     return [n for n, value in values.items() if value != defaults[n] and value != known[n].idle]
 
 
-def _check_value(name: str, declared: Option, value: object) -> None:
-    """Hold one option against its choices, its bounds and its own check."""
-    if declared.choices and value not in declared.choices:
-        raise ConfigError(f"{name} = {value!r}: must be one of {', '.join(declared.choices)}")
-    if declared.bounds is not None:
-        for where, what, number in _numbers(name, value):
-            if not declared.bounds.admit(number):
-                raise ConfigError(f"{where} = {number}: {what}must {declared.bounds}")
-    if declared.check is not None and value is not None:
-        declared.check(value)
-
-
-def _numbers(name: str, value: object) -> Iterator[tuple[str, str, float]]:
-    """Yield (where, what it is called, number) of an option, or of each layer's value: ("k for conv1", ...)."""
-    plain = name.removesuffix("_layers")
-    what = f"{_NAMES[plain]} " if plain in _NAMES else ""
-    if isinstance(value, Mapping):
-        yield from ((f"{plain} for {layer}", what, number) for layer, number in value.items())
-    elif isinstance(value, int | float):
-        yield name, what, value
-
-
 def _check_codebook(config: Config) -> None:
     if config.min_agreement and (config.codebook != "tensor" or config.levels is not None):
         raise ConfigError("--min-agreement chooses the values of one codebook a tensor: leave --codebook and --levels")
-    trained = config.reg != "none" or config.sharing == "straight-through" or config.quantizer != "none"
+    trained = config.reg.chosen or config.sharing == "straight-through" or config.quantizer != "none"
     if config.codebook != "tensor" and (trained or config.prune != "none"):
         raise ConfigError(
             f"codebook = {config.codebook!r}: regularizers, straight-through sharing, quantizers and pruning have "
@@ -108,8 +92,7 @@ def _check_quantizer(config: Config) -> None:
         raise ConfigError(f"--quantizer {config.quantizer} already shares weights in the forward pass: leave --sharing")
     elif config.k_layers:
         raise ConfigError(f"--quantizer {config.quantizer}: the number of shared values follows from --bits, not --k")
-    if config.learn_bits and config.reg != "sinreq":
-        raise ConfigError("learn_bits: only --reg sinreq learns bits")
-    varying = "--learn-bits" if config.learn_bits else f"--domain {config.domain}"
-    if config.sharing == "straight-through" and (config.learn_bits or config.domain.endswith("raw")):
-        raise ConfigError(f"{varying}: straight-through sharing needs a fixed number of levels; use --sharing after")
+    if config.sharing == "straight-through" and regularizer_options(config).levels_vary:
+        raise ConfigError(
+            f"--reg {config.reg}: straight-through sharing needs a fixed number of levels; use --sharing after"
+        )

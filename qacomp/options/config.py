@@ -3,7 +3,7 @@
 import difflib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +13,10 @@ from qacomp.errors import ConfigError
 from qacomp.formats.regular import read_small
 from qacomp.options.checking import check_config
 from qacomp.options.converting import convert, type_name
+from qacomp.options.declaration import declarations
 from qacomp.options.distilling import DistillingOptions
+from qacomp.options.method import MethodChoice
+from qacomp.options.method_table import as_method
 from qacomp.options.network import NetworkOptions
 from qacomp.options.pruning import PruningOptions
 from qacomp.options.quantizing import QuantizingOptions
@@ -42,6 +45,12 @@ class CompressConfig(
     first.
     """
 
+    def __post_init__(self) -> None:
+        """Read methods that are given as text, as a table or as an object. Raise ConfigError."""
+        for name, declared in declarations(self).items():
+            if declared.methods is not None:
+                object.__setattr__(self, name, as_method(name, getattr(self, name), declared))
+
     def check(self) -> Self:
         """Return this value, if it can work. Raise ConfigError, which names the first setting that can't."""
         check_config(self)
@@ -54,9 +63,12 @@ class CompressConfig(
 
     def to_toml(self) -> str:
         """Return TOML that `from_toml` reads back to an equal value; settings that are None are left out."""
-        plain = {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(self).items() if v is not None}
-        plain |= {n: dict(v) for n, v in plain.items() if isinstance(v, Mapping)}
-        return tomli_w.dumps(plain)
+        return tomli_w.dumps({name: value for name, value in self.plain().items() if value is not None})
+
+    def plain(self) -> dict[str, Any]:
+        """Return the settings as plain values: methods as text, the rest as it is. `with_settings` takes them back."""
+        values = {found.name: getattr(self, found.name) for found in fields(self)}
+        return {name: _plain(value) for name, value in values.items()}
 
     @classmethod
     def from_toml(cls, path: Path) -> Self:
@@ -71,13 +83,22 @@ class CompressConfig(
 
     def with_settings(self, table: Mapping[str, Any], source: str) -> Self:
         """Return a copy with the settings of `table` changed; `source` names where they come from in errors."""
-        types = {f.name: type_name(f.type) for f in fields(self)}
+        known, types = declarations(self), {f.name: type_name(f.type) for f in fields(self)}
         changed: dict[str, Any] = {}
         for name, value in table.items():
             if name not in types:
                 raise ConfigError(f"{source}: unknown setting '{name[:80]}'{_nearest(name, types)}")
-            changed[name] = convert(source, name, value, types[name])
+            if known[name].methods is None:
+                changed[name] = convert(source, name, value, types[name])
+            else:
+                changed[name] = as_method(f"{source}: {name}", value, known[name])
         return replace(self, **changed)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, MethodChoice):
+        return str(value)
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def _nearest(name: str, known: Mapping[str, Any]) -> str:

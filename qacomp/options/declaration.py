@@ -41,7 +41,10 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Need:
-    """A condition without which an option changes nothing; `reason` goes on from "has no effect"."""
+    """A condition without which an option changes nothing; `reason` goes on from "has no effect".
+
+    holds: takes the CompressConfig or, for a method's hyper-parameter, the method's dataclass.
+    """
 
     holds: Callable[[Config], bool]
     reason: str
@@ -52,8 +55,9 @@ class Option:
     """What is known of one option beside its name, type and default.
 
     help: one or two sentences; group: the heading under which the help lists it; basic: whether the short help does.
-    choices: the words that it takes; registry: where those that others may add to are looked up, `module:function`, for
-    the shell to complete; bounds: of its numbers.
+    choices: the words that it takes; words: some that it takes beside other text; registry: where those that others may
+    add to are looked up, `module:function`; methods: the MethodTable that it chooses from, `module:name`; bounds: of
+    its numbers.
     check: raises ConfigError for a value that can't be. needs: what it has no effect without.
     idle: the value that says that something isn't done: it is never refused for want of effect. shown: what the help
     says of the default, where that is None or a word such as auto. of: the option whose values by layer these are.
@@ -63,7 +67,9 @@ class Option:
     group: str = ""
     basic: bool = False
     choices: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
     registry: str | None = None
+    methods: str | None = None
     bounds: Bounds | None = None
     check: Callable[[Any], object] | None = None
     needs: tuple[Need, ...] = ()

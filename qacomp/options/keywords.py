@@ -22,6 +22,8 @@ Generated from the declarations in `qacomp.options` by `python -m qacomp.options
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
+from qacomp.options.method import MethodLike
+
 
 class Settings(TypedDict, total=False):
     """Keywords of `qacomp.compress`, fields of `CompressConfig`, and keys of a TOML file."""
@@ -36,7 +38,8 @@ def source(config: type) -> str:
             continue
         declared = known[found.name]
         text = declared.help if declared.of is None else f"Layer or pattern -> its own {declared.of}."
-        given = re.sub(r"tuple\[(\w+), \.\.\.\]", r"Sequence[\1]", type_name(found.type))  # a list is as good
+        typed = "MethodLike" if declared.methods else type_name(found.type)
+        given = re.sub(r"tuple\[(\w+), \.\.\.\]", r"Sequence[\1]", typed)  # a list is as good
         lines.append(f"    {found.name}: {given}")
         lines += _documented(text)
     return "\n".join(lines) + "\n"

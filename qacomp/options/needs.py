@@ -3,24 +3,33 @@
 The conditions take a CompressConfig.
 """
 
-from qacomp.options.declaration import Config, Need
+from qacomp.options.declaration import Config, Need, declarations
+from qacomp.options.method_table import method_table
+from qacomp.options.regularizer_options import RegularizerOptions
 
 ASSISTED = ("ipkd", "ta-1", "ta-m")
 """Ways of --distill in which sub-models learn from larger ones."""
-_PERIODIC, _NEAREST = ("sin", "cos"), ("min", "exp")
+
+
+def regularizer_options(c: Config) -> RegularizerOptions:
+    """Return the hyper-parameters of --reg, a plain RegularizerOptions without one. Raise ConfigError."""
+    if not c.reg.chosen:
+        return RegularizerOptions()
+    options: RegularizerOptions = method_table(declarations(c)["reg"]).options(c.reg)
+    return options
 
 
 def shares_in_training(c: Config) -> bool:
     """Return whether the forward pass of the fine-tuning uses the shared weights (--sharing straight-through)."""
-    if c.quantizer != "none" or _levels_vary(c):
+    if c.quantizer != "none" or regularizer_options(c).levels_vary:
         return False
-    wanted = c.reg != "none" or c.levels is not None or c.distill in ASSISTED
+    wanted = c.reg.chosen or c.levels is not None or c.distill in ASSISTED
     return bool(c.sharing == "straight-through" or (c.sharing == "auto" and wanted))
 
 
 def fine_tunes(c: Config) -> bool:
     """Return whether all weights are trained before they are shared."""
-    return bool(c.epochs != 0 and (c.reg != "none" or c.quantizer != "none" or shares_in_training(c)))
+    return bool(c.epochs != 0 and (c.reg.chosen or c.quantizer != "none" or shares_in_training(c)))
 
 
 def rounds_freely(c: Config) -> bool:
@@ -39,32 +48,18 @@ def tunes(c: Config) -> bool:
     return bool(c.tune_epochs != 0 and (c.tune_epochs is not None or c.quantizer == "none"))
 
 
-def _levels_vary(c: Config) -> bool:
-    """Return whether a regularizer's number of levels follows the weights, so that sharing in training can't use it."""
-    return bool(c.learn_bits or (c.reg == "sinreq" and c.domain.endswith("raw")))
-
-
 def _prunes(c: Config) -> bool:
     return bool(c.prune != "none" and c.prune_epochs != 0)
 
 
 def _regularizes(c: Config) -> bool:
-    return bool(c.reg != "none" and c.epochs != 0)
-
-
-def _may_be(c: Config, *names: str) -> bool:
-    """Return whether the regularizer is one of these, or one that a user registered, which may read any setting."""
-    return c.reg in names or c.reg not in ("none", *_PERIODIC, *_NEAREST, "sinreq")
-
-
-def _starts_levels(c: Config) -> bool:
-    """Return whether there are representatives u that start somewhere and are learned."""
-    own = c.reg == "none" and shares_in_training(c) and c.levels is None
-    return fine_tunes(c) and (_may_be(c, *_NEAREST) or own)
+    return bool(c.reg.chosen and c.epochs != 0)
 
 
 def _learns_levels(c: Config) -> bool:
-    return _starts_levels(c) or (fine_tunes(c) and _may_be(c, *_PERIODIC) and c.range == "learned")
+    """Return whether there are representatives u that are learned: a regularizer's, or those of sharing in training."""
+    own = not c.reg.chosen and shares_in_training(c) and c.levels is None
+    return fine_tunes(c) and (own or regularizer_options(c).levels_learned)
 
 
 def _pulls(c: Config) -> bool:
@@ -78,11 +73,10 @@ SHARED_IN_TRAINING = Need(lambda c: c.epochs != 0, "with --epochs 0: it is learn
 REGULARIZER = Need(_regularizes, "without a regularizer: give --reg")
 PULL = Need(_pulls, "without a regularizer (--reg), or beside --strength, which takes its place")
 WARMUP = Need(lambda c: _regularizes(c) and c.schedule == "warmup", "without --reg and its --schedule warmup")
-STARTS = Need(_starts_levels, "unless representatives are learned: --reg min or exp, --sharing straight-through")
-PERIODIC = Need(lambda c: _regularizes(c) and _may_be(c, *_PERIODIC), "without --reg sin or cos")
-SINREQ = Need(lambda c: _regularizes(c) and _may_be(c, "sinreq"), "without --reg sinreq")
-LEARNED_BITS = Need(lambda c: c.learn_bits, "without --learn-bits")
-LEARNED_LEVELS = Need(_learns_levels, "unless representatives are learned: --reg min or exp, --range learned")
+LEARNED_LEVELS = Need(
+    _learns_levels,
+    "unless representatives are learned: --reg min, exp, sin:range=learned, or straight-through sharing",
+)
 STRAIGHT_THROUGH = Need(
     lambda c: fine_tunes(c) and shares_in_training(c),
     "without straight-through sharing in a fine-tuning: give --sharing straight-through",
@@ -101,10 +95,12 @@ TRAINED = Need(trains, "since nothing is trained")
 TEACHER = Need(lambda c: trains(c) and c.distill != "none", "without a teacher: --distill, in a training")
 NO_LEVELS = Need(lambda c: c.levels is None or c.k == c.levels[-1], "beside --levels: its last one takes the place")
 NO_QUANTIZER = Need(lambda c: c.quantizer == "none", "beside --quantizer: the number of values follows from --bits")
-NO_LEARNED_BITS = Need(lambda c: not c.learn_bits, "beside --learn-bits: the number of values follows from them")
+NO_LEARNED_BITS = Need(
+    lambda c: not regularizer_options(c).bits_learned, "beside learned bits: the number of values follows from them"
+)
 GIVEN_BITS = Need(
-    lambda c: not c.learn_bits or c.quantizer == "wrpn",  # whose units are fitted to them
-    "beside --learn-bits, which starts from 8",
+    lambda c: not regularizer_options(c).bits_learned or c.quantizer == "wrpn",  # whose units are fitted to them
+    "beside learned bits, which start from 8",
 )
 NO_GRID = Need(
     lambda c: not c.codebook.startswith("affine"),

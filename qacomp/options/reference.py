@@ -1,12 +1,13 @@
 """Generate docs/options.md, the reference of all settings: `python -m qacomp.options.reference docs/options.md`."""
 
 import sys
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
 from qacomp.options.converting import type_name
-from qacomp.options.declaration import Option, declarations, default_of
+from qacomp.options.declaration import Option, declarations, default_of, flag
+from qacomp.options.method_table import method_table
 
 _HEAD = """# Options of `qacomp compress`
 
@@ -24,8 +25,9 @@ def page(config: type) -> str:
     for found in fields(config):
         declared = known[found.name]
         if declared.of is None:
-            row = _row(found.name, declared, type_name(found.type), default_of(found), found.name in by_layer)
-            groups.setdefault(declared.group, []).append(row)
+            row = _row(flag(found.name), declared, found, found.name in by_layer)
+            rows = groups.setdefault(declared.group, [])
+            rows += [row, *_hyperparameters(found.name, declared)]
     text = [_HEAD]
     for group, rows in groups.items():
         text.append(f"## {group}\n\n| option | takes | default | what it does |\n| --- | --- | --- | --- |")
@@ -33,23 +35,35 @@ def page(config: type) -> str:
     return "\n".join(text)
 
 
-def _row(name: str, declared: Option, wanted: str, default: Any, by_layer: bool) -> str:
-    """Return one row of a table."""
-    takes = _takes(declared, wanted) + (", also by layer: `LAYER=...`" if by_layer else "")
-    empty = default is None or default == () or default is False
-    given = "" if empty else f"`{default}`"
+def _hyperparameters(setting: str, declared: Option) -> list[str]:
+    """Return a row for each hyper-parameter of each method that a setting chooses from."""
+    if declared.methods is None:
+        return []
+    each = [(f"{flag(setting)} {method}:{found.name}=", found) for method, found in method_table(declared).each()]
+    return [_row(written, found.metadata["option"], found, False) for written, found in each]
+
+
+def _row(written: str, declared: Option, found: "Field[Any]", by_layer: bool) -> str:
+    """Return one row of a table; `written` is how the command line has the option."""
+    takes = _takes(declared, type_name(found.type)) + (", also by layer: `LAYER=...`" if by_layer else "")
+    default = default_of(found)
+    given = "" if default is None or default == () else f"`{str(default).lower() if default is False else default}`"
     shown = ": ".join(part for part in (given, declared.shown or "") if part)
     needs = "".join(f" No effect {need.reason}." for need in declared.needs)
-    cells = (f"`--{name.replace('_', '-')}`", takes, shown, declared.help + needs)
+    cells = (f"`{written}`", takes, shown, declared.help + needs)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _takes(declared: Option, wanted: str) -> str:
     """Return what an option takes: words, numbers within bounds, or text."""
-    if declared.choices:
-        return ", ".join(f"`{choice}`" for choice in declared.choices)
+    if declared.choices or declared.words:
+        words = [f"`{word}`" for word in declared.choices or declared.words]
+        return ", ".join([*words, f"`{declared.metavar}`"] if declared.words else words)
     kind = wanted.removesuffix(" | None")
-    word = "nothing" if kind == "bool" else "a number" if kind in ("int", "float") else "text"
+    if declared.methods is not None:
+        names = ", ".join(f"`{name}`" for name in ["none", *sorted(method_table(declared).registry.here())])
+        return f"{names}; `NAME:HYPER_PARAMETER=VALUE,...`"
+    word = "`true`, `false`" if kind == "bool" else "a number" if kind in ("int", "float") else "text"
     if kind.startswith("tuple"):
         word = "names, repeated" if "str" in kind else "numbers with commas"
     return word if declared.bounds is None else f"{word}, must {declared.bounds}"

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 
 from qacomp.options import needs
 from qacomp.options.declaration import FRACTION, NOT_NEGATIVE, POSITIVE, Option, by_layer, option
+from qacomp.options.method import NO_METHOD, MethodChoice
 
-INITS = ("kmeans", "quantile", "uniform")
-RANGES = ("layer", "global", "learned")
-DOMAINS = ("dorefa", "wrpn", "dorefa-raw", "wrpn-raw")
 _REGULARIZER = "Regularizer of the fine-tuning"
 
 
@@ -16,15 +14,14 @@ _REGULARIZER = "Regularizer of the fine-tuning"
 class RegularizingOptions:
     """How a regularizer gathers weights into clusters."""
 
-    reg: str = option(
-        "none",
+    reg: MethodChoice = option(
+        NO_METHOD,
         Option(
             "Fine-tune with a regularizer that gathers each layer's weights into clusters: sin, cos, min, exp, sinreq.",
             _REGULARIZER,
             basic=True,
-            registry="qacomp.training.regularizers:list_regularizers",
+            methods="qacomp.training.regularizers.base:REGULARIZERS",
             needs=(needs.REGULARIZED,),
-            metavar="NAME",
         ),
     )
     strength: float | None = option(
@@ -56,19 +53,6 @@ class RegularizingOptions:
         0.5,
         Option("Fraction of the steps in which λ rises from 0.", _REGULARIZER, bounds=FRACTION, needs=(needs.WARMUP,)),
     )
-    init: str = option(
-        "kmeans",
-        Option("Where learned shared values (min, exp) start.", _REGULARIZER, choices=INITS, needs=(needs.STARTS,)),
-    )
-    range: str = option(
-        "layer",
-        Option(
-            "Interval of sin's and cos's values: of each layer, one for all layers, or learned.",
-            _REGULARIZER,
-            choices=RANGES,
-            needs=(needs.PERIODIC,),
-        ),
-    )
     slices: int = option(
         1,
         Option(
@@ -76,25 +60,5 @@ class RegularizingOptions:
             _REGULARIZER,
             bounds=POSITIVE,
             needs=(needs.REGULARIZER,),
-        ),
-    )
-    domain: str = option(
-        "auto",
-        Option(
-            "sinreq: the quantizer whose levels are the penalty's zeros; -raw: the paper's formula.",
-            _REGULARIZER,
-            choices=("auto", *DOMAINS),
-            needs=(needs.SINREQ,),
-            shown="the quantizer's",
-        ),
-    )
-    learn_bits: bool = option(False, Option("sinreq: train each layer's bits.", _REGULARIZER, needs=(needs.SINREQ,)))
-    bits_penalty: float = option(
-        0.03,
-        Option(
-            "sinreq: what a learned bit costs in the loss.",
-            _REGULARIZER,
-            bounds=NOT_NEGATIVE,
-            needs=(needs.LEARNED_BITS,),
         ),
     )

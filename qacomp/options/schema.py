@@ -1,10 +1,11 @@
 """The JSON Schema of the settings, for editors that check and complete a TOML file."""
 
-from dataclasses import fields
+from dataclasses import Field, fields
 from typing import Any
 
 from qacomp.options.converting import type_name
-from qacomp.options.declaration import Bounds, declarations, default_of
+from qacomp.options.declaration import Bounds, Option, declarations, default_of
+from qacomp.options.method_table import method_table
 
 _TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string"}
 
@@ -16,12 +17,7 @@ def json_schema(config: Any) -> dict[str, Any]:
     for found in fields(config):
         declared = known[found.name]
         own = declared if declared.of is None else known[declared.of]
-        entry = _typed(type_name(found.type), own.bounds)
-        if own.choices:
-            entry["enum"] = list(own.choices)
-        default = default_of(found)
-        if default is not None:
-            entry["default"] = list(default) if isinstance(default, tuple) else default
+        entry = _entry(found, own) if declared.methods is None else _methods(declared, str(default_of(found)))
         properties[found.name] = entry | {"description": own.help if own is declared else f"{declared.of}, by layer."}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -30,6 +26,31 @@ def json_schema(config: Any) -> dict[str, Any]:
         "properties": properties,
         "additionalProperties": False,
     }
+
+
+def _entry(found: "Field[Any]", own: Option) -> dict[str, Any]:
+    """Return type, limits, words and default of a field; `own` is its declaration."""
+    entry = _typed(type_name(found.type), own.bounds)
+    if own.choices:
+        entry["enum"] = list(own.choices)
+    default = default_of(found)
+    if default is not None:
+        entry["default"] = list(default) if isinstance(default, tuple) else default
+    return entry
+
+
+def _methods(declared: Option, default: str) -> dict[str, Any]:
+    """Return the forms of a method: its text, or a table with its name and its hyper-parameters."""
+    table = method_table(declared)
+    forms: list[dict[str, Any]] = [{"type": "string", "examples": ["none", *table.names()]}]
+    for name in sorted(table.registry.here()):
+        properties = {"name": {"const": name}}
+        for found in table.hyperparameters(name):
+            own: Option = found.metadata["option"]
+            properties[found.name] = _entry(found, own) | {"description": own.help}
+        form = {"type": "object", "properties": properties, "required": ["name"], "additionalProperties": False}
+        forms.append(form)
+    return {"anyOf": forms, "default": default}
 
 
 def _typed(wanted: str, bounds: Bounds | None) -> dict[str, Any]:

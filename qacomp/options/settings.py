@@ -6,6 +6,8 @@ Generated from the declarations in `qacomp.options` by `python -m qacomp.options
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
+from qacomp.options.method import MethodLike
+
 
 class Settings(TypedDict, total=False):
     """Keywords of `qacomp.compress`, fields of `CompressConfig`, and keys of a TOML file."""
@@ -42,7 +44,7 @@ class Settings(TypedDict, total=False):
     """Statistics of batch norm after sharing."""
     stored_precision: str
     """Precision of codebooks, biases and norms in the file, where it holds them."""
-    reg: str
+    reg: MethodLike
     """Fine-tune with a regularizer that gathers each layer's weights into clusters: sin, cos, min, exp, sinreq."""
     strength: float | None
     """The papers' λ, one for all layers, or conv1=2 for one."""
@@ -54,18 +56,8 @@ class Settings(TypedDict, total=False):
     """How λ rises."""
     warmup: float
     """Fraction of the steps in which λ rises from 0."""
-    init: str
-    """Where learned shared values (min, exp) start."""
-    range: str
-    """Interval of sin's and cos's values: of each layer, one for all layers, or learned."""
     slices: int
     """Divide each layer into so many parts; a step's penalty looks at one of them."""
-    domain: str
-    """sinreq: the quantizer whose levels are the penalty's zeros; -raw: the paper's formula."""
-    learn_bits: bool
-    """sinreq: train each layer's bits."""
-    bits_penalty: float
-    """sinreq: what a learned bit costs in the loss."""
     quantizer: str
     """Quantize the weights in the forward pass of the fine-tuning: dorefa or wrpn."""
     bits: int

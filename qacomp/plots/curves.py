@@ -8,41 +8,39 @@ import torch
 from numpy.typing import NDArray
 
 from qacomp.errors import ConfigError
+from qacomp.options.config import CompressConfig
+from qacomp.options.method import MethodLike
 from qacomp.plots.penalty import PenaltyCurve
-from qacomp.training.regularizers import RegularizerOptions, regularizer_class
+from qacomp.training.regularizers import REGULARIZERS, build_regularizers
 
 _POINTS = 801
 _SAMPLE = 2001
 
 
 def penalty_curve(
-    name: str,
-    k: int,
-    low: float,
-    high: float,
-    *,
-    levels: tuple[float, ...] | None = None,
-    init: str = "kmeans",
-    domain: str = "dorefa",
+    method: MethodLike, k: int, low: float, high: float, *, levels: tuple[float, ...] | None = None
 ) -> PenaltyCurve:
-    """ρ of the regularizer `name` with K levels over [low, high], sampled at its levels, the midpoints and evenly.
+    """ρ of a regularizer with K levels over [low, high], sampled at its levels, the midpoints and evenly.
 
-    sin, cos: [low, high] is their range. min, exp: u is `levels` where given, else what `init` finds in bell-shaped
-    weights that fill the interval (three standard deviations to either side). sinreq: its scale is that of weights
-    which reach the interval's ends; `domain` as in RegularizerOptions. Raises ConfigError.
+    method: its name and hyper-parameters. sin, cos: [low, high] is their range, unless it is given. min, exp: u is
+    `levels` where given, else what `init` finds in bell-shaped weights that fill the interval (three standard
+    deviations to either side). sinreq: its scale is that of weights which reach the interval's ends. Raises
+    ConfigError.
     """
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ConfigError(f"--low {low:g} --high {high:g}: give two numbers, the lower one first")
     if not max(abs(low), abs(high)) <= 1e6 or high - low < 1e-6 * max(abs(low), abs(high), 1e-3):
         raise ConfigError(f"--low {low:g} --high {high:g}: too wide or too narrow to draw; weights lie around 0")
-    cls = regularizer_class(name)
-    options = RegularizerOptions(range=(low, high), init=init, domain=domain).check()
+    chosen = CompressConfig().with_settings({"reg": method}, "the picture").reg
+    name = chosen.name
+    if "range" in (found.name for found in REGULARIZERS.hyperparameters(name)):
+        chosen = chosen.filled(range=f"{low!r}:{high!r}")
     weights = torch.from_numpy(_bell(low, high))  # (n,)
     if levels is not None:
         if not all(low <= u <= high for u in levels) or len(set(levels)) < 2:
             raise ConfigError("--levels: give at least two different numbers between --low and --high")
         weights, k = torch.tensor(sorted(set(levels)), dtype=torch.float64), len(set(levels))
-    penalty = cls.for_weights(weights, k, options).double().eval()
+    penalty = build_regularizers(chosen, {"w": weights}, {"w": k})["w"].double().eval()
     found = penalty.levels().detach().double()
     if levels is not None and not torch.equal(found, weights):
         raise ConfigError(

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 from qacomp.evaluation.verdict import NOT_JUDGED
@@ -78,7 +77,7 @@ class Run:
             history=tuple(self.history),
             seconds=self.seconds,
             seed=config.seed,
-            settings=asdict(config),
+            settings=config.plain(),
             settings_toml=config.to_toml(),
             notes=tuple(self.notes),
             pruning=self.pruning,

@@ -1,7 +1,7 @@
 """The two trainings of a compression: with the regularizer before sharing, and of the shared values after it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -9,7 +9,8 @@ from torch import nn
 from qacomp.datasets import Dataset
 from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.options.config import CompressConfig
-from qacomp.options.regularizing import DOMAINS
+from qacomp.options.method import MethodChoice
+from qacomp.options.needs import regularizer_options
 from qacomp.progress import Progress
 from qacomp.sources.torch_weights import Selection, value_for
 from qacomp.training.batches import batch_count
@@ -19,9 +20,8 @@ from qacomp.training.loop import Cosine, Stage, parameter_groups, train
 from qacomp.training.objective import Objective
 from qacomp.training.parametrizations.straight_through import install
 from qacomp.training.parametrizations.zeros import NO_ZEROS, Zeros
-from qacomp.training.quantizers import quantize_network, quantizer_named
-from qacomp.training.regularizers import Regularizer, RegularizerOptions, StrengthSchedule, build_regularizers
-from qacomp.training.regularizers.sinreq import SinReQ
+from qacomp.training.quantizers import LearnedBits, quantize_network, quantizer_named
+from qacomp.training.regularizers import QuantizedLayer, Regularizer, StrengthSchedule, build_regularizers
 from qacomp.training.resume import ResumeStore
 from qacomp.training.strength import balance
 
@@ -74,14 +74,14 @@ def fine_tune(
     c = session.config
     assert c.epochs is not None
     scaled = c.quantizer_scale == "layer"
-    units = _units(model, bits, session) if bits and scaled else {}
-    penalties = build_penalties(model, selection, session, bits or {}, units)
+    learns_bits = regularizer_options(c).bits_learned
+    penalties = build_penalties(model, selection, session, _quantized(model, bits or {}, session))
     rates = set_strengths(model, penalties, selection, session)
     if bits:
-        learned = {n: p for n, p in penalties.items() if isinstance(p, SinReQ)} if c.learn_bits else {}
+        learned = {n: p for n, p in penalties.items() if isinstance(p, LearnedBits)} if learns_bits else {}
         quantize_network(model, bits, c.quantizer, scaled=scaled, learned=learned, living=session.zeros.masks)
     elif c.sharing == "straight-through":
-        if c.reg == "none":
+        if not c.reg.chosen:
             rates = dict.fromkeys(penalties, c.lr)
         for key, penalty in penalties.items():
             gain = c.lr / rates[key] if rates[key] > 0 else 1.0  # the task moves a level at the weights' own rate
@@ -89,7 +89,7 @@ def fine_tune(
     groups = parameter_groups(model, c.lr, c.weight_decay)
     for name, penalty in penalties.items():
         rate = rates[name] if c.lr_levels is None else c.lr_levels
-        rate = c.lr if c.learn_bits else rate
+        rate = c.lr if learns_bits else rate
         groups.append({"params": list(penalty.parameters()), "lr": rate, "weight_decay": 0.0})
     optimizer = torch.optim.SGD([g for g in groups if g["params"]], lr=c.lr, momentum=c.momentum)
     session.zeros.hold(model, optimizer)
@@ -111,35 +111,29 @@ def fine_tune(
 
 
 def build_penalties(
-    model: nn.Module, selection: Selection, session: Session, bits: Mapping[str, int], units: Mapping[str, float]
+    model: nn.Module, selection: Selection, session: Session, quantized: Mapping[str, QuantizedLayer]
 ) -> dict[str, Regularizer]:
     """Each selected layer's regularizer; without --reg only its levels are used, with a quantizer not even those."""
     c = session.config
-    if c.reg == "none" and bits:
+    if not c.reg.chosen and quantized:
         return {}
     names = [layer.name for layer in selection.layers if not session.zeros.emptied(layer.name)]
     weights = {name: session.zeros.living(name, model.get_parameter(name).detach()) for name in names}
     ks = {layer.name: layer.k for layer in selection.layers}
-    domain = c.domain
-    if domain == "auto":
-        domain = c.quantizer if c.quantizer in DOMAINS else "dorefa"
-    options = RegularizerOptions(
-        init=c.init,
-        range=c.range,
-        slices=c.slices,
-        domain=domain,
-        learn_bits=c.learn_bits,
-        bits_penalty=c.bits_penalty,
-    )
-    name = "min" if c.reg == "none" else c.reg
-    return build_regularizers(name, weights, ks, options, bits=None if c.learn_bits else bits, units=units)
+    method = c.reg if c.reg.chosen else MethodChoice("min")
+    return build_regularizers(method, weights, ks, slices=c.slices, quantized=quantized)
 
 
-def _units(model: nn.Module, bits: Mapping[str, int], session: Session) -> dict[str, float]:
-    """The weight that each layer's quantizer takes for 1."""
-    method = quantizer_named(session.config.quantizer)
-    weights = {name: session.zeros.living(name, model.get_parameter(name).detach()) for name in bits}
-    return {name: method.fit_scale(weights[name], count).divisor for name, count in bits.items()}
+def _quantized(model: nn.Module, bits: Mapping[str, int], session: Session) -> dict[str, QuantizedLayer]:
+    """Return what --quantizer does to each layer that `bits` names: with which bits, and in which units."""
+    c = session.config
+    if c.quantizer_scale != "layer":
+        return {name: QuantizedLayer(c.quantizer, count) for name, count in bits.items()}
+    found = {}
+    for name, count in bits.items():
+        weight = session.zeros.living(name, model.get_parameter(name).detach())
+        found[name] = QuantizedLayer(c.quantizer, count, quantizer_named(c.quantizer).fit_scale(weight, count).divisor)
+    return found
 
 
 def set_strengths(
@@ -152,8 +146,7 @@ def set_strengths(
     own = value_for(names, c.strength_layers, "--strength") if penalties else {}
     for key, penalty in penalties.items():
         strength = balanced[key].strength if c.strength is None else c.strength
-        strength = 0.0 if c.reg == "none" else own.get(key, strength)
-        penalty.options = replace(penalty.options, relative_strength=strength)
+        penalty.set_strength(own.get(key, strength) if c.reg.chosen else 0.0)
     return {name: b.lr_levels for name, b in balanced.items()}
 
 

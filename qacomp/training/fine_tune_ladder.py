@@ -10,7 +10,7 @@ from qacomp.training.fine_tune import Session, set_strengths
 from qacomp.training.history import EpochRecord
 from qacomp.training.ladder import PrecisionLadder, build_ladder
 from qacomp.training.loop import parameter_groups, train
-from qacomp.training.regularizers import Regularizer, RegularizerOptions, build_regularizers
+from qacomp.training.regularizers import Regularizer, build_regularizers
 
 
 def fine_tune_ladder(
@@ -26,12 +26,11 @@ def fine_tune_ladder(
     assert c.epochs is not None and c.levels is not None
     penalties: dict[str, Regularizer] = {}
     rates: dict[str, float] = {}
-    if c.reg != "none":
+    if c.reg.chosen:
         names = [layer.name for layer in selection.layers if not session.zeros.emptied(layer.name)]
         weights = {name: session.zeros.living(name, model.get_parameter(name).detach()) for name in names}
         ks = {layer.name: layer.k for layer in selection.layers}
-        options = RegularizerOptions(init=c.init, range=c.range, slices=c.slices)
-        penalties = build_regularizers(c.reg, weights, ks, options)
+        penalties = build_regularizers(c.reg, weights, ks, slices=c.slices)
         rates = set_strengths(model, penalties, selection, session)
         if c.lr_levels is not None:
             rates = dict.fromkeys(rates, c.lr_levels)

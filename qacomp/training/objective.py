@@ -16,7 +16,7 @@ from qacomp.training.regularizers import Regularizer, StrengthSchedule, accumula
 class Objective:
     """loss = (1 − α)·CE + α·τ²·KL(teacher ∥ student) + r(t)·Σ_layers λ_layer · mean penalty.
 
-    `penalties` maps a weight's name (`conv1.weight`) to its layer's regularizer, whose relative strength is the layer's
+    `penalties` maps a weight's name (`conv1.weight`) to its layer's regularizer, whose strength is the layer's
     λ; r(t) is the `schedule`; `living` masks the weights that it is about, where others are pruned. `teacher` is in
     eval mode, its logits are constants. A flexible model's loss is the sum over its sub-models; without a teacher
     outside it they teach each other by `strategy` (see qacomp.training.distillation), with the same α and τ.
@@ -56,7 +56,7 @@ class Objective:
 
         `progress`: the fraction of the steps that is done. Returns Σ_layers λ_layer · mean penalty: detached scalar.
         """
-        active = {name: p for name, p in self.penalties.items() if p.options.relative_strength > 0}
+        active = {name: p for name, p in self.penalties.items() if p.strength > 0}
         if not active:
             return torch.zeros(())
         return accumulate_penalties(model, active, self.schedule(progress), self.living)

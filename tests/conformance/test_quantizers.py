@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from qacomp.training.quantizers import freeze_to_shared, list_quantizers, quantize_network, quantizer_named
-from qacomp.training.regularizers import RegularizerOptions, regularizer_class, trained_weight
+from qacomp.training.regularizers import QuantizedLayer, build_regularizers, trained_weight
 
 NAMES = list_quantizers()
 
@@ -73,7 +73,8 @@ class TestEveryQuantizer:
     def test_sinreq_vanishes_at_its_levels_and_peaks_between_them(self, name: str, bits: int) -> None:
         """Weights whose quantized values are every level in turn, and weights halfway between them."""
         weight = layer().double()
-        penalty = regularizer_class("sinreq").for_weights(weight, 2**bits, RegularizerOptions(domain=name, bits=bits))
+        quantized = {"w": QuantizedLayer(name, bits)}
+        penalty = build_regularizers("sinreq", {"w": weight}, {"w": 2**bits}, quantized=quantized)["w"]
         penalty.double().eval()
         levels = quantizer_named(name).levels(weight, bits)
         zeros, peaks = levels, (levels[1:] + levels[:-1]) / 2

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from qacomp.training.regularizers import Regularizer, list_regularizers, regularizer_class
+from qacomp.training.regularizers import Regularizer, build_regularizers, list_regularizers
 from qacomp.training.regularizers.blocks import BLOCK
 
 NAMES = list_regularizers()
@@ -17,7 +17,7 @@ def layer(seed: int = 0, shape: tuple[int, ...] = (40, 25)) -> torch.Tensor:
 
 def built(name: str, weight: torch.Tensor, k: int) -> Regularizer:
     """Evaluation mode: what a penalty takes from the weights without gradient stays as it was when it was built."""
-    return regularizer_class(name).for_weights(weight, k).eval()
+    return build_regularizers(name, {"w": weight}, {"w": k})["w"].eval()
 
 
 def test_the_papers_five_are_registered() -> None:
@@ -104,5 +104,5 @@ class TestEveryRegularizer:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_layer_of_equal_weights_has_a_finite_penalty(name: str) -> None:
     weight = torch.full((3, 3), 0.25)
-    penalty = regularizer_class(name).for_weights(weight, 4)
+    penalty = build_regularizers(name, {"w": weight}, {"w": 4})["w"]
     assert torch.isfinite(penalty(weight))

@@ -15,6 +15,7 @@ from qacomp.errors import ConfigError
 from qacomp.exporting.decoding import decode
 from qacomp.formats import open_file
 from qacomp.options.config import CompressConfig
+from qacomp.options.method import MethodChoice
 from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
 from qacomp.sharing.block_kmeans import cluster_rows
@@ -136,4 +137,4 @@ def test_settings_that_exclude_each_other_are_refused() -> None:
         with pytest.raises(ConfigError, match="codebook"):
             CompressConfig(codebook=codebook).check()
     with pytest.raises(ConfigError, match="one codebook a tensor"):
-        CompressConfig(codebook="channel", reg="exp").check()
+        CompressConfig(codebook="channel", reg=MethodChoice("exp")).check()

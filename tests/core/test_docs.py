@@ -41,8 +41,8 @@ def test_the_new_regularizer_and_the_new_codec_work(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     out = done.stdout
-    assert "regularizer: abs" in out and "'bz2': " in out
-    penalties = [float(v) for v in re.findall(r"[\d.]+", out.partition("abs")[2].partition("\n")[0])]
+    assert "regularizer: power:power=1.5" in out and "'bz2': " in out
+    penalties = [float(v) for v in re.findall(r"[\d.]+", out.partition("power=1.5")[2].partition("\n")[0])]
     assert len(penalties) == 4 and penalties[2] > 0
 
 

@@ -23,6 +23,7 @@ from qacomp.models._msdnet import MultiScaleDenseNetwork
 from qacomp.models._slimmable import SlimmableConv2d, SlimmableNetwork, SlimmableUnit
 from qacomp.models.flexible import FlexibleModel
 from qacomp.options.config import CompressConfig
+from qacomp.options.method import MethodChoice
 from qacomp.sources.network import Network
 from qacomp.sources.torch_weights import select_layers
 from qacomp.stages.ladder_packing import pack_ladder
@@ -203,7 +204,9 @@ def test_widths_go_through_the_whole_pipeline(tmp_path: Path) -> None:
     y = rng.integers(0, 2, 160)
     x = np.clip(rng.normal(100 + 40 * y[:, None, None, None], 20, (160, 8, 8, 3)), 0, 255).astype(np.uint8)
     data = {"x_train": x[:120], "y_train": y[:120], "x_test": x[120:], "y_test": y[120:]}
-    config = CompressConfig(reg="min", k=4, distill="ta-m", epochs=3, tune_epochs=1, batch_size=20, precision="fp32")
+    config = CompressConfig(
+        reg=MethodChoice("min"), k=4, distill="ta-m", epochs=3, tune_epochs=1, batch_size=20, precision="fp32"
+    )
     result = compress(model, data, config, output=tmp_path / "m.qac")
     assert [point.name for point in result.operating_points] == ["width0.5", "width1.0"]
     assert result.max_abs_error is not None and result.max_abs_error <= 1e-4

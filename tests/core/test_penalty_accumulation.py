@@ -1,5 +1,7 @@
 """Penalties added straight to gradients, against autograd; slices, ranges, starts and strengths of the options."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,8 @@ from torch.nn.utils import parametrize
 
 from qacomp.errors import ConfigError
 from qacomp.training.regularizers import (
+    QuantizedLayer,
     Regularizer,
-    RegularizerOptions,
     StrengthSchedule,
     accumulate_penalties,
     build_regularizers,
@@ -20,6 +22,7 @@ from qacomp.training.regularizers import (
 from qacomp.training.regularizers.blocks import BLOCK, memory_order
 from qacomp.training.regularizers.intervals import interval
 from qacomp.training.regularizers.nearest import NearestKernel, sum_by_level
+from qacomp.training.regularizers.sinreq import SinReQ
 
 ALL = list_regularizers()
 
@@ -31,9 +34,9 @@ def network(seed: int = 0) -> nn.Sequential:
     return nn.Sequential(conv, nn.Linear(600, 300), nn.Linear(5, 7))
 
 
-def built(model: nn.Module, name: str, options: RegularizerOptions | None = None) -> dict[str, Regularizer]:
+def built(model: nn.Module, method: str, slices: int = 1) -> dict[str, Regularizer]:
     weights = {n: p for n, p in model.named_parameters() if p.ndim >= 2}
-    return build_regularizers(name, weights, dict.fromkeys(weights, 6), options or RegularizerOptions())
+    return build_regularizers(method, weights, dict.fromkeys(weights, 6), slices=slices)
 
 
 def gradients(model: nn.Module, penalties: dict[str, Regularizer]) -> list[torch.Tensor]:
@@ -47,7 +50,11 @@ def test_accumulating_is_backward_of_the_total(name: str, start_from: str) -> No
     results = []
     for direct in (False, True):
         model = network()
-        penalties = built(model, name, RegularizerOptions(relative_strength=0.5, learn_bits=True, bits=3.3))
+        penalties = built(model, "sinreq:learn_bits=true" if name == "sinreq" else name)
+        for penalty in penalties.values():
+            penalty.set_strength(0.5)
+            if isinstance(penalty, SinReQ):
+                penalty.bits.data.fill_(3.3)
         if start_from == "gradients":
             sum((p * p).sum() for p in model.parameters()).backward()  # type: ignore[union-attr]
         if direct:
@@ -66,7 +73,7 @@ def test_accumulating_is_backward_of_the_total(name: str, start_from: str) -> No
 def test_a_round_of_slices_adds_up_to_the_whole(name: str) -> None:
     whole, sliced = network(), network()
     accumulate_penalties(whole, built(whole, name), 1.0)
-    penalties = built(sliced, name, RegularizerOptions(slices=3))
+    penalties = built(sliced, name, slices=3)
     values = [accumulate_penalties(sliced, penalties, 1 / 3) for _ in range(3)]
     expected = total_penalty(whole, built(whole, name))
     torch.testing.assert_close(torch.stack(values).mean(), expected.detach(), rtol=1e-5, atol=0)
@@ -77,7 +84,7 @@ def test_a_round_of_slices_adds_up_to_the_whole(name: str) -> None:
 
 def test_the_turn_of_the_slices_is_state_to_resume_from() -> None:
     model = network()
-    penalties = built(model, "exp", RegularizerOptions(slices=4))
+    penalties = built(model, "exp", slices=4)
     for _ in range(3):
         accumulate_penalties(model, penalties, 1.0)
     assert {int(p.state_dict()["turn"]) for p in penalties.values()} == {3}
@@ -144,12 +151,12 @@ def test_memory_order_is_a_view_or_nothing() -> None:
 @pytest.mark.parametrize("init", ["kmeans", "quantile", "uniform"])
 def test_where_the_representatives_start(init: str) -> None:
     model = network()
-    for penalty in built(model, "exp", RegularizerOptions(init=init)).values():
+    for penalty in built(model, f"exp:init={init}").values():
         levels = penalty.levels().detach()
         assert levels.numel() == 6 and (levels.diff() > 0).all()
         if init == "uniform":
             torch.testing.assert_close(levels.diff(), levels.diff().mean().expand(5))
-    quantiles = built(model, "min", RegularizerOptions(init="quantile"))["1.weight"].levels().detach().numpy()
+    quantiles = built(model, "min:init=quantile")["1.weight"].levels().detach().numpy()
     weights = model.get_parameter("1.weight").detach().numpy().reshape(-1)
     np.testing.assert_allclose(quantiles, np.quantile(weights, (np.arange(6) + 0.5) / 6), atol=1e-4)
 
@@ -157,11 +164,11 @@ def test_where_the_representatives_start(init: str) -> None:
 @pytest.mark.parametrize(("name", "ends"), [("sin", 0.0), ("cos", 0.5)])
 def test_ranges_by_layer_global_and_given(name: str, ends: float) -> None:
     model = network()
-    given = built(model, name, RegularizerOptions(range=(-1.0, 2.0)))
+    given = built(model, f"{name}:range=-1:2")
     for penalty in given.values():
         step = 3.0 / (5 if name == "sin" else 6)
         torch.testing.assert_close(penalty.levels()[[0, -1]], torch.tensor([-1 + ends * step, 2 - ends * step]))
-    common = [p.levels() for p in built(model, name, RegularizerOptions(range="global")).values()]
+    common = [p.levels() for p in built(model, f"{name}:range=global").values()]
     assert torch.equal(common[0], common[1]) and torch.equal(common[0], common[2])
     own = [p.levels() for p in built(model, name).values()]
     assert not torch.equal(own[0], own[1])
@@ -171,8 +178,9 @@ def test_strengths_and_bits_of_single_layers() -> None:
     model = network()
     weights = {n: p for n, p in model.named_parameters() if p.ndim >= 2}
     ks = dict.fromkeys(weights, 8)
-    p = build_regularizers("sinreq", weights, ks, strengths={"1.weight": 0.0}, bits={"0.weight": 5})
-    assert [q.options.relative_strength for q in p.values()] == [1.0, 0.0, 1.0]
+    p = build_regularizers("sinreq", weights, ks, quantized={"0.weight": QuantizedLayer("dorefa", 5)})
+    p["1.weight"].set_strength(0.0)
+    assert [q.strength for q in p.values()] == [1.0, 0.0, 1.0]
     assert [q.levels().numel() for q in p.values()] == [32, 8, 8]
     accumulate_penalties(model, p, 1.0)
     gradient = model.get_parameter("1.weight").grad
@@ -182,20 +190,19 @@ def test_strengths_and_bits_of_single_layers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("method", "message"),
     [
-        ({"init": "random"}, "kmeans, quantile, uniform"),
-        ({"range": "network"}, "layer, global, learned or a pair"),
-        ({"range": (1.0, 1.0)}, "smaller one first"),
-        ({"slices": 0}, "at least 1"),
-        ({"bits": 9.0}, "between 1 and 8"),
-        ({"domain": "pact"}, "dorefa, wrpn"),
-        ({"relative_strength": float("nan")}, "not be negative"),
+        ("exp:init=random", "--reg exp: init = 'random': must be one of kmeans, quantile, uniform"),
+        ("sin:range=network", "--reg sin: range = 'network': must be layer, global, learned or LOW:HIGH"),
+        ("cos:range=1:1", "--reg cos: range = '1:1': must be two numbers, the smaller one first"),
+        ("sin:range=0:inf", "--reg sin: range = '0:inf': must be two numbers, the smaller one first"),
+        ("sinreq:domain=pact", "--reg sinreq: domain = 'pact': must be one of auto, dorefa, wrpn"),
+        ("sinreq:learn_bits=true,bits_penalty=nan", "--reg sinreq: bits_penalty = nan: must not be negative"),
     ],
 )
-def test_options_that_cannot_work(options: dict[str, object], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        built(network(), "exp", RegularizerOptions(**options))  # type: ignore[arg-type]
+def test_hyperparameters_that_cannot_work(method: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
+        built(network(), method)
 
 
 def test_schedules() -> None:

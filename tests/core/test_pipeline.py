@@ -11,6 +11,7 @@ from qacomp.datasets import Dataset
 from qacomp.evaluation.accuracy import torch_accuracy
 from qacomp.models import create_model, model_info
 from qacomp.options.config import CompressConfig
+from qacomp.options.method import MethodChoice
 from qacomp.progress import SilentProgress
 from qacomp.sources.network import Network, choose_precision
 from qacomp.sources.torch_weights import Selection, select_layers, split_name
@@ -41,7 +42,7 @@ def shared_accuracy(
     """Test accuracy right after sharing (or after tuning too), having fine-tuned with `reg`."""
     model = copy.deepcopy(model)
     epochs = 20 if reg != "none" or sharing != "after" else 0
-    config = CompressConfig(reg=reg, k=k, epochs=epochs, tune_epochs=5, precision="fp32", sharing=sharing)
+    config = CompressConfig(reg=MethodChoice(reg), k=k, epochs=epochs, tune_epochs=5, precision="fp32", sharing=sharing)
     wrapped = Network(model, "lenet300", 10, (1, 28, 28), PREPROCESSING)
     config = resolve(config, wrapped, digits, CPU, lambda text: None)
     selection = select_layers(model, "all", k, {})

@@ -240,7 +240,7 @@ def test_an_interval_that_is_none(low: float, high: float) -> None:
 def test_learned_levels_gather_where_a_bells_weights_are() -> None:
     gaps = [b - a for a, b in pairwise(penalty_curve("exp", 8, -1.0, 1.0).levels)]
     assert gaps[3] < gaps[2] < gaps[1] < gaps[0]
-    even = penalty_curve("exp", 8, -1.0, 1.0, init="uniform").levels
+    even = penalty_curve("exp:init=uniform", 8, -1.0, 1.0).levels
     np.testing.assert_allclose(even, np.linspace(-1, 1, 8), atol=1e-6)
 
 

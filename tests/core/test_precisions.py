@@ -19,7 +19,7 @@ from qacomp.sources.torch_weights import select_layers
 from qacomp.training.distillation import flexible_loss
 from qacomp.training.ladder import PrecisionLadder, build_ladder
 from qacomp.training.parametrizations.nested import nested_boundaries
-from qacomp.training.regularizers import RegularizerOptions, build_regularizers
+from qacomp.training.regularizers import build_regularizers
 
 
 class Small(nn.Module):
@@ -177,7 +177,7 @@ def test_the_finest_values_may_belong_to_a_regularizer() -> None:
     network = Small()
     selection = select_layers(network, "all", 16, {})
     weights = {layer.name: network.get_parameter(layer.name).detach() for layer in selection.layers}
-    owners = build_regularizers("exp", weights, dict.fromkeys(weights, 16), RegularizerOptions())
+    owners = build_regularizers("exp", weights, dict.fromkeys(weights, 16))
     ladder = build_ladder(network, selection, LEVELS, owners)
     start = copy.deepcopy(owners["conv2.weight"].levels().detach())
     steps(ladder, 4)

@@ -8,7 +8,7 @@ from qacomp.sources.torch_weights import split_name
 from qacomp.training.parametrizations.straight_through import StraightThrough, install
 from qacomp.training.parametrizations.zeros import ZeroMask, with_zero
 from qacomp.training.quantizers import list_quantizers, quantize_network, take_levels
-from qacomp.training.regularizers import accumulate_penalties, list_regularizers, regularizer_class
+from qacomp.training.regularizers import Regularizer, accumulate_penalties, build_regularizers, list_regularizers
 from qacomp.training.strength import balance
 
 NAME = "weight"
@@ -25,16 +25,18 @@ def pruned_layer(rows: int = 300) -> tuple[nn.Linear, nn.Linear, Tensor]:
     return whole, living, mask
 
 
+def penalty_of(name: str, layer: nn.Module) -> Regularizer:
+    return build_regularizers(name, {NAME: layer.get_parameter(NAME).detach()}, {NAME: 4})[NAME]
+
+
 @pytest.mark.parametrize("slices", [1, 3])
 @pytest.mark.parametrize("name", list_regularizers())
 def test_a_penalty_is_that_of_the_living_weights(name: str, slices: int) -> None:
     whole, living, mask = pruned_layer()
     gradients, values = [], []
     for module, masks in ((whole, {NAME: mask}), (living, None)):
-        penalty = regularizer_class(name).for_weights(living.weight.detach(), 4).train()
-        if slices > 1:
-            penalty.options = penalty.options.__class__(slices=slices)
-            penalty.register_buffer("turn", torch.zeros((), dtype=torch.int64))
+        penalty = penalty_of(name, living).train()
+        penalty.divide(slices)
         module.weight.grad = torch.ones_like(module.weight)  # what the task left
         value = accumulate_penalties(module, {NAME: penalty}, 2.0, masks)
         values.append(float(value))
@@ -51,7 +53,7 @@ def test_a_penalty_is_that_of_the_living_weights(name: str, slices: int) -> None
 
 def test_the_balanced_strength_is_that_of_the_living_weights() -> None:
     whole, living, mask = pruned_layer()
-    penalties = {NAME: regularizer_class("exp").for_weights(living.weight.detach(), 4)}
+    penalties = {NAME: penalty_of("exp", living)}
     expected = balance(living, penalties, 0.5, 3.0)[NAME]
     found = balance(whole, penalties, 0.5, 3.0, {NAME: mask})[NAME]
     assert (found.strength, found.lr_levels) == pytest.approx((expected.strength, expected.lr_levels))
@@ -62,7 +64,7 @@ def test_straight_through_levels_learn_from_living_weights_alone() -> None:
     whole, living, mask = pruned_layer()
     steps = []
     for module, own in ((whole, mask), (living, None)):
-        levels = regularizer_class("min").for_weights(living.weight.detach(), 4)
+        levels = penalty_of("min", living)
         install(*split_name(module.eval(), NAME), levels, 0.5, living=own)
         if own is not None:
             torch.nn.utils.parametrize.register_parametrization(module, NAME, ZeroMask(own))

@@ -142,7 +142,7 @@ def test_sinreq_draws_the_weights_to_the_quantizers_levels(checkpoint: Path, dig
 
 
 def test_learned_bits_fall_and_the_quantizer_follows(checkpoint: Path, digits: Dataset) -> None:
-    result = run(checkpoint, digits, quantizer="wrpn", reg="sinreq", learn_bits=True, bits_penalty=0.3, epochs=6)
+    result = run(checkpoint, digits, quantizer="wrpn", reg="sinreq:learn_bits=true,bits_penalty=0.3", epochs=6)
     for book in codebooks(result).values():
         assert 3 <= book.size < 128
 
@@ -165,8 +165,8 @@ def test_quantized_activations_reach_the_onnx_model(checkpoint: Path, digits: Da
         ({"bits_layers": {"fc1": 3}}, "give --quantizer"),
         ({"ends": "full"}, "give --quantizer"),
         ({"bits_layers": {"fc1": 0}}, "between 1 and 8"),
-        ({"learn_bits": True, "reg": "exp"}, "only --reg sinreq"),
-        ({"learn_bits": True, "reg": "sinreq", "sharing": "straight-through"}, "fixed number of levels"),
+        ({"reg": "exp:learn_bits=true"}, "--reg exp: unknown hyper-parameter 'learn_bits'; it takes init"),
+        ({"reg": "sinreq:learn_bits=true", "sharing": "straight-through"}, "fixed number of levels"),
         ({"quantizer": "pact"}, "unknown quantizer 'pact'"),
         ({"reg": "exp", "strength_layers": {"conv7": 2.0}}, "--strength conv7"),
         ({"strength_layers": {"fc1": -1.0}}, "must not be negative"),
@@ -183,9 +183,7 @@ def test_quantized_activations_need_data(checkpoint: Path) -> None:
 
 
 def test_settings_by_layer_survive_toml(tmp_path: Path) -> None:
-    config = CompressConfig(
-        strength_layers={"conv1": 0.5}, bits_layers={"fc*": 3}, quantizer="wrpn", learn_bits=True, reg="sinreq"
-    )
+    config = CompressConfig(strength_layers={"conv1": 0.5}, bits_layers={"fc*": 3}, quantizer="wrpn")
     path = tmp_path / "c.toml"
     path.write_text(config.to_toml())
     assert CompressConfig.from_toml(path) == config

@@ -23,6 +23,7 @@ from qacomp.graphs import OnnxSource, parse_onnx
 from qacomp.options import checking
 from qacomp.options.config import CompressConfig
 from qacomp.options.declaration import declarations, flag
+from qacomp.options.method_table import method_table
 from qacomp.progress import SilentProgress
 from qacomp.sources.network import Network
 from qacomp.stages.job import Job
@@ -38,7 +39,7 @@ MODES: dict[str, dict[str, Any]] = {
     "exp": TRAINED | {"reg": "exp"},
     "cos, one strength": TRAINED | {"reg": "cos", "strength": 0.5, "sharing": "after"},
     "straight-through": TRAINED | {"sharing": "straight-through"},
-    "learned bits": SMALL | {"batch_size": 16, "epochs": 1, "reg": "sinreq", "learn_bits": True, "quantizer": "dorefa"},
+    "learned bits": SMALL | {"batch_size": 16, "epochs": 1, "reg": "sinreq:learn_bits=true", "quantizer": "dorefa"},
     "levels": TRAINED | {"levels": (2, 4), "reg": "exp"},
     "magnitude": SMALL | {"prune": "magnitude", "prune_epochs": 0, "tune_epochs": 0},
     "energy": SMALL | {"batch_size": 16, "prune": "energy", "prune_epochs": 3, "prune_rate": 0.4, "tune_epochs": 0},
@@ -77,8 +78,6 @@ OTHER: dict[str, Any] = {
     "pull": 9.0,
     "schedule": "constant",
     "warmup": 0.9,
-    "init": "uniform",
-    "range": "global",
     "slices": 2,
     "quantizer": "wrpn",
     "bits": 3,
@@ -86,9 +85,6 @@ OTHER: dict[str, Any] = {
     "ends": "full",
     "quantizer_scale": "unit",
     "activations": 4,
-    "domain": "wrpn-raw",
-    "learn_bits": True,
-    "bits_penalty": 9.0,
     "epochs": 2,
     "tune_epochs": 2,
     "batch_size": 5,
@@ -120,6 +116,26 @@ OTHER: dict[str, Any] = {
     "run_memory": "1GB",
 }
 INPUT = (1, 6, 6)
+
+
+HYPERPARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
+    "reg": {
+        "sin": {"range": "global"},
+        "cos": {"range": "learned"},
+        "min": {"init": "uniform"},
+        "exp": {"init": "quantile"},
+        "sinreq": {"domain": "wrpn-raw", "learn_bits": True, "bits_penalty": 9.0},
+    },
+}
+"""Another value of each hyper-parameter of each method, by setting."""
+BESIDE: dict[str, dict[str, Any]] = {
+    "sinreq:bits_penalty": {"learn_bits": True},
+}
+"""What a hyper-parameter needs beside it."""
+
+
+METHOD_MODES: dict[str, dict[str, Any]] = {"sinreq": {"k": 16}}
+"""The other settings of a method's trial, where it needs some."""
 
 
 class Written(Exception):
@@ -215,7 +231,7 @@ def test_what_is_refused_would_have_no_effect(mode: str, monkeypatch: pytest.Mon
     """The declared needs aren't too strict: without them, what they refuse changes nothing."""
     before, _ = outcome(MODES[mode], images())
     refused = []
-    for name, settings in others(MODES[mode], CONDITIONAL - {"learn_bits", "bits", "bits_layers"}):
+    for name, settings in others(MODES[mode], CONDITIONAL - {"bits", "bits_layers"}):
         try:
             CompressConfig(**settings).check()
         except ConfigError as error:
@@ -226,6 +242,25 @@ def test_what_is_refused_would_have_no_effect(mode: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(checking, "declarations", lambda config: free)
     for name, settings in refused:
         assert outcome(settings, images())[0] == before, name
+
+
+def test_every_hyperparameter_has_another_value_here() -> None:
+    declared = declarations(CompressConfig)
+    assert list(HYPERPARAMETERS) == [name for name, option in declared.items() if option.methods is not None]
+    for setting, methods in HYPERPARAMETERS.items():
+        each = [(method, found.name) for method, found in method_table(declared[setting]).each()]
+        assert sorted(each) == sorted((method, name) for method, given in methods.items() for name in given)
+
+
+@pytest.mark.parametrize(
+    ("setting", "method"), [(setting, method) for setting, methods in HYPERPARAMETERS.items() for method in methods]
+)
+def test_a_hyperparameter_changes_the_outcome(setting: str, method: str) -> None:
+    mode = TRAINED | METHOD_MODES.get(method, {})
+    for name, value in HYPERPARAMETERS[setting][method].items():
+        beside = BESIDE.get(f"{method}:{name}", {})
+        before, after = (mode | {setting: {"name": method} | beside | more} for more in ({}, {name: value}))
+        assert outcome(before, images())[0] != outcome(after, images())[0], name
 
 
 def test_without_data_what_needs_training_is_named() -> None:
@@ -276,7 +311,7 @@ def test_without_a_network_what_needs_one_is_named(kind: str, tmp_path: Path) ->
 def test_the_settings_that_a_container_names_can_be_given_again(mode: str) -> None:
     """What was chosen for open settings is refused by none of the checks, and leaves nothing to choose."""
     before, job = outcome(MODES[mode], images())
-    again, repeated = outcome(asdict(job.config), images())
+    again, repeated = outcome(job.config.plain(), images())
     assert repeated.config == job.config and again == before
 
 

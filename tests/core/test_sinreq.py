@@ -6,10 +6,11 @@ import torch
 
 from qacomp.errors import ConfigError
 from qacomp.options.config import CompressConfig
+from qacomp.options.method import MethodChoice
 from qacomp.options.needs import shares_in_training
 from qacomp.training.quantizers import quantizer_named
-from qacomp.training.regularizers import RegularizerOptions
-from qacomp.training.regularizers.sinreq import SinReQ
+from qacomp.training.regularizers import QuantizedLayer
+from qacomp.training.regularizers.sinreq import SinReQ, SinReQOptions
 
 
 def normal(*shape: int, scale: float = 0.3) -> torch.Tensor:
@@ -23,7 +24,7 @@ def test_the_raw_domain_is_algorithm_1(domain: str, bits: int) -> None:
     step = 1 / (2**bits - 0.5) if domain == "dorefa-raw" else 1 / (2**bits - 1)
     delta = step / 2 if domain == "dorefa-raw" else 0.0
     expected = (np.sin(np.pi * (w.numpy() + delta) / step) ** 2).mean()
-    penalty = SinReQ.for_weights(w, 8, RegularizerOptions(domain=domain, bits=bits)).double()
+    penalty = SinReQ.for_weights(w, 8, SinReQOptions(domain=domain), QuantizedLayer("dorefa", bits)).double()
     assert penalty(w).item() == pytest.approx(expected, abs=1e-12)
     levels = penalty.levels()
     assert penalty(levels.double()).item() == pytest.approx(0, abs=1e-9)
@@ -32,12 +33,12 @@ def test_the_raw_domain_is_algorithm_1(domain: str, bits: int) -> None:
 
 @pytest.mark.parametrize(("k", "levels"), [(2, 2), (3, 3), (7, 7), (8, 7), (16, 15)])
 def test_levels_of_wrpn_for_k(k: int, levels: int) -> None:
-    assert SinReQ.for_weights(normal(40, 20), k, RegularizerOptions(domain="wrpn")).levels().numel() == levels
+    assert SinReQ.for_weights(normal(40, 20), k, SinReQOptions(domain="wrpn")).levels().numel() == levels
 
 
 def test_the_scale_follows_the_weights_in_training_and_rests_in_evaluation() -> None:
     w = normal(40, 20)
-    penalty = SinReQ.for_weights(w, 8)
+    penalty = SinReQ.for_weights(w, 8, SinReQOptions())
     before = penalty.scale.clone()
     penalty.eval()
     penalty(2 * w)
@@ -50,7 +51,7 @@ def test_the_scale_follows_the_weights_in_training_and_rests_in_evaluation() -> 
 @pytest.mark.parametrize("domain", ["dorefa", "wrpn"])
 def test_descending_brings_weights_to_what_the_quantizer_makes_of_them(domain: str) -> None:
     w = normal(40, 20).requires_grad_()
-    penalty = SinReQ.for_weights(w, 8, RegularizerOptions(domain=domain, bits=3)).double()
+    penalty = SinReQ.for_weights(w, 8, SinReQOptions(domain=domain), QuantizedLayer(domain, 3)).double()
     quantizer = quantizer_named(domain)
 
     def distance() -> float:
@@ -67,7 +68,7 @@ def test_descending_brings_weights_to_what_the_quantizer_makes_of_them(domain: s
 
 def test_bits_are_learned_against_their_price() -> None:
     w = normal(40, 20)
-    penalty = SinReQ.for_weights(w, 8, RegularizerOptions(learn_bits=True)).double()
+    penalty = SinReQ.for_weights(w, 8, SinReQOptions(learn_bits=True)).double()
     assert penalty.bits.item() == 8 and penalty.whole_bits() == 8
     extra = penalty.extra_penalty()
     assert extra is not None and extra.item() == pytest.approx(0.03 * 8)
@@ -85,7 +86,7 @@ def test_bits_are_learned_against_their_price() -> None:
 
 
 def test_fixed_bits_are_no_parameter() -> None:
-    penalty = SinReQ.for_weights(normal(4, 5), 8)
+    penalty = SinReQ.for_weights(normal(4, 5), 8, SinReQOptions())
     assert not list(penalty.parameters()) and penalty.extra_penalty() is None
     assert {"bits", "scale"} <= set(penalty.state_dict())
 
@@ -93,13 +94,14 @@ def test_fixed_bits_are_no_parameter() -> None:
 def test_weights_below_the_first_raw_level_get_the_two_beside_them() -> None:
     """The raw levels of two bits begin at 1/7: a layer of smaller weights is pulled to ±1/7."""
     weight = torch.linspace(-0.05, 0.05, 9)
-    penalty = SinReQ.for_weights(weight, 4, RegularizerOptions(domain="dorefa-raw"))
+    penalty = SinReQ.for_weights(weight, 4, SinReQOptions(domain="dorefa-raw"))
     torch.testing.assert_close(penalty.levels(), torch.tensor([-1 / 7, 1 / 7]))
 
 
 def test_raw_domains_are_shared_after_the_fine_tuning() -> None:
     """The number of their levels follows the weights."""
+    raw = CompressConfig(reg=MethodChoice("sinreq", {"domain": "wrpn-raw"}))
     with pytest.raises(ConfigError, match="--sharing after"):
-        CompressConfig(reg="sinreq", domain="wrpn-raw", sharing="straight-through").check()
-    assert not shares_in_training(CompressConfig(reg="sinreq", domain="wrpn-raw"))
-    assert shares_in_training(CompressConfig(reg="sinreq"))
+        raw.with_settings({"sharing": "straight-through"}, "test").check()
+    assert not shares_in_training(raw)
+    assert shares_in_training(CompressConfig(reg=MethodChoice("sinreq")))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from qacomp.training.regularizers import Regularizer, RegularizerOptions, regularizer_class
+from qacomp.training.regularizers import Regularizer, build_regularizers
 from qacomp.training.regularizers.cosine import Cosine
 from qacomp.training.regularizers.sine import Sine
 from qacomp.training.regularizers.uniform_range import uniform_range
@@ -40,7 +40,7 @@ def test_the_range_is_the_best_uniform_quantizer_of_a_bell(k: int, step_in_sigma
 
 
 def learned(name: str, weight: torch.Tensor, k: int) -> Regularizer:
-    return regularizer_class(name).for_weights(weight, k, RegularizerOptions(range="learned"))
+    return build_regularizers(f"{name}:range=learned", {"w": weight}, {"w": k})["w"]
 
 
 @pytest.mark.parametrize("name", ["sin", "cos"])

@@ -28,9 +28,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "wrpn": {**TRAINED, "quantizer": "wrpn", "bits": 3, "k": None, "tune_epochs": None},
     "learned bits": {
         **TRAINED,
-        "reg": "sinreq",
+        "reg": "sinreq:learn_bits=true",
         "quantizer": "dorefa",
-        "learn_bits": True,
         "k": None,
         "tune_epochs": None,
     },

@@ -5,7 +5,7 @@ the one to the other unchanged (the straight-through estimator of Bengio et al.,
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ class _Replace(torch.autograd.Function):
         return grad_outputs[0], None
 
 
+@runtime_checkable
 class LearnedBits(Protocol):
     """Where a layer's number of bits is trained: `qacomp.training.regularizers.sinreq.SinReQ` is one."""
 

@@ -1,6 +1,7 @@
 """Uniform quantizers for training: full-precision shadow weights, quantized in the forward pass."""
 
 from qacomp.training.parametrizations.quantized import (
+    LearnedBits,
     freeze_to_shared,
     is_quantized,
     quantize_network,
@@ -13,6 +14,7 @@ from qacomp.training.quantizers.bits import layer_bits
 from qacomp.training.quantizers.plan import QuantizationPlan, plan_quantization
 
 __all__ = [
+    "LearnedBits",
     "QuantizationPlan",
     "QuantizedActivation",
     "Quantizer",

@@ -1,12 +1,20 @@
 """Quantization-aware regularizers: one file each, found by name."""
 
+from qacomp.options.regularizer_options import RegularizerOptions
 from qacomp.training.regularizers.accumulation import accumulate_penalties, extra_penalty, total_penalty, trained_weight
-from qacomp.training.regularizers.base import Regularizer, list_regularizers, register_regularizer, regularizer_class
+from qacomp.training.regularizers.base import (
+    REGULARIZERS,
+    QuantizedLayer,
+    Regularizer,
+    list_regularizers,
+    register_regularizer,
+)
 from qacomp.training.regularizers.building import build_regularizers
-from qacomp.training.regularizers.options import RegularizerOptions
 from qacomp.training.regularizers.schedule import StrengthSchedule
 
 __all__ = [
+    "REGULARIZERS",
+    "QuantizedLayer",
     "Regularizer",
     "RegularizerOptions",
     "StrengthSchedule",
@@ -15,7 +23,6 @@ __all__ = [
     "extra_penalty",
     "list_regularizers",
     "register_regularizer",
-    "regularizer_class",
     "total_penalty",
     "trained_weight",
 ]

@@ -19,7 +19,7 @@ def trained_weight(model: nn.Module, name: str) -> Tensor:
 
 def total_penalty(model: nn.Module, penalties: Mapping[str, Regularizer]) -> Tensor:
     """R(W) = Σ_layers relative strength · mean penalty, differentiable: scalar. `penalties`: weight name -> penalty."""
-    terms = [p.options.relative_strength * p(trained_weight(model, name)) for name, p in penalties.items()]
+    terms = [p.strength * p(trained_weight(model, name)) for name, p in penalties.items()]
     return torch.stack(terms).sum() if terms else torch.zeros(())
 
 
@@ -44,7 +44,7 @@ def accumulate_penalties(
     """
     values = []
     for name, penalty in penalties.items():
-        factor = penalty.options.relative_strength
+        factor = penalty.strength
         weight, mask = trained_weight(model, name), (living or {}).get(name)
         if mask is None:
             values.append(factor * _accumulate(weight, penalty, strength * factor))
@@ -75,7 +75,7 @@ def _accumulate(weight: Tensor, penalty: Regularizer, strength: float) -> Tensor
         return result
     start, stop = _slice(penalty, flat.numel())
     part = flat[start:stop]
-    share = penalty.options.slices * part.numel() / flat.numel() if part.numel() < flat.numel() else 1.0
+    share = penalty.slices * part.numel() / flat.numel() if part.numel() < flat.numel() else 1.0
     kernel = penalty.kernel() if suits(part) else None
     if kernel is None:
         leaf = part.clone().requires_grad_()
@@ -94,7 +94,7 @@ def _accumulate(weight: Tensor, penalty: Regularizer, strength: float) -> Tensor
 
 def _slice(penalty: Regularizer, n: int) -> tuple[int, int]:
     """The part of the layer's n weights whose turn it is; all of them outside training."""
-    slices = min(penalty.options.slices, n)
+    slices = min(penalty.slices, n)
     turn = getattr(penalty, "turn", None)
     if slices == 1 or turn is None or not penalty.training:
         return 0, n

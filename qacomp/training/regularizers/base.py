@@ -6,19 +6,29 @@ the layers' penalties; training minimises the task loss + λ·R(W).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from importlib import import_module
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
-from qacomp.errors import ConfigError
+from qacomp.options.method_table import MethodTable
+from qacomp.options.registry import Registry
+from qacomp.options.regularizer_options import RegularizerOptions
 from qacomp.training.regularizers.blocks import BlockMean, Kernel, suits
-from qacomp.training.regularizers.options import RegularizerOptions
 
-_CLASSES: dict[str, type["Regularizer"]] = {}
-_BUILT_IN = ("sine", "cosine", "minimum_distance", "exponential", "sinreq")
-DEFAULT_OPTIONS = RegularizerOptions()
+
+@dataclass(frozen=True)
+class QuantizedLayer:
+    """What --quantizer does to a layer.
+
+    method: its name; bits: 1 .. 8; unit: the weight that it takes for 1 (see qacomp.training.quantizers.Scale).
+    """
+
+    method: str
+    bits: int
+    unit: float = 1.0
 
 
 class Regularizer(nn.Module, ABC):
@@ -29,14 +39,42 @@ class Regularizer(nn.Module, ABC):
     """
 
     name: ClassVar[str]
-    inset: ClassVar[float | None] = None
-    """Of a uniform static grid: from the range's end to its first level, in steps. None: there is no such range."""
-    options: RegularizerOptions = DEFAULT_OPTIONS
+    strength: float = 1.0
+    """The layer's λ, as a multiple of the schedule's."""
+    slices: int = 1
+    """A training step looks at one of so many equal parts of the layer, in turn."""
 
     @classmethod
     @abstractmethod
-    def for_weights(cls, weight: Tensor, k: int, options: RegularizerOptions = DEFAULT_OPTIONS) -> "Regularizer":
-        """The penalty with K levels that suits `weight` (any shape, float)."""
+    def for_weights(
+        cls, weight: Tensor, k: int, options: Any, quantized: QuantizedLayer | None = None
+    ) -> "Regularizer":
+        """Return the penalty with K levels that suits `weight` (any shape, float).
+
+        options: the method's hyper-parameters, of the dataclass it was registered with; quantized: what --quantizer
+        does to the layer, None without one.
+        """
+
+    @classmethod
+    def for_layers(
+        cls,
+        weights: Mapping[str, Tensor],
+        ks: Mapping[str, int],
+        options: Any,
+        quantized: Mapping[str, QuantizedLayer],
+    ) -> "dict[str, Regularizer]":
+        """Return the penalty of each of several layers, by weight name. `ks`: levels by weight name."""
+        return {name: cls.for_weights(w, ks[name], options, quantized.get(name)) for name, w in weights.items()}
+
+    def set_strength(self, strength: float) -> None:
+        """Set the layer's λ, 0 or more."""
+        self.strength = strength
+
+    def divide(self, slices: int) -> None:
+        """Look at one of `slices` equal parts of the layer a step. The gradient is unbiased over a round."""
+        self.slices = slices
+        if slices > 1:
+            self.register_buffer("turn", torch.zeros((), dtype=torch.int64))  # so that a resumed training goes on
 
     @abstractmethod
     def textbook(self, weight: Tensor) -> Tensor:
@@ -75,28 +113,26 @@ class Regularizer(nn.Module, ABC):
         return value
 
 
-def register_regularizer(name: str) -> Callable[[type[Regularizer]], type[Regularizer]]:
-    """Class decorator: makes a regularizer known as `--reg NAME`."""
+REGULARIZERS: MethodTable[type[Regularizer]] = MethodTable(
+    "reg", RegularizerOptions, Registry("regularizer", "qacomp.training.regularizers", "qacomp.regularizers")
+)
+
+
+def register_regularizer(
+    name: str, options: type[RegularizerOptions] = RegularizerOptions
+) -> Callable[[type[Regularizer]], type[Regularizer]]:
+    """Return a class decorator that makes a regularizer known as `--reg NAME`.
+
+    options: the frozen dataclass that declares its hyper-parameters, `--reg NAME:HYPER_PARAMETER=VALUE`.
+    """
 
     def add(cls: type[Regularizer]) -> type[Regularizer]:
         cls.name = name
-        _CLASSES[name] = cls
-        return cls
+        return REGULARIZERS.register(name, options)(cls)
 
     return add
 
 
-def regularizer_class(name: str) -> type[Regularizer]:
-    """The regularizer registered as `name`; ConfigError lists the known ones."""
-    for module in _BUILT_IN:
-        import_module(f"qacomp.training.regularizers.{module}")
-    if name not in _CLASSES:
-        raise ConfigError(f"unknown regularizer '{name}'; known: {', '.join(sorted(_CLASSES))}, none")
-    return _CLASSES[name]
-
-
 def list_regularizers() -> list[str]:
-    """Names of all registered regularizers, sorted."""
-    for module in _BUILT_IN:
-        import_module(f"qacomp.training.regularizers.{module}")
-    return sorted(_CLASSES)
+    """Return the names of all registered regularizers, sorted."""
+    return REGULARIZERS.names()

@@ -1,49 +1,31 @@
-"""Every selected layer's regularizer, from one description."""
+"""Every selected layer's regularizer, from one choice of a method."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
-import torch
 from torch import Tensor
 
-from qacomp.training.regularizers.base import DEFAULT_OPTIONS, Regularizer, regularizer_class
-from qacomp.training.regularizers.options import RegularizerOptions
-from qacomp.training.regularizers.uniform_range import pooled_weights, uniform_range
+from qacomp.options.method import MethodLike
+from qacomp.training.regularizers.base import REGULARIZERS, QuantizedLayer, Regularizer
 
 
 def build_regularizers(
-    name: str,
+    method: MethodLike,
     weights: Mapping[str, Tensor],
     ks: Mapping[str, int],
-    options: RegularizerOptions = DEFAULT_OPTIONS,
     *,
-    strengths: Mapping[str, float] | None = None,
-    bits: Mapping[str, float] | None = None,
-    units: Mapping[str, float] | None = None,
+    slices: int = 1,
+    quantized: Mapping[str, QuantizedLayer] | None = None,
 ) -> dict[str, Regularizer]:
-    """The regularizer `name` for each weight: weight name -> penalty, on the weight's device, in training mode.
+    """Return the regularizer of each weight by its name, on the weight's device, in training mode.
 
-    `ks`: levels by weight name. `strengths`: a layer's relative strength, `bits`: its SinReQ bits, `units`: its
-    quantizer's unit, where they differ from the options. A `global` range is fitted to all the weights together.
-    Raises ConfigError.
+    method: such as "exp:init=uniform", or an object of its hyper-parameters; ks: levels by weight name; slices: a
+    training step looks at one of so many parts of a layer; quantized: what --quantizer does to a layer, by weight name.
+    Raises ConfigError for a method or hyper-parameter that can't be.
     """
-    options.check()
-    cls = regularizer_class(name)
-    pooled = pooled_weights(weights.values()) if cls.inset is not None and options.range == "global" else None
-    penalties = {}
-    for key, weight in weights.items():
-        own = options
-        if strengths and key in strengths:
-            own = replace(own, relative_strength=strengths[key])
-        if bits and key in bits:
-            own = replace(own, bits=bits[key])
-        if units and key in units:
-            own = replace(own, unit=units[key])
-        if pooled is not None and cls.inset is not None:
-            own = replace(own, range=uniform_range(pooled, ks[key], inset=cls.inset))
-        penalty = cls.for_weights(weight, ks[key], own.check())
-        penalty.options = own
-        if own.slices > 1:
-            penalty.register_buffer("turn", torch.zeros((), dtype=torch.int64))  # so that a resumed training goes on
-        penalties[key] = penalty.to(weight.device)
+    choice = REGULARIZERS.choice(method)
+    options = REGULARIZERS.options(choice)
+    penalties = REGULARIZERS.find(choice.name).for_layers(weights, ks, options, quantized or {})
+    for name, penalty in penalties.items():
+        penalty.divide(slices)
+        penalty.to(weights[name].device)
     return penalties

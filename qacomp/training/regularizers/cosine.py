@@ -1,15 +1,21 @@
 """R_C: the absolute cosine, K evenly spaced static basins that lie half a step inside the range."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from qacomp.training.regularizers.base import register_regularizer
-from qacomp.training.regularizers.periodic import PeriodicPenalty
+from qacomp.training.regularizers.periodic import PeriodicOptions, PeriodicPenalty
 
 
-@register_regularizer("cos")
+@dataclass(frozen=True)
+class CosineOptions(PeriodicOptions):
+    """Hyper-parameters of cos."""
+
+
+@register_regularizer("cos", CosineOptions)
 class Cosine(PeriodicPenalty):
     """ρ_C(x) = |cos(π K (x − w) / (W − w))|, K ≥ 2 (Malchiodi et al., section II-C)."""
 

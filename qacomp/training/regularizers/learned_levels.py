@@ -1,5 +1,6 @@
 """Representatives u that are network parameters: what R_M and R_E have in common."""
 
+from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
@@ -7,10 +8,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from qacomp.options.declaration import Option, option
+from qacomp.options.regularizer_options import RegularizerOptions
 from qacomp.sharing.kmeans import kmeans
-from qacomp.training.regularizers.base import DEFAULT_OPTIONS, Regularizer
+from qacomp.training.regularizers.base import QuantizedLayer, Regularizer
 from qacomp.training.regularizers.nearest import NearestKernel, NearestPenalty
-from qacomp.training.regularizers.options import RegularizerOptions
+
+
+@dataclass(frozen=True)
+class LearnedLevelsOptions(RegularizerOptions):
+    """Hyper-parameters of the penalties with learned representatives."""
+
+    init: str = option(
+        "kmeans",
+        Option(
+            "Where the shared values start: at the k-means centroids, at K quantiles, or evenly between the extremes.",
+            choices=("kmeans", "quantile", "uniform"),
+        ),
+    )
+
+    @property
+    def levels_learned(self) -> bool:
+        """Return True: they are the penalty's own parameters."""
+        return True
 
 
 class LearnedLevels(Regularizer):
@@ -27,9 +47,16 @@ class LearnedLevels(Regularizer):
         self.u = nn.Parameter(levels)  # (K,)
 
     @classmethod
-    def for_weights(cls, weight: Tensor, k: int, options: RegularizerOptions = DEFAULT_OPTIONS) -> Self:
-        """u as `options.init` says; fewer than K where the weights have fewer distinct values."""
-        return cls(torch.from_numpy(initial_levels(weight.detach().cpu().numpy(), k, options.init)).to(weight))
+    def for_weights(
+        cls, weight: Tensor, k: int, options: LearnedLevelsOptions, quantized: QuantizedLayer | None = None
+    ) -> Self:
+        """Return the penalty whose u starts as `options.init` says."""
+        return cls(cls.start(weight, k, options))
+
+    @staticmethod
+    def start(weight: Tensor, k: int, options: LearnedLevelsOptions) -> Tensor:
+        """Return where u starts: (K,) of weight's dtype; fewer where the weights have fewer distinct values."""
+        return torch.from_numpy(initial_levels(weight.detach().cpu().numpy(), k, options.init)).to(weight)
 
     def textbook(self, weight: Tensor) -> Tensor:
         """Mean of φ over `weight` (any shape): scalar."""

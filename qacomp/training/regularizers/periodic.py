@@ -2,17 +2,57 @@
 
 import math
 from abc import abstractmethod
-from typing import Self
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from qacomp.training.regularizers.base import DEFAULT_OPTIONS, Regularizer
+from qacomp.errors import ConfigError
+from qacomp.options.declaration import Option, option
+from qacomp.options.regularizer_options import RegularizerOptions
+from qacomp.training.regularizers.base import QuantizedLayer, Regularizer
 from qacomp.training.regularizers.blocks import BLOCK, BlockFunction, Kernel, first
-from qacomp.training.regularizers.options import RegularizerOptions
-from qacomp.training.regularizers.uniform_range import static_range
+from qacomp.training.regularizers.uniform_range import pooled_weights, uniform_range
 
 _NARROWEST = 1e-6
+_RANGES = ("layer", "global", "learned")
+
+
+def given_range(text: str) -> tuple[float, float] | None:
+    """Return the ends that `LOW:HIGH` gives, None for a word. Raise ConfigError for anything else."""
+    if text in _RANGES:
+        return None
+    low, _, high = text.partition(":")
+    try:
+        ends = float(low), float(high)
+    except ValueError:
+        raise ConfigError(f"range = {text!r:.100}: must be {', '.join(_RANGES)} or LOW:HIGH") from None
+    if not -math.inf < ends[0] < ends[1] < math.inf:
+        raise ConfigError(f"range = {text!r:.100}: must be two numbers, the smaller one first")
+    return ends
+
+
+@dataclass(frozen=True)
+class PeriodicOptions(RegularizerOptions):
+    """Hyper-parameters of the two periodic penalties."""
+
+    range: str = option(
+        "layer",
+        Option(
+            "Interval [w, W] of the shared values: fitted to each layer, to all layers together (global), learned "
+            "beside the weights, or LOW:HIGH.",
+            words=_RANGES,
+            metavar="LOW:HIGH",
+            check=given_range,
+        ),
+    )
+
+    @property
+    def levels_learned(self) -> bool:
+        """Return whether w and W are learned."""
+        return self.range == "learned"
 
 
 class AbsoluteSineKernel(Kernel):
@@ -49,6 +89,8 @@ class PeriodicPenalty(Regularizer):
     paper leaves w and W to the user.
     """
 
+    inset: ClassVar[float]
+    """From the end of the range to its first level, in steps."""
     bounds: Tensor
 
     def __init__(self, k: int, low: float, high: float, *, learned: bool = False) -> None:
@@ -60,11 +102,26 @@ class PeriodicPenalty(Regularizer):
             self.register_buffer("bounds", torch.tensor([low, high], dtype=torch.float64))
 
     @classmethod
-    def for_weights(cls, weight: Tensor, k: int, options: RegularizerOptions = DEFAULT_OPTIONS) -> Self:
-        """Range per layer: the uniform grid nearest to the weights, where a learned one starts; or as given."""
-        assert cls.inset is not None
-        learned = options.range == "learned"
-        return cls(k, *static_range(weight, k, options.range, inset=cls.inset), learned=learned)
+    def for_weights(
+        cls, weight: Tensor, k: int, options: PeriodicOptions, quantized: QuantizedLayer | None = None
+    ) -> Self:
+        """Return the penalty over the given range, or over that of the uniform grid nearest to the weights."""
+        ends = given_range(options.range) or uniform_range(weight, k, inset=cls.inset)
+        return cls(k, *ends, learned=options.levels_learned)
+
+    @classmethod
+    def for_layers(
+        cls,
+        weights: Mapping[str, Tensor],
+        ks: Mapping[str, int],
+        options: PeriodicOptions,
+        quantized: Mapping[str, QuantizedLayer],
+    ) -> dict[str, Regularizer]:
+        """Return each layer's penalty; a `global` range is fitted to all weights together, for each layer's K."""
+        if options.range != "global":
+            return super().for_layers(weights, ks, options, quantized)
+        pooled = pooled_weights(weights.values())
+        return {name: cls(ks[name], *uniform_range(pooled, ks[name], inset=cls.inset)) for name in weights}
 
     @abstractmethod
     def line(self) -> Tensor:

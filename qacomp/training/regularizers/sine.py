@@ -1,15 +1,21 @@
 """R_S: the absolute sine, K evenly spaced static basins with one at each end of the range."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from qacomp.training.regularizers.base import register_regularizer
-from qacomp.training.regularizers.periodic import PeriodicPenalty
+from qacomp.training.regularizers.periodic import PeriodicOptions, PeriodicPenalty
 
 
-@register_regularizer("sin")
+@dataclass(frozen=True)
+class SineOptions(PeriodicOptions):
+    """Hyper-parameters of sin."""
+
+
+@register_regularizer("sin", SineOptions)
 class Sine(PeriodicPenalty):
     """ρ_S(x) = |sin(π (K − 1)(x − w) / (W − w))|, K ≥ 2 (Malchiodi et al., section II-C)."""
 

@@ -1,19 +1,55 @@
 """SinReQ: a squared sine whose zeros are the levels of a uniform quantizer with b bits (Elthakeb et al., eq. 3)."""
 
 import math
+from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from qacomp.training.regularizers.base import DEFAULT_OPTIONS, Regularizer, register_regularizer
-from qacomp.training.regularizers.options import RegularizerOptions
+from qacomp.options.declaration import NOT_NEGATIVE, Need, Option, option
+from qacomp.options.regularizer_options import RegularizerOptions
+from qacomp.training.regularizers.base import QuantizedLayer, Regularizer, register_regularizer
 from qacomp.training.regularizers.sinreq_kernel import SquaredSineKernel
 
 _LEARNED_BITS = (2.0, 8.0)
+_QUANTIZERS = ("dorefa", "wrpn")
 
 
-@register_regularizer("sinreq")
+@dataclass(frozen=True)
+class SinReQOptions(RegularizerOptions):
+    """Hyper-parameters of sinreq."""
+
+    domain: str = option(
+        "auto",
+        Option(
+            "The quantizer whose levels are the penalty's zeros; -raw: the paper's formula.",
+            choices=("auto", *_QUANTIZERS, "dorefa-raw", "wrpn-raw"),
+            shown="the quantizer's, else dorefa",
+        ),
+    )
+    learn_bits: bool = option(False, Option("Train each layer's bits, starting from 8."))
+    bits_penalty: float = option(
+        0.03,
+        Option(
+            "What a learned bit costs in the loss.",
+            bounds=NOT_NEGATIVE,
+            needs=(Need(lambda o: o.learn_bits, "without learn_bits=true"),),
+        ),
+    )
+
+    @property
+    def bits_learned(self) -> bool:
+        """Return whether each layer's bits are trained."""
+        return self.learn_bits
+
+    @property
+    def levels_vary(self) -> bool:
+        """Return whether the zeros follow from learned bits, or from the weights as in the paper's formula."""
+        return self.learn_bits or self.domain.endswith("raw")
+
+
+@register_regularizer("sinreq", SinReQOptions)
 class SinReQ(Regularizer):
     """ρ(w) = sin²(π (t(w) + Δ) / step), of mean |w| or max |w| taken as constants of the step.
 
@@ -43,19 +79,27 @@ class SinReQ(Regularizer):
         self.register_buffer("scale", torch.ones(()))  # max |tanh w| | mean |w| | unit | max |w|, by domain
 
     @classmethod
-    def for_weights(cls, weight: Tensor, k: int, options: RegularizerOptions = DEFAULT_OPTIONS) -> Self:
-        """K = 2^b levels for dorefa; for wrpn the largest odd number of levels up to K, 2^b − 1 of them."""
-        if options.bits is not None:
-            bits = options.bits
-        elif options.learn_bits:
+    def for_weights(
+        cls, weight: Tensor, k: int, options: SinReQOptions, quantized: QuantizedLayer | None = None
+    ) -> Self:
+        """Return a penalty with the quantizer's bits, or 8 to learn from. Without either, K gives them.
+
+        K = 2^b levels for dorefa; for wrpn the largest odd number of levels up to K, 2^b − 1 of them.
+        """
+        domain = options.domain
+        if domain == "auto":
+            domain = quantized.method if quantized is not None and quantized.method in _QUANTIZERS else "dorefa"
+        if options.learn_bits:
             bits = _LEARNED_BITS[1]
-        elif options.domain.startswith("wrpn") and k > 2:
+        elif quantized is not None:
+            bits = float(quantized.bits)
+        elif domain.startswith("wrpn") and k > 2:
             bits = math.log2(k + k % 2)
         else:
             bits = math.log2(k)
-        penalty = cls(bits, options.domain, learn_bits=options.learn_bits, bits_penalty=options.bits_penalty)
-        if options.domain == "wrpn":
-            penalty.scale.fill_(options.unit)
+        penalty = cls(bits, domain, learn_bits=options.learn_bits, bits_penalty=options.bits_penalty)
+        if domain == "wrpn" and quantized is not None:
+            penalty.scale.fill_(quantized.unit)
         penalty.observe(weight)
         return penalty
 

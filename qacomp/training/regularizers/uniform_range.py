@@ -10,14 +10,6 @@ _SAMPLE = 65_536
 _FRACTIONS = 48
 
 
-def static_range(weight: Tensor, k: int, wanted: str | tuple[float, float], *, inset: float) -> tuple[float, float]:
-    """The (low, high) that the option `wanted` stands for: a given pair as it is, else the fit to `weight`.
-
-    For a range common to several layers (`global`), `weight` is a sample of all of them (`pooled_weights`).
-    """
-    return uniform_range(weight, k, inset=inset) if isinstance(wanted, str) else wanted
-
-
 def pooled_weights(weights: Iterable[Tensor]) -> Tensor:
     """All weights of several layers in one (n,), on the CPU; large layers by an even sample of their size's share."""
     parts = [w.detach().reshape(-1).cpu() for w in weights]

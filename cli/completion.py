@@ -1,0 +1,83 @@
+"""What the shell completes behind an option: words, methods and their hyper-parameters."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+from click.shell_completion import BashComplete, CompletionItem, add_completion_class
+
+Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def complete_word(declared: Any) -> Complete:
+    """Return what the shell asks for the words of an option's registry that begin as typed."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from qacomp.options.declaration import registered
+
+        return _beginning(incomplete, "", registered(declared))
+
+    return complete
+
+
+def complete_method(declared: Any) -> Complete:
+    """Return what the shell asks for methods, and behind `NAME:` for hyper-parameters and their words."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from qacomp.options.converting import type_name
+        from qacomp.options.method_table import method_table
+
+        table = method_table(declared)
+        name, colon, rest = incomplete.partition(":")
+        if not colon:
+            return _beginning(incomplete, "", [*table.names(), "none"])
+        if name not in table.names():
+            return []
+        known = {found.name: found for found in table.hyperparameters(name)}
+        begun, comma, last = rest.rpartition(",")
+        before = f"{name}:{begun}{comma}"
+        item, equals, _ = last.partition("=")
+        if not equals:
+            given = {part.partition("=")[0] for part in begun.split(",")}
+            return _beginning(incomplete, before, [f"{found}=" for found in known if found not in given])
+        own = known[item].metadata["option"] if item in known else None
+        words = () if own is None else own.choices or own.words
+        if item in known and type_name(known[item].type) == "bool":
+            words = ("true", "false")
+        return _beginning(incomplete, f"{before}{item}=", words)
+
+    return complete
+
+
+def _beginning(incomplete: str, before: str, words: Any) -> list[CompletionItem]:
+    """Return `before` and each of `words` that together begin as typed."""
+    return [CompletionItem(before + word) for word in words if (before + word).startswith(incomplete)]
+
+
+class BashWords(BashComplete):
+    """Completion in bash, which splits words at `:` and `=` and replaces only what stands behind the last of them."""
+
+    name = "bash"
+    source_template = BashComplete.source_template.replace(
+        "COMPREPLY+=($value)\n", "COMPREPLY+=($value)\n            [[ $value == *= ]] && compopt -o nospace\n"
+    )
+    _kept = 0
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """Return the words before the cursor and the one at it, whole."""
+        args, last = super().get_completion_args()
+        whole: list[str] = []
+        for word in [*args, last]:
+            if whole and (word in (":", "=") or whole[-1].endswith((":", "="))):
+                whole[-1] += word
+            else:
+                whole.append(word)
+        self._kept = len(whole[-1]) - len("" if last in (":", "=") else last)
+        return whole[:-1], whole[-1]
+
+    def format_completion(self, item: CompletionItem) -> str:
+        """Return a reply without what bash keeps of the word."""
+        return f"{item.type},{item.value[self._kept :]}"
+
+
+add_completion_class(BashWords)

@@ -1,0 +1,31 @@
+"""One option's value against what is declared of it: choices, bounds, a check of its own."""
+
+from collections.abc import Iterator, Mapping
+
+from qacomp.errors import ConfigError
+from qacomp.options.declaration import Option
+
+_NAMES = {"k": "the number of shared values"}
+"""What a number is called in a message, where its option's name says too little."""
+
+
+def check_value(name: str, declared: Option, value: object) -> None:
+    """Raise ConfigError for a value that an option can't take; the message begins with `name`."""
+    if declared.choices and value not in declared.choices:
+        raise ConfigError(f"{name} = {value!r}: must be one of {', '.join(declared.choices)}")
+    if declared.bounds is not None:
+        for where, what, number in _numbers(name, value):
+            if not declared.bounds.admit(number):
+                raise ConfigError(f"{where} = {number}: {what}must {declared.bounds}")
+    if declared.check is not None and value is not None:
+        declared.check(value)
+
+
+def _numbers(name: str, value: object) -> Iterator[tuple[str, str, float]]:
+    """Yield (where, what it is called, number) of an option, or of each layer's value: ("k for conv1", ...)."""
+    plain = name.removesuffix("_layers")
+    what = f"{_NAMES[plain]} " if plain in _NAMES else ""
+    if isinstance(value, Mapping):
+        yield from ((f"{plain} for {layer}", what, number) for layer, number in value.items())
+    elif isinstance(value, int | float):
+        yield name, what, value
