@@ -10,7 +10,7 @@ from torch import nn
 
 from qacomp.evaluation.accuracy import onnx_logits, torch_logits
 from qacomp.evaluation.macs import count_macs, count_parameters
-from qacomp.exporting.decoding import onnx_model
+from qacomp.exporting.onnx_model import onnx_model
 from qacomp.formats import open_file, save_file
 from qacomp.models import create_model, model_info
 from qacomp.models.flexible import FlexibleModel

@@ -10,8 +10,10 @@ from result import Row, shared_folder
 from qacomp.checkpoints import Checkpoint, read_checkpoint
 from qacomp.datasets import Dataset, load_dataset
 from qacomp.evaluation.submodels import submodel_accuracies
-from qacomp.exporting.decoding import decode
+from qacomp.exporting.decode import decode_file
+from qacomp.exporting.decoded_measuring import measure_decoded
 from qacomp.exporting.operating_points import names_at, operating_points
+from qacomp.exporting.part import Part
 from qacomp.formats import open_file, save_file
 from qacomp.options.config import CompressConfig
 from qacomp.pipeline import compress
@@ -83,7 +85,7 @@ def one_file() -> Row:
             separate.append(alone.stat().st_size)
     cut = path.with_suffix(".cut.qac")
     cut.write_bytes(path.read_bytes()[: points["level4"].bytes])
-    decoded = decode(cut, cut.with_suffix(".onnx"), allow_truncated=True)
+    decoded = measure_decoded(decode_file(cut, cut.with_suffix(".onnx"), part=Part(allow_truncated=True)))
     results = {
         "bytes": path.stat().st_size,
         "separate_bytes": separate,

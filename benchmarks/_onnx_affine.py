@@ -34,9 +34,7 @@ def affine() -> Results:
         onnx.save(dense_model, files["dense"])
         for bits in (4, 8, 2):
             files[f"int{bits}"] = here / f"int{bits}.onnx"
-            made = write_onnx_file(
-                dense_model, weights, files[f"int{bits}"], OnnxOptions("affine", bits), measure=False
-            )
+            made = write_onnx_file(dense_model, weights, files[f"int{bits}"], OnnxOptions("affine", bits))
             assert made.fused == LAYERS
         sessions = {name: open_session(path, threads=1) for name, path in files.items()}
         fp32 = {

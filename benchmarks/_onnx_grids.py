@@ -8,7 +8,7 @@ import onnx
 from _onnx_affine import cosine, normal_matrices, stack
 from result import Results, Row, in_turns, median, spread
 
-from qacomp.exporting.decoding import decode
+from qacomp.exporting.decode import decode_file
 from qacomp.exporting.onnx_options import OnnxOptions
 from qacomp.graphs import read_onnx
 from qacomp.options.config import CompressConfig
@@ -36,7 +36,7 @@ def grids() -> Results:
             container, output = here / "m.qac", here / "m.onnx"
             settings = CompressConfig(codebook=kind)
             result = compress(read_onnx(original), settings, None, container, SilentProgress())
-            made = decode(container, output, measure=False, onnx=OnnxOptions("affine"))
+            made = decode_file(container, output, onnx=OnnxOptions("affine"))
             sessions = {
                 "default": open_session(output, threads=1),
                 "fp32": open_session(output, threads=1, settings=FP32_ACTIVATIONS),

@@ -78,7 +78,7 @@ def _looked_up(name: str, source: Model, path: Path, k: int) -> Row:
         feeds = _feeds(model, source.shape)
         dense, lut = here / "dense.onnx", here / "lut.onnx"
         onnx.save(model.dense, dense)
-        written = write_onnx_file(model.dense, model.weights, lut, OnnxOptions("lut"), measure=False)
+        written = write_onnx_file(model.dense, model.weights, lut, OnnxOptions("lut"))
         difference = compare(run_all(dense, feeds), run_all(lut, feeds), "")
         before = here / "original.onnx"
         onnx.save(model.original, before)

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from qacomp.checkpoints import Checkpoint
 from qacomp.errors import QacompError
-from qacomp.exporting.decoding import onnx_model
+from qacomp.exporting.onnx_model import onnx_model
 from qacomp.formats import NotSharedError, SharedTensor, open_file
 from qacomp.graphs import OnnxSource
 from qacomp.options.config import CompressConfig

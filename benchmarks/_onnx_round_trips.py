@@ -27,7 +27,7 @@ def round_trips() -> Results:
 
 
 def _round_trip(path: Path) -> dict[str, bool]:
-    from qacomp.exporting.decoding import decode
+    from qacomp.exporting.decode import decode_file
     from qacomp.graphs.values import DATA_FIELDS
     from qacomp.graphs.walk import sites
     from qacomp.options.config import CompressConfig
@@ -38,7 +38,7 @@ def _round_trip(path: Path) -> dict[str, bool]:
     with tempfile.TemporaryDirectory() as scratch:
         container, output = Path(scratch) / "m.qac", Path(scratch) / "m.onnx"
         compress(read_model(path), CompressConfig(k=16), None, container, SilentProgress())
-        decode(container, output, measure=False)
+        decode_file(container, output)
         before, after = onnx.load(path), onnx.load(output)
     opsets = [(i.domain, i.version) for i in before.opset_import] == [(i.domain, i.version) for i in after.opset_import]
     try:

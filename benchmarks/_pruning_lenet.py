@@ -9,7 +9,8 @@ from result import Row
 
 from qacomp.checkpoints import read_checkpoint
 from qacomp.datasets import load_dataset
-from qacomp.exporting.decoding import decode
+from qacomp.exporting.decode import decode_file
+from qacomp.exporting.decoded_measuring import measure_decoded
 from qacomp.formats import open_file
 from qacomp.options.config import CompressConfig
 from qacomp.pipeline import compress
@@ -45,7 +46,7 @@ def _run(name: str, settings: dict[str, Any], checkpoint: Path, data: str) -> Ro
     if not _made_with(container, settings, source.digest):
         config = CompressConfig(data=data).with_settings(settings, name)
         compress(source, config, load_dataset(data), container, SilentProgress())
-    decoded = decode(container, container.with_suffix(".onnx"), data=data)
+    decoded = measure_decoded(decode_file(container, container.with_suffix(".onnx")), data)
     with open_file(container) as opened:
         meta = opened.meta
         graph = sum(section.bytes for section in opened.sections if section.kind == "graph")

@@ -14,7 +14,8 @@ from result import ROOT, Headline, Row
 
 from qacomp.checkpoints import read_checkpoint
 from qacomp.datasets import load_dataset
-from qacomp.exporting.decoding import decode
+from qacomp.exporting.decode import decode_file
+from qacomp.exporting.decoded_measuring import measure_decoded
 from qacomp.options.config import CompressConfig
 from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
@@ -67,7 +68,7 @@ def _chain(
     container = (here or checkpoint.parent) / f"{name}.qac"
     dataset = load_dataset(config.data or "")
     result = compress(read_checkpoint(checkpoint), config, dataset, container, SilentProgress())
-    decoded = decode(container, container.with_suffix(".onnx"), data=config.data)
+    decoded = measure_decoded(decode_file(container, container.with_suffix(".onnx")), config.data)
     assert decoded.latency is not None
     accuracy = result.accuracy
     results = {

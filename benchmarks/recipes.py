@@ -18,7 +18,8 @@ from result import RESULTS, ROOT, Headline, Row, commit
 
 from qacomp.checkpoints import read_checkpoint
 from qacomp.datasets import load_dataset
-from qacomp.exporting.decoding import decode
+from qacomp.exporting.decode import decode_file
+from qacomp.exporting.decoded_measuring import measure_decoded
 from qacomp.formats import open_file
 from qacomp.options.config import CompressConfig
 from qacomp.pipeline import compress
@@ -83,7 +84,7 @@ def _recipe(name: str, settings: dict[str, object], data: Path) -> Row:
         checkpoint = read_checkpoint(SHARED / "ckpt" / "resnet20_cifar10j.pth")
         compress(checkpoint, config, load_dataset(config.data or ""), container, SilentProgress())
         seconds = round(time.perf_counter() - start)
-    decoded = decode(container, container.with_suffix(".onnx"), data=config.data)
+    decoded = measure_decoded(decode_file(container, container.with_suffix(".onnx")), config.data)
     with open_file(container) as opened:
         meta = opened.meta
         graph = sum(section.bytes for section in opened.sections if section.kind == "graph")

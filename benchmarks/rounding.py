@@ -15,7 +15,7 @@ from result import Headline, Row, shared_folder
 from qacomp.checkpoints import Checkpoint, read_checkpoint
 from qacomp.datasets import Dataset, Split, load_dataset
 from qacomp.evaluation.accuracy import onnx_logits, topk_accuracy, torch_logits
-from qacomp.exporting.decoding import onnx_model
+from qacomp.exporting.onnx_model import onnx_model
 from qacomp.formats import open_file
 from qacomp.options.config import CompressConfig
 from qacomp.pipeline import compress

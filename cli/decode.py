@@ -72,8 +72,10 @@ class DecodeRequest:
 @taking(DecodeRequest)
 def decode_command(asked: DecodeRequest) -> None:
     """Decode CONTAINER and measure the result in onnxruntime. Needs no torch."""
-    from qacomp.exporting.decoding import decode, default_output
+    from qacomp.exporting.decode import decode_file, default_output
+    from qacomp.exporting.decoded_measuring import measure_decoded
     from qacomp.exporting.onnx_options import OnnxOptions
+    from qacomp.exporting.part import Part
     from qacomp.outputs import claim, decoded_outputs
     from qacomp.runtime.limits import limited_runs
     from qacomp.sources.input_files import command_files
@@ -85,16 +87,11 @@ def decode_command(asked: DecodeRequest) -> None:
     claim(outputs, command_files([asked.container], [data]), force=asked.force)
     bits = int(asked.affine_bits) if asked.affine_bits else None
     with limited_runs(run_limits(asked.settings)):
-        done = decode(
-            asked.container,
-            target,
-            data=data,
-            measure=not asked.no_measure,
-            level=asked.level,
-            submodel=asked.submodel,
-            allow_truncated=asked.allow_truncated,
-            onnx=OnnxOptions(asked.mode, bits, asked.affine_block, asked.external_data),
-        )
+        onnx = OnnxOptions(asked.mode, bits, asked.affine_block, asked.external_data)
+        part = Part(asked.level, asked.submodel, asked.allow_truncated)
+        done = decode_file(asked.container, target, part=part, onnx=onnx)
+        if not asked.no_measure:
+            done = measure_decoded(done, data)
     for note in done.notes:
         progress.note(note)
     if asked.as_json:

@@ -38,7 +38,8 @@ def demo_command(folder: Path, seed: int, force: bool, as_json: bool) -> None:
     from qacomp.checkpoints import read_checkpoint
     from qacomp.datasets import load_dataset
     from qacomp.errors import OutputNotWritableError
-    from qacomp.exporting.decoding import decode
+    from qacomp.exporting.decode import decode_file
+    from qacomp.exporting.decoded_measuring import measure_decoded
     from qacomp.options.config import CompressConfig
     from qacomp.options.method import MethodChoice
     from qacomp.outputs import Output, claim, container_outputs, resume_output
@@ -59,7 +60,7 @@ def demo_command(folder: Path, seed: int, force: bool, as_json: bool) -> None:
     )
     config = CompressConfig(reg=MethodChoice("exp"), k=8, data="digits", seed=seed)
     result = compress(read_checkpoint(checkpoint), config, load_dataset("digits"), container, progress)
-    decoded = decode(container, onnx)
+    decoded = measure_decoded(decode_file(container, onnx))
     latency = decoded.latency or onnx_latency(onnx, (1, 28, 28))
     if as_json:
         print_json({"train": trained.to_json(), "compress": result.to_json(), "decode": decoded.to_json()})

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from qacomp.datasets import load_dataset
     from qacomp.errors import QacompError
     from qacomp.exporting.decode import decode
+    from qacomp.exporting.part import Part
     from qacomp.formats import open_file
     from qacomp.options.config import CompressConfig
     from qacomp.result import Result
 
 __all__ = [
     "CompressConfig",
+    "Part",
     "QacompError",
     "Result",
     "compress",
@@ -33,6 +35,7 @@ __version__ = VERSION
 
 _HOMES = {
     "CompressConfig": "qacomp.options.config",
+    "Part": "qacomp.exporting.part",
     "QacompError": "qacomp.errors",
     "Result": "qacomp.result",
     "compress": "qacomp.api",

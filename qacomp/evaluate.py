@@ -79,12 +79,12 @@ def measure_file(path: Path, config: CompressConfig, *, trust_pickle: bool = Fal
 
 
 def _measure_container(path: Path, config: CompressConfig) -> Measured:
-    from qacomp.exporting.decoding import onnx_model
+    from qacomp.exporting.onnx_model import onnx_model
 
     with open_file(path) as container:
         meta, points = metadata(container), operating_points(container, str(path))
         names: list[str | None] = [point.name for point in points] or [None]
-        models: list[bytes] = [onnx_model(container, str(path), submodel=name).SerializeToString() for name in names]
+        models: list[bytes] = [onnx_model(container, submodel=name).SerializeToString() for name in names]
     if not points:
         return _measure_model(path, "container", models[0], meta, config)
     each = [_measure_model(path, "container", serialized, meta, config) for serialized in models]
@@ -96,7 +96,7 @@ def _measure_container(path: Path, config: CompressConfig) -> Measured:
 
 
 def _measure_onnx(path: Path, config: CompressConfig) -> Measured:
-    from qacomp.exporting.decoding import METADATA_KEY
+    from qacomp.exporting.onnx_model import METADATA_KEY
     from qacomp.graphs import read_onnx
 
     model = read_onnx(path).model  # its external data lies beside it

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from qacomp.exporting.decode import decode
+from qacomp.exporting.part import Part
 from qacomp.formats import atomic_file
 from qacomp.options.running import MEMORY, SECONDS, RunLimits
 from qacomp.outputs import Output, claim
@@ -43,12 +44,13 @@ class Result(Figures):
         level: int | None = None,
         force: bool = False,
     ) -> Any:
-        """The decoded network as a ModelProto, or with `path` written there: a `qacomp.exporting.decoded.Decoded`.
+        """Return the decoded network as a ModelProto, or written to `path` a `qacomp.exporting.decoded.Decoded`.
 
+        level: of a progressive container, the one with this many shared values;
         mode: how the file holds the weights: dense, lut or affine (see `qacomp.exporting.onnx_options.OnnxOptions`);
         force: replace a file that stands at `path`.
         """
-        return decode(self, path, to="onnx", mode=mode, level=level, force=force)
+        return decode(self, path, to="onnx", mode=mode, part=Part(level=level), force=force)
 
     def report(self, path: str | os.PathLike[str], *, measure: bool = True, force: bool = False) -> Path:
         """Write the HTML report: one page that needs no network. measure: ONNX sizes and latency.

@@ -1,40 +1,53 @@
-"""What decoding gives: the file that was written, and what is known of it. Needs no torch."""
+"""What decoding takes and gives: the options of a format, and the file that was written. Needs no torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qacomp.evaluation.verdict import Verdict
-from qacomp.exporting.onnx_options import OnnxFile
+from qacomp.exporting.onnx_options import DENSE, OnnxFile, OnnxOptions
+from qacomp.exporting.part import WHOLE, Part
 from qacomp.runtime.latency import Latency
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """A decoded file. `max_abs_error`: between the weights in it and the container's; accuracy in percent, if known.
+class DecodeOptions:
+    """What a format writes: the part of the container, and for ONNX the form of the weights."""
 
-    `metric`: name and value, of a model that came in as ONNX, on data with targets. `agreement`: of its outputs with
-    those of the model that was compressed, as `qacomp compress` measured it. `accuracy_fp32`: of fused integer products
-    with activations in fp32 (onnxruntime's accuracy level 0), where `accuracy` is with its default, int8. verdict: on
-    the accuracy measured now (judged_now), or the one that the container states; None where there is none.
+    part: Part = WHOLE
+    onnx: OnnxOptions = DENSE
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A file that was decoded from `part` of `container`, and what is known of it.
+
+    max_abs_error: between the weights in it and the container's. agreement: of the outputs of a model that came in as
+    ONNX with those of the compressed one, as `qacomp compress` measured it. verdict: what the container states; None
+    where it states none. The others are None until `measure_decoded` has run: accuracy in percent; latency; metric,
+    {"name", "value"} of a model that came in as ONNX, on data with targets; accuracy_fp32, of fused integer products
+    with activations in fp32 (onnxruntime's accuracy level 0), where `accuracy` is with its default, int8.
+    judged_now: the verdict is on the accuracy measured now.
     """
 
+    container: Path
+    part: Part
     output: Path
     output_bytes: int
     container_bytes: int
-    accuracy: float | None
-    latency: Latency | None
     max_abs_error: float
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     onnx: OnnxFile | None = None
     agreement: dict[str, Any] | None = None
-    metric: dict[str, Any] | None = None
-    accuracy_fp32: float | None = None
     verdict: Verdict | None = None
     judged_now: bool = False
+    accuracy: float | None = None
+    accuracy_fp32: float | None = None
+    latency: Latency | None = None
+    metric: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The document that `decode --json` prints."""
+        """Return the document that `decode --json` prints."""
         latency = {"p50": self.latency.p50_ms, "p95": self.latency.p95_ms} if self.latency else None
         return {
             "output": str(self.output),

@@ -1,8 +1,11 @@
-"""Accuracy, latency, metric and agreement of a decoded ONNX file. Needs no torch."""
+"""Measuring a decoded ONNX file: accuracy or metric, latency, verdict, and a comparison with the dense file.
+
+`measure_decoded` adds the figures to what `decode_file` gave. Needs no torch.
+"""
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,50 +14,107 @@ from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.errors import DataError, ExportError, MetricError, NotACheckpointError, StoppedRunError
 from qacomp.evaluation.accuracy import onnx_accuracy
 from qacomp.evaluation.onnx_measuring import measure_one
-from qacomp.evaluation.verdict import judge, stated_verdict
+from qacomp.evaluation.verdict import Verdict, judge
+from qacomp.exporting.decoded import Decoded
 from qacomp.exporting.metadata import metadata, required
-from qacomp.exporting.operating_points import level_sizes
-from qacomp.formats import Container
+from qacomp.exporting.onnx_file import write_dense
+from qacomp.exporting.onnx_model import is_original
+from qacomp.exporting.onnx_options import OnnxFile
+from qacomp.exporting.operating_points import verdict_at
+from qacomp.exporting.part import level_of
+from qacomp.formats import Container, open_file
+from qacomp.formats.scratch import part_folder
 from qacomp.options.config import CompressConfig
 from qacomp.options.metric_names import METRICS
-from qacomp.runtime.comparison import FP32_ACTIVATIONS
+from qacomp.runtime.comparison import FP32_ACTIVATIONS, compare_files
 from qacomp.runtime.feeds import generated_feeds
-from qacomp.runtime.latency import Latency, feed_latency
+from qacomp.runtime.latency import Latency, feed_latency, onnx_latency
+from qacomp.runtime.limits import measured_together
 from qacomp.runtime.session import open_session
 
 
-@dataclass(frozen=True)
-class MeasuredAccuracy:
-    """In percent, None where it isn't known, as `notes` say; `fp32`: with activations in fp32, of integer products."""
+@measured_together()
+def measure_decoded(done: Decoded, data: str | None = None) -> Decoded:
+    """Return `done` with what can be measured of an ONNX file; of another format as it is.
 
-    value: float | None = None
-    fp32: float | None = None
-    notes: tuple[str, ...] = ()
-
-
-def measure_accuracy(container: Container, output: Path, data: str | None, *, fused: bool) -> MeasuredAccuracy:
-    """Top-1 of a decoded network on the test split of `data`, or of built-in data that the container names.
-
-    `fused`: onnxruntime runs products on integers, so it is taken with activations in fp32 as well. Raises DataError
-    where `data` can't be read.
+    Accuracy or another metric is taken on the test split of `data`, or of built-in data that the container names, and
+    the verdict is on it then; latency is of one input in onnxruntime; a file in another form than dense is compared
+    with the dense one. Notes say what wasn't measured, and why. Raises DataError where `data` can't be read.
     """
+    if done.output.suffix != ".onnx":
+        return done
+    with open_file(done.container, allow_truncated=done.part.allow_truncated) as container:
+        if done.onnx is not None and done.onnx.mode != "dense":
+            done = _beside_dense(container, done, done.onnx)
+        done = (_measure_original if is_original(container) else _measure_network)(container, done, data)
+        if done.accuracy is None or data not in (None, metadata(container).get("data")):
+            return done
+        verdict = _judged(container, done.accuracy)
+        if verdict is not None:
+            return replace(done, verdict=verdict, judged_now=True)
+        return replace(done, verdict=verdict_at(container, level_of(container, done.part)))
+
+
+def _beside_dense(container: Container, done: Decoded, made: OnnxFile) -> Decoded:
+    """Compare the file with the dense one, which is written to a folder beside it for that, on made-up inputs."""
+    shape = None if is_original(container) else metadata(container).get("input_shape")
+    with part_folder(done.output.parent) as folder:
+        dense = folder / "dense.onnx"
+        write_dense(container, dense, done.part)
+        try:
+            feeds = generated_feeds(open_session(dense, threads=1), dense, input_shape=shape)
+        except (DataError, ExportError, NotACheckpointError) as problem:
+            return _noted(done, f"not compared with the dense file: {problem}")
+        try:
+            return replace(done, onnx=replace(made, comparison=compare_files(done.output, dense, feeds)))
+        except StoppedRunError as problem:
+            return _noted(done, f"not compared with the dense file: {problem}")
+
+
+def _measure_network(container: Container, done: Decoded, data: str | None) -> Decoded:
+    """Measure a network in its own graph: latency, and accuracy."""
+    try:
+        done = replace(done, latency=onnx_latency(done.output, tuple(required(container, "input_shape"))))
+        return _measure_accuracy(container, done, data)
+    except StoppedRunError as stopped:
+        return _noted(done, f"not measured: {stopped}")
+
+
+def _measure_original(container: Container, done: Decoded, data: str | None) -> Decoded:
+    """Measure a model that came in as ONNX: latency, and its metric, which may be accuracy."""
+    latency, remarks = measure_latency(done.output)
+    metric, more = _measure_metric(container, done.output, data)
+    accuracy = metric["value"] if metric is not None and metric["name"] == "accuracy" else None
+    return replace(_noted(done, *remarks, *more), latency=latency, metric=metric, accuracy=accuracy)
+
+
+def _noted(done: Decoded, *notes: str) -> Decoded:
+    return replace(done, notes=(*done.notes, *notes))
+
+
+def _measure_accuracy(container: Container, done: Decoded, data: str | None) -> Decoded:
+    """Measure top-1 on the test split of `data`, or of built-in data that the container names.
+
+    Where onnxruntime runs products on integers, it is taken with activations in fp32 as well. Raises DataError where
+    `data` can't be read.
+    """
+    output, fused = done.output, done.onnx is not None and bool(done.onnx.fused)
     spec, remark = chosen_spec(data, NamedData.told(metadata(container).get("data")))
     if spec is None:
-        return MeasuredAccuracy(notes=(f"no accuracy: {remark or 'the container names no data; give --data'}",))
+        return _noted(done, f"no accuracy: {remark or 'the container names no data; give --data'}")
     try:
         test = load_dataset(spec).test
     except DataError as problem:
         if data is not None:
             raise
-        note = f"no accuracy: the container's data can't be read here ({problem}); give --data"
-        return MeasuredAccuracy(notes=(note,))
+        return _noted(done, f"no accuracy: the container's data can't be read here ({problem}); give --data")
     x = Preprocessing.from_dict(required(container, "preprocessing")).apply(test.x)  # (N, C, H, W)
     precise = onnx_accuracy(output, x, test.y, settings=FP32_ACTIVATIONS) if fused else None
-    return MeasuredAccuracy(onnx_accuracy(output, x, test.y), precise)
+    return replace(done, accuracy=onnx_accuracy(output, x, test.y), accuracy_fp32=precise)
 
 
 def measure_latency(output: Path, seed: int = 0) -> tuple[Latency | None, tuple[str, ...]]:
-    """Latency of a decoded model on a generated input, or a note that says why there is none."""
+    """Measure the latency of a model on a generated input; a note says why there is none."""
     try:
         session = open_session(output, threads=1)
         return feed_latency(session, generated_feeds(session, output, seed=seed)), ()
@@ -62,10 +122,13 @@ def measure_latency(output: Path, seed: int = 0) -> tuple[Latency | None, tuple[
         return None, (f"no latency: {error}",)
 
 
-def measure_metric(
+def _measure_metric(
     container: Container, output: Path, data: str | None
 ) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """{"name", "value"} of a decoded model on `data`, else on built-in data that it names; without any None, a note."""
+    """Measure {"name", "value"} of a model on `data`, else on built-in data that it names; without any None, a note.
+
+    Raises DataError where `data` can't be read.
+    """
     spec, remark = chosen_spec(data, NamedData.told(metadata(container).get("data")))
     if spec is None:
         return None, (f"not measured: {remark}",) if remark else ()
@@ -84,7 +147,7 @@ def measure_metric(
 
 
 def _told_settings(container: Container) -> tuple[CompressConfig, tuple[str, ...]]:
-    """How the container says that its model is fed and measured; a remark on a metric that only a user may name."""
+    """Return how the container says that its model is fed and measured, and a remark on a metric that isn't run."""
     try:
         table = tomllib.loads(str(metadata(container).get("settings", "")))
     except tomllib.TOMLDecodeError:
@@ -99,32 +162,10 @@ def _told_settings(container: Container) -> tuple[CompressConfig, tuple[str, ...
     return CompressConfig().with_settings(told, "the container's settings"), notes
 
 
-def judged(container: Container, level: int | None, accuracy: float | None) -> dict[str, Any]:
-    """`verdict` and `judged_now` of a Decoded: on an accuracy measured now, else what the container states.
-
-    The first needs the original's accuracy, which compression measured on the same data.
-    """
+def _judged(container: Container, accuracy: float) -> Verdict | None:
+    """Return the verdict on `accuracy` in percent; None without the original's, which compression measured."""
     known = metadata(container).get("accuracy")
     original = known.get("original") if isinstance(known, Mapping) else None
-    if accuracy is not None and isinstance(original, int | float) and not isinstance(original, bool):
-        return {"verdict": judge(None, {}, (float(original), accuracy)), "judged_now": True}
-    if container.levels == 1:
-        return {"verdict": stated_verdict(metadata(container))}
-    entry = _point(container, level)
-    return {"verdict": None if entry is None else stated_verdict(entry)}
-
-
-def known_agreement(container: Container, level: int | None) -> dict[str, Any] | None:
-    """The agreement with the original that compression measured at a level (None: the finest that is there)."""
-    if container.levels == 1:
-        return metadata(container).get("agreement")
-    entry = _point(container, level)
-    return None if entry is None else entry.get("agreement")
-
-
-def _point(container: Container, level: int | None) -> Mapping[str, Any] | None:
-    """What the metadata say of a level."""
-    known = metadata(container).get("submodels", {})
-    here = level_sizes(container)[container.level if level is None else level]
-    entry = known.get(f"level{here}") if isinstance(known, dict) else None
-    return entry if isinstance(entry, dict) else None
+    if not isinstance(original, int | float) or isinstance(original, bool):
+        return None
+    return judge(None, {}, (float(original), accuracy))

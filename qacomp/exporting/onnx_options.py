@@ -50,9 +50,9 @@ class Saved:
 class OnnxFile:
     """A written file: `saved` its bytes, `dense_bytes` those of the dense one, `tensors` how each weight stands in it.
 
-    max_abs_error: between its weights, as onnxruntime makes them, and the container's. comparison: with the dense
-    file; None where nothing was measured, or the model runs with no inputs that could be made up (`notes` says so).
-    fused: of affine, how many matrix products onnxruntime runs on the integers themselves (MatMulNBits).
+    max_abs_error: between its weights, as onnxruntime makes them, and the container's. fused: of affine, how many
+    matrix products onnxruntime runs on the integers themselves (MatMulNBits). notes: why weights stay dense.
+    comparison: with the dense file; None until `measure_decoded` has run, and where it can't be compared.
     """
 
     mode: str
@@ -60,12 +60,12 @@ class OnnxFile:
     dense_bytes: int
     tensors: tuple[TensorForm, ...]
     max_abs_error: float
-    comparison: Comparison | None
     fused: int | None
     notes: tuple[str, ...]
+    comparison: Comparison | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The part `onnx` of `decode --json`."""
+        """Return the part `onnx` of `decode --json`."""
         return {
             "mode": self.mode,
             "bytes": self.saved.bytes,

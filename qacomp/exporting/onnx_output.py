@@ -1,4 +1,4 @@
-"""A container's model as an ONNX file in one of three forms (dense, lut, affine), checked, run, compared."""
+"""A container's model as an ONNX file in one of three forms (dense, lut, affine), written and proven."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from qacomp.errors import DataError, ExportError, NotACheckpointError, QacompError, StoppedRunError
+from qacomp.errors import ExportError
 from qacomp.exporting.onnx_forms.affine import to_affine
 from qacomp.exporting.onnx_forms.compact import compact
 from qacomp.exporting.onnx_forms.forms import TensorForm
@@ -23,9 +23,7 @@ from qacomp.exporting.onnx_options import OnnxFile, OnnxOptions
 from qacomp.formats import SharedTensor
 from qacomp.formats.scratch import part_folder
 from qacomp.graphs.large_tensors import slots
-from qacomp.runtime.comparison import Comparison, compare_files
-from qacomp.runtime.feeds import generated_feeds
-from qacomp.runtime.session import open_session, optimized_operators
+from qacomp.runtime.session import optimized_operators
 
 
 def write_onnx_file(
@@ -34,16 +32,13 @@ def write_onnx_file(
     output: Path,
     options: OnnxOptions,
     *,
-    input_shape: Sequence[int] | None = None,
-    measure: bool = True,
     write_dense: Callable[[Path], int] | None = None,
 ) -> OnnxFile:
     """Write `model` with its `weights` (by value name) in the form that the options ask for, and prove it.
 
-    The file's weights, as onnxruntime makes them, are held against the container's; with `measure` its outputs,
-    load time and latency against the dense file's, on made-up inputs (`input_shape`: one example of the first one).
-    write_dense: writes that file and gives its bytes; `model` is then changed in place, and for look-up may hold
-    references for the shared weights. Without it `model` is dense, and stays as it is.
+    Returns the file's bytes beside the dense one's, and how far its weights, as onnxruntime makes them, are from those
+    given. write_dense: writes the dense file and gives its bytes; `model` is then changed in place, and for look-up may
+    hold references for the shared weights. Without it `model` is dense, and stays as it is.
 
     Raises:
         ExportError: onnxruntime refuses what was made, or a weight is missing in it; without `write_dense`, when the
@@ -55,7 +50,7 @@ def write_onnx_file(
     if options.mode == "dense":
         error = _prove(model, weights, dtypes)
         saved = save_onnx(output, model, external=options.external, limit=options.limit, checked=own)
-        return OnnxFile("dense", saved, saved.bytes, (), error, None, None, ())
+        return OnnxFile("dense", saved, saved.bytes, (), error, None, ())
     if write_dense is None:
         write_dense, model = _dense_writer(model, options), _copy(model)
     turned = only_shared(weights) if options.mode == "affine" else {}
@@ -69,19 +64,15 @@ def write_onnx_file(
     saved = save_onnx(output, model, external=options.external, limit=options.limit, checked=own)
     notes = _reasons(forms)
     with part_folder(output.parent) as folder:
-        beside = folder / "dense.onnx"
-        dense_bytes = write_dense(beside)
-        comparison, problem = _compare(output, beside, input_shape) if measure else (None, None)
-    if problem is not None:
-        notes.append(f"not compared with the dense file: {problem}")
+        dense_bytes = write_dense(folder / "dense.onnx")
     fused = _fused(output) if snapped and saved.data_path is None else None
     if fused is not None and fused < len(snapped):
         notes.append(f"onnxruntime fuses {fused} of {len(snapped)} matrix products; the others run slower than dense")
-    return OnnxFile(options.mode, saved, dense_bytes, tuple(forms), error, comparison, fused, tuple(notes))
+    return OnnxFile(options.mode, saved, dense_bytes, tuple(forms), error, fused, tuple(notes))
 
 
 def _fused(output: Path) -> int | None:
-    """How many products onnxruntime runs on integers, None where it doesn't take the model."""
+    """Return how many products onnxruntime runs on integers, None where it doesn't take the model."""
     try:
         return optimized_operators(output).get("MatMulNBits", 0)
     except ExportError:  # a user's own graph, which it never took
@@ -98,22 +89,8 @@ def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
     return twin
 
 
-def _compare(
-    path: Path, dense: Path, input_shape: Sequence[int] | None
-) -> tuple[Comparison | None, QacompError | None]:
-    """Figures beside the dense file, or why there are none: nobody can make up its inputs, or it doesn't run."""
-    try:
-        feeds = generated_feeds(open_session(dense, threads=1), dense, input_shape=input_shape)
-    except (DataError, ExportError, NotACheckpointError) as problem:
-        return None, problem
-    try:
-        return compare_files(path, dense, feeds), None
-    except StoppedRunError as problem:
-        return None, problem
-
-
 def _reasons(forms: Sequence[TensorForm]) -> list[str]:
-    """One remark for all weights that stay dense for the same reason."""
+    """Return the remarks: one for all weights that stay dense for the same reason."""
     kept: dict[str, list[str]] = {}
     for form in forms:
         if form.reason:
@@ -127,9 +104,10 @@ def _prove(
     dtypes: Mapping[str, int],
     snapped: Mapping[str, NDArray[Any]] | None = None,
 ) -> float:
-    """Largest difference between the model's weights, as onnxruntime makes them, and those that were given.
+    """Return the largest |difference| between the model's weights, as onnxruntime makes them, and those given.
 
-    `snapped`: other values that some of them should have; one weight is in memory at a time.
+    `snapped`: other values that some of them should have; one weight is in memory at a time. Raises ExportError where
+    one is missing, has another shape, or can't be made.
     """
     worst, missing, snapped = 0.0, set(weights), snapped or {}
     for name, made in written_weights(model, dtypes):

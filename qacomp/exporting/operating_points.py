@@ -7,6 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from qacomp.errors import ConfigError, FormatError
+from qacomp.evaluation.verdict import Verdict, stated_verdict
 from qacomp.exporting.metadata import metadata
 from qacomp.formats import Container, NotSharedError, SharedTensor
 
@@ -115,6 +116,26 @@ def operating_points(container: Container, source: str = "the container") -> tup
         )
         for name in outputs
     )
+
+
+def agreement_at(container: Container, level: int | None) -> dict[str, Any] | None:
+    """Return the agreement with the original that compression measured at a level (None: the finest that is there)."""
+    if container.levels == 1:
+        return metadata(container).get("agreement")
+    return _stated(container, level).get("agreement")
+
+
+def verdict_at(container: Container, level: int | None) -> Verdict | None:
+    """Return the verdict that the container states of a level; None where it states none."""
+    return stated_verdict(metadata(container) if container.levels == 1 else _stated(container, level))
+
+
+def _stated(container: Container, level: int | None) -> Mapping[str, Any]:
+    """Return what the metadata say of a level."""
+    known = metadata(container).get("submodels", {})
+    here = level_sizes(container)[container.level if level is None else level]
+    entry = known.get(f"level{here}") if isinstance(known, dict) else None
+    return entry if isinstance(entry, dict) else {}
 
 
 def find_point(container: Container, name: str, source: str) -> OperatingPoint:

@@ -61,13 +61,13 @@ def environment() -> tuple[tuple[str, str], ...]:
 
 def _decoded(path: Path, output: Path, mode: str, meta: dict[str, Any]) -> "tuple[int, Latency | str]":
     """Bytes of the file decoded in that mode, and its latency or why there is none."""
+    from qacomp.exporting.decode import decode_file
     from qacomp.exporting.decoded_measuring import measure_latency
-    from qacomp.exporting.decoding import decode
     from qacomp.exporting.onnx_options import OnnxOptions
     from qacomp.exporting.operating_points import ORIGINAL
     from qacomp.runtime.latency import onnx_latency
 
-    size = decode(path, output, measure=False, onnx=OnnxOptions(mode)).output_bytes
+    size = decode_file(path, output, onnx=OnnxOptions(mode)).output_bytes
     if meta.get("graph") == ORIGINAL:
         found, notes = measure_latency(output)
         return size, found or " ".join(notes)

@@ -11,7 +11,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import qacomp as package
-from qacomp.exporting.decoding import METADATA_KEY
+from qacomp.exporting.onnx_model import METADATA_KEY
 from qacomp.formats import open_file, save_file
 from qacomp.models import create_model
 

@@ -15,7 +15,8 @@ from torch import nn
 
 import qacomp
 from qacomp.errors import ConfigError
-from qacomp.exporting.decoding import decode
+from qacomp.exporting.decode import decode_file
+from qacomp.exporting.decoded_measuring import measure_decoded
 from qacomp.exporting.onnx_options import OnnxOptions
 from qacomp.exporting.onnx_output import write_onnx_file
 from qacomp.formats import (
@@ -148,12 +149,12 @@ def test_tuning_moves_scales_alone_and_the_affine_file_is_exact(kind: str, tmp_p
             found = grid_numbers(old), grid_numbers(new)
             assert found[0] is not None and found[1] is not None
             assert np.array_equal(found[0][1], found[1][1]) and not np.array_equal(found[0][0], found[1][0])
-    done = decode(after.output, tmp_path / "m.onnx", onnx=OnnxOptions("affine"), measure=False)
+    done = decode_file(after.output, tmp_path / "m.onnx", onnx=OnnxOptions("affine"))
     assert done.max_abs_error == 0 and done.onnx is not None and done.onnx.fused == 2
     assert [t.form for t in done.onnx.tensors] == ["affine", "affine"]
-    dense = decode(after.output, tmp_path / "d.onnx", measure=False)
+    dense = decode_file(after.output, tmp_path / "d.onnx")
     assert done.output_bytes < {2: 0.3, 4: 0.3, 8: 0.45}[int(kind[6])] * dense.output_bytes
-    looked_up = decode(after.output, tmp_path / "l.onnx", onnx=OnnxOptions("lut"), measure=False)
+    looked_up = decode_file(after.output, tmp_path / "l.onnx", onnx=OnnxOptions("lut"))
     assert looked_up.max_abs_error == 0 and looked_up.onnx is not None
     assert all(t.form == "lut" or "look-up would take" in str(t.reason) for t in looked_up.onnx.tensors)
     x = np.random.default_rng(1).standard_normal((4, 1, 8, 8)).astype(np.float32)
@@ -195,7 +196,7 @@ def test_the_affine_file_computes_with_these_very_weights(
     tensors += [numpy_helper.from_array(bias, "b")] if "Gemm" in kind else []
     graph = helper.make_graph(product, "g", ends[:1], ends[1:], tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    made = write_onnx_file(model, {"w": weight}, tmp_path / "m.onnx", OnnxOptions("affine"), measure=False)
+    made = write_onnx_file(model, {"w": weight}, tmp_path / "m.onnx", OnnxOptions("affine"))
     assert made.fused == 1 and made.max_abs_error == 0
     assert made.tensors[0].detail == f"uint{bits}, " + (f"blocks of {block}" if block else "a scale for each column")
     x = rng.standard_normal((5, inputs)).astype(np.float32)
@@ -236,7 +237,7 @@ def test_an_onnx_model_is_shared_on_grids_too(kind: str, tmp_path: Path) -> None
     graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     result = qacomp.compress(model, codebook=kind, output=tmp_path / "m.qac")
-    done = decode(result.output, tmp_path / "m.onnx", onnx=OnnxOptions("affine"))
+    done = measure_decoded(decode_file(result.output, tmp_path / "m.onnx", onnx=OnnxOptions("affine")))
     assert done.max_abs_error == 0 and done.onnx is not None and done.onnx.fused == 2
     assert done.onnx.comparison is not None and (done.onnx.comparison.max_abs_error_fp32 or 0) < 1e-4
     onnx.checker.check_model(onnx.load(tmp_path / "m.onnx"))
@@ -272,7 +273,7 @@ def test_blocks_of_16_are_turned_where_the_default_block_has_no_room(tmp_path: P
     for kind, form in (("affine4:16", "affine"), ("affine4:32", "lut")):
         result = qacomp.compress(model, codebook=kind, output=tmp_path / "m.qac")
         assert any("20 inputs are less than a block of 32" in note for note in result.notes) == (form == "lut")
-        done = decode(result.output, tmp_path / "m.onnx", onnx=OnnxOptions("affine"))
+        done = measure_decoded(decode_file(result.output, tmp_path / "m.onnx", onnx=OnnxOptions("affine")))
         assert done.onnx is not None and [t.form for t in done.onnx.tensors] == [form] and done.max_abs_error == 0
         assert form == "affine" or done.onnx.tensors[0].reason == "20 rows are less than a block of 32"
 

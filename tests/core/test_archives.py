@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import qacomp
 from qacomp.checkpoints import Checkpoint, read_checkpoint
 from qacomp.errors import CheckpointError, ConfigError, NotACheckpointError
-from qacomp.exporting.decoding import decode, default_output
+from qacomp.exporting.decode import decode_file, default_output
 from qacomp.graphs import OnnxSource
 from qacomp.runtime.session import open_session
 from qacomp.sources.reading import read_model
@@ -80,9 +80,9 @@ def test_an_archive_decodes_to_weights_and_says_what_would_give_a_graph(
     result = qacomp.compress(request.getfixturevalue(kind), k=4, output=tmp_path / "m.qac")
     assert default_output(result.output).suffix == ".safetensors"
     with pytest.raises(ConfigError, match=r"archive, compressed without its graph.*--trust-pickle.*NAME\.safetensors"):
-        decode(result.output, tmp_path / "m.onnx")
+        decode_file(result.output, tmp_path / "m.onnx")
     assert not (tmp_path / "m.onnx").exists()
-    done = decode(result.output, tmp_path / "m.safetensors")
+    done = decode_file(result.output, tmp_path / "m.safetensors")
     assert done.notes == ("weights only: no accuracy, no latency; it holds no graph",)
     assert set(qacomp.decode(result)) == set(read_checkpoint(request.getfixturevalue(kind)).state)
 

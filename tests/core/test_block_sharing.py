@@ -12,7 +12,7 @@ from torch import nn
 
 from qacomp.checkpoints import read_checkpoint
 from qacomp.errors import ConfigError
-from qacomp.exporting.decoding import decode
+from qacomp.exporting.decode import decode_file
 from qacomp.formats import open_file
 from qacomp.options.config import CompressConfig
 from qacomp.options.method import MethodChoice
@@ -120,7 +120,7 @@ def test_blocks_reach_the_decoded_file_in_their_dtype(dtype: torch.dtype, tmp_pa
     result = compress(read_checkpoint(tmp_path / "m.pt"), config, None, tmp_path / "m.qac", SilentProgress())
     with open_file(tmp_path / "m.qac") as container:
         assert container.shared("w").codebook.shape == (64, 4, 16)
-    assert decode(tmp_path / "m.qac", tmp_path / "m.safetensors").max_abs_error == 0
+    assert decode_file(tmp_path / "m.qac", tmp_path / "m.safetensors").max_abs_error == 0
     from safetensors.torch import load_file
 
     back = load_file(tmp_path / "m.safetensors")

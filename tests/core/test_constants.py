@@ -13,7 +13,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from torch import nn
 
 import qacomp
-from qacomp.exporting.decoding import decode
+from qacomp.exporting.decode import decode_file
 from qacomp.graphs import read_onnx
 from qacomp.sources.torch_weights import select_layers
 from qacomp.tensors.constants import constant_kind
@@ -85,7 +85,7 @@ def compressed(
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "m.onnx")
     result = qacomp.compress(folder / "m.onnx", output=folder / "m.qac", **(settings or {"k": 16, "min_size": 1}))
-    decode(folder / "m.qac", folder / "out.onnx", measure=False)
+    decode_file(folder / "m.qac", folder / "out.onnx")
     back = onnx.load(folder / "out.onnx")
     values = {t.name: numpy_helper.to_array(t) for t in back.graph.initializer}
     shared = {row.name: row.k is not None for row in result.layers}

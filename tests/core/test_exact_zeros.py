@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import qacomp
-from qacomp.exporting.decoding import decode
+from qacomp.exporting.decode import decode_file
 from qacomp.formats import open_file
 from qacomp.models import create_model
 from qacomp.sharing.kmeans import kmeans
@@ -89,7 +89,7 @@ def test_an_onnx_embeddings_padding_row_stays_zero(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
     for settings in ({"k": 8}, {"k": 256}, {"codebook": "affine4"}, {"levels": (4, 8)}):
         qacomp.compress(tmp_path / "m.onnx", output=tmp_path / "m.qac", **settings)
-        decode(tmp_path / "m.qac", tmp_path / "o.onnx", measure=False)
+        decode_file(tmp_path / "m.qac", tmp_path / "o.onnx")
         read = {t.name: numpy_helper.to_array(t) for t in onnx.load(tmp_path / "o.onnx").graph.initializer}
         check(table, read["table"])
         check(weight, read["w"])

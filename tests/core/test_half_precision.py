@@ -15,7 +15,7 @@ from torch import nn
 
 import qacomp
 from qacomp.datasets.preprocessing import Preprocessing
-from qacomp.exporting.decoding import decode
+from qacomp.exporting.decode import decode_file
 from qacomp.formats import stored_values
 from qacomp.sources.network import Network
 from qacomp.sources.torch_weights import select_layers
@@ -142,7 +142,7 @@ def onnx_reasons(folder: Path, nodes: list[Any], tensors: dict[str, NDArray[Any]
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "m.onnx")
     result = qacomp.compress(folder / "m.onnx", output=folder / "m.qac", k=16)
-    decode(folder / "m.qac", folder / "o.onnx", measure=False)
+    decode_file(folder / "m.qac", folder / "o.onnx")
     back = onnx.load(folder / "o.onnx")
     read = {t.name: numpy_helper.to_array(t) for t in back.graph.initializer}
     rows = {row.name: str(row.skipped) for row in result.layers if row.k is None}

@@ -8,7 +8,7 @@ import pytest
 
 from qacomp.diff import compare
 from qacomp.errors import FormatError, QacompError
-from qacomp.exporting.decoding import decode
+from qacomp.exporting.decode import decode_file
 from qacomp.exporting.metadata import FIELDS, checked, from_text
 from qacomp.exporting.operating_points import operating_points
 from qacomp.formats import SharedTensor, open_file, save_file
@@ -47,7 +47,7 @@ def read(path: Path) -> None:
     compare(path, path)
     with open_file(path) as container:
         operating_points(container)
-    decode(path, path.with_suffix(".safetensors"))
+    decode_file(path, path.with_suffix(".safetensors"))
 
 
 def test_right_metadata_are_read(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from qacomp.api import compress
 from qacomp.datasets import load_dataset
 from qacomp.errors import ConfigError, DataError
 from qacomp.evaluation.metrics import evaluate
-from qacomp.exporting.decoding import decode
+from qacomp.exporting.decode import decode_file
+from qacomp.exporting.decoded_measuring import measure_decoded
 from qacomp.options.config import CompressConfig
 from qacomp.result import Result
 from qacomp.runtime.agreement import compare
@@ -62,10 +63,10 @@ def test_a_classifier_has_its_accuracy_before_and_after(classifier: Path, tmp_pa
     assert result.accuracy.decoded is not None and abs(result.accuracy.original - result.accuracy.decoded) < 3
     assert result.agreement is not None and result.agreement.top1 is not None and result.agreement.top1 > 90
     assert result.agreement.inputs == "digits"
-    done = decode(tmp_path / "m.qac", tmp_path / "back.onnx")
+    done = measure_decoded(decode_file(tmp_path / "m.qac", tmp_path / "back.onnx"))
     assert done.accuracy == result.accuracy.decoded
     assert done.agreement is not None and done.agreement["cosine"] == result.agreement.cosine
-    assert decode(tmp_path / "m.qac", tmp_path / "back.onnx", data="digits").accuracy == done.accuracy
+    assert measure_decoded(decode_file(tmp_path / "m.qac", tmp_path / "back.onnx"), "digits").accuracy == done.accuracy
 
 
 def test_a_regressor_has_a_squared_error_or_a_cosine(tmp_path: Path) -> None:
@@ -80,9 +81,9 @@ def test_a_regressor_has_a_squared_error_or_a_cosine(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", x=x, y=x @ weight)
     near = packed(path, tmp_path, f"npz:{tmp_path / 'd.npz'}", metric="cosine")
     assert near.metric is not None and near.metric.original > near.metric.decoded > 0.98
-    done = decode(tmp_path / "m.qac", tmp_path / "back.onnx")
+    done = measure_decoded(decode_file(tmp_path / "m.qac", tmp_path / "back.onnx"))
     assert done.metric is None and any("d.npz" in note and "give --data" in note for note in done.notes)
-    done = decode(tmp_path / "m.qac", tmp_path / "back.onnx", data=f"npz:{tmp_path / 'd.npz'}")
+    done = measure_decoded(decode_file(tmp_path / "m.qac", tmp_path / "back.onnx"), f"npz:{tmp_path / 'd.npz'}")
     assert done.metric == {"name": "cosine", "value": pytest.approx(near.metric.decoded)}
 
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from qacomp.exporting.decoding import decode
+from qacomp.exporting.decode import decode_file
 from qacomp.exporting.onnx_options import OnnxOptions
 from qacomp.graphs import read_onnx
 from qacomp.graphs.roles import Role, roles
@@ -113,7 +113,7 @@ def packed(model: ModelProto, folder: Path, **settings: Any) -> tuple[Result, Mo
     size = {} if "include" in settings else {"min_size": 64}
     config = CompressConfig(k=4, stored_precision="exact").with_settings(size | settings, "test")
     result = compress(read_onnx(folder / "m.onnx"), config, None, folder / "m.qac", SilentProgress())
-    done = decode(folder / "m.qac", folder / "back.onnx")
+    done = decode_file(folder / "m.qac", folder / "back.onnx")
     assert done.max_abs_error == 0
     return result, onnx.load(folder / "back.onnx")
 
@@ -260,7 +260,7 @@ def test_weights_in_training_graphs_stay_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize("k", [2, 3, 16, 40])
 def test_look_ups_stand_in_the_functions_and_give_the_dense_files_outputs(k: int, tmp_path: Path) -> None:
     packed(modules(), tmp_path, k=k, include=("[vw]#?", "first", "last"))
-    done = decode(tmp_path / "m.qac", tmp_path / "lut.onnx", onnx=OnnxOptions("lut"))
+    done = decode_file(tmp_path / "m.qac", tmp_path / "lut.onnx", onnx=OnnxOptions("lut"))
     assert done.onnx is not None and done.max_abs_error == 0
     assert {t.name: t.form for t in done.onnx.tensors} == dict.fromkeys(
         ["first", "last", "v#1", "v#2", "w#1", "w#2"], "lut"
@@ -282,7 +282,7 @@ def test_what_is_allowed_in_a_function_is_up_to_its_own_opset(tmp_path: Path) ->
         inner = function("F", ["x"], ["y"], *body, opsets=opsets)
         model = model_of([call("F", ["x"], ["y"])], {}, [inner], ("n", 64), opsets=opsets)
         packed(model, tmp_path, k=16)
-        done = decode(tmp_path / "m.qac", tmp_path / "lut.onnx", onnx=OnnxOptions("lut"))
+        done = decode_file(tmp_path / "m.qac", tmp_path / "lut.onnx", onnx=OnnxOptions("lut"))
         assert done.onnx is not None and [t.detail for t in done.onnx.tensors] == [detail]
         lut = onnx.load(tmp_path / "lut.onnx")
         assert not lut.graph.initializer and lut.functions[0].opset_import == inner.opset_import
@@ -296,7 +296,7 @@ def test_affine_says_that_a_function_keeps_its_weights(tmp_path: Path) -> None:
     inner = function("F", ["x"], ["y"], *body, opsets=opsets)
     nodes = [helper.make_node("MatMul", ["x", "v"], ["h"]), call("F", ["h"], ["y"])]
     packed(model_of(nodes, {"v": weights(64, 64)}, [inner], ("n", 64), opsets=opsets), tmp_path, k=16)
-    done = decode(tmp_path / "m.qac", tmp_path / "affine.onnx", onnx=OnnxOptions("affine"))
+    done = decode_file(tmp_path / "m.qac", tmp_path / "affine.onnx", onnx=OnnxOptions("affine"))
     assert done.onnx is not None
     assert {t.name: t.form for t in done.onnx.tensors} == {"v": "affine", "w": "lut"}
     assert "w: lut, inside a local function: only products of the graph itself are turned" in done.notes

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from qacomp.errors import CheckpointError, ConfigError, FormatError, NotACheckpointError
-from qacomp.exporting.decoding import decode
-from qacomp.exporting.onnx_decoding import write_original
+from qacomp.exporting.decode import decode_file
+from qacomp.exporting.decoded_measuring import measure_decoded
 from qacomp.exporting.onnx_options import OnnxOptions
+from qacomp.exporting.original_onnx import write_original
 from qacomp.formats import open_file
 from qacomp.graphs import read_onnx
 from qacomp.graphs.skeleton import slots
@@ -127,7 +128,7 @@ def packed(model: ModelProto, folder: Path, **settings: Any) -> tuple[Result, Mo
 def packed_file(path: Path, folder: Path, **settings: Any) -> tuple[Result, ModelProto]:
     config = CompressConfig(k=4, min_size=64, stored_precision="exact").with_settings(settings, "test")
     result = compress(read_onnx(path), config, None, folder / "m.qac", SilentProgress())
-    done = decode(folder / "m.qac", folder / "back.onnx")
+    done = decode_file(folder / "m.qac", folder / "back.onnx")
     assert done.max_abs_error == 0
     return result, onnx.load(folder / "back.onnx")
 
@@ -173,13 +174,13 @@ def test_weights_are_found_in_constants_subgraphs_and_typed_fields(tmp_path: Pat
 def test_every_one_of_them_is_looked_up(tmp_path: Path) -> None:
     """Also two of one name in two branches; what can't be looked up is named."""
     packed(branches(), tmp_path)
-    done = decode(tmp_path / "m.qac", tmp_path / "lut.onnx", onnx=OnnxOptions("lut"))
+    done = measure_decoded(decode_file(tmp_path / "m.qac", tmp_path / "lut.onnx", onnx=OnnxOptions("lut")))
     assert done.onnx is not None and done.max_abs_error == 0 and not done.notes
     assert {t.name: t.form for t in done.onnx.tensors} == dict.fromkeys(["typed", "const/weight", "w#1", "w#2"], "lut")
     assert done.onnx.comparison is not None and done.onnx.comparison.max_abs_error == 0
     cast = [helper.make_node("Cast", ["w"], ["f"], to=FLOAT), helper.make_node("MatMul", ["x", "f"], ["y"])]
     packed(model_of(cast, [helper.make_tensor("w", TensorProto.BFLOAT16, [16, 32], weights(512).tolist())]), tmp_path)
-    done = decode(tmp_path / "m.qac", tmp_path / "lut.onnx", measure=False, onnx=OnnxOptions("lut"))
+    done = decode_file(tmp_path / "m.qac", tmp_path / "lut.onnx", onnx=OnnxOptions("lut"))
     assert done.notes == ("w: dense, bfloat16 is neither looked up nor turned",)
 
 
@@ -293,7 +294,7 @@ def test_large_models_are_written_with_external_data(tmp_path: Path) -> None:
     model = branches()
     _result, back = packed(model, tmp_path)
     with open_file(tmp_path / "m.qac") as container:
-        files = write_original(container, tmp_path / "large.onnx", None, "large", largest=1000)
+        files = write_original(container, tmp_path / "large.onnx", None, largest=1000)
     assert [f.name for f in files] == ["large.onnx", "large.onnx.data"]
     again = onnx.load(tmp_path / "large.onnx")
     names = {slot.name for slot in slots(list(sites(model)))}

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from qacomp.exporting.decoding import decode
+from qacomp.exporting.decode import decode_file
+from qacomp.exporting.part import Part
 from qacomp.formats import BFLOAT16, bfloat16_from_float32, bfloat16_to_float32, open_file
 from qacomp.graphs import read_onnx
 from qacomp.graphs.values import array_of
@@ -59,7 +60,7 @@ def test_each_level_of_an_onnx_model_is_a_model(packed: tuple[Path, Result], tmp
     cosines: list[float] = []
     finer: dict[str, NDArray[Any]] | None = None
     for k in reversed(LEVELS):
-        done = decode(path, tmp_path / "m.onnx", submodel=f"level{k}")
+        done = decode_file(path, tmp_path / "m.onnx", part=Part(submodel=f"level{k}"))
         found = weights(tmp_path / "m.onnx")
         assert done.max_abs_error == 0 and done.agreement is not None
         cosines.insert(0, done.agreement["cosine"])
@@ -78,8 +79,8 @@ def test_the_first_bytes_decode_to_the_coarse_level_and_its_agreement(
     path, result = packed
     point = result.operating_points[0]
     (tmp_path / "cut.qac").write_bytes(path.read_bytes()[: point.bytes])
-    cut = decode(tmp_path / "cut.qac", tmp_path / "cut.onnx", allow_truncated=True)
-    whole = decode(path, tmp_path / "whole.onnx", submodel="level2")
+    cut = decode_file(tmp_path / "cut.qac", tmp_path / "cut.onnx", part=Part(allow_truncated=True))
+    whole = decode_file(path, tmp_path / "whole.onnx", part=Part(submodel="level2"))
     assert whole.agreement is not None
     assert (tmp_path / "cut.onnx").read_bytes() == (tmp_path / "whole.onnx").read_bytes()
     assert cut.agreement == whole.agreement
@@ -124,7 +125,7 @@ def test_a_bfloat16_checkpoint_has_levels_too(tmp_path: Path) -> None:
     result = run({"w": torch.from_numpy(DENSE).bfloat16()}, levels=[2, 16], output=tmp_path / "w.qac")
     assert result.settings["levels"] == (2, 16)
     assert [point.name for point in result.operating_points] == ["level2", "level16"]
-    state = unpack(result, submodel="level2")
+    state = unpack(result, part=Part(submodel="level2"))
     assert len(state["w"].unique()) == 2
     with open_file(tmp_path / "w.qac") as container:
         assert container.info("w").levels == (2, 16)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from qacomp.exporting.decoding import decode
+from qacomp.exporting.decode import decode_file
+from qacomp.exporting.decoded_measuring import measure_decoded
 from qacomp.exporting.onnx_forms.compact import compact
 from qacomp.exporting.onnx_forms.index_packing import choose_packing, digit_table, pack
 from qacomp.exporting.onnx_forms.lut import to_lut
@@ -297,8 +298,8 @@ def test_an_onnx_model_comes_back_as_look_up(operator: str, dtype: str, ir: int,
     onnx.save(model, tmp_path / "in.onnx")
     source = read_model(tmp_path / "in.onnx")
     compress(source, CompressConfig(k=16, include=(W,)), None, tmp_path / "m.qac", SilentProgress())
-    decode(tmp_path / "m.qac", tmp_path / "dense.onnx")
-    made = decode(tmp_path / "m.qac", tmp_path / "lut.onnx", onnx=OnnxOptions("lut"))
+    decode_file(tmp_path / "m.qac", tmp_path / "dense.onnx")
+    made = measure_decoded(decode_file(tmp_path / "m.qac", tmp_path / "lut.onnx", onnx=OnnxOptions("lut")))
     assert made.max_abs_error == 0 and made.onnx is not None and made.onnx.comparison is not None
     assert made.onnx.comparison.max_abs_error == 0
     assert [t.form for t in made.onnx.tensors] == ["lut"]

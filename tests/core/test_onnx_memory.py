@@ -12,11 +12,11 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-import qacomp.exporting.onnx_conversion
+import qacomp.exporting.original_forms
 import qacomp.stages.share_onnx
-from qacomp.exporting.decoding import decode
-from qacomp.exporting.onnx_decoding import read_back_error, write_original
+from qacomp.exporting.decode import decode_file
 from qacomp.exporting.onnx_options import OnnxOptions
+from qacomp.exporting.original_onnx import read_back_error, write_original
 from qacomp.formats import Container, SharedTensor, Writer, open_file
 from qacomp.graphs import read_onnx
 from qacomp.graphs.skeleton import fill
@@ -110,7 +110,7 @@ def test_a_few_tensors_are_in_memory_at_once(
     with open_file(path) as container:
         container.check()
         assert alive.most_until_now() <= FEW
-        files = write_original(container, source.with_name("back.onnx"), None, "m", largest=1000)
+        files = write_original(container, source.with_name("back.onnx"), None, largest=1000)
         assert len(files) == 2 and read_back_error(container, files[0], None) == 0
     assert alive.most_until_now() <= FEW
 
@@ -120,12 +120,12 @@ def test_a_few_tensors_are_in_memory_at_once(
         put.append(tensor.name)
         fill(tensor, *args)
 
-    monkeypatch.setattr(qacomp.exporting.onnx_conversion, "fill", noted)
-    done = decode(path, source.with_name("lut.onnx"), measure=False, onnx=OnnxOptions("lut"))
+    monkeypatch.setattr(qacomp.exporting.original_forms, "fill", noted)
+    done = decode_file(path, source.with_name("lut.onnx"), onnx=OnnxOptions("lut"))
     assert done.onnx is not None and done.max_abs_error == 0
     assert {t.form for t in done.onnx.tensors} == {"lut"}
     shared = {t.name for t in done.onnx.tensors}
     assert len(shared) == (TENSORS if not exclude else 1) and not shared & set(put)
     assert len(put) == TENSORS - len(shared) and alive.most_until_now() <= FEW
-    decode(path, source.with_name("back.onnx"), measure=False)
+    decode_file(path, source.with_name("back.onnx"))
     assert done.onnx.dense_bytes == source.with_name("back.onnx").stat().st_size

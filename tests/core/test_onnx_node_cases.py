@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from qacomp import onnx_measuring
 from qacomp.errors import ConfigError, ExportError, NotACheckpointError
-from qacomp.exporting.decoding import decode
+from qacomp.exporting.decode import decode_file
 from qacomp.exporting.onnx_options import OnnxOptions
 from qacomp.graphs import parse_onnx
 from qacomp.options.config import CompressConfig
@@ -108,9 +108,9 @@ def test_every_case_comes_back_and_runs_the_same(chunk: int, tmp_path: Path) -> 
         known = result.agreement is not None
         assert known or any("isn't known" in note for note in result.notes), case.name
         measured += known
-        decode(container, output, measure=False)
+        decode_file(container, output)
         dense = output.read_bytes()
-        decode(container, output, measure=False, onnx=OnnxOptions("lut"))
+        decode_file(container, output, onnx=OnnxOptions("lut"))
         shared = any(layer.k for layer in result.layers)
         assert shared or dense == case.model.SerializeToString(deterministic=True), case.name
         if output.read_bytes() == dense:
@@ -136,14 +136,14 @@ def test_with_inputs_as_weights_every_form_runs_the_same(chunk: int, tmp_path: P
         except ConfigError:  # all its tensors are tiny, or of integers
             continue
         shared += any(layer.k for layer in result.layers)
-        decode(container, output, measure=False)
+        decode_file(container, output)
         feed = own_feed(case, model)
         wanted = run_or_none(str(output), feed)
         if wanted is None:
             continue
         ran += 1
         for form in ("lut", "affine"):
-            decode(container, output, measure=False, onnx=OnnxOptions(form))
+            decode_file(container, output, onnx=OnnxOptions(form))
             found = run_or_none(str(output), feed)
             assert found is not None and list(found) == list(wanted), (case.name, form)
             if form == "lut":

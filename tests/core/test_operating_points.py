@@ -16,8 +16,10 @@ from qacomp.evaluation.accuracy import onnx_accuracy
 from qacomp.evaluation.described_submodels import describe_submodels
 from qacomp.evaluation.parity import max_abs_error
 from qacomp.exporting.decode import decode as unpack
-from qacomp.exporting.decoding import decode, onnx_model
+from qacomp.exporting.decode import decode_file
+from qacomp.exporting.onnx_model import onnx_model
 from qacomp.exporting.operating_points import operating_points
+from qacomp.exporting.part import Part
 from qacomp.formats import open_file, save_file
 from qacomp.models._msdnet import MultiScaleDenseNetwork
 from qacomp.models._slimmable import SlimmableConv2d, SlimmableNetwork, SlimmableUnit
@@ -138,14 +140,14 @@ def test_a_file_cut_behind_a_level_is_that_level(
         point = operating_points(container)[place]
     cut = tmp_path / "cut.qac"
     cut.write_bytes(path.read_bytes()[: point.bytes])
-    done = decode(cut, tmp_path / "cut.onnx", measure=False, allow_truncated=True)
+    done = decode_file(cut, tmp_path / "cut.onnx", part=Part(allow_truncated=True))
     assert done.max_abs_error == 0.0
     x = images(8, seed=9).numpy()
     assert max_abs_error(submodels[point.name], onnx.load(tmp_path / "cut.onnx"), x) <= 1e-4
     if place == 0:
         cut.write_bytes(path.read_bytes()[: point.bytes - 1])
         with pytest.raises(Exception, match="ends before its coarsest level"):
-            decode(cut, tmp_path / "none.onnx", measure=False, allow_truncated=True)
+            decode_file(cut, tmp_path / "none.onnx", part=Part(allow_truncated=True))
 
 
 def test_each_exit_or_width_equals_its_sub_model(flexible: tuple[Path, nn.Module], tmp_path: Path) -> None:
@@ -155,21 +157,21 @@ def test_each_exit_or_width_equals_its_sub_model(flexible: tuple[Path, nn.Module
     sizes = []
     for name in model.submodel_names:
         target = tmp_path / f"{name}.onnx"
-        done = decode(path, target, measure=False, submodel=name)
+        done = decode_file(path, target, part=Part(submodel=name))
         proto, plain = onnx.load(target), model.submodel(name)
         assert max_abs_error(plain, proto, x) <= 1e-4 and done.max_abs_error == 0.0
         weights = {re.sub(r"norms\.\d", "norm", t.name): list(t.dims) for t in proto.graph.initializer if "." in t.name}
         own = {key: list(tensor.shape) for key, tensor in plain.state_dict().items()}
         assert weights.items() <= own.items() and [o.name for o in proto.graph.output] == ["logits"]
         sizes.append(done.output_bytes)
-    whole = decode(path, tmp_path / "whole.onnx", measure=False)
+    whole = decode_file(path, tmp_path / "whole.onnx")
     assert whole.output_bytes == sizes[-1]
     with pytest.raises(ConfigError, match=", ".join(model.submodel_names)):
-        decode(path, tmp_path / "none.onnx", measure=False, submodel="level4")
+        decode_file(path, tmp_path / "none.onnx", part=Part(submodel="level4"))
     first = model.submodel_names[0]
-    assert max_abs_error(model.submodel(first), unpack(path, to="onnx", submodel=first), x) <= 1e-4
+    assert max_abs_error(model.submodel(first), unpack(path, to="onnx", part=Part(submodel=first)), x) <= 1e-4
     with pytest.raises(ConfigError, match="to='onnx'"):
-        unpack(path, to="numpy", submodel=first)
+        unpack(path, to="numpy", part=Part(submodel=first))
 
 
 def test_the_bytes_that_a_sub_model_asks_for_are_enough(flexible: tuple[Path, nn.Module]) -> None:

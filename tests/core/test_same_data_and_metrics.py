@@ -17,7 +17,8 @@ from qacomp.cli.main import cli
 from qacomp.errors import DataError, MetricError, QacompError
 from qacomp.evaluate import measure_file
 from qacomp.evaluation.metrics import as_objects, chosen_metric, evaluate, first_outputs
-from qacomp.exporting.decoding import decode
+from qacomp.exporting.decode import decode_file
+from qacomp.exporting.decoded_measuring import measure_decoded
 from qacomp.options.config import CompressConfig
 
 rng = np.random.default_rng(0)
@@ -87,7 +88,7 @@ def test_compress_decode_and_eval_say_the_same(model: Any, data: str, metric: st
     assert before.metric == {"name": named, "value": done.metric.original}
     assert after.metric == {"name": named, "value": done.metric.decoded}
     assert before.samples == done.metric.samples and before.latency is not None
-    decoded = decode(container, output, data=data)
+    decoded = measure_decoded(decode_file(container, output), data)
     assert decoded.metric == after.metric if ":" not in metric else decoded.metric is None
     assert measure_file(output, config).metric == after.metric
 

@@ -13,6 +13,7 @@ from qacomp.datasets import Dataset, dataset_from_arrays
 from qacomp.errors import ConfigError
 from qacomp.evaluation.accuracy import onnx_logits
 from qacomp.exporting.decode import decode
+from qacomp.exporting.part import Part
 from qacomp.formats import open_file
 from qacomp.models.weight_places import parametrizations, places, put_on, take_off, tied_names
 from qacomp.options.config import CompressConfig
@@ -150,12 +151,12 @@ def test_ties_hold_from_training_to_decoding(kind: type[nn.Module], method: str,
     assert before.load_state_dict(state) is not None and set(state) == set(before.state_dict())
     levels = [None] if "levels" not in METHODS[method] else [3, 8]
     for level in levels:
-        state = decode(result, level=level)
+        state = decode(result, part=Part(level=level))
         for name, first in NETWORKS[kind].items():
             assert torch.equal(state[name], state[first]), (level, name)
         before.load_state_dict(state)
         wanted = before.eval()(torch.from_numpy(few.test.x[:, None])).detach().numpy()
-        found = onnx_logits(decode(result, to="onnx", level=level), few.test.x[:, None])
+        found = onnx_logits(decode(result, to="onnx", part=Part(level=level)), few.test.x[:, None])
         np.testing.assert_allclose(found, wanted, atol=2e-5)
     with open_file(result.output) as container:
         for name, first in NETWORKS[kind].items():

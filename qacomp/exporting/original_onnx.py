@@ -23,14 +23,14 @@ _ALIGNMENT = 4096  # of tensors in an external file, so that they can be mapped
 
 
 def write_original(
-    container: Container, output: Path, level: int | None, source: str, largest: int = LARGEST_FILE
+    container: Container, output: Path, level: int | None, largest: int = LARGEST_FILE
 ) -> tuple[Path, ...]:
-    """Write the model to `output`; gives all files written.
+    """Write the model at a level (None: the finest that is there) to `output`; return the paths of all files written.
 
     Where it would be larger than `largest` bytes, its tensors go to OUTPUT.data beside it, one at a time, as ONNX's
     external data. Raises FormatError for a graph that doesn't fit the container's tensors, OutputNotWritableError.
     """
-    graph = container.graph()
+    graph, source = container.graph(), container.source
     assert graph is not None
 
     def values(name: str) -> NDArray[Any]:
@@ -51,7 +51,7 @@ def write_original(
 
 
 def _bytes(container: Container, model: ModelProto, source: str) -> int:
-    """Bytes of the model's tensors when dense."""
+    """Return the bytes of the model's tensors when dense."""
     total = 0
     for _, name, _ in references(model, source):
         info = container.info(name)
@@ -76,7 +76,7 @@ def _write_external(model: ModelProto, values: Callable[[str], NDArray[Any]], be
 
 
 def read_back_error(container: Container, output: Path, level: int | None) -> float:
-    """Largest |difference| between the tensors of the written model, read again, and the container's."""
+    """Return the largest |difference| between the tensors of the written model, read again, and the container's."""
     graph = container.graph()
     assert graph is not None
     written = read_onnx(output)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from onnx import ModelProto
 
-from qacomp.exporting.onnx_decoding import write_original
 from qacomp.exporting.onnx_forms.weights import StoredWeights
 from qacomp.exporting.onnx_options import OnnxFile, OnnxOptions
 from qacomp.exporting.onnx_output import write_onnx_file
+from qacomp.exporting.original_onnx import write_original
 from qacomp.formats import BFLOAT16, Container
 from qacomp.graphs.scopes import make_distinct
 from qacomp.graphs.skeleton import fill, parse, reference, references
@@ -18,15 +18,13 @@ from qacomp.graphs.values import DTYPES, type_name
 from qacomp.graphs.walk import Site, sites
 
 
-def write_converted(
-    container: Container, output: Path, level: int | None, source: str, options: OnnxOptions, *, measure: bool
-) -> OnnxFile:
-    """Write the model of the container `source` at a level in the form that the options ask for, and prove it.
+def write_converted(container: Container, output: Path, level: int | None, options: OnnxOptions) -> OnnxFile:
+    """Write the model at a level (None: the finest that is there) in the form that the options ask for, and prove it.
 
     Looked up, no weight is ever dense in the model, so that it takes the memory of what is written; the other forms
     take the dense model's. Raises as `write_onnx_file` does, and FormatError for a graph that doesn't fit the tensors.
     """
-    graph = container.graph()
+    graph, source = container.graph(), container.source
     assert graph is not None
     model = parse(graph, source)
     weights, others = StoredWeights(container, _value_names(model), level), []
@@ -37,9 +35,9 @@ def write_converted(
             others.append(f"{name}: dense, {type_name(site.tensor)} is neither looked up nor turned")
 
     def write_dense(path: Path) -> int:
-        return sum(file.stat().st_size for file in write_original(container, path, level, source))
+        return sum(file.stat().st_size for file in write_original(container, path, level))
 
-    written = write_onnx_file(model, weights, output, options, measure=measure, write_dense=write_dense)
+    written = write_onnx_file(model, weights, output, options, write_dense=write_dense)
     return written if options.mode == "dense" else replace(written, notes=(*written.notes, *others))
 
 

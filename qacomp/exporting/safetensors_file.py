@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.errors import ExportError
-from qacomp.exporting.decoded import Decoded
+from qacomp.errors import ConfigError, ExportError
+from qacomp.exporting.decoded import Decoded, DecodeOptions
 from qacomp.exporting.metadata import metadata
 from qacomp.exporting.operating_points import names_at, tensors_at
+from qacomp.exporting.part import level_of
 from qacomp.exporting.safetensors_output import Shape, write_safetensors
 from qacomp.formats import BFLOAT16, Container
 from qacomp.tensors.foreign_dtypes import FOREIGN, META_KEY, Meant, foreign_types, type_name
@@ -19,15 +20,19 @@ from qacomp.tensors.safetensors_metadata import given_back
 
 
 def state_dict(container: Container, level: int | None = None) -> dict[str, NDArray[Any]]:
-    """The tensors under their state-dict names, batch norm's statistics included, as a PyTorch model wants them."""
+    """Return arrays by state-dict name, batch norm's statistics included, as a PyTorch model wants them."""
     return tensors_at(container, level) | _statistics(container, level)
 
 
-def decode_safetensors(container: Container, path: Path, output: Path, level: int | None) -> Decoded:
-    """Write the tensors of the container `path` at a level (None: the finest that is there), and read them back.
+def write(container: Container, output: Path, options: DecodeOptions) -> Decoded:
+    """Write the tensors of the level that the options name to `output`, and read them back.
 
-    Raises FormatError for a damaged container, ExportError where what was written differs, OutputNotWritableError.
+    Returns the largest |difference| of what was read. Raises FormatError for a damaged container, ConfigError for a
+    part that isn't there or has no tensors of its own, ExportError where tensors are missing, OutputNotWritableError.
     """
+    part, level = options.part, level_of(container, options.part)
+    if part.submodel is not None and level is None:
+        raise ConfigError(f"--submodel {part.submodel}: use -o NAME.onnx; .safetensors holds the whole network")
     added = _statistics(container, level)
     shapes = {name: Shape(value.dtype, value.shape) for name, value in added.items()}
     stored = names_at(container, level)
@@ -53,11 +58,12 @@ def decode_safetensors(container: Container, path: Path, output: Path, level: in
 
     write_safetensors(output, shapes, values, given_back(container.meta))
     error = _read_back_error(output, shapes, values)
-    return Decoded(output, output.stat().st_size, path.stat().st_size, None, None, error, tuple(notes))
+    source = Path(container.source)
+    return Decoded(source, part, output, output.stat().st_size, source.stat().st_size, error, tuple(notes))
 
 
 def container_types(container: Container) -> dict[str, Meant]:
-    """Tensor name -> type, of those whose type the container lacks (see `qacomp.tensors.foreign_dtypes`)."""
+    """Return tensor name -> type, of those whose type the container lacks (see `qacomp.tensors.foreign_dtypes`)."""
     told = container.meta.get(META_KEY)
     names = [name for name in told if name in container.names] if isinstance(told, dict) else []
     stored = {name: (info.dtype, tuple(info.shape)) for name in names for info in (container.info(name),)}
@@ -69,7 +75,7 @@ def _graph_note(container: Container) -> str:
 
 
 def _statistics(container: Container, level: int | None) -> dict[str, NDArray[Any]]:
-    """Batch norm's statistics, which a container leaves out since they are folded into its scales and shifts."""
+    """Return batch norm's statistics, which a container lacks since they are folded into its scales and shifts."""
     added: dict[str, NDArray[Any]] = {}
     for path, eps in metadata(container).get("batch_norms", {}).items():
         prefix = f"{path}." if path else ""
@@ -81,7 +87,10 @@ def _statistics(container: Container, level: int | None) -> dict[str, NDArray[An
 
 
 def _read_back_error(output: Path, shapes: Mapping[str, Any], values: Callable[[str], NDArray[Any]]) -> float:
-    """Largest |a − b| between what was written, read by the safetensors library, and the container's tensors."""
+    """Return the largest |a − b| between what was written, read by safetensors, and the container's tensors.
+
+    Raises ExportError where a tensor is missing, or has another shape or dtype.
+    """
     from safetensors import safe_open
 
     worst = 0.0

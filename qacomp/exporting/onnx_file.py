@@ -1,0 +1,77 @@
+"""A container's network as an .onnx file: a network in the graph that it was exported to, an ONNX model in its own.
+
+Each with dense weights, or in another form (look-up, affine integers). Needs no torch.
+"""
+
+from pathlib import Path
+
+from qacomp.exporting.decoded import Decoded, DecodeOptions
+from qacomp.exporting.onnx_model import is_original, onnx_model
+from qacomp.exporting.onnx_options import DENSE, OnnxFile, OnnxOptions
+from qacomp.exporting.operating_points import agreement_at, verdict_at, weights_at
+from qacomp.exporting.part import Part, level_of
+from qacomp.formats import Container
+
+
+def write(container: Container, output: Path, options: DecodeOptions) -> Decoded:
+    """Write the part of the container that the options name to `output`; return how far the weights in it are off.
+
+    Raises FormatError for a damaged container, ConfigError where it holds no graph or no such part, ExportError where
+    onnxruntime can't make the written weights, OutputNotWritableError.
+    """
+    part, stored = options.part, Path(container.source)
+    level, original = level_of(container, part), is_original(container)
+    if original:
+        size, error, made = _write_original(container, output, level, options.onnx)
+    else:
+        made = _write_network(container, output, part, options.onnx)
+        size, error = made.saved.bytes, made.max_abs_error
+    return Decoded(
+        stored,
+        part,
+        output,
+        size,
+        stored.stat().st_size,
+        error,
+        made.notes if made is not None else (),
+        made,
+        agreement_at(container, level) if original else None,
+        verdict_at(container, level) if original or part.submodel is None else None,
+    )
+
+
+def write_dense(container: Container, output: Path, part: Part) -> int:
+    """Write the same network with dense weights, as a file to compare others with; return the bytes of its files."""
+    level = level_of(container, part)
+    if is_original(container):
+        from qacomp.exporting.original_onnx import write_original
+
+        return sum(file.stat().st_size for file in write_original(container, output, level))
+    from qacomp.exporting.onnx_forms.saving import save_onnx
+
+    return save_onnx(output, onnx_model(container, level, part.submodel)).bytes
+
+
+def _write_network(container: Container, output: Path, part: Part, options: OnnxOptions) -> OnnxFile:
+    """Write a network in the graph that it was exported to, and prove it."""
+    from qacomp.exporting.onnx_output import write_onnx_file
+
+    level = level_of(container, part)
+    model = onnx_model(container, level, part.submodel)
+    weights = weights_at(container, level, {t.name: tuple(t.dims) for t in model.graph.initializer})
+    return write_onnx_file(model, weights, output, options)
+
+
+def _write_original(
+    container: Container, output: Path, level: int | None, options: OnnxOptions
+) -> tuple[int, float, OnnxFile | None]:
+    """Write the ONNX model that came in, with the container's values; return bytes, largest error, and its form."""
+    if options != DENSE:
+        from qacomp.exporting.original_forms import write_converted
+
+        made = write_converted(container, output, level, options)
+        return made.saved.bytes, made.max_abs_error, made
+    from qacomp.exporting.original_onnx import read_back_error, write_original
+
+    files = write_original(container, output, level)
+    return sum(file.stat().st_size for file in files), read_back_error(container, output, level), None
