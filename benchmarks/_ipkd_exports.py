@@ -16,7 +16,7 @@ from qacomp.models import create_model, model_info
 from qacomp.models.flexible import FlexibleModel
 from qacomp.sources.network import Network
 from qacomp.sources.torch_weights import select_layers
-from qacomp.stages.packing import pack_network
+from qacomp.stages.pack_network import pack_network
 from qacomp.training.share_network import share_network
 
 SHAPE = (3, 32, 32)

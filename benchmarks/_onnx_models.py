@@ -15,7 +15,7 @@ from qacomp.checkpoints import Checkpoint
 from qacomp.errors import QacompError
 from qacomp.exporting.onnx_model import onnx_model
 from qacomp.formats import NotSharedError, SharedTensor, open_file
-from qacomp.graphs import OnnxSource
+from qacomp.graphs import OnnxFile
 from qacomp.options.config import CompressConfig
 from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
@@ -73,7 +73,7 @@ class Compressed:
     own_graph: bool
 
 
-def read(model: Model, path: Path) -> Checkpoint | OnnxSource:
+def read(model: Model, path: Path) -> Checkpoint | OnnxFile:
     """The model's file; a TorchScript archive with `input` comes with its graph."""
     return read_model(path, trust_pickle=bool(model.input), inputs=model.input, submodule=model.submodule)
 
@@ -96,7 +96,7 @@ def compressed(model: Model, path: Path, k: int, here: Path) -> Compressed:
         dense = onnx_model(container) if has_graph else None
     shared = sum(w.indices.size for w in weights.values() if isinstance(w, SharedTensor))
     floats = sum(_size(w) for w in weights.values())
-    original = source.model if isinstance(source, OnnxSource) else onnx.load(path.with_name(SILERO))
+    original = source.model if isinstance(source, OnnxFile) else onnx.load(path.with_name(SILERO))
     if dense is None:
         assert isinstance(source, Checkpoint)
         original = filled(original, _renamed({n: t.numpy() for n, t in source.state.items()}, original))

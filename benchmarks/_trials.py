@@ -17,10 +17,11 @@ from torch import nn
 from qacomp.checkpoints import read_checkpoint
 from qacomp.datasets import Dataset, Split
 from qacomp.evaluation.accuracy import torch_accuracy
+from qacomp.models.weight_places import split_name
 from qacomp.options.config import CompressConfig
 from qacomp.progress import SilentProgress
 from qacomp.sources.network import Network, build_network, choose_device
-from qacomp.sources.torch_weights import select_layers, split_name
+from qacomp.sources.torch_weights import select_layers
 from qacomp.stages.resolve import resolve
 from qacomp.training.fine_tune import Session, fine_tune, tune_shared
 from qacomp.training.pretraining import TrainConfig, train_network

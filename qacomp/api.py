@@ -5,12 +5,12 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, Unpack
 
-from qacomp.datasets import Dataset, chosen_spec, dataset_from_arrays, load_dataset
+from qacomp.datasets import Dataset
 from qacomp.formats import UnsupportedTensorError
 from qacomp.options.config import CompressConfig
 from qacomp.options.settings import Settings
@@ -78,62 +78,44 @@ def compress(
 
     Raises the named errors of `qacomp.errors`. The output is written whole or not at all.
     """
-    from qacomp.graphs import OnnxSource
     from qacomp.notebook import choose_progress
-    from qacomp.pipeline import compress as run
-    from qacomp.sources.opening import checkpoint_of, float32_notes, network_of, with_plain_module
+    from qacomp.pipeline import compress as run_stages
+    from qacomp.sources.opening import Reading, open_source
+    from qacomp.stages.run import Run
 
     chosen = _config(config, settings)
-    shown = choose_progress(progress)
     read = [Path(file) for file in (_path_of(model), config) if isinstance(file, str | os.PathLike)]
     files = command_files(read, (data, chosen.data, chosen.metric))
     written = [] if output is None else container_outputs(Path(output), "output")
     claim([*written, *snapshot_outputs(snapshots, written, "snapshots")], files, force=force)
-    checkpoint = checkpoint_of(
-        model, trust_pickle=trust_pickle, inputs=chosen.input, submodule=chosen.submodule, key=chosen.key
-    )
-    if not isinstance(checkpoint, OnnxSource) and checkpoint.kind != "module" and chosen.arch is None:
-        checkpoint = with_plain_module(checkpoint)
-    with_network = checkpoint.kind == "module" or (chosen.arch or checkpoint.arch) is not None
-    given, remark = data if data is not None else chosen.data, None
-    if given is None and with_network:
-        given, remark = chosen_spec(None, checkpoint.data)
-    if remark is not None and not isinstance(checkpoint, OnnxSource):
-        checkpoint = replace(checkpoint, notes=(*checkpoint.notes, remark))
-    samples = given if isinstance(checkpoint, OnnxSource) else None
-    if given is not None and samples is None and not with_network:
-        shown.note("the data is not used: without an architecture (--arch) there is no network to train or to measure")
-    folder = None if output is not None else tempfile.mkdtemp(prefix="qacomp-")
-    target = Path(output) if output is not None else Path(str(folder), "model.qac")
-    try:
-        dataset = _dataset(given) if with_network else None
-        if not isinstance(given, Mapping | Dataset):
-            chosen = chosen.with_settings({"data": given}, "data")
-        network = None
-        if checkpoint.kind == "module" and not isinstance(checkpoint, OnnxSource):
-            network = network_of(checkpoint.module, chosen, dataset, input_shape)
-            remarks = float32_notes(checkpoint.state)
-            if network is None:
-                note = (
-                    "the module's input is unknown: its weights alone are compressed; give data, or the shape of its "
-                    "input (--input; from Python also input_shape)"
-                )
-                remarks = (note,)
-            checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *remarks))
-        kept_in = None if snapshots is None else Path(snapshots)
-        with limited_runs(chosen.run_limits):
-            result = run(
-                checkpoint, chosen, dataset, target, shown, network=network, snapshots=kept_in, samples=samples
-            )
-    except BaseException as error:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, UnsupportedTensorError) and str(checkpoint.path) not in str(error):
-            raise UnsupportedTensorError(f"{checkpoint.path}: {error}") from error  # the writer knows no files
-        raise
-    if folder is not None:
-        weakref.finalize(result, shutil.rmtree, folder, ignore_errors=True)
+    with _target(output) as target:
+        run = Run(choose_progress(progress), target, None if snapshots is None else Path(snapshots))
+        how = Reading(trust_pickle, input_shape)
+        source, chosen, loaded = open_source(model, data, chosen, how, run.note)
+        try:
+            with limited_runs(chosen.run_limits):
+                result = run_stages(source, chosen, loaded, run)
+        except UnsupportedTensorError as error:
+            if str(source.origin.path) in str(error):
+                raise
+            raise UnsupportedTensorError(f"{source.origin.path}: {error}") from error  # the writer knows no files
+    if output is None:
+        weakref.finalize(result, shutil.rmtree, target.parent, ignore_errors=True)
     return result
+
+
+@contextmanager
+def _target(output: PathLike | None) -> Iterator[Path]:
+    """Give the container's path: `output`, or one in a temporary folder, which goes if nothing comes of it."""
+    if output is not None:
+        yield Path(output)
+        return
+    folder = tempfile.mkdtemp(prefix="qacomp-")
+    try:
+        yield Path(folder, "model.qac")
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _config(given: CompressConfig | Mapping[str, Any] | PathLike | None, settings: Mapping[str, Any]) -> CompressConfig:
@@ -149,9 +131,3 @@ def _config(given: CompressConfig | Mapping[str, Any] | PathLike | None, setting
 def _path_of(model: Any) -> Any:
     """Where a model was read from, where it came from a file."""
     return model if isinstance(model, str | os.PathLike) else getattr(model, "path", None)
-
-
-def _dataset(given: str | Dataset | Mapping[str, Any] | None) -> Dataset | None:
-    if given is None or isinstance(given, Dataset):
-        return given
-    return load_dataset(given) if isinstance(given, str) else dataset_from_arrays(given)

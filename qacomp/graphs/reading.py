@@ -21,7 +21,7 @@ _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
-class OnnxSource:
+class OnnxFile:
     """A parsed model. `kind`: onnx, or what it was exported from; `notes`: remarks for the user, one sentence each.
 
     `model` is as in the file; values of external tensors are in `external`. `bytes`, `digest`: of the file itself.
@@ -38,7 +38,7 @@ class OnnxSource:
     data: None = None
 
 
-def read_onnx(path: Path) -> OnnxSource:
+def read_onnx(path: Path) -> OnnxFile:
     """Read `path` and check that every tensor's data can be there; nothing is run.
 
     Raises NotACheckpointError for a file that is no ONNX model, CheckpointError for external data that is missing.
@@ -53,7 +53,7 @@ def read_onnx(path: Path) -> OnnxSource:
     return parse_onnx(data, path, "onnx")
 
 
-def parse_onnx(data: bytes, path: Path, kind: str, notes: tuple[str, ...] = ()) -> OnnxSource:
+def parse_onnx(data: bytes, path: Path, kind: str, notes: tuple[str, ...] = ()) -> OnnxFile:
     """The source of serialized bytes; `path` names them in messages, and external data lies beside it."""
     model = ModelProto()
     try:
@@ -76,4 +76,4 @@ def parse_onnx(data: bytes, path: Path, kind: str, notes: tuple[str, ...] = ()) 
         raise error if str(path) in str(error) else CheckpointError(f"{path}: {error}") from None
     if model.graph.quantization_annotation:
         notes += ("its quantization annotations are kept as they are",)
-    return OnnxSource(path, kind, model, external, hashlib.sha256(data).hexdigest(), len(data), notes)
+    return OnnxFile(path, kind, model, external, hashlib.sha256(data).hexdigest(), len(data), notes)

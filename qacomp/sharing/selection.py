@@ -1,10 +1,12 @@
 """Which tensors are shared, and why each one is or isn't. Needs no torch: ONNX graphs are chosen from here too."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from numpy.typing import NDArray
 
 from qacomp.errors import ConfigError
 
@@ -54,15 +56,17 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A tensor to decide on. `what` it is (weight of Conv); `kind` conv | dense; `axis` of its output channels.
+class Weight:
+    """A tensor of a source: what it is, whether it may be shared, and how its values are read.
 
-    `never`: why it can't be shared, whatever the settings say; `unless_asked`: why it isn't unless --include names it.
-    `tied`: the other names of the same weight.
+    read: gives the values, in the tensor's own dtype; a large model's are read one tensor at a time. what: its role
+    (weight of Conv); kind: conv | dense; axis: where its output channels run. never: why it can't be shared, whatever
+    the settings say; unless_asked: why it isn't unless --include names it. tied: the other names of the same weight.
     """
 
     name: str
     shape: tuple[int, ...]
+    read: Callable[[], NDArray[Any]]
     what: str
     kind: str = "dense"
     axis: int = 0
@@ -88,15 +92,15 @@ class Rules:
     min_size: int = 0
 
 
-def select(candidates: Iterable[Candidate], rules: Rules) -> Selection:
-    """Decide on every candidate, in their order.
+def select(weights: Iterable[Weight], rules: Rules) -> Selection:
+    """Decide on every weight, in their order.
 
     Patterns are a tensor's name, that of its module (without .weight), or a shell pattern of either. One that fits no
     tensor, or gives a K to a tensor that isn't shared, raises ConfigError.
     """
-    chosen: list[tuple[Candidate, str]] = []
+    chosen: list[tuple[Weight, str]] = []
     skipped, used, names = {}, set(), []
-    for candidate in candidates:
+    for candidate in weights:
         names.append(candidate.name)
         asked, refused = (first_fit(patterns, *candidate.names) for patterns in (rules.include, rules.exclude))
         used |= {asked, refused}
@@ -144,7 +148,7 @@ def _forms(name: str) -> tuple[str, str]:
     return name, name.removesuffix(".weight")
 
 
-def _reason_against(candidate: Candidate, rules: Rules, asked: str | None, refused: str | None) -> str | None:
+def _reason_against(candidate: Weight, rules: Rules, asked: str | None, refused: str | None) -> str | None:
     """Why a tensor isn't shared, None where it is."""
     values = math.prod(candidate.shape)
     if candidate.never is not None:

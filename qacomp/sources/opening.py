@@ -1,10 +1,10 @@
-"""What a Python caller may hand over as a model, as the Checkpoint and the Network that the pipeline works on."""
+"""What a caller may hand over as a model, opened as the Source that the pipeline works on."""
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,89 @@ import numpy as np
 import torch
 from torch import nn
 
-from qacomp.checkpoints import Checkpoint
+from qacomp.checkpoints import Checkpoint, named_as
 from qacomp.checkpoints.tensors import dense_state
-from qacomp.datasets import Dataset
+from qacomp.datasets import Dataset, chosen_spec, dataset_from_arrays, load_dataset
 from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.datasets.preprocessing_choice import choose_preprocessing
 from qacomp.errors import CheckpointError, ConfigError
+from qacomp.evaluation.samples import Given
 from qacomp.formats import BFLOAT16, bfloat16_to_float32
-from qacomp.graphs import OnnxSource, parse_onnx
+from qacomp.graphs import OnnxFile, parse_onnx
 from qacomp.models.plain_modules import copied, plain_module
 from qacomp.options.config import CompressConfig
-from qacomp.sources.network import Network
+from qacomp.sources.network import Network, build_network, whole_weights
+from qacomp.sources.onnx_source import OnnxSource
 from qacomp.sources.reading import read_model
+from qacomp.sources.tensor_source import TensorSource
+from qacomp.sources.torch_source import Source, TorchSource
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a model is read: whether a pickle in it is trusted, and (C, H, W) of a module's input, if it is known."""
+
+    trust_pickle: bool = False
+    input_shape: tuple[int, int, int] | None = None
+
+
+def open_source(
+    model: Any, data: Given | None, config: CompressConfig, how: Reading, note: Callable[[str], None]
+) -> tuple[Source, CompressConfig, Given | None]:
+    """Return `model` as a source, the settings with the data that is used, and the data itself, loaded.
+
+    data: what the caller gave; None takes what the settings name, or built-in data that a checkpoint does. Raises the
+    errors of reading models and data, and ConfigError for a module that doesn't fit the data.
+    """
+    origin = checkpoint_of(
+        model, trust_pickle=how.trust_pickle, inputs=config.input, submodule=config.submodule, key=config.key
+    )
+    given = data if data is not None else config.data
+    if isinstance(origin, OnnxFile):
+        return OnnxSource(origin), _naming(config, given), given
+    if origin.kind != "module" and config.arch is None:
+        origin = with_plain_module(origin)
+    if origin.kind != "module" and (config.arch or origin.arch) is None:
+        if given is not None:
+            note("the data is not used: without an architecture (--arch) there is no network to train or to measure")
+        return TensorSource(origin), _naming(config, given), None
+    if given is None:
+        given, remark = chosen_spec(None, origin.data)
+        origin = origin if remark is None else replace(origin, notes=(*origin.notes, remark))
+    dataset, config = _dataset(given), _naming(config, given)
+    if origin.kind == "module":
+        return _of_module(origin, config, dataset, how.input_shape), config, dataset
+    arch = config.arch or origin.arch
+    assert arch is not None
+    origin = named_as(whole_weights(origin), arch)
+    network = build_network(origin, config)
+    assert network is not None
+    return TorchSource(origin, network), config, dataset
+
+
+def _of_module(
+    origin: Checkpoint, config: CompressConfig, dataset: Dataset | None, shape: tuple[int, int, int] | None
+) -> Source:
+    """Return a module's network as a source, or its tensors alone where its input isn't known."""
+    network = network_of(origin.module, config, dataset, shape)
+    if network is not None:
+        return TorchSource(replace(origin, notes=(*origin.notes, *float32_notes(origin.state))), network)
+    remark = (
+        "the module's input is unknown: its weights alone are compressed; give data, or the shape of its "
+        "input (--input; from Python also input_shape)"
+    )
+    return TensorSource(replace(origin, notes=(*origin.notes, remark)))
+
+
+def _naming(config: CompressConfig, given: Given | None) -> CompressConfig:
+    """Return the settings with the spec of the data that is used, where it has one."""
+    return config if isinstance(given, Mapping | Dataset) else config.with_settings({"data": given}, "data")
+
+
+def _dataset(given: Given | None) -> Dataset | None:
+    if given is None or isinstance(given, Dataset):
+        return given
+    return load_dataset(given) if isinstance(given, str) else dataset_from_arrays(given)
 
 
 def checkpoint_of(
@@ -33,15 +104,15 @@ def checkpoint_of(
     inputs: Sequence[str] = (),
     submodule: str | None = None,
     key: str | None = None,
-) -> Checkpoint | OnnxSource:
+) -> Checkpoint | OnnxFile:
     """A path is read; a module (kind "module") and a mapping of tensors or arrays become a checkpoint in memory.
 
-    An ONNX file or ModelProto becomes an OnnxSource, and so does a module with `inputs` (see `read_model`).
+    An ONNX file or ModelProto becomes an OnnxFile, and so does a module with `inputs` (see `read_model`).
     Its digest is that of names, dtypes, shapes and values. Raises CheckpointError and its kinds.
     """
     if key is not None and not isinstance(model, str | os.PathLike):
         raise ConfigError(f"key = {key!r}: for checkpoint files; give the state dict that is meant")
-    if isinstance(model, Checkpoint | OnnxSource):
+    if isinstance(model, Checkpoint | OnnxFile):
         return model
     if isinstance(model, str | os.PathLike):
         return read_model(Path(model), trust_pickle=trust_pickle, inputs=inputs, submodule=submodule, key=key)
@@ -94,7 +165,7 @@ def _tensors(module: nn.Module) -> tuple[dict[str, torch.Tensor], list[str]]:
     return {name: value for name, value in state.items() if name not in others}, [note] if others else []
 
 
-def _exported(model: nn.Module, checkpoint: Checkpoint, inputs: Sequence[str], submodule: str | None) -> OnnxSource:
+def _exported(model: nn.Module, checkpoint: Checkpoint, inputs: Sequence[str], submodule: str | None) -> OnnxFile:
     from qacomp.sources.programs import export_module
 
     made = export_module(model, inputs, submodule, checkpoint.path, "exported module")

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from qacomp.errors import CheckpointError, ConfigError, ExportError
-from qacomp.graphs import OnnxSource, parse_onnx
+from qacomp.graphs import OnnxFile, parse_onnx
 from qacomp.graphs.canonical import clear_annotations
 from qacomp.graphs.large_tensors import default_opset
 from qacomp.graphs.network import quietly
@@ -29,7 +29,7 @@ from qacomp.sources.example_inputs import ExampleInput, parse_inputs
 _TOLERANCE = 1e-3  # of the largest output: other kernels, in another order
 
 
-def export_archive(path: Path) -> OnnxSource:
+def export_archive(path: Path) -> OnnxFile:
     """Load a .pt2 file and export it, with its own names, dtypes and free sizes.
 
     `torch.export.load` evaluates expressions of the file: never call this for one from a stranger. Raises ExportError
@@ -46,7 +46,7 @@ def export_archive(path: Path) -> OnnxSource:
     return _of_file(_source(_serialized(model, path), path, "exported program", "a torch.export archive"), path)
 
 
-def export_torchscript(path: Path, specs: Sequence[str], submodule: str | None) -> OnnxSource:
+def export_torchscript(path: Path, specs: Sequence[str], submodule: str | None) -> OnnxFile:
     """Load a TorchScript archive and export it; see `export_module`.
 
     Its code runs: never call this for a file from a stranger. Raises CheckpointError where torch can't load it.
@@ -59,7 +59,7 @@ def export_torchscript(path: Path, specs: Sequence[str], submodule: str | None) 
     return _of_file(export_module(module, specs, submodule, path, "torchscript"), path)
 
 
-def export_module(module: nn.Module, specs: Sequence[str], submodule: str | None, path: Path, kind: str) -> OnnxSource:
+def export_module(module: nn.Module, specs: Sequence[str], submodule: str | None, path: Path, kind: str) -> OnnxFile:
     """Export a module, scripted or not, in eval mode, for inputs of these shapes (see `parse_inputs`).
 
     submodule: the dotted name of the part that is meant, None for the whole. path: names it in messages. What comes
@@ -178,7 +178,7 @@ def _compare(model: bytes, part: nn.Module, arguments: tuple[torch.Tensor, ...],
             )
 
 
-def _source(data: bytes, path: Path, kind: str, what: str) -> OnnxSource:
+def _source(data: bytes, path: Path, kind: str, what: str) -> OnnxFile:
     source = parse_onnx(data, path, kind)
     return replace(source, notes=(f"{what}, exported to ONNX of opset {default_opset(source.model)}", *source.notes))
 
@@ -194,7 +194,7 @@ def _serialized(model: onnx.ModelProto, path: Path) -> bytes:
     return data
 
 
-def _of_file(source: OnnxSource, path: Path) -> OnnxSource:
+def _of_file(source: OnnxFile, path: Path) -> OnnxFile:
     """With the digest and the size of the file that it comes from."""
     content = path.read_bytes()
     return replace(source, digest=hashlib.sha256(content).hexdigest(), bytes=len(content))

@@ -16,7 +16,7 @@ from qacomp.version import VERSION
 
 if TYPE_CHECKING:
     from qacomp.checkpoints import Checkpoint
-    from qacomp.graphs import OnnxSource
+    from qacomp.graphs import OnnxFile
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class SourceMatch:
 
 
 def provenance(
-    source: "Checkpoint | OnnxSource", config: CompressConfig, size: SourceSize, external: list[str] | None = None
+    source: "Checkpoint | OnnxFile", config: CompressConfig, size: SourceSize, external: list[str] | None = None
 ) -> dict[str, Any]:
     """The metadata of a container on where it comes from: qacomp's version, the source file, the settings.
 

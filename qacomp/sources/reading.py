@@ -10,7 +10,7 @@ from qacomp.errors import ConfigError, ExportError, UnsafePickleError
 
 if TYPE_CHECKING:
     from qacomp.checkpoints import Checkpoint
-    from qacomp.graphs import OnnxSource
+    from qacomp.graphs import OnnxFile
 
 _HOW_TO_EXPORT = "--trust-pickle with --input, the shapes that its forward takes, exports its graph to ONNX as well"
 
@@ -22,7 +22,7 @@ def read_model(
     inputs: Sequence[str] = (),
     submodule: str | None = None,
     key: str | None = None,
-) -> "Checkpoint | OnnxSource":
+) -> "Checkpoint | OnnxFile":
     """Read `path`, told by content. With trust_pickle, programs come with their graph, exported to ONNX by torch.
 
     A torch.export archive knows its inputs; a TorchScript archive and a pickled module need `inputs` (see

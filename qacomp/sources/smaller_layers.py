@@ -8,9 +8,9 @@ from torch import nn
 from qacomp.options.codebook import grid_kind
 from qacomp.sharing.blocks import block_shape
 from qacomp.sharing.nested_arrays import share_nested
+from qacomp.sharing.selection import Selection
 from qacomp.sharing.share import share_array
 from qacomp.sharing.worth import may_be_larger
-from qacomp.sources.torch_weights import Selection
 from qacomp.tensors.torch_format import to_array
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from qacomp.graphs import OnnxSource
+    from qacomp.graphs import OnnxFile
 
 _MOST = 1 << 60  # bytes: more than any source has
 
@@ -33,7 +33,7 @@ class SourceSize:
         return cls(sum(t.numel() * t.itemsize for t in once), sum(4 * t.numel() for t in once if t.is_floating_point()))
 
     @classmethod
-    def of_onnx(cls, source: "OnnxSource", fp32: int) -> Self:
+    def of_onnx(cls, source: "OnnxFile", fp32: int) -> Self:
         """Of an ONNX model whose floating-point values take so many bytes in fp32."""
         return cls(source.bytes + source.external.total_bytes, fp32)
 

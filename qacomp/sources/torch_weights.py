@@ -1,82 +1,81 @@
-"""Which weights of a network are candidates for sharing: those of convolutions and dense layers."""
+"""The weights of a network, which are those of its convolutions and dense layers, and of tensors without one."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
-from qacomp.models.weight_places import other_names, split_name, tied_names, tied_tensors
-from qacomp.sharing.selection import TIED, Candidate, Layer, Rules, Selection, select, value_for
+from qacomp.models.weight_places import other_names, tied_names, tied_tensors
+from qacomp.sharing.selection import TIED, Rules, Selection, Weight, select
 from qacomp.tensors.constants import constant_kind, constant_name, grid_kind_of
 from qacomp.tensors.torch_format import to_array
 from qacomp.tensors.weight_parts import exact_parts
-
-__all__ = ["Layer", "Selection", "select_layers", "select_tensors", "split_name", "value_for"]
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
 
 
 def select_layers(model: nn.Module, scope: str, k: int, overrides: Mapping[str, int], **which: Any) -> Selection:
-    """The weights of `model` to share: of convolutions and dense layers, as far as the rules admit them.
+    """Select the weights of `model` to share.
 
     scope: all | conv | dense; overrides: name or pattern -> its own K; which: include, exclude, min_size of
     `qacomp.sharing.selection.Rules`. Raises ConfigError for a pattern that fits nothing.
     """
-    rules = Rules(scope, k, overrides, **which)
+    return select(layer_weights(model), Rules(scope, k, overrides, **which))
+
+
+def layer_weights(model: nn.Module) -> list[Weight]:
+    """Return all tensors of a network; those of convolutions and dense layers may be shared."""
     tied = tied_names(model)
-    weights: dict[str, nn.Module] = {}
+    layers: dict[str, nn.Module] = {}
     for path, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, (*_CONVOLUTIONS, nn.Linear)):
             name = f"{path}.weight" if path else "weight"
-            weights.setdefault(tied.get(name, name), module)
-    candidates = [_of_module(name, t, weights.get(name)) for name, t in model.state_dict().items()]
-    return select(as_one(candidates, tied), rules)
+            layers.setdefault(tied.get(name, name), module)
+    return as_one([_of_module(name, t, layers.get(name)) for name, t in model.state_dict().items()], tied)
 
 
-def select_tensors(
-    state: Mapping[str, Tensor], scope: str, k: int, overrides: Mapping[str, int], **which: Any
-) -> Selection:
-    """The same without an architecture: a float tensor of three or more dimensions counts as conv, of two as dense.
+def tensor_weights(state: Mapping[str, Tensor]) -> list[Weight]:
+    """Return all tensors of a state dict without an architecture: one of three or more dimensions counts as conv.
 
     No graph tells what reads a tensor. One whose values, or name, say that it is a constant isn't shared unless asked.
     """
-    rules = Rules(scope, k, overrides, **which)
     parts = exact_parts(state)
-    candidates = [_of_tensor(name, tensor) for name, tensor in state.items()]
-    candidates = [replace(c, never=parts.get(c.name, c.never)) for c in candidates]
-    return select(as_one(candidates, tied_tensors(state)), rules)
+    weights = [_of_tensor(name, tensor) for name, tensor in state.items()]
+    return as_one([replace(w, never=parts.get(w.name, w.never)) for w in weights], tied_tensors(state))
 
 
-def as_one(candidates: Iterable[Candidate], tied: Mapping[str, str]) -> list[Candidate]:
-    """The candidates, of tied ones the first with all the names; the others are never chosen by themselves.
+def as_one(weights: Iterable[Weight], tied: Mapping[str, str]) -> list[Weight]:
+    """Return the weights, of tied ones the first with all the names; the others are never chosen by themselves.
 
     tied: name -> the first name of the same weight.
     """
     others = other_names(tied)
     return [
-        replace(c, never=f"{TIED}{tied[c.name]}: one weight, stored once")
-        if c.name in tied
-        else replace(c, tied=others.get(c.name, ()))
-        for c in candidates
+        replace(w, never=f"{TIED}{tied[w.name]}: one weight, stored once")
+        if w.name in tied
+        else replace(w, tied=others.get(w.name, ()))
+        for w in weights
     ]
 
 
-def _of_module(name: str, tensor: Tensor, module: nn.Module | None) -> Candidate:
+def _of_module(name: str, tensor: Tensor, module: nn.Module | None) -> Weight:
     shape = tuple(tensor.shape)
+    read = partial(to_array, tensor)
     if module is None:
-        return Candidate(name, shape, "", never="no weight of a convolution or a dense layer")
+        return Weight(name, shape, read, "", never="no weight of a convolution or a dense layer")
     kind = "conv" if isinstance(module, _CONVOLUTIONS) else "dense"
     axis = 1 if isinstance(module, _TRANSPOSED) else 0
     never = None if tensor.numel() else "empty"
     what = f"weight of {type(module).__name__}"
     found = grid_kind_of(to_array(tensor)) if never is None and bool(tensor.isfinite().all()) else None
     unless_asked = found and f"{what}, but by its values {found}: kept exactly unless --include names it"
-    return Candidate(name, shape, what, kind, axis, never, unless_asked)
+    return Weight(name, shape, read, what, kind, axis, never, unless_asked)
 
 
-def _of_tensor(name: str, tensor: Tensor) -> Candidate:
+def _of_tensor(name: str, tensor: Tensor) -> Weight:
     shape, never = tuple(tensor.shape), None
     if not tensor.is_floating_point():
         never = f"{str(tensor.dtype).removeprefix('torch.')}: kept exactly"
@@ -88,7 +87,8 @@ def _of_tensor(name: str, tensor: Tensor) -> Candidate:
         never = "empty"
     kind = "dense" if tensor.ndim == 2 else "conv"
     what = f"{tensor.ndim}-dimensional tensor"
-    return Candidate(name, shape, what, kind, 0, never, None if never else _constant(name, tensor, what))
+    unless_asked = None if never else _constant(name, tensor, what)
+    return Weight(name, shape, partial(to_array, tensor), what, kind, 0, never, unless_asked)
 
 
 def _constant(name: str, tensor: Tensor, what: str) -> str | None:

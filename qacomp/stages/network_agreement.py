@@ -12,11 +12,10 @@ from qacomp.models.weight_places import tied_names, under_all_names
 from qacomp.options.config import CompressConfig
 from qacomp.runtime.output_agreement import cosine
 from qacomp.sharing.agreement import Trials, refined
-from qacomp.sharing.selection import Layer
+from qacomp.sharing.selection import Layer, Selection
 from qacomp.sharing.share import share_array
 from qacomp.sources.network import Network
 from qacomp.sources.probes import probe_inputs
-from qacomp.sources.torch_weights import Selection
 
 _EXAMPLES, _QUIET = 8, 0.1  # every other input, as of ONNX models
 

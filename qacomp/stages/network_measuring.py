@@ -12,13 +12,13 @@ from torch.func import functional_call
 from qacomp.errors import DataError
 from qacomp.evaluation.accuracy import torch_logits
 from qacomp.graphs.inputs import InputUse
+from qacomp.models.weight_places import split_name
 from qacomp.runtime.agreement import Agreement, compare
 from qacomp.runtime.input_plan import PlannedInput
 from qacomp.runtime.input_values import draw
 from qacomp.runtime.operator_errors import OperatorError, decibels, weight_error
 from qacomp.sources.network import Network
 from qacomp.sources.probes import probe_inputs
-from qacomp.sources.torch_weights import split_name
 
 EXAMPLES = 8
 

@@ -2,32 +2,24 @@
 
 import math
 from collections.abc import Callable, Collection
-from dataclasses import replace
-
-import torch
+from dataclasses import fields, replace
 
 from qacomp.datasets import Dataset
 from qacomp.errors import ConfigError, DataError
+from qacomp.evaluation.samples import Given
 from qacomp.models.flexible import FlexibleModel
 from qacomp.options.checking import check_effects, leave_out
 from qacomp.options.config import CompressConfig
 from qacomp.options.needs import ASSISTED, fine_tunes, rounds_freely, shares_in_training, trains
-from qacomp.sources.network import Network, choose_precision
+from qacomp.sources.network import Network, choose_device, choose_precision
+from qacomp.sources.source import PROGRAM, RUNNING, SHARING
+from qacomp.sources.torch_source import Source, TorchSource
 from qacomp.training.batches import batch_count
 from qacomp.training.distillation import default_temperature, default_weight
 
 _FINE_TUNE_STEPS = 1000
 _TUNE_STEPS = 600
 _PRUNE_STEPS = 3000
-SHARING = (
-    *("scope", "include", "exclude", "min_size", "codebook", "k", "k_layers", "levels"),
-    *("min_agreement", "rounding", "stored_precision", "seed", "data", "key"),
-)
-"""The settings of sharing by k-means alone."""
-PROGRAM = ("input", "submodule")
-"""The settings of exporting a user's own program."""
-RUNNING = ("run_seconds", "run_memory")
-"""The settings of running models to measure them."""
 _WITHOUT_DATA = (
     *SHARING,
     *RUNNING,
@@ -37,19 +29,39 @@ _WITHOUT_DATA = (
 )
 
 
-def resolve(
-    config: CompressConfig,
-    network: Network,
-    dataset: Dataset | None,
-    device: torch.device,
-    note: Callable[[str], None],
+def resolve(config: CompressConfig, source: Source, data: Given | None, note: Callable[[str], None]) -> CompressConfig:
+    """Return `config` with every None and auto replaced by the choice, and what has no effect left out.
+
+    `note` hears what was left out, and why. Raises ConfigError for a setting that can't work with such a source.
+    """
+    config.check()
+    if not isinstance(source, TorchSource):
+        effects = source.effects(data is not None)
+        for flag, value in (("--prune", config.prune), ("--quantizer", config.quantizer)):
+            if value != "none":
+                raise ConfigError(f"{flag} {value} {effects.refused}")
+        return untrained(config, effects.used, note, effects.untrained)
+    config = leave_out(config, _all_but("metric"), note, "a network's metric is its top-1 accuracy")
+    config = leave_out(config, _all_but(*PROGRAM), note, "the network is exported as its architecture has it")
+    if source.checkpoint.kind == "module":
+        config = leave_out(config, _all_but("arch", "num_classes"), note, "a module is its own architecture")
+    return _of_network(config, source.network, data if isinstance(data, Dataset) else None, note)
+
+
+def _all_but(*names: str) -> list[str]:
+    return [field.name for field in fields(CompressConfig) if field.name not in names]
+
+
+def _of_network(
+    config: CompressConfig, network: Network, dataset: Dataset | None, note: Callable[[str], None]
 ) -> CompressConfig:
-    """`config` with every None and auto replaced by the choice; without data there is no training, and `note` says so.
+    """Choose what a network's training leaves open; without data there is no training, and `note` says so.
 
     Sub-models that shall teach each other, in a network that has none, are --k shared values and full precision. Raises
     DataError where the data has more classes than the network, ConfigError for energy pruning without data, or for a
     setting that changes nothing.
     """
+    device = choose_device(config.device)
     if config.prune == "energy" and (dataset is None or config.prune_epochs == 0):
         raise ConfigError("--prune energy scores states on training data: give --data, and --prune-epochs above 0")
     trained = dataset is not None or config.prune != "none" or config.quantizer != "none"
@@ -127,10 +139,3 @@ def _with_epochs(config: CompressConfig, steps: int) -> CompressConfig:
     if config.prune == "energy":
         config = replace(config, stagnation=config.stagnation or max(1, (config.prune_epochs or 0) // 3))
     return config
-
-
-def refuse_layer_methods(config: CompressConfig, why: str) -> None:
-    """Raise ConfigError, which says `why`, for a setting that works on a network's layers: --prune, --quantizer."""
-    for flag, value in (("--prune", config.prune), ("--quantizer", config.quantizer)):
-        if value != "none":
-            raise ConfigError(f"{flag} {value} {why}")

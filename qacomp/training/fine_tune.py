@@ -12,7 +12,7 @@ from qacomp.options.config import CompressConfig
 from qacomp.options.method import MethodChoice
 from qacomp.options.needs import regularizer_options
 from qacomp.progress import Progress
-from qacomp.sources.torch_weights import Selection, value_for
+from qacomp.sharing.selection import Selection, value_for
 from qacomp.training.batches import batch_count
 from qacomp.training.distillation import default_temperature, default_weight
 from qacomp.training.history import EpochRecord

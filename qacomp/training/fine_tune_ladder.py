@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from qacomp.sources.torch_weights import Selection
+from qacomp.sharing.selection import Selection
 from qacomp.training.fine_tune import Session, set_strengths
 from qacomp.training.history import EpochRecord
 from qacomp.training.ladder import PrecisionLadder, build_ladder

@@ -14,7 +14,7 @@ from qacomp.models.flexible import FlexibleModel, submodel_index
 from qacomp.models.plain_modules import copied
 from qacomp.models.weight_places import other_places
 from qacomp.sharing.nested import layer_levels
-from qacomp.sources.torch_weights import Selection
+from qacomp.sharing.selection import Selection
 from qacomp.training.parametrizations.nested import NestedCodebooks, nested_codebooks
 from qacomp.training.regularizers import Regularizer
 

@@ -11,9 +11,8 @@ from qacomp.sharing.affine import grid_blocks, share_on_grid
 from qacomp.sharing.balancing import balanced
 from qacomp.sharing.blocks import block_shape, share_in_blocks
 from qacomp.sharing.kmeans import assign, kmeans
-from qacomp.sharing.selection import Layer
+from qacomp.sharing.selection import Layer, Selection
 from qacomp.sharing.share import fitted
-from qacomp.sources.torch_weights import Selection
 from qacomp.training.parametrizations.grid import share_weight_on_grid
 from qacomp.training.parametrizations.shared import share_weight, share_weight_in_blocks
 from qacomp.training.parametrizations.straight_through import harvest, is_straight_through

@@ -15,7 +15,7 @@ import qacomp
 from qacomp.checkpoints import Checkpoint, read_checkpoint
 from qacomp.errors import CheckpointError, ConfigError, NotACheckpointError
 from qacomp.exporting.decode import decode_file, default_output
-from qacomp.graphs import OnnxSource
+from qacomp.graphs import OnnxFile
 from qacomp.runtime.session import open_session
 from qacomp.sources.reading import read_model
 
@@ -98,7 +98,7 @@ def test_a_trusted_exported_program_brings_its_graph(exported: Path, small: Smal
     plain = read_model(exported)
     assert isinstance(plain, Checkpoint) and any("--trust-pickle" in note for note in plain.notes)
     source = read_model(exported, trust_pickle=True)
-    assert isinstance(source, OnnxSource) and source.kind == "exported program"
+    assert isinstance(source, OnnxFile) and source.kind == "exported program"
     assert source.digest == plain.digest
     x = torch.randn(2, 2, 9)
     name = source.model.graph.input[0].name

@@ -19,7 +19,7 @@ from qacomp.exporting.decode import decode_file
 from qacomp.formats import stored_values
 from qacomp.sources.network import Network
 from qacomp.sources.torch_weights import select_layers
-from qacomp.stages.packing import pack_network
+from qacomp.stages.pack_network import pack_network
 from qacomp.tensors.half_precision import codebook_precision, holds, holds_bias, reach_of, vectors_held
 from qacomp.training.share_network import share_network
 

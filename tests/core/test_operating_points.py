@@ -28,8 +28,8 @@ from qacomp.options.config import CompressConfig
 from qacomp.options.method import MethodChoice
 from qacomp.sources.network import Network
 from qacomp.sources.torch_weights import select_layers
-from qacomp.stages.ladder_packing import pack_ladder
-from qacomp.stages.packing import Package, pack_network
+from qacomp.stages.pack_ladder import pack_ladder
+from qacomp.stages.pack_network import Package, pack_network
 from qacomp.training.ladder import build_ladder
 from qacomp.training.share_network import share_network
 

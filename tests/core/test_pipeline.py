@@ -10,11 +10,13 @@ import torch
 from qacomp.datasets import Dataset
 from qacomp.evaluation.accuracy import torch_accuracy
 from qacomp.models import create_model, model_info
+from qacomp.models.weight_places import split_name
 from qacomp.options.config import CompressConfig
 from qacomp.options.method import MethodChoice
 from qacomp.progress import SilentProgress
+from qacomp.sharing.selection import Selection
 from qacomp.sources.network import Network, choose_precision
-from qacomp.sources.torch_weights import Selection, select_layers, split_name
+from qacomp.sources.torch_weights import select_layers
 from qacomp.stages.resolve import resolve
 from qacomp.training.fine_tune import Session, fine_tune, tune_shared
 from qacomp.training.loop import Stage, parameter_groups, train

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from qacomp.sources.torch_weights import split_name
+from qacomp.models.weight_places import split_name
 from qacomp.training.parametrizations.straight_through import StraightThrough, install
 from qacomp.training.parametrizations.zeros import ZeroMask, with_zero
 from qacomp.training.quantizers import list_quantizers, quantize_network, take_levels

@@ -19,7 +19,7 @@ from qacomp.datasets import Dataset, dataset_from_arrays
 from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.errors import ConfigError, QacompError
 from qacomp.formats import open_file
-from qacomp.graphs import OnnxSource, parse_onnx
+from qacomp.graphs import OnnxFile, parse_onnx
 from qacomp.options import checking
 from qacomp.options.config import CompressConfig
 from qacomp.options.declaration import declarations, flag
@@ -274,7 +274,7 @@ def test_without_data_what_needs_training_is_named() -> None:
         assert after != before or any(flag(name) in note for note in job.run.notes), name
 
 
-def onnx_source() -> OnnxSource:
+def onnx_source() -> OnnxFile:
     rng = np.random.default_rng(0)
     values = {"4": rng.normal(size=(8, 12)), "5": rng.normal(size=(12, 4))}
     tensors = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in values.items()]

@@ -12,8 +12,8 @@ from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
 from qacomp.models.weight_places import parametrizations, split_name
+from qacomp.sharing.selection import Layer, Selection
 from qacomp.sharing.zero_entry import LEAST_K
-from qacomp.sources.torch_weights import Layer, Selection
 from qacomp.training.parametrizations.grid import GridWeight
 from qacomp.training.parametrizations.shared import SharedWeight
 from qacomp.training.pruning.units import Units

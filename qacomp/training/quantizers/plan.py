@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from qacomp.errors import ConfigError
-from qacomp.sources.torch_weights import Selection, value_for
+from qacomp.sharing.selection import Selection, value_for
 from qacomp.training.quantizers.base import quantizer_named
 from qacomp.training.quantizers.bits import layer_bits
 

@@ -9,10 +9,10 @@ from qacomp.formats import SharedTensor
 from qacomp.graphs.batch_norm import constant_names, fold_statistics, foldable_batch_norms
 from qacomp.graphs.network import export_dense
 from qacomp.models.weight_places import tied_names, under_all_names
+from qacomp.sharing.selection import Selection
 from qacomp.sources.network import Network
-from qacomp.sources.torch_weights import Selection
 from qacomp.stages.network_precision import agreed, rounded_names, spreads
-from qacomp.stages.packing import Package, TensorLike, graph_of, store_precision
+from qacomp.stages.pack_network import Package, TensorLike, graph_of, store_precision
 from qacomp.training.ladder import FULL, PrecisionLadder
 
 

@@ -1,6 +1,7 @@
 """Which tensors of an ONNX graph are weights to share and which are rounded as biases are, by what reads them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
@@ -11,15 +12,15 @@ from qacomp.graphs.roles import Role
 from qacomp.graphs.skeleton import Slot
 from qacomp.graphs.values import DTYPES, FLOATS, type_name
 from qacomp.graphs.walk import Site
-from qacomp.sharing.selection import Candidate
+from qacomp.sharing.selection import Weight
 from qacomp.tensors.constants import constant_kind, grid_kind_of
 from qacomp.tensors.half_precision import holds, holds_bias, reach_of
 
 ArrayOf = Callable[[Site], NDArray[Any]]
 
 
-def candidate(slot: Slot, roles: Sequence[Role], array_of: ArrayOf) -> Candidate:
-    """What to decide on: a weight of Conv, MatMul, LSTM, ... is shared, a bias or a mere value unless asked for.
+def weight_of(slot: Slot, roles: Sequence[Role], array_of: ArrayOf) -> Weight:
+    """Return what a tensor is: a weight of Conv, MatMul, LSTM, ... is shared, a bias or a mere value unless asked for.
 
     A tensor that is read as a weight and elsewhere as a value is a weight: what is lost there is lost in the product
     too. One whose values say that it is a constant isn't, whatever reads it; a look-up may be one of any table.
@@ -38,13 +39,13 @@ def candidate(slot: Slot, roles: Sequence[Role], array_of: ArrayOf) -> Candidate
     elif never is None:
         found = _constant(array_of(slot.site), role)
         unless_asked = found and f"{what}, but by its values {found}: kept exactly unless --include names it"
-    return Candidate(slot.name, shape, what, kind, axis, never, unless_asked)
+    return Weight(slot.name, shape, partial(array_of, slot.site), what, kind, axis, never, unless_asked)
 
 
 def rounded_vectors(
     wanted: Sequence[Slot], uses: Sequence[Sequence[Role]], found: Iterable[Site], precision: str, array_of: ArrayOf
 ) -> dict[str, str]:
-    """Return names of the vectors that may be stored in this precision, each with what it is: bias of Conv, ...
+    """Return the names of the vectors that may be stored in this precision, each with what it is: bias of Conv, a vector.
 
     Every node that reads it must take it as the bias of a product or as the scale or bias of a norm, and half precision
     must lose no more of it than of ordinary ones. Of any other vector (variances, limits, offsets) nothing is known
@@ -54,15 +55,13 @@ def rounded_vectors(
         return {}
     known = {(id(site.scope), site.value): site for site in found if site.scope is not None and site.value}
     return {
-        slot.name: str(use[0])
+        slot.name: f"{use[0]}, a vector"
         for slot, use in zip(wanted, uses, strict=True)
         if _is_held_vector(slot, use, precision, known, array_of)
     }
 
 
-def _is_held_vector(
-    slot: Slot, roles: Sequence[Role], precision: str, known: Mapping[Key, Site], array_of: ArrayOf
-) -> bool:
+def _is_held_vector(slot: Slot, roles: Sequence[Role], precision: str, known: Mapping[Key, Site], array_of: ArrayOf) -> bool:
     tensor = slot.site.tensor
     plain = tensor.data_type == TensorProto.FLOAT and len(tensor.dims) == 1 and tensor.dims[0] > 0
     if not plain or not roles or any(role.part not in ("bias", "scale") for role in roles):

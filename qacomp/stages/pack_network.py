@@ -17,8 +17,8 @@ from qacomp.graphs.submodels import only_output, output_names, weight_names
 from qacomp.graphs.weightless import initializer_names, strip_weights
 from qacomp.models.flexible import FlexibleModel
 from qacomp.models.weight_places import tied_names, under_all_names
+from qacomp.sharing.selection import Selection
 from qacomp.sources.network import Network
-from qacomp.sources.torch_weights import Selection
 from qacomp.stages.network_precision import agreed, rounded_names, spreads
 from qacomp.training.parametrizations.grid import is_wide
 from qacomp.training.parametrizations.shared import shared_tensor, unshare

@@ -1,0 +1,66 @@
+"""An ONNX model run with other values of its weights: what each does to its operators, and to the outputs."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from qacomp.errors import ExportError
+from qacomp.evaluation.onnx_measuring import Measured, Reference, deviations_alone, measure, measure_errors
+from qacomp.formats import SharedTensor
+from qacomp.graphs.skeleton import Slot
+from qacomp.runtime.operator_errors import OperatorError
+from qacomp.sharing.share import Packed
+
+_MOST_ALONE, _MOST_VALUES = 64, 20_000_000  # tensors, weights: of more, none is tried alone, which takes too long
+
+
+class Joinable(Protocol):
+    """An ONNX source: its tensors, and the model with any values of them."""
+
+    @property
+    def slots(self) -> list[Slot]: ...  # noqa: D102
+    def values(self, name: str) -> NDArray[Any]: ...  # noqa: D102
+    def whole(self) -> ModelProto: ...  # noqa: D102
+    def joined(self, values: Callable[[str], NDArray[Any]]) -> ModelProto: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class OnnxRuns:
+    """A model and what its original gave on the `known` inputs."""
+
+    source: Joinable
+    known: Reference
+    note: Callable[[str], None]
+
+    def measured(self, values: Callable[[str], NDArray[Any]]) -> Measured:
+        """Run the model with these values beside the original; nothing is known where it can't be run."""
+        return measure(self.known, self.source.joined(values).SerializeToString(), self.note)
+
+    def errors(self, shared: Mapping[str, Packed]) -> dict[str, OperatorError]:
+        """Return the error of each tensor that is shared, where it works; see `measure_errors`."""
+        places, original, changed = self._changes(shared)
+        return measure_errors(self.source.whole(), self.known, places, original, changed)
+
+    def felt(self, shared: Mapping[str, Packed]) -> dict[str, float]:
+        """Return what each does to the outputs alone; where there are too many to try, to its own operators."""
+        places, original, changed = self._changes(shared)
+        values = sum(math.prod(array.shape) for array in changed.values())
+        if len(changed) <= _MOST_ALONE and values <= _MOST_VALUES:
+            with contextlib.suppress(ExportError):
+                return deviations_alone(self.source.whole(), self.known, places, original, changed)
+        return {name: 10 ** (error.db / 10) for name, error in self.errors(shared).items()}
+
+    def _changes(
+        self, shared: Mapping[str, Packed]
+    ) -> tuple[dict[str, str], dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+        """Return, by tensor, what its values are called in the model, and these before and after."""
+        names = [name for name, item in shared.items() if isinstance(item.value, SharedTensor)]
+        places = {slot.name: slot.site.value for slot in self.source.slots if slot.name in set(names)}
+        return places, {n: self.source.values(n) for n in names}, {n: shared[n].dense() for n in names}

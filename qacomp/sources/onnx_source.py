@@ -1,0 +1,138 @@
+"""An ONNX model as a source: its graph is kept as it is, and it is run beside what comes of it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from qacomp.evaluation.onnx_measuring import reference_outputs
+from qacomp.evaluation.samples import Given
+from qacomp.exporting.operating_points import ORIGINAL
+from qacomp.graphs import OnnxFile
+from qacomp.graphs.roles import Role, roles
+from qacomp.graphs.skeleton import Slot, empty, join, slots
+from qacomp.graphs.values import FLOATS, count, is_external
+from qacomp.graphs.walk import Site, sites
+from qacomp.options.config import CompressConfig
+from qacomp.sharing.selection import Selection, Weight
+from qacomp.sources.onnx_runs import OnnxRuns
+from qacomp.sources.onnx_weights import rounded_vectors, weight_of
+from qacomp.sources.source import PROGRAM, RUNNING, SHARING, Effects
+from qacomp.sources.source_size import SourceSize
+
+_RUN_BELOW = 1 << 30  # fp32 bytes: larger models aren't run here, which takes several times as much memory
+
+
+@dataclass(frozen=True)
+class OnnxSource:
+    """A parsed ONNX model, read from a file or exported from a program."""
+
+    origin: OnnxFile
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what reading it left to say."""
+        return self.origin.notes
+
+    @cached_property
+    def size(self) -> SourceSize:
+        """Return the bytes of its files, and of its floating-point values in fp32."""
+        fp32 = sum(4 * count(site.tensor) for site in self._sites if site.tensor.data_type in FLOATS)
+        return SourceSize.of_onnx(self.origin, fp32)
+
+    @property
+    def large(self) -> bool:
+        """Return whether it takes 1 GiB or more in fp32: then one tensor at a time is held, and it isn't run."""
+        return self.size.fp32 >= _RUN_BELOW
+
+    def effects(self, with_data: bool) -> Effects:
+        """Return which settings change something: those of sharing and running; with data, of reading and metrics."""
+        program = PROGRAM if self.origin.kind in ("torchscript", "exported module") else ()
+        used = (*SHARING, *RUNNING, *(("metric", "size", "mean", "std") if with_data else ()), *program)
+        refused = "changes a PyTorch network's layers: it can't be applied to an ONNX model"
+        return Effects(used, refused, "an ONNX model isn't trained: its weights are shared by k-means alone")
+
+    def weights(self) -> Sequence[Weight]:
+        """Return all tensors that go into the container; small ones and strings stay in the graph."""
+        return self._weights
+
+    def check(self, selection: Selection) -> None:
+        """Accept every tensor: what can't be shared is kept, and the reason said."""
+
+    def vectors(self, precision: str) -> Mapping[str, str]:
+        """Return the names of vectors that may be stored in that precision, each with what it is."""
+        return rounded_vectors(self.slots, self._roles, self._sites, precision, self._array)
+
+    def graph(self) -> bytes:
+        """Return the model with references in place of its tensors; the source stays as it is."""
+        return self._graph
+
+    @cached_property
+    def _graph(self) -> bytes:
+        model = ModelProto()
+        model.CopyFrom(self.origin.model)
+        for slot, twin in zip(self.slots, slots(list(sites(model))), strict=True):
+            empty(Slot(twin.site, slot.name))
+        graph: bytes = model.SerializeToString(deterministic=True)
+        return graph
+
+    def runs(self, given: Given | None, config: CompressConfig, note: Callable[[str], None]) -> OnnxRuns | None:
+        """Run the original on the `given` data, else on generated inputs; None, and a note, where that fails."""
+        if self.large:
+            note("1 GiB of weights or more: neither the original nor the decoded model is run here")
+            return None
+        known = reference_outputs(self.whole().SerializeToString(), self.origin.model, given, config, note)
+        return None if known is None else OnnxRuns(self, known, note)
+
+    def digests(self) -> list[str]:
+        """Return the SHA-256 of each file that holds external data."""
+        return self.origin.external.digests()
+
+    def metadata(self) -> dict[str, Any]:
+        """Return that the graph is the original one."""
+        return {"graph": ORIGINAL}
+
+    def remarks(self, selection: Selection) -> list[str]:
+        """Return what the user should hear of the tensors."""
+        inside = len(self._sites) - len(self.slots)
+        return [f"{inside} tensors below 64 bytes, or of strings, stay in the graph exactly"] if inside else []
+
+    @cached_property
+    def slots(self) -> list[Slot]:
+        """Return the tensors that go into the container, each where it stands in the model."""
+        return slots(self._sites)
+
+    def values(self, name: str) -> NDArray[Any]:
+        """Return the original's own values of a container's tensor, in its own dtype."""
+        return self._array(self._by_name[name].site)
+
+    def whole(self) -> ModelProto:
+        """Return the original with all its data in it, as a model of its own."""
+        return self.joined(self.values)
+
+    def joined(self, values: Callable[[str], NDArray[Any]]) -> ModelProto:
+        """Return the model with the values that are given of each of its tensors."""
+        return join(self.graph(), values, str(self.origin.path))
+
+    @cached_property
+    def _weights(self) -> list[Weight]:
+        return [weight_of(slot, use, self._array) for slot, use in zip(self.slots, self._roles, strict=True)]
+
+    @cached_property
+    def _sites(self) -> list[Site]:
+        return list(sites(self.origin.model))
+
+    @cached_property
+    def _roles(self) -> Sequence[Sequence[Role]]:
+        return roles(self.origin.model, [slot.site for slot in self.slots])
+
+    @cached_property
+    def _by_name(self) -> dict[str, Slot]:
+        return {slot.name: slot for slot in self.slots}
+
+    def _array(self, site: Site) -> NDArray[Any]:
+        tensor = site.tensor
+        return Slot(site, "").array(self.origin.external.read(tensor) if is_external(tensor) else None)

@@ -1,0 +1,66 @@
+"""A PyTorch network as a source: the one that can be trained."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from qacomp.checkpoints import Checkpoint, check_finite
+from qacomp.errors import ConfigError
+from qacomp.options.config import CompressConfig
+from qacomp.sharing.selection import Selection, Weight
+from qacomp.sources.network import Network
+from qacomp.sources.smaller_layers import smaller_layers
+from qacomp.sources.source import PlainSource
+from qacomp.sources.source_size import SourceSize
+from qacomp.sources.torch_weights import layer_weights
+
+
+@dataclass(frozen=True)
+class TorchSource:
+    """A checkpoint with its network, whose module the stages of a compression change in place."""
+
+    checkpoint: Checkpoint
+    network: Network
+
+    @property
+    def origin(self) -> Checkpoint:
+        """Return where the weights come from."""
+        return self.checkpoint
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what reading it left to say."""
+        return self.checkpoint.notes
+
+    @property
+    def size(self) -> SourceSize:
+        """Return how large the checkpoint's tensors are."""
+        return SourceSize.of_state(self.checkpoint.state)
+
+    def digests(self) -> list[str]:
+        """Return none: shards are the checkpoint's own parts."""
+        return []
+
+    def weights(self) -> Sequence[Weight]:
+        """Return all tensors of the network."""
+        return layer_weights(self.network.model)
+
+    def check(self, selection: Selection) -> None:
+        """Raise CheckpointError where a selected weight holds NaN, ConfigError where nothing is selected."""
+        if not selection.layers:
+            reason = next(iter(selection.skipped.values()), "it has no tensors")
+            raise ConfigError(
+                f"nothing would be compressed: {reason}; see --scope, --include, --exclude and --min-size"
+            )
+        names = [layer.name for layer in selection.layers]
+        check_finite(self.checkpoint.path, self.network.model.state_dict(), names)
+
+    def smaller(self, selection: Selection, config: CompressConfig) -> Selection:
+        """Return the selection without layers that sharing doesn't make smaller, before anything is trained."""
+        if config.quantizer != "none":
+            return selection
+        return smaller_layers(self.network.model, selection, config.codebook, config.levels, config.stored_precision)
+
+
+Source: TypeAlias = TorchSource | PlainSource
+"""What a compression starts from."""

@@ -1,0 +1,91 @@
+"""A source's tensors as a container will hold them: shared, rounded as side information, or exact."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from qacomp.formats import SharedTensor, stored_values
+from qacomp.options.config import CompressConfig
+from qacomp.runtime.operator_errors import OperatorError, weight_error
+from qacomp.sharing.alike_kmeans import clustered_ahead
+from qacomp.sharing.kmeans import Clustering
+from qacomp.sharing.nested_arrays import share_nested
+from qacomp.sharing.selection import Layer, Selection, Weight
+from qacomp.sharing.share import Packed, share_array
+from qacomp.sources.source import PlainSource
+
+
+class PackedWeights:
+    """All tensors of a source, shared as the last selection says; those that a new one shares as before stay.
+
+    items: by name, in the container's order; errors: of those that `one_by_one` shared, in themselves.
+    """
+
+    def __init__(self, source: PlainSource, vectors: Mapping[str, str], config: CompressConfig) -> None:
+        self._source, self._vectors, self._config = source, vectors, config
+        self._layers: dict[str, Layer] = {}
+        self.items: dict[str, Packed] = {}
+        self.errors: dict[str, OperatorError] = {}
+        self._kept: dict[str, str] = {}
+
+    def share(self, selection: Selection) -> None:
+        """Share the tensors of a selection; the others are rounded or exact."""
+        layers = {layer.name: layer for layer in selection.layers}
+        first, names = not self.items, dict.fromkeys(self._layers) | dict.fromkeys(layers)
+        changed = {name for name in names if layers.get(name) != self._layers.get(name)}
+        ahead = self._clustered_ahead(selection) if first else {}
+        for weight in self._source.weights():
+            if first or weight.name in changed:
+                self.items[weight.name] = self._pack(weight, layers.get(weight.name), ahead.get(weight.name))
+        for layer in selection.layers:
+            self.items |= dict.fromkeys(layer.tied, self.items[layer.name])
+        self._layers, self._kept = layers, {n: why for n in layers if (why := self.items[n].kept)}
+
+    def one_by_one(self, selection: Selection) -> Iterator[tuple[str, Packed]]:
+        """Yield name and value of each tensor, and keep none: a large source's may not be held together."""
+        layers = {layer.name: layer for layer in selection.layers}
+        for weight in self._source.weights():
+            item = self._pack(weight, layers.get(weight.name))
+            if isinstance(item.value, SharedTensor):
+                self.errors[weight.name] = weight_error(weight.read(), item.dense())
+            if item.kept:
+                self._kept[weight.name] = item.kept
+            yield weight.name, item
+
+    def dense(self, name: str) -> NDArray[Any]:
+        """Return the values that a reader gets of a tensor."""
+        return self.items[name].dense()
+
+    def left(self, selection: Selection) -> Selection:
+        """Return the selection without the tensors that are kept after all, each with the reason."""
+        for layer in selection.layers:
+            if layer.name in self._kept:
+                selection = selection.without(layer, self._kept[layer.name])
+        return selection
+
+    @property
+    def notes(self) -> list[str]:
+        """Return the remarks on single tensors."""
+        return [note for item in self.items.values() if (note := item.note)]
+
+    def _pack(self, weight: Weight, layer: Layer | None, found: Clustering | None = None) -> Packed:
+        c, array = self._config, weight.read()
+        if layer is not None and c.levels is not None:
+            return share_nested(array, layer, c.levels, c.stored_precision)
+        if layer is not None:
+            return share_array(array, layer, c.codebook, c.stored_precision, c.rounding, found)
+        if weight.name in self._vectors:
+            return Packed(stored_values(array, c.stored_precision), c.stored_precision)
+        return Packed(array)
+
+    def _clustered_ahead(self, selection: Selection) -> dict[str, Clustering | None]:
+        """Return the clusters of small tensors of one size, which are found together, where there is no graph.
+
+        A graph's tensors are shared one by one: a file's bytes don't depend on how many tensors are alike.
+        """
+        if self._config.levels is not None or self._config.codebook != "tensor" or self._source.graph() is not None:
+            return {}
+        read = {weight.name: weight.read for weight in self._source.weights()}
+        found = clustered_ahead(selection.layers, lambda name: read[name]())
+        return {layer.name: clusters for layer, clusters in zip(selection.layers, found, strict=True)}

@@ -1,0 +1,23 @@
+"""Choose which tensors of a source are shared."""
+
+from collections.abc import Callable
+
+from qacomp.options.config import CompressConfig
+from qacomp.sharing.selection import Rules, Selection, select
+from qacomp.sources.torch_source import Source, TorchSource
+
+
+def select_weights(source: Source, config: CompressConfig, note: Callable[[str], None]) -> Selection:
+    """Return the layers to share, with K of each, and why every other tensor isn't shared.
+
+    Raises ConfigError for a pattern that fits no tensor and for a network of which nothing would be shared,
+    CheckpointError for weights that hold NaN.
+    """
+    rules = Rules(config.scope, config.k, config.k_layers, **config.which)
+    selection = select(source.weights(), rules)
+    if isinstance(source, TorchSource):
+        selection = source.smaller(selection, config)
+    source.check(selection)
+    for remark in () if isinstance(source, TorchSource) else source.remarks(selection):
+        note(remark)
+    return selection

@@ -1,0 +1,153 @@
+"""Take a network through its stages: prune, fine-tune with the regularizer, share, tune; then measure and pack it."""
+
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from qacomp.datasets import Dataset
+from qacomp.models.flexible import FlexibleModel
+from qacomp.models.plain_modules import copied
+from qacomp.options.config import CompressConfig
+from qacomp.sharing.agreement import aim, raised_note
+from qacomp.sharing.selection import Selection
+from qacomp.sources.torch_source import TorchSource
+from qacomp.stages.job import Job, start_job
+from qacomp.stages.made import Made
+from qacomp.stages.measure_network import measured_network
+from qacomp.stages.network_agreement import refined_network
+from qacomp.stages.run import Run
+from qacomp.training.batch_norm import reestimate_batch_norm
+from qacomp.training.fine_tune import fine_tune, tune_shared
+from qacomp.training.fine_tune_ladder import fine_tune_ladder
+from qacomp.training.history import WeightHistory
+from qacomp.training.ladder import PrecisionLadder, build_ladder
+from qacomp.training.parametrizations.zeros import Zeros, own_zeros
+from qacomp.training.pruning.stage import prune
+from qacomp.training.quantizers import plan_quantization, quantize_activations, quantize_network
+from qacomp.training.regularizers import Regularizer
+from qacomp.training.share_network import share_network
+from qacomp.training.snapshots import watcher
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the fine-tuning gave: each layer's regularizer, and the precision ladder where one was trained."""
+
+    penalties: dict[str, Regularizer]
+    ladder: PrecisionLadder | None = None
+
+
+def train(source: TorchSource, selection: Selection, config: CompressConfig, dataset: Dataset | None, run: Run) -> Made:
+    """Train and share a source's network in place, and measure it; without data only the post-training part is done.
+
+    Raises the named errors of `qacomp.errors`: ConfigError, DataError, DivergedError, AgreementNotReachedError.
+    """
+    job = _prune(start_job(source, selection, config, dataset, run))
+    job, bits = _plan_quantizer(job)
+    weights = WeightHistory([layer.name for layer in job.selection.layers], job.original.state_dict())
+    job, trained = _fine_tune(job, bits, weights)
+    if config.levels is not None:
+        ladder = trained.ladder or build_ladder(job.model, job.selection, config.levels, living=job.zeros.masks)
+        job, shared, tuned = _share_ladder(job, ladder)
+        return measured_network(job, (shared, tuned), weights, ladder)
+    job, shared, tuned = _share(_refine(job), trained.penalties)
+    return measured_network(job, (shared, tuned), weights)
+
+
+def _prune(job: Job) -> Job:
+    """Prune and retrain, if asked; the zeros that the network came with stay zero where something trains it."""
+    c = job.config
+    if job.session is None and c.quantizer == "none" and c.prune == "none":
+        return job  # k-means alone keeps zeros by itself
+    own = own_zeros(job.model, job.selection)
+    if c.prune == "none":
+        return job.pruned(own) if own.masks else job
+    session = job.session and replace(job.session, zeros=own)
+    with job.run.stage("prune"):
+        pruned = prune(job.model, job.network.input_shape, c, session, job.run.note)
+    job = job.told(pruned.records)
+    job = replace(job, training=replace(job.training, pruning=pruned.report))
+    left = own_zeros(job.model, job.selection)
+    return job.pruned(pruned.zeros.beside(Zeros(left.masks)))
+
+
+def _plan_quantizer(job: Job) -> tuple[Job, dict[str, int]]:
+    """Return the bits of each layer that is quantized, which also fix its shared values."""
+    c = job.config
+    if c.quantizer == "none":
+        return job, {}
+    plan = plan_quantization(job.selection, c.quantizer, c.bits, c.bits_layers, c.ends)
+    if c.activations is not None:
+        places = quantize_activations(job.model, c.activations)
+        job.run.note(f"activations: {c.activations} bits at {len(places)} ReLUs")
+    return replace(job, selection=plan.selection), {n: b for n, b in plan.bits.items() if not job.zeros.emptied(n)}
+
+
+def _fine_tune(job: Job, bits: dict[str, int], weights: WeightHistory) -> tuple[Job, Trained]:
+    """Train all weights towards their shared values, with data; a quantizer is put on in any case."""
+    c = job.config
+    if job.session is None or not c.epochs:
+        if bits:
+            scaled = c.quantizer_scale == "layer"
+            quantize_network(job.model, bits, c.quantizer, scaled=scaled, living=job.zeros.masks)
+        return job, Trained({})
+    watch = watcher(weights, c.epochs, job.network, c.data, job.run.snapshots)
+    session = replace(job.session, watch=watch)
+    with job.run.stage("fine-tune"):
+        if c.levels is not None and c.sharing == "straight-through":
+            ladder, records = fine_tune_ladder(job.model, job.selection, session)
+            return job.told(records), Trained({}, ladder)
+        penalties, records = fine_tune(job.model, job.selection, session, bits)
+    return job.told(records), Trained(penalties)
+
+
+def _refine(job: Job) -> Job:
+    """Give layers more shared values for outputs that agree with the original's, where nothing is trained."""
+    c = job.config
+    trained = job.session is not None or c.prune != "none" or c.quantizer != "none"
+    if trained or isinstance(job.model, FlexibleModel) or aim(c) is None:
+        return job
+    with job.run.stage("share"):
+        selection, missed = refined_network(job.network, job.selection, c)
+    if missed:
+        job.run.note(missed)
+    if text := raised_note(selection.layers, c.k):
+        job.run.note(text)
+    return replace(job, selection=selection)
+
+
+def _share(job: Job, penalties: dict[str, Regularizer]) -> tuple[Job, nn.Module, nn.Module]:
+    """Share the network's weights, tune their values; the network before and after the tuning."""
+    c = job.config
+    with job.run.stage("share"):
+        share_network(job.model, job.selection, penalties, job.run.note, job.zeros, c.codebook, c.rounding)
+        _reestimate(job, job.model)
+    shared = copied(job.model)
+    return _tune(job, job.model), shared, job.model
+
+
+def _share_ladder(job: Job, ladder: PrecisionLadder) -> tuple[Job, nn.Module, nn.Module]:
+    """Fix the clusters of all levels, tune their values; the finest level's network before and after the tuning."""
+    finest = ladder.submodel_names[-2]
+    with job.run.stage("share"):
+        ladder.freeze()
+        _reestimate(job, ladder)
+    shared = ladder.submodel(finest)
+    whole = job.session and replace(job.session, zeros=job.zeros.under("network."))
+    tuned = _tune(replace(job, session=whole), ladder)
+    return replace(job, training=tuned.training), shared, ladder.submodel(finest)
+
+
+def _reestimate(job: Job, model: nn.Module) -> None:
+    if job.session is None or job.config.batch_norm != "re-estimate":
+        return
+    stage = job.session.stage("batch norm", 1, keep_best=False)
+    if not reestimate_batch_norm(model, job.session.dataset, job.session.preprocessing, stage, job.run.progress):
+        job.run.note("--batch-norm re-estimate: the network has no batch norm with statistics")
+
+
+def _tune(job: Job, model: nn.Module) -> Job:
+    if job.session is None or not job.config.tune_epochs:
+        return job
+    with job.run.stage("tune"):
+        return job.told(tune_shared(model, job.session))

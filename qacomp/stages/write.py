@@ -1,0 +1,37 @@
+"""Write what was made into a container, and hold what a reader gets against it."""
+
+from dataclasses import dataclass
+
+from qacomp.formats import Writer, WriteReport, open_file
+from qacomp.options.config import CompressConfig
+from qacomp.sharing.selection import Selection
+from qacomp.sources.provenance import provenance
+from qacomp.sources.torch_source import Source
+from qacomp.stages.made import Made, Measurements
+from qacomp.stages.run import Run
+
+
+@dataclass(frozen=True)
+class Written:
+    """A container: how many bytes each part of it takes, all that was measured, and what is shared in it."""
+
+    report: WriteReport
+    measured: Measurements
+    selection: Selection
+
+
+def write(made: Made, source: Source, config: CompressConfig, run: Run) -> Written:
+    """Write the container `run.output`, whole or not at all, and read it back.
+
+    Raises OutputNotWritableError, and ExportError where a reader doesn't get what was written.
+    """
+    meta = provenance(source.origin, config, source.size, source.digests()) | dict(made.meta)
+    with run.stage("encode"), Writer(run.output, graph=made.graph, meta=meta) as writer:
+        for name, item in made.tensors:
+            if name in made.cuts:
+                writer.cut()
+            writer.add(name, item.value, item.precision)
+    assert writer.report is not None
+    with run.stage("decode"), open_file(run.output) as container:
+        measured, selection = made.finish(container)
+    return Written(writer.report, measured, selection)
