@@ -7,6 +7,7 @@ from typing import Any
 from _trials import WORK, Trials, data_spec, some_of
 from result import Row, shared_folder
 
+from qacomp.api import compress
 from qacomp.checkpoints import Checkpoint, read_checkpoint
 from qacomp.datasets import Dataset, load_dataset
 from qacomp.evaluation.submodels import submodel_accuracies
@@ -16,7 +17,6 @@ from qacomp.exporting.operating_points import names_at, operating_points
 from qacomp.exporting.part import Part
 from qacomp.formats import open_file, save_file
 from qacomp.options.config import CompressConfig
-from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
 from qacomp.sources.network import build_network, choose_device
 from qacomp.sources.torch_weights import select_layers
@@ -99,7 +99,7 @@ def one_file() -> Row:
 
 
 def _made(checkpoint: Checkpoint, config: CompressConfig, dataset: Dataset, path: Path) -> dict[str, Any]:
-    result = compress(checkpoint, config, dataset, path, SilentProgress())
+    result = compress(checkpoint, dataset, config, path)
     return {"max_abs_error": result.max_abs_error}
 
 

@@ -8,12 +8,11 @@ import onnx
 from _onnx_affine import cosine, normal_matrices, stack
 from result import Results, Row, in_turns, median, spread
 
+from qacomp.api import compress
 from qacomp.exporting.decode import decode_file
 from qacomp.exporting.onnx_options import OnnxOptions
 from qacomp.graphs import read_onnx
 from qacomp.options.config import CompressConfig
-from qacomp.pipeline import compress
-from qacomp.progress import SilentProgress
 from qacomp.runtime.comparison import FP32_ACTIVATIONS
 from qacomp.runtime.session import open_session
 
@@ -35,7 +34,7 @@ def grids() -> Results:
         for kind in KINDS:
             container, output = here / "m.qac", here / "m.onnx"
             settings = CompressConfig(codebook=kind)
-            result = compress(read_onnx(original), settings, None, container, SilentProgress())
+            result = compress(read_onnx(original), None, settings, container)
             made = decode_file(container, output, onnx=OnnxOptions("affine"))
             sessions = {
                 "default": open_session(output, threads=1),

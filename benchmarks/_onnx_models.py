@@ -11,14 +11,13 @@ from _onnx_inputs import CONTEXT, HOP
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from qacomp.api import compress
 from qacomp.checkpoints import Checkpoint
 from qacomp.errors import QacompError
 from qacomp.exporting.onnx_model import onnx_model
 from qacomp.formats import NotSharedError, SharedTensor, open_file
 from qacomp.graphs import OnnxFile
 from qacomp.options.config import CompressConfig
-from qacomp.pipeline import compress
-from qacomp.progress import SilentProgress
 from qacomp.sources.reading import read_model
 
 AGREEMENT = 0.9999  # asked for at K = 256; a model that can be run gets it anyway
@@ -84,7 +83,7 @@ def compressed(model: Model, path: Path, k: int, here: Path) -> Compressed:
     agreement = AGREEMENT if k == 256 else None
     config = CompressConfig(k=k, arch=model.arch, min_agreement=agreement, input=model.input, submodule=model.submodule)
     source = read(model, path)
-    compress(source, config, None, container_path, SilentProgress())
+    compress(source, None, config, container_path)
     with open_file(container_path) as container:
         weights: dict[str, NDArray[Any] | SharedTensor] = {}
         for name in container.names:

@@ -11,9 +11,8 @@ def report() -> Results:
     """The report of a compression in a headless browser: light, dark, on a phone, without JavaScript."""
     from browser import find_browser, open_browser
 
+    from qacomp.api import compress
     from qacomp.options.config import CompressConfig
-    from qacomp.pipeline import compress
-    from qacomp.progress import SilentProgress
     from qacomp.report import write_report
 
     folder, browser_path = shared_folder(), find_browser()
@@ -27,7 +26,7 @@ def report() -> Results:
         for name, model in MODELS.items():
             container, page = here / f"{name}.qac", here / f"{name}.html"
             source = read(model, folder / "ckpt" / model.file)
-            result = compress(source, CompressConfig(k=16), None, container, SilentProgress())
+            result = compress(source, None, CompressConfig(k=16), container)
             write_report(page, container, result)
             for how in ({}, {"dark": True}, {"width": 360}, {"scripts": False}):
                 seen = browser.visit(page, **how)

@@ -27,17 +27,16 @@ def round_trips() -> Results:
 
 
 def _round_trip(path: Path) -> dict[str, bool]:
+    from qacomp.api import compress
     from qacomp.exporting.decode import decode_file
     from qacomp.graphs.values import DATA_FIELDS
     from qacomp.graphs.walk import sites
     from qacomp.options.config import CompressConfig
-    from qacomp.pipeline import compress
-    from qacomp.progress import SilentProgress
     from qacomp.sources.reading import read_model
 
     with tempfile.TemporaryDirectory() as scratch:
         container, output = Path(scratch) / "m.qac", Path(scratch) / "m.onnx"
-        compress(read_model(path), CompressConfig(k=16), None, container, SilentProgress())
+        compress(read_model(path), None, CompressConfig(k=16), container)
         decode_file(container, output)
         before, after = onnx.load(path), onnx.load(output)
     opsets = [(i.domain, i.version) for i in before.opset_import] == [(i.domain, i.version) for i in after.opset_import]

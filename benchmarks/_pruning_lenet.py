@@ -7,14 +7,13 @@ from typing import Any
 from _pruning_networks import CASES, WORK, checkpoint_of, data_spec
 from result import Row
 
+from qacomp.api import compress
 from qacomp.checkpoints import read_checkpoint
 from qacomp.datasets import load_dataset
 from qacomp.exporting.decode import decode_file
 from qacomp.exporting.decoded_measuring import measure_decoded
 from qacomp.formats import open_file
 from qacomp.options.config import CompressConfig
-from qacomp.pipeline import compress
-from qacomp.progress import SilentProgress
 
 RECIPE: dict[str, Any] = {
     "prune": "magnitude",
@@ -45,7 +44,7 @@ def _run(name: str, settings: dict[str, Any], checkpoint: Path, data: str) -> Ro
     source = read_checkpoint(checkpoint)
     if not _made_with(container, settings, source.digest):
         config = CompressConfig(data=data).with_settings(settings, name)
-        compress(source, config, load_dataset(data), container, SilentProgress())
+        compress(source, load_dataset(data), config, container)
     decoded = measure_decoded(decode_file(container, container.with_suffix(".onnx")), data)
     with open_file(container) as opened:
         meta = opened.meta

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from result import ROOT, Headline, Row
 
+from qacomp.api import compress
 from qacomp.checkpoints import read_checkpoint
 from qacomp.datasets import load_dataset
 from qacomp.exporting.decode import decode_file
 from qacomp.exporting.decoded_measuring import measure_decoded
 from qacomp.options.config import CompressConfig
-from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
 from qacomp.training.pretraining import TrainConfig, train_network
 
@@ -67,7 +67,7 @@ def _chain(
     """Compress and decode as the command line does."""
     container = (here or checkpoint.parent) / f"{name}.qac"
     dataset = load_dataset(config.data or "")
-    result = compress(read_checkpoint(checkpoint), config, dataset, container, SilentProgress())
+    result = compress(read_checkpoint(checkpoint), dataset, config, container)
     decoded = measure_decoded(decode_file(container, container.with_suffix(".onnx")), config.data)
     assert decoded.latency is not None
     accuracy = result.accuracy

@@ -16,14 +16,13 @@ from pathlib import Path
 
 from result import RESULTS, ROOT, Headline, Row, commit
 
+from qacomp.api import compress
 from qacomp.checkpoints import read_checkpoint
 from qacomp.datasets import load_dataset
 from qacomp.exporting.decode import decode_file
 from qacomp.exporting.decoded_measuring import measure_decoded
 from qacomp.formats import open_file
 from qacomp.options.config import CompressConfig
-from qacomp.pipeline import compress
-from qacomp.progress import SilentProgress
 
 SHARED = Path(os.environ.get("QACOMP_SHARED", ROOT.parent / "shared"))
 WORK = ROOT / "benchmarks" / "work"
@@ -82,7 +81,7 @@ def _recipe(name: str, settings: dict[str, object], data: Path) -> Row:
     if not _made_with(container, settings):
         start = time.perf_counter()
         checkpoint = read_checkpoint(SHARED / "ckpt" / "resnet20_cifar10j.pth")
-        compress(checkpoint, config, load_dataset(config.data or ""), container, SilentProgress())
+        compress(checkpoint, load_dataset(config.data or ""), config, container)
         seconds = round(time.perf_counter() - start)
     decoded = measure_decoded(decode_file(container, container.with_suffix(".onnx")), config.data)
     with open_file(container) as opened:

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from result import Headline, Row, in_turns, median, spread
 from torch import Tensor, nn
 
+from qacomp.api import compress
 from qacomp.checkpoints import read_checkpoint
 from qacomp.datasets import load_dataset
 from qacomp.models import create_model
 from qacomp.options.config import CompressConfig
-from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
 from qacomp.sources.network import choose_precision
 from qacomp.training.pretraining import TrainConfig, train_network
@@ -156,7 +156,7 @@ def slices_accuracy(seeds: int) -> Row:
             found: dict[str, list[float]] = {"shared": [], "tuned": []}
             for seed in range(seeds):
                 config = CompressConfig(reg="exp", k=2, data="digits", slices=slices, seed=seed)
-                result = compress(read_checkpoint(path), config, data, Path(folder, "out.qac"), SilentProgress())
+                result = compress(read_checkpoint(path), data, config, Path(folder, "out.qac"))
                 for stage, values in found.items():
                     values.append(getattr(result.accuracy, stage))
             accuracy[f"{slices} slices"] = found

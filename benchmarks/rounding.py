@@ -12,14 +12,13 @@ from typing import Any
 from _trials import data_spec, some_of
 from result import Headline, Row, shared_folder
 
+from qacomp.api import compress
 from qacomp.checkpoints import Checkpoint, read_checkpoint
 from qacomp.datasets import Dataset, Split, load_dataset
 from qacomp.evaluation.accuracy import onnx_logits, topk_accuracy, torch_logits
 from qacomp.exporting.onnx_model import onnx_model
 from qacomp.formats import open_file
 from qacomp.options.config import CompressConfig
-from qacomp.pipeline import compress
-from qacomp.progress import SilentProgress
 from qacomp.sources.network import build_network
 
 NETWORKS = {"resnet20_c10j": "resnet20_cifar10j.pth", "resnet20_cifar10": "akamaster_resnet20-12fca82f.th"}
@@ -73,7 +72,7 @@ def _tuned(name: str, path: Path, dataset: Dataset) -> Row:
         for k in TUNED_KS:
             config = CompressConfig(arch="resnet20", k=k, rounding=rounding, tune_epochs=1)
             with tempfile.TemporaryDirectory() as scratch:
-                done = compress(read_checkpoint(path), config, dataset, Path(scratch) / "model.qac", SilentProgress())
+                done = compress(read_checkpoint(path), dataset, config, Path(scratch) / "model.qac")
             found.append((done.accuracy.decoded, done.container_bytes, done.accuracy.original))
         results[rounding], results[f"{rounding}_bytes"], originals = (list(part) for part in zip(*found, strict=True))
         results["original"] = originals[0]
@@ -86,7 +85,7 @@ def _shared(checkpoint: Checkpoint, k: int, rounding: str, x: Any, y: Any) -> tu
     config = CompressConfig(arch="resnet20", k=k, rounding=rounding, min_agreement=0.0)
     with tempfile.TemporaryDirectory() as scratch:
         output = Path(scratch) / "model.qac"
-        compress(checkpoint, config, None, output, SilentProgress())
+        compress(checkpoint, None, config, output)
         with open_file(output) as container:
             decoded = onnx_model(container).SerializeToString()
         return topk_accuracy(onnx_logits(decoded, x), y, 1), output.stat().st_size

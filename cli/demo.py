@@ -35,6 +35,7 @@ COLUMNS = (
 @reporting
 def demo_command(folder: Path, seed: int, force: bool, as_json: bool) -> None:
     """Write model.pt, model.qac and model.onnx into a folder and print their sizes, accuracy and latency."""
+    from qacomp.api import compress
     from qacomp.checkpoints import read_checkpoint
     from qacomp.datasets import load_dataset
     from qacomp.errors import OutputNotWritableError
@@ -43,7 +44,6 @@ def demo_command(folder: Path, seed: int, force: bool, as_json: bool) -> None:
     from qacomp.options.config import CompressConfig
     from qacomp.options.method import MethodChoice
     from qacomp.outputs import Output, claim, container_outputs, resume_output
-    from qacomp.pipeline import compress
     from qacomp.runtime.latency import onnx_latency
     from qacomp.training.pretraining import TrainConfig, train_network
 
@@ -59,7 +59,7 @@ def demo_command(folder: Path, seed: int, force: bool, as_json: bool) -> None:
         TrainConfig(CompressConfig(arch="lenet5", data="digits"), seed=seed), checkpoint, progress, force=force
     )
     config = CompressConfig(reg=MethodChoice("exp"), k=8, data="digits", seed=seed)
-    result = compress(read_checkpoint(checkpoint), config, load_dataset("digits"), container, progress)
+    result = compress(read_checkpoint(checkpoint), load_dataset("digits"), config, container, progress=progress)
     decoded = measure_decoded(decode_file(container, onnx))
     latency = decoded.latency or onnx_latency(onnx, (1, 28, 28))
     if as_json:

@@ -66,9 +66,9 @@ def inspect_command(asked: InspectRequest) -> None:
     from dataclasses import asdict
 
     from qacomp.evaluation.verdict import stated_verdict
-    from qacomp.exporting.metadata import metadata
     from qacomp.exporting.operating_points import operating_points
     from qacomp.formats import open_file
+    from qacomp.graphs.metadata import metadata
     from qacomp.outputs import Output, claim
     from qacomp.report import gather, write_report
     from qacomp.runtime.limits import limited_runs
@@ -108,8 +108,8 @@ def inspect_command(asked: InspectRequest) -> None:
 
 
 def _print_toml(asked: InspectRequest) -> None:
-    from qacomp.exporting.metadata import metadata
     from qacomp.formats import open_file
+    from qacomp.graphs.metadata import metadata
 
     if asked.as_json or asked.report is not None:
         raise click.UsageError("--toml prints the settings alone: leave --json and --report")

@@ -26,8 +26,8 @@ def verify_command(container: Path, source: Path | None, as_json: bool) -> None:
     """Decode all of CONTAINER and check it; exit code 1 and the reason where anything is wrong."""
     from dataclasses import asdict
 
-    from qacomp.exporting.metadata import metadata
     from qacomp.formats import open_file, verify_file
+    from qacomp.graphs.metadata import metadata
     from qacomp.sources.provenance import check_source
 
     report = verify_file(container)

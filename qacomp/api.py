@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from qacomp.checkpoints import Checkpoint
+    from qacomp.graphs import OnnxFile
     from qacomp.result import Result
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -48,7 +49,7 @@ def _in_own_torch_state(call: Callable[_P, _R]) -> Callable[_P, _R]:
 @with_keywords
 @_in_own_torch_state
 def compress(
-    model: "PathLike | Checkpoint | torch.nn.Module | Mapping[str, Any] | onnx.ModelProto",
+    model: "PathLike | Checkpoint | OnnxFile | torch.nn.Module | Mapping[str, Any] | onnx.ModelProto",
     data: str | Dataset | Mapping[str, Any] | None = None,
     config: CompressConfig | Mapping[str, Any] | PathLike | None = None,
     output: PathLike | None = None,

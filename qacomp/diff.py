@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.exporting.metadata import metadata
 from qacomp.formats import BFLOAT16, Container, TensorInfo, bfloat16_to_float32, open_file
+from qacomp.graphs.metadata import metadata
 
 
 @dataclass(frozen=True)

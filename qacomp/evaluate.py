@@ -8,10 +8,10 @@ from qacomp.datasets import NamedData, chosen_spec, load_dataset
 from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.errors import ConfigError, DataError, NotACheckpointError, StoppedRunError
 from qacomp.evaluation.onnx_measuring import measure_one
-from qacomp.exporting.metadata import from_text, metadata
 from qacomp.exporting.operating_points import operating_points
 from qacomp.formats import open_file
 from qacomp.formats.regular import open_regular
+from qacomp.graphs.metadata import from_text, metadata
 from qacomp.options.config import CompressConfig
 from qacomp.runtime.agreement import Feed
 from qacomp.runtime.latency import Latency, feed_latency

@@ -16,7 +16,6 @@ from qacomp.evaluation.accuracy import onnx_accuracy
 from qacomp.evaluation.onnx_measuring import measure_one
 from qacomp.evaluation.verdict import Verdict, judge
 from qacomp.exporting.decoded import Decoded
-from qacomp.exporting.metadata import metadata, required
 from qacomp.exporting.onnx_file import write_dense
 from qacomp.exporting.onnx_model import is_original
 from qacomp.exporting.onnx_options import OnnxFile
@@ -24,6 +23,7 @@ from qacomp.exporting.operating_points import verdict_at
 from qacomp.exporting.part import level_of
 from qacomp.formats import Container, open_file
 from qacomp.formats.scratch import part_folder
+from qacomp.graphs.metadata import metadata, required
 from qacomp.options.config import CompressConfig
 from qacomp.options.metric_names import METRICS
 from qacomp.runtime.comparison import FP32_ACTIVATIONS, compare_files

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from qacomp.errors import ConfigError
-from qacomp.exporting.metadata import metadata
-from qacomp.exporting.operating_points import ORIGINAL, find_point, tensors_at
+from qacomp.exporting.operating_points import find_point, tensors_at
 from qacomp.formats import Container
+from qacomp.graphs.metadata import ORIGINAL, metadata
 
 if TYPE_CHECKING:
     from onnx import ModelProto

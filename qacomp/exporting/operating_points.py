@@ -8,10 +8,8 @@ from numpy.typing import NDArray
 
 from qacomp.errors import ConfigError, FormatError
 from qacomp.evaluation.verdict import Verdict, stated_verdict
-from qacomp.exporting.metadata import metadata
 from qacomp.formats import Container, NotSharedError, SharedTensor
-
-ORIGINAL = "original"  # the metadata's word for a graph that came in as ONNX and is given back as it was
+from qacomp.graphs.metadata import ORIGINAL, metadata
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from qacomp.errors import ConfigError, ExportError
 from qacomp.exporting.decoded import Decoded, DecodeOptions
-from qacomp.exporting.metadata import metadata
 from qacomp.exporting.operating_points import names_at, tensors_at
 from qacomp.exporting.part import level_of
 from qacomp.exporting.safetensors_output import Shape, write_safetensors
 from qacomp.formats import BFLOAT16, Container
+from qacomp.graphs.metadata import metadata
 from qacomp.tensors.foreign_dtypes import FOREIGN, META_KEY, Meant, foreign_types, type_name
 from qacomp.tensors.safetensors_metadata import given_back
 

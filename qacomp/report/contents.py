@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from qacomp.errors import QacompError
 from qacomp.evaluation.verdict import Verdict, stated_verdict
-from qacomp.exporting.metadata import metadata
 from qacomp.exporting.operating_points import operating_points
 from qacomp.formats import BFLOAT16, Container, SharedTensor, bfloat16_to_float32, open_file
+from qacomp.graphs.metadata import metadata
 from qacomp.report.stated import Agreed, is_number, stated_agreement, stated_metric
 from qacomp.sources.provenance import sha256_of
 from qacomp.sources.source_size import SourceSize

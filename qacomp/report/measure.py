@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qacomp.errors import QacompError
-from qacomp.exporting.metadata import metadata
 from qacomp.formats import open_file
+from qacomp.graphs.metadata import metadata
 from qacomp.report.contents import Contents, Stage
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _decoded(path: Path, output: Path, mode: str, meta: dict[str, Any]) -> "tupl
     from qacomp.exporting.decode import decode_file
     from qacomp.exporting.decoded_measuring import measure_latency
     from qacomp.exporting.onnx_options import OnnxOptions
-    from qacomp.exporting.operating_points import ORIGINAL
+    from qacomp.graphs.metadata import ORIGINAL
     from qacomp.runtime.latency import onnx_latency
 
     size = decode_file(path, output, onnx=OnnxOptions(mode)).output_bytes

@@ -10,8 +10,8 @@ from onnx import ModelProto
 
 from qacomp.evaluation.onnx_measuring import reference_outputs
 from qacomp.evaluation.samples import Given
-from qacomp.exporting.operating_points import ORIGINAL
 from qacomp.graphs import OnnxFile
+from qacomp.graphs.metadata import ORIGINAL
 from qacomp.graphs.roles import Role, roles
 from qacomp.graphs.skeleton import Slot, empty, join, slots
 from qacomp.graphs.values import FLOATS, count, is_external

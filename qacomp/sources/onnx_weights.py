@@ -61,7 +61,9 @@ def rounded_vectors(
     }
 
 
-def _is_held_vector(slot: Slot, roles: Sequence[Role], precision: str, known: Mapping[Key, Site], array_of: ArrayOf) -> bool:
+def _is_held_vector(
+    slot: Slot, roles: Sequence[Role], precision: str, known: Mapping[Key, Site], array_of: ArrayOf
+) -> bool:
     tensor = slot.site.tensor
     plain = tensor.data_type == TensorProto.FLOAT and len(tensor.dims) == 1 and tensor.dims[0] > 0
     if not plain or not roles or any(role.part not in ("bias", "scale") for role in roles):

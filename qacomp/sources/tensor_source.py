@@ -13,8 +13,8 @@ from qacomp.sources.source import SHARING, Effects
 from qacomp.sources.source_size import SourceSize
 from qacomp.sources.torch_weights import tensor_weights
 from qacomp.tensors.foreign_dtypes import META_KEY
-from qacomp.tensors.safetensors_metadata import META_KEY as SAFETENSORS_KEY
 from qacomp.tensors.half_precision import vectors_held
+from qacomp.tensors.safetensors_metadata import META_KEY as SAFETENSORS_KEY
 from qacomp.tensors.torch_format import foreign_dtypes, to_array
 from qacomp.tensors.weight_parts import exact_parts
 

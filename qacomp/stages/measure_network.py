@@ -12,7 +12,7 @@ from qacomp.evaluation.accuracy import onnx_accuracy, torch_accuracy
 from qacomp.evaluation.described_submodels import describe_submodels
 from qacomp.evaluation.parity import max_abs_error
 from qacomp.evaluation.verdict import judge
-from qacomp.exporting.decoding import onnx_model
+from qacomp.exporting.onnx_model import onnx_model
 from qacomp.exporting.operating_points import operating_points
 from qacomp.formats import Container, SharedTensor
 from qacomp.sharing.selection import Selection

@@ -45,14 +45,14 @@ def resolve(config: CompressConfig, source: Source, data: Given | None, note: Ca
     config = leave_out(config, _all_but(*PROGRAM), note, "the network is exported as its architecture has it")
     if source.checkpoint.kind == "module":
         config = leave_out(config, _all_but("arch", "num_classes"), note, "a module is its own architecture")
-    return _of_network(config, source.network, data if isinstance(data, Dataset) else None, note)
+    return resolve_network(config, source.network, data if isinstance(data, Dataset) else None, note)
 
 
 def _all_but(*names: str) -> list[str]:
     return [field.name for field in fields(CompressConfig) if field.name not in names]
 
 
-def _of_network(
+def resolve_network(
     config: CompressConfig, network: Network, dataset: Dataset | None, note: Callable[[str], None]
 ) -> CompressConfig:
     """Choose what a network's training leaves open; without data there is no training, and `note` says so.

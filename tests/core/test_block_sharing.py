@@ -10,14 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from qacomp.api import compress
 from qacomp.checkpoints import read_checkpoint
 from qacomp.errors import ConfigError
 from qacomp.exporting.decode import decode_file
 from qacomp.formats import open_file
 from qacomp.options.config import CompressConfig
 from qacomp.options.method import MethodChoice
-from qacomp.pipeline import compress
-from qacomp.progress import SilentProgress
 from qacomp.sharing.block_kmeans import cluster_rows
 from qacomp.sharing.blocks import block_shape, share_in_blocks
 from qacomp.sharing.kmeans import kmeans
@@ -117,7 +116,7 @@ def test_blocks_reach_the_decoded_file_in_their_dtype(dtype: torch.dtype, tmp_pa
     state = {"w": torch.randn(64, 256).to(dtype), "b": torch.randn(64).to(dtype), "n": torch.tensor(3)}
     torch.save(state, tmp_path / "m.pt")
     config = CompressConfig(k=16, codebook="group:64")
-    result = compress(read_checkpoint(tmp_path / "m.pt"), config, None, tmp_path / "m.qac", SilentProgress())
+    result = compress(read_checkpoint(tmp_path / "m.pt"), None, config, tmp_path / "m.qac")
     with open_file(tmp_path / "m.qac") as container:
         assert container.shared("w").codebook.shape == (64, 4, 16)
     assert decode_file(tmp_path / "m.qac", tmp_path / "m.safetensors").max_abs_error == 0

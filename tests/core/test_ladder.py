@@ -15,7 +15,7 @@ from qacomp.options.config import CompressConfig
 from qacomp.progress import SilentProgress
 from qacomp.sources.network import Network
 from qacomp.sources.torch_weights import select_layers
-from qacomp.stages.resolve import resolve
+from qacomp.stages.resolve import resolve_network
 from qacomp.training.distillation import distillation
 from qacomp.training.fine_tune import Session, tune_shared
 from qacomp.training.fine_tune_ladder import fine_tune_ladder
@@ -46,7 +46,7 @@ def session(network: torch.nn.Module, digits: Dataset, **settings: object) -> Se
     config = CompressConfig(levels=(2, 4), epochs=4, tune_epochs=2, precision="fp32", lr=0.02)
     config = config.with_settings(settings, "test")
     wrapped = Network(network, "lenet300", 10, (1, 28, 28), PREPROCESSING)
-    config = resolve(config, wrapped, digits, CPU, lambda text: None)
+    config = resolve_network(config, wrapped, digits, lambda text: None)
     return Session(config, digits, PREPROCESSING, copy.deepcopy(network).eval(), CPU, SilentProgress())
 
 
@@ -82,7 +82,7 @@ def test_sub_models_of_a_plain_network_are_its_shared_values_and_full_precision(
     network: torch.nn.Module, digits: Dataset
 ) -> None:
     wrapped = Network(network, "lenet300", 10, (1, 28, 28), PREPROCESSING)
-    config = resolve(CompressConfig(k=8, distill="ipkd"), wrapped, digits, CPU, lambda text: None)
+    config = resolve_network(CompressConfig(k=8, distill="ipkd"), wrapped, digits, lambda text: None)
     assert config.levels == (8,) and config.sharing == "straight-through"
     assert (config.distill_weight, config.temperature) == (0.8, 1.0)
 

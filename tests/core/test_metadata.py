@@ -9,9 +9,9 @@ import pytest
 from qacomp.diff import compare
 from qacomp.errors import FormatError, QacompError
 from qacomp.exporting.decode import decode_file
-from qacomp.exporting.metadata import FIELDS, checked, from_text
 from qacomp.exporting.operating_points import operating_points
 from qacomp.formats import SharedTensor, open_file, save_file
+from qacomp.graphs.metadata import FIELDS, checked, from_text
 from qacomp.report.contents import gather
 
 WRONG: list[Any] = [0, -1, 1.5, True, "x", [], [1], ["x"], [None], {}, {"a": 1}, {"a": "x"}, {"a": [1]}, 10**30]

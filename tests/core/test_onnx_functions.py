@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from qacomp.api import compress
 from qacomp.exporting.decode import decode_file
 from qacomp.exporting.onnx_options import OnnxOptions
 from qacomp.graphs import read_onnx
@@ -19,8 +20,6 @@ from qacomp.graphs.skeleton import slots
 from qacomp.graphs.values import DATA_FIELDS
 from qacomp.graphs.walk import sites
 from qacomp.options.config import CompressConfig
-from qacomp.pipeline import compress
-from qacomp.progress import SilentProgress
 from qacomp.result import Result
 from qacomp.runtime.session import open_session
 
@@ -112,7 +111,7 @@ def packed(model: ModelProto, folder: Path, **settings: Any) -> tuple[Result, Mo
     (folder / "m.onnx").write_bytes(model.SerializeToString())
     size = {} if "include" in settings else {"min_size": 64}
     config = CompressConfig(k=4, stored_precision="exact").with_settings(size | settings, "test")
-    result = compress(read_onnx(folder / "m.onnx"), config, None, folder / "m.qac", SilentProgress())
+    result = compress(read_onnx(folder / "m.onnx"), None, config, folder / "m.qac")
     done = decode_file(folder / "m.qac", folder / "back.onnx")
     assert done.max_abs_error == 0
     return result, onnx.load(folder / "back.onnx")

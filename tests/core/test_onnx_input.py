@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from qacomp.api import compress
 from qacomp.errors import CheckpointError, ConfigError, FormatError, NotACheckpointError
 from qacomp.exporting.decode import decode_file
 from qacomp.exporting.decoded_measuring import measure_decoded
@@ -23,8 +24,6 @@ from qacomp.graphs.skeleton import slots
 from qacomp.graphs.values import DATA_FIELDS, DTYPES, array_of, data_field
 from qacomp.graphs.walk import sites
 from qacomp.options.config import CompressConfig
-from qacomp.pipeline import compress
-from qacomp.progress import SilentProgress
 from qacomp.result import Result
 
 RNG = np.random.default_rng(0)
@@ -127,7 +126,7 @@ def packed(model: ModelProto, folder: Path, **settings: Any) -> tuple[Result, Mo
 
 def packed_file(path: Path, folder: Path, **settings: Any) -> tuple[Result, ModelProto]:
     config = CompressConfig(k=4, min_size=64, stored_precision="exact").with_settings(settings, "test")
-    result = compress(read_onnx(path), config, None, folder / "m.qac", SilentProgress())
+    result = compress(read_onnx(path), None, config, folder / "m.qac")
     done = decode_file(folder / "m.qac", folder / "back.onnx")
     assert done.max_abs_error == 0
     return result, onnx.load(folder / "back.onnx")

@@ -9,14 +9,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from qacomp.api import compress
 from qacomp.exporting.decode import decode_file
 from qacomp.exporting.part import Part
 from qacomp.formats import BFLOAT16, bfloat16_from_float32, bfloat16_to_float32, open_file
 from qacomp.graphs import read_onnx
 from qacomp.graphs.values import array_of
 from qacomp.options.config import CompressConfig
-from qacomp.pipeline import compress
-from qacomp.progress import SilentProgress
 from qacomp.result import Result
 from qacomp.sharing.nested_arrays import at_level, share_nested
 from qacomp.sharing.selection import Layer
@@ -47,7 +46,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, folder / "m.onnx")
     config = CompressConfig(levels=LEVELS, include=("a", "b"))
-    return folder / "m.qac", compress(read_onnx(folder / "m.onnx"), config, None, folder / "m.qac", SilentProgress())
+    return folder / "m.qac", compress(read_onnx(folder / "m.onnx"), None, config, folder / "m.qac")
 
 
 def weights(path: Path) -> dict[str, NDArray[Any]]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from qacomp.api import compress
 from qacomp.exporting.decode import decode_file
 from qacomp.exporting.decoded_measuring import measure_decoded
 from qacomp.exporting.onnx_forms.compact import compact
@@ -21,8 +22,6 @@ from qacomp.exporting.onnx_forms.written import written_weights
 from qacomp.exporting.onnx_options import OnnxOptions
 from qacomp.formats import SharedTensor
 from qacomp.options.config import CompressConfig
-from qacomp.pipeline import compress
-from qacomp.progress import SilentProgress
 from qacomp.runtime.session import open_session
 from qacomp.sources.reading import read_model
 
@@ -297,7 +296,7 @@ def test_an_onnx_model_comes_back_as_look_up(operator: str, dtype: str, ir: int,
             value.type.tensor_type.elem_type = TensorProto.FLOAT16
     onnx.save(model, tmp_path / "in.onnx")
     source = read_model(tmp_path / "in.onnx")
-    compress(source, CompressConfig(k=16, include=(W,)), None, tmp_path / "m.qac", SilentProgress())
+    compress(source, None, CompressConfig(k=16, include=(W,)), tmp_path / "m.qac")
     decode_file(tmp_path / "m.qac", tmp_path / "dense.onnx")
     made = measure_decoded(decode_file(tmp_path / "m.qac", tmp_path / "lut.onnx", onnx=OnnxOptions("lut")))
     assert made.max_abs_error == 0 and made.onnx is not None and made.onnx.comparison is not None

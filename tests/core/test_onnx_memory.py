@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 import qacomp.exporting.original_forms
-import qacomp.stages.share_onnx
+import qacomp.sources.onnx_source
+import qacomp.stages.write
+from qacomp.api import compress
 from qacomp.exporting.decode import decode_file
 from qacomp.exporting.onnx_options import OnnxOptions
 from qacomp.exporting.original_onnx import read_back_error, write_original
@@ -21,9 +23,7 @@ from qacomp.formats import Container, SharedTensor, Writer, open_file
 from qacomp.graphs import read_onnx
 from qacomp.graphs.skeleton import fill
 from qacomp.options.config import CompressConfig
-from qacomp.pipeline import compress
-from qacomp.progress import SilentProgress
-from qacomp.sources.onnx_packing import Packer
+from qacomp.stages.pack_weights import PackedWeights
 
 TENSORS, FEW = 8, 4
 
@@ -64,10 +64,11 @@ class Alive:
 def alive(monkeypatch: pytest.MonkeyPatch) -> Alive:
     """Counts all of the ways in which a tensor's values come into memory; each tensor has sections of its own."""
     counter = Alive()
-    for owner, name in ((Container, "tensor"), (Container, "shared"), (SharedTensor, "dense"), (Packer, "__call__")):
+    given = (Container, "tensor"), (Container, "shared"), (SharedTensor, "dense"), (PackedWeights, "_pack")
+    for owner, name in given:
         monkeypatch.setattr(owner, name, counter.counted(getattr(owner, name)))
-    monkeypatch.setattr(qacomp.stages.share_onnx, "_RUN_BELOW", 0)
-    monkeypatch.setattr(qacomp.stages.share_onnx, "Writer", partial(Writer, chunk_log2=12, codecs=["zstd"]))
+    monkeypatch.setattr(qacomp.sources.onnx_source, "_RUN_BELOW", 0)
+    monkeypatch.setattr(qacomp.stages.write, "Writer", partial(Writer, chunk_log2=12, codecs=["zstd"]))
     return counter
 
 
@@ -95,7 +96,7 @@ def source(tmp_path: Path) -> Path:
 def packed(source: Path, **settings: Any) -> Path:
     config = CompressConfig(k=4, min_size=64).with_settings(settings, "test")
     target = source.with_suffix(".qac")
-    result = compress(read_onnx(source), config, None, target, SilentProgress())
+    result = compress(read_onnx(source), None, config, target)
     assert any("neither the original nor the decoded model is run" in note for note in result.notes)
     return target
 

@@ -16,13 +16,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from qacomp import onnx_measuring
+from qacomp.api import compress
 from qacomp.errors import ConfigError, ExportError, NotACheckpointError
 from qacomp.exporting.decode import decode_file
 from qacomp.exporting.onnx_options import OnnxOptions
 from qacomp.graphs import parse_onnx
 from qacomp.options.config import CompressConfig
-from qacomp.pipeline import compress
-from qacomp.progress import SilentProgress
 from qacomp.result import Result
 from qacomp.runtime.agreement import run_all
 from qacomp.runtime.wire import Opaque
@@ -78,7 +77,7 @@ def with_weights(case: Any) -> onnx.ModelProto:
 
 def compressed(model: onnx.ModelProto, container: Path, **settings: Any) -> Result:
     source = parse_onnx(model.SerializeToString(), Path("m.onnx"), "onnx")
-    return compress(source, CompressConfig(k=4, **settings), None, container, SilentProgress())
+    return compress(source, None, CompressConfig(k=4, **settings), container)
 
 
 def run_or_none(model: Any, feed: dict[str, Any]) -> dict[str, Any] | None:

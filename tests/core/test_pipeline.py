@@ -17,7 +17,7 @@ from qacomp.progress import SilentProgress
 from qacomp.sharing.selection import Selection
 from qacomp.sources.network import Network, choose_precision
 from qacomp.sources.torch_weights import select_layers
-from qacomp.stages.resolve import resolve
+from qacomp.stages.resolve import resolve_network
 from qacomp.training.fine_tune import Session, fine_tune, tune_shared
 from qacomp.training.loop import Stage, parameter_groups, train
 from qacomp.training.objective import Objective
@@ -46,7 +46,7 @@ def shared_accuracy(
     epochs = 20 if reg != "none" or sharing != "after" else 0
     config = CompressConfig(reg=MethodChoice(reg), k=k, epochs=epochs, tune_epochs=5, precision="fp32", sharing=sharing)
     wrapped = Network(model, "lenet300", 10, (1, 28, 28), PREPROCESSING)
-    config = resolve(config, wrapped, digits, CPU, lambda text: None)
+    config = resolve_network(config, wrapped, digits, lambda text: None)
     selection = select_layers(model, "all", k, {})
     session = Session(config, digits, PREPROCESSING, model, CPU, SilentProgress())
     penalties = fine_tune(model, selection, session)[0] if config.epochs else {}

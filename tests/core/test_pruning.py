@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from qacomp.api import compress
 from qacomp.checkpoints import read_checkpoint, write_checkpoint
 from qacomp.datasets import Dataset
 from qacomp.errors import ConfigError
@@ -17,11 +18,10 @@ from qacomp.formats import open_file
 from qacomp.graphs.network import export_dense
 from qacomp.models import create_model, model_info
 from qacomp.options.config import CompressConfig
-from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
 from qacomp.result import Result
 from qacomp.sources.network import Network
-from qacomp.stages.resolve import resolve
+from qacomp.stages.resolve import resolve_network
 from qacomp.training.fine_tune import Session
 from qacomp.training.loop import Stage, parameter_groups, train
 from qacomp.training.objective import Objective
@@ -57,7 +57,7 @@ def pruned(network: nn.Module, digits: Dataset, **settings: object) -> tuple[nn.
     model = copy.deepcopy(network)
     config = CompressConfig(precision="fp32").with_settings(settings, "test").check()
     wrapped = Network(model, "lenet300", 10, (1, 28, 28), INFO.preprocessing)
-    config = resolve(config, wrapped, digits, CPU, lambda text: None)
+    config = resolve_network(config, wrapped, digits, lambda text: None)
     session = Session(config, digits, INFO.preprocessing, network, CPU, SilentProgress())
     return model, prune(model, (1, 28, 28), config, session, lambda text: None)
 
@@ -187,7 +187,7 @@ def run(tmp_path: Path, network: nn.Module, digits: Dataset, **settings: object)
     state = network.state_dict()
     write_checkpoint(source, state, arch="lenet300", num_classes=10, preprocessing=INFO.preprocessing, data="digits")
     config = CompressConfig(precision="fp32", data="digits").with_settings(settings, "test").check()
-    return compress(read_checkpoint(source), config, digits, target, SilentProgress()), target
+    return compress(read_checkpoint(source), digits, config, target), target
 
 
 @pytest.mark.parametrize(

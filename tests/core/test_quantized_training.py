@@ -9,18 +9,18 @@ import pytest
 import torch
 from torch import nn
 
+from qacomp.api import compress
 from qacomp.checkpoints import read_checkpoint
 from qacomp.datasets import Dataset
 from qacomp.errors import ConfigError, DataError
 from qacomp.formats import open_file
 from qacomp.models import model_info
 from qacomp.options.config import CompressConfig
-from qacomp.pipeline import compress
 from qacomp.progress import SilentProgress
 from qacomp.result import Result
 from qacomp.sources.network import Network
 from qacomp.sources.torch_weights import select_layers
-from qacomp.stages.resolve import resolve
+from qacomp.stages.resolve import resolve_network
 from qacomp.training.fine_tune import Session, fine_tune
 from qacomp.training.pretraining import TrainConfig, train_network
 from qacomp.training.quantizers import Scale, plan_quantization, quantizer_named
@@ -39,7 +39,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(checkpoint: Path, digits: Dataset | None, **settings: Any) -> Result:
     config = CompressConfig(precision="fp32", stored_precision="exact").with_settings(settings, "test")
-    return compress(read_checkpoint(checkpoint), config, digits, checkpoint.with_suffix(".qac"), SilentProgress())
+    return compress(read_checkpoint(checkpoint), digits, config, checkpoint.with_suffix(".qac"))
 
 
 def codebooks(result: Result) -> dict[str, np.ndarray]:
@@ -114,7 +114,7 @@ def fine_tuned(checkpoint: Path, digits: Dataset, **settings: Any) -> tuple[nn.M
     config = CompressConfig(precision="fp32", quantizer="dorefa", bits=3).with_settings(settings, "test")
     network = build_network(read_checkpoint(checkpoint), config)
     assert isinstance(network, Network)
-    config = resolve(config, network, digits, CPU, lambda text: None)
+    config = resolve_network(config, network, digits, lambda text: None)
     plan = plan_quantization(select_layers(network.model, "all", 16, {}), config.quantizer, config.bits, {}, "same")
     preprocessing = model_info("lenet300").preprocessing
     session = Session(config, digits, preprocessing, copy.deepcopy(network.model), CPU, SilentProgress())
@@ -193,4 +193,4 @@ def test_without_an_architecture_a_quantizer_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.pt"
     torch.save({"a.weight": torch.randn(8, 8)}, path)
     with pytest.raises(ConfigError, match="give --arch"):
-        compress(read_checkpoint(path), CompressConfig(quantizer="wrpn"), None, tmp_path / "w.qac", SilentProgress())
+        compress(read_checkpoint(path), None, CompressConfig(quantizer="wrpn"), tmp_path / "w.qac")

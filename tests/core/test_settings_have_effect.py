@@ -26,7 +26,11 @@ from qacomp.options.declaration import declarations, flag
 from qacomp.options.method_table import method_table
 from qacomp.progress import SilentProgress
 from qacomp.sources.network import Network
+from qacomp.sources.onnx_source import OnnxSource
+from qacomp.sources.tensor_source import TensorSource
+from qacomp.sources.torch_source import TorchSource
 from qacomp.stages.job import Job
+from qacomp.stages.run import Run
 from qacomp.training.history import WeightHistory
 from qacomp.training.ladder import PrecisionLadder
 from qacomp.training.resume import ResumeStore
@@ -146,14 +150,14 @@ class Written(Exception):
 
 
 def stop(
-    job: Job, shared: nn.Module, tuned: nn.Module, weights: WeightHistory, ladder: PrecisionLadder | None = None
+    job: Job, models: tuple[nn.Module, nn.Module], weights: WeightHistory, ladder: PrecisionLadder | None = None
 ) -> None:
-    raise Written(job, ladder or tuned)
+    raise Written(job, ladder or models[1])
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "write_and_measure", stop)
+    monkeypatch.setattr("qacomp.stages.train.measured_network", stop)
     monkeypatch.setattr(ResumeStore, "save", lambda *args, **how: None)
 
 
@@ -178,13 +182,13 @@ def outcome(settings: Mapping[str, Any], dataset: Dataset | None) -> tuple[str, 
     checkpoint, own = network()
     config = CompressConfig(**settings)
     with pytest.raises(Written) as caught:
-        pipeline.compress(checkpoint, config, dataset, Path("never.qac"), SilentProgress(), network=own)
+        pipeline.compress(TorchSource(checkpoint, own), config, dataset, Run(SilentProgress(), Path("never.qac")))
     job, tuned = caught.value.job, caught.value.tuned
     digest = hashlib.sha256()
     for name, value in tuned.state_dict().items():
         digest.update(name.encode() + value.detach().numpy().tobytes())
-    history = [{k: v for k, v in asdict(record).items() if k != "seconds"} for record in job.run.history]
-    pruning = None if job.run.pruning is None else asdict(job.run.pruning)
+    history = [{k: v for k, v in asdict(record).items() if k != "seconds"} for record in job.training.history]
+    pruning = None if job.training.pruning is None else asdict(job.training.pruning)
     names = [[layer.name for layer in job.selection.layers], job.selection.skipped]
     digest.update(json.dumps([history, pruning, names]).encode())
     with torch.no_grad():
@@ -287,11 +291,11 @@ def onnx_source() -> OnnxFile:
 
 @pytest.mark.parametrize("kind", ["tensors", "onnx"])
 def test_without_a_network_what_needs_one_is_named(kind: str, tmp_path: Path) -> None:
-    source = onnx_source() if kind == "onnx" else network()[0]
+    source = OnnxSource(onnx_source()) if kind == "onnx" else TensorSource(network()[0])
 
     def stored(settings: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
         output = tmp_path / "out.qac"
-        done = pipeline.compress(source, CompressConfig(**settings), None, output, SilentProgress())
+        done = pipeline.compress(source, CompressConfig(**settings), None, Run(SilentProgress(), output))
         with open_file(output) as container:
             tensors = {name: container.tensor(name).tobytes() for name in container.names}
             return (tensors, [container.info(name).k for name in container.names]), done.notes

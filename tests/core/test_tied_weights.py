@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import qacomp
+from qacomp.checkpoints import Checkpoint
 from qacomp.datasets import Dataset, dataset_from_arrays
 from qacomp.errors import ConfigError
 from qacomp.evaluation.accuracy import onnx_logits
@@ -20,9 +21,12 @@ from qacomp.options.config import CompressConfig
 from qacomp.pipeline import compress as run
 from qacomp.progress import SilentProgress
 from qacomp.result import Result
+from qacomp.sharing.selection import Rules, select
 from qacomp.sources.network import Network
 from qacomp.sources.opening import checkpoint_of, network_of
-from qacomp.sources.torch_weights import select_layers, select_tensors
+from qacomp.sources.torch_source import TorchSource
+from qacomp.sources.torch_weights import select_layers, tensor_weights
+from qacomp.stages.run import Run
 
 
 class Pair(nn.Module):
@@ -134,8 +138,8 @@ def compressed(kind: type[nn.Module], data: Dataset, tmp_path: Path, **settings:
     config = CompressConfig().with_settings(defaults | settings, "test").check()
     network = network_of(module, config, data, None)
     checkpoint = checkpoint_of(module)
-    assert network is not None
-    result = run(checkpoint, config, data, tmp_path / "m.qac", SilentProgress(), network=network)
+    assert network is not None and isinstance(checkpoint, Checkpoint)
+    result = run(TorchSource(checkpoint, network), config, data, Run(SilentProgress(), tmp_path / "m.qac"))
     return network, result
 
 
@@ -207,7 +211,7 @@ def test_a_table_that_a_dense_layer_reads_too_is_a_weight() -> None:
 def test_tensors_of_one_storage_are_one_weight(tmp_path: Path) -> None:
     weight = torch.randn(40, 50)
     state = {"a.weight": weight, "b.weight": weight, "part.weight": weight[:20], "other.weight": torch.randn(40, 50)}
-    assert [layer.names for layer in select_tensors(state, "all", 8, {}).layers] == [
+    assert [layer.names for layer in select(tensor_weights(state), Rules(k=8)).layers] == [
         ("a.weight", "b.weight"),
         ("part.weight",),
         ("other.weight",),

@@ -13,6 +13,8 @@ from qacomp.formats import Container, HeaderError
 from qacomp.formats.metadata import read_metadata
 
 Check = Callable[[Any], bool]
+ORIGINAL = "original"
+"""The word for a graph that came in as ONNX and is given back as it was (`graph`)."""
 _LARGEST_INPUT = 1 << 26
 """Values of one example: an image of 4,096 × 4,096 in four channels."""
 
