@@ -45,7 +45,7 @@ def weight_of(slot: Slot, roles: Sequence[Role], array_of: ArrayOf) -> Weight:
 def rounded_vectors(
     wanted: Sequence[Slot], uses: Sequence[Sequence[Role]], found: Iterable[Site], precision: str, array_of: ArrayOf
 ) -> dict[str, str]:
-    """Return the names of the vectors that may be stored in this precision, each with what it is: bias of Conv, a vector.
+    """Return the names of the vectors that may be stored in this precision, each with what it is: bias of Conv, ...
 
     Every node that reads it must take it as the bias of a product or as the scale or bias of a norm, and half precision
     must lose no more of it than of ordinary ones. Of any other vector (variances, limits, offsets) nothing is known
