@@ -21,6 +21,7 @@ from qacomp.errors import CheckpointError, ConfigError
 from qacomp.evaluation.samples import Given
 from qacomp.formats import BFLOAT16, bfloat16_to_float32
 from qacomp.graphs import OnnxFile, parse_onnx
+from qacomp.models import model_info
 from qacomp.models.plain_modules import copied, plain_module
 from qacomp.options.config import CompressConfig
 from qacomp.sources.network import Network, build_network, whole_weights
@@ -66,6 +67,7 @@ def open_source(
         return _of_module(origin, config, dataset, how.input_shape), config, dataset
     arch = config.arch or origin.arch
     assert arch is not None
+    model_info(arch, told=config.arch is None)
     origin = named_as(whole_weights(origin), arch)
     network = build_network(origin, config)
     assert network is not None
