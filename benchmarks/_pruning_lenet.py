@@ -16,8 +16,7 @@ from qacomp.formats import open_file
 from qacomp.options.config import CompressConfig
 
 RECIPE: dict[str, Any] = {
-    "prune": "magnitude",
-    "prune_scope": "global",
+    "prune": "magnitude:scope=global",
     "tune_epochs": 3,
     "prune_rate": 0.98,
     "prune_epochs": 6,

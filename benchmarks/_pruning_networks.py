@@ -25,6 +25,7 @@ from qacomp.datasets import Dataset, load_dataset
 from qacomp.evaluation.accuracy import onnx_logits, topk_accuracy, torch_logits
 from qacomp.graphs.network import export_dense
 from qacomp.options.config import CompressConfig
+from qacomp.options.method import MethodChoice
 from qacomp.progress import SilentProgress
 from qacomp.runtime.latency import onnx_latency
 from qacomp.sources.network import Network, build_network, choose_device
@@ -32,8 +33,8 @@ from qacomp.stages.resolve import resolve
 from qacomp.training.fine_tune import Session
 from qacomp.training.pretraining import TrainConfig, train_network
 from qacomp.training.pruning.channels import trace_channels
+from qacomp.training.pruning.methods import Trained, pruner_of
 from qacomp.training.pruning.stage import finish
-from qacomp.training.pruning.training import Trained, prune_by_energy, prune_by_magnitude
 from qacomp.training.pruning.units import apply_masks, find_units
 from qacomp.training.resume import ResumeStore
 
@@ -71,9 +72,9 @@ CASES = {
     ),
 }
 METHODS: dict[str, dict[str, Any]] = {
-    "magnitude": {"prune": "magnitude", "prune_unit": "filter"},
+    "magnitude": {"prune": "magnitude:unit=filter"},
     "energy": {"prune": "energy"},
-    "energy_random": {"prune": "energy", "prune_start": "random", "prune_parents": "keep"},
+    "energy_random": {"prune": "energy:start=random,parents=keep"},
 }
 RATE = 0.5
 
@@ -123,8 +124,10 @@ def _kept(name: str, make: Any) -> Row:
 
 def _settings(case: Case, method: str, seed: int) -> CompressConfig:
     config = CompressConfig(arch=case.arch, data=case.data, seed=seed, batch_size=case.batch_size, lr=0.02)
-    search = case.search if METHODS[method]["prune"] == "energy" else None
-    return replace(config, prune_rate=RATE, prune_epochs=case.epochs, stagnation=search, **METHODS[method]).check()
+    config = replace(config, prune_rate=RATE, prune_epochs=case.epochs, **METHODS[method])
+    if config.prune.name == "energy":
+        config = replace(config, prune=config.prune.filled(stagnation=case.search))
+    return config.check()
 
 
 def _network(case: Case, config: CompressConfig) -> Network:
@@ -152,13 +155,14 @@ def _pruned(case: Case, dataset: Dataset, method: str, seed: int, name: str) -> 
     store = ResumeStore(WORK / f"{name}.resume", config.to_toml() + str(case))
     session = Session(config, part, network.preprocessing, original, device, SilentProgress(), store)
     units = find_units(trace_channels(model, network.input_shape))
-    trained = (prune_by_energy if config.prune == "energy" else prune_by_magnitude)(model, units, session)
+    pruner = pruner_of(config.prune)
+    trained = pruner.train(model, units, session)
     results: dict[str, Any] = {}
-    if config.prune == "energy":
+    if pruner.name == "energy":
         results["F"] = measures(network, model, dataset)  # no gates, every value there
     if seed == 0:
         results |= exported(network, model, original, trained, dataset)
-    report = finish(model, units, trained, config, lambda text: None).report
+    report = finish(model, units, trained, pruner, lambda text: None).report
     results |= {"P": measures(network, model, dataset), "R": 100 * report.kept_share}
     results |= {"parameters": report.parameters_kept, "parameters_left": report.parameters_left}
     results |= {"units": report.units, "units_active": report.units_active, "frozen_after": report.frozen_after}
@@ -188,8 +192,7 @@ def exported(
     apply_masks(masked, trained.masks)
     small = copy.deepcopy(model)
     units = find_units(trace_channels(small, network.input_shape))
-    config = CompressConfig(prune="energy")
-    finish(small, units, trained, config, lambda text: None)
+    finish(small, units, trained, pruner_of(MethodChoice("energy")), lambda text: None)
     whole = export_dense(original, network.input_shape).SerializeToString()
     removed = export_dense(small, network.input_shape).SerializeToString()
     x = network.preprocessing.apply(dataset.test.x[:256])

@@ -100,8 +100,8 @@ def share_and_tune(checkpoint: Path, config: CompressConfig, dataset: Dataset) -
     settings = resolve(config, found, dataset, device, lambda text: None)
     selection = select_layers(model, settings.scope, settings.k, settings.k_layers)
     bits: dict[str, int] = {}
-    if settings.quantizer != "none":
-        plan = plan_quantization(selection, settings.quantizer, settings.bits, settings.bits_layers, settings.ends)
+    if settings.quantizer.chosen:
+        plan = plan_quantization(selection, settings.quantizer, settings.bits, settings.bits_layers)
         selection, bits = plan.selection, plan.bits
     session = Session(settings, dataset, found.preprocessing, original, device, SilentProgress())
     penalties = fine_tune(model, selection, session, bits)[0] if settings.epochs else {}

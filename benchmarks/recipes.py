@@ -34,8 +34,7 @@ COMMON = {
     "entropy": 0.05,
     "epochs": 8,
     "tune_epochs": 2,
-    "distill": "kd",
-    "distill_weight": 0.9,
+    "distill": "kd:temperature=2,weight=0.9",
     "lr": 0.02,
 }
 RECIPES = {

@@ -20,7 +20,6 @@ from qacomp.sources.network import choose_precision
 from qacomp.training.pretraining import TrainConfig, train_network
 from qacomp.training.regularizers import (
     Regularizer,
-    RegularizerOptions,
     accumulate_penalties,
     build_regularizers,
     list_regularizers,
@@ -129,7 +128,7 @@ def step_overhead(precision: str, repeats: int) -> tuple[Row, dict[str, list[flo
 
     for name in list_regularizers():
         add(name, build_regularizers(name, weights, ks))
-    add(f"exp, {SLICES} slices", build_regularizers("exp", weights, ks, RegularizerOptions(slices=SLICES)))
+    add(f"exp, {SLICES} slices", build_regularizers("exp", weights, ks, slices=SLICES))
     times = in_turns(tasks, repeats)
     shares = {
         label: [100 * t / s for t, s in zip(times[label], times["step"], strict=True)]

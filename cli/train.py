@@ -28,8 +28,6 @@ class TrainRequest:
     weight_decay: float
     seed: int
     distill: str
-    distill_weight: float | None
-    temperature: float | None
     force: bool
     as_json: bool
     settings: dict[str, Any]
@@ -62,19 +60,11 @@ class _TrainCommand(SettingsCommand):
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
     "--distill",
-    type=click.Choice(["none", "ipkd", "ta-1", "ta-m"]),
     default="none",
     show_default=True,
-    help="How sub-models (of msdnet, slimmable_mobilenet) learn from larger ones.",
-)
-@click.option(
-    "--distill-weight", type=click.FloatRange(0, 1), default=None, help="Share of the teachers in the loss. [0.8]"
-)
-@click.option(
-    "--temperature",
-    type=click.FloatRange(min=0, min_open=True),
-    default=None,
-    help="Temperature of the softened outputs. [exits 5, widths 1]",
+    metavar="NAME[:...]",
+    help="How sub-models (of msdnet, slimmable_mobilenet) learn from larger ones: ipkd, ta-1, ta-m; with the teachers' "
+    "share in the loss and the temperature: ipkd:weight=0.8,temperature=5.",
 )
 @force_option
 @reporting
@@ -91,17 +81,8 @@ def train_command(asked: TrainRequest) -> None:
 
     given = {name: value for name, value in asked.settings.items() if value is not None}
     shape = CompressConfig().with_settings({"arch": asked.arch, "data": asked.data, **given}, "command line")
-    config = TrainConfig(
-        shape,
-        asked.epochs,
-        asked.batch_size,
-        asked.lr,
-        asked.weight_decay,
-        asked.seed,
-        asked.distill,
-        asked.distill_weight,
-        asked.temperature,
-    )
+    distill = CompressConfig().with_settings({"distill": asked.distill}, "command line").distill
+    config = TrainConfig(shape, asked.epochs, asked.batch_size, asked.lr, asked.weight_decay, asked.seed, distill)
     with saying_what_is_kept(asked.output):
         trained = train_network(config, asked.output, make_progress(asked.as_json), force=asked.force)
     if asked.as_json:

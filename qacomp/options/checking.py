@@ -26,7 +26,7 @@ def check_config(config: Config) -> None:
             method_table(declared).options(value)
     _check_quantizer(config)
     _check_codebook(config)
-    if config.prune != "none" and min([config.k, *config.k_layers.values()]) < 3:
+    if config.prune.chosen and min([config.k, *config.k_layers.values()]) < 3:
         raise ConfigError("--prune: zero is one of the shared values; give --k of at least 3")
     if config.levels is not None:
         _check_levels(config, config.levels)
@@ -61,8 +61,8 @@ def given(config: Config, names: Collection[str]) -> list[str]:
 def _check_codebook(config: Config) -> None:
     if config.min_agreement and (config.codebook != "tensor" or config.levels is not None):
         raise ConfigError("--min-agreement chooses the values of one codebook a tensor: leave --codebook and --levels")
-    trained = config.reg.chosen or config.sharing == "straight-through" or config.quantizer != "none"
-    if config.codebook != "tensor" and (trained or config.prune != "none"):
+    trained = config.reg.chosen or config.sharing == "straight-through" or config.quantizer.chosen
+    if config.codebook != "tensor" and (trained or config.prune.chosen):
         raise ConfigError(
             f"codebook = {config.codebook!r}: regularizers, straight-through sharing, quantizers and pruning have "
             "one codebook a tensor; leave them, or take --codebook tensor"
@@ -78,20 +78,26 @@ def _check_levels(config: Config, levels: tuple[int, ...]) -> None:
     if config.codebook != "tensor":
         raise ConfigError(f"codebook = {config.codebook!r}: --levels nest in one codebook a tensor; leave one")
     for name in ("prune", "quantizer"):
-        if getattr(config, name) != "none":
-            raise ConfigError(f"--{name} {getattr(config, name)}: doesn't work together with --levels yet; leave one")
+        if getattr(config, name).chosen:
+            raise ConfigError(
+                f"--{name} {getattr(config, name).name}: doesn't work together with --levels yet; leave one"
+            )
 
 
 def _check_quantizer(config: Config) -> None:
-    if config.quantizer == "none":
+    if not config.quantizer.chosen:
         if config.activations is not None:
             raise ConfigError("activations: quantized ones need --quantizer dorefa or wrpn for the weights too")
-        if given(config, ("bits", "ends", "bits_layers")):
-            raise ConfigError("bits, ends: they are a quantizer's; give --quantizer dorefa or wrpn, or use --k")
+        if given(config, ("bits", "bits_layers")):
+            raise ConfigError("bits: they are a quantizer's; give --quantizer dorefa or wrpn, or use --k")
     elif config.sharing == "straight-through":
-        raise ConfigError(f"--quantizer {config.quantizer} already shares weights in the forward pass: leave --sharing")
+        raise ConfigError(
+            f"--quantizer {config.quantizer.name} already shares weights in the forward pass: leave --sharing"
+        )
     elif config.k_layers:
-        raise ConfigError(f"--quantizer {config.quantizer}: the number of shared values follows from --bits, not --k")
+        raise ConfigError(
+            f"--quantizer {config.quantizer.name}: the number of shared values follows from --bits, not --k"
+        )
     if config.sharing == "straight-through" and regularizer_options(config).levels_vary:
         raise ConfigError(
             f"--reg {config.reg}: straight-through sharing needs a fixed number of levels; use --sharing after"

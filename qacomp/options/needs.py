@@ -21,20 +21,20 @@ def regularizer_options(c: Config) -> RegularizerOptions:
 
 def shares_in_training(c: Config) -> bool:
     """Return whether the forward pass of the fine-tuning uses the shared weights (--sharing straight-through)."""
-    if c.quantizer != "none" or regularizer_options(c).levels_vary:
+    if c.quantizer.chosen or regularizer_options(c).levels_vary:
         return False
-    wanted = c.reg.chosen or c.levels is not None or c.distill in ASSISTED
+    wanted = c.reg.chosen or c.levels is not None or c.distill.name in ASSISTED
     return bool(c.sharing == "straight-through" or (c.sharing == "auto" and wanted))
 
 
 def fine_tunes(c: Config) -> bool:
     """Return whether all weights are trained before they are shared."""
-    return bool(c.epochs != 0 and (c.reg.chosen or c.quantizer != "none" or shares_in_training(c)))
+    return bool(c.epochs != 0 and (c.reg.chosen or c.quantizer.chosen or shares_in_training(c)))
 
 
 def rounds_freely(c: Config) -> bool:
     """Return whether k-means alone says which shared value a weight takes."""
-    plain = c.levels is None and c.codebook == "tensor" and c.quantizer == "none" and c.prune == "none"
+    plain = c.levels is None and c.codebook == "tensor" and not c.quantizer.chosen and not c.prune.chosen
     return plain and not fine_tunes(c)
 
 
@@ -45,11 +45,11 @@ def trains(c: Config) -> bool:
 
 def tunes(c: Config) -> bool:
     """Return whether the shared values are tuned after sharing."""
-    return bool(c.tune_epochs != 0 and (c.tune_epochs is not None or c.quantizer == "none"))
+    return bool(c.tune_epochs != 0 and (c.tune_epochs is not None or not c.quantizer.chosen))
 
 
 def _prunes(c: Config) -> bool:
-    return bool(c.prune != "none" and c.prune_epochs != 0)
+    return bool(c.prune.chosen and c.prune_epochs != 0)
 
 
 def _regularizes(c: Config) -> bool:
@@ -92,14 +92,13 @@ FINE_TUNED_OR_PRUNED = Need(
 TUNED = Need(tunes, "without tuning: give --tune-epochs")
 IN_BATCHES = Need(lambda c: trains(c) or c.batch_norm == "re-estimate", "since nothing is trained")
 TRAINED = Need(trains, "since nothing is trained")
-TEACHER = Need(lambda c: trains(c) and c.distill != "none", "without a teacher: --distill, in a training")
 NO_LEVELS = Need(lambda c: c.levels is None or c.k == c.levels[-1], "beside --levels: its last one takes the place")
-NO_QUANTIZER = Need(lambda c: c.quantizer == "none", "beside --quantizer: the number of values follows from --bits")
+NO_QUANTIZER = Need(lambda c: not c.quantizer.chosen, "beside --quantizer: the number of values follows from --bits")
 NO_LEARNED_BITS = Need(
     lambda c: not regularizer_options(c).bits_learned, "beside learned bits: the number of values follows from them"
 )
 GIVEN_BITS = Need(
-    lambda c: not regularizer_options(c).bits_learned or c.quantizer == "wrpn",  # whose units are fitted to them
+    lambda c: not regularizer_options(c).bits_learned or c.quantizer.name == "wrpn",  # whose units are fitted to them
     "beside learned bits, which start from 8",
 )
 NO_GRID = Need(
@@ -112,7 +111,4 @@ FREE_ROUNDING = Need(
 )
 EXPORTED = Need(lambda c: bool(c.input), "without --input: it names a part to export")
 NO_INCLUDE = Need(lambda c: not c.include, "beside --include, which shares tensors of any size")
-QUANTIZER = Need(lambda c: c.quantizer != "none", "without --quantizer")
-PRUNED = Need(lambda c: c.prune != "none", "without --prune")
-BY_MAGNITUDE = Need(lambda c: c.prune == "magnitude", "without --prune magnitude")
-BY_ENERGY = Need(lambda c: c.prune == "energy", "without --prune energy")
+PRUNED = Need(lambda c: c.prune.chosen, "without --prune")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from qacomp.options import needs
 from qacomp.options.declaration import Bounds, Option, by_layer, option
+from qacomp.options.method import NO_METHOD, MethodChoice
 
 _QUANTIZER = "Quantizer, in place of shared values"
 
@@ -13,14 +14,13 @@ _QUANTIZER = "Quantizer, in place of shared values"
 class QuantizingOptions:
     """How weights and activations are quantized in the forward pass."""
 
-    quantizer: str = option(
-        "none",
+    quantizer: MethodChoice = option(
+        NO_METHOD,
         Option(
             "Quantize the weights in the forward pass of the fine-tuning: dorefa or wrpn.",
             _QUANTIZER,
             basic=True,
-            registry="qacomp.training.quantizers:list_quantizers",
-            metavar="NAME",
+            methods="qacomp.training.quantizers.base:QUANTIZERS",
         ),
     )
     bits: int = option(
@@ -35,19 +35,6 @@ class QuantizingOptions:
         ),
     )
     bits_layers: Mapping[str, int] = by_layer("bits", needs.GIVEN_BITS)
-    ends: str = option(
-        "same",
-        Option("Bits of the first and last layer: same, full (precision), or a number.", _QUANTIZER, metavar="BITS"),
-    )
-    quantizer_scale: str = option(
-        "layer",
-        Option(
-            "Levels in each layer's own units, or in [−1, 1] as in the papers.",
-            _QUANTIZER,
-            choices=("layer", "unit"),
-            needs=(needs.QUANTIZER,),
-        ),
-    )
     activations: int | None = option(
         None, Option("Bits of the ReLUs' outputs.", _QUANTIZER, shown="not quantized", metavar="BITS")
     )

@@ -21,8 +21,8 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """The members of one kind by name.
 
-    kind: what one member is called in messages; folder: the package whose files register the built-in members; group:
-    the entry-point group of other packages; unknown: the error for a name that nobody has.
+    kind: what one member is called in messages; folder: the package whose files register the built-in members, or the
+    one file that does; group: the entry-point group of other packages; unknown: the error for a name that nobody has.
     """
 
     def __init__(self, kind: str, folder: str, group: str, unknown: type[QacompError] = ConfigError) -> None:
@@ -42,7 +42,7 @@ class Registry(Generic[T]):
         if not self._files_done:
             self._files_done = True
             try:
-                for found in pkgutil.iter_modules(import_module(self.folder).__path__):
+                for found in pkgutil.iter_modules(getattr(import_module(self.folder), "__path__", ())):
                     if not found.name.startswith("_"):
                         import_module(f"{self.folder}.{found.name}")
             except BaseException:

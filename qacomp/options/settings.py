@@ -58,46 +58,24 @@ class Settings(TypedDict, total=False):
     """Fraction of the steps in which λ rises from 0."""
     slices: int
     """Divide each layer into so many parts; a step's penalty looks at one of them."""
-    quantizer: str
+    quantizer: MethodLike
     """Quantize the weights in the forward pass of the fine-tuning: dorefa or wrpn."""
     bits: int
     """Bits of the quantizer: 4, or 4,conv1=5."""
     bits_layers: Mapping[str, int]
     """Layer or pattern -> its own bits."""
-    ends: str
-    """Bits of the first and last layer: same, full (precision), or a number."""
-    quantizer_scale: str
-    """Levels in each layer's own units, or in [−1, 1] as in the papers."""
     activations: int | None
     """Bits of the ReLUs' outputs."""
-    distill: str
+    distill: MethodLike
     """Learn from the original network's outputs (kd), or as sub-models of which the original is the largest: from
     it (ipkd), from the next larger one (ta-1) or from all larger ones (ta-m).
     """
-    distill_weight: float | None
-    """Share of the teachers in the loss."""
-    temperature: float | None
-    """Temperature of the softened outputs."""
-    prune: str
+    prune: MethodLike
     """Prune and retrain first: filters by EPruning's search (energy), or weights or filters by magnitude."""
     prune_rate: float | None
     """Share of the parameters that goes."""
-    prune_unit: str
-    """What magnitude prunes."""
-    prune_scope: str
-    """Rank magnitudes within each layer, or over all layers."""
     prune_epochs: int | None
     """Epochs of pruning and retraining."""
-    prune_objective: str
-    """What energy pruning's states are judged by."""
-    prune_start: str
-    """First states of energy pruning: near magnitude's own, or drawn at random as in the paper."""
-    prune_parents: str
-    """Score the states of energy pruning again on every batch, or keep their scores as in the paper."""
-    population: int
-    """How many states evolve in energy pruning; the evolution crosses three."""
-    stagnation: int | None
-    """Epochs after which the best state of energy pruning is frozen."""
     epochs: int | None
     """Epochs of fine-tuning."""
     tune_epochs: int | None

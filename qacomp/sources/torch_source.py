@@ -57,7 +57,7 @@ class TorchSource:
 
     def smaller(self, selection: Selection, config: CompressConfig) -> Selection:
         """Return the selection without layers that sharing doesn't make smaller, before anything is trained."""
-        if config.quantizer != "none":
+        if config.quantizer.chosen:
             return selection
         return smaller_layers(self.network.model, selection, config.codebook, config.levels, config.stored_precision)
 

@@ -10,12 +10,14 @@ from qacomp.evaluation.samples import Given
 from qacomp.models.flexible import FlexibleModel
 from qacomp.options.checking import check_effects, leave_out
 from qacomp.options.config import CompressConfig
+from qacomp.options.method import NO_METHOD, MethodChoice
 from qacomp.options.needs import ASSISTED, fine_tunes, rounds_freely, shares_in_training, trains
 from qacomp.sources.network import Network, choose_device, choose_precision
 from qacomp.sources.source import PROGRAM, RUNNING, SHARING
 from qacomp.sources.torch_source import Source, TorchSource
 from qacomp.training.batches import batch_count
-from qacomp.training.distillation import default_temperature, default_weight
+from qacomp.training.distillation import teaching
+from qacomp.training.pruning.methods import Pruner, pruner_of
 
 _FINE_TUNE_STEPS = 1000
 _TUNE_STEPS = 600
@@ -24,8 +26,7 @@ _WITHOUT_DATA = (
     *SHARING,
     *RUNNING,
     *("arch", "num_classes", "size", "mean", "std", "device"),
-    *("quantizer", "bits", "bits_layers", "ends", "quantizer_scale"),
-    *("prune", "prune_rate", "prune_unit", "prune_scope"),
+    *("quantizer", "bits", "bits_layers", "prune", "prune_rate"),
 )
 
 
@@ -38,8 +39,8 @@ def resolve(config: CompressConfig, source: Source, data: Given | None, note: Ca
     if not isinstance(source, TorchSource):
         effects = source.effects(data is not None)
         for flag, value in (("--prune", config.prune), ("--quantizer", config.quantizer)):
-            if value != "none":
-                raise ConfigError(f"{flag} {value} {effects.refused}")
+            if value.chosen:
+                raise ConfigError(f"{flag} {value.name} {effects.refused}")
         return untrained(config, effects.used, note, effects.untrained)
     config = leave_out(config, _all_but("metric"), note, "a network's metric is its top-1 accuracy")
     config = leave_out(config, _all_but(*PROGRAM), note, "the network is exported as its architecture has it")
@@ -62,13 +63,11 @@ def resolve_network(
     setting that changes nothing.
     """
     device = choose_device(config.device)
-    if config.prune == "energy" and (dataset is None or config.prune_epochs == 0):
-        raise ConfigError("--prune energy scores states on training data: give --data, and --prune-epochs above 0")
-    trained = dataset is not None or config.prune != "none" or config.quantizer != "none"
+    if config.prune.chosen:
+        config = _with_rate(config, pruner_of(config.prune), dataset is not None and config.prune_epochs != 0)
+    trained = dataset is not None or config.prune.chosen or config.quantizer.chosen
     if config.min_agreement and (trained or isinstance(network.model, FlexibleModel)):
         raise ConfigError("--min-agreement: for plain sharing without data; else accuracy is measured, and trained for")
-    if config.prune == "magnitude" and config.prune_rate is None:
-        config = replace(config, prune_rate=0.5)
     if dataset is None:
         if config.activations is not None:
             raise DataError("--activations: their range is learned in training; give --data")
@@ -84,11 +83,17 @@ def resolve_network(
         augment, precision = "none", "fp32"
     if augment == "auto":
         augment = "crop-flip" if network.preprocessing.channels == 3 else "none"
-    if config.distill != "none" and trains(config):
-        weight = default_weight(config.distill) if config.distill_weight is None else config.distill_weight
-        temperature = config.temperature or default_temperature(network.model, config.distill)
-        config = replace(config, distill_weight=weight, temperature=temperature)
+    if config.distill.chosen and trains(config):
+        weight, temperature = teaching(network.model, config.distill)
+        config = replace(config, distill=config.distill.filled(weight=weight, temperature=temperature))
     return replace(config, augment=augment, precision=choose_precision(precision, device), arch=network.arch)
+
+
+def _with_rate(config: CompressConfig, pruner: Pruner, trained: bool) -> CompressConfig:
+    """The share of the parameters that goes; `trained`: there is data, and --prune-epochs aren't 0."""
+    if pruner.needs_data and not trained:
+        raise ConfigError(f"--prune {pruner.name} trains while it prunes: give --data, and --prune-epochs above 0")
+    return config if config.prune_rate is not None else replace(config, prune_rate=pruner.default_rate)
 
 
 def untrained(config: CompressConfig, used: Collection[str], note: Callable[[str], None], why: str) -> CompressConfig:
@@ -96,7 +101,7 @@ def untrained(config: CompressConfig, used: Collection[str], note: Callable[[str
     config = leave_out(config, used, note, why)
     if config.levels is not None:
         config = replace(config, k=config.levels[-1])
-    config = replace(config, epochs=0, tune_epochs=0, sharing="after", distill="none")
+    config = replace(config, epochs=0, tune_epochs=0, sharing="after", distill=NO_METHOD)
     config = replace(config, augment="none", precision="fp32")
     return _with_rounding(config)
 
@@ -110,11 +115,11 @@ def _with_rounding(config: CompressConfig) -> CompressConfig:
 
 def _with_sharing(config: CompressConfig, flexible: bool) -> CompressConfig:
     """The levels and when they are shared; `flexible`: the network has sub-models of its own, which need no levels."""
-    if config.levels is None and config.distill in ASSISTED and not flexible:
+    if config.levels is None and config.distill.name in ASSISTED and not flexible:
         config = replace(config, levels=(config.k,)).check()
     if config.levels is not None:
         config = replace(config, k=config.levels[-1])
-    asked = replace(config, distill="kd") if flexible else config
+    asked = replace(config, distill=MethodChoice("kd")) if flexible else config
     config = replace(config, sharing="straight-through" if shares_in_training(asked) else "after")
     check_effects(config)
     return config
@@ -127,15 +132,13 @@ def _with_epochs(config: CompressConfig, steps: int) -> CompressConfig:
         epochs = 0
     elif epochs is None:
         epochs = min(30, max(3, math.ceil(_FINE_TUNE_STEPS / steps)))
-    if tune_epochs is None and config.quantizer != "none":
+    if tune_epochs is None and config.quantizer.chosen:
         tune_epochs = 0  # the quantizer's levels stay an even grid; tuning would move each on its own
     elif tune_epochs is None:
         tune_epochs = min(20, max(2, math.ceil(_TUNE_STEPS / steps)))
     config = replace(config, epochs=epochs, tune_epochs=tune_epochs)
-    if config.prune == "none":
+    if not config.prune.chosen:
         return config
     if config.prune_epochs is None:
         config = replace(config, prune_epochs=min(40, max(4, math.ceil(_PRUNE_STEPS / steps))))
-    if config.prune == "energy":
-        config = replace(config, stagnation=config.stagnation or max(1, (config.prune_epochs or 0) // 3))
     return config

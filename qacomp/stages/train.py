@@ -23,7 +23,7 @@ from qacomp.training.history import WeightHistory
 from qacomp.training.ladder import PrecisionLadder, build_ladder
 from qacomp.training.parametrizations.zeros import Zeros, own_zeros
 from qacomp.training.pruning.stage import prune
-from qacomp.training.quantizers import plan_quantization, quantize_activations, quantize_network
+from qacomp.training.quantizers import plan_quantization, quantize_activations, quantize_network, quantizer_named
 from qacomp.training.regularizers import Regularizer
 from qacomp.training.share_network import share_network
 from qacomp.training.snapshots import watcher
@@ -57,10 +57,10 @@ def train(source: TorchSource, selection: Selection, config: CompressConfig, dat
 def _prune(job: Job) -> Job:
     """Prune and retrain, if asked; the zeros that the network came with stay zero where something trains it."""
     c = job.config
-    if job.session is None and c.quantizer == "none" and c.prune == "none":
+    if job.session is None and not c.quantizer.chosen and not c.prune.chosen:
         return job  # k-means alone keeps zeros by itself
     own = own_zeros(job.model, job.selection)
-    if c.prune == "none":
+    if not c.prune.chosen:
         return job.pruned(own) if own.masks else job
     session = job.session and replace(job.session, zeros=own)
     with job.run.stage("prune"):
@@ -74,9 +74,9 @@ def _prune(job: Job) -> Job:
 def _plan_quantizer(job: Job) -> tuple[Job, dict[str, int]]:
     """Return the bits of each layer that is quantized, which also fix its shared values."""
     c = job.config
-    if c.quantizer == "none":
+    if not c.quantizer.chosen:
         return job, {}
-    plan = plan_quantization(job.selection, c.quantizer, c.bits, c.bits_layers, c.ends)
+    plan = plan_quantization(job.selection, c.quantizer, c.bits, c.bits_layers)
     if c.activations is not None:
         places = quantize_activations(job.model, c.activations)
         job.run.note(f"activations: {c.activations} bits at {len(places)} ReLUs")
@@ -88,7 +88,7 @@ def _fine_tune(job: Job, bits: dict[str, int], weights: WeightHistory) -> tuple[
     c = job.config
     if job.session is None or not c.epochs:
         if bits:
-            scaled = c.quantizer_scale == "layer"
+            scaled = quantizer_named(c.quantizer).options.scaled
             quantize_network(job.model, bits, c.quantizer, scaled=scaled, living=job.zeros.masks)
         return job, Trained({})
     watch = watcher(weights, c.epochs, job.network, c.data, job.run.snapshots)
@@ -104,7 +104,7 @@ def _fine_tune(job: Job, bits: dict[str, int], weights: WeightHistory) -> tuple[
 def _refine(job: Job) -> Job:
     """Give layers more shared values for outputs that agree with the original's, where nothing is trained."""
     c = job.config
-    trained = job.session is not None or c.prune != "none" or c.quantizer != "none"
+    trained = job.session is not None or c.prune.chosen or c.quantizer.chosen
     if trained or isinstance(job.model, FlexibleModel) or aim(c) is None:
         return job
     with job.run.stage("share"):

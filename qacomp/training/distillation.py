@@ -8,14 +8,19 @@ A network that is trained already and now compressed has a better teacher than i
 the gradients of all others: itself as it was (`guided_loss`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from qacomp.errors import ConfigError
 from qacomp.models.flexible import FlexibleModel
+from qacomp.options.declaration import FRACTION, POSITIVE, Option, option
+from qacomp.options.method import MethodChoice
+from qacomp.options.method_table import MethodTable
+from qacomp.options.registry import Registry
 
 STRATEGIES = ("none", "ipkd", "ta-1", "ta-m")
 DIVERGENCES = ("kl", "cross-entropy")
@@ -71,20 +76,42 @@ def ipkd_ta_m(logits: Sequence[Tensor], y: Tensor, weight: float, temperature: f
     return _inplace(logits, y, [list(range(i + 1, n)) for i in range(n - 1)], weight, temperature, divergence)
 
 
+@dataclass(frozen=True)
+class DistillationOptions:
+    """Hyper-parameters of every way to learn from a teacher."""
+
+    weight: float | None = option(
+        None, Option("Share of the teachers in the loss.", bounds=FRACTION, shown="0.8, of kd 0.9")
+    )
+    temperature: float | None = option(
+        None,
+        Option("Temperature of the softened outputs.", bounds=POSITIVE, shown="2; exits 5, widths and levels 1"),
+    )
+
+
+FlexibleLoss: TypeAlias = Callable[[Sequence[Tensor], Tensor, float, float, str], Tensor]
+"""(logits of all sub-models, smallest first, y, weight, temperature, divergence) -> scalar float32."""
+
+DISTILLATION: MethodTable[FlexibleLoss] = MethodTable(
+    "distill", DistillationOptions, Registry("distillation", "qacomp.training.distillation", "qacomp.distillation")
+)
+DISTILLATION.register("kd")(lambda logits, y, *_: supervised(logits, y))  # the teacher is outside the network
+DISTILLATION.register("ipkd")(ipkd)
+DISTILLATION.register("ta-1")(ipkd_ta_1)
+DISTILLATION.register("ta-m")(ipkd_ta_m)
+
+
 def flexible_loss(
     strategy: str, logits: Sequence[Tensor], y: Tensor, weight: float, temperature: float, divergence: str = "kl"
 ) -> Tensor:
-    """The loss called `strategy` (none | ipkd | ta-1 | ta-m): scalar float32.
+    """Return the loss called `strategy` (none, ipkd, ta-1, ta-m): scalar float32.
 
     logits: one (B, classes) tensor a sub-model, smallest first; of a single one all losses are its cross-entropy.
     weight: λ; temperature: τ. Raises ConfigError for another name.
     """
     if strategy == "none":
         return supervised(logits, y)
-    losses = {"ipkd": ipkd, "ta-1": ipkd_ta_1, "ta-m": ipkd_ta_m}
-    if strategy not in losses:
-        raise ConfigError(f"distillation {strategy!r}: the strategies are {', '.join(STRATEGIES)}")
-    return losses[strategy](logits, y, weight, temperature, divergence)
+    return DISTILLATION.find(strategy)(logits, y, weight, temperature, divergence)
 
 
 def guided_loss(
@@ -107,9 +134,11 @@ def guided_loss(
     return everything - cross_entropy(guide.detach(), y)
 
 
-def default_weight(strategy: str) -> float:
-    """λ where none is given: the paper's 0.8, or 0.9 for a teacher outside the network (`kd`)."""
-    return 0.9 if strategy == "kd" else 0.8
+def teaching(model: nn.Module, method: MethodChoice) -> tuple[float, float]:
+    """Return (λ, τ): those given, else the paper's λ of 0.8, or 0.9 for a teacher outside the network (`kd`)."""
+    options: DistillationOptions = DISTILLATION.options(method)
+    weight = (0.9 if method.name == "kd" else 0.8) if options.weight is None else options.weight
+    return weight, default_temperature(model, method.name) if options.temperature is None else options.temperature
 
 
 def default_temperature(model: nn.Module, strategy: str) -> float:

@@ -14,7 +14,7 @@ from qacomp.options.needs import regularizer_options
 from qacomp.progress import Progress
 from qacomp.sharing.selection import Selection, value_for
 from qacomp.training.batches import batch_count
-from qacomp.training.distillation import default_temperature, default_weight
+from qacomp.training.distillation import teaching
 from qacomp.training.history import EpochRecord
 from qacomp.training.loop import Cosine, Stage, parameter_groups, train
 from qacomp.training.objective import Objective
@@ -51,12 +51,11 @@ class Session:
     def objective(self, penalties: Mapping[str, Regularizer]) -> Objective:
         """Task loss, the teacher's where --distill asks for it, and the penalties with their λ."""
         c = self.config
-        teacher = self.original if c.distill != "none" else None
+        teacher = self.original if c.distill.chosen else None
         epochs = c.epochs or 1
         schedule = StrengthSchedule(c.schedule, c.warmup, epochs, width=min(20.0, max(1.0, epochs / 10)))
-        strategy = "none" if c.distill == "kd" else c.distill
-        weight = default_weight(c.distill) if c.distill_weight is None else c.distill_weight
-        temperature = default_temperature(self.original, c.distill) if c.temperature is None else c.temperature
+        strategy = "none" if c.distill.name == "kd" else c.distill.name
+        weight, temperature = teaching(self.original, c.distill)
         return Objective(penalties, schedule, teacher, weight, temperature, strategy, self.zeros.masks)
 
 
@@ -73,11 +72,11 @@ def fine_tune(
     """
     c = session.config
     assert c.epochs is not None
-    scaled = c.quantizer_scale == "layer"
     learns_bits = regularizer_options(c).bits_learned
     penalties = build_penalties(model, selection, session, _quantized(model, bits or {}, session))
     rates = set_strengths(model, penalties, selection, session)
     if bits:
+        scaled = quantizer_named(c.quantizer).options.scaled
         learned = {n: p for n, p in penalties.items() if isinstance(p, LearnedBits)} if learns_bits else {}
         quantize_network(model, bits, c.quantizer, scaled=scaled, learned=learned, living=session.zeros.masks)
     elif c.sharing == "straight-through":
@@ -126,13 +125,15 @@ def build_penalties(
 
 def _quantized(model: nn.Module, bits: Mapping[str, int], session: Session) -> dict[str, QuantizedLayer]:
     """Return what --quantizer does to each layer that `bits` names: with which bits, and in which units."""
-    c = session.config
-    if c.quantizer_scale != "layer":
-        return {name: QuantizedLayer(c.quantizer, count) for name, count in bits.items()}
+    if not bits:
+        return {}
+    method = quantizer_named(session.config.quantizer)
+    if not method.options.scaled:
+        return {name: QuantizedLayer(method.name, count) for name, count in bits.items()}
     found = {}
     for name, count in bits.items():
         weight = session.zeros.living(name, model.get_parameter(name).detach())
-        found[name] = QuantizedLayer(c.quantizer, count, quantizer_named(c.quantizer).fit_scale(weight, count).divisor)
+        found[name] = QuantizedLayer(method.name, count, method.fit_scale(weight, count).divisor)
     return found
 
 

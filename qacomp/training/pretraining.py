@@ -17,12 +17,13 @@ from qacomp.evaluation.submodels import submodel_accuracies
 from qacomp.models import create_model, model_info
 from qacomp.models.flexible import FlexibleModel
 from qacomp.options.config import CompressConfig
+from qacomp.options.method import NO_METHOD, MethodChoice
 from qacomp.outputs import Output, claim, resume_output
 from qacomp.progress import Progress
 from qacomp.sources.input_files import command_files
 from qacomp.sources.network import choose_device, choose_precision
 from qacomp.training.batches import batch_count
-from qacomp.training.distillation import default_temperature, default_weight
+from qacomp.training.distillation import teaching
 from qacomp.training.history import EpochRecord
 from qacomp.training.loop import Stage, parameter_groups, train
 from qacomp.training.objective import Objective
@@ -35,8 +36,7 @@ _STEPS = 800
 class TrainConfig:
     """`network` gives architecture, data, preprocessing and device; `epochs` None means about 800 steps.
 
-    distill: how the sub-models of a flexible network learn (see `qacomp.training.distillation`), with weight λ and
-    temperature τ; None takes the paper's.
+    distill: how the sub-models of a flexible network learn from each other: ipkd, ta-1 or ta-m, with hyper-parameters.
     """
 
     network: CompressConfig
@@ -45,9 +45,7 @@ class TrainConfig:
     lr: float = 0.02
     weight_decay: float = 5e-4
     seed: int = 0
-    distill: str = "none"
-    distill_weight: float | None = None
-    temperature: float | None = None
+    distill: MethodChoice = NO_METHOD
 
 
 @dataclass(frozen=True)
@@ -126,12 +124,12 @@ def train_network(config: TrainConfig, output: Path, progress: Progress, *, forc
 
 
 def _objective(model: nn.Module, config: TrainConfig) -> Objective:
-    if config.distill != "none" and not isinstance(model, FlexibleModel):
+    if config.distill.chosen and not isinstance(model, FlexibleModel):
         raise ConfigError(
-            f"--distill {config.distill}: {config.network.arch} has no sub-models; train msdnet or slimmable_mobilenet"
+            f"--distill {config.distill.name}: {config.network.arch} has no sub-models; train msdnet or "
+            "slimmable_mobilenet"
         )
-    if config.distill == "none" and (config.distill_weight is not None or config.temperature is not None):
-        raise ConfigError("--distill-weight, --temperature: have no effect without --distill ipkd, ta-1 or ta-m")
-    weight = default_weight(config.distill) if config.distill_weight is None else config.distill_weight
-    temperature = default_temperature(model, config.distill) if config.temperature is None else config.temperature
-    return Objective(distill_weight=weight, temperature=temperature, strategy=config.distill)
+    if config.distill.name == "kd":
+        raise ConfigError("--distill kd: a network that is trained from the start has no teacher; give ipkd or ta-m")
+    weight, temperature = teaching(model, config.distill)
+    return Objective(distill_weight=weight, temperature=temperature, strategy=config.distill.name)

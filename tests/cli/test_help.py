@@ -48,7 +48,7 @@ def test_help_all_lists_every_option_with_its_default(word: str) -> None:
     headings = ["Options:", "Sharing:", "Distillation:", "Pruning:", "Training:", "Network and data:"]
     places = [text.index(f"\n{heading}\n") for heading in headings]
     assert places == sorted(places) and text.count("--prune-rate") == 1
-    assert text.index("Distillation:") < text.index("--temperature") < text.index("Pruning:")
+    assert text.index("Distillation:") < text.index("kd:temperature=") < text.index("Pruning:")
     assert "[256]" in text and "more options" not in text
 
 

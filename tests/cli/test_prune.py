@@ -14,7 +14,7 @@ FAST = ("--prune-epochs", "2", "--tune-epochs", "1", "--json")
 
 @pytest.mark.parametrize(
     "options",
-    [("magnitude", "--prune-rate", "0.9", "--prune-scope", "global", "--k", "6"), ("energy", "--stagnation", "1")],
+    [("magnitude:scope=global", "--prune-rate", "0.9", "--k", "6"), ("energy:stagnation=1",)],
     ids=["magnitude", "energy"],
 )
 def test_prune_share_and_code(qacomp: Qacomp, trained: Path, tmp_path: Path, options: tuple[str, ...]) -> None:

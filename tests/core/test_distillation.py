@@ -123,5 +123,5 @@ def test_a_single_sub_model_learns_from_the_labels(strategy: str) -> None:
 
 
 def test_an_unknown_strategy_is_named() -> None:
-    with pytest.raises(ConfigError, match="none, ipkd, ta-1, ta-m"):
+    with pytest.raises(ConfigError, match="known are kd, ipkd, ta-1, ta-m"):
         flexible_loss("teacher", logits(), torch.from_numpy(Y), WEIGHT, 2.0)

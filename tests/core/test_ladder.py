@@ -12,6 +12,7 @@ from qacomp.datasets import Dataset
 from qacomp.evaluation.submodels import submodel_accuracies
 from qacomp.models import create_model, model_info
 from qacomp.options.config import CompressConfig
+from qacomp.options.method import MethodChoice
 from qacomp.progress import SilentProgress
 from qacomp.sources.network import Network
 from qacomp.sources.torch_weights import select_layers
@@ -82,9 +83,9 @@ def test_sub_models_of_a_plain_network_are_its_shared_values_and_full_precision(
     network: torch.nn.Module, digits: Dataset
 ) -> None:
     wrapped = Network(network, "lenet300", 10, (1, 28, 28), PREPROCESSING)
-    config = resolve_network(CompressConfig(k=8, distill="ipkd"), wrapped, digits, lambda text: None)
+    config = resolve_network(CompressConfig(k=8, distill=MethodChoice("ipkd")), wrapped, digits, lambda text: None)
     assert config.levels == (8,) and config.sharing == "straight-through"
-    assert (config.distill_weight, config.temperature) == (0.8, 1.0)
+    assert str(config.distill) == "ipkd:temperature=1,weight=0.8"
 
 
 class Unguided(Session):

@@ -207,12 +207,21 @@ def test_widths_go_through_the_whole_pipeline(tmp_path: Path) -> None:
     x = np.clip(rng.normal(100 + 40 * y[:, None, None, None], 20, (160, 8, 8, 3)), 0, 255).astype(np.uint8)
     data = {"x_train": x[:120], "y_train": y[:120], "x_test": x[120:], "y_test": y[120:]}
     config = CompressConfig(
-        reg=MethodChoice("min"), k=4, distill="ta-m", epochs=3, tune_epochs=1, batch_size=20, precision="fp32"
+        reg=MethodChoice("min"),
+        k=4,
+        distill=MethodChoice("ta-m"),
+        epochs=3,
+        tune_epochs=1,
+        batch_size=20,
+        precision="fp32",
     )
     result = compress(model, data, config, output=tmp_path / "m.qac")
     assert [point.name for point in result.operating_points] == ["width0.5", "width1.0"]
     assert result.max_abs_error is not None and result.max_abs_error <= 1e-4
-    assert result.settings["temperature"] == 1.0 and result.operating_points[1].accuracy == result.accuracy.decoded
+    assert (
+        result.settings["distill"] == "ta-m:temperature=1,weight=0.8"
+        and result.operating_points[1].accuracy == result.accuracy.decoded
+    )
     test = (x[120:] / np.float32(255)).transpose(0, 3, 1, 2).astype(np.float32)
     with open_file(tmp_path / "m.qac") as container:
         for point in result.operating_points:

@@ -16,6 +16,7 @@ from qacomp.errors import ConfigError, DataError
 from qacomp.formats import open_file
 from qacomp.models import model_info
 from qacomp.options.config import CompressConfig
+from qacomp.options.method import MethodChoice
 from qacomp.progress import SilentProgress
 from qacomp.result import Result
 from qacomp.sources.network import Network
@@ -74,22 +75,22 @@ def test_without_data_the_weights_are_quantized_as_they_are(checkpoint: Path) ->
 
 
 def test_the_ends_may_stay_in_full_precision(checkpoint: Path, digits: Dataset) -> None:
-    result = run(checkpoint, digits, quantizer="dorefa", bits=2, bits_layers={"fc2": 4}, ends="full", epochs=1)
+    result = run(checkpoint, digits, quantizer="dorefa:ends=full", bits=2, bits_layers={"fc2": 4}, epochs=1)
     reasons = {layer.name: layer.skipped for layer in result.layers}
-    assert "--ends full" in (reasons["fc1.weight"] or "") and "--ends full" in (reasons["fc3.weight"] or "")
+    assert "ends=full" in (reasons["fc1.weight"] or "") and "ends=full" in (reasons["fc3.weight"] or "")
     assert 8 < codebooks(result)["fc2.weight"].size <= 16
 
 
 def test_a_plan_takes_bits_from_patterns_before_the_ends() -> None:
     model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(4)))
     selection = select_layers(model, "all", 16, {})
-    plan = plan_quantization(selection, "wrpn", 3, {"0": 5}, "8")
+    plan = plan_quantization(selection, "wrpn:ends=8", 3, {"0": 5})
     assert list(plan.bits.values()) == [5, 3, 3, 8]
     assert [layer.k for layer in plan.selection.layers] == [31, 7, 7, 255]
     with pytest.raises(ConfigError, match="--bits conv9"):
-        plan_quantization(selection, "wrpn", 3, {"conv9": 5}, "same")
+        plan_quantization(selection, "wrpn", 3, {"conv9": 5})
     with pytest.raises(ConfigError, match="ends"):
-        plan_quantization(selection, "wrpn", 3, {}, "half")
+        plan_quantization(selection, "wrpn:ends=half", 3, {})
 
 
 @pytest.mark.parametrize("name", ["dorefa", "wrpn"])
@@ -111,11 +112,11 @@ def fine_tuned(checkpoint: Path, digits: Dataset, **settings: Any) -> tuple[nn.M
     """The model with its quantizers still on, and the plan's bits."""
     from qacomp.sources.network import build_network
 
-    config = CompressConfig(precision="fp32", quantizer="dorefa", bits=3).with_settings(settings, "test")
+    config = CompressConfig(precision="fp32", quantizer=MethodChoice("dorefa"), bits=3).with_settings(settings, "test")
     network = build_network(read_checkpoint(checkpoint), config)
     assert isinstance(network, Network)
     config = resolve_network(config, network, digits, lambda text: None)
-    plan = plan_quantization(select_layers(network.model, "all", 16, {}), config.quantizer, config.bits, {}, "same")
+    plan = plan_quantization(select_layers(network.model, "all", 16, {}), config.quantizer, config.bits, {})
     preprocessing = model_info("lenet300").preprocessing
     session = Session(config, digits, preprocessing, copy.deepcopy(network.model), CPU, SilentProgress())
     fine_tune(network.model, plan.selection, session, plan.bits)
@@ -163,7 +164,7 @@ def test_quantized_activations_reach_the_onnx_model(checkpoint: Path, digits: Da
         ({"bits": 9}, "between 1 and 8"),
         ({"bits": 3, "reg": "sinreq"}, "give --quantizer"),
         ({"bits_layers": {"fc1": 3}}, "give --quantizer"),
-        ({"ends": "full"}, "give --quantizer"),
+        ({"quantizer": "dorefa:ends=9"}, "--quantizer dorefa: ends = '9': must be same, full or a number of bits"),
         ({"bits_layers": {"fc1": 0}}, "between 1 and 8"),
         ({"reg": "exp:learn_bits=true"}, "--reg exp: unknown hyper-parameter 'learn_bits'; it takes init"),
         ({"reg": "sinreq:learn_bits=true", "sharing": "straight-through"}, "fixed number of levels"),
@@ -183,7 +184,7 @@ def test_quantized_activations_need_data(checkpoint: Path) -> None:
 
 
 def test_settings_by_layer_survive_toml(tmp_path: Path) -> None:
-    config = CompressConfig(strength_layers={"conv1": 0.5}, bits_layers={"fc*": 3}, quantizer="wrpn")
+    config = CompressConfig(strength_layers={"conv1": 0.5}, bits_layers={"fc*": 3})
     path = tmp_path / "c.toml"
     path.write_text(config.to_toml())
     assert CompressConfig.from_toml(path) == config
@@ -193,4 +194,4 @@ def test_without_an_architecture_a_quantizer_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.pt"
     torch.save({"a.weight": torch.randn(8, 8)}, path)
     with pytest.raises(ConfigError, match="give --arch"):
-        compress(read_checkpoint(path), None, CompressConfig(quantizer="wrpn"), tmp_path / "w.qac")
+        compress(read_checkpoint(path), None, CompressConfig(quantizer=MethodChoice("wrpn")), tmp_path / "w.qac")

@@ -94,7 +94,7 @@ def test_bits_out_of_range_change_nothing(bits: int) -> None:
 
 
 def test_an_unknown_quantizer_is_named_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"'pact'; known: dorefa, wrpn, none"):
+    with pytest.raises(ConfigError, match=r"'pact': known are dorefa, wrpn"):
         quantize_network(nn.Linear(2, 2), {"weight": 2}, "pact")
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from qacomp.models.weight_places import is_parametrized_by, parametrizations, put_on, take_off
+from qacomp.options.method import MethodLike
 from qacomp.training.parametrizations.shared import share_weight
 from qacomp.training.quantizers.base import UNIT, Quantizer, Scale, check_bits, quantizer_named
 
@@ -105,7 +106,7 @@ class QuantizedWeight(nn.Module):
 def quantize_network(
     model: nn.Module,
     bits: Mapping[str, int],
-    quantizer: str,
+    quantizer: MethodLike,
     *,
     scaled: bool = False,
     learned: Mapping[str, LearnedBits] | None = None,

@@ -15,10 +15,9 @@ from qacomp.training.history import EpochRecord
 from qacomp.training.parametrizations.zeros import Zeros, find_zeros
 from qacomp.training.pruning.channels import trace_channels
 from qacomp.training.pruning.counting import ParameterCount
-from qacomp.training.pruning.magnitude import mask_function
+from qacomp.training.pruning.methods import Pruner, Trained, pruner_of
 from qacomp.training.pruning.removal import clear_dead, not_removable, remove_dead
 from qacomp.training.pruning.report import PruningReport, active_units, kept_parameters, pruned_layers
-from qacomp.training.pruning.training import Trained, prune_by_energy, prune_by_magnitude
 from qacomp.training.pruning.units import Units, apply_masks, find_units
 
 
@@ -43,21 +42,16 @@ def prune(
     Raises ConfigError for a network whose channels can't be followed.
     """
     units = find_units(trace_channels(model, input_shape))
-    trained = _train(model, units, config, session)
-    return finish(model, units, trained, config, note)
-
-
-def _train(model: nn.Module, units: Units, config: CompressConfig, session: Session | None) -> Trained:
+    pruner = pruner_of(config.prune)
     if session is not None and config.prune_epochs:
-        return (prune_by_energy if config.prune == "energy" else prune_by_magnitude)(model, units, session)
-    assert config.prune_rate is not None
-    find = mask_function(model, units, config.prune_unit, config.prune_scope)
-    return Trained(find(model, config.prune_rate), [])
+        trained = pruner.train(model, units, session)
+    else:
+        assert config.prune_rate is not None
+        trained = Trained(pruner.masks(model, units, config.prune_rate), [])
+    return finish(model, units, trained, pruner, note)
 
 
-def finish(
-    model: nn.Module, units: Units, trained: Trained, config: CompressConfig, note: Callable[[str], None]
-) -> Pruned:
+def finish(model: nn.Module, units: Units, trained: Trained, pruner: Pruner, note: Callable[[str], None]) -> Pruned:
     """Zero what the masks switch off, remove what is dead, in place."""
     counter = ParameterCount(model, units)
     apply_masks(model, trained.masks)
@@ -70,8 +64,8 @@ def finish(
     search = trained.search
     frozen = None if search is None else next((e.epoch - 1 for e in search.history if e.frozen), None)
     report = PruningReport(
-        method=config.prune,
-        unit="filter" if config.prune == "energy" else config.prune_unit,
+        method=pruner.name,
+        unit=pruner.unit,
         parameters=counter.total,
         parameters_kept=kept,
         kept_share=kept / counter.total,
@@ -84,9 +78,9 @@ def finish(
         stays=stays,
     )
     note(
-        f"--prune {config.prune}: {kept:,} of {counter.total:,} parameters kept ({100 * report.kept_share:.2f} %), "
+        f"--prune {pruner.name}: {kept:,} of {counter.total:,} parameters kept ({100 * report.kept_share:.2f} %), "
         f"{counter.total - left:,} removed: the tensors are smaller than the architecture's"
     )
     if stays is not None:
-        note(f"--prune {config.prune}: {stays}")
+        note(f"--prune {pruner.name}: {stays}")
     return Pruned(report, find_zeros(model, units), trained.records)

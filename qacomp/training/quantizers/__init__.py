@@ -9,15 +9,25 @@ from qacomp.training.parametrizations.quantized import (
     take_levels,
 )
 from qacomp.training.quantizers.activations import QuantizedActivation, quantize_activations
-from qacomp.training.quantizers.base import Quantizer, Scale, list_quantizers, quantizer_named, register_quantizer
+from qacomp.training.quantizers.base import (
+    QUANTIZERS,
+    Quantizer,
+    QuantizerOptions,
+    Scale,
+    list_quantizers,
+    quantizer_named,
+    register_quantizer,
+)
 from qacomp.training.quantizers.bits import layer_bits
 from qacomp.training.quantizers.plan import QuantizationPlan, plan_quantization
 
 __all__ = [
+    "QUANTIZERS",
     "LearnedBits",
     "QuantizationPlan",
     "QuantizedActivation",
     "Quantizer",
+    "QuantizerOptions",
     "Scale",
     "freeze_to_shared",
     "is_quantized",

@@ -3,15 +3,50 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import ClassVar
 
 from torch import Tensor
 
 from qacomp.errors import ConfigError
+from qacomp.options.declaration import Option, option
+from qacomp.options.method import MethodLike
+from qacomp.options.method_table import MethodTable
+from qacomp.options.registry import Registry
 
-_QUANTIZERS: dict[str, "Quantizer"] = {}
-_BUILT_IN = ("dorefa", "wrpn")
+_ENDS = ("same", "full")
+
+
+def check_ends(text: str) -> None:
+    """Raise ConfigError unless it is same, full or a number of bits from 1 to 8."""
+    if text not in _ENDS and text not in [str(bits) for bits in range(1, 9)]:
+        raise ConfigError(f"ends = {text!r:.100}: must be {', '.join(_ENDS)} or a number of bits, 1 to 8")
+
+
+@dataclass(frozen=True)
+class QuantizerOptions:
+    """Hyper-parameters of every quantizer, from which one with more derives its own."""
+
+    scale: str = option(
+        "layer",
+        Option(
+            "Levels in each layer's own units, or in [−1, 1] as in the papers (unit).",
+            choices=("layer", "unit"),
+        ),
+    )
+    ends: str = option(
+        "same",
+        Option(
+            "Bits of the first and last layer: as the others have, full precision, or a number.",
+            words=_ENDS,
+            metavar="BITS",
+            check=check_ends,
+        ),
+    )
+
+    @property
+    def scaled(self) -> bool:
+        """Return whether the levels are in each layer's own units."""
+        return self.scale == "layer"
 
 
 @dataclass(frozen=True)
@@ -29,11 +64,17 @@ UNIT = Scale()
 
 
 class Quantizer(ABC):
-    """A map from a layer's weights to few levels, given by the levels and each weight's index in them."""
+    """A map from a layer's weights to few levels, given by the levels and each weight's index in them.
+
+    `options` are its hyper-parameters, of the dataclass that it was registered with.
+    """
 
     name: ClassVar[str]
     idempotent: ClassVar[bool]
     """Whether quantizing quantized weights again with the same bits changes nothing."""
+
+    def __init__(self, options: QuantizerOptions) -> None:
+        self.options = options
 
     @abstractmethod
     def levels(self, weight: Tensor, bits: int) -> Tensor:
@@ -56,29 +97,36 @@ class Quantizer(ABC):
         return self.levels(detached, bits)[self.indices(detached, bits)] * scale.factor
 
 
-def register_quantizer(name: str) -> Callable[[type[Quantizer]], type[Quantizer]]:
-    """Class decorator: makes a quantizer known as `--quantizer NAME`."""
+QUANTIZERS: MethodTable[type[Quantizer]] = MethodTable(
+    "quantizer", QuantizerOptions, Registry("quantizer", "qacomp.training.quantizers", "qacomp.quantizers")
+)
+
+
+def register_quantizer(
+    name: str, options: type[QuantizerOptions] = QuantizerOptions
+) -> Callable[[type[Quantizer]], type[Quantizer]]:
+    """Return a class decorator that makes a quantizer known as `--quantizer NAME`.
+
+    options: the frozen dataclass that declares its hyper-parameters, derived from QuantizerOptions.
+    """
 
     def add(cls: type[Quantizer]) -> type[Quantizer]:
         cls.name = name
-        _QUANTIZERS[name] = cls()
-        return cls
+        return QUANTIZERS.register(name, options)(cls)
 
     return add
 
 
-def quantizer_named(name: str) -> Quantizer:
-    """The quantizer registered as `name`; ConfigError lists the known ones."""
-    if name not in list_quantizers():
-        raise ConfigError(f"unknown quantizer '{name}'; known: {', '.join(list_quantizers())}, none")
-    return _QUANTIZERS[name]
+def quantizer_named(method: MethodLike) -> Quantizer:
+    """Return the quantizer that `method` names, with its hyper-parameters. Raise ConfigError, which lists the known."""
+    choice = QUANTIZERS.choice(method)
+    options: QuantizerOptions = QUANTIZERS.options(choice)
+    return QUANTIZERS.find(choice.name)(options)
 
 
 def list_quantizers() -> list[str]:
-    """Names of all registered quantizers, sorted."""
-    for module in _BUILT_IN:
-        import_module(f"qacomp.training.quantizers.{module}")
-    return sorted(_QUANTIZERS)
+    """Return the names of all registered quantizers, sorted."""
+    return QUANTIZERS.names()
 
 
 def check_bits(bits: int, where: str) -> int:

@@ -1,13 +1,20 @@
 """DoReFa-Net's weight quantizer: an even number of levels between −1 and 1, equally spaced in tanh(w)."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from qacomp.training.quantizers.base import UNIT, Quantizer, Scale, register_quantizer
+from qacomp.training.quantizers.base import UNIT, Quantizer, QuantizerOptions, Scale, register_quantizer
 from qacomp.training.quantizers.binary import binary_indices, binary_levels
 
 
-@register_quantizer("dorefa")
+@dataclass(frozen=True)
+class DoReFaOptions(QuantizerOptions):
+    """Hyper-parameters of dorefa."""
+
+
+@register_quantizer("dorefa", DoReFaOptions)
 class DoReFa(Quantizer):
     """w_q = 2·round((2^b − 1)·u)/(2^b − 1) − 1, u = tanh(w)/(2 max|tanh w|) + ½ (Zhou et al., 2016, eq. 9).
 

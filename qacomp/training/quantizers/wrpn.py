@@ -1,15 +1,22 @@
 """WRPN's weight quantizer: an odd number of levels between −1 and 1, with zero among them."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from qacomp.training.quantizers.base import UNIT, Quantizer, Scale, register_quantizer
+from qacomp.training.quantizers.base import UNIT, Quantizer, QuantizerOptions, Scale, register_quantizer
 from qacomp.training.quantizers.binary import binary_indices, binary_levels
 
 _CANDIDATES = 40
 
 
-@register_quantizer("wrpn")
+@dataclass(frozen=True)
+class WRPNOptions(QuantizerOptions):
+    """Hyper-parameters of wrpn."""
+
+
+@register_quantizer("wrpn", WRPNOptions)
 class WRPN(Quantizer):
     """w_q = round((2^(b−1) − 1)·w)/(2^(b−1) − 1), w clamped to [−1, 1] (Mishra et al., 2018, section 4).
 

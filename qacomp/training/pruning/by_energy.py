@@ -1,0 +1,94 @@
+"""EPruning (Salehinejad and Valaee): states of filters evolve while the network trains under the best of them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from qacomp.options.declaration import POSITIVE, Bounds, Option, option
+from qacomp.training.batches import batch_count
+from qacomp.training.fine_tune import Session
+from qacomp.training.pruning.counting import ParameterCount
+from qacomp.training.pruning.energy import EnergyObjective, StateSearch, keep_masked_values
+from qacomp.training.pruning.evolution import EvolutionOptions, random_states, unconstrained
+from qacomp.training.pruning.first_states import DRAWN, near_magnitude
+from qacomp.training.pruning.gates import Gates
+from qacomp.training.pruning.keep_rate import KeepRate
+from qacomp.training.pruning.magnitude import unit_magnitudes
+from qacomp.training.pruning.methods import Pruner, PrunerOptions, Trained, register_pruner, train_pruned
+from qacomp.training.pruning.objectives import OBJECTIVES, pruning_objective
+from qacomp.training.pruning.units import States, Units, parameter_masks
+
+
+@dataclass(frozen=True)
+class EnergyOptions(PrunerOptions):
+    """Hyper-parameters of energy."""
+
+    objective: str = option(
+        "energy", Option("What states are judged by.", words=tuple(sorted(OBJECTIVES)), check=pruning_objective)
+    )
+    start: str = option(
+        "magnitude",
+        Option(
+            "First states: near magnitude's own, or drawn at random as in the paper.", choices=("magnitude", "random")
+        ),
+    )
+    parents: str = option(
+        "rescore",
+        Option(
+            "Score the states again on every batch, or keep their scores as in the paper.", choices=("rescore", "keep")
+        ),
+    )
+    population: int = option(8, Option("How many states evolve; the evolution crosses three.", bounds=Bounds(3)))
+    stagnation: int | None = option(
+        None, Option("Epochs after which the best state is frozen.", bounds=POSITIVE, shown="a third of them")
+    )
+
+
+@register_pruner("energy", EnergyOptions)
+class PruningByEnergy(Pruner):
+    """Search and training for --prune-epochs, the last of them with the frozen state."""
+
+    options: EnergyOptions
+
+    @property
+    def unit(self) -> str:
+        """Return filter: states switch whole filters."""
+        return "filter"
+
+    def train(self, model: nn.Module, units: Units, session: Session) -> Trained:
+        """Return the masks of the best state, and its search."""
+        c, own = session.config, self.options
+        assert c.prune_epochs is not None
+        options = EvolutionOptions(population=own.population, rescore=own.parents == "rescore")
+        count = ParameterCount(model, units)
+        repair = unconstrained if c.prune_rate is None else KeepRate(count, 1 - c.prune_rate)
+        rate = 0.5 if c.prune_rate is None else 1 - c.prune_rate
+        scores = unit_magnitudes(model, units, "layer")
+
+        def start(rng: np.random.Generator) -> States:
+            if own.start == "magnitude":
+                return near_magnitude(count, scores, rate, DRAWN * own.population, rng)
+            return repair(random_states(options, units.free, rng), rng)
+
+        search = StateSearch(
+            units,
+            options,
+            pruning_objective(own.objective),
+            repair,
+            start,
+            steps=batch_count(session.dataset.train, c.batch_size),
+            stagnation=own.stagnation or max(1, c.prune_epochs // 3),
+            seed=c.seed,
+        )
+        gates = Gates(model, units)
+        try:
+            records = train_pruned(
+                model,
+                session,
+                lambda plain: EnergyObjective(**vars(plain), gates=gates, search=search),
+                lambda optimizer: keep_masked_values(model, search, optimizer),
+            )
+        finally:
+            gates.remove()
+        return Trained(parameter_masks(model, units, search.best), records, search)
