@@ -31,19 +31,19 @@ class Output:
 
 
 def container_outputs(path: Path, what: str = "-o") -> list[Output]:
-    """A container and the file beside it in which a long run keeps its state."""
+    """Return a container and the file beside it in which a long run keeps its state."""
     return [Output(path, what, "container"), resume_output(path, what)]
 
 
 def resume_output(path: Path, what: str = "-o") -> Output:
-    """The file beside an output in which a long run keeps its state."""
+    """Return the file beside an output in which a long run keeps its state."""
     return Output(path.parent / f"{path.name}.resume", f"{what}, in which a long run keeps its state,", "resume")
 
 
 def snapshot_outputs(
     folder: str | os.PathLike[str] | None, others: Iterable[Output], what: str = "--snapshots"
 ) -> list[Output]:
-    """The checkpoints of an earlier run in a folder for snapshots, which this one may replace.
+    """Return the checkpoints of an earlier run in a folder for snapshots, which this one may replace.
 
     Raises OutputIsInputError where one of the `others` may be a snapshot of this run.
     """
@@ -58,7 +58,7 @@ def snapshot_outputs(
 
 
 def decoded_outputs(container: Path, output: Path, external: bool, what: str = "-o") -> list[Output]:
-    """A decoded file, and the file of its weights beside it, where one will or may be written.
+    """Return a decoded file, and the file of its weights beside it, where one will or may be written.
 
     external: it is asked for; else it comes with models that one protobuf message can't hold.
     """
@@ -116,7 +116,7 @@ def make_folder(path: Path) -> None:
 
 
 def _identity(path: Path) -> object:
-    """What two paths of one file have in common.
+    """Return what two paths of one file have in common.
 
     Device and number of a file that is there; else those of its folder, and its name as file systems that don't tell
     case apart take it.

@@ -63,9 +63,9 @@ class Result(Figures):
             return write_report(Path(path), self.output, self, measure=measure)
 
     def __repr__(self) -> str:
-        """For the prompt: where the container is, and `str`."""
+        """Return what a prompt shows: where the container is, and `str`."""
         return f"Result({self.output.name!r}: {self})"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """Return what a notebook shows."""
         return summary_html(self)

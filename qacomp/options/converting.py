@@ -7,12 +7,12 @@ from qacomp.errors import ConfigError
 
 
 def type_name(annotation: Any) -> str:
-    """`int`, `float | None`, `tuple[int, int] | None`, `Mapping[str, int]`."""
+    """Return an annotation's text: `int`, `float | None`, `tuple[int, int] | None`."""
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).removeprefix("collections.abc.")
 
 
 def convert(source: str, name: str, value: Any, wanted: str) -> Any:
-    """`value` as the field's type; TOML and the command line give lists for tuples and ints for floats."""
+    """Convert `value` to the field's type; TOML and the command line give lists for tuples and ints for floats."""
     wrong = ConfigError(f"{source}: {name} = {value!r} has the wrong type; expected {wanted}")
     if value is None:
         return None

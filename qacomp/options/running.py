@@ -14,7 +14,7 @@ _RUNNING = "Running the model"
 
 
 def memory_bytes(text: str) -> int:
-    """`4GB`, `512MB`, `2GiB` or a number of bytes -> bytes. Raises ConfigError for anything else, and for nothing."""
+    """Return bytes of `4GB`, `512MB`, `2GiB` or a number. Raise ConfigError for anything else, and for nothing."""
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?|\d{1,18})\s*([KMGT]I?|)B?", text.strip().upper(), re.ASCII)
     number = float(found[1]) * _UNITS.get(found[2], 0) if found else 0
     if number < 1:
@@ -23,7 +23,7 @@ def memory_bytes(text: str) -> int:
 
 
 def check_seconds(value: float) -> float:
-    """`value`, if it is a time. Raises ConfigError."""
+    """Return `value`, if it is a time. Raise ConfigError."""
     if not 0 < value < float("inf"):
         raise ConfigError(f"run_seconds = {value}: must be greater than zero")
     return value
@@ -38,7 +38,7 @@ class RunLimits:
 
     @classmethod
     def of(cls, seconds: float, memory: str) -> Self:
-        """Limits as the settings give them. Raises ConfigError for what can't work."""
+        """Return limits as the settings give them. Raise ConfigError for what can't work."""
         return cls(check_seconds(seconds), memory_bytes(memory))
 
 

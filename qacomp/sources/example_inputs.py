@@ -27,7 +27,7 @@ class ExampleInput:
     dtype: torch.dtype
 
     def drawn(self, rng: np.random.Generator, longer: int = 0) -> torch.Tensor:
-        """Standard normal floats, zeros of any other dtype; free axes are `longer` than in the example."""
+        """Draw standard normal floats, zeros of any other dtype; free axes are `longer` than in the example."""
         shape = [size + (longer if axis in self.names else 0) for axis, size in enumerate(self.sizes)]
         if not self.dtype.is_floating_point:
             return torch.zeros(shape, dtype=self.dtype)
@@ -35,7 +35,7 @@ class ExampleInput:
 
 
 def parse_inputs(specs: Sequence[str]) -> tuple[ExampleInput, ...]:
-    """Each spec's sizes, separated by commas, and `:dtype` unless it is float32. Empty sizes are a scalar's.
+    """Parse each spec's sizes, separated by commas, and `:dtype` unless it is float32. Empty sizes are a scalar's.
 
     A name in place of a size leaves the axis free; `frames=50` gives its size in the example too, which the same name
     shares. Raises ConfigError, which names the spec.

@@ -12,7 +12,7 @@ _LARGEST_INDEX = 256 << 20  # bytes, of an index of shards
 
 
 def model_files(path: Path) -> Iterator[Path]:
-    """The file itself, then the shards that an index names, or the files that hold an ONNX model's external data.
+    """Yield the file itself, then the shards that an index names, or the files that hold an ONNX model's external data.
 
     A file that can't be read has no others: reading it says why.
     """
@@ -26,7 +26,7 @@ def model_files(path: Path) -> Iterator[Path]:
 
 
 def data_files(spec: object) -> Iterator[Path]:
-    """The files of a user's own data spec, or of `module:function`; nothing for data in memory."""
+    """Yield the files of a user's own data spec, or of `module:function`; nothing for data in memory."""
     if not isinstance(spec, str):
         return
     name, _, argument = spec.partition(":")
@@ -41,7 +41,7 @@ def data_files(spec: object) -> Iterator[Path]:
 
 
 def command_files(models: Iterable[Path | None], specs: Iterable[object] = ()) -> Iterator[Path]:
-    """All files of several models and data specs; None is no file."""
+    """Yield all files of several models and data specs; None is no file."""
     for path in models:
         if path is not None:
             yield from model_files(path)

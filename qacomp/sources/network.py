@@ -27,7 +27,7 @@ class Network:
 
 
 def build_network(checkpoint: Checkpoint, config: CompressConfig) -> Network | None:
-    """The checkpoint's network, or None where neither it nor the settings name an architecture.
+    """Return the checkpoint's network, or None where neither it nor the settings name an architecture.
 
     Raises UnknownArchitectureError, ArchitectureMismatchError, or ConfigError for preprocessing that doesn't fit.
     """
@@ -50,7 +50,7 @@ def build_network(checkpoint: Checkpoint, config: CompressConfig) -> Network | N
 
 
 def whole_weights(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint with weights in place of pruning masks and weight norm's parts, which no architecture has."""
+    """Return the checkpoint with weights in place of pruning masks and of weight norm's parts."""
     state, names = with_weights(checkpoint.state)
     if not names:
         return checkpoint
@@ -60,14 +60,14 @@ def whole_weights(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def choose_device(name: str) -> torch.device:
-    """auto takes a CUDA GPU where there is one; ConfigError where cuda is asked for and absent."""
+    """Choose a device: auto takes a CUDA GPU where there is one. Raise ConfigError for cuda without one."""
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda: PyTorch sees no CUDA GPU here; use --device cpu or auto")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """fp32 or bf16; auto takes bf16 on a GPU that has it and on a processor with matrix units for it (AMX)."""
+    """Choose fp32 or bf16: auto takes bf16 on a GPU that has it, and on a processor with AMX."""
     if name != "auto":
         return name
     if device.type == "cuda":
@@ -76,7 +76,7 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def _processor_flags() -> set[str]:
-    """What the processor says it can do; empty where the system doesn't tell."""
+    """Return the processor's flags; none where the system doesn't tell."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:

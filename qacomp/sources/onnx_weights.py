@@ -80,7 +80,7 @@ def _is_held_vector(
 
 
 def _constant(array: NDArray[Any], role: Role) -> str | None:
-    """What constant a tensor is by its values. Bases and filters of a product may be sines: they are its weights."""
+    """Return what constant a tensor is by its values. A product's filters may be sines: they are weights."""
     return constant_kind(array) if role.lookup else grid_kind_of(array)
 
 

@@ -107,7 +107,7 @@ def checkpoint_of(
     submodule: str | None = None,
     key: str | None = None,
 ) -> Checkpoint | OnnxFile:
-    """A path is read; a module (kind "module") and a mapping of tensors or arrays become a checkpoint in memory.
+    """Read a path; make a checkpoint in memory of a module (kind "module") or a mapping of arrays.
 
     An ONNX file or ModelProto becomes an OnnxFile, and so does a module with `inputs` (see `read_model`).
     Its digest is that of names, dtypes, shapes and values. Raises CheckpointError and its kinds.
@@ -134,21 +134,21 @@ def checkpoint_of(
 
 
 def float32_notes(state: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
-    """What to say of a network whose float tensors have other types; empty where they are all float32."""
+    """Return what to say of a network whose float tensors have other types; empty where they are all float32."""
     others = {str(t.dtype).removeprefix("torch.") for t in state.values() if t.is_floating_point()} - {"float32"}
     return (f"{', '.join(sorted(others))}: the network is trained, measured and stored in float32",) if others else ()
 
 
 @contextmanager
 def own_torch_state() -> Iterator[None]:
-    """Gradients inside, whatever the caller switched off; its random numbers go on as if nothing had been drawn."""
+    """Switch gradients on inside; the caller's random numbers go on as if nothing had been drawn."""
     devices = range(torch.cuda.device_count())
     with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices):
         yield
 
 
 def with_plain_module(checkpoint: Checkpoint) -> Checkpoint:
-    """A checkpoint with a pickled module as one of kind "module", plain (see `plain_module`); another as it is."""
+    """Return a checkpoint with a pickled module as one of kind "module", plain; another as it is."""
     if checkpoint.module is None:
         return checkpoint
     plain = plain_module(checkpoint.module, checkpoint.path)
@@ -160,7 +160,7 @@ def with_plain_module(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _tensors(module: nn.Module) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """The tensors of a state dict, and a note of what else is in it."""
+    """Return the tensors of a state dict, and a note of what else is in it."""
     state = module.state_dict()
     others = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
     note = f"{', '.join(others[:4])}{', ...' if others[4:] else ''}: no tensor, left out of the container"
@@ -177,7 +177,7 @@ def _exported(model: nn.Module, checkpoint: Checkpoint, inputs: Sequence[str], s
 def network_of(
     model: Any, config: CompressConfig, dataset: Dataset | None, input_shape: tuple[int, int, int] | None
 ) -> Network | None:
-    """A copy of a caller's own module as a Network, or None where neither data nor `input_shape` tell its input.
+    """Return a copy of a caller's module as a Network; None where neither data nor `input_shape` tell its input.
 
     `model` is an nn.Module. The input is that of the data's images in [0, 1]; the settings' size, mean and std change
     it. Its parameters are float32. Raises ConfigError where the module doesn't give one row of class scores for an
@@ -209,7 +209,7 @@ def network_of(
 
 
 def tensor_of(array: Any) -> torch.Tensor:
-    """An array as a tensor of its own; the formats' bfloat16 words become torch.bfloat16."""
+    """Return an array as a tensor; the formats' bfloat16 words become torch.bfloat16."""
     if isinstance(array, torch.Tensor):
         return array
     values = np.asarray(array)
@@ -222,7 +222,7 @@ def tensor_of(array: Any) -> torch.Tensor:
 
 
 def _image_shape(dataset: Dataset) -> tuple[int, int, int]:
-    """(C, H, W) of the stored images, which are (N, H, W) or (N, H, W, C)."""
+    """Return (C, H, W) of the stored images, which are (N, H, W) or (N, H, W, C)."""
     _, height, width, *channels = dataset.train.x.shape
     return (channels[0] if channels else 1, height, width)
 

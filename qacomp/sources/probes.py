@@ -9,7 +9,7 @@ from qacomp.sources.network import Network
 
 
 def probe_inputs(network: Network, count: int, seed: int, quiet: float = 1.0) -> NDArray[np.float32]:
-    """(count, C, H, W) float32, standard normal, every other one times `quiet`.
+    """Draw (count, C, H, W) float32, standard normal, every other one times `quiet`.
 
     A network that can't take those, since it looks values up, gets pixels between 0 and 1 as its preprocessing scales
     them. Raises DataError where it takes neither.

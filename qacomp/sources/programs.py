@@ -101,7 +101,7 @@ def _part(module: nn.Module, submodule: str | None, path: Path) -> nn.Module:
 
 
 def _called(part: nn.Module, arguments: tuple[torch.Tensor, ...], path: Path) -> list[torch.Tensor]:
-    """The outputs, flat. Raises ConfigError where forward doesn't take the arguments, ExportError for other outputs."""
+    """Return the outputs, flat. Raise ConfigError for arguments that forward doesn't take, else ExportError."""
     try:
         with torch.no_grad(), quietly():
             given = part(*arguments)
@@ -115,7 +115,7 @@ def _called(part: nn.Module, arguments: tuple[torch.Tensor, ...], path: Path) ->
 
 
 def _flat(given: Any) -> list[Any]:
-    """Outputs in the order of the graph's: an LSTM's are (y, (h, c))."""
+    """Return outputs in the graph's order: an LSTM's are (y, (h, c))."""
     parts = list(given.values()) if isinstance(given, dict) else given
     return [value for part in parts for value in _flat(part)] if isinstance(parts, tuple | list) else [parts]
 
@@ -134,7 +134,7 @@ def _traced(
 def _scripted(
     part: Any, inputs: tuple[ExampleInput, ...], arguments: tuple[torch.Tensor, ...], outputs: int
 ) -> onnx.ModelProto:
-    """By the older exporter: torch.export takes no ScriptModule."""
+    """Export by the older exporter: torch.export takes no ScriptModule."""
     names = [argument.name for argument in part.forward.schema.arguments[1 : len(inputs) + 1]]
     results = ["output"] if outputs == 1 else [f"output{number}" for number in range(outputs)]
     free = {name: entry.names for name, entry in zip(names, inputs, strict=True) if entry.names}
@@ -147,7 +147,7 @@ def _scripted(
 
 
 def _check_free(model: onnx.ModelProto, inputs: tuple[ExampleInput, ...], path: Path) -> None:
-    """Raises ExportError where torch took a free axis for a constant."""
+    """Raise ExportError where torch took a free axis for a constant."""
     for value, entry in zip(model.graph.input, inputs, strict=False):
         sizes = value.type.tensor_type.shape.dim
         for axis, name in entry.names.items():
@@ -157,7 +157,7 @@ def _check_free(model: onnx.ModelProto, inputs: tuple[ExampleInput, ...], path: 
 
 
 def _compare(model: bytes, part: nn.Module, arguments: tuple[torch.Tensor, ...], path: Path) -> None:
-    """Raises ExportError where onnxruntime's outputs differ from the module's."""
+    """Raise ExportError where onnxruntime's outputs differ from the module's."""
     wanted = [value.detach().double().numpy() for value in _called(part, arguments, path)]
     session = open_session(model)
     names = [entry.name for entry in session.get_inputs()]
@@ -195,7 +195,7 @@ def _serialized(model: onnx.ModelProto, path: Path) -> bytes:
 
 
 def _of_file(source: OnnxFile, path: Path) -> OnnxFile:
-    """With the digest and the size of the file that it comes from."""
+    """Return it with the digest and the size of the file that it comes from."""
     content = path.read_bytes()
     return replace(source, digest=hashlib.sha256(content).hexdigest(), bytes=len(content))
 

@@ -31,7 +31,7 @@ class SourceMatch:
 def provenance(
     source: "Checkpoint | OnnxFile", config: CompressConfig, size: SourceSize, external: list[str] | None = None
 ) -> dict[str, Any]:
-    """The metadata of a container on where it comes from: qacomp's version, the source file, the settings.
+    """Return what a container's metadata say of its origin: version, source file, settings.
 
     external: SHA-256 of each file that holds data of an ONNX model.
     """
@@ -109,6 +109,6 @@ def _check_external(container: Path, told: list[Any], source: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """The digest of a file's bytes, in hex. Raises IrregularFileError, OSError."""
+    """Return the SHA-256 of a file's bytes, in hex. Raises IrregularFileError, OSError."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,7 +17,7 @@ from qacomp.tensors.torch_format import to_array
 def smaller_layers(
     model: nn.Module, selection: Selection, codebook: str, levels: Sequence[int] | None, precision: str
 ) -> Selection:
-    """The selection without layers whose codebooks and indices take as much room as their lossless planes.
+    """Return the selection without layers whose codebooks and indices take as much room as lossless planes.
 
     Where that is open they are shared by k-means as they are now, and both forms are coded.
     """

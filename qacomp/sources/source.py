@@ -71,7 +71,7 @@ class PlainSource(Protocol):
     def size(self) -> SourceSize: ...  # noqa: D102
     @property
     def large(self) -> bool:
-        """Whether it is so large that its tensors are held one at a time, and that it is never run."""
+        """Return whether it is so large that one tensor at a time is held, and that it is never run."""
         ...
 
     def effects(self, with_data: bool) -> Effects:

@@ -25,7 +25,7 @@ class SourceSize:
 
     @classmethod
     def of_state(cls, state: "Mapping[str, Tensor]") -> Self:
-        """Of a checkpoint's tensors."""
+        """Return the size of a checkpoint's tensors."""
         from qacomp.models.weight_places import tied_tensors
 
         tied = tied_tensors(dict(state))
@@ -34,19 +34,19 @@ class SourceSize:
 
     @classmethod
     def of_onnx(cls, source: "OnnxFile", fp32: int) -> Self:
-        """Of an ONNX model whose floating-point values take so many bytes in fp32."""
+        """Return that of an ONNX model whose floating-point values take `fp32` bytes."""
         return cls(source.bytes + source.external.total_bytes, fp32)
 
     @classmethod
     def told(cls, meta: Mapping[str, Any], fp32: int) -> Self:
-        """What a container's metadata tell; `fp32` where they tell nothing, or nonsense."""
+        """Return what a container's metadata tell; `fp32` where they tell nothing, or nonsense."""
         origin = meta.get("source")
         origin = origin if isinstance(origin, Mapping) else {}
         own = _count(origin.get("fp32_bytes")) or fp32
         return cls(_count(origin.get("tensor_bytes")) or _count(origin.get("bytes")) or own, own)
 
     def to_meta(self) -> dict[str, int]:
-        """For a container's metadata on its source."""
+        """Return what a container's metadata say of it."""
         return {"tensor_bytes": self.bytes, "fp32_bytes": self.fp32}
 
 

@@ -92,7 +92,7 @@ def _of_tensor(name: str, tensor: Tensor) -> Weight:
 
 
 def _constant(name: str, tensor: Tensor, what: str) -> str | None:
-    """Why a tensor is taken for a constant, None where it is a weight."""
+    """Return why a tensor is taken for a constant, None where it is a weight."""
     array = to_array(tensor)
     if found := constant_kind(array):
         return f"{what}, by its values {found}, no weight: kept exactly unless --include names it"

@@ -92,11 +92,11 @@ class Figures:
     verdict: Verdict = NOT_JUDGED
 
     def to_json(self) -> dict[str, Any]:
-        """The document that `compress --json` prints: all but the histograms."""
+        """Return the document that `compress --json` prints: all but the histograms."""
         return {**asdict(replace(self, weight_history={})), "output": str(self.output), **self.verdict.to_json()}
 
     def __str__(self) -> str:
-        """Sizes and accuracy in one line."""
+        """Return sizes and accuracy in one line."""
         text = f"{self.source_bytes:,} -> {self.container_bytes:,} bytes, {self.ratio:.1f}x smaller"
         a = self.accuracy
         if a.original is not None and a.decoded is not None:
@@ -107,7 +107,7 @@ class Figures:
 def layer_results(
     report: WriteReport, selection: Selection, errors: Mapping[str, OperatorError]
 ) -> tuple[LayerResult, ...]:
-    """One row for each tensor that was written."""
+    """Return one row for each tensor that was written."""
     rows, chosen = [], {layer.name: layer.reason for layer in selection.layers}
     for t in report.tensors:
         error = errors.get(t.name) if t.k is not None else None

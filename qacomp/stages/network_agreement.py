@@ -21,7 +21,7 @@ _EXAMPLES, _QUIET = 8, 0.1  # every other input, as of ONNX models
 
 
 def refined_network(network: Network, selection: Selection, config: CompressConfig) -> tuple[Selection, str | None]:
-    """The selection with more values where logits on drawn inputs need them (see `probe_inputs`).
+    """Return the selection with more values where logits on drawn inputs need them (see `probe_inputs`).
 
     The network stays as it is. Second: what is said where they still don't agree. See
     `qacomp.sharing.agreement.refined`. Raises DataError where it takes no drawn input.

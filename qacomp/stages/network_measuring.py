@@ -24,7 +24,7 @@ EXAMPLES = 8
 
 
 def generated_examples(network: Network, seed: int) -> NDArray[np.float32]:
-    """(8, C, H, W) for a network: pictures where its input may be some, else standard normal; see `probe_inputs`.
+    """Return (8, C, H, W): pictures where the network's input may be some, else standard normal values.
 
     A network that can't take those, since it looks values up, gets pixels. Raises DataError where it takes neither.
     """
@@ -44,7 +44,7 @@ def generated_examples(network: Network, seed: int) -> NDArray[np.float32]:
 def layer_errors(
     original: nn.Module, shared: Mapping[str, NDArray[Any]], inputs: NDArray[Any]
 ) -> dict[str, OperatorError]:
-    """The error of each layer's product when its weight is what `shared` says, on what reaches it in `original`.
+    """Return the error of each layer's product with its shared weight, on what reaches it in `original`.
 
     shared: values by state-dict name. Of a layer that isn't reached it is the weight's own; one whose shape has changed
     is left out. The network stays as it is.
@@ -72,13 +72,13 @@ def layer_errors(
 
 
 def network_agreement(original: nn.Module, changed: nn.Module, inputs: NDArray[Any], text: str) -> Agreement:
-    """How far the outputs of two networks are apart on the same inputs (N, ...), which are `text`."""
+    """Compare the outputs of two networks on the same inputs (N, ...), which `text` describes."""
     runs = [[_outputs(model, inputs)] for model in (original, changed)]
     return compare(runs[0], runs[1], text, batch=len(inputs))
 
 
 def _probe(leaf: str, weight: Tensor, made: Tensor, sums: NDArray[np.float64]) -> Any:
-    """A hook that adds up the squares of what another weight changes, and of what the layer makes without its bias."""
+    """Return a hook that adds up the squares of what another weight changes, and of the layer's product."""
     inside = [False]
 
     def hook(module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
@@ -98,7 +98,7 @@ def _probe(leaf: str, weight: Tensor, made: Tensor, sums: NDArray[np.float64]) -
 
 
 def _outputs(model: nn.Module, inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """What a network gives in evaluation mode, by name; its mode stays."""
+    """Return what a network gives in evaluation mode, by name; its mode stays."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     training = model.training
     model.eval()

@@ -27,7 +27,7 @@ class Spread:
 
 
 def spreads(model: nn.Module) -> dict[str, Spread]:
-    """Of each batch norm that `fold_statistics` will fold, by its path."""
+    """Return the spread of each batch norm that `fold_statistics` will fold, by its path."""
     found = {}
     for path in foldable_batch_norms(model):
         module = model.get_submodule(path)
@@ -64,7 +64,7 @@ def rounded_names(
 
 
 def agreed(rounded: Mapping[str, str], tied: Mapping[str, str]) -> dict[str, str]:
-    """`rounded` without the names of tied tensors that it holds under one name only; tied: name -> first name."""
+    """Return `rounded` without tied tensors that it holds under one name only; tied: name -> first name."""
     apart = {tied[name] for name in tied if (name in rounded) != (tied[name] in rounded)}
     return {name: what for name, what in rounded.items() if name not in apart and tied.get(name) not in apart}
 

@@ -19,7 +19,7 @@ from qacomp.training.ladder import FULL, PrecisionLadder
 def pack_ladder(
     network: Network, ladder: PrecisionLadder, selection: Selection, levels: list[int], precision: str
 ) -> Package:
-    """Every level's batch norm folded, all rounded to the stored precision; the clusters must be fixed.
+    """Fold every level's batch norm and round all to the stored precision; the clusters must be fixed.
 
     The finest level's tensors have the network's own names, and what a coarser one has of its own stands behind them
     under `level_tensor`. All of that has the format's level 0, so that a file that is cut off behind a level holds it.
@@ -59,7 +59,7 @@ def pack_ladder(
 
 
 def _level_state(model: nn.Module, shared: dict[str, SharedTensor], level: int) -> dict[str, TensorLike]:
-    """A level's tensors without the constants that `fold_statistics` made, in the state dict's order."""
+    """Return a level's tensors without the constants that `fold_statistics` made, in the state dict's order."""
     constants = set(constant_names(model))
     state: dict[str, TensorLike] = {}
     for name, value in model.state_dict().items():

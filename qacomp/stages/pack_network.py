@@ -83,12 +83,12 @@ def pack_network(network: Network, selection: Selection, precision: str) -> Pack
 
 
 def graph_of(exported: onnx.ModelProto, tensors: Collection[str]) -> bytes:
-    """The graph without its weights' data. Of `tensors` it lacks what nothing reads, and a weight's other names."""
+    """Return the graph without its weights' data: of `tensors` without what nothing reads and other names."""
     return strip_weights(exported, [name for name in initializer_names(exported) if name in tensors])
 
 
 def _by_readers(tensors: dict[str, TensorLike], graph: bytes) -> tuple[dict[str, TensorLike], tuple[str, ...]]:
-    """Tensors in runs that the same sub-models read, and where each run begins: so that one can be fetched alone."""
+    """Order tensors in runs that the same sub-models read; return where each run begins, to be fetched alone."""
     outputs = {name: weight_names(only_output(graph, name)) for name in output_names(graph)}
     runs: dict[frozenset[str], list[str]] = {}
     for name in tensors:

@@ -97,7 +97,7 @@ def _with_rate(config: CompressConfig, pruner: Pruner, trained: bool) -> Compres
 
 
 def untrained(config: CompressConfig, used: Collection[str], note: Callable[[str], None], why: str) -> CompressConfig:
-    """`config` where nothing is trained, with its settings `used`; a note names others that were given, and `why`."""
+    """Return `config` with its settings `used`, where nothing is trained; a note names the others, and `why`."""
     config = leave_out(config, used, note, why)
     if config.levels is not None:
         config = replace(config, k=config.levels[-1])
@@ -107,14 +107,14 @@ def untrained(config: CompressConfig, used: Collection[str], note: Callable[[str
 
 
 def _with_rounding(config: CompressConfig) -> CompressConfig:
-    """How k-means rounds, where it is left open: balanced, also before a tuning of the values."""
+    """Choose how k-means rounds, where it is left open: balanced, also before a tuning of the values."""
     if config.rounding != "auto":
         return config
     return replace(config, rounding="balanced" if rounds_freely(config) else "nearest")
 
 
 def _with_sharing(config: CompressConfig, flexible: bool) -> CompressConfig:
-    """The levels and when they are shared; `flexible`: the network has sub-models of its own, which need no levels."""
+    """Choose the levels and when weights are shared; `flexible`: the network has sub-models of its own."""
     if config.levels is None and config.distill.name in ASSISTED and not flexible:
         config = replace(config, levels=(config.k,)).check()
     if config.levels is not None:
@@ -126,7 +126,7 @@ def _with_sharing(config: CompressConfig, flexible: bool) -> CompressConfig:
 
 
 def _with_epochs(config: CompressConfig, steps: int) -> CompressConfig:
-    """The length of each stage, from the steps of an epoch."""
+    """Choose the epochs of each stage, from the steps of an epoch."""
     epochs, tune_epochs = config.epochs, config.tune_epochs
     if not fine_tunes(config):
         epochs = 0

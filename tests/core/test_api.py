@@ -172,3 +172,18 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert set(qacomp.__all__) <= set(dir(qacomp))
     for name in qacomp.__all__:
         assert getattr(qacomp, name) is not None
+
+
+def test_an_editor_and_a_prompt_complete_every_keyword() -> None:
+    """The types that an editor reads, the signature that a prompt reads, and what the call takes are the same names."""
+    import inspect
+    from dataclasses import fields
+
+    from qacomp.api import Call, Keywords
+    from qacomp.options.config import CompressConfig
+
+    wanted = {f.name for f in fields(CompressConfig)} | {f.name for f in fields(Call)}
+    shown = set(inspect.signature(qacomp.compress).parameters) - {"model", "config", "output"}
+    assert set(Keywords.__annotations__) | {"data"} == wanted == shown
+    with pytest.raises(ConfigError, match="did you mean 'stored_precision'"):
+        qacomp.compress({"w": np.ones((4, 4), np.float32)}, stored_precison="exact")  # type: ignore[call-arg]
