@@ -15,7 +15,7 @@ from qacomp.cli.streams import shown_name
 from qacomp.cli.table import TableColumn, print_table
 
 if TYPE_CHECKING:
-    from qacomp.evaluate import Measured, MeasuredPoint
+    from qacomp.evaluate import MeasuredFile, MeasuredPoint
 
 _LIMITS = ("run_seconds", "run_memory")
 
@@ -75,7 +75,7 @@ def eval_command(asked: EvalRequest) -> None:
         _show(asked.file, measured)
 
 
-def _show(file: Path, measured: "Measured") -> None:
+def _show(file: Path, measured: "MeasuredFile") -> None:
     metric = _column(measured)
     times = (TableColumn("p50", 4), TableColumn("p95", 6))
     if measured.points:
@@ -96,19 +96,19 @@ def _show(file: Path, measured: "Measured") -> None:
     )
 
 
-def _column(measured: "Measured") -> str:
+def _column(measured: "MeasuredFile") -> str:
     """Return the metric's name."""
     return "accuracy" if measured.metric is None else str(measured.metric["name"])
 
 
-def _value(measured: "Measured | MeasuredPoint") -> str:
+def _value(measured: "MeasuredFile | MeasuredPoint") -> str:
     """Return the accuracy in percent, another metric as it is, or a dash."""
     if measured.accuracy is None and measured.metric is not None:
         return f"{measured.metric['value']:.6g}"
     return figure(measured.accuracy, 2, " %")
 
 
-def _milliseconds(measured: "Measured | MeasuredPoint") -> tuple[str, str]:
+def _milliseconds(measured: "MeasuredFile | MeasuredPoint") -> tuple[str, str]:
     """Return the median and the 95th percentile."""
     latency = measured.latency
     return figure(latency.p50_ms if latency else None, 3, " ms"), figure(latency.p95_ms if latency else None, 3, " ms")
@@ -122,7 +122,7 @@ def _check_plot(plot: Path) -> None:
     require_matplotlib()
 
 
-def _draw(plot: Path, measured: "Measured") -> None:
+def _draw(plot: Path, measured: "MeasuredFile") -> None:
     from qacomp.errors import ConfigError
     from qacomp.formats import write_atomically
     from qacomp.plots import CurvePoint, draw_operating_points, picture_format, render

@@ -20,7 +20,7 @@ from qacomp.runtime.session import OnnxModel, open_session
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredFile:
     """`accuracy`: top-1 in percent over `samples` test samples; `latency`: of one in onnxruntime, if it ran there.
 
     `metric`: {"name", "value"} of an ONNX model, of which accuracy is one; `notes`: why something wasn't measured.
@@ -62,7 +62,7 @@ def _milliseconds(latency: Latency | None) -> dict[str, float] | None:
 
 
 @measured_together()
-def measure_file(path: Path, config: CompressConfig, *, trust_pickle: bool = False) -> Measured:
+def measure_file(path: Path, config: CompressConfig, *, trust_pickle: bool = False) -> MeasuredFile:
     """Measure `path` on the test split of the data that `config` names, or built-in data that the file itself does.
 
     Raises ConfigError where no data or no preprocessing is known, and the named errors of reading file and data.
@@ -78,7 +78,7 @@ def measure_file(path: Path, config: CompressConfig, *, trust_pickle: bool = Fal
     return _measure_checkpoint(path, config, trust_pickle)
 
 
-def _measure_container(path: Path, config: CompressConfig) -> Measured:
+def _measure_container(path: Path, config: CompressConfig) -> MeasuredFile:
     from qacomp.exporting.onnx_model import onnx_model
 
     with open_file(path) as container:
@@ -95,7 +95,7 @@ def _measure_container(path: Path, config: CompressConfig) -> Measured:
     return replace(each[-1], points=tuple(measured))
 
 
-def _measure_onnx(path: Path, config: CompressConfig) -> Measured:
+def _measure_onnx(path: Path, config: CompressConfig) -> MeasuredFile:
     from qacomp.exporting.onnx_model import METADATA_KEY
     from qacomp.graphs import read_onnx
 
@@ -104,12 +104,14 @@ def _measure_onnx(path: Path, config: CompressConfig) -> Measured:
     return _measure_model(path, "onnx", path, from_text(entry, str(path)), config)
 
 
-def _measure_model(path: Path, kind: str, model: OnnxModel, meta: dict[str, Any], config: CompressConfig) -> Measured:
+def _measure_model(
+    path: Path, kind: str, model: OnnxModel, meta: dict[str, Any], config: CompressConfig
+) -> MeasuredFile:
     """Any ONNX model, fed as `qacomp compress` feeds it, with the images' preprocessing that the file names, if any."""
     spec = _spec(path, config, NamedData.told(meta.get("data")))
     stored = meta.get("preprocessing")
     preprocessing = None if stored is None else Preprocessing.from_dict(stored)
-    unknown = Measured(path, kind, path.stat().st_size, spec, None, 0, None)
+    unknown = MeasuredFile(path, kind, path.stat().st_size, spec, None, 0, None)
     try:
         found = measure_one(model, spec, config, preprocessing)
         latency = feed_latency(open_session(model, threads=1), _one_example(found.feed, model))
@@ -129,7 +131,7 @@ def _one_example(feed: Feed, model: OnnxModel) -> Feed:
     return feed
 
 
-def _measure_checkpoint(path: Path, config: CompressConfig, trust_pickle: bool) -> Measured:
+def _measure_checkpoint(path: Path, config: CompressConfig, trust_pickle: bool) -> MeasuredFile:
     from qacomp.checkpoints import read_checkpoint
     from qacomp.evaluation.accuracy import torch_accuracy
     from qacomp.models.plain_modules import plain_module
@@ -151,7 +153,7 @@ def _measure_checkpoint(path: Path, config: CompressConfig, trust_pickle: bool) 
     x = network.preprocessing.apply(dataset.test.x)  # (N, C, H, W)
     model = network.model.to(device)
     accuracy = torch_accuracy(model, x, dataset.test.y, batch_size=256, device=device)
-    return Measured(path, "checkpoint", path.stat().st_size, spec, accuracy, len(dataset.test.y), None)
+    return MeasuredFile(path, "checkpoint", path.stat().st_size, spec, accuracy, len(dataset.test.y), None)
 
 
 def _spec(path: Path, config: CompressConfig, stored: NamedData | None) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qacomp.errors import ConfigError, DataError, NonFiniteWeightsError
 from qacomp.runtime.limits import measuring
-from qacomp.runtime.session import OnnxModel, line, open_session, run_session
+from qacomp.runtime.session import OnnxModel, Session, line, open_session, run_session
 
 if TYPE_CHECKING:
     import torch
@@ -49,24 +49,14 @@ def topk_accuracy(logits: np.ndarray, y: np.ndarray, k: int = 1) -> float:
 
 
 def onnx_logits(
-    model: OnnxModel,
-    x: np.ndarray,
-    batch_size: int = 128,
-    *,
-    threads: int = 0,
-    optimize: bool = True,
-    settings: Mapping[str, str] | None = None,
-    progress: Progress | None = None,
+    model: OnnxModel | Session, x: np.ndarray, batch_size: int = 128, *, progress: Progress | None = None
 ) -> np.ndarray:
-    """Run `model` over x: (N, C, H, W) float32 -> logits (N, classes).
+    """Run an ONNX model over x: (N, C, H, W) float32 -> logits (N, classes).
 
     Args:
-        model: a path, serialized bytes, or a ModelProto.
+        model: a path, serialized bytes, a ModelProto, or a session that `open_session` gave, with settings of its own.
         x: preprocessed examples.
         batch_size: examples a run.
-        threads: see `open_session`; 0 is all cores.
-        optimize: False runs without onnxruntime's graph optimizations.
-        settings: onnxruntime's session options by name.
         progress: called after each batch.
 
     Raises:
@@ -75,7 +65,7 @@ def onnx_logits(
         NotACheckpointError, ExportError: onnxruntime can't load the model.
     """
     measuring().on_data()
-    session = open_session(model, threads=threads, optimize=optimize, settings=settings)
+    session = model if isinstance(model, Session) else open_session(model)
     outputs = []
     for s in _batches(x, batch_size, progress):
         batch = np.ascontiguousarray(x[s], np.float32)
@@ -84,19 +74,16 @@ def onnx_logits(
 
 
 def onnx_accuracy(
-    model: OnnxModel,
+    model: OnnxModel | Session,
     x: np.ndarray,
     y: np.ndarray,
     *,
     batch_size: int = 128,
     k: int = 1,
-    threads: int = 0,
-    settings: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> float:
-    """Top-k accuracy (top-1 by default) of an ONNX model in percent; arguments and errors as in `onnx_logits`."""
-    logits = onnx_logits(model, x, batch_size, threads=threads, settings=settings, progress=progress)
-    return topk_accuracy(logits, y, k)
+    """Compute the top-k accuracy (top-1 by default) of an ONNX model in percent; see `onnx_logits` for the rest."""
+    return topk_accuracy(onnx_logits(model, x, batch_size, progress=progress), y, k)
 
 
 def torch_logits(
@@ -166,12 +153,14 @@ def torch_accuracy(
     *,
     batch_size: int = 128,
     device: str | torch.device | None = None,
-    k: int = 1,
     progress: Progress | None = None,
 ) -> float:
-    """Top-k accuracy (top-1 by default) of a network in percent; arguments and errors as in `torch_logits`."""
+    """Compute the top-1 accuracy of a network in percent; arguments and errors as in `torch_logits`.
+
+    For top-k hand `topk_accuracy` what `torch_logits` gives.
+    """
     labels = y if isinstance(y, np.ndarray) else np.asarray(y.cpu())
-    return topk_accuracy(torch_logits(model, x, batch_size=batch_size, device=device, progress=progress), labels, k)
+    return topk_accuracy(torch_logits(model, x, batch_size=batch_size, device=device, progress=progress), labels)
 
 
 def _batches(x: np.ndarray | torch.Tensor, batch_size: int, progress: Progress | None) -> Iterator[slice]:

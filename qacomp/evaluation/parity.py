@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qacomp.errors import ExportError
 from qacomp.evaluation.accuracy import onnx_logits, torch_logits
-from qacomp.runtime.session import OnnxModel
+from qacomp.runtime.comparison import outputs_difference
+from qacomp.runtime.session import OnnxModel, open_session
 
 if TYPE_CHECKING:
     import torch
@@ -21,9 +21,8 @@ def max_abs_error(model: torch.nn.Module, onnx_model: OnnxModel, x: np.ndarray, 
         ExportError: the outputs' shapes differ.
         DataError, NonFiniteWeightsError: as in `torch_logits` and `onnx_logits`.
     """
-    return _largest_difference(
-        torch_logits(model, x, batch_size=batch_size), onnx_logits(onnx_model, x, batch_size=batch_size)
-    )
+    logits = torch_logits(model, x, batch_size=batch_size), onnx_logits(onnx_model, x, batch_size=batch_size)
+    return outputs_difference(logits[:1], logits[1:])
 
 
 def optimization_error(onnx_model: OnnxModel, x: np.ndarray, *, batch_size: int = 128) -> float:
@@ -31,13 +30,6 @@ def optimization_error(onnx_model: OnnxModel, x: np.ndarray, *, batch_size: int 
 
     A guard against fusions that change results, such as quantized activations behind DequantizeLinear + MatMul.
     """
-    return _largest_difference(
-        onnx_logits(onnx_model, x, batch_size=batch_size),
-        onnx_logits(onnx_model, x, batch_size=batch_size, optimize=False),
-    )
-
-
-def _largest_difference(a: np.ndarray, b: np.ndarray) -> float:
-    if a.shape != b.shape:
-        raise ExportError(f"outputs have shapes {a.shape} and {b.shape}: the two aren't the same network")
-    return float(np.abs(a.astype(np.float64) - b).max())
+    sessions = open_session(onnx_model), open_session(onnx_model, optimize=False)
+    logits = [onnx_logits(session, x, batch_size=batch_size) for session in sessions]
+    return outputs_difference(logits[:1], logits[1:])

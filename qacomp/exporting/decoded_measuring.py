@@ -98,7 +98,6 @@ def _measure_accuracy(container: Container, done: Decoded, data: str | None) -> 
     Where onnxruntime runs products on integers, it is taken with activations in fp32 as well. Raises DataError where
     `data` can't be read.
     """
-    output, fused = done.output, done.onnx is not None and bool(done.onnx.fused)
     spec, remark = chosen_spec(data, NamedData.told(metadata(container).get("data")))
     if spec is None:
         return _noted(done, f"no accuracy: {remark or 'the container names no data; give --data'}")
@@ -109,8 +108,11 @@ def _measure_accuracy(container: Container, done: Decoded, data: str | None) -> 
             raise
         return _noted(done, f"no accuracy: the container's data can't be read here ({problem}); give --data")
     x = Preprocessing.from_dict(required(container, "preprocessing")).apply(test.x)  # (N, C, H, W)
-    precise = onnx_accuracy(output, x, test.y, settings=FP32_ACTIVATIONS) if fused else None
-    return replace(done, accuracy=onnx_accuracy(output, x, test.y), accuracy_fp32=precise)
+    done = replace(done, accuracy=onnx_accuracy(done.output, x, test.y))
+    if done.onnx is None or not done.onnx.fused:
+        return done
+    precise = open_session(done.output, settings=FP32_ACTIVATIONS)
+    return replace(done, accuracy_fp32=onnx_accuracy(precise, x, test.y))
 
 
 def measure_latency(output: Path, seed: int = 0) -> tuple[Latency | None, tuple[str, ...]]:

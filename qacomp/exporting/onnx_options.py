@@ -1,14 +1,14 @@
 """What to make of a container's ONNX graph, and what came of it. Free of heavy imports."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from qacomp.errors import ConfigError
-from qacomp.exporting.onnx_forms.forms import MODES, TensorForm
 from qacomp.options.codebook import BLOCKS
 from qacomp.runtime.comparison import Comparison
 
+MODES = ("dense", "lut", "affine")
 LIMIT = (1 << 31) - (1 << 24)  # protobuf's 2 GB, less what the nodes may take
 
 
@@ -44,6 +44,28 @@ class Saved:
 
     bytes: int
     data_path: Path | None
+
+
+@dataclass(frozen=True)
+class TensorForm:
+    """One tensor: `form` is dense, lut or affine; `detail` says how (uint4 indices, int4 in blocks of 32 ...).
+
+    bytes: of everything that the file holds for this tensor alone; dense_bytes: of its dense data. `reason`: why it
+    isn't in the form that was asked for, or None. `max_abs_error`: how far its values are from the container's.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    form: str
+    detail: str
+    bytes: int
+    dense_bytes: int
+    reason: str | None = None
+    max_abs_error: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """For `decode --json`."""
+        return asdict(self) | {"shape": list(self.shape)}
 
 
 @dataclass(frozen=True)

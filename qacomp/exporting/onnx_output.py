@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from qacomp.errors import ExportError
 from qacomp.exporting.onnx_forms.affine import to_affine
 from qacomp.exporting.onnx_forms.compact import compact
-from qacomp.exporting.onnx_forms.forms import TensorForm
 from qacomp.exporting.onnx_forms.lut import to_lut
 from qacomp.exporting.onnx_forms.saving import save_onnx
 from qacomp.exporting.onnx_forms.weights import Weights, only_shared
 from qacomp.exporting.onnx_forms.written import written_weights
-from qacomp.exporting.onnx_options import OnnxFile, OnnxOptions
+from qacomp.exporting.onnx_options import OnnxFile, OnnxOptions, TensorForm
 from qacomp.formats import SharedTensor
 from qacomp.formats.scratch import part_folder
-from qacomp.graphs.large_tensors import slots
+from qacomp.graphs.constants import constants
+from qacomp.runtime.comparison import largest_difference
 from qacomp.runtime.session import optimized_operators
 
 
@@ -46,7 +46,7 @@ def write_onnx_file(
         OutputNotWritableError: `output` can't be written.
     """
     own = write_dense is None
-    dtypes = {slot.name: slot.tensor.data_type for slot in slots(model) if slot.name in weights}
+    dtypes = {held.name: held.tensor.data_type for held in constants(model) if held.name in weights}
     if options.mode == "dense":
         error = _prove(model, weights, dtypes)
         saved = save_onnx(output, model, external=options.external, limit=options.limit, checked=own)
@@ -115,8 +115,7 @@ def _prove(
         if made.shape != value.shape:
             raise ExportError(f"{name}: in the decoded file with another shape")
         missing.discard(name)
-        if value.size and made.tobytes() != value.tobytes():
-            worst = max(worst, float(np.abs(made.astype(np.float64) - value.astype(np.float64)).max()))
+        worst = max(worst, largest_difference(made, value))
     if missing:
         raise ExportError(f"{min(missing)}: missing from the decoded file")
     return worst

@@ -17,6 +17,7 @@ from qacomp.graphs.reading import read_onnx
 from qacomp.graphs.skeleton import Slot, fill, parse, reference, references
 from qacomp.graphs.values import is_external
 from qacomp.graphs.walk import sites
+from qacomp.runtime.comparison import largest_difference
 
 LARGEST_FILE = 2_000_000_000  # bytes; a protobuf message ends at 2 GiB
 _ALIGNMENT = 4096  # of tensors in an external file, so that they can be mapped
@@ -86,16 +87,14 @@ def read_back_error(container: Container, output: Path, level: int | None) -> fl
         name = reference(place.tensor)
         if name is not None:
             raw = written.external.read(site.tensor) if is_external(site.tensor) else None
-            worst = max(worst, largest_difference(container.tensor(name, level=level), Slot(site, name).array(raw)))
+            worst = max(worst, _difference(container.tensor(name, level=level), Slot(site, name).array(raw)))
     return worst
 
 
-def largest_difference(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Largest |a − b|; 0 where both have the same bits, infinity where shapes or dtypes differ."""
+def _difference(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Compute the largest |a − b|; infinity where shapes or dtypes differ."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return math.inf
-    if a.tobytes() == b.tobytes():
-        return 0.0
     if a.dtype == BFLOAT16:
         a, b = bfloat16_to_float32(a), bfloat16_to_float32(b)
-    return float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max())
+    return largest_difference(a, b)

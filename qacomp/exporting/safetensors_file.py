@@ -15,6 +15,7 @@ from qacomp.exporting.part import level_of
 from qacomp.exporting.safetensors_output import Shape, write_safetensors
 from qacomp.formats import BFLOAT16, Container
 from qacomp.graphs.metadata import metadata
+from qacomp.runtime.comparison import largest_difference
 from qacomp.tensors.foreign_dtypes import FOREIGN, META_KEY, Meant, foreign_types, type_name
 from qacomp.tensors.safetensors_metadata import given_back
 
@@ -103,6 +104,5 @@ def _read_back_error(output: Path, shapes: Mapping[str, Any], values: Callable[[
             a, b = values(name), file.get_tensor(name)
             if a.shape != b.shape or a.dtype != b.dtype:
                 raise ExportError(f"{name}: in the decoded file with another shape")
-            if a.size and a.tobytes() != b.tobytes():
-                worst = max(worst, float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max()))
+            worst = max(worst, largest_difference(a, b))
     return worst

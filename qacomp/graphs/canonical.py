@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import string
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+
+from qacomp.graphs.walk import graphs, nodes, replace_items
 
 # Attributes whose neutral value has no entry in the operator's schema, since it depends on the number of axes.
 _NEUTRAL = {"dilations": {1}, "strides": {1}, "pads": {0}}
@@ -32,7 +34,7 @@ def canonicalize(model: onnx.ModelProto, weight_names: Sequence[str], *, opset: 
     """
     clear_annotations(model)
     model.ir_version = ir_version
-    for n in _nodes(model.graph):
+    for n in nodes(model.graph):
         _drop_neutral_attributes(n, opset)
     kept = set(weight_names)
     merge_slices(model.graph, kept)
@@ -41,30 +43,11 @@ def canonicalize(model: onnx.ModelProto, weight_names: Sequence[str], *, opset: 
     _rename_values(model.graph, kept)
 
 
-def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for a in node.attribute:
-        if a.type == onnx.AttributeProto.GRAPH:
-            yield a.g
-        yield from a.graphs
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for n in graph.node:
-        for inner in _subgraphs(n):
-            yield from _graphs(inner)
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for g in _graphs(graph):
-        yield from g.node
-
-
 def clear_annotations(model: onnx.ModelProto) -> None:
     """Drop, in place, what no runtime reads: who made the model, node names, doc strings, traces of source files."""
     for field in ("producer_name", "producer_version", "doc_string", "domain", "model_version", "metadata_props"):
         model.ClearField(field)
-    for g in _graphs(model.graph):
+    for g in graphs(model.graph):
         for field in ("doc_string", "metadata_props", "value_info", "quantization_annotation"):
             g.ClearField(field)
         g.name = "g"  # the checker wants one
@@ -96,17 +79,14 @@ def _drop_neutral_attributes(node: onnx.NodeProto, opset: int) -> None:
             continue  # the weight's shape says it
         if node.op_type == "BatchNormalization" and a.name == "momentum":
             continue  # of use in training only
-        copy = onnx.AttributeProto()
-        copy.CopyFrom(a)
-        kept.append(copy)
-    node.ClearField("attribute")
-    node.attribute.extend(kept)
+        kept.append(a)
+    replace_items(node.attribute, kept)
 
 
 def merge_slices(graph: onnx.GraphProto, weight_names: Collection[str]) -> None:
     """Make one Slice of two in a row over different axes (`x[:, :, ::2, ::2]` is exported axis by axis)."""
     consts = {t.name: t for t in graph.initializer if t.name not in weight_names}
-    uses = Counter(name for n in _nodes(graph) for name in n.input)
+    uses = Counter(name for n in nodes(graph) for name in n.input)
     uses.update(v.name for v in graph.output)
     producers: dict[str, onnx.NodeProto] = {}
     merged: list[onnx.NodeProto] = []
@@ -126,9 +106,7 @@ def merge_slices(graph: onnx.GraphProto, weight_names: Collection[str]) -> None:
         if n.op_type == "Slice" and len(n.input) == 5 and all(name in consts for name in n.input[1:]):
             producers[n.output[0]] = n
         merged.append(n)
-    nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in merged]
-    graph.ClearField("node")
-    graph.node.extend(nodes)
+    replace_items(graph.node, merged)
 
 
 def _joined_slice_arguments(
@@ -148,7 +126,7 @@ def _joined_slice_arguments(
 
 def _share_constants(graph: onnx.GraphProto, kept: set[str]) -> None:
     """Drop initializers that nothing reads; of equal constants (not weights) keep the first."""
-    used = {name for n in _nodes(graph) for name in n.input} | {v.name for v in graph.output}
+    used = {name for n in nodes(graph) for name in n.input} | {v.name for v in graph.output}
     first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
     alias: dict[str, str] = {}
     initializers = []
@@ -162,12 +140,9 @@ def _share_constants(graph: onnx.GraphProto, kept: set[str]) -> None:
                 alias[t.name] = same
                 continue
             t = numpy_helper.from_array(array, t.name)  # one spelling: raw_data
-        else:
-            t = onnx.TensorProto.FromString(t.SerializeToString())
         initializers.append(t)
-    graph.ClearField("initializer")
-    graph.initializer.extend(initializers)
-    for n in _nodes(graph):
+    replace_items(graph.initializer, initializers)
+    for n in nodes(graph):
         n.input[:] = [alias.get(name, name) for name in n.input]
     for v in graph.output:
         v.name = alias.get(v.name, v.name)
@@ -176,7 +151,7 @@ def _share_constants(graph: onnx.GraphProto, kept: set[str]) -> None:
 def _order_initializers(graph: onnx.GraphProto, weight_names: Sequence[str]) -> None:
     """Constants by first use, then the weights in the order given."""
     use: dict[str, int] = {}
-    for n in _nodes(graph):
+    for n in nodes(graph):
         for name in n.input:
             use.setdefault(name, len(use))
     rank = {name: i for i, name in enumerate(weight_names)}
@@ -184,9 +159,7 @@ def _order_initializers(graph: onnx.GraphProto, weight_names: Sequence[str]) -> 
         graph.initializer,
         key=lambda t: (t.name in rank, rank[t.name] if t.name in rank else use.get(t.name, len(use))),
     )
-    copies = [onnx.TensorProto.FromString(t.SerializeToString()) for t in ordered]
-    graph.ClearField("initializer")
-    graph.initializer.extend(copies)
+    replace_items(graph.initializer, ordered)
 
 
 def _number(n: int) -> str:
@@ -214,9 +187,9 @@ def _rename_values(graph: onnx.GraphProto, kept: set[str]) -> None:
                 new[name] = short
         return new[name]
 
-    for n in _nodes(graph):
+    for n in nodes(graph):
         n.output[:] = [rename(name, n.op_type[0].lower()) for name in n.output]
-    for g in _graphs(graph):
+    for g in graphs(graph):
         for v in (*g.input, *g.output, *g.initializer):
             v.name = rename(v.name, "_")
         for n in g.node:

@@ -44,7 +44,7 @@ def input_uses(model: ModelProto) -> dict[str, InputUse]:
     """The use of each input that a caller must give, by name, in the graph's order; initializers aren't inputs."""
     graph = model.graph
     constants = {t.name for t in graph.initializer} | {s.values.name for s in graph.sparse_initializer}
-    search = _Search(readers_of(model), _tensors(model), _makers(model))
+    search = _InputSearch(readers_of(model), _tensors(model), _makers(model))
     return {v.name: search.use((id(graph), v.name)) for v in graph.input if v.name not in constants}
 
 
@@ -59,14 +59,25 @@ def _makers(model: ModelProto) -> dict[str, NodeProto]:
 
 
 @dataclass
-class _Found:
+class _Noted:
+    """What the search has met so far; the fields are those of InputUse."""
+
     rows: list[int] = field(default_factory=list)
     compared: list[float] = field(default_factory=list)
     ends: set[str] = field(default_factory=set)
     pixels: bool = False
 
+    def note_pixels(self) -> None:
+        """Say that the input is shifted or scaled as values from 0 to 255 are."""
+        self.pixels = True
 
-class _Search:
+    def use(self) -> InputUse:
+        """Return all of it as the use of an input."""
+        rows = min(self.rows) if self.rows else None
+        return InputUse(rows, tuple(dict.fromkeys(self.compared)), self.pixels, frozenset(self.ends))
+
+
+class _InputSearch:
     """Follows an input to what reads it. `places`: which value each node reads at each place."""
 
     def __init__(self, readers: Readers, tensors: dict[Key, TensorProto], makers: dict[str, NodeProto]) -> None:
@@ -76,20 +87,19 @@ class _Search:
 
     def use(self, key: Key) -> InputUse:
         """What becomes of the value `key`."""
-        found, self.steps = _Found(), 0
+        found, self.steps = _Noted(), 0
         self._follow(key, found, _MOST_HOPS, (), whole=True)
         self.left -= self.steps
-        rows = min(found.rows) if found.rows else None
-        return InputUse(rows, tuple(dict.fromkeys(found.compared)), found.pixels, frozenset(found.ends))
+        return found.use()
 
-    def _follow(self, key: Key, found: _Found, hops: int, calls: tuple[Reader, ...], whole: bool) -> None:
+    def _follow(self, key: Key, found: _Noted, hops: int, calls: tuple[Reader, ...], whole: bool) -> None:
         """`whole`: so far nothing but passing operators took it, so that constants tell its own range."""
         if self.depth < _MOST_DEPTH:
             self.depth += 1
             self._follow_readers(key, found, hops, calls, whole)
             self.depth -= 1
 
-    def _follow_readers(self, key: Key, found: _Found, hops: int, calls: tuple[Reader, ...], whole: bool) -> None:
+    def _follow_readers(self, key: Key, found: _Noted, hops: int, calls: tuple[Reader, ...], whole: bool) -> None:
         for reader in self.readers.uses.get(key, ()):
             self.steps += 1
             if self.steps > min(_MOST_STEPS, self.left):
@@ -102,7 +112,8 @@ class _Search:
                 continue
             passing = node.op_type in _PASSING and (reader.position == 0 or node.op_type == "Concat")
             if (passing or node.op_type in _SHIFTING) and hops:
-                found.pixels |= whole and self._is_of_pixels(node, reader.position)
+                if whole and self._is_of_pixels(node, reader.position):
+                    found.note_pixels()
                 for output in node.output:
                     self._follow((reader.scope, output), found, hops - 1, calls, whole and passing)
             self._end(reader, found, calls, whole)
@@ -111,7 +122,7 @@ class _Search:
                 if position < len(call.node.output):
                     self._follow((call.scope, call.node.output[position]), found, hops, calls[:-1], whole)
 
-    def _end(self, reader: Reader, found: _Found, calls: tuple[Reader, ...], whole: bool) -> None:
+    def _end(self, reader: Reader, found: _Noted, calls: tuple[Reader, ...], whole: bool) -> None:
         node, position = reader.node, reader.position
         found.ends.add(node.op_type if position == 0 else f"{node.op_type}:{position}")
         if node.op_type == "Gather" and position == 1:
@@ -121,7 +132,7 @@ class _Search:
                 found.rows.append(int(table.dims[axis]))
         elif node.op_type == "OneHot" and position == 0:
             depth = self._constant(node, 1)
-            found.rows += [int(depth.reshape(-1)[0])] if depth is not None and depth.size else []
+            found.rows.extend([int(depth.reshape(-1)[0])] if depth is not None and depth.size else [])
         elif node.op_type in _COMPARING:
             held = self._constant(node, 1 - position)
             if held is not None and held.size > 1 and np.array_equal(held.reshape(-1), np.arange(held.size)):
@@ -130,7 +141,8 @@ class _Search:
                 found.compared.append(float(held.reshape(-1)[0]))
         elif node.op_type == "BatchNormalization" and position == 0 and whole:
             means = self._constant(node, 3)
-            found.pixels |= means is not None and means.size > 0 and float(np.abs(means).mean()) > _PIXEL_MEAN
+            if means is not None and means.size and float(np.abs(means).mean()) > _PIXEL_MEAN:
+                found.note_pixels()
 
     def _is_of_pixels(self, node: NodeProto, position: int) -> bool:
         """Whether a subtraction or a factor is one for values from 0 to 255."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from onnx import GraphProto, ModelProto, helper
+from onnx import GraphProto, ModelProto, TensorProto, helper
 
-from qacomp.graphs.twins import tensor_places
+from qacomp.graphs.walk import Scope, nested
 
 
 def with_open_weights(model: ModelProto, weights: Iterable[str]) -> list[str]:
@@ -32,3 +32,18 @@ def with_open_weights(model: ModelProto, weights: Iterable[str]) -> list[str]:
             model.graph.input.append(helper.make_tensor_value_info(name, kind, dims))
         opened.append(name)
     return opened
+
+
+def tensor_places(graph: GraphProto) -> dict[str, tuple[Scope, TensorProto]]:
+    """Each tensor that a graph or a branch of an If holds, by its value's name; none that stands for several."""
+    places: dict[str, tuple[Scope, TensorProto]] = {}
+    twice = set()
+    for scope in nested(graph):
+        held = [(t.name, t) for t in scope.initializer] if isinstance(scope, GraphProto) else []
+        for node in scope.node:
+            if node.op_type == "Constant" and node.output:
+                held += [(node.output[0], a.t) for a in node.attribute if a.HasField("t")]
+        for name, tensor in held:
+            twice |= {name} & places.keys()
+            places[name] = (scope, tensor)
+    return {name: place for name, place in places.items() if name not in twice}

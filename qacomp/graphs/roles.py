@@ -57,7 +57,7 @@ def roles(model: ModelProto, found: list[Site]) -> list[list[Role]]:
     result, left = [], _MOST_STEPS_IN_ALL
     for site in found:
         most = min(_MOST_STEPS, max(_LEAST_STEPS, left))
-        search = _Search(readers, varying, products, tuple(site.tensor.dims), most)
+        search = _RoleSearch(readers, varying, products, tuple(site.tensor.dims), most)
         each = search.roles((id(site.scope), site.value), _MOST_HOPS, (), True) if site.scope and site.value else ()
         result.append(list({(role, role.beside): role for role in each}.values()))
         left -= search.steps
@@ -65,7 +65,7 @@ def roles(model: ModelProto, found: list[Site]) -> list[list[Role]]:
 
 
 @dataclass
-class _Search:
+class _RoleSearch:
     """The roles of a tensor of the shape `dims`: through operators that pass it on, into functions and out of them.
 
     `steps`: readers looked at so far, of `most`; calls of calls may be more than anyone can follow.

@@ -10,18 +10,20 @@ from onnx import numpy_helper
 
 from qacomp.errors import ConfigError, FormatError
 from qacomp.graphs.canonical import canonicalize
+from qacomp.graphs.skeleton import parse
+from qacomp.graphs.walk import replace_items
 
 OUTPUT = "logits"
 
 
 def output_names(graph: bytes, source: str = "the graph") -> list[str]:
     """The outputs of a serialized model, in order: one is an ordinary network's, several are a flexible one's."""
-    return [output.name for output in _parse(graph, source).graph.output]
+    return [output.name for output in parse(graph, source).graph.output]
 
 
 def only_output(graph: bytes, output: str, source: str = "the graph") -> bytes:
     """The same model without the other outputs and what only they need. ConfigError for an output that isn't there."""
-    model = _parse(graph, source)
+    model = parse(graph, source)
     _prune(model, output, source)
     pruned: bytes = model.SerializeToString(deterministic=True)
     return pruned
@@ -29,7 +31,7 @@ def only_output(graph: bytes, output: str, source: str = "the graph") -> bytes:
 
 def weight_names(graph: bytes, source: str = "the graph") -> set[str]:
     """Names of a serialized model's initializers."""
-    return {initializer.name for initializer in _parse(graph, source).graph.initializer}
+    return {initializer.name for initializer in parse(graph, source).graph.initializer}
 
 
 def settle(model: onnx.ModelProto, source: str = "the graph") -> None:
@@ -48,14 +50,6 @@ def settle(model: onnx.ModelProto, source: str = "the graph") -> None:
     canonicalize(model, weights, opset=model.opset_import[0].version, ir_version=model.ir_version)
 
 
-def _parse(graph: bytes, source: str) -> onnx.ModelProto:
-    try:
-        model: onnx.ModelProto = onnx.ModelProto.FromString(graph)
-    except Exception as error:  # protobuf's error classes differ between its implementations
-        raise FormatError(f"{source}: the ONNX graph can't be parsed: the file is damaged") from error
-    return model
-
-
 def _prune(model: onnx.ModelProto, output: str, source: str) -> None:
     """Drop the other outputs, and the nodes and initializers that only they need."""
     graph = model.graph
@@ -67,11 +61,11 @@ def _prune(model: onnx.ModelProto, output: str, source: str) -> None:
     for node in reversed(graph.node):
         if needed & set(node.output):
             needed |= _reads(node)
-            nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
+            nodes.append(node)
     initializers = [t for t in graph.initializer if t.name in needed]
-    _replace(graph.output, kept)
-    _replace(graph.node, nodes[::-1])
-    _replace(graph.initializer, initializers)
+    replace_items(graph.output, kept)
+    replace_items(graph.node, nodes[::-1])
+    replace_items(graph.initializer, initializers)
 
 
 def _reads(node: onnx.NodeProto) -> set[str]:
@@ -96,7 +90,7 @@ def _fold_slices(graph: onnx.GraphProto, source: str) -> None:
     for node in graph.node:
         node.input[:] = [renamed.get(name, name) for name in node.input]
         if node.op_type != "Slice" or any(name and name not in tensors for name in node.input):
-            nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
+            nodes.append(node)
             continue
         name = node.input[0]
         alone = readers.get(name) == 1
@@ -105,9 +99,9 @@ def _fold_slices(graph: onnx.GraphProto, source: str) -> None:
         tensors[target] = numpy_helper.from_array(np.ascontiguousarray(value), target)
         renamed[node.output[0]] = target
         readers[target] = readers.get(node.output[0], 0)
-    _replace(graph.node, nodes)
-    used = {name for node in nodes for name in _reads(node)}
-    _replace(graph.initializer, [t for t in tensors.values() if t.name in used])
+    replace_items(graph.node, nodes)
+    used = {name for node in graph.node for name in _reads(node)}
+    replace_items(graph.initializer, [t for t in tensors.values() if t.name in used])
 
 
 def _sliced(arguments: Sequence[np.ndarray | None], source: str) -> np.ndarray:
@@ -123,10 +117,3 @@ def _sliced(arguments: Sequence[np.ndarray | None], source: str) -> np.ndarray:
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         cuts[int(axis) % max(data.ndim, 1)] = slice(int(start), int(end), int(step))
     return data[tuple(cuts)]
-
-
-def _replace(field: object, values: Sequence[object]) -> None:
-    """Give a repeated protobuf field other values."""
-    copies = [type(value).FromString(value.SerializeToString()) for value in values]  # type: ignore[attr-defined]
-    del field[:]  # type: ignore[attr-defined]
-    field.extend(copies)  # type: ignore[attr-defined]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, inliner, numpy_helper
 
+from qacomp.graphs.open_weights import tensor_places
 from qacomp.graphs.walk import Scope, nested, subgraphs
 
 PREFIX = "qacomp.twin."
@@ -69,21 +70,6 @@ def with_twins(model: ModelProto, weights: Iterable[str]) -> Twins:
             inputs[weight] = twin
             probes += found
     return Twins(model, inputs, tuple(probes))
-
-
-def tensor_places(graph: GraphProto) -> dict[str, tuple[Scope, TensorProto]]:
-    """Each tensor that a graph or a branch of an If holds, by its value's name; none that stands for several."""
-    places: dict[str, tuple[Scope, TensorProto]] = {}
-    twice = set()
-    for scope in nested(graph):
-        held = [(t.name, t) for t in scope.initializer] if isinstance(scope, GraphProto) else []
-        for node in scope.node:
-            if node.op_type == "Constant" and node.output:
-                held += [(node.output[0], a.t) for a in node.attribute if a.HasField("t")]
-        for name, tensor in held:
-            twice |= {name} & places.keys()
-            places[name] = (scope, tensor)
-    return {name: place for name, place in places.items() if name not in twice}
 
 
 @dataclass

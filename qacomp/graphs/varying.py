@@ -6,7 +6,7 @@ that are looked up by ids are an embedding's, while those at positions that foll
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
@@ -19,9 +19,8 @@ _MOST_PASSES = 64  # functions that call functions in the order of their bodies 
 
 def varying_values(model: ModelProto, readers: Readers) -> set[Key]:
     """The values that depend on what the model's inputs hold. What a function makes of any call's inputs counts."""
-    marks = _Marks(readers)
     given = {t.name for t in model.graph.initializer} | {s.values.name for s in model.graph.sparse_initializer}
-    marks.varying = {(id(model.graph), value.name) for value in model.graph.input if value.name not in given}
+    marks = _Marks(readers, {(id(model.graph), v.name) for v in model.graph.input if v.name not in given})
     for _ in range(_MOST_PASSES):
         before = len(marks.varying)
         for scope in (model.graph, *model.functions):
@@ -57,8 +56,10 @@ def carried_unchanged(node: NodeProto, position: int) -> str | None:
 
 @dataclass
 class _Marks:
+    """The values that are known to vary so far."""
+
     readers: Readers
-    varying: set[Key] = field(default_factory=set)
+    varying: set[Key]
 
     def through(self, scope: Scope) -> None:
         """Mark what the nodes of a scope make of marked values, in their order, which is that of the data."""

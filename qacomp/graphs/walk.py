@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import onnx
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
@@ -49,12 +49,33 @@ def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
         yield from attribute.graphs
 
 
+def graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """Yield a graph and all graphs inside it, outer ones first."""
+    yield graph
+    for node in graph.node:
+        for inner in subgraphs(node):
+            yield from graphs(inner)
+
+
 def nested(scope: Scope) -> Iterator[Scope]:
-    """A graph or a function, and all graphs inside it, outer ones first."""
+    """Yield a graph or a function, and all graphs inside it, outer ones first."""
     yield scope
     for node in scope.node:
         for inner in subgraphs(node):
-            yield from nested(inner)
+            yield from graphs(inner)
+
+
+def nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    """Yield every node of a graph and of the graphs inside it."""
+    for inner in graphs(graph):
+        yield from inner.node
+
+
+def replace_items(field: Any, values: Sequence[Any]) -> None:
+    """Give a repeated protobuf field copies of `values`, which may be its own items, in place of what it holds."""
+    copies = [type(value).FromString(value.SerializeToString()) for value in values]
+    del field[:]
+    field.extend(copies)
 
 
 def _of_graph(graph: GraphProto, training: bool = False) -> Iterator[Site]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import onnx
@@ -12,9 +12,9 @@ from onnx import numpy_helper
 
 from qacomp.errors import ExportError, FormatError
 from qacomp.formats.atomic import write_atomically
-
-# Fields of a TensorProto that can hold its data.
-_DATA_FIELDS = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
+from qacomp.graphs.skeleton import parse
+from qacomp.graphs.values import DATA_FIELDS
+from qacomp.graphs.walk import sites
 
 
 def strip_weights(model: onnx.ModelProto, names: Collection[str]) -> bytes:
@@ -82,25 +82,22 @@ def attach_weights(
     extra = [name for name in tensors if name not in empty]
     if extra and not ignore_extra:
         raise ExportError(f"{source}: the graph has no empty initializer {_list(extra)}: give only the graph's weights")
-    for name, slot in empty.items():
+    for name, tensor in empty.items():
         if name in tensors:
-            _fill(slot, tensors[name], source)
+            _fill(tensor, tensors[name], source)
     _check(model, source)
     return model
 
 
 def _parse(graph: bytes, source: str) -> onnx.ModelProto:
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(graph)
-    except Exception as e:  # protobuf's error classes differ between its implementations
-        raise FormatError(f"{source}: the ONNX graph can't be parsed ({_line(e)}): the file is damaged") from e
+    model = parse(graph, source)
     if not model.graph.node and not model.graph.output:
         raise FormatError(f"{source}: there is no ONNX graph in these bytes: the file is damaged or holds weights only")
     names = [t.name for t in model.graph.initializer]
     if len(set(names)) != len(names):
         raise FormatError(f"{source}: two initializers of the graph have one name: the file is damaged")
-    for t in _tensors(model):
+    for site in sites(model):
+        t = site.tensor
         if t.external_data or t.data_location == onnx.TensorProto.EXTERNAL:
             raise FormatError(f"{source}: tensor {t.name!r} refers to data in another file: refused")
         if any(d < 0 for d in t.dims):
@@ -108,43 +105,23 @@ def _parse(graph: bytes, source: str) -> onnx.ModelProto:
     return model
 
 
-def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Every tensor anywhere in the model, the ones in attributes, subgraphs and functions included."""
-    graphs, nodes = [model.graph], [n for f in model.functions for n in f.node]
-    for training in model.training_info:
-        graphs += [training.initialization, training.algorithm]
-    for f in model.functions:
-        for a in f.attribute_proto:
-            nodes.append(onnx.NodeProto(attribute=[a]))
-    while graphs or nodes:
-        while graphs:
-            g = graphs.pop()
-            yield from g.initializer
-            for sparse in g.sparse_initializer:
-                yield from (sparse.values, sparse.indices)
-            nodes.extend(g.node)
-        for a in nodes.pop().attribute if nodes else ():
-            yield from (a.t, *a.tensors)
-            for sparse in (a.sparse_tensor, *a.sparse_tensors):
-                yield from (sparse.values, sparse.indices)
-            graphs += [a.g, *a.graphs]
-
-
 def _is_empty(t: onnx.TensorProto) -> bool:
-    return not any(len(getattr(t, field)) for field in _DATA_FIELDS)
+    return not any(len(getattr(t, field)) for field in DATA_FIELDS)
 
 
-def _fill(slot: onnx.TensorProto, array: np.ndarray, source: str) -> None:
+def _fill(tensor: onnx.TensorProto, array: np.ndarray, source: str) -> None:
     array = np.asarray(array)
-    if array.shape != tuple(slot.dims):
-        raise ExportError(f"{source}: tensor {slot.name!r} has shape {array.shape}, the graph wants {tuple(slot.dims)}")
+    if array.shape != tuple(tensor.dims):
+        raise ExportError(
+            f"{source}: tensor {tensor.name!r} has shape {array.shape}, the graph wants {tuple(tensor.dims)}"
+        )
     try:
-        wanted = onnx.helper.tensor_dtype_to_np_dtype(slot.data_type)
+        wanted = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     except (KeyError, ValueError) as e:
-        raise FormatError(f"{source}: initializer {slot.name!r} has unknown dtype {slot.data_type}") from e
+        raise FormatError(f"{source}: initializer {tensor.name!r} has unknown dtype {tensor.data_type}") from e
     if array.dtype != wanted:
-        raise ExportError(f"{source}: tensor {slot.name!r} is {array.dtype}, the graph wants {wanted}")
-    slot.raw_data = numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape)).raw_data
+        raise ExportError(f"{source}: tensor {tensor.name!r} is {array.dtype}, the graph wants {wanted}")
+    tensor.raw_data = numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape)).raw_data
 
 
 def _check(model: onnx.ModelProto, source: str) -> None:

@@ -57,8 +57,8 @@ def compare_files(path: Path, dense: Path, feeds: Mapping[str, NDArray[Any]]) ->
     load = {name: 1e3 * float(np.median(seconds)) for name, seconds in loads.items()}
     run_ms, dense_run_ms = (1e3 * float(seconds) for seconds in np.median(runs, axis=0))
     return Comparison(
-        largest_difference(outputs["made"], outputs["dense"]),
-        largest_difference(exact, outputs["dense"]),
+        outputs_difference(outputs["made"], outputs["dense"]),
+        outputs_difference(exact, outputs["dense"]),
         load["made"],
         load["dense"],
         run_ms,
@@ -66,8 +66,26 @@ def compare_files(path: Path, dense: Path, feeds: Mapping[str, NDArray[Any]]) ->
     )
 
 
-def largest_difference(one: Sequence[Any], other: Sequence[Any]) -> float:
-    """Largest |a − b| over pairs of arrays: 0 for equal values and NaN beside NaN, infinite for strings that differ."""
+def largest_difference(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Compute the largest |a − b| of two arrays of one shape.
+
+    0 for equal values and NaN beside NaN; infinite where NaN stands on one side, and for strings that differ.
+    """
+    if not a.size or a.tobytes() == b.tobytes():
+        return 0.0
+    if a.dtype.kind not in "fiub" or b.dtype.kind not in "fiub":
+        return 0.0 if np.array_equal(a, b) else float("inf")
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # infinite values on both sides
+        apart = np.abs(np.where((x == y) | (np.isnan(x) & np.isnan(y)), 0.0, x - y))
+    return float("inf") if np.isnan(apart).any() else float(apart.max())
+
+
+def outputs_difference(one: Sequence[Any], other: Sequence[Any]) -> float:
+    """Compute the largest difference over pairs of outputs; see `largest_difference`.
+
+    Raises ExportError where the outputs differ in number or shape.
+    """
     if len(one) != len(other):
         raise ExportError(f"{len(one)} outputs beside {len(other)}: the files aren't the same network")
     worst = 0.0
@@ -75,11 +93,5 @@ def largest_difference(one: Sequence[Any], other: Sequence[Any]) -> float:
         a, b = np.asarray(a), np.asarray(b)
         if a.shape != b.shape:
             raise ExportError(f"outputs of shapes {a.shape} and {b.shape}: the files aren't the same network")
-        if not a.size or np.array_equal(a, b):
-            continue
-        if a.dtype.kind not in "fiub":
-            return float("inf")
-        x, y = a.astype(np.float64), b.astype(np.float64)
-        apart = np.abs(np.where((x == y) | (np.isnan(x) & np.isnan(y)), 0.0, x - y))
-        worst = max(worst, float("inf") if np.isnan(apart).any() else float(apart.max()))
+        worst = max(worst, largest_difference(a, b))
     return worst

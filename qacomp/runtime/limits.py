@@ -32,6 +32,10 @@ class Measuring:
         """What the next request may take: the limit of one, or what the limit of all has left."""
         return max(0.0, min(self.limits.seconds, self.seconds_in_all - self.spent))
 
+    def spend(self, seconds: float) -> None:
+        """Count the time that a request has taken."""
+        self.spent += seconds
+
     def on_data(self) -> None:
         """Allow the many runs that a data set takes."""
         self._times = ON_DATA

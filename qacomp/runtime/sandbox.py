@@ -103,7 +103,7 @@ class Child:
             except BaseException:  # Ctrl-C above all
                 self.end()
                 raise
-            measuring.spent += time.monotonic() - began
+            measuring.spend(time.monotonic() - began)
             if answer.get("error") == "memory":
                 raise self._stop(measuring, past_memory(limits))
             if "error" in answer:

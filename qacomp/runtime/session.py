@@ -57,7 +57,7 @@ class Session:
     def run(self, names: Sequence[str] | None, feed: Mapping[str, Any]) -> list[Any]:
         """Values of the outputs `names` (None: all) for one feed: arrays, lists and mappings of arrays.
 
-        bfloat16 comes as float32, an output that numpy has no array for as `wire.Opaque`. Raises RefusedError (the
+        bfloat16 comes as float32, an output that numpy has no array for as `wire.NoArray`. Raises RefusedError (the
         text is onnxruntime's), StoppedRunError where the model was stopped.
         """
         now = measuring()

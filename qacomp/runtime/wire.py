@@ -25,7 +25,7 @@ class WireError(Exception):
 
 
 @dataclass(frozen=True)
-class Opaque:
+class NoArray:
     """A value that has no array: of an element type that numpy lacks, or of a kind that isn't sent. `text` names it."""
 
     text: str
@@ -101,7 +101,7 @@ def _value(entry: Any, buffers: Sequence[bytearray]) -> Any:
     if "map" in entry:
         return {_value(key, buffers): _value(value, buffers) for key, value in entry["map"]}
     if "opaque" in entry:
-        return Opaque(str(entry["opaque"])[:80])
+        return NoArray(str(entry["opaque"])[:80])
     shape = tuple(int(size) for size in entry["shape"])
     if "strings" in entry:
         strings = np.empty(len(entry["strings"]), object)

@@ -184,7 +184,7 @@ def _array(value: Any) -> Any:
         try:
             return value.numpy()
         except RuntimeError:
-            return wire.Opaque(kind)
+            return wire.NoArray(kind)
     shape = value.shape()
     words = np.empty(shape, np.uint16)
     ctypes.memmove(words.ctypes.data, value.data_ptr(), words.nbytes)

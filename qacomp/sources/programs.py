@@ -20,7 +20,7 @@ from torch import nn
 from qacomp.errors import CheckpointError, ConfigError, ExportError
 from qacomp.graphs import OnnxFile, parse_onnx
 from qacomp.graphs.canonical import clear_annotations
-from qacomp.graphs.large_tensors import default_opset
+from qacomp.graphs.constants import default_opset
 from qacomp.graphs.network import quietly
 from qacomp.runtime.agreement import run_feed
 from qacomp.runtime.session import open_session

@@ -9,8 +9,8 @@ from torch import nn
 
 from qacomp.errors import StoppedRunError
 from qacomp.evaluation.accuracy import onnx_accuracy, torch_accuracy
-from qacomp.evaluation.described_submodels import describe_submodels
 from qacomp.evaluation.parity import max_abs_error
+from qacomp.evaluation.submodels import describe_submodels
 from qacomp.evaluation.verdict import judge
 from qacomp.exporting.onnx_model import onnx_model
 from qacomp.exporting.operating_points import operating_points

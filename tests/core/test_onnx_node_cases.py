@@ -24,7 +24,7 @@ from qacomp.graphs import parse_onnx
 from qacomp.options.config import CompressConfig
 from qacomp.result import Result
 from qacomp.runtime.agreement import run_all
-from qacomp.runtime.wire import Opaque
+from qacomp.runtime.wire import NoArray
 
 CHUNKS = 4
 WANTED = os.environ.get("QACOMP_NODE_CASES", "0")
@@ -92,7 +92,7 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, list):
         return isinstance(b, list) and len(a) == len(b) and all(map(same, a, b))
     if not isinstance(a, np.ndarray):
-        return isinstance(a, Opaque | None) and a == b
+        return isinstance(a, NoArray | None) and a == b
     if not isinstance(b, np.ndarray) or (a.shape, a.dtype) != (b.shape, b.dtype):
         return False
     return np.array_equal(a, b) if a.dtype.kind == "O" else a.tobytes() == b.tobytes()

@@ -13,8 +13,8 @@ from qacomp.api import compress
 from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.errors import ConfigError
 from qacomp.evaluation.accuracy import onnx_accuracy
-from qacomp.evaluation.described_submodels import describe_submodels
 from qacomp.evaluation.parity import max_abs_error
+from qacomp.evaluation.submodels import describe_submodels
 from qacomp.exporting.decode import decode as unpack
 from qacomp.exporting.decode import decode_file
 from qacomp.exporting.onnx_model import onnx_model

@@ -15,12 +15,13 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from qacomp.exporting.onnx_forms.forms import TensorForm
 from qacomp.exporting.onnx_forms.fusion_guard import keep_apart
 from qacomp.exporting.onnx_forms.node_builder import Names, NodeBuilder
 from qacomp.exporting.onnx_forms.opset import raise_opset
+from qacomp.exporting.onnx_options import TensorForm
 from qacomp.formats import SharedTensor
-from qacomp.graphs.large_tensors import Slot, default_opset, graphs, slots, value_names
+from qacomp.graphs.constants import Constant, constants, default_opset, value_names
+from qacomp.graphs.walk import graphs, replace_items
 from qacomp.options.codebook import BLOCKS
 from qacomp.sharing.affine import grid_numbers
 from qacomp.sharing.affine_grid import AffineGrid, codebook_grid, nearest_grid
@@ -73,6 +74,14 @@ class _Reading:
         return self.makers.total()
 
 
+@dataclass(frozen=True)
+class _Integers:
+    """How a weight becomes integers: `bits` of each, and the rows of a column that share a scale (`block`)."""
+
+    bits: int
+    block: int
+
+
 def bits_for(k: int) -> int:
     """2, 4 or 8 bits: what indices below k need."""
     return 2 if k <= 4 else 4 if k <= 16 else 8
@@ -91,9 +100,9 @@ def to_affine(
     kept: dict[str, str] = {}
     wanted: dict[str, int] = {}
     read = _Reading.of(model)
-    for slot in (s for s in slots(model) if s.name in shared):
-        name = slot.name
-        if reason := _refusal(model, read, slot, shared[name], block):
+    for held in (c for c in constants(model) if c.name in shared):
+        name = held.name
+        if reason := _refusal(model, read, held, shared[name], block):
             kept[name] = reason
         elif len(wanted) * read.values > _MOST_WORK:
             kept[name] = (
@@ -105,12 +114,13 @@ def to_affine(
         return {}, kept | dict.fromkeys(wanted, f"opset {default_opset(model)} can't be raised to 21")
     names = Names(value_names(model))
     snapped = {}
-    for slot in [s for s in slots(model) if s.name in wanted and s.home is model]:
-        use = _use(_Reading.of(model), slot.name)
+    for held in [c for c in constants(model) if c.name in wanted and c.home is model]:
+        use = _use(_Reading.of(model), held.name)
         if isinstance(use, str):  # onnx's converter rewrote the graph
-            kept[slot.name] = use
+            kept[held.name] = use
         else:
-            snapped[slot.name] = _turn(model, slot, use, shared[slot.name], wanted[slot.name], block, names)
+            integers = _Integers(wanted[held.name], block)
+            snapped[held.name] = _turn(model, held, use, shared[held.name], integers, names)
     return snapped, kept
 
 
@@ -127,35 +137,37 @@ def _fused_bits(read: _Reading, name: str, weight: SharedTensor, bits: int | Non
 
 
 def _turn(
-    model: onnx.ModelProto, slot: Slot, use: _Use, weight: SharedTensor, bits: int, block: int, names: Names
+    model: onnx.ModelProto, held: Constant, use: _Use, weight: SharedTensor, integers: _Integers, names: Names
 ) -> Snapped:
-    dense_bytes, shape = slot.tensor.ByteSize(), tuple(slot.tensor.dims)
-    grid, matrix = _grid(weight, use.transposed, bits, block)
+    """Put integers and a DequantizeLinear in the weight's place; return the values that the file then gives for it."""
+    dense_bytes, shape = held.tensor.ByteSize(), tuple(held.tensor.dims)
+    grid, matrix = _grid(weight, use.transposed, integers)
+    dtype = _DTYPES[integers.bits]
     builder = NodeBuilder(names, default_opset(model))
     scale = builder.constant(grid.scale)
-    parts = [builder.packed(_DTYPES[bits], grid.q, grid.q.shape), scale]
-    parts.append(builder.packed(_DTYPES[bits], grid.zero, grid.zero.shape))
+    parts = [builder.packed(dtype, grid.q, grid.q.shape), scale]
+    parts.append(builder.packed(dtype, grid.zero, grid.zero.shape))
     where: dict[str, Any] = {"axis": 0, "block_size": grid.block} if grid.block else {"axis": 1}
     builder.node("DequantizeLinear", *parts, **where)
-    builder.replace(model, slot)
+    builder.replace(model, held)
     for node in use.nodes:
-        _untransposed(model, node, slot.name)
-    keep_apart(model, slot.name, builder.names)
+        _untransposed(model, node, held.name)
+    keep_apart(model, held.name, builder.names)
     values = grid.dense()
     error = float(np.abs(values - matrix).max())
     whole = "one scale" if (grid.scale == grid.scale.flat[0]).all() else "a scale for each column"
-    detail = f"uint{bits}, " + (f"blocks of {grid.block}" if grid.block else whole)
-    return Snapped(TensorForm(slot.name, shape, "affine", detail, builder.bytes, dense_bytes, None, error), values)
+    detail = f"uint{integers.bits}, " + (f"blocks of {grid.block}" if grid.block else whole)
+    return Snapped(TensorForm(held.name, shape, "affine", detail, builder.bytes, dense_bytes, None, error), values)
 
 
-def _grid(weight: SharedTensor, transposed: bool, bits: int, block: int) -> tuple[AffineGrid, NDArray[np.float32]]:
-    """The grid, and the matrix (rows, columns) that it stands for, in the orientation that the product reads."""
+def _grid(weight: SharedTensor, transposed: bool, integers: _Integers) -> tuple[AffineGrid, NDArray[np.float32]]:
+    """Return the grid, and the matrix (rows, columns) that it stands for, in the orientation that the product reads."""
     matrix: NDArray[np.float32] = weight.dense().T if transposed else weight.dense()
-    if own := _own_grids(weight, transposed, bits):
+    if own := _own_grids(weight, transposed, integers.bits):
         return own, matrix
-    exact = codebook_grid(weight.codebook, bits) if weight.codebook.ndim == 1 else None
+    exact = codebook_grid(weight.codebook, integers.bits) if weight.codebook.ndim == 1 else None
     if exact is None:
-        return nearest_grid(matrix, bits, block), matrix
+        return nearest_grid(matrix, integers.bits, integers.block), matrix
     q, scale, zero = exact
     indices = weight.indices.T if transposed else weight.indices
     columns = matrix.shape[1]
@@ -180,18 +192,18 @@ def _own_grids(weight: SharedTensor, transposed: bool, bits: int) -> AffineGrid 
     return AffineGrid(q, scale, zero, block) if block else AffineGrid(q, scale[0], zero[0], 0)
 
 
-def _refusal(model: onnx.ModelProto, read: _Reading, slot: Slot, weight: SharedTensor, block: int) -> str | None:
+def _refusal(model: onnx.ModelProto, read: _Reading, held: Constant, weight: SharedTensor, block: int) -> str | None:
     """Why this weight can't be turned, or None."""
-    if slot.home is not model:
+    if held.home is not model:
         return "inside a local function: only products of the graph itself are turned"
     if weight.codebook.dtype != np.float32:
         return f"{weight.codebook.dtype}: only float32 is turned"
-    use = _use(read, slot.name)
+    use = _use(read, held.name)
     if isinstance(use, str):
         return use
-    if len(slot.tensor.dims) != 2:
-        return f"{len(slot.tensor.dims)} axes: only a matrix fuses"
-    rows = slot.tensor.dims[1 if use.transposed else 0]
+    if len(held.tensor.dims) != 2:
+        return f"{len(held.tensor.dims)} axes: only a matrix fuses"
+    rows = held.tensor.dims[1 if use.transposed else 0]
     if rows >= block or ((own := _own_grids(weight, use.transposed, 8)) and own.block):
         return None
     return f"{rows} rows are less than a block of {block}"
@@ -239,10 +251,7 @@ def _orientation(node: onnx.NodeProto, name: str, everything: list[onnx.GraphPro
 def _untransposed(model: onnx.ModelProto, node: onnx.NodeProto, name: str) -> None:
     """The weight comes transposed now: Gemm needn't do it, and a Transpose goes."""
     if node.op_type == "Gemm":
-        kept = [a for a in node.attribute if a.name != "transB"]
-        copies = [onnx.AttributeProto.FromString(a.SerializeToString()) for a in kept]
-        node.ClearField("attribute")
-        node.attribute.extend(copies)
+        replace_items(node.attribute, [a for a in node.attribute if a.name != "transB"])
         return
     output = node.output[0]
     for graph in graphs(model.graph):

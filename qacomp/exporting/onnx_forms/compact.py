@@ -11,8 +11,7 @@ from collections.abc import Collection, Mapping
 
 import onnx
 
-from qacomp.graphs.large_tensors import graphs
-from qacomp.graphs.walk import subgraphs
+from qacomp.graphs.walk import graphs, subgraphs
 
 _DIGITS = string.ascii_letters + string.digits + "_"
 

@@ -12,7 +12,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from qacomp.exporting.onnx_forms.node_builder import Names
-from qacomp.graphs.large_tensors import graphs
+from qacomp.graphs.walk import graphs
 
 
 def keep_apart(model: onnx.ModelProto, weight: str, names: Names) -> None:

@@ -4,14 +4,18 @@ Up to 256 values three ways, whichever takes fewest bytes: one index a uint8; th
 opsets (uint4 from 21, uint2 from 25); and several indices a byte in base B, which a table of B**n rows of n digits
 unpacks with a plain Gather, in every opset. B = 16 gives two indices a byte, 6 three, 4 four, 3 five, 2 eight.
 Above 256 values an index is a uint8 and a higher digit, itself packed in one of these ways: 10 bits for 1,024 values.
+With a codebook for each block of weights, a block's offset in the table of all codebooks is added to the index.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from qacomp.formats import SharedTensor
 
 UINT4_OPSET = 21
 UINT2_OPSET = 25
@@ -79,3 +83,23 @@ def digit_table(packing: Packing) -> NDArray[np.uint8]:
     """(base ** digits, digits): the digits of every word, the most significant first."""
     words = np.arange(packing.base**packing.digits)[:, None]
     return (words // packing.base ** np.arange(packing.digits - 1, -1, -1) % packing.base).astype(np.uint8)
+
+
+def block_offsets(tensor: SharedTensor) -> list[NDArray[np.int32]]:
+    """Return where each weight's block begins in the flat table of all codebooks, as a sum of one vector an axis.
+
+    The int32 vectors have shape (1, ..., d, ..., 1), for broadcasting, of the axes with several blocks; none for one
+    codebook. Weight (i0, ..., in) looks up codebook[i0 // b0, ..., in // bn, index]; with strides s of the codebook's
+    axes in the flat table that is place Σ (i // b) · s + index.
+    """
+    if tensor.blocks is None:
+        return []
+    shape, book = tensor.indices.shape, tensor.codebook.shape
+    vectors = []
+    for axis, (size, block) in enumerate(zip(shape, tensor.blocks, strict=True)):
+        if book[axis] > 1:
+            stride = math.prod(book[axis + 1 :])
+            spread = [1] * len(shape)
+            spread[axis] = size
+            vectors.append((np.arange(size) // block * stride).astype(np.int32).reshape(spread))
+    return vectors

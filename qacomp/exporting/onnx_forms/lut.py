@@ -17,13 +17,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from qacomp.exporting.onnx_forms.block_offsets import block_offsets
-from qacomp.exporting.onnx_forms.forms import TensorForm
-from qacomp.exporting.onnx_forms.index_packing import Packing, choose_packing, digit_table, pack
+from qacomp.exporting.onnx_forms.index_packing import Packing, block_offsets, choose_packing, digit_table, pack
 from qacomp.exporting.onnx_forms.node_builder import Names, NodeBuilder
 from qacomp.exporting.onnx_forms.repeats import Repeat, find_repeats, restore
+from qacomp.exporting.onnx_options import TensorForm
 from qacomp.formats import SharedTensor
-from qacomp.graphs.large_tensors import Home, Slot, default_opset, slots, value_names
+from qacomp.graphs.constants import Constant, Home, constants, default_opset, value_names
 from qacomp.graphs.skeleton import filled
 from qacomp.graphs.walk import Scope
 
@@ -45,31 +44,31 @@ def to_lut(model: onnx.ModelProto, shared: Mapping[str, SharedTensor]) -> list[T
     for home, inside in _by_home(model):
         opset = default_opset(home)
         tables: dict[Packing, str] = {}
-        for slot in inside:
+        for held in inside:
             builder = NodeBuilder(names, opset)
-            weight = shared.get(slot.name)
+            weight = shared.get(held.name)
             if weight is not None:
-                forms.append(_replaced(model, slot, weight, builder, tables))
-            elif opset >= LEAST_OPSET and _cast_from_half(builder, slot):
-                builder.replace(model, slot)
+                forms.append(_replaced(model, held, weight, builder, tables))
+            elif opset >= LEAST_OPSET and _cast_from_half(builder, held):
+                builder.replace(model, held)
         _add_tables(model, model.graph if home is model else home, names, opset, tables)
     return forms
 
 
-def _by_home(model: onnx.ModelProto) -> list[tuple[Home, list[Slot]]]:
+def _by_home(model: onnx.ModelProto) -> list[tuple[Home, list[Constant]]]:
     """The model's constants: those of its graphs, then those of each function, which has an opset of its own."""
-    everything = list(slots(model))
+    everything = list(constants(model))
     homes: list[Home] = [model, *model.functions]
-    return [(home, [slot for slot in everything if slot.home is home]) for home in homes]
+    return [(home, [held for held in everything if held.home is home]) for home in homes]
 
 
 def _replaced(
-    model: onnx.ModelProto, slot: Slot, weight: SharedTensor, builder: NodeBuilder, tables: dict[Packing, str]
+    model: onnx.ModelProto, held: Constant, weight: SharedTensor, builder: NodeBuilder, tables: dict[Packing, str]
 ) -> TensorForm:
     """Put nodes that look the weight up in its place, if they are smaller; says what became of it."""
-    dense = filled(slot.tensor, weight.dense, slot.name)
+    dense = filled(held.tensor, weight.dense, held.name)
     dense_bytes = _data_bytes(dense)
-    form = TensorForm(slot.name, tuple(slot.tensor.dims), "dense", "", dense_bytes, dense_bytes)
+    form = TensorForm(held.name, tuple(held.tensor.dims), "dense", "", dense_bytes, dense_bytes)
     known = set(tables)
     reason, detail = _refusal(builder.opset, weight), ""
     if reason is None:
@@ -79,10 +78,10 @@ def _replaced(
     if reason is not None:
         for new in set(tables) - known:
             del tables[new]
-        if dense is not slot.tensor:
-            slot.tensor.CopyFrom(dense)
+        if dense is not held.tensor:
+            held.tensor.CopyFrom(dense)
         return replace(form, reason=reason)
-    builder.replace(model, slot)
+    builder.replace(model, held)
     return replace(form, form="lut", detail=detail, bytes=builder.bytes)
 
 
@@ -166,15 +165,15 @@ def _repeats(weight: SharedTensor) -> tuple[list[Repeat], tuple[NDArray[np.intp]
     return repeats, kept
 
 
-def _cast_from_half(builder: NodeBuilder, slot: Slot) -> bool:
+def _cast_from_half(builder: NodeBuilder, held: Constant) -> bool:
     """A dense float32 constant as half precision and a Cast, where that loses nothing and saves something."""
-    if slot.tensor.data_type != TensorProto.FLOAT:
+    if held.tensor.data_type != TensorProto.FLOAT:
         return False
-    array = numpy_helper.to_array(slot.tensor)
+    array = numpy_helper.to_array(held.tensor)
     if array.size < _LEAST_HALVES:
         return False
     builder.half_or_exact(array)
-    return bool(builder.nodes) and builder.bytes < _data_bytes(slot.tensor)
+    return bool(builder.nodes) and builder.bytes < _data_bytes(held.tensor)
 
 
 def _add_tables(model: onnx.ModelProto, scope: Scope, names: Names, opset: int, tables: Mapping[Packing, str]) -> None:

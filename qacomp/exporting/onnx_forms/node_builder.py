@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from qacomp.graphs.large_tensors import Slot
+from qacomp.graphs.constants import Constant
 from qacomp.graphs.walk import Scope
 
 _LEAST_HALVES = 32
@@ -96,10 +96,10 @@ class NodeBuilder:
         self.nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
         return output
 
-    def replace(self, model: onnx.ModelProto, slot: Slot) -> None:
-        """Put the nodes where `slot` is now; the last one takes over its name, so that nothing else changes."""
-        name, scope, place = slot.name, slot.scope, 0
-        if slot.node is None:
+    def replace(self, model: onnx.ModelProto, held: Constant) -> None:
+        """Put the nodes where `held` is now; the last one takes over its name, so that nothing else changes."""
+        name, scope, place = held.name, held.scope, 0
+        if held.node is None:
             assert isinstance(scope, onnx.GraphProto)
             _delete(scope.initializer, name)
             _delete(scope.input, name)  # old files list weights as inputs that may be overridden

@@ -5,7 +5,8 @@ from __future__ import annotations
 import onnx
 from onnx import helper
 
-from qacomp.graphs.large_tensors import default_opset, graphs
+from qacomp.graphs.constants import default_opset
+from qacomp.graphs.walk import nodes
 from qacomp.runtime.session import converted_model
 
 _CHANGED_MEANING = {"GroupNormalization"}  # from 21 on scale and bias are per channel, under the same names
@@ -32,7 +33,7 @@ def raise_opset(model: onnx.ModelProto, version: int) -> bool:
 
 
 def _unchanged(model: onnx.ModelProto, current: int, version: int) -> bool:
-    kinds = {n.op_type for g in graphs(model.graph) for n in g.node if n.domain in ("", "ai.onnx")}
+    kinds = {n.op_type for n in nodes(model.graph) if n.domain in ("", "ai.onnx")}
     return all(_same_meaning(kind, current, version) for kind in kinds)
 
 

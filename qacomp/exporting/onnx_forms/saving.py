@@ -11,7 +11,8 @@ from onnx.external_data_helper import set_external_data
 from qacomp.errors import ExportError
 from qacomp.exporting.onnx_options import LIMIT, Saved
 from qacomp.formats.atomic import atomic_files
-from qacomp.graphs.large_tensors import graphs
+from qacomp.graphs.values import stored_bytes
+from qacomp.graphs.walk import graphs
 from qacomp.graphs.weightless import serialized, write_onnx
 
 LEAST_EXTERNAL = 1024  # shape inference reads small constants: they stay in the graph
@@ -51,12 +52,8 @@ def _check(model: onnx.ModelProto | str, path: Path) -> None:
 
 
 def data_bytes(model: onnx.ModelProto) -> int:
-    """Bytes of all initializers' data."""
-    return sum(_stored(tensor) for graph in graphs(model.graph) for tensor in graph.initializer)
-
-
-def _stored(tensor: TensorProto) -> int:
-    return len(tensor.raw_data) if tensor.HasField("raw_data") else tensor.ByteSize()
+    """Return the bytes of all initializers' data."""
+    return sum(stored_bytes(tensor) for graph in graphs(model.graph) for tensor in graph.initializer)
 
 
 def _write_data(path: Path, model: onnx.ModelProto) -> int:
@@ -64,7 +61,7 @@ def _write_data(path: Path, model: onnx.ModelProto) -> int:
     with path.open("wb") as stream:
         for graph in graphs(model.graph):
             for tensor in graph.initializer:
-                if _stored(tensor) < LEAST_EXTERNAL or tensor.data_type == TensorProto.STRING:
+                if stored_bytes(tensor) < LEAST_EXTERNAL or tensor.data_type == TensorProto.STRING:
                     continue
                 if not tensor.HasField("raw_data"):  # external data is raw by definition
                     tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from qacomp.errors import ExportError, StoppedRunError
-from qacomp.graphs.large_tensors import scopes
+from qacomp.graphs.constants import scopes
 from qacomp.graphs.walk import Scope
 from qacomp.runtime.limits import limited_runs, measuring
 from qacomp.runtime.session import line, open_session

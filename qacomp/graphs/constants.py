@@ -9,14 +9,14 @@ from typing import TypeAlias
 import onnx
 
 from qacomp.graphs.readers import defined_names
-from qacomp.graphs.walk import Scope, nested, subgraphs
+from qacomp.graphs.walk import Scope, nested
 
 Home: TypeAlias = onnx.ModelProto | onnx.FunctionProto
 """What says which operator sets its nodes are of: the model for its graphs, a function for its body."""
 
 
 @dataclass(frozen=True)
-class Slot:
+class Constant:
     """One constant tensor: in `scope`, as an initializer, or as the value of the Constant node `node`."""
 
     scope: Scope
@@ -31,14 +31,6 @@ class Slot:
         return name
 
 
-def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """The graph and all of its subgraphs, outer ones first."""
-    yield graph
-    for node in graph.node:
-        for inner in subgraphs(node):
-            yield from graphs(inner)
-
-
 def scopes(model: onnx.ModelProto) -> Iterator[tuple[Home, Scope]]:
     """The main graph, every function's body, and their subgraphs, each with what says their operator sets."""
     yield from ((model, scope) for scope in nested(model.graph))
@@ -46,11 +38,11 @@ def scopes(model: onnx.ModelProto) -> Iterator[tuple[Home, Scope]]:
         yield from ((function, scope) for scope in nested(function))
 
 
-def slots(model: onnx.ModelProto) -> Iterator[Slot]:
+def constants(model: onnx.ModelProto) -> Iterator[Constant]:
     """Every initializer and every Constant node with a tensor value, those inside local functions among them."""
     for home, scope in scopes(model):
         for tensor in scope.initializer if isinstance(scope, onnx.GraphProto) else ():
-            yield Slot(scope, tensor, home)
+            yield Constant(scope, tensor, home)
         for node in scope.node:
             if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
                 for attribute in node.attribute:
@@ -59,7 +51,7 @@ def slots(model: onnx.ModelProto) -> Iterator[Slot]:
                         and attribute.type == onnx.AttributeProto.TENSOR
                         and attribute.HasField("t")
                     ):
-                        yield Slot(scope, attribute.t, home, node)
+                        yield Constant(scope, attribute.t, home, node)
 
 
 def default_opset(home: Home) -> int:
