@@ -39,7 +39,7 @@ class MeasuredFile:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The document that `eval --json` prints."""
+        """Return the document that `eval --json` prints."""
         document = {**asdict(self), "file": str(self.file), "latency_ms": _milliseconds(self.latency)}
         points = [{**asdict(p), "latency_ms": _milliseconds(p.latency)} for p in self.points]
         return document | {"points": points}
@@ -107,7 +107,7 @@ def _measure_onnx(path: Path, config: CompressConfig) -> MeasuredFile:
 def _measure_model(
     path: Path, kind: str, model: OnnxModel, meta: dict[str, Any], config: CompressConfig
 ) -> MeasuredFile:
-    """Any ONNX model, fed as `qacomp compress` feeds it, with the images' preprocessing that the file names, if any."""
+    """Measure an ONNX model, fed as `qacomp compress` feeds it, with the preprocessing that the file names, if any."""
     spec = _spec(path, config, NamedData.told(meta.get("data")))
     stored = meta.get("preprocessing")
     preprocessing = None if stored is None else Preprocessing.from_dict(stored)
@@ -123,7 +123,7 @@ def _measure_model(
 
 
 def _one_example(feed: Feed, model: OnnxModel) -> Feed:
-    """The first example of a batch, where the model leaves the batch's size open."""
+    """Return the first example of a batch, where the model leaves the batch's size open."""
     inputs = open_session(model).get_inputs()
     together = len({len(feed[entry.name]) if feed[entry.name].ndim else 0 for entry in inputs}) == 1
     if together and all(entry.shape and not isinstance(entry.shape[0], int) for entry in inputs):

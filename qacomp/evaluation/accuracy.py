@@ -18,7 +18,7 @@ Progress = Callable[[int, int], None]  # (examples done, examples in all)
 
 
 def topk_accuracy(logits: np.ndarray, y: np.ndarray, k: int = 1) -> float:
-    """Percent of examples whose label is among the k largest logits; of equal logits the first class wins (argmax).
+    """Compute the percent of examples whose label is among the k largest logits; of equal logits the first class wins.
 
     Args:
         logits: (N, classes) floats.

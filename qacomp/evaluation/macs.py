@@ -10,12 +10,12 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of parameters, shared ones once; running statistics are buffers and don't count."""
+    """Return the number of parameters, shared ones once; running statistics are buffers and don't count."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def count_macs(model: nn.Module, input_shape: tuple[int, ...]) -> int:
-    """Multiply-accumulates of one example of `input_shape` (no batch axis) in convolutions and dense layers.
+    """Count the multiply-accumulates of one example of `input_shape` (no batch axis) in convolutions and dense layers.
 
     Counted are the layers that `model(x)` runs, each as often as it runs, biases and padding as the usual counters do
     (no multiply for a bias, one for a padded zero). Batch norm, pooling, activations, attention and what a forward pass
@@ -44,7 +44,7 @@ def count_macs(model: nn.Module, input_shape: tuple[int, ...]) -> int:
 
 
 def _layer_macs(layer: nn.Module, x: Tensor, output: Tensor) -> int:
-    """Of a batch of one: outputs times the inputs that each sums up."""
+    """Count those of one layer for a batch of one: outputs times the inputs that each sums up."""
     weight = layer.weight
     assert isinstance(weight, Tensor)
     if isinstance(layer, nn.Linear):

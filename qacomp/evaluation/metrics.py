@@ -26,19 +26,19 @@ class Measure:
     samples: int
 
     def to_json(self) -> dict[str, Any]:
-        """For `--json` and a container's metadata."""
+        """Return the entry in `--json` and in a container's metadata."""
         return asdict(self)
 
 
 def chosen_metric(name: str, outputs: NDArray[Any], targets: NDArray[Any]) -> str:
-    """auto: accuracy for whole numbers beside scores of several classes, else the mean squared error."""
+    """Return the metric's name; of auto accuracy for whole numbers beside scores of several classes, else mse."""
     if name != "auto":
         return name
     return "accuracy" if _rows_of_scores(outputs, targets) is not None else "mse"
 
 
 def evaluate(name: str, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
-    """`outputs` (N, ...) against `targets`; either is an object array of N where shapes differ from sample to sample.
+    """Compute the metric of `outputs` (N, ...) against `targets`; object arrays of N where shapes differ by sample.
 
     accuracy: of scores (N, classes) beside labels (N,), or for each position: (N, classes, H, W) beside (N, H, W),
     (N, T, classes) beside (N, T). A row with NaN is wrong. A user's function gets both as they are. Raises MetricError,
@@ -67,7 +67,7 @@ def evaluate(name: str, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
 
 
 def first_outputs(runs: Sequence[Feed]) -> NDArray[Any]:
-    """The first output over all runs, (N, ...); an object array where its shape differs from run to run, or is none."""
+    """Return the first output over all runs, (N, ...); an object array where its shape differs by run, or is none."""
     values = [next(iter(run.values())) for run in runs]
     if all(isinstance(value, np.ndarray) for value in values):
         arrays = [np.atleast_1d(value) for value in values]
@@ -79,7 +79,7 @@ def first_outputs(runs: Sequence[Feed]) -> NDArray[Any]:
 
 
 def as_objects(values: Sequence[Any]) -> NDArray[Any]:
-    """An object array (N,) of N values, whatever their shapes."""
+    """Make an object array (N,) of N values, whatever their shapes."""
     result = np.empty(len(values), object)
     for place, value in enumerate(values):
         result[place] = value
@@ -87,7 +87,7 @@ def as_objects(values: Sequence[Any]) -> NDArray[Any]:
 
 
 def _rows_of_scores(outputs: NDArray[Any], targets: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]] | None:
-    """Scores (rows, classes) and labels (rows,), None where they aren't of that kind.
+    """Return scores (rows, classes) and labels (rows,), None where they aren't of that kind.
 
     Classes stand on the second axis, as in (N, classes, H, W); of (N, T, classes) on the last, if only that fits, or
     both do.
@@ -116,5 +116,5 @@ def _own(name: str, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
 
 
 def _told(array: NDArray[Any]) -> str:
-    """`float32[20, 2]`."""
+    """Return dtype and shape as `float32[20, 2]`."""
     return f"{array.dtype}{list(array.shape)}"

@@ -97,7 +97,7 @@ def measure(known: Reference, changed: OnnxModel, note: Callable[[str], None]) -
 
 
 def _valued(known: Reference, targets: NDArray[Any], metric: str, note: Callable[[str], None]) -> Reference:
-    """With what the original's outputs are worth; where nobody named the metric and none fits, a note says so."""
+    """Add what the original's outputs are worth; where nobody named the metric and none fits, a note says so."""
     outputs = first_outputs(known.parts[0][1])
     name = chosen_metric(metric, outputs, targets)
     try:
@@ -116,7 +116,7 @@ def measure_errors(
     original: Mapping[str, NDArray[Any]],
     changed: Mapping[str, NDArray[Any]],
 ) -> dict[str, OperatorError]:
-    """The error of each changed weight where it works, on some of the known inputs; see `operator_errors`.
+    """Measure the error of each changed weight where it works, on some of the known inputs; see `operator_errors`.
 
     names: what a weight's value is called in `model`, which is changed. Where nothing was run, or it can't be run
     again, errors are the weights' own.
@@ -138,7 +138,7 @@ def deviations_alone(
     original: Mapping[str, NDArray[Any]],
     changed: Mapping[str, NDArray[Any]],
 ) -> dict[str, float]:
-    """1 − cosine of the worst output when one weight alone is changed, on some of the known inputs.
+    """Measure 1 − cosine of the worst output when one weight alone is changed, on some of the known inputs.
 
     names: what a weight's value is called in `model`, which is changed. All are tried in one session; a weight that
     can't be an input has no entry. Raises ExportError where onnxruntime refuses the model with its weights as inputs.
@@ -155,7 +155,7 @@ def deviations_alone(
 
 
 def _cut(outputs: Sequence[Feed], parts: Sequence[Sequence[Feed]]) -> list[Sequence[Feed]]:
-    """Outputs of all runs as those of each part."""
+    """Split the outputs of all runs into those of each part."""
     ends = list(itertools.accumulate(len(part) for part in parts))
     return [outputs[end - len(part) : end] for part, end in zip(parts, ends, strict=True)]
 
@@ -166,12 +166,12 @@ def _deviation(before: Sequence[Sequence[Feed]], after: Sequence[Sequence[Feed]]
 
 
 def _some(inputs: Sequence[Feed]) -> list[Feed]:
-    """Four of them, from the first to the last."""
+    """Return four of them, from the first to the last."""
     return [inputs[i] for i in sorted({round(i * (len(inputs) - 1) / 3) for i in range(4)})]
 
 
 def _generated(original: OnnxModel, inputs: GeneratedInputs, seed: int) -> Reference:
-    """Single runs and, where the model has a state, as many steps, loud and quiet.
+    """Run the original once on each input and, where the model has a state, in as many steps, loud and quiet.
 
     In a session of their own: random operators go on from run to run, and a changed model's begin anew.
     """
@@ -188,7 +188,7 @@ def _generated(original: OnnxModel, inputs: GeneratedInputs, seed: int) -> Refer
 
 
 def _batch(feeds: Sequence[Feed]) -> int:
-    """Examples a run: how many rows the inputs have, where they agree; else 1."""
+    """Return the examples of a run: how many rows the inputs have, where they agree; else 1."""
     rows = {len(value) if value.ndim else 0 for feed in feeds[:1] for value in feed.values()}
     return max(1, rows.pop()) if len(rows) == 1 else 1
 
@@ -204,7 +204,7 @@ class Value:
 
 
 def measure_one(model: OnnxModel, given: Given, config: CompressConfig, stored: Preprocessing | None = None) -> Value:
-    """One model on data with targets; `stored`: how it wants its images.
+    """Measure one model on data with targets; `stored`: how it wants its images.
 
     Raises DataError where there are no targets, or they don't fit; ExportError where the model can't be run.
     """

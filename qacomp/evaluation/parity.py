@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def max_abs_error(model: torch.nn.Module, onnx_model: OnnxModel, x: np.ndarray, *, batch_size: int = 128) -> float:
-    """Largest |logit difference| over x (N, C, H, W) between a network and an ONNX model of the same weights.
+    """Return the largest |logit difference| over x (N, C, H, W) between a network and an ONNX model of its weights.
 
     Raises:
         ExportError: the outputs' shapes differ.
@@ -26,7 +26,7 @@ def max_abs_error(model: torch.nn.Module, onnx_model: OnnxModel, x: np.ndarray, 
 
 
 def optimization_error(onnx_model: OnnxModel, x: np.ndarray, *, batch_size: int = 128) -> float:
-    """Largest |logit difference| over x between onnxruntime's default optimizations and none (ORT_DISABLE_ALL).
+    """Return the largest |logit difference| over x of onnxruntime's default optimizations from none (ORT_DISABLE_ALL).
 
     A guard against fusions that change results, such as quantized activations behind DequantizeLinear + MatMul.
     """

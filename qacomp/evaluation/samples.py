@@ -39,7 +39,7 @@ class Samples:
 def load_samples(
     given: Given, inputs: Sequence[Any], config: CompressConfig, stored: Preprocessing | None = None
 ) -> Samples:
-    """The samples of a data spec, a Dataset or a mapping of arrays, for a session's `inputs`.
+    """Load the samples of a data spec, a Dataset or a mapping of arrays, for a session's `inputs`.
 
     A mapping (of `module:function`, or an npz file) with an array for every input, by name, is fed as it stands: each
     (N, ...) with N samples in batches that the model takes, or of the very shape of the input for a single run; `y` are
@@ -117,7 +117,7 @@ def _in_batches(
 
 
 def _is_single(typed: dict[str, NDArray[Any]], inputs: Sequence[Any]) -> bool:
-    """Whether arrays of the inputs' own ranks are one feed: where a first axis differs, they aren't samples in rows."""
+    """Return whether arrays of the inputs' own ranks are one feed: with unlike first axes they are no rows."""
     return len({a.shape[:1] for a in typed.values()}) > 1 or any(not e.shape for e in inputs)
 
 
@@ -134,7 +134,7 @@ def _refuse_preprocessing(source: str, config: CompressConfig) -> None:
 
 
 def _array(source: str, name: str, value: Any) -> NDArray[Any]:
-    """Raises DataError for what is no one array."""
+    """Return the value as an array. Raises DataError for what is no one array."""
     try:
         return np.asarray(value)
     except ValueError as error:  # lists of different lengths; numpy's text may hold values
@@ -142,7 +142,7 @@ def _array(source: str, name: str, value: Any) -> NDArray[Any]:
 
 
 def _targets(value: Any) -> NDArray[Any] | None:
-    """Targets (N, ...), or (N,) objects where their shapes differ from sample to sample."""
+    """Return targets (N, ...), or (N,) objects where their shapes differ from sample to sample."""
     if value is None:
         return None
     try:
@@ -155,7 +155,7 @@ def _targets(value: Any) -> NDArray[Any] | None:
 def _preprocessing(
     source: str, shape: Sequence[Any], dataset: Dataset, config: CompressConfig, stored: Preprocessing | None
 ) -> Preprocessing:
-    """The `stored` one, else to the input's channels and size, or the images' own where it leaves them open."""
+    """Return the `stored` one, else one to the input's channels and size, or the images' own where they are open."""
     if stored is not None:
         return choose_preprocessing(config, stored)
     if len(shape) != 4:

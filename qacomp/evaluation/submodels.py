@@ -12,7 +12,7 @@ from qacomp.models.flexible import FlexibleModel
 def submodel_accuracies(
     model: FlexibleModel, x: np.ndarray, y: np.ndarray, *, batch_size: int = 256, device: torch.device | None = None
 ) -> dict[str, float]:
-    """Percent by sub-model name, smallest first. x: (N, C, H, W) float32, y: (N,); errors as in `torch_logits`."""
+    """Compute top-1 in percent by sub-model name, smallest first, on x (N, C, H, W) float32 and y (N,)."""
     names = model.submodel_names
     stacked = torch_logits(_AllLogits(model), x, batch_size=batch_size, device=device)  # (N, sub-models · classes)
     logits = np.split(stacked, len(names), axis=1)
@@ -22,7 +22,7 @@ def submodel_accuracies(
 def describe_submodels(
     models: dict[str, nn.Module], input_shape: tuple[int, ...], test: tuple[np.ndarray, np.ndarray] | None
 ) -> dict[str, dict[str, int | float]]:
-    """MACs of one example of `input_shape` (C, H, W), parameters, and top-1 in percent, by name.
+    """Compute MACs of one example of `input_shape` (C, H, W), parameters, and top-1 in percent, by name.
 
     models: plain networks with the values that the file holds; test: (N, C, H, W) and (N,), None: no accuracy.
     """
@@ -43,6 +43,6 @@ class _AllLogits(nn.Module):
         self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, sub-models · classes)."""
+        """Compute all logits: (N, C, H, W) -> (N, sub-models · classes)."""
         assert isinstance(self.model, FlexibleModel)
         return torch.cat(self.model.forward_all(x), dim=1)

@@ -49,15 +49,15 @@ class Verdict:
 
     @property
     def passes(self) -> bool:
-        """Whether `--strict` lets it pass: it is neither doubtful nor broken."""
+        """Return whether `--strict` lets it pass: it is neither doubtful nor broken."""
         return self.word not in (DOUBTFUL, BROKEN)
 
     def to_json(self) -> dict[str, Any]:
-        """`verdict`, `verdict_reasons` and `verdict_advice`, for `--json` and a container's metadata."""
+        """Return `verdict`, `verdict_reasons` and `verdict_advice`, for `--json` and a container's metadata."""
         return {"verdict": self.word, "verdict_reasons": list(self.reasons), "verdict_advice": self.advice}
 
     def __str__(self) -> str:
-        """`doubtful: boxes: cosine of centred outputs 0.81`."""
+        """Write it out: `doubtful: boxes: cosine of centred outputs 0.81`."""
         return f"{self.word}: {'; '.join(self.reasons)}" if self.reasons else self.word
 
 
@@ -66,7 +66,7 @@ _MOST_SAID, _LONGEST = 8, 400  # reasons, characters: of metadata that anyone ma
 
 
 def stated_verdict(meta: Mapping[str, Any]) -> Verdict | None:
-    """The verdict that a container's metadata state, None where there is none that can be one."""
+    """Return the verdict that a container's metadata state, None where there is none that can be one."""
     word, reasons, advice = (meta.get(key) for key in ("verdict", "verdict_reasons", "verdict_advice"))
     if word not in WORDS:
         return None
@@ -80,7 +80,7 @@ def judge(
     accuracy: tuple[float, float] | None = None,
     k: int | None = None,
 ) -> Verdict:
-    """The verdict on a compressed model.
+    """Return the verdict on a compressed model.
 
     agreement: of its outputs, None where nothing was run; errors: of each shared tensor; accuracy: the original's and
     the compressed one's in percent, on data, which decides where it is known; k: shared values, for the advice.
@@ -117,7 +117,7 @@ def _by_accuracy(original: float, found: float, errors: Mapping[str, OperatorErr
 
 
 def _outputs_say(outputs: Sequence[OutputAgreement]) -> tuple[list[str], list[str]]:
-    """What speaks for broken, and what for doubtful."""
+    """Return what speaks for broken, and what for doubtful."""
     broken, doubtful = [], []
     centred = {o.name: _likeness(o) for o in outputs}
     told = {name: value for name, value in centred.items() if value is not None}
@@ -149,14 +149,14 @@ def _least_top1(output: OutputAgreement) -> float:
 
 
 def _total(errors: Mapping[str, OperatorError]) -> float | None:
-    """The errors at operators, or the weights' own where none ran, added up in decibels; None where there are none."""
+    """Add up the errors at operators, or the weights' own where none ran, in decibels; None where there are none."""
     at_work = [e for e in errors.values() if e.of != WEIGHTS] or list(errors.values())
     power = sum(10 ** (e.db / 10) for e in at_work)
     return 10 * math.log10(power) if power > 0 else None
 
 
 def _worst(errors: Mapping[str, OperatorError]) -> list[tuple[str, OperatorError]]:
-    """The three largest errors."""
+    """Return the three largest errors."""
     return sorted(errors.items(), key=lambda item: -item[1].db)[:3]
 
 
@@ -179,7 +179,7 @@ def _why_unmeasured(agreement: Agreement | None, errors: Mapping[str, OperatorEr
 
 
 def _advice(errors: Mapping[str, OperatorError], k: int | None) -> str:
-    """What to try next: more values, and to leave a tensor alone that has more than a third of all errors."""
+    """Say what to try next: more values, and to leave a tensor alone that has more than a third of all errors."""
     tries = []
     if k is not None:
         tries.append(f"--k {4 * k}" if k < _MOST_K else "--min-agreement 0.9999")

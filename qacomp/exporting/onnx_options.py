@@ -64,7 +64,7 @@ class TensorForm:
     max_abs_error: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """For `decode --json`."""
+        """Return the entry in `decode --json`."""
         return asdict(self) | {"shape": list(self.shape)}
 
 

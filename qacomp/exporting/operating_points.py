@@ -29,12 +29,12 @@ class OperatingPoint:
 
 
 def level_tensor(k: int, name: str) -> str:
-    """The name of a level's own version of a tensor, at the level of `k` shared values; the finest has plain names."""
+    """Return the name of a level's own version of a tensor, for `k` shared values; the finest level has plain names."""
     return f"level{k}:{name}"
 
 
 def level_sizes(container: Container) -> list[int]:
-    """Shared values of each level, the coarsest first: as the metadata say, else the level's largest codebook."""
+    """Return the shared values of each level, the coarsest first: as the metadata say, else the largest codebook's."""
     stored = metadata(container).get("levels")
     if isinstance(stored, list) and len(stored) == container.levels and all(type(k) is int for k in stored):
         return stored
@@ -46,7 +46,7 @@ def level_sizes(container: Container) -> list[int]:
 
 
 def names_at(container: Container, level: int | None) -> dict[str, str]:
-    """Of a level (None: the finest that is there), the network's names of its tensors -> their names in the file."""
+    """Return the network's names of a level's tensors -> their names in the file; None: the finest that is there."""
     ks, names = level_sizes(container), set(container.names)
     here = container.level if level is None else level
     own = {level_tensor(k, name) for k in ks for name in names} & names
@@ -55,7 +55,7 @@ def names_at(container: Container, level: int | None) -> dict[str, str]:
 
 
 def tensors_at(container: Container, level: int | None, only: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
-    """The tensors of a level (None: the finest that is there), under the names that the network knows them by.
+    """Read the tensors of a level (None: the finest that is there), under the names that the network knows them by.
 
     `only`: names of those to read; None: all of them.
     """
@@ -66,7 +66,7 @@ def tensors_at(container: Container, level: int | None, only: Collection[str] | 
 def weights_at(
     container: Container, level: int | None, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, NDArray[Any] | SharedTensor]:
-    """What `tensors_at` gives, with the codebooks of those that are shared, for a network of these tensors' `shapes`.
+    """Read what `tensors_at` gives, shared ones with their codebooks, for a network of tensors of these `shapes`.
 
     A network that holds several others may have larger tensors: a smaller one then has the first rows and columns.
     What it doesn't read is left out, and of a tied weight the names that aren't in its graph.
@@ -85,7 +85,7 @@ def weights_at(
 
 
 def operating_points(container: Container, source: str = "the container") -> tuple[OperatingPoint, ...]:
-    """Every network in the container, smallest first; empty where there is only one.
+    """Return every network in the container, smallest first; empty where there is only one.
 
     Raises FormatError where the graph is damaged.
     """
@@ -137,7 +137,7 @@ def _stated(container: Container, level: int | None) -> Mapping[str, Any]:
 
 
 def find_point(container: Container, name: str, source: str) -> OperatingPoint:
-    """The operating point of that name; ConfigError lists those there are."""
+    """Return the operating point of that name; raise ConfigError, which lists those there are."""
     points = operating_points(container, source)
     for point in points:
         if point.name == name:
@@ -147,19 +147,19 @@ def find_point(container: Container, name: str, source: str) -> OperatingPoint:
 
 
 def prefix_bytes(container: Container, level: int) -> int:
-    """Bytes from the file's start to the end of a level: a file cut off there can be decoded at it."""
+    """Return the bytes from the file's start to the end of a level: a file cut off there can be decoded at it."""
     return max((s.offset + s.bytes for s in container.sections if s.level <= level), default=container.size)
 
 
 def part_bytes(container: Container, names: Collection[str]) -> int:
-    """Bytes of prefix, header, graph, metadata and of the sections that hold any of these tensors."""
+    """Return the bytes of prefix, header, graph, metadata and of the sections that hold any of these tensors."""
     wanted = {container.info(name).same_as or name for name in names}  # where equal content is stored, once
     unwanted = sum(s.bytes for s in container.sections if s.tensors and not wanted & set(s.tensors))
     return container.size - unwanted
 
 
 def _known(container: Container) -> dict[str, tuple[int | None, float | None]]:
-    """MACs and accuracy by sub-model, as the metadata tell them."""
+    """Return MACs and accuracy by sub-model, as the metadata tell them. Raises FormatError."""
     stored = metadata(container).get("submodels", {})
     if not isinstance(stored, dict):
         raise FormatError("the metadata's sub-models are no table; the file is damaged")

@@ -42,7 +42,7 @@ def write_converted(container: Container, output: Path, level: int | None, optio
 
 
 def _value_names(model: ModelProto) -> dict[str, str]:
-    """The container's names of the model's references by the names of their values, which no other value has.
+    """Return the container's names of the model's references by the names of their values, which no other value has.
 
     Values of one name in several subgraphs or functions are renamed for that. Tensors of element types that numpy
     lacks, in attributes and in training graphs are left out.
@@ -53,6 +53,6 @@ def _value_names(model: ModelProto) -> dict[str, str]:
 
 
 def _is_value(site: Site) -> bool:
-    """Whether nodes read the tensor under a name, as an array of numpy's."""
+    """Return whether nodes read the tensor under a name, as an array of numpy's."""
     named = site.kind in ("initializer", "constant") and site.scope is not None and site.value
     return bool(named) and site.tensor.data_type in DTYPES and DTYPES[site.tensor.data_type] != BFLOAT16

@@ -38,7 +38,7 @@ class Shape:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the values."""
+        """Return the bytes of the values."""
         return math.prod(self.sizes) * self.dtype.itemsize
 
 

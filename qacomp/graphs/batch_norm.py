@@ -19,7 +19,7 @@ _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def _batch_norms(model: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
-    """Every batch norm under each of its names: a module used twice has two in the state dict."""
+    """Yield every batch norm under each of its names: a module used twice has two in the state dict."""
     for name, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, _BatchNorm):
             yield name, module
@@ -34,12 +34,12 @@ def _key(module_name: str, tensor_name: str) -> str:
 
 
 def untracked_batch_norms(model: nn.Module) -> list[str]:
-    """Names of the batch norms that keep no statistics (track_running_stats=False): `fold_statistics` leaves them."""
+    """Return the names of the batch norms that keep no statistics (track_running_stats=False), which aren't folded."""
     return [name for name, module in _batch_norms(model) if not _is_tracked(module)]
 
 
 def foldable_batch_norms(model: nn.Module) -> dict[str, float]:
-    """Every batch norm that `fold_statistics` folds, under each of its names -> its eps.
+    """Return every batch norm that `fold_statistics` folds, under each of its names -> its eps.
 
     One that keeps no statistics isn't, nor is one whose weight or bias another module holds too: folded, each would
     need values of its own.
@@ -60,7 +60,7 @@ def _foldable(model: nn.Module) -> list[tuple[str, _BatchNorm]]:
 
 
 def constant_names(model: nn.Module) -> list[str]:
-    """State-dict names of the tensors that are constants once `fold_statistics` has run."""
+    """Return the state-dict names of the tensors that are constants once `fold_statistics` has run."""
     return [
         _key(name, buffer)
         for name, module in _foldable(model)

@@ -149,7 +149,7 @@ def _share_constants(graph: onnx.GraphProto, kept: set[str]) -> None:
 
 
 def _order_initializers(graph: onnx.GraphProto, weight_names: Sequence[str]) -> None:
-    """Constants by first use, then the weights in the order given."""
+    """Put constants in the order of their first use, then the weights in the order given."""
     use: dict[str, int] = {}
     for n in nodes(graph):
         for name in n.input:

@@ -21,7 +21,7 @@ _MOST_STEPS = 64
 
 
 def takes_candidates(readers: Readers, indices: Key | None, dims: tuple[int, ...]) -> bool:
-    """Whether a look-up of rows of a tensor of the shape `dims` by these indices takes some of a list of candidates."""
+    """Return whether a look-up of rows of a tensor of shape `dims` by these indices takes some of many candidates."""
     return math.prod(dims[1:]) <= _NARROW and _is_ranked(readers, indices)
 
 

@@ -26,20 +26,20 @@ class Constant:
 
     @property
     def name(self) -> str:
-        """The value's name in the graph."""
+        """Return the value's name in the graph."""
         name: str = self.tensor.name if self.node is None else self.node.output[0]
         return name
 
 
 def scopes(model: onnx.ModelProto) -> Iterator[tuple[Home, Scope]]:
-    """The main graph, every function's body, and their subgraphs, each with what says their operator sets."""
+    """Yield the main graph, every function's body, and their subgraphs, each with what says their operator sets."""
     yield from ((model, scope) for scope in nested(model.graph))
     for function in model.functions:
         yield from ((function, scope) for scope in nested(function))
 
 
 def constants(model: onnx.ModelProto) -> Iterator[Constant]:
-    """Every initializer and every Constant node with a tensor value, those inside local functions among them."""
+    """Yield every initializer and every Constant node with a tensor value, those inside local functions among them."""
     for home, scope in scopes(model):
         for tensor in scope.initializer if isinstance(scope, onnx.GraphProto) else ():
             yield Constant(scope, tensor, home)
@@ -55,12 +55,12 @@ def constants(model: onnx.ModelProto) -> Iterator[Constant]:
 
 
 def default_opset(home: Home) -> int:
-    """Version of the default operator set, 0 where the model, or the function, imports none."""
+    """Return the version of the default operator set, 0 where the model, or the function, imports none."""
     return max((i.version for i in home.opset_import if i.domain in ("", "ai.onnx")), default=0)
 
 
 def value_names(model: onnx.ModelProto) -> set[str]:
-    """Every name of a value anywhere in the model's graphs and functions."""
+    """Return every name of a value anywhere in the model's graphs and functions."""
     names: set[str] = set()
     for _, scope in scopes(model):
         names |= defined_names(scope)

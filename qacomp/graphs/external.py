@@ -22,7 +22,7 @@ class ExternalFiles:
         self._maps: dict[str, mmap.mmap | bytes] = {}
 
     def read(self, tensor: TensorProto) -> memoryview:
-        """The bytes of one external tensor. Raises CheckpointError where they aren't there or lie elsewhere."""
+        """Return the bytes of one external tensor. Raises CheckpointError where they aren't there or lie elsewhere."""
         entries = {entry.key: entry.value for entry in tensor.external_data}
         name, where = tensor.name[:80], entries.get("location", "")
         data = self._mapped(name, where)
@@ -40,15 +40,15 @@ class ExternalFiles:
 
     @property
     def total_bytes(self) -> int:
-        """Of all files that were read so far."""
+        """Return the bytes of all files that were read so far."""
         return sum(len(data) for data in self._maps.values())
 
     def digests(self) -> list[str]:
-        """SHA-256 of each file read so far, in the order of their names."""
+        """Compute the SHA-256 of each file read so far, in the order of their names."""
         return list(self.named_digests().values())
 
     def named_digests(self) -> dict[str, str]:
-        """The name of each file read so far -> its SHA-256, in the order of the names."""
+        """Compute the name of each file read so far -> its SHA-256, in the order of the names."""
         found = {}
         for name, data in sorted(self._maps.items()):
             digest, view = hashlib.sha256(), memoryview(data)

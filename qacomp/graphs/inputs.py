@@ -41,7 +41,7 @@ class InputUse:
 
 
 def input_uses(model: ModelProto) -> dict[str, InputUse]:
-    """The use of each input that a caller must give, by name, in the graph's order; initializers aren't inputs."""
+    """Return the use of each input that a caller must give, by name, in the graph's order; without initializers."""
     graph = model.graph
     constants = {t.name for t in graph.initializer} | {s.values.name for s in graph.sparse_initializer}
     search = _InputSearch(readers_of(model), _tensors(model), _makers(model))
@@ -49,12 +49,12 @@ def input_uses(model: ModelProto) -> dict[str, InputUse]:
 
 
 def _tensors(model: ModelProto) -> dict[Key, TensorProto]:
-    """Initializers and Constant nodes by scope and name."""
+    """Return the tensors of initializers and Constant nodes by scope and name."""
     return {(id(s.scope), s.value): s.tensor for s in sites(model) if s.scope is not None and s.value}
 
 
 def _makers(model: ModelProto) -> dict[str, NodeProto]:
-    """The node that makes a value, by name, in the main graph and the functions: of tables that something passes on."""
+    """Return the node that makes a value, by name, in the main graph and the functions: tables may be passed on."""
     return {o: node for scope in (*model.functions, model.graph) for node in scope.node for o in node.output if o}
 
 
@@ -86,14 +86,14 @@ class _InputSearch:
         self.steps, self.left, self.depth = 0, _MOST_STEPS_IN_ALL, 0
 
     def use(self, key: Key) -> InputUse:
-        """What becomes of the value `key`."""
+        """Find what becomes of the value `key`."""
         found, self.steps = _Noted(), 0
         self._follow(key, found, _MOST_HOPS, (), whole=True)
         self.left -= self.steps
         return found.use()
 
     def _follow(self, key: Key, found: _Noted, hops: int, calls: tuple[Reader, ...], whole: bool) -> None:
-        """`whole`: so far nothing but passing operators took it, so that constants tell its own range."""
+        """Follow a value; `whole`: only passing operators took it so far, so that constants tell its own range."""
         if self.depth < _MOST_DEPTH:
             self.depth += 1
             self._follow_readers(key, found, hops, calls, whole)
@@ -145,7 +145,7 @@ class _InputSearch:
                 found.note_pixels()
 
     def _is_of_pixels(self, node: NodeProto, position: int) -> bool:
-        """Whether a subtraction or a factor is one for values from 0 to 255."""
+        """Return whether a subtraction or a factor is one for values from 0 to 255."""
         held = self._constant(node, 1 - position) if node.op_type in ("Sub", "Add", "Mul", "Div") else None
         if held is None or not held.size or held.dtype.kind != "f":
             return False
@@ -155,7 +155,7 @@ class _InputSearch:
         return size > _PIXEL_MEAN
 
     def _table(self, node: NodeProto, position: int, calls: tuple[Reader, ...]) -> TensorProto | None:
-        """The tensor that a node reads at a place, through operators that keep its shape and out of functions."""
+        """Find the tensor that a node reads at a place, through operators that keep its shape and out of functions."""
         for _ in range(_MOST_HOPS):
             key = self.places.get((id(node), position))
             if key is None:
@@ -173,7 +173,7 @@ class _InputSearch:
         return None
 
     def _given(self, key: Key, calls: tuple[Reader, ...]) -> Reader | None:
-        """Where the caller gives what is a function's input, None where it isn't one."""
+        """Return where the caller gives what is a function's input, None where it isn't one."""
         called = self.readers.function(calls[-1].node) if calls else None
         if not isinstance(called, FunctionProto) or id(called) != key[0] or key[1] not in called.input:
             return None

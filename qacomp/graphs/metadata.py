@@ -20,12 +20,12 @@ _LARGEST_INPUT = 1 << 26
 
 
 def metadata(container: Container) -> dict[str, Any]:
-    """The container's metadata. Raises FormatError, with the field's name, where one isn't of its type."""
+    """Return the container's metadata. Raises FormatError, with the field's name, where one isn't of its type."""
     return checked(container.meta, container.source)
 
 
 def required(container: Container, name: str) -> Any:
-    """One field, which must be there. Raises FormatError."""
+    """Return one field, which must be there. Raises FormatError."""
     value = metadata(container).get(name)
     if value is None:
         raise FormatError(f"{container.source}: its metadata lack {name}; the file is damaged")
@@ -33,7 +33,7 @@ def required(container: Container, name: str) -> Any:
 
 
 def from_text(text: str, source: str) -> dict[str, Any]:
-    """Metadata that another file carries as JSON. Raises FormatError."""
+    """Read metadata that another file carries as JSON. Raises FormatError."""
     try:
         return checked(read_metadata(text.encode(errors="surrogatepass")), source)
     except HeaderError as error:
@@ -41,7 +41,7 @@ def from_text(text: str, source: str) -> dict[str, Any]:
 
 
 def checked(meta: dict[str, Any], source: str) -> dict[str, Any]:
-    """The same metadata. Raises FormatError, with the field's name, where one isn't of its type."""
+    """Return the same metadata. Raises FormatError, with the field's name, where one isn't of its type."""
     for name, (check, words) in FIELDS.items():
         value = meta.get(name)
         if value is not None and not check(value):
@@ -78,7 +78,7 @@ def _or_none(each: Check) -> Check:
 
 
 def _fields(kinds: Mapping[str, Check]) -> Check:
-    """A table with these entries, where they are there and not null, and any others."""
+    """Make the check of a table with these entries, where they are there and not null, and any others."""
     return lambda value: (
         isinstance(value, dict) and all(value.get(name) is None or check(value[name]) for name, check in kinds.items())
     )

@@ -133,7 +133,7 @@ def _traced(
 
 
 def _cause(e: BaseException) -> str:
-    """First line of the innermost error: the outer ones are the exporter's own story."""
+    """Return the first line of the innermost error: the outer ones are the exporter's own story."""
     while e.__cause__ is not None:
         e = e.__cause__
     lines = [line.strip() for line in str(e).splitlines() if line.strip()]
@@ -170,7 +170,7 @@ def _finished(
 
 
 def _constant_statistics(state: dict[str, torch.Tensor]) -> set[str]:
-    """Running statistics that are all 0 or all 1, as `fold_statistics` leaves them."""
+    """Return the names of running statistics that are all 0 or all 1, as `fold_statistics` leaves them."""
     neutral = {"running_mean": 0.0, "running_var": 1.0}
     return {
         name

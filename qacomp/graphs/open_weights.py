@@ -35,7 +35,7 @@ def with_open_weights(model: ModelProto, weights: Iterable[str]) -> list[str]:
 
 
 def tensor_places(graph: GraphProto) -> dict[str, tuple[Scope, TensorProto]]:
-    """Each tensor that a graph or a branch of an If holds, by its value's name; none that stands for several."""
+    """Find each tensor that a graph or a branch of an If holds, by its value's name; none that stands for several."""
     places: dict[str, tuple[Scope, TensorProto]] = {}
     twice = set()
     for scope in nested(graph):

@@ -14,7 +14,7 @@ _KNOWN_DOMAINS = ("", "ai.onnx")
 
 
 def part_of(node: NodeProto, position: int, dims: tuple[int, ...], whole: bool) -> tuple[str, int | None]:
-    """(part, axis of the output channels) of a tensor of the shape `dims` that the node reads as its input `position`.
+    """Return (part, axis of the output channels) of a tensor of shape `dims` that the node reads as input `position`.
 
     part: weight, bias, scale, added (of Add: a bias where the other input is a product), value, or unknown. whole: the
     shape is still the tensor's own.
@@ -32,19 +32,19 @@ def part_of(node: NodeProto, position: int, dims: tuple[int, ...], whole: bool) 
 
 
 def weight_inputs(node: NodeProto) -> list[int]:
-    """The numbers of the inputs that the node reads as its scale, where it is a norm, else as weights."""
+    """Return the numbers of the inputs that the node reads as its scale, where it is a norm, else as weights."""
     parts = _rules(node)
     scales = [i for i, (part, _) in parts.items() if part == "scale" and i < len(node.input)]
     return scales or [i for i, (part, _) in parts.items() if part == "weight" and i < len(node.input)]
 
 
 def is_product(node: NodeProto) -> bool:
-    """Whether the operator sums inputs times weights."""
+    """Return whether the operator sums inputs times weights."""
     return any(part == "weight" for part, _ in _rules(node).values()) and "Gather" not in node.op_type
 
 
 def axis_before(node: NodeProto, axis: int | None) -> int | None:
-    """The axis ahead of a passing operator, where it is known."""
+    """Return the axis ahead of a passing operator, where it is known."""
     if node.op_type in _KEEPING_AXES:
         return axis
     order = next((tuple(a.ints) for a in node.attribute if a.name == "perm"), ())
@@ -54,12 +54,12 @@ def axis_before(node: NodeProto, axis: int | None) -> int | None:
 
 
 def name_of(node: NodeProto) -> str:
-    """The operator's name, behind its domain's where that isn't ONNX's own."""
+    """Return the operator's name, behind its domain's where that isn't ONNX's own."""
     return f"{node.domain}.{node.op_type}" if node.domain not in _KNOWN_DOMAINS else node.op_type
 
 
 def _is_multiplied(node: NodeProto, position: int, dims: tuple[int, ...], whole: bool) -> bool:
-    """Whether a product sums over an axis of the tensor; one with a single row or column only multiplies."""
+    """Return whether a product sums over an axis of the tensor; one with a single row or column only multiplies."""
     if node.op_type in ("MatMul", "FusedMatMul") and whole and len(dims) > 1:
         turned = _integer(node, "transA" if position == 0 else "transB")
         return dims[-1 if (position == 0) != bool(turned) else -2] != 1
@@ -71,7 +71,7 @@ def _is_multiplied(node: NodeProto, position: int, dims: tuple[int, ...], whole:
 
 
 def _is_contracted(node: NodeProto, position: int) -> bool:
-    """Whether an Einsum sums over an index that its input `position` has."""
+    """Return whether an Einsum sums over an index that its input `position` has."""
     equation = next((a.s.decode("utf-8", "replace") for a in node.attribute if a.name == "equation"), "")
     left, arrow, right = equation.replace(" ", "").replace(".", "").partition("->")
     terms = left.split(",")

@@ -23,11 +23,11 @@ class Products:
     readers: Readers
 
     def of_node(self, reader: Reader, calls: tuple[Reader, ...]) -> tuple[Key, ...]:
-        """The tensors that the node that reads a bias reads as its weights (of a norm: its scale)."""
+        """Find the tensors that the node that reads a bias reads as its weights (of a norm: its scale)."""
         return self._roots(reader.node, reader.scope, calls)
 
     def added_to(self, reader: Reader, calls: tuple[Reader, ...]) -> tuple[Key, ...]:
-        """The weights of the product that an Add's other input is; () where it is none."""
+        """Find the weights of the product that an Add's other input is; () where it is none."""
         if len(reader.node.input) != 2:
             return ()
         key = self.readers.key(reader.scope, reader.node.input[1 - reader.position])
@@ -42,7 +42,7 @@ class Products:
         return ()
 
     def _roots(self, node: NodeProto, scope: int, calls: tuple[Reader, ...]) -> tuple[Key, ...]:
-        """The constants that the node's weights are: rearranged, cut, and joined with others at most."""
+        """Find the constants that the node's weights are: rearranged, cut, and joined with others at most."""
         waiting: list[tuple[Key | None, tuple[Reader, ...]]]
         waiting = [(self.readers.key(scope, node.input[i]), calls) for i in weight_inputs(node)]
         found = []
@@ -65,7 +65,7 @@ class Products:
         return tuple(found)
 
     def _outside(self, key: Key, calls: tuple[Reader, ...]) -> tuple[Key | None, tuple[Reader, ...]]:
-        """What the caller gives where the value is an input of the function that it called last, else the value."""
+        """Return what the caller gives where the value is an input of the function called last, else the value."""
         call = calls[-1] if calls else None
         called = self.readers.function(call.node) if call is not None else None
         if call is None or called is None or id(called) != key[0] or key[1] not in called.input:

@@ -43,11 +43,11 @@ class Readers:
     alive: list[Scope] = field(default_factory=list)  # an id holds as long as its object lives
 
     def function(self, node: NodeProto) -> FunctionProto | None:
-        """The model's own function that this node calls; it goes before an operator of the same name."""
+        """Return the model's own function that this node calls; it goes before an operator of the same name."""
         return self.functions.get((_domain(node.domain), node.op_type, node.overload))
 
     def key(self, scope: int, name: str) -> Key | None:
-        """What a name means inside a scope: that of the innermost scope around that defines it; None for no value."""
+        """Return what a name means in a scope: the value of the innermost scope that defines it; None for no value."""
         owner = next((home for home, names in reversed(self.homes[scope]) if name in names), None) if name else None
         return None if owner is None else (owner, name)
 
@@ -86,7 +86,7 @@ def _collect(scope: Scope, outer: list[tuple[int, set[str]]], found: Readers) ->
 
 
 def defined_names(scope: Scope) -> set[str]:
-    """The names of the values that a graph or a function defines itself, its inputs among them."""
+    """Return the names of the values that a graph or a function defines itself, its inputs among them."""
     names = {output for node in scope.node for output in node.output if output}
     if isinstance(scope, FunctionProto):
         return names | set(scope.input)
@@ -95,7 +95,7 @@ def defined_names(scope: Scope) -> set[str]:
 
 
 def is_standard(node: NodeProto) -> bool:
-    """Whether the node is one of ONNX's own operators."""
+    """Return whether the node is one of ONNX's own operators."""
     return node.domain in ("", "ai.onnx")
 
 

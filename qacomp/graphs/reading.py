@@ -54,7 +54,7 @@ def read_onnx(path: Path) -> OnnxFile:
 
 
 def parse_onnx(data: bytes, path: Path, kind: str, notes: tuple[str, ...] = ()) -> OnnxFile:
-    """The source of serialized bytes; `path` names them in messages, and external data lies beside it."""
+    """Parse serialized bytes; `path` names them in messages, and external data lies beside it."""
     model = ModelProto()
     try:
         model.ParseFromString(data)

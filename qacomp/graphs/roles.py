@@ -50,7 +50,7 @@ class Role:
 
 
 def roles(model: ModelProto, found: list[Site]) -> list[list[Role]]:
-    """Of each site the roles it plays, without duplicates; empty where nothing reads it."""
+    """Return of each site the roles it plays, without duplicates; empty where nothing reads it."""
     readers = readers_of(model)
     varying = varying_values(model, readers)
     products = Products(readers)
@@ -79,7 +79,7 @@ class _RoleSearch:
     steps: int = 0
 
     def roles(self, key: Key, hops: int, calls: tuple[Reader, ...], whole: bool) -> Iterator[Role]:
-        """`hops` operators more may pass the value on; `calls`: those that led into the function it stands in.
+        """Yield a value's roles; `hops` operators more may pass it on; `calls`: those that led into its function.
 
         whole: it still has the tensor's own shape.
         """
@@ -112,7 +112,7 @@ class _RoleSearch:
     def _in_body(
         self, function: FunctionProto, call: Reader, hops: int, calls: tuple[Reader, ...], whole: bool
     ) -> Iterator[Role]:
-        """The roles of a call's input, by what the function's body does with it."""
+        """Yield the roles of a call's input, by what the function's body does with it."""
         if call.position < len(function.input) and len(calls) < _MOST_CALLS and self.steps < self.most:
             yield from self.roles((id(function), function.input[call.position]), hops, (*calls, call), whole)
         else:
@@ -121,7 +121,7 @@ class _RoleSearch:
     def _behind_call(
         self, position: int, function: int, hops: int, calls: tuple[Reader, ...], whole: bool
     ) -> Iterator[Role]:
-        """The roles of a function's result where it was called, or, of a value of its own, wherever it is called."""
+        """Yield the roles of a function's result where it was called, or, of its own value, wherever it is called."""
         for call in calls[-1:] or self.readers.calls.get(function, ()):
             self.steps += 1
             if position >= len(call.node.output):
@@ -132,7 +132,7 @@ class _RoleSearch:
                 yield Role(name_of(call.node), "unknown")
 
     def _passes(self, reader: Reader) -> bool:
-        """Whether the operator gives the tensor on: rearranged, or joined with what no input of the model changes."""
+        """Return whether the operator gives the tensor on: rearranged, or joined with what no input changes."""
         node, first = reader.node, reader.position == 0
         if not is_standard(node):
             return False

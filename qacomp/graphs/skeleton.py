@@ -35,7 +35,7 @@ class Slot:
     name: str
 
     def array(self, raw: memoryview | None) -> NDArray[Any]:
-        """Its values; those of element types that the container lacks as bytes, uint8 (bytes,)."""
+        """Return its values; those of element types that the container lacks as bytes, uint8 (bytes,)."""
         tensor = self.site.tensor
         if tensor.data_type in DTYPES:
             return array_of(tensor, raw)
@@ -43,7 +43,7 @@ class Slot:
 
 
 def slots(found: list[Site]) -> list[Slot]:
-    """What is taken out of the graph: all tensors but small ones, strings, and those of odd types in typed fields.
+    """Return what is taken out of the graph: all tensors but small ones, strings, and odd types in typed fields.
 
     Names are the tensors' own; those that several tensors bear get a number behind them, one beyond 32 KiB a digest.
     """
@@ -85,7 +85,7 @@ def empty(slot: Slot) -> None:
 
 
 def parse(graph: bytes, source: str) -> ModelProto:
-    """The model of a container's graph, references in place. Raises FormatError where the bytes are none."""
+    """Parse a container's graph, references in place. Raises FormatError where the bytes are none."""
     model = ModelProto()
     try:
         model.ParseFromString(graph)
@@ -95,12 +95,12 @@ def parse(graph: bytes, source: str) -> ModelProto:
 
 
 def reference(tensor: TensorProto) -> str | None:
-    """The container's name for a tensor that was taken out, None for every other one."""
+    """Return the container's name for a tensor that was taken out, None for every other one."""
     return next((entry.value for entry in tensor.external_data if entry.key == REFERENCE), None)
 
 
 def references(model: ModelProto, source: str) -> Iterator[tuple[Site, str, str]]:
-    """(site, container name, field) of each tensor to fill.
+    """Yield (site, container name, field) of each tensor to fill.
 
     Raises FormatError where one refers to another file, and where two are one tensor: each has its own name when it is
     taken out, and a small file could make thousands of one otherwise.
@@ -138,7 +138,7 @@ def fill(tensor: TensorProto, array: NDArray[Any], field: str, source: str) -> N
 
 
 def filled(tensor: TensorProto, array: Callable[[], NDArray[Any]], source: str) -> TensorProto:
-    """The tensor itself, or of a reference a copy that holds the values of `array`. Raises as `fill` does."""
+    """Return the tensor itself, or of a reference a copy that holds the values of `array`. Raises as `fill` does."""
     if reference(tensor) is None:
         return tensor
     twin = TensorProto()
@@ -149,7 +149,7 @@ def filled(tensor: TensorProto, array: Callable[[], NDArray[Any]], source: str) 
 
 
 def join(graph: bytes, tensor_of: Callable[[str], NDArray[Any]], source: str) -> ModelProto:
-    """The whole model of a skeleton; `tensor_of` gives a container's tensors by name."""
+    """Return the whole model of a skeleton; `tensor_of` gives a container's tensors by name."""
     model = parse(graph, source)
     for site, name, field in references(model, source):
         fill(site.tensor, tensor_of(name), field, source)

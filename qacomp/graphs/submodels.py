@@ -17,12 +17,12 @@ OUTPUT = "logits"
 
 
 def output_names(graph: bytes, source: str = "the graph") -> list[str]:
-    """The outputs of a serialized model, in order: one is an ordinary network's, several are a flexible one's."""
+    """Return the outputs of a serialized model, in order: one of an ordinary network, several of a flexible one."""
     return [output.name for output in parse(graph, source).graph.output]
 
 
 def only_output(graph: bytes, output: str, source: str = "the graph") -> bytes:
-    """The same model without the other outputs and what only they need. ConfigError for an output that isn't there."""
+    """Cut out the model of one output, with what that needs alone. Raises ConfigError for one that isn't there."""
     model = parse(graph, source)
     _prune(model, output, source)
     pruned: bytes = model.SerializeToString(deterministic=True)
@@ -30,7 +30,7 @@ def only_output(graph: bytes, output: str, source: str = "the graph") -> bytes:
 
 
 def weight_names(graph: bytes, source: str = "the graph") -> set[str]:
-    """Names of a serialized model's initializers."""
+    """Return the names of a serialized model's initializers."""
     return {initializer.name for initializer in parse(graph, source).graph.initializer}
 
 
@@ -69,7 +69,7 @@ def _prune(model: onnx.ModelProto, output: str, source: str) -> None:
 
 
 def _reads(node: onnx.NodeProto) -> set[str]:
-    """What a node takes, subgraphs' free values included."""
+    """Return the names that a node takes, subgraphs' free values included."""
     names = set(node.input)
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
@@ -105,7 +105,7 @@ def _fold_slices(graph: onnx.GraphProto, source: str) -> None:
 
 
 def _sliced(arguments: Sequence[np.ndarray | None], source: str) -> np.ndarray:
-    """What Slice(data, starts, ends, axes, steps) gives."""
+    """Compute what Slice(data, starts, ends, axes, steps) gives. Raises FormatError for impossible arguments."""
     data, starts, ends, *rest = arguments
     if data is None or starts is None or ends is None:
         raise FormatError(f"{source}: a slice of its graph lacks arguments: the file is damaged")

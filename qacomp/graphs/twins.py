@@ -45,12 +45,12 @@ class Twins:
 
     @property
     def outputs(self) -> list[str]:
-        """The names of all further outputs."""
+        """Return the names of all further outputs."""
         return [name for probe in self.probes for name in (probe.error, probe.size)]
 
 
 def with_twins(model: ModelProto, weights: Iterable[str]) -> Twins:
-    """The model with a twin of each operator that reads one of `weights`: names of float values, unique in the model.
+    """Give each operator that reads one of `weights` a twin: names of float values, unique in the model.
 
     A weight that stands in a function, in a loop's body, or that no operator reads, has no probe. `model` is changed.
     """
@@ -88,7 +88,7 @@ class _Builder:
         self.alive = list(nested(self.graph))  # an id holds as long as its object lives
 
     def probes(self, weight: str, tensor: TensorProto, scope: Scope, twin: str) -> list[Probe]:
-        """Probes of all operators that read a weight, but no more than eight."""
+        """Add probes to all operators that read a weight, but to no more than eight; return them."""
         found: list[Probe] = []
         self._twins(weight, scope, {weight: twin}, found, _MOST_HOPS)
         return found
@@ -127,7 +127,7 @@ class _Builder:
         return self._add(scope, "Cast", [name], to=TensorProto.FLOAT)
 
     def _copy(self, scope: Scope, node: NodeProto, renamed: dict[str, str]) -> NodeProto:
-        """The same node with other inputs; it stands last, where all that it reads is known."""
+        """Add the same node with other inputs; it stands last, where all that it reads is known."""
         twin: NodeProto = scope.node.add()
         twin.CopyFrom(node)
         twin.name = ""
@@ -147,7 +147,7 @@ class _Builder:
         return f"{PREFIX}v{self.made}"
 
     def _reachable(self, scope: Scope) -> bool:
-        """Whether values can come out of it: it is the main graph, or a branch of an If in one that is reachable."""
+        """Return whether values can come out of it: it is the main graph, or a branch of an If in a reachable one."""
         while scope is not self.graph:
             home = self.homes.get(id(scope))
             if home is None or home[1].op_type != "If":

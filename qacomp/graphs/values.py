@@ -46,7 +46,7 @@ _TYPED: dict[int, tuple[str, np.dtype[Any]]] = {
 
 
 def type_name(tensor: TensorProto) -> str:
-    """`float32`, `string`, ... for messages."""
+    """Return `float32`, `string`, ... for messages."""
     return str(TensorProto.DataType.Name(tensor.data_type)).lower() if tensor.data_type in _KNOWN else "unknown"
 
 
@@ -54,17 +54,17 @@ _KNOWN = set(TensorProto.DataType.values())
 
 
 def is_external(tensor: TensorProto) -> bool:
-    """Whether the values stand in another file."""
+    """Return whether the values stand in another file."""
     return bool(tensor.data_location == TensorProto.EXTERNAL)
 
 
 def data_field(tensor: TensorProto) -> str:
-    """The field that holds the values: raw_data where it is set or nothing is."""
+    """Return the field that holds the values: raw_data where it is set or nothing is."""
     return next((f for f in DATA_FIELDS if f != "raw_data" and len(getattr(tensor, f))), "raw_data")
 
 
 def count(tensor: TensorProto) -> int:
-    """Number of values that the shape promises. Raises CheckpointError for a shape that no array has."""
+    """Return the number of values that the shape promises. Raises CheckpointError for a shape that no array has."""
     if len(tensor.dims) > MAX_DIMS:
         raise CheckpointError(f"tensor {_short(tensor.name)} has {len(tensor.dims)} axes, more than {MAX_DIMS}")
     if any(d < 0 for d in tensor.dims):
@@ -75,7 +75,7 @@ def count(tensor: TensorProto) -> int:
 
 
 def stored_bytes(tensor: TensorProto) -> int:
-    """Bytes of the values in this message, roughly; for external ones what the shape promises."""
+    """Return the bytes of the values in this message, roughly; for external ones what the shape promises."""
     if tensor.HasField("raw_data"):
         return len(tensor.raw_data)
     dtype = DTYPES.get(tensor.data_type)
@@ -83,7 +83,7 @@ def stored_bytes(tensor: TensorProto) -> int:
 
 
 def array_of(tensor: TensorProto, raw: Any | None = None) -> NDArray[Any]:
-    """The values, in the tensor's shape; `raw` are the bytes of external ones. Raises CheckpointError for wrong sizes.
+    """Return the values, in the tensor's shape; `raw`: bytes of external ones. Raises CheckpointError for wrong sizes.
 
     The dtype must be one of `DTYPES`. An array over bytes isn't writable.
     """

@@ -18,7 +18,7 @@ _MOST_PASSES = 64  # functions that call functions in the order of their bodies 
 
 
 def varying_values(model: ModelProto, readers: Readers) -> set[Key]:
-    """The values that depend on what the model's inputs hold. What a function makes of any call's inputs counts."""
+    """Find the values that depend on what the model's inputs hold; of a function, on the inputs of any call."""
     given = {t.name for t in model.graph.initializer} | {s.values.name for s in model.graph.sparse_initializer}
     marks = _Marks(readers, {(id(model.graph), v.name) for v in model.graph.input if v.name not in given})
     for _ in range(_MOST_PASSES):
@@ -31,7 +31,7 @@ def varying_values(model: ModelProto, readers: Readers) -> set[Key]:
 
 
 def carried_unchanged(node: NodeProto, position: int) -> str | None:
-    """The name in a Loop's or a Scan's body of the input number `position`, where every turn gets the same values.
+    """Return the name in a Loop's or a Scan's body of the input `position`, where every turn gets the same values.
 
     None where the body makes a new value of it, or it isn't the body's. Slices of a scanned input count as the same.
     """
@@ -87,7 +87,7 @@ class _Marks:
         self.varying |= {(id(called), name) for name, changes in given if changes}
 
     def _bodies(self, node: NodeProto, inputs: list[bool], bodies: list[GraphProto]) -> list[bool]:
-        """Whether each output of a node with subgraphs varies."""
+        """Return whether each output of a node with subgraphs varies."""
         is_if = node.op_type == "If" and is_standard(node)
         for body in bodies:
             steady = {name for i, x in enumerate(inputs) if not x and (name := carried_unchanged(node, i)) is not None}

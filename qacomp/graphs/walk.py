@@ -30,7 +30,7 @@ class Site:
 
 
 def sites(model: ModelProto) -> Iterator[Site]:
-    """All of a model's tensors, always in the same order: main graph first, depth first into subgraphs."""
+    """Yield all of a model's tensors, always in the same order: main graph first, depth first into subgraphs."""
     yield from _of_graph(model.graph)
     for function in model.functions:
         yield from _of_nodes(function.node, function)
@@ -42,7 +42,7 @@ def sites(model: ModelProto) -> Iterator[Site]:
 
 
 def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
-    """The graphs in a node's attributes: the branches of If, the body of Loop and Scan."""
+    """Yield the graphs in a node's attributes: the branches of If, the body of Loop and Scan."""
     for attribute in node.attribute:
         if attribute.type == AttributeProto.GRAPH:
             yield attribute.g

@@ -53,7 +53,7 @@ def _copy_field(message: object, name: str, value: object) -> None:
 
 
 def initializer_names(model: onnx.ModelProto) -> list[str]:
-    """Names of all initializers: the weights under their state-dict names, and the graph's own constants."""
+    """Return the names of all initializers: the weights under their state-dict names, and the graph's own constants."""
     return [t.name for t in model.graph.initializer]
 
 
@@ -142,7 +142,7 @@ def write_onnx(path: str | os.PathLike[str], model: onnx.ModelProto) -> int:
 
 
 def serialized(model: onnx.ModelProto) -> bytes:
-    """The bytes of a model. Raises ExportError for 2 GB or more, which one protobuf message can't hold."""
+    """Serialize a model. Raises ExportError for 2 GB or more, which one protobuf message can't hold."""
     try:
         data: bytes = model.SerializeToString(deterministic=True)
     except Exception as e:

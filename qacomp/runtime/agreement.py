@@ -35,11 +35,11 @@ class Agreement:
 
     @property
     def measured(self) -> tuple[OutputAgreement, ...]:
-        """The outputs that say something."""
+        """Return the outputs that say something."""
         return tuple(output for output in self.outputs if output.unmeasured is None)
 
     def to_json(self) -> dict[str, Any]:
-        """For `--json` and a container's metadata."""
+        """Return the entry in `--json` and in a container's metadata."""
         return asdict(self) | {"outputs": [asdict(o) for o in self.outputs]}
 
 
@@ -52,13 +52,13 @@ def agreement(original: OnnxModel, changed: OnnxModel, feeds: Sequence[Feed], in
 
 
 def run_all(model: OnnxModel, feeds: Sequence[Feed]) -> list[Feed]:
-    """The outputs of each run by name. Raises ExportError where onnxruntime refuses the model or a feed."""
+    """Return the outputs of each run by name. Raises ExportError where onnxruntime refuses the model or a feed."""
     session = open_session(model)
     return [run_feed(session, feed) for feed in feeds]
 
 
 def run_weights(model: OnnxModel, feeds: Sequence[Feed], sets: Iterable[Feed]) -> Iterator[list[Feed]]:
-    """The outputs of each run for one set of weights after the other, all in one session.
+    """Yield the outputs of each run for one set of weights after the other, all in one session.
 
     The model takes its weights as inputs; each set is fed beside each of `feeds`. Raises ExportError.
     """
@@ -68,7 +68,7 @@ def run_weights(model: OnnxModel, feeds: Sequence[Feed], sets: Iterable[Feed]) -
 
 
 def run_feed(session: Session, feed: Feed) -> Feed:
-    """The outputs of one run of a session, by name. Raises ExportError where it refuses the feed."""
+    """Return the outputs of one run of a session, by name. Raises ExportError where it refuses the feed."""
     names = [output.name for output in session.get_outputs()]
     try:
         return dict(zip(names, session.run(names, feed), strict=True))
@@ -92,7 +92,7 @@ def compare(original: Sequence[Feed], changed: Sequence[Feed], inputs: str, batc
 
 
 def worst_of(parts: Sequence[Agreement], inputs: str) -> Agreement:
-    """Several comparisons of the same two models as one: of each output the figures of the worst."""
+    """Return several comparisons of the same two models as one: of each output the figures of the worst."""
     rows = [_worst(same) for same in zip(*(part.outputs for part in parts), strict=True)]
     return _agreement(inputs, sum(part.runs for part in parts), rows)
 

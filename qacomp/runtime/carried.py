@@ -15,7 +15,7 @@ from qacomp.runtime.session import OnnxModel, open_session
 
 
 def carried_states(first: Feed, outputs: Mapping[str, Any]) -> dict[str, str]:
-    """Input name -> name of the output that takes its place in the next step; empty where there is no state.
+    """Return input name -> name of the output that takes its place in the next step; empty where there is no state.
 
     first: one run's inputs, outputs: what it gave, both in the model's order. The first input is taken for the signal
     and the first output for the result; of the others, float arrays of the same shape and dtype belong together, in
@@ -34,7 +34,7 @@ def carried_states(first: Feed, outputs: Mapping[str, Any]) -> dict[str, str]:
 
 
 def run_steps(model: OnnxModel, feeds: Sequence[Feed], states: Mapping[str, str]) -> tuple[list[Feed], list[Feed]]:
-    """(inputs, outputs) of each step by name: the first step's states are zero, a later one's what came before.
+    """Return (inputs, outputs) of each step by name: the first step's states are zero, a later one's what came before.
 
     feeds: each step's inputs; those of `states` (see `carried_states`) are replaced. Where a new state isn't finite it
     starts from zero again. Raises ExportError where onnxruntime refuses the model or a feed.

@@ -34,7 +34,7 @@ class Comparison:
     dense_run_ms: float
 
     def to_json(self) -> dict[str, float]:
-        """For `decode --json`."""
+        """Return the entry in `decode --json`."""
         return asdict(self)
 
 

@@ -30,12 +30,12 @@ class GeneratedInputs:
     sizes: Mapping[str, int]
 
     def feed(self, seed: int | Sequence[int], loud: bool = True) -> dict[str, NDArray[Any]]:
-        """One run's inputs by name, the same for the same seed. Floats that aren't `loud` are a tenth as large."""
+        """Draw one run's inputs by name, the same for the same seed. Floats that aren't `loud` are a tenth as large."""
         rng = np.random.default_rng(seed)
         return {planned.name: draw(planned, self.sizes, rng, loud) for planned in self.inputs}
 
     def __str__(self) -> str:
-        """What they are: `ids 1×32 (ids below 30,522), mask 1×32 (ones)`."""
+        """Say what they are: `ids 1×32 (ids below 30,522), mask 1×32 (ones)`."""
         return ", ".join(map(self._text, self.inputs))
 
     def _text(self, planned: PlannedInput) -> str:
@@ -55,7 +55,7 @@ def _words(planned: PlannedInput) -> str:
 
 
 def generated_inputs(model: OnnxModel, run: Runner, *, input_shape: Sequence[int] | None = None) -> GeneratedInputs:
-    """Inputs that `run` accepts, for a model whose graph tells what they are.
+    """Find inputs that `run` accepts, for a model whose graph tells what they are.
 
     input_shape: one example's shape of the first input. Open sizes are chosen by what an axis is, and others are tried
     where the model doesn't run with them. Raises DataError where no size works or an input is no tensor of numbers,
@@ -85,13 +85,13 @@ def generated_inputs(model: OnnxModel, run: Runner, *, input_shape: Sequence[int
 def generated_feeds(
     session: Any, model: OnnxModel, *, input_shape: Sequence[int] | None = None, seed: int = 0
 ) -> dict[str, Any]:
-    """One feed that `session`, which holds `model`, runs with. Raises DataError as `generated_inputs` does."""
+    """Return one feed that `session`, which holds `model`, runs with. Raises DataError as `generated_inputs` does."""
     found = generated_inputs(model, lambda feed: session.run(None, feed), input_shape=input_shape)
     return found.feed(seed)
 
 
 def _turned(planned: PlannedInput, turn: int) -> PlannedInput:
-    """With the constant of that turn first."""
+    """Return the input with the constant of that turn first."""
     held = planned.use.compared
     if planned.kind != "constant" or not held:
         return planned

@@ -81,12 +81,12 @@ class PlannedInput:
     layout: str = ""
 
     def sized(self, sizes: Sizes) -> tuple[int, ...]:
-        """Its shape with these sizes."""
+        """Return its shape with these sizes."""
         return tuple(d if isinstance(d, int) else sum(sizes[part] for part in d) for d in self.shape)
 
 
 def plan_inputs(model: ModelProto, input_shape: Sequence[int] | None = None) -> list[PlannedInput]:
-    """Every input that a caller must give, in order. input_shape: one example's shape of the first.
+    """Return every input that a caller must give, in order. input_shape: one example's shape of the first.
 
     Raises DataError for an input that is no tensor of numbers.
     """
@@ -108,7 +108,7 @@ def plan_inputs(model: ModelProto, input_shape: Sequence[int] | None = None) -> 
 
 
 def sizes_to_try(inputs: Sequence[PlannedInput]) -> Iterator[dict[str, int]]:
-    """Sizes of all groups that occur, the most plausible first; at most 64 of them."""
+    """Yield sizes of all groups that occur, the most plausible first; at most 64 of them."""
     used = sorted({part for i in inputs for d in i.shape if not isinstance(d, int) for part in d})
     if {"image_height", "image_width"} <= set(used):
         used = [*(name for name in used if not name.startswith("image_")), "image"]
@@ -127,7 +127,7 @@ def _sides(both: int | None) -> tuple[tuple[int, int], ...]:
 
 
 def _dims(value: ValueInfoProto) -> list[int | str]:
-    """Numbers, and names of open axes; "" for one without a name."""
+    """Return the sizes: numbers, and names of open axes; "" for one without a name."""
     dims: list[int | str] = []
     for d in value.type.tensor_type.shape.dim:
         known = d.HasField("dim_value") and d.dim_value >= 0
@@ -156,7 +156,7 @@ def _planned(
 
 
 def _group(axis: int, name: str, dims: Sequence[int | str], kind: str, layout: str) -> tuple[str, ...]:
-    """The groups whose sizes add up to an open axis's."""
+    """Return the groups whose sizes add up to an open axis's."""
     if " + " in name or "+" in name:
         parts = [part.strip() for part in name.split("+")]
         return tuple("past" if _PAST.search(p) else "one" if p.isdigit() else "sequence" for p in parts)
@@ -180,7 +180,7 @@ def _group(axis: int, name: str, dims: Sequence[int | str], kind: str, layout: s
 
 
 def _layout(dims: Sequence[int | str], dtype: np.dtype[Any]) -> str:
-    """nchw, nhwc, chw or hwc of what may be images; "" for anything else."""
+    """Return nchw, nhwc, chw or hwc of what may be images; "" for anything else."""
     if dtype.kind not in "fu" and dtype != np.int8:
         return ""
     colours = (1, 3, 4)
@@ -224,7 +224,7 @@ def _kind(name: str, dtype: np.dtype[Any], dims: Sequence[int | str], use: Input
 
 
 def _is_mask(use: InputUse) -> bool:
-    """Whether integers are made floats that a product or a difference from 1 takes, as of attention masks."""
+    """Return whether integers are made floats that a product or a difference from 1 takes, as of attention masks."""
     return bool({"Sub:1", "Mul", "Mul:1", "Where"} & use.ends) and not {"MatMul", "Conv", "Gemm"} & use.ends
 
 

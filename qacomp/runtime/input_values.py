@@ -16,7 +16,7 @@ _HEAD = 10  # of ids: the n-th most frequent word counts 1 / (n + 10)
 
 
 def draw(planned: PlannedInput, sizes: Sizes, rng: np.random.Generator, loud: bool = True) -> NDArray[Any]:
-    """Values of one input. Not `loud`: normal ones are a tenth, pictures in [0, 1] and not standardized.
+    """Draw values of one input. Not `loud`: normal ones are a tenth, pictures in [0, 1] and not standardized.
 
     What may be sound is white noise where it is loud, else a voice.
     """
@@ -66,7 +66,7 @@ def _integers(
 def _pictures(
     shape: tuple[int, ...], planned: PlannedInput, rng: np.random.Generator, loud: bool
 ) -> NDArray[np.float64]:
-    """Pictures in the input's layout and range."""
+    """Draw pictures in the input's layout and range."""
     size = dict(zip(planned.layout, shape, strict=True))
     height, width, colours = size["h"], size["w"], size["c"]
     kind = _line if width >= 2 * height else _picture
@@ -80,7 +80,7 @@ def _pictures(
 
 
 def _picture(height: int, width: int, colours: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Shapes in front of each other, as dead leaves lie, under a texture with a 1/f spectrum; (H, W, C) in [0, 1].
+    """Draw shapes in front of each other, as dead leaves lie, under a 1/f texture; (H, W, C) in [0, 1].
 
     Such pictures have the edges and the spectrum of photographs (Lee, Mumford & Huang, 2001).
     """
@@ -104,7 +104,7 @@ def _picture(height: int, width: int, colours: int, rng: np.random.Generator) ->
 
 
 def _line(height: int, width: int, colours: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """A line of random letters, dark on light or light on dark, a little noisy; (H, W, C) in [0, 1]."""
+    """Draw a line of random letters, dark on light or light on dark, a little noisy; (H, W, C) in [0, 1]."""
     from PIL import Image, ImageDraw, ImageFont
 
     letters = rng.choice(list(string.ascii_letters + string.digits), size=max(1, 2 * width // height))
@@ -119,7 +119,7 @@ def _line(height: int, width: int, colours: int, rng: np.random.Generator) -> ND
 
 
 def _waves(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Voices, each with its pitch, formants and loudness, in noise; along the last axis, RMS about 0.3, 16 kHz."""
+    """Draw voices, each with its pitch, formants and loudness, in noise; along the last axis, RMS about 0.3, 16 kHz."""
     samples, rows = shape[-1], int(np.prod(shape[:-1], dtype=np.int64))
     time = np.arange(samples) / _RATE
     made = np.empty((rows, samples))

@@ -24,12 +24,12 @@ class Measuring:
 
     @property
     def seconds_in_all(self) -> float:
-        """What all requests together may take."""
+        """Return what all requests together may take."""
         return self._times * self.limits.seconds
 
     @property
     def seconds_left(self) -> float:
-        """What the next request may take: the limit of one, or what the limit of all has left."""
+        """Return what the next request may take: the limit of one, or what the limit of all has left."""
         return max(0.0, min(self.limits.seconds, self.seconds_in_all - self.spent))
 
     def spend(self, seconds: float) -> None:
@@ -75,5 +75,5 @@ def measured_together() -> Iterator[None]:
 
 
 def measuring() -> Measuring:
-    """The measuring that goes on: of `limited_runs`, or one with the default limits."""
+    """Return the measuring that goes on: of `limited_runs`, or one with the default limits."""
     return _current.get() or Measuring(RunLimits())

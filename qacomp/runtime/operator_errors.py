@@ -34,14 +34,14 @@ class OperatorError:
 
 
 def decibels(error: float, size: float) -> float:
-    """10·log10(error / size) of two sums of squares; −200 for none, 0 where there is nothing to compare with."""
+    """Compute 10·log10(error / size) of two sums of squares; −200 for no error, 0 where `size` is 0."""
     if error <= 0:
         return _EXACT
     return max(_EXACT, 10 * math.log10(error / size)) if size > 0 else 0.0
 
 
 def weight_error(original: NDArray[Any], shared: NDArray[Any]) -> OperatorError:
-    """The relative error of the weights themselves."""
+    """Compute the relative error of the weights themselves."""
     before, after = (bfloat16_to_float32(a) if a.dtype == BFLOAT16 else a for a in (original, shared))
     wide = before.astype(np.float64)
     return OperatorError(decibels(float(((after - wide) ** 2).sum()), float((wide**2).sum())), WEIGHTS)
@@ -61,7 +61,7 @@ class OperatorErrors:
     def __call__(
         self, original: Mapping[str, NDArray[Any]], changed: Mapping[str, NDArray[Any]]
     ) -> dict[str, OperatorError]:
-        """The worst operator's error of each weight in `changed`, by the names that the weights were given."""
+        """Compute the worst operator's error of each weight in `changed`, by the names that the weights were given."""
         plain = {name: weight_error(original[name], values) for name, values in changed.items()}
         if self.session is None:
             return plain

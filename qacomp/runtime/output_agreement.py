@@ -81,7 +81,7 @@ def output_agreement(
 
 
 def cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Cosine of two arrays' values; 1 where both are zero, 0 where one is."""
+    """Compute the cosine of two arrays' values; 1 where both are zero, 0 where one is."""
     if np.array_equal(a, b):
         return 1.0
     x, y = a.reshape(-1).astype(np.float64), b.reshape(-1).astype(np.float64)
@@ -95,7 +95,7 @@ def _flat(values: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
 
 
 def _says_nothing(runs: Sequence[NDArray[Any]]) -> str | None:
-    """Why an output of the original tells nothing of the model, None where it does."""
+    """Return why an output of the original tells nothing of the model, None where it does."""
     values = _flat(runs)
     if not values.size:
         return "it is empty"
@@ -113,7 +113,7 @@ def _says_nothing(runs: Sequence[NDArray[Any]]) -> str | None:
 
 
 def _examples(runs: Sequence[NDArray[Any]], batch: int) -> NDArray[np.float64] | None:
-    """(examples, values); None where they differ in shape, or there is one alone."""
+    """Return (examples, values); None where they differ in shape, or there is one alone."""
     rows = [row for v in runs for row in (v if v.ndim and batch > 1 and len(v) == batch else v[None])]
     if len(rows) < 2 or len({row.shape for row in rows}) != 1:
         return None
@@ -131,7 +131,7 @@ def _centred(a: Sequence[NDArray[Any]], b: Sequence[NDArray[Any]], batch: int) -
 
 
 def _top1(name: str, a: Sequence[NDArray[Any]], b: Sequence[NDArray[Any]]) -> tuple[float | None, float | None, int]:
-    """Percent of positions with the same largest class, of all and of those that aren't about the commonest one.
+    """Compute the percent of positions with the same largest class: of all, and of those not about the commonest one.
 
     Third: how many positions the latter are, or all where it isn't known.
     """
@@ -147,7 +147,7 @@ def _top1(name: str, a: Sequence[NDArray[Any]], b: Sequence[NDArray[Any]]) -> tu
 
 
 def _class_axis(name: str, runs: Sequence[NDArray[Any]]) -> int | None:
-    """Where the classes run: axis 1 of (batch, classes) and (batch, classes, h, w), the last of (batch, time, classes).
+    """Find the axis of classes: 1 of (batch, classes) and (batch, classes, h, w), the last of (batch, time, classes).
 
     Of more than two axes it must be told by probabilities that sum to 1, or by the output's name.
     """
@@ -164,7 +164,7 @@ def _class_axis(name: str, runs: Sequence[NDArray[Any]]) -> int | None:
 
 
 def _are_probabilities(values: NDArray[Any], axis: int) -> bool:
-    """Whether they sum to 1 along the axis, they or their exponentials."""
+    """Return whether they sum to 1 along the axis, they or their exponentials."""
     wide = values.astype(np.float64)
     if not np.isfinite(wide).all():
         return False

@@ -67,18 +67,18 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The process."""
+        """Return the process's number."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked: it is this process's own, and runs."""
+        """Return whether it can be asked: it is this process's own, and runs."""
         return self.owner == os.getpid() and self.reason is None and self._process.poll() is None
 
     def ask(
         self, header: Mapping[str, Any], values: Sequence[Any], measuring: Measuring, *, extra_seconds: float = 0.0
     ) -> tuple[dict[str, Any], list[Any]]:
-        """(answer, values) of a request; `extra_seconds`: what it takes by itself, beside the time limit.
+        """Return (answer, values) of a request; `extra_seconds`: what it takes by itself, beside the time limit.
 
         Raises RefusedError where onnxruntime refuses it, RunLimitError past a limit, RuntimeCrashError where the child
         ends; after the last two nothing more runs in it, or in this measuring.
@@ -122,7 +122,7 @@ class Child:
         self.reason = self.reason or RuntimeCrashError("the process in which models run was ended")
 
     def resident(self) -> int | None:
-        """Bytes of memory that the child has now, where /proc tells."""
+        """Return the bytes of memory that the child has now, where /proc tells."""
         try:
             fields = Path(f"/proc/{self._process.pid}/statm").read_bytes().split()
             return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -135,7 +135,7 @@ class Child:
         return measuring.stop(error)
 
     def _last_words(self, error: Exception) -> str:
-        """What is known of a child that ended by itself."""
+        """Say what is known of a child that ended by itself."""
         try:
             code = self._process.wait(5)
         except subprocess.TimeoutExpired:
@@ -161,7 +161,7 @@ class _Exchange:
             self._poll.register(child._to, select.POLLOUT)
 
     def receive(self, size: int) -> bytearray:
-        """The next `size` bytes of the reply; what is left of the request goes out meanwhile.
+        """Return the next `size` bytes of the reply; what is left of the request goes out meanwhile.
 
         Raises TimeoutError, MemoryError past a limit, EOFError where the child has ended.
         """
@@ -202,7 +202,7 @@ class _Shared:
         self._numbers = 0
 
     def child(self) -> Child:
-        """The child that lives, or a new one."""
+        """Return the child that lives, or start a new one."""
         with self._lock:
             if self._child is None or not self._child.alive:
                 self.end()
@@ -210,7 +210,7 @@ class _Shared:
             return self._child
 
     def number(self) -> int:
-        """A number that no session has had."""
+        """Return a number that no session has had."""
         self._numbers += 1
         return self._numbers
 
@@ -228,7 +228,7 @@ atexit.register(_shared.end)
 
 
 def _past_time(measuring: Measuring, allowed: float) -> str:
-    """What is said of a model that takes too long, in one request or in all of them."""
+    """Return what is said of a model that takes too long, in one request or in all of them."""
     seconds, where = measuring.limits.seconds, ""
     if allowed < seconds:
         seconds, where = measuring.seconds_in_all, " of loading and running it again and again"
@@ -236,5 +236,5 @@ def _past_time(measuring: Measuring, allowed: float) -> str:
 
 
 def past_memory(limits: RunLimits) -> RunLimitError:
-    """What is said of a model that takes too much memory."""
+    """Return the error of a model that takes too much memory."""
     return RunLimitError(f"the model was stopped at {limits.memory / 1e9:.3g} GB of memory; --run-memory allows more")

@@ -47,15 +47,15 @@ class Session:
         weakref.finalize(self, _close, child, number)
 
     def get_inputs(self) -> list[ValueInfo]:
-        """What the model reads."""
+        """Return what the model reads."""
         return self._inputs
 
     def get_outputs(self) -> list[ValueInfo]:
-        """What the model gives."""
+        """Return what the model gives."""
         return self._outputs
 
     def run(self, names: Sequence[str] | None, feed: Mapping[str, Any]) -> list[Any]:
-        """Values of the outputs `names` (None: all) for one feed: arrays, lists and mappings of arrays.
+        """Return the values of the outputs `names` (None: all) for one feed: arrays, lists and mappings of arrays.
 
         bfloat16 comes as float32, an output that numpy has no array for as `wire.NoArray`. Raises RefusedError (the
         text is onnxruntime's), StoppedRunError where the model was stopped.
@@ -105,7 +105,7 @@ def open_session(
 def timed_runs(
     sessions: Sequence[Session], feed: Mapping[str, Any], *, runs: int, warmup: int = 0, most_seconds: float = 1e9
 ) -> NDArray[np.float64]:
-    """Seconds of each run of several sessions on one feed, in turns, taken inside the child: (runs, sessions).
+    """Time the runs of several sessions on one feed, in turns, inside the child: seconds, (runs, sessions).
 
     There are at least two turns, and no new one after `most_seconds`. Raises as `Session.run` does.
     """
@@ -117,7 +117,7 @@ def timed_runs(
 
 
 def optimized_operators(path: Path) -> dict[str, int]:
-    """How often each operator stands in the main graph that onnxruntime runs for the file on the CPU.
+    """Count each operator in the main graph that onnxruntime runs for the file on the CPU.
 
     Raises ExportError where it can't be loaded.
     """
@@ -130,7 +130,7 @@ def optimized_operators(path: Path) -> dict[str, int]:
 
 
 def converted_model(model: bytes, version: int) -> bytes:
-    """The model in opset `version`, by onnx's converter, which a hostile graph keeps busy for hours or crashes.
+    """Convert the model to opset `version` by onnx's converter, which a hostile graph keeps busy for hours or crashes.
 
     Raises ExportError where the converter, or onnx's checker after it, refuses the model; StoppedRunError.
     """
@@ -140,7 +140,7 @@ def converted_model(model: bytes, version: int) -> bytes:
 
 
 def run_session(session: Session, x: np.ndarray) -> np.ndarray:
-    """First output for one batch `x`, fed to the first input.
+    """Return the first output for one batch `x`, fed to the first input.
 
     Raises:
         DataError: onnxruntime refuses the batch, as a rule for its shape or dtype.
@@ -160,12 +160,12 @@ def run_session(session: Session, x: np.ndarray) -> np.ndarray:
 
 
 def line(e: BaseException) -> str:
-    """An exception's text on one line, without places in onnxruntime's sources, shortened."""
+    """Return an exception's text on one line, without places in onnxruntime's sources, shortened."""
     return _PLACE.sub("", " ".join(str(e).split()))[:200] or type(e).__name__
 
 
 def _source(model: OnnxModel) -> tuple[str, str | bytes, int]:
-    """(name for messages, path or bytes, size in bytes)."""
+    """Return (name for messages, path or bytes, size in bytes)."""
     if isinstance(model, bytes):
         return "the ONNX model", model, len(model)
     if isinstance(model, (str, os.PathLike)):
@@ -176,7 +176,7 @@ def _source(model: OnnxModel) -> tuple[str, str | bytes, int]:
 
 
 def _readable_bytes(path: Path) -> int:
-    """The size of a model's file, with what lies beside it."""
+    """Return the size of a model's file, with what lies beside it. Raises NotACheckpointError."""
     try:
         with open_regular(path) as file:
             if not file.read(1):
@@ -194,6 +194,6 @@ def _options(threads: int, optimize: bool, settings: Mapping[str, str] | None) -
 
 
 def _close(child: sandbox.Child, number: int) -> None:
-    """The next request tells the child."""
+    """Let the next request tell the child that the session is closed."""
     child.sessions.pop(number, None)
     child.closed.append(number)

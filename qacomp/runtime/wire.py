@@ -32,7 +32,7 @@ class NoArray:
 
 
 def pack(header: Mapping[str, Any], values: Sequence[Any] = ()) -> list[Part]:
-    """The parts of a message, to be written one after the other; `values`: see `described`."""
+    """Return the parts of a message, to be written one after the other; `values`: see `described`."""
     buffers: list[Part] = []
     described_values = [described(value, buffers) for value in values]
     sizes = [memoryview(buffer).nbytes for buffer in buffers]
@@ -43,7 +43,7 @@ def pack(header: Mapping[str, Any], values: Sequence[Any] = ()) -> list[Part]:
 
 
 def described(value: Any, buffers: list[Part]) -> dict[str, Any]:
-    """What the header says of a value; the bytes of its arrays are appended to `buffers`.
+    """Return what the header says of a value; the bytes of its arrays are appended to `buffers`.
 
     A value is an array of numbers, booleans or strings, bytes, a string, a number, None, a list or a mapping of values.
     """
@@ -71,7 +71,7 @@ def described(value: Any, buffers: list[Part]) -> dict[str, Any]:
 
 
 def read(receive: Callable[[int], bytearray], most: int) -> tuple[dict[str, Any], list[Any]]:
-    """(header, values) of the next message; `receive` gives so many bytes, `most`: of all buffers together.
+    """Read (header, values) of the next message; `receive` gives so many bytes, `most`: of all buffers together.
 
     Raises WireError for what is no message, MemoryError where its buffers are larger than `most`.
     """

@@ -62,7 +62,7 @@ class Worker:
         self.baseline = _mapped()
 
     def answer(self, header: Mapping[str, Any], values: list[Any]) -> list[Any]:
-        """The parts of the reply: {"error", "text"} where the request failed; error is memory, load or run."""
+        """Return the parts of the reply: {"error", "text"} where the request failed; error is memory, load or run."""
         start = time.perf_counter()
         try:
             self._limit(int(header["memory"]))
@@ -112,7 +112,7 @@ class Worker:
         return {}, [_array(value) for value in session.run_with_ort_values(names, values)]
 
     def _time(self, header: Mapping[str, Any], feed: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
-        """Seconds of each run of several sessions on one feed, in turns: (runs, sessions)."""
+        """Time each run of several sessions on one feed, in turns: seconds, (runs, sessions)."""
         sessions = [self.sessions[number] for number in header["sessions"]]
         for _ in range(header["warmup"]):
             for session in sessions:
@@ -130,7 +130,7 @@ class Worker:
         return {}, [np.array(rows)]
 
     def _operators(self, header: Mapping[str, Any], source: str) -> tuple[dict[str, Any], list[Any]]:
-        """How often each operator stands in the main graph that onnxruntime makes of the file."""
+        """Count each operator in the main graph that onnxruntime makes of the file."""
         import onnx
         import onnxruntime
 
@@ -142,7 +142,7 @@ class Worker:
         return {"operators": Counter(node.op_type for node in model.graph.node)}, []
 
     def _convert(self, header: Mapping[str, Any], model: bytes) -> tuple[dict[str, Any], list[Any]]:
-        """The model in another opset, as onnx's converter makes it and onnx's checker takes it."""
+        """Convert the model to another opset, as onnx's converter makes it and onnx's checker takes it."""
         import onnx
         from onnx import version_converter
 
@@ -178,7 +178,7 @@ def _options(header: Mapping[str, Any]) -> Any:
 
 
 def _array(value: Any) -> Any:
-    """An output as an array; bfloat16 as float32, which holds it exactly. Other types that numpy lacks are opaque."""
+    """Return an output as an array; bfloat16 as float32, which is exact, other types that numpy lacks as NoArray."""
     kind = value.data_type()
     if kind != "tensor(bfloat16)":
         try:
@@ -206,7 +206,7 @@ def _watch_stdin() -> None:
 
 
 def _mapped() -> int | None:
-    """Bytes of private memory that the process has mapped now, where /proc tells."""
+    """Return the bytes of private memory that the process has mapped now, where /proc tells."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmData:"))

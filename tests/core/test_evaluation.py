@@ -133,7 +133,6 @@ def test_non_finite_logits_are_an_error() -> None:
         (np.zeros((0, 4), np.float32), [], {}, DataError, "no examples"),
         (np.zeros((3, 4), np.float32), [0, 1, 2], {"batch_size": 0}, ConfigError, "at least 1"),
         (np.zeros((3, 4), np.float32), [0, 1, 2], {"k": 0}, ConfigError, "at least 1"),
-        (np.zeros((3, 4), np.float32), [0, 1, 2], {"threads": -1}, ConfigError, "positive"),
     ],
 )
 def test_bad_data_is_named(
@@ -142,6 +141,11 @@ def test_bad_data_is_named(
     with pytest.raises(error, match=message) as caught:
         onnx_accuracy(dense_layer(np.eye(4, dtype=np.float32)), x, np.array(y), **options)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+def test_a_session_of_fewer_than_no_threads_is_refused() -> None:
+    with pytest.raises(ConfigError, match="positive"):
+        open_session(dense_layer(np.eye(4, dtype=np.float32)), threads=-1)
 
 
 def test_a_network_fed_the_wrong_shape_says_so() -> None:

@@ -15,7 +15,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from qacomp import onnx_measuring
+from qacomp.evaluation import onnx_measuring
 from qacomp.api import compress
 from qacomp.errors import ConfigError, ExportError, NotACheckpointError
 from qacomp.exporting.decode import decode_file

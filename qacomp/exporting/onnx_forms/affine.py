@@ -58,7 +58,7 @@ class _Reading:
 
     @staticmethod
     def of(model: onnx.ModelProto) -> _Reading:
-        """Of the graph and its subgraphs."""
+        """Read the graph and its subgraphs."""
         everything = list(graphs(model.graph))
         makers = Counter(t.name for g in everything for t in g.initializer)
         makers.update(output for g in everything for n in g.node for output in n.output)
@@ -70,7 +70,7 @@ class _Reading:
 
     @property
     def values(self) -> int:
-        """How many values there are."""
+        """Count the values."""
         return self.makers.total()
 
 
@@ -83,7 +83,7 @@ class _Integers:
 
 
 def bits_for(k: int) -> int:
-    """2, 4 or 8 bits: what indices below k need."""
+    """Return the bits that indices below k need: 2, 4 or 8."""
     return 2 if k <= 4 else 4 if k <= 16 else 8
 
 
@@ -125,7 +125,7 @@ def to_affine(
 
 
 def _fused_bits(read: _Reading, name: str, weight: SharedTensor, bits: int | None) -> int:
-    """Bits of an integer; 4 in place of 2 where onnxruntime 1.31's product of 2 bits gives wrong outputs.
+    """Return the bits of an integer; 4 in place of 2 where onnxruntime 1.31's product of 2 bits gives wrong outputs.
 
     So it does for numbers of columns that four doesn't divide, whatever the rows, blocks and zero points.
     """
@@ -175,7 +175,7 @@ def _grid(weight: SharedTensor, transposed: bool, integers: _Integers) -> tuple[
 
 
 def _own_grids(weight: SharedTensor, transposed: bool, bits: int) -> AffineGrid | None:
-    """The grids of a weight that has them already (`--codebook affine4`, `affine4:32`), or None.
+    """Return the grids of a weight that has them already (`--codebook affine4`, `affine4:32`), or None.
 
     One for each column of the product, or for blocks of its rows that MatMulNBits takes.
     """
@@ -193,7 +193,7 @@ def _own_grids(weight: SharedTensor, transposed: bool, bits: int) -> AffineGrid 
 
 
 def _refusal(model: onnx.ModelProto, read: _Reading, held: Constant, weight: SharedTensor, block: int) -> str | None:
-    """Why this weight can't be turned, or None."""
+    """Return why this weight can't be turned, or None."""
     if held.home is not model:
         return "inside a local function: only products of the graph itself are turned"
     if weight.codebook.dtype != np.float32:
@@ -210,7 +210,7 @@ def _refusal(model: onnx.ModelProto, read: _Reading, held: Constant, weight: Sha
 
 
 def _use(read: _Reading, name: str) -> _Use | str:
-    """How matrix products read the weight; a reason where something else reads it too."""
+    """Find how matrix products read the weight; return a reason where something else reads it too."""
     if read.makers[name] != 1:
         return "several values have its name"
     if name in read.outputs:
@@ -229,7 +229,7 @@ def _use(read: _Reading, name: str) -> _Use | str:
 
 
 def _orientation(node: onnx.NodeProto, name: str, everything: list[onnx.GraphProto]) -> bool | None:
-    """Whether this product reads the weight's transpose; None where it is no such product."""
+    """Return whether this product reads the weight's transpose; None where it is no such product."""
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     if node.domain not in ("", "ai.onnx"):  # a local function may have an operator's name
         return None
@@ -249,7 +249,7 @@ def _orientation(node: onnx.NodeProto, name: str, everything: list[onnx.GraphPro
 
 
 def _untransposed(model: onnx.ModelProto, node: onnx.NodeProto, name: str) -> None:
-    """The weight comes transposed now: Gemm needn't do it, and a Transpose goes."""
+    """Take a transposition out, since the weight comes transposed now: a Gemm's attribute, or a Transpose node."""
     if node.op_type == "Gemm":
         replace_items(node.attribute, [a for a in node.attribute if a.name != "transB"])
         return

@@ -61,7 +61,7 @@ def compact(model: onnx.ModelProto, keep: Collection[str] = ()) -> None:
 
 
 def _merge_constants(graph: onnx.GraphProto, keep: Collection[str]) -> None:
-    """One Constant node for all of a graph with the same value; not those whose names are in `keep` or outputs."""
+    """Keep one Constant node of those with the same value, but for those whose names are in `keep` or outputs."""
     fixed = {value.name for value in graph.output} | set(keep)
     first: dict[bytes, str] = {}
     merged: dict[str, str] = {}
@@ -82,7 +82,7 @@ def _merge_constants(graph: onnx.GraphProto, keep: Collection[str]) -> None:
 
 
 def _content(node: onnx.NodeProto) -> bytes:
-    """What a Constant node's value is, whatever it is called."""
+    """Serialize a Constant node's value, whatever it is called."""
     twin = onnx.NodeProto()
     twin.attribute.extend(node.attribute)
     for attribute in twin.attribute:
@@ -105,7 +105,7 @@ def _rename(graph: onnx.GraphProto, new: Mapping[str, str]) -> None:
 
 
 def _number(n: int) -> str:
-    """a, b, ..., aa, ab, ... in base 63."""
+    """Return the name number n: a, b, ..., aa, ab, ... in base 63."""
     text = _DIGITS[n % len(_DIGITS)]
     while n >= len(_DIGITS):
         n = n // len(_DIGITS) - 1

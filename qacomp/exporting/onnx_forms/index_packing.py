@@ -39,20 +39,20 @@ class Packing:
 
     @property
     def detail(self) -> str:
-        """For people: `uint4 indices`, `3 indices a byte`, `indices of 10 bits`."""
+        """Return words for people: `uint4 indices`, `3 indices a byte`, `indices of 10 bits`."""
         if self.high is not None:
             return f"indices of {8 + self.high.bits / self.high.digits:.3g} bits"
         return f"{self.digits} indices a byte" if self.digits > 1 else f"{self.dtype.lower()} indices"
 
     def stored_bytes(self, count: int) -> int:
-        """Bytes of `count` packed indices."""
+        """Return the bytes of `count` packed indices."""
         if self.high is not None:
             return count + self.high.stored_bytes(count)
         return -(-(-(-count // self.digits) * self.bits) // 8)
 
 
 def choose_packing(k: int, opset: int) -> Packing:
-    """The densest packing of indices below `k` that a model of this opset can hold; of equals the plainest."""
+    """Choose the densest packing of indices below `k` that a model of this opset can hold; of equals the plainest."""
     if k > 256:
         high = choose_packing(-(-k // 256), opset)
         return Packing("UINT8", 8, high=high) if high.bits / high.digits < 8 else Packing("UINT16", 16)
@@ -68,7 +68,7 @@ def choose_packing(k: int, opset: int) -> Packing:
 
 
 def pack(indices: NDArray[np.integer], packing: Packing) -> NDArray[np.integer]:
-    """The words, one axis: with a table, n digits each, the first index the most significant, zeros at the end."""
+    """Pack indices into words, one axis: with a table n digits each, the first the most significant, zeros last."""
     flat = indices.reshape(-1)
     if packing.digits == 1:
         return flat.astype(np.uint16 if packing.dtype == "UINT16" else np.uint8)
@@ -80,7 +80,7 @@ def pack(indices: NDArray[np.integer], packing: Packing) -> NDArray[np.integer]:
 
 
 def digit_table(packing: Packing) -> NDArray[np.uint8]:
-    """(base ** digits, digits): the digits of every word, the most significant first."""
+    """Return (base ** digits, digits): the digits of every word, the most significant first."""
     words = np.arange(packing.base**packing.digits)[:, None]
     return (words // packing.base ** np.arange(packing.digits - 1, -1, -1) % packing.base).astype(np.uint8)
 

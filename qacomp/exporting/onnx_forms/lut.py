@@ -56,7 +56,7 @@ def to_lut(model: onnx.ModelProto, shared: Mapping[str, SharedTensor]) -> list[T
 
 
 def _by_home(model: onnx.ModelProto) -> list[tuple[Home, list[Constant]]]:
-    """The model's constants: those of its graphs, then those of each function, which has an opset of its own."""
+    """Return the model's constants: those of its graphs, then those of each function, which has an opset of its own."""
     everything = list(constants(model))
     homes: list[Home] = [model, *model.functions]
     return [(home, [held for held in everything if held.home is home]) for home in homes]
@@ -86,7 +86,7 @@ def _replaced(
 
 
 def _refusal(opset: int, weight: SharedTensor) -> str | None:
-    """Why there can't be a look-up, or None."""
+    """Return why there can't be a look-up, or None."""
     if opset < LEAST_OPSET:
         return f"opset {opset}: a look-up needs {LEAST_OPSET}"
     if weight.codebook.dtype.kind not in "fiu":
@@ -95,7 +95,7 @@ def _refusal(opset: int, weight: SharedTensor) -> str | None:
 
 
 def _look_up(builder: NodeBuilder, weight: SharedTensor, tables: dict[Packing, str]) -> str:
-    """Nodes from packed indices and codebook to the weights; says how they are stored."""
+    """Add nodes from packed indices and codebook to the weights; return words that say how they are stored."""
     repeats, kept = _repeats(weight)
     small = replace(weight, indices=weight.indices[np.ix_(*kept)]) if repeats else weight
     k, book = weight.codebook.shape[-1], weight.codebook.reshape(-1)
@@ -121,7 +121,7 @@ def _one_by_one(
     packing: Packing,
     tables: dict[Packing, str],
 ) -> str:
-    """Nodes from packed indices to values of the flat `book`, in the shape of `indices`."""
+    """Add nodes from packed indices to values of the flat `book`, in `indices`' shape; return the value's name."""
     along = builder.opset >= _ELEMENTS_OPSET  # GatherElements wants one axis, and takes a fifth of Gather's time
     found = _unpacked(builder, indices.reshape(-1) if along and not offsets else indices, packing, tables)
     for vector in offsets:
@@ -134,7 +134,7 @@ def _one_by_one(
 
 
 def _unpacked(builder: NodeBuilder, indices: NDArray[Any], packing: Packing, tables: dict[Packing, str]) -> str:
-    """Nodes from packed indices to them, as int32 in their shape."""
+    """Add nodes from packed indices to indices, int32, in their shape; return the value's name."""
     if packing.high is not None:
         low = _unpacked(builder, indices & 255, Packing("UINT8", 8), tables)
         if packing.high.digits > 1:  # a small table is multiplied, not what is looked up in it
@@ -149,12 +149,12 @@ def _unpacked(builder: NodeBuilder, indices: NDArray[Any], packing: Packing, tab
 
 
 def _table(builder: NodeBuilder, packing: Packing, tables: dict[Packing, str]) -> str:
-    """The name of the table (words' values, digits) that unpacks `packing`."""
+    """Return the name of the table (words' values, digits) that unpacks `packing`."""
     return tables.setdefault(packing, builder.names.new("t"))
 
 
 def _repeats(weight: SharedTensor) -> tuple[list[Repeat], tuple[NDArray[np.intp], ...]]:
-    """What needn't be stored again, where that saves more than it takes; and the slices to store."""
+    """Find what needn't be stored again, where that saves more than it takes; return it and the slices to store."""
     if weight.blocks is not None or weight.codebook.dtype != np.float32:
         return [], ()
     repeats, kept = find_repeats(weight.dense())
@@ -166,7 +166,7 @@ def _repeats(weight: SharedTensor) -> tuple[list[Repeat], tuple[NDArray[np.intp]
 
 
 def _cast_from_half(builder: NodeBuilder, held: Constant) -> bool:
-    """A dense float32 constant as half precision and a Cast, where that loses nothing and saves something."""
+    """Make a float32 constant half precision and a Cast; return False where that loses something or saves nothing."""
     if held.tensor.data_type != TensorProto.FLOAT:
         return False
     array = numpy_helper.to_array(held.tensor)
@@ -177,7 +177,7 @@ def _cast_from_half(builder: NodeBuilder, held: Constant) -> bool:
 
 
 def _add_tables(model: onnx.ModelProto, scope: Scope, names: Names, opset: int, tables: Mapping[Packing, str]) -> None:
-    """The tables that unpack several indices a byte: once in the main graph or a function, whose subgraphs see it."""
+    """Add the tables that unpack several indices a byte, once: a function's, or the main graph's, is seen inside it."""
     for packing, name in tables.items():
         builder = NodeBuilder(names, opset)
         digits = builder.node("Cast", builder.constant(digit_table(packing)), to=TensorProto.INT32)

@@ -26,7 +26,7 @@ class Names:
         self.count = 0
 
     def new(self, prefix: str) -> str:
-        """`i0`, `i1`, ..."""
+        """Return the next free name: `i0`, `i1`, ..."""
         while (name := f"{prefix}{self.count}") in self.taken:
             self.count += 1
         self.taken.add(name)
@@ -44,15 +44,15 @@ class NodeBuilder:
 
     @property
     def bytes(self) -> int:
-        """What all of it takes in the file."""
+        """Count the bytes that all of it takes in the file."""
         return int(sum(t.ByteSize() for t in self.constants) + sum(n.ByteSize() for n in self.nodes))
 
     def constant(self, array: NDArray[Any]) -> str:
-        """A constant of the array's dtype; gives its name."""
+        """Add a constant of the array's dtype; return its name."""
         return self._add(numpy_helper.from_array(np.ascontiguousarray(array), self.names.new("c")))
 
     def packed(self, dtype: str, words: NDArray[Any], shape: tuple[int, ...]) -> str:
-        """A constant of an ONNX dtype that numpy may lack (UINT4, UINT2), filled with `words` (flat)."""
+        """Add a constant of an ONNX dtype that numpy may lack (UINT4, UINT2), of the flat `words`; return its name."""
         kind = TensorProto.DataType.Value(dtype)
         if dtype in ("UINT8", "UINT16"):
             return self.constant(words.reshape(shape))
@@ -60,7 +60,7 @@ class NodeBuilder:
         return self._add(numpy_helper.from_array(values, self.names.new("c")))
 
     def half_or_exact(self, array: NDArray[Any]) -> str:
-        """A constant in half precision with a Cast, where that holds every bit of a float32 array; else as it is."""
+        """Add a constant in half precision and a Cast, where that holds every bit of a float32 array, else as it is."""
         if array.dtype == np.float32 and array.size >= _LEAST_HALVES:
             with np.errstate(over="ignore"):
                 half = array.astype(np.float16)
@@ -69,29 +69,29 @@ class NodeBuilder:
         return self.constant(array)
 
     def integers(self, value: str) -> str:
-        """`value` as int32: Gather takes no index type smaller than that."""
+        """Add a cast of `value` to int32: Gather takes no smaller index type; return the new value's name."""
         return self.node("Cast", value, to=TensorProto.INT32)
 
     def reshaped(self, value: str, shape: tuple[int, ...]) -> str:
-        """`value` in another shape."""
+        """Add a Reshape of `value` to `shape`; return the new value's name."""
         return self.node("Reshape", value, self.constant(np.array(shape, np.int64)))
 
     def cut(self, value: str, size: int, shape: tuple[int, ...]) -> str:
-        """The first values, in row-major order, of `value`, which has `size` of them, in another shape."""
+        """Take the first values, in row-major order, of `value`, which has `size` of them, in another shape."""
         wanted = math.prod(shape)
         if size != wanted:
             value = self.sliced(self.reshaped(value, (-1,)), (wanted,))
         return self.reshaped(value, shape)
 
     def sliced(self, value: str, shape: tuple[int, ...]) -> str:
-        """The corner of `value` that has the given shape."""
+        """Take the corner of `value` that has the given shape; return the new value's name."""
         starts, ends = np.zeros(len(shape), np.int64), np.array(shape, np.int64)
         if self.opset < 10:  # bounds were attributes
             return self.node("Slice", value, starts=starts.tolist(), ends=ends.tolist())
         return self.node("Slice", value, self.constant(starts), self.constant(ends))
 
     def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """A node with one output; gives the output's name."""
+        """Add a node with one output; return the output's name."""
         output = self.names.new("v")
         self.nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
         return output

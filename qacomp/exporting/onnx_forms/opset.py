@@ -38,7 +38,7 @@ def _unchanged(model: onnx.ModelProto, current: int, version: int) -> bool:
 
 
 def _same_meaning(kind: str, current: int, version: int) -> bool:
-    """Whether the newer operator differs in what it accepts alone: types, or new attributes and inputs at the end."""
+    """Return whether the newer operator only accepts more: types, or new attributes and inputs at the end."""
     try:
         old, new = onnx.defs.get_schema(kind, current), onnx.defs.get_schema(kind, version)
     except onnx.defs.SchemaError:

@@ -32,12 +32,12 @@ class Repeat:
 
     @property
     def bytes(self) -> int:
-        """Of its constants."""
+        """Return the bytes of its constants."""
         return self.place.nbytes + self.pattern.nbytes + self.signs.nbytes
 
 
 def find_repeats(values: NDArray[np.float32]) -> tuple[list[Repeat], tuple[NDArray[np.intp], ...]]:
-    """What repeats itself in `values`, axis by axis, and for each axis which slices are kept.
+    """Find what repeats itself in `values`, axis by axis, and for each axis which slices are kept.
 
     The kept tensor is values[np.ix_(*kept)]; undo the repeats in reverse order. Signs of zeros aren't kept.
     """
@@ -52,7 +52,7 @@ def find_repeats(values: NDArray[np.float32]) -> tuple[list[Repeat], tuple[NDArr
 
 
 def restore(builder: NodeBuilder, value: str, repeats: list[Repeat]) -> str:
-    """Nodes from the kept tensor `value` to the whole one."""
+    """Add nodes from the kept tensor `value` to the whole one; return the name of that."""
     for repeat in reversed(repeats):
         value = builder.node("Gather", value, builder.integers(builder.constant(repeat.place)), axis=repeat.axis)
         if (repeat.signs < 0).any():
@@ -63,7 +63,7 @@ def restore(builder: NodeBuilder, value: str, repeats: list[Repeat]) -> str:
 
 
 def _along(values: NDArray[np.float32], axis: int) -> tuple[Repeat, NDArray[np.intp]] | None:
-    """The repeats of one axis and the slices to keep, or None where it isn't worth while."""
+    """Find the repeats of one axis and the slices to keep; None where it isn't worth while."""
     count = values.shape[axis]
     if not _LEAST_SLICES <= count <= 1 << 16 or values.size == count:
         return None
@@ -92,14 +92,14 @@ def _along(values: NDArray[np.float32], axis: int) -> tuple[Repeat, NDArray[np.i
 
 
 def _keys(sizes: NDArray[np.float32]) -> NDArray[np.uint64]:
-    """(slices, values) -> a number for each slice, the same for the same values."""
+    """Return (slices,) numbers for (slices, values), the same for the same values."""
     weights = np.random.default_rng(0).integers(1, 1 << 63, sizes.shape[1], np.uint64) | np.uint64(1)
     keys: NDArray[np.uint64] = np.stack([(row.view(np.uint32) * weights).sum(dtype=np.uint64) for row in sizes])
     return keys
 
 
 def _pattern(signs: NDArray[np.int8], patterns: list[NDArray[np.int8]]) -> int | None:
-    """The number of the pattern that `signs` (0: any) fit, which is added where it is new; None: there are too many."""
+    """Return the number of the pattern that `signs` (0: any) fit, added where it is new; None: there are too many."""
     for number, known in enumerate(patterns):
         if not (known * signs < 0).any():
             patterns[number] = np.where(known == 0, signs, known)

@@ -36,7 +36,7 @@ class StoredWeights(Mapping[str, "NDArray[Any] | SharedTensor"]):
         return value in self.names
 
     def is_shared(self, value: str) -> bool:
-        """Whether it is a SharedTensor; nothing is read for that."""
+        """Return whether it is a SharedTensor; nothing is read for that."""
         return self.container.info(self.names[value]).k is not None
 
 
@@ -44,7 +44,7 @@ Weights: TypeAlias = Mapping[str, "NDArray[Any] | SharedTensor"]
 
 
 def only_shared(weights: Weights, without: Collection[str] = ()) -> Mapping[str, SharedTensor]:
-    """Those that are shared, but for the names in `without`."""
+    """Return the weights that are shared, but for the names in `without`."""
     if isinstance(weights, StoredWeights):
         names = {v: n for v, n in weights.names.items() if v not in without and weights.is_shared(v)}
         return StoredWeights(weights.container, names, weights.level)  # type: ignore[return-value] # all are shared

@@ -17,7 +17,7 @@ from qacomp.runtime.session import line, open_session
 
 
 def written_weights(model: onnx.ModelProto, dtypes: Mapping[str, int]) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Names and values of the named constants, read or run one at a time; names that the model lacks are left out.
+    """Yield names and values of the named constants, read or run one at a time; names not in the model are left out.
 
     dtypes: ONNX element type by value name. Weights in subgraphs and functions are run by themselves too: they depend
     on constants alone. Raises ExportError where onnxruntime refuses the nodes.
@@ -53,7 +53,7 @@ def _run(
     name: str,
     dtype: int,
 ) -> NDArray[Any]:
-    """One weight at a time: a model of all of them might be too large to serialize."""
+    """Run one weight by itself: a model of all of them might be too large to serialize."""
     nodes: dict[int, onnx.NodeProto] = {}
     used: dict[str, onnx.TensorProto] = {}
     _collect([name], constants, makers, nodes, used)
@@ -77,7 +77,7 @@ def _collect(
     nodes: dict[int, onnx.NodeProto],
     used: dict[str, onnx.TensorProto],
 ) -> None:
-    """The nodes that make `names`, makers before users, and the constants that they read; each node once."""
+    """Collect the nodes that make `names`, makers before users, and the constants that they read; each node once."""
     waiting = [(name, False) for name in reversed(list(names))]
     seen: set[int] = set()
     while waiting:
