@@ -27,7 +27,7 @@ def onnx_model(container: Container, level: int | None = None, submodel: str | N
     there. Raises ConfigError where there is no graph or no such sub-model, FormatError for a damaged graph.
     """
     from qacomp.graphs.skeleton import join
-    from qacomp.graphs.submodels import only_output, output_names, settle, weight_names
+    from qacomp.graphs.submodels import finalize, only_output, output_names, weight_names
     from qacomp.graphs.weightless import attach_weights
 
     graph, source = container.graph(), container.source
@@ -44,7 +44,7 @@ def onnx_model(container: Container, level: int | None = None, submodel: str | N
     if len(outputs) > 1:
         graph = only_output(graph, output or outputs[-1], source)
         model = attach_weights(graph, tensors_at(container, level, weight_names(graph)), source=source)
-        settle(model, source)
+        finalize(model, source)
     else:
         model = attach_weights(graph, tensors_at(container, level), ignore_extra=True, source=source)
     feed = {key: metadata(container).get(key) for key in ("preprocessing", "data", "input_shape", "num_classes")}

@@ -32,6 +32,8 @@ def make_distinct(model: ModelProto, names: Collection[str], preferred: Mapping[
 
 @dataclass
 class _Renaming:
+    """Names that several values have (`several`), what they wish to be called, and the names that are taken."""
+
     several: Collection[str]
     wishes: Mapping[Key, str]
     taken: set[str]

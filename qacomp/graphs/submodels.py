@@ -34,7 +34,7 @@ def weight_names(graph: bytes, source: str = "the graph") -> set[str]:
     return {initializer.name for initializer in parse(graph, source).graph.initializer}
 
 
-def settle(model: onnx.ModelProto, source: str = "the graph") -> None:
+def finalize(model: onnx.ModelProto, source: str = "the graph") -> None:
     """Make what `only_output` left, once its weights are in it, a model of its own, in place: the output is `logits`.
 
     A sub-model that reads the first channels of a weight gets a weight of those channels alone, under the same name.
