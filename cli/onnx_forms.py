@@ -7,7 +7,7 @@ from qacomp.cli.streams import echo, shown_name
 from qacomp.cli.table import TableColumn, print_table
 
 if TYPE_CHECKING:
-    from qacomp.exporting.onnx_options import OnnxFile
+    from qacomp.exporting.onnx_options import WrittenOnnx
 
 _COLUMNS = (
     TableColumn("weight", 0, text=True),
@@ -19,7 +19,7 @@ _COLUMNS = (
 )
 
 
-def print_onnx(file: "OnnxFile") -> None:
+def print_onnx(file: "WrittenOnnx") -> None:
     """Write a table of the weights, then a line each on size, outputs and times beside the dense file's."""
     rows = [
         [

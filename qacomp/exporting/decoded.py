@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from qacomp.evaluation.verdict import Verdict
-from qacomp.exporting.onnx_options import DENSE, OnnxFile, OnnxOptions
+from qacomp.exporting.onnx_options import DENSE, OnnxOptions, WrittenOnnx
 from qacomp.exporting.part import WHOLE, Part
 from qacomp.runtime.latency import Latency
 
@@ -37,7 +37,7 @@ class Decoded:
     container_bytes: int
     max_abs_error: float
     notes: tuple[str, ...] = ()
-    onnx: OnnxFile | None = None
+    onnx: WrittenOnnx | None = None
     agreement: dict[str, Any] | None = None
     verdict: Verdict | None = None
     judged_now: bool = False

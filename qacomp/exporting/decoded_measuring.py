@@ -18,7 +18,7 @@ from qacomp.evaluation.verdict import Verdict, judge
 from qacomp.exporting.decoded import Decoded
 from qacomp.exporting.onnx_file import write_dense
 from qacomp.exporting.onnx_model import is_original
-from qacomp.exporting.onnx_options import OnnxFile
+from qacomp.exporting.onnx_options import WrittenOnnx
 from qacomp.exporting.operating_points import verdict_at
 from qacomp.exporting.part import level_of
 from qacomp.formats import Container, open_file
@@ -55,7 +55,7 @@ def measure_decoded(done: Decoded, data: str | None = None) -> Decoded:
         return replace(done, verdict=verdict_at(container, level_of(container, done.part)))
 
 
-def _beside_dense(container: Container, done: Decoded, made: OnnxFile) -> Decoded:
+def _beside_dense(container: Container, done: Decoded, made: WrittenOnnx) -> Decoded:
     """Compare the file with the dense one, which is written to a folder beside it for that, on made-up inputs."""
     shape = None if is_original(container) else metadata(container).get("input_shape")
     with part_folder(done.output.parent) as folder:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qacomp.exporting.decoded import Decoded, DecodeOptions
 from qacomp.exporting.onnx_model import is_original, onnx_model
-from qacomp.exporting.onnx_options import DENSE, OnnxFile, OnnxOptions
+from qacomp.exporting.onnx_options import DENSE, OnnxOptions, WrittenOnnx
 from qacomp.exporting.operating_points import agreement_at, verdict_at, weights_at
 from qacomp.exporting.part import Part, level_of
 from qacomp.formats import Container
@@ -52,7 +52,7 @@ def write_dense(container: Container, output: Path, part: Part) -> int:
     return save_onnx(output, onnx_model(container, level, part.submodel)).bytes
 
 
-def _write_network(container: Container, output: Path, part: Part, options: OnnxOptions) -> OnnxFile:
+def _write_network(container: Container, output: Path, part: Part, options: OnnxOptions) -> WrittenOnnx:
     """Write a network in the graph that it was exported to, and prove it."""
     from qacomp.exporting.onnx_output import write_onnx_file
 
@@ -64,7 +64,7 @@ def _write_network(container: Container, output: Path, part: Part, options: Onnx
 
 def _write_original(
     container: Container, output: Path, level: int | None, options: OnnxOptions
-) -> tuple[int, float, OnnxFile | None]:
+) -> tuple[int, float, WrittenOnnx | None]:
     """Write the ONNX model that came in, with the container's values; return bytes, largest error, and its form."""
     if options != DENSE:
         from qacomp.exporting.original_forms import write_converted

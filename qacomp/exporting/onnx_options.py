@@ -69,7 +69,7 @@ class TensorForm:
 
 
 @dataclass(frozen=True)
-class OnnxFile:
+class WrittenOnnx:
     """A written file: `saved` its bytes, `dense_bytes` those of the dense one, `tensors` how each weight stands in it.
 
     max_abs_error: between its weights, as onnxruntime makes them, and the container's. fused: of affine, how many

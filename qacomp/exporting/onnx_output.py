@@ -18,7 +18,7 @@ from qacomp.exporting.onnx_forms.lut import to_lut
 from qacomp.exporting.onnx_forms.saving import save_onnx
 from qacomp.exporting.onnx_forms.weights import Weights, only_shared
 from qacomp.exporting.onnx_forms.written import written_weights
-from qacomp.exporting.onnx_options import OnnxFile, OnnxOptions, TensorForm
+from qacomp.exporting.onnx_options import OnnxOptions, TensorForm, WrittenOnnx
 from qacomp.formats import SharedTensor
 from qacomp.formats.scratch import part_folder
 from qacomp.graphs.constants import constants
@@ -33,7 +33,7 @@ def write_onnx_file(
     options: OnnxOptions,
     *,
     write_dense: Callable[[Path], int] | None = None,
-) -> OnnxFile:
+) -> WrittenOnnx:
     """Write `model` with its `weights` (by value name) in the form that the options ask for, and prove it.
 
     Returns the file's bytes beside the dense one's, and how far its weights, as onnxruntime makes them, are from those
@@ -50,7 +50,7 @@ def write_onnx_file(
     if options.mode == "dense":
         error = _prove(model, weights, dtypes)
         saved = save_onnx(output, model, external=options.external, limit=options.limit, checked=own)
-        return OnnxFile("dense", saved, saved.bytes, (), error, None, ())
+        return WrittenOnnx("dense", saved, saved.bytes, (), error, None, ())
     if write_dense is None:
         write_dense, model = _dense_writer(model, options), _copy(model)
     turned = only_shared(weights) if options.mode == "affine" else {}
@@ -68,7 +68,7 @@ def write_onnx_file(
     fused = _fused(output) if snapped and saved.data_path is None else None
     if fused is not None and fused < len(snapped):
         notes.append(f"onnxruntime fuses {fused} of {len(snapped)} matrix products; the others run slower than dense")
-    return OnnxFile(options.mode, saved, dense_bytes, tuple(forms), error, fused, tuple(notes))
+    return WrittenOnnx(options.mode, saved, dense_bytes, tuple(forms), error, fused, tuple(notes))
 
 
 def _fused(output: Path) -> int | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from onnx import ModelProto
 
 from qacomp.exporting.onnx_forms.weights import StoredWeights
-from qacomp.exporting.onnx_options import OnnxFile, OnnxOptions
+from qacomp.exporting.onnx_options import OnnxOptions, WrittenOnnx
 from qacomp.exporting.onnx_output import write_onnx_file
 from qacomp.exporting.original_onnx import write_original
 from qacomp.formats import BFLOAT16, Container
@@ -18,7 +18,7 @@ from qacomp.graphs.values import DTYPES, type_name
 from qacomp.graphs.walk import Site, sites
 
 
-def write_converted(container: Container, output: Path, level: int | None, options: OnnxOptions) -> OnnxFile:
+def write_converted(container: Container, output: Path, level: int | None, options: OnnxOptions) -> WrittenOnnx:
     """Write the model at a level (None: the finest that is there) in the form that the options ask for, and prove it.
 
     Looked up, no weight is ever dense in the model, so that it takes the memory of what is written; the other forms

@@ -15,9 +15,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from qacomp.evaluation import onnx_measuring
 from qacomp.api import compress
 from qacomp.errors import ConfigError, ExportError, NotACheckpointError
+from qacomp.evaluation import onnx_measuring
 from qacomp.exporting.decode import decode_file
 from qacomp.exporting.onnx_options import OnnxOptions
 from qacomp.graphs import parse_onnx
