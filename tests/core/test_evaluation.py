@@ -13,6 +13,7 @@ from torch import nn
 from qacomp.errors import ConfigError, DataError, ExportError, NonFiniteWeightsError, NotACheckpointError, QacompError
 from qacomp.evaluation.accuracy import onnx_accuracy, onnx_logits, topk_accuracy, torch_accuracy, torch_logits
 from qacomp.evaluation.parity import max_abs_error, optimization_error
+from qacomp.runtime.comparison import largest_difference
 from qacomp.runtime.latency import onnx_latency
 from qacomp.runtime.session import open_session
 
@@ -141,6 +142,22 @@ def test_bad_data_is_named(
     with pytest.raises(error, match=message) as caught:
         onnx_accuracy(dense_layer(np.eye(4, dtype=np.float32)), x, np.array(y), **options)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ([1.0, np.nan, np.inf], [1.5, np.nan, np.inf], 0.5),
+        ([1.0, np.nan], [1.0, 1.0], np.inf),
+        ([np.inf], [-np.inf], np.inf),
+        ([0.0], [-0.0], 0.0),
+        ([], [], 0.0),
+        (["a"], ["a"], 0.0),
+        (["a"], ["b"], np.inf),
+    ],
+)
+def test_the_largest_difference(a: list[object], b: list[object], expected: float) -> None:
+    assert largest_difference(np.array(a), np.array(b)) == expected
 
 
 def test_a_session_of_fewer_than_no_threads_is_refused() -> None:
