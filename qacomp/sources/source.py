@@ -44,7 +44,7 @@ class Effects:
     untrained: str
 
 
-class Runs(Protocol):
+class ModelRuns(Protocol):
     """The model of a source, which can be run with other values of its weights, on inputs that are known."""
 
     def measured(self, values: Values) -> Measured:
@@ -94,7 +94,7 @@ class PlainSource(Protocol):
         """Return the ONNX graph without its weights, or None where there is none."""
         ...
 
-    def runs(self, given: Given | None, config: CompressConfig, note: Callable[[str], None]) -> Runs | None:
+    def runs(self, given: Given | None, config: CompressConfig, note: Callable[[str], None]) -> ModelRuns | None:
         """Return its model, ready to be run on the `given` data or on generated inputs; None where it can't be run."""
         ...
 

@@ -24,7 +24,7 @@ from qacomp.sharing.agreement import Trials, aim, raised_note, refined, refined_
 from qacomp.sharing.nested_arrays import at_level
 from qacomp.sharing.selection import Selection
 from qacomp.sharing.share import Packed
-from qacomp.sources.source import PlainSource, Runs
+from qacomp.sources.source import ModelRuns, PlainSource
 from qacomp.stages.figures import Accuracy
 from qacomp.stages.made import Made, Measurements, Training
 from qacomp.stages.pack_weights import PackedWeights
@@ -71,7 +71,7 @@ class _Work:
     source: PlainSource
     config: CompressConfig
     packed: PackedWeights
-    runs: Runs | None
+    runs: ModelRuns | None
     run: Run
     measured: Measured = field(default_factory=Measured)
 
@@ -124,7 +124,7 @@ def _dense(items: Mapping[str, Packed], name: str) -> NDArray[Any]:
     return items[name].dense()
 
 
-def _errors(source: PlainSource, items: Mapping[str, Packed], runs: Runs | None) -> dict[str, OperatorError]:
+def _errors(source: PlainSource, items: Mapping[str, Packed], runs: ModelRuns | None) -> dict[str, OperatorError]:
     """Return the error of each shared tensor where it works, or the weights' own where nothing is run."""
     if runs is not None:
         return runs.errors(items)

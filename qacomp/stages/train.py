@@ -30,7 +30,7 @@ from qacomp.training.snapshots import watcher
 
 
 @dataclass(frozen=True)
-class Trained:
+class FineTuned:
     """What the fine-tuning gave: each layer's regularizer, and the precision ladder where one was trained."""
 
     penalties: dict[str, Regularizer]
@@ -83,22 +83,22 @@ def _plan_quantizer(job: Job) -> tuple[Job, dict[str, int]]:
     return replace(job, selection=plan.selection), {n: b for n, b in plan.bits.items() if not job.zeros.emptied(n)}
 
 
-def _fine_tune(job: Job, bits: dict[str, int], weights: WeightHistory) -> tuple[Job, Trained]:
+def _fine_tune(job: Job, bits: dict[str, int], weights: WeightHistory) -> tuple[Job, FineTuned]:
     """Train all weights towards their shared values, with data; a quantizer is put on in any case."""
     c = job.config
     if job.session is None or not c.epochs:
         if bits:
             scaled = quantizer_named(c.quantizer).options.scaled
             quantize_network(job.model, bits, c.quantizer, scaled=scaled, living=job.zeros.masks)
-        return job, Trained({})
+        return job, FineTuned({})
     watch = watcher(weights, c.epochs, job.network, c.data, job.run.snapshots)
     session = replace(job.session, watch=watch)
     with job.run.stage("fine-tune"):
         if c.levels is not None and c.sharing == "straight-through":
             ladder, records = fine_tune_ladder(job.model, job.selection, session)
-            return job.told(records), Trained({}, ladder)
+            return job.told(records), FineTuned({}, ladder)
         penalties, records = fine_tune(job.model, job.selection, session, bits)
-    return job.told(records), Trained(penalties)
+    return job.told(records), FineTuned(penalties)
 
 
 def _refine(job: Job) -> Job:
