@@ -46,7 +46,10 @@ def resolve(config: CompressConfig, source: Source, data: Given | None, note: Ca
     config = leave_out(config, _all_but(*PROGRAM), note, "the network is exported as its architecture has it")
     if source.checkpoint.kind == "module":
         config = leave_out(config, _all_but("arch", "num_classes"), note, "a module is its own architecture")
-    return resolve_network(config, source.network, data if isinstance(data, Dataset) else None, note)
+    config = resolve_network(config, source.network, data if isinstance(data, Dataset) else None, note)
+    if source.checkpoint.kind == "module":
+        return replace(config, arch=None)  # its class's name is no setting that compresses it again
+    return config
 
 
 def _all_but(*names: str) -> list[str]:
