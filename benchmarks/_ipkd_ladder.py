@@ -18,12 +18,13 @@ from qacomp.exporting.part import Part
 from qacomp.formats import open_file, save_file
 from qacomp.options.config import CompressConfig
 from qacomp.progress import SilentProgress
-from qacomp.sources.network import build_network, choose_device
+from qacomp.sources.network import build_network
 from qacomp.sources.torch_weights import select_layers
 from qacomp.stages.resolve import resolve
+from qacomp.training.device import choose_device
 from qacomp.training.distillation import STRATEGIES
-from qacomp.training.fine_tune import Session
 from qacomp.training.fine_tune_ladder import fine_tune_ladder
+from qacomp.training.setup import TrainingSetup
 
 LEVELS, FILE_LEVELS = (2, 4, 16), (4, 16, 64)
 IMAGES, EPOCHS = 10_000, 2
@@ -56,7 +57,7 @@ def _trial(strategy: str, seed: int) -> dict[str, float]:
     assert network is not None
     model = network.model.to(device)
     settings = resolve(config, network, dataset, device, lambda text: None)
-    session = Session(settings, dataset, network.preprocessing, copy.deepcopy(model), device, SilentProgress())
+    session = TrainingSetup(settings, dataset, network.preprocessing, copy.deepcopy(model), device, SilentProgress())
     ladder, _ = fine_tune_ladder(model, select_layers(model, "all", settings.k, {}), session)
     x = network.preprocessing.apply(dataset.test.x)  # (N, C, H, W)
     found = submodel_accuracies(ladder, x, dataset.test.y, device=device)

@@ -16,9 +16,9 @@ from qacomp.models._msdnet import MultiScaleDenseNetwork
 from qacomp.models._slimmable import SlimmableConv2d, SlimmableNetwork, SlimmableUnit
 from qacomp.models.flexible import FlexibleModel
 from qacomp.progress import SilentProgress
-from qacomp.sources.network import choose_device, choose_precision
+from qacomp.training.device import choose_device, choose_precision
 from qacomp.training.distillation import STRATEGIES
-from qacomp.training.loop import Stage, parameter_groups, train
+from qacomp.training.loop import Stage, TrainingData, TrainingHooks, parameter_groups, train
 from qacomp.training.objective import Objective
 from qacomp.training.resume import ResumeStore
 
@@ -89,7 +89,9 @@ def _trial(name: str, e: Experiment, strategy: str, seed: int) -> dict[str, Any]
     store = ResumeStore(
         Trials("x").path.with_name(f"ipkd-{name}-{strategy}-{seed}.resume"), f"{name} {e.epochs} {e.images} {e.lr}"
     )
-    train(model, dataset, preprocessing, stage, objective, optimizer, progress=SilentProgress(), store=store)
+    train(
+        model, TrainingData(dataset, preprocessing), stage, objective, optimizer, TrainingHooks(SilentProgress(), store)
+    )
     accuracies = submodel_accuracies(model, preprocessing.apply(dataset.test.x), dataset.test.y, device=device)
     store.finish()
     return {part: round(value, 3) for part, value in accuracies.items()}

@@ -28,15 +28,16 @@ from qacomp.options.config import CompressConfig
 from qacomp.options.method import MethodChoice
 from qacomp.progress import SilentProgress
 from qacomp.runtime.latency import onnx_latency
-from qacomp.sources.network import Network, build_network, choose_device
+from qacomp.sources.network import Network, build_network
 from qacomp.stages.resolve import resolve
-from qacomp.training.fine_tune import Session
+from qacomp.training.device import choose_device
 from qacomp.training.pretraining import TrainConfig, train_network
 from qacomp.training.pruning.channels import trace_channels
-from qacomp.training.pruning.methods import Trained, pruner_of
+from qacomp.training.pruning.methods import PruningMasks, pruner_of
 from qacomp.training.pruning.stage import finish
 from qacomp.training.pruning.units import apply_masks, find_units
 from qacomp.training.resume import ResumeStore
+from qacomp.training.setup import TrainingSetup
 
 SHARED = Path(os.environ.get("QACOMP_SHARED", ROOT.parent / "shared"))
 WORK = ROOT / "benchmarks" / "work" / "pruning"
@@ -153,7 +154,7 @@ def _pruned(case: Case, dataset: Dataset, method: str, seed: int, name: str) -> 
     model = network.model.to(device)
     original = copy.deepcopy(model)
     store = ResumeStore(WORK / f"{name}.resume", config.to_toml() + str(case))
-    session = Session(config, part, network.preprocessing, original, device, SilentProgress(), store)
+    session = TrainingSetup(config, part, network.preprocessing, original, device, SilentProgress(), store)
     units = find_units(trace_channels(model, network.input_shape))
     pruner = pruner_of(config.prune)
     trained = pruner.train(model, units, session)
@@ -185,7 +186,7 @@ def measures(network: Network, model: nn.Module, dataset: Dataset) -> dict[str, 
 
 
 def exported(
-    network: Network, model: nn.Module, original: nn.Module, trained: Trained, dataset: Dataset
+    network: Network, model: nn.Module, original: nn.Module, trained: PruningMasks, dataset: Dataset
 ) -> dict[str, Any]:
     """The pruned network without its dead units as ONNX: outputs against the masked one, time against the whole one."""
     masked = copy.deepcopy(model)

@@ -111,10 +111,9 @@ def brute_force(seeds: int = 100, generations: int = 300) -> Results:
             done = search(
                 lambda s: np.asarray(table[(s << np.arange(d)).sum(1)]),
                 units.free,
-                EvolutionOptions(POPULATION),
+                EvolutionOptions(POPULATION, restart=restart),
                 generations,
                 rng,
-                restart=restart,
             )
             found.append(bool(done.scores.min() == table.min()))
         rates[restart] = sum(found) / seeds

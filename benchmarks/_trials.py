@@ -20,12 +20,14 @@ from qacomp.evaluation.accuracy import torch_accuracy
 from qacomp.models.weight_places import split_name
 from qacomp.options.config import CompressConfig
 from qacomp.progress import SilentProgress
-from qacomp.sources.network import Network, build_network, choose_device
+from qacomp.sources.network import Network, build_network
 from qacomp.sources.torch_weights import select_layers
 from qacomp.stages.resolve import resolve
-from qacomp.training.fine_tune import Session, fine_tune, tune_shared
+from qacomp.training.device import choose_device
+from qacomp.training.fine_tune import fine_tune, tune_shared
 from qacomp.training.pretraining import TrainConfig, train_network
 from qacomp.training.quantizers import plan_quantization
+from qacomp.training.setup import TrainingSetup
 from qacomp.training.share_network import share_network
 
 WORK = ROOT / "benchmarks" / "work"
@@ -103,7 +105,7 @@ def share_and_tune(checkpoint: Path, config: CompressConfig, dataset: Dataset) -
     if settings.quantizer.chosen:
         plan = plan_quantization(selection, settings.quantizer, settings.bits, settings.bits_layers)
         selection, bits = plan.selection, plan.bits
-    session = Session(settings, dataset, found.preprocessing, original, device, SilentProgress())
+    session = TrainingSetup(settings, dataset, found.preprocessing, original, device, SilentProgress())
     penalties = fine_tune(model, selection, session, bits)[0] if settings.epochs else {}
     share_network(model, selection, penalties, lambda text: None)
     results = {"k": float(np.mean([_levels(model, layer.name) for layer in selection.layers]))}

@@ -16,7 +16,7 @@ from qacomp.datasets import load_dataset
 from qacomp.models import create_model
 from qacomp.options.config import CompressConfig
 from qacomp.progress import SilentProgress
-from qacomp.sources.network import choose_precision
+from qacomp.training.device import choose_precision
 from qacomp.training.pretraining import TrainConfig, train_network
 from qacomp.training.regularizers import (
     Regularizer,

@@ -135,8 +135,9 @@ def _measure_checkpoint(path: Path, config: CompressConfig, trust_pickle: bool) 
     from qacomp.checkpoints import read_checkpoint
     from qacomp.evaluation.accuracy import torch_accuracy
     from qacomp.models.plain_modules import plain_module
-    from qacomp.sources.network import build_network, choose_device
+    from qacomp.sources.network import build_network
     from qacomp.sources.opening import network_of
+    from qacomp.training.device import choose_device
 
     checkpoint = read_checkpoint(path, trust_pickle=trust_pickle, key=config.key)
     network = build_network(checkpoint, config)

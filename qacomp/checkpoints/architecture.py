@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qacomp.checkpoints.checkpoint import Checkpoint
+from qacomp.checkpoints.tensors import few
 from qacomp.checkpoints.wrappers import matched
 from qacomp.errors import ArchitectureMismatchError
 from qacomp.models import MODELS, create_model, model_info
@@ -47,7 +48,7 @@ def _check(checkpoint: Checkpoint, wanted: Shapes, arch: str) -> None:
 
 
 def fitting_architectures(state: "Mapping[str, Tensor]") -> list[str]:
-    """Return the architectures that have exactly these keys and shapes, with any number of classes.
+    """Return the registered architectures that have exactly these keys and shapes, with any number of classes.
 
     A file's shapes import no installed package, so those of such packages are left out.
     """
@@ -63,7 +64,7 @@ def fitting_architectures(state: "Mapping[str, Tensor]") -> list[str]:
 
 
 def infer_num_classes(state: "Mapping[str, Tensor]", arch: str) -> int:
-    """Number of classes that a state dict has, by the one size of `arch` that depends on it.
+    """Return the number of classes of a state dict, by the one size of `arch` that depends on it.
 
     Raises `UnknownArchitectureError`, and `ArchitectureMismatchError` where the state dict lacks that layer.
     """
@@ -82,7 +83,7 @@ def infer_num_classes(state: "Mapping[str, Tensor]", arch: str) -> int:
 
 
 def named_as(checkpoint: Checkpoint, arch: str) -> Checkpoint:
-    """The checkpoint with the names of `arch`, and notes, where only a prefix or wrappers make its names others.
+    """Return the checkpoint with `arch`'s names, and notes, where a prefix or wrappers alone make its names others.
 
     Raises UnknownArchitectureError, and AmbiguousCheckpointError where it holds the network several times.
     """
@@ -113,11 +114,7 @@ def _differences(wanted: Shapes, given: Shapes) -> list[str]:
         if name in given and given[name] != shape and not name.endswith(_OPTIONAL)
     ]
     counted = (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
-    return [f"{len(names)} {what} ({_few(names)})" for what, names in counted if names]
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    return [f"{len(names)} {what} ({few(names, _SHOWN)})" for what, names in counted if names]
 
 
 def _advice(checkpoint: Checkpoint) -> str:

@@ -20,7 +20,7 @@ NOTES = {
 
 
 def archive_kind(path: Path, file: BinaryIO) -> str | None:
-    """torchscript, exported program, or None for every other zip file. Raises NotACheckpointError for a broken one."""
+    """Return torchscript, exported program, or None for another zip file; NotACheckpointError for a broken one."""
     _check_directory(path, file)
     try:
         with zipfile.ZipFile(file) as archive:
@@ -56,7 +56,7 @@ def _check_directory(path: Path, file: BinaryIO) -> None:
 
 
 def load_archive(path: Path, file: BinaryIO, kind: str, size: int) -> "dict[str, Tensor]":
-    """The tensors of an archive of `kind` and `size` bytes. Raises NotACheckpointError and CheckpointError."""
+    """Return the tensors of an archive of `kind` and `size` bytes. Raises NotACheckpointError and CheckpointError."""
     last = "/constants.pkl" if kind == "torchscript" else "/archive_format"
     try:
         with zipfile.ZipFile(file) as archive:

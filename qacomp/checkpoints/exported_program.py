@@ -23,7 +23,7 @@ _TABLES = (("data/weights/", "model_weights_config.json"), ("data/constants/", "
 
 
 def load_exported_program(path: Path, archive: zipfile.ZipFile, stem: str, size: int) -> "dict[str, Tensor]":
-    """Parameters, buffers and constants under the names that the exported module gave them.
+    """Return parameters, buffers and constants under the names that the exported module gave them.
 
     size: bytes of the file. Raises NotACheckpointError for a damaged archive, CheckpointError for tensors that can't be
     taken, or take memory out of proportion.

@@ -7,7 +7,7 @@
 import io
 import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Origin:
-    """What a checkpoint of qacomp's says besides its tensors."""
+    """What a checkpoint of qacomp's that was read says besides its tensors."""
 
     arch: str | None
     num_classes: int | None
@@ -32,32 +32,36 @@ class Origin:
     data: NamedData | None
 
 
-def write_checkpoint(
-    path: str | Path,
-    model_state: "Mapping[str, Tensor]",
-    *,
-    arch: str | None,
-    num_classes: int | None,
-    preprocessing: Preprocessing | None,
-    data: str | None,
-    extra: Mapping[str, Any] | None = None,
-) -> None:
+@dataclass(frozen=True)
+class CheckpointFacts:
+    """What a checkpoint that is written says besides its tensors. `data` is the user's spec.
+
+    extra: plain values (None, bool, int, float, str, and lists and dicts of them).
+    """
+
+    arch: str | None = None
+    num_classes: int | None = None
+    preprocessing: Preprocessing | None = None
+    data: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_checkpoint(path: str | Path, model_state: "Mapping[str, Tensor]", facts: CheckpointFacts) -> None:
     """Write a checkpoint that knows its architecture, input preprocessing and data spec.
 
     The same values give the same bytes, whatever the path: torch.save puts a path's name into the file, so it gets a
-    buffer. extra: plain values (None, bool, int, float, str, and lists and dicts of them). Raises `CheckpointError`
-    where `extra` holds anything else, `OutputNotWritableError` where the path can't be
-    written; never leaves half a file.
+    buffer. Raises `CheckpointError` where `facts.extra` holds a value that isn't plain, `OutputNotWritableError` where
+    the path can't be written; never leaves half a file.
     """
     import torch
 
     header = {
         "version": VERSION,
-        "arch": arch,
-        "num_classes": num_classes,
-        "preprocessing": None if preprocessing is None else preprocessing.to_dict(),
-        "data": data,
-        "extra": _plain("extra", dict(extra or {})),
+        "arch": facts.arch,
+        "num_classes": facts.num_classes,
+        "preprocessing": None if facts.preprocessing is None else facts.preprocessing.to_dict(),
+        "data": facts.data,
+        "extra": _plain("extra", dict(facts.extra)),
     }
     # Copies, so that a view's larger storage and tensors that share one don't get into the file.
     state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model_state.items()}

@@ -91,7 +91,7 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False, key: str | 
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Content:
     """What a file's object holds: the weights, and what it says of them where it is one of qacomp's `own`."""
 
     state: "dict[str, Tensor]"
@@ -101,7 +101,7 @@ class _Found:
     module: "nn.Module | None"
 
 
-def _found(path: Path, loaded: Any, stored: Stored | None, size: int, key: str | None) -> _Found:
+def _found(path: Path, loaded: Any, stored: Stored | None, size: int, key: str | None) -> _Content:
     """Find the weights in an object, of tensors or of descriptions whose bytes are `stored`; only they are read."""
     origin, own = Origin(None, None, None, None), _is_own(loaded)
     if own:
@@ -115,11 +115,11 @@ def _found(path: Path, loaded: Any, stored: Stored | None, size: int, key: str |
                 "compressed: convert it, and save the state dict again"
             )
     tensors = found.state if stored is None else described_tensors(path, found.state, stored, size)
-    return _Found(dense_state(path, tensors, size), found.notes, origin, own, found.module)
+    return _Content(dense_state(path, tensors, size), found.notes, origin, own, found.module)
 
 
 def _read_shard(path: Path) -> Checkpoint:
-    """A shard with its tensors under their own names; nothing of it is executed."""
+    """Read a shard with its tensors under their own names; nothing of it is executed."""
     return read_checkpoint(path, key=EVERYTHING)
 
 
@@ -134,7 +134,7 @@ def _is_own(loaded: Any) -> bool:
 
 
 def _regular_size(path: Path) -> int:
-    """Bytes of a regular file; a pipe or a device would hang."""
+    """Return the bytes of a regular file; a pipe or a device would hang."""
     try:
         status = path.stat()
     except (OSError, ValueError) as error:

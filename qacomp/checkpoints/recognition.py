@@ -41,7 +41,7 @@ def recognize(path: Path, file: BinaryIO, size: int) -> str:
 
 
 def is_onnx(path: Path) -> bool:
-    """Whether a file is an ONNX model, by its suffix or its first bytes; False where it can't be read."""
+    """Return whether a file is an ONNX model, by its suffix or its first bytes; False where it can't be read."""
     try:
         if not path.is_file():  # opening a pipe would hang
             return False
@@ -53,7 +53,7 @@ def is_onnx(path: Path) -> bool:
 
 
 def _starts_as_onnx(start: bytes) -> bool:
-    """A protobuf whose first field is a small number (ir_version), then one of ModelProto's others."""
+    """Return whether bytes are a protobuf of a small number (ir_version), then one of ModelProto's other fields."""
     return len(start) > 2 and start[:1] == b"\x08" and start[1] < 64 and start[2:3] in b"\x12\x1a\x22\x28\x32\x3a\x42"
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def load_safetensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
-    """(tensors in the order of their places, metadata); `NotACheckpointError` where it is truncated or malformed."""
+    """Return (tensors in their places' order, metadata); `NotACheckpointError` where it is cut off or malformed."""
     from safetensors import SafetensorError, safe_open
 
     try:

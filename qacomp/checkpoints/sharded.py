@@ -33,7 +33,7 @@ class Shards:
 
 
 def is_index(path: Path) -> bool:
-    """Whether a file is an index, by its name."""
+    """Return whether a file is an index, by its name."""
     return path.name.endswith(".index.json")
 
 
@@ -71,7 +71,7 @@ def load_shards(path: Path, read: Callable[[Path], Checkpoint]) -> Shards:
 
 
 def shard_names(path: Path, placed: Mapping[str, str] | None = None) -> list[str]:
-    """The shards that the index at `path` names, in order; each a file beside it. Raises NotACheckpointError."""
+    """Return the shards that the index at `path` names, each a file beside it. Raises NotACheckpointError."""
     names = sorted(set((placed or _weight_map(path)).values()))
     for shard in names:
         if not shard or Path(shard).name != shard or "\\" in shard or "\0" in shard or len(shard) > _LONGEST_NAME:
@@ -80,7 +80,7 @@ def shard_names(path: Path, placed: Mapping[str, str] | None = None) -> list[str
 
 
 def whole_digest(parts: Sequence[str]) -> str:
-    """One SHA-256 for those of an index and its shards."""
+    """Return one SHA-256 for those of an index and its shards."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -19,10 +19,10 @@ class Stored(Protocol):
     """Storages of one file."""
 
     def open(self, storage: Storage) -> BinaryIO:
-        """A stream of the storage's bytes, of which there are `nbytes`; NotACheckpointError where there are not."""
+        """Return a stream of the storage's `nbytes` bytes; NotACheckpointError where there are fewer or more."""
 
     def swapped(self) -> bool:
-        """Whether its numbers have the highest byte first."""
+        """Return whether its numbers have the highest byte first."""
 
 
 class ZipStored:
@@ -32,7 +32,7 @@ class ZipStored:
         self.path, self.archive, self.folder, self.order = path, archive, folder, order
 
     def info(self, storage: Storage) -> zipfile.ZipInfo:
-        """The record, checked to be of the declared size."""
+        """Return the record, checked to be of the declared size."""
         info = stored_info(self.path, self.archive, f"{self.folder}{storage.key}")
         if info.file_size != storage.nbytes:
             raise NotACheckpointError(
@@ -42,12 +42,12 @@ class ZipStored:
         return info
 
     def open(self, storage: Storage) -> BinaryIO:
-        """The record's bytes; its checksum is held against them at the end."""
+        """Return the record's bytes; its checksum is held against them at the end."""
         stream: BinaryIO = self.archive.open(self.info(storage))  # type: ignore[assignment]
         return stream
 
     def swapped(self) -> bool:
-        """As the record `byteorder` says."""
+        """Return what the record `byteorder` says."""
         return self.order == b"big"
 
 
@@ -58,17 +58,17 @@ class LegacyStored:
         self.file, self.places = file, places
 
     def open(self, storage: Storage) -> BinaryIO:
-        """The file at the storage's place."""
+        """Return the file at the storage's place."""
         self.file.seek(self.places[storage.key])
         return self.file
 
     def swapped(self) -> bool:
-        """Never: torch writes the old form little-endian everywhere."""
+        """Return False: torch writes the old form little-endian everywhere."""
         return False
 
 
 def made_tensors(path: Path, views: Mapping[str, View], stored: Stored, size: int) -> "dict[str, Tensor]":
-    """The tensors under their names, in the same order; see `view_tensors`."""
+    """Return the tensors under their names, in the same order; see `view_tensors`."""
     made = view_tensors(path, views.values(), stored, size)
     return {name: made[view] for name, view in views.items()}
 
@@ -76,7 +76,7 @@ def made_tensors(path: Path, views: Mapping[str, View], stored: Stored, size: in
 def described_tensors(
     path: Path, state: "Mapping[str, View | Quantized]", stored: Stored, size: int
 ) -> "dict[str, Tensor]":
-    """The tensors under their names, in the same order, quantized ones among them; see `view_tensors`."""
+    """Return the tensors under their names, in the same order, quantized ones among them; see `view_tensors`."""
     parts: dict[str, View] = {}
     for name, described in state.items():
         parts |= described.views(name) if isinstance(described, Quantized) else {name: described}
@@ -90,7 +90,7 @@ def described_tensors(
 
 
 def view_tensors(path: Path, views: Collection[View], stored: Stored, size: int) -> "dict[View, Tensor]":
-    """A contiguous CPU tensor of its own memory for each view; equal views, tied weights, get one.
+    """Return a contiguous CPU tensor of its own memory for each view; equal views, tied weights, get one.
 
     Each storage is read once. size: bytes of the file. Raises NotACheckpointError, and CheckpointError for views that
     would take memory out of proportion to it.
@@ -117,7 +117,7 @@ def view_tensors(path: Path, views: Collection[View], stored: Stored, size: int)
 
 
 def stored_info(path: Path, archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
-    """A record that is stored as it is; a compressed one is refused, lest it expand."""
+    """Return a record that is stored as it is; a compressed one is refused, lest it expand."""
     try:
         info = archive.getinfo(name)
     except KeyError:
@@ -130,7 +130,7 @@ def stored_info(path: Path, archive: zipfile.ZipFile, name: str) -> zipfile.ZipI
 
 
 def stored_record(path: Path, archive: zipfile.ZipFile, name: str, largest: int | None = None) -> bytes:
-    """A stored record's bytes, of which there may be `largest`."""
+    """Return a stored record's bytes, of which there may be `largest`."""
     info = stored_info(path, archive, name)
     if largest is not None and info.file_size > largest:
         raise NotACheckpointError(f"{path}: the zip record {name[:80]} has {info.file_size} bytes; too large for it")
@@ -138,7 +138,7 @@ def stored_record(path: Path, archive: zipfile.ZipFile, name: str, largest: int 
 
 
 def _read(path: Path, storage: Storage, stored: Stored) -> "Tensor":
-    """(nbytes,) uint8 in this machine's order of bytes, which torch runs on little-endian only."""
+    """Return (nbytes,) uint8 in this machine's order of bytes, which torch runs on little-endian only."""
     import torch
 
     data = torch.empty(storage.nbytes, dtype=torch.uint8)

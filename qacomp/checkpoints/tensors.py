@@ -1,6 +1,6 @@
 """What every tensor of a checkpoint must be: dense, in proportion to its file, and finite where it is shared."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ EXPANSION, ALLOWANCE = 64, 64 << 20  # dense tensors may take 64 times the file'
 
 
 def dense_state(path: Path, state: "Mapping[str, Tensor]", size: int) -> "dict[str, Tensor]":
-    """CPU, contiguous, detached tensors, no larger storage behind them than they need; tied ones stay one tensor.
+    """Return CPU, contiguous, detached tensors without larger storages behind them; tied ones stay one tensor.
 
     Raises `CheckpointError` for sparse, quantized and meta tensors, and where views of a file of `size` bytes
     would expand out of proportion.
@@ -53,7 +53,7 @@ def check_finite(where: object, state: "Mapping[str, Tensor]", names: Iterable[s
 
 
 def not_finite(tensor: "Tensor") -> int:
-    """How many values of a float or complex tensor are NaN or infinite."""
+    """Count the values of a float or complex tensor that are NaN or infinite."""
     import torch
 
     if not tensor.is_floating_point() and not tensor.is_complex():
@@ -63,16 +63,20 @@ def not_finite(tensor: "Tensor") -> int:
 
 
 def kept_note(state: "Mapping[str, Tensor]") -> tuple[str, ...]:
-    """A remark on the tensors that can't be shared: what they hold, and that they are kept exactly; empty for none."""
+    """Return a remark on tensors that can't be shared: what they hold, and that they are kept; empty for none."""
     kinds: dict[str, list[str]] = {}
     for name, tensor in state.items():
         dtype = str(tensor.dtype).removeprefix("torch.")
         if tensor.is_quantized or tensor.is_complex() or (tensor.is_floating_point() and tensor.itemsize == 1):
-            kinds.setdefault(dtype, []).append(name[:80])
+            kinds.setdefault(dtype, []).append(name)
         elif not_finite(tensor):
-            kinds.setdefault("NaN or infinity", []).append(name[:80])
-    few = {kind: ", ".join(names[:4]) + (", ..." if len(names) > 4 else "") for kind, names in kinds.items()}
-    return tuple(f"kept exactly, {kind}: {shown}" for kind, shown in few.items())
+            kinds.setdefault("NaN or infinity", []).append(name)
+    return tuple(f"kept exactly, {kind}: {few(names)}" for kind, names in kinds.items())
+
+
+def few(names: Sequence[str], most: int = 4) -> str:
+    """Return the first names, joined by commas; dots stand for those beyond `most`."""
+    return ", ".join(name[:80] for name in names[:most]) + (", ..." if len(names) > most else "")
 
 
 def _problem(tensor: "Tensor") -> str | None:
@@ -90,7 +94,7 @@ def _problem(tensor: "Tensor") -> str | None:
 
 
 def _is_odd_truth(tensor: "Tensor") -> bool:
-    """Whether a tensor of booleans has a byte that is none: no two programs agree on what it means."""
+    """Return whether a tensor of booleans has a byte that is none: no two programs agree on what it means."""
     import torch
 
     return tensor.dtype == torch.bool and bool((tensor.detach().cpu().contiguous().view(torch.uint8) > 1).any())

@@ -33,7 +33,7 @@ class Described:
 
 @contextmanager
 def opened_torch(path: Path, file: BinaryIO, kind: str, size: int) -> Iterator[Described]:
-    """What a zip or legacy file describes; the file's `size` is held against it, nothing is run, no tensor is read yet.
+    """Yield what a zip or legacy file describes; its `size` is checked, nothing is run, no tensor is read yet.
 
     Raises `UnsafePickleError`, `NotACheckpointError`.
     """
@@ -50,7 +50,7 @@ def opened_torch(path: Path, file: BinaryIO, kind: str, size: int) -> Iterator[D
 
 
 def load_plain(path: Path) -> Any:
-    """The whole object in a zip file of torch.save's, tensors in their places: lists, tuples, dicts and plain values.
+    """Return the whole object in a zip file of torch.save's: lists, tuples, dicts, plain values and tensors.
 
     Nothing of the file is run. Raises `UnsafePickleError`, `NotACheckpointError`, `CheckpointError`, OSError.
     """
@@ -61,7 +61,7 @@ def load_plain(path: Path) -> Any:
 
 
 def _copied(value: Any, tensors: "Mapping[View, Tensor]", made: dict[int, Any]) -> Any:
-    """A copy with tensors for Views. Each container is copied once; the reader has bounded how deep they stand."""
+    """Return a copy with tensors for Views. Each container is copied once; the reader has bounded their depth."""
     if isinstance(value, View):
         return tensors[value]
     if id(value) in made:
@@ -80,7 +80,7 @@ def _copied(value: Any, tensors: "Mapping[View, Tensor]", made: dict[int, Any]) 
 
 
 def load_trusted(path: Path, file: BinaryIO) -> Any:
-    """The object as torch.load gives it, which runs the pickle's code. Raises NotACheckpointError, CheckpointError."""
+    """Return what torch.load gives, which runs the pickle's code. Raises NotACheckpointError, CheckpointError."""
     import torch
 
     file.seek(0)
@@ -114,7 +114,7 @@ def _zipped(path: Path, archive: zipfile.ZipFile, size: int) -> Described:
 
 
 def _stem(path: Path, records: set[str]) -> str:
-    """The folder inside the archive that holds the pickle."""
+    """Return the folder inside the archive that holds the pickle."""
     found = [name.removesuffix("data.pkl") for name in records if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(found) != 1:
         if any(name.endswith(".npy") for name in records):
@@ -124,7 +124,7 @@ def _stem(path: Path, records: set[str]) -> str:
 
 
 def _legacy(path: Path, file: BinaryIO, size: int) -> Described:
-    """magic, protocol, system, object, keys: five pickles; then each storage as its element count and its bytes."""
+    """Read five pickles (magic, protocol, system, object, keys), then each storage as its count and its bytes."""
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
         place = len(LEGACY_START)
         for _ in range(2):

@@ -15,7 +15,7 @@ from qacomp.checkpoints.views import (
     is_count,
 )
 from qacomp.errors import UnsafePickleError
-from qacomp.pickles import LARGEST_NAME, Name, Opaque, PickleReader
+from qacomp.pickles import LARGEST_NAME, Name, PickleReader, UnmadeObject
 
 LARGEST_PICKLE = 32 << 20  # names and shapes, no tensors: a thousand layers take a few hundred kilobytes
 _UNTAKEN = {
@@ -57,7 +57,7 @@ class TorchPickle(PickleReader):
         self.storages: dict[str, Storage] = {}
 
     def find(self, module: str, name: str) -> Name:
-        """The name of an admitted global."""
+        """Return the name of an admitted global."""
         known = module in ("torch", "torch.storage", "torch.cuda") and (
             name in STORAGE_DTYPES or name in ITEM_BYTES or name in _QSCHEMES
         )
@@ -66,7 +66,7 @@ class TorchPickle(PickleReader):
         return Name(module, name)
 
     def refer(self, pid: Any) -> Storage:
-        """("storage", type, key, location, numel[, view]) -> the storage."""
+        """Return the storage that ("storage", type, key, location, numel[, view]) describes."""
         if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] not in ("storage", b"storage"):
             raise self.damaged("its pickle refers to something that is no storage; damaged?")
         kind, key, numel = pid[1], pid[2], pid[4]
@@ -85,12 +85,12 @@ class TorchPickle(PickleReader):
         return self.storages[key]
 
     def build(self, instance: Any, state: Any) -> None:
-        """State is set on nothing; only ordered dicts (`_metadata`), parameters and numpy's types bring any."""
-        if not isinstance(instance, dict | View | Quantized | Untaken | Opaque):
+        """Set nothing; only ordered dicts (`_metadata`), parameters and numpy's types bring any state."""
+        if not isinstance(instance, dict | View | Quantized | Untaken | UnmadeObject):
             super().build(instance, state)
 
     def call(self, function: Any, arguments: tuple[Any, ...]) -> Any:
-        """A tensor as a View; containers; what is neither is Opaque."""
+        """Return a View for a tensor, containers as they are, and an UnmadeObject for what is neither."""
         name = function.name if isinstance(function, Name) else ""
         if name in _PLAIN_CALLS:
             return self._tensor(name, arguments)
@@ -109,7 +109,7 @@ class TorchPickle(PickleReader):
         if name == "set":
             return self.copied(arguments[0]) if arguments else []
         if name in ("device", "_get_layout", "complex", "dtype", "scalar"):
-            return Opaque(name)
+            return UnmadeObject(name)
         if name == "encode" and isinstance(arguments[0], str):
             self.charge(len(arguments[0]))
             return arguments[0].encode("latin1")
@@ -121,7 +121,7 @@ class TorchPickle(PickleReader):
         )
 
     def _dict(self, arguments: tuple[Any, ...]) -> dict[Any, Any]:
-        """Of nothing, of a dict, or of pairs, as Python 2 wrote them."""
+        """Return a dict of nothing, of a dict, or of pairs, as Python 2 wrote them."""
         if arguments and isinstance(arguments[0], dict):
             self.charge(len(arguments[0]))
             return dict(arguments[0])
@@ -133,7 +133,7 @@ class TorchPickle(PickleReader):
         return made
 
     def _with_attributes(self, arguments: tuple[Any, ...]) -> Any:
-        """(function, type, its arguments, attributes): a tensor with Python attributes, which are left out."""
+        """Return the tensor of (function, type, its arguments, attributes) without its Python attributes."""
         function, kind, inner = arguments[:3]
         nested = isinstance(function, Name) and function.name == "_rebuild_from_type_v2"
         if nested or not isinstance(kind, Name) or kind.name not in ("Tensor", "Parameter", "Buffer"):

@@ -14,14 +14,14 @@ from qacomp.checkpoints.torch_pickle import LARGEST_PICKLE, TorchPickle
 from qacomp.checkpoints.tree import dotted, tensor_paths
 from qacomp.checkpoints.views import Untaken, View
 from qacomp.errors import CheckpointError, NotACheckpointError, QacompError
-from qacomp.pickles import Name, Opaque
+from qacomp.pickles import Name, UnmadeObject
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 def load_torchscript(path: Path, archive: zipfile.ZipFile, stem: str, size: int) -> "dict[str, Tensor]":
-    """Parameters, buffers and tensor attributes by their place in the module tree; constants as CONSTANTS.c0, ...
+    """Return parameters, buffers and tensor attributes by place in the module tree; constants as CONSTANTS.c0, ...
 
     size: bytes of the file. Raises NotACheckpointError for a damaged archive, CheckpointError for tensors that can't be
     taken, or would take memory out of proportion.
@@ -48,25 +48,25 @@ class ScriptPickle(TorchPickle):
     """As torch.save's, with objects of the archive's own classes, whose state is kept."""
 
     def find(self, module: str, name: str) -> Name:
-        """The name of a class of the archive's, or of torch's."""
+        """Return the name of a class of the archive's, or of torch's."""
         if module.partition(".")[0] not in ("__torch__", "torch", "collections"):
             raise self.damaged(f"its pickle needs {Name(module, name)}, which no TorchScript archive does; damaged?")
         return Name(module, name)
 
     def build(self, instance: Any, state: Any) -> None:
         """Keep the state of an object."""
-        if isinstance(instance, Opaque):
-            instance.state = state
+        if isinstance(instance, UnmadeObject):
+            instance.keep(state)
 
     def call(self, function: Any, arguments: tuple[Any, ...]) -> Any:
-        """An object of the archive's, what torch.save's pickles have too, or a list with its type."""
+        """Return an object of the archive's, what torch.save's pickles have too, or a list with its type."""
         module = function.module if isinstance(function, Name) else ""
         if module == "torch.jit._pickle" and arguments:
             return arguments[0]  # build_intlist, restore_type_tag, ...: the value itself
         if module in ("torch._utils", "collections"):
             return super().call(function, arguments)
-        return Opaque()
+        return UnmadeObject()
 
     def strange(self, code: int) -> QacompError:
-        """torch writes these pickles in C++, always with the same opcodes."""
+        """Return the error of an opcode that torch, which writes these pickles in C++, never uses."""
         return self.damaged(f"its pickle has the opcode {code:#x}, which torch never writes; damaged?")

@@ -5,7 +5,7 @@ from typing import Any
 
 from qacomp.checkpoints.views import Quantized, Untaken, View
 from qacomp.errors import NotACheckpointError
-from qacomp.pickles import LARGEST_NAME, Opaque
+from qacomp.pickles import LARGEST_NAME, UnmadeObject
 
 MOST_TENSORS = 500_000
 _LONGEST = 64  # keys in a path
@@ -16,7 +16,7 @@ Path = tuple[Any, ...]
 
 
 def tensor_paths(value: Any, where: object) -> dict[Path, Any]:
-    """The path of every tensor -> the tensor, in the order in which they stand; one that is there twice has two.
+    """Return the path of every tensor -> the tensor, in the order in which they stand; one that is there twice has two.
 
     Containers without tensors are looked at once, however often they are named. Raises NotACheckpointError for more
     paths, or longer ones, than any checkpoint has, as a file of a few bytes can have 2^60 of them.
@@ -44,7 +44,7 @@ def tensor_paths(value: Any, where: object) -> dict[Path, Any]:
 
 
 def dotted(path: Path) -> str:
-    """A path as a name: its keys joined by dots."""
+    """Return a path as a name: its keys joined by dots. Raises NotACheckpointError for a name that is too long."""
     name = ".".join(key if isinstance(key, str) else repr(key) for key in path)
     if len(name) > LARGEST_NAME:
         raise NotACheckpointError(f"a tensor's name has {len(name)} characters ({name[:80]}...); damaged?")
@@ -52,28 +52,28 @@ def dotted(path: Path) -> str:
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether a value is a tensor, made or only described."""
+    """Return whether a value is a tensor, made or only described."""
     if isinstance(value, View | Quantized | Untaken):
         return True
     return hasattr(value, "untyped_storage")  # torch's tensors, without importing it
 
 
 def is_module(value: Any) -> bool:
-    """Whether a value is an nn.Module, as a trusted pickle may hold."""
+    """Return whether a value is an nn.Module, as a trusted pickle may hold."""
     return hasattr(value, "named_parameters") and hasattr(value, "state_dict")
 
 
 def is_nameable(path: Path) -> bool:
-    """Whether all keys of a path are text or numbers."""
+    """Return whether all keys of a path are text or numbers."""
     return all(isinstance(key, str) or type(key) is int for key in path)
 
 
 def children(value: Any) -> Iterable[tuple[Any, Any]]:
-    """(key, entry) of a container or module. The state of an object stands in its place."""
+    """Return (key, entry) of a container or module. The state of an object stands in its place."""
     if is_module(value):
         value = value.state_dict()
     for _ in range(_LONGEST):
-        if not isinstance(value, Opaque):
+        if not isinstance(value, UnmadeObject):
             break
         value = value.state
     if isinstance(value, dict):
@@ -82,7 +82,7 @@ def children(value: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def _holders(value: Any) -> set[int]:
-    """The ids of the containers from which a tensor can be reached. Each container is looked at once."""
+    """Return the ids of the containers from which a tensor can be reached. Each container is looked at once."""
     above: dict[int, list[int]] = {}
     seen, waiting, reached = {id(value)}, [value], []
     while waiting:
@@ -90,7 +90,7 @@ def _holders(value: Any) -> set[int]:
         for _, entry in children(container):
             if is_tensor(entry):
                 reached.append(id(container))
-            elif is_module(entry) or (isinstance(entry, dict | list | tuple | Opaque) and entry):
+            elif is_module(entry) or (isinstance(entry, dict | list | tuple | UnmadeObject) and entry):
                 above.setdefault(id(entry), []).append(id(container))
                 if id(entry) not in seen:
                     seen.add(id(entry))

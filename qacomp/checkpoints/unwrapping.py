@@ -67,7 +67,7 @@ def unwrap(where: object, loaded: Any, key: str | None = None) -> Unwrapped:
 
 
 def _root(where: object, loaded: Any, paths: Mapping[Path, Any], notes: list[str]) -> tuple[Path, set[Any]]:
-    """Where the weights stand, and which keys there hold what isn't weights (optimizers, averages)."""
+    """Return where the weights stand, and which keys there hold what isn't weights (optimizers, averages)."""
     root: Path = ()
     known_above = False
     while True:
@@ -106,7 +106,7 @@ def _root(where: object, loaded: Any, paths: Mapping[Path, Any], notes: list[str
 
 
 def _is_apart(key: Any) -> bool:
-    """Whether a key's name says that it holds the state of training, or averages of the weights."""
+    """Return whether a key's name says that it holds the state of training, or averages of the weights."""
     return isinstance(key, str) and bool(_TRAINING.search(key) or _AVERAGED.search(key))
 
 
@@ -117,7 +117,7 @@ def _at(loaded: Any, root: Path) -> Any:
 
 
 def _named(where: object, paths: Mapping[Path, Any], notes: list[str]) -> dict[str, Any]:
-    """Tensors by dotted name; a note counts those under keys that are no text, which have none."""
+    """Return tensors by dotted name; a note counts those under keys that are no text, which have none."""
     state: dict[str, Any] = {}
     unnamed = 0
     for path, tensor in paths.items():
@@ -138,7 +138,7 @@ def _named(where: object, paths: Mapping[Path, Any], notes: list[str]) -> dict[s
 def _under(
     where: object, state: dict[str, Any], key: str, loaded: Any, paths: Mapping[Path, Any], notes: list[str]
 ) -> dict[str, Any]:
-    """The tensors whose names begin with `key`, without it."""
+    """Return the tensors whose names begin with `key`, without it."""
     found = {name.removeprefix(f"{key}."): tensor for name, tensor in state.items() if name.startswith(f"{key}.")}
     if key in state:
         found[key.rpartition(".")[2]] = state[key]
@@ -157,7 +157,7 @@ def _under(
 
 
 def _without_tensors(node: Any, below: Mapping[Path, Any], left_out: set[Any]) -> list[str]:
-    """Keys of a node, and of what is flattened into it, that hold no tensor."""
+    """Return the keys of a node, and of what is flattened into it, that hold no tensor."""
     inner = {path[:end] for path in below for end in range(1, len(path) + 1)}
     plain, waiting = [], [()]
     while waiting:
@@ -173,7 +173,7 @@ def _without_tensors(node: Any, below: Mapping[Path, Any], left_out: set[Any]) -
 
 
 def _counted(counts: Mapping[Any, int], keys: Any, *, quoted: bool = True) -> str:
-    """Keys with the number of tensors under each that has any."""
+    """Return keys with the number of tensors under each that has any."""
     named = [(repr(key) if quoted or not isinstance(key, str) else key)[:80] for key in keys]
     numbers = [counts.get(key, 0) for key in keys]
     words = [f" ({n} tensor{'s' * (n != 1)})" if n else "" for n in numbers]

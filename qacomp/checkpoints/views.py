@@ -80,7 +80,7 @@ class Quantized:
     axis: int | None = None
 
     def views(self, name: str) -> dict[str, View]:
-        """All views that it is made of, by names of their own."""
+        """Return all views that it is made of, by names of their own."""
         found = {name: self.view, f"{name}\0scale": self.scale, f"{name}\0zero_point": self.zero_point}
         return {place: view for place, view in found.items() if isinstance(view, View)}
 
@@ -91,7 +91,7 @@ QUANTIZED = {"qint8": "int8", "quint8": "uint8", "qint32": "int32"}
 
 
 def checked_view(where: object, storage: Storage, dtype: str, offset: Any, shape: Any, strides: Any) -> View:
-    """A View whose sizes are counts and whose last value stands inside the storage. Raises NotACheckpointError."""
+    """Return a View whose sizes are counts and which ends inside the storage. Raises NotACheckpointError."""
     if not is_count(offset) or not _are_counts(shape) or not _are_counts(strides) or len(shape) != len(strides):
         raise NotACheckpointError(f"{where}: a tensor without valid storage, size and strides; damaged?")
     view = View(storage, dtype, offset, tuple(shape), tuple(strides))
@@ -104,7 +104,7 @@ def checked_view(where: object, storage: Storage, dtype: str, offset: Any, shape
 
 
 def is_count(value: object) -> bool:
-    """Whether a value is a number that can count values."""
+    """Return whether a value is a number that can count values."""
     return type(value) is int and 0 <= value < _LARGEST_COUNT
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from qacomp.checkpoints.tensors import few
 from qacomp.errors import AmbiguousCheckpointError
 
 # DataParallel and DistributedDataParallel, torch.compile, FSDP, activation checkpointing, Fabric.
@@ -12,7 +13,7 @@ _COUNTER = "n_averaged"  # of torch.optim.swa_utils.AveragedModel
 
 
 def without_wrappers(state: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
-    """The state dict without wrappers' prefixes, where all names have them, and their segments within names."""
+    """Return the state dict without wrappers' prefixes, where all names have them, and their inner segments."""
     names = {name: name for name in state}
     if _COUNTER in names and len(names) > 1 and all(n == _COUNTER or n.startswith("module.") for n in names):
         del names[_COUNTER]
@@ -32,7 +33,7 @@ def without_wrappers(state: Mapping[str, Any], notes: list[str]) -> dict[str, An
 def matched(
     where: object, state: Mapping[str, Any], wanted: Collection[str]
 ) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """A state dict under the names that a network wants, whatever prefix and wrappers its own names have, and notes.
+    """Return a state dict under the names that a network wants, whatever prefix and wrappers its own have, and notes.
 
     It stays as it is where it has all the wanted names already, or has them under no prefix. Raises
     AmbiguousCheckpointError where it has them under several.
@@ -54,11 +55,10 @@ def matched(
     others = [name for name in state if name not in set(taken.values())]
     notes = [f"prefix {fitting[0]} removed"] if fitting[0] else ["names of wrappers removed"]
     if others:
-        shown = ", ".join(repr(name)[:80] for name in others[:4]) + (", ..." if len(others) > 4 else "")
-        notes.append(f"left out: {len(others)} tensors that aren't the network's ({shown})")
+        notes.append(f"left out: {len(others)} tensors that aren't the network's ({few([repr(n) for n in others])})")
     return {short: state[name] for short, name in taken.items()}, tuple(notes)
 
 
 def _without(name: str, segments: tuple[str, ...]) -> str:
-    """A dotted name without such segments, unless nothing is left."""
+    """Return a dotted name without such segments, unless nothing is left."""
     return ".".join(part for part in name.split(".") if part not in segments) or name

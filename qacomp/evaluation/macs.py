@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from qacomp.models.plain_modules import in_eval_mode
+
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -29,17 +31,13 @@ def count_macs(model: nn.Module, input_shape: tuple[int, ...]) -> int:
 
     counted = (*_CONVOLUTIONS, *_TRANSPOSED, nn.Linear)
     hooks = [module.register_forward_hook(add) for module in model.modules() if isinstance(module, counted)]
-    modes = [(module, module.training) for module in model.modules()]
     first = next(model.parameters(), torch.empty(0))
     try:
-        model.eval()
-        with torch.no_grad():
+        with in_eval_mode(model), torch.no_grad():
             model(torch.zeros(1, *input_shape, dtype=first.dtype, device=first.device))
     finally:
         for hook in hooks:
             hook.remove()
-        for module, training in modes:
-            module.training = training
     return total
 
 

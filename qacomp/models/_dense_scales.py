@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def conv_unit(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
-    """Convolution, batch norm and ReLU: (N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""
+    """Return convolution, batch norm and ReLU: (N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(outputs),
@@ -16,7 +16,7 @@ def conv_unit(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequent
 
 
 def bottleneck(inputs: int, outputs: int, factor: int, stride: int) -> nn.Sequential:
-    """A 1x1 unit to at most `factor * outputs` channels, then a 3x3 unit that may stride."""
+    """Return a 1x1 unit to at most `factor * outputs` channels, then a 3x3 unit that may stride."""
     inner = min(inputs, factor * outputs)
     return nn.Sequential(conv_unit(inputs, inner, 1, 1), conv_unit(inner, outputs, 3, stride))
 
@@ -32,7 +32,7 @@ class Pyramid(nn.Module):
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) -> (N, channels[i], H / 2^i, W / 2^i) of every scale i."""
+        """Map (N, 3, H, W) to (N, channels[i], H / 2^i, W / 2^i) of every scale i."""
         features = []
         for scale in self.scales:
             x = scale(x)
@@ -50,7 +50,7 @@ class ScaleGrowth(nn.Module):
         self.normal = bottleneck(same, share, same_factor, stride=1)
 
     def forward(self, finer: Tensor | None, same: Tensor) -> Tensor:
-        """(N, finer, 2H, 2W) or None, and (N, same, H, W) -> (N, same + growth, H, W)."""
+        """Map (N, finer, 2H, 2W) or None, and (N, same, H, W), to (N, same + growth, H, W)."""
         parts = [same, self.normal(same)]
         if self.down is not None:
             parts.insert(1, self.down(finer))
@@ -61,7 +61,7 @@ class DenseLayer(nn.Module):
     """One layer of the coarsest `len(growths)` scales; what is finer than those is read once more and dropped."""
 
     def __init__(self, channels: Sequence[int], growths: Sequence[int], factors: Sequence[int]) -> None:
-        """`channels` and bottleneck `factors` of the scales that come in, `growths` of those that go out."""
+        """Take `channels` and bottleneck `factors` of the scales that come in, `growths` of those that go out."""
         super().__init__()
         first = len(channels) - len(growths)
         self.scales = nn.ModuleList(
@@ -76,7 +76,7 @@ class DenseLayer(nn.Module):
         )
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """Feature maps of the scales that come in -> those of the scales that go out."""
+        """Map feature maps of the scales that come in to those of the scales that go out."""
         first = len(features) - len(self.scales)
         return [scale(features[i - 1] if i else None, features[i]) for i, scale in enumerate(self.scales, start=first)]
 
@@ -89,7 +89,7 @@ class Transition(nn.Module):
         self.scales = nn.ModuleList(conv_unit(i, o, 1, 1) for i, o in zip(inputs, outputs, strict=True))
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """Feature maps of as many scales."""
+        """Map feature maps to as many, with fewer channels."""
         return [scale(x) for scale, x in zip(self.scales, features, strict=True)]
 
 
@@ -102,6 +102,6 @@ class ExitHead(nn.Module):
         self.linear = nn.Linear(128, num_classes)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """Feature maps of all scales, the last of 8x8 pixels -> (N, num_classes) logits."""
+        """Map feature maps of all scales, the last of 8x8 pixels, to (N, num_classes) logits."""
         logits: Tensor = self.linear(torch.flatten(self.features(features[-1]), 1))
         return logits

@@ -15,6 +15,6 @@ class Fire(nn.Module):
         self.expand3x3 = nn.Conv2d(squeezed, expanded, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) -> (N, 2 * expanded, H, W)."""
+        """Map (N, inputs, H, W) to (N, 2 * expanded, H, W)."""
         squeezed = functional.relu(self.squeeze(x))
         return functional.relu(torch.cat([self.expand1x1(squeezed), self.expand3x3(squeezed)], 1))

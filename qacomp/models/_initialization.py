@@ -6,7 +6,7 @@ from torch import nn
 
 
 def initialize(model: nn.Module, *outputs: nn.Module, gain: float = math.sqrt(2)) -> None:
-    """Normal weights of standard deviation gain / sqrt(fan_in), in the `outputs` 1 / sqrt(fan_in); zero biases.
+    """Draw normal weights of deviation gain / sqrt(fan_in), in the `outputs` 1 / sqrt(fan_in); biases are zero.
 
     `outputs` are the layers that give logits: no ReLU follows them. The default gain makes up for the half that a ReLU
     takes away (He et al. 2015). Where max-pooling or dropout raise the second moment again, and no batch norm sets it

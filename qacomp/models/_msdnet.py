@@ -42,14 +42,14 @@ class MultiScaleDenseNetwork(nn.Module):
         initialize(self, *(head.get_submodule("linear") for head in self.heads))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, 32, 32) -> (N, num_classes) logits of the last exit; the other heads don't run."""
+        """Map (N, 3, 32, 32) to (N, num_classes) logits of the last exit; the other heads don't run."""
         for block in self.blocks:
             x = block(x)
         logits: Tensor = self.heads[-1](x)
         return logits
 
     def forward_all(self, x: Tensor) -> list[Tensor]:
-        """(N, 3, 32, 32) -> (N, num_classes) logits of every exit, first exit first."""
+        """Map (N, 3, 32, 32) to (N, num_classes) logits of every exit, first exit first."""
         logits = []
         for block, head in zip(self.blocks, self.heads, strict=True):
             x = block(x)
@@ -57,7 +57,7 @@ class MultiScaleDenseNetwork(nn.Module):
         return logits
 
     def submodel(self, name: str) -> nn.Module:
-        """The network up to one exit, its tensors copied under the same names; ConfigError for an unknown name."""
+        """Return the network up to one exit, tensors copied under the same names; ConfigError for an unknown name."""
         return SingleExit(self, submodel_index(self.submodel_names, name))
 
 
@@ -71,7 +71,7 @@ class SingleExit(nn.Module):
         self.train(whole.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, 32, 32) -> (N, num_classes) logits."""
+        """Map (N, 3, 32, 32) to (N, num_classes) logits."""
         for block in self.blocks:
             x = block(x)
         (head,) = self.heads.values()

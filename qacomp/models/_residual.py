@@ -13,11 +13,11 @@ class OptionAShortcut(nn.Module):
         self.padding = padding
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C + 2 * padding, H / 2, W / 2)."""
+        """Map (N, C, H, W) to (N, C + 2 * padding, H / 2, W / 2)."""
         return functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.padding, self.padding))
 
 
-class BasicBlock(nn.Module):
+class OptionABlock(nn.Module):
     """Two 3x3 convolutions with batch norm and a shortcut around them."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -31,7 +31,7 @@ class BasicBlock(nn.Module):
         self.shortcut: nn.Module = OptionAShortcut((outputs - inputs) // 2) if narrow else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""
+        """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
         out = self.relu1(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out)) + self.shortcut(x)
         activated: Tensor = self.relu2(out)
@@ -55,7 +55,7 @@ class ResidualNetwork(nn.Module):
                 nn.init.kaiming_normal_(module.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, num_classes) logits."""
+        """Map (N, 3, H, W) to (N, num_classes) logits."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.layer3(self.layer2(self.layer1(out)))  # (N, 64, H / 4, W / 4)
         out = torch.flatten(functional.adaptive_avg_pool2d(out, 1), 1)  # (N, 64)
@@ -64,5 +64,5 @@ class ResidualNetwork(nn.Module):
 
 
 def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
-    first = BasicBlock(inputs, outputs, stride)
-    return nn.Sequential(first, *(BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)))
+    first = OptionABlock(inputs, outputs, stride)
+    return nn.Sequential(first, *(OptionABlock(outputs, outputs, 1) for _ in range(blocks - 1)))

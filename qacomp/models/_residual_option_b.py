@@ -22,7 +22,7 @@ class BasicBlock(nn.Module):
         self.downsample = _downsample(inputs, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) -> (N, width, H / stride, W / stride)."""
+        """Map (N, inputs, H, W) to (N, width, H / stride, W / stride)."""
         out = self.relu1(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
         activated: Tensor = self.relu2(out + _shortcut(self.downsample, x))
@@ -47,7 +47,7 @@ class Bottleneck(nn.Module):
         self.downsample = _downsample(inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) -> (N, 4 * width, H / stride, W / stride)."""
+        """Map (N, inputs, H, W) to (N, 4 * width, H / stride, W / stride)."""
         out = self.relu1(self.bn1(self.conv1(x)))
         out = self.relu2(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
@@ -74,7 +74,7 @@ class ImageNetResidualNetwork(nn.Module):
         initialize(self, self.fc)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, num_classes) logits."""
+        """Map (N, 3, H, W) to (N, num_classes) logits."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.layer4(self.layer3(self.layer2(self.layer1(out))))  # (N, 512 * expansion, H / 8, W / 8)
         out = torch.flatten(functional.adaptive_avg_pool2d(out, 1), 1)

@@ -28,16 +28,16 @@ class SlimmableConv2d(nn.Conv2d):
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
 
     def slimmed(self, width: int) -> Tensor:
-        """(outputs[width], inputs[width] or 1, kernel, kernel): a view of the weights."""
+        """Return a view of the weights: (outputs[width], inputs[width] or 1, kernel, kernel)."""
         return self.weight[: self.outputs[width], : self.inputs[width] if self.groups == 1 else 1]
 
     def forward(self, x: Tensor, width: int = -1) -> Tensor:
-        """(N, inputs[width], H, W) -> (N, outputs[width], H / stride, W / stride)."""
+        """Map (N, inputs[width], H, W) to (N, outputs[width], H / stride, W / stride)."""
         groups = 1 if self.groups == 1 else self.inputs[width]
         return functional.conv2d(x, self.slimmed(width), None, self.stride, self.padding, groups=groups)
 
     def plain(self, width: int) -> nn.Conv2d:
-        """An ordinary convolution with a copy of one width's weights."""
+        """Return an ordinary convolution with a copy of one width's weights."""
         inputs, outputs = self.inputs[width], self.outputs[width]
         (kernel, _), (stride, _) = self.kernel_size, self.stride
         groups = 1 if self.groups == 1 else inputs
@@ -55,11 +55,11 @@ class SlimmableUnit(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for channels in conv.outputs)
 
     def forward(self, x: Tensor, width: int = -1) -> Tensor:
-        """(N, inputs[width], H, W) -> (N, outputs[width], H / stride, W / stride)."""
+        """Map (N, inputs[width], H, W) to (N, outputs[width], H / stride, W / stride)."""
         return functional.relu6(self.norms[width](self.conv(x, width)))
 
     def plain(self, width: int) -> nn.Sequential:
-        """Convolution, batch norm and ReLU6 of one width, copied."""
+        """Return convolution, batch norm and ReLU6 of one width, copied."""
         norm = self.norms[width]
         assert isinstance(norm, nn.BatchNorm2d)
         with torch.device("meta"):
@@ -76,11 +76,11 @@ class SlimmableLinear(nn.Linear):
         self.inputs = tuple(inputs)
 
     def forward(self, x: Tensor, width: int = -1) -> Tensor:
-        """(N, inputs[width]) -> (N, outputs)."""
+        """Map (N, inputs[width]) to (N, outputs)."""
         return functional.linear(x, self.weight[:, : self.inputs[width]], self.bias)
 
     def plain(self, width: int) -> nn.Linear:
-        """An ordinary dense layer with a copy of one width's weights."""
+        """Return an ordinary dense layer with a copy of one width's weights."""
         inputs = self.inputs[width]
         with torch.device("meta"):
             made = nn.Linear(inputs, self.out_features)
@@ -98,7 +98,7 @@ class SlimmableNetwork(nn.Module):
         initialize(self, self.linear)
 
     def forward(self, x: Tensor, width: int = -1) -> Tensor:
-        """(N, 3, H, W) -> (N, num_classes) logits of one width, the largest by default."""
+        """Map (N, 3, H, W) to (N, num_classes) logits of one width, the largest by default."""
         return self._at_width(x, width)
 
     def _at_width(self, x: Tensor, width: int) -> Tensor:
@@ -108,11 +108,11 @@ class SlimmableNetwork(nn.Module):
         return logits
 
     def forward_all(self, x: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) -> (N, num_classes) logits of every width, smallest first."""
+        """Map (N, 3, H, W) to (N, num_classes) logits of every width, smallest first."""
         return [self._at_width(x, width) for width in range(len(self.submodel_names))]
 
     def submodel(self, name: str) -> nn.Module:
-        """One width as a plain network, its tensors copied; ConfigError for an unknown name.
+        """Return one width as a plain network, its tensors copied; ConfigError for an unknown name.
 
         Of width i, key `units.7.norm.weight` is the whole network's `units.7.norms.i.weight`; the other keys are the
         same, and their tensors are the first rows and columns of the whole ones.
@@ -131,6 +131,6 @@ class SlimmableNetwork(nn.Module):
 
 
 def _with_values(layer: _Layer, values: Mapping[str, Tensor]) -> _Layer:
-    """A layer that was made on the meta device (nothing drawn at random) with copies of `values` in it."""
+    """Put copies of `values` into a layer that was made on the meta device (nothing drawn at random)."""
     layer.load_state_dict({name: value.detach().clone() for name, value in values.items()}, assign=True)
     return layer

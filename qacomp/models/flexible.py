@@ -22,11 +22,11 @@ class FlexibleModel(Protocol):
         ...
 
     def forward_all(self, x: "Tensor") -> "list[Tensor]":
-        """(N, C, H, W) -> the (N, num_classes) logits of every sub-model, smallest first."""
+        """Map (N, C, H, W) to (N, num_classes) logits of every sub-model, smallest first."""
         ...
 
     def submodel(self, name: str) -> "nn.Module":
-        """A plain module that runs alone: copies of the tensors that this sub-model reads, and no others.
+        """Return a plain module that runs alone: copies of the tensors that this sub-model reads, and no others.
 
         It gives what `forward_all` gives at the name's place. Raises ConfigError for a name that isn't there.
         """
@@ -34,7 +34,7 @@ class FlexibleModel(Protocol):
 
 
 def submodel_index(names: Sequence[str], name: str) -> int:
-    """The place of `name` among a flexible model's sub-models; ConfigError names those that there are."""
+    """Return the place of `name` among a flexible model's sub-models; ConfigError names those that there are."""
     if name not in names:
         raise ConfigError(f"unknown sub-model {name!r}: there are {', '.join(names)}")
     return list(names).index(name)

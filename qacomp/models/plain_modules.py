@@ -6,6 +6,7 @@ make of it now becomes a parameter of the copy, so that it can be shared; the ca
 
 import copy
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def plain_module(module: nn.Module, path: Path) -> PlainModule:
 
 
 def copied(module: nn.Module, path: Path | None = None) -> nn.Module:
-    """A deep copy without gradients; what a forward pass left in attributes is copied too.
+    """Return a deep copy without gradients; what a forward pass left in attributes is copied too.
 
     Parameters and buffers that share their memory become one. Raises CheckpointError where the module holds something
     that can't be copied: a lock, an open file.
@@ -85,8 +86,20 @@ def copied(module: nn.Module, path: Path | None = None) -> nn.Module:
     return twin
 
 
+@contextmanager
+def in_eval_mode(module: nn.Module) -> Iterator[None]:
+    """Put a module in evaluation mode inside; each of its parts has its own mode again afterwards."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training  # not train(), which reaches the parts below
+
+
 def _results(module: nn.Module) -> Iterator[Tensor]:
-    """Tensors that a forward pass left in attributes, which torch refuses to copy since they have a history."""
+    """Yield tensors that a forward pass left in attributes, which torch refuses to copy as they have a history."""
     seen: set[int] = set()
     todo: list[Any] = [value for part in module.modules() for name, value in vars(part).items() if name != "_modules"]
     while todo:
@@ -104,7 +117,7 @@ def _results(module: nn.Module) -> Iterator[Tensor]:
 
 
 def _inner(module: nn.Module) -> nn.Module | None:
-    """What a wrapper wraps, None where it is none."""
+    """Return what a wrapper wraps, None where it is none."""
     place = _WRAPPERS.get(type(module).__name__)
     found = None if place is None or not type(module).__module__.startswith("torch.") else getattr(module, place, None)
     return found if isinstance(found, nn.Module) else None
@@ -163,16 +176,13 @@ def _bake(twin: nn.Module) -> list[str]:
             parameter = nn.Parameter(value.detach().clone(), trained)
         module.register_parameter(leaf, parameter)
 
-    modes = [(part, part.training) for part in twin.modules()]
-    twin.eval()  # a spectral norm's estimate goes on in training mode
     keep: list[Any] = []  # lest an id be given twice
-    for name, module in list(twin.named_modules()):
-        for leaf, how, value, sources in (*_hooked(module), *_parametrized(module)):
-            keep += sources
-            place(module, leaf, value, sources)
-            baked.setdefault(how, []).append(f"{name}.{leaf}".removeprefix("."))
-    for part, training in modes:
-        part.training = training
+    with in_eval_mode(twin):  # a spectral norm's estimate goes on in training mode
+        for name, module in list(twin.named_modules()):
+            for leaf, how, value, sources in (*_hooked(module), *_parametrized(module)):
+                keep += sources
+                place(module, leaf, value, sources)
+                baked.setdefault(how, []).append(f"{name}.{leaf}".removeprefix("."))
     return [
         f"{', '.join(names[:4])}{', ...' if names[4:] else ''}: stored as plain weights, for a module after {how}"
         for how, names in baked.items()
@@ -180,7 +190,7 @@ def _bake(twin: nn.Module) -> list[str]:
 
 
 def _hooked(module: nn.Module) -> Iterator[tuple[str, str, Tensor, list[Tensor]]]:
-    """(name, what removes it, value, the tensors it is made of) of weights that pre-hooks calculate; those go."""
+    """Yield weights that pre-hooks calculate, and remove those: (name, what removes it, value, its tensors)."""
     for key, hook in list(module._forward_pre_hooks.items()):
         if isinstance(hook, prune.BasePruningMethod):
             leaf, parts = hook._tensor_name, ["_orig", "_mask"]
@@ -206,7 +216,7 @@ def _hooked(module: nn.Module) -> Iterator[tuple[str, str, Tensor, list[Tensor]]
 
 
 def _parametrized(module: nn.Module) -> Iterator[tuple[str, str, Tensor, list[Tensor]]]:
-    """The same of weights behind torch.nn.utils.parametrize; the module gets its own class back."""
+    """Yield the weights behind torch.nn.utils.parametrize likewise; the module gets its own class back."""
     if not parametrize.is_parametrized(module):
         return
     with torch.no_grad():

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
     Builder = Callable[[int], nn.Module]
 
+CIFAR_SHAPE = (3, 32, 32)
+CIFAR_MEAN = (0.485, 0.456, 0.406)  # the published CIFAR ResNets were trained with these, so ours are too
+CIFAR_STD = (0.229, 0.224, 0.225)
+
 
 @dataclass(frozen=True)
 class ModelInfo:

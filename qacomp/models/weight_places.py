@@ -17,13 +17,13 @@ Place: TypeAlias = tuple[nn.Module, str]
 
 
 def split_name(model: nn.Module, name: str) -> Place:
-    """The module that owns the parameter `name`, and the parameter's name in it."""
+    """Return the module that owns the parameter `name`, and the parameter's name in it."""
     path, _, leaf = name.rpartition(".")
     return model.get_submodule(path), leaf
 
 
 def tied_names(model: nn.Module) -> dict[str, str]:
-    """For each tensor that is the same as an earlier one: its state-dict name -> the earlier one's."""
+    """Return, for each tensor that is the same as an earlier one, its state-dict name -> the earlier one's."""
     first: dict[int, str] = {}
     tied = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
@@ -33,13 +33,13 @@ def tied_names(model: nn.Module) -> dict[str, str]:
 
 
 def memory_place(tensor: Tensor) -> object:
-    """What two tensors have in common that are the same values in the same memory."""
+    """Return a key that two tensors share exactly if they are the same values in the same memory."""
     memory = tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tuple(tensor.stride())
     return (*memory, tensor.dtype, tuple(tensor.shape))
 
 
 def tied_tensors(state: Mapping[str, Tensor]) -> dict[str, str]:
-    """The same for tensors without a network, which are tied where they share their memory."""
+    """Return `tied_names` of tensors without a network, which are tied where they share their memory."""
     first: dict[object, str] = {}
     tied = {}
     for name, tensor in state.items():
@@ -49,7 +49,7 @@ def tied_tensors(state: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def other_names(tied: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """First name -> the other names of the same weight, from what `tied_names` gives."""
+    """Return first name -> the other names of the same weight, from what `tied_names` gives."""
     others: dict[str, tuple[str, ...]] = {}
     for name, first in tied.items():
         others[first] = (*others.get(first, ()), name)
@@ -57,7 +57,7 @@ def other_names(tied: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
 
 
 def other_places(model: nn.Module) -> dict[str, tuple[str, ...]]:
-    """First name of a tied tensor -> a name for each further module that holds it; a module in two places is one."""
+    """Return first name of a tied tensor -> a name for each further module that holds it."""
     found = {}
     for first, others in other_names(tied_names(model)).items():
         known: dict[Place, str] = {}
@@ -69,12 +69,12 @@ def other_places(model: nn.Module) -> dict[str, tuple[str, ...]]:
 
 
 def under_all_names(tensors: Mapping[str, T], tied: Mapping[str, str]) -> dict[str, T]:
-    """`tensors` by first name, and under the other names too; `tied` is what `tied_names` gives."""
+    """Return `tensors` by first name, and under the other names too; `tied` is what `tied_names` gives."""
     return {**tensors, **{name: tensors[first] for name, first in tied.items() if first in tensors}}
 
 
 def places(model: nn.Module, name: str) -> list[Place]:
-    """Every place in `model` of the weight `name`, plain or parametrized; the named one first, each once."""
+    """Return every place in `model` of the weight `name`, plain or parametrized; the named one first, each once."""
     owner, leaf = split_name(model, name)
     wanted, found = _held(owner).get(leaf), [(owner, leaf)]
     for module in model.modules():
@@ -109,19 +109,19 @@ def take_off(model: nn.Module, name: str) -> None:
 
 
 def parametrizations(model: nn.Module, name: str) -> Any:
-    """The ParametrizationList of a parametrized weight."""
+    """Return the ParametrizationList of a parametrized weight."""
     owner, leaf = split_name(model, name)
     return owner.get_submodule(f"parametrizations.{leaf}")
 
 
 def is_parametrized_by(model: nn.Module, name: str, kind: type[nn.Module]) -> bool:
-    """Whether the first thing that was put on the weight `name` is of this kind."""
+    """Return whether the first thing that was put on the weight `name` is of this kind."""
     owner, leaf = split_name(model, name)
     return parametrize.is_parametrized(owner, leaf) and isinstance(parametrizations(model, name)[0], kind)
 
 
 def _held(module: nn.Module) -> dict[str, Any]:
-    """A module's own tensors by name; for a parametrized one its ParametrizationList."""
+    """Return a module's own tensors by name; for a parametrized one its ParametrizationList."""
     held: dict[str, Any] = dict(module.named_parameters(recurse=False, remove_duplicate=False))
     held |= dict(module.named_buffers(recurse=False, remove_duplicate=False))
     return held | dict(getattr(module, "parametrizations", {}))

@@ -1,5 +1,5 @@
 """Pickles from outside, read in bounds by one reader; each kind of file is a subclass that says what names mean."""
 
-from qacomp.pickles.reader import LARGEST_NAME, Name, Opaque, PickleReader, walked
+from qacomp.pickles.reader import LARGEST_NAME, Name, PickleReader, UnmadeObject, walked
 
-__all__ = ["LARGEST_NAME", "Name", "Opaque", "PickleReader", "walked"]
+__all__ = ["LARGEST_NAME", "Name", "PickleReader", "UnmadeObject", "walked"]

@@ -25,7 +25,7 @@ _PUTS = {pickle.BINPUT: ("<B", 1), pickle.LONG_BINPUT: ("<I", 4)}
 
 
 def table() -> dict[int, Step]:
-    """Opcode -> its step."""
+    """Return opcode -> its step."""
     steps: dict[bytes, Step] = {
         pickle.PROTO: _skip(1),
         pickle.FRAME: lambda reader: reader.frame(),
@@ -124,7 +124,7 @@ def _build(reader: Machine) -> None:
 
 
 def _popped(reader: Machine, count: int) -> list[Any]:
-    """The last entries of the stack, in their order, taken off it."""
+    """Take the last entries off the stack and return them in their order."""
     stack: list[Any] = reader.stack
     if len(stack) < count:
         raise IndexError

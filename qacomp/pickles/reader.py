@@ -39,11 +39,15 @@ class Name:
 
 
 @dataclass(slots=True, eq=False)
-class Opaque:
+class UnmadeObject:
     """Stands for an object that isn't made; `state` is what the pickle would set on it."""
 
     what: str = "an object"
     state: Any = None
+
+    def keep(self, state: Any) -> None:
+        """Keep what the pickle would set on the object."""
+        self.state = state
 
 
 class OddKey:
@@ -79,7 +83,7 @@ class PickleReader:
         self.copies = _FREE_COPIES + self.end - place
 
     def load(self) -> Any:
-        """The value; sets are lists. Raises what `damaged` and `unsafe` give."""
+        """Return the value; sets are lists. Raises what `damaged` and `unsafe` give."""
         most = _MOST_STEPS + len(self.data) // _BYTES_A_STEP
         data, end = self.data, self.end
         try:
@@ -107,15 +111,15 @@ class PickleReader:
     # ---- what a kind of file says
 
     def find(self, module: str, name: str) -> Any:
-        """What stands for a global. Raises `unsafe` for one that isn't admitted."""
+        """Return what stands for a global. Raises `unsafe` for one that isn't admitted."""
         raise self.unsafe(module, name)
 
     def call(self, function: Any, arguments: tuple[Any, ...]) -> Any:
-        """What stands for the result of a call of what `find` gave."""
+        """Return what stands for the result of a call of what `find` gave."""
         raise self.damaged(f"its pickle calls a {type(function).__name__}; damaged?")
 
     def refer(self, pid: Any) -> Any:
-        """What stands for something outside the pickle."""
+        """Return what stands for something outside the pickle."""
         raise self.damaged("its pickle refers to something outside itself; damaged?")
 
     def build(self, instance: Any, state: Any) -> None:
@@ -123,11 +127,11 @@ class PickleReader:
         raise self.damaged(f"its pickle sets state on a {type(instance).__name__}")
 
     def damaged(self, reason: str) -> QacompError:
-        """The error of a malformed pickle."""
+        """Return the error of a malformed pickle."""
         return NotACheckpointError(f"{self.where}: {reason}")
 
     def unsafe(self, module: str, name: str) -> QacompError:
-        """The error of a pickle that needs a global which isn't admitted."""
+        """Return the error of a pickle that needs a global which isn't admitted."""
         return UnsafePickleError(
             f"{self.where}: its pickle needs {Name(module, name)}, which is more than tensors; nothing was imported or "
             "executed. Re-save its state dict in the environment that wrote it, or pass --trust-pickle if you trust "
@@ -135,7 +139,7 @@ class PickleReader:
         )
 
     def strange(self, code: int) -> QacompError:
-        """The error of an opcode that isn't admitted."""
+        """Return the error of an opcode that isn't admitted."""
         known = [opcode.name for opcode in pickletools.opcodes if opcode.code == chr(code)]
         if not known:
             return self.damaged(_CUT_OFF)
@@ -151,7 +155,7 @@ class PickleReader:
             raise self.damaged("its pickle copies the same values again and again; damaged?")
 
     def copied(self, items: Any) -> list[Any]:
-        """The entries of a list or tuple, counted."""
+        """Return the entries of a list or tuple, counted."""
         if not isinstance(items, list | tuple):
             raise self.damaged(f"its pickle makes a container of a {type(items).__name__}; damaged?")
         self.charge(len(items))
@@ -160,20 +164,20 @@ class PickleReader:
     # ---- what the opcodes need
 
     def taken(self, length: int) -> bytes:
-        """The next bytes. Raises `damaged` where fewer are left."""
+        """Return the next bytes. Raises `damaged` where fewer are left."""
         if not 0 <= length <= self.end - self.place:
             raise self.damaged(_CUT_OFF if length > len(self.data) - self.place else self._too_long())
         self.place += length
         return bytes(self.data[self.place - length : self.place])
 
     def frame(self) -> None:
-        """A frame says how many bytes follow; they must be there, and nothing is read ahead."""
+        """Check that the bytes which a frame announces are there; nothing is read ahead."""
         (length,) = struct.unpack("<Q", self.taken(8))
         if length > self.end - self.place:
             raise self.damaged(_CUT_OFF)
 
     def line(self) -> str:
-        """The text up to the next end of a line."""
+        """Return the text up to the next end of a line."""
         at = self.data.find(b"\n", self.place, min(self.end, self.place + _LONGEST_LINE))
         if at < 0:
             raise self.damaged(_CUT_OFF)
@@ -182,7 +186,7 @@ class PickleReader:
         return line.decode("utf-8")
 
     def marked(self) -> list[Any]:
-        """What was put down since the last mark, taken away."""
+        """Take away and return what was put down since the last mark."""
         mark = self.marks.pop()
         if mark > len(self.stack):
             raise self.damaged(_CUT_OFF)
@@ -210,19 +214,19 @@ class PickleReader:
             target[self.key(items[index])] = items[index + 1]
 
     def found(self, module: Any, name: Any) -> Any:
-        """What stands for a global, whose two names must be text."""
+        """Return what stands for a global, whose two names must be text."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise self.damaged("its pickle names a global by something that is no text; damaged?")
         return self.find(module, name)
 
     def called(self, function: Any, arguments: Any) -> Any:
-        """What stands for a call, whose arguments must be a tuple."""
+        """Return what stands for a call, whose arguments must be a tuple."""
         if not isinstance(arguments, tuple):
             raise self.damaged("its pickle calls something without arguments; damaged?")
         return self.call(function, arguments)
 
     def key(self, key: Any) -> Any:
-        """A key as it is, where it is text or a small number; else something that stands for it."""
+        """Return a key as it is, where it is text or a small number; else something that stands for it."""
         if type(key) is str or type(key) is bytes:
             if len(key) > LARGEST_NAME:
                 raise self.damaged(f"its pickle has a key of {len(key)} characters; damaged?")
@@ -238,7 +242,7 @@ class PickleReader:
 
 
 def walked(value: Any, damaged: Callable[[str], QacompError] | None = None) -> list[Any]:
-    """A value and all that it holds, nearest first, each container once.
+    """Return a value and all that it holds, nearest first, each container once.
 
     Raises what `damaged` gives where containers stand deeper in each other than any file needs.
     """
@@ -247,7 +251,7 @@ def walked(value: Any, damaged: Callable[[str], QacompError] | None = None) -> l
         below = []
         for container in level:
             for entry in _entries(container):
-                if not isinstance(entry, dict | list | tuple | Opaque):
+                if not isinstance(entry, dict | list | tuple | UnmadeObject):
                     found.append(entry)
                 elif entry and id(entry) not in seen:
                     seen.add(id(entry))
@@ -264,6 +268,6 @@ def walked(value: Any, damaged: Callable[[str], QacompError] | None = None) -> l
 def _entries(value: Any) -> Iterable[Any]:
     if isinstance(value, dict):
         return value.values()
-    if isinstance(value, Opaque):
+    if isinstance(value, UnmadeObject):
         return (value.state,)
     return value if isinstance(value, list | tuple) else ()

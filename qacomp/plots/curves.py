@@ -41,14 +41,14 @@ def penalty_curve(
             raise ConfigError("--levels: give at least two different numbers between --low and --high")
         weights, k = torch.tensor(sorted(set(levels)), dtype=torch.float64), len(set(levels))
     penalty = build_regularizers(chosen, {"w": weights}, {"w": k})["w"].double().eval()
-    found = penalty.levels().detach().double()
+    found = penalty.representatives().detach().double()
     if levels is not None and not torch.equal(found, weights):
         raise ConfigError(
             f"--levels: the levels of {name} follow from K and the range; it is min and exp that take any"
         )
     at = np.unique(np.concatenate([np.linspace(low, high, _POINTS), *_corners(found.numpy(), low, high)]))
     with torch.no_grad():
-        values = [float(penalty.textbook(w)) for w in torch.from_numpy(at)]
+        values = [float(penalty.reference(w)) for w in torch.from_numpy(at)]
     return PenaltyCurve(name, at, np.array(values), found.numpy())
 
 

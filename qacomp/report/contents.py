@@ -58,7 +58,7 @@ class TensorRow:
 
 
 @dataclass(frozen=True)
-class Stage:
+class SizeStage:
     """A size on the way: what it is, its bytes, and the parts they consist of."""
 
     name: str
@@ -89,7 +89,7 @@ class Contents:
     bits_per_weight: float
     accuracy: Mapping[str, float]
     tensors: tuple[TensorRow, ...]
-    stages: tuple[Stage, ...]
+    stages: tuple[SizeStage, ...]
     training: "tuple[EpochRecord, ...]"
     seconds: Mapping[str, float]
     settings: str
@@ -135,7 +135,7 @@ def gather(path: Path, result: "Figures | None") -> Contents:
         bits_per_weight=result.bits_per_weight if result else 32 * size / max(1, own.fp32),
         accuracy=accuracy,
         tensors=rows,
-        stages=(Stage("source as it came", own.bytes), Stage("fp32 weights", own.fp32), *stages),
+        stages=(SizeStage("source as it came", own.bytes), SizeStage("fp32 weights", own.fp32), *stages),
         training=result.history if result else (),
         seconds=result.seconds if result else {},
         settings=result.settings_toml if result else str(meta.get("settings", "")),
@@ -209,7 +209,7 @@ def _numbers(array: NDArray[Any]) -> NDArray[np.float64]:
     return wide.reshape(-1).astype(np.float64)
 
 
-def _stages(container: Container, rows: tuple[TensorRow, ...]) -> tuple[Stage, ...]:
+def _stages(container: Container, rows: tuple[TensorRow, ...]) -> tuple[SizeStage, ...]:
     kinds: dict[str, int] = {}
     for section in container.sections:
         kinds[section.kind] = kinds.get(section.kind, 0) + section.bytes
@@ -218,7 +218,7 @@ def _stages(container: Container, rows: tuple[TensorRow, ...]) -> tuple[Stage, .
     side = sum(v for k, v in kinds.items() if "value" in k)
     graph, meta = kinds.get("graph", 0), kinds.get("meta", 0)
     coded = sum(v for k, v in kinds.items() if "ind" in k)
-    packed = Stage(
+    packed = SizeStage(
         "shared, bit-packed",
         indices + side,
         (("indices", indices), ("codebooks, dense tensors", side)),
@@ -227,7 +227,7 @@ def _stages(container: Container, rows: tuple[TensorRow, ...]) -> tuple[Stage, .
     parts = (("indices", coded), ("codebooks, dense tensors", side), ("graph", graph))
     rest = container.size - sum(size for _, size in parts)
     remark = f"of which settings and provenance {meta:,} bytes" if meta else ""
-    return packed, Stage("coded, .qac", container.size, (*parts, ("header, provenance", rest)), remark)
+    return packed, SizeStage("coded, .qac", container.size, (*parts, ("header, provenance", rest)), remark)
 
 
 def _accuracy(meta: Mapping[str, Any], result: "Figures | None") -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from qacomp.errors import QacompError
 from qacomp.formats import open_file
 from qacomp.graphs.metadata import metadata
-from qacomp.report.contents import Contents, Stage
+from qacomp.report.contents import Contents, SizeStage
 
 if TYPE_CHECKING:
     from qacomp.runtime.latency import Latency
@@ -39,7 +39,7 @@ def measured(contents: Contents, path: Path) -> Contents:
             except QacompError as problem:
                 remarks.append(f"Not measured, {mode} ONNX: {problem}")
                 continue
-            stages.append(Stage(f"decoded, {mode} ONNX", size))
+            stages.append(SizeStage(f"decoded, {mode} ONNX", size))
             if isinstance(taken, str):
                 remarks.append(taken)
             else:

@@ -42,3 +42,21 @@ def with_zero_entry(
         book = settled
         indices = assign(flat, book)
     return book, indices.reshape(values.shape)
+
+
+def with_masked_zero(
+    codebook: NDArray[np.floating], indices: NDArray[np.unsignedinteger], mask: NDArray[np.bool_]
+) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger], int]:
+    """Put what `mask` holds at zero at an entry of exact zero: (codebook (K',), indices, that entry's index).
+
+    mask: bool, indices' shape, False where the value is zero; indices there mean nothing. The codebook stays ascending
+    where it was; entries that no value in the mask uses are dropped. One that is exactly zero already is that entry.
+    """
+    used, renumbered = np.unique(indices[mask], return_inverse=True)
+    values = codebook[used]
+    place, held = int(np.searchsorted(values, 0.0)), bool((values == 0).any())
+    book = values if held else np.insert(values, place, 0.0).astype(codebook.dtype)
+    numbers = np.arange(used.size) + (np.arange(used.size) >= place if not held else 0)
+    full = np.full(mask.shape, place, np.uint8 if book.size <= 256 else np.uint16)
+    full[mask] = numbers[renumbered.reshape(-1)]
+    return book, full, place

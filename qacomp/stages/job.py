@@ -9,14 +9,15 @@ from qacomp.datasets import Dataset
 from qacomp.models.plain_modules import copied
 from qacomp.options.config import CompressConfig
 from qacomp.sharing.selection import Selection
-from qacomp.sources.network import Network, choose_device
+from qacomp.sources.network import Network
 from qacomp.sources.torch_source import TorchSource
 from qacomp.stages.made import Training
 from qacomp.stages.run import Run
-from qacomp.training.fine_tune import Session
+from qacomp.training.device import choose_device
 from qacomp.training.history import EpochRecord
 from qacomp.training.parametrizations.zeros import NO_ZEROS, Zeros
 from qacomp.training.resume import ResumeStore, fingerprint
+from qacomp.training.setup import TrainingSetup
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Job:
     original: nn.Module
     config: CompressConfig
     selection: Selection
-    session: Session | None
+    session: TrainingSetup | None
     run: Run
     zeros: Zeros = NO_ZEROS
     training: Training = field(default_factory=Training)
@@ -63,5 +64,5 @@ def start_job(
     if dataset is not None:
         folder = run.output.with_name(run.output.name + ".resume")
         store = ResumeStore(folder, fingerprint(source.checkpoint, config, dataset))
-        session = Session(config, dataset, network.preprocessing, original, device, run.progress, store)
+        session = TrainingSetup(config, dataset, network.preprocessing, original, device, run.progress, store)
     return Job(network, original, config, selection, session, run)

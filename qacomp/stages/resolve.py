@@ -12,10 +12,11 @@ from qacomp.options.checking import check_effects, leave_out
 from qacomp.options.config import CompressConfig
 from qacomp.options.method import NO_METHOD, MethodChoice
 from qacomp.options.needs import ASSISTED, fine_tunes, rounds_freely, shares_in_training, trains
-from qacomp.sources.network import Network, choose_device, choose_precision
+from qacomp.sources.network import Network
 from qacomp.sources.source import PROGRAM, RUNNING, SHARING
 from qacomp.sources.torch_source import Source, TorchSource
 from qacomp.training.batches import batch_count
+from qacomp.training.device import choose_device, choose_precision
 from qacomp.training.distillation import teaching
 from qacomp.training.pruning.methods import Pruner, pruner_of
 

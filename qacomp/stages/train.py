@@ -9,6 +9,7 @@ from qacomp.models.flexible import FlexibleModel
 from qacomp.models.plain_modules import copied
 from qacomp.options.config import CompressConfig
 from qacomp.sharing.agreement import aim, raised_note
+from qacomp.sharing.form import SharingRules
 from qacomp.sharing.selection import Selection
 from qacomp.sources.torch_source import TorchSource
 from qacomp.stages.job import Job, start_job
@@ -19,14 +20,13 @@ from qacomp.stages.run import Run
 from qacomp.training.batch_norm import reestimate_batch_norm
 from qacomp.training.fine_tune import fine_tune, tune_shared
 from qacomp.training.fine_tune_ladder import fine_tune_ladder
-from qacomp.training.history import WeightHistory
+from qacomp.training.history import WeightHistory, watcher
 from qacomp.training.ladder import PrecisionLadder, build_ladder
 from qacomp.training.parametrizations.zeros import Zeros, own_zeros
 from qacomp.training.pruning.stage import prune
 from qacomp.training.quantizers import plan_quantization, quantize_activations, quantize_network, quantizer_named
 from qacomp.training.regularizers import Regularizer
 from qacomp.training.share_network import share_network
-from qacomp.training.snapshots import watcher
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def train(source: TorchSource, selection: Selection, config: CompressConfig, dat
     weights = WeightHistory([layer.name for layer in job.selection.layers], job.original.state_dict())
     job, trained = _fine_tune(job, bits, weights)
     if config.levels is not None:
-        ladder = trained.ladder or build_ladder(job.model, job.selection, config.levels, living=job.zeros.masks)
+        ladder = trained.ladder or build_ladder(job.model, job.selection, config.levels, masks=job.zeros.masks)
         job, shared, tuned = _share_ladder(job, ladder)
         return measured_network(job, (shared, tuned), weights, ladder)
     job, shared, tuned = _share(_refine(job), trained.penalties)
@@ -80,7 +80,7 @@ def _plan_quantizer(job: Job) -> tuple[Job, dict[str, int]]:
     if c.activations is not None:
         places = quantize_activations(job.model, c.activations)
         job.run.note(f"activations: {c.activations} bits at {len(places)} ReLUs")
-    return replace(job, selection=plan.selection), {n: b for n, b in plan.bits.items() if not job.zeros.emptied(n)}
+    return replace(job, selection=plan.selection), {n: b for n, b in plan.bits.items() if not job.zeros.is_all_zero(n)}
 
 
 def _fine_tune(job: Job, bits: dict[str, int], weights: WeightHistory) -> tuple[Job, FineTuned]:
@@ -89,7 +89,7 @@ def _fine_tune(job: Job, bits: dict[str, int], weights: WeightHistory) -> tuple[
     if job.session is None or not c.epochs:
         if bits:
             scaled = quantizer_named(c.quantizer).options.scaled
-            quantize_network(job.model, bits, c.quantizer, scaled=scaled, living=job.zeros.masks)
+            quantize_network(job.model, bits, c.quantizer, scaled=scaled, masks=job.zeros.masks)
         return job, FineTuned({})
     watch = watcher(weights, c.epochs, job.network, c.data, job.run.snapshots)
     session = replace(job.session, watch=watch)
@@ -120,7 +120,8 @@ def _share(job: Job, penalties: dict[str, Regularizer]) -> tuple[Job, nn.Module,
     """Share the network's weights, tune their values; the network before and after the tuning."""
     c = job.config
     with job.run.stage("share"):
-        share_network(job.model, job.selection, penalties, job.run.note, job.zeros, c.codebook, c.rounding)
+        rules = SharingRules(c.codebook, c.rounding)
+        share_network(job.model, job.selection, penalties, job.run.note, job.zeros, rules)
         _reestimate(job, job.model)
     shared = copied(job.model)
     return _tune(job, job.model), shared, job.model

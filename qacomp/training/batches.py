@@ -18,20 +18,20 @@ _PAD = 4
 
 
 def batch_count(split: Split, batch_size: int) -> int:
-    """Steps of one epoch: the last, smaller batch counts unless it holds a single sample (batch norm needs two)."""
+    """Return the steps of one epoch; a last batch of a single sample doesn't count (batch norm needs two)."""
     full, rest = divmod(len(split.y), batch_size)
     return full + (rest > 1 or full == 0)
 
 
 def epoch_seed(seed: int, stage: str, epoch: int) -> list[int]:
-    """Entropy for the generator of one epoch of one stage."""
+    """Return entropy for the generator of one epoch of one stage."""
     return [seed, crc32(stage.encode()), epoch]
 
 
 def training_batches(
     split: Split, preprocessing: Preprocessing, batch_size: int, *, augment: bool, entropy: list[int]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Shuffled (x, y): x float32 (B, C, H, W), y int64 (B,). `augment` pads by four, crops at random and flips."""
+    """Yield shuffled (x, y): x float32 (B, C, H, W), y int64 (B,). `augment`: pad by four, crop at random, flip."""
     rng = np.random.default_rng(entropy)
     order = rng.permutation(len(split.y))
     for step in range(batch_count(split, batch_size)):

@@ -115,22 +115,16 @@ def flexible_loss(
 
 
 def guided_loss(
-    strategy: str,
-    logits: Sequence[Tensor],
-    guide: Tensor,
-    y: Tensor,
-    weight: float,
-    temperature: float,
-    divergence: str = "kl",
+    strategy: str, logits: Sequence[Tensor], guide: Tensor, y: Tensor, weight: float, temperature: float
 ) -> Tensor:
-    """`flexible_loss` with one more sub-model above all others that doesn't learn: scalar float32.
+    """Return `flexible_loss` with one more sub-model above all others that doesn't learn: scalar float32.
 
     guide: (B, classes) logits of a network outside, such as the one before compression. Eqs. (5)-(7) over n + 1
     sub-models, less the guide's own cross-entropy, a constant. Without distillation there is no such teacher.
     """
     if strategy == "none":
         return supervised(logits, y)
-    everything = flexible_loss(strategy, [*logits, guide.detach()], y, weight, temperature, divergence)
+    everything = flexible_loss(strategy, [*logits, guide.detach()], y, weight, temperature)
     return everything - cross_entropy(guide.detach(), y)
 
 

@@ -6,15 +6,16 @@ import torch
 from torch import nn
 
 from qacomp.sharing.selection import Selection
-from qacomp.training.fine_tune import Session, set_strengths
+from qacomp.training.fine_tune import set_strengths
 from qacomp.training.history import EpochRecord
 from qacomp.training.ladder import PrecisionLadder, build_ladder
-from qacomp.training.loop import parameter_groups, train
+from qacomp.training.loop import parameter_groups
 from qacomp.training.regularizers import Regularizer, build_regularizers
+from qacomp.training.setup import TrainingSetup
 
 
 def fine_tune_ladder(
-    model: nn.Module, selection: Selection, session: Session
+    model: nn.Module, selection: Selection, setup: TrainingSetup
 ) -> tuple[PrecisionLadder, list[EpochRecord]]:
     """Train a ladder over `model`, in place: all levels and the full-precision network together, by --distill.
 
@@ -22,20 +23,20 @@ def fine_tune_ladder(
     with the best mean validation accuracy over all sub-models is kept. The network's own parameters, which every
     sub-model's gradient reaches, move at --lr divided by the number of sub-models.
     """
-    c = session.config
+    c = setup.config
     assert c.epochs is not None and c.levels is not None
     penalties: dict[str, Regularizer] = {}
     rates: dict[str, float] = {}
     if c.reg.chosen:
-        names = [layer.name for layer in selection.layers if not session.zeros.emptied(layer.name)]
-        weights = {name: session.zeros.living(name, model.get_parameter(name).detach()) for name in names}
+        names = [layer.name for layer in selection.layers if not setup.zeros.is_all_zero(layer.name)]
+        weights = {name: setup.zeros.kept(name, model.get_parameter(name).detach()) for name in names}
         ks = {layer.name: layer.k for layer in selection.layers}
         penalties = build_regularizers(c.reg, weights, ks, slices=c.slices)
-        rates = set_strengths(model, penalties, selection, session)
+        rates = set_strengths(model, penalties, selection, setup)
         if c.lr_levels is not None:
             rates = dict.fromkeys(rates, c.lr_levels)
     gains = {name: c.lr / rate if rate > 0 else 1.0 for name, rate in rates.items()}
-    ladder = build_ladder(model, selection, c.levels, penalties, gains, session.zeros.masks)
+    ladder = build_ladder(model, selection, c.levels, penalties, gains, setup.zeros.masks)
     owned = {id(p) for penalty in penalties.values() for p in penalty.parameters()}
     shared = c.lr / len(ladder.submodel_names)  # the gradients of all sub-models add up in the weights
     groups = parameter_groups(ladder.network, shared, c.weight_decay)
@@ -44,16 +45,8 @@ def fine_tune_ladder(
     for name, penalty in penalties.items():
         groups.append({"params": list(penalty.parameters()), "lr": rates[name], "weight_decay": 0.0})
     optimizer = torch.optim.SGD([g for g in groups if g["params"]], lr=c.lr, momentum=c.momentum)
-    session.zeros.hold(model, optimizer)
-    whole = replace(session, zeros=session.zeros.under("network."))
-    records = train(
-        ladder,
-        session.dataset,
-        session.preprocessing,
-        session.stage("fine-tune", c.epochs, keep_best=True),
-        whole.objective({f"network.{name}": penalty for name, penalty in penalties.items()}),
-        optimizer,
-        progress=session.progress,
-        store=session.store,
-    )
+    setup.zeros.keep_zero(model, optimizer)
+    whole = replace(setup, zeros=setup.zeros.under("network."))
+    objective = whole.objective({f"network.{name}": penalty for name, penalty in penalties.items()})
+    records = setup.train(ladder, setup.stage("fine-tune", c.epochs, keep_best=True), objective, optimizer)
     return ladder, records

@@ -13,7 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, float64, nn
 
+from qacomp.checkpoints import CheckpointFacts, write_checkpoint
 from qacomp.formats import BFLOAT16, SharedTensor, bfloat16_to_float32
+from qacomp.outputs import make_folder
+from qacomp.sources.network import Network
 
 BINS = 96
 _MANY, _FAR = 4000, 0.0005
@@ -61,11 +64,11 @@ class WeightHistory:
             taken.append(WeightHistogram(stage, low, high, tuple(counts.tolist())))
 
     def finished(self) -> dict[str, tuple[WeightHistogram, ...]]:
-        """All that was taken, by layer."""
+        """Return all histograms that were taken, by layer."""
         return {name: tuple(taken) for name, taken in self.histograms.items()}
 
     def error(self, name: str, stored: NDArray[np.floating]) -> float | None:
-        """RMS of stored − original over the RMS of the original weights; None where those are all zero, or cut away."""
+        """Return the RMS of stored − original over that of the original; None where that is zero or cut away."""
         before = self.original[name].astype(np.float64)
         if before.shape != stored.shape:  # a pruned layer whose dead channels are gone
             return None
@@ -73,7 +76,7 @@ class WeightHistory:
         return math.sqrt(float(np.mean((_numbers(stored) - before) ** 2))) / size if size > 0 else None
 
     def errors(self, tensors: Mapping[str, object]) -> dict[str, float | None]:
-        """`error` of each of the selected layers that is among `tensors`, shared."""
+        """Return `error` of each selected layer that is among `tensors`, shared."""
         return {n: self.error(n, t.dense()) for n, t in tensors.items() if n in self.original and _is_shared(t)}
 
 
@@ -95,7 +98,7 @@ class Watcher:
         self.folder, self.write = folder, write
 
     def __call__(self, epoch: int, model: nn.Module) -> None:
-        """`epoch` counts from 1."""
+        """Look at the model after an epoch; `epoch` counts from 1."""
         half = epoch == (self.epochs + 1) // 2
         quarter = epoch in {-(-self.epochs * part // 4) for part in range(1, 5)}
         if half or epoch == self.epochs:
@@ -105,8 +108,24 @@ class Watcher:
             self.write(self.folder / f"epoch-{epoch:04d}.pt", plain_state(model))
 
 
+def watcher(weights: WeightHistory, epochs: int, network: Network, data: str | None, folder: Path | None) -> Watcher:
+    """Return a watcher that takes histograms into `weights` and writes checkpoints into `folder`; None: writes none.
+
+    The folder is made. data: the spec that the checkpoints name. Raises OutputNotWritableError.
+    """
+
+    facts = CheckpointFacts(network.arch, network.num_classes, network.preprocessing, data)
+
+    def write(path: Path, state: Mapping[str, Tensor]) -> None:
+        write_checkpoint(path, state, facts)
+
+    if folder is not None:
+        make_folder(folder)
+    return Watcher(weights, epochs, folder, write)
+
+
 def plain_state(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict under the layers' own names: a parametrized weight's full-precision shadow, no parametrization."""
+    """Return the state dict under the layers' own names; of a parametrized weight the full-precision shadow."""
     state = {}
     for name, value in model.state_dict().items():
         before, found, after = name.partition(_PARAMETRIZED)
@@ -118,7 +137,7 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _numbers(values: Any) -> NDArray[np.floating]:
-    """A tensor or an array of any float type, as float32 (float64 stays)."""
+    """Return a tensor or an array of any float type as float32 (float64 stays)."""
     if isinstance(values, Tensor):
         wide = values.detach().cpu()
         wide = wide if wide.dtype == float64 else wide.float()
@@ -130,7 +149,7 @@ def _numbers(values: Any) -> NDArray[np.floating]:
 
 
 def _range(values: NDArray[np.floating]) -> tuple[float, float]:
-    """Where the weights lie: all of them, or of many all but a thousandth, lest a far one squeeze the others."""
+    """Return where the weights lie: all of them, or of many all but a thousandth, lest a far one squeeze the others."""
     if not values.size:
         return -0.5, 0.5
     if values.size < _MANY:

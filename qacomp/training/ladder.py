@@ -29,7 +29,7 @@ class PrecisionLadder(nn.Module):
     """
 
     def __init__(self, network: nn.Module, codebooks: Mapping[str, NestedCodebooks], ks: Sequence[int]) -> None:
-        """`codebooks` by weight name (`conv1.weight`); `ks`: shared values of each level, ascending, for the names."""
+        """Take `codebooks` by weight name (`conv1.weight`); `ks`: shared values of each level, ascending."""
         super().__init__()
         self.submodel_names = (*(f"level{k}" for k in ks), FULL)
         self.network = network
@@ -39,11 +39,11 @@ class PrecisionLadder(nn.Module):
         self._also = other_places(network)
 
     def layer(self, name: str) -> NestedCodebooks:
-        """The codebooks of the weight `name`."""
+        """Return the codebooks of the weight `name`."""
         return cast(NestedCodebooks, self.codebooks[_key(name)])
 
     def tensors(self, level: int) -> dict[str, Tensor]:
-        """What the network's tensors are replaced by at a level, by state-dict name, differentiable.
+        """Return what replaces the network's tensors at a level, by state-dict name, differentiable.
 
         A tied weight's value stands under one name for each module that holds it.
         """
@@ -58,18 +58,18 @@ class PrecisionLadder(nn.Module):
         return replaced
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, classes) logits at full precision."""
+        """Map (N, C, H, W) to (N, classes) logits at full precision."""
         logits: Tensor = self.network(x)
         return logits
 
     def forward_all(self, x: Tensor) -> list[Tensor]:
-        """(N, C, H, W) -> (N, classes) logits of every level, the coarsest first, and of the full-precision network."""
+        """Map (N, C, H, W) to (N, classes) logits of each level, the coarsest first, and of the full network."""
         levels = range(len(self.norms))
         networks = (functional_call(self.network, self.tensors(level), (x,), tie_weights=False) for level in levels)
         return [*networks, self.network(x)]
 
     def submodel(self, name: str) -> nn.Module:
-        """The network with one level's weights and batch norms in it, copied; ConfigError for an unknown name."""
+        """Return a copy of the network with one level's weights and batch norms; ConfigError for an unknown name."""
         index = submodel_index(self.submodel_names, name)
         plain = copied(self.network)
         if index < len(self.norms):
@@ -93,35 +93,35 @@ def build_ladder(
     levels: Sequence[int],
     penalties: Mapping[str, Regularizer] | None = None,
     gains: Mapping[str, float] | None = None,
-    living: Mapping[str, Tensor] | None = None,
+    masks: Mapping[str, Tensor] | None = None,
 ) -> PrecisionLadder:
-    """A ladder over `network`, which it keeps and trains, that starts from k-means of the selected weights.
+    """Build a ladder over `network`, which it keeps and trains, from k-means of the selected weights.
 
     levels: shared values of each level, ascending; a layer with its own K ends at that. penalties: regularizers whose
-    levels are a layer's finest codebook; gains: of their gradients (see `NestedCodebooks`); living: masks of weights
-    that hold zeros, which take one of each level's values. ConfigError for a network
+    levels are a layer's finest codebook; gains: of their gradients (see `NestedCodebooks`); masks: of weights
+    with zeros, which take one of each level's values. ConfigError for a network
     that has sub-models of another kind.
     """
     if isinstance(network, FlexibleModel):
         names = f"{network.submodel_names[0]} ... {network.submodel_names[-1]}"
         raise ConfigError(f"--levels: the network has sub-models of its own ({names}); compress it without --levels")
-    penalties, gains, living = penalties or {}, gains or {}, living or {}
+    penalties, gains, masks = penalties or {}, gains or {}, masks or {}
     codebooks = {}
     for layer in selection.layers:
         weight = network.get_parameter(layer.name)
         books = nested_codebooks(
             weight.detach().cpu().contiguous().numpy(),
-            layer_levels([level - 1 if layer.name in living and level > 2 else level for level in levels], layer.k),
+            layer_levels([level - 1 if layer.name in masks and level > 2 else level for level in levels], layer.k),
             penalties.get(layer.name),
             gains.get(layer.name, 1.0),
-            living.get(layer.name),
+            masks.get(layer.name),
         )
         codebooks[layer.name] = books.to(weight.device)
     return PrecisionLadder(network, codebooks, levels)
 
 
 def _key(name: str) -> str:
-    """A module's name for a state-dict name, which has dots."""
+    """Return a module's name for a state-dict name, which has dots."""
     return name.replace(".", "/")
 
 

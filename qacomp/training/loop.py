@@ -1,7 +1,7 @@
 """The training loop: one stage of epochs over a dataset's training split, resumable after every epoch."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -45,96 +45,144 @@ class Stage:
     keep_best: bool = False
 
 
+@dataclass(frozen=True)
+class TrainingData:
+    """A dataset, and how its images become a network's inputs."""
+
+    dataset: Dataset
+    preprocessing: Preprocessing
+
+
+@dataclass(frozen=True)
+class TrainingHooks:
+    """What hears of a training while it runs.
+
+    progress: shows the steps that are done. store: keeps the state after an epoch, so that a stage that was broken off
+    goes on where it was. watch: called with each epoch's number, from 1, and the model after it.
+    """
+
+    progress: Progress
+    store: ResumeStore | None = None
+    watch: Callable[[int, nn.Module], None] | None = None
+
+
 def train(
     model: nn.Module,
-    dataset: Dataset,
-    preprocessing: Preprocessing,
+    data: TrainingData,
     stage: Stage,
     objective: Objective,
     optimizer: Optimizer,
-    *,
-    progress: Progress,
-    store: ResumeStore | None = None,
-    watch: Callable[[int, nn.Module], None] | None = None,
+    hooks: TrainingHooks,
 ) -> list[EpochRecord]:
-    """Train `model` in place; its learning rates rise for a moment, then fall along a cosine to zero.
+    """Train `model` in place, and return a record for each epoch.
 
-    With a store, the state is saved after an epoch and a stage that was broken off goes on where it was. `watch` is
-    called with each epoch's number, from 1, and the model after it. Raises DivergedError.
+    The learning rates rise for a moment, then fall along a cosine to zero. Raises DivergedError.
     """
-    steps = batch_count(dataset.train, stage.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, Cosine(steps * stage.epochs))
-    beside = objective.modules()
-    parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule, "penalties": beside}
-    records: list[EpochRecord] = []
-    best: tuple[float, dict[str, Tensor]] = (-1.0, {})
-    saved = store.load(stage.name) if store else None
-    if saved is not None:
-        for key, part in parts.items():
+    return _Loop(model, data, stage, objective, optimizer).run(hooks)
+
+
+class _Loop:
+    """One stage's training: the model, what changes it, and the epochs that are done."""
+
+    def __init__(
+        self, model: nn.Module, data: TrainingData, stage: Stage, objective: Objective, optimizer: Optimizer
+    ) -> None:
+        self.model, self.data, self.stage = model, data, stage
+        self.objective, self.optimizer = objective, optimizer
+        self.steps = batch_count(data.dataset.train, stage.batch_size)  # of one epoch
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, WarmupCosine(self.steps * stage.epochs))
+        self.parts: dict[str, Any] = {
+            "model": model,
+            "optimizer": optimizer,
+            "schedule": self.schedule,
+            "penalties": objective.modules(),
+        }
+        self.records: list[EpochRecord] = []
+        self.best: tuple[float, dict[str, Tensor]] = (-1.0, {})
+
+    def run(self, hooks: TrainingHooks) -> list[EpochRecord]:
+        """Train the epochs that aren't done yet; return the records of all."""
+        stage, store = self.stage, hooks.store
+        saved = store.load(stage.name) if store else None
+        if saved is not None:
+            self._restore(saved)
+        elif stage.keep_best:
+            self.best = (self._validate(), _copy(self.model))
+        with hooks.progress.task(stage.name, self.steps * stage.epochs) as task:
+            task.advance(self.steps * len(self.records))
+            for epoch in range(len(self.records), stage.epochs):
+                record = self._epoch(epoch, task)
+                self.records.append(record)
+                if stage.keep_best and record.validation_accuracy > self.best[0]:
+                    self.best = (record.validation_accuracy, _copy(self.model))
+                figures = f"loss {record.loss:.4f}, val {record.validation_accuracy:.2f} %"
+                task.describe(f"epoch {epoch + 1}/{stage.epochs}, {figures}")
+                if hooks.watch:
+                    hooks.watch(epoch + 1, self.model)
+                if store:
+                    store.save(stage.name, self._state(), last=epoch + 1 == stage.epochs)
+        if stage.keep_best:
+            self.model.load_state_dict(self.best[1])
+        self.model.eval()
+        return self.records
+
+    def _state(self) -> dict[str, Any]:
+        state: dict[str, Any] = {key: part.state_dict() for key, part in self.parts.items()}
+        accuracy, best = self.best
+        return state | {"records": [asdict(r) for r in self.records], "best_accuracy": accuracy, "best": best}
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        for key, part in self.parts.items():
             part.load_state_dict(saved[key])
-        records = [EpochRecord(**r) for r in saved["records"]]
-        best = (saved["best_accuracy"], saved["best"])
-    elif stage.keep_best:
-        best = (_validate(model, dataset, preprocessing, stage), _copy(model))
-    with progress.task(stage.name, steps * stage.epochs) as task:
-        task.advance(steps * len(records))
-        for epoch in range(len(records), stage.epochs):
-            records.append(
-                _epoch(model, dataset, preprocessing, stage, objective, optimizer, schedule, epoch, steps, task)
-            )
-            if stage.keep_best and records[-1].validation_accuracy > best[0]:
-                best = (records[-1].validation_accuracy, _copy(model))
-            last = records[-1]
-            figures = f"loss {last.loss:.4f}, val {last.validation_accuracy:.2f} %"
-            task.describe(f"epoch {epoch + 1}/{stage.epochs}, {figures}")
-            if watch:
-                watch(epoch + 1, model)
-            if store:
-                state = {key: part.state_dict() for key, part in parts.items()}
-                state |= {"records": [asdict(r) for r in records], "best_accuracy": best[0], "best": best[1]}
-                store.save(stage.name, state, last=epoch + 1 == stage.epochs)
-    if stage.keep_best:
-        model.load_state_dict(best[1])
-    model.eval()
-    return records
+        self.records = [EpochRecord(**r) for r in saved["records"]]
+        self.best = (saved["best_accuracy"], saved["best"])
 
+    def _epoch(self, epoch: int, task: Task) -> EpochRecord:
+        stage, steps = self.stage, self.steps
+        entropy = epoch_seed(stage.seed, stage.name, epoch)
+        torch.manual_seed(hash(tuple(entropy)) & 0x7FFFFFFF)  # dropout; hashes of ints don't vary between processes
+        self.model.train()
+        sums = [0.0, 0.0]
+        for step, (x, y) in enumerate(self._batches(entropy)):
+            loss, penalty = self._step(x, y, (epoch * steps + step) / (steps * stage.epochs))
+            if not math.isfinite(loss):
+                raise DivergedError(
+                    f"{stage.name}: the loss became {loss} in epoch {epoch + 1}; try a smaller --lr or --strength"
+                )
+            sums = [sums[0] + loss, sums[1] + penalty]
+            task.advance()
+        loss, penalty = (value / steps for value in sums)
+        return EpochRecord(stage.name, epoch + 1, loss, penalty, self._validate())
 
-def _epoch(
-    model: nn.Module,
-    dataset: Dataset,
-    preprocessing: Preprocessing,
-    stage: Stage,
-    objective: Objective,
-    optimizer: Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    epoch: int,
-    steps: int,
-    task: Task,
-) -> EpochRecord:
-    entropy = epoch_seed(stage.seed, stage.name, epoch)
-    torch.manual_seed(hash(tuple(entropy)) & 0x7FFFFFFF)  # dropout; hashes of ints don't vary between processes
-    loss_sum = penalty_sum = 0.0
-    model.train()
-    batches = training_batches(dataset.train, preprocessing, stage.batch_size, augment=stage.augment, entropy=entropy)
-    for step, (x, y) in enumerate(batches):
-        x, y = to_device(x, stage.device), y.to(stage.device)
+    def _batches(self, entropy: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield an epoch's batches, on the stage's device: x (B, C, H, W), y (B,)."""
+        stage, data = self.stage, self.data
+        split, preprocessing = data.dataset.train, data.preprocessing
+        batches = training_batches(split, preprocessing, stage.batch_size, augment=stage.augment, entropy=entropy)
+        for x, y in batches:
+            yield to_device(x, stage.device), y.to(stage.device)
+
+    def _step(self, x: Tensor, y: Tensor, progress: float) -> tuple[float, float]:
+        """Take one step, return the task loss and the penalty; `progress`: the fraction of the steps that is done."""
+        stage = self.stage
         with torch.autocast(stage.device.type, torch.bfloat16, enabled=stage.precision == "bf16"):
-            task_loss = objective.task_loss(model, x, y)
-        optimizer.zero_grad(set_to_none=True)
+            task_loss = self.objective.task_loss(self.model, x, y)
+        self.optimizer.zero_grad(set_to_none=True)
         task_loss.backward()  # type: ignore[no-untyped-call]
-        penalty = objective.add_penalty_gradients(model, (epoch * steps + step) / (steps * stage.epochs))
-        optimizer.step()
-        schedule.step()
-        value = float(task_loss.detach())
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"{stage.name}: the loss became {value} in epoch {epoch + 1}; try a smaller --lr or --strength"
-            )
-        loss_sum += value
-        penalty_sum += float(penalty)
-        task.advance()
-    accuracy = _validate(model, dataset, preprocessing, stage)
-    return EpochRecord(stage.name, epoch + 1, loss_sum / steps, penalty_sum / steps, accuracy)
+        penalty = self.objective.add_penalty_gradients(self.model, progress)
+        self.optimizer.step()
+        self.schedule.step()
+        return float(task_loss.detach()), float(penalty)
+
+    def _validate(self) -> float:
+        """Return the top-1 accuracy on the validation split in percent; of a flexible model the sub-models' mean."""
+        val, stage = self.data.dataset.val, self.stage
+        x = self.data.preprocessing.apply(val.x)  # (N, C, H, W)
+        batch_size = max(stage.batch_size, 256)
+        if isinstance(self.model, FlexibleModel):
+            accuracies = submodel_accuracies(self.model, x, val.y, batch_size=batch_size, device=stage.device)
+            return sum(accuracies.values()) / len(accuracies)
+        return torch_accuracy(self.model, x, val.y, batch_size=batch_size, device=stage.device)
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:
@@ -143,7 +191,7 @@ def to_device(x: Tensor, device: torch.device) -> Tensor:
 
 
 def parameter_groups(model: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-    """Optimizer groups: matrices and filters decay, vectors (biases, batch norm, codebooks) don't."""
+    """Return optimizer groups: matrices and filters decay, vectors (biases, batch norm, codebooks) don't."""
     trainable = [p for p in model.parameters() if p.requires_grad]
     return [
         {"params": [p for p in trainable if p.ndim >= 2], "lr": lr, "weight_decay": weight_decay},
@@ -151,26 +199,17 @@ def parameter_groups(model: nn.Module, lr: float, weight_decay: float) -> list[d
     ]
 
 
-class Cosine:
+class WarmupCosine:
     """Learning-rate factor: up to 1 over 5 % of the steps (at least 50, at most a quarter), then a half cosine to 0."""
 
     def __init__(self, total: int) -> None:
         self.total = total
 
     def __call__(self, step: int) -> float:
-        """The factor of step 0, 1, ..., total − 1."""
+        """Return the factor of step 0, 1, ..., total − 1."""
         warmup = max(1, self.total // 20, min(50, self.total // 4))
         falling = min(1.0, max(0, step - warmup) / max(1, self.total - warmup))
         return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * falling))
-
-
-def _validate(model: nn.Module, dataset: Dataset, preprocessing: Preprocessing, stage: Stage) -> float:
-    x = preprocessing.apply(dataset.val.x)  # (N, C, H, W)
-    batch_size = max(stage.batch_size, 256)
-    if isinstance(model, FlexibleModel):
-        accuracies = submodel_accuracies(model, x, dataset.val.y, batch_size=batch_size, device=stage.device)
-        return sum(accuracies.values()) / len(accuracies)
-    return torch_accuracy(model, x, dataset.val.y, batch_size=batch_size, device=stage.device)
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ class Objective:
     """loss = (1 − α)·CE + α·τ²·KL(teacher ∥ student) + r(t)·Σ_layers λ_layer · mean penalty.
 
     `penalties` maps a weight's name (`conv1.weight`) to its layer's regularizer, whose strength is the layer's
-    λ; r(t) is the `schedule`; `living` masks the weights that it is about, where others are pruned. `teacher` is in
+    λ; r(t) is the `schedule`; `masks`: of pruned weights, False where they stay zero. `teacher` is in
     eval mode, its logits are constants. A flexible model's loss is the sum over its sub-models; without a teacher
     outside it they teach each other by `strategy` (see qacomp.training.distillation), with the same α and τ.
     """
@@ -28,14 +28,14 @@ class Objective:
     distill_weight: float = 0.5
     temperature: float = 2.0
     strategy: str = "none"
-    living: Mapping[str, Tensor] = field(default_factory=dict)
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
 
     def modules(self) -> nn.ModuleDict:
-        """What learns or searches beside the network, for resuming."""
+        """Return what learns or searches beside the network, for resuming."""
         return nn.ModuleDict({name.replace(".", "/"): p for name, p in self.penalties.items()})
 
     def task_loss(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        """Cross-entropy, mixed with the teachers' softened outputs where there are any: scalar."""
+        """Return the cross-entropy, mixed with the teachers' softened outputs where there are any: scalar."""
         students = model.forward_all(x) if isinstance(model, FlexibleModel) else [model(x)]  # (B, classes) each
         if not all(isinstance(student, Tensor) for student in students):
             raise ConfigError(
@@ -59,4 +59,4 @@ class Objective:
         active = {name: p for name, p in self.penalties.items() if p.strength > 0}
         if not active:
             return torch.zeros(())
-        return accumulate_penalties(model, active, self.schedule(progress), self.living)
+        return accumulate_penalties(model, active, self.schedule(progress), self.masks)

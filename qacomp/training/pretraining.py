@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from qacomp.checkpoints import write_checkpoint
+from qacomp.checkpoints import CheckpointFacts, write_checkpoint
 from qacomp.datasets import load_dataset
 from qacomp.datasets.preprocessing_choice import choose_preprocessing
 from qacomp.errors import ConfigError, DataError
@@ -21,11 +21,11 @@ from qacomp.options.method import NO_METHOD, MethodChoice
 from qacomp.outputs import Output, claim, resume_output
 from qacomp.progress import Progress
 from qacomp.sources.input_files import command_files
-from qacomp.sources.network import choose_device, choose_precision
 from qacomp.training.batches import batch_count
+from qacomp.training.device import choose_device, choose_precision
 from qacomp.training.distillation import teaching
 from qacomp.training.history import EpochRecord
-from qacomp.training.loop import Stage, parameter_groups, train
+from qacomp.training.loop import Stage, TrainingData, TrainingHooks, parameter_groups, train
 from qacomp.training.objective import Objective
 from qacomp.training.resume import ResumeStore
 
@@ -49,7 +49,7 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedCheckpoint:
     """A trained checkpoint: bytes on disk, top-1 in percent on the test split and on the validation split.
 
     Of a flexible network `accuracy` is that of the largest sub-model, `submodels` all of theirs by name (else empty),
@@ -67,11 +67,11 @@ class Trained:
     submodels: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
-        """The document that `train --json` prints."""
+        """Return the document that `train --json` prints."""
         return {**asdict(self), "output": str(self.output)}
 
 
-def train_network(config: TrainConfig, output: Path, progress: Progress, *, force: bool = False) -> Trained:
+def train_network(config: TrainConfig, output: Path, progress: Progress, *, force: bool = False) -> TrainedCheckpoint:
     """Train and write a checkpoint; the epoch with the best validation accuracy is kept. force: over a file there.
 
     Raises UnknownArchitectureError, UnknownDataSpecError, DataError, OutputNotWritableError, DivergedError, and
@@ -97,7 +97,8 @@ def train_network(config: TrainConfig, output: Path, progress: Progress, *, forc
     optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True)
     store = ResumeStore(output.with_name(output.name + ".resume"), f"{config} {torch.__version__}")
     objective = _objective(model, config)
-    history = train(model, dataset, preprocessing, stage, objective, optimizer, progress=progress, store=store)
+    data, hooks = TrainingData(dataset, preprocessing), TrainingHooks(progress, store)
+    history = train(model, data, stage, objective, optimizer, hooks)
     x = preprocessing.apply(dataset.test.x)  # (N, C, H, W)
     accuracy = torch_accuracy(model, x, dataset.test.y, batch_size=256, device=device)
     submodels = {}
@@ -105,20 +106,12 @@ def train_network(config: TrainConfig, output: Path, progress: Progress, *, forc
         submodels = submodel_accuracies(model, x, dataset.test.y, device=device)
     state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     extra = {"accuracy": accuracy, "epochs": epochs, "seed": config.seed, "submodels": submodels}
-    write_checkpoint(
-        output,
-        state,
-        arch=shape.arch,
-        num_classes=num_classes,
-        preprocessing=preprocessing,
-        data=shape.data,
-        extra=extra,
-    )
+    write_checkpoint(output, state, CheckpointFacts(shape.arch, num_classes, preprocessing, shape.data, extra))
     store.finish()
     best = max(record.validation_accuracy for record in history)
     parameters = sum(p.numel() for p in model.parameters())
     size = output.stat().st_size
-    return Trained(
+    return TrainedCheckpoint(
         output, shape.arch, parameters, size, accuracy, best, tuple(history), config.seed, submodels=submodels
     )
 

@@ -32,7 +32,7 @@ class ResumeStore:
         self._saved_at = float("-inf")
 
     def load(self, stage: str) -> dict[str, Any] | None:
-        """The state last saved for `stage`, or None."""
+        """Return the state last saved for `stage`, or None."""
         if self._stages is None:
             self._stages = self._read()
         state: dict[str, Any] | None = self._stages.get(stage)
@@ -51,7 +51,7 @@ class ResumeStore:
         self._saved_at = time.monotonic()
 
     def finish(self) -> None:
-        """The work is done and written: the state is no longer needed."""
+        """Remove the file: the work is done and written."""
         self.path.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class ResumeStore:
 
 
 def fingerprint(checkpoint: Checkpoint, config: CompressConfig, dataset: Dataset | None) -> str:
-    """What a saved state belongs to: the input file, the settings, the versions, the data's name and its labels."""
+    """Return a hash of the input file, the settings, the versions, the data's name and its labels: hex SHA-256."""
     parts = [checkpoint.digest, config.to_toml(), VERSION, torch.__version__]
     if dataset is not None:
         parts += [dataset.spec, hashlib.sha256(dataset.train.y.tobytes()).hexdigest()]

@@ -31,21 +31,21 @@ def balance(
     penalties: Mapping[str, Regularizer],
     pull: float,
     travel: float,
-    living: Mapping[str, Tensor] | None = None,
+    masks: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Balance]:
-    """λ and the learning rate of u for each layer, by weight name, from the weights at the start.
+    """Return λ and the learning rate of u for each layer, by weight name, from the weights at the start.
 
     `travel`: how far a constant gradient of 1 under λ(t)'s warm-up moves a weight over the whole training,
     Σ_t lr_t·(λ(t)/λ)/(1 − momentum). λ = pull · D / (mean |dR/dw| · travel), D the mean distance to the nearest level.
     A representative whose whole cluster lies on one side of it moves by D/20 in a first step. Only the weights in a
-    layer's `living` mask (bool, of its shape) count, where it has one.
+    layer's mask (bool, of its shape) count, where it has one.
     """
     balanced = {}
     for name, penalty in penalties.items():
-        weight, mask = model.get_parameter(name).detach(), (living or {}).get(name)
+        weight, mask = model.get_parameter(name).detach(), (masks or {}).get(name)
         weight = (weight.clone() if mask is None else weight[mask]).requires_grad_()
         (slope,) = torch.autograd.grad(penalty(weight), weight)
-        levels = penalty.levels().detach().to(weight).sort().values  # (K,)
+        levels = penalty.representatives().detach().to(weight).sort().values  # (K,)
         flat = weight.detach().reshape(-1)  # (N,)
         nearest = levels[torch.bucketize(flat, (levels[1:] + levels[:-1]) / 2)]  # (N,)
         distance, steepness = float((flat - nearest).abs().mean()), float(slope.abs().mean())

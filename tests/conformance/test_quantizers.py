@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from qacomp.training.quantizers import freeze_to_shared, list_quantizers, quantize_network, quantizer_named
+from qacomp.training.quantizers import list_quantizers, quantize_network, quantizer_named, share_quantized
 from qacomp.training.regularizers import QuantizedLayer, build_regularizers, trained_weight
 
 NAMES = list_quantizers()
@@ -62,7 +62,7 @@ class TestEveryQuantizer:
         before = [conv.weight.detach().clone(), dense.weight.detach().clone()]
         x = torch.randn(2, 3, 3, 3, generator=torch.Generator().manual_seed(0))
         outputs = model(x)
-        frozen = freeze_to_shared(model)
+        frozen = share_quantized(model)
         assert list(frozen) == ["0.weight", "2.weight"]
         assert torch.equal(model(x), outputs)
         for name_, was in zip(frozen, before, strict=True):
@@ -82,7 +82,7 @@ class TestEveryQuantizer:
             largest = torch.tanh(weight.abs().max())
             zeros, peaks = torch.atanh(zeros * largest), torch.atanh(peaks * largest)
         for zero in zeros:
-            assert penalty.textbook(zero[None]).item() == pytest.approx(0, abs=1e-8)
+            assert penalty.reference(zero[None]).item() == pytest.approx(0, abs=1e-8)
         for peak in peaks:
-            assert penalty.textbook(peak[None]).item() == pytest.approx(1, abs=1e-8)
-        torch.testing.assert_close(penalty.levels(), zeros.float(), atol=1e-5, rtol=1e-4)
+            assert penalty.reference(peak[None]).item() == pytest.approx(1, abs=1e-8)
+        torch.testing.assert_close(penalty.representatives(), zeros.float(), atol=1e-5, rtol=1e-4)

@@ -29,18 +29,18 @@ def test_the_papers_five_are_registered() -> None:
 class TestEveryRegularizer:
     def test_each_level_is_a_zero_of_the_penalty(self, name: str, k: int) -> None:
         penalty = built(name, layer(), k).double()
-        levels = penalty.levels().double()
+        levels = penalty.representatives().double()
         assert levels.numel() == k
         for level in levels:
             assert penalty(level[None]).item() == pytest.approx(0.0, abs=1e-4)
 
     def test_levels_ascend(self, name: str, k: int) -> None:
-        levels = built(name, layer(), k).levels()
+        levels = built(name, layer(), k).representatives()
         assert (levels[1:] > levels[:-1]).all()
 
     def test_every_midpoint_is_worse_than_its_neighbourhood(self, name: str, k: int) -> None:
         penalty = built(name, layer(), k).double()
-        levels = penalty.levels().detach().double()
+        levels = penalty.representatives().detach().double()
         for low, high in itertools.pairwise(levels):
             middle, nudge = (low + high) / 2, (high - low) / 10
             worst = penalty(middle[None])
@@ -70,7 +70,7 @@ class TestEveryRegularizer:
         weight = layer(5).float().requires_grad_()
         penalty = built(name, weight, k)
         before = penalty(weight).item()
-        levels = penalty.levels().detach()
+        levels = penalty.representatives().detach()
         spacing = float((levels[1:] - levels[:-1]).mean())
         for _ in range(60):
             (gradient,) = torch.autograd.grad(penalty(weight), weight)
@@ -85,13 +85,13 @@ class TestEveryRegularizer:
         value = penalty(weight.requires_grad_())
         exact = built(name, weight, k).double()
         double = weight.detach().double().requires_grad_()
-        expected = exact.textbook(double)
+        expected = exact.reference(double)
         torch.testing.assert_close(value.double(), expected, atol=1e-7, rtol=1e-5)
         got = torch.autograd.grad(value, [weight, *penalty.parameters()])
         want = torch.autograd.grad(expected, [double, *exact.parameters()])
         smooth = torch.ones(len(weight), dtype=torch.bool)  # rounding may put a weight past a kink
         for nudge in (1e-6, -1e-6):
-            (nudged,) = torch.autograd.grad(exact.textbook(double + nudge), double)
+            (nudged,) = torch.autograd.grad(exact.reference(double + nudge), double)
             smooth &= (nudged - want[0]).abs() < 0.1 * want[0].abs().max()
         assert smooth.float().mean() > 0.99
         torch.testing.assert_close(

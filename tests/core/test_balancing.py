@@ -14,6 +14,7 @@ from torch import nn
 
 import qacomp
 from qacomp.errors import ConfigError
+from qacomp.formats import SharedTensor
 from qacomp.options.config import CompressConfig
 from qacomp.sharing.assignment import assign
 from qacomp.sharing.balancing import RECTIFIED, balanced
@@ -140,4 +141,14 @@ def test_what_comes_in_mirrored_pairs_stays_so() -> None:
     array = np.concatenate([half, -half])
     packed = share_array(array, Layer("w", "dense", array.shape, 16), "tensor", "fp16", "balanced")
     assert np.array_equal(packed.dense()[:6], -packed.dense()[6:])
-    assert packed.note is not None and "mirrored" in packed.note
+    assert packed.note is not None and "up to signs" in packed.note
+
+
+def test_pairs_of_values_without_mirrored_slices_are_balanced_as_any_other() -> None:
+    numbers = np.random.default_rng(0).integers(-7, 8, (32, 64))
+    array = (numbers / 8).astype(np.float32)
+    packed = share_array(array, Layer("w", "dense", array.shape, 8), "tensor", "exact", "balanced")
+    assert isinstance(packed.value, SharedTensor) and packed.value.codebook.size == 8 and packed.note is None
+    plain = share_array(array, Layer("w", "dense", array.shape, 8), "tensor", "exact")
+    sums = [np.abs((item.dense() - array).sum(axis=1)).mean() for item in (packed, plain)]
+    assert sums[0] < 0.2 * sums[1]

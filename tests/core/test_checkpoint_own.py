@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from qacomp.checkpoints import read_checkpoint, write_checkpoint
+from qacomp.checkpoints import CheckpointFacts, read_checkpoint, write_checkpoint
 from qacomp.datasets import NamedData
 from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.errors import CheckpointError, OutputNotWritableError
@@ -22,7 +22,7 @@ def write(path: Path, **changes: Any) -> None:
         "data": "digits",
         "extra": {"epochs": 3, "accuracy": 0.5, "lr": [0.1, 0.2], "note": None},
     }
-    write_checkpoint(path, create_model("lenet5").state_dict(), **{**settings, **changes})
+    write_checkpoint(path, create_model("lenet5").state_dict(), CheckpointFacts(**{**settings, **changes}))
 
 
 def test_it_knows_where_it_comes_from(tmp_path: Path) -> None:
@@ -56,10 +56,7 @@ def test_the_same_values_give_the_same_bytes_under_any_name(tmp_path: Path) -> N
 
 def test_parameters_and_views_are_written_as_plain_tensors(tmp_path: Path) -> None:
     large = torch.nn.Parameter(torch.arange(100_000.0))
-    write_checkpoint(
-        tmp_path / "x.pt", {"w": large[:4], "t": large[:6].reshape(2, 3).T}, arch=None, num_classes=None,
-        preprocessing=None, data=None,
-    )  # fmt: skip
+    write_checkpoint(tmp_path / "x.pt", {"w": large[:4], "t": large[:6].reshape(2, 3).T}, CheckpointFacts())
     checkpoint = read_checkpoint(tmp_path / "x.pt")
     assert checkpoint.bytes < 10_000 and torch.equal(checkpoint.state["t"], large.detach()[:6].reshape(2, 3).T)
     assert checkpoint.kind == "qacomp" and checkpoint.arch is None and checkpoint.preprocessing is None

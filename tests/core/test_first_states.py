@@ -11,15 +11,14 @@ from torch import nn
 from qacomp.datasets import Dataset
 from qacomp.models import create_model, model_info
 from qacomp.progress import SilentProgress
-from qacomp.training.loop import Stage, parameter_groups, train
+from qacomp.training.loop import Stage, TrainingData, TrainingHooks, parameter_groups, train
 from qacomp.training.objective import Objective
 from qacomp.training.pruning.channels import trace_channels
 from qacomp.training.pruning.counting import ParameterCount
-from qacomp.training.pruning.energy import StateSearch
+from qacomp.training.pruning.energy import SearchProblem, SearchSchedule, StateSearch
 from qacomp.training.pruning.evolution import EvolutionOptions
-from qacomp.training.pruning.first_states import near_magnitude
 from qacomp.training.pruning.gates import Gates
-from qacomp.training.pruning.keep_rate import KeepRate, uniform_share
+from qacomp.training.pruning.keep_rate import KeepRate, near_magnitude, uniform_share
 from qacomp.training.pruning.magnitude import unit_magnitudes
 from qacomp.training.pruning.objectives import energy_loss
 from qacomp.training.pruning.scoring import score_population
@@ -35,7 +34,9 @@ def trained(digits: Dataset) -> tuple[nn.Module, Units]:
     optimizer = torch.optim.SGD(parameter_groups(model, 0.02, 1e-4), momentum=0.9)
     stage = Stage("train", 2, 64, 0, False, torch.device("cpu"))
     small = replace(digits, val=digits.val.take(np.arange(50)))
-    train(model, small, INFO.preprocessing, stage, Objective(), optimizer, progress=SilentProgress())
+    train(
+        model, TrainingData(small, INFO.preprocessing), stage, Objective(), optimizer, TrainingHooks(SilentProgress())
+    )
     return model, find_units(trace_channels(model, INFO.input_shape))
 
 
@@ -63,14 +64,9 @@ def test_the_search_finds_a_state_of_less_energy_than_magnitudes(
     count, scores = ParameterCount(model, units), unit_magnitudes(model, units, "layer")
     keep = 0.15
     search = StateSearch(
-        units,
+        SearchProblem(units, energy_loss, KeepRate(count, keep), partial(near_magnitude, count, scores, keep, 64)),
         EvolutionOptions(rescore=True),
-        energy_loss,
-        KeepRate(count, keep),
-        partial(near_magnitude, count, scores, keep, 64),
-        steps=100,
-        stagnation=1,
-        seed=0,
+        SearchSchedule(steps=100, stagnation=1, seed=0),
     )
     gates = Gates(model, units)
     images = torch.from_numpy(INFO.preprocessing.apply(digits.train.x))  # (N, 1, 28, 28)

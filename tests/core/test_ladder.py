@@ -18,12 +18,13 @@ from qacomp.sources.network import Network
 from qacomp.sources.torch_weights import select_layers
 from qacomp.stages.resolve import resolve_network
 from qacomp.training.distillation import distillation
-from qacomp.training.fine_tune import Session, tune_shared
+from qacomp.training.fine_tune import tune_shared
 from qacomp.training.fine_tune_ladder import fine_tune_ladder
 from qacomp.training.ladder import build_ladder
-from qacomp.training.loop import Stage, parameter_groups, train
+from qacomp.training.loop import Stage, TrainingData, TrainingHooks, parameter_groups, train
 from qacomp.training.objective import Objective
 from qacomp.training.regularizers import Regularizer
+from qacomp.training.setup import TrainingSetup
 
 CPU = torch.device("cpu")
 PREPROCESSING = model_info("lenet300").preprocessing
@@ -34,7 +35,7 @@ def trained(digits: Dataset, seed: int) -> torch.nn.Module:
     model = create_model("lenet300")
     optimizer = torch.optim.SGD(parameter_groups(model, 0.05, 1e-4), momentum=0.9)
     stage = Stage("train", 8, 64, 0, False, CPU)
-    train(model, digits, PREPROCESSING, stage, Objective(), optimizer, progress=SilentProgress())
+    train(model, TrainingData(digits, PREPROCESSING), stage, Objective(), optimizer, TrainingHooks(SilentProgress()))
     return model
 
 
@@ -43,12 +44,12 @@ def network(digits: Dataset) -> torch.nn.Module:
     return trained(digits, 0)
 
 
-def session(network: torch.nn.Module, digits: Dataset, **settings: object) -> Session:
+def session(network: torch.nn.Module, digits: Dataset, **settings: object) -> TrainingSetup:
     config = CompressConfig(levels=(2, 4), epochs=4, tune_epochs=2, precision="fp32", lr=0.02)
     config = config.with_settings(settings, "test")
     wrapped = Network(network, "lenet300", 10, (1, 28, 28), PREPROCESSING)
     config = resolve_network(config, wrapped, digits, lambda text: None)
-    return Session(config, digits, PREPROCESSING, copy.deepcopy(network).eval(), CPU, SilentProgress())
+    return TrainingSetup(config, digits, PREPROCESSING, copy.deepcopy(network).eval(), CPU, SilentProgress())
 
 
 @pytest.mark.parametrize("settings", [{"distill": "none"}, {"distill": "kd", "reg": "exp"}])
@@ -88,7 +89,7 @@ def test_sub_models_of_a_plain_network_are_its_shared_values_and_full_precision(
     assert str(config.distill) == "ipkd:temperature=1,weight=0.8"
 
 
-class Unguided(Session):
+class Unguided(TrainingSetup):
     """A training in which the largest sub-model that learns is the only teacher of all others."""
 
     def objective(self, penalties: Mapping[str, Regularizer]) -> Objective:
@@ -106,7 +107,7 @@ def test_under_the_original_as_guide_sub_models_stay_nearer_to_it(digits: Datase
         guided = session(network, digits, distill="ta-m", lr=0.05)
         assert guided.objective({}).teacher is guided.original
         selection = select_layers(network, "all", 4, {})
-        for at in (guided, Unguided(**{f.name: getattr(guided, f.name) for f in fields(Session)})):
+        for at in (guided, Unguided(**{f.name: getattr(guided, f.name) for f in fields(TrainingSetup)})):
             ladder, _ = fine_tune_ladder(copy.deepcopy(network), selection, at)
             with torch.no_grad():
                 original = guided.original(x)

@@ -152,11 +152,11 @@ def test_memory_order_is_a_view_or_nothing() -> None:
 def test_where_the_representatives_start(init: str) -> None:
     model = network()
     for penalty in built(model, f"exp:init={init}").values():
-        levels = penalty.levels().detach()
+        levels = penalty.representatives().detach()
         assert levels.numel() == 6 and (levels.diff() > 0).all()
         if init == "uniform":
             torch.testing.assert_close(levels.diff(), levels.diff().mean().expand(5))
-    quantiles = built(model, "min:init=quantile")["1.weight"].levels().detach().numpy()
+    quantiles = built(model, "min:init=quantile")["1.weight"].representatives().detach().numpy()
     weights = model.get_parameter("1.weight").detach().numpy().reshape(-1)
     np.testing.assert_allclose(quantiles, np.quantile(weights, (np.arange(6) + 0.5) / 6), atol=1e-4)
 
@@ -167,10 +167,12 @@ def test_ranges_by_layer_global_and_given(name: str, ends: float) -> None:
     given = built(model, f"{name}:range=-1:2")
     for penalty in given.values():
         step = 3.0 / (5 if name == "sin" else 6)
-        torch.testing.assert_close(penalty.levels()[[0, -1]], torch.tensor([-1 + ends * step, 2 - ends * step]))
-    common = [p.levels() for p in built(model, f"{name}:range=global").values()]
+        torch.testing.assert_close(
+            penalty.representatives()[[0, -1]], torch.tensor([-1 + ends * step, 2 - ends * step])
+        )
+    common = [p.representatives() for p in built(model, f"{name}:range=global").values()]
     assert torch.equal(common[0], common[1]) and torch.equal(common[0], common[2])
-    own = [p.levels() for p in built(model, name).values()]
+    own = [p.representatives() for p in built(model, name).values()]
     assert not torch.equal(own[0], own[1])
 
 
@@ -181,7 +183,7 @@ def test_strengths_and_bits_of_single_layers() -> None:
     p = build_regularizers("sinreq", weights, ks, quantized={"0.weight": QuantizedLayer("dorefa", 5)})
     p["1.weight"].set_strength(0.0)
     assert [q.strength for q in p.values()] == [1.0, 0.0, 1.0]
-    assert [q.levels().numel() for q in p.values()] == [32, 8, 8]
+    assert [q.representatives().numel() for q in p.values()] == [32, 8, 8]
     accumulate_penalties(model, p, 1.0)
     gradient = model.get_parameter("1.weight").grad
     assert gradient is not None and not gradient.any()

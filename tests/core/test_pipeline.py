@@ -15,13 +15,15 @@ from qacomp.options.config import CompressConfig
 from qacomp.options.method import MethodChoice
 from qacomp.progress import SilentProgress
 from qacomp.sharing.selection import Selection
-from qacomp.sources.network import Network, choose_precision
+from qacomp.sources.network import Network
 from qacomp.sources.torch_weights import select_layers
 from qacomp.stages.resolve import resolve_network
-from qacomp.training.fine_tune import Session, fine_tune, tune_shared
-from qacomp.training.loop import Stage, parameter_groups, train
+from qacomp.training.device import choose_precision
+from qacomp.training.fine_tune import fine_tune, tune_shared
+from qacomp.training.loop import Stage, TrainingData, TrainingHooks, parameter_groups, train
 from qacomp.training.objective import Objective
 from qacomp.training.parametrizations.shared import share_weight, shared_tensor, unshare
+from qacomp.training.setup import TrainingSetup
 from qacomp.training.share_network import recentred, share_network
 
 CPU = torch.device("cpu")
@@ -34,7 +36,8 @@ def network(digits: Dataset) -> torch.nn.Module:
     model = create_model("lenet300")
     optimizer = torch.optim.SGD(parameter_groups(model, 0.05, 1e-4), momentum=0.9)
     stage = Stage("train", 15, 64, 0, False, CPU)
-    train(model, digits, PREPROCESSING, stage, Objective(), optimizer, progress=SilentProgress())
+    data, hooks = TrainingData(digits, PREPROCESSING), TrainingHooks(SilentProgress())
+    train(model, data, stage, Objective(), optimizer, hooks)
     return model
 
 
@@ -48,7 +51,7 @@ def shared_accuracy(
     wrapped = Network(model, "lenet300", 10, (1, 28, 28), PREPROCESSING)
     config = resolve_network(config, wrapped, digits, lambda text: None)
     selection = select_layers(model, "all", k, {})
-    session = Session(config, digits, PREPROCESSING, model, CPU, SilentProgress())
+    session = TrainingSetup(config, digits, PREPROCESSING, model, CPU, SilentProgress())
     penalties = fine_tune(model, selection, session)[0] if config.epochs else {}
     share_network(model, selection, penalties, lambda text: None)
     if tune:
@@ -88,7 +91,7 @@ def test_tuning_moves_the_shared_values_and_leaves_the_clusters(network: torch.n
     share_network(model, select(model, 2), {}, lambda text: None)
     before = {n: shared_tensor(*split_name(model, n)) for n in ("fc1.weight", "fc2.weight", "fc3.weight")}
     config = CompressConfig(tune_epochs=2, precision="fp32")
-    tune_shared(model, Session(config, digits, PREPROCESSING, model, CPU, SilentProgress()))
+    tune_shared(model, TrainingSetup(config, digits, PREPROCESSING, model, CPU, SilentProgress()))
     for name, old in before.items():
         new = shared_tensor(*split_name(model, name))
         assert np.array_equal(new.indices, old.indices)
@@ -132,7 +135,9 @@ def test_training_is_the_same_twice_and_resumes_the_same(digits: Dataset) -> Non
         model = create_model("lenet300")
         optimizer = torch.optim.SGD(parameter_groups(model, 0.05, 1e-4), momentum=0.9)
         stage = Stage("train", 2, 64, 3, False, CPU)
-        train(model, digits, PREPROCESSING, stage, Objective(), optimizer, progress=SilentProgress())
+        train(
+            model, TrainingData(digits, PREPROCESSING), stage, Objective(), optimizer, TrainingHooks(SilentProgress())
+        )
         return [p.detach() for p in model.parameters()]
 
     for a, b in zip(run(), run(), strict=True):

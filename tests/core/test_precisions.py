@@ -179,10 +179,10 @@ def test_the_finest_values_may_belong_to_a_regularizer() -> None:
     weights = {layer.name: network.get_parameter(layer.name).detach() for layer in selection.layers}
     owners = build_regularizers("exp", weights, dict.fromkeys(weights, 16))
     ladder = build_ladder(network, selection, LEVELS, owners)
-    start = copy.deepcopy(owners["conv2.weight"].levels().detach())
+    start = copy.deepcopy(owners["conv2.weight"].representatives().detach())
     steps(ladder, 4)
     assert_nested(ladder)
-    moved = owners["conv2.weight"].levels().detach()
+    moved = owners["conv2.weight"].representatives().detach()
     assert not torch.equal(start, moved) and torch.equal(ladder.layer("conv2.weight").books()[-1].detach(), moved)
 
 

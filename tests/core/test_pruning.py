@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from qacomp.api import compress
-from qacomp.checkpoints import read_checkpoint, write_checkpoint
+from qacomp.checkpoints import CheckpointFacts, read_checkpoint, write_checkpoint
 from qacomp.datasets import Dataset
 from qacomp.errors import ConfigError
 from qacomp.evaluation.accuracy import onnx_logits, torch_accuracy
@@ -20,12 +20,11 @@ from qacomp.models import create_model, model_info
 from qacomp.options.config import CompressConfig
 from qacomp.progress import SilentProgress
 from qacomp.result import Result
+from qacomp.sharing.zero_entry import with_masked_zero
 from qacomp.sources.network import Network
 from qacomp.stages.resolve import resolve_network
-from qacomp.training.fine_tune import Session
-from qacomp.training.loop import Stage, parameter_groups, train
+from qacomp.training.loop import Stage, TrainingData, TrainingHooks, parameter_groups, train
 from qacomp.training.objective import Objective
-from qacomp.training.parametrizations.zeros import with_zero
 from qacomp.training.pruning.channels import trace_channels
 from qacomp.training.pruning.counting import ParameterCount
 from qacomp.training.pruning.keep_rate import uniform_share
@@ -34,6 +33,7 @@ from qacomp.training.pruning.removal import clear_dead, not_removable, remove_de
 from qacomp.training.pruning.report import kept_parameters
 from qacomp.training.pruning.stage import Pruned, prune
 from qacomp.training.pruning.units import Units, apply_masks, find_units, parameter_masks
+from qacomp.training.setup import TrainingSetup
 
 CPU = torch.device("cpu")
 INFO = model_info("lenet300")
@@ -45,7 +45,9 @@ def network(digits: Dataset) -> nn.Module:
     model = create_model("lenet300")
     optimizer = torch.optim.SGD(parameter_groups(model, 0.05, 1e-4), momentum=0.9)
     stage = Stage("train", 15, 64, 0, False, CPU)
-    train(model, digits, INFO.preprocessing, stage, Objective(), optimizer, progress=SilentProgress())
+    train(
+        model, TrainingData(digits, INFO.preprocessing), stage, Objective(), optimizer, TrainingHooks(SilentProgress())
+    )
     return model
 
 
@@ -58,7 +60,7 @@ def pruned(network: nn.Module, digits: Dataset, **settings: object) -> tuple[nn.
     config = CompressConfig(precision="fp32").with_settings(settings, "test").check()
     wrapped = Network(model, "lenet300", 10, (1, 28, 28), INFO.preprocessing)
     config = resolve_network(config, wrapped, digits, lambda text: None)
-    session = Session(config, digits, INFO.preprocessing, network, CPU, SilentProgress())
+    session = TrainingSetup(config, digits, INFO.preprocessing, network, CPU, SilentProgress())
     return model, prune(model, (1, 28, 28), config, session, lambda text: None)
 
 
@@ -177,7 +179,7 @@ def test_energy_pruning_meets_the_rate_and_fine_tunes_the_frozen_state(network: 
 
 def test_with_zero_gives_masked_weights_their_own_entry() -> None:
     codebook, mask = np.array([-1.0, 0.5, 2.0], np.float32), np.array([[True, False], [True, False]])
-    book, indices, zero = with_zero(codebook, np.array([[0, 0], [2, 1]], np.uint8), mask)
+    book, indices, zero = with_masked_zero(codebook, np.array([[0, 0], [2, 1]], np.uint8), mask)
     assert book.tolist() == [-1.0, 0.0, 2.0] and zero == 1  # 0.5 served masked weights alone
     assert book[indices].tolist() == [[-1.0, 0.0], [2.0, 0.0]]
 
@@ -185,7 +187,7 @@ def test_with_zero_gives_masked_weights_their_own_entry() -> None:
 def run(tmp_path: Path, network: nn.Module, digits: Dataset, **settings: object) -> tuple[Result, Path]:
     source, target = tmp_path / "net.pt", tmp_path / "net.qac"
     state = network.state_dict()
-    write_checkpoint(source, state, arch="lenet300", num_classes=10, preprocessing=INFO.preprocessing, data="digits")
+    write_checkpoint(source, state, CheckpointFacts("lenet300", 10, INFO.preprocessing, "digits"))
     config = CompressConfig(precision="fp32", data="digits").with_settings(settings, "test").check()
     return compress(read_checkpoint(source), digits, config, target), target
 
@@ -235,7 +237,7 @@ def test_energy_pruning_through_the_pipeline_resumes_to_the_same_bytes(
     _, whole = run(tmp_path / "a", network, digits, **settings)
     from qacomp.training import loop
 
-    real, calls = loop._epoch, []
+    real, calls = loop._Loop._epoch, []
 
     def broken(*arguments: object) -> object:
         calls.append(1)
@@ -244,10 +246,10 @@ def test_energy_pruning_through_the_pipeline_resumes_to_the_same_bytes(
         return real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr("qacomp.training.resume._MIN_INTERVAL_S", 0.0)
-    monkeypatch.setattr(loop, "_epoch", broken)
+    monkeypatch.setattr(loop._Loop, "_epoch", broken)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "b", network, digits, **settings)
-    monkeypatch.setattr(loop, "_epoch", real)
+    monkeypatch.setattr(loop._Loop, "_epoch", real)
     _, resumed = run(tmp_path / "b", network, digits, **settings)
     assert whole.read_bytes() == resumed.read_bytes()
 

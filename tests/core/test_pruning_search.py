@@ -9,7 +9,7 @@ from qacomp.errors import ConfigError
 from qacomp.models import create_model, list_models, model_info
 from qacomp.training.pruning.channels import trace_channels
 from qacomp.training.pruning.counting import ParameterCount
-from qacomp.training.pruning.energy import StateSearch
+from qacomp.training.pruning.energy import SearchProblem, SearchSchedule, StateSearch
 from qacomp.training.pruning.evolution import EvolutionOptions, Population, generation, offspring, search, unconstrained
 from qacomp.training.pruning.gates import Gates
 from qacomp.training.pruning.keep_rate import KeepRate
@@ -196,14 +196,9 @@ def test_the_state_freezes_on_convergence_or_stagnation() -> None:
 
     def run(stagnation: int, score: float | None) -> StateSearch:
         found = StateSearch(
-            units,
+            SearchProblem(units, energy_loss, unconstrained, lambda r: random_states(units, 4)),
             EvolutionOptions(4),
-            energy_loss,
-            unconstrained,
-            lambda r: random_states(units, 4),
-            steps=3,
-            stagnation=stagnation,
-            seed=0,
+            SearchSchedule(steps=3, stagnation=stagnation, seed=0),
         )
         rng = np.random.default_rng(0)
         for _ in range(12):

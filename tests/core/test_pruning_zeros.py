@@ -5,8 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from qacomp.models.weight_places import split_name
+from qacomp.sharing.zero_entry import with_masked_zero
 from qacomp.training.parametrizations.straight_through import StraightThrough, install
-from qacomp.training.parametrizations.zeros import ZeroMask, with_zero
+from qacomp.training.parametrizations.zeros import ZeroMask
 from qacomp.training.quantizers import list_quantizers, quantize_network, take_levels
 from qacomp.training.regularizers import Regularizer, accumulate_penalties, build_regularizers, list_regularizers
 from qacomp.training.strength import balance
@@ -65,7 +66,7 @@ def test_straight_through_levels_learn_from_living_weights_alone() -> None:
     steps = []
     for module, own in ((whole, mask), (living, None)):
         levels = penalty_of("min", living)
-        install(*split_name(module.eval(), NAME), levels, 0.5, living=own)
+        install(*split_name(module.eval(), NAME), levels, 0.5, mask=own)
         if own is not None:
             torch.nn.utils.parametrize.register_parametrization(module, NAME, ZeroMask(own))
         (module.train().weight ** 2).sum().backward()  # type: ignore[no-untyped-call]
@@ -80,11 +81,11 @@ def test_straight_through_levels_learn_from_living_weights_alone() -> None:
 @pytest.mark.parametrize("name", list_quantizers())
 def test_a_quantizer_fits_the_living_weights(name: str, bits: int) -> None:
     whole, living, mask = pruned_layer()
-    quantize_network(whole, {NAME: bits}, name, scaled=True, living={NAME: mask})
+    quantize_network(whole, {NAME: bits}, name, scaled=True, masks={NAME: mask})
     quantize_network(living, {NAME: bits}, name, scaled=True)
     torch.testing.assert_close(whole.weight[mask], living.weight[0])
     assert (whole.weight[~mask] == 0).all()
     expected = whole.weight.detach().numpy()
-    codebook, indices, zero = with_zero(*take_levels(whole, NAME), mask.numpy())
+    codebook, indices, zero = with_masked_zero(*take_levels(whole, NAME), mask.numpy())
     assert (codebook[indices] == expected).all() and (indices[~mask.numpy()] == zero).all()
     assert (codebook == 0).sum() == 1 and len(codebook) <= 2**bits + 1

@@ -22,10 +22,11 @@ from qacomp.result import Result
 from qacomp.sources.network import Network
 from qacomp.sources.torch_weights import select_layers
 from qacomp.stages.resolve import resolve_network
-from qacomp.training.fine_tune import Session, fine_tune
+from qacomp.training.fine_tune import fine_tune
 from qacomp.training.pretraining import TrainConfig, train_network
 from qacomp.training.quantizers import Scale, plan_quantization, quantizer_named
 from qacomp.training.regularizers import trained_weight
+from qacomp.training.setup import TrainingSetup
 
 CPU = torch.device("cpu")
 
@@ -118,7 +119,7 @@ def fine_tuned(checkpoint: Path, digits: Dataset, **settings: Any) -> tuple[nn.M
     config = resolve_network(config, network, digits, lambda text: None)
     plan = plan_quantization(select_layers(network.model, "all", 16, {}), config.quantizer, config.bits, {})
     preprocessing = model_info("lenet300").preprocessing
-    session = Session(config, digits, preprocessing, copy.deepcopy(network.model), CPU, SilentProgress())
+    session = TrainingSetup(config, digits, preprocessing, copy.deepcopy(network.model), CPU, SilentProgress())
     fine_tune(network.model, plan.selection, session, plan.bits)
     return network.model, plan.bits
 

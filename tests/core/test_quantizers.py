@@ -10,12 +10,12 @@ from qacomp.evaluation.accuracy import onnx_logits
 from qacomp.graphs.network import export_dense
 from qacomp.training.parametrizations.shared import unshare
 from qacomp.training.quantizers import (
-    freeze_to_shared,
     layer_bits,
     quantize_activations,
     quantize_network,
     quantized_weights,
     quantizer_named,
+    share_quantized,
 )
 
 
@@ -66,7 +66,7 @@ def test_training_moves_the_shadow_and_freezing_leaves_a_trainable_codebook() ->
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.9 * losses[0]
-    frozen = freeze_to_shared(model)
+    frozen = share_quantized(model)
     assert not list(quantized_weights(model))
     codebooks = [codebook.size for codebook, _ in frozen.values()]
     assert sorted(p.numel() for p in model.parameters()) == sorted([3, 16, *codebooks])
@@ -116,7 +116,7 @@ def test_quantized_weights_and_activations_export_to_onnx() -> None:
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
     quantize_network(model, {"0.weight": 3, "3.weight": 3}, "dorefa")
     quantize_activations(model, 3)
-    freeze_to_shared(model)
+    share_quantized(model)
     for path in ("0", "3"):
         unshare(model.get_submodule(path), "weight")
     model.eval()

@@ -26,14 +26,14 @@ def test_the_raw_domain_is_algorithm_1(domain: str, bits: int) -> None:
     expected = (np.sin(np.pi * (w.numpy() + delta) / step) ** 2).mean()
     penalty = SinReQ.for_weights(w, 8, SinReQOptions(domain=domain), QuantizedLayer("dorefa", bits)).double()
     assert penalty(w).item() == pytest.approx(expected, abs=1e-12)
-    levels = penalty.levels()
+    levels = penalty.representatives()
     assert penalty(levels.double()).item() == pytest.approx(0, abs=1e-9)
     assert levels.abs().max() <= w.abs().max() + 1e-6
 
 
 @pytest.mark.parametrize(("k", "levels"), [(2, 2), (3, 3), (7, 7), (8, 7), (16, 15)])
 def test_levels_of_wrpn_for_k(k: int, levels: int) -> None:
-    assert SinReQ.for_weights(normal(40, 20), k, SinReQOptions(domain="wrpn")).levels().numel() == levels
+    assert SinReQ.for_weights(normal(40, 20), k, SinReQOptions(domain="wrpn")).representatives().numel() == levels
 
 
 def test_the_scale_follows_the_weights_in_training_and_rests_in_evaluation() -> None:
@@ -95,7 +95,7 @@ def test_weights_below_the_first_raw_level_get_the_two_beside_them() -> None:
     """The raw levels of two bits begin at 1/7: a layer of smaller weights is pulled to ±1/7."""
     weight = torch.linspace(-0.05, 0.05, 9)
     penalty = SinReQ.for_weights(weight, 4, SinReQOptions(domain="dorefa-raw"))
-    torch.testing.assert_close(penalty.levels(), torch.tensor([-1 / 7, 1 / 7]))
+    torch.testing.assert_close(penalty.representatives(), torch.tensor([-1 / 7, 1 / 7]))
 
 
 def test_raw_domains_are_shared_after_the_fine_tuning() -> None:

@@ -27,8 +27,8 @@ def test_cosine_is_the_papers(k: int) -> None:
 
 
 def test_the_outermost_minima_lie_on_the_range_for_sine_and_half_a_step_inside_for_cosine() -> None:
-    assert Sine(8, -1, 1).levels()[[0, -1]].tolist() == [-1.0, 1.0]
-    torch.testing.assert_close(Cosine(8, -1, 1).levels()[[0, -1]], torch.tensor([-0.875, 0.875]))
+    assert Sine(8, -1, 1).representatives()[[0, -1]].tolist() == [-1.0, 1.0]
+    torch.testing.assert_close(Cosine(8, -1, 1).representatives()[[0, -1]], torch.tensor([-0.875, 0.875]))
 
 
 @pytest.mark.parametrize(("k", "step_in_sigmas"), [(4, 0.9957), (8, 0.5860), (16, 0.3352)])
@@ -49,7 +49,7 @@ def test_a_learned_range_has_the_textbooks_gradient(name: str, k: int) -> None:
     """The block kernel's against autograd of the formula in float64, and against finite differences."""
     weight = torch.randn(70_000, generator=torch.Generator().manual_seed(1)) * 0.3
     penalty = learned(name, weight, k)
-    zeros = penalty.levels().detach()
+    zeros = penalty.representatives().detach()
     phase = (weight - zeros[0]) / (zeros[1] - zeros[0])
     weight = weight[(phase - phase.round()).abs() > 1e-3]  # at a zero the slope's sign is rounding's
     leaf = weight.clone().requires_grad_()
@@ -91,5 +91,5 @@ def test_a_learned_range_finds_evenly_spaced_weights(name: str) -> None:
         optimizer.zero_grad()
         penalty(weight).backward()
         optimizer.step()
-    torch.testing.assert_close(penalty.levels().detach(), values, atol=0.01, rtol=0)
+    torch.testing.assert_close(penalty.representatives().detach(), values, atol=0.01, rtol=0)
     assert float(penalty(weight).detach()) < 0.3 * before

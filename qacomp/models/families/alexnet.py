@@ -7,14 +7,13 @@ second has 57 M and 9,216 features.
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from qacomp.models import _cifar
-from qacomp.models.registry import register_model
+from qacomp.models.registry import CIFAR_MEAN, CIFAR_SHAPE, CIFAR_STD, register_model
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-@register_model(input_shape=_cifar.SHAPE, mean=(0.4914, 0.4822, 0.4465), std=(1.0, 1.0, 1.0))
+@register_model(input_shape=CIFAR_SHAPE, mean=(0.4914, 0.4822, 0.4465), std=(1.0, 1.0, 1.0))
 def alexnet(num_classes: int = 10) -> "nn.Module":
     """AlexNet for 32x32 images, the original's filters and dense layers, 21,589,898 parameters.
 
@@ -27,7 +26,7 @@ def alexnet(num_classes: int = 10) -> "nn.Module":
     return _alexnet(nn.Conv2d(3, 96, 3, stride=2, padding=1), (256, 384, 384, 256), 1, num_classes)
 
 
-@register_model(input_shape=(3, 224, 224), mean=_cifar.MEAN, std=_cifar.STD)
+@register_model(input_shape=(3, 224, 224), mean=CIFAR_MEAN, std=CIFAR_STD)
 def alexnet224(num_classes: int = 10) -> "nn.Module":
     """AlexNet for 224x224 images (Krizhevsky 2014), torchvision's keys, 57,044,810 parameters."""
     from torch import nn
@@ -36,7 +35,7 @@ def alexnet224(num_classes: int = 10) -> "nn.Module":
 
 
 def _alexnet(stem: "nn.Conv2d", filters: tuple[int, int, int, int], side: int, num_classes: int) -> "nn.Module":
-    """`side`: rows and columns that the last pooling leaves."""
+    """Build an AlexNet; `side`: rows and columns that the last pooling leaves."""
     from torch import nn
 
     from qacomp.models._initialization import initialize

@@ -2,14 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from qacomp.models import _cifar
-from qacomp.models.registry import register_model
+from qacomp.models.registry import CIFAR_MEAN, CIFAR_SHAPE, CIFAR_STD, register_model
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-@register_model(input_shape=_cifar.SHAPE, mean=_cifar.MEAN, std=_cifar.STD)
+@register_model(input_shape=CIFAR_SHAPE, mean=CIFAR_MEAN, std=CIFAR_STD)
 def msdnet(num_classes: int = 10) -> "nn.Module":
     """MSDNet with 7 exits over 3 scales, a flexible model, 2,986,690 parameters.
 

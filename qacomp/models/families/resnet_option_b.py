@@ -2,14 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from qacomp.models import _cifar
-from qacomp.models.registry import register_model
+from qacomp.models.registry import CIFAR_MEAN, CIFAR_SHAPE, CIFAR_STD, register_model
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-@register_model(input_shape=_cifar.SHAPE, mean=_cifar.MEAN, std=_cifar.STD)
+@register_model(input_shape=CIFAR_SHAPE, mean=CIFAR_MEAN, std=CIFAR_STD)
 def resnet18(num_classes: int = 10) -> "nn.Module":
     """ResNet-18 with a stem for 32x32 images, torchvision's keys, 11,173,962 parameters."""
     from qacomp.models._residual_option_b import BasicBlock, ImageNetResidualNetwork
@@ -17,7 +16,7 @@ def resnet18(num_classes: int = 10) -> "nn.Module":
     return ImageNetResidualNetwork(BasicBlock, (2, 2, 2, 2), num_classes)
 
 
-@register_model(input_shape=_cifar.SHAPE, mean=_cifar.MEAN, std=_cifar.STD)
+@register_model(input_shape=CIFAR_SHAPE, mean=CIFAR_MEAN, std=CIFAR_STD)
 def resnet34(num_classes: int = 10) -> "nn.Module":
     """ResNet-34 with a stem for 32x32 images, torchvision's keys, 21,282,122 parameters."""
     from qacomp.models._residual_option_b import BasicBlock, ImageNetResidualNetwork
@@ -25,7 +24,7 @@ def resnet34(num_classes: int = 10) -> "nn.Module":
     return ImageNetResidualNetwork(BasicBlock, (3, 4, 6, 3), num_classes)
 
 
-@register_model(input_shape=_cifar.SHAPE, mean=_cifar.MEAN, std=_cifar.STD)
+@register_model(input_shape=CIFAR_SHAPE, mean=CIFAR_MEAN, std=CIFAR_STD)
 def resnet50(num_classes: int = 10) -> "nn.Module":
     """ResNet-50 with a stem for 32x32 images, torchvision's keys, 23,520,842 parameters."""
     from qacomp.models._residual_option_b import Bottleneck, ImageNetResidualNetwork
@@ -33,7 +32,7 @@ def resnet50(num_classes: int = 10) -> "nn.Module":
     return ImageNetResidualNetwork(Bottleneck, (3, 4, 6, 3), num_classes)
 
 
-@register_model(input_shape=_cifar.SHAPE, mean=_cifar.MEAN, std=_cifar.STD)
+@register_model(input_shape=CIFAR_SHAPE, mean=CIFAR_MEAN, std=CIFAR_STD)
 def resnet101(num_classes: int = 10) -> "nn.Module":
     """ResNet-101 with a stem for 32x32 images, torchvision's keys, 42,512,970 parameters."""
     from qacomp.models._residual_option_b import Bottleneck, ImageNetResidualNetwork

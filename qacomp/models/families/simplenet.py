@@ -3,14 +3,13 @@
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from qacomp.models import _cifar
-from qacomp.models.registry import register_model
+from qacomp.models.registry import CIFAR_MEAN, CIFAR_SHAPE, CIFAR_STD, register_model
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-@register_model(input_shape=_cifar.SHAPE, mean=_cifar.MEAN, std=_cifar.STD)
+@register_model(input_shape=CIFAR_SHAPE, mean=CIFAR_MEAN, std=CIFAR_STD)
 def simplenet(num_classes: int = 10) -> "nn.Module":
     """Two 5x5 convolutions (6 and 16 filters) and 400-120-84-10 dense layers, 62,006 parameters."""
     from torch import nn

@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from qacomp.models import _cifar
-from qacomp.models.registry import register_model
+from qacomp.models.registry import CIFAR_MEAN, CIFAR_SHAPE, CIFAR_STD, register_model
 
 if TYPE_CHECKING:
     from torch import nn
@@ -13,7 +12,7 @@ _STEM = 32
 _STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))  # channels, blocks, first stride
 
 
-@register_model(input_shape=_cifar.SHAPE, mean=_cifar.MEAN, std=_cifar.STD)
+@register_model(input_shape=CIFAR_SHAPE, mean=CIFAR_MEAN, std=CIFAR_STD)
 def slimmable_mobilenet(num_classes: int = 10) -> "nn.Module":
     """MobileNet-V1 with widths 0.25, 0.5, 0.75 and 1.0, a flexible model, 3,217,226 parameters at the largest.
 
@@ -35,6 +34,6 @@ def slimmable_mobilenet(num_classes: int = 10) -> "nn.Module":
 
 
 def _channels(full: int) -> tuple[int, ...]:
-    """`full` channels at each width, rounded to a multiple of 8 that isn't below nine tenths of the exact number."""
+    """Return `full` channels at each width, as multiples of 8 not below nine tenths of the exact number."""
     rounded = [max(8, int(full * width + 4) // 8 * 8) for width in _WIDTHS]
     return tuple(n if n >= 0.9 * full * width else n + 8 for n, width in zip(rounded, _WIDTHS, strict=True))

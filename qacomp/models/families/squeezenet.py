@@ -3,14 +3,13 @@
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from qacomp.models import _cifar
-from qacomp.models.registry import register_model
+from qacomp.models.registry import CIFAR_MEAN, CIFAR_SHAPE, CIFAR_STD, register_model
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-@register_model(input_shape=_cifar.SHAPE, mean=_cifar.MEAN, std=_cifar.STD)
+@register_model(input_shape=CIFAR_SHAPE, mean=CIFAR_MEAN, std=CIFAR_STD)
 def squeezenet(num_classes: int = 10) -> "nn.Module":
     """SqueezeNet 1.1 with a stem for 32x32 images, torchvision's keys, 727,626 parameters."""
     from torch import nn

@@ -4,14 +4,13 @@ import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from qacomp.models import _cifar
-from qacomp.models.registry import register_model
+from qacomp.models.registry import CIFAR_MEAN, CIFAR_SHAPE, CIFAR_STD, register_model
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-@register_model(input_shape=_cifar.SHAPE, mean=_cifar.MEAN, std=_cifar.STD)
+@register_model(input_shape=CIFAR_SHAPE, mean=CIFAR_MEAN, std=CIFAR_STD)
 def svhnnet(num_classes: int = 10) -> "nn.Module":
     """Seven 3x3 convolutions (32, 32, 64, 64, 128, 128, 256 filters) and one dense layer, 584,746 parameters.
 

@@ -4,8 +4,7 @@ import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from qacomp.models import _cifar
-from qacomp.models.registry import register_model
+from qacomp.models.registry import CIFAR_MEAN, CIFAR_SHAPE, CIFAR_STD, register_model
 
 if TYPE_CHECKING:
     from torch import nn
@@ -15,7 +14,7 @@ _A = (64, _POOL, 128, _POOL, 256, 256, _POOL, 512, 512, _POOL, 512, 512, _POOL)
 _D = (64, 64, _POOL, 128, 128, _POOL, 256, 256, 256, _POOL, 512, 512, 512, _POOL, 512, 512, 512, _POOL)
 
 
-@register_model(input_shape=_cifar.SHAPE, mean=_cifar.MEAN, std=_cifar.STD)
+@register_model(input_shape=CIFAR_SHAPE, mean=CIFAR_MEAN, std=CIFAR_STD)
 def vgg11(num_classes: int = 10) -> "nn.Module":
     """VGG-11 for 32x32 images with one dense layer, no batch norm, 9,225,610 parameters."""
     from torch import nn
@@ -24,7 +23,7 @@ def vgg11(num_classes: int = 10) -> "nn.Module":
     return _vgg(_A, output, output, gain=1.2)  # one pooling for every one or two convolutions
 
 
-@register_model(input_shape=_cifar.SHAPE, mean=(0.4914, 0.4822, 0.4465), std=(1.0, 1.0, 1.0))
+@register_model(input_shape=CIFAR_SHAPE, mean=(0.4914, 0.4822, 0.4465), std=(1.0, 1.0, 1.0))
 def vgg16(num_classes: int = 10) -> "nn.Module":
     """VGG-16 for 32x32 images with the original's 4096-4096 dense layers, no batch norm, 33,638,218 parameters.
 

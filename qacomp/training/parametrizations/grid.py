@@ -21,31 +21,35 @@ class GridWeight(nn.Module):
     scale: Tensor
     zero: Tensor
 
-    def __init__(self, steps: Tensor, scale: Tensor, zero: Tensor, blocks: tuple[int, ...], bits: int) -> None:
+    def __init__(self, shared: SharedTensor, like: Tensor) -> None:
+        """Take the grids of `shared`; the buffers are on the device of `like` and of its dtype."""
         super().__init__()
-        self.register_buffer("steps", steps)
+        found = grid_numbers(shared)
+        assert found is not None and shared.blocks is not None
+        scale, zero = (torch.from_numpy(numbers.astype(np.float32)).to(like) for numbers in found)
+        self.blocks, self.bits = shared.blocks, (shared.codebook.shape[-1] - 1).bit_length()
+        self.register_buffer("steps", torch.from_numpy(shared.indices.astype(np.float32)).to(like))
         self.register_buffer("scale", scale)
         self.register_buffer("zero", zero)
-        self.blocks = blocks
-        self.bits = bits
+        self.steps -= self._spread(zero)
 
     def forward(self, factors: Tensor) -> Tensor:
-        """Factors -> the weight."""
+        """Map the factors to the weight."""
         return self.steps * self._spread(self.scale * factors)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """The factors of the weight as it is: all 1."""
+        """Return the factors of the weight as it is: all 1."""
         return weight.new_ones(self.scale.shape)
 
     def shared(self, factors: Tensor) -> SharedTensor:
-        """Indices, and the codebooks of the scales that the factors make, rounded as `plain_scale` does."""
+        """Return indices, and the codebooks of the scales that the factors make, rounded as `plain_scale` does."""
         scale = plain_scale((self.scale * factors).abs().float().cpu().numpy(), self.bits)
         indices = (self.steps + self._spread(self.zero)).cpu().numpy().astype(np.uint8)
         books = codebooks(scale, self.zero.cpu().numpy().astype(np.uint8), self.bits)
         return SharedTensor(books, indices, (), self.blocks)
 
     def _spread(self, numbers: Tensor) -> Tensor:
-        """One number for each grid -> what broadcasts with the weight."""
+        """Repeat one number for each grid so that it broadcasts with the weight."""
         for axis, (size, block) in enumerate(zip(self.steps.shape, self.blocks, strict=True)):
             if block > 1 and numbers.shape[axis] > 1:
                 numbers = numbers.repeat_interleave(block, dim=axis).narrow(axis, 0, size)
@@ -54,18 +58,14 @@ class GridWeight(nn.Module):
 
 def share_weight_on_grid(model: nn.Module, name: str, shared: SharedTensor) -> None:
     """Replace the weight `name` by `shared`, whose codebooks are on grids; only their scales can be trained then."""
-    weight, found = getattr(*split_name(model, name)), grid_numbers(shared)
-    assert found is not None and shared.blocks is not None
-    scale, zero = (torch.from_numpy(numbers.astype(np.float32)).to(weight) for numbers in found)
-    bits = (shared.codebook.shape[-1] - 1).bit_length()
-    part = GridWeight(torch.from_numpy(shared.indices.astype(np.float32)).to(weight), scale, zero, shared.blocks, bits)
-    part.steps -= part._spread(zero)
+    weight = getattr(*split_name(model, name))
+    part = GridWeight(shared, weight.detach())
     with torch.no_grad():
         weight.copy_(torch.from_numpy(shared.dense()))
     put_on(model, name, part, unsafe=True)
 
 
 def is_wide(model: nn.Module, name: str) -> bool:
-    """Whether the shared weight `name` of `model` is on grids whose values half precision can't hold."""
+    """Return whether the shared weight `name` of `model` is on grids whose values half precision can't hold."""
     part: Any = parametrizations(model, name)[0]
     return isinstance(part, GridWeight) and part.bits >= WIDE_BITS

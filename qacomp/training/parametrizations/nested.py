@@ -19,7 +19,7 @@ from qacomp.training.regularizers import Regularizer
 
 
 def nested_boundaries(books: Sequence[Tensor], parents: Sequence[Tensor]) -> list[Tensor]:
-    """Each level's boundaries between neighbouring cells: (K − 1,) ascending, those of the coarser level among them.
+    """Return each level's boundaries of neighbouring cells: (K − 1,) ascending, the coarser level's among them.
 
     books: ascending (K,) values of each level, the coarsest first; parents: (K,) int64 of each but the coarsest. A
     midpoint that has left its coarse cell is held at the cell's edge.
@@ -43,11 +43,11 @@ class NestedCodebooks(nn.Module):
 
     `owner`: a regularizer whose levels are the finest codebook; None: that one is trained here as well. `gain`
     multiplies the gradient to the owner's levels. After `freeze` the clusters are fixed and only the values move.
-    `living`: mask of the weight, False where it is zero and stays zero at every level; `freeze` gives these weights an
+    `mask`: of the weight, False where it is zero and stays zero at every level; `freeze` gives these weights an
     entry of their own in each codebook.
     """
 
-    living: Tensor | None
+    mask: Tensor | None
 
     def __init__(
         self,
@@ -55,10 +55,10 @@ class NestedCodebooks(nn.Module):
         parents: Sequence[NDArray[np.int64]],
         owner: Regularizer | None = None,
         gain: float = 1.0,
-        living: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.register_buffer("living", living, persistent=False)
+        self.register_buffer("mask", mask, persistent=False)
         own = books if owner is None else books[:-1]
         self.values = nn.ParameterList(nn.Parameter(torch.tensor(book)) for book in own)
         self.owner, self.gain = owner, gain
@@ -67,31 +67,31 @@ class NestedCodebooks(nn.Module):
             self.register_buffer(f"parents{level}", torch.from_numpy(parent))
 
     def parents(self) -> list[Tensor]:
-        """For each level but the coarsest, the coarse cell of each of its entries: (K,) int64."""
+        """Return, for each level but the coarsest, the coarse cell of each of its entries: (K,) int64."""
         return [self.get_buffer(f"parents{level}") for level in range(1, self.levels)]
 
     def books(self) -> list[Tensor]:
-        """The codebooks, the coarsest first: (K,) each, ascending while the clusters aren't fixed."""
+        """Return the codebooks, the coarsest first: (K,) each, ascending while the clusters aren't fixed."""
         if self.frozen:
             return list(self.values)
         books = [book.sort().values for book in self.values]
-        return books if self.owner is None else [*books, self.owner.levels()]
+        return books if self.owner is None else [*books, self.owner.representatives()]
 
     def forward(self, weight: Tensor, level: int) -> Tensor:
-        """The weights (any shape) that a level makes of the full-precision ones; a layer of fewer gives its finest."""
+        """Return what a level makes of the full-precision weights (any shape); a layer of fewer gives its finest."""
         level, books = min(level, self.levels - 1), self.books()
         if self.frozen:
             fixed: Tensor = Gather.apply(books[level], self.get_buffer(f"index{level}"))  # type: ignore[no-untyped-call]
-            return fixed if self.living is None else fixed * self.living
+            return fixed if self.mask is None else fixed * self.mask
         index = self.index(weight.detach(), level)
         gain = self.gain if level == self.levels - 1 else 1.0
         assigned: Tensor = Assign.apply(  # type: ignore[no-untyped-call]
-            weight, books[level].to(weight), index, gain, self.living
+            weight, books[level].to(weight), index, gain, self.mask
         )
-        return assigned if self.living is None else assigned * self.living
+        return assigned if self.mask is None else assigned * self.mask
 
     def index(self, weight: Tensor, level: int) -> Tensor:
-        """Each weight's cell at a level: int64 of weight's shape."""
+        """Return each weight's cell at a level: int64 of weight's shape."""
         if self.frozen:
             return self.get_buffer(f"index{level}")
         books = [book.detach().to(weight) for book in self.books()]
@@ -100,7 +100,7 @@ class NestedCodebooks(nn.Module):
     def freeze(self, weight: Tensor) -> None:
         """Fix the clusters that `weight` has now, without the cells that it leaves empty; the values stay trainable."""
         index = self.index(weight.detach(), self.levels - 1)
-        index = index if self.living is None else index[self.living]
+        index = index if self.mask is None else index[self.mask]
         books, parents, finest = [book.detach() for book in self.books()], self.parents(), self.levels - 1
         indices: list[Tensor] = []
         for level in range(finest, -1, -1):
@@ -112,8 +112,8 @@ class NestedCodebooks(nn.Module):
                 index = parents[level - 1][index]
         for level, parent in enumerate(parents):  # numbered anew, since coarse cells may have gone
             parents[level] = torch.unique(parent, return_inverse=True)[1]
-        if self.living is not None:
-            indices = _with_zeros(books, parents, indices, self.living)
+        if self.mask is not None:
+            indices = _with_zeros(books, parents, indices, self.mask)
         self.owner, self.frozen = None, True
         self.values = nn.ParameterList(nn.Parameter(book.clone()) for book in books)
         for level in range(self.levels):
@@ -122,7 +122,7 @@ class NestedCodebooks(nn.Module):
                 self.register_buffer(f"parents{level}", parents[level - 1])
 
     def shared_tensor(self) -> SharedTensor:
-        """Codebooks (float32, or float64) and indices, nested, as a container stores them; after `freeze`."""
+        """Return codebooks (float32, or float64) and indices, nested, as a container stores them; after `freeze`."""
         exact = [book.detach() if book.dtype == torch.float64 else book.detach().float() for book in self.values]
         books = [book.cpu().numpy().copy() for book in exact]
         parents = [parent.cpu().numpy() for parent in self.parents()]
@@ -136,11 +136,11 @@ class NestedCodebooks(nn.Module):
         return SharedTensor(books[-1], indices, levels)
 
 
-def _with_zeros(books: list[Tensor], parents: list[Tensor], indices: list[Tensor], living: Tensor) -> list[Tensor]:
-    """The indices of all weights at each level, with an entry of zero put into each codebook, in place, for the others.
+def _with_zeros(books: list[Tensor], parents: list[Tensor], indices: list[Tensor], mask: Tensor) -> list[Tensor]:
+    """Put an entry of zero into each codebook, in place; return the indices of all weights at each level.
 
-    books: (K,) ascending within each coarser cell; parents: (K,) of each level but the coarsest; indices: of the living
-    weights at each level (n,). The zero's cells nest like all others.
+    books: (K,) ascending within each coarser cell; parents: (K,) of each level but the coarsest; indices: of the
+    weights in the mask at each level (n,). The zero's cells nest like all others.
     """
     whole = []
     place = int((books[0] < 0).sum())
@@ -151,8 +151,8 @@ def _with_zeros(books: list[Tensor], parents: list[Tensor], indices: list[Tensor
             moved = parent + (parent >= outer).to(parent)
             parents[level - 1] = torch.cat([moved[:place], moved.new_tensor([outer]), moved[place:]])
         books[level] = torch.cat([book[:place], book.new_zeros(1), book[place:]])
-        full = torch.full(living.shape, place, dtype=torch.int64, device=living.device)
-        full[living] = indices[level] + (indices[level] >= place).to(torch.int64)
+        full = torch.full(mask.shape, place, dtype=torch.int64, device=mask.device)
+        full[mask] = indices[level] + (indices[level] >= place).to(torch.int64)
         whole.append(full)
     return whole
 
@@ -162,16 +162,16 @@ def nested_codebooks(
     ks: Sequence[int],
     owner: Regularizer | None = None,
     gain: float = 1.0,
-    living: Tensor | None = None,
+    mask: Tensor | None = None,
 ) -> NestedCodebooks:
-    """K-means of a weight at each of `ks` (ascending), nested; an owner's levels are the finest codebook.
+    """Cluster a weight by k-means at each of `ks` (ascending), nested; an owner's levels are the finest codebook.
 
-    living: see `NestedCodebooks`; only those weights are clustered.
+    mask: see `NestedCodebooks`; only those weights are clustered.
     """
-    if living is not None and bool(living.any()):
-        weight = weight[living.cpu().numpy()]
+    if mask is not None and bool(mask.any()):
+        weight = weight[mask.cpu().numpy()]
     if owner is None:
-        return NestedCodebooks(*nested.nested_codebooks(weight, ks), living=living)
+        return NestedCodebooks(*nested.nested_codebooks(weight, ks), mask=mask)
     books = [nested.level_codebook(weight, k) for k in ks[:-1]]
-    books.append(owner.levels().detach().cpu().numpy().astype(weight.dtype))
-    return NestedCodebooks(*nested.nest(books), owner, gain, living)
+    books.append(owner.representatives().detach().cpu().numpy().astype(weight.dtype))
+    return NestedCodebooks(*nested.nest(books), owner, gain, mask)

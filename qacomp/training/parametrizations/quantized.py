@@ -35,7 +35,7 @@ class LearnedBits(Protocol):
     """Where a layer's number of bits is trained: `qacomp.training.regularizers.sinreq.SinReQ` is one."""
 
     def whole_bits(self) -> int:
-        """The number of bits now, a whole one."""
+        """Return the number of bits now, a whole one."""
         ...
 
 
@@ -43,12 +43,12 @@ class QuantizedWeight(nn.Module):
     """Maps a shadow weight (any shape) to its quantized values, in the layer's units where `scaled`, else the papers'.
 
     `learned`, if given, tells the bits at every step; the units are fitted anew when they change. `units` (3,) holds
-    divisor, factor and the bits that they were fitted for, so that a training that goes on has them. `living`: mask of
-    the weight, False where it is pruned: levels and units are those of the others, and it stays zero.
+    divisor, factor and the bits that they were fitted for, so that a training that goes on has them. `mask`: of the
+    weight, False where it is pruned: levels and units are those of the others, and it stays zero.
     """
 
     units: Tensor
-    living: Tensor | None
+    mask: Tensor | None
 
     def __init__(
         self,
@@ -57,13 +57,13 @@ class QuantizedWeight(nn.Module):
         *,
         scaled: bool = False,
         learned: LearnedBits | None = None,
-        living: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.quantizer, self.scaled = quantizer, scaled
         self._bits, self._learned = bits, (learned,)  # a tuple: what is learned stays the regularizer's alone
         self.register_buffer("units", torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64))
-        self.register_buffer("living", living, persistent=False)
+        self.register_buffer("mask", mask, persistent=False)
 
     @property
     def bits(self) -> int:
@@ -72,34 +72,34 @@ class QuantizedWeight(nn.Module):
         return self._bits if learned is None else learned.whole_bits()
 
     def scale(self, weight: Tensor) -> Scale:
-        """The layer's units for the shadow `weight`."""
+        """Return the layer's units for the shadow `weight`."""
         if not self.scaled:
             return UNIT
         bits = self.bits
         if int(self.units[2]) != bits:
-            fitted = self.quantizer.fit_scale(self.counted(weight.detach()), bits)
+            fitted = self.quantizer.fit_scale(self.kept(weight.detach()), bits)
             self.units.copy_(torch.tensor([fitted.divisor, fitted.factor, bits]))
         divisor, factor, _ = self.units.tolist()
         return Scale(divisor, factor)
 
-    def counted(self, weight: Tensor) -> Tensor:
-        """The weights that aren't pruned: (n,), or the weight as it is where none is."""
-        return weight if self.living is None else weight[self.living]
+    def kept(self, weight: Tensor) -> Tensor:
+        """Return the weights that aren't pruned: (n,), or the weight as it is where none is."""
+        return weight if self.mask is None else weight[self.mask]
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Shadow weight -> quantized weight, same shape."""
-        quantized = self.quantizer.quantize(self.counted(weight), self.bits, self.scale(weight))
-        if self.living is not None:
-            quantized = torch.zeros_like(weight).masked_scatter(self.living, quantized)
+        """Map the shadow weight to the quantized weight, same shape."""
+        quantized = self.quantizer.quantize(self.kept(weight), self.bits, self.scale(weight))
+        if self.mask is not None:
+            quantized = torch.zeros_like(weight).masked_scatter(self.mask, quantized)
         replaced: Tensor = _Replace.apply(weight, quantized)  # type: ignore[no-untyped-call]
         return replaced
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """An assigned weight becomes the shadow."""
+        """Return the weight: an assigned weight becomes the shadow."""
         return weight
 
     def extra_repr(self) -> str:
-        """`dorefa, 3 bits`."""
+        """Return a text such as `dorefa, 3 bits`."""
         return f"{self.quantizer.name}, {self.bits} bits"
 
 
@@ -110,12 +110,12 @@ def quantize_network(
     *,
     scaled: bool = False,
     learned: Mapping[str, LearnedBits] | None = None,
-    living: Mapping[str, Tensor] | None = None,
+    masks: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Put the weights that `bits` names (state-dict key -> 1 .. 8) behind `quantizer`, in place.
 
     `weight` stays readable as the quantized value; `parametrizations.weight.original` is the trained parameter.
-    `scaled`: each layer in its own units (see `Scale`); `learned`: by name, who tells the bits instead; `living`: by
+    `scaled`: each layer in its own units (see `Scale`); `learned`: by name, who tells the bits instead; `masks`: by
     name, the mask of a pruned weight (see QuantizedWeight).
     Raises ConfigError for an unknown quantizer or bits out of range, before anything is changed.
     """
@@ -123,8 +123,8 @@ def quantize_network(
     for name, count in bits.items():
         check_bits(count, name)
     for name, count in bits.items():
-        own, mask = (learned or {}).get(name), (living or {}).get(name)
-        part = QuantizedWeight(method, count, scaled=scaled, learned=own, living=mask)
+        own, mask = (learned or {}).get(name), (masks or {}).get(name)
+        part = QuantizedWeight(method, count, scaled=scaled, learned=own, mask=mask)
         weight = model.get_parameter(name)
         part.to(weight.device)
         part.scale(weight)
@@ -132,7 +132,7 @@ def quantize_network(
 
 
 def quantized_weights(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, QuantizedWeight]]:
-    """(state-dict key, owning module, its attribute, parametrization) of every weight behind a quantizer, each once."""
+    """Yield (state-dict key, owning module, its attribute, parametrization) of every quantized weight, each once."""
     seen: set[int] = set()
     for path, module in model.named_modules():
         for leaf, chain in getattr(module, "parametrizations", {}).items():
@@ -142,7 +142,7 @@ def quantized_weights(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, Q
 
 
 def is_quantized(model: nn.Module, name: str) -> bool:
-    """Whether `quantize_network` put the weight `name` of `model` behind a quantizer."""
+    """Return whether `quantize_network` put the weight `name` of `model` behind a quantizer."""
     return is_parametrized_by(model, name, QuantizedWeight)
 
 
@@ -155,24 +155,24 @@ def take_levels(model: nn.Module, name: str) -> tuple[NDArray[np.floating], NDAr
     part: QuantizedWeight = chain[0]
     shadow = chain.original.detach()
     scale = part.scale(shadow)
-    counted = part.counted(shadow) / scale.divisor
-    levels = (part.quantizer.levels(counted, part.bits) * scale.factor).cpu().numpy()
-    index = part.quantizer.indices(counted, part.bits)
-    if part.living is not None:
-        index = torch.zeros_like(shadow, dtype=index.dtype).masked_scatter(part.living, index)
+    kept = part.kept(shadow) / scale.divisor
+    levels = (part.quantizer.levels(kept, part.bits) * scale.factor).cpu().numpy()
+    index = part.quantizer.indices(kept, part.bits)
+    if part.mask is not None:
+        index = torch.zeros_like(shadow, dtype=index.dtype).masked_scatter(part.mask, index)
     used, renumbered = np.unique(index.cpu().numpy(), return_inverse=True)
     take_off(model, name)
     return levels[used], renumbered.reshape(tuple(index.shape)).astype(np.uint8)  # at most 256 levels
 
 
-def freeze_to_shared(model: nn.Module) -> dict[str, tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]]:
+def share_quantized(model: nn.Module) -> dict[str, tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]]:
     """Turn every quantized weight into a shared one of exactly the same values, in place.
 
     The shadow weights are dropped; the levels in use become trainable codebooks (see `shared` beside).
     Returns (codebook (K',), indices of the weight's shape) by state-dict key.
     """
-    frozen = {}
+    shared = {}
     for name, *_ in list(quantized_weights(model)):
-        frozen[name] = take_levels(model, name)
-        share_weight(model, name, *frozen[name])
-    return frozen
+        shared[name] = take_levels(model, name)
+        share_weight(model, name, *shared[name])
+    return shared

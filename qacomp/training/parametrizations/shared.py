@@ -23,14 +23,14 @@ class Gather(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, codebook: Tensor, indices: Tensor) -> Tensor:
-        """codebook: (K,), indices: int64 of any shape -> indices' shape."""
+        """Return codebook[indices]. codebook: (K,), indices: int64 of any shape."""
         ctx.save_for_backward(indices)
         ctx.k = codebook.numel()
         return codebook[indices]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
-        """The codebook's gradient: the sum over each cluster, (K,)."""
+        """Return the codebook's gradient: the sum over each cluster, (K,)."""
         (indices,) = ctx.saved_tensors
         return sum_by_level(grad_outputs[0], indices, ctx.k), None
 
@@ -57,14 +57,14 @@ class SharedWeight(nn.Module):
         self.blocked = blocked
 
     def forward(self, codebook: Tensor) -> Tensor:
-        """(K,) -> weight's shape."""
+        """Map the codebook (K,) to the weight."""
         if self.fixed is not None:
             codebook = codebook.masked_fill(self.fixed, 0.0)
         weight: Tensor = Gather.apply(codebook, self.indices)  # type: ignore[no-untyped-call]
         return weight
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """The codebook of a weight whose clusters each hold one value: (K,). Every cluster must be used."""
+        """Return the codebook of a weight whose clusters each hold one value: (K,). Every cluster must be used."""
         k = int(self.indices.max()) + 1 if self.blocked is None else math.prod(self.blocked[0])
         codebook = weight.new_zeros(k)
         codebook[self.indices.reshape(-1)] = weight.reshape(-1)
@@ -92,7 +92,7 @@ def share_weight(
 
 
 def share_weight_in_blocks(model: nn.Module, name: str, shared: SharedTensor) -> None:
-    """The same for codebooks in blocks, of which entries of exactly zero stay zero."""
+    """Replace a weight by codebooks in blocks times indices, in place; entries of exactly zero stay zero."""
     assert shared.blocks is not None
     weight, shape = getattr(*split_name(model, name)), shared.codebook.shape
     places = SharedTensor(np.arange(shared.codebook.size).reshape(shape), shared.indices, (), shared.blocks)
@@ -106,7 +106,7 @@ def share_weight_in_blocks(model: nn.Module, name: str, shared: SharedTensor) ->
 
 
 def shared_tensor(model: nn.Module, name: str) -> SharedTensor:
-    """The codebook (float32, (K,), or that of the blocks or grids) and indices of a weight that was replaced here."""
+    """Return the codebook (float32, (K,), or that of blocks or grids) and indices of a weight that is shared."""
     parametrization: Any = parametrizations(model, name)
     if isinstance(parametrization[0], GridWeight):
         return parametrization[0].shared(parametrization.original.detach())

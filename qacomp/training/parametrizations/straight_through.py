@@ -24,26 +24,26 @@ _MEMORY = 0.99
 
 
 class Assign(torch.autograd.Function):
-    """(weight, levels, index) -> levels[index]; d/d weight is the identity, d/d level its living weights' mean."""
+    """(weight, levels, index) -> levels[index]; d/d weight is the identity, d/d level the mean over the mask."""
 
     @staticmethod
     def forward(
-        ctx: Any, weight: Tensor, levels: Tensor, index: Tensor, gain: float, living: Tensor | None = None
+        ctx: Any, weight: Tensor, levels: Tensor, index: Tensor, gain: float, mask: Tensor | None = None
     ) -> Tensor:
-        """weight: any shape, levels: (K,), index: int64 of weight's shape, living: mask of it -> weight's shape.
+        """Return levels[index], in weight's shape, from levels (K,) and an int64 index of weight's shape.
 
-        Where a weight isn't `living` its value means nothing, and no gradient may come back.
+        mask: of the weight; where it is False the value means nothing, and no gradient may come back.
         """
-        ctx.save_for_backward(index, living)
+        ctx.save_for_backward(index, mask)
         ctx.k, ctx.gain = levels.numel(), gain
         return levels[index]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        """Gradients to (weight, levels)."""
-        index, living = ctx.saved_tensors
+        """Return the gradients to (weight, levels)."""
+        index, mask = ctx.saved_tensors
         gradient = grad_outputs[0]
-        counted = index.reshape(-1) if living is None else index[living]
+        counted = index.reshape(-1) if mask is None else index[mask]
         counts = torch.bincount(counted, minlength=ctx.k).clamp(min=1)  # (K,)
         summed = sum_by_level(gradient, index, ctx.k)  # (K,)
         return gradient, summed * (ctx.gain / counts.to(summed.dtype)), None, None, None
@@ -53,38 +53,38 @@ class StraightThrough(nn.Module):
     """Parametrization of one weight by its shadow; `levels_of` is the regularizer that owns the levels (not its child).
 
     `gain` multiplies the levels' gradient, where their learning rate was chosen for the regularizer's. `shares` (K,) is
-    a running mean of how much of the layer each level holds; it is updated in training mode only. `living`: mask of the
-    weight, False where it is pruned: zero, whatever this makes of it, and part of no level.
+    a running mean of how much of the layer each level holds; it is updated in training mode only. `mask`: of
+    the weight, False where it is pruned: zero, whatever this makes of it, and part of no level.
     """
 
     shares: Tensor
-    living: Tensor | None
+    mask: Tensor | None
 
-    def __init__(self, levels_of: Regularizer, entropy: float, gain: float = 1.0, living: Tensor | None = None) -> None:
+    def __init__(self, levels_of: Regularizer, entropy: float, gain: float = 1.0, mask: Tensor | None = None) -> None:
         super().__init__()
         self._levels_of = (levels_of,)  # a tuple, so that the parameters stay the regularizer's alone
         self.entropy, self.gain = entropy, gain
-        k = levels_of.levels().numel()
+        k = levels_of.representatives().numel()
         self.register_buffer("shares", torch.full((k,), 1.0 / k))
-        self.register_buffer("living", living, persistent=False)
+        self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Shadow weight (any shape) -> its level, same shape."""
-        levels = self._levels_of[0].levels().to(weight)  # (K,)
+        """Map the shadow weight (any shape) to its shared values, same shape."""
+        levels = self._levels_of[0].representatives().to(weight)  # (K,)
         index = self.index(weight.detach(), levels.detach())
         if self.training:
-            counted = index.reshape(-1) if self.living is None else index[self.living]
+            counted = index.reshape(-1) if self.mask is None else index[self.mask]
             share = torch.bincount(counted, minlength=levels.numel()) / max(1, counted.numel())
             self.shares.mul_(_MEMORY).add_(share.to(self.shares), alpha=1 - _MEMORY)
-        assigned: Tensor = Assign.apply(weight, levels, index, self.gain, self.living)  # type: ignore[no-untyped-call]
+        assigned: Tensor = Assign.apply(weight, levels, index, self.gain, self.mask)  # type: ignore[no-untyped-call]
         return assigned
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """The shadow of a weight is the weight."""
+        """Return the weight: it is its own shadow."""
         return weight
 
     def index(self, weight: Tensor, levels: Tensor) -> Tensor:
-        """Each weight's level: int64 of weight's shape. `levels` (K,) ascending."""
+        """Return the index of each weight's shared value: int64 of weight's shape. `levels` (K,) ascending."""
         boundaries = (levels[1:] + levels[:-1]) / 2  # (K − 1,)
         if self.entropy > 0 and levels.numel() > 1:
             gaps = (levels[1:] - levels[:-1]).clamp(min=1e-12)  # (K − 1,)
@@ -100,17 +100,17 @@ def install(
     levels_of: Regularizer,
     entropy: float,
     gain: float = 1.0,
-    living: Tensor | None = None,
+    mask: Tensor | None = None,
 ) -> None:
     """Put the weight `name` of `model` behind straight-through sharing; its shadow becomes the trained parameter.
 
-    Who prunes the weights outside `living` puts a mask behind it (see qacomp.training.parametrizations.zeros).
+    Who prunes the weights outside the mask puts a ZeroMask behind it (see qacomp.training.parametrizations.zeros).
     """
-    put_on(model, name, StraightThrough(levels_of, entropy, gain, living))
+    put_on(model, name, StraightThrough(levels_of, entropy, gain, mask))
 
 
 def is_straight_through(model: nn.Module, name: str) -> bool:
-    """Whether `install` put the weight `name` of `model` behind straight-through sharing."""
+    """Return whether `install` put the weight `name` of `model` behind straight-through sharing."""
     return is_parametrized_by(model, name, StraightThrough)
 
 
@@ -119,7 +119,7 @@ def harvest(model: nn.Module, name: str) -> tuple[NDArray[np.floating], NDArray[
     parametrization = parametrizations(model, name)
     layer: StraightThrough = parametrization[0]
     weight = parametrization.original.detach()
-    levels = layer._levels_of[0].levels().detach().to(weight)
+    levels = layer._levels_of[0].representatives().detach().to(weight)
     index = layer.index(weight, levels).cpu().numpy()
     take_off(model, name)
     used, renumbered = np.unique(index, return_inverse=True)

@@ -29,11 +29,11 @@ class ZeroMask(nn.Module):
         self.register_buffer("mask", mask)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Any shape -> the same."""
+        """Return the weight times its mask, in its shape."""
         return weight * self.mask
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """The weight itself."""
+        """Return the weight itself."""
         return weight
 
 
@@ -47,18 +47,20 @@ class Zeros:
     masks: Mapping[str, Tensor] = field(default_factory=dict)
     few: frozenset[str] = frozenset()
 
-    def living(self, name: str, weight: Tensor) -> Tensor:
-        """The weights that aren't held at zero: (n,), or the weight as it is where none is held."""
+    def kept(self, name: str, weight: Tensor) -> Tensor:
+        """Return the weights that aren't zero by a mask: (n,), or the weight as it is where it has no mask."""
         mask = self.masks.get(name)
         return weight if mask is None else weight[mask]
 
-    def emptied(self, name: str) -> bool:
-        """Whether all of a weight is held at zero."""
+    def is_all_zero(self, name: str) -> bool:
+        """Return whether the mask holds all of a weight at zero."""
         return name in self.masks and not bool(self.masks[name].any())
 
     def selection(self, selection: Selection, model: nn.Module) -> Selection:
-        """The selection with the pruned network's shapes, and one shared value less in layers that hold zeros, but for
-        those that hold few: zero is the one more."""
+        """Return the selection with the pruned network's shapes, and one shared value less in layers with zeros.
+
+        Zero itself takes that value. In layers with few zeros it is one more instead.
+        """
         return replace(selection, layers=tuple(self._layer(layer, model) for layer in selection.layers))
 
     def _layer(self, layer: Layer, model: nn.Module) -> Layer:
@@ -66,38 +68,38 @@ class Zeros:
         return replace(layer, shape=shape, k=layer.k - (layer.name in self.masks and layer.name not in self.few))
 
     def under(self, prefix: str) -> "Zeros":
-        """The same for a module that has the network in it: every name behind the prefix."""
+        """Return the same masks for a module that has the network in it: every name behind the prefix."""
         return Zeros({prefix + name: mask for name, mask in self.masks.items()}, self.few)
 
     def beside(self, other: "Zeros") -> "Zeros":
-        """These zeros, and the other's in tensors that hold none of these."""
+        """Return these zeros, and the other's in tensors that have none of these."""
         return Zeros({**other.masks, **self.masks}, other.few - set(self.masks))
 
-    def hold(self, model: nn.Module, optimizer: Optimizer) -> None:
+    def keep_zero(self, model: nn.Module, optimizer: Optimizer) -> None:
         """Keep the zeros through a training by `optimizer`, also behind a parametrization that was put on a weight.
 
-        Weights that are shared already hold theirs by themselves.
+        Weights that are shared already keep theirs by themselves.
         """
-        held: list[tuple[Tensor, Tensor]] = []
+        masked: list[tuple[Tensor, Tensor]] = []
         for name, mask in self.masks.items():
             owner, leaf = split_name(model, name)
             if not parametrize.is_parametrized(owner, leaf):
-                held.append((owner.get_parameter(leaf), mask))
+                masked.append((owner.get_parameter(leaf), mask))
                 continue
             chain = parametrizations(model, name)
             if not any(isinstance(p, (SharedWeight, GridWeight)) for p in chain):
-                held.append((chain.original, mask))
+                masked.append((chain.original, mask))
                 parametrize.register_parametrization(owner, leaf, ZeroMask(mask))
 
         def after(*_: Any) -> None:
             with torch.no_grad():
-                for parameter, mask in held:
+                for parameter, mask in masked:
                     parameter.mul_(mask)
 
         optimizer.register_step_post_hook(after)
 
     def mask(self, name: str) -> NDArray[np.bool_] | None:
-        """The mask of a weight for numpy, or None where it holds no zeros."""
+        """Return the mask of a weight for numpy, or None where it has none."""
         mask = self.masks.get(name)
         return None if mask is None else mask.cpu().numpy()
 
@@ -106,7 +108,7 @@ NO_ZEROS = Zeros()
 
 
 def own_zeros(model: nn.Module, selection: Selection) -> Zeros:
-    """The exact zeros of the selected weights: padding rows, or what an earlier pruning has left."""
+    """Return the exact zeros of the selected weights: padding rows, or what an earlier pruning has left."""
     masks, few = {}, set()
     for layer in selection.layers:
         weight = model.get_parameter(layer.name).detach()
@@ -120,31 +122,11 @@ def own_zeros(model: nn.Module, selection: Selection) -> Zeros:
 
 
 def find_zeros(model: nn.Module, units: Units) -> Zeros:
-    """The exact zeros of the layers that hold units, and of their biases and batch norms."""
+    """Return the exact zeros of the layers that hold units, and of their biases and batch norms."""
     masks = {}
     for layer in units.graph.layers:
-        names = [f"{layer.name}.{n}" for n in ("weight", "bias")]
-        names += [f"{layer.norm}.{n}" for n in ("weight", "bias") if layer.norm]
         known = dict(model.named_parameters())
-        for name in names:
+        for name in (f"{layer.name}.weight", *layer.vectors):
             if name in known and bool((known[name] == 0).any()):
                 masks[name] = (known[name] != 0).detach()
     return Zeros(masks)
-
-
-def with_zero(
-    codebook: NDArray[np.floating], indices: NDArray[np.unsignedinteger], mask: NDArray[np.bool_]
-) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger], int]:
-    """The same sharing with masked weights at an entry of exact zero: (codebook (K',), indices, that entry's index).
-
-    The codebook stays ascending where it was; entries that no living weight uses are dropped. A quantizer's level that
-    is exactly zero is that entry.
-    """
-    used, renumbered = np.unique(indices[mask], return_inverse=True)
-    values = codebook[used]
-    place, held = int(np.searchsorted(values, 0.0)), bool((values == 0).any())
-    book = values if held else np.insert(values, place, 0.0).astype(codebook.dtype)
-    numbers = np.arange(used.size) + (np.arange(used.size) >= place if not held else 0)
-    full = np.full(mask.shape, place, np.uint8 if book.size <= 256 else np.uint16)
-    full[mask] = numbers[renumbered.reshape(-1)]
-    return book, full, place

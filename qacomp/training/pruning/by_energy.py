@@ -7,17 +7,22 @@ from torch import nn
 
 from qacomp.options.declaration import POSITIVE, Bounds, Option, option
 from qacomp.training.batches import batch_count
-from qacomp.training.fine_tune import Session
 from qacomp.training.pruning.counting import ParameterCount
-from qacomp.training.pruning.energy import EnergyObjective, StateSearch, keep_masked_values
+from qacomp.training.pruning.energy import (
+    EnergyObjective,
+    SearchProblem,
+    SearchSchedule,
+    StateSearch,
+    keep_masked_values,
+)
 from qacomp.training.pruning.evolution import EvolutionOptions, random_states, unconstrained
-from qacomp.training.pruning.first_states import DRAWN, near_magnitude
 from qacomp.training.pruning.gates import Gates
-from qacomp.training.pruning.keep_rate import KeepRate
+from qacomp.training.pruning.keep_rate import DRAWN, KeepRate, near_magnitude
 from qacomp.training.pruning.magnitude import unit_magnitudes
-from qacomp.training.pruning.methods import Pruner, PrunerOptions, Trained, register_pruner, train_pruned
+from qacomp.training.pruning.methods import Pruner, PrunerOptions, PruningMasks, register_pruner, train_pruned
 from qacomp.training.pruning.objectives import OBJECTIVES, pruning_objective
 from qacomp.training.pruning.units import States, Units, parameter_masks
+from qacomp.training.setup import TrainingSetup
 
 
 @dataclass(frozen=True)
@@ -56,9 +61,9 @@ class PruningByEnergy(Pruner):
         """Return filter: states switch whole filters."""
         return "filter"
 
-    def train(self, model: nn.Module, units: Units, session: Session) -> Trained:
+    def train(self, model: nn.Module, units: Units, setup: TrainingSetup) -> PruningMasks:
         """Return the masks of the best state, and its search."""
-        c, own = session.config, self.options
+        c, own = setup.config, self.options
         assert c.prune_epochs is not None
         options = EvolutionOptions(population=own.population, rescore=own.parents == "rescore")
         count = ParameterCount(model, units)
@@ -71,24 +76,18 @@ class PruningByEnergy(Pruner):
                 return near_magnitude(count, scores, rate, DRAWN * own.population, rng)
             return repair(random_states(options, units.free, rng), rng)
 
-        search = StateSearch(
-            units,
-            options,
-            pruning_objective(own.objective),
-            repair,
-            start,
-            steps=batch_count(session.dataset.train, c.batch_size),
-            stagnation=own.stagnation or max(1, c.prune_epochs // 3),
-            seed=c.seed,
-        )
+        problem = SearchProblem(units, pruning_objective(own.objective), repair, start)
+        steps = batch_count(setup.dataset.train, c.batch_size)
+        schedule = SearchSchedule(steps, own.stagnation or max(1, c.prune_epochs // 3), c.seed)
+        search = StateSearch(problem, options, schedule)
         gates = Gates(model, units)
         try:
             records = train_pruned(
                 model,
-                session,
+                setup,
                 lambda plain: EnergyObjective(**vars(plain), gates=gates, search=search),
                 lambda optimizer: keep_masked_values(model, search, optimizer),
             )
         finally:
             gates.remove()
-        return Trained(parameter_masks(model, units, search.best), records, search)
+        return PruningMasks(parameter_masks(model, units, search.best), records, search)

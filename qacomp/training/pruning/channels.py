@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from qacomp.errors import ConfigError
 from qacomp.models._residual import OptionAShortcut
+from qacomp.models.plain_modules import in_eval_mode
 from qacomp.models.weight_places import other_places
 
 Atoms = NDArray[np.int64]
@@ -63,6 +64,11 @@ class PrunableLayer:
     norm: str | None
 
     @property
+    def vectors(self) -> tuple[str, ...]:
+        """Names of its filters' other parameters: the bias, the batch norm's scale and shift. Not all need to exist."""
+        return (f"{self.name}.bias", *(f"{self.norm}.{n}" for n in ("weight", "bias") if self.norm))
+
+    @property
     def inputs(self) -> int:
         """Channels of a convolution's input, features of a dense layer's."""
         return len(self.reads) * self.spread
@@ -82,12 +88,20 @@ class ChannelGraph:
     output: tuple[str, ...]
 
     def layer(self, name: str) -> PrunableLayer:
-        """The layer called `name`."""
+        """Return the layer called `name`."""
         return next(layer for layer in self.layers if layer.name == name)
+
+    def left(self, alive: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return which atoms have a place in the network: those alive (atoms,), the pinned ones, one of each layer."""
+        left = alive | self.pinned
+        for layer in self.layers:
+            if not left[layer.writes].any():
+                left[layer.writes[0]] = True
+        return left
 
 
 def trace_channels(model: nn.Module, input_shape: tuple[int, int, int]) -> ChannelGraph:
-    """The channel graph of a network from (N, C, H, W) to (N, classes); its state isn't changed.
+    """Return the channel graph of a network from (N, C, H, W) to (N, classes); its state isn't changed.
 
     Raises ConfigError for a network that can't be traced (one whose forward branches on data) or with tied weights.
     """
@@ -97,16 +111,12 @@ def trace_channels(model: nn.Module, input_shape: tuple[int, int, int]) -> Chann
         )
     try:
         traced = fx.GraphModule(model, _Tracer().trace(model))
-        modes = [(m, m.training) for m in model.modules()]
-        model.eval()
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        with torch.no_grad():
+        with in_eval_mode(model), torch.no_grad():
             ShapeProp(traced).propagate(torch.zeros(2, *input_shape, device=device))
     except Exception as error:  # the tracer raises whatever forward does
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"--prune: this network's channels can't be followed ({reason}); use --prune none") from error
-    for module, training in modes:
-        module.training = training
     return _Walk(traced, dict(model.named_modules())).graph()
 
 
@@ -203,7 +213,7 @@ class _Walk:
         return self._unknown(node), 1
 
     def _norm(self, node: fx.Node) -> str | None:
-        """The batch norm that alone reads what `node` puts out."""
+        """Return the name of the batch norm that alone reads what `node` puts out, or None."""
         users = list(node.users)
         if len(users) == 1 and users[0].op == "call_module":
             name = str(users[0].target)
@@ -262,7 +272,7 @@ def _axis(node: fx.Node) -> int:
 
 
 def _flattens(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    """Whether (N, C, H, W) becomes (N, C * H * W)."""
+    """Return whether (N, C, H, W) becomes (N, C * H * W)."""
     flatten = node.op == "call_function" and node.target is torch.flatten
     method = node.op == "call_method" and node.target in ("flatten", "view", "reshape")
     if not (flatten or method) or not node.all_input_nodes:

@@ -24,7 +24,7 @@ class Alive:
 
 
 def alive(units: Units, outputs: dict[str, NDArray[np.bool_]], inputs: dict[str, NDArray[np.bool_]]) -> Alive:
-    """Where a signal comes from the input and reaches the output, by each layer's gates (S, outputs), (S, inputs)."""
+    """Return where a signal comes from the input and reaches the output, by gates (S, outputs), (S, inputs)."""
     graph = units.graph
     count = len(next(iter(outputs.values())))
     written = np.tile(graph.pinned, (count, 1))  # (S, atoms): can be other than zero
@@ -43,7 +43,7 @@ def alive(units: Units, outputs: dict[str, NDArray[np.bool_]], inputs: dict[str,
 
 
 def alive_units(units: Units, states: States) -> Alive:
-    """`alive` of the (S, D) states."""
+    """Return `alive` of the (S, D) states."""
     outputs, inputs = {}, {}
     for group in units.groups:
         layer, genes = group.layer, states[:, group.genes]
@@ -73,7 +73,7 @@ class ParameterCount:
         self.outside = self.total - inside  # of layers that hold no unit: always kept
 
     def __call__(self, states: States) -> NDArray[np.int64]:
-        """Parameters that the (S, D) states keep: (S,)."""
+        """Count the parameters that the (S, D) states keep: (S,)."""
         found = alive_units(self.units, states)
         kept = np.full(len(states), self.outside, np.int64)
         for name, kernel in self.kernels.items():

@@ -39,29 +39,34 @@ class SearchEpoch:
     frozen: bool
 
 
-class StateSearch(nn.Module):
-    """The population beside a training: `step` is called once a mini-batch. A module, so that a resumed run goes on.
+@dataclass(frozen=True)
+class SearchProblem:
+    """What is searched: states of `units` with the lowest mean `objective`, under the constraint `repair`.
 
-    `steps`: mini-batches an epoch; `stagnation`: Δs_T in epochs; `repair`: the constraint on states;
-    `start` draws the first ones, at least as many as the population holds: the best of them on the first batch enter.
+    `start` draws the first states, at least as many as the population holds: the best of them on the first batch enter.
     """
 
-    def __init__(
-        self,
-        units: Units,
-        options: EvolutionOptions,
-        objective: PruningObjective,
-        repair: Repair,
-        start: Callable[[np.random.Generator], States],
-        *,
-        steps: int,
-        stagnation: int,
-        seed: int,
-    ) -> None:
+    units: Units
+    objective: PruningObjective
+    repair: Repair
+    start: Callable[[np.random.Generator], States]
+
+
+@dataclass(frozen=True)
+class SearchSchedule:
+    """How long is searched. `steps`: mini-batches of an epoch; `stagnation`: Δs_T in epochs; `seed`: of the draws."""
+
+    steps: int
+    stagnation: int
+    seed: int
+
+
+class StateSearch(nn.Module):
+    """The population beside a training: `step` is called once a mini-batch. A module, so that a resumed run goes on."""
+
+    def __init__(self, problem: SearchProblem, options: EvolutionOptions, schedule: SearchSchedule) -> None:
         super().__init__()
-        self.units, self.options, self.objective, self.repair = units, options, objective, repair
-        self.start = start
-        self.steps, self.stagnation, self.seed = steps, stagnation, seed
+        self.problem, self.options, self.schedule = problem, options, schedule
         self.time = 0
         self.frozen = False
         self.population: Population | None = None
@@ -71,35 +76,36 @@ class StateSearch(nn.Module):
     @property
     def best(self) -> NDArray[np.bool_]:
         """The state that the network trains under: (D,)."""
-        return np.ones(self.units.count, bool) if self.population is None else self.population.best
+        return np.ones(self.problem.units.count, bool) if self.population is None else self.population.best
 
     def step(self, score: Callable[[States], NDArray[np.float64]]) -> NDArray[np.bool_]:
-        """One generation, unless the state is frozen; `score` judges (S, D) states on this mini-batch."""
-        rng = np.random.default_rng([self.seed, _STREAM, self.time])
+        """Go one generation on, unless the state is frozen; `score` judges (S, D) states on this mini-batch."""
+        rng = np.random.default_rng([self.schedule.seed, _STREAM, self.time])
         if self.population is None:
-            states = self.start(rng)
+            states = self.problem.start(rng)
             scores = score(states)
             first = np.argsort(scores, kind="stable")[: self.options.population]
             self.population = Population(states[first], scores[first])
         if not self.frozen:
-            self.population = generation(self.population, self.options, score, rng, self.repair)
+            self.population = generation(self.population, self.options, score, rng, self.problem.repair)
         self.time += 1
         self._sums[0] += float(self.population.scores.min())
         self._sums[1] += float(self.population.scores.mean())
-        if self.time % self.steps == 0:
+        if self.time % self.schedule.steps == 0:
             self._end_epoch()
         return self.best
 
     def _end_epoch(self) -> None:
         assert self.population is not None
-        best, mean = (value / self.steps for value in self._sums)
-        self.history.append(SearchEpoch(self.time // self.steps, best, mean, self.population.delta, self.frozen))
+        epoch = self.time // self.schedule.steps
+        best, mean = (value / self.schedule.steps for value in self._sums)
+        self.history.append(SearchEpoch(epoch, best, mean, self.population.delta, self.frozen))
         self._sums = [0.0, 0.0]
-        if self.population.delta == 0 or len(self.history) >= self.stagnation:
+        if self.population.delta == 0 or len(self.history) >= self.schedule.stagnation:
             self.frozen = True
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What a resumed training needs, as plain values and tensors."""
+        """Return what a resumed training needs, as plain values and tensors."""
         p = self.population
         return {
             "time": self.time,
@@ -126,19 +132,19 @@ class EnergyObjective(Objective):
     search: StateSearch | None = None
 
     def task_loss(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        """Score, select, mask, and the loss: scalar."""
+        """Score the states, select, switch off what the best one does, and return the loss: scalar."""
         gates, search = self.gates, self.search
         assert gates is not None and search is not None
 
         def score(states: States) -> NDArray[np.float64]:
-            scores = score_population(model, gates, states, x, y, search.objective)
+            scores = score_population(model, gates, states, x, y, search.problem.objective)
             return np.where(np.isfinite(scores), scores, math.inf)
 
         gates.set_state(search.step(score))
         return super().task_loss(model, x, y)
 
     def modules(self) -> nn.ModuleDict:
-        """The penalties and the search."""
+        """Return the penalties and the search."""
         modules = super().modules()
         modules["search"] = self.search  # type: ignore[assignment]
         return modules
@@ -150,7 +156,7 @@ def keep_masked_values(model: nn.Module, search: StateSearch, optimizer: Optimiz
 
     def before(*_: Any) -> None:
         saved.clear()
-        for name, mask in parameter_masks(model, search.units, search.best).items():
+        for name, mask in parameter_masks(model, search.problem.units, search.best).items():
             saved[name] = (mask, model.get_parameter(name).detach().clone())
 
     def after(*_: Any) -> None:

@@ -18,7 +18,7 @@ class EvolutionOptions:
     """S states that start as Bernoulli(`active`); mutation factor F, crossover coefficient C_r.
 
     `rescore`: parents are scored again beside their children; otherwise, as in the paper, they keep the score of the
-    batch that they were scored on.
+    batch that they were scored on. `restart`: `search` draws a population that has converged anew around its best.
     """
 
     population: int = 8
@@ -26,6 +26,7 @@ class EvolutionOptions:
     crossover: float = 0.9
     active: float = 0.5
     rescore: bool = False
+    restart: bool = True
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,12 @@ class Population:
 
 
 def random_states(options: EvolutionOptions, free: NDArray[np.bool_], rng: np.random.Generator) -> States:
-    """S^(0) ~ Bernoulli(`active`): (S, D); genes that aren't `free` (D,) are True."""
+    """Draw S^(0) ~ Bernoulli(`active`): (S, D); genes that aren't `free` (D,) are True."""
     return (rng.random((options.population, len(free))) < options.active) | ~free
 
 
 def offspring(states: States, options: EvolutionOptions, rng: np.random.Generator) -> States:
-    """One child of each state by mutation (4) and crossover (5): (S, D)."""
+    """Return one child of each state by mutation (4) and crossover (5): (S, D)."""
     count, length = states.shape
     # three different members for each child: the first places of a random order
     first, second, third = np.argsort(rng.random((count, count)), axis=1)[:, :3].T  # (S,) each
@@ -66,7 +67,7 @@ def offspring(states: States, options: EvolutionOptions, rng: np.random.Generato
 def generation(
     population: Population, options: EvolutionOptions, evaluate: Evaluate, rng: np.random.Generator, repair: Repair
 ) -> Population:
-    """Mutation, crossover and selection (6): a child replaces its parent where its score is no higher.
+    """Mutate, cross and select (6): a child replaces its parent where its score is no higher.
 
     Where every generation has a batch of its own, parents that keep their scores are those that met an easy batch; a
     lucky one is never replaced. `options.rescore` compares parent and child on the same batch.
@@ -81,7 +82,7 @@ def generation(
 
 
 def unconstrained(states: States, rng: np.random.Generator) -> States:
-    """The repair that leaves every state as it is."""
+    """Return every state as it is: the repair without a constraint."""
     return states
 
 
@@ -91,20 +92,18 @@ def search(
     options: EvolutionOptions,
     generations: int,
     rng: np.random.Generator,
-    *,
     repair: Repair = unconstrained,
-    restart: bool = True,
 ) -> Population:
-    """The last population of a search with one fixed `evaluate`; its best state is the best that was ever seen.
+    """Return the last population of a search with one fixed `evaluate`; its best state is the best ever seen.
 
     The mutation (4) flips only genes in which two members differ, so a population that has converged stays where it is.
-    With `restart` all of its members but the best are then drawn anew; without it the search ends (early convergence).
+    With `options.restart` all of its members but the best are then drawn anew; else it ends (early convergence).
     """
     states = repair(random_states(options, free, rng), rng)
     population = Population(states, evaluate(states))
     for _ in range(generations):
         if population.delta == 0:
-            if not restart:
+            if not options.restart:
                 break
             states = repair(random_states(options, free, rng), rng)
             states[0] = population.best

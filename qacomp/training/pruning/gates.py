@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from qacomp.models.plain_modules import in_eval_mode
 from qacomp.training.pruning.units import States, Units
 
 
@@ -50,7 +51,7 @@ class Gates:
 
     @contextmanager
     def population(self, states: States) -> Iterator[None]:
-        """Inside, `model(x)` takes x repeated for each of the (S, D) states: (S * B, C, H, W) -> (S * B, classes)."""
+        """Let `model(x)` take x repeated for each of the (S, D) states inside: (S * B, C, H, W) -> (S * B, classes)."""
         before, count = dict(self._masks), self._states
         self._set(states)
         try:
@@ -61,19 +62,16 @@ class Gates:
 
     @contextmanager
     def scoring(self, states: int = 1) -> Iterator[None]:
-        """Inside, batch norm uses each state's own batch statistics and leaves the running ones alone; no dropout."""
+        """Let batch norm use each state's own batch statistics inside and leave the running ones alone; no dropout."""
         norms = [m for m in self.model.modules() if isinstance(m, _BatchNorm)]
-        modes = [(m, m.training) for m in self.model.modules()]
-        self.model.eval()
-        try:
-            for norm in norms:
-                norm.forward = partial(_normalized, norm, states)  # type: ignore[method-assign]
-            yield
-        finally:
-            for norm in norms:
-                del norm.forward
-            for module, training in modes:
-                module.training = training
+        with in_eval_mode(self.model):
+            try:
+                for norm in norms:  # torch offers no hook that takes the place of a forward pass
+                    norm.forward = partial(_normalized, norm, states)  # type: ignore[method-assign]
+                yield
+            finally:
+                for norm in norms:
+                    del norm.forward
 
     def _set(self, states: States | None) -> None:
         self._masks, self._states = {}, 1
@@ -102,7 +100,7 @@ class Gates:
 
 
 def _normalized(norm: _BatchNorm, states: int, x: Tensor) -> Tensor:
-    """Batch norm of (S * B, C, ...), each of the S parts by its own statistics."""
+    """Apply batch norm to (S * B, C, ...), each of the S parts by its own statistics."""
     parts = [
         F.batch_norm(part, None, None, norm.weight, norm.bias, training=True, eps=norm.eps) for part in x.chunk(states)
     ]

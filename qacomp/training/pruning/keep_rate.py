@@ -1,4 +1,10 @@
-"""A kept share of the parameters as a constraint on states: EPruning's "predefined number of active states"."""
+"""A kept share of the parameters as a constraint on states: EPruning's "predefined number of active states".
+
+EPruning's search starts from the paper's random states, or from some near magnitude pruning's own (`near_magnitude`).
+What matters most for a trained network is how the parameters are divided between its layers: at one number of
+parameters the energies of such divisions lie further apart than those of choices within the layers. Evolution by single
+units hardly moves it, so the first states differ in it, and the search takes the best of many into its population.
+"""
 
 from collections.abc import Mapping
 
@@ -7,6 +13,9 @@ from numpy.typing import NDArray
 
 from qacomp.training.pruning.counting import ParameterCount
 from qacomp.training.pruning.units import States
+
+DRAWN = 8  # states for each place in the population
+_SLOPE, _JITTER, _NOISE = 0.5, 0.1, 0.05  # standard deviations of logarithms
 
 
 class KeepRate:
@@ -21,7 +30,7 @@ class KeepRate:
         self.free = count.units.free
 
     def __call__(self, states: States, rng: np.random.Generator) -> States:
-        """(S, D) -> (S, D)."""
+        """Bring states (S, D) to the rate: (S, D)."""
         target = self.rate * self.count.total
         heavy = self.count(states) > target  # (S,)
         order = rng.random(states.shape)  # (S, D): the later, the sooner switched
@@ -51,7 +60,7 @@ def uniform_share(
     together: bool = False,
     division: Mapping[str, float] | None = None,
 ) -> NDArray[np.bool_]:
-    """The state (D,) of highest `scores` ((units,) by layer name) that keeps `rate` of the parameters.
+    """Return the state (D,) of highest `scores` ((units,) by layer name) that keeps `rate` of the parameters.
 
     The same share of its units stays in every layer, or one in proportion to the layer's factor in `division`;
     `together`: all units are ranked in one list instead. A layer keeps a unit in any case.
@@ -88,3 +97,23 @@ def _highest(
         state[group.genes] = False
         state[group.start + order[: max(1, number)]] = True
     return state
+
+
+def near_magnitude(
+    count: ParameterCount, scores: dict[str, NDArray[np.float64]], rate: float, number: int, rng: np.random.Generator
+) -> States:
+    """Return magnitude pruning's state by `scores`, then others near it, all at most `rate`: (number, D).
+
+    Each divides the parameters in its own way between the layers: a layer's share of units is multiplied by
+    exp(a·depth + b), a ~ N(0, 0.5²) one number a state, depth from 0 to 1, b ~ N(0, 0.1²) one a layer. Within a layer
+    the choice is that of slightly noisy magnitudes.
+    """
+    names = [group.layer.name for group in count.units.groups]
+    depth = np.linspace(0.0, 1.0, len(names))
+    states = [uniform_share(count, scores, rate)]
+    for _ in range(number - 1):
+        factors = np.exp(_SLOPE * rng.standard_normal() * depth + _JITTER * rng.standard_normal(len(names)))
+        noisy = {n: s * np.exp(_NOISE * rng.standard_normal(len(s))) for n, s in scores.items()}
+        division = dict(zip(names, factors.tolist(), strict=True))
+        states.append(uniform_share(count, noisy, rate, division=division))
+    return np.stack(states)

@@ -24,14 +24,14 @@ _UPDATES = 40
 
 
 def pruned_share(final: float, progress: float) -> float:
-    """s(t) = s_f·(1 − (1 − t)³) along the ramp: fast at first, while there is much to spare."""
+    """Return s(t) = s_f·(1 − (1 − t)³) along the ramp: fast at first, while there is much to spare."""
     start, stop = RAMP
     t = min(1.0, max(0.0, (progress - start) / (stop - start)))
     return final * (1 - (1 - t) ** 3)
 
 
 def weight_masks(model: nn.Module, units: Units, rate: float, scope: str) -> dict[str, Tensor]:
-    """Masks (bool, of the parameter's shape) that keep the weights of largest magnitude, 1 − `rate` of them.
+    """Return masks (bool, the parameter's shape) that keep the weights of largest magnitude, 1 − `rate` of them.
 
     `scope`: `layer` keeps that share in each, `global` over all. Every layer keeps a weight. An output whose weights
     are all pruned loses its bias, or its batch norm's scale and shift: what is left would be a constant.
@@ -46,20 +46,19 @@ def weight_masks(model: nn.Module, units: Units, rate: float, scope: str) -> dic
         masks[f"{layer.name}.weight"] = mask
         reading = mask.flatten(1).any(dim=1)  # (outputs,)
         if not group.fixed and layer.name not in units.graph.output:
-            vectors = [f"{layer.name}.bias", *(f"{layer.norm}.{n}" for n in ("weight", "bias") if layer.norm)]
             known = dict(model.named_parameters())
-            masks |= {name: reading for name in vectors if name in known}
+            masks |= {name: reading for name in layer.vectors if name in known}
     return masks
 
 
 def _threshold(magnitudes: Tensor, rate: float) -> Tensor:
-    """The largest magnitude that is pruned; −1 where nothing is."""
+    """Return the largest magnitude that is pruned; −1 where nothing is."""
     count = round(rate * magnitudes.numel())
     return magnitudes.kthvalue(count).values if count else magnitudes.new_tensor(-1.0)
 
 
 def unit_magnitudes(model: nn.Module, units: Units, scope: str) -> dict[str, NDArray[np.float64]]:
-    """Mean |w| of each unit by layer name; for `global` in shares of the layer's mean, so that layers compare."""
+    """Return the mean |w| of each unit by layer; for `global` over the layer's mean, so that layers compare."""
     scores = {}
     for group in units.groups:
         weight = model.get_parameter(f"{group.layer.name}.weight").detach().abs().double()
@@ -72,7 +71,7 @@ MaskFunction = Callable[[nn.Module, float], dict[str, Tensor]]  # (model, rate) 
 
 
 def mask_function(model: nn.Module, units: Units, unit: str, scope: str) -> MaskFunction:
-    """How masks are found at a rate: of single weights (`weight`) or of whole units (`filter`)."""
+    """Return what finds masks at a rate: of single weights (`weight`) or of whole units (`filter`)."""
     if unit == "weight":
         return lambda model, rate: weight_masks(model, units, rate, scope)
     count = ParameterCount(model, units)
@@ -102,7 +101,7 @@ class MaskSchedule(nn.Module):
             apply_masks(model, self.masks)
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What a resumed training needs."""
+        """Return what a resumed training needs."""
         return {"updates": self.updates, "masks": dict(self.masks)}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
@@ -123,7 +122,7 @@ class MagnitudeObjective(Objective):
         return super().add_penalty_gradients(model, progress)
 
     def modules(self) -> nn.ModuleDict:
-        """The penalties and the masks."""
+        """Return the penalties and the masks."""
         modules = super().modules()
         modules["masks"] = self.schedule_of_masks  # type: ignore[assignment]
         return modules

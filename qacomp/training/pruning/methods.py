@@ -13,12 +13,12 @@ from qacomp.errors import ConfigError
 from qacomp.options.method import MethodChoice
 from qacomp.options.method_table import MethodTable
 from qacomp.options.registry import Registry
-from qacomp.training.fine_tune import Session
 from qacomp.training.history import EpochRecord
-from qacomp.training.loop import parameter_groups, train
+from qacomp.training.loop import parameter_groups
 from qacomp.training.objective import Objective
 from qacomp.training.pruning.energy import StateSearch
 from qacomp.training.pruning.units import Units
+from qacomp.training.setup import TrainingSetup
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class PrunerOptions:
 
 
 @dataclass(frozen=True)
-class Trained:
+class PruningMasks:
     """`masks`: by parameter name, False where it is to be zero. The network's values aren't zeroed yet where `search`
     is set: without its gates it is the full network (Table 1's F)."""
 
@@ -54,7 +54,7 @@ class Pruner(ABC):
         """Return what is pruned: weight or filter."""
 
     @abstractmethod
-    def train(self, model: nn.Module, units: Units, session: Session) -> Trained:
+    def train(self, model: nn.Module, units: Units, setup: TrainingSetup) -> PruningMasks:
         """Prune and retrain for --prune-epochs, in place."""
 
     def masks(self, model: nn.Module, units: Units, rate: float) -> Mapping[str, Tensor]:
@@ -87,24 +87,15 @@ def pruner_of(method: MethodChoice) -> Pruner:
 
 def train_pruned(
     model: nn.Module,
-    session: Session,
+    setup: TrainingSetup,
     build: Callable[[Objective], Objective],
     watch: Callable[[Optimizer], None],
 ) -> list[EpochRecord]:
     """Train while pruning. `build` makes the objective from the plain one, `watch` puts its hooks on the optimizer."""
-    c = session.config
+    c = setup.config
     assert c.prune_epochs is not None
-    objective = build(session.objective({}))
+    objective = build(setup.objective({}))
     optimizer = torch.optim.SGD(parameter_groups(model, c.lr, c.weight_decay), lr=c.lr, momentum=c.momentum)
     watch(optimizer)
-    session.zeros.hold(model, optimizer)
-    return train(
-        model,
-        session.dataset,
-        session.preprocessing,
-        session.stage("prune", c.prune_epochs, keep_best=False),
-        objective,
-        optimizer,
-        progress=session.progress,
-        store=session.store,
-    )
+    setup.zeros.keep_zero(model, optimizer)
+    return setup.train(model, setup.stage("prune", c.prune_epochs, keep_best=False), objective, optimizer)

@@ -29,7 +29,7 @@ def register_objective(name: str) -> Callable[[PruningObjective], PruningObjecti
 
 
 def pruning_objective(name: str) -> PruningObjective:
-    """The objective registered as `name`; ConfigError lists those there are."""
+    """Return the objective registered as `name`; ConfigError lists those there are."""
     if name not in OBJECTIVES:
         raise ConfigError(f"prune_objective = {name!r}: must be one of {', '.join(sorted(OBJECTIVES))}")
     return OBJECTIVES[name]
@@ -37,7 +37,7 @@ def pruning_objective(name: str) -> PruningObjective:
 
 @register_objective("energy")
 def energy_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """E = F(y) − min_{j≠y} F(j) with the energies F = −logits, that is −z_y + max_{j≠y} z_j (EPruning, eq. 2 and 3)."""
+    """Return E = F(y) − min_{j≠y} F(j), F = −logits, that is −z_y + max_{j≠y} z_j (EPruning, eq. 2 and 3)."""
     own = logits.gather(-1, labels[..., None])  # (..., 1)
     others = logits.scatter(-1, labels[..., None], -torch.inf)  # (..., classes)
     return others.max(-1).values - own[..., 0]
@@ -45,6 +45,6 @@ def energy_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 @register_objective("cross-entropy")
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """−log softmax(z)_y."""
+    """Return −log softmax(z)_y."""
     losses = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), reduction="none")
     return losses.view(labels.shape)

@@ -38,7 +38,7 @@ class LayerRemoval:
 
 
 def alive_values(model: nn.Module, units: Units) -> Alive:
-    """What is alive by the weights' own zeros, however they came to be: each entry has S = 1."""
+    """Return what is alive by the weights' own zeros, however they came to be: each entry has S = 1."""
     connections: dict[str, Any] = {}  # bool (outputs, inputs)
     constant: dict[str, NDArray[np.bool_]] = {}  # (outputs,)
     for layer in units.graph.layers:
@@ -60,7 +60,7 @@ def alive_values(model: nn.Module, units: Units) -> Alive:
 
 
 def _constant(model: nn.Module, name: str, norm: str | None) -> NDArray[np.bool_]:
-    """(outputs,): whether a filter without weights would still put out something."""
+    """Return whether a filter without weights would still put out something: (outputs,)."""
     last = model.get_submodule(norm or name)
     vectors = [last.bias] if norm is None else [last.weight, last.bias]
     present = [v for v in vectors if isinstance(v, Tensor)]
@@ -82,10 +82,7 @@ def remove_dead(model: nn.Module, units: Units) -> tuple[LayerRemoval, ...]:
     """
     graph = units.graph
     found = alive_values(model, units)
-    left = found.atoms[0] | graph.pinned  # (atoms,)
-    for layer in graph.layers:
-        if not left[layer.writes].any():
-            left[layer.writes[0]] = True
+    left = graph.left(found.atoms[0])  # (atoms,)
     filling = {layer.name: 0 if layer.dense else _fill(left, layer.writes) for layer in graph.layers}
     rows = []
     for layer in graph.layers:
@@ -163,7 +160,7 @@ def clear_dead(model: nn.Module, units: Units) -> None:
 
 
 def not_removable(rows: tuple[LayerRemoval, ...], graph: ChannelGraph) -> str | None:
-    """One sentence about dead filters and inputs that stay, or None."""
+    """Return one sentence about dead filters and inputs that stay, or None."""
     filters = {r.name: r.left_outputs - r.alive_outputs - r.filling for r in rows}
     filters = {name: count for name, count in filters.items() if count > 0}
     filling = {r.name: r.filling for r in rows if r.filling}

@@ -49,13 +49,13 @@ class PruningReport:
     stays: str | None = None
 
     def summary(self) -> dict[str, str | int | float]:
-        """What a container says of it."""
+        """Return what a container says of it."""
         names = ("method", "unit", "parameters", "parameters_kept", "kept_share", "parameters_left")
         return {name: getattr(self, name) for name in names}
 
 
 def kept_parameters(model: nn.Module, units: Units) -> tuple[int, dict[str, int]]:
-    """Parameters of the network that are alive, and those of each layer's weight: non-zero, and of use."""
+    """Count the parameters that are alive, and those of each layer's weight: non-zero, and of use."""
     found = alive_values(model, units)
     total = sum(p.numel() for p in model.parameters())
     weights: dict[str, int] = {}
@@ -72,14 +72,14 @@ def kept_parameters(model: nn.Module, units: Units) -> tuple[int, dict[str, int]
 
 
 def active_units(model: nn.Module, units: Units) -> int:
-    """Filters and dense inputs that are alive."""
+    """Count the filters and dense inputs that are alive."""
     found = alive_values(model, units)
     sides = [found.inputs[layer.name] if layer.dense else found.outputs[layer.name] for layer in units.graph.layers]
     return int(sum(np.count_nonzero(side) for side in sides))
 
 
 def pruned_layers(rows: tuple[LayerRemoval, ...], kept: dict[str, int], kernels: dict[str, int]) -> list[PrunedLayer]:
-    """The report's rows."""
+    """Return the report's rows."""
     layers = []
     for r in rows:
         weights = r.outputs * r.inputs * kernels[r.name]

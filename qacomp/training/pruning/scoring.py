@@ -12,17 +12,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from qacomp.training.pruning.counting import alive_units
+from qacomp.training.pruning.evolution import Scores
 from qacomp.training.pruning.gates import Gates
 from qacomp.training.pruning.objectives import PruningObjective
 from qacomp.training.pruning.units import States, parameter_masks
-
-Scores = NDArray[np.float64]
 
 
 def score_population(
     model: nn.Module, gates: Gates, states: States, x: Tensor, y: Tensor, objective: PruningObjective
 ) -> Scores:
-    """Mean objective of each of the (S, D) states over the batch x (B, C, H, W), y (B,): (S,)."""
+    """Return the mean objective of each of the (S, D) states over the batch x (B, C, H, W), y (B,): (S,)."""
     score = score_small if x.device.type == "cpu" else score_stacked
     return score(model, gates, states, x, y, objective)
 
@@ -30,7 +29,7 @@ def score_population(
 def score_stacked(
     model: nn.Module, gates: Gates, states: States, x: Tensor, y: Tensor, objective: PruningObjective
 ) -> Scores:
-    """The same in one forward pass over (S * B, C, H, W)."""
+    """Score the states as `score_population` does, in one forward pass over (S * B, C, H, W)."""
     count = len(states)
     with torch.inference_mode(), gates.population(states):
         repeated = x.repeat(count, *[1] * (x.ndim - 1)) if count > 1 else x  # (S * B, C, H, W)
@@ -44,14 +43,14 @@ def score_stacked(
 def score_serially(
     model: nn.Module, gates: Gates, states: States, x: Tensor, y: Tensor, objective: PruningObjective
 ) -> Scores:
-    """The same, a forward pass of the whole gated network a state: the reference."""
+    """Score the states by a forward pass of the whole gated network for each: the reference."""
     return np.concatenate([score_stacked(model, gates, state[None], x, y, objective) for state in states])
 
 
 def score_small(
     model: nn.Module, gates: Gates, states: States, x: Tensor, y: Tensor, objective: PruningObjective
 ) -> Scores:
-    """The same, a forward pass a state through what is left of the network without its switched-off channels."""
+    """Score the states by a forward pass for each through the network without the channels it switches off."""
     gates.set_state(None)
     scores = []
     with torch.inference_mode(), gates.scoring():
@@ -62,17 +61,14 @@ def score_small(
 
 
 def small_parameters(model: nn.Module, gates: Gates, state: NDArray[np.bool_]) -> dict[str, Tensor]:
-    """The network's parameters without the channels that `state` (D,) kills, and with zeros where a dead one must stay.
+    """Return the parameters without the channels that `state` (D,) kills, with zeros where a dead one must stay.
 
     A forward pass with them gives what the gated network gives, if batch norm takes its statistics from the batch.
     """
     units = gates.units
-    left = alive_units(units, state[None]).atoms[0] | units.graph.pinned  # (atoms,)
+    left = units.graph.left(alive_units(units, state[None]).atoms[0])  # (atoms,)
     masks = parameter_masks(model, units, state)
     parameters: dict[str, Tensor] = {}
-    for layer in units.graph.layers:
-        if not left[layer.writes].any():
-            left[layer.writes[0]] = True
     for layer in units.graph.layers:
         outputs = torch.from_numpy(np.flatnonzero(left[layer.writes])).to(next(model.parameters()).device)
         inputs = torch.from_numpy(np.flatnonzero(np.repeat(left[layer.reads], layer.spread))).to(outputs.device)

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from torch import nn
 
 from qacomp.options.config import CompressConfig
-from qacomp.training.fine_tune import Session
 from qacomp.training.history import EpochRecord
 from qacomp.training.parametrizations.zeros import Zeros, find_zeros
 from qacomp.training.pruning.channels import trace_channels
 from qacomp.training.pruning.counting import ParameterCount
-from qacomp.training.pruning.methods import Pruner, Trained, pruner_of
+from qacomp.training.pruning.methods import Pruner, PruningMasks, pruner_of
 from qacomp.training.pruning.removal import clear_dead, not_removable, remove_dead
 from qacomp.training.pruning.report import PruningReport, active_units, kept_parameters, pruned_layers
 from qacomp.training.pruning.units import Units, apply_masks, find_units
+from qacomp.training.setup import TrainingSetup
 
 
 @dataclass(frozen=True)
@@ -34,24 +34,26 @@ def prune(
     model: nn.Module,
     input_shape: tuple[int, int, int],
     config: CompressConfig,
-    session: Session | None,
+    setup: TrainingSetup | None,
     note: Callable[[str], None],
 ) -> Pruned:
-    """Prune `model` in place as --prune says; without a session (no data) by magnitude and without retraining.
+    """Prune `model` in place as --prune says; without a setup (no data) by magnitude and without retraining.
 
     Raises ConfigError for a network whose channels can't be followed.
     """
     units = find_units(trace_channels(model, input_shape))
     pruner = pruner_of(config.prune)
-    if session is not None and config.prune_epochs:
-        trained = pruner.train(model, units, session)
+    if setup is not None and config.prune_epochs:
+        trained = pruner.train(model, units, setup)
     else:
         assert config.prune_rate is not None
-        trained = Trained(pruner.masks(model, units, config.prune_rate), [])
+        trained = PruningMasks(pruner.masks(model, units, config.prune_rate), [])
     return finish(model, units, trained, pruner, note)
 
 
-def finish(model: nn.Module, units: Units, trained: Trained, pruner: Pruner, note: Callable[[str], None]) -> Pruned:
+def finish(
+    model: nn.Module, units: Units, trained: PruningMasks, pruner: Pruner, note: Callable[[str], None]
+) -> Pruned:
     """Zero what the masks switch off, remove what is dead, in place."""
     counter = ParameterCount(model, units)
     apply_masks(model, trained.masks)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from qacomp.models.weight_places import split_name
 from qacomp.training.pruning.channels import ChannelGraph, PrunableLayer
 
 States = NDArray[np.bool_]  # (S, D), or (D,) for one
@@ -55,7 +56,7 @@ class Units:
 
 
 def find_units(graph: ChannelGraph) -> Units:
-    """The units of a traced network."""
+    """Return the units of a traced network."""
     groups, start = [], 0
     for layer in graph.layers:
         stop = start + (layer.inputs if layer.dense else len(layer.writes))
@@ -65,7 +66,7 @@ def find_units(graph: ChannelGraph) -> Units:
 
 
 def parameter_masks(model: nn.Module, units: Units, state: NDArray[np.bool_]) -> dict[str, Tensor]:
-    """Of each parameter that belongs to a unit: bool, broadcastable to it, False where the state (D,) has it off."""
+    """Return a mask for each parameter of a unit: bool, broadcastable, False where the state (D,) has it off."""
     masks: dict[str, Tensor] = {}
     for group in units.groups:
         if group.fixed:
@@ -78,7 +79,7 @@ def parameter_masks(model: nn.Module, units: Units, state: NDArray[np.bool_]) ->
             masks[f"{layer.name}.weight"] = active[None, :]  # (1, inputs)
             continue
         masks[f"{layer.name}.weight"] = active.view(-1, *[1] * (weight.ndim - 1))  # (outputs, 1, 1, 1)
-        for name in (f"{layer.name}.bias", *(f"{layer.norm}.{n}" for n in ("weight", "bias") if layer.norm)):
+        for name in layer.vectors:
             if _parameter(model, name) is not None:
                 masks[name] = active  # (outputs,)
     return masks
@@ -99,6 +100,6 @@ def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
 
 
 def _parameter(model: nn.Module, name: str) -> Tensor | None:
-    path, _, leaf = name.rpartition(".")
-    parameter: Tensor | None = getattr(model.get_submodule(path), leaf, None)
+    owner, leaf = split_name(model, name)
+    parameter: Tensor | None = getattr(owner, leaf, None)
     return parameter

@@ -2,10 +2,10 @@
 
 from qacomp.training.parametrizations.quantized import (
     LearnedBits,
-    freeze_to_shared,
     is_quantized,
     quantize_network,
     quantized_weights,
+    share_quantized,
     take_levels,
 )
 from qacomp.training.quantizers.activations import QuantizedActivation, quantize_activations
@@ -18,8 +18,7 @@ from qacomp.training.quantizers.base import (
     quantizer_named,
     register_quantizer,
 )
-from qacomp.training.quantizers.bits import layer_bits
-from qacomp.training.quantizers.plan import QuantizationPlan, plan_quantization
+from qacomp.training.quantizers.plan import QuantizationPlan, layer_bits, plan_quantization
 
 __all__ = [
     "QUANTIZERS",
@@ -29,7 +28,6 @@ __all__ = [
     "Quantizer",
     "QuantizerOptions",
     "Scale",
-    "freeze_to_shared",
     "is_quantized",
     "layer_bits",
     "list_quantizers",
@@ -39,5 +37,6 @@ __all__ = [
     "quantized_weights",
     "quantizer_named",
     "register_quantizer",
+    "share_quantized",
     "take_levels",
 ]

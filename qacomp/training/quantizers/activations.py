@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from qacomp.errors import ConfigError
+from qacomp.models.weight_places import split_name
 from qacomp.training.quantizers.base import check_bits
 
 
@@ -20,7 +21,7 @@ class QuantizedActivation(nn.Module):
         self.bits = bits
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape -> same shape, at most 2^k values."""
+        """Map any shape to the same shape with at most 2^k values."""
         steps = 2**self.bits - 1
         clipped = x.clamp(0, 1)
         rounded = torch.round(clipped * steps) / steps
@@ -28,12 +29,12 @@ class QuantizedActivation(nn.Module):
         return quantized
 
     def extra_repr(self) -> str:
-        """`4 bits`."""
+        """Return a text such as `4 bits`."""
         return f"{self.bits} bits"
 
 
 def quantize_activations(model: nn.Module, bits: int, *, keep: Collection[str] = ()) -> list[str]:
-    """Replace every ReLU module of `model`, in place, but those named in `keep`: the names of the replaced ones.
+    """Replace every ReLU module of `model` but those in `keep`, in place; return the names of the replaced.
 
     Raises ConfigError for bits outside 1 .. 8, or where no ReLU is a module (a functional one can't be replaced).
     """
@@ -44,8 +45,8 @@ def quantize_activations(model: nn.Module, bits: int, *, keep: Collection[str] =
         raise ConfigError("activations can't be quantized: this network has no ReLU modules; write them as nn.ReLU")
     modules, made = dict(everywhere), {}
     for name in found:
-        path, _, leaf = name.rpartition(".")
+        owner, leaf = split_name(model, name)
         if modules[name] not in made:
             made[modules[name]] = QuantizedActivation(bits).train(model.training)
-        setattr(model.get_submodule(path), leaf, made[modules[name]])
+        owner.register_module(leaf, made[modules[name]])
     return found

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from qacomp.errors import ConfigError
@@ -78,21 +79,21 @@ class Quantizer(ABC):
 
     @abstractmethod
     def levels(self, weight: Tensor, bits: int) -> Tensor:
-        """The levels for `weight` (any shape, float) at `bits` (1 .. 8): (K,) ascending, of weight's dtype."""
+        """Return the levels for `weight` (any shape, float) at `bits` (1 .. 8): (K,) ascending, of weight's dtype."""
 
     @abstractmethod
     def indices(self, weight: Tensor, bits: int) -> Tensor:
-        """Each weight's level: int64 of weight's shape."""
+        """Return the number of each weight's level: int64 of weight's shape."""
 
     @abstractmethod
     def fit_scale(self, weight: Tensor, bits: int) -> Scale:
-        """The units in which the quantized `weight` (any shape) lies nearest to it, in least squares.
+        """Return the units in which the quantized `weight` (any shape) lies nearest to it, in least squares.
 
         A trained network keeps its function under them; with the papers' units only batch norm could take it up.
         """
 
     def quantize(self, weight: Tensor, bits: int, scale: Scale = UNIT) -> Tensor:
-        """The quantized weights, without gradient: weight's shape and dtype."""
+        """Return the quantized weights, without gradient: weight's shape and dtype."""
         detached = weight.detach() / scale.divisor
         return self.levels(detached, bits)[self.indices(detached, bits)] * scale.factor
 
@@ -130,7 +131,18 @@ def list_quantizers() -> list[str]:
 
 
 def check_bits(bits: int, where: str) -> int:
-    """`bits`, if it lies between 1 and 8; ConfigError names `where` it came from."""
+    """Return `bits`, if it lies between 1 and 8; ConfigError names `where` it came from."""
     if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= 8:
         raise ConfigError(f"{where}: {bits!r} bits; a quantizer takes a whole number from 1 to 8")
     return bits
+
+
+def binary_levels(weight: Tensor) -> Tensor:
+    """Return −mean |w| and mean |w|, (2,): the levels of one bit (Rastegari et al., XNOR-Net, 2016, eq. 6)."""
+    scale = weight.abs().mean()
+    return torch.stack([-scale, scale])
+
+
+def binary_indices(weight: Tensor) -> Tensor:
+    """Return 1 where the weight is at least zero, else 0: int64 of weight's shape."""
+    return (weight >= 0).long()

@@ -5,8 +5,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from qacomp.training.quantizers.base import UNIT, Quantizer, QuantizerOptions, Scale, register_quantizer
-from qacomp.training.quantizers.binary import binary_indices, binary_levels
+from qacomp.training.quantizers.base import (
+    UNIT,
+    Quantizer,
+    QuantizerOptions,
+    Scale,
+    binary_indices,
+    binary_levels,
+    register_quantizer,
+)
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,7 @@ class DoReFa(Quantizer):
     idempotent = False  # tanh is applied again
 
     def levels(self, weight: Tensor, bits: int) -> Tensor:
-        """−1 + 2i/(2^b − 1) for i = 0 .. 2^b − 1; one bit: ±mean|w|."""
+        """Return −1 + 2i/(2^b − 1) for i = 0 .. 2^b − 1; one bit: ±mean|w|."""
         if bits == 1:
             return binary_levels(weight)
         steps = 2**bits - 1
@@ -32,7 +39,7 @@ class DoReFa(Quantizer):
         return levels
 
     def indices(self, weight: Tensor, bits: int) -> Tensor:
-        """round((2^b − 1)·u)."""
+        """Return round((2^b − 1)·u): int64 of weight's shape."""
         if bits == 1:
             return binary_indices(weight)
         t = torch.tanh(weight)
@@ -40,7 +47,7 @@ class DoReFa(Quantizer):
         return torch.round((2**bits - 1) * u).long()
 
     def fit_scale(self, weight: Tensor, bits: int) -> Scale:
-        """factor = ⟨w, q⟩ / ⟨q, q⟩: which weight gets which level doesn't depend on units, tanh's bend apart."""
+        """Return factor = ⟨w, q⟩ / ⟨q, q⟩: but for tanh's bend a weight's level doesn't depend on units."""
         if bits == 1:
             return UNIT
         q = self.quantize(weight, bits)

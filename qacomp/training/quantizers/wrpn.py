@@ -5,8 +5,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from qacomp.training.quantizers.base import UNIT, Quantizer, QuantizerOptions, Scale, register_quantizer
-from qacomp.training.quantizers.binary import binary_indices, binary_levels
+from qacomp.training.quantizers.base import (
+    UNIT,
+    Quantizer,
+    QuantizerOptions,
+    Scale,
+    binary_indices,
+    binary_levels,
+    register_quantizer,
+)
 
 _CANDIDATES = 40
 
@@ -26,7 +33,7 @@ class WRPN(Quantizer):
     idempotent = True
 
     def levels(self, weight: Tensor, bits: int) -> Tensor:
-        """i/(2^(b−1) − 1) for i = −(2^(b−1) − 1) .. 2^(b−1) − 1; one bit: ±mean|w|."""
+        """Return i/(2^(b−1) − 1) for i = −(2^(b−1) − 1) .. 2^(b−1) − 1; one bit: ±mean|w|."""
         if bits == 1:
             return binary_levels(weight)
         steps = 2 ** (bits - 1) - 1
@@ -34,7 +41,7 @@ class WRPN(Quantizer):
         return levels
 
     def indices(self, weight: Tensor, bits: int) -> Tensor:
-        """round((2^(b−1) − 1)·w) + 2^(b−1) − 1."""
+        """Return round((2^(b−1) − 1)·w) + 2^(b−1) − 1: int64 of weight's shape."""
         if bits == 1:
             return binary_indices(weight)
         steps = 2 ** (bits - 1) - 1
@@ -42,7 +49,7 @@ class WRPN(Quantizer):
         return index
 
     def fit_scale(self, weight: Tensor, bits: int) -> Scale:
-        """divisor = factor: where the clamp cuts, tried at even fractions of the largest weight."""
+        """Return divisor = factor: where the clamp cuts, tried at even fractions of the largest weight."""
         detached = weight.detach()
         largest = float(detached.abs().max())
         if bits == 1 or largest == 0:

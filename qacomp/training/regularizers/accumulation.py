@@ -10,7 +10,7 @@ from qacomp.training.regularizers.blocks import add_slopes, memory_order, suits
 
 
 def trained_weight(model: nn.Module, name: str) -> Tensor:
-    """The leaf that the optimizer moves for the weight `name`: the parameter, or a parametrization's original."""
+    """Return the leaf that the optimizer moves for the weight `name`: itself, or a parametrization's original."""
     path, _, leaf = name.rpartition(".")
     module = model.get_submodule(path)
     originals = getattr(module, "parametrizations", {})
@@ -18,13 +18,13 @@ def trained_weight(model: nn.Module, name: str) -> Tensor:
 
 
 def total_penalty(model: nn.Module, penalties: Mapping[str, Regularizer]) -> Tensor:
-    """R(W) = Σ_layers relative strength · mean penalty, differentiable: scalar. `penalties`: weight name -> penalty."""
+    """Return R(W) = Σ_layers strength · mean penalty, differentiable: scalar. `penalties`: weight name -> penalty."""
     terms = [p.strength * p(trained_weight(model, name)) for name, p in penalties.items()]
     return torch.stack(terms).sum() if terms else torch.zeros(())
 
 
 def extra_penalty(penalties: Mapping[str, Regularizer]) -> Tensor | None:
-    """Σ of the layers' terms that λ doesn't multiply (SinReQ's learned bits), differentiable; None without any."""
+    """Return Σ of the layers' terms that λ doesn't multiply (SinReQ's learned bits); None without any."""
     terms = [extra for p in penalties.values() if (extra := p.extra_penalty()) is not None]
     return torch.stack(terms).sum() if terms else None
 
@@ -62,7 +62,7 @@ def accumulate_penalties(
 
 
 def _accumulate(weight: Tensor, penalty: Regularizer, strength: float) -> Tensor:
-    """Mean penalty over the layer (or its present slice, unbiased); strength · gradient goes to the leaves' `.grad`."""
+    """Add strength · gradient to the leaves' `.grad`; return the layer's mean penalty (or its slice's, unbiased)."""
     if weight.grad is None:
         weight.grad = torch.zeros_like(weight)
     if penalty.training:
@@ -79,7 +79,7 @@ def _accumulate(weight: Tensor, penalty: Regularizer, strength: float) -> Tensor
     kernel = penalty.kernel() if suits(part) else None
     if kernel is None:
         leaf = part.clone().requires_grad_()
-        value = penalty.textbook(leaf) * share
+        value = penalty.reference(leaf) * share
         (strength * value).backward()  # type: ignore[no-untyped-call]
         assert leaf.grad is not None
         gradient[start:stop].add_(leaf.grad)
@@ -87,13 +87,13 @@ def _accumulate(weight: Tensor, penalty: Regularizer, strength: float) -> Tensor
     scale = share / part.numel()
     sums = add_slopes(part, kernel, gradient[start:stop], strength * scale)
     parameters = penalty.kernel_parameters()
-    if parameters is not None and sums.further is not None:
-        parameters.backward((sums.further * (strength * scale)).to(parameters))  # type: ignore[no-untyped-call]
+    if parameters is not None and sums.parameter_slopes is not None:
+        parameters.backward((sums.parameter_slopes * (strength * scale)).to(parameters))  # type: ignore[no-untyped-call]
     return weight.new_tensor(sums.value * scale)
 
 
 def _slice(penalty: Regularizer, n: int) -> tuple[int, int]:
-    """The part of the layer's n weights whose turn it is; all of them outside training."""
+    """Return the part of the layer's n weights whose turn it is; all of them outside training."""
     slices = min(penalty.slices, n)
     turn = getattr(penalty, "turn", None)
     if slices == 1 or turn is None or not penalty.training:

@@ -34,7 +34,7 @@ class QuantizedLayer:
 class Regularizer(nn.Module, ABC):
     """The penalty of one layer, built from the layer's weights at the start of training.
 
-    A subclass gives the formula (`textbook`), valid on any device and in any precision, and may give a kernel that
+    A subclass gives the formula (`reference`), valid on any device and in any precision, and may give a kernel that
     computes the same for float32 weights in the processor's memory, block by block (see `blocks`).
     """
 
@@ -77,38 +77,38 @@ class Regularizer(nn.Module, ABC):
             self.register_buffer("turn", torch.zeros((), dtype=torch.int64))  # so that a resumed training goes on
 
     @abstractmethod
-    def textbook(self, weight: Tensor) -> Tensor:
-        """Mean penalty over `weight` (any shape): a scalar of weight's dtype, differentiable."""
+    def reference(self, weight: Tensor) -> Tensor:
+        """Return the mean penalty over `weight` (any shape): a scalar of weight's dtype, differentiable."""
 
     @abstractmethod
-    def levels(self) -> Tensor:
-        """The K zeros of the penalty inside its range, ascending: (K,) float."""
+    def representatives(self) -> Tensor:
+        """Return the K zeros of the penalty inside its range, ascending: (K,) float."""
 
     def kernel(self) -> Kernel | None:
-        """The penalty as it is now, as a block kernel; None where there is no such form."""
+        """Return the penalty as it is now, as a block kernel; None where there is no such form."""
         return None
 
     def kernel_parameters(self) -> Tensor | None:
-        """What the kernel's further sums are gradients of, differentiable; None where it has none."""
+        """Return the learned values that the kernel gives slopes for: (P,), differentiable; None without any."""
         return None
 
     def observe(self, weight: Tensor) -> None:
-        """Called before each evaluation in training mode: what the penalty takes from the weights without gradient."""
+        """Take from the weights, without gradient, what the penalty needs; called before each evaluation."""
 
-    def settle(self) -> None:
-        """Called once, after training: what was learned as a continuous number becomes one that can be used."""
+    def finalize(self) -> None:
+        """Make what was learned as a continuous number one that can be used; called once, after training."""
 
     def extra_penalty(self) -> Tensor | None:
-        """A term of the loss beside λ·R(W), a scalar that λ doesn't multiply, or None."""
+        """Return a term of the loss beside λ·R(W), a scalar that λ doesn't multiply, or None."""
         return None
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Mean penalty over `weight` (any shape): a scalar of weight's dtype."""
+        """Return the mean penalty over `weight` (any shape): a scalar of weight's dtype."""
         if self.training:
             self.observe(weight)
         kernel = self.kernel() if suits(weight) else None
         if kernel is None:
-            return self.textbook(weight)
+            return self.reference(weight)
         value: Tensor = BlockMean.apply(weight, self.kernel_parameters(), kernel)  # type: ignore[no-untyped-call]
         return value
 

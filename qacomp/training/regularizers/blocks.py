@@ -22,7 +22,7 @@ _SMALLEST = 4_096
 """Layers below this size don't pay for a kernel's tables."""
 
 BlockFunction = Callable[[Tensor, Tensor], tuple[float, Tensor | None]]
-"""(weights (b,), slopes (b,) to fill with dφ/dw) -> (Σ φ, further sums (P,) or None), for b ≤ BLOCK."""
+"""(weights (b,), slopes (b,) to fill with dφ/dw) -> (Σ φ, Σ dφ/dparameters (P,) or None), for b ≤ BLOCK."""
 
 
 class Kernel(ABC):
@@ -30,37 +30,37 @@ class Kernel(ABC):
 
     @abstractmethod
     def worker(self) -> BlockFunction:
-        """A function with scratch space of its own, for use by one thread."""
+        """Return a function with scratch space of its own, for use by one thread."""
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Over all weights: `value` Σ φ, and `further` (P,) float64, the kernel's other sums, or None."""
+    """Over all weights: `value` Σ φ, and `parameter_slopes` Σ dφ/dparameters, (P,) float64; None without parameters."""
 
     value: float
-    further: Tensor | None
+    parameter_slopes: Tensor | None
 
 
 def suits(weight: Tensor) -> bool:
-    """Whether a kernel can take `weight`: float32, on the CPU, without gaps in memory, and large enough to gain."""
+    """Return whether a kernel can take `weight`: float32, on the CPU, without gaps, large enough to gain."""
     fits = weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.numel() >= _SMALLEST
     return fits and memory_order(weight) is not None
 
 
 def first(scratch: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...]:
-    """The first `count` elements of each scratch tensor (BLOCK,); a whole block, the usual case, costs no slicing."""
+    """Return the first `count` elements of each scratch tensor (BLOCK,); a whole block costs no slicing."""
     return scratch if count == BLOCK else tuple(tensor[:count] for tensor in scratch)
 
 
 def memory_order(tensor: Tensor) -> Tensor | None:
-    """A view of `tensor` (any shape) as (n,), in the order in which it lies in memory; None where it has gaps."""
+    """Return a view of `tensor` (any shape) as (n,) in the order of its memory; None where it has gaps."""
     strides: tuple[int, ...] = tensor.stride()
     turned = tensor.permute(sorted(range(tensor.ndim), key=lambda axis: (-strides[axis], -tensor.shape[axis])))
     return turned.view(-1) if turned.is_contiguous() else None
 
 
 def write_slopes(flat: Tensor, kernel: Kernel, slopes: Tensor) -> Sums:
-    """The kernel's sums over `flat` (n,); dφ/dw goes to `slopes` (n,)."""
+    """Return the kernel's sums over `flat` (n,); dφ/dw goes to `slopes` (n,)."""
 
     def chunk(start: int, stop: int, function: BlockFunction) -> Sums:
         blocks = zip(torch.split(flat[start:stop], BLOCK), torch.split(slopes[start:stop], BLOCK), strict=True)
@@ -70,7 +70,7 @@ def write_slopes(flat: Tensor, kernel: Kernel, slopes: Tensor) -> Sums:
 
 
 def add_slopes(flat: Tensor, kernel: Kernel, gradient: Tensor, scale: float) -> Sums:
-    """The kernel's sums over `flat` (n,); scale · dφ/dw is added to `gradient` (n,), and nothing of size n is made."""
+    """Return the kernel's sums over `flat` (n,); add scale · dφ/dw to `gradient` (n,). Nothing of size n is made."""
 
     def chunk(start: int, stop: int, function: BlockFunction) -> Sums:
         scratch, parts = (torch.empty(BLOCK),), []
@@ -86,7 +86,7 @@ def add_slopes(flat: Tensor, kernel: Kernel, gradient: Tensor, scale: float) -> 
 
 
 def _run(n: int, kernel: Kernel, chunk: Callable[[int, int, BlockFunction], Sums]) -> Sums:
-    """`chunk` over all n weights, on as many threads as torch may use."""
+    """Run `chunk` over all n weights, on as many threads as torch may use; return the sums."""
     ranges = [(a, min(a + _CHUNK, n)) for a in range(0, n, _CHUNK)]
     threads = min(torch.get_num_threads(), len(ranges))
     if threads == 1:
@@ -97,31 +97,39 @@ def _run(n: int, kernel: Kernel, chunk: Callable[[int, int, BlockFunction], Sums
 
 
 def _total(parts: list[Sums]) -> Sums:
-    further = [p.further for p in parts if p.further is not None]
-    return Sums(sum(p.value for p in parts), torch.stack(further).sum(0, dtype=torch.float64) if further else None)
+    parameter_slopes = [p.parameter_slopes for p in parts if p.parameter_slopes is not None]
+    return Sums(
+        sum(p.value for p in parts),
+        torch.stack(parameter_slopes).sum(0, dtype=torch.float64) if parameter_slopes else None,
+    )
 
 
 class BlockMean(torch.autograd.Function):
     """Mean of a kernel's φ over a weight as an autograd function; the gradient is made in the forward pass.
 
-    `parameters` is what the kernel's further sums are the gradients of (times n), or None.
+    `parameters` (P,): the learned values that the kernel gives slopes for, or None.
     """
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, parameters: Tensor | None, kernel: Kernel) -> Tensor:
-        """`weight` any shape, such as `suits` accepts -> scalar."""
+        """Return the mean as a scalar. `weight`: any shape, such as `suits` accepts."""
         n = weight.numel()
         slopes = torch.empty_like(weight)  # same memory order
         flat, flat_slopes = memory_order(weight.detach()), memory_order(slopes)
         assert flat is not None and flat_slopes is not None
         sums = write_slopes(flat, kernel, flat_slopes)
-        further = None if parameters is None or sums.further is None else (sums.further / n).to(parameters)
+        found = sums.parameter_slopes
+        means = None if parameters is None or found is None else (found / n).to(parameters)
         ctx.n = n
-        ctx.save_for_backward(slopes, further)
+        ctx.save_for_backward(slopes, means)
         return weight.new_tensor(sums.value / n)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor | None, None]:
-        """Gradients to (weight, parameters)."""
-        slopes, further = ctx.saved_tensors
-        return slopes * (grad_outputs[0] / ctx.n), None if further is None else further * grad_outputs[0], None
+        """Return the gradients to (weight, parameters)."""
+        slopes, parameter_slopes = ctx.saved_tensors
+        return (
+            slopes * (grad_outputs[0] / ctx.n),
+            None if parameter_slopes is None else parameter_slopes * grad_outputs[0],
+            None,
+        )

@@ -22,5 +22,5 @@ class Cosine(PeriodicPenalty):
     inset = 0.5
 
     def line(self) -> Tensor:
-        """f = π K / (W − w) and z = w + (W − w) / 2K: a sine that begins half a step inside the range."""
+        """Return f = π K / (W − w) and z = w + (W − w) / 2K: a sine that begins half a step inside the range."""
         return torch.stack([math.pi * self.k / self.width(), self.bounds[0] + 0.5 * self.width() / self.k])

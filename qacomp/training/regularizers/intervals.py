@@ -33,7 +33,7 @@ class CellTable:
         self.thresholds = torch.cat([self.boundaries, self.boundaries.new_full((1,), float("inf"))])  # (M + 1,)
 
     def worker(self) -> Callable[[Tensor, Tensor], None]:
-        """A function with scratch space of its own, (x (b,), out (b,) int32) for b ≤ BLOCK."""
+        """Return a function with scratch space of its own, (x (b,), out (b,) int32) for b ≤ BLOCK."""
         half = torch.empty(BLOCK, dtype=torch.float16)
         scratch = (half, half.view(torch.uint16), *torch.empty((2, BLOCK), dtype=torch.int32), torch.empty(BLOCK))
 
@@ -53,7 +53,7 @@ class CellTable:
 
 
 def interval(weight: Tensor, boundaries: Tensor) -> Tensor:
-    """`torch.bucketize(weight, boundaries)`, faster for large float32 weights on the CPU: int64 of weight's shape.
+    """Return `torch.bucketize(weight, boundaries)`, faster for large float32 weights on the CPU: int64.
 
     The number of boundaries ((M,) ascending) below each weight; a weight at a boundary belongs to the lower interval.
     """

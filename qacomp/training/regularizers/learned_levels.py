@@ -58,26 +58,26 @@ class LearnedLevels(Regularizer):
         """Return where u starts: (K,) of weight's dtype; fewer where the weights have fewer distinct values."""
         return torch.from_numpy(initial_levels(weight.detach().cpu().numpy(), k, options.init)).to(weight)
 
-    def textbook(self, weight: Tensor) -> Tensor:
-        """Mean of φ over `weight` (any shape): scalar."""
-        value: Tensor = NearestPenalty.apply(weight, self.levels(), self.exponential)  # type: ignore[no-untyped-call]
+    def reference(self, weight: Tensor) -> Tensor:
+        """Return the mean of φ over `weight` (any shape): scalar."""
+        value: Tensor = NearestPenalty.apply(weight, self.representatives(), self.exponential)  # type: ignore[no-untyped-call]
         return value
 
     def kernel(self) -> NearestKernel | None:
-        """φ by blocks."""
-        return NearestKernel(self.levels(), self.exponential) if self.u.dtype == torch.float32 else None
+        """Return φ by blocks."""
+        return NearestKernel(self.representatives(), self.exponential) if self.u.dtype == torch.float32 else None
 
     def kernel_parameters(self) -> Tensor:
-        """The sorted representatives: (K,)."""
-        return self.levels()
+        """Return the sorted representatives: (K,)."""
+        return self.representatives()
 
-    def levels(self) -> Tensor:
-        """(K,) ascending. Training may let representatives cross, so they are sorted, differentiably."""
+    def representatives(self) -> Tensor:
+        """Return u sorted: (K,) ascending, differentiable. Training may let representatives cross."""
         return self.u.sort().values
 
 
 def initial_levels(weights: NDArray[np.floating], k: int, init: str) -> NDArray[np.floating]:
-    """At most k starting representatives, ascending and distinct, in the weights' dtype.
+    """Return at most k starting representatives, ascending and distinct, in the weights' dtype.
 
     `kmeans`: the centroids. `quantile`: the (i + ½)/K quantiles. `uniform`: evenly from the least weight to
     the largest.

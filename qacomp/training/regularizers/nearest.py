@@ -12,7 +12,7 @@ _SUM_CHUNK = 1 << 16
 
 
 def nearest_level(weight: Tensor, levels: Tensor) -> Tensor:
-    """Index of the level nearest to each weight: int64 of weight's shape.
+    """Return the index of the level nearest to each weight: int64 of weight's shape.
 
     `levels` is (K,) ascending. A weight at a midpoint goes to the lower level.
     """
@@ -20,7 +20,7 @@ def nearest_level(weight: Tensor, levels: Tensor) -> Tensor:
 
 
 def sum_by_level(values: Tensor, index: Tensor, k: int) -> Tensor:
-    """Sum of `values` per level: (K,), values' dtype. `index` (same shape as values) holds integers in 0 .. K − 1."""
+    """Return the sum of `values` per level: (K,), values' dtype. `index`: integers in 0 .. K − 1, values' shape."""
     flat, positions = values.reshape(-1), index.reshape(-1)
     if values.device.type != "cpu" or values.dtype != torch.float32 or k > BLOCK:
         return torch.bincount(positions, weights=flat, minlength=k).to(values.dtype)
@@ -32,7 +32,7 @@ def sum_by_level(values: Tensor, index: Tensor, k: int) -> Tensor:
 
 
 class NearestKernel(Kernel):
-    """φ(w − nearest u) with φ(d) = 1 − exp(−|d|) (`exponential`) or d². Further sums: n · dR/du, (K,).
+    """φ(w − nearest u) with φ(d) = 1 − exp(−|d|) (`exponential`) or d². Parameter slopes: n · dR/du, (K,).
 
     `levels` (K,) float32, ascending.
     """
@@ -42,7 +42,7 @@ class NearestKernel(Kernel):
         self.table = CellTable((self.levels[1:] + self.levels[:-1]) / 2)
 
     def worker(self) -> BlockFunction:
-        """Exact, for any levels."""
+        """Return the function; it is exact for any representatives."""
         find = self.table.worker()
         scratch = torch.empty(BLOCK, dtype=torch.int32), torch.empty(BLOCK)
         k = self.levels.numel()
@@ -72,7 +72,7 @@ class NearestPenalty(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, levels: Tensor, exponential: bool) -> Tensor:
-        """`weight` any shape, `levels` (K,) ascending -> scalar."""
+        """Return the mean as a scalar. `weight`: any shape, `levels`: (K,) ascending."""
         n = weight.numel()
         flat, levels = weight.detach().reshape(-1), levels.detach()  # (n,), (K,)
         index = nearest_level(flat, levels)  # (n,)
@@ -89,6 +89,6 @@ class NearestPenalty(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:
-        """Gradients to (weight, levels)."""
+        """Return the gradients to (weight, levels)."""
         grad_weight, grad_levels = ctx.saved_tensors
         return grad_weight * grad_outputs[0], grad_levels * grad_outputs[0], None

@@ -58,14 +58,14 @@ class PeriodicOptions(RegularizerOptions):
 class AbsoluteSineKernel(Kernel):
     """φ(x) = |sin(frequency · (x − zero))|; frequency in radians per unit of weight, `zero` one of its zeros.
 
-    Further sums, where they are `wanted`: Σ ∂φ/∂frequency and Σ ∂φ/∂zero, (2,).
+    Parameter slopes, where they are `wanted`: Σ ∂φ/∂frequency and Σ ∂φ/∂zero, (2,).
     """
 
     def __init__(self, frequency: float, zero: float, wanted: bool) -> None:
         self.frequency, self.zero, self.wanted = frequency, zero, wanted
 
     def worker(self) -> BlockFunction:
-        """dφ/dx = frequency · sign(sin) · cos."""
+        """Return the function for dφ/dx = frequency · sign(sin) · cos."""
         scratch = tuple(torch.empty((2, BLOCK)))
 
         def block(x: Tensor, slopes: Tensor) -> tuple[float, Tensor | None]:
@@ -73,11 +73,11 @@ class AbsoluteSineKernel(Kernel):
             torch.sub(x, self.zero, out=a).mul_(self.frequency)
             torch.sin(a, out=s)
             torch.cos(a, out=slopes).mul_(torch.sign(s, out=a)).mul_(self.frequency)
-            further = None
+            parameter_slopes = None
             if self.wanted:
                 offsets = torch.sub(x, self.zero, out=a).mul_(slopes)
-                further = torch.stack([offsets.sum() / self.frequency, -slopes.sum()])
-            return s.abs_().sum().item(), further
+                parameter_slopes = torch.stack([offsets.sum() / self.frequency, -slopes.sum()])
+            return s.abs_().sum().item(), parameter_slopes
 
         return block
 
@@ -125,29 +125,29 @@ class PeriodicPenalty(Regularizer):
 
     @abstractmethod
     def line(self) -> Tensor:
-        """f and z, differentiable in the bounds: (2,)."""
+        """Return f and z, differentiable in the bounds: (2,)."""
 
     def width(self) -> Tensor:
-        """W − w, never below a sliver, so that a range that learns can't turn inside out: scalar."""
+        """Return W − w, never below a sliver, so that a range that learns can't turn inside out: scalar."""
         return (self.bounds[1] - self.bounds[0]).clamp_min(_NARROWEST)
 
-    def textbook(self, weight: Tensor) -> Tensor:
-        """Mean of ρ over `weight` (any shape): scalar."""
+    def reference(self, weight: Tensor) -> Tensor:
+        """Return the mean of ρ over `weight` (any shape): scalar."""
         frequency, zero = self.line().to(weight.dtype)
         value: Tensor = torch.sin((weight - zero) * frequency).abs().mean()
         return value
 
     def kernel(self) -> AbsoluteSineKernel:
-        """ρ by blocks."""
+        """Return ρ by blocks."""
         frequency, zero = self.line().tolist()
         return AbsoluteSineKernel(frequency, zero, self.bounds.requires_grad)
 
     def kernel_parameters(self) -> Tensor | None:
-        """f and z, where the range is learned: (2,)."""
+        """Return f and z, where the range is learned: (2,)."""
         return self.line() if self.bounds.requires_grad else None
 
-    def levels(self) -> Tensor:
-        """The K zeros inside the range, ascending: (K,) float32, differentiable in a learned range."""
+    def representatives(self) -> Tensor:
+        """Return the K zeros inside the range, ascending: (K,) float32, differentiable in a learned range."""
         frequency, zero = self.line()
         steps = torch.arange(self.k, dtype=self.bounds.dtype, device=self.bounds.device)
         levels: Tensor = (zero + steps * (math.pi / frequency)).float()

@@ -23,7 +23,7 @@ class StrengthSchedule:
     width: float = 20.0
 
     def __call__(self, progress: float) -> float:
-        """The factor in [0, 1] when the fraction `progress` of the steps is done. Raises ConfigError for the kind."""
+        """Return the factor in [0, 1] at the fraction `progress` of the steps. Raises ConfigError for the kind."""
         if self.kind == "constant":
             return 1.0
         if self.kind == "warmup":

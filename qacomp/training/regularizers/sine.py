@@ -22,5 +22,5 @@ class Sine(PeriodicPenalty):
     inset = 0.0
 
     def line(self) -> Tensor:
-        """f = π (K − 1) / (W − w) and z = w: the first basin lies at w, the last at W."""
+        """Return f = π (K − 1) / (W − w) and z = w: the first basin lies at w, the last at W."""
         return torch.stack([math.pi * (self.k - 1) / self.width(), self.bounds[0]])

@@ -117,7 +117,7 @@ class SinReQ(Regularizer):
         self.scale = scale.clamp_min(torch.finfo(torch.float32).tiny).to(self.scale)
 
     def phase(self) -> Tensor:
-        """(2,): a and c of (t + Δ)/step = a·t + c, differentiable in the bits."""
+        """Return a and c of (t + Δ)/step = a·t + c, differentiable in the bits: (2,)."""
         b = self.bits.clamp(*_LEARNED_BITS) if self.learn_bits else self.bits
         half = torch.full_like(b, 0.5)
         if self.binary:
@@ -130,8 +130,8 @@ class SinReQ(Regularizer):
             return torch.stack([2**b - 0.5, half])
         return torch.stack([2**b - 1, torch.zeros_like(b)])
 
-    def textbook(self, weight: Tensor) -> Tensor:
-        """Mean of ρ over `weight` (any shape): scalar."""
+    def reference(self, weight: Tensor) -> Tensor:
+        """Return the mean of ρ over `weight` (any shape): scalar."""
         if self.binary or self.domain == "wrpn":
             t = (weight / self.scale).clamp(-1, 1)
         else:
@@ -141,7 +141,7 @@ class SinReQ(Regularizer):
         return value
 
     def kernel(self) -> SquaredSineKernel:
-        """ρ by blocks."""
+        """Return ρ by blocks."""
         a, c = self.phase().tolist()
         clamped = self.binary or self.domain == "wrpn"
         transform = "clamp" if clamped else "tanh" if self.domain == "dorefa" else "none"
@@ -149,25 +149,25 @@ class SinReQ(Regularizer):
         return SquaredSineKernel(a, c, transform, scale, self.learn_bits)
 
     def kernel_parameters(self) -> Tensor | None:
-        """a and c of the phase, where they are learned: (2,)."""
+        """Return a and c of the phase, where they are learned: (2,)."""
         return self.phase() if self.learn_bits else None
 
     def extra_penalty(self) -> Tensor | None:
-        """`bits_penalty` · b where bits are learned."""
+        """Return `bits_penalty` · b where bits are learned."""
         return self.bits_penalty * self.bits.clamp_min(_LEARNED_BITS[0]) if self.learn_bits else None
 
-    def settle(self) -> None:
+    def finalize(self) -> None:
         """Round the learned bits, so that the levels are those of a real quantizer; they are learned no more."""
         with torch.no_grad():
             self.bits.fill_(self.whole_bits())
         self.bits.requires_grad_(False)
 
     def whole_bits(self) -> int:
-        """b rounded to the nearest whole number of bits."""
+        """Return b rounded to the nearest whole number of bits."""
         return round(min(max(self.bits.item(), 1.0), _LEARNED_BITS[1]))
 
-    def levels(self) -> Tensor:
-        """The zeros within the domain, as weights: (K,)."""
+    def representatives(self) -> Tensor:
+        """Return the zeros within the domain, as weights: (K,)."""
         a, c = self.phase().detach().double().tolist()
         scale = self.scale.item()
         reach = scale if self.domain.endswith("raw") else 1.0

@@ -18,7 +18,7 @@ class SquaredSineKernel(Kernel):
         self.a, self.c, self.transform, self.scale, self.wanted = a, c, transform, scale, wanted
 
     def worker(self) -> BlockFunction:
-        """With p = π(a·t + c): φ = sin² p and dφ/dw = 2π a · sin p · cos p · dt/dw."""
+        """Return the function for p = π(a·t + c): φ = sin² p and dφ/dw = 2π a · sin p · cos p · dt/dw."""
         scratch = tuple(torch.empty((3, BLOCK)))
 
         def block(x: Tensor, slopes: Tensor) -> tuple[float, Tensor | None]:
@@ -36,12 +36,12 @@ class SquaredSineKernel(Kernel):
                 s.add_(math.pi * self.c)
             torch.cos(s, out=slopes)
             slopes.mul_(s.sin_())
-            further = None
+            parameter_slopes = None
             if self.wanted:
-                further = torch.stack([t.mul_(slopes).sum() / self.scale, slopes.sum()]).mul_(2 * math.pi)
+                parameter_slopes = torch.stack([t.mul_(slopes).sum() / self.scale, slopes.sum()]).mul_(2 * math.pi)
             slopes.mul_(2 * math.pi * self.a / self.scale)
             if self.transform != "none":
                 slopes.mul_(derivative)
-            return s.mul_(s).sum().item(), further
+            return s.mul_(s).sum().item(), parameter_slopes
 
         return block

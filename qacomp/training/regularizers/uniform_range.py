@@ -11,14 +11,14 @@ _FRACTIONS = 48
 
 
 def pooled_weights(weights: Iterable[Tensor]) -> Tensor:
-    """All weights of several layers in one (n,), on the CPU; large layers by an even sample of their size's share."""
+    """Return several layers' weights in one (n,), on the CPU; large layers by an even sample of their share."""
     parts = [w.detach().reshape(-1).cpu() for w in weights]
     stride = max(1, sum(p.numel() for p in parts) // (4 * _SAMPLE))
     return torch.cat([p[::stride].float() for p in parts])
 
 
 def uniform_range(weight: Tensor, k: int, *, inset: float) -> tuple[float, float]:
-    """The (low, high) for which a uniform grid of `k` levels has the least mean squared distance to `weight`.
+    """Return (low, high) of the uniform grid of `k` values with the least mean squared distance to `weight`.
 
     The paper leaves w and W to the user; weights are bell-shaped, so the extremes waste levels on outliers. Candidates
     are pairs of quantiles (q, 1 − q). `inset`: from low to the first level, in steps (0 for sine, ½ for cosine).

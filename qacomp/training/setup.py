@@ -1,0 +1,72 @@
+"""The surroundings of each training in a compression: settings, data, teacher, progress, weights that stay zero."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from qacomp.datasets import Dataset
+from qacomp.datasets.preprocessing import Preprocessing
+from qacomp.options.config import CompressConfig
+from qacomp.progress import Progress
+from qacomp.training.distillation import teaching
+from qacomp.training.history import EpochRecord
+from qacomp.training.loop import Stage, TrainingData, TrainingHooks, train
+from qacomp.training.objective import Objective
+from qacomp.training.parametrizations.zeros import NO_ZEROS, Zeros
+from qacomp.training.regularizers import Regularizer, StrengthSchedule
+from qacomp.training.resume import ResumeStore
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """Everything that a training needs beside the network that it changes.
+
+    config: settings without None. original: the network as it came, the teacher of --distill. store: where the state
+    is saved for resuming. zeros: the weights that stay zero. watch: called after each epoch of the fine-tuning.
+    """
+
+    config: CompressConfig
+    dataset: Dataset
+    preprocessing: Preprocessing
+    original: nn.Module
+    device: torch.device
+    progress: Progress
+    store: ResumeStore | None = None
+    zeros: Zeros = NO_ZEROS
+    watch: Callable[[int, nn.Module], None] | None = None
+
+    def stage(self, name: str, epochs: int, *, keep_best: bool) -> Stage:
+        """Return a stage with the settings' batch size, seed, augmentation, device and precision."""
+        c = self.config
+        augment = c.augment == "crop-flip"
+        return Stage(name, epochs, c.batch_size, c.seed, augment, self.device, c.precision, keep_best)
+
+    def objective(self, penalties: Mapping[str, Regularizer]) -> Objective:
+        """Return the task loss, with the teacher's where --distill asks for it, and the penalties with their λ."""
+        c = self.config
+        teacher = self.original if c.distill.chosen else None
+        epochs = c.epochs or 1
+        schedule = StrengthSchedule(c.schedule, c.warmup, epochs, width=min(20.0, max(1.0, epochs / 10)))
+        strategy = "none" if c.distill.name == "kd" else c.distill.name
+        weight, temperature = teaching(self.original, c.distill)
+        return Objective(penalties, schedule, teacher, weight, temperature, strategy, self.zeros.masks)
+
+    def train(
+        self,
+        model: nn.Module,
+        stage: Stage,
+        objective: Objective,
+        optimizer: Optimizer,
+        *,
+        watch: Callable[[int, nn.Module], None] | None = None,
+    ) -> list[EpochRecord]:
+        """Train `model` in place (see `qacomp.training.loop.train`); return a record for each epoch.
+
+        `watch` is called with each epoch's number, from 1, and the model after it. Raises DivergedError.
+        """
+        data = TrainingData(self.dataset, self.preprocessing)
+        hooks = TrainingHooks(self.progress, self.store, watch)
+        return train(model, data, stage, objective, optimizer, hooks)
