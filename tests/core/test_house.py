@@ -147,6 +147,11 @@ def test_no_file_is_past_300_lines() -> None:
     assert statistics.median(lengths.values()) <= 100
 
 
+def test_the_pipeline_is_one_page() -> None:
+    """A newcomer reads it whole: every stage is a line."""
+    assert len((ROOT / "qacomp" / "pipeline.py").read_text(encoding="utf-8").splitlines()) <= 60
+
+
 MOST_PARAMETERS = 6
 STILL_LONG = {
     "api.compress",

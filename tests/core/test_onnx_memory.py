@@ -16,6 +16,7 @@ import qacomp.exporting.original_forms
 import qacomp.sources.onnx_source
 import qacomp.stages.write
 from qacomp.api import compress
+from qacomp.errors import AgreementNotReachedError
 from qacomp.exporting.decode import decode_file
 from qacomp.exporting.onnx_options import OnnxOptions
 from qacomp.exporting.original_onnx import read_back_error, write_original
@@ -130,3 +131,17 @@ def test_a_few_tensors_are_in_memory_at_once(
     assert len(put) == TENSORS - len(shared) and alive.most_until_now() <= FEW
     decode_file(path, source.with_name("back.onnx"))
     assert done.onnx.dense_bytes == source.with_name("back.onnx").stat().st_size
+
+
+def test_agreement_that_is_asked_for_is_never_left_unmeasured(source: Path, alive: Alive) -> None:
+    """A model that is too large to be run can't show what the user asks for: nothing is written."""
+    with pytest.raises(AgreementNotReachedError, match="can't be compared with the original's"):
+        packed(source, min_agreement=0.9)
+    assert not source.with_suffix(".qac").exists()
+
+
+def test_errors_of_tensors_that_are_shared_one_by_one_are_their_weights_own(source: Path, alive: Alive) -> None:
+    result = compress(read_onnx(source), None, CompressConfig(k=4, min_size=64), source.with_suffix(".qac"))
+    rows = [layer for layer in result.layers if layer.k is not None]
+    assert len(rows) == TENSORS
+    assert all(row.error_of == "weights" and row.error_db is not None and -30 < row.error_db < -5 for row in rows)

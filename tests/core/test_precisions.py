@@ -14,7 +14,7 @@ from qacomp.errors import ConfigError
 from qacomp.models import create_model
 from qacomp.models.flexible import FlexibleModel
 from qacomp.sharing.kmeans import kmeans
-from qacomp.sharing.nested import nested_kmeans
+from qacomp.sharing.nested import boundaries, nested_kmeans
 from qacomp.sources.torch_weights import select_layers
 from qacomp.training.distillation import flexible_loss
 from qacomp.training.ladder import PrecisionLadder, build_ladder
@@ -116,6 +116,20 @@ def test_boundaries_nest_for_any_values(seed: int, coarse: int, most: int) -> No
     assert bool((bounds[1][1:] >= bounds[1][:-1]).all())
     weights = torch.from_numpy(np.concatenate([rng.normal(size=50) * 3, *bounds, *books]))
     assert torch.equal(parent[torch.bucketize(weights, bounds[1])], torch.bucketize(weights, bounds[0]))
+
+
+@given(seed=st.integers(0, 2**32 - 1), coarse=st.integers(1, 6), most=st.integers(1, 4))
+def test_numpys_boundaries_are_torchs(seed: int, coarse: int, most: int) -> None:
+    """Sharing without training nests in numpy, training in torch: both put a weight into the same cell, bit for bit."""
+    rng = np.random.default_rng(seed)
+    parent = np.repeat(np.arange(coarse), rng.integers(1, most + 1, coarse))
+    books = [np.sort(rng.standard_normal(n)).astype(np.float32) for n in (coarse, parent.size)]
+    torchs = nested_boundaries([torch.from_numpy(book) for book in books], [torch.from_numpy(parent)])
+    weights = rng.standard_normal(64).astype(np.float32)
+    for own, other in zip(boundaries(books, [parent]), torchs, strict=True):
+        assert own.tobytes() == other.numpy().tobytes()
+        cells = torch.bucketize(torch.from_numpy(weights), other).numpy()
+        assert (np.searchsorted(own, weights) == cells).all()
 
 
 def test_every_levels_gradient_reaches_the_weight_and_a_value_gets_its_clusters_mean() -> None:
