@@ -72,7 +72,8 @@ class BashWords(BashComplete):
                 whole[-1] += word
             else:
                 whole.append(word)
-        self._kept = len(whole[-1]) - len("" if last in (":", "=") else last)
+        option = whole[-1].partition("=")[0] + "=" if whole[-1].startswith("--") and "=" in whole[-1] else ""
+        self._kept = len(whole[-1]) - len("" if last in (":", "=") else last) - len(option)
         return whole[:-1], whole[-1]
 
     def format_completion(self, item: CompletionItem) -> str:

@@ -31,7 +31,7 @@ def register_objective(name: str) -> Callable[[PruningObjective], PruningObjecti
 def pruning_objective(name: str) -> PruningObjective:
     """Return the objective registered as `name`; ConfigError lists those there are."""
     if name not in OBJECTIVES:
-        raise ConfigError(f"prune_objective = {name!r}: must be one of {', '.join(sorted(OBJECTIVES))}")
+        raise ConfigError(f"objective = {name!r}: must be one of {', '.join(sorted(OBJECTIVES))}")
     return OBJECTIVES[name]
 
 
