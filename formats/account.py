@@ -1,10 +1,10 @@
 """What is gathered of one tensor while it is written, for its line in the report."""
 
-from qacomp.formats import header as h
+from qacomp.formats.codec_choice import Choice
 from qacomp.formats.codecs.base import Kind
 from qacomp.formats.dtypes import dtype_name
+from qacomp.formats.records import TensorRecord
 from qacomp.formats.report import TensorReport
-from qacomp.formats.selection import Choice
 
 
 class Account:
@@ -31,8 +31,8 @@ class Account:
             self.candidates[name] = self.candidates.get(name, 0) + size
         self.reason = choice.reason
 
-    def report(self, record: h.TensorRecord, charged: int) -> TensorReport:
-        """The line of a tensor, which takes `charged` bytes of the file."""
+    def report(self, record: TensorRecord, charged: int) -> TensorReport:
+        """Return the report's line of a tensor, which takes `charged` bytes of the file."""
         return TensorReport(
             record.name,
             record.shape,

@@ -32,7 +32,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def atomic_files(*paths: Path) -> Iterator[tuple[Path, ...]]:
-    """Files that belong together: gives a path for each to write to, and moves all into place when the block ends.
+    """Give a path to write to for each of several files, and move all into place when the block ends.
 
     The paths have the files' own names and lie in a folder beside the first. As `atomic_file` does, it leaves what
     stood there untouched where the block or the disk fails. Raises OutputNotWritableError.

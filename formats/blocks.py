@@ -15,12 +15,12 @@ _PIECE = 1 << 15  # values whose temporaries stay in the cache
 
 
 def grid(shape: Sequence[int], blocks: Sequence[int]) -> tuple[int, ...]:
-    """How many codebooks there are along each axis."""
+    """Return how many codebooks there are along each axis."""
     return tuple(-(-size // block) for size, block in zip(shape, blocks, strict=True))
 
 
 def merge(shape: Sequence[int], blocks: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Fewer axes and blocks of the same numbering: neighbours are joined where their blocks follow one another."""
+    """Return fewer axes and blocks of the same numbering; neighbours are joined where blocks follow one another."""
     sizes, spans = [shape[-1]], [blocks[-1]]
     for size, block in zip(reversed(shape[:-1]), reversed(blocks[:-1]), strict=True):
         whole = spans[0] >= sizes[0]
@@ -34,7 +34,7 @@ def merge(shape: Sequence[int], blocks: Sequence[int]) -> tuple[list[int], list[
 
 
 def span(shape: Sequence[int], blocks: Sequence[int], start: int, stop: int) -> tuple[int, int]:
-    """[first, last) codebooks among which are all that the values [start, stop) of the row-major order read."""
+    """Return [first, last): among these codebooks are all that the values [start, stop) in row-major order read."""
     sizes, spans = merge(shape, blocks)
     inner, books = math.prod(sizes[1:]), math.prod(grid(sizes[1:], spans[1:]))
     return start // inner // spans[0] * books, ((stop - 1) // inner // spans[0] + 1) * books
@@ -49,7 +49,7 @@ def lookup(
     first: int = 0,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """The values from `start` on, in row-major order, of indices (n,), each below K.
+    """Look up the values from `start` on, in row-major order, of indices (n,), each below K.
 
     codebooks: (..., K), beginning with number `first`; out: (n,) of their dtype, made where it isn't given.
     """

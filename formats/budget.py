@@ -57,12 +57,12 @@ def check_decoded(decoded: int, size: int, limits: Limits) -> None:
 
 
 def section_bytes(codec: Codec, streams: Sequence[Stream]) -> int:
-    """About the most bytes that decoding a section takes at once."""
+    """Estimate the most bytes that decoding a section takes at once."""
     return sum(stream.count * (word_dtype(stream).itemsize + codec.footprint) for stream in streams)
 
 
 def affordable(codec: Codec, payload: bytes, streams: Sequence[Stream]) -> bool:
-    """Whether a writer may choose this form of a section: every reader has the memory and the time for it."""
+    """Return whether a writer may choose this form of a section: every reader has the memory and the time for it."""
     if section_bytes(codec, streams) > max(SECTION_FLOOR, len(payload) * Limits().expansion):
         return False
     values = sum(stream.count for stream in streams)

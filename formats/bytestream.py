@@ -30,7 +30,7 @@ class ByteReader:
         self.error = error
 
     def uint(self, limit: int = (1 << 64) - 1) -> int:
-        """The next LEB128 integer; too many bytes, a needless zero byte, or a value above `limit` is an error."""
+        """Read the next LEB128 integer; too many bytes, a needless zero byte, or a value above `limit` is an error."""
         value = shift = 0
         while True:
             if self.position >= len(self.data):
@@ -50,7 +50,7 @@ class ByteReader:
         return value
 
     def raw(self, count: int) -> memoryview:
-        """The next `count` bytes."""
+        """Read the next `count` bytes."""
         if count > len(self.data) - self.position:
             raise self.error(f"the structure ends {count - self.rest()} bytes early; the file is damaged")
         part = self.data[self.position : self.position + count]
@@ -58,7 +58,7 @@ class ByteReader:
         return part
 
     def rest(self) -> int:
-        """Bytes not yet read."""
+        """Return how many bytes are not yet read."""
         return len(self.data) - self.position
 
     def end(self) -> None:

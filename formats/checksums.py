@@ -11,12 +11,12 @@ DIGEST_BYTES = 4
 
 
 def crc32(data: bytes | bytearray | memoryview) -> int:
-    """CRC-32 (ISO-HDLC, as zlib's) of the bytes."""
+    """Return the CRC-32 (ISO-HDLC, as zlib's) of the bytes."""
     return zlib.crc32(data) & 0xFFFFFFFF
 
 
 def tensor_digest(array: NDArray[np.generic], size: int = DIGEST_BYTES) -> bytes:
-    """BLAKE2b with `size` bytes of output over the array's little-endian row-major bytes; shape and name stay out."""
+    """Return BLAKE2b with `size` bytes of output over the array's little-endian row-major bytes alone."""
     if size == 0:
         return b""
     flat = np.ascontiguousarray(array).reshape(-1)
@@ -40,5 +40,5 @@ class DigestStream:
                 self._hash.update(flat.view(np.uint8).data)
 
     def digest(self) -> bytes:
-        """The digest of everything so far."""
+        """Return the digest of everything so far."""
         return self._hash.digest()[: self._size]

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.formats import header as h
 from qacomp.formats import layout
 from qacomp.formats.checksums import DigestStream
-from qacomp.formats.contents import Contents
 from qacomp.formats.dtypes import DTYPES, dtype_of
 from qacomp.formats.errors import (
     ChecksumMismatchError,
@@ -23,8 +21,11 @@ from qacomp.formats.errors import (
 from qacomp.formats.inventory import Inventory
 from qacomp.formats.limits import Limits
 from qacomp.formats.metadata import read_metadata
+from qacomp.formats.prefix import PREFIX_BYTES, Prefix
+from qacomp.formats.records import GRAPH, META, SAME, SHARED, Header, TensorRecord
 from qacomp.formats.report import SectionInfo, TensorInfo, VerifyReport
 from qacomp.formats.sections import Sections
+from qacomp.formats.tensor_decoder import TensorDecoder
 from qacomp.formats.tensors import Level, SharedTensor
 
 
@@ -39,8 +40,8 @@ class Container:
         self,
         source: str,
         data: memoryview,
-        prefix: h.Prefix,
-        header: h.Header,
+        prefix: Prefix,
+        header: Header,
         *,
         verify: bool,
         limits: Limits,
@@ -51,9 +52,9 @@ class Container:
         self.size = prefix.file_bytes
         """Bytes of the whole file, as its prefix says."""
         self._header = header
-        self._sections = Sections(source, data, header, h.PREFIX_BYTES + prefix.stored_bytes, limits, verify)
+        self._sections = Sections(source, data, header, PREFIX_BYTES + prefix.stored_bytes, limits, verify)
         self._inventory = Inventory(header, self._sections.members)
-        self._contents = Contents(header, self._sections, self._inventory, threads)
+        self._decoder = TensorDecoder(header, self._sections, self._inventory, threads)
         self._numbers = {record.name: number for number, record in enumerate(header.tensors)}
         complete = self._sections.complete_levels()
         self._top = (self.levels if complete == self._sections.levels else complete) - 1
@@ -76,23 +77,23 @@ class Container:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Tensor names, in the file's order."""
+        """Return the tensor names, in the file's order."""
         return tuple(self._numbers)
 
     @property
     def overhead_bytes(self) -> int:
-        """Prefix, header and padding: all that is no section's payload."""
+        """Return the bytes of prefix, header and padding: all that is no section's payload."""
         return self.size - sum(section.stored_bytes for section in self._header.sections)
 
     @property
     def sections(self) -> tuple[SectionInfo, ...]:
-        """All sections, in the file's order."""
+        """Return all sections, in the file's order."""
         return tuple(self._inventory.section(place, offset) for place, offset in enumerate(self._sections.offsets))
 
     @property
     def meta(self) -> dict[str, Any]:
-        """The JSON object stored with the tensors; empty where there is none."""
-        data = self._sections.blob(h.META)
+        """Return the JSON object stored with the tensors; empty where there is none."""
+        data = self._sections.blob(META)
         if data is None:
             return {}
         try:
@@ -101,37 +102,37 @@ class Container:
             raise HeaderError(f"{self.source}: {error}") from error
 
     def graph(self) -> bytes | None:
-        """The graph's bytes as they were given to the writer, or None."""
-        return self._sections.blob(h.GRAPH)
+        """Return the graph's bytes as they were given to the writer, or None."""
+        return self._sections.blob(GRAPH)
 
     def info(self, name: str) -> TensorInfo:
-        """What the header knows of a tensor. Raises TensorNotFoundError."""
+        """Return what the header knows of a tensor. Raises TensorNotFoundError."""
         return self._inventory.tensor(self._number(name))
 
     @property
     def levels(self) -> int:
-        """How many levels the file holds: more than one for nested codebooks."""
+        """Return how many levels the file holds: more than one for nested codebooks."""
         return max((len(record.levels) for record in self._header.tensors), default=1) or 1
 
     @property
     def level(self) -> int:
-        """The finest level whose bytes are all there: the last one, unless the file is cut off."""
+        """Return the finest level whose bytes are all there: the last one, unless the file is cut off."""
         return self._top
 
     def tensor(self, name: str, *, level: int | None = None, copy: bool = True) -> NDArray[Any]:
-        """A tensor as a dense array of its own; `level` takes a shared one at a coarser level.
+        """Return a tensor as a dense array of its own; `level` takes a shared one at a coarser level.
 
         copy=False lets a large raw tensor be a read-only view of the mapped file. Raises TensorNotFoundError.
         """
         record, number = self._content(name)
-        if record.kind == h.SHARED:
-            return self._contents.weights(number, self._level_of(record, level)).reshape(record.shape)
-        if not copy and (view := self._contents.mapped(number)) is not None:
+        if record.kind == SHARED:
+            return self._decoder.weights(number, self._level_of(record, level)).reshape(record.shape)
+        if not copy and (view := self._decoder.mapped(number)) is not None:
             return view.reshape(record.shape)
-        return self._contents.values(number).reshape(record.shape)
+        return self._decoder.values(number).reshape(record.shape)
 
     def rows(self, name: str, start: int, stop: int, *, level: int | None = None) -> NDArray[Any]:
-        """Rows [start, stop) of a tensor's first axis, decoding only the chunks they lie in.
+        """Return the rows [start, stop) of a tensor's first axis, decoding only the chunks they lie in.
 
         Bounds are clipped as in slicing. Raises TensorNotFoundError, or IndexError for a tensor without axes.
         """
@@ -143,37 +144,37 @@ class Container:
         if record.group:
             return self.tensor(name, level=level)[start:stop]
         inner = math.prod(record.shape[1:])
-        top = self._level_of(record, level) if record.kind == h.SHARED else 0
+        top = self._level_of(record, level) if record.kind == SHARED else 0
         out: NDArray[Any] = np.empty((stop - start) * inner, dtype_of(record.dtype))
         first, last = start * inner, stop * inner
         for chunk, (begin, end) in enumerate(layout.chunk_ranges(record.count, self._header.chunk_log2)):
             if begin >= last or end <= first:
                 continue
-            if record.kind == h.SHARED:
-                part = self._contents.chunk_weights(number, chunk, begin, end, top)
+            if record.kind == SHARED:
+                part = self._decoder.chunk_weights(number, chunk, begin, end, top)
             else:
-                part = self._contents.chunk_values(number, chunk, begin, end)
+                part = self._decoder.chunk_values(number, chunk, begin, end)
             low, high = max(begin, first), min(end, last)
             out[low - first : high - first] = part[low - begin : high - begin]
         return out.reshape(stop - start, *record.shape[1:])
 
     def shared(self, name: str, *, level: int | None = None) -> SharedTensor:
-        """A shared tensor's codebook and indices, with its coarser levels unless one is asked for.
+        """Return a shared tensor's codebook and indices, with its coarser levels unless one is asked for.
 
         Raises TensorNotFoundError, or NotSharedError for a dense tensor.
         """
         record, number = self._content(name)
-        if record.kind != h.SHARED:
+        if record.kind != SHARED:
             raise NotSharedError(f"{self.source}: tensor {name!r} is stored dense; read it with tensor()")
         top = self._level_of(record, level)
-        indices = self._contents.indices(number, top).reshape(record.shape)
+        indices = self._decoder.indices(number, top).reshape(record.shape)
         levels: tuple[Level, ...] = ()
         if level is None:
             levels = tuple(
-                Level(self._contents.book(number, i), np.repeat(np.arange(len(split), dtype=np.uint16), split))
+                Level(self._decoder.book(number, i), np.repeat(np.arange(len(split), dtype=np.uint16), split))
                 for i, split in enumerate(record.children[:top])
             )
-        return SharedTensor(self._contents.book(number, top), indices, levels, record.blocks)
+        return SharedTensor(self._decoder.book(number, top), indices, levels, record.blocks)
 
     def check(self) -> VerifyReport:
         """Prove every section's checksum and every tensor's digest; raises the FormatError that fits."""
@@ -195,10 +196,10 @@ class Container:
             raise TensorNotFoundError(f"{self.source}: no tensor {name!r}; it holds {len(self._numbers)} others")
         return self._numbers[name]
 
-    def _content(self, name: str) -> tuple[h.TensorRecord, int]:
+    def _content(self, name: str) -> tuple[TensorRecord, int]:
         number = self._number(name)
         record = self._header.tensors[number]
-        if record.kind == h.SAME:
+        if record.kind == SAME:
             number = record.same_as
             record = self._header.tensors[number]
         for dtype in (record.dtype, record.stored):
@@ -210,15 +211,15 @@ class Container:
 
     @property
     def end(self) -> int:
-        """Where the last section ends; in a good file that is its size."""
+        """Return where the last section ends; in a good file that is its size."""
         return self._sections.end
 
     def keep(self, handle: Any) -> None:
         """Close this handle with the container."""
         self._handles.append(handle)
 
-    def _level_of(self, record: h.TensorRecord, level: int | None) -> int:
-        """The level to read: the one asked for, or the finest that is there."""
+    def _level_of(self, record: TensorRecord, level: int | None) -> int:
+        """Return the level to read: the one asked for, or the finest that is there."""
         if level is not None and level < 0:
             raise ValueError("levels count from 0, the coarsest")
         return min(self._top if level is None else level, len(record.levels) - 1)

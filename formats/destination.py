@@ -12,7 +12,7 @@ _MOST_LINKS = 40  # as Linux follows
 
 
 def destination(path: str | os.PathLike[str]) -> Path:
-    """The file that an output named `path` will be: `path`, or of a link the regular file that it leads to.
+    """Return the file that an output named `path` will be: `path`, or of a link the regular file that it leads to.
 
     Raises OutputNotWritableError for a folder, pipe, socket or device, for a link that leads to one of them or to
     nothing, and for a link that another user made.
@@ -44,6 +44,6 @@ def destination(path: str | os.PathLike[str]) -> Path:
 
 
 def not_writable(path: str | os.PathLike[str], error: OSError | ValueError) -> OutputNotWritableError:
-    """The error of an output that the system refuses: its path, the reason, and what to do."""
+    """Return the error of an output that the system refuses: its path, the reason, and what to do."""
     said = f"({words(error)}); {advice(error)}" if isinstance(error, OSError) else f"({error}); give another name"
     return OutputNotWritableError(f"{os.fspath(path)}: can't be written {said}")

@@ -29,7 +29,7 @@ BOOL_ID, BFLOAT16_ID = 0, 10
 
 
 def dtype_id(dtype: "np.dtype[np.generic]", name: str = "array") -> int:
-    """The id of a numpy dtype (either byte order); raises UnsupportedTensorError, naming the tensor, for any other."""
+    """Return the id of a numpy dtype (either byte order); raises UnsupportedTensorError, which names the tensor."""
     if dtype.name == "bfloat16":  # ml_dtypes registers one under this name
         return 10
     number = _IDS.get(dtype.newbyteorder("<"))
@@ -39,26 +39,26 @@ def dtype_id(dtype: "np.dtype[np.generic]", name: str = "array") -> int:
 
 
 def dtype_of(number: int) -> "np.dtype[np.generic]":
-    """The numpy dtype of an id; raises UnsupportedVersionError for an unknown one, which only newer files have."""
+    """Return the numpy dtype of an id; raises UnsupportedVersionError for one of newer files."""
     if number not in DTYPES:
         raise UnsupportedVersionError(f"element type {number} is of a newer format version; update qacomp")
     return DTYPES[number]
 
 
 def itemsize_of(number: int) -> int:
-    """Bytes of an element; 1, the least that it can be, of an unknown type."""
+    """Return the bytes of an element; 1, the least that it can be, of an unknown type."""
     return DTYPES[number].itemsize if number in DTYPES else 1
 
 
 def dtype_name(number: int) -> str:
-    """The name that reports use: numpy's, bfloat16, or unknown-13 for an id of a newer version."""
+    """Return the name that reports use: numpy's, bfloat16, or unknown-13 for an id of a newer version."""
     if number not in DTYPES:
         return f"unknown-{number}"
     return "bfloat16" if number == 10 else DTYPES[number].name
 
 
 def converts_exactly(stored: int, given: int) -> bool:
-    """Whether every value of the one known type is one of the other, so that a tensor may be stored in it."""
+    """Return whether every value of one known type is a value of the other, so that a tensor may be stored in it."""
     if stored == given:
         return True
     if {stored, given} & {BOOL_ID, BFLOAT16_ID}:
@@ -69,12 +69,12 @@ def converts_exactly(stored: int, given: int) -> bool:
 
 
 def names() -> str:
-    """All storable types, for messages."""
+    """Return all storable types, for messages."""
     return ", ".join(dtype_name(number) for number in DTYPES)
 
 
 def little_endian(array: NDArray[np.generic], name: str = "array") -> NDArray[np.generic]:
-    """The array C-contiguous in the storable little-endian dtype of its kind, copied only where it must be."""
+    """Return the array C-contiguous in the storable little-endian dtype of its kind, copied only where it must be."""
     target = dtype_of(dtype_id(array.dtype, name))
     if target == BFLOAT16 and array.dtype != BFLOAT16:
         shape = array.shape
@@ -92,6 +92,6 @@ def bfloat16_from_float32(values: NDArray[np.float32]) -> NDArray[np.void]:
 
 
 def bfloat16_to_float32(values: NDArray[np.void]) -> NDArray[np.float32]:
-    """The exact float32 of bfloat16 values (dtype BFLOAT16), shape kept."""
+    """Return the exact float32 of bfloat16 values (dtype BFLOAT16), shape kept."""
     bits = np.ascontiguousarray(values).view("<u2").astype("<u4") << 16
     return bits.view("<f4").reshape(values.shape)

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.formats import header as h
 from qacomp.formats import layout
 from qacomp.formats.checksums import crc32
+from qacomp.formats.codec_choice import Choice, choose
 from qacomp.formats.codecs import Stream
 from qacomp.formats.codecs.base import Array, Kind, word_dtype
 from qacomp.formats.codecs.zstd import compress
 from qacomp.formats.errors import LimitExceededError
-from qacomp.formats.selection import Choice, choose
+from qacomp.formats.records import INDEX_CHUNK, SectionRecord, TensorRecord
 from qacomp.formats.tensors import SharedTensor
 
 _ALONE_FROM = 8192
@@ -25,7 +25,7 @@ _NESTED_COST = 1.02
 class Section:
     """An encoded section, and the numbers of the tensors that it holds something of."""
 
-    record: h.SectionRecord
+    record: SectionRecord
     choice: Choice
     content: Kind
     numbers: tuple[int, ...]
@@ -36,7 +36,7 @@ class Member:
     """Indices [start, stop) of a shared tensor, in row-major order, as a section holds them."""
 
     number: int
-    record: h.TensorRecord
+    record: TensorRecord
     tensor: SharedTensor
     start: int
     stop: int
@@ -52,14 +52,14 @@ def encode(
     numbers: Sequence[int],
     codecs: Sequence[str] | None,
 ) -> Section:
-    """One section of these streams, which belong to the tensors `numbers`, under the codec that makes it smallest."""
+    """Encode these streams as one section, under the codec that makes it smallest."""
     choice = choose(content, parts, streams, codecs)
-    record = h.SectionRecord(kind, choice.codec.id, level, owner, len(choice.payload), crc32(choice.payload))
+    record = SectionRecord(kind, choice.codec.id, level, owner, len(choice.payload), crc32(choice.payload))
     return Section(record, choice, content, tuple(numbers))
 
 
 def encode_levels(kind: int, owner: int, members: Sequence[Member], codecs: Sequence[str] | None) -> list[Section]:
-    """One section a level: coarse indices first, then for each refinement which child of its parent it is."""
+    """Encode one section a level: coarse indices first, then for each refinement which child of its parent it is."""
     sections = []
     for level in range(max(member.record.stored_levels for member in members)):
         parts, streams, numbers = [], [], []
@@ -74,21 +74,21 @@ def encode_levels(kind: int, owner: int, members: Sequence[Member], codecs: Sequ
 
 
 def at_once(member: Member, codecs: Sequence[str] | None) -> bool:
-    """Whether the finest indices take so much less than all levels one after the other that they are stored alone.
+    """Return whether the finest indices alone take so much less than all levels that they are stored alone.
 
     So it is where a dictionary codec finds repetitions, which it would have to tell again at each level.
     """
     if len(member.record.levels) < 2:
         return False
-    nested = encode_levels(h.INDEX_CHUNK, 0, [member], codecs)
+    nested = encode_levels(INDEX_CHUNK, 0, [member], codecs)
     whole = replace(member, record=replace(member.record, at_once=True))
-    alone = encode_levels(h.INDEX_CHUNK, 0, [whole], codecs)
+    alone = encode_levels(INDEX_CHUNK, 0, [whole], codecs)
     sizes = [sum(section.record.stored_bytes for section in sections) for sections in (nested, alone)]
     return sizes[0] > _NESTED_COST * sizes[1]
 
 
 def _at_level(member: Member, level: int) -> tuple[Array, Stream]:
-    """A member's symbols at a level, and their stream."""
+    """Return a member's symbols at a level, and their stream."""
     span = slice(member.start, member.stop)
     tensor = member.tensor
     here = (tensor if member.record.at_once else tensor.at_level(level)).indices.reshape(-1)[span]
@@ -102,7 +102,7 @@ def _at_level(member: Member, level: int) -> tuple[Array, Stream]:
 
 
 def blob(data: bytes, check: Callable[[int, int], None]) -> Choice:
-    """The smallest form of a byte string (graph, metadata, header) that readers take.
+    """Encode a byte string (graph, metadata, header) in the smallest form that readers take.
 
     check: raises LimitExceededError where too few stored bytes claim too many decoded ones.
     """
@@ -116,13 +116,13 @@ def blob(data: bytes, check: Callable[[int, int], None]) -> Choice:
 
 
 def words(stored: NDArray[Any]) -> Array:
-    """An array's elements as unsigned words, flat."""
+    """Return an array's elements as unsigned words, flat."""
     flat: Array = np.ascontiguousarray(stored).reshape(-1).view(f"<u{stored.dtype.itemsize}")
     return flat
 
 
 def entropy(indices: NDArray[Any], k: int) -> float:
-    """Order-0 entropy of indices in bits a weight; 0 for none."""
+    """Compute the order-0 entropy of indices in bits a weight; 0 for none."""
     if not indices.size:
         return 0.0
     counts = np.bincount(indices.reshape(-1), minlength=k)
@@ -131,6 +131,6 @@ def entropy(indices: NDArray[Any], k: int) -> float:
 
 
 def repetitive(indices: NDArray[Any], bits: float) -> bool:
-    """Whether indices repeat themselves so much that they are better off alone, where a dictionary codec may win."""
+    """Return whether indices repeat themselves so much that a dictionary codec may win on them alone."""
     data = np.ascontiguousarray(indices).tobytes()
     return indices.size >= _ALONE_FROM and 8 * len(compress(data, level=3)) < bits * indices.size

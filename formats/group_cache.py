@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Generic, TypeVar
 
-from qacomp.formats import header as h
 from qacomp.formats.budget import check_decoded
 from qacomp.formats.dtypes import itemsize_of
 from qacomp.formats.errors import LimitExceededError
 from qacomp.formats.layout import Members
 from qacomp.formats.limits import Limits
+from qacomp.formats.records import DENSE, INDEX_CHUNK, INDICES, SAME, SHARED, VALUE_CHUNK, VALUES, Header, TensorRecord
 
 CACHED_BYTES = 32 << 20
 ALLOWED_BYTES = 1 << 28
@@ -29,7 +29,7 @@ class GroupCache(Generic[K, T]):
         self._bytes = 0
 
     def get(self, key: K, make: Callable[[], tuple[T, int]], kind: int) -> T:
-        """The group of that key and kind; `make` gives it, and its bytes, where it isn't kept."""
+        """Return the group of that key and kind; where it isn't kept, `make` gives it and its bytes."""
         if kind in self._large and self._large[kind][0] == key:
             return self._large[kind][1]
         if key in self._small:
@@ -50,8 +50,8 @@ class GroupCache(Generic[K, T]):
         self._large, self._small, self._bytes = {}, {}, 0
 
 
-def check_work(header: h.Header, members: Members, size: int, limits: Limits) -> Counter[tuple[int, int, int, int]]:
-    """How often each section is decoded, (kind, level, owner, chunk), while all tensors of a file are read in order.
+def check_work(header: Header, members: Members, size: int, limits: Limits) -> Counter[tuple[int, int, int, int]]:
+    """Count how often each section, (kind, level, owner, chunk), is decoded while all tensors are read in order.
 
     Nothing is decoded for it. A writer's groups hold neighbours, so each is decoded once. Raises LimitExceededError
     where large ones take turns, so that each would be decoded anew for tensor after tensor, and where all tensors
@@ -68,11 +68,11 @@ def check_work(header: h.Header, members: Members, size: int, limits: Limits) ->
         times[kind, level, group, 0] += 1
         return None, sizes[key]
 
-    readings = Counter(r.same_as if r.kind == h.SAME else number for number, r in enumerate(header.tensors))
+    readings = Counter(r.same_as if r.kind == SAME else number for number, r in enumerate(header.tensors))
     for number, record in enumerate(header.tensors):
-        for key in _groups(header.tensors[record.same_as] if record.kind == h.SAME else record):
+        for key in _groups(header.tensors[record.same_as] if record.kind == SAME else record):
             cache.get(key, partial(decode, key), key[0])
-        if record.kind != h.SAME and not record.group:
+        if record.kind != SAME and not record.group:
             times.update(dict.fromkeys(_own_chunks(header, number, record), readings[number]))
     if work > max(ALLOWED_BYTES, limits.repeats * sum(sizes.values())):
         raise LimitExceededError(
@@ -82,32 +82,32 @@ def check_work(header: h.Header, members: Members, size: int, limits: Limits) ->
     return times
 
 
-def _own_chunks(header: h.Header, number: int, record: h.TensorRecord) -> Iterator[tuple[int, int, int, int]]:
-    kind = h.INDEX_CHUNK if record.kind == h.SHARED else h.VALUE_CHUNK
+def _own_chunks(header: Header, number: int, record: TensorRecord) -> Iterator[tuple[int, int, int, int]]:
+    kind = INDEX_CHUNK if record.kind == SHARED else VALUE_CHUNK
     chunks = -(-record.count >> header.chunk_log2)
     return ((kind, level, number, chunk) for level in range(record.stored_levels) for chunk in range(chunks))
 
 
-def _groups(record: h.TensorRecord) -> Iterator[tuple[int, int, int]]:
-    """(kind, group, level) of what is decoded for a tensor."""
-    if record.kind == h.SHARED and record.book_group:
-        yield h.VALUES, record.book_group - 1, 0
-    if record.kind == h.SHARED and record.group:
-        yield from ((h.INDICES, record.group - 1, level) for level in range(record.stored_levels))
-    if record.kind == h.DENSE and record.group:
-        yield h.VALUES, record.group - 1, 0
+def _groups(record: TensorRecord) -> Iterator[tuple[int, int, int]]:
+    """Yield (kind, group, level) of what is decoded for a tensor."""
+    if record.kind == SHARED and record.book_group:
+        yield VALUES, record.book_group - 1, 0
+    if record.kind == SHARED and record.group:
+        yield from ((INDICES, record.group - 1, level) for level in range(record.stored_levels))
+    if record.kind == DENSE and record.group:
+        yield VALUES, record.group - 1, 0
 
 
 class _Sizes(dict[tuple[int, int, int], int]):
     """Decoded bytes by kind, group and level, counted when they are first asked for."""
 
-    def __init__(self, header: h.Header, members: Members) -> None:
+    def __init__(self, header: Header, members: Members) -> None:
         self._header, self._members = header, members
 
     def __missing__(self, key: tuple[int, int, int]) -> int:
         kind, group, _ = key
         tensors = self._header.tensors
-        if kind == h.VALUES:
+        if kind == VALUES:
             streams = self._members.value_streams(tensors, group)
             size = sum(stream.count * itemsize_of(stream.dtype) for stream in streams)
         else:  # a level's come with those of the levels before it

@@ -10,55 +10,21 @@ from qacomp.formats.bytestream import ByteReader, ByteWriter
 from qacomp.formats.dtypes import DTYPES, converts_exactly
 from qacomp.formats.errors import HeaderError, LimitExceededError
 from qacomp.formats.names import read_names, write_names
-from qacomp.formats.prefix import MAGIC, PREFIX, PREFIX_BYTES, VERSION, Prefix, read_prefix, write_prefix
 from qacomp.formats.records import (
     AT_ONCE_FLAG,
     BLOCKS_FLAG,
-    DENSE,
-    GRAPH,
     INDEX_CHUNK,
-    INDICES,
     META,
-    OWN_CHUNKS,
     SAME,
     SHARED,
-    VALUE_CHUNK,
-    VALUES,
     Header,
     SectionRecord,
     TensorRecord,
 )
 
-__all__ = [
-    "AT_ONCE_FLAG",
-    "BLOCKS_FLAG",
-    "DENSE",
-    "GRAPH",
-    "INDEX_CHUNK",
-    "INDICES",
-    "MAGIC",
-    "META",
-    "OWN_CHUNKS",
-    "PREFIX",
-    "PREFIX_BYTES",
-    "SAME",
-    "SHARED",
-    "VALUES",
-    "VALUE_CHUNK",
-    "VERSION",
-    "Header",
-    "Prefix",
-    "SectionRecord",
-    "TensorRecord",
-    "read_header",
-    "read_prefix",
-    "write_header",
-    "write_prefix",
-]
-
 
 def write_header(header: Header) -> bytes:
-    """The header's bytes, field by field over all tensors and sections, so that like stands beside like."""
+    """Return the header's bytes, field by field over all tensors and sections, so that equal fields stand together."""
     out, tensors, sections = ByteWriter(), header.tensors, header.sections
     for number in (len(tensors), len(sections), header.digest_bytes, header.chunk_log2):
         out.uint(number)
@@ -99,7 +65,7 @@ def write_header(header: Header) -> bytes:
 
 
 def read_header(data: bytes | memoryview, limits: bounds.Limits, flags: int = 0, newer: bool = False) -> Header:
-    """The inverse, given the prefix's flags; newer: the minor version is above VERSION's, so types may be unknown.
+    """Read a header, given the prefix's flags; newer: the minor version is above VERSION's, so types may be unknown.
 
     Every count is held against the bytes that are left before a list of it is made.
     """
@@ -192,7 +158,7 @@ def _check_tensor(record: TensorRecord, limits: bounds.Limits) -> None:
 
 
 def _spread(shape: Sequence[int]) -> int:
-    """The product of the sizes that aren't zero: arrays without values are bounded by it too."""
+    """Return the product of the sizes that aren't zero: arrays without values are bounded by it too."""
     return math.prod(size for size in shape if size)
 
 

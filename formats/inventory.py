@@ -2,29 +2,29 @@
 
 from functools import cached_property
 
-from qacomp.formats import header as h
 from qacomp.formats import layout
 from qacomp.formats.codecs import codec_name
 from qacomp.formats.dtypes import dtype_name
+from qacomp.formats.records import INDEX_CHUNK, INDICES, SAME, SHARED, VALUE_CHUNK, VALUES, Header, SectionRecord
 from qacomp.formats.report import SectionInfo, TensorInfo
 
-_VALUES = (h.VALUES, h.VALUE_CHUNK)
+_VALUES = (VALUES, VALUE_CHUNK)
 _KINDS = ("graph", "meta", "values", "indices", "values", "indices")
 
 
 class Inventory:
     """Answers about a header; nothing is decoded for them."""
 
-    def __init__(self, header: h.Header, members: layout.Members) -> None:
+    def __init__(self, header: Header, members: layout.Members) -> None:
         self.header = header
         self.members = members
         self._known: dict[int, tuple[float, str]] = {}
 
     def tensor(self, number: int) -> TensorInfo:
-        """What is known of a tensor."""
+        """Return what is known of a tensor."""
         record = self.header.tensors[number]
-        same = self.header.tensors[record.same_as].name if record.kind == h.SAME else None
-        stored, codec = self._stored(record.same_as if record.kind == h.SAME else number)
+        same = self.header.tensors[record.same_as].name if record.kind == SAME else None
+        stored, codec = self._stored(record.same_as if record.kind == SAME else number)
         stored = 0.0 if same is not None else stored  # what is stored once is charged once
         bits = 8 * stored / record.count if record.count else 0.0
         return TensorInfo(
@@ -44,17 +44,17 @@ class Inventory:
         )
 
     def section(self, place: int, offset: int) -> SectionInfo:
-        """What is known of a section, which begins at this offset."""
+        """Return what is known of a section, which begins at this offset."""
         section, tensors = self.header.sections[place], self.header.tensors
         names = tuple(tensors[number].name for number in self._counts(section))
         codec = codec_name(section.codec)
         return SectionInfo(_KINDS[section.kind], codec, section.level, names, offset, section.stored_bytes, section.crc)
 
     def _stored(self, number: int) -> tuple[float, str]:
-        """Stored bytes of a tensor and the codecs of its sections, codebooks counted but not their codec."""
+        """Return the stored bytes of a tensor, codebooks included, and the codecs of its other sections."""
         if number in self._known:  # others may be the same as this one
             return self._known[number]
-        shared, sections = self.header.tensors[number].kind == h.SHARED, self.header.sections
+        shared, sections = self.header.tensors[number].kind == SHARED, self.header.sections
         total = sum(sections[place].stored_bytes * share for place, share in self._shares[number])
         places = [place for place, _ in self._shares[number] if not (shared and sections[place].kind in _VALUES)]
         codec = "+".join(dict.fromkeys(codec_name(sections[place].codec) for place in places)) or "none"
@@ -63,7 +63,7 @@ class Inventory:
 
     @cached_property
     def _shares(self) -> list[list[tuple[int, float]]]:
-        """For each tensor the sections that hold something of it, and its part of each, by values."""
+        """Return for each tensor the sections that hold something of it, and its part of each, by values."""
         shares: list[list[tuple[int, float]]] = [[] for _ in self.header.tensors]
         for place, section in enumerate(self.header.sections):
             counts = self._counts(section)
@@ -72,15 +72,15 @@ class Inventory:
                 shares[number].append((place, count / total))
         return shares
 
-    def _counts(self, section: h.SectionRecord) -> dict[int, int]:
-        """The tensors in a section, in order, with the values that it holds of each."""
+    def _counts(self, section: SectionRecord) -> dict[int, int]:
+        """Return the tensors in a section, in order, with the values that it holds of each."""
         tensors = self.header.tensors
-        if section.kind in (h.VALUE_CHUNK, h.INDEX_CHUNK):
+        if section.kind in (VALUE_CHUNK, INDEX_CHUNK):
             return {section.owner: 1}
-        if section.kind == h.INDICES:
+        if section.kind == INDICES:
             return {n: tensors[n].count for n in self.members.index_members(tensors, section.owner, section.level)}
         counts: dict[int, int] = {}
-        if section.kind == h.VALUES:
+        if section.kind == VALUES:
             streams = self.members.value_streams(tensors, section.owner)
             for stream, (n, _) in zip(streams, self.members.values.get(section.owner, []), strict=True):
                 counts[n] = counts.get(n, 0) + stream.count

@@ -4,10 +4,22 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from qacomp.formats import header as h
 from qacomp.formats.codecs import Stream
 from qacomp.formats.errors import HeaderError, LimitExceededError
 from qacomp.formats.limits import ALIGNED_FROM, ALIGNMENT, MAX_GROUP_TENSORS
+from qacomp.formats.records import (
+    DENSE,
+    INDEX_CHUNK,
+    INDICES,
+    META,
+    SAME,
+    SHARED,
+    VALUE_CHUNK,
+    VALUES,
+    Header,
+    SectionRecord,
+    TensorRecord,
+)
 
 CHUNK_LOG2 = 22
 GROUP_TENSORS = 64
@@ -15,29 +27,29 @@ RAW_ID = 0
 
 
 def small_values(chunk_log2: int) -> int:
-    """Tensors of at most this many values share sections: an eighth of a chunk."""
+    """Return the most values of a tensor that shares sections with others: an eighth of a chunk."""
     return 1 << chunk_log2 >> 3
 
 
 def group_values(chunk_log2: int) -> int:
-    """A shared section is closed before it would hold more values than this: a quarter of a chunk."""
+    """Return the most values that a shared section may hold when it is closed: a quarter of a chunk."""
     return 1 << chunk_log2 >> 2
 
 
 def chunk_ranges(count: int, chunk_log2: int) -> list[tuple[int, int]]:
-    """Flat [start, stop) of the chunks of a tensor with chunks of its own."""
+    """Return flat [start, stop) of the chunks of a tensor with chunks of its own."""
     size = 1 << chunk_log2
     return [(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def aligned(section: h.SectionRecord) -> bool:
-    """Whether a section begins at a multiple of 64: raw values, long enough to be worth mapping."""
-    raw = section.codec == RAW_ID and section.kind in (h.VALUES, h.VALUE_CHUNK)
+def aligned(section: SectionRecord) -> bool:
+    """Return whether a section begins at a multiple of 64: raw values, long enough to be worth mapping."""
+    raw = section.codec == RAW_ID and section.kind in (VALUES, VALUE_CHUNK)
     return raw and section.stored_bytes >= ALIGNED_FROM
 
 
-def offsets(sections: Sequence[h.SectionRecord], start: int) -> tuple[list[int], int]:
-    """Offset of each section when the first may begin at `start`, and the end of the last."""
+def offsets(sections: Sequence[SectionRecord], start: int) -> tuple[list[int], int]:
+    """Return the offset of each section when the first may begin at `start`, and the end of the last."""
     places = []
     for section in sections:
         if aligned(section):
@@ -47,8 +59,8 @@ def offsets(sections: Sequence[h.SectionRecord], start: int) -> tuple[list[int],
     return places, start
 
 
-def index_stream(record: h.TensorRecord, level: int, start: int, stop: int) -> Stream:
-    """What is known of the indices of one level; a refinement's parents are still to be filled in."""
+def index_stream(record: TensorRecord, level: int, start: int, stop: int) -> Stream:
+    """Return what is known of the indices of one level; a refinement's parents are still to be filled in."""
     if level == 0:
         alphabet = record.levels[-1 if record.at_once else 0]
         return Stream("indices", stop - start, alphabet, 1, record.shape, start)
@@ -56,8 +68,8 @@ def index_stream(record: h.TensorRecord, level: int, start: int, stop: int) -> S
     return Stream("indices", stop - start, max(children), 1, record.shape, start, None, children)
 
 
-def book_stream(record: h.TensorRecord, level: int, start: int = 0, stop: int | None = None) -> Stream:
-    """What is known of a tensor's codebooks of one level, or of their values [start, stop)."""
+def book_stream(record: TensorRecord, level: int, start: int = 0, stop: int | None = None) -> Stream:
+    """Return what is known of a tensor's codebooks of one level, or of their values [start, stop)."""
     shape = (*record.books, record.levels[level])
     count = (math.prod(shape) if stop is None else stop) - start
     return Stream("values", count, 0, record.stored, shape, start, codebooks=record.blocks is not None)
@@ -66,21 +78,21 @@ def book_stream(record: h.TensorRecord, level: int, start: int = 0, stop: int | 
 class Members:
     """Which tensors stand in which group: derived from the records alone, so it isn't stored."""
 
-    def __init__(self, tensors: Sequence[h.TensorRecord]) -> None:
+    def __init__(self, tensors: Sequence[TensorRecord]) -> None:
         self.indices: dict[int, list[int]] = {}
         self.values: dict[int, list[tuple[int, int]]] = {}
         self.index_positions: dict[int, int] = {}
         self.value_positions: dict[tuple[int, int], int] = {}
         """Which member of its group each is: looking it up in a group of thousands would take too long."""
         for number, record in enumerate(tensors):
-            if record.kind == h.SHARED:
+            if record.kind == SHARED:
                 for level in range(len(record.levels) if record.book_group else 0):
                     self._add_values(record.book_group - 1, (number, level))
                 if record.group:
                     members = self.indices.setdefault(record.group - 1, [])
                     self.index_positions[number] = len(members)
                     members.append(number)
-            elif record.kind == h.DENSE and record.group:
+            elif record.kind == DENSE and record.group:
                 self._add_values(record.group - 1, (number, -1))
 
     def _add_values(self, group: int, member: tuple[int, int]) -> None:
@@ -88,12 +100,12 @@ class Members:
         self.value_positions[member] = len(members)
         members.append(member)
 
-    def index_members(self, tensors: Sequence[h.TensorRecord], group: int, level: int) -> list[int]:
-        """Tensors of an index group that have this level."""
+    def index_members(self, tensors: Sequence[TensorRecord], group: int, level: int) -> list[int]:
+        """Return the tensors of an index group that have this level."""
         return [number for number in self.indices.get(group, []) if tensors[number].stored_levels > level]
 
-    def value_streams(self, tensors: Sequence[h.TensorRecord], group: int) -> list[Stream]:
-        """Streams of a value group: codebooks (level >= 0) and dense tensors (-1), in tensor order."""
+    def value_streams(self, tensors: Sequence[TensorRecord], group: int) -> list[Stream]:
+        """Return the streams of a value group: codebooks (level >= 0) and dense tensors (-1), in tensor order."""
         streams = []
         for number, level in self.values.get(group, []):
             record = tensors[number]
@@ -104,8 +116,8 @@ class Members:
         return streams
 
 
-def find_sections(header: h.Header) -> dict[tuple[int, int, int, int], int]:
-    """(kind, level, owner, chunk number) of each section to its place; raises HeaderError unless all are there, once.
+def find_sections(header: Header) -> dict[tuple[int, int, int, int], int]:
+    """Map (kind, level, owner, chunk number) of sections to their places; raises HeaderError unless each is there once.
 
     The sections of every group, level and chunk that the tensors call for must stand in the file and nothing else:
     nothing is missing, hidden or told twice.
@@ -121,51 +133,51 @@ def find_sections(header: h.Header) -> dict[tuple[int, int, int, int], int]:
         if section.level < last_level:
             raise HeaderError("the sections' levels fall from one to the next; the file is damaged")
         last_level = section.level
-    sizes = Counter(t.group for t in header.tensors if t.kind == h.SHARED and t.group)
+    sizes = Counter(t.group for t in header.tensors if t.kind == SHARED and t.group)
     if max(sizes.values(), default=0) > MAX_GROUP_TENSORS:
         raise LimitExceededError("an index group has more tensors than the format allows; the file is hostile")
     _check_types(header)
     wanted = _wanted(header, len(found))
     for place, section in enumerate(header.sections[:2]):
-        if section.kind <= h.META and found.get((section.kind, 0, 0, 0)) == place:
+        if section.kind <= META and found.get((section.kind, 0, 0, 0)) == place:
             wanted.add((section.kind, 0, 0, 0))
     if wanted != found.keys():
         raise HeaderError("the sections aren't those that the tensors need; the file is damaged")
     return found
 
 
-def _check_types(header: h.Header) -> None:
-    """All values of a group have one element type, so a tensor of an unknown type spoils no other's group."""
+def _check_types(header: Header) -> None:
+    """Check that all values of a group have one element type, so that an unknown type spoils no other's group."""
     types: dict[int, int] = {}
     for record in header.tensors:
-        group = {h.SHARED: record.book_group, h.DENSE: record.group}.get(record.kind, 0)
+        group = {SHARED: record.book_group, DENSE: record.group}.get(record.kind, 0)
         if group and types.setdefault(group, record.stored) != record.stored:
             raise HeaderError(f"tensor {record.name[:80]!r} isn't of its group's element type; the file is damaged")
 
 
-def _wanted(header: h.Header, most: int) -> set[tuple[int, int, int, int]]:
+def _wanted(header: Header, most: int) -> set[tuple[int, int, int, int]]:
     wanted: set[tuple[int, int, int, int]] = set()
     for number, record in enumerate(header.tensors):
-        if record.kind == h.SAME:
+        if record.kind == SAME:
             continue
-        if record.kind == h.SHARED and record.book_group:
-            wanted.add((h.VALUES, 0, record.book_group - 1, 0))
-        elif record.kind == h.SHARED:
+        if record.kind == SHARED and record.book_group:
+            wanted.add((VALUES, 0, record.book_group - 1, 0))
+        elif record.kind == SHARED:
             values = math.prod(record.books) * record.levels[0]
-            wanted.update((h.VALUE_CHUNK, 0, number, i) for i in range(_chunks(record, values, header, most)))
+            wanted.update((VALUE_CHUNK, 0, number, i) for i in range(_chunks(record, values, header, most)))
         levels = record.stored_levels
         if record.group:
-            kind = h.INDICES if record.kind == h.SHARED else h.VALUES
+            kind = INDICES if record.kind == SHARED else VALUES
             wanted.update((kind, level, record.group - 1, 0) for level in range(levels))
             continue
-        kind = h.INDEX_CHUNK if record.kind == h.SHARED else h.VALUE_CHUNK
+        kind = INDEX_CHUNK if record.kind == SHARED else VALUE_CHUNK
         chunks = _chunks(record, record.count, header, most // levels)
         wanted.update((kind, level, number, chunk) for level in range(levels) for chunk in range(chunks))
     return wanted
 
 
-def _chunks(record: h.TensorRecord, values: int, header: h.Header, most: int) -> int:
-    """Chunks of this many values; raises HeaderError where there are more than the `most` sections that stand there."""
+def _chunks(record: TensorRecord, values: int, header: Header, most: int) -> int:
+    """Return chunks of this many values; raises HeaderError where there are more than the `most` sections there."""
     chunks = -(-values // (1 << header.chunk_log2))
     if chunks > most:
         raise HeaderError(f"tensor {record.name[:80]!r} has fewer chunks than it needs; the file is damaged")

@@ -10,12 +10,12 @@ MAX_DEPTH = 100
 
 
 def write_metadata(meta: Mapping[str, Any]) -> bytes:
-    """Metadata in the one form that the same object always gives."""
+    """Return metadata in the one form that the same object always gives."""
     return json.dumps(meta, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def read_metadata(data: bytes) -> dict[str, Any]:
-    """The object again. Raises HeaderError for what no writer gives.
+    """Read the object again. Raises HeaderError for what no writer gives.
 
     So no reader meets a number that isn't finite or has thousands of digits, a key that stands twice, text that isn't
     Unicode, or objects in each other more than MAX_DEPTH deep.
@@ -44,7 +44,7 @@ def _refuse(constant: str) -> None:
 
 
 def _shallow(value: Any) -> bool:
-    """Whether nothing lies deeper than MAX_DEPTH."""
+    """Return whether nothing lies deeper than MAX_DEPTH."""
     layer: Iterable[Any] = [value]
     for _ in range(MAX_DEPTH):
         layer = [

@@ -8,7 +8,7 @@ from qacomp.formats.errors import HeaderError, LimitExceededError
 
 
 def write_names(out: ByteWriter, names: Sequence[bytes]) -> None:
-    """Names in the writer's order, each as the bytes it shares with the one before, and the rest."""
+    """Write names in the writer's order, each as the bytes it shares with the one before, and the rest."""
     common = [_common(a, b) for a, b in zip([b"", *names], names, strict=False)]
     for number in common:
         out.uint(number)
@@ -19,7 +19,7 @@ def write_names(out: ByteWriter, names: Sequence[bytes]) -> None:
 
 
 def read_names(reader: ByteReader, count: int, limits: bounds.Limits) -> list[str]:
-    """The inverse; raises HeaderError, or LimitExceededError for names that take more than the header may."""
+    """Read names; raises HeaderError, or LimitExceededError for names that take more than the header may."""
     common = [reader.uint(bounds.MAX_NAME_BYTES) for _ in range(count)]
     lengths = [reader.uint(bounds.MAX_NAME_BYTES) for _ in range(count)]
     if sum(lengths) > reader.rest():

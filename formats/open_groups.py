@@ -5,11 +5,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from qacomp.formats import header as h
 from qacomp.formats import layout
 from qacomp.formats.codecs import Stream
 from qacomp.formats.codecs.base import Array
 from qacomp.formats.encoding import Member, Section, encode, encode_levels, words
+from qacomp.formats.records import INDICES, VALUES, TensorRecord
 from qacomp.formats.tensors import SharedTensor
 
 
@@ -28,7 +28,7 @@ class OpenGroups:
         self._values_waiting: dict[tuple[int, bool], int] = {}  # values in each open group
         self._index_count, self._value_count = 0, 0
 
-    def add_indices(self, number: int, record: h.TensorRecord, tensor: SharedTensor) -> int:
+    def add_indices(self, number: int, record: TensorRecord, tensor: SharedTensor) -> int:
         """Put a tensor's indices into the open group, and give the group's number."""
         full = self._waiting + record.count > layout.group_values(self._chunk_log2)
         if full or len(self._indices) == layout.GROUP_TENSORS:
@@ -64,11 +64,11 @@ class OpenGroups:
 
     def _flush_values(self, kind: tuple[int, bool]) -> None:
         numbers, parts, streams = zip(*self._values.pop(kind), strict=True)
-        self._put(encode(h.VALUES, 0, self._value_numbers[kind], "values", parts, streams, numbers, self._codecs))
+        self._put(encode(VALUES, 0, self._value_numbers[kind], "values", parts, streams, numbers, self._codecs))
 
     def _flush_indices(self) -> None:
         if self._indices:
-            for section in encode_levels(h.INDICES, self._index_count, self._indices, self._codecs):
+            for section in encode_levels(INDICES, self._index_count, self._indices, self._codecs):
                 self._put(section)
             self._index_count += 1
             self._indices, self._waiting = [], 0

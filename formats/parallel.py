@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def shared_empty(shape: tuple[int, ...], dtype: "np.dtype[Any]") -> NDArray[Any]:
-    """An array that forked workers can fill in; its memory goes when the array does."""
+    """Return an array that forked workers can fill in; its memory goes when the array does."""
     size = math.prod(shape) * dtype.itemsize
     if size == 0:
         return np.empty(shape, dtype)
@@ -28,7 +28,7 @@ def shared_empty(shape: tuple[int, ...], dtype: "np.dtype[Any]") -> NDArray[Any]
 
 
 def run(count: int, threads: int, work: Callable[[int], T]) -> list[T]:
-    """work(0), ..., work(count - 1) on up to `threads` processes; results in order, the first exception raised here."""
+    """Call work(0), ..., work(count - 1) on up to `threads` processes: results in order, the first exception raised."""
     threads = min(threads, count)
     if threads <= 1 or not hasattr(os, "fork") or sys.platform == "darwin":
         return [work(number) for number in range(count)]
@@ -63,7 +63,7 @@ def run(count: int, threads: int, work: Callable[[int], T]) -> list[T]:
 
 
 def _work(numbers: range, work: Callable[[int], T], box: IO[bytes]) -> None:
-    """A worker's whole life: it never returns into the caller's program."""
+    """Run a worker to its end: it never returns into the caller's program."""
     status = 1
     try:
         try:

@@ -35,7 +35,7 @@ class Prefix:
 
 
 def write_prefix(prefix: Prefix) -> bytes:
-    """The 32 bytes, with their own checksum."""
+    """Return the 32 bytes, with their own checksum."""
     fields = (
         prefix.header_codec,
         prefix.flags,

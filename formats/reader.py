@@ -7,13 +7,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from qacomp.formats import header as h
 from qacomp.formats.budget import check_header
 from qacomp.formats.checksums import crc32
 from qacomp.formats.codecs import Stream, codec_of
 from qacomp.formats.container import Container
 from qacomp.formats.errors import ChecksumMismatchError, FormatError, HeaderError, TruncatedFileError
+from qacomp.formats.header import read_header
 from qacomp.formats.limits import Limits
+from qacomp.formats.prefix import PREFIX_BYTES, VERSION, read_prefix
 from qacomp.formats.regular import open_regular
 from qacomp.formats.report import VerifyReport
 
@@ -59,15 +60,15 @@ def open_file(
 def _parse(
     source: str, data: memoryview, limits: Limits, verify: bool, allow_truncated: bool, threads: int
 ) -> Container:
-    prefix = h.read_prefix(data, source, limits)
+    prefix = read_prefix(data, source, limits)
     if len(data) > prefix.file_bytes:
         raise HeaderError(f"{source}: {len(data) - prefix.file_bytes} bytes stand after its end; the file is damaged")
-    end = h.PREFIX_BYTES + prefix.stored_bytes
+    end = PREFIX_BYTES + prefix.stored_bytes
     if len(data) < end or (len(data) < prefix.file_bytes and not allow_truncated):
         then = "fetch the file again, or decode the levels that are whole: --allow-truncated"
         then = then if len(data) >= end else "fetch the file again"
         raise TruncatedFileError(f"{source}: {len(data)} of {prefix.file_bytes} bytes; {then}")
-    stored = data[h.PREFIX_BYTES : end]
+    stored = data[PREFIX_BYTES:end]
     if crc32(stored) != prefix.header_crc:
         raise ChecksumMismatchError(f"{source}: the header is damaged; fetch the file again")
     check_header(prefix.stored_bytes, prefix.header_bytes)
@@ -75,7 +76,7 @@ def _parse(
     if "values" not in codec.kinds:
         raise HeaderError(f"{source}: its header has an impossible codec; the file is damaged")
     raw = codec.decode(stored, [Stream("values", prefix.header_bytes)])[0]
-    header = h.read_header(raw.tobytes(), limits, prefix.flags, newer=prefix.version > h.VERSION)
+    header = read_header(raw.tobytes(), limits, prefix.flags, newer=prefix.version > VERSION)
     container = Container(source, data, prefix, header, verify=verify, limits=limits, threads=threads)
     if container.end != prefix.file_bytes:
         raise HeaderError(f"{source}: its sections end at {container.end}, not where the file does; it is damaged")
@@ -87,7 +88,7 @@ def _parse(
 def load_file(
     path: str | os.PathLike[str] | bytes, *, limits: Limits | None = None, threads: int = 1
 ) -> dict[str, NDArray[Any]]:
-    """All tensors of a container as dense arrays, by name. Raises the FormatError that fits."""
+    """Read all tensors of a container as dense arrays, by name. Raises the FormatError that fits."""
     with open_file(path, limits=limits, threads=threads) as container:
         return {name: container.tensor(name) for name in container.names}
 

@@ -41,27 +41,27 @@ class TensorRecord:
 
     @property
     def stored_levels(self) -> int:
-        """Levels that index sections hold; 1 for a dense tensor."""
+        """Return how many levels index sections hold; 1 for a dense tensor."""
         return 1 if self.at_once else max(len(self.levels), 1)
 
     @property
     def books(self) -> tuple[int, ...]:
-        """Codebooks along each axis; () for one."""
+        """Return the codebooks along each axis; () for one."""
         return () if self.blocks is None else grid(self.shape, self.blocks)
 
     @property
     def count(self) -> int:
-        """Values in the tensor."""
+        """Return how many values the tensor has."""
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the decoded tensor; at least so many where its element type isn't known."""
+        """Return the bytes of the decoded tensor; the least possible where its element type isn't known."""
         return self.count * itemsize_of(self.dtype)
 
     @property
     def book_bytes(self) -> int:
-        """Bytes of all decoded codebooks of a shared tensor; 0 for others."""
+        """Return the bytes of all decoded codebooks of a shared tensor; 0 for others."""
         if self.kind != SHARED:
             return 0
         return math.prod(self.books) * sum(self.levels) * itemsize_of(self.dtype)
@@ -91,12 +91,12 @@ class Header:
 
     @property
     def flags(self) -> int:
-        """What a reader must know to read these records."""
+        """Return what a reader must know to read these records."""
         blocks = any(tensor.blocks is not None for tensor in self.tensors)
         return BLOCKS_FLAG * blocks | AT_ONCE_FLAG * any(tensor.at_once for tensor in self.tensors)
 
     @property
     def version(self) -> tuple[int, int]:
-        """The lowest version that a reader needs."""
+        """Return the lowest version that a reader needs."""
         codecs = [CODECS[s.codec].since for s in self.sections if s.codec in CODECS]
         return 1, max([int(self.flags > 0), *codecs])

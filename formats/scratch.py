@@ -21,7 +21,7 @@ _ATTEMPTS = 100
 
 @contextlib.contextmanager
 def part_file(folder: Path, mode: int) -> Iterator[tuple[int, Path]]:
-    """A new file in `folder`, as (handle for writing, path); at the end it is removed, unless it has been renamed.
+    """Make a new file in `folder`, as (handle for writing, path); unless it has been renamed, it is removed at the end.
 
     mode: its permissions before the process's umask. The caller closes the handle. Raises OSError.
     """
@@ -36,7 +36,7 @@ def part_file(folder: Path, mode: int) -> Iterator[tuple[int, Path]]:
 
 @contextlib.contextmanager
 def part_folder(folder: Path) -> Iterator[Path]:
-    """A new folder in `folder`, removed at the end with all that is in it. Raises OSError."""
+    """Make a new folder in `folder`, removed at the end with all that is in it. Raises OSError."""
     sweep(folder)
 
     def make(path: Path) -> int:
@@ -76,7 +76,7 @@ def _made(folder: Path, make: Callable[[Path], int]) -> tuple[int, Path]:
 
 
 def _locked(handle: int) -> bool | None:
-    """Whether this process now holds the lock of an open file; None where the file system has no locks."""
+    """Return whether this process now holds the lock of an open file; None where the file system has no locks."""
     if fcntl is None:
         return None
     try:

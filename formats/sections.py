@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-from qacomp.formats import header as h
 from qacomp.formats import layout
 from qacomp.formats.budget import Budget, check_expansion, check_graph, check_meta, section_bytes
 from qacomp.formats.checksums import crc32
@@ -18,6 +17,7 @@ from qacomp.formats.errors import (
 )
 from qacomp.formats.group_cache import GroupCache, check_work
 from qacomp.formats.limits import SECTION_FLOOR, Limits
+from qacomp.formats.records import GRAPH, Header
 
 _ARRAY_BYTES = 256  # what an array takes besides its values
 
@@ -29,9 +29,7 @@ class Sections:
     tensors need. A file that is cut off has fewer bytes than its sections say.
     """
 
-    def __init__(
-        self, source: str, data: memoryview, header: h.Header, start: int, limits: Limits, verify: bool
-    ) -> None:
+    def __init__(self, source: str, data: memoryview, header: Header, start: int, limits: Limits, verify: bool) -> None:
         self.source = source
         self.data = data
         self.records = header.sections
@@ -47,22 +45,22 @@ class Sections:
         self._groups = GroupCache[int, list[Array]]()
 
     def place(self, kind: int, level: int, owner: int, chunk: int = 0) -> int:
-        """The place of a section that is known to be there."""
+        """Return the place of a section that is known to be there."""
         return self.places[(kind, level, owner, chunk)]
 
     @property
     def levels(self) -> int:
-        """How many levels the sections have."""
+        """Return how many levels the sections have."""
         return max((section.level for section in self.records), default=0) + 1
 
     def complete_levels(self) -> int:
-        """Levels of which every section lies within the bytes that are there."""
+        """Count the levels of which every section lies within the bytes that are there."""
         ends = [offset + section.stored_bytes for offset, section in zip(self.offsets, self.records, strict=True)]
         cut = [s.level for s, end in zip(self.records, ends, strict=True) if end > len(self.data)]
         return min(cut, default=self.levels)
 
     def stored(self, place: int, always: bool = False) -> memoryview:
-        """A section's stored bytes, checked against its checksum the first time (always, on request)."""
+        """Return a section's stored bytes, checked against its checksum the first time (always, on request)."""
         section, offset = self.records[place], self.offsets[place]
         if offset + section.stored_bytes > len(self.data):
             raise TruncatedFileError(
@@ -95,7 +93,7 @@ class Sections:
             raise LimitExceededError(f"{self.source}: {error}") from error
 
     def group(self, place: int, decode: Callable[[], list[Array]]) -> list[Array]:
-        """A group's parts, decoded on first use, and again where they weren't kept."""
+        """Return a group's parts, decoded on first use, and again where they weren't kept."""
 
         def make() -> tuple[list[Array], int]:
             parts = decode()
@@ -104,16 +102,16 @@ class Sections:
         return self._groups.get(place, make, self.records[place].kind)
 
     def blob(self, kind: int) -> bytes | None:
-        """The graph's or the metadata's bytes, or None where the file has none."""
+        """Return the graph's or the metadata's bytes, or None where the file has none."""
         place = self.places.get((kind, 0, 0, 0))
         if place is None:
             return None
-        check = check_graph if kind == h.GRAPH else check_meta
+        check = check_graph if kind == GRAPH else check_meta
         check(self.records[place].stored_bytes, self.records[place].count)
         return self.decode(place, [Stream("values", self.records[place].count)])[0].tobytes()
 
     def check(self) -> None:
-        """Every section's checksum, also of those read before, and the zeros between them."""
+        """Check every section's checksum, also of those read before, and the zeros between them."""
         for place in range(len(self.records)):
             self.stored(place, always=True)
         end = self.start

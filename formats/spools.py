@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from qacomp.formats import header as h
 from qacomp.formats import layout
 from qacomp.formats.atomic import atomic_file
 from qacomp.formats.budget import check_header
 from qacomp.formats.checksums import crc32
 from qacomp.formats.destination import not_writable
 from qacomp.formats.encoding import blob
+from qacomp.formats.header import write_header
+from qacomp.formats.prefix import PREFIX_BYTES, Prefix, write_prefix
+from qacomp.formats.records import Header, SectionRecord, TensorRecord
 
 _COPY = 1 << 20
 
@@ -23,14 +25,14 @@ class Spools:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._files: dict[int, IO[bytes]] = {}
-        self._records: dict[int, list[h.SectionRecord]] = {}
+        self._records: dict[int, list[SectionRecord]] = {}
 
     @property
-    def records(self) -> list[h.SectionRecord]:
-        """The sections in the file's order: by level."""
+    def records(self) -> list[SectionRecord]:
+        """Return the sections in the file's order: by level."""
         return [record for level in sorted(self._records) for record in self._records[level]]
 
-    def put(self, record: h.SectionRecord, payload: bytes) -> None:
+    def put(self, record: SectionRecord, payload: bytes) -> None:
         """Append a section to its level; raises OutputNotWritableError."""
         if record.level not in self._files:
             try:
@@ -51,21 +53,21 @@ class Spools:
 
     def assemble(
         self,
-        tensors: Sequence[h.TensorRecord],
-        blobs: Sequence[tuple[h.SectionRecord, bytes]],
+        tensors: Sequence[TensorRecord],
+        blobs: Sequence[tuple[SectionRecord, bytes]],
         digest_bytes: int,
         chunk_log2: int,
-    ) -> tuple[h.Header, int, int]:
+    ) -> tuple[Header, int, int]:
         """Write the whole file, with these blobs first: (its header, bytes, how many of them are no section's)."""
         sections = [record for record, _ in blobs] + self.records
-        header = h.Header(tuple(tensors), tuple(sections), digest_bytes, chunk_log2)
-        data = h.write_header(header)
+        header = Header(tuple(tensors), tuple(sections), digest_bytes, chunk_log2)
+        data = write_header(header)
         choice = blob(data, check_header)
         stored = choice.payload
-        places, end = layout.offsets(sections, h.PREFIX_BYTES + len(stored))
-        prefix = h.Prefix(header.version, choice.codec.id, len(stored), len(data), end, crc32(stored), header.flags)
+        places, end = layout.offsets(sections, PREFIX_BYTES + len(stored))
+        prefix = Prefix(header.version, choice.codec.id, len(stored), len(data), end, crc32(stored), header.flags)
         with atomic_file(self.path) as stream:
-            stream.write(h.write_prefix(prefix))
+            stream.write(write_prefix(prefix))
             stream.write(stored)
             for _, payload in blobs:
                 stream.write(payload)

@@ -25,17 +25,17 @@ _ADVICE = {
 
 
 def words(error: OSError) -> str:
-    """`No space left on device`."""
+    """Return the system's reason, such as `No space left on device`."""
     return error.strerror or " ".join(str(error).split()) or type(error).__name__
 
 
 def advice(error: OSError) -> str:
-    """`free space there, or choose another path`."""
+    """Return what the user can do, such as `free space there, or choose another path`."""
     return _ADVICE.get(error.errno or 0, "check the path, or choose another one")
 
 
 def explained(error: OSError) -> str:
-    """One line with the path that the system names, where it names one, the reason, and what to do."""
+    """Return one line with the path that the system names, where it names one, the reason, and what to do."""
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
     where = f"{' and '.join(names)}: " if names else ""
     return f"{where}{words(error)}; {advice(error)}"

@@ -5,17 +5,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.formats import header as h
 from qacomp.formats.blocks import lookup
 from qacomp.formats.checksums import DigestStream
 from qacomp.formats.dtypes import dtype_id, little_endian
 from qacomp.formats.errors import UnsupportedTensorError
 from qacomp.formats.limits import MAX_DIMS, MAX_NAME_BYTES
+from qacomp.formats.records import DENSE, SHARED, TensorRecord
 from qacomp.formats.tensors import SharedTensor, as_array, check_shared, is_float_vector, stored_form
 
 _PART = 1 << 20
 Tensor = NDArray[Any] | SharedTensor
-Described = tuple[h.TensorRecord, NDArray[Any], NDArray[Any]]
+Described = tuple[TensorRecord, NDArray[Any], NDArray[Any]]
 """A record without its place and digest, the array or codebook as stored, and the same as a reader gets it."""
 
 
@@ -37,7 +37,7 @@ def describe(name: str, tensor: Tensor, precision: str) -> Described:
 
 
 def identity(described: Described, tensor: Tensor, digest_bytes: int) -> tuple[bytes, bytes]:
-    """A key that only equal content has, and the digest of the decoded bytes."""
+    """Return a key that only equal content has, and the digest of the decoded bytes."""
     record, content, values = described
     key, digest = DigestStream(16), DigestStream(digest_bytes)
     key.update(
@@ -68,7 +68,7 @@ def _dense(name: str, tensor: NDArray[Any], precision: str) -> Described:
     if array.dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
         raise UnsupportedTensorError(f"{name[:80]!r}: has a truth value that is neither 0 nor 1; the data is damaged")
     stored = stored_form(array, precision) if is_float_vector(array) else array
-    record = h.TensorRecord(name, h.DENSE, dtype_id(array.dtype), dtype_id(stored.dtype), array.shape)
+    record = TensorRecord(name, DENSE, dtype_id(array.dtype), dtype_id(stored.dtype), array.shape)
     return record, stored, stored.astype(array.dtype, copy=False)
 
 
@@ -80,9 +80,9 @@ def _shared(name: str, tensor: SharedTensor, precision: str) -> Described:
     if stored.dtype != book.dtype and any(stored_form(b, precision).dtype == b.dtype for b in books):
         stored = book
     children = tuple(tuple(np.bincount(np.asarray(level.parents)).tolist()) for level in tensor.levels)
-    record = h.TensorRecord(
+    record = TensorRecord(
         name,
-        h.SHARED,
+        SHARED,
         dtype_id(book.dtype),
         dtype_id(stored.dtype),
         tensor.indices.shape,

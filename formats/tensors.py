@@ -42,14 +42,14 @@ class SharedTensor:
     blocks: tuple[int, ...] | None = None
 
     def dense(self) -> NDArray[Any]:
-        """The weights: codebook[indices], in the codebook's dtype and the indices' shape."""
+        """Return the weights codebook[indices], in the codebook's dtype and the indices' shape."""
         if self.blocks is None:
             return self.codebook.take(self.indices)
         shape = self.indices.shape
         return lookup(self.codebook, self.indices.reshape(-1), shape, self.blocks).reshape(shape)
 
     def at_level(self, level: int) -> "SharedTensor":
-        """The same tensor at a coarser level (0 is the coarsest; the last is the tensor itself, without levels)."""
+        """Return the tensor at a coarser level (0 is the coarsest; the last is the tensor itself, without levels)."""
         if level >= len(self.levels):
             return SharedTensor(self.codebook, self.indices, (), self.blocks)
         parents = np.arange(len(self.codebook))
@@ -160,7 +160,7 @@ def _check_blocks(name: str, tensor: SharedTensor, blocks: tuple[int, ...]) -> N
 
 
 def as_array(name: str, tensor: object) -> NDArray[Any]:
-    """A dense tensor in its storable form; raises UnsupportedTensorError for a dtype that the format lacks."""
+    """Return a dense tensor in its storable form; raises UnsupportedTensorError for a dtype that the format lacks."""
     array = np.asarray(tensor)
     if array.dtype != BFLOAT16:
         dtype_id(array.dtype, name)

@@ -9,7 +9,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from qacomp.formats import header as h
 from qacomp.formats import layout
 from qacomp.formats.account import Account
 from qacomp.formats.budget import check_graph, check_meta
@@ -22,6 +21,7 @@ from qacomp.formats.inventory import Inventory
 from qacomp.formats.metadata import write_metadata
 from qacomp.formats.open_groups import OpenGroups
 from qacomp.formats.parallel import run
+from qacomp.formats.records import GRAPH, INDEX_CHUNK, META, OWN_CHUNKS, SAME, VALUE_CHUNK, SectionRecord, TensorRecord
 from qacomp.formats.report import TensorReport, WriteReport
 from qacomp.formats.spools import Spools
 from qacomp.formats.tensor_records import Tensor, describe, identity
@@ -54,7 +54,7 @@ class Writer:
         self.chunk_log2 = chunk_log2
         self.report: WriteReport | None = None
         self._graph, self._meta = graph, dict(meta or {})
-        self._records: list[h.TensorRecord] = []
+        self._records: list[TensorRecord] = []
         self._names: set[str] = set()
         self._seen: dict[bytes, int] = {}
         self._spools = Spools(self.path)
@@ -88,7 +88,7 @@ class Writer:
         number = len(self._records)
         if key in self._seen:
             target = self._seen[key]
-            self._records.append(replace(record, kind=h.SAME, same_as=target, digest=digest))
+            self._records.append(replace(record, kind=SAME, same_as=target, digest=digest))
             self._accounts.append(Account(precision, target))
             return
         self._seen[key] = number
@@ -116,7 +116,7 @@ class Writer:
             self._records[number] = record = replace(record, at_once=True)
 
         def encode_chunk(chunk: int) -> list[Section]:
-            return encode_levels(h.INDEX_CHUNK, number, [Member(number, record, tensor, *ranges[chunk])], self.codecs)
+            return encode_levels(INDEX_CHUNK, number, [Member(number, record, tensor, *ranges[chunk])], self.codecs)
 
         self._in_parallel(len(ranges), encode_chunk)
 
@@ -137,10 +137,10 @@ class Writer:
         def encode_chunk(chunk: int) -> list[Section]:
             start, stop = ranges[chunk]
             streams = [layout.book_stream(record, 0, start, stop)]
-            return [encode(h.VALUE_CHUNK, 0, number, "values", [flat[start:stop]], streams, [number], self.codecs)]
+            return [encode(VALUE_CHUNK, 0, number, "values", [flat[start:stop]], streams, [number], self.codecs)]
 
         self._in_parallel(len(ranges), encode_chunk)
-        return h.OWN_CHUNKS
+        return OWN_CHUNKS
 
     def _add_dense(self, number: int, stored: NDArray[Any]) -> None:
         record = self._records[number]
@@ -157,7 +157,7 @@ class Writer:
             start, stop = ranges[chunk]
             stream = Stream("values", stop - start, 0, record.stored, record.shape, start)
             parts = [flat[start:stop]]
-            return [encode(h.VALUE_CHUNK, 0, number, "values", parts, [stream], [number], self.codecs)]
+            return [encode(VALUE_CHUNK, 0, number, "values", parts, [stream], [number], self.codecs)]
 
         self._in_parallel(len(ranges), encode_chunk)
 
@@ -180,19 +180,19 @@ class Writer:
 
     def _finish(self) -> None:
         self.cut()
-        blobs: list[tuple[h.SectionRecord, bytes]] = []
-        sizes = {h.GRAPH: 0, h.META: 0}
-        for kind, data in ((h.GRAPH, self._graph), (h.META, write_metadata(self._meta) if self._meta else None)):
+        blobs: list[tuple[SectionRecord, bytes]] = []
+        sizes = {GRAPH: 0, META: 0}
+        for kind, data in ((GRAPH, self._graph), (META, write_metadata(self._meta) if self._meta else None)):
             if data is not None:
-                choice = blob(data, check_graph if kind == h.GRAPH else check_meta)
+                choice = blob(data, check_graph if kind == GRAPH else check_meta)
                 sizes[kind] = len(choice.payload)
                 crc = crc32(choice.payload)
-                record = h.SectionRecord(kind, choice.codec.id, 0, 0, len(choice.payload), crc, len(data))
+                record = SectionRecord(kind, choice.codec.id, 0, 0, len(choice.payload), crc, len(data))
                 blobs.append((record, choice.payload))
         header, end, overhead = self._spools.assemble(self._records, blobs, self.digest_bytes, self.chunk_log2)
         inventory = Inventory(header, layout.Members(header.tensors))
         reports = tuple(self._tensor_report(n, inventory.tensor(n).bytes) for n in range(len(self._records)))
-        self.report = WriteReport(end, sizes[h.GRAPH], sizes[h.META], overhead, reports)
+        self.report = WriteReport(end, sizes[GRAPH], sizes[META], overhead, reports)
 
     def _tensor_report(self, number: int, charged: int) -> TensorReport:
         account = self._accounts[number]

@@ -133,13 +133,13 @@ def _identity(path: Path) -> object:
 
 
 def _dense_bytes(container: Path) -> int:
-    """Bytes of all tensors of a container, each value taken as eight at most."""
+    """Return the bytes of all tensors of a container, each value taken as eight at most."""
     with open_file(container, allow_truncated=True) as opened:
         return sum(8 * opened.info(name).values for name in opened.names)
 
 
 def _is_kind(output: Output) -> bool:
-    """Whether what stands there is of the kind that will be written, and may go."""
+    """Return whether the existing file is of the kind that will be written, and so may be replaced."""
     if output.kind not in ("container", "resume"):
         return False
     try:

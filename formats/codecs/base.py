@@ -54,19 +54,19 @@ class Codec:
     footprint: ClassVar[int] = 0
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
-        """Bytes of the parts, one flat array for each stream."""
+        """Return the bytes of the parts, one flat array for each stream."""
         raise NotImplementedError
 
     def encode_below(self, parts: Sequence[Array], streams: Sequence[Stream], most: int) -> bytes | None:
-        """`encode`, or None where a codec can tell beforehand that it takes more than `most` bytes."""
+        """Return what `encode` gives, or None where a codec knows beforehand that it takes more than `most` bytes."""
         return self.encode(parts, streams)
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
-        """The parts again, bit for bit."""
+        """Decode the parts again, bit for bit."""
         raise NotImplementedError
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
-        """About the nanoseconds that decoding takes, from fields that are read at once; may raise CodecError."""
+        """Estimate the nanoseconds of decoding from fields that are read at once. May raise CodecError."""
         return SECTION_WORK + sum(STREAM_WORK + stream.count * word_dtype(stream).itemsize for stream in streams)
 
 
@@ -78,7 +78,7 @@ C = TypeVar("C", bound=type[Codec])
 
 
 def register(cls: C) -> C:
-    """Class decorator: makes a codec known under its id."""
+    """Register a codec under its id; a class decorator."""
     if cls.id in CODECS:
         raise ValueError(f"codec id {cls.id} is taken by {CODECS[cls.id].name}")
     CODECS[cls.id] = cls()
@@ -86,19 +86,19 @@ def register(cls: C) -> C:
 
 
 def codec_of(number: int) -> Codec:
-    """The codec of an id; raises UnsupportedVersionError for an unknown one."""
+    """Return the codec of an id; raises UnsupportedVersionError for an unknown one."""
     if number not in CODECS:
         raise UnsupportedVersionError(f"codec {number} isn't known here; update qacomp, or register it if it is yours")
     return CODECS[number]
 
 
 def codec_name(number: int) -> str:
-    """The name that reports use: the codec's, or unknown-77 for an id of a newer version."""
+    """Return the name that reports use: the codec's, or unknown-77 for an id of a newer version."""
     return CODECS[number].name if number in CODECS else f"unknown-{number}"
 
 
 def word_dtype(stream: Stream) -> "np.dtype[np.unsignedinteger]":
-    """The unsigned type in which a stream's values travel: by alphabet for indices, by element size for values."""
+    """Return the unsigned type of a stream's values: by alphabet for indices, by element size for values."""
     if stream.kind == "indices":
         return np.dtype("u1") if max(stream.alphabet, 1) <= 256 else np.dtype("<u2")
     from qacomp.formats.dtypes import dtype_of
@@ -113,7 +113,7 @@ def split(flat: Array, streams: Sequence[Stream]) -> list[Array]:
 
 
 def sample(parts: Sequence[Array], streams: Sequence[Stream], count: int) -> tuple[list[Array], list[Stream]]:
-    """About `count` values: the first part of each stream, in proportion."""
+    """Return about `count` values: the first part of each stream, in proportion."""
     total = sum(stream.count for stream in streams)
     cut_parts, cut_streams = [], []
     for part, stream in zip(parts, streams, strict=True):

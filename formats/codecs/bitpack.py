@@ -11,7 +11,7 @@ _PIECE = 1 << 16  # values unpacked at once, to whole bytes: each takes 16 bytes
 
 
 def bits_of(alphabet: int) -> int:
-    """Bits of the largest index."""
+    """Return the bits of the largest index."""
     return (alphabet - 1).bit_length()
 
 
@@ -24,7 +24,7 @@ def pack(values: Array, bits: int) -> bytes:
 
 
 def unpack(data: memoryview, count: int, bits: int) -> Array:
-    """The inverse: `count` values as uint16. Raises CodecError unless the length fits and the padding bits are zero."""
+    """Unpack `count` values as uint16. Raises CodecError unless the length fits and the padding bits are zero."""
     if len(data) != (count * bits + 7) // 8:
         raise CodecError("packed indices have the wrong length; the file is damaged")
     if bits == 0:
@@ -52,15 +52,15 @@ class BitPack(Codec):
     footprint = 4
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
-        """The packed streams."""
+        """Pack the streams."""
         return b"".join(pack(part, bits_of(s.alphabet)) for part, s in zip(parts, streams, strict=True))
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
-        """Values take a few nanoseconds more than bytes; those of no bits hardly any."""
+        """Estimate the nanoseconds: values take a few more than bytes; those of no bits hardly any."""
         return super().work(payload, streams) + 40 * 8 * len(payload)
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
-        """Unpacks; an index outside its alphabet is a CodecError."""
+        """Unpack the indices; an index outside its alphabet is a CodecError."""
         parts: list[Array] = []
         start = 0
         for stream in streams:

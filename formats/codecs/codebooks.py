@@ -39,7 +39,7 @@ class Codebooks(Codec):
     footprint = 32
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
-        """For each stream what it is foretold by; then all differences under planes."""
+        """Encode for each stream which values predict its own; then all differences under planes."""
         if not _fits(streams):
             return None
         out = ByteWriter()
@@ -56,7 +56,7 @@ class Codebooks(Codec):
         return bytes(out.buffer)
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
-        """That of the planes; entries on lines come one after the other."""
+        """Estimate the nanoseconds: those of the planes; entries on lines come one after the other."""
         if not _fits(streams):
             return super().work(payload, streams)
         reader = ByteReader(payload, CodecError)
@@ -67,7 +67,7 @@ class Codebooks(Codec):
         return coded + lines * 50_000 + len(streams) * 50_000 + values * 100
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
-        """The codebooks again."""
+        """Decode the codebooks."""
         if not _fits(streams):
             raise CodecError("the codec for codebooks in blocks holds something else; the file is damaged")
         reader = ByteReader(payload, CodecError)
@@ -79,7 +79,7 @@ class Codebooks(Codec):
 
 
 def _fits(streams: Sequence[Stream]) -> bool:
-    """One multi-byte type, codebooks in blocks, and none cut at the front."""
+    """Return whether the streams are codebooks in blocks, of one multi-byte type, and none cut at the front."""
     same = len({s.dtype for s in streams}) == 1 and all(s.codebooks and word_dtype(s).itemsize > 1 for s in streams)
     return same and all(s.start % s.shape[-1] == 0 for s in streams)
 
@@ -89,7 +89,7 @@ def _plain(stream: Stream) -> Stream:
 
 
 def differences(part: Array, stream: Stream, method: int) -> Array:
-    """Each value less what it is foretold by, modulo the word, 0, -1, 1, -2, ... as 0, 1, 2, 3, ..."""
+    """Compute each value less its prediction, modulo the word; 0, -1, 1, -2, ... become 0, 1, 2, 3, ..."""
     table = _table(ascending(part, stream.dtype), stream)  # (codebooks, K)
     rest = table.copy()
     if method in (ABOVE, BOTH):
@@ -111,7 +111,7 @@ def differences(part: Array, stream: Stream, method: int) -> Array:
 
 
 def restore(rest: Array, stream: Stream, method: int) -> Array:
-    """The inverse of `differences`."""
+    """Restore the values from what `differences` gives."""
     one = rest.dtype.type(1)
     table = _table(rest >> one ^ (~(rest & one) + one), stream)  # (codebooks, K)
     if method in (ABOVE, BOTH):
@@ -128,7 +128,7 @@ def restore(rest: Array, stream: Stream, method: int) -> Array:
 
 
 def ascending(words: Array, dtype: int) -> Array:
-    """Words of a float type as integers that ascend with the value; other types' as they are."""
+    """Map words of a float type to integers that ascend with the value; leave other types' as they are."""
     if dtype not in FLOAT_IDS:
         return words.copy()
     sign = words.dtype.type(1 << 8 * words.itemsize - 1)
@@ -136,7 +136,7 @@ def ascending(words: Array, dtype: int) -> Array:
 
 
 def descending(words: Array, dtype: int) -> Array:
-    """The inverse of `ascending`."""
+    """Map the integers of `ascending` back to words."""
     if dtype not in FLOAT_IDS:
         return words
     sign = words.dtype.type(1 << 8 * words.itemsize - 1)
@@ -144,7 +144,7 @@ def descending(words: Array, dtype: int) -> Array:
 
 
 def _table(words: Array, stream: Stream) -> Array:
-    """(codebooks, K), filled up with zeros where a chunk ends inside a codebook."""
+    """Return the values as (codebooks, K), filled up with zeros where a chunk ends inside a codebook."""
     k = stream.shape[-1]
     table = np.zeros(-(-len(words) // k) * k, words.dtype)
     table[: len(words)] = words
@@ -152,7 +152,7 @@ def _table(words: Array, stream: Stream) -> Array:
 
 
 def _line(before: Array, earlier: Array, dtype: int) -> Array:
-    """2 * before - earlier: of float16 and float32 in binary64, rounded to the type, 0.0 where it isn't finite."""
+    """Predict 2 * before - earlier: of float16 and float32 in binary64, rounded to the type; 0.0 if not finite."""
     if dtype not in _LINE_TYPES:
         told: Array = before * before.dtype.type(2) - earlier
         return told
@@ -165,7 +165,7 @@ def _line(before: Array, earlier: Array, dtype: int) -> Array:
 
 
 def _bits(rest: Array) -> float:
-    """About what the planes of these differences take, from their bytes' entropies on a part of what is long."""
+    """Estimate the bits of these differences under planes, from their bytes' entropies on a part of what is long."""
     planes = rest[:_MOST_WORDS].view(np.uint8).reshape(-1, rest.itemsize)
     bits = 0.0
     for position in range(rest.itemsize):

@@ -38,11 +38,11 @@ class Context(Codec):
     footprint = 56
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
-        """Settings, lane states, words; None for an alphabet that is too large."""
+        """Encode as settings, lane states, words; None for an alphabet that is too large."""
         return self.encode_below(parts, streams, 1 << 62)
 
     def encode_below(self, parts: Sequence[Array], streams: Sequence[Stream], most: int) -> bytes | None:
-        """The same, but None where the trial of all settings, if it was of everything, says more than `most` bytes."""
+        """Encode, or return None where a trial of all settings on everything takes more than `most` bytes."""
         if max((stream.alphabet for stream in streams), default=1) > MAX_ALPHABET:
             return None
         used = [s for s in streams if s.count]
@@ -83,7 +83,7 @@ class Context(Codec):
         return bytes(out.buffer)
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
-        """Lanes in lock step, one symbol at a time, and before each epoch the tables of the contexts that it needs."""
+        """Estimate the nanoseconds: lanes step by step, one symbol at a time, and each epoch's tables of contexts."""
         total, used = super().work(payload, streams), [s for s in streams if s.count]
         if not used:
             return total
@@ -98,7 +98,7 @@ class Context(Codec):
         return total + len(used) * _STREAM_WORK + steps * step + count * 60
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
-        """The indices; every field is checked before it is used."""
+        """Decode the indices; every field is checked before it is used."""
         used = [s for s in streams if s.count]
         if not used:
             if len(payload):
@@ -128,7 +128,7 @@ class Context(Codec):
 
 
 def _read_settings(reader: ByteReader, used: Sequence[Stream]) -> tuple[int, int, int, list[int], list[model.Setting]]:
-    """(bits, taps, lanes, a centre for each stream, a setting for each stream)."""
+    """Read (bits, taps, lanes, a centre for each stream, a setting for each stream)."""
     bits, taps, lanes = reader.uint(14), reader.uint(len(model.TAPS) - 1), reader.uint(MAX_LANES)
     centres, settings = [], []
     for stream in used:
@@ -138,5 +138,5 @@ def _read_settings(reader: ByteReader, used: Sequence[Stream]) -> tuple[int, int
 
 
 def _most_contexts(stream: Stream) -> int:
-    """Contexts that a stream can have under any setting."""
+    """Return the contexts that a stream can have under any setting."""
     return max(len(stream.children), 3) * model.CELLS

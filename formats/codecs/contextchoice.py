@@ -30,7 +30,7 @@ _PRIOR = 1 << PRIOR_BITS
 def choose(
     flat: Array, used: Sequence[Stream], centres: Sequence[int], bits: int
 ) -> tuple[int, int, list[model.Setting], float | None]:
-    """(lanes, taps, a setting for each stream, bits): all settings are tried, on a part of what is long.
+    """Return (lanes, taps, a setting for each stream, bits): all settings are tried, on a part of what is long.
 
     bits: about what all symbols take then, or None where only a part was tried.
     """
@@ -54,7 +54,7 @@ def choose(
 
 
 def is_hopeless(flat: Array, used: Sequence[Stream], centres: Sequence[int], bits: int, most: float) -> bool:
-    """Whether some of very many small streams say that all of them take more than `most` bits under any setting.
+    """Return whether a few of very many small streams say that all take more than `most` bits under any setting.
 
     A stream of a few hundred symbols is over before its contexts are learnt, so this is common, and all settings of all
     streams take far longer to try than a static code takes.
@@ -73,7 +73,7 @@ def is_hopeless(flat: Array, used: Sequence[Stream], centres: Sequence[int], bit
 
 
 def _entropies(flat: Array, streams: Sequence[Stream]) -> list[float]:
-    """Of each stream's symbols the order-0 entropy, in bits together."""
+    """Return the order-0 entropies of the streams' symbols, in bits, summed."""
     found = []
     for part in split(flat, streams):
         seen = np.bincount(part)
@@ -83,7 +83,7 @@ def _entropies(flat: Array, streams: Sequence[Stream]) -> list[float]:
 
 
 def _best_taps(flat: Array, streams: Sequence[Stream], centres: Sequence[int], trial: "_Trial", lanes: int) -> int:
-    """The taps, which all streams share, that take the fewest bits; of many streams some are tried."""
+    """Return the taps, one set for all streams, that take the fewest bits; of many streams some are tried."""
     step = -(-len(streams) // _TAPS_STREAMS)
     if step > 1:
         some = list(streams[::step])
@@ -106,7 +106,7 @@ class _Counted:
     least: float  # a symbol's share: one slot
 
     def bits(self, contexts: Ints, priors: Ints, symbols: Ints, width: int) -> NDArray[np.float64]:
-        """(tried, n) bits of symbols (n,) under contexts (tried, n) and priors (n,); then they are counted."""
+        """Return (tried, n) bits of symbols (n,) under contexts (tried, n) and priors (n,); then count them."""
         tried = np.arange(len(contexts))[:, None]
         total = self.priors.reshape(-1, width).sum(axis=1)
         prior = (2 * self.priors.take(priors * width + symbols) + 1) / (2 * total + self.valid).take(priors)
@@ -136,7 +136,7 @@ class _Trial:
         self._stream = self._places.stream.take(self._positions).astype(np.int64)
 
     def refinements(self, settings: Sequence[model.Setting]) -> NDArray[np.float64]:
-        """(settings, streams) bits."""
+        """Return the bits (settings, streams)."""
         found = [model.refinement_contexts(self._streams, self._places, [s] * len(self._streams)) for s in settings]
         rows = found[0][1].take(found[0][0])  # the priors are those of every setting
         most = max(len(prior) for _, prior, _ in found)
@@ -151,7 +151,7 @@ class _Trial:
         return totals
 
     def costs(self, pairs: Sequence[tuple[int, model.Setting]], centres: Sequence[int]) -> NDArray[np.float64]:
-        """(pairs of taps and setting, streams) bits."""
+        """Return the bits (pairs of taps and setting, streams)."""
         first = model.SETTINGS[1]  # with sides; contexts aren't taken from it
         near = model.Neighbourhood(self._streams, self._places, centres, [first] * len(self._streams), 0)
         keys = self._stream * near.width + self._symbols
@@ -189,7 +189,7 @@ class _Trial:
         return _Counted(seen, total, np.zeros(len(valid) * self._width, np.int64), valid, 1 / (1 << self.bits))
 
     def _coded(self, block: Ints, start: int, stop: int) -> Ints:
-        """Of (steps, lanes) what belongs to coded symbols of steps [start, stop), flat."""
+        """Return what belongs to coded symbols of steps [start, stop) in a block (steps, lanes), flat."""
         return self._runs.coded(stop, block[start:stop])
 
     def _add(self, totals: NDArray[np.float64], bits: NDArray[np.float64], streams: Ints) -> None:
@@ -199,7 +199,7 @@ class _Trial:
 
 
 def _weighted(magnitude: Ints, taps: Sequence[int]) -> Ints:
-    """(steps, lanes): weighted sums of the magnitudes before, which are 1 before a lane's first."""
+    """Return (steps, lanes) weighted sums of the magnitudes before, which are 1 before a lane's first."""
     padded = np.concatenate([np.ones((len(taps), magnitude.shape[1]), np.int64), magnitude])
     total = np.zeros(magnitude.shape, np.int64)
     for back, weight in enumerate(taps, 1):

@@ -52,7 +52,7 @@ class Counts:
         self.first[rows] = np.cumsum(fresh, axis=1, dtype=np.uint32) - fresh
 
     def marked(self, contexts: Ints) -> NDArray[np.bool_]:
-        """(contexts,): which of them occur among these."""
+        """Return a mask (contexts,): which of them occur among these."""
         mask = np.zeros(len(self.prior), bool)
         mask[contexts.reshape(-1)] = True
         return mask

@@ -14,7 +14,7 @@ FEW = 6
 
 
 def fixed(decoder: StepDecoder, contexts: Ints, active: Sequence[int]) -> Array:
-    """The symbols (steps, lanes) of an epoch whose contexts are known; active: lanes with a symbol in each step."""
+    """Decode an epoch's symbols (steps, lanes), whose contexts are known; active: lanes with a symbol in each step."""
     block: Array = np.zeros(contexts.shape, np.uint8)
     for step, (n, row) in enumerate(zip(active, contexts.tolist(), strict=True)):
         block[step, :n] = [decoder.one(lane, row[lane]) for lane in range(n)]
@@ -33,7 +33,7 @@ class Lanes:
         self._last_side: list[int] = [0] * lanes
 
     def epoch(self, decoder: StepDecoder, streams: Ints, bases: Ints, active: Sequence[int]) -> tuple[Array, Ints]:
-        """(symbols, contexts) of an epoch, (steps, lanes); active: how many lanes have a symbol in each step."""
+        """Decode (symbols, contexts) of an epoch, (steps, lanes); active: how many lanes have a symbol in each step."""
         symbols, contexts = np.zeros(bases.shape, np.uint8), np.zeros(bases.shape, np.int64)
         means, subtracted, weights = self._near.recent_terms()
         for step, (n, row, base) in enumerate(zip(active, streams.tolist(), bases.tolist(), strict=True)):

@@ -29,18 +29,18 @@ class Runs:
         self.length[:longer] += 1
 
     def active(self, step: int) -> int:
-        """Lanes that have a symbol in this step: all but in the last."""
+        """Return how many lanes have a symbol in this step: all but in the last."""
         return self.longer if self.longer and step == self.steps - 1 else self.lanes
 
     def positions(self, start: int, stop: int) -> Ints:
-        """(steps, lanes) positions of steps [start, stop); a lane without a symbol in the last has another's there."""
+        """Return (steps, lanes) positions of steps [start, stop); lanes without a symbol in the last have another's."""
         positions = self.first + np.arange(start, stop)[:, None]
         if self._ends_short(stop):
             positions[-1, self.longer :] = positions[-1, 0]
         return positions
 
     def coded(self, stop: int, block: Ints) -> Ints:
-        """Of a block (steps, lanes) that ends at a step, what belongs to coded symbols, flat."""
+        """Return what belongs to coded symbols in a block (steps, lanes) that ends at a step, flat."""
         flat = block.ravel()
         return flat[: len(flat) - self.lanes + self.longer] if self._ends_short(stop) else flat
 
@@ -48,14 +48,14 @@ class Runs:
         return stop == self.steps and self.longer > 0
 
     def tails(self) -> Ints:
-        """(tail, lanes) positions of the symbols that the lanes' first states hold."""
+        """Return (tail, lanes) positions of the symbols that the lanes' first states hold."""
         return self.first + self.length - self.tail + np.arange(self.tail)[:, None]
 
 
 def _model(
     used: Sequence[Stream], centres: Sequence[int], settings: Sequence[model.Setting], taps: int, bits: int
 ) -> tuple[model.Neighbourhood | None, Ints | None, Counts, model.Places]:
-    """The parts of the model: for refinements fixed contexts, else the neighbourhood they are derived from."""
+    """Return the parts of the model: fixed contexts for refinements, else the neighbourhood they are derived from."""
     places = model.Places(used)
     if used[0].parents is not None:
         contexts, prior, valid = model.refinement_contexts(used, places, settings)
@@ -75,7 +75,7 @@ def forward(
     bits: int,
     runs: Runs,
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-    """(steps, lanes) frequencies and first slots of all coded symbols, as the decoder will have them."""
+    """Return (steps, lanes) frequencies and first slots of all coded symbols, as the decoder will have them."""
     near, fixed, counts, places = _model(used, centres, settings, taps, bits)
     frequency = np.ones((runs.steps, runs.lanes), np.uint32)
     first = np.zeros((runs.steps, runs.lanes), np.uint32)
@@ -164,7 +164,7 @@ def backward(
 
 
 def _fixed(decoder: StepDecoder, contexts: Ints, active: Sequence[int]) -> Array:
-    """The symbols (steps, lanes) of an epoch whose contexts are known."""
+    """Decode the symbols (steps, lanes) of an epoch whose contexts are known."""
     block: Array = np.zeros(contexts.shape, np.uint8)
     for step, n in enumerate(active):
         block[step, :n] = decoder.step(contexts[step, :n])
@@ -180,7 +180,7 @@ class _Lanes:
         self._side = np.zeros(lanes, np.int64)
 
     def epoch(self, decoder: StepDecoder, streams: Ints, bases: Ints, active: Sequence[int]) -> tuple[Array, Ints]:
-        """(symbols, contexts) of an epoch, (steps, lanes); active: how many lanes have a symbol in each step."""
+        """Decode (symbols, contexts) of an epoch, (steps, lanes); active: how many lanes have a symbol in each step."""
         near, history, lanes = self._near, self._history, streams.shape[1]
         magnitudes, sides, cells = near.magnitude.ravel(), near.side.ravel(), near.cell.ravel()
         block, contexts = np.zeros(streams.shape, np.uint8), np.zeros(streams.shape, np.int64)

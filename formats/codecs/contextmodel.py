@@ -45,7 +45,7 @@ class Setting:
 
     @property
     def cells(self) -> int:
-        """Cells that are left."""
+        """Return how many cells are left."""
         return CELLS >> self.coarse
 
 
@@ -67,12 +67,12 @@ SETTINGS = (
 
 @cache
 def log_table() -> Ints:
-    """log2 of 1 + i / 256, in 1/64 octaves, for i up to 256."""
+    """Return log2 of 1 + i / 256, in 1/64 octaves, for i up to 256."""
     return np.array([round(OCTAVE * math.log2(1 + i / 256)) for i in range(257)], np.int64)
 
 
 def log2_fixed(values: Ints) -> Ints:
-    """log2 in 1/64 octaves of integers from 1 to 2**52, from the exponent and the eight bits below the leading one."""
+    """Compute log2 in 1/64 octaves of integers from 1 to 2**52, from the exponent and the eight bits that follow."""
     mantissa, exponent = np.frexp(values.astype(np.float64))  # exact: mantissa in [0.5, 1)
     fraction = (mantissa * 512).astype(np.int64) - 256
     return (exponent.astype(np.int64) - 1) * OCTAVE + log_table().take(fraction)
@@ -82,7 +82,7 @@ _LOG_9 = int(log2_fixed(np.array([9]))[0])
 
 
 def epochs(steps: int) -> list[tuple[int, int]]:
-    """Steps [start, stop) between updates of the model: 4, 6, 9, ... to 64 or a sixteenth of what is behind."""
+    """Yield steps [start, stop) between updates of the model: 4, 6, 9, ... to 64 or a sixteenth of what is behind."""
     spans, start, size = [], 0, FIRST_EPOCH
     while start < steps:
         stop = min(start + size, steps)
@@ -92,7 +92,7 @@ def epochs(steps: int) -> list[tuple[int, int]]:
 
 
 def geometry(stream: Stream) -> tuple[int, int]:
-    """(values of a filter, values of one input channel of a filter); a vector is one filter of one channel."""
+    """Return (values of a filter, values of one input channel of a filter); a vector is one filter of one channel."""
     shape = stream.shape if len(stream.shape) > 1 else (1, 1, *stream.shape)
     inner = math.prod(shape[2:])
     return max(shape[1] * inner, 1), max(inner, 1)
@@ -129,17 +129,17 @@ class Places:
 
 
 def middle(counts: Ints) -> int:
-    """The symbol that holds the median of these counts."""
+    """Return the symbol that holds the median of these counts."""
     return int(np.searchsorted(np.cumsum(counts), int(counts.sum()) / 2))
 
 
 def magnitudes(alphabet: int, centre: int) -> Ints:
-    """(alphabet,): four times the distance from the centre, plus one."""
+    """Return (alphabet,) magnitudes: four times the distance from the centre, plus one."""
     return 4 * np.abs(np.arange(alphabet) - centre) + 1
 
 
 def contexts_of(stream: Stream, setting: Setting) -> int:
-    """How many contexts a stream has."""
+    """Return how many contexts a stream has."""
     if stream.parents is not None or stream.children:
         return len(stream.children) * setting.cells
     return setting.cells * (3 if setting.sides else 1)
@@ -195,7 +195,7 @@ class Neighbourhood:
         self._log: Ints = log2_fixed(self._mean)
 
     def base(self, positions: Ints) -> Ints:
-        """The part of the expected log magnitude that an epoch fixes, for positions of any shape."""
+        """Compute the part of the expected log magnitude that an epoch fixes, for positions of any shape."""
         places, total = self.places, np.full(positions.shape, HALF_RANGE)
         if self._filter_weight.any():
             numbers = places.filter.take(positions)
@@ -206,13 +206,13 @@ class Neighbourhood:
         return total
 
     def logarithms(self, positions: Ints) -> tuple[Ints, Ints]:
-        """How far the mean log magnitudes of filters and channels lie from their streams', for positions."""
+        """Return how far the mean log magnitudes of filters and channels lie from their streams', for positions."""
         places = self.places
         filters = self._means(places.filter.take(positions), self._of_filter, places.filter_stream)
         return filters, self._means(places.channel.take(positions), self._of_channel, places.channel_stream)
 
     def _means(self, numbers: Ints, sums: Ints, stream_of: Ints) -> Ints:
-        """How far filters' (or channels') mean log magnitudes lie from their streams'.
+        """Return how far filters' (or channels') mean log magnitudes lie from their streams'.
 
         Worked out once for each filter, or once a place, whichever are fewer.
         """
@@ -224,22 +224,22 @@ class Neighbourhood:
         return part if each else part.take(numbers)
 
     def recent(self, streams: Ints, sums: Ints) -> Ints:
-        """The recent magnitudes' part, from their weighted sums and the streams, of equal shapes."""
+        """Compute the recent magnitudes' part, from their weighted sums and the streams, of equal shapes."""
         part: Ints = self.recent_log(streams, sums) * self._recent_weight.take(streams)
         return part
 
     def recent_log(self, streams: Ints, sums: Ints) -> Ints:
-        """How far the recent magnitudes' logarithm lies from that of the streams' means."""
+        """Return how far the recent magnitudes' logarithm lies from that of the streams' means."""
         spread = log2_fixed(8 * sums + self._mean.take(streams))
         spread -= (self._log + _LOG_9).take(streams)
         return spread
 
     def recent_terms(self) -> tuple[list[int], list[int], list[int]]:
-        """Of each stream the mean, what is taken off the logarithm, and the weight, as `recent` has them."""
+        """Return each stream's mean, what is taken off the logarithm, and the weight, as `recent` has them."""
         return self._mean.tolist(), (self._log + _LOG_9).tolist(), self._recent_weight.tolist()
 
     def recent_table(self) -> Ints:
-        """`recent` of every stream and sum: (streams, sums), which pays where more symbols than that come."""
+        """Compute `recent` of every stream and sum, (streams, sums), which pays where more symbols than that come."""
         return self.recent(np.arange(len(self._mean))[:, None], np.arange(self.sums)[None, :])
 
     def update(self, positions: Ints, symbols: Array) -> None:
@@ -258,7 +258,7 @@ class Neighbourhood:
 def refinement_contexts(
     streams: Sequence[Stream], places: Places, settings: Sequence[Setting]
 ) -> tuple[Ints, Ints, NDArray[np.bool_]]:
-    """For refinements: each position's context, each context's prior row, and the symbols each prior row allows."""
+    """Return each position's context, each context's prior row, and the symbols each prior row allows (refinements)."""
     contexts, priors, valid = [], [], []
     width = max(stream.alphabet for stream in streams)
     start, first, row = 0, 0, 0

@@ -49,12 +49,12 @@ def normalise_rows(weights: Counts, bits: int) -> NDArray[Any]:
 
 
 def normalised(tables: Sequence[Counts], bits: int) -> list[NDArray[Any]]:
-    """`normalise_rows` for each of some tables, those of one length at once."""
+    """Apply `normalise_rows` to each table, to those of one length at once."""
     return by_length(tables, lambda rows: normalise_rows(rows, bits))
 
 
 def by_length(tables: Sequence[Counts], make: Callable[[Counts], NDArray[Any]]) -> list[NDArray[Any]]:
-    """What `make` gives for each table, where it takes tables of one length as rows and gives as many rows."""
+    """Return what `make` gives for each table, where it takes tables of one length as rows and gives as many rows."""
     done: list[NDArray[Any]] = [np.zeros(0, np.uint32)] * len(tables)
     for length in {len(table) for table in tables}:
         places = [place for place, table in enumerate(tables) if len(table) == length]
@@ -65,8 +65,10 @@ def by_length(tables: Sequence[Counts], make: Callable[[Counts], NDArray[Any]]) 
 
 
 def product_rows(frequencies: NDArray[Any], group: int, bits: int) -> NDArray[Any]:
-    """For each row (rows, alphabet) the frequencies (rows, alphabet**group) of groups of 1, 2, 4 or 8 independent
-    symbols, the first the lowest digit."""
+    """Return frequencies (rows, alphabet**group) of groups of symbols from those of one (rows, alphabet).
+
+    A group has 1, 2, 4 or 8 independent symbols, the first the lowest digit.
+    """
     tables = frequencies.astype(np.int64)
     while group > 1:
         group //= 2
@@ -76,7 +78,7 @@ def product_rows(frequencies: NDArray[Any], group: int, bits: int) -> NDArray[An
 
 
 def to_codes(counts: Counts, mantissa: int) -> NDArray[Any]:
-    """Nearest codes of counts (below 2**31): 0 for 0, else 1 + exponent * 2**mantissa + fraction."""
+    """Return the nearest codes of counts (below 2**31): 0 for 0, else 1 + exponent * 2**mantissa + fraction."""
     steps = 1 << mantissa
     codes = np.zeros(len(counts), np.int64)
     present = counts > 0
@@ -88,7 +90,7 @@ def to_codes(counts: Counts, mantissa: int) -> NDArray[Any]:
 
 
 def from_codes(codes: NDArray[Any], mantissa: int) -> Counts:
-    """Weights that codes stand for, scaled by 2**mantissa to stay whole."""
+    """Return the weights that codes stand for, scaled by 2**mantissa to stay whole."""
     steps = 1 << mantissa
     exponent, fraction = (codes - 1) >> mantissa, (codes - 1) & (steps - 1)
     return np.where(codes > 0, (steps + fraction) << np.maximum(exponent, 0), 0)
@@ -130,6 +132,6 @@ class TableModel:
 
 
 def cost_bits(counts: Counts, frequencies: NDArray[Any], bits: int) -> float:
-    """Bits that the coder needs for symbols with these counts under these frequencies (an estimate, for choosing)."""
+    """Estimate the bits that the coder needs for symbols with these counts under these frequencies, for choosing."""
     present = counts > 0
     return float((counts[present] * (bits - np.log2(frequencies[present]))).sum())

@@ -33,7 +33,7 @@ class Grids(Codec):
     footprint = 32
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
-        """All zero points under planes, then all scales under planes; None where a codebook is no grid."""
+        """Encode all zero points under planes, then all scales under planes; None where a codebook is no grid."""
         if not _fits(streams):
             return None
         found = [_grids(part, stream) for part, stream in zip(parts, streams, strict=True)]
@@ -48,7 +48,7 @@ class Grids(Codec):
         return bytes(out.buffer)
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
-        """That of the zero points and scales under planes, and of the products."""
+        """Estimate the nanoseconds: those of the zero points and scales under planes, and of the products."""
         if not _fits(streams):
             return super().work(payload, streams)
         reader, planes = ByteReader(payload, CodecError), CODECS[Planes.id]
@@ -57,7 +57,7 @@ class Grids(Codec):
         return coded + len(streams) * 50_000 + sum(stream.count for stream in streams) * 30
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
-        """The codebooks again."""
+        """Decode the codebooks."""
         if not _fits(streams):
             raise CodecError("the codec for codebooks on grids holds something else; the file is damaged")
         reader = ByteReader(payload, CodecError)
@@ -72,7 +72,7 @@ class Grids(Codec):
 
 
 def _fits(streams: Sequence[Stream]) -> bool:
-    """One float type, codebooks in blocks of 2 to 256 entries, and none cut at the front."""
+    """Return whether the streams are codebooks of 2 to 256 floats in blocks, of one type, and none cut at the front."""
     same = len({s.dtype for s in streams}) == 1 and all(s.dtype in FLOAT_IDS and s.codebooks for s in streams)
     return same and all(2 <= s.shape[-1] <= MOST_ENTRIES and s.start % s.shape[-1] == 0 for s in streams)
 
@@ -108,7 +108,7 @@ def _grids(part: Array, stream: Stream) -> tuple[Array, Array] | None:
 
 
 def _values(zeros: Array, scales: Array, stream: Stream) -> Array:
-    """The words of all codebooks; products are exact in single precision where the type is narrower."""
+    """Compute the words of all codebooks; products are exact in single precision where the type is narrower."""
     scale = _numbers(scales, stream.dtype)
     steps = np.arange(stream.shape[-1], dtype=scale.dtype) - zeros.astype(scale.dtype)[:, None]  # (codebooks, K)
     with np.errstate(over="ignore", under="ignore"):
@@ -117,7 +117,7 @@ def _values(zeros: Array, scales: Array, stream: Stream) -> Array:
 
 
 def _numbers(words: Array, dtype: int) -> NDArray[np.floating]:
-    """Words of a float type as what they stand for, in single precision, or double for words of that."""
+    """Return what words of a float type stand for, in single precision, or double for words of that."""
     if dtype == _BFLOAT:
         return bfloat16_to_float32(np.ascontiguousarray(words).view(BFLOAT16))
     values: NDArray[np.floating] = words.view(_TYPES[dtype])
@@ -126,7 +126,7 @@ def _numbers(words: Array, dtype: int) -> NDArray[np.floating]:
 
 
 def _words(values: NDArray[np.floating], dtype: int) -> Array:
-    """The inverse: rounded to the type, to nearest, ties to even."""
+    """Return numbers as words of the type, rounded to nearest, ties to even."""
     if dtype == _BFLOAT:
         return bfloat16_from_float32(values.astype(np.float32)).view("<u2")
     with np.errstate(over="ignore", under="ignore"):

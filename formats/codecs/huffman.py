@@ -19,7 +19,7 @@ _STREAM_WORK, _STEP_WORK = 500_000, 5_000
 
 
 def code_lengths(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Bits of each symbol's code (alphabet,), 0 for a symbol that never occurs; a lone symbol gets one bit."""
+    """Return the bits of each symbol's code (alphabet,): 0 for a symbol that never occurs, 1 for a lone one."""
     while True:
         heap = [(count, symbol, symbol) for symbol, count in enumerate(counts.tolist()) if count]
         lengths = [0] * len(counts)
@@ -43,7 +43,7 @@ def code_lengths(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def canonical(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The codes (alphabet,), most significant bit first, short ones first, equal lengths in symbol order.
+    """Return the codes (alphabet,), most significant bit first, short ones first, equal lengths in symbol order.
 
     Raises CodecError unless the lengths fill the code space exactly (or are those of a lone symbol).
     """
@@ -69,7 +69,7 @@ class Huffman(Codec):
     footprint = 16
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
-        """For each stream: lanes, code lengths in half bytes, bits of each lane, the bits."""
+        """Encode for each stream lanes, code lengths in half bytes, bits of each lane, the bits."""
         if max((s.alphabet for s in streams), default=1) > MAX_ALPHABET:
             return None
         out = ByteWriter()
@@ -96,7 +96,7 @@ class Huffman(Codec):
         out.raw(np.packbits(stuff.astype(np.uint8)).tobytes())
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
-        """Lanes in lock step, after a table of all windows for each stream."""
+        """Estimate the nanoseconds: lanes step by step, after a table of all windows for each stream."""
         reader, total = ByteReader(payload, CodecError), super().work(payload, streams)
         for stream in streams:
             if stream.count:
@@ -108,7 +108,7 @@ class Huffman(Codec):
         return total
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
-        """The indices; lanes must use exactly the bits that they announce."""
+        """Decode the indices; lanes must use exactly the bits that they announce."""
         reader = ByteReader(payload, CodecError)
         parts = [self._read(reader, s) if s.count else np.zeros(0, word_dtype(s)) for s in streams]
         reader.end()
@@ -149,7 +149,7 @@ class Huffman(Codec):
 
 
 def _slots(lengths: NDArray[np.int64], longest: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each window of as many bits as the longest code the symbol at its front and that code's bits."""
+    """Return, for each window of the longest code's bits, the symbol at its front and that code's bits."""
     codes = canonical(lengths)
     symbols, widths = np.zeros(1 << longest, np.int64), np.ones(1 << longest, np.int64)
     for symbol in lengths.nonzero()[0]:

@@ -36,16 +36,16 @@ class Tables:
     frequencies: NDArray[np.uint32]
 
     def cumulative(self) -> NDArray[np.uint32]:
-        """(contexts, alphabet): the first slot of each symbol."""
+        """Return (contexts, alphabet): the first slot of each symbol."""
         return (np.cumsum(self.frequencies, axis=1, dtype=np.uint32) - self.frequencies).astype(np.uint32)
 
     def symbols(self) -> NDArray[np.intp]:
-        """(contexts * 2**bits,): the symbol of each slot."""
+        """Return (contexts * 2**bits,): the symbol of each slot."""
         contexts, alphabet = self.frequencies.shape
         return np.repeat(np.tile(np.arange(alphabet), contexts), self.frequencies.ravel())
 
     def transitions(self) -> NDArray[np.uint32]:
-        """(contexts * 2**bits,): frequency << 16 | slot - first slot of the symbol."""
+        """Return (contexts * 2**bits,): frequency << 16 | slot - first slot of the symbol."""
         flat = self.frequencies.ravel()
         first = np.repeat(np.cumsum(flat, dtype=np.int64) - flat, flat)
         offset = np.arange(len(first)) - first
@@ -53,7 +53,7 @@ class Tables:
 
 
 def tail_length(alphabet: int, count: int, lanes: int) -> int:
-    """How many symbols of each lane its first state holds: as many as 16 bits take, at most what there is."""
+    """Return how many symbols of each lane its first state holds: as many as 16 bits take, at most what there is."""
     length = 0
     while length < 16 and alphabet ** (length + 1) <= STATE_LOW:
         length += 1
@@ -132,7 +132,7 @@ class _Slots:
     def __call__(
         self, slots: NDArray[np.intp], out: NDArray[np.generic], offset: NDArray[np.uint32], share: NDArray[np.uint32]
     ) -> None:
-        """For slots, numbered over all contexts: values to out, places within the symbol to offset, frequencies."""
+        """Write values, places within the symbol and frequencies of slots, which are numbered over all contexts."""
         self._values.take(slots, out=out, mode="clip")
         self._transition.take(slots, out=offset, mode="clip")
         np.right_shift(offset, np.uint32(16), out=share)
@@ -168,7 +168,7 @@ class _Slots:
         return used
 
 
-class _Search:
+class _BisectedSlots:
     """The same by bisection, where a table of all slots would be far longer than what is decoded."""
 
     def __init__(self, tables: Tables, values: NDArray[np.generic]) -> None:
@@ -180,7 +180,7 @@ class _Search:
     def __call__(
         self, slots: NDArray[np.intp], out: NDArray[np.generic], offset: NDArray[np.uint32], share: NDArray[np.uint32]
     ) -> None:
-        """As `_Slots`."""
+        """Write what the slots stand for, as `_Slots` does."""
         found = self._first.searchsorted(slots, side="right") - 1
         self._values.take(found % self._alphabet, out=out, mode="clip")
         self._share.take(found, out=share, mode="clip")
@@ -195,7 +195,7 @@ def decode(
     values: NDArray[np.generic],
     contexts: NDArray[np.integer] | None = None,
 ) -> NDArray[np.generic]:
-    """The inverse of `encode`: `count` entries of `values` (alphabet,), which maps symbols to what is wanted of them.
+    """Decode `count` entries of `values` (alphabet,), which maps symbols to what is wanted of them.
 
     Raises CodecError unless the words are used up exactly and every lane ends in a state that `encode` begins with.
     """
@@ -208,7 +208,9 @@ def decode(
         raise CodecError("a lane's state is below its range; the file is damaged")
     state = states.astype(np.uint32)
     slots = len(tables.frequencies) << tables.bits
-    look_up = _Search(tables, values) if slots > max(_SLOTS_A_SYMBOL * count, _FEW_SLOTS) else _Slots(tables, values)
+    look_up = (
+        _BisectedSlots(tables, values) if slots > max(_SLOTS_A_SYMBOL * count, _FEW_SLOTS) else _Slots(tables, values)
+    )
     mask, bits = np.uint32((1 << tables.bits) - 1), np.uint32(tables.bits)
     index, a, b = np.empty(lanes, np.intp), np.empty(lanes, np.uint32), np.empty(lanes, np.uint32)
     empty = np.empty(lanes, bool)
@@ -251,7 +253,7 @@ def decode(
 
 
 def pack_tails(tails: NDArray[np.integer], alphabet: int, lanes: int) -> NDArray[np.uint32]:
-    """(lanes,) first states that hold the tails (length, lanes), the first symbol the lowest digit."""
+    """Return (lanes,) first states that hold the tails (length, lanes), the first symbol the lowest digit."""
     state = np.zeros(lanes, np.uint32)
     for row in tails[::-1]:
         state = state * np.uint32(alphabet) + row.astype(np.uint32)
@@ -259,7 +261,7 @@ def pack_tails(tails: NDArray[np.integer], alphabet: int, lanes: int) -> NDArray
 
 
 def unpack_tails(packed: NDArray[np.uint32], alphabet: int, length: int) -> NDArray[np.uint32]:
-    """The tails (length, lanes) of what `StepDecoder.finish` gives."""
+    """Return the tails (length, lanes) of what `StepDecoder.finish` gives."""
     rows = np.empty((length, len(packed)), np.uint32)
     for row in rows:
         np.remainder(packed, np.uint32(alphabet), out=row)

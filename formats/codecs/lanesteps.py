@@ -37,7 +37,7 @@ class StepEncoder:
         x += (quotient << self._bits) + first
 
     def words(self) -> NDArray[np.uint16]:
-        """All words, in decoding order."""
+        """Return all words, in decoding order."""
         return self._buffer[self._end :]
 
 
@@ -64,7 +64,7 @@ class StepDecoder:
             self._slots = tables.symbols().astype(np.uint8)
 
     def step(self, contexts: NDArray[np.int64]) -> NDArray[np.integer]:
-        """The next symbol of the first len(contexts) lanes; raises CodecError where the words end early."""
+        """Decode the next symbol of the first len(contexts) lanes; raises CodecError where the words end early."""
         x = self._states[: len(contexts)]
         slot = x & self._mask
         if self._slots is None:
@@ -89,7 +89,7 @@ class StepDecoder:
         return symbols
 
     def one(self, lane: int, context: int) -> int:
-        """The next symbol of one lane, as `step` gives those of all; raises CodecError where the words end early."""
+        """Decode the next symbol of one lane, as `step` does for all; raises CodecError where the words end early."""
         if context not in self._lists:
             low = context * self._width
             span = slice(low, low + self._width)
@@ -108,7 +108,7 @@ class StepDecoder:
         return symbol
 
     def finish(self, limit: int) -> NDArray[np.uint32]:
-        """What the lanes' first states held, below `limit`; raises CodecError unless all words were used."""
+        """Return what the lanes' first states held, below `limit`; raises CodecError unless all words were used."""
         packed = self._states - np.uint32(STATE_LOW)
         if self._used != len(self._words) or int(packed.max()) >= limit:
             raise CodecError("the coded words don't end where the lanes end; the file is damaged")

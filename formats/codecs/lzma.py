@@ -23,18 +23,18 @@ class Lzma(Codec):
     footprint = 1
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
-        """The stream, or None where the words are too many."""
+        """Encode the stream, or return None where the words are too many."""
         data = Raw().encode(parts, streams) or b""
         if len(data) > LARGEST:
             return None
         return lzma.compress(data, format=lzma.FORMAT_RAW, filters=_FILTERS)
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
-        """A stored byte takes about a hundred nanoseconds."""
+        """Estimate the nanoseconds: a stored byte takes about a hundred."""
         return super().work(payload, streams) + 100 * len(payload)
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
-        """Decompresses to the streams' exact size, never more."""
+        """Decompress to the streams' exact size, never more."""
         size = sum(stream.count * word_dtype(stream).itemsize for stream in streams)
         if size > LARGEST:
             raise CodecError("an LZMA section is larger than the format allows; the file is damaged")

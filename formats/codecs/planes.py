@@ -23,7 +23,7 @@ _REPEATS = 0.97
 
 
 def encode_plane(plane: Array) -> tuple[int, bytes]:
-    """(form, payload) of one byte plane: rANS or zstd where it saves something worth its time, else raw."""
+    """Return (form, payload) of one byte plane: rANS or zstd where it saves something worth its time, else raw."""
     best = (_RAW, plane.tobytes())
     share = np.bincount(plane, minlength=256) / max(len(plane), 1)
     noise = float(-(share[share > 0] * np.log2(share[share > 0])).sum()) > _NOISE_BITS
@@ -49,7 +49,7 @@ class Planes(Codec):
     footprint = 16
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
-        """The planes, each raw, with rANS or with zstd; None for streams of different types."""
+        """Encode the planes, each raw, with rANS or with zstd; None for streams of different types."""
         if len({s.dtype for s in streams}) != 1:
             return None
         words: Array = np.concatenate(parts) if len(parts) > 1 else parts[0]
@@ -68,7 +68,7 @@ class Planes(Codec):
         return bytes(out.buffer)
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
-        """That of the planes under rANS; others take little."""
+        """Estimate the nanoseconds: those of the planes under rANS; others take little."""
         total, reader = super().work(payload, streams), ByteReader(payload, CodecError)
         count = sum(stream.count for stream in streams)
         for _ in range(word_dtype(streams[0]).itemsize if streams else 0):
@@ -78,7 +78,7 @@ class Planes(Codec):
         return total
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
-        """Joins the planes again."""
+        """Decode the planes and join them."""
         if len({s.dtype for s in streams}) != 1:
             raise CodecError("streams of different types share planes; the file is damaged")
         dtype, count = word_dtype(streams[0]), sum(stream.count for stream in streams)

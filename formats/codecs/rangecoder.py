@@ -90,7 +90,7 @@ class RangeEncoder:
         self.uint(model, 2 * value if value >= 0 else -2 * value - 1)
 
     def finish(self) -> bytes:
-        """The bytes of all that was coded."""
+        """Return the bytes of all that was coded."""
         # The value in [low, low + range) with the most trailing zero bits, so that zero bytes at the end can go.
         for keep in range(33):
             mask = (1 << (32 - keep)) - 1
@@ -124,7 +124,7 @@ class RangeDecoder:
         self._code = int.from_bytes(self._data[:4].ljust(4, b"\0"), "big")
 
     def bit(self, model: AdaptiveBit) -> int:
-        """The next bit under an adaptive model."""
+        """Decode the next bit under an adaptive model."""
         bound = (self._range >> 16) * model.probability
         if self._code < bound:
             self._range = bound
@@ -140,7 +140,7 @@ class RangeDecoder:
         return bit
 
     def bits(self, count: int) -> int:
-        """The next `count` even bits."""
+        """Decode the next `count` even bits."""
         value = 0
         for _ in range(count):
             self._range >>= 1
@@ -153,7 +153,7 @@ class RangeDecoder:
         return value
 
     def uint(self, model: AdaptiveInt) -> int:
-        """The next non-negative integer; raises CodecError where its length is impossible."""
+        """Decode the next non-negative integer; raises CodecError where its length is impossible."""
         length = 0
         while self.bit(model.length[length]):
             length += 1
@@ -165,7 +165,7 @@ class RangeDecoder:
         return (top << (length - 1) | self.bits(length - 1)) - 1
 
     def sint(self, model: AdaptiveInt) -> int:
-        """The next signed integer."""
+        """Decode the next signed integer."""
         value = self.uint(model)
         return -(value + 1) // 2 if value & 1 else value // 2
 

@@ -39,7 +39,7 @@ _SYMBOL_WORK, _STREAM_WORK, _SLOT_WORK, _STEP_WORK, _ONE_WORK = 2_000, 60_000, 4
 
 
 def choose_lanes(count: int, payload_bits: float, most_steps: int = _MOST_STEPS, share: float | None = None) -> int:
-    """Lanes for `count` steps of symbols: about 0.15 % of the payload (0.2 % of a long one), or as steps need."""
+    """Return the lanes for `count` steps: about 0.15 % of the payload (0.2 % of a long one), or as steps need."""
     if share is None:
         share = _LONG_LANE_SHARE if count > _LONG else _LANE_SHARE
     lanes = max(int(payload_bits * share / _LANE_BITS), -(-count // most_steps), 1)
@@ -60,11 +60,11 @@ class Rans(Codec):
         self.lane_share = lane_share
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
-        """Tables, lane states, words; None for an alphabet that is too large."""
+        """Encode as tables, lane states, words; None for an alphabet that is too large."""
         return self.encode_below(parts, streams, 1 << 62)
 
     def encode_below(self, parts: Sequence[Array], streams: Sequence[Stream], most: int) -> bytes | None:
-        """The same, but None where tables and code lengths together take more than `most` bytes."""
+        """Encode, or return None where tables and code lengths together take more than `most` bytes."""
         largest = max((stream.alphabet for stream in streams), default=1)
         if largest > MAX_ALPHABET:
             return None
@@ -102,7 +102,7 @@ class Rans(Codec):
         return bytes(out.buffer)
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
-        """Tables, bit by bit, then lanes in lock step."""
+        """Estimate the nanoseconds: tables, bit by bit, then lanes step by step."""
         used = [stream for stream in streams if stream.count]
         total = super().work(payload, streams)
         if not used:
@@ -122,7 +122,7 @@ class Rans(Codec):
         return int(total + -(-groups // max(lanes, 1)) * step + groups * 10)
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
-        """The indices; every field is checked before it is used."""
+        """Decode the indices; every field is checked before it is used."""
         used = [stream for stream in streams if stream.count]
         if not used:
             if len(payload):
@@ -168,7 +168,7 @@ class Rans(Codec):
 
 
 def widest_group(alphabet: int) -> int:
-    """The most symbols (1, 2, 4 or 8) that make a group of at most 256 values."""
+    """Return the most symbols (1, 2, 4 or 8) that make a group of at most 256 values."""
     group = 1
     while group < 8 and alphabet ** (2 * group) <= _GROUPED_ALPHABET:
         group *= 2
@@ -176,7 +176,7 @@ def widest_group(alphabet: int) -> int:
 
 
 def choose_group(counts: list[Array], widest: int) -> int:
-    """The widest group whose rounded product frequencies cost next to nothing against single symbols."""
+    """Return the widest group whose rounded product frequencies cost next to nothing against single symbols."""
 
     def cost(group: int) -> float:
         bits = _GROUPED_BITS if group > 1 else _SINGLE_BITS
@@ -196,8 +196,7 @@ def choose_group(counts: list[Array], widest: int) -> int:
 
 
 def _joint(counts: Array, group: int) -> Array:
-    """How often each group of symbols is expected where they are independent: (rows, alphabet) ->
-    (rows, alphabet**group)."""
+    """Return the expected counts (rows, alphabet**group) of groups of independent symbols (rows, alphabet)."""
     total = np.maximum(counts.sum(axis=1, keepdims=True), 1)
     share = counts / total
     joint = np.ones((len(counts), 1))
@@ -208,7 +207,7 @@ def _joint(counts: Array, group: int) -> Array:
 
 
 def best_tables(counts: list[Array], bits: int) -> tuple[int, list[Array], bytes]:
-    """The table precision whose tables and code lengths together take the fewest bits: (mantissa, tables, bytes).
+    """Return the table precision that takes the fewest bits in tables and code lengths: (mantissa, tables, bytes).
 
     Finer tables take no fewer bytes than coarser ones, so what they can't save by their code lengths isn't coded.
     """
@@ -234,7 +233,7 @@ def best_tables(counts: list[Array], bits: int) -> tuple[int, list[Array], bytes
 
 
 def group_tables(singles: Sequence[Array], group: int, bits: int) -> coder.Tables:
-    """One row a stream, over groups of symbols, filled up with zeros to the largest alphabet."""
+    """Return one row a stream, over groups of symbols, filled up with zeros to the largest alphabet."""
     width = max(len(single) for single in singles) ** group
     rows = np.zeros((len(singles), width), np.uint32)
     for row, table in zip(rows, by_length(singles, lambda tables: product_rows(tables, group, bits)), strict=True):
@@ -243,7 +242,7 @@ def group_tables(singles: Sequence[Array], group: int, bits: int) -> coder.Table
 
 
 def count_symbols(groups: Array, part: Array, alphabet: int, group: int) -> Array:
-    """Occurrences (alphabet,) of the part's symbols, counted by groups, of which there are fewer."""
+    """Count occurrences (alphabet,) of the part's symbols, by groups, of which there are fewer."""
     total = np.zeros(alphabet**group, np.int64)
     for start in range(0, len(groups), _BLOCK):
         total += np.bincount(groups[start : start + _BLOCK], minlength=len(total))
@@ -257,7 +256,7 @@ def count_symbols(groups: Array, part: Array, alphabet: int, group: int) -> Arra
 
 
 def group_symbols(part: Array, alphabet: int, group: int) -> Array:
-    """Symbols (n,) to groups (ceil(n / group),), the first the lowest digit, filled up with the last symbol."""
+    """Join symbols (n,) to groups (ceil(n / group),), the first the lowest digit, filled up with the last symbol."""
     if group == 1:
         return part
     if len(part) % group:
@@ -275,7 +274,7 @@ def group_symbols(part: Array, alphabet: int, group: int) -> Array:
 
 
 def group_values(alphabet: int, group: int, dtype: "np.dtype[np.unsignedinteger]") -> Array:
-    """For each group its symbols, packed as one little-endian word of group * itemsize bytes."""
+    """Return the symbols of each group, packed as one little-endian word of group * itemsize bytes."""
     numbers = np.arange(alphabet**group)
     digits = np.stack([numbers // alphabet**i % alphabet for i in range(group)], axis=1).astype(dtype)
     return np.ascontiguousarray(digits).view(f"<u{group * dtype.itemsize}").ravel()

@@ -17,13 +17,13 @@ class Raw(Codec):
     kinds = ("indices", "values")
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
-        """The words' bytes."""
+        """Return the words' bytes."""
         return b"".join(
             part.astype(word_dtype(s), copy=False).tobytes() for part, s in zip(parts, streams, strict=True)
         )
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
-        """Views into the payload."""
+        """Return views into the payload."""
         parts: list[Array] = []
         start = 0
         for stream in streams:

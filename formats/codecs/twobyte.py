@@ -25,7 +25,7 @@ class TwoByte(Codec):
     footprint = 60
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
-        """High bytes, then low bytes, each: codec id, length, payload."""
+        """Encode high bytes, then low bytes, each as codec id, length, payload."""
         if any(s.alphabet <= 256 or s.parents is not None for s in streams):
             return None
         out = ByteWriter()
@@ -39,12 +39,12 @@ class TwoByte(Codec):
         return bytes(out.buffer)
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
-        """That of both halves."""
+        """Estimate the nanoseconds of both halves."""
         halves = zip(_read_halves(payload), _halves(streams), strict=True)
         return super().work(payload, streams) + sum(codec.work(coded, inner) for (codec, coded), inner in halves)
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
-        """The indices, checked against their alphabets."""
+        """Decode the indices, checked against their alphabets."""
         if any(s.alphabet <= 256 or s.parents is not None for s in streams):
             raise CodecError("a small alphabet doesn't go in two bytes; the file is damaged")
         coded_halves = zip(_read_halves(payload), _halves(streams), strict=True)
@@ -59,7 +59,7 @@ class TwoByte(Codec):
 
 
 def _read_halves(payload: memoryview) -> list[tuple[Codec, memoryview]]:
-    """The codec and the payload of each half."""
+    """Read the codec and the payload of each half."""
     reader, halves = ByteReader(payload, CodecError), []
     for _ in range(2):
         number = reader.uint(255)

@@ -15,7 +15,7 @@ _PIECE = 1 << 20
 
 
 def compress(data: bytes, level: int | None = None) -> bytes:
-    """A zstd frame without magic, checksum and content size: the container has all three."""
+    """Compress to a zstd frame without magic, checksum and content size: the container has all three."""
     level = level or (LEVEL if len(data) < _FAST_FROM else _FAST_LEVEL)
     parameters = zstandard.ZstdCompressionParameters.from_level(
         level, source_size=len(data), format=zstandard.FORMAT_ZSTD1_MAGICLESS, write_content_size=0, write_checksum=0
@@ -24,7 +24,7 @@ def compress(data: bytes, level: int | None = None) -> bytes:
 
 
 def decompress(data: memoryview, size: int) -> bytes:
-    """Exactly `size` bytes out of one whole frame; anything else raises CodecError, and no more is ever allocated."""
+    """Decompress exactly `size` bytes from one whole frame; else raise CodecError, and never allocate more."""
     decoder = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS, max_window_size=1 << 27)
     result = bytearray()
     try:
@@ -48,10 +48,10 @@ class Zstd(Codec):
     footprint = 1
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
-        """The frame."""
+        """Encode one frame."""
         return compress(Raw().encode(parts, streams) or b"")
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
-        """Decompresses to the streams' exact size."""
+        """Decompress to the streams' exact size."""
         size = sum(stream.count * word_dtype(stream).itemsize for stream in streams)
         return Raw().decode(memoryview(decompress(payload, size)), streams)

@@ -40,7 +40,7 @@ def load_dataset(spec: str, *, validation_fraction: float = 0.1) -> Dataset:
 
 
 def dataset_from_arrays(arrays: Mapping[str, Any]) -> Dataset:
-    """The same from x_train, y_train, x_test, y_test and optionally x_val, y_val, num_classes; see `Split`."""
+    """Make data from x_train, y_train, x_test, y_test and optionally x_val, y_val, num_classes; see `Split`."""
     return _prepared("arrays", source_from_arrays("arrays", arrays), 0.1)
 
 

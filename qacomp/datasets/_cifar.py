@@ -26,7 +26,7 @@ _ADMITTED = {
 
 
 def read_binary(path: Path, label_bytes: int) -> Split:
-    """Records of `label_bytes` labels (the last counts) and 3,072 bytes of pixels, channel by channel."""
+    """Read records of `label_bytes` labels (the last counts) and 3,072 bytes of pixels, channel by channel."""
     values = np.frombuffer(read_small(path, _LARGEST), dtype=np.uint8)
     record = label_bytes + _PIXELS
     if values.size == 0 or values.size % record:
@@ -36,7 +36,7 @@ def read_binary(path: Path, label_bytes: int) -> Split:
 
 
 def read_pickled(path: Path, label_key: bytes) -> Split:
-    """A published python batch: a dict with `data` (N, 3072) uint8 and labels under `label_key`."""
+    """Read a published python batch: a dict with `data` (N, 3072) uint8 and labels under `label_key`."""
     batch = _BatchReader(path, read_small(path, _LARGEST)).load()
     if not isinstance(batch, dict):
         raise DataError(f"{path}: no CIFAR batch: holds a {type(batch).__name__}, not a dict")
@@ -53,7 +53,7 @@ def read_pickled(path: Path, label_key: bytes) -> Split:
 
 
 def _images(flat: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(N, 3072) channel by channel -> (N, 32, 32, 3)."""
+    """Turn (N, 3072), channel by channel, into images (N, 32, 32, 3)."""
     return np.ascontiguousarray(flat.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1))
 
 
@@ -65,7 +65,7 @@ class _StoredType:
     order: str = "<"
 
     def dtype(self) -> np.dtype[Any]:
-        """One of the whole numbers that a batch may hold."""
+        """Return the dtype, one of the whole numbers that a batch may hold."""
         if self.code not in ("u1", "i1", "i2", "i4", "i8"):
             raise DataError(f"an array of type {self.code[:20]!r} has no place in a CIFAR batch")
         return np.dtype(self.order + self.code)
@@ -81,7 +81,7 @@ class _StoredArray:
     fortran: bool = False
 
     def array(self) -> NDArray[Any]:
-        """The array. Raises ValueError where its bytes aren't those of its shape, DataError for other types."""
+        """Return the array. Raises ValueError where its bytes aren't those of its shape, DataError for other types."""
         flat = np.frombuffer(self.values, dtype=self.stored_type.dtype())
         if not all(type(side) is int for side in self.shape) or len(self.shape) > 2:
             raise ValueError("no shape of a batch")
@@ -94,7 +94,7 @@ class _BatchReader(PickleReader):
     text_strings = False
 
     def find(self, module: str, name: str) -> Name:
-        """The name of what makes arrays and bytes."""
+        """Return the maker of arrays and bytes that has this name."""
         if (module, name) not in _ADMITTED:
             raise DataError(
                 f"{self.where}: its pickle asks for {Name(module, name)}, which no CIFAR batch needs; not loaded"
@@ -102,7 +102,7 @@ class _BatchReader(PickleReader):
         return Name(module, name)
 
     def call(self, function: Any, arguments: tuple[Any, ...]) -> Any:
-        """An array, its type, or bytes as protocol 2 stores them."""
+        """Make an array, its type, or bytes as protocol 2 stores them."""
         name = function.name if isinstance(function, Name) else ""
         if name == "dtype":
             code = arguments[0]
@@ -119,7 +119,7 @@ class _BatchReader(PickleReader):
         return made
 
     def build(self, instance: Any, state: Any) -> None:
-        """Only arrays and their types have any."""
+        """Set the state of an array or its type; nothing else has any."""
         if isinstance(instance, _StoredType):
             instance.order = ">" if state[1] in (b">", ">") else "<"
         elif isinstance(instance, _StoredArray):
@@ -132,16 +132,16 @@ class _BatchReader(PickleReader):
             super().build(instance, state)
 
     def damaged(self, reason: str) -> DataError:
-        """Of a file of data."""
+        """Return the error of a damaged file of data."""
         return DataError(f"{self.where}: no readable CIFAR batch: {reason}")
 
     def strange(self, code: int) -> DataError:
-        """Of a file of data."""
+        """Return the error of a file of data that holds something else."""
         return self.damaged(f"its pickle has the opcode {code:#x}, which no batch needs; truncated?")
 
 
 def _array(value: object) -> NDArray[Any] | None:
-    """A stored array, or a flat list of numbers; None for everything else."""
+    """Return a stored array or a flat list of numbers as an array; None for everything else."""
     if isinstance(value, _StoredArray):
         try:
             return value.array()

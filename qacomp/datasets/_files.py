@@ -8,7 +8,7 @@ from qacomp.errors import DataError
 
 
 def find_folder(kind: str, argument: str, below: Sequence[str], pattern: str) -> Path:
-    """The first of `argument/below[i]` with a file that matches `pattern`, else `argument` itself if it exists."""
+    """Return the first of `argument/below[i]` with a file that matches `pattern`, else `argument` if it exists."""
     root = Path(os.path.expanduser(argument))  # leaves ~nobody as it is
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "does not exist"
@@ -21,7 +21,7 @@ def find_folder(kind: str, argument: str, below: Sequence[str], pattern: str) ->
 
 
 def find_file(kind: str, folder: Path, names: Sequence[str]) -> Path:
-    """The first of `names` that is a file of `folder`; `DataError` names the missing file."""
+    """Return the first of `names` that is a file of `folder`; raise DataError, which names the missing file."""
     for name in names:
         if (folder / name).is_file():
             return folder / name

@@ -30,7 +30,7 @@ def load_custom(module_name: str, function_name: str) -> Source | Dataset | None
 
 
 def call_custom(module_name: str, function_name: str) -> object | None:
-    """What `module:function` returns without arguments; None where there is no such module."""
+    """Return what `module:function` returns without arguments; None where there is no such module."""
     with _working_directory_on_the_path():
         if not _is_name(module_name, function_name) or not _exists(module_name):
             return None
@@ -38,7 +38,7 @@ def call_custom(module_name: str, function_name: str) -> object | None:
 
 
 def find_custom(module_name: str, function_name: str) -> Any:
-    """The function itself. Raises DataError where there is none."""
+    """Return the function itself. Raises DataError where there is none."""
     spec = f"{module_name}:{function_name}"
     with _working_directory_on_the_path():
         if not _is_name(module_name, function_name) or not _exists(module_name):
@@ -51,7 +51,7 @@ def find_custom(module_name: str, function_name: str) -> Any:
 
 @contextmanager
 def _working_directory_on_the_path() -> Iterator[None]:
-    """An installed command has no working directory on its path."""
+    """Put the working directory on the path, which an installed command lacks."""
     here = str(Path.cwd())
     added = here not in sys.path
     if added:

@@ -10,7 +10,7 @@ _TEST_FRACTION = 0.2
 
 @register_dataset("digits")
 def load_digits(argument: str) -> Source:
-    """scikit-learn's embedded 8x8 digits, a fixed stratified fifth of them for test."""
+    """Load scikit-learn's embedded 8x8 digits, a fixed stratified fifth of them for test."""
     from sklearn.datasets import load_digits as load_embedded
 
     images, labels = load_embedded(return_X_y=True)

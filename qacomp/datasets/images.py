@@ -18,7 +18,7 @@ _LARGEST_BYTES = 8 << 30
 
 @register_dataset("images", argument="DIR", files="*/*/*")
 def load_images(argument: str) -> Source:
-    """Folders of PNG or JPEG files, train/<class>/* and test/<class>/* (optionally val/<class>/*).
+    """Read folders of PNG or JPEG files, train/<class>/* and test/<class>/* (optionally val/<class>/*).
 
     Classes are numbered by the sorted folder names of train. Images become the commonest size of the training part
     (bilinear), and RGB unless all are grey.
@@ -71,7 +71,7 @@ def _listed(folder: Path, classes: list[str]) -> list[tuple[Path, int]]:
 
 
 def _look(path: Path) -> tuple[tuple[int, int], bool]:
-    """((width, height), is it grey) from the header alone."""
+    """Return ((width, height), is it grey) from the header alone."""
     from PIL import Image
 
     try:

@@ -21,7 +21,7 @@ _LARGEST_BYTES = 4 << 30
 
 @register_dataset("mnist", argument="DIR", files="**/*-ubyte*")
 def load_mnist(argument: str) -> Source:
-    """MNIST's four idx files (or Fashion-MNIST's), gzipped or not, under their published names."""
+    """Read MNIST's four idx files (or Fashion-MNIST's), gzipped or not, under their published names."""
     folder = find_folder("mnist", argument, ("", "raw", "MNIST/raw", "FashionMNIST/raw"), "*-ubyte*")
     return Source(train=_part(folder, "train"), test=_part(folder, "t10k"), num_classes=10)
 

@@ -23,12 +23,12 @@ _DEFLATE_LIMIT = 1100  # deflate can't expand further (1032:1), so a larger clai
 
 @register_dataset("npz", argument="FILE")
 def load_npz(argument: str) -> Source:
-    """A numpy archive with x_train, y_train, x_test, y_test (optionally x_val, y_val)."""
+    """Read a numpy archive with x_train, y_train, x_test, y_test (optionally x_val, y_val)."""
     return source_from_arrays(f"npz: {argument}", read_arrays(Path(os.path.expanduser(argument)), _NAMES))
 
 
 def read_arrays(path: Path, names: tuple[str, ...] | None = None) -> dict[str, NDArray[Any]]:
-    """The arrays of an archive, or those of `names` that it has; of none of them, all names with empty arrays.
+    """Read the arrays of an archive, or those of `names` that it has; of none of them, all names with empty arrays.
 
     Raises DataError where the file is missing, damaged, or holds Python objects.
     """

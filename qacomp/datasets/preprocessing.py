@@ -30,11 +30,11 @@ class Preprocessing:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one input."""
+        """Return (C, H, W) of one input."""
         return (self.channels, *self.size)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types; `from_dict` reads them back."""
+        """Return plain JSON types; `from_dict` reads them back."""
         return {
             "size": [int(side) for side in self.size],
             "channels": int(self.channels),
@@ -117,7 +117,7 @@ class Preprocessing:
 
 
 def _resize(planes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """(n, C, H, W) -> (n, C, *size): one small matrix a side, so that a whole chunk is two matrix products."""
+    """Resize (n, C, H, W) to (n, C, *size): one small matrix an axis, so a whole chunk is two matrix products."""
     rows = _triangle_filter(planes.shape[2], size[0])  # (size[0], H)
     columns = _triangle_filter(planes.shape[3], size[1])  # (size[1], W)
     resized: NDArray[np.float32] = np.matmul(np.matmul(rows, planes), columns.T)
@@ -125,7 +125,7 @@ def _resize(planes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.fl
 
 
 def _triangle_filter(stored: int, wanted: int) -> NDArray[np.float32]:
-    """(wanted, stored) weights of bilinear interpolation at half-pixel centres, widened by the scale when shrinking."""
+    """Return (wanted, stored) weights of bilinear interpolation at half-pixel centres, wider when shrinking."""
     scale = stored / wanted
     support = max(scale, 1.0)
     centres = (np.arange(wanted) + 0.5) * scale
@@ -159,5 +159,5 @@ def _numbers(name: str, value: object) -> tuple[float, ...]:
 
 
 def _shown(value: object) -> str:
-    """A value out of a file, short whatever it holds."""
+    """Return a value out of a file as text, short whatever it holds."""
     return reprlib.repr(value)[:80]

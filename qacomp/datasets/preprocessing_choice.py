@@ -9,7 +9,7 @@ from qacomp.options.config import CompressConfig
 
 
 def choose_preprocessing(config: CompressConfig, stored: Preprocessing) -> Preprocessing:
-    """`stored` with what `config` changes; a single mean or std counts for every channel. Raises ConfigError."""
+    """Return `stored` with what `config` changes; a single mean or std counts for every channel. Raises ConfigError."""
     mean = _per_channel("mean", config.mean, stored.channels) or stored.mean
     std = _per_channel("std", config.std, stored.channels) or stored.std
     chosen = replace(stored, mean=mean, std=std)

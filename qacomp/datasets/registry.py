@@ -25,7 +25,7 @@ class DatasetKind:
 
     @property
     def usage(self) -> str:
-        """How the spec is written."""
+        """Return how the spec is written."""
         return f"{self.name}:{self.argument}" if self.argument else self.name
 
 

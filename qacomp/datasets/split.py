@@ -20,11 +20,11 @@ class Split:
     y: NDArray[np.int64]
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.y)
 
     def take(self, indices: NDArray[np.int64]) -> "Split":
-        """The images at `indices` (a copy)."""
+        """Return the images at `indices` (a copy)."""
         return Split(self.x[indices], self.y[indices])
 
 
@@ -54,7 +54,7 @@ class Source:
 
 
 def checked(name: str, split: Split) -> Split:
-    """Validate one part; `DataError` says which part (`name`) is bad, and how. Values aren't changed, only dtypes."""
+    """Validate one part; `DataError` says which part (`name`) is bad, and how. Only dtypes are changed."""
     try:
         images, labels = np.asarray(split.x), np.asarray(split.y)
     except (ValueError, TypeError) as error:  # lists of unequal lengths
@@ -63,7 +63,7 @@ def checked(name: str, split: Split) -> Split:
 
 
 def owned(split: Split) -> Split:
-    """The part in writable C-ordered arrays (torch warns of others), copied only where it isn't yet."""
+    """Return the part in writable C-ordered arrays (torch warns of others), copied only where it isn't yet."""
     return Split(np.require(split.x, requirements=["C", "W"]), np.require(split.y, requirements=["C", "W"]))
 
 
@@ -105,7 +105,7 @@ def _checked_labels(name: str, labels: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def stratified_part(labels: NDArray[np.int64], fraction: float) -> NDArray[np.bool_]:
-    """Mask (N,) of a part with `fraction` of every class, by largest remainder, the same for the same labels.
+    """Return the mask (N,) of a part with `fraction` of every class, by largest remainder, the same for equal labels.
 
     A class keeps at least one image outside the part; a class with one image gives none.
     """
@@ -124,6 +124,6 @@ def stratified_part(labels: NDArray[np.int64], fraction: float) -> NDArray[np.bo
 
 
 def separate(split: Split, fraction: float) -> tuple[Split, Split]:
-    """(the rest, a stratified part of `fraction`): disjoint, both in the stored order."""
+    """Split into (the rest, a stratified part of `fraction`): disjoint, both in the stored order."""
     part = stratified_part(split.y, fraction)
     return split.take(np.flatnonzero(~part)), split.take(np.flatnonzero(part))

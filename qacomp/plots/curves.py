@@ -20,7 +20,7 @@ _SAMPLE = 2001
 def penalty_curve(
     method: MethodLike, k: int, low: float, high: float, *, levels: tuple[float, ...] | None = None
 ) -> PenaltyCurve:
-    """ρ of a regularizer with K levels over [low, high], sampled at its levels, the midpoints and evenly.
+    """Compute ρ of the regularizer with K levels over [low, high], at its levels, the midpoints and evenly between.
 
     method: its name and hyper-parameters. sin, cos: [low, high] is their range, unless it is given. min, exp: u is
     `levels` where given, else what `init` finds in bell-shaped weights that fill the interval (three standard
@@ -53,7 +53,7 @@ def penalty_curve(
 
 
 def _bell(low: float, high: float) -> NDArray[np.float64]:
-    """Weights (n,) of a normal distribution cut off at three standard deviations, ascending: its even quantiles."""
+    """Return even quantiles (n,), ascending, of a normal distribution cut off at three standard deviations."""
     bell = NormalDist()
     edge = bell.cdf(3.0)
     quantiles = np.linspace(1 - edge, edge, _SAMPLE).tolist()
@@ -64,6 +64,6 @@ def _bell(low: float, high: float) -> NDArray[np.float64]:
 
 
 def _corners(levels: NDArray[np.float64], low: float, high: float) -> list[NDArray[np.float64]]:
-    """Where ρ has its zeros and its peaks: the levels and the midpoints between them, inside [low, high]."""
+    """Return where ρ has its zeros and its peaks: the levels and the midpoints between them, inside [low, high]."""
     corners = [levels, (levels[1:] + levels[:-1]) / 2]
     return [c[(c >= low) & (c <= high)] for c in corners]

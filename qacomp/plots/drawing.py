@@ -63,7 +63,7 @@ def require_matplotlib() -> None:
 
 
 def picture_format(path: Path) -> str:
-    """`png` or `svg`, by the path's suffix; PictureFormatError for any other."""
+    """Return `png` or `svg`, by the path's suffix; raise PictureFormatError for any other."""
     kind = path.suffix.lower().removeprefix(".")
     if kind not in ("png", "svg"):
         raise PictureFormatError(f"{path}: pictures are written as .png or .svg; change the suffix of -o")
@@ -72,7 +72,7 @@ def picture_format(path: Path) -> str:
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """matplotlib's defaults and the style above, whatever the user's own settings; those are back afterwards."""
+    """Set matplotlib's defaults and the style above, whatever the user's settings; put those back afterwards."""
     require_matplotlib()
     import matplotlib
 
@@ -84,7 +84,7 @@ def house_style() -> Iterator[None]:
 
 
 def render(figure: "Figure", kind: str) -> bytes:
-    """The figure as a `png` or `svg` file: no dates, no software names, the same bytes for the same figure."""
+    """Return the figure as a `png` or `svg` file: no dates, no software names, the same bytes for the same figure."""
     buffer = io.BytesIO()
     nothing = {"svg": ("Date", "Creator", "Format", "Type"), "png": ("Software",)}[kind]
     with house_style():
@@ -95,7 +95,7 @@ def render(figure: "Figure", kind: str) -> bytes:
 def panel_grid(
     rows: int, columns: int, *, panel: tuple[float, float], top: float, bottom: float
 ) -> tuple["Figure", list[list["Axes"]]]:
-    """A figure of rows x columns axes, each `panel` (width, height) inches between its own labels and title.
+    """Make a figure of rows x columns axes, each `panel` (width, height) inches between its labels and title.
 
     top, bottom: inches above and below the grid. Call inside `house_style`.
     """
@@ -118,7 +118,7 @@ def panel_grid(
 
 
 def draw_levels(axes: "Axes", levels: NDArray[np.floating], *, front: bool = False) -> "LineCollection":
-    """A dashed vertical line at each of `levels` (K,), behind the data or in front; ticks at the foot where K > 32."""
+    """Draw a dashed vertical line at each of `levels` (K,), behind or before the data; ticks at the foot if K > 32."""
     many = len(levels) > FULL_HEIGHT_LEVELS
     return axes.vlines(
         levels,
@@ -134,7 +134,7 @@ def draw_levels(axes: "Axes", levels: NDArray[np.floating], *, front: bool = Fal
 
 
 def plain_text(text: str, limit: int) -> str:
-    """`text` on one line of at most `limit` characters, its middle cut out; what can't be printed becomes '?'."""
+    """Return `text` on one line of at most `limit` characters, its middle cut out; unprintable ones become '?'."""
     clean = "".join(c if c.isprintable() else "?" for c in text)
     if len(clean) <= limit:
         return clean
@@ -143,7 +143,7 @@ def plain_text(text: str, limit: int) -> str:
 
 
 def title(axes: "Axes", name: str, detail: str, limit: int = 40) -> None:
-    """The panel's name in bold and, below it, what else is to be known."""
+    """Write the panel's name in bold and, below it, what else is to be known."""
     style: dict[str, Any] = {
         "parse_math": False,  # a file's own names are no formulas
         "ha": "left",
@@ -159,7 +159,7 @@ def title(axes: "Axes", name: str, detail: str, limit: int = 40) -> None:
 
 
 def footnote(figure: "Figure", lines: Sequence[str]) -> None:
-    """Small lines in the lower left corner."""
+    """Write small lines in the lower left corner."""
     height = figure.get_figheight()
     figure.text(
         0.1 / figure.get_figwidth(), 0.08 / height, "\n".join(lines), color=QUIET_COLOR, fontsize=7, parse_math=False

@@ -28,14 +28,14 @@ class LayerWeights:
 
     @property
     def extremes(self) -> tuple[float, float]:
-        """The least and the largest weight; of shared ones, the least and the largest shared value."""
+        """Return the least and the largest weight; of shared ones, the least and the largest shared value."""
         held = self.values if self.levels is None else self.levels
         assert held is not None
         return float(held.min()), float(held.max())
 
 
 def layer_weights(name: str, weight: NDArray[np.floating]) -> LayerWeights:
-    """A dense tensor, of any shape and float type, not empty; as shared where it has few distinct values.
+    """Return the weights of a dense float tensor of any shape, not empty; as shared where few values are distinct.
 
     Few: at most 256, each four times on average. Raises NonFiniteWeightsError.
     """
@@ -52,7 +52,7 @@ def layer_weights(name: str, weight: NDArray[np.floating]) -> LayerWeights:
 def shared_weights(
     name: str, shape: tuple[int, ...], codebook: NDArray[np.floating], indices: NDArray[np.unsignedinteger]
 ) -> LayerWeights:
-    """The weights codebook[indices]: codebook (K,) in any order, indices of `shape`. Equal values are one level.
+    """Return the weights codebook[indices]: codebook (K,) in any order, indices of `shape`; equal values are one level.
 
     Raises NonFiniteWeightsError.
     """
@@ -67,7 +67,7 @@ def shared_weights(
 
 
 def common_range(layers: Sequence[LayerWeights]) -> tuple[float, float]:
-    """The interval in which all the weights lie, of positive width also where they are all equal.
+    """Return an interval in which all the weights lie, of positive width also where they are all equal.
 
     Raises NonFiniteWeightsError where it is wider than float64 can say.
     """
@@ -85,7 +85,7 @@ def common_range(layers: Sequence[LayerWeights]) -> tuple[float, float]:
 def bin_counts(
     layer: LayerWeights, bins: int, interval: tuple[float, float]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Weights in each of `bins` equal parts of `interval`, which holds them all: counts (bins,), edges (bins + 1,)."""
+    """Count the weights in `bins` equal parts of `interval`, which holds them all: (bins,), edges (bins + 1,)."""
     assert layer.values is not None
     edges = np.linspace(*interval, bins + 1)
     counts, _ = np.histogram(layer.values.astype(np.float64), bins, interval)

@@ -25,7 +25,7 @@ class CurvePoint:
 
 
 def draw_operating_points(points: Sequence[CurvePoint]) -> "Figure":
-    """Two panels that share their accuracy; each point has its name beside it. `points` smallest first."""
+    """Draw two panels that share their accuracy; each point has its name beside it. `points` smallest first."""
     with house_style():
         figure, grid = panel_grid(1, 2, panel=_PANEL, top=0.2, bottom=0.5)
         bytes_axes, latency_axes = grid[0]

@@ -26,7 +26,7 @@ class PenaltyCurve:
 
 
 def draw_penalties(curves: Sequence[PenaltyCurve]) -> "Figure":
-    """A panel for each curve, up to three in a row, each with its own axis: the penalties differ in size.
+    """Draw a panel for each curve, up to three in a row, each with its own axis: the penalties differ in size.
 
     The x axis is the curve's interval; dashed vertical lines are the levels in it, and the panel says how many of
     them it leaves out. Raises MissingMatplotlibError.
@@ -56,6 +56,6 @@ def draw_penalties(curves: Sequence[PenaltyCurve]) -> "Figure":
 
 
 def levels_between(levels: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
-    """Those of `levels` (K,) in [low, high], within rounding of float32."""
+    """Return those of `levels` (K,) in [low, high], within rounding of float32."""
     slack = 1e-6 * max(abs(low), abs(high), high - low)
     return levels[(levels >= low - slack) & (levels <= high + slack)]

@@ -17,7 +17,7 @@ Wanted = Callable[[str], bool]
 
 
 def layer_pattern(patterns: Sequence[str]) -> Wanted:
-    """Whether a tensor's name, or its layer's (without `.weight`), fits one of the patterns; all do where none is."""
+    """Return whether a tensor's or its layer's name (without `.weight`) fits one of the patterns; all do if none is."""
     return lambda name: (
         not patterns or any(fnmatchcase(name, p) or fnmatchcase(name.removesuffix(".weight"), p) for p in patterns)
     )
@@ -26,7 +26,7 @@ def layer_pattern(patterns: Sequence[str]) -> Wanted:
 def read_layers(
     path: Path, wanted: Wanted, *, trust_pickle: bool = False, key: str | None = None
 ) -> dict[str, LayerWeights]:
-    """The float tensors with two or more axes, and the shared ones with any, whose name is `wanted`: name -> weights.
+    """Read float tensors with two or more axes, and shared ones with any, whose name is `wanted`: name -> weights.
 
     In the file's order; empty tensors are none. Raises FormatError, CheckpointError, NonFiniteWeightsError, OSError.
     """

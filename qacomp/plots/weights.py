@@ -44,7 +44,7 @@ class Column:
 def draw_weights(
     columns: Sequence[Column], names: Sequence[str], *, bins: int = 100, log: bool = False, remark: str = ""
 ) -> "Figure":
-    """A panel for each layer of `names` and each column: a row a layer, or, of one column, as many as fit beside.
+    """Draw a panel for each layer of `names` and each column: a row a layer, or, of one column, as many as fit beside.
 
     A layer with levels is one bar a level, as high as its count; any other a histogram of `bins` bins over the range
     that the layer has in all columns. Dashed lines are the layer's levels, in columns where it has none those of the

@@ -15,7 +15,7 @@ _MOST_LINES = 64
 
 
 def weights_chart(row: TensorRow) -> str:
-    """Above: the weights before (filled) and later (lines). Below: the shared values, as long as their shares.
+    """Draw the weights before (filled) and later (lines), and below them the shared values, as long as their shares.
 
     Each histogram is scaled to its own peak: the gathered weights' peaks are many times the others'.
     """
@@ -54,20 +54,20 @@ def weights_chart(row: TensorRow) -> str:
 
 
 def outside(row: TensorRow) -> int:
-    """Shared values that lie beyond the picture, with less than a thousandth of the weights."""
+    """Return the shared values that lie beyond the picture, with less than a thousandth of the weights."""
     low, high = _view(row)
     return sum(not low <= u <= high for u in row.levels)
 
 
 def _view(row: TensorRow) -> tuple[float, float]:
-    """The interval that is drawn: of the weights where they are known, else of the shared values."""
+    """Return the interval that is drawn: of the weights where they are known, else of the shared values."""
     if row.history:
         return min(h.low for h in row.history), max(h.high for h in row.history)
     return min(row.levels), max(row.levels)
 
 
 def training_chart(records: "Sequence[EpochRecord]", name: str, values: Sequence[float]) -> str:
-    """One quantity over the epochs of all stages, which a thin line separates."""
+    """Draw one quantity over the epochs of all stages, which a thin line separates."""
     finite = [v for v in values if math.isfinite(v)]
     if len(finite) < 2:
         return ""
@@ -97,7 +97,7 @@ def training_chart(records: "Sequence[EpochRecord]", name: str, values: Sequence
 
 
 def tradeoff_chart(points: Sequence[Point]) -> str:
-    """Accuracy over bytes (logarithmic), each point with its name."""
+    """Draw accuracy over bytes (logarithmic), each point with its name."""
     known = [(p.name, p.bytes, p.accuracy) for p in points if p.accuracy is not None]
     if len(known) < 2:
         return ""
@@ -127,7 +127,7 @@ def tradeoff_chart(points: Sequence[Point]) -> str:
 
 
 def _names(points: Sequence[tuple[float, float, str]], left: float, right: float) -> list[str]:
-    """Each point's words above it, or below, or further below, where they don't lie on words already there."""
+    """Draw each point's words above it, or below, or further below, where they don't lie on words already there."""
     taken: list[tuple[float, float, float]] = []  # left end, right end, baseline
     parts = []
     for px, py, words in points:
@@ -142,7 +142,7 @@ def _names(points: Sequence[tuple[float, float, str]], left: float, right: float
 
 
 def size_name(count: float) -> str:
-    """1500000 -> 1.5 MB; decimal units."""
+    """Return bytes in decimal units: 1500000 as 1.5 MB."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
             return f"{count / size:.3g} {unit}"

@@ -104,12 +104,12 @@ class Contents:
 
     @property
     def ratio(self) -> float:
-        """How many times smaller than the source as it came."""
+        """Return how many times smaller the container is than the source as it came."""
         return self.source_bytes / max(1, self.container_bytes)
 
     @property
     def fp32_ratio(self) -> float:
-        """How many times smaller than its values in fp32."""
+        """Return how many times smaller the container is than its values in fp32."""
         return self.fp32_bytes / max(1, self.container_bytes)
 
 
@@ -181,7 +181,7 @@ def _row(container: Container, name: str, result: "Figures | None") -> TensorRow
 
 
 def _usage(shared: SharedTensor) -> tuple[float | None, int]:
-    """Order-0 entropy of the indices in bits a weight, and how many different ones there are."""
+    """Return the order-0 entropy of the indices in bits a weight, and how many different ones there are."""
     counts = np.bincount(shared.indices.reshape(-1))
     if not shared.indices.size:
         return None, 0
@@ -254,7 +254,7 @@ def _points(contents: Contents) -> tuple[Point, ...]:
 
 
 def _submodels(container: Container, path: Path) -> tuple[tuple[Point, ...], tuple[str, ...]]:
-    """The networks in the container, as its metadata tell, and what is wrong where they can't be told."""
+    """Return the networks in the container, as its metadata tell, and what is wrong where they can't be told."""
     try:
         found = operating_points(container, str(path))
     except QacompError as problem:

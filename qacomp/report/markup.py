@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 
 def text(value: object, limit: int = 400) -> str:
-    """Escaped for text and attributes; unprintable characters (direction overrides too) become U+FFFD.
+    """Escape text for text and attributes; unprintable characters (direction overrides too) become U+FFFD.
 
     What is longer than `limit` characters loses its middle, and says how much.
     """
@@ -17,22 +17,22 @@ def text(value: object, limit: int = 400) -> str:
 
 
 def block(value: str) -> str:
-    """The same for lines that stay lines, of any length."""
+    """Escape lines that stay lines, of any length."""
     return "\n".join(text(line, 2000) for line in value.splitlines())
 
 
 def number(value: float | None, digits: int = 2, unit: str = "") -> str:
-    """A figure with its unit, or a dash."""
+    """Return a figure with its unit, or a dash."""
     return "–" if value is None else f"{value:,.{digits}f}{unit}"
 
 
 def shape_of(sides: Sequence[int]) -> str:
-    """`16×3×3`."""
+    """Return a shape as text: `16×3×3`."""
     return "×".join(map(str, sides)) or "scalar"
 
 
 def pairs(rows: Iterable[tuple[str, str]]) -> str:
-    """A description list; both sides are escaped. A long value gets a row of its own."""
+    """Return a description list; both sides are escaped. A long value gets a row of its own."""
     return "".join(
         f"<div{' class=long' if len(value) > 40 else ''}><dt>{text(name)}</dt><dd>{text(value)}</dd></div>"
         for name, value in rows
@@ -40,7 +40,7 @@ def pairs(rows: Iterable[tuple[str, str]]) -> str:
 
 
 def section(anchor: str, heading: str, body: str, lead: str = "") -> str:
-    """A part of the page; nothing where `body` is empty. `heading`, `lead` and `body` are markup."""
+    """Return a part of the page; nothing where `body` is empty. `heading`, `lead` and `body` are markup."""
     if not body:
         return ""
     intro = f'<p class="lead">{lead}</p>' if lead else ""

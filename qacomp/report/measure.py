@@ -21,7 +21,7 @@ _RUNS = 50
 
 
 def measured(contents: Contents, path: Path) -> Contents:
-    """`contents` with the ONNX files' sizes and latency.
+    """Measure the ONNX files' sizes and latency, and return `contents` with them.
 
     What can't be measured here is said in the remarks: the page is written all the same.
     """
@@ -48,7 +48,7 @@ def measured(contents: Contents, path: Path) -> Contents:
 
 
 def environment() -> tuple[tuple[str, str], ...]:
-    """The machine and the versions of what computed, without importing any of it."""
+    """Return the machine and the versions of what computed, without importing any of it."""
     facts = [("Python", platform.python_version()), ("system", f"{platform.system()} {platform.machine()}")]
     facts.append(("processor", f"{_processor()}, {os.cpu_count()} threads"))
     for package in _PACKAGES:
@@ -60,7 +60,7 @@ def environment() -> tuple[tuple[str, str], ...]:
 
 
 def _decoded(path: Path, output: Path, mode: str, meta: dict[str, Any]) -> "tuple[int, Latency | str]":
-    """Bytes of the file decoded in that mode, and its latency or why there is none."""
+    """Return the bytes of the file decoded in that mode, and its latency or why there is none."""
     from qacomp.exporting.decode import decode_file
     from qacomp.exporting.decoded_measuring import measure_latency
     from qacomp.exporting.onnx_options import OnnxOptions

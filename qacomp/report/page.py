@@ -46,7 +46,7 @@ def write_report(target: Path, container: Path, result: "Figures | None" = None,
 
 
 def render(c: Contents) -> str:
-    """The HTML document."""
+    """Return the HTML document."""
     parts = "".join(part(c) for part in _PARTS)
     facts = dict(c.facts)
     said = [facts[name] for name in ("architecture", "data") if name in facts]

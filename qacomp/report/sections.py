@@ -9,7 +9,7 @@ MOST_CHARTS = 24
 
 
 def headline(c: Contents) -> str:
-    """The few figures that someone who reads nothing else should see."""
+    """Return the few figures that someone who reads nothing else should see."""
     a = c.accuracy
     final = a.get("decoded", a.get("tuned"))
     figures = [
@@ -45,7 +45,7 @@ def headline(c: Contents) -> str:
 
 
 def sizes(c: Contents) -> str:
-    """Bars from the source to ONNX, on one scale."""
+    """Return bars from the source to ONNX, on one scale."""
     most = max(stage.bytes for stage in c.stages) or 1
     rows = []
     for stage in c.stages:
@@ -71,7 +71,7 @@ def sizes(c: Contents) -> str:
 
 
 def accuracy(c: Contents) -> str:
-    """Each stage's accuracy as a table, and as points over size."""
+    """Return each stage's accuracy as a table, and as points over size."""
     if not c.accuracy:
         return ""
     meaning = {
@@ -96,7 +96,7 @@ def accuracy(c: Contents) -> str:
 
 
 def submodels(c: Contents) -> str:
-    """The networks that one file holds: levels of precision, exits or widths."""
+    """Return the networks that one file holds: levels of precision, exits or widths."""
     rows = "".join(
         f"<tr><th scope=row>{text(p.name, 80)}</th><td>{p.bytes:,}</td>"
         f"<td>{c.source_bytes / max(1, p.bytes):.1f}×</td><td>{number(p.macs, 0)}</td>"
@@ -113,7 +113,7 @@ def submodels(c: Contents) -> str:
 
 
 def verdict(c: Contents) -> str:
-    """Good, doubtful, broken or not measured, with the reasons and what to try next."""
+    """Return the verdict (good, doubtful, broken or not measured), with the reasons and what to try next."""
     if c.verdict is None:
         return ""
     reasons = "".join(f"<li>{text(reason)}</li>" for reason in c.verdict.reasons)
@@ -125,7 +125,7 @@ def verdict(c: Contents) -> str:
 
 
 def agreement(c: Contents) -> str:
-    """Each output beside the original model's, on generated or given inputs."""
+    """Return each output beside the original model's, on generated or given inputs."""
     rows = "".join(
         f"<tr><th scope=row>{text(o.name, 120)}{_why_not(o)}</th><td>{number(o.cosine, 6)}</td>"
         f"<td>{number(o.centred, 6)}</td><td>{o.max_abs_error:.3g}</td><td>{number(o.top1, 2, ' %')}</td></tr>"
@@ -149,7 +149,7 @@ def _why_not(output: Agreed) -> str:
 
 
 def layers(c: Contents) -> str:
-    """Shared tensors, then the others with the reason why they aren't shared."""
+    """Return the shared tensors, then the others with the reason why they aren't shared."""
     shared = [row for row in c.tensors if row.k is not None]
     kept = [row for row in c.tensors if row.k is None]
     most = max([1.0, *(row.bits for row in shared), *(row.entropy or 0 for row in shared)])
@@ -183,7 +183,7 @@ def layers(c: Contents) -> str:
 
 
 def weights(c: Contents) -> str:
-    """A chart for each of the largest shared tensors."""
+    """Return a chart for each of the largest shared tensors."""
     shared = sorted((row for row in c.tensors if row.levels), key=lambda row: -row.values)
     drawn = {row.name for row in shared[:MOST_CHARTS]}
     figures = [
@@ -211,7 +211,7 @@ def weights(c: Contents) -> str:
 
 
 def training(c: Contents) -> str:
-    """Loss, penalty and validation accuracy over the epochs."""
+    """Return loss, penalty and validation accuracy over the epochs."""
     kinds = (
         ("Task loss", [r.loss for r in c.training]),
         ("Penalty, λ·R", [r.penalty for r in c.training]),
@@ -228,7 +228,7 @@ def training(c: Contents) -> str:
 
 
 def time(c: Contents) -> str:
-    """Latency of what comes out, seconds of what was done."""
+    """Return the latency of what comes out, and the seconds of what was done."""
     rows = "".join(
         f"<tr><th scope=row>{text(name)}</th><td>{median:.3f} ms</td><td>{tail:.3f} ms</td></tr>"
         for name, median, tail in c.latency
@@ -242,7 +242,7 @@ def time(c: Contents) -> str:
 
 
 def provenance(c: Contents) -> str:
-    """Where everything came from, and how to do it again."""
+    """Return where everything came from, and how to do it again."""
     again = ""
     if c.settings.strip():
         again = (
@@ -258,7 +258,7 @@ def provenance(c: Contents) -> str:
 
 
 def remarks(c: Contents) -> str:
-    """All that the run wanted to say."""
+    """Return all that the run wanted to say."""
     lines = "".join(f"<li>{text(remark)}</li>" for remark in c.remarks)
     return section("remarks", "Remarks", f"<ul>{lines}</ul>" if lines else "")
 

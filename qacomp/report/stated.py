@@ -19,7 +19,7 @@ class Agreed:
 
 
 def stated_agreement(meta: Mapping[str, Any]) -> tuple[Agreed, ...]:
-    """What compression measured, as far as the metadata is of the right kind."""
+    """Return the agreement that compression measured, as far as the metadata is of the right kind."""
     stored = meta.get("agreement")
     outputs = stored.get("outputs") if isinstance(stored, Mapping) else None
     return tuple(
@@ -37,7 +37,7 @@ def stated_agreement(meta: Mapping[str, Any]) -> tuple[Agreed, ...]:
 
 
 def stated_metric(meta: Mapping[str, Any]) -> tuple[str, float, float] | None:
-    """(name, the original's, the decoded model's) on data with targets, where the metadata says so."""
+    """Return (name, the original's, the decoded model's) on data with targets, where the metadata says so."""
     stored = meta.get("metric")
     if not isinstance(stored, Mapping) or not (is_number(stored.get("original")) and is_number(stored.get("decoded"))):
         return None
@@ -49,5 +49,5 @@ def _number(value: Any) -> float | None:
 
 
 def is_number(value: object) -> bool:
-    """Whether it is a finite real number; a container's metadata may hold anything."""
+    """Return whether it is a finite real number; a container's metadata may hold anything."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

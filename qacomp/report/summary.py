@@ -12,7 +12,7 @@ _NAME = "text-align:left;padding:2px 0"
 
 
 def summary_html(result: "Figures") -> str:
-    """Sizes, accuracy and the shared layers, the largest of them where there are more than 40."""
+    """Return sizes, accuracy and the shared layers, the largest of them where there are more than 40."""
     a = result.accuracy
     figures = [
         ("source", f"{result.source_bytes:,} bytes"),

@@ -27,7 +27,7 @@ def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
 
 
 def short(value: float) -> str:
-    """A tick's label: 0.25, 1,200, 2e-05."""
+    """Return a tick's label: 0.25, 1,200, 2e-05."""
     if value == 0:
         return "0"
     if 1e-3 <= abs(value) < 1e5:
@@ -36,12 +36,12 @@ def short(value: float) -> str:
 
 
 def polyline(points: Sequence[tuple[float, float]], kind: str) -> str:
-    """A line through the points."""
+    """Draw a line through the points."""
     return f'<path class="{kind}" d="M{" L".join(f"{x:.1f} {y:.1f}" for x, y in points)}"/>'
 
 
 def outline(heights: Sequence[float], x: Scale, y: Scale, kind: str, *, closed: bool) -> str:
-    """A histogram's steps: bar i of `heights` reaches from x(i) to x(i + 1). closed: down to y(0) at both ends."""
+    """Draw a histogram's steps: bar i of `heights` from x(i) to x(i + 1). closed: down to y(0) at both ends."""
     path = [f"M{x(0):.1f} {y(0.0):.1f}"]
     for i, height in enumerate(heights):
         path.append(f"V{y(height):.1f}H{x(i + 1):.1f}")
@@ -50,17 +50,17 @@ def outline(heights: Sequence[float], x: Scale, y: Scale, kind: str, *, closed: 
 
 
 def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
-    """A straight line."""
+    """Draw a straight line."""
     return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
 def label(x: float, y: float, words: str, anchor: str = "middle", kind: str = "tick") -> str:
-    """A word; escaped."""
+    """Draw a word; escaped."""
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text(words, 60)}</text>'
 
 
 def picture(width: int, height: int, description: str, body: str) -> str:
-    """An <svg> as wide as its place, with a description for readers who don't see it."""
+    """Return an <svg> as wide as its place, with a description for readers who don't see it."""
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{text(description)}"'
         f' preserveAspectRatio="xMidYMid meet">{body}</svg>'

@@ -23,7 +23,7 @@ _WIDEST = 149  # the latter of single precision
 
 
 def grid_blocks(shape: tuple[int, ...], axis: int, block: int | None) -> tuple[tuple[int, ...], str | None]:
-    """The part of a tensor that one grid serves, and why that isn't a block, where it should be one.
+    """Return the part of a tensor that one grid serves, and why that isn't a block, where it should be one.
 
     axis: the output channels'; block: inputs of one of them, None for all.
     """
@@ -40,7 +40,7 @@ def grid_blocks(shape: tuple[int, ...], axis: int, block: int | None) -> tuple[t
 def share_on_grid(
     values: NDArray[np.floating], axis: int, bits: int, block: int | None = None, dtype: np.dtype[Any] = _SINGLE
 ) -> SharedTensor:
-    """The grid of least squared error for each output channel of finite `values`, or for each block of its inputs.
+    """Find the grid of least squared error for each output channel of finite `values`, or for each block of inputs.
 
     axis: the output channels'; block: see `grid_blocks`; dtype: the type that will hold the values, float16, BFLOAT16
     or float32. Codebooks float32 (1, ..., channels, ..., 1, 2 ** bits), or (channels, blocks, 2 ** bits) in the order
@@ -60,7 +60,7 @@ def share_on_grid(
 
 
 def _plain(matrix: NDArray[np.float32], grid: AffineGrid, bits: int, dtype: np.dtype[Any]) -> AffineGrid:
-    """The grids with plain scales, of which one beside the nearest may clip less; their best integers."""
+    """Find the grids with plain scales, of which one beside the nearest may clip less, and their best integers."""
     starts, numbers = np.arange(0, len(matrix), grid.block), np.arange(len(matrix)) // grid.block
     nearest = plain_scale(np.abs(grid.scale), bits, dtype)  # (blocks, columns)
     step = np.ldexp(np.float32(1), np.frexp(nearest)[1] - _kept(bits, dtype))
@@ -79,7 +79,7 @@ def _plain(matrix: NDArray[np.float32], grid: AffineGrid, bits: int, dtype: np.d
 
 
 def plain_scale(scale: NDArray[np.float32], bits: int, dtype: np.dtype[Any] = _SINGLE) -> NDArray[np.float32]:
-    """Positive scales rounded to as many bits as leave (2 ** bits − 1) · scale exact where it is stored."""
+    """Round positive scales to as many bits as leave (2 ** bits − 1) · scale exact where it is stored."""
     kept = _kept(bits, dtype)
     finest = np.full(scale.shape, _TYPES[dtype][1] if dtype in _TYPES else _WIDEST)
     if dtype == _SINGLE and bits < WIDE_BITS:  # half precision, where it has the bits
@@ -98,20 +98,20 @@ def is_exact_in(codebook: NDArray[np.float32], precision: str) -> bool:
 
 
 def _kept(bits: int, dtype: np.dtype[Any]) -> int:
-    """Bits of a scale's significand."""
+    """Return how many bits a scale's significand may have."""
     room = _TYPES[dtype][0] - bits if dtype in _TYPES else _SCALE_BITS[bits]
     return max(1, min(_SCALE_BITS[bits], room))
 
 
 def codebooks(scale: NDArray[np.float32], zero: NDArray[np.integer], bits: int) -> NDArray[np.float32]:
-    """All values of the grids: (..., 2 ** bits) of scales and zero points (...,)."""
+    """Return all values of the grids: (..., 2 ** bits) of scales and zero points (...,)."""
     steps = np.arange(1 << bits, dtype=np.float32) - zero[..., None].astype(np.float32)
     values: NDArray[np.float32] = steps * scale[..., None]
     return values
 
 
 def grid_numbers(shared: SharedTensor) -> tuple[NDArray[np.float32], NDArray[np.uint8]] | None:
-    """(scales, zero points), each (blocks along every axis), of float32 codebooks on grids that hold zero, or None.
+    """Return (scales, zero points), each (blocks along every axis), of float32 grids that hold zero; else None.
 
     (k − zero point) · scale is entry k of a codebook, exactly.
     """

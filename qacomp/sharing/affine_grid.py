@@ -28,7 +28,7 @@ class AffineGrid:
     block: int
 
     def dense(self) -> NDArray[np.float32]:
-        """The values, as DequantizeLinear computes them: (q − zero) · scale in float32."""
+        """Compute the values as DequantizeLinear does: (q − zero) · scale in float32."""
         rows = np.arange(len(self.q)) // self.block if self.block else ...  # of scale and zero, for each row of q
         steps = self.q.astype(np.int32) - self.zero[rows].astype(np.int32)
         values: NDArray[np.float32] = steps.astype(np.float32) * self.scale[rows]
@@ -36,7 +36,7 @@ class AffineGrid:
 
 
 def nearest_grid(matrix: NDArray[np.float32], bits: int, block: int) -> AffineGrid:
-    """A grid for each `block` rows of each column of a matrix (rows, columns); the last block may be shorter."""
+    """Find a grid for each `block` rows of each column of a matrix (rows, columns); the last block may be shorter."""
     rows, columns = matrix.shape
     blocks = -(-rows // block)
     q = np.empty((rows, columns), np.uint8)
@@ -55,7 +55,7 @@ def nearest_grid(matrix: NDArray[np.float32], bits: int, block: int) -> AffineGr
 
 
 def _search(cube: NDArray[np.float32], bits: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:
-    """Integers (blocks, block, columns), scales and zero points (blocks, columns) of least squared error."""
+    """Find integers (blocks, block, columns), scales and zero points (blocks, columns) of least squared error."""
     top = (1 << bits) - 1
     low, high = (np.minimum(cube.min(axis=1), 0), np.maximum(cube.max(axis=1), 0))  # (blocks, columns)
     exponent = np.frexp(np.maximum(high, -low))[1]  # squares of 1e-25 and of 1e25 leave single precision
@@ -81,7 +81,7 @@ def _search(cube: NDArray[np.float32], bits: int) -> tuple[NDArray[np.uint8], ND
 
 
 def codebook_grid(codebook: NDArray[np.float32], bits: int) -> tuple[NDArray[np.uint8], float, int] | None:
-    """(q of each value, scale, zero point) where the values already lie on one affine grid of `bits` bits, else None.
+    """Return (q of each value, scale, zero point) where the values lie on one affine grid of `bits` bits, else None.
 
     codebook: (K,) in any order. The grid has as few steps as the values allow.
     """

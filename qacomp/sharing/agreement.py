@@ -38,7 +38,7 @@ class Aim:
     asked: bool
 
     def reached(self, deviation: float | None) -> str | None:
-        """None where it is; else what is said of a default that isn't.
+        """Return None where the aim is reached; else what to say of a default that isn't.
 
         deviation: of the worst output, None where it isn't known. Raises AgreementNotReachedError where it was asked.
         """
@@ -62,7 +62,7 @@ class Aim:
 
 
 def aim(config: CompressConfig) -> Aim | None:
-    """What is aimed at; None: K is K."""
+    """Return the cosine to reach, or None where K stays K."""
     if config.min_agreement is not None:
         return Aim(1 - config.min_agreement, True) if config.min_agreement > 0 else None
     plain = config.codebook == "tensor" and config.levels is None
@@ -86,7 +86,7 @@ class Trials:
 def refined(
     selection: Selection, config: CompressConfig, original: Original, trials: Trials
 ) -> tuple[Selection, str | None]:
-    """The selection with as many values as it takes for outputs to agree, and what is said where they don't.
+    """Return the selection with as many values as outputs need to agree, and a remark where they still don't.
 
     It is the one that was tried last. Raises AgreementNotReachedError where the user's aim can't be reached.
     """
@@ -110,7 +110,7 @@ def refined(
 
 
 def refined_alone(selection: Selection, config: CompressConfig, original: Original) -> Selection:
-    """More values for tensors of a model that can't be run, if `min_agreement` is given."""
+    """Raise k for tensors of a model that can't be run, if `min_agreement` is given."""
     if not config.min_agreement or not selection.layers:
         return selection
 
@@ -130,7 +130,7 @@ def refined_alone(selection: Selection, config: CompressConfig, original: Origin
 
 
 def raised_note(layers: Iterable[Layer], k: int) -> str | None:
-    """What the user hears of it."""
+    """Return a note to the user on the tensors with more values."""
     raised = [layer for layer in layers if "--min-agreement" in layer.reason]
     more = [layer for layer in raised if _WHOLE not in layer.reason]
     parts = []
@@ -165,7 +165,7 @@ class Losses:
         self.weights = dict.fromkeys(self.layers, 1.0)
 
     def __call__(self, name: str, k: int) -> float:
-        """The weighted `relative_error` of a tensor at k shared values; 0 where those are all it has."""
+        """Compute the weighted `relative_error` of a tensor at k shared values; 0 where those are all it has."""
         if k >= self.values[name]:
             return 0.0
         if self.at is not None and k != self.k:
@@ -181,7 +181,7 @@ class Losses:
             self.weights[name] = part / error if error else 0.0
 
     def lowered(self, share: float) -> Selection:
-        """The selection with more values, so that the losses' sum falls to `share` of that at K."""
+        """Return the selection with more values, so that the losses' sum falls to `share` of that at K."""
         sizes = allocate(self.values, self.k, self, share)
         layers = (self._raised(layer, sizes.get(layer.name, layer.k)) for layer in self.selection.layers)
         return replace(self.selection, layers=tuple(layers))

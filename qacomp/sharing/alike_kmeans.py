@@ -25,7 +25,7 @@ _STEPS, _EXCHANGES = 50, 16
 
 
 def clustered_ahead(layers: Sequence[Layer], dense: Callable[[str], NDArray[Any]]) -> Iterator[Clustering | None]:
-    """For each layer in order its clusters, where it is small and some of those around it are of its size and K.
+    """Yield each layer's clusters in order, where it is small and some of those around it are of its size and K.
 
     dense: gives the values of a layer's name; at most _AHEAD small arrays are held. None: cluster it by itself.
     """
@@ -45,7 +45,7 @@ def clustered_ahead(layers: Sequence[Layer], dense: Callable[[str], NDArray[Any]
 
 
 def kmeans_alike(arrays: Sequence[NDArray[np.floating]], k: int) -> list[Clustering]:
-    """`kmeans` of each of the arrays, which are of one dtype and size: at most MOST_VALUES finite values each.
+    """Apply `kmeans` to arrays of one dtype and size, of at most MOST_VALUES finite values each.
 
     k: 2 .. MOST_K. The clusters are as good, not the same; an array's own don't depend on the others.
     """
@@ -75,7 +75,7 @@ def _together(arrays: Sequence[NDArray[np.floating]], k: int) -> list[Clustering
 
 
 def _centroids(ordered: NDArray[np.floating], k: int) -> NDArray[np.float64]:
-    """Centroids (G, k) of sorted rows (G, n), ascending."""
+    """Return the centroids (G, k) of sorted rows (G, n), ascending."""
     rows = Rows(ordered)
     bounds = _coarse(rows, k)
     for reach in _REACHES:
@@ -86,7 +86,7 @@ def _centroids(ordered: NDArray[np.floating], k: int) -> NDArray[np.float64]:
 
 
 def _exchanged(rows: Rows, bounds: Places) -> Places:
-    """Bounds (G, k+1) after exchanges (merge here, split there), as long as they lower the inertia of some row."""
+    """Return bounds (G, k+1) after exchanges (merge here, split there) while they lower the inertia of some row."""
     numbers = np.arange(rows.count)
     for _ in range(_EXCHANGES):
         low, high = bounds[:, :-1], bounds[:, 1:]
@@ -111,7 +111,7 @@ def _exchanged(rows: Rows, bounds: Places) -> Places:
 
 
 def _cost(rows: Rows, low: Places, high: Places) -> NDArray[np.float64]:
-    """Inertias (G, m) of the intervals [low, high); 0 where one is empty."""
+    """Return the inertias (G, m) of the intervals [low, high); 0 where one is empty."""
     total = np.take_along_axis(rows.sums, high, 1) - np.take_along_axis(rows.sums, low, 1)
     spread = np.take_along_axis(rows.squares, high, 1) - np.take_along_axis(rows.squares, low, 1)
     inertia: NDArray[np.float64] = np.maximum(spread - total * total / np.maximum(high - low, 1), 0.0)
@@ -119,7 +119,7 @@ def _cost(rows: Rows, low: Places, high: Places) -> NDArray[np.float64]:
 
 
 def _coarse(rows: Rows, k: int) -> Places:
-    """Bounds (G, k+1) of the best partition of each row into intervals of cells, half of equal mass, half of width."""
+    """Return bounds (G, k+1) of each row's best partition into cells, half of equal mass, half of equal width."""
     half = _CELLS // 2
     mass = np.linspace(0, rows.length, half + 1).astype(np.int64)
     width = rows.places(np.broadcast_to(np.linspace(0, 0.5, half)[None], (rows.count, half)))
@@ -133,7 +133,7 @@ def _coarse(rows: Rows, k: int) -> Places:
 
 
 def _partition(rows: Rows, part: slice, ends: Places, k: int) -> Places:
-    """Of some rows the best bounds (g, k+1) among their `ends` (g, m), which repeat where values do."""
+    """Return the best bounds (g, k+1) of some rows among their `ends` (g, m), which repeat where values do."""
     first = np.take_along_axis(rows.sums[part], ends, axis=1)
     second = np.take_along_axis(rows.squares[part], ends, axis=1)
     blocks = []  # (g, ends of a block, ends before its last): inertias of (column, row]
@@ -162,7 +162,7 @@ def _partition(rows: Rows, part: slice, ends: Places, k: int) -> Places:
 
 
 def _sharpened(rows: Rows, bounds: Places, reach: int) -> Places:
-    """The best bounds (G, k+1) whose cuts lie near those given, by dynamic programming.
+    """Return the best bounds (G, k+1) whose cuts lie near those given, by dynamic programming.
 
     reach: how far apart the places are that are tried, in 512ths of a row, at least one value.
     """
@@ -177,7 +177,7 @@ def _sharpened(rows: Rows, bounds: Places, reach: int) -> Places:
 
 
 def _best_cuts(rows: Rows, part: slice, cuts: Places) -> Places:
-    """Of cuts (g, k−1, choices) of some rows the choice of each that makes the inertia least, as bounds (g, k+1)."""
+    """Choose among cuts (g, k−1, choices) of some rows those of least inertia, as bounds (g, k+1)."""
     sums, squares = rows.sums[part], rows.squares[part]
     g = len(cuts)
     flat = cuts.reshape(g, -1)

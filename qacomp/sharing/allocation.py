@@ -20,7 +20,7 @@ FINE_K = 256
 
 
 def relative_error(original: NDArray[np.floating], shared: NDArray[np.floating], axis: int) -> float:
-    """Mean over the output channels, which run along `axis`, of |w − c|² / |w|²; channels of zeros don't count."""
+    """Return the mean over the output channels along `axis` of |w − c|² / |w|²; channels of zeros don't count."""
     rows, read = (np.moveaxis(a, axis, 0).reshape(a.shape[axis], -1).astype(np.float64) for a in (original, shared))
     power = np.einsum("ij,ij->i", rows, rows)  # (channels,)
     rows -= read
@@ -30,7 +30,7 @@ def relative_error(original: NDArray[np.floating], shared: NDArray[np.floating],
 
 
 def channel_weights(values: NDArray[np.floating], axis: int) -> NDArray[np.float64]:
-    """What a squared error of each value counts for k-means, in values' shape: less in channels of large weights.
+    """Return the weight of each value's squared error for k-means, in values' shape: less in channels of large weights.
 
     1 / (p + p̄), with p the mean square of the value's channel and p̄ that of the tensor: half-way between the absolute
     and the relative error, lest channels of next to nothing take the codebook. Output channels run along `axis`.
@@ -44,13 +44,13 @@ def channel_weights(values: NDArray[np.floating], axis: int) -> NDArray[np.float
 
 
 def distinct_values(values: NDArray[np.floating]) -> int:
-    """How many different values there are: what repeats itself costs no bits again."""
+    """Count the different values: what repeats itself costs no bits again."""
     ordered = np.sort(values.reshape(-1))
     return int(np.count_nonzero(ordered[1:] != ordered[:-1])) + 1 if ordered.size else 0
 
 
 def allocate(values: Mapping[str, int], k: int, error: Callable[[str, int], float], share: float) -> dict[str, int]:
-    """Shared values for each tensor, so that the errors' sum falls to `share` of what it is at `k`.
+    """Choose the shared values of each tensor, so that the errors' sum falls to `share` of what it is at `k`.
 
     values: tensor -> how many distinct weights it has; error: of a tensor at so many shared values. Step after step
     that tensor gets more which loses most error for a bit; where all have their most the sum may still be larger.
@@ -70,7 +70,7 @@ def allocate(values: Mapping[str, int], k: int, error: Callable[[str, int], floa
 
 
 def _sizes(values: int, k: int) -> list[int]:
-    """How many shared values a tensor of so many distinct weights may have: k, more, and at the end all of them.
+    """Return how many shared values a tensor of so many distinct weights may have: k, more, and at the end all of them.
 
     Steps that would take as many bits as half precision are left out: beyond them it is better kept as it is.
     """
@@ -80,7 +80,7 @@ def _sizes(values: int, k: int) -> list[int]:
 
 
 def _gain(error: float, sizes: list[int], values: int) -> float:
-    """About what goes of a tensor's error with the next of `sizes`, for a bit of the file; 0 where there is none.
+    """Estimate how much error the next of `sizes` saves for a bit of the file; 0 where there is none.
 
     On a fine codebook m times as many values leave 1 / m² of the error (Bennett, 1948).
     """

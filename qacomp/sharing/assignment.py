@@ -13,7 +13,7 @@ _MAX_CORRECTIONS = 4
 
 
 def assign(values: NDArray[np.floating], codebook: NDArray[np.floating]) -> NDArray[np.unsignedinteger]:
-    """Index of the nearest entry of `codebook` ((K,) ascending) for each value, as uint8 (K ≤ 256) or uint16.
+    """Return each value's index of the nearest entry of `codebook` ((K,) ascending), uint8 (K ≤ 256) or uint16.
 
     A value halfway between two entries goes to the lower one.
     """
@@ -28,7 +28,7 @@ def assign(values: NDArray[np.floating], codebook: NDArray[np.floating]) -> NDAr
 
 
 def _round_down(middles: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The largest float32 that isn't above each midpoint: a float32 is above the one where it is above the other."""
+    """Return the largest float32 not above each midpoint: a float32 is above the one where it is above the other."""
     rounded = middles.astype(np.float32)
     return np.where(rounded > middles, np.nextafter(rounded, np.float32(-np.inf)), rounded)
 
@@ -36,7 +36,7 @@ def _round_down(middles: NDArray[np.float64]) -> NDArray[np.float32]:
 def _by_grid(
     values: NDArray[np.float32], middles: NDArray[np.float32], dtype: np.dtype[np.unsignedinteger]
 ) -> NDArray[np.unsignedinteger] | None:
-    """`assign` against ascending float32 midpoints (K − 1,), or None where many of them share a cell."""
+    """Assign against ascending float32 midpoints (K − 1,), or return None where many of them share a cell."""
     low, width = middles[0], np.float64(middles[-1]) - np.float64(middles[0])
     scale = np.float32((_CELLS - 2) / width) if width > 0 else np.float32(0)
     if not (np.isfinite(scale) and np.isfinite(width)):

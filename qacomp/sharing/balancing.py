@@ -23,7 +23,7 @@ _AT_ONCE = 1 << 20  # weights
 def balanced(
     values: NDArray[np.floating], codebook: NDArray[np.floating], indices: NDArray[np.unsignedinteger], axis: int
 ) -> NDArray[np.unsignedinteger]:
-    """Indices (of `values`' shape and the dtype given) whose errors cancel within every output channel.
+    """Return indices (of `values`' shape and the dtype given) whose errors cancel within every output channel.
 
     values: finite, any shape, output channels along `axis`; codebook: (K,) ascending; indices: of the nearest values.
     A row's Σe² + γ·(Σe)² never grows. Weights go to a value next to theirs, those first that lose least for it; zeros

@@ -38,7 +38,7 @@ def cluster_rows(rows: NDArray[np.floating], k: int) -> tuple[NDArray[np.floatin
 
 
 def _with_zeros(rows: NDArray[np.floating], books: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The codebooks (G, k) with the entry nearest to zero moved there, and Lloyd's steps of the others."""
+    """Move the entry nearest to zero of codebooks (G, k) there, and take Lloyd's steps of the others."""
     count, k = books.shape
     numbers = np.arange(count)
     zero = np.abs(books).argmin(axis=1)
@@ -55,7 +55,7 @@ def _with_zeros(rows: NDArray[np.floating], books: NDArray[np.floating]) -> NDAr
 
 
 def _codebooks(ordered: NDArray[np.floating], k: int) -> NDArray[np.floating]:
-    """(G, n) ascending rows -> (G, k) ascending centroids."""
+    """Return ascending centroids (G, k) of ascending rows (G, n)."""
     steps = np.zeros(ordered.shape, np.int64)
     np.cumsum(ordered[:, 1:] != ordered[:, :-1], axis=1, out=steps[:, 1:])  # rank among the distinct values
     few = steps[:, -1] < k
@@ -85,13 +85,13 @@ class Rows:
         self.squares = np.concatenate([zero, np.cumsum(self.values**2, axis=1)], axis=1)
 
     def centroids(self, k: int) -> Floats:
-        """(G, k) in the rows' own units."""
+        """Return the centroids (G, k) in the rows' own units."""
         bounds = self.lloyd(self.means(self.merged(k)), _STEPS)
         means: Floats = self.means(bounds) * self.width + self.low
         return means
 
     def merged(self, k: int) -> Places:
-        """Bounds (G, k+1) after merging neighbours, at each step the pair whose union costs least (Ward, 1963)."""
+        """Merge neighbours, at each step the pair whose union costs least (Ward, 1963): bounds (G, k+1)."""
         cells = min(self.length, max(_CELLS, 2 * k))
         tail = cells // 4 if cells < self.length else 0  # values of their own at both ends, where clusters are wide
         inner = np.linspace(tail, self.length - tail, cells - 2 * tail + 1).astype(np.int64)
@@ -104,7 +104,7 @@ class Rows:
         flat = cost.reshape(-1)
 
         def price(bound: Places) -> Floats:
-            """What taking out costs: the growth of inertia when the clusters on both sides become one."""
+            """Return what taking a bound out costs: the growth of inertia when its two clusters become one."""
             low, high = before.take(bound), after.take(bound)
             here, total = places.take(bound), sums.take(bound)
             n, m = here - places.take(low), places.take(high) - here
@@ -127,13 +127,13 @@ class Rows:
         return bounds
 
     def places(self, values: Floats) -> Places:
-        """How many of its row's values lie at or below each of `values` (G, m): (G, m)."""
+        """Count how many of its row's values lie at or below each of `values` (G, m): (G, m)."""
         found = np.searchsorted(self.line, (np.clip(values, 0, 0.75) + self.base).reshape(-1), side="right")
         places: Places = found.reshape(values.shape) - self.base * self.length
         return places
 
     def lloyd(self, centroids: Floats, steps: int) -> Places:
-        """Bounds (G, k+1) of the clusters after some steps; a cluster may be empty."""
+        """Return bounds (G, k+1) of the clusters after some steps of Lloyd's; a cluster may be empty."""
         previous = None
         for _ in range(steps):
             inner = self.places((centroids[:, 1:] + centroids[:, :-1]) / 2)
@@ -146,7 +146,7 @@ class Rows:
         return bounds
 
     def means(self, bounds: Places) -> Floats:
-        """(G, k+1) -> (G, k) ascending; an empty cluster takes the value at its place."""
+        """Return ascending means (G, k) within bounds (G, k+1); an empty cluster takes the value at its place."""
         count = np.diff(bounds, axis=1)
         total = np.diff(np.take_along_axis(self.sums, bounds, axis=1), axis=1)
         empty = np.take_along_axis(self.values, np.minimum(bounds[:, :-1], self.length - 1), axis=1)
@@ -155,7 +155,7 @@ class Rows:
 
 
 def _nearest(rows: NDArray[np.floating], books: NDArray[np.floating]) -> NDArray[np.intp]:
-    """Index of the nearest entry of its row's ascending codebook (G, k) for each value (G, n)."""
+    """Return the index of the nearest entry of its row's ascending codebook (G, k) for each value (G, n)."""
     low, high = books[:, :1].astype(np.float64), books[:, -1:].astype(np.float64)
     width = np.where(high > low, 2 * (high - low), 1.0)
     base = np.arange(len(rows))[:, None]

@@ -14,7 +14,7 @@ _ENTRY_BITS = 16  # of a codebook's value as a rule, and of a weight that isn't 
 
 
 def block_shape(shape: tuple[int, ...], axis: int, codebook: str, k: int) -> tuple[int, ...] | None:
-    """The block that one codebook serves, or None where one for the whole tensor is the better choice.
+    """Return the block that one codebook serves, or None where one for the whole tensor is the better choice.
 
     `axis`: the output channels'. channel: all weights of one of them; group:N: about N of those, neighbours along the
     innermost of the other axes first. Blocks too small for K shared values, which would take more room than the
@@ -60,6 +60,6 @@ def share_in_blocks(values: NDArray[np.floating], k: int, blocks: tuple[int, ...
 
 
 def _pieces(size: int, block: int) -> list[tuple[int, int, int]]:
-    """(start, stop, block) of the whole blocks along an axis, and of the smaller one behind them."""
+    """Return (start, stop, block) of the whole blocks along an axis, and of the smaller one behind them."""
     whole = size - size % block
     return [piece for piece in ((0, whole, block), (whole, size, size - whole)) if piece[0] < piece[1]]

@@ -65,7 +65,7 @@ def kmeans(values: NDArray[np.floating], k: int, weights: NDArray[np.floating] |
 
 
 def _masses(flat: NDArray[np.floating], weights: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The weights in the order of the sorted values, one on the average: (N,)."""
+    """Return the weights in the order of the sorted values, one on the average: (N,)."""
     mass = np.ascontiguousarray(weights, np.float64).reshape(-1)
     if mass.shape != flat.shape or not (np.isfinite(mass) & (mass > 0)).all():
         raise ConfigError("k-means needs one weight a value, all of them positive and finite")
@@ -85,7 +85,7 @@ def inertia_of(
 
 
 def _few_distinct(ordered: NDArray[np.floating], k: int) -> NDArray[np.floating] | None:
-    """The distinct numbers of `ordered`, or None where there are more than k."""
+    """Return the distinct numbers of `ordered`, or None where there are more than k."""
     sample = ordered[:: max(1, ordered.size // (4 * k))]
     if np.count_nonzero(sample[1:] != sample[:-1]) >= k:
         return None
@@ -94,7 +94,7 @@ def _few_distinct(ordered: NDArray[np.floating], k: int) -> NDArray[np.floating]
 
 
 def _centroids(ordered: NDArray[np.floating], k: int, masses: NDArray[np.float64] | None) -> NDArray[np.float64]:
-    """At most k centroids of a good local optimum, ascending."""
+    """Return at most k centroids of a good local optimum, ascending."""
     if masses is not None or ordered.size < max(_RUNS_FROM, 16 * k * _RUN):
         points = SortedPoints.of(ordered, 1) if masses is None else SortedPoints.weighted(ordered, masses)
         return points.mean_of(_cluster(points, _start(points, k), k))
@@ -103,7 +103,7 @@ def _centroids(ordered: NDArray[np.floating], k: int, masses: NDArray[np.float64
 
 
 def _start(points: "SortedPoints", k: int) -> NDArray[np.float64]:
-    """K starting centroids, ascending: (K,)."""
+    """Return K starting centroids, ascending: (K,)."""
     if k <= _DYNAMIC_MAX_K:
         # Half of the cells of equal mass, half of equal width: fine in the bulk, and fine in the tails.
         ends = _ends(points, _CELLS)
@@ -120,7 +120,7 @@ def _start(points: "SortedPoints", k: int) -> NDArray[np.float64]:
 
 
 def _ends(points: "SortedPoints", cells: int) -> NDArray[np.intp]:
-    """Where cells end, the first 0 and the last the number of points: at most cells + 1, ascending."""
+    """Return where cells end, the first 0 and the last the number of points: at most cells + 1, ascending."""
     edges = np.linspace(points.keys[0], points.keys[-1], cells // 2)
     edges = np.concatenate([points.quantiles(cells // 2), edges])
     inner = np.searchsorted(points.keys, edges)
@@ -128,7 +128,7 @@ def _ends(points: "SortedPoints", cells: int) -> NDArray[np.intp]:
 
 
 def _sharpened(points: "SortedPoints", ends: NDArray[np.intp], bounds: NDArray[np.intp]) -> NDArray[np.intp]:
-    """The best bounds whose cuts lie among the `ends` next to those of `bounds`, by dynamic programming."""
+    """Return the best bounds whose cuts lie among the `ends` next to those of `bounds`, by dynamic programming."""
     near = np.searchsorted(ends, bounds[1:-1])[:, None] + np.arange(-_AROUND, _AROUND + 1)  # (K−1, around)
     if not near.size:
         return bounds
@@ -153,7 +153,7 @@ def _sharpened(points: "SortedPoints", ends: NDArray[np.intp], bounds: NDArray[n
 
 
 def _optimal_bounds(points: "SortedPoints", ends: NDArray[np.intp], k: int) -> NDArray[np.intp]:
-    """Bounds of the optimal partition into at most k intervals that end at `ends` (m + 1,), by dynamic programming."""
+    """Return the best partition into at most k intervals between `ends` (m + 1,), by dynamic programming: bounds."""
     m = ends.size - 1
     blocks = [(first, min(first + _ROWS, m + 1)) for first in range(0, m + 1, _ROWS)]
     costs = [_costs(points, ends, first, last) for first, last in blocks]  # (rows, last): of (column, row]
@@ -177,13 +177,13 @@ def _optimal_bounds(points: "SortedPoints", ends: NDArray[np.intp], k: int) -> N
 
 
 def _costs(points: "SortedPoints", ends: NDArray[np.intp], first: int, last: int) -> NDArray[np.float64]:
-    """Inertias of the intervals from each end before `last` to each end in [first, last): (last − first, last)."""
+    """Return inertias (last − first, last) of the intervals from each end before `last` to those in [first, last)."""
     rows, columns = np.arange(first, last)[:, None], np.arange(last)[None, :]
     return np.where(rows > columns, points.cost(ends[columns], ends[rows]), np.inf)
 
 
 def _cluster(points: SortedPoints, centroids: NDArray[np.float64], k: int) -> NDArray[np.intp]:
-    """Lloyd from `centroids`, then exchanges (merge here, split there) as long as they lower the inertia: bounds."""
+    """Take Lloyd's steps from `centroids`, then exchanges (merge, split) as long as they lower the inertia: bounds."""
     bounds = _refilled(points, _lloyd(points, centroids), k)
     for _ in range(_MAX_EXCHANGES):
         low, high = bounds[:-1], bounds[1:]
@@ -209,7 +209,7 @@ def _cluster(points: SortedPoints, centroids: NDArray[np.float64], k: int) -> ND
 
 
 def _refilled(points: SortedPoints, bounds: NDArray[np.intp], k: int) -> NDArray[np.intp]:
-    """Heavy tails lose clusters: the dearest ones are split, many at a time, until the exchanges can do the rest."""
+    """Refill clusters that heavy tails lost: split the dearest, many at a time, until exchanges can do the rest."""
     for _ in range(_MAX_REFILLS):
         missing = k - 16 - (bounds.size - 1)
         if missing <= 0:
@@ -227,7 +227,7 @@ def _refilled(points: SortedPoints, bounds: NDArray[np.intp], k: int) -> NDArray
 
 
 def _lloyd(points: SortedPoints, centroids: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Lloyd's iteration to its fixed point: the bounds (K+1,) of the clusters; empty clusters are dropped."""
+    """Iterate Lloyd's steps to their fixed point: bounds (K+1,) of the clusters; empty clusters are dropped."""
     previous = np.empty(0, np.intp)
     for _ in range(_MAX_STEPS):
         cuts = np.searchsorted(points.keys, (centroids[1:] + centroids[:-1]) / 2, side="right")
@@ -245,7 +245,7 @@ def _distinct(ascending: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def _settled(ordered: NDArray[np.floating], runs: SortedPoints, bounds: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Centroids after some Lloyd steps among the values themselves, from bounds (K+1,) between runs."""
+    """Return centroids after some Lloyd steps among the values themselves, from bounds (K+1,) between runs."""
     centroids, previous = runs.mean_of(bounds), np.empty(0, np.intp)
     starts = runs.counts.astype(np.intp)  # (M+1,)
     for _ in range(_MAX_FINE_STEPS):

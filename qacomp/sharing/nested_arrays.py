@@ -44,7 +44,7 @@ def share_nested(array: NDArray[Any], layer: Layer, levels: Sequence[int], preci
 
 
 def at_level(item: Packed, level: int) -> Packed:
-    """What a reader of a level gets: 0 is the coarsest, the last the whole file."""
+    """Return what a reader of a level gets: 0 is the coarsest, the last the whole file."""
     return replace(item, value=item.value.at_level(level)) if isinstance(item.value, SharedTensor) else item
 
 

@@ -32,7 +32,7 @@ class Layer:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names by which the settings may speak of it."""
+        """Return all names by which the settings may speak of it."""
         return (self.name, *self.tied)
 
 
@@ -44,12 +44,12 @@ class Selection:
     skipped: dict[str, str] = field(default_factory=dict)
 
     def with_reasons(self, reasons: Mapping[str, str]) -> "Selection":
-        """With better reasons of tensors that aren't shared; those of a tied weight's other names stay."""
+        """Return the selection with better reasons for unshared tensors; a tied weight's other names keep theirs."""
         stay = {name: reason for name, reason in self.skipped.items() if reason.startswith(TIED)}
         return replace(self, skipped=self.skipped | dict(reasons) | stay)
 
     def without(self, layer: Layer, reason: str) -> "Selection":
-        """The same with a layer, under all its names, left out for a reason."""
+        """Return the selection with a layer, under all its names, left out for a reason."""
         layers = tuple(other for other in self.layers if other.name != layer.name)
         stay = {name: reason for name in layer.names if name not in self.skipped}
         return replace(self, layers=layers, skipped=self.skipped | stay)
@@ -76,7 +76,7 @@ class Weight:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names by which the settings may speak of it."""
+        """Return all names by which the settings may speak of it."""
         return (self.name, *self.tied)
 
 
@@ -119,7 +119,7 @@ def select(weights: Iterable[Weight], rules: Rules) -> Selection:
 
 
 def value_for(weights: Iterable[Sequence[str]], overrides: Mapping[str, T], flag: str) -> dict[str, T]:
-    """First name of a weight -> what `overrides` (names or patterns, the first that fits) say of it, if they do.
+    """Map the first name of a weight to what `overrides` (names or patterns, the first that fits) say of it.
 
     weights: all names of each. Raises ConfigError, which names `flag`, for a pattern that fits no name, and where two
     names of one tied weight are given different values.
@@ -139,7 +139,7 @@ def value_for(weights: Iterable[Sequence[str]], overrides: Mapping[str, T], flag
 
 
 def first_fit(patterns: Iterable[str], *names: str) -> str | None:
-    """The first pattern that fits a tensor's name, with or without its .weight; `names`: of a tied one, each."""
+    """Return the first pattern that fits a tensor's name, with or without its .weight; `names`: of a tied one, each."""
     forms = [form for name in names for form in _forms(name)]
     return next((p for p in patterns if any(p == form or fnmatchcase(form, p) for form in forms)), None)
 
@@ -149,7 +149,7 @@ def _forms(name: str) -> tuple[str, str]:
 
 
 def _reason_against(candidate: Weight, rules: Rules, asked: str | None, refused: str | None) -> str | None:
-    """Why a tensor isn't shared, None where it is."""
+    """Return why a tensor isn't shared, None where it is."""
     values = math.prod(candidate.shape)
     if candidate.never is not None:
         return candidate.never
@@ -167,6 +167,6 @@ def _reason_against(candidate: Weight, rules: Rules, asked: str | None, refused:
 
 
 def _few(names: Iterable[str]) -> str:
-    """The first names; cut, since some are kilobytes long."""
+    """Return the first names; cut, since some are kilobytes long."""
     known = [name.removesuffix(".weight")[:80] for name in names]
     return ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")

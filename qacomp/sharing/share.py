@@ -32,7 +32,7 @@ class Packed:
     note: str | None = None
 
     def dense(self) -> NDArray[Any]:
-        """The values that a reader gets."""
+        """Return the values that a reader gets."""
         return self.value.dense() if isinstance(self.value, SharedTensor) else self.value
 
 
@@ -54,7 +54,7 @@ def share_array(
 
 
 def kept_unless_smaller(item: Packed, array: NDArray[Any], layer: Layer) -> Packed:
-    """The shared tensor, or the array itself where its codebooks and indices take as much room."""
+    """Return the shared tensor, or the array itself where its codebooks and indices take as much room."""
     if not isinstance(item.value, SharedTensor) or is_smaller(item.value, array, item.precision):
         return item
     k = item.value.codebook.shape[-1]
@@ -63,7 +63,7 @@ def kept_unless_smaller(item: Packed, array: NDArray[Any], layer: Layer) -> Pack
 
 
 def unfit(values: NDArray[np.floating]) -> str | None:
-    """Why no errors of such values can be calculated; None where they can."""
+    """Return why no errors of such values can be calculated; None where they can."""
     if not np.isfinite(values).all():
         return "it holds NaN or infinity"
     if values.dtype == np.float64 and not _lies_within(values, _SQUARES):
@@ -72,7 +72,7 @@ def unfit(values: NDArray[np.floating]) -> str | None:
 
 
 def _lies_within(values: NDArray[np.floating], bounds: tuple[float, float]) -> bool:
-    """Whether the largest value, if there is any but zero, lies within the bounds."""
+    """Return whether the largest value, if there is any but zero, lies within the bounds."""
     largest = float(np.abs(values).max(initial=0.0))
     return not largest or bounds[0] <= largest <= bounds[1]
 
@@ -110,8 +110,10 @@ def _is_rounded(form: Form, precision: str) -> bool:
 
 
 def _packed(shared: SharedTensor, dtype: np.dtype[Any], precision: str, rounded: bool = True) -> Packed:
-    """With the codebook in the array's dtype, as the file will hold it: in this precision, where that loses no
-    more than of ordinary values and it may be `rounded`."""
+    """Give a shared tensor its codebook in the array's dtype, as the file will hold it.
+
+    That is in this precision, where it loses no more than of ordinary values and the codebook may be `rounded`.
+    """
     if dtype == BFLOAT16:
         book: NDArray[Any] = bfloat16_from_float32(shared.codebook)
     else:

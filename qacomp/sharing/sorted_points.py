@@ -25,7 +25,7 @@ class SortedPoints:
 
     @classmethod
     def of(cls, ordered: NDArray[np.floating], run: int) -> Self:
-        """Runs of `run` values, but single values at both ends, where clusters are wide and hold few."""
+        """Make runs of `run` values, but single values at both ends, where clusters are wide and hold few."""
         offset, n = float(ordered.mean(dtype=np.float64)), ordered.size
         edge = _EDGE if run > 1 else 0
         pieces = [(0, edge, 1), (edge, n - edge, run), (n - edge, n, 1)]
@@ -39,7 +39,7 @@ class SortedPoints:
 
     @classmethod
     def weighted(cls, ordered: NDArray[np.floating], masses: NDArray[np.float64]) -> Self:
-        """Single values, each of its own mass (N,)."""
+        """Make points of single values, each of its own mass (N,)."""
         keys = ordered.astype(np.float64)
         offset = float(masses @ keys / masses.sum())
         v = keys - offset
@@ -48,21 +48,21 @@ class SortedPoints:
         return cls(keys, counts, firsts, seconds, offset)
 
     def quantiles(self, count: int) -> NDArray[np.float64]:
-        """`count` keys at equal steps of mass, the first and the last among them."""
+        """Return `count` keys at equal steps of mass, the first and the last among them."""
         mass = np.linspace(0, self.counts[-2], count)  # the last key begins there
         return self.keys[np.searchsorted(self.counts, mass, side="right") - 1]
 
     def mean(self, low: NDArray[np.intp], high: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Means of the intervals [low, high)."""
+        """Return the means of the intervals [low, high)."""
         means: NDArray[np.float64] = (self.sums[high] - self.sums[low]) / (self.counts[high] - self.counts[low])
         return means + self.offset
 
     def mean_of(self, bounds: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Means of the intervals between neighbouring bounds (K+1,): (K,)."""
+        """Return the means of the intervals between neighbouring bounds (K+1,): (K,)."""
         return self.mean(bounds[:-1], bounds[1:])
 
     def cost(self, low: NDArray[np.intp], high: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Inertias of the intervals [low, high), apart from those inside the runs; 0 where an interval is empty."""
+        """Return the inertias of the intervals [low, high), apart from those inside runs; 0 for an empty interval."""
         n, total = self.counts[high] - self.counts[low], self.sums[high] - self.sums[low]
         spread = (self.squares[high] - self.squares[low]) - total * total / np.where(n > 0, n, 1)
         inertia: NDArray[np.float64] = np.maximum(spread, 0.0)
@@ -70,7 +70,7 @@ class SortedPoints:
 
 
 def _run_sums(values: NDArray[np.floating], run: int, offset: float) -> NDArray[np.float64]:
-    """Of each run of `values`, the last one shorter: the sums of v⁰, v and v², v = value − offset: (3, runs)."""
+    """Return sums (3, runs) of v⁰, v and v² over each run of `values`, v = value − offset; the last run is shorter."""
     v = values.astype(np.float64) - offset
     counts = np.full(-(-v.size // run), float(run))
     if v.size % run:

@@ -18,7 +18,7 @@ _SAMPLE = 1 << 16
 
 
 def is_smaller(shared: SharedTensor, array: NDArray[Any], precision: str) -> bool:
-    """Whether the shared form, codebooks counted, takes fewer bytes than `array` as lossless float planes.
+    """Return whether the shared form, codebooks counted, takes fewer bytes than `array` as lossless float planes.
 
     precision: how the codebooks are stored.
     """
@@ -29,19 +29,19 @@ def is_smaller(shared: SharedTensor, array: NDArray[Any], precision: str) -> boo
 
 
 def _coded_bytes(tensor: SharedTensor | NDArray[Any], precision: str) -> int:
-    """What a tensor takes in a container."""
+    """Return the bytes that a tensor takes in a container."""
     with tempfile.TemporaryDirectory(prefix="qacomp-") as folder:
         return save_file(Path(folder) / "w.qac", {"w": tensor}, precision=precision).tensors[0].bytes
 
 
 def may_be_larger(array: NDArray[Any], k: int, books: int) -> bool:
-    """Whether `books` codebooks of k values and the indices might take more than the array's lossless planes."""
+    """Return whether `books` codebooks of k values and the indices might take more than the array's lossless planes."""
     bits = array.size * math.log2(max(2, min(k, array.size))) + 16 * k * books
     return bits >= _PLAIN * float_bits(array)
 
 
 def shared_bits(shared: SharedTensor, precision: str) -> float:
-    """About how many bits indices and codebooks take: their entropy, and every codebook's values."""
+    """Estimate the bits of indices and codebooks: the indices' entropy, and every codebook's values."""
     counts = np.bincount(shared.indices.reshape(-1))
     share = counts[counts > 0] / shared.indices.size
     books = [shared.codebook, *(level.codebook for level in shared.levels)]
@@ -54,7 +54,7 @@ def shared_bits(shared: SharedTensor, precision: str) -> float:
 
 
 def _is_grid(codebooks: NDArray[Any]) -> bool:
-    """Whether the first codebook has equal steps; all are of one kind."""
+    """Return whether the first codebook has equal steps; all are of one kind."""
     if codebooks.dtype == BFLOAT16:
         return False
     first = codebooks.reshape(-1, codebooks.shape[-1])[0].astype(np.float64)
@@ -63,7 +63,7 @@ def _is_grid(codebooks: NDArray[Any]) -> bool:
 
 
 def float_bits(array: NDArray[Any]) -> float:
-    """About how many bits an array takes as lossless planes: the entropy of each byte of its values, by a sample."""
+    """Estimate the bits of an array as lossless planes: the entropy of each byte of its values, by a sample."""
     flat = array.reshape(-1)
     sample = np.ascontiguousarray(flat[:: max(1, math.ceil(flat.size / _SAMPLE))])
     total = 0.0

@@ -15,14 +15,14 @@ _STEPS, _STEPS_OF_MANY, _MANY = 12, 3, 1 << 20
 
 
 def has_zeros(values: NDArray[np.floating]) -> bool:
-    """Whether some value is exactly zero."""
+    """Return whether some value is exactly zero."""
     return bool((values == 0).any())
 
 
 def with_zero_entry(
     values: NDArray[np.floating], codebook: NDArray[np.floating], weights: NDArray[np.floating] | None = None
 ) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]:
-    """The ascending codebook (K,) with an entry of exactly zero, and each value's nearest entry in values' shape.
+    """Return the ascending codebook (K,) with a zero entry, and each value's nearest entry in values' shape.
 
     values: with zeros among them; weights: values' shape, what a squared error of each counts, None: all the same.
     """

@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 
 
 def constant_kind(array: NDArray[Any]) -> str | None:
-    """What constant a float array (or BFLOAT16) of any shape is, in words; None where it may be a weight.
+    """Return what constant a float array (or BFLOAT16) of any shape is, in words; None where it may be a weight.
 
     An array with NaN is none; a mask may hold infinities.
     """
@@ -44,7 +44,7 @@ def constant_kind(array: NDArray[Any]) -> str | None:
 
 
 def constant_name(name: str, array: NDArray[Any]) -> str | None:
-    """The last part of a tensor's name where that is a constant's; only for tensors that no graph tells about."""
+    """Return the last part of a tensor's name where that is a constant's; only for tensors that no graph describes."""
     leaf = name.rpartition(".")[2].lower()
     if leaf in _NAMES:
         return leaf
@@ -53,7 +53,7 @@ def constant_name(name: str, array: NDArray[Any]) -> str | None:
 
 
 def mask_kind(array: NDArray[Any]) -> str | None:
-    """Whether it is a mask: of zeros and ones, or with many times the same value, far beyond all others."""
+    """Return the kind of mask, or None: of zeros and ones, or many times one value, far beyond all others."""
     values = array.reshape(-1)
     sample = _floats(values[:: max(1, values.size // (_LONG * _LINES))])
     low, high = float(sample.min()), float(sample.max())  # NaN where one is
@@ -71,7 +71,7 @@ def mask_kind(array: NDArray[Any]) -> str | None:
 
 
 def grid_kind_of(array: NDArray[Any]) -> str | None:
-    """Whether its values go up or down in equal steps along some axis, as those of anchor and position grids do."""
+    """Return the kind of grid, or None: values in equal steps along some axis, as in anchor and position grids."""
     for lines in _all_lines(array):
         first, slack = lines[:_HEAD, 0].tolist(), 1e-6 * float(np.abs(lines).max())
         for stride in _STRIDES:
@@ -83,7 +83,7 @@ def grid_kind_of(array: NDArray[Any]) -> str | None:
 
 
 def _table_kind(array: NDArray[Any]) -> str | None:
-    """Whether every line along some axis is a sine, a geometric sequence, or in order."""
+    """Return the kind of table, or None: every line along some axis is a sine, a geometric sequence, or in order."""
     for lines in _all_lines(array):
         if len(lines) >= 2 * _SHORTEST and not _is_flat(lines):
             if _follow_recurrences(lines, _ROUNDED_MORE if array.dtype == BFLOAT16 else _ROUNDED):
@@ -94,7 +94,7 @@ def _table_kind(array: NDArray[Any]) -> str | None:
 
 
 def _all_lines(array: NDArray[Any]) -> Iterator[Floats]:
-    """For each axis a part of the lines along it: (values, lines)."""
+    """Return for each axis a part of the lines along it: (values, lines)."""
     for axis in range(array.ndim):
         if array.shape[axis] < _SHORTEST:
             continue
@@ -105,7 +105,7 @@ def _all_lines(array: NDArray[Any]) -> Iterator[Floats]:
 
 
 def _starts_in_steps(line: list[float], stride: int, slack: float) -> bool:
-    """Whether `_in_steps` may hold of a first line: of weights most steps differ, which a few of them tell."""
+    """Return whether `_in_steps` may hold of a first line: in weights most steps differ, which a few of them show."""
     count = len(line) - 2 * stride
     most = count - math.ceil(_SHARE * count - 1e-9)  # that differ
     for at in range(count):
@@ -118,7 +118,7 @@ def _starts_in_steps(line: list[float], stride: int, slack: float) -> bool:
 
 
 def _in_steps(lines: Floats, stride: int) -> bool:
-    """Whether most steps between values `stride` apart are like those before them, in every line, and some go on."""
+    """Return whether most steps between values `stride` apart equal those before, in every line, and some go on."""
     steps = lines[stride:] - lines[:-stride]
     span = np.abs(lines).max()
     same = np.abs(steps[stride:] - steps[:-stride]) <= 1e-6 * span
@@ -127,7 +127,7 @@ def _in_steps(lines: Floats, stride: int) -> bool:
 
 
 def _follow_recurrences(lines: Floats, tolerance: float) -> bool:
-    """Whether x[i+1] + x[i−1] = c·x[i] holds along every line: true of sines, cosines, and geometric sequences."""
+    """Return whether x[i+1] + x[i−1] = c·x[i] holds along every line, as of sines, cosines and geometric sequences."""
     middle, around = lines[1:-1], lines[2:] + lines[:-2]
     power = np.einsum("ij,ij->j", middle, middle)
     c = np.einsum("ij,ij->j", middle, around) / np.where(power > 0, power, 1.0)
@@ -135,7 +135,7 @@ def _follow_recurrences(lines: Floats, tolerance: float) -> bool:
 
 
 def _in_order(lines: Floats) -> bool:
-    """Whether every line rises or falls all along, most of them at most places."""
+    """Return whether every line rises or falls all along, most of them at most places."""
     steps = np.diff(lines, axis=0)
     ordered = (steps >= 0).all(axis=0) | (steps <= 0).all(axis=0)
     return bool(ordered.all() and np.mean((steps != 0).mean(axis=0) >= 0.5) >= 0.5)

@@ -54,7 +54,7 @@ class QuantizedType:
     axis: int | None
 
     def fits(self, shape: tuple[int, ...]) -> bool:
-        """Whether there are as many scales as a tensor of that shape needs, and all of them numbers."""
+        """Return whether there are as many scales as a tensor of that shape needs, and all of them numbers."""
         count = 1
         if self.axis is not None:
             if type(self.axis) is not int or not 0 <= self.axis < len(shape):
@@ -70,12 +70,12 @@ Meant = str | QuantizedType
 
 
 def type_name(meant: Meant) -> str:
-    """A key of FOREIGN."""
+    """Return the type's name, a key of FOREIGN."""
     return meant if isinstance(meant, str) else meant.dtype
 
 
 def foreign_types(meta: Mapping[str, Any], stored: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, Meant]:
-    """Tensor name -> its own type, of those that a container's metadata names and whose stored type and shape fit it.
+    """Map tensor names to their own types, where the metadata name one that the stored type and shape fit.
 
     stored: name -> (type in the container, shape). What doesn't fit is left as it is stored.
     """
@@ -96,7 +96,7 @@ def foreign_types(meta: Mapping[str, Any], stored: Mapping[str, tuple[str, tuple
 
 
 def _meant(entry: Any) -> Meant | None:
-    """A type as the metadata tells it, None for what is none."""
+    """Return a type as the metadata tells it, None for what is none."""
     if isinstance(entry, str):
         return entry
     if not isinstance(entry, dict) or set(entry) != {"dtype", "scale", "zero_point", "axis"}:
@@ -106,7 +106,7 @@ def _meant(entry: Any) -> Meant | None:
 
 
 def as_numpy(array: NDArray[Any], dtype: Meant) -> NDArray[Any]:
-    """A stored array in its own type where numpy has it; else as it is stored."""
+    """Return a stored array in its own type where numpy has it; else as it is stored."""
     kind = FOREIGN[type_name(dtype)]
     if kind.numpy is None:
         return array

@@ -46,7 +46,7 @@ def holds_bias(bias: NDArray[Any], precision: str, reach: float) -> bool:
 
 
 def reach_of(weight: NDArray[Any], channels: int) -> float:
-    """About how large a weight's products are with inputs of variance 1: the root of its mean square a channel.
+    """Estimate how large a weight's products are with inputs of variance 1: the root of its mean square a channel.
 
     Of a norm's scale (channels,) that is its own size. Large weights are sampled; one that isn't float has none: 0.
     """

@@ -10,7 +10,7 @@ DEFAULT = {"format": "pt"}
 
 
 def bounded(metadata: Mapping[str, str] | None) -> tuple[dict[str, str], tuple[str, ...]]:
-    """A file's metadata as far as it is kept, and a remark where it isn't."""
+    """Return a file's metadata as far as it is kept, and a remark where it isn't."""
     given = dict(metadata or {})
     size = sum(
         len(key.encode("utf-8", "replace")) + len(value.encode("utf-8", "replace")) for key, value in given.items()
@@ -21,7 +21,7 @@ def bounded(metadata: Mapping[str, str] | None) -> tuple[dict[str, str], tuple[s
 
 
 def given_back(meta: Mapping[str, Any]) -> dict[str, str]:
-    """The metadata of a decoded file, from a container's: text alone, with `format` where nothing says another."""
+    """Return a decoded file's metadata from a container's: text alone, with `format` where nothing says another."""
     told = meta.get(META_KEY)
     kept = told.items() if isinstance(told, dict) else ()
     return DEFAULT | {key: value for key, value in kept if isinstance(value, str)}

@@ -18,7 +18,7 @@ from qacomp.tensors.torch_quantized import of_type, quantized_type
 
 
 def to_array(tensor: Tensor) -> NDArray[Any]:
-    """A tensor as the array that a container stores, on the CPU and contiguous; bfloat16 as `formats.BFLOAT16`.
+    """Return a tensor as the array that a container stores, on the CPU and contiguous; bfloat16 as `formats.BFLOAT16`.
 
     Of a type that the container lacks (8-bit floats, complex numbers) the form of `qacomp.tensors.foreign_dtypes`.
     """
@@ -36,14 +36,14 @@ def to_array(tensor: Tensor) -> NDArray[Any]:
 
 
 def foreign_dtypes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Names of the tensors whose type the container lacks -> that type, as metadata tell it."""
+    """Map names of tensors whose type the container lacks to that type, as metadata tell it."""
     types: dict[str, Any] = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()}
     types = {name: dtype for name, dtype in types.items() if dtype in FOREIGN}
     return types | {name: asdict(quantized_type(t)) for name, t in tensors.items() if t.is_quantized}
 
 
 def to_tensor(array: NDArray[Any], dtype: Meant | None = None) -> Tensor:
-    """The tensor of an array that a container gave: its own memory, the same values and dtype.
+    """Return the tensor of an array that a container gave: its own memory, the same values and dtype.
 
     dtype: one of `qacomp.tensors.foreign_dtypes`, as which the stored values are meant.
     """
@@ -67,7 +67,7 @@ def save_file(path: str | PathLike[str], tensors: Mapping[str, Tensor | SharedTe
 
 
 def load_file(path: str | PathLike[str], *, device: str | torch.device = "cpu") -> dict[str, Tensor]:
-    """All tensors of a container, dense, by name."""
+    """Read all tensors of a container, dense, by name."""
     with open_file(path, device=device) as tensors:
         return {name: tensors[name] for name in tensors}
 
@@ -80,15 +80,15 @@ class LazyTensors(Mapping[str, Tensor]):
         self.device = device
 
     def __getitem__(self, name: str) -> Tensor:
-        """One dense tensor; TensorNotFoundError where there is none of that name."""
+        """Read one dense tensor; TensorNotFoundError where there is none of that name."""
         return to_tensor(self.container.tensor(name)).to(self.device)
 
     def __iter__(self) -> Iterator[str]:
-        """The names."""
+        """Iterate over the names."""
         return iter(self.container.names)
 
     def __len__(self) -> int:
-        """How many tensors there are."""
+        """Return how many tensors there are."""
         return len(self.container.names)
 
 

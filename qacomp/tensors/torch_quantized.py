@@ -8,7 +8,7 @@ from qacomp.tensors.foreign_dtypes import QuantizedType
 
 
 def quantized(numbers: Any, scale: Any, zero_point: Any, axis: int | None) -> Any:
-    """The quantized tensor of `numbers`, int8, uint8 or int32; with an axis scale and zero_point are tensors."""
+    """Return the quantized tensor of `numbers`, int8, uint8 or int32; with an axis scale and zero_point are tensors."""
     import torch
 
     if axis is None:
@@ -17,7 +17,7 @@ def quantized(numbers: Any, scale: Any, zero_point: Any, axis: int | None) -> An
 
 
 def quantized_type(tensor: Any) -> QuantizedType:
-    """What a quantized tensor's numbers stand for, as plain values."""
+    """Return what a quantized tensor's numbers stand for, as plain values."""
     dtype = str(tensor.dtype).removeprefix("torch.")
     if str(tensor.qscheme()) == "torch.per_tensor_affine":
         return QuantizedType(dtype, [tensor.q_scale()], [tensor.q_zero_point()], None)
@@ -26,7 +26,7 @@ def quantized_type(tensor: Any) -> QuantizedType:
 
 
 def of_type(numbers: Any, kind: QuantizedType) -> Any:
-    """The quantized tensor of stored numbers."""
+    """Return the quantized tensor of stored numbers."""
     import torch
 
     if kind.axis is None:

@@ -13,13 +13,13 @@ _SCALES = (("_g", "_v", ""), (".original0", ".original1", "parametrizations.")) 
 
 
 def exact_parts(state: Mapping[str, Tensor]) -> dict[str, str]:
-    """Why a tensor must stay exactly as it is, by name: a mask of 0 and 1, or the scale of a direction."""
+    """Map names of tensors that must stay exact to the reason: a mask of 0 and 1, or the scale of a direction."""
     kept = {mask: f"the pruning mask of {orig}: kept exactly" for _, orig, mask in _masked(state)}
     return kept | {scale: f"weight norm's scale of {v}: kept exactly" for _, scale, v in _normed(state)}
 
 
 def with_weights(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """The state dict with the weights in place of their parts, at the place of the last; the names of those weights."""
+    """Return the state dict with weights in place of their parts, where the last stood, and those weights' names."""
     made: dict[str, Tensor] = {}
     parts: dict[str, str | None] = {}
     for name, orig, mask in _masked(state):
@@ -37,7 +37,7 @@ def with_weights(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[s
 
 
 def _masked(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str]]:
-    """(weight, its values, its mask)."""
+    """Return (weight, its values, its mask)."""
     for mask, tensor in state.items():
         name = mask.removesuffix("_mask")
         orig = state.get(f"{name}_orig")
@@ -48,7 +48,7 @@ def _masked(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str]]:
 
 
 def _normed(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str]]:
-    """(weight, its scale, its direction)."""
+    """Return (weight, its scale, its direction)."""
     for scale, tensor in state.items():
         for own, other, folder in _SCALES:
             base = scale.removesuffix(own)
@@ -61,7 +61,7 @@ def _normed(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str]]:
 
 
 def _is_scale(scale: Tensor, direction: Tensor) -> bool:
-    """Whether it has one value for each slice of the direction along one axis, or one in all."""
+    """Return whether a scale has one value for each slice of the direction along one axis, or one in all."""
     if not scale.is_floating_point() or scale.ndim not in (0, direction.ndim):
         return False
     fits = all(a in (1, b) for a, b in zip(scale.shape, direction.shape, strict=False))
@@ -69,7 +69,7 @@ def _is_scale(scale: Tensor, direction: Tensor) -> bool:
 
 
 def _of_norm(scale: Tensor, direction: Tensor) -> Tensor:
-    """scale · direction / ‖direction‖, the norm of each slice."""
+    """Compute scale · direction / ‖direction‖, the norm of each slice."""
     axes = [axis for axis in range(direction.ndim) if not scale.ndim or scale.shape[axis] == 1]
     lengths: Tensor = torch.linalg.vector_norm(direction, dim=axes, keepdim=bool(scale.ndim))
     return scale * direction / lengths

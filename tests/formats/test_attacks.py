@@ -20,11 +20,13 @@ from qacomp.formats import (
     open_file,
     save_file,
 )
-from qacomp.formats import header as h
 from qacomp.formats.bytestream import ByteWriter
 from qacomp.formats.codecs.zstd import compress
 from qacomp.formats.group_cache import check_work
+from qacomp.formats.header import write_header
 from qacomp.formats.layout import Members
+from qacomp.formats.prefix import PREFIX, PREFIX_BYTES
+from qacomp.formats.records import INDEX_CHUNK, INDICES, SAME, SHARED, VALUES, Header, SectionRecord, TensorRecord
 from qacomp.formats.sections import Sections
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "v1"
@@ -86,7 +88,7 @@ def test_bytes_after_the_end(tiny: bytes) -> None:
 
 def test_hidden_bytes_between_header_and_end(resign: ModuleType, tiny: bytes) -> None:
     header, payloads = resign.parts(tiny)
-    refuse(resign.container(h.write_header(header), payloads + b"hidden"), HeaderError, "sections end")
+    refuse(resign.container(write_header(header), payloads + b"hidden"), HeaderError, "sections end")
 
 
 def resized(resign: ModuleType, data: bytes, changes: dict[int, int]) -> bytes:
@@ -95,7 +97,7 @@ def resized(resign: ModuleType, data: bytes, changes: dict[int, int]) -> bytes:
     sections = list(header.sections)
     for number, change in changes.items():
         sections[number] = replace(sections[number], stored_bytes=sections[number].stored_bytes + change)
-    made: bytes = resign.container(h.write_header(replace(header, sections=tuple(sections))), payloads)
+    made: bytes = resign.container(write_header(replace(header, sections=tuple(sections))), payloads)
     return made
 
 
@@ -126,14 +128,14 @@ def test_sizes_of_zero(resign: ModuleType, tiny: bytes) -> None:
 
 def test_header_bytes_after_the_records(resign: ModuleType, tiny: bytes) -> None:
     header, payloads = resign.parts(tiny)
-    refuse(resign.container(h.write_header(header) + b"\0", payloads), HeaderError)
+    refuse(resign.container(write_header(header) + b"\0", payloads), HeaderError)
 
 
 def change(resign: ModuleType, data: bytes, number: int, **fields: object) -> bytes:
     header, payloads = resign.parts(data)
     tensors = list(header.tensors)
     tensors[number] = replace(tensors[number], **fields)
-    changed: bytes = resign.container(h.write_header(replace(header, tensors=tuple(tensors))), payloads)
+    changed: bytes = resign.container(write_header(replace(header, tensors=tuple(tensors))), payloads)
     return changed
 
 
@@ -143,7 +145,7 @@ def test_two_tensors_of_one_name(resign: ModuleType, tiny: bytes) -> None:
 
 def test_a_name_that_is_no_utf8(resign: ModuleType, tiny: bytes) -> None:
     header, payloads = resign.parts(tiny)
-    raw = h.write_header(header).replace(b"wb", b"w\xff")
+    raw = write_header(header).replace(b"wb", b"w\xff")
     refuse(resign.container(raw, payloads), HeaderError, "UTF-8")
 
 
@@ -172,8 +174,8 @@ def test_unknown_dtype_and_kind(resign: ModuleType, tiny: bytes) -> None:
 
 
 def test_references_to_itself_and_forward(resign: ModuleType, tiny: bytes) -> None:
-    refuse(change(resign, tiny, 0, kind=h.SAME, same_as=0), FormatError)
-    refuse(change(resign, tiny, 0, kind=h.SAME, same_as=1), FormatError)
+    refuse(change(resign, tiny, 0, kind=SAME, same_as=0), FormatError)
+    refuse(change(resign, tiny, 0, kind=SAME, same_as=1), FormatError)
 
 
 def test_codebooks_that_do_not_nest(resign: ModuleType) -> None:
@@ -188,10 +190,10 @@ def test_sections_missing_repeated_or_unknown(resign: ModuleType, tiny: bytes) -
     header, payloads = resign.parts(tiny)
     sections = header.sections
     for changed in (sections[:-1], (*sections, sections[-1]), (*sections[:-1], replace(sections[-1], owner=1))):
-        refuse(resign.container(h.write_header(replace(header, sections=changed)), payloads), HeaderError)
+        refuse(resign.container(write_header(replace(header, sections=changed)), payloads), HeaderError)
     for codec in (3, 4, 77, 255):  # index codecs for values, and unknown ones
-        changed = tuple(replace(s, codec=codec) if s.kind == h.VALUES else s for s in sections)
-        refuse(resign.container(h.write_header(replace(header, sections=changed)), payloads), FormatError)
+        changed = tuple(replace(s, codec=codec) if s.kind == VALUES else s for s in sections)
+        refuse(resign.container(write_header(replace(header, sections=changed)), payloads), FormatError)
 
 
 def test_counts_larger_than_the_header(resign: ModuleType) -> None:
@@ -225,7 +227,7 @@ def test_metadata_nested_too_deep_or_no_object(tmp_path: Path, resign: ModuleTyp
     header, _ = resign.parts((tmp_path / "a.qac").read_bytes())
     for text in (b"[" * 100_000, b"[1]", b"{", b"\xff", b'{"a":' * 50_000):
         section = replace(header.sections[0], codec=0, stored_bytes=len(text), count=len(text), crc=_crc(text))
-        data = resign.container(h.write_header(replace(header, sections=(section,))), text)
+        data = resign.container(write_header(replace(header, sections=(section,))), text)
         with open_file(data) as container, pytest.raises(HeaderError, match="JSON"):
             _ = container.meta
 
@@ -260,26 +262,24 @@ def _crc(data: bytes) -> int:
 
 
 def test_prefix_layout_is_what_the_specification_draws() -> None:
-    assert h.PREFIX.size == 28 and h.PREFIX_BYTES == 32 and struct.calcsize("<I") == 4
+    assert PREFIX.size == 28 and PREFIX_BYTES == 32 and struct.calcsize("<I") == 4
 
 
 def test_constant_chunks_that_claim_terabytes(resign: ModuleType) -> None:
     """Two chunks of 2**30 equal indices in a few bytes each: refused before an array of them is made."""
-    tensor = h.TensorRecord("w", h.SHARED, 11, 11, (1 << 31,), 0, 1, (1,), (), 0, b"")
-    sections = (h.SectionRecord(h.VALUES, 0, 0, 0, 4, _crc(bytes(4))),) + (
-        h.SectionRecord(h.INDEX_CHUNK, 1, 0, 0, 0, 0),
-    ) * 2
-    data = resign.container(h.write_header(h.Header((tensor,), sections, 0, 30)), bytes(4))
+    tensor = TensorRecord("w", SHARED, 11, 11, (1 << 31,), 0, 1, (1,), (), 0, b"")
+    sections = (SectionRecord(VALUES, 0, 0, 0, 4, _crc(bytes(4))),) + (SectionRecord(INDEX_CHUNK, 1, 0, 0, 0, 0),) * 2
+    data = resign.container(write_header(Header((tensor,), sections, 0, 30)), bytes(4))
     refuse(data, LimitExceededError, "would grow")
 
 
 def test_a_group_of_too_many_tensors(resign: ModuleType) -> None:
-    tensors = tuple(h.TensorRecord(f"{i}", h.SHARED, 11, 11, (), 1, 1, (1,), (), 0, b"") for i in range(5000))
+    tensors = tuple(TensorRecord(f"{i}", SHARED, 11, 11, (), 1, 1, (1,), (), 0, b"") for i in range(5000))
     sections = (
-        h.SectionRecord(h.VALUES, 0, 0, 0, 20_000, _crc(bytes(20_000))),
-        h.SectionRecord(h.INDICES, 1, 0, 0, 0, 0),
+        SectionRecord(VALUES, 0, 0, 0, 20_000, _crc(bytes(20_000))),
+        SectionRecord(INDICES, 1, 0, 0, 0, 0),
     )
-    data = resign.container(h.write_header(h.Header(tensors, sections, 0, 22)), bytes(20_000))
+    data = resign.container(write_header(Header(tensors, sections, 0, 22)), bytes(20_000))
     refuse(data, LimitExceededError, "more tensors")
 
 
@@ -287,13 +287,13 @@ def test_large_groups_that_take_turns(resign: ModuleType, monkeypatch: pytest.Mo
     """Three groups of 40 MB each, from a few bytes, read anew for tensor after tensor: refused unread."""
     count = 60
     tensors = tuple(
-        h.TensorRecord(f"{i}", h.SHARED, 11, 11, (1 << 21,), 1 + i % 3, 1, (1,), (), 0, b"") for i in range(count)
+        TensorRecord(f"{i}", SHARED, 11, 11, (1 << 21,), 1 + i % 3, 1, (1,), (), 0, b"") for i in range(count)
     )
-    book = h.SectionRecord(h.VALUES, 0, 0, 0, 4 * count, _crc(bytes(4 * count)))
-    groups = tuple(h.SectionRecord(h.INDICES, 1, 0, group, 0, 0) for group in range(3))
-    header = h.Header(tensors, (book, *groups), 0, 30)
+    book = SectionRecord(VALUES, 0, 0, 0, 4 * count, _crc(bytes(4 * count)))
+    groups = tuple(SectionRecord(INDICES, 1, 0, group, 0, 0) for group in range(3))
+    header = Header(tensors, (book, *groups), 0, 30)
     monkeypatch.setattr(Sections, "decode", None)  # nothing may be decoded
-    data = resign.container(h.write_header(header), bytes(4 * count))
+    data = resign.container(write_header(header), bytes(4 * count))
     refuse(data, LimitExceededError, "take turns")
     in_order = sorted(tensors, key=lambda tensor: tensor.group)
     large = Limits(expansion=1 << 20)
@@ -301,7 +301,7 @@ def test_large_groups_that_take_turns(resign: ModuleType, monkeypatch: pytest.Mo
     times = check_work(replace(header, tensors=tuple(in_order)), Members(in_order), size, large)
     assert set(times.values()) == {1}
     times = check_work(header, Members(tensors), size, replace(large, repeats=1000))
-    assert times[h.INDICES, 0, 0, 0] == count // 3
+    assert times[INDICES, 0, 0, 0] == count // 3
     huge = replace(header, tensors=tuple(replace(t, shape=(1 << 23,)) for t in in_order))
     with pytest.raises(LimitExceededError, match="would grow"):
         check_work(huge, Members(huge.tensors), size, Limits())
@@ -311,13 +311,13 @@ def test_truth_values_of_two(resign: ModuleType, tmp_path: Path) -> None:
     save_file(tmp_path / "a.qac", {"x": np.array([True, False])})
     header, _ = resign.parts((tmp_path / "a.qac").read_bytes())
     section = replace(header.sections[0], codec=0, stored_bytes=2, crc=_crc(b"\2\0"))
-    refuse(resign.container(h.write_header(replace(header, sections=(section,))), b"\2\0"), FormatError, "truth")
+    refuse(resign.container(write_header(replace(header, sections=(section,))), b"\2\0"), FormatError, "truth")
 
 
 def test_levels_at_once_that_are_not(resign: ModuleType) -> None:
     """The flag's column says that the finest indices stand at level 0, but the sections are those of three levels."""
     header, payloads = resign.parts((GOLDEN / "levels.qac").read_bytes())
     tensors = tuple(replace(tensor, at_once=len(tensor.levels) > 1) for tensor in header.tensors)
-    data = h.write_header(replace(header, tensors=tensors))
+    data = write_header(replace(header, tensors=tensors))
     refuse(resign.container(data, payloads, flags=2), HeaderError, "aren't those that the tensors need")
     refuse(resign.container(data, payloads), FormatError)

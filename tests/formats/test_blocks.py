@@ -23,10 +23,10 @@ from qacomp.formats import (
     stored_values,
     verify_file,
 )
-from qacomp.formats import header as h
 from qacomp.formats.blocks import grid, lookup, span
 from qacomp.formats.codecs import CODECS, Stream
 from qacomp.formats.codecs.codebooks import BOTH, LINE, ascending, descending, differences, restore
+from qacomp.formats.header import write_header
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "v1"
 
@@ -174,7 +174,7 @@ def test_hostile_blocks(tmp_path: Path, resign: ModuleType) -> None:
 
     def changed(**fields: object) -> bytes:
         tensor = replace(header.tensors[0], **fields)
-        data = h.write_header(replace(header, tensors=(tensor,)))
+        data = write_header(replace(header, tensors=(tensor,)))
         made: bytes = resign.container(data, payloads, flags=1)
         return made
 
@@ -195,7 +195,7 @@ def test_hostile_blocks(tmp_path: Path, resign: ModuleType) -> None:
             container.tensor("w")
     with open_file(changed()) as container:
         assert container.tensor("w").shape == (6, 8)
-    unflagged = resign.container(h.write_header(header), payloads)
+    unflagged = resign.container(write_header(header), payloads)
     with pytest.raises(FormatError):
         open_file(unflagged)
 

@@ -20,13 +20,27 @@ from qacomp.formats import (
     open_file,
     save_file,
 )
-from qacomp.formats import header as h
 from qacomp.formats.budget import affordable
 from qacomp.formats.bytestream import ByteWriter
 from qacomp.formats.checksums import crc32
+from qacomp.formats.codec_choice import choose
 from qacomp.formats.codecs import CODECS, Stream
 from qacomp.formats.codecs.zstd import compress
-from qacomp.formats.selection import choose
+from qacomp.formats.header import write_header
+from qacomp.formats.records import (
+    DENSE,
+    GRAPH,
+    INDEX_CHUNK,
+    INDICES,
+    META,
+    SAME,
+    SHARED,
+    VALUE_CHUNK,
+    VALUES,
+    Header,
+    SectionRecord,
+    TensorRecord,
+)
 
 SECONDS = 5.0  # of CPU time; each file here is read in well below a second
 Place = tuple[int, int, int, int]
@@ -34,18 +48,18 @@ Place = tuple[int, int, int, int]
 
 def file(
     resign: ModuleType,
-    tensors: Sequence[h.TensorRecord],
+    tensors: Sequence[TensorRecord],
     sections: Sequence[Place],
     payloads: Sequence[bytes],
     chunk_log2: int = 30,
 ) -> bytes:
     """A file of these records; sections: (kind, codec, level, owner); the header is compressed."""
     records = [
-        h.SectionRecord(kind, codec, level, owner, len(data), crc32(data))
+        SectionRecord(kind, codec, level, owner, len(data), crc32(data))
         for (kind, codec, level, owner), data in zip(sections, payloads, strict=True)
     ]
-    header = h.Header(tuple(tensors), tuple(records), 0, chunk_log2)
-    raw = h.write_header(header)
+    header = Header(tuple(tensors), tuple(records), 0, chunk_log2)
+    raw = write_header(header)
     made: bytes = resign.container(compress(raw), b"".join(payloads), codec=6, raw=len(raw), flags=header.flags)
     return made
 
@@ -66,30 +80,30 @@ def read(data: bytes) -> None:
         assert time.process_time() - start < SECONDS
 
 
-def shared(name: str, shape: tuple[int, ...], k: int = 1, group: int = 0, **more: object) -> h.TensorRecord:
-    return replace(h.TensorRecord(name, h.SHARED, 11, 9, shape, group, 1, (k,)), **more)  # type: ignore[arg-type]
+def shared(name: str, shape: tuple[int, ...], k: int = 1, group: int = 0, **more: object) -> TensorRecord:
+    return replace(TensorRecord(name, SHARED, 11, 9, shape, group, 1, (k,)), **more)  # type: ignore[arg-type]
 
 
 def test_very_many_empty_tensors(resign: ModuleType) -> None:
-    tensors = [h.TensorRecord(f"{i:06x}", h.DENSE, 1, 1, (0,), 1, 0) for i in range(100_000)]
-    data = file(resign, tensors, [(h.VALUES, 0, 0, 0)], [b""])
+    tensors = [TensorRecord(f"{i:06x}", DENSE, 1, 1, (0,), 1, 0) for i in range(100_000)]
+    data = file(resign, tensors, [(VALUES, 0, 0, 0)], [b""])
     with pytest.raises(LimitExceededError, match="header would grow"):
         read(data)
 
 
 def test_very_many_sections(resign: ModuleType) -> None:
-    tensors = [h.TensorRecord("x", h.DENSE, 1, 1, (20_000,), 0, 0)]
-    read(file(resign, tensors, [(h.VALUE_CHUNK, 0, 0, 0)] * 20_000, [b"\0"] * 20_000, 0))
-    tensors = [h.TensorRecord("x", h.DENSE, 1, 1, (100_000,), 0, 0)]
-    data = file(resign, tensors, [(h.VALUE_CHUNK, 6, 0, 0)] * 100_000, [b""] * 100_000, 0)
+    tensors = [TensorRecord("x", DENSE, 1, 1, (20_000,), 0, 0)]
+    read(file(resign, tensors, [(VALUE_CHUNK, 0, 0, 0)] * 20_000, [b"\0"] * 20_000, 0))
+    tensors = [TensorRecord("x", DENSE, 1, 1, (100_000,), 0, 0)]
+    data = file(resign, tensors, [(VALUE_CHUNK, 6, 0, 0)] * 100_000, [b""] * 100_000, 0)
     with pytest.raises(LimitExceededError, match="header would grow"):
         read(data)
 
 
 def test_many_references_to_one_large_tensor(resign: ModuleType) -> None:
     first = shared("x", (1 << 25,))
-    others = [replace(first, name=f"{i}", kind=h.SAME, levels=(), book_group=0, same_as=0) for i in range(1000)]
-    data = file(resign, [first, *others], [(h.VALUES, 0, 0, 0), (h.INDEX_CHUNK, 1, 0, 0)], [b"\0\0", b""])
+    others = [replace(first, name=f"{i}", kind=SAME, levels=(), book_group=0, same_as=0) for i in range(1000)]
+    data = file(resign, [first, *others], [(VALUES, 0, 0, 0), (INDEX_CHUNK, 1, 0, 0)], [b"\0\0", b""])
     with pytest.raises(LimitExceededError, match="tensors would grow"):
         open_file(data)
 
@@ -99,7 +113,7 @@ def test_many_large_constants(resign: ModuleType) -> None:
     data = file(
         resign,
         tensors,
-        [(h.VALUES, 6, 0, 0)] + [(h.INDEX_CHUNK, 1, 0, i) for i in range(1000)],
+        [(VALUES, 6, 0, 0)] + [(INDEX_CHUNK, 1, 0, i) for i in range(1000)],
         [compress(bytes(2000))] + [b""] * 1000,
     )
     with pytest.raises(LimitExceededError, match="tensors would grow"):
@@ -108,7 +122,7 @@ def test_many_large_constants(resign: ModuleType) -> None:
 
 def test_rows_of_what_is_not_there(resign: ModuleType) -> None:
     count = 1 << 36
-    places = [(h.VALUES, 0, 0, 0)] + [(h.INDEX_CHUNK, 1, 0, 0)] * (count >> 30)
+    places = [(VALUES, 0, 0, 0)] + [(INDEX_CHUNK, 1, 0, 0)] * (count >> 30)
     data = file(resign, [shared("x", (count,))], places, [bytes(2)] + [b""] * (count >> 30))
     with pytest.raises(LimitExceededError):
         open_file(data).rows("x", 0, count)
@@ -124,7 +138,7 @@ def test_context_streams_of_few_symbols(resign: ModuleType, streams: int, alphab
     out.raw(b"\0\0\1\0" + b"\xff\xff" * 8 * streams)
     books = compress(bytes(2 * alphabet * streams))
     with pytest.raises(FormatError):
-        read(file(resign, tensors, [(h.VALUES, 6, 0, 0), (h.INDICES, 4, 0, 0)], [books, bytes(out.buffer)]))
+        read(file(resign, tensors, [(VALUES, 6, 0, 0), (INDICES, 4, 0, 0)], [books, bytes(out.buffer)]))
 
 
 def one_lane(codec: str, count: int) -> bytes:
@@ -145,7 +159,7 @@ def test_many_sections_of_long_lanes(resign: ModuleType, codec: str, number: int
     count = 1 << 16
     tensors = [shared(f"{i}", (count,), 2) for i in range(200)]
     payload = one_lane(codec, count)
-    places = [(h.VALUES, 6, 0, 0)] + [(h.INDEX_CHUNK, number, 0, i) for i in range(200)]
+    places = [(VALUES, 6, 0, 0)] + [(INDEX_CHUNK, number, 0, i) for i in range(200)]
     data = file(resign, tensors, places, [compress(bytes(800)), *[payload] * 200])
     with open_file(data) as container, pytest.raises(FormatError):
         start = time.process_time()
@@ -162,7 +176,7 @@ def test_many_sections_of_long_lanes(resign: ModuleType, codec: str, number: int
 @pytest.mark.parametrize("blocks", [None, (1, 1, 1)])
 @pytest.mark.parametrize("shape", [(0, 1 << 48, 1 << 48), (1 << 48, 0, 1 << 48)])
 def test_sizes_beside_a_zero(resign: ModuleType, shape: tuple[int, ...], blocks: tuple[int, ...] | None) -> None:
-    dense = file(resign, [h.TensorRecord("x", h.DENSE, 11, 11, shape, 0, 0)], [], [])
+    dense = file(resign, [TensorRecord("x", DENSE, 11, 11, shape, 0, 0)], [], [])
     with pytest.raises(LimitExceededError, match="no array"):
         open_file(dense)
     if blocks:
@@ -184,21 +198,21 @@ def test_empty_arrays_of_large_sizes_are_read(resign: ModuleType, tmp_path: Path
 
 def test_raw_chunks_that_are_too_short_or_too_long(resign: ModuleType) -> None:
     for size in (12, 20):
-        tensors = [h.TensorRecord("x", h.DENSE, 11, 11, (4,), 0, 0)]
-        data = file(resign, tensors, [(h.VALUE_CHUNK, 0, 0, 0)], [bytes(size)])
+        tensors = [TensorRecord("x", DENSE, 11, 11, (4,), 0, 0)]
+        data = file(resign, tensors, [(VALUE_CHUNK, 0, 0, 0)], [bytes(size)])
         with pytest.raises(CodecError):
             open_file(data).tensor("x", copy=False)
 
 
 def test_truth_values_that_are_mapped_or_converted(resign: ModuleType) -> None:
-    mapped = file(resign, [h.TensorRecord("x", h.DENSE, 0, 0, (5,), 0, 0)], [(h.VALUE_CHUNK, 0, 0, 0)], [b"\2" * 5])
+    mapped = file(resign, [TensorRecord("x", DENSE, 0, 0, (5,), 0, 0)], [(VALUE_CHUNK, 0, 0, 0)], [b"\2" * 5])
     with pytest.raises(CodecError, match="truth"):
         open_file(mapped).tensor("x", copy=False)
 
 
 @pytest.mark.parametrize(("stored", "given"), [(1, 0), (0, 11), (11, 9), (10, 11), (8, 12), (11, 6), (6, 5)])
 def test_types_that_are_not_exact_in_others(resign: ModuleType, stored: int, given: int) -> None:
-    data = file(resign, [h.TensorRecord("x", h.DENSE, given, stored, (1,), 1, 0)], [(h.VALUES, 0, 0, 0)], [bytes(8)])
+    data = file(resign, [TensorRecord("x", DENSE, given, stored, (1,), 1, 0)], [(VALUES, 0, 0, 0)], [bytes(8)])
     with pytest.raises(HeaderError, match="exact"):
         open_file(data)
 
@@ -208,10 +222,10 @@ def test_codebooks_of_few_bytes(resign: ModuleType) -> None:
     tensors = [shared(f"{i}", (1,), 65_536, 1) for i in range(4000)]
     payloads = [compress(bytes(2 * 65_536 * 4000)), bytes(8000)]
     with pytest.raises(LimitExceededError):
-        read(file(resign, tensors, [(h.VALUES, 6, 0, 0), (h.INDICES, 1, 0, 0)], payloads))
+        read(file(resign, tensors, [(VALUES, 6, 0, 0), (INDICES, 1, 0, 0)], payloads))
 
 
-META = [
+REFUSED_METADATA = [
     '{"a":1,"a":2}',
     '{"a":NaN}',
     '{"a":Infinity}',
@@ -223,22 +237,22 @@ META = [
 ]
 
 
-@pytest.mark.parametrize("text", META)
+@pytest.mark.parametrize("text", REFUSED_METADATA)
 def test_metadata_that_no_writer_gives(resign: ModuleType, text: str) -> None:
     data = text.encode()
-    section = h.SectionRecord(h.META, 0, 0, 0, len(data), crc32(data), len(data))
-    made = resign.container(h.write_header(h.Header((), (section,), 4, 22)), data)
+    section = SectionRecord(META, 0, 0, 0, len(data), crc32(data), len(data))
+    made = resign.container(write_header(Header((), (section,), 4, 22)), data)
     with open_file(made) as container, pytest.raises(HeaderError, match="JSON"):
         _ = container.meta
 
 
 def test_metadata_and_graphs_of_few_bytes(resign: ModuleType) -> None:
     text = b'{"a":[' + b"{}," * (1 << 22) + b"0]}"
-    for kind in (h.GRAPH, h.META):
-        data = compress(text * (8 if kind == h.GRAPH else 1))
-        size = len(text) * (8 if kind == h.GRAPH else 1)
-        section = h.SectionRecord(kind, 6, 0, 0, len(data), crc32(data), size)
-        made = resign.container(h.write_header(h.Header((), (section,), 4, 22)), data)
+    for kind in (GRAPH, META):
+        data = compress(text * (8 if kind == GRAPH else 1))
+        size = len(text) * (8 if kind == GRAPH else 1)
+        section = SectionRecord(kind, 6, 0, 0, len(data), crc32(data), size)
+        made = resign.container(write_header(Header((), (section,), 4, 22)), data)
         with open_file(made) as container, pytest.raises(LimitExceededError, match="would grow"):
             _ = container.meta, container.graph()
 
@@ -278,5 +292,5 @@ def test_json_written_is_json_read() -> None:
 def test_where_nothing_is_affordable_a_long_section_is_raw(monkeypatch: pytest.MonkeyPatch) -> None:
     """The codecs that a sample promises most of may all be left out: the others are tried then."""
     values = np.zeros(1 << 19, np.uint8)
-    monkeypatch.setattr("qacomp.formats.selection.affordable", lambda codec, payload, streams: False)
+    monkeypatch.setattr("qacomp.formats.codec_choice.affordable", lambda codec, payload, streams: False)
     assert choose("values", [values], [Stream("values", values.size, shape=(values.size,))]).codec.name == "raw"

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qacomp.formats import FormatError, TruncatedFileError, open_file, save_file
-from qacomp.formats import header as h
+from qacomp.formats.header import write_header
 from qacomp.formats.limits import Limits
+from qacomp.formats.prefix import MAGIC
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "v1"
 ALL = sorted(path.stem for path in GOLDEN.glob("*.qac"))
@@ -80,7 +81,7 @@ def test_changed_payloads_with_right_checksums(resign: ModuleType, data: st.Data
     for _ in range(data.draw(st.integers(1, 4))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     try:
-        found = everything(resign.container(h.write_header(header), bytes(damaged), flags=header.flags), verify=False)
+        found = everything(resign.container(write_header(header), bytes(damaged), flags=header.flags), verify=False)
     except FormatError:
         return
     shapes = {t.name: t.shape for t in header.tensors}
@@ -92,7 +93,7 @@ def test_changed_payloads_with_right_checksums(resign: ModuleType, data: st.Data
 def test_changed_headers_with_right_checksums(resign: ModuleType, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(ALL))
     header, payloads = resign.parts((GOLDEN / f"{name}.qac").read_bytes())
-    raw = bytearray(h.write_header(header))
+    raw = bytearray(write_header(header))
     for _ in range(data.draw(st.integers(1, 3))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     try:
@@ -103,7 +104,7 @@ def test_changed_headers_with_right_checksums(resign: ModuleType, data: st.DataO
 
 @given(st.binary(max_size=300))
 def test_any_bytes(data: bytes) -> None:
-    for start in (b"", h.MAGIC, h.MAGIC + b"\1\0"):
+    for start in (b"", MAGIC, MAGIC + b"\1\0"):
         with pytest.raises(FormatError):
             everything(start + data)
 

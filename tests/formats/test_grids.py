@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from qacomp.formats import BFLOAT16, SharedTensor, UnsupportedVersionError, bfloat16_from_float32, open_file, save_file
-from qacomp.formats import header as h
 from qacomp.formats.codecs import CODECS, Stream
 from qacomp.formats.codecs.base import Array
 from qacomp.formats.errors import CodecError
@@ -111,7 +110,7 @@ def test_a_file_with_grids_is_of_version_1_2_and_older_readers_refuse_its_tensor
     save_file(tmp_path / "b.qac", {"w": tensor}, codecs=("codebooks", "rans"))
     assert (tmp_path / "b.qac").read_bytes()[4:6] == bytes([1, 1])
     monkeypatch.delitem(CODECS, GRIDS.id)  # a reader of version 1.1
-    monkeypatch.setattr(h, "VERSION", (1, 1))
+    monkeypatch.setattr("qacomp.formats.reader.VERSION", (1, 1))
     with open_file(tmp_path / "a.qac") as container:
         assert container.tensor("b").tolist() == [0, 1, 2]
         with pytest.raises(UnsupportedVersionError, match=r"codec 10.*update qacomp"):

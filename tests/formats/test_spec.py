@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 import qacomp.formats
-from qacomp.formats import SharedTensor, header, limits, open_file, save_file
+from qacomp.formats import SharedTensor, limits, open_file, records, save_file
 from qacomp.formats.codecs import CODECS, codebooks, contextmodel
 from qacomp.formats.dtypes import DTYPES, dtype_name
+from qacomp.formats.prefix import VERSION
 
 FOLDER = Path(qacomp.formats.__file__).parent
 SPEC = (FOLDER / "SPEC.md").read_text()
@@ -47,15 +48,15 @@ def test_element_types_and_tensor_kinds() -> None:
     types = {int(row[i + 1]): row[i] for row in rows for i in (3, 6) if row[i]}
     assert types == {number: dtype_name(number) for number in DTYPES}
     assert {row[0]: int(row[1]) for row in rows if row[0]} == {"dense": 0, "shared": 1, "same": 2}
-    assert (header.DENSE, header.SHARED, header.SAME) == (0, 1, 2)
+    assert (records.DENSE, records.SHARED, records.SAME) == (0, 1, 2)
 
 
 def test_flags_and_versions() -> None:
     line = next(line for line in SPEC.split("\n") if line.startswith("      7     1   flags:"))
-    flags = {"blocks": header.BLOCKS_FLAG, "at once": header.AT_ONCE_FLAG}
+    flags = {"blocks": records.BLOCKS_FLAG, "at once": records.AT_ONCE_FLAG}
     assert f"{flags['blocks']} where the header has the columns of codebooks in blocks" in line
     assert f"{flags['at once']} that of levels at once" in line
-    assert [int(row[0]) for row in table("| minor | adds |")] == list(range(header.VERSION[1] + 1))
+    assert [int(row[0]) for row in table("| minor | adds |")] == list(range(VERSION[1] + 1))
     added = [row[1] for row in table("| minor | adds |")]
     assert f"codebooks in blocks: flag {flags['blocks']}" in added[1]
     assert f"levels at once: flag {flags['at once']}" in added[1]
@@ -71,7 +72,14 @@ def test_methods_of_codebooks() -> None:
 
 def test_section_kinds() -> None:
     kinds = [int(row[1]) for row in table("| kind | id | owner |")]
-    assert kinds == [header.GRAPH, header.META, header.VALUES, header.INDICES, header.VALUE_CHUNK, header.INDEX_CHUNK]
+    assert kinds == [
+        records.GRAPH,
+        records.META,
+        records.VALUES,
+        records.INDICES,
+        records.VALUE_CHUNK,
+        records.INDEX_CHUNK,
+    ]
 
 
 def test_limits() -> None:
@@ -88,7 +96,7 @@ def test_context_settings_and_taps() -> None:
 
 
 def test_the_version() -> None:
-    assert SPEC.startswith(f"# The qacomp container (`.qac`), version {'.'.join(map(str, header.VERSION))}\n")
+    assert SPEC.startswith(f"# The qacomp container (`.qac`), version {'.'.join(map(str, VERSION))}\n")
 
 
 def example(heading: str) -> bytes:

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from qacomp.formats import HeaderError, SharedTensor, UnsupportedVersionError, open_file, save_file
-from qacomp.formats import header as h
+from qacomp.formats.header import write_header
+from qacomp.formats.prefix import VERSION
+from qacomp.formats.records import BLOCKS_FLAG, VALUES
 
-NEWER = h.VERSION[1] + 1
+NEWER = VERSION[1] + 1
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def changed(resign: ModuleType, data: bytes, minor: int, **fields: int) -> bytes
     """The same file, of another minor version, with other fields in the records of `new` and its alias."""
     header, payloads = resign.parts(data)
     tensors = tuple(replace(t, **fields) if t.name in ("new", "alias") else t for t in header.tensors)
-    made = resign.container(h.write_header(replace(header, tensors=tensors)), payloads)
+    made = resign.container(write_header(replace(header, tensors=tensors)), payloads)
     newer: bytes = resign.with_prefix(made, minor=minor)
     return newer
 
@@ -61,7 +63,7 @@ def test_an_unknown_element_type_refuses_only_its_tensors(
 def test_an_unknown_element_type_in_a_version_that_has_none_is_damage(
     resign: ModuleType, data: bytes, fields: dict[str, int]
 ) -> None:
-    for minor in range(h.VERSION[1] + 1):
+    for minor in range(VERSION[1] + 1):
         with pytest.raises(HeaderError, match="element type 1"):
             open_file(changed(resign, data, minor, **fields))
 
@@ -71,7 +73,7 @@ def test_a_group_of_two_element_types_is_refused(resign: ModuleType, data: bytes
     group = header.tensors[0].group
     tensors = tuple(replace(t, group=group) if t.name == "new" else t for t in header.tensors)
     for minor in (1, NEWER):
-        made = resign.container(h.write_header(replace(header, tensors=tensors)), payloads)
+        made = resign.container(write_header(replace(header, tensors=tensors)), payloads)
         with pytest.raises(HeaderError, match="group's element type"):
             open_file(resign.with_prefix(made, minor=minor))
 
@@ -79,8 +81,8 @@ def test_a_group_of_two_element_types_is_refused(resign: ModuleType, data: bytes
 def test_an_unknown_codec_refuses_only_the_tensors_in_its_section(resign: ModuleType, data: bytes) -> None:
     header, payloads = resign.parts(data)
     group = header.tensors[1].group - 1
-    sections = tuple(replace(s, codec=77) if s.kind == h.VALUES and s.owner == group else s for s in header.sections)
-    made = resign.container(h.write_header(replace(header, sections=sections)), payloads)
+    sections = tuple(replace(s, codec=77) if s.kind == VALUES and s.owner == group else s for s in header.sections)
+    made = resign.container(write_header(replace(header, sections=sections)), payloads)
     with open_file(resign.with_prefix(made, minor=NEWER)) as container:
         assert container.tensor("plain").size == 7 and container.tensor("w").size == 3
         assert container.info("new").codec == "unknown-77"
@@ -99,4 +101,4 @@ def test_the_lowest_version_that_a_file_can_be_read_with(tmp_path: Path, data: b
     book = np.array([[0, 1], [2, 3]], np.float32)
     save_file(tmp_path / "b.qac", {"w": SharedTensor(book, np.zeros(4, np.uint8), (), (2,))})
     blocks = (tmp_path / "b.qac").read_bytes()
-    assert blocks[4:6] == bytes([1, 1]) and blocks[7] == h.BLOCKS_FLAG
+    assert blocks[4:6] == bytes([1, 1]) and blocks[7] == BLOCKS_FLAG

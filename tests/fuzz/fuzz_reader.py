@@ -8,7 +8,7 @@ import atheris
 
 with atheris.instrument_imports(include=["qacomp.formats"]):
     from qacomp.formats import FormatError, Limits, open_file
-    from qacomp.formats import header as h
+    from qacomp.formats.prefix import PREFIX_BYTES, VERSION, Prefix, write_prefix
 
 LIMITS = Limits(header_bytes=1 << 20, blob_bytes=1 << 20, tensor_bytes=1 << 22)
 
@@ -27,16 +27,16 @@ def read(data: bytes, verify: bool) -> None:
 
 def resigned(data: bytes) -> bytes:
     """The bytes with a valid prefix and header checksum, so that the fuzzer gets behind them."""
-    if len(data) <= h.PREFIX_BYTES:
+    if len(data) <= PREFIX_BYTES:
         return data
-    stored = min(struct.unpack("<I", data[8:12])[0], len(data) - h.PREFIX_BYTES)
-    body = data[h.PREFIX_BYTES :]
+    stored = min(struct.unpack("<I", data[8:12])[0], len(data) - PREFIX_BYTES)
+    body = data[PREFIX_BYTES:]
     raw = struct.unpack("<I", data[12:16])[0] % (1 << 20)
     codec = data[6] if data[6] in (0, 6, 7) else 0
     if codec == 0:
         raw = stored
-    prefix = h.Prefix(h.VERSION, codec, stored, raw, len(data), zlib.crc32(body[:stored]), data[7] & 3)
-    return h.write_prefix(prefix) + body
+    prefix = Prefix(VERSION, codec, stored, raw, len(data), zlib.crc32(body[:stored]), data[7] & 3)
+    return write_prefix(prefix) + body
 
 
 def one(data: bytes) -> None:

@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from qacomp.formats import FormatError, Limits
-from qacomp.formats import header as h
 from qacomp.formats.codecs import CODECS, Stream, codec_of
+from qacomp.formats.header import read_header, write_header
 from qacomp.formats.layout import offsets
+from qacomp.formats.prefix import PREFIX_BYTES, Prefix, read_prefix, write_prefix
+from qacomp.formats.records import META, Header, SectionRecord, TensorRecord
 
 SIZES = (0, 1, 2, 3, 5, 7, 8, 16, 31, 32, 33, 63, 64, 127, 128, 255, 256, 257, 4095, 4096, 65_535, 65_536, 1 << 20)
 HUGE = (1 << 22, 1 << 24, (1 << 27) - 1, 1 << 28, (1 << 31) - 1, 1 << 32, 1 << 40, 1 << 48)
@@ -37,37 +39,37 @@ class Parsed:
     """A file in its parts: the prefix's version, the records, and each section's payload."""
 
     version: tuple[int, int]
-    header: h.Header
+    header: Header
     payloads: tuple[bytes, ...]
 
 
 def parse(data: bytes) -> Parsed:
     """The parts of a good file."""
-    prefix = h.read_prefix(memoryview(data), "seed", Limits())
-    end = h.PREFIX_BYTES + prefix.stored_bytes
-    stored = memoryview(data)[h.PREFIX_BYTES : end]
+    prefix = read_prefix(memoryview(data), "seed", Limits())
+    end = PREFIX_BYTES + prefix.stored_bytes
+    stored = memoryview(data)[PREFIX_BYTES:end]
     raw = codec_of(prefix.header_codec).decode(stored, [Stream("values", prefix.header_bytes)])[0]
-    header = h.read_header(raw.tobytes(), Limits(), prefix.flags)
+    header = read_header(raw.tobytes(), Limits(), prefix.flags)
     places, _ = offsets(header.sections, end)
     payloads = [data[at : at + s.stored_bytes] for at, s in zip(places, header.sections, strict=True)]
     return Parsed(prefix.version, header, tuple(payloads))
 
 
 def assemble(
-    version: tuple[int, int], raw: bytes, flags: int, sections: Sequence[h.SectionRecord], payloads: Sequence[bytes]
+    version: tuple[int, int], raw: bytes, flags: int, sections: Sequence[SectionRecord], payloads: Sequence[bytes]
 ) -> bytes:
     """A file around these header bytes, stored raw, whose prefix and header checksum are right."""
     body = bytearray(raw)
-    places, _ = offsets(sections, h.PREFIX_BYTES + len(raw))
+    places, _ = offsets(sections, PREFIX_BYTES + len(raw))
     for place, payload in zip(places, payloads, strict=False):
-        gap = place - h.PREFIX_BYTES - len(body)
+        gap = place - PREFIX_BYTES - len(body)
         body += bytes(gap if 0 < gap < 64 else 0)
         body += payload
     for payload in payloads[len(places) :]:
         body += payload
-    size = h.PREFIX_BYTES + len(body)
-    prefix = h.Prefix(version, 0, len(raw), len(raw), size, zlib.crc32(raw), flags)
-    return h.write_prefix(prefix) + bytes(body)
+    size = PREFIX_BYTES + len(body)
+    prefix = Prefix(version, 0, len(raw), len(raw), size, zlib.crc32(raw), flags)
+    return write_prefix(prefix) + bytes(body)
 
 
 class Mutator:
@@ -122,8 +124,8 @@ class Mutator:
         for at, payload in enumerate(payloads[: len(sections)]):
             stored = len(payload) if at in kept else max(len(payload) + rng.choice((-1, 1, 7, 1 << 40)), 0)
             sections[at] = replace(sections[at], stored_bytes=stored, crc=zlib.crc32(payload))
-        changed = h.Header(tuple(tensors), tuple(sections), digest, header.chunk_log2)
-        raw, flags = h.write_header(changed), changed.flags
+        changed = Header(tuple(tensors), tuple(sections), digest, header.chunk_log2)
+        raw, flags = write_header(changed), changed.flags
         if rng.random() < 0.15:
             raw = self._bytes(rng, raw)
         if rng.random() < 0.03:
@@ -153,10 +155,10 @@ class Mutator:
                 out[at : at + length] = bytes(length) if rng.random() < 0.5 else b"\xff" * length
         return bytes(out)
 
-    def _payload(self, rng: random.Random, section: h.SectionRecord, payload: bytes) -> bytes:
+    def _payload(self, rng: random.Random, section: SectionRecord, payload: bytes) -> bytes:
         """A payload changed as bytes, near its front (where parameters stand), or one of another section."""
         kind = rng.random()
-        if section.kind <= h.META and kind < 0.7:
+        if section.kind <= META and kind < 0.7:
             return self._text(rng, section, payload)
         if kind < 0.35:
             return self._bytes(rng, payload)
@@ -171,7 +173,7 @@ class Mutator:
             return rng.choice(self._payloads)
         return rng.choice((b"", bytes(rng.choice(SIZES[:18])), b"\xff" * rng.randrange(40)))
 
-    def _text(self, rng: random.Random, section: h.SectionRecord, payload: bytes) -> bytes:
+    def _text(self, rng: random.Random, section: SectionRecord, payload: bytes) -> bytes:
         """Metadata or a graph changed as text, and compressed again."""
         codec = CODECS[section.codec if section.codec in (6, 7) else 0]
         try:
@@ -183,7 +185,7 @@ class Mutator:
         coded = codec.encode([_words(text)], [Stream("values", len(text))])
         return payload if coded is None else coded
 
-    def _tensor(self, rng: random.Random, t: h.TensorRecord) -> h.TensorRecord:
+    def _tensor(self, rng: random.Random, t: TensorRecord) -> TensorRecord:
         size = rng.choice(SIZES if rng.random() < 0.8 else HUGE)
         axes = len(t.shape)
         changes: list[Callable[[], dict[str, Any]]] = [
@@ -211,7 +213,7 @@ class Mutator:
         ]
         return replace(t, **rng.choice(changes)())
 
-    def _section(self, rng: random.Random, s: h.SectionRecord) -> h.SectionRecord:
+    def _section(self, rng: random.Random, s: SectionRecord) -> SectionRecord:
         changes: list[dict[str, Any]] = [
             {"codec": rng.randrange(12)},
             {"codec": rng.randrange(12)},
@@ -226,8 +228,8 @@ class Mutator:
     def _list(
         self,
         rng: random.Random,
-        tensors: list[h.TensorRecord],
-        sections: list[h.SectionRecord],
+        tensors: list[TensorRecord],
+        sections: list[SectionRecord],
         payloads: list[bytes],
     ) -> None:
         """A tensor or a section taken out, told twice, or moved."""

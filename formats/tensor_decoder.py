@@ -10,22 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.formats import blocks, layout
-from qacomp.formats import header as h
 from qacomp.formats.codecs import Stream
 from qacomp.formats.codecs.base import Array
 from qacomp.formats.dtypes import BOOL_ID, dtype_of
 from qacomp.formats.errors import CodecError
 from qacomp.formats.inventory import Inventory
 from qacomp.formats.parallel import run, shared_empty
+from qacomp.formats.records import INDEX_CHUNK, INDICES, VALUE_CHUNK, VALUES, Header, TensorRecord
 from qacomp.formats.sections import Sections
 
 _PIECE = 1 << 15  # values whose temporaries stay in the cache
 
 
-class Contents:
+class TensorDecoder:
     """Decodes tensors by number (of records that aren't "same"), large ones on up to `threads` processes."""
 
-    def __init__(self, header: h.Header, sections: Sections, inventory: Inventory, threads: int) -> None:
+    def __init__(self, header: Header, sections: Sections, inventory: Inventory, threads: int) -> None:
         self.header = header
         self.sections = sections
         self.inventory = inventory
@@ -33,7 +33,7 @@ class Contents:
         self.threads = threads
 
     def values(self, number: int) -> NDArray[Any]:
-        """A dense tensor's values, flat."""
+        """Decode a dense tensor's values, flat."""
         record = self.header.tensors[number]
         if record.group:
             return self._typed(self._group_values(record.group - 1, number, -1), record)
@@ -46,19 +46,19 @@ class Contents:
         return out
 
     def chunk_values(self, number: int, chunk: int, start: int, stop: int) -> NDArray[Any]:
-        """The values [start, stop) of a dense tensor, which are one chunk."""
+        """Decode the values [start, stop) of a dense tensor, which are one chunk."""
         record = self.header.tensors[number]
         stream = Stream("values", stop - start, 0, record.stored, record.shape, start)
-        words = self.sections.decode(self.sections.place(h.VALUE_CHUNK, 0, number, chunk), [stream])[0]
+        words = self.sections.decode(self.sections.place(VALUE_CHUNK, 0, number, chunk), [stream])[0]
         return self._typed(words, record)
 
     def mapped(self, number: int) -> NDArray[Any] | None:
-        """A tensor's values straight from the file, where its chunks are raw and follow one another."""
+        """Return a tensor's values straight from the file where its chunks are raw and adjacent; else None."""
         record, sections = self.header.tensors[number], self.sections
         ranges = layout.chunk_ranges(record.count, self.header.chunk_log2)
         if record.group or not ranges or record.stored != record.dtype or dtype_of(record.stored) == np.bool_:
             return None
-        places = [sections.place(h.VALUE_CHUNK, 0, number, chunk) for chunk in range(len(ranges))]
+        places = [sections.place(VALUE_CHUNK, 0, number, chunk) for chunk in range(len(ranges))]
         item = dtype_of(record.stored).itemsize
         for place, (start, stop) in zip(places, ranges, strict=True):
             section = sections.records[place]
@@ -71,7 +71,7 @@ class Contents:
         return np.frombuffer(sections.data[begin : begin + size], dtype_of(record.stored))
 
     def book(self, number: int, level: int) -> NDArray[Any]:
-        """A shared tensor's codebook of a level: (K,), or all of its codebooks, (..., K) as `SharedTensor` has them."""
+        """Decode a shared tensor's codebook of a level, (K,), or its codebooks in blocks, (..., K)."""
         record = self.header.tensors[number]
         if not record.book_group:
             return self._book_part(number, 0, math.prod(record.books)).reshape(*record.books, record.levels[0])
@@ -79,7 +79,7 @@ class Contents:
         return flat.reshape(*record.books, record.levels[level])
 
     def weights(self, number: int, level: int) -> NDArray[Any]:
-        """A shared tensor's dense values at a level, flat."""
+        """Decode a shared tensor's dense values at a level, flat."""
         record = self.header.tensors[number]
         book = self.book(number, level)
         if record.group:
@@ -94,7 +94,7 @@ class Contents:
         return out
 
     def chunk_weights(self, number: int, chunk: int, start: int, stop: int, level: int) -> NDArray[Any]:
-        """The dense values [start, stop) of a shared tensor at a level, which are one chunk."""
+        """Decode the dense values [start, stop) of a shared tensor at a level, which are one chunk."""
         record = self.header.tensors[number]
         indices = self.chunk_indices(number, chunk, start, stop, level)
         if record.blocks is None or record.book_group:
@@ -104,7 +104,7 @@ class Contents:
         return _lookup(record, part, indices, start, first)
 
     def indices(self, number: int, level: int) -> Array:
-        """A shared tensor's indices at a level, flat: uint8, or uint16 where its codebook there is larger than 256."""
+        """Decode a shared tensor's indices at a level, flat: uint8, or uint16 for more than 256 values."""
         record = self.header.tensors[number]
         dtype = _index_dtype(record, level)
         if record.group:
@@ -119,32 +119,32 @@ class Contents:
         return out
 
     def chunk_indices(self, number: int, chunk: int, start: int, stop: int, top: int) -> Array:
-        """The indices [start, stop) of a shared tensor at level `top`, which are one chunk."""
+        """Decode the indices [start, stop) of a shared tensor at level `top`, which are one chunk."""
         record = self.header.tensors[number]
         indices: Array = np.zeros(0, np.uint8)
         for level in range(1 if record.at_once else top + 1):
             stream = layout.index_stream(record, level, start, stop)
             if level:
                 stream = replace(stream, parents=indices)
-            part = self.sections.decode(self.sections.place(h.INDEX_CHUNK, level, number, chunk), [stream])[0]
+            part = self.sections.decode(self.sections.place(INDEX_CHUNK, level, number, chunk), [stream])[0]
             indices = join(part, stream)
         return coarser(indices, record, top) if record.at_once else indices
 
     def _book_part(self, number: int, first: int, last: int) -> NDArray[Any]:
-        """Codebooks [first, last) of a tensor whose codebooks stand in chunks: (last - first, K)."""
+        """Decode the codebooks [first, last) of a tensor whose codebooks stand in chunks: (last - first, K)."""
         record, k = self.header.tensors[number], self.header.tensors[number].levels[0]
         out = shared_empty(((last - first) * k,), dtype_of(record.dtype))
         low, high = first * k, last * k
         for chunk, (start, stop) in enumerate(layout.chunk_ranges(math.prod(record.books) * k, self.header.chunk_log2)):
             if start < high and stop > low:
-                place = self.sections.place(h.VALUE_CHUNK, 0, number, chunk)
+                place = self.sections.place(VALUE_CHUNK, 0, number, chunk)
                 words = self.sections.decode(place, [layout.book_stream(record, 0, start, stop)])[0]
                 begin, end = max(start, low), min(stop, high)
                 out[begin - low : end - low] = self._typed(words[begin - start : end - start], record)
         return out.reshape(last - first, k)
 
     def _group_values(self, group: int, number: int, level: int) -> Array:
-        place = self.sections.place(h.VALUES, 0, group)
+        place = self.sections.place(VALUES, 0, group)
 
         def decode() -> list[Array]:
             return self.sections.decode(place, self.members.value_streams(self.header.tensors, group))
@@ -152,16 +152,16 @@ class Contents:
         return self.sections.group(place, decode)[self.members.value_positions[number, level]]
 
     def _group_indices(self, number: int, top: int) -> Array:
-        """The indices of a tensor of an index group at level `top`, or at its finest where it has fewer levels."""
+        """Decode the indices of a tensor of an index group at level `top`, or at its finest if it has fewer."""
         record = self.header.tensors[number]
         parts: list[Array] = []
         for level in range(min(top + 1, record.stored_levels)):
-            place = self.sections.place(h.INDICES, level, record.group - 1)
+            place = self.sections.place(INDICES, level, record.group - 1)
             parts = self.sections.group(place, partial(self._decode_indices, place, record.group - 1, level, parts))
         return parts[self.members.index_positions[number]]
 
     def _decode_indices(self, place: int, group: int, level: int, above: Sequence[Array]) -> list[Array]:
-        """The indices of all tensors of a group at a level, or at their finest; `above`: those of the level before."""
+        """Decode the indices of a group's tensors at a level or their finest; `above`: those of the level before."""
         tensors, positions = self.header.tensors, self.members.index_positions
         numbers = self.members.index_members(tensors, group, level)
         streams = [layout.index_stream(tensors[n], level, 0, tensors[n].count) for n in numbers]
@@ -174,12 +174,12 @@ class Contents:
         return parts
 
     def _each_chunk(self, number: int, fill: Callable[[int, int, int], object]) -> None:
-        """fill(start, stop, chunk) for every chunk of a tensor, on several cores where they are allowed."""
+        """Call fill(start, stop, chunk) for every chunk of a tensor, on several cores where they are allowed."""
         ranges = layout.chunk_ranges(self.header.tensors[number].count, self.header.chunk_log2)
         run(len(ranges), self.threads, lambda chunk: fill(*ranges[chunk], chunk))
 
-    def _typed(self, words: Array, record: h.TensorRecord) -> NDArray[Any]:
-        """Stored words as an array of the tensor's dtype, always a copy that its owner may change."""
+    def _typed(self, words: Array, record: TensorRecord) -> NDArray[Any]:
+        """Return stored words as an array of the tensor's dtype, always a copy that its owner may change."""
         stored = words.view(dtype_of(record.stored))
         if record.dtype == BOOL_ID and words.size and int(words.max()) > 1:
             name = record.name[:80]
@@ -190,14 +190,14 @@ class Contents:
 
 
 def _lookup(
-    record: h.TensorRecord,
+    record: TensorRecord,
     book: NDArray[Any],
     indices: Array,
     start: int = 0,
     first: int = 0,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """Values of flat indices from `start` on; `first`: which of the codebooks in blocks `book` begins with."""
+    """Look up the values of flat indices from `start` on; `first`: the number of the first codebook in `book`."""
     if record.blocks is None:
         out = np.empty(len(indices), book.dtype) if out is None else out
         for low in range(0, len(indices), _PIECE):  # take makes 8-byte indices of all that it is given
@@ -206,12 +206,12 @@ def _lookup(
     return blocks.lookup(book, indices, record.shape, record.blocks, start, first, out)
 
 
-def _index_dtype(record: h.TensorRecord, level: int) -> "np.dtype[np.unsignedinteger]":
+def _index_dtype(record: TensorRecord, level: int) -> "np.dtype[np.unsignedinteger]":
     return np.dtype("u1") if record.levels[level] <= 256 else np.dtype("<u2")
 
 
-def coarser(finest: Array, record: h.TensorRecord, level: int) -> Array:
-    """The indices of a level, from those of the finest."""
+def coarser(finest: Array, record: TensorRecord, level: int) -> Array:
+    """Return the indices of a level, from those of the finest."""
     parents = np.arange(record.levels[-1])
     for children in reversed(record.children[level:]):
         parents = np.repeat(np.arange(len(children)), children).take(parents)
@@ -220,7 +220,7 @@ def coarser(finest: Array, record: h.TensorRecord, level: int) -> Array:
 
 
 def join(part: Array, stream: Stream) -> Array:
-    """Indices of a level from the refinement's symbols and their parents; a child that isn't there is a CodecError."""
+    """Join a refinement's symbols with their parents to indices of its level; a missing child is a CodecError."""
     if stream.parents is None:
         return part
     children = np.asarray(stream.children)
