@@ -11,7 +11,7 @@ from torch import nn
 from qacomp.evaluation.accuracy import onnx_logits, torch_logits
 from qacomp.evaluation.macs import count_macs, count_parameters
 from qacomp.exporting.onnx_model import onnx_model
-from qacomp.formats import open_file, save_file
+from qacomp.formats import Writer, open_file
 from qacomp.models import create_model, model_info
 from qacomp.models.flexible import FlexibleModel
 from qacomp.sources.network import Network
@@ -61,7 +61,11 @@ def exports() -> tuple[list[Row], float]:
         errors, sizes = [], []
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "flexible.qac"
-            save_file(path, package.tensors, graph=package.graph, meta={}, precision="fp16", cuts=package.cuts)
+            with Writer(path, graph=package.graph) as writer:
+                for tensor, value in package.tensors.items():
+                    if tensor in package.cuts:
+                        writer.cut()
+                    writer.add(tensor, value, "fp16")
             with open_file(path) as container:
                 for name, part in package.submodels.items():
                     made = onnx_model(container, submodel=name)

@@ -15,7 +15,7 @@ import zstandard
 from numpy.typing import NDArray
 from result import Headline, Results, Row, in_turns, median, shared_folder, spread
 
-from qacomp.formats import SharedTensor, open_file, save_file
+from qacomp.formats import Coding, SharedTensor, open_file, save_file
 from qacomp.formats.codecs import CODECS, Stream
 from qacomp.formats.codecs.base import Array
 from qacomp.formats.codecs.bitpack import bits_of, pack
@@ -281,7 +281,7 @@ def _against_nncodec(python: str, weights: dict[str, NDArray[np.float32]]) -> di
         peer = _nncodec_of(python, weights, Path(scratch) / "weights.npz")
         results: dict[str, Any] = {"weights": sum(w.size for w in weights.values()), "nncodec": peer}
         for choice, codecs in (("smallest", None), ("rans", ("rans",))):
-            report = save_file(path, layers, precision="fp16", codecs=codecs)
+            report = save_file(path, layers, precision="fp16", coding=Coding(codecs=codecs))
             own = in_turns({"decode": lambda: _read(path)}, 5)["decode"]
             results[choice] = {"bytes": report.container_bytes, "overhead_bytes": report.overhead_bytes}
             results[choice] |= {"decode": own, "ratio": median(peer["decode"]) / median(own)}

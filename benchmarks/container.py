@@ -13,7 +13,7 @@ import networks
 import numpy as np
 from result import Headline, Results, Row, median, shared_folder, spread
 
-from qacomp.formats import Level, SharedTensor, Writer, open_file, save_file
+from qacomp.formats import Coding, Level, SharedTensor, Writer, open_file, save_file
 
 LENET5 = {
     "conv1.weight": (20, 1, 5, 5),
@@ -71,7 +71,7 @@ def two_cores(size: str) -> Results:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "a.qac"
         start_time = time.perf_counter()
-        save_file(path, {"w": SharedTensor(book, indices)}, codecs=("rans",), threads=2)
+        save_file(path, {"w": SharedTensor(book, indices)}, coding=Coding(codecs=("rans",), threads=2))
         write_seconds = time.perf_counter() - start_time
         for _ in range(4 if size == "small" else 8):
             for threads in times:

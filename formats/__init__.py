@@ -28,12 +28,13 @@ from qacomp.formats.limits import Limits
 from qacomp.formats.reader import load_file, open_file, verify_file
 from qacomp.formats.report import SectionInfo, TensorInfo, TensorReport, VerifyReport, WriteReport
 from qacomp.formats.tensors import Level, SharedTensor, is_float_vector, precision_bits, stored_values
-from qacomp.formats.writer import Writer, save_file
+from qacomp.formats.writer import Coding, Writer, save_file
 
 __all__ = [
     "BFLOAT16",
     "ChecksumMismatchError",
     "CodecError",
+    "Coding",
     "Container",
     "FormatError",
     "HeaderError",

@@ -10,16 +10,17 @@ from qacomp.formats.report import TensorReport
 class Account:
     """One tensor's codecs and reasons; precision: how its codebook or vector is stored.
 
-    same: the number of the tensor whose content it shares, or None.
+    same: the number of the tensor whose content it shares, or None; entropy_bits: the order-0 entropy of its indices in
+    bits a weight, None for a dense tensor.
     """
 
-    def __init__(self, precision: str, same: int | None = None) -> None:
+    def __init__(self, precision: str, same: int | None = None, entropy_bits: float | None = None) -> None:
         self.precision = precision
         self.same = same
         self.codecs: list[str] = []
         self.candidates: dict[str, int] = {}
         self.reason = ""
-        self.entropy_bits: float | None = None
+        self.entropy_bits = entropy_bits
 
     def add(self, choice: Choice, content: Kind) -> None:
         """Note what became of a section that holds something of the tensor."""

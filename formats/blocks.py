@@ -6,12 +6,21 @@ stand in row-major order of those numbers, each with K values, as an array (ceil
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 _PIECE = 1 << 15  # values whose temporaries stay in the cache
+
+
+@dataclass(frozen=True)
+class Division:
+    """How a tensor is divided among codebooks: its shape, and the shape of the block that each of them serves."""
+
+    shape: tuple[int, ...]
+    blocks: tuple[int, ...]
 
 
 def grid(shape: Sequence[int], blocks: Sequence[int]) -> tuple[int, ...]:
@@ -43,8 +52,7 @@ def span(shape: Sequence[int], blocks: Sequence[int], start: int, stop: int) -> 
 def lookup(
     codebooks: NDArray[Any],
     indices: NDArray[Any],
-    shape: Sequence[int],
-    blocks: Sequence[int],
+    division: Division,
     start: int = 0,
     first: int = 0,
     out: NDArray[Any] | None = None,
@@ -58,7 +66,7 @@ def lookup(
         out = np.empty(len(indices), codebooks.dtype)
     if not len(indices):
         return out
-    sizes, spans = merge(shape, blocks)
+    sizes, spans = merge(division.shape, division.blocks)
     inner, books = math.prod(sizes[1:]), grid(sizes[1:], spans[1:])
     numbers = np.zeros((1,) * len(books), np.int64)  # of the axes behind the first: (inner,) once it is flat
     for axis, (size, block) in enumerate(zip(sizes[1:], spans[1:], strict=True)):

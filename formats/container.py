@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -29,6 +30,19 @@ from qacomp.formats.tensor_decoder import TensorDecoder
 from qacomp.formats.tensors import Level, SharedTensor
 
 
+@dataclass(frozen=True)
+class Access:
+    """How a container is read.
+
+    limits: what a file may ask for; verify: whether each section's checksum is checked when it is first read; threads:
+    processes that decode a large tensor's chunks.
+    """
+
+    limits: Limits
+    verify: bool = True
+    threads: int = 1
+
+
 class Container:
     """An open container: a context manager; sections are read, checked and decoded when they are asked for.
 
@@ -42,19 +56,18 @@ class Container:
         data: memoryview,
         prefix: Prefix,
         header: Header,
-        *,
-        verify: bool,
-        limits: Limits,
-        threads: int = 1,
+        access: Access,
     ) -> None:
         self.source = source
         self.version = prefix.version
         self.size = prefix.file_bytes
         """Bytes of the whole file, as its prefix says."""
         self._header = header
-        self._sections = Sections(source, data, header, PREFIX_BYTES + prefix.stored_bytes, limits, verify)
+        self._sections = Sections(
+            source, data, header, PREFIX_BYTES + prefix.stored_bytes, access.limits, access.verify
+        )
         self._inventory = Inventory(header, self._sections.members)
-        self._decoder = TensorDecoder(header, self._sections, self._inventory, threads)
+        self._decoder = TensorDecoder(header, self._sections, self._inventory, access.threads)
         self._numbers = {record.name: number for number, record in enumerate(header.tensors)}
         complete = self._sections.complete_levels()
         self._top = (self.levels if complete == self._sections.levels else complete) - 1

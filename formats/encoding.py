@@ -14,11 +14,25 @@ from qacomp.formats.codecs import Stream
 from qacomp.formats.codecs.base import Array, Kind, word_dtype
 from qacomp.formats.codecs.zstd import compress
 from qacomp.formats.errors import LimitExceededError
-from qacomp.formats.records import INDEX_CHUNK, SectionRecord, TensorRecord
+from qacomp.formats.records import INDEX_CHUNK, INDICES, SectionRecord, TensorRecord
 from qacomp.formats.tensors import SharedTensor
 
 _ALONE_FROM = 8192
 _NESTED_COST = 1.02
+
+
+@dataclass(frozen=True)
+class SectionKey:
+    """Which section it is: its kind, its level, and the number of the tensor or of the group that owns it."""
+
+    kind: int
+    level: int
+    owner: int
+
+    @property
+    def content(self) -> Kind:
+        """Return what its streams hold."""
+        return "indices" if self.kind in (INDICES, INDEX_CHUNK) else "values"
 
 
 @dataclass(frozen=True)
@@ -43,19 +57,17 @@ class Member:
 
 
 def encode(
-    kind: int,
-    level: int,
-    owner: int,
-    content: Kind,
+    key: SectionKey,
     parts: Sequence[Array],
     streams: Sequence[Stream],
     numbers: Sequence[int],
     codecs: Sequence[str] | None,
 ) -> Section:
-    """Encode these streams as one section, under the codec that makes it smallest."""
-    choice = choose(content, parts, streams, codecs)
-    record = SectionRecord(kind, choice.codec.id, level, owner, len(choice.payload), crc32(choice.payload))
-    return Section(record, choice, content, tuple(numbers))
+    """Encode the streams of the tensors `numbers` as one section, under the codec that makes it smallest."""
+    choice = choose(key.content, parts, streams, codecs)
+    size, crc = len(choice.payload), crc32(choice.payload)
+    record = SectionRecord(key.kind, choice.codec.id, key.level, key.owner, size, crc)
+    return Section(record, choice, key.content, tuple(numbers))
 
 
 def encode_levels(kind: int, owner: int, members: Sequence[Member], codecs: Sequence[str] | None) -> list[Section]:
@@ -69,7 +81,7 @@ def encode_levels(kind: int, owner: int, members: Sequence[Member], codecs: Sequ
                 parts.append(part)
                 streams.append(stream)
                 numbers.append(member.number)
-        sections.append(encode(kind, level, owner, "indices", parts, streams, numbers, codecs))
+        sections.append(encode(SectionKey(kind, level, owner), parts, streams, numbers, codecs))
     return sections
 
 

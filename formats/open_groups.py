@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from qacomp.formats import layout
 from qacomp.formats.codecs import Stream
 from qacomp.formats.codecs.base import Array
-from qacomp.formats.encoding import Member, Section, encode, encode_levels, words
+from qacomp.formats.encoding import Member, Section, SectionKey, encode, encode_levels, words
 from qacomp.formats.records import INDICES, VALUES, TensorRecord
 from qacomp.formats.tensors import SharedTensor
 
@@ -64,7 +64,7 @@ class OpenGroups:
 
     def _flush_values(self, kind: tuple[int, bool]) -> None:
         numbers, parts, streams = zip(*self._values.pop(kind), strict=True)
-        self._put(encode(VALUES, 0, self._value_numbers[kind], "values", parts, streams, numbers, self._codecs))
+        self._put(encode(SectionKey(VALUES, 0, self._value_numbers[kind]), parts, streams, numbers, self._codecs))
 
     def _flush_indices(self) -> None:
         if self._indices:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from qacomp.formats.budget import check_header
 from qacomp.formats.checksums import crc32
 from qacomp.formats.codecs import Stream, codec_of
-from qacomp.formats.container import Container
+from qacomp.formats.container import Access, Container
 from qacomp.formats.errors import ChecksumMismatchError, FormatError, HeaderError, TruncatedFileError
 from qacomp.formats.header import read_header
 from qacomp.formats.limits import Limits
@@ -33,7 +33,6 @@ def open_file(
     off behind the end of a level, which then is what `tensor` gives; threads: processes that decode a large tensor's
     chunks. Raises the FormatError that fits, or OSError where the path can't be read at all.
     """
-    limits = limits or Limits()
     mapped = None
     if isinstance(path, bytes | bytearray | memoryview):
         source, data = "container", memoryview(path)
@@ -47,7 +46,7 @@ def open_file(
                 raise OSError(error.errno, error.strerror, source) from error
         data = memoryview(mapped or b"")
     try:
-        container = _parse(source, data, limits, verify, allow_truncated, threads)
+        container = _parse(source, data, Access(limits or Limits(), verify, threads), allow_truncated)
     except FormatError as error:
         if source not in str(error):
             raise type(error)(f"{source}: {error}") from error
@@ -57,10 +56,8 @@ def open_file(
     return container
 
 
-def _parse(
-    source: str, data: memoryview, limits: Limits, verify: bool, allow_truncated: bool, threads: int
-) -> Container:
-    prefix = read_prefix(data, source, limits)
+def _parse(source: str, data: memoryview, access: Access, allow_truncated: bool) -> Container:
+    prefix = read_prefix(data, source, access.limits)
     if len(data) > prefix.file_bytes:
         raise HeaderError(f"{source}: {len(data) - prefix.file_bytes} bytes stand after its end; the file is damaged")
     end = PREFIX_BYTES + prefix.stored_bytes
@@ -76,8 +73,8 @@ def _parse(
     if "values" not in codec.kinds:
         raise HeaderError(f"{source}: its header has an impossible codec; the file is damaged")
     raw = codec.decode(stored, [Stream("values", prefix.header_bytes)])[0]
-    header = read_header(raw.tobytes(), limits, prefix.flags, newer=prefix.version > VERSION)
-    container = Container(source, data, prefix, header, verify=verify, limits=limits, threads=threads)
+    header = read_header(raw.tobytes(), access.limits, prefix.flags, newer=prefix.version > VERSION)
+    container = Container(source, data, prefix, header, access)
     if container.end != prefix.file_bytes:
         raise HeaderError(f"{source}: its sections end at {container.end}, not where the file does; it is damaged")
     if container.level < 0:

@@ -203,7 +203,7 @@ def _lookup(
         for low in range(0, len(indices), _PIECE):  # take makes 8-byte indices of all that it is given
             book.take(indices[low : low + _PIECE], out=out[low : low + _PIECE], mode="clip")
         return out
-    return blocks.lookup(book, indices, record.shape, record.blocks, start, first, out)
+    return blocks.lookup(book, indices, blocks.Division(record.shape, record.blocks), start, first, out)
 
 
 def _index_dtype(record: TensorRecord, level: int) -> "np.dtype[np.unsignedinteger]":

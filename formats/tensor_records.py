@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.formats.blocks import lookup
+from qacomp.formats.blocks import Division, lookup
 from qacomp.formats.checksums import DigestStream
 from qacomp.formats.dtypes import dtype_id, little_endian
 from qacomp.formats.errors import UnsupportedTensorError
@@ -59,7 +59,7 @@ def identity(described: Described, tensor: Tensor, digest_bytes: int) -> tuple[b
         if tensor.blocks is None:
             digest.update(values.take(part))
         else:
-            digest.update(lookup(values, part, record.shape, tensor.blocks, start))
+            digest.update(lookup(values, part, Division(record.shape, tensor.blocks), start))
     return key.digest(), digest.digest()
 
 

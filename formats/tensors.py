@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.formats.blocks import grid, lookup
+from qacomp.formats.blocks import Division, grid, lookup
 from qacomp.formats.dtypes import BFLOAT16, dtype_id, little_endian
 from qacomp.formats.errors import UnsupportedTensorError
 from qacomp.formats.limits import MAX_ALPHABET, MAX_LEVELS
@@ -46,7 +46,7 @@ class SharedTensor:
         if self.blocks is None:
             return self.codebook.take(self.indices)
         shape = self.indices.shape
-        return lookup(self.codebook, self.indices.reshape(-1), shape, self.blocks).reshape(shape)
+        return lookup(self.codebook, self.indices.reshape(-1), Division(shape, self.blocks)).reshape(shape)
 
     def at_level(self, level: int) -> "SharedTensor":
         """Return the tensor at a coarser level (0 is the coarsest; the last is the tensor itself, without levels)."""

@@ -1,8 +1,8 @@
 """Writing a container: tensors come one at a time, sections wait in spool files, the header goes before them."""
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,7 +15,18 @@ from qacomp.formats.budget import check_graph, check_meta
 from qacomp.formats.checksums import DIGEST_BYTES, crc32
 from qacomp.formats.codecs import Stream
 from qacomp.formats.dtypes import little_endian
-from qacomp.formats.encoding import Member, Section, at_once, blob, encode, encode_levels, entropy, repetitive, words
+from qacomp.formats.encoding import (
+    Member,
+    Section,
+    SectionKey,
+    at_once,
+    blob,
+    encode,
+    encode_levels,
+    entropy,
+    repetitive,
+    words,
+)
 from qacomp.formats.errors import UnsupportedTensorError
 from qacomp.formats.inventory import Inventory
 from qacomp.formats.metadata import write_metadata
@@ -26,6 +37,21 @@ from qacomp.formats.report import TensorReport, WriteReport
 from qacomp.formats.spools import Spools
 from qacomp.formats.tensor_records import Tensor, describe, identity
 from qacomp.formats.tensors import SharedTensor, stored_form
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How a container's bytes are made; what a reader gets doesn't depend on it.
+
+    codecs: names of the codecs to choose from (raw always among them), None for all; chunk_log2: log2 of the values in
+    a chunk of a large tensor; digest_bytes: of each tensor's digest; threads: processes that encode, which make the
+    same bytes whatever their number.
+    """
+
+    codecs: tuple[str, ...] | None = None
+    chunk_log2: int = layout.CHUNK_LOG2
+    digest_bytes: int = DIGEST_BYTES
+    threads: int = 1
 
 
 class Writer:
@@ -41,24 +67,22 @@ class Writer:
         graph: bytes | None = None,
         meta: Mapping[str, Any] | None = None,
         precision: str = "exact",
-        threads: int = 1,
-        digest_bytes: int = DIGEST_BYTES,
-        codecs: Iterable[str] | None = None,
-        chunk_log2: int = layout.CHUNK_LOG2,
+        coding: Coding | None = None,
     ) -> None:
+        coding = coding or Coding()
         self.path = Path(path)
         self.precision = precision
-        self.threads = threads
-        self.digest_bytes = digest_bytes
-        self.codecs = None if codecs is None else (*codecs, "raw")
-        self.chunk_log2 = chunk_log2
+        self.threads = coding.threads
+        self.digest_bytes = coding.digest_bytes
+        self.codecs = None if coding.codecs is None else (*coding.codecs, "raw")
+        self.chunk_log2 = coding.chunk_log2
         self.report: WriteReport | None = None
         self._graph, self._meta = graph, dict(meta or {})
         self._records: list[TensorRecord] = []
         self._names: set[str] = set()
         self._seen: dict[bytes, int] = {}
         self._spools = Spools(self.path)
-        self._groups = OpenGroups(self._put, self.codecs, chunk_log2)
+        self._groups = OpenGroups(self._put, self.codecs, self.chunk_log2)
         self._accounts: list[Account] = []
 
     def __enter__(self) -> "Writer":
@@ -93,7 +117,8 @@ class Writer:
             return
         self._seen[key] = number
         self._records.append(replace(record, digest=digest))
-        self._accounts.append(Account(precision))
+        bits = entropy(tensor.indices, tensor.codebook.shape[-1]) if isinstance(tensor, SharedTensor) else None
+        self._accounts.append(Account(precision, entropy_bits=bits))
         if isinstance(tensor, SharedTensor):
             self._add_shared(number, tensor)
         else:
@@ -104,7 +129,6 @@ class Writer:
         self._groups.flush()
 
     def _add_shared(self, number: int, tensor: SharedTensor) -> None:
-        self._accounts[number].entropy_bits = entropy(tensor.indices, tensor.codebook.shape[-1])
         self._records[number] = record = replace(self._records[number], book_group=self._add_books(number, tensor))
         if record.count <= layout.small_values(self.chunk_log2) and not repetitive(
             tensor.indices, self._accounts[number].entropy_bits or 0.0
@@ -137,7 +161,7 @@ class Writer:
         def encode_chunk(chunk: int) -> list[Section]:
             start, stop = ranges[chunk]
             streams = [layout.book_stream(record, 0, start, stop)]
-            return [encode(VALUE_CHUNK, 0, number, "values", [flat[start:stop]], streams, [number], self.codecs)]
+            return [encode(SectionKey(VALUE_CHUNK, 0, number), [flat[start:stop]], streams, [number], self.codecs)]
 
         self._in_parallel(len(ranges), encode_chunk)
         return OWN_CHUNKS
@@ -157,7 +181,7 @@ class Writer:
             start, stop = ranges[chunk]
             stream = Stream("values", stop - start, 0, record.stored, record.shape, start)
             parts = [flat[start:stop]]
-            return [encode(VALUE_CHUNK, 0, number, "values", parts, [stream], [number], self.codecs)]
+            return [encode(SectionKey(VALUE_CHUNK, 0, number), parts, [stream], [number], self.codecs)]
 
         self._in_parallel(len(ranges), encode_chunk)
 
@@ -211,35 +235,18 @@ def save_file(
     graph: bytes | None = None,
     meta: Mapping[str, Any] | None = None,
     precision: str = "exact",
-    threads: int = 1,
-    digest_bytes: int = DIGEST_BYTES,
-    codecs: Iterable[str] | None = None,
-    chunk_log2: int = layout.CHUNK_LOG2,
-    cuts: Collection[str] = (),
-    exact: Collection[str] = (),
+    coding: Coding | None = None,
 ) -> WriteReport:
     """Write tensors (numpy arrays or SharedTensors), an optional graph and a JSON object to one container.
 
-    precision: of float32 codebooks and vectors ("exact", or "fp16" down to "fp9": see `stored_values`); codecs:
-    names of the codecs to choose from (raw always among them), all by default; chunk_log2: log2 of the values in a
-    chunk of a large tensor; cuts: names of tensors before which shared sections end (see `Writer.cut`); exact: names of
-    tensors that are stored exactly, whatever `precision` says. The same input gives the same bytes with any number of
-    threads. Raises UnsupportedTensorError or OutputNotWritableError; nothing is left behind then.
+    precision: of float32 codebooks and vectors ("exact", or "fp16" down to "fp9": see `stored_values`). The same input
+    gives the same bytes. Raises UnsupportedTensorError or OutputNotWritableError; nothing is left behind then.
     """
-    options: dict[str, Any] = {
-        "precision": precision,
-        "threads": threads,
-        "digest_bytes": digest_bytes,
-        "codecs": codecs,
-    }
-    options["chunk_log2"] = chunk_log2
-    with Writer(path, graph=graph, meta=meta, **options) as writer:
+    with Writer(path, graph=graph, meta=meta, precision=precision, coding=coding) as writer:
         for name, tensor in tensors.items():
-            if name in cuts:
-                writer.cut()
-            writer.add(name, tensor, "exact" if name in exact else precision)
+            writer.add(name, tensor)
     assert writer.report is not None
     return writer.report
 
 
-__all__ = ["Tensor", "Writer", "save_file"]
+__all__ = ["Coding", "Tensor", "Writer", "save_file"]

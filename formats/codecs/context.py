@@ -13,7 +13,7 @@ from qacomp.formats.codecs import contextfew
 from qacomp.formats.codecs import contextmodel as model
 from qacomp.formats.codecs.base import Array, Codec, Stream, register, split, word_dtype
 from qacomp.formats.codecs.contextchoice import choose, is_hopeless
-from qacomp.formats.codecs.contextlanes import Runs, backward, forward
+from qacomp.formats.codecs.contextlanes import Parameters, Runs, backward, forward
 from qacomp.formats.codecs.lanes import pack_tails, unpack_tails
 from qacomp.formats.codecs.lanesteps import StepDecoder, StepEncoder
 from qacomp.formats.errors import CodecError
@@ -66,7 +66,7 @@ class Context(Codec):
         if estimate is not None and estimate + beside + _LANE_BITS * lanes > 8 * most:
             return None
         runs = Runs(len(flat), lanes, width)
-        frequency, first = forward(flat, used, centres, settings, taps, bits, runs)
+        frequency, first = forward(flat, Parameters(used, centres, settings, taps, bits), runs)
         states = pack_tails(flat.take(runs.tails()), width, lanes)
         encoder = StepEncoder(states, bits, runs.steps * lanes)
         for step in range(runs.steps - 1, -1, -1):
@@ -88,8 +88,8 @@ class Context(Codec):
         if not used:
             return total
         width, count = max(s.alphabet for s in used), sum(s.count for s in used)
-        _, _, lanes, _, settings = _read_settings(ByteReader(payload, CodecError), used)
-        cells = sum(model.contexts_of(s, setting) for s, setting in zip(used, settings, strict=True)) * width
+        lanes, chosen = _read_parameters(ByteReader(payload, CodecError), used)
+        cells = sum(model.contexts_of(s, setting) for s, setting in zip(used, chosen.settings, strict=True)) * width
         steps = -(-count // max(lanes, 1))
         epochs = len(model.epochs(min(steps, MAX_STEPS)))
         places = len(used) * 16 * (4 * width + 1)
@@ -106,18 +106,18 @@ class Context(Codec):
             return [np.zeros(0, word_dtype(s)) for s in streams]
         width = max(s.alphabet for s in used)
         reader = ByteReader(payload, CodecError)
-        bits, taps, lanes, centres, settings = _read_settings(reader, used)
-        if bits < 9 or lanes == 0 or sum(s.count for s in used) > lanes * MAX_STEPS or width > MAX_ALPHABET:
+        lanes, chosen = _read_parameters(reader, used)
+        if chosen.bits < 9 or lanes == 0 or sum(s.count for s in used) > lanes * MAX_STEPS or width > MAX_ALPHABET:
             raise CodecError("the context codec's parameters are impossible; the file is damaged")
-        contexts = sum(model.contexts_of(s, setting) for s, setting in zip(used, settings, strict=True))
+        contexts = sum(model.contexts_of(s, setting) for s, setting in zip(used, chosen.settings, strict=True))
         if contexts * width > MAX_CONTEXT_CELLS:
             raise CodecError("more contexts than the format allows; the file is damaged")
         states = np.frombuffer(reader.raw(4 * lanes), "<u4")
         if reader.rest() % 2:
             raise CodecError("the coded words have an odd length; the file is damaged")
-        decoder = StepDecoder(states, np.frombuffer(reader.raw(reader.rest()), "<u2"), bits)
+        decoder = StepDecoder(states, np.frombuffer(reader.raw(reader.rest()), "<u2"), chosen.bits)
         runs = Runs(sum(s.count for s in used), lanes, width)
-        flat = backward(decoder, used, centres, settings, taps, bits, runs)
+        flat = backward(decoder, chosen, runs)
         flat[runs.tails()] = unpack_tails(decoder.finish(width**runs.tail), width, runs.tail)
         result = iter(split(flat, used))
         decoded = [next(result) if s.count else np.zeros(0, np.uint8) for s in streams]
@@ -127,14 +127,14 @@ class Context(Codec):
         return [part.astype(word_dtype(s), copy=False) for part, s in zip(decoded, streams, strict=True)]
 
 
-def _read_settings(reader: ByteReader, used: Sequence[Stream]) -> tuple[int, int, int, list[int], list[model.Setting]]:
-    """Read (bits, taps, lanes, a centre for each stream, a setting for each stream)."""
+def _read_parameters(reader: ByteReader, used: Sequence[Stream]) -> tuple[int, Parameters]:
+    """Read how many lanes there are, and the parameters."""
     bits, taps, lanes = reader.uint(14), reader.uint(len(model.TAPS) - 1), reader.uint(MAX_LANES)
     centres, settings = [], []
     for stream in used:
         centres.append(reader.uint(stream.alphabet - 1))
         settings.append(model.SETTINGS[reader.uint(len(model.SETTINGS) - 1)])
-    return bits, taps, lanes, centres, settings
+    return lanes, Parameters(used, centres, settings, taps, bits)
 
 
 def _most_contexts(stream: Stream) -> int:

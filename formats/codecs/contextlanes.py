@@ -1,6 +1,7 @@
 """The context codec's lock step: the model's contexts, worked out for all lanes of a step at once, both ways."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,31 +53,38 @@ class Runs:
         return self.first + self.length - self.tail + np.arange(self.tail)[:, None]
 
 
-def _model(
-    used: Sequence[Stream], centres: Sequence[int], settings: Sequence[model.Setting], taps: int, bits: int
-) -> tuple[model.Neighbourhood | None, Ints | None, Counts, model.Places]:
+@dataclass(frozen=True)
+class Parameters:
+    """What both ends know of a payload before its first symbol.
+
+    streams: those that have symbols; centres, settings: one for each of them; taps: the number of the taps, which all
+    streams share; bits: log2 of the slots of a table.
+    """
+
+    streams: Sequence[Stream]
+    centres: Sequence[int]
+    settings: Sequence[model.Setting]
+    taps: int
+    bits: int
+
+
+def _model(chosen: Parameters) -> tuple[model.Neighbourhood | None, Ints | None, Counts, model.Places]:
     """Return the parts of the model: fixed contexts for refinements, else the neighbourhood they are derived from."""
+    used = chosen.streams
     places = model.Places(used)
     if used[0].parents is not None:
-        contexts, prior, valid = model.refinement_contexts(used, places, settings)
+        contexts, prior, valid = model.refinement_contexts(used, places, chosen.settings)
         near = None
     else:
-        near = model.Neighbourhood(used, places, centres, settings, taps)
+        near = model.Neighbourhood(used, places, chosen.centres, chosen.settings, chosen.taps)
         contexts, prior, valid = None, near.prior, near.valid
-    return near, contexts, Counts(prior, valid, bits), places
+    return near, contexts, Counts(prior, valid, chosen.bits), places
 
 
-def forward(
-    flat: Array,
-    used: Sequence[Stream],
-    centres: Sequence[int],
-    settings: Sequence[model.Setting],
-    taps: int,
-    bits: int,
-    runs: Runs,
-) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+def forward(flat: Array, chosen: Parameters, runs: Runs) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
     """Return (steps, lanes) frequencies and first slots of all coded symbols, as the decoder will have them."""
-    near, fixed, counts, places = _model(used, centres, settings, taps, bits)
+    used = chosen.streams
+    near, fixed, counts, places = _model(chosen)
     frequency = np.ones((runs.steps, runs.lanes), np.uint32)
     first = np.zeros((runs.steps, runs.lanes), np.uint32)
     width = counts.valid.shape[1]
@@ -122,17 +130,10 @@ def forward(
     return frequency, first
 
 
-def backward(
-    decoder: StepDecoder,
-    used: Sequence[Stream],
-    centres: Sequence[int],
-    settings: Sequence[model.Setting],
-    taps: int,
-    bits: int,
-    runs: Runs,
-) -> Array:
+def backward(decoder: StepDecoder, chosen: Parameters, runs: Runs) -> Array:
     """Decode all coded symbols to their positions; the tails are left at zero."""
-    near, fixed, counts, places = _model(used, centres, settings, taps, bits)
+    used = chosen.streams
+    near, fixed, counts, places = _model(chosen)
     flat = np.zeros(sum(s.count for s in used), np.uint8)
     few = runs.lanes <= contextfew.FEW
     lanes = None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.formats.codecs.rangecoder import AdaptiveBit, AdaptiveInt, RangeDecoder, RangeEncoder
+from qacomp.formats.codecs.rangecoder import AdaptiveInt, RangeDecoder, RangeEncoder, adaptive_bit
 from qacomp.formats.errors import CodecError
 
 MAX_MANTISSA = 12
@@ -100,7 +100,7 @@ class TableModel:
     """Adaptive statistics of the codes; one serves all tables of a payload, in order."""
 
     def __init__(self) -> None:
-        self.zero = [AdaptiveBit(), AdaptiveBit()]
+        self.zero = [adaptive_bit(), adaptive_bit()]
         self.first = AdaptiveInt()
         self.step = AdaptiveInt()
 

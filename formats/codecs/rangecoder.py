@@ -4,6 +4,8 @@ The coder is the carry-propagating one of LZMA (Martin 1979; Pavlov's descriptio
 first byte, always zero there, is not written, and zero bytes at the end are dropped: bytes past the end count as zero.
 """
 
+from typing import TypeAlias
+
 from qacomp.formats.errors import CodecError
 
 _TOP = 1 << 24
@@ -12,31 +14,36 @@ _RATE_LIMIT = 30
 INT_BITS_LIMIT = 40
 
 
-class AdaptiveBit:
-    """Probability of a zero, in 1/65536; its learning rate falls from 1/2 to 1/32 as bits are seen."""
+AdaptiveBit: TypeAlias = list[int]
+"""[probability of a zero in 1/65536, bits seen]: two numbers that a coder changes in place, as fast as it goes."""
 
-    __slots__ = ("probability", "seen")
 
-    def __init__(self) -> None:
-        self.probability = _ONE >> 1
-        self.seen = 0
+def adaptive_bit() -> AdaptiveBit:
+    """Return a model that has seen nothing: both bits are even."""
+    return [_ONE >> 1, 0]
 
-    def update(self, bit: int) -> None:
-        """Move towards what was seen, never closer than 32/65536 to either end."""
-        if self.seen < _RATE_LIMIT:
-            self.seen += 1
-        if bit:
-            self.probability -= (self.probability - 32) // (self.seen + 1)
-        else:
-            self.probability += (_ONE - 32 - self.probability) // (self.seen + 1)
+
+def update(model: AdaptiveBit, bit: int) -> None:
+    """Move the probability towards what was seen, never closer than 32/65536 to either end.
+
+    The learning rate falls from 1/2 to 1/32 as bits are seen.
+    """
+    probability, seen = model
+    if seen < _RATE_LIMIT:
+        seen += 1
+    if bit:
+        probability -= (probability - 32) // (seen + 1)
+    else:
+        probability += (_ONE - 32 - probability) // (seen + 1)
+    model[0], model[1] = probability, seen
 
 
 class AdaptiveInt:
     """Model of non-negative integers: Elias-gamma length in adaptive unary, the bit below the leading one adaptive."""
 
     def __init__(self) -> None:
-        self.length = [AdaptiveBit() for _ in range(INT_BITS_LIMIT)]
-        self.second = [AdaptiveBit() for _ in range(INT_BITS_LIMIT)]
+        self.length = [adaptive_bit() for _ in range(INT_BITS_LIMIT)]
+        self.second = [adaptive_bit() for _ in range(INT_BITS_LIMIT)]
 
 
 class RangeEncoder:
@@ -51,16 +58,18 @@ class RangeEncoder:
 
     def bit(self, model: AdaptiveBit, bit: int) -> None:
         """Code one bit with an adaptive model."""
-        bound = (self._range >> 16) * model.probability
-        if model.seen < _RATE_LIMIT:  # as `update` does: a call a bit would take as long as all the rest
-            model.seen += 1
+        probability, seen = model
+        bound = (self._range >> 16) * probability
+        if seen < _RATE_LIMIT:  # as `update` does: a call a bit would take as long as all the rest
+            seen += 1
+            model[1] = seen
         if bit:
             self._low += bound
             self._range -= bound
-            model.probability -= (model.probability - 32) // (model.seen + 1)
+            model[0] = probability - (probability - 32) // (seen + 1)
         else:
             self._range = bound
-            model.probability += (_ONE - 32 - model.probability) // (model.seen + 1)
+            model[0] = probability + (_ONE - 32 - probability) // (seen + 1)
         while self._range < _TOP:
             self._range <<= 8
             self._shift()
@@ -125,7 +134,7 @@ class RangeDecoder:
 
     def bit(self, model: AdaptiveBit) -> int:
         """Decode the next bit under an adaptive model."""
-        bound = (self._range >> 16) * model.probability
+        bound = (self._range >> 16) * model[0]
         if self._code < bound:
             self._range = bound
             bit = 0
@@ -133,7 +142,7 @@ class RangeDecoder:
             self._code -= bound
             self._range -= bound
             bit = 1
-        model.update(bit)
+        update(model, bit)
         while self._range < _TOP:
             self._range <<= 8
             self._code = (self._code << 8 | self._next()) & 0xFFFFFFFF

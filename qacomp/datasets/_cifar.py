@@ -1,5 +1,6 @@
 """CIFAR's two file kinds: pickled batches, read without running anything of theirs, and flat binary records."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,10 @@ class _StoredType:
     code: str
     order: str = "<"
 
+    def restore(self, state: Sequence[Any]) -> None:
+        """Take the byte order from a pickled state."""
+        self.order = ">" if state[1] in (b">", ">") else "<"
+
     def dtype(self) -> np.dtype[Any]:
         """Return the dtype, one of the whole numbers that a batch may hold."""
         if self.code not in ("u1", "i1", "i2", "i4", "i8"):
@@ -79,6 +84,14 @@ class _StoredArray:
     stored_type: _StoredType = field(default_factory=lambda: _StoredType("u1"))
     values: bytes = b""
     fortran: bool = False
+
+    def restore(self, state: Sequence[Any]) -> bool:
+        """Take shape, type, order and bytes from a pickled state; return False for other kinds of arrays."""
+        _, shape, stored_type, fortran, values = state
+        if not isinstance(stored_type, _StoredType) or not isinstance(values, bytes):
+            return False
+        self.shape, self.stored_type, self.fortran, self.values = shape, stored_type, bool(fortran), values
+        return True
 
     def array(self) -> NDArray[Any]:
         """Return the array. Raises ValueError where its bytes aren't those of its shape, DataError for other types."""
@@ -121,13 +134,11 @@ class _BatchReader(PickleReader):
     def build(self, instance: Any, state: Any) -> None:
         """Set the state of an array or its type; nothing else has any."""
         if isinstance(instance, _StoredType):
-            instance.order = ">" if state[1] in (b">", ">") else "<"
+            instance.restore(state)
         elif isinstance(instance, _StoredArray):
-            _, shape, stored_type, fortran, values = state
-            if not isinstance(stored_type, _StoredType) or not isinstance(values, bytes):
+            version, shape, *others = state
+            if not instance.restore((version, tuple(self.copied(shape)), *others)):
                 raise DataError(f"{self.where}: an array of this kind has no place in a CIFAR batch")
-            instance.shape, instance.stored_type, instance.values = tuple(self.copied(shape)), stored_type, values
-            instance.fortran = bool(fortran)
         else:
             super().build(instance, state)
 

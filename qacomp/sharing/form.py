@@ -101,7 +101,7 @@ def find_form(
 
 
 def _masked(values: NDArray[np.floating], layer: Layer, rules: SharingRules, zeros: MaskedZeros) -> Form:
-    """One codebook for the values in the mask, with an entry of exactly zero for the others."""
+    """Share the values in the mask by one codebook, with an entry of exactly zero for the others."""
     kept = values[zeros.mask]  # (n,)
     if not kept.size:
         book, zero = np.zeros(1, values.dtype), 0

@@ -20,7 +20,7 @@ from qacomp.errors import AgreementNotReachedError
 from qacomp.exporting.decode import decode_file
 from qacomp.exporting.onnx_options import OnnxOptions
 from qacomp.exporting.original_onnx import read_back_error, write_original
-from qacomp.formats import Container, SharedTensor, Writer, open_file
+from qacomp.formats import Coding, Container, SharedTensor, Writer, open_file
 from qacomp.graphs import read_onnx
 from qacomp.graphs.skeleton import fill
 from qacomp.options.config import CompressConfig
@@ -69,7 +69,7 @@ def alive(monkeypatch: pytest.MonkeyPatch) -> Alive:
     for owner, name in given:
         monkeypatch.setattr(owner, name, counter.counted(getattr(owner, name)))
     monkeypatch.setattr(qacomp.sources.onnx_source, "_RUN_BELOW", 0)
-    monkeypatch.setattr(qacomp.stages.write, "Writer", partial(Writer, chunk_log2=12, codecs=["zstd"]))
+    monkeypatch.setattr(qacomp.stages.write, "Writer", partial(Writer, coding=Coding(chunk_log2=12, codecs=("zstd",))))
     return counter
 
 

@@ -20,7 +20,7 @@ from qacomp.exporting.decode import decode_file
 from qacomp.exporting.onnx_model import onnx_model
 from qacomp.exporting.operating_points import operating_points
 from qacomp.exporting.part import Part
-from qacomp.formats import open_file, save_file
+from qacomp.formats import Writer, open_file, save_file
 from qacomp.models._msdnet import MultiScaleDenseNetwork
 from qacomp.models._slimmable import SlimmableConv2d, SlimmableNetwork, SlimmableUnit
 from qacomp.models.flexible import FlexibleModel
@@ -66,7 +66,11 @@ def write(path: Path, package: Package, size: int) -> dict[str, nn.Module]:
     }
     if package.cuts:
         del meta["levels"]
-    save_file(path, package.tensors, graph=package.graph, meta=meta, precision="fp16", cuts=package.cuts)
+    with Writer(path, graph=package.graph, meta=meta) as writer:
+        for name, tensor in package.tensors.items():
+            if name in package.cuts:
+                writer.cut()
+            writer.add(name, tensor, "fp16")
     return package.submodels
 
 

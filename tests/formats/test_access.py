@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from qacomp.formats import (
+    Coding,
     Level,
     OutputNotWritableError,
     SharedTensor,
@@ -43,7 +44,7 @@ def tensors() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory, tensors: dict[str, Any]) -> Path:
     target = tmp_path_factory.mktemp("access") / "a.qac"
-    save_file(target, tensors, chunk_log2=10)
+    save_file(target, tensors, coding=Coding(chunk_log2=10))
     return target
 
 
@@ -162,7 +163,7 @@ def test_a_raw_tensor_can_be_mapped(path: Path, tensors: dict[str, Any]) -> None
 def test_any_number_of_processes_writes_the_same(
     tmp_path: Path, path: Path, tensors: dict[str, Any], threads: int
 ) -> None:
-    save_file(tmp_path / "b.qac", tensors, chunk_log2=10, threads=threads)
+    save_file(tmp_path / "b.qac", tensors, coding=Coding(chunk_log2=10, threads=threads))
     assert (tmp_path / "b.qac").read_bytes() == path.read_bytes()
 
 

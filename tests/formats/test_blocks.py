@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from qacomp.formats import (
+    Coding,
     FormatError,
     HeaderError,
     LimitExceededError,
@@ -23,7 +24,7 @@ from qacomp.formats import (
     stored_values,
     verify_file,
 )
-from qacomp.formats.blocks import grid, lookup, span
+from qacomp.formats.blocks import Division, grid, lookup, span
 from qacomp.formats.codecs import CODECS, Stream
 from qacomp.formats.codecs.codebooks import BOTH, LINE, ascending, descending, differences, restore
 from qacomp.formats.header import write_header
@@ -67,7 +68,7 @@ def test_every_way_of_reading(tmp_path: Path, shape: tuple[int, ...], blocks: tu
     tensor = drawn(shape, blocks, 5)
     expected = defined(tensor)
     assert np.array_equal(tensor.dense(), expected)
-    save_file(tmp_path / "a.qac", {"w": tensor, "v": drawn((3, 4), (1, 4), 2, 1)}, chunk_log2=chunk_log2)
+    save_file(tmp_path / "a.qac", {"w": tensor, "v": drawn((3, 4), (1, 4), 2, 1)}, coding=Coding(chunk_log2=chunk_log2))
     with open_file(tmp_path / "a.qac") as container:
         assert container.version == (1, 1) and container.info("w").blocks == blocks
         assert np.array_equal(container.tensor("w"), expected)
@@ -90,7 +91,7 @@ def test_lookups_of_any_run(data: st.DataObject) -> None:
     stop = data.draw(st.integers(start + 1, flat.size))
     first, last = span(shape, blocks, start, stop)
     part = tensor.codebook.reshape(-1, 3)[first:last]
-    found = lookup(part, tensor.indices.reshape(-1)[start:stop], shape, blocks, start, first)
+    found = lookup(part, tensor.indices.reshape(-1)[start:stop], Division(shape, blocks), start, first)
     assert np.array_equal(found, flat[start:stop])
 
 
@@ -201,7 +202,7 @@ def test_hostile_blocks(tmp_path: Path, resign: ModuleType) -> None:
 
 
 def test_rows_read_only_their_codebooks(tmp_path: Path) -> None:
-    save_file(tmp_path / "a.qac", {"w": drawn((64, 32), (1, 1), 2)}, chunk_log2=8)
+    save_file(tmp_path / "a.qac", {"w": drawn((64, 32), (1, 1), 2)}, coding=Coding(chunk_log2=8))
     data = bytearray((tmp_path / "a.qac").read_bytes())
     with open_file(bytes(data)) as container:
         values = [s for s in container.sections if s.kind == "values"]

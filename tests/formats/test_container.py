@@ -9,6 +9,7 @@ import pytest
 
 from qacomp.formats import (
     BFLOAT16,
+    Coding,
     Level,
     NotSharedError,
     OutputNotWritableError,
@@ -131,7 +132,7 @@ def test_names_graph_and_metadata(tmp_path: Path) -> None:
 def test_same_input_same_bytes(tmp_path: Path) -> None:
     tensors: dict[str, Any] = {"w": shared((100, 90), 7), "b": RNG.standard_normal(90).astype(np.float32)}
     save_file(tmp_path / "a.qac", tensors, meta={"a": 1, "b": 2})
-    save_file(tmp_path / "b.qac", tensors, meta={"b": 2, "a": 1}, threads=4)
+    save_file(tmp_path / "b.qac", tensors, meta={"b": 2, "a": 1}, coding=Coding(threads=4))
     assert (tmp_path / "a.qac").read_bytes() == (tmp_path / "b.qac").read_bytes()
 
 
@@ -168,7 +169,7 @@ def test_levels_of_a_tensor_that_repeats_itself_are_stored_at_once(tmp_path: Pat
     nested, plain = SharedTensor(book, indices, levels), SharedTensor(book, indices)
     alone = save_file(tmp_path / "a.qac", {"w": plain}).container_bytes
     for chunk_log2 in (22, 12):
-        report = save_file(tmp_path / "b.qac", {"w": nested}, chunk_log2=chunk_log2)
+        report = save_file(tmp_path / "b.qac", {"w": nested}, coding=Coding(chunk_log2=chunk_log2))
         assert "all levels at once" in report.tensors[0].reason
         assert chunk_log2 < 22 or report.container_bytes < alone + 80
         with open_file(tmp_path / "b.qac") as container:

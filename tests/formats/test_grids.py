@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from qacomp.formats import BFLOAT16, SharedTensor, UnsupportedVersionError, bfloat16_from_float32, open_file, save_file
+from qacomp.formats import (
+    BFLOAT16,
+    Coding,
+    SharedTensor,
+    UnsupportedVersionError,
+    Writer,
+    bfloat16_from_float32,
+    open_file,
+    save_file,
+)
 from qacomp.formats.codecs import CODECS, Stream
 from qacomp.formats.codecs.base import Array
 from qacomp.formats.errors import CodecError
@@ -102,12 +111,14 @@ def test_a_file_with_grids_is_of_version_1_2_and_older_readers_refuse_its_tensor
     words, _ = drawn(6, 256, 11, 5)
     books = words.view("<f4").reshape(6, 1, 256)
     tensor = SharedTensor(books, np.random.default_rng(0).integers(0, 256, (6, 40)).astype(np.uint8), (), (1, 40))
-    save_file(tmp_path / "a.qac", {"w": tensor, "b": np.arange(3, dtype=np.float32)}, precision="fp16", exact=("w",))
+    with Writer(tmp_path / "a.qac") as writer:
+        writer.add("w", tensor)
+        writer.add("b", np.arange(3, dtype=np.float32), "fp16")
     with open_file(tmp_path / "a.qac") as container:
         assert container.version == (1, 2) and np.array_equal(container.tensor("w"), tensor.dense())
         assert "grids" in [section.codec for section in container.sections]
         assert (container.info("w").stored_dtype, container.info("b").stored_dtype) == ("float32", "float16")
-    save_file(tmp_path / "b.qac", {"w": tensor}, codecs=("codebooks", "rans"))
+    save_file(tmp_path / "b.qac", {"w": tensor}, coding=Coding(codecs=("codebooks", "rans")))
     assert (tmp_path / "b.qac").read_bytes()[4:6] == bytes([1, 1])
     monkeypatch.delitem(CODECS, GRIDS.id)  # a reader of version 1.1
     monkeypatch.setattr("qacomp.formats.reader.VERSION", (1, 1))

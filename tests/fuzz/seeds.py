@@ -2,13 +2,14 @@
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.formats import BFLOAT16, Level, SharedTensor, save_file
+from qacomp.formats import BFLOAT16, Coding, Level, SharedTensor, save_file
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "v1"
 LARGEST = 900  # bytes of a golden file that is a seed: mutants of larger ones take too long
@@ -57,29 +58,35 @@ def _seeds() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
     """Tensors and options of `save_file`, by name."""
     two = {"a.w": shared((4, 10), 4), "a.b": np.arange(4, dtype=np.float32), "b.w": shared((3, 5, 2, 1), 3, 2)}
     seeds: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-        f"group_{codec}": (two, {"codecs": [codec], "precision": "fp16", "meta": META})
+        f"group_{codec}": (two, {"coding": Coding(codecs=(codec,)), "precision": "fp16", "meta": META})
         for codec in ("raw", "bitpack", "huffman", "rans", "context", "planes", "zstd", "lzma")
     }
     seeds |= {
         f"chunks_{codec}": (
             {"w": shared((5, 8), 5), "d": np.arange(40, dtype=np.uint16)},
-            {"codecs": [codec, "planes"]},
+            {"coding": Coding(codecs=(codec, "planes"))},
         )
         for codec in ("raw", "bitpack", "huffman", "rans", "context", "zstd", "lzma")
     }
     seeds |= {
-        f"levels_{codec}": ({"w": nested((6, 7)), "v": nested((20,), 2), "k": shared((4,), 2)}, {"codecs": [codec]})
+        f"levels_{codec}": (
+            {"w": nested((6, 7)), "v": nested((20,), 2), "k": shared((4,), 2)},
+            {"coding": Coding(codecs=(codec,))},
+        )
         for codec in ("raw", "bitpack", "huffman", "rans", "context", "zstd", "lzma")
     }
     seeds |= {
-        "twobyte": ({"w": shared((6, 10), 300)}, {"codecs": ["twobyte"]}),
-        "codebooks": ({"w": blocked(), "v": blocked(2)}, {"codecs": ["codebooks", "bitpack"], "precision": "fp16"}),
-        "grids": ({"w": blocked(1, True)}, {"codecs": ["grids", "rans"]}),
-        "block_chunks": ({"w": blocked()}, {"codecs": ["codebooks", "huffman"]}),
-        "grid_chunks": ({"w": blocked(1, True)}, {"codecs": ["grids", "context"]}),
+        "twobyte": ({"w": shared((6, 10), 300)}, {"coding": Coding(codecs=("twobyte",))}),
+        "codebooks": (
+            {"w": blocked(), "v": blocked(2)},
+            {"coding": Coding(codecs=("codebooks", "bitpack")), "precision": "fp16"},
+        ),
+        "grids": ({"w": blocked(1, True)}, {"coding": Coding(codecs=("grids", "rans"))}),
+        "block_chunks": ({"w": blocked()}, {"coding": Coding(codecs=("codebooks", "huffman"))}),
+        "grid_chunks": ({"w": blocked(1, True)}, {"coding": Coding(codecs=("grids", "context"))}),
         "level_chunks": ({"w": nested((5, 8))}, {}),
         "dense": (dense(), {}),
-        "dense_planes": (dense(), {"codecs": ["planes"]}),
+        "dense_planes": (dense(), {"coding": Coding(codecs=("planes",))}),
         "same": ({"a": shared((8,), 4), "b": shared((8,), 4), "c": np.ones(3), "d": np.ones(3)}, {}),
         "blobs": (
             {"x": np.arange(6, dtype=np.uint8)},
@@ -90,7 +97,7 @@ def _seeds() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
     }
     for name, (_, options) in seeds.items():
         if "chunks" in name:
-            options["chunk_log2"] = 5
+            options["coding"] = replace(options.get("coding", Coding()), chunk_log2=5)
     return seeds
 
 

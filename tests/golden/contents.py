@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.formats import BFLOAT16, Level, SharedTensor, save_file
+from qacomp.formats import BFLOAT16, Coding, Level, SharedTensor, save_file
 
 FOLDER = Path(__file__).parent / "v1"
 Contents = tuple[dict[str, Any], dict[str, Any]]
@@ -84,7 +84,7 @@ def levels() -> Contents:
         "b": SharedTensor(codebook(5), indices((40,), 5, 12)),
         "c": SharedTensor(fine, indices((70, 20), 12, 13), (coarse, middle)),
     }
-    return tensors, {"chunk_log2": 12}
+    return tensors, {"coding": Coding(chunk_log2=12)}
 
 
 def chunks() -> Contents:
@@ -94,7 +94,7 @@ def chunks() -> Contents:
         "d": (numbers(1500, 22) << 16 ^ numbers(1500, 24)).astype(np.uint32).view(np.float32).reshape(30, 50),
         "s": SharedTensor(codebook(4), indices((9,), 4, 23)),
     }
-    return tensors, {"chunk_log2": 10}
+    return tensors, {"coding": Coding(chunk_log2=10)}
 
 
 def blocks() -> Contents:
@@ -108,7 +108,7 @@ def blocks() -> Contents:
         "groups": SharedTensor(np.sort(uneven, axis=2), indices((3, 17), 4, 35), (), (1, 5)),
         "plain": SharedTensor(codebook(3), indices((20,), 3, 36)),
     }
-    return tensors, {"chunk_log2": 8, "precision": "fp16"}
+    return tensors, {"coding": Coding(chunk_log2=8), "precision": "fp16"}
 
 
 def grids() -> Contents:
@@ -123,7 +123,7 @@ def grids() -> Contents:
         "fifteen": SharedTensor(fifteen.reshape(30, 1, 15), indices((30, 9), 15, 67), (), (1, 9)),
         "two": SharedTensor(bfloat.reshape(6, 1, 4), indices((6, 20), 4, 68), (), (1, 20)),
     }
-    return tensors, {"chunk_log2": 8, "codecs": ("grids", "rans")}
+    return tensors, {"coding": Coding(chunk_log2=8, codecs=("grids", "rans"))}
 
 
 def at_once() -> Contents:
@@ -141,11 +141,11 @@ def zstd_planes() -> Contents:
     """Floats whose planes repeat themselves, so that zstd takes some of them."""
     row = numbers(100, 41) << 7 ^ numbers(100, 42)
     tensors = {"d": np.tile(row.astype(np.uint32), 90).view(np.float32).reshape(90, 100)}
-    return tensors, {"codecs": ("planes",)}
+    return tensors, {"coding": Coding(codecs=("planes",))}
 
 
 def _with_codec(name: str, k: int) -> Callable[[], Contents]:
-    return lambda: (network(k), {"codecs": (name, "planes"), "precision": "fp12"})
+    return lambda: (network(k), {"coding": Coding(codecs=(name, "planes")), "precision": "fp12"})
 
 
 GOLDEN: dict[str, Callable[[], Contents]] = {
