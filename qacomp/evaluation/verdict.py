@@ -57,7 +57,7 @@ class Verdict:
         return {"verdict": self.word, "verdict_reasons": list(self.reasons), "verdict_advice": self.advice}
 
     def __str__(self) -> str:
-        """Write it out: `doubtful: boxes: cosine of centred outputs 0.81`."""
+        """Return `doubtful: boxes: cosine of centred outputs 0.81`."""
         return f"{self.word}: {'; '.join(self.reasons)}" if self.reasons else self.word
 
 
@@ -179,7 +179,7 @@ def _why_unmeasured(agreement: Agreement | None, errors: Mapping[str, OperatorEr
 
 
 def _advice(errors: Mapping[str, OperatorError], k: int | None) -> str:
-    """Say what to try next: more values, and to leave a tensor alone that has more than a third of all errors."""
+    """Return what to try next: more values, and to leave a tensor alone that has more than a third of all errors."""
     tries = []
     if k is not None:
         tries.append(f"--k {4 * k}" if k < _MOST_K else "--min-agreement 0.9999")

@@ -68,7 +68,7 @@ class _Noted:
     pixels: bool = False
 
     def note_pixels(self) -> None:
-        """Say that the input is shifted or scaled as values from 0 to 255 are."""
+        """Note that the input is shifted or scaled as values from 0 to 255 are."""
         self.pixels = True
 
     def use(self) -> InputUse:

@@ -35,7 +35,7 @@ class GeneratedInputs:
         return {planned.name: draw(planned, self.sizes, rng, loud) for planned in self.inputs}
 
     def __str__(self) -> str:
-        """Say what they are: `ids 1×32 (ids below 30,522), mask 1×32 (ones)`."""
+        """Return what they are: `ids 1×32 (ids below 30,522), mask 1×32 (ones)`."""
         return ", ".join(map(self._text, self.inputs))
 
     def _text(self, planned: PlannedInput) -> str:

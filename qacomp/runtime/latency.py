@@ -31,7 +31,7 @@ def onnx_latency(
     warmup: int = 10,
     threads: int = 1,
 ) -> Latency:
-    """Time `runs` inferences on a fixed random batch, after `warmup` that aren't counted.
+    """Measure `runs` inferences on a fixed random batch, after `warmup` that aren't counted.
 
     Args:
         model: a path, serialized bytes, or a ModelProto.
@@ -57,7 +57,7 @@ def onnx_latency(
 
 
 def feed_latency(session: Session, feed: Mapping[str, np.ndarray], *, runs: int = 100, warmup: int = 10) -> Latency:
-    """Time `runs` inferences of a session of one thread on one feed, which counts as one example.
+    """Measure `runs` inferences of a session of one thread on one feed, which counts as one example.
 
     They are fewer where they would take longer than the time limit of a run; the time is taken beside the model, in the
     process that runs it.

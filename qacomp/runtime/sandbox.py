@@ -135,7 +135,7 @@ class Child:
         return measuring.stop(error)
 
     def _last_words(self, error: Exception) -> str:
-        """Say what is known of a child that ended by itself."""
+        """Return what is known of a child that ended by itself."""
         try:
             code = self._process.wait(5)
         except subprocess.TimeoutExpired:

@@ -105,7 +105,7 @@ def open_session(
 def timed_runs(
     sessions: Sequence[Session], feed: Mapping[str, Any], *, runs: int, warmup: int = 0, most_seconds: float = 1e9
 ) -> NDArray[np.float64]:
-    """Time the runs of several sessions on one feed, in turns, inside the child: seconds, (runs, sessions).
+    """Measure the runs of several sessions on one feed, in turns, inside the child: seconds, (runs, sessions).
 
     There are at least two turns, and no new one after `most_seconds`. Raises as `Session.run` does.
     """

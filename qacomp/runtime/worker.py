@@ -112,7 +112,7 @@ class Worker:
         return {}, [_array(value) for value in session.run_with_ort_values(names, values)]
 
     def _time(self, header: Mapping[str, Any], feed: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
-        """Time each run of several sessions on one feed, in turns: seconds, (runs, sessions)."""
+        """Measure each run of several sessions on one feed, in turns: seconds, (runs, sessions)."""
         sessions = [self.sessions[number] for number in header["sessions"]]
         for _ in range(header["warmup"]):
             for session in sessions:

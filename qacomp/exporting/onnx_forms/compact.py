@@ -17,7 +17,7 @@ _DIGITS = string.ascii_letters + string.digits + "_"
 
 
 def compact(model: onnx.ModelProto, keep: Collection[str] = ()) -> None:
-    """Do it in place; names of initializers and those in `keep` stay.
+    """Drop and shorten it all, in place; names of initializers and those in `keep` stay.
 
     One old name gets one new name wherever it stands, in every subgraph, so scopes and meaning stay as they are.
     """
