@@ -55,5 +55,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """What tab completion offers."""
+    """Return what tab completion offers."""
     return sorted({*globals(), *__all__})

@@ -38,7 +38,7 @@ class Storage:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the file must hold."""
+        """Return the bytes that the file must hold."""
         return self.numel * ITEM_BYTES[self.dtype]
 
 
@@ -54,12 +54,12 @@ class View:
 
     @property
     def numel(self) -> int:
-        """How many values it has."""
+        """Return how many values it has."""
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Its bytes when dense."""
+        """Return its bytes when dense."""
         return self.numel * ITEM_BYTES[self.dtype]
 
 

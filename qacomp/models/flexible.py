@@ -18,7 +18,7 @@ class FlexibleModel(Protocol):
 
     @property
     def submodel_names(self) -> tuple[str, ...]:
-        """Names of the sub-models, smallest first, such as exit1 ... exit7 or width0.25 ... width1.0."""
+        """Return the names of the sub-models, smallest first, such as exit1 ... exit7 or width0.25 ... width1.0."""
         ...
 
     def forward_all(self, x: "Tensor") -> "list[Tensor]":

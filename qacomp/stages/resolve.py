@@ -94,7 +94,7 @@ def resolve_network(
 
 
 def _with_rate(config: CompressConfig, pruner: Pruner, trained: bool) -> CompressConfig:
-    """The share of the parameters that goes; `trained`: there is data, and --prune-epochs aren't 0."""
+    """Choose the share of the parameters that goes; `trained`: there is data, and --prune-epochs aren't 0."""
     if pruner.needs_data and not trained:
         raise ConfigError(f"--prune {pruner.name} trains while it prunes: give --data, and --prune-epochs above 0")
     return config if config.prune_rate is not None else replace(config, prune_rate=pruner.default_rate)

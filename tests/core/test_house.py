@@ -219,7 +219,7 @@ def test_no_attribute_is_set_from_outside_its_class() -> None:
 
 VERBS = frozenset(Path(__file__).with_name("verbs.txt").read_text(encoding="utf-8").split())
 """How the docstring of a function may begin. Add a verb that is missing, never a noun or an article."""
-NOT_YET = {"__init__", "checkpoints", "models", "stages", "training"}
+NOT_YET = {"training"}
 """The rooms whose docstrings are still to be rewritten; take a room out when it is done."""
 
 
@@ -235,6 +235,8 @@ def without_verb() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for module, path in modules().items():
         for function in functions(path):
+            if any("register_" in ast.unparse(decorator) for decorator in function.decorator_list):
+                continue  # its first line is what `qacomp --help all` says of it
             words = (ast.get_docstring(function) or "").split()
             if words and words[0].rstrip(".,:;") not in VERBS:
                 found.setdefault(room_of(module), []).append(f"{path}:{function.lineno}: {' '.join(words[:8])}")

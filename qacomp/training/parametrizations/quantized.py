@@ -67,7 +67,7 @@ class QuantizedWeight(nn.Module):
 
     @property
     def bits(self) -> int:
-        """The layer's bits, now."""
+        """Return the layer's bits, now."""
         learned = self._learned[0]
         return self._bits if learned is None else learned.whole_bits()
 

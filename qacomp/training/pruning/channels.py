@@ -65,12 +65,12 @@ class PrunableLayer:
 
     @property
     def vectors(self) -> tuple[str, ...]:
-        """Names of its filters' other parameters: the bias, the batch norm's scale and shift. Not all need to exist."""
+        """Return the names of its filters' bias and of the batch norm's scale and shift. Not all need to exist."""
         return (f"{self.name}.bias", *(f"{self.norm}.{n}" for n in ("weight", "bias") if self.norm))
 
     @property
     def inputs(self) -> int:
-        """Channels of a convolution's input, features of a dense layer's."""
+        """Return the channels of a convolution's input, features of a dense layer's."""
         return len(self.reads) * self.spread
 
 

@@ -75,7 +75,7 @@ class StateSearch(nn.Module):
 
     @property
     def best(self) -> NDArray[np.bool_]:
-        """The state that the network trains under: (D,)."""
+        """Return the state that the network trains under: (D,)."""
         return np.ones(self.problem.units.count, bool) if self.population is None else self.population.best
 
     def step(self, score: Callable[[States], NDArray[np.float64]]) -> NDArray[np.bool_]:

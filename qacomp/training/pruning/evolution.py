@@ -38,13 +38,13 @@ class Population:
 
     @property
     def best(self) -> NDArray[np.bool_]:
-        """The state with the lowest score: (D,)."""
+        """Return the state with the lowest score: (D,)."""
         best: NDArray[np.bool_] = self.states[int(self.scores.argmin())]
         return best
 
     @property
     def delta(self) -> float:
-        """Δs = E_best − mean E (eq. 7): at most 0, and 0 once all states score the same: early state convergence."""
+        """Return Δs = E_best − mean E (eq. 7): at most 0; 0 once all states score the same, early state convergence."""
         return float(self.scores.min() - self.scores.mean())
 
 

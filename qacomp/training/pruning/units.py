@@ -30,7 +30,7 @@ class UnitGroup:
 
     @property
     def genes(self) -> slice:
-        """This layer's part of a state."""
+        """Return this layer's part of a state."""
         return slice(self.start, self.stop)
 
 
@@ -43,12 +43,12 @@ class Units:
 
     @property
     def count(self) -> int:
-        """D, the length of a state."""
+        """Return D, the length of a state."""
         return self.groups[-1].stop if self.groups else 0
 
     @property
     def free(self) -> NDArray[np.bool_]:
-        """(D,): the genes that may become False."""
+        """Return (D,): the genes that may become False."""
         free = np.ones(self.count, bool)
         for group in self.groups:
             free[group.genes] = not group.fixed
