@@ -44,6 +44,43 @@ def end_to_end() -> str:
     return table(["network", "fp32 bytes", ".qac bytes", "smaller", "original", "shared", "tuned", "decoded"], rows)
 
 
+def first_commands() -> str:
+    """What two commands print."""
+    return "```text\n" + load("first_commands")["rows"][0]["results"]["printed"].rstrip("\n") + "\n```\n"
+
+
+def instead() -> str:
+    """What users do now, beside what was measured in its place."""
+    suites = (load(path.stem)["headlines"] for path in sorted(RESULTS.glob("*.json")))
+    found = {key: headline["value"] for headlines in suites for key, headline in headlines.items()}
+    k4 = next(row["results"] for row in load("recipes")["rows"] if row["name"] == "resnet20_k4")
+    loss = f"{k4['original'] - k4['decoded']:.2f} points of accuracy"
+    rows = [
+        ["the fp32 checkpoint", f"ResNet-20 in {k4['ratio']:.1f}× fewer bytes, for {loss}"],
+        [
+            "k-means after training",
+            f"`--reg exp`: {found['pretuning_ratio_exp']:.1f}× the accuracy after sharing (mean of three networks, "
+            "hardest K)",
+        ],
+        [
+            "xz -9e or zstd -19 on packed indices",
+            f"at most {found['context_vs_best_general']:.1%} of the bytes of the smaller one (three networks)",
+        ],
+        [
+            "scikit-learn's KMeans on weights",
+            f"{found['kmeans_speedup_k16']:.0f}× less CPU time at K = 16, inertia no larger",
+        ],
+        [
+            "an fp32 ONNX file",
+            f"`decode --onnx lut`: at most {found['lut_file_ratio_k16']:.1%} of its bytes at K = 16, outputs off by "
+            f"{found['lut_max_abs_error']:g}",
+        ],
+        ["a file for each precision", f"one file with three: {found['ladder_vs_separate']:.1%} of the bytes"],
+    ]
+    lines = [["in place of", "measured here"], ["---", "---"], *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
 def regularizers() -> str:
     """Accuracy before -> after tuning by network, scope, K and method; the ratio before tuning to k-means'."""
     methods = ("kmeans", "sin", "cos", "min", "exp", "straight-through", "exp + straight-through")
@@ -183,6 +220,8 @@ TABLES = {
     "rounding": rounding,
     "pruning": pruning,
     "end_to_end": end_to_end,
+    "first_commands": first_commands,
+    "instead": instead,
     "regularizers": regularizers,
     "sinreq": sinreq,
     "ipkd": ipkd,

@@ -150,10 +150,11 @@ def _show(result: "Result") -> None:
         rows.append([f"{len(kept)} other tensors", "", "–", "", count(sum(layer.bytes for layer in kept)), "", "", ""])
     print_table(_COLUMNS, rows)
     print_operating_points(result.operating_points)
+    same = result.checkpoint_bytes == result.source_bytes
+    fp32 = "" if same else f", {result.fp32_ratio:.1f}× smaller than {result.checkpoint_bytes:,} bytes of fp32"
     echo(
         f"{result.output}: {result.container_bytes:,} bytes (graph {result.graph_bytes:,}), "
-        f"{result.ratio:.1f}× smaller than the source's {result.source_bytes:,} bytes, "
-        f"{result.fp32_ratio:.1f}× than {result.checkpoint_bytes:,} bytes of fp32"
+        f"{result.ratio:.1f}× smaller than the source's {result.source_bytes:,} bytes{fp32}"
     )
     if result.agreement is not None:
         echo(agreement_line(result.agreement.to_json()))

@@ -338,3 +338,15 @@ def test_json_is_silent_while_it_works(qacomp: Callable[..., Any], tmp_path: Pat
     command = ["train", "--arch", "lenet300", "--data", "digits", "--epochs", "1", "-o", tmp_path / "t.pt", "--json"]
     answer = qacomp(*command)
     assert answer.code == 0 and answer.err == ""
+
+
+def test_the_quickstart_has_the_columns_in_their_order() -> None:
+    from qacomp.cli import compress, diff, inspect, onnx_forms
+
+    text = (Path(__file__).parents[2] / "docs" / "quickstart.md").read_text(encoding="utf-8").replace("\\|", "|")
+    modules = {"compress": compress, "inspect": inspect, "decode --onnx": onnx_forms, "diff": diff, "demo": demo}
+    for command, module in modules.items():
+        names = ("COLUMNS", "_COLUMNS", "_TENSORS")
+        columns = next(getattr(module, name) for name in names if hasattr(module, name))
+        wanted = ", ".join(column.heading for column in sorted(columns, key=lambda column: column.rank))
+        assert f"| `{command}` | {wanted} |" in text

@@ -78,7 +78,7 @@ def test_the_speech_example_takes_a_real_model(
 def test_every_option_that_the_pages_name_exists() -> None:
     parameters = compress_command.get_params(click.Context(compress_command))
     known = {option for parameter in parameters for option in parameter.opts}
-    known |= {"--json", "--debug", "--allow-truncated", "--exit-code", "--onnx", "--level", "--no-measure"}
+    known |= {"--json", "--debug", "--allow-truncated", "--toml", "--exit-code", "--onnx", "--level", "--no-measure"}
     for document in sorted((ROOT / "docs").glob("*.md")):
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", document.read_text(encoding="utf-8")):
             if document.name in ("methods.md", "troubleshooting.md", "quickstart.md", "format.md"):

@@ -14,6 +14,12 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
+def words(text: str) -> list[str]:
+    """The words of each line, without the figures, the rules, and the codecs that a codec's figures choose."""
+    codecs = "bitpack|context|rans|planes"
+    return [" ".join(re.sub(rf"[\d.,─-]+|{codecs}", " ", line).split()) for line in text.splitlines()]
+
+
 def test_the_lines_of_use_run_as_printed(run_printed: Callable[..., str], tmp_path: Path) -> None:
     (commands,) = blocks("console")
     assert len(commands.splitlines()) == 5
@@ -22,6 +28,12 @@ def test_the_lines_of_use_run_as_printed(run_printed: Callable[..., str], tmp_pa
     assert (tmp_path / "model.pt").stat().st_size > 10 * (tmp_path / "model.qac").stat().st_size
     original, decoded = (float(re.findall(rf"{word} ([\d.]+) %", out)[0]) for word in ("original", "decoded"))
     assert decoded >= original - 1.0
+    (printed,) = blocks("text")
+    run, shown = commands.splitlines()[1:3], words(out)
+    assert [line.removeprefix("$ ") for line in printed.splitlines() if line.startswith("$")] == run
+    assert [line for line in words(printed) if not line.startswith("$")] == shown[
+        1 : 1 + len(words(printed)) - len(run)
+    ]
     python = blocks("python")
     assert len(python) == 2
     out = run_printed([("python", code) for code in python])
