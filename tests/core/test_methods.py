@@ -214,11 +214,11 @@ class Mine(Regularizer):
     def for_weights(cls, weight, k, options, quantized=None):
         return cls(torch.linspace(float(weight.min()), float(weight.max()), k), options.sharpness)
 
-    def textbook(self, weight):
+    def reference(self, weight):
         distance = (weight[..., None] - self.places.to(weight)).abs().min(-1).values
         return distance.clamp_min(1e-6).pow(self.sharpness).mean()
 
-    def levels(self):
+    def representatives(self):
         return self.places
 '''
 TRIAL = """
