@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qacomp.formats.budget import affordable
-from qacomp.formats.codecs import CODECS, Codec, Stream
+from qacomp.formats.codecs import CODECS, Codec, Stream, standard_codecs
 from qacomp.formats.codecs.base import Array, Kind, sample
 
 _SAMPLE = 1 << 17
@@ -23,8 +23,9 @@ class Choice:
 
 
 def choose(kind: Kind, parts: Sequence[Array], streams: Sequence[Stream], names: Sequence[str] | None = None) -> Choice:
-    """Code the streams with each codec of that kind (or those named) and keep the smallest; the lower id wins a tie."""
-    codecs = [c for _, c in sorted(CODECS.items()) if kind in c.kinds and (names is None or c.name in names)]
+    """Code the streams with each of SPEC.md's codecs, or those named; keep the smallest, the lower id of equals."""
+    tried = standard_codecs() if names is None else names
+    codecs = [c for _, c in sorted(CODECS.items()) if kind in c.kinds and c.name in tried]
     total = sum(stream.count for stream in streams)
     sizes: dict[str, int] = {}
     trials = list(codecs)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from qacomp.formats.budget import check_header
 from qacomp.formats.checksums import crc32
-from qacomp.formats.codecs import Stream, codec_of
+from qacomp.formats.codecs import PRIVATE, Stream, codec_of, load_installed
 from qacomp.formats.container import Access, Container
 from qacomp.formats.errors import ChecksumMismatchError, FormatError, HeaderError, TruncatedFileError
 from qacomp.formats.header import read_header
@@ -57,6 +57,7 @@ def open_file(
 
 
 def _parse(source: str, data: memoryview, access: Access, allow_truncated: bool) -> Container:
+    load_installed()  # whatever the file says
     prefix = read_prefix(data, source, access.limits)
     if len(data) > prefix.file_bytes:
         raise HeaderError(f"{source}: {len(data) - prefix.file_bytes} bytes stand after its end; the file is damaged")
@@ -70,7 +71,7 @@ def _parse(source: str, data: memoryview, access: Access, allow_truncated: bool)
         raise ChecksumMismatchError(f"{source}: the header is damaged; fetch the file again")
     check_header(prefix.stored_bytes, prefix.header_bytes)
     codec = codec_of(prefix.header_codec)
-    if "values" not in codec.kinds:
+    if "values" not in codec.kinds or codec.id >= PRIVATE:
         raise HeaderError(f"{source}: its header has an impossible codec; the file is damaged")
     raw = codec.decode(stored, [Stream("values", prefix.header_bytes)])[0]
     header = read_header(raw.tobytes(), access.limits, prefix.flags, newer=prefix.version > VERSION)

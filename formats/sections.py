@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from qacomp.formats import layout
 from qacomp.formats.budget import Budget, check_expansion, check_graph, check_meta, section_bytes
 from qacomp.formats.checksums import crc32
-from qacomp.formats.codecs import Stream, codec_of
+from qacomp.formats.codecs import PRIVATE, Stream, codec_of
 from qacomp.formats.codecs.base import Array
 from qacomp.formats.errors import (
     ChecksumMismatchError,
@@ -106,6 +106,8 @@ class Sections:
         place = self.places.get((kind, 0, 0, 0))
         if place is None:
             return None
+        if self.records[place].codec >= PRIVATE:
+            raise HeaderError(f"{self.source}: section {place} has an impossible codec; the file is damaged")
         check = check_graph if kind == GRAPH else check_meta
         check(self.records[place].stored_bytes, self.records[place].count)
         return self.decode(place, [Stream("values", self.records[place].count)])[0].tobytes()

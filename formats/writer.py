@@ -13,7 +13,7 @@ from qacomp.formats import layout
 from qacomp.formats.account import Account
 from qacomp.formats.budget import check_graph, check_meta
 from qacomp.formats.checksums import DIGEST_BYTES, crc32
-from qacomp.formats.codecs import Stream
+from qacomp.formats.codecs import Stream, load_codec
 from qacomp.formats.dtypes import little_endian
 from qacomp.formats.encoding import (
     Member,
@@ -43,9 +43,9 @@ from qacomp.formats.tensors import SharedTensor, stored_form
 class Coding:
     """How a container's bytes are made; what a reader gets doesn't depend on it.
 
-    codecs: names of the codecs to choose from (raw always among them), None for all; chunk_log2: log2 of the values in
-    a chunk of a large tensor; digest_bytes: of each tensor's digest; threads: processes that encode, which make the
-    same bytes whatever their number.
+    codecs: names of the codecs to choose from (raw always among them), None for those of SPEC.md; chunk_log2: log2
+    of the values in a chunk of a large tensor; digest_bytes: of each tensor's digest; threads: processes that encode,
+    which make the same bytes whatever their number.
     """
 
     codecs: tuple[str, ...] | None = None
@@ -76,6 +76,8 @@ class Writer:
         self.digest_bytes = coding.digest_bytes
         self.codecs = None if coding.codecs is None else (*coding.codecs, "raw")
         self.chunk_log2 = coding.chunk_log2
+        for codec in self.codecs or ():
+            load_codec(codec)
         self.report: WriteReport | None = None
         self._graph, self._meta = graph, dict(meta or {})
         self._records: list[TensorRecord] = []

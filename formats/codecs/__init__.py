@@ -1,24 +1,24 @@
-"""All codecs; importing this package registers them."""
+"""All codecs; importing this package registers them: every file of this folder its own."""
 
-from qacomp.formats.codecs import bitpack, codebooks, context, grids, huffman, lzma, planes, rans, raw, twobyte, zstd
-from qacomp.formats.codecs.base import CODECS, Codec, Stream, codec_name, codec_of, register
+import pkgutil
+from importlib import import_module
+
+from qacomp.formats.codecs.base import CODECS, PRIVATE, Codec, Stream, codec_name, codec_of, register, standard_codecs
+from qacomp.formats.codecs.installed import installed_codecs, load_codec, load_installed
 
 __all__ = [
     "CODECS",
+    "PRIVATE",
     "Codec",
     "Stream",
-    "bitpack",
-    "codebooks",
     "codec_name",
     "codec_of",
-    "context",
-    "grids",
-    "huffman",
-    "lzma",
-    "planes",
-    "rans",
-    "raw",
+    "installed_codecs",
+    "load_codec",
+    "load_installed",
     "register",
-    "twobyte",
-    "zstd",
+    "standard_codecs",
 ]
+
+for _file in pkgutil.iter_modules(__path__):
+    import_module(f"{__name__}.{_file.name}")

@@ -73,23 +73,43 @@ class Codec:
 SECTION_WORK, STREAM_WORK = 50_000, 5_000
 """Nanoseconds of what every section, and every stream of it, takes besides its values."""
 
+PRIVATE, LAST = 192, 255
+"""The ids that SPEC.md leaves to codecs of other packages: from PRIVATE to LAST."""
+
 CODECS: dict[int, Codec] = {}
+PROBLEMS: list[str] = []
+"""A line for each installed package whose codec can't be used."""
+
 C = TypeVar("C", bound=type[Codec])
 
 
 def register(cls: C) -> C:
-    """Register a codec under its id; a class decorator."""
-    if cls.id in CODECS:
-        raise ValueError(f"codec id {cls.id} is taken by {CODECS[cls.id].name}")
+    """Make a codec known under its id. Raise ValueError for an id or a name that is taken, or isn't to be."""
+    own = cls.__module__.startswith(f"{__package__}.")
+    if not own and not PRIVATE <= cls.id <= LAST:
+        raise ValueError(f"codec {cls.name}: its id must lie between {PRIVATE} and {LAST}, not be {cls.id}")
+    for number, codec in CODECS.items():
+        if cls.id == number or cls.name == codec.name:
+            raise ValueError(f"codec id {number} and the name {codec.name} are taken by {type(codec).__module__}")
     CODECS[cls.id] = cls()
     return cls
 
 
+def standard_codecs() -> tuple[str, ...]:
+    """Return the names of the codecs of SPEC.md, which every reader has; a writer tries no others unless told to."""
+    return tuple(codec.name for number, codec in sorted(CODECS.items()) if number < PRIVATE)
+
+
 def codec_of(number: int) -> Codec:
-    """Return the codec of an id; raises UnsupportedVersionError for an unknown one."""
-    if number not in CODECS:
-        raise UnsupportedVersionError(f"codec {number} isn't known here; update qacomp, or register it if it is yours")
-    return CODECS[number]
+    """Return the codec of an id. Raise UnsupportedVersionError for an unknown one."""
+    if number in CODECS:
+        return CODECS[number]
+    if number < PRIVATE:
+        raise UnsupportedVersionError(f"codec {number} isn't known here; update qacomp")
+    why = "".join(f"; {problem}" for problem in PROBLEMS)
+    raise UnsupportedVersionError(
+        f"codec {number} isn't known here; install the package that the file was written with{why}"
+    )
 
 
 def codec_name(number: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Self
 import tomli_w
 
 from qacomp.errors import ConfigError
+from qacomp.formats.codecs import standard_codecs
 from qacomp.formats.regular import read_small
 from qacomp.options.checking import check_config
 from qacomp.options.converting import convert, type_name
@@ -60,6 +61,11 @@ class CompressConfig(
     def which(self) -> dict[str, Any]:
         """Return the settings that say which tensors are shared, beside scope and K."""
         return {"include": self.include, "exclude": self.exclude, "min_size": self.min_size}
+
+    @property
+    def codecs(self) -> tuple[str, ...] | None:
+        """Return the codecs that the writer chooses from; None for those of the format alone."""
+        return None if self.codec is None else (*standard_codecs(), self.codec)
 
     def to_toml(self) -> str:
         """Return TOML that `from_toml` reads back to an equal value; settings that are None are left out."""

@@ -44,6 +44,8 @@ class Settings(TypedDict, total=False):
     """Statistics of batch norm after sharing."""
     stored_precision: str
     """Precision of codebooks, biases and norms in the file, where it holds them."""
+    codec: str | None
+    """Try this codec of an installed package too; only a reader that has the package reads the file then."""
     reg: MethodLike
     """Fine-tune with a regularizer that gathers each layer's weights into clusters: sin, cos, min, exp, sinreq."""
     strength: float | None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from qacomp.options import needs
 from qacomp.options.codebook import check_codebook
+from qacomp.options.codec import check_codec
 from qacomp.options.declaration import NOT_NEGATIVE, Bounds, Option, by_layer, option
 
 _SHARING = "Sharing"
@@ -108,5 +109,16 @@ class SharingOptions:
             "Precision of codebooks, biases and norms in the file, where it holds them.",
             _SHARING,
             choices=("fp16", "exact"),
+        ),
+    )
+    codec: str | None = option(
+        None,
+        Option(
+            "Try this codec of an installed package too; only a reader that has the package reads the file then.",
+            _SHARING,
+            registry="qacomp.formats.codecs:installed_codecs",
+            check=check_codec,
+            shown="those of the format",
+            metavar="NAME",
         ),
     )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from qacomp.formats import Writer, WriteReport, open_file
+from qacomp.formats import Coding, Writer, WriteReport, open_file
 from qacomp.options.config import CompressConfig
 from qacomp.sharing.selection import Selection
 from qacomp.sources.provenance import provenance
@@ -26,7 +26,7 @@ def write(made: Made, source: Source, config: CompressConfig, run: Run) -> Writt
     Raises OutputNotWritableError, and ExportError where a reader doesn't get what was written.
     """
     meta = provenance(source.origin, config, source.size, source.digests()) | dict(made.meta)
-    with run.stage("encode"), Writer(run.output, graph=made.graph, meta=meta) as writer:
+    with run.stage("encode"), Writer(run.output, graph=made.graph, meta=meta, coding=Coding(config.codecs)) as writer:
         for name, item in made.tensors:
             if name in made.cuts:
                 writer.cut()

@@ -76,7 +76,7 @@ ROOMS = (
     ("sources",),
     ("exporting",),
     ("training",),
-    ("stages",),
+    ("stages", "testing"),
     ("report", "plots"),
     ("result",),
     ("pipeline", "evaluate", "diff"),

@@ -6,78 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qacomp.formats.codecs import CODECS, Codec, Stream
-from qacomp.formats.codecs.base import Array, Kind, word_dtype
+from qacomp.formats.codecs.base import Kind, word_dtype
 from qacomp.formats.errors import FormatError
+from qacomp.testing import CodecSuite, suites_of
+from qacomp.testing.codecs import index_parts, round_trip
 
 INDEX_CODECS = [c for c in CODECS.values() if "indices" in c.kinds]
 VALUE_CODECS = [c for c in CODECS.values() if "values" in c.kinds]
-
-
-def index_parts(seed: int, shapes: list[tuple[int, ...]], alphabet: int) -> tuple[list[Array], list[Stream]]:
-    rng = np.random.default_rng(seed)
-    parts, streams = [], []
-    for shape in shapes:
-        stream = Stream("indices", int(np.prod(shape)), alphabet, 1, shape)
-        draw = rng.standard_normal(stream.count) * alphabet / 6 + alphabet / 2
-        parts.append(np.clip(draw, 0, alphabet - 1).astype(word_dtype(stream)))
-        streams.append(stream)
-    return parts, streams
-
-
-def round_trip(codec: Codec, parts: list[Array], streams: list[Stream]) -> bytes | None:
-    coded = codec.encode(parts, streams)
-    if coded is None:
-        return None
-    back = codec.decode(memoryview(coded), streams)
-    for part, other, stream in zip(parts, back, streams, strict=True):
-        assert other.dtype == word_dtype(stream) and np.array_equal(part, other)
-    assert codec.encode(parts, streams) == coded
-    return coded
-
-
-@pytest.mark.parametrize("codec", INDEX_CODECS, ids=lambda c: c.name)
-@pytest.mark.parametrize("alphabet", [1, 2, 3, 4, 5, 7, 8, 13, 16, 17, 64, 100, 255, 256, 257, 4096, 4097, 65_536])
-def test_indices_round_trip(codec: Codec, alphabet: int) -> None:
-    cases: list[list[tuple[int, ...]]] = [
-        [(3, 5, 2, 2)],
-        [(7,), (), (40, 9), (0, 3)],
-        [(1,)],
-        [(0,)],
-        [(60, 50, 3)],
-    ]
-    for shapes in cases:
-        parts, streams = index_parts(1, shapes, alphabet)
-        round_trip(codec, parts, streams)
-
-
-@pytest.mark.parametrize("codec", INDEX_CODECS, ids=lambda c: c.name)
-def test_streams_of_different_alphabets_share_a_payload(codec: Codec) -> None:
-    alphabets = (16, 1, 2, 200, 5)
-    drawn = [index_parts(k, [(30, k, 3)], k) for k in alphabets]
-    assert round_trip(codec, [p[0] for p, _ in drawn], [s[0] for _, s in drawn]) or codec.name == "twobyte"
-
-
-@pytest.mark.parametrize("codec", INDEX_CODECS, ids=lambda c: c.name)
-def test_refinements_round_trip(codec: Codec) -> None:
-    rng = np.random.default_rng(3)
-    children = (1, 5, 2, 4)
-    parents = rng.integers(0, 4, 900).astype(np.uint8)
-    part = (rng.random(900) * np.array(children)[parents]).astype(np.uint8)
-    stream = Stream("indices", 900, 5, 1, (30, 10, 3), 0, parents, children)
-    round_trip(codec, [part], [stream])
-
-
-@pytest.mark.parametrize("codec", VALUE_CODECS, ids=lambda c: c.name)
-@pytest.mark.parametrize("dtype", [0, 1, 3, 8, 9, 10, 11, 12])
-def test_values_round_trip(codec: Codec, dtype: int) -> None:
-    rng = np.random.default_rng(2)
-    for counts in ([1000], [0], [1, 0, 5000]):
-        streams = [Stream("values", n, 0, dtype, (n,)) for n in counts]
-        parts = [
-            (rng.standard_normal(n).astype(np.float32).view(np.uint32) >> 3).astype(word_dtype(s))
-            for n, s in zip(counts, streams, strict=True)
-        ]
-        round_trip(codec, parts, streams)
+globals().update(suites_of(CodecSuite, [c.name for c in CODECS.values()]))
 
 
 @pytest.mark.parametrize("codec", INDEX_CODECS, ids=lambda c: c.name)

@@ -1,0 +1,33 @@
+"""Conformance suites for members of every kind, for packages that bring their own. Needs no pytest.
+
+from qacomp.testing import RegularizerSuite
+
+class TestAbs(RegularizerSuite):
+    name = "abs"
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qacomp.testing.codecs import CodecSuite
+    from qacomp.testing.datasets import DatasetSuite
+    from qacomp.testing.models import ModelSuite
+    from qacomp.testing.suite import Suite, run_suite, suites_of
+
+_PLACES = {
+    "CodecSuite": "codecs",
+    "DatasetSuite": "datasets",
+    "ModelSuite": "models",
+    "Suite": "suite",
+    "run_suite": "suite",
+    "suites_of": "suite",
+}
+__all__ = ["CodecSuite", "DatasetSuite", "ModelSuite", "Suite", "run_suite", "suites_of"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a suite when it is first asked for: that of codecs needs no torch."""
+    if name not in _PLACES:
+        raise AttributeError(f"qacomp.testing has no {name}")
+    return getattr(import_module(f"qacomp.testing.{_PLACES[name]}"), name)
