@@ -30,7 +30,7 @@ def complete_method(declared: Any) -> Complete:
         table = method_table(declared)
         name, colon, rest = incomplete.partition(":")
         if not colon:
-            return _beginning(incomplete, "", [*table.names(), "none"])
+            return _beginning(incomplete, "", table.words(table.names()))
         if name not in table.names():
             return []
         known = {found.name: found for found in table.hyperparameters(name)}

@@ -6,7 +6,7 @@ checks read them here.
 """
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import Field, fields
 from importlib import import_module
 from typing import Any, Generic, TypeVar
@@ -24,9 +24,14 @@ T = TypeVar("T")
 class MethodTable(Generic[T]):
     """Methods of one kind: a registry whose members have hyper-parameters."""
 
-    def __init__(self, setting: str, common: type, registry: "Registry[tuple[T, type]]") -> None:
-        """Take the setting of CompressConfig that chooses one, and the dataclass from which each one's is derived."""
-        self.setting, self.common, self.registry = setting, common, registry
+    def __init__(
+        self, setting: str, common: type, registry: "Registry[tuple[T, type]]", *, optional: bool = True
+    ) -> None:
+        """Take the setting of CompressConfig that chooses one, and the dataclass from which each one's is derived.
+
+        optional: `none` is a choice too.
+        """
+        self.setting, self.common, self.registry, self.optional = setting, common, registry, optional
 
     def register(self, name: str, options: type | None = None) -> Callable[[T], T]:
         """Return a decorator that makes a method known as `name`, with its dataclass of hyper-parameters.
@@ -50,6 +55,10 @@ class MethodTable(Generic[T]):
     def names(self) -> list[str]:
         """Return the names of all methods, sorted; those of installed packages without importing them."""
         return sorted(self.registry.names())
+
+    def words(self, names: Iterable[str]) -> list[str]:
+        """Return `names`, sorted, behind `none` where that is a choice."""
+        return ["none", *sorted(names)] if self.optional else sorted(names)
 
     def find(self, name: str) -> T:
         """Return the method called `name`. Raise ConfigError, which lists the known ones."""
@@ -81,7 +90,7 @@ class MethodTable(Generic[T]):
         has no effect.
         """
         where = f"--{self.setting} {choice.name}"
-        if not choice.chosen:
+        if not choice.chosen and self.optional:
             if choice.given:
                 raise ConfigError(f"{where}: takes no hyper-parameters")
             return self.common()

@@ -65,6 +65,8 @@ def _learns_levels(c: Config) -> bool:
 def _pulls(c: Config) -> bool:
     """Return whether --pull gives λ or, beside --strength, says how fast u learns."""
     speed = c.lr_levels is None or (shares_in_training(c) and c.levels is None)
+    if method_table(declarations(c)["optimizer"]).options(c.optimizer).damping is None:
+        return False
     return _regularizes(c) and (c.strength is None or (_learns_levels(c) and speed))
 
 

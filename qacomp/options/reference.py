@@ -61,7 +61,8 @@ def _takes(declared: Option, wanted: str) -> str:
         return ", ".join([*words, f"`{declared.metavar}`"] if declared.words else words)
     kind = wanted.removesuffix(" | None")
     if declared.methods is not None:
-        names = ", ".join(f"`{name}`" for name in ["none", *sorted(method_table(declared).registry.here())])
+        table = method_table(declared)
+        names = ", ".join(f"`{name}`" for name in table.words(table.registry.here()))
         return f"{names}; `NAME:HYPER_PARAMETER=VALUE,...`"
     word = "`true`, `false`" if kind == "bool" else "a number" if kind in ("int", "float") else "text"
     if kind.startswith("tuple"):

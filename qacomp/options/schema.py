@@ -42,7 +42,7 @@ def _entry(found: "Field[Any]", own: Option) -> dict[str, Any]:
 def _methods(declared: Option, default: str) -> dict[str, Any]:
     """Return the forms of a method: its text, or a table with its name and its hyper-parameters."""
     table = method_table(declared)
-    forms: list[dict[str, Any]] = [{"type": "string", "examples": ["none", *table.names()]}]
+    forms: list[dict[str, Any]] = [{"type": "string", "examples": table.words(table.names())}]
     for name in sorted(table.registry.here()):
         properties = {"name": {"const": name}}
         for found in table.hyperparameters(name):

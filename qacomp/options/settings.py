@@ -90,8 +90,8 @@ class Settings(TypedDict, total=False):
     """Learning rate of learned shared values."""
     lr_tune: float
     """Learning rate of tuning."""
-    momentum: float
-    """Momentum of fine-tuning."""
+    optimizer: MethodLike
+    """Optimizer of fine-tuning and pruning: sgd; adam, adamw (--lr of about 0.001); adadelta (--lr of about 1)."""
     weight_decay: float
     """Weight decay of fine-tuning."""
     augment: str

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from qacomp.options import needs
-from qacomp.options.declaration import FRACTION, NOT_NEGATIVE, POSITIVE, Option, option
+from qacomp.options.declaration import NOT_NEGATIVE, POSITIVE, Option, option
+from qacomp.options.method import MethodChoice
 
 _TRAINING = "Training"
+SGD = MethodChoice("sgd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +55,14 @@ class TrainingOptions:
         ),
     )
     lr_tune: float = option(0.001, Option("Learning rate of tuning.", _TRAINING, bounds=POSITIVE, needs=(needs.TUNED,)))
-    momentum: float = option(
-        0.9, Option("Momentum of fine-tuning.", _TRAINING, bounds=FRACTION, needs=(needs.FINE_TUNED_OR_PRUNED,))
+    optimizer: MethodChoice = option(
+        SGD,
+        Option(
+            "Optimizer of fine-tuning and pruning: sgd; adam, adamw (--lr of about 0.001); adadelta (--lr of about 1).",
+            _TRAINING,
+            methods="qacomp.training.optimizers:OPTIMIZERS",
+            needs=(needs.FINE_TUNED_OR_PRUNED,),
+        ),
     )
     weight_decay: float = option(
         1e-4,

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from qacomp.errors import ConfigError
 from qacomp.options.method import MethodChoice
 from qacomp.options.needs import regularizer_options
 from qacomp.sharing.selection import Selection, value_for
 from qacomp.training.batches import batch_count
 from qacomp.training.history import EpochRecord
 from qacomp.training.loop import WarmupCosine, parameter_groups
+from qacomp.training.optimizers import OPTIMIZERS, make_optimizer
 from qacomp.training.parametrizations.straight_through import install
 from qacomp.training.quantizers import LearnedBits, quantize_network, quantizer_named
 from qacomp.training.regularizers import QuantizedLayer, Regularizer, build_regularizers
@@ -49,7 +51,7 @@ def fine_tune(
         rate = rates[name] if c.lr_levels is None else c.lr_levels
         rate = c.lr if learns_bits else rate
         groups.append({"params": list(penalty.parameters()), "lr": rate, "weight_decay": 0.0})
-    optimizer = torch.optim.SGD([g for g in groups if g["params"]], lr=c.lr, momentum=c.momentum)
+    optimizer = make_optimizer(c.optimizer, groups, c.lr)
     setup.zeros.keep_zero(model, optimizer)
     stage = setup.stage("fine-tune", c.epochs, keep_best=False)
     records = setup.train(model, stage, setup.objective(penalties), optimizer, watch=setup.watch)
@@ -89,24 +91,37 @@ def _quantized(model: nn.Module, bits: Mapping[str, int], setup: TrainingSetup) 
 def set_strengths(
     model: nn.Module, penalties: Mapping[str, Regularizer], selection: Selection, setup: TrainingSetup
 ) -> dict[str, float]:
-    """Give every penalty its λ; returns the learning rates that suit their parameters."""
+    """Give every penalty its λ; returns the learning rates that suit their parameters.
+
+    Raises ConfigError where the optimizer's steps don't follow gradients' sizes and no λ is given.
+    """
     c = setup.config
-    balanced = balance(model, penalties, c.pull, _travel(setup), setup.zeros.masks)
     names = [layer.names for layer in selection.layers if layer.name in penalties]
     own = value_for(names, c.strength_layers, "--strength") if penalties else {}
+    damping = OPTIMIZERS.options(c.optimizer).damping
+    if damping is None:
+        if c.reg.chosen and c.strength is None:
+            raise ConfigError(
+                f"--optimizer {c.optimizer}: its steps don't follow the size of gradients, so λ can't be balanced: "
+                "give --strength, or --optimizer sgd"
+            )
+        for key, penalty in penalties.items():
+            penalty.set_strength(own.get(key, c.strength or 0.0) if c.reg.chosen else 0.0)
+        return dict.fromkeys(penalties, c.lr)
+    balanced = balance(model, penalties, c.pull, _travel(setup, damping), setup.zeros.masks)
     for key, penalty in penalties.items():
         strength = balanced[key].strength if c.strength is None else c.strength
         penalty.set_strength(own.get(key, strength) if c.reg.chosen else 0.0)
     return {name: b.lr_levels for name, b in balanced.items()}
 
 
-def _travel(setup: TrainingSetup) -> float:
-    """Return Σ_t lr_t·r(t)/(1 − momentum) over the fine-tuning: see `balance`."""
+def _travel(setup: TrainingSetup, damping: float) -> float:
+    """Return Σ_t lr_t·r(t)/damping over the fine-tuning, with momentum a damping of 1 − momentum: see `balance`."""
     c = setup.config
     steps = (c.epochs or 0) * batch_count(setup.dataset.train, c.batch_size)
     cosine, objective = WarmupCosine(steps), setup.objective({})
     total = sum(cosine(t) * objective.schedule(t / steps) for t in range(steps))
-    return c.lr * total / max(1e-3, 1 - c.momentum)
+    return c.lr * total / damping
 
 
 def tune_shared(model: nn.Module, setup: TrainingSetup) -> list[EpochRecord]:

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import torch
 from torch import nn
 
 from qacomp.sharing.selection import Selection
@@ -10,6 +9,7 @@ from qacomp.training.fine_tune import set_strengths
 from qacomp.training.history import EpochRecord
 from qacomp.training.ladder import PrecisionLadder, build_ladder
 from qacomp.training.loop import parameter_groups
+from qacomp.training.optimizers import make_optimizer
 from qacomp.training.regularizers import Regularizer, build_regularizers
 from qacomp.training.setup import TrainingSetup
 
@@ -44,7 +44,7 @@ def fine_tune_ladder(
     groups.append({"params": [p for p in levels if id(p) not in owned], "lr": c.lr, "weight_decay": 0.0})
     for name, penalty in penalties.items():
         groups.append({"params": list(penalty.parameters()), "lr": rates[name], "weight_decay": 0.0})
-    optimizer = torch.optim.SGD([g for g in groups if g["params"]], lr=c.lr, momentum=c.momentum)
+    optimizer = make_optimizer(c.optimizer, groups, c.lr)
     setup.zeros.keep_zero(model, optimizer)
     whole = replace(setup, zeros=setup.zeros.under("network."))
     objective = whole.objective({f"network.{name}": penalty for name, penalty in penalties.items()})

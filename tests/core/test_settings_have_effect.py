@@ -93,7 +93,7 @@ OTHER: dict[str, Any] = {
     "lr": 0.3,
     "lr_levels": 0.2,
     "lr_tune": 0.3,
-    "momentum": 0.3,
+    "optimizer": "sgd:momentum=0.3",
     "weight_decay": 0.2,
     "distill": "ipkd",
     "augment": "crop-flip",
@@ -132,6 +132,12 @@ HYPERPARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "stagnation": 2,
         },
     },
+    "optimizer": {
+        "sgd": {"momentum": 0.3, "nesterov": True},
+        "adam": {"beta1": 0.3, "beta2": 0.5},
+        "adamw": {"beta1": 0.3, "beta2": 0.5},
+        "adadelta": {"rho": 0.3},
+    },
 }
 """Another value of each hyper-parameter of each method, by setting."""
 BESIDE: dict[str, dict[str, Any]] = {
@@ -148,6 +154,7 @@ METHOD_MODES: dict[str, dict[str, Any]] = {
     "magnitude": {"prune_epochs": 1, "tune_epochs": 0, "epochs": None},
     "energy": {"prune_epochs": 3, "prune_rate": 0.4, "tune_epochs": 0, "epochs": None},
 }
+METHOD_MODES |= {name: {"reg": "exp", "strength": 1.0} for name in ("sgd", "adam", "adamw", "adadelta")}
 """The other settings of a method's trial, where it needs some."""
 
 

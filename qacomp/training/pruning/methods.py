@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -16,6 +15,7 @@ from qacomp.options.registry import Registry
 from qacomp.training.history import EpochRecord
 from qacomp.training.loop import parameter_groups
 from qacomp.training.objective import Objective
+from qacomp.training.optimizers import make_optimizer
 from qacomp.training.pruning.energy import StateSearch
 from qacomp.training.pruning.units import Units
 from qacomp.training.setup import TrainingSetup
@@ -95,7 +95,7 @@ def train_pruned(
     c = setup.config
     assert c.prune_epochs is not None
     objective = build(setup.objective({}))
-    optimizer = torch.optim.SGD(parameter_groups(model, c.lr, c.weight_decay), lr=c.lr, momentum=c.momentum)
+    optimizer = make_optimizer(c.optimizer, parameter_groups(model, c.lr, c.weight_decay), c.lr)
     watch(optimizer)
     setup.zeros.keep_zero(model, optimizer)
     return setup.train(model, setup.stage("prune", c.prune_epochs, keep_best=False), objective, optimizer)

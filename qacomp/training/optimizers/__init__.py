@@ -1,0 +1,6 @@
+"""Optimizers of the fine-tuning, a file each: every file here registers its own."""
+
+from qacomp.options.optimizer_options import OptimizerOptions
+from qacomp.training.optimizers.registry import OPTIMIZERS, Groups, make_optimizer, register_optimizer
+
+__all__ = ["OPTIMIZERS", "Groups", "OptimizerOptions", "make_optimizer", "register_optimizer"]
