@@ -50,7 +50,7 @@ class DecodeRequest:
     "--output",
     type=OUTPUT,
     default=None,
-    help="NAME.onnx or NAME.safetensors. Default: NAME.decoded.onnx beside the container.",
+    help="NAME.onnx, NAME.safetensors or NAME.npz. Default: NAME.decoded.onnx beside the container.",
 )
 @click.option("--level", type=int, default=None, help="Level of a progressive file, by its number of shared values.")
 @click.option("--submodel", default=None, help="One network of a file with several: exit3, width0.5, level4.")

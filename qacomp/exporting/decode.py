@@ -5,28 +5,24 @@ here: `qacomp.exporting.decoded_measuring` does that with what `decode_file` giv
 """
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from qacomp.errors import ConfigError
-from qacomp.exporting import onnx_file, safetensors_file
 from qacomp.exporting.decoded import Decoded, DecodeOptions
 from qacomp.exporting.onnx_model import onnx_model
 from qacomp.exporting.onnx_options import DENSE, OnnxOptions
+from qacomp.exporting.output_formats import writer_for
 from qacomp.exporting.part import WHOLE, Part, level_of
 from qacomp.exporting.safetensors_file import container_types, state_dict
-from qacomp.formats import Container, open_file
+from qacomp.formats import open_file
 from qacomp.outputs import claim, decoded_outputs
 from qacomp.runtime.limits import measured_together
 from qacomp.sources.input_files import command_files
 from qacomp.tensors.foreign_dtypes import as_numpy
 
 PathLike: TypeAlias = str | os.PathLike[str]
-Writer: TypeAlias = Callable[[Container, Path, DecodeOptions], Decoded]
 FORMS = ("torch", "numpy", "onnx")
-WRITERS: dict[str, Writer] = {".onnx": onnx_file.write, ".safetensors": safetensors_file.write}
-"""By suffix: what writes a container's network to a file of that format, and reads it back."""
 
 
 class Compressed(Protocol):
@@ -48,7 +44,7 @@ def decode(
     part: Part = WHOLE,
     force: bool = False,
 ) -> Any:
-    """Decode a container: into memory, or into the file `output` (.onnx or .safetensors).
+    """Decode a container: into memory, or into the file `output` (.onnx, .safetensors, .npz, ...).
 
     to: torch gives a state dict for `Module.load_state_dict`, numpy the same as arrays (neither needs a graph), onnx a
     ModelProto. With `output` the suffix says what it becomes, and the answer is a `qacomp.exporting.decoded.Decoded`.
@@ -89,13 +85,12 @@ def decode_file(path: Path, output: Path, *, part: Part = WHOLE, onnx: OnnxOptio
     Returns the file with how far its weights, read back, are from the container's. Raises FormatError for a bad
     container, ConfigError for what can't be made of it, ExportError where the file doesn't hold what it should.
     """
-    if output.suffix not in WRITERS:
-        raise ConfigError(f"{output}: can't decode to '{output.suffix}'; use {' or '.join(WRITERS)}")
+    write = writer_for(output)
     onnx.check()
     if onnx != DENSE and output.suffix != ".onnx":
         raise ConfigError(f"{output}: --onnx and --external-data are for .onnx files")
     with open_file(path, allow_truncated=part.allow_truncated) as container:
-        return WRITERS[output.suffix](container, output, DecodeOptions(part, onnx))
+        return write(container, output, DecodeOptions(part, onnx))
 
 
 def default_output(path: Path, *, allow_truncated: bool = False) -> Path:

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from qacomp.evaluation.verdict import Verdict
 from qacomp.exporting.onnx_options import DENSE, OnnxOptions, WrittenOnnx
 from qacomp.exporting.part import WHOLE, Part
+from qacomp.formats import Container
 from qacomp.runtime.latency import Latency
 
 
@@ -45,6 +46,20 @@ class Decoded:
     accuracy_fp32: float | None = None
     latency: Latency | None = None
     metric: dict[str, Any] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        container: Container,
+        output: Path,
+        options: DecodeOptions,
+        max_abs_error: float,
+        notes: tuple[str, ...] = (),
+    ) -> Self:
+        """Return what is known of a file of weights that was just written: both sizes, the error and the notes."""
+        source = Path(container.source)
+        sizes = output.stat().st_size, source.stat().st_size
+        return cls(source, options.part, output, *sizes, max_abs_error, notes)
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that `decode --json` prints."""

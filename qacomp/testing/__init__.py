@@ -14,18 +14,29 @@ if TYPE_CHECKING:
     from qacomp.testing.datasets import DatasetSuite
     from qacomp.testing.models import ModelSuite
     from qacomp.testing.optimizers import OptimizerSuite
+    from qacomp.testing.output_formats import FormatSuite
     from qacomp.testing.suite import Suite, run_suite, suites_of
 
 _PLACES = {
     "CodecSuite": "codecs",
     "DatasetSuite": "datasets",
+    "FormatSuite": "output_formats",
     "ModelSuite": "models",
     "OptimizerSuite": "optimizers",
     "Suite": "suite",
     "run_suite": "suite",
     "suites_of": "suite",
 }
-__all__ = ["CodecSuite", "DatasetSuite", "ModelSuite", "OptimizerSuite", "Suite", "run_suite", "suites_of"]
+__all__ = [
+    "CodecSuite",
+    "DatasetSuite",
+    "FormatSuite",
+    "ModelSuite",
+    "OptimizerSuite",
+    "Suite",
+    "run_suite",
+    "suites_of",
+]
 
 
 def __getattr__(name: str) -> Any:
