@@ -25,6 +25,7 @@ def complete_method(declared: Any) -> Complete:
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from qacomp.options.converting import type_name
+        from qacomp.options.declaration import registered
         from qacomp.options.method_table import method_table
 
         table = method_table(declared)
@@ -41,7 +42,7 @@ def complete_method(declared: Any) -> Complete:
             given = {part.partition("=")[0] for part in begun.split(",")}
             return _beginning(incomplete, before, [f"{found}=" for found in known if found not in given])
         own = known[item].metadata["option"] if item in known else None
-        words = () if own is None else own.choices or own.words
+        words = () if own is None else own.choices or own.words or registered(own)
         if item in known and type_name(known[item].type) == "bool":
             words = ("true", "false")
         return _beginning(incomplete, f"{before}{item}=", words)

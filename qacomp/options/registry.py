@@ -89,3 +89,13 @@ class Registry(Generic[T]):
 def described(function: Callable[..., object]) -> str:
     """Return the first line of a function's or class's docstring, without which it has no description."""
     return (function.__doc__ or "").strip().split("\n")[0]
+
+
+def check_by(finder: str) -> Callable[[str], object]:
+    """Return a check of a name that calls `module:function`, which raises for an unknown one; imported then alone."""
+
+    def check(name: str) -> object:
+        module, _, function = finder.partition(":")
+        return getattr(import_module(module), function)(name)
+
+    return check

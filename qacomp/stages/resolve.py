@@ -17,7 +17,7 @@ from qacomp.sources.source import PROGRAM, RUNNING, SHARING
 from qacomp.sources.torch_source import Source, TorchSource
 from qacomp.training.batches import batch_count
 from qacomp.training.device import choose_device, choose_precision
-from qacomp.training.distillation import teaching
+from qacomp.training.distillation import with_teaching
 from qacomp.training.pruning.methods import Pruner, pruner_of
 
 _FINE_TUNE_STEPS = 1000
@@ -88,8 +88,7 @@ def resolve_network(
     if augment == "auto":
         augment = "crop-flip" if network.preprocessing.channels == 3 else "none"
     if config.distill.chosen and trains(config):
-        weight, temperature = teaching(network.model, config.distill)
-        config = replace(config, distill=config.distill.filled(weight=weight, temperature=temperature))
+        config = replace(config, distill=with_teaching(network.model, config.distill))
     return replace(config, augment=augment, precision=choose_precision(precision, device), arch=network.arch)
 
 

@@ -12,17 +12,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qacomp.testing.codecs import CodecSuite
     from qacomp.testing.datasets import DatasetSuite
+    from qacomp.testing.distillation import DistillationSuite
     from qacomp.testing.models import ModelSuite
     from qacomp.testing.optimizers import OptimizerSuite
     from qacomp.testing.output_formats import FormatSuite
+    from qacomp.testing.quantizers import QuantizerSuite
+    from qacomp.testing.regularizers import RegularizerSuite
     from qacomp.testing.suite import Suite, run_suite, suites_of
 
 _PLACES = {
     "CodecSuite": "codecs",
     "DatasetSuite": "datasets",
+    "DistillationSuite": "distillation",
     "FormatSuite": "output_formats",
     "ModelSuite": "models",
     "OptimizerSuite": "optimizers",
+    "QuantizerSuite": "quantizers",
+    "RegularizerSuite": "regularizers",
     "Suite": "suite",
     "run_suite": "suite",
     "suites_of": "suite",
@@ -30,9 +36,12 @@ _PLACES = {
 __all__ = [
     "CodecSuite",
     "DatasetSuite",
+    "DistillationSuite",
     "FormatSuite",
     "ModelSuite",
     "OptimizerSuite",
+    "QuantizerSuite",
+    "RegularizerSuite",
     "Suite",
     "run_suite",
     "suites_of",

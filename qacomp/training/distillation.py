@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qacomp.models.flexible import FlexibleModel
-from qacomp.options.declaration import FRACTION, POSITIVE, Option, option
+from qacomp.options.declaration import FRACTION, POSITIVE, Need, Option, option
 from qacomp.options.method import MethodChoice
 from qacomp.options.method_table import MethodTable
-from qacomp.options.registry import Registry
+from qacomp.options.registry import Registry, check_by
+from qacomp.training.distillation_losses import distillation_loss
 
 STRATEGIES = ("none", "ipkd", "ta-1", "ta-m")
-DIVERGENCES = ("kl", "cross-entropy")
 
 
 def cross_entropy(student: Tensor, y: Tensor) -> Tensor:
@@ -32,18 +32,12 @@ def cross_entropy(student: Tensor, y: Tensor) -> Tensor:
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float, divergence: str = "kl") -> Tensor:
-    """Eq. (2): τ²·KL(softmax(teacher/τ) ∥ softmax(student/τ)), the mean over the batch: scalar float32.
+    """Return eq. (2), τ²·KL(softmax(teacher/τ) ∥ softmax(student/τ)), or another distance: the mean over the batch.
 
-    student, teacher: (B, classes) logits, the teacher's without gradient. `cross-entropy` leaves out the teacher's own
-    entropy, a constant: the same gradient.
+    student, teacher: (B, classes) logits, the teacher's without gradient; divergence: a registered loss (see
+    `qacomp.training.distillation_losses`). Scalar float32; raises ConfigError for an unknown one.
     """
-    target = F.log_softmax(teacher.detach().float() / temperature, dim=1)  # (B, classes)
-    log_student = F.log_softmax(student.float() / temperature, dim=1)  # (B, classes)
-    if divergence == "kl":
-        distance = F.kl_div(log_student, target, reduction="batchmean", log_target=True)
-    else:
-        distance = -(target.exp() * log_student).sum(dim=1).mean()
-    return temperature**2 * distance
+    return distillation_loss(divergence)(student, teacher.detach().float(), temperature)
 
 
 def taught(
@@ -85,15 +79,33 @@ class DistillationOptions:
     )
     temperature: float | None = option(
         None,
-        Option("Temperature of the softened outputs.", bounds=POSITIVE, shown="2; exits 5, widths and levels 1"),
+        Option(
+            "Temperature of the softened outputs.",
+            bounds=POSITIVE,
+            needs=(Need(lambda o: o.softened, "beside loss=mse, which compares outputs as they are"),),
+            shown="2; exits 5, widths and levels 1",
+        ),
     )
+    loss: str = option(
+        "kl",
+        Option(
+            "Distance between a student's outputs and a teacher's.",
+            registry="qacomp.training.distillation_losses:list_distillation_losses",
+            check=check_by("qacomp.training.distillation_losses:distillation_loss"),
+        ),
+    )
+
+    @property
+    def softened(self) -> bool:
+        """Return whether the loss has a temperature."""
+        return self.loss != "mse"
 
 
 FlexibleLoss: TypeAlias = Callable[[Sequence[Tensor], Tensor, float, float, str], Tensor]
 """(logits of all sub-models, smallest first, y, weight, temperature, divergence) -> scalar float32."""
 
 DISTILLATION: MethodTable[FlexibleLoss] = MethodTable(
-    "distill", DistillationOptions, Registry("distillation", "qacomp.training.distillation", "qacomp.distillation")
+    "distill", DistillationOptions, Registry("distillation", "qacomp.training.distillation", "qacomp.teaching")
 )
 DISTILLATION.register("kd")(lambda logits, y, *_: supervised(logits, y))  # the teacher is outside the network
 DISTILLATION.register("ipkd")(ipkd)
@@ -133,6 +145,13 @@ def teaching(model: nn.Module, method: MethodChoice) -> tuple[float, float]:
     options: DistillationOptions = DISTILLATION.options(method)
     weight = (0.9 if method.name == "kd" else 0.8) if options.weight is None else options.weight
     return weight, default_temperature(model, method.name) if options.temperature is None else options.temperature
+
+
+def with_teaching(model: nn.Module, method: MethodChoice) -> MethodChoice:
+    """Return the choice with λ and, where the loss has one, τ as numbers."""
+    weight, temperature = teaching(model, method)
+    softened = DISTILLATION.options(method).softened
+    return method.filled(weight=weight, temperature=temperature) if softened else method.filled(weight=weight)
 
 
 def default_temperature(model: nn.Module, strategy: str) -> float:

@@ -20,6 +20,7 @@ class Objective:
     λ; r(t) is the `schedule`; `masks`: of pruned weights, False where they stay zero. `teacher` is in
     eval mode, its logits are constants. A flexible model's loss is the sum over its sub-models; without a teacher
     outside it they teach each other by `strategy` (see qacomp.training.distillation), with the same α and τ.
+    distill_loss: the registered distance that stands for τ²·KL.
     """
 
     penalties: Mapping[str, Regularizer] = field(default_factory=dict)
@@ -29,6 +30,7 @@ class Objective:
     temperature: float = 2.0
     strategy: str = "none"
     masks: Mapping[str, Tensor] = field(default_factory=dict)
+    distill_loss: str = "kl"
 
     def modules(self) -> nn.ModuleDict:
         """Return what learns or searches beside the network, for resuming."""
@@ -42,14 +44,14 @@ class Objective:
                 f"in training mode the network gives a {type(students[0]).__name__}, not class scores: switch its "
                 "other outputs off, or train nothing (--reg none --tune-epochs 0)"
             )
+        how = self.distill_weight, self.temperature, self.distill_loss
         if self.teacher is None:
-            return flexible_loss(self.strategy, students, y, self.distill_weight, self.temperature)
+            return flexible_loss(self.strategy, students, y, *how)
         with torch.no_grad():
             target = self.teacher(x)  # (B, classes)
         if self.strategy != "none":
-            return guided_loss(self.strategy, students, target, y, self.distill_weight, self.temperature)
-        losses = [taught(student, target, y, self.distill_weight, self.temperature) for student in students]
-        return torch.stack(losses).sum()
+            return guided_loss(self.strategy, students, target, y, *how)
+        return torch.stack([taught(student, target, y, *how) for student in students]).sum()
 
     def add_penalty_gradients(self, model: nn.Module, progress: float) -> Tensor:
         """Add r(t)·λ·∂R's gradients to the weights' and representatives' `.grad`, after the task loss's backward.

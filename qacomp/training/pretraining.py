@@ -23,7 +23,7 @@ from qacomp.progress import Progress
 from qacomp.sources.input_files import command_files
 from qacomp.training.batches import batch_count
 from qacomp.training.device import choose_device, choose_precision
-from qacomp.training.distillation import teaching
+from qacomp.training.distillation import DISTILLATION, teaching
 from qacomp.training.history import EpochRecord
 from qacomp.training.loop import Stage, TrainingData, TrainingHooks, parameter_groups, train
 from qacomp.training.objective import Objective
@@ -125,4 +125,5 @@ def _objective(model: nn.Module, config: TrainConfig) -> Objective:
     if config.distill.name == "kd":
         raise ConfigError("--distill kd: a network that is trained from the start has no teacher; give ipkd or ta-m")
     weight, temperature = teaching(model, config.distill)
-    return Objective(distill_weight=weight, temperature=temperature, strategy=config.distill.name)
+    loss = DISTILLATION.options(config.distill).loss
+    return Objective(distill_weight=weight, temperature=temperature, strategy=config.distill.name, distill_loss=loss)

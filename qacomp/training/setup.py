@@ -11,7 +11,7 @@ from qacomp.datasets import Dataset
 from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.options.config import CompressConfig
 from qacomp.progress import Progress
-from qacomp.training.distillation import teaching
+from qacomp.training.distillation import DISTILLATION, teaching
 from qacomp.training.history import EpochRecord
 from qacomp.training.loop import Stage, TrainingData, TrainingHooks, train
 from qacomp.training.objective import Objective
@@ -52,7 +52,8 @@ class TrainingSetup:
         schedule = StrengthSchedule(c.schedule, c.warmup, epochs, width=min(20.0, max(1.0, epochs / 10)))
         strategy = "none" if c.distill.name == "kd" else c.distill.name
         weight, temperature = teaching(self.original, c.distill)
-        return Objective(penalties, schedule, teacher, weight, temperature, strategy, self.zeros.masks)
+        masks, loss = self.zeros.masks, DISTILLATION.options(c.distill).loss
+        return Objective(penalties, schedule, teacher, weight, temperature, strategy, masks, loss)
 
     def train(
         self,

@@ -7,10 +7,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qacomp.errors import ConfigError
-from qacomp.training.distillation import DIVERGENCES, STRATEGIES, distillation, flexible_loss, guided_loss, taught
+from qacomp.training.distillation import STRATEGIES, distillation, flexible_loss, guided_loss, taught
 
 Array = NDArray[np.float64]
 WEIGHT, Y = 0.8, np.array([0, 3, 1, 2, 2, 1])
+
+DIVERGENCES = ("kl", "cross-entropy")
 
 
 def logits(n: int = 4, seed: int = 0) -> list[Tensor]:

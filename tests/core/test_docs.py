@@ -1,8 +1,6 @@
 """What docs/ and examples/ show runs as it stands, and says what is true of the code."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,19 +29,6 @@ def test_the_quickstart_runs(run_printed: Callable[..., str], tmp_path: Path) ->
     assert float(before) > 85 and float(after) > float(before) - 5
     assert (tmp_path / "small.onnx").stat().st_size < (tmp_path / "net.onnx").stat().st_size / 3
     assert "layer.weight 16" in out
-
-
-def test_the_new_regularizer_and_the_new_codec_work(tmp_path: Path) -> None:
-    """In a process of its own: what it registers stays."""
-    parts = blocks("extending.md")
-    assert {language for language, _ in parts} == {"python"}
-    command = [sys.executable, "-P", "-c", "\n".join(code for _, code in parts)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    out = done.stdout
-    assert "regularizer: power:power=1.5" in out and "'bz2': " in out
-    penalties = [float(v) for v in re.findall(r"[\d.]+", out.partition("power=1.5")[2].partition("\n")[0])]
-    assert len(penalties) == 4 and penalties[2] > 0
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ HYPERPARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         "sinreq": {"domain": "wrpn-raw", "learn_bits": True, "bits_penalty": 9.0},
     },
     "quantizer": {name: {"scale": "unit", "ends": "full"} for name in ("dorefa", "wrpn")},
-    "distill": {name: {"weight": 0.3, "temperature": 3.0} for name in ("kd", "ipkd", "ta-1", "ta-m")},
+    "distill": {name: {"weight": 0.3, "temperature": 3.0, "loss": "mse"} for name in ("kd", "ipkd", "ta-1", "ta-m")},
     "prune": {
         "magnitude": {"unit": "filter", "scope": "global"},
         "energy": {

@@ -63,7 +63,7 @@ class Pruner(ABC):
 
 
 PRUNERS: MethodTable[type[Pruner]] = MethodTable(
-    "prune", PrunerOptions, Registry("pruning method", "qacomp.training.pruning", "qacomp.pruners")
+    "prune", PrunerOptions, Registry("pruning method", "qacomp.training.pruning", "qacomp.pruning")
 )
 
 
