@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from qacomp.testing.models import ModelSuite
     from qacomp.testing.optimizers import OptimizerSuite
     from qacomp.testing.output_formats import FormatSuite
+    from qacomp.testing.pruning import PrunerSuite
     from qacomp.testing.quantizers import QuantizerSuite
     from qacomp.testing.regularizers import RegularizerSuite
     from qacomp.testing.suite import Suite, run_suite, suites_of
@@ -27,6 +28,7 @@ _PLACES = {
     "FormatSuite": "output_formats",
     "ModelSuite": "models",
     "OptimizerSuite": "optimizers",
+    "PrunerSuite": "pruning",
     "QuantizerSuite": "quantizers",
     "RegularizerSuite": "regularizers",
     "Suite": "suite",
@@ -40,6 +42,7 @@ __all__ = [
     "FormatSuite",
     "ModelSuite",
     "OptimizerSuite",
+    "PrunerSuite",
     "QuantizerSuite",
     "RegularizerSuite",
     "Suite",

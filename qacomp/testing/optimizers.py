@@ -35,7 +35,8 @@ class OptimizerSuite(Suite):
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward((model(x) - y).square().mean())
             optimizer.step()
-        return (model(x) - y).square().mean().item()
+        left: float = (model(x) - y).square().mean().item()
+        return left
 
     def test_it_descends(self) -> None:
         """Two hundred steps at least halve the loss."""

@@ -42,7 +42,8 @@ def install(folder: Path, package: str, entries: str, files: dict[str, str]) -> 
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All examples as one package, and one whose import fails."""
     folder = tmp_path_factory.mktemp("site")
-    entries, files = "", {}
+    entries = ""
+    files: dict[str, str] = {}
     for _, code, toml, suite in EXAMPLES:
         found = GROUP.fullmatch(toml)
         assert found is not None, toml
@@ -96,7 +97,7 @@ def answers(python: Python, *lines: str) -> list[dict[str, Any]]:
 
 def test_every_kind_of_the_table_has_an_example() -> None:
     kinds = re.findall(r"^\| (.+?) \| .*\| `(qacomp\.\w+)` \| `(\w+)` \|$", PAGE, re.MULTILINE)
-    assert len(EXAMPLES) == len(kinds) >= 8
+    assert len(EXAMPLES) == len(kinds) >= 9
     groups = {found[1] for found in map(GROUP.fullmatch, (toml for _, _, toml, _ in EXAMPLES)) if found}
     assert groups == {group for _, group, _ in kinds}
     assert all(any(suite in code for _, _, _, code in EXAMPLES) for _, _, suite in kinds)
@@ -137,16 +138,17 @@ def test_the_command_finds_models_data_codecs_and_formats(python: Python) -> Non
 
 
 def test_the_command_finds_what_trains(python: Python) -> None:
-    """Regularizer, quantizer and optimizer in two compressions, and what they are called if they aren't there."""
+    """Regularizer, optimizer, quantizer, pruning method and distillation loss, in three compressions."""
     network = "--arch tiny_net --data stripes:200 --epochs 1 --tune-epochs 1 --json"
-    train, regularized, quantized, wrong = answers(
+    train, regularized, quantized, wrong, pruned = answers(
         python,
         "train --arch tiny_net --data stripes:200 --epochs 2 -o net.pt --json",
         f"compress net.pt {network} --k 4 --reg power:power=1.5 --optimizer rmsprop --strength 1 -o a.qac",
         f"compress net.pt {network} --quantizer midrise --bits 3 -o b.qac",
         f"compress net.pt {network} --k 4 --reg power:exponent=2 -o c.qac",
+        f"compress net.pt {network} --k 4 --prune random --prune-epochs 1 --distill kd:loss=brier -o d.qac",
     )
-    assert [answer["code"] for answer in (train, regularized, quantized)] == [0, 0, 0], (train, regularized, quantized)
+    assert not [answer for answer in (train, regularized, quantized, pruned) if answer["code"]]
     assert wrong["code"] == 1 and "unknown hyper-parameter 'exponent'" in wrong["err"] and "power" in wrong["err"]
 
 

@@ -76,11 +76,12 @@ ROOMS = (
     ("sources",),
     ("exporting",),
     ("training",),
-    ("stages", "testing"),
+    ("stages",),
     ("report", "plots"),
     ("result",),
     ("pipeline", "evaluate", "diff"),
     ("api",),
+    ("testing",),
     ("__init__", "__main__"),
 )
 """The rooms of `qacomp`, from the ground up. A file imports from its own room and from those before it."""

@@ -30,13 +30,18 @@ def pruned_share(final: float, progress: float) -> float:
     return final * (1 - (1 - t) ** 3)
 
 
-def weight_masks(model: nn.Module, units: Units, rate: float, scope: str) -> dict[str, Tensor]:
-    """Return masks (bool, the parameter's shape) that keep the weights of largest magnitude, 1 − `rate` of them.
+Score = Callable[[Tensor], Tensor]  # a layer's weights -> how much each of them matters, of the same shape
+
+
+def weight_masks(
+    model: nn.Module, units: Units, rate: float, scope: str, score: Score = torch.abs
+) -> dict[str, Tensor]:
+    """Return masks (bool, of the parameter's shape) that keep the weights of the largest scores, 1 − `rate` of them.
 
     `scope`: `layer` keeps that share in each, `global` over all. Every layer keeps a weight. An output whose weights
     are all pruned loses its bias, or its batch norm's scale and shift: what is left would be a constant.
     """
-    weights = {g.layer.name: model.get_parameter(f"{g.layer.name}.weight").detach().abs() for g in units.groups}
+    weights = {g.layer.name: score(model.get_parameter(f"{g.layer.name}.weight").detach()) for g in units.groups}
     pooled = torch.cat([w.reshape(-1) for w in weights.values()]) if scope == "global" else None
     masks: dict[str, Tensor] = {}
     for group in units.groups:
@@ -52,7 +57,7 @@ def weight_masks(model: nn.Module, units: Units, rate: float, scope: str) -> dic
 
 
 def _threshold(magnitudes: Tensor, rate: float) -> Tensor:
-    """Return the largest magnitude that is pruned; −1 where nothing is."""
+    """Return the largest score that is pruned; −1 where nothing is."""
     count = round(rate * magnitudes.numel())
     return magnitudes.kthvalue(count).values if count else magnitudes.new_tensor(-1.0)
 
