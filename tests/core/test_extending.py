@@ -139,14 +139,15 @@ def test_the_command_finds_models_data_codecs_and_formats(python: Python) -> Non
 
 def test_the_command_finds_what_trains(python: Python) -> None:
     """Regularizer, optimizer, quantizer, pruning method and distillation loss, in three compressions."""
-    network = "--arch tiny_net --data stripes:200 --epochs 1 --tune-epochs 1 --json"
+    data = "--arch tiny_net --data stripes:200 --tune-epochs 1 --json"
+    network = f"{data} --epochs 1"
     train, regularized, quantized, wrong, pruned = answers(
         python,
         "train --arch tiny_net --data stripes:200 --epochs 2 -o net.pt --json",
         f"compress net.pt {network} --k 4 --reg power:power=1.5 --optimizer rmsprop --strength 1 -o a.qac",
         f"compress net.pt {network} --quantizer midrise --bits 3 -o b.qac",
         f"compress net.pt {network} --k 4 --reg power:exponent=2 -o c.qac",
-        f"compress net.pt {network} --k 4 --prune random --prune-epochs 1 --distill kd:loss=brier -o d.qac",
+        f"compress net.pt {data} --k 4 --prune random --prune-epochs 1 --distill kd:loss=brier -o d.qac",
     )
     assert not [answer for answer in (train, regularized, quantized, pruned) if answer["code"]]
     assert wrong["code"] == 1 and "unknown hyper-parameter 'exponent'" in wrong["err"] and "power" in wrong["err"]
