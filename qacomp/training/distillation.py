@@ -10,7 +10,7 @@ the gradients of all others: itself as it was (`guided_loss`).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -126,17 +126,16 @@ def flexible_loss(
     return DISTILLATION.find(strategy)(logits, y, weight, temperature, divergence)
 
 
-def guided_loss(
-    strategy: str, logits: Sequence[Tensor], guide: Tensor, y: Tensor, weight: float, temperature: float
-) -> Tensor:
+def guided_loss(strategy: str, logits: Sequence[Tensor], guide: Tensor, y: Tensor, *how: Any) -> Tensor:
     """Return `flexible_loss` with one more sub-model above all others that doesn't learn: scalar float32.
 
     guide: (B, classes) logits of a network outside, such as the one before compression. Eqs. (5)-(7) over n + 1
-    sub-models, less the guide's own cross-entropy, a constant. Without distillation there is no such teacher.
+    sub-models, less the guide's own cross-entropy, a constant. Without distillation there is no such teacher. how:
+    weight, temperature and divergence, as `flexible_loss` takes them.
     """
     if strategy == "none":
         return supervised(logits, y)
-    everything = flexible_loss(strategy, [*logits, guide.detach()], y, weight, temperature)
+    everything = flexible_loss(strategy, [*logits, guide.detach()], y, *how)
     return everything - cross_entropy(guide.detach(), y)
 
 
