@@ -195,10 +195,10 @@ def test_a_word_in_a_file_imports_no_package(python: Python) -> None:
 def test_a_codec_that_wins_is_needed_to_read(python: Python, tmp_path: Path) -> None:
     out = python(
         "import numpy as np\n"
-        "from qacomp.formats import SharedTensor, load_file, save_file\n"
+        "from qacomp.formats import Coding, SharedTensor, load_file, save_file\n"
         "indices = np.arange(60_000, dtype=np.uint32).reshape(200, 300) ** 2 // 7 % 4\n"
         "tensor = SharedTensor(np.array([-1.0, -0.3, 0.3, 1.0], np.float32), indices.astype(np.uint8))\n"
-        "made = save_file('w.qac', {'w': tensor}, codecs=('bz2',))\n"
+        "made = save_file('w.qac', {'w': tensor}, coding=Coding(('bz2',)))\n"
         "plain = save_file('plain.qac', {'w': tensor})\n"
         "assert np.array_equal(load_file('w.qac')['w'], tensor.dense())\n"
         "print(made.tensors[0].codec, 'bz2' in plain.tensors[0].candidates)\n"
