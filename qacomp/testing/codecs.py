@@ -54,24 +54,24 @@ class CodecSuite(Suite):
         return next(codec for codec in CODECS.values() if codec.name == self.name)
 
     def test_it_says_what_it_is_for(self) -> None:
-        """Check: It takes indices, values or both, and has a name that reports show."""
+        """Check that it takes indices, values or both, and has a name that reports show."""
         expect(set(self.codec.kinds) and set(self.codec.kinds) <= {"indices", "values"}, "kinds: indices, values")
 
     def test_indices_round_trip(self) -> None:
-        """Check: Alphabets of every size, empty streams, several in one payload."""
+        """Check alphabets of every size, empty streams, several in one payload."""
         if "indices" in self.codec.kinds:
             for alphabet in ALPHABETS:
                 for shapes in _SHAPES:
                     round_trip(self.codec, *index_parts(1, shapes, alphabet))
 
     def test_streams_of_different_alphabets_share_a_payload(self) -> None:
-        """Check: An alphabet of one symbol among them."""
+        """Check streams of several alphabets, one of them of a single symbol."""
         if "indices" in self.codec.kinds:
             drawn = [index_parts(k, [(30, k, 3)], k) for k in (16, 1, 2, 200, 5)]
             round_trip(self.codec, [p[0] for p, _ in drawn], [s[0] for _, s in drawn])
 
     def test_refinements_round_trip(self) -> None:
-        """Check: Indices that say which child of a coarser index they are."""
+        """Check indices that say which child of a coarser index they are."""
         if "indices" not in self.codec.kinds:
             return
         rng = np.random.default_rng(3)
@@ -81,7 +81,7 @@ class CodecSuite(Suite):
         round_trip(self.codec, [part], [Stream("indices", 900, 5, 1, (30, 10, 3), 0, parents, children)])
 
     def test_values_round_trip(self) -> None:
-        """Check: Elements of one to eight bytes, whatever their bits are."""
+        """Check elements of one to eight bytes, whatever their bits are."""
         if "values" not in self.codec.kinds:
             return
         rng = np.random.default_rng(2)
@@ -93,7 +93,7 @@ class CodecSuite(Suite):
                 round_trip(self.codec, parts, streams)
 
     def test_damaged_bytes_are_refused_or_harmless(self) -> None:
-        """Check: Changed, cut and added bytes raise CodecError, or give parts of the streams' counts and alphabets."""
+        """Check that changed, cut and added bytes raise CodecError, or give parts of the right counts and alphabets."""
         rng = np.random.default_rng(7)
         for parts, streams in self._samples():
             coded = self.codec.encode(parts, streams)

@@ -25,12 +25,12 @@ class DatasetSuite(Suite):
             yield load_dataset(self.spec(Path(folder)))
 
     def test_it_describes_itself(self) -> None:
-        """Check: It has a description and says how a spec is written."""
+        """Check that it has a description and says how a spec is written."""
         kind = DATASETS.find(self.name)
         expect(kind.description and kind.usage.startswith(self.name), "the docstring's first line describes the kind")
 
     def test_types_and_shapes(self) -> None:
-        """Check: Images are uint8, or float32 in [0, 1]; labels are int64 below the number of classes."""
+        """Check that images are uint8, or float32 in [0, 1]; labels are int64 below the number of classes."""
         with self.loaded() as dataset:
             for part in (dataset.train, dataset.val, dataset.test):
                 expect(len(part) == len(part.x) == len(part.y) > 0, "every part has images and as many labels")
@@ -43,20 +43,20 @@ class DatasetSuite(Suite):
                 expect(own, "arrays are writeable and contiguous")
 
     def test_parts_are_disjoint(self) -> None:
-        """Check: No image stands in two parts; the validation part has each class as often as the others."""
+        """Check that no image stands in two parts; the validation part has each class as often as the others."""
         with self.loaded() as dataset:
             parts = [{image.tobytes() for image in part.x} for part in (dataset.train, dataset.val, dataset.test)]
             expect(not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2]), "no image is in two parts")
 
     def test_loading_again_gives_the_same(self) -> None:
-        """Check: Images and their order don't depend on chance."""
+        """Check that images and their order don't depend on chance."""
         with self.loaded() as dataset:
             again = load_dataset(dataset.spec)
             for one, other in ((dataset.train, again.train), (dataset.val, again.val), (dataset.test, again.test)):
                 expect(np.array_equal(one.x, other.x) and np.array_equal(one.y, other.y), "each load gives the same")
 
     def test_another_fraction_leaves_test_alone(self) -> None:
-        """Check: The validation part comes out of the training part."""
+        """Check that the validation part comes out of the training part."""
         with self.loaded() as dataset:
             other = load_dataset(dataset.spec, validation_fraction=0.3)
             expect(np.array_equal(other.test.x, dataset.test.x), "the test part stays")

@@ -15,14 +15,14 @@ class DistillationSuite(Suite):
         return torch.randn(6, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
     def test_it_is_a_finite_scalar(self) -> None:
-        """Check: At low and high temperatures, for large logits too."""
+        """Check that the loss is finite at low and high temperatures, for large logits too."""
         for temperature in (0.5, 1.0, 4.0, 20.0):
             loss = distillation_loss(self.name)(self.logits(0).float() * 30, self.logits(1).float() * 30, temperature)
             expect(loss.shape == () and loss.dtype == torch.float32, "the loss is a float32 scalar")
             expect(torch.isfinite(loss), "the loss is finite")
 
     def test_agreement_is_best(self) -> None:
-        """Check: The teacher's own logits give the least loss, with a gradient of zero."""
+        """Check that the teacher's own logits give the least loss, with a gradient of zero."""
         find, teacher = distillation_loss(self.name), self.logits(1).float()
         student = teacher.clone().requires_grad_()
         least = find(student, teacher, 2.0)
@@ -32,13 +32,13 @@ class DistillationSuite(Suite):
             expect(find(self.logits(seed).float(), teacher, 2.0) > least, "another student has a greater loss")
 
     def test_it_is_the_mean_over_the_batch(self) -> None:
-        """Check: Each sample counts alike."""
+        """Check that each sample counts alike."""
         find, student, teacher = distillation_loss(self.name), self.logits(0).float(), self.logits(1).float()
         each = torch.stack([find(student[i : i + 1], teacher[i : i + 1], 3.0) for i in range(len(student))])
         expect(torch.allclose(find(student, teacher, 3.0), each.mean(), rtol=1e-4), "the mean over the batch")
 
     def test_descending_brings_the_student_to_the_teacher(self) -> None:
-        """Check: The softened outputs come nearer."""
+        """Check that the softened outputs come nearer."""
         find, teacher = distillation_loss(self.name), self.logits(1).float()
         student = self.logits(0).float().requires_grad_()
         optimizer = torch.optim.Adam([student], lr=0.1)

@@ -27,27 +27,27 @@ class ModelSuite(Suite):
         return torch.randn(count, *shape, generator=torch.Generator().manual_seed(0))
 
     def test_logits_have_the_declared_shape(self) -> None:
-        """Check: (3, C, H, W) gives (3, num_classes) finite float32."""
+        """Check that (3, C, H, W) gives (3, num_classes) finite float32."""
         with torch.no_grad():
             logits = _model(self.name, 0).eval()(self.images(3))
         expect(logits.shape == (3, model_info(self.name).num_classes), f"logits are {list(logits.shape)}")
         expect(logits.dtype == torch.float32 and torch.isfinite(logits).all(), "logits are finite float32")
 
     def test_any_number_of_classes(self) -> None:
-        """Check: The builder follows its argument, on the meta device too."""
+        """Check that the builder follows its argument, on the meta device too."""
         with torch.device("meta"):
             logits = create_model(self.name, 7).eval()(self.images(3).to("meta"))
         expect(logits.shape == (3, 7), "num_classes is the width of the logits")
 
     def test_info_agrees_with_itself(self) -> None:
-        """Check: Name, description and preprocessing fit each other."""
+        """Check that name, description and preprocessing fit each other."""
         info = model_info(self.name)
         info.preprocessing.validate()
         expect(info.name == self.name and info.description, "the function's docstring describes the architecture")
         expect(info.preprocessing.input_shape == info.input_shape, "mean and std have a value for each channel")
 
     def test_the_seed_decides_the_weights_and_the_state_round_trips(self) -> None:
-        """Check: torch's global generator decides the weights, and a state dict gives the same network."""
+        """Check that torch's global generator decides the weights, and a state dict gives the same network."""
         model, x = _model(self.name, 0), self.images(2)
         names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
         expect(names and len(names) == len(set(names)), "parameters have names of their own")
@@ -61,7 +61,7 @@ class ModelSuite(Suite):
             expect(torch.equal(model.eval()(x), other.eval()(x)), "the state dict is the whole network")
 
     def test_every_parameter_gets_a_gradient(self) -> None:
-        """Check: In a flexible model from its sub-models together: an exit's head serves that exit alone."""
+        """Check that each parameter gets a gradient: in a flexible model, from its sub-models together."""
         model, x = _model(self.name, 0), self.images(4)
         torch.manual_seed(0)  # of dropout
         twin = model.train()

@@ -39,27 +39,27 @@ class OptimizerSuite(Suite):
         return left
 
     def test_it_descends(self) -> None:
-        """Check: Two hundred steps at least halve the loss."""
+        """Check that two hundred steps at least halve the loss."""
         model, optimizer = self.problem()
         before = self.steps(model, optimizer, 0)
         expect(self.steps(model, optimizer, 200) < 0.5 * before, "two hundred steps at least halve the loss")
 
     def test_each_group_has_its_own_rate(self) -> None:
-        """Check: A group of learning rate 0 stays."""
+        """Check that a group of learning rate 0 stays."""
         model, optimizer = self.problem()
         bias = model.bias.detach().clone()
         self.steps(model, optimizer, 5)
         expect(torch.equal(model.bias, bias), "a group of learning rate 0 stays as it is")
 
     def test_it_repeats_itself(self) -> None:
-        """Check: The same start gives the same weights, bit for bit."""
+        """Check that the same start gives the same weights, bit for bit."""
         first, second = self.problem(), self.problem()
         self.steps(*first, 7)
         self.steps(*second, 7)
         expect(torch.equal(first[0].weight, second[0].weight), "the same start gives the same weights")
 
     def test_it_goes_on_from_its_state(self) -> None:
-        """Check: What is saved in the middle gives the same end."""
+        """Check that what is saved in the middle gives the same end."""
         model, optimizer = self.problem()
         self.steps(model, optimizer, 4)
         weights, state = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict())
@@ -71,7 +71,7 @@ class OptimizerSuite(Suite):
         expect(torch.equal(model.weight, again.weight), "a saved state goes on where it was")
 
     def test_its_damping_is_what_it_says(self) -> None:
-        """Check: A steady gradient of one moves a weight by lr / damping a step, where there is a damping."""
+        """Check that a steady gradient of one moves a weight by lr / damping a step, where there is a damping."""
         damping = OPTIMIZERS.options(MethodChoice(self.name)).damping
         if damping is None:
             return

@@ -31,7 +31,7 @@ class FormatSuite(Suite):
             yield Path(name)
 
     def test_the_file_holds_what_the_container_does(self) -> None:
-        """Check: What is read back is the container's, and sizes are those of the files."""
+        """Check that what is read back is the container's, and sizes are those of the files."""
         with self.folder() as folder:
             done = decode_file(folder / "m.qac", folder / f"out.{self.name}")
             expect(done.output.is_file() and done.output_bytes == done.output.stat().st_size, "the size is the file's")
@@ -39,14 +39,14 @@ class FormatSuite(Suite):
             expect(done.max_abs_error == 0, "float32 comes out as it is in the container")
 
     def test_the_same_container_gives_the_same_bytes(self) -> None:
-        """Check: No time and no chance in the file."""
+        """Check that neither time nor chance changes the file."""
         with self.folder() as folder:
             first = decode_file(folder / "m.qac", folder / f"a.{self.name}").output.read_bytes()
             second = decode_file(folder / "m.qac", folder / f"b.{self.name}").output.read_bytes()
             expect(first == second, "the same container gives the same bytes")
 
     def test_nothing_is_left_where_it_can_not_be_written(self) -> None:
-        """Check: A missing folder is an OutputNotWritableError, and no file is left behind."""
+        """Check that a missing folder is an OutputNotWritableError, and no file is left behind."""
         with self.folder() as folder:
             try:
                 decode_file(folder / "m.qac", folder / "missing" / f"out.{self.name}")

@@ -35,13 +35,13 @@ class PrunerSuite(Suite):
         return result, decode(result, to="numpy")
 
     def test_it_says_what_it_prunes(self) -> None:
-        """Check: The unit is weight or filter, the default rate a share."""
+        """Check that the unit is weight or filter, the default rate a share."""
         pruner = PRUNERS.find(self.name)(PRUNERS.options(PRUNERS.choice(self.name)))
         expect(pruner.unit in ("weight", "filter"), "the unit is weight or filter")
         expect(pruner.default_rate is None or 0 < pruner.default_rate < 1, "the default rate is a share")
 
     def test_so_many_parameters_go(self) -> None:
-        """Check: After training about the given share of parameters is gone, none is lost by chance."""
+        """Check that after training about the given share of parameters is gone, none is lost by chance."""
         with tempfile.TemporaryDirectory() as folder:
             result, weights = self.pruned(folder)
             expect(result.pruning is not None and result.pruning.method == self.name, "the report names the method")
@@ -49,7 +49,7 @@ class PrunerSuite(Suite):
             expect(all(np.isfinite(value).all() for value in weights.values()), "weights stay finite")
 
     def test_it_repeats_itself(self) -> None:
-        """Check: The same seed gives the same bytes."""
+        """Check that the same seed gives the same bytes."""
         with tempfile.TemporaryDirectory() as folder:
             first = self.pruned(folder)[0].output.read_bytes()
             second = self.pruned(folder)[0].output.read_bytes()

@@ -20,7 +20,7 @@ class QuantizerSuite(Suite):
     bits = range(1, 9)
 
     def test_levels_ascend_and_there_are_as_many_as_the_bits_allow(self) -> None:
-        """Check: 2^b of them, or one less, symmetric around zero."""
+        """Check that there are 2^b levels, or one less, symmetric around zero."""
         for bits in self.bits:
             levels = quantizer_named(self.name).levels(layer(), bits)
             expect(
@@ -30,7 +30,7 @@ class QuantizerSuite(Suite):
             torch.testing.assert_close(levels, -levels.flip(0))
 
     def test_quantized_weights_are_levels_within_the_range(self) -> None:
-        """Check: Values are among the levels, in [−1, 1], of the weight's shape."""
+        """Check that values are among the levels, in [−1, 1], of the weight's shape."""
         for bits in self.bits:
             q = quantizer_named(self.name)
             quantized = q.quantize(layer(), bits)
@@ -39,14 +39,14 @@ class QuantizerSuite(Suite):
             expect(bool(quantized.abs().max() <= 1), f"{bits} bits: values lie in [−1, 1]")
 
     def test_it_is_monotone(self) -> None:
-        """Check: A larger weight never gets a smaller value."""
+        """Check that a larger weight never gets a smaller value."""
         ordered = layer().reshape(-1).sort().values
         for bits in self.bits:
             quantized = quantizer_named(self.name).quantize(ordered, bits)
             expect(bool((quantized.diff() >= 0).all()), f"{bits} bits: a larger weight never gets a smaller value")
 
     def test_idempotent_where_it_says_so(self) -> None:
-        """Check: Quantizing again changes nothing."""
+        """Check that quantizing again changes nothing."""
         q = quantizer_named(self.name)
         for bits in self.bits:
             once = q.quantize(layer(), bits)
@@ -54,7 +54,7 @@ class QuantizerSuite(Suite):
                 torch.testing.assert_close(q.quantize(once, bits), once)
 
     def test_the_gradient_passes_straight_through(self) -> None:
-        """Check: The shadow weights get the gradient of the quantized ones."""
+        """Check that the shadow weights get the gradient of the quantized ones."""
         for bits in self.bits:
             model = nn.Linear(25, 40)
             with torch.no_grad():
@@ -65,7 +65,7 @@ class QuantizerSuite(Suite):
             torch.testing.assert_close(gradient, coefficients)
 
     def test_frozen_weights_are_exactly_the_quantized_ones(self) -> None:
-        """Check: A codebook and indices give the network's outputs bit for bit."""
+        """Check that a codebook and indices give the network's outputs bit for bit."""
         for bits in self.bits:
             conv, dense = nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
             model = nn.Sequential(conv, nn.Flatten(), dense)

@@ -31,7 +31,7 @@ class RegularizerSuite(Suite):
         return [(k, self.built(given, k).double()) for k in self.ks]
 
     def test_each_level_is_a_zero_of_the_penalty(self) -> None:
-        """Check: There are K levels, ascending, and the penalty is zero at each."""
+        """Check that there are K levels, ascending, and the penalty is zero at each."""
         for k, penalty in self.each():
             levels = penalty.representatives().double()
             expect(levels.numel() == k and bool((levels[1:] > levels[:-1]).all()), "levels are K ascending numbers")
@@ -39,7 +39,7 @@ class RegularizerSuite(Suite):
                 expect(abs(penalty(level[None]).item()) <= 1e-4, f"k = {k}: the penalty is zero at {level.item()}")
 
     def test_every_midpoint_is_worse_than_its_neighbourhood(self) -> None:
-        """Check: Between two levels the penalty is greatest in the middle."""
+        """Check that between two levels the penalty is greatest in the middle."""
         for k, penalty in self.each():
             for low, high in itertools.pairwise(penalty.representatives().detach().double()):
                 middle, nudge = (low + high) / 2, (high - low) / 10
@@ -48,14 +48,14 @@ class RegularizerSuite(Suite):
                 expect(bool((worst > near).all()), f"k = {k}: a midpoint is worse than its neighbourhood")
 
     def test_the_value_is_the_mean_over_the_layer(self) -> None:
-        """Check: Each weight counts alike."""
+        """Check that each weight counts alike."""
         weight = layer(shape=(6, 5))
         for _, penalty in self.each(weight):
             each = torch.stack([penalty(w[None]) for w in weight.reshape(-1)])
             torch.testing.assert_close(penalty(weight), each.mean())
 
     def test_gradients_agree_with_finite_differences(self) -> None:
-        """Check: Of the weights and of what is learned beside them."""
+        """Check the gradients of the weights, and of what is learned beside them."""
         weight = layer(3, (4, 5)).requires_grad_()  # others than it is built from: those may lie on a kink
         for _, penalty in self.each():
 
@@ -73,7 +73,7 @@ class RegularizerSuite(Suite):
                 check(of_parameter, parameter.data.clone().requires_grad_())
 
     def test_descending_gathers_the_weights_at_the_levels(self) -> None:
-        """Check: Steps along the slope of the penalty make it smaller."""
+        """Check that steps along the slope of the penalty make it smaller."""
         for k in self.ks:
             weight = layer(5).float().requires_grad_()
             penalty = self.built(weight.detach(), k)
@@ -87,13 +87,13 @@ class RegularizerSuite(Suite):
             expect(penalty(weight).item() < 0.9 * before, f"k = {k}: descending makes the penalty smaller")
 
     def test_a_layer_of_equal_weights_has_a_finite_penalty(self) -> None:
-        """Check: A dead layer stops no training."""
+        """Check that a dead layer stops no training."""
         weight = torch.full((3, 3), 0.25)
         penalty = build_regularizers(self.name, {"w": weight}, {"w": 4})["w"]
         expect(bool(torch.isfinite(penalty(weight))), "equal weights have a finite penalty")
 
     def test_the_kernel_is_the_plain_form(self) -> None:
-        """Check: Where there is a kernel, value and gradients are those of the plain form, over several blocks."""
+        """Check that a kernel's value and gradients are those of the plain form, over several blocks."""
         for k in self.ks:
             weight = layer(9, (BLOCK + 777,)).float()
             penalty = self.built(weight, k)

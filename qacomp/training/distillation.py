@@ -27,7 +27,7 @@ STRATEGIES = ("none", "ipkd", "ta-1", "ta-m")
 
 
 def cross_entropy(student: Tensor, y: Tensor) -> Tensor:
-    """Eq. (1), the mean over the batch. student: (B, classes) logits, y: (B,) int64 labels -> scalar float32."""
+    """Return eq. (1), the mean over the batch: student (B, classes) logits, y (B,) int64 -> scalar float32."""
     return F.cross_entropy(student.float(), y)
 
 
@@ -43,29 +43,29 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float, divergenc
 def taught(
     student: Tensor, teacher: Tensor, y: Tensor, weight: float, temperature: float, divergence: str = "kl"
 ) -> Tensor:
-    """Eq. (3): (1 − λ)·CE + λ·KD of one student and a teacher outside it; `weight` is λ, 0 .. 1."""
+    """Return eq. (3), (1 − λ)·CE + λ·KD of one student and a teacher outside it; `weight` is λ, 0 .. 1."""
     mixed: Tensor = (1 - weight) * cross_entropy(student, y)
     return mixed + weight * distillation(student, teacher, temperature, divergence)
 
 
 def supervised(logits: Sequence[Tensor], y: Tensor) -> Tensor:
-    """Eq. (4): the sum of all sub-models' cross-entropies."""
+    """Return eq. (4), the sum of all sub-models' cross-entropies."""
     return torch.stack([cross_entropy(student, y) for student in logits]).sum()
 
 
 def ipkd(logits: Sequence[Tensor], y: Tensor, weight: float, temperature: float, divergence: str = "kl") -> Tensor:
-    """Eq. (5): the largest sub-model learns from the labels and teaches all others (inplace distillation)."""
+    """Return eq. (5): the largest sub-model learns from the labels and teaches all others."""
     last = len(logits) - 1
     return _inplace(logits, y, [[last]] * last, weight, temperature, divergence)
 
 
 def ipkd_ta_1(logits: Sequence[Tensor], y: Tensor, weight: float, temperature: float, divergence: str = "kl") -> Tensor:
-    """Eq. (6): each sub-model is taught by the next larger one, its one teacher assistant."""
+    """Return eq. (6): each sub-model is taught by the next larger one, its one teacher assistant."""
     return _inplace(logits, y, [[i + 1] for i in range(len(logits) - 1)], weight, temperature, divergence)
 
 
 def ipkd_ta_m(logits: Sequence[Tensor], y: Tensor, weight: float, temperature: float, divergence: str = "kl") -> Tensor:
-    """Eq. (7): each sub-model is taught by all larger ones, in equal parts."""
+    """Return eq. (7): each sub-model is taught by all larger ones, in equal parts."""
     n = len(logits)
     return _inplace(logits, y, [list(range(i + 1, n)) for i in range(n - 1)], weight, temperature, divergence)
 
@@ -154,7 +154,7 @@ def with_teaching(model: nn.Module, method: MethodChoice) -> MethodChoice:
 
 
 def default_temperature(model: nn.Module, strategy: str) -> float:
-    """τ where none is given: the paper's 5 for exits and 1 for widths, 2 for everything else.
+    """Return τ where none is given: the paper's 5 for exits and 1 for widths, 2 for everything else.
 
     Levels of precision share all their weights, as widths do, so they take 1 as well: at 2 the coarsest learn more, and
     their larger gradients spoil the finer ones. A plain network is taught by itself (`kd`) or becomes such levels.
@@ -172,7 +172,7 @@ def _inplace(
     temperature: float,
     divergence: str,
 ) -> Tensor:
-    """CE of the largest, and for each other the mean of eq. (3) over its `teachers`, numbers of larger sub-models."""
+    """Return CE of the largest, plus of each other the mean of eq. (3) over its `teachers`, larger sub-models."""
     terms = [cross_entropy(logits[-1], y)]
     for student, numbers in zip(logits[:-1], teachers, strict=True):
         lessons = [distillation(student, logits[j], temperature, divergence) for j in numbers]
