@@ -1,6 +1,7 @@
 """The house's rules: which layer imports what, and that the wheel holds every folder."""
 
 import ast
+import functools
 import statistics
 import subprocess
 import sys
@@ -34,10 +35,16 @@ SEES = {"formats": ("qacomp.formats",), "qacomp": ("qacomp",), "cli": ("qacomp",
 SOURCES = [(layer, path) for layer in ALLOWED for path in sorted((ROOT / layer).rglob("*.py"))]
 
 
+@functools.cache
+def tree(path: Path) -> ast.Module:
+    """The syntax tree of a file, which most tests here walk over."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imports(path: Path) -> set[str]:
     """Every module that the file imports, anywhere in it."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -87,6 +94,7 @@ ROOMS = (
 """The rooms of `qacomp`, from the ground up. A file imports from its own room and from those before it."""
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     """Every module of the repository by its dotted name."""
     found = {}
@@ -98,13 +106,14 @@ def modules() -> dict[str, Path]:
     return found
 
 
+@functools.cache
 def graph() -> dict[str, set[str]]:
     """Which modules each module imports, anywhere in it: within functions and for type checkers too."""
     known = modules()
     edges: dict[str, set[str]] = {}
     for name, path in known.items():
         edges[name] = set()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.Import):
                 edges[name] |= {alias.name for alias in node.names} & known.keys()
             elif isinstance(node, ast.ImportFrom) and node.module:
@@ -168,7 +177,7 @@ def test_no_function_takes_more_than_six_parameters() -> None:
     long = {
         f"{room_of(module)}.{node.name}": parameters(node)
         for module, path in modules().items()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and parameters(node) > MOST_PARAMETERS
     }
     assert long == {}
@@ -177,7 +186,7 @@ def test_no_function_takes_more_than_six_parameters() -> None:
 def test_no_two_classes_have_one_name() -> None:
     names: dict[str, list[str]] = {}
     for module, path in modules().items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.ClassDef):
                 names.setdefault(node.name, []).append(module)
     assert {name: where for name, where in names.items() if len(where) > 1} == {}
@@ -206,7 +215,7 @@ def set_from_outside(path: Path) -> list[str]:
     allowed = set(chain(*FOREIGN.values()))
     return [
         f"{path}:{node.lineno}: {ast.unparse(node)}"
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.Attribute)
         and isinstance(node.ctx, ast.Store)
         and node.attr not in allowed
@@ -224,7 +233,7 @@ VERBS = frozenset(Path(__file__).with_name("verbs.txt").read_text(encoding="utf-
 
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     """Yield every function and method of a file, nested ones too."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
 
@@ -256,7 +265,7 @@ def test_nobody_imports_a_mapped_folder_by_its_top_level_name() -> None:
 def test_tests_wait_as_long_as_the_machine_needs() -> None:
     """A busy machine is no failure: whoever waits for a process takes the fixture `patience`."""
     for path in (ROOT / "tests").rglob("test_*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.keyword) and node.arg == "timeout":
                 assert not isinstance(node.value, ast.Constant), f"{path}:{node.value.lineno}: patience(seconds)"
 
