@@ -6,6 +6,7 @@ are no rows.
 """
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def _shared(checkpoint: Checkpoint, k: int, rounding: str, x: Any, y: Any) -> tu
     config = CompressConfig(arch="resnet20", k=k, rounding=rounding, min_agreement=0.0)
     with tempfile.TemporaryDirectory() as scratch:
         output = Path(scratch) / "model.qac"
-        compress(checkpoint, None, config, output)
+        compress(replace(checkpoint, data=None), None, config, output)
         with open_file(output) as container:
             decoded = onnx_model(container).SerializeToString()
         return topk_accuracy(onnx_logits(decoded, x), y, 1), output.stat().st_size

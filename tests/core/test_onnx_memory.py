@@ -2,7 +2,6 @@
 
 import weakref
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,8 @@ def alive(monkeypatch: pytest.MonkeyPatch) -> Alive:
     for owner, name in given:
         monkeypatch.setattr(owner, name, counter.counted(getattr(owner, name)))
     monkeypatch.setattr(qacomp.sources.onnx_source, "_RUN_BELOW", 0)
-    monkeypatch.setattr(qacomp.stages.write, "Writer", partial(Writer, coding=Coding(chunk_log2=12, codecs=("zstd",))))
+    coding = Coding(chunk_log2=12, codecs=("zstd",))
+    monkeypatch.setattr(qacomp.stages.write, "Writer", lambda *args, **how: Writer(*args, **{**how, "coding": coding}))
     return counter
 
 
