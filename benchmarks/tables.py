@@ -45,12 +45,12 @@ def end_to_end() -> str:
 
 
 def first_commands() -> str:
-    """What two commands print."""
+    """Return what two commands print."""
     return "```text\n" + load("first_commands")["rows"][0]["results"]["printed"].rstrip("\n") + "\n```\n"
 
 
 def instead() -> str:
-    """What users do now, beside what was measured in its place."""
+    """Return what users do now, beside what was measured in its place."""
     suites = (load(path.stem)["headlines"] for path in sorted(RESULTS.glob("*.json")))
     found = {key: headline["value"] for headlines in suites for key, headline in headlines.items()}
     k4 = next(row["results"] for row in load("recipes")["rows"] if row["name"] == "resnet20_k4")

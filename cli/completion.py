@@ -1,4 +1,4 @@
-"""What the shell completes behind an option: words, methods and their hyper-parameters."""
+"""Completion in the shell behind an option: words, methods and their hyper-parameters."""
 
 from collections.abc import Callable
 from typing import Any

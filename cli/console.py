@@ -1,4 +1,4 @@
-"""What the commands write in one form: JSON, numbers, verdicts, agreements and operating points."""
+"""Output that all commands write in one form: JSON, numbers, verdicts, agreements and operating points."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""How far the work is, on stderr: bars on a terminal, a plain line now and then in a log, nothing with --json."""
+"""Progress on stderr: bars on a terminal, a plain line now and then in a log, nothing with --json."""
 
 import sys
 import time

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 _CELLS = (16, 20, 24, 28, 32, 36, 40)
 """Cells to which texts may be shortened: the first that tells them apart is taken."""
 _SHARES = (0.5, 0.66, 0.34, 0.8, 0.2)
-"""How much of a shortened text is its start, in the order in which they are tried."""
+"""Shares of a shortened text that its start takes, in the order in which they are tried."""
 
 
 def cell_count(text: str) -> int:

@@ -1,4 +1,4 @@
-"""What a stream is written to: a terminal of some width, with colours or without, or a pipe or a file."""
+"""The place that a stream is written to: a terminal of some width, with colours or without, or a pipe or a file."""
 
 import os
 import shutil

@@ -17,7 +17,7 @@ _PIECE = 1 << 15  # values whose temporaries stay in the cache
 
 @dataclass(frozen=True)
 class Division:
-    """How a tensor is divided among codebooks: its shape, and the shape of the block that each of them serves."""
+    """The division of a tensor among codebooks: its shape, and the shape of the block that each of them serves."""
 
     shape: tuple[int, ...]
     blocks: tuple[int, ...]

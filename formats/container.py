@@ -32,7 +32,7 @@ from qacomp.formats.tensors import Level, SharedTensor
 
 @dataclass(frozen=True)
 class Access:
-    """How a container is read.
+    """The way in which a container is read.
 
     limits: what a file may ask for; verify: whether each section's checksum is checked when it is first read; threads:
     processes that decode a large tensor's chunks.

@@ -55,7 +55,7 @@ class Runs:
 
 @dataclass(frozen=True)
 class Parameters:
-    """What both ends know of a payload before its first symbol.
+    """The facts that both ends know of a payload before its first symbol.
 
     streams: those that have symbols; centres, settings: one for each of them; taps: the number of the taps, which all
     streams share; bits: log2 of the slots of a table.

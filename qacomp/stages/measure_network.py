@@ -121,7 +121,7 @@ def _read_back(
         percent = None if test is None else onnx_accuracy(decoded, *test)
     except StoppedRunError as stopped:
         job.run.note(f"the decoded network isn't measured: {stopped}")
-        return found
+        return replace(found, points=points)
     accuracy = replace(found.accuracy, decoded=percent)
     found = replace(found, accuracy=accuracy, max_abs_error=error, points=points)
     if percent is None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.errors import ExportError
+from qacomp.errors import AgreementNotReachedError, ExportError
 from qacomp.evaluation.onnx_measuring import Measured
 from qacomp.evaluation.samples import Given
 from qacomp.evaluation.verdict import judge
@@ -20,7 +20,7 @@ from qacomp.exporting.operating_points import operating_points
 from qacomp.formats import Container, SharedTensor
 from qacomp.options.config import CompressConfig
 from qacomp.runtime.operator_errors import OperatorError, weight_error
-from qacomp.sharing.agreement import Trials, aim, raised_note, refined, refined_alone
+from qacomp.sharing.agreement import Trials, raised_note, refined, refined_alone
 from qacomp.sharing.nested_arrays import at_level
 from qacomp.sharing.selection import Selection
 from qacomp.sharing.share import Packed
@@ -44,8 +44,11 @@ def share(source: PlainSource, selection: Selection, config: CompressConfig, dat
     with run.stage("evaluate"):
         runs = source.runs(data, config, run.note)
     if source.large:
-        if (wanted := aim(config)) is not None and (missed := wanted.reached(None)):
-            run.note(missed)
+        if config.min_agreement:
+            raise AgreementNotReachedError(
+                f"--min-agreement {config.min_agreement:g}: a model of 1 GiB or more isn't run here, so nothing is"
+                " written; leave it"
+            )
         return _one_by_one(source, selection, packed, config)
     work = _Work(source, config, packed, runs, run)
     selection = work.refine(selection)
