@@ -1,4 +1,4 @@
-"""Pruning of single weights by a score of one's own, on magnitude's gradual schedule."""
+"""Pruning on magnitude's gradual schedule, and of single weights by a score of one's own."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -11,14 +11,31 @@ from qacomp.training.pruning.units import Units
 from qacomp.training.setup import TrainingSetup
 
 
-class ScoredPruner(Pruner):
-    """A way to prune that says how much each weight of a layer matters; those that matter least go.
-
-    The same share goes in each layer, step by step while the network is trained, as with magnitude.
-    """
+class ScheduledPruner(Pruner):
+    """A way to prune step by step, on magnitude's gradual schedule, while the network is trained."""
 
     default_rate = 0.5
     needs_data = False
+
+    def train(self, model: nn.Module, units: Units, setup: TrainingSetup) -> PruningMasks:
+        """Prune on the schedule and retrain, in place; return the masks of the schedule's end."""
+        rate = setup.config.prune_rate
+        assert rate is not None
+        schedule = MaskSchedule(lambda model, rate: dict(self.masks(model, units, rate)), rate)
+        records = train_pruned(
+            model,
+            setup,
+            lambda plain: MagnitudeObjective(**vars(plain), schedule_of_masks=schedule),
+            lambda optimizer: keep_pruned(model, schedule, optimizer),
+        )
+        return PruningMasks(schedule.masks, records)
+
+
+class ScoredPruner(ScheduledPruner):
+    """A way to prune that says how much each weight of a layer matters; those that matter least go.
+
+    The same share goes in each layer.
+    """
 
     @property
     def unit(self) -> str:
@@ -28,19 +45,6 @@ class ScoredPruner(Pruner):
     @abstractmethod
     def score(self, weight: Tensor) -> Tensor:
         """Return how much each weight matters: not negative, of the weight's shape and dtype."""
-
-    def train(self, model: nn.Module, units: Units, setup: TrainingSetup) -> PruningMasks:
-        """Prune on the schedule and retrain, in place; return the masks of the schedule's end."""
-        rate = setup.config.prune_rate
-        assert rate is not None
-        schedule = MaskSchedule(lambda model, rate: weight_masks(model, units, rate, "layer", self.score), rate)
-        records = train_pruned(
-            model,
-            setup,
-            lambda plain: MagnitudeObjective(**vars(plain), schedule_of_masks=schedule),
-            lambda optimizer: keep_pruned(model, schedule, optimizer),
-        )
-        return PruningMasks(schedule.masks, records)
 
     def masks(self, model: nn.Module, units: Units, rate: float) -> Mapping[str, Tensor]:
         """Return the masks that keep the weights of the largest scores."""
