@@ -1,1 +1,1 @@
-"""What is compressed: a torch network, an ONNX model, or bare tensors, and which of its tensors are weights."""
+"""Sources, the models to compress: a torch network, an ONNX model or bare tensors, with the list of their weights."""

@@ -1,4 +1,4 @@
-"""The inputs that a program is exported with: `1,576`, `batch,3,32,32`, `1,77:int64`, one for each of forward's."""
+"""Example inputs for exporting a program: one spec for each argument of forward, as 1,576 or batch,3,32,32:int64."""
 
 from __future__ import annotations
 
@@ -15,19 +15,22 @@ from qacomp.errors import ConfigError
 _DTYPES = ("float32", "float64", "float16", "int64", "int32", "uint8", "bool")
 _AXIS = re.compile(r"\d{1,9}|([A-Za-z_]\w*)(=(\d{1,9}))?")
 _MOST_VALUES = 1 << 28
-_FREE = 2  # the size of a free axis that names none: torch.export takes 1 for a constant
+_FREE = 2  # the example's size of a free axis without a given size: torch.export would treat 1 as a constant
 
 
 @dataclass(frozen=True)
 class ExampleInput:
-    """sizes: of each axis in the example; names: of the axes whose size stays free, by axis."""
+    """One example input. `sizes`: size of each axis; `names`: axis -> name, for the axes whose size stays free."""
 
     sizes: tuple[int, ...]
     names: dict[int, str]
     dtype: torch.dtype
 
     def drawn(self, rng: np.random.Generator, longer: int = 0) -> torch.Tensor:
-        """Draw standard normal floats, zeros of any other dtype; free axes are `longer` than in the example."""
+        """Return a tensor of `sizes`: standard normal values for a float dtype, zeros for any other.
+
+        longer: elements that are added to the size of each free axis.
+        """
         shape = [size + (longer if axis in self.names else 0) for axis, size in enumerate(self.sizes)]
         if not self.dtype.is_floating_point:
             return torch.zeros(shape, dtype=self.dtype)
@@ -35,10 +38,10 @@ class ExampleInput:
 
 
 def parse_inputs(specs: Sequence[str]) -> tuple[ExampleInput, ...]:
-    """Parse each spec's sizes, separated by commas, and `:dtype` unless it is float32. Empty sizes are a scalar's.
+    """Parse specs: sizes separated by commas, then `:dtype` unless it is float32. A spec without sizes is a scalar.
 
-    A name in place of a size leaves the axis free; `frames=50` gives its size in the example too, which the same name
-    shares. Raises ConfigError, which names the spec.
+    A name in place of a size leaves that axis free. `frames=50` is a free axis with size 50 in the example; every axis
+    of the same name has the same size. Raises ConfigError, which names the spec.
     """
     sizes: dict[str, int] = {}
     return tuple(_parsed(spec, sizes) for spec in specs)
@@ -53,7 +56,10 @@ def _parsed(spec: str, sizes: dict[str, int]) -> ExampleInput:
     for axis, text in enumerate(shape.split(",") if shape else ()):
         match = _AXIS.fullmatch(text)
         if match is None:
-            raise ConfigError(f"--input {spec}: give sizes or names of axes, as 1,576 or batch,3,32,32:int64")
+            raise ConfigError(
+                f"--input {spec}: {text!r} is no size and no name of an axis; write, for example, 1,576 or "
+                "batch,3,32,32:int64"
+            )
         name, _, size = match.groups()
         if name is None:
             found.append(int(text))
@@ -64,5 +70,5 @@ def _parsed(spec: str, sizes: dict[str, int]) -> ExampleInput:
             raise ConfigError(f"--input {spec}: the axis {name} has two sizes, {sizes[name]} and {wanted}")
         found.append(wanted)
     if math.prod(found) > _MOST_VALUES:
-        raise ConfigError(f"--input {spec}: {math.prod(found):,} values; an example may have {_MOST_VALUES:,}")
+        raise ConfigError(f"--input {spec}: {math.prod(found):,} values; an example may have at most {_MOST_VALUES:,}")
     return ExampleInput(tuple(found), names, getattr(torch, dtype or "float32"))

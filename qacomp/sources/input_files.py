@@ -1,4 +1,4 @@
-"""Which files a command reads: a model with its shards or external data, and the files of a data spec."""
+"""Find the files that a command reads: a model with its shards or external data, and the files of a data spec."""
 
 import json
 import os
@@ -8,13 +8,13 @@ from pathlib import Path
 from qacomp.checkpoints.recognition import is_onnx
 from qacomp.datasets import DATASETS
 
-_LARGEST_INDEX = 256 << 20  # bytes, of an index of shards
+_LARGEST_INDEX = 256 << 20  # bytes; a larger index of shards is not read here
 
 
 def model_files(path: Path) -> Iterator[Path]:
-    """Yield the file itself, then the shards that an index names, or the files that hold an ONNX model's external data.
+    """Yield `path`, then the shards that an index names, or the files that hold an ONNX model's external data.
 
-    A file that can't be read has no others: reading it says why.
+    A file that can't be parsed yields only itself; the error is raised later, when the model is read.
     """
     yield path
     if not path.is_file():
@@ -26,7 +26,10 @@ def model_files(path: Path) -> Iterator[Path]:
 
 
 def data_files(spec: object) -> Iterator[Path]:
-    """Yield the files of a user's own data spec, or of `module:function`; nothing for data in memory."""
+    """Yield the files that a data spec names, or the Python file of `module:function`.
+
+    Yields nothing for data that comes with qacomp and for data in memory.
+    """
     if not isinstance(spec, str):
         return
     name, _, argument = spec.partition(":")
@@ -41,7 +44,7 @@ def data_files(spec: object) -> Iterator[Path]:
 
 
 def command_files(models: Iterable[Path | None], specs: Iterable[object] = ()) -> Iterator[Path]:
-    """Yield all files of several models and data specs; None is no file."""
+    """Yield all files that these models and data specs read; a model of None is skipped."""
     for path in models:
         if path is not None:
             yield from model_files(path)
@@ -69,6 +72,6 @@ def _external(path: Path) -> set[str]:
     try:
         model = onnx.load(path, load_external_data=False)
         tensors = [site.tensor for site in sites(model) if is_external(site.tensor)]
-    except Exception:  # protobuf raises its own kinds; reading the model says what is wrong with it
+    except Exception:  # protobuf raises error classes of its own; the error is reported when the model is read
         return set()
     return {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}

@@ -1,4 +1,4 @@
-"""From a checkpoint and the settings to a network that knows its input, its preprocessing and its data."""
+"""Build a network from a checkpoint and the settings, with its input shape and its preprocessing."""
 
 from dataclasses import dataclass, replace
 
@@ -26,9 +26,10 @@ class Network:
 
 
 def build_network(checkpoint: Checkpoint, config: CompressConfig) -> Network | None:
-    """Return the checkpoint's network, or None where neither it nor the settings name an architecture.
+    """Return the checkpoint's network, or None if neither the checkpoint nor the settings name an architecture.
 
-    Raises UnknownArchitectureError, ArchitectureMismatchError, or ConfigError for preprocessing that doesn't fit.
+    Raises UnknownArchitectureError, ArchitectureMismatchError, NonFiniteWeightsError, or ConfigError for preprocessing
+    that doesn't fit.
     """
     arch = config.arch or checkpoint.arch
     if arch is None:
@@ -42,16 +43,17 @@ def build_network(checkpoint: Checkpoint, config: CompressConfig) -> Network | N
     load_into(model, checkpoint, arch)
     if config.num_classes is None and checkpoint.num_classes not in (None, num_classes):
         raise ArchitectureMismatchError(
-            f"{checkpoint.path} claims {checkpoint.num_classes} classes, but its last layer has {num_classes}"
+            f"{checkpoint.path}: its metadata say {checkpoint.num_classes} classes, but its last layer has "
+            f"{num_classes}; if the layer is right, give --num-classes {num_classes}"
         )
     preprocessing = choose_preprocessing(config, checkpoint.preprocessing or info.preprocessing)
     return Network(model.eval(), arch, num_classes or info.num_classes, preprocessing.input_shape, preprocessing)
 
 
 def whole_weights(checkpoint: Checkpoint) -> Checkpoint:
-    """Return the checkpoint with weights in place of pruning masks and of weight norm's parts."""
+    """Return the checkpoint with pruning masks and weight norm multiplied into plain weights; a note names them."""
     state, names = with_weights(checkpoint.state)
     if not names:
         return checkpoint
-    note = f"{few(names)}: made of pruning masks or weight norm's parts, and stored as plain weights"
+    note = f"{few(names)}: computed from pruning masks or weight norm, and stored as plain weights"
     return replace(checkpoint, state=state, notes=(*checkpoint.notes, note))

@@ -1,4 +1,4 @@
-"""An ONNX model run with other values of its weights: what each does to its operators, and to the outputs."""
+"""Run an ONNX model with changed weights, and measure the error at its operators and at its outputs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from qacomp.graphs.skeleton import Slot
 from qacomp.runtime.operator_errors import OperatorError
 from qacomp.sharing.share import Packed
 
-_MOST_ALONE, _MOST_VALUES = 64, 20_000_000  # tensors, weights: of more, none is tried alone, which takes too long
+_MOST_ALONE, _MOST_VALUES = 64, 20_000_000  # tensors, weights: with more, trying each tensor alone takes too long
 
 
 class Joinable(Protocol):
-    """An ONNX source: its tensors, and the model with any values of them."""
+    """What `OnnxRuns` needs of an ONNX source: its tensors, their values, and the model with any values filled in."""
 
     @property
     def slots(self) -> list[Slot]: ...  # noqa: D102
@@ -33,23 +33,26 @@ class Joinable(Protocol):
 
 @dataclass(frozen=True)
 class OnnxRuns:
-    """A model and what its original gave on the `known` inputs."""
+    """An ONNX model to run with changed weights. `known`: the inputs, and the original's outputs on them."""
 
     source: Joinable
     known: Reference
     note: Callable[[str], None]
 
     def measured(self, values: Callable[[str], NDArray[Any]]) -> Measured:
-        """Run the model with these values beside the original; nothing is known where it can't be run."""
+        """Run the model with these values and compare its outputs with the original's; empty if it can't be run."""
         return measure(self.known, self.source.joined(values).SerializeToString(), self.note)
 
     def errors(self, shared: Mapping[str, Packed]) -> dict[str, OperatorError]:
-        """Return the error of each tensor that is shared, where it works; see `measure_errors`."""
+        """Return the error of each shared tensor at the operators that read it; see `measure_errors`."""
         places, original, changed = self._changes(shared)
         return measure_errors(self.source.whole(), self.known, places, original, changed)
 
     def felt(self, shared: Mapping[str, Packed]) -> dict[str, float]:
-        """Return what each does to the outputs alone; where there are too many to try, to its own operators."""
+        """Return by tensor how much the outputs change if it alone is shared.
+
+        With too many tensors to try, it is the relative error at the tensor's own operators.
+        """
         places, original, changed = self._changes(shared)
         values = sum(math.prod(array.shape) for array in changed.values())
         if len(changed) <= _MOST_ALONE and values <= _MOST_VALUES:
@@ -60,7 +63,7 @@ class OnnxRuns:
     def _changes(
         self, shared: Mapping[str, Packed]
     ) -> tuple[dict[str, str], dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-        """Return, by tensor, what its values are called in the model, and these before and after."""
+        """Return, by shared tensor: its name in the model, its original values, and its shared values."""
         names = [name for name, item in shared.items() if isinstance(item.value, SharedTensor)]
         places = {slot.name: slot.site.value for slot in self.source.slots if slot.name in set(names)}
         return places, {n: self.source.values(n) for n in names}, {n: shared[n].dense() for n in names}

@@ -1,4 +1,4 @@
-"""An ONNX model as a source: its graph is kept as it is, and it is run beside what comes of it."""
+"""An ONNX model as a source: its graph is kept unchanged, and the compressed model is run beside the original."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from qacomp.sources.onnx_weights import rounded_vectors, weight_of
 from qacomp.sources.source import PROGRAM, RUNNING, SHARING, Effects
 from qacomp.sources.source_size import SourceSize
 
-_RUN_BELOW = 1 << 30  # fp32 bytes: larger models aren't run here, which takes several times as much memory
+_RUN_BELOW = 1 << 30  # bytes in fp32: larger models aren't run, since that takes several times as much memory
 
 
 @dataclass(frozen=True)
@@ -34,40 +34,40 @@ class OnnxSource:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return what reading it left to say."""
+        """Return the remarks from reading the model."""
         return self.origin.notes
 
     @cached_property
     def size(self) -> SourceSize:
-        """Return the bytes of its files, and of its floating-point values in fp32."""
+        """Return the size of the model's files, and of its floating-point values in fp32."""
         fp32 = sum(4 * count(site.tensor) for site in self._sites if site.tensor.data_type in FLOATS)
         return SourceSize.of_onnx(self.origin, fp32)
 
     @property
     def large(self) -> bool:
-        """Return whether it takes 1 GiB or more in fp32: then one tensor at a time is held, and it isn't run."""
+        """Return whether the model takes 1 GiB or more in fp32; it isn't run then, and read tensor by tensor."""
         return self.size.fp32 >= _RUN_BELOW
 
     def effects(self, with_data: bool) -> Effects:
-        """Return which settings change something: those of sharing and running; with data, of reading and metrics."""
+        """Return which settings have an effect: sharing and running; with data, also the metric and image settings."""
         program = PROGRAM if self.origin.kind in ("torchscript", "exported module") else ()
         used = (*SHARING, *RUNNING, *(("metric", "size", "mean", "std") if with_data else ()), *program)
         refused = "changes a PyTorch network's layers: it can't be applied to an ONNX model"
         return Effects(used, refused, "an ONNX model isn't trained: its weights are shared by k-means alone")
 
     def weights(self) -> Sequence[Weight]:
-        """Return all tensors that go into the container; small ones and strings stay in the graph."""
+        """Return all tensors that go into the container; tensors below 64 bytes and strings stay in the graph."""
         return self._weights
 
     def check(self, selection: Selection) -> None:
-        """Accept every tensor: what can't be shared is kept, and the reason said."""
+        """Accept any selection: `weights` has marked the tensors that can't be shared, each with the reason."""
 
     def vectors(self, precision: str) -> Mapping[str, str]:
-        """Return the names of vectors that may be stored in that precision, each with what it is."""
+        """Return the vectors that `precision` may hold: name -> description, as in "bias of Conv, a vector"."""
         return rounded_vectors(self.slots, self._roles, self._sites, precision, self._array)
 
     def graph(self) -> bytes:
-        """Return the model with references in place of its tensors; the source stays as it is."""
+        """Return the serialized model with references in place of its tensors; the source is not changed."""
         return self._graph
 
     @cached_property
@@ -80,7 +80,7 @@ class OnnxSource:
         return graph
 
     def runs(self, given: Given | None, config: CompressConfig, note: Callable[[str], None]) -> OnnxRuns | None:
-        """Run the original on the `given` data, else on generated inputs; None, and a note, where that fails."""
+        """Run the original on the `given` data, else on generated inputs; return None, with a note, if that fails."""
         if self.large:
             note("1 GiB of weights or more: neither the original nor the decoded model is run here")
             return None
@@ -92,29 +92,29 @@ class OnnxSource:
         return self.origin.external.digests()
 
     def metadata(self) -> dict[str, Any]:
-        """Return that the graph is the original one."""
+        """Return the metadata entry which says that the container holds the original graph."""
         return {"graph": ORIGINAL}
 
     def remarks(self, selection: Selection) -> list[str]:
-        """Return what the user should hear of the tensors."""
+        """Return a remark that counts the tensors which stay in the graph; none if there are none."""
         inside = len(self._sites) - len(self.slots)
-        return [f"{inside} tensors below 64 bytes, or of strings, stay in the graph exactly"] if inside else []
+        return [f"{inside} tensors below 64 bytes, or of strings, stay unchanged in the graph"] if inside else []
 
     @cached_property
     def slots(self) -> list[Slot]:
-        """Return the tensors that go into the container, each where it stands in the model."""
+        """Return the tensors that go into the container, each with its place in the model."""
         return slots(self._sites)
 
     def values(self, name: str) -> NDArray[Any]:
-        """Return the original's own values of a container's tensor, in its own dtype."""
+        """Return the original values of the container's tensor `name`, in their original dtype."""
         return self._array(self._by_name[name].site)
 
     def whole(self) -> ModelProto:
-        """Return the original with all its data in it, as a model of its own."""
+        """Return a copy of the original model that holds all its data, external data too."""
         return self.joined(self.values)
 
     def joined(self, values: Callable[[str], NDArray[Any]]) -> ModelProto:
-        """Return the model with the values that are given of each of its tensors."""
+        """Return a copy of the model with `values(name)` filled in for each of its tensors."""
         return join(self.graph(), values, str(self.origin.path))
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Which tensors of an ONNX graph are weights to share and which are rounded as biases are, by what reads them."""
+"""Decide which tensors of an ONNX graph are shared as weights and which are rounded as biases, by what reads them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -20,10 +20,11 @@ ArrayOf = Callable[[Site], NDArray[Any]]
 
 
 def weight_of(slot: Slot, roles: Sequence[Role], array_of: ArrayOf) -> Weight:
-    """Return what a tensor is: a weight of Conv, MatMul, LSTM, ... is shared, a bias or a mere value unless asked for.
+    """Return a tensor as a Weight: weights of Conv, MatMul, LSTM, ... are shared, other tensors only if asked for.
 
-    A tensor that is read as a weight and elsewhere as a value is a weight: what is lost there is lost in the product
-    too. One whose values say that it is a constant isn't, whatever reads it; a look-up may be one of any table.
+    A tensor that one operator reads as a weight and another as a plain value counts as a weight: its error is in the
+    product in any case. A tensor whose values show a constant is shared only if asked for. In a product only grids
+    of equal steps count as constants; in a look-up masks and tables of sines, powers or ordered values do too.
     """
     tensor = slot.site.tensor
     shape = tuple(tensor.dims)
@@ -34,7 +35,7 @@ def weight_of(slot: Slot, roles: Sequence[Role], array_of: ArrayOf) -> Weight:
     never = _never(slot)
     unless_asked = None
     if role is None:
-        unless_asked = f"{what}, no weight"
+        unless_asked = f"{what}, not a weight"
         unless_asked += ": kept exactly unless --include names it" if roles and never is None else ""
     elif never is None:
         found = _constant(array_of(slot.site), role)
@@ -45,11 +46,11 @@ def weight_of(slot: Slot, roles: Sequence[Role], array_of: ArrayOf) -> Weight:
 def rounded_vectors(
     wanted: Sequence[Slot], uses: Sequence[Sequence[Role]], found: Iterable[Site], precision: str, array_of: ArrayOf
 ) -> dict[str, str]:
-    """Return the names of the vectors that may be stored in this precision, each with what it is: bias of Conv, ...
+    """Return the vectors that `precision` may hold: name -> description, as in "bias of Conv, a vector".
 
-    Every node that reads it must take it as the bias of a product or as the scale or bias of a norm, and half precision
-    must lose no more of it than of ordinary ones. Of any other vector (variances, limits, offsets) nothing is known
-    that would allow it.
+    Every node that reads such a vector must use it as the bias of a product or as the scale or bias of a norm, and the
+    rounding must be small (see `holds` and `holds_bias`). Any other vector (variances, limits, offsets) is stored
+    exactly, since nobody knows how exact it must be.
     """
     if precision == "exact":
         return {}
@@ -69,7 +70,7 @@ def _is_held_vector(
     if not plain or not roles or any(role.part not in ("bias", "scale") for role in roles):
         return False
     values = array_of(slot.site)
-    if any(role.op == "Add" for role in roles) and constant_kind(values) is not None:  # a grid's coordinate
+    if any(role.op == "Add" for role in roles) and constant_kind(values) is not None:  # coordinates, not a bias
         return False
     for role in roles:
         weights = [array_of(known[key]) for key in role.beside if key in known and _is_float(known[key].tensor)]
@@ -80,7 +81,7 @@ def _is_held_vector(
 
 
 def _constant(array: NDArray[Any], role: Role) -> str | None:
-    """Return what constant a tensor is by its values. A product's filters may be sines: they are weights."""
+    """Return the kind of constant that the values show, or None. A product's filters may be sines and are weights."""
     return constant_kind(array) if role.lookup else grid_kind_of(array)
 
 

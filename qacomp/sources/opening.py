@@ -1,4 +1,4 @@
-"""What a caller may hand over as a model, opened as the Source that the pipeline works on."""
+"""Open whatever a caller gives as a model (path, module, state dict, ONNX model) as a Source for the pipeline."""
 
 import hashlib
 import os
@@ -33,7 +33,7 @@ from qacomp.sources.torch_source import Source, TorchSource
 
 @dataclass(frozen=True)
 class Reading:
-    """How a model is read: whether a pickle in it is trusted, and (C, H, W) of a module's input, if it is known."""
+    """How to read a model. `trust_pickle`: may run code of its pickle; `input_shape`: (C, H, W) of a module's input."""
 
     trust_pickle: bool = False
     input_shape: tuple[int, int, int] | None = None
@@ -42,10 +42,11 @@ class Reading:
 def open_source(
     model: Any, data: Given | None, config: CompressConfig, how: Reading, note: Callable[[str], None]
 ) -> tuple[Source, CompressConfig, Given | None]:
-    """Return `model` as a source, the settings with the data that is used, and the data itself, loaded.
+    """Open `model`; return (source, `config` with the spec of the data that is used, that data).
 
-    data: what the caller gave; None takes what the settings name, or built-in data that a checkpoint does. Raises the
-    errors of reading models and data, and ConfigError for a module that doesn't fit the data.
+    data: the caller's data; None: the data that `config` names, else built-in data that the checkpoint names. A PyTorch
+    network's data is returned loaded, an ONNX model's as it was given, and bare tensors use none. Raises the errors of
+    reading models and data, and ConfigError for a module that doesn't fit the data.
     """
     origin = checkpoint_of(
         model, trust_pickle=how.trust_pickle, inputs=config.input, submodule=config.submodule, key=config.key
@@ -77,19 +78,19 @@ def open_source(
 def _of_module(
     origin: Checkpoint, config: CompressConfig, dataset: Dataset | None, shape: tuple[int, int, int] | None
 ) -> Source:
-    """Return a module's network as a source, or its tensors alone where its input isn't known."""
+    """Return a module's network as a source, or its tensors alone if its input shape isn't known."""
     network = network_of(origin.module, config, dataset, shape)
     if network is not None:
         return TorchSource(replace(origin, notes=(*origin.notes, *float32_notes(origin.state))), network)
     remark = (
-        "the module's input is unknown: its weights alone are compressed; give data, or the shape of its "
-        "input (--input; from Python also input_shape)"
+        "the shape of the module's input is unknown, so only its weights are compressed; give data, or the shape of "
+        "its input (--input; from Python also input_shape)"
     )
     return TensorSource(replace(origin, notes=(*origin.notes, remark)))
 
 
 def _naming(config: CompressConfig, given: Given | None) -> CompressConfig:
-    """Return the settings with the spec of the data that is used, where it has one."""
+    """Return the settings with `data` set to the spec that is used; unchanged for data in memory, which has no spec."""
     return config if isinstance(given, Mapping | Dataset) else config.with_settings({"data": given}, "data")
 
 
@@ -107,13 +108,14 @@ def checkpoint_of(
     submodule: str | None = None,
     key: str | None = None,
 ) -> Checkpoint | OnnxFile:
-    """Read a path; make a checkpoint in memory of a module (kind "module") or a mapping of arrays.
+    """Read `model` if it is a path; make a checkpoint in memory of a module (kind "module") or a mapping of arrays.
 
-    An ONNX file or ModelProto becomes an OnnxFile, and so does a module with `inputs` (see `read_model`).
-    Its digest is that of names, dtypes, shapes and values. Raises CheckpointError and its kinds.
+    An ONNX file or ModelProto becomes an OnnxFile, and so does a module with `inputs` (see `read_model`). The digest of
+    a checkpoint in memory is over names, dtypes, shapes and values. Raises ConfigError for a `key` without a file, and
+    CheckpointError or a subclass for a model that can't be used.
     """
     if key is not None and not isinstance(model, str | os.PathLike):
-        raise ConfigError(f"key = {key!r}: for checkpoint files; give the state dict that is meant")
+        raise ConfigError(f"key = {key!r}: works with checkpoint files only; pass the state dict that you mean")
     if isinstance(model, Checkpoint | OnnxFile):
         return model
     if isinstance(model, str | os.PathLike):
@@ -134,21 +136,24 @@ def checkpoint_of(
 
 
 def float32_notes(state: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
-    """Return what to say of a network whose float tensors have other types; empty where they are all float32."""
+    """Return a note that names the float dtypes of a network other than float32; empty if all are float32."""
     others = {str(t.dtype).removeprefix("torch.") for t in state.values() if t.is_floating_point()} - {"float32"}
     return (f"{', '.join(sorted(others))}: the network is trained, measured and stored in float32",) if others else ()
 
 
 @contextmanager
 def own_torch_state() -> Iterator[None]:
-    """Switch gradients on inside; the caller's random numbers go on as if nothing had been drawn."""
+    """Switch gradients on inside the block; afterwards restore torch's random state, on the CPU and on every GPU."""
     devices = range(torch.cuda.device_count())
     with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices):
         yield
 
 
 def with_plain_module(checkpoint: Checkpoint) -> Checkpoint:
-    """Return a checkpoint with a pickled module as one of kind "module", plain; another as it is."""
+    """Return a checkpoint that holds a pickled module as kind "module", its parameters made plain (see `plain_module`).
+
+    Any other checkpoint is returned as it is.
+    """
     if checkpoint.module is None:
         return checkpoint
     plain = plain_module(checkpoint.module, checkpoint.path)
@@ -160,10 +165,10 @@ def with_plain_module(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _tensors(module: nn.Module) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """Return the tensors of a state dict, and a note of what else is in it."""
+    """Return the tensors of a module's state dict, and a note that names its other entries."""
     state = module.state_dict()
     others = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
-    note = f"{', '.join(others[:4])}{', ...' if others[4:] else ''}: no tensor, left out of the container"
+    note = f"{', '.join(others[:4])}{', ...' if others[4:] else ''}: not a tensor, left out of the container"
     return {name: value for name, value in state.items() if name not in others}, [note] if others else []
 
 
@@ -177,11 +182,11 @@ def _exported(model: nn.Module, checkpoint: Checkpoint, inputs: Sequence[str], s
 def network_of(
     model: Any, config: CompressConfig, dataset: Dataset | None, input_shape: tuple[int, int, int] | None
 ) -> Network | None:
-    """Return a copy of a caller's module as a Network; None where neither data nor `input_shape` tell its input.
+    """Return a float32 copy of a caller's nn.Module as a Network; None if its input shape is unknown.
 
-    `model` is an nn.Module. The input is that of the data's images in [0, 1]; the settings' size, mean and std change
-    it. Its parameters are float32. Raises ConfigError where the module doesn't give one row of class scores for an
-    input of that shape.
+    The shape (C, H, W) is `input_shape`, else that of the data's images. Images in [0, 1] are fed without
+    normalization, unless the settings give size, mean or std. Raises ConfigError if the module doesn't return one row
+    of class scores for each example of that shape.
     """
     shape = input_shape or (None if dataset is None else _image_shape(dataset))
     if shape is None:
@@ -191,8 +196,8 @@ def network_of(
     preprocessing = choose_preprocessing(config, plain)
     if isinstance(model, torch.jit.ScriptModule):
         raise ConfigError(
-            f"{type(model).__name__}: a scripted module has no layers to train: give the module that it was made from, "
-            "or --input, the shapes that its forward takes, without data"
+            f"{type(model).__name__}: a scripted module has no layers to train; give the module that it was made from, "
+            "or leave the data out and give --input, the shapes that its forward takes"
         )
     own = copied(model).cpu().float().eval()
     wanted = preprocessing.input_shape
@@ -201,15 +206,18 @@ def network_of(
             scores = own(torch.zeros(2, *wanted))  # (2, classes)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{type(model).__name__} doesn't take an input (2, {wanted}): {reason}") from error
+        raise ConfigError(f"{type(model).__name__} fails on an input of shape {(2, *wanted)}: {reason}") from error
     if not isinstance(scores, torch.Tensor) or scores.ndim != 2 or scores.shape[0] != 2:
         found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
-        raise ConfigError(f"{type(model).__name__} must give class scores (batch, classes), not {found}")
+        raise ConfigError(f"{type(model).__name__} must return class scores (batch, classes), but it returns {found}")
     return Network(own, type(model).__name__, scores.shape[1], wanted, preprocessing)
 
 
 def tensor_of(array: Any) -> torch.Tensor:
-    """Return an array as a tensor; the formats' bfloat16 words become torch.bfloat16."""
+    """Return an array as a tensor; the container's bfloat16 arrays become torch.bfloat16.
+
+    Raises CheckpointError for a dtype that torch lacks.
+    """
     if isinstance(array, torch.Tensor):
         return array
     values = np.asarray(array)
@@ -218,7 +226,7 @@ def tensor_of(array: Any) -> torch.Tensor:
     try:
         return torch.from_numpy(np.require(values, requirements=["C", "W"]))
     except TypeError as error:
-        raise CheckpointError(f"an array of {values.dtype} is no tensor of numbers") from error
+        raise CheckpointError(f"an array of dtype {values.dtype} can't become a torch tensor; give numbers") from error
 
 
 def _image_shape(dataset: Dataset) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""Inputs that are drawn for a network where there is no data, to see how its outputs move."""
+"""Draw random inputs for a network without data, to measure how much sharing changes its outputs."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,10 +9,10 @@ from qacomp.sources.network import Network
 
 
 def probe_inputs(network: Network, count: int, seed: int, quiet: float = 1.0) -> NDArray[np.float32]:
-    """Draw (count, C, H, W) float32, standard normal, every other one times `quiet`.
+    """Draw inputs (count, C, H, W), float32, standard normal; every second input is multiplied by `quiet`.
 
-    A network that can't take those, since it looks values up, gets pixels between 0 and 1 as its preprocessing scales
-    them. Raises DataError where it takes neither.
+    If the network fails on them (it may use its input as an index), they are drawn as pixels in [0, 1] instead and
+    normalized with its mean and std. Raises DataError if it fails on those too.
     """
     rng = np.random.default_rng(seed)
     drawn = rng.standard_normal((count, *network.input_shape)).astype(np.float32)

@@ -1,6 +1,6 @@
-"""A user's own program as an ONNX model: a module, a TorchScript archive, a torch.export archive.
+"""Export a user's program to ONNX: a module, a TorchScript archive or a torch.export archive.
 
-Their code is run for it, so only for files whose author is trusted.
+The export runs the program's code, so it is only for files whose author is trusted.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from qacomp.runtime.agreement import run_feed
 from qacomp.runtime.session import open_session
 from qacomp.sources.example_inputs import ExampleInput, parse_inputs
 
-_TOLERANCE = 1e-3  # of the largest output: other kernels, in another order
+_TOLERANCE = 1e-3  # relative to the largest output: onnxruntime has other kernels, which sum in another order
 
 
 def export_archive(path: Path) -> OnnxFile:
-    """Load a .pt2 file and export it, with its own names, dtypes and free sizes.
+    """Load a .pt2 file and export it with the input names, dtypes and free axes that it was saved with.
 
-    `torch.export.load` evaluates expressions of the file: never call this for one from a stranger. Raises ExportError
-    where torch can't load or export it.
+    `torch.export.load` evaluates expressions of the file: never call this for a file from a stranger. Raises
+    ExportError if torch can't load or export it.
     """
     try:
         with quietly():
             exported = torch.onnx.export(torch.export.load(path), dynamo=True, verbose=False)
         assert exported is not None
         model = exported.model_proto
-    except Exception as error:  # torch's many layers raise whatever they raise
+    except Exception as error:  # torch raises many kinds of errors here
         raise ExportError(f"{path}: torch can't export it to ONNX ({_line(error)})") from error
     clear_annotations(model)
     return _of_file(_source(_serialized(model, path), path, "exported program", "a torch.export archive"), path)
@@ -49,7 +49,7 @@ def export_archive(path: Path) -> OnnxFile:
 def export_torchscript(path: Path, specs: Sequence[str], submodule: str | None) -> OnnxFile:
     """Load a TorchScript archive and export it; see `export_module`.
 
-    Its code runs: never call this for a file from a stranger. Raises CheckpointError where torch can't load it.
+    The archive's code runs: never call this for a file from a stranger. Raises CheckpointError if torch can't load it.
     """
     try:
         with quietly():
@@ -62,10 +62,10 @@ def export_torchscript(path: Path, specs: Sequence[str], submodule: str | None) 
 def export_module(module: nn.Module, specs: Sequence[str], submodule: str | None, path: Path, kind: str) -> OnnxFile:
     """Export a module, scripted or not, in eval mode, for inputs of these shapes (see `parse_inputs`).
 
-    submodule: the dotted name of the part that is meant, None for the whole. path: names it in messages. What comes
-    out is run beside the module on two sets of inputs, free axes of other sizes in the second: a forward that keeps a
-    state to itself, or takes another branch, is refused. Raises ConfigError for specs and names that don't fit,
-    ExportError where torch can't export it or the outputs differ.
+    submodule: the dotted name of the part to export, None for the whole module; path: names the module in messages.
+    The exported model is run beside the module on two sets of inputs, with other sizes of the free axes in the second.
+    So a forward that keeps state between calls, or branches on its input, is refused. Raises ConfigError for specs
+    and names that don't fit, ExportError if torch can't export the module or the outputs differ.
     """
     inputs = parse_inputs(specs)
     part = _part(module, submodule, path).eval()
@@ -95,27 +95,27 @@ def _part(module: nn.Module, submodule: str | None, path: Path) -> nn.Module:
         part = dict(part.named_children()).get(name)  # a ScriptModule has no get_submodule
         if part is None:
             names = [name for name, _ in module.named_children()]
-            raise ConfigError(f"--submodule {submodule}: {path} has no such part; at its top are {', '.join(names)}")
+            raise ConfigError(f"--submodule {submodule}: {path} has no such part; its parts are {', '.join(names)}")
     assert isinstance(part, nn.Module)
     return part
 
 
 def _called(part: nn.Module, arguments: tuple[torch.Tensor, ...], path: Path) -> list[torch.Tensor]:
-    """Return the outputs, flat. Raise ConfigError for arguments that forward doesn't take, else ExportError."""
+    """Return forward's outputs as a flat list. Raise ConfigError if it fails, ExportError if an output is no tensor."""
     try:
         with torch.no_grad(), quietly():
             given = part(*arguments)
     except Exception as error:
         shapes = ", ".join(str(tuple(a.shape)) for a in arguments)
-        raise ConfigError(f"--input: {path}: forward doesn't take shapes {shapes} ({_line(error)})") from error
+        raise ConfigError(f"--input: {path}: forward fails on inputs of shapes {shapes} ({_line(error)})") from error
     flat = _flat(given)
     if not flat or not all(isinstance(value, torch.Tensor) for value in flat):
-        raise ExportError(f"{path}: forward must give a tensor or several; --submodule names a part that does")
+        raise ExportError(f"{path}: forward must return only tensors; name a part that does with --submodule")
     return flat
 
 
 def _flat(given: Any) -> list[Any]:
-    """Return outputs in the graph's order: an LSTM's are (y, (h, c))."""
+    """Return nested outputs, such as an LSTM's (y, (h, c)), as one flat list, in the order of the graph's outputs."""
     parts = list(given.values()) if isinstance(given, dict) else given
     return [value for part in parts for value in _flat(part)] if isinstance(parts, tuple | list) else [parts]
 
@@ -134,7 +134,7 @@ def _traced(
 def _scripted(
     part: Any, inputs: tuple[ExampleInput, ...], arguments: tuple[torch.Tensor, ...], outputs: int
 ) -> onnx.ModelProto:
-    """Export by the older exporter: torch.export takes no ScriptModule."""
+    """Export with torch's older exporter, since torch.export doesn't accept a ScriptModule."""
     names = [argument.name for argument in part.forward.schema.arguments[1 : len(inputs) + 1]]
     results = ["output"] if outputs == 1 else [f"output{number}" for number in range(outputs)]
     free = {name: entry.names for name, entry in zip(names, inputs, strict=True) if entry.names}
@@ -147,40 +147,46 @@ def _scripted(
 
 
 def _check_free(model: onnx.ModelProto, inputs: tuple[ExampleInput, ...], path: Path) -> None:
-    """Raise ExportError where torch took a free axis for a constant."""
+    """Raise ExportError if torch exported a free axis with a fixed size."""
     for value, entry in zip(model.graph.input, inputs, strict=False):
         sizes = value.type.tensor_type.shape.dim
         for axis, name in entry.names.items():
             if sizes[axis].HasField("dim_value"):
                 fixed = sizes[axis].dim_value
-                raise ExportError(f"{path}: torch exports the axis {name} of {value.name} as {fixed}: give its size")
+                raise ExportError(
+                    f"{path}: torch exports the free axis {name} of input {value.name} with the fixed size {fixed}; "
+                    f"write {fixed} instead of {name} in --input"
+                )
 
 
 def _compare(model: bytes, part: nn.Module, arguments: tuple[torch.Tensor, ...], path: Path) -> None:
-    """Raise ExportError where onnxruntime's outputs differ from the module's."""
+    """Raise ExportError if onnxruntime's outputs for the exported model differ from the module's."""
     wanted = [value.detach().double().numpy() for value in _called(part, arguments, path)]
     session = open_session(model)
     names = [entry.name for entry in session.get_inputs()]
     known = [f"{argument.dtype}".removeprefix("torch.") + str(tuple(argument.shape)) for argument in arguments]
     if len(names) != len(arguments):
-        raise ExportError(f"{path}: of {len(arguments)} inputs ({', '.join(known)}) the exported graph reads {names}")
+        raise ExportError(
+            f"{path}: forward takes {len(arguments)} inputs ({', '.join(known)}), but the exported graph reads only "
+            f"{names}; remove the inputs that forward doesn't use"
+        )
     found = list(run_feed(session, dict(zip(names, (a.numpy() for a in arguments), strict=True))).values())
     if len(found) != len(wanted):
-        raise ExportError(f"{path}: forward gives {len(wanted)} tensors, the exported graph {len(found)}")
+        raise ExportError(f"{path}: forward returns {len(wanted)} tensors, but the exported graph {len(found)}")
     for a, b in zip(found, wanted, strict=True):
         if a.shape != b.shape:
-            raise ExportError(f"{path}: an output has shape {b.shape} in PyTorch, {a.shape} in onnxruntime")
+            raise ExportError(f"{path}: an output has shape {b.shape} in PyTorch, but {a.shape} in onnxruntime")
         off = np.abs(a.astype(np.float64) - b).max(initial=0.0)
         if not off <= _TOLERANCE * max(1.0, float(np.abs(b).max(initial=0))):
             raise ExportError(
-                f"{path}: its outputs in onnxruntime are off by {off:.2g}: does forward keep a state between calls, "
-                "or branch on its inputs? --submodule names a part that doesn't"
+                f"{path}: onnxruntime's outputs differ from PyTorch's by up to {off:.2g}; if forward keeps state "
+                "between calls or branches on its inputs, name a part that doesn't with --submodule"
             )
 
 
 def _source(data: bytes, path: Path, kind: str, what: str) -> OnnxFile:
     source = parse_onnx(data, path, kind)
-    return replace(source, notes=(f"{what}, exported to ONNX of opset {default_opset(source.model)}", *source.notes))
+    return replace(source, notes=(f"{what}, exported to ONNX with opset {default_opset(source.model)}", *source.notes))
 
 
 def _serialized(model: onnx.ModelProto, path: Path) -> bytes:
@@ -188,14 +194,14 @@ def _serialized(model: onnx.ModelProto, path: Path) -> bytes:
         data: bytes = model.SerializeToString()
     except Exception as error:  # protobuf's error classes differ between its implementations
         raise ExportError(
-            f"{path}: its ONNX model is larger than one message can be, 2 GB: export it with torch.onnx.export, "
-            "external_data=True, and compress that file"
+            f"{path}: its ONNX model exceeds protobuf's limit of 2 GB for one message; export it with "
+            "torch.onnx.export(..., external_data=True), and compress that file"
         ) from error
     return data
 
 
 def _of_file(source: OnnxFile, path: Path) -> OnnxFile:
-    """Return it with the digest and the size of the file that it comes from."""
+    """Return the source with the SHA-256 and the size of the file `path`, which it was exported from."""
     content = path.read_bytes()
     return replace(source, digest=hashlib.sha256(content).hexdigest(), bytes=len(content))
 

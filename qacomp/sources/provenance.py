@@ -1,4 +1,4 @@
-"""What a container says of where it comes from, and whether it was made from a given file."""
+"""Record in a container's metadata which file it was made from, and check a file against that record."""
 
 import hashlib
 import re
@@ -31,9 +31,9 @@ class SourceMatch:
 def provenance(
     source: "Checkpoint | OnnxFile", config: CompressConfig, size: SourceSize, external: list[str] | None = None
 ) -> dict[str, Any]:
-    """Return what a container's metadata say of its origin: version, source file, settings.
+    """Return the metadata that record a container's origin: qacomp's version, the source file and the settings.
 
-    external: SHA-256 of each file that holds data of an ONNX model.
+    external: SHA-256, in hex, of each file that holds external data of an ONNX model.
     """
     origin: dict[str, Any] = {"sha256": source.digest, "bytes": source.bytes, "kind": source.kind, **size.to_meta()}
     if isinstance(parts := getattr(source, "parts", None), tuple) and parts:
@@ -45,23 +45,25 @@ def provenance(
 
 
 def check_source(container: Path, meta: dict[str, Any], source: Path) -> SourceMatch:
-    """Hold the `source` entry of a container's metadata against a file.
+    """Check that a container was made from the file `source`; return the file's size and SHA-256.
 
-    Raises SourceMismatchError where they differ or the container doesn't name its source, NotACheckpointError where
-    the file can't be read.
+    meta: the container's metadata. Raises SourceMismatchError if the file differs, or if the metadata don't say what
+    the container was made from; NotACheckpointError if the file can't be read.
     """
     told = meta.get("source")
     told = told if isinstance(told, dict) else {}
     digest, size = told.get("sha256"), told.get("bytes")
     if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
-        raise SourceMismatchError(f"{container}: doesn't tell the digest of what it was made from; nothing to compare")
+        raise SourceMismatchError(
+            f"{container}: its metadata hold no SHA-256 of its source, so {source} can't be compared with it"
+        )
     try:
         if told.get("kind") == "sharded":
             return _check_shards(container, told, source)
         own_size = source.stat().st_size
         if isinstance(size, int) and size != own_size and source.is_file():
             raise SourceMismatchError(
-                f"{container}: was made from a file of {size} bytes, {source} has {own_size}; find the right checkpoint"
+                f"{container}: was made from a file of {size} bytes, but {source} has {own_size}; give the right file"
             )
         own = sha256_of(source)
     except OSError as error:
@@ -69,8 +71,8 @@ def check_source(container: Path, meta: dict[str, Any], source: Path) -> SourceM
         raise NotACheckpointError(f"{named}: can't be read ({words(error)}); {advice(error)}") from error
     if digest != own:
         raise SourceMismatchError(
-            f"{container}: was made from a file of SHA-256 {digest[:16]}..., {source} has {own[:16]}...;"
-            " find the right checkpoint"
+            f"{container}: was made from a file with SHA-256 {digest[:16]}..., but {source} has {own[:16]}...;"
+            " give the right file"
         )
     if isinstance(told.get("external_sha256"), list):
         _check_external(container, told["external_sha256"], source)
@@ -78,7 +80,7 @@ def check_source(container: Path, meta: dict[str, Any], source: Path) -> SourceM
 
 
 def _check_shards(container: Path, told: Mapping[str, Any], source: Path) -> SourceMatch:
-    """Hold an index and the shards that it names against the digests that the container has of them."""
+    """Compare the SHA-256 of an index and of the shards that it names with those in the container's metadata."""
     from qacomp.checkpoints.sharded import is_index, shard_names, whole_digest
 
     if not is_index(source):
@@ -91,12 +93,12 @@ def _check_shards(container: Path, told: Mapping[str, Any], source: Path) -> Sou
         stored = known if isinstance(known, list) and len(known) == len(parts) else parts
         different = [str(file) for file, own, other in zip(files, parts, stored, strict=True) if own != other]
         which = different[0] if different else f"{source} or one of its {len(parts) - 1} shards"
-        raise SourceMismatchError(f"{container}: was made from other files: {which} differs; find the right checkpoint")
+        raise SourceMismatchError(f"{container}: was made from other files: {which} differs; give the right files")
     return SourceMatch(str(source), size, whole_digest(parts))
 
 
 def _check_external(container: Path, told: list[Any], source: Path) -> None:
-    """Hold the files with an ONNX model's data, in the order of their names, against the container's digests."""
+    """Compare the SHA-256 of the files with an ONNX model's external data, by name, with those in the metadata."""
     from qacomp.graphs import read_onnx
 
     own = read_onnx(source).external.named_digests()
@@ -104,11 +106,11 @@ def _check_external(container: Path, told: list[Any], source: Path) -> None:
     if different or len(own) != len(told):
         which = different[0][:80] if different else f"{len(own)} files instead of {len(told)}"
         raise SourceMismatchError(
-            f"{container}: was made from {source.name} with other data beside it: {which} differs; find the right files"
+            f"{container}: was made from {source.name} with other external data: {which} differs; give the right files"
         )
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hex. Raises IrregularFileError, OSError."""
+    """Return the SHA-256 of a file, in hex. Raises IrregularFileError for a pipe or device, OSError."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

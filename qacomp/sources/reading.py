@@ -1,4 +1,4 @@
-"""One door for every kind of model file: ONNX models with their graph, everything else as a checkpoint."""
+"""Read a model file of any kind: an ONNX model with its graph, everything else as a checkpoint."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from qacomp.checkpoints import Checkpoint
     from qacomp.graphs import OnnxFile
 
-_HOW_TO_EXPORT = "--trust-pickle with --input, the shapes that its forward takes, exports its graph to ONNX as well"
+_HOW_TO_EXPORT = "to export its graph to ONNX as well, give --trust-pickle and --input (the shapes that forward takes)"
 
 
 def read_model(
@@ -23,18 +23,19 @@ def read_model(
     submodule: str | None = None,
     key: str | None = None,
 ) -> "Checkpoint | OnnxFile":
-    """Read `path`, told by content. With trust_pickle, programs come with their graph, exported to ONNX by torch.
+    """Read the model file `path`; its kind is recognized by its content.
 
-    A torch.export archive knows its inputs; a TorchScript archive and a pickled module need `inputs` (see
-    `qacomp.sources.example_inputs`), and `submodule` may name a part of them. key: see `read_checkpoint`. Raises as
-    that and `read_onnx` do, UnsafePickleError for inputs without trust_pickle, ConfigError and ExportError as
-    `export_module`.
+    With trust_pickle torch exports the graph of a program to ONNX, which runs the program's code. A torch.export
+    archive knows its inputs; a TorchScript archive and a pickled module need `inputs` (see
+    `qacomp.sources.example_inputs`), and `submodule` may name a part of them. key: see `read_checkpoint`. Raises the
+    errors of `read_checkpoint`, `read_onnx` and `export_module`, and UnsafePickleError for `inputs` of a TorchScript
+    archive without trust_pickle.
     """
     if is_onnx(path):
         from qacomp.graphs import read_onnx
 
         if key is not None:
-            raise ConfigError(f"--key {key}: {path} is an ONNX model, which has no keys; leave it")
+            raise ConfigError(f"--key {key}: {path} is an ONNX model, which has no keys; leave --key out")
         return read_onnx(path)
     from qacomp.checkpoints import read_checkpoint
 
@@ -43,13 +44,13 @@ def read_model(
     if not trust_pickle:
         if inputs and scripted:
             raise UnsafePickleError(
-                f"{path}: --input exports a TorchScript archive by running its code: give --trust-pickle too, if you "
-                "trust its author"
+                f"{path}: --input exports a TorchScript archive by running its code; if you trust its author, give "
+                "--trust-pickle too"
             )
-        hint = "--trust-pickle exports its graph to ONNX as well" if exported else _HOW_TO_EXPORT
+        hint = "to export its graph to ONNX as well, give --trust-pickle" if exported else _HOW_TO_EXPORT
         return replace(checkpoint, notes=(*checkpoint.notes, hint)) if scripted or exported else checkpoint
     if key is not None and (exported or inputs):
-        raise ConfigError(f"--key {key}: names weights; the part of a program to export is given by --submodule")
+        raise ConfigError(f"--key {key}: names weights in a checkpoint; to export a part of a program give --submodule")
     if exported:
         from qacomp.sources.programs import export_archive
 

@@ -1,4 +1,4 @@
-"""Which of a network's selected layers sharing makes smaller; the others are left out before anything is trained."""
+"""Leave out, before training, the selected layers of a network that sharing would not make smaller."""
 
 import math
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from qacomp.tensors.torch_format import to_array
 def smaller_layers(
     model: nn.Module, selection: Selection, codebook: str, levels: Sequence[int] | None, precision: str
 ) -> Selection:
-    """Return the selection without layers whose codebooks and indices take as much room as lossless planes.
+    """Return the selection without the layers whose codebooks and indices take no fewer bytes than lossless coding.
 
-    Where that is open they are shared by k-means as they are now, and both forms are coded.
+    Where an estimate can't tell, the layer's present weights are shared by k-means, and both forms are coded.
     """
     for layer in selection.layers:
         array = to_array(model.get_parameter(layer.name))

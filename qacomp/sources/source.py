@@ -1,4 +1,4 @@
-"""What is compressed: a torch network, or a source that nothing is trained in, an ONNX model or bare tensors."""
+"""The interface of a source that is not trained: an ONNX model or bare tensors."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,26 +17,26 @@ from qacomp.sharing.share import Packed
 from qacomp.sources.source_size import SourceSize
 
 Values: TypeAlias = Callable[[str], NDArray[Any]]
-"""A tensor's values by its name."""
+"""Gives the values of the tensor with a name."""
 
 
 SHARING = (
     *("scope", "include", "exclude", "min_size", "codebook", "k", "k_layers", "levels"),
     *("min_agreement", "rounding", "stored_precision", "seed", "data", "key"),
 )
-"""The settings of sharing by k-means alone."""
+"""The settings that have an effect when weights are shared by k-means without training."""
 PROGRAM = ("input", "submodule")
-"""The settings of exporting a user's own program."""
+"""The settings that have an effect when a user's program is exported to ONNX."""
 RUNNING = ("run_seconds", "run_memory")
-"""The settings of running models to measure them."""
+"""The settings that have an effect when models are run to measure them."""
 
 
 @dataclass(frozen=True)
 class Effects:
-    """Which settings change something for a source that nothing is trained in, and why the others don't.
+    """Which settings have an effect on a source that is not trained, and the texts that say why others have none.
 
-    refused: goes on from "--prune energy": why what works on a network's layers can't be applied. untrained: a note's
-    first words.
+    used: the names of those settings. refused: follows the option ("--prune energy ...") in the error for an option
+    that works on a network's layers. untrained: begins the note that lists the settings without effect.
     """
 
     used: tuple[str, ...]
@@ -45,23 +45,26 @@ class Effects:
 
 
 class ModelRuns(Protocol):
-    """The model of a source, which can be run with other values of its weights, on inputs that are known."""
+    """A source's model, which can be run with changed weights on a fixed set of inputs."""
 
     def measured(self, values: Values) -> Measured:
-        """Run it with these values, and hold its outputs against the original's."""
+        """Run the model with these values, and compare its outputs with the original's."""
         ...
 
     def errors(self, shared: Mapping[str, Packed]) -> dict[str, OperatorError]:
-        """Return the error of each shared tensor where it works."""
+        """Return the error of each shared tensor at the operators that read it."""
         ...
 
     def felt(self, shared: Mapping[str, Packed]) -> dict[str, float]:
-        """Return what each shared tensor does to the outputs alone, in any unit."""
+        """Return by tensor how much the outputs change if it alone is shared; only ratios between tensors count."""
         ...
 
 
 class PlainSource(Protocol):
-    """A source that nothing is trained in: its tensors are shared one by one. `notes`: remarks for the user."""
+    """A source that is not trained: its tensors are shared as they are.
+
+    origin: the model as it was read; notes: remarks for the user; size: in bytes, as it came and in fp32.
+    """
 
     @property
     def origin(self) -> Checkpoint | OnnxFile: ...  # noqa: D102
@@ -71,11 +74,11 @@ class PlainSource(Protocol):
     def size(self) -> SourceSize: ...  # noqa: D102
     @property
     def large(self) -> bool:
-        """Return whether it is so large that one tensor at a time is held, and that it is never run."""
+        """Return whether the source is so large that its tensors are read one at a time and it is never run."""
         ...
 
     def effects(self, with_data: bool) -> Effects:
-        """Return which settings change something."""
+        """Return which settings have an effect; with_data: whether there is data to measure on."""
         ...
 
     def weights(self) -> Sequence[Weight]:
@@ -87,7 +90,7 @@ class PlainSource(Protocol):
         ...
 
     def vectors(self, precision: str) -> Mapping[str, str]:
-        """Return the names of vectors that may be stored in that precision, each with what it is."""
+        """Return the vectors that `precision` may hold: name -> description, as in "bias of Conv, a vector"."""
         ...
 
     def graph(self) -> bytes | None:
@@ -95,17 +98,17 @@ class PlainSource(Protocol):
         ...
 
     def runs(self, given: Given | None, config: CompressConfig, note: Callable[[str], None]) -> ModelRuns | None:
-        """Return its model, ready to be run on the `given` data or on generated inputs; None where it can't be run."""
+        """Return the model, ready to run on the `given` data, else on generated inputs; None if it can't be run."""
         ...
 
     def digests(self) -> list[str]:
-        """Return the SHA-256 of each further file that holds its data, in hex."""
+        """Return the SHA-256, in hex, of each file with external data."""
         ...
 
     def metadata(self) -> dict[str, Any]:
-        """Return what a container's metadata say of such a source alone."""
+        """Return the metadata entries that a container has for this kind of source only."""
         ...
 
     def remarks(self, selection: Selection) -> list[str]:
-        """Return what the user should hear of the source's tensors."""
+        """Return remarks for the user on the source's tensors."""
         ...

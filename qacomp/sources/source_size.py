@@ -1,4 +1,4 @@
-"""How large a source is: as it came, and in fp32. Ratios are against the first; the second is for comparison."""
+"""The size of a source in bytes, as it came and in fp32. Compression ratios refer to the size as it came."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ if TYPE_CHECKING:
 
     from qacomp.graphs import OnnxFile
 
-_MOST = 1 << 60  # bytes: more than any source has
+_MOST = 1 << 60  # bytes: larger than any real source; larger figures in metadata are invalid
 
 
 @dataclass(frozen=True)
 class SourceSize:
-    """`bytes`: of all tensors in their own dtypes, from all shards, tied ones once; of an ONNX model, of its files.
+    """`bytes`: size of all tensors of all shards in their own dtypes, tied tensors once; an ONNX model's file size.
 
-    What a checkpoint holds besides (optimizer states, left-out tensors) doesn't count. `fp32`: bytes of its
-    floating-point values in fp32.
+    Other contents of a checkpoint (optimizer states, left-out tensors) don't count. `fp32`: size in bytes that the
+    floating-point values take in fp32.
     """
 
     bytes: int
@@ -34,19 +34,19 @@ class SourceSize:
 
     @classmethod
     def of_onnx(cls, source: "OnnxFile", fp32: int) -> Self:
-        """Return that of an ONNX model whose floating-point values take `fp32` bytes."""
+        """Return the size of an ONNX model's files; its floating-point values take `fp32` bytes in fp32."""
         return cls(source.bytes + source.external.total_bytes, fp32)
 
     @classmethod
     def told(cls, meta: Mapping[str, Any], fp32: int) -> Self:
-        """Return what a container's metadata tell; `fp32` where they tell nothing, or nonsense."""
+        """Return the source's size that a container's metadata give; missing or invalid figures fall back to `fp32`."""
         origin = meta.get("source")
         origin = origin if isinstance(origin, Mapping) else {}
         own = _count(origin.get("fp32_bytes")) or fp32
         return cls(_count(origin.get("tensor_bytes")) or _count(origin.get("bytes")) or own, own)
 
     def to_meta(self) -> dict[str, int]:
-        """Return what a container's metadata say of it."""
+        """Return the entries that record this size in a container's metadata."""
         return {"tensor_bytes": self.bytes, "fp32_bytes": self.fp32}
 
 

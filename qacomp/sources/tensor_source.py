@@ -1,4 +1,4 @@
-"""Bare tensors as a source: no graph, so they can't be run, and their errors are the weights' own."""
+"""Bare tensors as a source: without a graph nothing can be run, so errors are measured on the weights themselves."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,15 +27,15 @@ class TensorSource:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return what reading it left to say."""
+        """Return the remarks from reading the checkpoint."""
         if self.origin.kind == "module":
             return self.origin.notes
-        alone = "no architecture (--arch): weights only, no accuracy; decode gives a .safetensors file"
+        alone = "no architecture (--arch): only weights are compressed, no accuracy; decode writes a .safetensors file"
         return (*self.origin.notes, alone)
 
     @cached_property
     def size(self) -> SourceSize:
-        """Return how large its tensors are."""
+        """Return the size of the checkpoint's tensors."""
         return SourceSize.of_state(self.origin.state)
 
     @property
@@ -44,7 +44,7 @@ class TensorSource:
         return False
 
     def effects(self, with_data: bool) -> Effects:
-        """Return which settings change something: those of sharing."""
+        """Return that only the settings of sharing have an effect."""
         why = "no network to train: weights are shared by k-means alone"
         return Effects(SHARING, "needs to know the layers: give --arch", why)
 
@@ -57,24 +57,24 @@ class TensorSource:
         check_finite(self.origin.path, self.origin.state, [layer.name for layer in selection.layers])
 
     def vectors(self, precision: str) -> Mapping[str, str]:
-        """Return the names of vectors that may be stored in that precision, each with what it is."""
+        """Return the vectors that `precision` may hold: name -> description."""
         arrays = {name: to_array(tensor) for name, tensor in self.origin.state.items()}
         return {name: why for name, why in vectors_held(arrays, precision).items() if name not in self._parts}
 
     def graph(self) -> None:
-        """Return None: nothing is known of how the tensors are used."""
+        """Return None: bare tensors have no graph."""
         return None
 
     def runs(self, given: Given | None, config: CompressConfig, note: Callable[[str], None]) -> None:
-        """Return None: tensors alone can't be run."""
+        """Return None: tensors without a graph can't be run."""
         return None
 
     def digests(self) -> list[str]:
-        """Return none: shards are the checkpoint's own parts."""
+        """Return an empty list: the digests of shards are recorded with the checkpoint itself."""
         return []
 
     def metadata(self) -> dict[str, Any]:
-        """Return what the container's own fields can't say of the tensors."""
+        """Return the dtypes that the container's header lacks, and the metadata of a safetensors file."""
         meta: dict[str, Any] = {}
         if types := foreign_dtypes(self.origin.state):
             meta[META_KEY] = types
@@ -83,11 +83,11 @@ class TensorSource:
         return meta
 
     def remarks(self, selection: Selection) -> list[str]:
-        """Return what the user should hear of the tensors."""
+        """Return remarks on tensors that are stored exactly: those of other dtypes, masks and scales of weights."""
         said = list(kept_note(self.origin.state))
         if self._parts:
             few = _few(self._parts)
-            said.append(f"{len(self._parts)} parts of weights ({few}): kept exactly, what they multiply is shared")
+            said.append(f"{len(self._parts)} parts of weights ({few}): kept exactly; the tensors they scale are shared")
         return said
 
     @cached_property

@@ -1,4 +1,4 @@
-"""A PyTorch network as a source: the one that can be trained."""
+"""A PyTorch network as a source, the only kind of source that can be trained."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,28 +17,28 @@ from qacomp.sources.torch_weights import layer_weights
 
 @dataclass(frozen=True)
 class TorchSource:
-    """A checkpoint with its network, whose module the stages of a compression change in place."""
+    """A checkpoint and the network that holds its weights; the stages of a compression change its module in place."""
 
     checkpoint: Checkpoint
     network: Network
 
     @property
     def origin(self) -> Checkpoint:
-        """Return where the weights come from."""
+        """Return the checkpoint that the weights come from."""
         return self.checkpoint
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return what reading it left to say."""
+        """Return the remarks from reading the checkpoint."""
         return self.checkpoint.notes
 
     @property
     def size(self) -> SourceSize:
-        """Return how large the checkpoint's tensors are."""
+        """Return the size of the checkpoint's tensors."""
         return SourceSize.of_state(self.checkpoint.state)
 
     def digests(self) -> list[str]:
-        """Return none: shards are the checkpoint's own parts."""
+        """Return an empty list: the digests of shards are recorded with the checkpoint itself."""
         return []
 
     def weights(self) -> Sequence[Weight]:
@@ -46,7 +46,7 @@ class TorchSource:
         return layer_weights(self.network.model)
 
     def check(self, selection: Selection) -> None:
-        """Raise CheckpointError where a selected weight holds NaN, ConfigError where nothing is selected."""
+        """Raise NonFiniteWeightsError if a selected weight holds NaN or infinity, ConfigError if none is selected."""
         if not selection.layers:
             reason = next(iter(selection.skipped.values()), "it has no tensors")
             raise ConfigError(
@@ -56,11 +56,14 @@ class TorchSource:
         check_finite(self.checkpoint.path, self.network.model.state_dict(), names)
 
     def smaller(self, selection: Selection, config: CompressConfig) -> Selection:
-        """Return the selection without layers that sharing doesn't make smaller, before anything is trained."""
+        """Return the selection without the layers that sharing would not make smaller; unchanged with a quantizer.
+
+        Call it before training: it measures the weights as they are.
+        """
         if config.quantizer.chosen:
             return selection
         return smaller_layers(self.network.model, selection, config.codebook, config.levels, config.stored_precision)
 
 
 Source: TypeAlias = TorchSource | PlainSource
-"""What a compression starts from."""
+"""The model that a compression starts from."""

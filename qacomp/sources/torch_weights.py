@@ -1,4 +1,4 @@
-"""The weights of a network, which are those of its convolutions and dense layers, and of tensors without one."""
+"""List the weights of a network (of its convolutions and dense layers), and the weights among bare tensors."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -20,14 +20,14 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
 def select_layers(model: nn.Module, scope: str, k: int, overrides: Mapping[str, int], **which: Any) -> Selection:
     """Select the weights of `model` to share.
 
-    scope: all | conv | dense; overrides: name or pattern -> its own K; which: include, exclude, min_size of
-    `qacomp.sharing.selection.Rules`. Raises ConfigError for a pattern that fits nothing.
+    scope: all | conv | dense; k: shared values in a tensor; overrides: name or pattern -> another K; which: include,
+    exclude, min_size of `qacomp.sharing.selection.Rules`. Raises ConfigError for a pattern that matches no tensor.
     """
     return select(layer_weights(model), Rules(scope, k, overrides, **which))
 
 
 def layer_weights(model: nn.Module) -> list[Weight]:
-    """Return all tensors of a network; those of convolutions and dense layers may be shared."""
+    """Return all tensors of a network; only the weights of convolutions and dense layers may be shared."""
     tied = tied_names(model)
     layers: dict[str, nn.Module] = {}
     for path, module in model.named_modules(remove_duplicate=False):
@@ -38,9 +38,10 @@ def layer_weights(model: nn.Module) -> list[Weight]:
 
 
 def tensor_weights(state: Mapping[str, Tensor]) -> list[Weight]:
-    """Return all tensors of a state dict without an architecture: one of three or more dimensions counts as conv.
+    """Return all tensors of a state dict without an architecture; three or more dimensions count as a convolution's.
 
-    No graph tells what reads a tensor. One whose values, or name, say that it is a constant isn't shared unless asked.
+    Without a graph nothing tells which operator reads a tensor. So a tensor whose values or name show a constant is
+    shared only if --include names it.
     """
     parts = exact_parts(state)
     weights = [_of_tensor(name, tensor) for name, tensor in state.items()]
@@ -48,9 +49,9 @@ def tensor_weights(state: Mapping[str, Tensor]) -> list[Weight]:
 
 
 def as_one(weights: Iterable[Weight], tied: Mapping[str, str]) -> list[Weight]:
-    """Return the weights, of tied ones the first with all the names; the others are never chosen by themselves.
+    """Return the weights with tied ones merged: the first lists the other names, and the others are never selected.
 
-    tied: name -> the first name of the same weight.
+    tied: a tied weight's other name -> its first name.
     """
     others = other_names(tied)
     return [
@@ -65,7 +66,7 @@ def _of_module(name: str, tensor: Tensor, module: nn.Module | None) -> Weight:
     shape = tuple(tensor.shape)
     read = partial(to_array, tensor)
     if module is None:
-        return Weight(name, shape, read, "", never="no weight of a convolution or a dense layer")
+        return Weight(name, shape, read, "", never="not the weight of a convolution or a dense layer")
     kind = "conv" if isinstance(module, _CONVOLUTIONS) else "dense"
     axis = 1 if isinstance(module, _TRANSPOSED) else 0
     never = None if tensor.numel() else "empty"
@@ -92,10 +93,10 @@ def _of_tensor(name: str, tensor: Tensor) -> Weight:
 
 
 def _constant(name: str, tensor: Tensor, what: str) -> str | None:
-    """Return why a tensor is taken for a constant, None where it is a weight."""
+    """Return why a tensor is taken for a constant, or None for a weight."""
     array = to_array(tensor)
     if found := constant_kind(array):
-        return f"{what}, by its values {found}, no weight: kept exactly unless --include names it"
+        return f"{what}, by its values {found}, not a weight: kept exactly unless --include names it"
     if found := constant_name(name, array):
-        return f"{what}, {found} by its name, no weight: kept exactly unless --include names it"
+        return f"{what}, {found} by its name, not a weight: kept exactly unless --include names it"
     return None

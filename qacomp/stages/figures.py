@@ -1,4 +1,4 @@
-"""What a compression gives back, as plain values: measured sizes, accuracies, and one row a tensor."""
+"""The figures of a finished compression as plain values: sizes, accuracies, and one row for each tensor."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -18,11 +18,12 @@ from qacomp.training.pruning.report import PruningReport
 
 @dataclass(frozen=True)
 class LayerResult:
-    """One tensor of the container. `codec_reason`: why that codec.
+    """One tensor of the container.
 
-    `chosen`: why it is shared, None where it isn't; `skipped`: why it isn't, None where it is. error_db: of what is
-    shared, the error at the operators that read it relative to what they make, in decibels; error_of: the type of the
-    worst of them, or "weights" where none was run and it is the weights' own relative error.
+    k: shared values, None if the tensor isn't shared; codec_reason: why that codec was taken; chosen: why the tensor is
+    shared, None if it isn't; skipped: why it isn't shared, None if it is. error_db: error that sharing causes at the
+    operators that read the tensor, relative to their outputs, in decibels; error_of: type of the operator with the
+    largest error, or "weights" if no operator was run and error_db is the relative error of the weights themselves.
     """
 
     name: str
@@ -41,7 +42,7 @@ class LayerResult:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Top-1 on the test split in percent: of the checkpoint, after sharing, after tuning, and of the decoded file."""
+    """Top-1 accuracy on the test split in percent: original, after sharing, after tuning, and of the decoded file."""
 
     original: float | None = None
     shared: float | None = None
@@ -51,16 +52,16 @@ class Accuracy:
 
 @dataclass(frozen=True, repr=False)
 class Figures:
-    """What is known of a finished compression.
+    """All figures of a finished compression.
 
-    Sizes are bytes on disk; `source_bytes` are those of the source as it came (see `qacomp.sources.source_size`), which
-    `ratio` is against; `checkpoint_bytes` and `fp32_ratio` are of the same in fp32.
+    Sizes are bytes. `source_bytes` is the size of the source as it came (see `qacomp.sources.source_size`), and `ratio`
+    is that divided by `container_bytes`; `checkpoint_bytes` and `fp32_ratio` are the same with the source in fp32.
 
-    `metric`: of the original and the decoded ONNX model, on data with targets; `agreement`: of
-    the decoded model's outputs with the original's, for models that are run without labels.
-    weight_history: shared layers' histograms through the training; relative_errors: RMS of stored minus original
-    weights over the originals' RMS, by layer; source: where the checkpoint was read from. verdict: what all these
-    figures say: good, doubtful, broken or not measured, with the reasons.
+    metric: of the original and of the decoded ONNX model, on data with targets; agreement: of the decoded model's
+    outputs with the original's, on inputs that need no labels. weight_history: by shared layer, histograms of its
+    weights taken during training; relative_errors: by layer, RMS of (stored − original) weights divided by the RMS of
+    the original ones; source: the path that the model was read from. verdict: good, doubtful, broken or not measured,
+    with the figures that decided it.
     """
 
     output: Path
@@ -92,7 +93,7 @@ class Figures:
     verdict: Verdict = NOT_JUDGED
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document that `compress --json` prints: all but the histograms."""
+        """Return the document that `compress --json` prints: everything except the histograms."""
         return {**asdict(replace(self, weight_history={})), "output": str(self.output), **self.verdict.to_json()}
 
     def __str__(self) -> str:
@@ -107,7 +108,7 @@ class Figures:
 def layer_results(
     report: WriteReport, selection: Selection, errors: Mapping[str, OperatorError]
 ) -> tuple[LayerResult, ...]:
-    """Return one row for each tensor that was written."""
+    """Return one row for each tensor that was written. errors: by tensor, for those that were measured."""
     rows, chosen = [], {layer.name: layer.reason for layer in selection.layers}
     for t in report.tensors:
         error = errors.get(t.name) if t.k is not None else None

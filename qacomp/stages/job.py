@@ -1,4 +1,4 @@
-"""One network on its way through training, sharing and tuning, as a value."""
+"""The state of one network's compression, passed from stage to stage: prune, fine-tune, share, tune."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -22,11 +22,11 @@ from qacomp.training.setup import TrainingSetup
 
 @dataclass(frozen=True)
 class Job:
-    """What every stage needs to know.
+    """What every stage needs to know, and what the stages before it produced.
 
-    network: whose model the stages change; original: a copy of it as it came; config: settings without None and auto;
-    selection: the layers that are shared; session: what trains them, None without data; zeros: pruned weights;
-    training: what the stages so far left to tell.
+    network: its model is changed in place by the stages; original: a copy of the unchanged model; config: settings
+    without None and auto; selection: the layers to share; session: data and settings of training, None without data;
+    zeros: the weights that stay zero; training: records of the stages so far.
     """
 
     network: Network
@@ -40,23 +40,23 @@ class Job:
 
     @property
     def model(self) -> nn.Module:
-        """Return the network's own module."""
+        """Return the network's module, which the stages change in place."""
         return self.network.model
 
     def pruned(self, zeros: Zeros) -> "Job":
-        """Return the job with these weights held at zero, and the layers that are still there."""
+        """Return the job with these weights held at zero, and without the layers that pruning removed."""
         session = self.session and replace(self.session, zeros=zeros)
         return replace(self, zeros=zeros, session=session, selection=zeros.selection(self.selection, self.model))
 
     def told(self, records: Sequence[EpochRecord]) -> "Job":
-        """Return the job with more epochs behind it."""
+        """Return the job with these epochs appended to its history."""
         return replace(self, training=replace(self.training, history=(*self.training.history, *records)))
 
 
 def start_job(
     source: TorchSource, selection: Selection, config: CompressConfig, dataset: Dataset | None, run: Run
 ) -> Job:
-    """Move the network to its device, keep a copy of it as it came, and prepare its training, if there is data."""
+    """Move the network to its device, copy it as the original, and prepare its training if there is data."""
     device = choose_device(config.device)
     network = source.network
     original = copied(network.model.to(device))

@@ -1,4 +1,4 @@
-"""What a source has become: what its container will hold, and what is known of it."""
+"""The result of training or sharing a source: what its container will hold, and what was measured."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,10 +19,10 @@ from qacomp.training.pruning.report import PruningReport
 
 @dataclass(frozen=True)
 class Measurements:
-    """What was measured of a compressed model beside the original; None or empty where it wasn't.
+    """What was measured of a compressed model; what wasn't measured is None or empty.
 
-    errors: of each shared tensor where it works; max_abs_error: between the outputs of the model that was packed and of
-    the one that was read back; points: what a reader can take of the container.
+    errors: by shared tensor, at the operators that read it; max_abs_error: largest absolute difference between the
+    outputs of the packed model and of the model read back from the file; points: the container's operating points.
     """
 
     accuracy: Accuracy = field(default_factory=Accuracy)
@@ -36,7 +36,7 @@ class Measurements:
 
 @dataclass(frozen=True)
 class Training:
-    """What training a network left to tell. weights, errors: how far each layer moved, see `WeightHistory`."""
+    """The records of a network's training. weights, errors: by layer, histograms and relative errors of its weights."""
 
     history: tuple[EpochRecord, ...] = ()
     pruning: PruningReport | None = None
@@ -51,9 +51,10 @@ Finish: TypeAlias = Callable[[Container], tuple[Measurements, Selection]]
 class Made:
     """What goes into a container.
 
-    tensors: name and value of each, in order; a large source's are shared as they are taken, once. meta: what the
-    metadata say beside where the source comes from; cuts: tensors before which a new run of sections begins. finish:
-    holds the container that was written against this, and gives all measurements, and the selection as it turned out.
+    tensors: (name, value) in order; a large source's tensors are shared while they are iterated, which works only once.
+    measured: what was measured before writing; meta: metadata without the record of the source; cuts: names of tensors
+    before which the writer begins new sections. finish: takes the container that was written, checks it against this
+    value, and returns all measurements and the final selection.
     """
 
     selection: Selection

@@ -1,4 +1,4 @@
-"""Measure a network that was shared and tuned, pack it, and hold what is read back against it."""
+"""Measure a network that was shared and tuned, pack it, and compare the file that is read back with it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -28,15 +28,15 @@ from qacomp.training.history import WeightHistory
 from qacomp.training.ladder import PrecisionLadder
 
 Test: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
-_PROBE = 64  # images on which layers' errors, and outputs that are read back, are measured
+_PROBE = 64  # test images on which layer errors and the outputs of the decoded file are measured
 
 
 def measured_network(
     job: Job, models: tuple[nn.Module, nn.Module], weights: WeightHistory, ladder: PrecisionLadder | None = None
 ) -> Made:
-    """Measure and pack the job's network, or the `ladder` over it.
+    """Measure and pack the job's network, or all levels of its precision `ladder`.
 
-    models: the network before and after the tuning of its shared values; weights: histograms from the training.
+    models: the network before and after tuning its shared values; weights: histograms from the training.
     """
     accuracy, test = Accuracy(), None
     if job.session is not None:
@@ -75,7 +75,7 @@ def _packed(job: Job, ladder: PrecisionLadder | None) -> Package:
 
 
 def _judged(job: Job, package: Package, tuned: nn.Module, accuracy: Accuracy, test: Test | None) -> Measurements:
-    """Measure each layer's error and, without data, the outputs' agreement on generated inputs."""
+    """Measure the error of each layer and, without test data, the agreement of outputs on generated inputs."""
     shared = {name: value.dense() for name, value in package.tensors.items() if isinstance(value, SharedTensor)}
     shape, seed = job.network.input_shape, job.config.seed
     inputs = generated_examples(job.network, seed) if test is None else test[0][:_PROBE]
@@ -88,7 +88,7 @@ def _judged(job: Job, package: Package, tuned: nn.Module, accuracy: Accuracy, te
 
 
 def _metadata(job: Job, package: Package, found: Measurements, test: Test | None) -> dict[str, Any]:
-    """Return what the container's metadata say of the network, of how to feed it, and of how good it is."""
+    """Return the container's metadata: the network, its preprocessing, and what was measured."""
     network = job.network
     meta: dict[str, Any] = {
         "arch": network.arch,
@@ -112,7 +112,7 @@ def _metadata(job: Job, package: Package, found: Measurements, test: Test | None
 def _read_back(
     job: Job, package: Package, found: Measurements, container: Container, test: Test | None
 ) -> Measurements:
-    """Add the file's difference from the packed network in its outputs, its accuracy, its operating points."""
+    """Return `found` with the decoded file's accuracy, output difference from the network, and operating points."""
     probe = probe_inputs(job.network, 4, job.config.seed) if test is None else test[0][:_PROBE]
     points, decoded = operating_points(container), onnx_model(container)
     parts = {name: onnx_model(container, submodel=name) for name in package.submodels}

@@ -1,4 +1,4 @@
-"""How far a network's outputs move when its weights are shared, on generated inputs: K of a network without data."""
+"""Choose K of each layer of a network without data, from how much its outputs change on generated inputs."""
 
 from collections.abc import Mapping
 
@@ -17,14 +17,14 @@ from qacomp.sharing.share import share_array
 from qacomp.sources.network import Network
 from qacomp.sources.probes import probe_inputs
 
-_EXAMPLES, _QUIET = 8, 0.1  # every other input, as of ONNX models
+_EXAMPLES, _QUIET = 8, 0.1  # inputs, and the factor on every second one, as for ONNX models
 
 
 def refined_network(network: Network, selection: Selection, config: CompressConfig) -> tuple[Selection, str | None]:
-    """Return the selection with more values where logits on drawn inputs need them (see `probe_inputs`).
+    """Return the selection with more shared values where the logits on drawn inputs (`probe_inputs`) need them.
 
-    The network stays as it is. Second: what is said where they still don't agree. See
-    `qacomp.sharing.agreement.refined`. Raises DataError where it takes no drawn input.
+    The network is not changed. The second result is a note for the user if the logits still don't agree, else None; see
+    `qacomp.sharing.agreement.refined`. Raises DataError if the network fails on the drawn inputs.
     """
     model = network.model
     tied = tied_names(model)

@@ -1,4 +1,4 @@
-"""A PyTorch network before and after compression: the error of each layer where it works, and outputs' agreement."""
+"""Compare a PyTorch network before and after compression: the error at each layer, and the agreement of outputs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,9 +24,9 @@ EXAMPLES = 8
 
 
 def generated_examples(network: Network, seed: int) -> NDArray[np.float32]:
-    """Return (8, C, H, W): pictures where the network's input may be some, else standard normal values.
+    """Draw inputs (8, C, H, W): generated pictures if the input shape may be an image's, else standard normal values.
 
-    A network that can't take those, since it looks values up, gets pixels. Raises DataError where it takes neither.
+    If the network fails on them, `probe_inputs` draws others. Raises DataError if it fails on those too.
     """
     shape = network.input_shape
     pictures = len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) > 1
@@ -44,10 +44,10 @@ def generated_examples(network: Network, seed: int) -> NDArray[np.float32]:
 def layer_errors(
     original: nn.Module, shared: Mapping[str, NDArray[Any]], inputs: NDArray[Any]
 ) -> dict[str, OperatorError]:
-    """Return the error of each layer's product with its shared weight, on what reaches it in `original`.
+    """Return, by name, the error of each layer's output with its shared weight, on the layer's inputs in `original`.
 
-    shared: values by state-dict name. Of a layer that isn't reached it is the weight's own; one whose shape has changed
-    is left out. The network stays as it is.
+    shared: the shared weights by state-dict name. For a layer that the forward pass doesn't run, the error is that of
+    the weight itself; a weight whose shape has changed is left out. The network is not changed.
     """
     state = original.state_dict()
     before = {n: state[n] for n, v in shared.items() if n in state and tuple(state[n].shape) == v.shape}
@@ -72,22 +72,25 @@ def layer_errors(
 
 
 def network_agreement(original: nn.Module, changed: nn.Module, inputs: NDArray[Any], text: str) -> Agreement:
-    """Compare the outputs of two networks on the same inputs (N, ...), which `text` describes."""
+    """Compare the outputs of two networks on the same inputs (N, ...); `text` describes the inputs in the result."""
     runs = [[_outputs(model, inputs)] for model in (original, changed)]
     return compare(runs[0], runs[1], text, batch=len(inputs))
 
 
 def _probe(leaf: str, weight: Tensor, made: Tensor, sums: NDArray[np.float64]) -> Any:
-    """Return a hook that adds up the squares of what another weight changes, and of the layer's product."""
+    """Return a hook that adds up two sums of squares: of the output's change with weight `made`, and of the product.
+
+    The product is the layer's output without what it gives for a weight of zeros, such as the bias.
+    """
     inside = [False]
 
     def hook(module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
         if inside[0] or not isinstance(output, Tensor):
             return
-        inside[0] = True  # the calls below come here again
+        inside[0] = True  # the calls below run this hook again
         try:
             other, nothing = (functional_call(module, {leaf: w}, given) for w in (made, torch.zeros_like(weight)))
-        except Exception:  # a forward of the user's own, which may raise anything; then the weights' error is told
+        except Exception:  # a user's forward may raise anything; the error of the weight itself is reported then
             return
         finally:
             inside[0] = False
@@ -98,7 +101,7 @@ def _probe(leaf: str, weight: Tensor, made: Tensor, sums: NDArray[np.float64]) -
 
 
 def _outputs(model: nn.Module, inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Return what a network gives in evaluation mode, by name; its mode stays."""
+    """Return a network's outputs in evaluation mode, by name; the network's mode is restored."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     training = model.training
     model.eval()

@@ -1,4 +1,4 @@
-"""Which codebooks and vectors of a network are stored in half precision, and which must stay exact."""
+"""Decide which codebooks and vectors of a network are stored in half precision, and which must stay exact."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Spread:
-    """A batch norm's statistics before they are folded, each (channels,): |γ|, and of its input mean and deviation."""
+    """A batch norm before folding, each (channels,): |γ|, and the mean and standard deviation of its input."""
 
     gamma: Floats
     mean: Floats
@@ -43,10 +43,10 @@ def spreads(model: nn.Module) -> dict[str, Spread]:
 def rounded_names(
     tensors: Mapping[str, NDArray[np.generic] | SharedTensor], norms: Mapping[str, Spread], precision: str
 ) -> dict[str, str]:
-    """Return names of the tensors that `precision` may hold, with what each is: "codebook", a bias, ...
+    """Return the tensors that `precision` may hold: name -> description, as in "codebook" or "bias of Conv, a vector".
 
-    tensors: as they will be stored, batch norms folded; norms: their statistics before that. A folded scale meets
-    inputs of the size that the statistics tell, and what it makes of them is as large as γ.
+    tensors: as they will be stored, with batch norms folded; norms: the statistics of those batch norms before folding.
+    The statistics give the size of a folded scale's inputs, and |γ| that of its outputs.
     """
     dense = {name: value.dense() if isinstance(value, SharedTensor) else value for name, value in tensors.items()}
     found = vectors_held(dense, precision)
@@ -64,13 +64,13 @@ def rounded_names(
 
 
 def agreed(rounded: Mapping[str, str], tied: Mapping[str, str]) -> dict[str, str]:
-    """Return `rounded` without tied tensors that it holds under one name only; tied: name -> first name."""
+    """Return `rounded` without tied tensors of which it has only some names; tied: other name -> first name."""
     apart = {tied[name] for name in tied if (name in rounded) != (tied[name] in rounded)}
     return {name: what for name, what in rounded.items() if name not in apart and tied.get(name) not in apart}
 
 
 def _holds_folded(scale: NDArray[np.generic], shift: NDArray[np.generic], spread: Spread, precision: str) -> bool:
-    """Return whether `precision` holds a folded batch norm: errors are small beside γ, its outputs' deviation."""
+    """Return whether `precision` may hold a folded batch norm: rounding errors are small beside γ, its output size."""
     typical = float(np.sqrt(np.mean(spread.gamma**2)))
     size = np.sqrt(spread.deviation**2 + spread.mean**2)
     offset = np.abs(scale.astype(np.float64) * spread.mean).max()
@@ -85,4 +85,6 @@ def _holds_codebooks(value: SharedTensor, precision: str) -> bool:
     books = [value.codebook, *(level.codebook for level in value.levels)]
     if any(codebook_precision(book, precision) == "exact" for book in books):
         return False
-    return grid_numbers(value) is None or is_exact_in(value.codebook, precision)  # rounding would bend a grid
+    return grid_numbers(value) is None or is_exact_in(
+        value.codebook, precision
+    )  # rounding would make a grid's steps unequal

@@ -1,4 +1,4 @@
-"""From a trained precision ladder to the tensors and the graph of a progressive container."""
+"""Pack a trained precision ladder into the tensors and the graph of a progressive container."""
 
 import numpy as np
 from torch import nn
@@ -19,10 +19,11 @@ from qacomp.training.ladder import FULL, PrecisionLadder
 def pack_ladder(
     network: Network, ladder: PrecisionLadder, selection: Selection, levels: list[int], precision: str
 ) -> Package:
-    """Fold every level's batch norm and round all to the stored precision; the clusters must be fixed.
+    """Fold the batch norms of every level, round to the stored precision, and export the graph.
 
-    The finest level's tensors have the network's own names, and what a coarser one has of its own stands behind them
-    under `level_tensor`. All of that has the format's level 0, so that a file that is cut off behind a level holds it.
+    The ladder's clusters must be fixed. The finest level's tensors have the network's names; the batch-norm tensors of
+    a coarser level follow them, named by `level_tensor`. They all belong to level 0 of the container, so that a file
+    that is cut off after any level holds them.
     """
     ladder = ladder.cpu().eval()
     tied = tied_names(ladder.network)
@@ -59,7 +60,7 @@ def pack_ladder(
 
 
 def _level_state(model: nn.Module, shared: dict[str, SharedTensor], level: int) -> dict[str, TensorLike]:
-    """Return a level's tensors without the constants that `fold_statistics` made, in the state dict's order."""
+    """Return a level's tensors in the order of the state dict, without the constants that `fold_statistics` set."""
     constants = set(constant_names(model))
     state: dict[str, TensorLike] = {}
     for name, value in model.state_dict().items():

@@ -1,4 +1,4 @@
-"""From a tuned network to the container's tensors and graph, in exactly the values that a reader will get."""
+"""Pack a tuned network into a container's tensors and graph, with exactly the values that a reader will get."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
@@ -28,11 +28,12 @@ TensorLike: TypeAlias = NDArray[Any] | SharedTensor
 
 @dataclass(frozen=True)
 class Package:
-    """`tensors` by state-dict name; `graph`: ONNX without their data; `batch_norms`: the folded ones' eps.
+    """A packed network. `tensors`: by state-dict name; `graph`: the ONNX model without their data.
 
-    `submodels`: plain networks by operating point, smallest first, holding what the file holds (empty where there is
-    only one network); `cuts`: tensors before which a new run of those begins that the same sub-models read; `rounded`:
-    tensors whose codebook or vector is stored in half precision, with what each is; all others are stored exactly.
+    `batch_norms`: eps of each folded batch norm, by path; `submodels`: plain networks by operating point, smallest
+    first, with the values of the file (empty if there is only one network); `cuts`: first tensor of each run of tensors
+    that the same sub-models read; `rounded`: tensors whose codebook or vector is stored in half precision, with a
+    description; all others are stored exactly.
     """
 
     tensors: dict[str, TensorLike]
@@ -49,9 +50,10 @@ class Package:
 
 
 def pack_network(network: Network, selection: Selection, precision: str) -> Package:
-    """Fold batch norm, round to the stored precision, export. `network.model` ends up holding what the file holds.
+    """Fold batch norms, round to the stored precision, and export the graph of `network`.
 
-    Every layer of the selection must have been shared. `precision` is that of codebooks and small vectors.
+    Every layer of the selection must have been shared. `network.model` is changed: it moves to the CPU and gets exactly
+    the values of the file. precision: of codebooks and small vectors.
     """
     model = network.model.cpu()
     tensors: dict[str, TensorLike] = {}
@@ -83,12 +85,15 @@ def pack_network(network: Network, selection: Selection, precision: str) -> Pack
 
 
 def graph_of(exported: onnx.ModelProto, tensors: Collection[str]) -> bytes:
-    """Return the graph without its weights' data: of `tensors` without what nothing reads and other names."""
+    """Return the serialized graph without the data of those of its initializers that are among `tensors`."""
     return strip_weights(exported, [name for name in initializer_names(exported) if name in tensors])
 
 
 def _by_readers(tensors: dict[str, TensorLike], graph: bytes) -> tuple[dict[str, TensorLike], tuple[str, ...]]:
-    """Order tensors in runs that the same sub-models read; return where each run begins, to be fetched alone."""
+    """Return the tensors grouped by the sub-models that read them, and the first name of each group.
+
+    So the tensors of one group can be fetched without the others.
+    """
     outputs = {name: weight_names(only_output(graph, name)) for name in output_names(graph)}
     runs: dict[frozenset[str], list[str]] = {}
     for name in tensors:
@@ -97,7 +102,7 @@ def _by_readers(tensors: dict[str, TensorLike], graph: bytes) -> tuple[dict[str,
 
 
 def store_precision(model: nn.Module, tensors: dict[str, TensorLike], precision: str, rounded: Collection[str]) -> None:
-    """Give the model, in place, the values that a reader will get; `precision` rounds those in `rounded`."""
+    """Set the model's values, in place, to those that a reader will get: names in `rounded` rounded to `precision`."""
     state = model.state_dict()
     with torch.no_grad():
         for name, value in tensors.items():

@@ -1,4 +1,4 @@
-"""A source's tensors as a container will hold them: shared, rounded as side information, or exact."""
+"""Turn a source's tensors into what a container holds: shared values, a rounded vector, or the exact tensor."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,9 +17,10 @@ from qacomp.sources.source import PlainSource
 
 
 class PackedWeights:
-    """All tensors of a source, shared as the last selection says; those that a new one shares as before stay.
+    """All tensors of a source, packed for the last selection that was given to `share`.
 
-    items: by name, in the container's order; errors: of those that `one_by_one` shared, in themselves.
+    items: packed tensors by name, in the container's order; errors: relative error of each weight that `one_by_one`
+    shared.
     """
 
     def __init__(self, source: PlainSource, vectors: Mapping[str, str], config: CompressConfig) -> None:
@@ -30,7 +31,10 @@ class PackedWeights:
         self._kept: dict[str, str] = {}
 
     def share(self, selection: Selection) -> None:
-        """Share the tensors of a selection; the others are rounded or exact."""
+        """Pack all tensors: those of the selection shared, the others rounded or exact.
+
+        A tensor whose layer hasn't changed since the last call isn't shared again.
+        """
         layers = {layer.name: layer for layer in selection.layers}
         first, names = not self.items, dict.fromkeys(self._layers) | dict.fromkeys(layers)
         changed = {name for name in names if layers.get(name) != self._layers.get(name)}
@@ -43,7 +47,7 @@ class PackedWeights:
         self._layers, self._kept = layers, {n: why for n in layers if (why := self.items[n].kept)}
 
     def one_by_one(self, selection: Selection) -> Iterator[tuple[str, Packed]]:
-        """Yield name and value of each tensor, and keep none: a large source's may not be held together."""
+        """Yield name and value of each tensor without keeping them: those of a large source don't fit in memory."""
         layers = {layer.name: layer for layer in selection.layers}
         for weight in self._source.weights():
             item = self._pack(weight, layers.get(weight.name))
@@ -54,11 +58,11 @@ class PackedWeights:
             yield weight.name, item
 
     def dense(self, name: str) -> NDArray[Any]:
-        """Return the values that a reader gets of a tensor."""
+        """Return a tensor's values as a reader will get them."""
         return self.items[name].dense()
 
     def left(self, selection: Selection) -> Selection:
-        """Return the selection without the tensors that are kept after all, each with the reason."""
+        """Return the selection without the tensors that sharing didn't make smaller, each with the reason."""
         for layer in selection.layers:
             if layer.name in self._kept:
                 selection = selection.without(layer, self._kept[layer.name])
@@ -66,7 +70,7 @@ class PackedWeights:
 
     @property
     def notes(self) -> list[str]:
-        """Return the remarks on single tensors."""
+        """Return the remarks on single tensors, for the user."""
         return [note for item in self.items.values() if (note := item.note)]
 
     def _pack(self, weight: Weight, layer: Layer | None, found: Clustering | None = None) -> Packed:
@@ -80,9 +84,10 @@ class PackedWeights:
         return Packed(array)
 
     def _clustered_ahead(self, selection: Selection) -> dict[str, Clustering | None]:
-        """Return the clusters of small tensors of one size, which are found together, where there is no graph.
+        """Return, by layer, the clusters of small tensors of equal size, which are clustered together to save time.
 
-        A graph's tensors are shared one by one: a file's bytes don't depend on how many tensors are alike.
+        Empty for a source with a graph: its tensors are shared one by one, so that the bytes of one tensor don't depend
+        on the other tensors.
         """
         if self._config.levels is not None or self._config.codebook != "tensor" or self._source.graph() is not None:
             return {}

@@ -1,4 +1,4 @@
-"""Settings that were left open, chosen from the network, the data and the machine."""
+"""Choose the settings that were left open, from the network, the data and the machine."""
 
 import math
 from collections.abc import Callable, Collection
@@ -32,9 +32,10 @@ _WITHOUT_DATA = (
 
 
 def resolve(config: CompressConfig, source: Source, data: Given | None, note: Callable[[str], None]) -> CompressConfig:
-    """Return `config` with every None and auto replaced by the choice, and what has no effect left out.
+    """Return `config` with every None and auto replaced by a choice, and settings without effect at their defaults.
 
-    `note` hears what was left out, and why. Raises ConfigError for a setting that can't work with such a source.
+    note: called with a text that names the settings without effect, and why. Raises ConfigError for a setting that
+    can't work with this source.
     """
     config.check()
     if not isinstance(source, TorchSource):
@@ -44,12 +45,12 @@ def resolve(config: CompressConfig, source: Source, data: Given | None, note: Ca
                 raise ConfigError(f"{flag} {value.name} {effects.refused}")
         return untrained(config, effects.used, note, effects.untrained)
     config = leave_out(config, _all_but("metric"), note, "a network's metric is its top-1 accuracy")
-    config = leave_out(config, _all_but(*PROGRAM), note, "the network is exported as its architecture has it")
+    config = leave_out(config, _all_but(*PROGRAM), note, "the network is exported with its architecture's input shape")
     if source.checkpoint.kind == "module":
         config = leave_out(config, _all_but("arch", "num_classes"), note, "a module is its own architecture")
     config = resolve_network(config, source.network, data if isinstance(data, Dataset) else None, note)
     if source.checkpoint.kind == "module":
-        return replace(config, arch=None)  # its class's name is no setting that compresses it again
+        return replace(config, arch=None)  # the name of a module's class is no architecture
     return config
 
 
@@ -60,21 +61,25 @@ def _all_but(*names: str) -> list[str]:
 def resolve_network(
     config: CompressConfig, network: Network, dataset: Dataset | None, note: Callable[[str], None]
 ) -> CompressConfig:
-    """Choose what a network's training leaves open; without data there is no training, and `note` says so.
+    """Return `config` with the open settings of a network's training chosen; without data nothing is trained.
 
-    Sub-models that shall teach each other, in a network that has none, are --k shared values and full precision. Raises
-    DataError where the data has more classes than the network, ConfigError for energy pruning without data, or for a
-    setting that changes nothing.
+    If sub-models shall distill each other and the network has none, they are the network with --k shared values and the
+    full-precision network. note: called with a text that names settings without effect. Raises DataError if the data
+    has more classes than the network; ConfigError for a pruning method that needs data without it, or for a setting
+    that changes nothing.
     """
     device = choose_device(config.device)
     if config.prune.chosen:
         config = _with_rate(config, pruner_of(config.prune), dataset is not None and config.prune_epochs != 0)
     trained = dataset is not None or config.prune.chosen or config.quantizer.chosen
     if config.min_agreement and (trained or isinstance(network.model, FlexibleModel)):
-        raise ConfigError("--min-agreement: for plain sharing without data; else accuracy is measured, and trained for")
+        raise ConfigError(
+            "--min-agreement: works for plain sharing without data, without --prune and --quantizer, and for networks "
+            "without sub-models; leave it"
+        )
     if dataset is None:
         if config.activations is not None:
-            raise DataError("--activations: their range is learned in training; give --data")
+            raise DataError("--activations: the range of activations is learned in training; give --data")
         why = "no data: no fine-tuning and no tuning, weights are shared by k-means alone; give --data"
         return replace(untrained(config, _WITHOUT_DATA, note, why), arch=network.arch)
     if dataset.num_classes > network.num_classes:
@@ -93,14 +98,14 @@ def resolve_network(
 
 
 def _with_rate(config: CompressConfig, pruner: Pruner, trained: bool) -> CompressConfig:
-    """Choose the share of the parameters that goes; `trained`: there is data, and --prune-epochs aren't 0."""
+    """Return `config` with the share of parameters to prune chosen; trained: there is data, and --prune-epochs > 0."""
     if pruner.needs_data and not trained:
-        raise ConfigError(f"--prune {pruner.name} trains while it prunes: give --data, and --prune-epochs above 0")
+        raise ConfigError(f"--prune {pruner.name} trains while it prunes; give --data, and --prune-epochs above 0")
     return config if config.prune_rate is not None else replace(config, prune_rate=pruner.default_rate)
 
 
 def untrained(config: CompressConfig, used: Collection[str], note: Callable[[str], None], why: str) -> CompressConfig:
-    """Return `config` with its settings `used`, where nothing is trained; a note names the others, and `why`."""
+    """Return `config` for a run without training: only the settings `used` stay; a note names the others, and `why`."""
     config = leave_out(config, used, note, why)
     if config.levels is not None:
         config = replace(config, k=config.levels[-1])
@@ -110,14 +115,14 @@ def untrained(config: CompressConfig, used: Collection[str], note: Callable[[str
 
 
 def _with_rounding(config: CompressConfig) -> CompressConfig:
-    """Choose how k-means rounds, where it is left open: balanced, also before a tuning of the values."""
+    """Return `config` with auto rounding chosen: balanced where k-means alone assigns weights, else nearest."""
     if config.rounding != "auto":
         return config
     return replace(config, rounding="balanced" if rounds_freely(config) else "nearest")
 
 
 def _with_sharing(config: CompressConfig, flexible: bool) -> CompressConfig:
-    """Choose the levels and when weights are shared; `flexible`: the network has sub-models of its own."""
+    """Return `config` with `levels` and `sharing` chosen; flexible: the network has sub-models of its own."""
     if config.levels is None and config.distill.name in ASSISTED and not flexible:
         config = replace(config, levels=(config.k,)).check()
     if config.levels is not None:
@@ -129,14 +134,14 @@ def _with_sharing(config: CompressConfig, flexible: bool) -> CompressConfig:
 
 
 def _with_epochs(config: CompressConfig, steps: int) -> CompressConfig:
-    """Choose the epochs of each stage, from the steps of an epoch."""
+    """Return `config` with the epochs of each stage chosen; steps: optimizer steps in an epoch."""
     epochs, tune_epochs = config.epochs, config.tune_epochs
     if not fine_tunes(config):
         epochs = 0
     elif epochs is None:
         epochs = min(30, max(3, math.ceil(_FINE_TUNE_STEPS / steps)))
     if tune_epochs is None and config.quantizer.chosen:
-        tune_epochs = 0  # the quantizer's levels stay an even grid; tuning would move each on its own
+        tune_epochs = 0  # tuning would move each value by itself, and the quantizer's grid would become uneven
     elif tune_epochs is None:
         tune_epochs = min(20, max(2, math.ceil(_TUNE_STEPS / steps)))
     config = replace(config, epochs=epochs, tune_epochs=tune_epochs)

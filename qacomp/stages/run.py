@@ -1,4 +1,4 @@
-"""One run of a compression: where it goes, what the user hears of it, how long its stages take."""
+"""One run of a compression: its output file, its notes to the user, and the seconds that its stages take."""
 
 import time
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ from qacomp.progress import Progress
 
 
 class Run:
-    """Remarks for the user, and seconds a stage.
+    """Collects the notes to the user and the seconds of each stage.
 
-    output: the container; snapshots: a folder that gets checkpoints of the fine-tuning at its quarters, if given.
+    output: path of the container; snapshots: folder for checkpoints after each quarter of fine-tuning, None: none.
     """
 
     def __init__(self, progress: Progress, output: Path, snapshots: Path | None = None) -> None:
@@ -20,13 +20,13 @@ class Run:
         self.seconds: dict[str, float] = {}
 
     def note(self, text: str) -> None:
-        """Tell the user now and in the result."""
+        """Show a note to the user now, and keep it for the result."""
         self.notes.append(text)
         self.progress.note(text)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time what happens inside."""
+        """Time the block, and add its seconds to the stage `name`."""
         start = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start

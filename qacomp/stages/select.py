@@ -8,10 +8,10 @@ from qacomp.sources.torch_source import Source, TorchSource
 
 
 def select_weights(source: Source, config: CompressConfig, note: Callable[[str], None]) -> Selection:
-    """Return the layers to share, with K of each, and why every other tensor isn't shared.
+    """Return the layers to share, with K of each, and the reason why each other tensor isn't shared.
 
-    Raises ConfigError for a pattern that fits no tensor and for a network of which nothing would be shared,
-    CheckpointError for weights that hold NaN.
+    Raises ConfigError for a pattern that matches no tensor and for a network with nothing to share,
+    NonFiniteWeightsError for a selected tensor with NaN or infinity. note: called with remarks on the source's tensors.
     """
     rules = Rules(config.scope, config.k, config.k_layers, **config.which)
     selection = select(source.weights(), rules)

@@ -1,7 +1,7 @@
-"""Share a source that nothing is trained in: tensor by tensor, and again with more values where its outputs ask for it.
+"""Share a source without training: tensor by tensor, and again with more values if the outputs don't agree well enough.
 
-What is compared with the original, what is written and what a reader decodes is one and the same model, bit for bit;
-the last step checks that.
+The model that is compared with the original, the one that is written, and the one that a reader decodes are the same,
+bit for bit; the last step checks that.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,10 +33,10 @@ from qacomp.training.history import WeightHistory
 
 
 def share(source: PlainSource, selection: Selection, config: CompressConfig, data: Given | None, run: Run) -> Made:
-    """Share the selected tensors of a source, and measure what comes of it where it can be run.
+    """Share the selected tensors of a source, and measure the compressed model if it can be run.
 
-    data: what it is measured on (see `load_samples`); without it outputs are compared on generated inputs. Raises
-    AgreementNotReachedError, DataError for data that doesn't fit the model.
+    data: what the model is measured on (see `load_samples`); without it outputs are compared on generated inputs.
+    Raises AgreementNotReachedError if --min-agreement can't be reached, DataError for data that doesn't fit the model.
     """
     vectors = source.vectors(config.stored_precision)
     selection = selection.with_reasons(vectors)
@@ -46,8 +46,8 @@ def share(source: PlainSource, selection: Selection, config: CompressConfig, dat
     if source.large:
         if config.min_agreement:
             raise AgreementNotReachedError(
-                f"--min-agreement {config.min_agreement:g}: a model of 1 GiB or more isn't run here, so nothing is"
-                " written; leave it"
+                f"--min-agreement {config.min_agreement:g}: a model of 1 GiB or more isn't run, so its agreement can't"
+                " be measured and nothing is written; leave the option out"
             )
         return _one_by_one(source, selection, packed, config)
     work = _Work(source, config, packed, runs, run)
@@ -69,7 +69,7 @@ def share(source: PlainSource, selection: Selection, config: CompressConfig, dat
 
 @dataclass
 class _Work:
-    """Shares and measures, over and over. measured: what the last measurement found."""
+    """Shares the tensors and measures the model, once for each trial. measured: the result of the last trial."""
 
     source: PlainSource
     config: CompressConfig
@@ -79,7 +79,7 @@ class _Work:
     measured: Measured = field(default_factory=Measured)
 
     def refine(self, selection: Selection) -> Selection:
-        """Share the selection, with more values in some tensors where the settings ask for agreement."""
+        """Share the selection; return it with more values for some tensors if the settings ask for agreement."""
         read = {weight.name: weight.read for weight in self.source.weights()}
         if self.runs is None and self.source.graph() is None:
             with self.run.stage("share"):
@@ -93,7 +93,7 @@ class _Work:
         return selection
 
     def coarser(self) -> dict[str, Measured]:
-        """Measure each level but the finest, by the level's name."""
+        """Measure each level except the finest; return the measurements by the level's name."""
         measured = {}
         for level, k in enumerate((self.config.levels or ())[:-1]):
             view = {name: at_level(item, level) for name, item in self.packed.items.items()}
@@ -104,7 +104,7 @@ class _Work:
         return measured
 
     def _tried(self, selection: Selection) -> float | None:
-        """Share a selection and run the model: 1 − cosine of the worst output, None where it can't be run."""
+        """Share a selection and run the model; return 1 − cosine of the worst output, or None if it can't be run."""
         with self.run.stage("share"):
             self.packed.share(selection)
         with self.run.stage("evaluate"):
@@ -128,7 +128,7 @@ def _dense(items: Mapping[str, Packed], name: str) -> NDArray[Any]:
 
 
 def _errors(source: PlainSource, items: Mapping[str, Packed], runs: ModelRuns | None) -> dict[str, OperatorError]:
-    """Return the error of each shared tensor where it works, or the weights' own where nothing is run."""
+    """Return the error of each shared tensor at the operators that read it; if nothing is run, of the weights."""
     if runs is not None:
         return runs.errors(items)
     shared = {name for name, item in items.items() if isinstance(item.value, SharedTensor)}
@@ -162,7 +162,10 @@ def _made(
 
 
 def _one_by_one(source: PlainSource, selection: Selection, packed: PackedWeights, config: CompressConfig) -> Made:
-    """Make a container of tensors that are shared as they are written; what they lose is known only afterwards."""
+    """Return what a container of a large source holds: tensors are shared while they are written.
+
+    So their errors are known only after writing, in `finish`.
+    """
     found = Measurements(verdict=judge(None, {}, None, config.k))
     whole = _made(source, selection, {}, found, config)
 
@@ -174,17 +177,19 @@ def _one_by_one(source: PlainSource, selection: Selection, packed: PackedWeights
 
 
 def _compare(container: Container, graph: bytes | None, items: Mapping[str, Packed]) -> None:
-    """Raise ExportError unless the container holds this graph and these very values."""
+    """Raise ExportError unless the container holds this graph and exactly these values."""
     if graph is not None and container.graph() != graph:
         raise ExportError(f"{container.source}: the graph read back isn't the one written; please report this")
     for name, item in items.items():
         read, expected = container.tensor(name), item.dense()
         if read.dtype != expected.dtype or read.tobytes() != np.ascontiguousarray(expected).tobytes():
-            raise ExportError(f"{container.source}: {name[:80]} read back isn't what was written; please report this")
+            raise ExportError(
+                f"{container.source}: tensor {name[:80]} read back isn't the one written; please report this"
+            )
 
 
 def _moved(source: PlainSource, selection: Selection, items: Mapping[str, Packed]) -> Training:
-    """Return how far sharing moved each tensor."""
+    """Return the histograms and relative errors of the shared tensors."""
     read = {weight.name: weight.read for weight in source.weights()}
     values = {layer.name: read[layer.name]() for layer in selection.layers}
     weights = WeightHistory(list(values), values)
@@ -192,19 +197,19 @@ def _moved(source: PlainSource, selection: Selection, items: Mapping[str, Packed
 
 
 def _percent(measured: Measured) -> tuple[float, float] | None:
-    """Return (original, decoded) accuracy, where that is the metric."""
+    """Return (original, decoded) accuracy in percent, or None if another metric or none was measured."""
     metric = measured.metric
     return None if metric is None or metric.name != "accuracy" else (metric.original, metric.decoded)
 
 
 def _accuracy(measured: Measured) -> Accuracy:
-    """Return it in percent, where that is the metric: nothing is tuned, what is shared is what is decoded."""
+    """Return the accuracies in percent, if accuracy is the metric; without tuning all but the original's are equal."""
     percent = _percent(measured)
     return Accuracy() if percent is None else Accuracy(percent[0], percent[1], percent[1], percent[1])
 
 
 def _figures(found: Measurements | Measured, config: CompressConfig) -> dict[str, Any]:
-    """Return what the container's metadata say of the measurements."""
+    """Return the measurements as entries of the container's metadata."""
     figures: dict[str, Any] = {} if config.data is None else {"data": config.data}
     if found.agreement is not None:
         figures["agreement"] = found.agreement.to_json()
@@ -216,7 +221,7 @@ def _figures(found: Measurements | Measured, config: CompressConfig) -> dict[str
 
 
 def _point(measured: Measured) -> dict[str, Any]:
-    """Return what the metadata say of one level; its accuracy in percent, where that is the metric."""
+    """Return one level's measurements as a metadata entry; accuracy is in percent, if it is the metric."""
     figures = _figures(measured, CompressConfig())
     figures.pop("accuracy", None)
     figures |= judge(measured.agreement, {}, _percent(measured)).to_json()

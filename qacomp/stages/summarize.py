@@ -1,4 +1,4 @@
-"""The figures of a finished compression, from what was made, written and measured."""
+"""Collect the figures of a finished compression from what was made, written and measured."""
 
 from qacomp.options.config import CompressConfig
 from qacomp.sources.torch_source import Source
@@ -9,11 +9,11 @@ from qacomp.stages.write import Written
 
 
 def figures(source: Source, config: CompressConfig, made: Made, written: Written, run: Run) -> Figures:
-    """Return all figures of a compression, and tell the user which vectors were rounded."""
+    """Return all figures of a compression, and note for the user how many vectors were rounded."""
     report, found, size = written.report, written.measured, source.size
     if vectors := sum(t.k is None and t.precision != "exact" for t in report.tensors):
         what = "1 bias or norm vector is" if vectors == 1 else f"{vectors} bias and norm vectors are"
-        run.note(f"{what} rounded to {config.stored_precision} (--stored-precision exact: none)")
+        run.note(f"{what} rounded to {config.stored_precision} (--stored-precision exact keeps all exact)")
     return Figures(
         output=run.output,
         arch=made.arch,

@@ -31,16 +31,16 @@ from qacomp.training.share_network import share_network
 
 @dataclass(frozen=True)
 class FineTuned:
-    """What the fine-tuning gave: each layer's regularizer, and the precision ladder where one was trained."""
+    """The result of fine-tuning: the regularizer of each layer, and the precision ladder if one was trained."""
 
     penalties: dict[str, Regularizer]
     ladder: PrecisionLadder | None = None
 
 
 def train(source: TorchSource, selection: Selection, config: CompressConfig, dataset: Dataset | None, run: Run) -> Made:
-    """Train and share a source's network in place, and measure it; without data only the post-training part is done.
+    """Train and share a source's network in place, and measure it; without data only the stages without training run.
 
-    Raises the named errors of `qacomp.errors`: ConfigError, DataError, DivergedError, AgreementNotReachedError.
+    Raises ConfigError, DataError, DivergedError and AgreementNotReachedError.
     """
     job = _prune(start_job(source, selection, config, dataset, run))
     job, bits = _plan_quantizer(job)
@@ -55,10 +55,10 @@ def train(source: TorchSource, selection: Selection, config: CompressConfig, dat
 
 
 def _prune(job: Job) -> Job:
-    """Prune and retrain, if asked; the zeros that the network came with stay zero where something trains it."""
+    """Prune and retrain if asked; if anything trains the network, the zeros that it came with are held at zero."""
     c = job.config
     if job.session is None and not c.quantizer.chosen and not c.prune.chosen:
-        return job  # k-means alone keeps zeros by itself
+        return job  # k-means keeps zeros without a mask
     own = own_zeros(job.model, job.selection)
     if not c.prune.chosen:
         return job.pruned(own) if own.masks else job
@@ -72,7 +72,7 @@ def _prune(job: Job) -> Job:
 
 
 def _plan_quantizer(job: Job) -> tuple[Job, dict[str, int]]:
-    """Return the bits of each layer that is quantized, which also fix its shared values."""
+    """Return the job with the quantizer's number of shared values, and the bits of each layer that is quantized."""
     c = job.config
     if not c.quantizer.chosen:
         return job, {}
@@ -84,7 +84,7 @@ def _plan_quantizer(job: Job) -> tuple[Job, dict[str, int]]:
 
 
 def _fine_tune(job: Job, bits: dict[str, int], weights: WeightHistory) -> tuple[Job, FineTuned]:
-    """Train all weights towards their shared values, with data; a quantizer is put on in any case."""
+    """Train all weights towards their shared values if there is data; without data only apply the quantizer."""
     c = job.config
     if job.session is None or not c.epochs:
         if bits:
@@ -102,7 +102,7 @@ def _fine_tune(job: Job, bits: dict[str, int], weights: WeightHistory) -> tuple[
 
 
 def _refine(job: Job) -> Job:
-    """Give layers more shared values for outputs that agree with the original's, where nothing is trained."""
+    """Give layers more shared values until outputs agree with the original's, if nothing is trained."""
     c = job.config
     trained = job.session is not None or c.prune.chosen or c.quantizer.chosen
     if trained or isinstance(job.model, FlexibleModel) or aim(c) is None:
@@ -117,7 +117,7 @@ def _refine(job: Job) -> Job:
 
 
 def _share(job: Job, penalties: dict[str, Regularizer]) -> tuple[Job, nn.Module, nn.Module]:
-    """Share the network's weights, tune their values; the network before and after the tuning."""
+    """Share the network's weights and tune their values; return the job, the network before tuning, and after it."""
     c = job.config
     with job.run.stage("share"):
         rules = SharingRules(c.codebook, c.rounding)
@@ -128,7 +128,7 @@ def _share(job: Job, penalties: dict[str, Regularizer]) -> tuple[Job, nn.Module,
 
 
 def _share_ladder(job: Job, ladder: PrecisionLadder) -> tuple[Job, nn.Module, nn.Module]:
-    """Fix the clusters of all levels, tune their values; the finest level's network before and after the tuning."""
+    """Fix the clusters of all levels and tune their values; return the job, the finest network before and after."""
     finest = ladder.submodel_names[-2]
     with job.run.stage("share"):
         ladder.freeze()

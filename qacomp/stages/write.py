@@ -1,4 +1,4 @@
-"""Write what was made into a container, and hold what a reader gets against it."""
+"""Write the container, and check that a reader gets what was written."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from qacomp.stages.run import Run
 
 @dataclass(frozen=True)
 class Written:
-    """A container: how many bytes each part of it takes, all that was measured, and what is shared in it."""
+    """A container that was written: the bytes of each part, all measurements, and the selection of shared tensors."""
 
     report: WriteReport
     measured: Measurements
@@ -23,7 +23,7 @@ class Written:
 def write(made: Made, source: Source, config: CompressConfig, run: Run) -> Written:
     """Write the container `run.output`, whole or not at all, and read it back.
 
-    Raises OutputNotWritableError, and ExportError where a reader doesn't get what was written.
+    Raises OutputNotWritableError, and ExportError if a reader doesn't get what was written.
     """
     meta = provenance(source.origin, config, source.size, source.digests()) | dict(made.meta)
     with run.stage("encode"), Writer(run.output, graph=made.graph, meta=meta, coding=Coding(config.codecs)) as writer:

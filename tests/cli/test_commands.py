@@ -179,7 +179,7 @@ def test_verify_against_the_source(qacomp: Qacomp, tmp_path: Path) -> None:
         assert answer.code == 1 and text in answer.json["error"]["message"] and answer.err.count("\n") == 1
     save_file(tmp_path / "bare.qac", {"x": np.arange(3)})
     answer = qacomp("verify", tmp_path / "bare.qac", "--source", source)
-    assert answer.code == 1 and "doesn't tell" in answer.err
+    assert answer.code == 1 and "hold no SHA-256 of its source" in answer.err
 
 
 def test_weights_without_an_architecture(qacomp: Qacomp, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_weights_without_an_architecture(qacomp: Qacomp, tmp_path: Path) -> None
         "compress", tmp_path / "net.safetensors", "--k", "16", "--reg", "exp", "--stored-precision", "exact", "--json"
     )
     assert answer.code == 0
-    assert any("weights only" in note for note in answer.json["notes"])
+    assert any("only weights are compressed" in note for note in answer.json["notes"])
     assert any("without effect: --reg" in note for note in answer.json["notes"])
     assert answer.json["accuracy"]["original"] is None
     assert qacomp("decode", tmp_path / "net.qac", "-o", tmp_path / "out.safetensors").code == 0

@@ -109,7 +109,7 @@ def test_a_detectors_grids_and_priors_stay_exact(tmp_path: Path) -> None:
     assert {name for name, is_shared in shared.items() if is_shared} == {"v"}
     for name in ("grid", "centres", "sizes"):
         assert np.array_equal(values[name], tensors[name]), name
-    assert reasons["grid"] == "bias of Add, no weight: kept exactly unless --include names it"
+    assert reasons["grid"] == "bias of Add, not a weight: kept exactly unless --include names it"
     shared, _, values = compressed(tmp_path, nodes, tensors, inputs, ("y", "z"), include=("grid",), k=16)
     assert shared["grid"] and np.unique(values["grid"]).size <= 16
 
@@ -130,7 +130,7 @@ def test_boxes_that_a_ranking_chooses_stay_exact_and_rows_of_ids_are_weights(loo
     inputs = {"x": (FLOAT, [1, 16]), "ids": (TensorProto.INT64, [3, 1])}
     shared, reasons, values = compressed(tmp_path, nodes, tensors, inputs, ("y", "z"))
     assert shared["table"] and shared["w"] and not shared["boxes"], reasons
-    assert reasons["boxes"].startswith(f"value of {lookup}, no weight")
+    assert reasons["boxes"].startswith(f"value of {lookup}, not a weight")
     assert np.array_equal(values["boxes"], tensors["boxes"])
 
 
@@ -193,7 +193,7 @@ def test_embeddings_of_ids_are_weights_and_positions_are_not(tmp_path: Path) -> 
     shared, reasons, values = compressed(tmp_path, nodes, tensors, inputs)
     assert {name for name, is_shared in shared.items() if is_shared} == {"words", "segments", "w"}
     assert np.array_equal(values["positions"], tensors["positions"])
-    assert reasons["positions"].startswith("value of Add, no weight")
+    assert reasons["positions"].startswith("value of Add, not a weight")
     assert reasons["words"] == "weight of Gather, 3,200 values, shared values rounded to fp16"
     asked, _, _ = compressed(tmp_path, nodes, tensors, inputs, include=("positions",), k=16)
     assert asked["positions"]
@@ -333,7 +333,7 @@ def test_bare_tensors_are_chosen_by_their_values_before_their_names(tmp_path: Pa
     for name in set(state) - shared:
         assert np.array_equal(back[name].numpy(), state[name]), name
     reasons = {row.name: str(row.skipped) for row in result.layers}
-    reason = "2-dimensional tensor, by its values a table of sines or powers, no weight"
+    reason = "2-dimensional tensor, by its values a table of sines or powers, not a weight"
     assert reasons["pos.pe"] == f"{reason}: kept exactly unless --include names it"
     assert "anchors by its name" in reasons["head.anchors"] and "mask by its name" in reasons["head.mask"]
 

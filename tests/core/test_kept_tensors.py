@@ -175,5 +175,5 @@ def test_the_source_of_external_data_is_verified(tmp_path: Path) -> None:
     data = bytearray((tmp_path / "w.bin").read_bytes())
     data[-1] ^= 1
     (tmp_path / "w.bin").write_bytes(data)
-    with pytest.raises(SourceMismatchError, match=r"other data beside it: w\.bin differs"):
+    with pytest.raises(SourceMismatchError, match=r"other external data: w\.bin differs"):
         check_source(tmp_path / "m.qac", meta, tmp_path / "m.onnx")

@@ -189,7 +189,7 @@ def test_every_tensor_has_its_reason(tmp_path: Path) -> None:
     assert reasons["w"] == "weight of MatMul, 512 values"
     assert reasons["int64"] == "int64: kept exactly"
     assert reasons["odd17"] == "float8e4m3fn: kept exactly"
-    assert reasons["mask"] == "tensor that no node reads, no weight"
+    assert reasons["mask"] == "tensor that no node reads, not a weight"
     assert reasons["sparse.values"] == "sparse tensor: kept exactly"
     assert reasons["variance"] == "fewer than two dimensions: kept exactly"
 
@@ -237,7 +237,7 @@ def test_custom_operators_are_kept(tmp_path: Path) -> None:
     assert result.agreement is None and any("agreement with the original isn't known" in n for n in result.notes)
     assert back.graph.node[0] == strange
     assert not shared_names(result)
-    reason = "input of nobody.knows.Strange, which isn't known, no weight: kept exactly unless --include names it"
+    reason = "input of nobody.knows.Strange, which isn't known, not a weight: kept exactly unless --include names it"
     assert next(x for x in result.layers if x.name == "w").skipped == reason
     asked = packed(
         model_of([strange], [tensor("w", weights(16, 16))], opsets=opsets), tmp_path, include=("w",), min_size=256

@@ -135,7 +135,7 @@ def test_a_few_tensors_are_in_memory_at_once(
 
 def test_agreement_that_is_asked_for_is_never_left_unmeasured(source: Path, alive: Alive) -> None:
     """A model that is too large to be run can't show what the user asks for: nothing is written."""
-    with pytest.raises(AgreementNotReachedError, match="1 GiB or more isn't run here, so nothing is written"):
+    with pytest.raises(AgreementNotReachedError, match="1 GiB or more isn't run, so its agreement can't be measured"):
         packed(source, min_agreement=0.9)
     assert not source.with_suffix(".qac").exists()
 

@@ -239,7 +239,7 @@ def test_what_is_no_tensor_is_left_out_and_named() -> None:
             pass
 
     result = qacomp.compress(nn.Sequential(Extra(30, 40)), k=8)
-    assert "0._extra_state: no tensor, left out of the container" in result.notes
+    assert "0._extra_state: not a tensor, left out of the container" in result.notes
 
 
 def test_a_frozen_network_is_trained_as_any_other(few: Dataset) -> None:
@@ -309,7 +309,7 @@ def test_a_pruned_state_dict_of_a_known_architecture_has_its_weights() -> None:
     model = create_model("lenet5")
     masked(model.get_submodule("fc1"), 0.9)
     result = qacomp.compress(dict(model.state_dict()), arch="lenet5", k=8)
-    assert any(note.startswith("fc1.weight: made of pruning masks") for note in result.notes)
+    assert any(note.startswith("fc1.weight: computed from pruning masks") for note in result.notes)
     create_model("lenet5").load_state_dict(qacomp.decode(result))
 
 
