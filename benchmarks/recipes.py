@@ -29,9 +29,8 @@ WORK = ROOT / "benchmarks" / "work"
 FP32_BYTES = 1_084_392  # the checkpoint's state in fp32, batch norm included
 COMMON = {
     "reg": "none",
-    "sharing": "straight-through",
+    "sharing": "straight-through:entropy=0.05",
     "k": 4,
-    "entropy": 0.05,
     "epochs": 8,
     "tune_epochs": 2,
     "distill": "kd:temperature=2,weight=0.9",
@@ -98,7 +97,8 @@ def _recipe(name: str, settings: dict[str, object], data: Path) -> Row:
         "commit": commit(),
     }
     made = {key: value for key, value in tomllib.loads(meta["settings"]).items() if key != "data"}
-    return Row(name, f"ResNet-20, CIFAR-10J, K = {config.k}, entropy weight {config.entropy}", made, results)
+    description = f"ResNet-20, CIFAR-10J, K = {config.k}, entropy weight {config.sharing.given['entropy']}"
+    return Row(name, description, made, results)
 
 
 def _made_with(container: Path, settings: dict[str, object]) -> bool:

@@ -9,7 +9,7 @@ from qacomp.errors import ConfigError
 from qacomp.options.declaration import Config, declarations, default_of, flag
 from qacomp.options.limits import check_value
 from qacomp.options.method_table import method_table
-from qacomp.options.needs import regularizer_options
+from qacomp.options.needs import regularizer_options, sharing_way
 
 C = TypeVar("C")
 
@@ -61,10 +61,10 @@ def given(config: Config, names: Collection[str]) -> list[str]:
 def _check_codebook(config: Config) -> None:
     if config.min_agreement and (config.codebook != "tensor" or config.levels is not None):
         raise ConfigError("--min-agreement chooses the values of one codebook a tensor: leave --codebook and --levels")
-    trained = config.reg.chosen or config.sharing == "straight-through" or config.quantizer.chosen
+    trained = config.reg.chosen or sharing_way(config).in_training or config.quantizer.chosen
     if config.codebook != "tensor" and (trained or config.prune.chosen):
         raise ConfigError(
-            f"codebook = {config.codebook!r}: regularizers, straight-through sharing, quantizers and pruning have "
+            f"codebook = {config.codebook!r}: regularizers, sharing in training, quantizers and pruning have "
             "one codebook a tensor; leave them, or take --codebook tensor"
         )
 
@@ -73,8 +73,10 @@ def _check_levels(config: Config, levels: tuple[int, ...]) -> None:
     ascending = all(a < b for a, b in pairwise(levels))
     if not 1 <= len(levels) <= 16 or not ascending or levels[0] < 2 or levels[-1] > 65_536:
         raise ConfigError(f"levels = {list(levels)}: give 1 to 16 ascending numbers between 2 and 65,536: 4,16,64")
-    if config.entropy > 0:
-        raise ConfigError("entropy: the boundaries of --levels nest, and can't be moved for cheaper indices too")
+    if sharing_way(config).moves_boundaries:
+        raise ConfigError(
+            f"--sharing {config.sharing}: the boundaries of --levels nest, and can't be moved for cheaper indices too"
+        )
     if config.codebook != "tensor":
         raise ConfigError(f"codebook = {config.codebook!r}: --levels nest in one codebook a tensor; leave one")
     for name in ("prune", "quantizer"):
@@ -90,7 +92,7 @@ def _check_quantizer(config: Config) -> None:
             raise ConfigError("activations: quantized ones need --quantizer dorefa or wrpn for the weights too")
         if given(config, ("bits", "bits_layers")):
             raise ConfigError("bits: they are a quantizer's; give --quantizer dorefa or wrpn, or use --k")
-    elif config.sharing == "straight-through":
+    elif sharing_way(config).in_training:
         raise ConfigError(
             f"--quantizer {config.quantizer.name} already shares weights in the forward pass: leave --sharing"
         )
@@ -98,7 +100,7 @@ def _check_quantizer(config: Config) -> None:
         raise ConfigError(
             f"--quantizer {config.quantizer.name}: the number of shared values follows from --bits, not --k"
         )
-    if config.sharing == "straight-through" and regularizer_options(config).levels_vary:
+    if sharing_way(config).in_training and regularizer_options(config).levels_vary:
         raise ConfigError(
-            f"--reg {config.reg}: straight-through sharing needs a fixed number of levels; use --sharing after"
+            f"--reg {config.reg}: --sharing {config.sharing.name} needs a fixed number of levels; use --sharing after"
         )

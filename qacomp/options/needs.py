@@ -6,6 +6,7 @@ The conditions take a CompressConfig.
 from qacomp.options.declaration import Config, Need, declarations
 from qacomp.options.method_table import method_table
 from qacomp.options.regularizer_options import RegularizerOptions
+from qacomp.options.sharing_ways import SharingWay
 
 ASSISTED = ("ipkd", "ta-1", "ta-m")
 """Ways of --distill in which sub-models learn from larger ones."""
@@ -19,12 +20,19 @@ def regularizer_options(c: Config) -> RegularizerOptions:
     return options
 
 
+def sharing_way(c: Config) -> SharingWay:
+    """Return the hyper-parameters of --sharing. Raise ConfigError."""
+    way: SharingWay = method_table(declarations(c)["sharing"]).options(c.sharing)
+    return way
+
+
 def shares_in_training(c: Config) -> bool:
-    """Return whether the forward pass of the fine-tuning uses the shared weights (--sharing straight-through)."""
+    """Return whether the forward pass of the fine-tuning uses the shared weights."""
     if c.quantizer.chosen or regularizer_options(c).levels_vary:
         return False
     wanted = c.reg.chosen or c.levels is not None or c.distill.name in ASSISTED
-    return bool(c.sharing == "straight-through" or (c.sharing == "auto" and wanted))
+    told = sharing_way(c).in_training
+    return bool(wanted if told is None else told)
 
 
 def fine_tunes(c: Config) -> bool:
@@ -78,10 +86,6 @@ WARMUP = Need(lambda c: _regularizes(c) and c.schedule == "warmup", "without --r
 LEARNED_LEVELS = Need(
     _learns_levels,
     "unless representatives are learned: --reg min, exp, sin:range=learned, or straight-through sharing",
-)
-STRAIGHT_THROUGH = Need(
-    lambda c: fine_tunes(c) and shares_in_training(c),
-    "without straight-through sharing in a fine-tuning: give --sharing straight-through",
 )
 FINE_TUNED = Need(
     fine_tunes,

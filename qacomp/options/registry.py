@@ -22,7 +22,8 @@ class Registry(Generic[T]):
     """The members of one kind by name.
 
     kind: what one member is called in messages; folder: the package whose files register the built-in members, or the
-    one file that does; group: the entry-point group of other packages; unknown: the error for a name that nobody has.
+    one file that does; group: the entry-point group of other packages, empty where they have none; unknown: the error
+    for a name that nobody has.
     """
 
     def __init__(self, kind: str, folder: str, group: str, unknown: type[QacompError] = ConfigError) -> None:

@@ -34,12 +34,10 @@ class Settings(TypedDict, total=False):
     """Without data: the cosine that the outputs must reach. Tensors get more values than --k until they do; 0
     turns that off.
     """
-    sharing: str
-    """Share after the fine-tuning, or already in its forward pass."""
+    sharing: MethodLike
+    """Share after the fine-tuning, or in its forward pass already (straight-through); auto: as the rest asks."""
     rounding: str
     """How k-means rounds: to the nearest value, or balanced, so that the errors of a channel cancel."""
-    entropy: float
-    """In straight-through sharing: the weight of the indices' entropy. More makes the file smaller."""
     batch_norm: str
     """Statistics of batch norm after sharing."""
     stored_precision: str

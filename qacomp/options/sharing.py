@@ -7,8 +7,10 @@ from qacomp.options import needs
 from qacomp.options.codebook import check_codebook
 from qacomp.options.codec import check_codec
 from qacomp.options.declaration import NOT_NEGATIVE, Bounds, Option, by_layer, option
+from qacomp.options.method import MethodChoice
 
 _SHARING = "Sharing"
+AUTO, AFTER = MethodChoice("auto"), MethodChoice("after")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,14 +70,14 @@ class SharingOptions:
             shown="0.9999 from --k 256 on, where the model runs",
         ),
     )
-    sharing: str = option(
-        "auto",
+    sharing: MethodChoice = option(
+        AUTO,
         Option(
-            "Share after the fine-tuning, or already in its forward pass.",
+            "Share after the fine-tuning, or in its forward pass already (straight-through); auto: as the rest asks.",
             _SHARING,
-            choices=("auto", "after", "straight-through"),
+            methods="qacomp.options.sharing_ways:SHARING_WAYS",
             needs=(needs.SHARED_IN_TRAINING,),
-            idle="after",
+            idle=AFTER,
             shown="straight-through with --reg or --levels",
         ),
     )
@@ -88,15 +90,6 @@ class SharingOptions:
             needs=(needs.FREE_ROUNDING,),
             idle="nearest",
             shown="balanced where nothing is fine-tuned",
-        ),
-    )
-    entropy: float = option(
-        0.0,
-        Option(
-            "In straight-through sharing: the weight of the indices' entropy. More makes the file smaller.",
-            _SHARING,
-            bounds=NOT_NEGATIVE,
-            needs=(needs.STRAIGHT_THROUGH,),
         ),
     )
     batch_norm: str = option(

@@ -11,7 +11,8 @@ from qacomp.models.flexible import FlexibleModel
 from qacomp.options.checking import check_effects, leave_out
 from qacomp.options.config import CompressConfig
 from qacomp.options.method import NO_METHOD, MethodChoice
-from qacomp.options.needs import ASSISTED, fine_tunes, rounds_freely, shares_in_training, trains
+from qacomp.options.needs import ASSISTED, fine_tunes, rounds_freely, shares_in_training, sharing_way, trains
+from qacomp.options.sharing import AFTER
 from qacomp.sources.network import Network
 from qacomp.sources.source import PROGRAM, RUNNING, SHARING
 from qacomp.sources.torch_source import Source, TorchSource
@@ -109,7 +110,7 @@ def untrained(config: CompressConfig, used: Collection[str], note: Callable[[str
     config = leave_out(config, used, note, why)
     if config.levels is not None:
         config = replace(config, k=config.levels[-1])
-    config = replace(config, epochs=0, tune_epochs=0, sharing="after", distill=NO_METHOD)
+    config = replace(config, epochs=0, tune_epochs=0, sharing=AFTER, distill=NO_METHOD)
     config = replace(config, augment="none", precision="fp32")
     return _with_rounding(config)
 
@@ -128,7 +129,8 @@ def _with_sharing(config: CompressConfig, flexible: bool) -> CompressConfig:
     if config.levels is not None:
         config = replace(config, k=config.levels[-1])
     asked = replace(config, distill=MethodChoice("kd")) if flexible else config
-    config = replace(config, sharing="straight-through" if shares_in_training(asked) else "after")
+    if sharing_way(config).in_training is None:
+        config = replace(config, sharing=MethodChoice("straight-through") if shares_in_training(asked) else AFTER)
     check_effects(config)
     return config
 

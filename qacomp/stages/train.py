@@ -8,6 +8,7 @@ from qacomp.datasets import Dataset
 from qacomp.models.flexible import FlexibleModel
 from qacomp.models.plain_modules import copied
 from qacomp.options.config import CompressConfig
+from qacomp.options.needs import sharing_way
 from qacomp.sharing.agreement import aim, raised_note
 from qacomp.sharing.form import SharingRules
 from qacomp.sharing.selection import Selection
@@ -94,7 +95,7 @@ def _fine_tune(job: Job, bits: dict[str, int], weights: WeightHistory) -> tuple[
     watch = watcher(weights, c.epochs, job.network, c.data, job.run.snapshots)
     session = replace(job.session, watch=watch)
     with job.run.stage("fine-tune"):
-        if c.levels is not None and c.sharing == "straight-through":
+        if c.levels is not None and sharing_way(c).in_training:
             ladder, records = fine_tune_ladder(job.model, job.selection, session)
             return job.told(records), FineTuned({}, ladder)
         penalties, records = fine_tune(job.model, job.selection, session, bits)

@@ -7,7 +7,8 @@ from torch import nn
 
 from qacomp.errors import ConfigError
 from qacomp.options.method import MethodChoice
-from qacomp.options.needs import regularizer_options
+from qacomp.options.needs import regularizer_options, sharing_way
+from qacomp.options.sharing_ways.straight_through import StraightThroughWay
 from qacomp.sharing.selection import Selection, value_for
 from qacomp.training.batches import batch_count
 from qacomp.training.history import EpochRecord
@@ -40,12 +41,12 @@ def fine_tune(
         scaled = quantizer_named(c.quantizer).options.scaled
         learned = {n: p for n, p in penalties.items() if isinstance(p, LearnedBits)} if learns_bits else {}
         quantize_network(model, bits, c.quantizer, scaled=scaled, learned=learned, masks=setup.zeros.masks)
-    elif c.sharing == "straight-through":
+    elif isinstance(way := sharing_way(c), StraightThroughWay):
         if not c.reg.chosen:
             rates = dict.fromkeys(penalties, c.lr)
         for key, penalty in penalties.items():
             gain = c.lr / rates[key] if rates[key] > 0 else 1.0  # the task moves a level at the weights' own rate
-            install(model, key, penalty, c.entropy, gain, setup.zeros.masks.get(key))
+            install(model, key, penalty, way.entropy, gain, setup.zeros.masks.get(key))
     groups = parameter_groups(model, c.lr, c.weight_decay)
     for name, penalty in penalties.items():
         rate = rates[name] if c.lr_levels is None else c.lr_levels

@@ -118,7 +118,7 @@ def network(row: bool = True) -> nn.Sequential:
 TRAINED: dict[str, dict[str, Any]] = {
     "regularizer, shared after": {"reg": "exp", "sharing": "after", "k": 4, "epochs": 1},
     "regularizer, straight-through": {"reg": "min", "sharing": "straight-through", "k": 4, "epochs": 1},
-    "straight-through alone": {"sharing": "straight-through", "entropy": 0.05, "k": 4, "epochs": 1},
+    "straight-through alone": {"sharing": "straight-through:entropy=0.05", "k": 4, "epochs": 1},
     "k-means, tuned": {"k": 4},
     "two values": {"reg": "min", "k": 2, "epochs": 1},
     "channels": {"codebook": "channel", "k": 4},

@@ -85,7 +85,7 @@ def test_sub_models_of_a_plain_network_are_its_shared_values_and_full_precision(
 ) -> None:
     wrapped = Network(network, "lenet300", 10, (1, 28, 28), PREPROCESSING)
     config = resolve_network(CompressConfig(k=8, distill=MethodChoice("ipkd")), wrapped, digits, lambda text: None)
-    assert config.levels == (8,) and config.sharing == "straight-through"
+    assert config.levels == (8,) and config.sharing.name == "straight-through"
     assert str(config.distill) == "ipkd:temperature=1,weight=0.8"
 
 

@@ -1,6 +1,7 @@
 """What the methods are for: weights that a regularizer has gathered lose less when they are shared."""
 
 import copy
+from dataclasses import replace
 
 import click
 import numpy as np
@@ -47,7 +48,8 @@ def shared_accuracy(
     """Test accuracy right after sharing (or after tuning too), having fine-tuned with `reg`."""
     model = copy.deepcopy(model)
     epochs = 20 if reg != "none" or sharing != "after" else 0
-    config = CompressConfig(reg=MethodChoice(reg), k=k, epochs=epochs, tune_epochs=5, precision="fp32", sharing=sharing)
+    config = CompressConfig(reg=MethodChoice(reg), k=k, epochs=epochs, tune_epochs=5, precision="fp32")
+    config = replace(config, sharing=MethodChoice(sharing))
     wrapped = Network(model, "lenet300", 10, (1, 28, 28), PREPROCESSING)
     config = resolve_network(config, wrapped, digits, lambda text: None)
     selection = select_layers(model, "all", k, {})

@@ -76,7 +76,6 @@ OTHER: dict[str, Any] = {
     "min_agreement": 0.9999,
     "rounding": "nearest",
     "sharing": "straight-through",
-    "entropy": 20.0,
     "strength": 3.0,
     "strength_layers": {"4": 2.0},
     "pull": 9.0,
@@ -113,6 +112,7 @@ INPUT = (1, 6, 6)
 
 
 HYPERPARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
+    "sharing": {"auto": {}, "after": {}, "straight-through": {"entropy": 20.0}},
     "reg": {
         "sin": {"range": "global"},
         "cos": {"range": "learned"},

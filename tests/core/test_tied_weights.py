@@ -108,7 +108,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "after": {"k": 8, "reg": "exp", "sharing": "after"},
     "none": {"k": 8, "sharing": "straight-through"},
     **{reg: {"k": 8, "reg": reg} for reg in ("sin", "cos", "min", "exp", "sinreq")},
-    "entropy": {"k": 8, "reg": "exp", "entropy": 0.05},
+    "entropy": {"k": 8, "reg": "exp", "sharing": "straight-through:entropy=0.05"},
     "dorefa": {"quantizer": "dorefa", "bits": 3},
     "wrpn": {"quantizer": "wrpn", "bits": 4, "reg": "sinreq:learn_bits=true"},
     "affine": {"codebook": "affine4", "tune_epochs": 1},

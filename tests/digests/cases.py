@@ -33,7 +33,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "k": None,
         "tune_epochs": None,
     },
-    "straight-through": {**TRAINED, "sharing": "straight-through", "entropy": 0.05, "distill": "kd"},
+    "straight-through": {**TRAINED, "sharing": "straight-through:entropy=0.05", "distill": "kd"},
     "levels": {**TRAINED, "levels": (2, 4), "k": None},
     "channel": {**TRAINED, "epochs": 0, "codebook": "channel"},
     "affine4": {**TRAINED, "epochs": 0, "codebook": "affine4", "k": None},
