@@ -1,4 +1,4 @@
-"""The container and its codecs: numpy and zstandard only. A device decodes a .qac with this package alone.
+"""Read and write .qac containers with numpy and zstandard only; a device needs no other package to decode one.
 
 save_file("model.qac", {"fc.weight": SharedTensor(codebook, indices), "fc.bias": bias})
 with open_file("model.qac") as container:

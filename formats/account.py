@@ -1,4 +1,4 @@
-"""What is gathered of one tensor while it is written, for its line in the report."""
+"""Collect the codecs, sizes and reasons of one tensor while it is written, for its line in the report."""
 
 from qacomp.formats.codec_choice import Choice
 from qacomp.formats.codecs.base import Kind
@@ -8,10 +8,10 @@ from qacomp.formats.report import TensorReport
 
 
 class Account:
-    """One tensor's codecs and reasons; precision: how its codebook or vector is stored.
+    """The codecs, candidate sizes and reasons of one tensor.
 
-    same: the number of the tensor whose content it shares, or None; entropy_bits: the order-0 entropy of its indices in
-    bits a weight, None for a dense tensor.
+    precision: the precision in which its codebook or vector is stored; same: the number of the tensor with the same
+    content, or None; entropy_bits: the order-0 entropy of its indices in bits per weight, None for a dense tensor.
     """
 
     def __init__(self, precision: str, same: int | None = None, entropy_bits: float | None = None) -> None:
@@ -23,9 +23,9 @@ class Account:
         self.entropy_bits = entropy_bits
 
     def add(self, choice: Choice, content: Kind) -> None:
-        """Note what became of a section that holds something of the tensor."""
+        """Add the codec, the candidate sizes and the reason of a section that holds a part of the tensor."""
         if content == "values" and self.entropy_bits is not None:
-            return  # a codebook: counted, but the tensor's codec is that of its indices
+            return  # a codebook: the report names the codec of the indices
         if choice.codec.name not in self.codecs:
             self.codecs.append(choice.codec.name)
         for name, size in choice.candidates.items():
@@ -33,7 +33,7 @@ class Account:
         self.reason = choice.reason
 
     def report(self, record: TensorRecord, charged: int) -> TensorReport:
-        """Return the report's line of a tensor, which takes `charged` bytes of the file."""
+        """Return the tensor's line of the report; `charged` is the number of bytes that it takes in the file."""
         return TensorReport(
             record.name,
             record.shape,

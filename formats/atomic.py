@@ -1,4 +1,4 @@
-"""Output files appear whole or not at all: written beside their place, flushed to disk, then renamed over it."""
+"""Write output files whole or not at all: a part file beside the target is flushed to disk, then renamed."""
 
 import contextlib
 import os
@@ -13,12 +13,12 @@ from qacomp.formats.scratch import part_file, part_folder
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open `path` for writing so that it is replaced only when the block ends without an exception.
+    """Open `path` for writing; the file is replaced only when the block ends without an exception.
 
-    Any exception, a full disk and Ctrl-C included, removes the part file and leaves what stood at `path` untouched; a
-    killed process leaves a part file, which the next one to write into that folder removes. A link is followed, and a
-    file that is replaced keeps its permissions. Raises OutputNotWritableError, naming the path, for what is no place
-    for a file (see `destination`) and for every OSError of opening, writing or renaming.
+    Any exception (also a full disk or Ctrl-C) removes the part file and leaves the old file at `path` untouched. A
+            killed process leaves its part file behind; the next process that writes into that folder removes it. A link
+            is followed. A file that is replaced keeps its permissions. Raises OutputNotWritableError, which names the
+            path, if `destination` refuses the path, and for every OSError of opening, writing or renaming.
     """
     target = destination(path)
     with _named(path), part_file(target.parent, 0o600 if target.exists() else 0o666) as (handle, part):
@@ -32,10 +32,10 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def atomic_files(*paths: Path) -> Iterator[tuple[Path, ...]]:
-    """Give a path to write to for each of several files, and move all into place when the block ends.
+    """Yield one path to write to for each of several files, and move all files into place when the block ends.
 
-    The paths have the files' own names and lie in a folder beside the first. As `atomic_file` does, it leaves what
-    stood there untouched where the block or the disk fails. Raises OutputNotWritableError.
+    The yielded paths have the files' own names and lie in a temporary folder beside the first file. If the block or
+        the disk fails, the old files stay untouched. Raises OutputNotWritableError.
     """
     targets = [destination(path) for path in paths]
     with _named(paths[0]), part_folder(targets[0].parent) as folder:
@@ -50,9 +50,9 @@ def atomic_files(*paths: Path) -> Iterator[tuple[Path, ...]]:
 
 
 def write_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes | bytearray | memoryview]) -> int:
-    """Write the chunks one after the other to `path`, whole or not at all, and return the bytes written.
+    """Write the chunks one after the other to `path`, whole or not at all, and return the number of bytes written.
 
-    Raises OutputNotWritableError (missing folder, no permission, no space left); what stood there before stays then.
+    Raises OutputNotWritableError (missing folder, no permission, no space left); the old file then stays.
     """
     written = 0
     with atomic_file(path) as stream:
@@ -63,7 +63,7 @@ def write_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes | byte
 
 @contextlib.contextmanager
 def _named(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn the system's errors into one that names the output."""
+    """Turn an OSError into an OutputNotWritableError that names the output."""
     try:
         yield
     except OSError as error:
@@ -71,7 +71,7 @@ def _named(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _replace(made: Path, target: Path) -> None:
-    """Rename a finished file over its target, whose permissions and, where this user may give it, owner it keeps."""
+    """Rename a finished file over its target; it takes the target's permissions and, if allowed, its owner."""
     with contextlib.suppress(FileNotFoundError):
         before, own = os.stat(target), os.stat(made)
         if (before.st_uid, before.st_gid) != (own.st_uid, own.st_gid):
@@ -82,7 +82,7 @@ def _replace(made: Path, target: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Make a rename itself durable, where the system lets a folder be synced."""
+    """Flush a folder to disk so that a rename in it is durable; does nothing where the system can't do that."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

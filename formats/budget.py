@@ -1,8 +1,8 @@
-"""What reading a file may cost: memory and work, held against the bytes that are stored, in one place.
+"""Limit the memory and the work that reading a file may take, in proportion to its stored bytes.
 
-Work is counted in nanoseconds of one core, as each codec foretells them from a payload's first fields (`Codec.work`):
-an estimate, the same on every machine. Writers hold what they choose against a part of what readers allow, so that
-every file of theirs is read.
+Work is an estimate in nanoseconds of one core. Each codec calculates it from the first fields of a payload
+(`Codec.work`), so it is the same on every machine. A writer keeps to a part of what readers allow, so that every file
+that it writes can be read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,46 +23,46 @@ from qacomp.formats.limits import (
 )
 
 _WRITER_VALUE, _WRITER_BYTE, _WRITER_SECTION = 32, 100_000, 100_000_000
-"""Nanoseconds that a writer allows for each value, each stored byte and each section: half of what readers allow where
-sections have a kilobyte or more, and in sections of next to nothing 512 MiB of float32 take less than WORK_FLOOR."""
+"""Nanoseconds that a writer allows for each value, each stored byte and each section. Readers allow twice as many for
+a byte (`Limits.work`) and WORK_FLOOR for a whole file, which leaves room for values and sections."""
 
 
 def check_expansion(what: str, stored: int, decoded: int, floor: int, expansion: int) -> None:
-    """Raise LimitExceededError where `stored` bytes claim to hold more than `floor` and `expansion` times as many."""
+    """Raise LimitExceededError if `decoded` is above both `floor` and `expansion` times `stored`, all in bytes."""
     if decoded > max(floor, stored * expansion):
         raise LimitExceededError(f"{what} would grow from {stored} to {decoded} bytes; the file is hostile")
 
 
 def check_header(stored: int, decoded: int) -> None:
-    """Hold a header against the bytes that it takes: a tensor or section of it costs tens of microseconds to read."""
+    """Check a header's decoded size against its stored size; reading one of its records takes many microseconds."""
     check_expansion("the header", stored, decoded, HEADER_FLOOR, HEADER_EXPANSION)
 
 
 def check_graph(stored: int, decoded: int) -> None:
-    """Hold a graph, whose parser makes objects of every few bytes, against what is stored."""
+    """Check a graph's decoded size against its stored size; its parser makes an object of every few bytes."""
     check_expansion("the graph", stored, decoded, GRAPH_FLOOR, GRAPH_EXPANSION)
 
 
 def check_meta(stored: int, decoded: int) -> None:
-    """Hold metadata, whose parser makes far larger objects of every few bytes, against what is stored."""
+    """Check the metadata's decoded size against its stored size; its parser makes a large object of every few bytes."""
     check_expansion("the metadata", stored, decoded, META_FLOOR, META_EXPANSION)
 
 
 def check_decoded(decoded: int, size: int, limits: Limits) -> None:
-    """Hold what all tensors of a file take together, decoded, against the size of the file."""
+    """Check the decoded bytes of all tensors of a file together against the size of the file, in bytes."""
     if decoded > max(DECODED_FLOOR, size * limits.expansion):
         raise LimitExceededError(
-            f"its tensors would grow from {size} to {decoded} bytes; the file is hostile, or raise the limit"
+            f"its tensors would grow from {size} to {decoded} bytes; if you trust the file, raise Limits.expansion"
         )
 
 
 def section_bytes(codec: Codec, streams: Sequence[Stream]) -> int:
-    """Estimate the most bytes that decoding a section takes at once."""
+    """Estimate the peak memory of decoding a section, in bytes."""
     return sum(stream.count * (word_dtype(stream).itemsize + codec.footprint) for stream in streams)
 
 
 def affordable(codec: Codec, payload: bytes, streams: Sequence[Stream]) -> bool:
-    """Return whether a writer may choose this form of a section: every reader has the memory and the time for it."""
+    """Return whether a writer may store a section so: every reader has the memory and the time to decode it."""
     if section_bytes(codec, streams) > max(SECTION_FLOOR, len(payload) * Limits().expansion):
         return False
     values = sum(stream.count for stream in streams)
@@ -71,9 +71,9 @@ def affordable(codec: Codec, payload: bytes, streams: Sequence[Stream]) -> bool:
 
 
 class Budget:
-    """The work that reading all of a file may take, spent as its sections are decoded for the first time.
+    """The work that reading a whole file may take; each section is charged when it is decoded for the first time.
 
-    times: how often each section is decoded while all tensors are read in order, where that is more than once.
+    times: how often each section, by place, is decoded while all tensors are read in order; a section not in it: once.
     """
 
     def __init__(self, size: int, limits: Limits, times: Mapping[int, int]) -> None:
@@ -83,7 +83,7 @@ class Budget:
         self._spent = 0
 
     def spend(self, place: int, work: int) -> None:
-        """Take a section's work off; raises LimitExceededError where that is more than what is left."""
+        """Charge a section's work, in nanoseconds; raises LimitExceededError if that is more than what is left."""
         if place in self._paid:
             return
         self._paid.add(place)
@@ -91,6 +91,6 @@ class Budget:
         if self._spent > self.allowed:
             self._paid.discard(place)
             raise LimitExceededError(
-                f"section {place} and those before would take {self._spent / 1e9:.1f} seconds of decoding, more than a"
-                " file of its size may; the file is hostile, or raise the limit"
+                f"decoding section {place} and the sections before it would take {self._spent / 1e9:.1f} seconds, more"
+                " than a file of this size may; if you trust the file, raise Limits.work"
             )

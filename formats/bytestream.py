@@ -1,4 +1,4 @@
-"""Unsigned LEB128 integers and byte strings, as every structured part of the container is written."""
+"""Write and read unsigned LEB128 integers and byte strings, of which headers and payloads are made."""
 
 from qacomp.formats.errors import FormatError, HeaderError
 
@@ -22,7 +22,7 @@ class ByteWriter:
 
 
 class ByteReader:
-    """Reads what ByteWriter wrote; anything short or overlong raises `error`."""
+    """Reads what ByteWriter wrote; raises `error` where data is missing, left over or needlessly long."""
 
     def __init__(self, data: bytes | memoryview, error: type[FormatError] = HeaderError) -> None:
         self.data = memoryview(data)
@@ -30,7 +30,7 @@ class ByteReader:
         self.error = error
 
     def uint(self, limit: int = (1 << 64) - 1) -> int:
-        """Read the next LEB128 integer; too many bytes, a needless zero byte, or a value above `limit` is an error."""
+        """Read the next LEB128 integer; raises `error` if it is above `limit`, over 64 bits or longer than needed."""
         value = shift = 0
         while True:
             if self.position >= len(self.data):
@@ -50,7 +50,7 @@ class ByteReader:
         return value
 
     def raw(self, count: int) -> memoryview:
-        """Read the next `count` bytes."""
+        """Read the next `count` bytes; raises `error` if fewer are left."""
         if count > len(self.data) - self.position:
             raise self.error(f"the structure ends {count - self.rest()} bytes early; the file is damaged")
         part = self.data[self.position : self.position + count]
@@ -58,10 +58,10 @@ class ByteReader:
         return part
 
     def rest(self) -> int:
-        """Return how many bytes are not yet read."""
+        """Return the number of bytes that are left to read."""
         return len(self.data) - self.position
 
     def end(self) -> None:
-        """Check that everything was read."""
+        """Check that all bytes were read; raises `error` if some are left."""
         if self.rest():
             raise self.error(f"{self.rest()} bytes stand after the end of the structure; the file is damaged")

@@ -1,4 +1,4 @@
-"""CRC-32 for sections, BLAKE2b for the identity of decoded tensors."""
+"""Compute the CRC-32 of sections and the BLAKE2b digest of decoded tensors."""
 
 import hashlib
 import zlib
@@ -7,16 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 DIGEST_BYTES = 4
-"""Digest length that the writer uses unless told otherwise; CRCs guard the bytes, the digest guards the values."""
+"""Length of the writer's digests by default. A CRC protects the stored bytes, a digest the decoded values."""
 
 
 def crc32(data: bytes | bytearray | memoryview) -> int:
-    """Return the CRC-32 (ISO-HDLC, as zlib's) of the bytes."""
+    """Return the CRC-32 of the bytes (ISO-HDLC, the one of zlib)."""
     return zlib.crc32(data) & 0xFFFFFFFF
 
 
 def tensor_digest(array: NDArray[np.generic], size: int = DIGEST_BYTES) -> bytes:
-    """Return BLAKE2b with `size` bytes of output over the array's little-endian row-major bytes alone."""
+    """Return the BLAKE2b digest of `size` bytes over the array's little-endian row-major bytes, without its shape."""
     if size == 0:
         return b""
     flat = np.ascontiguousarray(array).reshape(-1)
@@ -24,14 +24,14 @@ def tensor_digest(array: NDArray[np.generic], size: int = DIGEST_BYTES) -> bytes
 
 
 class DigestStream:
-    """`tensor_digest` over parts that come one after the other."""
+    """Computes `tensor_digest` of a tensor that comes in parts."""
 
     def __init__(self, size: int) -> None:
         self._hash = hashlib.blake2b(digest_size=max(size, 1))
         self._size = size
 
     def update(self, part: NDArray[np.generic] | bytes) -> None:
-        """Take in the next part's little-endian row-major bytes."""
+        """Add the next part's little-endian row-major bytes."""
         if self._size:
             if isinstance(part, bytes):
                 self._hash.update(part)
@@ -40,5 +40,5 @@ class DigestStream:
                 self._hash.update(flat.view(np.uint8).data)
 
     def digest(self) -> bytes:
-        """Return the digest of everything so far."""
+        """Return the digest of all parts added so far."""
         return self._hash.digest()[: self._size]

@@ -1,4 +1,4 @@
-"""Choosing a section's codec: every one that may is tried, the smallest wins, and the report says so."""
+"""Choose a section's codec: try every codec that fits, keep the smallest result, and give the reason."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,14 +7,17 @@ from qacomp.formats.budget import affordable
 from qacomp.formats.codecs import CODECS, Codec, Stream, standard_codecs
 from qacomp.formats.codecs.base import Array, Kind, sample
 
-_SAMPLE = 1 << 17
-_FULL_TRIAL = 1 << 18
-_HOPELESS = 1.03
+_SAMPLE = 1 << 17  # values of a sample
+_FULL_TRIAL = 1 << 18  # up to this many values every codec is tried on all of them
+_HOPELESS = 1.03  # a codec whose sample is larger than the best by more than this isn't tried on all values
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The winner's bytes, and what every candidate took (on a long section, losers are scaled up from a sample)."""
+    """The chosen codec, its bytes, and the bytes that each candidate takes.
+
+    candidates: bytes by codec name; on a long section, those of a codec that was tried only on a sample are scaled up.
+    """
 
     codec: Codec
     payload: bytes
@@ -23,7 +26,7 @@ class Choice:
 
 
 def choose(kind: Kind, parts: Sequence[Array], streams: Sequence[Stream], names: Sequence[str] | None = None) -> Choice:
-    """Code the streams with each of SPEC.md's codecs, or those named; keep the smallest, the lower id of equals."""
+    """Encode the streams with each codec of SPEC.md, or each named one, and return the smallest; ties: the lower id."""
     tried = standard_codecs() if names is None else names
     codecs = [c for _, c in sorted(CODECS.items()) if kind in c.kinds and c.name in tried]
     total = sum(stream.count for stream in streams)
@@ -42,7 +45,7 @@ def choose(kind: Kind, parts: Sequence[Array], streams: Sequence[Stream], names:
     rest = sorted((c for c in codecs if c not in trials), key=lambda codec: (sizes.get(codec.name, 0), codec.id))
     for codec in (*trials, *rest):
         if winner is not None and codec in rest:
-            break  # they are only needed where no reader could afford what the sample promised
+            break  # the rest is tried only if readers would refuse every codec that did well on the sample
         coded = codec.encode_below(parts, streams, winner[0] if winner else 1 << 62)
         if coded is None or not (codec.name == "raw" or affordable(codec, coded, streams)):
             continue
@@ -50,8 +53,8 @@ def choose(kind: Kind, parts: Sequence[Array], streams: Sequence[Stream], names:
         if winner is None or len(coded) < winner[0]:
             winner = (len(coded), codec.id, codec, coded)
         if not coded:
-            break  # nothing is smaller: of one symbol alone, say
-    assert winner is not None, "raw holds everything"
+            break  # an empty payload can't be beaten; an alphabet of one symbol gives one
+    assert winner is not None, "the codec raw takes every stream"
     others = sorted((size, name) for name, size in sizes.items() if name != winner[2].name)
     reason = f"{winner[2].name} is smallest: {winner[0]} bytes"
     if others:

@@ -1,4 +1,4 @@
-"""An open container: names and shapes at once, each tensor only when asked for, every section checked on the way."""
+"""Read an open container: names and shapes at once, each tensor when it is requested, each section checked first."""
 
 import contextlib
 import math
@@ -32,10 +32,10 @@ from qacomp.formats.tensors import Level, SharedTensor
 
 @dataclass(frozen=True)
 class Access:
-    """The way in which a container is read.
+    """How a container is read.
 
-    limits: what a file may ask for; verify: whether each section's checksum is checked when it is first read; threads:
-    processes that decode a large tensor's chunks.
+    limits: the largest sizes and the most work that are accepted; verify: check each section's checksum when the
+            section is first read; threads: number of processes that decode a large tensor's chunks.
     """
 
     limits: Limits
@@ -44,10 +44,10 @@ class Access:
 
 
 class Container:
-    """An open container: a context manager; sections are read, checked and decoded when they are asked for.
+    """An open container, usable in a `with` block; sections are read, checked and decoded when they are needed.
 
-    Made by `open_file`. All methods raise a FormatError where the bytes they need are damaged, and
-    UnsupportedVersionError for a tensor that a newer version stored in a way that this one doesn't know.
+    `open_file` returns it. All methods raise a FormatError if the bytes that they need are damaged, and
+        UnsupportedVersionError for a tensor that is stored in a way that only a newer version knows.
     """
 
     def __init__(
@@ -82,10 +82,10 @@ class Container:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file. Arrays already given stay valid where they are copies; mapped ones keep the map alive."""
+        """Close the file. Arrays that were returned stay valid; a mapped view keeps its map open."""
         self._sections.release()
         for handle in self._handles:
-            with contextlib.suppress(BufferError):  # a mapped array is still in use: the map goes when it does
+            with contextlib.suppress(BufferError):  # a mapped view is still in use; the map is closed with it
                 handle.release() if isinstance(handle, memoryview) else handle.close()
 
     @property
@@ -95,7 +95,7 @@ class Container:
 
     @property
     def overhead_bytes(self) -> int:
-        """Return the bytes of prefix, header and padding: all that is no section's payload."""
+        """Return the bytes of prefix, header and padding together: all bytes outside the sections."""
         return self.size - sum(section.stored_bytes for section in self._header.sections)
 
     @property
@@ -105,7 +105,7 @@ class Container:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """Return the JSON object stored with the tensors; empty where there is none."""
+        """Return the JSON object stored with the tensors; an empty one if the file has no metadata."""
         data = self._sections.blob(META)
         if data is None:
             return {}
@@ -119,23 +119,24 @@ class Container:
         return self._sections.blob(GRAPH)
 
     def info(self, name: str) -> TensorInfo:
-        """Return what the header knows of a tensor. Raises TensorNotFoundError."""
+        """Return what the header says about a tensor. Raises TensorNotFoundError."""
         return self._inventory.tensor(self._number(name))
 
     @property
     def levels(self) -> int:
-        """Return how many levels the file holds: more than one for nested codebooks."""
+        """Return the number of progressive levels in the file; 1 without nested codebooks."""
         return max((len(record.levels) for record in self._header.tensors), default=1) or 1
 
     @property
     def level(self) -> int:
-        """Return the finest level whose bytes are all there: the last one, unless the file is cut off."""
+        """Return the number of the finest complete level: the last one, unless the file is cut off."""
         return self._top
 
     def tensor(self, name: str, *, level: int | None = None, copy: bool = True) -> NDArray[Any]:
-        """Return a tensor as a dense array of its own; `level` takes a shared one at a coarser level.
+        """Return a tensor as a new dense array of its shape and dtype; `level`: a coarser level of a shared tensor.
 
-        copy=False lets a large raw tensor be a read-only view of the mapped file. Raises TensorNotFoundError.
+        copy=False: a large tensor that is stored raw comes as a read-only view of the mapped file. Raises
+                TensorNotFoundError, and ValueError for a level below 0.
         """
         record, number = self._content(name)
         if record.kind == SHARED:
@@ -145,13 +146,13 @@ class Container:
         return self._decoder.values(number).reshape(record.shape)
 
     def rows(self, name: str, start: int, stop: int, *, level: int | None = None) -> NDArray[Any]:
-        """Return the rows [start, stop) of a tensor's first axis, decoding only the chunks they lie in.
+        """Return the rows [start, stop) of a tensor's first axis, decoding only the chunks that hold them.
 
-        Bounds are clipped as in slicing. Raises TensorNotFoundError, or IndexError for a tensor without axes.
+        Bounds are clipped as in slicing. Raises TensorNotFoundError, and IndexError for a tensor without axes.
         """
         record, number = self._content(name)
         if not record.shape:
-            raise IndexError(f"tensor {name!r} has no axes to slice")
+            raise IndexError(f"tensor {name!r} has no axes, so no rows; read it with tensor()")
         start, stop, _ = slice(start, stop).indices(record.shape[0])
         stop = max(start, stop)
         if record.group:
@@ -172,7 +173,7 @@ class Container:
         return out.reshape(stop - start, *record.shape[1:])
 
     def shared(self, name: str, *, level: int | None = None) -> SharedTensor:
-        """Return a shared tensor's codebook and indices, with its coarser levels unless one is asked for.
+        """Return a shared tensor's codebook and indices: with all coarser levels, or at one `level` without them.
 
         Raises TensorNotFoundError, or NotSharedError for a dense tensor.
         """
@@ -190,7 +191,7 @@ class Container:
         return SharedTensor(self._decoder.book(number, top), indices, levels, record.blocks)
 
     def check(self) -> VerifyReport:
-        """Prove every section's checksum and every tensor's digest; raises the FormatError that fits."""
+        """Check every section's checksum and every tensor's digest; raises a FormatError if one of them is wrong."""
         self._sections.check()
         self.graph()
         _ = self.meta
@@ -206,7 +207,9 @@ class Container:
 
     def _number(self, name: str) -> int:
         if name not in self._numbers:
-            raise TensorNotFoundError(f"{self.source}: no tensor {name!r}; it holds {len(self._numbers)} others")
+            raise TensorNotFoundError(
+                f"{self.source}: no tensor {name!r} among its {len(self._numbers)}; `qacomp inspect` lists their names"
+            )
         return self._numbers[name]
 
     def _content(self, name: str) -> tuple[TensorRecord, int]:
@@ -218,21 +221,21 @@ class Container:
         for dtype in (record.dtype, record.stored):
             if dtype not in DTYPES:
                 raise UnsupportedVersionError(
-                    f"{self.source}: tensor {name!r} has element type {dtype}, of a newer version; update qacomp"
+                    f"{self.source}: tensor {name!r} has element type {dtype} of a newer format version; update qacomp"
                 )
         return record, number
 
     @property
     def end(self) -> int:
-        """Return where the last section ends; in a good file that is its size."""
+        """Return the offset at which the last section ends; in a valid file that is the file's size."""
         return self._sections.end
 
     def keep(self, handle: Any) -> None:
-        """Close this handle with the container."""
+        """Keep a handle, and close it when the container is closed."""
         self._handles.append(handle)
 
     def _level_of(self, record: TensorRecord, level: int | None) -> int:
-        """Return the level to read: the one asked for, or the finest that is there."""
+        """Return the level to read: the requested one, or the finest complete one, clipped to the tensor's levels."""
         if level is not None and level < 0:
-            raise ValueError("levels count from 0, the coarsest")
+            raise ValueError(f"level {level} is below 0; levels count from 0, the coarsest")
         return min(self._top if level is None else level, len(record.levels) - 1)

@@ -1,4 +1,4 @@
-"""Where an output goes: the path itself, or the regular file that it links to; nothing else is written to."""
+"""Find the file that an output path means: the path itself, or the regular file that it links to."""
 
 import os
 import stat
@@ -8,14 +8,14 @@ from qacomp.formats.errors import OutputNotWritableError
 from qacomp.formats.regular import irregular_kind
 from qacomp.formats.system_errors import advice, words
 
-_MOST_LINKS = 40  # as Linux follows
+_MOST_LINKS = 40  # as many as Linux follows
 
 
 def destination(path: str | os.PathLike[str]) -> Path:
-    """Return the file that an output named `path` will be: `path`, or of a link the regular file that it leads to.
+    """Return the file to write for the output `path`: `path` itself, or the regular file that a link leads to.
 
-    Raises OutputNotWritableError for a folder, pipe, socket or device, for a link that leads to one of them or to
-    nothing, and for a link that another user made.
+    Raises OutputNotWritableError for a folder, pipe, socket or device, for a link to one of them, for a link to a file
+    that doesn't exist, and for a link that another user (not root) made.
     """
     target = Path(path)
     for _ in range(_MOST_LINKS):
@@ -44,6 +44,6 @@ def destination(path: str | os.PathLike[str]) -> Path:
 
 
 def not_writable(path: str | os.PathLike[str], error: OSError | ValueError) -> OutputNotWritableError:
-    """Return the error of an output that the system refuses: its path, the reason, and what to do."""
+    """Return the error for an output that the system refuses: it names the path, the reason and what to do."""
     said = f"({words(error)}); {advice(error)}" if isinstance(error, OSError) else f"({error}); give another name"
     return OutputNotWritableError(f"{os.fspath(path)}: can't be written {said}")

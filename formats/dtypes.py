@@ -1,4 +1,4 @@
-"""The element types a container holds, their ids, and bfloat16, which numpy lacks."""
+"""Define the element types of the container and their ids, and convert bfloat16, which numpy lacks."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from qacomp.formats.errors import UnsupportedTensorError, UnsupportedVersionError
 
 BFLOAT16 = np.dtype([("bfloat16", "<u2")])
-"""bfloat16 as a numpy dtype: one field with the 16 bits. `array.view(numpy.uint16)` gives the bits."""
+"""bfloat16 as a numpy dtype: one field that holds the 16 bits. `array.view(numpy.uint16)` returns the bits."""
 
 DTYPES: dict[int, np.dtype] = {
     0: np.dtype("?"),
@@ -29,8 +29,8 @@ BOOL_ID, BFLOAT16_ID = 0, 10
 
 
 def dtype_id(dtype: "np.dtype[np.generic]", name: str = "array") -> int:
-    """Return the id of a numpy dtype (either byte order); raises UnsupportedTensorError, which names the tensor."""
-    if dtype.name == "bfloat16":  # ml_dtypes registers one under this name
+    """Return the id of a numpy dtype in either byte order. Raises UnsupportedTensorError, which names the tensor."""
+    if dtype.name == "bfloat16":  # the package ml_dtypes registers a dtype of this name
         return 10
     number = _IDS.get(dtype.newbyteorder("<"))
     if number is None:
@@ -39,26 +39,26 @@ def dtype_id(dtype: "np.dtype[np.generic]", name: str = "array") -> int:
 
 
 def dtype_of(number: int) -> "np.dtype[np.generic]":
-    """Return the numpy dtype of an id; raises UnsupportedVersionError for one of newer files."""
+    """Return the numpy dtype of an id; raises UnsupportedVersionError for an id of a newer format version."""
     if number not in DTYPES:
         raise UnsupportedVersionError(f"element type {number} is of a newer format version; update qacomp")
     return DTYPES[number]
 
 
 def itemsize_of(number: int) -> int:
-    """Return the bytes of an element; 1, the least that it can be, of an unknown type."""
+    """Return the bytes of one element; for an unknown type 1, the smallest possible size."""
     return DTYPES[number].itemsize if number in DTYPES else 1
 
 
 def dtype_name(number: int) -> str:
-    """Return the name that reports use: numpy's, bfloat16, or unknown-13 for an id of a newer version."""
+    """Return the name of an element type in reports: numpy's name, bfloat16, or unknown-13 for the unknown id 13."""
     if number not in DTYPES:
         return f"unknown-{number}"
     return "bfloat16" if number == 10 else DTYPES[number].name
 
 
 def converts_exactly(stored: int, given: int) -> bool:
-    """Return whether every value of one known type is a value of the other, so that a tensor may be stored in it."""
+    """Return whether every value of the type `stored` is exact in the type `given`; both ids must be known."""
     if stored == given:
         return True
     if {stored, given} & {BOOL_ID, BFLOAT16_ID}:
@@ -69,12 +69,12 @@ def converts_exactly(stored: int, given: int) -> bool:
 
 
 def names() -> str:
-    """Return all storable types, for messages."""
+    """Return the names of all element types, separated by commas, for messages."""
     return ", ".join(dtype_name(number) for number in DTYPES)
 
 
 def little_endian(array: NDArray[np.generic], name: str = "array") -> NDArray[np.generic]:
-    """Return the array C-contiguous in the storable little-endian dtype of its kind, copied only where it must be."""
+    """Return the array as C-contiguous little-endian data, copied only if needed; bfloat16 of any kind as BFLOAT16."""
     target = dtype_of(dtype_id(array.dtype, name))
     if target == BFLOAT16 and array.dtype != BFLOAT16:
         shape = array.shape
@@ -83,7 +83,7 @@ def little_endian(array: NDArray[np.generic], name: str = "array") -> NDArray[np
 
 
 def bfloat16_from_float32(values: NDArray[np.float32]) -> NDArray[np.void]:
-    """Round float32 to bfloat16, to nearest with ties to even; NaN stays NaN. Shape kept, dtype BFLOAT16."""
+    """Round float32 to bfloat16 (nearest, ties to even; NaN stays NaN): the same shape, dtype BFLOAT16."""
     bits = np.ascontiguousarray(values, dtype="<f4").view("<u4")
     rounded = ((bits.astype(np.uint64) + 0x7FFF + (bits >> 16 & 1)) >> 16).astype("<u2")
     nan = np.isnan(values)
@@ -92,6 +92,6 @@ def bfloat16_from_float32(values: NDArray[np.float32]) -> NDArray[np.void]:
 
 
 def bfloat16_to_float32(values: NDArray[np.void]) -> NDArray[np.float32]:
-    """Return the exact float32 of bfloat16 values (dtype BFLOAT16), shape kept."""
+    """Convert bfloat16 values (dtype BFLOAT16) to float32, exactly: the same shape."""
     bits = np.ascontiguousarray(values).view("<u2").astype("<u4") << 16
     return bits.view("<f4").reshape(values.shape)

@@ -1,4 +1,4 @@
-"""Encoding a section: what goes into it, which codec takes it, and how many of its bytes each tensor is charged."""
+"""Encode sections: collect the streams of each level, and choose the codec that makes a section smallest."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,13 +17,13 @@ from qacomp.formats.errors import LimitExceededError
 from qacomp.formats.records import INDEX_CHUNK, INDICES, SectionRecord, TensorRecord
 from qacomp.formats.tensors import SharedTensor
 
-_ALONE_FROM = 8192
-_NESTED_COST = 1.02
+_ALONE_FROM = 8192  # a tensor with fewer indices always goes into a group
+_NESTED_COST = 1.02  # levels are stored at once only if one section a level takes more than this times as much
 
 
 @dataclass(frozen=True)
 class SectionKey:
-    """Which section it is: its kind, its level, and the number of the tensor or of the group that owns it."""
+    """The key of a section: its kind, its level, and the number of the tensor or of the group that owns it."""
 
     kind: int
     level: int
@@ -31,13 +31,13 @@ class SectionKey:
 
     @property
     def content(self) -> Kind:
-        """Return what its streams hold."""
+        """Return whether its streams hold "indices" or "values"."""
         return "indices" if self.kind in (INDICES, INDEX_CHUNK) else "values"
 
 
 @dataclass(frozen=True)
 class Section:
-    """An encoded section, and the numbers of the tensors that it holds something of."""
+    """An encoded section; numbers: the tensors of which it holds a part."""
 
     record: SectionRecord
     choice: Choice
@@ -47,7 +47,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Member:
-    """Indices [start, stop) of a shared tensor, in row-major order, as a section holds them."""
+    """The indices [start, stop) of a shared tensor, in row-major order, that go into one section."""
 
     number: int
     record: TensorRecord
@@ -63,7 +63,7 @@ def encode(
     numbers: Sequence[int],
     codecs: Sequence[str] | None,
 ) -> Section:
-    """Encode the streams of the tensors `numbers` as one section, under the codec that makes it smallest."""
+    """Encode the streams of the tensors `numbers` as one section, with the codec that makes it smallest."""
     choice = choose(key.content, parts, streams, codecs)
     size, crc = len(choice.payload), crc32(choice.payload)
     record = SectionRecord(key.kind, choice.codec.id, key.level, key.owner, size, crc)
@@ -71,7 +71,7 @@ def encode(
 
 
 def encode_levels(kind: int, owner: int, members: Sequence[Member], codecs: Sequence[str] | None) -> list[Section]:
-    """Encode one section a level: coarse indices first, then for each refinement which child of its parent it is."""
+    """Encode one section for each level: the coarsest indices, then at each finer level the number of the child."""
     sections = []
     for level in range(max(member.record.stored_levels for member in members)):
         parts, streams, numbers = [], [], []
@@ -86,9 +86,9 @@ def encode_levels(kind: int, owner: int, members: Sequence[Member], codecs: Sequ
 
 
 def at_once(member: Member, codecs: Sequence[str] | None) -> bool:
-    """Return whether the finest indices alone take so much less than all levels that they are stored alone.
+    """Return whether storing only the finest indices (all levels at once) is clearly smaller than one section a level.
 
-    So it is where a dictionary codec finds repetitions, which it would have to tell again at each level.
+    That happens where a dictionary codec finds repetitions, which it would otherwise have to encode for each level.
     """
     if len(member.record.levels) < 2:
         return False
@@ -100,7 +100,7 @@ def at_once(member: Member, codecs: Sequence[str] | None) -> bool:
 
 
 def _at_level(member: Member, level: int) -> tuple[Array, Stream]:
-    """Return a member's symbols at a level, and their stream."""
+    """Return a member's symbols at a level, and the stream that describes them."""
     span = slice(member.start, member.stop)
     tensor = member.tensor
     here = (tensor if member.record.at_once else tensor.at_level(level)).indices.reshape(-1)[span]
@@ -114,9 +114,9 @@ def _at_level(member: Member, level: int) -> tuple[Array, Stream]:
 
 
 def blob(data: bytes, check: Callable[[int, int], None]) -> Choice:
-    """Encode a byte string (graph, metadata, header) in the smallest form that readers take.
+    """Encode a byte string (graph, metadata, header) in the smallest form that readers accept.
 
-    check: raises LimitExceededError where too few stored bytes claim too many decoded ones.
+    check: called with (stored bytes, decoded bytes); raises LimitExceededError if readers would refuse the ratio.
     """
     part, stream = np.frombuffer(data, np.uint8), Stream("values", len(data))
     choice = choose("values", [part], [stream], ("raw", "zstd", "lzma"))
@@ -128,13 +128,13 @@ def blob(data: bytes, check: Callable[[int, int], None]) -> Choice:
 
 
 def words(stored: NDArray[Any]) -> Array:
-    """Return an array's elements as unsigned words, flat."""
+    """Return an array's elements as unsigned integers of the same size, flat."""
     flat: Array = np.ascontiguousarray(stored).reshape(-1).view(f"<u{stored.dtype.itemsize}")
     return flat
 
 
 def entropy(indices: NDArray[Any], k: int) -> float:
-    """Compute the order-0 entropy of indices in bits a weight; 0 for none."""
+    """Compute the order-0 entropy of indices in bits per weight; 0.0 for an empty array."""
     if not indices.size:
         return 0.0
     counts = np.bincount(indices.reshape(-1), minlength=k)
@@ -143,6 +143,6 @@ def entropy(indices: NDArray[Any], k: int) -> float:
 
 
 def repetitive(indices: NDArray[Any], bits: float) -> bool:
-    """Return whether indices repeat themselves so much that a dictionary codec may win on them alone."""
+    """Return whether a dictionary codec takes less than `bits` per index, because the indices repeat themselves."""
     data = np.ascontiguousarray(indices).tobytes()
     return indices.size >= _ALONE_FROM and 8 * len(compress(data, level=3)) < bits * indices.size

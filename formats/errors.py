@@ -1,4 +1,4 @@
-"""The one error root, and one named error per way that a container can be bad."""
+"""Define the root of all errors, and one named error for each way in which a container can be bad."""
 
 
 class QacompError(Exception):
@@ -14,15 +14,15 @@ class IrregularFileError(QacompError):
 
 
 class PluginError(QacompError):
-    """What an installed package offers to qacomp can't be used; the line names the package."""
+    """A plug-in of an installed package can't be used; the message names the package."""
 
 
 class FormatError(QacompError):
-    """The bytes are no valid container, whatever the reason; its subclasses say which."""
+    """The bytes aren't a valid container; the subclass says why."""
 
 
 class NotAContainerError(FormatError):
-    """The file doesn't begin with the container's magic."""
+    """The file doesn't begin with the magic bytes of a container."""
 
 
 class UnsupportedVersionError(FormatError):
@@ -30,11 +30,11 @@ class UnsupportedVersionError(FormatError):
 
 
 class TruncatedFileError(FormatError):
-    """The file ends before what its header promises."""
+    """The file is shorter than its header says."""
 
 
 class ChecksumMismatchError(FormatError):
-    """A section's bytes don't have the checksum that the file gives for them."""
+    """The bytes of a section or of the header don't match their checksum, or a tensor doesn't match its digest."""
 
 
 class HeaderError(FormatError):
@@ -42,19 +42,19 @@ class HeaderError(FormatError):
 
 
 class LimitExceededError(FormatError):
-    """A size in the file is larger than the reader's limits allow."""
+    """A size in the file, or the work to decode it, is above the reader's limits."""
 
 
 class CodecError(FormatError):
-    """A payload doesn't decode to what the header says."""
+    """The payload of a section can't be decoded to what the header says."""
 
 
 class TensorNotFoundError(QacompError):
-    """The container holds no tensor of that name."""
+    """The container has no tensor of the requested name."""
 
 
 class NotSharedError(QacompError):
-    """The tensor is stored dense: it has no codebook and no indices."""
+    """The tensor is stored dense, so it has no codebook and no indices."""
 
 
 class UnsupportedTensorError(QacompError):

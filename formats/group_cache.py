@@ -1,4 +1,4 @@
-"""The groups that a reader keeps decoded, since tensors of several are read in turn, and the work that this bounds."""
+"""Keep decoded groups in memory, and check how often a file's groups must be decoded to read all of its tensors."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,14 +14,14 @@ from qacomp.formats.records import DENSE, INDEX_CHUNK, INDICES, SAME, SHARED, VA
 
 CACHED_BYTES = 32 << 20
 ALLOWED_BYTES = 1 << 28
-"""So much may be decoded in any case."""
+"""Bytes that may be decoded for any file, however small."""
 
 K = TypeVar("K")
 T = TypeVar("T")
 
 
 class GroupCache(Generic[K, T]):
-    """The groups used last: of those above CACHED_BYTES one of a kind, of others so many as fit into them together."""
+    """The groups used last: of each kind one larger than CACHED_BYTES, and as many smaller ones as fit into it."""
 
     def __init__(self) -> None:
         self._large: dict[int, tuple[K, T]] = {}
@@ -29,11 +29,11 @@ class GroupCache(Generic[K, T]):
         self._bytes = 0
 
     def get(self, key: K, make: Callable[[], tuple[T, int]], kind: int) -> T:
-        """Return the group of that key and kind; where it isn't kept, `make` gives it and its bytes."""
+        """Return the group with this key; if it isn't kept, call `make`, which returns the group and its bytes."""
         if kind in self._large and self._large[kind][0] == key:
             return self._large[kind][1]
         if key in self._small:
-            self._small[key] = kept = self._small.pop(key)  # the last of the dict is the one used last
+            self._small[key] = kept = self._small.pop(key)  # the dict is ordered by use: the most recent comes last
             return kept[0]
         made, size = make()
         if size > CACHED_BYTES:
@@ -46,16 +46,16 @@ class GroupCache(Generic[K, T]):
         return made
 
     def clear(self) -> None:
-        """Let go of all of them."""
+        """Drop all groups."""
         self._large, self._small, self._bytes = {}, {}, 0
 
 
 def check_work(header: Header, members: Members, size: int, limits: Limits) -> Counter[tuple[int, int, int, int]]:
     """Count how often each section, (kind, level, owner, chunk), is decoded while all tensors are read in order.
 
-    Nothing is decoded for it. A writer's groups hold neighbours, so each is decoded once. Raises LimitExceededError
-    where large ones take turns, so that each would be decoded anew for tensor after tensor, and where all tensors
-    together are larger, decoded, than a file of `size` bytes may claim.
+    Nothing is decoded here. In a file from qacomp a group holds tensors that follow one another, so each group is
+    decoded once. Raises LimitExceededError if large groups alternate, so that each would be decoded again for every
+    tensor, and if all decoded tensors together are larger than a file of `size` bytes may claim.
     """
     check_decoded(sum(record.nbytes + record.book_bytes for record in header.tensors), size, limits)
     work, sizes, cache = 0, _Sizes(header, members), GroupCache[tuple[int, int, int], None]()
@@ -76,8 +76,8 @@ def check_work(header: Header, members: Members, size: int, limits: Limits) -> C
             times.update(dict.fromkeys(_own_chunks(header, number, record), readings[number]))
     if work > max(ALLOWED_BYTES, limits.repeats * sum(sizes.values())):
         raise LimitExceededError(
-            f"its groups of small tensors take turns: {work} bytes would be decoded to read {sum(sizes.values())}; "
-            "the file is hostile, or raise the limit"
+            f"its groups of small tensors alternate, so {work} bytes would be decoded to read {sum(sizes.values())}; "
+            "if you trust the file, raise Limits.repeats"
         )
     return times
 
@@ -89,7 +89,7 @@ def _own_chunks(header: Header, number: int, record: TensorRecord) -> Iterator[t
 
 
 def _groups(record: TensorRecord) -> Iterator[tuple[int, int, int]]:
-    """Yield (kind, group, level) of what is decoded for a tensor."""
+    """Yield (kind, group, level) of the group sections that are decoded for a tensor."""
     if record.kind == SHARED and record.book_group:
         yield VALUES, record.book_group - 1, 0
     if record.kind == SHARED and record.group:
@@ -99,7 +99,7 @@ def _groups(record: TensorRecord) -> Iterator[tuple[int, int, int]]:
 
 
 class _Sizes(dict[tuple[int, int, int], int]):
-    """Decoded bytes by kind, group and level, counted when they are first asked for."""
+    """The decoded bytes of each (kind, group, level), counted on first use."""
 
     def __init__(self, header: Header, members: Members) -> None:
         self._header, self._members = header, members
@@ -110,7 +110,7 @@ class _Sizes(dict[tuple[int, int, int], int]):
         if kind == VALUES:
             streams = self._members.value_streams(tensors, group)
             size = sum(stream.count * itemsize_of(stream.dtype) for stream in streams)
-        else:  # a level's come with those of the levels before it
+        else:  # the parts of a level hold the indices of all tensors of the group, also of those with fewer levels
             size = sum(tensors[n].count * (1 + (tensors[n].levels[-1] > 256)) for n in self._members.indices[group])
         self[key] = size
         return size

@@ -1,4 +1,4 @@
-"""The header of version 1: what tensors there are and where their bytes stand, behind the prefix (SPEC.md)."""
+"""Write and read the header of format version 1: the records of all tensors and sections (SPEC.md, section 3)."""
 
 import math
 import struct
@@ -24,7 +24,7 @@ from qacomp.formats.records import (
 
 
 def write_header(header: Header) -> bytes:
-    """Return the header's bytes, field by field over all tensors and sections, so that equal fields stand together."""
+    """Return the header's bytes as columns: one field of all tensors or sections after the other."""
     out, tensors, sections = ByteWriter(), header.tensors, header.sections
     for number in (len(tensors), len(sections), header.digest_bytes, header.chunk_log2):
         out.uint(number)
@@ -65,9 +65,10 @@ def write_header(header: Header) -> bytes:
 
 
 def read_header(data: bytes | memoryview, limits: bounds.Limits, flags: int = 0, newer: bool = False) -> Header:
-    """Read a header, given the prefix's flags; newer: the minor version is above VERSION's, so types may be unknown.
+    """Read a header; flags: those of the prefix; newer: the file's minor version is newer, so types may be unknown.
 
-    Every count is held against the bytes that are left before a list of it is made.
+    Every count is checked against the bytes that are left before a list of that length is made. Raises HeaderError or
+        LimitExceededError.
     """
     reader = ByteReader(data)
     tensor_count = reader.uint(min(bounds.MAX_TENSORS, len(data)))
@@ -126,11 +127,12 @@ def read_header(data: bytes | memoryview, limits: bounds.Limits, flags: int = 0,
 def _resolve(record: TensorRecord, target: int, tensors: Sequence[TensorRecord]) -> TensorRecord:
     if target >= len(tensors) or tensors[target].kind == SAME:
         raise HeaderError(
-            f"tensor {record.name[:80]!r} refers to one that doesn't stand before it; the file is damaged"
+            f"tensor {record.name[:80]!r} refers to a tensor that doesn't come before it; the file is damaged"
         )
     other = tensors[target]
     if (other.shape, other.dtype, other.stored) != (record.shape, record.dtype, record.stored):
-        raise HeaderError(f"tensor {record.name[:80]!r} differs from the one it refers to; the file is damaged")
+        name = record.name[:80]
+        raise HeaderError(f"tensor {name!r} differs in shape or type from the one it repeats; the file is damaged")
     return replace(record, same_as=target, levels=other.levels, blocks=other.blocks, digest=other.digest)
 
 
@@ -138,13 +140,14 @@ def _check_tensor(record: TensorRecord, limits: bounds.Limits) -> None:
     name = record.name[:80]
     if record.nbytes > limits.tensor_bytes:
         raise LimitExceededError(
-            f"tensor {name!r} of {record.nbytes} bytes is above the limit of {limits.tensor_bytes}"
+            f"tensor {name!r} of {record.nbytes} bytes is above the limit of {limits.tensor_bytes}; raise"
+            " Limits.tensor_bytes if you trust the file"
         )
     if _spread(record.shape) > bounds.MAX_SPREAD:
-        raise LimitExceededError(f"tensor {name!r} has no values, but sizes that no array can have")
+        raise LimitExceededError(f"tensor {name!r} is empty, but has axes too long for any array; the file is hostile")
     if {record.dtype, record.stored} <= DTYPES.keys() and not converts_exactly(record.stored, record.dtype):
         raise HeaderError(
-            f"tensor {name!r} is stored in an element type that isn't exact in its own; the file is damaged"
+            f"tensor {name!r} is stored in an element type that its own can't hold exactly; the file is damaged"
         )
     if record.kind != SHARED:
         return
@@ -158,7 +161,7 @@ def _check_tensor(record: TensorRecord, limits: bounds.Limits) -> None:
 
 
 def _spread(shape: Sequence[int]) -> int:
-    """Return the product of the sizes that aren't zero: arrays without values are bounded by it too."""
+    """Return the product of the sizes above zero, which bounds the axes of empty arrays too."""
     return math.prod(size for size in shape if size)
 
 
@@ -166,11 +169,12 @@ def _check_blocks(record: TensorRecord, limits: bounds.Limits) -> None:
     name, blocks = record.name[:80], record.blocks or ()
     fits = all(1 <= block <= max(size, 1) for block, size in zip(blocks, record.shape, strict=True))
     if not blocks or not fits or len(record.levels) != 1:
-        raise HeaderError(f"tensor {name!r} has codebooks in impossible blocks; the file is damaged")
+        raise HeaderError(f"tensor {name!r} has blocks that don't fit its shape and levels; the file is damaged")
     if _spread(record.books) * record.levels[0] > bounds.MAX_SPREAD:
-        raise LimitExceededError(f"tensor {name!r} has no values, but more codebooks than an array can have")
+        raise LimitExceededError(f"tensor {name!r} is empty, but has too many codebooks for any array; it is hostile")
     size = record.book_bytes
     if size > limits.tensor_bytes:
         raise LimitExceededError(
-            f"tensor {name!r} has codebooks of {size} bytes, above the limit of {limits.tensor_bytes}"
+            f"tensor {name!r} has codebooks of {size} bytes, above the limit of {limits.tensor_bytes}; raise"
+            " Limits.tensor_bytes if you trust the file"
         )

@@ -1,4 +1,4 @@
-"""What the header alone tells of tensors and sections: which hold what, and how many bytes each tensor is charged."""
+"""Describe tensors and sections from the header alone: what a section holds, and each tensor's share of the bytes."""
 
 from functools import cached_property
 
@@ -13,7 +13,7 @@ _KINDS = ("graph", "meta", "values", "indices", "values", "indices")
 
 
 class Inventory:
-    """Answers about a header; nothing is decoded for them."""
+    """The tensors and sections of a header, described without decoding anything."""
 
     def __init__(self, header: Header, members: layout.Members) -> None:
         self.header = header
@@ -21,11 +21,11 @@ class Inventory:
         self._known: dict[int, tuple[float, str]] = {}
 
     def tensor(self, number: int) -> TensorInfo:
-        """Return what is known of a tensor."""
+        """Return the description of a tensor."""
         record = self.header.tensors[number]
         same = self.header.tensors[record.same_as].name if record.kind == SAME else None
         stored, codec = self._stored(record.same_as if record.kind == SAME else number)
-        stored = 0.0 if same is not None else stored  # what is stored once is charged once
+        stored = 0.0 if same is not None else stored  # equal content is stored once: the first tensor is charged for it
         bits = 8 * stored / record.count if record.count else 0.0
         return TensorInfo(
             record.name,
@@ -44,14 +44,14 @@ class Inventory:
         )
 
     def section(self, place: int, offset: int) -> SectionInfo:
-        """Return what is known of a section, which begins at this offset."""
+        """Return the description of a section that begins at this offset."""
         section, tensors = self.header.sections[place], self.header.tensors
         names = tuple(tensors[number].name for number in self._counts(section))
         codec = codec_name(section.codec)
         return SectionInfo(_KINDS[section.kind], codec, section.level, names, offset, section.stored_bytes, section.crc)
 
     def _stored(self, number: int) -> tuple[float, str]:
-        """Return the stored bytes of a tensor, codebooks included, and the codecs of its other sections."""
+        """Return the stored bytes of a tensor, with its codebooks, and its codecs, without those of its codebooks."""
         if number in self._known:  # others may be the same as this one
             return self._known[number]
         shared, sections = self.header.tensors[number].kind == SHARED, self.header.sections
@@ -63,7 +63,7 @@ class Inventory:
 
     @cached_property
     def _shares(self) -> list[list[tuple[int, float]]]:
-        """Return for each tensor the sections that hold something of it, and its part of each, by values."""
+        """Return for each tensor the places of its sections, each with its fraction of the section's values."""
         shares: list[list[tuple[int, float]]] = [[] for _ in self.header.tensors]
         for place, section in enumerate(self.header.sections):
             counts = self._counts(section)
@@ -73,7 +73,7 @@ class Inventory:
         return shares
 
     def _counts(self, section: SectionRecord) -> dict[int, int]:
-        """Return the tensors in a section, in order, with the values that it holds of each."""
+        """Return how many values of each tensor a section holds, by tensor number, in order."""
         tensors = self.header.tensors
         if section.kind in (VALUE_CHUNK, INDEX_CHUNK):
             return {section.owner: 1}

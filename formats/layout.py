@@ -1,4 +1,4 @@
-"""Where things stand: chunk sizes, groups of small tensors, section offsets. Shared by writer and reader."""
+"""Lay out a file: chunk sizes, groups of small tensors, section offsets. Writer and reader use the same rules."""
 
 import math
 from collections import Counter
@@ -21,35 +21,35 @@ from qacomp.formats.records import (
     TensorRecord,
 )
 
-CHUNK_LOG2 = 22
-GROUP_TENSORS = 64
+CHUNK_LOG2 = 22  # a chunk of 2^22 values: 16 MiB of float32
+GROUP_TENSORS = 64  # most tensors in a group that a writer makes; readers accept MAX_GROUP_TENSORS
 RAW_ID = 0
 
 
 def small_values(chunk_log2: int) -> int:
-    """Return the most values of a tensor that shares sections with others: an eighth of a chunk."""
+    """Return the most values that a tensor in a group may have: an eighth of a chunk."""
     return 1 << chunk_log2 >> 3
 
 
 def group_values(chunk_log2: int) -> int:
-    """Return the most values that a shared section may hold when it is closed: a quarter of a chunk."""
+    """Return the most values that a group may hold: a quarter of a chunk."""
     return 1 << chunk_log2 >> 2
 
 
 def chunk_ranges(count: int, chunk_log2: int) -> list[tuple[int, int]]:
-    """Return flat [start, stop) of the chunks of a tensor with chunks of its own."""
+    """Return the range [start, stop) of each chunk of a tensor of `count` values, in row-major order."""
     size = 1 << chunk_log2
     return [(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def aligned(section: SectionRecord) -> bool:
-    """Return whether a section begins at a multiple of 64: raw values, long enough to be worth mapping."""
+    """Return whether a section must begin at a multiple of 64: raw values, long enough to be worth mapping."""
     raw = section.codec == RAW_ID and section.kind in (VALUES, VALUE_CHUNK)
     return raw and section.stored_bytes >= ALIGNED_FROM
 
 
 def offsets(sections: Sequence[SectionRecord], start: int) -> tuple[list[int], int]:
-    """Return the offset of each section when the first may begin at `start`, and the end of the last."""
+    """Return the offset of each section if the first may begin at `start`, and the end of the last one."""
     places = []
     for section in sections:
         if aligned(section):
@@ -60,7 +60,7 @@ def offsets(sections: Sequence[SectionRecord], start: int) -> tuple[list[int], i
 
 
 def index_stream(record: TensorRecord, level: int, start: int, stop: int) -> Stream:
-    """Return what is known of the indices of one level; a refinement's parents are still to be filled in."""
+    """Return the stream of a tensor's indices [start, stop) at a level; the caller sets a refinement's parents."""
     if level == 0:
         alphabet = record.levels[-1 if record.at_once else 0]
         return Stream("indices", stop - start, alphabet, 1, record.shape, start)
@@ -69,21 +69,21 @@ def index_stream(record: TensorRecord, level: int, start: int, stop: int) -> Str
 
 
 def book_stream(record: TensorRecord, level: int, start: int = 0, stop: int | None = None) -> Stream:
-    """Return what is known of a tensor's codebooks of one level, or of their values [start, stop)."""
+    """Return the stream of a tensor's codebooks of one level, or of their values [start, stop)."""
     shape = (*record.books, record.levels[level])
     count = (math.prod(shape) if stop is None else stop) - start
     return Stream("values", count, 0, record.stored, shape, start, codebooks=record.blocks is not None)
 
 
 class Members:
-    """Which tensors stand in which group: derived from the records alone, so it isn't stored."""
+    """The tensors of each group; they follow from the records, so the file doesn't store them."""
 
     def __init__(self, tensors: Sequence[TensorRecord]) -> None:
         self.indices: dict[int, list[int]] = {}
         self.values: dict[int, list[tuple[int, int]]] = {}
         self.index_positions: dict[int, int] = {}
         self.value_positions: dict[tuple[int, int], int] = {}
-        """Which member of its group each is: looking it up in a group of thousands would take too long."""
+        """The position of each member in its group; searching a group of thousands for it would take too long."""
         for number, record in enumerate(tensors):
             if record.kind == SHARED:
                 for level in range(len(record.levels) if record.book_group else 0):
@@ -101,7 +101,7 @@ class Members:
         members.append(member)
 
     def index_members(self, tensors: Sequence[TensorRecord], group: int, level: int) -> list[int]:
-        """Return the tensors of an index group that have this level."""
+        """Return the numbers of the tensors in an index group that have this level."""
         return [number for number in self.indices.get(group, []) if tensors[number].stored_levels > level]
 
     def value_streams(self, tensors: Sequence[TensorRecord], group: int) -> list[Stream]:
@@ -117,10 +117,10 @@ class Members:
 
 
 def find_sections(header: Header) -> dict[tuple[int, int, int, int], int]:
-    """Map (kind, level, owner, chunk number) of sections to their places; raises HeaderError unless each is there once.
+    """Map (kind, level, owner, chunk number) of each section to its place, the number of the section in the file.
 
-    The sections of every group, level and chunk that the tensors call for must stand in the file and nothing else:
-    nothing is missing, hidden or told twice.
+    Raises HeaderError unless the file has exactly one section for every group, level and chunk that the tensors need,
+        and no other section.
     """
     found: dict[tuple[int, int, int, int], int] = {}
     chunk_numbers: dict[tuple[int, int, int], int] = {}
@@ -131,28 +131,28 @@ def find_sections(header: Header) -> dict[tuple[int, int, int, int], int]:
         chunk_numbers[key] = number + 1
         found[(*key, number)] = place
         if section.level < last_level:
-            raise HeaderError("the sections' levels fall from one to the next; the file is damaged")
+            raise HeaderError("a section follows one of a finer level; the file is damaged")
         last_level = section.level
     sizes = Counter(t.group for t in header.tensors if t.kind == SHARED and t.group)
     if max(sizes.values(), default=0) > MAX_GROUP_TENSORS:
-        raise LimitExceededError("an index group has more tensors than the format allows; the file is hostile")
+        raise LimitExceededError(f"an index group has more than {MAX_GROUP_TENSORS} tensors; the file is hostile")
     _check_types(header)
     wanted = _wanted(header, len(found))
     for place, section in enumerate(header.sections[:2]):
         if section.kind <= META and found.get((section.kind, 0, 0, 0)) == place:
             wanted.add((section.kind, 0, 0, 0))
     if wanted != found.keys():
-        raise HeaderError("the sections aren't those that the tensors need; the file is damaged")
+        raise HeaderError("its sections don't match what its tensors need; the file is damaged")
     return found
 
 
 def _check_types(header: Header) -> None:
-    """Check that all values of a group have one element type, so that an unknown type spoils no other's group."""
+    """Check that all values of a group have one element type, so that an unknown type affects only its own groups."""
     types: dict[int, int] = {}
     for record in header.tensors:
         group = {SHARED: record.book_group, DENSE: record.group}.get(record.kind, 0)
         if group and types.setdefault(group, record.stored) != record.stored:
-            raise HeaderError(f"tensor {record.name[:80]!r} isn't of its group's element type; the file is damaged")
+            raise HeaderError(f"tensor {record.name[:80]!r} doesn't have its group's element type; the file is damaged")
 
 
 def _wanted(header: Header, most: int) -> set[tuple[int, int, int, int]]:
@@ -177,8 +177,8 @@ def _wanted(header: Header, most: int) -> set[tuple[int, int, int, int]]:
 
 
 def _chunks(record: TensorRecord, values: int, header: Header, most: int) -> int:
-    """Return chunks of this many values; raises HeaderError where there are more than the `most` sections there."""
+    """Return the number of chunks for this many values; raises HeaderError if there are more than `most` sections."""
     chunks = -(-values // (1 << header.chunk_log2))
     if chunks > most:
-        raise HeaderError(f"tensor {record.name[:80]!r} has fewer chunks than it needs; the file is damaged")
+        raise HeaderError(f"tensor {record.name[:80]!r} needs {chunks} chunks, more than the file has; it is damaged")
     return chunks

@@ -1,4 +1,4 @@
-"""What a reader accepts before it allocates anything, and the format's own bounds (SPEC.md, section "Limits")."""
+"""Define the limits of a reader, checked before it allocates memory, and those of the format (SPEC.md, section 7)."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ MAX_SPREAD = 1 << 59
 ALIGNMENT = 64
 ALIGNED_FROM = 4096
 
-# What is allowed whatever a file's size, in bytes or nanoseconds of one core: see budget.py.
+# A FLOOR, in bytes or nanoseconds of one core, is allowed for a file of any size (see budget.py).
 HEADER_FLOOR, HEADER_EXPANSION = 1 << 18, 16
 GRAPH_FLOOR, GRAPH_EXPANSION = 1 << 24, 256
 META_FLOOR, META_EXPANSION = 1 << 20, 64
@@ -30,13 +30,13 @@ WORK_FLOOR = 5_000_000_000
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds that a reader holds every size in a file against, in bytes; a file beyond them is refused, not read.
+    """Upper bounds on the sizes in a file, in bytes; a reader refuses a file that is above them.
 
-    header_bytes bounds the decompressed header, blob_bytes the decompressed graph and metadata, tensor_bytes one
-    decoded tensor. expansion: decoded bytes, of a section and of all tensors together, per stored byte (with floors of
-    256 and 512 MiB, so that a constant tensor of reasonable size is no attack). work: nanoseconds of decoding per byte
-    of the file, with a floor of five seconds. repeats: how often groups may be decoded, in the mean over their bytes,
-    while all tensors are read in order (with a floor of 256 MiB).
+    header_bytes bounds the decoded header, blob_bytes the decoded graph and metadata, tensor_bytes one decoded tensor.
+    expansion: decoded bytes per stored byte, of a section and of all tensors together; 256 and 512 MiB are always
+    allowed, so that a large constant tensor isn't taken for an attack. work: nanoseconds of decoding per byte of the
+    file; five seconds are always allowed. repeats: how often groups may be decoded, on average over their bytes, while
+    all tensors are read in order; 256 MiB are always allowed.
     """
 
     header_bytes: int = 64 << 20

@@ -1,4 +1,4 @@
-"""Tensor names in the header: each as the bytes it shares with the front of the one before, and the rest."""
+"""Write and read tensor names: each as the length of the prefix it shares with the name before, and the rest."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from qacomp.formats.errors import HeaderError, LimitExceededError
 
 
 def write_names(out: ByteWriter, names: Sequence[bytes]) -> None:
-    """Write names in the writer's order, each as the bytes it shares with the one before, and the rest."""
+    """Write UTF-8 names in the given order, each as the length of the prefix shared with the last, and the rest."""
     common = [_common(a, b) for a, b in zip([b"", *names], names, strict=False)]
     for number in common:
         out.uint(number)
@@ -19,7 +19,7 @@ def write_names(out: ByteWriter, names: Sequence[bytes]) -> None:
 
 
 def read_names(reader: ByteReader, count: int, limits: bounds.Limits) -> list[str]:
-    """Read names; raises HeaderError, or LimitExceededError for names that take more than the header may."""
+    """Read `count` names; raises HeaderError, and LimitExceededError if all together are above limits.header_bytes."""
     common = [reader.uint(bounds.MAX_NAME_BYTES) for _ in range(count)]
     lengths = [reader.uint(bounds.MAX_NAME_BYTES) for _ in range(count)]
     if sum(lengths) > reader.rest():
@@ -30,7 +30,10 @@ def read_names(reader: ByteReader, count: int, limits: bounds.Limits) -> list[st
             raise HeaderError("a tensor's name is too long; the file is damaged")
         total += start + length
         if total > limits.header_bytes:
-            raise LimitExceededError(f"the tensors' names take more than the limit of {limits.header_bytes} bytes")
+            raise LimitExceededError(
+                f"the tensors' names take more than {limits.header_bytes} bytes; if you trust the file, raise"
+                " Limits.header_bytes"
+            )
         name = name[:start] + bytes(reader.raw(length))
         names.append(name)
     try:

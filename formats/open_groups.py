@@ -1,4 +1,4 @@
-"""Small tensors waiting to share a section: a group is encoded when it is full, or when the writer cuts it off."""
+"""Collect small tensors in groups that share a section; a group is encoded when it is full or the writer ends it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,9 +14,9 @@ from qacomp.formats.tensors import SharedTensor
 
 
 class OpenGroups:
-    """The groups that are open: one of indices, and one of values for each element type, codebooks in blocks apart.
+    """The open groups: one of indices, and for each element type one of values and one of codebooks in blocks.
 
-    put: takes each section that is done; codecs: names to choose from, None for all.
+    put: called with each finished section; codecs: names of the codecs to try, None for all.
     """
 
     def __init__(self, put: Callable[[Section], None], codecs: Sequence[str] | None, chunk_log2: int) -> None:
@@ -29,7 +29,7 @@ class OpenGroups:
         self._index_count, self._value_count = 0, 0
 
     def add_indices(self, number: int, record: TensorRecord, tensor: SharedTensor) -> int:
-        """Put a tensor's indices into the open group, and give the group's number."""
+        """Put a tensor's indices into the open group, and return the group's number."""
         full = self._waiting + record.count > layout.group_values(self._chunk_log2)
         if full or len(self._indices) == layout.GROUP_TENSORS:
             self._flush_indices()
@@ -38,7 +38,7 @@ class OpenGroups:
         return self._index_count
 
     def add_values(self, number: int, stored: NDArray[Any], stream: Stream) -> int:
-        """Put values into the open group of their type, and give the group's number.
+        """Put values into the open group of their type, and return the group's number.
 
         A tensor's codebooks must share one group, and groups list their members in tensor order, so a group is
         flushed only between tensors.
@@ -57,7 +57,7 @@ class OpenGroups:
         return self._value_numbers[kind]
 
     def flush(self) -> None:
-        """Encode all that waits: what comes later stands in sections of its own."""
+        """Encode all open groups; tensors that come later go into new groups."""
         for kind in sorted(self._values):
             self._flush_values(kind)
         self._flush_indices()

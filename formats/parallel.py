@@ -1,6 +1,6 @@
-"""Chunks on several cores: forked processes over shared memory, since array steps of microseconds fight for the GIL.
+"""Work on chunks on several cores: forked processes with shared memory, since threads would wait for the GIL.
 
-Where a process can't be forked (other systems than POSIX) the work is done in turn; the results are the same bytes.
+Where processes can't be forked (Windows, macOS), the chunks are done one after the other, with the same result.
 """
 
 import math
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def shared_empty(shape: tuple[int, ...], dtype: "np.dtype[Any]") -> NDArray[Any]:
-    """Return an array that forked workers can fill in; its memory goes when the array does."""
+    """Return an array in memory that forked workers can fill; the memory is freed with the array."""
     size = math.prod(shape) * dtype.itemsize
     if size == 0:
         return np.empty(shape, dtype)
@@ -28,7 +28,10 @@ def shared_empty(shape: tuple[int, ...], dtype: "np.dtype[Any]") -> NDArray[Any]
 
 
 def run(count: int, threads: int, work: Callable[[int], T]) -> list[T]:
-    """Call work(0), ..., work(count - 1) on up to `threads` processes: results in order, the first exception raised."""
+    """Call work(0), ..., work(count - 1) on up to `threads` processes; return the results in order.
+
+    If calls fail, one of their exceptions is raised when all processes have ended.
+    """
     threads = min(threads, count)
     if threads <= 1 or not hasattr(os, "fork") or sys.platform == "darwin":
         return [work(number) for number in range(count)]
@@ -39,7 +42,7 @@ def run(count: int, threads: int, work: Callable[[int], T]) -> list[T]:
         for worker in range(1, threads):
             box: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # forking beside idle threads: we only compute
+                warnings.simplefilter("ignore", DeprecationWarning)  # about threads, which the worker doesn't use
                 pid = os.fork()
             if pid == 0:
                 _work(range(worker, count, threads), work, box)
@@ -63,7 +66,7 @@ def run(count: int, threads: int, work: Callable[[int], T]) -> list[T]:
 
 
 def _work(numbers: range, work: Callable[[int], T], box: IO[bytes]) -> None:
-    """Run a worker to its end: it never returns into the caller's program."""
+    """Do a worker's share, write the results or the exception to `box`, and end the process; never returns."""
     status = 1
     try:
         try:

@@ -1,4 +1,4 @@
-"""Members that installed packages offer through entry points. Nothing of a package is imported before it is loaded."""
+"""Find plug-ins that installed packages offer through entry points. A package's code is imported only by `load`."""
 
 import sys
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from qacomp.formats.errors import PluginError
 
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point: its name, the package that offers it ("name version"), and where the code stands."""
+    """One entry point: its name, the package that offers it ("name version"), and the entry point itself."""
 
     name: str
     package: str
     entry: EntryPoint
 
     def load(self) -> object:
-        """Import the code and return what the entry point names. Raise PluginError, which names the package."""
+        """Import the code and return the object of the entry point. Raises PluginError, which names the package."""
         try:
             return self.entry.load()
-        except (Exception, SystemExit) as error:  # whatever a package's import raises
+        except (Exception, SystemExit) as error:  # the import of a package may raise anything
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             raise PluginError(
                 f"'{self.name}' of the installed package {self.package} can't be imported ({reason}): "
@@ -29,13 +29,13 @@ class Plugin:
 
 
 def plugins(group: str) -> tuple[Plugin, ...]:
-    """Return what installed packages offer in an entry-point group such as `qacomp.codecs`, each entry once."""
+    """Return the plug-ins of all installed packages in an entry-point group such as `qacomp.codecs`, each once."""
     return _offered(tuple(sys.path)).get(group, ())
 
 
 @lru_cache(maxsize=8)
 def _offered(path: tuple[str, ...]) -> dict[str, tuple[Plugin, ...]]:
-    """Return the entry points of all qacomp groups; `path` is sys.path, so that a change of it is seen."""
+    """Return the plug-ins of all qacomp groups by group; `path` is sys.path, so that the cache follows its changes."""
     found: dict[str, dict[tuple[str, str], Plugin]] = {}
     for installed in distributions(path=list(path)):
         for entry in _entries(installed):
@@ -45,10 +45,10 @@ def _offered(path: tuple[str, ...]) -> dict[str, tuple[Plugin, ...]]:
 
 
 def _entries(installed: Distribution) -> list[EntryPoint]:
-    """Return a package's entry points for qacomp; none where its list of them can't be read, as it offers nothing."""
+    """Return a package's entry points for qacomp; an empty list if the package's list of entry points can't be read."""
     try:
         if "[qacomp." not in (installed.read_text("entry_points.txt") or ""):
             return []
         return [entry for entry in installed.entry_points if entry.group.startswith("qacomp.")]
-    except (OSError, ValueError):  # another package's broken file is no reason to stop
+    except (OSError, ValueError):  # a broken file of an unrelated package must not stop qacomp
         return []

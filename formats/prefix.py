@@ -1,4 +1,4 @@
-"""The first 32 bytes of a container: its version, how the header is stored, the file's size (SPEC.md)."""
+"""Write and read the first 32 bytes of a container: version, form of the header, size of the file (SPEC.md)."""
 
 import struct
 from dataclasses import dataclass
@@ -23,7 +23,10 @@ PREFIX_BYTES = PREFIX.size + 4
 
 @dataclass(frozen=True)
 class Prefix:
-    """The first 32 bytes: version, how the header is stored, the size of the whole file."""
+    """The fields of the first 32 bytes.
+
+    stored_bytes and header_bytes: the header's size as stored and decoded; file_bytes: the size of the whole file.
+    """
 
     version: tuple[int, int]
     header_codec: int
@@ -35,7 +38,7 @@ class Prefix:
 
 
 def write_prefix(prefix: Prefix) -> bytes:
-    """Return the 32 bytes, with their own checksum."""
+    """Return the 32 bytes, which end with their own checksum."""
     fields = (
         prefix.header_codec,
         prefix.flags,
@@ -49,11 +52,11 @@ def write_prefix(prefix: Prefix) -> bytes:
 
 
 def read_prefix(data: memoryview, source: str, limits: bounds.Limits) -> Prefix:
-    """Check and read the first 32 bytes of a file named `source`; raises the FormatError that fits."""
+    """Read and check the first 32 bytes of a file named `source`; raises a FormatError that names the file."""
     if len(data) < 4 or bytes(data[:4]) != MAGIC:
         if len(data) < 4 and MAGIC.startswith(bytes(data)) and len(data):
             raise TruncatedFileError(f"{source}: only {len(data)} bytes; fetch the file again")
-        raise NotAContainerError(f"{source}: not a .qac container (its first bytes are others)")
+        raise NotAContainerError(f"{source}: not a .qac container (its first bytes are wrong); check the path")
     if len(data) > 4 and data[4] != VERSION[0]:
         raise UnsupportedVersionError(
             f"{source}: format version {data[4]}, this reader knows {VERSION[0]}; update qacomp"
@@ -66,7 +69,11 @@ def read_prefix(data: memoryview, source: str, limits: bounds.Limits) -> Prefix:
     if flags & ~(BLOCKS_FLAG | AT_ONCE_FLAG):
         raise UnsupportedVersionError(f"{source}: uses features of a newer format version; update qacomp")
     if header > limits.header_bytes or stored > limits.header_bytes:
-        raise LimitExceededError(f"{source}: a header of {header} bytes is above the limit of {limits.header_bytes}")
+        size = max(header, stored)
+        raise LimitExceededError(
+            f"{source}: a header of {size} bytes is above the limit of {limits.header_bytes}; raise Limits.header_bytes"
+            " if you trust the file"
+        )
     if size < PREFIX_BYTES + stored:
         raise HeaderError(f"{source}: the header is larger than the file; the file is damaged")
     return Prefix((major, minor), codec, stored, header, size, crc, flags)

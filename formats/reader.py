@@ -1,4 +1,4 @@
-"""Opening a container: its prefix and header are read and checked, tensors wait until they are asked for."""
+"""Open a container: read and check the prefix and the header; tensors are read when they are requested."""
 
 import mmap
 import os
@@ -27,11 +27,11 @@ def open_file(
     allow_truncated: bool = False,
     threads: int = 1,
 ) -> Container:
-    """Open a container lazily: a path (mapped into memory) or its bytes.
+    """Open a container, given its path (the file is mapped into memory) or its bytes; tensors are decoded on request.
 
-    verify: check each section's checksum when it is first read; limits: see Limits. allow_truncated: accept a file cut
-    off behind the end of a level, which then is what `tensor` gives; threads: processes that decode a large tensor's
-    chunks. Raises the FormatError that fits, or OSError where the path can't be read at all.
+    limits: see Limits; verify: check each section's checksum when it is first read; allow_truncated: accept a file that
+    is cut off after a complete level, which `tensor` then returns; threads: number of processes that decode a large
+    tensor's chunks. Raises a FormatError, IrregularFileError for a path that isn't a regular file, and OSError.
     """
     mapped = None
     if isinstance(path, bytes | bytearray | memoryview):
@@ -42,7 +42,7 @@ def open_file(
             size = os.fstat(stream.fileno()).st_size
             try:
                 mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if size else None
-            except OSError as error:  # of a mapping the system doesn't name the file
+            except OSError as error:  # the system's error about a mapping doesn't name the file
                 raise OSError(error.errno, error.strerror, source) from error
         data = memoryview(mapped or b"")
     try:
@@ -57,13 +57,13 @@ def open_file(
 
 
 def _parse(source: str, data: memoryview, access: Access, allow_truncated: bool) -> Container:
-    load_installed()  # whatever the file says
+    load_installed()  # codecs of installed packages, whether this file uses one or not
     prefix = read_prefix(data, source, access.limits)
     if len(data) > prefix.file_bytes:
-        raise HeaderError(f"{source}: {len(data) - prefix.file_bytes} bytes stand after its end; the file is damaged")
+        raise HeaderError(f"{source}: {len(data) - prefix.file_bytes} bytes follow after its end; the file is damaged")
     end = PREFIX_BYTES + prefix.stored_bytes
     if len(data) < end or (len(data) < prefix.file_bytes and not allow_truncated):
-        then = "fetch the file again, or decode the levels that are whole: --allow-truncated"
+        then = "fetch the file again, or decode its complete levels with --allow-truncated"
         then = then if len(data) >= end else "fetch the file again"
         raise TruncatedFileError(f"{source}: {len(data)} of {prefix.file_bytes} bytes; {then}")
     stored = data[PREFIX_BYTES:end]
@@ -72,21 +72,21 @@ def _parse(source: str, data: memoryview, access: Access, allow_truncated: bool)
     check_header(prefix.stored_bytes, prefix.header_bytes)
     codec = codec_of(prefix.header_codec)
     if "values" not in codec.kinds or codec.id >= PRIVATE:
-        raise HeaderError(f"{source}: its header has an impossible codec; the file is damaged")
+        raise HeaderError(f"{source}: its header is stored with a codec that isn't for headers; the file is damaged")
     raw = codec.decode(stored, [Stream("values", prefix.header_bytes)])[0]
     header = read_header(raw.tobytes(), access.limits, prefix.flags, newer=prefix.version > VERSION)
     container = Container(source, data, prefix, header, access)
     if container.end != prefix.file_bytes:
         raise HeaderError(f"{source}: its sections end at {container.end}, not where the file does; it is damaged")
     if container.level < 0:
-        raise TruncatedFileError(f"{source}: ends before its coarsest level does; fetch the file again")
+        raise TruncatedFileError(f"{source}: is cut off before the end of its coarsest level; fetch the file again")
     return container
 
 
 def load_file(
     path: str | os.PathLike[str] | bytes, *, limits: Limits | None = None, threads: int = 1
 ) -> dict[str, NDArray[Any]]:
-    """Read all tensors of a container as dense arrays, by name. Raises the FormatError that fits."""
+    """Read all tensors of a container as dense arrays, by name. Raises as `open_file` does."""
     with open_file(path, limits=limits, threads=threads) as container:
         return {name: container.tensor(name) for name in container.names}
 
@@ -94,6 +94,6 @@ def load_file(
 def verify_file(
     path: str | os.PathLike[str] | bytes, *, limits: Limits | None = None, threads: int = 1
 ) -> VerifyReport:
-    """Prove a whole file: structure, every checksum, every tensor's digest. Raises the FormatError that fits."""
+    """Check a whole file: its structure, every checksum and every tensor's digest. Raises as `open_file` does."""
     with open_file(path, limits=limits, threads=threads) as container:
         return container.check()

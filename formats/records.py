@@ -1,4 +1,4 @@
-"""What the header records of each tensor and of each run of bytes."""
+"""Define the records that a header holds: one for each tensor and one for each section."""
 
 import math
 from dataclasses import dataclass
@@ -11,18 +11,20 @@ DENSE, SHARED, SAME = 0, 1, 2
 GRAPH, META, VALUES, INDICES, VALUE_CHUNK, INDEX_CHUNK = range(6)
 OWN_CHUNKS = 0
 BLOCKS_FLAG, AT_ONCE_FLAG = 1, 2
-"""The header has the columns of codebooks in blocks, of levels stored at once (both since version 1.1)."""
+"""Flags of a header with the columns for codebooks in blocks, and for levels at once (both since version 1.1)."""
 
 
 @dataclass(frozen=True)
 class TensorRecord:
-    """One tensor: dtype is what a reader gets, stored what the file holds (of the codebook where it is shared).
+    """One tensor of the header.
 
-    group: 0 for chunks of its own, else 1 + the number of the group whose section holds its values or indices;
-    book_group: likewise for its codebooks; children: for each refinement, how many finer cells each coarse one has;
-    same_as: the earlier tensor whose content this is; levels: codebook sizes, the coarsest first; blocks: the block
-    shape of the codebooks (see blocks.py), or None for one codebook; at_once: its finest indices stand at level 0, and
-    coarser ones follow from them.
+    kind: DENSE, SHARED or SAME; dtype: id of the element type that a reader returns; stored: id of the element type in
+    the file (of the codebook, if the tensor is shared); group: 0 if the tensor has chunks of its own, else 1 + the
+    number of the group that holds its values or indices; book_group: the same for its codebooks; levels: codebook
+    sizes, the coarsest first; children: for each level but the finest, how many finer entries each entry has; same_as:
+    for SAME, the number of the earlier tensor with the same content; digest: of the decoded tensor; blocks: the block
+    shape of the codebooks (see blocks.py), or None for one codebook; at_once: only the finest indices are stored, at
+    level 0, and the coarser ones follow from them.
     """
 
     name: str
@@ -41,27 +43,27 @@ class TensorRecord:
 
     @property
     def stored_levels(self) -> int:
-        """Return how many levels index sections hold; 1 for a dense tensor."""
+        """Return the number of levels that have sections: 1 for a dense tensor and for levels at once."""
         return 1 if self.at_once else max(len(self.levels), 1)
 
     @property
     def books(self) -> tuple[int, ...]:
-        """Return the codebooks along each axis; () for one."""
+        """Return the number of codebooks along each axis; () for a single codebook."""
         return () if self.blocks is None else grid(self.shape, self.blocks)
 
     @property
     def count(self) -> int:
-        """Return how many values the tensor has."""
+        """Return the number of values of the tensor."""
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Return the bytes of the decoded tensor; the least possible where its element type isn't known."""
+        """Return the bytes of the decoded tensor; a lower bound if its element type is unknown."""
         return self.count * itemsize_of(self.dtype)
 
     @property
     def book_bytes(self) -> int:
-        """Return the bytes of all decoded codebooks of a shared tensor; 0 for others."""
+        """Return the bytes of all decoded codebooks of a shared tensor; 0 for any other tensor."""
         if self.kind != SHARED:
             return 0
         return math.prod(self.books) * sum(self.levels) * itemsize_of(self.dtype)
@@ -69,7 +71,10 @@ class TensorRecord:
 
 @dataclass(frozen=True)
 class SectionRecord:
-    """One run of bytes under one checksum. owner: the group, or a chunk's tensor; count: decoded bytes of a blob."""
+    """One section of the file. owner: number of the group or of a chunk's tensor; count: decoded bytes of a blob.
+
+    A blob is the graph or the metadata; count is 0 for other sections.
+    """
 
     kind: int
     codec: int
@@ -82,7 +87,7 @@ class SectionRecord:
 
 @dataclass(frozen=True)
 class Header:
-    """All records; tensors in the writer's order, sections in the file's."""
+    """All records of a header: tensors in the order in which they were written, sections in the order of the file."""
 
     tensors: tuple[TensorRecord, ...]
     sections: tuple[SectionRecord, ...]
@@ -91,12 +96,12 @@ class Header:
 
     @property
     def flags(self) -> int:
-        """Return what a reader must know to read these records."""
+        """Return the flags of the prefix: the features that a reader must know to read these records."""
         blocks = any(tensor.blocks is not None for tensor in self.tensors)
         return BLOCKS_FLAG * blocks | AT_ONCE_FLAG * any(tensor.at_once for tensor in self.tensors)
 
     @property
     def version(self) -> tuple[int, int]:
-        """Return the lowest version that a reader needs."""
+        """Return the lowest format version, (major, minor), that can hold these records."""
         codecs = [CODECS[s.codec].since for s in self.sections if s.codec in CODECS]
         return 1, max([int(self.flags > 0), *codecs])

@@ -1,4 +1,4 @@
-"""Inputs are regular files: a pipe would be waited for, and a device may have no end."""
+"""Open inputs as regular files only: reading a pipe could wait forever, and a device may have no end."""
 
 import io
 import os
@@ -18,14 +18,14 @@ _NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getatt
 
 
 def irregular_kind(mode: int) -> str | None:
-    """Return what stands there instead of a regular file, such as "a pipe"; None for a file or a link."""
+    """Return the kind of a file mode that isn't a regular file, such as "a pipe"; None for a file or a link."""
     return next((word for test, word in _KINDS if test(mode)), None)
 
 
 def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
     """Open a regular file, or a link to one, for reading its bytes.
 
-    Raises IrregularFileError for a folder, pipe, socket or device, without opening it, and OSError.
+    Raises IrregularFileError, without opening it, for a folder, pipe, socket or device, and OSError.
     """
     _check(path, os.stat(path).st_mode)
     file = os.fdopen(os.open(path, os.O_RDONLY | _NO_WAITING), "rb")
@@ -38,7 +38,7 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
 
 
 def read_small(path: str | os.PathLike[str], most: int) -> bytes:
-    """Return all bytes of a regular file. Raises IrregularFileError, also for more than `most` bytes, and OSError."""
+    """Return all bytes of a regular file. Raises IrregularFileError, also if it has over `most` bytes, and OSError."""
     with open_regular(path) as file:
         data = file.read(most + 1)
     if len(data) > most:
@@ -49,5 +49,5 @@ def read_small(path: str | os.PathLike[str], most: int) -> bytes:
 def _check(path: str | os.PathLike[str], mode: int) -> None:
     kind = irregular_kind(mode)
     if kind is not None:
-        what = "give a file in it" if stat.S_ISDIR(mode) else "give a file that holds its contents"
+        what = "give a file in it" if stat.S_ISDIR(mode) else "save its contents to a file and give that"
         raise IrregularFileError(f"{Path(path)}: is {kind}, not a file; {what}")

@@ -1,4 +1,4 @@
-"""What writing and checking a container tell: measured bytes, for each tensor and for the whole file."""
+"""Report measured bytes after writing or checking a container: for each tensor, each section and the whole file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 class TensorReport:
     """One written tensor.
 
-    bytes: its part of the stored sections, codebooks included, as a reader charges it (see `TensorInfo`); values:
-    elements; entropy_bits: order-0 entropy of the indices in bits a weight, None for a dense tensor; candidates: what
-    each codec tried would have taken for the sections that hold it; reason: why the codec was chosen; precision: how
-    its codebook or vector is stored, "exact" or "fp16" down to "fp9"; blocks: block shape of its codebooks, or None.
+    dtype: element type of the decoded tensor; k: size of the finest codebook, None for a dense tensor; bytes: stored
+    bytes, with codebooks, counted as in `TensorInfo`; values: number of values; entropy_bits: order-0 entropy of the
+    indices in bits per weight, None for a dense tensor; candidates: bytes that the tensor's sections would take, by
+    name of each codec that was tried; reason: why the codec was chosen; precision: in which the codebook or vector is
+    stored, "exact" or "fp16" down to "fp9"; blocks: block shape of its codebooks, or None for one codebook.
     """
 
     name: str
@@ -30,7 +31,7 @@ class TensorReport:
 
 @dataclass(frozen=True)
 class WriteReport:
-    """One written file; all sizes are bytes in it. overhead_bytes: prefix, header and padding, with all names."""
+    """One written file; all sizes are in stored bytes. overhead_bytes: prefix, header (with all names) and padding."""
 
     container_bytes: int
     graph_bytes: int
@@ -41,7 +42,7 @@ class WriteReport:
 
 @dataclass(frozen=True)
 class SectionInfo:
-    """One section of a file, for inspection: what it holds, where it stands, its checksum."""
+    """One section of a file, for `qacomp inspect`: content, codec, level, tensors, offset, stored bytes and CRC-32."""
 
     kind: str
     codec: str
@@ -54,13 +55,13 @@ class SectionInfo:
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """What a reader knows of a tensor without decoding it.
+    """One tensor of a file, as the header describes it; nothing is decoded.
 
-    dtype: of the array that `tensor` gives; stored_dtype: of the values or codebook in the file; k: codebook size or
-    None; levels: all codebook sizes, the coarsest first; bytes: stored bytes of its own chunks, or its even part (by
-    values) of the sections that it shares, 0 where another tensor has its content; digest: BLAKE2b of its decoded
-    bytes, in hex; same_as: the tensor whose content it shares; blocks: block shape of its codebooks, of k values each,
-    or None for one codebook.
+    dtype: of the array that `Container.tensor` returns; stored_dtype: of the values or codebook in the file; k: size of
+    the finest codebook, None for a dense tensor; levels: all codebook sizes, the coarsest first; bytes: stored bytes of
+    its own sections plus its share, by number of values, of the sections it has in common with others; 0 if an earlier
+    tensor has the same content; bits_per_weight: 8 * bytes / values; digest: BLAKE2b of its decoded bytes, in hex;
+    same_as: name of the earlier tensor with the same content, or None; blocks: block shape of its codebooks, or None.
     """
 
     name: str
@@ -80,7 +81,7 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """A file whose every checksum and tensor digest was found right."""
+    """A file of which every checksum and every tensor digest was checked and is right."""
 
     container_bytes: int
     sections: tuple[SectionInfo, ...]

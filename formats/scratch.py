@@ -1,4 +1,4 @@
-"""Files and folders that stand beside an output while it is made; those of killed processes are swept away."""
+"""Create part files and folders beside an output while it is written, and remove those that killed processes left."""
 
 import contextlib
 import errno
@@ -11,7 +11,7 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # a system without them: nothing is swept there
+except ImportError:  # this system has no file locks, so left-over part files can't be recognised and stay
     fcntl = None  # type: ignore[assignment]
 
 _NAME = re.compile(r"\.qacomp-[0-9a-f]{16}\.part")
@@ -21,9 +21,9 @@ _ATTEMPTS = 100
 
 @contextlib.contextmanager
 def part_file(folder: Path, mode: int) -> Iterator[tuple[int, Path]]:
-    """Make a new file in `folder`, as (handle for writing, path); unless it has been renamed, it is removed at the end.
+    """Create a new file in `folder` and yield (handle for writing, path); remove it at the end unless it was renamed.
 
-    mode: its permissions before the process's umask. The caller closes the handle. Raises OSError.
+    mode: its permissions, to which the process's umask is applied. The caller closes the handle. Raises OSError.
     """
     sweep(folder)
     handle, part = _made(folder, lambda path: os.open(path, os.O_WRONLY | _EXCLUSIVE, mode))
@@ -36,7 +36,7 @@ def part_file(folder: Path, mode: int) -> Iterator[tuple[int, Path]]:
 
 @contextlib.contextmanager
 def part_folder(folder: Path) -> Iterator[Path]:
-    """Make a new folder in `folder`, removed at the end with all that is in it. Raises OSError."""
+    """Create a new folder in `folder` and yield its path; remove it with its contents at the end. Raises OSError."""
     sweep(folder)
 
     def make(path: Path) -> int:
@@ -52,7 +52,7 @@ def part_folder(folder: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove part files and folders in `folder` that no process holds any more: it was killed while it wrote them."""
+    """Remove part files and folders in `folder` that no process has locked: their process was killed."""
     if fcntl is None:
         return
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
@@ -62,7 +62,7 @@ def sweep(folder: Path) -> None:
 
 
 def _made(folder: Path, make: Callable[[Path], int]) -> tuple[int, Path]:
-    """Make and lock something under a name that was free; another process may sweep it before it is locked."""
+    """Create and lock a part file or folder with a free name; retry if another process removes it before the lock."""
     for _ in range(_ATTEMPTS):
         path = folder / f".qacomp-{secrets.token_hex(8)}.part"
         try:
@@ -76,7 +76,7 @@ def _made(folder: Path, make: Callable[[Path], int]) -> tuple[int, Path]:
 
 
 def _locked(handle: int) -> bool | None:
-    """Return whether this process now holds the lock of an open file; None where the file system has no locks."""
+    """Lock an open file and return whether that succeeded; None where the file system has no locks."""
     if fcntl is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The sections of an open file: where they stand, their bytes held against checksums, their streams within limits."""
+"""Read the sections of an open file: find them, check their checksums and decode them within the limits."""
 
 from collections.abc import Callable, Sequence
 
@@ -19,14 +19,14 @@ from qacomp.formats.group_cache import GroupCache, check_work
 from qacomp.formats.limits import SECTION_FLOOR, Limits
 from qacomp.formats.records import GRAPH, Header
 
-_ARRAY_BYTES = 256  # what an array takes besides its values
+_ARRAY_BYTES = 256  # memory of a numpy array besides its values, rounded up
 
 
 class Sections:
-    """A file's sections by place (their number in the file's order); each is checked when it is first read.
+    """A file's sections by place (a section's number in the file); each one is checked when it is first read.
 
-    start: where the first section may begin, in bytes; raises HeaderError unless the sections are those that the
-    tensors need. A file that is cut off has fewer bytes than its sections say.
+    start: offset in bytes at which the first section may begin. Raises HeaderError unless the sections are exactly
+    those that the tensors need, and LimitExceededError. The data of a file that is cut off ends before `end`.
     """
 
     def __init__(self, source: str, data: memoryview, header: Header, start: int, limits: Limits, verify: bool) -> None:
@@ -45,26 +45,27 @@ class Sections:
         self._groups = GroupCache[int, list[Array]]()
 
     def place(self, kind: int, level: int, owner: int, chunk: int = 0) -> int:
-        """Return the place of a section that is known to be there."""
+        """Return the place of a section, which must exist."""
         return self.places[(kind, level, owner, chunk)]
 
     @property
     def levels(self) -> int:
-        """Return how many levels the sections have."""
+        """Return the number of levels that the sections have."""
         return max((section.level for section in self.records), default=0) + 1
 
     def complete_levels(self) -> int:
-        """Count the levels of which every section lies within the bytes that are there."""
+        """Count the complete levels: those whose sections all end within the bytes of the file."""
         ends = [offset + section.stored_bytes for offset, section in zip(self.offsets, self.records, strict=True)]
         cut = [s.level for s, end in zip(self.records, ends, strict=True) if end > len(self.data)]
         return min(cut, default=self.levels)
 
     def stored(self, place: int, always: bool = False) -> memoryview:
-        """Return a section's stored bytes, checked against its checksum the first time (always, on request)."""
+        """Return a section's stored bytes; the checksum is checked the first time, or each time with `always`."""
         section, offset = self.records[place], self.offsets[place]
         if offset + section.stored_bytes > len(self.data):
             raise TruncatedFileError(
-                f"{self.source}: ends before section {place} ({len(self.data)} of {self.end} bytes); fetch it again"
+                f"{self.source}: is cut off before the end of section {place} ({len(self.data)} of {self.end} bytes);"
+                " fetch the file again"
             )
         data = self.data[offset : offset + section.stored_bytes]
         if always or (self.verify and place not in self._checked):
@@ -74,14 +75,14 @@ class Sections:
         return data
 
     def decode(self, place: int, streams: Sequence[Stream]) -> list[Array]:
-        """Decode a section to its streams, with what they may allocate held against the limits first."""
+        """Check memory and work against the limits, then decode a section to its streams. Raises a FormatError."""
         section, data = self.records[place], self.stored(place)
         try:
             codec = codec_of(section.codec)
         except UnsupportedVersionError as error:
             raise UnsupportedVersionError(f"{self.source}: section {place}: {error}") from error
         if any(stream.kind not in codec.kinds for stream in streams):
-            raise HeaderError(f"{self.source}: section {place} has a codec for other things; the file is damaged")
+            raise HeaderError(f"{self.source}: section {place} can't have the codec {codec.name}; the file is damaged")
         stored, decoded = section.stored_bytes, section_bytes(codec, streams)
         try:
             check_expansion(f"section {place}", stored, decoded, SECTION_FLOOR, self.limits.expansion)
@@ -93,7 +94,7 @@ class Sections:
             raise LimitExceededError(f"{self.source}: {error}") from error
 
     def group(self, place: int, decode: Callable[[], list[Array]]) -> list[Array]:
-        """Return a group's parts, decoded on first use, and again where they weren't kept."""
+        """Return a group's parts from the cache, or call `decode` if they aren't in it."""
 
         def make() -> tuple[list[Array], int]:
             parts = decode()
@@ -107,21 +108,24 @@ class Sections:
         if place is None:
             return None
         if self.records[place].codec >= PRIVATE:
-            raise HeaderError(f"{self.source}: section {place} has an impossible codec; the file is damaged")
+            raise HeaderError(
+                f"{self.source}: section {place} has a codec that isn't allowed for graph and metadata; the file is"
+                " damaged"
+            )
         check = check_graph if kind == GRAPH else check_meta
         check(self.records[place].stored_bytes, self.records[place].count)
         return self.decode(place, [Stream("values", self.records[place].count)])[0].tobytes()
 
     def check(self) -> None:
-        """Check every section's checksum, also of those read before, and the zeros between them."""
+        """Check the checksums of all sections, also of those read before, and that all padding is zero."""
         for place in range(len(self.records)):
             self.stored(place, always=True)
         end = self.start
         for offset, section in zip(self.offsets, self.records, strict=True):
             if any(self.data[end:offset]):
-                raise HeaderError(f"{self.source}: padding isn't zero; the file is damaged")
+                raise HeaderError(f"{self.source}: the padding at byte {end} isn't zero; the file is damaged")
             end = offset + section.stored_bytes
 
     def release(self) -> None:
-        """Let go of what is cached."""
+        """Drop all cached groups."""
         self._groups.clear()

@@ -1,4 +1,4 @@
-"""Coded sections wait in temporary files, one a level, until the header that goes before them is known."""
+"""Keep coded sections in temporary files, one for each level, until the header, which comes first, is known."""
 
 import contextlib
 import tempfile
@@ -20,7 +20,7 @@ _COPY = 1 << 20
 
 
 class Spools:
-    """Sections of a file that will be `path`, by level, in the order they come; the files lie beside it, nameless."""
+    """The sections of the future file `path`, by level; the temporary files are in its folder and have no name."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -29,7 +29,7 @@ class Spools:
 
     @property
     def records(self) -> list[SectionRecord]:
-        """Return the sections in the file's order: by level."""
+        """Return the records of all sections in the order of the file: by level, then as they were put."""
         return [record for level in sorted(self._records) for record in self._records[level]]
 
     def put(self, record: SectionRecord, payload: bytes) -> None:
@@ -46,9 +46,9 @@ class Spools:
         self._records.setdefault(record.level, []).append(record)
 
     def close(self) -> None:
-        """Drop the temporary files."""
+        """Close the temporary files, which removes them."""
         for file in self._files.values():
-            with contextlib.suppress(OSError):  # a full disk: what still waits to be written isn't needed any more
+            with contextlib.suppress(OSError):  # a full disk: closing can't flush, but the data isn't needed any more
                 file.close()
 
     def assemble(
@@ -58,7 +58,10 @@ class Spools:
         digest_bytes: int,
         chunk_log2: int,
     ) -> tuple[Header, int, int]:
-        """Write the whole file, with these blobs first: (its header, bytes, how many of them are no section's)."""
+        """Write the whole file, blobs first, and return (header, bytes of the file, bytes outside the sections).
+
+        Raises OutputNotWritableError.
+        """
         sections = [record for record, _ in blobs] + self.records
         header = Header(tuple(tensors), tuple(sections), digest_bytes, chunk_log2)
         data = write_header(header)
@@ -87,6 +90,6 @@ def _copy(source: IO[bytes], target: IO[bytes], count: int) -> None:
     while count:
         data = source.read(min(count, _COPY))
         if not data:
-            raise OSError("a spool file is shorter than what was written to it")
+            raise OSError("a temporary file is shorter than the data that was written to it; is the disk full?")
         target.write(data)
         count -= len(data)

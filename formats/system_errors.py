@@ -1,4 +1,4 @@
-"""What the user is told of an error of the operating system: its reason, and what to do about it."""
+"""Explain errors of the operating system: the reason, and what the user can do."""
 
 import errno
 import os
@@ -35,7 +35,7 @@ def advice(error: OSError) -> str:
 
 
 def explained(error: OSError) -> str:
-    """Return one line with the path that the system names, where it names one, the reason, and what to do."""
+    """Return one line: the path, if the error names one, the reason, and what to do."""
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
     where = f"{' and '.join(names)}: " if names else ""
     return f"{where}{words(error)}; {advice(error)}"

@@ -1,4 +1,4 @@
-"""The content of tensors: values, codebooks and indices, from the groups and chunks that hold them."""
+"""Decode tensors: values, codebooks and indices, from the groups and chunks that hold them."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,11 +19,11 @@ from qacomp.formats.parallel import run, shared_empty
 from qacomp.formats.records import INDEX_CHUNK, INDICES, VALUE_CHUNK, VALUES, Header, TensorRecord
 from qacomp.formats.sections import Sections
 
-_PIECE = 1 << 15  # values whose temporaries stay in the cache
+_PIECE = 1 << 15  # values looked up at once, so few that the temporary arrays stay in the cache
 
 
 class TensorDecoder:
-    """Decodes tensors by number (of records that aren't "same"), large ones on up to `threads` processes."""
+    """Decodes tensors by the number of their record (dense or shared), large ones on up to `threads` processes."""
 
     def __init__(self, header: Header, sections: Sections, inventory: Inventory, threads: int) -> None:
         self.header = header
@@ -46,14 +46,14 @@ class TensorDecoder:
         return out
 
     def chunk_values(self, number: int, chunk: int, start: int, stop: int) -> NDArray[Any]:
-        """Decode the values [start, stop) of a dense tensor, which are one chunk."""
+        """Decode one chunk of a dense tensor: its values [start, stop)."""
         record = self.header.tensors[number]
         stream = Stream("values", stop - start, 0, record.stored, record.shape, start)
         words = self.sections.decode(self.sections.place(VALUE_CHUNK, 0, number, chunk), [stream])[0]
         return self._typed(words, record)
 
     def mapped(self, number: int) -> NDArray[Any] | None:
-        """Return a tensor's values straight from the file where its chunks are raw and adjacent; else None."""
+        """Return a tensor's values, flat, as a view of the file if its chunks are raw and adjacent; else None."""
         record, sections = self.header.tensors[number], self.sections
         ranges = layout.chunk_ranges(record.count, self.header.chunk_log2)
         if record.group or not ranges or record.stored != record.dtype or dtype_of(record.stored) == np.bool_:
@@ -63,7 +63,7 @@ class TensorDecoder:
         for place, (start, stop) in zip(places, ranges, strict=True):
             section = sections.records[place]
             if section.codec != layout.RAW_ID or section.stored_bytes != (stop - start) * item:
-                return None  # what is stored otherwise, or too short, is for `values`
+                return None  # `values` decodes other codecs, and raises the error for a chunk of the wrong size
         parts = [sections.stored(place) for place in places]
         begin, size = sections.offsets[places[0]], sum(len(part) for part in parts)
         if sections.offsets[places[-1]] + len(parts[-1]) != begin + size:
@@ -71,7 +71,7 @@ class TensorDecoder:
         return np.frombuffer(sections.data[begin : begin + size], dtype_of(record.stored))
 
     def book(self, number: int, level: int) -> NDArray[Any]:
-        """Decode a shared tensor's codebook of a level, (K,), or its codebooks in blocks, (..., K)."""
+        """Decode a shared tensor's codebook of a level: (K,), or (..., K) for codebooks in blocks."""
         record = self.header.tensors[number]
         if not record.book_group:
             return self._book_part(number, 0, math.prod(record.books)).reshape(*record.books, record.levels[0])
@@ -94,7 +94,7 @@ class TensorDecoder:
         return out
 
     def chunk_weights(self, number: int, chunk: int, start: int, stop: int, level: int) -> NDArray[Any]:
-        """Decode the dense values [start, stop) of a shared tensor at a level, which are one chunk."""
+        """Decode one chunk of a shared tensor at a level: its dense values [start, stop)."""
         record = self.header.tensors[number]
         indices = self.chunk_indices(number, chunk, start, stop, level)
         if record.blocks is None or record.book_group:
@@ -104,7 +104,7 @@ class TensorDecoder:
         return _lookup(record, part, indices, start, first)
 
     def indices(self, number: int, level: int) -> Array:
-        """Decode a shared tensor's indices at a level, flat: uint8, or uint16 for more than 256 values."""
+        """Decode a shared tensor's indices at a level, flat: uint8, or uint16 if the codebook has over 256 values."""
         record = self.header.tensors[number]
         dtype = _index_dtype(record, level)
         if record.group:
@@ -119,7 +119,7 @@ class TensorDecoder:
         return out
 
     def chunk_indices(self, number: int, chunk: int, start: int, stop: int, top: int) -> Array:
-        """Decode the indices [start, stop) of a shared tensor at level `top`, which are one chunk."""
+        """Decode one chunk of a shared tensor's indices at level `top`: the indices [start, stop)."""
         record = self.header.tensors[number]
         indices: Array = np.zeros(0, np.uint8)
         for level in range(1 if record.at_once else top + 1):
@@ -131,7 +131,7 @@ class TensorDecoder:
         return coarser(indices, record, top) if record.at_once else indices
 
     def _book_part(self, number: int, first: int, last: int) -> NDArray[Any]:
-        """Decode the codebooks [first, last) of a tensor whose codebooks stand in chunks: (last - first, K)."""
+        """Decode the codebooks [first, last) of a tensor whose codebooks are stored in chunks: (last - first, K)."""
         record, k = self.header.tensors[number], self.header.tensors[number].levels[0]
         out = shared_empty(((last - first) * k,), dtype_of(record.dtype))
         low, high = first * k, last * k
@@ -152,7 +152,7 @@ class TensorDecoder:
         return self.sections.group(place, decode)[self.members.value_positions[number, level]]
 
     def _group_indices(self, number: int, top: int) -> Array:
-        """Decode the indices of a tensor of an index group at level `top`, or at its finest if it has fewer."""
+        """Decode the indices of a tensor in an index group, at level `top` or its finest level if that is coarser."""
         record = self.header.tensors[number]
         parts: list[Array] = []
         for level in range(min(top + 1, record.stored_levels)):
@@ -161,7 +161,7 @@ class TensorDecoder:
         return parts[self.members.index_positions[number]]
 
     def _decode_indices(self, place: int, group: int, level: int, above: Sequence[Array]) -> list[Array]:
-        """Decode the indices of a group's tensors at a level or their finest; `above`: those of the level before."""
+        """Decode the indices of all tensors of a group, at a level or their finest; above: indices at level - 1."""
         tensors, positions = self.header.tensors, self.members.index_positions
         numbers = self.members.index_members(tensors, group, level)
         streams = [layout.index_stream(tensors[n], level, 0, tensors[n].count) for n in numbers]
@@ -174,16 +174,19 @@ class TensorDecoder:
         return parts
 
     def _each_chunk(self, number: int, fill: Callable[[int, int, int], object]) -> None:
-        """Call fill(start, stop, chunk) for every chunk of a tensor, on several cores where they are allowed."""
+        """Call fill(start, stop, chunk) for every chunk of a tensor, on up to `threads` processes."""
         ranges = layout.chunk_ranges(self.header.tensors[number].count, self.header.chunk_log2)
         run(len(ranges), self.threads, lambda chunk: fill(*ranges[chunk], chunk))
 
     def _typed(self, words: Array, record: TensorRecord) -> NDArray[Any]:
-        """Return stored words as an array of the tensor's dtype, always a copy that its owner may change."""
+        """Return stored words as a new, writable array of the tensor's dtype. Raises CodecError for a bool above 1."""
         stored = words.view(dtype_of(record.stored))
         if record.dtype == BOOL_ID and words.size and int(words.max()) > 1:
             name = record.name[:80]
-            raise CodecError(f"{self.sections.source}: tensor {name!r} has a truth value that is neither 0 nor 1")
+            raise CodecError(
+                f"{self.sections.source}: the bool tensor {name!r} has a truth value that is neither 0 nor 1; the file"
+                " is damaged"
+            )
         if record.stored == record.dtype:
             return stored.copy()
         return stored.astype(dtype_of(record.dtype))
@@ -197,10 +200,10 @@ def _lookup(
     first: int = 0,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """Look up the values of flat indices from `start` on; `first`: the number of the first codebook in `book`."""
+    """Return the values of flat indices; start: position of the first in the tensor; first: number of book[0]."""
     if record.blocks is None:
         out = np.empty(len(indices), book.dtype) if out is None else out
-        for low in range(0, len(indices), _PIECE):  # take makes 8-byte indices of all that it is given
+        for low in range(0, len(indices), _PIECE):  # `take` converts its indices to 8 bytes each: piece by piece
             book.take(indices[low : low + _PIECE], out=out[low : low + _PIECE], mode="clip")
         return out
     return blocks.lookup(book, indices, blocks.Division(record.shape, record.blocks), start, first, out)
@@ -211,7 +214,7 @@ def _index_dtype(record: TensorRecord, level: int) -> "np.dtype[np.unsignedinteg
 
 
 def coarser(finest: Array, record: TensorRecord, level: int) -> Array:
-    """Return the indices of a level, from those of the finest."""
+    """Return the indices of a coarser level, given those of the finest one."""
     parents = np.arange(record.levels[-1])
     for children in reversed(record.children[level:]):
         parents = np.repeat(np.arange(len(children)), children).take(parents)
@@ -220,12 +223,12 @@ def coarser(finest: Array, record: TensorRecord, level: int) -> Array:
 
 
 def join(part: Array, stream: Stream) -> Array:
-    """Join a refinement's symbols with their parents to indices of its level; a missing child is a CodecError."""
+    """Return the indices of a level from its symbols and the parents; raises CodecError for a child that is missing."""
     if stream.parents is None:
         return part
     children = np.asarray(stream.children)
     if part.size and bool((part >= children.take(stream.parents)).any()):
-        raise CodecError("a refinement lies outside its coarse cell; the file is damaged")
+        raise CodecError("an index refers to a child that its coarser entry doesn't have; the file is damaged")
     total = int(children.sum())
     first = (np.cumsum(children) - children).astype(np.uint8 if total <= 256 else np.uint16)
     joined: Array = first.take(stream.parents) + part.astype(first.dtype)

@@ -1,4 +1,4 @@
-"""A tensor's record in the header, what the file holds of it, and what makes two tensors the same."""
+"""Make the header record of a tensor, its stored form, and the key by which equal tensors are found."""
 
 from typing import Any
 
@@ -16,28 +16,30 @@ from qacomp.formats.tensors import SharedTensor, as_array, check_shared, is_floa
 _PART = 1 << 20
 Tensor = NDArray[Any] | SharedTensor
 Described = tuple[TensorRecord, NDArray[Any], NDArray[Any]]
-"""A record without its place and digest, the array or codebook as stored, and the same as a reader gets it."""
+"""A record without groups and digest, the array or finest codebook as stored, and the same as a reader returns it."""
 
 
 def describe(name: str, tensor: Tensor, precision: str) -> Described:
-    """Return the record of a tensor whose codebook or vector is stored in this precision.
+    """Return the record and the stored form of a tensor whose codebook or vector is stored in this precision.
 
     Raises UnsupportedTensorError for a name, dtype, shape or index that can't be stored.
     """
     if not _is_text(name) or len(name.encode()) > MAX_NAME_BYTES:
         raise UnsupportedTensorError(
-            f"{name[:80]!r}: a name is UTF-8 text of at most {MAX_NAME_BYTES} bytes; rename it"
+            f"tensor {name[:80]!r}: a name must be UTF-8 text of at most {MAX_NAME_BYTES} bytes; rename it"
         )
     described = (
         _shared(name, tensor, precision) if isinstance(tensor, SharedTensor) else _dense(name, tensor, precision)
     )
     if (dims := len(described[0].shape)) > MAX_DIMS:
-        raise UnsupportedTensorError(f"{name[:80]!r}: at most {MAX_DIMS} axes can be stored, not {dims}")
+        raise UnsupportedTensorError(
+            f"tensor {name[:80]!r} has {dims} axes, but at most {MAX_DIMS} can be stored; reshape it"
+        )
     return described
 
 
 def identity(described: Described, tensor: Tensor, digest_bytes: int) -> tuple[bytes, bytes]:
-    """Return a key that only equal content has, and the digest of the decoded bytes."""
+    """Return (key, digest): tensors with equal content have equal keys; the digest is that of the decoded bytes."""
     record, content, values = described
     key, digest = DigestStream(16), DigestStream(digest_bytes)
     key.update(
@@ -66,7 +68,9 @@ def identity(described: Described, tensor: Tensor, digest_bytes: int) -> tuple[b
 def _dense(name: str, tensor: NDArray[Any], precision: str) -> Described:
     array = as_array(name, tensor)
     if array.dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
-        raise UnsupportedTensorError(f"{name[:80]!r}: has a truth value that is neither 0 nor 1; the data is damaged")
+        raise UnsupportedTensorError(
+            f"tensor {name[:80]!r} has a truth value that is neither 0 nor 1; repair it with array.view('u1') != 0"
+        )
     stored = stored_form(array, precision) if is_float_vector(array) else array
     record = TensorRecord(name, DENSE, dtype_id(array.dtype), dtype_id(stored.dtype), array.shape)
     return record, stored, stored.astype(array.dtype, copy=False)

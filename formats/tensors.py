@@ -1,4 +1,4 @@
-"""Shared tensors, and what precision a float vector is stored in: the values that a reader will get."""
+"""Define shared tensors, and round codebooks and float vectors to the precision in which they are stored."""
 
 import re
 from dataclasses import dataclass
@@ -15,10 +15,11 @@ from qacomp.formats.limits import MAX_ALPHABET, MAX_LEVELS
 
 @dataclass(frozen=True)
 class Level:
-    """A coarser view of a shared tensor: its own small codebook, and where each entry of the next finer one belongs.
+    """A coarser level of a shared tensor: a smaller codebook, and the parent of each entry of the next finer one.
 
-    codebook: (k,) of the tensor's codebook dtype; parents: (k of the next finer level,) integers below k, never
-    falling (the finer codebook stands in the order of its coarse cells; sorted codebooks on a line do).
+    codebook: (k,) in the dtype of the tensor's codebook; parents: (k of the next finer level,) integers below k in
+    ascending order, without gaps. So entries with the same parent must be neighbours in the finer codebook, as they are
+    if codebooks are sorted.
     """
 
     codebook: NDArray[Any]
@@ -27,13 +28,13 @@ class Level:
 
 @dataclass(frozen=True)
 class SharedTensor:
-    """Weights of one tensor as indices into a codebook.
+    """A tensor whose weights are indices into a codebook.
 
-    codebook: (K,) float or integer, in any order; indices: the tensor's shape, uint8 or uint16, all below K;
-    levels: coarser views, the coarsest first, without the finest (which is codebook and indices): a file can be read
-    at any of them; blocks: None for one codebook, else a block shape, one entry an axis of the tensor: the codebook
-    then has the shape (ceil(d0 / b0), ..., ceil(dn / bn), K), and value (i0, ..., in) is
-    codebook[i0 // b0, ..., in // bn, indices[i0, ..., in]]. Blocks and levels exclude each other.
+    codebook: (K,) float or integer, in any order; indices: the tensor's shape, uint8 or uint16, all below K; levels:
+    the coarser levels at which a file can be read too, the coarsest first (the finest is codebook and indices); blocks:
+    None for one codebook, else a block shape with one entry for each axis of the tensor. With blocks the codebook has
+    the shape (ceil(d0 / b0), ..., ceil(dn / bn), K), and value (i0, ..., in) is codebook[i0 // b0, ..., in // bn,
+    indices[i0, ..., in]]. A tensor has blocks or levels, not both.
     """
 
     codebook: NDArray[Any]
@@ -49,7 +50,7 @@ class SharedTensor:
         return lookup(self.codebook, self.indices.reshape(-1), Division(shape, self.blocks)).reshape(shape)
 
     def at_level(self, level: int) -> "SharedTensor":
-        """Return the tensor at a coarser level (0 is the coarsest; the last is the tensor itself, without levels)."""
+        """Return the tensor at a level, without further levels; 0 is the coarsest, len(levels) or more the finest."""
         if level >= len(self.levels):
             return SharedTensor(self.codebook, self.indices, (), self.blocks)
         parents = np.arange(len(self.codebook))
@@ -61,11 +62,11 @@ class SharedTensor:
 
 
 def stored_values(array: NDArray[Any], precision: str = "exact") -> NDArray[Any]:
-    """Return what a reader gets back for a codebook or a float32 vector that is written in this precision.
+    """Return the values that a reader gets for a codebook or a float32 vector that is written in this precision.
 
-    "exact" keeps every bit. "fp16" rounds float32 to IEEE half precision where all values stay finite (else keeps
-    float32). "fp15" ... "fp9" keep one sign, five exponent and N - 6 mantissa bits, rounded to nearest, ties to even.
-    Other dtypes are never changed. Raises ValueError for an unknown precision.
+    "exact" keeps every bit. "fp16" rounds float32 to IEEE half precision (nearest, ties to even). "fp15" ... "fp9" keep
+    one sign bit, five exponent bits and N - 6 mantissa bits. If a value wouldn't stay finite, the array is returned
+    unchanged, as other dtypes always are. The shape and dtype stay. Raises ValueError for an unknown precision.
     """
     bits = precision_bits(precision)
     if bits is None or array.dtype != np.float32 or not array.size:
@@ -75,12 +76,12 @@ def stored_values(array: NDArray[Any], precision: str = "exact") -> NDArray[Any]
 
 
 def is_float_vector(array: NDArray[Any]) -> bool:
-    """Return whether a dense tensor is float32 with at most one axis: the writer's precision rounds such vectors."""
+    """Return whether a dense tensor is float32 with at most one axis, to which the writer's precision applies."""
     return array.dtype == np.float32 and array.ndim <= 1
 
 
 def precision_bits(precision: str) -> int | None:
-    """Return the bits of a stored value: None for exact, N for fpN (9 to 16). Raises ValueError for others."""
+    """Return the bits of a precision: None for "exact", N for "fpN" (9 to 16). Raises ValueError for other names."""
     if precision == "exact":
         return None
     match = re.fullmatch(r"fp(9|1[0-6])", precision)
@@ -90,7 +91,7 @@ def precision_bits(precision: str) -> int | None:
 
 
 def stored_form(array: NDArray[Any], precision: str) -> NDArray[Any]:
-    """Return the array as it stands in the file: float16 where `stored_values` rounds, else itself."""
+    """Return the array in the dtype of the file: float16 if `stored_values` rounds it, else the array itself."""
     bits = precision_bits(precision)
     if bits is None or array.dtype != np.float32 or not array.size:
         return array
@@ -104,53 +105,62 @@ def _to_half(array: NDArray[Any], bits: int) -> NDArray[np.float16] | None:
     with np.errstate(over="ignore"):
         half = array.astype("<f2")
     drop = 16 - bits
-    if drop:  # rounding twice could go wrong on a tie of ties: round the float32 bits once, then cast exactly
+    if drop:  # rounding twice could round a tie the wrong way: round the float32 bits once, then cast exactly
         wide: NDArray[Any] = np.ascontiguousarray(array, "<f4").view("<u4").astype(np.uint64)
         keep = 13 + drop
         wide = (wide + (1 << (keep - 1)) - 1 + (wide >> keep & 1)) >> keep << keep
         with np.errstate(over="ignore"):
             half = wide.astype("<u4").view("<f4").astype("<f2").reshape(array.shape)
         word: NDArray[Any] = half.view("<u2")
-        subnormal = (word & ((1 << drop) - 1)) != 0  # below the normal range the cast leaves low bits again
+        subnormal = (word & ((1 << drop) - 1)) != 0  # the cast of subnormal values can set low bits again: clear them
         word[subnormal] = word[subnormal] >> drop << drop
     return half if np.isfinite(half).all() else None
 
 
 def check_shared(name: str, tensor: SharedTensor) -> None:
-    """Raise UnsupportedTensorError, naming the tensor, unless the parts fit together."""
+    """Raise UnsupportedTensorError, with the tensor's name, unless its codebook, indices, levels and blocks fit."""
     book, indices = tensor.codebook, tensor.indices
     if tensor.blocks is not None:
         _check_blocks(name, tensor, tensor.blocks)
     elif book.ndim != 1:
-        raise UnsupportedTensorError(f"{name}: a codebook has one axis, not shape {book.shape}; or give its blocks")
+        raise UnsupportedTensorError(
+            f"{name}: the codebook has shape {book.shape}, not (K,); give `blocks` if each block has its own"
+        )
     k = book.shape[-1]
     if not 1 <= k <= MAX_ALPHABET:
-        raise UnsupportedTensorError(f"{name}: a codebook has 1 to {MAX_ALPHABET} values, not {k}")
+        raise UnsupportedTensorError(f"{name}: the codebook has {k} values; give 1 to {MAX_ALPHABET}")
     if indices.dtype not in (np.uint8, np.uint16):
-        raise UnsupportedTensorError(f"{name}: indices are uint8 or uint16, not {indices.dtype}")
+        raise UnsupportedTensorError(f"{name}: the indices are {indices.dtype}; convert them to uint8 or uint16")
     if indices.size and int(indices.max()) >= k:
-        raise UnsupportedTensorError(f"{name}: index {int(indices.max())} lies outside the codebook of {k} values")
+        raise UnsupportedTensorError(
+            f"{name}: index {int(indices.max())} is outside the codebook of {k} values; indices must be below that"
+        )
     dtype_id(book.dtype, name)
     if len(tensor.levels) >= MAX_LEVELS:
-        raise UnsupportedTensorError(f"{name}: at most {MAX_LEVELS - 1} coarser levels can be stored")
+        raise UnsupportedTensorError(
+            f"{name}: has {len(tensor.levels)} coarser levels; at most {MAX_LEVELS - 1} can be stored"
+        )
     finer = k
     for level in reversed(tensor.levels):
         parents = np.asarray(level.parents)
         steps = np.diff(parents.astype(np.int64))
         fits = parents.shape == (finer,) and parents[0] == 0 and bool(np.isin(steps, (0, 1)).all())
         if not fits or int(parents[-1]) != len(level.codebook) - 1 or level.codebook.dtype != book.dtype:
-            raise UnsupportedTensorError(f"{name}: a level's parents must rise 0, 0, ..., 1, ... over all its cells")
+            raise UnsupportedTensorError(
+                f"{name}: a level's parents must give every entry of the next finer codebook, in ascending order from 0"
+                " without gaps, and all codebooks must have one dtype"
+            )
         finer = len(level.codebook)
 
 
 def _check_blocks(name: str, tensor: SharedTensor, blocks: tuple[int, ...]) -> None:
     shape = tensor.indices.shape
     if tensor.levels:
-        raise UnsupportedTensorError(f"{name}: codebooks in blocks can't have levels; store one or the other")
+        raise UnsupportedTensorError(f"{name}: has blocks and levels; store one without the other")
     if not blocks or len(blocks) != len(shape):
-        raise UnsupportedTensorError(f"{name}: blocks {blocks} need one entry for each axis of the shape {shape}")
+        raise UnsupportedTensorError(f"{name}: blocks {blocks} must have one entry for each axis of shape {shape}")
     if not all(1 <= block <= max(size, 1) for block, size in zip(blocks, shape, strict=True)):
-        raise UnsupportedTensorError(f"{name}: blocks {blocks} don't lie between 1 and the shape {shape}")
+        raise UnsupportedTensorError(f"{name}: each entry of blocks {blocks} must be from 1 to the axis of {shape}")
     wanted = grid(shape, blocks)
     if tensor.codebook.shape[:-1] != wanted or tensor.codebook.ndim != len(shape) + 1:
         raise UnsupportedTensorError(
@@ -160,7 +170,7 @@ def _check_blocks(name: str, tensor: SharedTensor, blocks: tuple[int, ...]) -> N
 
 
 def as_array(name: str, tensor: object) -> NDArray[Any]:
-    """Return a dense tensor in its storable form; raises UnsupportedTensorError for a dtype that the format lacks."""
+    """Return a dense tensor as a little-endian array. Raises UnsupportedTensorError if its dtype can't be stored."""
     array = np.asarray(tensor)
     if array.dtype != BFLOAT16:
         dtype_id(array.dtype, name)

@@ -1,4 +1,4 @@
-"""Writing a container: tensors come one at a time, sections wait in spool files, the header goes before them."""
+"""Write a container: tensors come one at a time; sections wait in temporary files until the header is complete."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -41,11 +41,11 @@ from qacomp.formats.tensors import SharedTensor, stored_form
 
 @dataclass(frozen=True)
 class Coding:
-    """How a container's bytes are made; what a reader gets doesn't depend on it.
+    """How tensors are coded into bytes; the tensors that a reader gets don't depend on it.
 
-    codecs: names of the codecs to choose from (raw always among them), None for those of SPEC.md; chunk_log2: log2
-    of the values in a chunk of a large tensor; digest_bytes: of each tensor's digest; threads: processes that encode,
-    which make the same bytes whatever their number.
+    codecs: names of the codecs to choose from (raw is always added), None for those of SPEC.md; chunk_log2: log2 of the
+    number of values in a chunk of a large tensor; digest_bytes: length of each tensor's digest, 0 to 32; threads:
+    number of processes that encode; the bytes of the file don't depend on it.
     """
 
     codecs: tuple[str, ...] | None = None
@@ -55,9 +55,10 @@ class Coding:
 
 
 class Writer:
-    """Writes one container; use it in a `with` block, which puts the file in place only when it ends well.
+    """Writes one container. Use it in a `with` block: the file appears only if the block ends without an exception.
 
-    Peak memory is the largest tensor plus a constant: what is coded waits in temporary files beside the output.
+    Coded sections wait in temporary files beside the output, so peak memory grows with the largest tensor, not with the
+    file. `report` holds the WriteReport after the block, None before.
     """
 
     def __init__(
@@ -100,14 +101,15 @@ class Writer:
             self._spools.close()
 
     def add(self, name: str, tensor: Tensor, precision: str | None = None) -> None:
-        """Write one tensor, in a precision of its own or in the writer's.
+        """Write one tensor; precision: for its codebook or vector, or None for the writer's precision.
 
-        Raises UnsupportedTensorError for a bad or repeated name, dtype, shape or index.
+        Raises UnsupportedTensorError for a bad or repeated name and for a dtype, shape or index that can't be stored,
+                and OutputNotWritableError.
         """
         precision = precision or self.precision
         described = describe(name, tensor, precision)
         if name in self._names:
-            raise UnsupportedTensorError(f"{name[:80]!r}: two tensors have this name; rename one")
+            raise UnsupportedTensorError(f"two tensors are named {name[:80]!r}; rename one")
         self._names.add(name)
         key, digest = identity(described, tensor, self.digest_bytes)
         record, stored, _ = described
@@ -127,7 +129,7 @@ class Writer:
             self._add_dense(number, stored)
 
     def cut(self) -> None:
-        """End the sections that small tensors share, so that those before and those after can be fetched apart."""
+        """Close the open groups, so that no section holds both tensors written before and tensors written after."""
         self._groups.flush()
 
     def _add_shared(self, number: int, tensor: SharedTensor) -> None:
@@ -147,7 +149,7 @@ class Writer:
         self._in_parallel(len(ranges), encode_chunk)
 
     def _add_books(self, number: int, tensor: SharedTensor) -> int:
-        """Write a tensor's codebooks; 1 + their group, or 0 for chunks of their own."""
+        """Write a tensor's codebooks, and return 1 + the number of their group, or 0 for chunks of their own."""
         record = self._records[number]
         books = [level.codebook for level in tensor.levels] + [tensor.codebook]
         forms = [little_endian(book) for book in books]
@@ -188,7 +190,7 @@ class Writer:
         self._in_parallel(len(ranges), encode_chunk)
 
     def _in_parallel(self, count: int, encode_chunk: Callable[[int], list[Section]]) -> None:
-        """Encode `count` chunks, a few at a time, and put them in order."""
+        """Encode `count` chunks, a few at a time on several processes, and put their sections in order."""
         step = max(self.threads, 1) * 2
         for first in range(0, count, step):
 
@@ -241,8 +243,9 @@ def save_file(
 ) -> WriteReport:
     """Write tensors (numpy arrays or SharedTensors), an optional graph and a JSON object to one container.
 
-    precision: of float32 codebooks and vectors ("exact", or "fp16" down to "fp9": see `stored_values`). The same input
-    gives the same bytes. Raises UnsupportedTensorError or OutputNotWritableError; nothing is left behind then.
+    graph: bytes of an ONNX graph or of any other description; meta: the JSON object; precision: in which float32
+    codebooks and vectors are stored, "exact" or "fp16" down to "fp9" (see `stored_values`). The same input gives the
+    same bytes. Raises UnsupportedTensorError or OutputNotWritableError; then no file is left behind.
     """
     with Writer(path, graph=graph, meta=meta, precision=precision, coding=coding) as writer:
         for name, tensor in tensors.items():

@@ -1,4 +1,4 @@
-"""All codecs; importing this package registers them: every file of this folder its own."""
+"""Import every file of this folder, each of which registers its codec."""
 
 import pkgutil
 from importlib import import_module

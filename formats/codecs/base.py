@@ -1,4 +1,4 @@
-"""What a codec is: one object with an id, told what the values are (streams), that turns them to bytes and back."""
+"""Define the interface of a codec, which turns streams of values into bytes and back, and the registry of codecs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,13 +15,13 @@ Array = NDArray[Any]  # unsigned words: uint8 ... uint64
 
 @dataclass(frozen=True)
 class Stream:
-    """What is known of one run of values before a byte of it is decoded.
+    """The description of one run of values, known before any byte of it is decoded.
 
-    kind: "indices" (below `alphabet`, uint8 or uint16) or "values" (the bits of elements, `dtype` an id of dtypes.py);
-    count: how many; shape: of the whole tensor; start: row-major position of the first value in it;
-    parents: for a refinement, the next coarser indices at the same places (count,); children: how many finer indices
-    each of those has (their sum is the alphabet of the whole level, `alphabet` the largest of them);
-    codebooks: whether values are codebooks in blocks, the last axis of `shape` being one codebook.
+    kind: "indices" (uint8 or uint16, below `alphabet`) or "values" (the bits of elements); count: number of values;
+    dtype: for values, the id of their element type in dtypes.py; shape: of the whole tensor; start: row-major position
+    of the first value in the tensor; parents: for a refinement, the indices (count,) of the next coarser level at the
+    same places; children: how many finer entries each coarser entry has (their sum is the size of the finer codebook,
+    `alphabet` the largest of them); codebooks: the values are codebooks in blocks, and the last axis of `shape` is K.
     """
 
     kind: Kind
@@ -36,14 +36,15 @@ class Stream:
 
 
 class Codec:
-    """Base of all codecs; a subclass sets `id`, `name`, `kinds` and defines the two directions;
-    `samples` says that encoding is slow to choose its parameters and takes a sample for that by itself;
-    `since` is the first minor version of the format whose readers know it; `footprint` is about how many bytes
-    decoding takes at once for each value, besides the words that come out.
+    """The base class of all codecs; a subclass sets `id`, `name` and `kinds`, and defines `encode` and `decode`.
 
-    encode gives None where the codec can't hold the streams. decode gets exactly the bytes that encode gave and the
-    same streams; it raises CodecError for bytes that encode never gives, and allocates nothing beyond the streams'
-    counts and a small multiple of the payload.
+    samples: the codec takes a sample of long streams by itself, so the writer doesn't try it on one; since: the first
+    minor version of the format that has the codec; footprint: about how many bytes decoding takes at its peak for each
+    value, besides the decoded words.
+
+    `encode` returns None if the codec can't hold the streams. `decode` gets the bytes that `encode` returned and the
+    same streams. It raises CodecError for bytes that `encode` never returns, and allocates no more than a small
+    multiple of the payload and of the streams' counts.
     """
 
     id: ClassVar[int]
@@ -54,71 +55,72 @@ class Codec:
     footprint: ClassVar[int] = 0
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
-        """Return the bytes of the parts, one flat array for each stream."""
+        """Return the encoded parts, one flat array for each stream, or None if the codec can't hold them."""
         raise NotImplementedError
 
     def encode_below(self, parts: Sequence[Array], streams: Sequence[Stream], most: int) -> bytes | None:
-        """Return what `encode` gives, or None where a codec knows beforehand that it takes more than `most` bytes."""
+        """Encode as `encode` does; may return None early if the result would take more than `most` bytes."""
         return self.encode(parts, streams)
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
-        """Decode the parts again, bit for bit."""
+        """Return the parts that were encoded, bit for bit. Raises CodecError for a damaged payload."""
         raise NotImplementedError
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
-        """Estimate the nanoseconds of decoding from fields that are read at once. May raise CodecError."""
+        """Estimate the nanoseconds of decoding from the first fields of the payload. May raise CodecError."""
         return SECTION_WORK + sum(STREAM_WORK + stream.count * word_dtype(stream).itemsize for stream in streams)
 
 
 SECTION_WORK, STREAM_WORK = 50_000, 5_000
-"""Nanoseconds of what every section, and every stream of it, takes besides its values."""
+"""Nanoseconds that decoding takes for each section and for each stream, besides the values."""
 
 PRIVATE, LAST = 192, 255
-"""The ids that SPEC.md leaves to codecs of other packages: from PRIVATE to LAST."""
+"""The range of ids, both ends included, that SPEC.md leaves to codecs of other packages."""
 
 CODECS: dict[int, Codec] = {}
 PROBLEMS: list[str] = []
-"""A line for each installed package whose codec can't be used."""
+"""One line for each installed package whose codec can't be used."""
 
 C = TypeVar("C", bound=type[Codec])
 
 
 def register(cls: C) -> C:
-    """Make a codec known under its id. Raise ValueError for an id or a name that is taken, or isn't to be."""
+    """Register a codec by its id and name. Raises ValueError if one of them is taken, or the id isn't allowed."""
     own = cls.__module__.startswith(f"{__package__}.")
     if not own and not PRIVATE <= cls.id <= LAST:
-        raise ValueError(f"codec {cls.name}: its id must lie between {PRIVATE} and {LAST}, not be {cls.id}")
+        raise ValueError(f"codec {cls.name}: the id {cls.id} isn't allowed; choose one from {PRIVATE} to {LAST}")
     for number, codec in CODECS.items():
         if cls.id == number or cls.name == codec.name:
-            raise ValueError(f"codec id {number} and the name {codec.name} are taken by {type(codec).__module__}")
+            raise ValueError(
+                f"codec {cls.name} with id {cls.id}: {type(codec).__module__} already has the codec {codec.name} with"
+                f" id {number}; choose another name and id"
+            )
     CODECS[cls.id] = cls()
     return cls
 
 
 def standard_codecs() -> tuple[str, ...]:
-    """Return the names of the codecs of SPEC.md, which every reader has; a writer tries no others unless told to."""
+    """Return the names of the codecs of SPEC.md, in the order of their ids; a writer tries these by default."""
     return tuple(codec.name for number, codec in sorted(CODECS.items()) if number < PRIVATE)
 
 
 def codec_of(number: int) -> Codec:
-    """Return the codec of an id. Raise UnsupportedVersionError for an unknown one."""
+    """Return the codec of an id. Raises UnsupportedVersionError for an unknown id."""
     if number in CODECS:
         return CODECS[number]
     if number < PRIVATE:
         raise UnsupportedVersionError(f"codec {number} isn't known here; update qacomp")
     why = "".join(f"; {problem}" for problem in PROBLEMS)
-    raise UnsupportedVersionError(
-        f"codec {number} isn't known here; install the package that the file was written with{why}"
-    )
+    raise UnsupportedVersionError(f"codec {number} isn't known here; install the package that has it{why}")
 
 
 def codec_name(number: int) -> str:
-    """Return the name that reports use: the codec's, or unknown-77 for an id of a newer version."""
+    """Return the name of a codec in reports: its own name, or unknown-77 for the unknown id 77."""
     return CODECS[number].name if number in CODECS else f"unknown-{number}"
 
 
 def word_dtype(stream: Stream) -> "np.dtype[np.unsignedinteger]":
-    """Return the unsigned type of a stream's values: by alphabet for indices, by element size for values."""
+    """Return the unsigned dtype of a stream: for indices by the alphabet, for values by the size of an element."""
     if stream.kind == "indices":
         return np.dtype("u1") if max(stream.alphabet, 1) <= 256 else np.dtype("<u2")
     from qacomp.formats.dtypes import dtype_of
@@ -127,13 +129,13 @@ def word_dtype(stream: Stream) -> "np.dtype[np.unsignedinteger]":
 
 
 def split(flat: Array, streams: Sequence[Stream]) -> list[Array]:
-    """Cut one flat array into the streams' parts."""
+    """Cut one flat array into one part for each stream."""
     ends = np.cumsum([stream.count for stream in streams])
     return [flat[end - stream.count : end] for end, stream in zip(ends.tolist(), streams, strict=True)]
 
 
 def sample(parts: Sequence[Array], streams: Sequence[Stream], count: int) -> tuple[list[Array], list[Stream]]:
-    """Return about `count` values: the first part of each stream, in proportion."""
+    """Return about `count` values as (parts, streams): the front of each stream, in proportion to its length."""
     total = sum(stream.count for stream in streams)
     cut_parts, cut_streams = [], []
     for part, stream in zip(parts, streams, strict=True):

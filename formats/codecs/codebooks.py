@@ -1,8 +1,8 @@
-"""Codebooks in blocks: each value as its difference from what its neighbours foretell, then byte planes.
+"""Encode codebooks in blocks: each value as its difference from a prediction by its neighbours, as byte planes.
 
-Codebooks of neighbouring blocks are alike and each is sorted, often evenly spaced: a value is foretold from the one
-before in its codebook, the one at its place in the codebook before, or both. Types are compared as integers that
-ascend with the value.
+Codebooks of neighbouring blocks are alike, and each is sorted and often evenly spaced. So a value is predicted from the
+value before it in its codebook, from the value at the same place in the codebook before, or from both. Floats are
+mapped to integers in the same order first.
 """
 
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ from qacomp.formats.dtypes import FLOAT_IDS
 from qacomp.formats.errors import CodecError
 
 NONE, BEFORE, ABOVE, BOTH, LINE = range(5)
-"""Foretold as: 0; the value before (for the first: above); the one above; above + before - above's before; the line
-through the two before."""
+"""The prediction of a value: 0; the value before it (for the first entry: the one above); the value above it, at the
+same place in the codebook before; above + before - the value before the one above; the line through the two before."""
 
 MOST_ENTRIES = 256
-"""Of a codebook for LINE, whose decoder takes the entries one after the other."""
+"""Most entries of a codebook with the method LINE, which is decoded entry by entry."""
 
 _LINE_TYPES: dict[int, np.dtype[Any]] = {9: np.dtype("<f2"), 11: np.dtype("<f4")}
-_PLAIN = {2: 3, 4: 5, 8: 7}  # element types whose words are bare integers, by size
-_MOST_WORDS = 1 << 16
+_PLAIN = {2: 3, 4: 5, 8: 7}  # ids of the unsigned integer types, by their size in bytes
+_MOST_WORDS = 1 << 16  # the bits of a stream are estimated on this many values
 
 
 @register
 class Codebooks(Codec):
-    """See the module; only for codebooks in blocks, from whole ones on."""
+    """Encodes codebooks in blocks as the module describes; a stream must begin with a whole codebook."""
 
     id = 9
     name = "codebooks"
@@ -39,7 +39,10 @@ class Codebooks(Codec):
     footprint = 32
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
-        """Encode for each stream which values predict its own; then all differences under planes."""
+        """Return one prediction method for each stream, then the differences of all streams under planes.
+
+        None if a stream holds something else than codebooks in blocks.
+        """
         if not _fits(streams):
             return None
         out = ByteWriter()
@@ -56,7 +59,7 @@ class Codebooks(Codec):
         return bytes(out.buffer)
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
-        """Estimate the nanoseconds: those of the planes; entries on lines come one after the other."""
+        """Estimate the nanoseconds of decoding: those of the planes, of streams, values, and entries of method LINE."""
         if not _fits(streams):
             return super().work(payload, streams)
         reader = ByteReader(payload, CodecError)
@@ -69,17 +72,17 @@ class Codebooks(Codec):
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
         """Decode the codebooks."""
         if not _fits(streams):
-            raise CodecError("the codec for codebooks in blocks holds something else; the file is damaged")
+            raise CodecError("the codec codebooks is only for codebooks in blocks; the file is damaged")
         reader = ByteReader(payload, CodecError)
         methods = [reader.uint(LINE) for _ in streams]
         if any(m == LINE and s.shape[-1] > MOST_ENTRIES for m, s in zip(methods, streams, strict=True)):
-            raise CodecError("codebooks are too large for how they are foretold; the file is damaged")
+            raise CodecError("a codebook is too large for its prediction method; the file is damaged")
         flat = CODECS[Planes.id].decode(reader.raw(reader.rest()), [_plain(stream) for stream in streams])
         return [restore(rest, s, m) for rest, s, m in zip(flat, streams, methods, strict=True)]
 
 
 def _fits(streams: Sequence[Stream]) -> bool:
-    """Return whether the streams are codebooks in blocks, of one multi-byte type, and none cut at the front."""
+    """Return whether all streams are codebooks in blocks of one multi-byte type and begin with a whole codebook."""
     same = len({s.dtype for s in streams}) == 1 and all(s.codebooks and word_dtype(s).itemsize > 1 for s in streams)
     return same and all(s.start % s.shape[-1] == 0 for s in streams)
 
@@ -89,7 +92,7 @@ def _plain(stream: Stream) -> Stream:
 
 
 def differences(part: Array, stream: Stream, method: int) -> Array:
-    """Compute each value less its prediction, modulo the word; 0, -1, 1, -2, ... become 0, 1, 2, 3, ..."""
+    """Compute value - prediction, modulo the word size, folded: 0, -1, 1, -2, ... become 0, 1, 2, 3, ..."""
     table = _table(ascending(part, stream.dtype), stream)  # (codebooks, K)
     rest = table.copy()
     if method in (ABOVE, BOTH):
@@ -111,7 +114,7 @@ def differences(part: Array, stream: Stream, method: int) -> Array:
 
 
 def restore(rest: Array, stream: Stream, method: int) -> Array:
-    """Restore the values from what `differences` gives."""
+    """Restore the values from the result of `differences`."""
     one = rest.dtype.type(1)
     table = _table(rest >> one ^ (~(rest & one) + one), stream)  # (codebooks, K)
     if method in (ABOVE, BOTH):
@@ -128,7 +131,7 @@ def restore(rest: Array, stream: Stream, method: int) -> Array:
 
 
 def ascending(words: Array, dtype: int) -> Array:
-    """Map words of a float type to integers that ascend with the value; leave other types' as they are."""
+    """Map words of a float type to integers in the order of the values; return a copy of words of other types."""
     if dtype not in FLOAT_IDS:
         return words.copy()
     sign = words.dtype.type(1 << 8 * words.itemsize - 1)
@@ -136,7 +139,7 @@ def ascending(words: Array, dtype: int) -> Array:
 
 
 def descending(words: Array, dtype: int) -> Array:
-    """Map the integers of `ascending` back to words."""
+    """Map integers of `ascending` back to words."""
     if dtype not in FLOAT_IDS:
         return words
     sign = words.dtype.type(1 << 8 * words.itemsize - 1)
@@ -144,7 +147,7 @@ def descending(words: Array, dtype: int) -> Array:
 
 
 def _table(words: Array, stream: Stream) -> Array:
-    """Return the values as (codebooks, K), filled up with zeros where a chunk ends inside a codebook."""
+    """Return the values as (codebooks, K); zeros fill up the last codebook if the chunk ends inside it."""
     k = stream.shape[-1]
     table = np.zeros(-(-len(words) // k) * k, words.dtype)
     table[: len(words)] = words
@@ -152,7 +155,7 @@ def _table(words: Array, stream: Stream) -> Array:
 
 
 def _line(before: Array, earlier: Array, dtype: int) -> Array:
-    """Predict 2 * before - earlier: of float16 and float32 in binary64, rounded to the type; 0.0 if not finite."""
+    """Predict 2 * before - earlier; float16 and float32 are calculated in binary64 and rounded, 0.0 if not finite."""
     if dtype not in _LINE_TYPES:
         told: Array = before * before.dtype.type(2) - earlier
         return told
@@ -165,7 +168,7 @@ def _line(before: Array, earlier: Array, dtype: int) -> Array:
 
 
 def _bits(rest: Array) -> float:
-    """Estimate the bits of these differences under planes, from their bytes' entropies on a part of what is long."""
+    """Estimate the bits of one difference under planes: the sum of the entropies of its bytes, on the first ones."""
     planes = rest[:_MOST_WORDS].view(np.uint8).reshape(-1, rest.itemsize)
     bits = 0.0
     for position in range(rest.itemsize):

@@ -1,7 +1,8 @@
-"""Context rANS: lanes in lock step under the adaptive model of contextmodel.py. Smallest on real networks.
+"""Encode indices with rANS in lanes, under the adaptive model of contextmodel.py.
 
-A lane is a run of neighbours, so that its last symbols say something about the next. All lanes' first symbols are coded
-first, then all second ones; between epochs of such steps both ends bring the model up to date with what was coded.
+A lane is a run of neighbouring symbols, so its last symbols help to predict the next one. A step codes one symbol of
+each lane: first the first symbols of all lanes, then all second ones. Steps form epochs; after each epoch encoder and
+decoder update the model with the symbols that were coded.
 """
 
 from collections.abc import Sequence
@@ -22,14 +23,14 @@ from qacomp.formats.limits import MAX_CONTEXT_CELLS, MAX_LANES, MAX_STEPS
 MAX_ALPHABET = 256
 _BITS, _FINE_BITS = 12, 14
 _LANE_BITS, _HEAD_BYTES, _STREAM_BYTES = 10, 3, 2
-"""What a lane, all settings of the whole, and those of a stream take besides the symbols, at the least."""
+"""Smallest cost besides the symbols: bits of a lane, bytes of the common parameters, bytes of a stream's parameters."""
 _STREAM_WORK, _EPOCH_WORK, _CELL_WORK, _STEP_WORK, _ONE_WORK = 100_000, 200_000, 60, 16_000, 2_500
-"""Nanoseconds of a stream, an epoch, a context's symbol in it, a step of the lanes, and a symbol alone."""
+"""Nanoseconds of decoding: a stream, an epoch, a table entry in it, a step of all lanes, and a single symbol."""
 
 
 @register
 class Context(Codec):
-    """See the module; alphabets up to 256."""
+    """Encodes as the module describes; for alphabets up to 256."""
 
     id = 4
     name = "context"
@@ -38,11 +39,11 @@ class Context(Codec):
     footprint = 56
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
-        """Encode as settings, lane states, words; None for an alphabet that is too large."""
+        """Return parameters, lane states and words; None if the alphabet or the number of contexts is too large."""
         return self.encode_below(parts, streams, 1 << 62)
 
     def encode_below(self, parts: Sequence[Array], streams: Sequence[Stream], most: int) -> bytes | None:
-        """Encode, or return None where a trial of all settings on everything takes more than `most` bytes."""
+        """Encode, or return None early if the estimate of the best settings is more than `most` bytes."""
         if max((stream.alphabet for stream in streams), default=1) > MAX_ALPHABET:
             return None
         used = [s for s in streams if s.count]
@@ -62,7 +63,7 @@ class Context(Codec):
         if is_hopeless(flat, used, centres, bits, 8 * most - beside):
             return None
         lanes, taps, settings, estimate = choose(flat, used, centres, bits)
-        # Whole frequencies take a little more than the real numbers of the trial, never less.
+        # The estimate uses real numbers; the rounded frequencies of the coder take a little more, never less.
         if estimate is not None and estimate + beside + _LANE_BITS * lanes > 8 * most:
             return None
         runs = Runs(len(flat), lanes, width)
@@ -83,7 +84,7 @@ class Context(Codec):
         return bytes(out.buffer)
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
-        """Estimate the nanoseconds: lanes step by step, one symbol at a time, and each epoch's tables of contexts."""
+        """Estimate the nanoseconds of decoding: the steps of the lanes, and the frequency tables of each epoch."""
         total, used = super().work(payload, streams), [s for s in streams if s.count]
         if not used:
             return total
@@ -98,20 +99,20 @@ class Context(Codec):
         return total + len(used) * _STREAM_WORK + steps * step + count * 60
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
-        """Decode the indices; every field is checked before it is used."""
+        """Decode the indices; every field is checked before it is used. Raises CodecError."""
         used = [s for s in streams if s.count]
         if not used:
             if len(payload):
-                raise CodecError("a payload of no symbols isn't empty; the file is damaged")
+                raise CodecError("a payload without symbols isn't empty; the file is damaged")
             return [np.zeros(0, word_dtype(s)) for s in streams]
         width = max(s.alphabet for s in used)
         reader = ByteReader(payload, CodecError)
         lanes, chosen = _read_parameters(reader, used)
         if chosen.bits < 9 or lanes == 0 or sum(s.count for s in used) > lanes * MAX_STEPS or width > MAX_ALPHABET:
-            raise CodecError("the context codec's parameters are impossible; the file is damaged")
+            raise CodecError("a parameter of the context codec is out of range; the file is damaged")
         contexts = sum(model.contexts_of(s, setting) for s, setting in zip(used, chosen.settings, strict=True))
         if contexts * width > MAX_CONTEXT_CELLS:
-            raise CodecError("more contexts than the format allows; the file is damaged")
+            raise CodecError("the context codec has more contexts than the format allows; the file is damaged")
         states = np.frombuffer(reader.raw(4 * lanes), "<u4")
         if reader.rest() % 2:
             raise CodecError("the coded words have an odd length; the file is damaged")
@@ -128,7 +129,7 @@ class Context(Codec):
 
 
 def _read_parameters(reader: ByteReader, used: Sequence[Stream]) -> tuple[int, Parameters]:
-    """Read how many lanes there are, and the parameters."""
+    """Read the number of lanes and the parameters."""
     bits, taps, lanes = reader.uint(14), reader.uint(len(model.TAPS) - 1), reader.uint(MAX_LANES)
     centres, settings = [], []
     for stream in used:
@@ -138,5 +139,5 @@ def _read_parameters(reader: ByteReader, used: Sequence[Stream]) -> tuple[int, P
 
 
 def _most_contexts(stream: Stream) -> int:
-    """Return the contexts that a stream can have under any setting."""
+    """Return the most contexts that a stream can have under any setting."""
     return max(len(stream.children), 3) * model.CELLS

@@ -1,7 +1,7 @@
-"""Choosing the context codec's lanes, taps and settings: all are tried, on a part of what is long.
+"""Choose the lanes, taps and settings of the context codec: try all of them, on a sample of long streams.
 
-What a setting takes is estimated from the counts of its contexts, for all settings at once, in real numbers: the codec
-itself rounds them to frequencies. Which symbols a context depends on is told from the whole sequence beforehand.
+The bits that a setting takes are estimated from the counts of its contexts, for all settings at once. The estimate uses
+real numbers, while the codec itself rounds them to frequencies.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from qacomp.formats.codecs.contextcounts import COUNT_WEIGHT, PRIOR_BITS, Ints, 
 from qacomp.formats.codecs.contextlanes import Runs
 from qacomp.formats.codecs.rans import choose_lanes
 
-_SAMPLE = 1 << 17
+_SAMPLE = 1 << 17  # symbols of a sample
 _MOST_STEPS = 1 << 14
-_TRIAL = (model.SETTINGS[3], model.SETTINGS[4])
-_TAPS_STREAMS = 32  # of many streams so many are tried for the taps
+_TRIAL = (model.SETTINGS[3], model.SETTINGS[4])  # the settings with which the taps are chosen
+_TAPS_STREAMS = 32  # the taps are chosen on at most this many streams
 _FEW_STREAMS, _TINY_STREAM, _SMALL_STREAM, _USUAL_TAPS, _CLEAR = 8, 128, 1024, 1, 0.995
-"""So many of very many streams, of so many symbols on the average, tell by these taps whether to go on. They
-have shorter epochs than all streams together, which makes them look a hundredth better than they are."""
+"""`is_hopeless` tries this many streams, if streams have between TINY and SMALL symbols on average, with these taps.
+A trial of few streams has shorter epochs than all streams together and looks a little better; CLEAR corrects that."""
 _SIDES = 3
 _PRIOR = 1 << PRIOR_BITS
 
@@ -30,9 +30,9 @@ _PRIOR = 1 << PRIOR_BITS
 def choose(
     flat: Array, used: Sequence[Stream], centres: Sequence[int], bits: int
 ) -> tuple[int, int, list[model.Setting], float | None]:
-    """Return (lanes, taps, a setting for each stream, bits): all settings are tried, on a part of what is long.
+    """Return (lanes, taps, a setting for each stream, bits) of the smallest result; long streams are sampled.
 
-    bits: about what all symbols take then, or None where only a part was tried.
+    bits: about as many as all symbols then take, or None if only a sample was tried.
     """
     counts = len(flat)
     lanes = choose_lanes(counts, sum(_entropies(flat, used)), _MOST_STEPS)
@@ -54,10 +54,10 @@ def choose(
 
 
 def is_hopeless(flat: Array, used: Sequence[Stream], centres: Sequence[int], bits: int, most: float) -> bool:
-    """Return whether a few of very many small streams say that all take more than `most` bits under any setting.
+    """Return whether all streams would take more than `most` bits under any setting, judged by a few of many streams.
 
-    A stream of a few hundred symbols is over before its contexts are learnt, so this is common, and all settings of all
-    streams take far longer to try than a static code takes.
+    A stream of a few hundred symbols often ends before its contexts are learnt. A full trial of many such streams would
+    take far longer than encoding them with a static code.
     """
     step = len(used) // _FEW_STREAMS
     small = _TINY_STREAM <= len(flat) // len(used) <= _SMALL_STREAM
@@ -73,7 +73,7 @@ def is_hopeless(flat: Array, used: Sequence[Stream], centres: Sequence[int], bit
 
 
 def _entropies(flat: Array, streams: Sequence[Stream]) -> list[float]:
-    """Return the order-0 entropies of the streams' symbols, in bits, summed."""
+    """Return the order-0 entropy of each stream in bits, over all of its symbols together."""
     found = []
     for part in split(flat, streams):
         seen = np.bincount(part)
@@ -83,7 +83,7 @@ def _entropies(flat: Array, streams: Sequence[Stream]) -> list[float]:
 
 
 def _best_taps(flat: Array, streams: Sequence[Stream], centres: Sequence[int], trial: "_Trial", lanes: int) -> int:
-    """Return the taps, one set for all streams, that take the fewest bits; of many streams some are tried."""
+    """Return the number of the taps (for all streams) that take the fewest bits; of many streams some are tried."""
     step = -(-len(streams) // _TAPS_STREAMS)
     if step > 1:
         some = list(streams[::step])
@@ -97,16 +97,19 @@ def _best_taps(flat: Array, streams: Sequence[Stream], centres: Sequence[int], t
 
 @dataclass(frozen=True)
 class _Counted:
-    """How often each context and symbol, and each prior and symbol, was seen, and what the next ones would take."""
+    """The counts of symbols in each context and in each prior, from which the bits of the next symbols follow."""
 
     seen: Ints  # (tried, contexts * width)
     contexts: Ints  # (tried, contexts)
     priors: Ints  # (priors * width,)
     valid: Ints  # (priors,): symbols that may occur
-    least: float  # a symbol's share: one slot
+    least: float  # smallest probability of a symbol: one slot
 
     def bits(self, contexts: Ints, priors: Ints, symbols: Ints, width: int) -> NDArray[np.float64]:
-        """Return (tried, n) bits of symbols (n,) under contexts (tried, n) and priors (n,); then count them."""
+        """Return log2 of the probability of each symbol (tried, n), then count the symbols.
+
+        contexts: (tried, n); priors, symbols: (n,). The result is minus the bits that the symbols take.
+        """
         tried = np.arange(len(contexts))[:, None]
         total = self.priors.reshape(-1, width).sum(axis=1)
         prior = (2 * self.priors.take(priors * width + symbols) + 1) / (2 * total + self.valid).take(priors)
@@ -125,7 +128,7 @@ class _Counted:
 
 
 class _Trial:
-    """A sequence on lanes, and what it takes under settings."""
+    """A sequence of symbols in lanes, of which the bits under several settings are estimated."""
 
     def __init__(self, flat: Array, streams: Sequence[Stream], runs: Runs, bits: int) -> None:
         self._streams, self._runs, self.bits = streams, runs, bits
@@ -136,9 +139,9 @@ class _Trial:
         self._stream = self._places.stream.take(self._positions).astype(np.int64)
 
     def refinements(self, settings: Sequence[model.Setting]) -> NDArray[np.float64]:
-        """Return the bits (settings, streams)."""
+        """Return the bits (settings, streams) of streams that are refinements."""
         found = [model.refinement_contexts(self._streams, self._places, [s] * len(self._streams)) for s in settings]
-        rows = found[0][1].take(found[0][0])  # the priors are those of every setting
+        rows = found[0][1].take(found[0][0])  # the prior of a position is the same under every setting
         most = max(len(prior) for _, prior, _ in found)
         counted = self._counted(len(settings), most, found[0][2].sum(axis=1))
         totals = np.zeros((len(settings), len(self._streams)))
@@ -151,8 +154,8 @@ class _Trial:
         return totals
 
     def costs(self, pairs: Sequence[tuple[int, model.Setting]], centres: Sequence[int]) -> NDArray[np.float64]:
-        """Return the bits (pairs of taps and setting, streams)."""
-        first = model.SETTINGS[1]  # with sides; contexts aren't taken from it
+        """Return the bits (pairs, streams) of streams of level 0, for each pair of taps and setting."""
+        first = model.SETTINGS[1]  # a setting with sides; the neighbourhood's own contexts aren't used
         near = model.Neighbourhood(self._streams, self._places, centres, [first] * len(self._streams), 0)
         keys = self._stream * near.width + self._symbols
         magnitude, sides = near.magnitude.ravel().take(keys), near.side.ravel().take(keys)
@@ -189,17 +192,17 @@ class _Trial:
         return _Counted(seen, total, np.zeros(len(valid) * self._width, np.int64), valid, 1 / (1 << self.bits))
 
     def _coded(self, block: Ints, start: int, stop: int) -> Ints:
-        """Return what belongs to coded symbols of steps [start, stop) in a block (steps, lanes), flat."""
+        """Return the entries of coded symbols of the steps [start, stop) in a block (steps, lanes), flat."""
         return self._runs.coded(stop, block[start:stop])
 
     def _add(self, totals: NDArray[np.float64], bits: NDArray[np.float64], streams: Ints) -> None:
-        """Take the streams' bits (negative: logarithms of shares) into the totals (tried, streams)."""
+        """Add the symbols' bits, given as log2 of probabilities (tried, n), to the totals (tried, streams)."""
         for row, each in zip(totals, bits, strict=True):
             row -= np.bincount(streams, each, totals.shape[1])
 
 
 def _weighted(magnitude: Ints, taps: Sequence[int]) -> Ints:
-    """Return (steps, lanes) weighted sums of the magnitudes before, which are 1 before a lane's first."""
+    """Return (steps, lanes) weighted sums of the magnitudes before each symbol; before a lane's start they are 1."""
     padded = np.concatenate([np.ones((len(taps), magnitude.shape[1]), np.int64), magnitude])
     total = np.zeros(magnitude.shape, np.int64)
     for back, weight in enumerate(taps, 1):

@@ -1,4 +1,4 @@
-"""Adaptive counts of symbols in contexts, and the frequencies that the coder takes from them."""
+"""Count symbols in contexts, and turn the counts into the frequencies of the coder."""
 
 from typing import Any
 
@@ -16,11 +16,11 @@ COUNT_WEIGHT = 384
 
 
 class Counts:
-    """Adaptive frequency rows: contexts under priors, a prior being the counts of all its contexts together.
+    """The adaptive frequencies of each context; a context's counts are mixed with those of all contexts of its prior.
 
-    prior: (contexts,) row of each context's prior; valid: (priors, alphabet) which symbols may occur there.
-    frequencies, first: (contexts, alphabet) uint32, rows with sums 2**bits and their first slots, as of the last
-    `refresh` of each row.
+    prior: (contexts,) row of each context's prior; valid: (priors, alphabet) mask of the symbols that may occur; bits:
+    log2 of a row's sum. frequencies: (contexts, alphabet) uint32, rows with the sum 2**bits; first: the same shape, the
+    first slot of each symbol; both as of the last `refresh` of the row.
     """
 
     def __init__(self, prior: Ints, valid: NDArray[np.bool_], bits: int) -> None:
@@ -31,17 +31,17 @@ class Counts:
         self._seen: Ints = np.zeros(shape, np.int64)
         self._of_prior: Ints = np.zeros(valid.shape, np.int64)
         self.frequencies = np.zeros(shape, np.uint32)
-        self.frequencies[:, 0] = 1 << bits  # every row has its sum, also one that nothing needs
+        self.frequencies[:, 0] = 1 << bits  # a row must have the right sum even if it is never used
         self.first = np.zeros(shape, np.uint32)
 
     def add(self, contexts: Ints, symbols: Array) -> None:
-        """Take in an epoch's symbols with their contexts, both flat."""
+        """Count an epoch's symbols in their contexts, both flat."""
         width = self.valid.shape[1]
         add_each(self._seen.reshape(-1), contexts * width + symbols)
         add_each(self._of_prior.reshape(-1), self.prior.take(contexts) * width + symbols)
 
     def refresh(self, needed: NDArray[np.bool_]) -> None:
-        """Bring the rows of the contexts that are needed (contexts,) up to date; no other will be looked up."""
+        """Update the rows of the needed contexts, a mask (contexts,); other rows are stale and must not be used."""
         rows = needed.nonzero()[0]
         used = np.zeros(len(self.valid), bool)
         used[self.prior[rows]] = True
@@ -52,12 +52,12 @@ class Counts:
         self.first[rows] = np.cumsum(fresh, axis=1, dtype=np.uint32) - fresh
 
     def marked(self, contexts: Ints) -> NDArray[np.bool_]:
-        """Return a mask (contexts,): which of them occur among these."""
+        """Return a mask (contexts,) of the contexts that occur in an array of contexts."""
         mask = np.zeros(len(self.prior), bool)
         mask[contexts.reshape(-1)] = True
         return mask
 
 
 def add_each(target: Ints, keys: Ints, amounts: Ints | None = None) -> None:
-    """Add an amount (1 where none is given) to target (n,) at each key, in time of the keys, not of n."""
-    np.add.at(target, keys, target.dtype.type(1) if amounts is None else amounts)  # another type would be slow
+    """Add amounts (or 1) to target (n,) at each key; the time grows with the number of keys, not with n."""
+    np.add.at(target, keys, target.dtype.type(1) if amounts is None else amounts)  # a 1 of another dtype is slow

@@ -1,4 +1,4 @@
-"""The context codec's steps symbol by symbol, for few lanes: plain integers are faster there than arrays of so few."""
+"""Decode the context codec's steps symbol by symbol, which is faster for few lanes than arrays of that length."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from qacomp.formats.codecs.contextcounts import Ints
 from qacomp.formats.codecs.lanesteps import StepDecoder
 
 FEW = 6
-"""Lanes up to which a step of arrays takes longer than its symbols do one by one."""
+"""With up to this many lanes a step of array operations takes longer than its symbols one by one."""
 
 
 def fixed(decoder: StepDecoder, contexts: Ints, active: Sequence[int]) -> Array:
-    """Decode an epoch's symbols (steps, lanes), whose contexts are known; active: lanes with a symbol in each step."""
+    """Decode an epoch's symbols (steps, lanes) with known contexts; active: lanes with a symbol in each step."""
     block: Array = np.zeros(contexts.shape, np.uint8)
     for step, (n, row) in enumerate(zip(active, contexts.tolist(), strict=True)):
         block[step, :n] = [decoder.one(lane, row[lane]) for lane in range(n)]
@@ -22,7 +22,7 @@ def fixed(decoder: StepDecoder, contexts: Ints, active: Sequence[int]) -> Array:
 
 
 class Lanes:
-    """What the lanes' last symbols say of the next: weighted magnitudes, and the side of the middle."""
+    """The state of the lanes from which contexts follow: magnitudes and sides of the last symbols, as integers."""
 
     def __init__(self, near: model.Neighbourhood, lanes: int) -> None:
         self._near = near
@@ -33,7 +33,7 @@ class Lanes:
         self._last_side: list[int] = [0] * lanes
 
     def epoch(self, decoder: StepDecoder, streams: Ints, bases: Ints, active: Sequence[int]) -> tuple[Array, Ints]:
-        """Decode (symbols, contexts) of an epoch, (steps, lanes); active: how many lanes have a symbol in each step."""
+        """Decode an epoch: (symbols, contexts), each (steps, lanes); active: lanes with a symbol in each step."""
         symbols, contexts = np.zeros(bases.shape, np.uint8), np.zeros(bases.shape, np.int64)
         means, subtracted, weights = self._near.recent_terms()
         for step, (n, row, base) in enumerate(zip(active, streams.tolist(), bases.tolist(), strict=True)):

@@ -1,4 +1,4 @@
-"""The context codec's lock step: the model's contexts, worked out for all lanes of a step at once, both ways."""
+"""Compute the contexts of the context codec for all lanes of a step at once, for encoding and decoding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from qacomp.formats.codecs.lanes import tail_length
 from qacomp.formats.codecs.lanesteps import StepDecoder
 
 _CALLS = 256
-"""About as many values as one step's `recent` could work out while its array operations are called."""
+"""Number of values whose calculation takes about as long as the calls of the array operations in `recent`."""
 
 
 class Runs:
-    """The positions of `lanes` runs of one sequence: (steps, lanes) of coded symbols, and each lane's tail."""
+    """A sequence of `count` symbols in `lanes` runs: the positions (steps, lanes) of coded symbols, and the tails."""
 
     def __init__(self, count: int, lanes: int, alphabet: int) -> None:
         full, longer = divmod(count, lanes)
@@ -30,18 +30,18 @@ class Runs:
         self.length[:longer] += 1
 
     def active(self, step: int) -> int:
-        """Return how many lanes have a symbol in this step: all but in the last."""
+        """Return how many lanes have a symbol in this step: all of them, except perhaps in the last step."""
         return self.longer if self.longer and step == self.steps - 1 else self.lanes
 
     def positions(self, start: int, stop: int) -> Ints:
-        """Return (steps, lanes) positions of steps [start, stop); lanes without a symbol in the last have another's."""
+        """Return the positions (steps, lanes) of steps [start, stop); idle lanes repeat the step's first position."""
         positions = self.first + np.arange(start, stop)[:, None]
         if self._ends_short(stop):
             positions[-1, self.longer :] = positions[-1, 0]
         return positions
 
     def coded(self, stop: int, block: Ints) -> Ints:
-        """Return what belongs to coded symbols in a block (steps, lanes) that ends at a step, flat."""
+        """Return the entries of a block (steps, lanes) that ends at step `stop`, flat, without those of idle lanes."""
         flat = block.ravel()
         return flat[: len(flat) - self.lanes + self.longer] if self._ends_short(stop) else flat
 
@@ -49,16 +49,16 @@ class Runs:
         return stop == self.steps and self.longer > 0
 
     def tails(self) -> Ints:
-        """Return (tail, lanes) positions of the symbols that the lanes' first states hold."""
+        """Return the positions (tail, lanes) of the symbols that the lanes' first states hold."""
         return self.first + self.length - self.tail + np.arange(self.tail)[:, None]
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """The facts that both ends know of a payload before its first symbol.
+    """The parameters of a payload, which encoder and decoder know before the first symbol.
 
-    streams: those that have symbols; centres, settings: one for each of them; taps: the number of the taps, which all
-    streams share; bits: log2 of the slots of a table.
+    streams: those that have symbols; centres, settings: one for each of these streams; taps: the number of the taps,
+    the same for all streams; bits: log2 of the slots of a table.
     """
 
     streams: Sequence[Stream]
@@ -69,7 +69,10 @@ class Parameters:
 
 
 def _model(chosen: Parameters) -> tuple[model.Neighbourhood | None, Ints | None, Counts, model.Places]:
-    """Return the parts of the model: fixed contexts for refinements, else the neighbourhood they are derived from."""
+    """Return (neighbourhood, contexts, counts, places) of the model.
+
+    Refinements have fixed contexts and no neighbourhood; at level 0 contexts is None, and the neighbourhood gives them.
+    """
     used = chosen.streams
     places = model.Places(used)
     if used[0].parents is not None:
@@ -82,7 +85,7 @@ def _model(chosen: Parameters) -> tuple[model.Neighbourhood | None, Ints | None,
 
 
 def forward(flat: Array, chosen: Parameters, runs: Runs) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-    """Return (steps, lanes) frequencies and first slots of all coded symbols, as the decoder will have them."""
+    """Return the frequencies and first slots (steps, lanes) of all coded symbols, as the decoder will compute them."""
     used = chosen.streams
     near, fixed, counts, places = _model(chosen)
     frequency = np.ones((runs.steps, runs.lanes), np.uint32)
@@ -131,7 +134,7 @@ def forward(flat: Array, chosen: Parameters, runs: Runs) -> tuple[NDArray[np.uin
 
 
 def backward(decoder: StepDecoder, chosen: Parameters, runs: Runs) -> Array:
-    """Decode all coded symbols to their positions; the tails are left at zero."""
+    """Decode all coded symbols to a flat array; the positions of the tails are left at zero."""
     used = chosen.streams
     near, fixed, counts, places = _model(chosen)
     flat = np.zeros(sum(s.count for s in used), np.uint8)
@@ -165,7 +168,7 @@ def backward(decoder: StepDecoder, chosen: Parameters, runs: Runs) -> Array:
 
 
 def _fixed(decoder: StepDecoder, contexts: Ints, active: Sequence[int]) -> Array:
-    """Decode the symbols (steps, lanes) of an epoch whose contexts are known."""
+    """Decode the symbols (steps, lanes) of an epoch with known contexts."""
     block: Array = np.zeros(contexts.shape, np.uint8)
     for step, n in enumerate(active):
         block[step, :n] = decoder.step(contexts[step, :n])
@@ -173,7 +176,7 @@ def _fixed(decoder: StepDecoder, contexts: Ints, active: Sequence[int]) -> Array
 
 
 class _Lanes:
-    """What the lanes' last symbols say of the next, for all lanes at once; contextfew.py has it for few of them."""
+    """The state of the lanes from which contexts follow, as arrays over all lanes; contextfew.py serves few lanes."""
 
     def __init__(self, near: model.Neighbourhood, lanes: int) -> None:
         self._near = near
@@ -181,7 +184,7 @@ class _Lanes:
         self._side = np.zeros(lanes, np.int64)
 
     def epoch(self, decoder: StepDecoder, streams: Ints, bases: Ints, active: Sequence[int]) -> tuple[Array, Ints]:
-        """Decode (symbols, contexts) of an epoch, (steps, lanes); active: how many lanes have a symbol in each step."""
+        """Decode an epoch: (symbols, contexts), each (steps, lanes); active: lanes with a symbol in each step."""
         near, history, lanes = self._near, self._history, streams.shape[1]
         magnitudes, sides, cells = near.magnitude.ravel(), near.side.ravel(), near.cell.ravel()
         block, contexts = np.zeros(streams.shape, np.uint8), np.zeros(streams.shape, np.int64)

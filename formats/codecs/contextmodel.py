@@ -1,13 +1,14 @@
-"""The probability model of the context codec: adaptive counts under contexts of magnitude, all in integers.
+"""Model the probabilities of the context codec: adaptive counts in contexts of magnitude, all in integers.
 
-Trained networks have quiet filters, quiet input channels and quiet neighbourhoods. A symbol's magnitude is its
-distance from the middle of the (sorted) codebook. Its context is a cell of the expected log magnitude, a sum of
-three, weighted: the running mean of its filter, of its input channel, and of the symbols just before it in its lane;
-crossed with the side of the middle that the symbol before lies on. Counts start empty on both ends of the channel and
-are brought up to date between epochs of steps, so there is nothing to transmit but a choice of weights.
+Trained networks have filters, input channels and neighbourhoods with small weights. A symbol's magnitude is its
+distance from the middle of the (sorted) codebook. The expected log magnitude of a symbol is a weighted sum of three:
+the running means of its filter and of its input channel, and the magnitudes of the symbols just before it in its lane.
+Its context is a cell (an interval) of that sum, combined with the side of the middle on which the symbol before lies.
+Encoder and decoder start with empty counts and update them between epochs of steps, so the payload only tells which
+weights are used.
 
-A refinement knows its parents everywhere: there the context is the parent, crossed with the cell that the parents of
-the filter, the channel and both neighbours give, and is fixed beforehand.
+For a refinement all parents are known. There the context is the parent, combined with a cell of the magnitudes of the
+parents in the filter, in the channel and on both sides; so all contexts are known before the first symbol.
 """
 
 import math
@@ -25,7 +26,7 @@ CELLS = 16
 CELL_SHIFT = 8
 HALF_RANGE = CELLS << CELL_SHIFT >> 1
 OCTAVE = 64
-"""Logarithms are counted in 1/64 octaves, weights in sixteenths: a cell is a quarter of an octave."""
+"""Units: logarithms are in 1/64 octaves and weights in sixteenths, so a cell (256 units) is a quarter of an octave."""
 
 TAPS = ((10, 6), (8, 5, 3), (6, 5, 3, 2), (5, 4, 3, 2, 1, 1))
 """Weights, in sixteenths, of the magnitudes 1, 2, ... steps back in the lane."""
@@ -35,7 +36,10 @@ FIRST_EPOCH = 4
 
 @dataclass(frozen=True)
 class Setting:
-    """Weights in sixteenths of a filter's, a channel's and the recent magnitudes; cells merged by 2**coarse; sides."""
+    """Weights of the filter's, the channel's and the recent magnitudes, in sixteenths; 2**coarse cells are merged.
+
+    sides: contexts depend on the side of the symbol before.
+    """
 
     filter: int
     channel: int
@@ -45,7 +49,7 @@ class Setting:
 
     @property
     def cells(self) -> int:
-        """Return how many cells are left."""
+        """Return the number of cells after merging."""
         return CELLS >> self.coarse
 
 
@@ -72,7 +76,7 @@ def log_table() -> Ints:
 
 
 def log2_fixed(values: Ints) -> Ints:
-    """Compute log2 in 1/64 octaves of integers from 1 to 2**52, from the exponent and the eight bits that follow."""
+    """Compute log2 of integers from 1 to 2**52, in 1/64 octaves, from the leading one and the eight bits below it."""
     mantissa, exponent = np.frexp(values.astype(np.float64))  # exact: mantissa in [0.5, 1)
     fraction = (mantissa * 512).astype(np.int64) - 256
     return (exponent.astype(np.int64) - 1) * OCTAVE + log_table().take(fraction)
@@ -82,7 +86,7 @@ _LOG_9 = int(log2_fixed(np.array([9]))[0])
 
 
 def epochs(steps: int) -> list[tuple[int, int]]:
-    """Yield steps [start, stop) between updates of the model: 4, 6, 9, ... to 64 or a sixteenth of what is behind."""
+    """Return the epochs as [start, stop) of steps: lengths 4, 6, 9, ... up to 64 or 1/16 of the steps before."""
     spans, start, size = [], 0, FIRST_EPOCH
     while start < steps:
         stop = min(start + size, steps)
@@ -92,14 +96,14 @@ def epochs(steps: int) -> list[tuple[int, int]]:
 
 
 def geometry(stream: Stream) -> tuple[int, int]:
-    """Return (values of a filter, values of one input channel of a filter); a vector is one filter of one channel."""
+    """Return (values of a filter, values of an input channel in it); a vector counts as one filter of one channel."""
     shape = stream.shape if len(stream.shape) > 1 else (1, 1, *stream.shape)
     inner = math.prod(shape[2:])
     return max(shape[1] * inner, 1), max(inner, 1)
 
 
 class Places:
-    """For each position of all streams, one after the other: its stream, filter and channel, numbered throughout."""
+    """The stream, filter and channel of each position; filters and channels are numbered over all streams."""
 
     def __init__(self, streams: Sequence[Stream]) -> None:
         of_stream, of_filter, of_channel = [], [], []
@@ -113,7 +117,7 @@ class Places:
             of_stream.append(np.full(stream.count, number, np.int32))
             of_filter.append((row - stream.start // size + filters).astype(np.int32))
             channel, new_channels = place % size // inner, size // inner
-            if new_channels > stream.count:  # a part of a wide tensor: only those that occur are numbered
+            if new_channels > stream.count:  # a chunk of a wide tensor: number only the channels that occur
                 kinds, channel = np.unique(channel, return_inverse=True)
                 new_channels = len(kinds)
             of_channel.append((channel + channels).astype(np.int32))
@@ -139,14 +143,14 @@ def magnitudes(alphabet: int, centre: int) -> Ints:
 
 
 def contexts_of(stream: Stream, setting: Setting) -> int:
-    """Return how many contexts a stream has."""
+    """Return the number of contexts of a stream under a setting."""
     if stream.parents is not None or stream.children:
         return len(stream.children) * setting.cells
     return setting.cells * (3 if setting.sides else 1)
 
 
 class Neighbourhood:
-    """Contexts of symbols that depend on what was decoded before: running means, the lane's last symbols."""
+    """The contexts of level 0, which depend on decoded symbols: running means, and the last symbols of a lane."""
 
     def __init__(
         self, streams: Sequence[Stream], places: Places, centres: Sequence[int], settings: Sequence[Setting], taps: int
@@ -186,16 +190,16 @@ class Neighbourhood:
         self._of_filter = np.zeros((2, len(places.filter_stream)), np.int64)
         self._of_channel = np.zeros((2, len(places.channel_stream)), np.int64)
         self.sums = 16 * (4 * self.width + 1)
-        """Weighted sums of recent magnitudes lie below this."""
+        """Upper bound of the weighted sums of recent magnitudes."""
 
     def refresh(self) -> None:
-        """Recompute the means that the next epoch's contexts start from."""
+        """Recompute the streams' mean magnitudes before the next epoch."""
         # (streams,) in sixteenths
         self._mean: Ints = (16 * (self._of_stream[0] + self._start)) // (self._of_stream[1] + 1)
         self._log: Ints = log2_fixed(self._mean)
 
     def base(self, positions: Ints) -> Ints:
-        """Compute the part of the expected log magnitude that an epoch fixes, for positions of any shape."""
+        """Compute the part of the expected log magnitude that is constant in an epoch, for positions of any shape."""
         places, total = self.places, np.full(positions.shape, HALF_RANGE)
         if self._filter_weight.any():
             numbers = places.filter.take(positions)
@@ -206,15 +210,15 @@ class Neighbourhood:
         return total
 
     def logarithms(self, positions: Ints) -> tuple[Ints, Ints]:
-        """Return how far the mean log magnitudes of filters and channels lie from their streams', for positions."""
+        """Return (filters, channels): log mean magnitude minus that of the stream, for positions of any shape."""
         places = self.places
         filters = self._means(places.filter.take(positions), self._of_filter, places.filter_stream)
         return filters, self._means(places.channel.take(positions), self._of_channel, places.channel_stream)
 
     def _means(self, numbers: Ints, sums: Ints, stream_of: Ints) -> Ints:
-        """Return how far filters' (or channels') mean log magnitudes lie from their streams'.
+        """Return log mean magnitude minus that of the stream, for filters (or channels) of any shape.
 
-        Worked out once for each filter, or once a place, whichever are fewer.
+        Calculated once for each filter or once for each position, whichever are fewer.
         """
         each = numbers.size < len(stream_of)
         if each:
@@ -224,26 +228,26 @@ class Neighbourhood:
         return part if each else part.take(numbers)
 
     def recent(self, streams: Ints, sums: Ints) -> Ints:
-        """Compute the recent magnitudes' part, from their weighted sums and the streams, of equal shapes."""
+        """Compute the part of the recent magnitudes from their weighted sums; streams and sums have the same shape."""
         part: Ints = self.recent_log(streams, sums) * self._recent_weight.take(streams)
         return part
 
     def recent_log(self, streams: Ints, sums: Ints) -> Ints:
-        """Return how far the recent magnitudes' logarithm lies from that of the streams' means."""
+        """Return log recent magnitude minus that of the stream's mean, from weighted sums; both of the same shape."""
         spread = log2_fixed(8 * sums + self._mean.take(streams))
         spread -= (self._log + _LOG_9).take(streams)
         return spread
 
     def recent_terms(self) -> tuple[list[int], list[int], list[int]]:
-        """Return each stream's mean, what is taken off the logarithm, and the weight, as `recent` has them."""
+        """Return for each stream the terms of `recent`: the mean, the logarithm to subtract, and the weight."""
         return self._mean.tolist(), (self._log + _LOG_9).tolist(), self._recent_weight.tolist()
 
     def recent_table(self) -> Ints:
-        """Compute `recent` of every stream and sum, (streams, sums), which pays where more symbols than that come."""
+        """Compute `recent` of every stream and every possible sum: (streams, sums). Faster if more symbols follow."""
         return self.recent(np.arange(len(self._mean))[:, None], np.arange(self.sums)[None, :])
 
     def update(self, positions: Ints, symbols: Array) -> None:
-        """Take an epoch's symbols (flat, with their positions) into the running means."""
+        """Add an epoch's symbols, flat, with their positions, to the running means."""
         streams = self.places.stream.take(positions)
         magnitude = self.magnitude.ravel().take(streams * self.width + symbols)
         for sums, groups in (
@@ -258,7 +262,11 @@ class Neighbourhood:
 def refinement_contexts(
     streams: Sequence[Stream], places: Places, settings: Sequence[Setting]
 ) -> tuple[Ints, Ints, NDArray[np.bool_]]:
-    """Return each position's context, each context's prior row, and the symbols each prior row allows (refinements)."""
+    """Return (contexts, priors, valid) of refinements.
+
+    contexts: the context of each position; priors: the row of each context's prior; valid: mask (priors, alphabet) of
+    the symbols that may occur.
+    """
     contexts, priors, valid = [], [], []
     width = max(stream.alphabet for stream in streams)
     start, first, row = 0, 0, 0

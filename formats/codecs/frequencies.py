@@ -1,8 +1,8 @@
-"""Frequency tables: from counts to few bits in the file, and from those to slots of the coder, on both sides alike.
+"""Make frequency tables: encode counts in few bits, and turn them into the slots of the coder.
 
-A table travels as one small code per symbol: 0 for a symbol that never occurs, else a number on a logarithmic scale
-with 2**mantissa steps an octave. Codes are predicted by their neighbour, for sorted codebooks have smooth histograms.
-All arithmetic is in integers, so every machine derives the same table.
+A table is stored as one small code for each symbol: 0 for a symbol that never occurs, else a number on a logarithmic
+scale with 2**mantissa steps in an octave. A code is predicted by the one before, since sorted codebooks have smooth
+histograms. All arithmetic is in integers, so every machine computes the same table.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,11 +22,11 @@ Counts = NDArray[Any]
 
 
 def normalise_rows(weights: Counts, bits: int) -> NDArray[Any]:
-    """Scale each row of weights (rows, alphabet) to frequencies with sum 2**bits; every weight above zero keeps at
-    least one slot.
+    """Scale each row of weights (rows, alphabet) to uint32 frequencies with the sum 2**bits.
 
-    Weights are first cut to 26 significant bits of the row's largest. Raises CodecError where no weight of a row is
-    above zero or more are than there are slots.
+    Every weight above zero gets at least one slot. If a row's largest weight has more than 26 bits, all weights of the
+    row are shifted right until it has 26. Raises CodecError if all weights of a row are zero, or if more weights are
+    above zero than there are slots.
     """
     present = weights > 0
     excess = np.maximum(np.frexp(weights.max(axis=1).astype(np.float64))[1] - 26, 0)[:, None]
@@ -38,7 +38,7 @@ def normalise_rows(weights: Counts, bits: int) -> NDArray[Any]:
     np.maximum(frequencies, present, out=frequencies)
     missing = slots - frequencies.sum(axis=1)
     while len(rows := missing.nonzero()[0]):
-        # What rounding left over goes to, or comes from, the most frequent symbol (the first of equals).
+        # The rounding error is added to (or taken from) the most frequent symbol, the first of equals.
         largest = frequencies[rows].argmax(axis=1)
         give = np.maximum(frequencies[rows, largest] >> 1, 1)
         change = np.maximum(missing[rows], -give)
@@ -49,12 +49,12 @@ def normalise_rows(weights: Counts, bits: int) -> NDArray[Any]:
 
 
 def normalised(tables: Sequence[Counts], bits: int) -> list[NDArray[Any]]:
-    """Apply `normalise_rows` to each table, to those of one length at once."""
+    """Return `normalise_rows` of each table, calculated at once for tables of equal length."""
     return by_length(tables, lambda rows: normalise_rows(rows, bits))
 
 
 def by_length(tables: Sequence[Counts], make: Callable[[Counts], NDArray[Any]]) -> list[NDArray[Any]]:
-    """Return what `make` gives for each table, where it takes tables of one length as rows and gives as many rows."""
+    """Return the result of `make` for each table; `make` gets all tables of one length as rows and returns rows."""
     done: list[NDArray[Any]] = [np.zeros(0, np.uint32)] * len(tables)
     for length in {len(table) for table in tables}:
         places = [place for place, table in enumerate(tables) if len(table) == length]
@@ -65,9 +65,9 @@ def by_length(tables: Sequence[Counts], make: Callable[[Counts], NDArray[Any]]) 
 
 
 def product_rows(frequencies: NDArray[Any], group: int, bits: int) -> NDArray[Any]:
-    """Return frequencies (rows, alphabet**group) of groups of symbols from those of one (rows, alphabet).
+    """Return the frequencies (rows, alphabet**group) of groups of symbols from those of single ones (rows, alphabet).
 
-    A group has 1, 2, 4 or 8 independent symbols, the first the lowest digit.
+    A group has 1, 2, 4 or 8 independent symbols; the first one is the lowest digit of its number.
     """
     tables = frequencies.astype(np.int64)
     while group > 1:
@@ -78,7 +78,7 @@ def product_rows(frequencies: NDArray[Any], group: int, bits: int) -> NDArray[An
 
 
 def to_codes(counts: Counts, mantissa: int) -> NDArray[Any]:
-    """Return the nearest codes of counts (below 2**31): 0 for 0, else 1 + exponent * 2**mantissa + fraction."""
+    """Return the nearest code of each count (below 2**31): 0 for 0, else 1 + exponent * 2**mantissa + fraction."""
     steps = 1 << mantissa
     codes = np.zeros(len(counts), np.int64)
     present = counts > 0
@@ -90,14 +90,14 @@ def to_codes(counts: Counts, mantissa: int) -> NDArray[Any]:
 
 
 def from_codes(codes: NDArray[Any], mantissa: int) -> Counts:
-    """Return the weights that codes stand for, scaled by 2**mantissa to stay whole."""
+    """Return the weights of codes, scaled by 2**mantissa so that they are integers."""
     steps = 1 << mantissa
     exponent, fraction = (codes - 1) >> mantissa, (codes - 1) & (steps - 1)
     return np.where(codes > 0, (steps + fraction) << np.maximum(exponent, 0), 0)
 
 
 class TableModel:
-    """Adaptive statistics of the codes; one serves all tables of a payload, in order."""
+    """The adaptive statistics of the codes; one model serves all tables of a payload, in order."""
 
     def __init__(self) -> None:
         self.zero = [adaptive_bit(), adaptive_bit()]
@@ -105,7 +105,7 @@ class TableModel:
         self.step = AdaptiveInt()
 
     def write(self, coder: RangeEncoder, codes: NDArray[Any]) -> None:
-        """Code a table (alphabet,)."""
+        """Encode the codes (alphabet,) of a table."""
         last, occurs, bit, zero = -1, 1, coder.bit, self.zero
         for code in codes.tolist():
             bit(zero[occurs], 0 if code else 1)
@@ -118,7 +118,7 @@ class TableModel:
                 last = code
 
     def read(self, coder: RangeDecoder, alphabet: int, mantissa: int) -> NDArray[Any]:
-        """Read a table (alphabet,); raises CodecError for a code outside the scale."""
+        """Read the codes (alphabet,) of a table; raises CodecError for a code that is out of range."""
         codes, last, occurs = np.zeros(alphabet, np.int64), -1, 1
         highest = (MAX_CODE_EXPONENT + 1) << mantissa
         for symbol in range(alphabet):
@@ -126,12 +126,12 @@ class TableModel:
             if occurs:
                 last = coder.uint(self.first) if last < 0 else last + coder.sint(self.step)
                 if not 0 < last <= highest:
-                    raise CodecError("a frequency is outside its scale; the file is damaged")
+                    raise CodecError("a code of a frequency table is out of range; the file is damaged")
                 codes[symbol] = last
         return codes
 
 
 def cost_bits(counts: Counts, frequencies: NDArray[Any], bits: int) -> float:
-    """Estimate the bits that the coder needs for symbols with these counts under these frequencies, for choosing."""
+    """Estimate the bits that symbols with these counts take under these frequencies, whose sum is 2**bits."""
     present = counts > 0
     return float((counts[present] * (bits - np.log2(frequencies[present]))).sum())

@@ -1,6 +1,6 @@
-"""Codebooks on affine grids: of each only its zero point and its scale, x[k] = (k - zero point) * scale.
+"""Encode codebooks that are affine grids by their zero points and scales: x[k] = (k - zero point) * scale.
 
-Integers behind a scale for each block of a matrix have such codebooks: 16 or 256 values that two numbers tell.
+Weights that were quantized to integers with a scale for each block have such codebooks, of 16 or 256 values.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from qacomp.formats.dtypes import BFLOAT16, FLOAT_IDS, bfloat16_from_float32, bf
 from qacomp.formats.errors import CodecError
 
 MOST_ENTRIES = 256
-"""Of a codebook: a zero point is a byte."""
+"""Most entries of a codebook, since a zero point is stored in a byte."""
 
 _BFLOAT = 10
 _TYPES: dict[int, np.dtype[Any]] = {9: np.dtype("<f2"), 11: np.dtype("<f4"), 12: np.dtype("<f8")}
@@ -24,7 +24,7 @@ _TYPES: dict[int, np.dtype[Any]] = {9: np.dtype("<f2"), 11: np.dtype("<f4"), 12:
 
 @register
 class Grids(Codec):
-    """See the module; only for codebooks in blocks, from whole ones on, that are grids bit for bit."""
+    """Encodes codebooks in blocks that are affine grids bit for bit; a stream must begin with a whole codebook."""
 
     id = 10
     name = "grids"
@@ -33,7 +33,7 @@ class Grids(Codec):
     footprint = 32
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
-        """Encode all zero points under planes, then all scales under planes; None where a codebook is no grid."""
+        """Return all zero points and then all scales, each under planes; None if a codebook isn't a grid."""
         if not _fits(streams):
             return None
         found = [_grids(part, stream) for part, stream in zip(parts, streams, strict=True)]
@@ -48,7 +48,7 @@ class Grids(Codec):
         return bytes(out.buffer)
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
-        """Estimate the nanoseconds: those of the zero points and scales under planes, and of the products."""
+        """Estimate the nanoseconds of decoding: the zero points and scales under planes, and the products."""
         if not _fits(streams):
             return super().work(payload, streams)
         reader, planes = ByteReader(payload, CodecError), CODECS[Planes.id]
@@ -57,9 +57,9 @@ class Grids(Codec):
         return coded + len(streams) * 50_000 + sum(stream.count for stream in streams) * 30
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
-        """Decode the codebooks."""
+        """Decode the codebooks. Raises CodecError, also for a scale or a zero point that is out of range."""
         if not _fits(streams):
-            raise CodecError("the codec for codebooks on grids holds something else; the file is damaged")
+            raise CodecError("the codec grids is used for other values than codebooks of floats; the file is damaged")
         reader = ByteReader(payload, CodecError)
         coded = reader.raw(reader.uint(len(payload)))
         zeros = CODECS[Planes.id].decode(coded, [_zeros(stream) for stream in streams])
@@ -67,12 +67,12 @@ class Grids(Codec):
         for zero, scale, stream in zip(zeros, scales, streams, strict=True):
             numbers = _numbers(scale, stream.dtype)
             if not (np.isfinite(numbers) & (numbers > 0)).all() or (zero >= stream.shape[-1]).any():
-                raise CodecError("a codebook's scale or zero point can't be one; the file is damaged")
+                raise CodecError("a codebook's scale or zero point is out of range; the file is damaged")
         return [_values(z, s, stream) for z, s, stream in zip(zeros, scales, streams, strict=True)]
 
 
 def _fits(streams: Sequence[Stream]) -> bool:
-    """Return whether the streams are codebooks of 2 to 256 floats in blocks, of one type, and none cut at the front."""
+    """Return whether all streams are codebooks in blocks of 2 to 256 floats of one type and begin with a whole one."""
     same = len({s.dtype for s in streams}) == 1 and all(s.dtype in FLOAT_IDS and s.codebooks for s in streams)
     return same and all(2 <= s.shape[-1] <= MOST_ENTRIES and s.start % s.shape[-1] == 0 for s in streams)
 
@@ -87,17 +87,17 @@ def _scales(stream: Stream) -> Stream:
 
 def _planes(parts: Sequence[Array], streams: Sequence[Stream]) -> bytes:
     coded = CODECS[Planes.id].encode(parts, streams)
-    assert coded is not None  # their types are one
+    assert coded is not None  # all streams have one type
     return coded
 
 
 def _grids(part: Array, stream: Stream) -> tuple[Array, Array] | None:
-    """Zero points (codebooks,) uint8 and the scales' words (codebooks,); None where a codebook is no grid."""
+    """Return zero points (codebooks,) uint8 and scales (codebooks,) as words; None if a codebook isn't a grid."""
     k = stream.shape[-1]
     values = _numbers(part, stream.dtype)
     first, second = values[::k], values[1::k]
     with np.errstate(all="ignore"):
-        if len(second) < len(first):  # a chunk ends behind a codebook's first value: any grid that begins so
+        if len(second) < len(first):  # a chunk ends after a codebook's first value: choose any grid that begins with it
             second = np.append(second, first.dtype.type(first[-1] == 0))
         scale = second - first  # (codebooks,)
         zero = np.rint(-first / scale)
@@ -108,7 +108,7 @@ def _grids(part: Array, stream: Stream) -> tuple[Array, Array] | None:
 
 
 def _values(zeros: Array, scales: Array, stream: Stream) -> Array:
-    """Compute the words of all codebooks; products are exact in single precision where the type is narrower."""
+    """Return the words of all codebooks; for types below float32 the products are exact before they are rounded."""
     scale = _numbers(scales, stream.dtype)
     steps = np.arange(stream.shape[-1], dtype=scale.dtype) - zeros.astype(scale.dtype)[:, None]  # (codebooks, K)
     with np.errstate(over="ignore", under="ignore"):
@@ -117,7 +117,7 @@ def _values(zeros: Array, scales: Array, stream: Stream) -> Array:
 
 
 def _numbers(words: Array, dtype: int) -> NDArray[np.floating]:
-    """Return what words of a float type stand for, in single precision, or double for words of that."""
+    """Return the numbers of words of a float type, as float64 for float64 and as float32 for all others."""
     if dtype == _BFLOAT:
         return bfloat16_to_float32(np.ascontiguousarray(words).view(BFLOAT16))
     values: NDArray[np.floating] = words.view(_TYPES[dtype])
@@ -126,7 +126,7 @@ def _numbers(words: Array, dtype: int) -> NDArray[np.floating]:
 
 
 def _words(values: NDArray[np.floating], dtype: int) -> Array:
-    """Return numbers as words of the type, rounded to nearest, ties to even."""
+    """Return numbers as words of a float type, rounded to nearest, ties to even."""
     if dtype == _BFLOAT:
         return bfloat16_from_float32(values.astype(np.float32)).view("<u2")
     with np.errstate(over="ignore", under="ignore"):

@@ -1,4 +1,4 @@
-"""Canonical Huffman codes of at most 15 bits (Huffman 1952), in lanes of whole bits that are decoded in lock step."""
+"""Encode indices with canonical Huffman codes of at most 15 bits (Huffman 1952), in lanes that are decoded together."""
 
 import heapq
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from qacomp.formats.limits import MAX_LANES, MAX_STEPS
 
 MAX_ALPHABET = 4096
 MAX_LENGTH = 15
-_LANE_SYMBOLS = 8192
+_LANE_SYMBOLS = 8192  # symbols of a lane
 _STREAM_WORK, _STEP_WORK = 500_000, 5_000
-"""Nanoseconds of a stream's table of windows, and of a step of its lanes."""
+"""Nanoseconds of decoding: the table of windows of a stream, and a step of its lanes."""
 
 
 def code_lengths(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the bits of each symbol's code (alphabet,): 0 for a symbol that never occurs, 1 for a lone one."""
+    """Return the bits of each symbol's code (alphabet,): 0 for a symbol that never occurs, 1 if only one occurs."""
     while True:
         heap = [(count, symbol, symbol) for symbol, count in enumerate(counts.tolist()) if count]
         lengths = [0] * len(counts)
@@ -27,7 +27,7 @@ def code_lengths(counts: NDArray[np.int64]) -> NDArray[np.int64]:
             lengths[heap[0][1]] = 1
             return np.array(lengths, np.int64)
         heapq.heapify(heap)
-        pairs: list[tuple[int, int]] = []  # numbered on from the symbols
+        pairs: list[tuple[int, int]] = []  # inner nodes; their numbers follow those of the symbols
         while len(heap) > 1:
             a, b = heapq.heappop(heap), heapq.heappop(heap)
             heapq.heappush(heap, (a[0] + b[0], min(a[1], b[1]), len(counts) + len(pairs)))
@@ -39,18 +39,18 @@ def code_lengths(counts: NDArray[np.int64]) -> NDArray[np.int64]:
                 lengths[node] = below
         if max(lengths, default=0) <= MAX_LENGTH:
             return np.array(lengths[: len(counts)], np.int64)
-        counts = np.where(counts > 0, (counts + 1) >> 1, 0)  # flatter, until the longest code fits
+        counts = np.where(counts > 0, (counts + 1) >> 1, 0)  # flatten the counts until the longest code fits
 
 
 def canonical(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the codes (alphabet,), most significant bit first, short ones first, equal lengths in symbol order.
+    """Return the canonical codes (alphabet,): in ascending order of length, then of symbol.
 
-    Raises CodecError unless the lengths fill the code space exactly (or are those of a lone symbol).
+    Raises CodecError unless the lengths fill the code space exactly, or only one symbol has a code.
     """
     used = lengths > 0
     space = int((1 << (MAX_LENGTH - lengths[used])).sum())
     if space != 1 << MAX_LENGTH and not (used.sum() == 1 and lengths.max() == 1):
-        raise CodecError("the Huffman code lengths don't make a code; the file is damaged")
+        raise CodecError("the Huffman code lengths don't fit together; the file is damaged")
     codes = np.zeros(len(lengths), np.int64)
     order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] > 0]
@@ -61,7 +61,7 @@ def canonical(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
 
 @register
 class Huffman(Codec):
-    """One code for each stream; alphabets up to 4096."""
+    """Encodes each stream with a code of its own; for alphabets up to 4096."""
 
     id = 2
     name = "huffman"
@@ -69,7 +69,7 @@ class Huffman(Codec):
     footprint = 16
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
-        """Encode for each stream lanes, code lengths in half bytes, bits of each lane, the bits."""
+        """Return for each stream the number of lanes, the code lengths, the bits of each lane, and the coded bits."""
         if max((s.alphabet for s in streams), default=1) > MAX_ALPHABET:
             return None
         out = ByteWriter()
@@ -91,12 +91,12 @@ class Huffman(Codec):
         lane_ends = ends[np.minimum(np.arange(1, lanes + 1) * run, stream.count) - 1]
         for size in np.diff(lane_ends, prepend=0).tolist():
             out.uint(size)
-        place = np.repeat(ends, bits) - np.arange(int(ends[-1])) - 1  # bits of its code that stand after each bit
+        place = np.repeat(ends, bits) - np.arange(int(ends[-1])) - 1  # for each bit, how many bits of its code follow
         stuff = np.repeat(codes.take(part), bits) >> place & 1
         out.raw(np.packbits(stuff.astype(np.uint8)).tobytes())
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
-        """Estimate the nanoseconds: lanes step by step, after a table of all windows for each stream."""
+        """Estimate the nanoseconds of decoding: for each stream a table of all windows, and the steps of the lanes."""
         reader, total = ByteReader(payload, CodecError), super().work(payload, streams)
         for stream in streams:
             if stream.count:
@@ -108,7 +108,7 @@ class Huffman(Codec):
         return total
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
-        """Decode the indices; lanes must use exactly the bits that they announce."""
+        """Decode the indices. Raises CodecError, also if a lane doesn't use exactly the bits that it announces."""
         reader = ByteReader(payload, CodecError)
         parts = [self._read(reader, s) if s.count else np.zeros(0, word_dtype(s)) for s in streams]
         reader.end()
@@ -116,18 +116,18 @@ class Huffman(Codec):
 
     def _read(self, reader: ByteReader, stream: Stream) -> Array:
         if stream.alphabet > MAX_ALPHABET:
-            raise CodecError("an alphabet is too large for this codec; the file is damaged")
+            raise CodecError("an alphabet is too large for the codec huffman; the file is damaged")
         lanes = reader.uint(min(MAX_LANES, stream.count))
         packed = np.frombuffer(reader.raw((stream.alphabet + 1) // 2), np.uint8)
         lengths = np.stack([packed & 15, packed >> 4], axis=1).ravel()[: stream.alphabet].astype(np.int64)
         run = -(-stream.count // max(lanes, 1))
         if lanes == 0 or run > MAX_STEPS or run * (lanes - 1) >= stream.count or not lengths.any():
-            raise CodecError("the Huffman lanes are impossible; the file is damaged")
+            raise CodecError("the number of Huffman lanes doesn't fit the symbols; the file is damaged")
         sizes = np.array([reader.uint(stream.count * MAX_LENGTH) for _ in range(lanes)])
         total = int(sizes.sum())
         data = np.frombuffer(reader.raw((total + 7) // 8), np.uint8)
         if total % 8 and data[-1] & ((1 << (8 - total % 8)) - 1):
-            raise CodecError("padding bits aren't zero; the file is damaged")
+            raise CodecError("the padding bits aren't zero; the file is damaged")
         longest = int(lengths.max())
         symbols, widths = _slots(lengths, longest)
         padded = np.concatenate([data, np.zeros(4, np.uint8)]).astype(np.int64)
@@ -135,7 +135,7 @@ class Huffman(Codec):
         ends = np.cumsum(sizes)
         pointer = ends - sizes
         out = np.empty((run, lanes), word_dtype(stream))
-        short = run * lanes - stream.count  # the last lane's missing symbols
+        short = run * lanes - stream.count  # symbols that the last lane has fewer than the others
         for step in range(run):
             n = lanes - 1 if step >= run - short else lanes
             here = pointer[:n]
@@ -149,7 +149,7 @@ class Huffman(Codec):
 
 
 def _slots(lengths: NDArray[np.int64], longest: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return, for each window of the longest code's bits, the symbol at its front and that code's bits."""
+    """Return for each window of `longest` bits the symbol whose code it begins with, and the bits of that code."""
     codes = canonical(lengths)
     symbols, widths = np.zeros(1 << longest, np.int64), np.ones(1 << longest, np.int64)
     for symbol in lengths.nonzero()[0]:

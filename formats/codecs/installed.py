@@ -1,6 +1,6 @@
-"""Codecs of other installed packages: an entry point each in the group `qacomp.codecs`, called as the codec.
+"""Load codecs of other installed packages: each has an entry point of its name in the group `qacomp.codecs`.
 
-A reader imports all of them before it looks at a file, so that nothing is imported for what the file says.
+A reader imports all of them before it looks at a file, so that no file decides what is imported.
 """
 
 from functools import cache
@@ -13,28 +13,30 @@ GROUP = "qacomp.codecs"
 
 
 def installed_codecs() -> list[str]:
-    """Return the names of all codecs that SPEC.md lacks; no package is imported."""
+    """Return the names of the codecs of other packages; no package is imported."""
     registered = [codec.name for number, codec in sorted(CODECS.items()) if number >= PRIVATE]
     return list(dict.fromkeys([*registered, *(plugin.name for plugin in plugins(GROUP))]))
 
 
 def load_codec(name: str) -> None:
-    """Import the package that offers the codec `name`. Raise PluginError where none does, or where it can't be used."""
+    """Import the package of the codec `name`, if needed. Raises PluginError if there is none or it can't be used."""
     if any(codec.name == name for codec in CODECS.values()):
         return
     for plugin in plugins(GROUP):
         if plugin.name == name:
             plugin.load()
             if all(codec.name != name for codec in CODECS.values()):
-                raise PluginError(f"the installed package {plugin.package} registers no codec '{name}'")
+                raise PluginError(
+                    f"the installed package {plugin.package} offers a codec '{name}' but doesn't register it; update it"
+                )
             return
     known = ", ".join(installed_codecs()) or "none"
-    raise PluginError(f"unknown codec '{name[:80]}': those of installed packages are {known}")
+    raise PluginError(f"unknown codec '{name[:80]}'; codecs of installed packages: {known}")
 
 
 @cache
 def load_installed() -> None:
-    """Import the codecs of all installed packages, once. Those that can't be used become lines in PROBLEMS."""
+    """Import the codecs of all installed packages, once; add a line to PROBLEMS for each that can't be used."""
     for plugin in plugins(GROUP):
         try:
             load_codec(plugin.name)

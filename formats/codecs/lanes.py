@@ -1,11 +1,12 @@
-"""Range asymmetric numeral systems (Duda 2013, arXiv:1311.2540) with many lanes in lock step, in plain numpy.
+"""Encode and decode with rANS (Duda 2013, arXiv:1311.2540), many lanes at a time, in plain numpy.
 
-A lane is a 32-bit state in [2**16, 2**32) that takes and gives 16-bit words. All lanes take one step at a time, so a
-step is a dozen array operations over the lanes, whatever the symbols are. The words of a step stand in lane order, the
-steps in the order of decoding: one stream of words serves all lanes. Each lane begins (for the decoder: ends) not in a
-bare state but in 2**16 plus its last symbols, packed, so that a lane costs about ten bits instead of twenty-four.
+rANS: range asymmetric numeral systems. A lane is a 32-bit state in [2**16, 2**32) that reads and writes 16-bit words.
+All lanes make a step together, so a step is a dozen array operations over the lanes. One stream of words serves all
+lanes: the words of a step are in the order of the lanes, and the steps in the order of decoding. The encoder starts
+each lane (where the decoder ends) with 2**16 plus the lane's last symbols, packed, instead of 2**16. So a lane costs
+about ten bits instead of twenty-four.
 
-The coder knows nothing of where frequencies come from: see frequencies.py for the tables and the codecs for the models.
+The frequencies come from outside: see frequencies.py for the tables and the codecs for the models.
 """
 
 from dataclasses import dataclass
@@ -18,34 +19,34 @@ from qacomp.formats.errors import CodecError
 STATE_LOW = 1 << 16
 MAX_BITS = 15
 _SLOTS_A_SYMBOL, _FEW_SLOTS = 4, 1 << 15
-"""A table of all slots is made where they are not many more than the symbols, or few."""
+"""Decoding uses a table of all slots if they are at most 4 for each symbol or at most 2**15."""
 _LOOKED_UP = 1 << 14
-"""Symbols whose frequencies are looked up at once; what is looked up stays in the cache."""
+"""Symbols whose frequencies are looked up at once, so few that the result stays in the cache."""
 _FEW = 6
-"""Lanes up to which a step of arrays takes longer than its symbols do one by one."""
+"""With up to this many lanes a step of array operations takes longer than its symbols one by one."""
 
 
 @dataclass(frozen=True)
 class Tables:
-    """Frequencies of `contexts` alphabets of one size, and what the two directions need of them.
+    """The frequencies of the symbols in each context, and the tables that encoder and decoder derive from them.
 
-    frequencies: (contexts, alphabet) uint32, each row with sum 2**bits; zero where a symbol never occurs.
+    frequencies: (contexts, alphabet) uint32, each row with the sum 2**bits; zero for a symbol that never occurs.
     """
 
     bits: int
     frequencies: NDArray[np.uint32]
 
     def cumulative(self) -> NDArray[np.uint32]:
-        """Return (contexts, alphabet): the first slot of each symbol."""
+        """Return the first slot of each symbol, (contexts, alphabet)."""
         return (np.cumsum(self.frequencies, axis=1, dtype=np.uint32) - self.frequencies).astype(np.uint32)
 
     def symbols(self) -> NDArray[np.intp]:
-        """Return (contexts * 2**bits,): the symbol of each slot."""
+        """Return the symbol of each slot, (contexts * 2**bits,)."""
         contexts, alphabet = self.frequencies.shape
         return np.repeat(np.tile(np.arange(alphabet), contexts), self.frequencies.ravel())
 
     def transitions(self) -> NDArray[np.uint32]:
-        """Return (contexts * 2**bits,): frequency << 16 | slot - first slot of the symbol."""
+        """Return for each slot (frequency << 16) | (slot - first slot of its symbol), (contexts * 2**bits,)."""
         flat = self.frequencies.ravel()
         first = np.repeat(np.cumsum(flat, dtype=np.int64) - flat, flat)
         offset = np.arange(len(first)) - first
@@ -53,7 +54,7 @@ class Tables:
 
 
 def tail_length(alphabet: int, count: int, lanes: int) -> int:
-    """Return how many symbols of each lane its first state holds: as many as 16 bits take, at most what there is."""
+    """Return how many symbols of a lane its first state holds: as many as fit in 16 bits, at most count // lanes."""
     length = 0
     while length < 16 and alphabet ** (length + 1) <= STATE_LOW:
         length += 1
@@ -66,10 +67,10 @@ def encode(
     lanes: int,
     contexts: NDArray[np.integer] | None = None,
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint16]]:
-    """Code a flat sequence of symbols: symbol i is lane i % lanes's, in step i // lanes.
+    """Encode a flat sequence of symbols: symbol i belongs to lane i % lanes and step i // lanes.
 
     symbols: (n,) below the alphabet, each with a frequency above zero in its context; contexts: (n,) rows of the
-    tables, or None for row 0. Gives the lanes' states (lanes,) and the words in decoding order.
+    tables, or None for row 0. Returns the lanes' states (lanes,) and the words in the order of decoding.
     """
     alphabet = tables.frequencies.shape[1]
     tail = tail_length(alphabet, len(symbols), lanes)
@@ -82,7 +83,7 @@ def encode(
     frequency = tables.frequencies.ravel()
     first = tables.cumulative().ravel()
     # The step x -> (x // f << bits) + first + x % f is x + first + (x // f) * (2**bits - f); the quotient comes from a
-    # product with 1/f, rounded up by a hair: exact, for x < 2**32 and f < 2**16 leave room in 53 bits.
+    # product with 1/f, rounded up slightly: it is exact, since x < 2**32 and f < 2**16 fit in 53 bits.
     inverse = (1.0 / np.maximum(frequency, 1)) * (1 + 2.0**-50)
     growth = (first << np.uint32(16) | (np.uint32(1 << tables.bits) - frequency)).astype(np.uint32)
     limit = frequency.astype(np.uint32)
@@ -124,7 +125,7 @@ def encode(
 
 
 class _Slots:
-    """The symbol of a slot by a table of all slots."""
+    """Finds the symbols of slots with a table of all slots."""
 
     def __init__(self, tables: Tables, values: NDArray[np.generic]) -> None:
         self._transition, self._values = tables.transitions(), values[tables.symbols()]
@@ -132,7 +133,7 @@ class _Slots:
     def __call__(
         self, slots: NDArray[np.intp], out: NDArray[np.generic], offset: NDArray[np.uint32], share: NDArray[np.uint32]
     ) -> None:
-        """Write values, places within the symbol and frequencies of slots, which are numbered over all contexts."""
+        """Write for each slot, numbered over all contexts, its value, its offset in the symbol and its frequency."""
         self._values.take(slots, out=out, mode="clip")
         self._transition.take(slots, out=offset, mode="clip")
         np.right_shift(offset, np.uint32(16), out=share)
@@ -146,7 +147,7 @@ class _Slots:
         contexts: NDArray[np.integer] | None,
         bits: int,
     ) -> int:
-        """Decode all symbols into out, one by one; the lanes' states are left in `state`. Gives the words used."""
+        """Decode all symbols into `out`, one by one, update the lanes' states, and return the number of words used."""
         states, given, used, mask = state.tolist(), words.tolist(), 0, (1 << bits) - 1
         transition, lanes = self._transition.tolist(), len(state)
         rows = [0] * len(out) if contexts is None else (contexts[: len(out)].astype(np.int64) << bits).tolist()
@@ -169,7 +170,7 @@ class _Slots:
 
 
 class _BisectedSlots:
-    """The same by bisection, where a table of all slots would be far longer than what is decoded."""
+    """Finds the symbols of slots by bisection, if a table of all slots would be far longer than the data."""
 
     def __init__(self, tables: Tables, values: NDArray[np.generic]) -> None:
         contexts, self._alphabet = tables.frequencies.shape
@@ -180,7 +181,7 @@ class _BisectedSlots:
     def __call__(
         self, slots: NDArray[np.intp], out: NDArray[np.generic], offset: NDArray[np.uint32], share: NDArray[np.uint32]
     ) -> None:
-        """Write what the slots stand for, as `_Slots` does."""
+        """Write values, offsets and frequencies as `_Slots` does."""
         found = self._first.searchsorted(slots, side="right") - 1
         self._values.take(found % self._alphabet, out=out, mode="clip")
         self._share.take(found, out=share, mode="clip")
@@ -195,9 +196,9 @@ def decode(
     values: NDArray[np.generic],
     contexts: NDArray[np.integer] | None = None,
 ) -> NDArray[np.generic]:
-    """Decode `count` entries of `values` (alphabet,), which maps symbols to what is wanted of them.
+    """Decode `count` symbols and return values[symbol] of each, (count,); values: (alphabet,).
 
-    Raises CodecError unless the words are used up exactly and every lane ends in a state that `encode` begins with.
+    Raises CodecError unless all words are used and every lane ends in a state in which `encode` can start.
     """
     lanes = len(states)
     alphabet = tables.frequencies.shape[1]
@@ -253,7 +254,7 @@ def decode(
 
 
 def pack_tails(tails: NDArray[np.integer], alphabet: int, lanes: int) -> NDArray[np.uint32]:
-    """Return (lanes,) first states that hold the tails (length, lanes), the first symbol the lowest digit."""
+    """Return the first states (lanes,) that hold the tails (length, lanes); the first symbol is the lowest digit."""
     state = np.zeros(lanes, np.uint32)
     for row in tails[::-1]:
         state = state * np.uint32(alphabet) + row.astype(np.uint32)
@@ -261,7 +262,7 @@ def pack_tails(tails: NDArray[np.integer], alphabet: int, lanes: int) -> NDArray
 
 
 def unpack_tails(packed: NDArray[np.uint32], alphabet: int, length: int) -> NDArray[np.uint32]:
-    """Return the tails (length, lanes) of what `StepDecoder.finish` gives."""
+    """Return the tails (length, lanes) from the result of `StepDecoder.finish`."""
     rows = np.empty((length, len(packed)), np.uint32)
     for row in rows:
         np.remainder(packed, np.uint32(alphabet), out=row)

@@ -1,4 +1,4 @@
-"""One step of interleaved rANS at a time, for models whose next probabilities depend on what was decoded before."""
+"""Encode and decode rANS lanes one step at a time, for models whose probabilities depend on decoded symbols."""
 
 from bisect import bisect_right
 
@@ -11,9 +11,9 @@ from qacomp.formats.limits import MAX_TABLE_SLOTS
 
 
 class StepEncoder:
-    """The coder one step at a time, for models whose frequencies change: steps are given last first.
+    """Encodes one step of all lanes at a time; the last step must come first.
 
-    states: (lanes,) first states; room: the most words that can come.
+    states: (lanes,) first states; room: upper bound of the number of words.
     """
 
     def __init__(self, states: NDArray[np.uint32], bits: int, room: int) -> None:
@@ -24,7 +24,7 @@ class StepEncoder:
         self._end = room
 
     def step(self, frequency: NDArray[np.uint32], first: NDArray[np.uint32]) -> None:
-        """Code one symbol a lane (the first len(frequency) lanes), given its frequency and first slot."""
+        """Encode one symbol on each of the first len(frequency) lanes, given its frequency and first slot."""
         x = self.states[: len(frequency)]
         over = ((x >> self._shift) >= frequency).nonzero()[0]
         if k := len(over):
@@ -37,12 +37,12 @@ class StepEncoder:
         x += (quotient << self._bits) + first
 
     def words(self) -> NDArray[np.uint16]:
-        """Return all words, in decoding order."""
+        """Return all words in the order of decoding."""
         return self._buffer[self._end :]
 
 
 class StepDecoder:
-    """The inverse: `use` a set of tables, then decode a symbol a lane at each `step`."""
+    """Decodes what StepEncoder encoded: set the tables with `use`, then decode a symbol on each lane with `step`."""
 
     def __init__(self, states: NDArray[np.uint32], words: NDArray[np.uint16], bits: int) -> None:
         if int(states.min()) < STATE_LOW:
@@ -52,11 +52,11 @@ class StepDecoder:
         self._bits, self._mask = np.uint32(bits), np.uint32((1 << bits) - 1)
 
     def use(self, frequencies: NDArray[np.uint32], first: NDArray[np.uint32], symbols: int) -> None:
-        """Set the tables (contexts, alphabet) and their first slots for the next steps, of about `symbols` symbols."""
+        """Set the frequencies and first slots (contexts, alphabet) of the next steps; symbols: about how many come."""
         self._frequency, self._width = frequencies.ravel(), frequencies.shape[1]
         self._first, self._rows = first.ravel(), first
-        self._lists: dict[int, tuple[list[int], list[int]]] = {}  # rows for `one`, made when they are first met
-        # A table of all slots pays where many symbols will be looked up; else each one counts the first slots below it.
+        self._lists: dict[int, tuple[list[int], list[int]]] = {}  # rows as lists for `one`, filled on first use
+        # A table of all slots pays off if many symbols follow; else each symbol is found among the first slots.
         self._slots: NDArray[np.uint8] | None = None
         slots = len(frequencies) << int(self._bits)
         if symbols * self._width > 2 * slots and slots <= MAX_TABLE_SLOTS:
@@ -64,7 +64,7 @@ class StepDecoder:
             self._slots = tables.symbols().astype(np.uint8)
 
     def step(self, contexts: NDArray[np.int64]) -> NDArray[np.integer]:
-        """Decode the next symbol of the first len(contexts) lanes; raises CodecError where the words end early."""
+        """Decode the next symbol of the first len(contexts) lanes; raises CodecError if the words end too early."""
         x = self._states[: len(contexts)]
         slot = x & self._mask
         if self._slots is None:
@@ -89,7 +89,7 @@ class StepDecoder:
         return symbols
 
     def one(self, lane: int, context: int) -> int:
-        """Decode the next symbol of one lane, as `step` does for all; raises CodecError where the words end early."""
+        """Decode the next symbol of one lane, as `step` does for all; raises CodecError if the words end too early."""
         if context not in self._lists:
             low = context * self._width
             span = slice(low, low + self._width)
@@ -108,7 +108,7 @@ class StepDecoder:
         return symbol
 
     def finish(self, limit: int) -> NDArray[np.uint32]:
-        """Return what the lanes' first states held, below `limit`; raises CodecError unless all words were used."""
+        """Return the lanes' packed tails, below `limit`; raises CodecError unless all words were used."""
         packed = self._states - np.uint32(STATE_LOW)
         if self._used != len(self._words) or int(packed.max()) >= limit:
             raise CodecError("the coded words don't end where the lanes end; the file is damaged")

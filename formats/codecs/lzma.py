@@ -1,4 +1,4 @@
-"""LZMA1 without any header, from the standard library: smaller than zstd on graphs and metadata, slower."""
+"""Compress raw words with LZMA1 without a header: smaller than zstd on graphs and metadata, but slower."""
 
 import lzma
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _FILTERS = [
 
 @register
 class Lzma(Codec):
-    """One LZMA1 stream (lc=3, lp=0, pb=0, 4 MiB dictionary) with an end marker; up to 4 MiB of words."""
+    """Compresses all words to one LZMA1 stream (lc=3, lp=0, pb=0, 4 MiB dictionary, end marker); at most 4 MiB."""
 
     id = 7
     name = "lzma"
@@ -23,18 +23,18 @@ class Lzma(Codec):
     footprint = 1
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
-        """Encode the stream, or return None where the words are too many."""
+        """Return the compressed words, or None if they are more than 4 MiB."""
         data = Raw().encode(parts, streams) or b""
         if len(data) > LARGEST:
             return None
         return lzma.compress(data, format=lzma.FORMAT_RAW, filters=_FILTERS)
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
-        """Estimate the nanoseconds: a stored byte takes about a hundred."""
+        """Estimate the nanoseconds of decoding: about 100 for a stored byte."""
         return super().work(payload, streams) + 100 * len(payload)
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
-        """Decompress to the streams' exact size, never more."""
+        """Decompress to exactly the size of the streams. Raises CodecError for any other size."""
         size = sum(stream.count * word_dtype(stream).itemsize for stream in streams)
         if size > LARGEST:
             raise CodecError("an LZMA section is larger than the format allows; the file is damaged")
@@ -44,5 +44,5 @@ class Lzma(Codec):
         except lzma.LZMAError as error:
             raise CodecError(f"an LZMA stream is damaged ({error}); fetch the file again") from error
         if len(data) != size or not decoder.eof or decoder.unused_data:
-            raise CodecError("an LZMA stream doesn't end where it should; the file is damaged")
+            raise CodecError("an LZMA stream has another length than its section; the file is damaged")
         return Raw().decode(memoryview(data), streams)

@@ -1,7 +1,7 @@
-"""Lossless float planes: sign and exponent apart from the mantissa, byte by byte, each entropy-coded where it pays.
+"""Encode values losslessly as byte planes: exponents apart from mantissas, each plane entropy-coded if it pays off.
 
 After ZipNN (Hershcovitch et al. 2024, arXiv:2411.05239) and DFloat11 (Zhang et al. 2025, arXiv:2504.11651): trained
-weights use few exponents, so that plane is short; mantissas are nearly random and stay as they are.
+weights use few exponents, so the exponents' plane is short; mantissas are nearly random and stay raw.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from qacomp.formats.dtypes import FLOAT_IDS
 from qacomp.formats.errors import CodecError
 
 _RAW, _RANS, _ZSTD = 0, 1, 2
-_LANE_SHARE = 0.005
-_LONG = 1 << 16
-_NOISE_BITS = 7.9
-_REPEATS = 0.97
+_LANE_SHARE = 0.005  # part of a long plane's payload that lanes may take
+_LONG = 1 << 16  # bytes from which a plane counts as long
+_NOISE_BITS = 7.9  # bits a byte above which a long plane is stored raw unless it repeats itself
+_REPEATS = 0.97  # zstd is tried on a long plane if its fastest level gets below this part of the best form
 
 
 def encode_plane(plane: Array) -> tuple[int, bytes]:
-    """Return (form, payload) of one byte plane: rANS or zstd where it saves something worth its time, else raw."""
+    """Return (form, payload) of one byte plane: with rANS or zstd if that saves bytes, else raw."""
     best = (_RAW, plane.tobytes())
     share = np.bincount(plane, minlength=256) / max(len(plane), 1)
     noise = float(-(share[share > 0] * np.log2(share[share > 0])).sum()) > _NOISE_BITS
@@ -40,8 +40,10 @@ def encode_plane(plane: Array) -> tuple[int, bytes]:
 
 @register
 class Planes(Codec):
-    """Words of all streams (one size) as byte planes, the highest first; floats are rotated left by one bit before,
-    which sets the exponent's highest bits apart from the sign."""
+    """Encodes the words of all streams, of one size, as byte planes, the highest first.
+
+    Words of floats are rotated left by one bit before, so that the sign doesn't share a plane with the exponent.
+    """
 
     id = 5
     name = "planes"
@@ -49,7 +51,7 @@ class Planes(Codec):
     footprint = 16
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
-        """Encode the planes, each raw, with rANS or with zstd; None for streams of different types."""
+        """Return the planes, each raw, with rANS or with zstd; None for streams of different types."""
         if len({s.dtype for s in streams}) != 1:
             return None
         words: Array = np.concatenate(parts) if len(parts) > 1 else parts[0]
@@ -68,7 +70,7 @@ class Planes(Codec):
         return bytes(out.buffer)
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
-        """Estimate the nanoseconds: those of the planes under rANS; others take little."""
+        """Estimate the nanoseconds of decoding: those of the planes under rANS; other planes take little."""
         total, reader = super().work(payload, streams), ByteReader(payload, CodecError)
         count = sum(stream.count for stream in streams)
         for _ in range(word_dtype(streams[0]).itemsize if streams else 0):
@@ -78,9 +80,9 @@ class Planes(Codec):
         return total
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
-        """Decode the planes and join them."""
+        """Decode the planes and join them to words. Raises CodecError."""
         if len({s.dtype for s in streams}) != 1:
-            raise CodecError("streams of different types share planes; the file is damaged")
+            raise CodecError("values of different types are in one section of planes; the file is damaged")
         dtype, count = word_dtype(streams[0]), sum(stream.count for stream in streams)
         reader = ByteReader(payload, CodecError)
         words = np.empty(count, dtype)

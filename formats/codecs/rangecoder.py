@@ -1,7 +1,8 @@
-"""An adaptive binary range coder for side information: tables, class maps, counts. Small data, so plain Python.
+"""Encode side information, such as frequency tables, with an adaptive binary range coder, in plain Python.
 
-The coder is the carry-propagating one of LZMA (Martin 1979; Pavlov's description) with 16-bit probabilities. The
-first byte, always zero there, is not written, and zero bytes at the end are dropped: bytes past the end count as zero.
+The coder is that of LZMA, which propagates carries (Martin 1979; Pavlov's description), with 16-bit probabilities. Its
+first byte, which is always zero, isn't written. Zero bytes at the end are dropped, since bytes past the end count as
+zero.
 """
 
 from typing import TypeAlias
@@ -15,18 +16,18 @@ INT_BITS_LIMIT = 40
 
 
 AdaptiveBit: TypeAlias = list[int]
-"""[probability of a zero in 1/65536, bits seen]: two numbers that a coder changes in place, as fast as it goes."""
+"""[probability of a zero in 1/65536, number of bits seen]; a list, since the coder changes it in place for speed."""
 
 
 def adaptive_bit() -> AdaptiveBit:
-    """Return a model that has seen nothing: both bits are even."""
+    """Return the model of a bit before any was seen: zero and one are equally likely."""
     return [_ONE >> 1, 0]
 
 
 def update(model: AdaptiveBit, bit: int) -> None:
-    """Move the probability towards what was seen, never closer than 32/65536 to either end.
+    """Move the probability towards the bit that was seen; it stays between 32/65536 and 1 - 32/65536.
 
-    The learning rate falls from 1/2 to 1/32 as bits are seen.
+    The learning rate falls from 1/2 for the first bit to 1/31.
     """
     probability, seen = model
     if seen < _RATE_LIMIT:
@@ -39,7 +40,7 @@ def update(model: AdaptiveBit, bit: int) -> None:
 
 
 class AdaptiveInt:
-    """Model of non-negative integers: Elias-gamma length in adaptive unary, the bit below the leading one adaptive."""
+    """The model of non-negative integers: Elias-gamma codes with an adaptive length and second bit."""
 
     def __init__(self) -> None:
         self.length = [adaptive_bit() for _ in range(INT_BITS_LIMIT)]
@@ -47,7 +48,7 @@ class AdaptiveInt:
 
 
 class RangeEncoder:
-    """Collects coded bits; `finish` gives the bytes."""
+    """Encodes bits and integers; `finish` returns the bytes."""
 
     def __init__(self) -> None:
         self._low = 0
@@ -57,10 +58,10 @@ class RangeEncoder:
         self._out = bytearray()
 
     def bit(self, model: AdaptiveBit, bit: int) -> None:
-        """Code one bit with an adaptive model."""
+        """Encode one bit with an adaptive model, and update the model."""
         probability, seen = model
         bound = (self._range >> 16) * probability
-        if seen < _RATE_LIMIT:  # as `update` does: a call a bit would take as long as all the rest
+        if seen < _RATE_LIMIT:  # the same as `update`, inline: a call for each bit would double the time
             seen += 1
             model[1] = seen
         if bit:
@@ -75,7 +76,7 @@ class RangeEncoder:
             self._shift()
 
     def bits(self, value: int, count: int) -> None:
-        """Code `count` bits of a value with even odds, most significant first."""
+        """Encode the low `count` bits of a value, the most significant first, with equal probabilities."""
         for position in range(count - 1, -1, -1):
             self._range >>= 1
             if value >> position & 1:
@@ -85,7 +86,7 @@ class RangeEncoder:
                 self._shift()
 
     def uint(self, model: AdaptiveInt, value: int) -> None:
-        """Code a non-negative integer below 2**39."""
+        """Encode a non-negative integer below 2**39."""
         length = (value + 1).bit_length() - 1
         for position in range(length):
             self.bit(model.length[position], 1)
@@ -95,12 +96,12 @@ class RangeEncoder:
             self.bits((value + 1) & ((1 << (length - 1)) - 1), length - 1)
 
     def sint(self, model: AdaptiveInt, value: int) -> None:
-        """Code a signed integer as 0, -1, 1, -2, 2, ..."""
+        """Encode a signed integer: 0, -1, 1, -2, 2, ... are coded as 0, 1, 2, 3, 4, ..."""
         self.uint(model, 2 * value if value >= 0 else -2 * value - 1)
 
     def finish(self) -> bytes:
-        """Return the bytes of all that was coded."""
-        # The value in [low, low + range) with the most trailing zero bits, so that zero bytes at the end can go.
+        """Return the coded bytes."""
+        # Choose the value in [low, low + range) with the most trailing zero bits, so that zero bytes can be dropped.
         for keep in range(33):
             mask = (1 << (32 - keep)) - 1
             value = (self._low + mask) & ~mask
@@ -124,7 +125,7 @@ class RangeEncoder:
 
 
 class RangeDecoder:
-    """Reads what RangeEncoder coded, with the same models in the same order."""
+    """Decodes what RangeEncoder encoded, with the same models in the same order."""
 
     def __init__(self, data: bytes | memoryview) -> None:
         self._data = bytes(data)
@@ -133,7 +134,7 @@ class RangeDecoder:
         self._code = int.from_bytes(self._data[:4].ljust(4, b"\0"), "big")
 
     def bit(self, model: AdaptiveBit) -> int:
-        """Decode the next bit under an adaptive model."""
+        """Decode the next bit with an adaptive model, and update the model."""
         bound = (self._range >> 16) * model[0]
         if self._code < bound:
             self._range = bound
@@ -149,7 +150,7 @@ class RangeDecoder:
         return bit
 
     def bits(self, count: int) -> int:
-        """Decode the next `count` even bits."""
+        """Decode the next `count` bits of equal probabilities."""
         value = 0
         for _ in range(count):
             self._range >>= 1
@@ -162,7 +163,7 @@ class RangeDecoder:
         return value
 
     def uint(self, model: AdaptiveInt) -> int:
-        """Decode the next non-negative integer; raises CodecError where its length is impossible."""
+        """Decode the next non-negative integer; raises CodecError if it is too long."""
         length = 0
         while self.bit(model.length[length]):
             length += 1

@@ -1,7 +1,7 @@
-"""Static order-0 rANS: one frequency table a stream, all streams in one group of lanes.
+"""Encode indices with static order-0 rANS: one frequency table for each stream, all streams on the same lanes.
 
-Small alphabets are coded in groups of 2, 4 or 8 neighbouring symbols at a step, whose frequencies are the product of
-the single ones: the same model, a fraction of the steps.
+Symbols of small alphabets are coded in groups of 2, 4 or 8 neighbours. The frequency of a group is the product of its
+symbols' frequencies, so the model stays the same and the steps are fewer.
 """
 
 from collections.abc import Sequence
@@ -26,20 +26,24 @@ from qacomp.formats.limits import MAX_LANES, MAX_STEPS, MAX_TABLE_SLOTS
 
 MAX_ALPHABET = 4096
 _GROUPED_ALPHABET = 256
-_LANE_BITS = 10
+_LANE_BITS = 10  # what a lane costs, see lanes.py
 _LANE_SHARE, _LONG_LANE_SHARE, _LONG = 0.0015, 0.002, 1 << 20
 _MOST_LANES = 1 << 14
 _MOST_STEPS = 1 << 15
-_GROUP_LOSS = 1.0005
-_SURE = 1.01  # what code lengths say is right within this
-_BLOCK = 1 << 15  # symbols that stay in the cache between array operations
+_GROUP_LOSS = 1.0005  # a group may cost this much more than single symbols
+_SURE = 1.01  # the estimate by code lengths is within a hundredth of the real size
+_BLOCK = 1 << 15  # symbols handled at once, so few that they stay in the cache between array operations
 _SINGLE_BITS, _GROUPED_BITS = 12, 14
 _SYMBOL_WORK, _STREAM_WORK, _SLOT_WORK, _STEP_WORK, _ONE_WORK = 2_000, 60_000, 40, 6_000, 800
-"""Nanoseconds of a symbol's frequency, a stream's table, a slot of it, a step of the lanes, and a symbol alone."""
+"""Nanoseconds of decoding: a symbol's frequency, a stream's table, a slot of it, a step of all lanes, one symbol."""
 
 
 def choose_lanes(count: int, payload_bits: float, most_steps: int = _MOST_STEPS, share: float | None = None) -> int:
-    """Return the lanes for `count` steps: about 0.15 % of the payload (0.2 % of a long one), or as steps need."""
+    """Return the number of lanes for `count` symbols.
+
+    Lanes take about `share` of the payload: by default 0.15 %, for more than 2**20 symbols 0.2 %. There are enough of
+    them for at most `most_steps` steps, if _MOST_LANES allows it.
+    """
     if share is None:
         share = _LONG_LANE_SHARE if count > _LONG else _LANE_SHARE
     lanes = max(int(payload_bits * share / _LANE_BITS), -(-count // most_steps), 1)
@@ -49,7 +53,7 @@ def choose_lanes(count: int, payload_bits: float, most_steps: int = _MOST_STEPS,
 
 @register
 class Rans(Codec):
-    """See the module; alphabets up to 4096."""
+    """Encodes as the module describes; for alphabets up to 4096. lane_share: see `choose_lanes`."""
 
     id = 3
     name = "rans"
@@ -60,11 +64,11 @@ class Rans(Codec):
         self.lane_share = lane_share
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
-        """Encode as tables, lane states, words; None for an alphabet that is too large."""
+        """Return tables, lane states and words; None if the alphabet is too large or there are too many streams."""
         return self.encode_below(parts, streams, 1 << 62)
 
     def encode_below(self, parts: Sequence[Array], streams: Sequence[Stream], most: int) -> bytes | None:
-        """Encode, or return None where tables and code lengths together take more than `most` bytes."""
+        """Encode, or return None early if the tables and the estimated payload are more than `most` bytes."""
         largest = max((stream.alphabet for stream in streams), default=1)
         if largest > MAX_ALPHABET:
             return None
@@ -102,7 +106,7 @@ class Rans(Codec):
         return bytes(out.buffer)
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
-        """Estimate the nanoseconds: tables, bit by bit, then lanes step by step."""
+        """Estimate the nanoseconds of decoding: the tables, and the steps of the lanes."""
         used = [stream for stream in streams if stream.count]
         total = super().work(payload, streams)
         if not used:
@@ -122,15 +126,15 @@ class Rans(Codec):
         return int(total + -(-groups // max(lanes, 1)) * step + groups * 10)
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
-        """Decode the indices; every field is checked before it is used."""
+        """Decode the indices; every field is checked before it is used. Raises CodecError."""
         used = [stream for stream in streams if stream.count]
         if not used:
             if len(payload):
-                raise CodecError("a payload of no symbols isn't empty; the file is damaged")
+                raise CodecError("a payload without symbols isn't empty; the file is damaged")
             return [np.zeros(0, word_dtype(stream)) for stream in streams]
         largest = max(stream.alphabet for stream in used)
         if largest > MAX_ALPHABET:
-            raise CodecError("an alphabet is too large for this codec; the file is damaged")
+            raise CodecError("an alphabet is too large for the codec rans; the file is damaged")
         reader = ByteReader(payload, CodecError)
         group, bits = 1 << reader.uint(3), reader.uint(coder.MAX_BITS)
         mantissa, lanes = reader.uint(12), reader.uint(MAX_LANES)
@@ -138,7 +142,7 @@ class Rans(Codec):
         sizes = [-(-stream.count // group) for stream in used]
         steps = -(-sum(sizes) // max(lanes, 1))
         if largest**group > MAX_ALPHABET or lanes == 0 or steps > MAX_STEPS or len(used) << bits > MAX_TABLE_SLOTS:
-            raise CodecError("the symbol groups or lanes are impossible; the file is damaged")
+            raise CodecError("the size of the groups or the number of lanes is out of range; the file is damaged")
         states = np.frombuffer(reader.raw(4 * lanes), "<u4")
         rest = reader.rest()
         if rest % 2:
@@ -168,7 +172,7 @@ class Rans(Codec):
 
 
 def widest_group(alphabet: int) -> int:
-    """Return the most symbols (1, 2, 4 or 8) that make a group of at most 256 values."""
+    """Return the largest group size (1, 2, 4 or 8) for which alphabet**size is at most 256."""
     group = 1
     while group < 8 and alphabet ** (2 * group) <= _GROUPED_ALPHABET:
         group *= 2
@@ -176,7 +180,7 @@ def widest_group(alphabet: int) -> int:
 
 
 def choose_group(counts: list[Array], widest: int) -> int:
-    """Return the widest group whose rounded product frequencies cost next to nothing against single symbols."""
+    """Return the largest group size, up to `widest`, whose rounded frequencies cost hardly more than single symbols."""
 
     def cost(group: int) -> float:
         bits = _GROUPED_BITS if group > 1 else _SINGLE_BITS
@@ -196,7 +200,7 @@ def choose_group(counts: list[Array], widest: int) -> int:
 
 
 def _joint(counts: Array, group: int) -> Array:
-    """Return the expected counts (rows, alphabet**group) of groups of independent symbols (rows, alphabet)."""
+    """Return the expected counts (rows, alphabet**group) of groups, if symbols with these counts are independent."""
     total = np.maximum(counts.sum(axis=1, keepdims=True), 1)
     share = counts / total
     joint = np.ones((len(counts), 1))
@@ -207,9 +211,9 @@ def _joint(counts: Array, group: int) -> Array:
 
 
 def best_tables(counts: list[Array], bits: int) -> tuple[int, list[Array], bytes]:
-    """Return the table precision that takes the fewest bits in tables and code lengths: (mantissa, tables, bytes).
+    """Return (mantissa, tables, coded tables) of the precision at which tables and payload together are smallest.
 
-    Finer tables take no fewer bytes than coarser ones, so what they can't save by their code lengths isn't coded.
+    Finer tables aren't smaller than coarser ones, so a precision that saves too little in the payload is skipped.
     """
     best: tuple[float, int, list[Array], bytes] | None = None
     least = 0  # bytes of the finest tables that were coded
@@ -233,7 +237,7 @@ def best_tables(counts: list[Array], bits: int) -> tuple[int, list[Array], bytes
 
 
 def group_tables(singles: Sequence[Array], group: int, bits: int) -> coder.Tables:
-    """Return one row a stream, over groups of symbols, filled up with zeros to the largest alphabet."""
+    """Return the tables over groups of symbols: one row for each stream, filled up with zeros to the widest."""
     width = max(len(single) for single in singles) ** group
     rows = np.zeros((len(singles), width), np.uint32)
     for row, table in zip(rows, by_length(singles, lambda tables: product_rows(tables, group, bits)), strict=True):
@@ -242,7 +246,7 @@ def group_tables(singles: Sequence[Array], group: int, bits: int) -> coder.Table
 
 
 def count_symbols(groups: Array, part: Array, alphabet: int, group: int) -> Array:
-    """Count occurrences (alphabet,) of the part's symbols, by groups, of which there are fewer."""
+    """Count the part's symbols (alphabet,) from its groups, which are fewer than the symbols."""
     total = np.zeros(alphabet**group, np.int64)
     for start in range(0, len(groups), _BLOCK):
         total += np.bincount(groups[start : start + _BLOCK], minlength=len(total))
@@ -256,11 +260,14 @@ def count_symbols(groups: Array, part: Array, alphabet: int, group: int) -> Arra
 
 
 def group_symbols(part: Array, alphabet: int, group: int) -> Array:
-    """Join symbols (n,) to groups (ceil(n / group),), the first the lowest digit, filled up with the last symbol."""
+    """Return the numbers (ceil(n / group),) of groups of symbols (n,); the first symbol is the lowest digit.
+
+    The last group is filled up with the last symbol.
+    """
     if group == 1:
         return part
     if len(part) % group:
-        part = np.concatenate([part, np.full(-len(part) % group, part[-1])])  # one that has a frequency
+        part = np.concatenate([part, np.full(-len(part) % group, part[-1])])  # a symbol whose frequency isn't zero
     joint: Array = np.empty(len(part) // group, np.uint8 if alphabet**group <= 256 else np.uint16)
     base = joint.dtype.type(alphabet)
     for start in range(0, len(joint), _BLOCK):
@@ -274,7 +281,7 @@ def group_symbols(part: Array, alphabet: int, group: int) -> Array:
 
 
 def group_values(alphabet: int, group: int, dtype: "np.dtype[np.unsignedinteger]") -> Array:
-    """Return the symbols of each group, packed as one little-endian word of group * itemsize bytes."""
+    """Return the symbols of each group number, packed as one little-endian word of group * itemsize bytes."""
     numbers = np.arange(alphabet**group)
     digits = np.stack([numbers // alphabet**i % alphabet for i in range(group)], axis=1).astype(dtype)
     return np.ascontiguousarray(digits).view(f"<u{group * dtype.itemsize}").ravel()

@@ -1,4 +1,4 @@
-"""Values as they are, little-endian: the fallback that always works and the form that can be mapped into memory."""
+"""Store values unchanged, little-endian: the fallback for every stream, which can be mapped into memory."""
 
 from collections.abc import Sequence
 
@@ -10,32 +10,32 @@ from qacomp.formats.errors import CodecError
 
 @register
 class Raw(Codec):
-    """The streams' words, one after the other."""
+    """Stores the streams' words one after the other."""
 
     id = 0
     name = "raw"
     kinds = ("indices", "values")
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
-        """Return the words' bytes."""
+        """Return the bytes of all words."""
         return b"".join(
             part.astype(word_dtype(s), copy=False).tobytes() for part, s in zip(parts, streams, strict=True)
         )
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
-        """Return views into the payload."""
+        """Return views of the payload, one for each stream. Raises CodecError."""
         parts: list[Array] = []
         start = 0
         for stream in streams:
             dtype = word_dtype(stream)
             stop = start + stream.count * dtype.itemsize
             if stop > len(payload):
-                raise CodecError("the raw values end early; the file is damaged")
+                raise CodecError("the raw values end too early; the file is damaged")
             part: Array = np.frombuffer(payload[start:stop], dtype)
             if stream.kind == "indices" and stream.count and int(part.max()) >= stream.alphabet:
                 raise CodecError("an index lies outside its codebook; the file is damaged")
             parts.append(part)
             start = stop
         if start != len(payload):
-            raise CodecError("bytes stand after the raw values; the file is damaged")
+            raise CodecError("bytes follow after the raw values; the file is damaged")
         return parts

@@ -1,4 +1,4 @@
-"""Large codebooks (257 to 65,536 values): the indices' high and low bytes apart, each in the smaller of two codes."""
+"""Encode the indices of large codebooks (257 to 65,536 values): high bytes and low bytes apart, each with a codec."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ _INNER = (Raw, Rans, Context)
 
 @register
 class TwoByte(Codec):
-    """See the module; refinements and streams of at most 256 symbols are left to the other codecs."""
+    """Encodes as the module describes; not for refinements and for alphabets of at most 256."""
 
     id = 8
     name = "twobyte"
@@ -25,7 +25,7 @@ class TwoByte(Codec):
     footprint = 60
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
-        """Encode high bytes, then low bytes, each as codec id, length, payload."""
+        """Return high bytes, then low bytes, each as codec id, length, payload; None for a stream of another kind."""
         if any(s.alphabet <= 256 or s.parents is not None for s in streams):
             return None
         out = ByteWriter()
@@ -39,14 +39,14 @@ class TwoByte(Codec):
         return bytes(out.buffer)
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
-        """Estimate the nanoseconds of both halves."""
+        """Estimate the nanoseconds of decoding: those of the high bytes and the low bytes."""
         halves = zip(_read_halves(payload), _halves(streams), strict=True)
         return super().work(payload, streams) + sum(codec.work(coded, inner) for (codec, coded), inner in halves)
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
-        """Decode the indices, checked against their alphabets."""
+        """Decode the indices. Raises CodecError, also for an index outside its alphabet."""
         if any(s.alphabet <= 256 or s.parents is not None for s in streams):
-            raise CodecError("a small alphabet doesn't go in two bytes; the file is damaged")
+            raise CodecError("the codec twobyte is only for alphabets above 256; the file is damaged")
         coded_halves = zip(_read_halves(payload), _halves(streams), strict=True)
         halves = [codec.decode(coded, inner) for (codec, coded), inner in coded_halves]
         parts: list[Array] = []
@@ -59,12 +59,12 @@ class TwoByte(Codec):
 
 
 def _read_halves(payload: memoryview) -> list[tuple[Codec, memoryview]]:
-    """Read the codec and the payload of each half."""
+    """Read the codec and the payload of the high bytes and of the low bytes."""
     reader, halves = ByteReader(payload, CodecError), []
     for _ in range(2):
         number = reader.uint(255)
         if number not in [codec.id for codec in _INNER]:
-            raise CodecError("an inner codec is impossible; the file is damaged")
+            raise CodecError(f"the codec {number} isn't allowed inside the codec twobyte; the file is damaged")
         halves.append((CODECS[number], reader.raw(reader.uint(len(payload)))))
     reader.end()
     return halves

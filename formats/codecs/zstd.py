@@ -1,4 +1,4 @@
-"""Zstandard over the raw words: for repeated structure, text and graphs."""
+"""Compress raw words with Zstandard: small for repeated structure, text and graphs."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,13 @@ from qacomp.formats.codecs.raw import Raw
 from qacomp.formats.errors import CodecError
 
 LEVEL = 19
-_FAST_FROM = 8 << 20
+_FAST_FROM = 8 << 20  # bytes from which _FAST_LEVEL is used
 _FAST_LEVEL = 6
-_PIECE = 1 << 20
+_PIECE = 1 << 20  # bytes decompressed at once
 
 
 def compress(data: bytes, level: int | None = None) -> bytes:
-    """Compress to a zstd frame without magic, checksum and content size: the container has all three."""
+    """Compress to a zstd frame without magic number, checksum and content size, which the container has itself."""
     level = level or (LEVEL if len(data) < _FAST_FROM else _FAST_LEVEL)
     parameters = zstandard.ZstdCompressionParameters.from_level(
         level, source_size=len(data), format=zstandard.FORMAT_ZSTD1_MAGICLESS, write_content_size=0, write_checksum=0
@@ -24,13 +24,13 @@ def compress(data: bytes, level: int | None = None) -> bytes:
 
 
 def decompress(data: memoryview, size: int) -> bytes:
-    """Decompress exactly `size` bytes from one whole frame; else raise CodecError, and never allocate more."""
+    """Decompress one whole frame of exactly `size` bytes; raises CodecError for any other size."""
     decoder = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS, max_window_size=1 << 27)
     result = bytearray()
     try:
         with decoder.stream_reader(data) as reader:
             while len(result) <= size and (part := reader.read(min(size + 1 - len(result), _PIECE))):
-                result += part  # piece by piece: memory follows what is there, not what is claimed
+                result += part  # piece by piece, so that memory grows with the data, not with the claimed size
     except zstandard.ZstdError as error:
         raise CodecError(f"a zstd frame is damaged ({error}); fetch the file again") from error
     if len(result) != size:
@@ -40,7 +40,7 @@ def decompress(data: memoryview, size: int) -> bytes:
 
 @register
 class Zstd(Codec):
-    """One frame over all streams' words."""
+    """Compresses the words of all streams to one frame."""
 
     id = 6
     name = "zstd"
@@ -48,10 +48,10 @@ class Zstd(Codec):
     footprint = 1
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
-        """Encode one frame."""
+        """Return the frame."""
         return compress(Raw().encode(parts, streams) or b"")
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
-        """Decompress to the streams' exact size."""
+        """Decompress to exactly the size of the streams. Raises CodecError."""
         size = sum(stream.count * word_dtype(stream).itemsize for stream in streams)
         return Raw().decode(memoryview(decompress(payload, size)), streams)

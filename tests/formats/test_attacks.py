@@ -280,7 +280,7 @@ def test_a_group_of_too_many_tensors(resign: ModuleType) -> None:
         SectionRecord(INDICES, 1, 0, 0, 0, 0),
     )
     data = resign.container(write_header(Header(tensors, sections, 0, 22)), bytes(20_000))
-    refuse(data, LimitExceededError, "more tensors")
+    refuse(data, LimitExceededError, "more than 4096 tensors")
 
 
 def test_large_groups_that_take_turns(resign: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,7 +294,7 @@ def test_large_groups_that_take_turns(resign: ModuleType, monkeypatch: pytest.Mo
     header = Header(tensors, (book, *groups), 0, 30)
     monkeypatch.setattr(Sections, "decode", None)  # nothing may be decoded
     data = resign.container(write_header(header), bytes(4 * count))
-    refuse(data, LimitExceededError, "take turns")
+    refuse(data, LimitExceededError, "groups of small tensors alternate")
     in_order = sorted(tensors, key=lambda tensor: tensor.group)
     large = Limits(expansion=1 << 20)
     size = len(data)
@@ -319,5 +319,5 @@ def test_levels_at_once_that_are_not(resign: ModuleType) -> None:
     header, payloads = resign.parts((GOLDEN / "levels.qac").read_bytes())
     tensors = tuple(replace(tensor, at_once=len(tensor.levels) > 1) for tensor in header.tensors)
     data = write_header(replace(header, tensors=tensors))
-    refuse(resign.container(data, payloads, flags=2), HeaderError, "aren't those that the tensors need")
+    refuse(resign.container(data, payloads, flags=2), HeaderError, "don't match what its tensors need")
     refuse(resign.container(data, payloads), FormatError)

@@ -158,11 +158,11 @@ def test_bad_blocks_are_named(tmp_path: Path) -> None:
     for changes, match in (
         ({"blocks": (1,)}, "one entry for each axis"),
         ({"blocks": ()}, "one entry for each axis"),
-        ({"blocks": (0, 4)}, "between 1 and"),
-        ({"blocks": (1, 9)}, "between 1 and"),
+        ({"blocks": (0, 4)}, "must be from 1 to"),
+        ({"blocks": (1, 9)}, "must be from 1 to"),
         ({"blocks": (2, 4)}, r"need a codebook of shape \(3, 2, K\)"),
-        ({"blocks": None}, "one axis"),
-        ({"levels": (level,)}, "can't have levels"),
+        ({"blocks": None}, "give `blocks`"),
+        ({"levels": (level,)}, "has blocks and levels"),
     ):
         with pytest.raises(UnsupportedTensorError, match=match):
             save_file(tmp_path / "a.qac", {"w": replace(good, **changes)})
