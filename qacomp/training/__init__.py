@@ -1,1 +1,1 @@
-"""Everything that trains a torch network: the loop, penalties, quantizers, pruning, shared weights as modules."""
+"""Training of torch networks: the loop, distillation, regularizers, quantizers, pruning, parametrizations."""

@@ -1,4 +1,4 @@
-"""Re-estimating batch norm's statistics after sharing: the shared weights shift what each layer puts out."""
+"""Re-estimate the statistics of batch norms after sharing, since shared weights shift the outputs of each layer."""
 
 import torch
 from torch import nn
@@ -19,8 +19,8 @@ def reestimate_batch_norm(
 ) -> bool:
     """Replace each batch norm's mean and variance, in place, by the average over up to 100 training batches.
 
-    No gradient, no augmentation; dropout stays off. A flexible model runs all its sub-models.
-    Returns False, with nothing done, where there is no batch norm.
+    No gradient, no augmentation; dropout stays off. A flexible model runs all its sub-models. Returns False, without
+    any change, if the model has no batch norm with running statistics.
     """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not norms:

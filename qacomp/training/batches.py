@@ -1,6 +1,6 @@
-"""Mini-batches of a split, in an order and with an augmentation that depend on the seed, the stage and the epoch alone.
+"""Mini-batches of a split. Their order and augmentation depend on the seed, the stage and the epoch only.
 
-Nothing is carried from one epoch to the next, so a run that resumes at epoch n sees what an unbroken one would have.
+So a run that resumes at epoch n sees the same batches as a run that was never interrupted.
 """
 
 from collections.abc import Iterator
@@ -18,20 +18,20 @@ _PAD = 4
 
 
 def batch_count(split: Split, batch_size: int) -> int:
-    """Return the steps of one epoch; a last batch of a single sample doesn't count (batch norm needs two)."""
+    """Return the steps of one epoch; a last batch of a single sample is dropped, since batch norm needs two."""
     full, rest = divmod(len(split.y), batch_size)
     return full + (rest > 1 or full == 0)
 
 
 def epoch_seed(seed: int, stage: str, epoch: int) -> list[int]:
-    """Return entropy for the generator of one epoch of one stage."""
+    """Return the seed of the random generator for one epoch of one stage."""
     return [seed, crc32(stage.encode()), epoch]
 
 
 def training_batches(
     split: Split, preprocessing: Preprocessing, batch_size: int, *, augment: bool, entropy: list[int]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield shuffled (x, y): x float32 (B, C, H, W), y int64 (B,). `augment`: pad by four, crop at random, flip."""
+    """Yield shuffled (x, y): x float32 (B, C, H, W), y int64 (B,). `augment`: pad by 4, crop at random, flip."""
     rng = np.random.default_rng(entropy)
     order = rng.permutation(len(split.y))
     for step in range(batch_count(split, batch_size)):
@@ -43,7 +43,7 @@ def training_batches(
 
 
 def _crop_and_flip(x: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Pad with the mean colour, crop back at a random offset, mirror half of the images: (B, C, H, W) -> the same."""
+    """Pad with zeros (the mean colour), crop at a random offset, mirror half of the images: (B, C, H, W), as x."""
     b, _, h, w = x.shape
     padded = np.pad(x, ((0, 0), (0, 0), (_PAD, _PAD), (_PAD, _PAD)))  # (B, C, H+8, W+8)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (h, w), axis=(2, 3))  # (B, C, 9, 9, H, W)

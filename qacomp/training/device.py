@@ -1,4 +1,4 @@
-"""Where a network is trained, and in which precision its matrix products are calculated there."""
+"""Choose the device on which a network is trained, and the precision of its matrix products."""
 
 from pathlib import Path
 
@@ -8,14 +8,17 @@ from qacomp.errors import ConfigError
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device: auto takes a CUDA GPU where there is one; ConfigError where cuda is asked for and absent."""
+    """Return the device for auto, cpu or cuda; auto takes a CUDA GPU if there is one.
+
+    Raises ConfigError for cuda without a CUDA GPU.
+    """
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda: PyTorch sees no CUDA GPU here; use --device cpu or auto")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """Return fp32 or bf16; auto takes bf16 on a GPU that has it and on a processor with matrix units for it (AMX)."""
+    """Return fp32 or bf16; auto takes bf16 on a GPU that supports it and on a CPU with matrix units for it (AMX)."""
     if name != "auto":
         return name
     if device.type == "cuda":
@@ -24,7 +27,7 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def _processor_flags() -> set[str]:
-    """Return what the processor says it can do; empty where the system doesn't tell."""
+    """Return the feature flags of the processor; empty if the system doesn't list them."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:

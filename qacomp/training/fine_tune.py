@@ -1,4 +1,4 @@
-"""The two trainings of a compression: with the regularizer before sharing, and of the shared values after it."""
+"""The two trainings of a compression: fine-tuning all weights before sharing, and tuning the shared values after it."""
 
 from collections.abc import Mapping
 
@@ -26,11 +26,12 @@ def fine_tune(
 ) -> tuple[dict[str, Regularizer], list[EpochRecord]]:
     """Train all weights and the representatives, in place, on task loss + λ(t)·R (Malchiodi et al., eq. 2).
 
-    With straight-through sharing the forward pass uses the shared weights already, with or without a regularizer; with
-    a quantizer the weights that `bits` names go through it.
+    With straight-through sharing the forward pass already uses shared weights, with or without a regularizer. With a
+    quantizer it uses quantized values of the weights that `bits` names. bits: weight name -> its bits.
 
-    Returns each selected layer's trained regularizer, by weight name, and the epochs' records. The last epoch stays:
-    an earlier one, before λ has done its work, would have the better accuracy and the worse clusters.
+    Returns the trained regularizer of each selected layer, by weight name, and a record for each epoch. The weights of
+    the last epoch are kept, not those with the best accuracy: in early epochs λ is small, accuracy is better, and the
+    clusters are worse. Raises DivergedError, and ConfigError (see `set_strengths`).
     """
     c = setup.config
     assert c.epochs is not None
@@ -45,7 +46,7 @@ def fine_tune(
         if not c.reg.chosen:
             rates = dict.fromkeys(penalties, c.lr)
         for key, penalty in penalties.items():
-            gain = c.lr / rates[key] if rates[key] > 0 else 1.0  # the task moves a level at the weights' own rate
+            gain = c.lr / rates[key] if rates[key] > 0 else 1.0  # so that the task moves a shared value at rate c.lr
             install(model, key, penalty, way.entropy, gain, setup.zeros.masks.get(key))
     groups = parameter_groups(model, c.lr, c.weight_decay)
     for name, penalty in penalties.items():
@@ -64,7 +65,10 @@ def fine_tune(
 def build_penalties(
     model: nn.Module, selection: Selection, setup: TrainingSetup, quantized: Mapping[str, QuantizedLayer]
 ) -> dict[str, Regularizer]:
-    """Build each selected layer's regularizer; without --reg only its values are used, with a quantizer none."""
+    """Build each selected layer's regularizer, by weight name; empty for a quantizer without --reg.
+
+    Without --reg and a quantizer the regularizers only hold the representatives.
+    """
     c = setup.config
     if not c.reg.chosen and quantized:
         return {}
@@ -76,7 +80,7 @@ def build_penalties(
 
 
 def _quantized(model: nn.Module, bits: Mapping[str, int], setup: TrainingSetup) -> dict[str, QuantizedLayer]:
-    """Return what --quantizer does to each layer that `bits` names: with which bits, and in which units."""
+    """Return the --quantizer, the bits and the scale of each layer that `bits` names."""
     if not bits:
         return {}
     method = quantizer_named(setup.config.quantizer)
@@ -92,9 +96,10 @@ def _quantized(model: nn.Module, bits: Mapping[str, int], setup: TrainingSetup) 
 def set_strengths(
     model: nn.Module, penalties: Mapping[str, Regularizer], selection: Selection, setup: TrainingSetup
 ) -> dict[str, float]:
-    """Give every penalty its λ; returns the learning rates that suit their parameters.
+    """Set λ of every penalty; return the learning rate of each penalty's parameters, by weight name.
 
-    Raises ConfigError where the optimizer's steps don't follow gradients' sizes and no λ is given.
+    Raises ConfigError if --strength is missing and λ can't be balanced, since the size of the optimizer's steps doesn't
+    depend on the size of gradients.
     """
     c = setup.config
     names = [layer.names for layer in selection.layers if layer.name in penalties]
@@ -103,8 +108,8 @@ def set_strengths(
     if damping is None:
         if c.reg.chosen and c.strength is None:
             raise ConfigError(
-                f"--optimizer {c.optimizer}: its steps don't follow the size of gradients, so λ can't be balanced: "
-                "give --strength, or --optimizer sgd"
+                f"--optimizer {c.optimizer}: the size of its steps doesn't depend on the size of gradients, so λ can't "
+                "be balanced; give --strength, or --optimizer sgd"
             )
         for key, penalty in penalties.items():
             penalty.set_strength(own.get(key, c.strength or 0.0) if c.reg.chosen else 0.0)
@@ -117,7 +122,7 @@ def set_strengths(
 
 
 def _travel(setup: TrainingSetup, damping: float) -> float:
-    """Return Σ_t lr_t·r(t)/damping over the fine-tuning, with momentum a damping of 1 − momentum: see `balance`."""
+    """Return Σ_t lr_t·r(t)/damping over all steps of fine-tuning; with momentum the damping is 1 − momentum."""
     c = setup.config
     steps = (c.epochs or 0) * batch_count(setup.dataset.train, c.batch_size)
     cosine, objective = WarmupCosine(steps), setup.objective({})
@@ -126,13 +131,14 @@ def _travel(setup: TrainingSetup, damping: float) -> float:
 
 
 def tune_shared(model: nn.Module, setup: TrainingSetup) -> list[EpochRecord]:
-    """Tune the shared values and the unshared vectors, in place; the clusters stay (cumulative tuning).
+    """Tune the shared values and all unshared parameters, in place; the clusters stay fixed (cumulative tuning).
 
-    Of a precision ladder whose clusters are fixed, all levels' values and batch norms are tuned; its full-precision
-    network stays among the sub-models as a teacher, and doesn't move.
+    In a precision ladder the values and batch norms of all levels are tuned; the full-precision network stays among the
+    sub-models as a teacher, and its selected weights are not trained.
 
-    The gradient of a shared value is the sum of its weights' gradients, thousands of times one weight's: Adam's step
-    doesn't depend on that scale. The epoch with the best validation accuracy is kept.
+    The gradient of a shared value is the sum over its weights, often thousands. Adam is used since the size of its
+    steps doesn't depend on that scale. The epoch with the best validation accuracy is kept. Returns a record for each
+    epoch. Raises DivergedError.
     """
     c = setup.config
     assert c.tune_epochs is not None

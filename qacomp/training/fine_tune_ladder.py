@@ -1,4 +1,4 @@
-"""The training of a precision ladder with its clusters moving; fixed ones are tuned as any shared network."""
+"""Train a precision ladder while its clusters still move; once they are fixed, `tune_shared` tunes it."""
 
 from dataclasses import replace
 
@@ -17,11 +17,12 @@ from qacomp.training.setup import TrainingSetup
 def fine_tune_ladder(
     model: nn.Module, selection: Selection, setup: TrainingSetup
 ) -> tuple[PrecisionLadder, list[EpochRecord]]:
-    """Train a ladder over `model`, in place: all levels and the full-precision network together, by --distill.
+    """Build a ladder over `model` and train it in place: all levels and the full-precision network, as --distill says.
 
-    With a regularizer the full-precision weights are pulled to the finest level's values, which are its own. The epoch
-    with the best mean validation accuracy over all sub-models is kept. The network's own parameters, which every
-    sub-model's gradient reaches, move at --lr divided by the number of sub-models.
+    With a regularizer the full-precision weights are pulled to its representatives, which are also the shared values of
+    the finest level. The epoch with the best mean validation accuracy over all sub-models is kept. The network's own
+    parameters get the sum of all sub-models' gradients, so their learning rate is --lr divided by the number of
+    sub-models. Returns the ladder and a record for each epoch. Raises DivergedError.
     """
     c = setup.config
     assert c.epochs is not None and c.levels is not None

@@ -1,6 +1,7 @@
-"""How each layer's weights move: histograms before, during and after the fine-tuning, and what sharing changed.
+"""Record how each layer's weights move: histograms before, during and after fine-tuning, and the error of sharing.
 
-Elthakeb et al. (SinReQ) show in figure 2 how weights gather at the levels; a report draws it, `--snapshots` keeps it.
+Figure 2 of Elthakeb et al. (SinReQ) shows how weights gather at the quantization levels. A report draws that figure
+from these histograms; `--snapshots` keeps checkpoints of the weights.
 """
 
 import math
@@ -19,7 +20,7 @@ from qacomp.outputs import make_folder
 from qacomp.sources.network import Network
 
 BINS = 96
-_MANY, _FAR = 4000, 0.0005
+_MANY, _FAR = 4000, 0.0005  # of so many weights, this share at each end doesn't widen the range of a histogram
 _PARAMETRIZED = "parametrizations."
 
 
@@ -36,7 +37,7 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class WeightHistogram:
-    """Counts (BINS,) of one layer's weights in equal parts of [low, high]; `stage` says when."""
+    """Counts (BINS,) of one layer's weights in equal parts of [low, high], taken at `stage`."""
 
     stage: str
     low: float
@@ -45,9 +46,9 @@ class WeightHistogram:
 
 
 class WeightHistory:
-    """Histograms of the selected layers (state-dict names), taken at any time, over each layer's first range.
+    """Histograms of the selected layers at several stages; the first histogram of a layer fixes its range.
 
-    A state maps names to tensors or arrays.
+    names: state-dict names of the layers' weights; a state maps such names to tensors or arrays.
     """
 
     def __init__(self, names: Iterable[str], state: Mapping[str, Any]) -> None:
@@ -56,9 +57,9 @@ class WeightHistory:
         self.take("original", state)
 
     def take(self, stage: str, state: Mapping[str, Any]) -> None:
-        """Count the layers' weights now; those beyond the first range go into the outermost bins."""
+        """Add a histogram of each layer's weights in `state`; weights outside the range go into the outermost bins."""
         for name, taken in self.histograms.items():
-            values = _numbers(state[name]).reshape(-1).astype(np.float64)  # floats can't part the least
+            values = _numbers(state[name]).reshape(-1).astype(np.float64)  # float32 can't divide tiny ranges
             low, high = (taken[0].low, taken[0].high) if taken else _range(values)
             counts, _ = np.histogram(np.clip(values, low, high), BINS, (low, high))
             taken.append(WeightHistogram(stage, low, high, tuple(counts.tolist())))
@@ -68,7 +69,7 @@ class WeightHistory:
         return {name: tuple(taken) for name, taken in self.histograms.items()}
 
     def error(self, name: str, stored: NDArray[np.floating]) -> float | None:
-        """Return the RMS of stored − original over that of the original; None where that is zero or cut away."""
+        """Return RMS(stored − original) / RMS(original) of a layer; None if the original is zero or shapes differ."""
         before = self.original[name].astype(np.float64)
         if before.shape != stored.shape:  # a pruned layer whose dead channels are gone
             return None
@@ -76,15 +77,16 @@ class WeightHistory:
         return math.sqrt(float(np.mean((_numbers(stored) - before) ** 2))) / size if size > 0 else None
 
     def errors(self, tensors: Mapping[str, object]) -> dict[str, float | None]:
-        """Return `error` of each selected layer that is among `tensors`, shared."""
+        """Return `error` of each selected layer that is a SharedTensor in `tensors`."""
         return {n: self.error(n, t.dense()) for n, t in tensors.items() if n in self.original and _is_shared(t)}
 
 
 class Watcher:
-    """Called after every epoch of fine-tuning: histograms half-way and at the end, and with a folder checkpoints there.
+    """Called after every epoch of fine-tuning: takes histograms half-way and at the end, and writes checkpoints.
 
-    `write(path, state)` writes epoch-0001.pt, ... into `folder` after each quarter of the epochs. Where sharing is
-    straight-through it is the shadow weights that are looked at: they show how weights gather.
+    `write(path, state)` writes epoch-0001.pt, ... into `folder` after each quarter of the epochs; without a folder no
+    checkpoint is written. With straight-through sharing both hold the full-precision weights, which gather at the
+    shared values.
     """
 
     def __init__(
@@ -98,7 +100,7 @@ class Watcher:
         self.folder, self.write = folder, write
 
     def __call__(self, epoch: int, model: nn.Module) -> None:
-        """Look at the model after an epoch; `epoch` counts from 1."""
+        """Take the histograms and write the checkpoint that are due after `epoch`, which counts from 1."""
         half = epoch == (self.epochs + 1) // 2
         quarter = epoch in {-(-self.epochs * part // 4) for part in range(1, 5)}
         if half or epoch == self.epochs:
@@ -109,9 +111,9 @@ class Watcher:
 
 
 def watcher(weights: WeightHistory, epochs: int, network: Network, data: str | None, folder: Path | None) -> Watcher:
-    """Return a watcher that takes histograms into `weights` and writes checkpoints into `folder`; None: writes none.
+    """Return a watcher that adds histograms to `weights` and writes checkpoints into `folder`, None: no checkpoints.
 
-    The folder is made. data: the spec that the checkpoints name. Raises OutputNotWritableError.
+    Creates the folder. data: the data spec that is recorded in the checkpoints. Raises OutputNotWritableError.
     """
 
     facts = CheckpointFacts(network.arch, network.num_classes, network.preprocessing, data)
@@ -125,7 +127,7 @@ def watcher(weights: WeightHistory, epochs: int, network: Network, data: str | N
 
 
 def plain_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return the state dict under the layers' own names; of a parametrized weight the full-precision shadow."""
+    """Return the state dict with plain names; a parametrized weight is given by its full-precision original."""
     state = {}
     for name, value in model.state_dict().items():
         before, found, after = name.partition(_PARAMETRIZED)
@@ -149,7 +151,10 @@ def _numbers(values: Any) -> NDArray[np.floating]:
 
 
 def _range(values: NDArray[np.floating]) -> tuple[float, float]:
-    """Return where the weights lie: all of them, or of many all but a thousandth, lest a far one squeeze the others."""
+    """Return (low, high) of a histogram, with a margin: over all weights, or, of many, without the outermost 0.1 %.
+
+    A few outliers would squeeze all other weights into a few bins.
+    """
     if not values.size:
         return -0.5, 0.5
     if values.size < _MANY:

@@ -1,4 +1,4 @@
-"""Precisions as sub-models: any classifier at several numbers of shared values, and at full precision above them."""
+"""A precision ladder: a classifier whose sub-models use more and more shared values; the last is at full precision."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -24,8 +24,9 @@ FULL = "full"
 class PrecisionLadder(nn.Module):
     """A flexible model over one network's weights: level i uses each layer's level-i codebook, the last sub-model none.
 
-    The codebooks nest (see `qacomp.training.parametrizations.nested`). Each level has batch norms of its own; all
-    else, biases too, is the network's. Gradients of every level reach the full-precision weights straight through.
+    The codebooks nest (see `qacomp.training.parametrizations.nested`). Each level has its own batch norms; all other
+    parameters, biases too, are the network's. The gradients of every level pass straight through to the full-precision
+    weights.
     """
 
     def __init__(self, network: nn.Module, codebooks: Mapping[str, NestedCodebooks], ks: Sequence[int]) -> None:
@@ -43,9 +44,9 @@ class PrecisionLadder(nn.Module):
         return cast(NestedCodebooks, self.codebooks[_key(name)])
 
     def tensors(self, level: int) -> dict[str, Tensor]:
-        """Return what replaces the network's tensors at a level, by state-dict name, differentiable.
+        """Return the tensors that replace the network's at a level, by state-dict name, differentiable.
 
-        A tied weight's value stands under one name for each module that holds it.
+        A tied weight is listed under the name of each module that holds it.
         """
         replaced: dict[str, Tensor] = {}
         for key in self.codebooks:
@@ -80,7 +81,7 @@ class PrecisionLadder(nn.Module):
         return plain.train(self.training)
 
     def freeze(self) -> None:
-        """Fix every layer's clusters: from here on the shared values move, and the weights behind them don't."""
+        """Fix every layer's clusters: from now on the shared values are trained, and the weights behind them aren't."""
         for key in self.codebooks:
             weight = self.network.get_parameter(_name(key))
             self.layer(_name(key)).freeze(weight)
@@ -95,12 +96,12 @@ def build_ladder(
     gains: Mapping[str, float] | None = None,
     masks: Mapping[str, Tensor] | None = None,
 ) -> PrecisionLadder:
-    """Build a ladder over `network`, which it keeps and trains, from k-means of the selected weights.
+    """Build a ladder over `network`, which it holds and trains, from k-means of the selected weights.
 
-    levels: shared values of each level, ascending; a layer with its own K ends at that. penalties: regularizers whose
-    levels are a layer's finest codebook; gains: of their gradients (see `NestedCodebooks`); masks: of weights
-    with zeros, which take one of each level's values. ConfigError for a network
-    that has sub-models of another kind.
+    levels: shared values of each level, ascending; a layer with its own K ends at that K. The mappings are by weight
+    name. penalties: regularizers whose representatives are the layer's finest codebook; gains: factors on the gradients
+    of those (see `NestedCodebooks`); masks: True for weights that may change, False for weights that stay zero, which
+    take one of the shared values of each level. Raises ConfigError for a network that has sub-models already.
     """
     if isinstance(network, FlexibleModel):
         names = f"{network.submodel_names[0]} ... {network.submodel_names[-1]}"
@@ -121,7 +122,7 @@ def build_ladder(
 
 
 def _key(name: str) -> str:
-    """Return a module's name for a state-dict name, which has dots."""
+    """Return a state-dict name with its dots replaced, since torch allows no dots in the names of modules."""
     return name.replace(".", "/")
 
 

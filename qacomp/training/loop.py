@@ -28,11 +28,11 @@ class DivergedError(QacompError):
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of training. `name` seeds its shuffling and names it in reports.
+    """One stage of training. `name`: a part of the seed for shuffling, and the stage's name in reports.
 
-    `precision` (fp32 | bf16) is that of the matrix products. `keep_best` restores, at the end, the state of the epoch
-    with the best validation accuracy (the state before the first epoch counts as one); otherwise the last epoch's
-    stays, which a rising λ needs.
+    `precision`: of matrix products, fp32 or bf16. `keep_best`: at the end, restore the state of the epoch with the best
+    validation accuracy (the state before the first epoch is a candidate too). Otherwise the state of the last epoch
+    stays, which a stage with a rising λ needs.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A dataset, and how its images become a network's inputs."""
+    """A dataset, and the preprocessing that turns its images into a network's inputs."""
 
     dataset: Dataset
     preprocessing: Preprocessing
@@ -55,10 +55,10 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class TrainingHooks:
-    """What hears of a training while it runs.
+    """What is called while a training runs.
 
-    progress: shows the steps that are done. store: keeps the state after an epoch, so that a stage that was broken off
-    goes on where it was. watch: called with each epoch's number, from 1, and the model after it.
+    progress: shows the steps that are done. store: saves the state after each epoch, so that an interrupted stage
+    continues there. watch: called after each epoch with its number, from 1, and the model.
     """
 
     progress: Progress
@@ -76,20 +76,20 @@ def train(
 ) -> list[EpochRecord]:
     """Train `model` in place, and return a record for each epoch.
 
-    The learning rates rise for a moment, then fall along a cosine to zero. Raises DivergedError.
+    Learning rates follow `WarmupCosine`. Raises DivergedError if the loss becomes NaN or infinite.
     """
     return _Loop(model, data, stage, objective, optimizer).run(hooks)
 
 
 class _Loop:
-    """One stage's training: the model, what changes it, and the epochs that are done."""
+    """One stage of training: the model, its optimizer and schedule, and the records of the epochs that are done."""
 
     def __init__(
         self, model: nn.Module, data: TrainingData, stage: Stage, objective: Objective, optimizer: Optimizer
     ) -> None:
         self.model, self.data, self.stage = model, data, stage
         self.objective, self.optimizer = objective, optimizer
-        self.steps = batch_count(data.dataset.train, stage.batch_size)  # of one epoch
+        self.steps = batch_count(data.dataset.train, stage.batch_size)  # in one epoch
         self.schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, WarmupCosine(self.steps * stage.epochs))
         self.parts: dict[str, Any] = {
             "model": model,
@@ -101,7 +101,7 @@ class _Loop:
         self.best: tuple[float, dict[str, Tensor]] = (-1.0, {})
 
     def run(self, hooks: TrainingHooks) -> list[EpochRecord]:
-        """Train the epochs that aren't done yet; return the records of all."""
+        """Train the epochs that aren't done yet; return the records of all epochs."""
         stage, store = self.stage, hooks.store
         saved = store.load(stage.name) if store else None
         if saved is not None:
@@ -140,7 +140,7 @@ class _Loop:
     def _epoch(self, epoch: int, task: Task) -> EpochRecord:
         stage, steps = self.stage, self.steps
         entropy = epoch_seed(stage.seed, stage.name, epoch)
-        torch.manual_seed(hash(tuple(entropy)) & 0x7FFFFFFF)  # dropout; hashes of ints don't vary between processes
+        torch.manual_seed(hash(tuple(entropy)) & 0x7FFFFFFF)  # for dropout; Python hashes ints alike in every process
         self.model.train()
         sums = [0.0, 0.0]
         for step, (x, y) in enumerate(self._batches(entropy)):
@@ -163,7 +163,7 @@ class _Loop:
             yield to_device(x, stage.device), y.to(stage.device)
 
     def _step(self, x: Tensor, y: Tensor, progress: float) -> tuple[float, float]:
-        """Take one step, return the task loss and the penalty; `progress`: the fraction of the steps that is done."""
+        """Take one step; return the task loss and the penalty. progress: fraction of the stage's steps done so far."""
         stage = self.stage
         with torch.autocast(stage.device.type, torch.bfloat16, enabled=stage.precision == "bf16"):
             task_loss = self.objective.task_loss(self.model, x, y)
@@ -175,7 +175,7 @@ class _Loop:
         return float(task_loss.detach()), float(penalty)
 
     def _validate(self) -> float:
-        """Return the top-1 accuracy on the validation split in percent; of a flexible model the sub-models' mean."""
+        """Return the top-1 accuracy on the validation split in percent; for a flexible model the sub-models' mean."""
         val, stage = self.data.dataset.val, self.stage
         x = self.data.preprocessing.apply(val.x)  # (N, C, H, W)
         batch_size = max(stage.batch_size, 256)
@@ -186,12 +186,12 @@ class _Loop:
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:
-    """Move a batch of images (B, C, H, W), channels last: the layout in which CPU and GPU convolutions are fastest."""
+    """Move a batch to `device`; images (B, C, H, W) get the channels-last layout, in which convolutions are fastest."""
     return x.to(device, memory_format=torch.channels_last) if x.ndim == 4 else x.to(device)
 
 
 def parameter_groups(model: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-    """Return optimizer groups: matrices and filters decay, vectors (biases, batch norm, codebooks) don't."""
+    """Return optimizer groups: weight decay for matrices and filters, none for vectors (biases, norms, codebooks)."""
     trainable = [p for p in model.parameters() if p.requires_grad]
     return [
         {"params": [p for p in trainable if p.ndim >= 2], "lr": lr, "weight_decay": weight_decay},
@@ -200,7 +200,10 @@ def parameter_groups(model: nn.Module, lr: float, weight_decay: float) -> list[d
 
 
 class WarmupCosine:
-    """Learning-rate factor: up to 1 over 5 % of the steps (at least 50, at most a quarter), then a half cosine to 0."""
+    """Learning-rate factor: it rises to 1 over the first 5 % of steps, then falls along a half cosine to 0.
+
+    In a short training it rises over the first 50 steps, or over the first quarter if that is less.
+    """
 
     def __init__(self, total: int) -> None:
         self.total = total

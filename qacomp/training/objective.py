@@ -1,4 +1,4 @@
-"""What training minimises: the task's loss, teachers', and λ times the regularizer."""
+"""The training objective: task loss, distillation loss, and λ times the regularizer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,11 +16,11 @@ from qacomp.training.regularizers import Regularizer, StrengthSchedule, accumula
 class Objective:
     """loss = (1 − α)·CE + α·τ²·KL(teacher ∥ student) + r(t)·Σ_layers λ_layer · mean penalty.
 
-    `penalties` maps a weight's name (`conv1.weight`) to its layer's regularizer, whose strength is the layer's
-    λ; r(t) is the `schedule`; `masks`: of pruned weights, False where they stay zero. `teacher` is in
-    eval mode, its logits are constants. A flexible model's loss is the sum over its sub-models; without a teacher
-    outside it they teach each other by `strategy` (see qacomp.training.distillation), with the same α and τ.
-    distill_loss: the registered distance that stands for τ²·KL.
+    penalties: weight name (`conv1.weight`) -> its layer's regularizer, whose strength is the layer's λ; schedule: r(t);
+    masks: weight name -> mask of a pruned weight, False where it stays zero. teacher: a network in eval mode, whose
+    logits are constants; distill_weight: α; temperature: τ; distill_loss: the registered distance in place of τ²·KL.
+    A flexible model's loss is the sum over its sub-models; if `strategy` isn't none, they teach each other as it says
+    (see `qacomp.training.distillation`), with the same α and τ.
     """
 
     penalties: Mapping[str, Regularizer] = field(default_factory=dict)
@@ -33,16 +33,19 @@ class Objective:
     distill_loss: str = "kl"
 
     def modules(self) -> nn.ModuleDict:
-        """Return what learns or searches beside the network, for resuming."""
+        """Return the regularizers as one module, so that their state can be saved for resuming."""
         return nn.ModuleDict({name.replace(".", "/"): p for name, p in self.penalties.items()})
 
     def task_loss(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        """Return the cross-entropy, mixed with the teachers' softened outputs where there are any: scalar."""
+        """Return the cross-entropy, mixed with the distillation loss if there are teachers: scalar.
+
+        x: (B, C, H, W); y: (B,) int64. Raises ConfigError if the network returns something else than a tensor.
+        """
         students = model.forward_all(x) if isinstance(model, FlexibleModel) else [model(x)]  # (B, classes) each
         if not all(isinstance(student, Tensor) for student in students):
             raise ConfigError(
-                f"in training mode the network gives a {type(students[0]).__name__}, not class scores: switch its "
-                "other outputs off, or train nothing (--reg none --tune-epochs 0)"
+                f"in training mode the network returns a {type(students[0]).__name__}, not class scores; switch its "
+                "auxiliary outputs off, or train nothing (--reg none --tune-epochs 0)"
             )
         how = self.distill_weight, self.temperature, self.distill_loss
         if self.teacher is None:
@@ -54,9 +57,9 @@ class Objective:
         return torch.stack([taught(student, target, y, *how) for student in students]).sum()
 
     def add_penalty_gradients(self, model: nn.Module, progress: float) -> Tensor:
-        """Add r(t)·λ·∂R's gradients to the weights' and representatives' `.grad`, after the task loss's backward.
+        """Add the gradients of r(t)·λ·R to `.grad` of weights and representatives, after the task loss's backward.
 
-        `progress`: the fraction of the steps that is done. Returns Σ_layers λ_layer · mean penalty: detached scalar.
+        progress: fraction of the stage's steps done so far. Returns Σ_layers λ_layer · mean penalty: detached scalar.
         """
         active = {name: p for name, p in self.penalties.items() if p.strength > 0}
         if not active:

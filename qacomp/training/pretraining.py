@@ -1,4 +1,4 @@
-"""Training a network from nothing, so that the whole chain can be run without a checkpoint at hand."""
+"""Train a network from random weights, so that qacomp can be tried without a checkpoint."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -34,8 +34,9 @@ _STEPS = 800
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """`network` gives architecture, data, preprocessing and device; `epochs` None means about 800 steps.
+    """The settings of `qacomp train`.
 
+    network: architecture, data, preprocessing and device; epochs: None for as many as make about 800 steps.
     distill: how the sub-models of a flexible network learn from each other: ipkd, ta-1 or ta-m, with hyper-parameters.
     """
 
@@ -50,9 +51,9 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class TrainedCheckpoint:
-    """A trained checkpoint: bytes on disk, top-1 in percent on the test split and on the validation split.
+    """A trained checkpoint: its size in bytes, its top-1 accuracy in percent on the test and the validation split.
 
-    Of a flexible network `accuracy` is that of the largest sub-model, `submodels` all of theirs by name (else empty),
+    For a flexible network `accuracy` is that of the largest sub-model, `submodels` those of all by name (else empty),
     and `validation_accuracy` their mean.
     """
 
@@ -72,10 +73,10 @@ class TrainedCheckpoint:
 
 
 def train_network(config: TrainConfig, output: Path, progress: Progress, *, force: bool = False) -> TrainedCheckpoint:
-    """Train and write a checkpoint; the epoch with the best validation accuracy is kept. force: over a file there.
+    """Train a network and write it as a checkpoint; the epoch with the best validation accuracy is kept.
 
-    Raises UnknownArchitectureError, UnknownDataSpecError, DataError, OutputNotWritableError, DivergedError, and
-    ConfigError where sub-models shall teach each other and there are none.
+    force: overwrite an existing file. Raises UnknownArchitectureError, UnknownDataSpecError, DataError,
+    OutputNotWritableError, DivergedError, and ConfigError for --distill on a network without sub-models.
     """
     shape = config.network
     claim([Output(output), resume_output(output)], command_files([], [shape.data]), force=force)

@@ -1,4 +1,4 @@
-"""Where a long run keeps its state, so that the same command goes on after Ctrl-C instead of starting again."""
+"""Save the state of a long run, so that the same command continues after Ctrl-C instead of starting again."""
 
 import copy
 import hashlib
@@ -20,9 +20,9 @@ _MIN_INTERVAL_S = 20.0
 
 
 class ResumeStore:
-    """One file beside the output, holding the state of each stage under a fingerprint of input, settings and seed.
+    """One file beside the output with the state of each stage, and a fingerprint of input, settings and seed.
 
-    A file with another fingerprint, or one that can't be read, is ignored and overwritten. `finish` removes it.
+    A file with another fingerprint, or one that can't be read, is ignored and overwritten. `finish` removes the file.
     """
 
     def __init__(self, path: Path, fingerprint: str) -> None:
@@ -39,10 +39,10 @@ class ResumeStore:
         return state
 
     def save(self, stage: str, state: dict[str, Any], *, last: bool) -> None:
-        """Keep `state` (tensors and plain values). Written at most every 20 s, and always at the end of a stage."""
+        """Keep the `state` of a stage (tensors, plain values); write the file at most every 20 s and if `last`."""
         if self._stages is None:
             self._stages = {}
-        self._stages[stage] = copy.deepcopy(state) if last else state  # a finished stage's tensors go on changing
+        self._stages[stage] = copy.deepcopy(state) if last else state  # the next stage changes these tensors in place
         if not last and time.monotonic() - self._saved_at < _MIN_INTERVAL_S:
             return
         buffer = io.BytesIO()
@@ -59,7 +59,7 @@ class ResumeStore:
             return {}
         try:
             kept = load_plain(self.path)
-        except Exception:  # whatever is wrong with it, the run can start from the beginning
+        except Exception:  # whatever is wrong with the file, the run can start from the beginning
             return {}
         if not isinstance(kept, dict) or kept.get("fingerprint") != self.fingerprint:
             return {}
@@ -68,7 +68,7 @@ class ResumeStore:
 
 
 def fingerprint(checkpoint: Checkpoint, config: CompressConfig, dataset: Dataset | None) -> str:
-    """Return a hash of the input file, the settings, the versions, the data's name and its labels: hex SHA-256."""
+    """Return the SHA-256, in hex, over the input file, the settings, the versions, the data's name and its labels."""
     parts = [checkpoint.digest, config.to_toml(), VERSION, torch.__version__]
     if dataset is not None:
         parts += [dataset.spec, hashlib.sha256(dataset.train.y.tobytes()).hexdigest()]

@@ -1,4 +1,4 @@
-"""The surroundings of each training in a compression: settings, data, teacher, progress, weights that stay zero."""
+"""What each training of a compression needs: settings, data, teacher, progress, and the weights that stay zero."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class TrainingSetup:
         return Stage(name, epochs, c.batch_size, c.seed, augment, self.device, c.precision, keep_best)
 
     def objective(self, penalties: Mapping[str, Regularizer]) -> Objective:
-        """Return the task loss, with the teacher's where --distill asks for it, and the penalties with their λ."""
+        """Return the objective: task loss, distillation loss if --distill asks for it, and penalties with their λ."""
         c = self.config
         teacher = self.original if c.distill.chosen else None
         epochs = c.epochs or 1
@@ -66,7 +66,7 @@ class TrainingSetup:
     ) -> list[EpochRecord]:
         """Train `model` in place (see `qacomp.training.loop.train`); return a record for each epoch.
 
-        `watch` is called with each epoch's number, from 1, and the model after it. Raises DivergedError.
+        watch: called after each epoch with its number, from 1, and the model. Raises DivergedError.
         """
         data = TrainingData(self.dataset, self.preprocessing)
         hooks = TrainingHooks(self.progress, self.store, watch)

@@ -1,4 +1,4 @@
-"""Sharing a whole network's weights: by each layer's learned representatives, or by k-means where it has none."""
+"""Share the weights of a whole network: by each layer's learned representatives, or by k-means if it has none."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -31,10 +31,11 @@ def share_network(
 ) -> None:
     """Replace the selected weights of `model`, in place, by shared ones.
 
-    A layer behind a quantizer or straight-through sharing keeps its clusters and values. One with a regularizer is
-    assigned to its levels, and each is then recomputed as its cluster's centroid (Malchiodi et al., section III-C).
-    All others are shared as bare arrays are (see `qacomp.sharing.form`). Weights that `zeros` holds get an entry of
-    exact zero. `note` hears of layers that end with fewer shared values than asked for, or with larger blocks.
+    A layer with a quantizer or straight-through sharing keeps its clusters and values. The weights of a layer with a
+    regularizer are assigned to its representatives, and each shared value is then the centroid of its cluster
+    (Malchiodi et al., section III-C). All other layers are shared like bare arrays (see `qacomp.sharing.form`).
+    Weights that `zeros` holds get a codebook entry of exactly zero. note: called with a text for each layer that gets
+    fewer shared values or larger blocks than asked for.
     """
     for layer in selection.layers:
         learned = _learned(model, layer.name, penalties, zeros.mask(layer.name), rules)
@@ -43,7 +44,7 @@ def share_network(
             continue
         codebook, indices, zero = *learned, None
         if codebook.size < layer.k:
-            note(f"{layer.name}: {codebook.size} shared values, not {layer.k}: its weights fill no more clusters")
+            note(f"{layer.name}: {codebook.size} shared values instead of {layer.k}: the other clusters are empty")
         if (mask := zeros.mask(layer.name)) is not None:
             codebook, indices, zero = with_masked_zero(codebook, indices, mask)
         share_weight(model, layer.name, codebook, indices, zero)
@@ -56,7 +57,7 @@ def _learned(
     mask: NDArray[np.bool_] | None,
     rules: SharingRules,
 ) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger]] | None:
-    """Return the codebook (K',) and the indices that a training has found for a weight; None where it found none."""
+    """Return the codebook (K',) and the indices that training found for a weight; None if it found none."""
     if rules.codebook != "tensor":
         return None
     if is_quantized(model, name):
@@ -73,9 +74,9 @@ def _learned(
 def _share_plain(
     model: nn.Module, layer: Layer, zeros: Zeros, rules: SharingRules, note: Callable[[str], None]
 ) -> None:
-    """Share the weight that the layer names by k-means or on grids, and put it on the module."""
+    """Share one layer's weight by k-means or on grids, and replace the weight in the module."""
     mask, weights = zeros.mask(layer.name), _weights(model, layer.name)
-    whole = layer if mask is None or layer.name in zeros.few else replace(layer, k=layer.k + 1)  # zero is among them
+    whole = layer if mask is None or layer.name in zeros.few else replace(layer, k=layer.k + 1)  # plus the zero entry
     masked = None if mask is None else MaskedZeros(mask, layer.k)
     form = find_form(weights, whole, rules, zeros=masked)
     if form.note:
@@ -99,7 +100,7 @@ def recentred(
 ) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]:
     """Return each used cluster's centroid (K',) and the indices renumbered to them; unused clusters are dropped.
 
-    With a mask only the weights in it count, and the others' indices mean nothing.
+    With a mask only the weights where it is True count; the indices of the others are set to 0 and have no meaning.
     """
     if mask is not None:
         codebook, kept = recentred(weights[mask], indices[mask])

@@ -1,10 +1,10 @@
-"""How strongly each layer is regularized: one λ for all as in the papers, or a λ a layer that pulls each equally far.
+"""Choose λ of each layer so that the regularizer moves the weights of every layer equally far.
 
-The papers' penalty is a mean over the layer, so under one λ a weight of a layer of 500 is pulled a hundred times harder
-than one of a layer of 50,000: small layers are clustered within a few steps, large ones hardly at all. A balanced λ is
-chosen from how far the optimizer could carry a weight: over the whole training the pull of the penalty alone would
-move the average weight `pull` times its distance to its nearest level. The representatives' learning rate follows from
-it, since their gradient is λ times the sum over a cluster.
+The papers use one λ for all layers. Their penalty is a mean over the layer, so a weight in a layer of 500 weights is
+pulled a hundred times harder than one in a layer of 50,000: small layers are clustered within a few steps, large ones
+hardly at all. The balanced λ is chosen from how far the optimizer can move a weight: over the whole training the
+penalty alone would move the average weight by `pull` times its distance to the nearest representative. The learning
+rate of the representatives follows from λ, since their gradient is λ times a sum over a cluster.
 """
 
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from qacomp.training.regularizers import Regularizer
 
-_LEVEL_STEP = 0.05
+_LEVEL_STEP = 0.05  # of the mean distance D: how far a representative may move in a first step
 
 
 @dataclass(frozen=True)
 class Balance:
-    """One layer's λ, and the learning rate of its representatives u that suits it."""
+    """`strength`: λ of one layer; `lr_levels`: the learning rate of its representatives that suits this λ."""
 
     strength: float
     lr_levels: float
@@ -33,12 +33,12 @@ def balance(
     travel: float,
     masks: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Balance]:
-    """Return λ and the learning rate of u for each layer, by weight name, from the weights at the start.
+    """Return λ and the learning rate of the representatives for each layer, by weight name, from the initial weights.
 
-    `travel`: how far a constant gradient of 1 under λ(t)'s warm-up moves a weight over the whole training,
-    Σ_t lr_t·(λ(t)/λ)/(1 − momentum). λ = pull · D / (mean |dR/dw| · travel), D the mean distance to the nearest level.
-    A representative whose whole cluster lies on one side of it moves by D/20 in a first step. Only the weights in a
-    layer's mask (bool, of its shape) count, where it has one.
+    travel: how far a constant gradient of 1, scaled by the schedule of λ, moves a weight over the whole training:
+    Σ_t lr_t·(λ(t)/λ)/(1 − momentum). λ = pull · D / (mean |dR/dw| · travel), with D the mean distance to the nearest
+    representative. The learning rate lets a representative whose whole cluster lies on one side of it move by D/20 in a
+    first step. masks: by weight name, bool, of the weight's shape; only weights where the mask is True count.
     """
     balanced = {}
     for name, penalty in penalties.items():

@@ -333,6 +333,6 @@ def test_other_outputs_in_training_mode_are_a_line(few: Dataset) -> None:
             scores = self.inner(x)
             return (scores, scores) if self.training else scores
 
-    with pytest.raises(ConfigError, match=r"in training mode the network gives a tuple.*--tune-epochs 0"):
+    with pytest.raises(ConfigError, match=r"in training mode the network returns a tuple.*--tune-epochs 0"):
         qacomp.compress(Auxiliary(), few, k=8)
     assert qacomp.compress(Auxiliary(), few, k=8, tune_epochs=0).accuracy.decoded is not None
