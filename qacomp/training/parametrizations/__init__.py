@@ -1,1 +1,1 @@
-"""Weights as torch modules hold them: shared, in straight-through training, nested, quantized, on grids, with zeros."""
+"""Parametrizations of weights: shared, straight-through, nested, quantized, on grids, and with zeros."""

@@ -1,4 +1,4 @@
-"""Weights on affine grids as a parametrization: the integers stay, and a factor for each grid's scale is trained."""
+"""A parametrization of weights on affine grids: the integers are fixed, a factor on each grid's scale is trained."""
 
 from typing import Any
 
@@ -12,9 +12,10 @@ from qacomp.sharing.affine import WIDE_BITS, codebooks, grid_numbers, plain_scal
 
 
 class GridWeight(nn.Module):
-    """Maps factors (blocks along each axis) to the weight (q − zero point) · scale · factor of these grids.
+    """Maps factors, one for each block, to the weight (q − zero point) · scale · factor, where q are fixed integers.
 
-    steps: q − zero point, the weight's shape; scale, zero: of the grids, the factors' shape; blocks: of the weight.
+    steps: q − zero point, in the weight's shape; scale, zero: of each grid, in the factors' shape (number of blocks
+    along each axis); blocks: size of a block along each axis of the weight.
     """
 
     steps: Tensor
@@ -22,7 +23,7 @@ class GridWeight(nn.Module):
     zero: Tensor
 
     def __init__(self, shared: SharedTensor, like: Tensor) -> None:
-        """Take the grids of `shared`; the buffers are on the device of `like` and of its dtype."""
+        """Take the grids of `shared`; the buffers get the device and dtype of `like`."""
         super().__init__()
         found = grid_numbers(shared)
         assert found is not None and shared.blocks is not None
@@ -34,22 +35,22 @@ class GridWeight(nn.Module):
         self.steps -= self._spread(zero)
 
     def forward(self, factors: Tensor) -> Tensor:
-        """Map the factors to the weight."""
+        """Map the factors (blocks along each axis) to the weight."""
         return self.steps * self._spread(self.scale * factors)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """Return the factors of the weight as it is: all 1."""
+        """Return the factors that give the weight as it was shared: all 1."""
         return weight.new_ones(self.scale.shape)
 
     def shared(self, factors: Tensor) -> SharedTensor:
-        """Return indices, and the codebooks of the scales that the factors make, rounded as `plain_scale` does."""
+        """Return the indices, and the codebooks of the grids with scale · factor, rounded by `plain_scale`."""
         scale = plain_scale((self.scale * factors).abs().float().cpu().numpy(), self.bits)
         indices = (self.steps + self._spread(self.zero)).cpu().numpy().astype(np.uint8)
         books = codebooks(scale, self.zero.cpu().numpy().astype(np.uint8), self.bits)
         return SharedTensor(books, indices, (), self.blocks)
 
     def _spread(self, numbers: Tensor) -> Tensor:
-        """Repeat one number for each grid so that it broadcasts with the weight."""
+        """Repeat `numbers` (one for each grid) over the blocks, so that they broadcast with the weight."""
         for axis, (size, block) in enumerate(zip(self.steps.shape, self.blocks, strict=True)):
             if block > 1 and numbers.shape[axis] > 1:
                 numbers = numbers.repeat_interleave(block, dim=axis).narrow(axis, 0, size)
@@ -57,7 +58,7 @@ class GridWeight(nn.Module):
 
 
 def share_weight_on_grid(model: nn.Module, name: str, shared: SharedTensor) -> None:
-    """Replace the weight `name` by `shared`, whose codebooks are on grids; only their scales can be trained then."""
+    """Replace the weight `name` by `shared`, whose codebooks are on grids; then only the scales can be trained."""
     weight = getattr(*split_name(model, name))
     part = GridWeight(shared, weight.detach())
     with torch.no_grad():
@@ -66,6 +67,6 @@ def share_weight_on_grid(model: nn.Module, name: str, shared: SharedTensor) -> N
 
 
 def is_wide(model: nn.Module, name: str) -> bool:
-    """Return whether the shared weight `name` of `model` is on grids whose values half precision can't hold."""
+    """Return whether the shared weight `name` is on grids of too many bits for their values to be stored in fp16."""
     part: Any = parametrizations(model, name)[0]
     return isinstance(part, GridWeight) and part.bits >= WIDE_BITS

@@ -1,6 +1,6 @@
-"""One layer's codebooks that nest (see `qacomp.sharing.nested`), as a module that trains them with the weights.
+"""A module that holds one layer's nested codebooks (see `qacomp.sharing.nested`) and trains them with the weights.
 
-However the values move in training, `index_coarse == parents[index_fine]`, bit for bit.
+Training may move the values in any way: `index_coarse == parents[index_fine]` always holds, exactly.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,11 @@ from qacomp.training.regularizers import Regularizer
 
 
 def nested_boundaries(books: Sequence[Tensor], parents: Sequence[Tensor]) -> list[Tensor]:
-    """Return each level's boundaries of neighbouring cells: (K − 1,) ascending, the coarser level's among them.
+    """Return each level's boundaries between neighbouring cells: (K − 1,) ascending.
 
-    books: ascending (K,) values of each level, the coarsest first; parents: (K,) int64 of each but the coarsest. A
-    midpoint that has left its coarse cell is held at the cell's edge.
+    The boundaries of the coarser level are among those of the finer one. books: ascending (K,) values of each level,
+    the coarsest first; parents: for each level but the coarsest, the coarse cell of each fine cell, (K,) int64. The
+    boundary of two fine cells is their midpoint, clamped to the coarse cell that holds them.
     """
     bounds = [_middles(books[0])]
     for book, parent in zip(books[1:], parents, strict=True):
@@ -39,12 +40,12 @@ def _middles(book: Tensor) -> Tensor:
 
 
 class NestedCodebooks(nn.Module):
-    """One layer's codebooks. At first straight-through: they are trained together with the weights that index them.
+    """One layer's nested codebooks, trained straight-through with the weights until `freeze` fixes the clusters.
 
-    `owner`: a regularizer whose levels are the finest codebook; None: that one is trained here as well. `gain`
-    multiplies the gradient to the owner's levels. After `freeze` the clusters are fixed and only the values move.
-    `mask`: of the weight, False where it is zero and stays zero at every level; `freeze` gives these weights an
-    entry of their own in each codebook.
+    owner: a regularizer whose representatives are the finest codebook; None: the finest codebook is trained here too.
+    gain: factor on the gradient of the owner's representatives. mask: in the weight's shape, False where the weight
+    stays zero at every level; `freeze` gives these weights an entry of their own in each codebook. After `freeze` only
+    the shared values are trained.
     """
 
     mask: Tensor | None
@@ -67,18 +68,21 @@ class NestedCodebooks(nn.Module):
             self.register_buffer(f"parents{level}", torch.from_numpy(parent))
 
     def parents(self) -> list[Tensor]:
-        """Return, for each level but the coarsest, the coarse cell of each of its entries: (K,) int64."""
+        """Return, for each level but the coarsest, the next coarser level's cell of each entry: (K,) int64."""
         return [self.get_buffer(f"parents{level}") for level in range(1, self.levels)]
 
     def books(self) -> list[Tensor]:
-        """Return the codebooks, the coarsest first: (K,) each, ascending while the clusters aren't fixed."""
+        """Return the codebooks (K,), the coarsest first; each is ascending until `freeze` has fixed the clusters."""
         if self.frozen:
             return list(self.values)
         books = [book.sort().values for book in self.values]
         return books if self.owner is None else [*books, self.owner.representatives()]
 
     def forward(self, weight: Tensor, level: int) -> Tensor:
-        """Return what a level makes of the full-precision weights (any shape); a layer of fewer gives its finest."""
+        """Return the shared weights at a level, for full-precision weights of any shape.
+
+        A layer with fewer levels returns its finest one.
+        """
         level, books = min(level, self.levels - 1), self.books()
         if self.frozen:
             fixed: Tensor = Gather.apply(books[level], self.get_buffer(f"index{level}"))  # type: ignore[no-untyped-call]
@@ -91,14 +95,14 @@ class NestedCodebooks(nn.Module):
         return assigned if self.mask is None else assigned * self.mask
 
     def index(self, weight: Tensor, level: int) -> Tensor:
-        """Return each weight's cell at a level: int64 of weight's shape."""
+        """Return the index of each weight's cell at a level: int64, in the weight's shape."""
         if self.frozen:
             return self.get_buffer(f"index{level}")
         books = [book.detach().to(weight) for book in self.books()]
         return torch.bucketize(weight, nested_boundaries(books, self.parents())[level])
 
     def freeze(self, weight: Tensor) -> None:
-        """Fix the clusters that `weight` has now, without the cells that it leaves empty; the values stay trainable."""
+        """Fix the clusters at the present assignment of `weight` and drop empty cells; the values stay trainable."""
         index = self.index(weight.detach(), self.levels - 1)
         index = index if self.mask is None else index[self.mask]
         books, parents, finest = [book.detach() for book in self.books()], self.parents(), self.levels - 1
@@ -110,7 +114,7 @@ class NestedCodebooks(nn.Module):
             if level:
                 parents[level - 1] = parents[level - 1][used]
                 index = parents[level - 1][index]
-        for level, parent in enumerate(parents):  # numbered anew, since coarse cells may have gone
+        for level, parent in enumerate(parents):  # renumber, since empty coarse cells are gone
             parents[level] = torch.unique(parent, return_inverse=True)[1]
         if self.mask is not None:
             indices = _with_zeros(books, parents, indices, self.mask)
@@ -122,7 +126,7 @@ class NestedCodebooks(nn.Module):
                 self.register_buffer(f"parents{level}", parents[level - 1])
 
     def shared_tensor(self) -> SharedTensor:
-        """Return codebooks (float32, or float64) and indices, nested, as a container stores them; after `freeze`."""
+        """Return the nested codebooks (float32 or float64) and the finest indices; call it after `freeze`."""
         exact = [book.detach() if book.dtype == torch.float64 else book.detach().float() for book in self.values]
         books = [book.cpu().numpy().copy() for book in exact]
         parents = [parent.cpu().numpy() for parent in self.parents()]
@@ -137,10 +141,10 @@ class NestedCodebooks(nn.Module):
 
 
 def _with_zeros(books: list[Tensor], parents: list[Tensor], indices: list[Tensor], mask: Tensor) -> list[Tensor]:
-    """Put an entry of zero into each codebook, in place; return the indices of all weights at each level.
+    """Insert an entry of zero into each codebook, in place; return the indices of all weights at each level.
 
-    books: (K,) ascending within each coarser cell; parents: (K,) of each level but the coarsest; indices: of the
-    weights in the mask at each level (n,). The zero's cells nest like all others.
+    books: (K,) ascending within each coarser cell; parents: (K,) for each level but the coarsest, changed too; indices:
+    (n,) at each level, of the weights where the mask is True. The zero entries of the levels nest like all others.
     """
     whole = []
     place = int((books[0] < 0).sum())
@@ -164,9 +168,10 @@ def nested_codebooks(
     gain: float = 1.0,
     mask: Tensor | None = None,
 ) -> NestedCodebooks:
-    """Cluster a weight by k-means at each of `ks` (ascending), nested; an owner's levels are the finest codebook.
+    """Cluster a weight by k-means at each level of `ks` (ascending) and nest the codebooks.
 
-    mask: see `NestedCodebooks`; only those weights are clustered.
+    With an owner its representatives are the finest codebook; owner, gain, mask: see `NestedCodebooks`. Only weights
+    where the mask is True are clustered.
     """
     if mask is not None and bool(mask.any()):
         weight = weight[mask.cpu().numpy()]

@@ -1,7 +1,8 @@
-"""Quantized weights as parametrizations, and their end as shared weights.
+"""A parametrization for quantized weights, and their conversion to shared weights.
 
-The forward pass sees the quantized weight, the optimizer moves its full-precision shadow, and the gradient passes from
-the one to the other unchanged (the straight-through estimator of Bengio et al., 2013, with identity derivative).
+The forward pass uses the quantized weight, and the optimizer moves the full-precision weight behind it (the shadow
+weight). The gradient passes from the quantized to the shadow weight unchanged (the straight-through estimator of Bengio
+et al., 2013, with identity derivative).
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ from qacomp.training.quantizers.base import UNIT, Quantizer, Scale, check_bits, 
 
 
 class _Replace(torch.autograd.Function):
-    """(weight, quantized) -> quantized; the gradient goes to the weight as it is."""
+    """(weight, quantized) -> quantized; the gradient is passed to the weight unchanged."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, quantized: Tensor) -> Tensor:
@@ -32,19 +33,20 @@ class _Replace(torch.autograd.Function):
 
 @runtime_checkable
 class LearnedBits(Protocol):
-    """Where a layer's number of bits is trained: `qacomp.training.regularizers.sinreq.SinReQ` is one."""
+    """An object that learns a layer's number of bits, such as `qacomp.training.regularizers.sinreq.SinReQ`."""
 
     def whole_bits(self) -> int:
-        """Return the number of bits now, a whole one."""
+        """Return the present number of bits, as an integer."""
         ...
 
 
 class QuantizedWeight(nn.Module):
-    """Maps a shadow weight (any shape) to its quantized values, in the layer's units where `scaled`, else the papers'.
+    """Maps a shadow weight (any shape) to its quantized values.
 
-    `learned`, if given, tells the bits at every step; the units are fitted anew when they change. `units` (3,) holds
-    divisor, factor and the bits that they were fitted for, so that a training that goes on has them. `mask`: of the
-    weight, False where it is pruned: levels and units are those of the others, and it stays zero.
+    scaled: use a scale that is fitted to the layer, else that of the papers (see `Scale`). learned: gives the bits at
+    every step instead of `bits`; the scale is fitted again when they change. mask: in the weight's shape, False where
+    the weight is pruned: it stays zero, and levels and scale are fitted to the other weights. `units` (3,): divisor,
+    factor and the bits that they were fitted for, a buffer so that a resumed training has them.
     """
 
     units: Tensor
@@ -61,18 +63,18 @@ class QuantizedWeight(nn.Module):
     ) -> None:
         super().__init__()
         self.quantizer, self.scaled = quantizer, scaled
-        self._bits, self._learned = bits, (learned,)  # a tuple: what is learned stays the regularizer's alone
+        self._bits, self._learned = bits, (learned,)  # a tuple, so that torch doesn't register it here too
         self.register_buffer("units", torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64))
         self.register_buffer("mask", mask, persistent=False)
 
     @property
     def bits(self) -> int:
-        """Return the layer's bits, now."""
+        """Return the layer's present number of bits."""
         learned = self._learned[0]
         return self._bits if learned is None else learned.whole_bits()
 
     def scale(self, weight: Tensor) -> Scale:
-        """Return the layer's units for the shadow `weight`."""
+        """Return the layer's scale for the shadow `weight`; fit it first if the bits have changed."""
         if not self.scaled:
             return UNIT
         bits = self.bits
@@ -83,7 +85,7 @@ class QuantizedWeight(nn.Module):
         return Scale(divisor, factor)
 
     def kept(self, weight: Tensor) -> Tensor:
-        """Return the weights that aren't pruned: (n,), or the weight as it is where none is."""
+        """Return the weights that aren't pruned, (n,); without a mask the weight as it is."""
         return weight if self.mask is None else weight[self.mask]
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -95,7 +97,7 @@ class QuantizedWeight(nn.Module):
         return replaced
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """Return the weight: an assigned weight becomes the shadow."""
+        """Return the weight: a weight that is assigned becomes the shadow weight."""
         return weight
 
     def extra_repr(self) -> str:
@@ -112,12 +114,12 @@ def quantize_network(
     learned: Mapping[str, LearnedBits] | None = None,
     masks: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Put the weights that `bits` names (state-dict key -> 1 .. 8) behind `quantizer`, in place.
+    """Quantize the weights that `bits` names (state-dict key -> 1 .. 8) with `quantizer`, in place.
 
-    `weight` stays readable as the quantized value; `parametrizations.weight.original` is the trained parameter.
-    `scaled`: each layer in its own units (see `Scale`); `learned`: by name, who tells the bits instead; `masks`: by
-    name, the mask of a pruned weight (see QuantizedWeight).
-    Raises ConfigError for an unknown quantizer or bits out of range, before anything is changed.
+    Reading `weight` gives the quantized value; `parametrizations.weight.original` is the trained parameter. scaled: fit
+    a scale to each layer (see `Scale`); learned: by name, objects that give the bits instead; masks: by name, masks of
+    pruned weights (see `QuantizedWeight`). Raises ConfigError for an unknown quantizer or bits out of range, before
+    anything is changed.
     """
     method = quantizer_named(quantizer)
     for name, count in bits.items():
@@ -142,14 +144,14 @@ def quantized_weights(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, Q
 
 
 def is_quantized(model: nn.Module, name: str) -> bool:
-    """Return whether `quantize_network` put the weight `name` of `model` behind a quantizer."""
+    """Return whether `quantize_network` has quantized the weight `name` of `model`."""
     return is_parametrized_by(model, name, QuantizedWeight)
 
 
 def take_levels(model: nn.Module, name: str) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]:
-    """Take the quantizer off again: the levels in use (K',) and the indices, exactly as the forward pass had them.
+    """Remove the quantizer of a weight; return the levels in use (K',) and the indices, as the forward pass had them.
 
-    A pruned weight's index means nothing.
+    The indices of pruned weights have no meaning.
     """
     chain = parametrizations(model, name)
     part: QuantizedWeight = chain[0]
@@ -166,10 +168,10 @@ def take_levels(model: nn.Module, name: str) -> tuple[NDArray[np.floating], NDAr
 
 
 def share_quantized(model: nn.Module) -> dict[str, tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]]:
-    """Turn every quantized weight into a shared one of exactly the same values, in place.
+    """Turn every quantized weight into a shared weight with exactly the same values, in place.
 
-    The shadow weights are dropped; the levels in use become trainable codebooks (see `shared` beside).
-    Returns (codebook (K',), indices of the weight's shape) by state-dict key.
+    The shadow weights are dropped, and the levels in use become trainable codebooks (see `share_weight`). Returns
+    (codebook (K',), indices in the weight's shape) by state-dict key.
     """
     shared = {}
     for name, *_ in list(quantized_weights(model)):

@@ -1,7 +1,7 @@
 """Shared weights as a parametrization: weight = codebook[indices].
 
-Autograd sums the gradients of each cluster's weights into its entry, which IS cumulative centroid tuning (Han et al.,
-2016, section 3.2), for any module and any optimizer.
+Autograd sums the gradients of a cluster's weights into its codebook entry. That is exactly cumulative centroid tuning
+(Han et al., 2016, section 3.2), for any module and any optimizer.
 """
 
 import math
@@ -19,7 +19,7 @@ from qacomp.training.regularizers.nearest import sum_by_level
 
 
 class Gather(torch.autograd.Function):
-    """codebook[indices]; backward is one histogram, several times faster on a CPU than index_put_."""
+    """codebook[indices]; backward is a weighted histogram, several times faster on a CPU than index_put_."""
 
     @staticmethod
     def forward(ctx: Any, codebook: Tensor, indices: Tensor) -> Tensor:
@@ -30,16 +30,16 @@ class Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
-        """Return the codebook's gradient: the sum over each cluster, (K,)."""
+        """Return the gradient of the codebook, (K,): the sum of the gradients in each cluster."""
         (indices,) = ctx.saved_tensors
         return sum_by_level(grad_outputs[0], indices, ctx.k), None
 
 
 class SharedWeight(nn.Module):
-    """Maps a codebook (K,) to the weight that its fixed `indices` (int64, the weight's shape) make of it.
+    """Maps a codebook (K,) to the weight codebook[indices]; `indices` are fixed, int64, in the weight's shape.
 
-    `fixed`: mask (K,) of entries that are zero, which no training moves. `blocked`: the shape (..., k) of codebooks in
-    blocks, which stand one behind the other in the codebook here, and the block's; None where there is but one.
+    fixed: mask (K,), True for entries that are zero and stay zero in training. blocked: for codebooks in blocks, their
+    shape (..., k) and the shape of a block; the codebook here is then all of them, flattened. None: one codebook.
     """
 
     indices: Tensor
@@ -64,7 +64,7 @@ class SharedWeight(nn.Module):
         return weight
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """Return the codebook of a weight whose clusters each hold one value: (K,). Every cluster must be used."""
+        """Return the codebook (K,) of a weight in which all weights of a cluster are equal and no cluster is empty."""
         k = int(self.indices.max()) + 1 if self.blocked is None else math.prod(self.blocked[0])
         codebook = weight.new_zeros(k)
         codebook[self.indices.reshape(-1)] = weight.reshape(-1)
@@ -78,9 +78,9 @@ def share_weight(
     indices: NDArray[np.integer],
     zero: int | None = None,
 ) -> None:
-    """Replace the weight `name` of `model`, wherever it stands, by codebook[indices], of which the codebook is trained.
+    """Replace the weight `name`, in every module of `model` that holds it, by codebook[indices]; train the codebook.
 
-    `codebook` (K,), every entry used; `indices` of the weight's shape; `zero`: the entry that stays exactly zero.
+    codebook: (K,), every entry used; indices: in the weight's shape; zero: index of the entry that stays exactly zero.
     """
     weight = getattr(*split_name(model, name))
     index = torch.from_numpy(indices.astype(np.int64)).to(weight.device)  # weight's shape
@@ -92,7 +92,7 @@ def share_weight(
 
 
 def share_weight_in_blocks(model: nn.Module, name: str, shared: SharedTensor) -> None:
-    """Replace a weight by codebooks in blocks times indices, in place; entries of exactly zero stay zero."""
+    """Replace a weight by the block codebooks and indices of `shared`, in place; entries of exactly zero stay zero."""
     assert shared.blocks is not None
     weight, shape = getattr(*split_name(model, name)), shared.codebook.shape
     places = SharedTensor(np.arange(shared.codebook.size).reshape(shape), shared.indices, (), shared.blocks)
@@ -106,7 +106,7 @@ def share_weight_in_blocks(model: nn.Module, name: str, shared: SharedTensor) ->
 
 
 def shared_tensor(model: nn.Module, name: str) -> SharedTensor:
-    """Return the codebook (float32, (K,), or that of blocks or grids) and indices of a weight that is shared."""
+    """Return the codebook and indices of a shared weight; codebook float32, (K,), or that of its blocks or grids."""
     parametrization: Any = parametrizations(model, name)
     if isinstance(parametrization[0], GridWeight):
         return parametrization[0].shared(parametrization.original.detach())

@@ -1,12 +1,13 @@
 """Straight-through weight sharing: the forward pass uses the nearest representative, the gradient passes to the weight.
 
-Every layer keeps full-precision shadow weights; its representatives u learn beside them. A weight that is pushed across
-a boundary changes its cluster, so the assignment is learned together with the values (Bengio et al., 2013). A level's
-gradient is the MEAN over its weights, not their sum: then it moves as its average member does, at any size of layer.
+Every layer keeps full-precision weights (the shadow weights), and its representatives u are trained beside them. A
+weight that crosses a boundary changes its cluster, so the assignment is learned together with the values (Bengio et
+al., 2013). The gradient of a representative is the mean over its weights, not the sum: so it moves like its average
+weight, whatever the size of the layer.
 
-With an entropy weight η a weight goes to the level that minimises (w − u)² + η·s²·bits(level), s the mean distance
-between neighbouring levels and bits = −log2 of the level's share (entropy-constrained quantization, Chou et al., 1989).
-On a line this only moves the boundaries: towards the rarer level of each pair.
+With an entropy weight η a weight goes to the representative that minimises (w − u)² + η·s²·bits(u), where s is the mean
+distance between neighbouring representatives and bits(u) is −log2 of the share of weights at u (entropy-constrained
+quantization, Chou et al., 1989). For scalars this only moves each boundary towards the rarer of its two neighbours.
 """
 
 from typing import Any
@@ -20,19 +21,22 @@ from qacomp.models.weight_places import is_parametrized_by, parametrizations, pu
 from qacomp.training.regularizers import Regularizer
 from qacomp.training.regularizers.nearest import sum_by_level
 
-_MEMORY = 0.99
+_MEMORY = 0.99  # decay of the running mean of the clusters' shares
 
 
 class Assign(torch.autograd.Function):
-    """(weight, levels, index) -> levels[index]; d/d weight is the identity, d/d level the mean over the mask."""
+    """(weight, levels, index) -> levels[index]; the gradient goes to the weight, a level gets the mean of its weights'.
+
+    Only weights where the mask is True count in the mean.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, weight: Tensor, levels: Tensor, index: Tensor, gain: float, mask: Tensor | None = None
     ) -> Tensor:
-        """Return levels[index], in weight's shape, from levels (K,) and an int64 index of weight's shape.
+        """Return levels[index], in the weight's shape, from levels (K,) and an int64 index in the weight's shape.
 
-        mask: of the weight; where it is False the value means nothing, and no gradient may come back.
+        mask: in the weight's shape; where it is False the value has no meaning, and the incoming gradient must be zero.
         """
         ctx.save_for_backward(index, mask)
         ctx.k, ctx.gain = levels.numel(), gain
@@ -40,7 +44,7 @@ class Assign(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        """Return the gradients to (weight, levels)."""
+        """Return the gradients of (weight, levels)."""
         index, mask = ctx.saved_tensors
         gradient = grad_outputs[0]
         counted = index.reshape(-1) if mask is None else index[mask]
@@ -50,11 +54,11 @@ class Assign(torch.autograd.Function):
 
 
 class StraightThrough(nn.Module):
-    """Parametrization of one weight by its shadow; `levels_of` is the regularizer that owns the levels (not its child).
+    """Parametrizes one weight by its shadow weight. `levels_of`: the regularizer that holds the representatives.
 
-    `gain` multiplies the levels' gradient, where their learning rate was chosen for the regularizer's. `shares` (K,) is
-    a running mean of how much of the layer each level holds; it is updated in training mode only. `mask`: of
-    the weight, False where it is pruned: zero, whatever this makes of it, and part of no level.
+    entropy: η; gain: factor on the gradient of the representatives, whose learning rate was chosen for the penalty.
+    mask: in the weight's shape, False where the weight is pruned: it counts in no cluster, and a `ZeroMask` behind this
+    sets it to zero. `shares` (K,): running mean of the share of weights in each cluster, updated in training mode.
     """
 
     shares: Tensor
@@ -62,7 +66,7 @@ class StraightThrough(nn.Module):
 
     def __init__(self, levels_of: Regularizer, entropy: float, gain: float = 1.0, mask: Tensor | None = None) -> None:
         super().__init__()
-        self._levels_of = (levels_of,)  # a tuple, so that the parameters stay the regularizer's alone
+        self._levels_of = (levels_of,)  # a tuple, so that torch doesn't register its parameters here too
         self.entropy, self.gain = entropy, gain
         k = levels_of.representatives().numel()
         self.register_buffer("shares", torch.full((k,), 1.0 / k))
@@ -80,17 +84,17 @@ class StraightThrough(nn.Module):
         return assigned
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """Return the weight: it is its own shadow."""
+        """Return the weight: a weight that is assigned becomes the shadow weight."""
         return weight
 
     def index(self, weight: Tensor, levels: Tensor) -> Tensor:
-        """Return the index of each weight's shared value: int64 of weight's shape. `levels` (K,) ascending."""
+        """Return the index of each weight's representative: int64, in the weight's shape. levels: (K,) ascending."""
         boundaries = (levels[1:] + levels[:-1]) / 2  # (K − 1,)
         if self.entropy > 0 and levels.numel() > 1:
             gaps = (levels[1:] - levels[:-1]).clamp(min=1e-12)  # (K − 1,)
             bits = -torch.log2(self.shares.clamp(min=1e-4)).to(levels)  # (K,)
             shift = self.entropy * gaps.mean() ** 2 * (bits[1:] - bits[:-1]) / (2 * gaps)
-            boundaries = torch.cummax(boundaries + shift, 0).values  # ascending, where a shift is larger than a gap
+            boundaries = torch.cummax(boundaries + shift, 0).values  # ascending, even if a shift exceeds a gap
         return torch.bucketize(weight, boundaries)
 
 
@@ -102,20 +106,20 @@ def install(
     gain: float = 1.0,
     mask: Tensor | None = None,
 ) -> None:
-    """Put the weight `name` of `model` behind straight-through sharing; its shadow becomes the trained parameter.
+    """Parametrize the weight `name` of `model` by `StraightThrough`; its shadow weight becomes the trained parameter.
 
-    Who prunes the weights outside the mask puts a ZeroMask behind it (see qacomp.training.parametrizations.zeros).
+    With a mask the caller adds a ZeroMask behind it (see `qacomp.training.parametrizations.zeros`).
     """
     put_on(model, name, StraightThrough(levels_of, entropy, gain, mask))
 
 
 def is_straight_through(model: nn.Module, name: str) -> bool:
-    """Return whether `install` put the weight `name` of `model` behind straight-through sharing."""
+    """Return whether `install` has parametrized the weight `name` of `model`."""
     return is_parametrized_by(model, name, StraightThrough)
 
 
 def harvest(model: nn.Module, name: str) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]:
-    """Take the sharing off again: the levels in use (K',) and the indices, exactly as the forward pass had them."""
+    """Remove the parametrization; return the representatives in use (K',) and the indices of the forward pass."""
     parametrization = parametrizations(model, name)
     layer: StraightThrough = parametrization[0]
     weight = parametrization.original.detach()

@@ -1,4 +1,4 @@
-"""Pruned weights stay exactly zero through fine-tuning, sharing and tuning, as do zeros that a network came with."""
+"""Hold pruned weights, and zeros of the original network, at exactly zero in fine-tuning, sharing and tuning."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ from qacomp.training.pruning.units import Units
 
 
 class ZeroMask(nn.Module):
-    """Parametrization: the weight times its mask. Put behind another one, it keeps zeros what that makes of them."""
+    """A parametrization: weight · mask. Behind another parametrization it sets masked weights to zero again."""
 
     mask: Tensor
 
@@ -39,16 +39,16 @@ class ZeroMask(nn.Module):
 
 @dataclass(frozen=True)
 class Zeros:
-    """`masks`: state-dict name -> bool of the parameter's shape, False where it must stay zero.
+    """`masks`: state-dict name -> bool in the parameter's shape, False where it must stay zero.
 
-    `few`: weights with so few zeros that these take an entry beside the layer's K, not one of them.
+    `few`: names of weights with so few zeros that the zero entry is added to the layer's K values, not one of them.
     """
 
     masks: Mapping[str, Tensor] = field(default_factory=dict)
     few: frozenset[str] = frozenset()
 
     def kept(self, name: str, weight: Tensor) -> Tensor:
-        """Return the weights that aren't zero by a mask: (n,), or the weight as it is where it has no mask."""
+        """Return the weights that the mask doesn't hold at zero, (n,); without a mask the weight as it is."""
         mask = self.masks.get(name)
         return weight if mask is None else weight[mask]
 
@@ -59,7 +59,7 @@ class Zeros:
     def selection(self, selection: Selection, model: nn.Module) -> Selection:
         """Return the selection with the pruned network's shapes, and one shared value less in layers with zeros.
 
-        Zero itself takes that value. In layers with few zeros it is one more instead.
+        The zero entry takes the place of that value. In layers with few zeros K stays, and the zero entry is added.
         """
         return replace(selection, layers=tuple(self._layer(layer, model) for layer in selection.layers))
 
@@ -68,17 +68,18 @@ class Zeros:
         return replace(layer, shape=shape, k=layer.k - (layer.name in self.masks and layer.name not in self.few))
 
     def under(self, prefix: str) -> "Zeros":
-        """Return the same masks for a module that has the network in it: every name behind the prefix."""
+        """Return the same masks for a module that contains the network: `prefix` is put before every name."""
         return Zeros({prefix + name: mask for name, mask in self.masks.items()}, self.few)
 
     def beside(self, other: "Zeros") -> "Zeros":
-        """Return these zeros, and the other's in tensors that have none of these."""
+        """Return these masks, and those of `other` for tensors that have none here."""
         return Zeros({**other.masks, **self.masks}, other.few - set(self.masks))
 
     def keep_zero(self, model: nn.Module, optimizer: Optimizer) -> None:
-        """Keep the zeros through a training by `optimizer`, also behind a parametrization that was put on a weight.
+        """Hold the masked weights at zero during a training by `optimizer`, those with a parametrization too.
 
-        Weights that are shared already keep theirs by themselves.
+        After each step the parameters are multiplied by their masks. Shared weights need no mask: their zero entry is
+        fixed.
         """
         masked: list[tuple[Tensor, Tensor]] = []
         for name, mask in self.masks.items():
@@ -99,7 +100,7 @@ class Zeros:
         optimizer.register_step_post_hook(after)
 
     def mask(self, name: str) -> NDArray[np.bool_] | None:
-        """Return the mask of a weight for numpy, or None where it has none."""
+        """Return the mask of a weight as a numpy array, or None if it has none."""
         mask = self.masks.get(name)
         return None if mask is None else mask.cpu().numpy()
 
@@ -108,7 +109,7 @@ NO_ZEROS = Zeros()
 
 
 def own_zeros(model: nn.Module, selection: Selection) -> Zeros:
-    """Return the exact zeros of the selected weights: padding rows, or what an earlier pruning has left."""
+    """Return masks of the exact zeros in the selected weights, such as padding rows or weights pruned earlier."""
     masks, few = {}, set()
     for layer in selection.layers:
         weight = model.get_parameter(layer.name).detach()
@@ -122,7 +123,7 @@ def own_zeros(model: nn.Module, selection: Selection) -> Zeros:
 
 
 def find_zeros(model: nn.Module, units: Units) -> Zeros:
-    """Return the exact zeros of the layers that hold units, and of their biases and batch norms."""
+    """Return masks of the exact zeros in the layers that `units` prunes, and in their biases and batch norms."""
     masks = {}
     for layer in units.graph.layers:
         known = dict(model.named_parameters())

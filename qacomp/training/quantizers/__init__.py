@@ -1,4 +1,4 @@
-"""Uniform quantizers for training: full-precision shadow weights, quantized in the forward pass."""
+"""Uniform quantizers for training: the forward pass uses quantized weights, the optimizer full-precision ones."""
 
 from qacomp.training.parametrizations.quantized import (
     LearnedBits,

@@ -1,6 +1,6 @@
 """Quantized activations: a ReLU that clips at 1 and rounds to k bits (Zhou et al., 2016, eq. 11; WRPN likewise).
 
-It consists of clamp, multiplication, rounding and division: networks with it export to ONNX as they are.
+It is built of clamp, multiplication, rounding and division, so networks with it can be exported to ONNX unchanged.
 """
 
 from collections.abc import Collection
@@ -14,14 +14,14 @@ from qacomp.training.quantizers.base import check_bits
 
 
 class QuantizedActivation(nn.Module):
-    """round((2^k − 1)·x)/(2^k − 1) of x clipped to [0, 1]; the gradient is 1 inside the range and 0 outside."""
+    """round((2^k − 1)·x)/(2^k − 1) for x clipped to [0, 1]; the gradient is 1 inside that range and 0 outside."""
 
     def __init__(self, bits: int) -> None:
         super().__init__()
         self.bits = bits
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map any shape to the same shape with at most 2^k values."""
+        """Map a tensor of any shape to the same shape with at most 2^k different values."""
         steps = 2**self.bits - 1
         clipped = x.clamp(0, 1)
         rounded = torch.round(clipped * steps) / steps
@@ -34,9 +34,9 @@ class QuantizedActivation(nn.Module):
 
 
 def quantize_activations(model: nn.Module, bits: int, *, keep: Collection[str] = ()) -> list[str]:
-    """Replace every ReLU module of `model` but those in `keep`, in place; return the names of the replaced.
+    """Replace every ReLU module of `model` except those in `keep`, in place; return the names of the replaced ones.
 
-    Raises ConfigError for bits outside 1 .. 8, or where no ReLU is a module (a functional one can't be replaced).
+    Raises ConfigError for bits outside 1 .. 8, or if the model has no ReLU module (functional.relu can't be replaced).
     """
     check_bits(bits, "activations")
     everywhere = list(model.named_modules(remove_duplicate=False))

@@ -1,4 +1,4 @@
-"""DoReFa-Net's weight quantizer: an even number of levels between −1 and 1, equally spaced in tanh(w)."""
+"""DoReFa-Net's weight quantizer: 2^b equally spaced levels from −1 to 1, assigned by tanh(w)."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,8 @@ class DoReFaOptions(QuantizerOptions):
 class DoReFa(Quantizer):
     """w_q = 2·round((2^b − 1)·u)/(2^b − 1) − 1, u = tanh(w)/(2 max|tanh w|) + ½ (Zhou et al., 2016, eq. 9).
 
-    One bit: sign(w)·mean|w| (eq. 8). The levels lie in [−1, 1] whatever the weights' scale; batch norm takes it up.
+    With one bit it is sign(w)·mean|w| (eq. 8). The levels lie in [−1, 1] for weights of any scale; in the paper batch
+    norms correct the scale.
     """
 
     idempotent = False  # tanh is applied again
@@ -39,7 +40,7 @@ class DoReFa(Quantizer):
         return levels
 
     def indices(self, weight: Tensor, bits: int) -> Tensor:
-        """Return round((2^b − 1)·u): int64 of weight's shape."""
+        """Return round((2^b − 1)·u): int64, in the weight's shape."""
         if bits == 1:
             return binary_indices(weight)
         t = torch.tanh(weight)
@@ -47,7 +48,7 @@ class DoReFa(Quantizer):
         return torch.round((2**bits - 1) * u).long()
 
     def fit_scale(self, weight: Tensor, bits: int) -> Scale:
-        """Return factor = ⟨w, q⟩ / ⟨q, q⟩: but for tanh's bend a weight's level doesn't depend on units."""
+        """Return Scale(1, ⟨w, q⟩ / ⟨q, q⟩), q the quantized weights; u is normalized, so no divisor is fitted."""
         if bits == 1:
             return UNIT
         q = self.quantize(weight, bits)

@@ -1,4 +1,4 @@
-"""Which layers a quantizer gets and with how many bits, from the selected layers and the settings."""
+"""Plan which layers are quantized, and with how many bits, from the selected layers and the settings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,9 +13,9 @@ from qacomp.training.quantizers.base import check_bits, quantizer_named
 
 @dataclass(frozen=True)
 class QuantizationPlan:
-    """`selection`: the quantized layers, each with its K = the levels of its bits, and why others are left out.
+    """`selection`: the quantized layers, K of each = its number of levels, and the reasons why others are left out.
 
-    `bits`: state-dict key -> 1 .. 8.
+    `bits`: state-dict key -> bits, 1 .. 8.
     """
 
     selection: Selection
@@ -25,11 +25,11 @@ class QuantizationPlan:
 def plan_quantization(
     selection: Selection, quantizer: MethodLike, bits: int, overrides: Mapping[str, int]
 ) -> QuantizationPlan:
-    """Return bits for each layer: `bits`, or what `overrides` (layer name or pattern -> bits) say.
+    """Return the plan: each layer gets `bits`, or those in `overrides` (layer name or pattern -> bits).
 
-    By the quantizer's `ends`, the first and the last layer get bits as the others do (`same`), stay as they are
-    (`full`), or get the given number (`8`), unless `overrides` name them. Raises ConfigError, also for a pattern that
-    fits no layer.
+    The quantizer's `ends` decides for the first and the last layer, unless `overrides` names them: bits like the others
+    (`same`), full precision (`full`), or a number of bits (`8`). Raises ConfigError for bits out of range and for a
+    pattern that matches no layer.
     """
     names = [layer.name for layer in selection.layers]
     own = value_for((layer.names for layer in selection.layers), overrides, "--bits")
@@ -51,10 +51,11 @@ def plan_quantization(
 
 
 def layer_bits(names: Sequence[str], bits: int | Sequence[int], *, ends: int | str = "same") -> dict[str, int]:
-    """Return bits by weight name, for the weights `names` in the order of the layers.
+    """Return the bits of each weight, by name; `names` are in the order of the layers.
 
-    `bits`: for all, or one number a layer. `ends`: what the first and the last layer get, `same` as the others, a
-    number of bits, or `full` precision: then they are left out of the result. Raises ConfigError.
+    bits: for all layers, or one number for each. ends: `same` gives the first and the last layer bits like the others,
+    a number gives them that many bits, and `full` leaves them out of the result. Raises ConfigError for bits out of
+    range or a wrong number of them.
     """
     each = [bits] * len(names) if isinstance(bits, int) else list(bits)
     if len(each) != len(names):

@@ -1,4 +1,4 @@
-"""WRPN's weight quantizer: an odd number of levels between −1 and 1, with zero among them."""
+"""WRPN's weight quantizer: 2^b − 1 equally spaced levels from −1 to 1, with zero among them."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from qacomp.training.quantizers.base import (
     register_quantizer,
 )
 
-_CANDIDATES = 40
+_CANDIDATES = 40  # clipping points that are tried to find the scale
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class WRPNOptions(QuantizerOptions):
 class WRPN(Quantizer):
     """w_q = round((2^(b−1) − 1)·w)/(2^(b−1) − 1), w clamped to [−1, 1] (Mishra et al., 2018, section 4).
 
-    One bit leaves that formula no level but zero; it is binary then: sign(w)·mean|w|.
+    With one bit that formula has zero as its only level, so sign(w)·mean|w| is used.
     """
 
     idempotent = True
@@ -41,7 +41,7 @@ class WRPN(Quantizer):
         return levels
 
     def indices(self, weight: Tensor, bits: int) -> Tensor:
-        """Return round((2^(b−1) − 1)·w) + 2^(b−1) − 1: int64 of weight's shape."""
+        """Return round((2^(b−1) − 1)·w) + 2^(b−1) − 1: int64, in the weight's shape."""
         if bits == 1:
             return binary_indices(weight)
         steps = 2 ** (bits - 1) - 1
@@ -49,7 +49,7 @@ class WRPN(Quantizer):
         return index
 
     def fit_scale(self, weight: Tensor, bits: int) -> Scale:
-        """Return divisor = factor: where the clamp cuts, tried at even fractions of the largest weight."""
+        """Return Scale(c, c) with the best clipping point c of 40 equal fractions of the largest |weight|."""
         detached = weight.detach()
         largest = float(detached.abs().max())
         if bits == 1 or largest == 0:

@@ -1,4 +1,4 @@
-"""Quantization-aware regularizers: one file each, found by name."""
+"""Quantization-aware regularizers, one file each; they are found by name."""
 
 from qacomp.options.regularizer_options import RegularizerOptions
 from qacomp.training.regularizers.accumulation import accumulate_penalties, extra_penalty, total_penalty, trained_weight

@@ -1,4 +1,4 @@
-"""The penalties of a whole network: as one differentiable value, or added straight to the weights' gradients."""
+"""The penalty of a whole network: as one differentiable scalar, or as gradients added directly to the weights'."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from qacomp.training.regularizers.blocks import add_slopes, memory_order, suits
 
 
 def trained_weight(model: nn.Module, name: str) -> Tensor:
-    """Return the leaf that the optimizer moves for the weight `name`: itself, or a parametrization's original."""
+    """Return the trained parameter of the weight `name`: the weight itself, or the original of its parametrization."""
     path, _, leaf = name.rpartition(".")
     module = model.get_submodule(path)
     originals = getattr(module, "parametrizations", {})
@@ -18,13 +18,13 @@ def trained_weight(model: nn.Module, name: str) -> Tensor:
 
 
 def total_penalty(model: nn.Module, penalties: Mapping[str, Regularizer]) -> Tensor:
-    """Return R(W) = Σ_layers strength · mean penalty, differentiable: scalar. `penalties`: weight name -> penalty."""
+    """Return R(W) = Σ_layers λ_layer · mean penalty, a differentiable scalar. penalties: weight name -> regularizer."""
     terms = [p.strength * p(trained_weight(model, name)) for name, p in penalties.items()]
     return torch.stack(terms).sum() if terms else torch.zeros(())
 
 
 def extra_penalty(penalties: Mapping[str, Regularizer]) -> Tensor | None:
-    """Return Σ of the layers' terms that λ doesn't multiply (SinReQ's learned bits); None without any."""
+    """Return the sum of the loss terms that λ doesn't multiply (SinReQ's penalty on bits); None if there are none."""
     terms = [extra for p in penalties.values() if (extra := p.extra_penalty()) is not None]
     return torch.stack(terms).sum() if terms else None
 
@@ -35,12 +35,11 @@ def accumulate_penalties(
     strength: float,
     living: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
-    """Add the gradients of strength · R(W) and of the extra penalty to `.grad`, and return R(W): detached scalar.
+    """Add the gradients of strength · R(W) and of the extra penalty to `.grad`; return R(W), a detached scalar.
 
-    The same as `(strength * total_penalty(...) + extra).backward()`, without a tensor of the weights' size: call it
-    after the task loss's backward. Here a layer's `slices` count: in training mode each call looks at its next part.
-    `living`: masks (bool, of the weight's shape) by weight name; a layer's mean is taken over the weights in its mask,
-    since those that are pruned have a value of their own.
+    Call it after the task loss's backward. The result is that of `(strength * total_penalty(...) + extra).backward()`,
+    but no tensor of the weights' size is made. In training mode each call uses only the next of a layer's `slices`.
+    living: masks by weight name (bool, in the weight's shape), False for pruned weights, which the mean leaves out.
     """
     values = []
     for name, penalty in penalties.items():
@@ -62,7 +61,7 @@ def accumulate_penalties(
 
 
 def _accumulate(weight: Tensor, penalty: Regularizer, strength: float) -> Tensor:
-    """Add strength · gradient to the leaves' `.grad`; return the layer's mean penalty (or its slice's, unbiased)."""
+    """Add strength · gradient to `.grad`; return the layer's mean penalty, or an unbiased estimate from one slice."""
     if weight.grad is None:
         weight.grad = torch.zeros_like(weight)
     if penalty.training:
@@ -93,7 +92,7 @@ def _accumulate(weight: Tensor, penalty: Regularizer, strength: float) -> Tensor
 
 
 def _slice(penalty: Regularizer, n: int) -> tuple[int, int]:
-    """Return the part of the layer's n weights whose turn it is; all of them outside training."""
+    """Return (start, stop) of the slice of the layer's n weights whose turn it is; outside training (0, n)."""
     slices = min(penalty.slices, n)
     turn = getattr(penalty, "turn", None)
     if slices == 1 or turn is None or not penalty.training:

@@ -1,8 +1,8 @@
-"""What a quantization-aware regularizer is, and the table of those that exist.
+"""The interface of a quantization-aware regularizer, and the registry of all regularizers.
 
-A regularizer is one layer's penalty: a module that maps the layer's weights to the MEAN penalty over them (a scalar)
-and knows its K levels, the values where the penalty is zero. R(W) of the paper (Malchiodi et al., eq. 2) is the sum of
-the layers' penalties; training minimises the task loss + λ·R(W).
+A regularizer is the penalty of one layer: a module that maps the layer's weights to the mean penalty over them (a
+scalar), and that knows its K representatives, the values where the penalty is zero. R(W) of the paper (Malchiodi et
+al., eq. 2) is the sum over the layers; training minimises the task loss + λ·R(W).
 """
 
 from abc import ABC, abstractmethod
@@ -21,9 +21,10 @@ from qacomp.training.regularizers.blocks import BlockMean, Kernel, suits
 
 @dataclass(frozen=True)
 class QuantizedLayer:
-    """What --quantizer does to a layer.
+    """How --quantizer quantizes a layer.
 
-    method: its name; bits: 1 .. 8; unit: the weight that it takes for 1 (see qacomp.training.quantizers.Scale).
+    method: name of the quantizer; bits: 1 .. 8; unit: the weight that is mapped to 1, the divisor of
+    `qacomp.training.quantizers.Scale`.
     """
 
     method: str
@@ -34,25 +35,25 @@ class QuantizedLayer:
 class Regularizer(nn.Module, ABC):
     """The penalty of one layer, built from the layer's weights at the start of training.
 
-    A subclass gives the formula (`reference`), valid on any device and in any precision, and may give a kernel that
-    computes the same for float32 weights in the processor's memory, block by block (see `blocks`).
+    A subclass defines the formula (`reference`), for any device and dtype. It may also define a kernel, which computes
+    the same for float32 weights on the CPU, block by block (see `blocks`).
     """
 
     name: ClassVar[str]
     strength: float = 1.0
-    """The layer's λ, as a multiple of the schedule's."""
+    """λ of the layer; the schedule multiplies it by r(t)."""
     slices: int = 1
-    """A training step looks at one of so many equal parts of the layer, in turn."""
+    """The number of equal parts of the layer; each training step uses one of them, in turn."""
 
     @classmethod
     @abstractmethod
     def for_weights(
         cls, weight: Tensor, k: int, options: Any, quantized: QuantizedLayer | None = None
     ) -> "Regularizer":
-        """Return the penalty with K levels that suits `weight` (any shape, float).
+        """Return a penalty with k representatives, fitted to `weight` (any shape, float).
 
-        options: the method's hyper-parameters, of the dataclass it was registered with; quantized: what --quantizer
-        does to the layer, None without one.
+        options: hyper-parameters, an instance of the dataclass that the method was registered with; quantized: how
+        --quantizer quantizes the layer, None without --quantizer.
         """
 
     @classmethod
@@ -63,7 +64,7 @@ class Regularizer(nn.Module, ABC):
         options: Any,
         quantized: Mapping[str, QuantizedLayer],
     ) -> "dict[str, Regularizer]":
-        """Return the penalty of each of several layers, by weight name. `ks`: levels by weight name."""
+        """Return the penalty of each layer, by weight name. ks: number of representatives by weight name."""
         return {name: cls.for_weights(w, ks[name], options, quantized.get(name)) for name, w in weights.items()}
 
     def set_strength(self, strength: float) -> None:
@@ -71,39 +72,42 @@ class Regularizer(nn.Module, ABC):
         self.strength = strength
 
     def divide(self, slices: int) -> None:
-        """Look at one of `slices` equal parts of the layer a step. The gradient is unbiased over a round."""
+        """Divide the layer into `slices` equal parts, of which each step uses one.
+
+        The mean of the gradients over all parts is that of the whole layer.
+        """
         self.slices = slices
         if slices > 1:
-            self.register_buffer("turn", torch.zeros((), dtype=torch.int64))  # so that a resumed training goes on
+            self.register_buffer("turn", torch.zeros((), dtype=torch.int64))  # saved with a resumed run
 
     @abstractmethod
     def reference(self, weight: Tensor) -> Tensor:
-        """Return the mean penalty over `weight` (any shape): a scalar of weight's dtype, differentiable."""
+        """Return the mean penalty over `weight` (any shape): a differentiable scalar of the weight's dtype."""
 
     @abstractmethod
     def representatives(self) -> Tensor:
-        """Return the K zeros of the penalty inside its range, ascending: (K,) float."""
+        """Return the representatives, the zeros of the penalty inside its range: (K,) float, ascending."""
 
     def kernel(self) -> Kernel | None:
-        """Return the penalty as it is now, as a block kernel; None where there is no such form."""
+        """Return a kernel for the penalty with its present parameters; None if there is no kernel for it."""
         return None
 
     def kernel_parameters(self) -> Tensor | None:
-        """Return the learned values that the kernel gives slopes for: (P,), differentiable; None without any."""
+        """Return the learned values whose derivatives the kernel returns: (P,), differentiable; None without any."""
         return None
 
     def observe(self, weight: Tensor) -> None:
-        """Take from the weights, without gradient, what the penalty needs; called before each evaluation."""
+        """Update what the penalty needs to know of the weights, without gradient; called before each evaluation."""
 
     def finalize(self) -> None:
-        """Make what was learned as a continuous number one that can be used; called once, after training."""
+        """Round learned continuous values, such as bits, to usable ones; called once, after training."""
 
     def extra_penalty(self) -> Tensor | None:
-        """Return a term of the loss beside λ·R(W), a scalar that λ doesn't multiply, or None."""
+        """Return a further term of the loss that λ doesn't multiply: scalar, or None."""
         return None
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return the mean penalty over `weight` (any shape): a scalar of weight's dtype."""
+        """Return the mean penalty over `weight` (any shape), by a kernel if possible: a scalar of weight's dtype."""
         if self.training:
             self.observe(weight)
         kernel = self.kernel() if suits(weight) else None
@@ -121,9 +125,9 @@ REGULARIZERS: MethodTable[type[Regularizer]] = MethodTable(
 def register_regularizer(
     name: str, options: type[RegularizerOptions] = RegularizerOptions
 ) -> Callable[[type[Regularizer]], type[Regularizer]]:
-    """Return a class decorator that makes a regularizer known as `--reg NAME`.
+    """Return a class decorator that registers a regularizer as `--reg NAME`.
 
-    options: the frozen dataclass that declares its hyper-parameters, `--reg NAME:HYPER_PARAMETER=VALUE`.
+    options: the frozen dataclass that declares its hyper-parameters, given as `--reg NAME:HYPER_PARAMETER=VALUE`.
     """
 
     def add(cls: type[Regularizer]) -> type[Regularizer]:

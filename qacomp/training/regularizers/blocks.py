@@ -1,8 +1,8 @@
-"""Penalties computed a block of weights at a time: every pass over a block finds it in the processor's cache.
+"""Kernels compute a penalty block by block, so that a block stays in the processor's cache for all operations on it.
 
-A penalty is a dozen elementwise operations; on a layer of millions of weights each of them would wait for memory, and
-its gradient would be several tensors of that size. A kernel takes a block through all of them, sums the penalty, and
-leaves dφ/dw where the caller wants it: in a tensor for autograd, or added to a gradient that already exists.
+A penalty is a dozen elementwise operations. On a layer of millions of weights each of them would wait for memory, and
+the gradient would need several tensors of that size. A kernel runs all operations on one block, sums the penalty φ, and
+writes dφ/dw where the caller wants it: to a tensor for autograd, or added to an existing gradient.
 """
 
 from abc import ABC, abstractmethod
@@ -15,34 +15,34 @@ import torch
 from torch import Tensor
 
 BLOCK = 32_000
-"""Weights in a block: below the size from which torch splits one operation over threads, so that blocks can be."""
+"""Weights in a block. torch runs an operation of this size on one thread, so that blocks can run on several."""
 _CHUNK = 16 * BLOCK
-"""Weights that a thread takes at a time. Chunks are summed in their order: the number of threads leaves no trace."""
+"""Weights that a thread takes at a time. Chunks are summed in order, so that results don't depend on the threads."""
 _SMALLEST = 4_096
-"""Layers below this size don't pay for a kernel's tables."""
+"""Weights; smaller layers gain less from a kernel than its tables cost."""
 
 BlockFunction = Callable[[Tensor, Tensor], tuple[float, Tensor | None]]
 """(weights (b,), slopes (b,) to fill with dφ/dw) -> (Σ φ, Σ dφ/dparameters (P,) or None), for b ≤ BLOCK."""
 
 
 class Kernel(ABC):
-    """A penalty φ of float32 weights in the processor's memory, ready to be evaluated."""
+    """A penalty φ with fixed parameters, to be evaluated on blocks of float32 weights on the CPU."""
 
     @abstractmethod
     def worker(self) -> BlockFunction:
-        """Return a function with scratch space of its own, for use by one thread."""
+        """Return a function with its own scratch memory, for use by one thread."""
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Over all weights: `value` Σ φ, and `parameter_slopes` Σ dφ/dparameters, (P,) float64; None without parameters."""
+    """Sums over all weights. `value`: Σ φ; `parameter_slopes`: Σ dφ/dparameters, (P,), None without parameters."""
 
     value: float
     parameter_slopes: Tensor | None
 
 
 def suits(weight: Tensor) -> bool:
-    """Return whether a kernel can take `weight`: float32, on the CPU, without gaps, large enough to gain."""
+    """Return whether a kernel can take `weight`: float32, on the CPU, dense in memory, large enough to be faster."""
     fits = weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.numel() >= _SMALLEST
     return fits and memory_order(weight) is not None
 
@@ -60,7 +60,7 @@ def memory_order(tensor: Tensor) -> Tensor | None:
 
 
 def write_slopes(flat: Tensor, kernel: Kernel, slopes: Tensor) -> Sums:
-    """Return the kernel's sums over `flat` (n,); dφ/dw goes to `slopes` (n,)."""
+    """Write dφ/dw to `slopes` (n,); return the kernel's sums over the weights `flat` (n,)."""
 
     def chunk(start: int, stop: int, function: BlockFunction) -> Sums:
         blocks = zip(torch.split(flat[start:stop], BLOCK), torch.split(slopes[start:stop], BLOCK), strict=True)
@@ -70,7 +70,10 @@ def write_slopes(flat: Tensor, kernel: Kernel, slopes: Tensor) -> Sums:
 
 
 def add_slopes(flat: Tensor, kernel: Kernel, gradient: Tensor, scale: float) -> Sums:
-    """Return the kernel's sums over `flat` (n,); add scale · dφ/dw to `gradient` (n,). Nothing of size n is made."""
+    """Add scale · dφ/dw to `gradient` (n,); return the kernel's sums over the weights `flat` (n,).
+
+    No other tensor of size n is made.
+    """
 
     def chunk(start: int, stop: int, function: BlockFunction) -> Sums:
         scratch, parts = (torch.empty(BLOCK),), []
@@ -86,7 +89,7 @@ def add_slopes(flat: Tensor, kernel: Kernel, gradient: Tensor, scale: float) -> 
 
 
 def _run(n: int, kernel: Kernel, chunk: Callable[[int, int, BlockFunction], Sums]) -> Sums:
-    """Run `chunk` over all n weights, on as many threads as torch may use; return the sums."""
+    """Run `chunk` on all chunks of n weights, on as many threads as torch may use; return the total sums."""
     ranges = [(a, min(a + _CHUNK, n)) for a in range(0, n, _CHUNK)]
     threads = min(torch.get_num_threads(), len(ranges))
     if threads == 1:
@@ -105,14 +108,14 @@ def _total(parts: list[Sums]) -> Sums:
 
 
 class BlockMean(torch.autograd.Function):
-    """Mean of a kernel's φ over a weight as an autograd function; the gradient is made in the forward pass.
+    """The mean of a kernel's φ over a weight as an autograd function; the forward pass computes the gradient too.
 
-    `parameters` (P,): the learned values that the kernel gives slopes for, or None.
+    parameters: (P,), the learned values whose derivatives the kernel returns, or None.
     """
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, parameters: Tensor | None, kernel: Kernel) -> Tensor:
-        """Return the mean as a scalar. `weight`: any shape, such as `suits` accepts."""
+        """Return the mean as a scalar. weight: any shape; `suits` must accept it."""
         n = weight.numel()
         slopes = torch.empty_like(weight)  # same memory order
         flat, flat_slopes = memory_order(weight.detach()), memory_order(slopes)
@@ -126,7 +129,7 @@ class BlockMean(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor | None, None]:
-        """Return the gradients to (weight, parameters)."""
+        """Return the gradients of (weight, parameters)."""
         slopes, parameter_slopes = ctx.saved_tensors
         return (
             slopes * (grad_outputs[0] / ctx.n),

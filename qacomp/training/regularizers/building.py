@@ -1,4 +1,4 @@
-"""Every selected layer's regularizer, from one choice of a method."""
+"""Build the regularizers of all selected layers for one method."""
 
 from collections.abc import Mapping
 
@@ -18,9 +18,9 @@ def build_regularizers(
 ) -> dict[str, Regularizer]:
     """Return the regularizer of each weight by its name, on the weight's device, in training mode.
 
-    method: such as "exp:init=uniform", or an object of its hyper-parameters; ks: levels by weight name; slices: a
-    training step looks at one of so many parts of a layer; quantized: what --quantizer does to a layer, by weight name.
-    Raises ConfigError for a method or hyper-parameter that can't be.
+    method: text such as "exp:init=uniform", or an object with its hyper-parameters; ks: representatives by weight name;
+    slices: parts of a layer, of which each training step uses one; quantized: how --quantizer quantizes a layer, by
+    weight name. Raises ConfigError for an unknown method, or a wrong hyper-parameter.
     """
     choice = REGULARIZERS.choice(method)
     options = REGULARIZERS.options(choice)

@@ -1,4 +1,4 @@
-"""R_C: the absolute cosine, K evenly spaced static basins that lie half a step inside the range."""
+"""R_C: the absolute cosine. Its K zeros are evenly spaced; the outermost lie half a step inside the range."""
 
 import math
 from dataclasses import dataclass
@@ -22,5 +22,5 @@ class Cosine(PeriodicPenalty):
     inset = 0.5
 
     def line(self) -> Tensor:
-        """Return f = π K / (W − w) and z = w + (W − w) / 2K: a sine that begins half a step inside the range."""
+        """Return f = π K / (W − w) and z = w + (W − w) / 2K, the first zero, half a step inside the range: (2,)."""
         return torch.stack([math.pi * self.k / self.width(), self.bounds[0] + 0.5 * self.width() / self.k])

@@ -1,4 +1,4 @@
-"""Representatives u that are network parameters: what R_M and R_E have in common."""
+"""Penalties with learned representatives u, which are trained as parameters: the common base of R_M and R_E."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -22,22 +22,22 @@ class LearnedLevelsOptions(RegularizerOptions):
     init: str = option(
         "kmeans",
         Option(
-            "Where the shared values start: at the k-means centroids, at K quantiles, or evenly between the extremes.",
+            "Initial shared values: k-means centroids, K quantiles, or evenly spaced from smallest to largest weight.",
             choices=("kmeans", "quantile", "uniform"),
         ),
     )
 
     @property
     def levels_learned(self) -> bool:
-        """Return True: they are the penalty's own parameters."""
+        """Return True: the representatives are parameters of the penalty."""
         return True
 
 
 class LearnedLevels(Regularizer):
-    """K representatives of one layer, trained by back-propagation beside the weights: φ(w − nearest u).
+    """The penalty φ(w − nearest u); the K representatives u of a layer are trained together with its weights.
 
-    By default they start at the layer's k-means centroids: a bell-shaped layer has few weights near the ends of a
-    uniform grid, and quantiles leave its tails without a representative.
+    By default u starts at the layer's k-means centroids. Weights are bell-shaped: a uniform grid would have few of them
+    near its ends, and quantiles would leave the tails without a representative.
     """
 
     exponential: ClassVar[bool]
@@ -50,12 +50,12 @@ class LearnedLevels(Regularizer):
     def for_weights(
         cls, weight: Tensor, k: int, options: LearnedLevelsOptions, quantized: QuantizedLayer | None = None
     ) -> Self:
-        """Return the penalty whose u starts as `options.init` says."""
+        """Return the penalty with u initialized as `options.init` says."""
         return cls(cls.start(weight, k, options))
 
     @staticmethod
     def start(weight: Tensor, k: int, options: LearnedLevelsOptions) -> Tensor:
-        """Return where u starts: (K,) of weight's dtype; fewer where the weights have fewer distinct values."""
+        """Return the initial u: (K,) of the weight's dtype, or fewer if the weights have fewer distinct values."""
         return torch.from_numpy(initial_levels(weight.detach().cpu().numpy(), k, options.init)).to(weight)
 
     def reference(self, weight: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class LearnedLevels(Regularizer):
         return value
 
     def kernel(self) -> NearestKernel | None:
-        """Return φ by blocks."""
+        """Return the kernel of φ for float32 representatives, else None."""
         return NearestKernel(self.representatives(), self.exponential) if self.u.dtype == torch.float32 else None
 
     def kernel_parameters(self) -> Tensor:
@@ -72,15 +72,15 @@ class LearnedLevels(Regularizer):
         return self.representatives()
 
     def representatives(self) -> Tensor:
-        """Return u sorted: (K,) ascending, differentiable. Training may let representatives cross."""
+        """Return u sorted: (K,) ascending, differentiable. It is sorted since training may change the order."""
         return self.u.sort().values
 
 
 def initial_levels(weights: NDArray[np.floating], k: int, init: str) -> NDArray[np.floating]:
-    """Return at most k starting representatives, ascending and distinct, in the weights' dtype.
+    """Return at most k initial representatives, ascending and distinct, in the weights' dtype.
 
-    `kmeans`: the centroids. `quantile`: the (i + ½)/K quantiles. `uniform`: evenly from the least weight to
-    the largest.
+    init: `kmeans` gives the k-means centroids, `quantile` the (i + ½)/K quantiles, `uniform` evenly spaced values from
+    the smallest weight to the largest.
     """
     flat = weights.reshape(-1)
     if init == "kmeans":

@@ -1,4 +1,4 @@
-"""Nearest representative on a line, without an N × K table of distances: a search between the sorted midpoints."""
+"""Find the nearest representative of each weight by a search among the midpoints, without N × K distances."""
 
 from typing import Any
 
@@ -8,23 +8,23 @@ from torch import Tensor
 from qacomp.training.regularizers.blocks import BLOCK, BlockFunction, Kernel, first
 from qacomp.training.regularizers.intervals import CellTable, interval
 
-_SUM_CHUNK = 1 << 16
+_SUM_CHUNK = 1 << 16  # values that are summed in float32, before float64 sums follow
 
 
 def nearest_level(weight: Tensor, levels: Tensor) -> Tensor:
-    """Return the index of the level nearest to each weight: int64 of weight's shape.
+    """Return the index of the level nearest to each weight: int64, in the weight's shape.
 
-    `levels` is (K,) ascending. A weight at a midpoint goes to the lower level.
+    levels: (K,), ascending. A weight at a midpoint goes to the lower level.
     """
     return interval(weight, (levels[1:] + levels[:-1]) / 2)
 
 
 def sum_by_level(values: Tensor, index: Tensor, k: int) -> Tensor:
-    """Return the sum of `values` per level: (K,), values' dtype. `index`: integers in 0 .. K − 1, values' shape."""
+    """Return the sum of `values` for each level: (k,), of the values' dtype. index: 0 .. k − 1, shaped like values."""
     flat, positions = values.reshape(-1), index.reshape(-1)
     if values.device.type != "cpu" or values.dtype != torch.float32 or k > BLOCK:
         return torch.bincount(positions, weights=flat, minlength=k).to(values.dtype)
-    # In pieces: bincount adds up in the values' precision, and rereads the index from the cache.
+    # In pieces: bincount sums in the values' precision, and reads the index twice, the second time from the cache.
     total = torch.zeros(k, dtype=torch.float64)
     for v, i in zip(torch.split(flat, _SUM_CHUNK), torch.split(positions, _SUM_CHUNK), strict=True):
         total += torch.bincount(i, weights=v, minlength=k)
@@ -32,9 +32,9 @@ def sum_by_level(values: Tensor, index: Tensor, k: int) -> Tensor:
 
 
 class NearestKernel(Kernel):
-    """φ(w − nearest u) with φ(d) = 1 − exp(−|d|) (`exponential`) or d². Parameter slopes: n · dR/du, (K,).
+    """φ(w − nearest u) with φ(d) = 1 − exp(−|d|) (`exponential`) or d². Parameter slopes: Σ dφ/du, (K,).
 
-    `levels` (K,) float32, ascending.
+    levels: the representatives u, (K,) float32, ascending.
     """
 
     def __init__(self, levels: Tensor, exponential: bool) -> None:
@@ -42,7 +42,7 @@ class NearestKernel(Kernel):
         self.table = CellTable((self.levels[1:] + self.levels[:-1]) / 2)
 
     def worker(self) -> BlockFunction:
-        """Return the function; it is exact for any representatives."""
+        """Return the function of one thread; it finds the exact nearest representative."""
         find = self.table.worker()
         scratch = torch.empty(BLOCK, dtype=torch.int32), torch.empty(BLOCK)
         k = self.levels.numel()
@@ -65,14 +65,14 @@ class NearestKernel(Kernel):
 
 
 class NearestPenalty(torch.autograd.Function):
-    """Mean over the weights of φ(w − nearest u), on any device and in any precision, by binary search.
+    """The mean over the weights of φ(w − nearest u), by binary search, on any device and in any precision.
 
-    The one pass that finds the nearest level also leaves the gradient; backward only scales it. φ is as in the kernel.
+    The forward pass also computes the gradient, which backward only scales. φ is that of `NearestKernel`.
     """
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, levels: Tensor, exponential: bool) -> Tensor:
-        """Return the mean as a scalar. `weight`: any shape, `levels`: (K,) ascending."""
+        """Return the mean as a scalar. weight: any shape; levels: (K,), ascending."""
         n = weight.numel()
         flat, levels = weight.detach().reshape(-1), levels.detach()  # (n,), (K,)
         index = nearest_level(flat, levels)  # (n,)
@@ -89,6 +89,6 @@ class NearestPenalty(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:
-        """Return the gradients to (weight, levels)."""
+        """Return the gradients of (weight, levels)."""
         grad_weight, grad_levels = ctx.saved_tensors
         return grad_weight * grad_outputs[0], grad_levels * grad_outputs[0], None

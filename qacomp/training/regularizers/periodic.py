@@ -1,4 +1,4 @@
-"""What the two periodic penalties have in common: |sin| of a straight line over a range [w, W], K basins in it."""
+"""The common base of the two periodic penalties: |sin(f·(x − z))| with K zeros in a range [w, W]."""
 
 import math
 from abc import abstractmethod
@@ -16,12 +16,12 @@ from qacomp.training.regularizers.base import QuantizedLayer, Regularizer
 from qacomp.training.regularizers.blocks import BLOCK, BlockFunction, Kernel, first
 from qacomp.training.regularizers.uniform_range import pooled_weights, uniform_range
 
-_NARROWEST = 1e-6
+_NARROWEST = 1e-6  # least width of a learned range
 _RANGES = ("layer", "global", "learned")
 
 
 def given_range(text: str) -> tuple[float, float] | None:
-    """Return the ends that `LOW:HIGH` gives, None for a word. Raise ConfigError for anything else."""
+    """Return (low, high) of `LOW:HIGH`, or None for layer, global or learned. Raise ConfigError for anything else."""
     if text in _RANGES:
         return None
     low, _, high = text.partition(":")
@@ -42,7 +42,7 @@ class PeriodicOptions(RegularizerOptions):
         "layer",
         Option(
             "Interval [w, W] of the shared values: fitted to each layer, to all layers together (global), learned "
-            "beside the weights, or LOW:HIGH.",
+            "together with the weights, or LOW:HIGH.",
             words=_RANGES,
             metavar="LOW:HIGH",
             check=given_range,
@@ -56,16 +56,16 @@ class PeriodicOptions(RegularizerOptions):
 
 
 class AbsoluteSineKernel(Kernel):
-    """φ(x) = |sin(frequency · (x − zero))|; frequency in radians per unit of weight, `zero` one of its zeros.
+    """φ(x) = |sin(frequency · (x − zero))|; frequency: radians per unit of weight; zero: one of the zeros of φ.
 
-    Parameter slopes, where they are `wanted`: Σ ∂φ/∂frequency and Σ ∂φ/∂zero, (2,).
+    wanted: return parameter slopes too, Σ ∂φ/∂frequency and Σ ∂φ/∂zero, (2,).
     """
 
     def __init__(self, frequency: float, zero: float, wanted: bool) -> None:
         self.frequency, self.zero, self.wanted = frequency, zero, wanted
 
     def worker(self) -> BlockFunction:
-        """Return the function for dφ/dx = frequency · sign(sin) · cos."""
+        """Return the function of one thread; dφ/dx = frequency · sign(sin) · cos."""
         scratch = tuple(torch.empty((2, BLOCK)))
 
         def block(x: Tensor, slopes: Tensor) -> tuple[float, Tensor | None]:
@@ -83,14 +83,14 @@ class AbsoluteSineKernel(Kernel):
 
 
 class PeriodicPenalty(Regularizer):
-    """|sin(f·(x − z))| with K zeros in the range `bounds` (2,) = (w, W): a buffer, or a parameter where it is learned.
+    """|sin(f·(x − z))| with K zeros in the range `bounds` = (w, W), (2,): a buffer, or a parameter if it is learned.
 
-    A learned range follows the weights by back-propagation, as the learnable regularizers' representatives do; the
+    A learned range is trained together with the weights, like the representatives of the learnable regularizers; the
     paper leaves w and W to the user.
     """
 
     inset: ClassVar[float]
-    """From the end of the range to its first level, in steps."""
+    """The distance from an end of the range to the nearest zero, in steps between zeros."""
     bounds: Tensor
 
     def __init__(self, k: int, low: float, high: float, *, learned: bool = False) -> None:
@@ -105,7 +105,7 @@ class PeriodicPenalty(Regularizer):
     def for_weights(
         cls, weight: Tensor, k: int, options: PeriodicOptions, quantized: QuantizedLayer | None = None
     ) -> Self:
-        """Return the penalty over the given range, or over that of the uniform grid nearest to the weights."""
+        """Return the penalty over the given range, or over that of the uniform grid that fits the weights best."""
         ends = given_range(options.range) or uniform_range(weight, k, inset=cls.inset)
         return cls(k, *ends, learned=options.levels_learned)
 
@@ -125,10 +125,10 @@ class PeriodicPenalty(Regularizer):
 
     @abstractmethod
     def line(self) -> Tensor:
-        """Return f and z, differentiable in the bounds: (2,)."""
+        """Return (f, z), differentiable in the bounds: (2,)."""
 
     def width(self) -> Tensor:
-        """Return W − w, never below a sliver, so that a range that learns can't turn inside out: scalar."""
+        """Return W − w, at least 1e-6, so that the ends of a learned range can't cross: scalar."""
         return (self.bounds[1] - self.bounds[0]).clamp_min(_NARROWEST)
 
     def reference(self, weight: Tensor) -> Tensor:
@@ -138,16 +138,16 @@ class PeriodicPenalty(Regularizer):
         return value
 
     def kernel(self) -> AbsoluteSineKernel:
-        """Return ρ by blocks."""
+        """Return the kernel of ρ."""
         frequency, zero = self.line().tolist()
         return AbsoluteSineKernel(frequency, zero, self.bounds.requires_grad)
 
     def kernel_parameters(self) -> Tensor | None:
-        """Return f and z, where the range is learned: (2,)."""
+        """Return (f, z) if the range is learned, (2,), else None."""
         return self.line() if self.bounds.requires_grad else None
 
     def representatives(self) -> Tensor:
-        """Return the K zeros inside the range, ascending: (K,) float32, differentiable in a learned range."""
+        """Return the K zeros inside the range: (K,) float32, ascending, differentiable if the range is learned."""
         frequency, zero = self.line()
         steps = torch.arange(self.k, dtype=self.bounds.dtype, device=self.bounds.device)
         levels: Tensor = (zero + steps * (math.pi / frequency)).float()

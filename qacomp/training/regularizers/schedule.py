@@ -1,4 +1,4 @@
-"""How a regularizer's strength λ goes along training."""
+"""The schedule of a regularizer's strength λ during training."""
 
 import math
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ SCHEDULES = ("constant", "warmup", "tanh")
 
 @dataclass(frozen=True)
 class StrengthSchedule:
-    """λ(t)/λ at the fraction t of the training's steps.
+    """The factor r(t) = λ(t)/λ after the fraction t of the training's steps.
 
-    constant: 1. warmup: from 0 linearly to 1 over the first `warmup` (a fraction of the steps). tanh:
-    ½ (1 + tanh((e − 0.2 E) / width)) at epoch e of E, as in SinReQ's published fork of Distiller, where `width` is 20
-    epochs; for short trainings a width of E/10 or so lets λ rise all the way.
+    kind: `constant` is 1; `warmup` rises linearly from 0 to 1 over the first `warmup` (a fraction of the steps); `tanh`
+    is ½ (1 + tanh((e − 0.2 E) / width)) at epoch e of `epochs` = E, as in SinReQ's published fork of Distiller. There
+    `width` is 20 epochs; in short trainings a width of about E/10 lets λ rise to its full value.
     """
 
     kind: str = "warmup"
@@ -23,7 +23,7 @@ class StrengthSchedule:
     width: float = 20.0
 
     def __call__(self, progress: float) -> float:
-        """Return the factor in [0, 1] at the fraction `progress` of the steps. Raises ConfigError for the kind."""
+        """Return the factor in [0, 1] after the fraction `progress` of the steps. ConfigError for an unknown kind."""
         if self.kind == "constant":
             return 1.0
         if self.kind == "warmup":

@@ -1,4 +1,4 @@
-"""R_S: the absolute sine, K evenly spaced static basins with one at each end of the range."""
+"""R_S: the absolute sine. Its K zeros are evenly spaced, with one at each end of the range."""
 
 import math
 from dataclasses import dataclass
@@ -22,5 +22,5 @@ class Sine(PeriodicPenalty):
     inset = 0.0
 
     def line(self) -> Tensor:
-        """Return f = π (K − 1) / (W − w) and z = w: the first basin lies at w, the last at W."""
+        """Return f = π (K − 1) / (W − w) and z = w: the first zero lies at w, the last at W: (2,)."""
         return torch.stack([math.pi * (self.k - 1) / self.width(), self.bounds[0]])

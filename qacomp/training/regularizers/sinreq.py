@@ -23,7 +23,7 @@ class SinReQOptions(RegularizerOptions):
     domain: str = option(
         "auto",
         Option(
-            "The quantizer whose levels are the penalty's zeros; -raw: the paper's formula.",
+            "Quantizer whose levels are the penalty's zeros; -raw: the formula as printed in the paper.",
             choices=("auto", *_QUANTIZERS, "dorefa-raw", "wrpn-raw"),
             shown="the quantizer's, else dorefa",
         ),
@@ -32,7 +32,7 @@ class SinReQOptions(RegularizerOptions):
     bits_penalty: float = option(
         0.03,
         Option(
-            "What a learned bit costs in the loss.",
+            "Weight of a layer's learned bits in the loss.",
             bounds=NOT_NEGATIVE,
             needs=(Need(lambda o: o.learn_bits, "without learn_bits=true"),),
         ),
@@ -45,24 +45,24 @@ class SinReQOptions(RegularizerOptions):
 
     @property
     def levels_vary(self) -> bool:
-        """Return whether the zeros follow from learned bits, or from the weights as in the paper's formula."""
+        """Return whether the zeros change in training: with learned bits, and by the weights in the paper's formula."""
         return self.learn_bits or self.domain.endswith("raw")
 
 
 @register_regularizer("sinreq", SinReQOptions)
 class SinReQ(Regularizer):
-    """ρ(w) = sin²(π (t(w) + Δ) / step), of mean |w| or max |w| taken as constants of the step.
+    """ρ(w) = sin²(π (t(w) + Δ) / step); mean |w| and max |w| in t are constants without gradient in each step.
 
-    Elthakeb et al. (SinReQ, eq. 3 and algorithm 1), in the domain of the quantizer that the weights are meant for, so
-    that the zeros are its real levels and the midpoints between them are maxima:
+    Elthakeb et al. (SinReQ, eq. 3 and algorithm 1), in the domain of the quantizer that the weights are trained for.
+    So the zeros of ρ are the quantizer's levels, and its maxima are the midpoints between them:
 
     - dorefa: t = tanh(w) / max |tanh w|, levels −1 + 2i/(2^b − 1): mid-rise;
     - wrpn: t = w (over the quantizer's unit) clamped to [−1, 1], levels i/(2^(b−1) − 1): mid-tread;
     - either, one bit: t = w / mean |w| clamped to [−1, 1], levels ±1;
     - dorefa-raw, wrpn-raw: t = w, and the paper's step = 1/(2^b − 0.5) with Δ = step/2, or 1/(2^b − 1) with Δ = 0.
 
-    Clamped weights are quantized to the outermost level and pay nothing. With learned bits, b is a parameter (2 .. 8);
-    the zeros are the levels of a real quantizer once it is rounded (`whole_bits`).
+    Weights that are clamped are quantized to the outermost level, and their penalty is zero. With learned bits b is a
+    parameter (2 .. 8); once b is rounded (`whole_bits`), the zeros are the levels of a quantizer.
     """
 
     bits: Tensor
@@ -76,15 +76,15 @@ class SinReQ(Regularizer):
         else:
             self.register_buffer("bits", torch.tensor(float(bits)))
         self.binary = bits == 1 and not learn_bits and not domain.endswith("raw")
-        self.register_buffer("scale", torch.ones(()))  # max |tanh w| | mean |w| | unit | max |w|, by domain
+        self.register_buffer("scale", torch.ones(()))  # max |tanh w|, mean |w|, unit or max |w|, by domain
 
     @classmethod
     def for_weights(
         cls, weight: Tensor, k: int, options: SinReQOptions, quantized: QuantizedLayer | None = None
     ) -> Self:
-        """Return a penalty with the quantizer's bits, or 8 to learn from. Without either, K gives them.
+        """Return a penalty with the quantizer's bits, or with 8 if bits are learned. Otherwise k gives the bits b.
 
-        K = 2^b levels for dorefa; for wrpn the largest odd number of levels up to K, 2^b − 1 of them.
+        dorefa has k = 2^b levels; wrpn has 2^b − 1 levels, the largest odd number up to k.
         """
         domain = options.domain
         if domain == "auto":
@@ -104,7 +104,7 @@ class SinReQ(Regularizer):
         return penalty
 
     def observe(self, weight: Tensor) -> None:
-        """Take the scale of the domain from the layer's weights."""
+        """Update the domain's scale (max |tanh w|, mean |w| or max |w|) from the layer's weights."""
         values = weight.detach()
         if self.binary:
             scale = values.abs().mean()
@@ -117,7 +117,7 @@ class SinReQ(Regularizer):
         self.scale = scale.clamp_min(torch.finfo(torch.float32).tiny).to(self.scale)
 
     def phase(self) -> Tensor:
-        """Return a and c of (t + Δ)/step = a·t + c, differentiable in the bits: (2,)."""
+        """Return (a, c) of (t + Δ)/step = a·t + c, differentiable in the bits: (2,)."""
         b = self.bits.clamp(*_LEARNED_BITS) if self.learn_bits else self.bits
         half = torch.full_like(b, 0.5)
         if self.binary:
@@ -141,7 +141,7 @@ class SinReQ(Regularizer):
         return value
 
     def kernel(self) -> SquaredSineKernel:
-        """Return ρ by blocks."""
+        """Return the kernel of ρ."""
         a, c = self.phase().tolist()
         clamped = self.binary or self.domain == "wrpn"
         transform = "clamp" if clamped else "tanh" if self.domain == "dorefa" else "none"
@@ -149,30 +149,30 @@ class SinReQ(Regularizer):
         return SquaredSineKernel(a, c, transform, scale, self.learn_bits)
 
     def kernel_parameters(self) -> Tensor | None:
-        """Return a and c of the phase, where they are learned: (2,)."""
+        """Return (a, c) of the phase if bits are learned, (2,), else None."""
         return self.phase() if self.learn_bits else None
 
     def extra_penalty(self) -> Tensor | None:
-        """Return `bits_penalty` · b where bits are learned."""
+        """Return `bits_penalty` · b if bits are learned, a scalar, else None."""
         return self.bits_penalty * self.bits.clamp_min(_LEARNED_BITS[0]) if self.learn_bits else None
 
     def finalize(self) -> None:
-        """Round the learned bits, so that the levels are those of a real quantizer; they are learned no more."""
+        """Round the learned bits, so that the zeros are the levels of a quantizer; from now on they are fixed."""
         with torch.no_grad():
             self.bits.fill_(self.whole_bits())
         self.bits.requires_grad_(False)
 
     def whole_bits(self) -> int:
-        """Return b rounded to the nearest whole number of bits."""
+        """Return b rounded to an integer from 1 to 8."""
         return round(min(max(self.bits.item(), 1.0), _LEARNED_BITS[1]))
 
     def representatives(self) -> Tensor:
-        """Return the zeros within the domain, as weights: (K,)."""
+        """Return the zeros of ρ within the domain, as weights: (K,) float32, ascending."""
         a, c = self.phase().detach().double().tolist()
         scale = self.scale.item()
         reach = scale if self.domain.endswith("raw") else 1.0
         ends = math.ceil(c - a * reach - 1e-6), math.floor(c + a * reach + 1e-6)
-        first, last = min(ends), max(ends)  # where no zero lies within, the two beside the domain
+        first, last = min(ends), max(ends)  # if no zero lies inside, the two next to the domain
         t = (torch.arange(first, last + 1, dtype=torch.float64) - c) / a  # (K,)
         if self.binary or self.domain == "wrpn":
             t = t * scale

@@ -1,4 +1,4 @@
-"""SinReQ's squared sine, a block of weights at a time."""
+"""The kernel of SinReQ's squared sine (see `blocks`)."""
 
 import math
 
@@ -11,14 +11,14 @@ from qacomp.training.regularizers.blocks import BLOCK, BlockFunction, Kernel, fi
 class SquaredSineKernel(Kernel):
     """φ(w) = sin²(π (a·t + c)), t = tanh(w)/scale (`tanh`), w/scale clamped to [−1, 1] (`clamp`), or w (`none`).
 
-    Further sums, where they are `wanted`: Σ ∂φ/∂a and Σ ∂φ/∂c, (2,).
+    wanted: return parameter slopes too, Σ ∂φ/∂a and Σ ∂φ/∂c, (2,).
     """
 
     def __init__(self, a: float, c: float, transform: str, scale: float, wanted: bool) -> None:
         self.a, self.c, self.transform, self.scale, self.wanted = a, c, transform, scale, wanted
 
     def worker(self) -> BlockFunction:
-        """Return the function for p = π(a·t + c): φ = sin² p and dφ/dw = 2π a · sin p · cos p · dt/dw."""
+        """Return the function of one thread; p = π(a·t + c), φ = sin² p, dφ/dw = 2π a · sin p · cos p · dt/dw."""
         scratch = tuple(torch.empty((3, BLOCK)))
 
         def block(x: Tensor, slopes: Tensor) -> tuple[float, Tensor | None]:

@@ -1,4 +1,4 @@
-"""The range [w, W] of a static regularizer: the K-level uniform grid that fits the layer's weights best."""
+"""Find the range [w, W] of a static regularizer: that of the uniform grid of K values that fits the weights best."""
 
 import math
 from collections.abc import Iterable
@@ -6,12 +6,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-_SAMPLE = 65_536
-_FRACTIONS = 48
+_SAMPLE = 65_536  # weights of a layer that are looked at
+_FRACTIONS = 48  # ranges that are tried
 
 
 def pooled_weights(weights: Iterable[Tensor]) -> Tensor:
-    """Return several layers' weights in one (n,), on the CPU; large layers by an even sample of their share."""
+    """Return the weights of several layers as one tensor (n,) float32 on the CPU; of many weights every m-th."""
     parts = [w.detach().reshape(-1).cpu() for w in weights]
     stride = max(1, sum(p.numel() for p in parts) // (4 * _SAMPLE))
     return torch.cat([p[::stride].float() for p in parts])
@@ -20,9 +20,10 @@ def pooled_weights(weights: Iterable[Tensor]) -> Tensor:
 def uniform_range(weight: Tensor, k: int, *, inset: float) -> tuple[float, float]:
     """Return (low, high) of the uniform grid of `k` values with the least mean squared distance to `weight`.
 
-    The paper leaves w and W to the user; weights are bell-shaped, so the extremes waste levels on outliers. Candidates
-    are pairs of quantiles (q, 1 − q). `inset`: from low to the first level, in steps (0 for sine, ½ for cosine).
-    A layer whose weights are all equal gets a range of width 1 around them.
+    The paper leaves w and W to the user. Weights are bell-shaped, so a grid from the smallest to the largest weight
+    would spend most of its values on outliers; instead pairs of quantiles (q, 1 − q) are tried as its ends. inset:
+    distance from low to the first value, in steps (0 for sine, ½ for cosine). A layer whose weights are all equal gets
+    a range of width 1 around them.
     """
     values = weight.detach().reshape(-1).double().cpu()
     if values.numel() > _SAMPLE:
