@@ -3,6 +3,7 @@
 killed_work.py FOLDER: prints a JSON list of trials. The heavy imports happen once, before the first fork.
 """
 
+import importlib
 import json
 import os
 import random
@@ -23,10 +24,16 @@ from qacomp.cli.main import main
 TRIALS = 20  # that end a command in the middle, each way
 MOST = 80
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
-SIDE = 400  # of the matrix: large enough that a kill meets the work, small enough for many trials
+SIDES = {"compress": 200, "decode": 1200}  # of the matrices: a kill meets the work, and trials are short
 
 
-def forked(arguments: list[str], log: Path, before: Callable[[], object] = lambda: None) -> int:
+def nothing() -> None:
+    """Do nothing before or after a command."""
+
+
+def forked(
+    arguments: list[str], log: Path, before: Callable[[], object] = nothing, after: Callable[[], object] = nothing
+) -> int:
     """The number of a child that runs the command line."""
     child = os.fork()
     if child:
@@ -41,6 +48,7 @@ def forked(arguments: list[str], log: Path, before: Callable[[], object] = lambd
         main(arguments)
     except SystemExit as left:
         code = int(left.code or 0)
+        after()
     finally:
         os._exit(code)
 
@@ -50,19 +58,45 @@ def ended(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def import_all(arguments: list[str], log: Path) -> None:
+    """Import here, where later children find them, the modules that a first child needs for the command."""
+    known, names = set(sys.modules), log.with_suffix(".modules")
+    child = forked(arguments, log, after=lambda: names.write_text("\n".join(sys.modules.keys() - known)))
+    assert ended(child) == 0, log.read_text()
+    for name in names.read_text().splitlines():
+        importlib.import_module(name)
+
+
 def parts(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.name.endswith(".part")]
 
 
+def alive(child: int) -> bool:
+    """Whether the child still runs; its exit code stays to be asked for."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+
+def catches(child: int, number: signal.Signals) -> bool:
+    """Whether the child has a handler for the signal by now; where no /proc tells, the command may not have begun."""
+    try:
+        status = Path(f"/proc/{child}/status").read_text()
+    except OSError:
+        return True
+    masks = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt:")]
+    return any(mask >> (number - 1) & 1 for mask in masks)
+
+
 def interrupted(child: int, number: signal.Signals, folder: Path, seconds: float | None) -> None:
-    """Send the signal after so many seconds, or (None) as soon as a part file has some bytes."""
+    """Send the signal after so many seconds of the command, or (None) as soon as a part file has some bytes."""
+    while alive(child) and not catches(child, signal.SIGTERM):
+        time.sleep(0.001)
     start = time.monotonic()
-    while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+    while alive(child):
         try:
             grown = seconds is None and any(path.stat().st_size for path in parts(folder))
         except FileNotFoundError:
             continue
-        time.sleep(0.0005)
+        time.sleep(0.001)
         if grown or (seconds is not None and time.monotonic() - start >= seconds):
             os.kill(child, number)
             return
@@ -93,7 +127,7 @@ def run_all(folder: Path, arguments: list[str], outputs: list[Path], log: Path) 
                 break
             restore()
             child = forked(arguments, log)
-            interrupted(child, number, folder, rng.uniform(0.02, 0.7 * seconds) if trial % 2 else None)
+            interrupted(child, number, folder, rng.uniform(0, 0.7 * seconds) if trial % 2 else None)
             code = ended(child)
             found = {"how": number.name, "code": code, "state": state(outputs, old, new), "log": log.read_text()}
             met += found["state"] == "old"
@@ -111,17 +145,23 @@ def run_all(folder: Path, arguments: list[str], outputs: list[Path], log: Path) 
     return trials
 
 
+def matrices(folder: Path, side: int) -> Path:
+    values = np.random.default_rng(0).standard_normal((side, side)).astype(np.float32)
+    save_file({"w": values, "v": values[::-1].copy()}, folder / f"{side}.safetensors")
+    return folder / f"{side}.safetensors"
+
+
 if __name__ == "__main__":
     work = Path(sys.argv[1])
-    values = np.random.default_rng(0).standard_normal((SIDE, SIDE)).astype(np.float32)
-    save_file({"w": values, "v": values[::-1].copy()}, work / "m.safetensors")
-    assert ended(forked(["compress", f"{work}/m.safetensors", "-o", f"{work}/m.qac"], work / "log")) == 0
+    log = work / "log"
+    large = str(matrices(work, SIDES["decode"]))
+    import_all(["compress", large, "-o", f"{work}/m.qac"], log)
+    import_all(["decode", f"{work}/m.qac", "-o", f"{work}/m.safetensors"], log)
     made: dict[str, Any] = {}
-    for name, command, files in (
-        ("compress", ["compress", f"{work}/m.safetensors", "-f", "-o"], ["c/x.qac"]),
-        ("decode", ["decode", f"{work}/m.qac", "-f", "-o"], ["d/x.safetensors"]),
+    for command, source, output in (
+        ("compress", str(matrices(work, SIDES["compress"])), work / "c" / "x.qac"),
+        ("decode", f"{work}/m.qac", work / "d" / "x.safetensors"),
     ):
-        paths = [work / file for file in files]
-        paths[0].parent.mkdir()
-        made[name] = run_all(paths[0].parent, [*command, str(paths[0])], paths, work / "log")
+        output.parent.mkdir()
+        made[command] = run_all(output.parent, [command, source, "-f", "-o", str(output)], [output], log)
     sys.stdout.write(json.dumps(made))
