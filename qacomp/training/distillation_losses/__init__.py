@@ -1,4 +1,4 @@
-"""Distances between a student's logits and a teacher's, a file each: every file here registers its own."""
+"""Distances between a student's and a teacher's logits, one file each; every file here registers its own loss."""
 
 from qacomp.training.distillation_losses.registry import (
     DISTILLATION_LOSSES,

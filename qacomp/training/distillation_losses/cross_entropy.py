@@ -1,4 +1,4 @@
-"""Soft cross-entropy: KL without the teacher's own entropy, a constant, so with the same gradient."""
+"""Soft cross-entropy: KL plus the teacher's entropy, which is constant; so it has the same gradient as KL."""
 
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""The squared difference of logits: what τ²·KL tends to for large temperatures (Hinton et al. 2015, eq. 4)."""
+"""The squared difference of logits, the limit of τ²·KL for large temperatures (Hinton et al. 2015, eq. 4)."""
 
 from torch import Tensor
 
@@ -9,7 +9,7 @@ from qacomp.training.distillation_losses.registry import register_distillation_l
 def mse(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """Return half the mean of (student − teacher)² over batch and classes, logits centred: scalar float32.
 
-    The temperature doesn't matter: eq. 4 has no τ left.
+    The temperature has no effect, since eq. 4 doesn't contain τ.
     """
     a, b = student.float(), teacher
     difference = (a - a.mean(dim=1, keepdim=True)) - (b - b.mean(dim=1, keepdim=True))  # (B, classes)

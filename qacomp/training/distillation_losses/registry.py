@@ -1,4 +1,4 @@
-"""The table of distillation losses: a decorated function each."""
+"""The registry of distillation losses, a decorated function each."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -15,10 +15,10 @@ DISTILLATION_LOSSES: Registry[DistillationLoss] = Registry(
 
 
 def register_distillation_loss(name: str) -> Callable[[DistillationLoss], DistillationLoss]:
-    """Register `def loss(student, teacher, temperature) -> Tensor` as `--distill-loss NAME`.
+    """Register `def loss(student, teacher, temperature) -> Tensor` for `--distill METHOD:loss=NAME`.
 
-    student, teacher: (B, classes) logits, the teacher's float32 and without gradient. The loss is the mean over the
-    batch, zero where both are equal or, as cross-entropy, least there; it is differentiable in the student's.
+    student, teacher: (B, classes) logits, the teacher's float32 and without gradient. The loss is a mean over the
+    batch, differentiable in the student's logits, and has its minimum where student and teacher are equal.
     """
     return lambda loss: DISTILLATION_LOSSES.add(name, loss)
 

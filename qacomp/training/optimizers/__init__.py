@@ -1,4 +1,4 @@
-"""Optimizers of the fine-tuning, a file each: every file here registers its own."""
+"""Optimizers for training, one file each; every file here registers its own optimizer."""
 
 from qacomp.options.optimizer_options import OptimizerOptions
 from qacomp.training.optimizers.registry import OPTIMIZERS, Groups, make_optimizer, register_optimizer

@@ -1,4 +1,4 @@
-"""Adadelta (Zeiler 2012): steps in the units of the steps before; take a learning rate near 1."""
+"""Adadelta (Zeiler 2012): steps are scaled by the size of earlier steps; use a learning rate near 1."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from qacomp.training.optimizers.registry import Groups, register_optimizer
 class AdadeltaOptions(OptimizerOptions):
     """Hyper-parameters of adadelta."""
 
-    rho: float = option(0.9, Option("Share of the mean squares before that stays.", bounds=Bounds(0, 1)))
+    rho: float = option(0.9, Option("Decay of the running mean of squares.", bounds=Bounds(0, 1)))
 
 
 @register_optimizer("adadelta", AdadeltaOptions)

@@ -1,4 +1,4 @@
-"""Adam (Kingma and Ba 2015): steps of about the learning rate, whatever the gradients' size."""
+"""Adam (Kingma and Ba 2015): steps have about the size of the learning rate, for gradients of any size."""
 
 from dataclasses import dataclass
 
@@ -16,8 +16,8 @@ BELOW_ONE = Bounds(0, 1, open_high=True)
 class AdamOptions(OptimizerOptions):
     """Hyper-parameters of adam and adamw."""
 
-    beta1: float = option(0.9, Option("Share of the mean gradient before that stays.", bounds=BELOW_ONE))
-    beta2: float = option(0.999, Option("Share of the mean squared gradient before that stays.", bounds=BELOW_ONE))
+    beta1: float = option(0.9, Option("Decay of the running mean of gradients.", bounds=BELOW_ONE))
+    beta2: float = option(0.999, Option("Decay of the running mean of squared gradients.", bounds=BELOW_ONE))
 
 
 @register_optimizer("adam", AdamOptions)

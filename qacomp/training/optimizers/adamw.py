@@ -1,4 +1,4 @@
-"""AdamW (Loshchilov and Hutter 2019): Adam with weight decay beside the gradient."""
+"""AdamW (Loshchilov and Hutter 2019): Adam with weight decay that is not part of the gradient."""
 
 import torch
 from torch.optim import Optimizer
@@ -9,5 +9,5 @@ from qacomp.training.optimizers.registry import Groups, register_optimizer
 
 @register_optimizer("adamw", AdamOptions)
 def adamw(groups: Groups, lr: float, options: AdamOptions) -> Optimizer:
-    """Return torch's AdamW; weight decay shrinks weights by lr · decay a step."""
+    """Return torch's AdamW; weight decay multiplies weights by 1 − lr · decay in each step."""
     return torch.optim.AdamW(groups, lr=lr, betas=(options.beta1, options.beta2))

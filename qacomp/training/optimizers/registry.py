@@ -1,4 +1,4 @@
-"""The table of optimizers: a decorated function each, with the dataclass of its hyper-parameters."""
+"""The registry of optimizers: for each a decorated function and the dataclass of its hyper-parameters."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -26,14 +26,14 @@ def register_optimizer(
 ) -> Callable[[OptimizerBuilder], OptimizerBuilder]:
     """Register `def build(groups, lr, options) -> torch.optim.Optimizer` as `--optimizer NAME`.
 
-    groups: parameters with their own `lr` and `weight_decay`; lr: that of the rest; options: the hyper-parameters, of
-    the frozen dataclass that declares them, `--optimizer NAME:HYPER_PARAMETER=VALUE`. The optimizer's state can be
-    saved and goes on where it was.
+    groups: parameters with their own `lr` and `weight_decay`; lr: for groups without one; options: the hyper-parameters
+    (`--optimizer NAME:HYPER_PARAMETER=VALUE`), an instance of the frozen dataclass `options` that declares them. The
+    optimizer's state dict must hold all its state, so that a resumed training continues exactly.
     """
     return OPTIMIZERS.register(name, options)
 
 
 def make_optimizer(choice: MethodChoice, groups: Groups, lr: float) -> Optimizer:
-    """Return the chosen optimizer of the groups that have parameters. Raise ConfigError for what can't be chosen."""
+    """Return the chosen optimizer for all groups that have parameters. Raise ConfigError for an unknown choice."""
     build = OPTIMIZERS.find(choice.name)
     return build([group for group in groups if group["params"]], lr, OPTIMIZERS.options(choice))

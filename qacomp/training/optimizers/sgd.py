@@ -14,7 +14,7 @@ from qacomp.training.optimizers.registry import Groups, register_optimizer
 class SGDOptions(OptimizerOptions):
     """Hyper-parameters of sgd."""
 
-    momentum: float = option(0.9, Option("Share of the step before that a step keeps.", bounds=Bounds(0, 1)))
+    momentum: float = option(0.9, Option("Share of the last step that is added to a step.", bounds=Bounds(0, 1)))
     nesterov: bool = option(
         False,
         Option("Nesterov's form of momentum.", needs=(Need(lambda o: o.momentum > 0, "without momentum"),)),
@@ -22,7 +22,7 @@ class SGDOptions(OptimizerOptions):
 
     @property
     def damping(self) -> float:
-        """Return 1 − momentum: a steady gradient moves a weight by lr / (1 − momentum)."""
+        """Return 1 − momentum, at least 0.001: a constant gradient of 1 moves a weight by lr / (1 − momentum)."""
         return max(1e-3, 1 - self.momentum)
 
 

@@ -1,1 +1,1 @@
-"""Pruning: EPruning by energies and evolution, Deep Compression's by magnitude, and removal of what is dead."""
+"""Pruning: EPruning (by energies and evolution), magnitude pruning, and the removal of dead channels."""

@@ -1,4 +1,4 @@
-"""EPruning (Salehinejad and Valaee): states of filters evolve while the network trains under the best of them."""
+"""EPruning (Salehinejad and Valaee): states, which switch filters on or off, evolve while the best one is trained."""
 
 from dataclasses import dataclass
 
@@ -30,39 +30,40 @@ class EnergyOptions(PrunerOptions):
     """Hyper-parameters of energy."""
 
     objective: str = option(
-        "energy", Option("What states are judged by.", words=tuple(sorted(OBJECTIVES)), check=pruning_objective)
+        "energy", Option("Loss that states are scored by.", words=tuple(sorted(OBJECTIVES)), check=pruning_objective)
     )
     start: str = option(
         "magnitude",
         Option(
-            "First states: near magnitude's own, or drawn at random as in the paper.", choices=("magnitude", "random")
+            "First states: near the one of magnitude pruning, or random as in the paper.",
+            choices=("magnitude", "random"),
         ),
     )
     parents: str = option(
         "rescore",
         Option(
-            "Score the states again on every batch, or keep their scores as in the paper.", choices=("rescore", "keep")
+            "Score parents again on every batch, or keep their scores as in the paper.", choices=("rescore", "keep")
         ),
     )
-    population: int = option(8, Option("How many states evolve; the evolution crosses three.", bounds=Bounds(3)))
+    population: int = option(8, Option("Number of states; a child is made from three of them.", bounds=Bounds(3)))
     stagnation: int | None = option(
-        None, Option("Epochs after which the best state is frozen.", bounds=POSITIVE, shown="a third of them")
+        None, Option("Epochs after which the best state is frozen.", bounds=POSITIVE, shown="a third of all")
     )
 
 
 @register_pruner("energy", EnergyOptions)
 class PruningByEnergy(Pruner):
-    """Search and training for --prune-epochs, the last of them with the frozen state."""
+    """Searches and trains for --prune-epochs; in the last epochs the best state is frozen."""
 
     options: EnergyOptions
 
     @property
     def unit(self) -> str:
-        """Return filter: states switch whole filters."""
+        """Return "filter": a state switches whole filters on or off."""
         return "filter"
 
     def train(self, model: nn.Module, units: Units, setup: TrainingSetup) -> PruningMasks:
-        """Return the masks of the best state, and its search."""
+        """Train `model` under the best state while the states evolve; return that state's masks, and the search."""
         c, own = setup.config, self.options
         assert c.prune_epochs is not None
         options = EvolutionOptions(population=own.population, rescore=own.parents == "rescore")

@@ -1,4 +1,4 @@
-"""Magnitude pruning of single weights or of filters: step by step with retraining, or at once without data."""
+"""Magnitude pruning of weights or filters: step by step with retraining, or in one step without data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,9 @@ from qacomp.training.pruning.units import Units
 class MagnitudeOptions(PrunerOptions):
     """Hyper-parameters of magnitude."""
 
-    unit: str = option("weight", Option("What is pruned.", choices=("weight", "filter")))
+    unit: str = option(
+        "weight", Option("What is pruned: single weights or whole filters.", choices=("weight", "filter"))
+    )
     scope: str = option(
         "layer", Option("Rank magnitudes within each layer, or over all layers.", choices=("layer", "global"))
     )
@@ -24,15 +26,15 @@ class MagnitudeOptions(PrunerOptions):
 
 @register_pruner("magnitude", MagnitudeOptions)
 class PruningByMagnitude(ScheduledPruner):
-    """Deep Compression's first step on a gradual schedule: see `magnitude`."""
+    """Deep Compression's magnitude pruning on a gradual schedule: see `magnitude`."""
 
     options: MagnitudeOptions
 
     @property
     def unit(self) -> str:
-        """Return weight or filter."""
+        """Return "weight" or "filter"."""
         return self.options.unit
 
     def masks(self, model: nn.Module, units: Units, rate: float) -> Mapping[str, Tensor]:
-        """Return the masks that keep the largest magnitudes."""
+        """Return the masks, by parameter name, that keep the largest magnitudes; rate: the share that is pruned."""
         return mask_function(model, units, self.options.unit, self.options.scope)(model, rate)

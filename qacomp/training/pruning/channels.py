@@ -1,7 +1,8 @@
-"""Which layer reads which channels: a walk over the traced network.
+"""Find which layer reads which channels, by a walk over the traced network.
 
-Every channel that a layer puts out is an atom. Atoms that are added to each other become one, since they can only stay
-or go together; poolings, ReLUs and batch norms hand theirs on. What the walk doesn't know is pinned: it stays whole.
+Each output channel of a layer is an atom. Channels that are added to each other are one atom, since they can only be
+kept or removed together. Poolings, ReLUs and batch norms pass their input's atoms on. Channels of operations that the
+walk doesn't know are pinned: they are never removed.
 """
 
 import operator
@@ -22,7 +23,7 @@ from qacomp.models.weight_places import other_places
 
 Atoms = NDArray[np.int64]
 
-# These keep a channel's place, and map a channel of zeros to zeros.
+# These keep the order of channels, and map a channel of zeros to zeros.
 _KEEPING_MODULES = (
     nn.ReLU,
     nn.ReLU6,
@@ -52,8 +53,9 @@ _ADDITIONS = (operator.add, operator.iadd, torch.add)
 class PrunableLayer:
     """A convolution or dense layer. `reads` (inputs,) and `writes` (outputs,): the atoms of its channels.
 
-    `spread`: how many neighbouring inputs of a dense layer come of one channel of the flattened map. `norm`: the batch
-    norm that alone reads its output; scale and shift of a channel belong to the filter, as its bias does.
+    spread: how many neighbouring inputs of a dense layer come from one channel of a flattened feature map; else 1.
+    norm: the batch norm that is the only reader of the output; its scale and shift of a channel belong to the filter,
+    like the filter's bias.
     """
 
     name: str
@@ -65,20 +67,21 @@ class PrunableLayer:
 
     @property
     def vectors(self) -> tuple[str, ...]:
-        """Return the names of its filters' bias and of the batch norm's scale and shift. Not all need to exist."""
+        """Return the names of the layer's bias and of the batch norm's scale and shift; they need not exist."""
         return (f"{self.name}.bias", *(f"{self.norm}.{n}" for n in ("weight", "bias") if self.norm))
 
     @property
     def inputs(self) -> int:
-        """Return the channels of a convolution's input, features of a dense layer's."""
+        """Return the number of input channels of a convolution, or of input features of a dense layer."""
         return len(self.reads) * self.spread
 
 
 @dataclass(frozen=True)
 class ChannelGraph:
-    """`layers` in the order in which they run; `norms`: each batch norm's atoms; `atoms`: how many there are.
+    """The layers in the order in which they run, and the atoms that they read and write.
 
-    `pinned` (atoms,): must stay; `output`: the layers whose outputs are the network's, through poolings at most.
+    norms: the atoms of each batch norm, by name; atoms: their number; pinned: (atoms,), True for atoms that must stay;
+    output: names of the layers whose outputs are the network's outputs, directly or through poolings.
     """
 
     layers: tuple[PrunableLayer, ...]
@@ -92,7 +95,7 @@ class ChannelGraph:
         return next(layer for layer in self.layers if layer.name == name)
 
     def left(self, alive: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return which atoms have a place in the network: those alive (atoms,), the pinned ones, one of each layer."""
+        """Return which atoms stay in the network, (atoms,): those in `alive`, pinned ones, and at least one a layer."""
         left = alive | self.pinned
         for layer in self.layers:
             if not left[layer.writes].any():
@@ -101,34 +104,37 @@ class ChannelGraph:
 
 
 def trace_channels(model: nn.Module, input_shape: tuple[int, int, int]) -> ChannelGraph:
-    """Return the channel graph of a network from (N, C, H, W) to (N, classes); its state isn't changed.
+    """Return the channel graph of a network that maps (N, C, H, W) to (N, classes); the network is not changed.
 
-    Raises ConfigError for a network that can't be traced (one whose forward branches on data) or with tied weights.
+    input_shape: (C, H, W). Raises ConfigError for a network that can't be traced (its forward branches on data), or
+    that has tied weights.
     """
     for first, others in other_places(model).items():
         raise ConfigError(
-            f"--prune: {others[0]} is tied to {first}: neither can lose a channel alone; use --prune none"
+            f"--prune: {others[0]} is tied to {first}, and tied weights can't be pruned; use --prune none"
         )
     try:
         traced = fx.GraphModule(model, _Tracer().trace(model))
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         with in_eval_mode(model), torch.no_grad():
             ShapeProp(traced).propagate(torch.zeros(2, *input_shape, device=device))
-    except Exception as error:  # the tracer raises whatever forward does
+    except Exception as error:  # the tracer runs the user's forward, which may raise anything
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"--prune: this network's channels can't be followed ({reason}); use --prune none") from error
+        raise ConfigError(
+            f"--prune: this network can't be traced with torch.fx ({reason}); use --prune none"
+        ) from error
     return _Walk(traced, dict(model.named_modules())).graph()
 
 
 class _Tracer(fx.Tracer):
-    """Keeps option-A shortcuts whole: their padding is known."""
+    """A tracer that doesn't look into option-A shortcuts, whose padding of channels the walk knows."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, OptionAShortcut) or super().is_leaf_module(m, module_qualified_name)
 
 
 class _Walk:
-    """One pass over the nodes; `parent` joins atoms that are added to each other."""
+    """One pass over the nodes of the traced network; `parent` (union-find) joins channels that are added."""
 
     def __init__(self, traced: fx.GraphModule, modules: dict[str, nn.Module]) -> None:
         self.traced, self.modules = traced, modules
@@ -160,7 +166,7 @@ class _Walk:
         if node.op == "placeholder":
             atoms = self._fresh(_shape(node)[1], pinned=True)
         elif node.op == "get_attr" and isinstance(self.modules.get(str(node.target).rpartition(".")[0]), _PRUNED):
-            raise ConfigError(f"--prune: {node.target} is used outside of its layer too; use --prune none")
+            raise ConfigError(f"--prune: {node.target} is also used outside of its layer; use --prune none")
         elif node.op == "output":
             source = node.args[0]
             if not isinstance(source, fx.Node):
@@ -200,9 +206,9 @@ class _Walk:
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             self.norms[name] = given
             if source.op != "call_module" or self._norm(source) != name:
-                self._pin(given)  # its shift turns a channel of zeros into a constant
+                self._pin(given)  # the norm's shift turns a channel of zeros into a constant
             return given, spread
-        if isinstance(module, OptionAShortcut):  # its padding is a number, so both of its sides stay whole
+        if isinstance(module, OptionAShortcut):  # its padding is fixed, so its inputs and outputs must stay
             self._pin(given)
             before, after = (self._fresh(module.padding, pinned=True) for _ in range(2))
             return np.concatenate([before, given, after]), 1
@@ -213,7 +219,7 @@ class _Walk:
         return self._unknown(node), 1
 
     def _norm(self, node: fx.Node) -> str | None:
-        """Return the name of the batch norm that alone reads what `node` puts out, or None."""
+        """Return the name of the batch norm that is the only reader of `node`'s output, or None."""
         users = list(node.users)
         if len(users) == 1 and users[0].op == "call_module":
             name = str(users[0].target)
@@ -272,7 +278,7 @@ def _axis(node: fx.Node) -> int:
 
 
 def _flattens(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    """Return whether (N, C, H, W) becomes (N, C * H * W)."""
+    """Return whether the node flattens (N, C, H, W) to (N, C * H * W)."""
     flatten = node.op == "call_function" and node.target is torch.flatten
     method = node.op == "call_method" and node.target in ("flatten", "view", "reshape")
     if not (flatten or method) or not node.all_input_nodes:

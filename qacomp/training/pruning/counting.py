@@ -1,7 +1,7 @@
-"""How many parameters a state really keeps: a filter's weights count only for the input channels that can be non-zero.
+"""Count the parameters that a state keeps; a filter's weights count only for input channels that can be non-zero.
 
-One walk over the channel graph for a whole population: an atom is alive where some layer writes it and some layer that
-is itself needed reads it.
+One walk over the channel graph does it for a whole population. An atom is alive if some layer writes it, and some
+layer that is itself needed reads it.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,10 @@ from qacomp.training.pruning.units import States, Units
 
 @dataclass(frozen=True)
 class Alive:
-    """What stays of each layer: `outputs` (S, outputs) and `inputs` (S, inputs), by layer name; `atoms` (S, atoms)."""
+    """The channels that are alive under each of S states, True where alive.
+
+    outputs: (S, outputs) and inputs: (S, inputs), by layer name; atoms: (S, atoms).
+    """
 
     outputs: dict[str, NDArray[np.bool_]]
     inputs: dict[str, NDArray[np.bool_]]
@@ -24,10 +27,13 @@ class Alive:
 
 
 def alive(units: Units, outputs: dict[str, NDArray[np.bool_]], inputs: dict[str, NDArray[np.bool_]]) -> Alive:
-    """Return where a signal comes from the input and reaches the output, by gates (S, outputs), (S, inputs)."""
+    """Return the channels that depend on the network's input and reach its output.
+
+    outputs, inputs: by layer name, which channels are switched on, (S, outputs) and (S, inputs).
+    """
     graph = units.graph
     count = len(next(iter(outputs.values())))
-    written = np.tile(graph.pinned, (count, 1))  # (S, atoms): can be other than zero
+    written = np.tile(graph.pinned, (count, 1))  # (S, atoms): may be non-zero
     for layer in graph.layers:
         written[:, layer.writes] |= outputs[layer.name]
     needed = np.tile(graph.pinned, (count, 1))
@@ -43,7 +49,7 @@ def alive(units: Units, outputs: dict[str, NDArray[np.bool_]], inputs: dict[str,
 
 
 def alive_units(units: Units, states: States) -> Alive:
-    """Return `alive` of the (S, D) states."""
+    """Return the channels that are alive under the states (S, D)."""
     outputs, inputs = {}, {}
     for group in units.groups:
         layer, genes = group.layer, states[:, group.genes]
@@ -53,7 +59,7 @@ def alive_units(units: Units, states: States) -> Alive:
 
 
 class ParameterCount:
-    """Counts what states keep of a network's parameters; `total` is all of them."""
+    """Counts the parameters that states keep. `total`: all parameters of the network."""
 
     def __init__(self, model: nn.Module, units: Units) -> None:
         self.units = units
@@ -70,10 +76,10 @@ class ParameterCount:
             self.vectors[layer.name] = sum(isinstance(v, torch.Tensor) and v.ndim == 1 for v in vectors)
         rows = {g.layer.name: (len(g.layer.writes), g.layer.inputs) for g in units.groups}
         inside = sum(o * (i * self.kernels[n] + self.vectors[n]) for n, (o, i) in rows.items())
-        self.outside = self.total - inside  # of layers that hold no unit: always kept
+        self.outside = self.total - inside  # parameters that no state switches off
 
     def __call__(self, states: States) -> NDArray[np.int64]:
-        """Count the parameters that the (S, D) states keep: (S,)."""
+        """Count the parameters that each of the states (S, D) keeps: (S,)."""
         found = alive_units(self.units, states)
         kept = np.full(len(states), self.outside, np.int64)
         for name, kernel in self.kernels.items():

@@ -1,10 +1,11 @@
 """EPruning: a population of states evolves while the network trains under the best of them (algorithm 1).
 
-Each mini-batch is one generation: the children are scored on it (their parents too, or these keep their scores as in
-the paper), and the step is taken by the network that the best state leaves. Units that it switches off keep their
-values and may come back, until the state is frozen: at the end of an epoch in which Δs is 0 (early state convergence),
-or after `stagnation` epochs. What remains is fine-tuning.
-(Algorithm 1 goes on while Δs ≠ 0 OR the threshold isn't reached, which would never end; the text says what is built.)
+Each mini-batch is one generation. The children are scored on it (their parents too, or these keep their scores as in
+the paper), and then the network under the best state takes a training step. Units that the state switches off keep
+their values and may come back, until the state is frozen: at the end of an epoch in which Δs is 0 (early state
+convergence), or after `stagnation` epochs. The remaining epochs fine-tune the network under the frozen state.
+(Printed algorithm 1 continues while Δs ≠ 0 OR the threshold isn't reached, which would never end; this follows the
+paper's text.)
 """
 
 import math
@@ -25,12 +26,15 @@ from qacomp.training.pruning.objectives import PruningObjective
 from qacomp.training.pruning.scoring import score_population
 from qacomp.training.pruning.units import States, Units, parameter_masks
 
-_STREAM = 0x5EA7C4  # keeps the search's random numbers apart from the batches'
+_STREAM = 0x5EA7C4  # part of the search's seeds, so that they differ from those of the batches
 
 
 @dataclass(frozen=True)
 class SearchEpoch:
-    """Means over one epoch of the best and the mean score; Δs at its end; whether the state was frozen all along."""
+    """One epoch of the search. `best`, `mean`: the best and the mean score of the population, averaged over the epoch.
+
+    delta: Δs at the end of the epoch; frozen: whether the state was frozen in the whole epoch.
+    """
 
     epoch: int
     best: float
@@ -41,9 +45,10 @@ class SearchEpoch:
 
 @dataclass(frozen=True)
 class SearchProblem:
-    """What is searched: states of `units` with the lowest mean `objective`, under the constraint `repair`.
+    """The search for states of `units` with the lowest mean `objective`; `repair` makes states satisfy a constraint.
 
-    `start` draws the first states, at least as many as the population holds: the best of them on the first batch enter.
+    start: draws the first states, at least as many as the population holds; the best of them on the first batch are
+    taken.
     """
 
     units: Units
@@ -54,7 +59,7 @@ class SearchProblem:
 
 @dataclass(frozen=True)
 class SearchSchedule:
-    """How long is searched. `steps`: mini-batches of an epoch; `stagnation`: Δs_T in epochs; `seed`: of the draws."""
+    """The length of the search. `steps`: mini-batches in an epoch; `stagnation`: Δs_T in epochs; `seed`: of draws."""
 
     steps: int
     stagnation: int
@@ -62,7 +67,7 @@ class SearchSchedule:
 
 
 class StateSearch(nn.Module):
-    """The population beside a training: `step` is called once a mini-batch. A module, so that a resumed run goes on."""
+    """The search: `step` is called for each mini-batch of a training. A module, so that its state can be saved."""
 
     def __init__(self, problem: SearchProblem, options: EvolutionOptions, schedule: SearchSchedule) -> None:
         super().__init__()
@@ -75,11 +80,14 @@ class StateSearch(nn.Module):
 
     @property
     def best(self) -> NDArray[np.bool_]:
-        """Return the state that the network trains under: (D,)."""
+        """Return the state under which the network is trained: (D,) bool, True for active units."""
         return np.ones(self.problem.units.count, bool) if self.population is None else self.population.best
 
     def step(self, score: Callable[[States], NDArray[np.float64]]) -> NDArray[np.bool_]:
-        """Go one generation on, unless the state is frozen; `score` judges (S, D) states on this mini-batch."""
+        """Compute the next generation, unless the state is frozen; return the best state (D,).
+
+        score: gives the scores (S,) of states (S, D) on this mini-batch.
+        """
         rng = np.random.default_rng([self.schedule.seed, _STREAM, self.time])
         if self.population is None:
             states = self.problem.start(rng)
@@ -105,7 +113,7 @@ class StateSearch(nn.Module):
             self.frozen = True
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return what a resumed training needs, as plain values and tensors."""
+        """Return the state of the search for resuming, as plain values and tensors."""
         p = self.population
         return {
             "time": self.time,
@@ -116,7 +124,7 @@ class StateSearch(nn.Module):
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Go on where `get_extra_state` was taken (at the end of an epoch)."""
+        """Restore the state that `get_extra_state` returned at the end of an epoch."""
         self.time, self.frozen = state["time"], state["frozen"]
         self.history = [SearchEpoch(**epoch) for epoch in state["history"]]
         self.population = (
@@ -126,13 +134,13 @@ class StateSearch(nn.Module):
 
 @dataclass(frozen=True)
 class EnergyObjective(Objective):
-    """The task's loss of the network that the best state leaves, after one generation on the same mini-batch."""
+    """The task loss of the network under the best state, after one generation on the same mini-batch."""
 
     gates: Gates | None = None
     search: StateSearch | None = None
 
     def task_loss(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        """Score the states, select, switch off what the best one does, and return the loss: scalar."""
+        """Compute one generation, switch the units off that the best state does, and return the task loss: scalar."""
         gates, search = self.gates, self.search
         assert gates is not None and search is not None
 
@@ -144,14 +152,14 @@ class EnergyObjective(Objective):
         return super().task_loss(model, x, y)
 
     def modules(self) -> nn.ModuleDict:
-        """Return the penalties and the search."""
+        """Return the regularizers and the search, whose state is saved for resuming."""
         modules = super().modules()
         modules["search"] = self.search  # type: ignore[assignment]
         return modules
 
 
 def keep_masked_values(model: nn.Module, search: StateSearch, optimizer: Optimizer) -> None:
-    """Let the optimizer's steps leave the values of switched-off units alone (momentum and decay would move them)."""
+    """Keep the values of switched-off units unchanged in each step, since momentum and weight decay would move them."""
     saved: dict[str, tuple[Tensor, Tensor]] = {}
 
     def before(*_: Any) -> None:

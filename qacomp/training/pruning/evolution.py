@@ -15,10 +15,11 @@ Repair = Callable[[States, np.random.Generator], States]
 
 @dataclass(frozen=True)
 class EvolutionOptions:
-    """S states that start as Bernoulli(`active`); mutation factor F, crossover coefficient C_r.
+    """Parameters of the evolution. `population`: S; `mutation`: F; `crossover`: C_r; `active`: share of active genes.
 
-    `rescore`: parents are scored again beside their children; otherwise, as in the paper, they keep the score of the
-    batch that they were scored on. `restart`: `search` draws a population that has converged anew around its best.
+    active: states are drawn as Bernoulli(active). rescore: parents are scored again together with their children;
+    otherwise they keep the score of an earlier batch, as in the paper. restart: if all states are equal, `search` draws
+    all but the best one again.
     """
 
     population: int = 8
@@ -31,7 +32,7 @@ class EvolutionOptions:
 
 @dataclass(frozen=True)
 class Population:
-    """`states` (S, D), and each one's score on the batch that it was scored on: (S,)."""
+    """`states` (S, D), and their `scores` (S,), each on the batch that the state was scored on."""
 
     states: States
     scores: Scores
@@ -44,17 +45,17 @@ class Population:
 
     @property
     def delta(self) -> float:
-        """Return Δs = E_best − mean E (eq. 7): at most 0; 0 once all states score the same, early state convergence."""
+        """Return Δs = E_best − mean E (eq. 7), at most 0; it is 0 if all scores are equal (early state convergence)."""
         return float(self.scores.min() - self.scores.mean())
 
 
 def random_states(options: EvolutionOptions, free: NDArray[np.bool_], rng: np.random.Generator) -> States:
-    """Draw S^(0) ~ Bernoulli(`active`): (S, D); genes that aren't `free` (D,) are True."""
+    """Draw S states, each gene ~ Bernoulli(`active`): (S, D); genes that aren't `free` (D,) are True."""
     return (rng.random((options.population, len(free))) < options.active) | ~free
 
 
 def offspring(states: States, options: EvolutionOptions, rng: np.random.Generator) -> States:
-    """Return one child of each state by mutation (4) and crossover (5): (S, D)."""
+    """Return one child of each state by mutation (eq. 4) and crossover (eq. 5): (S, D)."""
     count, length = states.shape
     # three different members for each child: the first places of a random order
     first, second, third = np.argsort(rng.random((count, count)), axis=1)[:, :3].T  # (S,) each
@@ -67,10 +68,11 @@ def offspring(states: States, options: EvolutionOptions, rng: np.random.Generato
 def generation(
     population: Population, options: EvolutionOptions, evaluate: Evaluate, rng: np.random.Generator, repair: Repair
 ) -> Population:
-    """Mutate, cross and select (6): a child replaces its parent where its score is no higher.
+    """Return the next population by mutation, crossover and selection (eq. 6).
 
-    Where every generation has a batch of its own, parents that keep their scores are those that met an easy batch; a
-    lucky one is never replaced. `options.rescore` compares parent and child on the same batch.
+    A child replaces its parent if its score is not higher. If every generation has another batch and parents keep their
+    scores, a parent that met an easy batch is never replaced; with `options.rescore` parent and child are compared on
+    the same batch.
     """
     children = repair(offspring(population.states, options, rng), rng)
     if options.rescore:
@@ -82,7 +84,7 @@ def generation(
 
 
 def unconstrained(states: States, rng: np.random.Generator) -> States:
-    """Return every state as it is: the repair without a constraint."""
+    """Return the states unchanged: the repair for a search without constraint."""
     return states
 
 
@@ -94,10 +96,10 @@ def search(
     rng: np.random.Generator,
     repair: Repair = unconstrained,
 ) -> Population:
-    """Return the last population of a search with one fixed `evaluate`; its best state is the best ever seen.
+    """Return the last population of a search with a fixed `evaluate`; its best state is the best one ever scored.
 
-    The mutation (4) flips only genes in which two members differ, so a population that has converged stays where it is.
-    With `options.restart` all of its members but the best are then drawn anew; else it ends (early convergence).
+    Mutation (eq. 4) flips only genes in which two states differ, so a population of equal states can't change. With
+    `options.restart` all states but the best are then drawn again; else the search ends (early convergence).
     """
     states = repair(random_states(options, free, rng), rng)
     population = Population(states, evaluate(states))

@@ -1,7 +1,7 @@
-"""Gates behind the units: a state switches them off in the forward pass, and their values stay what they are.
+"""Gates switch units off in the forward pass, as a state says, without changing their parameters.
 
-A convolution's gate multiplies what it (or its batch norm) puts out, a dense layer's gate what it takes in. Behind the
-gates a batch may hold S copies of itself, one a state of a population: so one forward pass scores them all.
+The gate of a convolution multiplies its output (or that of its batch norm), the gate of a dense layer its input. A
+batch may hold S copies of itself, one for each state of a population: so one forward pass scores all states.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from qacomp.training.pruning.units import States, Units
 
 
 class Gates:
-    """The gates of one network. `set_state` chooses; `remove` takes the gates off again."""
+    """The gates of one network, as hooks. `set_state` switches units off; `remove` removes the hooks."""
 
     def __init__(self, model: nn.Module, units: Units) -> None:
         self.model, self.units = model, units
@@ -40,18 +40,21 @@ class Gates:
                 self._hooks.append(module.register_forward_hook(partial(self._after, layer.name)))
 
     def set_state(self, state: NDArray[np.bool_] | None) -> None:
-        """Switch off what the state (D,) switches off; None opens every gate."""
+        """Switch the units off where the state (D,) is False; None switches all units on."""
         self._set(None if state is None else state[None])
 
     def remove(self) -> None:
-        """Take all gates off."""
+        """Remove all hooks from the network."""
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
 
     @contextmanager
     def population(self, states: States) -> Iterator[None]:
-        """Let `model(x)` take x repeated for each of the (S, D) states inside: (S * B, C, H, W) -> (S * B, classes)."""
+        """Let `model` run under S states (S, D) at once in the block: (S * B, C, H, W) -> (S * B, classes).
+
+        The input holds the batch S times, one copy behind the other.
+        """
         before, count = dict(self._masks), self._states
         self._set(states)
         try:
@@ -62,11 +65,14 @@ class Gates:
 
     @contextmanager
     def scoring(self, states: int = 1) -> Iterator[None]:
-        """Let batch norm use each state's own batch statistics inside and leave the running ones alone; no dropout."""
+        """Let batch norms use each state's batch statistics in the block; running statistics don't change.
+
+        Dropout is off in the block. states: number of states that run at once.
+        """
         norms = [m for m in self.model.modules() if isinstance(m, _BatchNorm)]
         with in_eval_mode(self.model):
             try:
-                for norm in norms:  # torch offers no hook that takes the place of a forward pass
+                for norm in norms:  # torch has no hook that replaces a forward pass
                     norm.forward = partial(_normalized, norm, states)  # type: ignore[method-assign]
                 yield
             finally:
@@ -100,7 +106,7 @@ class Gates:
 
 
 def _normalized(norm: _BatchNorm, states: int, x: Tensor) -> Tensor:
-    """Apply batch norm to (S * B, C, ...), each of the S parts by its own statistics."""
+    """Apply batch norm to x (S * B, C, ...), each of the S parts with its own batch statistics."""
     parts = [
         F.batch_norm(part, None, None, norm.weight, norm.bias, training=True, eps=norm.eps) for part in x.chunk(states)
     ]

@@ -1,9 +1,10 @@
-"""A kept share of the parameters as a constraint on states: EPruning's "predefined number of active states".
+"""A constraint on states: the share of the parameters that they keep (EPruning's "predefined number of active states").
 
-EPruning's search starts from the paper's random states, or from some near magnitude pruning's own (`near_magnitude`).
-What matters most for a trained network is how the parameters are divided between its layers: at one number of
-parameters the energies of such divisions lie further apart than those of choices within the layers. Evolution by single
-units hardly moves it, so the first states differ in it, and the search takes the best of many into its population.
+EPruning's search starts from random states as in the paper, or from states near the one of magnitude pruning
+(`near_magnitude`). For a trained network it matters most how the kept parameters are divided between layers: with the
+same number of parameters, energies differ more between such divisions than between choices within a layer. Evolution
+switches single units and hardly changes the division. So the first states differ in it, and the search takes the best
+of many into its population.
 """
 
 from collections.abc import Mapping
@@ -14,15 +15,15 @@ from numpy.typing import NDArray
 from qacomp.training.pruning.counting import ParameterCount
 from qacomp.training.pruning.units import States
 
-DRAWN = 8  # states for each place in the population
-_SLOPE, _JITTER, _NOISE = 0.5, 0.1, 0.05  # standard deviations of logarithms
+DRAWN = 8  # first states that are drawn for each state of the population
+_SLOPE, _JITTER, _NOISE = 0.5, 0.1, 0.05  # standard deviations of logarithms; see `near_magnitude`
 
 
 class KeepRate:
-    """The repair that brings every state to `rate` of the network's parameters, C_in counted: below by a unit at most.
+    """A repair that makes every state keep at most `rate` of the parameters, and less than one unit below that.
 
-    Units are switched off (or on) in a random order, all but those that stay as they are, until the share is met. The
-    share only falls along such an order, so how many of them is found by bisection, for all states at once.
+    Free units are switched off (or on) in a random order until the share is met. The share is monotone along that
+    order, so the number of units to switch is found by bisection, for all states at once.
     """
 
     def __init__(self, count: ParameterCount, rate: float) -> None:
@@ -30,11 +31,11 @@ class KeepRate:
         self.free = count.units.free
 
     def __call__(self, states: States, rng: np.random.Generator) -> States:
-        """Bring states (S, D) to the rate: (S, D)."""
+        """Return the states (S, D) with units switched until each keeps the rate: (S, D)."""
         target = self.rate * self.count.total
         heavy = self.count(states) > target  # (S,)
-        order = rng.random(states.shape)  # (S, D): the later, the sooner switched
-        # ranks: of a heavy state its active units first in line to go, of a light one its inactive ones to come back
+        order = rng.random(states.shape)  # (S, D)
+        # In a state with too many parameters its active units come first in the order, else its inactive units.
         movable = np.where(heavy[:, None], states, ~states) & self.free
         rank = np.argsort(np.argsort(np.where(movable, order, 2.0), axis=1), axis=1)  # (S, D)
         low, high = np.zeros(len(states), np.int64), movable.sum(axis=1)
@@ -44,7 +45,7 @@ class KeepRate:
             reached = np.where(heavy, kept <= target, kept >= target)
             high = np.where(reached, middle, high)
             low = np.where(reached, low, np.minimum(middle + 1, high))
-        above = self.count(_switched(states, movable, rank, low)) > target  # the unit that a light state has too many
+        above = self.count(_switched(states, movable, rank, low)) > target  # one unit too many was switched on
         return _switched(states, movable, rank, low - (above & ~heavy & (low > 0)))
 
 
@@ -60,10 +61,10 @@ def uniform_share(
     together: bool = False,
     division: Mapping[str, float] | None = None,
 ) -> NDArray[np.bool_]:
-    """Return the state (D,) of highest `scores` ((units,) by layer name) that keeps `rate` of the parameters.
+    """Return the state (D,) that keeps the units of highest `scores` ((units,) by layer name) and `rate` of parameters.
 
-    The same share of its units stays in every layer, or one in proportion to the layer's factor in `division`;
-    `together`: all units are ranked in one list instead. A layer keeps a unit in any case.
+    Every layer keeps the same share of its units, or a share in proportion to the layer's factor in `division`.
+    together: rank the units of all layers in one list instead. A layer always keeps at least one unit.
     """
     low, high = 0.0, 1.0 / min(division.values(), default=1.0) if division else 1.0
     if rate >= 1:
@@ -102,11 +103,11 @@ def _highest(
 def near_magnitude(
     count: ParameterCount, scores: dict[str, NDArray[np.float64]], rate: float, number: int, rng: np.random.Generator
 ) -> States:
-    """Return magnitude pruning's state by `scores`, then others near it, all at most `rate`: (number, D).
+    """Return the state of magnitude pruning by `scores`, and other states near it: (number, D).
 
-    Each divides the parameters in its own way between the layers: a layer's share of units is multiplied by
-    exp(a·depth + b), a ~ N(0, 0.5²) one number a state, depth from 0 to 1, b ~ N(0, 0.1²) one a layer. Within a layer
-    the choice is that of slightly noisy magnitudes.
+    All states keep at most `rate` of the parameters, divided differently between layers: the share of a layer is
+    multiplied by exp(a·depth + b), with a ~ N(0, 0.5²) for each state, depth from 0 (first layer) to 1 (last), and
+    b ~ N(0, 0.1²) for each layer. Within a layer units are chosen by magnitudes with a little noise.
     """
     names = [group.layer.name for group in count.units.groups]
     depth = np.linspace(0.0, 1.0, len(names))

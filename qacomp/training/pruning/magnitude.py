@@ -1,7 +1,7 @@
 """Magnitude pruning, Deep Compression's first step (Han et al., 2016), on a gradual schedule (Zhu and Gupta, 2017).
 
-Weights are pruned one by one, by |w| within each layer or over the whole network, or in units, by the mean |w| of a
-filter or of a dense layer's input. What is pruned stays at zero while the rest is retrained.
+Single weights are pruned by |w|, ranked within each layer or over the whole network; or units are pruned, by the mean
+|w| of a filter or of a dense layer's input. Pruned weights stay at zero while the rest is retrained.
 """
 
 from collections.abc import Callable
@@ -19,27 +19,32 @@ from qacomp.training.pruning.counting import ParameterCount
 from qacomp.training.pruning.keep_rate import uniform_share
 from qacomp.training.pruning.units import Units, apply_masks, parameter_masks
 
-RAMP = (0.0, 0.6)  # of the training: before it everything is kept, after it the final share
-_UPDATES = 40
+RAMP = (0.0, 0.6)  # fractions of the training's steps: pruning starts at the first, and is complete at the second
+_UPDATES = 40  # of the masks during the ramp
 
 
 def pruned_share(final: float, progress: float) -> float:
-    """Return s(t) = s_f·(1 − (1 − t)³) along the ramp: fast at first, while there is much to spare."""
+    """Return the pruned share s(t) = s_f·(1 − (1 − t)³) along the ramp.
+
+    final: s_f; progress: fraction of the training's steps done so far. The share rises fast at first, when many weights
+    are redundant.
+    """
     start, stop = RAMP
     t = min(1.0, max(0.0, (progress - start) / (stop - start)))
     return final * (1 - (1 - t) ** 3)
 
 
-Score = Callable[[Tensor], Tensor]  # a layer's weights -> how much each of them matters, of the same shape
+Score = Callable[[Tensor], Tensor]  # a layer's weights -> the importance of each, in the same shape
 
 
 def weight_masks(
     model: nn.Module, units: Units, rate: float, scope: str, score: Score = torch.abs
 ) -> dict[str, Tensor]:
-    """Return masks (bool, of the parameter's shape) that keep the weights of the largest scores, 1 − `rate` of them.
+    """Return masks (bool, in the parameter's shape) that keep the share 1 − `rate` of weights with the largest scores.
 
-    `scope`: `layer` keeps that share in each, `global` over all. Every layer keeps a weight. An output whose weights
-    are all pruned loses its bias, or its batch norm's scale and shift: what is left would be a constant.
+    scope: `layer` keeps that share in each layer, `global` over all layers. Every layer keeps at least one weight. An
+    output whose weights are all pruned also loses its bias, or its batch norm's scale and shift, since it would be a
+    constant otherwise.
     """
     weights = {g.layer.name: score(model.get_parameter(f"{g.layer.name}.weight").detach()) for g in units.groups}
     pooled = torch.cat([w.reshape(-1) for w in weights.values()]) if scope == "global" else None
@@ -57,13 +62,13 @@ def weight_masks(
 
 
 def _threshold(magnitudes: Tensor, rate: float) -> Tensor:
-    """Return the largest score that is pruned; −1 where nothing is."""
+    """Return the largest score that is pruned, a scalar; −1 if nothing is pruned."""
     count = round(rate * magnitudes.numel())
     return magnitudes.kthvalue(count).values if count else magnitudes.new_tensor(-1.0)
 
 
 def unit_magnitudes(model: nn.Module, units: Units, scope: str) -> dict[str, NDArray[np.float64]]:
-    """Return the mean |w| of each unit by layer; for `global` over the layer's mean, so that layers compare."""
+    """Return the mean |w| of each unit, (units,) by layer name; for scope `global` divided by the layer's mean."""
     scores = {}
     for group in units.groups:
         weight = model.get_parameter(f"{group.layer.name}.weight").detach().abs().double()
@@ -76,7 +81,7 @@ MaskFunction = Callable[[nn.Module, float], dict[str, Tensor]]  # (model, rate) 
 
 
 def mask_function(model: nn.Module, units: Units, unit: str, scope: str) -> MaskFunction:
-    """Return what finds masks at a rate: of single weights (`weight`) or of whole units (`filter`)."""
+    """Return the function that makes masks for a rate; unit: prune single weights (`weight`) or units (`filter`)."""
     if unit == "weight":
         return lambda model, rate: weight_masks(model, units, rate, scope)
     count = ParameterCount(model, units)
@@ -89,7 +94,7 @@ def mask_function(model: nn.Module, units: Units, unit: str, scope: str) -> Mask
 
 
 class MaskSchedule(nn.Module):
-    """Masks that grow along the training. A module, so that a resumed run goes on."""
+    """Masks that prune more and more during training. A module, so that its state is saved for resuming."""
 
     def __init__(self, find: MaskFunction, rate: float) -> None:
         super().__init__()
@@ -98,7 +103,7 @@ class MaskSchedule(nn.Module):
         self.masks: dict[str, Tensor] = {}
 
     def update(self, model: nn.Module, progress: float) -> None:
-        """Prune further where the schedule says so; `progress`: the fraction of the training that is done."""
+        """Make new masks and apply them if an update is due; progress: fraction of the training's steps done so far."""
         due = 1 + int(min(1.0, progress / RAMP[1]) * _UPDATES)
         if due > self.updates:
             self.updates = due
@@ -106,35 +111,35 @@ class MaskSchedule(nn.Module):
             apply_masks(model, self.masks)
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return what a resumed training needs."""
+        """Return the state for resuming: the number of updates, and the masks."""
         return {"updates": self.updates, "masks": dict(self.masks)}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Go on where `get_extra_state` was taken."""
+        """Restore the state that `get_extra_state` returned."""
         self.updates, self.masks = state["updates"], dict(state["masks"])
 
 
 @dataclass(frozen=True)
 class MagnitudeObjective(Objective):
-    """The task's loss, while the schedule prunes."""
+    """The plain objective; in each step the schedule prunes too."""
 
     schedule_of_masks: MaskSchedule | None = None
 
     def add_penalty_gradients(self, model: nn.Module, progress: float) -> Tensor:
-        """Prune as far as the schedule is, before the optimizer's step."""
+        """Update the masks, then add the penalties' gradients; called before the optimizer's step."""
         assert self.schedule_of_masks is not None
         self.schedule_of_masks.update(model, progress)
         return super().add_penalty_gradients(model, progress)
 
     def modules(self) -> nn.ModuleDict:
-        """Return the penalties and the masks."""
+        """Return the regularizers and the masks, whose state is saved for resuming."""
         modules = super().modules()
         modules["masks"] = self.schedule_of_masks  # type: ignore[assignment]
         return modules
 
 
 def keep_pruned(model: nn.Module, schedule: MaskSchedule, optimizer: Optimizer) -> None:
-    """Set what is pruned back to zero after each step of the optimizer."""
+    """Set pruned weights back to zero after each step of the optimizer."""
 
     def after(*_: Any) -> None:
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What a pruning method is, and the table of those that exist."""
+"""The interface of a pruning method, and the registry of all pruning methods."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -23,13 +23,16 @@ from qacomp.training.setup import TrainingSetup
 
 @dataclass(frozen=True)
 class PrunerOptions:
-    """Hyper-parameters of a pruning method that has none, from which each method's own are derived."""
+    """The empty set of hyper-parameters; a pruning method with hyper-parameters derives its own dataclass."""
 
 
 @dataclass(frozen=True)
 class PruningMasks:
-    """`masks`: by parameter name, False where it is to be zero. The network's values aren't zeroed yet where `search`
-    is set: without its gates it is the full network (Table 1's F)."""
+    """`masks`: by parameter name, bool, False where the parameter is to be zero; `records`: one for each epoch.
+
+    search: the search of energy pruning. If it is set, the network's values aren't zero yet: without its gates it is
+    still the full network (F in the paper's table 1).
+    """
 
     masks: Mapping[str, Tensor]
     records: list[EpochRecord]
@@ -37,29 +40,32 @@ class PruningMasks:
 
 
 class Pruner(ABC):
-    """A way to say which parameters go, with training or without."""
+    """A method that decides which parameters are pruned, with training or without."""
 
     name: ClassVar[str]
     default_rate: ClassVar[float | None] = None
-    """The share of the parameters that goes where none is given; None: the method finds its own."""
+    """The share of parameters to prune if --prune-rate isn't given; None: the method finds the share itself."""
     needs_data: ClassVar[bool] = True
 
     def __init__(self, options: Any) -> None:
-        """Take the hyper-parameters, of the dataclass that the method was registered with."""
+        """Take the hyper-parameters, an instance of the dataclass that the method was registered with."""
         self.options = options
 
     @property
     @abstractmethod
     def unit(self) -> str:
-        """Return what is pruned: weight or filter."""
+        """Return what is pruned: "weight" or "filter"."""
 
     @abstractmethod
     def train(self, model: nn.Module, units: Units, setup: TrainingSetup) -> PruningMasks:
-        """Prune and retrain for --prune-epochs, in place."""
+        """Prune and retrain `model` in place for --prune-epochs; return the masks and the records of the epochs."""
 
     def masks(self, model: nn.Module, units: Units, rate: float) -> Mapping[str, Tensor]:
-        """Return masks at a rate without training, where `needs_data` is False."""
-        raise ConfigError(f"--prune {self.name}: needs data to train on: give --data")
+        """Return masks, by parameter name, that prune the share `rate` without training.
+
+        Raises ConfigError for a method that needs data.
+        """
+        raise ConfigError(f"--prune {self.name}: needs data to train on; give --data")
 
 
 PRUNERS: MethodTable[type[Pruner]] = MethodTable(
@@ -68,9 +74,9 @@ PRUNERS: MethodTable[type[Pruner]] = MethodTable(
 
 
 def register_pruner(name: str, options: type[PrunerOptions] = PrunerOptions) -> Callable[[type[Pruner]], type[Pruner]]:
-    """Return a class decorator that makes a pruning method known as `--prune NAME`.
+    """Return a class decorator that registers a pruning method as `--prune NAME`.
 
-    options: the frozen dataclass that declares its hyper-parameters, derived from PrunerOptions.
+    options: the frozen dataclass, derived from PrunerOptions, that declares its hyper-parameters.
     """
 
     def add(cls: type[Pruner]) -> type[Pruner]:
@@ -81,7 +87,7 @@ def register_pruner(name: str, options: type[PrunerOptions] = PrunerOptions) -> 
 
 
 def pruner_of(method: MethodChoice) -> Pruner:
-    """Return the pruning method that a choice names, with its hyper-parameters. Raise ConfigError."""
+    """Return the pruning method that `method` names, with its hyper-parameters; ConfigError for an unknown one."""
     return PRUNERS.find(method.name)(PRUNERS.options(method))
 
 
@@ -91,7 +97,10 @@ def train_pruned(
     build: Callable[[Objective], Objective],
     watch: Callable[[Optimizer], None],
 ) -> list[EpochRecord]:
-    """Train while pruning. `build` makes the objective from the plain one, `watch` puts its hooks on the optimizer."""
+    """Train `model` in place while it is pruned; return a record for each epoch.
+
+    build: makes the method's objective from the plain one; watch: registers the method's hooks with the optimizer.
+    """
     c = setup.config
     assert c.prune_epochs is not None
     objective = build(setup.objective({}))

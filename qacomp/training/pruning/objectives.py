@@ -1,6 +1,6 @@
-"""What a pruning state is judged by: functions of its logits and the labels; lower is better. One decorator registers.
+"""Objectives that score a pruning state from its logits and the labels; lower is better.
 
-The default is EPruning's energy loss (Salehinejad and Valaee, eq. 3).
+`register_objective` registers a new one. The default is EPruning's energy loss (Salehinejad and Valaee, eq. 3).
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ OBJECTIVES: dict[str, PruningObjective] = {}
 
 
 def register_objective(name: str) -> Callable[[PruningObjective], PruningObjective]:
-    """Register a function (logits (..., classes), labels (...)) -> one value an example (...)."""
+    """Return a decorator that registers a function (logits (..., classes), labels (...)) -> one value each (...)."""
 
     def register(function: PruningObjective) -> PruningObjective:
         if name in OBJECTIVES:
@@ -29,7 +29,7 @@ def register_objective(name: str) -> Callable[[PruningObjective], PruningObjecti
 
 
 def pruning_objective(name: str) -> PruningObjective:
-    """Return the objective registered as `name`; ConfigError lists those there are."""
+    """Return the objective registered as `name`. Raise ConfigError, which lists all objectives."""
     if name not in OBJECTIVES:
         raise ConfigError(f"objective = {name!r}: must be one of {', '.join(sorted(OBJECTIVES))}")
     return OBJECTIVES[name]
@@ -45,6 +45,6 @@ def energy_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 @register_objective("cross-entropy")
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return −log softmax(z)_y."""
+    """Return −log softmax(z)_y for each example: (...)."""
     losses = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), reduction="none")
     return losses.view(labels.shape)

@@ -1,8 +1,9 @@
-"""What is dead leaves the network: filters that put out zeros or that nobody reads, and the inputs that read them.
+"""Remove dead channels: filters whose output is always zero or is never read, and the inputs that read them.
 
-Exact: a channel goes only where it is zero for every input, or where nothing depends on it. Channels that are added to
-each other go together or stay, so a dead filter beside a living one in a residual sum stays, as zeros, and is reported.
-So do up to three that fill a convolution up to a multiple of four channels: the one behind it runs faster then.
+The network's outputs don't change: a channel is removed only if it is zero for every input, or nothing depends on it.
+Channels that are added to each other can only be removed together. So a dead filter stays, as zeros, if its output is
+added to a channel that is alive; a note reports it. Up to three dead filters also stay to fill a convolution to a
+multiple of four channels, since the next convolution runs faster then.
 """
 
 from dataclasses import dataclass
@@ -18,14 +19,16 @@ from qacomp.training.pruning.counting import Alive, alive
 from qacomp.training.pruning.units import Units
 
 _MULTIPLE, _LEAST = 4, 16
-"""onnxruntime's blocked convolutions take an input of at least 16 channels (AVX-512) in fours; other counts fall back:
-39 channels take a fifth longer than 40."""
+"""onnxruntime's fast convolutions (AVX-512) need at least 16 input channels, and a multiple of four; with other numbers
+it uses slower ones: 39 channels take a fifth longer than 40."""
 
 
 @dataclass(frozen=True)
 class LayerRemoval:
-    """One layer: its outputs and inputs before, how many are alive, and how many are left (dead ones among them);
-    `filling`: those that are left to make a multiple of four."""
+    """One layer: its outputs and inputs before, how many are alive, and how many are left (some may be dead).
+
+    filling: dead outputs that are left to make a multiple of four.
+    """
 
     name: str
     outputs: int
@@ -38,7 +41,7 @@ class LayerRemoval:
 
 
 def alive_values(model: nn.Module, units: Units) -> Alive:
-    """Return what is alive by the weights' own zeros, however they came to be: each entry has S = 1."""
+    """Return the channels that are alive, from the zeros in the network's weights; the arrays have S = 1."""
     connections: dict[str, Any] = {}  # bool (outputs, inputs)
     constant: dict[str, NDArray[np.bool_]] = {}  # (outputs,)
     for layer in units.graph.layers:
@@ -60,11 +63,11 @@ def alive_values(model: nn.Module, units: Units) -> Alive:
 
 
 def _constant(model: nn.Module, name: str, norm: str | None) -> NDArray[np.bool_]:
-    """Return whether a filter without weights would still put out something: (outputs,)."""
+    """Return whether each filter would have a non-zero output if its weights were all zero: (outputs,)."""
     last = model.get_submodule(norm or name)
     vectors = [last.bias] if norm is None else [last.weight, last.bias]
     present = [v for v in vectors if isinstance(v, Tensor)]
-    if norm is not None and not present:  # a batch norm without scale and shift makes a constant of zeros
+    if norm is not None and not present:  # a batch norm without scale and shift turns zeros into a constant
         return np.ones(len(model.get_parameter(f"{name}.weight")), bool)
     none = torch.zeros(len(model.get_parameter(f"{name}.weight")), dtype=torch.bool)
     return np.asarray(torch.stack([none, *((v != 0).cpu() for v in present)]).any(dim=0).numpy())
@@ -75,10 +78,10 @@ def _same(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> bool:
 
 
 def remove_dead(model: nn.Module, units: Units) -> tuple[LayerRemoval, ...]:
-    """Shrink `model` in place to what is alive; its outputs stay the same. One row a layer.
+    """Remove the dead channels of `model` in place, with unchanged outputs; return one row for each layer.
 
-    A batch norm's scale and shift decide for its convolution's filter. Where everything a layer writes is dead, one
-    channel stays.
+    If a batch norm follows a convolution, its scale and shift decide whether a filter is dead. A layer whose channels
+    are all dead keeps one.
     """
     graph = units.graph
     found = alive_values(model, units)
@@ -107,7 +110,7 @@ def remove_dead(model: nn.Module, units: Units) -> tuple[LayerRemoval, ...]:
 
 
 def _fill(left: NDArray[np.bool_], writes: NDArray[np.int64]) -> int:
-    """Let dead channels of a convolution stay, in place, up to a multiple of four; returns how many."""
+    """Set `left` for some dead channels of a convolution to make a multiple of four; return how many."""
     living = int(left[writes].sum())
     fillers = writes[~left[writes]][: -living % _MULTIPLE if living >= _LEAST else 0]
     left[fillers] = True
@@ -144,7 +147,7 @@ def _on(index: NDArray[np.int64], like: Tensor) -> Tensor:
 
 
 def clear_dead(model: nn.Module, units: Units) -> None:
-    """Set to zero, in place, every weight that no longer matters: it reads only zeros, or nobody reads it."""
+    """Set weights without effect to zero, in place: those that read only zeros, or whose output is never read."""
     found = alive_values(model, units)
     with torch.no_grad():
         for layer in units.graph.layers:
@@ -160,7 +163,7 @@ def clear_dead(model: nn.Module, units: Units) -> None:
 
 
 def not_removable(rows: tuple[LayerRemoval, ...], graph: ChannelGraph) -> str | None:
-    """Return one sentence about dead filters and inputs that stay, or None."""
+    """Return one sentence for the user about dead filters and inputs that stay in the network, or None."""
     filters = {r.name: r.left_outputs - r.alive_outputs - r.filling for r in rows}
     filters = {name: count for name, count in filters.items() if count > 0}
     filling = {r.name: r.filling for r in rows if r.filling}
@@ -168,11 +171,11 @@ def not_removable(rows: tuple[LayerRemoval, ...], graph: ChannelGraph) -> str | 
     parts = []
     if filters:
         names = ", ".join(f"{n} {c}" for n, c in filters.items())
-        parts.append(f"{sum(filters.values())} dead filters are added to living channels ({names})")
+        parts.append(f"{sum(filters.values())} dead filters whose output is added to a channel in use ({names})")
     if filling:
         names = ", ".join(f"{n} {c}" for n, c in filling.items())
-        parts.append(f"{sum(filling.values())} dead filters make a multiple of four channels ({names})")
+        parts.append(f"{sum(filling.values())} dead filters that make a multiple of four channels ({names})")
     if inputs:
         names = ", ".join(f"{n} {c}" for n, c in inputs.items())
-        parts.append(f"{sum(inputs.values())} dead inputs share a channel with living ones, or read those ({names})")
-    return f"stay as zeros: {'; '.join(parts)}" if parts else None
+        parts.append(f"{sum(inputs.values())} dead inputs that read a channel in use ({names})")
+    return f"not removed, but stored as zeros: {'; '.join(parts)}" if parts else None

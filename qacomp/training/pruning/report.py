@@ -1,4 +1,4 @@
-"""What pruning left, in real parameters: a weight that reads only zeros, or that nobody reads, isn't kept."""
+"""Report what pruning left, in parameters. Weights that read only zeros, or whose output is never read, don't count."""
 
 from dataclasses import dataclass
 
@@ -15,9 +15,10 @@ _VECTORS = ("weight", "bias")
 
 @dataclass(frozen=True)
 class PrunedLayer:
-    """One weight: `weights` before pruning, how many of them are other than zero and how many have a place now.
+    """One layer's weight: the number of `weights` before pruning, of those `kept` (in use), and `left` (in the tensor).
 
-    sparsity: zeros among the weights before; outputs, inputs: filters and channels (or features) left, of how many.
+    sparsity: 1 − kept / weights; outputs: (filters left, filters before); inputs: the same for input channels, or
+    features of a dense layer.
     """
 
     name: str
@@ -31,9 +32,13 @@ class PrunedLayer:
 
 @dataclass(frozen=True)
 class PruningReport:
-    """`parameters` before; `parameters_kept` are alive and `kept_share` (R) their share; `parameters_left` have a
-    place in the network still, zeros included. `units`: filters and dense inputs, and how many of them are active.
-    Energy pruning's search, frozen after so many epochs. `stays`: what is dead and couldn't be removed."""
+    """The report of the prune stage.
+
+    parameters: number before pruning; parameters_kept: number in use, and kept_share (R) their share; parameters_left:
+    number in the network now, zeros included. units: number of filters and dense inputs, of which units_active are in
+    use. search: epochs of energy pruning's search; frozen_after: epochs until its best state was frozen. stays: what is
+    dead, but couldn't be removed.
+    """
 
     method: str
     unit: str
@@ -49,13 +54,13 @@ class PruningReport:
     stays: str | None = None
 
     def summary(self) -> dict[str, str | int | float]:
-        """Return what a container says of it."""
+        """Return the entries that a container's metadata hold of this report."""
         names = ("method", "unit", "parameters", "parameters_kept", "kept_share", "parameters_left")
         return {name: getattr(self, name) for name in names}
 
 
 def kept_parameters(model: nn.Module, units: Units) -> tuple[int, dict[str, int]]:
-    """Count the parameters that are alive, and those of each layer's weight: non-zero, and of use."""
+    """Count the parameters in use, of the network and of each layer's weight: non-zero, with effect on the output."""
     found = alive_values(model, units)
     total = sum(p.numel() for p in model.parameters())
     weights: dict[str, int] = {}
@@ -79,7 +84,7 @@ def active_units(model: nn.Module, units: Units) -> int:
 
 
 def pruned_layers(rows: tuple[LayerRemoval, ...], kept: dict[str, int], kernels: dict[str, int]) -> list[PrunedLayer]:
-    """Return the report's rows."""
+    """Return the rows of the report. kept: weights in use by layer; kernels: weights of one filter and channel."""
     layers = []
     for r in rows:
         weights = r.outputs * r.inputs * kernels[r.name]

@@ -1,4 +1,4 @@
-"""Pruning on magnitude's gradual schedule, and of single weights by a score of one's own."""
+"""Base classes: pruning on magnitude's gradual schedule, and pruning of single weights by a method's own score."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ from qacomp.training.setup import TrainingSetup
 
 
 class ScheduledPruner(Pruner):
-    """A way to prune step by step, on magnitude's gradual schedule, while the network is trained."""
+    """A pruning method that prunes step by step, on magnitude's gradual schedule, while the network is trained."""
 
     default_rate = 0.5
     needs_data = False
 
     def train(self, model: nn.Module, units: Units, setup: TrainingSetup) -> PruningMasks:
-        """Prune on the schedule and retrain, in place; return the masks of the schedule's end."""
+        """Prune on the schedule and retrain, in place; return the last masks, and the records of the epochs."""
         rate = setup.config.prune_rate
         assert rate is not None
         schedule = MaskSchedule(lambda model, rate: dict(self.masks(model, units, rate)), rate)
@@ -32,20 +32,20 @@ class ScheduledPruner(Pruner):
 
 
 class ScoredPruner(ScheduledPruner):
-    """A way to prune that says how much each weight of a layer matters; those that matter least go.
+    """A pruning method that scores the importance of each weight; the least important weights of each layer are pruned.
 
-    The same share goes in each layer.
+    The same share is pruned in each layer.
     """
 
     @property
     def unit(self) -> str:
-        """Return weight."""
+        """Return "weight"."""
         return "weight"
 
     @abstractmethod
     def score(self, weight: Tensor) -> Tensor:
-        """Return how much each weight matters: not negative, of the weight's shape and dtype."""
+        """Return the importance of each weight: not negative, in the weight's shape and dtype."""
 
     def masks(self, model: nn.Module, units: Units, rate: float) -> Mapping[str, Tensor]:
-        """Return the masks that keep the weights of the largest scores."""
+        """Return the masks, by parameter name, that keep the weights with the largest scores."""
         return weight_masks(model, units, rate, "layer", self.score)

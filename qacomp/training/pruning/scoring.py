@@ -1,8 +1,8 @@
-"""The scores of a population of states on one batch: together, or one after the other as reference.
+"""Score a population of states on one batch: all in one forward pass, or one after the other.
 
-On an accelerator the whole population is one forward pass over stacked copies of the batch. A CPU gains nothing by
-that (its work only leaves the caches); there each state runs as the smaller network that it is, without the channels
-that it switches off.
+On a GPU one forward pass over stacked copies of the batch scores the whole population. A CPU gains nothing by that,
+since the stacked batch doesn't fit its caches; there each state is run by itself as a smaller network, without the
+channels that it switches off.
 """
 
 import numpy as np
@@ -43,14 +43,14 @@ def score_stacked(
 def score_serially(
     model: nn.Module, gates: Gates, states: States, x: Tensor, y: Tensor, objective: PruningObjective
 ) -> Scores:
-    """Score the states by a forward pass of the whole gated network for each: the reference."""
+    """Score the states (see `score_population`), each by a forward pass of the whole gated network: the reference."""
     return np.concatenate([score_stacked(model, gates, state[None], x, y, objective) for state in states])
 
 
 def score_small(
     model: nn.Module, gates: Gates, states: States, x: Tensor, y: Tensor, objective: PruningObjective
 ) -> Scores:
-    """Score the states by a forward pass for each through the network without the channels it switches off."""
+    """Score the states (see `score_population`), each by a forward pass without the channels that it switches off."""
     gates.set_state(None)
     scores = []
     with torch.inference_mode(), gates.scoring():
@@ -61,9 +61,9 @@ def score_small(
 
 
 def small_parameters(model: nn.Module, gates: Gates, state: NDArray[np.bool_]) -> dict[str, Tensor]:
-    """Return the parameters without the channels that `state` (D,) kills, with zeros where a dead one must stay.
+    """Return the parameters without the channels that `state` (D,) switches off; dead channels that must stay are zero.
 
-    A forward pass with them gives what the gated network gives, if batch norm takes its statistics from the batch.
+    A forward pass with them gives the outputs of the gated network, if batch norms use statistics of the batch.
     """
     units = gates.units
     left = units.graph.left(alive_units(units, state[None]).atoms[0])  # (atoms,)

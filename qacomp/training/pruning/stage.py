@@ -1,7 +1,7 @@
-"""The prune stage of a compression: prune and retrain, remove what is dead, and say what is left.
+"""The prune stage of a compression: prune and retrain, remove dead channels, and report what is left.
 
-It comes before fine-tuning and sharing, as in Deep Compression: regularizers and codebooks then only see the weights
-that stay, and what was removed needs no indices. The teacher stays the network as it came.
+It comes before fine-tuning and sharing, as in Deep Compression: so regularizers and codebooks only see the weights that
+stay, and removed weights need no indices. The teacher of --distill remains the original network.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from qacomp.training.setup import TrainingSetup
 
 @dataclass(frozen=True)
 class Pruned:
-    """What the stage gives: the report, the zeros to keep from here on, the training's epochs."""
+    """The result of the stage: the report, the weights that must stay zero, and a record for each epoch."""
 
     report: PruningReport
     zeros: Zeros
@@ -39,7 +39,7 @@ def prune(
 ) -> Pruned:
     """Prune `model` in place as --prune says; without a setup (no data) by magnitude and without retraining.
 
-    Raises ConfigError for a network whose channels can't be followed.
+    note: called with texts for the user. Raises ConfigError for a network that can't be traced.
     """
     units = find_units(trace_channels(model, input_shape))
     pruner = pruner_of(config.prune)
@@ -54,7 +54,7 @@ def prune(
 def finish(
     model: nn.Module, units: Units, trained: PruningMasks, pruner: Pruner, note: Callable[[str], None]
 ) -> Pruned:
-    """Zero what the masks switch off, remove what is dead, in place."""
+    """Set the masked parameters of `model` to zero and remove its dead channels, in place; return the result."""
     counter = ParameterCount(model, units)
     apply_masks(model, trained.masks)
     clear_dead(model, units)
@@ -81,7 +81,7 @@ def finish(
     )
     note(
         f"--prune {pruner.name}: {kept:,} of {counter.total:,} parameters kept ({100 * report.kept_share:.2f} %), "
-        f"{counter.total - left:,} removed: the tensors are smaller than the architecture's"
+        f"{counter.total - left:,} removed from the tensors, which are smaller than the architecture's"
     )
     if stays is not None:
         note(f"--prune {pruner.name}: {stays}")

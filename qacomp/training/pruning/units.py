@@ -1,8 +1,8 @@
-"""What can be pruned as a whole: a convolution's output filter with its bias, a dense layer's input feature.
+"""Units, what is pruned as a whole: an output filter of a convolution with its bias, or an input of a dense layer.
 
-(Salehinejad and Valaee, EPruning, section 2.2.) Where a batch norm follows a convolution, its scale and shift of the
-channel go with the filter: the shift is the filter's bias. A state is one gene a unit: True for active. The filters of
-an output layer are classes; their genes are always True.
+(Salehinejad and Valaee, EPruning, section 2.2.) If a batch norm follows a convolution, its scale and shift of a channel
+belong to the filter, since the shift acts as the bias. A state has one gene for each unit, True for active. The filters
+of an output layer are classes, and their genes are always True.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ States = NDArray[np.bool_]  # (S, D), or (D,) for one
 
 @dataclass(frozen=True)
 class UnitGroup:
-    """One layer's units, the genes `start` .. `stop` of a state; `fixed`: they are the classes and always active."""
+    """One layer's units, the genes `start` .. `stop` of a state; `fixed`: they are classes, and always active."""
 
     layer: PrunableLayer
     start: int
@@ -30,7 +30,7 @@ class UnitGroup:
 
     @property
     def genes(self) -> slice:
-        """Return this layer's part of a state."""
+        """Return the slice of a state that holds this layer's genes."""
         return slice(self.start, self.stop)
 
 
@@ -48,7 +48,7 @@ class Units:
 
     @property
     def free(self) -> NDArray[np.bool_]:
-        """Return (D,): the genes that may become False."""
+        """Return which genes may become False: (D,) bool."""
         free = np.ones(self.count, bool)
         for group in self.groups:
             free[group.genes] = not group.fixed
@@ -66,7 +66,7 @@ def find_units(graph: ChannelGraph) -> Units:
 
 
 def parameter_masks(model: nn.Module, units: Units, state: NDArray[np.bool_]) -> dict[str, Tensor]:
-    """Return a mask for each parameter of a unit: bool, broadcastable, False where the state (D,) has it off."""
+    """Return masks by parameter name: bool, broadcastable, False for the units that the state (D,) switches off."""
     masks: dict[str, Tensor] = {}
     for group in units.groups:
         if group.fixed:
@@ -86,7 +86,7 @@ def parameter_masks(model: nn.Module, units: Units, state: NDArray[np.bool_]) ->
 
 
 def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
-    """Set masked values to zero, in place; a batch norm channel without scale and shift loses its statistics too."""
+    """Set masked parameters to zero, in place; batch norm channels with scale and shift 0 get mean 0 and variance 1."""
     with torch.no_grad():
         for name, mask in masks.items():
             parameter = model.get_parameter(name)
