@@ -58,6 +58,10 @@ class UnknownArchitectureError(QacompError):
     """No model is registered under that name."""
 
 
+class TargetNotReachedError(QacompError):
+    """The size or quality that the user asks for can't be reached; the message says what limits it."""
+
+
 class AgreementNotReachedError(QacompError):
     """Outputs don't agree with the original's as much as the user asked for."""
 

@@ -20,6 +20,7 @@ from qacomp.options.method import MethodChoice
 from qacomp.options.method_table import as_method
 from qacomp.options.network import NetworkOptions
 from qacomp.options.pruning import PruningOptions
+from qacomp.options.quality import QualityOptions
 from qacomp.options.quantizing import QuantizingOptions
 from qacomp.options.regularizing import RegularizingOptions
 from qacomp.options.running import RunningOptions
@@ -38,6 +39,7 @@ class CompressConfig(
     DistillingOptions,
     QuantizingOptions,
     RegularizingOptions,
+    QualityOptions,
     SharingOptions,
 ):
     """How to compress. Each option is declared in `qacomp.options`, in the file of its group.

@@ -26,9 +26,17 @@ def sharing_way(c: Config) -> SharingWay:
     return way
 
 
+def rate_aware(c: Config) -> bool:
+    """Return whether weights are shared by rate: --sharing rate, or a size or a quality is given."""
+    asked = c.target_size is not None or c.quality != "auto" or c.calibration is not None
+    return c.sharing.name == "rate" or (c.sharing.name == "auto" and asked)
+
+
 def shares_in_training(c: Config) -> bool:
     """Return whether the forward pass of the fine-tuning uses the shared weights."""
     if c.quantizer.chosen or regularizer_options(c).levels_vary:
+        return False
+    if rate_aware(c):
         return False
     wanted = c.reg.chosen or c.levels is not None or c.distill.name in ASSISTED
     told = sharing_way(c).in_training
@@ -42,6 +50,8 @@ def fine_tunes(c: Config) -> bool:
 
 def rounds_freely(c: Config) -> bool:
     """Return whether k-means alone says which shared value a weight takes."""
+    if rate_aware(c):
+        return False
     plain = c.levels is None and c.codebook == "tensor" and not c.quantizer.chosen and not c.prune.chosen
     return plain and not fine_tunes(c)
 
@@ -118,3 +128,6 @@ FREE_ROUNDING = Need(
 EXPORTED = Need(lambda c: bool(c.input), "without --input: it names a part to export")
 NO_INCLUDE = Need(lambda c: not c.include, "beside --include, which shares tensors of any size")
 PRUNED = Need(lambda c: c.prune.chosen, "without --prune")
+RATE_AWARE = Need(rate_aware, "beside this --sharing: leave it, or give --sharing rate")
+NO_TARGET = Need(lambda c: c.target_size is None, "beside --target-size, which says how small the file shall be")
+NOT_BY_RATE = Need(lambda c: not rate_aware(c), "with rate-aware sharing: the quality or the size says how many values")

@@ -44,6 +44,12 @@ class Settings(TypedDict, total=False):
     """Precision of codebooks, biases and norms in the file, where it holds them."""
     codec: str | None
     """Try this codec of an installed package too; only a reader that has the package reads the file then."""
+    target_size: str | None
+    """Size of the file: 100KB, 100000, 12x (smaller than fp32) or 1.5bpw (bits a weight)."""
+    quality: str
+    """How much the outputs may change: high, balanced or small."""
+    calibration: str | None
+    """Inputs without labels to measure on: made (by the network itself), or a data spec such as npz:FILE."""
     reg: MethodLike
     """Fine-tune with a regularizer that gathers each layer's weights into clusters: sin, cos, min, exp, sinreq."""
     strength: float | None

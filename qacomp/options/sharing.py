@@ -10,7 +10,7 @@ from qacomp.options.declaration import NOT_NEGATIVE, Bounds, Option, by_layer, o
 from qacomp.options.method import MethodChoice
 
 _SHARING = "Sharing"
-AUTO, AFTER = MethodChoice("auto"), MethodChoice("after")
+AUTO, AFTER, RATE = MethodChoice("auto"), MethodChoice("after"), MethodChoice("rate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class SharingOptions:
             _SHARING,
             basic=True,
             bounds=Bounds(2, 65_536),
-            needs=(needs.NO_LEVELS, needs.NO_QUANTIZER, needs.NO_LEARNED_BITS, needs.NO_GRID),
+            needs=(needs.NOT_BY_RATE, needs.NO_LEVELS, needs.NO_QUANTIZER, needs.NO_LEARNED_BITS, needs.NO_GRID),
             metavar="K",
         ),
     )

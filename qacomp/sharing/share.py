@@ -93,7 +93,7 @@ def shared_form(
         return Packed(array, kept=f"{layer.reason}, but it leaves no room for scales of single precision: kept exactly")
     held = dtype if dtype in (np.float16, BFLOAT16) else np.dtype(np.float32)
     form = find_form(values, layer, SharingRules(codebook, rounding, held), found=found)
-    packed = _packed(form.shared, dtype, precision, _is_rounded(form, precision))
+    packed = in_own_dtype(form.shared, dtype, precision, _is_rounded(form, precision))
     shared = packed.value
     assert isinstance(shared, SharedTensor)
     if form.balances:
@@ -109,7 +109,7 @@ def _is_rounded(form: Form, precision: str) -> bool:
     return not form.exact
 
 
-def _packed(shared: SharedTensor, dtype: np.dtype[Any], precision: str, rounded: bool = True) -> Packed:
+def in_own_dtype(shared: SharedTensor, dtype: np.dtype[Any], precision: str, rounded: bool = True) -> Packed:
     """Give a shared tensor its codebook in the array's dtype, as the file will hold it.
 
     That is in this precision, where it loses no more than of ordinary values and the codebook may be `rounded`.

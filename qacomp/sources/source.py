@@ -25,6 +25,8 @@ SHARING = (
     *("min_agreement", "rounding", "stored_precision", "seed", "data", "key"),
 )
 """The settings that have an effect when weights are shared by k-means without training."""
+RATE_AWARE = ("sharing", "target_size", "quality", "calibration")
+"""The settings of rate-aware sharing."""
 PROGRAM = ("input", "submodule")
 """The settings that have an effect when a user's program is exported to ONNX."""
 RUNNING = ("run_seconds", "run_memory")

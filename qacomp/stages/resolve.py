@@ -11,10 +11,18 @@ from qacomp.models.flexible import FlexibleModel
 from qacomp.options.checking import check_effects, leave_out
 from qacomp.options.config import CompressConfig
 from qacomp.options.method import NO_METHOD, MethodChoice
-from qacomp.options.needs import ASSISTED, fine_tunes, rounds_freely, shares_in_training, sharing_way, trains
-from qacomp.options.sharing import AFTER
+from qacomp.options.needs import (
+    ASSISTED,
+    fine_tunes,
+    rate_aware,
+    rounds_freely,
+    shares_in_training,
+    sharing_way,
+    trains,
+)
+from qacomp.options.sharing import AFTER, RATE
 from qacomp.sources.network import Network
-from qacomp.sources.source import PROGRAM, RUNNING, SHARING
+from qacomp.sources.source import PROGRAM, RATE_AWARE, RUNNING, SHARING
 from qacomp.sources.torch_source import Source, TorchSource
 from qacomp.training.batches import batch_count
 from qacomp.training.device import choose_device, choose_precision
@@ -27,6 +35,7 @@ _PRUNE_STEPS = 3000
 _WITHOUT_DATA = (
     *SHARING,
     *RUNNING,
+    *RATE_AWARE,
     *("arch", "num_classes", "size", "mean", "std", "device"),
     *("quantizer", "bits", "bits_layers", "prune", "prune_rate"),
 )
@@ -110,7 +119,14 @@ def untrained(config: CompressConfig, used: Collection[str], note: Callable[[str
     config = leave_out(config, used, note, why)
     if config.levels is not None:
         config = replace(config, k=config.levels[-1])
-    config = replace(config, epochs=0, tune_epochs=0, sharing=AFTER, distill=NO_METHOD)
+    way = RATE if rate_aware(config) else AFTER
+    config = replace(
+        config,
+        epochs=0,
+        tune_epochs=0,
+        sharing=config.sharing if config.sharing.name == way.name else way,
+        distill=NO_METHOD,
+    )
     config = replace(config, augment="none", precision="fp32")
     return _with_rounding(config)
 
@@ -129,6 +145,8 @@ def _with_sharing(config: CompressConfig, flexible: bool) -> CompressConfig:
     if config.levels is not None:
         config = replace(config, k=config.levels[-1])
     asked = replace(config, distill=MethodChoice("kd")) if flexible else config
+    if rate_aware(config) and config.sharing.name != RATE.name:
+        config = replace(config, sharing=RATE)
     if sharing_way(config).in_training is None:
         config = replace(config, sharing=MethodChoice("straight-through") if shares_in_training(asked) else AFTER)
     check_effects(config)

@@ -8,7 +8,7 @@ from qacomp.datasets import Dataset
 from qacomp.models.flexible import FlexibleModel
 from qacomp.models.plain_modules import copied
 from qacomp.options.config import CompressConfig
-from qacomp.options.needs import sharing_way
+from qacomp.options.needs import rate_aware, sharing_way
 from qacomp.sharing.agreement import aim, raised_note
 from qacomp.sharing.form import SharingRules
 from qacomp.sharing.selection import Selection
@@ -17,6 +17,7 @@ from qacomp.stages.job import Job, start_job
 from qacomp.stages.made import Made
 from qacomp.stages.measure_network import measured_network
 from qacomp.stages.network_agreement import refined_network
+from qacomp.stages.network_by_rate import network_by_rate
 from qacomp.stages.run import Run
 from qacomp.training.batch_norm import reestimate_batch_norm
 from qacomp.training.fine_tune import fine_tune, tune_shared
@@ -47,6 +48,8 @@ def train(source: TorchSource, selection: Selection, config: CompressConfig, dat
     job, bits = _plan_quantizer(job)
     weights = WeightHistory([layer.name for layer in job.selection.layers], job.original.state_dict())
     job, trained = _fine_tune(job, bits, weights)
+    if rate_aware(config):
+        return network_by_rate(job, source, weights)
     if config.levels is not None:
         ladder = trained.ladder or build_ladder(job.model, job.selection, config.levels, masks=job.zeros.masks)
         job, shared, tuned = _share_ladder(job, ladder)

@@ -80,6 +80,8 @@ ROOMS = (
     ("runtime",),
     ("evaluation",),
     ("sharing",),
+    ("rate",),
+    ("calibration",),
     ("sources",),
     ("exporting",),
     ("training",),

@@ -1,0 +1,70 @@
+"""Train the small parameters of a shared network on calibration inputs, towards what the original puts out.
+
+No labels are needed: norms, biases and shared values (a network's parameters of one axis, and codebooks) follow the
+original's outputs. Weights keep their indices.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+STEPS = 200
+_BATCH = 64
+_LEARNING_RATE = 1e-3
+_SHIFT = 3  # pixels up to which images are moved, as in training on such images
+_TEMPERATURE = 2.0
+
+
+def tune_small(shared: nn.Module, original: nn.Module, inputs: Tensor, seed: int, advance: Callable[[], None]) -> float:
+    """Train the parameters of `shared` with at most one axis, in place, for STEPS steps; return the last loss.
+
+    Both networks are run in evaluation mode, so statistics of batch norm stay. inputs: (N, ...), images are mirrored
+    and moved at random. The same seed gives the same result.
+    """
+    small = [p for p in shared.parameters() if p.dim() <= 1]
+    others = [(p, p.requires_grad) for p in shared.parameters() if p.dim() > 1]
+    if not small:
+        return 0.0
+    for p, _ in others:
+        p.requires_grad_(False)
+    optimizer = torch.optim.Adam(small, lr=_LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    generator = torch.Generator().manual_seed(seed)
+    loss = torch.zeros(())
+    for _ in range(STEPS):
+        batch = _varied(inputs[torch.randint(0, len(inputs), (_BATCH,), generator=generator)], generator)
+        with torch.no_grad():
+            wanted = _first(original(batch))
+        loss = _distance(_first(shared(batch)), wanted)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+        advance()
+    for p, wanted_gradient in others:
+        p.requires_grad_(wanted_gradient)
+    return float(loss.detach())
+
+
+def _varied(batch: Tensor, generator: torch.Generator) -> Tensor:
+    """Return images mirrored, every second time, and moved by up to three pixels; other inputs as they are."""
+    if batch.dim() != 4 or min(batch.shape[2:]) <= 2 * _SHIFT:
+        return batch
+    if torch.rand(1, generator=generator) < 0.5:
+        batch = batch.flip(3)
+    down, right = (int(n) for n in torch.randint(-_SHIFT, _SHIFT + 1, (2,), generator=generator))
+    return torch.roll(batch, (down, right), (2, 3))
+
+
+def _first(outputs: Tensor | tuple[Tensor, ...] | list[Tensor]) -> Tensor:
+    return outputs if isinstance(outputs, Tensor) else outputs[0]
+
+
+def _distance(found: Tensor, wanted: Tensor) -> Tensor:
+    """Return the divergence of class scores (N, classes), or the relative squared error of other outputs."""
+    if wanted.dim() == 2 and wanted.shape[1] > 1:
+        teacher, student = (logits / _TEMPERATURE for logits in (wanted, found))
+        return F.kl_div(student.log_softmax(1), teacher.log_softmax(1), log_target=True, reduction="batchmean")
+    return ((found - wanted) ** 2).sum() / ((wanted - wanted.mean(0)) ** 2).sum().clamp_min(1e-12)

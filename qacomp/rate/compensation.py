@@ -1,0 +1,70 @@
+"""Round matrices to a uniform grid; the inputs that follow make up for each input's rounding error.
+
+The error that counts is that of the operator's results, trace((W − Ŵ) H (W − Ŵ)ᵀ) with H the second moment of its
+inputs. Rounding input by input, and moving the weights behind it by what H says, keeps it small: GPTQ (Frantar et al.,
+2023), which is Babai's nearest plane in the lattice that H gives.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+DAMPING = 0.01
+"""Of H's mean diagonal, added to its diagonal: 0.003 and 0.03 gave the same output error on ResNet-20, ± 10 %."""
+_BLOCK = 64  # inputs rounded before the weights behind them are moved: one matrix product instead of 64
+
+
+@dataclass(frozen=True)
+class Factor:
+    """The upper Cholesky factor of H⁻¹ for each group, (groups, n, n) float64, H damped.
+
+    1 / upper[g, j, j]² is the part of input j's power that the inputs behind it don't predict.
+    """
+
+    upper: NDArray[np.float64]
+
+    @property
+    def conditional_power(self) -> NDArray[np.float64]:
+        """Return (groups, n): what an error of 1 in an input's weight costs, once those behind it make up for it."""
+        diagonal = np.diagonal(self.upper, axis1=1, axis2=2)
+        return 1.0 / diagonal**2
+
+
+def factorized(moment: NDArray[np.float64], damping: float = DAMPING) -> Factor:
+    """Return the factor of a second moment (groups, n, n); one whose inputs are all zero counts as the identity."""
+    size = moment.shape[-1]
+    scale = np.trace(moment, axis1=1, axis2=2) / size  # (groups,)
+    scale = np.where(np.isfinite(scale) & (scale > 0), scale, 1.0)
+    damped = moment + (damping * scale)[:, None, None] * np.eye(size)
+    dead = ~np.isfinite(damped).all(axis=(1, 2)) | (np.trace(moment, axis1=1, axis2=2) <= 0)
+    damped[dead] = np.eye(size)
+    inverse = np.linalg.inv(damped)
+    inverse = (inverse + inverse.transpose(0, 2, 1)) / 2
+    return Factor(np.ascontiguousarray(np.linalg.cholesky(inverse).transpose(0, 2, 1)))
+
+
+def rounded(weights: NDArray[Any], step: float) -> NDArray[np.int64]:
+    """Return the nearest multiples of `step`, as integers: what rounding is without any moment."""
+    return np.rint(weights.astype(np.float64) / step).astype(np.int64)
+
+
+def compensated(weights: NDArray[Any], factor: Factor, step: float) -> NDArray[np.int64]:
+    """Return integers (groups, rows, n): multiples of `step` whose errors make up for each other.
+
+    weights: (groups, rows, n). Each input's error moves the weights of all inputs behind it.
+    """
+    left, upper = weights.astype(np.float64), factor.upper
+    found = np.empty(left.shape, np.int64)
+    count = left.shape[2]
+    for start in range(0, count, _BLOCK):
+        stop = min(start + _BLOCK, count)
+        errors = np.empty((*left.shape[:2], stop - start))  # (groups, rows, block)
+        for j in range(start, stop):
+            integers = np.rint(left[:, :, j] / step)
+            found[:, :, j] = integers
+            errors[:, :, j - start] = (left[:, :, j] - integers * step) / upper[:, j, j, None]
+            left[:, :, j + 1 : stop] -= errors[:, :, j - start, None] * upper[:, None, j, j + 1 : stop]
+        left[:, :, stop:] -= errors @ upper[:, start:stop, stop:]
+    return found

@@ -1,0 +1,69 @@
+"""All selected weights of a model on uniform grids, at any common scale of their steps."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.formats import BFLOAT16, bfloat16_to_float32
+from qacomp.progress import Progress
+from qacomp.rate.calibrated import CalibratedModel
+from qacomp.rate.compensation import factorized
+from qacomp.rate.grid_form import MOST_VALUES, distinct, grid_tensor, grid_values
+from qacomp.rate.steps import ROUNDS, GridWeight, balanced_steps
+from qacomp.sharing.selection import Layer
+from qacomp.sharing.share import Packed, in_own_dtype, unfit
+
+
+@dataclass(frozen=True)
+class RateSharing:
+    """Weights and their steps at scale 1. unfit: why a layer can't be put on a grid, by its name."""
+
+    weights: Mapping[str, GridWeight]
+    steps: Mapping[str, float]
+    dtypes: Mapping[str, np.dtype[Any]]
+    precision: str
+    unfit: Mapping[str, str]
+
+    def at(self, scale: float) -> dict[str, Packed]:
+        """Return every weight on its grid, as a container holds it, at a scale of all steps."""
+        return {name: self._packed(name, self.steps[name] * scale) for name in self.weights}
+
+    def _packed(self, name: str, step: float) -> Packed:
+        weight = self.weights[name]
+        integers = weight.integers(step)
+        while distinct(integers)[0].size > MOST_VALUES:
+            step *= 2
+            integers = weight.integers(step)
+        shared = grid_tensor(integers, grid_values(integers, step, np.dtype(np.float64)))
+        return in_own_dtype(shared, self.dtypes[name], self.precision)
+
+
+def calibrated_sharing(
+    layers: Mapping[str, Layer],
+    read: Callable[[str], NDArray[Any]],
+    model: CalibratedModel,
+    precision: str,
+    progress: Progress,
+) -> RateSharing:
+    """Return the layers' weights with their second moments and balanced steps.
+
+    read: gives a weight's values by its name. precision: that of codebooks in the file.
+    """
+    values = {name: read(name) for name in layers}
+    dtypes = {name: array.dtype for name, array in values.items()}
+    wide = {n: bfloat16_to_float32(a) if a.dtype == BFLOAT16 else a for n, a in values.items()}
+    reasons = {name: why for name, array in wide.items() if (why := unfit(array))}
+    wide = {name: array for name, array in wide.items() if name not in reasons}
+    with progress.task("moments of inputs", model.batches) as task:
+        moments = model.moments({name: array.shape for name, array in wide.items()}, task.advance)
+    weights = {}
+    for name, array in wide.items():
+        moment = moments.get(name)
+        factor = None if moment is None else factorized(moment.values)
+        weights[name] = GridWeight(array, None if moment is None else moment.view, factor)
+    with progress.task("steps by what outputs feel", ROUNDS * len(weights)) as task:
+        steps = balanced_steps(weights, model.distance, task.advance)
+    return RateSharing(weights, steps, dtypes, precision, reasons)
