@@ -89,7 +89,7 @@ def _pulls(c: Config) -> bool:
 
 
 REGULARIZED = Need(lambda c: c.epochs != 0, "with --epochs 0: a regularizer works in the fine-tuning")
-SHARED_IN_TRAINING = Need(lambda c: c.epochs != 0, "with --epochs 0: it is learned in the fine-tuning")
+SHARED_IN_TRAINING = Need(lambda c: c.epochs != 0 or rate_aware(c), "with --epochs 0: it is learned in the fine-tuning")
 REGULARIZER = Need(_regularizes, "without a regularizer: give --reg")
 PULL = Need(_pulls, "without a regularizer (--reg), or beside --strength, which takes its place")
 WARMUP = Need(lambda c: _regularizes(c) and c.schedule == "warmup", "without --reg and its --schedule warmup")

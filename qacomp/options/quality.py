@@ -38,11 +38,11 @@ class QualityOptions:
     calibration: str | None = option(
         None,
         Option(
-            "Inputs without labels to measure on: made (by the network itself), or a data spec such as npz:FILE.",
+            "Data whose inputs the steps are chosen on, such as npz:FILE; labels aren't used.",
             "Quality",
             basic=True,
             needs=(needs.RATE_AWARE,),
-            shown="made",
+            shown="inputs that the network makes for itself",
             metavar="SPEC",
         ),
     )

@@ -49,7 +49,7 @@ class Settings(TypedDict, total=False):
     quality: str
     """How much the outputs may change: high, balanced or small."""
     calibration: str | None
-    """Inputs without labels to measure on: made (by the network itself), or a data spec such as npz:FILE."""
+    """Data whose inputs the steps are chosen on, such as npz:FILE; labels aren't used."""
     reg: MethodLike
     """Fine-tune with a regularizer that gathers each layer's weights into clusters: sin, cos, min, exp, sinreq."""
     strength: float | None

@@ -28,13 +28,14 @@ class SharingOptions:
             metavar="K",
         ),
     )
-    k_layers: Mapping[str, int] = by_layer("k", needs.NO_LEARNED_BITS, needs.NO_GRID)
+    k_layers: Mapping[str, int] = by_layer("k", needs.NOT_BY_RATE, needs.NO_LEARNED_BITS, needs.NO_GRID)
     levels: tuple[int, ...] | None = option(
         None,
         Option(
             "Write a progressive file, in place of --k: 4,16,64 are the shared values of its levels.",
             _SHARING,
             basic=True,
+            needs=(needs.NOT_BY_RATE,),
             metavar="K,K,...",
         ),
     )
@@ -47,6 +48,7 @@ class SharingOptions:
             _SHARING,
             basic=True,
             check=check_codebook,
+            needs=(needs.NOT_BY_RATE,),
             metavar="KIND",
         ),
     )

@@ -12,7 +12,7 @@ from qacomp.progress import Progress
 from qacomp.rate.calibrated import CalibratedModel
 from qacomp.rate.compensation import factorized
 from qacomp.rate.grid_form import MOST_VALUES, distinct, grid_tensor, grid_values
-from qacomp.rate.steps import ROUNDS, GridWeight, balanced_steps
+from qacomp.rate.steps import ROUNDS, WeightOnGrid, balanced_steps
 from qacomp.sharing.selection import Layer
 from qacomp.sharing.share import Packed, in_own_dtype, unfit
 
@@ -21,7 +21,7 @@ from qacomp.sharing.share import Packed, in_own_dtype, unfit
 class RateSharing:
     """Weights and their steps at scale 1. unfit: why a layer can't be put on a grid, by its name."""
 
-    weights: Mapping[str, GridWeight]
+    weights: Mapping[str, WeightOnGrid]
     steps: Mapping[str, float]
     dtypes: Mapping[str, np.dtype[Any]]
     precision: str
@@ -63,7 +63,7 @@ def calibrated_sharing(
     for name, array in wide.items():
         moment = moments.get(name)
         factor = None if moment is None else factorized(moment.values)
-        weights[name] = GridWeight(array, None if moment is None else moment.view, factor)
+        weights[name] = WeightOnGrid(array, None if moment is None else moment.view, factor)
     with progress.task("steps by what outputs feel", ROUNDS * len(weights)) as task:
         steps = balanced_steps(weights, model.distance, task.advance)
     return RateSharing(weights, steps, dtypes, precision, reasons)

@@ -23,7 +23,7 @@ ROUNDS = 2
 
 
 @dataclass(frozen=True)
-class GridWeight:
+class WeightOnGrid:
     """A weight that is put on a grid. values: its own, float; view, factor: None where its operator isn't known."""
 
     values: NDArray[Any]
@@ -60,7 +60,7 @@ Distance = Callable[[Mapping[str, NDArray[Any]]], float]
 
 
 def balanced_steps(
-    weights: Mapping[str, GridWeight], distance: Distance, advance: Callable[[], None]
+    weights: Mapping[str, WeightOnGrid], distance: Distance, advance: Callable[[], None]
 ) -> dict[str, float]:
     """Return each weight's step, so that all trade output error for bits alike; their common scale is still free.
 
@@ -79,7 +79,7 @@ def balanced_steps(
 
 
 def _moved(
-    steps: Mapping[str, float], price: Mapping[str, float], weights: Mapping[str, GridWeight]
+    steps: Mapping[str, float], price: Mapping[str, float], weights: Mapping[str, WeightOnGrid]
 ) -> dict[str, float]:
     """Return steps that bring all prices to their mean, weighted by the tensors' sizes, in logarithms."""
     told = {name: p for name, p in price.items() if p > 0 and np.isfinite(p)}

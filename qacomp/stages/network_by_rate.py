@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +12,7 @@ from qacomp.calibration.synthetic import has_statistics, synthetic_images
 from qacomp.calibration.torch_model import TorchCalibration
 from qacomp.calibration.tuning import STEPS as TUNING_STEPS
 from qacomp.calibration.tuning import tune_small
+from qacomp.datasets import load_dataset
 from qacomp.errors import TargetNotReachedError
 from qacomp.formats import SharedTensor
 from qacomp.models.plain_modules import copied
@@ -27,10 +29,11 @@ from qacomp.stages.job import Job
 from qacomp.stages.made import Made
 from qacomp.stages.measure_network import measured_network
 from qacomp.stages.size_of import tensor_bytes, whole_bytes
+from qacomp.training.fine_tune import tune_shared
 from qacomp.training.history import WeightHistory
 from qacomp.training.parametrizations.shared import share_weight
 
-_IMAGES = 256
+_IMAGES, _SAMPLES = 256, 512  # made by the network; taken of data
 _ATTEMPTS = 4  # until the file that is written has the size that was aimed at
 _WITHIN = 0.01  # of the size that the user names
 
@@ -70,8 +73,15 @@ def _calibrated(job: Job) -> _Calibrated:
 
 
 def _inputs(job: Job, model: nn.Module) -> tuple[Tensor, str]:
-    """Return the calibration inputs of a network, and what they are."""
+    """Return the calibration inputs of a network, and what they are: of the data, if there is any, else made."""
     shape, seed = job.network.input_shape, job.config.seed
+    data = None if job.session is None else job.session.dataset
+    if job.config.calibration is not None:
+        data = load_dataset(job.config.calibration)
+    if data is not None:
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(data.train.x))[:_SAMPLES])
+        images = job.network.preprocessing.apply(data.train.x[chosen])
+        return torch.from_numpy(images), f"{len(chosen)} inputs of {data.spec} without their labels, seed {seed}"
     if has_statistics(model):
         with job.run.progress.task("images of its own", -(-_IMAGES // 128) * IMAGE_STEPS) as task:
             made = synthetic_images(model, shape, _IMAGES, seed, task.advance)
@@ -129,16 +139,27 @@ def _made(job: Job, found: _Calibrated, scale: float, weights: WeightHistory, tu
     shared = {name: item for name, item in items.items() if isinstance(item.value, SharedTensor)}
     _put_on(model, shared)
     before = copied(model)
-    way = sharing_way(job.config)
-    if tuned and isinstance(way, RateAwareWay) and way.tuned:
-        with job.run.stage("tune"), job.run.progress.task("tune on the same inputs", TUNING_STEPS) as task:
-            tune_small(model, job.original, found.inputs.to(_device(model)), job.config.seed, task.advance)
+    if tuned:
+        job = _tune(job, found, model)
     selection = job.selection
     for layer in job.selection.layers:
         if layer.name not in shared:
             selection = selection.without(layer, found.sharing.unfit.get(layer.name, "it can't be put on a grid"))
     changed = replace(job, network=replace(job.network, model=model), selection=selection)
     return measured_network(changed, (before, model), weights)
+
+
+def _tune(job: Job, found: _Calibrated, model: nn.Module) -> Job:
+    """Train shared values, norms and biases: on labels where there is data, else towards the original's outputs."""
+    way = sharing_way(job.config)
+    if job.session is not None and job.config.tune_epochs:
+        with job.run.stage("tune"):
+            return job.told(tune_shared(model, job.session))
+    if isinstance(way, RateAwareWay) and way.tuned:
+        with job.run.stage("tune"), job.run.progress.task("tune on the same inputs", TUNING_STEPS) as task:
+            inputs = found.inputs.to(_device(model))
+            tune_small(model, job.original, inputs, job.config.seed, task.advance)
+    return job
 
 
 def _put_on(model: nn.Module, items: Mapping[str, Packed]) -> None:

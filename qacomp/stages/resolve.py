@@ -35,7 +35,6 @@ _PRUNE_STEPS = 3000
 _WITHOUT_DATA = (
     *SHARING,
     *RUNNING,
-    *RATE_AWARE,
     *("arch", "num_classes", "size", "mean", "std", "device"),
     *("quantizer", "bits", "bits_layers", "prune", "prune_rate"),
 )
@@ -90,8 +89,10 @@ def resolve_network(
     if dataset is None:
         if config.activations is not None:
             raise DataError("--activations: the range of activations is learned in training; give --data")
-        why = "no data: no fine-tuning and no tuning, weights are shared by k-means alone; give --data"
-        return replace(untrained(config, _WITHOUT_DATA, note, why), arch=network.arch)
+        how = "by rate" if rate_aware(config) else "by k-means alone"
+        why = f"no data: no fine-tuning and no tuning on labels, weights are shared {how}; give --data"
+        used = (*_WITHOUT_DATA, *RATE_AWARE) if rate_aware(config) else _WITHOUT_DATA
+        return replace(untrained(config, used, note, why), arch=network.arch)
     if dataset.num_classes > network.num_classes:
         raise DataError(f"{dataset.spec}: {dataset.num_classes} classes, but the network has {network.num_classes}")
     config = _with_sharing(config, isinstance(network.model, FlexibleModel))

@@ -44,6 +44,7 @@ MODES: dict[str, dict[str, Any]] = {
     "cos, one strength": TRAINED | {"reg": "cos", "strength": 0.5, "sharing": "after"},
     "straight-through": TRAINED | {"sharing": "straight-through"},
     "learned bits": SMALL | {"batch_size": 16, "epochs": 1, "reg": "sinreq:learn_bits=true", "quantizer": "dorefa"},
+    "rate": SMALL | {"sharing": "rate", "tune_epochs": 0},
     "levels": TRAINED | {"levels": (2, 4), "reg": "exp"},
     "magnitude": SMALL | {"prune": "magnitude", "prune_epochs": 0, "tune_epochs": 0},
     "energy": SMALL | {"batch_size": 16, "prune": "energy", "prune_epochs": 3, "prune_rate": 0.4, "tune_epochs": 0},
@@ -76,6 +77,9 @@ OTHER: dict[str, Any] = {
     "min_agreement": 0.9999,
     "rounding": "nearest",
     "sharing": "straight-through",
+    "target_size": "3KB",
+    "quality": "small",
+    "calibration": "digits",
     "strength": 3.0,
     "strength_layers": {"4": 2.0},
     "pull": 9.0,
@@ -112,7 +116,7 @@ INPUT = (1, 6, 6)
 
 
 HYPERPARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
-    "sharing": {"auto": {}, "after": {}, "straight-through": {"entropy": 20.0}},
+    "sharing": {"auto": {}, "after": {}, "straight-through": {"entropy": 20.0}, "rate": {"tuned": False}},
     "reg": {
         "sin": {"range": "global"},
         "cos": {"range": "learned"},
@@ -147,6 +151,7 @@ BESIDE: dict[str, dict[str, Any]] = {
 
 
 METHOD_MODES: dict[str, dict[str, Any]] = {
+    "rate": {"k": 16, "tune_epochs": 0, "epochs": None, "batch_size": CompressConfig().batch_size},
     "sinreq": {"k": 16},
     "dorefa": {"k": 16, "tune_epochs": None},
     "wrpn": {"k": 16, "tune_epochs": None},
@@ -173,7 +178,8 @@ def stop(
 
 @pytest.fixture(autouse=True)
 def nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qacomp.stages.train.measured_network", stop)
+    for stage in ("train", "network_by_rate"):
+        monkeypatch.setattr(f"qacomp.stages.{stage}.measured_network", stop)
     monkeypatch.setattr(ResumeStore, "save", lambda *args, **how: None)
 
 
