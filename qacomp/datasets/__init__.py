@@ -1,4 +1,4 @@
-"""Data by spec: `digits`, `mnist:DIR`, `npz:FILE`, ... Every file of this folder registers one kind; no torch."""
+"""Load data by its spec: `digits`, `mnist:DIR`, `npz:FILE`, ... Each file here registers one kind; none needs torch."""
 
 import difflib
 from collections.abc import Mapping
@@ -28,11 +28,12 @@ __all__ = [
 
 
 def load_dataset(spec: str, *, validation_fraction: float = 0.1) -> Dataset:
-    """Load a user's own data spec into disjoint train, val and test parts. What a file names is a `NamedData` instead.
+    """Load the data spec that a user gave into disjoint train, val and test parts (see `Split`).
 
-    Where the data brings no validation part, `validation_fraction` of every class of the training part becomes it,
-    chosen by a fixed seed. Raises `UnknownDataSpecError` (lists the known kinds), `DataError` (files missing or
-    malformed, labels out of range, lengths that disagree, empty parts, NaN), `ConfigError` (the fraction).
+    A spec out of a file is a `NamedData` instead, and is never loaded here. If the data has no validation part,
+    `validation_fraction` of each class is moved from the training part, chosen by a fixed seed. Raises
+    `UnknownDataSpecError` (lists the known kinds), `DataError` (files missing or malformed, labels out of range,
+    lengths that disagree, empty parts, NaN), `ConfigError` (validation_fraction isn't between 0 and 1).
     """
     if not 0 < validation_fraction < 1:
         raise ConfigError(f"the validation fraction must lie between 0 and 1, not be {validation_fraction}")
@@ -40,7 +41,10 @@ def load_dataset(spec: str, *, validation_fraction: float = 0.1) -> Dataset:
 
 
 def dataset_from_arrays(arrays: Mapping[str, Any]) -> Dataset:
-    """Make data from x_train, y_train, x_test, y_test and optionally x_val, y_val, num_classes; see `Split`."""
+    """Make a dataset from x_train, y_train, x_test, y_test and optionally x_val, y_val, num_classes; see `Split`.
+
+    Raises `DataError` for missing arrays, and for the same reasons as `load_dataset`.
+    """
     return _prepared("arrays", source_from_arrays("arrays", arrays), 0.1)
 
 
@@ -54,8 +58,8 @@ def _prepared(spec: str, loaded: Source | Dataset, validation_fraction: float) -
         val = checked(f"{spec}: val", loaded.val)
     if len(train) == 0 or len(val) == 0:
         raise DataError(
-            f"{spec}: {len(train) + len(val)} training images are too few to set {validation_fraction:.0%} of them "
-            "aside for validation"
+            f"{spec}: {len(train) + len(val)} training images are too few to use {validation_fraction:.0%} of them "
+            "for validation; give more"
         )
     num_classes = int(train.y.max()) + 1 if loaded.num_classes is None else loaded.num_classes
     dataset = Dataset(spec, num_classes, owned(train), owned(val), owned(test))
@@ -74,7 +78,7 @@ def _load(spec: str) -> Source | Dataset:
         hints = [usage for usage in (*usages, *others) if usage.partition(":")[0] in close]
         hint = f"did you mean {hints[0]}? " if hints else ""
         known = ", ".join((*usages, *others))
-        raise UnknownDataSpecError(f"unknown data {spec!r}: {hint}known are {known}, module:function")
+        raise UnknownDataSpecError(f"unknown data {spec!r}: {hint}give one of {known}, module:function")
     kind = DATASETS.find(name)
     if bool(argument) != bool(kind.argument) or (colon and not argument):
         raise UnknownDataSpecError(f"data {spec!r} must be written as {kind.usage}")

@@ -1,4 +1,4 @@
-"""Finding the published files of a dataset, with errors that name what is missing."""
+"""Find the published files of a dataset; errors name the file that is missing."""
 
 import os
 from collections.abc import Sequence
@@ -8,7 +8,10 @@ from qacomp.errors import DataError
 
 
 def find_folder(kind: str, argument: str, below: Sequence[str], pattern: str) -> Path:
-    """Return the first of `argument/below[i]` with a file that matches `pattern`, else `argument` if it exists."""
+    """Return the first of the folders `argument/below[i]` that has a file matching `pattern`, else `argument` itself.
+
+    Raises DataError if `argument` isn't a folder.
+    """
     root = Path(os.path.expanduser(argument))  # leaves ~nobody as it is
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "does not exist"
@@ -21,9 +24,9 @@ def find_folder(kind: str, argument: str, below: Sequence[str], pattern: str) ->
 
 
 def find_file(kind: str, folder: Path, names: Sequence[str]) -> Path:
-    """Return the first of `names` that is a file of `folder`; raise DataError, which names the missing file."""
+    """Return the path of the first of `names` that exists in `folder`. Raise DataError, which names a missing file."""
     for name in names:
         if (folder / name).is_file():
             return folder / name
     others = f" (or {', '.join(names[1:])})" if len(names) > 1 else ""
-    raise DataError(f"{kind}: {folder} has no {names[0]}{others}")
+    raise DataError(f"{kind}: {folder} has no file {names[0]}{others}; give the folder that holds the published files")

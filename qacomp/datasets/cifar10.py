@@ -1,4 +1,4 @@
-"""CIFAR-10's published batches, python or binary version."""
+"""CIFAR-10's published batches, Python or binary version."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from qacomp.datasets.split import Source, Split
 
 @register_dataset("cifar10", argument="DIR", files="**/*_batch*")
 def load_cifar10(argument: str) -> Source:
-    """Read CIFAR-10's published batches, python or binary version (the folder, or the one above it)."""
+    """Read CIFAR-10's published batches, Python or binary version (their folder, or the one above it)."""
     below = ("", "cifar-10-batches-py", "cifar-10-batches-bin")
     folder = find_folder("cifar10", argument, below, "*_batch*")
 

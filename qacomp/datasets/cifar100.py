@@ -1,4 +1,4 @@
-"""CIFAR-100's published files, python or binary version, with the fine labels."""
+"""CIFAR-100's published files, Python or binary version, with the fine labels."""
 
 from qacomp.datasets._cifar import read_binary, read_pickled
 from qacomp.datasets._files import find_file, find_folder
@@ -8,7 +8,7 @@ from qacomp.datasets.split import Source, Split
 
 @register_dataset("cifar100", argument="DIR", files="**/t[re][as]*")
 def load_cifar100(argument: str) -> Source:
-    """Read CIFAR-100's published files, python or binary version (the folder, or the one above it), fine labels."""
+    """Read CIFAR-100's published files, Python or binary version (their folder, or the one above it), fine labels."""
     folder = find_folder("cifar100", argument, ("", "cifar-100-python", "cifar-100-binary"), "train*")
 
     def part(stem: str) -> Split:

@@ -15,10 +15,10 @@ from qacomp.errors import DataError, QacompError
 
 
 def load_custom(module_name: str, function_name: str) -> Source | Dataset | None:
-    """Call `module:function` without arguments; None where there is no such module.
+    """Call `module:function` without arguments, and return its data; None if there is no such module.
 
     The function returns a `Dataset`, or a mapping of arrays x_train, y_train, x_test, y_test and optionally
-    x_val, y_val and num_classes. Whatever it raises becomes a `DataError`.
+    x_val, y_val and num_classes. An exception that it raises becomes a `DataError`.
     """
     result = call_custom(module_name, function_name)
     spec = f"{module_name}:{function_name}"
@@ -30,7 +30,7 @@ def load_custom(module_name: str, function_name: str) -> Source | Dataset | None
 
 
 def call_custom(module_name: str, function_name: str) -> object | None:
-    """Return what `module:function` returns without arguments; None where there is no such module."""
+    """Call `module:function` without arguments and return its result; None if there is no such module."""
     with _working_directory_on_the_path():
         if not _is_name(module_name, function_name) or not _exists(module_name):
             return None
@@ -38,20 +38,25 @@ def call_custom(module_name: str, function_name: str) -> object | None:
 
 
 def find_custom(module_name: str, function_name: str) -> Any:
-    """Return the function itself. Raises DataError where there is none."""
+    """Return the function `module:function` without calling it. Raises DataError if it can't be imported."""
     spec = f"{module_name}:{function_name}"
     with _working_directory_on_the_path():
         if not _is_name(module_name, function_name) or not _exists(module_name):
-            raise DataError(f"{spec}: there is no module {module_name!r} here; give module:function")
+            raise DataError(
+                f"{spec}: there is no module {module_name!r} on the Python path or in the working directory; give "
+                "module:function"
+            )
         try:
             return _found(module_name, function_name)
         except Exception as error:
-            raise DataError(f"{spec} failed: {type(error).__name__}: {' '.join(str(error).split())}") from error
+            raise DataError(
+                f"{spec} can't be imported: {type(error).__name__}: {' '.join(str(error).split())}"
+            ) from error
 
 
 @contextmanager
 def _working_directory_on_the_path() -> Iterator[None]:
-    """Put the working directory on the path, which an installed command lacks."""
+    """Put the working directory on the Python path in the block, since an installed command doesn't have it there."""
     here = str(Path.cwd())
     added = here not in sys.path
     if added:

@@ -1,4 +1,4 @@
-"""scikit-learn's embedded digits: 1,797 images of 8 by 8 pixels, ten classes; nothing is downloaded."""
+"""scikit-learn's digits: 1,797 images of 8 by 8 pixels, ten classes; they come with scikit-learn, without download."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ _TEST_FRACTION = 0.2
 
 @register_dataset("digits")
 def load_digits(argument: str) -> Source:
-    """Load scikit-learn's embedded 8x8 digits, a fixed stratified fifth of them for test."""
+    """Load scikit-learn's embedded 8x8 digits; a fixed stratified fifth of them is the test part."""
     from sklearn.datasets import load_digits as load_embedded
 
     images, labels = load_embedded(return_X_y=True)

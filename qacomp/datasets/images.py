@@ -20,12 +20,15 @@ _LARGEST_BYTES = 8 << 30
 def load_images(argument: str) -> Source:
     """Read folders of PNG or JPEG files, train/<class>/* and test/<class>/* (optionally val/<class>/*).
 
-    Classes are numbered by the sorted folder names of train. Images become the commonest size of the training part
-    (bilinear), and RGB unless all are grey.
+    Classes are numbered in the order of the sorted folder names of train. Images are resized (bilinear) to the most
+    common size of the training part, and are RGB unless all are grey.
     """
     root = Path(os.path.expanduser(argument))
     if not root.is_dir():
-        raise DataError(f"images: {argument} {'is no folder' if root.exists() else 'does not exist'}")
+        raise DataError(
+            f"images: {argument} {'is not a folder' if root.exists() else 'does not exist'}; give the folder with "
+            "train/ and test/"
+        )
     parts = {name: root / name for name in ("train", "val", "test") if name != "val" or (root / name).is_dir()}
     for folder in parts.values():
         if not folder.is_dir():
@@ -41,8 +44,8 @@ def load_images(argument: str) -> Source:
     needed = len(looks) * size[0] * size[1] * len(mode)
     if needed > _LARGEST_BYTES:
         raise DataError(
-            f"images: {len(looks)} images of {size[0]}x{size[1]} need {needed >> 20} MiB of memory; "
-            f"store them nearer to the network's input size (limit {_LARGEST_BYTES >> 20} MiB)"
+            f"images: {len(looks)} images of {size[0]}x{size[1]} need {needed >> 20} MiB of memory, more than the "
+            f"limit of {_LARGEST_BYTES >> 20} MiB; store them in a size near the network's input"
         )
     splits = {name: _load(listed, size, mode) for name, listed in files.items()}
     return Source(splits["train"], splits["test"], splits.get("val"), num_classes=len(classes))
@@ -55,7 +58,7 @@ def _visible(path: Path) -> bool:
 def _listed(folder: Path, classes: list[str]) -> list[tuple[Path, int]]:
     unknown = [entry.name for entry in folder.iterdir() if _visible(entry) and entry.name not in classes]
     if folders := sorted(name for name in unknown if (folder / name).is_dir()):
-        raise DataError(f"images: {folder} has the class {folders[0]!r}, which train/ lacks")
+        raise DataError(f"images: {folder} has the class folder {folders[0]!r}, which train/ lacks; add or remove it")
     listed = [
         (path, label)
         for label, name in enumerate(classes)
@@ -63,15 +66,15 @@ def _listed(folder: Path, classes: list[str]) -> list[tuple[Path, int]]:
         for path in sorted((folder / name).iterdir())
         if _visible(path) and path.suffix.lower() in _SUFFIXES
     ]
-    if strange := [path for path, _ in listed if not path.is_file()]:  # a pipe would be waited for
-        raise DataError(f"images: {strange[0]} is no file; take it out of the folder")
+    if strange := [path for path, _ in listed if not path.is_file()]:  # reading a pipe would block
+        raise DataError(f"images: {strange[0]} is not a regular file; remove it from the folder")
     if not listed:
         raise DataError(f"images: {folder} holds no {', '.join(_SUFFIXES)} files in class folders")
     return listed
 
 
 def _look(path: Path) -> tuple[tuple[int, int], bool]:
-    """Return ((width, height), is it grey) from the header alone."""
+    """Return ((width, height), whether the image is grey) from the file's header."""
     from PIL import Image
 
     try:
@@ -82,7 +85,7 @@ def _look(path: Path) -> tuple[tuple[int, int], bool]:
                     raise DataError(f"images: {path} has more than 8 bits a channel; convert it to 8 bits")
                 return image.size, image.mode in ("1", "L", "LA")
     except (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError) as error:
-        raise DataError(f"images: {path} is no readable PNG or JPEG file") from error
+        raise DataError(f"images: {path} is not a readable PNG or JPEG file; remove or replace it") from error
 
 
 def _load(listed: list[tuple[Path, int]], size: tuple[int, int], mode: str) -> Split:

@@ -1,4 +1,4 @@
-"""MNIST's idx files, and those of the sets that copy its layout (Fashion-MNIST, KMNIST)."""
+"""MNIST's idx files, and those of data sets with the same layout (Fashion-MNIST, KMNIST)."""
 
 import gzip
 import math
@@ -38,7 +38,7 @@ def _read(folder: Path, stem: str, dimensions: int) -> NDArray[np.uint8]:
 
 
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    """Read an idx file of unsigned bytes with that many dimensions; `DataError` where it isn't one."""
+    """Read an idx file of unsigned bytes with `dimensions` axes, gzipped or not. Raise DataError for any other file."""
     try:
         with path.open("rb") as raw:
             zipped = raw.read(2) == b"\x1f\x8b"
@@ -51,7 +51,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
 def _read_stream(path: Path, file: "IO[bytes] | gzip.GzipFile", dimensions: int) -> NDArray[np.uint8]:
     header = file.read(4 + 4 * dimensions)
     if len(header) < 4 + 4 * dimensions or header[:4] != bytes((0, 0, _UNSIGNED_BYTE, dimensions)):
-        raise DataError(f"{path}: no idx file of unsigned bytes with {dimensions} dimensions")
+        raise DataError(f"{path}: not an idx file of unsigned bytes with {dimensions} dimensions")
     shape = struct.unpack(f">{dimensions}I", header[4:])
     size = math.prod(shape)
     if size > _LARGEST_BYTES:

@@ -1,4 +1,4 @@
-"""A numpy archive of images and labels, read without pickles and without trusting its declared sizes."""
+"""Read a numpy archive of images and labels, without pickles, and without trusting the sizes that it declares."""
 
 import io
 import math
@@ -17,8 +17,8 @@ from qacomp.datasets.split import Source
 from qacomp.errors import DataError
 
 _NAMES = ("x_train", "y_train", "x_test", "y_test", "x_val", "y_val", "num_classes")
-_MOST_HEADER = 1 << 16  # bytes of an array's header that are read: numpy takes 10,000
-_DEFLATE_LIMIT = 1100  # deflate can't expand further (1032:1), so a larger claim is a lie
+_MOST_HEADER = 1 << 16  # bytes that are read of an array's header; numpy accepts at most 10,000
+_DEFLATE_LIMIT = 1100  # deflate expands at most 1032:1, so a larger declared size is false
 
 
 @register_dataset("npz", argument="FILE")
@@ -28,22 +28,23 @@ def load_npz(argument: str) -> Source:
 
 
 def read_arrays(path: Path, names: tuple[str, ...] | None = None) -> dict[str, NDArray[Any]]:
-    """Read the arrays of an archive, or those of `names` that it has; of none of them, all names with empty arrays.
+    """Read the arrays of an archive by name; with `names` only those of them that it has.
 
-    Raises DataError where the file is missing, damaged, or holds Python objects.
+    If it has none of `names`, all names of the archive are returned with empty arrays, so that an error can list them.
+    Raises DataError if the file is missing, damaged, or holds Python objects.
     """
     if not path.is_file():
-        raise DataError(f"npz: {path} {'is no file' if path.exists() else 'does not exist'}")
+        raise DataError(f"npz: {path} {'is not a file' if path.exists() else 'does not exist'}; give a .npz file")
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             wanted = members if names is None else [name for name in names if name in members]
             arrays = {name: _read(path, archive, members[name]) for name in wanted}
-            return arrays or dict.fromkeys(members, np.empty(0))  # so that an error can say what there is
+            return arrays or dict.fromkeys(members, np.empty(0))
     except DataError:
         raise
-    except Exception as error:  # zipfile, each decompressor, and numpy's reader of headers have kinds of their own
-        raise DataError(f"npz: {path} is no readable numpy archive ({' '.join(str(error).split())})") from error
+    except Exception as error:  # zipfile, each decompressor, and numpy's reader of headers raise errors of their own
+        raise DataError(f"npz: {path} is not a readable numpy archive ({' '.join(str(error).split())})") from error
 
 
 def _read(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
@@ -54,15 +55,17 @@ def _read(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArra
     shape, fortran, dtype = header(start)
     with archive.open(info) as file:
         if any(side < 0 for side in shape):
-            raise DataError(f"npz: {path}: {info.filename} has a shape with a negative side; the file is damaged")
+            raise DataError(f"npz: {path}: {info.filename} has a shape with a negative axis; the file is damaged")
         if dtype.hasobject:
             raise DataError(f"npz: {path}: {info.filename} holds Python objects; store plain arrays")
         size = math.prod(shape) * dtype.itemsize
         if size > info.file_size or size > info.compress_size * _DEFLATE_LIMIT:
-            raise DataError(f"npz: {path}: {info.filename} claims {size} bytes, more than the archive holds")
+            raise DataError(
+                f"npz: {path}: {info.filename} declares {size} bytes, more than the archive holds; the file is damaged"
+            )
         file.read(start.tell())
         values = file.read(size)
         if len(values) != size:
             raise DataError(f"npz: {path}: {info.filename} is truncated ({len(values)} of {size} bytes)")
-        file.read(1)  # past the end, so that the checksum is compared
+        file.read(1)  # read past the end, so that zipfile compares the checksum
     return np.frombuffer(values, dtype=dtype).reshape(shape, order="F" if fortran else "C")

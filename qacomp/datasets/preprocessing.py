@@ -1,4 +1,4 @@
-"""How stored images become a network's input; needs numpy alone, so that a device can evaluate ONNX without torch."""
+"""Turn stored images into a network's input; needs only numpy, so that a device can evaluate ONNX without torch."""
 
 import math
 import reprlib
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qacomp.errors import CheckpointError, DataError
 
-_CHUNK_BYTES = 64 << 20  # float32 working set of one chunk, so that large sets need little beside their output
+_CHUNK_BYTES = 64 << 20  # float32 values of one chunk, so that a large data set needs little memory besides its output
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow's convert("L")
 LARGEST_SIDE = 1 << 16
 
@@ -20,7 +20,8 @@ LARGEST_SIDE = 1 << 16
 class Preprocessing:
     """Size, channels and normalization of a network's input.
 
-    size: (height, width) in pixels; channels: 1 (grey) or 3 (RGB); mean, std: one a channel, for inputs in [0, 1].
+    size: (height, width) in pixels; channels: 1 (grey) or 3 (RGB); mean, std: one value for each channel, for inputs
+    in [0, 1].
     """
 
     size: tuple[int, int]
@@ -34,7 +35,7 @@ class Preprocessing:
         return (self.channels, *self.size)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types; `from_dict` reads them back."""
+        """Return the fields as plain JSON types; `from_dict` reads them back."""
         return {
             "size": [int(side) for side in self.size],
             "channels": int(self.channels),
@@ -44,14 +45,16 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
-        """Read what `to_dict` wrote; unknown, missing or impossible fields raise `CheckpointError`."""
+        """Read what `to_dict` wrote. Raise `CheckpointError` for unknown or missing fields, or values out of range."""
         if not isinstance(values, Mapping):
             raise CheckpointError(f"preprocessing must be a mapping, not {type(values).__name__}")
         fields = ("size", "channels", "mean", "std")
         if missing := [name for name in fields if name not in values]:
             raise CheckpointError(f"preprocessing lacks {', '.join(missing)}")
         if unknown := sorted(_shown(name) for name in values if name not in fields)[:8]:
-            raise CheckpointError(f"preprocessing has unknown fields {', '.join(unknown)}: written by a newer qacomp?")
+            raise CheckpointError(
+                f"preprocessing has unknown fields {', '.join(unknown)}; a newer qacomp may have written the file"
+            )
         made = cls(
             size=_pair(values["size"]),
             channels=_integer("channels", values["channels"]),
@@ -62,7 +65,7 @@ class Preprocessing:
         return made
 
     def validate(self) -> None:
-        """Raise `CheckpointError` where a field has a value that can't work."""
+        """Raise `CheckpointError` for a field whose value is out of range."""
         if any(not 1 <= side <= LARGEST_SIDE for side in self.size):
             raise CheckpointError(
                 f"preprocessing: size {_shown(self.size)} must be two sides of 1 to {LARGEST_SIDE} pixels"
@@ -80,7 +83,7 @@ class Preprocessing:
     def apply(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Turn stored images into network inputs.
 
-        images: (N, H, W) or (N, H, W, C) with C 1 or 3, uint8 or floating in [0, 1].
+        images: (N, H, W) or (N, H, W, C) with C 1 or 3, uint8 or floats in [0, 1].
         Returns (N, channels, *size) float32: scaled to [0, 1], channels converted (grey repeated, RGB to BT.601 luma),
         resized bilinearly with a triangle filter (antialiased when shrinking, as Pillow's BILINEAR), then normalized.
         Raises `DataError` for other layouts and dtypes.
@@ -117,7 +120,7 @@ class Preprocessing:
 
 
 def _resize(planes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Resize (n, C, H, W) to (n, C, *size): one small matrix an axis, so a whole chunk is two matrix products."""
+    """Resize (n, C, H, W) to (n, C, *size) by two matrix products, with a small matrix of weights for each axis."""
     rows = _triangle_filter(planes.shape[2], size[0])  # (size[0], H)
     columns = _triangle_filter(planes.shape[3], size[1])  # (size[1], W)
     resized: NDArray[np.float32] = np.matmul(np.matmul(rows, planes), columns.T)
@@ -125,7 +128,7 @@ def _resize(planes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.fl
 
 
 def _triangle_filter(stored: int, wanted: int) -> NDArray[np.float32]:
-    """Return (wanted, stored) weights of bilinear interpolation at half-pixel centres, wider when shrinking."""
+    """Return the weights (wanted, stored) of bilinear interpolation at half-pixel centres; wider when shrinking."""
     scale = stored / wanted
     support = max(scale, 1.0)
     centres = (np.arange(wanted) + 0.5) * scale
@@ -159,5 +162,5 @@ def _numbers(name: str, value: object) -> tuple[float, ...]:
 
 
 def _shown(value: object) -> str:
-    """Return a value out of a file as text, short whatever it holds."""
+    """Return a value out of a file as text of at most 80 characters."""
     return reprlib.repr(value)[:80]

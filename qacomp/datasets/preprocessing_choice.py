@@ -1,4 +1,4 @@
-"""Which preprocessing holds: the file's or the architecture's own, with the settings' size, mean and std on top."""
+"""Choose the preprocessing: that of the file or the architecture, with size, mean and std changed by the settings."""
 
 import math
 from dataclasses import replace
@@ -9,7 +9,10 @@ from qacomp.options.config import CompressConfig
 
 
 def choose_preprocessing(config: CompressConfig, stored: Preprocessing) -> Preprocessing:
-    """Return `stored` with what `config` changes; a single mean or std counts for every channel. Raises ConfigError."""
+    """Return `stored` with the size, mean and std that `config` gives; one mean or std applies to all channels.
+
+    Raises ConfigError for values out of range, or a wrong number of them.
+    """
     mean = _per_channel("mean", config.mean, stored.channels) or stored.mean
     std = _per_channel("std", config.std, stored.channels) or stored.std
     chosen = replace(stored, mean=mean, std=std)

@@ -1,4 +1,4 @@
-"""The table of data spec kinds: a decorated function a kind."""
+"""The registry of data spec kinds, a decorated function each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +12,10 @@ Loader = Callable[[str], Source]
 
 @dataclass(frozen=True)
 class DatasetKind:
-    """One kind of data spec: `name` alone, or `name:argument` where `argument` (what follows the colon) is set.
+    """One kind of data spec, written `name`, or `name:ARGUMENT` if it takes an argument.
 
-    `files`: pattern of what may be read in the folder that the argument names.
+    argument: what the user writes after the colon (`DIR`, `FILE`), empty if there is none; files: pattern of the files
+    that are read in the folder that the argument names.
     """
 
     name: str
@@ -25,7 +26,7 @@ class DatasetKind:
 
     @property
     def usage(self) -> str:
-        """Return how the spec is written."""
+        """Return how the spec is written, such as `mnist:DIR`."""
         return f"{self.name}:{self.argument}" if self.argument else self.name
 
 
@@ -33,11 +34,11 @@ DATASETS: Registry[DatasetKind] = Registry("data", "qacomp.datasets", "qacomp.da
 
 
 def register_dataset(name: str, *, argument: str = "", files: str = "**/*") -> Callable[[Loader], Loader]:
-    """Register `def load(argument) -> Source`; its docstring's first line describes the kind.
+    """Register `def load(argument) -> Source`; the first line of its docstring describes the kind in help texts.
 
-    argument: what the user writes after the colon (`DIR`, `FILE`), empty where nothing follows. files: pattern of the
-    files in such a folder that may be read, which no output may replace.
-    Loaders raise `DataError`; imports beyond numpy stay inside them.
+    argument: what the user writes after the colon (`DIR`, `FILE`), empty if there is none. files: pattern of the files
+    that are read in such a folder; no output may replace them. A loader raises `DataError`, and imports other packages
+    than numpy inside the function.
     """
 
     def register(load: Loader) -> Loader:
@@ -50,6 +51,6 @@ def register_dataset(name: str, *, argument: str = "", files: str = "**/*") -> C
 def list_datasets() -> list[DatasetKind]:
     """Return the kinds of data spec that are imported: qacomp's own, and those that a program registered.
 
-    Those of other installed packages are in `DATASETS.names()`; a user's own `module:function` comes besides.
+    `DATASETS.names()` lists those of other installed packages too. `module:function` is not in these lists.
     """
     return list(DATASETS.here().values())

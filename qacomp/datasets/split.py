@@ -1,4 +1,4 @@
-"""The values that loaders give: images with labels, and how a part is split off by a fixed seed."""
+"""The types that loaders return (images with labels), their checks, and the split by a fixed seed."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from qacomp.errors import DataError
 
-SPLIT_SEED = 20_260_101  # fixed: every run, whatever its seed, chooses on the same images
+SPLIT_SEED = 20_260_101  # fixed, so that runs with any seed validate on the same images
 _LARGEST_CLASS_COUNT = 1 << 20
 
 
@@ -30,7 +30,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three disjoint parts: `train` to fit, `val` to choose, `test` to report once."""
+    """Three disjoint parts: `train` to train on, `val` to choose the best epoch, `test` to report accuracy."""
 
     spec: str
     num_classes: int
@@ -41,10 +41,10 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Source:
-    """What a loader returns: the parts as published; `val` is None where it must be split off `train`.
+    """What a loader returns: the parts as published; `val` is None if it must be split off `train`.
 
-    Arrays may still be raw (any integer labels, float64 images): `checked` normalizes and validates them.
-    `num_classes` None: one more than the largest label of the training part.
+    Arrays may still be raw (labels of any integer type, float64 images): `checked` converts and validates them.
+    num_classes: None means one more than the largest label of the training part.
     """
 
     train: Split
@@ -54,16 +54,19 @@ class Source:
 
 
 def checked(name: str, split: Split) -> Split:
-    """Validate one part; `DataError` says which part (`name`) is bad, and how. Only dtypes are changed."""
+    """Return one part as validated arrays (see `Split`); only dtypes are changed.
+
+    Raises `DataError`, which begins with `name` and says what is wrong.
+    """
     try:
         images, labels = np.asarray(split.x), np.asarray(split.y)
     except (ValueError, TypeError) as error:  # lists of unequal lengths
-        raise DataError(f"{name}: no arrays ({' '.join(str(error).split())})") from error
+        raise DataError(f"{name}: images and labels must be arrays ({' '.join(str(error).split())})") from error
     return Split(_checked_images(name, images, len(labels) if labels.ndim else -1), _checked_labels(name, labels))
 
 
 def owned(split: Split) -> Split:
-    """Return the part in writable C-ordered arrays (torch warns of others), copied only where it isn't yet."""
+    """Return the part in writable C-ordered arrays, copied only if needed; torch warns of other arrays."""
     return Split(np.require(split.x, requirements=["C", "W"]), np.require(split.y, requirements=["C", "W"]))
 
 
@@ -84,7 +87,7 @@ def _checked_images(name: str, images: NDArray[Any], count: int) -> NDArray[Any]
     if low < 0 or high > 1:
         raise DataError(
             f"{name}: float images span [{low:.4g}, {high:.4g}]; scale them to [0, 1] or store uint8 "
-            "(mean and standard deviation belong to the preprocessing)"
+            "(normalization by mean and standard deviation is done by the preprocessing)"
         )
     return images.astype(np.float32, copy=False)
 
@@ -105,9 +108,9 @@ def _checked_labels(name: str, labels: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def stratified_part(labels: NDArray[np.int64], fraction: float) -> NDArray[np.bool_]:
-    """Return the mask (N,) of a part with `fraction` of every class, by largest remainder, the same for equal labels.
+    """Return the mask (N,) of a part with `fraction` of every class, rounded by largest remainder.
 
-    A class keeps at least one image outside the part; a class with one image gives none.
+    The mask depends only on labels and fraction. At least one image of each class stays outside of the part.
     """
     classes, counts = np.unique(labels, return_counts=True)
     quotas = np.minimum(counts * fraction, counts - 1)
@@ -124,6 +127,6 @@ def stratified_part(labels: NDArray[np.int64], fraction: float) -> NDArray[np.bo
 
 
 def separate(split: Split, fraction: float) -> tuple[Split, Split]:
-    """Split into (the rest, a stratified part of `fraction`): disjoint, both in the stored order."""
+    """Return (the rest, a stratified part with `fraction` of the images): disjoint, both in the stored order."""
     part = stratified_part(split.y, fraction)
     return split.take(np.flatnonzero(~part)), split.take(np.flatnonzero(part))

@@ -1,4 +1,4 @@
-"""Architectures by name: every file of `families` registers its own; listing them never imports torch."""
+"""Architectures by name; each file of `families` registers some. Listing them never imports torch."""
 
 from typing import TYPE_CHECKING
 
@@ -12,23 +12,24 @@ __all__ = ["MODELS", "ModelInfo", "create_model", "list_models", "model_info", "
 
 
 def list_models() -> list[str]:
-    """Return the architectures' names, in the order of their sizes within a family, those of other packages last."""
+    """Return the names of all architectures: a family's in the order of size, those of other packages last."""
     return MODELS.names()
 
 
 def model_info(name: str, *, told: bool = False) -> ModelInfo:
-    """Return shapes, classes and preprocessing of an architecture. Raise `UnknownArchitectureError` (lists the known).
+    """Return input shape, classes and preprocessing of an architecture.
 
-    told: the name is a file's word, for which no installed package is imported.
+    told: the name comes from a file, so no other installed package is imported for it. Raises
+    `UnknownArchitectureError`, which lists the known architectures.
     """
     return MODELS.find(name, told=told)[0]
 
 
 def create_model(name: str, num_classes: int | None = None) -> "nn.Module":
-    """Build an architecture with fresh weights (torch's global generator); `num_classes` defaults to the family's.
+    """Build an architecture with random weights, drawn by torch's global generator.
 
-    The module takes (N, C, H, W) float32 and gives (N, num_classes) logits. Raises `UnknownArchitectureError`,
-    and `ConfigError` for fewer than two classes.
+    num_classes: None for the architecture's default. The module maps (N, C, H, W) float32 to (N, num_classes) logits.
+    Raises `UnknownArchitectureError`, and `ConfigError` for fewer than two classes.
     """
     info, build = MODELS.find(name)
     classes = info.num_classes if num_classes is None else num_classes

@@ -1,4 +1,4 @@
-"""The modules of MSDNet: feature maps at several scales, finest first, each layer adding channels to every scale."""
+"""The modules of MSDNet: feature maps at several scales, finest first; each layer adds channels to every scale."""
 
 from collections.abc import Sequence
 
@@ -41,7 +41,7 @@ class Pyramid(nn.Module):
 
 
 class ScaleGrowth(nn.Module):
-    """New channels of one scale behind its old ones; half of them come from the next finer scale where there is one."""
+    """Appends new channels to those of one scale; half of them come from the next finer scale, if there is one."""
 
     def __init__(self, finer: int, same: int, growth: int, finer_factor: int, same_factor: int) -> None:
         super().__init__()
@@ -58,10 +58,10 @@ class ScaleGrowth(nn.Module):
 
 
 class DenseLayer(nn.Module):
-    """One layer of the coarsest `len(growths)` scales; what is finer than those is read once more and dropped."""
+    """One dense layer, which outputs the coarsest `len(growths)` scales; a finer input scale is read, then dropped."""
 
     def __init__(self, channels: Sequence[int], growths: Sequence[int], factors: Sequence[int]) -> None:
-        """Take `channels` and bottleneck `factors` of the scales that come in, `growths` of those that go out."""
+        """Take `channels` and bottleneck `factors` of the input scales, and `growths` of the output scales."""
         super().__init__()
         first = len(channels) - len(growths)
         self.scales = nn.ModuleList(
@@ -76,20 +76,20 @@ class DenseLayer(nn.Module):
         )
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """Map feature maps of the scales that come in to those of the scales that go out."""
+        """Map the feature maps of the input scales to those of the output scales."""
         first = len(features) - len(self.scales)
         return [scale(features[i - 1] if i else None, features[i]) for i, scale in enumerate(self.scales, start=first)]
 
 
 class Transition(nn.Module):
-    """Fewer channels at every scale by a 1x1 unit each."""
+    """Reduces the channels of every scale by a 1x1 unit."""
 
     def __init__(self, inputs: Sequence[int], outputs: Sequence[int]) -> None:
         super().__init__()
         self.scales = nn.ModuleList(conv_unit(i, o, 1, 1) for i, o in zip(inputs, outputs, strict=True))
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """Map feature maps to as many, with fewer channels."""
+        """Map the feature maps of all scales to maps with fewer channels."""
         return [scale(x) for scale, x in zip(self.scales, features, strict=True)]
 
 

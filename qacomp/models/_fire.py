@@ -1,4 +1,4 @@
-"""The module that SqueezeNet is made of; attribute names are torchvision's keys."""
+"""The Fire module of SqueezeNet; attribute names are torchvision's keys."""
 
 import torch
 from torch import Tensor, nn

@@ -6,11 +6,11 @@ from torch import nn
 
 
 def initialize(model: nn.Module, *outputs: nn.Module, gain: float = math.sqrt(2)) -> None:
-    """Draw normal weights of deviation gain / sqrt(fan_in), in the `outputs` 1 / sqrt(fan_in); biases are zero.
+    """Draw normal weights of standard deviation gain / sqrt(fan_in), in place; biases become zero.
 
-    `outputs` are the layers that give logits: no ReLU follows them. The default gain makes up for the half that a ReLU
-    takes away (He et al. 2015). Where max-pooling or dropout raise the second moment again, and no batch norm sets it
-    right, a family passes a smaller one that keeps it near that of the input. Batch norms keep torch's ones and zeros.
+    outputs: the layers that give logits; no ReLU follows them, so their deviation is 1 / sqrt(fan_in). The default gain
+    compensates the half of the second moment that a ReLU removes (He et al. 2015). Max-pooling and dropout raise it
+    again: a family with them, and without batch norm, passes a smaller gain. Batch norms keep torch's ones and zeros.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):

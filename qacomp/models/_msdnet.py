@@ -1,4 +1,4 @@
-"""MSDNet: a stack of blocks with an exit after each, and one exit as a network of its own."""
+"""MSDNet: a stack of blocks with an exit after each block; and the network up to one exit by itself."""
 
 import copy
 
@@ -14,8 +14,9 @@ SCALE_FACTORS = (1, 2, 4)  # of channels and of bottlenecks, finest scale first
 class MultiScaleDenseNetwork(nn.Module):
     """Blocks of dense layers over three scales, and an exit head after each block.
 
-    depths: layers in each block; channels, growth: of the finest scale at the start and per layer. In every third of
-    the layers one scale is dropped, finest first, and a transition keeps `reduction` of the channels.
+    depths: layers in each block; channels: initial channels of the finest scale; growth: channels that each layer adds
+    to it. After each third of the layers the finest scale is dropped, and a transition keeps the fraction `reduction`
+    of the channels.
     """
 
     def __init__(self, depths: tuple[int, ...], channels: int, growth: int, reduction: float, num_classes: int) -> None:
@@ -25,7 +26,7 @@ class MultiScaleDenseNetwork(nn.Module):
         self.heads = nn.ModuleList()
         interval = -(-sum(depths) // len(SCALE_FACTORS))
         layer = 0
-        factors: tuple[int, ...] = SCALE_FACTORS  # of the scales that are left
+        factors: tuple[int, ...] = SCALE_FACTORS  # of the scales that aren't dropped yet
         for block, depth in enumerate(depths):
             layers: list[nn.Module] = [] if block else [Pyramid(_times(channels, factors))]
             for _ in range(depth):
@@ -42,7 +43,7 @@ class MultiScaleDenseNetwork(nn.Module):
         initialize(self, *(head.get_submodule("linear") for head in self.heads))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, 3, 32, 32) to (N, num_classes) logits of the last exit; the other heads don't run."""
+        """Map (N, 3, 32, 32) to (N, num_classes) logits of the last exit; the heads of other exits don't run."""
         for block in self.blocks:
             x = block(x)
         logits: Tensor = self.heads[-1](x)
@@ -57,12 +58,12 @@ class MultiScaleDenseNetwork(nn.Module):
         return logits
 
     def submodel(self, name: str) -> nn.Module:
-        """Return the network up to one exit, tensors copied under the same names; ConfigError for an unknown name."""
+        """Return a copy of the network up to the exit `name`, with the same state-dict keys; ConfigError if unknown."""
         return SingleExit(self, submodel_index(self.submodel_names, name))
 
 
 class SingleExit(nn.Module):
-    """MSDNet's blocks up to one exit, and that exit's head; keys are those of the whole network."""
+    """MSDNet's blocks up to one exit, and the head of that exit; state-dict keys are those of the whole network."""
 
     def __init__(self, whole: MultiScaleDenseNetwork, index: int) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 
 class OptionAShortcut(nn.Module):
-    """Every second row and column, channels zero-padded on both sides: no parameters (He et al. 2016, option A)."""
+    """Takes every second row and column, pads channels with zeros at both ends; no parameters (He et al., option A)."""
 
     def __init__(self, padding: int) -> None:
         super().__init__()

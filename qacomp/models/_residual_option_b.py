@@ -8,7 +8,7 @@ from qacomp.models._initialization import initialize
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions around a shortcut; `width` filters come out."""
+    """Two 3x3 convolutions and a shortcut around them; the output has `width` channels."""
 
     expansion = 1
 
@@ -30,7 +30,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 (which strides) and 1x1 convolutions around a shortcut; 4 * `width` filters come out."""
+    """1x1, 3x3 (strided) and 1x1 convolutions and a shortcut around them; the output has 4 * `width` channels."""
 
     expansion = 4
 
@@ -56,7 +56,7 @@ class Bottleneck(nn.Module):
 
 
 class ImageNetResidualNetwork(nn.Module):
-    """A 3x3 stem without max-pooling, four stages of 64, 128, 256 and 512 filters a block, pooling, one dense layer."""
+    """A 3x3 stem without max-pooling, four stages of blocks of width 64, 128, 256 and 512, pooling, one dense layer."""
 
     def __init__(
         self, block: type[BasicBlock] | type[Bottleneck], depths: tuple[int, int, int, int], num_classes: int

@@ -1,4 +1,4 @@
-"""Layers that run at several widths: the first channels of shared weights, and a batch norm for each width."""
+"""Layers that run at several widths: a width uses the first channels of shared weights, and its own batch norms."""
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ _Layer = TypeVar("_Layer", bound=nn.Module)
 
 
 class SlimmableConv2d(nn.Conv2d):
-    """A convolution whose first `inputs[i]` input and `outputs[i]` output channels are width i.
+    """A convolution that uses its first `inputs[i]` input and `outputs[i]` output channels at width i.
 
-    With `depthwise` it has one filter a channel (`inputs` equals `outputs`).
+    depthwise: one filter for each channel; then `inputs` equals `outputs`.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class SlimmableConv2d(nn.Conv2d):
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
 
     def slimmed(self, width: int) -> Tensor:
-        """Return a view of the weights: (outputs[width], inputs[width] or 1, kernel, kernel)."""
+        """Return a view of one width's weights: (outputs[width], inputs[width] or 1, kernel, kernel)."""
         return self.weight[: self.outputs[width], : self.inputs[width] if self.groups == 1 else 1]
 
     def forward(self, x: Tensor, width: int = -1) -> Tensor:
@@ -47,7 +47,7 @@ class SlimmableConv2d(nn.Conv2d):
 
 
 class SlimmableUnit(nn.Module):
-    """A slimmable convolution, a batch norm per width, ReLU6."""
+    """A slimmable convolution, a batch norm for each width, and ReLU6."""
 
     def __init__(self, conv: SlimmableConv2d) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class SlimmableUnit(nn.Module):
         return functional.relu6(self.norms[width](self.conv(x, width)))
 
     def plain(self, width: int) -> nn.Sequential:
-        """Return convolution, batch norm and ReLU6 of one width, copied."""
+        """Return copies of one width's convolution and batch norm, and ReLU6."""
         norm = self.norms[width]
         assert isinstance(norm, nn.BatchNorm2d)
         with torch.device("meta"):
@@ -69,7 +69,7 @@ class SlimmableUnit(nn.Module):
 
 
 class SlimmableLinear(nn.Linear):
-    """A dense layer whose first `inputs[i]` features are width i; the bias is shared."""
+    """A dense layer that uses its first `inputs[i]` input features at width i; all widths share the bias."""
 
     def __init__(self, inputs: Sequence[int], outputs: int) -> None:
         super().__init__(inputs[-1], outputs)
@@ -112,10 +112,10 @@ class SlimmableNetwork(nn.Module):
         return [self._at_width(x, width) for width in range(len(self.submodel_names))]
 
     def submodel(self, name: str) -> nn.Module:
-        """Return one width as a plain network, its tensors copied; ConfigError for an unknown name.
+        """Return one width as a plain network with copied tensors; ConfigError for an unknown name.
 
-        Of width i, key `units.7.norm.weight` is the whole network's `units.7.norms.i.weight`; the other keys are the
-        same, and their tensors are the first rows and columns of the whole ones.
+        For width i the key `units.7.norm.weight` is the whole network's `units.7.norms.i.weight`. All other keys are
+        those of the whole network, and their tensors are the first rows and columns of its tensors.
         """
         width = submodel_index(self.submodel_names, name)
         units = [unit.plain(width) for unit in self.units if isinstance(unit, SlimmableUnit)]
@@ -131,6 +131,6 @@ class SlimmableNetwork(nn.Module):
 
 
 def _with_values(layer: _Layer, values: Mapping[str, Tensor]) -> _Layer:
-    """Put copies of `values` into a layer that was made on the meta device (nothing drawn at random)."""
+    """Return `layer`, made on the meta device to save drawing random weights, with copies of `values`."""
     layer.load_state_dict({name: value.detach().clone() for name, value in values.items()}, assign=True)
     return layer

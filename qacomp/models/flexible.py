@@ -1,4 +1,4 @@
-"""Flexible networks: several sub-models of growing size in one, which share parameters."""
+"""Flexible networks: one network with several sub-models of growing size, which share parameters."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class FlexibleModel(Protocol):
-    """What an `nn.Module` with sub-models offers, whatever tells them apart: exits, widths or precisions.
+    """The interface of an `nn.Module` with sub-models, which may be exits, widths or precisions.
 
-    Calling it gives the logits of the largest sub-model.
+    Calling the module gives the logits of the largest sub-model.
     """
 
     @property
@@ -26,15 +26,15 @@ class FlexibleModel(Protocol):
         ...
 
     def submodel(self, name: str) -> "nn.Module":
-        """Return a plain module that runs alone: copies of the tensors that this sub-model reads, and no others.
+        """Return the sub-model `name` as a plain module, with copies of the tensors that it reads, and no others.
 
-        It gives what `forward_all` gives at the name's place. Raises ConfigError for a name that isn't there.
+        Its logits are those that `forward_all` returns for this sub-model. Raises ConfigError for an unknown name.
         """
         ...
 
 
 def submodel_index(names: Sequence[str], name: str) -> int:
-    """Return the place of `name` among a flexible model's sub-models; ConfigError names those that there are."""
+    """Return the position of `name` among a flexible model's sub-models. Raise ConfigError, which lists them."""
     if name not in names:
-        raise ConfigError(f"unknown sub-model {name!r}: there are {', '.join(names)}")
+        raise ConfigError(f"unknown sub-model {name!r}; give one of {', '.join(names)}")
     return list(names).index(name)

@@ -1,7 +1,7 @@
-"""A caller's module as a plain copy: without wrappers, and with weights where hooks and parametrizations make them.
+"""Copy a caller's module as a plain network: without wrappers, and without hooks and parametrizations of weights.
 
-Pruning masks, weight norm, spectral norm and parametrizations calculate a weight anew in every forward pass. What they
-make of it now becomes a parameter of the copy, so that it can be shared; the caller's module stays as it is.
+Pruning masks, weight norm, spectral norm and parametrizations compute a weight in every forward pass. In the copy its
+present value is a plain parameter, so that it can be shared. The caller's module is not changed.
 """
 
 import copy
@@ -32,17 +32,17 @@ _SPECTRAL_NORM, _PARAMETRIZED = "torch.nn.utils.remove_spectral_norm", "parametr
 
 @dataclass(frozen=True)
 class PlainModule:
-    """`module`: the copy, on the CPU, in the modes of the original, without gradients; `notes`: what is other in it."""
+    """`module`: the copy, on the CPU, without gradients, in the original's train or eval mode; `notes`: its changes."""
 
     module: nn.Module
     notes: tuple[str, ...]
 
 
 def plain_module(module: nn.Module, path: Path) -> PlainModule:
-    """Copy `module` as a network of plain parameters; `path` names it in messages.
+    """Return a copy of `module` with plain parameters only; `path` names it in messages.
 
-    Parameters that share their memory become one. Raises CheckpointError where a parameter has no values yet, is
-    quantized, or is sharded, and where the module can't be copied.
+    Parameters that share their memory become one. Raises CheckpointError if a parameter has no values yet, is quantized
+    or sharded, or if the module can't be copied.
     """
     inner, notes = _unwrapped(module)
     _refuse(inner, path)
@@ -60,10 +60,10 @@ def plain_module(module: nn.Module, path: Path) -> PlainModule:
 
 
 def copied(module: nn.Module, path: Path | None = None) -> nn.Module:
-    """Return a deep copy without gradients; what a forward pass left in attributes is copied too.
+    """Return a deep copy without gradients; tensors that a forward pass left in attributes are copied too.
 
-    Parameters and buffers that share their memory become one. Raises CheckpointError where the module holds something
-    that can't be copied: a lock, an open file.
+    Parameters and buffers that share their memory become one. Raises CheckpointError if the module holds something that
+    can't be copied, such as a lock or an open file.
     """
     memo: dict[int, Any] = {id(made): made.detach().clone() for made in _results(module)}
     first: dict[object, Tensor] = {}
@@ -75,11 +75,11 @@ def copied(module: nn.Module, path: Path | None = None) -> nn.Module:
     try:
         with torch.no_grad():
             twin = copy.deepcopy(module, memo)
-    except Exception as error:  # whatever an attribute's own copying raises
+    except Exception as error:  # an attribute's own copying may raise anything
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"{path or type(module).__name__}: the module can't be copied ({reason}): remove the attribute that holds "
-            "it, or compress module.state_dict()"
+            f"{path or type(module).__name__}: the module can't be copied ({reason}); remove the attribute that can't "
+            "be copied, or compress module.state_dict()"
         ) from error
     for parameter in twin.parameters():
         parameter.grad = None
@@ -88,18 +88,18 @@ def copied(module: nn.Module, path: Path | None = None) -> nn.Module:
 
 @contextmanager
 def in_eval_mode(module: nn.Module) -> Iterator[None]:
-    """Put a module in evaluation mode inside; each of its parts has its own mode again afterwards."""
+    """Put a module in evaluation mode in the block; afterwards each of its parts has its former mode."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
         yield
     finally:
         for part, training in modes:
-            part.training = training  # not train(), which reaches the parts below
+            part.training = training  # not train(), which would change child modules too
 
 
 def _results(module: nn.Module) -> Iterator[Tensor]:
-    """Yield tensors that a forward pass left in attributes, which torch refuses to copy as they have a history."""
+    """Yield tensors with a gradient history that a forward pass left in attributes; torch refuses to copy them."""
     seen: set[int] = set()
     todo: list[Any] = [value for part in module.modules() for name, value in vars(part).items() if name != "_modules"]
     while todo:
@@ -117,7 +117,7 @@ def _results(module: nn.Module) -> Iterator[Tensor]:
 
 
 def _inner(module: nn.Module) -> nn.Module | None:
-    """Return what a wrapper wraps, None where it is none."""
+    """Return the module inside a wrapper; None if `module` isn't a wrapper."""
     place = _WRAPPERS.get(type(module).__name__)
     found = None if place is None or not type(module).__module__.startswith("torch.") else getattr(module, place, None)
     return found if isinstance(found, nn.Module) else None
@@ -132,7 +132,7 @@ def _unwrapped(module: nn.Module) -> tuple[nn.Module, list[str]]:
 
 
 def _unwrap_parts(twin: nn.Module) -> list[str]:
-    """Put what wrappers wrap in their place, in the whole tree."""
+    """Replace wrappers in the whole module tree by the modules inside them, in place; return a note for the user."""
     found = []
     for name, module in list(twin.named_modules(remove_duplicate=False)):
         for leaf, part in list(module.named_children()):
@@ -148,23 +148,26 @@ def _unwrap_parts(twin: nn.Module) -> list[str]:
 def _refuse(module: nn.Module, path: Path) -> None:
     for name, part in module.named_modules():
         if type(part).__name__ == "FullyShardedDataParallel":
-            raise CheckpointError(f"{path}: {name or 'it'} is sharded (FSDP): compress its full state dict")
+            raise CheckpointError(f"{path}: {name or 'the module'} is sharded (FSDP); compress its full state dict")
         if type(part).__module__.startswith("torch.") and ".quantized" in type(part).__module__:
             raise CheckpointError(
-                f"{path}: {name or 'it'} is quantized ({type(part).__name__}), its weights are packed integers: "
-                "compress the float module that it was made from"
+                f"{path}: {name or 'the module'} is quantized ({type(part).__name__}), so its weights are packed "
+                "integers; compress the float module that it was made from"
             )
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if nn.parameter.is_lazy(tensor):
-            raise CheckpointError(f"{path}: {name} has no shape yet: run the module once on an input, then compress it")
+            raise CheckpointError(f"{path}: {name} has no shape yet; run the module once on an input, then compress it")
         if tensor.is_meta:
-            raise CheckpointError(f"{path}: {name} has no values (meta device): load its weights first")
+            raise CheckpointError(f"{path}: {name} has no values (meta device); load its weights first")
         if tensor.is_quantized:
-            raise CheckpointError(f"{path}: {name} is quantized: compress the float module that it was made from")
+            raise CheckpointError(f"{path}: {name} is quantized; compress the float module that it was made from")
 
 
 def _bake(twin: nn.Module) -> list[str]:
-    """Make every weight that is calculated a parameter, in place; one for those made of the same tensors alike."""
+    """Replace every computed weight by a parameter with its present value, in place; return notes for the user.
+
+    Weights that are computed in the same way from the same tensors become one parameter.
+    """
     made: dict[tuple[int, ...], nn.Parameter] = {}
     baked: dict[str, list[str]] = {}
 
@@ -176,21 +179,25 @@ def _bake(twin: nn.Module) -> list[str]:
             parameter = nn.Parameter(value.detach().clone(), trained)
         module.register_parameter(leaf, parameter)
 
-    keep: list[Any] = []  # lest an id be given twice
-    with in_eval_mode(twin):  # a spectral norm's estimate goes on in training mode
+    keep: list[Any] = []  # keeps the tensors alive, so that no id is used twice
+    with in_eval_mode(twin):  # in training mode a spectral norm would update its estimate
         for name, module in list(twin.named_modules()):
             for leaf, how, value, sources in (*_hooked(module), *_parametrized(module)):
                 keep += sources
                 place(module, leaf, value, sources)
                 baked.setdefault(how, []).append(f"{name}.{leaf}".removeprefix("."))
     return [
-        f"{', '.join(names[:4])}{', ...' if names[4:] else ''}: stored as plain weights, for a module after {how}"
+        f"{', '.join(names[:4])}{', ...' if names[4:] else ''}: stored as plain weights, for loading into a module "
+        f"after {how}"
         for how, names in baked.items()
     ]
 
 
 def _hooked(module: nn.Module) -> Iterator[tuple[str, str, Tensor, list[Tensor]]]:
-    """Yield weights that pre-hooks calculate, and remove those: (name, what removes it, value, its tensors)."""
+    """Yield (name, torch function that removes the hook, value, source tensors) of weights that pre-hooks compute.
+
+    The hooks and the source tensors are removed from the module.
+    """
     for key, hook in list(module._forward_pre_hooks.items()):
         if isinstance(hook, prune.BasePruningMethod):
             leaf, parts = hook._tensor_name, ["_orig", "_mask"]
@@ -211,18 +218,18 @@ def _hooked(module: nn.Module) -> Iterator[tuple[str, str, Tensor, list[Tensor]]
         for hooks in (module._state_dict_hooks, module._load_state_dict_pre_hooks):
             for number, own in list(hooks.items()):
                 if getattr(own, "fn", getattr(getattr(own, "hook", None), "fn", None)) is hook:
-                    del hooks[number]  # a spectral norm's, which would miss its parts
+                    del hooks[number]  # those of a spectral norm, which need the removed tensors
         yield leaf, how, value.detach(), sources
 
 
 def _parametrized(module: nn.Module) -> Iterator[tuple[str, str, Tensor, list[Tensor]]]:
-    """Yield the weights behind torch.nn.utils.parametrize likewise; the module gets its own class back."""
+    """Yield the same as `_hooked` for weights with torch.nn.utils.parametrize; the module gets its own class back."""
     if not parametrize.is_parametrized(module):
         return
     with torch.no_grad():
         chains = module.get_submodule("parametrizations").named_children()
         found = [(leaf, getattr(module, leaf), chain) for leaf, chain in chains]
     del module.parametrizations
-    module.__class__ = type(module).__bases__[0]  # torch made this one for it; the caller's module has it too
+    module.__class__ = type(module).__bases__[0]  # torch derived a class for the parametrized module
     for leaf, value, chain in found:
         yield leaf, _PARAMETRIZED, value, [*chain.parameters(), *chain.buffers()]

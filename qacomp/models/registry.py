@@ -1,4 +1,4 @@
-"""The table of architectures: a decorated function a model, and nothing of torch until one is built."""
+"""The registry of architectures, a decorated function each; torch is imported only when a model is built."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     Builder = Callable[[int], nn.Module]
 
 CIFAR_SHAPE = (3, 32, 32)
-CIFAR_MEAN = (0.485, 0.456, 0.406)  # the published CIFAR ResNets were trained with these, so ours are too
+CIFAR_MEAN = (0.485, 0.456, 0.406)  # those that the published CIFAR ResNets were trained with
 CIFAR_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known of an architecture without building it; `input_shape` is (C, H, W)."""
+    """An architecture's properties that are known without building it; `input_shape` is (C, H, W)."""
 
     name: str
     input_shape: tuple[int, int, int]
@@ -41,10 +41,10 @@ def register_model(
     std: tuple[float, ...],
     num_classes: int = 10,
 ) -> Callable[["Builder"], "Builder"]:
-    """Register `def name(num_classes) -> nn.Module` under its own name; its docstring's first line describes it.
+    """Register `def name(num_classes) -> nn.Module` under its own name; its docstring's first line is its description.
 
-    input_shape: (C, H, W); mean, std: one value a channel for inputs in [0, 1]. A family's file must not import torch
-    when it is itself imported (only when a model is built), so that names can be listed at no cost.
+    input_shape: (C, H, W); mean, std: one value for each channel, for inputs in [0, 1]. The function's file must not
+    import torch at its top, only inside the function, so that names can be listed quickly.
     """
 
     def register(build: "Builder") -> "Builder":

@@ -1,7 +1,7 @@
-"""Where a network's weights stand: a tied one has several names and places, and is one weight all the same.
+"""Find the places of a network's weights: a tied weight has several names and places, but is one weight.
 
 A network ties weights by holding one Parameter in several modules, or one module in several places. The first name in
-the state dict stands for it. What is put on a weight is put on every place that holds it, so it stays one Parameter.
+the state dict identifies the weight. A parametrization is put on every place of a weight, so it stays one Parameter.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 T = TypeVar("T")
 Place: TypeAlias = tuple[nn.Module, str]
-"""A module, and what it calls the weight."""
+"""A module, and the name of the weight in it."""
 
 
 def split_name(model: nn.Module, name: str) -> Place:
@@ -23,7 +23,7 @@ def split_name(model: nn.Module, name: str) -> Place:
 
 
 def tied_names(model: nn.Module) -> dict[str, str]:
-    """Return, for each tensor that is the same as an earlier one, its state-dict name -> the earlier one's."""
+    """Return, for each state-dict name of a tied tensor but the first: name -> first name of the same tensor."""
     first: dict[int, str] = {}
     tied = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
@@ -33,13 +33,13 @@ def tied_names(model: nn.Module) -> dict[str, str]:
 
 
 def memory_place(tensor: Tensor) -> object:
-    """Return a key that two tensors share exactly if they are the same values in the same memory."""
+    """Return a key that is equal for two tensors only if they are the same values in the same memory."""
     memory = tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tuple(tensor.stride())
     return (*memory, tensor.dtype, tuple(tensor.shape))
 
 
 def tied_tensors(state: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return `tied_names` of tensors without a network, which are tied where they share their memory."""
+    """Return the same as `tied_names` for tensors without a network; tensors in the same memory are tied."""
     first: dict[object, str] = {}
     tied = {}
     for name, tensor in state.items():
@@ -49,7 +49,7 @@ def tied_tensors(state: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def other_names(tied: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """Return first name -> the other names of the same weight, from what `tied_names` gives."""
+    """Return first name -> the other names of the same weight. tied: the result of `tied_names`."""
     others: dict[str, tuple[str, ...]] = {}
     for name, first in tied.items():
         others[first] = (*others.get(first, ()), name)
@@ -57,7 +57,7 @@ def other_names(tied: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
 
 
 def other_places(model: nn.Module) -> dict[str, tuple[str, ...]]:
-    """Return first name of a tied tensor -> a name for each further module that holds it."""
+    """Return first name of a tied tensor -> one name for each other module that holds it."""
     found = {}
     for first, others in other_names(tied_names(model)).items():
         known: dict[Place, str] = {}
@@ -69,12 +69,12 @@ def other_places(model: nn.Module) -> dict[str, tuple[str, ...]]:
 
 
 def under_all_names(tensors: Mapping[str, T], tied: Mapping[str, str]) -> dict[str, T]:
-    """Return `tensors` by first name, and under the other names too; `tied` is what `tied_names` gives."""
+    """Return `tensors` (by first name) under all names of tied weights. tied: the result of `tied_names`."""
     return {**tensors, **{name: tensors[first] for name, first in tied.items() if first in tensors}}
 
 
 def places(model: nn.Module, name: str) -> list[Place]:
-    """Return every place in `model` of the weight `name`, plain or parametrized; the named one first, each once."""
+    """Return each place in `model` of the weight `name`, plain or parametrized, once; the named place comes first."""
     owner, leaf = split_name(model, name)
     wanted, found = _held(owner).get(leaf), [(owner, leaf)]
     for module in model.modules():
@@ -87,24 +87,24 @@ def places(model: nn.Module, name: str) -> list[Place]:
 
 
 def put_on(model: nn.Module, name: str, part: nn.Module, *, unsafe: bool = False) -> None:
-    """Parametrize the plain weight `name` by `part`; all of its places hold one and the same ParametrizationList.
+    """Parametrize the plain weight `name` by `part`; all its places hold the same ParametrizationList.
 
-    unsafe: what `part` maps to the weight has another shape (see torch.nn.utils.parametrize).
+    unsafe: the tensor that `part` maps to the weight has another shape (see torch.nn.utils.parametrize).
     """
     (owner, leaf), *others = places(model, name)
     like = getattr(owner, leaf)
     parametrize.register_parametrization(owner, leaf, part, unsafe=unsafe)
     for module, own in others:
-        setattr(module, own, nn.Parameter(like.new_zeros(())))  # in the weight's stead, until the list takes its place
+        setattr(module, own, nn.Parameter(like.new_zeros(())))  # a placeholder, until the list replaces it
         parametrize.register_parametrization(module, own, nn.Identity())
         module.get_submodule("parametrizations").add_module(own, parametrizations(owner, leaf))
 
 
 def take_off(model: nn.Module, name: str) -> None:
-    """Make the weight `name` a plain parameter again, at all of its places, with the values that it has now."""
+    """Make the weight `name` a plain parameter again, in all its places, with its present values."""
     (owner, leaf), *others = places(model, name)
     parametrize.remove_parametrizations(owner, leaf, leave_parametrized=True)
-    for module, own in others:  # the same Parameter, which has those values by now
+    for module, own in others:  # they hold the same Parameter, which has these values already
         parametrize.remove_parametrizations(module, own, leave_parametrized=False)
 
 
@@ -115,13 +115,13 @@ def parametrizations(model: nn.Module, name: str) -> Any:
 
 
 def is_parametrized_by(model: nn.Module, name: str, kind: type[nn.Module]) -> bool:
-    """Return whether the first thing that was put on the weight `name` is of this kind."""
+    """Return whether the first parametrization of the weight `name` is a `kind`."""
     owner, leaf = split_name(model, name)
     return parametrize.is_parametrized(owner, leaf) and isinstance(parametrizations(model, name)[0], kind)
 
 
 def _held(module: nn.Module) -> dict[str, Any]:
-    """Return a module's own tensors by name; for a parametrized one its ParametrizationList."""
+    """Return a module's own tensors by name; a parametrized tensor is given by its ParametrizationList."""
     held: dict[str, Any] = dict(module.named_parameters(recurse=False, remove_duplicate=False))
     held |= dict(module.named_buffers(recurse=False, remove_duplicate=False))
     return held | dict(getattr(module, "parametrizations", {}))

@@ -71,7 +71,7 @@ def test_pipes_among_images_and_shards(folder: Path) -> None:
                 Image.new("L", (8, 8)).save(folder / "images" / part / name / f"{number}.png")
     load_dataset("images:images")
     os.mkfifo("images/train/a/10.png")
-    with pytest.raises(DataError, match=r"10\.png is no file"):
+    with pytest.raises(DataError, match=r"10\.png is not a regular file"):
         load_dataset("images:images")
     Path("m.bin.index.json").write_text('{"weight_map": {"w": "pipe"}}', encoding="utf-8")
     with pytest.raises(QacompError, match="pipe"):

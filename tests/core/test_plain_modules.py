@@ -119,7 +119,9 @@ def test_masks_become_exact_zeros_and_the_caller_keeps_its_hooks() -> None:
     zeros = weight == 0
     plain = plain_module(model, HERE)
     assert torch.equal(plain.module.get_parameter("1.weight") == 0, zeros)
-    assert plain.notes == ("1.weight, 3.bias: stored as plain weights, for a module after torch.nn.utils.prune.remove",)
+    assert plain.notes == (
+        "1.weight, 3.bias: stored as plain weights, for loading into a module after torch.nn.utils.prune.remove",
+    )
     assert prune.is_pruned(model)
     normed = pruned_and_normed()
     plain_module(normed, HERE)
@@ -206,7 +208,7 @@ class Locked(nn.Module):
 
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "quantized": (quantized, r"1 is quantized \(Linear\).*compress the float module"),
-    "lazy": (lambda: nn.Sequential(nn.LazyLinear(10)), "0.weight has no shape yet: run the module once"),
+    "lazy": (lambda: nn.Sequential(nn.LazyLinear(10)), "0.weight has no shape yet; run the module once"),
     "meta": (lambda: nn.Linear(4, 4, device="meta"), "weight has no values"),
     "locked": (Locked, "can't be copied.*remove the attribute.*state_dict"),
 }

@@ -1,1 +1,1 @@
-"""The architectures, a file for each family: every file here registers what it declares."""
+"""The architectures, one file for each family; every file here registers those that it declares."""

@@ -1,7 +1,7 @@
-"""AlexNet (Krizhevsky et al. 2012) for 32x32 images, and the one of 224x224 that the pruning literature uses.
+"""AlexNet (Krizhevsky et al. 2012) for 32x32 images, and the one for 224x224 images that the pruning literature uses.
 
-No one network serves both: the first has about 22 M parameters, of which 256 features enter the dense layers; the
-second has 57 M and 9,216 features.
+They are two networks: the first has about 22 M parameters, and its dense layers read 256 features; the second has 57 M
+parameters and 9,216 features.
 """
 
 from collections import OrderedDict
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def alexnet(num_classes: int = 10) -> "nn.Module":
     """AlexNet for 32x32 images, the original's filters and dense layers, 21,589,898 parameters.
 
-    96, 256, 384, 384 and 256 filters, overlapping pooling, 4096-4096-10 dense units with dropout, as in the original
-    without its two groups and local response normalization. The first layer is 3x3 with stride 2, so that the three
-    poolings leave one pixel. Inputs are in [0, 1] less CIFAR-10's mean per channel.
+    96, 256, 384, 384 and 256 filters, overlapping pooling, 4096-4096-10 dense units with dropout, as in the original,
+    but without its two groups and local response normalization. The first layer is 3x3 with stride 2, so that the three
+    poolings leave one pixel. CIFAR-10's mean of each channel is subtracted from inputs in [0, 1].
     """
     from torch import nn
 
@@ -35,7 +35,7 @@ def alexnet224(num_classes: int = 10) -> "nn.Module":
 
 
 def _alexnet(stem: "nn.Conv2d", filters: tuple[int, int, int, int], side: int, num_classes: int) -> "nn.Module":
-    """Build an AlexNet; `side`: rows and columns that the last pooling leaves."""
+    """Build an AlexNet. filters: of the last four convolutions; side: rows and columns after the last pooling."""
     from torch import nn
 
     from qacomp.models._initialization import initialize
@@ -67,5 +67,5 @@ def _alexnet(stem: "nn.Conv2d", filters: tuple[int, int, int, int], side: int, n
         output,
     )
     model = nn.Sequential(OrderedDict(features=features, flatten=nn.Flatten(), classifier=classifier))
-    initialize(model, output, gain=1.2)  # overlapping pooling and dropout add some
+    initialize(model, output, gain=1.2)  # less than sqrt(2): overlapping pooling and dropout raise the second moment
     return model

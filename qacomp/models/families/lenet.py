@@ -33,8 +33,8 @@ def lenet300(num_classes: int = 10) -> "nn.Module":
 def lenet5(num_classes: int = 10) -> "nn.Module":
     """LeNet-5 of Caffe: 20 and 50 5x5 filters, 500 and 10 dense; 430,500 weights, 431,080 parameters.
 
-    As in Caffe, the one ReLU stands after the 500 dense units, and weights start as its "xavier" filler does
-    (uniform within sqrt(3 / fan_in)) with zero biases.
+    As in Caffe, the only ReLU follows the 500 dense units, and weights are initialized by Caffe's "xavier" filler
+    (uniform within ±sqrt(3 / fan_in)), biases with zero.
     """
     from torch import nn
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def msdnet(num_classes: int = 10) -> "nn.Module":
     """MSDNet with 7 exits over 3 scales, a flexible model, 2,986,690 parameters.
 
-    Blocks of 4, 2, 2, 2, 2, 2 and 2 layers; 16 channels, growth 6, reduction 0.5. Its sub-models are exit1 ... exit7.
+    Blocks of 4, 2, 2, 2, 2, 2 and 2 layers; 16 channels, growth 6, reduction 0.5. The sub-models are exit1 ... exit7.
     """
     from qacomp.models._msdnet import MultiScaleDenseNetwork
 

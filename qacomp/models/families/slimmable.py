@@ -16,8 +16,9 @@ _STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))  # c
 def slimmable_mobilenet(num_classes: int = 10) -> "nn.Module":
     """MobileNet-V1 with widths 0.25, 0.5, 0.75 and 1.0, a flexible model, 3,217,226 parameters at the largest.
 
-    A 3x3 stem with stride 1, then 13 depthwise-separable blocks. Weights and the dense bias are shared, batch norms
-    aren't; with those of all widths it has 3,250,058 parameters. Its sub-models are width0.25 ... width1.0.
+    A 3x3 stem with stride 1, then 13 depthwise-separable blocks. The widths share weights and the bias of the dense
+    layer; each has its own batch norms. With those of all widths the network has 3,250,058 parameters. The sub-models
+    are width0.25 ... width1.0.
     """
     from qacomp.models._slimmable import SlimmableConv2d, SlimmableNetwork, SlimmableUnit
 
@@ -34,6 +35,6 @@ def slimmable_mobilenet(num_classes: int = 10) -> "nn.Module":
 
 
 def _channels(full: int) -> tuple[int, ...]:
-    """Return `full` channels at each width, as multiples of 8 not below nine tenths of the exact number."""
+    """Return `full` channels scaled to each width, rounded to multiples of 8, but at least 90 % of the exact number."""
     rounded = [max(8, int(full * width + 4) // 8 * 8) for width in _WIDTHS]
     return tuple(n if n >= 0.9 * full * width else n + 8 for n, width in zip(rounded, _WIDTHS, strict=True))

@@ -1,4 +1,4 @@
-"""The street-view house number network on which SinReQ was measured."""
+"""The network for street-view house numbers (SVHN) on which SinReQ was measured."""
 
 import math
 from collections import OrderedDict
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def svhnnet(num_classes: int = 10) -> "nn.Module":
     """Seven 3x3 convolutions (32, 32, 64, 64, 128, 128, 256 filters) and one dense layer, 584,746 parameters.
 
-    ReLU and dropout 0.3 follow every convolution, 2x2 max-pooling every pair; the last convolution has no padding.
+    ReLU and dropout 0.3 follow each convolution, 2x2 max-pooling each pair; the last convolution has no padding.
     """
     from torch import nn
 
@@ -29,5 +29,7 @@ def svhnnet(num_classes: int = 10) -> "nn.Module":
     layers += [nn.Conv2d(128, 256, 3), nn.ReLU(), nn.Dropout(0.3), nn.MaxPool2d(2)]  # (N, 256, 1, 1)
     output = nn.Linear(256, num_classes)
     model = nn.Sequential(OrderedDict(features=nn.Sequential(*layers), flatten=nn.Flatten(), classifier=output))
-    initialize(model, output, gain=math.sqrt(0.7))  # 1 for pairs under max-pooling, less what dropout adds
+    initialize(
+        model, output, gain=math.sqrt(0.7)
+    )  # 1 for pairs with max-pooling; dropout of 0.3 divides the second moment by 0.7
     return model

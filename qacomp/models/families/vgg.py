@@ -27,7 +27,7 @@ def vgg11(num_classes: int = 10) -> "nn.Module":
 def vgg16(num_classes: int = 10) -> "nn.Module":
     """VGG-16 for 32x32 images with the original's 4096-4096 dense layers, no batch norm, 33,638,218 parameters.
 
-    Five poolings leave one pixel of 512 features. Inputs are in [0, 1] less CIFAR-10's mean per channel.
+    Five poolings leave one pixel of 512 features. CIFAR-10's mean of each channel is subtracted from inputs in [0, 1].
     """
     from torch import nn
 
