@@ -1,1 +1,1 @@
-"""The command line."""
+"""Run qacomp from the command line."""

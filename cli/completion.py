@@ -1,4 +1,4 @@
-"""Completion in the shell behind an option: words, methods and their hyper-parameters."""
+"""Complete the value of an option in the shell: words, methods and their hyper-parameters."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
 def complete_word(declared: Any) -> Complete:
-    """Return what the shell asks for the words of an option's registry that begin as typed."""
+    """Return a completion function that offers the words of an option's registry."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from qacomp.options.declaration import registered
@@ -21,7 +21,7 @@ def complete_word(declared: Any) -> Complete:
 
 
 def complete_method(declared: Any) -> Complete:
-    """Return what the shell asks for methods, and behind `NAME:` for hyper-parameters and their words."""
+    """Return a completion function that offers methods and, after `NAME:`, hyper-parameters and their values."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from qacomp.options.converting import type_name
@@ -51,12 +51,12 @@ def complete_method(declared: Any) -> Complete:
 
 
 def _beginning(incomplete: str, before: str, words: Any) -> list[CompletionItem]:
-    """Return `before` and each of `words` that together begin as typed."""
+    """Return a completion item for each of `words`; with `before` in front it must start with `incomplete`."""
     return [CompletionItem(before + word) for word in words if (before + word).startswith(incomplete)]
 
 
 class BashWords(BashComplete):
-    """Completion in bash, which splits words at `:` and `=` and replaces only what stands behind the last of them."""
+    """Completion for bash, which splits words at `:` and `=` and replaces only the part after the last of them."""
 
     name = "bash"
     source_template = BashComplete.source_template.replace(
@@ -65,7 +65,7 @@ class BashWords(BashComplete):
     _kept = 0
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """Return the words before the cursor and the one at it, whole."""
+        """Return the words before the cursor and the word at the cursor, with parts that bash split joined again."""
         args, last = super().get_completion_args()
         whole: list[str] = []
         for word in [*args, last]:
@@ -78,7 +78,7 @@ class BashWords(BashComplete):
         return whole[:-1], whole[-1]
 
     def format_completion(self, item: CompletionItem) -> str:
-        """Return a reply without what bash keeps of the word."""
+        """Return the reply for an item, without the part of the word that bash keeps."""
         return f"{item.type},{item.value[self._kept :]}"
 
 

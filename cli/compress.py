@@ -1,4 +1,4 @@
-"""`qacomp compress`: a checkpoint in, a container out, with sizes and accuracy before and after."""
+"""Run `qacomp compress`: compress a checkpoint to a container, and print its sizes and accuracy."""
 
 import os
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from qacomp.progress import Progress
     from qacomp.result import Result
 
-_SCHEMA = "Print the JSON Schema of --config's file, for editors, and exit."
+_SCHEMA = "Print the JSON Schema of the --config file, for editors, and exit."
 _COLUMNS = (
     TableColumn("tensor", 0, text=True),
     TableColumn("shape", 5),
@@ -68,10 +68,12 @@ def _print_schema(ctx: click.Context, parameter: click.Parameter, wanted: bool) 
 
 @click.command("compress", cls=SettingsCommand, short_help="Compress a checkpoint into a .qac file.")
 @click.argument("checkpoint", type=INPUT)
-@click.option("-o", "--output", type=OUTPUT, default=None, help="The container. Default: beside the checkpoint, .qac.")
-@click.option("--config", "config_file", type=INPUT, default=None, help="A TOML file with any of these settings.")
-@click.option("--report", type=OUTPUT, default=None, help="Write an HTML report too: report.html.")
-@click.option("--snapshots", type=FOLDER, default=None, help="Folder for four checkpoints of the fine-tuning.")
+@click.option("-o", "--output", type=OUTPUT, default=None, help="The container to write. Default: NAME.qac beside it.")
+@click.option(
+    "--config", "config_file", type=INPUT, default=None, help="TOML file with any of these settings; options win."
+)
+@click.option("--report", type=OUTPUT, default=None, help="Also write an HTML report, such as report.html.")
+@click.option("--snapshots", type=FOLDER, default=None, help="Folder for four checkpoints during the fine-tuning.")
 @strict_option
 @trust_option
 @force_option
@@ -121,9 +123,9 @@ def compress_command(asked: CompressRequest) -> None:
 
 
 def _default_output(checkpoint: Path, progress: "Progress") -> Path:
-    """Return NAME.qac beside the checkpoint, or in the current folder where the checkpoint's can't be written.
+    """Return NAME.qac beside the checkpoint, or in the current folder if the checkpoint's folder isn't writable.
 
-    Raise NotACheckpointError for a folder.
+    Raises NotACheckpointError if the checkpoint is a folder.
     """
     from qacomp.errors import NotACheckpointError
 
@@ -132,7 +134,7 @@ def _default_output(checkpoint: Path, progress: "Progress") -> Path:
     beside = checkpoint.with_suffix(".qac")
     if os.access(checkpoint.parent, os.W_OK):
         return beside
-    progress.note(f"{checkpoint.parent} can't be written: the output goes to ./{beside.name}")
+    progress.note(f"the folder {checkpoint.parent} isn't writable, so the output is ./{beside.name}")
     return Path(beside.name)
 
 

@@ -1,4 +1,4 @@
-"""Output that all commands write in one form: JSON, numbers, verdicts, agreements and operating points."""
+"""Print what several commands show: JSON, numbers, verdicts, agreement with the original and operating points."""
 
 import json
 import math
@@ -24,23 +24,23 @@ _POINTS = (
 
 
 def print_json(document: Any) -> None:
-    """Write one JSON document on stdout. NaN and infinity become null; what can't be printed is escaped."""
+    """Write one JSON document on stdout. NaN and infinity become null; unprintable characters are escaped."""
     text = json.dumps(_plain(document), indent=2, ensure_ascii=not is_unicode(sys.stdout))
     write("".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text) + "\n")
 
 
 def count(value: int | None) -> str:
-    """Return 1234567 as 1,234,567; None as a dash."""
+    """Return an integer with commas, such as 1,234,567; None becomes a dash."""
     return "–" if value is None else f"{value:,}"
 
 
 def figure(value: float | None, digits: int = 2, unit: str = "") -> str:
-    """Return a number with so many digits behind the point and its unit; None as a dash."""
+    """Return a number with `digits` digits after the point, and its unit; None becomes a dash."""
     return "–" if value is None else f"{value:.{digits}f}{unit}"
 
 
 def rounded(value: Any, digits: int = 4) -> Any:
-    """Return a value with its floats rounded to so many significant digits, also those in lists and tables."""
+    """Return a value with its floats rounded to `digits` significant digits, also those in lists and dicts."""
     if isinstance(value, float):
         return float(f"{value:.{digits}g}")
     if isinstance(value, dict):
@@ -61,14 +61,14 @@ def _plain(value: Any) -> Any:
 
 
 def agreement_line(agreement: dict[str, Any]) -> str:
-    """Return how close the outputs are to the original's, in one line. Entries that are no numbers are left out."""
+    """Return one line on how close the outputs are to the original's. Entries that aren't numbers are left out."""
 
     def number(name: str) -> float | None:
         value = agreement.get(name)
         return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
     plain, centred, most, top1 = (number(name) for name in ("cosine", "centred", "max_abs_error", "top1"))
-    figures = ["not measured, no output says anything" if plain is None else f"cosine {plain:.6f}"]
+    figures = ["no cosine, since every output is constant or not finite" if plain is None else f"cosine {plain:.6f}"]
     figures += [] if centred is None else [f"centred over the inputs {centred:.6f}"]
     figures += [] if most is None else [f"largest difference {most:.3g}"]
     figures += [] if top1 is None else [f"the same top-1 for {top1:.2f} %"]
@@ -76,7 +76,7 @@ def agreement_line(agreement: dict[str, Any]) -> str:
 
 
 def print_verdict(verdict: "Verdict", where: str = "") -> None:
-    """Write the verdict, its reasons and what to try next. where: how the verdict is known, in brackets."""
+    """Write the verdict, its reasons and what to try next. where: where the verdict comes from, shown in brackets."""
     said = f": {'; '.join(verdict.reasons)}" if verdict.reasons else ""
     tries = f"; try {verdict.advice}" if verdict.advice else ""
     start = f"verdict: {verdict.word}"
@@ -85,14 +85,14 @@ def print_verdict(verdict: "Verdict", where: str = "") -> None:
 
 
 def hold_to(verdict: "Verdict", strict: bool, written: Path) -> None:
-    """Leave with exit code 1 where --strict is given and the verdict doesn't pass; what was written stays."""
+    """Exit with code 1 if --strict is given and the verdict doesn't pass; the written file stays."""
     if strict and not verdict.passes:
-        complain(f"qacomp: --strict: the verdict is {verdict.word}; {written} is written")
+        complain(f"qacomp: --strict: the verdict is {verdict.word}; {written} was written all the same")
         sys.exit(1)
 
 
 def print_operating_points(points: "Sequence[OperatingPoint]") -> None:
-    """Write the networks of a container that holds several, smallest first; nothing for a container of one network."""
+    """Write a table of a container's operating points, smallest first; nothing if there are none."""
     cells = [[shown_name(p.name), count(p.bytes), count(p.macs), figure(p.accuracy, 2, " %")] for p in points]
     if cells:
         print_table(_POINTS, cells)

@@ -1,4 +1,4 @@
-"""`qacomp decode`: a container in, ONNX or safetensors out, measured."""
+"""Run `qacomp decode`: decode a container to ONNX, safetensors or npz, and measure the result."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DecodeRequest:
-    """The command line of `decode`; `settings`: data, run_seconds and run_memory."""
+    """The command line of `decode`; settings: the values of data, run_seconds and run_memory."""
 
     container: Path
     output: Path | None
@@ -42,7 +42,7 @@ class DecodeRequest:
     "decode",
     cls=SettingsCommand,
     settings=("data", "run_seconds", "run_memory"),
-    short_help="Decode a .qac file to ONNX; size, accuracy, latency.",
+    short_help="Decode a .qac file to ONNX; measure accuracy and latency.",
 )
 @click.argument("container", type=INPUT)
 @click.option(
@@ -52,26 +52,42 @@ class DecodeRequest:
     default=None,
     help="NAME.onnx, NAME.safetensors or NAME.npz. Default: NAME.decoded.onnx beside the container.",
 )
-@click.option("--level", type=int, default=None, help="Level of a progressive file, by its number of shared values.")
+@click.option(
+    "--level", type=int, default=None, help="Level of a progressive file, given by its number of shared values."
+)
 @click.option("--submodel", default=None, help="One network of a file with several: exit3, width0.5, level4.")
-@click.option("--allow-truncated", is_flag=True, help="Accept a file that is cut off after a level; decode that level.")
+@click.option(
+    "--allow-truncated", is_flag=True, help="Accept a file that is cut off after a level, and decode that level."
+)
 @click.option(
     "--onnx",
     "mode",
     type=click.Choice(["dense", "lut", "affine"]),
     default="dense",
-    help="Weights in the ONNX file: dense; lut, shared values and indices; affine, int2/4/8 for matrix products.",
+    help="Form of weights in the ONNX file: dense; lut, codebooks and indices; affine, int2/4/8 for matrix products.",
 )
-@click.option("--affine-bits", type=click.Choice(["2", "4", "8"]), default=None, help="Default: what each K needs.")
-@click.option("--affine-block", type=int, default=32, help="Group size: weights of a column with one scale. [32]")
-@click.option("--external-data", is_flag=True, help="Write weights to NAME.onnx.data, as is always done from 2 GB on.")
-@click.option("--no-measure", is_flag=True, help="Only decode: no accuracy, no latency.")
+@click.option(
+    "--affine-bits",
+    type=click.Choice(["2", "4", "8"]),
+    default=None,
+    help="Bits of --onnx affine. Default: as few as each K needs.",
+)
+@click.option(
+    "--affine-block",
+    type=int,
+    default=32,
+    help="Group size of --onnx affine: weights of a column that share a scale. [32]",
+)
+@click.option(
+    "--external-data", is_flag=True, help="Write weights to NAME.onnx.data. Models of 2 GB or more always do."
+)
+@click.option("--no-measure", is_flag=True, help="Only decode; don't measure accuracy and latency.")
 @strict_option
 @force_option
 @reporting
 @taking(DecodeRequest)
 def decode_command(asked: DecodeRequest) -> None:
-    """Decode CONTAINER and measure the result in onnxruntime. Needs no torch."""
+    """Decode CONTAINER and measure the result with onnxruntime. Doesn't need torch."""
     from qacomp.exporting.decode import decode_file, default_output
     from qacomp.exporting.decoded_measuring import measure_decoded
     from qacomp.exporting.onnx_options import OnnxOptions
@@ -107,11 +123,11 @@ def _show(done: "Decoded") -> None:
     if done.onnx is not None and done.onnx.mode != "dense":
         print_onnx(done.onnx)
     if done.agreement is not None:
-        echo(f"{agreement_line(done.agreement)} (when it was compressed)")
+        echo(f"{agreement_line(done.agreement)} (measured when the file was compressed)")
     if done.metric is not None and done.accuracy is None:
         echo(f"{done.metric['name']}: {done.metric['value']:.6g}")
     if done.accuracy is not None:
-        precise = f", with activations in fp32 {figure(done.accuracy_fp32)} %" if done.accuracy_fp32 is not None else ""
+        precise = f", with fp32 activations {figure(done.accuracy_fp32)} %" if done.accuracy_fp32 is not None else ""
         echo(f"accuracy: {figure(done.accuracy)} %{precise}")
     if done.latency is not None:
         echo(f"latency: {figure(done.latency.p50_ms, 3)} ms median, {figure(done.latency.p95_ms, 3)} ms p95")

@@ -1,4 +1,4 @@
-"""`qacomp demo`: the whole chain on scikit-learn's embedded digits, in a minute or so, offline."""
+"""Run `qacomp demo`: train, compress and decode on scikit-learn's embedded digits, in about a minute, offline."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`qacomp diff`: what two containers don't have in common."""
+"""Run `qacomp diff`: show the differences between two containers."""
 
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,15 @@ _MARKS = {"added": "+", "removed": "−", "changed": "~"}
 @click.command("diff", short_help="Show what differs between two .qac files.")
 @click.argument("a", type=INPUT)
 @click.argument("b", type=INPUT)
-@click.option("--exit-code", is_flag=True, help="Exit with 1 where the two differ, as diff(1) does.")
+@click.option("--exit-code", is_flag=True, help="Exit with code 1 if the files differ, as diff(1) does.")
 @reporting
 def diff_command(a: Path, b: Path, exit_code: bool, as_json: bool) -> None:
-    """Show the tensors added, removed and changed from A to B, with settings and provenance. Needs no torch.
+    """Show which tensors, settings and provenance entries differ between A and B. Doesn't need torch.
 
-    Figures have four significant digits; --json has all of them.
+    Numbers have four significant digits; --json has all digits.
 
-    The exit code is 0 whether they differ or not, as of `git diff`; with --exit-code it is 1 where they do. An error is
-    a line on stderr with exit code 1.
+    The exit code is 0 whether the files differ or not, as for `git diff`; with --exit-code it is 1 if they differ. An
+    error is one line on stderr, with exit code 1.
     """
     from qacomp.diff import compare
 
@@ -41,7 +41,7 @@ def diff_command(a: Path, b: Path, exit_code: bool, as_json: bool) -> None:
     if as_json:
         print_json(found.to_json())
     elif found.same:
-        echo(f"{a} and {b} hold the same: {found.unchanged} tensors, settings and provenance")
+        echo(f"{a} and {b} are equal: {found.unchanged} tensors, settings and provenance")
     else:
         _show(found)
     if exit_code and not found.same:
@@ -65,7 +65,7 @@ def _show(found: Any) -> None:
         echo("the graphs differ")
     numbers = ", ".join(f"{sum(t.change == c for t in found.tensors)} {c}" for c in _MARKS)
     before, after = found.bytes
-    echo(f"tensors: {numbers}, {found.unchanged} the same")
+    echo(f"tensors: {numbers}, {found.unchanged} unchanged")
     echo(f"{found.a}: {before:,} bytes; {found.b}: {after:,} bytes ({(after - before) / max(1, before):+.2%})")
 
 

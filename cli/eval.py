@@ -1,4 +1,4 @@
-"""`qacomp eval`: accuracy, size and latency of a container, an ONNX file or a checkpoint."""
+"""Run `qacomp eval`: measure accuracy, size and latency of a container, an ONNX file or a checkpoint."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ _LIMITS = ("run_seconds", "run_memory")
 
 @dataclass(frozen=True)
 class EvalRequest:
-    """The command line of `eval`; `settings` say which network, data and metric are meant, and what a run may take."""
+    """The command line of `eval`; settings: the values of the options that `eval` has in common with `compress`."""
 
     file: Path
     plot: Path | None
@@ -36,18 +36,20 @@ class EvalRequest:
     "eval",
     cls=SettingsCommand,
     settings=("data", "metric", "arch", "key", "size", "mean", "std", "device", *_LIMITS),
-    short_help="Accuracy, size and latency of a .qac, .onnx or checkpoint.",
+    short_help="Measure a .qac file, an ONNX file or a checkpoint.",
 )
 @click.argument("file", type=INPUT)
-@click.option("--plot", type=OUTPUT, default=None, help="Draw the curve over its operating points: NAME.png or .svg.")
+@click.option(
+    "--plot", type=OUTPUT, default=None, help="Draw accuracy over the operating points: NAME.png or NAME.svg."
+)
 @trust_option
 @force_option
 @reporting
 @taking(EvalRequest)
 def eval_command(asked: EvalRequest) -> None:
-    """Measure FILE on the test split of --data, or of the data that FILE names.
+    """Measure accuracy, size and latency of FILE on the test split of --data, or of the data that FILE names.
 
-    A container with several networks is measured at each of its operating points.
+    A container that holds several networks is measured at each of its operating points.
     """
     from qacomp.evaluate import measure_file
     from qacomp.options.config import CompressConfig
@@ -68,7 +70,7 @@ def eval_command(asked: EvalRequest) -> None:
         progress.note(note)
     if asked.plot is not None:
         _draw(asked.plot, measured)
-        progress.note(f"{asked.plot}: the curve over {len(measured.points)} operating points")
+        progress.note(f"{asked.plot}: a plot of {len(measured.points)} operating points was written")
     if asked.as_json:
         print_json(measured.to_json())
     else:
@@ -97,25 +99,25 @@ def _show(file: Path, measured: "MeasuredFile") -> None:
 
 
 def _column(measured: "MeasuredFile") -> str:
-    """Return the metric's name."""
+    """Return the heading of the metric's column: accuracy, or the name of another metric."""
     return "accuracy" if measured.metric is None else str(measured.metric["name"])
 
 
 def _value(measured: "MeasuredFile | MeasuredPoint") -> str:
-    """Return the accuracy in percent, another metric as it is, or a dash."""
+    """Return the accuracy in percent, the value of another metric, or a dash if nothing was measured."""
     if measured.accuracy is None and measured.metric is not None:
         return f"{measured.metric['value']:.6g}"
     return figure(measured.accuracy, 2, " %")
 
 
 def _milliseconds(measured: "MeasuredFile | MeasuredPoint") -> tuple[str, str]:
-    """Return the median and the 95th percentile."""
+    """Return the median and the 95th percentile of the latency as text, or dashes."""
     latency = measured.latency
     return figure(latency.p50_ms if latency else None, 3, " ms"), figure(latency.p95_ms if latency else None, 3, " ms")
 
 
 def _check_plot(plot: Path) -> None:
-    """Raise what can be wrong with the output, before anything is measured."""
+    """Check the suffix of the plot and that matplotlib is installed, before anything is measured."""
     from qacomp.plots import picture_format, require_matplotlib
 
     picture_format(plot)
@@ -128,12 +130,15 @@ def _draw(plot: Path, measured: "MeasuredFile") -> None:
     from qacomp.plots import CurvePoint, draw_operating_points, picture_format, render
 
     if not measured.points:
-        raise ConfigError(f"--plot: {measured.file} holds one network; there is no curve to draw")
+        raise ConfigError(f"--plot: {measured.file} holds a single network, so there is no curve; leave --plot out")
     points = [
         CurvePoint(p.name, p.accuracy, p.bytes, p.latency.p50_ms)
         for p in measured.points
         if p.accuracy is not None and p.latency is not None
     ]
     if len(points) < len(measured.points):
-        raise ConfigError(f"--plot: draws accuracies, and not all of {measured.file}'s networks have one")
+        raise ConfigError(
+            f"--plot: needs an accuracy of every network in {measured.file}; give --data with labels, and leave"
+            " --metric out"
+        )
     write_atomically(plot, [render(draw_operating_points(points), picture_format(plot))])

@@ -1,4 +1,4 @@
-"""`qacomp inspect`: what is in a container, as a table or as an HTML report."""
+"""Run `qacomp inspect`: show the contents of a container as a table or as an HTML report."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ _SIZES = (TableColumn("size", 0, text=True), TableColumn("bytes", 1), TableColum
 
 @dataclass(frozen=True)
 class InspectRequest:
-    """The command line of `inspect`; `settings`: run_seconds and run_memory."""
+    """The command line of `inspect`; settings: the values of run_seconds and run_memory."""
 
     container: Path
     report: Path | None
@@ -48,20 +48,20 @@ class InspectRequest:
     "inspect", cls=SettingsCommand, settings=("run_seconds", "run_memory"), short_help="Show what a .qac file holds."
 )
 @click.argument("container", type=INPUT)
-@click.option("--report", type=OUTPUT, default=None, help="Write it as an HTML page too: report.html.")
-@click.option("--no-measure", is_flag=True, help="In the report: no ONNX sizes, no latency.")
-@click.option("--toml", is_flag=True, help="Print only the settings, as a file for compress --config.")
+@click.option("--report", type=OUTPUT, default=None, help="Also write an HTML report, such as report.html.")
+@click.option("--no-measure", is_flag=True, help="Leave ONNX sizes and latency out of the report.")
+@click.option("--toml", is_flag=True, help="Print only the settings, as a TOML file for compress --config.")
 @force_option
 @reporting
 @taking(InspectRequest)
 def inspect_command(asked: InspectRequest) -> None:
-    """Show sizes, tensors, codecs, provenance and the settings that made CONTAINER. Needs no torch.
+    """Show sizes, tensors, codecs, provenance and settings of CONTAINER. Doesn't need torch.
 
-    Bits a weight stand beside the order-0 entropy of the indices; context coding can go below it. Tensors that were
-    coded together divide their bytes by numbers of values.
+    Bits per value can be below the order-0 entropy of the indices, because of context coding. The bytes of tensors that
+    are coded together are divided among them by their numbers of values.
 
-    --toml prints the settings with which compress makes the same bytes of the same model again. It prints text: a
-    setting that names a file or a function (--data, --metric) becomes a comment, and nothing is opened or run.
+    --toml prints the settings with which compress makes the same bytes from the same model again. Settings that name a
+    file or a function (--data, --metric) are printed as comments; nothing is opened or run.
     """
     from dataclasses import asdict
 
@@ -112,11 +112,11 @@ def _print_toml(asked: InspectRequest) -> None:
     from qacomp.graphs.metadata import metadata
 
     if asked.as_json or asked.report is not None:
-        raise click.UsageError("--toml prints the settings alone: leave --json and --report")
+        raise click.UsageError("--toml prints the settings only, so it can't be combined with --json or --report")
     with open_file(asked.container) as opened:
         meta = metadata(opened)
     for option in print_settings(asked.container, meta):
-        note(f"{option} names a file or a function: it is a comment in the TOML; give it to compress again")
+        note(f"{option} names a file or a function, so it is a comment in the TOML; give {option} again to compress")
 
 
 def _show(container: Path, contents: "Contents", infos: list[Any], meta: dict[str, Any], version: str) -> None:
@@ -156,18 +156,18 @@ def _show(container: Path, contents: "Contents", infos: list[Any], meta: dict[st
     if verdict is not None:
         print_verdict(verdict, "as the file states it")
     if "settings" in meta:
-        echo(f"settings that aren't the defaults (all of them: --toml): {_chosen(str(meta['settings']))}")
+        echo(f"settings that differ from the defaults (--toml prints all): {_chosen(str(meta['settings']))}")
 
 
 def _in_words(value: Any) -> str:
-    """Return a table of metadata in words: `original 97.77, shared 97.50`."""
+    """Return a dict of metadata as text, such as `original 97.77, shared 97.50`."""
     if not isinstance(value, dict):
         return str(value)
     return ", ".join(f"{k} {f'{v:.2f}' if isinstance(v, float) else shortened(str(v), 40)}" for k, v in value.items())
 
 
 def _chosen(toml: str) -> str:
-    """Return the settings that aren't the defaults, as `name = value`."""
+    """Return the settings that differ from the defaults, each as `name = value`."""
     import json
     import tomllib
 
@@ -176,7 +176,7 @@ def _chosen(toml: str) -> str:
     defaults = tomllib.loads(CompressConfig().to_toml())
     try:
         settings = tomllib.loads(toml)
-    except tomllib.TOMLDecodeError:  # a container that something else wrote
+    except tomllib.TOMLDecodeError:  # another program wrote the container
         return " ".join(toml.split())
     chosen = {name: value for name, value in settings.items() if defaults.get(name) != value}
     return ", ".join(f"{name} = {json.dumps(value, default=str)}" for name, value in chosen.items())

@@ -1,4 +1,4 @@
-"""What ends a command early: Ctrl-C and the signals to end, as exceptions, so that no part of an output is left."""
+"""Turn signals that end a command into exceptions, as Ctrl-C is one, so that no part of an output is left behind."""
 
 import signal
 import threading
@@ -9,7 +9,7 @@ from types import FrameType
 
 
 class Terminated(KeyboardInterrupt):
-    """A signal other than Ctrl-C that asks the process to end; `exit_code` is the shell's, 128 and the signal."""
+    """A signal other than Ctrl-C that asks the process to end; exit_code: 128 + its number, as in the shell."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -18,7 +18,7 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def ending_in_order() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into `Terminated` while the block runs; the second one ends the process at once."""
+    """Turn SIGTERM and SIGHUP into `Terminated` while the block runs; a second signal ends the process at once."""
     before: dict[int, object] = {}
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -28,7 +28,7 @@ def ending_in_order() -> Iterator[None]:
     if threading.current_thread() is threading.main_thread():
         for name in ("SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one of them
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP: keep that
                 before[number] = signal.signal(number, end)
     try:
         yield
@@ -39,10 +39,10 @@ def ending_in_order() -> Iterator[None]:
 
 @contextmanager
 def saying_what_is_kept(output: Path) -> Iterator[None]:
-    """Add to an interruption that finished epochs are kept, where the run saved any beside `output`."""
+    """Add a note to a KeyboardInterrupt if the run saved finished epochs beside `output`."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
         if output.with_name(output.name + ".resume").exists():
-            interrupt.add_note("the finished epochs are kept: the same command goes on from there")
+            interrupt.add_note("finished epochs are kept: run the same command again to continue")
         raise

@@ -1,4 +1,4 @@
-"""The `qacomp` command: a group whose commands are imported when they are called."""
+"""Run the `qacomp` command; the module of a subcommand is imported only when it is called."""
 
 import sys
 import traceback
@@ -8,24 +8,24 @@ from typing import Any
 import click
 
 from qacomp import __version__
-from qacomp.cli import completion  # noqa: F401 (registers what bash needs)
+from qacomp.cli import completion  # noqa: F401 (registers the completion for bash)
 from qacomp.cli.console import print_json
 from qacomp.cli.interruption import Terminated, ending_in_order
 from qacomp.cli.streams import complain, prepare, shown, silence
 
-_LONGEST = 2000  # characters of an error's line: a name or a value out of a file may have megabytes
+_LONGEST = 2000  # characters of an error message; a name or value from a file may have megabytes
 _COMMANDS = ("train", "compress", "decode", "eval", "inspect", "diff", "verify", "plot", "demo")
 
 
 class _Commands(click.Group):
-    """The commands, a file of qacomp/cli each; their names keep the order in which they are used."""
+    """The group of all commands; each is a file of qacomp/cli, and they are listed in the order of a usual workflow."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of all commands, in the order of work."""
+        """Return the names of all commands, in the order of a usual workflow."""
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command's module."""
+        """Import a command's module and return the command; None for an unknown name."""
         if cmd_name not in _COMMANDS:
             return None
         command: click.Command = getattr(import_module(f"qacomp.cli.{cmd_name}"), f"{cmd_name}_command")
@@ -45,9 +45,9 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line. Exit codes: 0 done, 1 the work failed (one line says why), 2 the command line was wrong.
+    """Run the command line. Exit codes: 0 success, 1 the work failed (one line says why), 2 wrong arguments.
 
-    Ended by a signal other than Ctrl-C: 128 and the signal's number. A reader of the output that leaves is no error.
+    After a signal other than Ctrl-C: 128 + its number. If the reader of a pipe closes it, that isn't an error.
     """
     prepare()
     with ending_in_order():
@@ -61,7 +61,7 @@ def _run(arguments: list[str]) -> int:
     as_json, debug = "--json" in arguments, "--debug" in arguments
     try:
         code = cli.main(arguments, prog_name="qacomp", standalone_mode=False)
-        return code if isinstance(code, int) else 0  # click gives a command's own exit code back
+        return code if isinstance(code, int) else 0  # click returns the exit code of `ctx.exit`
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.ClickException as error:
@@ -71,7 +71,7 @@ def _run(arguments: list[str]) -> int:
         if debug:
             traceback.print_exc()
         return _interrupted(interrupt.__cause__ or interrupt, as_json)
-    except SystemExit as leave:  # of click, where the reader of its own output has left
+    except SystemExit as leave:  # click exits so if the reader of its own output has closed the pipe
         return leave.code if isinstance(leave.code, int) and not _has_left(sys.stdout) else 0
     except BrokenPipeError:
         return 0
@@ -80,17 +80,17 @@ def _run(arguments: list[str]) -> int:
         if debug:
             traceback.print_exc()
         if message is None:
-            message = f"a defect of qacomp: {type(error).__name__}: {error}; run again with --debug and report it"
+            message = f"a bug in qacomp: {type(error).__name__}: {error}; run again with --debug and report it"
         return _fail(message, type(error).__name__, as_json)
 
 
 def _has_left(stream: Any) -> bool:
-    """Return whether click found that nobody reads a stream any more: it has put a wrapper in its place."""
+    """Return whether click found that the reader of a stream has closed it: then click replaces the stream."""
     return type(stream).__name__ == "_PacifyFlushWrapper"
 
 
 def _finish(stream: Any) -> None:
-    """Flush what is left, so that the interpreter, which can only complain, finds nothing to do."""
+    """Flush a stream, so that the interpreter doesn't do it at exit and print an error that can't be caught."""
     try:
         if stream is not None:
             stream.flush()
@@ -99,24 +99,24 @@ def _finish(stream: Any) -> None:
 
 
 def _explanation(error: Exception) -> str | None:
-    """Return what the user is told of an error; None for an error that is a defect of qacomp."""
+    """Return the message of an error for the user, or None if the error is a bug in qacomp."""
     from qacomp.formats.errors import QacompError  # here, so that --help needn't import numpy
     from qacomp.formats.system_errors import explained
 
     if isinstance(error, MemoryError):
-        return "out of memory; close other programs, take a smaller --batch-size, or a machine with more memory"
+        return "out of memory; close other programs, set a smaller --batch-size, or use a machine with more memory"
     if isinstance(error, OSError) and not isinstance(error, QacompError):
         return explained(error)
     return str(error) if isinstance(error, QacompError) else None
 
 
 def _interrupted(interrupt: BaseException, as_json: bool) -> int:
-    """Write a line on what happened and what is kept. Return the exit code."""
+    """Write one line that says what ended the command and what is kept, and return the exit code."""
     notes: list[Any] = getattr(interrupt, "__notes__", [])
     word, code, kind = "interrupted", 1, "Interrupted"
     if isinstance(interrupt, Terminated):
         word, code, kind = f"ended by {interrupt}", interrupt.exit_code, "Terminated"
-    _fail(f"{word}; {notes[0] if notes else 'no output is half-written'}", kind, as_json)
+    _fail(f"{word}; {notes[0] if notes else 'no half-written output is left behind'}", kind, as_json)
     return code
 
 

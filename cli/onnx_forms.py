@@ -1,4 +1,4 @@
-"""How `decode --onnx lut|affine` shows what became of the weights, and how the file compares with the dense one."""
+"""Print how `decode --onnx lut|affine` stored each weight, and how the file compares with the dense one."""
 
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ _COLUMNS = (
 
 
 def print_onnx(file: "WrittenOnnx") -> None:
-    """Write a table of the weights, then a line each on size, outputs and times beside the dense file's."""
+    """Write a table of the weights, then lines that compare size, outputs and times with those of the dense file."""
     rows = [
         [
             shown_name(form.name),
@@ -37,14 +37,14 @@ def print_onnx(file: "WrittenOnnx") -> None:
     ratio = file.saved.bytes / file.dense_bytes
     echo(f"{file.mode}: {ratio:.1%} of the dense file's {count(file.dense_bytes)} bytes")
     if file.fused is not None:
-        echo(f"matrix products that onnxruntime runs on the integers: {file.fused}")
+        echo(f"matrix products that onnxruntime computes on the integer weights: {file.fused}")
     if file.saved.data_path is not None:
         echo(f"weights: {file.saved.data_path}")
     compared = file.comparison
     if compared is not None:
-        echo(f"largest difference of an output from the dense file's: {compared.max_abs_error:.3g}")
+        echo(f"largest difference from the outputs of the dense file: {compared.max_abs_error:.3g}")
         if compared.max_abs_error_fp32 != compared.max_abs_error:
-            echo(f"  with activations in fp32 (accuracy level 0): {compared.max_abs_error_fp32:.3g}")
+            echo(f"  with fp32 activations (accuracy level 0): {compared.max_abs_error_fp32:.3g}")
         times = [(compared.load_ms, compared.dense_load_ms, "load"), (compared.run_ms, compared.dense_run_ms, "run")]
         for own, dense, what in times:
-            echo(f"{what}: {figure(own, 3)} ms, dense {figure(dense, 3)} ms")
+            echo(f"{what}: {figure(own, 3)} ms, dense file {figure(dense, 3)} ms")

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Define the command-line options and option types that several commands share."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -14,12 +14,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _File(click.Path):
-    """The path of a file: not empty, and not one that ends in a slash, which a Path would drop."""
+    """The path of a file; an empty path and one that ends in a slash (which Path would drop) are refused."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return `DIR/model.pt` as a Path. Refuse what is no file's path."""
+        """Convert text such as `DIR/model.pt` to a Path. Fails for a path that can't be a file."""
         if isinstance(value, str) and (not value or value.endswith(os.sep)):
-            self.fail(f"{value!r} is no file's path", param, ctx)
+            self.fail(f"{value!r} isn't the path of a file", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -29,33 +29,33 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 def reporting(function: F) -> F:
-    """Add --json and --debug to a command. `qacomp.cli.main` does what --debug says."""
-    function = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")(
-        function
-    )
+    """Add --json and --debug to a command. `qacomp.cli.main` handles --debug."""
+    function = click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON document on stdout, and nothing else."
+    )(function)
     return click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(function)
 
 
 def force_option(function: F) -> F:
     """Add -f, --force to a command."""
-    text = "Replace files that stand where outputs go; never a file that is read."
+    text = "Overwrite existing output files; never a file that is read."
     return click.option("-f", "--force", is_flag=True, help=text)(function)
 
 
 def strict_option(function: F) -> F:
     """Add --strict to a command."""
-    text = "Exit code 1 where the verdict is doubtful or broken; what was written stays."
+    text = "Exit with code 1 if the verdict is doubtful or broken; written files stay."
     return click.option("--strict", is_flag=True, help=text)(function)
 
 
 def trust_option(function: F) -> F:
     """Add --trust-pickle to a command."""
-    text = "Run the code in a pickle: only for files whose author you trust."
+    text = "Allow a pickle to run its code; only for files whose author you trust."
     return click.option("--trust-pickle", is_flag=True, help=text)(function)
 
 
 def run_limits(given: Mapping[str, Any]) -> "RunLimits":
-    """Return the limits of --run-seconds and --run-memory. Raise ConfigError for a value that can't work."""
+    """Return the limits of --run-seconds and --run-memory, or the defaults. Raises ConfigError for a bad value."""
     from qacomp.options.running import MEMORY, SECONDS, RunLimits
 
     seconds, memory = given["run_seconds"], given["run_memory"]
@@ -63,7 +63,7 @@ def run_limits(given: Mapping[str, Any]) -> "RunLimits":
 
 
 class Numbers(click.ParamType[Any]):
-    """Numbers with commas, as a tuple."""
+    """A comma-separated list of numbers, converted to a tuple; kind: int or float."""
 
     name = "numbers"
 
@@ -71,32 +71,35 @@ class Numbers(click.ParamType[Any]):
         self.kind = kind
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
-        """Return `0.1,0.2` as (0.1, 0.2)."""
+        """Convert text such as `0.1,0.2` to (0.1, 0.2)."""
         if isinstance(value, tuple):
             return value
         try:
             return tuple(self.kind(part) for part in str(value).split(","))
         except ValueError:
-            self.fail(f"{value!r} is no comma-separated list of numbers", param, ctx)
+            self.fail(f"{value!r} isn't a list of numbers; write, for example, 0.1,0.2", param, ctx)
 
 
 class Size(click.ParamType[Any]):
-    """`32` or `32x48`, as (height, width)."""
+    """A size in pixels, `32` or `32x48`, converted to (height, width)."""
 
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Return `32` as (32, 32)."""
+        """Convert text such as `32x48` to (32, 48), and `32` to (32, 32)."""
         if isinstance(value, tuple):
             return value
         parts = str(value).lower().split("x")
         if len(parts) > 2 or not all(p.isdigit() and int(p) > 0 for p in parts):
-            self.fail(f"{value!r} is no size; write 32 or 32x48", param, ctx)
+            self.fail(f"{value!r} isn't a size; write 32 or 32x48", param, ctx)
         return int(parts[0]), int(parts[-1])
 
 
 class LayerNumbers(click.ParamType[Any]):
-    """`8`, `conv1=16,fc=4` or `8,conv1=16`, as (default or None, {layer: number}); numbers of one `kind`."""
+    """A number and exceptions for layers: `8`, `conv1=16,fc=4` or `8,conv1=16`; kind: int or float.
+
+    The text is converted to (default or None, {layer: number}).
+    """
 
     name = "numbers"
 
@@ -106,7 +109,7 @@ class LayerNumbers(click.ParamType[Any]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[float | None, dict[str, float]]:
-        """Return (default or None, number by layer) of text with commas; a bare number is the default."""
+        """Convert text to (default or None, {layer: number}); a number without a layer is the default."""
         if isinstance(value, tuple):
             return value
         default, layers = None, {}

@@ -1,4 +1,4 @@
-"""`qacomp plot`: pictures of penalties and of weights, as PNG or SVG."""
+"""Run `qacomp plot`: draw penalties, or weights with their shared values, as PNG or SVG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from qacomp.plots import Column as DrawnColumn
     from qacomp.progress import Progress
 
-_REGULARIZERS = ("sin", "cos", "min", "exp", "sinreq")  # in the papers' order
-_REG_HELP = "sin, cos, min, exp, sinreq; several by commas. With hyper-parameters one each: --reg exp:init=uniform."
+_REGULARIZERS = ("sin", "cos", "min", "exp", "sinreq")  # in the order of the papers
+_REG_HELP = "sin, cos, min, exp, sinreq, separated by commas. With hyper-parameters one each: --reg exp:init=uniform."
 _OUTPUT = click.option("-o", "--output", type=OUTPUT, required=True, help="NAME.png or NAME.svg.")
 
 
 @click.group("plot", short_help="Draw penalties, or weights and their shared values.")
 def plot_command() -> None:
-    """Draw pictures: PNG or SVG, by the output's suffix. Needs matplotlib: pip install 'qacomp[plot]'.
+    """Draw a PNG or SVG picture, by the suffix of the output. Needs matplotlib: pip install 'qacomp[plot]'.
 
-    Both kinds take --json.
+    Both subcommands accept --json.
 
     \b
     qacomp plot penalty --reg sin,exp --k 8 -o penalty.png
@@ -64,18 +64,20 @@ class WeightsRequest:
     as_json: bool
 
 
-@plot_command.command("penalty", short_help="The penalty of regularizers over an interval.")
+@plot_command.command("penalty", short_help="Draw the penalty of regularizers over an interval.")
 @click.option("--reg", "regs", metavar="NAMES", multiple=True, help=_REG_HELP)
-@click.option("--k", type=click.IntRange(2, 256), default=8, show_default=True, help="Levels of each regularizer.")
-@click.option("--low", type=float, default=-1.0, show_default=True, help="Where the interval begins.")
-@click.option("--high", type=float, default=1.0, show_default=True, help="Where it ends.")
-@click.option("--levels", type=Numbers(float), default=None, help="u of min and exp: -0.8,-0.1,0.2. Replaces --k.")
+@click.option("--k", type=click.IntRange(2, 256), default=8, show_default=True, help="Shared values of each.")
+@click.option("--low", type=float, default=-1.0, show_default=True, help="Start of the interval.")
+@click.option("--high", type=float, default=1.0, show_default=True, help="End of the interval.")
+@click.option(
+    "--levels", type=Numbers(float), default=None, help="Shared values of min and exp: -0.8,-0.1,0.2. Replaces --k."
+)
 @_OUTPUT
 @force_option
 @reporting
 @taking(PenaltyRequest)
 def penalty_command(asked: PenaltyRequest) -> None:
-    """Draw the penalty ρ of regularizers (default: all) over an interval, with their levels as dashed lines."""
+    """Draw the penalty ρ of regularizers (default: all) over an interval, with shared values as dashed lines."""
     _check_output(asked.output, (), asked.force)
     from qacomp.plots import draw_penalties, picture_format, render
     from qacomp.plots.curves import penalty_curve
@@ -90,31 +92,31 @@ def penalty_command(asked: PenaltyRequest) -> None:
     _write(picture, asked.output, {"panels": panels}, asked.as_json)
 
 
-@plot_command.command("weights", short_help="Histograms of weights with the shared values as lines.")
+@plot_command.command("weights", short_help="Draw histograms of weights and their shared values.")
 @click.argument("files", type=INPUT, nargs=-1, required=True)
 @click.option(
-    "--layers", metavar="PATTERNS", multiple=True, help="Layers to draw: conv1, 'layer1.*'; several by commas."
+    "--layers", metavar="PATTERNS", multiple=True, help="Layers to draw, separated by commas: conv1, 'layer1.*'."
 )
 @click.option(
     "--max-panels",
     type=click.IntRange(1, 256),
     default=24,
     show_default=True,
-    help="Most panels that are drawn; a note names the other layers.",
+    help="Largest number of panels; a note names layers that are left out.",
 )
 @click.option("--bins", type=click.IntRange(2, 2000), default=100, show_default=True, help="Bins of each histogram.")
-@click.option("--log", is_flag=True, help="Counts on a logarithmic axis.")
+@click.option("--log", is_flag=True, help="Draw counts on a logarithmic axis.")
 @trust_option
-@click.option("--key", default=None, help="Key of the network that is meant, in a checkpoint with several.")
+@click.option("--key", default=None, help="Key of the network to draw, in a checkpoint that holds several.")
 @_OUTPUT
 @force_option
 @reporting
 @taking(WeightsRequest)
 def weights_command(asked: WeightsRequest) -> None:
-    """Draw the weights of each layer of FILES, .qac containers or checkpoints; several files stand side by side.
+    """Draw histograms of the weights of each layer in FILES (containers or checkpoints), with one column for each file.
 
-    A shared layer has one bar a shared value, as high as the number of weights that have it. To see a compression
-    before, during and after, give the checkpoints and the container in that order.
+    A shared layer has one bar for each shared value; its height is the number of weights with that value. To see how a
+    compression proceeds, give the original checkpoint, the snapshots and the container, in that order.
     """
     _check_output(asked.output, asked.files, asked.force)
     from qacomp.plots import Column, PictureSizeError, draw_weights, picture_format, render
@@ -122,7 +124,7 @@ def weights_command(asked: WeightsRequest) -> None:
 
     files, most = asked.files, asked.max_panels
     if len(files) > most:
-        raise PictureSizeError(f"{len(files)} files don't fit {most} panels; give fewer, or raise --max-panels")
+        raise PictureSizeError(f"{len(files)} files need more than {most} panels; give fewer, or raise --max-panels")
     patterns = [part.strip() for given in asked.layers for part in given.split(",")]
     wanted = layer_pattern(patterns)
     columns = [
@@ -137,7 +139,7 @@ def weights_command(asked: WeightsRequest) -> None:
     progress = make_progress(asked.as_json)
     if left_out:
         progress.note(
-            f"{len(shown)} of {len(names)} layers are drawn; raise --max-panels or choose with --layers to see"
+            f"{len(shown)} of {len(names)} layers are drawn; raise --max-panels, or choose layers with --layers, to see"
             f" {', '.join(left_out)}"
         )
     panels = _panels(shown, files, columns, progress)
@@ -146,28 +148,28 @@ def weights_command(asked: WeightsRequest) -> None:
 
 
 def _check_names(files: Sequence[Path], names: Sequence[str], patterns: Sequence[str]) -> None:
-    """Raise ConfigError where no layer is left to draw, or where one of the patterns fits none."""
+    """Raise ConfigError if there is no layer to draw, or if one of the patterns matches no layer."""
     from qacomp.errors import ConfigError
     from qacomp.plots.reading import layer_pattern
 
     if not names:
-        which = f"fits --layers {','.join(patterns)}" if patterns else "is a float tensor of two or more axes"
-        raise ConfigError(f"{', '.join(map(str, files))}: nothing in it {which}; see its names with qacomp inspect")
+        which = f"matches --layers {','.join(patterns)}" if patterns else "is a float tensor with two or more axes"
+        raise ConfigError(f"{', '.join(map(str, files))}: no layer {which}; `qacomp inspect` lists a container's names")
     for pattern in patterns:
         if not any(map(layer_pattern([pattern]), names)):
-            raise ConfigError(f"--layers {pattern}: no layer has that name; the others fit {', '.join(names[:8])}")
+            raise ConfigError(f"--layers {pattern}: matches no layer; the other patterns match {', '.join(names[:8])}")
 
 
 def _panels(
     names: Sequence[str], files: Sequence[Path], columns: "Sequence[DrawnColumn]", progress: "Progress"
 ) -> list[dict[str, Any]]:
-    """Return what `--json` says of each panel; a note names a file that lacks a layer."""
+    """Return the JSON entry of each panel, and write a note for each file that doesn't have a layer."""
     panels = []
     for name in names:
         for file, column in zip(files, columns, strict=True):
             layer = column.layers.get(name)
             if layer is None:
-                progress.note(f"{file}: has no layer {name}; its panel stays empty")
+                progress.note(f"{file}: has no layer {name}, so that panel stays empty")
                 continue
             k = None if layer.levels is None else len(layer.levels)
             panels.append({"layer": name, "file": str(file), "shape": list(layer.shape), "k": k})
@@ -175,7 +177,7 @@ def _panels(
 
 
 def _check_output(output: Path, files: Sequence[Path], force: bool) -> None:
-    """Raise what can be wrong with the output, before any file is read."""
+    """Check the output's suffix, that it may be written, and that matplotlib is installed, before a file is read."""
     from qacomp.outputs import Output, claim
     from qacomp.plots import picture_format, require_matplotlib
     from qacomp.sources.input_files import command_files

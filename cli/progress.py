@@ -1,4 +1,4 @@
-"""Progress on stderr: bars on a terminal, a plain line now and then in a log, nothing with --json."""
+"""Show progress on stderr: bars on a terminal, a plain line now and then in a log, nothing with --json."""
 
 import sys
 import time
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from qacomp.progress import Progress, Task
 
 _FIRST_S, _GROWTH, _LONGEST_S = 5.0, 2.0, 600.0
-"""Seconds until the first line of a task, how much longer each wait is than the last, and the longest."""
+"""Seconds before the first line of a task, factor from one wait to the next, and the longest wait in seconds."""
 
 
 def make_progress(as_json: bool) -> "Progress":
-    """Return bars for a terminal, lines for a log, and silence for --json."""
+    """Return progress that draws bars (terminal), writes lines (log) or shows only notes (--json)."""
     if as_json:
         return JsonProgress()
     return TerminalProgress() if is_drawn(sys.stderr) else LogProgress()
 
 
 class JsonProgress:
-    """Progress with --json: remarks on stderr, and nothing else."""
+    """Progress with --json: notes on stderr, and nothing else."""
 
     @contextmanager
     def task(self, name: str, total: int) -> "Iterator[Task]":
@@ -42,14 +42,14 @@ class JsonProgress:
 
 
 class LogProgress:
-    """Progress for a log: a line after some seconds, then at growing intervals; remarks as lines."""
+    """Progress for a log: the first line of a task after five seconds, then lines at growing intervals; and notes."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
 
     @contextmanager
     def task(self, name: str, total: int) -> "Iterator[Task]":
-        """Yield a task of `total` steps that writes lines; a long one has a last line with its time."""
+        """Yield a task of `total` steps that writes lines; a task of five seconds or more ends with a line."""
         lines = LogTask(name, total, self.clock)
         yield lines
         lines.finish()
@@ -60,7 +60,7 @@ class LogProgress:
 
 
 class LogTask:
-    """One task in a log."""
+    """One task of a log, which writes a line when the wait since the last one is over."""
 
     def __init__(self, name: str, total: int, clock: Callable[[], float]) -> None:
         self.name, self.total, self.clock = name, total, clock
@@ -69,7 +69,7 @@ class LogTask:
         self.wait, self.next = _FIRST_S, self.start + _FIRST_S
 
     def advance(self, steps: int = 1) -> None:
-        """Count `steps` more, and write a line where it is time for one."""
+        """Add `steps` to the finished steps, and write a line if it is time for one."""
         now = self.clock()
         self.done += steps
         if now < self.next or self.done >= self.total:
@@ -79,18 +79,18 @@ class LogTask:
         self.next = now + self.wait
 
     def describe(self, text: str) -> None:
-        """Keep `text` (an epoch, a loss) for the next line."""
+        """Set the text (such as an epoch or a loss) of the next line."""
         self.detail = text
 
     def finish(self) -> None:
-        """Write how long the task took, if that was long enough for a line."""
+        """Write how long the task took, if it took five seconds or more."""
         seconds = self.clock() - self.start
         if seconds >= _FIRST_S:
             took = _duration(seconds)
             echo(f"{self.name}: {self.done:,} of {self.total:,} steps, done in {took}{self._said()}", err=True)
 
     def _text(self, seconds: float) -> str:
-        """Return what is done, the time it took and, from the steps' pace, the time that is left."""
+        """Return a line with the finished steps, the time so far and the estimated time left."""
         percent = f"{100 * self.done / max(1, self.total):.0f} %"
         left = seconds * max(0, self.total - self.done) / max(1, self.done)
         text = f"{self.name}: step {self.done:,} of {self.total:,} ({percent}) after {_duration(seconds)}"
@@ -101,11 +101,11 @@ class LogTask:
 
 
 class TerminalProgress:
-    """Progress on a terminal: bars with the time left; remarks as lines."""
+    """Progress on a terminal: bars with the time left, and notes as lines."""
 
     @contextmanager
     def task(self, name: str, total: int) -> "Iterator[Task]":
-        """Yield a bar of `total` steps that shows the time left and, at the end, the time taken."""
+        """Yield a task of `total` steps with a bar that shows the time left and, at the end, the time taken."""
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
         from rich.table import Column
@@ -126,13 +126,13 @@ class TerminalProgress:
 
 
 class TerminalBar:
-    """One rich progress bar."""
+    """One task of a terminal, drawn as a progress bar of the package rich."""
 
     def __init__(self, bars: "RichBars", task: "TaskID") -> None:
         self.bars, self.id = bars, task
 
     def advance(self, steps: int = 1) -> None:
-        """Draw `steps` more as done."""
+        """Add `steps` to the finished steps, and draw the bar."""
         self.bars.advance(self.id, steps)
 
     def describe(self, text: str) -> None:
@@ -141,7 +141,7 @@ class TerminalBar:
 
 
 def _duration(seconds: float) -> str:
-    """Return `12 s`, `4 min 5 s` or `2 h 7 min`."""
+    """Return a duration as text: `12 s`, `4 min 5 s` or `2 h 7 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

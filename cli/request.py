@@ -1,4 +1,4 @@
-"""A command line as one value: a callback of click takes a frozen dataclass in place of its parameters."""
+"""Pass a command line as one value: a callback of click gets a frozen dataclass instead of many parameters."""
 
 from collections.abc import Callable
 from dataclasses import fields
@@ -8,9 +8,9 @@ R = TypeVar("R")
 
 
 def taking(kind: type[R]) -> Callable[[Callable[[R], None]], Callable[..., None]]:
-    """Return a decorator for a callback that takes one `kind`, a dataclass with a field for each parameter.
+    """Return a decorator for a callback with one argument of type `kind`, a dataclass with a field for each parameter.
 
-    Parameters without a field of their own go into the field `settings`, a dict, if `kind` has it.
+    If `kind` has a field `settings`, it is a dict that holds the parameters without a field of their own.
     """
     names = {found.name for found in fields(kind)}  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""Settings as command-line options, made from their declarations. `--help` lists the basic ones, `--help all` all."""
+"""Make command-line options from the declarations of settings; `--help` lists basic ones, `--help all` all."""
 
 from dataclasses import Field, fields
 from typing import Any
@@ -13,7 +13,7 @@ _ALL = "qacomp.help_all"
 
 
 class SettingOption(click.Option):
-    """An option made from the declaration `declared`, whose group is its heading in the help."""
+    """A command-line option made from a declaration; the group of the declaration is its heading in the help."""
 
     def __init__(self, *names: str, declared: Any, **attributes: Any) -> None:
         super().__init__(list(names), **attributes)
@@ -21,9 +21,9 @@ class SettingOption(click.Option):
 
 
 class SettingsCommand(click.Command):
-    """A command whose further options are settings of a compression: all of them, or those called `settings`.
+    """A command with options of its own and options for settings: all settings, or those named in `settings`.
 
-    They are made when the command is parsed, so that `qacomp --help` needn't import numpy.
+    The options for settings are made when the command is parsed, so that `qacomp --help` doesn't import numpy.
     """
 
     def __init__(self, *args: Any, settings: tuple[str, ...] | None = None, **attributes: Any) -> None:
@@ -32,14 +32,14 @@ class SettingsCommand(click.Command):
         self._made: list[click.Parameter] | None = None
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the command's own parameters and the settings."""
+        """Return the command's own parameters and the options for settings, with --help at the end."""
         if self._made is None:
             self._made = list(setting_options(self.settings))
-        own = super().get_params(ctx)  # click puts --help last
+        own = super().get_params(ctx)  # the last one is --help
         return [*own[:-1], *self._made, *own[-1:]]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take `all` behind --help, then parse as usual."""
+        """Handle `--help all`, then parse as usual."""
         for word in _HELP:
             if word in args and args[args.index(word) + 1 : args.index(word) + 2] == ["all"]:
                 ctx.meta[_ALL] = True
@@ -47,7 +47,7 @@ class SettingsCommand(click.Command):
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write a section for each heading; the command's own options come first."""
+        """Write one help section for each group; the command's own options come first."""
         sections: dict[str, list[tuple[str, str]]] = {"Options": []}
         hidden = 0
         for parameter in self.get_params(ctx):
@@ -70,7 +70,7 @@ class SettingsCommand(click.Command):
 
 
 def setting_options(names: tuple[str, ...] | None = None) -> list[SettingOption]:
-    """Return an option for each declared setting, or for each of `names` in their order."""
+    """Return an option for each declared setting, or for each setting in `names`, in that order."""
     from qacomp.options.config import CompressConfig
 
     known = {found.name: found for found in fields(CompressConfig)}
@@ -80,7 +80,10 @@ def setting_options(names: tuple[str, ...] | None = None) -> list[SettingOption]
 
 
 def settings_given(flags: dict[str, Any], config: Any) -> dict[str, Any]:
-    """Return the flags that were given as settings; several of --k LAYER=K add up over `config`, later ones win."""
+    """Return the settings that were given on the command line, by name.
+
+    Values for layers, such as several --k LAYER=K, are merged with those of `config`; later ones win.
+    """
     settings: dict[str, Any] = {}
     for name, value in flags.items():
         own = f"{name}_layers"
@@ -97,7 +100,7 @@ def settings_given(flags: dict[str, Any], config: Any) -> dict[str, Any]:
 
 
 def _option(found: "Field[Any]", by_layer: bool) -> SettingOption:
-    """Return the command-line option of one setting."""
+    """Return the command-line option of one setting; by_layer: the setting takes values for single layers."""
     from qacomp.options.converting import type_name
     from qacomp.options.declaration import default_of
 
@@ -119,7 +122,7 @@ def _option(found: "Field[Any]", by_layer: bool) -> SettingOption:
 
 
 def _type(wanted: str, by_layer: bool) -> Any:
-    """Return click's type for an annotation: `int`, `tuple[int, int] | None`, ..."""
+    """Return the click type for an annotation such as `int` or `tuple[int, int] | None`."""
     kind = int if "int" in wanted else float if "float" in wanted else str
     if by_layer:
         return LayerNumbers(kind)  # type: ignore[arg-type]
@@ -131,14 +134,14 @@ def _type(wanted: str, by_layer: bool) -> Any:
 
 
 def _help(declared: Any, default: Any) -> str:
-    """Return the help with the default in brackets."""
+    """Return the help text of a setting, followed by its default in brackets."""
     empty = default is None or default == ()
     shown = declared.shown if empty else f"{default}: {declared.shown}" if declared.shown else str(default)
     return declared.help if shown is None or default is False else f"{declared.help} [{shown}]"
 
 
 def _hyperparameters(declared: Any) -> list[tuple[str, str]]:
-    """Return a line of help for each hyper-parameter of each method that an option chooses from."""
+    """Return (option, help) for each hyper-parameter of each method of an option."""
     if declared.methods is None:
         return []
     from qacomp.options.declaration import default_of
@@ -153,7 +156,7 @@ def _hyperparameters(declared: Any) -> list[tuple[str, str]]:
 
 
 def _values(own: Any, found: "Field[Any]") -> str:
-    """Return the words that a hyper-parameter takes, or the kind of its value."""
+    """Return the words that a hyper-parameter accepts, or the type of its value, for the help."""
     from qacomp.options.converting import type_name
 
     kind = type_name(found.type).removesuffix(" | None")

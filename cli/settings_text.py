@@ -1,4 +1,4 @@
-"""The settings in a container as a file for `compress --config`: text alone, of which nothing is opened or run."""
+"""Print the settings of a container as a TOML file for `compress --config`; no file they name is opened or run."""
 
 import sys
 import tomllib
@@ -8,26 +8,26 @@ from typing import Any
 from qacomp.cli.streams import is_unicode, shown, write
 
 _NAMING = ("data", "metric")
-"""Settings that may name a file or a function of the user's."""
+"""Settings that may name a file or a function on the user's machine."""
 
 
 def print_settings(container: Path, meta: dict[str, Any]) -> list[str]:
-    """Write the settings in a container's metadata on stdout, as TOML. Return the options that became comments.
+    """Write the settings of a container's metadata on stdout as TOML, and return the options printed as comments.
 
-    They name a file or a function, which no file may choose: the user gives them again. Raise ConfigError where the
-    metadata hold no settings of this version of qacomp.
+    Options that name a file or a function become comments, since a container must not decide what is opened or run; the
+    user gives them again. Raises ConfigError if the metadata has no settings that this version of qacomp can read.
     """
     from qacomp.errors import ConfigError
     from qacomp.options.config import CompressConfig
 
     text = meta.get("settings")
     if text is None:
-        raise ConfigError(f"{container}: holds no settings: something else than qacomp compress wrote it")
+        raise ConfigError(f"{container}: holds no settings, since `qacomp compress` didn't write it")
     where = f"{container}: its settings"
     try:
         config = CompressConfig().with_settings(tomllib.loads(str(text)), where)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where} are not TOML: {error}") from error
+        raise ConfigError(f"{where} aren't valid TOML ({error}); was it written by qacomp?") from error
     named = [name for name in _NAMING if not _built_in(name, getattr(config, name))]
     values, tables, layers = config.to_toml().partition("\n[")
     lines = [f"# {line}" if line.startswith(tuple(f"{n} = " for n in named)) else line for line in values.splitlines()]
@@ -37,7 +37,7 @@ def print_settings(container: Path, meta: dict[str, Any]) -> list[str]:
 
 
 def _built_in(name: str, value: str | None) -> bool:
-    """Return whether a value names what comes with qacomp, or nothing."""
+    """Return whether a setting's value is None or names data or a metric that comes with qacomp."""
     from qacomp.datasets import NamedData
     from qacomp.options.metric_names import METRICS
 
@@ -48,7 +48,7 @@ def _built_in(name: str, value: str | None) -> bool:
 
 
 def _escaped(text: str) -> str:
-    """Return TOML whose strings have escapes for what can't be printed, or not be written on this stdout."""
+    """Return TOML with escapes for characters that are unprintable or that stdout's encoding lacks."""
     unicode = is_unicode(sys.stdout)
     return "".join(
         c if c == "\n" or (c.isprintable() and (unicode or c.isascii())) else f"\\U{ord(c):08X}" for c in text

@@ -1,15 +1,15 @@
-"""Texts that lose their middle, so that they fit a terminal. Their starts and ends stay, and tell them apart."""
+"""Shorten texts to fit a terminal: the middle is cut out, so that starts and ends still tell them apart."""
 
 from collections.abc import Sequence
 
 _CELLS = (16, 20, 24, 28, 32, 36, 40)
-"""Cells to which texts may be shortened: the first that tells them apart is taken."""
+"""Widths, in cells of the terminal, that are tried; the first at which all texts still differ is used."""
 _SHARES = (0.5, 0.66, 0.34, 0.8, 0.2)
-"""Shares of a shortened text that its start takes, in the order in which they are tried."""
+"""Fractions of a shortened text that its start may take, in the order in which they are tried."""
 
 
 def cell_count(text: str) -> int:
-    """Return how many cells of a terminal a text takes; some characters take two."""
+    """Return the width of a text in cells of a terminal; some characters take two."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len
@@ -18,24 +18,24 @@ def cell_count(text: str) -> int:
 
 
 def shortened(text: str, cells: int, mark: str = "…", share: float = 0.5) -> str:
-    """Return `text` in at most `cells` cells. A longer one keeps its start, `share` of what stays, and its end."""
+    """Return `text` in at most `cells` cells; share: fraction of a shortened text that its start takes."""
     if cell_count(text) <= cells:
         return text
     room = max(0, cells - len(mark))
     if room == 0:
         return mark[:cells]
-    head = round(share * room + 0.1)  # of an odd room the start gets the larger half
+    head = round(share * room + 0.1)  # if the room is odd, the start gets the larger half
     return f"{_start(text, head)}{mark}{_start(text[::-1], room - head)[::-1]}"
 
 
 def shortened_alike(texts: Sequence[str], cells: int, mark: str) -> list[str]:
-    """Return texts in at most `cells` cells each, cut at the place where most of them still differ."""
+    """Return texts in at most `cells` cells each, all cut at the place at which most of them still differ."""
     found = [[shortened(text, cells, mark, share) for text in texts] for share in _SHARES]
-    return max(found, key=lambda tried: len(set(tried)))  # the first of equals
+    return max(found, key=lambda tried: len(set(tried)))  # the first of equally good ones
 
 
 def least_cells(texts: Sequence[str], mark: str) -> int:
-    """Return the fewest cells at which texts that differ still do, or 20 where 40 can't tell them apart."""
+    """Return the smallest width at which different texts stay different, or 20 if 40 isn't enough."""
     different = len(set(texts))
     for cells in _CELLS:
         if len(set(shortened_alike(texts, cells, mark))) == different:

@@ -1,4 +1,4 @@
-"""The one way to the terminal: text is escaped, written in the stream's own encoding, and a reader may leave."""
+"""Write all output: escape unprintable text, use the stream's encoding, and accept that a reader closes the pipe."""
 
 import codecs
 import contextlib
@@ -31,13 +31,13 @@ _ASCII = {
     "─": "-",
     "│": "|",
 }
-_HANDLER = "qacomp.ascii"  # of characters that a stream's encoding lacks
+_HANDLER = "qacomp.ascii"  # name of the error handler for characters that a stream's encoding lacks
 
 
 def shown(value: object, limit: int | None = None) -> str:
-    r"""Return text from anywhere on one line: what can't be printed (escape codes, lone surrogates) as \x1b.
+    r"""Return a value as text on one line; unprintable characters (escape codes, lone surrogates) become \x1b.
 
-    Text longer than `limit` characters loses its middle, and says how much.
+    In a text longer than `limit` characters the middle is replaced by the number of characters left out.
     """
     text = str(value)
     if limit is not None and len(text) > limit:
@@ -49,33 +49,33 @@ def shown(value: object, limit: int | None = None) -> str:
 
 
 def shown_name(name: str, limit: int = 200) -> str:
-    """Return a name as a table shows it; one of nothing or of spaces alone stands in quotes."""
+    """Return a name for a table; an empty name or one of spaces only is shown in quotes."""
     return shown(name, limit) if name.strip() else repr(name)
 
 
 def echo(text: object = "", *, err: bool = False) -> None:
-    """Write one line on stdout, or on stderr; on a terminal it is broken between words."""
+    """Write one line on stdout or stderr; a terminal's line is broken between words."""
     write(f"{wrapped(shown(text), sys.stderr if err else sys.stdout)}\n", err=err)
 
 
 def note(text: str) -> None:
-    """Write a remark that the user must see on stderr."""
+    """Write a note for the user on stderr."""
     line = wrapped(f"note: {shown(text)}", sys.stderr)
     write(f"{coloured('note:', 'cyan', sys.stderr)}{line.removeprefix('note:')}\n", err=True)
 
 
 def complain(text: str) -> None:
-    """Write one line in red on stderr: an error, or a verdict that --strict doesn't let pass."""
+    """Write one line in red on stderr: an error, or a verdict that fails --strict."""
     write(f"{coloured(shown(text), 'red', sys.stderr)}\n", err=True)
 
 
 def write(text: str, *, err: bool = False) -> None:
-    """Write text of several lines that is escaped already. A reader that has left is no error.
+    """Write text that is already escaped, as it is. It isn't an error if the reader has closed the pipe.
 
-    Raise OutputNotWritableError where the stream can't be written (a full disk behind it).
+    Raises OutputNotWritableError if stdout can't be written, for example because the disk is full.
     """
     stream: TextIO | None = sys.stderr if err else sys.stdout
-    if stream is None:  # closed by whoever started this
+    if stream is None:  # the parent process has closed it
         return
     try:
         stream.write(text)
@@ -92,7 +92,7 @@ def write(text: str, *, err: bool = False) -> None:
 
 
 def silence(stream: TextIO) -> None:
-    """Let all that still comes go nowhere, what waits in the stream's buffer too."""
+    """Discard everything that is still written to a stream, and its buffer."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -100,12 +100,12 @@ def silence(stream: TextIO) -> None:
 
 
 def is_unicode(stream: TextIO | None) -> bool:
-    """Return whether a stream takes every character."""
+    """Return whether a stream's encoding has every character."""
     return stream is not None and (stream.encoding or "").lower().replace("-", "").startswith("utf")
 
 
 def prepare() -> None:
-    """Let stdout and stderr write what their encoding lacks in ASCII: × as x, → as ->, others as escapes."""
+    """Make stdout and stderr replace characters that their encoding lacks: × by x, → by ->, others by escapes."""
     codecs.register_error(_HANDLER, _in_ascii)
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
@@ -114,7 +114,7 @@ def prepare() -> None:
 
 
 def as_written(text: str, stream: TextIO | None) -> str:
-    """Return `text` with the characters that `stream` will write, whose number may be another: `->` for `→`."""
+    """Return `text` as `stream` will write it; it can get longer, since `→` may become `->`."""
     if stream is None or is_unicode(stream):
         return text
     codecs.register_error(_HANDLER, _in_ascii)
@@ -122,7 +122,7 @@ def as_written(text: str, stream: TextIO | None) -> str:
 
 
 def wrapped(line: str, stream: TextIO | None) -> str:
-    """Return a line broken between words where `stream` is a terminal that it doesn't fit."""
+    """Return a line, broken between words if it is wider than the terminal of `stream`."""
     columns = width(stream)
     if columns is None or len(as_written(line, stream)) <= columns:
         return line

@@ -1,6 +1,6 @@
-"""Tables on stdout: all columns in a pipe or a file; on a terminal those that fit its width.
+"""Print tables on stdout: all columns to a pipe or a file, and as many as fit to a terminal.
 
-Columns are left out from the last rank on. Texts (names, codecs) lose their middle, numbers stay whole.
+Columns with the highest rank number are left out first. Texts (names, codecs) may lose their middle; numbers never do.
 """
 
 import sys
@@ -16,9 +16,9 @@ _GAP = "  "
 
 @dataclass(frozen=True)
 class TableColumn:
-    """A column of a table. rank: its importance, 0 the highest, which is never left out; the highest number goes first.
+    """A column of a table. rank: 0 for the most important column, which always stays; the highest is dropped first.
 
-    text: left-aligned, and may lose its middle. All other columns are numbers: right-aligned and never shortened.
+    text: the column is left-aligned and may be shortened; other columns are numbers, right-aligned and never shortened.
     """
 
     heading: str
@@ -28,7 +28,7 @@ class TableColumn:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A column with its cells; least, full: the cells of the terminal that it takes shortened and whole."""
+    """A column with its texts; least, full: its width, in cells of the terminal, when shortened and when whole."""
 
     column: TableColumn
     cells: list[str]
@@ -37,9 +37,9 @@ class _Drawn:
 
 
 def print_table(columns: Sequence[TableColumn], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
-    """Write a table on stdout, a line with the columns that the terminal is too narrow for, and a blank line.
+    """Write a table on stdout, then a line that names the columns left out, if any, and a blank line.
 
-    Cells are text as it comes: what can't be printed is escaped.
+    Unprintable characters in the cells are escaped.
     """
     mark = as_written("…", sys.stdout)
     drawn = [_measured(c, [_text(row[i]) for row in rows], mark) for i, c in enumerate(columns)]
@@ -53,7 +53,7 @@ def print_table(columns: Sequence[TableColumn], rows: Sequence[Sequence[str]], t
     if title is not None:
         lines = [_text(title), *lines]
     if left_out := [d.column.heading for d in drawn if d not in kept]:
-        remark = f"columns left out at {available} columns: {', '.join(left_out)}; --json has all"
+        remark = f"columns left out at a width of {available}: {', '.join(left_out)}; --json has all"
         lines += [coloured(line, "dim", sys.stdout) for line in wrapped(remark, sys.stdout).split("\n")]
     write("\n".join(lines) + "\n\n")
 
@@ -70,7 +70,7 @@ def _measured(column: TableColumn, cells: list[str], mark: str) -> _Drawn:
 
 
 def _fitting(drawn: Sequence[_Drawn], available: int) -> list[_Drawn]:
-    """Return the columns that fit, without those of the last ranks."""
+    """Return the columns that fit the available width; those with the highest rank are dropped first."""
     kept = list(drawn)
     while len(kept) > 1 and _total([d.least for d in kept]) > available:
         kept.remove(max(kept, key=lambda d: d.column.rank))
@@ -78,7 +78,7 @@ def _fitting(drawn: Sequence[_Drawn], available: int) -> list[_Drawn]:
 
 
 def _sizes(kept: Sequence[_Drawn], available: int) -> list[int]:
-    """Return the cells of each column, where the widest texts give up what doesn't fit."""
+    """Return the width of each column; the widest text columns are narrowed until all columns fit."""
     sizes = [d.full for d in kept]
     while _total(sizes) > available:
         texts = [i for i, d in enumerate(kept) if d.column.text and sizes[i] > (d.least if len(kept) > 1 else 1)]
@@ -93,7 +93,7 @@ def _total(sizes: Sequence[int]) -> int:
 
 
 def _padded(drawn: _Drawn, size: int, mark: str) -> list[str]:
-    """Return the heading and the cells of a column, each of `size` cells of the terminal."""
+    """Return the heading and the texts of a column, each padded or shortened to a width of `size`."""
     cells = shortened_alike(drawn.cells, size, mark) if size < drawn.full else drawn.cells
     blanks = [(cell, " " * (size - cell_count(cell))) for cell in (_text(drawn.column.heading), *cells)]
     return [cell + blank if drawn.column.text else blank + cell for cell, blank in blanks]

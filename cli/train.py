@@ -1,4 +1,4 @@
-"""`qacomp train`: a checkpoint that knows its architecture, preprocessing and data."""
+"""Run `qacomp train`: train a network and write a checkpoint with its architecture, preprocessing and data."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from qacomp.cli.streams import echo
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """The command line of `train`; `settings`: size, mean, std, device and precision."""
+    """The command line of `train`; settings: the values of size, mean, std, device and precision."""
 
     arch: str
     data: str
@@ -34,10 +34,10 @@ class TrainRequest:
 
 
 class _TrainCommand(SettingsCommand):
-    """The command, whose help lists the architectures below the options, without importing torch."""
+    """The command `train`; its help lists the architectures below the options, without importing torch."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the names that --arch takes."""
+        """Write the names that --arch accepts."""
         from qacomp.models import list_models
 
         with formatter.section("Architectures"):
@@ -48,11 +48,13 @@ class _TrainCommand(SettingsCommand):
     "train",
     cls=_TrainCommand,
     settings=("size", "mean", "std", "device", "precision"),
-    short_help="Train a network; the checkpoint knows its architecture and data.",
+    short_help="Train a network and write a checkpoint.",
 )
-@click.option("--arch", required=True, help="Architecture, for example lenet5 or resnet20; see below.")
+@click.option("--arch", required=True, help="Architecture, for example lenet5 or resnet20; all are listed below.")
 @click.option("--data", required=True, metavar="SPEC", help="digits, mnist:DIR, cifar10:DIR, npz:FILE, images:DIR, ...")
-@click.option("-o", "--output", type=OUTPUT, default=Path("model.pt"), show_default=True, help="The checkpoint.")
+@click.option(
+    "-o", "--output", type=OUTPUT, default=Path("model.pt"), show_default=True, help="The checkpoint to write."
+)
 @click.option("--epochs", type=click.IntRange(min=1), default=None, help="Default: enough for about 800 steps.")
 @click.option("--batch-size", type=click.IntRange(min=2), default=64, show_default=True)
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=0.02, show_default=True)
@@ -63,8 +65,8 @@ class _TrainCommand(SettingsCommand):
     default="none",
     show_default=True,
     metavar="NAME[:...]",
-    help="How sub-models (of msdnet, slimmable_mobilenet) learn from larger ones: ipkd, ta-1, ta-m; with the teachers' "
-    "share in the loss and the temperature: ipkd:weight=0.8,temperature=5.",
+    help="How sub-models (of msdnet, slimmable_mobilenet) learn from larger ones: ipkd, ta-1, ta-m. With the weight of "
+    "the teachers in the loss and the temperature: ipkd:weight=0.8,temperature=5.",
 )
 @force_option
 @reporting
@@ -72,9 +74,9 @@ class _TrainCommand(SettingsCommand):
 def train_command(asked: TrainRequest) -> None:
     """Train --arch on --data with SGD and a cosine learning rate; keep the epoch with the best validation accuracy.
 
-    The checkpoint carries the architecture, the preprocessing and the data spec. So `compress` needs no further
-    option, except --data again where the spec names files: no text in a file opens another file. The test split is
-    read once, at the end.
+    The checkpoint holds the architecture, the preprocessing and the data spec, so `compress` needs no further option.
+    Only if the data spec names files, give --data again: for safety a checkpoint can't make qacomp open other files.
+    The test split is read once, at the end.
     """
     from qacomp.options.config import CompressConfig
     from qacomp.training.pretraining import TrainConfig, train_network

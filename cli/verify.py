@@ -1,4 +1,4 @@
-"""`qacomp verify`: every checksum and every tensor's digest of a container, and whether it came from a given file."""
+"""Run `qacomp verify`: check every checksum and digest of a container, and optionally its source file."""
 
 import sys
 from pathlib import Path
@@ -19,11 +19,11 @@ from qacomp.cli.terminal import width
     "--source",
     type=INPUT,
     default=None,
-    help="Check too that CONTAINER was made from exactly this file.",
+    help="Also check that CONTAINER was made from exactly this file.",
 )
 @reporting
 def verify_command(container: Path, source: Path | None, as_json: bool) -> None:
-    """Decode all of CONTAINER and check it; exit code 1 and the reason where anything is wrong."""
+    """Decode all of CONTAINER and check it; if anything is wrong, print the reason and exit with code 1."""
     from dataclasses import asdict
 
     from qacomp.formats import open_file, verify_file
@@ -41,5 +41,5 @@ def verify_command(container: Path, source: Path | None, as_json: bool) -> None:
         return
     echo(f"{container}: ok, {len(report.sections)} sections, {len(report.tensors)} tensors")
     if match:
-        digest = shortened(match.sha256, (width(sys.stdout) or 80) - 2)  # a line of its own, where it is long
+        digest = shortened(match.sha256, (width(sys.stdout) or 80) - 2)  # `echo` may put it on a line of its own
         echo(f"made from {match.file}, {match.bytes:,} bytes, SHA-256 {digest}")

@@ -1,4 +1,4 @@
-"""Post-training model compression: regularize, share, entropy-code, decode to ONNX.
+"""Compress trained models: regularize, share weights, entropy-code them, and decode to ONNX.
 
 result = qacomp.compress("model.pt", "digits", reg="exp", k=8, output="model.qac")
 weights = qacomp.decode("model.qac")
@@ -47,13 +47,13 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for (PEP 562): a device that only decodes has no torch."""
+    """Import a public name on first use (PEP 562), so that a device that only decodes doesn't need torch."""
     if name not in _HOMES:
         raise AttributeError(f"module 'qacomp' has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(_HOMES[name]), name)  # so that pdoc and the next call find it
+    found = globals()[name] = getattr(import_module(_HOMES[name]), name)  # stored for the next use and for pdoc
     return found
 
 
 def __dir__() -> list[str]:
-    """Return what tab completion offers."""
+    """Return the names that tab completion offers."""
     return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""The two calls of the Python interface: compress a network of any kind, and decode what came out."""
+"""Provide `compress`, the main call of the Python interface."""
 
 import functools
 import os
@@ -35,7 +35,7 @@ _R = TypeVar("_R")
 
 
 def _in_own_torch_state(call: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Keep the caller's random numbers, and whether gradients are on, out of a call and unchanged."""
+    """Wrap a call so that it neither depends on nor changes torch's random state and gradient mode of the caller."""
 
     @functools.wraps(call)
     def inner(*arguments: _P.args, **named: _P.kwargs) -> _R:
@@ -49,7 +49,7 @@ def _in_own_torch_state(call: Callable[_P, _R]) -> Callable[_P, _R]:
 
 @dataclass(frozen=True)
 class Call:
-    """How a compression is called, beside its settings, which a container keeps; the fields are those of `Keywords`."""
+    """The keywords of `compress` that aren't settings, and so aren't stored in a container; see `Keywords`."""
 
     input_shape: tuple[int, int, int] | None = None
     snapshots: PathLike | None = None
@@ -59,18 +59,18 @@ class Call:
 
 
 class Keywords(Settings, total=False):
-    """The keywords of `compress`: settings, and how it is called."""
+    """The keywords of `compress`: all settings, and the keywords of `Call`."""
 
     input_shape: tuple[int, int, int] | None
-    """(C, H, W) of a module's input, where no data tells it."""
+    """(C, H, W) of a module's input, needed if there is no data."""
     snapshots: PathLike | None
-    """A folder for checkpoints of the fine-tuning, at its quarters."""
+    """A folder for four checkpoints during the fine-tuning, after each quarter of it."""
     progress: Progress | bool | None
-    """Where bars and remarks go. None: bars in a notebook, silence elsewhere; False: silence."""
+    """Where bars and notes go. None: to a notebook's cell, nowhere outside of notebooks; False: nowhere."""
     trust_pickle: bool
     """Unpickle a pickled module, which runs its code."""
     force: bool
-    """Replace a file at `output` that is no container."""
+    """Replace a file at `output` even if it isn't a container."""
 
 
 @with_keywords(Call)
@@ -82,24 +82,26 @@ def compress(
     output: PathLike | None = None,
     **keywords: Unpack[Keywords],
 ) -> "Result":
-    """Compress `model` into a container and measure it: what `qacomp compress` does.
+    """Compress `model` into a container and measure the result, as the command `qacomp compress` does.
 
-    model: a model file's path, a Checkpoint, a torch module (which isn't changed), a state dict of tensors or arrays,
-    or an onnx.ModelProto, whose graph is kept and which is measured on `data` as `load_samples` feeds it.
-    data: a spec (`digits`, `npz:FILE`, ...), a Dataset, or a mapping of arrays x_train, y_train, x_test, y_test (see
-    `qacomp.datasets.Split`); None takes what the settings name, or built-in data that the checkpoint does. Without data
-    nothing is trained or measured.
-    config: a CompressConfig, a mapping of its fields, or a TOML file.
-    output: the container; None keeps it in a temporary file for as long as the Result lives: `Result.save` copies it.
-    keywords: settings that change `config`, such as `reg="exp", k=8` (`qacomp.options.settings.Settings`), and:
-    input_shape: (C, H, W) of a module's input, where no data tells it. A module that gives no class scores takes the
-    setting `input` instead: the shapes of its inputs, `("1,576", "2,1,128")`; it is then treated as an ONNX model.
-    snapshots: a folder for checkpoints of the fine-tuning, at its quarters (`qacomp plot weights` draws them).
-    progress: where bars and remarks go. None: bars in a notebook, silence elsewhere; False: silence.
-    trust_pickle: unpickle a pickled module, which runs its code. force: replace a file at `output` that is no
-    container; what the compression reads is never replaced.
+    model: the path of a model file, a Checkpoint, a torch module (which isn't changed), a state dict of tensors or
+        arrays, or an onnx.ModelProto, whose graph is kept and which is measured on `data` as `load_samples` feeds it.
+        data: a spec (`digits`, `npz:FILE`, ...), a Dataset, or a mapping with the arrays x_train, y_train, x_test,
+        y_test (see `qacomp.datasets.Split`). None: the data that the settings name, or built-in data that the
+        checkpoint names. Without data nothing is trained or measured.
+        config: a CompressConfig, a mapping of its fields, or the path of a TOML file.
+        output: the path of the container. None: a temporary file, which lives as long as the Result; `Result.save`
+        copies it.
+        keywords: settings that override `config`, such as `reg="exp", k=8` (`qacomp.options.settings.Settings`), and:
+        input_shape: (C, H, W) of a module's input, needed if there is no data. For a module that doesn't return class
+        scores use the setting `input` instead, with the shapes of its inputs, such as `("1,576", "2,1,128")`; the
+        module is then compressed as an ONNX model.
+        snapshots: a folder for four checkpoints during the fine-tuning, which `qacomp plot weights` draws.
+        progress: where bars and notes go. None: to a notebook's cell, nowhere outside of notebooks; False: nowhere.
+        trust_pickle: unpickle a pickled module, which runs its code.
+        force: replace a file at `output` even if it isn't a container; input files are never replaced.
 
-    Raises the named errors of `qacomp.errors`. The output is written whole or not at all.
+        Raises the named errors of `qacomp.errors`. The output is written whole or not at all.
     """
     from qacomp.notebook import choose_progress
     from qacomp.pipeline import compress as run_stages
@@ -122,14 +124,14 @@ def compress(
         except UnsupportedTensorError as error:
             if str(source.origin.path) in str(error):
                 raise
-            raise UnsupportedTensorError(f"{source.origin.path}: {error}") from error  # the writer knows no files
+            raise UnsupportedTensorError(f"{source.origin.path}: {error}") from error  # the writer knows no paths
     if output is None:
         weakref.finalize(result, shutil.rmtree, target.parent, ignore_errors=True)
     return result
 
 
 def _split(keywords: Mapping[str, Any]) -> tuple[Call, dict[str, Any]]:
-    """Return how it is called, and the settings."""
+    """Split keywords into those of `Call` and the settings."""
     own = {found.name for found in fields(Call)}
     call = Call(**{name: value for name, value in keywords.items() if name in own})
     return call, {name: value for name, value in keywords.items() if name not in own}
@@ -137,7 +139,7 @@ def _split(keywords: Mapping[str, Any]) -> tuple[Call, dict[str, Any]]:
 
 @contextmanager
 def _target(output: PathLike | None) -> Iterator[Path]:
-    """Give the container's path: `output`, or one in a temporary folder, which goes if nothing comes of it."""
+    """Yield the container's path: `output`, or a file in a temporary folder, which is removed if the block fails."""
     if output is not None:
         yield Path(output)
         return
@@ -160,5 +162,5 @@ def _config(given: CompressConfig | Mapping[str, Any] | PathLike | None, setting
 
 
 def _path_of(model: Any) -> Any:
-    """Return where a model was read from, if it came from a file."""
+    """Return the path of a model's file; None for a model that didn't come from a file."""
     return model if isinstance(model, str | os.PathLike) else getattr(model, "path", None)

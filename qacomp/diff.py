@@ -1,4 +1,4 @@
-"""What differs between two containers: tensors, sizes, settings, provenance. Needs no torch."""
+"""Compare two containers: tensors, sizes, settings, provenance and graphs. Doesn't need torch."""
 
 import math
 import tomllib
@@ -16,9 +16,10 @@ from qacomp.graphs.metadata import metadata
 
 @dataclass(frozen=True)
 class TensorChange:
-    """One tensor that isn't the same in both: `change` is added, removed or changed; pairs are (in a, in b).
+    """One tensor that differs; change: "added", "removed" or "changed"; pairs are (value in a, value in b).
 
-    max_abs, rms: of b − a where both have one shape, in the tensor's own units; NaN where values aren't finite.
+    max_abs, rms: largest and root-mean-square |b − a|, if both have the same shape, else None; NaN if values aren't
+        finite. bytes: stored bytes.
     """
 
     name: str
@@ -33,9 +34,10 @@ class TensorChange:
 
 @dataclass(frozen=True)
 class Difference:
-    """Two containers compared. `same`: no tensor, setting, word of provenance or graph differs.
+    """The differences between two containers.
 
-    settings, provenance: name -> (in a, in b), None where one lacks it; bytes: of the two files.
+    bytes: sizes of the two files; unchanged: number of equal tensors; settings, provenance: name -> (value in a, value
+        in b) of the entries that differ, None for a missing value.
     """
 
     a: Path
@@ -49,16 +51,16 @@ class Difference:
 
     @property
     def same(self) -> bool:
-        """Return whether the two hold the same."""
+        """Return whether tensors, settings, provenance and graphs are all equal."""
         return not (self.tensors or self.settings or self.provenance or self.graph_differs)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document that `diff --json` prints."""
+        """Return the JSON document that `diff --json` prints."""
         return {**asdict(self), "a": str(self.a), "b": str(self.b), "same": self.same}
 
 
 def compare(a: Path, b: Path) -> Difference:
-    """Compare two containers, decoding one tensor of each at a time. Raise FormatError, OSError."""
+    """Compare two containers, decoding one tensor of each at a time. Raises FormatError and OSError."""
     with open_file(a) as first, open_file(b) as second:
         left = {name: first.info(name) for name in first.names}
         right = {name: second.info(name) for name in second.names}
@@ -82,7 +84,7 @@ def compare(a: Path, b: Path) -> Difference:
 
 
 def _compare(first: Container, second: Container, a: TensorInfo | None, b: TensorInfo | None) -> TensorChange | None:
-    """Return the change of one tensor; None where both store it alike: shape, type, codebook, bytes' digest."""
+    """Return the change of one tensor; None if its shape, dtype, codebook size, blocks and values are equal."""
     if a is None or b is None:
         one = a or b
         assert one is not None
@@ -93,7 +95,7 @@ def _compare(first: Container, second: Container, a: TensorInfo | None, b: Tenso
     if a.shape == b.shape:
         largest, rms = _distance(first.tensor(a.name), second.tensor(b.name))
         if largest == 0 and (a.dtype, a.k, a.blocks) == (b.dtype, b.k, b.blocks):
-            return None  # the digests are of stored forms, which may differ where the values don't
+            return None  # digests can differ although the values are equal, for example 0.0 and -0.0
     return _change(a.name, "changed", a, b, largest, rms)
 
 
@@ -126,7 +128,7 @@ def _wide(array: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _settings(toml: Any) -> dict[str, Any]:
-    """Return a container's settings as names and values; text that is no TOML is one value."""
+    """Return a container's settings as name -> value; text that isn't TOML is one value named `settings`."""
     try:
         return _flat(tomllib.loads(str(toml)))
     except tomllib.TOMLDecodeError:
@@ -134,7 +136,7 @@ def _settings(toml: Any) -> dict[str, Any]:
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested tables as one, `outer.inner` to value."""
+    """Return nested tables as one dict with keys such as `outer.inner`."""
     flat: dict[str, Any] = {}
     for key, value in table.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Named errors of the qacomp layer; the root and the container's own come from `qacomp.formats.errors`."""
+"""Define the named errors of the qacomp layer; the root and the container's errors are in `qacomp.formats.errors`."""
 
 from qacomp.formats.errors import FormatError, IrregularFileError, OutputNotWritableError, PluginError, QacompError
 
@@ -35,19 +35,19 @@ class CheckpointError(QacompError):
 
 
 class NotACheckpointError(CheckpointError):
-    """The file is missing, empty, truncated, or no checkpoint at all."""
+    """The file is missing, empty, truncated, or not a checkpoint."""
 
 
 class AmbiguousCheckpointError(CheckpointError):
-    """A checkpoint holds several networks, and nothing says which one is meant."""
+    """A checkpoint holds several networks, and the user hasn't chosen one."""
 
 
 class UnsafePickleError(CheckpointError):
-    """The pickle needs classes or functions beyond tensors and plain containers."""
+    """The pickle needs classes or functions other than tensors and plain containers."""
 
 
 class ArchitectureMismatchError(CheckpointError):
-    """The checkpoint's keys or shapes aren't those of the architecture."""
+    """The keys or shapes of the checkpoint don't match the architecture."""
 
 
 class NonFiniteWeightsError(CheckpointError):
@@ -55,7 +55,7 @@ class NonFiniteWeightsError(CheckpointError):
 
 
 class UnknownArchitectureError(QacompError):
-    """No model is registered under that name."""
+    """No model is registered under the given name."""
 
 
 class TargetNotReachedError(QacompError):
@@ -63,48 +63,48 @@ class TargetNotReachedError(QacompError):
 
 
 class AgreementNotReachedError(QacompError):
-    """Outputs don't agree with the original's as much as the user asked for."""
+    """The outputs don't reach the agreement with the original that the user requires."""
 
 
 class DataError(QacompError):
-    """Data can't be used: files missing or malformed, labels out of range, shapes that disagree."""
+    """Data can't be used: a file is missing or malformed, a label is out of range, or shapes don't match."""
 
 
 class MetricError(DataError):
-    """A metric can't be taken of these outputs and targets: their shapes or dtypes don't fit, or its function fails."""
+    """A metric can't be computed: shapes or dtypes of outputs and targets don't fit, or the metric's function fails."""
 
 
 class UnknownDataSpecError(DataError):
-    """The data spec names no known dataset."""
+    """The data spec doesn't name a known dataset."""
 
 
 class ConfigError(QacompError):
-    """A setting has a value that can't work."""
+    """A setting has an invalid value, or doesn't fit the other settings, the model or the data."""
 
 
 class OutputIsInputError(OutputNotWritableError):
-    """An output is a file that the same command reads, or two of its outputs are one file."""
+    """An output is a file that the same command reads, or two outputs of the command are the same file."""
 
 
 class OutputExistsError(OutputNotWritableError):
-    """Something else stands where an output shall go, and nobody said that it may be replaced."""
+    """Another file exists at the output's path, and the user hasn't allowed to replace it."""
 
 
 class SourceMismatchError(QacompError):
-    """A container wasn't made from the file that it is held against, or doesn't tell."""
+    """A container wasn't made from the given source file, or doesn't record its source."""
 
 
 class ExportError(QacompError):
-    """The network can't be exported to ONNX, or the export doesn't agree with it."""
+    """The network can't be exported to ONNX, or the export gives other outputs than the network."""
 
 
 class StoppedRunError(ExportError):
-    """A model was stopped while it was loaded or ran; its subclasses say why. It isn't measured then."""
+    """A model was stopped while it was loaded or run, so it isn't measured; the subclass says why."""
 
 
 class RunLimitError(StoppedRunError):
-    """A model took more time or memory than the settings allow."""
+    """A model takes more time or memory than the settings allow."""
 
 
 class RuntimeCrashError(StoppedRunError):
-    """A model ended the process in which onnxruntime ran it."""
+    """A model crashed the process in which onnxruntime ran it."""

@@ -1,4 +1,4 @@
-"""Accuracy, size and latency of any file that qacomp knows: container, ONNX, checkpoint. Only the last needs torch."""
+"""Measure accuracy, size and latency of a container, an ONNX file or a checkpoint. Only a checkpoint needs torch."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,10 +21,13 @@ from qacomp.runtime.session import OnnxModel, open_session
 
 @dataclass(frozen=True)
 class MeasuredFile:
-    """`accuracy`: top-1 in percent over `samples` test samples; `latency`: of one in onnxruntime, if it ran there.
+    """The figures of a measured file.
 
-    `metric`: {"name", "value"} of an ONNX model, of which accuracy is one; `notes`: why something wasn't measured.
-    `points`: each network of a container that holds several, smallest first; the largest's figures are the container's.
+    kind: "container", "onnx" or "checkpoint"; data: the data spec; accuracy: top-1 in percent over `samples` test
+        samples, None if another metric was measured or nothing; latency: of one sample in onnxruntime, None for a
+        checkpoint; metric: {"name", "value"} of a container or an ONNX file (accuracy is a metric too); notes: why
+        something wasn't measured; points: the networks of a container that holds several, smallest first; accuracy and
+        latency are then those of the largest one.
     """
 
     file: Path
@@ -39,7 +42,7 @@ class MeasuredFile:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document that `eval --json` prints."""
+        """Return the JSON document that `eval --json` prints."""
         document = {**asdict(self), "file": str(self.file), "latency_ms": _milliseconds(self.latency)}
         points = [{**asdict(p), "latency_ms": _milliseconds(p.latency)} for p in self.points]
         return document | {"points": points}
@@ -47,7 +50,7 @@ class MeasuredFile:
 
 @dataclass(frozen=True)
 class MeasuredPoint:
-    """One network of a container: bytes to fetch of the file, MACs if known, and what was measured now, if it was."""
+    """One network of a container: bytes of the file that it needs, MACs if known, and figures if measured."""
 
     name: str
     bytes: int
@@ -63,9 +66,9 @@ def _milliseconds(latency: Latency | None) -> dict[str, float] | None:
 
 @measured_together()
 def measure_file(path: Path, config: CompressConfig, *, trust_pickle: bool = False) -> MeasuredFile:
-    """Measure `path` on the test split of the data that `config` names, or built-in data that the file itself does.
+    """Measure `path` on the test split of the data that `config` names, or of built-in data that the file names.
 
-    Raises ConfigError where no data or no preprocessing is known, and the named errors of reading file and data.
+    Raises ConfigError if no data or architecture is known, DataError, and the errors of reading the file.
     """
     if not path.exists():
         raise NotACheckpointError(f"{path}: no such file")
@@ -99,7 +102,7 @@ def _measure_onnx(path: Path, config: CompressConfig) -> MeasuredFile:
     from qacomp.exporting.onnx_model import METADATA_KEY
     from qacomp.graphs import read_onnx
 
-    model = read_onnx(path).model  # its external data lies beside it
+    model = read_onnx(path).model  # only for its metadata; the file itself is run
     entry = next((p.value for p in model.metadata_props if p.key == METADATA_KEY), "{}")
     return _measure_model(path, "onnx", path, from_text(entry, str(path)), config)
 
@@ -107,7 +110,7 @@ def _measure_onnx(path: Path, config: CompressConfig) -> MeasuredFile:
 def _measure_model(
     path: Path, kind: str, model: OnnxModel, meta: dict[str, Any], config: CompressConfig
 ) -> MeasuredFile:
-    """Measure an ONNX model, fed as `qacomp compress` feeds it, with the preprocessing that the file names, if any."""
+    """Measure an ONNX model with the inputs of `qacomp compress`, and the file's preprocessing if it has one."""
     spec = _spec(path, config, NamedData.told(meta.get("data")))
     stored = meta.get("preprocessing")
     preprocessing = None if stored is None else Preprocessing.from_dict(stored)
@@ -123,7 +126,7 @@ def _measure_model(
 
 
 def _one_example(feed: Feed, model: OnnxModel) -> Feed:
-    """Return the first example of a batch, where the model leaves the batch's size open."""
+    """Return the first example of a batch if the model accepts any batch size, else the whole batch."""
     inputs = open_session(model).get_inputs()
     together = len({len(feed[entry.name]) if feed[entry.name].ndim else 0 for entry in inputs}) == 1
     if together and all(entry.shape and not isinstance(entry.shape[0], int) for entry in inputs):
@@ -142,12 +145,12 @@ def _measure_checkpoint(path: Path, config: CompressConfig, trust_pickle: bool) 
     checkpoint = read_checkpoint(path, trust_pickle=trust_pickle, key=config.key)
     network = build_network(checkpoint, config)
     if network is None and checkpoint.module is None:
-        raise ConfigError(f"{path}: names no architecture; give --arch")
+        raise ConfigError(f"{path}: doesn't name its architecture; give --arch")
     spec = _spec(path, config, checkpoint.data)
     dataset = load_dataset(spec)
     if network is None and checkpoint.module is not None:
         network = network_of(plain_module(checkpoint.module, path).module, config, dataset, None)
-    assert network is not None  # with data a module's input is known
+    assert network is not None  # the data gives the shape of a module's input
     if dataset.num_classes > network.num_classes:
         raise DataError(f"{spec}: {dataset.num_classes} classes, but the network has {network.num_classes}")
     device = choose_device(config.device)

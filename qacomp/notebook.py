@@ -1,4 +1,4 @@
-"""Progress in a notebook: one bar that redraws itself in the cell, and remarks below it."""
+"""Show progress in a notebook: one bar for each task, redrawn in the cell, and notes as lines."""
 
 import html
 import sys
@@ -9,11 +9,11 @@ from typing import Any
 
 from qacomp.progress import Progress, SilentProgress, Task
 
-_REDRAW_S = 0.1
+_REDRAW_S = 0.1  # seconds
 
 
 def choose_progress(given: Progress | bool | None) -> Progress:
-    """Return a given Progress as it is; for None and True bars in a notebook; silence otherwise."""
+    """Return `given` if it is a Progress; for None and True bars if this is a notebook; else silent progress."""
     if given is None or isinstance(given, bool):
         show = _notebook_display() if given is not False else None
         return SilentProgress() if show is None else NotebookProgress(show)
@@ -21,25 +21,25 @@ def choose_progress(given: Progress | bool | None) -> Progress:
 
 
 class NotebookProgress:
-    """Progress in a cell. `show(html, handle)` displays the first time (handle None), and redraws the handle later."""
+    """Progress in a cell. show(html, handle) displays HTML if handle is None, else redraws it, and returns a handle."""
 
     def __init__(self, show: Callable[[str, Any], Any]) -> None:
         self.show = show
 
     @contextmanager
     def task(self, name: str, total: int) -> Iterator[Task]:
-        """Yield a bar of `total` steps, which shows at the end the time that it took."""
+        """Yield a task of `total` steps with a bar; at the end the bar shows the time taken."""
         bar = NotebookBar(self.show, name, total)
         yield bar
         bar.draw()
 
     def note(self, text: str) -> None:
-        """Show a remark as a line of its own."""
+        """Show a note as a line of its own."""
         self.show(f"<div style='opacity:.75'>{html.escape(text)}</div>", None)
 
 
 class NotebookBar:
-    """One bar, redrawn ten times a second at most."""
+    """One task with a bar, which is redrawn at most ten times a second."""
 
     def __init__(self, show: Callable[[str, Any], Any], name: str, total: int) -> None:
         self.show, self.name, self.total = show, name, total
@@ -48,17 +48,17 @@ class NotebookBar:
         self.drawn = float("-inf")
 
     def advance(self, steps: int = 1) -> None:
-        """Count `steps` more as done."""
+        """Add `steps` to the finished steps, and redraw the bar if it is time."""
         self.done += steps
         if time.monotonic() - self.drawn >= _REDRAW_S:
             self.draw()
 
     def describe(self, text: str) -> None:
-        """Show `text` beside the bar."""
+        """Set the text beside the bar, shown with the next redraw."""
         self.detail = text
 
     def draw(self) -> None:
-        """Draw the bar as it stands now."""
+        """Draw the bar with the current steps, time and text."""
         self.drawn = time.monotonic()
         text = f"{self.done:,} of {self.total:,}, {self.drawn - self.start:.0f} s"
         text += f", {self.detail}" if self.detail else ""
@@ -70,7 +70,10 @@ class NotebookBar:
 
 
 def _notebook_display() -> Callable[[str, Any], Any] | None:
-    """Return how the running notebook displays HTML; None outside of one. A notebook has IPython: it isn't imported."""
+    """Return the function `show` of the running notebook, or None outside of a notebook.
+
+    IPython isn't imported here, since a notebook has already imported it.
+    """
     ipython: Any = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     if shell is None or type(shell).__name__ != "ZMQInteractiveShell":

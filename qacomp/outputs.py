@@ -1,4 +1,4 @@
-"""The files that a command will write, held against all that it reads before any work, so that nothing is lost."""
+"""Check, before any work, that a command can write its outputs without overwriting its inputs or other files."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -12,17 +12,17 @@ from qacomp.formats.destination import destination
 from qacomp.formats.prefix import MAGIC
 from qacomp.formats.system_errors import advice, words
 
-_RESUME_MARK = b"fingerprint"  # the first key of what `qacomp.training.resume` keeps
-_LARGE = 1 << 30  # bytes: below half of what a protobuf message holds no weights go into a second file
-_SNAPSHOT = "epoch-*.pt"  # what the fine-tuning's checkpoints are called
-_START = 4096  # bytes: more than any of these files needs to be told
+_RESUME_MARK = b"fingerprint"  # the first key of a file of `qacomp.training.resume`
+_LARGE = 1 << 30  # bytes, half of what a protobuf message can hold; smaller models need no second file for weights
+_SNAPSHOT = "epoch-*.pt"  # names of the checkpoints of --snapshots
+_START = 4096  # bytes of a file that are enough to recognise its kind
 
 
 @dataclass(frozen=True)
 class Output:
-    """A file to be written. `what`: the option that names it; `kind`: container, resume, or anything else.
+    """A file to be written. what: the option that names it, for messages; kind: "container", "resume" or other text.
 
-    What is there already is replaced unasked only where it is of the same kind, a container or a resume file.
+    An existing file is replaced without --force only if it is a container or resume file too, of the same kind.
     """
 
     path: Path
@@ -31,50 +31,51 @@ class Output:
 
 
 def container_outputs(path: Path, what: str = "-o") -> list[Output]:
-    """Return a container and the file beside it in which a long run keeps its state."""
+    """Return a container and its resume file, in which a long run saves its state."""
     return [Output(path, what, "container"), resume_output(path, what)]
 
 
 def resume_output(path: Path, what: str = "-o") -> Output:
-    """Return the file beside an output in which a long run keeps its state."""
-    return Output(path.parent / f"{path.name}.resume", f"{what}, in which a long run keeps its state,", "resume")
+    """Return the resume file of an output, NAME.resume beside it, in which a long run saves its state."""
+    return Output(path.parent / f"{path.name}.resume", f"{what}, which keeps the state of a long run,", "resume")
 
 
 def snapshot_outputs(
     folder: str | os.PathLike[str] | None, others: Iterable[Output], what: str = "--snapshots"
 ) -> list[Output]:
-    """Return the checkpoints of an earlier run in a folder for snapshots, which this one may replace.
+    """Return the snapshots of an earlier run in a folder, which this run may replace.
 
-    Raises OutputIsInputError where one of the `others` may be a snapshot of this run.
+    Raises OutputIsInputError if one of the other outputs is in the folder and has the name of a snapshot.
     """
     if folder is None:
         return []
     for other in others:
         if other.path.match(_SNAPSHOT) and _identity(other.path.parent) == _identity(Path(folder)):
             raise OutputIsInputError(
-                f"{other.path}: {other.what} has the name of a snapshot, and its folder; give another name"
+                f"{other.path}: {other.what} has the name of a snapshot in the snapshots' folder; give another name"
             )
     return [Output(path, what) for path in sorted(Path(folder).glob(_SNAPSHOT))]
 
 
 def decoded_outputs(container: Path, output: Path, external: bool, what: str = "-o") -> list[Output]:
-    """Return a decoded file, and the file of its weights beside it, where one will or may be written.
+    """Return a decoded file and, if it will or may be written, the file NAME.data with its weights.
 
-    external: it is asked for; else it comes with models that one protobuf message can't hold.
+    external: the user requested NAME.data; without that it is written for models too large for one protobuf message.
     """
     beside, outputs = output.parent / f"{output.name}.data", [Output(output, what)]
     if output.suffix == ".onnx" and (external or (beside.exists() and _dense_bytes(container) >= _LARGE)):
-        outputs.append(Output(beside, f"{what}, whose weights lie beside it,"))
+        outputs.append(Output(beside, f"{what}, the file of its weights,"))
     return outputs
 
 
 def claim(outputs: Sequence[Output], inputs: Iterable[Path], *, force: bool = False) -> None:
     """Raise an error unless all `outputs` can be written without losing a file; nothing is written.
 
-    OutputIsInputError: an output is one of the `inputs`, by another name, link or hard link too, or two outputs are one
-    file; force doesn't help. OutputExistsError: something else stands there, and `force` isn't set.
-    OutputNotWritableError: the folder is missing or closed, or what stands there is no regular file (a pipe, a device,
-    a link to nothing). `inputs` is only iterated over where an output exists.
+    Raises OutputIsInputError if an output is one of the inputs (also under another name or through a link), or if two
+        outputs are the same file, whether `force` is set or not; OutputExistsError if another file exists at an
+        output's path and `force` isn't set; OutputNotWritableError if the folder is missing or not writable, or if the
+        path isn't a regular file (but a pipe, a device or a link to nothing). `inputs` is iterated over only if an
+        output exists.
     """
     taken: dict[object, Output] = {}
     for output in outputs:
@@ -98,48 +99,48 @@ def claim(outputs: Sequence[Output], inputs: Iterable[Path], *, force: bool = Fa
 
 
 def check_writable(path: Path) -> None:
-    """Raise OutputNotWritableError where `path` can't be created or replaced; nothing is written."""
+    """Raise OutputNotWritableError if `path` can't be created or replaced; nothing is written."""
     target = destination(path)
     folder = target.parent
     if not folder.is_dir():
-        raise OutputNotWritableError(f"{path}: the folder {folder} doesn't exist; create it or change -o")
+        raise OutputNotWritableError(f"{path}: the folder {folder} doesn't exist; create it, or choose another path")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputNotWritableError(f"{path}: no permission to write in {folder}; change -o")
+        raise OutputNotWritableError(f"{path}: no permission to write in {folder}; choose another path")
 
 
 def make_folder(path: Path) -> None:
-    """Make the folder `path` and those above it. Raises OutputNotWritableError."""
+    """Create the folder `path` and its parents. Raises OutputNotWritableError."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputNotWritableError(f"{path}: can't be made ({words(error)}); {advice(error)}") from error
+        raise OutputNotWritableError(f"{path}: can't be created ({words(error)}); {advice(error)}") from error
 
 
 def _identity(path: Path) -> object:
-    """Return what two paths of one file have in common.
+    """Return a value that is equal for two paths of the same file.
 
-    Device and number of a file that is there; else those of its folder, and its name as file systems that don't tell
-    case apart take it.
+    For an existing file that is its device and inode number. Else it is the identity of its folder and its name,
+        normalized as on file systems that ignore case.
     """
     try:
         status = path.stat()
     except (OSError, ValueError):
         try:
             resolved = Path(os.path.realpath(path))
-        except ValueError:  # of a NUL or a lone surrogate: no file has that name
+        except ValueError:  # a NUL or a lone surrogate in the name: no file can have it
             return str(path)
         return _identity(resolved.parent), normalize("NFC", resolved.name).casefold()
     return status.st_dev, status.st_ino
 
 
 def _dense_bytes(container: Path) -> int:
-    """Return the bytes of all tensors of a container, each value taken as eight at most."""
+    """Return an upper bound of the decoded bytes of all tensors of a container: eight for each value."""
     with open_file(container, allow_truncated=True) as opened:
         return sum(8 * opened.info(name).values for name in opened.names)
 
 
 def _is_kind(output: Output) -> bool:
-    """Return whether the existing file is of the kind that will be written, and so may be replaced."""
+    """Return whether the existing file is a container or resume file, as the output is, and so may be replaced."""
     if output.kind not in ("container", "resume"):
         return False
     try:

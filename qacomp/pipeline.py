@@ -1,8 +1,8 @@
-"""Compression, a stage a line: resolve the settings, select the weights, train or share them, write, measure.
+"""Run the stages of a compression, each in one line: resolve settings, select weights, train or share, write, measure.
 
-Each stage is a file of `qacomp.stages`. A source is a PyTorch network, which can be trained, an ONNX model or bare
-tensors (`qacomp.sources`). What a stage makes is a value: the next one gets it, and nothing is changed behind its back,
-but the network's own module, which training and sharing change in place.
+Each stage is a file of `qacomp.stages`. A source is a PyTorch network, which can be trained, an ONNX model, or tensors
+without a network (`qacomp.sources`). A stage returns a value and the next stage gets it. Only the network's module is
+changed in place, by training and sharing.
 """
 
 from qacomp.datasets import Dataset
@@ -20,11 +20,11 @@ from qacomp.stages.write import write
 
 
 def compress(source: Source, config: CompressConfig, data: Dataset | Given | None, run: Run) -> Result:
-    """Compress `source` into the container `run.output`, and measure what a reader gets of it.
+    """Compress `source` into the container `run.output`, and measure what a reader decodes from it.
 
-    config: see CompressConfig. data: what a network is trained and measured on, or what an ONNX model is run on;
-    without it only the post-training part is done, and the notes say so. Raises the named errors of `qacomp.errors`;
-    the output is written whole or not at all.
+    config: see CompressConfig. data: for a network, the data for training and measuring; for an ONNX model, the samples
+        to run it on; without data nothing is trained or measured, and a note says so. Raises the named errors of
+        `qacomp.errors`; the output is written whole or not at all.
     """
     for remark in source.notes:
         run.note(remark)

@@ -1,4 +1,4 @@
-"""How long work says how far it is: a value that the caller passes in, silent by default."""
+"""Define how long work reports its progress: through a value that the caller passes in, silent by default."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -6,23 +6,23 @@ from typing import Protocol
 
 
 class Task(Protocol):
-    """One piece of work whose steps are counted."""
+    """One piece of work that is counted in steps."""
 
     def advance(self, steps: int = 1) -> None:
-        """Count `steps` more as done."""
+        """Add `steps` to the finished steps."""
 
     def describe(self, text: str) -> None:
-        """Show `text` (a loss, an epoch) beside the bar."""
+        """Show a text (such as a loss or an epoch) beside the bar."""
 
 
 class Progress(Protocol):
-    """Where tasks and remarks go: to a terminal, a log, a notebook, or nowhere."""
+    """Where tasks and notes are shown: on a terminal, in a log, in a notebook, or nowhere."""
 
     def task(self, name: str, total: int) -> AbstractContextManager[Task]:
         """Return a context manager that yields a Task of `total` steps."""
 
     def note(self, text: str) -> None:
-        """Show a remark that the user must see: a fallback, something skipped."""
+        """Show a note that the user must see, for example that something was skipped."""
 
 
 class SilentTask:
@@ -36,7 +36,7 @@ class SilentTask:
 
 
 class SilentProgress:
-    """Progress that draws nothing. Remarks still reach the result, which collects them itself."""
+    """Progress that shows nothing. The notes are still in the result, which collects them itself."""
 
     @contextmanager
     def task(self, name: str, total: int) -> Iterator[Task]:

@@ -1,4 +1,4 @@
-"""The Result that a caller gets: the figures of a compression, and what can be done with its container."""
+"""Define the Result of a compression: its figures, and methods that save, decode and describe the container."""
 
 import os
 import shutil
@@ -19,17 +19,17 @@ from qacomp.stages.figures import Figures
 
 @dataclass(frozen=True, repr=False)
 class Result(Figures):
-    """A finished compression: its `Figures`, and ways to go on with the container."""
+    """A finished compression: its `Figures`, and methods for its container."""
 
     @classmethod
     def of(cls, figures: Figures) -> Self:
-        """Return the same figures with what can be done."""
+        """Return a Result with these figures."""
         return cls(**{f.name: getattr(figures, f.name) for f in fields(figures)})
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
-        """Copy the container to `path`, whole or not at all; force: over a file that is no container.
+        """Copy the container to `path`, whole or not at all; force: replace a file that isn't a container.
 
-        Raises OutputNotWritableError, also where `path` is the container or what it was made from.
+        Raises OutputNotWritableError, also if `path` is the container itself or its source.
         """
         claim([Output(Path(path), "path", "container")], command_files([self.output, Path(self.source)]), force=force)
         with self.output.open("rb") as source, atomic_file(path) as target:
@@ -44,18 +44,18 @@ class Result(Figures):
         level: int | None = None,
         force: bool = False,
     ) -> Any:
-        """Return the decoded network as a ModelProto, or written to `path` a `qacomp.exporting.decoded.Decoded`.
+        """Return the decoded network as a ModelProto; with `path`, write it and return a Decoded instead.
 
-        level: of a progressive container, the one with this many shared values;
-        mode: how the file holds the weights: dense, lut or affine (see `qacomp.exporting.onnx_options.OnnxOptions`);
-        force: replace a file that stands at `path`.
+        See `qacomp.exporting.decoded.Decoded`. mode: form of the weights in the file, "dense", "lut" or "affine" (see
+                `qacomp.exporting.onnx_options.OnnxOptions`); level: for a progressive container, the number of shared
+                values of the level to decode; force: replace an existing file at `path`.
         """
         return decode(self, path, to="onnx", mode=mode, part=Part(level=level), force=force)
 
     def report(self, path: str | os.PathLike[str], *, measure: bool = True, force: bool = False) -> Path:
-        """Write the HTML report: one page that needs no network. measure: ONNX sizes and latency.
+        """Write the HTML report, one page that loads nothing from the network, and return its path.
 
-        force: replace a file that stands at `path`.
+        measure: include ONNX sizes and latency; force: replace an existing file at `path`.
         """
         claim([Output(Path(path), "path")], command_files([self.output, Path(self.source)]), force=force)
         limits = RunLimits.of(self.settings.get("run_seconds", SECONDS), self.settings.get("run_memory", MEMORY))
@@ -63,9 +63,9 @@ class Result(Figures):
             return write_report(Path(path), self.output, self, measure=measure)
 
     def __repr__(self) -> str:
-        """Return what a prompt shows: where the container is, and `str`."""
+        """Return the text for a Python prompt: the container's name and the summary of `str`."""
         return f"Result({self.output.name!r}: {self})"
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows."""
+        """Return the HTML that a notebook shows."""
         return summary_html(self)

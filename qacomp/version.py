@@ -1,3 +1,3 @@
-"""The version of qacomp, which containers and checkpoints of a training name."""
+"""Hold the version of qacomp, which containers and the checkpoints of `qacomp train` record."""
 
 VERSION = "0.1.0"

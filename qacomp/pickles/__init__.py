@@ -1,4 +1,4 @@
-"""Pickles from outside, read in bounds by one reader; each kind of file is a subclass that says what names mean."""
+"""Read untrusted pickles safely with one bounded reader; a subclass for each kind of file interprets the globals."""
 
 from qacomp.pickles.reader import LARGEST_NAME, Name, PickleReader, UnmadeObject, walked
 

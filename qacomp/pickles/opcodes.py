@@ -1,6 +1,6 @@
-"""The opcodes that are admitted, each as a step of the reader: protocol 2 to 5 as torch, numpy and Python 2 write them.
+"""Implement the opcodes that the safe reader accepts: protocols 2 to 5, as torch, numpy and Python 2 write them.
 
-Left out: the text protocols, extension codes, buffers out of band, and what duplicates the stack.
+Refused are the text protocols, extension codes, out-of-band buffers and the opcode that duplicates the stack's top.
 """
 
 import pickle
@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-Machine: TypeAlias = Any  # a PickleReader, which is made of these steps
+Machine: TypeAlias = Any  # a PickleReader; importing it here would be a circle
 Step = Callable[[Machine], None]
 STOP = pickle.STOP[0]
 _NUMBERS = {
@@ -25,7 +25,7 @@ _PUTS = {pickle.BINPUT: ("<B", 1), pickle.LONG_BINPUT: ("<I", 4)}
 
 
 def table() -> dict[int, Step]:
-    """Return opcode -> its step."""
+    """Return the step of each opcode: the function that carries it out on a reader."""
     steps: dict[bytes, Step] = {
         pickle.PROTO: _skip(1),
         pickle.FRAME: lambda reader: reader.frame(),
@@ -35,7 +35,7 @@ def table() -> dict[int, Step]:
         pickle.EMPTY_TUPLE: _constant(()),
         pickle.EMPTY_DICT: lambda reader: reader.stack.append({}),
         pickle.EMPTY_LIST: lambda reader: reader.stack.append([]),
-        pickle.EMPTY_SET: lambda reader: reader.stack.append([]),  # a set's entries are never hashed
+        pickle.EMPTY_SET: lambda reader: reader.stack.append([]),  # a list, so that its entries needn't be hashed
         pickle.MARK: lambda reader: reader.marks.append(len(reader.stack)),
         pickle.TUPLE: lambda reader: reader.stack.append(tuple(reader.marked())),
         pickle.FROZENSET: lambda reader: reader.stack.append(reader.marked()),
@@ -124,7 +124,7 @@ def _build(reader: Machine) -> None:
 
 
 def _popped(reader: Machine, count: int) -> list[Any]:
-    """Take the last entries off the stack and return them in their order."""
+    """Remove the last `count` entries from the stack and return them in their order."""
     stack: list[Any] = reader.stack
     if len(stack) < count:
         raise IndexError

@@ -1,8 +1,8 @@
-"""One bounded reader for every pickle that comes from outside. Nothing of a pickle is imported, called or believed.
+"""Read untrusted pickles within bounds. Nothing that a pickle names is imported or called.
 
-It gives plain containers, text, bytes and numbers. A global is only named; a subclass says what stands for its call.
-Whatever a pickle says, reading it takes time and memory in proportion to its bytes: steps are counted, a length must
-fit what is left, a key is text or a small number, what calls copy is counted, and nesting is bounded.
+The reader returns plain containers, text, bytes and numbers. A subclass decides what replaces a global and a call of
+it. Time and memory grow only with the bytes of the pickle: steps are counted, a length must fit the bytes that are
+left, a key must be text or a small number, copied values are counted, and nesting is bounded.
 """
 
 import pickletools
@@ -14,22 +14,22 @@ from typing import Any, ClassVar
 from qacomp.errors import NotACheckpointError, QacompError, UnsafePickleError
 from qacomp.pickles.opcodes import STOP, table
 
-Buffer = Any  # bytes or mmap: an index gives a number, a slice bytes
+Buffer = Any  # bytes or mmap; both return a number for an index and bytes for a slice
 
-LARGEST_NAME = 65_535  # as long as a container's names may be
-_DEEPEST = 256  # containers in containers; module trees of TorchScript come to about 40
+LARGEST_NAME = 65_535  # the limit for names in a container
+_DEEPEST = 256  # nested containers; module trees of TorchScript have about 40
 _MOST_STEPS = 2_000_000  # a tensor takes about 40, so this is 50,000 tensors; larger files may take more
 _BYTES_A_STEP = 256
 _FREE_COPIES = 1 << 20
-_LARGEST_KEY = 1 << 60  # smaller numbers are their own hash: no file can make them collide
+_LARGEST_KEY = 1 << 60  # smaller integers are their own hash, so a file can't make keys collide
 _LONGEST_LINE = 1024
 _STEPS = table()
-_CUT_OFF = "its pickle is cut off or malformed (truncated?); copy or download it again"
+_CUT_OFF = "its pickle is cut off or malformed (truncated?); copy or download the file again"
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """Stands for a global: never imported, only named."""
+    """A global of the pickle (a class or a function), which is never imported."""
 
     module: str
     name: str
@@ -40,18 +40,18 @@ class Name:
 
 @dataclass(slots=True, eq=False)
 class UnmadeObject:
-    """Stands for an object that isn't made; `state` is what the pickle would set on it."""
+    """The placeholder of an object that isn't created. state: the state that the pickle would set on the object."""
 
     what: str = "an object"
     state: Any = None
 
     def keep(self, state: Any) -> None:
-        """Keep what the pickle would set on the object."""
+        """Store the state that the pickle would set on the object."""
         self.state = state
 
 
 class OddKey:
-    """Stands for a key that is neither text nor a small number: that one is never hashed, compared or shown."""
+    """The placeholder of a key that is neither text nor a small number, which must not be hashed, compared or shown."""
 
     __slots__ = ("kind",)
 
@@ -63,14 +63,15 @@ class OddKey:
 
 
 class PickleReader:
-    """Reads the pickle that starts at `place` of `data`; afterwards `place` is behind its end.
+    """Reads the pickle that starts at `place` in `data`; afterwards `place` is the position after its end.
 
-    where: the file, for errors. largest: how many bytes the pickle may have. A subclass says which globals it knows
-    (`find`), what stands for their calls (`call`) and for storages (`refer`), and what takes state (`build`).
+    where: the file's name, for errors; largest: the most bytes that the pickle may have, or None. A subclass defines
+        which globals are accepted (`find`), what replaces calls (`call`) and references to storages (`refer`), and
+        which objects take state (`build`).
     """
 
     text_strings: ClassVar[bool] = True
-    """Whether the strings of Python 2 are text; else they stay bytes."""
+    """Whether strings written by Python 2 are decoded as text; else they stay bytes."""
 
     def __init__(self, where: object, data: Buffer, place: int = 0, largest: int | None = None) -> None:
         self.where = where
@@ -83,7 +84,7 @@ class PickleReader:
         self.copies = _FREE_COPIES + self.end - place
 
     def load(self) -> Any:
-        """Return the value; sets are lists. Raises what `damaged` and `unsafe` give."""
+        """Return the value of the pickle; sets become lists. Raises the errors of `damaged` and `unsafe`."""
         most = _MOST_STEPS + len(self.data) // _BYTES_A_STEP
         data, end = self.data, self.end
         try:
@@ -105,79 +106,79 @@ class PickleReader:
         except IndexError as error:
             raise self.damaged(_CUT_OFF) from error
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, struct.error) as error:
-            raise self.damaged(f"its pickle is malformed ({type(error).__name__}); damaged?") from error
-        raise self.damaged(f"its pickle takes more than {most} steps; save the state dict alone")
+            raise self.damaged(f"its pickle is malformed ({type(error).__name__}); damaged? Copy it again") from error
+        raise self.damaged(f"its pickle takes more than {most} steps; save only the state dict")
 
-    # ---- what a kind of file says
+    # ---- hooks for a subclass, one for each kind of file
 
     def find(self, module: str, name: str) -> Any:
-        """Return what stands for a global. Raises `unsafe` for one that isn't admitted."""
+        """Return the value that replaces a global. Raises the error of `unsafe` for a global that isn't accepted."""
         raise self.unsafe(module, name)
 
     def call(self, function: Any, arguments: tuple[Any, ...]) -> Any:
-        """Return what stands for the result of a call of what `find` gave."""
+        """Return the value that replaces a call; function: the value that `find` returned."""
         raise self.damaged(f"its pickle calls a {type(function).__name__}; damaged?")
 
     def refer(self, pid: Any) -> Any:
-        """Return what stands for something outside the pickle."""
+        """Return the value that replaces a persistent id, a reference to something outside the pickle."""
         raise self.damaged("its pickle refers to something outside itself; damaged?")
 
     def build(self, instance: Any, state: Any) -> None:
-        """Take the state of an instance."""
-        raise self.damaged(f"its pickle sets state on a {type(instance).__name__}")
+        """Set the state of an instance."""
+        raise self.damaged(f"its pickle sets state on a {type(instance).__name__}; damaged?")
 
     def damaged(self, reason: str) -> QacompError:
-        """Return the error of a malformed pickle."""
+        """Return the error for a malformed pickle."""
         return NotACheckpointError(f"{self.where}: {reason}")
 
     def unsafe(self, module: str, name: str) -> QacompError:
-        """Return the error of a pickle that needs a global which isn't admitted."""
+        """Return the error for a pickle that needs a global which isn't accepted."""
         return UnsafePickleError(
             f"{self.where}: its pickle needs {Name(module, name)}, which is more than tensors; nothing was imported or "
-            "executed. Re-save its state dict in the environment that wrote it, or pass --trust-pickle if you trust "
+            "executed. Save its state dict again in the environment that wrote it, or pass --trust-pickle if you trust "
             "its author"
         )
 
     def strange(self, code: int) -> QacompError:
-        """Return the error of an opcode that isn't admitted."""
+        """Return the error for an opcode that isn't accepted."""
         known = [opcode.name for opcode in pickletools.opcodes if opcode.code == chr(code)]
         if not known:
             return self.damaged(_CUT_OFF)
         return UnsafePickleError(
-            f"{self.where}: its pickle uses the opcode {known[0]}, which the safe reader doesn't take (another pickle "
-            "protocol?); nothing was executed: re-save its state dict with torch.save's defaults"
+            f"{self.where}: its pickle uses the opcode {known[0]}, which the safe reader refuses (another pickle "
+            "protocol?); nothing was executed. Save its state dict again with the defaults of torch.save"
         )
 
     def charge(self, items: int) -> None:
-        """Count what a call copies: a few bytes can ask for the same copy again and again."""
+        """Count values that a call copies, since a few bytes of a pickle can request the same copy many times."""
         self.copies -= items
         if self.copies < 0:
             raise self.damaged("its pickle copies the same values again and again; damaged?")
 
     def copied(self, items: Any) -> list[Any]:
-        """Return the entries of a list or tuple, counted."""
+        """Return a copy of the entries of a list or tuple, and count them."""
         if not isinstance(items, list | tuple):
-            raise self.damaged(f"its pickle makes a container of a {type(items).__name__}; damaged?")
+            raise self.damaged(f"its pickle makes a container from a {type(items).__name__}; damaged?")
         self.charge(len(items))
         return list(items)
 
-    # ---- what the opcodes need
+    # ---- helpers of the opcodes
 
     def taken(self, length: int) -> bytes:
-        """Return the next bytes. Raises `damaged` where fewer are left."""
+        """Return the next `length` bytes. Raises the error of `damaged` if fewer are left."""
         if not 0 <= length <= self.end - self.place:
             raise self.damaged(_CUT_OFF if length > len(self.data) - self.place else self._too_long())
         self.place += length
         return bytes(self.data[self.place - length : self.place])
 
     def frame(self) -> None:
-        """Check that the bytes which a frame announces are there; nothing is read ahead."""
+        """Check that the pickle has the bytes that a frame announces; they aren't read yet."""
         (length,) = struct.unpack("<Q", self.taken(8))
         if length > self.end - self.place:
             raise self.damaged(_CUT_OFF)
 
     def line(self) -> str:
-        """Return the text up to the next end of a line."""
+        """Return the text up to the next line end."""
         at = self.data.find(b"\n", self.place, min(self.end, self.place + _LONGEST_LINE))
         if at < 0:
             raise self.damaged(_CUT_OFF)
@@ -186,7 +187,7 @@ class PickleReader:
         return line.decode("utf-8")
 
     def marked(self) -> list[Any]:
-        """Take away and return what was put down since the last mark."""
+        """Remove the stack's entries since the last mark and return them."""
         mark = self.marks.pop()
         if mark > len(self.stack):
             raise self.damaged(_CUT_OFF)
@@ -195,18 +196,18 @@ class PickleReader:
         return items
 
     def remember(self, index: int) -> None:
-        """Keep what was put down last under a number."""
+        """Store the top of the stack in the memo under a number."""
         self.memo[index] = self.stack[-1]
 
     def extend(self, items: list[Any]) -> None:
-        """Append to the list below."""
+        """Append items to the list at the top of the stack."""
         target = self.stack[-1]
         if type(target) is not list:
             raise self.damaged(f"its pickle appends to a {type(target).__name__}; damaged?")
         target.extend(items)
 
     def set_items(self, items: list[Any]) -> None:
-        """Put keys and values, in turns, into the dict below."""
+        """Put items (key, value, key, value, ...) into the dict at the top of the stack."""
         target = self.stack[-1]
         if type(target) is not dict or len(items) % 2:
             raise self.damaged(f"its pickle sets items of a {type(target).__name__}; damaged?")
@@ -214,19 +215,19 @@ class PickleReader:
             target[self.key(items[index])] = items[index + 1]
 
     def found(self, module: Any, name: Any) -> Any:
-        """Return what stands for a global, whose two names must be text."""
+        """Return the value that replaces a global; both of its names must be text."""
         if not isinstance(module, str) or not isinstance(name, str):
-            raise self.damaged("its pickle names a global by something that is no text; damaged?")
+            raise self.damaged("its pickle has a global whose name isn't text; damaged?")
         return self.find(module, name)
 
     def called(self, function: Any, arguments: Any) -> Any:
-        """Return what stands for a call, whose arguments must be a tuple."""
+        """Return the value that replaces a call; its arguments must be a tuple."""
         if not isinstance(arguments, tuple):
-            raise self.damaged("its pickle calls something without arguments; damaged?")
+            raise self.damaged("its pickle calls something with arguments that aren't a tuple; damaged?")
         return self.call(function, arguments)
 
     def key(self, key: Any) -> Any:
-        """Return a key as it is, where it is text or a small number; else something that stands for it."""
+        """Return a key if it is text, bytes, None or a small integer; else a placeholder."""
         if type(key) is str or type(key) is bytes:
             if len(key) > LARGEST_NAME:
                 raise self.damaged(f"its pickle has a key of {len(key)} characters; damaged?")
@@ -237,14 +238,14 @@ class PickleReader:
 
     def _too_long(self) -> str:
         if self.end == len(self.data):
-            return "its pickle is cut off (truncated?); copy or download it again"
-        return "its pickle is larger than any without tensors in it; save the state dict alone"
+            return "its pickle is cut off (truncated?); copy or download the file again"
+        return "its pickle is too large for one without tensors; save only the state dict"
 
 
 def walked(value: Any, damaged: Callable[[str], QacompError] | None = None) -> list[Any]:
-    """Return a value and all that it holds, nearest first, each container once.
+    """Return a value and all values inside it, breadth first, each container once.
 
-    Raises what `damaged` gives where containers stand deeper in each other than any file needs.
+    Raises the error of `damaged`, if given, when containers are nested more than _DEEPEST deep.
     """
     level, seen, found = [value], {id(value)}, [value]
     for _ in range(_DEEPEST):

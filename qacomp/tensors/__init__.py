@@ -1,1 +1,1 @@
-"""What a tensor is: element types that numpy lacks, constants among weights, values that half precision holds."""
+"""Describe tensors: element types that numpy lacks, constants among weights, values that half precision can hold."""

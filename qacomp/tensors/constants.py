@@ -1,6 +1,6 @@
-"""Tensors whose values say that they are constants, not weights: grids, masks, tables of functions, rows in order.
+"""Recognise constants by their values: grids, masks, tables of functions and sorted rows, which aren't weights.
 
-Trained weights never look like that. Only a part of a large tensor is looked at. Needs no torch.
+Trained weights don't have such values. Only a part of a large tensor is checked. Doesn't need torch.
 """
 
 import math
@@ -12,27 +12,27 @@ from numpy.typing import NDArray
 
 from qacomp.formats import BFLOAT16, bfloat16_to_float32
 
-_LONG, _LINES = 1024, 64  # so much of an axis, and so many lines along it, are looked at
-_SHORTEST = 8  # steps along an axis; four random numbers are in line more often than one might think
-_SHARE = 0.6  # of the steps that are like the step before: at the ends of a grid's rows they aren't
-_HEAD = 128  # a line of up to so many values is looked at by itself first
-_STRIDES = (1, 2, 3, 4, 5, 6, 8, 9)  # boxes of a cell in a detector's priors
-_EXTREME = 1e4  # times all other values
-_ROUNDED, _ROUNDED_MORE = 2e-3, 2e-2  # of a line's largest value: a table may be stored in half precision, or bfloat16
+_LONG, _LINES = 1024, 64  # most values of a line, and most lines along an axis, that are checked
+_SHORTEST = 8  # values of a line; on shorter lines random numbers too often look like equal steps
+_SHARE = 0.6  # least fraction of steps that equal the step before; at the ends of a grid's rows they don't
+_HEAD = 128  # the first values of a line, which are checked first to be quick
+_STRIDES = (1, 2, 3, 4, 5, 6, 8, 9)  # numbers of boxes of a cell in a detector's priors
+_EXTREME = 1e4  # least size of an extreme value, and its least ratio to all other values
+_ROUNDED, _ROUNDED_MORE = 2e-3, 2e-2  # tolerance relative to a line's largest value, for fp16 and for bfloat16 tables
 _NAMES = {
     "anchors", "anchor_grid", "priors", "prior_boxes", "inv_freq", "freqs_cis", "cos_cached", "sin_cached", "cos_cache",
     "sin_cache", "position_ids", "relative_position_index", "alibi", "alibi_slopes", "attn_mask", "causal_mask",
     "fb", "mel_basis", "mel_filters", "mel_fb", "filterbank", "window", "dct_mat",
 }  # fmt: skip
-_NAMES_OF_REPEATED = {"grid", "mask"}  # where values repeat themselves, which learned ones don't
+_NAMES_OF_REPEATED = {"grid", "mask"}  # constants only if values repeat, which learned values don't
 
 Floats = NDArray[np.float64]
 
 
 def constant_kind(array: NDArray[Any]) -> str | None:
-    """Return what constant a float array (or BFLOAT16) of any shape is, in words; None where it may be a weight.
+    """Return in words what kind of constant a float (or BFLOAT16) array of any shape is; None if it may be a weight.
 
-    An array with NaN is none; a mask may hold infinities.
+    An array with NaN isn't a constant; a mask may hold infinities.
     """
     if array.ndim == 0 or not array.size:
         return None
@@ -44,7 +44,7 @@ def constant_kind(array: NDArray[Any]) -> str | None:
 
 
 def constant_name(name: str, array: NDArray[Any]) -> str | None:
-    """Return the last part of a tensor's name where that is a constant's; only for tensors that no graph describes."""
+    """Return the last part of a tensor's name if it is a usual name of a constant; for tensors without a graph."""
     leaf = name.rpartition(".")[2].lower()
     if leaf in _NAMES:
         return leaf
@@ -53,10 +53,10 @@ def constant_name(name: str, array: NDArray[Any]) -> str | None:
 
 
 def mask_kind(array: NDArray[Any]) -> str | None:
-    """Return the kind of mask, or None: of zeros and ones, or many times one value, far beyond all others."""
+    """Return the kind of mask, or None: zeros and ones, or an extreme value that occurs often and exceeds the rest."""
     values = array.reshape(-1)
     sample = _floats(values[:: max(1, values.size // (_LONG * _LINES))])
-    low, high = float(sample.min()), float(sample.max())  # NaN where one is
+    low, high = float(sample.min()), float(sample.max())  # NaN if the sample holds one
     if low == 0 and high == 1 and np.isin(_floats(values), (0.0, 1.0)).all():
         return "a mask of zeros and ones"
     if not max(-low, high) >= _EXTREME:
@@ -71,7 +71,7 @@ def mask_kind(array: NDArray[Any]) -> str | None:
 
 
 def grid_kind_of(array: NDArray[Any]) -> str | None:
-    """Return the kind of grid, or None: values in equal steps along some axis, as in anchor and position grids."""
+    """Return the kind of grid, or None: values with equal steps along an axis, as in anchor and position grids."""
     for lines in _all_lines(array):
         first, slack = lines[:_HEAD, 0].tolist(), 1e-6 * float(np.abs(lines).max())
         for stride in _STRIDES:
@@ -83,7 +83,7 @@ def grid_kind_of(array: NDArray[Any]) -> str | None:
 
 
 def _table_kind(array: NDArray[Any]) -> str | None:
-    """Return the kind of table, or None: every line along some axis is a sine, a geometric sequence, or in order."""
+    """Return the kind of table, or None: along an axis all lines are sines, geometric sequences, or sorted."""
     for lines in _all_lines(array):
         if len(lines) >= 2 * _SHORTEST and not _is_flat(lines):
             if _follow_recurrences(lines, _ROUNDED_MORE if array.dtype == BFLOAT16 else _ROUNDED):
@@ -94,7 +94,7 @@ def _table_kind(array: NDArray[Any]) -> str | None:
 
 
 def _all_lines(array: NDArray[Any]) -> Iterator[Floats]:
-    """Return for each axis a part of the lines along it: (values, lines)."""
+    """Yield for each axis some of the lines along it: float64 (values, lines)."""
     for axis in range(array.ndim):
         if array.shape[axis] < _SHORTEST:
             continue
@@ -105,9 +105,9 @@ def _all_lines(array: NDArray[Any]) -> Iterator[Floats]:
 
 
 def _starts_in_steps(line: list[float], stride: int, slack: float) -> bool:
-    """Return whether `_in_steps` may hold of a first line: in weights most steps differ, which a few of them show."""
+    """Return whether a first line doesn't rule `_in_steps` out; for weights a few values do, as most steps differ."""
     count = len(line) - 2 * stride
-    most = count - math.ceil(_SHARE * count - 1e-9)  # that differ
+    most = count - math.ceil(_SHARE * count - 1e-9)  # steps that may differ
     for at in range(count):
         middle = line[at + stride]
         if not abs((line[at + 2 * stride] - middle) - (middle - line[at])) <= slack:
@@ -118,7 +118,7 @@ def _starts_in_steps(line: list[float], stride: int, slack: float) -> bool:
 
 
 def _in_steps(lines: Floats, stride: int) -> bool:
-    """Return whether most steps between values `stride` apart equal those before, in every line, and some go on."""
+    """Return whether in every line most steps (of values `stride` apart) equal the one before, and some aren't 0."""
     steps = lines[stride:] - lines[:-stride]
     span = np.abs(lines).max()
     same = np.abs(steps[stride:] - steps[:-stride]) <= 1e-6 * span
@@ -127,7 +127,7 @@ def _in_steps(lines: Floats, stride: int) -> bool:
 
 
 def _follow_recurrences(lines: Floats, tolerance: float) -> bool:
-    """Return whether x[i+1] + x[i−1] = c·x[i] holds along every line, as of sines, cosines and geometric sequences."""
+    """Return whether x[i+1] + x[i−1] = c·x[i] holds along every line, as for sines, cosines and geometric sequences."""
     middle, around = lines[1:-1], lines[2:] + lines[:-2]
     power = np.einsum("ij,ij->j", middle, middle)
     c = np.einsum("ij,ij->j", middle, around) / np.where(power > 0, power, 1.0)
@@ -135,7 +135,7 @@ def _follow_recurrences(lines: Floats, tolerance: float) -> bool:
 
 
 def _in_order(lines: Floats) -> bool:
-    """Return whether every line rises or falls all along, most of them at most places."""
+    """Return whether every line is sorted, and at least half of the lines change at half of their steps or more."""
     steps = np.diff(lines, axis=0)
     ordered = (steps >= 0).all(axis=0) | (steps <= 0).all(axis=0)
     return bool(ordered.all() and np.mean((steps != 0).mean(axis=0) >= 0.5) >= 0.5)

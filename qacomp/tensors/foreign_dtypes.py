@@ -1,8 +1,8 @@
-"""Element types that neither numpy nor the container has: kept as the same bytes in a type that both have.
+"""Store element types that the container lacks: the same bytes in a type that it has, and the name of the real type.
 
-An 8-bit float is stored as uint8, a complex number as two floats along one more axis, a quantized tensor as its whole
-numbers. The metadata of a container names the tensors and their types (`dtypes`), and a reader gives them back. Needs
-no torch.
+An 8-bit float is stored as uint8, a complex number as two floats along one more axis, a quantized tensor as its
+integers. The metadata of a container names the tensors and their real types (`dtypes`), and a reader restores them.
+Doesn't need torch.
 """
 
 from collections.abc import Mapping
@@ -17,9 +17,9 @@ META_KEY = "dtypes"
 
 @dataclass(frozen=True)
 class Foreign:
-    """stored: the numpy type in the container. pairs: whether the last axis holds real and imaginary parts.
+    """How a type is stored. stored: numpy type in the container; pairs: the last axis holds real and imaginary part.
 
-    safetensors: its code there, None where that format lacks it. numpy: the type that an array can have, if any.
+    safetensors: code of the type in safetensors files, None if that format lacks it; numpy: the numpy type, if any.
     """
 
     stored: str
@@ -46,7 +46,10 @@ FOREIGN = {
 
 @dataclass(frozen=True)
 class QuantizedType:
-    """Numbers of `dtype` that stand for (number − zero_point) · scale: one of each, or one for each slice of `axis`."""
+    """A quantized type: integers q of `dtype` with the values (q − zero_point) · scale.
+
+    scale, zero_point: one entry, or one for each index of `axis`.
+    """
 
     dtype: str
     scale: list[float]
@@ -54,7 +57,7 @@ class QuantizedType:
     axis: int | None
 
     def fits(self, shape: tuple[int, ...]) -> bool:
-        """Return whether there are as many scales as a tensor of that shape needs, and all of them numbers."""
+        """Return whether scales and zero points are numbers, and as many as a tensor of this shape needs."""
         count = 1
         if self.axis is not None:
             if type(self.axis) is not int or not 0 <= self.axis < len(shape):
@@ -70,14 +73,14 @@ Meant = str | QuantizedType
 
 
 def type_name(meant: Meant) -> str:
-    """Return the type's name, a key of FOREIGN."""
+    """Return the name of a type; a known one is a key of FOREIGN."""
     return meant if isinstance(meant, str) else meant.dtype
 
 
 def foreign_types(meta: Mapping[str, Any], stored: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, Meant]:
-    """Map tensor names to their own types, where the metadata name one that the stored type and shape fit.
+    """Map tensor names to the types that the metadata gives them, if the stored type and shape fit.
 
-    stored: name -> (type in the container, shape). What doesn't fit is left as it is stored.
+    stored: name -> (type in the container, shape). A tensor whose entry doesn't fit is left out, so it stays as stored.
     """
     told = meta.get(META_KEY)
     found: dict[str, Meant] = {}
@@ -96,7 +99,7 @@ def foreign_types(meta: Mapping[str, Any], stored: Mapping[str, tuple[str, tuple
 
 
 def _meant(entry: Any) -> Meant | None:
-    """Return a type as the metadata tells it, None for what is none."""
+    """Return the type that an entry of the metadata describes; None for a malformed entry."""
     if isinstance(entry, str):
         return entry
     if not isinstance(entry, dict) or set(entry) != {"dtype", "scale", "zero_point", "axis"}:
@@ -106,7 +109,7 @@ def _meant(entry: Any) -> Meant | None:
 
 
 def as_numpy(array: NDArray[Any], dtype: Meant) -> NDArray[Any]:
-    """Return a stored array in its own type where numpy has it; else as it is stored."""
+    """Return a stored array in its real type if numpy has that type, else unchanged."""
     kind = FOREIGN[type_name(dtype)]
     if kind.numpy is None:
         return array

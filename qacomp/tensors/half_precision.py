@@ -1,8 +1,9 @@
-"""Which codebooks, biases and norm scales half precision holds with no more loss than ordinary numbers have.
+"""Decide which codebooks, biases and norm scales can be stored in half precision without much loss.
 
-An ordinary number loses up to 2⁻¹¹ of itself. One near or below 6e-5, where half precision has fewer digits, may lose
-2⁻¹¹ of what its tensor holds on the whole, but no more; and a bias that dwarfs what it is added to, an offset, loses
-little of itself and much of the sum. What would lose more is kept exactly. Needs no torch.
+Rounding to fp16 changes a normal number by at most 2⁻¹¹ of itself. Below about 6e-5 fp16 has fewer digits; such a
+number may change by 2⁻¹¹ of its tensor's root mean square. A bias much larger than the values that it is added to may
+lose little of itself and still much of the sum, so it isn't rounded. Whatever would lose more is stored exactly.
+Doesn't need torch.
 """
 
 from collections.abc import Mapping
@@ -14,23 +15,23 @@ from numpy.typing import NDArray
 from qacomp.formats import precision_bits, stored_values
 
 MOST_REACHES = 64.0
-"""How many times the size of what a bias is added to it may be: its rounding is then below 2⁻⁵ of that."""
+"""Largest ratio of a bias to the values that it is added to; its rounding error is then below 2⁻⁵ of those values."""
 _SAMPLE = 1 << 16
 _NORMS = (("weight", "bias"), ("gamma", "beta"), ("scale", "bias"))
 
 
 def holds(values: NDArray[Any], precision: str, counts: NDArray[np.floating] | None = None) -> bool:
-    """Return whether `precision` rounds float32 `values` (rows, n) or (n,) without undue loss.
+    """Return whether `precision` can hold float32 `values` (rows, n) or (n,) without much loss in any row.
 
-    Undue is more than ordinary numbers lose, measured in each row.
-    counts: values' shape, what a unit of each value makes in the operator's output; None: the same for all. False also
-    where `precision` is exact, or a value overflows.
+    The error of a value may be 2⁻¹¹ (for fp16) of the value or of its row's root mean square, whichever is larger.
+        counts: in the shape of the values, the weight of each value's error; None: equal weights. Returns False if
+        `precision` is exact, if a value would overflow, and for other dtypes.
     """
     bits = precision_bits(precision)
     if bits is None or values.dtype != np.float32 or not values.size:
         return False
     rounded = stored_values(values, precision)
-    if rounded is values:  # it would overflow
+    if rounded is values:  # a value would overflow
         return False
     weights = 1.0 if counts is None else np.abs(counts.astype(np.float64))
     exact = values.astype(np.float64)
@@ -41,14 +42,15 @@ def holds(values: NDArray[Any], precision: str, counts: NDArray[np.floating] | N
 
 
 def holds_bias(bias: NDArray[Any], precision: str, reach: float) -> bool:
-    """Return whether `precision` holds a bias (n,) that is added to values of about the size `reach`."""
+    """Return whether `precision` can hold a bias (n,) that is added to values of about the size `reach`."""
     return holds(bias, precision) and float(np.abs(bias).max()) <= MOST_REACHES * reach
 
 
 def reach_of(weight: NDArray[Any], channels: int) -> float:
-    """Estimate how large a weight's products are with inputs of variance 1: the root of its mean square a channel.
+    """Estimate the size of a weight's products with inputs of variance 1: √(mean square · inputs of a channel).
 
-    Of a norm's scale (channels,) that is its own size. Large weights are sampled; one that isn't float has none: 0.
+    For a norm's scale (channels,) that is its root mean square. Large weights are sampled; 0 for a weight that isn't
+        float.
     """
     flat = weight.reshape(-1)
     sample = flat[:: max(1, flat.size // _SAMPLE)]
@@ -59,15 +61,15 @@ def reach_of(weight: NDArray[Any], channels: int) -> float:
 
 
 def codebook_precision(codebook: NDArray[Any], precision: str) -> str:
-    """Return `precision`, or exact where that would lose more of a codebook (..., K) than of an ordinary one."""
+    """Return `precision` if it can hold a codebook (..., K) without much loss, else "exact"."""
     return precision if holds(codebook, precision) else "exact"
 
 
 def vectors_held(state: Mapping[str, NDArray[Any]], precision: str) -> dict[str, str]:
-    """Return names of a state dict's vectors that `precision` may hold, with what each is; of others nothing is known.
+    """Map names of the vectors in a state dict that `precision` can hold to a description of each.
 
-    Names and shapes tell: x.bias beside a matrix or filters x.weight, and x.weight beside x.bias, both vectors of one
-    length, which are a norm's. Parts of a recurrent layer (bias_ih_l0 beside weight_ih_l0) count like that too.
+    A vector is recognised by names and shapes: x.bias beside a matrix or filters x.weight is a bias (so is bias_ih_l0
+        of a recurrent layer beside weight_ih_l0); x.weight and x.bias, both vectors of one length, belong to a norm.
     """
     found: dict[str, str] = {}
     for name, array in state.items():

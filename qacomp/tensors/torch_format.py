@@ -1,4 +1,4 @@
-"""The container with torch tensors: as `qacomp.formats`' save_file, load_file and open_file, bfloat16 included."""
+"""Read and write containers with torch tensors, like the functions of `qacomp.formats` for arrays."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,9 +18,9 @@ from qacomp.tensors.torch_quantized import of_type, quantized_type
 
 
 def to_array(tensor: Tensor) -> NDArray[Any]:
-    """Return a tensor as the array that a container stores, on the CPU and contiguous; bfloat16 as `formats.BFLOAT16`.
+    """Return a tensor as a contiguous array that a container can store; bfloat16 becomes `formats.BFLOAT16`.
 
-    Of a type that the container lacks (8-bit floats, complex numbers) the form of `qacomp.tensors.foreign_dtypes`.
+    A type that the container lacks (such as 8-bit floats) gets the stored form of `qacomp.tensors.foreign_dtypes`.
     """
     if tensor.is_quantized:
         tensor = tensor.int_repr()
@@ -36,16 +36,16 @@ def to_array(tensor: Tensor) -> NDArray[Any]:
 
 
 def foreign_dtypes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Map names of tensors whose type the container lacks to that type, as metadata tell it."""
+    """Map names of tensors whose type the container lacks to that type, in the form of the metadata."""
     types: dict[str, Any] = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()}
     types = {name: dtype for name, dtype in types.items() if dtype in FOREIGN}
     return types | {name: asdict(quantized_type(t)) for name, t in tensors.items() if t.is_quantized}
 
 
 def to_tensor(array: NDArray[Any], dtype: Meant | None = None) -> Tensor:
-    """Return the tensor of an array that a container gave: its own memory, the same values and dtype.
+    """Return a tensor with a copy of a container's array: the same values and dtype.
 
-    dtype: one of `qacomp.tensors.foreign_dtypes`, as which the stored values are meant.
+    dtype: the real type of the stored values, if it is one of `qacomp.tensors.foreign_dtypes`.
     """
     if dtype is not None:
         stored = torch.from_numpy(np.array(array, order="C"))
@@ -61,34 +61,34 @@ def to_tensor(array: NDArray[Any], dtype: Meant | None = None) -> Tensor:
 
 
 def save_file(path: str | PathLike[str], tensors: Mapping[str, Tensor | SharedTensor], **options: Any) -> WriteReport:
-    """Write tensors, and shared ones, to a container; `options` and errors as in `qacomp.formats.save_file`."""
+    """Write torch tensors and SharedTensors to a container; options and errors as for `qacomp.formats.save_file`."""
     arrays = {name: t if isinstance(t, SharedTensor) else to_array(t) for name, t in tensors.items()}
     return formats.save_file(path, arrays, **options)
 
 
 def load_file(path: str | PathLike[str], *, device: str | torch.device = "cpu") -> dict[str, Tensor]:
-    """Read all tensors of a container, dense, by name."""
+    """Read all tensors of a container as dense torch tensors, by name. Raises FormatError and OSError."""
     with open_file(path, device=device) as tensors:
         return {name: tensors[name] for name in tensors}
 
 
 class LazyTensors(Mapping[str, Tensor]):
-    """A container's tensors by name, each decoded when it is asked for."""
+    """The tensors of a container by name; each one is decoded when it is read."""
 
     def __init__(self, container: formats.Container, device: str | torch.device) -> None:
         self.container = container
         self.device = device
 
     def __getitem__(self, name: str) -> Tensor:
-        """Read one dense tensor; TensorNotFoundError where there is none of that name."""
+        """Decode and return one dense tensor. Raises TensorNotFoundError."""
         return to_tensor(self.container.tensor(name)).to(self.device)
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the names."""
+        """Iterate over the tensors' names."""
         return iter(self.container.names)
 
     def __len__(self) -> int:
-        """Return how many tensors there are."""
+        """Return the number of tensors."""
         return len(self.container.names)
 
 
@@ -96,6 +96,6 @@ class LazyTensors(Mapping[str, Tensor]):
 def open_file(
     path: str | PathLike[str], *, device: str | torch.device = "cpu", **options: Any
 ) -> Iterator[LazyTensors]:
-    """Open a container lazily: a mapping from names to tensors; `options` as in `qacomp.formats.open_file`."""
+    """Open a container and yield a mapping from names to tensors; options as for `qacomp.formats.open_file`."""
     with formats.open_file(path, **options) as container:
         yield LazyTensors(container, device)

@@ -1,14 +1,17 @@
-"""torch's quantized tensors as whole numbers and what they stand for, and back."""
+"""Convert torch's quantized tensors to integers with scales and zero points, and back."""
 
 from typing import Any
 
 from qacomp.tensors.foreign_dtypes import QuantizedType
 
-# torch is imported inside: reading a file's description needs none.
+# torch is imported inside the functions, since reading only the description of a file doesn't need it.
 
 
 def quantized(numbers: Any, scale: Any, zero_point: Any, axis: int | None) -> Any:
-    """Return the quantized tensor of `numbers`, int8, uint8 or int32; with an axis scale and zero_point are tensors."""
+    """Return the quantized tensor with these integers (int8, uint8 or int32).
+
+    axis: None for one scale and zero point (numbers), else the axis along which they are given (tensors).
+    """
     import torch
 
     if axis is None:
@@ -17,7 +20,7 @@ def quantized(numbers: Any, scale: Any, zero_point: Any, axis: int | None) -> An
 
 
 def quantized_type(tensor: Any) -> QuantizedType:
-    """Return what a quantized tensor's numbers stand for, as plain values."""
+    """Return the type of a quantized tensor: dtype, scales, zero points and axis, as plain values."""
     dtype = str(tensor.dtype).removeprefix("torch.")
     if str(tensor.qscheme()) == "torch.per_tensor_affine":
         return QuantizedType(dtype, [tensor.q_scale()], [tensor.q_zero_point()], None)
@@ -26,7 +29,7 @@ def quantized_type(tensor: Any) -> QuantizedType:
 
 
 def of_type(numbers: Any, kind: QuantizedType) -> Any:
-    """Return the quantized tensor of stored numbers."""
+    """Return the quantized tensor of stored integers and their type."""
     import torch
 
     if kind.axis is None:

@@ -1,7 +1,7 @@
-"""Tensors of a state dict of which a weight is calculated: pruning masks, weight norm's scales and directions.
+"""Find the parts of a state dict from which weights are computed: pruning masks, and scales of weight norm.
 
-A state dict of a module under torch.nn.utils.prune holds weight_orig and weight_mask, one under weight_norm weight_g
-and weight_v, or parametrizations.weight.original0 and original1.
+The state dict of a module under torch.nn.utils.prune holds weight_orig and weight_mask. Under weight_norm it holds
+weight_g and weight_v, or parametrizations.weight.original0 and original1.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,17 +9,20 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-_SCALES = (("_g", "_v", ""), (".original0", ".original1", "parametrizations."))  # and the folder of the weight's name
+_SCALES = (("_g", "_v", ""), (".original0", ".original1", "parametrizations."))  # scale, direction, prefix of the name
 
 
 def exact_parts(state: Mapping[str, Tensor]) -> dict[str, str]:
-    """Map names of tensors that must stay exact to the reason: a mask of 0 and 1, or the scale of a direction."""
+    """Map names of tensors that must be stored exactly to the reason: a pruning mask, or the scale of weight norm."""
     kept = {mask: f"the pruning mask of {orig}: kept exactly" for _, orig, mask in _masked(state)}
     return kept | {scale: f"weight norm's scale of {v}: kept exactly" for _, scale, v in _normed(state)}
 
 
 def with_weights(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """Return the state dict with weights in place of their parts, where the last stood, and those weights' names."""
+    """Return the state dict with weights computed from their parts, and the names of these weights.
+
+    A weight replaces its parts, at the place of its mask or direction.
+    """
     made: dict[str, Tensor] = {}
     parts: dict[str, str | None] = {}
     for name, orig, mask in _masked(state):
@@ -37,7 +40,7 @@ def with_weights(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[s
 
 
 def _masked(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str]]:
-    """Return (weight, its values, its mask)."""
+    """Yield the names of (weight, its values before masking, its mask)."""
     for mask, tensor in state.items():
         name = mask.removesuffix("_mask")
         orig = state.get(f"{name}_orig")
@@ -48,7 +51,7 @@ def _masked(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str]]:
 
 
 def _normed(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str]]:
-    """Return (weight, its scale, its direction)."""
+    """Yield the names of (weight, its scale, its direction)."""
     for scale, tensor in state.items():
         for own, other, folder in _SCALES:
             base = scale.removesuffix(own)
@@ -61,7 +64,7 @@ def _normed(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str]]:
 
 
 def _is_scale(scale: Tensor, direction: Tensor) -> bool:
-    """Return whether a scale has one value for each slice of the direction along one axis, or one in all."""
+    """Return whether a scale has one value for each slice of the direction along one axis, or a single value."""
     if not scale.is_floating_point() or scale.ndim not in (0, direction.ndim):
         return False
     fits = all(a in (1, b) for a, b in zip(scale.shape, direction.shape, strict=False))
@@ -69,7 +72,7 @@ def _is_scale(scale: Tensor, direction: Tensor) -> bool:
 
 
 def _of_norm(scale: Tensor, direction: Tensor) -> Tensor:
-    """Compute scale · direction / ‖direction‖, the norm of each slice."""
+    """Compute scale · direction / ‖direction‖, with the norm of each slice that has its own scale."""
     axes = [axis for axis in range(direction.ndim) if not scale.ndim or scale.shape[axis] == 1]
     lengths: Tensor = torch.linalg.vector_norm(direction, dim=axes, keepdim=bool(scale.ndim))
     return scale * direction / lengths

@@ -67,7 +67,7 @@ def test_the_same_file_twice_has_no_difference(qacomp: Qacomp, tmp_path: Path) -
     document = qacomp("diff", a, b, "--json").json
     assert document["same"] is True and document["tensors"] == [] and document["unchanged"] == 3
     answer = qacomp("diff", a, b, "--exit-code")
-    assert answer.code == 0 and "hold the same: 3 tensors" in answer.out
+    assert answer.code == 0 and "are equal: 3 tensors" in answer.out
 
 
 def test_every_kind_of_difference(qacomp: Qacomp, tmp_path: Path) -> None:

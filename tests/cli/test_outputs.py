@@ -108,7 +108,7 @@ def test_an_output_that_is_no_path_of_a_file(
     monkeypatch.chdir(tmp_path)
     kept = copied(made, tmp_path)
     answer = qacomp(*COMMANDS[command][0], path, "--force")
-    assert answer.code == 2 and "is no file's path" in answer.err
+    assert answer.code == 2 and "isn't the path of a file" in answer.err
     assert {name.name: name.read_bytes() for name in tmp_path.iterdir()} == kept
 
 

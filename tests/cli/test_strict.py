@@ -51,7 +51,7 @@ def test_strict_fails_after_everything_is_written(qacomp: Qacomp, model: Path, t
     made = qacomp("compress", model, "--k", "2", "-o", container, "--strict", "--json")
     assert made.code == 1 and container.stat().st_size == made.json["container_bytes"]
     assert made.json["verdict"] == "broken" and made.json["verdict_reasons"] and made.json["verdict_advice"]
-    assert "--strict" in made.err and str(container) in made.err and "is written" in made.err
+    assert "--strict" in made.err and str(container) in made.err and "was written" in made.err
     layers = [layer for layer in made.json["layers"] if layer["k"]]
     assert {layer["error_of"] for layer in layers} == {"MatMul"} and all(layer["error_db"] < 0 for layer in layers)
     assert qacomp("decode", container, "-o", tmp_path / "back.onnx", "--strict").code == 1

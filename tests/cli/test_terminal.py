@@ -93,7 +93,7 @@ def check(narrow: str, wide: str, columns: int) -> None:
     """No line is longer than the terminal, and what is drawn is what a pipe gets, less columns that a line names."""
     plain = COLOURS.sub("", narrow)
     assert all(len(line) <= columns for line in plain.split("\n")), plain
-    told = re.findall(rf"columns left out at {columns} columns: (.*?); --json has", " ".join(plain.split()))
+    told = re.findall(rf"columns left out at a width of {columns}: (.*?); --json has", " ".join(plain.split()))
     wide_tables, narrow_tables = tables(wide), tables(narrow)
     assert len(wide_tables) == len(narrow_tables)
     missing = []
@@ -249,11 +249,11 @@ def test_columns_go_by_rank_and_numbers_never_wrap(screen: Callable[..., Screen]
     at = screen(40)
     print_table(columns, rows)
     text = COLOURS.sub("", at.text)
-    assert "2" * 20 in text and "1" * 20 not in text and "left out at 40 columns: first;" in text
+    assert "2" * 20 in text and "1" * 20 not in text and "left out at a width of 40: first;" in text
     assert text.split("\n")[3] == f"m{' ' * 17}{' ' * 21}4"
     at = screen(30)
     print_table(columns, rows)
-    assert "left out at 30 columns: first, last" in " ".join(COLOURS.sub("", at.text).split())
+    assert "left out at a width of 30: first, last" in " ".join(COLOURS.sub("", at.text).split())
 
 
 def test_a_terminal_of_ascii(screen: Callable[..., Screen]) -> None:
