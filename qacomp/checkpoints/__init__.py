@@ -1,4 +1,4 @@
-"""Checkpoints in and out: state dicts of every common kind of file, read without executing anything of theirs."""
+"""Read checkpoints of every common kind of file without executing code in them, and write qacomp's own."""
 
 from qacomp.checkpoints.architecture import check_fits, fitting_architectures, infer_num_classes, load_into, named_as
 from qacomp.checkpoints.checkpoint import Checkpoint

@@ -1,4 +1,4 @@
-"""Checkpoints against architectures: loading, telling apart, counting classes."""
+"""Match checkpoints with architectures: check shapes, load weights, find fitting architectures, count classes."""
 
 import functools
 from collections.abc import Mapping
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _SHOWN = 3
-_OPTIONAL = "num_batches_tracked"  # torch before 0.4.1 didn't save it, and nothing at inference reads it
+_OPTIONAL = "num_batches_tracked"  # torch before 0.4.1 didn't save it, and inference doesn't use it
 
-MOST_CLASSES = 1 << 24  # a million is the most that is trained; a file could claim any size beside a zero
+MOST_CLASSES = 1 << 24  # real networks have up to a million; an empty tensor in a file could claim any size
 Shapes = dict[str, tuple[int, ...]]
 
 
 def check_fits(checkpoint: Checkpoint, arch: str, num_classes: int) -> None:
-    """Raise `ArchitectureMismatchError` unless the shapes fit, before a network of any size that a file claims is made.
+    """Raise ArchitectureMismatchError unless the shapes fit; no network of the size that a file claims is allocated.
 
-    It says which keys are missing, unexpected or of other shapes, and which registered architectures would fit.
+    The error says which keys are missing, unexpected or of another shape, and which registered architectures fit.
     """
     _check(checkpoint, _architecture_shapes(arch, num_classes), arch)
 
 
 def load_into(model: "nn.Module", checkpoint: Checkpoint, arch: str = "the architecture") -> None:
-    """Copy a checkpoint's tensors into a model, strictly (a batch norm's num_batches_tracked may be absent).
+    """Copy a checkpoint's tensors into a model. All keys and shapes must match, except for num_batches_tracked.
 
-    `arch` names the model in the error: `ArchitectureMismatchError`, which says which keys are missing, unexpected or
-    of other shapes, and which registered architectures would fit.
+    arch: name of the model in errors. Raises ArchitectureMismatchError, which says which keys are missing, unexpected
+    or of another shape, and which registered architectures fit.
     """
     _check(checkpoint, _shapes(model.state_dict()), arch)
     model.load_state_dict(checkpoint.state, strict=False)
@@ -48,9 +48,9 @@ def _check(checkpoint: Checkpoint, wanted: Shapes, arch: str) -> None:
 
 
 def fitting_architectures(state: "Mapping[str, Tensor]") -> list[str]:
-    """Return the registered architectures that have exactly these keys and shapes, with any number of classes.
+    """Return the names of the registered architectures with exactly these keys and shapes, for any number of classes.
 
-    A file's shapes import no installed package, so those of such packages are left out.
+    Architectures of other installed packages are left out, since a file must not cause their import.
     """
     fitting = []
     for name in MODELS.here():
@@ -64,9 +64,9 @@ def fitting_architectures(state: "Mapping[str, Tensor]") -> list[str]:
 
 
 def infer_num_classes(state: "Mapping[str, Tensor]", arch: str) -> int:
-    """Return the number of classes of a state dict, by the one size of `arch` that depends on it.
+    """Return the number of classes of a state dict, from the size of the layer of `arch` that depends on it.
 
-    Raises `UnknownArchitectureError`, and `ArchitectureMismatchError` where the state dict lacks that layer.
+    Raises UnknownArchitectureError, and ArchitectureMismatchError if the state dict doesn't have that layer.
     """
     usual = model_info(arch).num_classes
     larger = _architecture_shapes(arch, usual + 1)
@@ -83,9 +83,9 @@ def infer_num_classes(state: "Mapping[str, Tensor]", arch: str) -> int:
 
 
 def named_as(checkpoint: Checkpoint, arch: str) -> Checkpoint:
-    """Return the checkpoint with `arch`'s names, and notes, where a prefix or wrappers alone make its names others.
+    """Return the checkpoint with the names of `arch` and a note, if only prefixes or wrappers make its names differ.
 
-    Raises UnknownArchitectureError, and AmbiguousCheckpointError where it holds the network several times.
+    Raises UnknownArchitectureError, and AmbiguousCheckpointError if it holds the network several times.
     """
     shapes = _architecture_shapes(arch, model_info(arch).num_classes)
     wanted = [name for name in shapes if not name.endswith(_OPTIONAL)]
@@ -97,7 +97,7 @@ def named_as(checkpoint: Checkpoint, arch: str) -> Checkpoint:
 def _architecture_shapes(arch: str, num_classes: int) -> Shapes:
     import torch
 
-    with torch.device("meta"):  # shapes without values: nothing is allocated or drawn at random
+    with torch.device("meta"):  # shapes without values: nothing is allocated, and no random numbers are drawn
         return _shapes(create_model(arch, num_classes).state_dict())
 
 
@@ -120,6 +120,6 @@ def _differences(wanted: Shapes, given: Shapes) -> list[str]:
 def _advice(checkpoint: Checkpoint) -> str:
     fitting = fitting_architectures(checkpoint.state)
     if not fitting:
-        return "No registered architecture fits it; without --arch its weights alone are compressed"
+        return "No registered architecture fits it; leave --arch out to compress its weights without a network"
     counts = [f"{name} with {infer_num_classes(checkpoint.state, name)} classes" for name in fitting]
     return f"It fits {' or '.join(counts)}"

@@ -1,4 +1,4 @@
-"""Zip archives of torch's other than torch.save's: TorchScript and torch.export, told by their records."""
+"""Recognise and read TorchScript and torch.export archives: zip files with other records than those of torch.save."""
 
 import zipfile
 from pathlib import Path
@@ -11,8 +11,8 @@ from qacomp.errors import NotACheckpointError
 if TYPE_CHECKING:
     from torch import Tensor
 
-_LONGEST_END = (1 << 16) + 22 + 20 + 56  # of a zip file: comment, end record, and what the 64-bit form has before it
-_LARGEST_DIRECTORY = 16 << 20  # 200,000 records with names of torch's
+_LONGEST_END = (1 << 16) + 22 + 20 + 56  # bytes at a zip file's end: comment, end record, zip64 locator and record
+_LARGEST_DIRECTORY = 16 << 20  # bytes; enough for about 200,000 records with the names that torch gives
 NOTES = {
     "torchscript": "a TorchScript archive: its weights were read, its code was neither loaded nor run",
     "exported program": "a torch.export archive: its weights were read, its graph was neither built nor run",
@@ -20,7 +20,7 @@ NOTES = {
 
 
 def archive_kind(path: Path, file: BinaryIO) -> str | None:
-    """Return torchscript, exported program, or None for another zip file; NotACheckpointError for a broken one."""
+    """Return "torchscript", "exported program", or None for any other zip file. Raises NotACheckpointError."""
     _check_directory(path, file)
     try:
         with zipfile.ZipFile(file) as archive:
@@ -35,9 +35,9 @@ def archive_kind(path: Path, file: BinaryIO) -> str | None:
 
 
 def _check_directory(path: Path, file: BinaryIO) -> None:
-    """Refuse a list of records that would take ten times its bytes in memory, and is larger than any archive's.
+    """Raise NotACheckpointError if the zip file's list of records is larger than any archive needs.
 
-    It is as large as the end record says, or that of the 64-bit form.
+    Its size is in the end record, or in that of the zip64 form. In memory the list takes about ten times as much.
     """
     size = file.seek(0, 2)
     file.seek(max(0, size - _LONGEST_END))
@@ -51,18 +51,18 @@ def _check_directory(path: Path, file: BinaryIO) -> None:
     file.seek(0)
     if listed > _LARGEST_DIRECTORY:
         raise NotACheckpointError(
-            f"{path}: its list of zip records takes {listed} bytes, for more records than any checkpoint has; damaged?"
+            f"{path}: its list of zip records takes {listed} bytes, too many for a checkpoint; damaged?"
         )
 
 
 def load_archive(path: Path, file: BinaryIO, kind: str, size: int) -> "dict[str, Tensor]":
-    """Return the tensors of an archive of `kind` and `size` bytes. Raises NotACheckpointError and CheckpointError."""
+    """Return the tensors of an archive; size: bytes of the file. Raises NotACheckpointError and CheckpointError."""
     last = "/constants.pkl" if kind == "torchscript" else "/archive_format"
     try:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
             if len(set(names)) != len(names):
-                raise NotACheckpointError(f"{path}: a zip record stands in it twice; damaged?")
+                raise NotACheckpointError(f"{path}: it has two zip records with the same name; damaged?")
             stem = next(n for n in names if n.count("/") == 1 and n.endswith(last)).removesuffix(last[1:])
             load = load_torchscript if kind == "torchscript" else load_exported_program
             return load(path, archive, stem, size)

@@ -1,4 +1,4 @@
-"""The value that every reader gives."""
+"""Define Checkpoint, the value that all readers of checkpoints return."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensors of one file and what the file says about them.
+    """The tensors of one checkpoint and what the file says about them.
 
-    kind: qacomp, state_dict, safetensors, sharded, torchscript, exported program, or module for one in memory.
-    state: CPU, contiguous, in the file's order and dtypes. digest: SHA-256 of the file's bytes, in hex. bytes: the
-    file's size. notes: what was unwrapped, renamed or left out, one sentence each. arch, num_classes, preprocessing and
-    data are None where the file doesn't say. module: the network itself, of a pickled one that is trusted.
-    metadata: of a safetensors file. parts: SHA-256 of each file, where there are several.
+    kind: qacomp, state_dict, safetensors, sharded, torchscript, exported program, or module for a module in memory;
+    state: contiguous CPU tensors by name, in the file's order and dtypes; arch, num_classes, preprocessing, data: None
+    if the file doesn't record them; digest: SHA-256 of the file's bytes, in hex; bytes: size of the file; notes: what
+    was unwrapped, renamed or left out; module: the network, if the file is a trusted pickle of one; metadata: that of a
+    safetensors file; parts: SHA-256 of each file, if there are several.
     """
 
     path: Path

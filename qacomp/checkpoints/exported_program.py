@@ -1,4 +1,4 @@
-"""Weights of a torch.export archive (.pt2), read from its table of raw records; no graph is built, nothing is run."""
+"""Read the weights of a torch.export archive (.pt2) from its raw records; no graph is built and no code is run."""
 
 import json
 import zipfile
@@ -18,15 +18,15 @@ _DTYPES = {
     1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32", 8: "float64", 12: "bool",
     13: "bfloat16", 28: "uint16",
 }  # fmt: skip
-_LARGEST_TABLE = 64 << 20  # a weight takes about 400 bytes
+_LARGEST_TABLE = 64 << 20  # bytes of a table of weights; an entry takes about 400
 _TABLES = (("data/weights/", "model_weights_config.json"), ("data/constants/", "model_constants_config.json"))
 
 
 def load_exported_program(path: Path, archive: zipfile.ZipFile, stem: str, size: int) -> "dict[str, Tensor]":
-    """Return parameters, buffers and constants under the names that the exported module gave them.
+    """Return parameters, buffers and constants by the names that they have in the exported module.
 
-    size: bytes of the file. Raises NotACheckpointError for a damaged archive, CheckpointError for tensors that can't be
-    taken, or take memory out of proportion.
+    size: bytes of the file. Raises NotACheckpointError for a damaged archive, and CheckpointError for tensors that
+        can't be read or would take far more memory than the file.
     """
     names = archive.namelist()
     state: dict[str, Tensor] = {}
@@ -36,7 +36,7 @@ def load_exported_program(path: Path, archive: zipfile.ZipFile, stem: str, size:
             if record.startswith(stem + folder) and record.endswith(end):
                 for name, entry in _table(path, stored_record(path, archive, record, _LARGEST_TABLE)).items():
                     if isinstance(entry, dict) and entry.get("tensor_meta") is None:
-                        continue  # a custom object: no weight
+                        continue  # a custom object, not a weight
                     views[name] = _view(path, archive, stem + folder, name, entry)
         state |= made_tensors(path, views, ZipStored(path, archive, stem + folder), size)
     if not state:
@@ -63,11 +63,11 @@ def _view(path: Path, archive: zipfile.ZipFile, folder: str, name: str, entry: A
         strides = [stride["as_int"] for stride in meta["strides"]]
         offset, kind = meta["storage_offset"]["as_int"], meta["dtype"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise NotACheckpointError(f"{path}: weight {name[:80]} is described in no known way; damaged?") from error
+        raise NotACheckpointError(f"{path}: the entry of weight {name[:80]} is malformed; damaged?") from error
     if pickled:
-        raise CheckpointError(f"{path}: weight {name[:80]} is pickled (a tensor subclass?): save a plain one")
+        raise CheckpointError(f"{path}: weight {name[:80]} is pickled (a tensor subclass?); export a plain tensor")
     if type(kind) is not int or kind not in _DTYPES:
-        raise CheckpointError(f"{path}: weight {name[:80]} has an element type that can't be compressed")
+        raise CheckpointError(f"{path}: weight {name[:80]} has an unsupported element type; convert it, export again")
     dtype = _DTYPES[kind]
     stored = stored_info(path, archive, folder + record).file_size
     storage = Storage(record, dtype, stored // ITEM_BYTES[dtype])

@@ -1,4 +1,4 @@
-"""qacomp's own checkpoints: a plain dict that any torch loads with weights_only=True.
+"""Write and read qacomp's own checkpoints: plain dicts that torch loads with weights_only=True.
 
 {"qacomp": {"version": 1, "arch": ..., "num_classes": ..., "preprocessing": {...}, "data": ..., "extra": {...}},
  "state_dict": {name: tensor}}
@@ -24,7 +24,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Origin:
-    """What a checkpoint of qacomp's that was read says besides its tensors."""
+    """The facts in a qacomp checkpoint besides its tensors, as read from a file; None for what it doesn't record."""
 
     arch: str | None
     num_classes: int | None
@@ -34,7 +34,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class CheckpointFacts:
-    """What a checkpoint that is written says besides its tensors. `data` is the user's spec.
+    """The facts to write into a qacomp checkpoint besides its tensors. data: the user's data spec.
 
     extra: plain values (None, bool, int, float, str, and lists and dicts of them).
     """
@@ -47,11 +47,11 @@ class CheckpointFacts:
 
 
 def write_checkpoint(path: str | Path, model_state: "Mapping[str, Tensor]", facts: CheckpointFacts) -> None:
-    """Write a checkpoint that knows its architecture, input preprocessing and data spec.
+    """Write a checkpoint with its tensors, architecture, input preprocessing and data spec.
 
-    The same values give the same bytes, whatever the path: torch.save puts a path's name into the file, so it gets a
-    buffer. Raises `CheckpointError` where `facts.extra` holds a value that isn't plain, `OutputNotWritableError` where
-    the path can't be written; never leaves half a file.
+    The same values give the same bytes for every path: torch.save would write the path's name into the file, so it
+    writes to a buffer. Raises CheckpointError if `facts.extra` holds a value that isn't plain, and
+    OutputNotWritableError; the file is written whole or not at all.
     """
     import torch
 
@@ -63,7 +63,7 @@ def write_checkpoint(path: str | Path, model_state: "Mapping[str, Tensor]", fact
         "data": facts.data,
         "extra": _plain("extra", dict(facts.extra)),
     }
-    # Copies, so that a view's larger storage and tensors that share one don't get into the file.
+    # Copies, since torch.save writes the whole storage of a view, and tensors that share memory would share it.
     state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model_state.items()}
     buffer = io.BytesIO()
     torch.save({"qacomp": header, "state_dict": state}, buffer)
@@ -71,13 +71,13 @@ def write_checkpoint(path: str | Path, model_state: "Mapping[str, Tensor]", fact
 
 
 def read_origin(path: Path, header: Any) -> Origin:
-    """Validate the "qacomp" entry; `CheckpointError` where it is malformed or of a newer version."""
+    """Read the "qacomp" entry. Raises CheckpointError if it is malformed or of a newer version."""
     if not isinstance(header, Mapping) or not isinstance(header.get("version"), int):
         raise CheckpointError(f"{path}: its qacomp entry has no version; damaged?")
     if header["version"] > VERSION:
         told = reprlib.repr(header["version"])
         raise CheckpointError(
-            f"{path}: written by a newer qacomp (checkpoint version {told}, this one reads {VERSION}); upgrade qacomp"
+            f"{path}: written by a newer qacomp (checkpoint version {told}, this one reads {VERSION}); update qacomp"
         )
     num_classes = _field(path, header, "num_classes", int)
     if num_classes is not None and not 2 <= num_classes < 1 << 31:
@@ -108,4 +108,4 @@ def _plain(name: str, value: Any) -> Any:
         return [_plain(f"{name}[{index}]", entry) for index, entry in enumerate(value)]
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return {key: _plain(f"{name}.{key}", entry) for key, entry in value.items()}
-    raise CheckpointError(f"{name} is a {type(value).__name__}; a checkpoint holds plain values only")
+    raise CheckpointError(f"{name} is a {type(value).__name__}; a checkpoint can hold plain values only")

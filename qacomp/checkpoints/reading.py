@@ -1,4 +1,4 @@
-"""One door for every kind of checkpoint file."""
+"""Read a checkpoint of any kind with one function."""
 
 import hashlib
 import stat
@@ -27,15 +27,16 @@ if TYPE_CHECKING:
 
 
 def read_checkpoint(path: str | Path, *, trust_pickle: bool = False, key: str | None = None) -> Checkpoint:
-    """Read a state dict from torch.save's formats (new and old, nested or prefixed) or safetensors, told by content.
+    """Read a state dict from a file; its kind is recognised by its content.
 
-    So are TorchScript and torch.export archives, and shards by the index that names them (*.index.json).
+    Kinds are torch.save's formats (new and old, nested or with prefixes), safetensors, TorchScript and torch.export
+    archives, and shards, given by their index (*.index.json).
 
-    key: the dotted key under which the weights stand, where the file holds several networks; "." takes all tensors.
-    Nothing of the file is executed unless `trust_pickle` (then a pickled nn.Module comes along, beside its state dict).
-    Raises `NotACheckpointError` (missing, empty, truncated, something else), `UnsafePickleError` (needs classes),
-    `CheckpointError` (sparse, quantized or meta tensors, sizes out of proportion to the file),
-    `AmbiguousCheckpointError` (several networks, or nothing under `key`).
+    key: dotted key of the weights in a file with several networks; "." means all tensors. trust_pickle: unpickle with
+    torch, which runs the file's code; a pickled nn.Module is then returned too. Without it no code of the file runs.
+    Raises NotACheckpointError (the file is missing, empty, truncated or not a checkpoint), UnsafePickleError (it needs
+    classes), CheckpointError (sparse or meta tensors, or tensors far larger than the file), and
+    AmbiguousCheckpointError (several networks, or no tensors under `key`).
     """
     path = Path(path)
     metadata: dict[str, str] = {}
@@ -92,7 +93,7 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False, key: str | 
 
 @dataclass(frozen=True)
 class _Content:
-    """What a file's object holds: the weights, and what it says of them where it is one of qacomp's `own`."""
+    """The weights in a file's object; origin: the facts of a qacomp checkpoint; own: whether it is one."""
 
     state: "dict[str, Tensor]"
     notes: tuple[str, ...]
@@ -102,7 +103,7 @@ class _Content:
 
 
 def _found(path: Path, loaded: Any, stored: Stored | None, size: int, key: str | None) -> _Content:
-    """Find the weights in an object, of tensors or of descriptions whose bytes are `stored`; only they are read."""
+    """Find the weights in an object and read them; stored: where their bytes are, None if the object holds tensors."""
     origin, own = Origin(None, None, None, None), _is_own(loaded)
     if own:
         origin = read_origin(path, loaded["qacomp"])
@@ -111,15 +112,15 @@ def _found(path: Path, loaded: Any, stored: Stored | None, size: int, key: str |
     for name, tensor in found.state.items():
         if isinstance(tensor, Untaken):
             raise CheckpointError(
-                f"{path}: holds a {tensor.kind} tensor ({name[:80]}); only dense tensors can be "
-                "compressed: convert it, and save the state dict again"
+                f"{path}: tensor {name[:80]} is {tensor.kind}; only dense tensors can be compressed: convert it, and "
+                "save the state dict again"
             )
     tensors = found.state if stored is None else described_tensors(path, found.state, stored, size)
     return _Content(dense_state(path, tensors, size), found.notes, origin, own, found.module)
 
 
 def _read_shard(path: Path) -> Checkpoint:
-    """Read a shard with its tensors under their own names; nothing of it is executed."""
+    """Read a shard with its tensors under their own names, without executing code."""
     return read_checkpoint(path, key=EVERYTHING)
 
 
@@ -134,7 +135,7 @@ def _is_own(loaded: Any) -> bool:
 
 
 def _regular_size(path: Path) -> int:
-    """Return the bytes of a regular file; a pipe or a device would hang."""
+    """Return the size of a regular file in bytes. Raises NotACheckpointError, also for a pipe, which would hang."""
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
@@ -143,7 +144,7 @@ def _regular_size(path: Path) -> int:
     if stat.S_ISDIR(status.st_mode):
         raise NotACheckpointError(f"{path} is a folder; give the checkpoint file in it")
     if not stat.S_ISREG(status.st_mode):
-        raise NotACheckpointError(f"{path} is no regular file")
+        raise NotACheckpointError(f"{path} isn't a regular file; save its contents to a file and give that")
     if status.st_size == 0:
         raise NotACheckpointError(f"{path} is empty; copy or download it again")
     return status.st_size

@@ -1,4 +1,4 @@
-"""What kind of file this is, by its content; every kind that can't be read gets a sentence that says what to do."""
+"""Recognise the kind of a file by its content; the error for an unsupported kind says what to do."""
 
 import struct
 import tarfile
@@ -27,12 +27,12 @@ _KNOWN_STARTS = (
 
 
 def recognize(path: Path, file: BinaryIO, size: int) -> str:
-    """Tell "zip", "legacy" or "safetensors"; every other content raises `NotACheckpointError` that says what it is."""
+    """Return "zip", "legacy" or "safetensors". Raises NotACheckpointError, which says what the file is instead."""
     start = file.read(512)
     if zipfile.is_zipfile(file) and start.startswith(b"PK"):
         return "zip"
     if start.startswith(b"PK\x03\x04"):
-        raise NotACheckpointError(f"{path}: a zip file whose end is missing: truncated? Copy or download it again")
+        raise NotACheckpointError(f"{path}: a zip file without its end (truncated?); copy or download it again")
     if _is_safetensors(start, size):
         return "safetensors"
     if start.startswith(LEGACY_START):
@@ -41,7 +41,7 @@ def recognize(path: Path, file: BinaryIO, size: int) -> str:
 
 
 def is_onnx(path: Path) -> bool:
-    """Return whether a file is an ONNX model, by its suffix or its first bytes; False where it can't be read."""
+    """Return whether a file is an ONNX model, by its suffix or its first bytes; False if it can't be read."""
     try:
         if not path.is_file():  # opening a pipe would hang
             return False
@@ -53,7 +53,7 @@ def is_onnx(path: Path) -> bool:
 
 
 def _starts_as_onnx(start: bytes) -> bool:
-    """Return whether bytes are a protobuf of a small number (ir_version), then one of ModelProto's other fields."""
+    """Return whether bytes begin as a ModelProto: a small number (ir_version), then another field of it."""
     return len(start) > 2 and start[:1] == b"\x08" and start[1] < 64 and start[2:3] in b"\x12\x1a\x22\x28\x32\x3a\x42"
 
 
@@ -69,21 +69,21 @@ def _description(path: Path, file: BinaryIO, start: bytes) -> str:
         return "a .qac container, already compressed; give it to `qacomp decode`, `eval` or `inspect`"
     for magic, what in _KNOWN_STARTS:
         if start.startswith(magic):
-            return f"no checkpoint but {what}"
+            return f"not a checkpoint but {what}"
     if path.suffix.lower() == ".onnx" or _starts_as_onnx(start):
         return "an ONNX model; a PyTorch checkpoint or .safetensors file is needed here"
     if start.lstrip()[:1] == b"<":
-        return "no checkpoint but HTML or XML: probably a web page saved instead of the file"
+        return "not a checkpoint but HTML or XML; probably a web page was saved instead of the file"
     if start[:1] == b"\x80" and len(start) > 1 and start[1] <= 5:
-        return "a plain pickle, not written by torch.save; load it where it was made and torch.save its state dict"
+        return "a plain pickle, not written by torch.save; load it where it was made, and torch.save its state dict"
     if not start.strip(b"\0"):
-        return "no checkpoint but zeros, as of a file that was never written; copy or download it again"
+        return "not a checkpoint: the file begins with zeros, as if it was never written; copy or download it again"
     file.seek(0)
     if _is_tar(file):
         return "a tar archive (torch before 0.1.10, or packed files); unpack it, or re-save the state dict"
     if _is_text(start):
-        return "no checkpoint but text"
-    return "no checkpoint: neither torch.save's format nor safetensors; damaged?"
+        return "not a checkpoint but a text file"
+    return "not a checkpoint: neither the format of torch.save nor safetensors; damaged?"
 
 
 def _is_tar(file: BinaryIO) -> bool:

@@ -1,4 +1,4 @@
-"""safetensors files, through the library, whose reader checks every offset against the file."""
+"""Read safetensors files with the library safetensors, which checks every offset against the file."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def load_safetensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
-    """Return (tensors in their places' order, metadata); `NotACheckpointError` where it is cut off or malformed."""
+    """Return (tensors by name in the file's order, metadata). Raises NotACheckpointError for a damaged file."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -18,4 +18,4 @@ def load_safetensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
             return {name: file.get_tensor(name) for name in file.offset_keys()}, file.metadata() or {}
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise NotACheckpointError(f"{path}: no readable safetensors file ({reason}); truncated?") from error
+        raise NotACheckpointError(f"{path}: can't be read as safetensors ({reason}); truncated?") from error

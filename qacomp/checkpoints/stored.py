@@ -1,4 +1,4 @@
-"""The bytes behind views: where each form of file keeps its storages, and the tensors made of them."""
+"""Read the bytes of storages from each form of file, and make tensors from them."""
 
 import zipfile
 from collections.abc import Collection, Mapping
@@ -16,59 +16,59 @@ _CHUNK = 4 << 20
 
 
 class Stored(Protocol):
-    """Storages of one file."""
+    """The storages of one file."""
 
     def open(self, storage: Storage) -> BinaryIO:
-        """Return a stream of the storage's `nbytes` bytes; NotACheckpointError where there are fewer or more."""
+        """Return a stream that begins with the storage's bytes. Raises NotACheckpointError if its size is wrong."""
 
     def swapped(self) -> bool:
-        """Return whether its numbers have the highest byte first."""
+        """Return whether the file is big-endian, so that bytes must be swapped."""
 
 
 class ZipStored:
-    """Storages that are records of a zip file, named `folder` and their key. Compressed ones are refused."""
+    """The storages of a zip file: records named folder + key. Compressed records are refused."""
 
     def __init__(self, path: Path, archive: zipfile.ZipFile, folder: str, order: bytes = b"little") -> None:
         self.path, self.archive, self.folder, self.order = path, archive, folder, order
 
     def info(self, storage: Storage) -> zipfile.ZipInfo:
-        """Return the record, checked to be of the declared size."""
+        """Return a storage's record. Raises NotACheckpointError unless it has the declared size."""
         info = stored_info(self.path, self.archive, f"{self.folder}{storage.key}")
         if info.file_size != storage.nbytes:
             raise NotACheckpointError(
                 f"{self.path}: the storage {storage.key[:80]!r} has {info.file_size} bytes where {storage.nbytes} are "
-                "declared"
+                "declared; damaged?"
             )
         return info
 
     def open(self, storage: Storage) -> BinaryIO:
-        """Return the record's bytes; its checksum is held against them at the end."""
+        """Return a stream of the record's bytes; zipfile checks their checksum at the end."""
         stream: BinaryIO = self.archive.open(self.info(storage))  # type: ignore[assignment]
         return stream
 
     def swapped(self) -> bool:
-        """Return what the record `byteorder` says."""
+        """Return whether the record `byteorder` says "big"."""
         return self.order == b"big"
 
 
 class LegacyStored:
-    """Storages of torch's old stream: places in the file."""
+    """The storages of torch's legacy format; places: byte offset of each, by key."""
 
     def __init__(self, file: BinaryIO, places: Mapping[str, int]) -> None:
         self.file, self.places = file, places
 
     def open(self, storage: Storage) -> BinaryIO:
-        """Return the file at the storage's place."""
+        """Return the file, positioned at the storage's first byte."""
         self.file.seek(self.places[storage.key])
         return self.file
 
     def swapped(self) -> bool:
-        """Return False: torch writes the old form little-endian everywhere."""
+        """Return False, since torch writes the legacy format little-endian on all machines."""
         return False
 
 
 def made_tensors(path: Path, views: Mapping[str, View], stored: Stored, size: int) -> "dict[str, Tensor]":
-    """Return the tensors under their names, in the same order; see `view_tensors`."""
+    """Return the tensors of views by name, in the same order; see `view_tensors`."""
     made = view_tensors(path, views.values(), stored, size)
     return {name: made[view] for name, view in views.items()}
 
@@ -76,7 +76,7 @@ def made_tensors(path: Path, views: Mapping[str, View], stored: Stored, size: in
 def described_tensors(
     path: Path, state: "Mapping[str, View | Quantized]", stored: Stored, size: int
 ) -> "dict[str, Tensor]":
-    """Return the tensors under their names, in the same order, quantized ones among them; see `view_tensors`."""
+    """Return the tensors of views and quantized tensors by name, in the same order; see `view_tensors`."""
     parts: dict[str, View] = {}
     for name, described in state.items():
         parts |= described.views(name) if isinstance(described, Quantized) else {name: described}
@@ -90,10 +90,10 @@ def described_tensors(
 
 
 def view_tensors(path: Path, views: Collection[View], stored: Stored, size: int) -> "dict[View, Tensor]":
-    """Return a contiguous CPU tensor of its own memory for each view; equal views, tied weights, get one.
+    """Return a contiguous CPU tensor for each view; equal views (tied weights) get the same tensor.
 
-    Each storage is read once. size: bytes of the file. Raises NotACheckpointError, and CheckpointError for views that
-    would take memory out of proportion to it.
+    Each storage is read once. size: bytes of the file. Raises NotACheckpointError, and CheckpointError if the tensors
+        would take far more memory than the file.
     """
     import torch
 
@@ -117,28 +117,30 @@ def view_tensors(path: Path, views: Collection[View], stored: Stored, size: int)
 
 
 def stored_info(path: Path, archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
-    """Return a record that is stored as it is; a compressed one is refused, lest it expand."""
+    """Return an uncompressed zip record. Raises NotACheckpointError if it is missing or compressed."""
     try:
         info = archive.getinfo(name)
     except KeyError:
         raise NotACheckpointError(f"{path}: the zip record {name[:80]} is missing; damaged?") from None
     if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
         raise NotACheckpointError(
-            f"{path}: the zip record {name[:80]} is compressed, which torch never does; a re-packed file? Save it again"
+            f"{path}: the zip record {name[:80]} is compressed, which torch never does (re-packed?); save it again"
         )
     return info
 
 
 def stored_record(path: Path, archive: zipfile.ZipFile, name: str, largest: int | None = None) -> bytes:
-    """Return a stored record's bytes, of which there may be `largest`."""
+    """Return the bytes of an uncompressed zip record. Raises NotACheckpointError if it has more than `largest`."""
     info = stored_info(path, archive, name)
     if largest is not None and info.file_size > largest:
-        raise NotACheckpointError(f"{path}: the zip record {name[:80]} has {info.file_size} bytes; too large for it")
+        raise NotACheckpointError(
+            f"{path}: the zip record {name[:80]} has {info.file_size} bytes, more than {largest}; damaged?"
+        )
     return archive.read(info)
 
 
 def _read(path: Path, storage: Storage, stored: Stored) -> "Tensor":
-    """Return (nbytes,) uint8 in this machine's order of bytes, which torch runs on little-endian only."""
+    """Return a storage's bytes, (nbytes,) uint8, with numbers in little-endian order."""
     import torch
 
     data = torch.empty(storage.nbytes, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""What every tensor of a checkpoint must be: dense, in proportion to its file, and finite where it is shared."""
+"""Check the tensors of a checkpoint: dense, not far larger than the file, and finite if they are shared."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SCHEMES = ("torch.per_tensor_affine", "torch.per_channel_affine")
-EXPANSION, ALLOWANCE = 64, 64 << 20  # dense tensors may take 64 times the file's bytes and 64 MiB
+EXPANSION, ALLOWANCE = 64, 64 << 20  # dense tensors may take 64 times the file's bytes plus 64 MiB
 
 
 def dense_state(path: Path, state: "Mapping[str, Tensor]", size: int) -> "dict[str, Tensor]":
-    """Return CPU, contiguous, detached tensors without larger storages behind them; tied ones stay one tensor.
+    """Return contiguous, detached CPU tensors with storages of their own size; tied weights stay the same tensor.
 
-    Raises `CheckpointError` for sparse, quantized and meta tensors, and where views of a file of `size` bytes
-    would expand out of proportion.
+    size: bytes of the file. Raises CheckpointError for sparse, nested and meta tensors, for quantized ones of an
+    unknown scheme, and if views would expand to far more bytes than the file has.
     """
     for name, tensor in state.items():
         if (problem := _problem(tensor)) is not None:
             raise CheckpointError(
-                f"{path}: tensor {name} is {problem}; only dense tensors can be compressed: "
+                f"{path}: tensor {name[:80]} is {problem}; only dense tensors can be compressed: "
                 "convert it, and save the state dict again"
             )
     check_expansion(path, sum(tensor.numel() * tensor.itemsize for tensor in state.values()), size)
@@ -35,20 +35,20 @@ def dense_state(path: Path, state: "Mapping[str, Tensor]", size: int) -> "dict[s
 
 
 def check_expansion(path: Path, dense: int, size: int) -> None:
-    """Refuse `dense` bytes of tensors from a file of `size` bytes where views were expanded out of all proportion."""
+    """Raise CheckpointError if tensors take `dense` bytes, far more than the `size` of their file."""
     if dense > EXPANSION * size + ALLOWANCE:
         raise CheckpointError(
-            f"{path}: its tensors would take {dense} bytes, from a file of {size}: views expanded out of all proportion"
+            f"{path}: its tensors would take {dense} bytes in a file of {size}: expanded or repeated; save plain copies"
         )
 
 
 def check_finite(where: object, state: "Mapping[str, Tensor]", names: Iterable[str]) -> None:
-    """Raise `NonFiniteWeightsError` for the first of the tensors `names`, those to share, with NaN or infinity."""
+    """Raise NonFiniteWeightsError for the first of the tensors `names` (those to share) with NaN or infinity."""
     for name in names:
         if bad := not_finite(state[name]):
             raise NonFiniteWeightsError(
-                f"{where}: tensor {name[:80]} has {bad} of {state[name].numel()} values NaN or infinite, and would be "
-                f"shared: take a checkpoint from before training diverged, or keep it exactly: --exclude {name[:80]}"
+                f"{where}: tensor {name[:80]} has {bad} of {state[name].numel()} values NaN or infinite, so it can't be"
+                f" shared; take a checkpoint from before training diverged, or store it exactly: --exclude {name[:80]}"
             )
 
 
@@ -58,12 +58,12 @@ def not_finite(tensor: "Tensor") -> int:
 
     if not tensor.is_floating_point() and not tensor.is_complex():
         return 0
-    values = tensor.float() if tensor.itemsize == 1 else tensor  # 8-bit floats have no isfinite
+    values = tensor.float() if tensor.itemsize == 1 else tensor  # isfinite doesn't support 8-bit floats
     return int(torch.count_nonzero(~torch.isfinite(values)))
 
 
 def kept_note(state: "Mapping[str, Tensor]") -> tuple[str, ...]:
-    """Return a remark on tensors that can't be shared: what they hold, and that they are kept; empty for none."""
+    """Return notes that name the tensors which can't be shared and so are kept exactly, by kind."""
     kinds: dict[str, list[str]] = {}
     for name, tensor in state.items():
         dtype = str(tensor.dtype).removeprefix("torch.")
@@ -75,7 +75,7 @@ def kept_note(state: "Mapping[str, Tensor]") -> tuple[str, ...]:
 
 
 def few(names: Sequence[str], most: int = 4) -> str:
-    """Return the first names, joined by commas; dots stand for those beyond `most`."""
+    """Return the first `most` names, joined by commas, with dots if there are more."""
     return ", ".join(name[:80] for name in names[:most]) + (", ..." if len(names) > most else "")
 
 
@@ -89,12 +89,12 @@ def _problem(tensor: "Tensor") -> str | None:
     if str(tensor.layout) != "torch.strided":
         return "sparse"
     if tensor.dim() > MAX_DIMS:
-        return f"of {tensor.dim()} axes, where {MAX_DIMS} can be stored"
+        return f"of {tensor.dim()} axes, and at most {MAX_DIMS} can be stored"
     return "damaged (a truth value that is neither 0 nor 1)" if _is_odd_truth(tensor) else None
 
 
 def _is_odd_truth(tensor: "Tensor") -> bool:
-    """Return whether a tensor of booleans has a byte that is none: no two programs agree on what it means."""
+    """Return whether a bool tensor has a byte other than 0 and 1, which programs interpret differently."""
     import torch
 
     return tensor.dtype == torch.bool and bool((tensor.detach().cpu().contiguous().view(torch.uint8) > 1).any())

@@ -1,4 +1,4 @@
-"""torch.save's two formats: the zip archive (torch 1.6 on) and the legacy stream of pickles and storages."""
+"""Read the two formats of torch.save: the zip archive (since torch 1.6), and the legacy stream of pickles."""
 
 import mmap
 import struct
@@ -20,12 +20,12 @@ from qacomp.pickles import walked
 if TYPE_CHECKING:
     from torch import Tensor
 
-_LARGEST_HEADER = 4096  # of the legacy form: protocol and system, a number and a small dict
+_LARGEST_HEADER = 4096  # bytes of a pickle with the protocol (a number) or the system (a small dict)
 
 
 @dataclass(frozen=True)
 class Described:
-    """The object that torch.save wrote, with Views in place of tensors, and where their bytes are."""
+    """The object that torch.save wrote, with Views instead of tensors; stored: where their bytes are."""
 
     value: Any
     stored: Stored
@@ -33,9 +33,9 @@ class Described:
 
 @contextmanager
 def opened_torch(path: Path, file: BinaryIO, kind: str, size: int) -> Iterator[Described]:
-    """Yield what a zip or legacy file describes; its `size` is checked, nothing is run, no tensor is read yet.
+    """Yield the object in a zip or legacy file of `size` bytes, checked; no code is run and no tensor is read yet.
 
-    Raises `UnsafePickleError`, `NotACheckpointError`.
+    Raises UnsafePickleError and NotACheckpointError.
     """
     file.seek(0)
     if kind != "zip":
@@ -50,9 +50,9 @@ def opened_torch(path: Path, file: BinaryIO, kind: str, size: int) -> Iterator[D
 
 
 def load_plain(path: Path) -> Any:
-    """Return the whole object in a zip file of torch.save's: lists, tuples, dicts, plain values and tensors.
+    """Return the object in a zip file of torch.save: lists, tuples, dicts, plain values and tensors.
 
-    Nothing of the file is run. Raises `UnsafePickleError`, `NotACheckpointError`, `CheckpointError`, OSError.
+    No code of the file is run. Raises UnsafePickleError, NotACheckpointError, CheckpointError and OSError.
     """
     size = path.stat().st_size
     with path.open("rb") as file, opened_torch(path, file, "zip", size) as described:
@@ -61,7 +61,7 @@ def load_plain(path: Path) -> Any:
 
 
 def _copied(value: Any, tensors: "Mapping[View, Tensor]", made: dict[int, Any]) -> Any:
-    """Return a copy with tensors for Views. Each container is copied once; the reader has bounded their depth."""
+    """Return a copy with tensors instead of Views. Each container is copied once; the reader has bounded the depth."""
     if isinstance(value, View):
         return tensors[value]
     if id(value) in made:
@@ -80,18 +80,18 @@ def _copied(value: Any, tensors: "Mapping[View, Tensor]", made: dict[int, Any]) 
 
 
 def load_trusted(path: Path, file: BinaryIO) -> Any:
-    """Return what torch.load gives, which runs the pickle's code. Raises NotACheckpointError, CheckpointError."""
+    """Return the result of torch.load, which runs the pickle's code. Raises NotACheckpointError, CheckpointError."""
     import torch
 
     file.seek(0)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # on pickle protocols and sources: nothing a user could act on
+            warnings.simplefilter("ignore", UserWarning)  # about pickle protocols and sources; a user can't act on them
             return torch.load(file, map_location="cpu", weights_only=False)
     except (ModuleNotFoundError, AttributeError) as error:
         needed = " ".join(str(error).split())
-        raise CheckpointError(f"{path}: its pickle needs what isn't installed here ({needed})") from error
-    except Exception as error:  # whatever the pickle or torch raises, the file can't be used
+        raise CheckpointError(f"{path}: its pickle needs a package that isn't installed ({needed})") from error
+    except Exception as error:  # the pickle or torch may raise anything
         reason = " ".join(str(error).split())[:200]
         raise NotACheckpointError(f"{path}: torch.load fails: {type(error).__name__}: {reason}") from error
 
@@ -99,7 +99,7 @@ def load_trusted(path: Path, file: BinaryIO) -> Any:
 def _zipped(path: Path, archive: zipfile.ZipFile, size: int) -> Described:
     names = set(archive.namelist())
     if len(names) != len(archive.namelist()):
-        raise NotACheckpointError(f"{path}: a zip record stands in it twice; damaged?")
+        raise NotACheckpointError(f"{path}: it has two zip records with the same name; damaged?")
     stem = _stem(path, names)
     pickled = TorchPickle(path, stored_record(path, archive, f"{stem}data.pkl", LARGEST_PICKLE))
     if sum(info.file_size for info in archive.infolist()) > size:
@@ -114,17 +114,17 @@ def _zipped(path: Path, archive: zipfile.ZipFile, size: int) -> Described:
 
 
 def _stem(path: Path, records: set[str]) -> str:
-    """Return the folder inside the archive that holds the pickle."""
+    """Return the archive's folder that holds the pickle, with a slash."""
     found = [name.removesuffix("data.pkl") for name in records if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(found) != 1:
         if any(name.endswith(".npy") for name in records):
-            raise NotACheckpointError(f"{path}: no checkpoint but a numpy archive; data is given as npz:FILE")
-        raise NotACheckpointError(f"{path}: a zip file that torch.save didn't write (no data.pkl)")
+            raise NotACheckpointError(f"{path}: not a checkpoint but a numpy archive; as data it is --data npz:FILE")
+        raise NotACheckpointError(f"{path}: a zip file that torch.save didn't write (it has no data.pkl)")
     return found[0]
 
 
 def _legacy(path: Path, file: BinaryIO, size: int) -> Described:
-    """Read five pickles (magic, protocol, system, object, keys), then each storage as its count and its bytes."""
+    """Read five pickles (magic, protocol, system, object, keys), then find each storage (a count and its bytes)."""
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
         place = len(LEGACY_START)
         for _ in range(2):
@@ -137,7 +137,7 @@ def _legacy(path: Path, file: BinaryIO, size: int) -> Described:
         listed = keys.load()
         listed = [str(key) for key in listed if isinstance(key, str | int)] if isinstance(listed, list) else []
         if sorted(listed) != sorted(pickled.storages):
-            raise NotACheckpointError(f"{path}: its list of storages isn't that of its tensors; damaged?")
+            raise NotACheckpointError(f"{path}: its list of storages doesn't match its tensors; damaged?")
         place, places = keys.place, {}
         for key in listed:
             storage = pickled.storages[key]
@@ -148,10 +148,10 @@ def _legacy(path: Path, file: BinaryIO, size: int) -> Described:
 
 
 def _check_legacy_storage(path: Path, count: bytes, start: int, storage: Storage, size: int) -> None:
-    """Compare what stands at a storage's place with what was declared."""
+    """Check a storage in the file against its declaration: the count before it, and that its bytes are there."""
     if len(count) < 8 or start + storage.nbytes > size:
         raise NotACheckpointError(
-            f"{path}: truncated: the storage {storage.key[:80]!r} needs {storage.nbytes} bytes and the file has "
+            f"{path}: truncated: the storage {storage.key[:80]!r} needs {storage.nbytes} bytes, but the file has "
             f"{max(0, size - start)} left; copy or download it again"
         )
     if struct.unpack("<q", count)[0] != storage.numel:

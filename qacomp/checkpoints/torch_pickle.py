@@ -1,4 +1,4 @@
-"""The pickle of torch.save, read without torch: which tensors it describes, in which storages, and plain values."""
+"""Read the pickle of torch.save without torch: descriptions of tensors and their storages, and plain values."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from qacomp.checkpoints.views import (
 from qacomp.errors import UnsafePickleError
 from qacomp.pickles import LARGEST_NAME, Name, PickleReader, UnmadeObject
 
-LARGEST_PICKLE = 32 << 20  # names and shapes, no tensors: a thousand layers take a few hundred kilobytes
+LARGEST_PICKLE = 32 << 20  # bytes; names and shapes of a thousand layers take a few hundred kilobytes
 _UNTAKEN = {
     "_rebuild_qtensor": "quantized",
     "_rebuild_sparse_tensor": "sparse",
@@ -50,14 +50,14 @@ _QSCHEMES = ("per_tensor_affine", "per_tensor_symmetric", "per_channel_affine", 
 
 
 class TorchPickle(PickleReader):
-    """Tensors are Views of Storages (or Untaken), dicts of all kinds are dicts, sets and sizes lists and tuples."""
+    """Reads tensors as Views (or Quantized or Untaken), all kinds of dicts as dict, sets as lists, sizes as tuples."""
 
     def __init__(self, where: object, data: Any, place: int = 0, largest: int = LARGEST_PICKLE) -> None:
         super().__init__(where, data, place, largest)
         self.storages: dict[str, Storage] = {}
 
     def find(self, module: str, name: str) -> Name:
-        """Return the name of an admitted global."""
+        """Return the name of a global that is accepted. Raises UnsafePickleError for any other."""
         known = module in ("torch", "torch.storage", "torch.cuda") and (
             name in STORAGE_DTYPES or name in ITEM_BYTES or name in _QSCHEMES
         )
@@ -66,9 +66,9 @@ class TorchPickle(PickleReader):
         return Name(module, name)
 
     def refer(self, pid: Any) -> Storage:
-        """Return the storage that ("storage", type, key, location, numel[, view]) describes."""
+        """Return the Storage for a persistent id ("storage", type, key, location, numel[, view])."""
         if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] not in ("storage", b"storage"):
-            raise self.damaged("its pickle refers to something that is no storage; damaged?")
+            raise self.damaged("its pickle has a reference that isn't a storage; damaged?")
         kind, key, numel = pid[1], pid[2], pid[4]
         key = str(key) if is_count(key) else key
         if not isinstance(key, str) or len(key) > LARGEST_NAME:
@@ -85,12 +85,12 @@ class TorchPickle(PickleReader):
         return self.storages[key]
 
     def build(self, instance: Any, state: Any) -> None:
-        """Set nothing; only ordered dicts (`_metadata`), parameters and numpy's types bring any state."""
+        """Ignore the state, which only ordered dicts (`_metadata`), parameters and numpy's types have here."""
         if not isinstance(instance, dict | View | Quantized | Untaken | UnmadeObject):
             super().build(instance, state)
 
     def call(self, function: Any, arguments: tuple[Any, ...]) -> Any:
-        """Return a View for a tensor, containers as they are, and an UnmadeObject for what is neither."""
+        """Return a View for a tensor, a plain container for a container, and a placeholder for other accepted calls."""
         name = function.name if isinstance(function, Name) else ""
         if name in _PLAIN_CALLS:
             return self._tensor(name, arguments)
@@ -121,19 +121,19 @@ class TorchPickle(PickleReader):
         )
 
     def _dict(self, arguments: tuple[Any, ...]) -> dict[Any, Any]:
-        """Return a dict of nothing, of a dict, or of pairs, as Python 2 wrote them."""
+        """Return a dict made from nothing, from a dict, or from pairs (as Python 2 wrote them)."""
         if arguments and isinstance(arguments[0], dict):
             self.charge(len(arguments[0]))
             return dict(arguments[0])
         made: dict[Any, Any] = {}
         for pair in self.copied(arguments[0]) if arguments else ():
             if not isinstance(pair, list | tuple) or len(pair) != 2:
-                raise self.damaged("an ordered dict of something that is no pair; damaged?")
+                raise self.damaged("its pickle makes an ordered dict of entries that aren't pairs; damaged?")
             made[self.key(pair[0])] = pair[1]
         return made
 
     def _with_attributes(self, arguments: tuple[Any, ...]) -> Any:
-        """Return the tensor of (function, type, its arguments, attributes) without its Python attributes."""
+        """Return the tensor for (function, type, arguments of the function, attributes), without its attributes."""
         function, kind, inner = arguments[:3]
         nested = isinstance(function, Name) and function.name == "_rebuild_from_type_v2"
         if nested or not isinstance(kind, Name) or kind.name not in ("Tensor", "Parameter", "Buffer"):
@@ -157,7 +157,7 @@ class TorchPickle(PickleReader):
     def _tensor(self, call: str, arguments: tuple[Any, ...]) -> Described:
         storage, offset, size, stride = arguments[:4]
         if not isinstance(storage, Storage):
-            raise self.damaged("a tensor without valid storage, size and strides; damaged?")
+            raise self.damaged("its pickle has a tensor without a valid storage; damaged?")
         dtype = storage.dtype
         if dtype.startswith("q"):
             return Untaken("quantized")

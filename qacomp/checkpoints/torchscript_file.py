@@ -1,8 +1,8 @@
-"""Weights of a TorchScript archive, read without running or even loading its code.
+"""Read the weights of a TorchScript archive without loading or running its code.
 
-`torch.jit.load` runs no Python, but what it loads can: TorchScript has operators that write files, and an object's
-`__setstate__` runs on loading. So the pickle of the module tree is read by stand-ins here: classes are only named,
-their state is kept as plain values, and tensors are made of the archive's stored bytes.
+`torch.jit.load` runs no Python, but it runs an object's `__setstate__`, and TorchScript has operators that write files.
+So the pickle of the module tree is read by the safe reader: objects become placeholders that keep their state as plain
+values, and tensors are made from the archive's bytes.
 """
 
 import zipfile
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def load_torchscript(path: Path, archive: zipfile.ZipFile, stem: str, size: int) -> "dict[str, Tensor]":
-    """Return parameters, buffers and tensor attributes by place in the module tree; constants as CONSTANTS.c0, ...
+    """Return parameters, buffers and tensor attributes by their path in the module tree; constants as CONSTANTS.c0, ...
 
-    size: bytes of the file. Raises NotACheckpointError for a damaged archive, CheckpointError for tensors that can't be
-    taken, or would take memory out of proportion.
+    size: bytes of the file. Raises NotACheckpointError for a damaged archive, and CheckpointError for tensors that
+        can't be read or would take far more memory than the file.
     """
     state: dict[str, Tensor] = {}
     for record, folder in (("data.pkl", "data"), ("constants.pkl", "constants")):
@@ -36,37 +36,37 @@ def load_torchscript(path: Path, archive: zipfile.ZipFile, stem: str, size: int)
             name = dotted(place)
             if not isinstance(tensor, View):
                 kind = tensor.kind if isinstance(tensor, Untaken) else "quantized"
-                raise CheckpointError(f"{path}: {name[:80]} is a {kind} tensor: can't be compressed")
+                raise CheckpointError(f"{path}: tensor {name[:80]} is {kind}, which can't be compressed; convert it")
             views[name] = tensor
         state |= made_tensors(path, views, ZipStored(path, archive, f"{stem}{folder}/"), size)
     if not state:
-        raise NotACheckpointError(f"{path}: a TorchScript archive without tensors")
+        raise NotACheckpointError(f"{path}: a TorchScript archive without tensors; is it the right file?")
     return state
 
 
 class ScriptPickle(TorchPickle):
-    """As torch.save's, with objects of the archive's own classes, whose state is kept."""
+    """Reads a pickle of a TorchScript archive: like one of torch.save, with objects that keep their state."""
 
     def find(self, module: str, name: str) -> Name:
-        """Return the name of a class of the archive's, or of torch's."""
+        """Return the name of a class of the archive or of torch. Raises NotACheckpointError for any other global."""
         if module.partition(".")[0] not in ("__torch__", "torch", "collections"):
             raise self.damaged(f"its pickle needs {Name(module, name)}, which no TorchScript archive does; damaged?")
         return Name(module, name)
 
     def build(self, instance: Any, state: Any) -> None:
-        """Keep the state of an object."""
+        """Store the state of an object in its placeholder."""
         if isinstance(instance, UnmadeObject):
             instance.keep(state)
 
     def call(self, function: Any, arguments: tuple[Any, ...]) -> Any:
-        """Return an object of the archive's, what torch.save's pickles have too, or a list with its type."""
+        """Return a value of torch.jit as it is, a tensor or dict as in torch.save, and a placeholder for any object."""
         module = function.module if isinstance(function, Name) else ""
         if module == "torch.jit._pickle" and arguments:
-            return arguments[0]  # build_intlist, restore_type_tag, ...: the value itself
+            return arguments[0]  # build_intlist, restore_type_tag and so on return their first argument
         if module in ("torch._utils", "collections"):
             return super().call(function, arguments)
         return UnmadeObject()
 
     def strange(self, code: int) -> QacompError:
-        """Return the error of an opcode that torch, which writes these pickles in C++, never uses."""
+        """Return the error for an opcode that torch's C++ pickler never writes."""
         return self.damaged(f"its pickle has the opcode {code:#x}, which torch never writes; damaged?")

@@ -1,4 +1,4 @@
-"""Where tensors stand in what a file holds: paths of keys through dicts, lists and objects."""
+"""Find tensors in a file's object by their paths: the keys through dicts, lists and objects."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,14 +12,14 @@ _LONGEST = 64  # keys in a path
 _NAMES_BYTES = 64 << 20
 
 Path = tuple[Any, ...]
-"""Keys of dicts and places in lists, from the outermost in."""
+"""Keys of dicts and indices of lists, the outermost first."""
 
 
 def tensor_paths(value: Any, where: object) -> dict[Path, Any]:
-    """Return the path of every tensor -> the tensor, in the order in which they stand; one that is there twice has two.
+    """Map the path of every tensor to the tensor, in the file's order; a tensor in several places has several paths.
 
-    Containers without tensors are looked at once, however often they are named. Raises NotACheckpointError for more
-    paths, or longer ones, than any checkpoint has, as a file of a few bytes can have 2^60 of them.
+    Containers without tensors are visited once. Raises NotACheckpointError if there are more paths, or longer ones,
+    than a checkpoint has, since a small file can hold 2^60 of them.
     """
     holders = _holders(value)
     found: dict[Path, Any] = {}
@@ -33,7 +33,7 @@ def tensor_paths(value: Any, where: object) -> dict[Path, Any]:
             names += sum(len(key) for key in path if isinstance(key, str))
         elif id(entry) in holders:
             if len(path) >= _LONGEST:
-                raise NotACheckpointError(f"{where}: its tensors are nested too deeply; save the state dict alone")
+                raise NotACheckpointError(f"{where}: its tensors are nested too deeply; save only the state dict")
             inside = [
                 ((*path, key), below) for key, below in children(entry) if is_tensor(below) or id(below) in holders
             ]
@@ -44,7 +44,7 @@ def tensor_paths(value: Any, where: object) -> dict[Path, Any]:
 
 
 def dotted(path: Path) -> str:
-    """Return a path as a name: its keys joined by dots. Raises NotACheckpointError for a name that is too long."""
+    """Return a path as a name, its keys joined by dots. Raises NotACheckpointError if the name is too long."""
     name = ".".join(key if isinstance(key, str) else repr(key) for key in path)
     if len(name) > LARGEST_NAME:
         raise NotACheckpointError(f"a tensor's name has {len(name)} characters ({name[:80]}...); damaged?")
@@ -52,24 +52,24 @@ def dotted(path: Path) -> str:
 
 
 def is_tensor(value: Any) -> bool:
-    """Return whether a value is a tensor, made or only described."""
+    """Return whether a value is a torch tensor or the description of one."""
     if isinstance(value, View | Quantized | Untaken):
         return True
-    return hasattr(value, "untyped_storage")  # torch's tensors, without importing it
+    return hasattr(value, "untyped_storage")  # recognises torch tensors without importing torch
 
 
 def is_module(value: Any) -> bool:
-    """Return whether a value is an nn.Module, as a trusted pickle may hold."""
+    """Return whether a value is an nn.Module, which a trusted pickle may hold."""
     return hasattr(value, "named_parameters") and hasattr(value, "state_dict")
 
 
 def is_nameable(path: Path) -> bool:
-    """Return whether all keys of a path are text or numbers."""
+    """Return whether all keys of a path are text or integers."""
     return all(isinstance(key, str) or type(key) is int for key in path)
 
 
 def children(value: Any) -> Iterable[tuple[Any, Any]]:
-    """Return (key, entry) of a container or module. The state of an object stands in its place."""
+    """Return the (key, entry) pairs of a container, a module's state dict, or the state of a placeholder."""
     if is_module(value):
         value = value.state_dict()
     for _ in range(_LONGEST):
@@ -82,7 +82,7 @@ def children(value: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def _holders(value: Any) -> set[int]:
-    """Return the ids of the containers from which a tensor can be reached. Each container is looked at once."""
+    """Return the ids of the containers from which a tensor can be reached. Each container is visited once."""
     above: dict[int, list[int]] = {}
     seen, waiting, reached = {id(value)}, [value], []
     while waiting:

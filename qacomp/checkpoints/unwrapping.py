@@ -1,4 +1,4 @@
-"""From whatever a file holds to a flat state dict: which keys hold the weights, and what is left out."""
+"""Find the weights in a file's object and flatten them to a state dict; notes say what was left out."""
 
 import re
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 EVERYTHING = "."
-"""The key that stands for all tensors of a file, under the names that their places give."""
-# Under which keys training scripts keep the weights, in order of preference.
+"""The key that means all tensors of a file, with names made from their paths."""
+# Keys under which training scripts store the weights, in order of preference.
 NESTING_KEYS = (
     "state_dict", "model_state_dict", "model_state", "model", "net", "net_state_dict", "network", "params",
     "parameters", "weights", "module",
@@ -25,9 +25,9 @@ _AVERAGED = re.compile(r"(^|[_.\-])(ema|shadow|averaged|swa)([_.\-]|$)", re.IGNO
 
 @dataclass(frozen=True)
 class Unwrapped:
-    """A state dict (of tensors or descriptions of them) in the stored order, and notes on what was done to get it.
+    """A state dict, of tensors or their descriptions, in the file's order; notes: what was done to get it.
 
-    module: the pickled nn.Module whose state dict it is.
+    module: the pickled nn.Module to which the state dict belongs, or None.
     """
 
     state: dict[str, Any]
@@ -36,14 +36,14 @@ class Unwrapped:
 
 
 def unwrap(where: object, loaded: Any, key: str | None = None) -> Unwrapped:
-    """Find the weights in `loaded`: under a key of a known name, or where there is no choice; or under `key`, dotted.
+    """Find the weights in `loaded`: under the dotted `key`, or under a usual key or the only possible one.
 
-    Raises `NotACheckpointError` where there are no tensors, `AmbiguousCheckpointError` where several networks could be
-    meant, or `key` names none.
+    Raises NotACheckpointError if there are no tensors, and AmbiguousCheckpointError if there are several networks or
+        no tensors under `key`.
     """
     if not isinstance(loaded, Mapping) and not is_module(loaded):
         raise NotACheckpointError(
-            f"{where}: holds a {type(loaded).__name__} where a state dict (names to tensors) is needed"
+            f"{where}: holds a {type(loaded).__name__}, not a state dict (names to tensors); save the state dict"
         )
     paths = tensor_paths(loaded, where)
     if not paths:
@@ -67,7 +67,7 @@ def unwrap(where: object, loaded: Any, key: str | None = None) -> Unwrapped:
 
 
 def _root(where: object, loaded: Any, paths: Mapping[Path, Any], notes: list[str]) -> tuple[Path, set[Any]]:
-    """Return where the weights stand, and which keys there hold what isn't weights (optimizers, averages)."""
+    """Return the path of the weights, and the keys there that hold something else (optimizers, averages)."""
     root: Path = ()
     known_above = False
     while True:
@@ -97,7 +97,7 @@ def _root(where: object, loaded: Any, paths: Mapping[Path, Any], notes: list[str
         else:
             raise AmbiguousCheckpointError(
                 f"{where}: tensors are nested under several keys: {_counted(counts, counts, quoted=False)}; say which "
-                f"ones are the network's: --key {_choice(root, networks or nested)}, or --key {EVERYTHING} for all"
+                f"ones to compress: --key {_choice(root, networks or nested)}, or --key {EVERYTHING} for all"
             )
         if beside := [k for k in entries if k != taken]:
             notes.append(f"left out beside {taken}: {_counted(counts, beside)}")
@@ -106,7 +106,7 @@ def _root(where: object, loaded: Any, paths: Mapping[Path, Any], notes: list[str
 
 
 def _is_apart(key: Any) -> bool:
-    """Return whether a key's name says that it holds the state of training, or averages of the weights."""
+    """Return whether the name of a key means that it holds the state of training or averages of the weights."""
     return isinstance(key, str) and bool(_TRAINING.search(key) or _AVERAGED.search(key))
 
 
@@ -117,7 +117,7 @@ def _at(loaded: Any, root: Path) -> Any:
 
 
 def _named(where: object, paths: Mapping[Path, Any], notes: list[str]) -> dict[str, Any]:
-    """Return tensors by dotted name; a note counts those under keys that are no text, which have none."""
+    """Return tensors by dotted name; a note counts those that have no name, since their key isn't text."""
     state: dict[str, Any] = {}
     unnamed = 0
     for path, tensor in paths.items():
@@ -131,14 +131,14 @@ def _named(where: object, paths: Mapping[Path, Any], notes: list[str]) -> dict[s
     if not state:
         raise NotACheckpointError(f"{where}: its tensors have no names; save a state dict")
     if unnamed:
-        notes.append(f"left out: {unnamed} tensors under keys that are no text")
+        notes.append(f"left out: {unnamed} tensors under keys that aren't text")
     return state
 
 
 def _under(
     where: object, state: dict[str, Any], key: str, loaded: Any, paths: Mapping[Path, Any], notes: list[str]
 ) -> dict[str, Any]:
-    """Return the tensors whose names begin with `key`, without it."""
+    """Return the tensors whose names begin with `key`, and remove `key` from their names."""
     found = {name.removeprefix(f"{key}."): tensor for name, tensor in state.items() if name.startswith(f"{key}.")}
     if key in state:
         found[key.rpartition(".")[2]] = state[key]
@@ -147,7 +147,7 @@ def _under(
         for path in paths:
             counts[path[0]] = counts.get(path[0], 0) + 1
         raise AmbiguousCheckpointError(
-            f"{where}: --key {key[:80]}: no tensors there; they stand under {_counted(counts, counts, quoted=False)}"
+            f"{where}: --key {key[:80]}: no tensors there; tensors are under {_counted(counts, counts, quoted=False)}"
         )
     others = [repr(name) for name in state if name != key and not name.startswith(f"{key}.")]
     notes.append(f"nested under {key}")
@@ -157,7 +157,7 @@ def _under(
 
 
 def _without_tensors(node: Any, below: Mapping[Path, Any], left_out: set[Any]) -> list[str]:
-    """Return the keys of a node, and of what is flattened into it, that hold no tensor."""
+    """Return the keys in a node, and in the dicts that are flattened into it, that hold no tensor."""
     inner = {path[:end] for path in below for end in range(1, len(path) + 1)}
     plain, waiting = [], [()]
     while waiting:
@@ -173,7 +173,7 @@ def _without_tensors(node: Any, below: Mapping[Path, Any], left_out: set[Any]) -
 
 
 def _counted(counts: Mapping[Any, int], keys: Any, *, quoted: bool = True) -> str:
-    """Return keys with the number of tensors under each that has any."""
+    """Return keys as text, with the number of tensors under each key that has some."""
     named = [(repr(key) if quoted or not isinstance(key, str) else key)[:80] for key in keys]
     numbers = [counts.get(key, 0) for key in keys]
     words = [f" ({n} tensor{'s' * (n != 1)})" if n else "" for n in numbers]

@@ -1,4 +1,4 @@
-"""Tensors as a file describes them: a place in a storage. Checked against the storage before anything is allocated."""
+"""Describe tensors as views of storages in a file, and check them before any memory is allocated."""
 
 import math
 from collections.abc import Collection
@@ -11,8 +11,8 @@ from qacomp.errors import CheckpointError, NotACheckpointError
 
 _LARGEST_RANK = 64
 _LARGEST_COUNT = 1 << 62
-_DISTINCT = 4  # memory for views, as a multiple of the file: those of honest files hardly overlap
-# torch.storage: what each kind of storage holds. Untyped ones are of bytes, until a tensor says otherwise.
+_DISTINCT = 4  # distinct views may take this many times the file's bytes; in normal files they hardly overlap
+# Element types of torch.storage's classes. An untyped storage counts as bytes until a tensor gives it a type.
 STORAGE_DTYPES = {
     "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
     "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8",
@@ -30,7 +30,7 @@ ITEM_BYTES = {
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A run of `numel` values of `dtype` that the file holds under `key`."""
+    """A run of `numel` values of type `dtype`, stored in the file under `key`."""
 
     key: str
     dtype: str
@@ -38,13 +38,13 @@ class Storage:
 
     @property
     def nbytes(self) -> int:
-        """Return the bytes that the file must hold."""
+        """Return the bytes that the storage takes in the file."""
         return self.numel * ITEM_BYTES[self.dtype]
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A dense tensor: strides, in values of `dtype`, over a storage. Equal views are one tensor."""
+    """A dense tensor in a storage. offset, strides: in values of `dtype`. Equal views are the same tensor."""
 
     storage: Storage
     dtype: str
@@ -54,25 +54,28 @@ class View:
 
     @property
     def numel(self) -> int:
-        """Return how many values it has."""
+        """Return the number of values."""
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Return its bytes when dense."""
+        """Return the bytes of the dense tensor."""
         return self.numel * ITEM_BYTES[self.dtype]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Untaken:
-    """A tensor of a kind that has no dense values here: `kind` says which (sparse, quantized)."""
+    """A tensor that can't be read as dense values; kind: why, such as "sparse"."""
 
     kind: str
 
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
-    """Whole numbers that stand for (number − zero_point) · scale; with an axis each slice along it has its own two."""
+    """A quantized tensor: integers q with the values (q − zero_point) · scale.
+
+    scale, zero_point: one number each, or views with one entry for each index of `axis`.
+    """
 
     view: View
     scale: "float | View"
@@ -80,20 +83,20 @@ class Quantized:
     axis: int | None = None
 
     def views(self, name: str) -> dict[str, View]:
-        """Return all views that it is made of, by names of their own."""
+        """Return the views of the integers and, with an axis, of scales and zero points, by unique names."""
         found = {name: self.view, f"{name}\0scale": self.scale, f"{name}\0zero_point": self.zero_point}
         return {place: view for place, view in found.items() if isinstance(view, View)}
 
 
 Described = View | Quantized | Untaken
 QUANTIZED = {"qint8": "int8", "quint8": "uint8", "qint32": "int32"}
-"""torch's quantized types, and those of their whole numbers."""
+"""torch's quantized types, and the types of their integers."""
 
 
 def checked_view(where: object, storage: Storage, dtype: str, offset: Any, shape: Any, strides: Any) -> View:
-    """Return a View whose sizes are counts and which ends inside the storage. Raises NotACheckpointError."""
+    """Return a View. Raises NotACheckpointError unless its sizes are valid and it ends inside the storage."""
     if not is_count(offset) or not _are_counts(shape) or not _are_counts(strides) or len(shape) != len(strides):
-        raise NotACheckpointError(f"{where}: a tensor without valid storage, size and strides; damaged?")
+        raise NotACheckpointError(f"{where}: a tensor has an invalid offset, shape or strides; damaged?")
     view = View(storage, dtype, offset, tuple(shape), tuple(strides))
     reach = offset + 1 + sum((length - 1) * step for length, step in zip(shape, strides, strict=True))
     if view.numel and reach * ITEM_BYTES[dtype] > storage.nbytes:
@@ -104,20 +107,20 @@ def checked_view(where: object, storage: Storage, dtype: str, offset: Any, shape
 
 
 def is_count(value: object) -> bool:
-    """Return whether a value is a number that can count values."""
+    """Return whether a value is an int from 0 to 2**62 - 1, as counts of values are."""
     return type(value) is int and 0 <= value < _LARGEST_COUNT
 
 
 def check_sizes(path: Path, views: Collection[View], size: int) -> None:
-    """Raise CheckpointError where views, all or the distinct ones, are out of proportion to the file's `size`.
+    """Raise CheckpointError if the views, all or the distinct ones, take far more bytes than the file's `size`.
 
-    Tied weights are one tensor in memory, but work under each of their names.
+    Tied weights are one tensor in memory, but are processed under each of their names, so both numbers are limited.
     """
     check_expansion(path, sum(view.nbytes for view in views), size)
     distinct = sum(view.nbytes for view in set(views))
     if distinct > _DISTINCT * size + ALLOWANCE:
         raise CheckpointError(
-            f"{path}: its tensors would take {distinct} bytes, from a file of {size}: views that overlap; save copies"
+            f"{path}: its tensors would take {distinct} bytes in a file of {size}: overlapping views; save copies"
         )
 
 

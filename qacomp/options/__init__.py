@@ -1,1 +1,1 @@
-"""Every option of a compression, declared once: the groups are files."""
+"""Declare every option of a compression once; each group of options is a file."""

@@ -1,4 +1,4 @@
-"""Whether options can work: each within its bounds and choices, all of them together, none without effect."""
+"""Check options: each against its bounds and choices, all of them together, and that none is without effect."""
 
 from collections.abc import Callable, Collection
 from dataclasses import fields, replace
@@ -15,7 +15,7 @@ C = TypeVar("C")
 
 
 def check_config(config: Config) -> None:
-    """Raise ConfigError, which names the first option that can't work."""
+    """Raise ConfigError, which names the first option that is wrong."""
     known = declarations(config)
     defaults = {found.name: default_of(found) for found in fields(config)}
     for name, declared in known.items():
@@ -27,14 +27,14 @@ def check_config(config: Config) -> None:
     _check_quantizer(config)
     _check_codebook(config)
     if config.prune.chosen and min([config.k, *config.k_layers.values()]) < 3:
-        raise ConfigError("--prune: zero is one of the shared values; give --k of at least 3")
+        raise ConfigError("--prune: one of the shared values is zero, so give --k of at least 3")
     if config.levels is not None:
         _check_levels(config, config.levels)
     check_effects(config)
 
 
 def check_effects(config: Config) -> None:
-    """Raise ConfigError for an option that was given and changes nothing beside the others."""
+    """Raise ConfigError for an option that was given although it has no effect with the other options."""
     known = declarations(config)
     for name in given(config, known):
         for need in known[name].needs:
@@ -43,7 +43,7 @@ def check_effects(config: Config) -> None:
 
 
 def leave_out(config: C, used: Collection[str], note: Callable[[str], None], why: str) -> C:
-    """Return `config` with all options but `used` at their defaults; `note` says `why`, and which were given."""
+    """Return `config` with all options except `used` at their defaults; a note says why and names those dropped."""
     unused = [found for found in fields(config) if found.name not in used]  # type: ignore[arg-type]
     if names := given(config, [found.name for found in unused]):
         note(f"{why}; without effect: {', '.join(map(flag, names))}")
@@ -51,7 +51,7 @@ def leave_out(config: C, used: Collection[str], note: Callable[[str], None], why
 
 
 def given(config: Config, names: Collection[str]) -> list[str]:
-    """Return those of `names` that were given a value which asks for something."""
+    """Return those of `names` whose value differs from the default and from the option's idle value."""
     known = declarations(config)
     defaults = {found.name: default_of(found) for found in fields(config)}
     values = {name: getattr(config, name) for name in names}
@@ -60,12 +60,14 @@ def given(config: Config, names: Collection[str]) -> list[str]:
 
 def _check_codebook(config: Config) -> None:
     if config.min_agreement and (config.codebook != "tensor" or config.levels is not None):
-        raise ConfigError("--min-agreement chooses the values of one codebook a tensor: leave --codebook and --levels")
+        raise ConfigError(
+            "--min-agreement: works with one codebook for each tensor only; leave out --codebook and --levels"
+        )
     trained = config.reg.chosen or sharing_way(config).in_training or config.quantizer.chosen
     if config.codebook != "tensor" and (trained or config.prune.chosen):
         raise ConfigError(
-            f"codebook = {config.codebook!r}: regularizers, sharing in training, quantizers and pruning have "
-            "one codebook a tensor; leave them, or take --codebook tensor"
+            f"codebook = {config.codebook!r}: regularizers, sharing in training, quantizers and pruning need one "
+            "codebook for each tensor; leave them out, or give --codebook tensor"
         )
 
 
@@ -75,32 +77,35 @@ def _check_levels(config: Config, levels: tuple[int, ...]) -> None:
         raise ConfigError(f"levels = {list(levels)}: give 1 to 16 ascending numbers between 2 and 65,536: 4,16,64")
     if sharing_way(config).moves_boundaries:
         raise ConfigError(
-            f"--sharing {config.sharing}: the boundaries of --levels nest, and can't be moved for cheaper indices too"
+            f"--sharing {config.sharing}: entropy can't move the nested boundaries of --levels; leave one out"
         )
     if config.codebook != "tensor":
-        raise ConfigError(f"codebook = {config.codebook!r}: --levels nest in one codebook a tensor; leave one")
+        raise ConfigError(
+            f"codebook = {config.codebook!r}: --levels need one codebook for each tensor; leave one of them out"
+        )
     for name in ("prune", "quantizer"):
         if getattr(config, name).chosen:
             raise ConfigError(
-                f"--{name} {getattr(config, name).name}: doesn't work together with --levels yet; leave one"
+                f"--{name} {getattr(config, name).name}: doesn't work together with --levels; leave one of them out"
             )
 
 
 def _check_quantizer(config: Config) -> None:
     if not config.quantizer.chosen:
         if config.activations is not None:
-            raise ConfigError("activations: quantized ones need --quantizer dorefa or wrpn for the weights too")
+            raise ConfigError("activations: need a quantizer for the weights too; give --quantizer dorefa or wrpn")
         if given(config, ("bits", "bits_layers")):
-            raise ConfigError("bits: they are a quantizer's; give --quantizer dorefa or wrpn, or use --k")
+            raise ConfigError("bits: set the bits of a quantizer; give --quantizer dorefa or wrpn, or use --k instead")
     elif sharing_way(config).in_training:
         raise ConfigError(
-            f"--quantizer {config.quantizer.name} already shares weights in the forward pass: leave --sharing"
+            f"--quantizer {config.quantizer.name}: already shares weights in the forward pass; leave --sharing out"
         )
     elif config.k_layers:
         raise ConfigError(
-            f"--quantizer {config.quantizer.name}: the number of shared values follows from --bits, not --k"
+            f"--quantizer {config.quantizer.name}: the number of shared values follows from --bits; leave --k out"
         )
     if sharing_way(config).in_training and regularizer_options(config).levels_vary:
         raise ConfigError(
-            f"--reg {config.reg}: --sharing {config.sharing.name} needs a fixed number of levels; use --sharing after"
+            f"--reg {config.reg}: changes the number of shared values, which --sharing {config.sharing.name} needs"
+            " fixed; give --sharing after"
         )

@@ -1,4 +1,4 @@
-"""What --codebook can be: one a tensor, a channel, or a group of weights; or affine grids (affine4, affine4:32)."""
+"""Read --codebook: one codebook for each tensor, channel or group of weights, or affine grids (affine4:32)."""
 
 import re
 from dataclasses import dataclass
@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from qacomp.errors import ConfigError
 
 BLOCKS = (16, 32, 64, 128, 256)
-"""Weights of a column that may share a scale, as onnxruntime's MatMulNBits takes them."""
+"""Group sizes of grids, in weights of a column: those that onnxruntime's operator MatMulNBits supports."""
 _BITS = (2, 4, 8)
-GRIDS = "affine2, affine4 or affine8, alone or with :N for blocks, N one of " + ", ".join(map(str, BLOCKS))
-"""What grids can be, for messages."""
+GRIDS = "affine2, affine4 or affine8, alone or with :N for groups, N one of " + ", ".join(map(str, BLOCKS))
+"""The forms of grids, for messages."""
 
 
 @dataclass(frozen=True)
 class GridKind:
-    """bits: of an integer; block: how many inputs of an output channel share a grid, None for all of them."""
+    """A kind of affine grid. bits: of an index; block: group size, None for one grid for each output channel."""
 
     bits: int
     block: int | None = None
 
 
 def grid_kind(codebook: str) -> GridKind | None:
-    """Return what a setting asks for; None where it is no grid that there is."""
+    """Return the kind of grid that a setting names; None if it isn't a grid."""
     found = re.fullmatch(r"affine(\d)(?::([1-9]\d{0,8}))?", codebook)
     if found is None or int(found[1]) not in _BITS:
         return None

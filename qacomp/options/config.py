@@ -1,4 +1,4 @@
-"""The settings of a compression: one frozen value, the same on the command line, in TOML and in a container."""
+"""Hold the settings of a compression in one frozen value, for the command line, TOML files and containers."""
 
 import difflib
 import tomllib
@@ -27,7 +27,7 @@ from qacomp.options.running import RunningOptions
 from qacomp.options.sharing import SharingOptions
 from qacomp.options.training import TrainingOptions
 
-_LARGEST = 16 << 20  # bytes: a file of settings takes a few hundred
+_LARGEST = 16 << 20  # bytes; a usual file of settings has a few hundred
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,45 +42,45 @@ class CompressConfig(
     QualityOptions,
     SharingOptions,
 ):
-    """How to compress. Each option is declared in `qacomp.options`, in the file of its group.
+    """The settings of a compression. Each one is declared in `qacomp.options`, in the file of its group.
 
-    None and auto mean: chosen from the network and the data, and reported. Dataclasses list the last base's fields
-    first.
+    None and "auto" mean that qacomp chooses from the network and the data, and reports its choice. The bases are in
+        reverse order, since a dataclass lists the fields of its last base first.
     """
 
     def __post_init__(self) -> None:
-        """Read methods that are given as text, as a table or as an object. Raise ConfigError."""
+        """Convert methods given as text, as a table or as an object to MethodChoice. Raises ConfigError."""
         for name, declared in declarations(self).items():
             if declared.methods is not None:
                 object.__setattr__(self, name, as_method(name, getattr(self, name), declared))
 
     def check(self) -> Self:
-        """Return this value, if it can work. Raise ConfigError, which names the first setting that can't."""
+        """Return this value if all settings are valid. Raises ConfigError, which names the first wrong setting."""
         check_config(self)
         return self
 
     @property
     def which(self) -> dict[str, Any]:
-        """Return the settings that say which tensors are shared, beside scope and K."""
+        """Return the settings that choose which tensors are shared: include, exclude and min_size."""
         return {"include": self.include, "exclude": self.exclude, "min_size": self.min_size}
 
     @property
     def codecs(self) -> tuple[str, ...] | None:
-        """Return the codecs that the writer chooses from; None for those of the format alone."""
+        """Return the names of the codecs that the writer tries; None for those of the format only."""
         return None if self.codec is None else (*standard_codecs(), self.codec)
 
     def to_toml(self) -> str:
-        """Return TOML that `from_toml` reads back to an equal value; settings that are None are left out."""
+        """Return TOML text from which `from_toml` makes an equal value; settings that are None are left out."""
         return tomli_w.dumps({name: value for name, value in self.plain().items() if value is not None})
 
     def plain(self) -> dict[str, Any]:
-        """Return the settings as plain values: methods as text, the rest as it is. `with_settings` takes them back."""
+        """Return the settings as plain values, methods as text; `with_settings` accepts them."""
         values = {found.name: getattr(self, found.name) for found in fields(self)}
         return {name: _plain(value) for name, value in values.items()}
 
     @classmethod
     def from_toml(cls, path: Path) -> Self:
-        """Read a TOML file. Raise ConfigError, which says which key or value is wrong."""
+        """Read a TOML file of settings. Raises ConfigError, which names the wrong key or value."""
         try:
             table = tomllib.loads(read_small(path, _LARGEST).decode("utf-8"))
         except (OSError, UnicodeDecodeError) as error:
@@ -90,7 +90,10 @@ class CompressConfig(
         return cls().with_settings(table, str(path))
 
     def with_settings(self, table: Mapping[str, Any], source: str) -> Self:
-        """Return a copy with the settings of `table` changed; `source` names where they come from in errors."""
+        """Return a copy with the settings of `table` changed; source: where they come from, for errors.
+
+        Raises ConfigError for an unknown setting or a value of the wrong type.
+        """
         known, types = declarations(self), {f.name: type_name(f.type) for f in fields(self)}
         changed: dict[str, Any] = {}
         for name, value in table.items():
@@ -110,6 +113,6 @@ def _plain(value: Any) -> Any:
 
 
 def _nearest(name: str, known: Mapping[str, Any]) -> str:
-    """Return "; did you mean ...?" with the most similar name, or where the names are listed."""
+    """Return a hint for a message: the most similar known name, or how to list all names."""
     close = difflib.get_close_matches(name[:80].replace("-", "_"), known, n=1)
     return f"; did you mean '{close[0]}'?" if close else "; `qacomp compress --help all` lists the settings"

@@ -1,4 +1,4 @@
-"""Settings from TOML and the command line, as the types that the fields have."""
+"""Convert settings from TOML and the command line to the types of their fields."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,12 +7,12 @@ from qacomp.errors import ConfigError
 
 
 def type_name(annotation: Any) -> str:
-    """Return an annotation's text: `int`, `float | None`, `tuple[int, int] | None`."""
+    """Return an annotation as text, such as `int`, `float | None` or `tuple[int, int] | None`."""
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).removeprefix("collections.abc.")
 
 
 def convert(source: str, name: str, value: Any, wanted: str) -> Any:
-    """Convert `value` to the field's type; TOML and the command line give lists for tuples and ints for floats."""
+    """Convert `value` to the type named `wanted`; lists become tuples and ints become floats. Raises ConfigError."""
     wrong = ConfigError(f"{source}: {name} = {value!r} has the wrong type; expected {wanted}")
     if value is None:
         return None

@@ -1,7 +1,7 @@
-"""One declaration for each option: type, default, bounds, choices, help. All else is made from it.
+"""Declare options: type, default, bounds, choices and help of each, from which everything else is made.
 
-The command line and its help, TOML, the JSON Schema, the checks and the refusal of options without effect read the
-declarations, so an option stands in one place.
+The command line and its help, TOML, the JSON Schema and all checks read the declarations, so an option is described
+in one place.
 """
 
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from typing import Any, TypeAlias
 
 _NOTHING = object()
 Config: TypeAlias = Any
-"""A CompressConfig. It is made of declarations, which name conditions on it, so its type can't be named here."""
+"""A CompressConfig; importing its type here would be a circle, since it is made of declarations."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Which numbers an option takes: from `low` to `high`, None where there is no end; open: without the end itself."""
+    """The numbers that an option accepts: from low to high (None: unbounded); open_low, open_high: without that end."""
 
     low: float | None = None
     high: float | None = None
@@ -24,13 +24,13 @@ class Bounds:
     open_high: bool = False
 
     def admit(self, number: float) -> bool:
-        """Return whether `number` lies within. NaN never does."""
+        """Return whether `number` is within the bounds; False for NaN."""
         above = self.low is None or (number > self.low if self.open_low else number >= self.low)
         below = self.high is None or (number < self.high if self.open_high else number <= self.high)
         return above and below and number == number
 
     def __str__(self) -> str:
-        """Return the words that go on from "must"."""
+        """Return the bounds as text that follows "must", such as "be at least 2"."""
         if self.high is None:
             if self.low == 0:
                 return "be greater than zero" if self.open_low else "not be negative"
@@ -41,9 +41,9 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Need:
-    """A condition without which an option changes nothing; `reason` goes on from "has no effect".
+    """A condition without which an option has no effect; reason: text that follows "has no effect".
 
-    holds: takes the CompressConfig or, for a method's hyper-parameter, the method's dataclass.
+    holds: a function of the CompressConfig or, for a method's hyper-parameter, of the method's dataclass.
     """
 
     holds: Callable[[Config], bool]
@@ -52,15 +52,15 @@ class Need:
 
 @dataclass(frozen=True)
 class Option:
-    """What is known of one option beside its name, type and default.
+    """The declaration of one option, besides its name, type and default.
 
-    help: one or two sentences; group: the heading under which the help lists it; basic: whether the short help does.
-    choices: the words that it takes; words: some that it takes beside other text; registry: where those that others may
-    add to are looked up, `module:function`; methods: the MethodTable that it chooses from, `module:name`; bounds: of
-    its numbers.
-    check: raises ConfigError for a value that can't be. needs: what it has no effect without.
-    idle: the value that says that something isn't done: it is never refused for want of effect. shown: what the help
-    says of the default, where that is None or a word such as auto. of: the option whose values by layer these are.
+    help: one or two sentences; group: heading in the help; basic: whether the short help lists it; choices: all words
+    that it accepts; words: words that it accepts besides other text; registry: `module:function` that returns the
+    accepted words, if other packages can add some; methods: `module:name` of the MethodTable from which it chooses;
+    bounds: of its numbers; check: raises ConfigError for an invalid value; needs: conditions without which it has no
+    effect; idle: the value that switches something off, which is accepted even if it has no effect; shown: what the
+    help says about a default such as None or auto; metavar: name of the value in the help; of: for values by layer, the
+    option to which they belong.
     """
 
     help: str
@@ -90,12 +90,12 @@ def option(default: Any, declared: Option) -> Any:
 
 
 def by_layer(of: str, *needs: Need) -> Any:
-    """Return a field that maps layers' names or patterns to values of their own of the option `of`."""
+    """Return a dataclass field that maps names or patterns of layers to values of the option `of`."""
     return field(default_factory=dict, metadata={"option": Option("", needs=needs, of=of)})
 
 
 def registered(declared: Option) -> list[str]:
-    """Return the words that an option's registry has now. The registry's room is imported here, not before."""
+    """Return the words of an option's registry, whose module is imported only here; [] without a registry."""
     if declared.registry is None:
         return []
     module, _, function = declared.registry.partition(":")
@@ -103,7 +103,7 @@ def registered(declared: Option) -> list[str]:
 
 
 def declarations(config: Any) -> dict[str, Option]:
-    """Return the declaration of each field of a dataclass or of its instance, in order."""
+    """Return the declaration of each field of a dataclass (or of an instance) by name, in order."""
     return {found.name: found.metadata["option"] for found in fields(config)}
 
 
@@ -113,7 +113,7 @@ def default_of(found: "Field[Any]") -> Any:
 
 
 def flag(name: str) -> str:
-    """Return a setting's name as the command line has it: `--lr-levels`, `--k LAYER=...`."""
+    """Return a setting's name on the command line, such as `--lr-levels` or `--k LAYER=...`."""
     if name.endswith("_layers"):
         return f"--{name.removesuffix('_layers')} LAYER=..."
     return "--" + name.replace("_", "-")

@@ -1,4 +1,4 @@
-"""Options of distillation: who teaches, and how much that counts."""
+"""Declare the options of distillation."""
 
 from dataclasses import dataclass
 
@@ -16,8 +16,8 @@ class DistillingOptions:
     distill: MethodChoice = option(
         MethodChoice("kd"),
         Option(
-            "Learn from the original network's outputs (kd), or as sub-models of which the original is the largest: "
-            "from it (ipkd), from the next larger one (ta-1) or from all larger ones (ta-m).",
+            "Learn from the outputs of a teacher: the original network (kd) or, for each sub-model, the largest one "
+            "(ipkd), the next larger one (ta-1) or all larger ones (ta-m).",
             _DISTILLATION,
             methods="qacomp.training.distillation:DISTILLATION",
             needs=(needs.TRAINED,),

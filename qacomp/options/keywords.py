@@ -1,7 +1,7 @@
 """Generate the keyword types of `qacomp.compress` from the declarations: `python -m qacomp.options.keywords`.
 
-An editor completes and checks what a type checker can read, so it stands in a file: `qacomp/options/settings.py`.
-A test holds the file against the declarations.
+Editors and type checkers read types from files only, so they are written to `qacomp/options/settings.py`. A test
+compares that file with the declarations.
 """
 
 import re
@@ -13,7 +13,7 @@ from textwrap import wrap
 from qacomp.options.converting import type_name
 from qacomp.options.declaration import declarations
 
-_OWN = ("data",)  # a parameter of qacomp.compress, which takes more than a spec
+_OWN = ("data",)  # has a parameter of its own in qacomp.compress, which accepts more than a spec
 _HEAD = '''"""The settings of a compression as keywords, for editors and type checkers.
 
 Generated from the declarations in `qacomp.options` by `python -m qacomp.options.keywords`; not edited by hand.
@@ -31,22 +31,22 @@ class Settings(TypedDict, total=False):
 
 
 def source(config: type) -> str:
-    """Return the module's text: a TypedDict with each setting's type and help."""
+    """Return the text of the module: a TypedDict with the type and help of each setting."""
     known, lines = declarations(config), [_HEAD]
     for found in fields(config):
         if found.name in _OWN:
             continue
         declared = known[found.name]
-        text = declared.help if declared.of is None else f"Layer or pattern -> its own {declared.of}."
+        text = declared.help if declared.of is None else f"Values of {declared.of} by layer: name or pattern -> value."
         typed = "MethodLike" if declared.methods else type_name(found.type)
-        given = re.sub(r"tuple\[(\w+), \.\.\.\]", r"Sequence[\1]", typed)  # a list is as good
+        given = re.sub(r"tuple\[(\w+), \.\.\.\]", r"Sequence[\1]", typed)  # a list is accepted too
         lines.append(f"    {found.name}: {given}")
         lines += _documented(text)
     return "\n".join(lines) + "\n"
 
 
 def _documented(text: str) -> list[str]:
-    """Return a docstring's lines of at most 120 characters."""
+    """Return the lines of a docstring, each of at most 120 characters."""
     rows = wrap(text, 108)
     if len(rows) == 1:
         return [f'    """{rows[0]}"""']
@@ -54,7 +54,7 @@ def _documented(text: str) -> list[str]:
 
 
 def main() -> None:
-    """Write the module beside this package."""
+    """Write settings.py in this folder."""
     from qacomp.options.config import CompressConfig
 
     target = Path(__file__).with_name("settings.py")

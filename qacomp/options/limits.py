@@ -1,4 +1,4 @@
-"""One option's value against what is declared of it: choices, bounds, a check of its own."""
+"""Check the value of one option against its declaration: choices, bounds and its own check."""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,11 +6,11 @@ from qacomp.errors import ConfigError
 from qacomp.options.declaration import Option
 
 _NAMES = {"k": "the number of shared values"}
-"""What a number is called in a message, where its option's name says too little."""
+"""Descriptions, for messages, of numbers whose option has a short name."""
 
 
 def check_value(name: str, declared: Option, value: object) -> None:
-    """Raise ConfigError for a value that an option can't take; the message begins with `name`."""
+    """Raise ConfigError, which begins with `name`, for a value that the option doesn't accept."""
     if declared.choices and value not in declared.choices:
         raise ConfigError(f"{name} = {value!r}: must be one of {', '.join(declared.choices)}")
     if declared.bounds is not None:
@@ -22,7 +22,7 @@ def check_value(name: str, declared: Option, value: object) -> None:
 
 
 def _numbers(name: str, value: object) -> Iterator[tuple[str, str, float]]:
-    """Yield (where, what it is called, number) of an option, or of each layer's value: ("k for conv1", ...)."""
+    """Yield (place, description, number) of an option's value or of each layer's value, as in ("k for conv1", ...)."""
     plain = name.removesuffix("_layers")
     what = f"{_NAMES[plain]} " if plain in _NAMES else ""
     if isinstance(value, Mapping):

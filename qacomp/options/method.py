@@ -1,7 +1,7 @@
-"""A method and the hyper-parameters given for it, as one value: `sinreq:domain=wrpn,learn_bits=true`.
+"""Hold a method and its hyper-parameters in one value, such as `sinreq:domain=wrpn,learn_bits=true`.
 
-Nothing here knows which methods there are, so that a setting can be read without importing torch. The values stay text
-until the method is looked up (see `method_table`), which knows their types.
+This file doesn't know the methods, so that a setting can be read without importing torch. Hyper-parameters stay text
+until the method is looked up (see `method_table`), which has their types.
 """
 
 import re
@@ -18,33 +18,33 @@ _LONGEST = 10_000  # characters of a method's text
 
 
 class HyperParameters(Protocol):
-    """An object of a method's dataclass of hyper-parameters, or a MethodChoice."""
+    """The type of an instance of a method's dataclass of hyper-parameters, or of a MethodChoice."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 MethodLike: TypeAlias = str | Mapping[str, Any] | HyperParameters
-"""How Python may say a method: "exp:init=uniform", {"name": "exp", "init": "uniform"}, or the method's dataclass."""
+"""A method in Python: "exp:init=uniform", {"name": "exp", "init": "uniform"}, or an instance of its dataclass."""
 
 
 @dataclass(frozen=True)
 class MethodChoice:
-    """A method's name, and the hyper-parameters that were given for it as text. Without a method the name is none."""
+    """A method's name, "none" for no method, and the text of the hyper-parameters that were given."""
 
     name: str
     given: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def chosen(self) -> bool:
-        """Return whether there is a method."""
+        """Return whether a method was chosen."""
         return self.name != "none"
 
     def filled(self, **values: Any) -> "MethodChoice":
-        """Return this choice with hyper-parameters that weren't given at `values`."""
+        """Return this choice with `values` for hyper-parameters that weren't given."""
         return MethodChoice(self.name, {name: as_text(value) for name, value in values.items()} | {**self.given})
 
     def __str__(self) -> str:
-        """Return text that `parse_method` reads back to an equal value."""
+        """Return text from which `parse_method` makes an equal value."""
         items = ",".join(f"{name}={_quoted(text)}" for name, text in sorted(self.given.items()))
         return f"{self.name}:{items}" if items else self.name
 
@@ -53,18 +53,18 @@ NO_METHOD = MethodChoice("none")
 
 
 def as_text(value: Any) -> str:
-    """Return a hyper-parameter's value as text. Raise ValueError for what is no text, number, true or false."""
+    """Return a hyper-parameter's value as text. Raises ValueError unless it is text, a number or a bool."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else repr(value)
     if isinstance(value, str | int):
         return str(value)
-    raise ValueError("a hyper-parameter takes text, a number, true or false")
+    raise ValueError("a hyper-parameter must be text, a number, true or false")
 
 
 def parse_method(text: str, where: str) -> MethodChoice:
-    """Read `NAME` or `NAME:HYPER_PARAMETER=VALUE,...`. Raise ConfigError, which begins with `where`."""
+    """Parse `NAME` or `NAME:HYPER_PARAMETER=VALUE,...`. Raises ConfigError, which begins with `where`."""
     name, colon, rest = text.partition(":")
     shown = repr(text[:200])
     if len(text) > _LONGEST or not _NAME.fullmatch(name):
@@ -74,7 +74,9 @@ def parse_method(text: str, where: str) -> MethodChoice:
     while colon and ended:
         found = _ITEM.match(rest, place)
         if found is None:
-            raise ConfigError(f"{where} = {shown}: behind '{name}:' write HYPER_PARAMETER=VALUE, several with commas")
+            raise ConfigError(
+                f"{where} = {shown}: after '{name}:' write HYPER_PARAMETER=VALUE, several separated by commas"
+            )
         if found[1] in given:
             raise ConfigError(f"{where} = {shown}: {found[1]} is given twice")
         given[found[1]] = _unquoted(found[2], f"{where} = {shown}")
@@ -83,7 +85,7 @@ def parse_method(text: str, where: str) -> MethodChoice:
 
 
 def method_of_table(table: Mapping[str, Any], where: str) -> MethodChoice:
-    """Read {"name": ..., hyper-parameter: value}, as TOML has it. Raise ConfigError, which begins with `where`."""
+    """Read a TOML table {"name": ..., hyper-parameter: value}. Raises ConfigError, which begins with `where`."""
     name = table.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigError(f"{where}: a table needs the method's name: {{name = 'exp'}}")
@@ -91,7 +93,7 @@ def method_of_table(table: Mapping[str, Any], where: str) -> MethodChoice:
 
 
 def read_method(value: MethodLike, where: str) -> MethodChoice | None:
-    """Return the method that text or a table names; None for an object of hyper-parameters. Raise ConfigError."""
+    """Return the method that text or a table names; None for an object of hyper-parameters. Raises ConfigError."""
     if isinstance(value, MethodChoice):
         return value
     if isinstance(value, str):
@@ -100,11 +102,11 @@ def read_method(value: MethodLike, where: str) -> MethodChoice | None:
 
 
 def given_in(options: Any, where: str) -> dict[str, str]:
-    """Return the fields of a method's dataclass that aren't at their defaults, as text. Raise ConfigError."""
+    """Return the fields of a method's dataclass that differ from their defaults, as text. Raises ConfigError."""
     if not is_dataclass(options) or isinstance(options, type):
         raise ConfigError(
             f"{where} = {options!r:.100}: must be a method's name, NAME:HYPER_PARAMETER=VALUE, a table with its name, "
-            "or an object of its hyper-parameters"
+            "or an instance of its dataclass"
         )
     values = {found: getattr(options, found.name) for found in fields(options)}
     return _texts({found.name: value for found, value in values.items() if value != found.default}, where)
@@ -114,7 +116,7 @@ def _texts(values: Mapping[str, Any], where: str) -> dict[str, str]:
     texts = {}
     for name, value in values.items():
         if not re.fullmatch(r"[^\W\d]\w{0,99}", str(name), re.ASCII):
-            raise ConfigError(f"{where}: {name!r:.100} is no hyper-parameter's name")
+            raise ConfigError(f"{where}: {name!r:.100} isn't a valid name of a hyper-parameter")
         try:
             texts[name] = as_text(value)
         except ValueError as error:
@@ -123,7 +125,7 @@ def _texts(values: Mapping[str, Any], where: str) -> dict[str, str]:
 
 
 def _quoted(text: str) -> str:
-    """Return a value as it stands in a method's text: in JSON's quotes where a comma or a quote is in it."""
+    """Return a value for the text of a method; it gets JSON quotes if it holds a comma or begins with a quote."""
     plain = "," not in text and not text.startswith('"') and text.isprintable() and text == text.strip()
     return text if plain else dumps(text)
 
@@ -134,5 +136,5 @@ def _unquoted(text: str, where: str) -> str:
     try:
         value: str = loads(text)
     except ValueError as error:
-        raise ConfigError(f"{where}: {text[:100]} is no quoted text: {error}") from error
+        raise ConfigError(f"{where}: {text[:100]} isn't valid quoted text: {error}") from error
     return value

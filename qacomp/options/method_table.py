@@ -1,8 +1,8 @@
-"""The methods of one kind by name, each with the dataclass in which it declares its hyper-parameters.
+"""Keep the methods of one kind by name, each with the dataclass that declares its hyper-parameters.
 
-A method stands in one file: its hyper-parameters are fields of a frozen dataclass, made with `option`, and its
-decorator registers both. The command line, its help and completion, TOML, the JSON Schema, docs/options.md and the
-checks read them here.
+A method is one file: its hyper-parameters are fields of a frozen dataclass, declared with `option`, and a decorator
+registers both. The command line, its help and completion, TOML, the JSON Schema, docs/options.md and the checks read
+them here.
 """
 
 import difflib
@@ -22,29 +22,29 @@ T = TypeVar("T")
 
 
 class MethodTable(Generic[T]):
-    """Methods of one kind: a registry whose members have hyper-parameters."""
+    """The methods of one kind: a registry whose members have hyper-parameters."""
 
     def __init__(
         self, setting: str, common: type, registry: "Registry[tuple[T, type]]", *, optional: bool = True
     ) -> None:
-        """Take the setting of CompressConfig that chooses one, and the dataclass from which each one's is derived.
+        """Store the name of the setting that chooses a method, and the base class of the methods' dataclasses.
 
-        optional: `none` is a choice too.
+        optional: whether `none` can be chosen.
         """
         self.setting, self.common, self.registry, self.optional = setting, common, registry, optional
 
     def register(self, name: str, options: type | None = None) -> Callable[[T], T]:
-        """Return a decorator that makes a method known as `name`, with its dataclass of hyper-parameters.
+        """Return a decorator that registers a method under `name` with its dataclass of hyper-parameters.
 
-        Raises TypeError for a dataclass that isn't derived from the common one, or with a field that isn't declared;
-        ValueError for a name that is taken.
+        Raises TypeError if the dataclass isn't derived from the base class or has a field without a declaration, and
+                ValueError if the name is taken.
         """
         own = self.common if options is None else options
         if not issubclass(own, self.common):
             raise TypeError(f"{own.__name__}: must be derived from {self.common.__name__}")
         for found in fields(own):  # type: ignore[arg-type]  # of any dataclass
             if "option" not in found.metadata:
-                raise TypeError(f"{own.__name__}.{found.name}: declare it: option(default, Option(help))")
+                raise TypeError(f"{own.__name__}.{found.name}: isn't declared; write option(default, Option(help))")
 
         def add(method: T) -> T:
             self.registry.add(name, (method, own))
@@ -53,23 +53,23 @@ class MethodTable(Generic[T]):
         return add
 
     def names(self) -> list[str]:
-        """Return the names of all methods, sorted; those of installed packages without importing them."""
+        """Return the names of all methods, sorted; installed packages with methods aren't imported."""
         return sorted(self.registry.names())
 
     def words(self, names: Iterable[str]) -> list[str]:
-        """Return `names`, sorted, behind `none` where that is a choice."""
+        """Return `names`, sorted, with `none` in front if it can be chosen."""
         return ["none", *sorted(names)] if self.optional else sorted(names)
 
     def find(self, name: str) -> T:
-        """Return the method called `name`. Raise ConfigError, which lists the known ones."""
+        """Return the method called `name`. Raises ConfigError, which lists the known ones."""
         return self.registry.find(name)[0]
 
     def hyperparameters(self, name: str) -> "tuple[Field[Any], ...]":
-        """Return the fields of a method's dataclass; each one's metadata has its Option. Raise ConfigError."""
+        """Return the fields of a method's dataclass, with an Option in their metadata. Raises ConfigError."""
         return fields(self.registry.find(name)[1])
 
     def choice(self, value: MethodLike, where: str = "method") -> MethodChoice:
-        """Return what Python gives for a method: text, a mapping with its name, or an object of its hyper-parameters.
+        """Return the method that text, a mapping with its name or an instance of its dataclass gives.
 
         Raises ConfigError, which begins with `where`.
         """
@@ -80,14 +80,14 @@ class MethodTable(Generic[T]):
         names = [name for name, (_, own) in self.registry.here().items() if own is type(value)]
         if len(names) != 1:
             known = f"belongs to {' and '.join(names)}" if names else f"belongs to no {self.registry.kind}"
-            raise ConfigError(f"{where}: {type(value).__name__} {known}; give the name: 'NAME:...'")
+            raise ConfigError(f"{where}: {type(value).__name__} {known}; give the method as text: 'NAME:...'")
         return MethodChoice(names[0], given)
 
     def options(self, choice: MethodChoice) -> Any:
-        """Return the dataclass of the chosen method: what was given, the defaults of the rest.
+        """Return the dataclass of the chosen method with the given hyper-parameters and defaults for the others.
 
-        Raises ConfigError for an unknown method or hyper-parameter, for a value that it can't take, and for one that
-        has no effect.
+        Raises ConfigError for an unknown method or hyper-parameter, for an invalid value, and for a hyper-parameter
+                without effect.
         """
         where = f"--{self.setting} {choice.name}"
         if not choice.chosen and self.optional:
@@ -114,14 +114,14 @@ class MethodTable(Generic[T]):
         return options
 
     def each(self) -> "Iterator[tuple[str, Field[Any]]]":
-        """Yield (method, field) for each hyper-parameter of each method that is imported, sorted by method."""
+        """Yield (method, field) for each hyper-parameter of each imported method, sorted by method."""
         for name in sorted(self.registry.here()):
             for found in self.hyperparameters(name):
                 yield name, found
 
 
 def method_table(declared: Option) -> MethodTable[Any]:
-    """Return the table that a setting chooses from. The table's room is imported here, not before."""
+    """Return the table from which a setting chooses its method; its module is imported only here."""
     assert declared.methods is not None
     module, _, name = declared.methods.partition(":")
     table: MethodTable[Any] = getattr(import_module(module), name)
@@ -129,7 +129,7 @@ def method_table(declared: Option) -> MethodTable[Any]:
 
 
 def as_method(where: str, value: MethodLike, declared: Option) -> MethodChoice:
-    """Return the method that a setting is given. The methods are imported for an object of hyper-parameters alone.
+    """Return the method that a setting's value names; methods are imported only for an instance of a dataclass.
 
     Raises ConfigError, which begins with `where`.
     """
@@ -138,7 +138,7 @@ def as_method(where: str, value: MethodLike, declared: Option) -> MethodChoice:
 
 
 def _value(where: str, text: str, wanted: str) -> bool | int | float | str:
-    """Return a hyper-parameter's text as its declared type. Raise ConfigError, which begins with `where`."""
+    """Convert a hyper-parameter's text to its declared type. Raises ConfigError, which begins with `where`."""
     kind = wanted.removesuffix(" | None")
     if kind == "bool":
         if text not in ("true", "false"):
@@ -154,6 +154,6 @@ def _value(where: str, text: str, wanted: str) -> bool | int | float | str:
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    """Return "; did you mean ...?" with the most similar name, or the names that there are."""
+    """Return a hint for a message: the most similar known name, or all names."""
     close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean '{close[0]}'?" if close else f"; it takes {', '.join(known) or 'none'}"
+    return f"; did you mean '{close[0]}'?" if close else f"; known are {', '.join(known) or 'none'}"

@@ -1,4 +1,4 @@
-"""Which metrics there are. Free of heavy imports, for the settings."""
+"""List the names of metrics, without heavy imports, for the settings."""
 
 from qacomp.errors import ConfigError
 
@@ -6,7 +6,7 @@ METRICS = ("auto", "accuracy", "mse", "cosine")
 
 
 def check_metric(name: str) -> None:
-    """Raise ConfigError unless it is a known metric or has the form module:function."""
+    """Raise ConfigError unless `name` is a known metric or has the form module:function."""
     module, colon, function = name.partition(":")
     if name not in METRICS and not (colon and module and function):
         raise ConfigError(f"metric = {name!r}: must be one of {', '.join(METRICS)}, or module:function")

@@ -1,6 +1,6 @@
-"""Which options work only beside others. What would change nothing is refused, never ignored.
+"""Define the conditions under which options have an effect; an option without effect is refused, not ignored.
 
-The conditions take a CompressConfig.
+The conditions are functions of a CompressConfig.
 """
 
 from qacomp.options.declaration import Config, Need, declarations
@@ -9,11 +9,11 @@ from qacomp.options.regularizer_options import RegularizerOptions
 from qacomp.options.sharing_ways import SharingWay
 
 ASSISTED = ("ipkd", "ta-1", "ta-m")
-"""Ways of --distill in which sub-models learn from larger ones."""
+"""Methods of --distill with which sub-models learn from larger ones."""
 
 
 def regularizer_options(c: Config) -> RegularizerOptions:
-    """Return the hyper-parameters of --reg, a plain RegularizerOptions without one. Raise ConfigError."""
+    """Return the hyper-parameters of --reg, or a plain RegularizerOptions without --reg. Raises ConfigError."""
     if not c.reg.chosen:
         return RegularizerOptions()
     options: RegularizerOptions = method_table(declarations(c)["reg"]).options(c.reg)
@@ -21,13 +21,13 @@ def regularizer_options(c: Config) -> RegularizerOptions:
 
 
 def sharing_way(c: Config) -> SharingWay:
-    """Return the hyper-parameters of --sharing. Raise ConfigError."""
+    """Return the hyper-parameters of --sharing. Raises ConfigError."""
     way: SharingWay = method_table(declarations(c)["sharing"]).options(c.sharing)
     return way
 
 
 def rate_aware(c: Config) -> bool:
-    """Return whether weights are shared by rate: --sharing rate, or a size or a quality is given."""
+    """Return whether sharing is rate-aware: --sharing rate, or auto with --target-size, --quality or --calibration."""
     asked = c.target_size is not None or c.quality != "auto" or c.calibration is not None
     return c.sharing.name == "rate" or (c.sharing.name == "auto" and asked)
 
@@ -49,7 +49,7 @@ def fine_tunes(c: Config) -> bool:
 
 
 def rounds_freely(c: Config) -> bool:
-    """Return whether k-means alone says which shared value a weight takes."""
+    """Return whether k-means alone decides the shared value of each weight, so that rounding can be balanced."""
     if rate_aware(c):
         return False
     plain = c.levels is None and c.codebook == "tensor" and not c.quantizer.chosen and not c.prune.chosen
@@ -57,7 +57,7 @@ def rounds_freely(c: Config) -> bool:
 
 
 def trains(c: Config) -> bool:
-    """Return whether anything is trained, if there is data."""
+    """Return whether anything would be trained if there were data."""
     return fine_tunes(c) or tunes(c) or _prunes(c)
 
 
@@ -75,59 +75,66 @@ def _regularizes(c: Config) -> bool:
 
 
 def _learns_levels(c: Config) -> bool:
-    """Return whether there are representatives u that are learned: a regularizer's, or those of sharing in training."""
+    """Return whether shared values are learned in the fine-tuning: by a regularizer, or by sharing in training."""
     own = not c.reg.chosen and shares_in_training(c) and c.levels is None
     return fine_tunes(c) and (own or regularizer_options(c).levels_learned)
 
 
 def _pulls(c: Config) -> bool:
-    """Return whether --pull gives λ or, beside --strength, says how fast u learns."""
+    """Return whether --pull has an effect: on λ, or, with --strength, on the learning rate of the shared values."""
     speed = c.lr_levels is None or (shares_in_training(c) and c.levels is None)
     if method_table(declarations(c)["optimizer"]).options(c.optimizer).damping is None:
         return False
     return _regularizes(c) and (c.strength is None or (_learns_levels(c) and speed))
 
 
-REGULARIZED = Need(lambda c: c.epochs != 0, "with --epochs 0: a regularizer works in the fine-tuning")
-SHARED_IN_TRAINING = Need(lambda c: c.epochs != 0 or rate_aware(c), "with --epochs 0: it is learned in the fine-tuning")
-REGULARIZER = Need(_regularizes, "without a regularizer: give --reg")
-PULL = Need(_pulls, "without a regularizer (--reg), or beside --strength, which takes its place")
-WARMUP = Need(lambda c: _regularizes(c) and c.schedule == "warmup", "without --reg and its --schedule warmup")
+REGULARIZED = Need(lambda c: c.epochs != 0, "with --epochs 0, since a regularizer acts in the fine-tuning")
+SHARED_IN_TRAINING = Need(lambda c: c.epochs != 0 or rate_aware(c), "with --epochs 0, since it acts in the fine-tuning")
+REGULARIZER = Need(_regularizes, "without a regularizer; give --reg")
+PULL = Need(_pulls, "without a regularizer (--reg), or together with --strength, which replaces it")
+WARMUP = Need(lambda c: _regularizes(c) and c.schedule == "warmup", "without --reg and --schedule warmup")
 LEARNED_LEVELS = Need(
     _learns_levels,
-    "unless representatives are learned: --reg min, exp, sin:range=learned, or straight-through sharing",
+    "unless shared values are learned; give --reg min, exp or sin:range=learned, or --sharing straight-through",
 )
 FINE_TUNED = Need(
     fine_tunes,
-    "since nothing is fine-tuned: give --reg, --sharing straight-through or --quantizer; or use --tune-epochs",
+    "since nothing is fine-tuned; give --reg, --sharing straight-through or --quantizer, or use --tune-epochs",
 )
 FINE_TUNED_OR_PRUNED = Need(
     lambda c: fine_tunes(c) or _prunes(c),
-    "since nothing is fine-tuned: give --reg, --sharing straight-through, --quantizer or --prune",
+    "since nothing is fine-tuned; give --reg, --sharing straight-through, --quantizer or --prune",
 )
-TUNED = Need(tunes, "without tuning: give --tune-epochs")
+TUNED = Need(tunes, "without tuning; give --tune-epochs")
 IN_BATCHES = Need(lambda c: trains(c) or c.batch_norm == "re-estimate", "since nothing is trained")
 TRAINED = Need(trains, "since nothing is trained")
-NO_LEVELS = Need(lambda c: c.levels is None or c.k == c.levels[-1], "beside --levels: its last one takes the place")
-NO_QUANTIZER = Need(lambda c: not c.quantizer.chosen, "beside --quantizer: the number of values follows from --bits")
+NO_LEVELS = Need(
+    lambda c: c.levels is None or c.k == c.levels[-1], "together with --levels, whose last number is used instead"
+)
+NO_QUANTIZER = Need(
+    lambda c: not c.quantizer.chosen, "together with --quantizer; the number of shared values follows from --bits"
+)
 NO_LEARNED_BITS = Need(
-    lambda c: not regularizer_options(c).bits_learned, "beside learned bits: the number of values follows from them"
+    lambda c: not regularizer_options(c).bits_learned,
+    "together with learned bits, from which the number of shared values follows",
 )
 GIVEN_BITS = Need(
-    lambda c: not regularizer_options(c).bits_learned or c.quantizer.name == "wrpn",  # whose units are fitted to them
-    "beside learned bits, which start from 8",
+    lambda c: not regularizer_options(c).bits_learned or c.quantizer.name == "wrpn",  # wrpn's units depend on --bits
+    "together with learned bits, which start from 8",
 )
 NO_GRID = Need(
     lambda c: not c.codebook.startswith("affine"),
-    "beside --codebook affine: a grid of 2 bits has 4 values, of 4 bits 16, of 8 bits 256",
+    "together with --codebook affine, whose bits give the number of values: affine2 has 4, affine4 16, affine8 256",
 )
 FREE_ROUNDING = Need(
     rounds_freely,
-    "unless k-means alone shares the weights, one codebook a tensor: no --reg, --levels, --prune, --quantizer",
+    "unless k-means alone shares the weights; leave out --reg, --levels, --prune, --quantizer and --codebook",
 )
-EXPORTED = Need(lambda c: bool(c.input), "without --input: it names a part to export")
-NO_INCLUDE = Need(lambda c: not c.include, "beside --include, which shares tensors of any size")
+EXPORTED = Need(lambda c: bool(c.input), "without --input, since it names the part to export")
+NO_INCLUDE = Need(lambda c: not c.include, "together with --include, which shares tensors of any size")
 PRUNED = Need(lambda c: c.prune.chosen, "without --prune")
-RATE_AWARE = Need(rate_aware, "beside this --sharing: leave it, or give --sharing rate")
-NO_TARGET = Need(lambda c: c.target_size is None, "beside --target-size, which says how small the file shall be")
-NOT_BY_RATE = Need(lambda c: not rate_aware(c), "with rate-aware sharing: the quality or the size says how many values")
+RATE_AWARE = Need(rate_aware, "with this --sharing; leave --sharing out, or give --sharing rate")
+NO_TARGET = Need(lambda c: c.target_size is None, "together with --target-size, which sets the size of the file")
+NOT_BY_RATE = Need(
+    lambda c: not rate_aware(c), "with rate-aware sharing, where the quality or the size sets the number of values"
+)

@@ -1,4 +1,4 @@
-"""Options of what a checkpoint doesn't say itself: architecture, data, preprocessing, inputs."""
+"""Declare the options for what a checkpoint may not record: architecture, data, preprocessing, inputs."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ _NETWORK = "Network and data"
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
-    """Which network the weights belong to, and on which data it is trained and measured."""
+    """The network to which the weights belong, and the data on which it is trained and measured."""
 
     arch: str | None = option(
         None,
         Option(
-            "Architecture of a plain state dict: lenet5, resnet20, ...",
+            "Architecture of a state dict: lenet5, resnet20, ...",
             _NETWORK,
             basic=True,
             registry="qacomp.models:list_models",
@@ -26,37 +26,42 @@ class NetworkOptions:
     num_classes: int | None = option(
         None,
         Option(
-            "Number of classes of a plain state dict.", _NETWORK, bounds=Bounds(1, 1 << 24), shown="its last layer's"
+            "Number of classes of a state dict's network.",
+            _NETWORK,
+            bounds=Bounds(1, 1 << 24),
+            shown="its last layer's",
         ),
     )
     data: str | None = option(
         None,
         Option(
-            "Data to train and to measure on: digits, mnist:DIR, cifar10:DIR, cifar100:DIR, npz:FILE, images:DIR or "
+            "Data for training and measuring: digits, mnist:DIR, cifar10:DIR, cifar100:DIR, npz:FILE, images:DIR or "
             "module:function.",
             _NETWORK,
             basic=True,
             metavar="SPEC",
-            shown="what the file itself names",
+            shown="the data that the model file names",
         ),
     )
     input: tuple[str, ...] = option(
         (),
         Option(
             "Export a TorchScript archive or a pickled module (--trust-pickle) to ONNX with an input of this shape: "
-            "1,576 or batch,3,32,32 or 1,77:int64. Once for each of its inputs.",
+            "1,576 or batch,3,32,32 or 1,77:int64. Repeat the option for each input.",
             _NETWORK,
             metavar="SHAPE",
         ),
     )
     submodule: str | None = option(
         None,
-        Option("Dotted name of the part of such a file to export.", _NETWORK, needs=(needs.EXPORTED,), metavar="NAME"),
+        Option(
+            "With --input: dotted name of the submodule to export.", _NETWORK, needs=(needs.EXPORTED,), metavar="NAME"
+        ),
     )
     key: str | None = option(
         None,
         Option(
-            "Dotted key of the weights in a checkpoint with several networks, such as g_ema; '.' takes all tensors.",
+            "Dotted key of the weights in a checkpoint with several networks, such as g_ema; '.' means all tensors.",
             _NETWORK,
             metavar="KEY",
         ),
@@ -64,7 +69,7 @@ class NetworkOptions:
     metric: str = option(
         "auto",
         Option(
-            "Metric of ONNX models: accuracy, mse, cosine or module:function.",
+            "Metric for ONNX models: accuracy, mse, cosine or module:function.",
             _NETWORK,
             check=check_metric,
             metavar="NAME",
@@ -75,9 +80,9 @@ class NetworkOptions:
     )
     mean: tuple[float, ...] | None = option(
         None,
-        Option("Mean of each input channel, as fractions of 1: 0.485,0.456,0.406.", _NETWORK, metavar="X,..."),
+        Option("Mean of each input channel, for pixels in [0, 1]: 0.485,0.456,0.406.", _NETWORK, metavar="X,..."),
     )
     std: tuple[float, ...] | None = option(
         None,
-        Option("Standard deviation of each input channel: 0.229,0.224,0.225.", _NETWORK, metavar="X,..."),
+        Option("Standard deviation of each input channel, likewise: 0.229,0.224,0.225.", _NETWORK, metavar="X,..."),
     )

@@ -1,16 +1,16 @@
-"""What other parts need to know of an optimizer's hyper-parameters. Free of torch, for the checks."""
+"""Define the base class of optimizers' hyper-parameters, without torch, for the checks of all settings."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class OptimizerOptions:
-    """Hyper-parameters of an optimizer that has none, from which each optimizer's own are derived."""
+    """The base class of each optimizer's hyper-parameters; it has none itself."""
 
     @property
     def damping(self) -> float | None:
-        """Return the learning rate over how far a steady gradient of one moves a weight in a step, in the long run.
+        """Return the learning rate divided by the step that a constant gradient of 1 causes in the long run.
 
-        None: a step's size doesn't follow the gradient's, so a regularizer's λ can't be balanced by it.
+        None: steps aren't proportional to the gradient, so a regularizer's λ can't be balanced by them.
         """
         return None

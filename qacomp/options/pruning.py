@@ -1,4 +1,4 @@
-"""Options of pruning, which comes before the fine-tuning."""
+"""Declare the options of pruning, which comes before the fine-tuning."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ _PRUNING = "Pruning"
 
 @dataclass(frozen=True, kw_only=True)
 class PruningOptions:
-    """What is pruned, and how the network is retrained."""
+    """How the network is pruned and retrained."""
 
     prune: MethodChoice = option(
         NO_METHOD,
         Option(
-            "Prune and retrain first: filters by EPruning's search (energy), or weights or filters by magnitude.",
+            "Prune and retrain first: filters with EPruning's search (energy), or weights or filters by magnitude.",
             _PRUNING,
             basic=True,
             methods="qacomp.training.pruning.methods:PRUNERS",
@@ -25,12 +25,12 @@ class PruningOptions:
     prune_rate: float | None = option(
         None,
         Option(
-            "Share of the parameters that goes.",
+            "Fraction of the parameters to remove.",
             _PRUNING,
             basic=True,
             bounds=Bounds(0, 1, open_low=True, open_high=True),
             needs=(needs.PRUNED,),
-            shown="magnitude 0.5; energy finds its own",
+            shown="0.5 for magnitude; energy finds its own",
         ),
     )
     prune_epochs: int | None = option(

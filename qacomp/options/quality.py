@@ -1,4 +1,4 @@
-"""Options that name a wish: a file's size, or what the model may lose."""
+"""Declare the options of rate-aware sharing: the size of the file, or how much the outputs may change."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ QUALITIES = ("high", "balanced", "small")
 
 @dataclass(frozen=True, kw_only=True)
 class QualityOptions:
-    """How small or how good the file shall be, where sharing is rate-aware."""
+    """The target of rate-aware sharing: a size or a quality."""
 
     target_size: str | None = option(
         None,
         Option(
-            "Size of the file: 100KB, 100000, 12x (smaller than fp32) or 1.5bpw (bits a weight).",
+            "Size of the file: 100KB, 100000, 12x (smaller than fp32) or 1.5bpw (bits per weight).",
             "Quality",
             basic=True,
             check=check_file_size,
@@ -27,7 +27,7 @@ class QualityOptions:
     quality: str = option(
         "auto",
         Option(
-            "How much the outputs may change: high, balanced or small.",
+            "Quality of the outputs: high (least change), balanced, or small (smallest file).",
             "Quality",
             basic=True,
             choices=("auto", *QUALITIES),
@@ -38,11 +38,11 @@ class QualityOptions:
     calibration: str | None = option(
         None,
         Option(
-            "Data whose inputs the steps are chosen on, such as npz:FILE; labels aren't used.",
+            "Calibration data on whose inputs step sizes are chosen, such as npz:FILE; labels aren't used.",
             "Quality",
             basic=True,
             needs=(needs.RATE_AWARE,),
-            shown="inputs that the network makes for itself",
+            shown="inputs generated from the network itself",
             metavar="SPEC",
         ),
     )

@@ -1,4 +1,4 @@
-"""Options of the quantizers, which take the place of shared values."""
+"""Declare the options of the quantizers, which replace codebooks of shared values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from qacomp.options import needs
 from qacomp.options.declaration import Bounds, Option, by_layer, option
 from qacomp.options.method import NO_METHOD, MethodChoice
 
-_QUANTIZER = "Quantizer, in place of shared values"
+_QUANTIZER = "Quantizer, instead of shared values"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class QuantizingOptions:
     bits: int = option(
         4,
         Option(
-            "Bits of the quantizer: 4, or 4,conv1=5.",
+            "Bits of a quantized weight: 4, or 4,conv1=5.",
             _QUANTIZER,
             basic=True,
             bounds=Bounds(1, 8),
@@ -36,5 +36,5 @@ class QuantizingOptions:
     )
     bits_layers: Mapping[str, int] = by_layer("bits", needs.GIVEN_BITS)
     activations: int | None = option(
-        None, Option("Bits of the ReLUs' outputs.", _QUANTIZER, shown="not quantized", metavar="BITS")
+        None, Option("Bits of quantized ReLU outputs.", _QUANTIZER, shown="not quantized", metavar="BITS")
     )

@@ -12,13 +12,13 @@ from qacomp.options.method_table import method_table
 _HEAD = """# Options of `qacomp compress`
 
 Generated from the declarations by `python -m qacomp.options.reference docs/options.md`. On the command line an option
-is written as here; in a TOML file (`--config`) and in Python with underscores: `tune_epochs = 3`. An option that would
-change nothing beside the others is refused, with a line that says what it needs.
+is written as here; in a TOML file (`--config`) and in Python its name has underscores: `tune_epochs = 3`. An option
+that has no effect with the other options is refused, with a message that says what it needs.
 """
 
 
 def page(config: type) -> str:
-    """Return the page's Markdown: one table for each group of options."""
+    """Return the page as Markdown: one table for each group of options."""
     known = declarations(config)
     by_layer = {declared.of for declared in known.values()}
     groups: dict[str, list[str]] = {}
@@ -36,7 +36,7 @@ def page(config: type) -> str:
 
 
 def _hyperparameters(setting: str, declared: Option) -> list[str]:
-    """Return a row for each hyper-parameter of each method that a setting chooses from."""
+    """Return a row for each hyper-parameter of each method of a setting."""
     if declared.methods is None:
         return []
     each = [(f"{flag(setting)} {method}:{found.name}=", found) for method, found in method_table(declared).each()]
@@ -44,7 +44,7 @@ def _hyperparameters(setting: str, declared: Option) -> list[str]:
 
 
 def _row(written: str, declared: Option, found: "Field[Any]", by_layer: bool) -> str:
-    """Return one row of a table; `written` is how the command line has the option."""
+    """Return one row of a table; written: the option on the command line."""
     takes = _takes(declared, type_name(found.type)) + (", also by layer: `LAYER=...`" if by_layer else "")
     default = default_of(found)
     given = "" if default is None or default == () else f"`{str(default).lower() if default is False else default}`"
@@ -55,7 +55,7 @@ def _row(written: str, declared: Option, found: "Field[Any]", by_layer: bool) ->
 
 
 def _takes(declared: Option, wanted: str) -> str:
-    """Return what an option takes: words, numbers within bounds, or text."""
+    """Return a description of the values that an option accepts: words, numbers within bounds, or text."""
     if declared.choices or declared.words:
         words = [f"`{word}`" for word in declared.choices or declared.words]
         return ", ".join([*words, f"`{declared.metavar}`"] if declared.words else words)
@@ -71,7 +71,7 @@ def _takes(declared: Option, wanted: str) -> str:
 
 
 def main() -> None:
-    """Write the page to the path that is given."""
+    """Write the page to the path in the first argument."""
     from qacomp.options.config import CompressConfig
 
     Path(sys.argv[1]).write_text(page(CompressConfig), encoding="utf-8")

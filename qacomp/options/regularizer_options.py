@@ -1,26 +1,26 @@
-"""What other options need to know of a regularizer's hyper-parameters. Free of torch, for the checks."""
+"""Define the base class of regularizers' hyper-parameters, without torch, for the checks of all settings."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class RegularizerOptions:
-    """Hyper-parameters of a regularizer that has none, from which each regularizer's own are derived.
+    """The base class of each regularizer's hyper-parameters; it has none itself.
 
-    A regularizer that trains its representatives or its bits says so in its properties.
+    A regularizer that trains its shared values or its bits overrides the properties.
     """
 
     @property
     def levels_learned(self) -> bool:
-        """Return whether training moves the shared values beside the weights, so that they have a learning rate."""
+        """Return whether training learns the shared values, so that they have a learning rate."""
         return False
 
     @property
     def bits_learned(self) -> bool:
-        """Return whether training finds each layer's bits, so that their number isn't given."""
+        """Return whether training learns each layer's bits, so that the user doesn't give them."""
         return False
 
     @property
     def levels_vary(self) -> bool:
-        """Return whether the number of levels follows the weights, so that sharing in training can't use them."""
+        """Return whether the number of shared values depends on the weights, which sharing in training can't handle."""
         return self.bits_learned

@@ -1,4 +1,4 @@
-"""Options of the regularizers: which one, how strong, and what they start from."""
+"""Declare the options of the regularizers: which one, its strength and its schedule."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ _REGULARIZER = "Regularizer of the fine-tuning"
 
 @dataclass(frozen=True, kw_only=True)
 class RegularizingOptions:
-    """How a regularizer gathers weights into clusters."""
+    """The regularizer that pulls weights into clusters during the fine-tuning."""
 
     reg: MethodChoice = option(
         NO_METHOD,
         Option(
-            "Fine-tune with a regularizer that gathers each layer's weights into clusters: sin, cos, min, exp, sinreq.",
+            "Fine-tune with a regularizer that pulls each layer's weights into clusters: sin, cos, min, exp, sinreq.",
             _REGULARIZER,
             basic=True,
             methods="qacomp.training.regularizers.base:REGULARIZERS",
@@ -27,11 +27,11 @@ class RegularizingOptions:
     strength: float | None = option(
         None,
         Option(
-            "The papers' λ, one for all layers, or conv1=2 for one.",
+            "λ of the papers: one number for all layers, or conv1=2 for a single layer.",
             _REGULARIZER,
             bounds=NOT_NEGATIVE,
             needs=(needs.REGULARIZER,),
-            shown="balanced by layer, see --pull",
+            shown="balanced for each layer, see --pull",
             metavar="λ",
         ),
     )
@@ -39,7 +39,7 @@ class RegularizingOptions:
     pull: float = option(
         4.0,
         Option(
-            "How strongly each layer's λ pulls weights to their shared values.",
+            "Strength of the balanced λ: how strongly weights are pulled to their shared values.",
             _REGULARIZER,
             bounds=NOT_NEGATIVE,
             needs=(needs.PULL,),
@@ -47,16 +47,18 @@ class RegularizingOptions:
     )
     schedule: str = option(
         "warmup",
-        Option("How λ rises.", _REGULARIZER, choices=("warmup", "constant", "tanh"), needs=(needs.REGULARIZER,)),
+        Option("Schedule of λ.", _REGULARIZER, choices=("warmup", "constant", "tanh"), needs=(needs.REGULARIZER,)),
     )
     warmup: float = option(
         0.5,
-        Option("Fraction of the steps in which λ rises from 0.", _REGULARIZER, bounds=FRACTION, needs=(needs.WARMUP,)),
+        Option(
+            "Fraction of the steps during which λ rises from 0.", _REGULARIZER, bounds=FRACTION, needs=(needs.WARMUP,)
+        ),
     )
     slices: int = option(
         1,
         Option(
-            "Divide each layer into so many parts; a step's penalty looks at one of them.",
+            "Divide each layer into this many parts; each step's penalty covers one of them.",
             _REGULARIZER,
             bounds=POSITIVE,
             needs=(needs.REGULARIZER,),

@@ -1,4 +1,4 @@
-"""Options of running a model to measure it: what it may take."""
+"""Declare the options that limit the time and memory of running a model to measure it."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _RUNNING = "Running the model"
 
 
 def memory_bytes(text: str) -> int:
-    """Return bytes of `4GB`, `512MB`, `2GiB` or a number. Raise ConfigError for anything else, and for nothing."""
+    """Return the bytes of a size such as `4GB`, `512MB`, `2GiB` or a number. Raises ConfigError."""
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?|\d{1,18})\s*([KMGT]I?|)B?", text.strip().upper(), re.ASCII)
     number = float(found[1]) * _UNITS.get(found[2], 0) if found else 0
     if number < 1:
@@ -23,34 +23,34 @@ def memory_bytes(text: str) -> int:
 
 
 def check_seconds(value: float) -> float:
-    """Return `value`, if it is a time. Raise ConfigError."""
+    """Return `value` if it is a finite time above zero. Raises ConfigError."""
     if not 0 < value < float("inf"):
-        raise ConfigError(f"run_seconds = {value}: must be greater than zero")
+        raise ConfigError(f"run_seconds = {value}: must be a finite number greater than zero")
     return value
 
 
 @dataclass(frozen=True)
 class RunLimits:
-    """`seconds`: of loading a model, and of each of its runs; `memory`: bytes beside a few times the model's own."""
+    """The limits of running a model. seconds: for loading it and for each run; memory: bytes besides its weights."""
 
     seconds: float = SECONDS
     memory: int = memory_bytes(MEMORY)
 
     @classmethod
     def of(cls, seconds: float, memory: str) -> Self:
-        """Return limits as the settings give them. Raise ConfigError for what can't work."""
+        """Return the limits for the values of two settings. Raises ConfigError for an invalid value."""
         return cls(check_seconds(seconds), memory_bytes(memory))
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunningOptions:
-    """What a model may take while it runs; past it nothing is measured."""
+    """The time and memory that a model may take while it runs; a model above them isn't measured."""
 
     run_seconds: float = option(
         SECONDS,
         Option(
-            "Seconds that loading a model, and each of its runs, may take; ten times as many in all, and sixty times on"
-            " your data. Past them nothing is measured.",
+            "Most seconds for loading a model and for each run; all runs together may take ten times as long, those on"
+            " your data sixty times. A model above the limit isn't measured.",
             _RUNNING,
             check=check_seconds,
         ),
@@ -58,7 +58,7 @@ class RunningOptions:
     run_memory: str = option(
         MEMORY,
         Option(
-            "Memory that a model may take beside its weights while it runs. Past it nothing is measured.",
+            "Most memory, besides its weights, that a running model may take. A model above the limit isn't measured.",
             _RUNNING,
             check=memory_bytes,
             metavar="SIZE",
@@ -67,5 +67,5 @@ class RunningOptions:
 
     @property
     def run_limits(self) -> RunLimits:
-        """Return what a model may take while it runs. Raise ConfigError for a setting that can't work."""
+        """Return the limits of both settings. Raises ConfigError for an invalid value."""
         return RunLimits.of(self.run_seconds, self.run_memory)

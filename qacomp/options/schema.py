@@ -1,4 +1,4 @@
-"""The JSON Schema of the settings, for editors that check and complete a TOML file."""
+"""Make the JSON Schema of the settings, for editors that check and complete a TOML file."""
 
 from dataclasses import Field, fields
 from typing import Any
@@ -11,7 +11,7 @@ _TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string
 
 
 def json_schema(config: Any) -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of a TOML file of settings; `config` is the dataclass that declares them."""
+    """Return the JSON Schema (2020-12) of a TOML file of settings; config: the dataclass that declares them."""
     known = declarations(config)
     properties = {}
     for found in fields(config):
@@ -29,7 +29,7 @@ def json_schema(config: Any) -> dict[str, Any]:
 
 
 def _entry(found: "Field[Any]", own: Option) -> dict[str, Any]:
-    """Return type, limits, words and default of a field; `own` is its declaration."""
+    """Return the schema of a field: type, limits, words and default; own: its declaration."""
     entry = _typed(type_name(found.type), own.bounds)
     if own.choices:
         entry["enum"] = list(own.choices)
@@ -40,7 +40,7 @@ def _entry(found: "Field[Any]", own: Option) -> dict[str, Any]:
 
 
 def _methods(declared: Option, default: str) -> dict[str, Any]:
-    """Return the forms of a method: its text, or a table with its name and its hyper-parameters."""
+    """Return the schema of a method: text, or a table with its name and hyper-parameters."""
     table = method_table(declared)
     forms: list[dict[str, Any]] = [{"type": "string", "examples": table.words(table.names())}]
     for name in sorted(table.registry.here()):
@@ -54,7 +54,7 @@ def _methods(declared: Option, default: str) -> dict[str, Any]:
 
 
 def _typed(wanted: str, bounds: Bounds | None) -> dict[str, Any]:
-    """Return type and limits for an annotation such as `int`, `tuple[float, ...] | None`, `Mapping[str, int]`."""
+    """Return the schema of an annotation such as `int`, `tuple[float, ...] | None` or `Mapping[str, int]`."""
     wanted = wanted.removesuffix(" | None")
     if wanted.startswith("Mapping"):
         kind = wanted.removeprefix("Mapping[str, ").removesuffix("]")
@@ -67,7 +67,7 @@ def _typed(wanted: str, bounds: Bounds | None) -> dict[str, Any]:
 
 
 def _limited(entry: dict[str, Any], bounds: Bounds | None) -> dict[str, Any]:
-    """Return `entry` with the bounds as JSON Schema names them."""
+    """Return `entry` with the bounds added in the words of JSON Schema."""
     if bounds is None:
         return entry
     low, high = ("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")

@@ -15,71 +15,71 @@ class Settings(TypedDict, total=False):
     k: int
     """Number of shared values in each layer: 8, or 8,conv1=16,fc*=4."""
     k_layers: Mapping[str, int]
-    """Layer or pattern -> its own k."""
+    """Values of k by layer: name or pattern -> value."""
     levels: Sequence[int] | None
-    """Write a progressive file, in place of --k: 4,16,64 are the shared values of its levels."""
+    """Write a progressive file instead of using --k: 4,16,64 are the numbers of shared values of its levels."""
     scope: str
-    """Which layers are shared."""
+    """Kind of layers to share."""
     codebook: str
-    """What one codebook serves: a tensor, a channel, group:64 (so many weights of a channel), or a grid of 2, 4 or
-    8 bits for each channel (affine4) or for 32 inputs of it (affine4:32).
+    """One codebook for each tensor, channel or group of weights of a channel (group:64); or affine grids of 2, 4
+    or 8 bits for each channel (affine4) or for each 32 inputs of it (affine4:32).
     """
     include: Sequence[str]
-    """Share only these tensors, of any size: a name or a pattern."""
+    """Share only tensors with this name or pattern, of any size."""
     exclude: Sequence[str]
-    """Keep these tensors exactly: a name or a pattern."""
+    """Store tensors with this name or pattern exactly."""
     min_size: int
-    """Tensors with fewer values aren't shared."""
+    """Don't share tensors with fewer values than this."""
     min_agreement: float | None
-    """Without data: the cosine that the outputs must reach. Tensors get more values than --k until they do; 0
-    turns that off.
+    """Without data: least cosine between the outputs and the original's. Tensors get more values than --k until it
+    is reached; 0 turns that off.
     """
     sharing: MethodLike
-    """Share after the fine-tuning, or in its forward pass already (straight-through); auto: as the rest asks."""
+    """Share after the fine-tuning, or in its forward pass (straight-through); auto: by the other settings."""
     rounding: str
-    """How k-means rounds: to the nearest value, or balanced, so that the errors of a channel cancel."""
+    """Round weights to the nearest shared value, or balanced, so that the errors of a channel cancel out."""
     batch_norm: str
-    """Statistics of batch norm after sharing."""
+    """Keep or re-estimate batch norm statistics after sharing."""
     stored_precision: str
-    """Precision of codebooks, biases and norms in the file, where it holds them."""
+    """Precision of codebooks, biases and norms in the file; fp16 only where it loses little."""
     codec: str | None
-    """Try this codec of an installed package too; only a reader that has the package reads the file then."""
+    """Also try this codec of an installed package; a reader then needs the same package."""
     target_size: str | None
-    """Size of the file: 100KB, 100000, 12x (smaller than fp32) or 1.5bpw (bits a weight)."""
+    """Size of the file: 100KB, 100000, 12x (smaller than fp32) or 1.5bpw (bits per weight)."""
     quality: str
-    """How much the outputs may change: high, balanced or small."""
+    """Quality of the outputs: high (least change), balanced, or small (smallest file)."""
     calibration: str | None
-    """Data whose inputs the steps are chosen on, such as npz:FILE; labels aren't used."""
+    """Calibration data on whose inputs step sizes are chosen, such as npz:FILE; labels aren't used."""
     reg: MethodLike
-    """Fine-tune with a regularizer that gathers each layer's weights into clusters: sin, cos, min, exp, sinreq."""
+    """Fine-tune with a regularizer that pulls each layer's weights into clusters: sin, cos, min, exp, sinreq."""
     strength: float | None
-    """The papers' λ, one for all layers, or conv1=2 for one."""
+    """λ of the papers: one number for all layers, or conv1=2 for a single layer."""
     strength_layers: Mapping[str, float]
-    """Layer or pattern -> its own strength."""
+    """Values of strength by layer: name or pattern -> value."""
     pull: float
-    """How strongly each layer's λ pulls weights to their shared values."""
+    """Strength of the balanced λ: how strongly weights are pulled to their shared values."""
     schedule: str
-    """How λ rises."""
+    """Schedule of λ."""
     warmup: float
-    """Fraction of the steps in which λ rises from 0."""
+    """Fraction of the steps during which λ rises from 0."""
     slices: int
-    """Divide each layer into so many parts; a step's penalty looks at one of them."""
+    """Divide each layer into this many parts; each step's penalty covers one of them."""
     quantizer: MethodLike
     """Quantize the weights in the forward pass of the fine-tuning: dorefa or wrpn."""
     bits: int
-    """Bits of the quantizer: 4, or 4,conv1=5."""
+    """Bits of a quantized weight: 4, or 4,conv1=5."""
     bits_layers: Mapping[str, int]
-    """Layer or pattern -> its own bits."""
+    """Values of bits by layer: name or pattern -> value."""
     activations: int | None
-    """Bits of the ReLUs' outputs."""
+    """Bits of quantized ReLU outputs."""
     distill: MethodLike
-    """Learn from the original network's outputs (kd), or as sub-models of which the original is the largest: from
-    it (ipkd), from the next larger one (ta-1) or from all larger ones (ta-m).
+    """Learn from the outputs of a teacher: the original network (kd) or, for each sub-model, the largest one
+    (ipkd), the next larger one (ta-1) or all larger ones (ta-m).
     """
     prune: MethodLike
-    """Prune and retrain first: filters by EPruning's search (energy), or weights or filters by magnitude."""
+    """Prune and retrain first: filters with EPruning's search (energy), or weights or filters by magnitude."""
     prune_rate: float | None
-    """Share of the parameters that goes."""
+    """Fraction of the parameters to remove."""
     prune_epochs: int | None
     """Epochs of pruning and retraining."""
     epochs: int | None
@@ -87,48 +87,48 @@ class Settings(TypedDict, total=False):
     tune_epochs: int | None
     """Epochs of tuning the shared values."""
     batch_size: int
-    """Images in a training step."""
+    """Samples in a training step."""
     lr: float
     """Learning rate of fine-tuning."""
     lr_levels: float | None
     """Learning rate of learned shared values."""
     lr_tune: float
-    """Learning rate of tuning."""
+    """Learning rate of tuning shared values."""
     optimizer: MethodLike
     """Optimizer of fine-tuning and pruning: sgd; adam, adamw (--lr of about 0.001); adadelta (--lr of about 1)."""
     weight_decay: float
     """Weight decay of fine-tuning."""
     augment: str
-    """How training images are varied."""
+    """Random changes of training images: crop-flip crops and mirrors them."""
     seed: int
-    """Seed of everything random; the same seed gives the same bytes."""
+    """Seed of all random numbers; equal seeds give equal bytes."""
     device: str
-    """Where torch computes."""
+    """Device of torch."""
     precision: str
-    """Precision of training's matrix products."""
+    """Precision of matrix products in training."""
     arch: str | None
-    """Architecture of a plain state dict: lenet5, resnet20, ..."""
+    """Architecture of a state dict: lenet5, resnet20, ..."""
     num_classes: int | None
-    """Number of classes of a plain state dict."""
+    """Number of classes of a state dict's network."""
     input: Sequence[str]
     """Export a TorchScript archive or a pickled module (--trust-pickle) to ONNX with an input of this shape: 1,576
-    or batch,3,32,32 or 1,77:int64. Once for each of its inputs.
+    or batch,3,32,32 or 1,77:int64. Repeat the option for each input.
     """
     submodule: str | None
-    """Dotted name of the part of such a file to export."""
+    """With --input: dotted name of the submodule to export."""
     key: str | None
-    """Dotted key of the weights in a checkpoint with several networks, such as g_ema; '.' takes all tensors."""
+    """Dotted key of the weights in a checkpoint with several networks, such as g_ema; '.' means all tensors."""
     metric: str
-    """Metric of ONNX models: accuracy, mse, cosine or module:function."""
+    """Metric for ONNX models: accuracy, mse, cosine or module:function."""
     size: tuple[int, int] | None
     """Height and width of the input: 32 or 32x48."""
     mean: Sequence[float] | None
-    """Mean of each input channel, as fractions of 1: 0.485,0.456,0.406."""
+    """Mean of each input channel, for pixels in [0, 1]: 0.485,0.456,0.406."""
     std: Sequence[float] | None
-    """Standard deviation of each input channel: 0.229,0.224,0.225."""
+    """Standard deviation of each input channel, likewise: 0.229,0.224,0.225."""
     run_seconds: float
-    """Seconds that loading a model, and each of its runs, may take; ten times as many in all, and sixty times on
-    your data. Past them nothing is measured.
+    """Most seconds for loading a model and for each run; all runs together may take ten times as long, those on
+    your data sixty times. A model above the limit isn't measured.
     """
     run_memory: str
-    """Memory that a model may take beside its weights while it runs. Past it nothing is measured."""
+    """Most memory, besides its weights, that a running model may take. A model above the limit isn't measured."""

@@ -1,4 +1,4 @@
-"""Options of sharing weights: which tensors, how many values, what a codebook serves."""
+"""Declare the options of sharing weights: which tensors, how many shared values, and which codebooks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,19 +32,19 @@ class SharingOptions:
     levels: tuple[int, ...] | None = option(
         None,
         Option(
-            "Write a progressive file, in place of --k: 4,16,64 are the shared values of its levels.",
+            "Write a progressive file instead of using --k: 4,16,64 are the numbers of shared values of its levels.",
             _SHARING,
             basic=True,
             needs=(needs.NOT_BY_RATE,),
             metavar="K,K,...",
         ),
     )
-    scope: str = option("all", Option("Which layers are shared.", _SHARING, choices=("all", "conv", "dense")))
+    scope: str = option("all", Option("Kind of layers to share.", _SHARING, choices=("all", "conv", "dense")))
     codebook: str = option(
         "tensor",
         Option(
-            "What one codebook serves: a tensor, a channel, group:64 (so many weights of a channel), or a grid of 2, 4 "
-            "or 8 bits for each channel (affine4) or for 32 inputs of it (affine4:32).",
+            "One codebook for each tensor, channel or group of weights of a channel (group:64); or affine grids of 2, "
+            "4 or 8 bits for each channel (affine4) or for each 32 inputs of it (affine4:32).",
             _SHARING,
             basic=True,
             check=check_codebook,
@@ -53,29 +53,31 @@ class SharingOptions:
         ),
     )
     include: tuple[str, ...] = option(
-        (), Option("Share only these tensors, of any size: a name or a pattern.", _SHARING, basic=True, metavar="NAME")
+        (), Option("Share only tensors with this name or pattern, of any size.", _SHARING, basic=True, metavar="NAME")
     )
     exclude: tuple[str, ...] = option(
-        (), Option("Keep these tensors exactly: a name or a pattern.", _SHARING, basic=True, metavar="NAME")
+        (), Option("Store tensors with this name or pattern exactly.", _SHARING, basic=True, metavar="NAME")
     )
     min_size: int = option(
         256,
-        Option("Tensors with fewer values aren't shared.", _SHARING, bounds=NOT_NEGATIVE, needs=(needs.NO_INCLUDE,)),
+        Option(
+            "Don't share tensors with fewer values than this.", _SHARING, bounds=NOT_NEGATIVE, needs=(needs.NO_INCLUDE,)
+        ),
     )
     min_agreement: float | None = option(
         None,
         Option(
-            "Without data: the cosine that the outputs must reach. Tensors get more values than --k until they do; 0 "
-            "turns that off.",
+            "Without data: least cosine between the outputs and the original's. Tensors get more values than --k until "
+            "it is reached; 0 turns that off.",
             _SHARING,
             bounds=Bounds(0, 1, open_high=True),
-            shown="0.9999 from --k 256 on, where the model runs",
+            shown="0.9999 from --k 256 on, if the model can be run",
         ),
     )
     sharing: MethodChoice = option(
         AUTO,
         Option(
-            "Share after the fine-tuning, or in its forward pass already (straight-through); auto: as the rest asks.",
+            "Share after the fine-tuning, or in its forward pass (straight-through); auto: by the other settings.",
             _SHARING,
             methods="qacomp.options.sharing_ways:SHARING_WAYS",
             needs=(needs.SHARED_IN_TRAINING,),
@@ -86,22 +88,22 @@ class SharingOptions:
     rounding: str = option(
         "auto",
         Option(
-            "How k-means rounds: to the nearest value, or balanced, so that the errors of a channel cancel.",
+            "Round weights to the nearest shared value, or balanced, so that the errors of a channel cancel out.",
             _SHARING,
             choices=("auto", "nearest", "balanced"),
             needs=(needs.FREE_ROUNDING,),
             idle="nearest",
-            shown="balanced where nothing is fine-tuned",
+            shown="balanced if nothing is fine-tuned",
         ),
     )
     batch_norm: str = option(
         "keep",
-        Option("Statistics of batch norm after sharing.", _SHARING, choices=("keep", "re-estimate")),
+        Option("Keep or re-estimate batch norm statistics after sharing.", _SHARING, choices=("keep", "re-estimate")),
     )
     stored_precision: str = option(
         "fp16",
         Option(
-            "Precision of codebooks, biases and norms in the file, where it holds them.",
+            "Precision of codebooks, biases and norms in the file; fp16 only where it loses little.",
             _SHARING,
             choices=("fp16", "exact"),
         ),
@@ -109,7 +111,7 @@ class SharingOptions:
     codec: str | None = option(
         None,
         Option(
-            "Try this codec of an installed package too; only a reader that has the package reads the file then.",
+            "Also try this codec of an installed package; a reader then needs the same package.",
             _SHARING,
             registry="qacomp.formats.codecs:installed_codecs",
             check=check_codec,

@@ -1,4 +1,4 @@
-"""The signature of `qacomp.compress` with every keyword in it, for notebooks, which complete from the live function."""
+"""Give `qacomp.compress` a signature with every keyword, from which notebooks complete."""
 
 import inspect
 from collections.abc import Callable
@@ -14,7 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def with_keywords(call: type[Any]) -> Callable[[F], F]:
     """Return a decorator that lists a function's keywords one by one in `inspect.signature`, as `help()` shows it.
 
-    call: a dataclass of those that are no settings; the settings follow.
+    call: a dataclass of the keywords that aren't settings; the settings follow after them.
     """
 
     def listed(function: F) -> F:

@@ -1,4 +1,4 @@
-"""Options of training: how long, at which rates, on which device."""
+"""Declare the options of training: epochs, learning rates, optimizer, device."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ SGD = MethodChoice("sgd")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """How the fine-tuning and the tuning of shared values run."""
+    """The training of weights (fine-tuning) and of shared values (tuning)."""
 
     epochs: int | None = option(
         None,
@@ -38,7 +38,7 @@ class TrainingOptions:
         ),
     )
     batch_size: int = option(
-        128, Option("Images in a training step.", _TRAINING, bounds=POSITIVE, needs=(needs.IN_BATCHES,))
+        128, Option("Samples in a training step.", _TRAINING, bounds=POSITIVE, needs=(needs.IN_BATCHES,))
     )
     lr: float = option(
         0.02,
@@ -54,7 +54,9 @@ class TrainingOptions:
             shown="balanced",
         ),
     )
-    lr_tune: float = option(0.001, Option("Learning rate of tuning.", _TRAINING, bounds=POSITIVE, needs=(needs.TUNED,)))
+    lr_tune: float = option(
+        0.001, Option("Learning rate of tuning shared values.", _TRAINING, bounds=POSITIVE, needs=(needs.TUNED,))
+    )
     optimizer: MethodChoice = option(
         SGD,
         Option(
@@ -71,7 +73,7 @@ class TrainingOptions:
     augment: str = option(
         "auto",
         Option(
-            "How training images are varied.",
+            "Random changes of training images: crop-flip crops and mirrors them.",
             _TRAINING,
             choices=("auto", "none", "crop-flip"),
             needs=(needs.TRAINED,),
@@ -81,21 +83,17 @@ class TrainingOptions:
     )
     seed: int = option(
         0,
-        Option(
-            "Seed of everything random; the same seed gives the same bytes.", _TRAINING, basic=True, bounds=NOT_NEGATIVE
-        ),
+        Option("Seed of all random numbers; equal seeds give equal bytes.", _TRAINING, basic=True, bounds=NOT_NEGATIVE),
     )
-    device: str = option(
-        "auto", Option("Where torch computes.", _TRAINING, choices=("auto", "cpu", "cuda"), idle="cpu")
-    )
+    device: str = option("auto", Option("Device of torch.", _TRAINING, choices=("auto", "cpu", "cuda"), idle="cpu"))
     precision: str = option(
         "auto",
         Option(
-            "Precision of training's matrix products.",
+            "Precision of matrix products in training.",
             _TRAINING,
             choices=("auto", "fp32", "bf16"),
             needs=(needs.TRAINED,),
             idle="fp32",
-            shown="bf16 where the processor has matrix units for it",
+            shown="bf16 if the processor has matrix units for it",
         ),
     )

@@ -135,7 +135,7 @@ class PickleReader:
         """Return the error for a pickle that needs a global which isn't accepted."""
         return UnsafePickleError(
             f"{self.where}: its pickle needs {Name(module, name)}, which is more than tensors; nothing was imported or "
-            "executed. Save its state dict again in the environment that wrote it, or pass --trust-pickle if you trust "
+            "executed. Re-save its state dict in the environment that wrote it, or pass --trust-pickle if you trust "
             "its author"
         )
 
@@ -146,7 +146,7 @@ class PickleReader:
             return self.damaged(_CUT_OFF)
         return UnsafePickleError(
             f"{self.where}: its pickle uses the opcode {known[0]}, which the safe reader refuses (another pickle "
-            "protocol?); nothing was executed. Save its state dict again with the defaults of torch.save"
+            "protocol?); nothing was executed: re-save its state dict with the defaults of torch.save"
         )
 
     def charge(self, items: int) -> None:

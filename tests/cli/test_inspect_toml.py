@@ -146,4 +146,4 @@ def test_toml_stands_alone(qacomp: Qacomp, tmp_path: Path) -> None:
     path = written(tmp_path / "a.qac", "k = 4")
     for other in (["--json"], ["--report", tmp_path / "r.html"]):
         answer = qacomp("inspect", path, "--toml", *other)
-        assert answer.code == 2 and "--toml prints the settings alone" in answer.err
+        assert answer.code == 2 and "--toml prints the settings only" in answer.err

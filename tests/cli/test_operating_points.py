@@ -75,7 +75,7 @@ def test_levels_without_data_and_without_an_architecture(qacomp: Qacomp, trained
     ("arguments", "message"),
     [
         (["--levels", "16,4"], "ascending"),
-        (["--levels", "4,16", "--sharing", "straight-through:entropy=0.1"], "boundaries of --levels nest"),
+        (["--levels", "4,16", "--sharing", "straight-through:entropy=0.1"], "nested boundaries of --levels"),
     ],
 )
 def test_levels_that_cant_be(qacomp: Qacomp, trained: Path, arguments: list[str], message: str) -> None:

@@ -135,5 +135,5 @@ def test_settings_that_exclude_each_other_are_refused() -> None:
     for codebook in ("row", "group:", "group:4", "group:-8"):
         with pytest.raises(ConfigError, match="codebook"):
             CompressConfig(codebook=codebook).check()
-    with pytest.raises(ConfigError, match="one codebook a tensor"):
+    with pytest.raises(ConfigError, match="one codebook for each tensor"):
         CompressConfig(codebook="channel", reg=MethodChoice("exp")).check()

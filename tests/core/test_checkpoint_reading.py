@@ -174,7 +174,7 @@ def test_no_regular_file(tmp_path: Path) -> None:
     with pytest.raises(NotACheckpointError, match="folder"):
         read_checkpoint(tmp_path)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(NotACheckpointError, match="no regular file"):
+    with pytest.raises(NotACheckpointError, match="a regular file"):
         read_checkpoint(tmp_path / "pipe")
     with pytest.raises(NotACheckpointError, match="can't be read"):
         read_checkpoint("a\0b")

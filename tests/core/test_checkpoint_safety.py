@@ -201,7 +201,7 @@ def test_missing_doubled_and_compressed_records(tmp_path: Path) -> None:
         warnings.simplefilter("ignore")
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr(next(name for name in archive.namelist() if name.endswith("data/0")), b"other")
-    with pytest.raises(NotACheckpointError, match="stands in it twice"):
+    with pytest.raises(NotACheckpointError, match="with the same name"):
         read_checkpoint(path)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(1 << 20))
@@ -225,14 +225,14 @@ def test_a_zip_file_of_very_many_records_is_refused_unread(tmp_path: Path, wide:
 @pytest.mark.parametrize("zipped", [True, False])
 def test_expanded_views_out_of_proportion(tmp_path: Path, zipped: bool) -> None:
     torch.save({"w": torch.ones(1).expand(1 << 40)}, tmp_path / "x.pt", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(CheckpointError, match="out of all proportion"):
+    with pytest.raises(CheckpointError, match="expanded or repeated"):
         read_checkpoint(tmp_path / "x.pt")
 
 
 def test_one_tensor_under_very_many_names(tmp_path: Path) -> None:
     shared = torch.ones(1 << 20)
     torch.save({str(index): shared for index in range(2000)}, tmp_path / "x.pt")
-    with pytest.raises(CheckpointError, match="out of all proportion"):
+    with pytest.raises(CheckpointError, match="expanded or repeated"):
         read_checkpoint(tmp_path / "x.pt")
 
 

@@ -203,8 +203,8 @@ def test_a_network_without_data_reaches_its_target_or_fails() -> None:
     [
         ({"min_agreement": 1.0}, "between 0 and 1"),
         ({"min_agreement": -0.5}, "between 0 and 1"),
-        ({"min_agreement": 0.9, "codebook": "channel"}, "one codebook a tensor"),
-        ({"min_agreement": 0.9, "levels": (4, 16)}, "one codebook a tensor"),
+        ({"min_agreement": 0.9, "codebook": "channel"}, "one codebook for each tensor"),
+        ({"min_agreement": 0.9, "levels": (4, 16)}, "one codebook for each tensor"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Ways of sharing (--sharing), a file each: every file here registers its own. Free of torch, for the checks."""
+"""Collect the ways of sharing (--sharing); each file here registers one. Doesn't need torch."""
 
 from qacomp.options.sharing_ways.registry import SHARING_WAYS, SharingWay, register_sharing_way
 

@@ -1,4 +1,4 @@
-"""Weights are shared once, when the fine-tuning has ended."""
+"""Declare `--sharing after`: weights are shared once, after the fine-tuning."""
 
 from dataclasses import dataclass
 
@@ -8,4 +8,4 @@ from qacomp.options.sharing_ways.registry import SharingWay, register_sharing_wa
 @register_sharing_way("after")
 @dataclass(frozen=True)
 class AfterTraining(SharingWay):
-    """K-means shares the trained weights, or the regularizer's representatives do."""
+    """Trained weights are shared by k-means, or get the shared values of the regularizer."""

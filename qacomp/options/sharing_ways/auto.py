@@ -1,4 +1,4 @@
-"""The other settings choose between after and straight-through."""
+"""Declare `--sharing auto`, which chooses between after and straight-through by the other settings."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ from qacomp.options.sharing_ways.registry import SharingWay, register_sharing_wa
 @register_sharing_way("auto")
 @dataclass(frozen=True)
 class Automatic(SharingWay):
-    """Straight-through beside a regularizer, --levels or sub-models that teach each other; after for the rest."""
+    """Straight-through with a regularizer, with --levels or with sub-models that learn from each other; else after."""
 
     @property
     def in_training(self) -> None:
-        """Return None: `qacomp.options.needs.shares_in_training` knows the other settings."""
+        """Return None, since `qacomp.options.needs.shares_in_training` decides by the other settings."""
         return None

@@ -1,4 +1,7 @@
-"""Weights go on uniform grids whose steps give the smallest file at a quality, or the best model of a size."""
+"""Declare `--sharing rate`: uniform grids with the step sizes that give the smallest file at a quality.
+
+With --target-size they give the best model of that size.
+"""
 
 from dataclasses import dataclass
 
@@ -9,8 +12,8 @@ from qacomp.options.sharing_ways.registry import SharingWay, register_sharing_wa
 @register_sharing_way("rate")
 @dataclass(frozen=True)
 class RateAwareWay(SharingWay):
-    """Hyper-parameters of `qacomp.rate`."""
+    """The hyper-parameters of rate-aware sharing (`qacomp.rate`)."""
 
     tuned: bool = option(
-        True, Option("Train shared values, norms and biases a little towards the original's outputs, without labels.")
+        True, Option("Train shared values, norms and biases briefly towards the original's outputs, without labels.")
     )

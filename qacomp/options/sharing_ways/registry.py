@@ -1,7 +1,7 @@
-"""The table of ways of sharing: a frozen dataclass each, which declares the hyper-parameters and says what they ask.
+"""Keep the table of ways of sharing; each is a frozen dataclass that declares its hyper-parameters.
 
-What a way does to weights stands where it is done: k-means in `qacomp.training.share_network`, straight-through sharing
-in `qacomp.training.parametrizations`. The checks of all settings read what stands here, so nothing here needs torch.
+The code that shares weights is elsewhere: k-means in `qacomp.training.share_network`, straight-through sharing in
+`qacomp.training.parametrizations`. The checks of all settings read this table, so it doesn't need torch.
 """
 
 from collections.abc import Callable
@@ -14,16 +14,16 @@ from qacomp.options.registry import Registry
 
 @dataclass(frozen=True)
 class SharingWay:
-    """Hyper-parameters of a way that has none, from which each way's own are derived."""
+    """The base class of each way's hyper-parameters; it has none itself."""
 
     @property
     def in_training(self) -> bool | None:
-        """Return whether the forward pass of the fine-tuning uses the shared weights; None: the other settings say."""
+        """Return whether the forward pass of the fine-tuning uses shared weights; None: the other settings decide."""
         return False
 
     @property
     def moves_boundaries(self) -> bool:
-        """Return whether a weight may take another shared value than the nearest, which those of --levels can't."""
+        """Return whether a weight may get another shared value than the nearest one, which --levels don't allow."""
         return False
 
 
@@ -37,7 +37,7 @@ SHARING_WAYS: MethodTable[type[SharingWay]] = MethodTable(
 
 
 def register_sharing_way(name: str) -> Callable[[W], W]:
-    """Return a decorator that makes a dataclass derived from SharingWay known as `--sharing NAME`."""
+    """Return a decorator that registers a dataclass derived from SharingWay as `--sharing NAME`."""
 
     def add(way: W) -> W:
         SHARING_WAYS.register(name, way)(way)

@@ -1,4 +1,7 @@
-"""The forward pass of the fine-tuning uses the shared weights, the gradient passes to the weights behind them."""
+"""Declare `--sharing straight-through`: the forward pass of the fine-tuning uses shared weights.
+
+The gradient passes through the sharing to the full-precision weights.
+"""
 
 from dataclasses import dataclass
 
@@ -13,7 +16,7 @@ class StraightThroughWay(SharingWay):
 
     entropy: float = option(
         0.0,
-        Option("Weight of the indices' entropy. More makes the file smaller.", bounds=NOT_NEGATIVE),
+        Option("Weight of the entropy of indices in the assignment; more gives a smaller file.", bounds=NOT_NEGATIVE),
     )
 
     @property
@@ -23,5 +26,5 @@ class StraightThroughWay(SharingWay):
 
     @property
     def moves_boundaries(self) -> bool:
-        """Return whether weights go to cheaper shared values than their nearest."""
+        """Return whether weights may get shared values that are farther but take fewer bits."""
         return self.entropy > 0
