@@ -16,9 +16,9 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open `path` for writing; the file is replaced only when the block ends without an exception.
 
     Any exception (also a full disk or Ctrl-C) removes the part file and leaves the old file at `path` untouched. A
-            killed process leaves its part file behind; the next process that writes into that folder removes it. A link
-            is followed. A file that is replaced keeps its permissions. Raises OutputNotWritableError, which names the
-            path, if `destination` refuses the path, and for every OSError of opening, writing or renaming.
+    killed process leaves its part file behind; the next process that writes into that folder removes it. A link
+    is followed. A file that is replaced keeps its permissions. Raises OutputNotWritableError, which names the
+    path, if `destination` refuses the path, and for every OSError of opening, writing or renaming.
     """
     target = destination(path)
     with _named(path), part_file(target.parent, 0o600 if target.exists() else 0o666) as (handle, part):
@@ -35,7 +35,7 @@ def atomic_files(*paths: Path) -> Iterator[tuple[Path, ...]]:
     """Yield one path to write to for each of several files, and move all files into place when the block ends.
 
     The yielded paths have the files' own names and lie in a temporary folder beside the first file. If the block or
-        the disk fails, the old files stay untouched. Raises OutputNotWritableError.
+    the disk fails, the old files stay untouched. Raises OutputNotWritableError.
     """
     targets = [destination(path) for path in paths]
     with _named(paths[0]), part_folder(targets[0].parent) as folder:

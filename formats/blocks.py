@@ -60,7 +60,7 @@ def lookup(
     """Return the values (n,) of the indices (n,), which belong to the tensor's values `start` ... `start` + n - 1.
 
     Values are counted in row-major order; indices are below K. codebooks: (..., K), the first of them has the number
-        `first`; out: (n,) in the dtype of the codebooks, a new array if it isn't given.
+    `first`; out: (n,) in the dtype of the codebooks, a new array if it isn't given.
     """
     flat, k = codebooks.reshape(-1), codebooks.shape[-1]
     if out is None:

@@ -35,7 +35,7 @@ class Access:
     """How a container is read.
 
     limits: the largest sizes and the most work that are accepted; verify: check each section's checksum when the
-            section is first read; threads: number of processes that decode a large tensor's chunks.
+    section is first read; threads: number of processes that decode a large tensor's chunks.
     """
 
     limits: Limits
@@ -47,7 +47,7 @@ class Container:
     """An open container, usable in a `with` block; sections are read, checked and decoded when they are needed.
 
     `open_file` returns it. All methods raise a FormatError if the bytes that they need are damaged, and
-        UnsupportedVersionError for a tensor that is stored in a way that only a newer version knows.
+    UnsupportedVersionError for a tensor that is stored in a way that only a newer version knows.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Container:
         """Return a tensor as a new dense array of its shape and dtype; `level`: a coarser level of a shared tensor.
 
         copy=False: a large tensor that is stored raw comes as a read-only view of the mapped file. Raises
-                TensorNotFoundError, and ValueError for a level below 0.
+        TensorNotFoundError, and ValueError for a level below 0.
         """
         record, number = self._content(name)
         if record.kind == SHARED:

@@ -68,7 +68,7 @@ def read_header(data: bytes | memoryview, limits: bounds.Limits, flags: int = 0,
     """Read a header; flags: those of the prefix; newer: the file's minor version is newer, so types may be unknown.
 
     Every count is checked against the bytes that are left before a list of that length is made. Raises HeaderError or
-        LimitExceededError.
+    LimitExceededError.
     """
     reader = ByteReader(data)
     tensor_count = reader.uint(min(bounds.MAX_TENSORS, len(data)))

@@ -120,7 +120,7 @@ def find_sections(header: Header) -> dict[tuple[int, int, int, int], int]:
     """Map (kind, level, owner, chunk number) of each section to its place, the number of the section in the file.
 
     Raises HeaderError unless the file has exactly one section for every group, level and chunk that the tensors need,
-        and no other section.
+    and no other section.
     """
     found: dict[tuple[int, int, int, int], int] = {}
     chunk_numbers: dict[tuple[int, int, int], int] = {}

@@ -104,7 +104,7 @@ class Writer:
         """Write one tensor; precision: for its codebook or vector, or None for the writer's precision.
 
         Raises UnsupportedTensorError for a bad or repeated name and for a dtype, shape or index that can't be stored,
-                and OutputNotWritableError.
+        and OutputNotWritableError.
         """
         precision = precision or self.precision
         described = describe(name, tensor, precision)

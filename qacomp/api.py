@@ -85,23 +85,23 @@ def compress(
     """Compress `model` into a container and measure the result, as the command `qacomp compress` does.
 
     model: the path of a model file, a Checkpoint, a torch module (which isn't changed), a state dict of tensors or
-        arrays, or an onnx.ModelProto, whose graph is kept and which is measured on `data` as `load_samples` feeds it.
-        data: a spec (`digits`, `npz:FILE`, ...), a Dataset, or a mapping with the arrays x_train, y_train, x_test,
-        y_test (see `qacomp.datasets.Split`). None: the data that the settings name, or built-in data that the
-        checkpoint names. Without data nothing is trained or measured.
-        config: a CompressConfig, a mapping of its fields, or the path of a TOML file.
-        output: the path of the container. None: a temporary file, which lives as long as the Result; `Result.save`
-        copies it.
-        keywords: settings that override `config`, such as `reg="exp", k=8` (`qacomp.options.settings.Settings`), and:
-        input_shape: (C, H, W) of a module's input, needed if there is no data. For a module that doesn't return class
-        scores use the setting `input` instead, with the shapes of its inputs, such as `("1,576", "2,1,128")`; the
-        module is then compressed as an ONNX model.
-        snapshots: a folder for four checkpoints during the fine-tuning, which `qacomp plot weights` draws.
-        progress: where bars and notes go. None: to a notebook's cell, nowhere outside of notebooks; False: nowhere.
-        trust_pickle: unpickle a pickled module, which runs its code.
-        force: replace a file at `output` even if it isn't a container; input files are never replaced.
+    arrays, or an onnx.ModelProto, whose graph is kept and which is measured on `data` as `load_samples` feeds it.
+    data: a spec (`digits`, `npz:FILE`, ...), a Dataset, or a mapping with the arrays x_train, y_train, x_test,
+    y_test (see `qacomp.datasets.Split`). None: the data that the settings name, or built-in data that the
+    checkpoint names. Without data nothing is trained or measured.
+    config: a CompressConfig, a mapping of its fields, or the path of a TOML file.
+    output: the path of the container. None: a temporary file, which lives as long as the Result; `Result.save`
+    copies it.
+    keywords: settings that override `config`, such as `reg="exp", k=8` (`qacomp.options.settings.Settings`), and:
+    input_shape: (C, H, W) of a module's input, needed if there is no data. For a module that doesn't return class
+    scores use the setting `input` instead, with the shapes of its inputs, such as `("1,576", "2,1,128")`; the
+    module is then compressed as an ONNX model.
+    snapshots: a folder for four checkpoints during the fine-tuning, which `qacomp plot weights` draws.
+    progress: where bars and notes go. None: to a notebook's cell, nowhere outside of notebooks; False: nowhere.
+    trust_pickle: unpickle a pickled module, which runs its code.
+    force: replace a file at `output` even if it isn't a container; input files are never replaced.
 
-        Raises the named errors of `qacomp.errors`. The output is written whole or not at all.
+    Raises the named errors of `qacomp.errors`. The output is written whole or not at all.
     """
     from qacomp.notebook import choose_progress
     from qacomp.pipeline import compress as run_stages

@@ -19,7 +19,7 @@ class TensorChange:
     """One tensor that differs; change: "added", "removed" or "changed"; pairs are (value in a, value in b).
 
     max_abs, rms: largest and root-mean-square |b − a|, if both have the same shape, else None; NaN if values aren't
-        finite. bytes: stored bytes.
+    finite. bytes: stored bytes.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Difference:
     """The differences between two containers.
 
     bytes: sizes of the two files; unchanged: number of equal tensors; settings, provenance: name -> (value in a, value
-        in b) of the entries that differ, None for a missing value.
+    in b) of the entries that differ, None for a missing value.
     """
 
     a: Path

@@ -24,10 +24,10 @@ class MeasuredFile:
     """The figures of a measured file.
 
     kind: "container", "onnx" or "checkpoint"; data: the data spec; accuracy: top-1 in percent over `samples` test
-        samples, None if another metric was measured or nothing; latency: of one sample in onnxruntime, None for a
-        checkpoint; metric: {"name", "value"} of a container or an ONNX file (accuracy is a metric too); notes: why
-        something wasn't measured; points: the networks of a container that holds several, smallest first; accuracy and
-        latency are then those of the largest one.
+    samples, None if another metric was measured or nothing; latency: of one sample in onnxruntime, None for a
+    checkpoint; metric: {"name", "value"} of a container or an ONNX file (accuracy is a metric too); notes: why
+    something wasn't measured; points: the networks of a container that holds several, smallest first; accuracy and
+    latency are then those of the largest one.
     """
 
     file: Path

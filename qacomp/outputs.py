@@ -72,10 +72,10 @@ def claim(outputs: Sequence[Output], inputs: Iterable[Path], *, force: bool = Fa
     """Raise an error unless all `outputs` can be written without losing a file; nothing is written.
 
     Raises OutputIsInputError if an output is one of the inputs (also under another name or through a link), or if two
-        outputs are the same file, whether `force` is set or not; OutputExistsError if another file exists at an
-        output's path and `force` isn't set; OutputNotWritableError if the folder is missing or not writable, or if the
-        path isn't a regular file (but a pipe, a device or a link to nothing). `inputs` is iterated over only if an
-        output exists.
+    outputs are the same file, whether `force` is set or not; OutputExistsError if another file exists at an
+    output's path and `force` isn't set; OutputNotWritableError if the folder is missing or not writable, or if the
+    path isn't a regular file (but a pipe, a device or a link to nothing). `inputs` is iterated over only if an
+    output exists.
     """
     taken: dict[object, Output] = {}
     for output in outputs:
@@ -120,7 +120,7 @@ def _identity(path: Path) -> object:
     """Return a value that is equal for two paths of the same file.
 
     For an existing file that is its device and inode number. Else it is the identity of its folder and its name,
-        normalized as on file systems that ignore case.
+    normalized as on file systems that ignore case.
     """
     try:
         status = path.stat()

@@ -23,8 +23,8 @@ def compress(source: Source, config: CompressConfig, data: Dataset | Given | Non
     """Compress `source` into the container `run.output`, and measure what a reader decodes from it.
 
     config: see CompressConfig. data: for a network, the data for training and measuring; for an ONNX model, the samples
-        to run it on; without data nothing is trained or measured, and a note says so. Raises the named errors of
-        `qacomp.errors`; the output is written whole or not at all.
+    to run it on; without data nothing is trained or measured, and a note says so. Raises the named errors of
+    `qacomp.errors`; the output is written whole or not at all.
     """
     for remark in source.notes:
         run.note(remark)

@@ -47,8 +47,8 @@ class Result(Figures):
         """Return the decoded network as a ModelProto; with `path`, write it and return a Decoded instead.
 
         See `qacomp.exporting.decoded.Decoded`. mode: form of the weights in the file, "dense", "lut" or "affine" (see
-                `qacomp.exporting.onnx_options.OnnxOptions`); level: for a progressive container, the number of shared
-                values of the level to decode; force: replace an existing file at `path`.
+        `qacomp.exporting.onnx_options.OnnxOptions`); level: for a progressive container, the number of shared
+        values of the level to decode; force: replace an existing file at `path`.
         """
         return decode(self, path, to="onnx", mode=mode, part=Part(level=level), force=force)
 

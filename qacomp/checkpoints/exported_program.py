@@ -26,7 +26,7 @@ def load_exported_program(path: Path, archive: zipfile.ZipFile, stem: str, size:
     """Return parameters, buffers and constants by the names that they have in the exported module.
 
     size: bytes of the file. Raises NotACheckpointError for a damaged archive, and CheckpointError for tensors that
-        can't be read or would take far more memory than the file.
+    can't be read or would take far more memory than the file.
     """
     names = archive.namelist()
     state: dict[str, Tensor] = {}

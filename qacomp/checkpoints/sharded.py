@@ -22,7 +22,7 @@ class Shards:
     """The tensors of all shards, in the order of the index, and facts about the files.
 
     bytes: sizes of index and shards together; parts: SHA-256 of the index and of each shard, in the order of their
-        names; digest: SHA-256 over `parts`; metadata: that of all shards together.
+    names; digest: SHA-256 over `parts`; metadata: that of all shards together.
     """
 
     state: "dict[str, Tensor]"

@@ -93,7 +93,7 @@ def view_tensors(path: Path, views: Collection[View], stored: Stored, size: int)
     """Return a contiguous CPU tensor for each view; equal views (tied weights) get the same tensor.
 
     Each storage is read once. size: bytes of the file. Raises NotACheckpointError, and CheckpointError if the tensors
-        would take far more memory than the file.
+    would take far more memory than the file.
     """
     import torch
 

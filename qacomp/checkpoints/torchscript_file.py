@@ -24,7 +24,7 @@ def load_torchscript(path: Path, archive: zipfile.ZipFile, stem: str, size: int)
     """Return parameters, buffers and tensor attributes by their path in the module tree; constants as CONSTANTS.c0, ...
 
     size: bytes of the file. Raises NotACheckpointError for a damaged archive, and CheckpointError for tensors that
-        can't be read or would take far more memory than the file.
+    can't be read or would take far more memory than the file.
     """
     state: dict[str, Tensor] = {}
     for record, folder in (("data.pkl", "data"), ("constants.pkl", "constants")):

@@ -39,7 +39,7 @@ def unwrap(where: object, loaded: Any, key: str | None = None) -> Unwrapped:
     """Find the weights in `loaded`: under the dotted `key`, or under a usual key or the only possible one.
 
     Raises NotACheckpointError if there are no tensors, and AmbiguousCheckpointError if there are several networks or
-        no tensors under `key`.
+    no tensors under `key`.
     """
     if not isinstance(loaded, Mapping) and not is_module(loaded):
         raise NotACheckpointError(

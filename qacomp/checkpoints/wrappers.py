@@ -36,7 +36,7 @@ def matched(
     """Return a state dict with the names `wanted` by a network, without prefixes and wrappers, and notes.
 
     It stays unchanged if it has all wanted names already, or doesn't have them under any prefix. Raises
-        AmbiguousCheckpointError if it has them under several prefixes.
+    AmbiguousCheckpointError if it has them under several prefixes.
     """
     if not wanted or all(name in state for name in wanted):
         return state, ()

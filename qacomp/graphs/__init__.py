@@ -1,4 +1,4 @@
-"""ONNX models as they come in: every tensor found and read, the graph apart from them, and the two joined again."""
+"""Read ONNX models: find every tensor, separate the graph from its tensors, and join the two again."""
 
 from qacomp.graphs.reading import OnnxFile, parse_onnx, read_onnx
 

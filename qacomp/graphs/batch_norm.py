@@ -1,4 +1,4 @@
-"""Batch normalization as inference sees it: a scale and a shift a channel instead of four vectors.
+"""Fold batch normalization for inference: two vectors (scale and shift of each channel) instead of four.
 
 y = γ·(x − μ)/√(σ² + ε) + β = s·x + t with s = γ/√(σ² + ε), t = β − μ·s (Ioffe and Szegedy 2015, algorithm 2, line 11).
 """
@@ -19,7 +19,7 @@ _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def _batch_norms(model: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
-    """Yield every batch norm under each of its names: a module used twice has two in the state dict."""
+    """Yield (name, module) of every batch norm; a module that is used in two places comes with both names."""
     for name, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, _BatchNorm):
             yield name, module
@@ -34,15 +34,15 @@ def _key(module_name: str, tensor_name: str) -> str:
 
 
 def untracked_batch_norms(model: nn.Module) -> list[str]:
-    """Return the names of the batch norms that keep no statistics (track_running_stats=False), which aren't folded."""
+    """Return the names of batch norms without running statistics (track_running_stats=False), which aren't folded."""
     return [name for name, module in _batch_norms(model) if not _is_tracked(module)]
 
 
 def foldable_batch_norms(model: nn.Module) -> dict[str, float]:
-    """Return every batch norm that `fold_statistics` folds, under each of its names -> its eps.
+    """Map each name of every batch norm that `fold_statistics` folds to its eps.
 
-    One that keeps no statistics isn't, nor is one whose weight or bias another module holds too: folded, each would
-    need values of its own.
+    A batch norm without running statistics isn't folded. Neither is one that shares its weight or bias with another
+    module, since after folding each would need its own values.
     """
     return {name: float(module.eps) for name, module in _foldable(model)}
 
@@ -60,7 +60,7 @@ def _foldable(model: nn.Module) -> list[tuple[str, _BatchNorm]]:
 
 
 def constant_names(model: nn.Module) -> list[str]:
-    """Return the state-dict names of the tensors that are constants once `fold_statistics` has run."""
+    """Return the state-dict names of the tensors that are constant after `fold_statistics`."""
     return [
         _key(name, buffer)
         for name, module in _foldable(model)
@@ -72,17 +72,17 @@ def constant_names(model: nn.Module) -> list[str]:
 def fold_statistics(model: nn.Module) -> list[str]:
     """Fold each batch norm's running statistics into its weight and bias, in place.
 
-    Afterwards weight = γ/√(σ² + ε) and bias = β − μ·weight (computed in float64, kept in their own dtype),
-    running_mean = 0, running_var = 1 and eps = 0, so that the model's outputs stay what they were but for rounding.
-    A batch norm with affine=False becomes affine. One without running statistics, or whose weight is tied, stays as it
-    is: see `foldable_batch_norms`. Folding twice changes nothing.
+    Afterwards weight = γ/√(σ² + ε) and bias = β − μ·weight (computed in float64, stored in their own dtype),
+    running_mean = 0, running_var = 1 and eps = 0. So the model's outputs change only by rounding. A batch norm with
+    affine=False becomes affine. A batch norm without running statistics or with a tied weight isn't changed, see
+    `foldable_batch_norms`. Folding twice changes nothing.
 
     Args:
         model: a network in eval mode.
 
     Returns:
-        State-dict names of the tensors that are constants now (running_mean, running_var, num_batches_tracked) and
-        need no storing.
+        State-dict names of the tensors that are constant now (running_mean, running_var, num_batches_tracked), so that
+        they needn't be stored.
 
     Raises:
         ExportError: the model is in training mode, or a weight is parametrized.
@@ -93,11 +93,11 @@ def fold_statistics(model: nn.Module) -> list[str]:
         if id(module) in folded:
             continue
         if module.training:
-            raise ExportError(f"batch norm {name!r} is in training mode: call model.eval() before folding")
+            raise ExportError(f"batch norm {name!r} is in training mode; call model.eval() before folding")
         if parametrize.is_parametrized(module):
-            raise ExportError(f"batch norm {name!r} is parametrized: remove its parametrizations before folding")
+            raise ExportError(f"batch norm {name!r} is parametrized; remove its parametrizations before folding")
         folded[id(module)] = (name, *_scale_and_shift(name, module))  # (C,), (C,)
-    for _, module in _batch_norms(model):  # all is checked: from here on nothing can fail half-way
+    for _, module in _batch_norms(model):  # all checks are done, so no error can leave the model half folded
         if id(module) in folded:
             _, scale, shift = folded.pop(id(module))
             _make_affine(module)
@@ -122,7 +122,7 @@ def _scale_and_shift(name: str, module: _BatchNorm) -> tuple[torch.Tensor, torch
         if not torch.isfinite(tensor).all():
             raise NonFiniteWeightsError(
                 f"batch norm {name!r}: its {what} is NaN or infinite in at least one channel (a negative variance, or "
-                "non-finite statistics): use a sound checkpoint"
+                "statistics that aren't finite); use another checkpoint"
             )
     return scale, shift
 
@@ -149,12 +149,12 @@ def load_folded(model: nn.Module, tensors: Mapping[str, np.ndarray | torch.Tenso
     """Load a folded state into a freshly built network, in place; the network is in eval mode afterwards.
 
     Args:
-        model: the architecture that `fold_statistics` saw.
-        tensors: the folded state dict, in which the constants that `fold_statistics` names may be absent, and of
-            parameters that are one and the same tensor all but one.
+        model: a network of the architecture that was folded.
+        tensors: the folded state dict. It may lack the constants that `fold_statistics` returned, and all but one
+            of several names of the same parameter.
 
     Raises:
-        ArchitectureMismatchError: keys or shapes differ from the architecture's; the model is then as it was.
+        ArchitectureMismatchError: keys or shapes differ from the architecture's; the model isn't changed then.
     """
     given = {
         name: torch.from_numpy(np.array(value)) if isinstance(value, np.ndarray) else value
@@ -187,7 +187,7 @@ def load_folded(model: nn.Module, tensors: Mapping[str, np.ndarray | torch.Tenso
     ]
     if wrong:
         raise ArchitectureMismatchError(
-            f"the tensors aren't this architecture's ({'; '.join(wrong)}): build the network that they were made from"
+            f"the tensors don't fit this architecture ({'; '.join(wrong)}); build the network from which they come"
         )
     for _, module in _foldable(model):
         _make_affine(module)

@@ -1,7 +1,7 @@
-"""Whether a look-up takes the best of some candidates, as a detector takes boxes, and not the rows of ids.
+"""Recognise look-ups that select the best candidates, such as a detector's boxes, and not rows of an embedding.
 
-Indices that a ranking or a search for places gives (TopK, NonMaxSuppression, NonZero) say which of the candidates are
-left. What they take narrow rows from are the candidates' boxes, points or variances: constants.
+Indices from a ranking or search operator (TopK, NonMaxSuppression, NonZero) say which candidates stay. If they select
+narrow rows of a tensor, these are the boxes, points or variances of the candidates, and the tensor is a constant.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _FIRST = (
     "Expand", "Tile", "Gather", "GatherND", "GatherElements", "Compress",
 )  # fmt: skip
 _ALL = ("Concat", "Add", "Sub", "Mul", "Div", "Mod", "Where", "Min", "Max", "Clip")
-_NARROW = 8  # values of a row at most; a box has four, with its variances eight; an embedding has more
+_NARROW = 8  # most values of a row: a box has four, with variances eight; an embedding has more
 _MOST_STEPS = 64
 
 
 def takes_candidates(readers: Readers, indices: Key | None, dims: tuple[int, ...]) -> bool:
-    """Return whether a look-up of rows of a tensor of shape `dims` by these indices takes some of many candidates."""
+    """Return whether these indices select candidates from a tensor of shape `dims`: narrow rows, by a ranking."""
     return math.prod(dims[1:]) <= _NARROW and _is_ranked(readers, indices)
 
 

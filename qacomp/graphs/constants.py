@@ -1,4 +1,4 @@
-"""Where a model's weights stand: initializers and Constant nodes, in the main graph, in functions and in subgraphs."""
+"""Find a model's constant tensors: initializers and Constant nodes, in the main graph, functions and subgraphs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from qacomp.graphs.readers import defined_names
 from qacomp.graphs.walk import Scope, nested
 
 Home: TypeAlias = onnx.ModelProto | onnx.FunctionProto
-"""What says which operator sets its nodes are of: the model for its graphs, a function for its body."""
+"""The object with the operator sets of the nodes: the model for its graphs, a function for its body."""
 
 
 @dataclass(frozen=True)
 class Constant:
-    """One constant tensor: in `scope`, as an initializer, or as the value of the Constant node `node`."""
+    """One constant tensor in `scope`: an initializer, or the value of the Constant node `node`."""
 
     scope: Scope
     tensor: onnx.TensorProto
@@ -32,14 +32,14 @@ class Constant:
 
 
 def scopes(model: onnx.ModelProto) -> Iterator[tuple[Home, Scope]]:
-    """Yield the main graph, every function's body, and their subgraphs, each with what says their operator sets."""
+    """Yield (home, scope) for the main graph, every function's body and all their subgraphs."""
     yield from ((model, scope) for scope in nested(model.graph))
     for function in model.functions:
         yield from ((function, scope) for scope in nested(function))
 
 
 def constants(model: onnx.ModelProto) -> Iterator[Constant]:
-    """Yield every initializer and every Constant node with a tensor value, those inside local functions among them."""
+    """Yield every initializer and every Constant node with a tensor value, also those inside local functions."""
     for home, scope in scopes(model):
         for tensor in scope.initializer if isinstance(scope, onnx.GraphProto) else ():
             yield Constant(scope, tensor, home)
@@ -55,12 +55,12 @@ def constants(model: onnx.ModelProto) -> Iterator[Constant]:
 
 
 def default_opset(home: Home) -> int:
-    """Return the version of the default operator set, 0 where the model, or the function, imports none."""
+    """Return the version of the default operator set; 0 if the model or function imports none."""
     return max((i.version for i in home.opset_import if i.domain in ("", "ai.onnx")), default=0)
 
 
 def value_names(model: onnx.ModelProto) -> set[str]:
-    """Return every name of a value anywhere in the model's graphs and functions."""
+    """Return the names of all values in the model's graphs and functions."""
     names: set[str] = set()
     for _, scope in scopes(model):
         names |= defined_names(scope)

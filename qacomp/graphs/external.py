@@ -1,4 +1,4 @@
-"""External data of ONNX models: where each tensor's bytes lie, read one tensor at a time, never outside the folder."""
+"""Read the external data of ONNX models, one tensor at a time, and only from the folder of the model."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _CHUNK = 1 << 20
 
 
 class ExternalFiles:
-    """The files beside a model that hold its tensors; opened when first needed, mapped, closed by `close`."""
+    """The files beside a model that hold its tensors; each one is mapped into memory on first use."""
 
     def __init__(self, model_path: Path) -> None:
         self.model_path = model_path
         self._maps: dict[str, mmap.mmap | bytes] = {}
 
     def read(self, tensor: TensorProto) -> memoryview:
-        """Return the bytes of one external tensor. Raises CheckpointError where they aren't there or lie elsewhere."""
+        """Return the bytes of one external tensor. Raises CheckpointError if they are missing or in another folder."""
         entries = {entry.key: entry.value for entry in tensor.external_data}
         name, where = tensor.name[:80], entries.get("location", "")
         data = self._mapped(name, where)
@@ -33,22 +33,22 @@ class ExternalFiles:
             length = len(data) - offset if dtype is None else count(tensor) * dtype.itemsize
         if length < 0 or offset + length > len(data):
             raise CheckpointError(
-                f"{self.model_path}: tensor {name!r} lies at bytes {offset} to {offset + length} of {where}, which has "
-                f"{len(data)}; truncated? Copy it again"
+                f"{self.model_path}: tensor {name!r} is at bytes {offset} to {offset + length} of {where!r}, which has "
+                f"only {len(data)}; truncated? Copy it again"
             )
         return memoryview(data)[offset : offset + length]
 
     @property
     def total_bytes(self) -> int:
-        """Return the bytes of all files that were read so far."""
+        """Return the size in bytes of all files that were read so far."""
         return sum(len(data) for data in self._maps.values())
 
     def digests(self) -> list[str]:
-        """Compute the SHA-256 of each file read so far, in the order of their names."""
+        """Return the SHA-256, in hex, of each file that was read so far, in the order of their names."""
         return list(self.named_digests().values())
 
     def named_digests(self) -> dict[str, str]:
-        """Compute the name of each file read so far -> its SHA-256, in the order of the names."""
+        """Map the name of each file that was read so far to its SHA-256 in hex, in the order of the names."""
         found = {}
         for name, data in sorted(self._maps.items()):
             digest, view = hashlib.sha256(), memoryview(data)
@@ -77,8 +77,8 @@ class ExternalFiles:
         folder = self.model_path.parent.resolve()
         inside = Path(where)
         outside = CheckpointError(
-            f"{self.model_path}: tensor {name!r} has its data in {where!r}, outside the model's folder; refused: "
-            "put the file itself (no link) beside the model"
+            f"{self.model_path}: tensor {name!r} has its data in {where!r}, outside the model's folder, which is "
+            "refused; put the file itself (not a link) beside the model"
         )
         if not where or "\0" in where or inside.is_absolute() or ".." in inside.parts:
             raise outside
@@ -86,12 +86,12 @@ class ExternalFiles:
         if not path.is_relative_to(folder):  # a link that leads out
             raise outside
         if path.exists() and not path.is_file():
-            raise CheckpointError(f"{self.model_path}: tensor {name!r} has its data in {where!r}, which is no file")
+            raise CheckpointError(f"{self.model_path}: tensor {name!r} has its data in {where!r}, which isn't a file")
         return path
 
 
 def _number(name: str, text: str) -> int:
     value = int(text) if text.isdecimal() and len(text) < 20 else -1
     if value < 0:
-        raise CheckpointError(f"tensor {name!r}: external data at {text!r}: no place in a file; the model is damaged")
+        raise CheckpointError(f"tensor {name!r}: {text!r} isn't an offset or length in a file; the model is damaged")
     return value

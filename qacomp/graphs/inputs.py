@@ -1,6 +1,6 @@
-"""What a model does with each of its inputs: the rows of a table that ids choose, the constants it is held against.
+"""Find out how a model uses each input: the size of tables that it indexes, the constants it is compared with.
 
-A value is followed through operators that pass it on or shift it, into model-local functions, and into subgraphs.
+A value is followed through operators that pass it on or shift it, into local functions and into subgraphs.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ _SHIFTING = ("Add", "Sub", "Clip", "Min", "Max", "Mod", "Abs", "Where", "Relu", 
 _COMPARING = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 _TABLES = ("Identity", "Cast", "DequantizeLinear")
 _MOST_HOPS, _MOST_STEPS, _MOST_CALLS = 12, 4096, 16
-_MOST_STEPS_IN_ALL, _MOST_DEPTH = 1 << 18, 200  # of all inputs together; of calls one behind the other
-_LARGEST_CONSTANT = 4096  # values: what a comparison or a normalization holds
-_PIXEL_MEAN, _PIXEL_SCALE = 20.0, 0.05  # means and factors of pixels from 0 to 255; others are below, or near 1
+_MOST_STEPS_IN_ALL, _MOST_DEPTH = 1 << 18, 200  # steps of all inputs together; depth of nested followings
+_LARGEST_CONSTANT = 4096  # values; constants of comparisons and normalizations are smaller
+_PIXEL_MEAN, _PIXEL_SCALE = 20.0, 0.05  # for pixels from 0 to 255 means are above, factors below; else near 1
 
 
 @dataclass(frozen=True)
 class InputUse:
-    """rows: of the smallest table that its integers choose from. compared: scalars that it is held against, in order.
+    """How a model uses an input. rows: rows of the smallest table that it indexes, or None.
 
-    pixels: it is shifted or scaled as values from 0 to 255 are. ends: operators that take what comes of it.
+    compared: scalars with which it is compared, in order; pixels: it is shifted or scaled like values from 0 to 255;
+    ends: operators that read it or what follows from it.
     """
 
     rows: int | None = None
@@ -41,7 +42,7 @@ class InputUse:
 
 
 def input_uses(model: ModelProto) -> dict[str, InputUse]:
-    """Return the use of each input that a caller must give, by name, in the graph's order; without initializers."""
+    """Return the use of each input that a caller must give, by name in the graph's order; initializers are left out."""
     graph = model.graph
     constants = {t.name for t in graph.initializer} | {s.values.name for s in graph.sparse_initializer}
     search = _InputSearch(readers_of(model), _tensors(model), _makers(model))
@@ -54,13 +55,13 @@ def _tensors(model: ModelProto) -> dict[Key, TensorProto]:
 
 
 def _makers(model: ModelProto) -> dict[str, NodeProto]:
-    """Return the node that makes a value, by name, in the main graph and the functions: tables may be passed on."""
+    """Map the name of each value in the main graph and the functions to the node that makes it."""
     return {o: node for scope in (*model.functions, model.graph) for node in scope.node for o in node.output if o}
 
 
 @dataclass
 class _Noted:
-    """What the search has met so far; the fields are those of InputUse."""
+    """The uses found so far; the fields are those of InputUse."""
 
     rows: list[int] = field(default_factory=list)
     compared: list[float] = field(default_factory=list)
@@ -68,17 +69,17 @@ class _Noted:
     pixels: bool = False
 
     def note_pixels(self) -> None:
-        """Note that the input is shifted or scaled as values from 0 to 255 are."""
+        """Record that the input is shifted or scaled like values from 0 to 255."""
         self.pixels = True
 
     def use(self) -> InputUse:
-        """Return all of it as the use of an input."""
+        """Return the recorded uses as an InputUse."""
         rows = min(self.rows) if self.rows else None
         return InputUse(rows, tuple(dict.fromkeys(self.compared)), self.pixels, frozenset(self.ends))
 
 
 class _InputSearch:
-    """Follows an input to what reads it. `places`: which value each node reads at each place."""
+    """Follows an input to the nodes that read it. places: the value that a node reads, by (id of node, position)."""
 
     def __init__(self, readers: Readers, tensors: dict[Key, TensorProto], makers: dict[str, NodeProto]) -> None:
         self.readers, self.tensors, self.makers = readers, tensors, makers
@@ -86,14 +87,14 @@ class _InputSearch:
         self.steps, self.left, self.depth = 0, _MOST_STEPS_IN_ALL, 0
 
     def use(self, key: Key) -> InputUse:
-        """Find what becomes of the value `key`."""
+        """Return the uses of the value `key`."""
         found, self.steps = _Noted(), 0
         self._follow(key, found, _MOST_HOPS, (), whole=True)
         self.left -= self.steps
         return found.use()
 
     def _follow(self, key: Key, found: _Noted, hops: int, calls: tuple[Reader, ...], whole: bool) -> None:
-        """Follow a value; `whole`: only passing operators took it so far, so that constants tell its own range."""
+        """Follow a value; whole: no operator has changed its values so far, so that constants show its range."""
         if self.depth < _MOST_DEPTH:
             self.depth += 1
             self._follow_readers(key, found, hops, calls, whole)
@@ -136,7 +137,7 @@ class _InputSearch:
         elif node.op_type in _COMPARING:
             held = self._constant(node, 1 - position)
             if held is not None and held.size > 1 and np.array_equal(held.reshape(-1), np.arange(held.size)):
-                found.rows.append(held.size)  # one-hot, spelled out
+                found.rows.append(held.size)  # a one-hot encoding by comparison with 0, 1, 2, ...
             elif whole and held is not None and held.size == 1 and held.dtype.kind in "fiub":
                 found.compared.append(float(held.reshape(-1)[0]))
         elif node.op_type == "BatchNormalization" and position == 0 and whole:
@@ -145,7 +146,7 @@ class _InputSearch:
                 found.note_pixels()
 
     def _is_of_pixels(self, node: NodeProto, position: int) -> bool:
-        """Return whether a subtraction or a factor is one for values from 0 to 255."""
+        """Return whether a node subtracts a mean or multiplies by a factor that fits values from 0 to 255."""
         held = self._constant(node, 1 - position) if node.op_type in ("Sub", "Add", "Mul", "Div") else None
         if held is None or not held.size or held.dtype.kind != "f":
             return False
@@ -155,7 +156,7 @@ class _InputSearch:
         return size > _PIXEL_MEAN
 
     def _table(self, node: NodeProto, position: int, calls: tuple[Reader, ...]) -> TensorProto | None:
-        """Find the tensor that a node reads at a place, through operators that keep its shape and out of functions."""
+        """Find the constant tensor that a node reads at a position, back through operators that keep its shape."""
         for _ in range(_MOST_HOPS):
             key = self.places.get((id(node), position))
             if key is None:
@@ -173,7 +174,7 @@ class _InputSearch:
         return None
 
     def _given(self, key: Key, calls: tuple[Reader, ...]) -> Reader | None:
-        """Return where the caller gives what is a function's input, None where it isn't one."""
+        """Return the caller's place of a value that is an input of the innermost called function; else None."""
         called = self.readers.function(calls[-1].node) if calls else None
         if not isinstance(called, FunctionProto) or id(called) != key[0] or key[1] not in called.input:
             return None
@@ -188,6 +189,6 @@ class _InputSearch:
             return None
         try:
             values: NDArray[np.generic] = array_of(tensor, None)
-        except QacompError:  # damaged: whoever packs it says so
+        except QacompError:  # a damaged tensor; the error is raised when it is packed
             return None
         return values

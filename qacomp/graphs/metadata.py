@@ -1,7 +1,7 @@
-"""What a container's metadata say, each field checked for its type before anybody reads it.
+"""Read a container's metadata, with the type of each known field checked.
 
-The metadata come with the file, so they are as hostile as the rest of it. What isn't listed here is kept as it is, for
-reports that print it; what is listed has the type that its readers count on, or the file is refused.
+The metadata come from the file, so they are as untrusted as the rest of it. A file is refused if a field that is listed
+here doesn't have the listed type. Other fields are kept unchecked, for reports that print them.
 """
 
 import math
@@ -14,26 +14,26 @@ from qacomp.formats.metadata import read_metadata
 
 Check = Callable[[Any], bool]
 ORIGINAL = "original"
-"""The word for a graph that came in as ONNX and is given back as it was (`graph`)."""
+"""Value of the field `graph` for a graph that was read from an ONNX model and is restored unchanged."""
 _LARGEST_INPUT = 1 << 26
-"""Values of one example: an image of 4,096 × 4,096 in four channels."""
+"""Most values of one example: those of an image of 4,096 × 4,096 pixels with four channels."""
 
 
 def metadata(container: Container) -> dict[str, Any]:
-    """Return the container's metadata. Raises FormatError, with the field's name, where one isn't of its type."""
+    """Return the container's metadata. Raises FormatError, which names the field, if a field has a wrong type."""
     return checked(container.meta, container.source)
 
 
 def required(container: Container, name: str) -> Any:
-    """Return one field, which must be there. Raises FormatError."""
+    """Return one field of the metadata. Raises FormatError if it is missing."""
     value = metadata(container).get(name)
     if value is None:
-        raise FormatError(f"{container.source}: its metadata lack {name}; the file is damaged")
+        raise FormatError(f"{container.source}: its metadata have no {name}; the file is damaged")
     return value
 
 
 def from_text(text: str, source: str) -> dict[str, Any]:
-    """Read metadata that another file carries as JSON. Raises FormatError."""
+    """Read metadata from JSON text, which another kind of file holds. Raises FormatError."""
     try:
         return checked(read_metadata(text.encode(errors="surrogatepass")), source)
     except HeaderError as error:
@@ -41,7 +41,7 @@ def from_text(text: str, source: str) -> dict[str, Any]:
 
 
 def checked(meta: dict[str, Any], source: str) -> dict[str, Any]:
-    """Return the same metadata. Raises FormatError, with the field's name, where one isn't of its type."""
+    """Return the metadata unchanged. Raises FormatError, which names the field, if a field has a wrong type."""
     for name, (check, words) in FIELDS.items():
         value = meta.get(name)
         if value is not None and not check(value):
@@ -78,7 +78,7 @@ def _or_none(each: Check) -> Check:
 
 
 def _fields(kinds: Mapping[str, Check]) -> Check:
-    """Make the check of a table with these entries, where they are there and not null, and any others."""
+    """Return a check of a table: each of these entries that exists and isn't null must pass; others are ignored."""
     return lambda value: (
         isinstance(value, dict) and all(value.get(name) is None or check(value[name]) for name, check in kinds.items())
     )
@@ -112,4 +112,4 @@ FIELDS: dict[str, tuple[Check, str]] = {
     "agreement": (_AGREEMENT, "a table of outputs"),
     "metric": (_fields({"name": _text, "original": _number, "decoded": _number}), "a table of a name and numbers"),
 }
-"""What is read, and in which words an error tells its type."""
+"""The check of each field, and the words for its type in an error."""

@@ -1,8 +1,8 @@
-"""A network as a dense ONNX model whose initializers are its weights, bit for bit, under their state-dict names.
+"""Export a network to a dense ONNX model whose initializers are its exact weights with their state-dict names.
 
-The exporter's own optimization folds batch norms into convolutions, which turns K shared values a layer into
-K × channels, and renames what it touches. So weights are made graph inputs while onnxscript optimizes: what isn't a
-constant can't be folded, and shape arithmetic, zero biases and no-ops still go. Afterwards they are initializers again.
+The optimizer of the exporter folds batch norms into convolutions, which turns the K shared values of a layer into K ×
+channels, and renames weights. So weights are graph inputs while onnxscript optimizes: it can't fold them, but still
+removes shape arithmetic, zero biases and no-ops. Afterwards they become initializers again.
 """
 
 from __future__ import annotations
@@ -29,39 +29,40 @@ from qacomp.models.flexible import FlexibleModel
 from qacomp.models.plain_modules import copied
 from qacomp.models.weight_places import tied_names
 
-OPSET = 18  # what torch's operator library is written in; onnxruntime has it since 1.14
-IR_VERSION = 8  # the one that came with opset 18
+OPSET = 18  # the opset of torch's operator library; onnxruntime supports it since 1.14
+IR_VERSION = 8  # the IR version that came with opset 18
 INPUT = "input"
 
 
 def export_dense(model: nn.Module, input_shape: tuple[int, ...], *, all_submodels: bool = False) -> onnx.ModelProto:
-    """Export `model` in eval mode; the model itself is left untouched.
+    """Export `model` in eval mode; the model itself isn't changed.
 
-    Each parameter and buffer that the forward pass reads is an initializer of its state-dict name; of tied parameters
-    the first name stands for all (see `tied_names`), and parameters that forward never reads aren't in the graph.
-    Running statistics that `fold_statistics` made constant are the graph's own constants, one a width. The same
-    network gives the same bytes in every process.
+    Each parameter and buffer that the forward pass reads becomes an initializer with its state-dict name. Tied
+    parameters become one initializer with the first of their names (see `tied_names`). Parameters that the forward pass
+    doesn't read aren't in the graph. Running statistics that `fold_statistics` made constant become constants of the
+    graph, one for each width. The same network gives the same bytes in every process.
 
     Args:
-        model: a network from (N, *input_shape) to one tensor, float32.
-        input_shape: one example's shape without the batch axis, such as (C, H, W).
-        all_submodels: give a flexible model's graph an output for each sub-model, of its name, in place of `logits`;
-            `qacomp.graphs.submodels` cuts one of them out.
+        model: a float32 network that maps (N, *input_shape) to one tensor.
+        input_shape: shape of one example without the batch axis, such as (C, H, W).
+        all_submodels: give the graph of a flexible model one output for each sub-model, with its name, instead of
+            `logits`; `qacomp.graphs.submodels` cuts out one of them.
 
     Returns:
-        A checked model of opset 18 with input `input` (batch, *input_shape) and output `logits`, batch dynamic.
+        A checked model of opset 18 with the input `input` (batch, *input_shape), the output `logits` and a dynamic
+        batch axis.
 
     Raises:
-        ExportError: the exporter can't trace the network, or it isn't float32, or is still parametrized.
+        ExportError: the exporter can't trace the network, or the network isn't float32 or is parametrized.
     """
     _refuse_unexportable(model)
     twin = copied(model).cpu().eval()
     state = {name: tensor.detach() for name, tensor in twin.state_dict(keep_vars=True).items()}
-    example = torch.zeros(2, *input_shape)  # batch 2, since torch.export takes 1 for a constant
+    example = torch.zeros(2, *input_shape)  # batch 2, since torch.export treats a size of 1 as constant
     outputs: tuple[str, ...] = (OUTPUT,)
     if all_submodels:
         if not isinstance(twin, FlexibleModel):
-            raise ExportError("the network has no sub-models to export")
+            raise ExportError("the network has no sub-models to export; export it as an ordinary network")
         outputs = twin.submodel_names
         twin.forward = types.MethodType(_forward_all, twin)
     with quietly():
@@ -77,17 +78,17 @@ def _refuse_unexportable(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if parametrize.is_parametrized(module):
             raise ExportError(
-                f"module {name or 'model'!r} is parametrized: bake its weights in first "
-                "(torch.nn.utils.parametrize.remove_parametrizations)"
+                f"module {name or 'model'!r} is parametrized; make its weights plain first, with "
+                "torch.nn.utils.parametrize.remove_parametrizations"
             )
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and tensor.dtype != torch.float32:
-            raise ExportError(f"tensor {name!r} is {tensor.dtype}, the export wants float32: call model.float() first")
+            raise ExportError(f"tensor {name!r} is {tensor.dtype}, the export needs float32; call model.float() first")
 
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Keep the exporter's prints, warnings and log lines from the user."""
+    """Hide the prints, warnings and log lines of the exporter."""
     before, sink = logging.root.manager.disable, io.StringIO()
     logging.disable(logging.CRITICAL)
     try:
@@ -101,7 +102,7 @@ def quietly() -> Iterator[None]:
 def _traced(
     twin: nn.Module, example: torch.Tensor, state: dict[str, torch.Tensor], outputs: tuple[str, ...]
 ) -> onnx.ModelProto:
-    """Trace and optimize; the result has the state's tensors as inputs, without data."""
+    """Trace the network and optimize the graph, in which the state's tensors are inputs, without data."""
     import onnxscript.optimizer
     from onnxscript import ir
 
@@ -124,16 +125,16 @@ def _traced(
             graph.inputs.append(weight)
         onnxscript.optimizer.optimize(program.model)
         proto: onnx.ModelProto = ir.serde.serialize_model(program.model)
-    except Exception as e:  # the exporter raises whatever its many layers raise
+    except Exception as e:  # the exporter may raise anything
         raise ExportError(
             f"the network can't be exported to ONNX for input {tuple(example.shape)[1:]} with a dynamic batch axis "
-            f"({_cause(e)}): check the input shape, and that forward takes one tensor and has no branch on data"
+            f"({_cause(e)}); check the input shape, and that forward takes one tensor and doesn't branch on data"
         ) from e
     return proto
 
 
 def _cause(e: BaseException) -> str:
-    """Return the first line of the innermost error: the outer ones are the exporter's own story."""
+    """Return the first line of the innermost error, which has the reason; outer ones only name the exporter's steps."""
     while e.__cause__ is not None:
         e = e.__cause__
     lines = [line.strip() for line in str(e).splitlines() if line.strip()]
@@ -146,13 +147,13 @@ def _finished(
     graph = proto.graph
     outputs = list(graph.output)
     if len(outputs) != len(names):
-        raise ExportError(f"the network has {len(outputs)} outputs, the export takes one: wrap it to give its logits")
+        raise ExportError(f"the network has {len(outputs)} outputs, but the export needs one; wrap it to return logits")
     constants = _constant_statistics(state)
     tied = tied_names(twin)
     used = {name for n in graph.node for name in n.input}
     inputs = [v for v in graph.input if v.name not in state]
     if len(inputs) != 1:
-        raise ExportError(f"the network takes {len(inputs)} inputs, the export takes one")
+        raise ExportError(f"the network uses {len(inputs)} inputs, but the export needs one; wrap it, or give --input")
     weights = [tied.get(v.name, v.name) for v in graph.input if v.name in state and v.name in used]
     graph.ClearField("input")
     graph.input.extend(inputs)
@@ -170,7 +171,7 @@ def _finished(
 
 
 def _constant_statistics(state: dict[str, torch.Tensor]) -> set[str]:
-    """Return the names of running statistics that are all 0 or all 1, as `fold_statistics` leaves them."""
+    """Return the names of running means that are all 0 and variances that are all 1, as after `fold_statistics`."""
     neutral = {"running_mean": 0.0, "running_var": 1.0}
     return {
         name

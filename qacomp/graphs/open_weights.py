@@ -1,4 +1,4 @@
-"""A model whose weights are inputs, so that one session serves any number of them."""
+"""Make weights of a model inputs, so that one session can run it with different weights."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from qacomp.graphs.walk import Scope, nested
 
 
 def with_open_weights(model: ModelProto, weights: Iterable[str]) -> list[str]:
-    """Make inputs of `weights`, names of values, in place of the tensors that hold them; gives those that are inputs.
+    """Replace the tensors named `weights` by inputs of the model, in place, and return the names that are inputs now.
 
-    What stands in a function's body, or is the name of several tensors, stays as it is.
+    A tensor in a function's body, or with a name that several tensors have, isn't replaced.
     """
     places = tensor_places(model.graph)
     known = {value.name for value in model.graph.input}
@@ -35,7 +35,7 @@ def with_open_weights(model: ModelProto, weights: Iterable[str]) -> list[str]:
 
 
 def tensor_places(graph: GraphProto) -> dict[str, tuple[Scope, TensorProto]]:
-    """Find each tensor that a graph or a branch of an If holds, by its value's name; none that stands for several."""
+    """Map the name of each constant tensor in a graph and its subgraphs to (scope, tensor); only unique names."""
     places: dict[str, tuple[Scope, TensorProto]] = {}
     twice = set()
     for scope in nested(graph):

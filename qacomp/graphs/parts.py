@@ -1,4 +1,4 @@
-"""As what each operator reads its inputs: weight, bias, scale, or a mere value, and where a weight's channels run."""
+"""Say what each operator reads an input as (weight, bias, scale or value), and which axis has output channels."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _KNOWN_DOMAINS = ("", "ai.onnx")
 
 
 def part_of(node: NodeProto, position: int, dims: tuple[int, ...], whole: bool) -> tuple[str, int | None]:
-    """Return (part, axis of the output channels) of a tensor of shape `dims` that the node reads as input `position`.
+    """Return (part, axis of the output channels) for a tensor of shape `dims`, read as input `position` of a node.
 
-    part: weight, bias, scale, added (of Add: a bias where the other input is a product), value, or unknown. whole: the
-    shape is still the tensor's own.
+    part: "weight", "bias", "scale", "added" (for Add: a bias if the other input is a product), "value", or "unknown"
+    for an unknown operator. whole: whether the tensor still has its stored shape.
     """
     rule = _rules(node).get(position)
     if rule is None:
@@ -26,25 +26,25 @@ def part_of(node: NodeProto, position: int, dims: tuple[int, ...], whole: bool) 
     part, axis = rule
     if part == "weight" and not _is_multiplied(node, position, dims, whole):
         return "value", None
-    if any(a.ref_attr_name for a in node.attribute):  # a caller's attribute may say which axis
+    if any(a.ref_attr_name for a in node.attribute):  # an attribute that comes from a caller may change the axis
         return part, None
     return part, axis(node, len(dims)) if callable(axis) else axis
 
 
 def weight_inputs(node: NodeProto) -> list[int]:
-    """Return the numbers of the inputs that the node reads as its scale, where it is a norm, else as weights."""
+    """Return the positions of the inputs that a node reads as scale, if it is a norm, else as weights."""
     parts = _rules(node)
     scales = [i for i, (part, _) in parts.items() if part == "scale" and i < len(node.input)]
     return scales or [i for i, (part, _) in parts.items() if part == "weight" and i < len(node.input)]
 
 
 def is_product(node: NodeProto) -> bool:
-    """Return whether the operator sums inputs times weights."""
+    """Return whether the operator sums products of inputs and weights."""
     return any(part == "weight" for part, _ in _rules(node).values()) and "Gather" not in node.op_type
 
 
 def axis_before(node: NodeProto, axis: int | None) -> int | None:
-    """Return the axis ahead of a passing operator, where it is known."""
+    """Return the axis that was at `axis` before a node that passes the tensor on; None if it is unknown."""
     if node.op_type in _KEEPING_AXES:
         return axis
     order = next((tuple(a.ints) for a in node.attribute if a.name == "perm"), ())
@@ -54,12 +54,12 @@ def axis_before(node: NodeProto, axis: int | None) -> int | None:
 
 
 def name_of(node: NodeProto) -> str:
-    """Return the operator's name, behind its domain's where that isn't ONNX's own."""
+    """Return the operator's name, with its domain in front unless that is ONNX's own."""
     return f"{node.domain}.{node.op_type}" if node.domain not in _KNOWN_DOMAINS else node.op_type
 
 
 def _is_multiplied(node: NodeProto, position: int, dims: tuple[int, ...], whole: bool) -> bool:
-    """Return whether a product sums over an axis of the tensor; one with a single row or column only multiplies."""
+    """Return whether the node sums over an axis of the tensor; with an axis of length 1 it only scales."""
     if node.op_type in ("MatMul", "FusedMatMul") and whole and len(dims) > 1:
         turned = _integer(node, "transA" if position == 0 else "transB")
         return dims[-1 if (position == 0) != bool(turned) else -2] != 1
@@ -71,7 +71,7 @@ def _is_multiplied(node: NodeProto, position: int, dims: tuple[int, ...], whole:
 
 
 def _is_contracted(node: NodeProto, position: int) -> bool:
-    """Return whether an Einsum sums over an index that its input `position` has."""
+    """Return whether an Einsum sums over an index that its input `position` has in common with another input."""
     equation = next((a.s.decode("utf-8", "replace") for a in node.attribute if a.name == "equation"), "")
     left, arrow, right = equation.replace(" ", "").replace(".", "").partition("->")
     terms = left.split(",")

@@ -1,4 +1,4 @@
-"""The weights beside which a bias is read: how large what it is added to may be is known from them alone."""
+"""Find the weights of the product to which a bias is added; they tell how large that product is."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _MOST_STEPS = 64
 
 @dataclass(frozen=True)
 class Products:
-    """Goes back from a bias to the tensors that are multiplied with the data there."""
+    """Finds the weights that belong to a bias, by going back from the node that reads the bias."""
 
     readers: Readers
 
     def of_node(self, reader: Reader, calls: tuple[Reader, ...]) -> tuple[Key, ...]:
-        """Find the tensors that the node that reads a bias reads as its weights (of a norm: its scale)."""
+        """Return the weights (for a norm, the scale) of the node that reads a bias."""
         return self._roots(reader.node, reader.scope, calls)
 
     def added_to(self, reader: Reader, calls: tuple[Reader, ...]) -> tuple[Key, ...]:
-        """Find the weights of the product that an Add's other input is; () where it is none."""
+        """Return the weights of the product that is the other input of an Add; () if it isn't a product."""
         if len(reader.node.input) != 2:
             return ()
         key = self.readers.key(reader.scope, reader.node.input[1 - reader.position])
@@ -42,7 +42,7 @@ class Products:
         return ()
 
     def _roots(self, node: NodeProto, scope: int, calls: tuple[Reader, ...]) -> tuple[Key, ...]:
-        """Find the constants that the node's weights are: rearranged, cut, and joined with others at most."""
+        """Return the constants from which a node's weights come, back through rearranging, cutting and joining."""
         waiting: list[tuple[Key | None, tuple[Reader, ...]]]
         waiting = [(self.readers.key(scope, node.input[i]), calls) for i in weight_inputs(node)]
         found = []
@@ -65,7 +65,7 @@ class Products:
         return tuple(found)
 
     def _outside(self, key: Key, calls: tuple[Reader, ...]) -> tuple[Key | None, tuple[Reader, ...]]:
-        """Return what the caller gives where the value is an input of the function called last, else the value."""
+        """Return the caller's value for an input of the innermost called function, and any other value unchanged."""
         call = calls[-1] if calls else None
         called = self.readers.function(call.node) if call is not None else None
         if call is None or called is None or id(called) != key[0] or key[1] not in called.input:

@@ -1,7 +1,7 @@
-"""Which nodes read and make each value of a model: names by their scopes, calls of local functions by their bodies.
+"""Find the nodes that read and make each value of a model, across scopes and calls of local functions.
 
-A function's body has names of its own, and sees none of a graph's. Its inputs and outputs are matched by position, and
-so are those of a subgraph: what an If's branches give is what the If gives.
+A function's body has its own names and doesn't see names of graphs. Inputs and outputs of functions are matched by
+position, and so are the outputs of an If and of its branches.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ class Reader:
 
 @dataclass(frozen=True)
 class Readers:
-    """uses: who reads a value. functions: by domain, name and overload; calls: of the function of an id.
+    """The readers and makers of all values of a model.
 
-    results: the outputs, by number, that a value of a function's body is; branches: the same for a value of an If's
-    branch, with the If that gives it on. made: the node that makes a value; homes: the scopes around a scope, outermost
-    first, itself last, each with the names that it defines.
+    uses: readers of each value; functions: local functions by domain, name and overload; calls: calls of each function,
+    by its id; results: for a value in a function's body, the numbers of the function's outputs that it is; branches:
+    for a value in a branch of an If, the If and the number of its output; made: the node that makes a value; homes: for
+    the id of a scope, the scopes around it, outermost first and itself last, each with the names that it defines.
     """
 
     uses: dict[Key, list[Reader]] = field(default_factory=dict)
@@ -40,20 +41,20 @@ class Readers:
     branches: dict[Key, list[Reader]] = field(default_factory=dict)
     made: dict[Key, NodeProto] = field(default_factory=dict)
     homes: dict[int, list[tuple[int, set[str]]]] = field(default_factory=dict)
-    alive: list[Scope] = field(default_factory=list)  # an id holds as long as its object lives
+    alive: list[Scope] = field(default_factory=list)  # keeps the objects alive, since ids are valid only so long
 
     def function(self, node: NodeProto) -> FunctionProto | None:
-        """Return the model's own function that this node calls; it goes before an operator of the same name."""
+        """Return the local function that a node calls, or None; functions go before operators of the same name."""
         return self.functions.get((_domain(node.domain), node.op_type, node.overload))
 
     def key(self, scope: int, name: str) -> Key | None:
-        """Return what a name means in a scope: the value of the innermost scope that defines it; None for no value."""
+        """Return the key of the value that a name means in a scope; inner definitions come first; None if none."""
         owner = next((home for home, names in reversed(self.homes[scope]) if name in names), None) if name else None
         return None if owner is None else (owner, name)
 
 
 def readers_of(model: ModelProto) -> Readers:
-    """Look through the main graph, all functions, and their subgraphs; not through training graphs."""
+    """Return the readers of all values in the main graph, all functions and their subgraphs (not training graphs)."""
     found = Readers()
     for function in model.functions:
         found.functions.setdefault((_domain(function.domain), function.name, function.overload), function)
@@ -66,7 +67,7 @@ def readers_of(model: ModelProto) -> Readers:
 
 
 def _collect(scope: Scope, outer: list[tuple[int, set[str]]], found: Readers) -> None:
-    """Note for every value who reads it; a name means the innermost scope around the reader that defines it."""
+    """Record readers, makers and calls of a scope and of its subgraphs; outer: the scopes around it."""
     found.alive.append(scope)
     inner = [*outer, (id(scope), defined_names(scope))]
     found.homes[id(scope)] = inner
@@ -86,7 +87,7 @@ def _collect(scope: Scope, outer: list[tuple[int, set[str]]], found: Readers) ->
 
 
 def defined_names(scope: Scope) -> set[str]:
-    """Return the names of the values that a graph or a function defines itself, its inputs among them."""
+    """Return the names of the values that a graph or a function defines itself, with its inputs."""
     names = {output for node in scope.node for output in node.output if output}
     if isinstance(scope, FunctionProto):
         return names | set(scope.input)
@@ -95,7 +96,7 @@ def defined_names(scope: Scope) -> set[str]:
 
 
 def is_standard(node: NodeProto) -> bool:
-    """Return whether the node is one of ONNX's own operators."""
+    """Return whether the node's operator is in ONNX's own domain."""
     return node.domain in ("", "ai.onnx")
 
 

@@ -1,4 +1,4 @@
-"""An ONNX file from outside, told by content and parsed; its external data is found but not read yet."""
+"""Read and check an ONNX file; its external data is found and mapped, but not read yet."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from qacomp.graphs.skeleton import slots
 from qacomp.graphs.values import DTYPES, check_values, count, is_external
 from qacomp.graphs.walk import sites
 
-_LARGEST = 2 << 30  # of one protobuf message
+_LARGEST = 2 << 30  # bytes, the limit of one protobuf message
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """A parsed model. `kind`: onnx, or what it was exported from; `notes`: remarks for the user, one sentence each.
+    """A parsed ONNX model. kind: "onnx", or the kind of file from which it was exported; notes: for the user.
 
-    `model` is as in the file; values of external tensors are in `external`. `bytes`, `digest`: of the file itself.
+    model: as in the file; external: the files with the values of external tensors; digest: SHA-256 of the file without
+    external data, in hex; bytes: its size.
     """
 
     path: Path
@@ -34,19 +35,19 @@ class OnnxFile:
     digest: str
     bytes: int
     notes: tuple[str, ...] = ()
-    arch: None = None  # as a Checkpoint's fields of these names: an ONNX file names neither
+    arch: None = None  # fields that a Checkpoint has too; an ONNX file records neither
     data: None = None
 
 
 def read_onnx(path: Path) -> OnnxFile:
-    """Read `path` and check that every tensor's data can be there; nothing is run.
+    """Read `path` and check that the file has the data of every tensor; nothing is run.
 
-    Raises NotACheckpointError for a file that is no ONNX model, CheckpointError for external data that is missing.
+    Raises NotACheckpointError if the file isn't an ONNX model, and CheckpointError for missing or damaged data.
     """
     try:
         size = path.stat().st_size
         if size >= _LARGEST:
-            raise NotACheckpointError(f"{path}: {size} bytes, but an ONNX file itself is below 2 GB; damaged?")
+            raise NotACheckpointError(f"{path}: has {size} bytes, but an ONNX file has less than 2 GB; damaged?")
         data = read_small(path, _LARGEST)
     except OSError as error:
         raise NotACheckpointError(f"{path}: can't be read ({words(error)}); {advice(error)}") from error
@@ -54,12 +55,12 @@ def read_onnx(path: Path) -> OnnxFile:
 
 
 def parse_onnx(data: bytes, path: Path, kind: str, notes: tuple[str, ...] = ()) -> OnnxFile:
-    """Parse serialized bytes; `path` names them in messages, and external data lies beside it."""
+    """Parse a serialized model. path: its name for messages; external data lies beside it. Raises as `read_onnx`."""
     model = ModelProto()
     try:
         model.ParseFromString(data)
     except Exception as error:  # protobuf's error classes differ between its implementations
-        raise NotACheckpointError(f"{path}: no readable ONNX model (damaged or truncated); copy it again") from error
+        raise NotACheckpointError(f"{path}: can't be parsed as ONNX (damaged or truncated?); copy it again") from error
     if not model.HasField("graph") or not (model.graph.node or model.graph.output):
         raise NotACheckpointError(f"{path}: an ONNX model without a graph; truncated?")
     external, found = ExternalFiles(path), list(sites(model))
@@ -67,7 +68,7 @@ def parse_onnx(data: bytes, path: Path, kind: str, notes: tuple[str, ...] = ()) 
         for site in found:
             count(site.tensor)
             if is_external(site.tensor):
-                external.read(site.tensor)  # found, mapped, long enough
+                external.read(site.tensor)  # checks that the file exists and is long enough
         for slot in slots(found):
             tensor = slot.site.tensor
             if tensor.data_type in DTYPES and not is_external(tensor):
@@ -75,5 +76,5 @@ def parse_onnx(data: bytes, path: Path, kind: str, notes: tuple[str, ...] = ()) 
     except CheckpointError as error:
         raise error if str(path) in str(error) else CheckpointError(f"{path}: {error}") from None
     if model.graph.quantization_annotation:
-        notes += ("its quantization annotations are kept as they are",)
+        notes += ("its quantization annotations are kept unchanged",)
     return OnnxFile(path, kind, model, external, hashlib.sha256(data).hexdigest(), len(data), notes)

@@ -1,8 +1,8 @@
-"""What each tensor of a graph is for: which operator reads it, as what, and along which axis its channels run.
+"""Find the role of each tensor in a graph: the operator that reads it, what it is there, and the axis of channels.
 
-A weight is what a matrix product, a convolution, a recurrent operator or a look-up of ids reads, also behind operators
-that rearrange it or join it with other constants. What meets the data in any other way (it is added, multiplied,
-compared, looked up by positions) is a constant.
+A weight is a tensor that a matrix product, a convolution, a recurrent operator or a look-up by ids reads, directly or
+after operators that rearrange it or join it with other constants. A tensor that is combined with data in another way
+(added, multiplied, compared, looked up by positions) is a constant.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ _PASSING = (
     "Identity", "Cast", "CastLike", "Transpose", "Slice", "Split", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Neg",
     "Expand", "Tile", "Pad", "QuantizeLinear", "DequantizeLinear", "DepthToSpace", "SpaceToDepth",
 )  # fmt: skip
-_PASSING_CONSTANTS = ("Gather", "GatherElements", "GatherND")  # by places that no input tells
+_PASSING_CONSTANTS = ("Gather", "GatherElements", "GatherND")  # if the indices don't depend on inputs
 _KEEPING_SHAPE = ("Identity", "Cast", "CastLike", "Neg", "Expand", "QuantizeLinear", "DequantizeLinear")
 _JOINING = ("Mul", "Add", "Sub", "Div")
 _MOST_HOPS = 16
 _MOST_CALLS, _MOST_STEPS = 32, 4096
-_MOST_STEPS_IN_ALL, _LEAST_STEPS = 1 << 18, 64  # of a model's tensors together, about 6 s; of each one in any case
+_MOST_STEPS_IN_ALL, _LEAST_STEPS = 1 << 18, 64  # for all tensors of a model (about 6 s); for each tensor in any case
 
 
 @dataclass(frozen=True)
 class Role:
-    """`op` reads the tensor as `part`: weight, bias, scale, value, or unknown of an operator that nobody knows.
+    """The role of a tensor: the operator `op` reads it as `part`.
 
-    axis: output channels of a weight, or None; lookup: a weight whose rows ids choose; beside: of a bias the weights of
-    the product that it is added to, of a norm's bias its scale.
+    part: "weight", "bias", "scale", "value", or "unknown" for an unknown operator; axis: that of a weight's output
+    channels, or None; lookup: a weight whose rows are looked up by ids; beside: for a bias, the weights of the product
+    to which it is added, or the scale of its norm.
     """
 
     op: str
@@ -50,7 +51,7 @@ class Role:
 
 
 def roles(model: ModelProto, found: list[Site]) -> list[list[Role]]:
-    """Return of each site the roles it plays, without duplicates; empty where nothing reads it."""
+    """Return the roles of each site's tensor, without duplicates; an empty list if no node reads it."""
     readers = readers_of(model)
     varying = varying_values(model, readers)
     products = Products(readers)
@@ -66,9 +67,9 @@ def roles(model: ModelProto, found: list[Site]) -> list[list[Role]]:
 
 @dataclass
 class _RoleSearch:
-    """The roles of a tensor of the shape `dims`: through operators that pass it on, into functions and out of them.
+    """Finds the roles of a tensor of shape `dims`, through operators that pass it on and through local functions.
 
-    `steps`: readers looked at so far, of `most`; calls of calls may be more than anyone can follow.
+    steps: number of readers visited so far; most: the limit, since nested calls can multiply without bounds.
     """
 
     readers: Readers
@@ -79,9 +80,9 @@ class _RoleSearch:
     steps: int = 0
 
     def roles(self, key: Key, hops: int, calls: tuple[Reader, ...], whole: bool) -> Iterator[Role]:
-        """Yield a value's roles; `hops` operators more may pass it on; `calls`: those that led into its function.
+        """Yield the roles of a value. hops: how many more operators may pass it on; calls: the calls that led here.
 
-        whole: it still has the tensor's own shape.
+        whole: whether it still has the tensor's stored shape.
         """
         for reader in self.readers.uses.get(key, ()):
             self.steps += 1
@@ -112,7 +113,7 @@ class _RoleSearch:
     def _in_body(
         self, function: FunctionProto, call: Reader, hops: int, calls: tuple[Reader, ...], whole: bool
     ) -> Iterator[Role]:
-        """Yield the roles of a call's input, by what the function's body does with it."""
+        """Yield the roles of an input of a call: those that it has in the function's body."""
         if call.position < len(function.input) and len(calls) < _MOST_CALLS and self.steps < self.most:
             yield from self.roles((id(function), function.input[call.position]), hops, (*calls, call), whole)
         else:
@@ -121,7 +122,7 @@ class _RoleSearch:
     def _behind_call(
         self, position: int, function: int, hops: int, calls: tuple[Reader, ...], whole: bool
     ) -> Iterator[Role]:
-        """Yield the roles of a function's result where it was called, or, of its own value, wherever it is called."""
+        """Yield the roles of a function's result at the call that led here, or else at all calls of the function."""
         for call in calls[-1:] or self.readers.calls.get(function, ()):
             self.steps += 1
             if position >= len(call.node.output):
@@ -132,14 +133,14 @@ class _RoleSearch:
                 yield Role(name_of(call.node), "unknown")
 
     def _passes(self, reader: Reader) -> bool:
-        """Return whether the operator gives the tensor on: rearranged, or joined with what no input changes."""
+        """Return whether the operator passes the tensor on: rearranged, or joined with values independent of inputs."""
         node, first = reader.node, reader.position == 0
         if not is_standard(node):
             return False
         if node.op_type in _PASSING:
             return first
         steady = not any(self._varies(reader, i) for i in range(len(node.input)) if i != reader.position)
-        if node.op_type in _JOINING:  # a vector beside a weight is its scale or its offset
+        if node.op_type in _JOINING:  # a vector that is joined with a weight is its scale or offset, not a weight
             return steady and sum(d > 1 for d in self.dims) > 1 and (first or node.op_type != "Div")
         return steady and (node.op_type == "Concat" or (first and node.op_type in _PASSING_CONSTANTS))
 

@@ -1,4 +1,4 @@
-"""Names of values that are the model's only ones: subgraphs and functions may call different values the same."""
+"""Make names of values unique in a model, since different subgraphs and functions may use the same name."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from qacomp.graphs.walk import Scope, nested, subgraphs
 
 
 def make_distinct(model: ModelProto, names: Collection[str], preferred: Mapping[Key, str]) -> None:
-    """Rename, in place, so that each of `names` means one value of the model at most; what it computes stays the same.
+    """Rename values, in place, so that each of `names` means at most one value; what the model computes stays the same.
 
-    Values of the main graph, which users know, keep their names. Those of a subgraph or a function that have one of
-    `names` too get the `preferred` one of their scope's id and their old name, or a number behind theirs.
+    Values of the main graph keep their names, which users know. A value of a subgraph or a function with one of `names`
+    gets the name in `preferred` for (id of its scope, old name), or its old name with a number.
     """
     scopes = [scope for top in (model.graph, *model.functions) for scope in nested(top)]
     defined = Counter(name for scope in scopes for name in defined_names(scope))
@@ -32,16 +32,16 @@ def make_distinct(model: ModelProto, names: Collection[str], preferred: Mapping[
 
 @dataclass
 class _Renaming:
-    """Names that several values have (`several`), what they wish to be called, and the names that are taken."""
+    """Renames values. several: names of several values; wishes: preferred names; taken: names already in use."""
 
     several: Collection[str]
     wishes: Mapping[Key, str]
     taken: set[str]
 
     def apply(self, scope: Scope, outer: Mapping[str, str], renamed: Collection[str]) -> None:
-        """Give those of a scope's values that are `renamed` new names, there and in its subgraphs.
+        """Rename those values of a scope that are in `renamed`, and their uses there and in its subgraphs.
 
-        `outer`: new names, by old ones, of what the scope sees from outside.
+        outer: old -> new names of values that the scope sees from outside.
         """
         own = defined_names(scope)
         new = {old: name for old, name in outer.items() if old not in own}

@@ -1,8 +1,8 @@
-"""The graph apart from its tensors, and the two joined again.
+"""Separate a graph from its tensors, and join the two again.
 
-A tensor that a container holds leaves a reference in its place: data location EXTERNAL with the one entry qacomp = the
-container's name for it, and the field that its values stood in. Everything else of the model stays as it was, so the
-graph that comes back is the one that went in. Needs no torch.
+A tensor that goes into the container is replaced by a reference: data location EXTERNAL with an entry `qacomp`, the
+name of the tensor in the container, and an entry for the field that held its values. Nothing else in the model changes,
+so the joined graph is the original one. Doesn't need torch.
 """
 
 from __future__ import annotations
@@ -22,20 +22,23 @@ from qacomp.graphs.values import DATA_FIELDS, DTYPES, array_of, data_field, is_e
 from qacomp.graphs.walk import Site, sites
 
 REFERENCE = "qacomp"
-_FIELD, _SPELLED = "field", "location"  # the second: DEFAULT, the default, stood in the file
-_KEPT_BELOW = 64  # bytes: smaller tensors cost less in the graph than an entry in the container's header
+_FIELD, _SPELLED = "field", "location"  # keys; the second if data_location was set explicitly to its default
+_KEPT_BELOW = 64  # bytes; smaller tensors take less in the graph than as a tensor of the container
 _LONGEST_NAME = 32_768
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A tensor that goes into the container: where it stands, its container name, and how its values are read."""
+    """A tensor of the graph that goes into the container; name: its name there."""
 
     site: Site
     name: str
 
     def array(self, raw: memoryview | None) -> NDArray[Any]:
-        """Return its values; those of element types that the container lacks as bytes, uint8 (bytes,)."""
+        """Return its values; for element types that the container lacks, their bytes as uint8 (bytes,).
+
+        raw: the bytes of an external tensor, else None.
+        """
         tensor = self.site.tensor
         if tensor.data_type in DTYPES:
             return array_of(tensor, raw)
@@ -43,9 +46,9 @@ class Slot:
 
 
 def slots(found: list[Site]) -> list[Slot]:
-    """Return what is taken out of the graph: all tensors but small ones, strings, and odd types in typed fields.
+    """Return the tensors to take out of the graph: all except small ones, strings, and rare types in typed fields.
 
-    Names are the tensors' own; those that several tensors bear get a number behind them, one beyond 32 KiB a digest.
+    They keep their names. A name of several tensors gets a number, and the end of a name above 32 KiB becomes a digest.
     """
     outside = [s for s in found if _is_outside(s.tensor)]
     labels = [_short(site.label or "tensor") for site in outside]
@@ -70,7 +73,7 @@ def _is_outside(tensor: TensorProto) -> bool:
 
 
 def empty(slot: Slot) -> None:
-    """Put the reference in the place of the values, in the model that the slot was found in."""
+    """Replace the values of a slot's tensor by the reference, in place."""
     tensor = slot.site.tensor
     field = "raw_data" if is_external(tensor) else data_field(tensor)
     spelled = tensor.HasField("data_location") and not is_external(tensor)
@@ -85,7 +88,7 @@ def empty(slot: Slot) -> None:
 
 
 def parse(graph: bytes, source: str) -> ModelProto:
-    """Parse a container's graph, references in place. Raises FormatError where the bytes are none."""
+    """Parse the bytes of a container's graph; its references stay. Raises FormatError."""
     model = ModelProto()
     try:
         model.ParseFromString(graph)
@@ -95,15 +98,15 @@ def parse(graph: bytes, source: str) -> ModelProto:
 
 
 def reference(tensor: TensorProto) -> str | None:
-    """Return the container's name for a tensor that was taken out, None for every other one."""
+    """Return the name in the container of a tensor that was taken out; None for any other tensor."""
     return next((entry.value for entry in tensor.external_data if entry.key == REFERENCE), None)
 
 
 def references(model: ModelProto, source: str) -> Iterator[tuple[Site, str, str]]:
-    """Yield (site, container name, field) of each tensor to fill.
+    """Yield (site, name in the container, field) of each tensor that is a reference.
 
-    Raises FormatError where one refers to another file, and where two are one tensor: each has its own name when it is
-    taken out, and a small file could make thousands of one otherwise.
+    Raises FormatError if a tensor refers to another file, and if two tensors have the same reference: qacomp never
+    writes that, and a small file could otherwise claim thousands of copies of a tensor.
     """
     seen: set[str] = set()
     for site in sites(model):
@@ -113,21 +116,21 @@ def references(model: ModelProto, source: str) -> Iterator[tuple[Site, str, str]
         entries = {entry.key: entry.value for entry in tensor.external_data}
         field = entries.get(_FIELD, "raw_data")
         if REFERENCE not in entries or field not in DATA_FIELDS or any(d < 0 for d in tensor.dims):
-            raise FormatError(f"{source}: tensor {site.label[:80]!r} refers to data in another file: refused")
+            raise FormatError(f"{source}: tensor {site.label[:80]!r} refers to data in another file; it is damaged")
         if entries[REFERENCE] in seen:
-            raise FormatError(f"{source}: tensor {entries[REFERENCE][:80]!r} stands in the graph twice; it is damaged")
+            raise FormatError(f"{source}: tensor {entries[REFERENCE][:80]!r} is in the graph twice; it is damaged")
         seen.add(entries[REFERENCE])
         yield site, entries[REFERENCE], field
 
 
 def fill(tensor: TensorProto, array: NDArray[Any], field: str, source: str) -> None:
-    """Put the values in the place of the reference. Raises FormatError where they aren't what the graph declares."""
+    """Replace a reference by values, in place. Raises FormatError if dtype or shape differ from the graph's."""
     wanted, bytes_only = DTYPES.get(tensor.data_type), tensor.data_type not in DTYPES
     fits = array.dtype == np.uint8 and array.ndim == 1 if bytes_only else array.dtype == wanted
     if not fits or (not bytes_only and array.shape != tuple(tensor.dims)):
         raise FormatError(
-            f"{source}: tensor {tensor.name[:80]!r} is {array.dtype}{list(array.shape)}, the graph wants "
-            f"{wanted}{list(tensor.dims)}: the file is damaged"
+            f"{source}: tensor {tensor.name[:80]!r} is {array.dtype}{list(array.shape)}, but the graph declares "
+            f"{wanted}{list(tensor.dims)}; the file is damaged"
         )
     if any(entry.key == _SPELLED for entry in tensor.external_data):
         tensor.data_location = TensorProto.DEFAULT
@@ -138,7 +141,7 @@ def fill(tensor: TensorProto, array: NDArray[Any], field: str, source: str) -> N
 
 
 def filled(tensor: TensorProto, array: Callable[[], NDArray[Any]], source: str) -> TensorProto:
-    """Return the tensor itself, or of a reference a copy that holds the values of `array`. Raises as `fill` does."""
+    """Return the tensor itself or, for a reference, a copy with the values of `array`. Raises as `fill` does."""
     if reference(tensor) is None:
         return tensor
     twin = TensorProto()
@@ -149,7 +152,7 @@ def filled(tensor: TensorProto, array: Callable[[], NDArray[Any]], source: str) 
 
 
 def join(graph: bytes, tensor_of: Callable[[str], NDArray[Any]], source: str) -> ModelProto:
-    """Return the whole model of a skeleton; `tensor_of` gives a container's tensors by name."""
+    """Return the whole model of a graph with references; tensor_of: returns a tensor of the container by name."""
     model = parse(graph, source)
     for site, name, field in references(model, source):
         fill(site.tensor, tensor_of(name), field, source)

@@ -1,4 +1,4 @@
-"""One graph for all sub-models of a flexible network: an output each, from which one can be cut out. No torch here."""
+"""Cut single sub-models out of the graph of a flexible network, which has an output for each. Doesn't need torch."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ OUTPUT = "logits"
 
 
 def output_names(graph: bytes, source: str = "the graph") -> list[str]:
-    """Return the outputs of a serialized model, in order: one of an ordinary network, several of a flexible one."""
+    """Return the names of a serialized model's outputs, in order; a flexible network has several."""
     return [output.name for output in parse(graph, source).graph.output]
 
 
 def only_output(graph: bytes, output: str, source: str = "the graph") -> bytes:
-    """Cut out the model of one output, with what that needs alone. Raises ConfigError for one that isn't there."""
+    """Return the serialized model of one output, with only the nodes and initializers that it needs.
+
+    Raises ConfigError for an unknown output.
+    """
     model = parse(graph, source)
     _prune(model, output, source)
     pruned: bytes = model.SerializeToString(deterministic=True)
@@ -35,9 +38,9 @@ def weight_names(graph: bytes, source: str = "the graph") -> set[str]:
 
 
 def finalize(model: onnx.ModelProto, source: str = "the graph") -> None:
-    """Make what `only_output` left, once its weights are in it, a model of its own, in place: the output is `logits`.
+    """Finish a model of `only_output` after its weights were filled in, in place: its output becomes `logits`.
 
-    A sub-model that reads the first channels of a weight gets a weight of those channels alone, under the same name.
+    If the sub-model reads only the first channels of a weight, the weight is cut to these channels.
     """
     graph = model.graph
     output = graph.output[0].name
@@ -56,7 +59,7 @@ def _prune(model: onnx.ModelProto, output: str, source: str) -> None:
     kept = [value for value in graph.output if value.name == output]
     if not kept:
         known = ", ".join(value.name for value in graph.output)
-        raise ConfigError(f"{source}: no sub-model {output!r}: there are {known}")
+        raise ConfigError(f"{source}: has no sub-model {output!r}; it has {known}")
     needed, nodes = {output}, []
     for node in reversed(graph.node):
         if needed & set(node.output):
@@ -69,7 +72,7 @@ def _prune(model: onnx.ModelProto, output: str, source: str) -> None:
 
 
 def _reads(node: onnx.NodeProto) -> set[str]:
-    """Return the names that a node takes, subgraphs' free values included."""
+    """Return the names that a node and its subgraphs read."""
     names = set(node.input)
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
@@ -79,7 +82,7 @@ def _reads(node: onnx.NodeProto) -> set[str]:
 
 
 def _fold_slices(graph: onnx.GraphProto, source: str) -> None:
-    """Replace each slice of an initializer by an initializer of its own; the first of a weight keeps the name."""
+    """Replace each Slice of an initializer by an initializer; it keeps the weight's name if nothing else reads that."""
     tensors = {t.name: t for t in graph.initializer}
     readers: dict[str, int] = {}
     for node in graph.node:
@@ -105,14 +108,14 @@ def _fold_slices(graph: onnx.GraphProto, source: str) -> None:
 
 
 def _sliced(arguments: Sequence[np.ndarray | None], source: str) -> np.ndarray:
-    """Compute what Slice(data, starts, ends, axes, steps) gives. Raises FormatError for impossible arguments."""
+    """Return the result of Slice(data, starts, ends, axes, steps). Raises FormatError for invalid arguments."""
     data, starts, ends, *rest = arguments
     if data is None or starts is None or ends is None:
-        raise FormatError(f"{source}: a slice of its graph lacks arguments: the file is damaged")
+        raise FormatError(f"{source}: a Slice in its graph lacks arguments; the file is damaged")
     axes = np.arange(len(starts)) if not rest or rest[0] is None else rest[0]
     steps = np.ones(len(starts), np.int64) if len(rest) < 2 or rest[1] is None else rest[1]
     if not len(starts) == len(ends) == len(axes) == len(steps) or not steps.all() or np.any(abs(axes) > data.ndim):
-        raise FormatError(f"{source}: a slice of its graph has impossible arguments: the file is damaged")
+        raise FormatError(f"{source}: a Slice in its graph has invalid arguments; the file is damaged")
     cuts = [slice(None)] * data.ndim
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         cuts[int(axis) % max(data.ndim, 1)] = slice(int(start), int(end), int(step))

@@ -1,9 +1,9 @@
-"""A model whose operators run a second time with other weights, and tell how far their results are apart.
+"""Add twins to a model's operators, which run with other weights, and measure the error of each result.
 
-Each operator that reads a weight gets a twin, which reads the same inputs and, in the weight's place, a further input
-of the model; further outputs are the squared difference of the two results and the squared size of the first. So one
-run gives the error of every weight where it works, in the original's own activations, and other weights need no other
-model.
+Each operator that reads a weight gets a twin, which reads the same inputs and, instead of the weight, an added input of
+the model. Two added outputs are the sum of squared differences between the two results and the sum of squares of the
+first. So one run of the original's activations gives the error of every weight at the operator that uses it, and the
+same model serves for any other weights.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from qacomp.graphs.walk import Scope, nested, subgraphs
 PREFIX = "qacomp.twin."
 _RESHAPING = ("Transpose", "Reshape", "Unsqueeze", "Squeeze", "Flatten")
 _PASSING = ("Identity", "Cast", *_RESHAPING, "Slice", "Split", "DequantizeLinear")
-_BIASED = ("Conv", "ConvTranspose", "Gemm")  # linear in the weight, but for the bias: it would hide the error
+_BIASED = ("Conv", "ConvTranspose", "Gemm")  # their bias is left out, since a large bias would hide the error
 _MOST_HOPS, _MOST_READERS = 8, 8
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One operator that reads a weight. `op`: its type; error, size: the outputs that hold the two sums of squares."""
+    """One operator that reads a weight. op: its type; error, size: outputs that hold the two sums of squares."""
 
     weight: str
     op: str
@@ -37,7 +37,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Twins:
-    """`model`: with the further inputs and outputs. inputs: weight -> its input's name; probes: what outputs are."""
+    """A model with twins. inputs: name of the added input of each weight; probes: the operators with added outputs."""
 
     model: ModelProto
     inputs: dict[str, str]
@@ -45,14 +45,15 @@ class Twins:
 
     @property
     def outputs(self) -> list[str]:
-        """Return the names of all further outputs."""
+        """Return the names of all added outputs."""
         return [name for probe in self.probes for name in (probe.error, probe.size)]
 
 
 def with_twins(model: ModelProto, weights: Iterable[str]) -> Twins:
-    """Give each operator that reads one of `weights` a twin: names of float values, unique in the model.
+    """Give a twin to each operator that reads one of `weights` (names of float values, unique in the model).
 
-    A weight that stands in a function, in a loop's body, or that no operator reads, has no probe. `model` is changed.
+    A weight in a loop's body, or one that no operator reads, gets no probe. Local functions are inlined first. `model`
+    is changed.
     """
     if model.functions:
         model = inliner.inline_local_functions(model)
@@ -74,7 +75,7 @@ def with_twins(model: ModelProto, weights: Iterable[str]) -> Twins:
 
 @dataclass
 class _Builder:
-    """Adds twins to a graph. `made`: how many names it has given so far; `homes`: the If, and its branches, of each."""
+    """Adds twins to a graph. made: number of names given so far; homes: scope and node around each subgraph, by id."""
 
     graph: GraphProto
     made: int = 0
@@ -85,10 +86,10 @@ class _Builder:
             for node in scope.node:
                 for inner in subgraphs(node):
                     self.homes[id(inner)] = (scope, node)
-        self.alive = list(nested(self.graph))  # an id holds as long as its object lives
+        self.alive = list(nested(self.graph))  # keeps the objects alive, since ids are valid only so long
 
     def probes(self, weight: str, tensor: TensorProto, scope: Scope, twin: str) -> list[Probe]:
-        """Add probes to all operators that read a weight, but to no more than eight; return them."""
+        """Add probes to the operators that read a weight, at most eight, and return them."""
         found: list[Probe] = []
         self._twins(weight, scope, {weight: twin}, found, _MOST_HOPS)
         return found
@@ -127,7 +128,7 @@ class _Builder:
         return self._add(scope, "Cast", [name], to=TensorProto.FLOAT)
 
     def _copy(self, scope: Scope, node: NodeProto, renamed: dict[str, str]) -> NodeProto:
-        """Add the same node with other inputs; it stands last, where all that it reads is known."""
+        """Add a copy of a node with renamed inputs, at the end of the scope, where all values exist."""
         twin: NodeProto = scope.node.add()
         twin.CopyFrom(node)
         twin.name = ""
@@ -147,7 +148,7 @@ class _Builder:
         return f"{PREFIX}v{self.made}"
 
     def _reachable(self, scope: Scope) -> bool:
-        """Return whether values can come out of it: it is the main graph, or a branch of an If in a reachable one."""
+        """Return whether a scope's values can become outputs: in the main graph, and in branches of an If in it."""
         while scope is not self.graph:
             home = self.homes.get(id(scope))
             if home is None or home[1].op_type != "If":
@@ -156,7 +157,7 @@ class _Builder:
         return True
 
     def _lift(self, scope: Scope, name: str) -> str:
-        """Make a scalar an output of the main graph; −1 comes out where its branch isn't taken."""
+        """Make a scalar an output of the main graph and return its name; the output is −1 if its branch isn't taken."""
         while scope is not self.graph:
             outer, node = self.homes[id(scope)]
             for branch in subgraphs(node):

@@ -1,5 +1,7 @@
-"""A TensorProto's values as a numpy array and back, in the field that they stood in. Not onnx's own: bfloat16 stays
-the container's, nothing is copied twice, and sizes are compared before anything is made of them."""
+"""Convert the values of a TensorProto to a numpy array and back, into the field that held them.
+
+Unlike onnx's own functions, these keep bfloat16, copy values at most once, and check sizes before they allocate.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from qacomp.errors import CheckpointError
 from qacomp.formats import BFLOAT16
 from qacomp.formats.limits import MAX_DIMS
 
-_MOST_VALUES = 1 << 58  # so that bytes of any type, with room, fit 64 bits
+_MOST_VALUES = 1 << 58  # so that the bytes of any type fit in 64 bits
 DTYPES: dict[int, np.dtype[Any]] = {
     TensorProto.FLOAT: np.dtype("<f4"),
     TensorProto.UINT8: np.dtype("u1"),
@@ -30,7 +32,7 @@ DTYPES: dict[int, np.dtype[Any]] = {
     TensorProto.UINT64: np.dtype("<u8"),
     TensorProto.BFLOAT16: BFLOAT16,
 }
-"""The element types that a container holds; all others (strings, 4- and 8-bit floats, int4, complex) it doesn't."""
+"""The element types that a container supports. It has no strings, 4- and 8-bit floats, int4 and complex numbers."""
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 DATA_FIELDS = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
@@ -42,11 +44,11 @@ _TYPED: dict[int, tuple[str, np.dtype[Any]]] = {
     TensorProto.UINT64: ("uint64_data", np.dtype("<u8")),
     TensorProto.FLOAT16: ("int32_data", np.dtype("<u2")),
     TensorProto.BFLOAT16: ("int32_data", np.dtype("<u2")),
-}  # the others stand in int32_data as themselves
+}  # all other types are stored as plain integers in int32_data
 
 
 def type_name(tensor: TensorProto) -> str:
-    """Return `float32`, `string`, ... for messages."""
+    """Return the name of the element type, such as `float` or `string`, for messages."""
     return str(TensorProto.DataType.Name(tensor.data_type)).lower() if tensor.data_type in _KNOWN else "unknown"
 
 
@@ -54,28 +56,28 @@ _KNOWN = set(TensorProto.DataType.values())
 
 
 def is_external(tensor: TensorProto) -> bool:
-    """Return whether the values stand in another file."""
+    """Return whether the values are in another file."""
     return bool(tensor.data_location == TensorProto.EXTERNAL)
 
 
 def data_field(tensor: TensorProto) -> str:
-    """Return the field that holds the values: raw_data where it is set or nothing is."""
+    """Return the name of the field that holds the values; raw_data if no field is set."""
     return next((f for f in DATA_FIELDS if f != "raw_data" and len(getattr(tensor, f))), "raw_data")
 
 
 def count(tensor: TensorProto) -> int:
-    """Return the number of values that the shape promises. Raises CheckpointError for a shape that no array has."""
+    """Return the number of values of the tensor's shape. Raises CheckpointError for an invalid shape."""
     if len(tensor.dims) > MAX_DIMS:
         raise CheckpointError(f"tensor {_short(tensor.name)} has {len(tensor.dims)} axes, more than {MAX_DIMS}")
     if any(d < 0 for d in tensor.dims):
         raise CheckpointError(f"tensor {_short(tensor.name)} has a negative dimension; the file is damaged")
-    if math.prod(d for d in tensor.dims if d) >= _MOST_VALUES:  # numpy refuses it beside a zero, too
+    if math.prod(d for d in tensor.dims if d) >= _MOST_VALUES:  # numpy refuses such a shape even with a zero in it
         raise CheckpointError(f"tensor {_short(tensor.name)} has the shape {list(tensor.dims)}; the file is damaged")
     return math.prod(tensor.dims)
 
 
 def stored_bytes(tensor: TensorProto) -> int:
-    """Return the bytes of the values in this message, roughly; for external ones what the shape promises."""
+    """Return about how many bytes the values take in this message; for external values, those of the shape."""
     if tensor.HasField("raw_data"):
         return len(tensor.raw_data)
     dtype = DTYPES.get(tensor.data_type)
@@ -83,9 +85,9 @@ def stored_bytes(tensor: TensorProto) -> int:
 
 
 def array_of(tensor: TensorProto, raw: Any | None = None) -> NDArray[Any]:
-    """Return the values, in the tensor's shape; `raw`: bytes of external ones. Raises CheckpointError for wrong sizes.
+    """Return the values in the tensor's shape; raw: bytes of an external tensor. Raises CheckpointError.
 
-    The dtype must be one of `DTYPES`. An array over bytes isn't writable.
+    The element type must be one of `DTYPES`. The array may be a read-only view of the bytes.
     """
     check_values(tensor, raw)
     dtype, field = DTYPES[tensor.data_type], data_field(tensor)
@@ -97,7 +99,7 @@ def array_of(tensor: TensorProto, raw: Any | None = None) -> NDArray[Any]:
 
 
 def check_values(tensor: TensorProto, raw: Any | None = None) -> None:
-    """Raise CheckpointError unless there are as many values, or bytes of them in `raw`, as the shape promises."""
+    """Raise CheckpointError unless the tensor, or `raw` if given, has as many values as the shape needs."""
     dtype, values, field = DTYPES[tensor.data_type], count(tensor), data_field(tensor)
     if raw is None and field != "raw_data":
         expected, _ = _TYPED.get(tensor.data_type, ("int32_data", dtype))
@@ -117,13 +119,13 @@ def check_values(tensor: TensorProto, raw: Any | None = None) -> None:
 
 
 def put_values(tensor: TensorProto, array: NDArray[Any], field: str) -> None:
-    """Put values into `field` of a tensor that holds none; the dtype must be the tensor's."""
+    """Store values in `field` of a tensor without values; the dtype must match the tensor's."""
     if field == "raw_data":
         tensor.raw_data = np.ascontiguousarray(array).tobytes()
         return
     _, kind = _TYPED.get(tensor.data_type, ("int32_data", array.dtype))
     flat = np.ascontiguousarray(array).reshape(-1)
-    words = flat.view(np.uint8 if kind == np.bool_ else kind)  # protobuf wants no booleans among its integers
+    words = flat.view(np.uint8 if kind == np.bool_ else kind)  # protobuf doesn't accept bools as integers
     getattr(tensor, field).extend(words.tolist())
 
 

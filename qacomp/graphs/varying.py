@@ -1,7 +1,7 @@
-"""Which values of a model change with what its inputs hold, and which follow from constants and shapes alone.
+"""Find the values of a model that depend on its inputs' values; others follow from constants and shapes alone.
 
-A weight may pass through many operators before a matrix product reads it; what it meets there are constants. And rows
-that are looked up by ids are an embedding's, while those at positions that follow from a shape are a grid's.
+A weight may pass through many operators before a matrix product reads it, together with constants only. A tensor whose
+rows are looked up by ids is an embedding; one whose rows are looked up at positions that follow from a shape is a grid.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from qacomp.graphs.readers import Key, Readers, is_standard
 from qacomp.graphs.walk import Scope, subgraphs
 
 _SHAPE_ALONE = ("Shape", "Size", "EyeLike")
-_MOST_PASSES = 64  # functions that call functions in the order of their bodies need one each
+_MOST_PASSES = 64  # each level of nested function calls can need one pass
 
 
 def varying_values(model: ModelProto, readers: Readers) -> set[Key]:
-    """Find the values that depend on what the model's inputs hold; of a function, on the inputs of any call."""
+    """Return the values that depend on the values of the model's inputs; in a function, for at least one call."""
     given = {t.name for t in model.graph.initializer} | {s.values.name for s in model.graph.sparse_initializer}
     marks = _Marks(readers, {(id(model.graph), v.name) for v in model.graph.input if v.name not in given})
     for _ in range(_MOST_PASSES):
@@ -31,9 +31,9 @@ def varying_values(model: ModelProto, readers: Readers) -> set[Key]:
 
 
 def carried_unchanged(node: NodeProto, position: int) -> str | None:
-    """Return the name in a Loop's or a Scan's body of the input `position`, where every turn gets the same values.
+    """Return the name that input `position` has in the body of a Loop or Scan, if it is the same in every iteration.
 
-    None where the body makes a new value of it, or it isn't the body's. Slices of a scanned input count as the same.
+    None if the body changes the value, or if the input isn't passed to the body. A scanned input counts as the same.
     """
     body = next(iter(subgraphs(node)), None)
     if body is None or node.op_type not in ("Loop", "Scan") or not is_standard(node):
@@ -41,13 +41,13 @@ def carried_unchanged(node: NodeProto, position: int) -> str | None:
     scanned = next((int(a.i) for a in node.attribute if a.name == "num_scan_inputs"), 0)
     states = len(node.input) - (2 if node.op_type == "Loop" else scanned)
     place = position - 2 if node.op_type == "Loop" else position
-    offset = 2 if node.op_type == "Loop" else 0  # a Loop's body gets the turn's number and a condition first
+    offset = 2 if node.op_type == "Loop" else 0  # the first inputs of a Loop's body are iteration number and condition
     if place < 0 or place + offset >= len(body.input):
         return None
     name = str(body.input[place + offset].name)
     if place >= states:
         return name
-    result = place + (1 if node.op_type == "Loop" else 0)  # its first output is the condition
+    result = place + (1 if node.op_type == "Loop" else 0)  # the first output of a Loop's body is the condition
     if result >= len(body.output):
         return None
     same = {name} | {n.output[0] for n in body.node if n.op_type == "Identity" and list(n.input) == [name] and n.output}
@@ -56,13 +56,13 @@ def carried_unchanged(node: NodeProto, position: int) -> str | None:
 
 @dataclass
 class _Marks:
-    """The values that are known to vary so far."""
+    """Marks values that depend on inputs; varying: those found so far."""
 
     readers: Readers
     varying: set[Key]
 
     def through(self, scope: Scope) -> None:
-        """Mark what the nodes of a scope make of marked values, in their order, which is that of the data."""
+        """Mark the results of nodes that read marked values, in the order of the nodes in a scope."""
         for node in scope.node:
             self._node(node, id(scope))
 
@@ -87,7 +87,7 @@ class _Marks:
         self.varying |= {(id(called), name) for name, changes in given if changes}
 
     def _bodies(self, node: NodeProto, inputs: list[bool], bodies: list[GraphProto]) -> list[bool]:
-        """Return whether each output of a node with subgraphs varies."""
+        """Return for each output of a node with subgraphs whether it varies."""
         is_if = node.op_type == "If" and is_standard(node)
         for body in bodies:
             steady = {name for i, x in enumerate(inputs) if not x and (name := carried_unchanged(node, i)) is not None}

@@ -1,4 +1,4 @@
-"""Every tensor of an ONNX model, wherever it stands: initializers, Constant nodes, subgraphs, functions, attributes."""
+"""Visit every tensor of an ONNX model: in initializers, Constant nodes, subgraphs, functions and attributes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import onnx
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 Scope: TypeAlias = GraphProto | FunctionProto
-"""What has nodes, and names of values that nothing outside it sees."""
+"""A graph or a function: it has nodes, and names of values that aren't visible outside."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """One tensor and its place. `label`: the name that people know it by; not unique in a model.
+    """One tensor of a model and its place. label: its name for users, which may not be unique.
 
-    kind: initializer, constant (the value of a Constant node), attribute (a tensor in another node's attribute) or
-    sparse (values or indices of a sparse tensor). `value`: the name that nodes read it under, "" for an attribute.
-    `scope`: the graph or function whose initializer or node it is, None inside training graphs.
+    kind: "initializer", "constant" (the value of a Constant node), "attribute" (a tensor in an attribute of another
+    node) or "sparse" (values or indices of a sparse tensor); value: the name by which nodes read it, "" for an
+    attribute; scope: the graph or function that holds it, None inside training graphs.
     """
 
     tensor: TensorProto
@@ -30,7 +30,7 @@ class Site:
 
 
 def sites(model: ModelProto) -> Iterator[Site]:
-    """Yield all of a model's tensors, always in the same order: main graph first, depth first into subgraphs."""
+    """Yield all tensors of a model in a fixed order: the main graph first, depth first into subgraphs."""
     yield from _of_graph(model.graph)
     for function in model.functions:
         yield from _of_nodes(function.node, function)
@@ -42,7 +42,7 @@ def sites(model: ModelProto) -> Iterator[Site]:
 
 
 def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
-    """Yield the graphs in a node's attributes: the branches of If, the body of Loop and Scan."""
+    """Yield the graphs in a node's attributes, such as the branches of If and the body of Loop."""
     for attribute in node.attribute:
         if attribute.type == AttributeProto.GRAPH:
             yield attribute.g
@@ -58,7 +58,7 @@ def graphs(graph: GraphProto) -> Iterator[GraphProto]:
 
 
 def nested(scope: Scope) -> Iterator[Scope]:
-    """Yield a graph or a function, and all graphs inside it, outer ones first."""
+    """Yield a graph or function, and all graphs inside it, outer ones first."""
     yield scope
     for node in scope.node:
         for inner in subgraphs(node):
@@ -66,13 +66,13 @@ def nested(scope: Scope) -> Iterator[Scope]:
 
 
 def nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    """Yield every node of a graph and of the graphs inside it."""
+    """Yield all nodes of a graph and of the graphs inside it."""
     for inner in graphs(graph):
         yield from inner.node
 
 
 def replace_items(field: Any, values: Sequence[Any]) -> None:
-    """Give a repeated protobuf field copies of `values`, which may be its own items, in place of what it holds."""
+    """Replace the items of a repeated protobuf field by copies of `values`, which may be items of the field."""
     copies = [type(value).FromString(value.SerializeToString()) for value in values]
     del field[:]
     field.extend(copies)

@@ -45,7 +45,7 @@ class CompressConfig(
     """The settings of a compression. Each one is declared in `qacomp.options`, in the file of its group.
 
     None and "auto" mean that qacomp chooses from the network and the data, and reports its choice. The bases are in
-        reverse order, since a dataclass lists the fields of its last base first.
+    reverse order, since a dataclass lists the fields of its last base first.
     """
 
     def __post_init__(self) -> None:

@@ -37,7 +37,7 @@ class MethodTable(Generic[T]):
         """Return a decorator that registers a method under `name` with its dataclass of hyper-parameters.
 
         Raises TypeError if the dataclass isn't derived from the base class or has a field without a declaration, and
-                ValueError if the name is taken.
+        ValueError if the name is taken.
         """
         own = self.common if options is None else options
         if not issubclass(own, self.common):
@@ -87,7 +87,7 @@ class MethodTable(Generic[T]):
         """Return the dataclass of the chosen method with the given hyper-parameters and defaults for the others.
 
         Raises ConfigError for an unknown method or hyper-parameter, for an invalid value, and for a hyper-parameter
-                without effect.
+        without effect.
         """
         where = f"--{self.setting} {choice.name}"
         if not choice.chosen and self.optional:

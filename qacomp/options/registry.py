@@ -22,8 +22,8 @@ class Registry(Generic[T]):
     """The members of one kind by name.
 
     kind: word for a member in messages; folder: the package whose files register the built-in members, or a single
-        module that does; group: the entry-point group of other packages, or "" if there is none; unknown: the error for
-        an unknown name.
+    module that does; group: the entry-point group of other packages, or "" if there is none; unknown: the error for
+    an unknown name.
     """
 
     def __init__(self, kind: str, folder: str, group: str, unknown: type[QacompError] = ConfigError) -> None:
@@ -59,7 +59,7 @@ class Registry(Generic[T]):
         """Return the member called `name`; an installed package that offers it is imported.
 
         told: the name comes from a file, so no package is imported for it. Raises the error `unknown`, which has the
-                most similar name and all known ones, and PluginError if the package can't be used.
+        most similar name and all known ones, and PluginError if the package can't be used.
         """
         if name not in self.here():
             plugin = self._offered(name)

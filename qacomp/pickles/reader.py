@@ -66,8 +66,8 @@ class PickleReader:
     """Reads the pickle that starts at `place` in `data`; afterwards `place` is the position after its end.
 
     where: the file's name, for errors; largest: the most bytes that the pickle may have, or None. A subclass defines
-        which globals are accepted (`find`), what replaces calls (`call`) and references to storages (`refer`), and
-        which objects take state (`build`).
+    which globals are accepted (`find`), what replaces calls (`call`) and references to storages (`refer`), and
+    which objects take state (`build`).
     """
 
     text_strings: ClassVar[bool] = True

@@ -24,8 +24,8 @@ def holds(values: NDArray[Any], precision: str, counts: NDArray[np.floating] | N
     """Return whether `precision` can hold float32 `values` (rows, n) or (n,) without much loss in any row.
 
     The error of a value may be 2⁻¹¹ (for fp16) of the value or of its row's root mean square, whichever is larger.
-        counts: in the shape of the values, the weight of each value's error; None: equal weights. Returns False if
-        `precision` is exact, if a value would overflow, and for other dtypes.
+    counts: in the shape of the values, the weight of each value's error; None: equal weights. Returns False if
+    `precision` is exact, if a value would overflow, and for other dtypes.
     """
     bits = precision_bits(precision)
     if bits is None or values.dtype != np.float32 or not values.size:
@@ -50,7 +50,7 @@ def reach_of(weight: NDArray[Any], channels: int) -> float:
     """Estimate the size of a weight's products with inputs of variance 1: √(mean square · inputs of a channel).
 
     For a norm's scale (channels,) that is its root mean square. Large weights are sampled; 0 for a weight that isn't
-        float.
+    float.
     """
     flat = weight.reshape(-1)
     sample = flat[:: max(1, flat.size // _SAMPLE)]
@@ -69,7 +69,7 @@ def vectors_held(state: Mapping[str, NDArray[Any]], precision: str) -> dict[str,
     """Map names of the vectors in a state dict that `precision` can hold to a description of each.
 
     A vector is recognised by names and shapes: x.bias beside a matrix or filters x.weight is a bias (so is bias_ih_l0
-        of a recurrent layer beside weight_ih_l0); x.weight and x.bias, both vectors of one length, belong to a norm.
+    of a recurrent layer beside weight_ih_l0); x.weight and x.bias, both vectors of one length, belong to a norm.
     """
     found: dict[str, str] = {}
     for name, array in state.items():

@@ -339,7 +339,7 @@ def test_a_container_whose_graph_points_elsewhere_is_refused(tmp_path: Path) -> 
             join(model.SerializeToString(), container.tensor, "m")
         model.graph.initializer[0].external_data[0].key = "qacomp"
         model.graph.initializer[0].dims[0] = 2
-        with pytest.raises(FormatError, match="the graph wants"):
+        with pytest.raises(FormatError, match="the graph declares"):
             join(model.SerializeToString(), container.tensor, "m")
 
 
