@@ -1,1 +1,1 @@
-"""How good a model is: accuracy, metrics, samples, verdict."""
+"""Measure how good a model is: accuracy, metrics, agreement with the original, verdict."""

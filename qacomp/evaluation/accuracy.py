@@ -1,4 +1,4 @@
-"""Top-1 and top-k accuracy in percent, of an ONNX model in onnxruntime or of a PyTorch network. Lazy about torch."""
+"""Top-1 and top-k accuracy in percent, of an ONNX model or a PyTorch network. torch is imported only for the latter."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from qacomp.runtime.session import OnnxModel, Session, line, open_session, run_s
 if TYPE_CHECKING:
     import torch
 
-Progress = Callable[[int, int], None]  # (examples done, examples in all)
+Progress = Callable[[int, int], None]  # (examples done, examples in total)
 
 
 def topk_accuracy(logits: np.ndarray, y: np.ndarray, k: int = 1) -> float:
     """Compute the percent of examples whose label is among the k largest logits; of equal logits the first class wins.
 
+    A row of logits with NaN counts as wrong.
+
     Args:
         logits: (N, classes) floats.
         y: (N,) integer labels.
-        k: 1 or more; from `classes` on the answer is 100.
+        k: 1 or more.
 
     Raises:
         ConfigError: k < 1.
@@ -31,20 +33,22 @@ def topk_accuracy(logits: np.ndarray, y: np.ndarray, k: int = 1) -> float:
     """
     y = np.asarray(y)
     if k < 1:
-        raise ConfigError(f"k is {k}: top-k accuracy needs k of at least 1")
+        raise ConfigError(f"k is {k}: top-k accuracy needs a k of at least 1")
     if logits.ndim != 2 or y.shape != logits.shape[:1]:
-        raise DataError(f"logits {list(logits.shape)} and labels {list(y.shape)} don't fit: want (N, classes) and (N,)")
+        raise DataError(
+            f"logits {list(logits.shape)} and labels {list(y.shape)} don't fit: they must be (N, classes) and (N,)"
+        )
     if not len(y):
         raise DataError("no examples to measure accuracy on: check the data spec")
     if not np.issubdtype(y.dtype, np.integer):
-        raise DataError(f"labels are {y.dtype}: want integers")
+        raise DataError(f"labels are {y.dtype}: they must be integers")
     classes = logits.shape[1]
     if y.min() < 0 or y.max() >= classes:
         bad = int(y.min() if y.min() < 0 else y.max())
         raise DataError(f"label {bad} is out of range: the model has {classes} classes, 0 to {classes - 1}")
     own = logits[np.arange(len(y)), y][:, None]  # (N, 1)
     ahead = (logits > own) | ((logits == own) & (np.arange(classes) < y[:, None]))  # (N, classes)
-    right = (ahead.sum(axis=1) < k) & ~np.isnan(logits).any(axis=1)  # nothing is ahead of NaN
+    right = (ahead.sum(axis=1) < k) & ~np.isnan(logits).any(axis=1)  # comparisons with NaN are false
     return 100.0 * float(np.mean(right))
 
 
@@ -54,13 +58,13 @@ def onnx_logits(
     """Run an ONNX model over x: (N, C, H, W) float32 -> logits (N, classes).
 
     Args:
-        model: a path, serialized bytes, a ModelProto, or a session that `open_session` gave, with settings of its own.
+        model: a path, serialized bytes, a ModelProto, or a session from `open_session`.
         x: preprocessed examples.
-        batch_size: examples a run.
+        batch_size: examples in a run.
         progress: called after each batch.
 
     Raises:
-        DataError: no examples, or their shape isn't the model's.
+        DataError: no examples, or the model can't take their shape.
         NonFiniteWeightsError: a logit is NaN or infinite.
         NotACheckpointError, ExportError: onnxruntime can't load the model.
     """
@@ -96,7 +100,7 @@ def torch_logits(
 ) -> np.ndarray:
     """Run a network in eval mode over x: (N, C, H, W) -> logits (N, classes) float32.
 
-    The network moves to `device` (None: it stays where it is); each module's training mode is as before afterwards.
+    The network is moved to `device` (None: it stays on its device). Afterwards each module has its former mode.
 
     Raises:
         DataError: no examples, or the network can't take their shape.
@@ -116,11 +120,11 @@ def torch_logits(
             batch = torch.as_tensor(x[s]).to(place)
             logits = None
             if channels_last:
-                # 15-60 % faster for convolutions on a CPU. The weights stay as they are: restriding them in place
-                # would reach whoever serializes them. A forward that calls view() on a map can't take it.
+                # Channels-last inputs make convolutions 15-60 % faster on a CPU. The weights keep their strides, since
+                # callers may serialize them. A forward that calls view() on a feature map fails with this layout.
                 try:
                     logits = model(batch.contiguous(memory_format=torch.channels_last))
-                except Exception:  # said below, if it is not the layout
+                except Exception:  # if the layout isn't the cause, `_forward` reports the error
                     channels_last = False
             if logits is None:
                 logits = _forward(model, batch)
@@ -134,10 +138,11 @@ def _forward(model: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
     try:
         logits: torch.Tensor = model(batch)
     except torch.OutOfMemoryError as e:
-        raise DataError(f"a batch of {len(batch)} doesn't fit the device's memory: use a smaller batch") from e
-    except Exception as e:  # the forward pass is the caller's
+        raise DataError(f"a batch of {len(batch)} doesn't fit the device's memory; use a smaller batch") from e
+    except Exception as e:  # a user's forward may raise anything
         raise DataError(
-            f"the network can't run on input {list(batch.shape)} ({line(e)}): check the data's shape and preprocessing"
+            f"the network can't run on an input {list(batch.shape)} ({line(e)}); check the data's shape and "
+            "preprocessing"
         ) from e
     return logits
 
@@ -153,7 +158,7 @@ def torch_accuracy(
 ) -> float:
     """Compute the top-1 accuracy of a network in percent; arguments and errors as in `torch_logits`.
 
-    For top-k hand `topk_accuracy` what `torch_logits` gives.
+    For top-k accuracy give the result of `torch_logits` to `topk_accuracy`.
     """
     labels = y if isinstance(y, np.ndarray) else np.asarray(y.cpu())
     return topk_accuracy(torch_logits(model, x, batch_size=batch_size, device=device, progress=progress), labels)
@@ -161,9 +166,9 @@ def torch_accuracy(
 
 def _batches(x: np.ndarray | torch.Tensor, batch_size: int, progress: Progress | None) -> Iterator[slice]:
     if batch_size < 1:
-        raise ConfigError(f"the batch size is {batch_size}: give at least 1")
+        raise ConfigError(f"the batch size is {batch_size}; give at least 1")
     if not len(x):
-        raise DataError("no examples to run on: check the data spec")
+        raise DataError("no examples to run the model on; check the data spec")
     for start in range(0, len(x), batch_size):
         end = min(start + batch_size, len(x))
         yield slice(start, end)
@@ -173,7 +178,9 @@ def _batches(x: np.ndarray | torch.Tensor, batch_size: int, progress: Progress |
 
 def _checked(logits: np.ndarray, batch: int, what: str) -> np.ndarray:
     if logits.ndim != 2 or len(logits) != batch:
-        raise DataError(f"{what} gives {list(logits.shape)} for {batch} examples: want one row of logits an example")
+        raise DataError(
+            f"{what} returns an output {list(logits.shape)} for {batch} examples; it must be one row of logits for each"
+        )
     if not np.isfinite(logits).all():
-        raise NonFiniteWeightsError(f"{what} gives NaN or infinite logits: check its weights and the preprocessing")
+        raise NonFiniteWeightsError(f"{what} returns NaN or infinite logits; check its weights and the preprocessing")
     return logits

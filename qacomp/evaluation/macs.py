@@ -1,4 +1,4 @@
-"""What a network costs: its parameters, and the multiply-accumulates of one example."""
+"""Count a network's parameters, and the multiply-accumulates (MACs) of one example."""
 
 import math
 
@@ -12,16 +12,16 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Return the number of parameters, shared ones once; running statistics are buffers and don't count."""
+    """Return the number of parameters, tied ones counted once; running statistics are buffers and don't count."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def count_macs(model: nn.Module, input_shape: tuple[int, ...]) -> int:
     """Count the multiply-accumulates of one example of `input_shape` (no batch axis) in convolutions and dense layers.
 
-    Counted are the layers that `model(x)` runs, each as often as it runs, biases and padding as the usual counters do
-    (no multiply for a bias, one for a padded zero). Batch norm, pooling, activations, attention and what a forward pass
-    computes without such a layer add nothing. The model's weights, device and mode are left as they are.
+    Every run of such a layer in `model(x)` counts. As in other counters, a padded zero costs a multiply and a bias
+    doesn't. Batch norm, pooling, activations, attention, and whatever forward computes without such a layer, add
+    nothing. The model's weights, device and mode are not changed.
     """
     total = 0
 
@@ -42,13 +42,13 @@ def count_macs(model: nn.Module, input_shape: tuple[int, ...]) -> int:
 
 
 def _layer_macs(layer: nn.Module, x: Tensor, output: Tensor) -> int:
-    """Count those of one layer for a batch of one: outputs times the inputs that each sums up."""
+    """Return the MACs of one run of a layer on a batch of one: outputs times the inputs that each of them sums."""
     weight = layer.weight
     assert isinstance(weight, Tensor)
     if isinstance(layer, nn.Linear):
         return output.numel() * x.shape[-1]
     kernel = math.prod(weight.shape[2:])
     if isinstance(layer, _TRANSPOSED):
-        return x.numel() * weight.shape[1] * kernel  # each input is added to that many outputs
-    # a slimmed convolution reads fewer channels than its stored weight has, a grouped one fewer than come in
+        return x.numel() * weight.shape[1] * kernel  # each input is added to so many outputs
+    # a slimmed convolution reads fewer channels than its weight has, a grouped one fewer than its input has
     return output.numel() * min(weight.shape[1], x.shape[1]) * kernel

@@ -1,4 +1,4 @@
-"""What a model's outputs are worth against targets: accuracy, mean squared error, cosine, or a user's own function."""
+"""Metrics of a model's outputs against targets: accuracy, mean squared error, cosine, or a user's own function."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qacomp.runtime.output_agreement import cosine
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric of the original and of the decoded model on `samples` samples; accuracy in percent."""
+    """A metric of the original and of the decoded model, on `samples` samples; accuracy is in percent."""
 
     name: str
     original: float
@@ -26,48 +26,51 @@ class Measure:
     samples: int
 
     def to_json(self) -> dict[str, Any]:
-        """Return the entry in `--json` and in a container's metadata."""
+        """Return the fields as in `--json` and in a container's metadata."""
         return asdict(self)
 
 
 def chosen_metric(name: str, outputs: NDArray[Any], targets: NDArray[Any]) -> str:
-    """Return the metric's name; of auto accuracy for whole numbers beside scores of several classes, else mse."""
+    """Return the name of the metric; for auto accuracy if targets are integers and outputs class scores, else mse."""
     if name != "auto":
         return name
     return "accuracy" if _rows_of_scores(outputs, targets) is not None else "mse"
 
 
 def evaluate(name: str, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
-    """Compute the metric of `outputs` (N, ...) against `targets`; object arrays of N where shapes differ by sample.
+    """Compute the metric `name` of `outputs` (N, ...) against `targets`; both are object arrays if shapes differ.
 
-    accuracy: of scores (N, classes) beside labels (N,), or for each position: (N, classes, H, W) beside (N, H, W),
-    (N, T, classes) beside (N, T). A row with NaN is wrong. A user's function gets both as they are. Raises MetricError,
-    with shapes and dtypes, where they don't fit or the function fails.
+    accuracy: of scores (N, classes) and labels (N,), or over positions: (N, classes, H, W) and (N, H, W), or
+    (N, T, classes) and (N, T). A row with NaN is wrong. A user's function `module:function` gets both arrays as they
+    are. Raises MetricError, with shapes and dtypes, if they don't fit or the function fails.
     """
     if name not in ("accuracy", "mse", "cosine"):
         return _own(name, outputs, targets)
     for what, array in (("outputs", outputs), ("targets", targets)):
         if array.dtype.kind not in "fiub":
-            why = "differ in shape from sample to sample" if array.dtype.kind == "O" else "are no numbers"
+            why = "differ in shape between samples" if array.dtype.kind == "O" else "aren't numbers"
             raise MetricError(f"{name}: the {what} {_told(array)} {why}; give --metric module:function")
     if name == "accuracy":
         rows = _rows_of_scores(outputs, targets)
         if rows is None:
             raise MetricError(
-                f"accuracy: outputs {_told(outputs)} and targets {_told(targets)} don't fit: want scores (N, classes, "
-                "...) and whole numbers (N, ...); give another --metric"
+                f"accuracy: outputs {_told(outputs)} and targets {_told(targets)} don't fit: they must be scores (N, "
+                "classes, ...) and integers (N, ...); give another --metric"
             )
         return topk_accuracy(*rows)
     wanted = targets.reshape(outputs.shape) if targets.size == outputs.size else targets
     if wanted.shape != outputs.shape:
-        raise MetricError(f"{name}: outputs {_told(outputs)} and targets {_told(targets)} don't fit")
+        raise MetricError(
+            f"{name}: outputs {_told(outputs)} and targets {_told(targets)} don't fit: they must have the same shape; give "
+            "another --metric"
+        )
     if name == "cosine":
         return cosine(outputs, wanted)
     return float(np.mean((outputs.astype(np.float64) - wanted) ** 2))
 
 
 def first_outputs(runs: Sequence[Feed]) -> NDArray[Any]:
-    """Return the first output over all runs, (N, ...); an object array where its shape differs by run, or is none."""
+    """Return the first output over all runs, (N, ...); an object array if shapes differ, or if it isn't an array."""
     values = [next(iter(run.values())) for run in runs]
     if all(isinstance(value, np.ndarray) for value in values):
         arrays = [np.atleast_1d(value) for value in values]
@@ -79,7 +82,7 @@ def first_outputs(runs: Sequence[Feed]) -> NDArray[Any]:
 
 
 def as_objects(values: Sequence[Any]) -> NDArray[Any]:
-    """Make an object array (N,) of N values, whatever their shapes."""
+    """Make an object array (N,) of N values of any kind or shape."""
     result = np.empty(len(values), object)
     for place, value in enumerate(values):
         result[place] = value
@@ -87,10 +90,10 @@ def as_objects(values: Sequence[Any]) -> NDArray[Any]:
 
 
 def _rows_of_scores(outputs: NDArray[Any], targets: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]] | None:
-    """Return scores (rows, classes) and labels (rows,), None where they aren't of that kind.
+    """Return scores (rows, classes) and labels (rows,), or None if the arrays can't be class scores and labels.
 
-    Classes stand on the second axis, as in (N, classes, H, W); of (N, T, classes) on the last, if only that fits, or
-    both do.
+    Classes are on axis 1, as in (N, classes, H, W). With three axes they are on the last, as in (N, T, classes), if the
+    targets' shape fits that.
     """
     if targets.dtype.kind not in "iu" or outputs.dtype.kind != "f" or outputs.ndim < 2 or not outputs.size:
         return None
@@ -111,10 +114,10 @@ def _own(name: str, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
     except QacompError:
         raise
     except Exception as error:
-        told = f"of outputs {_told(outputs)} and targets {_told(targets)}"
-        raise MetricError(f"{name} {told} failed: {type(error).__name__}: {' '.join(str(error).split())}") from error
+        told = f"on outputs {_told(outputs)} and targets {_told(targets)}"
+        raise MetricError(f"{name} failed {told}: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
 def _told(array: NDArray[Any]) -> str:
-    """Return dtype and shape as `float32[20, 2]`."""
+    """Return dtype and shape as text, such as `float32[20, 2]`."""
     return f"{array.dtype}{list(array.shape)}"

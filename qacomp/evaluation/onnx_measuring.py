@@ -1,4 +1,4 @@
-"""An ONNX model before and after compression: agreement of outputs on given or generated inputs, and a metric."""
+"""Measure an ONNX model before and after compression: agreement of outputs, errors at operators, and a metric."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from qacomp.runtime.feeds import GeneratedInputs, generated_inputs
 from qacomp.runtime.operator_errors import OperatorError, OperatorErrors, weight_error
 from qacomp.runtime.session import OnnxModel, open_session
 
-_RUNS = 8  # loud and quiet in turns: what saturates a network with loud inputs shows with quiet ones
-_ALONE = 2  # of them, a loud and a quiet one, where tensors are tried one by one
-_STEPS = 64  # of a model that carries a state on, loud and quiet
+_RUNS = 8  # inputs, alternately loud and quiet: loud ones may saturate a network and hide errors that quiet ones show
+_ALONE = 2  # of them that are run when tensors are tried one by one: a loud and a quiet one
+_STEPS = 64  # steps of a recurrent model with loud inputs, and again with quiet ones
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known of the two models; None where a model doesn't run, or there are no labels."""
+    """The comparison of two models. `agreement`: None if a model doesn't run; `metric`: None without targets."""
 
     agreement: Agreement | None = None
     metric: Measure | None = None
@@ -37,10 +37,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Reference:
-    """What an original model puts out, which changed ones are held against. `parts`: inputs and outputs of some runs.
+    """The outputs of the original model, with which those of changed models are compared.
 
-    text: what the inputs are; batch: examples a run; targets, metric, value: of the first part's outputs, where the
-    data has targets.
+    parts: (inputs, outputs) of groups of runs; text: describes the inputs; batch: examples in a run; targets: of the
+    first part's outputs, if the data has any, with the name of the `metric` and its `value` for the original.
     """
 
     parts: tuple[tuple[Sequence[Feed], Sequence[Feed]], ...]
@@ -54,9 +54,10 @@ class Reference:
 def reference_outputs(
     original: OnnxModel, graph: ModelProto, given: Given | None, config: CompressConfig, note: Callable[[str], None]
 ) -> Reference | None:
-    """Run the original on the `given` data, else on inputs generated for its `graph`, with states that it comes to.
+    """Run the original on the `given` data, else on inputs generated for its `graph`; return its outputs.
 
-    Raises DataError where the given data doesn't fit the model. One that can't be run gets a note, and None.
+    A recurrent model is also run in steps (see `run_steps`). If the model can't be run, None is returned, and `note` is
+    called with the reason. Raises DataError if the given data doesn't fit the model.
     """
     try:
         session = open_session(original)
@@ -81,7 +82,10 @@ def reference_outputs(
 
 
 def measure(known: Reference, changed: OnnxModel, note: Callable[[str], None]) -> Measured:
-    """Run a changed model on the same inputs; of several parts the worst counts. One that can't be run gets a note."""
+    """Run a changed model on the inputs of `known` and compare; of several parts the worst counts.
+
+    If the model can't be run, the result is empty, and `note` is called with the reason.
+    """
     try:
         found = [run_all(changed, feeds) for feeds, _ in known.parts]
     except ExportError as error:
@@ -97,7 +101,10 @@ def measure(known: Reference, changed: OnnxModel, note: Callable[[str], None]) -
 
 
 def _valued(known: Reference, targets: NDArray[Any], metric: str, note: Callable[[str], None]) -> Reference:
-    """Add what the original's outputs are worth; where nobody named the metric and none fits, a note says so."""
+    """Return `known` with targets and the original's value of the metric.
+
+    If the metric is auto and neither accuracy nor mse fits, `known` is unchanged, and `note` is called.
+    """
     outputs = first_outputs(known.parts[0][1])
     name = chosen_metric(metric, outputs, targets)
     try:
@@ -116,10 +123,10 @@ def measure_errors(
     original: Mapping[str, NDArray[Any]],
     changed: Mapping[str, NDArray[Any]],
 ) -> dict[str, OperatorError]:
-    """Measure the error of each changed weight where it works, on some of the known inputs; see `operator_errors`.
+    """Measure the error of each changed weight at its operators, on some of the known inputs; see `OperatorErrors`.
 
-    names: what a weight's value is called in `model`, which is changed. Where nothing was run, or it can't be run
-    again, errors are the weights' own.
+    names: tensor -> the weight's name in `model`; original, changed: the weights' values by tensor. `model` is changed
+    in place. If it was not or can't be run, errors are those of the weights themselves.
     """
     plain = {name: weight_error(original[name], values) for name, values in changed.items()}
     if known is None or not changed:
@@ -127,7 +134,7 @@ def measure_errors(
     feeds = [feed for inputs, _ in known.parts for feed in _some(inputs)]
     try:
         return OperatorErrors(model, names, feeds)(original, changed)
-    except (ExportError, DataError, ValueError, RuntimeError):  # the last two: onnx's inliner
+    except (ExportError, DataError, ValueError, RuntimeError):  # the last two come from onnx's inliner
         return plain
 
 
@@ -138,10 +145,11 @@ def deviations_alone(
     original: Mapping[str, NDArray[Any]],
     changed: Mapping[str, NDArray[Any]],
 ) -> dict[str, float]:
-    """Measure 1 − cosine of the worst output when one weight alone is changed, on some of the known inputs.
+    """Measure 1 − cosine of the worst output if only one weight is changed, for each weight, on some known inputs.
 
-    names: what a weight's value is called in `model`, which is changed. All are tried in one session; a weight that
-    can't be an input has no entry. Raises ExportError where onnxruntime refuses the model with its weights as inputs.
+    names: tensor -> the weight's name in `model`; `model` is changed in place. All weights are tried in one session; a
+    weight that can't be made an input has no entry. Raises ExportError if onnxruntime refuses the model with its
+    weights as inputs.
     """
     opened = set(with_open_weights(model, names.values()))
     held = {name: value for name, value in names.items() if value in opened}
@@ -155,7 +163,7 @@ def deviations_alone(
 
 
 def _cut(outputs: Sequence[Feed], parts: Sequence[Sequence[Feed]]) -> list[Sequence[Feed]]:
-    """Split the outputs of all runs into those of each part."""
+    """Split the outputs of all runs into the outputs of each part."""
     ends = list(itertools.accumulate(len(part) for part in parts))
     return [outputs[end - len(part) : end] for part, end in zip(parts, ends, strict=True)]
 
@@ -166,14 +174,14 @@ def _deviation(before: Sequence[Sequence[Feed]], after: Sequence[Sequence[Feed]]
 
 
 def _some(inputs: Sequence[Feed]) -> list[Feed]:
-    """Return four of them, from the first to the last."""
+    """Return four of the inputs, evenly spaced from the first to the last."""
     return [inputs[i] for i in sorted({round(i * (len(inputs) - 1) / 3) for i in range(4)})]
 
 
 def _generated(original: OnnxModel, inputs: GeneratedInputs, seed: int) -> Reference:
-    """Run the original once on each input and, where the model has a state, in as many steps, loud and quiet.
+    """Run the original on generated inputs and, if the model has a state, in steps with loud and with quiet inputs.
 
-    In a session of their own: random operators go on from run to run, and a changed model's begin anew.
+    Each group of runs has a new session, as for the changed model: random operators go on from run to run in a session.
     """
     feeds = [inputs.feed([seed, i], loud=i % 2 == 0) for i in range(_RUNS)]
     text, parts = f"{len(feeds)} generated inputs, seed {seed}: {inputs}", [(feeds, run_all(original, feeds))]
@@ -188,14 +196,14 @@ def _generated(original: OnnxModel, inputs: GeneratedInputs, seed: int) -> Refer
 
 
 def _batch(feeds: Sequence[Feed]) -> int:
-    """Return the examples of a run: how many rows the inputs have, where they agree; else 1."""
+    """Return the number of examples in a run: the inputs' rows if all have the same number, else 1."""
     rows = {len(value) if value.ndim else 0 for feed in feeds[:1] for value in feed.values()}
     return max(1, rows.pop()) if len(rows) == 1 else 1
 
 
 @dataclass(frozen=True)
 class Value:
-    """A `metric` of one model, accuracy in percent, on `samples` samples; `feed`: the first run's inputs."""
+    """A `metric` of one model and its value on `samples` samples, accuracy in percent; `feed`: inputs of the first run."""
 
     metric: str
     value: float
@@ -204,13 +212,13 @@ class Value:
 
 
 def measure_one(model: OnnxModel, given: Given, config: CompressConfig, stored: Preprocessing | None = None) -> Value:
-    """Measure one model on data with targets; `stored`: how it wants its images.
+    """Measure one model on data with targets; stored: the preprocessing that the model's file names.
 
-    Raises DataError where there are no targets, or they don't fit; ExportError where the model can't be run.
+    Raises DataError if there are no targets, or they don't fit; ExportError if the model can't be run.
     """
     samples = load_samples(given, open_session(model).get_inputs(), config, stored)
     if samples.targets is None:
-        raise DataError(f"{samples.source}: has no targets (y, or y_test) to hold the outputs against")
+        raise DataError(f"{samples.source}: has no targets (y, or y_test), so no metric can be measured; add them")
     outputs = first_outputs(run_all(model, samples.feeds))
     name = chosen_metric(config.metric, outputs, samples.targets)
     return Value(name, evaluate(name, outputs, samples.targets), len(samples.targets), samples.feeds[0])

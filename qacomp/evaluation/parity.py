@@ -1,4 +1,4 @@
-"""How far an ONNX model's outputs are from the network it was made from, and from itself without optimization."""
+"""Measure how far an ONNX model's outputs are from those of its network, and of itself without optimizations."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ def max_abs_error(model: torch.nn.Module, onnx_model: OnnxModel, x: np.ndarray, 
 
 
 def optimization_error(onnx_model: OnnxModel, x: np.ndarray, *, batch_size: int = 128) -> float:
-    """Return the largest |logit difference| over x of onnxruntime's default optimizations from none (ORT_DISABLE_ALL).
+    """Return the largest |logit difference| over x between onnxruntime with and without its graph optimizations.
 
-    A guard against fusions that change results, such as quantized activations behind DequantizeLinear + MatMul.
+    It shows fusions that change results, such as quantized activations after DequantizeLinear + MatMul. Raises what
+    `onnx_logits` raises.
     """
     sessions = open_session(onnx_model), open_session(onnx_model, optimize=False)
     logits = [onnx_logits(session, x, batch_size=batch_size) for session in sessions]

@@ -1,4 +1,4 @@
-"""A user's data as inputs of an ONNX model: images through preprocessing, arrays as they are, or one by input name."""
+"""Turn a user's data into inputs of an ONNX model: images by preprocessing, arrays as they are."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Given = str | Dataset | Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Samples:
-    """`feeds`: one a run; `targets`: what the outputs are held against, (N, ...) over all feeds in order, or None."""
+    """Inputs of a model. `source`: the data's spec; `feeds`: inputs of each run; `targets`: (N, ...) over all feeds."""
 
     source: str
     feeds: tuple[Feed, ...]
@@ -41,17 +41,17 @@ def load_samples(
 ) -> Samples:
     """Load the samples of a data spec, a Dataset or a mapping of arrays, for a session's `inputs`.
 
-    A mapping (of `module:function`, or an npz file) with an array for every input, by name, is fed as it stands: each
-    (N, ...) with N samples in batches that the model takes, or of the very shape of the input for a single run; `y` are
-    its targets. x_test and y_test are fed to the first input, if they have its number of axes; images in [0, 1] go
-    through the preprocessing that the settings give, over the `stored` one. Targets of different shapes become an
-    object array. Raises DataError, with shapes and dtypes, where neither fits, or where the settings ask for the
+    A mapping (from `module:function` or an npz file) that has an array for each input, by name, is fed as it is: arrays
+    (N, ...) of N samples are cut into batches that the model takes, and arrays in exactly the input's shape make a
+    single run; `y` holds the targets. Otherwise x_test and y_test are used: x_test is fed to the only input as it is if
+    its shape fits; images in [0, 1] are preprocessed as the settings say, or as `stored` says. Targets of different
+    shapes become an object array. Raises DataError, with shapes and dtypes, if nothing fits, or if the settings ask for
     preprocessing of arrays.
     """
     source, loaded = _loaded(given)
     measuring().on_data()
     if not inputs:
-        raise DataError(f"{source}: the model has no inputs that data could be fed to")
+        raise DataError(f"{source}: the model has no inputs, so it can't be run on data; leave --data out")
     if isinstance(loaded, Mapping) and all(entry.name in loaded for entry in inputs):
         _refuse_preprocessing(source, config)
         arrays = {entry.name: _array(source, entry.name, loaded[entry.name]) for entry in inputs}
@@ -87,23 +87,28 @@ def _loaded(given: Given) -> tuple[str, Dataset | Mapping[str, Any]]:
 def _in_batches(
     source: str, arrays: dict[str, NDArray[Any]], targets: NDArray[Any] | None, inputs: Sequence[Any]
 ) -> Samples:
-    """Cut arrays (N, ...) into what the model takes at once."""
+    """Cut arrays (N, ...) into the batches that the model takes in a run."""
     typed = {e.name: arrays[e.name].astype(_FLOATS.get(e.type, arrays[e.name].dtype), copy=False) for e in inputs}
     for name, array in typed.items():
         if array.dtype.kind not in "fiubOUS":
-            raise DataError(f"{source}: {name} is {array.dtype}{list(array.shape)}: a model takes numbers or strings")
+            raise DataError(
+                f"{source}: {name} is {array.dtype}{list(array.shape)}, but a model takes numbers or strings only"
+            )
     counts = {len(a) if a.ndim else 0 for a in typed.values()}
     if all(_fits(a.shape, e.shape) for a, e in zip(typed.values(), inputs, strict=True)) and _is_single(typed, inputs):
         return Samples(source, (typed,), targets)
     if len(counts) != 1 or counts == {0}:
-        raise DataError(f"{source}: the arrays of the inputs differ in length: {sorted(counts)}")
+        raise DataError(f"{source}: the arrays for the inputs have different numbers of samples: {sorted(counts)}")
     stacked = [a.ndim == len(e.shape) + 1 for a, e in zip(typed.values(), inputs, strict=True)]
     if any(stacked) and not all(stacked):
-        raise DataError(f"{source}: some arrays have an axis of samples before the input's own axes, others don't")
+        raise DataError(
+            f"{source}: some arrays have an axis of samples in front of the input's own axes, and others don't; give "
+            "all of them one"
+        )
     n = counts.pop()
     if targets is not None and (not targets.ndim or len(targets) != n):
         told = f"{targets.dtype}{list(targets.shape)}"
-        raise DataError(f"{source}: {n} samples, but targets {told}: there must be one for each")
+        raise DataError(f"{source}: {n} samples, but targets {told}; give one target for each sample")
     if all(stacked):
         feeds = [{name: a[i] for name, a in typed.items()} for i in range(n)]
         return Samples(source, tuple(feeds), targets)
@@ -111,13 +116,13 @@ def _in_batches(
     batch = min(fixed) if fixed else _BATCH
     stop = n - n % batch if fixed else n
     if stop == 0:
-        raise DataError(f"{source}: {n} samples, but the model takes {batch} at once")
+        raise DataError(f"{source}: {n} samples, but the model takes batches of {batch}; give at least {batch} samples")
     feeds = [{name: a[i : i + batch] for name, a in typed.items()} for i in range(0, stop, batch)]
     return Samples(source, tuple(feeds), None if targets is None else targets[:stop])
 
 
 def _is_single(typed: dict[str, NDArray[Any]], inputs: Sequence[Any]) -> bool:
-    """Return whether arrays of the inputs' own ranks are one feed: with unlike first axes they are no rows."""
+    """Return whether arrays with the inputs' ranks make one feed: their first axes differ, or an input is a scalar."""
     return len({a.shape[:1] for a in typed.values()}) > 1 or any(not e.shape for e in inputs)
 
 
@@ -130,19 +135,19 @@ def _fits(shape: Sequence[int], wanted: Sequence[Any]) -> bool:
 def _refuse_preprocessing(source: str, config: CompressConfig) -> None:
     for name in ("size", "mean", "std"):
         if getattr(config, name) is not None:
-            raise DataError(f"--{name}: {source} holds arrays, which are fed as they stand; leave it, or give images")
+            raise DataError(f"--{name}: {source} holds arrays, which are fed without preprocessing; leave --{name} out")
 
 
 def _array(source: str, name: str, value: Any) -> NDArray[Any]:
-    """Return the value as an array. Raises DataError for what is no one array."""
+    """Return the value as an array. Raises DataError for lists of different lengths."""
     try:
         return np.asarray(value)
     except ValueError as error:  # lists of different lengths; numpy's text may hold values
-        raise DataError(f"{source}: {name} holds arrays of different shapes: give one array, padded") from error
+        raise DataError(f"{source}: {name} holds arrays of different shapes; pad them to one array") from error
 
 
 def _targets(value: Any) -> NDArray[Any] | None:
-    """Return targets (N, ...), or (N,) objects where their shapes differ from sample to sample."""
+    """Return targets (N, ...), or an object array (N,) if their shapes differ between samples."""
     if value is None:
         return None
     try:
@@ -155,15 +160,22 @@ def _targets(value: Any) -> NDArray[Any] | None:
 def _preprocessing(
     source: str, shape: Sequence[Any], dataset: Dataset, config: CompressConfig, stored: Preprocessing | None
 ) -> Preprocessing:
-    """Return the `stored` one, else one to the input's channels and size, or the images' own where they are open."""
+    """Return the preprocessing: `stored`, else one to the input's channels and size, with the settings' changes.
+
+    Open axes of the input take the images' own size.
+    """
     if stored is not None:
         return choose_preprocessing(config, stored)
     if len(shape) != 4:
-        raise DataError(f"{source}: images, but the model's input has shape {list(shape)}; give arrays by input name")
+        raise DataError(
+            f"{source}: holds images, but the model's input has shape {list(shape)}; give arrays by input name"
+        )
     images = dataset.test.x.shape
     own = (images[3] if len(images) == 4 else 1, images[1], images[2])
     channels, height, width = (w if isinstance(w, int) and w > 0 else o for w, o in zip(shape[1:], own, strict=True))
     if channels not in (1, 3):
-        raise DataError(f"{source}: images, but the model's input has {channels} channels; give arrays by input name")
+        raise DataError(
+            f"{source}: holds images, but the model's input has {channels} channels; give arrays by input name"
+        )
     plain = Preprocessing((height, width), channels, (0.0,) * channels, (1.0,) * channels)
     return choose_preprocessing(config, plain)

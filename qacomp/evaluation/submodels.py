@@ -1,4 +1,4 @@
-"""The sub-models of a flexible network: how good each is, from one pass over the data, and how much it computes."""
+"""Measure the sub-models of a flexible network: the accuracy of all from one pass over the data, MACs, parameters."""
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from qacomp.models.flexible import FlexibleModel
 def submodel_accuracies(
     model: FlexibleModel, x: np.ndarray, y: np.ndarray, *, batch_size: int = 256, device: torch.device | None = None
 ) -> dict[str, float]:
-    """Compute top-1 in percent by sub-model name, smallest first, on x (N, C, H, W) float32 and y (N,)."""
+    """Compute the top-1 accuracy in percent by sub-model name, smallest first, on x (N, C, H, W) float32 and y (N,)."""
     names = model.submodel_names
     stacked = torch_logits(_AllLogits(model), x, batch_size=batch_size, device=device)  # (N, sub-models · classes)
     logits = np.split(stacked, len(names), axis=1)
@@ -22,9 +22,10 @@ def submodel_accuracies(
 def describe_submodels(
     models: dict[str, nn.Module], input_shape: tuple[int, ...], test: tuple[np.ndarray, np.ndarray] | None
 ) -> dict[str, dict[str, int | float]]:
-    """Compute MACs of one example of `input_shape` (C, H, W), parameters, and top-1 in percent, by name.
+    """Compute, by name, the MACs of one example, the parameters, and the top-1 accuracy in percent.
 
-    models: plain networks with the values that the file holds; test: (N, C, H, W) and (N,), None: no accuracy.
+    models: plain networks with the values that the file holds; input_shape: (C, H, W); test: x (N, C, H, W) and y (N,),
+    None: no accuracy is measured.
     """
     described: dict[str, dict[str, int | float]] = {}
     for name, model in models.items():
@@ -35,7 +36,7 @@ def describe_submodels(
 
 
 class _AllLogits(nn.Module):
-    """All sub-models' logits side by side: one output, as whatever evaluates a network expects."""
+    """Concatenates the logits of all sub-models to one output, for functions that expect one output."""
 
     def __init__(self, model: FlexibleModel) -> None:
         super().__init__()
@@ -43,6 +44,6 @@ class _AllLogits(nn.Module):
         self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute all logits: (N, C, H, W) -> (N, sub-models · classes)."""
+        """Compute the logits of all sub-models: (N, C, H, W) -> (N, sub-models · classes)."""
         assert isinstance(self.model, FlexibleModel)
         return torch.cat(self.model.forward_all(x), dim=1)

@@ -1,8 +1,8 @@
-"""What the figures of a compressed model say in a word: good, doubtful, broken, or not measured.
+"""Judge a compressed model by its figures: good, doubtful, broken, or not measured.
 
-The thresholds stand here alone. They were set on real models compressed to 4 to 256 shared values (two detectors, a
-text detector and two recognisers, a sentence transformer, two classifiers, speech models), beside what those still did
-on real images, lines, sentences and speech: see docs/verdict.md.
+All thresholds of the verdict are in this file. They were chosen by comparing the figures of real models with 4 to 256
+shared values (two detectors, a text detector and two recognisers, a sentence transformer, two classifiers, speech
+models) with how well these still worked on real images, lines of text, sentences and speech: see docs/verdict.md.
 """
 
 from __future__ import annotations
@@ -21,22 +21,24 @@ GOOD, DOUBTFUL, BROKEN, UNMEASURED = "good", "doubtful", "broken", "not measured
 WORDS = (GOOD, DOUBTFUL, BROKEN, UNMEASURED)
 
 GOOD_CENTRED = 0.99
-"""Below this cosine of centred outputs a model is doubtful: a recogniser read 30 % of lines alike at 0.86."""
+"""Below this cosine of centred outputs a model is doubtful. At 0.86 a recogniser read only 30 % of lines alike."""
 BROKEN_CENTRED, LOST_CENTRED = 0.5, 0.1
-"""Below the first in every output, or below the second in one, it is broken, if the operators' errors say so too."""
+"""A model is broken if its centred cosine is below the first for all outputs, or below the second for one of them.
+
+It isn't called broken if its sum of errors is below SOUND_SUM."""
 GOOD_TOP1, BROKEN_TOP1 = 95.0, 50.0
-"""Percent of equal classes, over all positions and over those that don't say the commonest."""
-_FEW, _GOOD_OF_FEW = 16, 80.0  # positions: of so few one may lie on the border between two classes
+"""Percent of positions with the same class; a model is doubtful below the first, and broken below the second."""
+_FEW, _GOOD_OF_FEW = 16, 80.0  # with fewer positions this percentage is enough, since one of them may be a close call
 GOOD_EQUAL = 99.0
-"""Percent of equal integers."""
+"""Percent of equal integers, below which a model is doubtful."""
 GOOD_SUM, SOUND_SUM = -12.0, -5.0
-"""Decibels: the sum over the tensors of each one's error at its operators. Above the first the model is doubtful; below
-the second it isn't called broken whatever the outputs say: a speech model whose state is chaotic still works."""
+"""Decibels: the sum over all tensors of their errors at their operators. Above the first a model is doubtful; below the
+second it isn't called broken for its outputs: a speech model with a chaotic state differs, and still works."""
 LOST_TENSOR = -3.0
-"""Decibels: a tensor whose operator gives half noise."""
+"""Decibels: above it half of an operator's output is noise, and the model is doubtful."""
 LARGEST_DROP, BROKEN_DROP = 2.0, 10.0
-"""Points of accuracy."""
-_MOST_K, _LONGEST_NAME = 256, 80  # of the advice
+"""Lost points of accuracy, above which a model is doubtful, or broken."""
+_MOST_K, _LONGEST_NAME = 256, 80  # limits in the advice: K below which more values are advised; characters of a name
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Verdict:
 
     @property
     def passes(self) -> bool:
-        """Return whether `--strict` lets it pass: it is neither doubtful nor broken."""
+        """Return whether `--strict` accepts the model: it is neither doubtful nor broken."""
         return self.word not in (DOUBTFUL, BROKEN)
 
     def to_json(self) -> dict[str, Any]:
@@ -57,16 +59,16 @@ class Verdict:
         return {"verdict": self.word, "verdict_reasons": list(self.reasons), "verdict_advice": self.advice}
 
     def __str__(self) -> str:
-        """Return `doubtful: boxes: cosine of centred outputs 0.81`."""
+        """Return the word and the reasons, such as `doubtful: boxes: cosine of centred outputs 0.81`."""
         return f"{self.word}: {'; '.join(self.reasons)}" if self.reasons else self.word
 
 
 NOT_JUDGED = Verdict(UNMEASURED, ())
-_MOST_SAID, _LONGEST = 8, 400  # reasons, characters: of metadata that anyone may have written
+_MOST_SAID, _LONGEST = 8, 400  # reasons and characters that are read of metadata, which may be hostile
 
 
 def stated_verdict(meta: Mapping[str, Any]) -> Verdict | None:
-    """Return the verdict that a container's metadata state, None where there is none that can be one."""
+    """Return the verdict in a container's metadata; None if there is none, or an invalid one."""
     word, reasons, advice = (meta.get(key) for key in ("verdict", "verdict_reasons", "verdict_advice"))
     if word not in WORDS:
         return None
@@ -82,8 +84,9 @@ def judge(
 ) -> Verdict:
     """Return the verdict on a compressed model.
 
-    agreement: of its outputs, None where nothing was run; errors: of each shared tensor; accuracy: the original's and
-    the compressed one's in percent, on data, which decides where it is known; k: shared values, for the advice.
+    agreement: of its outputs with the original's, None if nothing was run; errors: of each shared tensor; accuracy: the
+    original's and the compressed model's on data, in percent; it decides alone if it is known. k: number of shared
+    values, for the advice.
     """
     if accuracy is not None:
         return _by_accuracy(*accuracy, errors, k)
@@ -117,7 +120,7 @@ def _by_accuracy(original: float, found: float, errors: Mapping[str, OperatorErr
 
 
 def _outputs_say(outputs: Sequence[OutputAgreement]) -> tuple[list[str], list[str]]:
-    """Return what speaks for broken, and what for doubtful."""
+    """Return the reasons to call the model broken, and the reasons to call it doubtful."""
     broken, doubtful = [], []
     centred = {o.name: _likeness(o) for o in outputs}
     told = {name: value for name, value in centred.items() if value is not None}
@@ -129,14 +132,14 @@ def _outputs_say(outputs: Sequence[OutputAgreement]) -> tuple[list[str], list[st
         elif told[worst] < GOOD_CENTRED:
             doubtful.append(text)
     for o in outputs:
-        for share, what in ((o.rare, "classes but the commonest"), (o.top1, "classes")):
+        for share, what in ((o.rare, "classes, the most common one left out"), (o.top1, "classes")):
             if share is not None and share < _least_top1(o):
                 (broken if share < BROKEN_TOP1 else doubtful).append(f"{o.name}: {share:.1f} % equal {what}")
                 break
         if o.equal is not None and o.equal < GOOD_EQUAL:
             doubtful.append(f"{o.name}: {o.equal:.1f} % of its integers equal")
         if o.other_shape and o.equal is None:
-            doubtful.append(f"{o.name}: another shape in {o.other_shape} runs")
+            doubtful.append(f"{o.name}: different shape in {o.other_shape} runs")
     return broken, doubtful
 
 
@@ -149,7 +152,7 @@ def _least_top1(output: OutputAgreement) -> float:
 
 
 def _total(errors: Mapping[str, OperatorError]) -> float | None:
-    """Add up the errors at operators, or the weights' own where none ran, in decibels; None where there are none."""
+    """Sum the errors at operators, or of the weights if no operator was run, in decibels; None if there are none."""
     at_work = [e for e in errors.values() if e.of != WEIGHTS] or list(errors.values())
     power = sum(10 ** (e.db / 10) for e in at_work)
     return 10 * math.log10(power) if power > 0 else None
@@ -179,7 +182,7 @@ def _why_unmeasured(agreement: Agreement | None, errors: Mapping[str, OperatorEr
 
 
 def _advice(errors: Mapping[str, OperatorError], k: int | None) -> str:
-    """Return what to try next: more values, and to leave a tensor alone that has more than a third of all errors."""
+    """Return what to try next: more shared values, or excluding a tensor with more than a third of all errors."""
     tries = []
     if k is not None:
         tries.append(f"--k {4 * k}" if k < _MOST_K else "--min-agreement 0.9999")

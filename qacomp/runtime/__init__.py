@@ -1,1 +1,1 @@
-"""Running an ONNX model, in a child process within limits, and comparing what it gives."""
+"""Run ONNX models in a child process, within limits of time and memory, and compare their outputs."""

@@ -1,4 +1,4 @@
-"""How far a compressed ONNX model's outputs are from the original's, over all outputs and runs."""
+"""Compare a compressed ONNX model's outputs with the original's, over all outputs and runs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ Feed = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Agreement:
-    """`cosine`, `centred`, `max_abs_error`: of the worst output that is measured; None where none is, of the first two.
+    """The agreement of two models over all outputs; `OutputAgreement` defines each figure.
 
-    `top1`: of the first output that has one. `inputs` says on what. See OutputAgreement for what each figure is.
+    inputs: a text that describes the inputs; runs: number of runs; cosine, centred: of the worst measured output, None
+    if no output is measured; max_abs_error: the largest of all outputs; top1: of the first output with class scores.
     """
 
     inputs: str
@@ -35,32 +36,33 @@ class Agreement:
 
     @property
     def measured(self) -> tuple[OutputAgreement, ...]:
-        """Return the outputs that say something."""
+        """Return the outputs that could be measured."""
         return tuple(output for output in self.outputs if output.unmeasured is None)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the entry in `--json` and in a container's metadata."""
+        """Return the figures as in `--json` and in a container's metadata."""
         return asdict(self) | {"outputs": [asdict(o) for o in self.outputs]}
 
 
 def agreement(original: OnnxModel, changed: OnnxModel, feeds: Sequence[Feed], inputs: str) -> Agreement:
     """Run both models in onnxruntime on every feed and compare each numeric output.
 
-    Raises ExportError where one of them can't be loaded or run.
+    inputs: describes the feeds in the result. Raises ExportError if a model can't be loaded or run.
     """
     return compare(run_all(original, feeds), run_all(changed, feeds), inputs)
 
 
 def run_all(model: OnnxModel, feeds: Sequence[Feed]) -> list[Feed]:
-    """Return the outputs of each run by name. Raises ExportError where onnxruntime refuses the model or a feed."""
+    """Return the outputs of each run by name. Raises ExportError if onnxruntime refuses the model or a feed."""
     session = open_session(model)
     return [run_feed(session, feed) for feed in feeds]
 
 
 def run_weights(model: OnnxModel, feeds: Sequence[Feed], sets: Iterable[Feed]) -> Iterator[list[Feed]]:
-    """Yield the outputs of each run for one set of weights after the other, all in one session.
+    """Yield, for each set of weights, the outputs of all runs; all sets run in one session.
 
-    The model takes its weights as inputs; each set is fed beside each of `feeds`. Raises ExportError.
+    model: takes its weights as inputs; sets: weights by input name, fed together with each of `feeds`. Raises
+    ExportError if onnxruntime refuses the model or a feed.
     """
     session = open_session(model)
     for weights in sets:
@@ -68,7 +70,7 @@ def run_weights(model: OnnxModel, feeds: Sequence[Feed], sets: Iterable[Feed]) -
 
 
 def run_feed(session: Session, feed: Feed) -> Feed:
-    """Return the outputs of one run of a session, by name. Raises ExportError where it refuses the feed."""
+    """Return the outputs of one run of a session, by name. Raises ExportError if onnxruntime refuses the feed."""
     names = [output.name for output in session.get_outputs()]
     try:
         return dict(zip(names, session.run(names, feed), strict=True))
@@ -77,9 +79,9 @@ def run_feed(session: Session, feed: Feed) -> Feed:
 
 
 def compare(original: Sequence[Feed], changed: Sequence[Feed], inputs: str, batch: int = 1) -> Agreement:
-    """Compare the outputs of the same runs of `batch` examples each.
+    """Compare the outputs of two models on the same runs of `batch` examples each; `inputs` describes the runs.
 
-    Outputs that aren't numbers (strings, sequences) are listed, and not measured.
+    Outputs that aren't arrays of numbers (strings, sequences) are listed, but not measured.
     """
     rows = []
     for name in original[0] if original else ():
@@ -92,7 +94,7 @@ def compare(original: Sequence[Feed], changed: Sequence[Feed], inputs: str, batc
 
 
 def worst_of(parts: Sequence[Agreement], inputs: str) -> Agreement:
-    """Return several comparisons of the same two models as one: of each output the figures of the worst."""
+    """Merge several comparisons of the same two models into one: each figure of an output is the worst of them."""
     rows = [_worst(same) for same in zip(*(part.outputs for part in parts), strict=True)]
     return _agreement(inputs, sum(part.runs for part in parts), rows)
 

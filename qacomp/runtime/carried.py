@@ -1,6 +1,6 @@
-"""Inputs of a model that carries a state on: the states are those that it comes to itself, step by step.
+"""Run a recurrent model step by step: each step's state inputs are the state outputs of the step before.
 
-A state that is drawn at random may be far from any that occurs, and hide what a step adds to it.
+A state that is drawn at random may be far from any that occurs, and would hide the change that a step makes.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from qacomp.runtime.session import OnnxModel, open_session
 
 
 def carried_states(first: Feed, outputs: Mapping[str, Any]) -> dict[str, str]:
-    """Return input name -> name of the output that takes its place in the next step; empty where there is no state.
+    """Return state input name -> name of the output that is fed to it in the next step; empty without a state.
 
-    first: one run's inputs, outputs: what it gave, both in the model's order. The first input is taken for the signal
-    and the first output for the result; of the others, float arrays of the same shape and dtype belong together, in
-    their order: h and c of an LSTM with h_n and c_n.
+    first: one run's inputs; outputs: the outputs of that run; both in the model's order. The first input is taken for
+    the signal and the first output for the result. Of the others, float arrays of the same shape and dtype are paired
+    in their order, such as h and c of an LSTM with h_n and c_n.
     """
     pairs: dict[str, str] = {}
     for name, value in list(first.items())[1:]:
@@ -34,10 +34,11 @@ def carried_states(first: Feed, outputs: Mapping[str, Any]) -> dict[str, str]:
 
 
 def run_steps(model: OnnxModel, feeds: Sequence[Feed], states: Mapping[str, str]) -> tuple[list[Feed], list[Feed]]:
-    """Return (inputs, outputs) of each step by name: the first step's states are zero, a later one's what came before.
+    """Run the model in steps; return (inputs, outputs) of each step, by name.
 
-    feeds: each step's inputs; those of `states` (see `carried_states`) are replaced. Where a new state isn't finite it
-    starts from zero again. Raises ExportError where onnxruntime refuses the model or a feed.
+    feeds: the inputs of each step, in which the `states` (see `carried_states`) are replaced: by zeros in the first
+    step, then by the outputs of the step before. A state that isn't finite is set to zero. Raises ExportError if
+    onnxruntime refuses the model or a feed.
     """
     session = open_session(model)
     state = {name: np.zeros_like(feeds[0][name]) for name in states}

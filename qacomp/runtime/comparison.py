@@ -1,4 +1,4 @@
-"""An exported ONNX file beside the dense one of the same weights: outputs, load time, latency, in turns."""
+"""Compare an exported ONNX file with the dense file of the same weights: outputs, load time and latency."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from qacomp.errors import ExportError
 from qacomp.runtime.session import Session, open_session, timed_runs
 
 FP32_ACTIVATIONS = {"session.qdq_matmulnbits_accuracy_level": "0"}
-"""onnxruntime quantizes the activations before a fused int4 MatMul to int8 unless this says no."""
+"""Session settings without which onnxruntime quantizes the activations before a fused int4 MatMul to int8."""
 _LOADS = 5
 _RUNS = 50
-_SECONDS = 2.0  # no more than about so long for the runs of one file
+_SECONDS = 2.0  # about the longest time for the runs of one file
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`max_abs_error`: largest difference of any output from the dense file's; `max_abs_error_fp32` the same without
-    quantized activations (see FP32_ACTIVATIONS); medians in milliseconds, one thread; the files' bytes.
+    """An exported file beside the dense file.
+
+    max_abs_error: the largest absolute difference between their outputs; max_abs_error_fp32: the same without quantized
+    activations (see FP32_ACTIVATIONS). The times are medians in milliseconds, on one thread.
     """
 
     max_abs_error: float
@@ -34,14 +36,14 @@ class Comparison:
     dense_run_ms: float
 
     def to_json(self) -> dict[str, float]:
-        """Return the entry in `decode --json`."""
+        """Return the figures as in `decode --json`."""
         return asdict(self)
 
 
 def compare_files(path: Path, dense: Path, feeds: Mapping[str, NDArray[Any]]) -> Comparison:
-    """Run both files on `feeds`, and time loading and running in turns.
+    """Run both files on `feeds` (inputs by name), and time loading and running, alternating between the files.
 
-    Raises ExportError where the outputs differ in number or shape, and the errors of `open_session`.
+    Raises ExportError if the outputs differ in number or shape, and the errors of `open_session`.
     """
     files = {"made": path, "dense": dense}
     loads: dict[str, list[float]] = {name: [] for name in files}
@@ -67,9 +69,9 @@ def compare_files(path: Path, dense: Path, feeds: Mapping[str, NDArray[Any]]) ->
 
 
 def largest_difference(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Compute the largest |a − b| of two arrays of one shape.
+    """Compute the largest |a − b| of two arrays of the same shape.
 
-    0 for equal values and NaN beside NaN; infinite where NaN stands on one side, and for strings that differ.
+    Two NaNs differ by 0, a NaN and a number by infinity; so do strings that differ.
     """
     if not a.size or a.tobytes() == b.tobytes():
         return 0.0
@@ -84,14 +86,14 @@ def largest_difference(a: NDArray[Any], b: NDArray[Any]) -> float:
 def outputs_difference(one: Sequence[Any], other: Sequence[Any]) -> float:
     """Compute the largest difference over pairs of outputs; see `largest_difference`.
 
-    Raises ExportError where the outputs differ in number or shape.
+    Raises ExportError if the outputs differ in number or shape.
     """
     if len(one) != len(other):
-        raise ExportError(f"{len(one)} outputs beside {len(other)}: the files aren't the same network")
+        raise ExportError(f"the models have {len(one)} and {len(other)} outputs: they aren't the same network")
     worst = 0.0
     for a, b in zip(one, other, strict=True):
         a, b = np.asarray(a), np.asarray(b)
         if a.shape != b.shape:
-            raise ExportError(f"outputs of shapes {a.shape} and {b.shape}: the files aren't the same network")
+            raise ExportError(f"outputs have shapes {a.shape} and {b.shape}: the models aren't the same network")
         worst = max(worst, largest_difference(a, b))
     return worst

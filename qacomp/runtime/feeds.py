@@ -1,4 +1,4 @@
-"""Inputs for an ONNX model that nobody gave data for: plausible ones, of sizes that it runs with."""
+"""Generate plausible inputs for an ONNX model without data, of sizes with which the model runs."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from qacomp.runtime.session import OnnxModel, line
 
 Feeds = Mapping[str, NDArray[Any]]
 Runner = Callable[[dict[str, Any]], object]
-"""Runs a model on one feed; raises where it can't."""
-_MOST_VALUES = 1 << 26  # of one input: 256 MiB of floats
-_MOST_TURNS = 3  # constants that an input is held against
+"""Runs a model on one feed; raises if the model can't run on it."""
+_MOST_VALUES = 1 << 26  # in one input: 256 MiB of floats
+_MOST_TURNS = 3  # values that are tried for an input which the graph compares with constants
 
 
 @dataclass(frozen=True)
 class GeneratedInputs:
-    """Inputs of a model, with the sizes that it runs with; as many feeds as one wants."""
+    """The inputs of a model, and sizes with which it runs; `feed` draws any number of feeds from them."""
 
     inputs: tuple[PlannedInput, ...]
     sizes: Mapping[str, int]
 
     def feed(self, seed: int | Sequence[int], loud: bool = True) -> dict[str, NDArray[Any]]:
-        """Draw one run's inputs by name, the same for the same seed. Floats that aren't `loud` are a tenth as large."""
+        """Draw the inputs of one run, by name; a seed always gives the same. loud: see `draw`."""
         rng = np.random.default_rng(seed)
         return {planned.name: draw(planned, self.sizes, rng, loud) for planned in self.inputs}
 
     def __str__(self) -> str:
-        """Return what they are: `ids 1×32 (ids below 30,522), mask 1×32 (ones)`."""
+        """Return a description such as `ids 1×32 (ids below 30,522), mask 1×32 (ones)`."""
         return ", ".join(map(self._text, self.inputs))
 
     def _text(self, planned: PlannedInput) -> str:
@@ -55,14 +55,14 @@ def _words(planned: PlannedInput) -> str:
 
 
 def generated_inputs(model: OnnxModel, run: Runner, *, input_shape: Sequence[int] | None = None) -> GeneratedInputs:
-    """Find inputs that `run` accepts, for a model whose graph tells what they are.
+    """Find inputs that `run` accepts; the model's graph tells what kind of data each input is.
 
-    input_shape: one example's shape of the first input. Open sizes are chosen by what an axis is, and others are tried
-    where the model doesn't run with them. Raises DataError where no size works or an input is no tensor of numbers,
-    StoppedRunError where the model was stopped.
+    input_shape: shape of one example of the first input. Sizes of open axes are chosen by the kind of axis; if the
+    model doesn't run with them, others are tried. Raises DataError if no size works or an input isn't a tensor of
+    numbers, StoppedRunError if the model was stopped.
     """
     planned = plan_inputs(_proto(model), input_shape)
-    problem = "the model takes no input"
+    problem = "the model has no inputs"
     turns = max((len(p.use.compared) for p in planned if p.kind == "constant"), default=1)
     for turn in range(min(turns, _MOST_TURNS)):
         chosen = tuple(_turned(p, turn) for p in planned)
@@ -75,23 +75,23 @@ def generated_inputs(model: OnnxModel, run: Runner, *, input_shape: Sequence[int
                 run(found.feed(0))
             except StoppedRunError:
                 raise
-            except Exception as error:  # onnxruntime's classes share no public root
+            except Exception as error:  # onnxruntime's errors have no common public class
                 problem = line(error)
             else:
                 return found
-    raise DataError(f"the model runs with none of the inputs that were tried ({problem}): give --data")
+    raise DataError(f"the model runs with none of the inputs that were generated ({problem}); give --data")
 
 
 def generated_feeds(
     session: Any, model: OnnxModel, *, input_shape: Sequence[int] | None = None, seed: int = 0
 ) -> dict[str, Any]:
-    """Return one feed that `session`, which holds `model`, runs with. Raises DataError as `generated_inputs` does."""
+    """Return one feed on which `session`, a session of `model`, runs. Raises what `generated_inputs` raises."""
     found = generated_inputs(model, lambda feed: session.run(None, feed), input_shape=input_shape)
     return found.feed(seed)
 
 
 def _turned(planned: PlannedInput, turn: int) -> PlannedInput:
-    """Return the input with the constant of that turn first."""
+    """Return the input with another of the constants that the graph compares it with in the first place."""
     held = planned.use.compared
     if planned.kind != "constant" or not held:
         return planned

@@ -1,7 +1,7 @@
-"""What each input of an ONNX model is, and which sizes its open axes may have: images, sequences, ids, masks, states.
+"""Decide what kind of data each input of an ONNX model is (image, sequence, ids, mask, state), and sizes of open axes.
 
-A type, a shape, the graph around an input (`input_uses`) and, last, its name decide. Sizes belong to groups of axes
-(batch, height, sequence, ...): all axes of a group have one size, and so have axes of one name.
+The kind follows from an input's type, its shape, the graph around it (`input_uses`) and, last, its name. Open axes
+belong to groups (batch, height, sequence, ...): all axes of a group have the same size, and so have axes of one name.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _SIZES: dict[str, tuple[int, ...]] = {
     "one": (1,),
     "features": (64, 80, 40, 128, 256, 512, 32, 16, 8, 1),
 }
-"""What is tried, in this order. Spatial axes are 64 at least and sequences 16 where the model runs with that."""
+"""The sizes that are tried for each group of axes, in this order: sizes that are typical of such models come first."""
 _LINES = ((48, 320), (32, 128), (32, 320))
 _MOST_TRIES = 64
 _MOST_STATES = 8
@@ -67,10 +67,11 @@ _SAMPLES_A_SECOND = 16000.0
 
 @dataclass(frozen=True)
 class PlannedInput:
-    """kind: image, signal, values, ids, segments, positions, mask, flag, lengths, size, factor, constant or counts.
+    """One input of a model and the kind of data that it takes.
 
-    shape: for each axis a number, or the groups whose sizes add up to it. layout: of an image, nchw or nhwc, without n
-    where there is none.
+    kind: image, signal, values, ids, segments, positions, mask, flag, lengths, size, factor, constant or counts.
+    shape: for each axis its size, or the groups of axes whose sizes add up to its size. layout: of an image, nchw or
+    nhwc, or chw or hwc without a batch axis.
     """
 
     name: str
@@ -81,25 +82,25 @@ class PlannedInput:
     layout: str = ""
 
     def sized(self, sizes: Sizes) -> tuple[int, ...]:
-        """Return its shape with these sizes."""
+        """Return the input's shape with these sizes of the groups."""
         return tuple(d if isinstance(d, int) else sum(sizes[part] for part in d) for d in self.shape)
 
 
 def plan_inputs(model: ModelProto, input_shape: Sequence[int] | None = None) -> list[PlannedInput]:
-    """Return every input that a caller must give, in order. input_shape: one example's shape of the first.
+    """Return all inputs that a caller must give, in order. input_shape: shape of one example of the first input.
 
-    Raises DataError for an input that is no tensor of numbers.
+    Raises DataError for an input that isn't a tensor of numbers.
     """
     uses = input_uses(model)
     values = [value for value in model.graph.input if value.name in uses]
-    groups: dict[str, tuple[str, ...]] = {}  # what an axis's name stands for
+    groups: dict[str, tuple[str, ...]] = {}  # the name of an axis -> its groups
     planned = []
     for number, value in enumerate(values):
         element = value.type.tensor_type.elem_type if value.type.HasField("tensor_type") else 0
         if element not in DTYPES:
             kind = value.type.WhichOneof("value")
             kind = TensorProto.DataType.Name(element).lower() if kind == "tensor_type" and element else kind
-            raise DataError(f"input {value.name[:80]!r} is a {kind}: no inputs can be made up for it; give --data")
+            raise DataError(f"input {value.name[:80]!r} is a {kind}, for which no values can be generated; give --data")
         dims = _dims(value)
         if number == 0 and input_shape is not None and len(input_shape) == len(dims) - 1:
             dims = [dims[0], *input_shape]
@@ -108,7 +109,7 @@ def plan_inputs(model: ModelProto, input_shape: Sequence[int] | None = None) -> 
 
 
 def sizes_to_try(inputs: Sequence[PlannedInput]) -> Iterator[dict[str, int]]:
-    """Yield sizes of all groups that occur, the most plausible first; at most 64 of them."""
+    """Yield sizes of all groups that occur, the most plausible first; at most 64 combinations of groups."""
     used = sorted({part for i in inputs for d in i.shape if not isinstance(d, int) for part in d})
     if {"image_height", "image_width"} <= set(used):
         used = [*(name for name in used if not name.startswith("image_")), "image"]
@@ -127,7 +128,7 @@ def _sides(both: int | None) -> tuple[tuple[int, int], ...]:
 
 
 def _dims(value: ValueInfoProto) -> list[int | str]:
-    """Return the sizes: numbers, and names of open axes; "" for one without a name."""
+    """Return the size of each axis, or the name of an open axis; "" for an open axis without a name."""
     dims: list[int | str] = []
     for d in value.type.tensor_type.shape.dim:
         known = d.HasField("dim_value") and d.dim_value >= 0
@@ -156,7 +157,7 @@ def _planned(
 
 
 def _group(axis: int, name: str, dims: Sequence[int | str], kind: str, layout: str) -> tuple[str, ...]:
-    """Return the groups whose sizes add up to an open axis's."""
+    """Return the groups whose sizes add up to the size of an open axis."""
     if " + " in name or "+" in name:
         parts = [part.strip() for part in name.split("+")]
         return tuple("past" if _PAST.search(p) else "one" if p.isdigit() else "sequence" for p in parts)
@@ -180,7 +181,7 @@ def _group(axis: int, name: str, dims: Sequence[int | str], kind: str, layout: s
 
 
 def _layout(dims: Sequence[int | str], dtype: np.dtype[Any]) -> str:
-    """Return nchw, nhwc, chw or hwc of what may be images; "" for anything else."""
+    """Return nchw, nhwc, chw or hwc if the input may be images, else ""."""
     if dtype.kind not in "fu" and dtype != np.int8:
         return ""
     colours = (1, 3, 4)
@@ -224,7 +225,7 @@ def _kind(name: str, dtype: np.dtype[Any], dims: Sequence[int | str], use: Input
 
 
 def _is_mask(use: InputUse) -> bool:
-    """Return whether integers are made floats that a product or a difference from 1 takes, as of attention masks."""
+    """Return whether integers are cast to floats that are multiplied or subtracted from 1, like attention masks."""
     return bool({"Sub:1", "Mul", "Mul:1", "Where"} & use.ends) and not {"MatMul", "Conv", "Gemm"} & use.ends
 
 

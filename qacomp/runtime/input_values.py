@@ -1,4 +1,4 @@
-"""Values of generated inputs: pictures with edges and the spectra of photographs, text, speech-like waves, ids."""
+"""Draw values of generated inputs: pictures with the edges and spectrum of photographs, lines of text, voices, ids."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 
 from qacomp.runtime.input_plan import PlannedInput, Sizes
 
-_MEAN, _DEVIATION = 0.45, 0.225  # of photographs' values in [0, 1], about those that networks are trained with
-_LEAVES, _RATE = 60, 16000  # shapes a picture; samples a second
-_HEAD = 10  # of ids: the n-th most frequent word counts 1 / (n + 10)
+_MEAN, _DEVIATION = 0.45, 0.225  # of the pixels of photographs in [0, 1]: about ImageNet's, over the colour channels
+_LEAVES, _RATE = 60, 16000  # shapes in a picture; samples per second
+_HEAD = 10  # id n is drawn with a probability in proportion to 1 / (n + 10), about as words occur in text
 
 
 def draw(planned: PlannedInput, sizes: Sizes, rng: np.random.Generator, loud: bool = True) -> NDArray[Any]:
-    """Draw values of one input. Not `loud`: normal ones are a tenth, pictures in [0, 1] and not standardized.
+    """Draw the values of one input, in its planned dtype and with these sizes of open axes.
 
-    What may be sound is white noise where it is loud, else a voice.
+    Loud values are standard normal, pictures are normalized, and signals are white noise. If not `loud`, normal values
+    are a tenth as large, pictures stay in [0, 1], and signals are like a voice.
     """
     shape = planned.sized(sizes)
     kind, dtype = planned.kind, planned.dtype
@@ -80,7 +81,7 @@ def _pictures(
 
 
 def _picture(height: int, width: int, colours: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw shapes in front of each other, as dead leaves lie, under a 1/f texture; (H, W, C) in [0, 1].
+    """Draw overlapping shapes (the dead leaves model) under a 1/f texture; (H, W, C) in [0, 1].
 
     Such pictures have the edges and the spectrum of photographs (Lee, Mumford & Huang, 2001).
     """
@@ -104,7 +105,7 @@ def _picture(height: int, width: int, colours: int, rng: np.random.Generator) ->
 
 
 def _line(height: int, width: int, colours: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw a line of random letters, dark on light or light on dark, a little noisy; (H, W, C) in [0, 1]."""
+    """Draw a line of random letters, dark on light or light on dark, with a little noise; (H, W, C) in [0, 1]."""
     from PIL import Image, ImageDraw, ImageFont
 
     letters = rng.choice(list(string.ascii_letters + string.digits), size=max(1, 2 * width // height))
@@ -119,7 +120,7 @@ def _line(height: int, width: int, colours: int, rng: np.random.Generator) -> ND
 
 
 def _waves(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw voices, each with its pitch, formants and loudness, in noise; along the last axis, RMS about 0.3, 16 kHz."""
+    """Draw voices along the last axis, each with its own pitch and formants, in noise; RMS about 0.3, at 16 kHz."""
     samples, rows = shape[-1], int(np.prod(shape[:-1], dtype=np.int64))
     time = np.arange(samples) / _RATE
     made = np.empty((rows, samples))

@@ -1,4 +1,4 @@
-"""How long one inference takes in onnxruntime on this machine's CPU."""
+"""Measure how long one inference takes in onnxruntime on this machine's CPU."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def onnx_latency(
     warmup: int = 10,
     threads: int = 1,
 ) -> Latency:
-    """Measure `runs` inferences on a fixed random batch, after `warmup` that aren't counted.
+    """Measure `runs` inferences on a fixed random batch, after `warmup` untimed ones.
 
     Args:
         model: a path, serialized bytes, or a ModelProto.
@@ -57,10 +57,10 @@ def onnx_latency(
 
 
 def feed_latency(session: Session, feed: Mapping[str, np.ndarray], *, runs: int = 100, warmup: int = 10) -> Latency:
-    """Measure `runs` inferences of a session of one thread on one feed, which counts as one example.
+    """Measure `runs` inferences of a session with one thread on one feed, which counts as one example.
 
-    They are fewer where they would take longer than the time limit of a run; the time is taken beside the model, in the
-    process that runs it.
+    There are fewer runs if all would take longer than the time limit of a run. Time is taken inside the process that
+    runs the model, without the exchange of inputs and outputs.
     """
     times = timed_runs([session], feed, runs=runs, warmup=warmup)
     p50, p95 = (1e3 * float(q) for q in np.percentile(times, [50, 95]))

@@ -1,4 +1,4 @@
-"""How much time and memory a model may take while it runs, and what is said where it takes more."""
+"""The limits of time and memory for models that run, and the record of the time spent."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextvars import ContextVar
 from qacomp.errors import StoppedRunError
 from qacomp.options.running import RunLimits
 
-IN_ALL = 10  # times --run-seconds for all requests: what takes just less each time would be run a hundred times
-ON_DATA = 60  # the same where a model runs on a data set: an hour by default
+IN_ALL = 10  # times --run-seconds for all requests together: a model just below the limit may be run many times
+ON_DATA = 60  # the same for a model that runs on a data set: an hour by default
 
 
 class Measuring:
-    """The running of one file's models: its limits, the time spent, and, once a model was stopped, why nothing runs."""
+    """The account of one file's models: limits, time spent, and, once a model was stopped, the error in `stopped`."""
 
     def __init__(self, limits: RunLimits) -> None:
         self.limits = limits
@@ -24,12 +24,12 @@ class Measuring:
 
     @property
     def seconds_in_all(self) -> float:
-        """Return what all requests together may take."""
+        """Return the seconds that all requests together may take."""
         return self._times * self.limits.seconds
 
     @property
     def seconds_left(self) -> float:
-        """Return what the next request may take: the limit of one, or what the limit of all has left."""
+        """Return the seconds that the next request may take: the limit of one, or what is left of the limit of all."""
         return max(0.0, min(self.limits.seconds, self.seconds_in_all - self.spent))
 
     def spend(self, seconds: float) -> None:
@@ -37,16 +37,16 @@ class Measuring:
         self.spent += seconds
 
     def on_data(self) -> None:
-        """Allow the many runs that a data set takes."""
+        """Allow the total time that many runs on a data set take."""
         self._times = ON_DATA
 
     def check(self) -> None:
-        """Raise the error of a model that was stopped before."""
+        """Raise the error of a model that was stopped before, if there was one."""
         if self.stopped is not None:
             raise self.stopped
 
     def stop(self, error: StoppedRunError) -> StoppedRunError:
-        """Run nothing more; gives `error`, to be raised."""
+        """Refuse all further requests with `error`; return it, for the caller to raise."""
         self.stopped = error
         return error
 
@@ -56,7 +56,7 @@ _current: ContextVar[Measuring | None] = ContextVar("measuring", default=None)
 
 @contextmanager
 def limited_runs(limits: RunLimits) -> Iterator[None]:
-    """Hold all models that run inside to `limits`; after the first that is stopped no other one runs."""
+    """Apply `limits` to all models that run in the block; after one is stopped no other model runs in it."""
     token = _current.set(Measuring(limits))
     try:
         yield
@@ -66,7 +66,7 @@ def limited_runs(limits: RunLimits) -> Iterator[None]:
 
 @contextmanager
 def measured_together() -> Iterator[None]:
-    """Hold what runs inside to the limits that hold outside, or, without any, to one set of the default limits."""
+    """Apply the limits that are active to the models that run in the block, or the default limits if there are none."""
     if _current.get() is not None:
         yield
         return
@@ -75,5 +75,5 @@ def measured_together() -> Iterator[None]:
 
 
 def measuring() -> Measuring:
-    """Return the measuring that goes on: of `limited_runs`, or one with the default limits."""
+    """Return the active account: that of the enclosing `limited_runs`, else a new one with the default limits."""
     return _current.get() or Measuring(RunLimits())

@@ -1,7 +1,7 @@
-"""The error of each shared tensor at the operators that read it, relative to what they make of it, in decibels.
+"""Measure the error of each shared tensor at the operators that read it, relative to their outputs, in decibels.
 
-10·log10(Σ|op(x, W) − op(x, Ŵ)|² / Σ|op(x, W)|²), with x as it occurs in the original model. No flattening and no later
-layer hides it. Where no operator can be run it is the weights' own relative error, and says so.
+10·log10(Σ|op(x, W) − op(x, Ŵ)|² / Σ|op(x, W)|²), where x are the operator's inputs in the original model. So no later
+layer can hide an error. If no operator can be run, the error is the relative error of the weights themselves.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ from qacomp.runtime.agreement import Feed
 from qacomp.runtime.session import open_session
 
 WEIGHTS = "weights"
-"""What an error is of, where no operator was run."""
-_EXACT = -200.0  # decibels: below what float64 resolves
+"""Stands for the operator's type if no operator was run, and the error is that of the weights."""
+_EXACT = -200.0  # decibels, stands for no error: below what float64 resolves
 
 
 @dataclass(frozen=True)
 class OperatorError:
-    """`db`: decibels, negative where the error is smaller than the result; `of`: the operator's type, or WEIGHTS."""
+    """`db`: decibels, negative if the error is smaller than the output; `of`: the operator's type, or WEIGHTS."""
 
     db: float
     of: str
 
 
 def decibels(error: float, size: float) -> float:
-    """Compute 10·log10(error / size) of two sums of squares; −200 for no error, 0 where `size` is 0."""
+    """Compute 10·log10(error / size) of two sums of squares; −200 for no error, 0 if `size` is 0 and `error` isn't."""
     if error <= 0:
         return _EXACT
     return max(_EXACT, 10 * math.log10(error / size)) if size > 0 else 0.0
 
 
 def weight_error(original: NDArray[Any], shared: NDArray[Any]) -> OperatorError:
-    """Compute the relative error of the weights themselves."""
+    """Compute the relative error of the weights themselves: Σ|shared − original|² / Σ|original|², in decibels."""
     before, after = (bfloat16_to_float32(a) if a.dtype == BFLOAT16 else a for a in (original, shared))
     wide = before.astype(np.float64)
     return OperatorError(decibels(float(((after - wide) ** 2).sum()), float((wide**2).sum())), WEIGHTS)
 
 
 class OperatorErrors:
-    """Measures other weights of one model, with one session for all of them.
+    """Measures the errors of changed weights in one model, with one session for all of them.
 
-    feeds: inputs of the original, which are run each time; names: what a weight's value is called in the model.
+    names: tensor name -> the weight's name in the model; feeds: inputs on which the original is run each time.
     """
 
     def __init__(self, model: ModelProto, names: Mapping[str, str], feeds: Sequence[Feed]) -> None:
@@ -61,7 +61,7 @@ class OperatorErrors:
     def __call__(
         self, original: Mapping[str, NDArray[Any]], changed: Mapping[str, NDArray[Any]]
     ) -> dict[str, OperatorError]:
-        """Compute the worst operator's error of each weight in `changed`, by the names that the weights were given."""
+        """Return the error of each weight in `changed`, by tensor name; of several operators the largest counts."""
         plain = {name: weight_error(original[name], values) for name, values in changed.items()}
         if self.session is None:
             return plain
@@ -70,7 +70,7 @@ class OperatorErrors:
         sums = np.zeros((len(self.twins.probes), 2))
         for feed in self.feeds:
             values = np.array(self.session.run(self.twins.outputs, {**feed, **given}), np.float64).reshape(-1, 2)
-            sums += np.where((values >= 0).all(axis=1, keepdims=True), values, 0.0)  # −1: a branch that wasn't taken
+            sums += np.where((values >= 0).all(axis=1, keepdims=True), values, 0.0)  # −1 marks a branch that didn't run
         found: dict[str, OperatorError] = {}
         for probe, (error, size) in zip(self.twins.probes, sums, strict=True):
             name = owners[probe.weight]

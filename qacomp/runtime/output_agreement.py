@@ -1,7 +1,8 @@
-"""One output of two models over the same runs: how far apart they are, and whether it says anything at all.
+"""Compare one output of two models over the same runs, if that output can show a difference at all.
 
-An output that isn't finite, or is the same whatever goes in, agrees with anything: it isn't measured. Means hide what
-an input changes, so outputs are also compared after the original's mean over the inputs is taken off both.
+An output that isn't finite, or that is the same for all inputs, would agree with anything, so it isn't measured. A
+large mean hides what the input changes, so outputs are also compared after the mean of the original's output over all
+inputs is subtracted from both.
 """
 
 from __future__ import annotations
@@ -14,24 +15,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_SAME = 1e-6  # of its size: what an output varies by through rounding alone
-_LEAST_RARE = 8  # positions with another class than the commonest: of fewer, a share says little
-_LEAST_FINITE = 0.5
+_SAME = 1e-6  # relative to its size: an output that varies less may vary by rounding only
+_LEAST_RARE = 8  # positions with another class than the most common; a percentage of fewer means little
+_LEAST_FINITE = 0.5  # share of finite values below which an output isn't measured
 _SCORES = re.compile(r"logit|score|prob|class|cls|label|softmax|conf", re.I)
 _NO_SCORES = re.compile(r"embed|feature|hidden|pool|state|box|bbox|loc|landmark|kps", re.I)
 
 
 @dataclass(frozen=True)
 class OutputAgreement:
-    """One output over all runs. cosine: of the two sides' values, flattened; 1 where both are zero or equal.
+    """The agreement of one output over all runs.
 
-    max_abs_error: the largest |difference|; top1: percent of rows, or of positions in (batch, time, classes) and
-    (batch, classes, h, w), whose largest class score is the same, None where there are no class scores. not_finite:
-    values that are NaN or infinite on one side alone. centred: the cosine after the original's mean over the inputs,
-    element by element, is taken off both; None where shapes differ from run to run. rare: top1 of the positions where
-    one side says another class than the commonest. equal: percent of equal entries, of integers. other_shape: runs in
-    which the changed model's output has another shape. positions: how many top1 is of, or rare where that is known.
-    unmeasured: why the output says nothing; then the others, max_abs_error and not_finite aside, are None.
+    cosine: of both models' values, flattened; 1 if both are zero or equal. max_abs_error: the largest |difference|.
+    top1: percent of rows, or of positions in (batch, time, classes) and (batch, classes, h, w), with the same largest
+    class score; None without class scores. not_finite: number of values that are NaN or infinite in one model only.
+    centred: cosine after the original's mean over the inputs, element by element, is subtracted from both; None if
+    shapes differ between runs. rare: top1 over the positions where either model gives another class than the original's
+    most common one. equal: percent of equal entries of an integer output. other_shape: number of runs in which the
+    changed model's output has another shape. positions: number of positions that rare, or without it top1, is taken
+    over. unmeasured: why the output can't be measured; then only max_abs_error, not_finite and other_shape are set.
     """
 
     name: str
@@ -50,7 +52,10 @@ class OutputAgreement:
 def output_agreement(
     name: str, original: Sequence[NDArray[Any]], changed: Sequence[NDArray[Any]], batch: int = 1
 ) -> OutputAgreement:
-    """Compare one output, run by run. batch: examples a run, along the first axis of outputs that have as many rows."""
+    """Compare one output over the same runs of two models.
+
+    batch: examples in a run; they lie along the first axis of outputs that have so many rows.
+    """
     pairs = [(a, b) for a, b in zip(original, changed, strict=True) if a.shape == b.shape]
     other = len(original) - len(pairs)
     x, y = (_flat([pair[side] for pair in pairs]) for side in (0, 1))
@@ -81,7 +86,7 @@ def output_agreement(
 
 
 def cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Compute the cosine of two arrays' values; 1 where both are zero, 0 where one is."""
+    """Compute the cosine of the values of two arrays; 1 if both are zero, 0 if only one is."""
     if np.array_equal(a, b):
         return 1.0
     x, y = a.reshape(-1).astype(np.float64), b.reshape(-1).astype(np.float64)
@@ -95,7 +100,7 @@ def _flat(values: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
 
 
 def _says_nothing(runs: Sequence[NDArray[Any]]) -> str | None:
-    """Return why an output of the original tells nothing of the model, None where it does."""
+    """Return why an output of the original can't show differences, or None if it can."""
     values = _flat(runs)
     if not values.size:
         return "it is empty"
@@ -113,7 +118,7 @@ def _says_nothing(runs: Sequence[NDArray[Any]]) -> str | None:
 
 
 def _examples(runs: Sequence[NDArray[Any]], batch: int) -> NDArray[np.float64] | None:
-    """Return (examples, values); None where they differ in shape, or there is one alone."""
+    """Return all examples as (examples, values); None if their shapes differ, or if there is only one."""
     rows = [row for v in runs for row in (v if v.ndim and batch > 1 and len(v) == batch else v[None])]
     if len(rows) < 2 or len({row.shape for row in rows}) != 1:
         return None
@@ -131,10 +136,7 @@ def _centred(a: Sequence[NDArray[Any]], b: Sequence[NDArray[Any]], batch: int) -
 
 
 def _top1(name: str, a: Sequence[NDArray[Any]], b: Sequence[NDArray[Any]]) -> tuple[float | None, float | None, int]:
-    """Compute the percent of positions with the same largest class: of all, and of those not about the commonest one.
-
-    Third: how many positions the latter are, or all where it isn't known.
-    """
+    """Return (top1, rare, positions) as `OutputAgreement` defines them; (None, None, 0) without class scores."""
     axis = _class_axis(name, a)
     if axis is None:
         return None, None, 0
@@ -147,9 +149,9 @@ def _top1(name: str, a: Sequence[NDArray[Any]], b: Sequence[NDArray[Any]]) -> tu
 
 
 def _class_axis(name: str, runs: Sequence[NDArray[Any]]) -> int | None:
-    """Find the axis of classes: 1 of (batch, classes) and (batch, classes, h, w), the last of (batch, time, classes).
+    """Find the axis of classes: 1 in (batch, classes) and (batch, classes, h, w), 2 in (batch, time, classes), or None.
 
-    Of more than two axes it must be told by probabilities that sum to 1, or by the output's name.
+    Outputs with more than two axes count as class scores only if probabilities sum to 1, or if their name says so.
     """
     rank = runs[0].ndim
     if rank not in (2, 3, 4) or any(v.ndim != rank or not v.size for v in runs):
@@ -164,7 +166,7 @@ def _class_axis(name: str, runs: Sequence[NDArray[Any]]) -> int | None:
 
 
 def _are_probabilities(values: NDArray[Any], axis: int) -> bool:
-    """Return whether they sum to 1 along the axis, they or their exponentials."""
+    """Return whether the values, or their exponentials, sum to 1 along the axis."""
     wide = values.astype(np.float64)
     if not np.isfinite(wide).all():
         return False

@@ -1,6 +1,6 @@
-"""Models run in a child process, which may be stopped: at a limit of time or memory, or where onnxruntime crashes.
+"""Run models in a child process that can be stopped: at a limit of time or memory. A crash of onnxruntime ends only it.
 
-One child serves all sessions of a process. It starts with the first one, and again after it was stopped.
+One child serves all sessions of a process. It is started for the first session, and again after it was stopped.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from qacomp.options.running import RunLimits
 from qacomp.runtime import wire
 from qacomp.runtime.limits import Measuring
 
-_START_SECONDS = 300.0  # of starting Python and onnxruntime: on a machine that does other things too
-_TICK = 0.02  # seconds between two looks at the child's memory
-_WEIGHTS = 4  # times a model's bytes that onnxruntime may hold beside --run-memory: as read, parsed, and rearranged
+_START_SECONDS = 300.0  # limit for starting Python and onnxruntime, generous for a busy machine
+_TICK = 0.02  # seconds between two checks of the child's memory
+_WEIGHTS = 4  # times a model's bytes are allowed in addition to --run-memory: read, parsed, and rearranged copies
 _CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from qacomp.runtime.worker import main; main(sys.argv[2] == 'main-thread')"
@@ -33,11 +33,15 @@ _CODE = (
 
 
 class RefusedError(ExportError):
-    """onnxruntime refuses a model or its inputs; the text is its own."""
+    """onnxruntime refuses a model or its inputs; the message is onnxruntime's."""
 
 
 class Child:
-    """The process that runs models, and the pipes to it. `sessions`: bytes of the models that it has open."""
+    """The process that runs models, and the pipes to it.
+
+    sessions: number of an open session -> bytes of its model; closed: numbers of sessions to close with the next
+    request; reason: the error that stopped the process.
+    """
 
     def __init__(self) -> None:
         self.owner = os.getpid()
@@ -53,7 +57,7 @@ class Child:
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
             )
         except OSError as error:
-            raise ExportError(f"no process to run models in can be started ({error}): free some memory") from error
+            raise ExportError(f"the process that runs models can't be started ({error}); free some memory") from error
         assert self._process.stdin is not None and self._process.stdout is not None
         self._to, self._from = self._process.stdin.fileno(), self._process.stdout.fileno()
         os.set_blocking(self._to, False)
@@ -67,21 +71,22 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Return the process's number."""
+        """Return the process id of the child."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        """Return whether it can be asked: it is this process's own, and runs."""
+        """Return whether the child can take requests: it runs, and this process (not a forked one) started it."""
         return self.owner == os.getpid() and self.reason is None and self._process.poll() is None
 
     def ask(
         self, header: Mapping[str, Any], values: Sequence[Any], measuring: Measuring, *, extra_seconds: float = 0.0
     ) -> tuple[dict[str, Any], list[Any]]:
-        """Return (answer, values) of a request; `extra_seconds`: what it takes by itself, beside the time limit.
+        """Send a request and return (answer, values).
 
-        Raises RefusedError where onnxruntime refuses it, RunLimitError past a limit, RuntimeCrashError where the child
-        ends; after the last two nothing more runs in it, or in this measuring.
+        extra_seconds: added to the time limit, for a request that measures for so long. Raises RefusedError if
+        onnxruntime refuses the request, RunLimitError past a limit, RuntimeCrashError if the child ends. After the last
+        two the child is gone, and every further request of `measuring` raises the same error.
         """
         with self.lock:
             if measuring.stopped or self.reason:
@@ -100,7 +105,7 @@ class Child:
                 raise self._stop(measuring, past_memory(limits)) from None
             except (EOFError, OSError, wire.WireError) as error:
                 raise self._stop(measuring, RuntimeCrashError(self._last_words(error))) from None
-            except BaseException:  # Ctrl-C above all
+            except BaseException:  # mostly KeyboardInterrupt
                 self.end()
                 raise
             measuring.spend(time.monotonic() - began)
@@ -111,7 +116,7 @@ class Child:
             return answer, outputs
 
     def end(self) -> None:
-        """Kill the process and wait for it."""
+        """Kill the process and wait for its end."""
         if self.owner != os.getpid():
             return
         self._process.kill()
@@ -122,7 +127,7 @@ class Child:
         self.reason = self.reason or RuntimeCrashError("the process in which models run was ended")
 
     def resident(self) -> int | None:
-        """Return the bytes of memory that the child has now, where /proc tells."""
+        """Return the child's resident memory in bytes; None without /proc."""
         try:
             fields = Path(f"/proc/{self._process.pid}/statm").read_bytes().split()
             return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -135,7 +140,7 @@ class Child:
         return measuring.stop(error)
 
     def _last_words(self, error: Exception) -> str:
-        """Return what is known of a child that ended by itself."""
+        """Return a message about a child that ended by itself: how it ended, and what the cause may be."""
         try:
             code = self._process.wait(5)
         except subprocess.TimeoutExpired:
@@ -144,12 +149,12 @@ class Child:
             names = {entry.value: entry.name for entry in signal.Signals}
             how = f"was ended by {names.get(-code, f'signal {-code}')}"
         else:
-            how = f"left with exit code {code}" if code else f"sent what is no answer ({type(error).__name__})"
-        return f"the process that ran the model {how}: onnxruntime can't cope with it, or the system had no memory left"
+            how = f"left with exit code {code}" if code else f"sent an invalid answer ({type(error).__name__})"
+        return f"the process that ran the model {how}: the model crashes onnxruntime, or the system had no memory left"
 
 
 class _Exchange:
-    """One request on its way out, and its reply on its way in, under limits."""
+    """Sends one request and receives its reply, within limits of time and memory."""
 
     def __init__(self, child: Child, limits: RunLimits, parts: Sequence[Any], baseline: int) -> None:
         self._child, self._limits, self._baseline = child, limits, baseline
@@ -161,9 +166,9 @@ class _Exchange:
             self._poll.register(child._to, select.POLLOUT)
 
     def receive(self, size: int) -> bytearray:
-        """Return the next `size` bytes of the reply; what is left of the request goes out meanwhile.
+        """Return the next `size` bytes of the reply; meanwhile send the rest of the request.
 
-        Raises TimeoutError, MemoryError past a limit, EOFError where the child has ended.
+        Raises TimeoutError or MemoryError past a limit, EOFError if the child has ended.
         """
         data = bytearray(size)
         view, done, looked = memoryview(data), 0, 0.0
@@ -202,7 +207,7 @@ class _Shared:
         self._numbers = 0
 
     def child(self) -> Child:
-        """Return the child that lives, or start a new one."""
+        """Return the running child, or start a new one."""
         with self._lock:
             if self._child is None or not self._child.alive:
                 self.end()
@@ -210,7 +215,7 @@ class _Shared:
             return self._child
 
     def number(self) -> int:
-        """Return a number that no session has had."""
+        """Return a session number that was never used before."""
         self._numbers += 1
         return self._numbers
 
@@ -228,13 +233,13 @@ atexit.register(_shared.end)
 
 
 def _past_time(measuring: Measuring, allowed: float) -> str:
-    """Return what is said of a model that takes too long, in one request or in all of them."""
+    """Return the message for a model that takes too long, in one request or in all of them together."""
     seconds, where = measuring.limits.seconds, ""
     if allowed < seconds:
-        seconds, where = measuring.seconds_in_all, " of loading and running it again and again"
+        seconds, where = measuring.seconds_in_all, " for all its runs together"
     return f"the model was stopped after {seconds:g} s{where}; --run-seconds allows more"
 
 
 def past_memory(limits: RunLimits) -> RunLimitError:
-    """Return the error of a model that takes too much memory."""
+    """Return the error for a model that takes too much memory."""
     return RunLimitError(f"the model was stopped at {limits.memory / 1e9:.3g} GB of memory; --run-memory allows more")

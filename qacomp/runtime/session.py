@@ -1,4 +1,4 @@
-"""One way to open an ONNX model in onnxruntime: quiet, in a child process, with errors that name the file."""
+"""Open an ONNX model in onnxruntime: without its log, in a child process, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OnnxModel: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto"
 
 @dataclass(frozen=True)
 class ValueInfo:
-    """An input or output as onnxruntime describes it: `type` such as tensor(float); an open size is a name or None."""
+    """An input or output as onnxruntime describes it: `type` such as tensor(float); open axes are names or None."""
 
     name: str
     type: str
@@ -35,7 +35,10 @@ class ValueInfo:
 
 
 class Session:
-    """A model that is open in the child process. It asks as `onnxruntime.InferenceSession` does."""
+    """A model that is open in the child process, with the methods of `onnxruntime.InferenceSession`.
+
+    seconds: the time that loading took.
+    """
 
     def __init__(self, child: sandbox.Child, number: int, described: Mapping[str, Any], seconds: float) -> None:
         self.child, self.number, self.seconds = child, number, seconds
@@ -47,24 +50,24 @@ class Session:
         weakref.finalize(self, _close, child, number)
 
     def get_inputs(self) -> list[ValueInfo]:
-        """Return what the model reads."""
+        """Return the model's inputs, in order."""
         return self._inputs
 
     def get_outputs(self) -> list[ValueInfo]:
-        """Return what the model gives."""
+        """Return the model's outputs, in order."""
         return self._outputs
 
     def run(self, names: Sequence[str] | None, feed: Mapping[str, Any]) -> list[Any]:
         """Return the values of the outputs `names` (None: all) for one feed: arrays, lists and mappings of arrays.
 
-        bfloat16 comes as float32, an output that numpy has no array for as `wire.NoArray`. Raises RefusedError (the
-        text is onnxruntime's), StoppedRunError where the model was stopped.
+        A bfloat16 output is returned as float32, an output that numpy has no dtype for as `wire.NoArray`. Raises
+        RefusedError with onnxruntime's message, StoppedRunError if the model was stopped.
         """
         now = measuring()
         header = {"request": "run", "session": self.number}
         _, values = self.child.ask(header, [None if names is None else list(names), dict(feed)], now)
         self._received += sum(value.nbytes for value in values if isinstance(value, np.ndarray))
-        if self._received > now.limits.memory:  # whoever asks keeps them
+        if self._received > now.limits.memory:  # callers keep the outputs of all runs
             raise now.stop(sandbox.past_memory(now.limits))
         return values
 
@@ -98,7 +101,7 @@ def open_session(
     except ExportError as e:
         _close(child, number)
         kind = NotACheckpointError if isinstance(source, str) else ExportError
-        raise kind(f"{name}: onnxruntime can't load it ({line(e)}): check that it is a whole ONNX file") from e
+        raise kind(f"{name}: onnxruntime can't load it ({line(e)}); check that it is a complete ONNX file") from e
     return Session(child, number, answer, float(answer["seconds"]))
 
 
@@ -107,7 +110,7 @@ def timed_runs(
 ) -> NDArray[np.float64]:
     """Measure the runs of several sessions on one feed, in turns, inside the child: seconds, (runs, sessions).
 
-    There are at least two turns, and no new one after `most_seconds`. Raises as `Session.run` does.
+    After the first two turns no new one begins after `most_seconds`. Raises what `Session.run` raises.
     """
     now = measuring()
     header = {"request": "time", "sessions": [s.number for s in sessions], "runs": runs, "warmup": warmup}
@@ -117,9 +120,9 @@ def timed_runs(
 
 
 def optimized_operators(path: Path) -> dict[str, int]:
-    """Count each operator in the main graph that onnxruntime runs for the file on the CPU.
+    """Return operator type -> count in the main graph that onnxruntime runs for the file on the CPU, after fusions.
 
-    Raises ExportError where it can't be loaded.
+    Raises ExportError if onnxruntime can't load the file.
     """
     header = {"request": "operators", **_options(1, True, None)}
     try:
@@ -130,9 +133,10 @@ def optimized_operators(path: Path) -> dict[str, int]:
 
 
 def converted_model(model: bytes, version: int) -> bytes:
-    """Convert the model to opset `version` by onnx's converter, which a hostile graph keeps busy for hours or crashes.
+    """Convert the serialized model to opset `version` with onnx's converter.
 
-    Raises ExportError where the converter, or onnx's checker after it, refuses the model; StoppedRunError.
+    It runs in the child process, since a hostile graph may keep the converter busy for hours, or crash it. Raises
+    ExportError if the converter, or onnx's checker after it, refuses the model; StoppedRunError if it was stopped.
     """
     child = sandbox.child()
     _, values = child.ask({"request": "convert", "version": version}, [model], measuring())
@@ -140,10 +144,10 @@ def converted_model(model: bytes, version: int) -> bytes:
 
 
 def run_session(session: Session, x: np.ndarray) -> np.ndarray:
-    """Return the first output for one batch `x`, fed to the first input.
+    """Return the first output for one batch `x`, which is fed to the first input.
 
     Raises:
-        DataError: onnxruntime refuses the batch, as a rule for its shape or dtype.
+        DataError: onnxruntime refuses the batch, usually for its shape or dtype.
         StoppedRunError: see `Session.run`.
     """
     wanted = session.get_inputs()[0]
@@ -151,16 +155,16 @@ def run_session(session: Session, x: np.ndarray) -> np.ndarray:
         output = session.run([session.get_outputs()[0].name], {wanted.name: x})[0]
     except sandbox.RefusedError as e:
         raise DataError(
-            f"onnxruntime can't run input {x.dtype}{list(x.shape)} where the model takes {wanted.type} {wanted.shape} "
-            f"({line(e)}): check the data's shape and preprocessing"
+            f"onnxruntime can't run the model on an input {x.dtype}{list(x.shape)}; the model takes {wanted.type} "
+            f"{wanted.shape} ({line(e)}); check the data's shape and preprocessing"
         ) from e
     if not isinstance(output, np.ndarray):
-        raise DataError("the model's first output is no array of numbers")
+        raise DataError("the model's first output is not an array of numbers, so no accuracy can be measured")
     return output
 
 
 def line(e: BaseException) -> str:
-    """Return an exception's text on one line, without places in onnxruntime's sources, shortened."""
+    """Return an exception's text on one line of at most 200 characters, without places in onnxruntime's sources."""
     return _PLACE.sub("", " ".join(str(e).split()))[:200] or type(e).__name__
 
 
@@ -176,15 +180,15 @@ def _source(model: OnnxModel) -> tuple[str, str | bytes, int]:
 
 
 def _readable_bytes(path: Path) -> int:
-    """Return the size of a model's file, with what lies beside it. Raises NotACheckpointError."""
+    """Return the bytes of a model's file and of NAME.data beside it. Raises NotACheckpointError if it can't be read."""
     try:
         with open_regular(path) as file:
             if not file.read(1):
-                raise NotACheckpointError(f"{path}: the file is empty: decode or export it again")
+                raise NotACheckpointError(f"{path}: the file is empty; decode or export it again")
         beside = path.with_name(path.name + ".data")
         return path.stat().st_size + (beside.stat().st_size if beside.is_file() else 0)
     except OSError as e:
-        raise NotACheckpointError(f"{path}: can't be read ({e.strerror or e}): check the path") from e
+        raise NotACheckpointError(f"{path}: can't be read ({e.strerror or e}); check the path") from e
 
 
 def _options(threads: int, optimize: bool, settings: Mapping[str, str] | None) -> dict[str, Any]:
@@ -194,6 +198,6 @@ def _options(threads: int, optimize: bool, settings: Mapping[str, str] | None) -
 
 
 def _close(child: sandbox.Child, number: int) -> None:
-    """Let the next request tell the child that the session is closed."""
+    """Close a session: the next request tells the child."""
     child.sessions.pop(number, None)
     child.closed.append(number)

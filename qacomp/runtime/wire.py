@@ -1,7 +1,7 @@
-"""Messages between a process and its child: a JSON header and raw buffers. Reading one runs no code and trusts no size.
+"""Messages between a process and its child: a JSON header and raw buffers. Reading runs no code and checks all sizes.
 
-A message is the header's length (8 bytes, little-endian), the header, and the buffers whose sizes it lists. Arrays of
-numbers are buffers; strings, lists and mappings of arrays are described in the header.
+A message is the length of the header (8 bytes, little-endian), the header, and the buffers, whose sizes the header
+lists. Arrays of numbers are buffers; the header describes strings, lists and mappings of arrays.
 """
 
 from __future__ import annotations
@@ -16,34 +16,37 @@ import numpy as np
 
 Part: TypeAlias = bytes | memoryview
 LENGTH = 8  # bytes of the header's length
-MOST_HEADER = 1 << 26  # bytes: names, shapes and strings of a model; no real one comes near
+MOST_HEADER = 1 << 26  # bytes for names, shapes and strings of a model; far more than real ones need
 _DTYPES = {np.dtype(code).str: np.dtype(code) for code in ("?", *"bBhHiIlLqQefd", "F", "D")}
 
 
 class WireError(Exception):
-    """The other side sent what is no message."""
+    """The other process sent something that isn't a valid message."""
 
 
 @dataclass(frozen=True)
 class NoArray:
-    """A value that has no array: of an element type that numpy lacks, or of a kind that isn't sent. `text` names it."""
+    """Stands for a value that can't be sent as an array: numpy lacks its element type. `text`: the name of its type."""
 
     text: str
 
 
 def pack(header: Mapping[str, Any], values: Sequence[Any] = ()) -> list[Part]:
-    """Return the parts of a message, to be written one after the other; `values`: see `described`."""
+    """Return the parts of a message, to be written one after the other; values: see `described`.
+
+    Raises WireError for a header of more than 64 MiB.
+    """
     buffers: list[Part] = []
     described_values = [described(value, buffers) for value in values]
     sizes = [memoryview(buffer).nbytes for buffer in buffers]
     text = json.dumps({**header, "values": described_values, "sizes": sizes}).encode()
     if len(text) > MOST_HEADER:
-        raise WireError("strings of more than 64 MiB")
+        raise WireError("the names and strings of a message take more than 64 MiB")
     return [len(text).to_bytes(LENGTH, "little") + text, *buffers]
 
 
 def described(value: Any, buffers: list[Part]) -> dict[str, Any]:
-    """Return what the header says of a value; the bytes of its arrays are appended to `buffers`.
+    """Return the header's description of a value; append the bytes of its arrays to `buffers`.
 
     A value is an array of numbers, booleans or strings, bytes, a string, a number, None, a list or a mapping of values.
     """
@@ -71,24 +74,25 @@ def described(value: Any, buffers: list[Part]) -> dict[str, Any]:
 
 
 def read(receive: Callable[[int], bytearray], most: int) -> tuple[dict[str, Any], list[Any]]:
-    """Read (header, values) of the next message; `receive` gives so many bytes, `most`: of all buffers together.
+    """Read the next message; return (header, values).
 
-    Raises WireError for what is no message, MemoryError where its buffers are larger than `most`.
+    receive: returns the next n bytes; most: the largest size of all buffers together, in bytes. Raises WireError for an
+    invalid message, MemoryError for buffers larger than `most`.
     """
     length = int.from_bytes(receive(LENGTH), "little")
     if length > MOST_HEADER:
-        raise WireError("a header of impossible length")
+        raise WireError("the header is longer than 64 MiB")
     try:
         header = json.loads(bytes(receive(length)))
         sizes, values = header["sizes"], header["values"]
         if not all(type(size) is int and size >= 0 for size in sizes):
-            raise WireError("a buffer of impossible size")
+            raise WireError("the size of a buffer is invalid")
         if sum(sizes) > most:
             raise MemoryError(f"{sum(sizes):,} bytes")
         buffers = [receive(size) for size in sizes]
         return header, [_value(entry, buffers) for entry in values]
     except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
-        raise WireError(f"no message: {type(error).__name__}") from error
+        raise WireError(f"invalid message: {type(error).__name__}") from error
 
 
 def _value(entry: Any, buffers: Sequence[bytearray]) -> Any:
@@ -109,7 +113,7 @@ def _value(entry: Any, buffers: Sequence[bytearray]) -> Any:
         return strings.reshape(shape)
     dtype, buffer = _DTYPES[entry["dtype"]], buffers[entry["array"]]
     if math.prod(shape) * dtype.itemsize != len(buffer):
-        raise WireError("an array of another size than its shape")
+        raise WireError("the bytes of an array don't match its shape")
     return np.frombuffer(buffer, dtype).reshape(shape)
 
 

@@ -1,6 +1,6 @@
-"""The child process in which models run: it reads requests from stdin, and answers on what was its stdout.
+"""The child process that runs models: it reads requests from stdin, and answers on a copy of its stdout.
 
-A model may take all time and memory, or crash onnxruntime: that ends this process alone (see `sandbox`).
+A model may take too much time or memory, or crash onnxruntime; only this process ends then (see `sandbox`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import numpy as np
 
 from qacomp.runtime import wire
 
-_FATAL = 4  # onnxruntime's log severities: what matters arrives as an exception
-_PR_SET_PDEATHSIG = 1  # of Linux's prctl
-_STACK = 16 << 20  # bytes that a thread of onnxruntime's may map for its stack and its allocator
+_FATAL = 4  # onnxruntime's highest log severity; errors arrive as exceptions in any case
+_PR_SET_PDEATHSIG = 1  # an option of Linux's prctl
+_STACK = 16 << 20  # bytes that each thread of onnxruntime may map for its stack and its allocator
 _BITS = {
     "tensor(bfloat16)": 16,
     "tensor(float8e4m3fn)": 17,
@@ -32,17 +32,20 @@ _BITS = {
     "tensor(float8e5m2)": 19,
     "tensor(float8e5m2fnuz)": 20,
 }
-"""ONNX's numbers of the element types that arrive as unsigned integers of their bits."""
+"""ONNX's numbers of the element types that numpy lacks; their values arrive as unsigned integers with the same bits."""
 _NO_ARRAY = "No corresponding Numpy type"
 
 
 def main(dies_with_thread: bool) -> None:
-    """Answer requests until stdin ends. `dies_with_thread`: the parent's main thread has started this process."""
+    """Answer requests until stdin ends.
+
+    dies_with_thread: the parent's main thread started this process, so the kernel may end it together with that thread.
+    """
     replies = os.dup(1)
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what ends
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent decides whether this process ends
     _end_with_parent(dies_with_thread)
     worker = Worker()
     _send(replies, wire.pack({"ready": True}))
@@ -55,14 +58,14 @@ def main(dies_with_thread: bool) -> None:
 
 
 class Worker:
-    """The sessions that are open, by number."""
+    """Holds the open sessions, by number, and answers requests."""
 
     def __init__(self) -> None:
         self.sessions: dict[int, Any] = {}
         self.baseline = _mapped()
 
     def answer(self, header: Mapping[str, Any], values: list[Any]) -> list[Any]:
-        """Return the parts of the reply: {"error", "text"} where the request failed; error is memory, load or run."""
+        """Return the parts of the reply; of a failed request {"error", "text"}, where error is "memory" or "other"."""
         start = time.perf_counter()
         try:
             self._limit(int(header["memory"]))
@@ -70,7 +73,7 @@ class Worker:
                 self.sessions.pop(number, None)
             answer, outputs = getattr(self, f"_{header['request']}")(header, *values)
             return wire.pack({**answer, "seconds": time.perf_counter() - start}, outputs)
-        except Exception as error:  # onnxruntime's classes share no public root
+        except Exception as error:  # onnxruntime's errors have no common public class
             text = " ".join(str(error).split())
             memory = isinstance(error, MemoryError) or "bad_alloc" in text or "Failed to allocate memory" in text
             return wire.pack({"error": "memory" if memory else "other", "text": text[:2000] or type(error).__name__})
@@ -112,7 +115,7 @@ class Worker:
         return {}, [_array(value) for value in session.run_with_ort_values(names, values)]
 
     def _time(self, header: Mapping[str, Any], feed: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
-        """Measure each run of several sessions on one feed, in turns: seconds, (runs, sessions)."""
+        """Measure the runs of several sessions on one feed, in turns: seconds, (runs, sessions)."""
         sessions = [self.sessions[number] for number in header["sessions"]]
         for _ in range(header["warmup"]):
             for session in sessions:
@@ -130,7 +133,7 @@ class Worker:
         return {}, [np.array(rows)]
 
     def _operators(self, header: Mapping[str, Any], source: str) -> tuple[dict[str, Any], list[Any]]:
-        """Count each operator in the main graph that onnxruntime makes of the file."""
+        """Count each operator type in the main graph after onnxruntime's optimizations."""
         import onnx
         import onnxruntime
 
@@ -142,7 +145,7 @@ class Worker:
         return {"operators": Counter(node.op_type for node in model.graph.node)}, []
 
     def _convert(self, header: Mapping[str, Any], model: bytes) -> tuple[dict[str, Any], list[Any]]:
-        """Convert the model to another opset, as onnx's converter makes it and onnx's checker takes it."""
+        """Convert the model to another opset with onnx's converter; onnx's checker must accept the result."""
         import onnx
         from onnx import version_converter
 
@@ -151,7 +154,7 @@ class Worker:
         return {}, [converted.SerializeToString()]
 
     def _limit(self, memory: int) -> None:
-        """Let an allocation beyond `memory` bytes fail: what the parent watches grows too fast for it otherwise."""
+        """Make allocations beyond `memory` bytes fail: memory may grow faster than the parent can check it."""
         if self.baseline is None:
             return
         import resource
@@ -167,7 +170,7 @@ def _options(header: Mapping[str, Any]) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = header["threads"]
     options.inter_op_num_threads = 1
-    if not header["threads"]:  # between runs idle threads would burn as much time as a small model's runs take
+    if not header["threads"]:  # else idle threads would spin between runs, which takes as much CPU as a small model
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = _FATAL
     if not header["optimize"]:
@@ -178,7 +181,7 @@ def _options(header: Mapping[str, Any]) -> Any:
 
 
 def _array(value: Any) -> Any:
-    """Return an output as an array; bfloat16 as float32, which is exact, other types that numpy lacks as NoArray."""
+    """Return an output as an array: bfloat16 as float32, which is exact; other types that numpy lacks as NoArray."""
     kind = value.data_type()
     if kind != "tensor(bfloat16)":
         try:
@@ -192,7 +195,7 @@ def _array(value: Any) -> Any:
 
 
 def _end_with_parent(dies_with_thread: bool) -> None:
-    """See that no child outlives a killed parent, even while a model runs."""
+    """Start what ends this process when the parent is killed, even while a model runs."""
     if sys.platform == "linux" and dies_with_thread:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_watch_stdin, daemon=True).start()
@@ -200,13 +203,13 @@ def _end_with_parent(dies_with_thread: bool) -> None:
 
 def _watch_stdin() -> None:
     poll = select.poll()
-    poll.register(0, 0)  # the end of the pipe alone
+    poll.register(0, 0)  # reports only the end of the pipe
     poll.poll()
     os._exit(0)
 
 
 def _mapped() -> int | None:
-    """Return the bytes of private memory that the process has mapped now, where /proc tells."""
+    """Return the bytes of private memory that the process has mapped; None without /proc."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmData:"))

@@ -1,4 +1,4 @@
-"""Conformance suites for members of every kind, for packages that bring their own. Needs no pytest.
+"""Conformance suites for plug-ins of each kind (regularizers, codecs, models, ...), usable without pytest.
 
 from qacomp.testing import RegularizerSuite
 
@@ -52,7 +52,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a suite when it is first asked for: that of codecs needs no torch."""
+    """Import a suite when it is first used, so that the suite of codecs needs no torch."""
     if name not in _PLACES:
         raise AttributeError(f"qacomp.testing has no {name}")
     return getattr(import_module(f"qacomp.testing.{_PLACES[name]}"), name)

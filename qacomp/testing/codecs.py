@@ -1,4 +1,4 @@
-"""Conformance of a codec: what goes in comes out, and bytes that no encoder gives are refused or harmless."""
+"""Conformance of a codec: data round-trips, and bytes that no encoder writes are refused or harmless."""
 
 from collections.abc import Sequence
 
@@ -17,11 +17,11 @@ _SHAPES: tuple[tuple[tuple[int, ...], ...], ...] = (
     ((0,),),
     ((60, 50, 3),),
 )
-_ELEMENTS = (0, 1, 3, 8, 9, 10, 11, 12)  # ids of element types in SPEC.md, each size among them
+_ELEMENTS = (0, 1, 3, 8, 9, 10, 11, 12)  # ids of element types in SPEC.md, with every size of an element
 
 
 def index_parts(seed: int, shapes: Sequence[tuple[int, ...]], alphabet: int) -> tuple[list[Array], list[Stream]]:
-    """Return indices of tensors of these shapes, bell-shaped over the alphabet, and their streams."""
+    """Return the indices of tensors of these shapes, normally distributed over the alphabet, and their streams."""
     rng = np.random.default_rng(seed)
     parts, streams = [], []
     for shape in shapes:
@@ -33,14 +33,17 @@ def index_parts(seed: int, shapes: Sequence[tuple[int, ...]], alphabet: int) -> 
 
 
 def round_trip(codec: Codec, parts: list[Array], streams: list[Stream]) -> bytes | None:
-    """Return the bytes of the parts, which decode to them again; None where the codec can't hold them."""
+    """Encode the parts, check that the bytes decode to them again, and return the bytes.
+
+    Returns None if the codec can't encode them. Raises AssertionError if they don't round-trip.
+    """
     coded = codec.encode(parts, streams)
     if coded is None:
         return None
     back = codec.decode(memoryview(coded), streams)
     for part, other, stream in zip(parts, back, streams, strict=True):
-        expect(other.dtype == word_dtype(stream) and np.array_equal(part, other), "what was encoded comes back")
-    expect(codec.encode(parts, streams) == coded, "the same input gives the same bytes")
+        expect(other.dtype == word_dtype(stream) and np.array_equal(part, other), "decoding must give what was encoded")
+    expect(codec.encode(parts, streams) == coded, "the same input must give the same bytes")
     return coded
 
 
@@ -49,29 +52,31 @@ class CodecSuite(Suite):
 
     @property
     def codec(self) -> Codec:
-        """Return the codec of that name."""
+        """Return the codec called `name`."""
         load_codec(self.name)
         return next(codec for codec in CODECS.values() if codec.name == self.name)
 
     def test_it_says_what_it_is_for(self) -> None:
-        """Check that it takes indices, values or both, and has a name that reports show."""
-        expect(set(self.codec.kinds) and set(self.codec.kinds) <= {"indices", "values"}, "kinds: indices, values")
+        """Check that the codec takes indices, values or both."""
+        expect(
+            set(self.codec.kinds) and set(self.codec.kinds) <= {"indices", "values"}, "kinds: indices, values, or both"
+        )
 
     def test_indices_round_trip(self) -> None:
-        """Check alphabets of every size, empty streams, several in one payload."""
+        """Check alphabets of many sizes, empty streams, and several streams in one payload."""
         if "indices" in self.codec.kinds:
             for alphabet in ALPHABETS:
                 for shapes in _SHAPES:
                     round_trip(self.codec, *index_parts(1, shapes, alphabet))
 
     def test_streams_of_different_alphabets_share_a_payload(self) -> None:
-        """Check streams of several alphabets, one of them of a single symbol."""
+        """Check streams with different alphabets in one payload, one of them with a single symbol."""
         if "indices" in self.codec.kinds:
             drawn = [index_parts(k, [(30, k, 3)], k) for k in (16, 1, 2, 200, 5)]
             round_trip(self.codec, [p[0] for p, _ in drawn], [s[0] for _, s in drawn])
 
     def test_refinements_round_trip(self) -> None:
-        """Check indices that say which child of a coarser index they are."""
+        """Check indices that refine a coarser level: each names one of the children of its coarse index."""
         if "indices" not in self.codec.kinds:
             return
         rng = np.random.default_rng(3)
@@ -81,7 +86,7 @@ class CodecSuite(Suite):
         round_trip(self.codec, [part], [Stream("indices", 900, 5, 1, (30, 10, 3), 0, parents, children)])
 
     def test_values_round_trip(self) -> None:
-        """Check elements of one to eight bytes, whatever their bits are."""
+        """Check values of every size of element, one to eight bytes."""
         if "values" not in self.codec.kinds:
             return
         rng = np.random.default_rng(2)
@@ -93,7 +98,7 @@ class CodecSuite(Suite):
                 round_trip(self.codec, parts, streams)
 
     def test_damaged_bytes_are_refused_or_harmless(self) -> None:
-        """Check that changed, cut and added bytes raise CodecError, or give parts of the right counts and alphabets."""
+        """Check that changed, missing and added bytes raise FormatError, or decode to valid counts and symbols."""
         rng = np.random.default_rng(7)
         for parts, streams in self._samples():
             coded = self.codec.encode(parts, streams)
@@ -116,14 +121,16 @@ class CodecSuite(Suite):
             back = self.codec.decode(memoryview(data), streams)
         except FormatError:
             return
-        expect([len(part) for part in back] == [stream.count for stream in streams], "a part has its stream's count")
+        expect(
+            [len(part) for part in back] == [stream.count for stream in streams], "a part must have its stream's count"
+        )
         for part, stream in zip(back, streams, strict=True):
             below = stream.kind != "indices" or not len(part) or int(part.max()) < stream.alphabet
-            expect(below, "no index lies outside its alphabet")
+            expect(below, "every index must lie below its alphabet's size")
 
 
 def _damaged(coded: bytes, rng: np.random.Generator) -> bytearray:
-    """Return the bytes with some of them changed, and perhaps cut off or with more behind them."""
+    """Return the bytes with one to three of them changed, and sometimes truncated or with a byte appended."""
     data = bytearray(coded or b"\1\2\3")
     for _ in range(int(rng.integers(1, 4))):
         data[int(rng.integers(len(data)))] = int(rng.integers(256))

@@ -1,4 +1,4 @@
-"""Conformance of a kind of data: types, labels, disjoint parts, the same each time."""
+"""Conformance of a kind of data: dtypes, labels, disjoint parts, and the same result at each load."""
 
 import tempfile
 from collections.abc import Iterator
@@ -12,22 +12,22 @@ from qacomp.testing.suite import Suite, expect
 
 
 class DatasetSuite(Suite):
-    """The contract of `register_dataset`. `spec` writes small files of that kind, where it reads files."""
+    """The contract of `register_dataset`. A kind that reads files overrides `spec`, which writes small ones."""
 
     def spec(self, folder: Path) -> str:
-        """Return a data spec that can be loaded; files that it needs are written into `folder`, which is empty."""
+        """Return a data spec that can be loaded, after writing the files that it needs into the empty `folder`."""
         return self.name
 
     @contextmanager
     def loaded(self) -> Iterator[Dataset]:
-        """Give the dataset, with its files where they were."""
+        """Yield the dataset, while its files exist."""
         with tempfile.TemporaryDirectory() as folder:
             yield load_dataset(self.spec(Path(folder)))
 
     def test_it_describes_itself(self) -> None:
-        """Check that it has a description and says how a spec is written."""
+        """Check that the kind has a description, and that its usage begins with its name."""
         kind = DATASETS.find(self.name)
-        expect(kind.description and kind.usage.startswith(self.name), "the docstring's first line describes the kind")
+        expect(kind.description and kind.usage.startswith(self.name), "the loader's docstring must describe the kind")
 
     def test_types_and_shapes(self) -> None:
         """Check that images are uint8, or float32 in [0, 1]; labels are int64 below the number of classes."""
@@ -43,20 +43,20 @@ class DatasetSuite(Suite):
                 expect(own, "arrays are writeable and contiguous")
 
     def test_parts_are_disjoint(self) -> None:
-        """Check that no image stands in two parts; the validation part has each class as often as the others."""
+        """Check that no image is in two parts."""
         with self.loaded() as dataset:
             parts = [{image.tobytes() for image in part.x} for part in (dataset.train, dataset.val, dataset.test)]
             expect(not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2]), "no image is in two parts")
 
     def test_loading_again_gives_the_same(self) -> None:
-        """Check that images and their order don't depend on chance."""
+        """Check that images, labels and their order are the same at each load."""
         with self.loaded() as dataset:
             again = load_dataset(dataset.spec)
             for one, other in ((dataset.train, again.train), (dataset.val, again.val), (dataset.test, again.test)):
                 expect(np.array_equal(one.x, other.x) and np.array_equal(one.y, other.y), "each load gives the same")
 
     def test_another_fraction_leaves_test_alone(self) -> None:
-        """Check that the validation part comes out of the training part."""
+        """Check that another validation fraction doesn't change the test part."""
         with self.loaded() as dataset:
             other = load_dataset(dataset.spec, validation_fraction=0.3)
-            expect(np.array_equal(other.test.x, dataset.test.x), "the test part stays")
+            expect(np.array_equal(other.test.x, dataset.test.x), "the test part must not change")

@@ -1,4 +1,4 @@
-"""Conformance of a distillation loss: a finite scalar, least where student and teacher agree, of the right gradient."""
+"""Conformance of a distillation loss: a finite scalar that is smallest where student and teacher agree."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ class DistillationSuite(Suite):
     """The contract of `register_distillation_loss`."""
 
     def logits(self, seed: int) -> Tensor:
-        """Return (6, 5) float64."""
+        """Return random logits: (6, 5) float64."""
         return torch.randn(6, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
     def test_it_is_a_finite_scalar(self) -> None:
@@ -22,7 +22,7 @@ class DistillationSuite(Suite):
             expect(torch.isfinite(loss), "the loss is finite")
 
     def test_agreement_is_best(self) -> None:
-        """Check that the teacher's own logits give the least loss, with a gradient of zero."""
+        """Check that a student with the teacher's logits has the smallest loss, and a gradient of zero."""
         find, teacher = distillation_loss(self.name), self.logits(1).float()
         student = teacher.clone().requires_grad_()
         least = find(student, teacher, 2.0)
@@ -32,13 +32,13 @@ class DistillationSuite(Suite):
             expect(find(self.logits(seed).float(), teacher, 2.0) > least, "another student has a greater loss")
 
     def test_it_is_the_mean_over_the_batch(self) -> None:
-        """Check that each sample counts alike."""
+        """Check that the loss of a batch is the mean of the losses of its samples."""
         find, student, teacher = distillation_loss(self.name), self.logits(0).float(), self.logits(1).float()
         each = torch.stack([find(student[i : i + 1], teacher[i : i + 1], 3.0) for i in range(len(student))])
         expect(torch.allclose(find(student, teacher, 3.0), each.mean(), rtol=1e-4), "the mean over the batch")
 
     def test_descending_brings_the_student_to_the_teacher(self) -> None:
-        """Check that the softened outputs come nearer."""
+        """Check that gradient descent brings the student's outputs nearer to the teacher's."""
         find, teacher = distillation_loss(self.name), self.logits(1).float()
         student = self.logits(0).float().requires_grad_()
         optimizer = torch.optim.Adam([student], lr=0.1)

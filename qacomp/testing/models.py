@@ -1,4 +1,4 @@
-"""Conformance of an architecture: shapes, seeds, states, gradients."""
+"""Conformance of an architecture: shapes, seeds, state dicts, gradients."""
 
 from functools import lru_cache
 
@@ -15,39 +15,39 @@ def _seeded(name: str, seed: int) -> nn.Module:
     return create_model(name)
 
 
-_model = lru_cache(maxsize=1)(_seeded)  # large ones take a second to build
+_model = lru_cache(maxsize=1)(_seeded)  # a large network takes a second to build
 
 
 class ModelSuite(Suite):
     """The contract of `register_model`."""
 
     def images(self, count: int) -> Tensor:
-        """Return (count, C, H, W) float32 of the architecture's input shape."""
+        """Return random images in the architecture's input shape: (count, C, H, W) float32."""
         shape = model_info(self.name).input_shape
         return torch.randn(count, *shape, generator=torch.Generator().manual_seed(0))
 
     def test_logits_have_the_declared_shape(self) -> None:
-        """Check that (3, C, H, W) gives (3, num_classes) finite float32."""
+        """Check that an input (3, C, H, W) gives logits (3, num_classes), finite and float32."""
         with torch.no_grad():
             logits = _model(self.name, 0).eval()(self.images(3))
         expect(logits.shape == (3, model_info(self.name).num_classes), f"logits are {list(logits.shape)}")
         expect(logits.dtype == torch.float32 and torch.isfinite(logits).all(), "logits are finite float32")
 
     def test_any_number_of_classes(self) -> None:
-        """Check that the builder follows its argument, on the meta device too."""
+        """Check that the network has `num_classes` outputs, and can be built on the meta device."""
         with torch.device("meta"):
             logits = create_model(self.name, 7).eval()(self.images(3).to("meta"))
         expect(logits.shape == (3, 7), "num_classes is the width of the logits")
 
     def test_info_agrees_with_itself(self) -> None:
-        """Check that name, description and preprocessing fit each other."""
+        """Check that name, description, input shape and preprocessing are consistent."""
         info = model_info(self.name)
         info.preprocessing.validate()
         expect(info.name == self.name and info.description, "the function's docstring describes the architecture")
         expect(info.preprocessing.input_shape == info.input_shape, "mean and std have a value for each channel")
 
     def test_the_seed_decides_the_weights_and_the_state_round_trips(self) -> None:
-        """Check that torch's global generator decides the weights, and a state dict gives the same network."""
+        """Check that torch's seed determines the weights, and that a state dict restores the whole network."""
         model, x = _model(self.name, 0), self.images(2)
         names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
         expect(names and len(names) == len(set(names)), "parameters have names of their own")
@@ -61,9 +61,9 @@ class ModelSuite(Suite):
             expect(torch.equal(model.eval()(x), other.eval()(x)), "the state dict is the whole network")
 
     def test_every_parameter_gets_a_gradient(self) -> None:
-        """Check that each parameter gets a gradient: in a flexible model, from its sub-models together."""
+        """Check that each parameter gets a gradient; in a flexible model from all sub-models together."""
         model, x = _model(self.name, 0), self.images(4)
-        torch.manual_seed(0)  # of dropout
+        torch.manual_seed(0)  # for dropout
         twin = model.train()
         every = twin.forward_all(x) if isinstance(twin, FlexibleModel) else [twin(x)]
         loss = torch.stack([nn.functional.cross_entropy(logits, torch.arange(4)) for logits in every]).sum()

@@ -1,4 +1,4 @@
-"""Conformance of an optimizer: it descends, keeps to its groups, repeats itself and goes on where it was."""
+"""Conformance of an optimizer: it descends, respects its groups, is deterministic, and resumes from a saved state."""
 
 import copy
 
@@ -12,12 +12,12 @@ from qacomp.training.optimizers import OPTIMIZERS, make_optimizer
 
 
 class OptimizerSuite(Suite):
-    """The contract of `register_optimizer`. `lr`: a learning rate that suits a problem whose scale is one."""
+    """The contract of `register_optimizer`. `lr`: a learning rate that suits weights and inputs of about 1."""
 
     lr = 0.05
 
     def problem(self) -> tuple[nn.Linear, Optimizer]:
-        """Return a module of two parameters, a group each, and the optimizer of both."""
+        """Return a module with two parameters, and an optimizer with a group for each; the bias has learning rate 0."""
         torch.manual_seed(0)
         model = nn.Linear(6, 3)
         groups = [
@@ -28,7 +28,7 @@ class OptimizerSuite(Suite):
         return model, make_optimizer(MethodChoice(self.name), groups, self.lr)
 
     def steps(self, model: nn.Linear, optimizer: Optimizer, count: int) -> float:
-        """Take steps on a least-squares problem; return the loss after them."""
+        """Take `count` steps on a least-squares problem; return the loss afterwards."""
         x = torch.randn(40, 6, generator=torch.Generator().manual_seed(1))
         y = x @ torch.linspace(-1, 1, 18).reshape(6, 3)
         for _ in range(count):
@@ -45,11 +45,11 @@ class OptimizerSuite(Suite):
         expect(self.steps(model, optimizer, 200) < 0.5 * before, "two hundred steps at least halve the loss")
 
     def test_each_group_has_its_own_rate(self) -> None:
-        """Check that a group of learning rate 0 stays."""
+        """Check that a group with learning rate 0 doesn't change."""
         model, optimizer = self.problem()
         bias = model.bias.detach().clone()
         self.steps(model, optimizer, 5)
-        expect(torch.equal(model.bias, bias), "a group of learning rate 0 stays as it is")
+        expect(torch.equal(model.bias, bias), "a group with learning rate 0 must not change")
 
     def test_it_repeats_itself(self) -> None:
         """Check that the same start gives the same weights, bit for bit."""
@@ -59,7 +59,7 @@ class OptimizerSuite(Suite):
         expect(torch.equal(first[0].weight, second[0].weight), "the same start gives the same weights")
 
     def test_it_goes_on_from_its_state(self) -> None:
-        """Check that what is saved in the middle gives the same end."""
+        """Check that training resumed from a saved state gives the same weights as an uninterrupted one."""
         model, optimizer = self.problem()
         self.steps(model, optimizer, 4)
         weights, state = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict())
@@ -68,10 +68,10 @@ class OptimizerSuite(Suite):
         again.load_state_dict(weights)
         resumed.load_state_dict(state)
         self.steps(again, resumed, 4)
-        expect(torch.equal(model.weight, again.weight), "a saved state goes on where it was")
+        expect(torch.equal(model.weight, again.weight), "a restored optimizer must continue exactly")
 
     def test_its_damping_is_what_it_says(self) -> None:
-        """Check that a steady gradient of one moves a weight by lr / damping a step, where there is a damping."""
+        """Check that a constant gradient of 1 moves a weight by lr / damping in each step, if damping isn't None."""
         damping = OPTIMIZERS.options(MethodChoice(self.name)).damping
         if damping is None:
             return
@@ -83,4 +83,4 @@ class OptimizerSuite(Suite):
             last = weight.item()
             weight.grad = torch.ones_like(weight)
             optimizer.step()
-        expect(abs((last - weight.item()) * damping / self.lr - 1) < 0.01, "steps tend to lr / damping")
+        expect(abs((last - weight.item()) * damping / self.lr - 1) < 0.01, "steps must approach lr / damping")

@@ -1,4 +1,4 @@
-"""Conformance of an output format: written whole, read back, the same bytes each time."""
+"""Conformance of an output format: files hold the container's values, are complete, and are the same each time."""
 
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _BOOK = np.array([-1.0, -0.25, 0.5, 2.0], np.float32)
 
 
 class FormatSuite(Suite):
-    """The contract of `register_format`. `container` writes what the tests decode: two tensors without a graph."""
+    """The contract of `register_format`. `container` writes the container that is decoded: two tensors, no graph."""
 
     def container(self, path: Path) -> None:
         """Write the container at `path`."""
@@ -25,21 +25,27 @@ class FormatSuite(Suite):
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """Give a folder that holds the container as m.qac."""
+        """Yield a temporary folder that holds the container as m.qac."""
         with tempfile.TemporaryDirectory() as name:
             self.container(Path(name, "m.qac"))
             yield Path(name)
 
     def test_the_file_holds_what_the_container_does(self) -> None:
-        """Check that what is read back is the container's, and sizes are those of the files."""
+        """Check that decoding reports the files' sizes, and no difference from the container's values."""
         with self.folder() as folder:
             done = decode_file(folder / "m.qac", folder / f"out.{self.name}")
-            expect(done.output.is_file() and done.output_bytes == done.output.stat().st_size, "the size is the file's")
-            expect(done.container_bytes == (folder / "m.qac").stat().st_size, "the container's size is told")
-            expect(done.max_abs_error == 0, "float32 comes out as it is in the container")
+            expect(
+                done.output.is_file() and done.output_bytes == done.output.stat().st_size,
+                "output_bytes must be the file's size",
+            )
+            expect(
+                done.container_bytes == (folder / "m.qac").stat().st_size,
+                "container_bytes must be the container's size",
+            )
+            expect(done.max_abs_error == 0, "float32 values must be those of the container")
 
     def test_the_same_container_gives_the_same_bytes(self) -> None:
-        """Check that neither time nor chance changes the file."""
+        """Check that decoding the same container twice gives the same bytes."""
         with self.folder() as folder:
             first = decode_file(folder / "m.qac", folder / f"a.{self.name}").output.read_bytes()
             second = decode_file(folder / "m.qac", folder / f"b.{self.name}").output.read_bytes()

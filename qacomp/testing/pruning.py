@@ -1,4 +1,4 @@
-"""Conformance of a pruning method, in a small compression on scikit-learn's digits."""
+"""Conformance of a pruning method, tested by a small compression on scikit-learn's digits."""
 
 import tempfile
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from qacomp.training.pruning.methods import PRUNERS
 
 
 class PrunerSuite(Suite):
-    """The contract of `register_pruner`. `settings`: of the compression, beside the rate and the seed."""
+    """The contract of `register_pruner`. `rate`: the share to prune; `settings`: other settings of the compression."""
 
     rate = 0.5
     settings: Mapping[str, Any] = MappingProxyType({"prune_epochs": 3})
@@ -29,23 +29,26 @@ class PrunerSuite(Suite):
         return nn.Sequential(*convolution, nn.Linear(288, 24), nn.ReLU(), nn.Linear(24, 10))
 
     def pruned(self, folder: str) -> tuple[Any, dict[str, Any]]:
-        """Return the result of a compression that prunes, and the decoded weights."""
+        """Compress with pruning; return the result, and the decoded weights by name."""
         settings = {"k": 8, "tune_epochs": 0, "prune": self.name, "prune_rate": self.rate} | dict(self.settings)
         result = compress(self.network(), "digits", settings, Path(folder, "m.qac"), force=True)
         return result, decode(result, to="numpy")
 
     def test_it_says_what_it_prunes(self) -> None:
-        """Check that the unit is weight or filter, the default rate a share."""
+        """Check that the unit is weight or filter, and the default rate None or between 0 and 1."""
         pruner = PRUNERS.find(self.name)(PRUNERS.options(PRUNERS.choice(self.name)))
         expect(pruner.unit in ("weight", "filter"), "the unit is weight or filter")
-        expect(pruner.default_rate is None or 0 < pruner.default_rate < 1, "the default rate is a share")
+        expect(pruner.default_rate is None or 0 < pruner.default_rate < 1, "the default rate must be between 0 and 1")
 
     def test_so_many_parameters_go(self) -> None:
-        """Check that after training about the given share of parameters is gone, none is lost by chance."""
+        """Check that about the given share of parameters is pruned, and that all weights are finite."""
         with tempfile.TemporaryDirectory() as folder:
             result, weights = self.pruned(folder)
             expect(result.pruning is not None and result.pruning.method == self.name, "the report names the method")
-            expect(abs(1 - result.pruning.kept_share - self.rate) < 0.15, f"kept: {result.pruning.kept_share}")
+            expect(
+                abs(1 - result.pruning.kept_share - self.rate) < 0.15,
+                f"1 − {self.rate} must be kept, not {result.pruning.kept_share}",
+            )
             expect(all(np.isfinite(value).all() for value in weights.values()), "weights stay finite")
 
     def test_it_repeats_itself(self) -> None:

@@ -10,7 +10,7 @@ from qacomp.training.regularizers import trained_weight
 
 
 def layer(seed: int = 0, shape: tuple[int, ...] = (40, 25)) -> Tensor:
-    """Return bell-shaped weights: float32 of that shape."""
+    """Return normally distributed weights of `shape`, float32."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * 0.4
 
 
@@ -20,7 +20,7 @@ class QuantizerSuite(Suite):
     bits = range(1, 9)
 
     def test_levels_ascend_and_there_are_as_many_as_the_bits_allow(self) -> None:
-        """Check that there are 2^b levels, or one less, symmetric around zero."""
+        """Check that there are 2^b or 2^b − 1 levels, ascending and symmetric around zero."""
         for bits in self.bits:
             levels = quantizer_named(self.name).levels(layer(), bits)
             expect(
@@ -30,7 +30,7 @@ class QuantizerSuite(Suite):
             torch.testing.assert_close(levels, -levels.flip(0))
 
     def test_quantized_weights_are_levels_within_the_range(self) -> None:
-        """Check that values are among the levels, in [−1, 1], of the weight's shape."""
+        """Check that quantized weights are levels, lie in [−1, 1], and have the weight's shape."""
         for bits in self.bits:
             q = quantizer_named(self.name)
             quantized = q.quantize(layer(), bits)
@@ -46,7 +46,7 @@ class QuantizerSuite(Suite):
             expect(bool((quantized.diff() >= 0).all()), f"{bits} bits: a larger weight never gets a smaller value")
 
     def test_idempotent_where_it_says_so(self) -> None:
-        """Check that quantizing again changes nothing."""
+        """Check that quantizing quantized weights again changes nothing, if the quantizer claims to be idempotent."""
         q = quantizer_named(self.name)
         for bits in self.bits:
             once = q.quantize(layer(), bits)
@@ -54,7 +54,7 @@ class QuantizerSuite(Suite):
                 torch.testing.assert_close(q.quantize(once, bits), once)
 
     def test_the_gradient_passes_straight_through(self) -> None:
-        """Check that the shadow weights get the gradient of the quantized ones."""
+        """Check that the full-precision weights get the gradient of the quantized ones."""
         for bits in self.bits:
             model = nn.Linear(25, 40)
             with torch.no_grad():
@@ -65,7 +65,7 @@ class QuantizerSuite(Suite):
             torch.testing.assert_close(gradient, coefficients)
 
     def test_frozen_weights_are_exactly_the_quantized_ones(self) -> None:
-        """Check that a codebook and indices give the network's outputs bit for bit."""
+        """Check that codebooks and indices give the quantized weights, and the same outputs, bit for bit."""
         for bits in self.bits:
             conv, dense = nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
             model = nn.Sequential(conv, nn.Flatten(), dense)
@@ -75,7 +75,7 @@ class QuantizerSuite(Suite):
             outputs = model(x)
             frozen = share_quantized(model)
             expect(list(frozen) == ["0.weight", "2.weight"], "every quantized weight is frozen")
-            expect(torch.equal(model(x), outputs), f"{bits} bits: the outputs stay as they are")
+            expect(torch.equal(model(x), outputs), f"{bits} bits: outputs must not change")
             for name, was in zip(frozen, before, strict=True):
                 codebook, indices = frozen[name]
                 expect(np.array_equal(codebook[indices], was.numpy()), "codebook and indices give the weights")

@@ -1,4 +1,4 @@
-"""What a conformance suite is: a class of tests of one member, for pytest or to be run by itself. Needs no pytest."""
+"""The base of conformance suites: a class of tests for one plug-in, run by pytest or by `run_suite`."""
 
 from collections.abc import Iterable
 from typing import ClassVar, TypeVar
@@ -7,14 +7,14 @@ S = TypeVar("S", bound="type[Suite]")
 
 
 class Suite:
-    """The tests that every member of a kind must pass. A subclass called Test... with a `name` is found by pytest.
+    """The tests that every plug-in of a kind must pass. pytest finds a subclass called Test... with a `name`.
 
     class TestAbs(RegularizerSuite):
         name = "abs"
     """
 
     name: ClassVar[str]
-    """The member's name: of its decorator and of its entry point."""
+    """The plug-in's name, as in its decorator and its entry point."""
 
 
 def tests_of(suite: type[Suite]) -> list[str]:
@@ -23,14 +23,17 @@ def tests_of(suite: type[Suite]) -> list[str]:
 
 
 def run_suite(suite: type[Suite]) -> list[str]:
-    """Run all tests of a suite without pytest and return their names. Raise what the first failing one raises."""
+    """Run all tests of a suite without pytest; return their names. Raises the error of the first test that fails."""
     for name in tests_of(suite):
         getattr(suite(), name)()
     return tests_of(suite)
 
 
 def suites_of(suite: S, names: Iterable[str]) -> dict[str, S]:
-    """Return a suite for each member by class name: `globals().update(suites_of(RegularizerSuite, ["abs"]))`."""
+    """Return a subclass of `suite` for each plug-in name, by class name.
+
+    In a test file: `globals().update(suites_of(RegularizerSuite, ["abs"]))`.
+    """
     made = {}
     for name in names:
         title = "Test" + "".join(part.capitalize() for part in name.replace("-", "_").split("_"))
@@ -39,6 +42,6 @@ def suites_of(suite: S, names: Iterable[str]) -> dict[str, S]:
 
 
 def expect(holds: object, says: str) -> None:
-    """Raise AssertionError, which says what a member must do, unless it `holds`."""
+    """Raise AssertionError with the requirement `says` unless it `holds`."""
     if not holds:
         raise AssertionError(says)

@@ -130,7 +130,7 @@ def test_non_finite_logits_are_an_error() -> None:
         (np.zeros((3, 4), np.float32), [0, 1], {}, DataError, "don't fit"),
         (np.zeros((3, 4), np.float32), [0, 1, 4], {}, DataError, "label 4 is out of range"),
         (np.zeros((3, 4), np.float32), [0, -1, 2], {}, DataError, "label -1 is out of range"),
-        (np.zeros((3, 4), np.float32), [0.0, 1.0, 2.0], {}, DataError, "want integers"),
+        (np.zeros((3, 4), np.float32), [0.0, 1.0, 2.0], {}, DataError, "must be integers"),
         (np.zeros((0, 4), np.float32), [], {}, DataError, "no examples"),
         (np.zeros((3, 4), np.float32), [0, 1, 2], {"batch_size": 0}, ConfigError, "at least 1"),
         (np.zeros((3, 4), np.float32), [0, 1, 2], {"k": 0}, ConfigError, "at least 1"),
@@ -166,7 +166,7 @@ def test_a_session_of_fewer_than_no_threads_is_refused() -> None:
 
 
 def test_a_network_fed_the_wrong_shape_says_so() -> None:
-    with pytest.raises(DataError, match=r"can't run on input \[2, 5\]"):
+    with pytest.raises(DataError, match=r"can't run on an input \[2, 5\]"):
         torch_logits(nn.Linear(4, 2), np.zeros((2, 5), np.float32))
 
 

@@ -254,7 +254,7 @@ def test_all_runs_together_have_a_limit() -> None:
         session.run(None, FEED)
         assert 199.0 < now.spent < 219.0
         now.spent = 200.0
-        with pytest.raises(RunLimitError, match=r"200 s of loading and running it again and again; --run-seconds"):
+        with pytest.raises(RunLimitError, match=r"200 s for all its runs together; --run-seconds"):
             session.run(None, FEED)
     with limited_runs(RunLimits(20.0, memory_bytes("4GB"))):
         session = open_session(plain)
