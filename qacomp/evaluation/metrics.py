@@ -61,8 +61,8 @@ def evaluate(name: str, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
     wanted = targets.reshape(outputs.shape) if targets.size == outputs.size else targets
     if wanted.shape != outputs.shape:
         raise MetricError(
-            f"{name}: outputs {_told(outputs)} and targets {_told(targets)} don't fit: they must have the same shape; give "
-            "another --metric"
+            f"{name}: outputs {_told(outputs)} and targets {_told(targets)} don't fit: they must have the same "
+            "shape; give another --metric"
         )
     if name == "cosine":
         return cosine(outputs, wanted)

@@ -203,7 +203,7 @@ def _batch(feeds: Sequence[Feed]) -> int:
 
 @dataclass(frozen=True)
 class Value:
-    """A `metric` of one model and its value on `samples` samples, accuracy in percent; `feed`: inputs of the first run."""
+    """One model's `metric`: its value on `samples` samples, accuracy in percent; `feed`: inputs of the first run."""
 
     metric: str
     value: float

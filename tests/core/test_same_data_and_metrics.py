@@ -117,7 +117,7 @@ def test_targets_of_different_lengths_need_ones_own_metric(tmp_path: Path) -> No
         (
             "mine:seg",
             "mine:failing",
-            r"mine:failing of outputs float32\[20, 2, 16, 16\] and targets int64",
+            r"mine:failing failed on outputs float32\[20, 2, 16, 16\] and targets int64",
         ),
         ("mine:seg", "mse", r"outputs float32\[20, 2, 16, 16\] and targets int64\[20, 16, 16\] don't fit"),
     ],
