@@ -1,7 +1,7 @@
 """An ONNX speech model: compress it without data, compare its outputs, decode it as a lookup-table ONNX file.
 
-Give the path of a model of your own (silero VAD for instance); without one, a small recurrent network with random
-weights takes its place: frames of 40 features into an LSTM, and a probability of speech for each.
+Give the path of your own model (silero VAD, for instance). Without one, a small recurrent network with random weights is
+used: frames of 40 features go into an LSTM, and it returns a probability of speech for each frame.
 """
 
 import sys
@@ -15,7 +15,7 @@ import qacomp
 
 
 def write_model(path: Path, features: int = 40, hidden: int = 64) -> Path:
-    """x (time, 1, features) -> LSTM -> dense -> sigmoid -> y (time, 1, 1)."""
+    """Write the model x (time, 1, features) -> LSTM -> dense -> sigmoid -> y (time, 1, 1) to `path`; return the path."""
     rng = np.random.default_rng(0)
 
     def weight(name: str, *shape: int) -> onnx.TensorProto:

@@ -1,4 +1,4 @@
-"""A transformer in safetensors, here with random weights: share its matrices, keep its norms, read some of it back."""
+"""A transformer in safetensors, here with random weights: share its matrices, keep its norms, read a few rows back."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ import qacomp
 
 
 def write_weights(path: Path, layers: int = 2, width: int = 128, vocabulary: int = 500) -> Path:
-    """The tensors of a small decoder, under the names that such files have."""
+    """Write the tensors of a small decoder, with the names of real checkpoints, to `path`; return the path."""
     rng = np.random.default_rng(0)
     state = {"model.embed_tokens.weight": rng.normal(0, 0.02, (vocabulary, width)).astype(np.float32)}
     for i in range(layers):
