@@ -1,7 +1,7 @@
 """An ONNX speech model: compress it without data, compare its outputs, decode it as a lookup-table ONNX file.
 
-Give the path of your own model (silero VAD, for instance). Without one, a small recurrent network with random weights is
-used: frames of 40 features go into an LSTM, and it returns a probability of speech for each frame.
+Give the path of your own model (silero VAD, for instance). Without one, a small recurrent network with random weights
+is used: frames of 40 features go into an LSTM, and it returns a probability of speech for each frame.
 """
 
 import sys
@@ -15,7 +15,7 @@ import qacomp
 
 
 def write_model(path: Path, features: int = 40, hidden: int = 64) -> Path:
-    """Write the model x (time, 1, features) -> LSTM -> dense -> sigmoid -> y (time, 1, 1) to `path`; return the path."""
+    """Write the model x (time, 1, features) -> LSTM -> dense -> sigmoid -> y (time, 1, 1) to `path`; return it."""
     rng = np.random.default_rng(0)
 
     def weight(name: str, *shape: int) -> onnx.TensorProto:
