@@ -163,13 +163,13 @@ def test_the_container_states_its_verdict_and_odd_metadata_is_no_verdict(small: 
 def test_the_page_states_the_thresholds_of_the_code() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "verdict.md").read_text(encoding="utf-8")
     for text in (
-        f"more than {verdict.LARGEST_DROP:g} points lost is doubtful, more than {verdict.BROKEN_DROP:g} broken",
+        f"more than {verdict.LARGEST_DROP:g} points is doubtful, more than {verdict.BROKEN_DROP:g} broken",
         f"≥ {verdict.GOOD_CENTRED:g} | < {verdict.BROKEN_CENTRED:g} in all outputs",
         f"< {verdict.LOST_CENTRED:g} in one",
         f"≥ {verdict.GOOD_TOP1:g} %",
         f"< {verdict.BROKEN_TOP1:g} %",
         f"≥ {verdict.GOOD_EQUAL:g} %",
         f"≤ −{-verdict.GOOD_SUM:g} dB",
-        f"less than −{-verdict.SOUND_SUM:g} dB",
+        f"below −{-verdict.SOUND_SUM:g} dB",
     ):
         assert text in " ".join(page.split()), text
