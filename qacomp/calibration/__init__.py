@@ -1,1 +1,1 @@
-"""Calibration: inputs without labels, given or made by the network itself, and what a model does with them."""
+"""Calibration: inputs without labels, given or generated from the network, and what a model computes on them."""

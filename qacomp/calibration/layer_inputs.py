@@ -1,4 +1,4 @@
-"""The inputs of a PyTorch layer as columns: what each row of its weight is multiplied with."""
+"""Arrange the inputs of a PyTorch layer as columns, the vectors that each row of its weight is multiplied with."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 
 
 def view_of(module: nn.Module, shape: tuple[int, ...]) -> MatrixView | None:
-    """Return how a module's weight is seen as matrices, None for a module whose inputs aren't known here."""
+    """Return the view of a module's weight as matrices; None for a module of another kind than `columns` takes."""
     if isinstance(module, CONVOLUTIONS):
         return output_major(shape, module.groups)
     if isinstance(module, TRANSPOSED):
@@ -22,7 +22,7 @@ def view_of(module: nn.Module, shape: tuple[int, ...]) -> MatrixView | None:
 
 
 def columns(module: nn.Module, given: Tensor) -> Tensor:
-    """Return the inputs of a module as (groups, n, positions), n as in its view's rows; see `view_of`."""
+    """Return the inputs of a module as (groups, n, positions), where n is the row length of its view (`view_of`)."""
     if isinstance(module, nn.Linear):
         return given.reshape(1, -1, given.shape[-1]).transpose(1, 2)
     assert isinstance(module, CONVOLUTIONS + TRANSPOSED)
@@ -65,7 +65,10 @@ def _spread(
     dilation: tuple[int, int],
     flat: bool,
 ) -> Tensor:
-    """Return the images with zeros between and around their pixels: a plain convolution of them is the transposed."""
+    """Return the images with zeros between and around their pixels.
+
+    A plain convolution of them computes the transposed convolution.
+    """
     batch, channels, height, width = images.shape
     spread = images.new_zeros(batch, channels, (height - 1) * stride[0] + 1, (width - 1) * stride[1] + 1)
     spread[:, :, :: stride[0], :: stride[1]] = images

@@ -1,6 +1,6 @@
-"""Images that a network makes for itself: noise, moved until each batch norm's input has the statistics that it keeps.
+"""Generate images for a network from its batch norms: noise is optimized until it gives their running statistics.
 
-ZeroQ (Cai et al., 2020), DeepInversion (Yin et al., 2020): no data is needed, only the running means and variances.
+ZeroQ (Cai et al., 2020), DeepInversion (Yin et al., 2020): no data is needed, only running means and variances.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,23 +13,23 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 STEPS = 120
-"""Of Adam. RATE: 120 steps of 256 images put ResNet-20 where 512 real images do."""
-_BATCH = 128  # images that are moved together: their joint statistics are matched
+"""Steps of Adam. With 120 steps, 256 images give ResNet-20 the accuracy that 512 real images give."""
+_BATCH = 128  # images that are optimized together, so that their joint statistics match
 _LEARNING_RATE = 0.1
-_LOUDNESS = 2.0  # of the smoothed noise that images start from
+_LOUDNESS = 2.0  # factor on the smoothed noise that images start from
 _EPSILON = 1e-5  # added to a variance that is divided by
 
 
 @dataclass(frozen=True)
 class Synthetic:
-    """images: (count, C, H, W) float32, in the scale that the network takes; loss: of the last step, mean over norms"""
+    """images: (count, C, H, W) float32, scaled as the network's inputs; loss: of the last step, mean over norms."""
 
     images: Tensor
     loss: float
 
 
 def has_statistics(model: nn.Module) -> bool:
-    """Return whether a network has batch norms that keep running statistics."""
+    """Return whether a network has batch norms with running statistics."""
     return bool(batch_norms(model))
 
 
@@ -41,9 +41,9 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
 def synthetic_images(
     model: nn.Module, shape: Sequence[int], count: int, seed: int, advance: Callable[[], None]
 ) -> Synthetic:
-    """Return images on which the batch norms of `model` meet the statistics that they keep.
+    """Return images that give the batch norms of `model` inputs with their running statistics.
 
-    shape: of one image, (C, H, W). The model is run in evaluation mode, and stays as it is; the same seed gives the
+    shape: of one image, (C, H, W). The model must be in evaluation mode, and isn't changed; the same seed gives the
     same images. advance: called after each of STEPS steps of each batch of 128.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -88,7 +88,7 @@ def _moved(model: nn.Module, noise: Tensor, advance: Callable[[], None]) -> tupl
 
 
 def _distance(norm: _BatchNorm, given: Tensor) -> Tensor:
-    """Return how far a batch is from a norm's running statistics, relative to its variances: mean over channels."""
+    """Return the squared distance of a batch's statistics from a norm's, over the variances: mean over channels."""
     assert norm.running_mean is not None and norm.running_var is not None
     axes = [axis for axis in range(given.dim()) if axis != 1]
     mean, deviation = given.mean(axes), given.var(axes, unbiased=False).clamp_min(_EPSILON**2).sqrt()

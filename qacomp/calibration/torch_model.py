@@ -1,4 +1,4 @@
-"""A PyTorch network with calibration inputs: second moments by hooks, output distances with other weights."""
+"""A PyTorch network with calibration inputs: second moments by hooks, and the change of outputs with other weights."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,12 +14,12 @@ from qacomp.models.weight_places import split_name, tied_names
 from qacomp.rate.calibrated import Moment
 
 _BATCH = 128
-_POSITIONS = 40_000  # of a batch that are taken into a moment: neighbours say little more
-_TRIED = 128  # inputs on which a changed weight is tried
+_POSITIONS = 40_000  # most positions of a batch that count in a moment; neighbours add little information
+_TRIED = 128  # inputs on which changed weights are tried
 
 
 class TorchCalibration:
-    """A network in evaluation mode and inputs for it, (N, ...). text: what the inputs are."""
+    """A network in evaluation mode with inputs (N, ...); text: describes the inputs."""
 
     def __init__(self, model: nn.Module, inputs: Tensor, text: str, seed: int) -> None:
         self._model, self._inputs, self._text, self._seed = model, inputs, text, seed
@@ -30,12 +30,12 @@ class TorchCalibration:
 
     @property
     def text(self) -> str:
-        """Return what the inputs are and how many."""
+        """Return the text that describes the inputs."""
         return self._text
 
     @property
     def batches(self) -> int:
-        """Return in how many steps the moments are taken."""
+        """Return the number of batches over which the moments are computed."""
         return -(-len(self._inputs) // _BATCH)
 
     def moments(self, names: Mapping[str, tuple[int, ...]], advance: Callable[[], None]) -> dict[str, Moment]:
@@ -62,7 +62,7 @@ class TorchCalibration:
         return {n: Moment(views[n], (total / max(1, counts[n])).numpy()) for n, total in sums.items()}
 
     def distance(self, values: Mapping[str, NDArray[Any]]) -> float:
-        """Return how far the outputs move, relative to how they vary over the inputs."""
+        """Return how much the outputs change with these values, relative to their variance over the inputs."""
         moved = self._outputs(values)
         error = sum(float(((a - b).double() ** 2).sum()) for a, b in zip(self._wanted, moved, strict=True))
         return error / self._size if self._size > 0 else error

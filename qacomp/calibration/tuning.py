@@ -1,7 +1,7 @@
-"""Train the small parameters of a shared network on calibration inputs, towards what the original puts out.
+"""Train the small parameters of a shared network on calibration inputs, towards the original's outputs.
 
-No labels are needed: norms, biases and shared values (a network's parameters of one axis, and codebooks) follow the
-original's outputs. Weights keep their indices.
+No labels are needed. Norms, biases and shared values (the parameters with one axis) are trained; weights keep their
+indices.
 """
 
 from collections.abc import Callable
@@ -13,15 +13,15 @@ from torch import Tensor, nn
 STEPS = 200
 _BATCH = 64
 _LEARNING_RATE = 1e-3
-_SHIFT = 3  # pixels up to which images are moved, as in training on such images
+_SHIFT = 3  # most pixels by which images are shifted, as augmentation
 _TEMPERATURE = 2.0
 
 
 def tune_small(shared: nn.Module, original: nn.Module, inputs: Tensor, seed: int, advance: Callable[[], None]) -> float:
     """Train the parameters of `shared` with at most one axis, in place, for STEPS steps; return the last loss.
 
-    Both networks are run in evaluation mode, so statistics of batch norm stay. inputs: (N, ...), images are mirrored
-    and moved at random. The same seed gives the same result.
+    Both networks must be in evaluation mode, so running statistics don't change. inputs: (N, ...); images are mirrored
+    and shifted at random. The same seed gives the same result. advance: called after each step.
     """
     small = [p for p in shared.parameters() if p.dim() <= 1]
     others = [(p, p.requires_grad) for p in shared.parameters() if p.dim() > 1]
@@ -49,7 +49,7 @@ def tune_small(shared: nn.Module, original: nn.Module, inputs: Tensor, seed: int
 
 
 def _varied(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """Return images mirrored, every second time, and moved by up to three pixels; other inputs as they are."""
+    """Return images mirrored (with probability ½) and shifted by up to three pixels; other inputs unchanged."""
     if batch.dim() != 4 or min(batch.shape[2:]) <= 2 * _SHIFT:
         return batch
     if torch.rand(1, generator=generator) < 0.5:

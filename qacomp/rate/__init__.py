@@ -1,1 +1,1 @@
-"""Rate-aware sharing: uniform grids, error compensation, and one step for each tensor by what the outputs feel."""
+"""Rate-aware sharing: uniform grids, error compensation, and a step for each tensor by its effect on the outputs."""

@@ -1,4 +1,4 @@
-"""What rate-aware sharing asks of a model: the second moments of its operators' inputs, and how far outputs move."""
+"""What rate-aware sharing needs of a model: second moments of its operators' inputs, and the change of its outputs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from qacomp.rate.matrices import MatrixView
 
 @dataclass(frozen=True)
 class Moment:
-    """What an operator that reads a weight does with it. values: E[x xᵀ] of its inputs, (groups, n, n) float64.
+    """The second moment of the inputs x of an operator that reads a weight. values: E[x xᵀ], (groups, n, n) float64.
 
-    view: how the weight is seen as matrices whose rows of n are multiplied with x.
+    view: views the weight as matrices whose rows of n are multiplied with x.
     """
 
     view: MatrixView
@@ -22,22 +22,25 @@ class Moment:
 
 
 class CalibratedModel(Protocol):
-    """A model with inputs that it can be run on; it stays as it is."""
+    """A model with calibration inputs; running it doesn't change it."""
 
     @property
     def text(self) -> str:
-        """Return what the inputs are and how many, for the provenance."""
+        """Return a text for the provenance that describes the inputs and their number."""
         ...
 
     @property
     def batches(self) -> int:
-        """Return in how many steps the moments are taken."""
+        """Return the number of batches over which the moments are computed."""
         ...
 
     def moments(self, names: Mapping[str, tuple[int, ...]], advance: Callable[[], None]) -> Mapping[str, Moment]:
-        """Return the moment of each weight that has one; names: weight -> shape; advance: called after each batch."""
+        """Return the moment of each weight whose operator is known.
+
+        names: weight -> shape; advance: called after each batch.
+        """
         ...
 
     def distance(self, values: Mapping[str, NDArray[Any]]) -> float:
-        """Return how far the outputs move when these weights have other values: Σ|y − ŷ|² / Σ|y − mean y|²."""
+        """Return how much the outputs change with these values of weights: Σ|y − ŷ|² / Σ|y − mean y|²."""
         ...

@@ -1,8 +1,8 @@
-"""Round matrices to a uniform grid; the inputs that follow make up for each input's rounding error.
+"""Round matrices to a uniform grid; the weights of later inputs compensate the rounding error of each input.
 
-The error that counts is that of the operator's results, trace((W − Ŵ) H (W − Ŵ)ᵀ) with H the second moment of its
-inputs. Rounding input by input, and moving the weights behind it by what H says, keeps it small: GPTQ (Frantar et al.,
-2023), which is Babai's nearest plane in the lattice that H gives.
+The error of the operator's outputs is trace((W − Ŵ) H (W − Ŵ)ᵀ), with H the second moment of its inputs. Rounding one
+input after the other, and correcting the weights of the later inputs by H, keeps it small. This is GPTQ (Frantar et
+al., 2023), which is Babai's nearest plane algorithm in the lattice that H defines.
 """
 
 from dataclasses import dataclass
@@ -12,28 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 DAMPING = 0.01
-"""Of H's mean diagonal, added to its diagonal: 0.003 and 0.03 gave the same output error on ResNet-20, ± 10 %."""
-_BLOCK = 64  # inputs rounded before the weights behind them are moved: one matrix product instead of 64
+"""Fraction of H's mean diagonal that is added to it; on ResNet-20 0.003 and 0.03 gave the same error, ± 10 %."""
+_BLOCK = 64  # inputs that are rounded before the weights of later inputs are corrected, by one matrix product
 
 
 @dataclass(frozen=True)
 class Factor:
-    """The upper Cholesky factor of H⁻¹ for each group, (groups, n, n) float64, H damped.
+    """The upper Cholesky factor of H⁻¹ for each group, (groups, n, n) float64, with H damped.
 
-    1 / upper[g, j, j]² is the part of input j's power that the inputs behind it don't predict.
+    1 / upper[g, j, j]² is the part of the power of input j that the later inputs don't predict.
     """
 
     upper: NDArray[np.float64]
 
     @property
     def conditional_power(self) -> NDArray[np.float64]:
-        """Return (groups, n): what an error of 1 in an input's weight costs, once those behind it make up for it."""
+        """Return (groups, n): the output error of an error of 1 in an input's weight, after compensation."""
         diagonal = np.diagonal(self.upper, axis1=1, axis2=2)
         return 1.0 / diagonal**2
 
 
 def factorized(moment: NDArray[np.float64], damping: float = DAMPING) -> Factor:
-    """Return the factor of a second moment (groups, n, n); one whose inputs are all zero counts as the identity."""
+    """Return the factor of a second moment (groups, n, n); a group whose inputs are all zero gets the identity."""
     size = moment.shape[-1]
     scale = np.trace(moment, axis1=1, axis2=2) / size  # (groups,)
     scale = np.where(np.isfinite(scale) & (scale > 0), scale, 1.0)
@@ -46,14 +46,14 @@ def factorized(moment: NDArray[np.float64], damping: float = DAMPING) -> Factor:
 
 
 def rounded(weights: NDArray[Any], step: float) -> NDArray[np.int64]:
-    """Return the nearest multiples of `step`, as integers: what rounding is without any moment."""
+    """Return the nearest multiples of `step`, as integers: rounding without compensation."""
     return np.rint(weights.astype(np.float64) / step).astype(np.int64)
 
 
 def compensated(weights: NDArray[Any], factor: Factor, step: float) -> NDArray[np.int64]:
-    """Return integers (groups, rows, n): multiples of `step` whose errors make up for each other.
+    """Return integers (groups, rows, n): multiples of `step` whose errors compensate each other.
 
-    weights: (groups, rows, n). Each input's error moves the weights of all inputs behind it.
+    weights: (groups, rows, n). The rounding error of each input corrects the weights of all later inputs.
     """
     left, upper = weights.astype(np.float64), factor.upper
     found = np.empty(left.shape, np.int64)

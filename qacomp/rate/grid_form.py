@@ -1,4 +1,4 @@
-"""From integers on a uniform grid to a shared tensor: the values that occur are its codebook."""
+"""Turn integers on a uniform grid into a shared tensor, whose codebook holds the values that occur."""
 
 from typing import Any
 
@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 from qacomp.formats import SharedTensor
 
 MOST_VALUES = 65_536
-"""Of a codebook, as the container holds it: indices are of two bytes at the most."""
+"""The largest codebook of a container, whose indices have at most two bytes."""
 
 
 def grid_tensor(integers: NDArray[np.integer], values: NDArray[np.floating]) -> SharedTensor:
-    """Return the tensor whose weights are `values` at the places of equal integers.
+    """Return the shared tensor in which each integer is replaced by its value.
 
-    values: one for each distinct integer, ascending as those are (see `distinct`). Raises ValueError for too many.
+    values: one for each distinct integer, in ascending order of the integers (see `distinct`). Raises ValueError for
+    another number of values, or more than MOST_VALUES.
     """
     found, places = distinct(integers)
     if found.size != values.size or found.size > MOST_VALUES:
@@ -24,18 +25,18 @@ def grid_tensor(integers: NDArray[np.integer], values: NDArray[np.floating]) -> 
 
 
 def distinct(integers: NDArray[np.integer]) -> tuple[NDArray[np.integer], NDArray[np.intp]]:
-    """Return the distinct integers (K,) ascending, and of each weight which it is, in the integers' shape."""
+    """Return the distinct integers (K,), ascending, and the index among them of each weight, in the integers' shape."""
     found, places = np.unique(integers, return_inverse=True)
     return found, places.reshape(integers.shape)
 
 
 def grid_values(integers: NDArray[np.integer], step: float, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return the grid's values (K,) of the integers that occur, in a float type."""
+    """Return integer · step for each integer that occurs, ascending: (K,) of a float dtype."""
     return (distinct(integers)[0] * step).astype(dtype)
 
 
 def entropy_bits(integers: NDArray[np.integer]) -> float:
-    """Compute the bits that all integers take by their own frequencies, order 0."""
+    """Compute the order-0 entropy of the integers, summed over all of them, in bits."""
     _, counts = np.unique(integers, return_counts=True)
     share = counts / max(1, integers.size)
     return float(-(counts * np.log2(share)).sum())

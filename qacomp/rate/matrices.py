@@ -1,4 +1,4 @@
-"""View a weight tensor as the matrices that its operator multiplies with: each row makes one output channel."""
+"""View a weight tensor as the matrices that its operator multiplies with; each row belongs to one output channel."""
 
 import math
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class MatrixView:
-    """How a tensor's axes become `groups` matrices of (rows, inputs).
+    """How to view a tensor as `groups` matrices of (rows, inputs).
 
-    split: the shape that the tensor is given first; order: the permutation of those axes that follows; rows: of one
-    matrix. A convolution's groups are matrices of their own, since each reads other channels of its input.
+    split: the shape to which the tensor is first reshaped; order: the permutation of these axes that follows; rows: of
+    one matrix. Each group of a convolution is a matrix, since it reads other channels of the input.
     """
 
     split: tuple[int, ...]
@@ -31,7 +31,7 @@ class MatrixView:
         return tensor.reshape(self.split).transpose(self.order).reshape(self.groups, self.rows, -1)
 
     def tensor(self, matrices: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-        """Return (groups, rows, inputs) in the tensor's own order; shape: the tensor's."""
+        """Return matrices (groups, rows, inputs) as a tensor of `shape`, the inverse of `matrices`."""
         moved = matrices.reshape([self.split[axis] for axis in self.order])
         return np.ascontiguousarray(moved.transpose(np.argsort(self.order))).reshape(shape)
 
@@ -49,6 +49,6 @@ def input_major(shape: tuple[int, ...], groups: int = 1) -> MatrixView:
 
 
 def along_axis(shape: tuple[int, ...], axis: int) -> MatrixView:
-    """Return the view of a weight whose rows run along `axis`, all others together being its inputs."""
+    """Return the view of a weight whose rows are along `axis`; all other axes together are its inputs."""
     order = (axis, *(i for i in range(len(shape)) if i != axis))
     return MatrixView(shape, order, 1, shape[axis] if shape else 1)

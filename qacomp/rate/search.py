@@ -1,22 +1,22 @@
-"""Search one scale of all steps: the smallest file that is good enough, or the best one that is small enough.
+"""Search the common scale of all steps: the smallest file that is good enough, or the best one that is small enough.
 
-Steps on a logarithmic line: bytes fall and errors grow with the scale, but for the noise of rounding.
+The search is over the logarithm of the scale. Apart from rounding noise, bytes fall and errors grow with the scale.
 """
 
 import math
 from collections.abc import Callable
 
-_FIRST = 1.6  # by how much a bracket grows
+_FIRST = 1.6  # factor by which the bracket grows until it holds the solution
 _MOST_TRIALS = 24
-_NARROW = 1.01  # of a bracket: steps that are 1 % apart
+_NARROW = 1.01  # ratio of a bracket's ends at which the search stops
 
 
 def scale_for_size(bytes_at: Callable[[float], int], most: int, within: float = 0.005, start: float = 1.0) -> float:
-    """Return a scale whose file takes no more than `most` bytes, and no less than (1 − within) of it where that exists.
+    """Return a scale whose file takes at most `most` bytes and, if such a scale is found, at least (1 − within) · most.
 
-    bytes_at: measures the bytes at a scale. Where even a very large one takes more, that one is returned.
+    bytes_at: measures the bytes at a scale. If even a very large scale takes more bytes, that scale is returned.
     """
-    low, high = None, None  # (log scale, bytes): too large a file, small enough a file
+    low, high = None, None  # (log scale, bytes): file too large; file small enough
     scale = start
     for _ in range(_MOST_TRIALS):
         size = bytes_at(scale)
@@ -37,13 +37,13 @@ def scale_for_size(bytes_at: Callable[[float], int], most: int, within: float = 
 
 
 def _between(low: tuple[float, int], high: tuple[float, int], wanted: float) -> float:
-    """Return where a straight line between two points is at `wanted` bytes, kept away from both ends."""
+    """Return the log scale at which a line through two points has `wanted` bytes, kept away from both ends."""
     share = (low[1] - wanted) / max(1, low[1] - high[1])
     return low[0] + min(max(share, 0.1), 0.9) * (high[0] - low[0])
 
 
 def largest_scale(good: Callable[[float], bool], start: float = 1.0) -> float | None:
-    """Return the largest scale, within 1 %, at which `good` holds, None where it holds at none that is tried."""
+    """Return the largest scale, to 1 %, for which `good` is true; None if it is false for every scale that is tried."""
     low: float | None = None
     high: float | None = None
     scale = start

@@ -1,4 +1,4 @@
-"""All selected weights of a model on uniform grids, at any common scale of their steps."""
+"""Put all selected weights of a model on uniform grids, at any common scale of their steps."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,10 @@ from qacomp.sharing.share import Packed, in_own_dtype, unfit
 
 @dataclass(frozen=True)
 class RateSharing:
-    """Weights and their steps at scale 1. unfit: why a layer can't be put on a grid, by its name."""
+    """The selected weights, and their steps at scale 1.
+
+    dtypes: of the original weights; precision: of codebooks in the file; unfit: layer -> why it can't be put on a grid.
+    """
 
     weights: Mapping[str, WeightOnGrid]
     steps: Mapping[str, float]
@@ -28,7 +31,7 @@ class RateSharing:
     unfit: Mapping[str, str]
 
     def at(self, scale: float) -> dict[str, Packed]:
-        """Return every weight on its grid, as a container holds it, at a scale of all steps."""
+        """Return every weight on its grid, as a container holds it, with all steps multiplied by `scale`."""
         return {name: self._packed(name, self.steps[name] * scale) for name in self.weights}
 
     def _packed(self, name: str, step: float) -> Packed:
@@ -48,9 +51,9 @@ def calibrated_sharing(
     precision: str,
     progress: Progress,
 ) -> RateSharing:
-    """Return the layers' weights with their second moments and balanced steps.
+    """Return the layers' weights with compensation factors and balanced steps.
 
-    read: gives a weight's values by its name. precision: that of codebooks in the file.
+    read: returns the values of a weight, by its name; precision: of codebooks in the file.
     """
     values = {name: read(name) for name in layers}
     dtypes = {name: array.dtype for name, array in values.items()}
@@ -64,6 +67,6 @@ def calibrated_sharing(
         moment = moments.get(name)
         factor = None if moment is None else factorized(moment.values)
         weights[name] = WeightOnGrid(array, None if moment is None else moment.view, factor)
-    with progress.task("steps by what outputs feel", ROUNDS * len(weights)) as task:
+    with progress.task("steps by change of outputs", ROUNDS * len(weights)) as task:
         steps = balanced_steps(weights, model.distance, task.advance)
     return RateSharing(weights, steps, dtypes, precision, reasons)

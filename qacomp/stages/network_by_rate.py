@@ -1,4 +1,4 @@
-"""Share a PyTorch network on grids: the smallest file at a quality, or the best network of a size, without labels."""
+"""Share a PyTorch network on grids, without labels: the smallest file at a quality, or the best network at a size."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -33,14 +33,14 @@ from qacomp.training.fine_tune import tune_shared
 from qacomp.training.history import WeightHistory
 from qacomp.training.parametrizations.shared import share_weight
 
-_IMAGES, _SAMPLES = 256, 512  # made by the network; taken of data
-_ATTEMPTS = 4  # until the file that is written has the size that was aimed at
-_WITHIN = 0.01  # of the size that the user names
+_IMAGES, _SAMPLES = 256, 512  # calibration inputs that are generated, or taken from data
+_ATTEMPTS = 4  # most trials until the file has the target size
+_WITHIN = 0.01  # fraction of the target size by which the file may be smaller
 
 
 @dataclass(frozen=True)
 class _Calibrated:
-    """A network's weights with their moments and steps, and the inputs that they come from."""
+    """A network's weights with their second moments and steps, and the calibration inputs that gave them."""
 
     sharing: RateSharing
     model: TorchCalibration
@@ -48,7 +48,7 @@ class _Calibrated:
 
 
 def network_by_rate(job: Job, source: TorchSource, weights: WeightHistory) -> Made:
-    """Share the job's network on grids, and measure it. Raises TargetNotReachedError for a size out of reach."""
+    """Share the job's network on grids, and measure it. Raises TargetNotReachedError for a target out of reach."""
     found = _calibrated(job)
     sized = job.config.target_size is not None
     made = _sized(job, source, found, weights) if sized else _smallest(job, found, weights)
@@ -73,7 +73,7 @@ def _calibrated(job: Job) -> _Calibrated:
 
 
 def _inputs(job: Job, model: nn.Module) -> tuple[Tensor, str]:
-    """Return the calibration inputs of a network, and what they are: of the data, if there is any, else made."""
+    """Return the calibration inputs (N, C, H, W), and a text that describes them: from data, else generated."""
     shape, seed = job.network.input_shape, job.config.seed
     data = None if job.session is None else job.session.dataset
     if job.config.calibration is not None:
@@ -100,12 +100,17 @@ def _smallest(job: Job, found: _Calibrated, weights: WeightHistory) -> Made:
     with job.run.stage("share"):
         scale = largest_scale(good)
     if scale is None:
-        raise TargetNotReachedError(f"--quality {job.config.quality}: no grid keeps the outputs; give --quality small")
+        raise TargetNotReachedError(
+            f"--quality {job.config.quality}: even the finest grids change the outputs too much; give --quality small"
+        )
     return _made(job, found, scale, weights)
 
 
 def _sized(job: Job, source: TorchSource, found: _Calibrated, weights: WeightHistory) -> Made:
-    """Return the network whose file is as large as the user said, or up to 1 % smaller."""
+    """Return the network whose file has the target size, or is up to 1 % smaller.
+
+    Raises TargetNotReachedError if even the coarsest grids give a larger file.
+    """
     config, asked = job.config, job.config.target_size or ""
     most = file_size(asked, source.size.fp32)
 
@@ -118,7 +123,7 @@ def _sized(job: Job, source: TorchSource, found: _Calibrated, weights: WeightHis
     for _ in range(_ATTEMPTS):
         if most <= rest:
             raise TargetNotReachedError(
-                f"--target-size {asked}: the graph, norms and metadata alone take {rest:,} bytes; ask for more"
+                f"--target-size {asked}: the graph, norms and metadata alone take {rest:,} bytes; give a larger size"
             )
         with job.run.stage("share"):
             scale = scale_for_size(shared_bytes, most - rest, start=scale)
@@ -128,7 +133,7 @@ def _sized(job: Job, source: TorchSource, found: _Calibrated, weights: WeightHis
             return made
         rest = size - shared_bytes(scale)
     if size > most:
-        raise TargetNotReachedError(f"--target-size {asked}: {size:,} bytes is what was reached; ask for more")
+        raise TargetNotReachedError(f"--target-size {asked}: {size:,} bytes was reached at best; give a larger size")
     job.run.note(f"--target-size {asked}: {size:,} bytes, since steps can't be set more finely")
     return made
 
@@ -150,7 +155,7 @@ def _made(job: Job, found: _Calibrated, scale: float, weights: WeightHistory, tu
 
 
 def _tune(job: Job, found: _Calibrated, model: nn.Module) -> Job:
-    """Train shared values, norms and biases: on labels where there is data, else towards the original's outputs."""
+    """Train shared values, norms and biases: on labels if there is data, else towards the original's outputs."""
     way = sharing_way(job.config)
     if job.session is not None and job.config.tune_epochs:
         with job.run.stage("tune"):

@@ -1,4 +1,4 @@
-"""How many bytes a container would take: it is written to a temporary folder, and thrown away."""
+"""Measure how many bytes a container would take, by writing it to a temporary folder."""
 
 import tempfile
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from qacomp.stages.made import Made
 
 
 def whole_bytes(made: Made, source: Source, config: CompressConfig) -> int:
-    """Return the bytes of the container that `write` would make of this."""
+    """Return the bytes of the container that `write` would write for `made`."""
     meta = provenance(source.origin, config, source.size, source.digests()) | dict(made.meta)
     with tempfile.TemporaryDirectory(prefix="qacomp-") as folder:
         writer = Writer(Path(folder) / "whole.qac", graph=made.graph, meta=meta, coding=Coding(config.codecs))
@@ -27,7 +27,7 @@ def whole_bytes(made: Made, source: Source, config: CompressConfig) -> int:
 
 
 def tensor_bytes(items: Mapping[str, Packed], config: CompressConfig) -> int:
-    """Return the bytes that these tensors take in a container of their own."""
+    """Return the bytes of a container that holds only these tensors."""
     with tempfile.TemporaryDirectory(prefix="qacomp-") as folder:
         writer = Writer(Path(folder) / "tensors.qac", coding=Coding(config.codecs))
         with writer:

@@ -1,11 +1,11 @@
 """Losses of a flexible network: each smaller sub-model learns from the labels and from larger ones (IPKD-TA).
 
-Equations (1)-(7) of Ozerov and Duong (2021), over the logits of all sub-models, smallest first. One differs from print:
-(2) names the student's distribution first, but knowledge distillation, and the soft cross-entropy that the paper allows
-in its place, are KL(teacher ∥ student); that is what stands here. A teacher's logits are constants.
+Equations (1)-(7) of Ozerov and Duong (2021), over the logits of all sub-models, smallest first. Equation (2) as printed
+has the student's distribution first; here it is KL(teacher ∥ student), as in knowledge distillation and in the soft
+cross-entropy that the paper allows instead. A teacher's logits are constants.
 
-A network that is trained already and now compressed has a better teacher than its largest sub-model, which moves with
-the gradients of all others: itself as it was (`guided_loss`).
+When a trained network is compressed, the network before compression is a better teacher than the largest sub-model,
+whose weights get the gradients of all others: `guided_loss` adds it.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,15 +27,15 @@ STRATEGIES = ("none", "ipkd", "ta-1", "ta-m")
 
 
 def cross_entropy(student: Tensor, y: Tensor) -> Tensor:
-    """Return eq. (1), the mean over the batch: student (B, classes) logits, y (B,) int64 -> scalar float32."""
+    """Return eq. (1), averaged over the batch: student (B, classes) logits, y (B,) int64 -> scalar float32."""
     return F.cross_entropy(student.float(), y)
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float, divergence: str = "kl") -> Tensor:
-    """Return eq. (2), τ²·KL(softmax(teacher/τ) ∥ softmax(student/τ)), or another distance: the mean over the batch.
+    """Return eq. (2), τ²·KL(softmax(teacher/τ) ∥ softmax(student/τ)), or another distance: scalar float32.
 
-    student, teacher: (B, classes) logits, the teacher's without gradient; divergence: a registered loss (see
-    `qacomp.training.distillation_losses`). Scalar float32; raises ConfigError for an unknown one.
+    The result is averaged over the batch. student, teacher: (B, classes) logits; no gradient passes to the teacher's;
+    divergence: a registered loss (see `qacomp.training.distillation_losses`). Raises ConfigError for an unknown one.
     """
     return distillation_loss(divergence)(student, teacher.detach().float(), temperature)
 
@@ -43,47 +43,47 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float, divergenc
 def taught(
     student: Tensor, teacher: Tensor, y: Tensor, weight: float, temperature: float, divergence: str = "kl"
 ) -> Tensor:
-    """Return eq. (3), (1 − λ)·CE + λ·KD of one student and a teacher outside it; `weight` is λ, 0 .. 1."""
+    """Return eq. (3), (1 − λ)·CE + λ·KD, for one student and another network as teacher; weight: λ, 0 .. 1."""
     mixed: Tensor = (1 - weight) * cross_entropy(student, y)
     return mixed + weight * distillation(student, teacher, temperature, divergence)
 
 
 def supervised(logits: Sequence[Tensor], y: Tensor) -> Tensor:
-    """Return eq. (4), the sum of all sub-models' cross-entropies."""
+    """Return eq. (4), the sum of the cross-entropies of all sub-models: scalar float32."""
     return torch.stack([cross_entropy(student, y) for student in logits]).sum()
 
 
 def ipkd(logits: Sequence[Tensor], y: Tensor, weight: float, temperature: float, divergence: str = "kl") -> Tensor:
-    """Return eq. (5): the largest sub-model learns from the labels and teaches all others."""
+    """Return eq. (5): the largest sub-model learns from the labels, and teaches all others."""
     last = len(logits) - 1
     return _inplace(logits, y, [[last]] * last, weight, temperature, divergence)
 
 
 def ipkd_ta_1(logits: Sequence[Tensor], y: Tensor, weight: float, temperature: float, divergence: str = "kl") -> Tensor:
-    """Return eq. (6): each sub-model is taught by the next larger one, its one teacher assistant."""
+    """Return eq. (6): each sub-model is taught by the next larger one, its only teacher assistant."""
     return _inplace(logits, y, [[i + 1] for i in range(len(logits) - 1)], weight, temperature, divergence)
 
 
 def ipkd_ta_m(logits: Sequence[Tensor], y: Tensor, weight: float, temperature: float, divergence: str = "kl") -> Tensor:
-    """Return eq. (7): each sub-model is taught by all larger ones, in equal parts."""
+    """Return eq. (7): each sub-model is taught by all larger ones, with equal weights."""
     n = len(logits)
     return _inplace(logits, y, [list(range(i + 1, n)) for i in range(n - 1)], weight, temperature, divergence)
 
 
 @dataclass(frozen=True)
 class DistillationOptions:
-    """Hyper-parameters of every way to learn from a teacher."""
+    """Hyper-parameters of every kind of distillation."""
 
     weight: float | None = option(
-        None, Option("Share of the teachers in the loss.", bounds=FRACTION, shown="0.8, of kd 0.9")
+        None, Option("Share of the teachers in the loss.", bounds=FRACTION, shown="0.8, for kd 0.9")
     )
     temperature: float | None = option(
         None,
         Option(
             "Temperature of the softened outputs.",
             bounds=POSITIVE,
-            needs=(Need(lambda o: o.softened, "beside loss=mse, which compares outputs as they are"),),
-            shown="2; exits 5, widths and levels 1",
+            needs=(Need(lambda o: o.softened, "with loss=mse, which compares outputs as they are"),),
+            shown="2, for exits 5, for widths and levels 1",
         ),
     )
     loss: str = option(
@@ -118,8 +118,8 @@ def flexible_loss(
 ) -> Tensor:
     """Return the loss called `strategy` (none, ipkd, ta-1, ta-m): scalar float32.
 
-    logits: one (B, classes) tensor a sub-model, smallest first; of a single one all losses are its cross-entropy.
-    weight: λ; temperature: τ. Raises ConfigError for another name.
+    logits: one tensor (B, classes) for each sub-model, smallest first; for a single sub-model all losses are its
+    cross-entropy. weight: λ; temperature: τ. Raises ConfigError for an unknown name.
     """
     if strategy == "none":
         return supervised(logits, y)
@@ -127,11 +127,11 @@ def flexible_loss(
 
 
 def guided_loss(strategy: str, logits: Sequence[Tensor], guide: Tensor, y: Tensor, *how: Any) -> Tensor:
-    """Return `flexible_loss` with one more sub-model above all others that doesn't learn: scalar float32.
+    """Return `flexible_loss` with another network as one more teacher above all sub-models: scalar float32.
 
-    guide: (B, classes) logits of a network outside, such as the one before compression. Eqs. (5)-(7) over n + 1
-    sub-models, less the guide's own cross-entropy, a constant. Without distillation there is no such teacher. how:
-    weight, temperature and divergence, as `flexible_loss` takes them.
+    guide: (B, classes) logits of that network, which isn't trained, such as the network before compression. The loss is
+    eqs. (5)-(7) over n + 1 sub-models, without the guide's own cross-entropy, which is constant. With strategy none
+    there is no teacher. how: weight, temperature and divergence, as for `flexible_loss`.
     """
     if strategy == "none":
         return supervised(logits, y)
@@ -140,24 +140,24 @@ def guided_loss(strategy: str, logits: Sequence[Tensor], guide: Tensor, y: Tenso
 
 
 def teaching(model: nn.Module, method: MethodChoice) -> tuple[float, float]:
-    """Return (λ, τ): those given, else the paper's λ of 0.8, or 0.9 for a teacher outside the network (`kd`)."""
+    """Return (λ, τ): the given ones, else the paper's λ of 0.8, or 0.9 if the original network teaches (`kd`)."""
     options: DistillationOptions = DISTILLATION.options(method)
     weight = (0.9 if method.name == "kd" else 0.8) if options.weight is None else options.weight
     return weight, default_temperature(model, method.name) if options.temperature is None else options.temperature
 
 
 def with_teaching(model: nn.Module, method: MethodChoice) -> MethodChoice:
-    """Return the choice with λ and, where the loss has one, τ as numbers."""
+    """Return the method with λ filled in, and τ if its loss has a temperature."""
     weight, temperature = teaching(model, method)
     softened = DISTILLATION.options(method).softened
     return method.filled(weight=weight, temperature=temperature) if softened else method.filled(weight=weight)
 
 
 def default_temperature(model: nn.Module, strategy: str) -> float:
-    """Return τ where none is given: the paper's 5 for exits and 1 for widths, 2 for everything else.
+    """Return the default τ: the paper's 5 for exits and 1 for widths; 1 for levels of precision, else 2.
 
-    Levels of precision share all their weights, as widths do, so they take 1 as well: at 2 the coarsest learn more, and
-    their larger gradients spoil the finer ones. A plain network is taught by itself (`kd`) or becomes such levels.
+    Levels share all their weights, as widths do. With 2 the coarsest level would learn more, and its larger gradients
+    would harm the finer levels. A network without sub-models gets levels, unless it is taught by itself (`kd`).
     """
     if isinstance(model, FlexibleModel):
         return 5.0 if model.submodel_names[0].startswith("exit") else 1.0
@@ -172,7 +172,10 @@ def _inplace(
     temperature: float,
     divergence: str,
 ) -> Tensor:
-    """Return CE of the largest, plus of each other the mean of eq. (3) over its `teachers`, larger sub-models."""
+    """Return the CE of the largest sub-model plus, for each other one, the mean of eq. (3) over its teachers.
+
+    teachers: for each sub-model but the largest, the numbers of the larger sub-models that teach it.
+    """
     terms = [cross_entropy(logits[-1], y)]
     for student, numbers in zip(logits[:-1], teachers, strict=True):
         lessons = [distillation(student, logits[j], temperature, divergence) for j in numbers]
