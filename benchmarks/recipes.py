@@ -23,6 +23,7 @@ from qacomp.exporting.decode import decode_file
 from qacomp.exporting.decoded_measuring import measure_decoded
 from qacomp.formats import open_file
 from qacomp.options.config import CompressConfig
+from qacomp.options.older import translated
 
 SHARED = Path(os.environ.get("QACOMP_SHARED", ROOT.parent / "shared"))
 WORK = ROOT / "benchmarks" / "work"
@@ -65,7 +66,8 @@ def _measured_before(name: str, settings: dict[str, object]) -> Row | None:
     path = RESULTS / "recipes.json"
     last = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
     for row in last["rows"]:
-        if row["name"] == name and all(row["settings"].get(key) == value for key, value in settings.items()):
+        made = translated(row["settings"], str(path))
+        if row["name"] == name and all(made.get(key) == value for key, value in settings.items()):
             row["results"].setdefault("commit", last["commit"])
             return Row(**row)
     return None
@@ -105,5 +107,5 @@ def _made_with(container: Path, settings: dict[str, object]) -> bool:
     if not container.exists():
         return False
     with open_file(container) as opened:
-        made = tomllib.loads(opened.meta["settings"])
+        made = translated(tomllib.loads(opened.meta["settings"]), str(container))
     return all(made.get(key) == value for key, value in settings.items())

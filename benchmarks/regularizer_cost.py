@@ -128,7 +128,7 @@ def step_overhead(precision: str, repeats: int) -> tuple[Row, dict[str, list[flo
 
     for name in list_regularizers():
         add(name, build_regularizers(name, weights, ks))
-    add(f"exp, {SLICES} slices", build_regularizers("exp", weights, ks, slices=SLICES))
+    add(f"exp, {SLICES} slices", build_regularizers(f"exp:slices={SLICES}", weights, ks))
     times = in_turns(tasks, repeats)
     shares = {
         label: [100 * t / s for t, s in zip(times[label], times["step"], strict=True)]
@@ -154,7 +154,7 @@ def slices_accuracy(seeds: int) -> Row:
         for slices in (1, SLICES, 4 * SLICES):
             found: dict[str, list[float]] = {"shared": [], "tuned": []}
             for seed in range(seeds):
-                config = CompressConfig(reg="exp", k=2, data="digits", slices=slices, seed=seed)
+                config = CompressConfig(reg=f"exp:slices={slices}", k=2, data="digits", seed=seed)
                 result = compress(read_checkpoint(path), data, config, Path(folder, "out.qac"))
                 for stage, values in found.items():
                     values.append(getattr(result.accuracy, stage))

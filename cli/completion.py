@@ -50,6 +50,20 @@ def complete_method(declared: Any) -> Complete:
     return complete
 
 
+def complete_part(declared: Any) -> Complete:
+    """Return what the shell asks for the parts of a setting that aren't given yet."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from dataclasses import fields
+
+        begun, comma, _ = incomplete.rpartition(",")
+        given = {part.partition("=")[0] for part in begun.split(",")}
+        parts = [f"{found.name}=" for found in fields(declared.parts) if found.name not in given]
+        return _beginning(incomplete, begun + comma, parts)
+
+    return complete
+
+
 def _beginning(incomplete: str, before: str, words: Any) -> list[CompletionItem]:
     """Return a completion item for each of `words`; with `before` in front it must start with `incomplete`."""
     return [CompletionItem(before + word) for word in words if (before + word).startswith(incomplete)]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DecodeRequest:
-    """The command line of `decode`; settings: the values of data, run_seconds and run_memory."""
+    """The command line of `decode`; settings: the values of data and run_limits."""
 
     container: Path
     output: Path | None
@@ -41,7 +41,7 @@ class DecodeRequest:
 @click.command(
     "decode",
     cls=SettingsCommand,
-    settings=("data", "run_seconds", "run_memory"),
+    settings=("data", "run_limits"),
     short_help="Decode a .qac file to ONNX; measure accuracy and latency.",
 )
 @click.argument("container", type=INPUT)

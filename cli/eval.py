@@ -17,7 +17,7 @@ from qacomp.cli.table import TableColumn, print_table
 if TYPE_CHECKING:
     from qacomp.evaluate import MeasuredFile, MeasuredPoint
 
-_LIMITS = ("run_seconds", "run_memory")
+_LIMITS = "run_limits"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class EvalRequest:
 @click.command(
     "eval",
     cls=SettingsCommand,
-    settings=("data", "metric", "arch", "key", "size", "mean", "std", "device", *_LIMITS),
+    settings=("data", "metric", "arch", "key", "preprocess", "device", _LIMITS),
     short_help="Measure a .qac file, an ONNX file or a checkpoint.",
 )
 @click.argument("file", type=INPUT)
@@ -62,7 +62,7 @@ def eval_command(asked: EvalRequest) -> None:
         _check_plot(asked.plot)
         files = command_files([asked.file], [asked.settings["data"]])
         claim([Output(asked.plot, "--plot")], files, force=asked.force)
-    given = {name: value for name, value in asked.settings.items() if name not in _LIMITS and value is not None}
+    given = {name: value for name, value in asked.settings.items() if name != _LIMITS and value is not None}
     config = CompressConfig().with_settings(given, "command line").check()
     with limited_runs(run_limits(asked.settings)):
         measured = measure_file(asked.file, config, trust_pickle=asked.trust_pickle)

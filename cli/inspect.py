@@ -33,7 +33,7 @@ _SIZES = (TableColumn("size", 0, text=True), TableColumn("bytes", 1), TableColum
 
 @dataclass(frozen=True)
 class InspectRequest:
-    """The command line of `inspect`; settings: the values of run_seconds and run_memory."""
+    """The command line of `inspect`; settings: the value of run_limits."""
 
     container: Path
     report: Path | None
@@ -44,9 +44,7 @@ class InspectRequest:
     settings: dict[str, Any]
 
 
-@click.command(
-    "inspect", cls=SettingsCommand, settings=("run_seconds", "run_memory"), short_help="Show what a .qac file holds."
-)
+@click.command("inspect", cls=SettingsCommand, settings=("run_limits",), short_help="Show what a .qac file holds.")
 @click.argument("container", type=INPUT)
 @click.option("--report", type=OUTPUT, default=None, help="Also write an HTML report, such as report.html.")
 @click.option("--no-measure", is_flag=True, help="Leave ONNX sizes and latency out of the report.")

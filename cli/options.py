@@ -55,11 +55,11 @@ def trust_option(function: F) -> F:
 
 
 def run_limits(given: Mapping[str, Any]) -> "RunLimits":
-    """Return the limits of --run-seconds and --run-memory, or the defaults. Raises ConfigError for a bad value."""
-    from qacomp.options.running import MEMORY, SECONDS, RunLimits
+    """Return the limits that --run-limits gives, or the defaults. Raises ConfigError for a bad value."""
+    from qacomp.options.parts import read_parts
+    from qacomp.options.running import RunLimitOptions
 
-    seconds, memory = given["run_seconds"], given["run_memory"]
-    return RunLimits.of(SECONDS if seconds is None else seconds, MEMORY if memory is None else memory)
+    return read_parts("--run-limits", given["run_limits"], RunLimitOptions).limits
 
 
 class Numbers(click.ParamType[Any]):
@@ -78,21 +78,6 @@ class Numbers(click.ParamType[Any]):
             return tuple(self.kind(part) for part in str(value).split(","))
         except ValueError:
             self.fail(f"{value!r} isn't a list of numbers; write, for example, 0.1,0.2", param, ctx)
-
-
-class Size(click.ParamType[Any]):
-    """A size in pixels, `32` or `32x48`, converted to (height, width)."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Convert text such as `32x48` to (32, 48), and `32` to (32, 32)."""
-        if isinstance(value, tuple):
-            return value
-        parts = str(value).lower().split("x")
-        if len(parts) > 2 or not all(p.isdigit() and int(p) > 0 for p in parts):
-            self.fail(f"{value!r} isn't a size; write 32 or 32x48", param, ctx)
-        return int(parts[0]), int(parts[-1])
 
 
 class LayerNumbers(click.ParamType[Any]):

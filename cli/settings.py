@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from qacomp.cli.completion import complete_method, complete_word
-from qacomp.cli.options import LayerNumbers, Numbers, Size
+from qacomp.cli.completion import complete_method, complete_part, complete_word
+from qacomp.cli.options import LayerNumbers, Numbers
 
 _HELP = ("--help", "-h")
 _ALL = "qacomp.help_all"
@@ -108,6 +108,8 @@ def _option(found: "Field[Any]", by_layer: bool) -> SettingOption:
     attributes: dict[str, Any] = {"default": None, "metavar": declared.metavar, "help": _help(declared, default)}
     if declared.methods is not None:
         attributes |= {"metavar": "NAME[:...]", "shell_complete": complete_method(declared)}
+    elif declared.parts is not None:
+        attributes |= {"metavar": "PART=VALUE,...", "shell_complete": complete_part(declared)}
     elif wanted.startswith("bool"):
         attributes |= {"is_flag": True, "metavar": None}
     elif declared.choices:
@@ -128,8 +130,6 @@ def _type(wanted: str, by_layer: bool) -> Any:
         return LayerNumbers(kind)  # type: ignore[arg-type]
     if wanted.startswith("tuple[str"):
         return str
-    if wanted.startswith("tuple[int, int]"):
-        return Size()
     return Numbers(kind) if wanted.startswith("tuple") else kind
 
 

@@ -15,17 +15,19 @@ def print_settings(container: Path, meta: dict[str, Any]) -> list[str]:
     """Write the settings of a container's metadata on stdout as TOML, and return the options printed as comments.
 
     Options that name a file or a function become comments, since a container must not decide what is opened or run; the
-    user gives them again. Raises ConfigError if the metadata has no settings that this version of qacomp can read.
+    user gives them again. Settings of earlier versions get their present names. Raises ConfigError if the metadata has
+    no settings, or one that this version of qacomp can't read.
     """
     from qacomp.errors import ConfigError
     from qacomp.options.config import CompressConfig
+    from qacomp.options.older import translated
 
     text = meta.get("settings")
     if text is None:
         raise ConfigError(f"{container}: holds no settings, since `qacomp compress` didn't write it")
     where = f"{container}: its settings"
     try:
-        config = CompressConfig().with_settings(tomllib.loads(str(text)), where)
+        config = CompressConfig().with_settings(translated(tomllib.loads(str(text)), where), where)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{where} aren't valid TOML ({error}); was it written by qacomp?") from error
     named = [name for name in _NAMING if not _built_in(name, getattr(config, name))]

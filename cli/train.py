@@ -17,7 +17,7 @@ from qacomp.cli.streams import echo
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """The command line of `train`; settings: the values of size, mean, std, device and precision."""
+    """The command line of `train`; settings: the values of preprocess, device and precision."""
 
     arch: str
     data: str
@@ -47,7 +47,7 @@ class _TrainCommand(SettingsCommand):
 @click.command(
     "train",
     cls=_TrainCommand,
-    settings=("size", "mean", "std", "device", "precision"),
+    settings=("preprocess", "device", "precision"),
     short_help="Train a network and write a checkpoint.",
 )
 @click.option("--arch", required=True, help="Architecture, for example lenet5 or resnet20; all are listed below.")

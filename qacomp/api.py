@@ -119,7 +119,7 @@ def compress(
         how = Reading(call.trust_pickle, call.input_shape)
         source, chosen, loaded = open_source(model, data, chosen, how, run.note)
         try:
-            with limited_runs(chosen.run_limits):
+            with limited_runs(chosen.run_limits.limits):
                 result = run_stages(source, chosen, loaded, run)
         except UnsupportedTensorError as error:
             if str(source.origin.path) in str(error):

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qacomp.errors import ConfigError
 from qacomp.formats import BFLOAT16, Container, TensorInfo, bfloat16_to_float32, open_file
 from qacomp.graphs.metadata import metadata
+from qacomp.options.older import translated
 
 
 @dataclass(frozen=True)
@@ -128,10 +130,13 @@ def _wide(array: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _settings(toml: Any) -> dict[str, Any]:
-    """Return a container's settings as name -> value; text that isn't TOML is one value named `settings`."""
+    """Return a container's settings, under their present names, as name -> value.
+
+    Text that isn't TOML, or has a value that no setting can have, is one value named `settings`.
+    """
     try:
-        return _flat(tomllib.loads(str(toml)))
-    except tomllib.TOMLDecodeError:
+        return _flat(translated(tomllib.loads(str(toml)), "settings"))
+    except (ConfigError, ValueError, RecursionError):
         return {"settings": str(toml)}
 
 

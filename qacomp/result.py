@@ -9,7 +9,8 @@ from typing import Any, Self
 from qacomp.exporting.decode import decode
 from qacomp.exporting.part import Part
 from qacomp.formats import atomic_file
-from qacomp.options.running import MEMORY, SECONDS, RunLimits
+from qacomp.options.parts import read_parts
+from qacomp.options.running import RunLimitOptions
 from qacomp.outputs import Output, claim
 from qacomp.report import summary_html, write_report
 from qacomp.runtime.limits import limited_runs
@@ -58,8 +59,8 @@ class Result(Figures):
         measure: include ONNX sizes and latency; force: replace an existing file at `path`.
         """
         claim([Output(Path(path), "path")], command_files([self.output, Path(self.source)]), force=force)
-        limits = RunLimits.of(self.settings.get("run_seconds", SECONDS), self.settings.get("run_memory", MEMORY))
-        with limited_runs(limits):
+        limits = read_parts("run_limits", self.settings.get("run_limits"), RunLimitOptions)
+        with limited_runs(limits.limits):
             return write_report(Path(path), self.output, self, measure=measure)
 
     def __repr__(self) -> str:

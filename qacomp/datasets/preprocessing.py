@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.errors import CheckpointError, DataError
+from qacomp.options.preprocess import LARGEST_SIDE
 
 _CHUNK_BYTES = 64 << 20  # float32 values of one chunk, so that a large data set needs little memory besides its output
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow's convert("L")
-LARGEST_SIDE = 1 << 16
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from qacomp.datasets.preprocessing_choice import choose_preprocessing
 from qacomp.errors import DataError
 from qacomp.evaluation.metrics import as_objects
 from qacomp.options.config import CompressConfig
+from qacomp.options.preprocess import PreprocessOptions
 from qacomp.runtime.agreement import Feed
 from qacomp.runtime.limits import measuring
 
@@ -133,9 +134,8 @@ def _fits(shape: Sequence[int], wanted: Sequence[Any]) -> bool:
 
 
 def _refuse_preprocessing(source: str, config: CompressConfig) -> None:
-    for name in ("size", "mean", "std"):
-        if getattr(config, name) is not None:
-            raise DataError(f"--{name}: {source} holds arrays, which are fed without preprocessing; leave --{name} out")
+    if config.preprocess != PreprocessOptions():
+        raise DataError(f"--preprocess: {source} holds arrays, which are fed without preprocessing; leave it out")
 
 
 def _array(source: str, name: str, value: Any) -> NDArray[Any]:

@@ -26,6 +26,7 @@ from qacomp.formats.scratch import part_folder
 from qacomp.graphs.metadata import metadata, required
 from qacomp.options.config import CompressConfig
 from qacomp.options.metric_names import METRICS
+from qacomp.options.older import translated
 from qacomp.runtime.comparison import FP32_ACTIVATIONS, compare_files
 from qacomp.runtime.feeds import generated_feeds
 from qacomp.runtime.latency import Latency, feed_latency, onnx_latency
@@ -150,18 +151,19 @@ def _measure_metric(
 
 def _told_settings(container: Container) -> tuple[CompressConfig, tuple[str, ...]]:
     """Return how the container says that its model is fed and measured, and a remark on a metric that isn't run."""
+    where = "the container's settings"
     try:
-        table = tomllib.loads(str(metadata(container).get("settings", "")))
+        table = translated(tomllib.loads(str(metadata(container).get("settings", ""))), where)
     except tomllib.TOMLDecodeError:
         table = {}
-    told: dict[str, Any] = {name: table[name] for name in ("size", "mean", "std") if name in table}
+    told: dict[str, Any] = {"preprocess": table.get("preprocess")}
     metric = table.get("metric", "auto")
     notes: tuple[str, ...] = ()
     if metric in METRICS:
         told["metric"] = metric
     else:
         notes = (f"the metric that the container names ({str(metric)[:80]!r}) isn't run: a file runs no code",)
-    return CompressConfig().with_settings(told, "the container's settings"), notes
+    return CompressConfig().with_settings(told, where), notes
 
 
 def _judged(container: Container, accuracy: float) -> Verdict | None:

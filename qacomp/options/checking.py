@@ -10,6 +10,7 @@ from qacomp.options.declaration import Config, declarations, default_of, flag
 from qacomp.options.limits import check_value
 from qacomp.options.method_table import method_table
 from qacomp.options.needs import regularizer_options, sharing_way
+from qacomp.options.parts import check_parts
 
 C = TypeVar("C")
 
@@ -20,7 +21,9 @@ def check_config(config: Config) -> None:
     defaults = {found.name: default_of(found) for found in fields(config)}
     for name, declared in known.items():
         value = getattr(config, name)
-        if declared.methods is None:
+        if declared.parts is not None:
+            check_parts(flag(name), value)
+        elif declared.methods is None:
             check_value(name, declared if declared.of is None else known[declared.of], value)
         elif value.given or value != defaults[name]:
             method_table(declared).options(value)
@@ -92,8 +95,6 @@ def _check_levels(config: Config, levels: tuple[int, ...]) -> None:
 
 def _check_quantizer(config: Config) -> None:
     if not config.quantizer.chosen:
-        if config.activations is not None:
-            raise ConfigError("activations: need a quantizer for the weights too; give --quantizer dorefa or wrpn")
         if given(config, ("bits", "bits_layers")):
             raise ConfigError("bits: set the bits of a quantizer; give --quantizer dorefa or wrpn, or use --k instead")
     elif sharing_way(config).in_training:

@@ -14,11 +14,13 @@ from qacomp.formats.codecs import standard_codecs
 from qacomp.formats.regular import read_small
 from qacomp.options.checking import check_config
 from qacomp.options.converting import convert, type_name
-from qacomp.options.declaration import declarations
+from qacomp.options.declaration import Option, declarations
 from qacomp.options.distilling import DistillingOptions
 from qacomp.options.method import MethodChoice
 from qacomp.options.method_table import as_method
 from qacomp.options.network import NetworkOptions
+from qacomp.options.older import MOVED, RENAMED
+from qacomp.options.parts import parts_text, read_parts
 from qacomp.options.pruning import PruningOptions
 from qacomp.options.quality import QualityOptions
 from qacomp.options.quantizing import QuantizingOptions
@@ -49,10 +51,12 @@ class CompressConfig(
     """
 
     def __post_init__(self) -> None:
-        """Convert methods given as text, as a table or as an object to MethodChoice. Raises ConfigError."""
+        """Convert methods and parts given as text, as a table or as an object. Raises ConfigError."""
         for name, declared in declarations(self).items():
             if declared.methods is not None:
                 object.__setattr__(self, name, as_method(name, getattr(self, name), declared))
+            elif declared.parts is not None:
+                object.__setattr__(self, name, read_parts(name, getattr(self, name), declared.parts))
 
     def check(self) -> Self:
         """Return this value if all settings are valid. Raises ConfigError, which names the first wrong setting."""
@@ -74,9 +78,11 @@ class CompressConfig(
         return tomli_w.dumps({name: value for name, value in self.plain().items() if value is not None})
 
     def plain(self) -> dict[str, Any]:
-        """Return the settings as plain values, methods as text; `with_settings` accepts them."""
-        values = {found.name: getattr(self, found.name) for found in fields(self)}
-        return {name: _plain(value) for name, value in values.items()}
+        """Return the settings as plain values, methods and parts as text; `with_settings` accepts them.
+
+        None: left open, or parts at their defaults.
+        """
+        return {name: _plain(getattr(self, name), declared) for name, declared in declarations(self).items()}
 
     @classmethod
     def from_toml(cls, path: Path) -> Self:
@@ -99,20 +105,30 @@ class CompressConfig(
         for name, value in table.items():
             if name not in types:
                 raise ConfigError(f"{source}: unknown setting '{name[:80]}'{_nearest(name, types)}")
-            if known[name].methods is None:
-                changed[name] = convert(source, name, value, types[name])
-            else:
-                changed[name] = as_method(f"{source}: {name}", value, known[name])
+            changed[name] = _read(source, name, value, known[name], types[name])
         return replace(self, **changed)
 
 
-def _plain(value: Any) -> Any:
+def _read(source: str, name: str, value: Any, declared: Option, wanted: str) -> Any:
+    """Return what text, TOML or Python give for a setting, as the type that its field has. Raise ConfigError."""
+    if declared.methods is not None:
+        return as_method(f"{source}: {name}", value, declared)
+    if declared.parts is not None:
+        return read_parts(f"{source}: {name}", value, declared.parts)
+    return convert(source, name, value, wanted)
+
+
+def _plain(value: Any, declared: Option) -> Any:
     if isinstance(value, MethodChoice):
         return str(value)
+    if declared.parts is not None:
+        return parts_text(value)
     return dict(value) if isinstance(value, Mapping) else value
 
 
 def _nearest(name: str, known: Mapping[str, Any]) -> str:
-    """Return a hint for a message: the most similar known name, or how to list all names."""
+    """Return a hint for a message: where a setting is now, the most similar known name, or how to list all names."""
+    if name in MOVED or name in RENAMED:
+        return f"; it is now {MOVED.get(name) or RENAMED[name]}"
     close = difflib.get_close_matches(name[:80].replace("-", "_"), known, n=1)
     return f"; did you mean '{close[0]}'?" if close else "; `qacomp compress --help all` lists the settings"

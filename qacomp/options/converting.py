@@ -20,12 +20,15 @@ def convert(source: str, name: str, value: Any, wanted: str) -> Any:
         if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) for v in value):
             raise wrong
         return tuple(value)
+    kinds = (int,) if "int" in wanted else (int, float)
     if wanted.startswith("tuple"):
-        if not isinstance(value, (list, tuple)) or not all(isinstance(v, (int, float)) for v in value):
+        numbers = isinstance(value, (list, tuple)) and not any(isinstance(v, bool) for v in value)
+        if not numbers or not all(isinstance(v, kinds) for v in value):
+            raise wrong
+        if wanted.startswith("tuple[int, int]") and len(value) != 2:
             raise wrong
         return tuple(int(v) if "int" in wanted else float(v) for v in value)
     if wanted.startswith("Mapping"):
-        kinds = (int,) if "int" in wanted else (int, float)
         if not isinstance(value, Mapping) or not all(type(v) in kinds for v in value.values()):
             raise wrong
         return {n: int(v) if "int" in wanted else float(v) for n, v in value.items()}

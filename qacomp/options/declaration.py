@@ -57,10 +57,10 @@ class Option:
     help: one or two sentences; group: heading in the help; basic: whether the short help lists it; choices: all words
     that it accepts; words: words that it accepts besides other text; registry: `module:function` that returns the
     accepted words, if other packages can add some; methods: `module:name` of the MethodTable from which it chooses;
-    bounds: of its numbers; check: raises ConfigError for an invalid value; needs: conditions without which it has no
-    effect; idle: the value that switches something off, which is accepted even if it has no effect; shown: what the
-    help says about a default such as None or auto; metavar: name of the value in the help; of: for values by layer, the
-    option to which they belong.
+    parts: the dataclass that declares its parts (see `parts`); bounds: of its numbers; check: raises ConfigError for an
+    invalid value; needs: conditions without which it has no effect; idle: the value that switches something off, which
+    is accepted even if it has no effect; shown: what the help says about a default such as None or auto; metavar: name
+    of the value in the help; of: for values by layer, the option to which they belong.
     """
 
     help: str
@@ -70,6 +70,7 @@ class Option:
     words: tuple[str, ...] = ()
     registry: str | None = None
     methods: str | None = None
+    parts: type | None = None
     bounds: Bounds | None = None
     check: Callable[[Any], object] | None = None
     needs: tuple[Need, ...] = ()

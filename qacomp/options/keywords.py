@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from qacomp.options.method import MethodLike
+from qacomp.options.parts import PartsLike
 
 
 class Settings(TypedDict, total=False):
@@ -38,7 +39,7 @@ def source(config: type) -> str:
             continue
         declared = known[found.name]
         text = declared.help if declared.of is None else f"Values of {declared.of} by layer: name or pattern -> value."
-        typed = "MethodLike" if declared.methods else type_name(found.type)
+        typed = "MethodLike" if declared.methods else "PartsLike" if declared.parts else type_name(found.type)
         given = re.sub(r"tuple\[(\w+), \.\.\.\]", r"Sequence[\1]", typed)  # a list is accepted too
         lines.append(f"    {found.name}: {given}")
         lines += _documented(text)

@@ -27,5 +27,7 @@ def _numbers(name: str, value: object) -> Iterator[tuple[str, str, float]]:
     what = f"{_NAMES[plain]} " if plain in _NAMES else ""
     if isinstance(value, Mapping):
         yield from ((f"{plain} for {layer}", what, number) for layer, number in value.items())
+    elif isinstance(value, tuple):
+        yield from ((name, what, number) for number in value)
     elif isinstance(value, int | float):
         yield name, what, value

@@ -92,7 +92,6 @@ REGULARIZED = Need(lambda c: c.epochs != 0, "with --epochs 0, since a regularize
 SHARED_IN_TRAINING = Need(lambda c: c.epochs != 0 or rate_aware(c), "with --epochs 0, since it acts in the fine-tuning")
 REGULARIZER = Need(_regularizes, "without a regularizer; give --reg")
 PULL = Need(_pulls, "without a regularizer (--reg), or together with --strength, which replaces it")
-WARMUP = Need(lambda c: _regularizes(c) and c.schedule == "warmup", "without --reg and --schedule warmup")
 LEARNED_LEVELS = Need(
     _learns_levels,
     "unless shared values are learned; give --reg min, exp or sin:range=learned, or --sharing straight-through",

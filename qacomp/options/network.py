@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from qacomp.options import needs
 from qacomp.options.declaration import Bounds, Option, option
 from qacomp.options.metric_names import check_metric
+from qacomp.options.preprocess import PreprocessOptions
 
 _NETWORK = "Network and data"
 
@@ -75,14 +76,12 @@ class NetworkOptions:
             metavar="NAME",
         ),
     )
-    size: tuple[int, int] | None = option(
-        None, Option("Height and width of the input: 32 or 32x48.", _NETWORK, metavar="SIZE")
-    )
-    mean: tuple[float, ...] | None = option(
-        None,
-        Option("Mean of each input channel, for pixels in [0, 1]: 0.485,0.456,0.406.", _NETWORK, metavar="X,..."),
-    )
-    std: tuple[float, ...] | None = option(
-        None,
-        Option("Standard deviation of each input channel, likewise: 0.229,0.224,0.225.", _NETWORK, metavar="X,..."),
+    preprocess: PreprocessOptions = option(
+        PreprocessOptions(),
+        Option(
+            "Size and normalization of the input images: size=32,mean=0.485,0.456,0.406,std=0.229,0.224,0.225.",
+            _NETWORK,
+            parts=PreprocessOptions,
+            shown="what the file or the architecture says",
+        ),
     )

@@ -35,6 +35,3 @@ class QuantizingOptions:
         ),
     )
     bits_layers: Mapping[str, int] = by_layer("bits", needs.GIVEN_BITS)
-    activations: int | None = option(
-        None, Option("Bits of quantized ReLU outputs.", _QUANTIZER, shown="not quantized", metavar="BITS")
-    )

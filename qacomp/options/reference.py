@@ -27,7 +27,7 @@ def page(config: type) -> str:
         if declared.of is None:
             row = _row(flag(found.name), declared, found, found.name in by_layer)
             rows = groups.setdefault(declared.group, [])
-            rows += [row, *_hyperparameters(found.name, declared)]
+            rows += [row, *_hyperparameters(found.name, declared), *_parts(found.name, declared)]
     text = [_HEAD]
     for group, rows in groups.items():
         text.append(f"## {group}\n\n| option | takes | default | what it does |\n| --- | --- | --- | --- |")
@@ -43,11 +43,18 @@ def _hyperparameters(setting: str, declared: Option) -> list[str]:
     return [_row(written, found.metadata["option"], found, False) for written, found in each]
 
 
+def _parts(setting: str, declared: Option) -> list[str]:
+    """Return a row for each part of a setting that has some."""
+    own = () if declared.parts is None else fields(declared.parts)
+    return [_row(f"{flag(setting)} {part.name}=", part.metadata["option"], part, False) for part in own]
+
+
 def _row(written: str, declared: Option, found: "Field[Any]", by_layer: bool) -> str:
     """Return one row of a table; written: the option on the command line."""
     takes = _takes(declared, type_name(found.type)) + (", also by layer: `LAYER=...`" if by_layer else "")
     default = default_of(found)
-    given = "" if default is None or default == () else f"`{str(default).lower() if default is False else default}`"
+    empty = default is None or default == () or declared.parts is not None
+    given = "" if empty else f"`{str(default).lower() if default is False else default}`"
     shown = ": ".join(part for part in (given, declared.shown or "") if part)
     needs = "".join(f" No effect {need.reason}." for need in declared.needs)
     cells = (f"`{written}`", takes, shown, declared.help + needs)
@@ -64,6 +71,8 @@ def _takes(declared: Option, wanted: str) -> str:
         table = method_table(declared)
         names = ", ".join(f"`{name}`" for name in table.words(table.registry.here()))
         return f"{names}; `NAME:HYPER_PARAMETER=VALUE,...`"
+    if declared.parts is not None:
+        return "`PART=VALUE,...`"
     word = "`true`, `false`" if kind == "bool" else "a number" if kind in ("int", "float") else "text"
     if kind.startswith("tuple"):
         word = "names, repeated" if "str" in kind else "numbers with commas"

@@ -2,13 +2,17 @@
 
 from dataclasses import dataclass
 
+from qacomp.options.declaration import POSITIVE, Option, option
+
 
 @dataclass(frozen=True)
 class RegularizerOptions:
-    """The base class of each regularizer's hyper-parameters; it has none itself.
+    """The base class of each regularizer's hyper-parameters; it has those that all regularizers share.
 
     A regularizer that trains its shared values or its bits overrides the properties.
     """
+
+    slices: int = option(1, Option("Equal parts of a layer, of which a step's penalty looks at one.", bounds=POSITIVE))
 
     @property
     def levels_learned(self) -> bool:

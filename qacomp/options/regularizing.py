@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qacomp.options import needs
-from qacomp.options.declaration import FRACTION, NOT_NEGATIVE, POSITIVE, Option, by_layer, option
+from qacomp.options.declaration import NOT_NEGATIVE, Option, by_layer, option
 from qacomp.options.method import NO_METHOD, MethodChoice
 
 _REGULARIZER = "Regularizer of the fine-tuning"
@@ -45,22 +45,12 @@ class RegularizingOptions:
             needs=(needs.PULL,),
         ),
     )
-    schedule: str = option(
-        "warmup",
-        Option("Schedule of λ.", _REGULARIZER, choices=("warmup", "constant", "tanh"), needs=(needs.REGULARIZER,)),
-    )
-    warmup: float = option(
-        0.5,
+    schedule: MethodChoice = option(
+        MethodChoice("warmup"),
         Option(
-            "Fraction of the steps during which λ rises from 0.", _REGULARIZER, bounds=FRACTION, needs=(needs.WARMUP,)
-        ),
-    )
-    slices: int = option(
-        1,
-        Option(
-            "Divide each layer into this many parts; each step's penalty covers one of them.",
+            "Schedule of λ: a linear warmup from 0, constant, or a rise along tanh.",
             _REGULARIZER,
-            bounds=POSITIVE,
+            methods="qacomp.training.regularizers.schedule:SCHEDULES",
             needs=(needs.REGULARIZER,),
         ),
     )

@@ -2,10 +2,10 @@
 
 import re
 from dataclasses import dataclass
-from typing import Self
 
 from qacomp.errors import ConfigError
-from qacomp.options.declaration import Option, option
+from qacomp.options.declaration import Bounds, Option, option
+from qacomp.options.parts import check_parts
 
 SECONDS = 60.0
 MEMORY = "4GB"
@@ -18,15 +18,8 @@ def memory_bytes(text: str) -> int:
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?|\d{1,18})\s*([KMGT]I?|)B?", text.strip().upper(), re.ASCII)
     number = float(found[1]) * _UNITS.get(found[2], 0) if found else 0
     if number < 1:
-        raise ConfigError(f"run_memory = {text!r}: give a size such as 4GB or 500MB")
+        raise ConfigError(f"memory = {text[:100]!r}: give a size such as 4GB or 500MB")
     return int(number)
-
-
-def check_seconds(value: float) -> float:
-    """Return `value` if it is a finite time above zero. Raises ConfigError."""
-    if not 0 < value < float("inf"):
-        raise ConfigError(f"run_seconds = {value}: must be a finite number greater than zero")
-    return value
 
 
 @dataclass(frozen=True)
@@ -36,36 +29,39 @@ class RunLimits:
     seconds: float = SECONDS
     memory: int = memory_bytes(MEMORY)
 
-    @classmethod
-    def of(cls, seconds: float, memory: str) -> Self:
-        """Return the limits for the values of two settings. Raises ConfigError for an invalid value."""
-        return cls(check_seconds(seconds), memory_bytes(memory))
+
+@dataclass(frozen=True)
+class RunLimitOptions:
+    """The parts of --run-limits."""
+
+    seconds: float = option(
+        SECONDS,
+        Option(
+            "Most seconds for loading a model and for each run; ten times as many for all, sixty times on your data.",
+            bounds=Bounds(0, 1e9, open_low=True),  # some thirty years: above zero and no infinity
+        ),
+    )
+    memory: str = option(
+        MEMORY,
+        Option("Most memory, besides its weights, that a running model may take.", check=memory_bytes, metavar="SIZE"),
+    )
+
+    @property
+    def limits(self) -> RunLimits:
+        """Return the limits as numbers. Raises ConfigError for an invalid value."""
+        check_parts("--run-limits", self)
+        return RunLimits(self.seconds, memory_bytes(self.memory))
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunningOptions:
     """The time and memory that a model may take while it runs; a model above them isn't measured."""
 
-    run_seconds: float = option(
-        SECONDS,
+    run_limits: RunLimitOptions = option(
+        RunLimitOptions(),
         Option(
-            "Most seconds for loading a model and for each run; all runs together may take ten times as long, those on"
-            " your data sixty times. A model above the limit isn't measured.",
+            "Limits of running a model: seconds=60,memory=4GB. A model above a limit isn't measured.",
             _RUNNING,
-            check=check_seconds,
+            parts=RunLimitOptions,
         ),
     )
-    run_memory: str = option(
-        MEMORY,
-        Option(
-            "Most memory, besides its weights, that a running model may take. A model above the limit isn't measured.",
-            _RUNNING,
-            check=memory_bytes,
-            metavar="SIZE",
-        ),
-    )
-
-    @property
-    def run_limits(self) -> RunLimits:
-        """Return the limits of both settings. Raises ConfigError for an invalid value."""
-        return RunLimits.of(self.run_seconds, self.run_memory)

@@ -1,5 +1,6 @@
 """Make the JSON Schema of the settings, for editors that check and complete a TOML file."""
 
+from collections.abc import Iterable
 from dataclasses import Field, fields
 from typing import Any
 
@@ -17,8 +18,8 @@ def json_schema(config: Any) -> dict[str, Any]:
     for found in fields(config):
         declared = known[found.name]
         own = declared if declared.of is None else known[declared.of]
-        entry = _entry(found, own) if declared.methods is None else _methods(declared, str(default_of(found)))
-        properties[found.name] = entry | {"description": own.help if own is declared else f"{declared.of}, by layer."}
+        text = own.help if own is declared else f"{declared.of}, by layer."
+        properties[found.name] = _setting(found, declared, own) | {"description": text}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Settings of qacomp compress",
@@ -26,6 +27,15 @@ def json_schema(config: Any) -> dict[str, Any]:
         "properties": properties,
         "additionalProperties": False,
     }
+
+
+def _setting(found: "Field[Any]", declared: Option, own: Option) -> dict[str, Any]:
+    """Return the entry of one setting, without its description; `own`: the declaration of its values."""
+    if declared.methods is not None:
+        return _methods(declared, str(default_of(found)))
+    if declared.parts is not None:
+        return {"anyOf": [{"type": "string"}, _table(fields(declared.parts), {})]}
+    return _entry(found, own)
 
 
 def _entry(found: "Field[Any]", own: Option) -> dict[str, Any]:
@@ -44,13 +54,15 @@ def _methods(declared: Option, default: str) -> dict[str, Any]:
     table = method_table(declared)
     forms: list[dict[str, Any]] = [{"type": "string", "examples": table.words(table.names())}]
     for name in sorted(table.registry.here()):
-        properties = {"name": {"const": name}}
-        for found in table.hyperparameters(name):
-            own: Option = found.metadata["option"]
-            properties[found.name] = _entry(found, own) | {"description": own.help}
-        form = {"type": "object", "properties": properties, "required": ["name"], "additionalProperties": False}
-        forms.append(form)
+        forms.append(_table(table.hyperparameters(name), {"name": {"const": name}}) | {"required": ["name"]})
     return {"anyOf": forms, "default": default}
+
+
+def _table(declared: "Iterable[Field[Any]]", first: dict[str, Any]) -> dict[str, Any]:
+    """Return the form of a table with the entries `first` and those of the declared fields."""
+    entries = {found.name: (found, found.metadata["option"]) for found in declared}
+    own = {name: _entry(found, option) | {"description": option.help} for name, (found, option) in entries.items()}
+    return {"type": "object", "properties": first | own, "additionalProperties": False}
 
 
 def _typed(wanted: str, bounds: Bounds | None) -> dict[str, Any]:
@@ -61,7 +73,7 @@ def _typed(wanted: str, bounds: Bounds | None) -> dict[str, Any]:
         return {"type": "object", "additionalProperties": _limited({"type": _TYPES[kind]}, bounds)}
     if wanted.startswith("tuple"):
         first, _, second = wanted.removeprefix("tuple[").removesuffix("]").partition(", ")
-        entry: dict[str, Any] = {"type": "array", "items": {"type": _TYPES[first]}}
+        entry: dict[str, Any] = {"type": "array", "items": _limited({"type": _TYPES[first]}, bounds)}
         return entry if second == "..." else entry | {"minItems": 2, "maxItems": 2}
     return _limited({"type": _TYPES[wanted]}, bounds)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from qacomp.options.method import MethodLike
+from qacomp.options.parts import PartsLike
 
 
 class Settings(TypedDict, total=False):
@@ -35,7 +36,9 @@ class Settings(TypedDict, total=False):
     is reached; 0 turns that off.
     """
     sharing: MethodLike
-    """Share after the fine-tuning, or in its forward pass (straight-through); auto: by the other settings."""
+    """Share after the fine-tuning, in its forward pass (straight-through), or by rate; auto: by the other
+    settings.
+    """
     rounding: str
     """Round weights to the nearest shared value, or balanced, so that the errors of a channel cancel out."""
     batch_norm: str
@@ -58,20 +61,14 @@ class Settings(TypedDict, total=False):
     """Values of strength by layer: name or pattern -> value."""
     pull: float
     """Strength of the balanced λ: how strongly weights are pulled to their shared values."""
-    schedule: str
-    """Schedule of λ."""
-    warmup: float
-    """Fraction of the steps during which λ rises from 0."""
-    slices: int
-    """Divide each layer into this many parts; each step's penalty covers one of them."""
+    schedule: MethodLike
+    """Schedule of λ: a linear warmup from 0, constant, or a rise along tanh."""
     quantizer: MethodLike
     """Quantize the weights in the forward pass of the fine-tuning: dorefa or wrpn."""
     bits: int
     """Bits of a quantized weight: 4, or 4,conv1=5."""
     bits_layers: Mapping[str, int]
     """Values of bits by layer: name or pattern -> value."""
-    activations: int | None
-    """Bits of quantized ReLU outputs."""
     distill: MethodLike
     """Learn from the outputs of a teacher: the original network (kd) or, for each sub-model, the largest one
     (ipkd), the next larger one (ta-1) or all larger ones (ta-m).
@@ -120,15 +117,7 @@ class Settings(TypedDict, total=False):
     """Dotted key of the weights in a checkpoint with several networks, such as g_ema; '.' means all tensors."""
     metric: str
     """Metric for ONNX models: accuracy, mse, cosine or module:function."""
-    size: tuple[int, int] | None
-    """Height and width of the input: 32 or 32x48."""
-    mean: Sequence[float] | None
-    """Mean of each input channel, for pixels in [0, 1]: 0.485,0.456,0.406."""
-    std: Sequence[float] | None
-    """Standard deviation of each input channel, likewise: 0.229,0.224,0.225."""
-    run_seconds: float
-    """Most seconds for loading a model and for each run; all runs together may take ten times as long, those on
-    your data sixty times. A model above the limit isn't measured.
-    """
-    run_memory: str
-    """Most memory, besides its weights, that a running model may take. A model above the limit isn't measured."""
+    preprocess: PartsLike
+    """Size and normalization of the input images: size=32,mean=0.485,0.456,0.406,std=0.229,0.224,0.225."""
+    run_limits: PartsLike
+    """Limits of running a model: seconds=60,memory=4GB. A model above a limit isn't measured."""

@@ -77,7 +77,8 @@ class SharingOptions:
     sharing: MethodChoice = option(
         AUTO,
         Option(
-            "Share after the fine-tuning, or in its forward pass (straight-through); auto: by the other settings.",
+            "Share after the fine-tuning, in its forward pass (straight-through), or by rate; auto: by the other "
+            "settings.",
             _SHARING,
             methods="qacomp.options.sharing_ways:SHARING_WAYS",
             needs=(needs.SHARED_IN_TRAINING,),

@@ -25,7 +25,7 @@ from qacomp.runtime.limits import Measuring
 
 _START_SECONDS = 300.0  # limit for starting Python and onnxruntime, generous for a busy machine
 _TICK = 0.02  # seconds between two checks of the child's memory
-_WEIGHTS = 4  # times a model's bytes are allowed in addition to --run-memory: read, parsed, and rearranged copies
+_WEIGHTS = 4  # times a model's bytes are allowed in addition to --run-limits: read, parsed, and rearranged copies
 _CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from qacomp.runtime.worker import main; main(sys.argv[2] == 'main-thread')"
@@ -237,9 +237,10 @@ def _past_time(measuring: Measuring, allowed: float) -> str:
     seconds, where = measuring.limits.seconds, ""
     if allowed < seconds:
         seconds, where = measuring.seconds_in_all, " for all its runs together"
-    return f"the model was stopped after {seconds:g} s{where}; --run-seconds allows more"
+    return f"the model was stopped after {seconds:g} s{where}; --run-limits seconds=... allows more"
 
 
 def past_memory(limits: RunLimits) -> RunLimitError:
     """Return the error for a model that takes too much memory."""
-    return RunLimitError(f"the model was stopped at {limits.memory / 1e9:.3g} GB of memory; --run-memory allows more")
+    held = f"{limits.memory / 1e9:.3g} GB"
+    return RunLimitError(f"the model was stopped at {held} of memory; --run-limits memory=... allows more")

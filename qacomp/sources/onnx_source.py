@@ -51,7 +51,7 @@ class OnnxSource:
     def effects(self, with_data: bool) -> Effects:
         """Return which settings have an effect: sharing and running; with data, also the metric and image settings."""
         program = PROGRAM if self.origin.kind in ("torchscript", "exported module") else ()
-        used = (*SHARING, *RUNNING, *(("metric", "size", "mean", "std") if with_data else ()), *program)
+        used = (*SHARING, *RUNNING, *(("metric", "preprocess") if with_data else ()), *program)
         refused = "changes a PyTorch network's layers: it can't be applied to an ONNX model"
         return Effects(used, refused, "an ONNX model isn't trained: its weights are shared by k-means alone")
 

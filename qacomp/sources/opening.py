@@ -185,7 +185,7 @@ def network_of(
     """Return a float32 copy of a caller's nn.Module as a Network; None if its input shape is unknown.
 
     The shape (C, H, W) is `input_shape`, else that of the data's images. Images in [0, 1] are fed without
-    normalization, unless the settings give size, mean or std. Raises ConfigError if the module doesn't return one row
+    normalization, unless --preprocess gives it. Raises ConfigError if the module doesn't return one row
     of class scores for each example of that shape.
     """
     shape = input_shape or (None if dataset is None else _image_shape(dataset))

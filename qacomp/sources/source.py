@@ -29,7 +29,7 @@ RATE_AWARE = ("sharing", "target_size", "quality", "calibration")
 """The settings of rate-aware sharing."""
 PROGRAM = ("input", "submodule")
 """The settings that have an effect when a user's program is exported to ONNX."""
-RUNNING = ("run_seconds", "run_memory")
+RUNNING = ("run_limits",)
 """The settings that have an effect when models are run to measure them."""
 
 

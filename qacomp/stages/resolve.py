@@ -28,6 +28,7 @@ from qacomp.training.batches import batch_count
 from qacomp.training.device import choose_device, choose_precision
 from qacomp.training.distillation import with_teaching
 from qacomp.training.pruning.methods import Pruner, pruner_of
+from qacomp.training.quantizers import quantizer_named
 
 _FINE_TUNE_STEPS = 1000
 _TUNE_STEPS = 600
@@ -35,7 +36,7 @@ _PRUNE_STEPS = 3000
 _WITHOUT_DATA = (
     *SHARING,
     *RUNNING,
-    *("arch", "num_classes", "size", "mean", "std", "device"),
+    *("arch", "num_classes", "preprocess", "device"),
     *("quantizer", "bits", "bits_layers", "prune", "prune_rate"),
 )
 
@@ -87,8 +88,8 @@ def resolve_network(
             "without sub-models; leave it"
         )
     if dataset is None:
-        if config.activations is not None:
-            raise DataError("--activations: the range of activations is learned in training; give --data")
+        if config.quantizer.chosen and quantizer_named(config.quantizer).options.activations is not None:
+            raise DataError(f"--quantizer {config.quantizer}: training learns the range of activations; give --data")
         how = "by rate" if rate_aware(config) else "by k-means alone"
         why = f"no data: no fine-tuning and no tuning on labels, weights are shared {how}; give --data"
         used = (*_WITHOUT_DATA, *RATE_AWARE) if rate_aware(config) else _WITHOUT_DATA

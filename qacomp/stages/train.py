@@ -81,9 +81,10 @@ def _plan_quantizer(job: Job) -> tuple[Job, dict[str, int]]:
     if not c.quantizer.chosen:
         return job, {}
     plan = plan_quantization(job.selection, c.quantizer, c.bits, c.bits_layers)
-    if c.activations is not None:
-        places = quantize_activations(job.model, c.activations)
-        job.run.note(f"activations: {c.activations} bits at {len(places)} ReLUs")
+    bits = quantizer_named(c.quantizer).options.activations
+    if bits is not None:
+        places = quantize_activations(job.model, bits)
+        job.run.note(f"activations: {bits} bits at {len(places)} ReLUs")
     return replace(job, selection=plan.selection), {n: b for n, b in plan.bits.items() if not job.zeros.is_all_zero(n)}
 
 

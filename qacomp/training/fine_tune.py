@@ -76,7 +76,7 @@ def build_penalties(
     weights = {name: setup.zeros.kept(name, model.get_parameter(name).detach()) for name in names}
     ks = {layer.name: layer.k for layer in selection.layers}
     method = c.reg if c.reg.chosen else MethodChoice("min")
-    return build_regularizers(method, weights, ks, slices=c.slices, quantized=quantized)
+    return build_regularizers(method, weights, ks, quantized)
 
 
 def _quantized(model: nn.Module, bits: Mapping[str, int], setup: TrainingSetup) -> dict[str, QuantizedLayer]:

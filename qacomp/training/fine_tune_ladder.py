@@ -32,7 +32,7 @@ def fine_tune_ladder(
         names = [layer.name for layer in selection.layers if not setup.zeros.is_all_zero(layer.name)]
         weights = {name: setup.zeros.kept(name, model.get_parameter(name).detach()) for name in names}
         ks = {layer.name: layer.k for layer in selection.layers}
-        penalties = build_regularizers(c.reg, weights, ks, slices=c.slices)
+        penalties = build_regularizers(c.reg, weights, ks)
         rates = set_strengths(model, penalties, selection, setup)
         if c.lr_levels is not None:
             rates = dict.fromkeys(rates, c.lr_levels)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from qacomp.errors import ConfigError
 from qacomp.models.flexible import FlexibleModel
 from qacomp.training.distillation import flexible_loss, guided_loss, taught
-from qacomp.training.regularizers import Regularizer, StrengthSchedule, accumulate_penalties
+from qacomp.training.regularizers import Regularizer, Schedule, accumulate_penalties
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Objective:
     """
 
     penalties: Mapping[str, Regularizer] = field(default_factory=dict)
-    schedule: StrengthSchedule = field(default_factory=StrengthSchedule)
+    schedule: Schedule = lambda progress: 1.0
     teacher: nn.Module | None = None
     distill_weight: float = 0.5
     temperature: float = 2.0

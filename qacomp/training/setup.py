@@ -16,7 +16,7 @@ from qacomp.training.history import EpochRecord
 from qacomp.training.loop import Stage, TrainingData, TrainingHooks, train
 from qacomp.training.objective import Objective
 from qacomp.training.parametrizations.zeros import NO_ZEROS, Zeros
-from qacomp.training.regularizers import Regularizer, StrengthSchedule
+from qacomp.training.regularizers import Regularizer, strength_schedule
 from qacomp.training.resume import ResumeStore
 
 
@@ -48,8 +48,7 @@ class TrainingSetup:
         """Return the objective: task loss, distillation loss if --distill asks for it, and penalties with their λ."""
         c = self.config
         teacher = self.original if c.distill.chosen else None
-        epochs = c.epochs or 1
-        schedule = StrengthSchedule(c.schedule, c.warmup, epochs, width=min(20.0, max(1.0, epochs / 10)))
+        schedule = strength_schedule(c.schedule, c.epochs or 1)
         strategy = "none" if c.distill.name == "kd" else c.distill.name
         weight, temperature = teaching(self.original, c.distill)
         masks, loss = self.zeros.masks, DISTILLATION.options(c.distill).loss

@@ -17,6 +17,7 @@ from qacomp.options import settings
 from qacomp.options.config import CompressConfig
 from qacomp.options.declaration import declarations
 from qacomp.options.keywords import source
+from qacomp.options.preprocess import LARGEST_SIDE
 from qacomp.options.reference import page
 
 OPTIONS = {name: declared for name, declared in declarations(CompressConfig).items() if declared.of is None}
@@ -80,13 +81,17 @@ def test_the_schema_of_the_settings_is_that_of_the_declarations() -> None:
     assert properties["prune_rate"]["exclusiveMinimum"] == 0 and properties["prune_rate"]["exclusiveMaximum"] == 1
     assert properties["scope"]["enum"] == ["all", "conv", "dense"]
     assert properties["k_layers"]["additionalProperties"] == {"type": "integer", "minimum": 2, "maximum": 65536}
-    assert properties["size"] == {
+    assert properties["preprocess"]["description"] == OPTIONS["preprocess"].help
+    text, table = properties["preprocess"]["anyOf"]
+    assert text == {"type": "string"} and table["additionalProperties"] is False
+    assert table["properties"]["size"] == {
         "type": "array",
-        "items": {"type": "integer"},
+        "items": {"type": "integer", "minimum": 1, "maximum": LARGEST_SIDE},
         "minItems": 2,
         "maxItems": 2,
-        "description": OPTIONS["size"].help,
+        "description": "Height and width of the input: 32 or 32x48.",
     }
+    assert table["properties"]["std"]["items"] == {"type": "number", "exclusiveMinimum": 0}
 
 
 def test_the_keywords_that_editors_complete_are_the_declared_ones() -> None:

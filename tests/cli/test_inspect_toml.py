@@ -17,6 +17,7 @@ from safetensors.numpy import save_file as save_safetensors
 import qacomp as package
 from qacomp.formats import SharedTensor, save_file
 from qacomp.models import create_model
+from qacomp.options.config import CompressConfig
 
 Qacomp = Callable[..., Any]
 TRAINED = ("--epochs", "1", "--tune-epochs", "1", "--batch-size", "500")
@@ -140,6 +141,74 @@ def test_text_of_any_kind_stays_text(qacomp: Qacomp, tmp_path: Path) -> None:
 def test_what_is_no_settings_is_one_line(qacomp: Qacomp, tmp_path: Path, settings: str | None, told: str) -> None:
     answer = qacomp("inspect", written(tmp_path / "a.qac", settings), "--toml")
     assert answer.code == 1 and answer.out == "" and told in answer.err and len(answer.err.splitlines()) == 1
+
+
+EARLIER = """reg = "exp"
+sharing = "straight-through"
+entropy = 0.05
+side = "exact"
+init = "uniform"
+range = "layer"
+domain = "auto"
+learn_bits = false
+bits_penalty = 0.03
+slices = 2
+schedule = "warmup"
+warmup = 0.3
+quantizer = "none"
+ends = "same"
+quantizer_scale = "unit"
+distill = "kd"
+distill_weight = 0.9
+temperature = 2.0
+prune = "energy"
+prune_unit = "weight"
+prune_objective = "cross-entropy"
+population = 5
+momentum = 0.8
+size = [28, 30]
+mean = [0.5]
+run_seconds = 9.0
+run_memory = "4GB"
+"""
+
+
+def test_settings_of_earlier_versions_get_their_present_names(qacomp: Qacomp, tmp_path: Path) -> None:
+    answer = qacomp("inspect", written(tmp_path / "a.qac", EARLIER), "--toml")
+    assert answer.code == 0, answer.err
+    assert {name: value for name, value in tomllib.loads(answer.out).items() if name in tomllib.loads(EARLIER)} == {
+        "reg": "exp:init=uniform,slices=2",
+        "sharing": "straight-through:entropy=0.05",
+        "schedule": "warmup:fraction=0.3",
+        "quantizer": "none",
+        "distill": "kd:temperature=2,weight=0.9",
+        "prune": "energy:objective=cross-entropy,population=5",
+    }
+    now = tomllib.loads(answer.out)
+    assert (now["stored_precision"], now["optimizer"]) == ("exact", "sgd:momentum=0.8")
+    assert (now["preprocess"], now["run_limits"]) == ("size=28x30,mean=0.5", "seconds=9,memory=4GB")
+    CompressConfig().with_settings(now, "test").check()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ("sharing = 'straight-through'\nentropy = [1]", "entropy = [1]: a hyper-parameter takes"),
+        ("size = 'x'", "size = 'x' has the wrong type"),
+        ("reg = '!'\nslices = 3", "write NAME or NAME:HYPER_PARAMETER"),
+    ],
+)
+def test_an_earlier_setting_that_can_not_be_is_one_line(
+    qacomp: Qacomp, tmp_path: Path, settings: str, told: str
+) -> None:
+    answer = qacomp("inspect", written(tmp_path / "a.qac", settings), "--toml")
+    assert answer.code == 1 and answer.out == "" and told in answer.err and len(answer.err.splitlines()) == 1
+
+
+def test_a_users_own_settings_are_not_translated(qacomp: Qacomp, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text("entropy = 0.1\n", encoding="utf-8")
+    answer = qacomp("compress", tmp_path / "m.pt", "--config", tmp_path / "run.toml")
+    assert answer.code == 1 and "it is now --sharing straight-through:entropy=..." in answer.err
 
 
 def test_toml_stands_alone(qacomp: Qacomp, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def result() -> Any:
 def test_a_module_with_arrays_is_compressed_and_left_as_it_was() -> None:
     model = small_net()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    done = qacomp.compress(model, arrays(), k=4, epochs=1, tune_epochs=1, reg="exp", size=(8, 8), batch_size=32)
+    done = qacomp.compress(model, arrays(), k=4, epochs=1, tune_epochs=1, reg="exp", preprocess="size=8", batch_size=32)
     assert done.arch == "Sequential" and done.accuracy.decoded is not None
     assert done.max_abs_error is not None and done.max_abs_error < 1e-3
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

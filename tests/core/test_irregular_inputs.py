@@ -237,8 +237,8 @@ def test_a_network_of_a_size_that_no_tensor_has_is_never_made(folder: Path) -> N
     for command in (
         "compress net.pt --arch lenet300 --num-classes 1000000000000",
         "compress net.pt --arch lenet300 --num-classes 10000000",
-        "compress net.pt --arch lenet300 --data digits --size 1000000000000",
-        "compress net.pt --arch lenet300 --data digits --mean nan",
+        "compress net.pt --arch lenet300 --data digits --preprocess size=1000000000000",
+        "compress net.pt --arch lenet300 --data digits --preprocess mean=nan",
         "compress vast.pt --arch lenet300",
         "compress vast.pt",
     ):

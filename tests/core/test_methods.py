@@ -76,7 +76,7 @@ def test_the_forms_of_a_method_are_equal() -> None:
     [
         ({"reg": "sinrek"}, "unknown regularizer 'sinrek': did you mean sinreq? known are"),
         ({"reg": "sinreq:domian=wrpn"}, "--reg sinreq: unknown hyper-parameter 'domian'; did you mean 'domain'?"),
-        ({"reg": "exp:zzz=1"}, "--reg exp: unknown hyper-parameter 'zzz'; it takes init"),
+        ({"reg": "exp:zzz=1"}, "--reg exp: unknown hyper-parameter 'zzz'; known are slices, init"),
         ({"reg": "none:init=x"}, "--reg none: takes no hyper-parameters"),
         ({"reg": "exp:init=random"}, "--reg exp: init = 'random': must be one of kmeans, quantile, uniform"),
         ({"reg": "sinreq:learn_bits=yes"}, "--reg sinreq: learn_bits = 'yes': must be true or false"),
@@ -170,10 +170,10 @@ def completed(*words: str) -> list[str]:
         (["--reg", "sinr"], ["sinreq"]),
         (["--reg", "sinreq:do"], ["sinreq:domain="]),  # a shell that splits at blanks alone
         (["--reg", "sinreq", ":", "do"], ["domain="]),
-        (["--reg", "sinreq", ":"], ["domain=", "learn_bits=", "bits_penalty="]),
+        (["--reg", "sinreq", ":"], ["slices=", "domain=", "learn_bits=", "bits_penalty="]),
         (["--reg", "sinreq", ":", "learn_bits", "="], ["true", "false"]),
         (["--reg", "sinreq", ":", "domain", "=", "wrpn-"], ["wrpn-raw"]),
-        (["--reg", "sinreq", ":", "domain", "=", "wrpn,"], ["wrpn,learn_bits=", "wrpn,bits_penalty="]),
+        (["--reg", "sinreq", ":", "domain", "=", "wrpn,"], ["wrpn,slices=", "wrpn,learn_bits=", "wrpn,bits_penalty="]),
         (["--reg", "=", "ex"], ["exp"]),
         (["--quantizer", "dorefa", ":", "ends", "="], ["same", "full"]),
         (["--prune", "energy", ":", "objective", "=", "c"], ["cross-entropy"]),
@@ -267,7 +267,7 @@ print(json.dumps({
     "container": str(written.reg),
     "object": str(CompressConfig(reg=mine.MineOptions(sharpness=3)).reg),
     "errors": seen,
-    "help": [row for row in _hyperparameters(declared) if "mine" in row[0]],
+    "help": [row for row in _hyperparameters(declared) if "mine:sharp" in row[0]],
     "schema": [form["properties"]["sharpness"] for form in forms[1:] if form["properties"]["name"]["const"] == "mine"],
     "page": "`--reg mine:sharpness=`" in page(CompressConfig),
 }))

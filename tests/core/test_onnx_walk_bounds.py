@@ -74,7 +74,7 @@ def test_a_converter_that_is_kept_busy_is_stopped() -> None:
         for i in range(24)
     ]
     data = model([helper.make_node("f0", ["x"], ["y"], domain="d")], functions=tuple(twice))
-    with limited_runs(RunLimits(1.0, 10**9)), pytest.raises(RunLimitError, match="--run-seconds"):
+    with limited_runs(RunLimits(1.0, 10**9)), pytest.raises(RunLimitError, match="--run-limits seconds"):
         converted_model(data, 21)
 
 

@@ -9,14 +9,16 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from qacomp.errors import ConfigError
+from qacomp.options.method import parse_method
 from qacomp.training.regularizers import (
     QuantizedLayer,
     Regularizer,
-    StrengthSchedule,
+    Schedule,
     accumulate_penalties,
     build_regularizers,
     extra_penalty,
     list_regularizers,
+    strength_schedule,
     total_penalty,
 )
 from qacomp.training.regularizers.blocks import BLOCK, memory_order
@@ -36,7 +38,8 @@ def network(seed: int = 0) -> nn.Sequential:
 
 def built(model: nn.Module, method: str, slices: int = 1) -> dict[str, Regularizer]:
     weights = {n: p for n, p in model.named_parameters() if p.ndim >= 2}
-    return build_regularizers(method, weights, dict.fromkeys(weights, 6), slices=slices)
+    choice = parse_method(method, "--reg").filled(slices=slices)
+    return build_regularizers(choice, weights, dict.fromkeys(weights, 6))
 
 
 def gradients(model: nn.Module, penalties: dict[str, Regularizer]) -> list[torch.Tensor]:
@@ -208,11 +211,16 @@ def test_hyperparameters_that_cannot_work(method: str, message: str) -> None:
 
 
 def test_schedules() -> None:
-    assert [StrengthSchedule("constant")(t) for t in (0.0, 0.3, 1.0)] == [1, 1, 1]
-    assert [StrengthSchedule("warmup", warmup=0.5)(t) for t in (0.0, 0.25, 0.5, 1.0)] == [0, 0.5, 1, 1]
-    assert StrengthSchedule("warmup", warmup=0.0)(0.0) == 1
-    rising = StrengthSchedule("tanh", epochs=100)
+    def schedule(text: str, epochs: int = 1) -> Schedule:
+        return strength_schedule(parse_method(text, "--schedule"), epochs)
+
+    assert [schedule("constant")(t) for t in (0.0, 0.3, 1.0)] == [1, 1, 1]
+    assert [schedule("warmup")(t) for t in (0.0, 0.25, 0.5, 1.0)] == [0, 0.5, 1, 1]
+    assert schedule("warmup:fraction=0")(0.0) == 1
+    rising = schedule("tanh:width=20", 100)
     assert rising(0.2) == 0.5  # epoch 20 of 100
     assert rising(0.5) == pytest.approx(0.5 * (1 + np.tanh((50 - 20) / 20)))
-    with pytest.raises(ConfigError, match="constant, warmup, tanh"):
-        StrengthSchedule("cosine")(0.5)
+    assert schedule("tanh", 100)(0.5) == pytest.approx(0.5 * (1 + np.tanh((50 - 20) / 10)))
+    assert schedule("tanh", 4)(0.5) == pytest.approx(0.5 * (1 + np.tanh((2 - 0.8) / 1)))
+    with pytest.raises(ConfigError, match="known are constant, warmup, tanh"):
+        schedule("cosine")

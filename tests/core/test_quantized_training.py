@@ -152,7 +152,7 @@ def test_learned_bits_fall_and_the_quantizer_follows(checkpoint: Path, digits: D
 
 
 def test_quantized_activations_reach_the_onnx_model(checkpoint: Path, digits: Dataset) -> None:
-    result = run(checkpoint, digits, quantizer="dorefa", activations=2, epochs=3)
+    result = run(checkpoint, digits, quantizer="dorefa:activations=2", epochs=3)
     assert "activations: 2 bits at 2 ReLUs" in result.notes
     assert result.max_abs_error is not None and result.max_abs_error < 1e-3
     assert result.accuracy.decoded is not None and result.accuracy.decoded > 85
@@ -163,7 +163,7 @@ def test_quantized_activations_reach_the_onnx_model(checkpoint: Path, digits: Da
     [
         ({"quantizer": "dorefa", "sharing": "straight-through"}, "leave --sharing"),
         ({"quantizer": "dorefa", "k_layers": {"fc1": 4}}, "follows from --bits"),
-        ({"activations": 4}, "give --quantizer"),
+        ({"quantizer": "wrpn:activations=9"}, "activations = 9: must lie between 1 and 8"),
         ({"bits": 9}, "between 1 and 8"),
         ({"bits": 3, "reg": "sinreq"}, "give --quantizer"),
         ({"bits_layers": {"fc1": 3}}, "give --quantizer"),
@@ -182,8 +182,8 @@ def test_settings_that_cannot_work(checkpoint: Path, digits: Dataset, settings: 
 
 
 def test_quantized_activations_need_data(checkpoint: Path) -> None:
-    with pytest.raises(DataError, match="--activations"):
-        run(checkpoint, None, quantizer="dorefa", activations=4)
+    with pytest.raises(DataError, match="activations=4"):
+        run(checkpoint, None, quantizer="dorefa:activations=4")
 
 
 def test_settings_by_layer_survive_toml(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def gone(pid: int) -> bool:
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_what_takes_too_much_is_stopped_with_a_named_error_and_the_next_model_runs(kind: str) -> None:
     data = HOSTILE[kind]().SerializeToString()
-    with limited_runs(LIMITS), pytest.raises(RunLimitError, match=r"--run-(seconds|memory) allows more"):
+    with limited_runs(LIMITS), pytest.raises(RunLimitError, match=r"--run-limits (seconds|memory)=\.\.\. allows more"):
         run_all(data, [FEED])
     plain = with_tail([helper.make_node("Relu", ["h"], ["y"])])
     assert run_all(plain, [FEED])[0]["y"].shape == (1, 64)
@@ -109,7 +109,7 @@ def test_after_one_model_was_stopped_nothing_more_runs_in_this_measuring() -> No
 def test_outputs_that_are_kept_count_as_memory() -> None:
     """Eight of 100 MB are too much for 400 MB, though each is not."""
     model = with_tail([helper.make_node("Expand", ["h", "s"], ["y"])], s=np.array([400_000, 1, 64]))
-    with limited_runs(LIMITS), pytest.raises(RunLimitError, match="--run-memory"):
+    with limited_runs(RunLimits(60, memory_bytes("400MB"))), pytest.raises(RunLimitError, match="--run-limits memory"):
         run_all(model, [FEED] * 8)
 
 
@@ -126,7 +126,7 @@ def test_a_crash_is_a_named_error() -> None:
 def test_a_compression_is_not_lost_and_decoding_goes_on(kind: str, tmp_path: Path) -> None:
     source, container, output = (str(tmp_path / name) for name in ("m.onnx", "m.qac", "out.onnx"))
     onnx.save(HOSTILE[kind](), source)
-    limits = ["--run-seconds", "1", "--run-memory", "300MB"]
+    limits = ["--run-limits", "seconds=1,memory=300MB"]
     done = CliRunner().invoke(cli, ["compress", source, "-o", container, *limits, "--json"])
     assert done.exit_code == 0, done.output
     assert "allows more" in done.stderr and '"agreement": null' in done.stdout
@@ -138,9 +138,9 @@ def test_a_compression_is_not_lost_and_decoding_goes_on(kind: str, tmp_path: Pat
 
 def test_the_limits_are_settings(tmp_path: Path) -> None:
     weight = {"w": np.ones((8, 8), np.float32)}
-    for bad in ({"run_seconds": 0.0}, {"run_memory": "much"}, {"run_memory": "0GB"}):
-        with pytest.raises(ConfigError, match=next(iter(bad))):
-            qacomp.compress(weight, config=bad, output=tmp_path / "w.qac")
+    for bad in ({"seconds": 0.0}, {"seconds": float("inf")}, {"memory": "much"}, {"memory": "0GB"}):
+        with pytest.raises(ConfigError, match=f"--run-limits: {next(iter(bad))}"):
+            qacomp.compress(weight, config={"run_limits": bad}, output=tmp_path / "w.qac")
     assert (memory_bytes("4GB"), memory_bytes("1.5 MiB"), memory_bytes("123")) == (4_000_000_000, 1_572_864, 123)
 
 
@@ -254,7 +254,7 @@ def test_all_runs_together_have_a_limit() -> None:
         session.run(None, FEED)
         assert 199.0 < now.spent < 219.0
         now.spent = 200.0
-        with pytest.raises(RunLimitError, match=r"200 s for all its runs together; --run-seconds"):
+        with pytest.raises(RunLimitError, match="200 s for all its runs together; --run-limits"):
             session.run(None, FEED)
     with limited_runs(RunLimits(20.0, memory_bytes("4GB"))):
         session = open_session(plain)

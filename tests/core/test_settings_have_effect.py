@@ -50,8 +50,8 @@ MODES: dict[str, dict[str, Any]] = {
     "energy": SMALL | {"batch_size": 16, "prune": "energy", "prune_epochs": 3, "prune_rate": 0.4, "tune_epochs": 0},
 }
 CONDITIONAL = {name for name, declared in declarations(CompressConfig).items() if declared.needs}
-INPUTS = {"arch", "num_classes", "data", "input", "submodule", "key", "metric", "size", "mean", "std"}
-RUNNING = {"run_seconds", "run_memory"}
+INPUTS = {"arch", "num_classes", "data", "input", "submodule", "key", "metric", "preprocess"}
+RUNNING = {"run_limits"}
 """What a model may take while it runs: tests/core/test_sandbox.py."""
 """What the network is built from: below, and in the tests of preprocessing."""
 OTHER: dict[str, Any] = {
@@ -62,9 +62,7 @@ OTHER: dict[str, Any] = {
     "submodule": "part",
     "key": "g_ema",
     "metric": "mse",
-    "size": (7, 7),
-    "mean": (0.3,),
-    "std": (0.7,),
+    "preprocess": "size=7x7,mean=0.3,std=0.7",
     "reg": "exp",
     "k": 5,
     "k_layers": {"4": 3},
@@ -84,12 +82,9 @@ OTHER: dict[str, Any] = {
     "strength_layers": {"4": 2.0},
     "pull": 9.0,
     "schedule": "constant",
-    "warmup": 0.9,
-    "slices": 2,
     "quantizer": "wrpn",
     "bits": 3,
     "bits_layers": {"4": 5},
-    "activations": 4,
     "epochs": 2,
     "tune_epochs": 2,
     "batch_size": 5,
@@ -109,8 +104,7 @@ OTHER: dict[str, Any] = {
     "prune": "magnitude",
     "prune_rate": 0.7,
     "prune_epochs": 3,
-    "run_seconds": 9.0,
-    "run_memory": "1GB",
+    "run_limits": "seconds=9,memory=1GB",
 }
 INPUT = (1, 6, 6)
 
@@ -118,13 +112,14 @@ INPUT = (1, 6, 6)
 HYPERPARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
     "sharing": {"auto": {}, "after": {}, "straight-through": {"entropy": 20.0}, "rate": {"tuned": False}},
     "reg": {
-        "sin": {"range": "global"},
-        "cos": {"range": "learned"},
-        "min": {"init": "uniform"},
-        "exp": {"init": "quantile"},
-        "sinreq": {"domain": "wrpn-raw", "learn_bits": True, "bits_penalty": 9.0},
+        "sin": {"slices": 2, "range": "global"},
+        "cos": {"slices": 2, "range": "learned"},
+        "min": {"slices": 2, "init": "uniform"},
+        "exp": {"slices": 2, "init": "quantile"},
+        "sinreq": {"slices": 2, "domain": "wrpn-raw", "learn_bits": True, "bits_penalty": 9.0},
     },
-    "quantizer": {name: {"scale": "unit", "ends": "full"} for name in ("dorefa", "wrpn")},
+    "schedule": {"constant": {}, "warmup": {"fraction": 0.9}, "tanh": {"width": 3.0}},
+    "quantizer": {name: {"scale": "unit", "ends": "full", "activations": 4} for name in ("dorefa", "wrpn")},
     "distill": {name: {"weight": 0.3, "temperature": 3.0, "loss": "mse"} for name in ("kd", "ipkd", "ta-1", "ta-m")},
     "prune": {
         "magnitude": {"unit": "filter", "scope": "global"},
@@ -159,7 +154,8 @@ METHOD_MODES: dict[str, dict[str, Any]] = {
     "magnitude": {"prune_epochs": 1, "tune_epochs": 0, "epochs": None},
     "energy": {"prune_epochs": 3, "prune_rate": 0.4, "tune_epochs": 0, "epochs": None},
 }
-METHOD_MODES |= {name: {"reg": "exp", "strength": 1.0} for name in ("sgd", "adam", "adamw", "adadelta")}
+OF_A_REGULARIZER = ("sgd", "adam", "adamw", "adadelta", "warmup", "tanh")
+METHOD_MODES |= {name: {"reg": "exp", "strength": 1.0} for name in OF_A_REGULARIZER}
 """The other settings of a method's trial, where it needs some."""
 
 

@@ -138,7 +138,7 @@ def test_a_trained_network_that_lost_accuracy_is_told(digits: Any) -> None:
         optimizer.zero_grad()
         nn.functional.cross_entropy(network(x), y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    settings = {"k": 2, "epochs": 0, "tune_epochs": 0, "size": (8, 8), "mean": (0.0,), "std": (1.0,)}
+    settings = {"k": 2, "epochs": 0, "tune_epochs": 0, "preprocess": "size=8,mean=0,std=1"}
     lost = qacomp.compress(network, digits, settings)
     assert lost.accuracy.original is not None and lost.accuracy.decoded is not None
     assert lost.accuracy.original - lost.accuracy.decoded > 2

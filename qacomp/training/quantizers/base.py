@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from qacomp.errors import ConfigError
-from qacomp.options.declaration import Option, option
+from qacomp.options.declaration import Bounds, Option, option
 from qacomp.options.method import MethodLike
 from qacomp.options.method_table import MethodTable
 from qacomp.options.registry import Registry
@@ -42,6 +42,10 @@ class QuantizerOptions:
             metavar="BITS",
             check=check_ends,
         ),
+    )
+
+    activations: int | None = option(
+        None, Option("Bits of the ReLUs' outputs.", bounds=Bounds(1, 8), shown="not quantized", metavar="BITS")
     )
 
     @property

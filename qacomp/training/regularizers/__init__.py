@@ -10,19 +10,21 @@ from qacomp.training.regularizers.base import (
     register_regularizer,
 )
 from qacomp.training.regularizers.building import build_regularizers
-from qacomp.training.regularizers.schedule import StrengthSchedule
+from qacomp.training.regularizers.schedule import SCHEDULES, Schedule, strength_schedule
 
 __all__ = [
     "REGULARIZERS",
+    "SCHEDULES",
     "QuantizedLayer",
     "Regularizer",
     "RegularizerOptions",
-    "StrengthSchedule",
+    "Schedule",
     "accumulate_penalties",
     "build_regularizers",
     "extra_penalty",
     "list_regularizers",
     "register_regularizer",
+    "strength_schedule",
     "total_penalty",
     "trained_weight",
 ]

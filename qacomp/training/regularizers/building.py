@@ -12,20 +12,18 @@ def build_regularizers(
     method: MethodLike,
     weights: Mapping[str, Tensor],
     ks: Mapping[str, int],
-    *,
-    slices: int = 1,
     quantized: Mapping[str, QuantizedLayer] | None = None,
 ) -> dict[str, Regularizer]:
     """Return the regularizer of each weight by its name, on the weight's device, in training mode.
 
     method: text such as "exp:init=uniform", or an object with its hyper-parameters; ks: representatives by weight name;
-    slices: parts of a layer, of which each training step uses one; quantized: how --quantizer quantizes a layer, by
-    weight name. Raises ConfigError for an unknown method, or a wrong hyper-parameter.
+    quantized: how --quantizer quantizes a layer, by weight name. Raises ConfigError for an unknown method, or a wrong
+    hyper-parameter.
     """
     choice = REGULARIZERS.choice(method)
     options = REGULARIZERS.options(choice)
     penalties = REGULARIZERS.find(choice.name).for_layers(weights, ks, options, quantized or {})
     for name, penalty in penalties.items():
-        penalty.divide(slices)
+        penalty.divide(options.slices)
         penalty.to(weights[name].device)
     return penalties

@@ -1,33 +1,70 @@
-"""The schedule of a regularizer's strength λ during training."""
+"""How a regularizer's strength λ goes along training (--schedule): a decorated function for each way."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
-from qacomp.errors import ConfigError
+from qacomp.options.declaration import FRACTION, POSITIVE, Option, option
+from qacomp.options.method import MethodChoice
+from qacomp.options.method_table import MethodTable
+from qacomp.options.registry import Registry
 
-SCHEDULES = ("constant", "warmup", "tanh")
+Schedule: TypeAlias = Callable[[float], float]
+"""The fraction of the training's steps that is done -> λ(t)/λ in [0, 1]."""
 
 
 @dataclass(frozen=True)
-class StrengthSchedule:
-    """The factor r(t) = λ(t)/λ after the fraction t of the training's steps.
+class ScheduleOptions:
+    """Hyper-parameters of a schedule that has none, from which each schedule's own are derived."""
 
-    kind: `constant` is 1; `warmup` rises linearly from 0 to 1 over the first `warmup` (a fraction of the steps); `tanh`
-    is ½ (1 + tanh((e − 0.2 E) / width)) at epoch e of `epochs` = E, as in SinReQ's published fork of Distiller. There
-    `width` is 20 epochs; in short trainings a width of about E/10 lets λ rise to its full value.
+
+@dataclass(frozen=True)
+class WarmupOptions(ScheduleOptions):
+    """Hyper-parameters of warmup."""
+
+    fraction: float = option(0.5, Option("Fraction of the steps in which λ rises from 0.", bounds=FRACTION))
+
+
+@dataclass(frozen=True)
+class TanhOptions(ScheduleOptions):
+    """Hyper-parameters of tanh."""
+
+    width: float | None = option(
+        None, Option("Epochs over which λ rises.", bounds=POSITIVE, shown="a tenth of all, 1 to 20")
+    )
+
+
+ScheduleFunction: TypeAlias = Callable[[float, int, Any], float]
+"""(fraction of the steps, epochs in all, hyper-parameters) -> λ(t)/λ."""
+SCHEDULES: MethodTable[ScheduleFunction] = MethodTable(
+    "schedule", ScheduleOptions, Registry("schedule", "qacomp.training.regularizers.schedule", ""), optional=False
+)
+
+
+def strength_schedule(choice: MethodChoice, epochs: int) -> Schedule:
+    """Return the chosen schedule of a training of so many epochs. Raise ConfigError for what can't be chosen."""
+    factor, options = SCHEDULES.find(choice.name), SCHEDULES.options(choice)
+    return lambda progress: factor(progress, epochs, options)
+
+
+@SCHEDULES.register("constant")
+def constant(progress: float, epochs: int, options: ScheduleOptions) -> float:
+    """Return 1."""
+    return 1.0
+
+
+@SCHEDULES.register("warmup", WarmupOptions)
+def warmup(progress: float, epochs: int, options: WarmupOptions) -> float:
+    """Return what rises linearly from 0 to 1 over the first `fraction` of the steps."""
+    return 1.0 if options.fraction <= 0 else min(1.0, progress / options.fraction)
+
+
+@SCHEDULES.register("tanh", TanhOptions)
+def tanh(progress: float, epochs: int, options: TanhOptions) -> float:
+    """Return ½ (1 + tanh((e − 0.2 E) / width)) at epoch e of E, as in SinReQ's published fork of Distiller.
+
+    There `width` is 20 epochs; in a short training a tenth of its epochs lets λ rise all the way.
     """
-
-    kind: str = "warmup"
-    warmup: float = 0.5
-    epochs: int = 1
-    width: float = 20.0
-
-    def __call__(self, progress: float) -> float:
-        """Return the factor in [0, 1] after the fraction `progress` of the steps. ConfigError for an unknown kind."""
-        if self.kind == "constant":
-            return 1.0
-        if self.kind == "warmup":
-            return 1.0 if self.warmup <= 0 else min(1.0, progress / self.warmup)
-        if self.kind == "tanh":
-            return 0.5 * (1.0 + math.tanh((progress - 0.2) * self.epochs / self.width))
-        raise ConfigError(f"strength schedule '{self.kind}': must be one of {', '.join(SCHEDULES)}")
+    width = min(20.0, max(1.0, epochs / 10)) if options.width is None else options.width
+    return 0.5 * (1.0 + math.tanh((progress - 0.2) * epochs / width))

@@ -1,0 +1,95 @@
+"""Settings under the names that earlier versions of qacomp gave them, as the files that those wrote hold them.
+
+Only what a file says of itself is translated. A user's own TOML or keyword gets an error that names the new place.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from qacomp.errors import ConfigError
+from qacomp.options.declaration import flag
+from qacomp.options.method import MethodChoice, as_text, read_method
+
+_REGULARIZERS = ("sin", "cos", "min", "exp", "sinreq")
+_TEACHING = ("kd", "ipkd", "ta-1", "ta-m")
+_QUANTIZERS = ("dorefa", "wrpn")
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Where a setting went: `part` of the setting `into`, a hyper-parameter of the methods `of`, or of none a part.
+
+    default: the value that it had by itself, which needn't be said; where `into` isn't given, its method is the first.
+    """
+
+    into: str
+    part: str
+    default: object
+    of: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return how the command line says it now."""
+        return f"{flag(self.into)} {f'{self.of[0]}:' if self.of else ''}{self.part}=..."
+
+
+RENAMED = {"side": "stored_precision"}
+MOVED = {
+    "entropy": Moved("sharing", "entropy", 0.0, ("straight-through",)),
+    "warmup": Moved("schedule", "fraction", 0.5, ("warmup",)),
+    "slices": Moved("reg", "slices", 1, _REGULARIZERS),
+    "init": Moved("reg", "init", "kmeans", ("min", "exp")),
+    "range": Moved("reg", "range", "layer", ("sin", "cos")),
+    "domain": Moved("reg", "domain", "auto", ("sinreq",)),
+    "learn_bits": Moved("reg", "learn_bits", False, ("sinreq",)),
+    "bits_penalty": Moved("reg", "bits_penalty", 0.03, ("sinreq",)),
+    "activations": Moved("quantizer", "activations", None, _QUANTIZERS),
+    "ends": Moved("quantizer", "ends", "same", _QUANTIZERS),
+    "quantizer_scale": Moved("quantizer", "scale", "layer", _QUANTIZERS),
+    "distill_weight": Moved("distill", "weight", None, _TEACHING),
+    "temperature": Moved("distill", "temperature", None, _TEACHING),
+    "prune_unit": Moved("prune", "unit", "weight", ("magnitude",)),
+    "prune_scope": Moved("prune", "scope", "layer", ("magnitude",)),
+    "prune_objective": Moved("prune", "objective", "energy", ("energy",)),
+    "prune_start": Moved("prune", "start", "magnitude", ("energy",)),
+    "prune_parents": Moved("prune", "parents", "rescore", ("energy",)),
+    "population": Moved("prune", "population", 8, ("energy",)),
+    "stagnation": Moved("prune", "stagnation", None, ("energy",)),
+    "momentum": Moved("optimizer", "momentum", 0.9, ("sgd",)),
+    "size": Moved("preprocess", "size", None),
+    "mean": Moved("preprocess", "mean", None),
+    "std": Moved("preprocess", "std", None),
+    "run_seconds": Moved("run_limits", "seconds", 60.0),
+    "run_memory": Moved("run_limits", "memory", "4GB"),
+}
+"""Old name -> where the setting is now."""
+
+
+def translated(table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return a file's settings under their present names; what nothing is known of stays as it is.
+
+    A hyper-parameter of another method than the chosen one had no effect and is left out. Raises ConfigError, which
+    begins with `where`, for a method or a value that can't be one.
+    """
+    new = {RENAMED.get(name, name): value for name, value in table.items() if name not in MOVED}
+    parts: dict[str, dict[str, Any]] = {}
+    for name, moved in MOVED.items():
+        value = table.get(name)
+        if value is None or value == moved.default:
+            continue
+        if moved.of:
+            new[moved.into] = _with(new.get(moved.into, moved.of[0]), moved, value, f"{where}: {name}")
+        elif moved.into not in new:
+            parts.setdefault(moved.into, {})[moved.part] = value
+    return new | parts
+
+
+def _with(method: Any, moved: Moved, value: Any, where: str) -> Any:
+    """Return a method's text with one hyper-parameter more, if it is one of those that have it."""
+    choice = read_method(method, where)
+    if choice is None or choice.name not in moved.of:
+        return method
+    try:
+        return str(MethodChoice(choice.name, {moved.part: as_text(value), **choice.given}))
+    except ValueError as error:
+        raise ConfigError(f"{where} = {value!r:.100}: {error}") from error
