@@ -91,10 +91,11 @@ def _check_agreement(dataset: Dataset) -> None:
     for name, part in (("train", dataset.train), ("val", dataset.val), ("test", dataset.test)):
         if part.x.shape[1:] != dataset.train.x.shape[1:]:
             raise DataError(
-                f"{dataset.spec}: {name} images are {part.x.shape[1:]}, train images are {dataset.train.x.shape[1:]}"
+                f"{dataset.spec}: {name} images are {part.x.shape[1:]}, but train images are "
+                f"{dataset.train.x.shape[1:]}; give all parts the same shape"
             )
         if (largest := int(np.max(part.y))) >= dataset.num_classes:
             raise DataError(
                 f"{dataset.spec}: {name} has label {largest}, out of range for {dataset.num_classes} classes "
-                f"(0 to {dataset.num_classes - 1})"
+                f"(0 to {dataset.num_classes - 1}); correct the labels or num_classes"
             )

@@ -48,10 +48,10 @@ def read_pickled(path: Path, label_key: bytes) -> Split:
         raise DataError(f"{path}: not a CIFAR batch: it lacks {', '.join(missing)}")
     data = _array(named[b"data"])
     if data is None or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != _PIXELS:
-        raise DataError(f"{path}: data must be (N, {_PIXELS}) uint8")
+        raise DataError(f"{path}: not a CIFAR batch: its data must be (N, {_PIXELS}) uint8")
     labels = _array(named[label_key])
     if labels is None or labels.ndim != 1:
-        raise DataError(f"{path}: {label_key.decode()} must be a list of class numbers")
+        raise DataError(f"{path}: not a CIFAR batch: {label_key.decode()} must be a list of class numbers")
     return Split(_images(data), labels)
 
 

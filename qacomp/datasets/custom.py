@@ -101,7 +101,7 @@ def source_from_arrays(name: str, arrays: Mapping[str, Any]) -> Source:
     if missing := [key for key in needed if key not in arrays]:
         raise DataError(f"{name} lacks {', '.join(missing)}; it has {', '.join(map(str, arrays)) or 'nothing'}")
     if ("x_val" in arrays) != ("y_val" in arrays):
-        raise DataError(f"{name} has one of x_val and y_val without the other")
+        raise DataError(f"{name} has one of x_val and y_val without the other; give both or none")
     val = Split(arrays["x_val"], arrays["y_val"]) if "x_val" in arrays else None
     num_classes = _count(name, arrays["num_classes"]) if "num_classes" in arrays else None
     return Source(

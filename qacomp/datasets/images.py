@@ -82,7 +82,7 @@ def _look(path: Path) -> tuple[tuple[int, int], bool]:
             warnings.simplefilter("error")  # a decompression bomb only warns
             with Image.open(path, formats=("PNG", "JPEG")) as image:
                 if image.mode.startswith(("I", "F")):
-                    raise DataError(f"images: {path} has more than 8 bits a channel; convert it to 8 bits")
+                    raise DataError(f"images: {path} has more than 8 bits per channel; convert it to 8 bits")
                 return image.size, image.mode in ("1", "L", "LA")
     except (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError) as error:
         raise DataError(f"images: {path} is not a readable PNG or JPEG file; remove or replace it") from error
@@ -106,4 +106,6 @@ def _pixels(path: Path, size: tuple[int, int], mode: str) -> NDArray[np.uint8]:
                 pixels = pixels.resize(size, Image.Resampling.BILINEAR)
             return np.asarray(pixels)
     except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"images: {path} can't be decoded ({' '.join(str(error).split())})") from error
+        raise DataError(
+            f"images: {path} can't be decoded ({' '.join(str(error).split())}); remove or replace it"
+        ) from error

@@ -55,7 +55,9 @@ def _read_stream(path: Path, file: "IO[bytes] | gzip.GzipFile", dimensions: int)
     shape = struct.unpack(f">{dimensions}I", header[4:])
     size = math.prod(shape)
     if size > _LARGEST_BYTES:
-        raise DataError(f"{path}: its header claims {size} bytes, more than the limit of {_LARGEST_BYTES}")
+        raise DataError(
+            f"{path}: its header declares {size} bytes, more than the limit of {_LARGEST_BYTES}; download it again"
+        )
     values = file.read(size + 1)
     if len(values) != size:
         raise DataError(f"{path}: {len(values)} bytes of values where its header says {size}; download it again")

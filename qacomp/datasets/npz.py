@@ -66,6 +66,6 @@ def _read(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArra
         file.read(start.tell())
         values = file.read(size)
         if len(values) != size:
-            raise DataError(f"npz: {path}: {info.filename} is truncated ({len(values)} of {size} bytes)")
+            raise DataError(f"npz: {path}: {info.filename} is truncated ({len(values)} of {size} bytes); copy it again")
         file.read(1)  # read past the end, so that zipfile compares the checksum
     return np.frombuffer(values, dtype=dtype).reshape(shape, order="F" if fortran else "C")

@@ -25,5 +25,8 @@ def choose_preprocessing(config: CompressConfig, stored: Preprocessing) -> Prepr
 
 def _per_channel(name: str, values: tuple[float, ...] | None, channels: int) -> tuple[float, ...] | None:
     if values is not None and len(values) not in (1, channels):
-        raise ConfigError(f"--preprocess: {name} has {len(values)} values; the network's input has {channels} channels")
+        raise ConfigError(
+            f"--preprocess: {name} has {len(values)} values, but the network's input has {channels} channels; give 1 or "
+            f"{channels}"
+        )
     return values * (channels // len(values)) if values else None

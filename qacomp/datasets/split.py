@@ -76,14 +76,14 @@ def _checked_images(name: str, images: NDArray[Any], count: int) -> NDArray[Any]
     if images.size == 0:
         raise DataError(f"{name}: no images (shape {images.shape})")
     if count >= 0 and len(images) != count:
-        raise DataError(f"{name}: {len(images)} images but {count} labels")
+        raise DataError(f"{name}: {len(images)} images but {count} labels; give one label for each image")
     if images.dtype == np.uint8:
         return images
     if not np.issubdtype(images.dtype, np.floating):
         raise DataError(f"{name}: images are {images.dtype}; store them as uint8, or as float in [0, 1]")
     low, high = float(images.min()), float(images.max())
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise DataError(f"{name}: images hold NaN or infinity")
+        raise DataError(f"{name}: images hold NaN or infinity; remove these values")
     if low < 0 or high > 1:
         raise DataError(
             f"{name}: float images span [{low:.4g}, {high:.4g}]; scale them to [0, 1] or store uint8 "

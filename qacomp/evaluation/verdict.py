@@ -21,7 +21,7 @@ GOOD, DOUBTFUL, BROKEN, UNMEASURED = "good", "doubtful", "broken", "not measured
 WORDS = (GOOD, DOUBTFUL, BROKEN, UNMEASURED)
 
 GOOD_CENTRED = 0.99
-"""Below this cosine of centred outputs a model is doubtful. At 0.86 a recogniser read only 30 % of lines alike."""
+"""Below this cosine of centred outputs a model is doubtful. At 0.86 a recogniser read 70 % of lines differently."""
 BROKEN_CENTRED, LOST_CENTRED = 0.5, 0.1
 """A model is broken if its centred cosine is below the first for all outputs, or below the second for one of them.
 

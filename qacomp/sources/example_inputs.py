@@ -67,8 +67,11 @@ def _parsed(spec: str, sizes: dict[str, int]) -> ExampleInput:
         names[axis] = name
         wanted = int(size) if size else sizes.get(name, _FREE)
         if sizes.setdefault(name, wanted) != wanted:
-            raise ConfigError(f"--input {spec}: the axis {name} has two sizes, {sizes[name]} and {wanted}")
+            raise ConfigError(f"--input {spec}: the axis {name} has two sizes, {sizes[name]} and {wanted}; give it one")
         found.append(wanted)
     if math.prod(found) > _MOST_VALUES:
-        raise ConfigError(f"--input {spec}: {math.prod(found):,} values; an example may have at most {_MOST_VALUES:,}")
+        raise ConfigError(
+            f"--input {spec}: {math.prod(found):,} values, but an example may have at most {_MOST_VALUES:,}; give "
+            "smaller sizes"
+        )
     return ExampleInput(tuple(found), names, getattr(torch, dtype or "float32"))

@@ -172,10 +172,16 @@ def _compare(model: bytes, part: nn.Module, arguments: tuple[torch.Tensor, ...],
         )
     found = list(run_feed(session, dict(zip(names, (a.numpy() for a in arguments), strict=True))).values())
     if len(found) != len(wanted):
-        raise ExportError(f"{path}: forward returns {len(wanted)} tensors, but the exported graph {len(found)}")
+        raise ExportError(
+            f"{path}: forward returns {len(wanted)} tensors, but the exported graph {len(found)}; name a part with "
+            "--submodule"
+        )
     for a, b in zip(found, wanted, strict=True):
         if a.shape != b.shape:
-            raise ExportError(f"{path}: an output has shape {b.shape} in PyTorch, but {a.shape} in onnxruntime")
+            raise ExportError(
+                f"{path}: an output has shape {b.shape} in PyTorch, but {a.shape} in onnxruntime; name a part with "
+                "--submodule"
+            )
         off = np.abs(a.astype(np.float64) - b).max(initial=0.0)
         if not off <= _TOLERANCE * max(1.0, float(np.abs(b).max(initial=0))):
             raise ExportError(

@@ -50,7 +50,7 @@ class TorchSource:
         if not selection.layers:
             reason = next(iter(selection.skipped.values()), "it has no tensors")
             raise ConfigError(
-                f"nothing would be compressed: {reason}; see --scope, --include, --exclude and --min-size"
+                f"nothing would be compressed: {reason}; change --scope, --include, --exclude or --min-size"
             )
         names = [layer.name for layer in selection.layers]
         check_finite(self.checkpoint.path, self.network.model.state_dict(), names)

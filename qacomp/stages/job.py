@@ -44,7 +44,7 @@ class Job:
         return self.network.model
 
     def pruned(self, zeros: Zeros) -> "Job":
-        """Return the job with these weights held at zero, and without the layers that pruning removed."""
+        """Return the job with these weights held at zero, and with shapes and K of the pruned network's layers."""
         session = self.session and replace(self.session, zeros=zeros)
         return replace(self, zeros=zeros, session=session, selection=zeros.selection(self.selection, self.model))
 

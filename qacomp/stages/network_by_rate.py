@@ -134,7 +134,7 @@ def _sized(job: Job, source: TorchSource, found: _Calibrated, weights: WeightHis
         rest = size - shared_bytes(scale)
     if size > most:
         raise TargetNotReachedError(f"--target-size {asked}: {size:,} bytes was reached at best; give a larger size")
-    job.run.note(f"--target-size {asked}: {size:,} bytes, since steps can't be set more finely")
+    job.run.note(f"--target-size {asked}: the file has {size:,} bytes, since no other steps come nearer")
     return made
 
 

@@ -85,7 +85,7 @@ def resolve_network(
     if config.min_agreement and (trained or isinstance(network.model, FlexibleModel)):
         raise ConfigError(
             "--min-agreement: works for plain sharing without data, without --prune and --quantizer, and for networks "
-            "without sub-models; leave it"
+            "without sub-models; leave it out"
         )
     if dataset is None:
         if config.quantizer.chosen and quantizer_named(config.quantizer).options.activations is not None:

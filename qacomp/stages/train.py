@@ -149,7 +149,7 @@ def _reestimate(job: Job, model: nn.Module) -> None:
         return
     stage = job.session.stage("batch norm", 1, keep_best=False)
     if not reestimate_batch_norm(model, job.session.dataset, job.session.preprocessing, stage, job.run.progress):
-        job.run.note("--batch-norm re-estimate: the network has no batch norm with statistics")
+        job.run.note("--batch-norm re-estimate: no effect, since the network has no batch norm with running statistics")
 
 
 def _tune(job: Job, model: nn.Module) -> Job:
