@@ -8,6 +8,7 @@ import textwrap
 from typing import TextIO
 
 from qacomp.cli.terminal import coloured, width
+from qacomp.plain_text import printable
 
 _ASCII = {
     "×": "x",
@@ -39,13 +40,7 @@ def shown(value: object, limit: int | None = None) -> str:
 
     In a text longer than `limit` characters the middle is replaced by the number of characters left out.
     """
-    text = str(value)
-    if limit is not None and len(text) > limit:
-        half = limit // 2 - 10
-        text = f"{text[:half]}…({len(text) - 2 * half:,} more)…{text[-half:]}"
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return printable(str(value), limit)
 
 
 def shown_name(name: str, limit: int = 200) -> str:

@@ -17,16 +17,19 @@ if TYPE_CHECKING:
     from qacomp.exporting.decode import decode
     from qacomp.exporting.part import Part
     from qacomp.formats import open_file
+    from qacomp.gating import GateLimits, gate
     from qacomp.options.config import CompressConfig
     from qacomp.result import Result
 
 __all__ = [
     "CompressConfig",
+    "GateLimits",
     "Part",
     "QacompError",
     "Result",
     "compress",
     "decode",
+    "gate",
     "load_dataset",
     "open_file",
     "read_checkpoint",
@@ -35,11 +38,13 @@ __version__ = VERSION
 
 _HOMES = {
     "CompressConfig": "qacomp.options.config",
+    "GateLimits": "qacomp.gating",
     "Part": "qacomp.exporting.part",
     "QacompError": "qacomp.errors",
     "Result": "qacomp.result",
     "compress": "qacomp.api",
     "decode": "qacomp.exporting.decode",
+    "gate": "qacomp.gating",
     "load_dataset": "qacomp.datasets",
     "open_file": "qacomp.formats",
     "read_checkpoint": "qacomp.checkpoints",

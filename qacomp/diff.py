@@ -21,7 +21,8 @@ class TensorChange:
     """One tensor that differs; change: "added", "removed" or "changed"; pairs are (value in a, value in b).
 
     max_abs, rms: largest and root-mean-square |b − a|, if both have the same shape, else None; NaN if values aren't
-    finite. bytes: stored bytes.
+    finite. relative: rms divided by the root mean square of a's values; infinite if only those of a are all zero.
+    bytes: stored bytes.
     """
 
     name: str
@@ -32,6 +33,7 @@ class TensorChange:
     bytes: tuple[int | None, int | None]
     max_abs: float | None
     rms: float | None
+    relative: float | None = None
 
 
 @dataclass(frozen=True)
@@ -90,19 +92,19 @@ def _compare(first: Container, second: Container, a: TensorInfo | None, b: Tenso
     if a is None or b is None:
         one = a or b
         assert one is not None
-        return _change(one.name, "added" if a is None else "removed", a, b, None, None)
+        return _change(one.name, "added" if a is None else "removed", a, b, None)
     if (a.shape, a.dtype, a.k, a.blocks, a.digest) == (b.shape, b.dtype, b.k, b.blocks, b.digest):
         return None
-    largest = rms = None
+    distance = None
     if a.shape == b.shape:
-        largest, rms = _distance(first.tensor(a.name), second.tensor(b.name))
-        if largest == 0 and (a.dtype, a.k, a.blocks) == (b.dtype, b.k, b.blocks):
+        distance = _distance(first.tensor(a.name), second.tensor(b.name))
+        if distance[0] == 0 and (a.dtype, a.k, a.blocks) == (b.dtype, b.k, b.blocks):
             return None  # digests can differ although the values are equal, for example 0.0 and -0.0
-    return _change(a.name, "changed", a, b, largest, rms)
+    return _change(a.name, "changed", a, b, distance)
 
 
 def _change(
-    name: str, change: str, a: TensorInfo | None, b: TensorInfo | None, largest: float | None, rms: float | None
+    name: str, change: str, a: TensorInfo | None, b: TensorInfo | None, distance: tuple[float, float, float] | None
 ) -> TensorChange:
     return TensorChange(
         name,
@@ -111,18 +113,19 @@ def _change(
         (a.dtype if a else None, b.dtype if b else None),
         (a.k if a else None, b.k if b else None),
         (a.bytes if a else None, b.bytes if b else None),
-        largest,
-        rms,
+        *(distance or (None, None, None)),
     )
 
 
-def _distance(a: NDArray[Any], b: NDArray[Any]) -> tuple[float, float]:
-    """Return the largest and the root-mean-square |b − a|."""
+def _distance(a: NDArray[Any], b: NDArray[Any]) -> tuple[float, float, float]:
+    """Return the largest and the root-mean-square |b − a|, and the latter relative to the root mean square of a."""
     if not a.size:
-        return 0.0, 0.0
+        return 0.0, 0.0, 0.0
     with np.errstate(invalid="ignore", over="ignore"):
-        difference = _wide(b) - _wide(a)
-        return float(np.abs(difference).max()), math.sqrt(float(np.mean(difference**2)))
+        before = _wide(a)
+        difference = _wide(b) - before
+        rms, size = (math.sqrt(float(np.mean(values**2))) for values in (difference, before))
+    return float(np.abs(difference).max()), rms, rms / size if size else math.inf if rms else 0.0
 
 
 def _wide(array: NDArray[Any]) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ main(sys.argv[1:])
 """
 
 
-@pytest.mark.parametrize("command", ["decode", "inspect", "verify", "eval"])
+@pytest.mark.parametrize("command", ["decode", "inspect", "verify", "eval", "gate"])
 def test_a_device_needs_no_torch(packed: Path, tmp_path: Path, command: str) -> None:
     target = tmp_path / "model.onnx"
     arguments = [command, str(packed), "--json", *(["-o", str(target)] if command == "decode" else [])]

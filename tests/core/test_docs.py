@@ -31,6 +31,10 @@ def test_the_quickstart_runs(run_printed: Callable[..., str], tmp_path: Path) ->
     assert "layer.weight 16" in out
 
 
+def test_the_gate_runs_from_python(run_printed: Callable[..., str]) -> None:
+    assert "or --target-size 8x" in run_printed(blocks("ci.md"))
+
+
 @pytest.mark.parametrize(
     ("name", "written"),
     [

@@ -67,7 +67,7 @@ def test_layers_import_only_downward(layer: str, path: Path) -> None:
 
 
 ROOMS = (
-    ("errors", "version"),
+    ("errors", "version", "plain_text"),
     ("progress", "outputs"),
     ("notebook",),
     ("pickles",),
@@ -89,7 +89,7 @@ ROOMS = (
     ("report", "plots"),
     ("result",),
     ("pipeline", "evaluate", "diff"),
-    ("api",),
+    ("api", "gating"),
     ("testing",),
     ("__init__", "__main__"),
 )
@@ -306,7 +306,7 @@ def test_the_command_lists_its_commands_without_heavy_imports() -> None:
     names = {"torch", "sklearn", "scipy", "onnx", "onnxruntime", "matplotlib", "numpy"}
     done = run_python(BLOCK.format(names=names) + "from qacomp.cli.main import main; main(['--help'])")
     assert done.returncode == 0, done.stderr
-    for command in ("train", "compress", "decode", "eval", "inspect", "diff", "verify", "plot", "demo"):
+    for command in ("train", "compress", "decode", "eval", "inspect", "diff", "verify", "gate", "plot", "demo"):
         assert f"\n  {command} " in done.stdout
 
 

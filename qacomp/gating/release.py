@@ -1,0 +1,106 @@
+"""What is known of one container: whether it is sound, its bytes, and its metric as stated or as measured now."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qacomp.errors import ConfigError, ExportError, FormatError
+from qacomp.evaluate import measure_file
+from qacomp.formats import open_file, verify_file
+from qacomp.graphs.metadata import metadata
+from qacomp.options.config import CompressConfig
+
+ACCURACY = "accuracy"
+_FINAL = ("decoded", "tuned", "shared")  # accuracies of a compressed network, the last stage first
+_LONGEST = 80  # characters of a metric's name, which anyone may have written
+
+
+@dataclass(frozen=True)
+class GateFigure:
+    """A metric of the original and of the compressed model, accuracy in percent; None where it isn't known.
+
+    how: where the figures come from, in words; problem: why the compressed model's isn't known; advice: what to do
+    where one of them isn't.
+    """
+
+    name: str = ""
+    original: float | None = None
+    found: float | None = None
+    how: str = ""
+    problem: str = ""
+    advice: str = "compress again with --data that has targets, so that the file states the figures"
+
+    @property
+    def drop(self) -> float | None:
+        """Return how much worse the compressed model is than the original; see `lost`."""
+        if self.original is None or self.found is None:
+            return None
+        return lost(self.name, self.original, self.found)
+
+
+@dataclass(frozen=True)
+class Release:
+    """A container that was read whole. fp32: bytes of its own floating-point values in fp32; problem: what is broken.
+
+    figure: its metric; empty where the file is broken.
+    """
+
+    path: Path
+    bytes: int
+    fp32: int = 0
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
+    figure: GateFigure = field(default_factory=GateFigure)
+
+
+def read_release(path: Path, config: CompressConfig | None) -> Release:
+    """Check all of a container, and read or measure its metric. A broken file is a value too, with its problem.
+
+    config: names the data to measure on; None: the metric is as the metadata state it. Raises OSError,
+    IrregularFileError, and the errors of data that can't be used.
+    """
+    size = path.stat().st_size
+    try:
+        verify_file(path)
+        with open_file(path) as container:
+            meta = metadata(container)
+            infos = [container.info(name) for name in container.names]
+    except FormatError as error:
+        return Release(path, size, problem=str(error))
+    fp32 = sum(4 * info.values for info in infos if "float" in info.dtype and info.same_as is None)
+    stated = stated_figure(meta)
+    return Release(path, size, fp32, meta, figure=stated if config is None else _measured(path, config, stated))
+
+
+def lost(name: str, before: float, after: float) -> float:
+    """Return how much worse `after` is: a squared error that rises, or any other metric that falls."""
+    return after - before if name == "mse" else before - after
+
+
+def stated_figure(meta: Mapping[str, Any]) -> GateFigure:
+    """Return the metric that checked metadata state: top-1 accuracy, else the metric on data with targets."""
+    accuracy, metric = meta.get("accuracy") or {}, meta.get("metric") or {}
+    how = "stated in the file, not measured"
+    final = next((value for name in _FINAL if (value := accuracy.get(name)) is not None), None)
+    if accuracy.get("original") is not None or final is not None:
+        return GateFigure(ACCURACY, accuracy.get("original"), final, how)
+    if metric.get("original") is not None or metric.get("decoded") is not None:
+        name = str(metric.get("name") or "metric")[:_LONGEST]
+        return GateFigure(name, metric.get("original"), metric.get("decoded"), how)
+    return GateFigure(problem="the file states no metric")
+
+
+def _measured(path: Path, config: CompressConfig, stated: GateFigure) -> GateFigure:
+    """Measure the decoded model; the original's figure stays the stated one, where it is of the same metric."""
+    try:
+        measured = measure_file(path, config)
+    except (ConfigError, ExportError, FormatError) as error:
+        return GateFigure(problem=str(error), advice="")
+    if measured.metric is None:
+        return GateFigure(problem="; ".join(measured.notes) or "no metric was measured", advice="")
+    name, value = str(measured.metric["name"]), float(measured.metric["value"])
+    how = f"measured on {measured.samples} samples of {measured.data}"
+    if stated.name != name:
+        return GateFigure(name, None, value, how)
+    return GateFigure(name, stated.original, value, f"{how}, the original's stated in the file")
