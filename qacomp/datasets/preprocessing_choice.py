@@ -10,7 +10,7 @@ from qacomp.options.parts import check_parts
 
 
 def choose_preprocessing(config: CompressConfig, stored: Preprocessing) -> Preprocessing:
-    """Return `stored` with the size, mean and std that `config` gives; one mean or std applies to all channels.
+    """Return `stored` with the size, mean and std of --preprocess; a single mean or std applies to all channels.
 
     Raises ConfigError for values out of range, or a wrong number of them.
     """
@@ -26,7 +26,7 @@ def choose_preprocessing(config: CompressConfig, stored: Preprocessing) -> Prepr
 def _per_channel(name: str, values: tuple[float, ...] | None, channels: int) -> tuple[float, ...] | None:
     if values is not None and len(values) not in (1, channels):
         raise ConfigError(
-            f"--preprocess: {name} has {len(values)} values, but the network's input has {channels} channels; give 1 or "
-            f"{channels}"
+            f"--preprocess: {name} has {len(values)} values, but the network's input has {channels} channels; give 1 "
+            f"or {channels}"
         )
     return values * (channels // len(values)) if values else None

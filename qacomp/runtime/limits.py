@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from qacomp.errors import StoppedRunError
 from qacomp.options.running import RunLimits
 
-IN_ALL = 10  # times the seconds of --run-limits for all requests: one just below the limit may come many times
+IN_ALL = 10  # times the seconds of --run-limits for all requests: one just below the limit may be repeated many times
 ON_DATA = 60  # the same for a model that runs on a data set: an hour by default
 
 

@@ -1,4 +1,4 @@
-"""How a regularizer's strength λ goes along training (--schedule): a decorated function for each way."""
+"""The schedules of a regularizer's strength λ during training (--schedule), a decorated function each."""
 
 import math
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from qacomp.options.method_table import MethodTable
 from qacomp.options.registry import Registry
 
 Schedule: TypeAlias = Callable[[float], float]
-"""The fraction of the training's steps that is done -> λ(t)/λ in [0, 1]."""
+"""(fraction of the training's steps done so far) -> λ(t)/λ in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class ScheduleOptions:
-    """Hyper-parameters of a schedule that has none, from which each schedule's own are derived."""
+    """The empty set of hyper-parameters; a schedule with hyper-parameters derives its own dataclass."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class TanhOptions(ScheduleOptions):
 
 
 ScheduleFunction: TypeAlias = Callable[[float, int, Any], float]
-"""(fraction of the steps, epochs in all, hyper-parameters) -> λ(t)/λ."""
+"""(fraction of the steps done so far, number of epochs, hyper-parameters) -> λ(t)/λ in [0, 1]."""
 SCHEDULES: MethodTable[ScheduleFunction] = MethodTable(
     "schedule", ScheduleOptions, Registry("schedule", "qacomp.training.regularizers.schedule", ""), optional=False
 )
 
 
 def strength_schedule(choice: MethodChoice, epochs: int) -> Schedule:
-    """Return the chosen schedule of a training of so many epochs. Raise ConfigError for what can't be chosen."""
+    """Return the chosen schedule for a training of `epochs` epochs. Raise ConfigError for an unknown schedule."""
     factor, options = SCHEDULES.find(choice.name), SCHEDULES.options(choice)
     return lambda progress: factor(progress, epochs, options)
 
@@ -56,7 +56,7 @@ def constant(progress: float, epochs: int, options: ScheduleOptions) -> float:
 
 @SCHEDULES.register("warmup", WarmupOptions)
 def warmup(progress: float, epochs: int, options: WarmupOptions) -> float:
-    """Return what rises linearly from 0 to 1 over the first `fraction` of the steps."""
+    """Return a factor that rises linearly from 0 to 1 over the first `fraction` of the steps, and stays 1."""
     return 1.0 if options.fraction <= 0 else min(1.0, progress / options.fraction)
 
 
@@ -64,7 +64,7 @@ def warmup(progress: float, epochs: int, options: WarmupOptions) -> float:
 def tanh(progress: float, epochs: int, options: TanhOptions) -> float:
     """Return ½ (1 + tanh((e − 0.2 E) / width)) at epoch e of E, as in SinReQ's published fork of Distiller.
 
-    There `width` is 20 epochs; in a short training a tenth of its epochs lets λ rise all the way.
+    There `width` is 20 epochs. In a short training a width of a tenth of its epochs lets λ rise to its full value.
     """
     width = min(20.0, max(1.0, epochs / 10)) if options.width is None else options.width
     return 0.5 * (1.0 + math.tanh((progress - 0.2) * epochs / width))
