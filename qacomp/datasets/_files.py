@@ -12,7 +12,7 @@ def find_folder(kind: str, argument: str, below: Sequence[str], pattern: str) ->
 
     Raises DataError if `argument` isn't a folder.
     """
-    root = Path(os.path.expanduser(argument))  # leaves ~nobody as it is
+    root = Path(os.path.expanduser(argument))  # a path with an unknown user isn't changed
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "does not exist"
         raise DataError(f"{kind}: {argument} {what}; give the folder that holds the published files")

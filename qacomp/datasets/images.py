@@ -79,7 +79,7 @@ def _look(path: Path) -> tuple[tuple[int, int], bool]:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # a decompression bomb only warns
+            warnings.simplefilter("error")  # Pillow only warns of a decompression bomb
             with Image.open(path, formats=("PNG", "JPEG")) as image:
                 if image.mode.startswith(("I", "F")):
                     raise DataError(f"images: {path} has more than 8 bits per channel; convert it to 8 bits")

@@ -19,7 +19,7 @@ Feeds = Mapping[str, NDArray[Any]]
 Runner = Callable[[dict[str, Any]], object]
 """Runs a model on one feed; raises if the model can't run on it."""
 _MOST_VALUES = 1 << 26  # in one input: 256 MiB of floats
-_MOST_TURNS = 3  # values that are tried for an input which the graph compares with constants
+_MOST_TURNS = 3  # constants that are tried as the value of an input, if the graph compares it with them
 
 
 @dataclass(frozen=True)

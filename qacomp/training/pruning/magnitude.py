@@ -20,7 +20,7 @@ from qacomp.training.pruning.keep_rate import uniform_share
 from qacomp.training.pruning.units import Units, apply_masks, parameter_masks
 
 RAMP = (0.0, 0.6)  # fractions of the training's steps: pruning starts at the first, and is complete at the second
-_UPDATES = 40  # of the masks during the ramp
+_UPDATES = 40  # updates of the masks during the ramp
 
 
 def pruned_share(final: float, progress: float) -> float:

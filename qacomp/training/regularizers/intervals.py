@@ -13,7 +13,7 @@ from torch import Tensor
 from qacomp.training.regularizers.blocks import BLOCK, first, suits
 
 _CELLS = 65_536
-_MAX_CORRECTIONS = 16  # comparisons a weight; with more boundaries in one cell a binary search is used
+_MAX_CORRECTIONS = 16  # comparisons per weight; with more boundaries in one cell a binary search is used
 
 
 class CellTable:
