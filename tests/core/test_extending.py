@@ -189,7 +189,7 @@ def test_a_word_in_a_file_imports_no_package(python: Python) -> None:
     )
     model, data, answer = python(program).splitlines()[-1].split(" ", 2)
     assert (model, data) == ("False", "False")
-    assert json.loads(answer)["code"] == 1 and "the file names architecture 'tiny_net'" in json.loads(answer)["err"]
+    assert json.loads(answer)["code"] == 1 and "the file names the architecture 'tiny_net'" in json.loads(answer)["err"]
 
 
 def test_a_codec_that_wins_is_needed_to_read(python: Python, tmp_path: Path) -> None:
