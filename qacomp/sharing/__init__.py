@@ -1,1 +1,1 @@
-"""Weight sharing: clustering, codebooks, and the shared parametrization."""
+"""Share weights with numpy: select tensors, cluster them, and make codebooks, grids and levels."""

@@ -1,9 +1,9 @@
-"""Shared values on affine grids, w = scale · (q − zero point): what integer kernels multiply.
+"""Share values on affine grids, w = scale · (q − zero point), the form that integer kernels multiply.
 
-One for each output channel, or for each block of its inputs. A scale keeps few enough bits that every value of the grid
-is exact in the precision that holds it: half precision for 2 and 4 bits, single for 8, and for weights so small that
-half precision lacks the digits. So codebooks are stored as they are, and `decode --onnx affine` finds the same integers
-and scales again, without an error.
+There is a grid for each output channel, or for each group of its inputs. A scale is rounded to few bits, so that every
+value of the grid is exact in the precision that stores it: fp16 for 2 and 4 bits, fp32 for 8 bits and for weights too
+small for fp16. So codebooks are stored without an error, and `decode --onnx affine` restores the same integers and
+scales.
 """
 
 from typing import Any
@@ -15,36 +15,36 @@ from qacomp.formats import BFLOAT16, SharedTensor, stored_values
 from qacomp.sharing.affine_grid import AffineGrid, nearest_grid
 
 WIDE_BITS = 8
-"""Grids of so many bits need more than half precision has."""
-_SCALE_BITS = {2: 9, 4: 7, 8: 8}  # half precision's 11 less the integer's; a factor of 1 + 2**-8 is near enough for 8
+"""Bits from which a grid needs more digits than fp16 has."""
+_SCALE_BITS = {2: 9, 4: 7, 8: 8}  # significant bits of a scale: fp16's 11 less the integer's; for 8, 8 is enough
 _SINGLE = np.dtype(np.float32)
-_TYPES = {np.dtype(np.float16): (11, 24), BFLOAT16: (8, 133)}  # bits of a significand, and of 1 / the least number
-_WIDEST = 149  # the latter of single precision
+_TYPES = {np.dtype(np.float16): (11, 24), BFLOAT16: (8, 133)}  # bits of a significand, -log2 of the smallest number
+_WIDEST = 149  # -log2 of the smallest number of float32
 
 
 def grid_blocks(shape: tuple[int, ...], axis: int, block: int | None) -> tuple[tuple[int, ...], str | None]:
-    """Return the part of a tensor that one grid serves, and why that isn't a block, where it should be one.
+    """Return the block shape of one grid, and the reason if that is a whole channel although a group was requested.
 
-    axis: the output channels'; block: inputs of one of them, None for all.
+    axis: that of the output channels; block: group size (inputs of a channel), None for the whole channel.
     """
     whole = tuple(1 if place == axis else size for place, size in enumerate(shape))
     if block is None:
         return whole, None
     if len(shape) != 2:
-        return whole, f"it has {len(shape)} axes, and blocks of {block} are a matrix's"
+        return whole, f"it has {len(shape)} axes, and groups of {block} need a matrix"
     if shape[1 - axis] < block:
-        return whole, f"its {shape[1 - axis]} inputs are less than a block of {block}"
+        return whole, f"its {shape[1 - axis]} inputs are fewer than the group size of {block}"
     return ((1, block) if axis == 0 else (block, 1)), None
 
 
 def share_on_grid(
     values: NDArray[np.floating], axis: int, bits: int, block: int | None = None, dtype: np.dtype[Any] = _SINGLE
 ) -> SharedTensor:
-    """Find the grid of least squared error for each output channel of finite `values`, or for each block of inputs.
+    """Share finite `values` on the grid of least squared error for each output channel, or for each group of inputs.
 
-    axis: the output channels'; block: see `grid_blocks`; dtype: the type that will hold the values, float16, BFLOAT16
-    or float32. Codebooks float32 (1, ..., channels, ..., 1, 2 ** bits), or (channels, blocks, 2 ** bits) in the order
-    of the axes; ascending, each with a zero.
+    axis: that of the output channels; block: see `grid_blocks`; dtype: the type that will store the values: float16,
+    BFLOAT16 or float32. Codebooks are float32 (1, ..., channels, ..., 1, 2 ** bits) or, with groups, (channels, groups,
+    2 ** bits) in the order of the axes; each is ascending and holds zero.
     """
     blocks, _ = grid_blocks(values.shape, axis, block)
     rows = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1).astype(np.float32)  # (channels, inputs)
@@ -60,7 +60,10 @@ def share_on_grid(
 
 
 def _plain(matrix: NDArray[np.float32], grid: AffineGrid, bits: int, dtype: np.dtype[Any]) -> AffineGrid:
-    """Find the grids with plain scales, of which one beside the nearest may clip less, and their best integers."""
+    """Return the grids with rounded scales (see `plain_scale`) of least error, and their integers.
+
+    For each scale the nearest rounded one and its two neighbours are tried, since a larger one may clip less.
+    """
     starts, numbers = np.arange(0, len(matrix), grid.block), np.arange(len(matrix)) // grid.block
     nearest = plain_scale(np.abs(grid.scale), bits, dtype)  # (blocks, columns)
     step = np.ldexp(np.float32(1), np.frexp(nearest)[1] - _kept(bits, dtype))
@@ -79,41 +82,42 @@ def _plain(matrix: NDArray[np.float32], grid: AffineGrid, bits: int, dtype: np.d
 
 
 def plain_scale(scale: NDArray[np.float32], bits: int, dtype: np.dtype[Any] = _SINGLE) -> NDArray[np.float32]:
-    """Round positive scales to as many bits as leave (2 ** bits − 1) · scale exact where it is stored."""
+    """Round positive scales to so few bits that their multiples up to (2 ** bits − 1) · scale are exact as stored."""
     kept = _kept(bits, dtype)
     finest = np.full(scale.shape, _TYPES[dtype][1] if dtype in _TYPES else _WIDEST)
-    if dtype == _SINGLE and bits < WIDE_BITS:  # half precision, where it has the bits
+    if dtype == _SINGLE and bits < WIDE_BITS:  # stored in fp16, if it has enough digits for this scale
         half = _TYPES[np.dtype(np.float16)][1]
         finest[scale >= 2.0 ** (kept - half)] = half
     significand, exponent = np.frexp(scale.astype(np.float64))  # significand in [0.5, 1)
     rounded = np.ldexp(np.rint(np.ldexp(significand, kept)), exponent - kept)
-    whole = np.maximum(np.rint(np.ldexp(rounded, finest)), 1)  # multiples of the least number
+    whole = np.maximum(np.rint(np.ldexp(rounded, finest)), 1)  # in multiples of the smallest number
     plain: NDArray[np.float32] = np.ldexp(whole, -finest).astype(np.float32)
     return plain
 
 
 def is_exact_in(codebook: NDArray[np.float32], precision: str) -> bool:
-    """Return whether this precision holds every value of the grids to the last bit."""
+    """Return whether every value of the grids is exact in this precision."""
     return np.array_equal(stored_values(codebook, precision), codebook)
 
 
 def _kept(bits: int, dtype: np.dtype[Any]) -> int:
-    """Return how many bits a scale's significand may have."""
+    """Return how many significant bits a scale may have."""
     room = _TYPES[dtype][0] - bits if dtype in _TYPES else _SCALE_BITS[bits]
     return max(1, min(_SCALE_BITS[bits], room))
 
 
 def codebooks(scale: NDArray[np.float32], zero: NDArray[np.integer], bits: int) -> NDArray[np.float32]:
-    """Return all values of the grids: (..., 2 ** bits) of scales and zero points (...,)."""
+    """Return all values of the grids (..., 2 ** bits), given scales and zero points (...,)."""
     steps = np.arange(1 << bits, dtype=np.float32) - zero[..., None].astype(np.float32)
     values: NDArray[np.float32] = steps * scale[..., None]
     return values
 
 
 def grid_numbers(shared: SharedTensor) -> tuple[NDArray[np.float32], NDArray[np.uint8]] | None:
-    """Return (scales, zero points), each (blocks along every axis), of float32 grids that hold zero; else None.
+    """Return (scales, zero points) if all codebooks are float32 grids that hold zero, else None.
 
-    (k − zero point) · scale is entry k of a codebook, exactly.
+    Both have one entry for each codebook, in the shape of the codebooks without K. Entry k of a codebook is exactly
+    (k − zero point) · scale.
     """
     k = shared.codebook.shape[-1]
     if shared.blocks is None or shared.codebook.dtype != np.float32 or not 2 <= k <= 256:

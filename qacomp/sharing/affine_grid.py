@@ -1,7 +1,7 @@
-"""The affine grid nearest to a matrix, block by block: w ≈ scale · (q − zero point), q of 2, 4 or 8 bits.
+"""Find the affine grid nearest to each block of a matrix: w ≈ scale · (q − zero point), with q of 2, 4 or 8 bits.
 
-Range search as in OmniQuant's and GPTQ's round-to-nearest baselines: each block's range is shrunk in steps, the step
-with the least squared error is kept, and its scale is then the least-squares one for the integers found.
+The range is searched as in the round-to-nearest baselines of OmniQuant and GPTQ: each block's range is shrunk in steps,
+and the step with the least squared error is kept. Its scale is the least-squares one for the integers.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SHRINKS = np.linspace(1.0, 0.6, 17)
-_ON_GRID = 2.0**-10  # of the largest value: half precision's rounding of a codebook stays below it
-_COLUMNS = 1 << 20  # weights at a time
+_ON_GRID = 2.0**-10  # tolerance relative to the largest value; rounding a codebook to fp16 stays below it
+_COLUMNS = 1 << 20  # weights processed at once
 
 
 @dataclass(frozen=True)
 class AffineGrid:
-    """q, zero: uint8, scale: float32. q has the matrix's shape (rows, columns); scale and zero (blocks, columns), or
-    (columns,) where `block` is 0: one grid a column.
+    """A matrix on affine grids. q: integers (rows, columns); block: rows of a block, 0 for one grid for each column.
+
+    scale, zero: (blocks, columns), or (columns,) if `block` is 0.
     """
 
     q: NDArray[np.uint8]
@@ -29,14 +30,14 @@ class AffineGrid:
 
     def dense(self) -> NDArray[np.float32]:
         """Compute the values as DequantizeLinear does: (q − zero) · scale in float32."""
-        rows = np.arange(len(self.q)) // self.block if self.block else ...  # of scale and zero, for each row of q
+        rows = np.arange(len(self.q)) // self.block if self.block else ...  # row of scale and zero for each row of q
         steps = self.q.astype(np.int32) - self.zero[rows].astype(np.int32)
         values: NDArray[np.float32] = steps.astype(np.float32) * self.scale[rows]
         return values
 
 
 def nearest_grid(matrix: NDArray[np.float32], bits: int, block: int) -> AffineGrid:
-    """Find a grid for each `block` rows of each column of a matrix (rows, columns); the last block may be shorter."""
+    """Return the nearest grid for each `block` rows of each column of a matrix; the last block may be shorter."""
     rows, columns = matrix.shape
     blocks = -(-rows // block)
     q = np.empty((rows, columns), np.uint8)
@@ -55,10 +56,10 @@ def nearest_grid(matrix: NDArray[np.float32], bits: int, block: int) -> AffineGr
 
 
 def _search(cube: NDArray[np.float32], bits: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:
-    """Find integers (blocks, block, columns), scales and zero points (blocks, columns) of least squared error."""
+    """Return integers (blocks, block, columns), scales and zero points (blocks, columns) of least squared error."""
     top = (1 << bits) - 1
     low, high = (np.minimum(cube.min(axis=1), 0), np.maximum(cube.max(axis=1), 0))  # (blocks, columns)
-    exponent = np.frexp(np.maximum(high, -low))[1]  # squares of 1e-25 and of 1e25 leave single precision
+    exponent = np.frexp(np.maximum(high, -low))[1]  # values are scaled to near 1, so that squares fit float32
     cube, low, high = np.ldexp(cube, -exponent[:, None]), np.ldexp(low, -exponent), np.ldexp(high, -exponent)
     best = np.full(low.shape, np.inf, np.float32)
     q = np.zeros(cube.shape, np.uint8)
@@ -68,7 +69,7 @@ def _search(cube: NDArray[np.float32], bits: int) -> tuple[NDArray[np.uint8], ND
         width = np.where(width == 0, np.float32(1), width)
         offset = np.clip(np.rint(-low * np.float32(shrink) / width), 0, top)
         levels = np.clip(np.rint(cube / width[:, None]) + offset[:, None], 0, top)
-        steps = levels - offset[:, None]  # 0 for the zeros that fill the last block
+        steps = levels - offset[:, None]  # 0 for the zeros that pad the last block
         norms = (steps * steps).sum(axis=1)
         fitted = np.where(norms > 0, (steps * cube).sum(axis=1) / np.maximum(norms, 1), width)
         error = ((cube - steps * fitted[:, None]) ** 2).sum(axis=1)
@@ -81,7 +82,7 @@ def _search(cube: NDArray[np.float32], bits: int) -> tuple[NDArray[np.uint8], ND
 
 
 def codebook_grid(codebook: NDArray[np.float32], bits: int) -> tuple[NDArray[np.uint8], float, int] | None:
-    """Return (q of each value, scale, zero point) where the values lie on one affine grid of `bits` bits, else None.
+    """Return (q of each value, scale, zero point) if the values are on one affine grid of `bits` bits, else None.
 
     codebook: (K,) in any order. The grid has as few steps as the values allow.
     """

@@ -1,8 +1,9 @@
-"""Which tensors get more than K shared values, for outputs that agree with the original's (`--min-agreement`).
+"""Give tensors more than K shared values until the outputs agree with the original's (`--min-agreement`).
 
-A few inputs say little of others, so a tensor's part is half what it does to the outputs alone, and half what its
-channels lost, which holds for inputs that nobody drew; K grows where that falls most for a bit. Each choice is tried as
-a whole. Where only weights are known, the tensors' own losses are bounded.
+A tensor's loss is estimated from two things: half of it is the tensor's effect on the outputs for a few inputs, and
+half the relative error of its channels, which doesn't depend on the inputs. K grows for the tensor whose loss falls
+most for each bit. Each choice for all tensors is then tried by running the model. If the model can't be run, the
+tensors' own losses are limited instead.
 """
 
 import functools
@@ -20,27 +21,28 @@ from qacomp.sharing.allocation import allocate, distinct_values, relative_error
 from qacomp.sharing.selection import Layer, Selection
 from qacomp.sharing.share import share_array, shared_form
 
-AUTO_AGREEMENT, AUTO_FROM_K = 0.9999, 256  # who asks for so many values wants the same outputs
-_MARGIN = 0.6  # of the deviation that is allowed: other inputs may be hit harder than those that were tried
-_OF_A_TENSOR = 0.035  # of it, on the average over tensors, where no outputs are known
-_TRIALS, _STEEPEST, _FLATTEST = 4, 1 / 16, 0.7  # and how far each of them lowers the errors
+AUTO_AGREEMENT, AUTO_FROM_K = 0.9999, 256  # the default from this K on, where users expect the same outputs
+_MARGIN = 0.6  # aim at this part of the allowed deviation, since other inputs may have larger errors
+_OF_A_TENSOR = 0.035  # part of the allowed deviation for a tensor on average, if the model can't be run
+_TRIALS, _STEEPEST, _FLATTEST = 4, 1 / 16, 0.7  # most trials, and the bounds of the factor by which each lowers losses
 _WHOLE = "all its values"
 
 Original = Callable[[str], NDArray[Any]]
-"""A tensor's own values by its name."""
+"""A function that returns a tensor's values, given its name."""
 
 
 @dataclass(frozen=True)
 class Aim:
-    """`deviation`: 1 − cosine that outputs may be off; `asked`: the user named it, so that less is a failure."""
+    """The agreement to reach. deviation: allowed 1 − cosine; asked: the user requires it, so missing it is an error."""
 
     deviation: float
     asked: bool
 
     def reached(self, deviation: float | None) -> str | None:
-        """Return None where the aim is reached; else what to say of a default that isn't.
+        """Return None if the aim is reached, or can't be checked; else a note that the default aim isn't reached.
 
-        deviation: of the worst output, None where it isn't known. Raises AgreementNotReachedError where it was asked.
+        deviation: 1 − cosine of the worst output, None if unknown. Raises AgreementNotReachedError if the user requires
+        the aim and it isn't reached or can't be checked.
         """
         if deviation is not None and deviation <= self.deviation:
             return None
@@ -49,20 +51,20 @@ class Aim:
             if self.asked:
                 raise AgreementNotReachedError(
                     f"--min-agreement {wanted}: the outputs can't be compared with the original's, so nothing is"
-                    " written; give --data with inputs that the model runs with, or leave it"
+                    " written; give --data with inputs that the model accepts, or leave --min-agreement out"
                 )
             return None
         found = f"cosine {1 - deviation:.10g}"
         if self.asked:
             raise AgreementNotReachedError(
-                f"--min-agreement {wanted}: reached {found} with all the values that tensors may get, so nothing is"
-                " written; give a larger --k, or ask for less"
+                f"--min-agreement {wanted}: reached {found} with the most shared values, so nothing is written;"
+                " give a larger --k or a lower --min-agreement"
             )
-        return f"{found}, where {wanted} is what is aimed at from --k {AUTO_FROM_K} on"
+        return f"{found}, below the aim of {wanted} that is the default from --k {AUTO_FROM_K} on"
 
 
 def aim(config: CompressConfig) -> Aim | None:
-    """Return the cosine to reach, or None where K stays K."""
+    """Return the agreement to reach, or None if tensors keep their K."""
     if config.min_agreement is not None:
         return Aim(1 - config.min_agreement, True) if config.min_agreement > 0 else None
     plain = config.codebook == "tensor" and config.levels is None
@@ -71,11 +73,11 @@ def aim(config: CompressConfig) -> Aim | None:
 
 @dataclass(frozen=True)
 class Trials:
-    """How a choice is tried. run: shares the tensors of a selection and runs the model; 1 − cosine of its worst output,
-    None where it can't be run.
+    """The functions with which a choice is tried.
 
-    shared: a tensor's values as they were shared last; felt: of each tensor shared so, what it does to the outputs
-    alone, or to its own operators, in any unit.
+    run: shares the tensors of a selection, runs the model and returns 1 − cosine of its worst output, or None if it
+    can't be run; shared: returns a tensor's values as shared last; felt: returns for each tensor the effect of sharing
+    it alone on the outputs, or on its own operators, in any unit.
     """
 
     run: Callable[[Selection], float | None]
@@ -86,9 +88,9 @@ class Trials:
 def refined(
     selection: Selection, config: CompressConfig, original: Original, trials: Trials
 ) -> tuple[Selection, str | None]:
-    """Return the selection with as many values as outputs need to agree, and a remark where they still don't.
+    """Return the selection with enough values for the outputs to agree, and a note if they still don't.
 
-    It is the one that was tried last. Raises AgreementNotReachedError where the user's aim can't be reached.
+    The selection is the one that was tried last. Raises AgreementNotReachedError if the user's aim isn't reached.
     """
     wanted, deviation = aim(config), trials.run(selection)
     if wanted is None:
@@ -110,7 +112,7 @@ def refined(
 
 
 def refined_alone(selection: Selection, config: CompressConfig, original: Original) -> Selection:
-    """Raise k for tensors of a model that can't be run, if `min_agreement` is given."""
+    """Return the selection with more values for a model that can't be run, if `min_agreement` is given."""
     if not config.min_agreement or not selection.layers:
         return selection
 
@@ -118,7 +120,7 @@ def refined_alone(selection: Selection, config: CompressConfig, original: Origin
 
     @functools.cache
     def shared(name: str, k: int) -> NDArray[Any]:
-        make = share_array if k == config.k else shared_form  # what isn't smaller with K is kept, and loses nothing
+        make = share_array if k == config.k else shared_form  # with K, a tensor that wouldn't get smaller is kept
         return make(
             original(name), replace(layers[name], k=k), "tensor", config.stored_precision, config.rounding
         ).dense()
@@ -130,7 +132,7 @@ def refined_alone(selection: Selection, config: CompressConfig, original: Origin
 
 
 def raised_note(layers: Iterable[Layer], k: int) -> str | None:
-    """Return a note to the user on the tensors with more values."""
+    """Return a note about the tensors that have more than k values, or None."""
     raised = [layer for layer in layers if "--min-agreement" in layer.reason]
     more = [layer for layer in raised if _WHOLE not in layer.reason]
     parts = []
@@ -143,11 +145,11 @@ def raised_note(layers: Iterable[Layer], k: int) -> str | None:
 
 
 class Losses:
-    """What the tensors of a selection that have K values lose, as measured, and what they would lose with more.
+    """The losses of the tensors of a selection with K values, and estimates for more values.
 
-    shared: a tensor's values as they are shared with K; at: with any number, None where that isn't clustered to choose,
-    since a trial follows: on a fine codebook m times as many values leave 1 / m² of the error (Bennett, 1948). Tensors
-    that the user gave another K aren't touched.
+    shared: returns a tensor's values as shared with K; at: returns them as shared with any k, or None to estimate the
+    error instead: m times as many values in a fine codebook leave 1 / m² of it (Bennett, 1948). Tensors for which the
+    user gave another K aren't changed.
     """
 
     def __init__(
@@ -165,7 +167,7 @@ class Losses:
         self.weights = dict.fromkeys(self.layers, 1.0)
 
     def __call__(self, name: str, k: int) -> float:
-        """Compute the weighted `relative_error` of a tensor at k shared values; 0 where those are all it has."""
+        """Return the weighted `relative_error` of a tensor with k shared values; 0 if it has at most k values."""
         if k >= self.values[name]:
             return 0.0
         if self.at is not None and k != self.k:
@@ -173,7 +175,7 @@ class Losses:
         return self.weights[name] * self.relative[name] * (self.k / k) ** 2
 
     def weigh(self, measured: Mapping[str, float]) -> None:
-        """Let a tensor's loss at K be half its share in `measured`, half its share in the relative errors."""
+        """Set weights so that a tensor's loss at K is the mean of its shares of `measured` and of relative errors."""
         felt = {name: measured.get(name, 0.0) for name in self.layers}
         totals = sum(felt.values()) or 1.0, sum(self.relative.values()) or 1.0
         for name, error in self.relative.items():
@@ -181,7 +183,7 @@ class Losses:
             self.weights[name] = part / error if error else 0.0
 
     def lowered(self, share: float) -> Selection:
-        """Return the selection with more values, so that the losses' sum falls to `share` of that at K."""
+        """Return the selection with more values, so that the sum of losses falls to `share` of the sum at K."""
         sizes = allocate(self.values, self.k, self, share)
         layers = (self._raised(layer, sizes.get(layer.name, layer.k)) for layer in self.selection.layers)
         return replace(self.selection, layers=tuple(layers))
@@ -192,7 +194,7 @@ class Losses:
     def _raised(self, layer: Layer, k: int) -> Layer:
         if k == layer.k:
             return layer
-        lost = f"of {layer.k} its channels lose {self.relative[layer.name]:.1e}"
+        lost = f"with {layer.k} the relative error of its channels is {self.relative[layer.name]:.1e}"
         more = _WHOLE if k >= self.values[layer.name] else f"{k:,} values"
         why = f"{more} for --min-agreement: {lost}"
         return replace(layer, k=k, reason=f"{layer.reason}; {why}" if layer.reason else why)

@@ -1,7 +1,7 @@
-"""K-means of many small tensors of one size at once: what takes each a hundred array operations takes all no more.
+"""Cluster many small tensors of the same size at once, with no more array operations than one tensor takes.
 
-As for one tensor, the start is the best partition into coarse cells, by dynamic programming (see kmeans.py). Then the
-best cuts near the ones that are there are looked for in the same way, and Lloyd's steps settle them among the values.
+As for a single tensor, the start is the best partition into coarse cells, by dynamic programming (see kmeans.py). Then
+the best cuts near these are searched in the same way, and Lloyd's steps refine them among the values.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,18 +16,18 @@ from qacomp.sharing.kmeans import Clustering, inertia_of, kmeans
 from qacomp.sharing.selection import Layer
 
 MOST_VALUES, MOST_K = 1 << 10, 16
-"""Larger tensors are clustered one by one: their array operations take longer than calling them does."""
-_TOGETHER = 1 << 16  # values at once: what is gathered stays in the cache
+"""Larger tensors are clustered one by one, since the calls of array operations don't dominate there."""
+_TOGETHER = 1 << 16  # values clustered at once, so few that temporary arrays stay in the cache
 _AT_ONCE = 1 << 16  # entries of a table of costs
 _CELLS, _ROWS, _AROUND, _REACHES = 160, 54, 8, (1, 1)
-_AHEAD, _ALIKE = 256, 4  # so many tensors are looked at together, and are clustered so if so many are alike
-_STEPS, _EXCHANGES = 50, 16
+_AHEAD, _ALIKE = 256, 4  # tensors in a window, and how many of one size and K are needed to cluster them together
+_STEPS, _EXCHANGES = 50, 16  # most steps of Lloyd's, and most exchanges
 
 
 def clustered_ahead(layers: Sequence[Layer], dense: Callable[[str], NDArray[Any]]) -> Iterator[Clustering | None]:
-    """Yield each layer's clusters in order, where it is small and some of those around it are of its size and K.
+    """Yield the clusters of each layer, in order, if it is small and others near it have its size and K, else None.
 
-    dense: gives the values of a layer's name; at most _AHEAD small arrays are held. None: cluster it by itself.
+    dense: returns the values of a layer, given its name; at most _AHEAD small arrays are held in memory.
     """
     for start in range(0, len(layers), _AHEAD):
         alike: dict[tuple[int, int], dict[int, NDArray[Any]]] = {}
@@ -45,9 +45,9 @@ def clustered_ahead(layers: Sequence[Layer], dense: Callable[[str], NDArray[Any]
 
 
 def kmeans_alike(arrays: Sequence[NDArray[np.floating]], k: int) -> list[Clustering]:
-    """Apply `kmeans` to arrays of one dtype and size, of at most MOST_VALUES finite values each.
+    """Cluster arrays of one dtype and size, of at most MOST_VALUES finite values each, as well as `kmeans` does.
 
-    k: 2 .. MOST_K. The clusters are as good, not the same; an array's own don't depend on the others.
+    k: 2 .. MOST_K. The clusters may differ from those of `kmeans`; those of an array don't depend on other arrays.
     """
     found: list[Clustering] = []
     step = max(1, _TOGETHER // max(1, arrays[0].size))
@@ -63,7 +63,7 @@ def _together(arrays: Sequence[NDArray[np.floating]], k: int) -> list[Clustering
     books = iter(_centroids(ordered[many], k).astype(rows.dtype) if many.any() else ())
     found = []
     for array, row, fits in zip(arrays, rows, many, strict=True):
-        if not fits:  # few distinct values, which are kept
+        if not fits:  # few distinct values, which `kmeans` keeps exactly
             found.append(kmeans(array, k))
             continue
         book = next(books)
@@ -86,14 +86,14 @@ def _centroids(ordered: NDArray[np.floating], k: int) -> NDArray[np.float64]:
 
 
 def _exchanged(rows: Rows, bounds: Places) -> Places:
-    """Return bounds (G, k+1) after exchanges (merge here, split there) while they lower the inertia of some row."""
+    """Return bounds (G, k+1) after exchanges (merge two clusters, split another) that lower the inertia of a row."""
     numbers = np.arange(rows.count)
     for _ in range(_EXCHANGES):
         low, high = bounds[:, :-1], bounds[:, 1:]
         cost = _cost(rows, low, high)  # (G, k)
         middle = np.clip(rows.places(rows.means(bounds)), low, high)
-        gain = cost - _cost(rows, low, middle) - _cost(rows, middle, high)  # of splitting at the mean
-        loss = _cost(rows, bounds[:, :-2], bounds[:, 2:]) - cost[:, :-1] - cost[:, 1:]  # of merging with the next
+        gain = cost - _cost(rows, low, middle) - _cost(rows, middle, high)  # by splitting a cluster at its mean
+        loss = _cost(rows, bounds[:, :-2], bounds[:, 2:]) - cost[:, :-1] - cost[:, 1:]  # by merging it with the next
         split = gain.argmax(axis=1)
         loss[numbers, np.maximum(split - 1, 0)] = np.inf
         loss[numbers, np.minimum(split, loss.shape[1] - 1)] = np.inf
@@ -111,7 +111,7 @@ def _exchanged(rows: Rows, bounds: Places) -> Places:
 
 
 def _cost(rows: Rows, low: Places, high: Places) -> NDArray[np.float64]:
-    """Return the inertias (G, m) of the intervals [low, high); 0 where one is empty."""
+    """Return the inertias (G, m) of the intervals [low, high); 0 for an empty interval."""
     total = np.take_along_axis(rows.sums, high, 1) - np.take_along_axis(rows.sums, low, 1)
     spread = np.take_along_axis(rows.squares, high, 1) - np.take_along_axis(rows.squares, low, 1)
     inertia: NDArray[np.float64] = np.maximum(spread - total * total / np.maximum(high - low, 1), 0.0)
@@ -119,7 +119,7 @@ def _cost(rows: Rows, low: Places, high: Places) -> NDArray[np.float64]:
 
 
 def _coarse(rows: Rows, k: int) -> Places:
-    """Return bounds (G, k+1) of each row's best partition into cells, half of equal mass, half of equal width."""
+    """Return bounds (G, k+1) of each row's best partition between cells, half of equal mass, half of equal width."""
     half = _CELLS // 2
     mass = np.linspace(0, rows.length, half + 1).astype(np.int64)
     width = rows.places(np.broadcast_to(np.linspace(0, 0.5, half)[None], (rows.count, half)))
@@ -133,16 +133,16 @@ def _coarse(rows: Rows, k: int) -> Places:
 
 
 def _partition(rows: Rows, part: slice, ends: Places, k: int) -> Places:
-    """Return the best bounds (g, k+1) of some rows among their `ends` (g, m), which repeat where values do."""
+    """Return the best bounds (g, k+1) of the rows `part` among their `ends` (g, m), which may repeat."""
     first = np.take_along_axis(rows.sums[part], ends, axis=1)
     second = np.take_along_axis(rows.squares[part], ends, axis=1)
-    blocks = []  # (g, ends of a block, ends before its last): inertias of (column, row]
+    blocks = []  # (g, rows of a block, ends before its last): inertias of the intervals (column, row]
     for start in range(0, ends.shape[1], _ROWS):
         rest, before = (slice(None), slice(start, start + _ROWS), None), (slice(None), None, slice(0, start + _ROWS))
         n = ends[rest] - ends[before]
         total = first[rest] - first[before]
         spread = second[rest] - second[before] - total * total / np.maximum(n, 1)
-        blocks.append(np.where(n > 0, spread, np.inf).astype(np.float32))  # a start needs no more digits
+        blocks.append(np.where(n > 0, spread, np.inf).astype(np.float32))  # enough digits for a start
     best, cuts = np.concatenate([block[:, :, 0] for block in blocks], axis=1), []
     for _ in range(1, k):
         found, lowest = [], []
@@ -162,9 +162,9 @@ def _partition(rows: Rows, part: slice, ends: Places, k: int) -> Places:
 
 
 def _sharpened(rows: Rows, bounds: Places, reach: int) -> Places:
-    """Return the best bounds (G, k+1) whose cuts lie near those given, by dynamic programming.
+    """Return the best bounds (G, k+1) with cuts near those of `bounds`, by dynamic programming.
 
-    reach: how far apart the places are that are tried, in 512ths of a row, at least one value.
+    reach: distance between the places that are tried, in 512ths of a row (at least one value).
     """
     count, k = len(bounds), bounds.shape[1] - 1
     offsets = np.arange(-_AROUND, _AROUND + 1) * max(1, reach * rows.length // 512)
@@ -177,7 +177,7 @@ def _sharpened(rows: Rows, bounds: Places, reach: int) -> Places:
 
 
 def _best_cuts(rows: Rows, part: slice, cuts: Places) -> Places:
-    """Choose among cuts (g, k−1, choices) of some rows those of least inertia, as bounds (g, k+1)."""
+    """Return the bounds (g, k+1) of least inertia, with one of the choices (g, k−1, choices) for each cut."""
     sums, squares = rows.sums[part], rows.squares[part]
     g = len(cuts)
     flat = cuts.reshape(g, -1)

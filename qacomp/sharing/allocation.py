@@ -1,7 +1,7 @@
-"""More shared values where a tensor needs them: bits go where they take away most error (Shoham & Gersho, 1988).
+"""Allocate shared values to tensors: each bit goes where it lowers the error most (Shoham & Gersho, 1988).
 
-A tensor's error is the mean over its output channels of |w − c|² / |w|²: each channel feeds a unit of its own, and
-what follows scales a quiet one up again. Fine codebooks are fitted to that measure too.
+A tensor's error is the mean over its output channels of |w − c|² / |w|². The relative error counts, since later layers
+scale the outputs of a channel with small weights up again. Fine codebooks are fitted to this error too.
 """
 
 import math
@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 FACTORS = (1, 2, 3, 4, 6, 16)
-"""Times K: digits of these bases fill bytes well, so an index takes 0, 1, 1.6, 2, 2.7 or 4 bits more."""
+"""Multiples of K to try. Digits of these bases fill bytes well: an index takes 0, 1, 1.6, 2, 2.7 or 4 bits more."""
 _MAX_K = 65_536
-_ENTRY_BITS = 16  # of a codebook's value, and of a weight in half precision
-_PLANE_BITS = 27.0  # about what lossless planes of trained weights take
+_ENTRY_BITS = 16  # bits of a codebook's value, and of a weight in fp16
+_PLANE_BITS = 27.0  # about the bits of a trained float32 weight in lossless planes
 FINE_K = 256
-"""From so many values on the errors are small enough for outputs to follow them linearly, channel by channel."""
+"""From this many values on, errors are so small that outputs change linearly with them, channel by channel."""
 
 
 def relative_error(original: NDArray[np.floating], shared: NDArray[np.floating], axis: int) -> float:
-    """Return the mean over the output channels along `axis` of |w − c|² / |w|²; channels of zeros don't count."""
+    """Return the mean of |w − c|² / |w|² over the output channels along `axis`; channels of zeros don't count."""
     rows, read = (np.moveaxis(a, axis, 0).reshape(a.shape[axis], -1).astype(np.float64) for a in (original, shared))
     power = np.einsum("ij,ij->i", rows, rows)  # (channels,)
     rows -= read
@@ -30,10 +30,11 @@ def relative_error(original: NDArray[np.floating], shared: NDArray[np.floating],
 
 
 def channel_weights(values: NDArray[np.floating], axis: int) -> NDArray[np.float64]:
-    """Return the weight of each value's squared error for k-means, in values' shape: less in channels of large weights.
+    """Return the weight of each value's squared error for k-means, in the values' shape: less in large channels.
 
-    1 / (p + p̄), with p the mean square of the value's channel and p̄ that of the tensor: half-way between the absolute
-    and the relative error, lest channels of next to nothing take the codebook. Output channels run along `axis`.
+    The weight is 1 / (p + p̄), where p is the mean square of the value's channel and p̄ that of the tensor. This is
+    between the absolute and the relative error, so that channels of tiny weights don't take most of the codebook. axis:
+    that of the output channels.
     """
     rows = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1).astype(np.float64)
     power = np.einsum("ij,ij->i", rows, rows) / max(1, rows.shape[1])  # (channels,)
@@ -44,16 +45,17 @@ def channel_weights(values: NDArray[np.floating], axis: int) -> NDArray[np.float
 
 
 def distinct_values(values: NDArray[np.floating]) -> int:
-    """Count the different values: what repeats itself costs no bits again."""
+    """Count the distinct values."""
     ordered = np.sort(values.reshape(-1))
     return int(np.count_nonzero(ordered[1:] != ordered[:-1])) + 1 if ordered.size else 0
 
 
 def allocate(values: Mapping[str, int], k: int, error: Callable[[str, int], float], share: float) -> dict[str, int]:
-    """Choose the shared values of each tensor, so that the errors' sum falls to `share` of what it is at `k`.
+    """Return the number of shared values of each tensor, so that the sum of errors falls to `share` of that at `k`.
 
-    values: tensor -> how many distinct weights it has; error: of a tensor at so many shared values. Step after step
-    that tensor gets more which loses most error for a bit; where all have their most the sum may still be larger.
+    values: number of distinct weights by tensor; error: returns the error of a tensor with a number of shared values.
+    In each step the tensor whose error falls most for each bit gets more values. If all tensors have their maximum, the
+    sum may still be larger.
     """
     sizes = {name: _sizes(distinct, k) for name, distinct in values.items()}
     steps = dict.fromkeys(values, 0)
@@ -70,9 +72,10 @@ def allocate(values: Mapping[str, int], k: int, error: Callable[[str, int], floa
 
 
 def _sizes(values: int, k: int) -> list[int]:
-    """Return how many shared values a tensor of so many distinct weights may have: k, more, and at the end all of them.
+    """Return the numbers of shared values that a tensor may have: k, multiples of k, and last all distinct values.
 
-    Steps that would take as many bits as half precision are left out: beyond them it is better kept as it is.
+    values: number of distinct weights. Numbers that would take as many bits as fp16 are left out, since keeping the
+    tensor is better then.
     """
     more = (k * factor for factor in FACTORS[1:] if k * factor <= min(_MAX_K, values))
     sizes = [k, *(n for n in more if _ENTRY_BITS * n + values * math.log2(n) < _ENTRY_BITS * values)]
@@ -80,9 +83,9 @@ def _sizes(values: int, k: int) -> list[int]:
 
 
 def _gain(error: float, sizes: list[int], values: int) -> float:
-    """Estimate how much error the next of `sizes` saves for a bit of the file; 0 where there is none.
+    """Estimate how much the error falls for each bit of the file with the next of `sizes`; 0 if there is no next.
 
-    On a fine codebook m times as many values leave 1 / m² of the error (Bennett, 1948).
+    In a fine codebook, m times as many values leave 1 / m² of the error (Bennett, 1948).
     """
     if len(sizes) < 2:
         return 0.0

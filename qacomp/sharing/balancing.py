@@ -1,11 +1,11 @@
-"""Rounding errors that cancel within a channel: outputs move less, without any data.
+"""Balance rounding errors so that they cancel within a channel: outputs change less, without any data.
 
-A unit's output is off by Σ e·x, with e = c − w the errors of its channel's weights and x its inputs. Behind a ReLU
-inputs have a mean: if they are independent, of mean m and variance s², the square of that is s²·(Σe² + γ·(Σe)²) on
-average, with γ = m²/s². Taking the nearest value makes the first term least and leaves the second to chance; it all but
-vanishes when a few weights that lie about half-way between two values go to the other one. Nagel et al. (2019,
-Data-free quantization, section 4.2) correct the same shift in the biases, which not every layer has. In a convolution
-of images the inputs of one filter plane are neighbouring pixels, much alike, so errors are made to cancel there first.
+A unit's output has the error Σ e·x, where e = c − w are the errors of its channel's weights and x are its inputs. After
+a ReLU inputs have a mean. If inputs are independent, with mean m and variance s², the squared error is s²·(Σe² +
+γ·(Σe)²) on average, with γ = m²/s². Rounding to the nearest value minimises the first term only. The second term nearly
+vanishes if a few weights about half-way between two values get the other one. Nagel et al. (2019, Data-free
+quantization, section 4.2) correct the same shift in the biases, which not every layer has. In a convolution of images
+the inputs of one filter plane are neighbouring pixels, which are alike, so errors are cancelled within planes first.
 """
 
 import math
@@ -14,21 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 RECTIFIED = 1 / (math.pi - 1)
-"""γ of a normal variable behind a ReLU: mean 1/√(2π), variance ½ − 1/(2π)."""
+"""γ of a normal variable after a ReLU, with mean 1/√(2π) and variance ½ − 1/(2π)."""
 _NEIGHBOURS = 1.0
-"""γ of pixels that correlate by ½: ρ / (1 − ρ)."""
-_AT_ONCE = 1 << 20  # weights
+"""γ of pixels with a correlation ρ of ½: ρ / (1 − ρ)."""
+_AT_ONCE = 1 << 20  # weights processed at once
 
 
 def balanced(
     values: NDArray[np.floating], codebook: NDArray[np.floating], indices: NDArray[np.unsignedinteger], axis: int
 ) -> NDArray[np.unsignedinteger]:
-    """Return indices (of `values`' shape and the dtype given) whose errors cancel within every output channel.
+    """Return indices, in the shape of `values` and the dtype of `indices`, whose errors cancel in each output channel.
 
-    values: finite, any shape, output channels along `axis`; codebook: (K,) ascending; indices: of the nearest values.
-    A row's Σe² + γ·(Σe)² never grows. Weights go to a value next to theirs, those first that lose least for it; zeros
-    at an entry of exactly zero stay there. Rows
-    are the channels; of four axes, which are a convolution's, first each plane (height, width) by itself.
+    values: finite, any shape, with output channels along `axis`; codebook: (K,) ascending; indices: those of the
+    nearest entries. Σe² + γ·(Σe)² of a channel never grows. Weights move to the entry next to theirs, those with the
+    least loss first; zeros at an entry of exactly zero stay there. For four axes (a convolution), each plane (height,
+    width) is balanced first.
     """
     if values.ndim == 4:
         planes = values.shape[0] * values.shape[1], values.shape[2] * values.shape[3]
@@ -64,12 +64,12 @@ def _balanced_rows(
     other = np.clip(chosen.astype(np.int64) + way, 0, len(book) - 1)  # (channels, n)
     change = book[other] - book[chosen]
     change[(rows == 0) & (error == 0)] = 0
-    cost = change * (change + 2 * error)  # what Σe² grows by
+    cost = change * (change + 2 * error)  # growth of Σe²
     price = np.divide(cost, np.abs(change), out=np.full_like(cost, np.inf), where=change != 0)
     order = np.argsort(price, axis=1, kind="stable")
     changes = np.cumsum(np.take_along_axis(change, order, 1), axis=1)
     losses = np.cumsum(np.take_along_axis(cost, order, 1), axis=1) + gamma * changes * (changes + 2 * total)
-    best = np.argmin(losses, axis=1)[:, None]  # (channels, 1): so many go, if that gains anything
+    best = np.argmin(losses, axis=1)[:, None]  # (channels, 1): number of weights to move, if the loss gets negative
     count = np.where(np.take_along_axis(losses, best, 1) < 0, best + 1, 0)
     goes = np.zeros(rows.shape, bool)
     np.put_along_axis(goes, order, np.arange(rows.shape[1]) < count, 1)

@@ -1,17 +1,17 @@
-"""K-means of very many small groups of numbers at once: a group a row, sorted, every Lloyd step over all rows together.
+"""Cluster very many small groups of numbers at once: each group is a sorted row, and a Lloyd step serves all rows.
 
-Within a sorted row the clusters are intervals. The rows are laid end to end on one line, each in a unit of its own, so
-one binary search finds the cuts of all of them, and prefix sums give means and inertias. The start is a good one, the
-cheapest pair of neighbours merged again and again, so few steps are left to do.
+In a sorted row clusters are intervals. All rows are scaled and shifted onto one line, row g to [g, g + 1/2], so that
+one binary search finds the cuts of all rows; prefix sums give means and inertias. The start comes from merging the
+cheapest pair of neighbours again and again, so that few Lloyd steps are needed.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-_SLAB = 1 << 16  # values at once: what is gathered stays in the cache
-_STEPS = 8
-_APART = 1e-9  # of a row's span
-_CELLS = 256  # to begin with, at the least; twice as many as clusters
+_SLAB = 1 << 16  # values clustered at once, so few that temporary arrays stay in the cache
+_STEPS = 8  # most Lloyd steps
+_APART = 1e-9  # midpoints closer than this part of a row's span are found in the row itself
+_CELLS = 256  # least number of cells with which merging starts; twice the number of clusters if that is more
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -20,9 +20,9 @@ Places = NDArray[np.int64]
 def cluster_rows(rows: NDArray[np.floating], k: int) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]:
     """Cluster each row of finite `rows` (G, n) into at most k (2 .. 65,536) clusters.
 
-    Gives codebooks (G, k) of rows' dtype, ascending, the last entry repeated where there are fewer clusters, and the
-    nearest entry's index (G, n). A row of at most k distinct values is represented exactly, and so are the zeros of any
-    row. Deterministic.
+    Returns codebooks (G, k) in the rows' dtype, ascending, and the index (G, n) of the nearest entry. If a row has
+    fewer clusters, the last entry of its codebook is repeated. A row of at most k distinct values is represented
+    exactly, and so are the zeros of any row. The result is deterministic.
     """
     codebooks = np.empty((len(rows), k), rows.dtype)
     indices = np.empty(rows.shape, np.uint8 if k <= 256 else np.uint16)
@@ -38,7 +38,7 @@ def cluster_rows(rows: NDArray[np.floating], k: int) -> tuple[NDArray[np.floatin
 
 
 def _with_zeros(rows: NDArray[np.floating], books: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Move the entry nearest to zero of codebooks (G, k) there, and take Lloyd's steps of the others."""
+    """Set the entry nearest to zero of each codebook (G, k) to zero, and refine the others by Lloyd's steps."""
     count, k = books.shape
     numbers = np.arange(count)
     zero = np.abs(books).argmin(axis=1)
@@ -55,7 +55,7 @@ def _with_zeros(rows: NDArray[np.floating], books: NDArray[np.floating]) -> NDAr
 
 
 def _codebooks(ordered: NDArray[np.floating], k: int) -> NDArray[np.floating]:
-    """Return ascending centroids (G, k) of ascending rows (G, n)."""
+    """Return the ascending centroids (G, k) of ascending rows (G, n)."""
     steps = np.zeros(ordered.shape, np.int64)
     np.cumsum(ordered[:, 1:] != ordered[:, :-1], axis=1, out=steps[:, 1:])  # rank among the distinct values
     few = steps[:, -1] < k
@@ -70,7 +70,7 @@ def _codebooks(ordered: NDArray[np.floating], k: int) -> NDArray[np.floating]:
 
 
 class Rows:
-    """Sorted rows (G, n), each moved and scaled into [0, 1/2], with prefix sums."""
+    """Sorted rows (G, n), each shifted and scaled into [0, 1/2], with prefix sums."""
 
     def __init__(self, ordered: NDArray[np.floating]) -> None:
         values = ordered.astype(np.float64)
@@ -85,26 +85,26 @@ class Rows:
         self.squares = np.concatenate([zero, np.cumsum(self.values**2, axis=1)], axis=1)
 
     def centroids(self, k: int) -> Floats:
-        """Return the centroids (G, k) in the rows' own units."""
+        """Return the centroids (G, k) of the rows in the units of the input."""
         bounds = self.lloyd(self.means(self.merged(k)), _STEPS)
         means: Floats = self.means(bounds) * self.width + self.low
         return means
 
     def merged(self, k: int) -> Places:
-        """Merge neighbours, at each step the pair whose union costs least (Ward, 1963): bounds (G, k+1)."""
+        """Merge neighbouring cells, the cheapest pair first (Ward, 1963), down to k, and return the bounds (G, k+1)."""
         cells = min(self.length, max(_CELLS, 2 * k))
-        tail = cells // 4 if cells < self.length else 0  # values of their own at both ends, where clusters are wide
+        tail = cells // 4 if cells < self.length else 0  # single values as cells at both ends, where clusters are wide
         inner = np.linspace(tail, self.length - tail, cells - 2 * tail + 1).astype(np.int64)
         edges = np.concatenate([np.arange(tail), inner, self.length - tail + 1 + np.arange(tail)])
         sums = np.ascontiguousarray(self.sums[:, edges]).reshape(-1)  # (G · (cells + 1),)
         places = np.tile(edges.astype(np.float64), self.count)
         numbers = np.arange(self.count * (cells + 1)).reshape(self.count, -1)
-        before, after = (numbers - 1).reshape(-1), (numbers + 1).reshape(-1)  # of each bound that is left
-        cost = np.full(numbers.shape, np.inf)  # of taking a bound out; of the outer two and those taken out infinite
+        before, after = (numbers - 1).reshape(-1), (numbers + 1).reshape(-1)  # neighbours of each bound that is left
+        cost = np.full(numbers.shape, np.inf)  # of removing a bound; infinite for the outer two and for removed ones
         flat = cost.reshape(-1)
 
         def price(bound: Places) -> Floats:
-            """Return what taking a bound out costs: the growth of inertia when its two clusters become one."""
+            """Return the cost of removing a bound: the growth of inertia when its two clusters become one."""
             low, high = before.take(bound), after.take(bound)
             here, total = places.take(bound), sums.take(bound)
             n, m = here - places.take(low), places.take(high) - here
@@ -127,13 +127,13 @@ class Rows:
         return bounds
 
     def places(self, values: Floats) -> Places:
-        """Count how many of its row's values lie at or below each of `values` (G, m): (G, m)."""
+        """Return for each of `values` (G, m) how many values of its row are at or below it: (G, m)."""
         found = np.searchsorted(self.line, (np.clip(values, 0, 0.75) + self.base).reshape(-1), side="right")
         places: Places = found.reshape(values.shape) - self.base * self.length
         return places
 
     def lloyd(self, centroids: Floats, steps: int) -> Places:
-        """Return bounds (G, k+1) of the clusters after some steps of Lloyd's; a cluster may be empty."""
+        """Return the bounds (G, k+1) of the clusters after at most `steps` Lloyd steps; clusters may be empty."""
         previous = None
         for _ in range(steps):
             inner = self.places((centroids[:, 1:] + centroids[:, :-1]) / 2)
@@ -146,7 +146,7 @@ class Rows:
         return bounds
 
     def means(self, bounds: Places) -> Floats:
-        """Return ascending means (G, k) within bounds (G, k+1); an empty cluster takes the value at its place."""
+        """Return the ascending means (G, k) of the clusters; an empty cluster gets the value at its place."""
         count = np.diff(bounds, axis=1)
         total = np.diff(np.take_along_axis(self.sums, bounds, axis=1), axis=1)
         empty = np.take_along_axis(self.values, np.minimum(bounds[:, :-1], self.length - 1), axis=1)
@@ -155,7 +155,7 @@ class Rows:
 
 
 def _nearest(rows: NDArray[np.floating], books: NDArray[np.floating]) -> NDArray[np.intp]:
-    """Return the index of the nearest entry of its row's ascending codebook (G, k) for each value (G, n)."""
+    """Return for each value (G, n) the index of the nearest entry in its row's ascending codebook (G, k)."""
     low, high = books[:, :1].astype(np.float64), books[:, -1:].astype(np.float64)
     width = np.where(high > low, 2 * (high - low), 1.0)
     base = np.arange(len(rows))[:, None]
@@ -163,7 +163,7 @@ def _nearest(rows: NDArray[np.floating], books: NDArray[np.floating]) -> NDArray
     scaled = (middles - low) / width  # within [0, 1/2]
     found = np.searchsorted((scaled + base).reshape(-1), (np.clip((rows - low) / width, 0, 0.75) + base).reshape(-1))
     places: NDArray[np.intp] = found.reshape(rows.shape) - base * middles.shape[1]
-    lost = (np.diff(scaled, axis=1) < _APART) & (np.diff(middles, axis=1) > 0)  # too close together on one line
+    lost = (np.diff(scaled, axis=1) < _APART) & (np.diff(middles, axis=1) > 0)  # too close to tell apart on the line
     for row in np.flatnonzero(lost.any(axis=1)):
         places[row] = np.searchsorted(middles[row], rows[row])
     return places

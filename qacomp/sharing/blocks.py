@@ -1,4 +1,4 @@
-"""Codebooks for parts of a tensor: one a channel, or one a group of weights within a channel."""
+"""Share a tensor with a codebook for each channel, or for each group of weights in a channel."""
 
 import itertools
 import math
@@ -10,15 +10,15 @@ from qacomp.formats import SharedTensor
 from qacomp.sharing.block_kmeans import cluster_rows
 from qacomp.sharing.zero_entry import LEAST_K, has_zeros
 
-_ENTRY_BITS = 16  # of a codebook's value as a rule, and of a weight that isn't shared
+_ENTRY_BITS = 16  # usual bits of a codebook's value, and of a weight that isn't shared
 
 
 def block_shape(shape: tuple[int, ...], axis: int, codebook: str, k: int) -> tuple[int, ...] | None:
-    """Return the block that one codebook serves, or None where one for the whole tensor is the better choice.
+    """Return the block shape of one codebook, or None if one codebook for the whole tensor is the better choice.
 
-    `axis`: the output channels'. channel: all weights of one of them; group:N: about N of those, neighbours along the
-    innermost of the other axes first. Blocks too small for K shared values, which would take more room than the
-    weights themselves in 16 bits, give way to the whole tensor.
+    axis: that of the output channels; codebook: "tensor", "channel" (all weights of a channel) or "group:N" (about N
+    weights of a channel, neighbours along the innermost of the other axes first). None is returned if a block with K
+    shared values would take more bits than its weights in fp16.
     """
     if codebook == "tensor":
         return None
@@ -34,10 +34,10 @@ def block_shape(shape: tuple[int, ...], axis: int, codebook: str, k: int) -> tup
 
 
 def share_in_blocks(values: NDArray[np.floating], k: int, blocks: tuple[int, ...]) -> SharedTensor:
-    """Cluster each block of `values` by itself. Codebooks (ceil(d0 / b0), ..., k) of values' dtype, each ascending.
+    """Cluster each block of `values` by itself; codebooks (ceil(d0 / b0), ..., k) are ascending, in the values' dtype.
 
-    The blocks at the far ends may be smaller; of the same size are clustered together. Zeros keep an entry of their
-    own, so of values with zeros codebooks have three at the least.
+    Blocks at the end of an axis may be smaller. Exact zeros keep an entry, so if there are zeros codebooks have at
+    least three entries.
     """
     if k < LEAST_K and has_zeros(values):
         k = LEAST_K
@@ -48,7 +48,7 @@ def share_in_blocks(values: NDArray[np.floating], k: int, blocks: tuple[int, ...
     for corner in itertools.product(*pieces):
         place = tuple(slice(start, stop) for start, stop, _ in corner)
         shape = [n for start, stop, step in corner for n in ((stop - start) // step, step)]
-        order = [*range(0, len(shape), 2), *range(1, len(shape), 2)]  # block numbers first, places within them last
+        order = [*range(0, len(shape), 2), *range(1, len(shape), 2)]  # block numbers first, then positions in a block
         rows = values[place].reshape(shape).transpose(order).reshape(-1, math.prod(shape[1::2]))  # (G, n)
         codebooks, found = cluster_rows(np.ascontiguousarray(rows), k)
         counts = tuple(shape[::2])
@@ -60,6 +60,6 @@ def share_in_blocks(values: NDArray[np.floating], k: int, blocks: tuple[int, ...
 
 
 def _pieces(size: int, block: int) -> list[tuple[int, int, int]]:
-    """Return (start, stop, block) of the whole blocks along an axis, and of the smaller one behind them."""
+    """Return (start, stop, block) of the whole blocks along an axis, and of the smaller block at its end."""
     whole = size - size % block
     return [piece for piece in ((0, whole, block), (whole, size, size - whole)) if piece[0] < piece[1]]

@@ -1,8 +1,8 @@
-"""How an array is shared: on grids, with codebooks in blocks, or with one codebook. The decision stands here alone.
+"""Decide how an array is shared: on grids, with codebooks in blocks, or with one codebook.
 
-Bare arrays and ONNX weights (`qacomp.sharing.share`) ask it, and so does a network (`qacomp.training.share_network`).
-Both finish what they get in their own way: an array's codebook is rounded as the file will hold it, a network's is put
-on the module, where it may be trained. `finished` balances the errors once the codebook is what it will be.
+Both arrays (`qacomp.sharing.share`) and networks (`qacomp.training.share_network`) use this decision. An array's
+codebook is then rounded as the file will store it, and a network's codebook is put on the module, where it may be
+trained. `finished` balances the errors when the codebook is final.
 """
 
 from dataclasses import dataclass
@@ -23,15 +23,16 @@ from qacomp.sharing.symmetric import mirrored_clusters
 from qacomp.sharing.zero_entry import LEAST_K, has_zeros, with_masked_zero, with_zero_entry
 
 _SINGLE = np.dtype(np.float32)
-_EXACT = 0.0  # of a clustering's inertia
+_EXACT = 0.0  # inertia of a clustering without errors
 
 
 @dataclass(frozen=True)
 class SharingRules:
-    """What is asked of all layers.
+    """The settings of sharing for all layers.
 
-    codebook: tensor, channel, group:N, affine4 and so on (see `block_shape`, `share_on_grid`); rounding: nearest, or
-    balanced, which lets errors cancel within a channel; grid_dtype: the type that will hold the values of grids.
+    codebook: "tensor", "channel", "group:N" (see `block_shape`) or a grid such as "affine4" (see `share_on_grid`);
+    rounding: "nearest", or "balanced" so that errors cancel within a channel; grid_dtype: the type that will store the
+    values of grids.
     """
 
     codebook: str = "tensor"
@@ -41,9 +42,9 @@ class SharingRules:
 
 @dataclass(frozen=True)
 class MaskedZeros:
-    """Values that stay exactly zero: those where `mask` (bool, the array's shape) is False.
+    """Values that stay exactly zero. mask: bool in the array's shape, False for these values.
 
-    kept_k: shared values of the others. Equal to the layer's K where the zeros are so few that theirs is one more.
+    kept_k: number of shared values for the other values. It may equal the layer's K; the zero is then one more.
     """
 
     mask: NDArray[np.bool_]
@@ -52,10 +53,10 @@ class MaskedZeros:
 
 @dataclass(frozen=True)
 class Form:
-    """A shared array: its codebook, in the dtype of the values, and indices.
+    """A shared array: codebook, in the dtype of the values, and indices.
 
-    grid: the kind of grid where it is on grids. exact: each value is a shared value. balances: whether errors are to be
-    balanced within channels. zero: the index of the entry that masked zeros have. note: a remark for the user.
+    grid: the kind of grid, None for other codebooks; exact: each value is a shared value; balances: whether `finished`
+    shall balance errors within channels; zero: index of the entry for masked zeros; note: for the user.
     """
 
     shared: SharedTensor
@@ -74,17 +75,17 @@ def find_form(
     zeros: MaskedZeros | None = None,
     found: Clustering | None = None,
 ) -> Form:
-    """Return the form in which finite `values` (any shape) are shared with at most layer.k values.
+    """Share finite `values` (any shape) with at most layer.k shared values (more only for zeros, with a note).
 
-    zeros: values that a mask holds at zero. found: clusters of the values, not weighted, where there are any already.
-    The codebook of a tensor that repeats itself up to signs is its own mirror image (see `qacomp.sharing.symmetric`).
+    zeros: values that stay exactly zero; found: unweighted clusters of the values, if they are known already. A tensor
+    that repeats itself up to signs gets a symmetric codebook (see `qacomp.sharing.symmetric`).
     """
     if (kind := grid_kind(rules.codebook)) is not None:
         shared = share_on_grid(values, layer.axis, kind.bits, kind.block, rules.grid_dtype)
         _, whole = grid_blocks(values.shape, layer.axis, kind.block)
-        return Form(shared, kind, note=whole and f"{layer.name[:80]}: a grid for each channel, since {whole}")
+        return Form(shared, kind, note=whole and f"{layer.name[:80]}: has one grid for each channel, since {whole}")
     blocks = block_shape(values.shape, layer.axis, rules.codebook, layer.k)
-    if blocks is not None:  # zeros are among the values of a block
+    if blocks is not None:  # each block keeps its own zeros
         return Form(share_in_blocks(values, layer.k, blocks))
     if zeros is not None:
         return _masked(values, layer, rules, zeros)
@@ -94,14 +95,14 @@ def find_form(
     wanted = rules.rounding == "balanced" and not exact
     notes = [_size_note(layer, clusters.codebook.size, layer.k, rules)]
     if wanted and mirrored is not None:
-        notes.append(f"{layer.name[:80]}: it repeats itself up to signs: each value goes to the nearest shared one")
+        notes.append(f"{layer.name[:80]}: repeats itself up to signs, so it is rounded to nearest, not balanced")
     note = "; ".join(text for text in notes if text) or None
     shared = SharedTensor(clusters.codebook, clusters.indices)
     return Form(shared, exact=exact, balances=wanted and mirrored is None, note=note)
 
 
 def _masked(values: NDArray[np.floating], layer: Layer, rules: SharingRules, zeros: MaskedZeros) -> Form:
-    """Share the values in the mask by one codebook, with an entry of exactly zero for the others."""
+    """Share the values in the mask with one codebook, which gets an entry of exactly zero for the other values."""
     kept = values[zeros.mask]  # (n,)
     if not kept.size:
         book, zero = np.zeros(1, values.dtype), 0
@@ -120,19 +121,19 @@ def _masked(values: NDArray[np.floating], layer: Layer, rules: SharingRules, zer
 def finished(
     form: Form, values: NDArray[np.floating], codebook: NDArray[np.floating], axis: int
 ) -> NDArray[np.unsignedinteger]:
-    """Return the indices, with errors balanced within channels where the form says so.
+    """Return the final indices, with errors balanced within channels if the form says so.
 
-    codebook: (K,) ascending, as it will be read; axis: the output channels'.
+    codebook: (K,) ascending, as a reader will get it; axis: that of the output channels.
     """
     indices = form.shared.indices
     return balanced(values, codebook, indices, axis) if form.balances else indices
 
 
 def fitted(values: NDArray[np.floating], layer: Layer, rounding: str, known: Clustering | None = None) -> Clustering:
-    """Return k-means of a tensor; where errors are balanced and the codebook is fine, each channel counts for itself.
+    """Cluster a tensor by k-means; for balanced errors and a fine codebook, errors are weighted by channel.
 
-    Zeros among the values keep an entry, so of these there are three at the least. known: clusters of the values, not
-    weighted, where there are any.
+    If there are exact zeros, they keep an entry and there are at least three entries. known: unweighted clusters of the
+    values, if they are known already.
     """
     weighted = rounding == "balanced" and layer.k >= FINE_K
     weights = channel_weights(values, layer.axis) if weighted else None
@@ -147,10 +148,10 @@ def fitted(values: NDArray[np.floating], layer: Layer, rounding: str, known: Clu
 
 
 def _size_note(layer: Layer, size: int, k: int, rules: SharingRules) -> str | None:
-    """Say where a codebook has another number of values than K, or isn't in blocks as asked."""
+    """Return a note if a codebook doesn't have K values, or isn't in blocks although that was requested."""
     name = layer.name[:80]
     if size > k:
-        return f"{name}: {size} shared values instead of {k}, since its zeros keep one"
+        return f"{name}: {size} shared values instead of {k}, since one is needed for its zeros"
     if size < k:
         return f"{name}: {size} shared values instead of {k}"
     if rules.codebook != "tensor":

@@ -1,10 +1,11 @@
-"""K-means of numbers on a line: sort once, then every Lloyd step is K binary searches and K differences of prefix sums.
+"""Cluster numbers by k-means: after one sort, a Lloyd step is K binary searches and K differences of prefix sums.
 
-The clusters of an optimal 1-D partition are intervals, so a partition is K − 1 cuts of the sorted values. How good the
-local optimum is depends on the start: for few clusters the exact dynamic programme on a histogram (Wang & Song,
-Ckmeans.1d.dp, 2011), for many the asymptotically optimal point density f^(1/3) (Panter & Dite, 1951). Then, as long as
-it pays, the cheapest pair of neighbours is merged and the dearest cluster split. A large layer is clustered by runs of
-neighbouring sorted values first, and its cuts are then settled among the values themselves.
+The clusters of an optimal partition of numbers are intervals, so a partition is K − 1 cuts of the sorted values. The
+quality of the local optimum depends on the start. For few clusters that is exact dynamic programming on a histogram
+(Wang & Song, Ckmeans.1d.dp, 2011), for many the asymptotically optimal point density f^(1/3) (Panter & Dite, 1951).
+Then the cheapest pair of neighbours is merged and the most expensive cluster is split, as long as that lowers the
+inertia. A large layer is clustered by runs of neighbouring sorted values first; then its cuts are refined among the
+values.
 """
 
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ __all__ = ["Clustering", "assign", "kmeans"]
 
 _CELLS = 512
 _SMALL, _COARSE_CELLS, _AROUND, _SHARPENINGS = 1 << 13, 128, 8, 2
-"""Of up to so many values the dynamic programme runs on coarse cells, and again on the fine ones around its cuts."""
-_ROWS = 64  # of the dynamic programme that are worked out at once
+"""Up to _SMALL values, dynamic programming runs on coarse cells first and then on fine cells around the cuts."""
+_ROWS = 64  # rows of the dynamic programming that are computed at once
 _QUANTILES = 4096
 _DYNAMIC_MAX_K = 32
 _MAX_STEPS = 500
@@ -35,7 +36,10 @@ _INERTIA_BLOCK = 1 << 15
 
 @dataclass(frozen=True)
 class Clustering:
-    """`codebook` (K,) ascending, values' dtype; `indices` values' shape, uint8 | uint16; `inertia` Σ (v − c)²."""
+    """Clusters of values. codebook: (K,) ascending, in the values' dtype; inertia: Σ (v − c)².
+
+    indices: uint8 or uint16, in the values' shape.
+    """
 
     codebook: NDArray[np.floating]
     indices: NDArray[np.unsignedinteger]
@@ -45,15 +49,15 @@ class Clustering:
 def kmeans(values: NDArray[np.floating], k: int, weights: NDArray[np.floating] | None = None) -> Clustering:
     """Cluster `values` (any shape, finite floats) into at most `k` (2 .. 65,536) clusters.
 
-    Values with at most k distinct numbers are represented exactly, with as many clusters as there are numbers.
-    weights: values' shape, positive: what a squared error counts; None: all the same. `inertia` doesn't count them.
-    Deterministic. Raises ConfigError for k out of range, values that are empty or not finite, or weights that aren't
-    positive and finite.
+    Values with at most k distinct numbers are represented exactly, with one cluster for each. weights: positive, in the
+    values' shape, the weight of each squared error; None: equal weights. The returned inertia is unweighted. The result
+    is deterministic. Raises ConfigError for k out of range, for values that are empty or not finite, and for weights
+    that aren't positive and finite.
     """
     if not 2 <= k <= 65_536:
         raise ConfigError(f"K = {k}: the number of shared values must lie between 2 and 65,536")
     flat = np.ascontiguousarray(values).reshape(-1)
-    ordered, masses = np.sort(flat), None  # (N,); −inf comes first, inf and NaN last
+    ordered, masses = np.sort(flat), None  # (N,); −inf is sorted first, inf and NaN last
     if flat.size == 0 or not np.isfinite(ordered[[0, -1]]).all():
         raise ConfigError("k-means needs at least one value, all of them finite")
     distinct = _few_distinct(ordered, k)
@@ -65,10 +69,10 @@ def kmeans(values: NDArray[np.floating], k: int, weights: NDArray[np.floating] |
 
 
 def _masses(flat: NDArray[np.floating], weights: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the weights in the order of the sorted values, one on the average: (N,)."""
+    """Return the weights (N,) in the order of the sorted values, scaled to a mean of 1."""
     mass = np.ascontiguousarray(weights, np.float64).reshape(-1)
     if mass.shape != flat.shape or not (np.isfinite(mass) & (mass > 0)).all():
-        raise ConfigError("k-means needs one weight a value, all of them positive and finite")
+        raise ConfigError("k-means needs one weight for each value, all of them positive and finite")
     ordered: NDArray[np.float64] = mass[np.argsort(flat, kind="stable")] / mass.mean()
     return ordered
 
@@ -85,7 +89,7 @@ def inertia_of(
 
 
 def _few_distinct(ordered: NDArray[np.floating], k: int) -> NDArray[np.floating] | None:
-    """Return the distinct numbers of `ordered`, or None where there are more than k."""
+    """Return the distinct numbers of `ordered`, or None if there are more than k."""
     sample = ordered[:: max(1, ordered.size // (4 * k))]
     if np.count_nonzero(sample[1:] != sample[:-1]) >= k:
         return None
@@ -94,7 +98,7 @@ def _few_distinct(ordered: NDArray[np.floating], k: int) -> NDArray[np.floating]
 
 
 def _centroids(ordered: NDArray[np.floating], k: int, masses: NDArray[np.float64] | None) -> NDArray[np.float64]:
-    """Return at most k centroids of a good local optimum, ascending."""
+    """Return at most k ascending centroids of a good local optimum."""
     if masses is not None or ordered.size < max(_RUNS_FROM, 16 * k * _RUN):
         points = SortedPoints.of(ordered, 1) if masses is None else SortedPoints.weighted(ordered, masses)
         return points.mean_of(_cluster(points, _start(points, k), k))
@@ -103,9 +107,9 @@ def _centroids(ordered: NDArray[np.floating], k: int, masses: NDArray[np.float64
 
 
 def _start(points: "SortedPoints", k: int) -> NDArray[np.float64]:
-    """Return K starting centroids, ascending: (K,)."""
+    """Return the ascending centroids (K,) with which Lloyd's steps start."""
     if k <= _DYNAMIC_MAX_K:
-        # Half of the cells of equal mass, half of equal width: fine in the bulk, and fine in the tails.
+        # Half of the cells have equal mass and half equal width, so they are fine in the bulk and in the tails.
         ends = _ends(points, _CELLS)
         if points.keys.size > _SMALL or ends.size <= _COARSE_CELLS:
             return points.mean_of(_optimal_bounds(points, ends, k))
@@ -113,14 +117,14 @@ def _start(points: "SortedPoints", k: int) -> NDArray[np.float64]:
         for _ in range(_SHARPENINGS):
             bounds = _sharpened(points, ends, bounds)
         return points.mean_of(bounds)
-    # A quantile cell of mass 1/M and width d has density ∝ 1/d and so takes d·d^(−1/3) of the points.
+    # A quantile cell of mass 1/M and width d has a density ∝ 1/d, so it gets a number of centroids ∝ d·d^(−1/3).
     quantiles = points.quantiles(min(_QUANTILES, points.keys.size))
     mass = np.concatenate([[0.0], np.cumsum(np.diff(quantiles) ** (2 / 3))])
     return np.unique(np.interp((np.arange(k) + 0.5) / k * mass[-1], mass, quantiles))
 
 
 def _ends(points: "SortedPoints", cells: int) -> NDArray[np.intp]:
-    """Return where cells end, the first 0 and the last the number of points: at most cells + 1, ascending."""
+    """Return the ends of at most `cells` cells, ascending, from 0 to the number of points."""
     edges = np.linspace(points.keys[0], points.keys[-1], cells // 2)
     edges = np.concatenate([points.quantiles(cells // 2), edges])
     inner = np.searchsorted(points.keys, edges)
@@ -128,7 +132,7 @@ def _ends(points: "SortedPoints", cells: int) -> NDArray[np.intp]:
 
 
 def _sharpened(points: "SortedPoints", ends: NDArray[np.intp], bounds: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the best bounds whose cuts lie among the `ends` next to those of `bounds`, by dynamic programming."""
+    """Return the best bounds with cuts among the `ends` near those of `bounds`, by dynamic programming."""
     near = np.searchsorted(ends, bounds[1:-1])[:, None] + np.arange(-_AROUND, _AROUND + 1)  # (K−1, around)
     if not near.size:
         return bounds
@@ -153,16 +157,16 @@ def _sharpened(points: "SortedPoints", ends: NDArray[np.intp], bounds: NDArray[n
 
 
 def _optimal_bounds(points: "SortedPoints", ends: NDArray[np.intp], k: int) -> NDArray[np.intp]:
-    """Return the best partition into at most k intervals between `ends` (m + 1,), by dynamic programming: bounds."""
+    """Return the bounds of the best partition into at most k intervals, with cuts in `ends` (m + 1,)."""
     m = ends.size - 1
     blocks = [(first, min(first + _ROWS, m + 1)) for first in range(0, m + 1, _ROWS)]
-    costs = [_costs(points, ends, first, last) for first, last in blocks]  # (rows, last): of (column, row]
+    costs = [_costs(points, ends, first, last) for first, last in blocks]  # (rows, last): inertias of (column, row]
     best = np.concatenate([block[:, 0] for block in costs])  # one interval
     cuts, cut = [], np.zeros(m + 1, np.intp)
     for _ in range(1, min(k, m)):
         parts, lowest = [], []
         for (first, last), block in zip(blocks, costs, strict=True):
-            start = int(cut[first])  # the last cut never falls with the row, nor with the number of intervals
+            start = int(cut[first])  # the last cut never moves down if the row or the number of intervals grows
             table = block[:, start:] + best[None, start:last]
             part = table.argmin(axis=1)
             lowest.append(table[np.arange(last - first), part])
@@ -177,20 +181,20 @@ def _optimal_bounds(points: "SortedPoints", ends: NDArray[np.intp], k: int) -> N
 
 
 def _costs(points: "SortedPoints", ends: NDArray[np.intp], first: int, last: int) -> NDArray[np.float64]:
-    """Return inertias (last − first, last) of the intervals from each end before `last` to those in [first, last)."""
+    """Return the inertias (last − first, last) of intervals from each end before `last` to each in [first, last)."""
     rows, columns = np.arange(first, last)[:, None], np.arange(last)[None, :]
     return np.where(rows > columns, points.cost(ends[columns], ends[rows]), np.inf)
 
 
 def _cluster(points: SortedPoints, centroids: NDArray[np.float64], k: int) -> NDArray[np.intp]:
-    """Take Lloyd's steps from `centroids`, then exchanges (merge, split) as long as they lower the inertia: bounds."""
+    """Return the bounds after Lloyd's steps from `centroids` and exchanges (merge, split) that lower the inertia."""
     bounds = _refilled(points, _lloyd(points, centroids), k)
     for _ in range(_MAX_EXCHANGES):
         low, high = bounds[:-1], bounds[1:]
         cost = points.cost(low, high)  # (K,)
         middle = np.clip(np.searchsorted(points.keys, points.mean(low, high)), low, high)
-        gain = cost - points.cost(low, middle) - points.cost(middle, high)  # (K,) of splitting at the mean
-        loss = points.cost(bounds[:-2], bounds[2:]) - cost[:-1] - cost[1:]  # (K−1,) of merging with the next
+        gain = cost - points.cost(low, middle) - points.cost(middle, high)  # (K,) by splitting a cluster at its mean
+        loss = points.cost(bounds[:-2], bounds[2:]) - cost[:-1] - cost[1:]  # (K−1,) by merging it with the next
         split = int(np.argmax(gain))
         if high.size < k and gain[split] > 0:
             changed = np.insert(bounds, split + 1, middle[split])
@@ -209,7 +213,7 @@ def _cluster(points: SortedPoints, centroids: NDArray[np.float64], k: int) -> ND
 
 
 def _refilled(points: SortedPoints, bounds: NDArray[np.intp], k: int) -> NDArray[np.intp]:
-    """Refill clusters that heavy tails lost: split the dearest, many at a time, until exchanges can do the rest."""
+    """Split the most expensive clusters, many at a time, if heavy tails have left far fewer than k clusters."""
     for _ in range(_MAX_REFILLS):
         missing = k - 16 - (bounds.size - 1)
         if missing <= 0:
@@ -227,7 +231,7 @@ def _refilled(points: SortedPoints, bounds: NDArray[np.intp], k: int) -> NDArray
 
 
 def _lloyd(points: SortedPoints, centroids: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Iterate Lloyd's steps to their fixed point: bounds (K+1,) of the clusters; empty clusters are dropped."""
+    """Iterate Lloyd's steps to their fixed point, and return the bounds (K+1,); empty clusters are dropped."""
     previous = np.empty(0, np.intp)
     for _ in range(_MAX_STEPS):
         cuts = np.searchsorted(points.keys, (centroids[1:] + centroids[:-1]) / 2, side="right")
@@ -245,7 +249,7 @@ def _distinct(ascending: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def _settled(ordered: NDArray[np.floating], runs: SortedPoints, bounds: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return centroids after some Lloyd steps among the values themselves, from bounds (K+1,) between runs."""
+    """Return the centroids after Lloyd steps among the single values, which start from bounds (K+1,) between runs."""
     centroids, previous = runs.mean_of(bounds), np.empty(0, np.intp)
     starts = runs.counts.astype(np.intp)  # (M+1,)
     for _ in range(_MAX_FINE_STEPS):
@@ -253,8 +257,8 @@ def _settled(ordered: NDArray[np.floating], runs: SortedPoints, bounds: NDArray[
         cuts = _distinct(np.concatenate([[0], np.searchsorted(ordered, middles, side="right"), [ordered.size]]))
         if np.array_equal(cuts, previous):
             break
-        run = np.searchsorted(starts, cuts, side="right") - 1  # (K+1,): the whole runs before each cut
-        inside = starts[run, None] + np.arange(_RUN)  # (K+1, run): the values of the run that it falls into
+        run = np.searchsorted(starts, cuts, side="right") - 1  # (K+1,): number of whole runs before each cut
+        inside = starts[run, None] + np.arange(_RUN)  # (K+1, run): positions of the values in the run with the cut
         rest = ordered.take(inside, mode="clip") - np.float64(runs.offset)
         sums = runs.sums[run] + np.where(inside < cuts[:, None], rest, 0.0).sum(axis=1)  # (K+1,)
         centroids = np.diff(sums) / np.diff(cuts) + runs.offset

@@ -1,7 +1,7 @@
-"""Codebooks that nest: each cell of a coarse one splits into cells of the next finer one, so one index serves all.
+"""Make nested codebooks: each cell of a coarse codebook is split into cells of the next finer one.
 
-A coarse level's boundaries are the midpoints of its own values. A finer level keeps them and puts the midpoints of its
-own values between those of one cell. So a weight's fine index always lies in its coarse cell, bit for bit:
+The boundaries of the coarsest level are the midpoints of its values. A finer level keeps these boundaries, and adds the
+midpoints of its own values inside each cell. So the coarse index of a weight always follows from its fine index:
 `index_coarse == parents[index_fine]`.
 """
 
@@ -20,9 +20,9 @@ Cells = NDArray[np.int64]
 
 
 def nested_kmeans(weight: Floats, ks: Sequence[int]) -> SharedTensor:
-    """Share a weight by k-means at several levels: the coarsest is plain k-means, finer ones split its cells.
+    """Share a weight by k-means at several levels: the coarsest is plain k-means, and finer ones split its cells.
 
-    Every value is the mean of its weights. Deterministic; errors as in `kmeans`.
+    Every shared value is the mean of its weights, except zero entries. Deterministic; raises as `kmeans` does.
     """
     books, parents = nested_codebooks(weight, ks)
     flat, zeros = weight.reshape(-1), has_zeros(weight)
@@ -30,7 +30,7 @@ def nested_kmeans(weight: Floats, ks: Sequence[int]) -> SharedTensor:
     made: list[Floats] = []
     tables: list[Cells] = []
     finest: Cells | None = None
-    for level in range(len(books) - 1, -1, -1):  # without the cells that are empty
+    for level in range(len(books) - 1, -1, -1):  # drop empty cells
         used, index = np.unique(index, return_inverse=True)
         index = index.reshape(-1)
         finest = index if finest is None else finest
@@ -40,7 +40,7 @@ def nested_kmeans(weight: Floats, ks: Sequence[int]) -> SharedTensor:
         if level:
             parent = parents[level - 1][used]
             index = parent[index]
-            tables.insert(0, np.unique(parent, return_inverse=True)[1].reshape(-1))  # coarse cells may have gone
+            tables.insert(0, np.unique(parent, return_inverse=True)[1].reshape(-1))  # numbers without dropped cells
     assert finest is not None
     indices = finest.reshape(weight.shape).astype(np.uint8 if made[-1].size <= 256 else np.uint16)
     levels = tuple(Level(book, table) for book, table in zip(made[:-1], tables, strict=True))
@@ -48,16 +48,16 @@ def nested_kmeans(weight: Floats, ks: Sequence[int]) -> SharedTensor:
 
 
 def nested_codebooks(weight: Floats, ks: Sequence[int]) -> tuple[list[Floats], list[Cells]]:
-    """Return k-means codebooks of a weight at each of `ks`, ascending, nested, and their parents; see `nest`."""
+    """Return nested k-means codebooks of a weight, with each of `ks` (ascending) entries, and parents; see `nest`."""
     books, parents = nest([level_codebook(weight, k) for k in ks])
     return _settled(weight, books, parents), parents
 
 
 def nest(books: Sequence[Floats]) -> tuple[list[Floats], list[Cells]]:
-    """Make codebooks that were found apart, the coarsest first, each ascending, into nested ones.
+    """Nest codebooks that were found independently; books: the coarsest first, each ascending.
 
-    Returns the codebooks, without coarse values that no finer one is nearest to, and for each level but the coarsest
-    the coarse cell of each of its entries.
+    Returns the codebooks, without coarse values that have no finer one near them, and for each level but the coarsest
+    the parent (entry of the coarser codebook) of each of its entries.
     """
     nested = [books[-1]]
     parents: list[Cells] = []
@@ -69,10 +69,10 @@ def nest(books: Sequence[Floats]) -> tuple[list[Floats], list[Cells]]:
 
 
 def boundaries(books: Sequence[Floats], parents: Sequence[Cells]) -> list[Floats]:
-    """Return each level's boundaries between neighbouring cells: (K − 1,) ascending, those of the coarser level too.
+    """Return each level's ascending boundaries (K − 1,) between neighbouring cells, with those of the coarser level.
 
-    books: ascending (K,) values of each level, the coarsest first; parents: (K,) int64 of each but the coarsest. A
-    midpoint that has left its coarse cell is held at the cell's edge.
+    books: ascending values (K,) of each level, the coarsest first; parents: (K,) int64 for each level but the coarsest.
+    A midpoint outside its coarse cell is clipped to the cell's edge.
     """
     bounds: list[Floats] = [_middles(books[0])]
     for book, parent in zip(books[1:], parents, strict=True):
@@ -85,12 +85,12 @@ def boundaries(books: Sequence[Floats], parents: Sequence[Cells]) -> list[Floats
 
 
 def layer_levels(levels: Sequence[int], k: int) -> list[int]:
-    """Return the shared values of a layer's levels when its finest has `k`: those that are coarser, and k."""
+    """Return the numbers of shared values of a layer's levels: those of `levels` below k, and k."""
     return [*(level for level in levels[:-1] if level < k), k]
 
 
 def level_codebook(weight: Floats, k: int) -> Floats:
-    """Return k values, ascending; of a weight with zeros one of them is zero, and there are three at the least."""
+    """Return k ascending shared values of a weight; if it has zeros, one value is zero and there are at least three."""
     if not has_zeros(weight):
         return kmeans(weight, k).codebook
     found = kmeans(weight, max(k, LEAST_K)).codebook
@@ -98,7 +98,7 @@ def level_codebook(weight: Floats, k: int) -> Floats:
 
 
 def _settled(weight: Floats, books: list[Floats], parents: list[Cells]) -> list[Floats]:
-    """Take Lloyd's steps of the finer levels inside their coarse cells, where plain k-means had other boundaries."""
+    """Refine the codebooks by Lloyd's steps inside their coarse cells, since plain k-means had other boundaries."""
     ordered, zeros = np.sort(weight.reshape(-1)), has_zeros(weight)
     sums = np.concatenate([[0.0], np.cumsum(ordered, dtype=np.float64)])
     for _ in range(_SETTLING_STEPS):

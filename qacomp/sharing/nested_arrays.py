@@ -1,4 +1,4 @@
-"""One array shared at several levels by k-means alone, in its own dtype."""
+"""Share one array at several levels by k-means alone, in its own dtype."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,10 +22,10 @@ from qacomp.tensors.half_precision import codebook_precision
 
 
 def share_nested(array: NDArray[Any], layer: Layer, levels: Sequence[int], precision: str) -> Packed:
-    """Cluster a float array (or BFLOAT16) at `levels`, ascending; a layer with its own K ends at that.
+    """Share a float (or BFLOAT16) array at `levels`, ascending numbers of shared values; the layer's K is the finest.
 
-    One of at most K distinct values keeps each of them exactly at its finest level, and then its coarser codebooks are
-    exact too, whatever `precision` says; NaN and infinity aren't shared, nor is a tensor that doesn't get smaller.
+    An array of at most K distinct values keeps them exactly at its finest level; its codebooks are then stored exactly,
+    whatever `precision` says. An array with NaN or infinity isn't shared, and neither is one that wouldn't get smaller.
     """
     values = bfloat16_to_float32(array) if array.dtype == BFLOAT16 else array
     if (why := unfit(values)) is not None:
@@ -33,7 +33,7 @@ def share_nested(array: NDArray[Any], layer: Layer, levels: Sequence[int], preci
     values = np.array(values, np.float64 if values.dtype == np.float64 else np.float32)
     shared = nested_kmeans(values, layer_levels(levels, layer.k))
     distinct = np.unique(values)
-    if distinct.size == shared.codebook.size:  # a cell each: the mean of equal numbers may differ in the last bit
+    if distinct.size == shared.codebook.size:  # one cell each, but the mean of equal numbers may differ in the last bit
         shared, precision = replace(shared, codebook=distinct), "exact"
     books = [_in_dtype(book, array.dtype) for book in (shared.codebook, *(x.codebook for x in shared.levels))]
     if any(codebook_precision(book, precision) == "exact" for book in books):
@@ -44,7 +44,7 @@ def share_nested(array: NDArray[Any], layer: Layer, levels: Sequence[int], preci
 
 
 def at_level(item: Packed, level: int) -> Packed:
-    """Return what a reader of a level gets: 0 is the coarsest, the last the whole file."""
+    """Return the tensor that a reader gets at a level; 0 is the coarsest level, the last one the whole file."""
     return replace(item, value=item.value.at_level(level)) if isinstance(item.value, SharedTensor) else item
 
 

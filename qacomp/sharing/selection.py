@@ -1,4 +1,4 @@
-"""Which tensors are shared, and why each one is or isn't. Needs no torch: ONNX graphs are chosen from here too."""
+"""Select the tensors to share, with a reason for each. Doesn't need torch, since ONNX models are handled here too."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,14 +12,14 @@ from qacomp.errors import ConfigError
 
 T = TypeVar("T")
 TIED = "tied to "
-"""How the reason of a tied weight's other names begins."""
+"""The beginning of the reason for the other names of a tied weight."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One weight tensor: `name` is its state-dict key, `kind` conv | dense, `k` the shared values asked for.
+    """One weight tensor to share. name: its state-dict key; kind: "conv" or "dense"; k: number of shared values.
 
-    `axis`: where its output channels run; `reason`: why it was chosen; `tied`: the other names of the same weight.
+    axis: that of the output channels; reason: why it was chosen; tied: the other names of the same weight.
     """
 
     name: str
@@ -32,24 +32,24 @@ class Layer:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return all names by which the settings may speak of it."""
+        """Return all names that settings may use for the weight."""
         return (self.name, *self.tied)
 
 
 @dataclass(frozen=True)
 class Selection:
-    """`layers` to share, and `skipped`: tensor -> reason, for every other one."""
+    """The tensors to share; skipped: the reason for every other tensor, by name."""
 
     layers: tuple[Layer, ...]
     skipped: dict[str, str] = field(default_factory=dict)
 
     def with_reasons(self, reasons: Mapping[str, str]) -> "Selection":
-        """Return the selection with better reasons for unshared tensors; a tied weight's other names keep theirs."""
+        """Return the selection with other reasons for skipped tensors; other names of tied weights keep theirs."""
         stay = {name: reason for name, reason in self.skipped.items() if reason.startswith(TIED)}
         return replace(self, skipped=self.skipped | dict(reasons) | stay)
 
     def without(self, layer: Layer, reason: str) -> "Selection":
-        """Return the selection with a layer, under all its names, left out for a reason."""
+        """Return the selection without a layer; all its names are skipped for the given reason."""
         layers = tuple(other for other in self.layers if other.name != layer.name)
         stay = {name: reason for name in layer.names if name not in self.skipped}
         return replace(self, layers=layers, skipped=self.skipped | stay)
@@ -57,11 +57,12 @@ class Selection:
 
 @dataclass(frozen=True)
 class Weight:
-    """A tensor of a source: what it is, whether it may be shared, and how its values are read.
+    """A tensor of a source: its role, whether it may be shared, and how its values are read.
 
-    read: gives the values, in the tensor's own dtype; a large model's are read one tensor at a time. what: its role
-    (weight of Conv); kind: conv | dense; axis: where its output channels run. never: why it can't be shared, whatever
-    the settings say; unless_asked: why it isn't unless --include names it. tied: the other names of the same weight.
+    read: returns the values in the tensor's own dtype, so that a large model is read one tensor at a time; what: its
+    role, such as "weight of Conv"; kind: "conv" or "dense"; axis: that of the output channels; never: why it can't be
+    shared under any settings, or None; unless_asked: why it isn't shared unless --include names it, or None; tied: the
+    other names of the same weight.
     """
 
     name: str
@@ -76,13 +77,13 @@ class Weight:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return all names by which the settings may speak of it."""
+        """Return all names that settings may use for the weight."""
         return (self.name, *self.tied)
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The settings that decide: see CompressConfig's fields of the same names."""
+    """The settings that decide which tensors are shared; see the fields of CompressConfig with the same names."""
 
     scope: str = "all"
     k: int = 16
@@ -93,10 +94,10 @@ class Rules:
 
 
 def select(weights: Iterable[Weight], rules: Rules) -> Selection:
-    """Decide on every weight, in their order.
+    """Return the selection of the weights to share, in their order.
 
-    Patterns are a tensor's name, that of its module (without .weight), or a shell pattern of either. One that fits no
-    tensor, or gives a K to a tensor that isn't shared, raises ConfigError.
+    A pattern is the name of a tensor or of its module (without .weight), or a shell pattern of either. Raises
+    ConfigError for a pattern that matches no tensor, and for a K of a tensor that isn't shared.
     """
     chosen: list[tuple[Weight, str]] = []
     skipped, used, names = {}, set(), []
@@ -112,34 +113,34 @@ def select(weights: Iterable[Weight], rules: Rules) -> Selection:
             chosen.append((candidate, why if asked is None else f"{why}, --include {asked}"))
     for option, patterns in (("--include", rules.include), ("--exclude", rules.exclude)):
         if unused := [p for p in patterns if p not in used]:
-            raise ConfigError(f"{option} {unused[0]}: no tensor has that name; there are {_few(names)}")
+            raise ConfigError(f"{option} {unused[0]}: no tensor has that name; names are {_few(names)}")
     own = value_for((candidate.names for candidate, _ in chosen), rules.k_layers, "--k")
     layers = (Layer(c.name, c.kind, c.shape, own.get(c.name, rules.k), c.axis, why, c.tied) for c, why in chosen)
     return Selection(tuple(layers), skipped)
 
 
 def value_for(weights: Iterable[Sequence[str]], overrides: Mapping[str, T], flag: str) -> dict[str, T]:
-    """Map the first name of a weight to what `overrides` (names or patterns, the first that fits) say of it.
+    """Map the first name of each weight to its value in `overrides` (by name or pattern; the first that matches).
 
-    weights: all names of each. Raises ConfigError, which names `flag`, for a pattern that fits no name, and where two
-    names of one tied weight are given different values.
+    weights: all names of each weight. Raises ConfigError, which names `flag`, for a pattern that matches no name, and
+    if two names of one tied weight have different values.
     """
     known = {names[0]: names for names in weights}
     for pattern in overrides:
         if not any(first_fit((pattern,), *names) for names in known.values()):
-            raise ConfigError(f"{flag} {pattern}=...: no compressed layer has that name; there are {_few(known)}")
+            raise ConfigError(f"{flag} {pattern}=...: no compressed layer has that name; names are {_few(known)}")
     found = {}
     for first, names in known.items():
         named = [p for p in overrides if any(p in _forms(name) for name in names)]
         if len(names) > 1 and any(overrides[p] != overrides[named[0]] for p in named):
-            raise ConfigError(f"{flag}: {' and '.join(named)} are names of one tied weight: give one value for it")
+            raise ConfigError(f"{flag}: {' and '.join(named)} are names of one tied weight; give one value for it")
         if (fitting := first_fit(overrides, *names)) is not None:
             found[first] = overrides[fitting]
     return found
 
 
 def first_fit(patterns: Iterable[str], *names: str) -> str | None:
-    """Return the first pattern that fits a tensor's name, with or without its .weight; `names`: of a tied one, each."""
+    """Return the first pattern that matches one of a tensor's names, with or without .weight; None if none matches."""
     forms = [form for name in names for form in _forms(name)]
     return next((p for p in patterns if any(p == form or fnmatchcase(form, p) for form in forms)), None)
 
@@ -149,14 +150,14 @@ def _forms(name: str) -> tuple[str, str]:
 
 
 def _reason_against(candidate: Weight, rules: Rules, asked: str | None, refused: str | None) -> str | None:
-    """Return why a tensor isn't shared, None where it is."""
+    """Return the reason why a tensor isn't shared, or None if it is."""
     values = math.prod(candidate.shape)
     if candidate.never is not None:
         return candidate.never
     if refused is not None:
         return f"--exclude {refused}"
     if rules.include and asked is None:
-        return "fits no --include"
+        return "matches no --include"
     if asked is None and candidate.unless_asked is not None:
         return candidate.unless_asked
     if rules.scope not in ("all", candidate.kind):
@@ -167,6 +168,6 @@ def _reason_against(candidate: Weight, rules: Rules, asked: str | None, refused:
 
 
 def _few(names: Iterable[str]) -> str:
-    """Return the first names; cut, since some are kilobytes long."""
+    """Return the first names as text, each cut to 80 characters, since some are kilobytes long."""
     known = [name.removesuffix(".weight")[:80] for name in names]
     return ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")

@@ -1,4 +1,4 @@
-"""Sorted numbers with prefix sums: the mean and the inertia of any interval by two look-ups, for k-means on a line."""
+"""Keep sorted numbers with prefix sums, from which k-means gets the mean and inertia of any interval."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -6,15 +6,15 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-_EDGE = 1 << 14  # single values at each end of runs
+_EDGE = 1 << 14  # number of single values at each end that aren't joined to runs
 
 
 @dataclass(frozen=True)
 class SortedPoints:
-    """Sorted values, or runs of them, with the prefix sums from which any interval's mean and inertia follow.
+    """Sorted values, or runs of sorted values, with prefix sums.
 
-    `keys` (M,) ascending: the values, or the runs' means. `counts`, `sums`, `squares` (M+1,): of v⁰, v and v², where v
-    is the distance from `offset`: inertia doesn't change, and squares keep their digits.
+    keys: (M,) ascending, the values or the means of the runs; counts, sums, squares: (M+1,), the prefix sums of v⁰, v
+    and v², where v = value − offset, so that squares lose no digits.
     """
 
     keys: NDArray[np.float64]
@@ -25,11 +25,14 @@ class SortedPoints:
 
     @classmethod
     def of(cls, ordered: NDArray[np.floating], run: int) -> Self:
-        """Make runs of `run` values, but single values at both ends, where clusters are wide and hold few."""
+        """Return the points of sorted values (N,), joined to runs of `run` values except at both ends.
+
+        Clusters at the ends are wide and hold few values, so these stay single.
+        """
         offset, n = float(ordered.mean(dtype=np.float64)), ordered.size
         edge = _EDGE if run > 1 else 0
         pieces = [(0, edge, 1), (edge, n - edge, run), (n - edge, n, 1)]
-        if run > 1:  # of a large layer no copy in float64 is made
+        if run > 1:  # in pieces, to avoid a float64 copy of a large layer
             step = 4096 * run
             pieces[1:2] = [(a, min(a + step, n - edge), run) for a in range(edge, n - edge, step)]
         sums = np.concatenate([[[0.0], [0.0], [0.0]], *(_run_sums(ordered[a:b], r, offset) for a, b, r in pieces)], 1)
@@ -39,7 +42,7 @@ class SortedPoints:
 
     @classmethod
     def weighted(cls, ordered: NDArray[np.floating], masses: NDArray[np.float64]) -> Self:
-        """Make points of single values, each of its own mass (N,)."""
+        """Return the points of sorted values (N,) with the weights `masses` (N,)."""
         keys = ordered.astype(np.float64)
         offset = float(masses @ keys / masses.sum())
         v = keys - offset
@@ -48,8 +51,8 @@ class SortedPoints:
         return cls(keys, counts, firsts, seconds, offset)
 
     def quantiles(self, count: int) -> NDArray[np.float64]:
-        """Return `count` keys at equal steps of mass, the first and the last among them."""
-        mass = np.linspace(0, self.counts[-2], count)  # the last key begins there
+        """Return `count` keys at equal steps of mass, with the first and the last key."""
+        mass = np.linspace(0, self.counts[-2], count)  # up to the mass before the last key
         return self.keys[np.searchsorted(self.counts, mass, side="right") - 1]
 
     def mean(self, low: NDArray[np.intp], high: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -62,7 +65,7 @@ class SortedPoints:
         return self.mean(bounds[:-1], bounds[1:])
 
     def cost(self, low: NDArray[np.intp], high: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Return the inertias of the intervals [low, high), apart from those inside runs; 0 for an empty interval."""
+        """Return the inertias of the intervals [low, high); 0 for an empty interval."""
         n, total = self.counts[high] - self.counts[low], self.sums[high] - self.sums[low]
         spread = (self.squares[high] - self.squares[low]) - total * total / np.where(n > 0, n, 1)
         inertia: NDArray[np.float64] = np.maximum(spread, 0.0)
@@ -70,7 +73,7 @@ class SortedPoints:
 
 
 def _run_sums(values: NDArray[np.floating], run: int, offset: float) -> NDArray[np.float64]:
-    """Return sums (3, runs) of v⁰, v and v² over each run of `values`, v = value − offset; the last run is shorter."""
+    """Return the sums (3, runs) of v⁰, v and v² over each run, v = value − offset; the last run may be shorter."""
     v = values.astype(np.float64) - offset
     counts = np.full(-(-v.size // run), float(run))
     if v.size % run:

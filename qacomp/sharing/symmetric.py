@@ -1,9 +1,9 @@
-"""Codebooks of pairs ±c for tensors that repeat themselves up to signs, as cosine and wavelet transforms do.
+"""Make codebooks of pairs ±c for tensors that repeat themselves up to signs, as cosine and wavelet transforms do.
 
-A slice that is another one's negative is then the same slice of shared values up to signs, so a look-up model stores it
-once (`qacomp.exporting.onnx_forms.repeats`), and becomes several times smaller. The price is an odd entry, and errors
-that aren't balanced. A tensor whose values alone come in pairs ±v, such as random weights on a
-symmetric grid of integers, gains nothing, and is clustered as any other.
+With such a codebook, a slice that is the negative of another one stays its negative, so a look-up model stores both
+once (`qacomp.exporting.onnx_forms.repeats`) and gets several times smaller. In return, the codebook may have one entry
+less than K, and errors aren't balanced. If only the values come in pairs ±v but slices don't repeat, as for random
+weights on a symmetric grid, a tensor is clustered like any other.
 """
 
 import numpy as np
@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 from qacomp.sharing.assignment import assign
 from qacomp.sharing.kmeans import Clustering, kmeans
 
-_LEAST_K = 5  # two magnitudes and a zero
-_LEAST_SLICES, _MOST_DIFFERENT = 4, 0.75  # as the look-up asks of slices before it stores only the different ones
+_LEAST_K = 5  # two pairs and a zero
+_LEAST_SLICES, _MOST_DIFFERENT = 4, 0.75  # the conditions under which a look-up model stores equal slices once
 
 
 def mirrored_clusters(values: NDArray[np.floating], k: int, mask: NDArray[np.bool_] | None = None) -> Clustering | None:
-    """Return `symmetric_kmeans` of finite `values` (any shape) that repeat themselves up to signs, else None.
+    """Return `symmetric_kmeans` of finite `values` (any shape) if they repeat themselves up to signs, else None.
 
-    mask: bool, values' shape: those that are clustered, (n,); None: all.
+    mask: bool in the values' shape, True for the n values to cluster (the result's indices are then (n,)); None: all.
     """
     found = symmetric_kmeans(values if mask is None else values[mask], k)
     return found if found is not None and _slices_repeat(values) else None
 
 
 def _slices_repeat(values: NDArray[np.floating]) -> bool:
-    """Return whether the magnitudes of a quarter of the slices along an axis stand in others too."""
+    """Return whether along some axis at least a quarter of the slices have the magnitudes of other slices."""
     for axis, count in enumerate(values.shape):
         rows = np.abs(np.moveaxis(values, axis, 0).reshape(count, -1))
         if count >= _LEAST_SLICES and len({row.tobytes() for row in rows}) <= _MOST_DIFFERENT * count:
@@ -35,9 +35,9 @@ def _slices_repeat(values: NDArray[np.floating]) -> bool:
 
 
 def symmetric_kmeans(values: NDArray[np.floating], k: int) -> Clustering | None:
-    """Return at most `k` clusters of finite `values` (any shape) with a codebook that is its own mirror image.
+    """Return at most `k` clusters of finite `values` (any shape) with a symmetric codebook, or None.
 
-    None where some value's negative doesn't occur, or k is too small for that.
+    None if some value occurs without its negative, or if k is too small.
     """
     if k < _LEAST_K or not values.size or values.min() != -values.max():
         return None

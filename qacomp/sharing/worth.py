@@ -1,6 +1,6 @@
-"""Whether sharing makes a tensor smaller: a codebook as large as its weights takes more room than the weights do.
+"""Decide whether sharing makes a tensor smaller; a codebook that is as large as the tensor doesn't.
 
-Both forms are estimated from their entropies, which takes little time; where that doesn't decide it both are coded.
+Both sizes are estimated from entropies, which is quick. If the estimates are close, both forms are encoded.
 """
 
 import math
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from qacomp.formats import BFLOAT16, SharedTensor, save_file, stored_values
 
-_PLAIN = 0.8  # of the floats' estimate: below it the shared form is smaller; coded planes are hardly ever so small
-_SAMPLE = 1 << 16
+_PLAIN = 0.8  # below this part of the floats' estimate the shared form is smaller for sure
+_SAMPLE = 1 << 16  # values of a sample
 
 
 def is_smaller(shared: SharedTensor, array: NDArray[Any], precision: str) -> bool:
-    """Return whether the shared form, codebooks counted, takes fewer bytes than `array` as lossless float planes.
+    """Return whether the shared form, with codebooks, takes fewer bytes than `array` as lossless float planes.
 
-    precision: how the codebooks are stored.
+    precision: in which the codebooks are stored.
     """
     if not array.size or shared_bits(shared, precision) < _PLAIN * float_bits(array):
         return True
@@ -35,13 +35,13 @@ def _coded_bytes(tensor: SharedTensor | NDArray[Any], precision: str) -> int:
 
 
 def may_be_larger(array: NDArray[Any], k: int, books: int) -> bool:
-    """Return whether `books` codebooks of k values and the indices might take more than the array's lossless planes."""
+    """Return whether `books` codebooks of k values and indices may take more than the array as lossless planes."""
     bits = array.size * math.log2(max(2, min(k, array.size))) + 16 * k * books
     return bits >= _PLAIN * float_bits(array)
 
 
 def shared_bits(shared: SharedTensor, precision: str) -> float:
-    """Estimate the bits of indices and codebooks: the indices' entropy, and every codebook's values."""
+    """Estimate the bits of a shared tensor: the entropy of its indices, and the values of its codebooks."""
     counts = np.bincount(shared.indices.reshape(-1))
     share = counts[counts > 0] / shared.indices.size
     books = [shared.codebook, *(level.codebook for level in shared.levels)]
@@ -49,12 +49,12 @@ def shared_bits(shared: SharedTensor, precision: str) -> float:
     value = 16 if half else 8 * shared.codebook.dtype.itemsize
     numbers = sum(book.size for book in books)
     if shared.blocks is not None and _is_grid(shared.codebook):
-        numbers = 2 * numbers // shared.codebook.shape[-1]  # a scale and a zero point are stored of each
+        numbers = 2 * numbers // shared.codebook.shape[-1]  # a scale and a zero point are stored for each codebook
     return float(-(share * np.log2(share)).sum()) * shared.indices.size + value * numbers
 
 
 def _is_grid(codebooks: NDArray[Any]) -> bool:
-    """Return whether the first codebook has equal steps; all are of one kind."""
+    """Return whether the first codebook has equal steps; all codebooks of a tensor are of one kind."""
     if codebooks.dtype == BFLOAT16:
         return False
     first = codebooks.reshape(-1, codebooks.shape[-1])[0].astype(np.float64)
@@ -63,7 +63,7 @@ def _is_grid(codebooks: NDArray[Any]) -> bool:
 
 
 def float_bits(array: NDArray[Any]) -> float:
-    """Estimate the bits of an array as lossless planes: the entropy of each byte of its values, by a sample."""
+    """Estimate the bits of an array as lossless planes: the sum of the entropies of its bytes, on a sample."""
     flat = array.reshape(-1)
     sample = np.ascontiguousarray(flat[:: max(1, math.ceil(flat.size / _SAMPLE))])
     total = 0.0

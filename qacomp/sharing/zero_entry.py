@@ -1,7 +1,7 @@
-"""Exact zeros stay exact zeros: a codebook of values with zeros among them has an entry of exactly zero.
+"""Keep exact zeros: if values have exact zeros, their codebook gets an entry of exactly zero.
 
-Zeros are no small numbers: they are padding rows, or what a pruning has left, and whoever skips them relies on it. The
-entry nearest to zero is moved there, and Lloyd's steps let the others settle around it.
+Exact zeros have a meaning, such as padding rows or pruned weights, and some runtimes skip them. The codebook entry
+nearest to zero is set to zero, and Lloyd's steps refine the others.
 """
 
 import numpy as np
@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 from qacomp.sharing.assignment import assign
 
 LEAST_K = 3
-"""A zero and a value on each side of it: with two values the one beside the zero would stand for both signs."""
+"""A zero and one value on each side; with two values, the other one would have to represent both signs."""
 _STEPS, _STEPS_OF_MANY, _MANY = 12, 3, 1 << 20
 
 
 def has_zeros(values: NDArray[np.floating]) -> bool:
-    """Return whether some value is exactly zero."""
+    """Return whether a value is exactly zero."""
     return bool((values == 0).any())
 
 
 def with_zero_entry(
     values: NDArray[np.floating], codebook: NDArray[np.floating], weights: NDArray[np.floating] | None = None
 ) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger]]:
-    """Return the ascending codebook (K,) with a zero entry, and each value's nearest entry in values' shape.
+    """Return (ascending codebook (K,) with a zero entry, index of each value's nearest entry in the values' shape).
 
-    values: with zeros among them; weights: values' shape, what a squared error of each counts, None: all the same.
+    weights: in the values' shape, the weight of each squared error; None: equal weights.
     """
     flat = values.reshape(-1)
     masses = None if weights is None else np.ascontiguousarray(weights, np.float64).reshape(-1)
@@ -47,10 +47,11 @@ def with_zero_entry(
 def with_masked_zero(
     codebook: NDArray[np.floating], indices: NDArray[np.unsignedinteger], mask: NDArray[np.bool_]
 ) -> tuple[NDArray[np.floating], NDArray[np.unsignedinteger], int]:
-    """Put what `mask` holds at zero at an entry of exact zero: (codebook (K',), indices, that entry's index).
+    """Give the values outside the mask an entry of exactly zero: (codebook (K',), indices, index of that entry).
 
-    mask: bool, indices' shape, False where the value is zero; indices there mean nothing. The codebook stays ascending
-    where it was; entries that no value in the mask uses are dropped. One that is exactly zero already is that entry.
+    mask: bool in the shape of the indices, False for values that are zero; their indices are ignored. An ascending
+    codebook stays ascending. Entries that no value in the mask uses are dropped. If an entry is exactly zero already,
+    it is used.
     """
     used, renumbered = np.unique(indices[mask], return_inverse=True)
     values = codebook[used]

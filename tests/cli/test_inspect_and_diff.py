@@ -89,7 +89,7 @@ def test_every_kind_of_difference(qacomp: Qacomp, tmp_path: Path) -> None:
     assert document["bytes"] == [a.stat().st_size, b.stat().st_size]
     answer = qacomp("diff", a, b)
     assert answer.code == 0
-    for piece in ("~ b.weight", "+ new", "− old", "3 → 4", "0.125", "1 added, 1 removed, 2 changed, 2 the same"):
+    for piece in ("~ b.weight", "+ new", "− old", "3 → 4", "0.125", "1 added, 1 removed, 2 changed, 2 unchanged"):
         assert piece in answer.out, piece
     assert qacomp("diff", a, b, "--exit-code").code == 1
 

@@ -53,5 +53,5 @@ def test_matrix_products_on_integers(qacomp: Qacomp, packed: Path, tmp_path: Pat
     assert document["onnx"]["fused"] == 3 and document["accuracy"] > 90
     assert 0 < document["onnx"]["comparison"]["max_abs_error_fp32"] < 1
     assert document["max_abs_error"] == max(t["max_abs_error"] for t in document["onnx"]["tensors"]) > 0
-    assert "integers: 3" in qacomp("decode", packed, "-o", tmp_path / "n.onnx", "--onnx", "affine").out
+    assert "integer weights: 3" in qacomp("decode", packed, "-o", tmp_path / "n.onnx", "--onnx", "affine").out
     assert qacomp("decode", packed, "-o", tmp_path / "n.onnx", "--onnx", "affine", "--affine-block", "48").code == 1

@@ -87,8 +87,8 @@ def test_sub_models_that_arent_there(qacomp: Qacomp, ladder: Path, packed: Path,
     answer = qacomp("decode", ladder, "--submodel", "exit3", "-o", tmp_path / "x.onnx")
     assert answer.code == 1 and "level2, level4" in answer.err
     answer = qacomp("decode", packed, "--submodel", "level4", "-o", tmp_path / "x.onnx")
-    assert answer.code == 1 and "one network" in answer.err
+    assert answer.code == 1 and "a single network" in answer.err
     answer = qacomp("eval", packed, "--plot", tmp_path / "x.png")
-    assert answer.code == 1 and "one network" in answer.err and not (tmp_path / "x.png").exists()
+    assert answer.code == 1 and "a single network" in answer.err and not (tmp_path / "x.png").exists()
     answer = qacomp("train", "--arch", "lenet300", "--data", "digits", "--distill", "ta-m", "-o", tmp_path / "m.pt")
     assert answer.code == 1 and "no sub-models" in answer.err

@@ -249,7 +249,7 @@ def test_columns_go_by_rank_and_numbers_never_wrap(screen: Callable[..., Screen]
     at = screen(40)
     print_table(columns, rows)
     text = COLOURS.sub("", at.text)
-    assert "2" * 20 in text and "1" * 20 not in text and "left out at a width of 40: first;" in text
+    assert "2" * 20 in text and "1" * 20 not in text and "at a width of 40: first;" in " ".join(text.split())
     assert text.split("\n")[3] == f"m{' ' * 17}{' ' * 21}4"
     at = screen(30)
     print_table(columns, rows)

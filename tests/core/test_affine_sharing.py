@@ -253,7 +253,7 @@ def test_tensors_keep_their_type_and_what_gets_no_blocks_is_named(dtype: type[np
     state |= {"short": rng.standard_normal((40, 20))}
     arrays = {name: value.astype(dtype) for name, value in state.items()}
     result = qacomp.compress(arrays, codebook="affine4:32", output=tmp_path / "m.qac")
-    named = [note for note in result.notes if "a grid for each channel" in note]
+    named = [note for note in result.notes if "one grid for each channel" in note]
     assert [note.split(":")[0] for note in named] == ["conv", "short"]
     assert "4 axes" in named[0] and "20 inputs are less than a block of 32" in named[1]
     with open_file(result.output) as container:

@@ -158,5 +158,5 @@ def test_weighted_no_worse_than_scikit_learn(k: int) -> None:
 
 @pytest.mark.parametrize("weights", [[1.0, 2.0], [1.0, 0.0, 1.0], [1.0, np.nan, 1.0], [1.0, -1.0, 1.0]])
 def test_weights_that_are_none_are_refused(weights: list[float]) -> None:
-    with pytest.raises(ConfigError, match="one weight a value"):
+    with pytest.raises(ConfigError, match="one weight for each value"):
         kmeans(np.array([1.0, 2.0, 4.0], np.float32), 2, np.array(weights))
