@@ -1,1 +1,1 @@
-"""Out of a container: ONNX, .safetensors, operating points."""
+"""Decode containers to ONNX, .safetensors and other formats, and list their operating points."""

@@ -1,7 +1,7 @@
-"""Decode a container: into memory, or into a file whose suffix says what it becomes. Needs no torch, but for tensors.
+"""Decode a container into memory, or into a file in the format of its suffix. Only torch tensors need torch.
 
-`decode` is what users call. `decode_file` writes a file; the writer of its format does the work. Nothing is measured
-here: `qacomp.exporting.decoded_measuring` does that with what `decode_file` gives.
+Users call `decode`. `decode_file` writes a file with the writer of its format. Nothing is measured here;
+`qacomp.exporting.decoded_measuring` measures the result of `decode_file`.
 """
 
 import os
@@ -26,7 +26,7 @@ FORMS = ("torch", "numpy", "onnx")
 
 
 class Compressed(Protocol):
-    """A finished compression, as far as decoding asks: where the container is, and what it was made from."""
+    """A finished compression. output: path of the container; source: path of the original model."""
 
     @property
     def output(self) -> Path: ...  # noqa: D102
@@ -44,15 +44,16 @@ def decode(
     part: Part = WHOLE,
     force: bool = False,
 ) -> Any:
-    """Decode a container: into memory, or into the file `output` (.onnx, .safetensors, .npz, ...).
+    """Decode a container into memory, or into the file `output` (.onnx, .safetensors, .npz, ...).
 
-    to: torch gives a state dict for `Module.load_state_dict`, numpy the same as arrays (neither needs a graph), onnx a
-    ModelProto. With `output` the suffix says what it becomes, and the answer is a `qacomp.exporting.decoded.Decoded`.
-    mode: of an ONNX file, how it holds the weights: dense, lut or affine.
-    part: of a container with several networks, which one; `qacomp.Part(level=16)`, `qacomp.Part(submodel="exit3")`.
-    force: replace a file that stands at `output`.
+    to: without `output`, what to return: "torch" for a state dict for `Module.load_state_dict`, "numpy" for the same
+    with arrays (neither needs a graph), "onnx" for a ModelProto. With `output`, the suffix decides the format, and a
+    `qacomp.exporting.decoded.Decoded` is returned.
+    mode: form of the weights in an ONNX file: "dense", "lut" or "affine".
+    part: which network of a container with several, such as `qacomp.Part(level=16)` or `qacomp.Part(submodel="exit3")`.
+    force: replace an existing file at `output`.
 
-    Only torch needs torch. Raises FormatError, ConfigError, OutputNotWritableError.
+    Only to="torch" needs torch. Raises FormatError, ConfigError and OutputNotWritableError.
     """
     path = Path(source if isinstance(source, str | os.PathLike) else source.output)
     if output is not None:
@@ -61,15 +62,15 @@ def decode(
         claim(decoded_outputs(path, Path(output), options.external, "output"), command_files(read), force=force)
         return decode_file(path, Path(output), part=part, onnx=options)
     if mode != "dense":
-        raise ConfigError(f"mode = {mode!r} is for files: give an output, NAME.onnx")
+        raise ConfigError(f"mode = {mode!r}: is only for files; give an output, NAME.onnx")
     if to not in FORMS:
-        raise ConfigError(f"to = {to!r}: must be one of {', '.join(FORMS)}; for a file give its name as output")
+        raise ConfigError(f"to = {to!r}: must be one of {', '.join(FORMS)}; to write a file, give its path as output")
     with open_file(path, allow_truncated=part.allow_truncated) as container:
         level = level_of(container, part)
         if to == "onnx":
             return onnx_model(container, level, part.submodel)
         if part.submodel is not None and level is None:
-            raise ConfigError(f"submodel = {part.submodel!r}: take to='onnx'; a state dict is of the whole network")
+            raise ConfigError(f"submodel = {part.submodel!r}: has no state dict of its own; give to='onnx'")
         arrays, types = state_dict(container, level), container_types(container)
     if to == "numpy":
         return {name: as_numpy(array, types[name]) if name in types else array for name, array in arrays.items()}
@@ -80,23 +81,23 @@ def decode(
 
 @measured_together()
 def decode_file(path: Path, output: Path, *, part: Part = WHOLE, onnx: OnnxOptions = DENSE) -> Decoded:
-    """Decode a part of the container `path` to `output`, whose suffix says what it becomes.
+    """Decode a part of the container `path` to the file `output`, in the format of its suffix.
 
-    Returns the file with how far its weights, read back, are from the container's. Raises FormatError for a bad
-    container, ConfigError for what can't be made of it, ExportError where the file doesn't hold what it should.
+    Returns a Decoded with the largest error of the weights, which are read back from the file. Raises FormatError for a
+    damaged container, ConfigError if the container can't be decoded so, and ExportError if the written file is wrong.
     """
     write = writer_for(output)
     onnx.check()
     if onnx != DENSE and output.suffix != ".onnx":
-        raise ConfigError(f"{output}: --onnx and --external-data are for .onnx files")
+        raise ConfigError(f"{output}: --onnx and --external-data are only for .onnx files; leave them out")
     with open_file(path, allow_truncated=part.allow_truncated) as container:
         return write(container, output, DecodeOptions(part, onnx))
 
 
 def default_output(path: Path, *, allow_truncated: bool = False) -> Path:
-    """Return `model.decoded.onnx` for `model.qac`, or `model.decoded.safetensors` where the container holds no graph.
+    """Return `model.decoded.onnx` for `model.qac`, or `model.decoded.safetensors` if the container has no graph.
 
-    It is never the name that the source of the container is likely to have.
+    The name differs from the usual names of the container's source.
     """
     with open_file(path, allow_truncated=allow_truncated) as container:
         return path.with_suffix(".decoded.onnx" if container.graph() is not None else ".decoded.safetensors")

@@ -1,4 +1,4 @@
-"""What decoding takes and gives: the options of a format, and the file that was written. Needs no torch."""
+"""Define the options and the result of decoding a container to a file. Doesn't need torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from qacomp.runtime.latency import Latency
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """What a format writes: the part of the container, and for ONNX the form of the weights."""
+    """What to write: the part of the container and, for ONNX, the form of the weights."""
 
     part: Part = WHOLE
     onnx: OnnxOptions = DENSE
@@ -21,14 +21,14 @@ class DecodeOptions:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A file that was decoded from `part` of `container`, and what is known of it.
+    """A file that was decoded from `part` of `container`, with its figures.
 
-    max_abs_error: between the weights in it and the container's. agreement: of the outputs of a model that came in as
-    ONNX with those of the compressed one, as `qacomp compress` measured it. verdict: what the container states; None
-    where it states none. The others are None until `measure_decoded` has run: accuracy in percent; latency; metric,
-    {"name", "value"} of a model that came in as ONNX, on data with targets; accuracy_fp32, of fused integer products
-    with activations in fp32 (onnxruntime's accuracy level 0), where `accuracy` is with its default, int8.
-    judged_now: the verdict is on the accuracy measured now.
+    max_abs_error: largest difference between the weights in the file and the container's; onnx: details of an ONNX
+    file; agreement: for an original ONNX model, the agreement of its outputs with the compressed model's, as `qacomp
+    compress` measured it; verdict: the one stored in the container, or None; judged_now: the verdict is about the
+    accuracy measured now. `measure_decoded` sets the following, which are None before: accuracy: in percent;
+    accuracy_fp32: with fp32 activations (onnxruntime's accuracy level 0) if integer products are fused, which use int8
+    activations by default; latency; metric: {"name", "value"} of an original ONNX model on data with targets.
     """
 
     container: Path
@@ -56,13 +56,13 @@ class Decoded:
         max_abs_error: float,
         notes: tuple[str, ...] = (),
     ) -> Self:
-        """Return what is known of a file of weights that was just written: both sizes, the error and the notes."""
+        """Return a Decoded for a file of weights that was just written, with both sizes, the error and the notes."""
         source = Path(container.source)
         sizes = output.stat().st_size, source.stat().st_size
         return cls(source, options.part, output, *sizes, max_abs_error, notes)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document that `decode --json` prints."""
+        """Return the JSON document that `decode --json` prints."""
         latency = {"p50": self.latency.p50_ms, "p95": self.latency.p95_ms} if self.latency else None
         return {
             "output": str(self.output),

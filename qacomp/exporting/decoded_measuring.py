@@ -1,6 +1,6 @@
-"""Measuring a decoded ONNX file: accuracy or metric, latency, verdict, and a comparison with the dense file.
+"""Measure a decoded ONNX file: accuracy or metric, latency, verdict, and a comparison with the dense file.
 
-`measure_decoded` adds the figures to what `decode_file` gave. Needs no torch.
+`measure_decoded` adds the figures to the result of `decode_file`. Doesn't need torch.
 """
 
 import tomllib
@@ -36,11 +36,12 @@ from qacomp.runtime.session import open_session
 
 @measured_together()
 def measure_decoded(done: Decoded, data: str | None = None) -> Decoded:
-    """Return `done` with what can be measured of an ONNX file; of another format as it is.
+    """Return `done` with the figures of an ONNX file; files of other formats aren't measured.
 
-    Accuracy or another metric is taken on the test split of `data`, or of built-in data that the container names, and
-    the verdict is on it then; latency is of one input in onnxruntime; a file in another form than dense is compared
-    with the dense one. Notes say what wasn't measured, and why. Raises DataError where `data` can't be read.
+    Accuracy or another metric is measured on the test split of `data`, or of built-in data that the container names,
+    and the verdict is then about that accuracy. Latency is that of one input in onnxruntime. A file whose form isn't
+    dense is compared with the dense one. Notes say what wasn't measured and why. Raises DataError if `data` can't be
+    read.
     """
     if done.output.suffix != ".onnx":
         return done
@@ -57,7 +58,7 @@ def measure_decoded(done: Decoded, data: str | None = None) -> Decoded:
 
 
 def _beside_dense(container: Container, done: Decoded, made: WrittenOnnx) -> Decoded:
-    """Compare the file with the dense one, which is written to a folder beside it for that, on made-up inputs."""
+    """Compare the file with the dense one, which is written to a temporary folder beside it, on generated inputs."""
     shape = None if is_original(container) else metadata(container).get("input_shape")
     with part_folder(done.output.parent) as folder:
         dense = folder / "dense.onnx"
@@ -73,7 +74,7 @@ def _beside_dense(container: Container, done: Decoded, made: WrittenOnnx) -> Dec
 
 
 def _measure_network(container: Container, done: Decoded, data: str | None) -> Decoded:
-    """Measure a network in its own graph: latency, and accuracy."""
+    """Measure the latency and accuracy of a network that qacomp exported."""
     try:
         done = replace(done, latency=onnx_latency(done.output, tuple(required(container, "input_shape"))))
         return _measure_accuracy(container, done, data)
@@ -82,7 +83,7 @@ def _measure_network(container: Container, done: Decoded, data: str | None) -> D
 
 
 def _measure_original(container: Container, done: Decoded, data: str | None) -> Decoded:
-    """Measure a model that came in as ONNX: latency, and its metric, which may be accuracy."""
+    """Measure the latency and metric (which may be accuracy) of an original ONNX model."""
     latency, remarks = measure_latency(done.output)
     metric, more = _measure_metric(container, done.output, data)
     accuracy = metric["value"] if metric is not None and metric["name"] == "accuracy" else None
@@ -94,10 +95,10 @@ def _noted(done: Decoded, *notes: str) -> Decoded:
 
 
 def _measure_accuracy(container: Container, done: Decoded, data: str | None) -> Decoded:
-    """Measure top-1 on the test split of `data`, or of built-in data that the container names.
+    """Measure top-1 accuracy on the test split of `data`, or of built-in data that the container names.
 
-    Where onnxruntime runs products on integers, it is taken with activations in fp32 as well. Raises DataError where
-    `data` can't be read.
+    If onnxruntime fuses integer products, accuracy with fp32 activations is measured too. Raises DataError if `data`
+    can't be read.
     """
     spec, remark = chosen_spec(data, NamedData.told(metadata(container).get("data")))
     if spec is None:
@@ -107,7 +108,7 @@ def _measure_accuracy(container: Container, done: Decoded, data: str | None) -> 
     except DataError as problem:
         if data is not None:
             raise
-        return _noted(done, f"no accuracy: the container's data can't be read here ({problem}); give --data")
+        return _noted(done, f"no accuracy: the data that the container names can't be read ({problem}); give --data")
     x = Preprocessing.from_dict(required(container, "preprocessing")).apply(test.x)  # (N, C, H, W)
     done = replace(done, accuracy=onnx_accuracy(done.output, x, test.y))
     if done.onnx is None or not done.onnx.fused:
@@ -117,7 +118,7 @@ def _measure_accuracy(container: Container, done: Decoded, data: str | None) -> 
 
 
 def measure_latency(output: Path, seed: int = 0) -> tuple[Latency | None, tuple[str, ...]]:
-    """Measure the latency of a model on a generated input; a note says why there is none."""
+    """Measure the latency of a model on a generated input; if that fails, return None and a note with the reason."""
     try:
         session = open_session(output, threads=1)
         return feed_latency(session, generated_feeds(session, output, seed=seed)), ()
@@ -128,9 +129,9 @@ def measure_latency(output: Path, seed: int = 0) -> tuple[Latency | None, tuple[
 def _measure_metric(
     container: Container, output: Path, data: str | None
 ) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """Measure {"name", "value"} of a model on `data`, else on built-in data that it names; without any None, a note.
+    """Measure a model's metric on `data`, or on built-in data that the container names: ({"name", "value"}, notes).
 
-    Raises DataError where `data` can't be read.
+    Without data the metric is None. Raises DataError if `data` can't be read.
     """
     spec, remark = chosen_spec(data, NamedData.told(metadata(container).get("data")))
     if spec is None:
@@ -150,7 +151,7 @@ def _measure_metric(
 
 
 def _told_settings(container: Container) -> tuple[CompressConfig, tuple[str, ...]]:
-    """Return how the container says that its model is fed and measured, and a remark on a metric that isn't run."""
+    """Return the container's settings for inputs and metric, and a note if its metric is code, which isn't run."""
     where = "the container's settings"
     try:
         table = translated(tomllib.loads(str(metadata(container).get("settings", ""))), where)
@@ -162,12 +163,12 @@ def _told_settings(container: Container) -> tuple[CompressConfig, tuple[str, ...
     if metric in METRICS:
         told["metric"] = metric
     else:
-        notes = (f"the metric that the container names ({str(metric)[:80]!r}) isn't run: a file runs no code",)
+        notes = (f"the container's metric {str(metric)[:80]!r} isn't run, since a file must not run code",)
     return CompressConfig().with_settings(told, where), notes
 
 
 def _judged(container: Container, accuracy: float) -> Verdict | None:
-    """Return the verdict on `accuracy` in percent; None without the original's, which compression measured."""
+    """Return the verdict on `accuracy` in percent; None if the container doesn't record the original accuracy."""
     known = metadata(container).get("accuracy")
     original = known.get("original") if isinstance(known, Mapping) else None
     if not isinstance(original, int | float) or isinstance(original, bool):

@@ -1,6 +1,6 @@
-"""A container's network as an .onnx file: a network in the graph that it was exported to, an ONNX model in its own.
+"""Write a container's network as an .onnx file: a network in its exported graph, an ONNX model in its original graph.
 
-Each with dense weights, or in another form (look-up, affine integers). Needs no torch.
+Weights are dense or in another form (look-up, affine integers). Doesn't need torch.
 """
 
 from pathlib import Path
@@ -14,10 +14,10 @@ from qacomp.formats import Container
 
 
 def write(container: Container, output: Path, options: DecodeOptions) -> Decoded:
-    """Write the part of the container that the options name to `output`; return how far the weights in it are off.
+    """Write the chosen part of the container to `output`, and return a Decoded with the largest error of the weights.
 
-    Raises FormatError for a damaged container, ConfigError where it holds no graph or no such part, ExportError where
-    onnxruntime can't make the written weights, OutputNotWritableError.
+    Raises FormatError for a damaged container, ConfigError if it has no graph or no such part, ExportError if
+    onnxruntime can't compute the written weights, and OutputNotWritableError.
     """
     part, stored = options.part, Path(container.source)
     level, original = level_of(container, part), is_original(container)
@@ -41,7 +41,7 @@ def write(container: Container, output: Path, options: DecodeOptions) -> Decoded
 
 
 def write_dense(container: Container, output: Path, part: Part) -> int:
-    """Write the same network with dense weights, as a file to compare others with; return the bytes of its files."""
+    """Write the network with dense weights, for comparisons, and return the bytes of its files."""
     level = level_of(container, part)
     if is_original(container):
         from qacomp.exporting.original_onnx import write_original
@@ -53,7 +53,7 @@ def write_dense(container: Container, output: Path, part: Part) -> int:
 
 
 def _write_network(container: Container, output: Path, part: Part, options: OnnxOptions) -> WrittenOnnx:
-    """Write a network in the graph that it was exported to, and prove it."""
+    """Write a network in its exported graph, and verify the weights."""
     from qacomp.exporting.onnx_output import write_onnx_file
 
     level = level_of(container, part)
@@ -65,7 +65,7 @@ def _write_network(container: Container, output: Path, part: Part, options: Onnx
 def _write_original(
     container: Container, output: Path, level: int | None, options: OnnxOptions
 ) -> tuple[int, float, WrittenOnnx | None]:
-    """Write the ONNX model that came in, with the container's values; return bytes, largest error, and its form."""
+    """Write the original ONNX model with the container's values: (bytes, largest error, details if not dense)."""
     if options != DENSE:
         from qacomp.exporting.original_forms import write_converted
 

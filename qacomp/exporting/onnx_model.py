@@ -1,4 +1,4 @@
-"""The ONNX model of a container in memory: its graph with the dense weights in it. Needs no torch."""
+"""Make the ONNX model of a container in memory: its graph with dense weights. Doesn't need torch."""
 
 import json
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ _EXPORTED_BY = {
 
 
 def onnx_model(container: Container, level: int | None = None, submodel: str | None = None) -> "ModelProto":
-    """Return a container's graph with its tensors in it; of a network, how to feed it stands in the model's metadata.
+    """Return a container's graph with its tensors; a network's metadata tell how to prepare its inputs.
 
-    `level`: an index, the coarsest is 0; `submodel`: the name of an operating point; by default the largest that is
-    there. Raises ConfigError where there is no graph or no such sub-model, FormatError for a damaged graph.
+    level: index of a level, 0 for the coarsest; submodel: name of an operating point; by default the largest one in the
+    file. Raises ConfigError if there is no graph or no such sub-model, and FormatError for a damaged graph.
     """
     from qacomp.graphs.skeleton import join
     from qacomp.graphs.submodels import finalize, only_output, output_names, weight_names
@@ -32,7 +32,7 @@ def onnx_model(container: Container, level: int | None = None, submodel: str | N
 
     graph, source = container.graph(), container.source
     if graph is None:
-        raise ConfigError(f"{source}: holds weights without a graph{_why_no_graph(container)}; use -o NAME.safetensors")
+        raise ConfigError(f"{source}: has weights but no graph{_why_no_graph(container)}; use -o NAME.safetensors")
     if is_original(container):
         if submodel is not None:
             level = find_point(container, submodel, source).level
@@ -53,15 +53,15 @@ def onnx_model(container: Container, level: int | None = None, submodel: str | N
 
 
 def is_original(container: Container) -> bool:
-    """Return whether the container holds an ONNX model's own graph, and not one that a network was exported to."""
+    """Return whether the container holds the graph of an original ONNX model, not one that qacomp exported."""
     return metadata(container).get("graph") == ORIGINAL
 
 
 def _why_no_graph(container: Container) -> str:
-    """Return what the user could do for a graph, by what was compressed."""
+    """Return, in brackets, why there is no graph and how to get one."""
     origin = metadata(container).get("source")
     kind = str(origin.get("kind")) if isinstance(origin, Mapping) else ""
     if kind not in _EXPORTED_BY:
         return " (compressed without --arch)"
     archive, how = _EXPORTED_BY[kind]
-    return f" ({archive}, compressed without its graph: compress it again with {how})"
+    return f" ({archive}, compressed without its graph; to get one, compress it again with {how})"

@@ -1,4 +1,4 @@
-"""What to make of a container's ONNX graph, and what came of it. Free of heavy imports."""
+"""Define the options for writing ONNX files and their results, without heavy imports."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,14 +9,15 @@ from qacomp.options.codebook import BLOCKS
 from qacomp.runtime.comparison import Comparison
 
 MODES = ("dense", "lut", "affine")
-LIMIT = (1 << 31) - (1 << 24)  # protobuf's 2 GB, less what the nodes may take
+LIMIT = (1 << 31) - (1 << 24)  # bytes of weights: protobuf's 2 GB less 16 MiB for the nodes
 
 
 @dataclass(frozen=True)
 class OnnxOptions:
-    """mode: dense, lut or affine. external: weights in a file of their own, as always from `limit` bytes on.
+    """How to write an ONNX file. mode: "dense", "lut" or "affine"; external: write weights to a second file.
 
-    Of affine: bits 2, 4 or 8 (None: what each codebook's size needs), and the rows of a column that share a scale.
+    limit: bytes of weights from which they always go to a second file; bits: for affine 2, 4 or 8, None for as few as
+    each codebook needs; block: for affine the group size, rows of a column that share a scale.
     """
 
     mode: str = "dense"
@@ -26,7 +27,7 @@ class OnnxOptions:
     limit: int = LIMIT
 
     def check(self) -> None:
-        """Raise ConfigError for a value that can't work."""
+        """Raise ConfigError for an invalid value."""
         if self.mode not in MODES:
             raise ConfigError(f"--onnx {self.mode}: must be one of {', '.join(MODES)}")
         if self.bits not in (None, 2, 4, 8):
@@ -40,7 +41,7 @@ DENSE = OnnxOptions()
 
 @dataclass(frozen=True)
 class Saved:
-    """What was written: bytes of all files, and the file of weights beside the model, if there is one."""
+    """A written model: bytes of all files, and the path of the file with the weights, or None."""
 
     bytes: int
     data_path: Path | None
@@ -48,10 +49,10 @@ class Saved:
 
 @dataclass(frozen=True)
 class TensorForm:
-    """One tensor: `form` is dense, lut or affine; `detail` says how (uint4 indices, int4 in blocks of 32 ...).
+    """How one tensor was written. form: "dense", "lut" or "affine"; detail: such as `uint4 indices`.
 
-    bytes: of everything that the file holds for this tensor alone; dense_bytes: of its dense data. `reason`: why it
-    isn't in the form that was asked for, or None. `max_abs_error`: how far its values are from the container's.
+    bytes: of everything that the file holds for this tensor alone; dense_bytes: of its dense data; reason: why it
+    doesn't have the requested form, or None; max_abs_error: largest difference from the container's values.
     """
 
     name: str
@@ -64,17 +65,17 @@ class TensorForm:
     max_abs_error: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """Return the entry in `decode --json`."""
+        """Return the entry for `decode --json`."""
         return asdict(self) | {"shape": list(self.shape)}
 
 
 @dataclass(frozen=True)
 class WrittenOnnx:
-    """A written file: `saved` its bytes, `dense_bytes` those of the dense one, `tensors` how each weight stands in it.
+    """A written ONNX file. saved: its files; dense_bytes: size of the dense file; tensors: the form of each weight.
 
-    max_abs_error: between its weights, as onnxruntime makes them, and the container's. fused: of affine, how many
-    matrix products onnxruntime runs on the integers themselves (MatMulNBits). notes: why weights stay dense.
-    comparison: with the dense file; None until `measure_decoded` has run, and where it can't be compared.
+    max_abs_error: largest difference between its weights, as onnxruntime computes them, and the container's; fused: for
+    affine, the number of matrix products that onnxruntime computes on integers (MatMulNBits), None if unknown; notes:
+    why weights stay dense; comparison: with the dense file, None before `measure_decoded` or if it isn't possible.
     """
 
     mode: str
@@ -87,7 +88,7 @@ class WrittenOnnx:
     comparison: Comparison | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the part `onnx` of `decode --json`."""
+        """Return the entry `onnx` of `decode --json`."""
         return {
             "mode": self.mode,
             "bytes": self.saved.bytes,

@@ -1,4 +1,4 @@
-"""A container's model as an ONNX file in one of three forms (dense, lut, affine), written and proven."""
+"""Write a container's model as an ONNX file in one of three forms (dense, lut, affine), and verify its weights."""
 
 from __future__ import annotations
 
@@ -34,15 +34,16 @@ def write_onnx_file(
     *,
     write_dense: Callable[[Path], int] | None = None,
 ) -> WrittenOnnx:
-    """Write `model` with its `weights` (by value name) in the form that the options ask for, and prove it.
+    """Write `model` with its `weights` (by value name) in the requested form, and verify them.
 
-    Returns the file's bytes beside the dense one's, and how far its weights, as onnxruntime makes them, are from those
-    given. write_dense: writes the dense file and gives its bytes; `model` is then changed in place, and for look-up may
-    hold references for the shared weights. Without it `model` is dense, and stays as it is.
+    Returns the sizes of the file and of the dense file, and the largest difference between the given weights and those
+    that onnxruntime computes from the file. write_dense: writes the dense file and returns its bytes; `model` is then
+    changed in place, and for look-up may have references instead of shared weights. Without it `model` must be dense
+    and isn't changed.
 
     Raises:
-        ExportError: onnxruntime refuses what was made, or a weight is missing in it; without `write_dense`, when the
-            graph is qacomp's own, also what onnx's checker refuses.
+        ExportError: onnxruntime refuses the nodes, or a weight is missing; without `write_dense` (for graphs of qacomp)
+            also if onnx's checker refuses the model.
         OutputNotWritableError: `output` can't be written.
     """
     own = write_dense is None
@@ -67,15 +68,15 @@ def write_onnx_file(
         dense_bytes = write_dense(folder / "dense.onnx")
     fused = _fused(output) if snapped and saved.data_path is None else None
     if fused is not None and fused < len(snapped):
-        notes.append(f"onnxruntime fuses {fused} of {len(snapped)} matrix products; the others run slower than dense")
+        notes.append(f"onnxruntime fuses {fused} of {len(snapped)} matrix products; the others are slower than dense")
     return WrittenOnnx(options.mode, saved, dense_bytes, tuple(forms), error, fused, tuple(notes))
 
 
 def _fused(output: Path) -> int | None:
-    """Return how many products onnxruntime runs on integers, None where it doesn't take the model."""
+    """Return how many products onnxruntime computes on integers; None if it refuses the model."""
     try:
         return optimized_operators(output).get("MatMulNBits", 0)
-    except ExportError:  # a user's own graph, which it never took
+    except ExportError:  # a user's graph that onnxruntime can't run anyway
         return None
 
 
@@ -90,7 +91,7 @@ def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _reasons(forms: Sequence[TensorForm]) -> list[str]:
-    """Return the remarks: one for all weights that stay dense for the same reason."""
+    """Return the notes: one for all weights that have the same form for the same reason."""
     kept: dict[str, list[str]] = {}
     for form in forms:
         if form.reason:
@@ -104,20 +105,20 @@ def _prove(
     dtypes: Mapping[str, int],
     snapped: Mapping[str, NDArray[Any]] | None = None,
 ) -> float:
-    """Return the largest |difference| between the model's weights, as onnxruntime makes them, and those given.
+    """Return the largest |difference| between the model's weights, as onnxruntime computes them, and the given ones.
 
-    `snapped`: other values that some of them should have; one weight is in memory at a time. Raises ExportError where
-    one is missing, has another shape, or can't be made.
+    snapped: expected values of converted weights. One weight is in memory at a time. Raises ExportError if a weight is
+    missing, has another shape, or can't be computed.
     """
     worst, missing, snapped = 0.0, set(weights), snapped or {}
     for name, made in written_weights(model, dtypes):
         value = snapped[name] if name in snapped else _dense(weights[name])
         if made.shape != value.shape:
-            raise ExportError(f"{name}: in the decoded file with another shape")
+            raise ExportError(f"{name}: has shape {made.shape} in the file, not {value.shape}; please report this")
         missing.discard(name)
         worst = max(worst, largest_difference(made, value))
     if missing:
-        raise ExportError(f"{min(missing)}: missing from the decoded file")
+        raise ExportError(f"{min(missing)}: is missing from the decoded file; please report this")
     return worst
 
 

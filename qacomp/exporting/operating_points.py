@@ -1,4 +1,4 @@
-"""The networks that one container holds: levels of precision, exits or widths, and what each costs. Needs no torch."""
+"""List the networks in one container (levels of precision, exits or widths) and their costs. Doesn't need torch."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -14,10 +14,10 @@ from qacomp.graphs.metadata import ORIGINAL, metadata
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """One network of a container: `level` (an index) or `output` (of the graph) says which.
+    """One network of a container, given by the index of its `level` or by the name of its `output` in the graph.
 
-    bytes: what must be fetched of the file to run it; macs: multiply-accumulates of one example; accuracy: top-1 in
-    percent on the test split when the file was written. None: not known.
+    bytes: of the file that are needed to run it; macs: multiply-accumulates for one example, None if unknown; accuracy:
+    top-1 in percent on the test split when the file was written, None if unknown.
     """
 
     name: str
@@ -29,12 +29,12 @@ class OperatingPoint:
 
 
 def level_tensor(k: int, name: str) -> str:
-    """Return the name of a level's own version of a tensor, for `k` shared values; the finest level has plain names."""
+    """Return the name of a tensor of its own for the level with `k` shared values; the finest level has plain names."""
     return f"level{k}:{name}"
 
 
 def level_sizes(container: Container) -> list[int]:
-    """Return the shared values of each level, the coarsest first: as the metadata say, else the largest codebook's."""
+    """Return the numbers of shared values of the levels, coarsest first, from metadata or the largest codebooks."""
     stored = metadata(container).get("levels")
     if isinstance(stored, list) and len(stored) == container.levels and all(type(k) is int for k in stored):
         return stored
@@ -46,7 +46,7 @@ def level_sizes(container: Container) -> list[int]:
 
 
 def names_at(container: Container, level: int | None) -> dict[str, str]:
-    """Return the network's names of a level's tensors -> their names in the file; None: the finest that is there."""
+    """Map the network's names of a level's tensors to their names in the file; None: the finest level in the file."""
     ks, names = level_sizes(container), set(container.names)
     here = container.level if level is None else level
     own = {level_tensor(k, name) for k in ks for name in names} & names
@@ -55,9 +55,9 @@ def names_at(container: Container, level: int | None) -> dict[str, str]:
 
 
 def tensors_at(container: Container, level: int | None, only: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
-    """Read the tensors of a level (None: the finest that is there), under the names that the network knows them by.
+    """Read the tensors of a level (None: the finest in the file), by the names of the network.
 
-    `only`: names of those to read; None: all of them.
+    only: names of the tensors to read; None: all.
     """
     wanted = {name: stored for name, stored in names_at(container, level).items() if only is None or name in only}
     return {name: container.tensor(stored, level=level) for name, stored in wanted.items()}
@@ -66,10 +66,10 @@ def tensors_at(container: Container, level: int | None, only: Collection[str] | 
 def weights_at(
     container: Container, level: int | None, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, NDArray[Any] | SharedTensor]:
-    """Read what `tensors_at` gives, shared ones with their codebooks, for a network of tensors of these `shapes`.
+    """Read the tensors of a level for a network with tensors of these `shapes`; shared ones with their codebooks.
 
-    A network that holds several others may have larger tensors: a smaller one then has the first rows and columns.
-    What it doesn't read is left out, and of a tied weight the names that aren't in its graph.
+    If the container holds several widths, a stored tensor may be larger; then its first rows and columns are taken.
+    Tensors that aren't in `shapes` are left out.
     """
     part = len(operating_points(container)) > 1 and container.levels == 1
     weights: dict[str, NDArray[Any] | SharedTensor] = {}
@@ -85,9 +85,9 @@ def weights_at(
 
 
 def operating_points(container: Container, source: str = "the container") -> tuple[OperatingPoint, ...]:
-    """Return every network in the container, smallest first; empty where there is only one.
+    """Return the networks in a container that holds several, the smallest first; () if it holds one.
 
-    Raises FormatError where the graph is damaged.
+    Raises FormatError if the graph is damaged.
     """
     known = _known(container)
     if container.levels > 1 or metadata(container).get("levels"):
@@ -117,19 +117,19 @@ def operating_points(container: Container, source: str = "the container") -> tup
 
 
 def agreement_at(container: Container, level: int | None) -> dict[str, Any] | None:
-    """Return the agreement with the original that compression measured at a level (None: the finest that is there)."""
+    """Return the agreement with the original that compression measured at a level (None: the finest in the file)."""
     if container.levels == 1:
         return metadata(container).get("agreement")
     return _stated(container, level).get("agreement")
 
 
 def verdict_at(container: Container, level: int | None) -> Verdict | None:
-    """Return the verdict that the container states of a level; None where it states none."""
+    """Return the verdict that the container states about a level, or None."""
     return stated_verdict(metadata(container) if container.levels == 1 else _stated(container, level))
 
 
 def _stated(container: Container, level: int | None) -> Mapping[str, Any]:
-    """Return what the metadata say of a level."""
+    """Return the entry of the metadata about a level."""
     known = metadata(container).get("submodels", {})
     here = level_sizes(container)[container.level if level is None else level]
     entry = known.get(f"level{here}") if isinstance(known, dict) else None
@@ -137,32 +137,32 @@ def _stated(container: Container, level: int | None) -> Mapping[str, Any]:
 
 
 def find_point(container: Container, name: str, source: str) -> OperatingPoint:
-    """Return the operating point of that name; raise ConfigError, which lists those there are."""
+    """Return the operating point with this name. Raises ConfigError, which lists the existing ones."""
     points = operating_points(container, source)
     for point in points:
         if point.name == name:
             return point
-    known = ", ".join(point.name for point in points) or "none, it holds one network"
-    raise ConfigError(f"{source}: no sub-model {name!r}; there are {known}")
+    known = f"it has {', '.join(point.name for point in points)}" if points else "it holds a single network"
+    raise ConfigError(f"{source}: no sub-model {name!r}; {known}")
 
 
 def prefix_bytes(container: Container, level: int) -> int:
-    """Return the bytes from the file's start to the end of a level: a file cut off there can be decoded at it."""
+    """Return the bytes from the file's start to the end of a level; these bytes can be decoded at that level."""
     return max((s.offset + s.bytes for s in container.sections if s.level <= level), default=container.size)
 
 
 def part_bytes(container: Container, names: Collection[str]) -> int:
     """Return the bytes of prefix, header, graph, metadata and of the sections that hold any of these tensors."""
-    wanted = {container.info(name).same_as or name for name in names}  # where equal content is stored, once
+    wanted = {container.info(name).same_as or name for name in names}  # equal content is stored once
     unwanted = sum(s.bytes for s in container.sections if s.tensors and not wanted & set(s.tensors))
     return container.size - unwanted
 
 
 def _known(container: Container) -> dict[str, tuple[int | None, float | None]]:
-    """Return MACs and accuracy by sub-model, as the metadata tell them. Raises FormatError."""
+    """Return (MACs, accuracy) of each sub-model from the metadata, None where unknown. Raises FormatError."""
     stored = metadata(container).get("submodels", {})
     if not isinstance(stored, dict):
-        raise FormatError("the metadata's sub-models are no table; the file is damaged")
+        raise FormatError(f"{container.source}: the metadata's sub-models aren't a table; the file is damaged")
     known = {}
     for name, entry in stored.items():
         entry = entry if isinstance(entry, dict) else {}

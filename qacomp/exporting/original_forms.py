@@ -1,4 +1,4 @@
-"""The ONNX model that a container gives back, with its weights looked up or as affine integers. Needs no torch."""
+"""Write the original ONNX model of a container with weights as look-ups or affine integers. Doesn't need torch."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from qacomp.graphs.walk import Site, sites
 
 
 def write_converted(container: Container, output: Path, level: int | None, options: OnnxOptions) -> WrittenOnnx:
-    """Write the model at a level (None: the finest that is there) in the form that the options ask for, and prove it.
+    """Write the model at a level (None: the finest in the file) in the requested form, and verify its weights.
 
-    Looked up, no weight is ever dense in the model, so that it takes the memory of what is written; the other forms
-    take the dense model's. Raises as `write_onnx_file` does, and FormatError for a graph that doesn't fit the tensors.
+    With look-ups no shared weight is ever dense in memory, so memory is that of the written file; other forms need the
+    memory of the dense model. Raises as `write_onnx_file` does, and FormatError if the graph doesn't fit the tensors.
     """
     graph, source = container.graph(), container.source
     assert graph is not None
@@ -32,7 +32,7 @@ def write_converted(container: Container, output: Path, level: int | None, optio
         if options.mode != "lut" or not _is_value(site) or not weights.is_shared(site.value):
             fill(site.tensor, container.tensor(name, level=level), field, source)
         if not _is_value(site) and container.info(name).k is not None:
-            others.append(f"{name}: dense, {type_name(site.tensor)} is neither looked up nor turned")
+            others.append(f"{name}: dense, since {type_name(site.tensor)} has no look-up and no affine form")
 
     def write_dense(path: Path) -> int:
         return sum(file.stat().st_size for file in write_original(container, path, level))
@@ -42,10 +42,10 @@ def write_converted(container: Container, output: Path, level: int | None, optio
 
 
 def _value_names(model: ModelProto) -> dict[str, str]:
-    """Return the container's names of the model's references by the names of their values, which no other value has.
+    """Map the names of the model's values that are references to names in the container.
 
-    Values of one name in several subgraphs or functions are renamed for that. Tensors of element types that numpy
-    lacks, in attributes and in training graphs are left out.
+    Values that have the same name in several subgraphs or functions are renamed first. Left out are tensors in
+    attributes and training graphs, and those whose element type numpy lacks.
     """
     named = {(id(s.scope), s.value): (s, name) for s in sites(model) if _is_value(s) and (name := reference(s.tensor))}
     make_distinct(model, {value for _, value in named}, {key: name for key, (_, name) in named.items()})
@@ -53,6 +53,6 @@ def _value_names(model: ModelProto) -> dict[str, str]:
 
 
 def _is_value(site: Site) -> bool:
-    """Return whether nodes read the tensor under a name, as an array of numpy's."""
+    """Return whether nodes read the tensor by a name, and numpy has its element type."""
     named = site.kind in ("initializer", "constant") and site.scope is not None and site.value
     return bool(named) and site.tensor.data_type in DTYPES and DTYPES[site.tensor.data_type] != BFLOAT16

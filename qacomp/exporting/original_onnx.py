@@ -1,4 +1,4 @@
-"""From a container that holds an ONNX model's own graph back to that model: the same but for its weights' values."""
+"""Restore the original ONNX model of a container; only the values of its weights differ."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from qacomp.graphs.values import is_external
 from qacomp.graphs.walk import sites
 from qacomp.runtime.comparison import largest_difference
 
-LARGEST_FILE = 2_000_000_000  # bytes; a protobuf message ends at 2 GiB
-_ALIGNMENT = 4096  # of tensors in an external file, so that they can be mapped
+LARGEST_FILE = 2_000_000_000  # bytes; the limit of a protobuf message is 2 GiB
+_ALIGNMENT = 4096  # bytes; tensors in an external file begin at a page, so that they can be mapped
 
 
 def write_original(
     container: Container, output: Path, level: int | None, largest: int = LARGEST_FILE
 ) -> tuple[Path, ...]:
-    """Write the model at a level (None: the finest that is there) to `output`; return the paths of all files written.
+    """Write the model at a level (None: the finest in the file) to `output`; return the paths of all written files.
 
-    Where it would be larger than `largest` bytes, its tensors go to OUTPUT.data beside it, one at a time, as ONNX's
-    external data. Raises FormatError for a graph that doesn't fit the container's tensors, OutputNotWritableError.
+    If it would be larger than `largest` bytes, its tensors go to OUTPUT.data beside it, one at a time, as external data
+    of ONNX. Raises FormatError if the graph doesn't fit the container's tensors, and OutputNotWritableError.
     """
     graph, source = container.graph(), container.source
     assert graph is not None
@@ -52,7 +52,7 @@ def write_original(
 
 
 def _bytes(container: Container, model: ModelProto, source: str) -> int:
-    """Return the bytes of the model's tensors when dense."""
+    """Return the bytes of the model's dense tensors."""
     total = 0
     for _, name, _ in references(model, source):
         info = container.info(name)
@@ -61,7 +61,7 @@ def _bytes(container: Container, model: ModelProto, source: str) -> int:
 
 
 def _write_external(model: ModelProto, values: Callable[[str], NDArray[Any]], beside: Path, source: str) -> None:
-    """Put the values into `beside` and, in `model`, places in that file for the references."""
+    """Write the values to `beside`, and replace the references in `model` by their places in that file."""
     with beside.open("wb") as file:
         for site, name, _ in list(references(model, source)):
             checked = TensorProto(name=site.tensor.name, data_type=site.tensor.data_type, dims=site.tensor.dims)
@@ -77,7 +77,7 @@ def _write_external(model: ModelProto, values: Callable[[str], NDArray[Any]], be
 
 
 def read_back_error(container: Container, output: Path, level: int | None) -> float:
-    """Return the largest |difference| between the tensors of the written model, read again, and the container's."""
+    """Return the largest |difference| between the written model's tensors, read again, and the container's."""
     graph = container.graph()
     assert graph is not None
     written = read_onnx(output)
@@ -92,7 +92,7 @@ def read_back_error(container: Container, output: Path, level: int | None) -> fl
 
 
 def _difference(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Compute the largest |a − b|; infinity where shapes or dtypes differ."""
+    """Return the largest |a − b|; infinity if shapes or dtypes differ."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return math.inf
     if a.dtype == BFLOAT16:

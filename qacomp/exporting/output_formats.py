@@ -1,4 +1,4 @@
-"""The table of file formats that a container can be decoded to; the suffix of the output says which."""
+"""Keep the table of file formats to which a container can be decoded; the output's suffix decides."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,21 +14,22 @@ FORMATS: Registry[OutputWriter] = Registry("output format", "qacomp.exporting.fi
 
 
 def register_format(name: str) -> Callable[[OutputWriter], OutputWriter]:
-    """Register `def write(container, output, options) -> Decoded` for outputs with the suffix `.NAME`.
+    """Return a decorator that registers a function as the writer of outputs with the suffix `.NAME`.
 
-    It writes the part of the container that the options name, whole or not at all (`qacomp.formats.atomic_file`), reads
-    the file back, and returns `Decoded.of` with the largest difference. It raises ConfigError for what it can't hold.
+    The function `write(container, output, options) -> Decoded` writes the chosen part of the container, whole or not at
+    all (see `qacomp.formats.atomic_file`), reads the file back, and returns `Decoded.of` with the largest difference.
+    It raises ConfigError for a part that the format can't hold.
     """
     return lambda write: FORMATS.add(name, write)
 
 
 def suffixes() -> list[str]:
-    """Return the suffixes of all formats, those of other installed packages last."""
+    """Return the suffixes of all formats; those of other installed packages come last."""
     return [f".{name}" for name in FORMATS.names()]
 
 
 def writer_for(output: Path) -> OutputWriter:
-    """Return what writes a file with the output's suffix. Raise ConfigError, which lists those that there are."""
+    """Return the writer for the output's suffix. Raises ConfigError, which lists the known suffixes."""
     if output.suffix not in suffixes():
         raise ConfigError(f"{output}: can't decode to '{output.suffix}'; use {' or '.join(suffixes())}")
     return FORMATS.find(output.suffix.removeprefix("."))

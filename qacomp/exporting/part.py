@@ -1,4 +1,4 @@
-"""Which of a container's networks is meant: a level, a sub-model, or the whole."""
+"""Choose one network of a container: a level, a sub-model, or the whole."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,11 @@ from qacomp.formats import Container
 
 @dataclass(frozen=True)
 class Part:
-    """One network of a container; by default the largest that is there.
+    """The choice of one network in a container; by default the largest one.
 
-    level: of a progressive container, the network whose layers have that many shared values. submodel: the name of one
-    of several networks (level4, exit3, width0.5); the last two have no state dict of their own, only ONNX.
-    allow_truncated: a file that is cut off behind a whole level is accepted; its finest level is then the largest.
+    level: for a progressive container, the level with this number of shared values; submodel: name of one of several
+    networks, such as level4, exit3 or width0.5; exits and widths have no state dict of their own, only an ONNX graph;
+    allow_truncated: accept a file that is cut off after a complete level, which is then the finest one.
     """
 
     level: int | None = None
@@ -25,20 +25,20 @@ WHOLE = Part()
 
 
 def level_of(container: Container, part: Part) -> int | None:
-    """Return the index of the level that `part` names, 0 being the coarsest; None where it names none.
+    """Return the index of the level that `part` names, 0 for the coarsest; None if it names no level.
 
-    Raises ConfigError where it names both a level and a sub-model, or one that isn't there.
+    Raises ConfigError if it names both a level and a sub-model, or one that doesn't exist.
     """
     if part.level is not None and part.submodel is not None:
-        raise ConfigError(f"--level {part.level} and --submodel {part.submodel}: give one of them")
+        raise ConfigError(f"--level {part.level} and --submodel {part.submodel}: give only one of them")
     if part.submodel is not None:
         return find_point(container, part.submodel, container.source).level
     return None if part.level is None else _level_index(container, part.level)
 
 
 def _level_index(container: Container, k: int) -> int:
-    """Return the index of the level with `k` shared values; raise ConfigError, which lists those there are."""
+    """Return the index of the level with `k` shared values. Raises ConfigError, which lists the levels."""
     sizes = level_sizes(container)
     if k not in sizes:
-        raise ConfigError(f"{container.source}: no level of {k} shared values; it holds {', '.join(map(str, sizes))}")
+        raise ConfigError(f"{container.source}: no level with {k} shared values; it has {', '.join(map(str, sizes))}")
     return sizes.index(k)

@@ -1,4 +1,4 @@
-"""From a container to the state dict that a PyTorch model wants, in memory or as .safetensors. Needs no torch."""
+"""Decode a container to the state dict of a PyTorch model, in memory or as .safetensors. Doesn't need torch."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -21,15 +21,15 @@ from qacomp.tensors.safetensors_metadata import given_back
 
 
 def state_dict(container: Container, level: int | None = None) -> dict[str, NDArray[Any]]:
-    """Return arrays by state-dict name, batch norm's statistics included, as a PyTorch model wants them."""
+    """Return arrays by state-dict name, as a PyTorch model expects them, with the statistics of batch norms."""
     return tensors_at(container, level) | _statistics(container, level)
 
 
 def write(container: Container, output: Path, options: DecodeOptions) -> Decoded:
-    """Write the tensors of the level that the options name to `output`, and read them back.
+    """Write the tensors of the chosen level to `output`, and read them back.
 
-    Returns the largest |difference| of what was read. Raises FormatError for a damaged container, ConfigError for a
-    part that isn't there or has no tensors of its own, ExportError where tensors are missing, OutputNotWritableError.
+    Returns a Decoded with the largest |difference|. Raises FormatError for a damaged container, ConfigError for a part
+    that doesn't exist or has no tensors of its own, ExportError if tensors are missing, and OutputNotWritableError.
     """
     part, level = options.part, level_of(container, options.part)
     if part.submodel is not None and level is None:
@@ -47,9 +47,9 @@ def write(container: Container, output: Path, options: DecodeOptions) -> Decoded
         if name not in shapes:
             continue
         if code is None:
-            lacks = f"{type_name(kind)}, which .safetensors lacks"
+            lacks = f"{type_name(kind)}, which .safetensors doesn't support"
             as_it_is = f"{shapes[name].dtype.name}{' pairs' if FOREIGN[type_name(kind)].pairs else ''}"
-            notes.append(f"{name[:80]}: {lacks}, stands as {as_it_is}; qacomp.decode gives it")
+            notes.append(f"{name[:80]}: {lacks}, so it is stored as {as_it_is}; qacomp.decode restores its type")
         else:
             shapes[name] = replace(shapes[name], code=code, pairs=FOREIGN[type_name(kind)].pairs)
 
@@ -64,7 +64,7 @@ def write(container: Container, output: Path, options: DecodeOptions) -> Decoded
 
 
 def container_types(container: Container) -> dict[str, Meant]:
-    """Return tensor name -> type, of those whose type the container lacks (see `qacomp.tensors.foreign_dtypes`)."""
+    """Map names of tensors whose type the container lacks to that type (see `qacomp.tensors.foreign_dtypes`)."""
     told = container.meta.get(META_KEY)
     names = [name for name in told if name in container.names] if isinstance(told, dict) else []
     stored = {name: (info.dtype, tuple(info.shape)) for name in names for info in (container.info(name),)}
@@ -72,11 +72,11 @@ def container_types(container: Container) -> dict[str, Meant]:
 
 
 def _graph_note(container: Container) -> str:
-    return "it holds no graph" if container.graph() is None else "decode to .onnx for both"
+    return "the container has no graph" if container.graph() is None else "decode to .onnx for both"
 
 
 def _statistics(container: Container, level: int | None) -> dict[str, NDArray[Any]]:
-    """Return batch norm's statistics, which a container lacks since they are folded into its scales and shifts."""
+    """Return neutral statistics of batch norms; the real ones are folded into the container's scales and shifts."""
     added: dict[str, NDArray[Any]] = {}
     for path, eps in metadata(container).get("batch_norms", {}).items():
         prefix = f"{path}." if path else ""
@@ -88,9 +88,9 @@ def _statistics(container: Container, level: int | None) -> dict[str, NDArray[An
 
 
 def _read_back_error(output: Path, shapes: Mapping[str, Any], values: Callable[[str], NDArray[Any]]) -> float:
-    """Return the largest |a − b| between what was written, read by safetensors, and the container's tensors.
+    """Return the largest |a − b| between the written tensors, read by the library, and the container's.
 
-    Raises ExportError where a tensor is missing, or has another shape or dtype.
+    Raises ExportError if a tensor is missing, or has another shape or dtype.
     """
     from safetensors import safe_open
 
@@ -100,9 +100,9 @@ def _read_back_error(output: Path, shapes: Mapping[str, Any], values: Callable[[
             raise ExportError(f"{output}: tensors are missing from the decoded file; please report this")
         for name, shape in shapes.items():
             if shape.dtype == BFLOAT16 or shape.code is not None:
-                continue  # the library gives numpy no such array
+                continue  # the library can't return these types as numpy arrays
             a, b = values(name), file.get_tensor(name)
             if a.shape != b.shape or a.dtype != b.dtype:
-                raise ExportError(f"{name}: in the decoded file with another shape")
+                raise ExportError(f"{output}: tensor {name[:80]} has a wrong shape or type in it; please report this")
             worst = max(worst, largest_difference(a, b))
     return worst

@@ -1,4 +1,4 @@
-"""Writing .safetensors, one tensor in memory at a time, bfloat16 included (which numpy, and so its writer, lacks)."""
+"""Write .safetensors files with one tensor in memory at a time, and with bfloat16, which numpy lacks."""
 
 import json
 import math
@@ -26,9 +26,9 @@ _RESERVED = "__metadata__"
 
 @dataclass(frozen=True)
 class Shape:
-    """What the header says of a tensor: dtype (little-endian, or BFLOAT16) and sizes of the array that is written.
+    """A tensor in the header. dtype, sizes: of the array that is written (little-endian, or BFLOAT16).
 
-    code: the type's name where the array only holds its bytes; pairs: the last axis is part of that type.
+    code: name of the real type if the array only holds its bytes, else None; pairs: the last axis is part of that type.
     """
 
     dtype: np.dtype[Any]
@@ -48,14 +48,14 @@ def write_safetensors(
     values: Callable[[str], NDArray[Any]],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write tensors of those names, dtypes and shapes; `values` gives each one when its turn comes.
+    """Write tensors with these names, dtypes and shapes; values: returns the array of a name, called once for each.
 
-    Wide types stand first, so that all are aligned. Raises ExportError for a name that the format keeps for itself and
-    where `values` gives another dtype or shape, OutputNotWritableError; nothing is left behind then.
+    Wide types come first, so that all tensors are aligned. Raises ExportError for a reserved name and for an array with
+    another dtype or shape, and OutputNotWritableError; then no file is left behind.
     """
     if _RESERVED in shapes:
         raise ExportError(
-            f"{output}: a tensor is named {_RESERVED}, which .safetensors keeps for itself; decode to .onnx, or "
+            f"{output}: a tensor is named {_RESERVED}, which .safetensors reserves; decode to .onnx, or "
             "from Python with qacomp.decode(..., to='torch')"
         )
     order = sorted(shapes, key=lambda name: -shapes[name].dtype.itemsize)
@@ -74,5 +74,5 @@ def write_safetensors(
         for name in order:
             array, shape = values(name), shapes[name]
             if array.dtype != shape.dtype or array.shape != shape.sizes:
-                raise ExportError(f"{name[:80]}: {array.dtype}{list(array.shape)} where the container promised {shape}")
+                raise ExportError(f"{name[:80]}: is {array.dtype}{list(array.shape)}, but the header says {shape}")
             file.write(np.asarray(array, order="C").tobytes())

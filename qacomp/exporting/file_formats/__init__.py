@@ -1,1 +1,1 @@
-"""The formats that decode writes, a file each: every file here registers its own suffix."""
+"""Collect the formats that decode writes; each file here registers one suffix."""

@@ -1,4 +1,4 @@
-"""safetensors: the weights under their state-dict names."""
+"""Register the format safetensors: the weights with their state-dict names."""
 
 from qacomp.exporting.output_formats import register_format
 from qacomp.exporting.safetensors_file import write

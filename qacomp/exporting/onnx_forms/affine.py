@@ -1,7 +1,7 @@
-"""Matrices as integers of 2, 4 or 8 bits behind DequantizeLinear, which onnxruntime fuses into its MatMulNBits.
+"""Store matrices as integers of 2, 4 or 8 bits with DequantizeLinear, which onnxruntime fuses to MatMulNBits.
 
-That saves memory and time at run time too, which a look-up doesn't. Only MatMul and Gemm fuse, so only matrices that
-nothing else reads are turned; behind Conv, LSTM or Gather a DequantizeLinear would run anew in every inference.
+That saves memory and time at run time too, unlike a look-up. Only MatMul and Gemm fuse, so only matrices that no other
+operator reads are converted; for Conv, LSTM or Gather, DequantizeLinear would run again in every inference.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from qacomp.sharing.affine import grid_numbers
 from qacomp.sharing.affine_grid import AffineGrid, codebook_grid, nearest_grid
 
 OPSETS = {2: 25, 4: 21, 8: 21}
-_MOST_WORK = 20_000_000  # weights times values: each that is turned walks over the graph, which changes with it
+_MOST_WORK = 20_000_000  # most weights times values of the graph, since each conversion walks over the whole graph
 _DTYPES = {2: "UINT2", 4: "UINT4", 8: "UINT8"}
 
 
 @dataclass(frozen=True)
 class Snapped:
-    """One turned weight: its form, and the values that the file gives for it, transposed if its node wanted so."""
+    """One converted weight: its form, and its values in the file, transposed if its node reads them so."""
 
     form: TensorForm
     values: NDArray[np.float32]
@@ -41,7 +41,7 @@ class Snapped:
 
 @dataclass(frozen=True)
 class _Use:
-    """How a weight is read: `transposed` where its nodes want its transpose; `nodes`: Gemm and Transpose to change."""
+    """How a weight is read. transposed: its nodes read its transpose; nodes: the Gemm and Transpose nodes to change."""
 
     transposed: bool
     nodes: tuple[onnx.NodeProto, ...]
@@ -49,7 +49,7 @@ class _Use:
 
 @dataclass(frozen=True)
 class _Reading:
-    """Who makes and who reads each value of a model's graphs; it holds until the model is changed."""
+    """The number of makers, and the readers, of each value in a model's graphs; valid until the model is changed."""
 
     graphs: list[onnx.GraphProto]
     makers: Counter[str]
@@ -58,7 +58,7 @@ class _Reading:
 
     @staticmethod
     def of(model: onnx.ModelProto) -> _Reading:
-        """Read the graph and its subgraphs."""
+        """Return the makers and readers in the main graph and its subgraphs."""
         everything = list(graphs(model.graph))
         makers = Counter(t.name for g in everything for t in g.initializer)
         makers.update(output for g in everything for n in g.node for output in n.output)
@@ -70,32 +70,32 @@ class _Reading:
 
     @property
     def values(self) -> int:
-        """Count the values."""
+        """Return the number of values."""
         return self.makers.total()
 
 
 @dataclass(frozen=True)
 class _Integers:
-    """How a weight becomes integers: `bits` of each, and the rows of a column that share a scale (`block`)."""
+    """How a weight is stored: bits of an integer, and group size (rows of a column that share a scale)."""
 
     bits: int
     block: int
 
 
 def bits_for(k: int) -> int:
-    """Return the bits that indices below k need: 2, 4 or 8."""
+    """Return the bits, 2, 4 or 8, that indices below k need."""
     return 2 if k <= 4 else 4 if k <= 16 else 8
 
 
 def to_affine(
     model: onnx.ModelProto, shared: Mapping[str, SharedTensor], bits: int | None = None, block: int = 32
 ) -> tuple[dict[str, Snapped], dict[str, str]]:
-    """Turn, in place, each weight of `shared` that only matrix products read; gives those, and why the others aren't.
+    """Convert, in place, each weight of `shared` that only matrix products read.
 
-    bits: 2, 4 or 8, or None for what each codebook's size needs. block: rows of a column that share a scale, a power
-    of two from 16 on. A codebook that lies on an affine grid already stays exact, and so do columns, or blocks of rows
-    in them, with a grid each. The opset rises to 21 (25 for 2 bits) if anything is turned and the model's operators
-    allow it.
+    Returns the converted weights by name, and the reason for each other weight by name. bits: 2, 4 or 8, or None for as
+    few as each codebook needs; block: group size (rows of a column that share a scale), a power of two from 16 on. A
+    codebook on an affine grid stays exact, and so do weights with a grid for each column or group of rows. The opset is
+    raised to 21 (25 for 2 bits) if a weight is converted and the model's operators allow it.
     """
     kept: dict[str, str] = {}
     wanted: dict[str, int] = {}
@@ -105,18 +105,16 @@ def to_affine(
         if reason := _refusal(model, read, held, shared[name], block):
             kept[name] = reason
         elif len(wanted) * read.values > _MOST_WORK:
-            kept[name] = (
-                f"one of more than {len(wanted)} weights in a graph of {read.values} values, which takes too long"
-            )
+            kept[name] = f"the graph is too large: {read.values} values, and already {len(wanted)} converted weights"
         else:
             wanted[name] = _fused_bits(read, name, shared[name], bits)
     if wanted and not raise_opset(model, max(OPSETS[b] for b in wanted.values())):
-        return {}, kept | dict.fromkeys(wanted, f"opset {default_opset(model)} can't be raised to 21")
+        return {}, kept | dict.fromkeys(wanted, f"the model's opset {default_opset(model)} can't be raised to 21")
     names = Names(value_names(model))
     snapped = {}
     for held in [c for c in constants(model) if c.name in wanted and c.home is model]:
         use = _use(_Reading.of(model), held.name)
-        if isinstance(use, str):  # onnx's converter rewrote the graph
+        if isinstance(use, str):  # onnx's version converter has rewritten the graph
             kept[held.name] = use
         else:
             integers = _Integers(wanted[held.name], block)
@@ -125,9 +123,9 @@ def to_affine(
 
 
 def _fused_bits(read: _Reading, name: str, weight: SharedTensor, bits: int | None) -> int:
-    """Return the bits of an integer; 4 in place of 2 where onnxruntime 1.31's product of 2 bits gives wrong outputs.
+    """Return the bits of an integer: 4 instead of 2 where onnxruntime 1.31's 2-bit product gives wrong outputs.
 
-    So it does for numbers of columns that four doesn't divide, whatever the rows, blocks and zero points.
+    That is so if the number of columns isn't a multiple of four, for any rows, blocks and zero points.
     """
     use = _use(read, name)
     assert isinstance(use, _Use)
@@ -139,7 +137,7 @@ def _fused_bits(read: _Reading, name: str, weight: SharedTensor, bits: int | Non
 def _turn(
     model: onnx.ModelProto, held: Constant, use: _Use, weight: SharedTensor, integers: _Integers, names: Names
 ) -> Snapped:
-    """Put integers and a DequantizeLinear in the weight's place; return the values that the file then gives for it."""
+    """Replace a weight by integers and a DequantizeLinear; return its form and its values in the file."""
     dense_bytes, shape = held.tensor.ByteSize(), tuple(held.tensor.dims)
     grid, matrix = _grid(weight, use.transposed, integers)
     dtype = _DTYPES[integers.bits]
@@ -161,7 +159,7 @@ def _turn(
 
 
 def _grid(weight: SharedTensor, transposed: bool, integers: _Integers) -> tuple[AffineGrid, NDArray[np.float32]]:
-    """Return the grid, and the matrix (rows, columns) that it stands for, in the orientation that the product reads."""
+    """Return the grid of a weight, and its matrix (rows, columns) in the orientation that the product reads."""
     matrix: NDArray[np.float32] = weight.dense().T if transposed else weight.dense()
     if own := _own_grids(weight, transposed, integers.bits):
         return own, matrix
@@ -175,11 +173,11 @@ def _grid(weight: SharedTensor, transposed: bool, integers: _Integers) -> tuple[
 
 
 def _own_grids(weight: SharedTensor, transposed: bool, bits: int) -> AffineGrid | None:
-    """Return the grids of a weight that has them already (`--codebook affine4`, `affine4:32`), or None.
+    """Return the grids of a weight that was shared on grids (`--codebook affine4`, `affine4:32`), or None.
 
-    One for each column of the product, or for blocks of its rows that MatMulNBits takes.
+    There must be a grid for each column of the product, or for each group of its rows, of a size that MatMulNBits has.
     """
-    rows = 1 if transposed else 0  # the axis of the weight that runs along a column
+    rows = 1 if transposed else 0  # the weight's axis along a column of the product
     if weight.blocks is None or weight.blocks[1 - rows] != 1 or weight.codebook.shape[-1] > 1 << bits:
         return None
     block = 0 if weight.blocks[rows] == weight.indices.shape[rows] else weight.blocks[rows]
@@ -193,43 +191,43 @@ def _own_grids(weight: SharedTensor, transposed: bool, bits: int) -> AffineGrid 
 
 
 def _refusal(model: onnx.ModelProto, read: _Reading, held: Constant, weight: SharedTensor, block: int) -> str | None:
-    """Return why this weight can't be turned, or None."""
+    """Return the reason why a weight can't be converted, or None."""
     if held.home is not model:
-        return "inside a local function: only products of the graph itself are turned"
+        return "it is inside a local function, and only products of the graph itself are converted"
     if weight.codebook.dtype != np.float32:
-        return f"{weight.codebook.dtype}: only float32 is turned"
+        return f"it is {weight.codebook.dtype}, and only float32 is converted"
     use = _use(read, held.name)
     if isinstance(use, str):
         return use
     if len(held.tensor.dims) != 2:
-        return f"{len(held.tensor.dims)} axes: only a matrix fuses"
+        return f"it has {len(held.tensor.dims)} axes, and only a matrix fuses"
     rows = held.tensor.dims[1 if use.transposed else 0]
     if rows >= block or ((own := _own_grids(weight, use.transposed, 8)) and own.block):
         return None
-    return f"{rows} rows are less than a block of {block}"
+    return f"its {rows} rows are fewer than the group size of {block}"
 
 
 def _use(read: _Reading, name: str) -> _Use | str:
-    """Find how matrix products read the weight; return a reason where something else reads it too."""
+    """Return how matrix products read a weight, or the reason if something else reads it too."""
     if read.makers[name] != 1:
-        return "several values have its name"
+        return "several values have the same name"
     if name in read.outputs:
-        return "it is an output"
+        return "it is an output of the graph"
     orientations, nodes = set(), []
     for node in read.readers.get(name, ()):
         turned = _orientation(node, name, read.graphs)
         if turned is None:
-            return f"read by {node.op_type}, which doesn't fuse with DequantizeLinear"
+            return f"it is read by {node.op_type}, which doesn't fuse with DequantizeLinear"
         orientations.add(turned)
         if turned:
             nodes.append(node)
     if len(orientations) != 1:
-        return "read both ways round" if orientations else "nothing reads it"
+        return "it is read both plain and transposed" if orientations else "no node reads it"
     return _Use(orientations.pop(), tuple(nodes))
 
 
 def _orientation(node: onnx.NodeProto, name: str, everything: list[onnx.GraphProto]) -> bool | None:
-    """Return whether this product reads the weight's transpose; None where it is no such product."""
+    """Return whether a product reads the weight's transpose; None if the node isn't a product that fuses."""
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     if node.domain not in ("", "ai.onnx"):  # a local function may have an operator's name
         return None
@@ -249,7 +247,7 @@ def _orientation(node: onnx.NodeProto, name: str, everything: list[onnx.GraphPro
 
 
 def _untransposed(model: onnx.ModelProto, node: onnx.NodeProto, name: str) -> None:
-    """Take a transposition out, since the weight comes transposed now: a Gemm's attribute, or a Transpose node."""
+    """Remove a transposition (a Gemm's attribute or a Transpose node), since the weight is now stored transposed."""
     if node.op_type == "Gemm":
         replace_items(node.attribute, [a for a in node.attribute if a.name != "transB"])
         return

@@ -1,7 +1,7 @@
-"""Drop from a graph what no runtime reads: node names, doc strings, inferred shapes; shorten the names of inner values.
+"""Make a graph smaller: drop node names, doc strings and inferred shapes, and shorten the names of inner values.
 
-Constant nodes that say the same become one. Of silero's 51 kB graph 40 kB are such. What a user sees stays: inputs,
-outputs, weights, metadata, functions.
+Constant nodes with the same value become one. For the model silero that saves 40 kB of a 51 kB graph. What users see
+stays: names of inputs, outputs and weights, metadata and functions.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _DIGITS = string.ascii_letters + string.digits + "_"
 
 
 def compact(model: onnx.ModelProto, keep: Collection[str] = ()) -> None:
-    """Drop and shorten it all, in place; names of initializers and those in `keep` stay.
+    """Make a model's graph smaller, in place; names of initializers and those in `keep` stay.
 
-    One old name gets one new name wherever it stands, in every subgraph, so scopes and meaning stay as they are.
+    Each old name gets the same new name in every subgraph, so the meaning of all names stays the same.
     """
     _merge_constants(model.graph, keep)
     everything = list(graphs(model.graph))
@@ -57,11 +57,11 @@ def compact(model: onnx.ModelProto, keep: Collection[str] = ()) -> None:
             for attribute in node.attribute:
                 attribute.ClearField("doc_string")
                 if attribute.HasField("t"):
-                    attribute.t.ClearField("name")  # a Constant's value is known by the node's output
+                    attribute.t.ClearField("name")  # nodes read a Constant by the name of its output
 
 
 def _merge_constants(graph: onnx.GraphProto, keep: Collection[str]) -> None:
-    """Keep one Constant node of those with the same value, but for those whose names are in `keep` or outputs."""
+    """Keep one of the Constant nodes with the same value; outputs and names in `keep` stay."""
     fixed = {value.name for value in graph.output} | set(keep)
     first: dict[bytes, str] = {}
     merged: dict[str, str] = {}
@@ -82,7 +82,7 @@ def _merge_constants(graph: onnx.GraphProto, keep: Collection[str]) -> None:
 
 
 def _content(node: onnx.NodeProto) -> bytes:
-    """Serialize a Constant node's value, whatever it is called."""
+    """Serialize the value of a Constant node, without names."""
     twin = onnx.NodeProto()
     twin.attribute.extend(node.attribute)
     for attribute in twin.attribute:
@@ -95,17 +95,17 @@ def _content(node: onnx.NodeProto) -> bytes:
 
 
 def _rename(graph: onnx.GraphProto, new: Mapping[str, str]) -> None:
-    """Let the nodes of a graph, and of its subgraphs, read the new names."""
+    """Replace names by new ones in the inputs of a graph's nodes and of its subgraphs."""
     for node in graph.node:
         node.input[:] = [new.get(name, name) for name in node.input]
         for inner in subgraphs(node):
             _rename(inner, new)
-            for value in inner.output:  # a branch may give an outer value as its own
+            for value in inner.output:  # a branch may return an outer value
                 value.name = new.get(value.name, value.name)
 
 
 def _number(n: int) -> str:
-    """Return the name number n: a, b, ..., aa, ab, ... in base 63."""
+    """Return name number n of the sequence a, b, ..., aa, ab, ..."""
     text = _DIGITS[n % len(_DIGITS)]
     while n >= len(_DIGITS):
         n = n // len(_DIGITS) - 1

@@ -1,8 +1,8 @@
-"""Keep onnxruntime from fusing a Gemm with the Relu behind it before it sees the DequantizeLinear in front.
+"""Keep onnxruntime from fusing a Gemm with the Relu after it, since that prevents the fusion to MatMulNBits.
 
-onnxruntime 1.31 makes FusedGemm of Gemm + Relu (also of MatMul + Add + Relu) first; then nothing is left to become
-MatMulNBits, and the weights are dequantized in every run, slower than dense ones. Max(x, 0) is the same function and
-isn't fused; so are Max and Min instead of Clip.
+onnxruntime 1.31 first fuses Gemm + Relu (also MatMul + Add + Relu) to FusedGemm. Then DequantizeLinear can't be fused
+any more, and the weights are dequantized in every run, which is slower than dense weights. Max(x, 0) is the same
+function as Relu and isn't fused; Max and Min replace Clip in the same way.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from qacomp.graphs.walk import graphs
 
 
 def keep_apart(model: onnx.ModelProto, weight: str, names: Names) -> None:
-    """Rewrite, in place, the Relu or Clip that directly follows a product with `weight`, or the Add behind it."""
+    """Replace, in place, the Relu or Clip directly after a product with `weight` or after its Add."""
     for graph in graphs(model.graph):
         for node in list(graph.node):
             if node.op_type in ("MatMul", "Gemm") and len(node.input) > 1 and node.input[1] == weight:

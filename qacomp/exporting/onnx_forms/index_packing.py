@@ -1,10 +1,11 @@
-"""Indices as ONNX tensors: how many of them fit into a stored word, and the words.
+"""Pack indices into ONNX tensors, several in a word.
 
-Up to 256 values three ways, whichever takes fewest bytes: one index a uint8; the four- and two-bit types of newer
-opsets (uint4 from 21, uint2 from 25); and several indices a byte in base B, which a table of B**n rows of n digits
-unpacks with a plain Gather, in every opset. B = 16 gives two indices a byte, 6 three, 4 four, 3 five, 2 eight.
-Above 256 values an index is a uint8 and a higher digit, itself packed in one of these ways: 10 bits for 1,024 values.
-With a codebook for each block of weights, a block's offset in the table of all codebooks is added to the index.
+For up to 256 shared values there are three ways, of which the smallest is used: one index in a uint8; the types uint4
+(since opset 21) and uint2 (since opset 25); or several indices in a byte, as n digits in base B. A table with B**n rows
+of n digits unpacks such bytes with a plain Gather, in every opset: B = 16 gives two indices in a byte, 6 three, 4 four,
+3 five and 2 eight. For more than 256 shared values an index is a uint8 and a higher digit, which is packed in one of
+these ways: 10 bits for 1,024 values. With a codebook for each block of weights, the block's offset in the table of all
+codebooks is added to the index.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ _BASES = {2: 8, 3: 5, 4: 4, 6: 3, 16: 2}  # base -> digits in a byte
 
 @dataclass(frozen=True)
 class Packing:
-    """dtype: ONNX's name of the words'; base, digits: of the table that unpacks them, digits = 1 without a table.
+    """A way to pack indices. dtype: ONNX type of a word; bits: of a word; base, digits: of the table that unpacks them.
 
-    factor: what the table's digits are multiplied by. high: how index >> 8 is packed, beside words of index & 255; None
-    where there is no higher digit.
+    digits is 1 without a table. factor: by which the table's digits are multiplied; high: how index >> 8 is packed, if
+    the words hold index & 255; else None.
     """
 
     dtype: str
@@ -39,7 +40,7 @@ class Packing:
 
     @property
     def detail(self) -> str:
-        """Return words for people: `uint4 indices`, `3 indices a byte`, `indices of 10 bits`."""
+        """Return a description such as `uint4 indices`, `3 indices a byte` or `indices of 10 bits`."""
         if self.high is not None:
             return f"indices of {8 + self.high.bits / self.high.digits:.3g} bits"
         return f"{self.digits} indices a byte" if self.digits > 1 else f"{self.dtype.lower()} indices"
@@ -52,7 +53,7 @@ class Packing:
 
 
 def choose_packing(k: int, opset: int) -> Packing:
-    """Choose the densest packing of indices below `k` that a model of this opset can hold; of equals the plainest."""
+    """Return the smallest packing of indices below `k` for this opset; of equally small ones the simplest."""
     if k > 256:
         high = choose_packing(-(-k // 256), opset)
         return Packing("UINT8", 8, high=high) if high.bits / high.digits < 8 else Packing("UINT16", 16)
@@ -68,7 +69,7 @@ def choose_packing(k: int, opset: int) -> Packing:
 
 
 def pack(indices: NDArray[np.integer], packing: Packing) -> NDArray[np.integer]:
-    """Pack indices into words, one axis: with a table n digits each, the first the most significant, zeros last."""
+    """Pack indices into words (one axis); with a table, a word's first digit is the highest; zeros come last."""
     flat = indices.reshape(-1)
     if packing.digits == 1:
         return flat.astype(np.uint16 if packing.dtype == "UINT16" else np.uint8)
@@ -80,17 +81,17 @@ def pack(indices: NDArray[np.integer], packing: Packing) -> NDArray[np.integer]:
 
 
 def digit_table(packing: Packing) -> NDArray[np.uint8]:
-    """Return (base ** digits, digits): the digits of every word, the most significant first."""
+    """Return the digits of every word, the most significant first: (base ** digits, digits)."""
     words = np.arange(packing.base**packing.digits)[:, None]
     return (words // packing.base ** np.arange(packing.digits - 1, -1, -1) % packing.base).astype(np.uint8)
 
 
 def block_offsets(tensor: SharedTensor) -> list[NDArray[np.int32]]:
-    """Return where each weight's block begins in the flat table of all codebooks, as a sum of one vector an axis.
+    """Return vectors, one for an axis, whose sum is the offset of each weight's codebook in the flat table of all.
 
-    The int32 vectors have shape (1, ..., d, ..., 1), for broadcasting, of the axes with several blocks; none for one
-    codebook. Weight (i0, ..., in) looks up codebook[i0 // b0, ..., in // bn, index]; with strides s of the codebook's
-    axes in the flat table that is place Σ (i // b) · s + index.
+    There is an int32 vector of shape (1, ..., d, ..., 1), for broadcasting, for each axis with several blocks; none for
+    a single codebook. Weight (i0, ..., in) reads codebook[i0 // b0, ..., in // bn, index], which is entry Σ (i // b) ·
+    s + index of the flat table, where s are the strides of the codebook's axes.
     """
     if tensor.blocks is None:
         return []

@@ -1,8 +1,8 @@
-"""Shared weights as indices and codebook in the ONNX file: w = Gather(codebook, Cast(indices)), made when it is loaded.
+"""Store shared weights as indices and codebook in the ONNX file: w = Gather(codebook, Cast(indices)).
 
-onnxruntime folds these nodes into the dense weights while it loads, so the outputs are those of the dense file, bit for
-bit, with its speed and memory; what shrinks is the file. Only operators of opset 7 are used, or where there are newer
-ones those of opset 11, so a model keeps its own.
+onnxruntime folds these nodes into dense weights when it loads the file. So outputs, speed and memory are those of the
+dense file, bit for bit, and only the file gets smaller. The nodes need operators of opset 7 only (of opset 11 if the
+model has it), so the model's opset doesn't change.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from qacomp.graphs.constants import Constant, Home, constants, default_opset, va
 from qacomp.graphs.skeleton import filled
 from qacomp.graphs.walk import Scope
 
-LEAST_OPSET = 7  # from here on Cast, Gather, Reshape and Add are what they are today
-_ELEMENTS_OPSET = 11  # the first with GatherElements
-_REPEAT_NODES = 512  # bytes of the nodes that undo a repeat, about
-_LEAST_HALVES = 128  # a Cast node and its names take about a hundred bytes
+LEAST_OPSET = 7  # since this opset Cast, Gather, Reshape and Add have their present form
+_ELEMENTS_OPSET = 11  # the first opset with GatherElements
+_REPEAT_NODES = 512  # about the bytes of the nodes that restore repeated slices
+_LEAST_HALVES = 128  # least values of a constant to store in fp16; a Cast node takes about a hundred bytes
 
 
 def to_lut(model: onnx.ModelProto, shared: Mapping[str, SharedTensor]) -> list[TensorForm]:
-    """Replace, in place, each weight of `shared` by nodes that look it up; gives what became of each weight.
+    """Replace, in place, each weight of `shared` by nodes that look it up, and return the form of each weight.
 
-    `model`: its constants filled in, but those of `shared` (by value name) may be references. A weight whose look-up
-    wouldn't be smaller stays dense, and so do all in a model, or a function, below opset 7: the form's `reason` says
-    so. Float32 constants that half precision holds exactly are stored in it, with a Cast.
+    model: with the values of its constants; those of `shared` (by value name) may be references. A weight whose look-up
+    wouldn't be smaller stays dense, and so do all weights in a model or function below opset 7; the form's `reason`
+    says so. Float32 constants that are exact in fp16 are stored as fp16 with a Cast.
     """
     names = Names(value_names(model))
     forms = []
@@ -56,7 +56,7 @@ def to_lut(model: onnx.ModelProto, shared: Mapping[str, SharedTensor]) -> list[T
 
 
 def _by_home(model: onnx.ModelProto) -> list[tuple[Home, list[Constant]]]:
-    """Return the model's constants: those of its graphs, then those of each function, which has an opset of its own."""
+    """Return the model's constants by home: those of its graphs, then those of each function, with its own opset."""
     everything = list(constants(model))
     homes: list[Home] = [model, *model.functions]
     return [(home, [held for held in everything if held.home is home]) for home in homes]
@@ -65,7 +65,7 @@ def _by_home(model: onnx.ModelProto) -> list[tuple[Home, list[Constant]]]:
 def _replaced(
     model: onnx.ModelProto, held: Constant, weight: SharedTensor, builder: NodeBuilder, tables: dict[Packing, str]
 ) -> TensorForm:
-    """Put nodes that look the weight up in its place, if they are smaller; says what became of it."""
+    """Replace a weight by nodes that look it up, if they are smaller, and return its form."""
     dense = filled(held.tensor, weight.dense, held.name)
     dense_bytes = _data_bytes(dense)
     form = TensorForm(held.name, tuple(held.tensor.dims), "dense", "", dense_bytes, dense_bytes)
@@ -74,7 +74,7 @@ def _replaced(
     if reason is None:
         detail = _look_up(builder, weight, tables)
         if builder.bytes >= dense_bytes:
-            reason = f"look-up would take {builder.bytes} bytes, dense takes {dense_bytes}"
+            reason = f"a look-up would take {builder.bytes} bytes, dense takes {dense_bytes}"
     if reason is not None:
         for new in set(tables) - known:
             del tables[new]
@@ -86,23 +86,23 @@ def _replaced(
 
 
 def _refusal(opset: int, weight: SharedTensor) -> str | None:
-    """Return why there can't be a look-up, or None."""
+    """Return the reason why a look-up isn't possible, or None."""
     if opset < LEAST_OPSET:
-        return f"opset {opset}: a look-up needs {LEAST_OPSET}"
+        return f"a look-up needs opset {LEAST_OPSET}, and the model has {opset}"
     if weight.codebook.dtype.kind not in "fiu":
-        return f"no look-up of {weight.codebook.dtype} in onnxruntime"
+        return f"onnxruntime has no look-up of {weight.codebook.dtype}"
     return None
 
 
 def _look_up(builder: NodeBuilder, weight: SharedTensor, tables: dict[Packing, str]) -> str:
-    """Add nodes from packed indices and codebook to the weights; return words that say how they are stored."""
+    """Add nodes that compute a weight from packed indices and codebook; return a description of the packing."""
     repeats, kept = _repeats(weight)
     small = replace(weight, indices=weight.indices[np.ix_(*kept)]) if repeats else weight
     k, book = weight.codebook.shape[-1], weight.codebook.reshape(-1)
     packing = choose_packing(k, builder.opset)
     offsets = block_offsets(small)
     if packing.digits > 1 and not offsets:
-        # The codebook of words (words' values, digits): one look-up a word, half the time of one an index.
+        # A codebook of words (values of words, digits): one look-up for each word takes half as long as for each index.
         padded = np.pad(book, (0, packing.base - len(book)), mode="edge")
         values = builder.node("Gather", builder.constant(padded), _table(builder, packing, tables))
         values = builder.node("Gather", values, builder.integers(builder.constant(pack(small.indices, packing))))
@@ -121,8 +121,8 @@ def _one_by_one(
     packing: Packing,
     tables: dict[Packing, str],
 ) -> str:
-    """Add nodes from packed indices to values of the flat `book`, in `indices`' shape; return the value's name."""
-    along = builder.opset >= _ELEMENTS_OPSET  # GatherElements wants one axis, and takes a fifth of Gather's time
+    """Add nodes that look up packed indices in the flat `book`; return the name of the value, in the indices' shape."""
+    along = builder.opset >= _ELEMENTS_OPSET  # GatherElements needs one axis, and takes a fifth of Gather's time
     found = _unpacked(builder, indices.reshape(-1) if along and not offsets else indices, packing, tables)
     for vector in offsets:
         found = builder.node("Add", found, builder.constant(vector))
@@ -134,10 +134,10 @@ def _one_by_one(
 
 
 def _unpacked(builder: NodeBuilder, indices: NDArray[Any], packing: Packing, tables: dict[Packing, str]) -> str:
-    """Add nodes from packed indices to indices, int32, in their shape; return the value's name."""
+    """Add nodes that unpack indices to int32 in their shape; return the name of the value."""
     if packing.high is not None:
         low = _unpacked(builder, indices & 255, Packing("UINT8", 8), tables)
-        if packing.high.digits > 1:  # a small table is multiplied, not what is looked up in it
+        if packing.high.digits > 1:  # multiply the small table instead of the indices
             return builder.node("Add", low, _unpacked(builder, indices >> 8, replace(packing.high, factor=256), tables))
         high = _unpacked(builder, indices >> 8, packing.high, tables)
         return builder.node("Add", low, builder.node("Mul", high, builder.constant(np.array(256, np.int32))))
@@ -149,12 +149,12 @@ def _unpacked(builder: NodeBuilder, indices: NDArray[Any], packing: Packing, tab
 
 
 def _table(builder: NodeBuilder, packing: Packing, tables: dict[Packing, str]) -> str:
-    """Return the name of the table (words' values, digits) that unpacks `packing`."""
+    """Return the name of the table (values of words, digits) that unpacks `packing`; it is added later."""
     return tables.setdefault(packing, builder.names.new("t"))
 
 
 def _repeats(weight: SharedTensor) -> tuple[list[Repeat], tuple[NDArray[np.intp], ...]]:
-    """Find what needn't be stored again, where that saves more than it takes; return it and the slices to store."""
+    """Return repeated slices and the slices to store, or none if that wouldn't save bytes."""
     if weight.blocks is not None or weight.codebook.dtype != np.float32:
         return [], ()
     repeats, kept = find_repeats(weight.dense())
@@ -166,7 +166,7 @@ def _repeats(weight: SharedTensor) -> tuple[list[Repeat], tuple[NDArray[np.intp]
 
 
 def _cast_from_half(builder: NodeBuilder, held: Constant) -> bool:
-    """Make a float32 constant half precision and a Cast; return False where that loses something or saves nothing."""
+    """Store a float32 constant as fp16 with a Cast; return False if that isn't exact or saves no bytes."""
     if held.tensor.data_type != TensorProto.FLOAT:
         return False
     array = numpy_helper.to_array(held.tensor)
@@ -177,7 +177,7 @@ def _cast_from_half(builder: NodeBuilder, held: Constant) -> bool:
 
 
 def _add_tables(model: onnx.ModelProto, scope: Scope, names: Names, opset: int, tables: Mapping[Packing, str]) -> None:
-    """Add the tables that unpack several indices a byte, once: a function's, or the main graph's, is seen inside it."""
+    """Add the tables that unpack several indices in a byte to a function or the main graph; subgraphs see them too."""
     for packing, name in tables.items():
         builder = NodeBuilder(names, opset)
         digits = builder.node("Cast", builder.constant(digit_table(packing)), to=TensorProto.INT32)

@@ -1,4 +1,4 @@
-"""Nodes and constants that take a weight's place in a graph, and putting them there."""
+"""Build the nodes and constants that replace a weight in a graph, and insert them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from onnx import TensorProto, helper, numpy_helper
 from qacomp.graphs.constants import Constant
 from qacomp.graphs.walk import Scope
 
-_LEAST_HALVES = 32
-_INITIALIZERS_IR = 4  # before it an initializer is an input with a default, and nothing is folded
+_LEAST_HALVES = 32  # least values of a constant to store in fp16
+_INITIALIZERS_IR = 4  # before this IR version an initializer is an input with a default, so it isn't folded
 
 
 class Names:
-    """Short names that no value of the model has yet."""
+    """Makes short names that no value of the model has."""
 
     def __init__(self, taken: set[str]) -> None:
         self.taken = taken
@@ -35,7 +35,7 @@ class Names:
 
 @dataclass
 class NodeBuilder:
-    """Nodes in order, the last of which gives the weight, and the constants that they read."""
+    """Collects nodes in order, the last of which makes the weight, and the constants that they read."""
 
     names: Names
     opset: int
@@ -44,15 +44,15 @@ class NodeBuilder:
 
     @property
     def bytes(self) -> int:
-        """Count the bytes that all of it takes in the file."""
+        """Return the bytes that all nodes and constants take in the file."""
         return int(sum(t.ByteSize() for t in self.constants) + sum(n.ByteSize() for n in self.nodes))
 
     def constant(self, array: NDArray[Any]) -> str:
-        """Add a constant of the array's dtype; return its name."""
+        """Add a constant with the array's dtype; return its name."""
         return self._add(numpy_helper.from_array(np.ascontiguousarray(array), self.names.new("c")))
 
     def packed(self, dtype: str, words: NDArray[Any], shape: tuple[int, ...]) -> str:
-        """Add a constant of an ONNX dtype that numpy may lack (UINT4, UINT2), of the flat `words`; return its name."""
+        """Add a constant of flat `words` in an ONNX type that numpy may lack (UINT4, UINT2); return its name."""
         kind = TensorProto.DataType.Value(dtype)
         if dtype in ("UINT8", "UINT16"):
             return self.constant(words.reshape(shape))
@@ -60,7 +60,7 @@ class NodeBuilder:
         return self._add(numpy_helper.from_array(values, self.names.new("c")))
 
     def half_or_exact(self, array: NDArray[Any]) -> str:
-        """Add a constant in half precision and a Cast, where that holds every bit of a float32 array, else as it is."""
+        """Add a constant: as fp16 with a Cast if that is exact for a float32 array, else unchanged; return its name."""
         if array.dtype == np.float32 and array.size >= _LEAST_HALVES:
             with np.errstate(over="ignore"):
                 half = array.astype(np.float16)
@@ -69,7 +69,7 @@ class NodeBuilder:
         return self.constant(array)
 
     def integers(self, value: str) -> str:
-        """Add a cast of `value` to int32: Gather takes no smaller index type; return the new value's name."""
+        """Add a cast of `value` to int32, the smallest type of indices for Gather; return the new value's name."""
         return self.node("Cast", value, to=TensorProto.INT32)
 
     def reshaped(self, value: str, shape: tuple[int, ...]) -> str:
@@ -77,16 +77,16 @@ class NodeBuilder:
         return self.node("Reshape", value, self.constant(np.array(shape, np.int64)))
 
     def cut(self, value: str, size: int, shape: tuple[int, ...]) -> str:
-        """Take the first values, in row-major order, of `value`, which has `size` of them, in another shape."""
+        """Reshape the first values of `value`, which has `size` of them, to `shape`; return the new value's name."""
         wanted = math.prod(shape)
         if size != wanted:
             value = self.sliced(self.reshaped(value, (-1,)), (wanted,))
         return self.reshaped(value, shape)
 
     def sliced(self, value: str, shape: tuple[int, ...]) -> str:
-        """Take the corner of `value` that has the given shape; return the new value's name."""
+        """Add a Slice of the first corner of `value` with the given shape; return the new value's name."""
         starts, ends = np.zeros(len(shape), np.int64), np.array(shape, np.int64)
-        if self.opset < 10:  # bounds were attributes
+        if self.opset < 10:  # before opset 10 the bounds are attributes
             return self.node("Slice", value, starts=starts.tolist(), ends=ends.tolist())
         return self.node("Slice", value, self.constant(starts), self.constant(ends))
 
@@ -97,19 +97,19 @@ class NodeBuilder:
         return output
 
     def replace(self, model: onnx.ModelProto, held: Constant) -> None:
-        """Put the nodes where `held` is now; the last one takes over its name, so that nothing else changes."""
+        """Replace `held` by the nodes; the last one takes over its name, so that nothing else changes."""
         name, scope, place = held.name, held.scope, 0
         if held.node is None:
             assert isinstance(scope, onnx.GraphProto)
             _delete(scope.initializer, name)
-            _delete(scope.input, name)  # old files list weights as inputs that may be overridden
+            _delete(scope.input, name)  # old files list weights as inputs too
         else:
             place = next(i for i, n in enumerate(scope.node) if name in n.output)
             del scope.node[place]
         self.insert(model, scope, place, name)
 
     def insert(self, model: onnx.ModelProto, scope: Scope, place: int, name: str) -> None:
-        """Put the nodes before node number `place` of a graph, or of a function; the last one gives `name`."""
+        """Insert the nodes before node number `place` of a graph or function; the last one makes `name`."""
         self.nodes[-1].output[0] = name
         nodes = self.nodes
         if model.ir_version < _INITIALIZERS_IR or isinstance(scope, onnx.FunctionProto):

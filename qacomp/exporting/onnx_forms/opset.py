@@ -1,4 +1,4 @@
-"""A model's default opset raised where its new tensors need a newer one, and nothing else changed where that can be."""
+"""Raise a model's default opset if new tensors need it, without other changes if possible."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from qacomp.graphs.constants import default_opset
 from qacomp.graphs.walk import nodes
 from qacomp.runtime.session import converted_model
 
-_CHANGED_MEANING = {"GroupNormalization"}  # from 21 on scale and bias are per channel, under the same names
+_CHANGED_MEANING = {"GroupNormalization"}  # since opset 21 scale and bias are per channel, with the same names
 
 
 def raise_opset(model: onnx.ModelProto, version: int) -> bool:
-    """Bring `model`, in place, to at least opset `version`; False, and no change, where that isn't possible.
+    """Raise `model`, in place, to at least opset `version`; return False, without a change, if that isn't possible.
 
-    Where every operator in it means the same in both, only the number changes; otherwise onnx's version converter
-    rewrites the main graph. The IR version rises with it.
+    If every operator means the same in both versions, only the number changes. Otherwise onnx's version converter
+    rewrites the main graph. The IR version is raised too.
     """
     current = default_opset(model)
     if current < version:
@@ -38,7 +38,7 @@ def _unchanged(model: onnx.ModelProto, current: int, version: int) -> bool:
 
 
 def _same_meaning(kind: str, current: int, version: int) -> bool:
-    """Return whether the newer operator only accepts more: types, or new attributes and inputs at the end."""
+    """Return whether a newer operator differs only by more types, new attributes, or new inputs at the end."""
     try:
         old, new = onnx.defs.get_schema(kind, current), onnx.defs.get_schema(kind, version)
     except onnx.defs.SchemaError:
@@ -60,7 +60,7 @@ def _same_meaning(kind: str, current: int, version: int) -> bool:
 def _converted(model: onnx.ModelProto, version: int) -> bool:
     try:
         converted = onnx.ModelProto.FromString(converted_model(model.SerializeToString(), version))
-    except Exception:  # the converter raises whatever its C++ raises, protobuf what it likes
+    except Exception:  # the converter and protobuf may raise anything
         return False
-    model.graph.CopyFrom(converted.graph)  # metadata, functions and names of the model itself stay
+    model.graph.CopyFrom(converted.graph)  # the model's own metadata and functions stay
     return True

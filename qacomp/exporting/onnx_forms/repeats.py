@@ -1,7 +1,7 @@
-"""Slices of a tensor that are others again, up to signs: mirrored filters, transforms' bases, dead channels.
+"""Find slices of a tensor that repeat others up to signs, such as mirrored filters and bases of transforms.
 
-Along one axis after the other only different slices are kept. A slice comes back as the kept one times a pattern of
-signs, of which a tensor needs few: the 258 × 256 basis of a windowed Fourier transform is one of 130 × 129.
+Along each axis in turn only distinct slices are kept. A slice is restored as a kept one times a pattern of signs, and a
+tensor needs few patterns: the 258 × 256 basis of a windowed Fourier transform becomes 130 × 129.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from qacomp.exporting.onnx_forms.node_builder import NodeBuilder
 
 _LEAST_SLICES = 4
 _MOST_PATTERNS = 8
-_WORTH_WHILE = 0.75  # of the slices, at most, are different
+_WORTH_WHILE = 0.75  # largest fraction of distinct slices for which it is done
 
 
 @dataclass(frozen=True)
 class Repeat:
-    """Slice i of `axis` is slice place[i] (uint16) of the smaller tensor times sign pattern pattern[i] (uint8).
+    """The repeats along one axis: slice i is slice place[i] of the smaller tensor times sign pattern pattern[i].
 
-    signs: int8 −1 or 1, of the smaller tensor's shape but for the number of patterns at `axis`.
+    place: uint16; pattern: uint8; signs: int8 −1 or 1, in the smaller tensor's shape with the patterns along `axis`.
     """
 
     axis: int
@@ -32,14 +32,14 @@ class Repeat:
 
     @property
     def bytes(self) -> int:
-        """Return the bytes of its constants."""
+        """Return the bytes of the constants that restore the slices."""
         return self.place.nbytes + self.pattern.nbytes + self.signs.nbytes
 
 
 def find_repeats(values: NDArray[np.float32]) -> tuple[list[Repeat], tuple[NDArray[np.intp], ...]]:
-    """Find what repeats itself in `values`, axis by axis, and for each axis which slices are kept.
+    """Return the repeats in `values`, axis by axis, and the slices to keep for each axis.
 
-    The kept tensor is values[np.ix_(*kept)]; undo the repeats in reverse order. Signs of zeros aren't kept.
+    The kept tensor is values[np.ix_(*kept)]; repeats must be restored in reverse order. Signs of zeros are lost.
     """
     repeats, kept = [], [np.arange(size) for size in values.shape]
     for axis in range(values.ndim):
@@ -52,7 +52,7 @@ def find_repeats(values: NDArray[np.float32]) -> tuple[list[Repeat], tuple[NDArr
 
 
 def restore(builder: NodeBuilder, value: str, repeats: list[Repeat]) -> str:
-    """Add nodes from the kept tensor `value` to the whole one; return the name of that."""
+    """Add nodes that restore the whole tensor from the kept tensor `value`; return its name."""
     for repeat in reversed(repeats):
         value = builder.node("Gather", value, builder.integers(builder.constant(repeat.place)), axis=repeat.axis)
         if (repeat.signs < 0).any():
@@ -63,7 +63,7 @@ def restore(builder: NodeBuilder, value: str, repeats: list[Repeat]) -> str:
 
 
 def _along(values: NDArray[np.float32], axis: int) -> tuple[Repeat, NDArray[np.intp]] | None:
-    """Find the repeats of one axis and the slices to keep; None where it isn't worth while."""
+    """Return the repeats of one axis and the slices to keep; None if too few slices repeat."""
     count = values.shape[axis]
     if not _LEAST_SLICES <= count <= 1 << 16 or values.size == count:
         return None
@@ -80,7 +80,7 @@ def _along(values: NDArray[np.float32], axis: int) -> tuple[Repeat, NDArray[np.i
     for row in range(count):
         origin = kept[place[row]]
         if not np.array_equal(sizes[row], sizes[origin]):
-            return None  # two unlike slices of one key
+            return None  # two different slices have the same key
         found = _pattern((np.sign(rows[row]) * np.sign(rows[origin])).astype(np.int8), patterns)
         if found is None:
             return None
@@ -92,14 +92,14 @@ def _along(values: NDArray[np.float32], axis: int) -> tuple[Repeat, NDArray[np.i
 
 
 def _keys(sizes: NDArray[np.float32]) -> NDArray[np.uint64]:
-    """Return (slices,) numbers for (slices, values), the same for the same values."""
+    """Return a number for each slice (slices, values), equal for equal slices: (slices,)."""
     weights = np.random.default_rng(0).integers(1, 1 << 63, sizes.shape[1], np.uint64) | np.uint64(1)
     keys: NDArray[np.uint64] = np.stack([(row.view(np.uint32) * weights).sum(dtype=np.uint64) for row in sizes])
     return keys
 
 
 def _pattern(signs: NDArray[np.int8], patterns: list[NDArray[np.int8]]) -> int | None:
-    """Return the number of the pattern that `signs` (0: any) fit, added where it is new; None: there are too many."""
+    """Return the number of a pattern that fits `signs` (0: any), added if it is new; None if there are too many."""
     for number, known in enumerate(patterns):
         if not (known * signs < 0).any():
             patterns[number] = np.where(known == 0, signs, known)

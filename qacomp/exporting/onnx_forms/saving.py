@@ -1,4 +1,4 @@
-"""Writing ONNX files: one file, or weights in a second one beside it where protobuf's 2 GB don't suffice."""
+"""Write ONNX files: one file, or weights in a second file beside it if the model exceeds protobuf's 2 GB."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from qacomp.graphs.values import stored_bytes
 from qacomp.graphs.walk import graphs
 from qacomp.graphs.weightless import serialized, write_onnx
 
-LEAST_EXTERNAL = 1024  # shape inference reads small constants: they stay in the graph
-_PAGE, _ALIGNED = 4096, 1 << 20  # tensors from 1 MiB begin at a page, so that they can be mapped
+LEAST_EXTERNAL = 1024  # bytes; smaller constants stay in the graph, where shape inference reads them
+_PAGE, _ALIGNED = 4096, 1 << 20  # tensors of 1 MiB or more begin at a page, so that they can be mapped
 
 
 def save_onnx(
     path: Path, model: onnx.ModelProto, *, external: bool = False, limit: int = LIMIT, checked: bool = True
 ) -> Saved:
-    """Write `model` to `path`, and check what was written.
+    """Write `model` to `path`, and check it with onnx's checker.
 
-    external: put every initializer of a kilobyte or more into NAME.onnx.data beside it; that happens by itself where
-    the constants take `limit` bytes or more. The model's tensors then lose their data. Both files appear
-    whole or not at all. checked: False for a user's own graph: onnxruntime runs many that onnx's checker refuses.
+    external: write every initializer of a kilobyte or more to NAME.onnx.data beside it; this is always done if the
+    constants take `limit` bytes or more. The model's tensors then lose their data. Both files appear whole or not at
+    all. checked: False for a user's own graph, since onnxruntime runs many graphs that onnx's checker refuses.
 
     Raises:
         ExportError: the checker refuses the written model, or it can't be serialized.
@@ -40,7 +40,7 @@ def save_onnx(
     with atomic_files(path, beside) as (part, part_beside):
         size = _write_data(part_beside, model) + part.write_bytes(serialized(model))
         if checked:
-            _check(str(part), path)  # by path: it follows external data, and takes more than 2 GB
+            _check(str(part), path)  # by path, so that it reads external data and accepts more than 2 GB
     return Saved(size, beside)
 
 

@@ -1,4 +1,4 @@
-"""The weights of a graph by the names of its values, read from a container one at a time."""
+"""Read the weights of a graph from a container, one at a time, by the names of the graph's values."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from qacomp.formats import Container, NotSharedError, SharedTensor
 
 
 class StoredWeights(Mapping[str, "NDArray[Any] | SharedTensor"]):
-    """A container's tensors at a level (None: the finest); each is read anew when it is asked for, and not kept.
+    """A container's tensors at a level (None: the finest); each one is read when it is used, and not kept in memory.
 
-    `names`: the container's names by those of the graph's values.
+    names: name of the graph's value -> name in the container.
     """
 
     def __init__(self, container: Container, names: Mapping[str, str], level: int | None) -> None:
@@ -36,7 +36,7 @@ class StoredWeights(Mapping[str, "NDArray[Any] | SharedTensor"]):
         return value in self.names
 
     def is_shared(self, value: str) -> bool:
-        """Return whether it is a SharedTensor; nothing is read for that."""
+        """Return whether a tensor is shared, from the header alone."""
         return self.container.info(self.names[value]).k is not None
 
 
@@ -44,7 +44,7 @@ Weights: TypeAlias = Mapping[str, "NDArray[Any] | SharedTensor"]
 
 
 def only_shared(weights: Weights, without: Collection[str] = ()) -> Mapping[str, SharedTensor]:
-    """Return the weights that are shared, but for the names in `without`."""
+    """Return the weights that are shared, except for the names in `without`."""
     if isinstance(weights, StoredWeights):
         names = {v: n for v, n in weights.names.items() if v not in without and weights.is_shared(v)}
         return StoredWeights(weights.container, names, weights.level)  # type: ignore[return-value] # all are shared

@@ -1,4 +1,4 @@
-"""The weights that a written ONNX file gives, worked out by onnxruntime from its own nodes: the proof of an export."""
+"""Compute the weights of a written ONNX file with onnxruntime from the file's nodes, to verify an export."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from qacomp.runtime.session import line, open_session
 
 
 def written_weights(model: onnx.ModelProto, dtypes: Mapping[str, int]) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield names and values of the named constants, read or run one at a time; names not in the model are left out.
+    """Yield (name, value) of the constants in `dtypes`, one at a time; names that aren't in the model are left out.
 
-    dtypes: ONNX element type by value name. Weights in subgraphs and functions are run by themselves too: they depend
-    on constants alone. Raises ExportError where onnxruntime refuses the nodes.
+    dtypes: ONNX element type by value name. A weight that nodes make is computed by running these nodes alone, also in
+    subgraphs and functions, since they depend on constants only. Raises ExportError if onnxruntime refuses the nodes.
     """
     found: set[str] = set()
     tops: dict[int, Scope] = {id(model): model.graph} | {id(f): f for f in model.functions}
@@ -53,7 +53,7 @@ def _run(
     name: str,
     dtype: int,
 ) -> NDArray[Any]:
-    """Run one weight by itself: a model of all of them might be too large to serialize."""
+    """Compute one weight in a model of its own, since a model of all weights may be too large to serialize."""
     nodes: dict[int, onnx.NodeProto] = {}
     used: dict[str, onnx.TensorProto] = {}
     _collect([name], constants, makers, nodes, used)
@@ -61,12 +61,12 @@ def _run(
     graph = helper.make_graph(list(nodes.values()), "weights", [], [output], list(used.values()))
     small = helper.make_model(graph, opset_imports=opsets, ir_version=ir_version)
     try:
-        with limited_runs(measuring().limits):  # the nodes are qacomp's own, also where the model itself was stopped
+        with limited_runs(measuring().limits):  # fresh limits, since these nodes are qacomp's own, not the user's model
             value: NDArray[Any] = open_session(small, threads=1).run([name], {})[0]
     except StoppedRunError:
         raise
     except ExportError as error:
-        raise ExportError(f"{name}: onnxruntime can't make it ({line(error)}): decode with --onnx dense") from error
+        raise ExportError(f"{name}: onnxruntime can't compute it ({line(error)}); decode with --onnx dense") from error
     return value
 
 
@@ -77,7 +77,7 @@ def _collect(
     nodes: dict[int, onnx.NodeProto],
     used: dict[str, onnx.TensorProto],
 ) -> None:
-    """Collect the nodes that make `names`, makers before users, and the constants that they read; each node once."""
+    """Collect the nodes that make `names`, in the order of computation, and the constants that they read."""
     waiting = [(name, False) for name in reversed(list(names))]
     seen: set[int] = set()
     while waiting:
