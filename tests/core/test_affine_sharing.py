@@ -100,7 +100,7 @@ def test_smaller_blocks_and_more_bits_lose_less() -> None:
 def test_what_has_no_blocks_gets_a_grid_a_channel_and_a_reason() -> None:
     assert grid_blocks((10, 64), 0, 32) == ((1, 32), None) and grid_blocks((64, 10), 1, 32) == ((32, 1), None)
     assert grid_blocks((10, 64), 1, None) == ((10, 1), None)
-    assert grid_blocks((10, 20), 0, 32) == ((1, 20), "its 20 inputs are less than a block of 32")
+    assert grid_blocks((10, 20), 0, 32) == ((1, 20), "its 20 inputs are fewer than the group size of 32")
     blocks, reason = grid_blocks((6, 5, 3, 3), 0, 16)
     assert blocks == (1, 5, 3, 3) and reason is not None and reason.startswith("it has 4 axes")
 
@@ -255,7 +255,7 @@ def test_tensors_keep_their_type_and_what_gets_no_blocks_is_named(dtype: type[np
     result = qacomp.compress(arrays, codebook="affine4:32", output=tmp_path / "m.qac")
     named = [note for note in result.notes if "one grid for each channel" in note]
     assert [note.split(":")[0] for note in named] == ["conv", "short"]
-    assert "4 axes" in named[0] and "20 inputs are less than a block of 32" in named[1]
+    assert "4 axes" in named[0] and "20 inputs are fewer than the group size of 32" in named[1]
     with open_file(result.output) as container:
         assert [container.info(name).blocks for name in arrays] == [(1, 32), (1, 4, 3, 3), (1, 20)]
         for name, array in arrays.items():
@@ -272,10 +272,10 @@ def test_blocks_of_16_are_turned_where_the_default_block_has_no_room(tmp_path: P
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     for kind, form in (("affine4:16", "affine"), ("affine4:32", "lut")):
         result = qacomp.compress(model, codebook=kind, output=tmp_path / "m.qac")
-        assert any("20 inputs are less than a block of 32" in note for note in result.notes) == (form == "lut")
+        assert any("20 inputs are fewer than the group size of 32" in note for note in result.notes) == (form == "lut")
         done = measure_decoded(decode_file(result.output, tmp_path / "m.onnx", onnx=OnnxOptions("affine")))
         assert done.onnx is not None and [t.form for t in done.onnx.tensors] == [form] and done.max_abs_error == 0
-        assert form == "affine" or done.onnx.tensors[0].reason == "20 rows are less than a block of 32"
+        assert form == "affine" or done.onnx.tensors[0].reason == "its 20 rows are fewer than the group size of 32"
 
 
 def test_grids_take_few_bytes(tmp_path: Path) -> None:

@@ -298,7 +298,7 @@ def test_affine_says_that_a_function_keeps_its_weights(tmp_path: Path) -> None:
     done = decode_file(tmp_path / "m.qac", tmp_path / "affine.onnx", onnx=OnnxOptions("affine"))
     assert done.onnx is not None
     assert {t.name: t.form for t in done.onnx.tensors} == {"v": "affine", "w": "lut"}
-    assert "w: lut, inside a local function: only products of the graph itself are turned" in done.notes
+    assert "w: lut, it is inside a local function, and only products of the graph itself are converted" in done.notes
 
 
 @pytest.mark.parametrize("make", [modules])

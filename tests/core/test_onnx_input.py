@@ -180,7 +180,7 @@ def test_every_one_of_them_is_looked_up(tmp_path: Path) -> None:
     cast = [helper.make_node("Cast", ["w"], ["f"], to=FLOAT), helper.make_node("MatMul", ["x", "f"], ["y"])]
     packed(model_of(cast, [helper.make_tensor("w", TensorProto.BFLOAT16, [16, 32], weights(512).tolist())]), tmp_path)
     done = decode_file(tmp_path / "m.qac", tmp_path / "lut.onnx", onnx=OnnxOptions("lut"))
-    assert done.notes == ("w: dense, bfloat16 is neither looked up nor turned",)
+    assert done.notes == ("w: dense, since bfloat16 has no look-up and no affine form",)
 
 
 def test_every_tensor_has_its_reason(tmp_path: Path) -> None:
