@@ -60,7 +60,7 @@ class Aim:
                 f"--min-agreement {wanted}: reached {found} with the most shared values, so nothing is written;"
                 " give a larger --k or a lower --min-agreement"
             )
-        return f"{found}, below the aim of {wanted} that is the default from --k {AUTO_FROM_K} on"
+        return f"{found}, below {wanted}, the default target from --k {AUTO_FROM_K} on"
 
 
 def aim(config: CompressConfig) -> Aim | None:

@@ -292,7 +292,7 @@ def test_grids_take_few_bytes(tmp_path: Path) -> None:
 
 
 def test_the_number_of_values_is_the_grids() -> None:
-    with pytest.raises(ConfigError, match="--k: has no effect beside --codebook affine"):
+    with pytest.raises(ConfigError, match="--k: has no effect together with --codebook affine"):
         CompressConfig(codebook="affine4", k=8).check()
     for wrong in ("affine3", "affine", "affine4:33", "affine4:0", "affine4:032", "affine16", "affine4:", "Affine4"):
         with pytest.raises(ConfigError, match=r"affine2, affine4 or affine8, alone or with :N .* 16, 32, 64, 128, 256"):

@@ -38,7 +38,7 @@ def test_several_networks_are_listed_and_one_is_taken_by_its_key(tmp_path: Path)
     assert any("left out beside g_ema: 4 tensors" in note for note in one.notes)
     everything = ["g.c.weight", "d.c.weight", "g_ema.c.weight", "latent_avg", "g_optim.state.0.exp_avg"]
     assert list(read_checkpoint(path, key=".").state) == everything
-    with pytest.raises(AmbiguousCheckpointError, match=r"--key nosuch: no tensors there; they stand under g \(1"):
+    with pytest.raises(AmbiguousCheckpointError, match=r"--key nosuch: no tensors there; tensors are under g \(1"):
         read_checkpoint(path, key="nosuch")
 
 
@@ -76,7 +76,7 @@ def test_trees_of_one_network_are_flattened(tmp_path: Path, make: Callable[[Tens
         (lambda w: {"params": {"a": w}, "params_ema": {"a": w}}, "'params_ema' (1 tensor)"),
         (lambda w: {"state_dict": {"a": w}, "bias": w}, "'bias' (1 tensor)"),
         (lambda w: {"model": {"enc": {"a": w, "note": "x"}, "b": w}}, "'enc.note'"),
-        (lambda w: {"a": w, ("odd", 1): w}, "1 tensors under keys that are no text"),
+        (lambda w: {"a": w, ("odd", 1): w}, "1 tensors under keys that aren't text"),
     ],
 )
 def test_what_is_left_out_is_named(tmp_path: Path, make: Callable[[Tensor], Any], left_out: str) -> None:

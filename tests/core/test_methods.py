@@ -82,16 +82,16 @@ def test_the_forms_of_a_method_are_equal() -> None:
         ({"reg": "sinreq:learn_bits=yes"}, "--reg sinreq: learn_bits = 'yes': must be true or false"),
         ({"reg": {"name": "sinreq", "learn_bits": 1}}, "--reg sinreq: learn_bits = '1': must be true or false"),
         ({"reg": "sinreq:bits_penalty=1"}, "--reg sinreq: bits_penalty has no effect without learn_bits=true"),
-        ({"reg": "exp:"}, "test: reg = 'exp:': behind 'exp:' write HYPER_PARAMETER=VALUE, several with commas"),
-        ({"reg": "exp:init"}, "test: reg = 'exp:init': behind 'exp:' write HYPER_PARAMETER=VALUE"),
-        ({"reg": "exp:init=a,"}, "test: reg = 'exp:init=a,': behind 'exp:' write HYPER_PARAMETER=VALUE"),
+        ({"reg": "exp:"}, "test: reg = 'exp:': after 'exp:' write HYPER_PARAMETER=VALUE, several separated by commas"),
+        ({"reg": "exp:init"}, "test: reg = 'exp:init': after 'exp:' write HYPER_PARAMETER=VALUE"),
+        ({"reg": "exp:init=a,"}, "test: reg = 'exp:init=a,': after 'exp:' write HYPER_PARAMETER=VALUE"),
         ({"reg": "exp:init=a,init=b"}, "test: reg = 'exp:init=a,init=b': init is given twice"),
-        ({"reg": 'exp:init="a\\q"'}, 'test: reg = \'exp:init="a\\\\q"\': "a\\q" is no quoted text'),
+        ({"reg": 'exp:init="a\\q"'}, 'test: reg = \'exp:init="a\\\\q"\': "a\\q" isn\'t valid quoted text'),
         ({"reg": ""}, "test: reg = '': write NAME or NAME:HYPER_PARAMETER=VALUE,..."),
         ({"reg": None}, "test: reg = None: must be a method's name"),
         ({"reg": {"init": "uniform"}}, "test: reg: a table needs the method's name"),
-        ({"reg": {"name": "exp", "init": [1]}}, "test: reg: init = [1]: a hyper-parameter takes text, a number"),
-        ({"reg": {"name": "exp", "a b": 1}}, "test: reg: 'a b' is no hyper-parameter's name"),
+        ({"reg": {"name": "exp", "init": [1]}}, "test: reg: init = [1]: a hyper-parameter must be text, a number"),
+        ({"reg": {"name": "exp", "a b": 1}}, "test: reg: 'a b' isn't a valid name of a hyper-parameter"),
         ({"reg": EnergyOptions()}, "test: reg: EnergyOptions belongs to no regularizer"),
         ({"prune": "energy:population=2"}, "--prune energy: population = 2: must be at least 3"),
         ({"prune": "energy:population=3.5"}, "--prune energy: population = '3.5': must be a whole number"),
@@ -120,7 +120,7 @@ def test_a_method_is_registered_with_declared_fields_of_its_own_kind() -> None:
     table: MethodTable[object] = MethodTable("reg", Common, Registry("thing", __name__, "qacomp.things"))
     with pytest.raises(TypeError, match="must be derived from Common"):
         table.register("a", SinReQOptions)
-    with pytest.raises(TypeError, match=r"Bare.size: declare it"):
+    with pytest.raises(TypeError, match=r"Bare.size: isn't declared"):
         table.register("a", Bare)
 
 
