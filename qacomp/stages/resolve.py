@@ -30,6 +30,7 @@ from qacomp.training.distillation import with_teaching
 from qacomp.training.pruning.methods import Pruner, pruner_of
 from qacomp.training.quantizers import quantizer_named
 
+# Optimizer steps that a stage should have at least; its default number of epochs follows from them.
 _FINE_TUNE_STEPS = 1000
 _TUNE_STEPS = 600
 _PRUNE_STEPS = 3000
