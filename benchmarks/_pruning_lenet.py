@@ -14,12 +14,11 @@ from qacomp.exporting.decode import decode_file
 from qacomp.exporting.decoded_measuring import measure_decoded
 from qacomp.formats import open_file
 from qacomp.options.config import CompressConfig
+from qacomp.options.older import translated
 
 RECIPE: dict[str, Any] = {
-    "prune": "magnitude:scope=global",
+    "prune": "magnitude:epochs=6,rate=0.98,scope=global",
     "tune_epochs": 3,
-    "prune_rate": 0.98,
-    "prune_epochs": 6,
     "k": 6,
 }
 
@@ -69,5 +68,6 @@ def _made_with(container: Path, settings: dict[str, Any], digest: str) -> bool:
     if not container.exists():
         return False
     with open_file(container) as opened:
-        made, source = tomllib.loads(opened.meta["settings"]), opened.meta["source"]["sha256"]
+        told, source = tomllib.loads(opened.meta["settings"]), opened.meta["source"]["sha256"]
+    made = translated(told, str(container))
     return source == digest and all(made.get(key) == value for key, value in settings.items())

@@ -125,10 +125,10 @@ def _kept(name: str, make: Any) -> Row:
 
 def _settings(case: Case, method: str, seed: int) -> CompressConfig:
     config = CompressConfig(arch=case.arch, data=case.data, seed=seed, batch_size=case.batch_size, lr=0.02)
-    config = replace(config, prune_rate=RATE, prune_epochs=case.epochs, **METHODS[method])
-    if config.prune.name == "energy":
-        config = replace(config, prune=config.prune.filled(stagnation=case.search))
-    return config.check()
+    prune = replace(config, **METHODS[method]).prune.filled(rate=RATE, epochs=case.epochs)
+    if prune.name == "energy":
+        prune = prune.filled(stagnation=case.search)
+    return replace(config, prune=prune).check()
 
 
 def _network(case: Case, config: CompressConfig) -> Network:

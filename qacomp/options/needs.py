@@ -67,7 +67,7 @@ def tunes(c: Config) -> bool:
 
 
 def _prunes(c: Config) -> bool:
-    return bool(c.prune.chosen and c.prune_epochs != 0)
+    return bool(c.prune.chosen and method_table(declarations(c)["prune"]).options(c.prune).epochs != 0)
 
 
 def _regularizes(c: Config) -> bool:
@@ -131,7 +131,6 @@ FREE_ROUNDING = Need(
 )
 EXPORTED = Need(lambda c: bool(c.input), "without --input, since it names the part to export")
 NO_INCLUDE = Need(lambda c: not c.include, "together with --include, which shares tensors of any size")
-PRUNED = Need(lambda c: c.prune.chosen, "without --prune")
 RATE_AWARE = Need(rate_aware, "with this --sharing; leave --sharing out, or give --sharing rate")
 NO_TARGET = Need(lambda c: c.target_size is None, "together with --target-size, which sets the size of the file")
 NOT_BY_RATE = Need(

@@ -14,6 +14,8 @@ from qacomp.options.method import MethodChoice, as_text, read_method
 _REGULARIZERS = ("sin", "cos", "min", "exp", "sinreq")
 _TEACHING = ("kd", "ipkd", "ta-1", "ta-m")
 _QUANTIZERS = ("dorefa", "wrpn")
+_PRUNERS = ("magnitude", "energy")
+_OPTIMIZERS = ("sgd", "adam", "adamw", "adadelta")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ MOVED = {
     "quantizer_scale": Moved("quantizer", "scale", "layer", _QUANTIZERS),
     "distill_weight": Moved("distill", "weight", None, _TEACHING),
     "temperature": Moved("distill", "temperature", None, _TEACHING),
+    "prune_rate": Moved("prune", "rate", None, _PRUNERS),
+    "prune_epochs": Moved("prune", "epochs", None, _PRUNERS),
     "prune_unit": Moved("prune", "unit", "weight", ("magnitude",)),
     "prune_scope": Moved("prune", "scope", "layer", ("magnitude",)),
     "prune_objective": Moved("prune", "objective", "energy", ("energy",)),
@@ -55,6 +59,7 @@ MOVED = {
     "prune_parents": Moved("prune", "parents", "rescore", ("energy",)),
     "population": Moved("prune", "population", 8, ("energy",)),
     "stagnation": Moved("prune", "stagnation", None, ("energy",)),
+    "weight_decay": Moved("optimizer", "weight_decay", 1e-4, _OPTIMIZERS),
     "momentum": Moved("optimizer", "momentum", 0.9, ("sgd",)),
     "size": Moved("preprocess", "size", None),
     "mean": Moved("preprocess", "mean", None),

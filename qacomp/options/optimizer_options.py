@@ -2,10 +2,16 @@
 
 from dataclasses import dataclass
 
+from qacomp.options.declaration import NOT_NEGATIVE, Option, option
+
 
 @dataclass(frozen=True)
 class OptimizerOptions:
-    """The base class of each optimizer's hyper-parameters; it has none itself."""
+    """The base class of each optimizer's hyper-parameters; it has those that all optimizers share."""
+
+    weight_decay: float = option(
+        1e-4, Option("Weight decay of matrices and kernels; vectors have none.", bounds=NOT_NEGATIVE)
+    )
 
     @property
     def damping(self) -> float | None:

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from qacomp.options import needs
-from qacomp.options.declaration import NOT_NEGATIVE, Bounds, Option, option
+from qacomp.options.declaration import Option, option
 from qacomp.options.method import NO_METHOD, MethodChoice
 
 _PRUNING = "Pruning"
@@ -20,27 +19,5 @@ class PruningOptions:
             _PRUNING,
             basic=True,
             methods="qacomp.training.pruning.methods:PRUNERS",
-        ),
-    )
-    prune_rate: float | None = option(
-        None,
-        Option(
-            "Fraction of the parameters to remove.",
-            _PRUNING,
-            basic=True,
-            bounds=Bounds(0, 1, open_low=True, open_high=True),
-            needs=(needs.PRUNED,),
-            shown="0.5 for magnitude; energy finds its own",
-        ),
-    )
-    prune_epochs: int | None = option(
-        None,
-        Option(
-            "Epochs of pruning and retraining.",
-            _PRUNING,
-            bounds=NOT_NEGATIVE,
-            needs=(needs.PRUNED,),
-            idle=0,
-            shown="about 3,000 steps",
         ),
     )

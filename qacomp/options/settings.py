@@ -75,10 +75,6 @@ class Settings(TypedDict, total=False):
     """
     prune: MethodLike
     """Prune and retrain first: filters with EPruning's search (energy), or weights or filters by magnitude."""
-    prune_rate: float | None
-    """Fraction of the parameters to remove."""
-    prune_epochs: int | None
-    """Epochs of pruning and retraining."""
     epochs: int | None
     """Epochs of fine-tuning."""
     tune_epochs: int | None
@@ -93,8 +89,6 @@ class Settings(TypedDict, total=False):
     """Learning rate of tuning shared values."""
     optimizer: MethodLike
     """Optimizer of fine-tuning and pruning: sgd; adam, adamw (--lr of about 0.001); adadelta (--lr of about 1)."""
-    weight_decay: float
-    """Weight decay of fine-tuning."""
     augment: str
     """Random changes of training images: crop-flip crops and mirrors them."""
     seed: int

@@ -66,10 +66,6 @@ class TrainingOptions:
             needs=(needs.FINE_TUNED_OR_PRUNED,),
         ),
     )
-    weight_decay: float = option(
-        1e-4,
-        Option("Weight decay of fine-tuning.", _TRAINING, bounds=NOT_NEGATIVE, needs=(needs.FINE_TUNED_OR_PRUNED,)),
-    )
     augment: str = option(
         "auto",
         Option(

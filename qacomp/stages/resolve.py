@@ -38,7 +38,7 @@ _WITHOUT_DATA = (
     *SHARING,
     *RUNNING,
     *("arch", "num_classes", "preprocess", "device"),
-    *("quantizer", "bits", "bits_layers", "prune", "prune_rate"),
+    *("quantizer", "bits", "bits_layers", "prune"),
 )
 
 
@@ -81,7 +81,7 @@ def resolve_network(
     """
     device = choose_device(config.device)
     if config.prune.chosen:
-        config = _with_rate(config, pruner_of(config.prune), dataset is not None and config.prune_epochs != 0)
+        config = _with_rate(config, pruner_of(config.prune), dataset is not None)
     trained = dataset is not None or config.prune.chosen or config.quantizer.chosen
     if config.min_agreement and (trained or isinstance(network.model, FlexibleModel)):
         raise ConfigError(
@@ -111,10 +111,12 @@ def resolve_network(
 
 
 def _with_rate(config: CompressConfig, pruner: Pruner, trained: bool) -> CompressConfig:
-    """Return `config` with the share of parameters to prune chosen; trained: there is data, and --prune-epochs > 0."""
-    if pruner.needs_data and not trained:
-        raise ConfigError(f"--prune {pruner.name} trains while it prunes; give --data, and --prune-epochs above 0")
-    return config if config.prune_rate is not None else replace(config, prune_rate=pruner.default_rate)
+    """Return `config` with the share of parameters to prune chosen; trained: there is data."""
+    if pruner.needs_data and not (trained and pruner.options.epochs != 0):
+        raise ConfigError(f"--prune {pruner.name} trains while it prunes; give --data, and epochs above 0")
+    if pruner.options.rate is not None or pruner.default_rate is None:
+        return config
+    return replace(config, prune=config.prune.filled(rate=pruner.default_rate))
 
 
 def untrained(config: CompressConfig, used: Collection[str], note: Callable[[str], None], why: str) -> CompressConfig:
@@ -170,6 +172,5 @@ def _with_epochs(config: CompressConfig, steps: int) -> CompressConfig:
     config = replace(config, epochs=epochs, tune_epochs=tune_epochs)
     if not config.prune.chosen:
         return config
-    if config.prune_epochs is None:
-        config = replace(config, prune_epochs=min(40, max(4, math.ceil(_PRUNE_STEPS / steps))))
-    return config
+    prune_epochs = min(40, max(4, math.ceil(_PRUNE_STEPS / steps)))
+    return replace(config, prune=config.prune.filled(epochs=prune_epochs))

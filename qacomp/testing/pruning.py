@@ -17,10 +17,10 @@ from qacomp.training.pruning.methods import PRUNERS
 
 
 class PrunerSuite(Suite):
-    """The contract of `register_pruner`. `rate`: the share to prune; `settings`: other settings of the compression."""
+    """The contract of `register_pruner`. `rate`: the share to prune; `given`: hyper-parameters beside it."""
 
     rate = 0.5
-    settings: Mapping[str, Any] = MappingProxyType({"prune_epochs": 3})
+    given: Mapping[str, Any] = MappingProxyType({"epochs": 3})
 
     def network(self) -> nn.Module:
         """Return an untrained network for images of 8 by 8 pixels."""
@@ -30,7 +30,8 @@ class PrunerSuite(Suite):
 
     def pruned(self, folder: str) -> tuple[Any, dict[str, Any]]:
         """Compress with pruning; return the result, and the decoded weights by name."""
-        settings = {"k": 8, "tune_epochs": 0, "prune": self.name, "prune_rate": self.rate} | dict(self.settings)
+        method = {"name": self.name, "rate": self.rate} | dict(self.given)
+        settings = {"k": 8, "tune_epochs": 0, "prune": method}
         result = compress(self.network(), "digits", settings, Path(folder, "m.qac"), force=True)
         return result, decode(result, to="numpy")
 

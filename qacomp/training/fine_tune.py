@@ -13,7 +13,7 @@ from qacomp.sharing.selection import Selection, value_for
 from qacomp.training.batches import batch_count
 from qacomp.training.history import EpochRecord
 from qacomp.training.loop import WarmupCosine, parameter_groups
-from qacomp.training.optimizers import OPTIMIZERS, make_optimizer
+from qacomp.training.optimizers import OPTIMIZERS, make_optimizer, weight_decay_of
 from qacomp.training.parametrizations.straight_through import install
 from qacomp.training.quantizers import LearnedBits, quantize_network, quantizer_named
 from qacomp.training.regularizers import QuantizedLayer, Regularizer, build_regularizers
@@ -48,7 +48,7 @@ def fine_tune(
         for key, penalty in penalties.items():
             gain = c.lr / rates[key] if rates[key] > 0 else 1.0  # so that the task moves a shared value at rate c.lr
             install(model, key, penalty, way.entropy, gain, setup.zeros.masks.get(key))
-    groups = parameter_groups(model, c.lr, c.weight_decay)
+    groups = parameter_groups(model, c.lr, weight_decay_of(c.optimizer))
     for name, penalty in penalties.items():
         rate = rates[name] if c.lr_levels is None else c.lr_levels
         rate = c.lr if learns_bits else rate

@@ -9,7 +9,7 @@ from qacomp.training.fine_tune import set_strengths
 from qacomp.training.history import EpochRecord
 from qacomp.training.ladder import PrecisionLadder, build_ladder
 from qacomp.training.loop import parameter_groups
-from qacomp.training.optimizers import make_optimizer
+from qacomp.training.optimizers import make_optimizer, weight_decay_of
 from qacomp.training.regularizers import Regularizer, build_regularizers
 from qacomp.training.setup import TrainingSetup
 
@@ -40,7 +40,7 @@ def fine_tune_ladder(
     ladder = build_ladder(model, selection, c.levels, penalties, gains, setup.zeros.masks)
     owned = {id(p) for penalty in penalties.values() for p in penalty.parameters()}
     shared = c.lr / len(ladder.submodel_names)  # the gradients of all sub-models add up in the weights
-    groups = parameter_groups(ladder.network, shared, c.weight_decay)
+    groups = parameter_groups(ladder.network, shared, weight_decay_of(c.optimizer))
     levels = [*ladder.codebooks.parameters(), *ladder.norms.parameters()]
     groups.append({"params": [p for p in levels if id(p) not in owned], "lr": c.lr, "weight_decay": 0.0})
     for name, penalty in penalties.items():

@@ -48,7 +48,7 @@ def test_help_all_lists_every_option_with_its_default(word: str) -> None:
         assert f"\n{heading}:\n" in text
     headings = ["Options:", "Sharing:", "Distillation:", "Pruning:", "Training:", "Network and data:"]
     places = [text.index(f"\n{heading}\n") for heading in headings]
-    assert places == sorted(places) and text.count("--prune-rate") == 1
+    assert places == sorted(places) and text.count("--min-size") == 1
     assert text.index("Distillation:") < text.index("kd:temperature=") < text.index("Pruning:")
     assert "[256]" in text and "more options" not in text
 
@@ -78,7 +78,8 @@ def test_the_schema_of_the_settings_is_that_of_the_declarations() -> None:
         "default": 16,
         "description": OPTIONS["k"].help,
     }
-    assert properties["prune_rate"]["exclusiveMinimum"] == 0 and properties["prune_rate"]["exclusiveMaximum"] == 1
+    rates = [form["properties"]["rate"] for form in properties["prune"]["anyOf"][1:]]
+    assert all(rate["exclusiveMinimum"] == 0 and rate["exclusiveMaximum"] == 1 for rate in rates) and len(rates) == 2
     assert properties["scope"]["enum"] == ["all", "conv", "dense"]
     assert properties["k_layers"]["additionalProperties"] == {"type": "integer", "minimum": 2, "maximum": 65536}
     assert properties["preprocess"]["description"] == OPTIONS["preprocess"].help

@@ -52,7 +52,7 @@ DIGITS = ["state.pth", "--arch", "lenet300", "--data", "digits"]
 COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "state dict": ([*DIGITS, "--reg", "exp", "--k", "4,fc3=8", *TRAINED], []),
     "state dict, levels": ([*DIGITS, "--levels", "4,8", *TRAINED], []),
-    "state dict, pruned": ([*DIGITS, "--prune", "magnitude", "--prune-epochs", "1", *TRAINED[2:]], []),
+    "state dict, pruned": ([*DIGITS, "--prune", "magnitude:epochs=1", *TRAINED[2:]], []),
     "state dict, quantizer": ([*DIGITS, "--quantizer", "dorefa", "--bits", "3", "--reg", "sinreq", *TRAINED[:2]], []),
     "state dict, tuned": ([*DIGITS, "--codebook", "channel", *TRAINED[2:]], []),
     "state dict without data": ([*DIGITS[:3], "--reg", "exp", "--include", "fc1.*"], []),
@@ -162,10 +162,13 @@ distill = "kd"
 distill_weight = 0.9
 temperature = 2.0
 prune = "energy"
+prune_rate = 0.4
+prune_epochs = 3
 prune_unit = "weight"
 prune_objective = "cross-entropy"
 population = 5
 momentum = 0.8
+weight_decay = 0.001
 size = [28, 30]
 mean = [0.5]
 run_seconds = 9.0
@@ -182,10 +185,10 @@ def test_settings_of_earlier_versions_get_their_present_names(qacomp: Qacomp, tm
         "schedule": "warmup:fraction=0.3",
         "quantizer": "none",
         "distill": "kd:temperature=2,weight=0.9",
-        "prune": "energy:objective=cross-entropy,population=5",
+        "prune": "energy:epochs=3,objective=cross-entropy,population=5,rate=0.4",
     }
     now = tomllib.loads(answer.out)
-    assert (now["stored_precision"], now["optimizer"]) == ("exact", "sgd:momentum=0.8")
+    assert (now["stored_precision"], now["optimizer"]) == ("exact", "sgd:momentum=0.8,weight_decay=0.001")
     assert (now["preprocess"], now["run_limits"]) == ("size=28x30,mean=0.5", "seconds=9,memory=4GB")
     CompressConfig().with_settings(now, "test").check()
 
@@ -193,7 +196,7 @@ def test_settings_of_earlier_versions_get_their_present_names(qacomp: Qacomp, tm
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ("sharing = 'straight-through'\nentropy = [1]", "entropy = [1]: a hyper-parameter takes"),
+        ("sharing = 'straight-through'\nentropy = [1]", "entropy = [1]: a hyper-parameter must be"),
         ("size = 'x'", "size = 'x' has the wrong type"),
         ("reg = '!'\nslices = 3", "write NAME or NAME:HYPER_PARAMETER"),
     ],

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 Qacomp = Callable[..., Any]  # the fixture `qacomp`: runs a command line, gives .code, .out, .err and .json
-FAST = ("--prune-epochs", "2", "--tune-epochs", "1", "--json")
+FAST = ("--tune-epochs", "1", "--json")
 
 
 @pytest.mark.parametrize(
     "options",
-    [("magnitude:scope=global", "--prune-rate", "0.9", "--k", "6"), ("energy:stagnation=1",)],
+    [("magnitude:epochs=2,scope=global,rate=0.9", "--k", "6"), ("energy:epochs=2,stagnation=1",)],
     ids=["magnitude", "energy"],
 )
 def test_prune_share_and_code(qacomp: Qacomp, trained: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
@@ -41,5 +41,5 @@ def test_weights_without_an_architecture_cannot_be_pruned(qacomp: Qacomp, tmp_pa
 
 def test_bad_rates_are_refused(qacomp: Qacomp, trained: Path) -> None:
     for rate in ("0", "1", "-1", "nan"):
-        answer = qacomp("compress", trained, "--prune", "magnitude", "--prune-rate", rate)
-        assert answer.code == 1 and "prune_rate" in answer.err, rate
+        answer = qacomp("compress", trained, "--prune", f"magnitude:rate={rate}")
+        assert answer.code == 1 and "--prune magnitude: rate = " in answer.err, rate

@@ -10,7 +10,7 @@ globals().update(suites_of(PrunerSuite, [name for name in PRUNERS.registry.here(
 
 class TestEnergy(PrunerSuite):
     name = "energy"
-    settings = MappingProxyType({"prune": "energy:population=4", "prune_epochs": 2})
+    given = MappingProxyType({"population": 4, "epochs": 2})
 
 
 def test_the_two_are_registered() -> None:

@@ -129,7 +129,7 @@ TRAINED: dict[str, dict[str, Any]] = {
     "levels": {"levels": (4, 8), "reg": "min", "epochs": 1},
     "levels, straight-through": {"levels": (2, 4, 8), "sharing": "straight-through", "epochs": 1},
     "levels, tuned": {"levels": (4, 8), "sharing": "after"},
-    "pruned": {"prune": "magnitude", "prune_rate": 0.3, "prune_epochs": 1, "k": 4},
+    "pruned": {"prune": "magnitude:rate=0.3,epochs=1", "k": 4},
 }
 
 

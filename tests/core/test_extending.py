@@ -147,7 +147,7 @@ def test_the_command_finds_what_trains(python: Python) -> None:
         f"compress net.pt {network} --k 4 --reg power:power=1.5 --optimizer rmsprop --strength 1 -o a.qac",
         f"compress net.pt {network} --quantizer midrise --bits 3 -o b.qac",
         f"compress net.pt {network} --k 4 --reg power:exponent=2 -o c.qac",
-        f"compress net.pt {data} --k 4 --prune random --prune-epochs 1 --distill kd:loss=brier -o d.qac",
+        f"compress net.pt {data} --k 4 --prune random:epochs=1 --distill kd:loss=brier -o d.qac",
     )
     assert not [answer for answer in (train, regularized, quantized, pruned) if answer["code"]]
     assert wrong["code"] == 1 and "unknown hyper-parameter 'exponent'" in wrong["err"] and "power" in wrong["err"]

@@ -146,11 +146,6 @@ def test_training_is_the_same_twice_and_resumes_the_same(digits: Dataset) -> Non
         assert torch.equal(a, b)
 
 
-def test_strength_rises_linearly_through_the_warm_up() -> None:
-    objective = Objective()
-    assert [objective.schedule(p) for p in (0.0, 0.25, 0.5, 1.0)] == [0.0, 0.5, 1.0, 1.0]
-
-
 def test_distillation_is_the_textbook_loss() -> None:
     """(1 − α)·CE + α·τ²·KL(teacher ∥ student), written out in float64 (Hinton et al., 2015)."""
     generator = torch.Generator().manual_seed(0)

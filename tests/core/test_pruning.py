@@ -153,9 +153,8 @@ def test_the_schedule_is_cubic_and_ends_at_the_rate() -> None:
 
 
 def test_retraining_brings_back_what_magnitude_pruning_cost(network: nn.Module, digits: Dataset) -> None:
-    settings = {"prune": "magnitude", "prune_rate": 0.97, "lr": 0.02}
-    cut, _ = pruned(network, digits, prune_epochs=0, **settings)
-    retrained, result = pruned(network, digits, prune_epochs=20, **settings)
+    cut, _ = pruned(network, digits, prune="magnitude:rate=0.97,epochs=0", lr=0.02)
+    retrained, result = pruned(network, digits, prune="magnitude:rate=0.97,epochs=20", lr=0.02)
     assert accuracy(retrained, digits) > accuracy(cut, digits) + 5
     assert accuracy(retrained, digits) > accuracy(network, digits) - 4
     weights = sum(layer.weights for layer in result.report.layers)
@@ -164,7 +163,7 @@ def test_retraining_brings_back_what_magnitude_pruning_cost(network: nn.Module, 
 
 
 def test_energy_pruning_meets_the_rate_and_fine_tunes_the_frozen_state(network: nn.Module, digits: Dataset) -> None:
-    model, result = pruned(network, digits, prune="energy:stagnation=4", prune_rate=0.5, prune_epochs=10)
+    model, result = pruned(network, digits, prune="energy:stagnation=4,rate=0.5,epochs=10")
     report = result.report
     assert report.kept_share == pytest.approx(0.5, abs=0.01)
     assert report.frozen_after == 4 and [e.frozen for e in report.search] == [False] * 4 + [True] * 6
@@ -172,7 +171,7 @@ def test_energy_pruning_meets_the_rate_and_fine_tunes_the_frozen_state(network: 
     assert report.search[3].best < report.search[0].best  # lower energies are found
     assert accuracy(model, digits) > accuracy(network, digits) - 3
     assert report.parameters_left < 0.75 * report.parameters
-    again, other = pruned(network, digits, prune="energy:stagnation=4", prune_rate=0.5, prune_epochs=10)
+    again, other = pruned(network, digits, prune="energy:stagnation=4,rate=0.5,epochs=10")
     assert replace(report, layers=()) == replace(other.report, layers=())
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
 
@@ -195,12 +194,11 @@ def run(tmp_path: Path, network: nn.Module, digits: Dataset, **settings: object)
 @pytest.mark.parametrize(
     "settings",
     [
-        {"prune": "magnitude:scope=global", "tune_epochs": 3},
+        {"prune": "magnitude:scope=global,rate=0.9,epochs=4", "tune_epochs": 3},
         {"reg": "exp", "epochs": 3, "tune_epochs": 1},
         {"reg": "min", "epochs": 3, "sharing": "after", "tune_epochs": 1},
         {
-            "prune": "magnitude:unit=filter",
-            "prune_rate": 0.6,
+            "prune": "magnitude:unit=filter,rate=0.6,epochs=4",
             "reg": "none",
             "sharing": "straight-through",
             "epochs": 2,
@@ -210,7 +208,7 @@ def run(tmp_path: Path, network: nn.Module, digits: Dataset, **settings: object)
 def test_zeros_stay_exact_through_sharing_and_tuning(
     network: nn.Module, digits: Dataset, tmp_path: Path, settings: dict[str, object]
 ) -> None:
-    base: dict[str, object] = {"prune": "magnitude", "prune_rate": 0.9, "prune_epochs": 4, "k": 5, "tune_epochs": 1}
+    base: dict[str, object] = {"prune": "magnitude:rate=0.9,epochs=4", "k": 5, "tune_epochs": 1}
     result, path = run(tmp_path, network, digits, **(base | settings))
     assert result.pruning is not None and result.accuracy.decoded is not None
     assert result.accuracy.decoded > 85
@@ -231,7 +229,7 @@ def test_zeros_stay_exact_through_sharing_and_tuning(
 def test_energy_pruning_through_the_pipeline_resumes_to_the_same_bytes(
     network: nn.Module, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {"prune": "energy:stagnation=2", "prune_rate": 0.5, "prune_epochs": 4, "k": 8, "tune_epochs": 1}
+    settings = {"prune": "energy:stagnation=2,rate=0.5,epochs=4", "k": 8, "tune_epochs": 1}
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     _, whole = run(tmp_path / "a", network, digits, **settings)
@@ -258,11 +256,11 @@ def test_bad_settings_say_what_to_do(network: nn.Module, digits: Dataset, tmp_pa
     with pytest.raises(ConfigError, match="--k of at least 3"):
         run(tmp_path, network, digits, prune="magnitude", k=2)
     with pytest.raises(ConfigError, match="between 0 and 1"):
-        run(tmp_path, network, digits, prune="magnitude", prune_rate=1.0)
+        run(tmp_path, network, digits, prune="magnitude:rate=1.0")
     with pytest.raises(ConfigError, match="population = 2: must be at least 3"):
         run(tmp_path, network, digits, prune="energy:population=2")
     with pytest.raises(ConfigError, match="give --data"):
-        run(tmp_path, network, digits, prune="energy", prune_epochs=0)
+        run(tmp_path, network, digits, prune="energy:epochs=0")
 
 
 def test_what_the_walk_does_not_know_stays_whole() -> None:
@@ -287,7 +285,7 @@ def test_a_layer_that_is_all_pruned_has_no_levels_to_fit(
 ) -> None:
     emptied = copy.deepcopy(network)
     emptied.get_parameter("fc2.weight").data.zero_()
-    base: dict[str, object] = {"prune": "magnitude:unit=filter", "prune_epochs": 0, "min_size": 1}
+    base: dict[str, object] = {"prune": "magnitude:unit=filter,epochs=0", "min_size": 1}
     result, path = run(tmp_path, emptied, digits, **base, epochs=1, tune_epochs=0, **settings)
     assert result.accuracy.decoded is not None and result.accuracy.decoded < 30  # constant outputs
     with open_file(path) as container:

@@ -46,8 +46,8 @@ MODES: dict[str, dict[str, Any]] = {
     "learned bits": SMALL | {"batch_size": 16, "epochs": 1, "reg": "sinreq:learn_bits=true", "quantizer": "dorefa"},
     "rate": SMALL | {"sharing": "rate", "tune_epochs": 0},
     "levels": TRAINED | {"levels": (2, 4), "reg": "exp"},
-    "magnitude": SMALL | {"prune": "magnitude", "prune_epochs": 0, "tune_epochs": 0},
-    "energy": SMALL | {"batch_size": 16, "prune": "energy", "prune_epochs": 3, "prune_rate": 0.4, "tune_epochs": 0},
+    "magnitude": SMALL | {"prune": "magnitude:epochs=0", "tune_epochs": 0},
+    "energy": SMALL | {"batch_size": 16, "prune": "energy:epochs=3,rate=0.4", "tune_epochs": 0},
 }
 CONDITIONAL = {name for name, declared in declarations(CompressConfig).items() if declared.needs}
 INPUTS = {"arch", "num_classes", "data", "input", "submodule", "key", "metric", "preprocess"}
@@ -92,7 +92,6 @@ OTHER: dict[str, Any] = {
     "lr_levels": 0.2,
     "lr_tune": 0.3,
     "optimizer": "sgd:momentum=0.3",
-    "weight_decay": 0.2,
     "distill": "ipkd",
     "augment": "crop-flip",
     "stored_precision": "exact",
@@ -102,8 +101,6 @@ OTHER: dict[str, Any] = {
     "precision": "bf16",
     "batch_norm": "re-estimate",
     "prune": "magnitude",
-    "prune_rate": 0.7,
-    "prune_epochs": 3,
     "run_limits": "seconds=9,memory=1GB",
 }
 INPUT = (1, 6, 6)
@@ -122,8 +119,10 @@ HYPERPARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
     "quantizer": {name: {"scale": "unit", "ends": "full", "activations": 4} for name in ("dorefa", "wrpn")},
     "distill": {name: {"weight": 0.3, "temperature": 3.0, "loss": "mse"} for name in ("kd", "ipkd", "ta-1", "ta-m")},
     "prune": {
-        "magnitude": {"unit": "filter", "scope": "global"},
+        "magnitude": {"rate": 0.7, "epochs": 2, "unit": "filter", "scope": "global"},
         "energy": {
+            "rate": 0.7,
+            "epochs": 2,
             "objective": "cross-entropy",
             "start": "random",
             "parents": "keep",
@@ -132,10 +131,10 @@ HYPERPARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "optimizer": {
-        "sgd": {"momentum": 0.3, "nesterov": True},
-        "adam": {"beta1": 0.3, "beta2": 0.5},
-        "adamw": {"beta1": 0.3, "beta2": 0.5},
-        "adadelta": {"rho": 0.3},
+        "sgd": {"weight_decay": 0.2, "momentum": 0.3, "nesterov": True},
+        "adam": {"weight_decay": 0.2, "beta1": 0.3, "beta2": 0.5},
+        "adamw": {"weight_decay": 0.2, "beta1": 0.3, "beta2": 0.5},
+        "adadelta": {"weight_decay": 0.2, "rho": 0.3},
     },
 }
 """Another value of each hyper-parameter of each method, by setting."""
@@ -151,8 +150,8 @@ METHOD_MODES: dict[str, dict[str, Any]] = {
     "dorefa": {"k": 16, "tune_epochs": None},
     "wrpn": {"k": 16, "tune_epochs": None},
     "kd": {"epochs": None},
-    "magnitude": {"prune_epochs": 1, "tune_epochs": 0, "epochs": None},
-    "energy": {"prune_epochs": 3, "prune_rate": 0.4, "tune_epochs": 0, "epochs": None},
+    "magnitude": {"tune_epochs": 0, "epochs": None},
+    "energy": {"tune_epochs": 0, "epochs": None},
 }
 OF_A_REGULARIZER = ("sgd", "adam", "adamw", "adadelta", "warmup", "tanh")
 METHOD_MODES |= {name: {"reg": "exp", "strength": 1.0} for name in OF_A_REGULARIZER}

@@ -234,7 +234,7 @@ def test_agreement_is_that_of_the_shared_weight_at_all_its_places() -> None:
 @pytest.mark.parametrize("prune", ["magnitude", "energy"])
 def test_pruning_says_that_it_cannot_follow_ties(prune: str, few: Dataset) -> None:
     with pytest.raises(ConfigError, match=r"--prune: .*tied.*--prune none"):
-        qacomp.compress(Pair(), few, prune=prune, prune_rate=0.5, prune_epochs=1)
+        qacomp.compress(Pair(), few, prune=f"{prune}:rate=0.5,epochs=1")
 
 
 def test_a_parametrization_stands_at_every_place_and_goes_again() -> None:

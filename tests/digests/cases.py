@@ -37,8 +37,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "levels": {**TRAINED, "levels": (2, 4), "k": None},
     "channel": {**TRAINED, "epochs": 0, "codebook": "channel"},
     "affine4": {**TRAINED, "epochs": 0, "codebook": "affine4", "k": None},
-    "magnitude": {**TRAINED, "prune": "magnitude", "prune_epochs": 1, "epochs": 0},
-    "energy": {**TRAINED, "prune": "energy", "prune_epochs": 3, "prune_rate": 0.4, "epochs": 0, "tune_epochs": 0},
+    "magnitude": {**TRAINED, "prune": "magnitude:epochs=1", "epochs": 0},
+    "energy": {**TRAINED, "prune": "energy:epochs=3,rate=0.4", "epochs": 0, "tune_epochs": 0},
     "without data": {**SHARED},
 }
 GRAPHS: dict[str, dict[str, Any]] = {

@@ -33,6 +33,12 @@ def register_optimizer(
     return OPTIMIZERS.register(name, options)
 
 
+def weight_decay_of(choice: MethodChoice) -> float:
+    """Return the weight decay of the chosen optimizer, for its groups. ConfigError for an invalid choice."""
+    options: OptimizerOptions = OPTIMIZERS.options(choice)
+    return options.weight_decay
+
+
 def make_optimizer(choice: MethodChoice, groups: Groups, lr: float) -> Optimizer:
     """Return the chosen optimizer for all groups that have parameters. Raise ConfigError for an unknown choice."""
     build = OPTIMIZERS.find(choice.name)

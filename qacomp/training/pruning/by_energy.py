@@ -53,7 +53,7 @@ class EnergyOptions(PrunerOptions):
 
 @register_pruner("energy", EnergyOptions)
 class PruningByEnergy(Pruner):
-    """Searches and trains for --prune-epochs; in the last epochs the best state is frozen."""
+    """Searches and trains for its `epochs`; in the last epochs the best state is frozen."""
 
     options: EnergyOptions
 
@@ -65,11 +65,11 @@ class PruningByEnergy(Pruner):
     def train(self, model: nn.Module, units: Units, setup: TrainingSetup) -> PruningMasks:
         """Train `model` under the best state while the states evolve; return that state's masks, and the search."""
         c, own = setup.config, self.options
-        assert c.prune_epochs is not None
+        assert own.epochs is not None
         options = EvolutionOptions(population=own.population, rescore=own.parents == "rescore")
         count = ParameterCount(model, units)
-        repair = unconstrained if c.prune_rate is None else KeepRate(count, 1 - c.prune_rate)
-        rate = 0.5 if c.prune_rate is None else 1 - c.prune_rate
+        repair = unconstrained if own.rate is None else KeepRate(count, 1 - own.rate)
+        rate = 0.5 if own.rate is None else 1 - own.rate
         scores = unit_magnitudes(model, units, "layer")
 
         def start(rng: np.random.Generator) -> States:
@@ -79,13 +79,14 @@ class PruningByEnergy(Pruner):
 
         problem = SearchProblem(units, pruning_objective(own.objective), repair, start)
         steps = batch_count(setup.dataset.train, c.batch_size)
-        schedule = SearchSchedule(steps, own.stagnation or max(1, c.prune_epochs // 3), c.seed)
+        schedule = SearchSchedule(steps, own.stagnation or max(1, own.epochs // 3), c.seed)
         search = StateSearch(problem, options, schedule)
         gates = Gates(model, units)
         try:
             records = train_pruned(
                 model,
                 setup,
+                own.epochs,
                 lambda plain: EnergyObjective(**vars(plain), gates=gates, search=search),
                 lambda optimizer: keep_masked_values(model, search, optimizer),
             )

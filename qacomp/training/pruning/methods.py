@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from qacomp.errors import ConfigError
+from qacomp.options.declaration import NOT_NEGATIVE, Bounds, Option, option
 from qacomp.options.method import MethodChoice
 from qacomp.options.method_table import MethodTable
 from qacomp.options.registry import Registry
 from qacomp.training.history import EpochRecord
 from qacomp.training.loop import parameter_groups
 from qacomp.training.objective import Objective
-from qacomp.training.optimizers import make_optimizer
+from qacomp.training.optimizers import make_optimizer, weight_decay_of
 from qacomp.training.pruning.energy import StateSearch
 from qacomp.training.pruning.units import Units
 from qacomp.training.setup import TrainingSetup
@@ -23,7 +24,19 @@ from qacomp.training.setup import TrainingSetup
 
 @dataclass(frozen=True)
 class PrunerOptions:
-    """The empty set of hyper-parameters; a pruning method with hyper-parameters derives its own dataclass."""
+    """The hyper-parameters of every pruning method; one with more derives its own dataclass."""
+
+    rate: float | None = option(
+        None,
+        Option(
+            "Share of the parameters to prune.",
+            bounds=Bounds(0, 1, open_low=True, open_high=True),
+            shown="0.5; energy finds its own",
+        ),
+    )
+    epochs: int | None = option(
+        None, Option("Epochs of pruning and retraining.", bounds=NOT_NEGATIVE, shown="about 3,000 steps")
+    )
 
 
 @dataclass(frozen=True)
@@ -44,7 +57,7 @@ class Pruner(ABC):
 
     name: ClassVar[str]
     default_rate: ClassVar[float | None] = None
-    """The share of parameters to prune if --prune-rate isn't given; None: the method finds the share itself."""
+    """The share of parameters to prune if no `rate` is given; None: the method finds the share itself."""
     needs_data: ClassVar[bool] = True
 
     def __init__(self, options: Any) -> None:
@@ -58,7 +71,7 @@ class Pruner(ABC):
 
     @abstractmethod
     def train(self, model: nn.Module, units: Units, setup: TrainingSetup) -> PruningMasks:
-        """Prune and retrain `model` in place for --prune-epochs; return the masks and the records of the epochs."""
+        """Prune and retrain `model` in place for `options.epochs`; return the masks and the records of the epochs."""
 
     def masks(self, model: nn.Module, units: Units, rate: float) -> Mapping[str, Tensor]:
         """Return masks, by parameter name, that prune the share `rate` without training.
@@ -94,17 +107,19 @@ def pruner_of(method: MethodChoice) -> Pruner:
 def train_pruned(
     model: nn.Module,
     setup: TrainingSetup,
+    epochs: int | None,
     build: Callable[[Objective], Objective],
     watch: Callable[[Optimizer], None],
 ) -> list[EpochRecord]:
     """Train `model` in place while it is pruned; return a record for each epoch.
 
-    build: makes the method's objective from the plain one; watch: registers the method's hooks with the optimizer.
+    epochs: of the resolved settings; build: makes the method's objective from the plain one; watch: registers the
+    method's hooks with the optimizer.
     """
     c = setup.config
-    assert c.prune_epochs is not None
+    assert epochs is not None
     objective = build(setup.objective({}))
-    optimizer = make_optimizer(c.optimizer, parameter_groups(model, c.lr, c.weight_decay), c.lr)
+    optimizer = make_optimizer(c.optimizer, parameter_groups(model, c.lr, weight_decay_of(c.optimizer)), c.lr)
     watch(optimizer)
     setup.zeros.keep_zero(model, optimizer)
-    return setup.train(model, setup.stage("prune", c.prune_epochs, keep_best=False), objective, optimizer)
+    return setup.train(model, setup.stage("prune", epochs, keep_best=False), objective, optimizer)

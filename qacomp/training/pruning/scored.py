@@ -19,12 +19,13 @@ class ScheduledPruner(Pruner):
 
     def train(self, model: nn.Module, units: Units, setup: TrainingSetup) -> PruningMasks:
         """Prune on the schedule and retrain, in place; return the last masks, and the records of the epochs."""
-        rate = setup.config.prune_rate
+        rate = self.options.rate
         assert rate is not None
         schedule = MaskSchedule(lambda model, rate: dict(self.masks(model, units, rate)), rate)
         records = train_pruned(
             model,
             setup,
+            self.options.epochs,
             lambda plain: MagnitudeObjective(**vars(plain), schedule_of_masks=schedule),
             lambda optimizer: keep_pruned(model, schedule, optimizer),
         )

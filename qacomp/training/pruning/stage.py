@@ -43,11 +43,11 @@ def prune(
     """
     units = find_units(trace_channels(model, input_shape))
     pruner = pruner_of(config.prune)
-    if setup is not None and config.prune_epochs:
+    if setup is not None and pruner.options.epochs:
         trained = pruner.train(model, units, setup)
     else:
-        assert config.prune_rate is not None
-        trained = PruningMasks(pruner.masks(model, units, config.prune_rate), [])
+        assert pruner.options.rate is not None
+        trained = PruningMasks(pruner.masks(model, units, pruner.options.rate), [])
     return finish(model, units, trained, pruner, note)
 
 
