@@ -1,6 +1,7 @@
-"""Pictures: penalties ρ, weights with their shared values, operating points. Needs matplotlib (the extra `plot`).
+"""Draw penalties ρ, weights with their shared values, and operating points. Needs matplotlib (the extra `plot`).
 
-Each picture is one function from plain values (names, arrays, levels) to a Figure; `render` makes its bytes.
+For each picture one function takes plain values (names, arrays, levels) and returns a Figure; `render` returns the
+bytes of its file. Levels are the shared values of a tensor or, for a penalty, the values where it is zero.
 """
 
 from qacomp.plots.drawing import (

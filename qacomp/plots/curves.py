@@ -1,4 +1,4 @@
-"""The curves of `draw_penalties`, evaluated from the regularizers themselves."""
+"""Compute the curves of `draw_penalties` with the same code that computes the penalty in training."""
 
 import math
 from statistics import NormalDist
@@ -20,17 +20,19 @@ _SAMPLE = 2001
 def penalty_curve(
     method: MethodLike, k: int, low: float, high: float, *, levels: tuple[float, ...] | None = None
 ) -> PenaltyCurve:
-    """Compute ρ of the regularizer with K levels over [low, high], at its levels, the midpoints and evenly between.
+    """Compute the penalty ρ of a regularizer with K levels at points of [low, high].
 
-    method: its name and hyper-parameters. sin, cos: [low, high] is their range, unless it is given. min, exp: u is
-    `levels` where given, else what `init` finds in bell-shaped weights that fill the interval (three standard
-    deviations to either side). sinreq: its scale is that of weights which reach the interval's ends. Raises
-    ConfigError.
+    The points are evenly spaced, and also the levels and the midpoints between them.
+
+    method: the regularizer's name and hyper-parameters. sin, cos: [low, high] is their range if `method` gives none.
+    min, exp: their levels are `levels` if given; otherwise the hyper-parameter `init` finds them in normally
+    distributed weights that fill the interval (three standard deviations on both sides). sinreq: its scale is that of
+    weights which reach both ends of the interval. Raises ConfigError for unusable ends, levels or hyper-parameters.
     """
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ConfigError(f"--low {low:g} --high {high:g}: give two numbers, the lower one first")
     if not max(abs(low), abs(high)) <= 1e6 or high - low < 1e-6 * max(abs(low), abs(high), 1e-3):
-        raise ConfigError(f"--low {low:g} --high {high:g}: too wide or too narrow to draw; weights lie around 0")
+        raise ConfigError(f"--low {low:g} --high {high:g}: too wide or too narrow to draw; give ends such as -1 and 1")
     chosen = CompressConfig().with_settings({"reg": method}, "the picture").reg
     name = chosen.name
     if "range" in (found.name for found in REGULARIZERS.hyperparameters(name)):
@@ -44,7 +46,7 @@ def penalty_curve(
     found = penalty.representatives().detach().double()
     if levels is not None and not torch.equal(found, weights):
         raise ConfigError(
-            f"--levels: the levels of {name} follow from K and the range; it is min and exp that take any"
+            f"--levels: the levels of {name} follow from K and its range; leave --levels out, or use min or exp"
         )
     at = np.unique(np.concatenate([np.linspace(low, high, _POINTS), *_corners(found.numpy(), low, high)]))
     with torch.no_grad():
@@ -64,6 +66,6 @@ def _bell(low: float, high: float) -> NDArray[np.float64]:
 
 
 def _corners(levels: NDArray[np.float64], low: float, high: float) -> list[NDArray[np.float64]]:
-    """Return where ρ has its zeros and its peaks: the levels and the midpoints between them, inside [low, high]."""
+    """Return the points in [low, high] where ρ has zeros and peaks: the levels and the midpoints between them."""
     corners = [levels, (levels[1:] + levels[:-1]) / 2]
     return [c[(c >= low) & (c <= high)] for c in corners]

@@ -1,4 +1,7 @@
-"""What every picture shares: one style, a grid of panels, the same bytes every time. No pyplot, no lasting settings."""
+"""Draw what all pictures have in common: style, grid of panels, levels, titles, and the bytes of the file.
+
+Doesn't use pyplot and doesn't change matplotlib's settings lastingly. The same figure has the same bytes every time.
+"""
 
 import io
 import warnings
@@ -20,10 +23,10 @@ if TYPE_CHECKING:
 BAR_COLOR, LINE_COLOR, LEVEL_COLOR, QUIET_COLOR = "#9dbbdb", "#1f4e79", "#c8452f", "#6b6b6b"
 DPI = 120
 FULL_HEIGHT_LEVELS = 32
-"""Up to this many levels a panel shows each as a line from top to bottom; more would hide the bars, and are ticks."""
+"""Up to this number, each level is a line from top to bottom of a panel; more would hide the bars, and are ticks."""
 
 _STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # matplotlib brings it along, so that it is the same everywhere
+    "font.family": "DejaVu Sans",  # matplotlib includes this font, so it is the same everywhere
     "font.size": 8.0,
     "axes.linewidth": 0.6,
     "axes.titlesize": 8.0,
@@ -36,7 +39,7 @@ _STYLE: dict[Any, Any] = {
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
     "ytick.minor.width": 0.4,
-    "svg.fonttype": "none",  # text stays text: smaller, and it can be searched
+    "svg.fonttype": "none",  # text isn't converted to paths: the file is smaller and can be searched
     "svg.hashsalt": "qacomp",
 }
 
@@ -46,15 +49,15 @@ class MissingMatplotlibError(QacompError):
 
 
 class PictureFormatError(QacompError):
-    """The output's suffix is that of no picture format that qacomp writes."""
+    """The output's suffix isn't a picture format that qacomp writes."""
 
 
 class PictureSizeError(QacompError):
-    """More panels were asked for than one picture can hold."""
+    """One picture has no room for so many panels."""
 
 
 def require_matplotlib() -> None:
-    """Raise MissingMatplotlibError where matplotlib can't be imported."""
+    """Raise MissingMatplotlibError if matplotlib can't be imported."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
@@ -63,7 +66,7 @@ def require_matplotlib() -> None:
 
 
 def picture_format(path: Path) -> str:
-    """Return `png` or `svg`, by the path's suffix; raise PictureFormatError for any other."""
+    """Return the format of the path's suffix, `png` or `svg`; raise PictureFormatError for any other suffix."""
     kind = path.suffix.lower().removeprefix(".")
     if kind not in ("png", "svg"):
         raise PictureFormatError(f"{path}: pictures are written as .png or .svg; change the suffix of -o")
@@ -72,19 +75,19 @@ def picture_format(path: Path) -> str:
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Set matplotlib's defaults and the style above, whatever the user's settings; put those back afterwards."""
+    """Set matplotlib's defaults and the style above instead of the user's settings, which are restored afterwards."""
     require_matplotlib()
     import matplotlib
 
     with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the picture shows a box there
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a missing glyph is drawn as a box
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
         yield
 
 
 def render(figure: "Figure", kind: str) -> bytes:
-    """Return the figure as a `png` or `svg` file: no dates, no software names, the same bytes for the same figure."""
+    """Return the figure's bytes as `png` or `svg`, without dates and names of software, so that they are repeatable."""
     buffer = io.BytesIO()
     nothing = {"svg": ("Date", "Creator", "Format", "Type"), "png": ("Software",)}[kind]
     with house_style():
@@ -95,9 +98,9 @@ def render(figure: "Figure", kind: str) -> bytes:
 def panel_grid(
     rows: int, columns: int, *, panel: tuple[float, float], top: float, bottom: float
 ) -> tuple["Figure", list[list["Axes"]]]:
-    """Make a figure of rows x columns axes, each `panel` (width, height) inches between its labels and title.
+    """Make a figure of rows x columns axes; `panel` is (width, height) of one in inches, without labels and title.
 
-    top, bottom: inches above and below the grid. Call inside `house_style`.
+    top, bottom: inches above and below the grid. Must be called inside `house_style`.
     """
     from matplotlib.figure import Figure
 
@@ -118,7 +121,7 @@ def panel_grid(
 
 
 def draw_levels(axes: "Axes", levels: NDArray[np.floating], *, front: bool = False) -> "LineCollection":
-    """Draw a dashed vertical line at each of `levels` (K,), behind or before the data; ticks at the foot if K > 32."""
+    """Draw a dashed vertical line at each of `levels` (K,), or a tick at the bottom if K > 32. front: over the data."""
     many = len(levels) > FULL_HEIGHT_LEVELS
     return axes.vlines(
         levels,
@@ -134,7 +137,7 @@ def draw_levels(axes: "Axes", levels: NDArray[np.floating], *, front: bool = Fal
 
 
 def plain_text(text: str, limit: int) -> str:
-    """Return `text` on one line of at most `limit` characters, its middle cut out; unprintable ones become '?'."""
+    """Return `text` in at most `limit` characters, without its middle if longer; unprintable ones become '?'."""
     clean = "".join(c if c.isprintable() else "?" for c in text)
     if len(clean) <= limit:
         return clean
@@ -143,9 +146,9 @@ def plain_text(text: str, limit: int) -> str:
 
 
 def title(axes: "Axes", name: str, detail: str, limit: int = 40) -> None:
-    """Write the panel's name in bold and, below it, what else is to be known."""
+    """Write the panel's name in bold and, below it, `detail`."""
     style: dict[str, Any] = {
-        "parse_math": False,  # a file's own names are no formulas
+        "parse_math": False,  # names from a file aren't formulas
         "ha": "left",
         "va": "bottom",
         "textcoords": "offset points",

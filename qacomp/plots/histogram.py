@@ -1,4 +1,4 @@
-"""What is drawn of one layer's weights: how many there are at each shared value, or in each of equal bins."""
+"""Count the weights of one layer for drawing: at each shared value, or in bins of equal width."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,15 @@ from qacomp.errors import NonFiniteWeightsError
 
 _FEW = 256
 _PEEK = 4096
+_OTHERS = "choose other layers with --layers"
 
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """One layer of one file.
+    """The weights of one layer of one file, either shared or dense.
 
-    Shared: levels (K,) ascending, distinct float64, with counts (K,), and no values. Else values (n,), any float type,
-    and neither levels nor counts.
+    Shared: levels (K,) are distinct ascending shared values, counts (K,) the number of weights with each, and values is
+    None. Dense: values (n,) of any float type, and levels and counts are None.
     """
 
     name: str
@@ -28,20 +29,21 @@ class LayerWeights:
 
     @property
     def extremes(self) -> tuple[float, float]:
-        """Return the least and the largest weight; of shared ones, the least and the largest shared value."""
+        """Return the smallest and the largest weight, or, if they are shared, the smallest and largest shared value."""
         held = self.values if self.levels is None else self.levels
         assert held is not None
         return float(held.min()), float(held.max())
 
 
 def layer_weights(name: str, weight: NDArray[np.floating]) -> LayerWeights:
-    """Return the weights of a dense float tensor of any shape, not empty; as shared where few values are distinct.
+    """Return the weights of a dense float tensor of any shape, which must not be empty.
 
-    Few: at most 256, each four times on average. Raises NonFiniteWeightsError.
+    A tensor with at most 256 distinct values, each four times on average or more, counts as shared. Raises
+    NonFiniteWeightsError if a weight is NaN or infinite.
     """
     flat = weight.reshape(-1)
     if not np.isfinite(flat).all():
-        raise NonFiniteWeightsError(f"tensor {name} holds NaN or infinity, which no histogram can show; mend it first")
+        raise NonFiniteWeightsError(f"tensor {name} has NaN or infinite values, so it has no histogram; {_OTHERS}")
     if len(np.unique(flat[:_PEEK])) <= _FEW:
         distinct, counts = np.unique(flat, return_counts=True)
         if len(distinct) <= _FEW and 4 * len(distinct) <= len(flat):
@@ -52,13 +54,13 @@ def layer_weights(name: str, weight: NDArray[np.floating]) -> LayerWeights:
 def shared_weights(
     name: str, shape: tuple[int, ...], codebook: NDArray[np.floating], indices: NDArray[np.unsignedinteger]
 ) -> LayerWeights:
-    """Return the weights codebook[indices]: codebook (K,) in any order, indices of `shape`; equal values are one level.
+    """Return the weights codebook[indices]: codebook (K,) in any order, indices of `shape`.
 
-    Raises NonFiniteWeightsError.
+    Equal values of the codebook become one level. Raises NonFiniteWeightsError if a value is NaN or infinite.
     """
     book = codebook.astype(np.float64)
     if not np.isfinite(book).all():
-        raise NonFiniteWeightsError(f"tensor {name} has NaN or infinity among its shared values; no histogram shows it")
+        raise NonFiniteWeightsError(f"tensor {name} has NaN or infinite shared values, no histogram; {_OTHERS}")
     levels, place = np.unique(book, return_inverse=True)
     uses = np.bincount(indices.reshape(-1), minlength=len(book))  # (K,)
     counts = np.zeros(len(levels), np.int64)
@@ -67,15 +69,15 @@ def shared_weights(
 
 
 def common_range(layers: Sequence[LayerWeights]) -> tuple[float, float]:
-    """Return an interval in which all the weights lie, of positive width also where they are all equal.
+    """Return an interval (low, high) of positive width that contains all weights of the layers, even if all are equal.
 
-    Raises NonFiniteWeightsError where it is wider than float64 can say.
+    Raises NonFiniteWeightsError if a weight is larger than 1e300, where the width could overflow float64.
     """
     lows, highs = zip(*(layer.extremes for layer in layers), strict=True)
     low, high = min(lows), max(highs)
     size = max(abs(low), abs(high))
     if size > 1e300:
-        raise NonFiniteWeightsError(f"tensor {layers[0].name} holds weights up to {size:g}; no histogram shows them")
+        raise NonFiniteWeightsError(f"tensor {layers[0].name} has weights up to {size:g}, too large to draw; {_OTHERS}")
     if high - low <= max(1e-9 * size, 1e-290):
         pad = 0.05 * size if size > 1e-280 else 0.5
         return low - pad, high + pad
@@ -85,7 +87,7 @@ def common_range(layers: Sequence[LayerWeights]) -> tuple[float, float]:
 def bin_counts(
     layer: LayerWeights, bins: int, interval: tuple[float, float]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Count the weights in `bins` equal parts of `interval`, which holds them all: (bins,), edges (bins + 1,)."""
+    """Count the weights in `bins` equal parts of `interval`, which contains all: counts (bins,), edges (bins + 1,)."""
     assert layer.values is not None
     edges = np.linspace(*interval, bins + 1)
     counts, _ = np.histogram(layer.values.astype(np.float64), bins, interval)

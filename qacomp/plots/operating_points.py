@@ -1,4 +1,4 @@
-"""The curve over a container's operating points: accuracy against bytes and against latency."""
+"""Draw the operating points of a container: accuracy against bytes and against latency."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _LEAST_SPAN = 0.2  # of the largest value
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One network: accuracy in percent, bytes to fetch, median milliseconds of one inference."""
+    """One network: top-1 accuracy in percent, bytes to fetch, and median milliseconds of one inference."""
 
     name: str
     accuracy: float
@@ -25,19 +25,19 @@ class CurvePoint:
 
 
 def draw_operating_points(points: Sequence[CurvePoint]) -> "Figure":
-    """Draw two panels that share their accuracy; each point has its name beside it. `points` smallest first."""
+    """Draw two panels with accuracy on the y axis, over bytes and over latency. points: the smallest network first."""
     with house_style():
         figure, grid = panel_grid(1, 2, panel=_PANEL, top=0.2, bottom=0.5)
         bytes_axes, latency_axes = grid[0]
         _curve(bytes_axes, points, [point.bytes / 1000 for point in points], "kB to download")
-        _curve(latency_axes, points, [point.latency_ms for point in points], "ms an inference")
+        _curve(latency_axes, points, [point.latency_ms for point in points], "ms per inference")
         return figure
 
 
 def _curve(axes: "Axes", points: Sequence[CurvePoint], x: list[float], label: str) -> None:
     accuracies = [point.accuracy for point in points]
     least = _LEAST_SPAN * max(x)
-    if max(x) - min(x) < least:  # equal but for noise, which shouldn't look like a difference
+    if max(x) - min(x) < least:  # the difference is noise, and shouldn't look like more
         middle = (max(x) + min(x)) / 2
         axes.set_xlim(middle - least / 2, middle + least / 2)
     axes.locator_params(axis="x", nbins=5)

@@ -1,4 +1,4 @@
-"""The penalty ρ of regularizers over an interval, side by side (Malchiodi et al., figures 1 and 2)."""
+"""Draw the penalties ρ of regularizers over an interval, side by side (Malchiodi et al., figures 1 and 2)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _ACROSS = 3
 
 @dataclass(frozen=True)
 class PenaltyCurve:
-    """One regularizer: weights (n,) ascending, the penalty ρ at each (n,), and its zeros, levels (K,), all float64."""
+    """One regularizer: weights (n,) ascending, penalty ρ (n,) of each, and levels (K,), the zeros of ρ; all float64."""
 
     name: str
     weights: NDArray[np.float64]
@@ -26,10 +26,10 @@ class PenaltyCurve:
 
 
 def draw_penalties(curves: Sequence[PenaltyCurve]) -> "Figure":
-    """Draw a panel for each curve, up to three in a row, each with its own axis: the penalties differ in size.
+    """Draw a panel for each curve, up to three in a row, each with its own y axis, since the penalties differ in size.
 
-    The x axis is the curve's interval; dashed vertical lines are the levels in it, and the panel says how many of
-    them it leaves out. Raises MissingMatplotlibError.
+    The x axis is the curve's interval. Dashed vertical lines are the levels in that interval; the panel's title has the
+    number of levels outside. Raises MissingMatplotlibError.
     """
     columns = min(len(curves), _ACROSS)
     with house_style():
@@ -56,6 +56,6 @@ def draw_penalties(curves: Sequence[PenaltyCurve]) -> "Figure":
 
 
 def levels_between(levels: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
-    """Return those of `levels` (K,) in [low, high], within rounding of float32."""
+    """Return the values of `levels` (K,) that are in [low, high], with a margin for float32 rounding."""
     slack = 1e-6 * max(abs(low), abs(high), high - low)
     return levels[(levels >= low - slack) & (levels <= high + slack)]

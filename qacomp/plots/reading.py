@@ -1,4 +1,4 @@
-"""The layers of a file, as they are drawn: a container through qacomp.formats alone, a checkpoint through torch."""
+"""Read the layers of a file for drawing: of a container with qacomp.formats alone, of a checkpoint with torch."""
 
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
@@ -17,7 +17,7 @@ Wanted = Callable[[str], bool]
 
 
 def layer_pattern(patterns: Sequence[str]) -> Wanted:
-    """Return whether a tensor's or its layer's name (without `.weight`) fits one of the patterns; all do if none is."""
+    """Return a test of tensor names: does the name, or the name without `.weight`, match a pattern? No pattern: all."""
     return lambda name: (
         not patterns or any(fnmatchcase(name, p) or fnmatchcase(name.removesuffix(".weight"), p) for p in patterns)
     )
@@ -26,9 +26,10 @@ def layer_pattern(patterns: Sequence[str]) -> Wanted:
 def read_layers(
     path: Path, wanted: Wanted, *, trust_pickle: bool = False, key: str | None = None
 ) -> dict[str, LayerWeights]:
-    """Read float tensors with two or more axes, and shared ones with any, whose name is `wanted`: name -> weights.
+    """Read the tensors whose name is `wanted`, in the file's order, and return their weights by name.
 
-    In the file's order; empty tensors are none. Raises FormatError, CheckpointError, NonFiniteWeightsError, OSError.
+    Reads shared tensors, and float tensors with two or more axes; empty tensors are left out. Raises FormatError for a
+    bad container, CheckpointError for a bad checkpoint, NonFiniteWeightsError for NaN and infinite values, OSError.
     """
     try:
         if path.is_file() and (path.suffix == ".qac" or _magic(path) == _MAGIC):

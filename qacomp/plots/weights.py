@@ -1,6 +1,6 @@
-"""Histograms of weights, a panel a layer, with the shared values u as lines; several files stand side by side.
+"""Draw histograms of weights, one panel per layer, with the shared values u as lines; several files are columns.
 
-Columns "before, during, after" show how the weights gather at u (Elthakeb et al., figure 2).
+The files before, during and after fine-tuning show how the weights move to u (Elthakeb et al., figure 2).
 """
 
 import math
@@ -35,7 +35,7 @@ _PANEL = (2.4, 1.5)
 
 @dataclass(frozen=True)
 class Column:
-    """One file: what stands above its panels, and its layers by name."""
+    """One file: the heading above its panels, and its layers by name."""
 
     heading: str
     layers: Mapping[str, LayerWeights]
@@ -44,12 +44,14 @@ class Column:
 def draw_weights(
     columns: Sequence[Column], names: Sequence[str], *, bins: int = 100, log: bool = False, remark: str = ""
 ) -> "Figure":
-    """Draw a panel for each layer of `names` and each column: a row a layer, or, of one column, as many as fit beside.
+    """Draw a panel for each layer of `names` and each column: one row per layer, or up to four layers if one column.
 
-    A layer with levels is one bar a level, as high as its count; any other a histogram of `bins` bins over the range
-    that the layer has in all columns. Dashed lines are the layer's levels, in columns where it has none those of the
-    last column that has some. A layer that a column lacks leaves its panel empty and says so. log: counts on a
-    logarithmic axis. remark: a line at the foot. Raises PictureSizeError, NonFiniteWeightsError,
+    A layer with levels is drawn as a bar for each level, as high as its count; a layer without as a histogram of `bins`
+    bins over the layer's range in all columns. Dashed lines are the layer's levels; where a column has none, the levels
+    of the last column that has some. If a column lacks a layer, its panel is empty except for a text that says so. log:
+    counts on a logarithmic axis. remark: a line at the bottom.
+
+    Raises PictureSizeError for too many panels, NonFiniteWeightsError for weights too large to draw,
     MissingMatplotlibError.
     """
     if len(columns) > MAX_COLUMNS or len(columns) * len(names) > MAX_PANELS:
@@ -99,7 +101,7 @@ def _draw_panel(
     detail = "×".join(map(str, layer.shape)) or "scalar"
     if levels is not None:
         draw_levels(axes, levels, front=layer.levels is None)
-    floor = 0.5 if log else 0.0  # a count of one must show on a logarithmic axis
+    floor = 0.5 if log else 0.0  # a count of one must be visible on a logarithmic axis
     if log:
         axes.set_yscale("log")
     if layer.levels is not None and layer.counts is not None:
@@ -132,5 +134,5 @@ def _explanation(columns: Sequence[Column], names: Sequence[str], remark: str) -
     if any(k <= FULL_HEIGHT_LEVELS for k in books):
         lines[0] += "; dashed: shared values"
     if any(k > FULL_HEIGHT_LEVELS for k in books):
-        lines[0] += f"; ticks at the foot: shared values, where there are more than {FULL_HEIGHT_LEVELS}"
+        lines[0] += f"; ticks at the bottom: shared values, if there are more than {FULL_HEIGHT_LEVELS}"
     return [*lines, remark] if remark else lines

@@ -1,4 +1,4 @@
-"""What a compression did, as one HTML page that needs no network and no script, and as a notebook's summary."""
+"""Report a compression: as one HTML page that needs no network and no script, and as a summary for notebooks."""
 
 from qacomp.report.contents import Contents, gather
 from qacomp.report.page import render, write_report

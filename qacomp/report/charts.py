@@ -1,4 +1,4 @@
-"""The report's pictures: weights with their shared values, training curves, accuracy against size."""
+"""Draw the report's charts: weights with their shared values, training curves, and accuracy against size."""
 
 import math
 from collections.abc import Sequence
@@ -15,9 +15,11 @@ _MOST_LINES = 64
 
 
 def weights_chart(row: TensorRow) -> str:
-    """Draw the weights before (filled) and later (lines), and below them the shared values, as long as their shares.
+    """Draw histograms of the weights, the original's filled and later ones as lines, and below them the shared values.
 
-    Each histogram is scaled to its own peak: the gathered weights' peaks are many times the others'.
+    The line of a shared value is as long as its share of the weights. Each histogram is scaled to its own peak, because
+    weights that are close to their shared values have peaks many times higher than the original weights. Returns "" if
+    the tensor has no shared values, or one that is NaN or infinite.
     """
     if not row.levels or not all(map(math.isfinite, row.levels)):
         return ""
@@ -54,20 +56,23 @@ def weights_chart(row: TensorRow) -> str:
 
 
 def outside(row: TensorRow) -> int:
-    """Return the shared values that lie beyond the picture, with less than a thousandth of the weights."""
+    """Return the number of shared values outside the drawn interval; few weights have them."""
     low, high = _view(row)
     return sum(not low <= u <= high for u in row.levels)
 
 
 def _view(row: TensorRow) -> tuple[float, float]:
-    """Return the interval that is drawn: of the weights where they are known, else of the shared values."""
+    """Return the interval to draw: that of the weights if they are known, otherwise that of the shared values."""
     if row.history:
         return min(h.low for h in row.history), max(h.high for h in row.history)
     return min(row.levels), max(row.levels)
 
 
 def training_chart(records: "Sequence[EpochRecord]", name: str, values: Sequence[float]) -> str:
-    """Draw one quantity over the epochs of all stages, which a thin line separates."""
+    """Draw one quantity over the epochs of all stages; a thin line separates two stages.
+
+    values: one for each record; returns "" if fewer than two of them are finite.
+    """
     finite = [v for v in values if math.isfinite(v)]
     if len(finite) < 2:
         return ""
@@ -97,7 +102,7 @@ def training_chart(records: "Sequence[EpochRecord]", name: str, values: Sequence
 
 
 def tradeoff_chart(points: Sequence[Point]) -> str:
-    """Draw accuracy over bytes (logarithmic), each point with its name."""
+    """Draw accuracy over bytes (logarithmic), each point with its name; "" if fewer than two have an accuracy."""
     known = [(p.name, p.bytes, p.accuracy) for p in points if p.accuracy is not None]
     if len(known) < 2:
         return ""
@@ -127,7 +132,7 @@ def tradeoff_chart(points: Sequence[Point]) -> str:
 
 
 def _names(points: Sequence[tuple[float, float, str]], left: float, right: float) -> list[str]:
-    """Draw each point's words above it, or below, or further below, where they don't lie on words already there."""
+    """Draw each point's label above or below the point, where it doesn't overlap a label that is already drawn."""
     taken: list[tuple[float, float, float]] = []  # left end, right end, baseline
     parts = []
     for px, py, words in points:
@@ -142,7 +147,7 @@ def _names(points: Sequence[tuple[float, float, str]], left: float, right: float
 
 
 def size_name(count: float) -> str:
-    """Return bytes in decimal units: 1500000 as 1.5 MB."""
+    """Return a number of bytes as text in decimal units: 1500000 as 1.5 MB."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
             return f"{count / size:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""What a report shows, gathered as plain values from a container and, where there is one, the Result that made it."""
+"""Gather what a report shows, as plain values, from a container and from the Result of its compression if known."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,14 +26,15 @@ _MOST_LEVELS, _BINS = 512, 256
 
 @dataclass(frozen=True)
 class TensorRow:
-    """One tensor. entropy: order-0, bits a weight; error: RMS of stored minus original over the original's RMS.
+    """One tensor of the container.
 
-    error_db, error_of: the error at the operators that read it, in decibels, and which one (see LayerResult).
-
-    used: entries of its codebook that some weight has (of the most used codebook, where it has several, in `blocks`).
-    levels, shares: the shared values in use, ascending, and each one's part of the weights; empty for dense tensors. Of
-    more than 512 values over many codebooks they are the middles of 256 bins.
-    history: histograms of the weights before and during the fine-tuning.
+    bytes, bits: its stored size, and that size in bits per weight, codebook included. entropy: order-0 entropy of its
+    indices in bits per weight; None for dense tensors. error: RMS of stored minus original weights, divided by the RMS
+    of the original ones. error_db, error_of: the largest error at an operator that reads the tensor, in decibels, and
+    that operator (see LayerResult). used: number of different indices; 0 for dense tensors. levels, shares: the shared
+    values in use, ascending, and the fraction of the weights with each; empty for dense tensors. If there are more than
+    512 distinct values, the middles of 256 bins stand for them. history: histograms of the weights before and during
+    the fine-tuning.
     """
 
     name: str
@@ -59,7 +60,7 @@ class TensorRow:
 
 @dataclass(frozen=True)
 class SizeStage:
-    """A size on the way: what it is, its bytes, and the parts they consist of."""
+    """The size of one form of the weights: its name, its bytes, the bytes of its parts, and a remark."""
 
     name: str
     bytes: int
@@ -69,7 +70,7 @@ class SizeStage:
 
 @dataclass(frozen=True)
 class Point:
-    """One operating point: bytes, top-1 accuracy in percent, multiply-accumulates of one example."""
+    """One operating point: bytes, top-1 accuracy in percent, multiply-accumulate operations of one example."""
 
     name: str
     bytes: int
@@ -79,7 +80,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Contents:
-    """Everything on the page. What isn't known is None or empty, and `remarks` say why where that needs saying."""
+    """All content of the page. A field that isn't known is None or empty; `remarks` give the reason if there is one.
+
+    accuracy: percent, by stage: original, shared, tuned, decoded. metric: name, the original's value and the decoded
+    model's. latency: name, median and 95th percentile in milliseconds.
+    """
 
     file: str
     facts: tuple[tuple[str, str], ...]
@@ -104,7 +109,7 @@ class Contents:
 
     @property
     def ratio(self) -> float:
-        """Return how many times smaller the container is than the source as it came."""
+        """Return how many times smaller the container is than the original source."""
         return self.source_bytes / max(1, self.container_bytes)
 
     @property
@@ -114,7 +119,11 @@ class Contents:
 
 
 def gather(path: Path, result: "Figures | None") -> Contents:
-    """Read the container, decoding its shared tensors one after the other. Raises FormatError, OSError."""
+    """Read a container, with its shared tensors one after the other, and return the report's contents.
+
+    result: of the compression that wrote the container, or None if it isn't known. Raises FormatError for a bad
+    container, OSError if the file can't be read.
+    """
     with open_file(path) as container:
         meta = metadata(container)
         rows = tuple(_row(container, name, result) for name in container.names)
@@ -135,7 +144,7 @@ def gather(path: Path, result: "Figures | None") -> Contents:
         bits_per_weight=result.bits_per_weight if result else 32 * size / max(1, own.fp32),
         accuracy=accuracy,
         tensors=rows,
-        stages=(SizeStage("source as it came", own.bytes), SizeStage("fp32 weights", own.fp32), *stages),
+        stages=(SizeStage("original source", own.bytes), SizeStage("fp32 weights", own.fp32), *stages),
         training=result.history if result else (),
         seconds=result.seconds if result else {},
         settings=result.settings_toml if result else str(meta.get("settings", "")),
@@ -181,7 +190,7 @@ def _row(container: Container, name: str, result: "Figures | None") -> TensorRow
 
 
 def _usage(shared: SharedTensor) -> tuple[float | None, int]:
-    """Return the order-0 entropy of the indices in bits a weight, and how many different ones there are."""
+    """Return the order-0 entropy of the indices in bits per weight, and the number of different indices."""
     counts = np.bincount(shared.indices.reshape(-1))
     if not shared.indices.size:
         return None, 0
@@ -222,11 +231,11 @@ def _stages(container: Container, rows: tuple[TensorRow, ...]) -> tuple[SizeStag
         "shared, bit-packed",
         indices + side,
         (("indices", indices), ("codebooks, dense tensors", side)),
-        "what whole bits an index would take; not written",
+        "computed, not written: every index with the same whole number of bits",
     )
     parts = (("indices", coded), ("codebooks, dense tensors", side), ("graph", graph))
     rest = container.size - sum(size for _, size in parts)
-    remark = f"of which settings and provenance {meta:,} bytes" if meta else ""
+    remark = f"settings and provenance are {meta:,} bytes of these" if meta else ""
     return packed, SizeStage("coded, .qac", container.size, (*parts, ("header, provenance", rest)), remark)
 
 
@@ -254,11 +263,11 @@ def _points(contents: Contents) -> tuple[Point, ...]:
 
 
 def _submodels(container: Container, path: Path) -> tuple[tuple[Point, ...], tuple[str, ...]]:
-    """Return the networks in the container, as its metadata tell, and what is wrong where they can't be told."""
+    """Return the networks that the container's metadata list, and the problem if they can't be read from it."""
     try:
         found = operating_points(container, str(path))
     except QacompError as problem:
-        return (), (f"Operating points not known: {problem}",)
+        return (), (f"The operating points aren't shown: {problem}",)
     return tuple(Point(p.name, p.bytes, p.accuracy if is_number(p.accuracy) else None, p.macs) for p in found), ()
 
 

@@ -1,13 +1,13 @@
-"""Text from anywhere made safe for a page: names come from files that others wrote."""
+"""Make text safe for an HTML page, since names come from files that somebody else wrote."""
 
 import html
 from collections.abc import Iterable, Sequence
 
 
 def text(value: object, limit: int = 400) -> str:
-    """Escape text for text and attributes; unprintable characters (direction overrides too) become U+FFFD.
+    """Escape a value for HTML text and attributes; unprintable characters (text direction too) become U+FFFD.
 
-    What is longer than `limit` characters loses its middle, and says how much.
+    A text of more than `limit` characters loses its middle, and the number of characters left out stands there.
     """
     raw = str(value)
     if len(raw) > limit:
@@ -17,12 +17,12 @@ def text(value: object, limit: int = 400) -> str:
 
 
 def block(value: str) -> str:
-    """Escape lines that stay lines, of any length."""
+    """Escape text of several lines and keep its line breaks; each line is cut to 2000 characters."""
     return "\n".join(text(line, 2000) for line in value.splitlines())
 
 
 def number(value: float | None, digits: int = 2, unit: str = "") -> str:
-    """Return a figure with its unit, or a dash."""
+    """Return a number with its unit, or a dash for None."""
     return "–" if value is None else f"{value:,.{digits}f}{unit}"
 
 
@@ -32,7 +32,7 @@ def shape_of(sides: Sequence[int]) -> str:
 
 
 def pairs(rows: Iterable[tuple[str, str]]) -> str:
-    """Return a description list; both sides are escaped. A long value gets a row of its own."""
+    """Return the entries of a description list; names and values are escaped. A long value gets its own row."""
     return "".join(
         f"<div{' class=long' if len(value) > 40 else ''}><dt>{text(name)}</dt><dd>{text(value)}</dd></div>"
         for name, value in rows
@@ -40,7 +40,7 @@ def pairs(rows: Iterable[tuple[str, str]]) -> str:
 
 
 def section(anchor: str, heading: str, body: str, lead: str = "") -> str:
-    """Return a part of the page; nothing where `body` is empty. `heading`, `lead` and `body` are markup."""
+    """Return a section of the page, or "" if `body` is empty. `heading`, `lead` and `body` are markup."""
     if not body:
         return ""
     intro = f'<p class="lead">{lead}</p>' if lead else ""

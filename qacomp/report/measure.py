@@ -1,4 +1,4 @@
-"""What a report measures for itself: the ONNX files' sizes and latency, and the machine."""
+"""Measure for a report: the sizes and latency of the decoded ONNX files; and name the machine."""
 
 import os
 import platform
@@ -21,23 +21,23 @@ _RUNS = 50
 
 
 def measured(contents: Contents, path: Path) -> Contents:
-    """Measure the ONNX files' sizes and latency, and return `contents` with them.
+    """Measure the sizes and latency of the ONNX files, and return `contents` with them.
 
-    What can't be measured here is said in the remarks: the page is written all the same.
+    If something can't be measured, a remark gives the reason, and the page is written without it.
     """
     remarks = list(contents.remarks)
     stages, latency = list(contents.stages), list(contents.latency)
     with open_file(path) as container:
         meta, graph = metadata(container), container.graph()
     if graph is None:
-        remarks.append("The container holds no graph: no ONNX file, no latency.")
+        remarks.append("The container has no graph, so there is no ONNX file and no latency.")
         return replace(contents, remarks=tuple(remarks))
     with tempfile.TemporaryDirectory(prefix="qacomp-") as folder:
         for mode in ("dense", "lut"):
             try:
                 size, taken = _decoded(path, Path(folder, f"{mode}.onnx"), mode, meta)
             except QacompError as problem:
-                remarks.append(f"Not measured, {mode} ONNX: {problem}")
+                remarks.append(f"The {mode} ONNX file isn't measured: {problem}")
                 continue
             stages.append(SizeStage(f"decoded, {mode} ONNX", size))
             if isinstance(taken, str):
@@ -48,7 +48,7 @@ def measured(contents: Contents, path: Path) -> Contents:
 
 
 def environment() -> tuple[tuple[str, str], ...]:
-    """Return the machine and the versions of what computed, without importing any of it."""
+    """Return facts about the machine and the versions of installed packages, without importing them."""
     facts = [("Python", platform.python_version()), ("system", f"{platform.system()} {platform.machine()}")]
     facts.append(("processor", f"{_processor()}, {os.cpu_count()} threads"))
     for package in _PACKAGES:
@@ -60,7 +60,7 @@ def environment() -> tuple[tuple[str, str], ...]:
 
 
 def _decoded(path: Path, output: Path, mode: str, meta: dict[str, Any]) -> "tuple[int, Latency | str]":
-    """Return the bytes of the file decoded in that mode, and its latency or why there is none."""
+    """Decode to `output` in `mode`; return the file's bytes, and its latency or the reason why it has none."""
     from qacomp.exporting.decode import decode_file
     from qacomp.exporting.decoded_measuring import measure_latency
     from qacomp.exporting.onnx_options import OnnxOptions
@@ -73,7 +73,7 @@ def _decoded(path: Path, output: Path, mode: str, meta: dict[str, Any]) -> "tupl
         return size, found or " ".join(notes)
     shape = meta.get("input_shape")
     if not isinstance(shape, list) or not all(type(side) is int and 0 < side < 1 << 16 for side in shape):
-        return size, "The container names no input shape, so there is nothing to time."
+        return size, "The container doesn't record the input's shape, so the latency isn't measured."
     return size, onnx_latency(output, tuple(shape), runs=_RUNS)
 
 

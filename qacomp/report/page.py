@@ -1,4 +1,4 @@
-"""The page: its parts in order under one style sheet, with a policy that lets nothing be loaded and no script run."""
+"""Build the page from its sections; a content security policy forbids it to load anything or to run scripts."""
 
 from dataclasses import replace
 from importlib.resources import files
@@ -33,10 +33,10 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-ur
 
 @measured_together()
 def write_report(target: Path, container: Path, result: "Figures | None" = None, *, measure: bool = True) -> Path:
-    """Write the report of a container, with what only the Result of its compression knows where that is given.
+    """Write the report of a container as HTML to `target`, and return `target`.
 
-    measure: decode it to ONNX, for its size and latency. Raises FormatError for a bad container,
-    OutputNotWritableError.
+    result: of the compression that wrote the container; it adds training curves, errors and seconds. measure: decode
+    the container to ONNX to measure sizes and latency. Raises FormatError for a bad container, OutputNotWritableError.
     """
     contents = replace(gather(container, result), environment=environment())
     if measure:

@@ -1,4 +1,4 @@
-"""The parts of the page, from top to bottom; each gives markup, or nothing where there is nothing to show."""
+"""Build the sections of the page, from top to bottom; a section is markup, or "" if there is nothing to show."""
 
 from qacomp.report.charts import outside, size_name, tradeoff_chart, training_chart, weights_chart
 from qacomp.report.contents import Contents, TensorRow
@@ -9,7 +9,7 @@ MOST_CHARTS = 24
 
 
 def headline(c: Contents) -> str:
-    """Return the few figures that someone who reads nothing else should see."""
+    """Return the most important figures, for somebody who reads nothing else."""
     a = c.accuracy
     final = a.get("decoded", a.get("tuned"))
     figures = [
@@ -18,7 +18,7 @@ def headline(c: Contents) -> str:
             "smaller than the source",
             f"{size_name(c.source_bytes)} to {size_name(c.container_bytes)}; {c.fp32_ratio:.1f}× than fp32",
         ),
-        (f"{c.container_bytes:,}", "bytes in the container", f"{c.bits_per_weight:.2f} bits a weight, all counted"),
+        (f"{c.container_bytes:,}", "bytes in the container", f"{c.bits_per_weight:.2f} bits per weight, all included"),
     ]
     if final is not None:
         change = f"{final - a['original']:+.2f} points from {a['original']:.2f} %" if "original" in a else "of the file"
@@ -30,8 +30,8 @@ def headline(c: Contents) -> str:
         worst, name = min(told)
         figures.append((f"{worst:.6f}", "cosine with the original's output", f"the worst, {name[:40]}"))
     if c.verdict is not None:
-        tries = f"try {c.verdict.advice}" if c.verdict.advice else "the verdict"
-        figures.append((c.verdict.word, "verdict", f"{tries}; reasons below"))
+        tries = f"try {c.verdict.advice}; " if c.verdict.advice else ""
+        figures.append((c.verdict.word, "verdict", f"{tries}reasons below"))
     shared = [row for row in c.tensors if row.k is not None]
     figures.append((str(len(shared)), "tensors shared", f"of {len(c.tensors)} in the file"))
     return (
@@ -45,7 +45,7 @@ def headline(c: Contents) -> str:
 
 
 def sizes(c: Contents) -> str:
-    """Return bars from the source to ONNX, on one scale."""
+    """Return a bar for the bytes of each form of the weights, all on one scale."""
     most = max(stage.bytes for stage in c.stages) or 1
     rows = []
     for stage in c.stages:
@@ -66,16 +66,16 @@ def sizes(c: Contents) -> str:
         "sizes",
         "Size through the stages",
         f'<div class="stages">{"".join(rows)}</div>',
-        "Bytes of each form of the weights, on one scale.",
+        "Bytes of each form of the weights. All bars have the same scale.",
     )
 
 
 def accuracy(c: Contents) -> str:
-    """Return each stage's accuracy as a table, and as points over size."""
+    """Return a table with the accuracy after each stage, and a chart of accuracy against size."""
     if not c.accuracy:
         return ""
     meaning = {
-        "original": "the checkpoint as it came",
+        "original": "the original checkpoint",
         "shared": "right after sharing its weights",
         "tuned": "after tuning the shared values",
         "decoded": "the decoded file in onnxruntime",
@@ -92,11 +92,11 @@ def accuracy(c: Contents) -> str:
     )
     chart = tradeoff_chart(c.points)
     figure = f"<figure class=wide>{chart}<figcaption>Accuracy against size.</figcaption></figure>" if chart else ""
-    return section("accuracy", "Accuracy", table + figure, "Top-1 on the test split, which takes part in no choice.")
+    return section("accuracy", "Accuracy", table + figure, "Top-1 on the test split, which isn't used for any choice.")
 
 
 def submodels(c: Contents) -> str:
-    """Return the networks that one file holds: levels of precision, exits or widths."""
+    """Return a table of the networks in the container: levels of precision, exits or widths."""
     rows = "".join(
         f"<tr><th scope=row>{text(p.name, 80)}</th><td>{p.bytes:,}</td>"
         f"<td>{c.source_bytes / max(1, p.bytes):.1f}×</td><td>{number(p.macs, 0)}</td>"
@@ -108,7 +108,7 @@ def submodels(c: Contents) -> str:
         "<th scope=col>smaller</th><th scope=col>multiply-adds</th><th scope=col>top-1</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
     )
-    lead = "One file holds all of these; cut off behind a level, it still holds that level."
+    lead = "One file has all of these networks; each can be decoded from its bytes to fetch alone."
     return section("points", "Operating points", table if rows else "", lead)
 
 
@@ -120,12 +120,12 @@ def verdict(c: Contents) -> str:
     tries = f"<p>Try {text(c.verdict.advice)}.</p>" if c.verdict.advice else ""
     colour = "".join(letter for letter in c.verdict.word if letter.isalpha())
     word = f'<p class="verdict {colour}">{text(c.verdict.word)}</p>'
-    lead = "What the figures of outputs, operators and accuracy say; the thresholds are in docs/verdict.md."
+    lead = "Follows from the agreement of outputs, errors at operators and accuracy; thresholds: docs/verdict.md."
     return section("verdict", "Verdict", f"{word}<ul>{reasons}</ul>{tries}", lead)
 
 
 def agreement(c: Contents) -> str:
-    """Return each output beside the original model's, on generated or given inputs."""
+    """Return a table that compares each output with the original model's, on generated or given inputs."""
     rows = "".join(
         f"<tr><th scope=row>{text(o.name, 120)}{_why_not(o)}</th><td>{number(o.cosine, 6)}</td>"
         f"<td>{number(o.centred, 6)}</td><td>{o.max_abs_error:.3g}</td><td>{number(o.top1, 2, ' %')}</td></tr>"
@@ -137,7 +137,7 @@ def agreement(c: Contents) -> str:
         "</tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
     )
-    lead = "Outputs on the same inputs."
+    lead = "Outputs of the original and of the decoded model on the same inputs."
     if c.metric is not None:
         name, before, after = c.metric
         lead += f" On the data, {text(name, 60)}: original {before:.6g}, decoded {after:.6g}."
@@ -149,7 +149,7 @@ def _why_not(output: Agreed) -> str:
 
 
 def layers(c: Contents) -> str:
-    """Return the shared tensors, then the others with the reason why they aren't shared."""
+    """Return tables of the shared tensors, and of the others with the reason why they aren't shared."""
     shared = [row for row in c.tensors if row.k is not None]
     kept = [row for row in c.tensors if row.k is None]
     most = max([1.0, *(row.bits for row in shared), *(row.entropy or 0 for row in shared)])
@@ -169,26 +169,27 @@ def layers(c: Contents) -> str:
             for row in kept
         )
         markup += (
-            f"<details><summary>{len(kept)} tensors kept as they are, {sum(r.bytes for r in kept):,} bytes</summary>"
+            f"<details><summary>{len(kept)} tensors not shared, {sum(r.bytes for r in kept):,} bytes</summary>"
             '<div class="scroll"><table><thead><tr><th scope=col class=words>tensor</th><th scope=col>shape</th>'
             "<th scope=col>type</th><th scope=col>bytes</th><th scope=col class=words>why</th></tr></thead>"
             f"<tbody>{rows}</tbody></table></div></details>"
         )
     lead = (
-        "Bits a weight as stored, codebook included, beside the order-0 entropy of the indices (the mark): context"
-        " coding can go below it. Error: RMS of the change over the RMS of the original weights. At its operator: what"
-        " the change does to the operator's result, relative to it, on the original's own activations."
+        "Bits per weight as stored, codebook included. The mark in each bar is the order-0 entropy of the indices;"
+        " context coding can need fewer bits. Error: RMS of the weights' change divided by the RMS of the original"
+        " weights. At its operator: the change of the operator's output relative to that output, on the original"
+        " model's activations."
     )
     return section("layers", "Layers", markup, lead)
 
 
 def weights(c: Contents) -> str:
-    """Return a chart for each of the largest shared tensors."""
+    """Return a chart for each of the largest shared tensors, at most 24."""
     shared = sorted((row for row in c.tensors if row.levels), key=lambda row: -row.values)
     drawn = {row.name for row in shared[:MOST_CHARTS]}
     figures = [
         f"<figure><figcaption><b>{text(row.name, 60)}</b><span>{shape_of(row.shape)}, "
-        f"K = {row.used}{f', {far} beyond' if (far := outside(row)) else ''}</span></figcaption>{chart}</figure>"
+        f"K = {row.used}{f', {far} not drawn' if (far := outside(row)) else ''}</span></figcaption>{chart}</figure>"
         for row in c.tensors
         if row.name in drawn and (chart := weights_chart(row))
     ]
@@ -196,7 +197,7 @@ def weights(c: Contents) -> str:
         return ""
     seen = any(row.history for row in shared)
     later = any(len(row.history) > 2 for row in shared)
-    key = '<span class="k-level">shared values, as long as their share of the weights</span>'
+    key = '<span class="k-level">shared values; length: share of the weights</span>'
     if seen:
         key = (
             '<span class="k-before">original weights</span>'
@@ -211,7 +212,7 @@ def weights(c: Contents) -> str:
 
 
 def training(c: Contents) -> str:
-    """Return loss, penalty and validation accuracy over the epochs."""
+    """Return charts of the loss, the penalty and the validation accuracy over the epochs."""
     kinds = (
         ("Task loss", [r.loss for r in c.training]),
         ("Penalty, λ·R", [r.penalty for r in c.training]),
@@ -223,12 +224,12 @@ def training(c: Contents) -> str:
         if any(values) and (chart := training_chart(c.training, name, values))
     )
     return section(
-        "training", "Training", f'<div class="grid">{figures}</div>' if figures else "", "Means over an epoch."
+        "training", "Training", f'<div class="grid">{figures}</div>' if figures else "", "Mean over each epoch."
     )
 
 
 def time(c: Contents) -> str:
-    """Return the latency of what comes out, and the seconds of what was done."""
+    """Return the latency of the decoded model, and the seconds that each stage of the compression took."""
     rows = "".join(
         f"<tr><th scope=row>{text(name)}</th><td>{median:.3f} ms</td><td>{tail:.3f} ms</td></tr>"
         for name, median, tail in c.latency
@@ -242,11 +243,11 @@ def time(c: Contents) -> str:
 
 
 def provenance(c: Contents) -> str:
-    """Return where everything came from, and how to do it again."""
+    """Return the origin of the container and of its source, and the settings that reproduce it."""
     again = ""
     if c.settings.strip():
         again = (
-            "<details><summary>Settings that make it again (qacomp compress --config)</summary>"
+            "<details><summary>Settings to reproduce it (qacomp compress --config)</summary>"
             f"<pre>{block(c.settings)}</pre></details>"
         )
     return section(
@@ -258,7 +259,7 @@ def provenance(c: Contents) -> str:
 
 
 def remarks(c: Contents) -> str:
-    """Return all that the run wanted to say."""
+    """Return the notes of the run and of the report as a list."""
     lines = "".join(f"<li>{text(remark)}</li>" for remark in c.remarks)
     return section("remarks", "Remarks", f"<ul>{lines}</ul>" if lines else "")
 
@@ -271,7 +272,7 @@ def _shared_row(row: TensorRow, most: float) -> str:
     )
     why = f"<small>{text(row.reason, 160)}</small>" if row.reason else ""
     k = str(row.k) if row.k == row.used else f"{row.used} of {row.k}"
-    k += f"<small>a block of {shape_of(row.blocks)}</small>" if row.blocks else ""
+    k += f"<small>per block of {shape_of(row.blocks)}</small>" if row.blocks else ""
     error = None if row.error is None else 100 * row.error
     return (
         f"<tr><th scope=row>{text(row.name, 120)}</th><td>{shape_of(row.shape)}</td><td>{k}</td>"

@@ -1,4 +1,4 @@
-"""What a container's metadata state of its outputs, as far as it is of the right kind: anyone may have written it."""
+"""Read agreement and metric from a container's metadata, which anyone may write: wrong types are left out."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Agreed:
-    """How far one output is from the original model's: see OutputAgreement. unmeasured: why it says nothing."""
+    """Agreement of one output with the original model's; fields as in OutputAgreement. unmeasured: why it has none."""
 
     name: str
     cosine: float | None
@@ -19,7 +19,7 @@ class Agreed:
 
 
 def stated_agreement(meta: Mapping[str, Any]) -> tuple[Agreed, ...]:
-    """Return the agreement that compression measured, as far as the metadata is of the right kind."""
+    """Return the agreement of each output that the compression measured; entries of a wrong type are left out."""
     stored = meta.get("agreement")
     outputs = stored.get("outputs") if isinstance(stored, Mapping) else None
     return tuple(
@@ -37,7 +37,7 @@ def stated_agreement(meta: Mapping[str, Any]) -> tuple[Agreed, ...]:
 
 
 def stated_metric(meta: Mapping[str, Any]) -> tuple[str, float, float] | None:
-    """Return (name, the original's, the decoded model's) on data with targets, where the metadata says so."""
+    """Return a metric's name, the original's value and the decoded model's, or None if the metadata has no metric."""
     stored = meta.get("metric")
     if not isinstance(stored, Mapping) or not (is_number(stored.get("original")) and is_number(stored.get("decoded"))):
         return None
@@ -49,5 +49,5 @@ def _number(value: Any) -> float | None:
 
 
 def is_number(value: object) -> bool:
-    """Return whether it is a finite real number; a container's metadata may hold anything."""
+    """Return whether `value` is a finite real number; a container's metadata may hold anything."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

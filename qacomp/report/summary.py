@@ -1,4 +1,4 @@
-"""The rich form of a Result in a notebook: a few figures and the layers; colours are the notebook's own."""
+"""Show a Result in a notebook as HTML: a few figures and the layers, in the notebook's own colours."""
 
 from html import escape
 from typing import TYPE_CHECKING
@@ -12,14 +12,14 @@ _NAME = "text-align:left;padding:2px 0"
 
 
 def summary_html(result: "Figures") -> str:
-    """Return sizes, accuracy and the shared layers, the largest of them where there are more than 40."""
+    """Return HTML with sizes, accuracy and the shared layers; of more than 40, the largest."""
     a = result.accuracy
     figures = [
         ("source", f"{result.source_bytes:,} bytes"),
         ("container", f"{result.container_bytes:,} bytes"),
         ("smaller", f"{result.ratio:.1f}×"),
         ("than fp32", f"{result.fp32_ratio:.1f}×"),
-        ("bits a weight", f"{result.bits_per_weight:.2f}"),
+        ("bits per weight", f"{result.bits_per_weight:.2f}"),
     ]
     figures += [
         (name, f"{value:.2f} %")

@@ -1,4 +1,4 @@
-"""Small pieces of SVG: coordinates, paths, axes with round ticks. Colours are the page's, by class name."""
+"""Build small pieces of SVG: coordinates, paths, and axes with round ticks. The page's classes give the colours."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,14 +9,14 @@ Scale = Callable[[float], float]
 
 
 def linear(low: float, high: float, start: float, end: float) -> Scale:
-    """Map [low, high] to [start, end]; an empty interval maps to the middle."""
+    """Return a linear map from [low, high] to [start, end]; if `low` equals `high`, all maps to the middle."""
     if not high > low:
         return lambda value: (start + end) / 2
     return lambda value: start + (end - start) * (value - low) / (high - low)
 
 
 def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
-    """Round numbers in [low, high], about `wanted` of them: multiples of 1, 2 or 5 times a power of ten."""
+    """Return about `wanted` round numbers in [low, high]: multiples of 1, 2 or 5 times a power of ten."""
     if not high > low or not math.isfinite(high - low):
         return [low]
     rough = (high - low) / wanted
@@ -41,7 +41,7 @@ def polyline(points: Sequence[tuple[float, float]], kind: str) -> str:
 
 
 def outline(heights: Sequence[float], x: Scale, y: Scale, kind: str, *, closed: bool) -> str:
-    """Draw a histogram's steps: bar i of `heights` from x(i) to x(i + 1). closed: down to y(0) at both ends."""
+    """Draw a histogram's outline: bar i of `heights` from x(i) to x(i + 1). closed: the path is closed along y(0)."""
     path = [f"M{x(0):.1f} {y(0.0):.1f}"]
     for i, height in enumerate(heights):
         path.append(f"V{y(height):.1f}H{x(i + 1):.1f}")
@@ -55,12 +55,12 @@ def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
 
 
 def label(x: float, y: float, words: str, anchor: str = "middle", kind: str = "tick") -> str:
-    """Draw a word; escaped."""
+    """Draw a label; `words` are escaped and cut to 60 characters."""
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text(words, 60)}</text>'
 
 
 def picture(width: int, height: int, description: str, body: str) -> str:
-    """Return an <svg> as wide as its place, with a description for readers who don't see it."""
+    """Return an <svg> that fills the width available to it, with a description for readers who can't see it."""
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{text(description)}"'
         f' preserveAspectRatio="xMidYMid meet">{body}</svg>'

@@ -104,7 +104,7 @@ def test_many_levels_are_ticks_at_the_foot() -> None:
     figure = draw_weights([Column("m.qac", {"w": layer})], ["w"])
     assert len(lines(figure.axes[0], "levels")) == 64
     assert lines(figure.axes[0], "levels")[:, 2].max() < 0.1
-    assert "ticks at the foot" in words(figure)
+    assert "ticks at the bottom" in words(figure)
 
 
 def test_a_layer_that_a_file_lacks_is_said_to_be_missing() -> None:

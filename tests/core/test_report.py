@@ -137,7 +137,7 @@ def test_hostile_names_are_text(hostile: Path) -> None:
     assert "<script" not in text and "\u202e" not in text and "\x00" not in text
     assert "9,880 characters" in text and "n" * 200 not in text
     assert len(text) < 60_000
-    assert "Not measured, dense ONNX: " in text
+    assert "The dense ONNX file isn&#x27;t measured: " in text
 
 
 def test_a_container_alone_has_a_report(page: Path, result: Any, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_codebooks_in_blocks_count_as_one_alphabet(tmp_path: Path) -> None:
     assert row.used == row.k == 4 and row.blocks == (1, 30)
     assert row.entropy == pytest.approx(2, abs=0.01)
     assert len(row.levels) == 256 and sum(row.shares) == pytest.approx(1)  # 800 values, in bins
-    assert "a block of 1×30" in write_report(tmp_path / "r.html", tmp_path / "m.qac").read_text(encoding="utf-8")
+    assert "per block of 1×30" in write_report(tmp_path / "r.html", tmp_path / "m.qac").read_text(encoding="utf-8")
 
 
 def test_an_onnx_model_has_its_weights_and_its_agreement_on_the_page(tmp_path: Path) -> None:
