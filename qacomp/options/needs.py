@@ -45,7 +45,7 @@ def shares_in_training(c: Config) -> bool:
 
 def fine_tunes(c: Config) -> bool:
     """Return whether all weights are trained before they are shared."""
-    return bool(c.epochs != 0 and (c.reg.chosen or c.quantizer.chosen or shares_in_training(c)))
+    return bool(c.epochs != 0 and (c.reg.chosen or c.quantizer.chosen or shares_in_training(c) or rate_aware(c)))
 
 
 def rounds_freely(c: Config) -> bool:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from qacomp.formats import BFLOAT16, bfloat16_to_float32
 from qacomp.progress import Progress
 from qacomp.rate.calibrated import CalibratedModel
-from qacomp.rate.compensation import factorized
+from qacomp.rate.compensation import factorized, rounded
 from qacomp.rate.grid_form import MOST_VALUES, distinct, grid_tensor, grid_values
 from qacomp.rate.steps import ROUNDS, WeightOnGrid, balanced_steps
 from qacomp.sharing.selection import Layer
@@ -34,12 +34,23 @@ class RateSharing:
         """Return every weight on its grid, as a container holds it, with all steps multiplied by `scale`."""
         return {name: self._packed(name, self.steps[name] * scale) for name in self.weights}
 
+    def plain(self, scale: float) -> dict[str, Packed]:
+        """Return every weight rounded to the nearest multiples, without compensation."""
+        return self.on_grids({n: rounded(w.values, self.steps[n] * scale) for n, w in self.weights.items()}, scale)
+
+    def on_grids(self, integers: Mapping[str, NDArray[np.integer]], scale: float) -> dict[str, Packed]:
+        """Return weights that are given as multiples of their steps at this scale."""
+        return {n: self._on_grid(n, values, self.steps[n] * scale) for n, values in integers.items()}
+
     def _packed(self, name: str, step: float) -> Packed:
         weight = self.weights[name]
         integers = weight.integers(step)
         while distinct(integers)[0].size > MOST_VALUES:
             step *= 2
             integers = weight.integers(step)
+        return self._on_grid(name, integers, step)
+
+    def _on_grid(self, name: str, integers: NDArray[np.integer], step: float) -> Packed:
         shared = grid_tensor(integers, grid_values(integers, step, np.dtype(np.float64)))
         return in_own_dtype(shared, self.dtypes[name], self.precision)
 

@@ -1,177 +1,217 @@
-"""Share a PyTorch network on grids, without labels: the smallest file at a quality, or the best network at a size."""
+"""Share a PyTorch network on grids: the smallest file at a quality, or the best network of a size."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import nn
 
-from qacomp.calibration.synthetic import STEPS as IMAGE_STEPS
-from qacomp.calibration.synthetic import has_statistics, synthetic_images
-from qacomp.calibration.torch_model import TorchCalibration
 from qacomp.calibration.tuning import STEPS as TUNING_STEPS
 from qacomp.calibration.tuning import tune_small
-from qacomp.datasets import load_dataset
 from qacomp.errors import TargetNotReachedError
 from qacomp.formats import SharedTensor
 from qacomp.models.plain_modules import copied
 from qacomp.options.file_size import file_size
 from qacomp.options.needs import sharing_way
 from qacomp.options.sharing_ways.rate_aware import RateAwareWay
+from qacomp.rate.compensation import with_dead_zone
 from qacomp.rate.quality import DISTANCES
 from qacomp.rate.search import largest_scale, scale_for_size
-from qacomp.rate.sharing import RateSharing, calibrated_sharing
 from qacomp.sharing.share import Packed
-from qacomp.sources.probes import probe_inputs
 from qacomp.sources.torch_source import TorchSource
 from qacomp.stages.job import Job
 from qacomp.stages.made import Made
 from qacomp.stages.measure_network import measured_network
+from qacomp.stages.network_calibration import CalibratedNetwork, calibrate
 from qacomp.stages.size_of import tensor_bytes, whole_bytes
 from qacomp.training.fine_tune import tune_shared
+from qacomp.training.fine_tune_rate import fine_tune_rate
 from qacomp.training.history import WeightHistory
 from qacomp.training.parametrizations.shared import share_weight
 
-_IMAGES, _SAMPLES = 256, 512  # calibration inputs that are generated, or taken from data
 _ATTEMPTS = 4  # most trials until the file has the target size
 _WITHIN = 0.01  # fraction of the target size by which the file may be smaller
+_FINER, _ROUGHLY = 2.5, 0.1  # of the size in the end: the grids that a training starts on; how well that is met
+_ABOVE = 1.01  # of the bytes that the size leaves: a training ends a little above, and is cut to the size
+_PLAIN, _LEAST_DEAD = 0.5, 0.45  # half of the zone around zero: below it zeros would become a step
+_OF_UNTRAINED = 0.7  # of a file's size at the quality without training: what training with labels aims at
 
 
 @dataclass(frozen=True)
-class _Calibrated:
-    """A network's weights with their second moments and steps, and the calibration inputs that gave them."""
+class _ByRate:
+    """A network that is being shared on grids."""
 
-    sharing: RateSharing
-    model: TorchCalibration
-    inputs: Tensor
+    job: Job
+    source: TorchSource
+    found: CalibratedNetwork
+    weights: WeightHistory
+
+    def at(self, scale: float) -> dict[str, Packed]:
+        """Return all weights on their grids at a scale of all steps."""
+        return self.found.sharing.at(scale)
+
+    def plain(self, scale: float) -> dict[str, Packed]:
+        """Return all weights rounded to the nearest multiples, without compensation: what a training starts with."""
+        return self.found.sharing.plain(scale)
+
+    def bytes_of(self, items: Mapping[str, Packed]) -> int:
+        """Return the bytes of these tensors in a container of their own."""
+        return tensor_bytes(items, self.job.config)
+
+    def made(self, items: Mapping[str, Packed], *, tuned: bool, model: nn.Module | None = None) -> Made:
+        """Return what goes into the container; model: the network with the other parameters, the job's own if None."""
+        job, model = self.job, copied(self.job.model if model is None else model)
+        shared = {name: item.value for name, item in items.items() if isinstance(item.value, SharedTensor)}
+        for name, value in shared.items():
+            share_weight(model, name, value.codebook, value.indices)
+        before = copied(model)
+        if tuned:
+            job = self._tuned(model)
+        selection = job.selection
+        for layer in job.selection.layers:
+            if layer.name not in shared:
+                selection = selection.without(layer, self.found.sharing.unfit.get(layer.name, "not on a grid"))
+        changed = replace(job, network=replace(job.network, model=model), selection=selection)
+        made = measured_network(changed, (before, model), self.weights)
+        return replace(made, meta={**made.meta, "calibration": self.found.model.text})
+
+    def _tuned(self, model: nn.Module) -> Job:
+        """Train shared values, norms and biases: on labels where there is data, else towards the original's outputs."""
+        job, way = self.job, sharing_way(self.job.config)
+        if job.session is not None and job.config.tune_epochs:
+            with job.run.stage("tune"):
+                return job.told(tune_shared(model, replace(job.session, store=None)))  # several sizes are tuned
+        if isinstance(way, RateAwareWay) and way.tuned:
+            with job.run.stage("tune"), job.run.progress.task("tune on the same inputs", TUNING_STEPS) as task:
+                device = next((p.device for p in model.parameters()), torch.device("cpu"))
+                tune_small(model, job.original, self.found.inputs.to(device), job.config.seed, task.advance)
+        return job
+
+    def rest(self) -> int:
+        """Return the bytes of the file beside the shared tensors: the graph, norms, biases, metadata."""
+        items = self.at(1.0)
+        return self.whole(self.made(items, tuned=False)) - self.bytes_of(items)
+
+    def whole(self, made: Made) -> int:
+        """Return the bytes of the whole file."""
+        return whole_bytes(made, self.source, self.job.config)
 
 
 def network_by_rate(job: Job, source: TorchSource, weights: WeightHistory) -> Made:
-    """Share the job's network on grids, and measure it. Raises TargetNotReachedError for a target out of reach."""
-    found = _calibrated(job)
-    sized = job.config.target_size is not None
-    made = _sized(job, source, found, weights) if sized else _smallest(job, found, weights)
-    return replace(made, meta={**made.meta, "calibration": found.model.text})
+    """Share the job's network on grids, and measure it; with labels and epochs it is trained on them first.
+
+    Raises TargetNotReachedError for a target out of reach, DivergedError.
+    """
+    task = _ByRate(job, source, calibrate(job), weights)
+    if job.session is not None and job.config.epochs:
+        return _trained(task)
+    if job.config.target_size is not None:
+        return _sized(task)
+    return task.made(task.at(_scale_for_quality(task)), tuned=True)
 
 
-def _calibrated(job: Job) -> _Calibrated:
-    model = copied(job.model).cpu().eval()
-    with job.run.stage("calibrate"):
-        inputs, text = _inputs(job, model)
-        calibration = TorchCalibration(model, inputs, text, job.config.seed)
-        state = model.state_dict()
-        sharing = calibrated_sharing(
-            {layer.name: layer for layer in job.selection.layers},
-            lambda name: state[name].numpy(),
-            calibration,
-            job.config.stored_precision,
-            job.run.progress,
-        )
-    job.run.note(f"calibrated on {text}")
-    return _Calibrated(sharing, calibration, inputs)
+def _scale_for_quality(task: _ByRate) -> float:
+    """Return the largest scale at which the outputs move no further than the quality allows."""
+    word = "balanced" if task.job.config.quality == "auto" else task.job.config.quality
+    scale = _largest_within(task, DISTANCES[word])
+    if scale is None:
+        raise TargetNotReachedError(f"--quality {word}: even the finest grids change the outputs too much; give --quality small")
+    return scale
 
 
-def _inputs(job: Job, model: nn.Module) -> tuple[Tensor, str]:
-    """Return the calibration inputs (N, C, H, W), and a text that describes them: from data, else generated."""
-    shape, seed = job.network.input_shape, job.config.seed
-    data = None if job.session is None else job.session.dataset
-    if job.config.calibration is not None:
-        data = load_dataset(job.config.calibration)
-    if data is not None:
-        chosen = np.sort(np.random.default_rng(seed).permutation(len(data.train.x))[:_SAMPLES])
-        images = job.network.preprocessing.apply(data.train.x[chosen])
-        return torch.from_numpy(images), f"{len(chosen)} inputs of {data.spec} without their labels, seed {seed}"
-    if has_statistics(model):
-        with job.run.progress.task("images of its own", -(-_IMAGES // 128) * IMAGE_STEPS) as task:
-            made = synthetic_images(model, shape, _IMAGES, seed, task.advance)
-        return made.images, f"{_IMAGES} images made from the statistics of its batch norms, seed {seed}"
-    drawn = torch.from_numpy(probe_inputs(job.network, _IMAGES, seed))
-    return drawn, f"{_IMAGES} random inputs, seed {seed}"
-
-
-def _smallest(job: Job, found: _Calibrated, weights: WeightHistory) -> Made:
-    most = DISTANCES["balanced" if job.config.quality == "auto" else job.config.quality]
+def _largest_within(task: _ByRate, distance: float) -> float | None:
+    """Return the largest scale at which the outputs move no further than `distance`."""
 
     def good(scale: float) -> bool:
-        items = found.sharing.at(scale)
-        return found.model.distance({name: item.dense() for name, item in items.items()}) <= most
+        values = {name: item.dense() for name, item in task.at(scale).items()}
+        return task.found.model.distance(values) <= distance
 
-    with job.run.stage("share"):
-        scale = largest_scale(good)
-    if scale is None:
-        raise TargetNotReachedError(
-            f"--quality {job.config.quality}: even the finest grids change the outputs too much; give --quality small"
-        )
-    return _made(job, found, scale, weights)
+    with task.job.run.stage("share"):
+        return largest_scale(good)
 
 
-def _sized(job: Job, source: TorchSource, found: _Calibrated, weights: WeightHistory) -> Made:
-    """Return the network whose file has the target size, or is up to 1 % smaller.
-
-    Raises TargetNotReachedError if even the coarsest grids give a larger file.
-    """
-    config, asked = job.config, job.config.target_size or ""
-    most = file_size(asked, source.size.fp32)
-
-    def shared_bytes(scale: float) -> int:
-        return tensor_bytes(found.sharing.at(scale), config)
-
-    trial = _made(replace(job, session=None), found, 1.0, weights, tuned=False)
-    rest = whole_bytes(trial, source, config) - shared_bytes(1.0)  # the graph, norms, biases, metadata
-    scale = 1.0
+def _sized(task: _ByRate) -> Made:
+    """Return the network whose file is as large as the user said, or up to 1 % smaller."""
+    most, rest, scale = _asked(task), task.rest(), 1.0
     for _ in range(_ATTEMPTS):
-        if most <= rest:
-            raise TargetNotReachedError(
-                f"--target-size {asked}: the graph, norms and metadata alone take {rest:,} bytes; give a larger size"
-            )
-        with job.run.stage("share"):
-            scale = scale_for_size(shared_bytes, most - rest, start=scale)
-        made = _made(job, found, scale, weights)
-        size = whole_bytes(made, source, config)
+        with task.job.run.stage("share"):
+            scale = scale_for_size(lambda s: task.bytes_of(task.at(s)), _left(task, most, rest), start=scale)
+        items = task.at(scale)
+        made = task.made(items, tuned=True)
+        size = task.whole(made)
         if most * (1 - _WITHIN) <= size <= most:
             return made
-        rest = size - shared_bytes(scale)
+        rest = size - task.bytes_of(items)
+    return _said(task, made, size, most)
+
+
+def _trained(task: _ByRate) -> Made:
+    """Train the network on its grids with a price on bits, then round it once more to the size that is asked for."""
+    job = task.job
+    assert job.session is not None
+    if job.config.target_size is None:
+        fine = task.bytes_of(task.at(_scale_for_quality(task)))
+        rest = task.rest()
+        most = int(rest + _OF_UNTRAINED * fine)
+    else:
+        most, rest = _asked(task), task.rest()
+    left = _left(task, most, rest)
+    with job.run.stage("share"):
+        scale = scale_for_size(lambda s: task.bytes_of(task.plain(s)), int(_FINER * left), within=_ROUGHLY)
+    items = task.plain(scale)
+    steps = {n: task.found.sharing.steps[n] * scale for n, i in items.items() if isinstance(i.value, SharedTensor)}
+
+    def coder(integers: Mapping[str, NDArray[np.int64]]) -> int:
+        return task.bytes_of(task.found.sharing.on_grids(integers, scale))
+
+    model = copied(job.model)
+    with job.run.stage("fine-tune"):
+        multiples, records = fine_tune_rate(model, steps, _ABOVE * left, coder, job.session)
+    return _cut(replace(task, job=job.told(records)), model, multiples, scale, most)
+
+
+def _cut(task: _ByRate, model: nn.Module, multiples: Mapping[str, NDArray[Any]], scale: float, most: int) -> Made:
+    """Return a trained network, rounded with a zone around zero so wide that the file has the size asked for."""
+
+    def items_at(dead: float) -> dict[str, Packed]:
+        integers = {name: with_dead_zone(values, dead) for name, values in multiples.items()}
+        return task.found.sharing.on_grids(integers, scale)
+
+    items, tuned = items_at(_PLAIN), False
+    for _ in range(_ATTEMPTS):
+        made = task.made(items, tuned=tuned, model=model)
+        size = task.whole(made)
+        if tuned and (task.job.config.target_size is None or most * (1 - _WITHIN) <= size <= most):
+            return made
+        with task.job.run.stage("share"):
+            left = _left(task, most, size - task.bytes_of(items))
+            dead = max(_LEAST_DEAD, scale_for_size(lambda d: task.bytes_of(items_at(d)), left, start=_PLAIN))
+        if tuned and dead == _LEAST_DEAD:
+            break
+        items, tuned = items_at(dead), True
+    return _said(task, made, size, most)
+
+
+def _asked(task: _ByRate) -> int:
+    return file_size(task.job.config.target_size or "", task.source.size.fp32)
+
+
+def _left(task: _ByRate, most: int, rest: int) -> int:
+    if most > rest:
+        return most - rest
+    raise TargetNotReachedError(
+        f"--target-size {task.job.config.target_size}: the graph, norms and metadata alone take {rest:,} bytes;"
+        " give a larger size"
+    )
+
+
+def _said(task: _ByRate, made: Made, size: int, most: int) -> Made:
+    """Return what is smaller than asked for, with a note; raise TargetNotReachedError for what is larger."""
+    asked = task.job.config.target_size
     if size > most:
         raise TargetNotReachedError(f"--target-size {asked}: {size:,} bytes was reached at best; give a larger size")
-    job.run.note(f"--target-size {asked}: the file has {size:,} bytes, since no other steps come nearer")
+    task.job.run.note(f"--target-size {asked}: {size:,} bytes, since no other steps come nearer")
     return made
-
-
-def _made(job: Job, found: _Calibrated, scale: float, weights: WeightHistory, tuned: bool = True) -> Made:
-    model = copied(job.model)
-    items = found.sharing.at(scale)
-    shared = {name: item for name, item in items.items() if isinstance(item.value, SharedTensor)}
-    _put_on(model, shared)
-    before = copied(model)
-    if tuned:
-        job = _tune(job, found, model)
-    selection = job.selection
-    for layer in job.selection.layers:
-        if layer.name not in shared:
-            selection = selection.without(layer, found.sharing.unfit.get(layer.name, "it can't be put on a grid"))
-    changed = replace(job, network=replace(job.network, model=model), selection=selection)
-    return measured_network(changed, (before, model), weights)
-
-
-def _tune(job: Job, found: _Calibrated, model: nn.Module) -> Job:
-    """Train shared values, norms and biases: on labels if there is data, else towards the original's outputs."""
-    way = sharing_way(job.config)
-    if job.session is not None and job.config.tune_epochs:
-        with job.run.stage("tune"):
-            return job.told(tune_shared(model, job.session))
-    if isinstance(way, RateAwareWay) and way.tuned:
-        with job.run.stage("tune"), job.run.progress.task("tune on the same inputs", TUNING_STEPS) as task:
-            inputs = found.inputs.to(_device(model))
-            tune_small(model, job.original, inputs, job.config.seed, task.advance)
-    return job
-
-
-def _put_on(model: nn.Module, items: Mapping[str, Packed]) -> None:
-    for name, item in items.items():
-        assert isinstance(item.value, SharedTensor)
-        share_weight(model, name, item.value.codebook, item.value.indices)
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next((p.device for p in model.parameters()), torch.device("cpu"))

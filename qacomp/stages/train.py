@@ -47,6 +47,8 @@ def train(source: TorchSource, selection: Selection, config: CompressConfig, dat
     job = _prune(start_job(source, selection, config, dataset, run))
     job, bits = _plan_quantizer(job)
     weights = WeightHistory([layer.name for layer in job.selection.layers], job.original.state_dict())
+    if rate_aware(config) and not config.reg.chosen:
+        return network_by_rate(job, source, weights)
     job, trained = _fine_tune(job, bits, weights)
     if rate_aware(config):
         return network_by_rate(job, source, weights)

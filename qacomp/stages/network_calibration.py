@@ -1,0 +1,62 @@
+"""Calibrate a PyTorch network for rate-aware sharing: its inputs, their second moments, each tensor's step."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from qacomp.calibration.synthetic import STEPS, has_statistics, synthetic_images
+from qacomp.calibration.torch_model import TorchCalibration
+from qacomp.datasets import load_dataset
+from qacomp.models.plain_modules import copied
+from qacomp.rate.sharing import RateSharing, calibrated_sharing
+from qacomp.sources.probes import probe_inputs
+from qacomp.stages.job import Job
+
+_IMAGES, _SAMPLES = 256, 512  # made by the network; taken of data
+
+
+@dataclass(frozen=True)
+class CalibratedNetwork:
+    """A network's weights with their moments and steps, and the inputs that they come from."""
+
+    sharing: RateSharing
+    model: TorchCalibration
+    inputs: Tensor
+
+
+def calibrate(job: Job) -> CalibratedNetwork:
+    """Return the calibrated network of a job, as it is at this moment; the job's own module stays as it is."""
+    model = copied(job.model).cpu().eval()
+    with job.run.stage("calibrate"):
+        inputs, text = _inputs(job, model)
+        calibration = TorchCalibration(model, inputs, text, job.config.seed)
+        state = model.state_dict()
+        sharing = calibrated_sharing(
+            {layer.name: layer for layer in job.selection.layers},
+            lambda name: state[name].numpy(),
+            calibration,
+            job.config.stored_precision,
+            job.run.progress,
+        )
+    job.run.note(f"calibrated on {text}")
+    return CalibratedNetwork(sharing, calibration, inputs)
+
+
+def _inputs(job: Job, model: nn.Module) -> tuple[Tensor, str]:
+    """Return the calibration inputs of a network, and what they are: of the data, if there is any, else made."""
+    shape, seed = job.network.input_shape, job.config.seed
+    data = None if job.session is None else job.session.dataset
+    if job.config.calibration is not None:
+        data = load_dataset(job.config.calibration)
+    if data is not None:
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(data.train.x))[:_SAMPLES])
+        images = job.network.preprocessing.apply(data.train.x[chosen])
+        return torch.from_numpy(images), f"{len(chosen)} inputs of {data.spec} without their labels, seed {seed}"
+    if has_statistics(model):
+        with job.run.progress.task("images of its own", -(-_IMAGES // 128) * STEPS) as task:
+            made = synthetic_images(model, shape, _IMAGES, seed, task.advance)
+        return made.images, f"{_IMAGES} images made from the statistics of its batch norms, seed {seed}"
+    drawn = torch.from_numpy(probe_inputs(job.network, _IMAGES, seed))
+    return drawn, f"{_IMAGES} random inputs, seed {seed}"

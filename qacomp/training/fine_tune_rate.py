@@ -1,0 +1,36 @@
+"""Fine-tune a network whose forward pass rounds its weights to grids, on task loss + λ · bits."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from qacomp.training.history import EpochRecord
+from qacomp.training.loop import parameter_groups
+from qacomp.training.optimizers import make_optimizer
+from qacomp.training.parametrizations.rounding import round_weight, take_multiples
+from qacomp.training.rate_objective import CodeLength, Coder, RateObjective
+from qacomp.training.setup import TrainingSetup
+
+
+def fine_tune_rate(
+    model: nn.Module, steps: Mapping[str, float], goal: float, coder: Coder, setup: TrainingSetup
+) -> tuple[dict[str, NDArray[np.float64]], list[EpochRecord]]:
+    """Train all weights, in place, with those that `steps` names rounded to multiples of their steps.
+
+    goal: the bytes that the rounded weights shall take in the end, as `coder` counts them. Returns each one's shadow
+    weight in units of its step, and a record for each epoch; the network is left with the rounded weights. Raises
+    DivergedError.
+    """
+    c = setup.config
+    assert c.epochs is not None
+    for name, step in steps.items():
+        round_weight(model, name, step)
+    lengths = {name: CodeLength(step).to(setup.device) for name, step in steps.items()}
+    objective = RateObjective.of(setup.objective({}), lengths, goal, coder)
+    optimizer = make_optimizer(c.optimizer, parameter_groups(model, c.lr, c.weight_decay), c.lr)
+    setup.zeros.keep_zero(model, optimizer)
+    stage = setup.stage("fine-tune by rate", c.epochs, keep_best=False)
+    records = setup.train(model, stage, objective, optimizer, watch=setup.watch)
+    return {name: take_multiples(model, name) for name in steps}, records

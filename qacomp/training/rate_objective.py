@@ -1,0 +1,155 @@
+"""A training objective with a rate: task loss + λ · bits, the bits being those of the rounded weights' entropy coder.
+
+Each tensor's integers q have their own distribution: a share of zeros, and a geometric tail. Its code length is linear
+in |q| beyond 1, and so is the gradient's size: λ · (bits from one multiple to the next) / step, towards zero. A
+controller moves λ, so that the bytes fall to what the user asks for in the first part of the training, and stay there
+in the rest. Entropies are known at any step; now and then the container's own coder says what they are worth in bytes.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from qacomp.training.objective import Objective
+from qacomp.training.parametrizations.rounding import shadow_weight
+
+_LOOKED = 0.0025  # of the training between two looks at the bits: 400 of them
+_CODED = 0.02  # of the training between two uses of the coder
+Coder = Callable[[Mapping[str, NDArray[np.int64]]], int]
+"""Returns the bytes that integers take in a container, with their codebooks."""
+_FALLING = 0.6  # of the training: then the bits are where they shall be
+_LEAST_SLOPE, _MOST_SLOPE = 0.3, 8.0  # bits from one multiple to the next: of few weights a share says little
+_FIRST_PRICE = 0.1  # loss of all bits together at the start: a tenth of a usual one
+_GAIN, _LARGEST_MOVE = 1.0, 0.1  # of log λ, per relative excess of bits and at a time
+
+
+class CodeLength(nn.Module):
+    """What the integers of one tensor cost. first, tail: bits from 0 to ±1, and from each |q| ≥ 1 to the next.
+
+    bits: those of the whole tensor, as of the last update.
+    """
+
+    first: Tensor
+    tail: Tensor
+
+    def __init__(self, step: float) -> None:
+        super().__init__()
+        self.step = step
+        self.register_buffer("first", torch.tensor(1.0))
+        self.register_buffer("tail", torch.tensor(1.0))
+        self.bits = 0.0
+
+    def update(self, weight: Tensor) -> None:
+        """Take the distribution from a shadow weight as it is now."""
+        magnitude = torch.round(weight.detach() / self.step).abs()
+        count = magnitude.numel()
+        nonzero = int((magnitude > 0).sum())
+        share = min(max(nonzero / count, 1 / count), 1 - 1 / count) if count > 1 else 0.5
+        mean = max(float(magnitude.sum()) / max(nonzero, 1), 1.0 + 1.0 / count)
+        ratio = 1 - 1 / mean  # of neighbours in the geometric tail
+        self.first.fill_(_bounded(-math.log2(share * (1 - ratio) / 2 / (1 - share))))
+        self.tail.fill_(_bounded(-math.log2(ratio)))
+        found = torch.bincount(magnitude.reshape(-1).long()).double()
+        found = found[found > 0] / count
+        self.bits = count * float(-(found * found.log2()).sum()) + nonzero  # and a sign for each that isn't zero
+
+    def gradient(self, weight: Tensor) -> Tensor:
+        """Return d bits / d weight, in the weight's shape."""
+        x = weight.detach() / self.step
+        return torch.where(x.abs() < 1, self.first, self.tail) * x.sign() / self.step
+
+
+def _bounded(slope: float) -> float:
+    return min(max(slope, _LEAST_SLOPE), _MOST_SLOPE)
+
+
+@dataclass(frozen=True)
+class RateObjective(Objective):
+    """An objective whose penalty is the rate. lengths: weight name -> its code length; goal: bytes in the end.
+
+    state: λ, and the bytes at the start; buffers of a module, so that a resumed training has them.
+    """
+
+    lengths: Mapping[str, CodeLength] = field(default_factory=dict)
+    goal: float = 0.0
+    coder: Coder = field(default=lambda integers: 0)
+    state: "RateState" = field(default_factory=lambda: RateState())
+
+    @classmethod
+    def of(cls, plain: Objective, lengths: Mapping[str, CodeLength], goal: float, coder: Coder) -> "RateObjective":
+        """Return the same objective with a rate."""
+        own = {f.name: getattr(plain, f.name) for f in fields(plain)}
+        return cls(**own, lengths=lengths, goal=goal, coder=coder)
+
+    def modules(self) -> nn.ModuleDict:
+        """Return what a resumed training needs beside the network."""
+        lengths = {name.replace(".", "/"): length for name, length in self.lengths.items()}
+        return nn.ModuleDict({"lengths": nn.ModuleDict(lengths), "state": self.state})
+
+    def add_penalty_gradients(self, model: nn.Module, progress: float) -> Tensor:
+        """Add λ · d bits / d weight to the weights' gradients; returns λ · bits, a detached scalar."""
+        weights = {name: shadow_weight(model, name) for name in self.lengths}
+        if self.state.due(progress):
+            for name, length in self.lengths.items():
+                length.update(weights[name])
+            bits = sum(length.bits for length in self.lengths.values())
+            if self.state.wants_coder(progress):
+                self.state.worth.fill_(self.coder(self._integers(weights)) / max(bits, 1.0))
+            self.state.steer(bits * float(self.state.worth), self.goal, progress)
+        price = float(self.state.price)
+        for name, weight in weights.items():
+            if weight.grad is not None:
+                weight.grad.add_(self.lengths[name].gradient(weight), alpha=price)
+        return torch.tensor(price * sum(length.bits for length in self.lengths.values()))
+
+    def _integers(self, weights: Mapping[str, Tensor]) -> dict[str, NDArray[np.int64]]:
+        steps = {name: length.step for name, length in self.lengths.items()}
+        return {n: torch.round(w.detach() / steps[n]).cpu().numpy().astype(np.int64) for n, w in weights.items()}
+
+
+class RateState(nn.Module):
+    """λ in loss per bit, the bytes at the start, bytes per bit of entropy when last coded, and when that was."""
+
+    price: Tensor
+    looked: Tensor
+    start: Tensor
+    worth: Tensor
+    coded: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("price", torch.tensor(0.0, dtype=torch.float64))
+        self.register_buffer("looked", torch.tensor(-1.0, dtype=torch.float64))
+        self.register_buffer("start", torch.tensor(0.0, dtype=torch.float64))
+        self.register_buffer("worth", torch.tensor(0.125, dtype=torch.float64))
+        self.register_buffer("coded", torch.tensor(-1.0, dtype=torch.float64))
+
+    def due(self, progress: float) -> bool:
+        """Return whether it is time to look at the bits; progress: share of the training."""
+        due = progress - float(self.looked) >= _LOOKED
+        if due:
+            self.looked.fill_(progress)
+        return due
+
+    def wants_coder(self, progress: float) -> bool:
+        """Return whether it is time to use the coder; progress: share of the training."""
+        due = progress - float(self.coded) >= _CODED
+        if due:
+            self.coded.fill_(progress)
+        return due
+
+    def steer(self, size: float, goal: float, progress: float) -> None:
+        """Move λ, so that the bytes come to the line from the start to the goal. progress: share of the training."""
+        if float(self.start) == 0:
+            self.start.fill_(size)
+            self.price.fill_(_FIRST_PRICE / max(8 * size, 1.0))
+        fallen = min(1.0, progress / _FALLING)
+        start = float(self.start)
+        wanted = start * (goal / start) ** fallen if start > goal else goal
+        move = _GAIN * math.log(max(size, 1.0) / max(wanted, 1.0))
+        self.price *= math.exp(min(max(move, -_LARGEST_MOVE), _LARGEST_MOVE))
