@@ -34,7 +34,7 @@ from qacomp.training.parametrizations.shared import share_weight
 
 _ATTEMPTS = 4  # most trials until the file has the target size
 _WITHIN = 0.01  # fraction of the target size by which the file may be smaller
-_FINER, _ROUGHLY = 2.5, 0.1  # of the size in the end: the grids that a training starts on; how well that is met
+_FINER, _ROUGHLY = 1.2, 0.02  # of the size in the end: the grids that a training starts on; how well that is met
 _ABOVE = 1.01  # of the bytes that the size leaves: a training ends a little above, and is cut to the size
 _PLAIN, _LEAST_DEAD = 0.5, 0.45  # half of the zone around zero: below it zeros would become a step
 _OF_UNTRAINED = 0.7  # of a file's size at the quality without training: what training with labels aims at
@@ -118,7 +118,9 @@ def _scale_for_quality(task: _ByRate) -> float:
     word = "balanced" if task.job.config.quality == "auto" else task.job.config.quality
     scale = _largest_within(task, DISTANCES[word])
     if scale is None:
-        raise TargetNotReachedError(f"--quality {word}: even the finest grids change the outputs too much; give --quality small")
+        raise TargetNotReachedError(
+            f"--quality {word}: even the finest grids change the outputs too much; give --quality small"
+        )
     return scale
 
 

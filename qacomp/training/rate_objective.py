@@ -25,7 +25,7 @@ Coder = Callable[[Mapping[str, NDArray[np.int64]]], int]
 _FALLING = 0.6  # of the training: then the bits are where they shall be
 _LEAST_SLOPE, _MOST_SLOPE = 0.3, 8.0  # bits from one multiple to the next: of few weights a share says little
 _FIRST_PRICE = 0.1  # loss of all bits together at the start: a tenth of a usual one
-_GAIN, _LARGEST_MOVE = 1.0, 0.1  # of log λ, per relative excess of bits and at a time
+_QUICK, _SLOW, _LARGEST = 8.0, 0.3, 0.3  # of log λ for each relative excess: at once, for good; the largest that counts
 
 
 class CodeLength(nn.Module):
@@ -113,9 +113,13 @@ class RateObjective(Objective):
 
 
 class RateState(nn.Module):
-    """λ in loss per bit, the bytes at the start, bytes per bit of entropy when last coded, and when that was."""
+    """λ in loss per bit and its slow part, the bytes at the start, and what a bit of entropy took when last coded.
+
+    worth: bytes per bit; looked, coded: the progress at the last look at the bits, and at the last use of the coder.
+    """
 
     price: Tensor
+    base: Tensor
     looked: Tensor
     start: Tensor
     worth: Tensor
@@ -124,6 +128,7 @@ class RateState(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("price", torch.tensor(0.0, dtype=torch.float64))
+        self.register_buffer("base", torch.tensor(0.0, dtype=torch.float64))
         self.register_buffer("looked", torch.tensor(-1.0, dtype=torch.float64))
         self.register_buffer("start", torch.tensor(0.0, dtype=torch.float64))
         self.register_buffer("worth", torch.tensor(0.125, dtype=torch.float64))
@@ -147,9 +152,10 @@ class RateState(nn.Module):
         """Move λ, so that the bytes come to the line from the start to the goal. progress: share of the training."""
         if float(self.start) == 0:
             self.start.fill_(size)
-            self.price.fill_(_FIRST_PRICE / max(8 * size, 1.0))
+            self.base.fill_(_FIRST_PRICE / max(8 * size, 1.0))
         fallen = min(1.0, progress / _FALLING)
         start = float(self.start)
         wanted = start * (goal / start) ** fallen if start > goal else goal
-        move = _GAIN * math.log(max(size, 1.0) / max(wanted, 1.0))
-        self.price *= math.exp(min(max(move, -_LARGEST_MOVE), _LARGEST_MOVE))
+        excess = min(max(math.log(max(size, 1.0) / max(wanted, 1.0)), -_LARGEST), _LARGEST)
+        self.base *= math.exp(_SLOW * excess)
+        self.price.copy_(self.base * math.exp(_QUICK * excess))  # sizes follow the price late: this damps
