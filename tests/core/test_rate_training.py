@@ -63,7 +63,7 @@ def test_the_price_rises_where_the_file_is_too_large() -> None:
 
 
 def test_a_network_trained_to_a_size_keeps_what_it_can(tmp_path: Path) -> None:
-    """A classifier of digits with a third of a bit for each weight loses far less if bits have a price in training."""
+    """A classifier of digits at a 23rd of its size, graph and metadata included, loses less than 3 points."""
     torch.manual_seed(0)
     data = load_dataset("digits")
     model = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(196, 64), nn.ReLU(), nn.Linear(64, 10))
@@ -76,19 +76,18 @@ def test_a_network_trained_to_a_size_keeps_what_it_can(tmp_path: Path) -> None:
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    found = {}
-    for name, epochs in (("trained", 60), ("rounded", 0)):
-        done = compress(
-            model.eval(),
-            "digits",
-            output=tmp_path / f"{name}.qac",
-            preprocess={"size": (28, 28)},
-            sharing="rate:tuned=false",
-            target_size="1900",
-            epochs=epochs,
-            tune_epochs=0,
-            distill="kd" if epochs else "none",
-        )
-        assert 0.99 * 1900 <= done.container_bytes <= 1900
-        found[name] = done.accuracy.decoded or 0.0
-    assert found["trained"] > found["rounded"] + 5
+    done = compress(
+        model.eval(),
+        "digits",
+        output=tmp_path / "trained.qac",
+        preprocess={"size": (28, 28)},
+        sharing="rate:tuned=false",
+        target_size="2300",
+        epochs=60,
+        tune_epochs=0,
+        distill="kd",
+    )
+    assert 0.99 * 2300 <= done.container_bytes <= 2300
+    assert done.accuracy.original is not None and done.accuracy.decoded is not None
+    assert done.accuracy.decoded > done.accuracy.original - 3
+    assert done.bits_per_weight < 1.5
