@@ -8,7 +8,7 @@ from torch import nn
 
 from qacomp.training.history import EpochRecord
 from qacomp.training.loop import parameter_groups
-from qacomp.training.optimizers import make_optimizer
+from qacomp.training.optimizers import make_optimizer, weight_decay_of
 from qacomp.training.parametrizations.rounding import round_weight, take_multiples
 from qacomp.training.rate_objective import CodeLength, Coder, RateObjective
 from qacomp.training.setup import TrainingSetup
@@ -29,7 +29,7 @@ def fine_tune_rate(
         round_weight(model, name, step)
     lengths = {name: CodeLength(step).to(setup.device) for name, step in steps.items()}
     objective = RateObjective.of(setup.objective({}), lengths, goal, coder)
-    optimizer = make_optimizer(c.optimizer, parameter_groups(model, c.lr, c.weight_decay), c.lr)
+    optimizer = make_optimizer(c.optimizer, parameter_groups(model, c.lr, weight_decay_of(c.optimizer)), c.lr)
     setup.zeros.keep_zero(model, optimizer)
     stage = setup.stage("fine-tune by rate", c.epochs, keep_best=False)
     records = setup.train(model, stage, objective, optimizer, watch=setup.watch)

@@ -145,7 +145,7 @@ BESIDE: dict[str, dict[str, Any]] = {
 
 
 METHOD_MODES: dict[str, dict[str, Any]] = {
-    "rate": {"k": 16, "tune_epochs": 0, "epochs": None, "batch_size": CompressConfig().batch_size},
+    "rate": {"k": 16, "tune_epochs": 0, "epochs": 0, "batch_size": CompressConfig().batch_size},
     "sinreq": {"k": 16},
     "dorefa": {"k": 16, "tune_epochs": None},
     "wrpn": {"k": 16, "tune_epochs": None},
@@ -175,6 +175,7 @@ def stop(
 def nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     for stage in ("train", "network_by_rate"):
         monkeypatch.setattr(f"qacomp.stages.{stage}.measured_network", stop)
+    monkeypatch.setattr("qacomp.stages.network_by_rate._ByRate.rest", lambda task: 2000)  # it would measure
     monkeypatch.setattr(ResumeStore, "save", lambda *args, **how: None)
 
 
