@@ -16,6 +16,7 @@ from qacomp.cli.console import (
     print_operating_points,
     print_verdict,
 )
+from qacomp.cli.help_page import BriefOption
 from qacomp.cli.interruption import saying_what_is_kept
 from qacomp.cli.options import FOLDER, INPUT, OUTPUT, force_option, reporting, strict_option, trust_option
 from qacomp.cli.progress import make_progress
@@ -68,16 +69,52 @@ def _print_schema(ctx: click.Context, parameter: click.Parameter, wanted: bool) 
 
 @click.command("compress", cls=SettingsCommand, short_help="Compress a checkpoint into a .qac file.")
 @click.argument("checkpoint", type=INPUT)
-@click.option("-o", "--output", type=OUTPUT, default=None, help="The container to write. Default: NAME.qac beside it.")
 @click.option(
-    "--config", "config_file", type=INPUT, default=None, help="TOML file with any of these settings; options win."
+    "-o",
+    "--output",
+    cls=BriefOption,
+    type=OUTPUT,
+    default=None,
+    help="The container to write. Default: NAME.qac beside the checkpoint.",
+    brief="File to write; otherwise NAME.qac beside the model",
 )
-@click.option("--report", type=OUTPUT, default=None, help="Also write an HTML report, such as report.html.")
-@click.option("--snapshots", type=FOLDER, default=None, help="Folder for four checkpoints during the fine-tuning.")
+@click.option(
+    "--config",
+    "config_file",
+    cls=BriefOption,
+    type=INPUT,
+    default=None,
+    metavar="FILE",
+    help="TOML file with any of these settings; options win.",
+    brief="TOML file with settings; options win",
+)
+@click.option(
+    "--report",
+    cls=BriefOption,
+    type=OUTPUT,
+    default=None,
+    help="Also write an HTML report, such as report.html.",
+    brief="Also write an HTML report, such as report.html",
+)
+@click.option(
+    "--snapshots",
+    cls=BriefOption,
+    type=FOLDER,
+    default=None,
+    help="Folder for four checkpoints during the fine-tuning.",
+)
 @strict_option
 @trust_option
 @force_option
-@click.option("--schema", is_flag=True, is_eager=True, expose_value=False, callback=_print_schema, help=_SCHEMA)
+@click.option(
+    "--schema",
+    cls=BriefOption,
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_schema,
+    help=_SCHEMA,
+)
 @reporting
 @taking(CompressRequest)
 def compress_command(asked: CompressRequest) -> None:
@@ -85,7 +122,7 @@ def compress_command(asked: CompressRequest) -> None:
 
     \b
     qacomp compress model.pt --reg exp --k 8
-    qacomp compress resnet20.th --arch resnet20 --data cifar10:DIR --reg exp --k 8,conv1=16
+    qacomp compress resnet20.th --arch resnet20 --data cifar10:DIR --reg exp
     qacomp compress model.safetensors --k 16            # weights only, no data
     """
     from qacomp.api import compress

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qacomp.cli.console import agreement_line, figure, hold_to, print_json, print_verdict
+from qacomp.cli.help_page import BriefOption
 from qacomp.cli.onnx_forms import print_onnx
 from qacomp.cli.options import INPUT, OUTPUT, force_option, reporting, run_limits, strict_option
 from qacomp.cli.progress import make_progress
@@ -42,6 +43,7 @@ class DecodeRequest:
     "decode",
     cls=SettingsCommand,
     settings=("data", "run_limits"),
+    basic=("data",),
     short_help="Decode a .qac file to ONNX; measure accuracy and latency.",
 )
 @click.argument("container", type=INPUT)
@@ -57,7 +59,10 @@ class DecodeRequest:
 )
 @click.option("--submodel", default=None, help="One network of a file with several: exit3, width0.5, level4.")
 @click.option(
-    "--allow-truncated", is_flag=True, help="Accept a file that is cut off after a level, and decode that level."
+    "--allow-truncated",
+    cls=BriefOption,
+    is_flag=True,
+    help="Accept a file that is cut off after a level, and decode that level.",
 )
 @click.option(
     "--onnx",
@@ -68,18 +73,23 @@ class DecodeRequest:
 )
 @click.option(
     "--affine-bits",
+    cls=BriefOption,
     type=click.Choice(["2", "4", "8"]),
     default=None,
     help="Bits of --onnx affine. Default: as few as each K needs.",
 )
 @click.option(
     "--affine-block",
+    cls=BriefOption,
     type=int,
     default=32,
     help="Group size of --onnx affine: weights of a column that share a scale. [32]",
 )
 @click.option(
-    "--external-data", is_flag=True, help="Write weights to NAME.onnx.data. Models of 2 GB or more always do."
+    "--external-data",
+    cls=BriefOption,
+    is_flag=True,
+    help="Write weights to NAME.onnx.data. Models of 2 GB or more always do.",
 )
 @click.option("--no-measure", is_flag=True, help="Only decode; don't measure accuracy and latency.")
 @strict_option

@@ -36,6 +36,7 @@ class EvalRequest:
     "eval",
     cls=SettingsCommand,
     settings=("data", "metric", "arch", "key", "preprocess", "device", _LIMITS),
+    basic=("data", "metric", "arch", "preprocess"),
     short_help="Measure a .qac file, an ONNX file or a checkpoint.",
 )
 @click.argument("file", type=INPUT)

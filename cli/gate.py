@@ -52,6 +52,7 @@ class GateRequest:
     "gate",
     cls=SettingsCommand,
     settings=("data", "metric", "preprocess", "run_limits"),
+    basic=("data", "metric"),
     short_help="Hold a .qac file against limits: exit code 1 where one fails.",
 )
 @click.argument("container", type=INPUT)
@@ -62,7 +63,9 @@ class GateRequest:
     default=None,
     help="Most that the metric may fall, accuracy in points, against the original and against --against.",
 )
-@click.option("--min-verdict", type=click.Choice(["doubtful", "good"]), default=None, help="The least verdict.")
+@click.option(
+    "--min-verdict", type=click.Choice(["doubtful", "good"]), default=None, help="The least verdict: doubtful or good."
+)
 @click.option("--against", type=INPUT, default=None, help="The last release, a .qac file.")
 @click.option("--max-growth", metavar="SIZE", default=None, help="Most that the file may grow: 5% or 10KB.")
 @click.option(

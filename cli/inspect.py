@@ -44,7 +44,9 @@ class InspectRequest:
     settings: dict[str, Any]
 
 
-@click.command("inspect", cls=SettingsCommand, settings=("run_limits",), short_help="Show what a .qac file holds.")
+@click.command(
+    "inspect", cls=SettingsCommand, settings=("run_limits",), basic=(), short_help="Show what a .qac file holds."
+)
 @click.argument("container", type=INPUT)
 @click.option("--report", type=OUTPUT, default=None, help="Also write an HTML report, such as report.html.")
 @click.option("--no-measure", is_flag=True, help="Leave ONNX sizes and latency out of the report.")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from qacomp.cli.help_page import BriefOption
+
 if TYPE_CHECKING:
     from qacomp.options.running import RunLimits
 
@@ -31,27 +33,35 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 def reporting(function: F) -> F:
     """Add --json and --debug to a command. `qacomp.cli.main` handles --debug."""
     function = click.option(
-        "--json", "as_json", is_flag=True, help="Print one JSON document on stdout, and nothing else."
+        "--json",
+        "as_json",
+        cls=BriefOption,
+        is_flag=True,
+        help="Print one JSON document on stdout, and nothing else.",
+        brief="Print one JSON document on stdout",
     )(function)
-    return click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(function)
+    text = "Show the traceback of an error."
+    return click.option("--debug", cls=BriefOption, is_flag=True, expose_value=False, help=text)(function)
 
 
 def force_option(function: F) -> F:
     """Add -f, --force to a command."""
     text = "Overwrite existing output files; never a file that is read."
-    return click.option("-f", "--force", is_flag=True, help=text)(function)
+    brief = "Overwrite existing output files"
+    return click.option("-f", "--force", cls=BriefOption, is_flag=True, help=text, brief=brief)(function)
 
 
 def strict_option(function: F) -> F:
     """Add --strict to a command."""
     text = "Exit with code 1 if the verdict is doubtful or broken; written files stay."
-    return click.option("--strict", is_flag=True, help=text)(function)
+    return click.option("--strict", cls=BriefOption, is_flag=True, help=text)(function)
 
 
 def trust_option(function: F) -> F:
     """Add --trust-pickle to a command."""
     text = "Allow a pickle to run its code; only for files whose author you trust."
-    return click.option("--trust-pickle", is_flag=True, help=text)(function)
+    brief = "Run a pickle's code; only if you trust its author"
+    return click.option("--trust-pickle", cls=BriefOption, is_flag=True, help=text, brief=brief)(function)
 
 
 def run_limits(given: Mapping[str, Any]) -> "RunLimits":

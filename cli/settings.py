@@ -6,29 +6,40 @@ from typing import Any
 import click
 
 from qacomp.cli.completion import complete_method, complete_part, complete_word
+from qacomp.cli.help_page import OWN, BriefOption, HelpEntry, write_all, write_short
 from qacomp.cli.options import LayerNumbers, Numbers
 
 _HELP = ("--help", "-h")
 _ALL = "qacomp.help_all"
+_SHORT_HEADINGS = {"Network and data": OWN, "Sharing": "Sharing", "Quality": "Sharing"}
+"""Groups of settings -> headings of the short help; all other groups are "Training"."""
 
 
 class SettingOption(click.Option):
     """A command-line option made from a declaration; the group of the declaration is its heading in the help."""
 
-    def __init__(self, *names: str, declared: Any, **attributes: Any) -> None:
+    def __init__(self, *names: str, declared: Any, brief: str, **attributes: Any) -> None:
+        """Take the declaration, the text for the short help page, and what click's option takes."""
         super().__init__(list(names), **attributes)
-        self.declared = declared
+        self.declared, self.brief = declared, brief
 
 
 class SettingsCommand(click.Command):
     """A command with options of its own and options for settings: all settings, or those named in `settings`.
 
-    The options for settings are made when the command is parsed, so that `qacomp --help` doesn't import numpy.
+    basic: the settings on the short help page; None: those whose declarations have a brief text. The options for
+    settings are made when the command is parsed, so that `qacomp --help` doesn't import numpy.
     """
 
-    def __init__(self, *args: Any, settings: tuple[str, ...] | None = None, **attributes: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        settings: tuple[str, ...] | None = None,
+        basic: tuple[str, ...] | None = None,
+        **attributes: Any,
+    ) -> None:
         super().__init__(*args, **attributes)
-        self.settings = settings
+        self.settings, self.basic = settings, basic
         self._made: list[click.Parameter] | None = None
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -47,26 +58,26 @@ class SettingsCommand(click.Command):
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write one help section for each group; the command's own options come first."""
-        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
-        hidden = 0
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
-            if record is None:
-                continue
-            if not isinstance(parameter, SettingOption):
-                sections["Options"].append(record)
-            elif self.settings is None and not parameter.declared.basic and _ALL not in ctx.meta:
-                hidden += 1
-            else:
-                records = sections.setdefault(parameter.declared.group, [])
-                records += [record, *(_hyperparameters(parameter.declared) if _ALL in ctx.meta else [])]
-        for heading, records in sections.items():
-            with formatter.section(heading):
-                formatter.write_dl(records)
-        if hidden:
-            formatter.write_paragraph()
-            formatter.write_text(f"{hidden} more options: {ctx.command_path} --help all")
+        """Write the short page, or the whole one after `--help all`."""
+        entries = [self._entry(p, ctx) for p in self.get_params(ctx) if isinstance(p, click.Option)]
+        if _ALL in ctx.meta:
+            write_all(ctx, formatter, entries)
+        else:
+            first = [e for e in entries if e.short_heading == OWN and isinstance(e.parameter, SettingOption)]
+            write_short(ctx, formatter, [*first, *(e for e in entries if e not in first)])
+
+    def _entry(self, parameter: click.Option, ctx: click.Context) -> HelpEntry:
+        """Return an option's place and texts on the help pages."""
+        if isinstance(parameter, SettingOption):
+            declared = parameter.declared
+            heading = OWN if self.settings is not None else _SHORT_HEADINGS.get(declared.group, "Training")
+            basic = bool(declared.brief) if self.basic is None else parameter.name in self.basic
+            further = _hyperparameters(declared) + _parts(declared)
+            return HelpEntry(parameter, declared.group, heading, parameter.brief if basic else None, further)
+        if _HELP[0] in parameter.opts:
+            return HelpEntry(parameter, OWN, OWN, "Show this page; --help all lists every option")
+        brief = parameter.brief if isinstance(parameter, BriefOption) else parameter.help or ""
+        return HelpEntry(parameter, OWN, OWN, brief)
 
 
 def setting_options(names: tuple[str, ...] | None = None) -> list[SettingOption]:
@@ -106,10 +117,11 @@ def _option(found: "Field[Any]", by_layer: bool) -> SettingOption:
 
     declared, default, wanted = found.metadata["option"], default_of(found), type_name(found.type)
     attributes: dict[str, Any] = {"default": None, "metavar": declared.metavar, "help": _help(declared, default)}
+    attributes["brief"] = _brief(declared, default)
     if declared.methods is not None:
-        attributes |= {"metavar": "NAME[:...]", "shell_complete": complete_method(declared)}
+        attributes |= {"metavar": "METHOD", "shell_complete": complete_method(declared)}
     elif declared.parts is not None:
-        attributes |= {"metavar": "PART=VALUE,...", "shell_complete": complete_part(declared)}
+        attributes |= {"metavar": "PART=...", "shell_complete": complete_part(declared)}
     elif wanted.startswith("bool"):
         attributes |= {"is_flag": True, "metavar": None}
     elif declared.choices:
@@ -135,9 +147,29 @@ def _type(wanted: str, by_layer: bool) -> Any:
 
 def _help(declared: Any, default: Any) -> str:
     """Return the help text of a setting, followed by its default in brackets."""
-    empty = default is None or default == ()
+    empty = default is None or default == () or declared.parts is not None
     shown = declared.shown if empty else f"{default}: {declared.shown}" if declared.shown else str(default)
     return declared.help if shown is None or default is False else f"{declared.help} [{shown}]"
+
+
+def _brief(declared: Any, default: Any) -> str:
+    """Return the text of the short help page, with the default in brackets if it is a number or a chosen word."""
+    said = isinstance(default, int | float) or str(default) not in ("None", "none", "auto", "()")
+    said = said and not isinstance(default, bool) and declared.parts is None
+    return f"{declared.brief or declared.help}{f' [{default}]' if said else ''}"
+
+
+def _parts(declared: Any) -> list[tuple[str, str]]:
+    """Return a line of help for each part of a setting that has some."""
+    if declared.parts is None:
+        return []
+    from qacomp.options.declaration import default_of
+
+    rows = []
+    for found in fields(declared.parts):
+        own = found.metadata["option"]
+        rows.append((f"  {found.name}={_values(own, found)}", _help(own, default_of(found))))
+    return rows
 
 
 def _hyperparameters(declared: Any) -> list[tuple[str, str]]:

@@ -54,18 +54,19 @@ class Need:
 class Option:
     """The declaration of one option, besides its name, type and default.
 
-    help: one or two sentences; group: heading in the help; basic: whether the short help lists it; choices: all words
-    that it accepts; words: words that it accepts besides other text; registry: `module:function` that returns the
-    accepted words, if other packages can add some; methods: `module:name` of the MethodTable from which it chooses;
-    parts: the dataclass that declares its parts (see `parts`); bounds: of its numbers; check: raises ConfigError for an
-    invalid value; needs: conditions without which it has no effect; idle: the value that switches something off, which
-    is accepted even if it has no effect; shown: what the help says about a default such as None or auto; metavar: name
-    of the value in the help; of: for values by layer, the option to which they belong.
+    help: one or two sentences; group: heading in the help; brief: a line for the short help, where only options that
+    have one are listed; choices: all words that it accepts; words: words that it accepts besides other text; registry:
+    `module:function` that returns the accepted words, if other packages can add some; methods: `module:name` of the
+    MethodTable from which it chooses; parts: the dataclass that declares its parts (see `parts`); bounds: of its
+    numbers; check: raises ConfigError for an invalid value; needs: conditions without which it has no effect; idle: the
+    value that switches something off, which is accepted even if it has no effect; shown: what the help says about a
+    default such as None or auto; metavar: name of the value in the help; of: for values by layer, the option to which
+    they belong.
     """
 
     help: str
     group: str = ""
-    basic: bool = False
+    brief: str = ""
     choices: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     registry: str | None = None

@@ -19,6 +19,7 @@ class DistillingOptions:
             "Learn from the outputs of a teacher: the original network (kd) or, for each sub-model, the largest one "
             "(ipkd), the next larger one (ta-1) or all larger ones (ta-m).",
             _DISTILLATION,
+            brief="Learn from the original (kd), or ipkd, ta-1, ta-m",
             methods="qacomp.training.distillation:DISTILLATION",
             needs=(needs.TRAINED,),
             idle=NO_METHOD,

@@ -19,7 +19,7 @@ class NetworkOptions:
         Option(
             "Architecture of a state dict: lenet5, resnet20, ...",
             _NETWORK,
-            basic=True,
+            brief="Architecture of a state dict: resnet20, lenet5, ...",
             registry="qacomp.models:list_models",
             metavar="NAME",
         ),
@@ -39,7 +39,7 @@ class NetworkOptions:
             "Data for training and measuring: digits, mnist:DIR, cifar10:DIR, cifar100:DIR, npz:FILE, images:DIR or "
             "module:function.",
             _NETWORK,
-            basic=True,
+            brief="Data: digits, npz:FILE, images:DIR, cifar10:DIR, ...",
             metavar="SPEC",
             shown="the data that the model file names",
         ),

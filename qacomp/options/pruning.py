@@ -17,7 +17,7 @@ class PruningOptions:
         Option(
             "Prune and retrain first: filters with EPruning's search (energy), or weights or filters by magnitude.",
             _PRUNING,
-            basic=True,
+            brief="Prune first: magnitude:rate=0.9, or energy",
             methods="qacomp.training.pruning.methods:PRUNERS",
         ),
     )

@@ -18,7 +18,7 @@ class QualityOptions:
         Option(
             "Size of the file: 100KB, 100000, 12x (smaller than fp32) or 1.5bpw (bits per weight).",
             "Quality",
-            basic=True,
+            brief="File size to reach: 100KB, 12x (smaller), 1.5bpw",
             check=check_file_size,
             needs=(needs.RATE_AWARE,),
             metavar="SIZE",
@@ -29,7 +29,7 @@ class QualityOptions:
         Option(
             "Quality of the outputs: high (least change), balanced, or small (smallest file).",
             "Quality",
-            basic=True,
+            brief="Instead of a size: high, balanced or small",
             choices=("auto", *QUALITIES),
             needs=(needs.RATE_AWARE, needs.NO_TARGET),
             shown="balanced with --sharing rate",
@@ -40,7 +40,7 @@ class QualityOptions:
         Option(
             "Calibration data on whose inputs step sizes are chosen, such as npz:FILE; labels aren't used.",
             "Quality",
-            basic=True,
+            brief="Inputs for choosing step sizes, such as npz:FILE",
             needs=(needs.RATE_AWARE,),
             shown="inputs generated from the network itself",
             metavar="SPEC",

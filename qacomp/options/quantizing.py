@@ -19,7 +19,7 @@ class QuantizingOptions:
         Option(
             "Quantize the weights in the forward pass of the fine-tuning: dorefa or wrpn.",
             _QUANTIZER,
-            basic=True,
+            brief="Train with quantized weights: dorefa or wrpn",
             methods="qacomp.training.quantizers.base:QUANTIZERS",
         ),
     )
@@ -28,7 +28,7 @@ class QuantizingOptions:
         Option(
             "Bits of a quantized weight: 4, or 4,conv1=5.",
             _QUANTIZER,
-            basic=True,
+            brief="Bits of a quantized weight: 4, or 4,conv1=5",
             bounds=Bounds(1, 8),
             needs=(needs.GIVEN_BITS,),
             metavar="BITS",

@@ -19,7 +19,7 @@ class RegularizingOptions:
         Option(
             "Fine-tune with a regularizer that pulls each layer's weights into clusters: sin, cos, min, exp, sinreq.",
             _REGULARIZER,
-            basic=True,
+            brief="Pull weights into clusters: exp, sin, cos, min, sinreq",
             methods="qacomp.training.regularizers.base:REGULARIZERS",
             needs=(needs.REGULARIZED,),
         ),

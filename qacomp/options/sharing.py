@@ -22,7 +22,7 @@ class SharingOptions:
         Option(
             "Number of shared values in each layer: 8, or 8,conv1=16,fc*=4.",
             _SHARING,
-            basic=True,
+            brief="Shared values of a layer: 8, or 8,conv1=16",
             bounds=Bounds(2, 65_536),
             needs=(needs.NOT_BY_RATE, needs.NO_LEVELS, needs.NO_QUANTIZER, needs.NO_LEARNED_BITS, needs.NO_GRID),
             metavar="K",
@@ -34,7 +34,7 @@ class SharingOptions:
         Option(
             "Write a progressive file instead of using --k: 4,16,64 are the numbers of shared values of its levels.",
             _SHARING,
-            basic=True,
+            brief="Progressive file with so many shared values: 4,16",
             needs=(needs.NOT_BY_RATE,),
             metavar="K,K,...",
         ),
@@ -46,17 +46,29 @@ class SharingOptions:
             "One codebook for each tensor, channel or group of weights of a channel (group:64); or affine grids of 2, "
             "4 or 8 bits for each channel (affine4) or for each 32 inputs of it (affine4:32).",
             _SHARING,
-            basic=True,
+            brief="tensor, channel, group:64, or a grid affine4",
             check=check_codebook,
             needs=(needs.NOT_BY_RATE,),
             metavar="KIND",
         ),
     )
     include: tuple[str, ...] = option(
-        (), Option("Share only tensors with this name or pattern, of any size.", _SHARING, basic=True, metavar="NAME")
+        (),
+        Option(
+            "Share only tensors with this name or pattern, of any size.",
+            _SHARING,
+            brief="Share only tensors of this name or pattern",
+            metavar="NAME",
+        ),
     )
     exclude: tuple[str, ...] = option(
-        (), Option("Store tensors with this name or pattern exactly.", _SHARING, basic=True, metavar="NAME")
+        (),
+        Option(
+            "Store tensors with this name or pattern exactly.",
+            _SHARING,
+            brief="Store tensors of this name or pattern exactly",
+            metavar="NAME",
+        ),
     )
     min_size: int = option(
         256,

@@ -19,7 +19,7 @@ class TrainingOptions:
         Option(
             "Epochs of fine-tuning.",
             _TRAINING,
-            basic=True,
+            brief="Epochs of fine-tuning",
             bounds=NOT_NEGATIVE,
             needs=(needs.FINE_TUNED,),
             idle=0,
@@ -31,7 +31,7 @@ class TrainingOptions:
         Option(
             "Epochs of tuning the shared values.",
             _TRAINING,
-            basic=True,
+            brief="Epochs of tuning the shared values",
             bounds=NOT_NEGATIVE,
             idle=0,
             shown="about 600 steps",
@@ -79,7 +79,12 @@ class TrainingOptions:
     )
     seed: int = option(
         0,
-        Option("Seed of all random numbers; equal seeds give equal bytes.", _TRAINING, basic=True, bounds=NOT_NEGATIVE),
+        Option(
+            "Seed of all random numbers; equal seeds give equal bytes.",
+            _TRAINING,
+            brief="Equal seeds give equal bytes",
+            bounds=NOT_NEGATIVE,
+        ),
     )
     device: str = option("auto", Option("Device of torch.", _TRAINING, choices=("auto", "cpu", "cuda"), idle="cpu"))
     precision: str = option(

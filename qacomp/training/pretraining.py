@@ -27,9 +27,12 @@ from qacomp.training.distillation import DISTILLATION, teaching
 from qacomp.training.history import EpochRecord
 from qacomp.training.loop import Stage, TrainingData, TrainingHooks, parameter_groups, train
 from qacomp.training.objective import Objective
+from qacomp.training.optimizers import make_optimizer, weight_decay_of
 from qacomp.training.resume import ResumeStore
 
 _STEPS = 800
+FROM_SCRATCH = MethodChoice("sgd", {"nesterov": "true", "weight_decay": "0.0005"})
+"""The default optimizer: an untrained network bears five times the weight decay of a trained one's fine-tuning."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +41,16 @@ class TrainConfig:
 
     network: architecture, data, preprocessing and device; epochs: None for as many as make about 800 steps.
     distill: how the sub-models of a flexible network learn from each other: ipkd, ta-1 or ta-m, with hyper-parameters.
+    optimizer: one of `qacomp.training.optimizers`.
     """
 
     network: CompressConfig
     epochs: int | None = None
     batch_size: int = 64
     lr: float = 0.02
-    weight_decay: float = 5e-4
     seed: int = 0
     distill: MethodChoice = NO_METHOD
+    optimizer: MethodChoice = FROM_SCRATCH
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,8 @@ def train_network(config: TrainConfig, output: Path, progress: Progress, *, forc
     epochs = config.epochs or min(100, max(5, math.ceil(_STEPS / batch_count(dataset.train, config.batch_size))))
     augment = preprocessing.channels == 3
     stage = Stage("train", epochs, config.batch_size, config.seed, augment, device, precision, keep_best=True)
-    groups = parameter_groups(model, config.lr, config.weight_decay)
-    optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True)
+    groups = parameter_groups(model, config.lr, weight_decay_of(config.optimizer))
+    optimizer = make_optimizer(config.optimizer, groups, config.lr)
     store = ResumeStore(output.with_name(output.name + ".resume"), f"{config} {torch.__version__}")
     objective = _objective(model, config)
     data, hooks = TrainingData(dataset, preprocessing), TrainingHooks(progress, store)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from qacomp.formats import save_file
+from qacomp.training.pretraining import FROM_SCRATCH
 
 Qacomp = Callable[..., Any]  # the fixture `qacomp`: runs a command line, gives .code, .out, .err and .json
 COMPRESS_FIELDS = {
@@ -50,6 +51,19 @@ def test_train_writes_a_checkpoint_that_knows_itself(trained: Path) -> None:
     assert kept["qacomp"]["arch"] == "lenet300"
     assert kept["qacomp"]["data"] == "digits"
     assert set(kept["state_dict"]) == {f"fc{i}.{n}" for i in (1, 2, 3) for n in ("weight", "bias")}
+
+
+def test_train_takes_any_optimizer(qacomp: Qacomp, tmp_path: Path) -> None:
+    train = ("train", "--arch", "lenet300", "--data", "digits", "--epochs", "1")
+    losses = []
+    for number, chosen in enumerate(((), ("--optimizer", str(FROM_SCRATCH)), ("--optimizer", "adam", "--lr", "0.001"))):
+        answer = qacomp(*train, *chosen, "-o", tmp_path / f"{number}.pt", "--json")
+        assert answer.code == 0, answer.err
+        losses.append(answer.json["history"][0]["loss"])
+    assert losses[0] == losses[1] != losses[2]
+    assert str(FROM_SCRATCH) in qacomp("train", "--help").out
+    wrong = qacomp(*train, "--optimizer", "sgd:momentums=1", "-o", tmp_path / "x.pt")
+    assert wrong.code == 1 and "did you mean 'momentum'?" in wrong.err and not (tmp_path / "x.pt").exists()
 
 
 def test_compress_needs_nothing_but_the_checkpoint(qacomp: Qacomp, trained: Path, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 import inspect
 import json
+import re
 import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -24,7 +26,7 @@ OPTIONS = {name: declared for name, declared in declarations(CompressConfig).ite
 
 
 def shown(*arguments: str) -> str:
-    answer = CliRunner().invoke(cli, arguments)
+    answer = CliRunner().invoke(cli, arguments, prog_name="qacomp")
     assert answer.exit_code == 0
     return answer.output
 
@@ -33,11 +35,78 @@ def listed(text: str) -> set[str]:
     return {name for name in OPTIONS if f"\n  --{name.replace('_', '-')}" in text}
 
 
-def test_the_short_help_lists_what_most_users_need_and_says_how_many_more_there_are() -> None:
+COMMANDS = {
+    "compress": 42,
+    "decode": 30,
+    "eval": 30,
+    "train": 40,
+    "inspect": 30,
+    "gate": 45,
+    "diff": 30,
+    "verify": 30,
+    "demo": 30,
+    "plot": 30,
+    "plot penalty": 30,
+    "plot weights": 30,
+}
+"""Most lines of each command's help at 80 columns. A terminal has 24 to 50; 42 leave room for the prompt."""
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a terminal 80 columns wide."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def commands(group: click.Group, before: str = "") -> list[str]:
+    """Every command by its words, those below groups too."""
+    found = []
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        found += [f"{before}{name}", *(commands(command, f"{name} ") if isinstance(command, click.Group) else [])]
+    return found
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_short_help_is_one_screen(screen: None, command: str) -> None:
+    lines = shown(*command.split(), "--help").splitlines()
+    assert len(lines) <= COMMANDS[command] and max(map(len, lines)) <= 80, "\n".join(lines)
+
+
+def test_every_command_has_a_most_number_of_lines_here() -> None:
+    assert isinstance(cli, click.Group) and sorted(commands(cli)) == sorted(COMMANDS)
+
+
+def test_the_short_help_lists_what_most_users_need_and_says_how_many_more_there_are(screen: None) -> None:
     text = shown("compress", "--help")
-    basic = {name for name, declared in OPTIONS.items() if declared.basic}
+    basic = {name for name, declared in OPTIONS.items() if declared.brief}
     assert listed(text) == basic
-    assert f"{len(OPTIONS) - len(basic)} more options: " in text and "--help all" in text
+    hidden = re.search(r"^(\d+) more options, and what a METHOD takes: qacomp compress --help all$", text, re.M)
+    assert hidden is not None
+    every = re.findall(r"^  (?:-\w, )?--[\w-]+", shown("compress", "--help", "all"), re.M)
+    assert int(hidden[1]) == len(every) - len(re.findall(r"^  (?:-\w, )?--[\w-]+", text, re.M))
+
+
+def test_every_brief_text_is_one_line_with_the_default(screen: None) -> None:
+    text = shown("compress", "--help")
+    for name, declared in OPTIONS.items():
+        if declared.brief:
+            (line,) = [row for row in text.splitlines() if row.startswith(f"  --{name.replace('_', '-')} ")]
+            assert declared.brief in line and not re.search(r"[^.]\.$", declared.brief), name
+    assert "8,conv1=16 [16]\n" in text and "affine4 [tensor]\n" in text and "sinreq\n" in text
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name in ("decode", "eval", "train", "inspect")])
+def test_other_commands_list_the_rest_too(screen: None, command: str) -> None:
+    text, whole = shown(command, "--help"), shown(command, "--help", "all")
+    assert f"qacomp {command} --help all" in text and "--debug" not in text
+    assert "--debug" in whole and "--help all" not in whole
+    assert ("--run-limits" in whole) == (command != "train")
+
+
+def test_fewer_than_45_settings() -> None:
+    """The general help stays readable: what belongs to a method is a hyper-parameter of it."""
+    assert len(OPTIONS) < 45
 
 
 @pytest.mark.parametrize("word", ["--help", "-h"])
@@ -51,6 +120,7 @@ def test_help_all_lists_every_option_with_its_default(word: str) -> None:
     assert places == sorted(places) and text.count("--min-size") == 1
     assert text.index("Distillation:") < text.index("kd:temperature=") < text.index("Pruning:")
     assert "[256]" in text and "more options" not in text
+    assert "magnitude:rate=" in text and "  seconds=FLOAT" in text and "  size=SIZE" in text
 
 
 def test_every_setting_is_declared_with_help_and_a_group() -> None:
