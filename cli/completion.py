@@ -51,7 +51,7 @@ def complete_method(declared: Any) -> Complete:
 
 
 def complete_part(declared: Any) -> Complete:
-    """Return what the shell asks for the parts of a setting that aren't given yet."""
+    """Return a function that completes the names of a setting's parts, without those that are already given."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from dataclasses import fields

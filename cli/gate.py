@@ -1,4 +1,4 @@
-"""`qacomp gate`: a container held against limits, with an exit code for continuous integration."""
+"""`qacomp gate`: check a container against limits, with an exit code for continuous integration."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _STDOUT = Path("-")
 _MOST = 20  # rows of changed tensors; --json has all
-_LONGEST = 600  # characters of a line on a limit that fails
+_LONGEST = 600  # characters of a line about a limit that fails
 _COLUMNS = (
     TableColumn("limit", 0, text=True),
     TableColumn("allowed", 3, text=True),
@@ -32,7 +32,7 @@ _AT_LEAST_ZERO = click.FloatRange(min=0)
 
 @dataclass(frozen=True)
 class GateRequest:
-    """The command line of `gate`; `settings` say which data and metric are meant, and what a run may take."""
+    """The command line of `gate`; settings: the values of data, metric, preprocess and run_limits."""
 
     container: Path
     against: Path | None
@@ -53,37 +53,40 @@ class GateRequest:
     cls=SettingsCommand,
     settings=("data", "metric", "preprocess", "run_limits"),
     basic=("data", "metric"),
-    short_help="Hold a .qac file against limits: exit code 1 where one fails.",
+    short_help="Check a .qac file against limits: exit code 1 if one fails.",
 )
 @click.argument("container", type=INPUT)
-@click.option("--max-bytes", metavar="SIZE", default=None, help="Most bytes of the file: 100KB, 100000 or 12x.")
+@click.option("--max-bytes", metavar="SIZE", default=None, help="Largest size of the file: 100KB, 100000 or 12x.")
 @click.option(
     "--max-drop",
     type=_AT_LEAST_ZERO,
     default=None,
-    help="Most that the metric may fall, accuracy in points, against the original and against --against.",
+    help="Largest drop of the metric (accuracy in points) from the original model, and from that of --against.",
 )
 @click.option(
-    "--min-verdict", type=click.Choice(["doubtful", "good"]), default=None, help="The least verdict: doubtful or good."
+    "--min-verdict",
+    type=click.Choice(["doubtful", "good"]),
+    default=None,
+    help="Lowest verdict that passes: doubtful or good.",
 )
 @click.option("--against", type=INPUT, default=None, help="The last release, a .qac file.")
-@click.option("--max-growth", metavar="SIZE", default=None, help="Most that the file may grow: 5% or 10KB.")
+@click.option("--max-growth", metavar="SIZE", default=None, help="Largest growth of the file: 5% or 10KB.")
 @click.option(
     "--max-change",
     type=_AT_LEAST_ZERO,
     default=None,
-    help="Most that a tensor may change: RMS relative to the last release's values.",
+    help="Largest change of a tensor: its RMS divided by the RMS of the last release's values.",
 )
 @click.option("--markdown", type=OUTPUT, default=None, help="Write a table for a pull request; - is stdout.")
-@click.option("--junit", type=OUTPUT, default=None, help="Write JUnit XML, a test case for each limit.")
+@click.option("--junit", type=OUTPUT, default=None, help="Write JUnit XML with a test case for each limit.")
 @force_option
 @reporting
 @taking(GateRequest)
 def gate_command(asked: GateRequest) -> None:
-    """Hold CONTAINER against limits, for continuous integration. Needs no torch.
+    """Check CONTAINER against limits, for continuous integration. Doesn't need torch.
 
-    Its checksums are always checked. The metric and the verdict are as the file states them; with --data the metric is
-    measured on the decoded model. Exit code 0: all limits hold; 1: one fails, or can't be checked.
+    The checksums are always checked. Metric and verdict are read from the file; with --data the metric of the decoded
+    model is measured. Exit code 0: all limits hold; 1: a limit fails or can't be checked.
 
     \b
     qacomp gate model.qac --max-bytes 100KB --max-drop 0.5 --min-verdict good

@@ -1,10 +1,10 @@
-"""Text from anywhere as one line of printable characters."""
+"""Turn any text into one line of printable characters."""
 
 
 def printable(text: str, limit: int | None = None) -> str:
-    r"""Return text on one line: what can't be printed (line ends, escape codes, lone surrogates) as \x1b.
+    r"""Return text on one line; characters that can't be printed (line ends, escape codes) are written as \x1b.
 
-    Text longer than `limit` characters loses its middle, and says how much.
+    A text longer than `limit` characters loses its middle, and the number of characters left out stands there.
     """
     if limit is not None and len(text) > limit:
         half = limit // 2 - 10

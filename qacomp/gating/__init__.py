@@ -1,4 +1,4 @@
-"""Hold a container against limits, for continuous integration: bytes, metric, verdict, checksums, the last release."""
+"""Check a container against limits on bytes, metric, verdict and changes since the last release; for CI."""
 
 from qacomp.gating.checks import GateCheck, GateReport
 from qacomp.gating.judging import gate

@@ -1,4 +1,4 @@
-"""One limit and what was found, and all of them together."""
+"""Define the result of one limit, and the report of all limits."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,10 +9,10 @@ from qacomp.diff import Difference
 
 @dataclass(frozen=True)
 class GateCheck:
-    """One limit. allowed, found: in words; bound, value: the same as numbers where there are any.
+    """One limit. allowed, found: the limit and the figure in words; bound, value: both as numbers, None if unknown.
 
-    held: whether the limit holds, None where no limit was given and `found` is only told; advice: what to do where it
-    fails. Texts may hold names out of the file, as they stand there.
+    held: whether the limit holds; None if no limit was given, so that `found` is only reported; advice: what to do if
+    the limit fails. Texts can contain names from the file, unchanged.
     """
 
     name: str
@@ -42,7 +42,7 @@ class GateCheck:
 
 @dataclass(frozen=True)
 class GateReport:
-    """A container held against its limits. difference: from the last release, where there is one that can be read."""
+    """The checks of a container. difference: from the last release; None without one, or if a file is broken."""
 
     container: Path
     against: Path | None
@@ -51,12 +51,12 @@ class GateReport:
 
     @property
     def failed(self) -> tuple[GateCheck, ...]:
-        """Return the limits that don't hold, those that can't be checked too."""
+        """Return the limits that don't hold, including those that can't be checked."""
         return tuple(check for check in self.checks if check.held is False)
 
     @property
     def limits(self) -> tuple[GateCheck, ...]:
-        """Return the checks that are limits, without what is only told."""
+        """Return the checks that have a limit, without the figures that are only reported."""
         return tuple(check for check in self.checks if check.held is not None)
 
     @property

@@ -1,4 +1,4 @@
-"""Check a container against each limit. What can't be checked counts as failed, and says what to do."""
+"""Check a container against each limit. A limit that can't be checked fails, with advice what to do."""
 
 import math
 import os
@@ -14,9 +14,9 @@ from qacomp.options.config import CompressConfig
 from qacomp.options.file_size import file_size
 from qacomp.runtime.limits import limited_runs
 
-_JUDGE_IT = "compress again, with --data where the model can't be run on made-up inputs"
+_JUDGE_IT = "compress again, with --data if the model can't be run on generated inputs"
 _BROKEN = "not checked, since the file is broken"
-_REPAIR = "fetch or make the file again"
+_REPAIR = "download the file or compress again"
 
 
 def gate(
@@ -27,14 +27,13 @@ def gate(
     data: str | None = None,
     config: CompressConfig | None = None,
 ) -> GateReport:
-    """Hold `container` against `limits`: what `qacomp gate` does. Checksums are always checked.
+    """Check `container` against `limits`, as `qacomp gate` does. Checksums are always checked.
 
-    against: the last release. data: a spec such as npz:FILE, on which the decoded models are measured; without it
-    metrics are as the files' metadata state them, which anyone may have written. config: how the data is fed
-    (metric, preprocess), and what running a model may take.
+    against: the last release. data: a spec such as npz:FILE, on which the decoded models are measured; without data
+    the metrics are read from the files' metadata, which anyone can write. config: metric, preprocessing and limits of
+    running a model.
 
-    A broken file is a failed check. Raises ConfigError for limits that can't be, DataError for data that can't be used,
-    and OSError.
+    A broken file is a failed check. Raises ConfigError for invalid limits, DataError for unusable data, and OSError.
     """
     limits = (limits or GateLimits()).checked(against is not None)
     config = config or CompressConfig()
@@ -70,21 +69,17 @@ def _bytes(own: Release, most: str | int | None) -> GateCheck:
     found, wanted = f"{own.bytes:,} bytes", str(most).strip()
     if most is None:
         return GateCheck("bytes", "–", found, None, value=own.bytes)
-    if not own.fp32 and wanted.lower().endswith(("x", "bpw")):  # relative to values that aren't known
-        why = _BROKEN if own.problem else f"{found}, and it has no floating-point values to hold them against"
+    if not own.fp32 and wanted.lower().endswith(("x", "bpw")):  # relative to a size in fp32 that is unknown or 0
+        why = _BROKEN if own.problem else f"{found}, but it has no floating-point values, so {wanted} has no meaning"
         return GateCheck("bytes", f"at most {wanted}", why, False, "give the limit in bytes", value=own.bytes)
     bound = file_size(wanted, own.fp32)
     held = own.bytes <= bound
-    advice = (
-        ""
-        if held
-        else f"{own.bytes - bound:,} bytes too many: take fewer shared values (--k), or --target-size {wanted}"
-    )
+    advice = "" if held else f"{own.bytes - bound:,} bytes too many: give a smaller --k, or --target-size {wanted}"
     return GateCheck("bytes", f"at most {bound:,} bytes", found, held, advice, bound, own.bytes)
 
 
 def _against_original(figure: GateFigure) -> tuple[float | None, str, str]:
-    """Return the drop, how it was found, and why there is none."""
+    """Return the drop, a text about it, and the reason if there is no drop."""
     if figure.problem:
         return None, "", figure.problem
     if figure.found is None:
@@ -112,7 +107,7 @@ def _drop(name: str, own: Release, found: tuple[float | None, str, str], most: f
         advice = own.figure.advice
         return GateCheck(name, allowed, f"not known: {problem}", None if most is None else False, advice, most)
     held = None if most is None else math.isfinite(drop) and drop <= most
-    advice = "more shared values (--k), or --quality high, keep more" if held is False else ""
+    advice = "give a larger --k or --quality high" if held is False else ""
     return GateCheck(name, allowed, told, held, advice, most, drop)
 
 
@@ -159,7 +154,7 @@ def _growth(own: Release, last: Release, most: str | int | None) -> GateCheck:
 
 
 def _changes(difference: Difference | None, most: float | None) -> GateCheck:
-    """Check the largest change of a tensor's values; one that came, went, or has another shape is past any limit."""
+    """Check the largest change of a tensor's values; a tensor added, removed or reshaped is above any limit."""
     allowed = "–" if most is None else f"at most {most:g}, none added or removed"
     if difference is None:
         return GateCheck("tensor changes since", allowed, _BROKEN, False, _REPAIR, most)
@@ -169,9 +164,9 @@ def _changes(difference: Difference | None, most: float | None) -> GateCheck:
         found, largest = f"none, {difference.unchanged} tensors are the same", 0.0
     else:
         largest = sizes[worst]
-        size = f"{largest:.4g}" if math.isfinite(largest) else "past any limit"
+        size = f"{largest:.4g}" if math.isfinite(largest) else "above any limit"
         counts = f"{len(sizes)} changed, {difference.unchanged} the same"
-        found = f"{counts}; the most, relative RMS {size}: {worst[:200]}"
+        found = f"{counts}; largest relative RMS {size}: {worst[:200]}"
     held = None if most is None else math.isfinite(largest) and largest <= most
     return GateCheck("tensor changes since", allowed, found, held, "", most, largest)
 

@@ -1,15 +1,15 @@
-"""The result as JUnit XML, which CI systems show: one test case for each limit."""
+"""Write a report as JUnit XML, which CI systems can show: one test case for each limit."""
 
 from xml.sax.saxutils import escape, quoteattr
 
 from qacomp.gating.checks import GateCheck, GateReport
 from qacomp.plain_text import printable
 
-_LONGEST = 2000  # characters of a text: a name out of a file may have megabytes
+_LONGEST = 2000  # characters of a text: a name in a file can have megabytes
 
 
 def junit(report: GateReport) -> str:
-    """Return the document. What is no limit stands in its output; no time is given, since none was taken."""
+    """Return the document. Figures without a limit are in its <system-out>; it states no times."""
     cases = "".join(_case(check, str(report.container)) for check in report.limits)
     told = "".join(f"{_text(f'{c.name}: {c.found}')}\n" for c in report.checks if c.held is None)
     counts = f'tests="{len(report.limits)}" failures="{len(report.failed)}" errors="0" skipped="0"'

@@ -1,4 +1,4 @@
-"""The result as Markdown for a pull-request comment: a table of the limits, and one of the tensors that changed."""
+"""Write a report as Markdown for a pull request: a table of the limits, and one of the tensors that changed."""
 
 import math
 import re
@@ -9,13 +9,13 @@ from qacomp.gating.checks import GateReport
 from qacomp.plain_text import printable
 
 _PLAIN = re.compile(r"[A-Za-z0-9 ,.%()+:;>–-]*")
-_LINKED = re.compile(r"www\.|gh-\d|[0-9a-f]{7}|:\S+:", re.IGNORECASE)  # plain text of which GitHub makes links, signs
+_LINKED = re.compile(r"www\.|gh-\d|[0-9a-f]{7}|:\S+:", re.IGNORECASE)  # GitHub makes links or emoji of this text
 _MOST, _LONGEST = 50, 500  # rows of changed tensors; characters of a cell
 _MARKS = {None: "no limit", True: "✅ holds", False: "❌ fails"}
 
 
 def markdown(report: GateReport) -> str:
-    """Return the report as GitHub's Markdown. Text out of the files stands in code spans, so that it is only text."""
+    """Return the report as GitHub's Markdown. Text from the files is in code spans, so that it isn't markup."""
     word = "passes" if report.passed else f"fails {len(report.failed)} of {len(report.limits)} limits"
     lines = [f"**qacomp gate**: {safe(str(report.container))} {word}", ""]
     if report.against is not None:
@@ -34,9 +34,9 @@ def markdown(report: GateReport) -> str:
 
 
 def safe(text: str) -> str:
-    r"""Return text that stays text in a table: as it is where it can't be markup, else as a code span.
+    r"""Return text that is safe in a table: unchanged if it can't be markup, otherwise as a code span.
 
-    A bar, which would end the cell, becomes \x7c.
+    A vertical bar, which would end the cell, becomes \x7c.
     """
     line = printable(text, _LONGEST).replace("|", "\\x7c")
     if _PLAIN.fullmatch(line) and not _LINKED.search(line):

@@ -1,4 +1,4 @@
-"""What is known of one container: whether it is sound, its bytes, and its metric as stated or as measured now."""
+"""Read one container for the checks: whether it is intact, its bytes, and its metric, stated or measured."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,10 +18,10 @@ _LONGEST = 80  # characters of a metric's name, which anyone may have written
 
 @dataclass(frozen=True)
 class GateFigure:
-    """A metric of the original and of the compressed model, accuracy in percent; None where it isn't known.
+    """A metric of the original and of the compressed model (`found`), accuracy in percent; None if unknown.
 
-    how: where the figures come from, in words; problem: why the compressed model's isn't known; advice: what to do
-    where one of them isn't.
+    how: where the figures come from, in words; problem: why the compressed model's is unknown; advice: what to do if
+    one of them is unknown.
     """
 
     name: str = ""
@@ -41,9 +41,9 @@ class GateFigure:
 
 @dataclass(frozen=True)
 class Release:
-    """A container that was read whole. fp32: bytes of its own floating-point values in fp32; problem: what is broken.
+    """A container. fp32: bytes that its floating-point values take in fp32; problem: what is broken, or "".
 
-    figure: its metric; empty where the file is broken.
+    figure: its metric; empty if the file is broken.
     """
 
     path: Path
@@ -55,10 +55,10 @@ class Release:
 
 
 def read_release(path: Path, config: CompressConfig | None) -> Release:
-    """Check all of a container, and read or measure its metric. A broken file is a value too, with its problem.
+    """Verify a whole container, and read or measure its metric. A broken file returns a Release with its problem.
 
-    config: names the data to measure on; None: the metric is as the metadata state it. Raises OSError,
-    IrregularFileError, and the errors of data that can't be used.
+    config: with the data to measure on; None: the metric is read from the metadata. Raises OSError,
+    IrregularFileError, and DataError for data that can't be used.
     """
     size = path.stat().st_size
     try:
@@ -79,7 +79,7 @@ def lost(name: str, before: float, after: float) -> float:
 
 
 def stated_figure(meta: Mapping[str, Any]) -> GateFigure:
-    """Return the metric that checked metadata state: top-1 accuracy, else the metric on data with targets."""
+    """Return the metric in checked metadata: top-1 accuracy, otherwise the metric on data with targets."""
     accuracy, metric = meta.get("accuracy") or {}, meta.get("metric") or {}
     how = "stated in the file, not measured"
     final = next((value for name in _FINAL if (value := accuracy.get(name)) is not None), None)
@@ -92,7 +92,7 @@ def stated_figure(meta: Mapping[str, Any]) -> GateFigure:
 
 
 def _measured(path: Path, config: CompressConfig, stated: GateFigure) -> GateFigure:
-    """Measure the decoded model; the original's figure stays the stated one, where it is of the same metric."""
+    """Measure the decoded model; the original's figure is the stated one if it is of the same metric."""
     try:
         measured = measure_file(path, config)
     except (ConfigError, ExportError, FormatError) as error:

@@ -82,6 +82,6 @@ class NetworkOptions:
             "Size and normalization of the input images: size=32,mean=0.485,0.456,0.406,std=0.229,0.224,0.225.",
             _NETWORK,
             parts=PreprocessOptions,
-            shown="what the file or the architecture says",
+            shown="from the file or the architecture",
         ),
     )

@@ -1,6 +1,6 @@
-"""Settings under the names that earlier versions of qacomp gave them, as the files that those wrote hold them.
+"""Translate the settings in containers that earlier versions of qacomp wrote to the present names.
 
-Only what a file says of itself is translated. A user's own TOML or keyword gets an error that names the new place.
+Settings that a user gives, as TOML or keywords, aren't translated: an old name is an error that names the new one.
 """
 
 from collections.abc import Mapping
@@ -20,9 +20,10 @@ _OPTIMIZERS = ("sgd", "adam", "adamw", "adadelta")
 
 @dataclass(frozen=True)
 class Moved:
-    """Where a setting went: `part` of the setting `into`, a hyper-parameter of the methods `of`, or of none a part.
+    """The present place of an earlier setting: `part` of the setting `into`.
 
-    default: the value that it had by itself, which needn't be said; where `into` isn't given, its method is the first.
+    of: the methods of `into` that have `part` as a hyper-parameter; empty if `into` isn't a method but has parts.
+    Without a method in the file, the first of them is meant. default: the earlier default, which isn't translated.
     """
 
     into: str
@@ -31,7 +32,7 @@ class Moved:
     of: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Return how the command line says it now."""
+        """Return the option that replaces the setting on the command line."""
         return f"{flag(self.into)} {f'{self.of[0]}:' if self.of else ''}{self.part}=..."
 
 
@@ -71,10 +72,10 @@ MOVED = {
 
 
 def translated(table: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return a file's settings under their present names; what nothing is known of stays as it is.
+    """Return a file's settings under their present names; names that are unknown here stay as they are.
 
-    A hyper-parameter of another method than the chosen one had no effect and is left out. Raises ConfigError, which
-    begins with `where`, for a method or a value that can't be one.
+    A hyper-parameter of a method that isn't chosen had no effect and is left out. Raises ConfigError, which begins
+    with `where`, for an invalid method or value.
     """
     new = {RENAMED.get(name, name): value for name, value in table.items() if name not in MOVED}
     parts: dict[str, dict[str, Any]] = {}
@@ -90,7 +91,7 @@ def translated(table: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _with(method: Any, moved: Moved, value: Any, where: str) -> Any:
-    """Return a method's text with one hyper-parameter more, if it is one of those that have it."""
+    """Return a method's text with the hyper-parameter added; methods that don't have it are returned unchanged."""
     choice = read_method(method, where)
     if choice is None or choice.name not in moved.of:
         return method

@@ -1,7 +1,7 @@
-"""A setting made of several parts, given as one: `size=32x48,mean=0.485,0.456,0.406`.
+"""Read and write a setting that consists of several parts, such as `size=32x48,mean=0.485,0.456,0.406`.
 
-The parts are the fields of a frozen dataclass, each declared with `option`. An object of it is the setting's value, so
-code reads `config.preprocess.size`. Text, a table as TOML has it, and such an object are taken.
+The parts are the fields of a frozen dataclass, each declared with `option`. An instance of the dataclass is the
+setting's value, so code reads `config.preprocess.size`. Users give text, a TOML table, or such an instance.
 """
 
 import difflib
@@ -18,15 +18,15 @@ from qacomp.options.method import HyperParameters
 
 P = TypeVar("P", bound=HyperParameters)
 PartsLike: TypeAlias = str | Mapping[str, Any] | HyperParameters
-"""How Python may say a setting of several parts: "size=32,mean=0.5", {"size": [32, 32]}, or an object of its class."""
+"""A setting of several parts in Python: "size=32,mean=0.5", {"size": [32, 32]}, or an instance of its dataclass."""
 _LONGEST = 10_000  # characters of a setting's text
 
 
 def read_parts(where: str, value: PartsLike | None, kind: type[P]) -> P:
-    """Return `value` as an object of the dataclass `kind`; None and parts that aren't given mean the defaults.
+    """Return `value` as an instance of the dataclass `kind`; None and parts that aren't given get the defaults.
 
-    Raises ConfigError, which begins with `where`, for a part that there isn't and for a value of another type.
-    `check_parts` holds the values against their bounds.
+    Raises ConfigError, which begins with `where`, for an unknown part and for a value of a wrong type. Bounds are
+    checked by `check_parts`.
     """
     if isinstance(value, kind):
         return value
@@ -46,7 +46,7 @@ def read_parts(where: str, value: PartsLike | None, kind: type[P]) -> P:
 
 
 def check_parts(setting: str, value: HyperParameters) -> None:
-    """Raise ConfigError, which begins with `setting`, for a part that can't have its value."""
+    """Raise ConfigError, which begins with `setting`, if the value of a part is invalid."""
     for name, declared in declarations(value).items():
         try:
             check_value(name, declared, getattr(value, name))
@@ -55,7 +55,7 @@ def check_parts(setting: str, value: HyperParameters) -> None:
 
 
 def parts_text(value: HyperParameters) -> str | None:
-    """Return text that `read_parts` reads back to an equal value; None where every part is at its default."""
+    """Return the text from which `read_parts` reads an equal value; None if every part has its default."""
     given = {found.name: getattr(value, found.name) for found in fields(value)}
     if all(given[found.name] == default_of(found) for found in fields(value)):
         return None
@@ -64,7 +64,7 @@ def parts_text(value: HyperParameters) -> str | None:
 
 
 def _of_text(where: str, text: str, types: Mapping[str, str]) -> dict[str, Any]:
-    """Return the parts that text names; a word without a name goes on with the part before it."""
+    """Return the parts in a text such as `mean=0.5,0.4`; a word without `=` belongs to the part before it."""
     shown = repr(text[:200])
     if len(text) > _LONGEST:
         raise ConfigError(f"{where} = {shown}: is longer than {_LONGEST:,} characters")
@@ -77,13 +77,13 @@ def _of_text(where: str, text: str, types: Mapping[str, str]) -> dict[str, Any]:
                 raise ConfigError(f"{where} = {shown}: {name.strip()} is given twice")
             last = words.setdefault(name.strip(), [])
         if last is None:
-            raise ConfigError(f"{where} = {shown}: write PART=VALUE, several with commas; {_known(types)}")
+            raise ConfigError(f"{where} = {shown}: write PART=VALUE, several separated by commas; {_known(types)}")
         last.append((rest if equals else word).strip())
     return {name: _of_words(f"{where}: {name}", ",".join(own), types.get(name, "")) for name, own in words.items()}
 
 
 def _of_words(where: str, text: str, wanted: str) -> Any:
-    """Return a part's text as the value that TOML would have. Raise ConfigError, which begins with `where`."""
+    """Return the value of a part's text, of a type that TOML has. Raises ConfigError, which begins with `where`."""
     kind = wanted.removesuffix(" | None")
     if kind == "tuple[int, int]":
         sides = re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", text.lower(), re.ASCII)
@@ -97,7 +97,7 @@ def _of_words(where: str, text: str, wanted: str) -> Any:
             return int(text)
         return float(text) if kind == "float" else [float(word) for word in text.split(",")]
     except ValueError:
-        form = "numbers with commas" if "tuple" in kind else "a whole number" if kind == "int" else "a number"
+        form = "a whole number" if kind == "int" else "a number" if kind == "float" else "numbers separated by commas"
         raise ConfigError(f"{where} = {text[:100]!r}: must be {form}") from None
 
 

@@ -1,4 +1,4 @@
-"""The parts of --preprocess: how images become a network's input, where the file doesn't say it or says it wrongly."""
+"""Declare the parts of --preprocess, which replace the preprocessing that a checkpoint or an architecture states."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ LARGEST_SIDE = 1 << 16  # pixels: no network reads larger images, and a larger o
 
 @dataclass(frozen=True)
 class PreprocessOptions:
-    """Parts that are None stay as the checkpoint or the architecture has them. One mean or std counts for all channels.
+    """The parts of --preprocess; one that is None stays as the checkpoint or the architecture states it.
 
-    size: (height, width) in pixels; mean, std: of inputs in [0, 1].
+    size: (height, width) in pixels; mean, std: of each channel for inputs in [0, 1], or one number for all channels.
     """
 
     size: tuple[int, int] | None = option(

@@ -75,7 +75,7 @@ def _takes(declared: Option, wanted: str) -> str:
         return "`PART=VALUE,...`"
     word = "`true`, `false`" if kind == "bool" else "a number" if kind in ("int", "float") else "text"
     if kind.startswith("tuple"):
-        word = "names, repeated" if "str" in kind else "numbers with commas"
+        word = "names, repeated" if "str" in kind else "numbers separated by commas"
     return word if declared.bounds is None else f"{word}, must {declared.bounds}"
 
 

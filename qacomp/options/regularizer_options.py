@@ -12,7 +12,7 @@ class RegularizerOptions:
     A regularizer that trains its shared values or its bits overrides the properties.
     """
 
-    slices: int = option(1, Option("Equal parts of a layer, of which a step's penalty looks at one.", bounds=POSITIVE))
+    slices: int = option(1, Option("Equal parts of a layer; each step computes the penalty of one.", bounds=POSITIVE))
 
     @property
     def levels_learned(self) -> bool:

@@ -37,13 +37,13 @@ class RunLimitOptions:
     seconds: float = option(
         SECONDS,
         Option(
-            "Most seconds for loading a model and for each run; ten times as many for all, sixty times on your data.",
-            bounds=Bounds(0, 1e9, open_low=True),  # some thirty years: above zero and no infinity
+            "Most seconds for loading a model and for each run; in total ten times as many, on your data sixty times.",
+            bounds=Bounds(0, 1e9, open_low=True),  # about 30 years; greater than zero and finite
         ),
     )
     memory: str = option(
         MEMORY,
-        Option("Most memory, besides its weights, that a running model may take.", check=memory_bytes, metavar="SIZE"),
+        Option("Most memory that a running model may use besides its weights.", check=memory_bytes, metavar="SIZE"),
     )
 
     @property
@@ -55,12 +55,12 @@ class RunLimitOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RunningOptions:
-    """The time and memory that a model may take while it runs; a model above them isn't measured."""
+    """The time and memory that a model may use while it runs; a model that needs more isn't measured."""
 
     run_limits: RunLimitOptions = option(
         RunLimitOptions(),
         Option(
-            "Limits of running a model: seconds=60,memory=4GB. A model above a limit isn't measured.",
+            "Limits of running a model: seconds=60,memory=4GB. A model that needs more isn't measured.",
             _RUNNING,
             parts=RunLimitOptions,
         ),

@@ -114,4 +114,4 @@ class Settings(TypedDict, total=False):
     preprocess: PartsLike
     """Size and normalization of the input images: size=32,mean=0.485,0.456,0.406,std=0.229,0.224,0.225."""
     run_limits: PartsLike
-    """Limits of running a model: seconds=60,memory=4GB. A model above a limit isn't measured."""
+    """Limits of running a model: seconds=60,memory=4GB. A model that needs more isn't measured."""

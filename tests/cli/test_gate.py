@@ -158,7 +158,7 @@ def test_what_is_no_container_or_no_file(qacomp: Qacomp, tmp_path: Path) -> None
     [
         (("--max-growth", "5%"), 1, "give --against"),
         (("--max-bytes", "huge"), 1, "'huge'"),
-        (("--against", "a.qac", "--max-growth", "2x"), 1, "a share of the last release's bytes"),
+        (("--against", "a.qac", "--max-growth", "2x"), 1, "a percentage of the last release's bytes"),
         (("--max-drop", "-1"), 2, "x>=0"),
         (("--max-drop", "nan"), 1, "finite"),
         (("--json", "--markdown", "-"), 2, "both write stdout"),

@@ -45,7 +45,7 @@ def test_parts_that_are_not_given_stay_open() -> None:
         ("size=3,size=4", "size is given twice"),
         ("size=3x4x5", "size = '3x4x5': write 32 or 32x48"),
         ("size=", "write 32 or 32x48"),
-        ("mean=a", "mean = 'a': must be numbers with commas"),
+        ("mean=a", "mean = 'a': must be numbers separated by commas"),
         ("mean=" + "1" * 20_000, "is longer than 10,000 characters"),
         ({"size": 32}, "size = 32 has the wrong type"),
         ({"size": [32, "x"]}, "has the wrong type"),
