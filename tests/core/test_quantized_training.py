@@ -169,7 +169,7 @@ def test_quantized_activations_reach_the_onnx_model(checkpoint: Path, digits: Da
         ({"bits_layers": {"fc1": 3}}, "give --quantizer"),
         ({"quantizer": "dorefa:ends=9"}, "--quantizer dorefa: ends = '9': must be same, full or a number of bits"),
         ({"bits_layers": {"fc1": 0}}, "between 1 and 8"),
-        ({"reg": "exp:learn_bits=true"}, "--reg exp: unknown hyper-parameter 'learn_bits'; it takes init"),
+        ({"reg": "exp:learn_bits=true"}, "--reg exp: unknown hyper-parameter 'learn_bits'; known are"),
         ({"reg": "sinreq:learn_bits=true", "sharing": "straight-through"}, "needs fixed"),
         ({"quantizer": "pact"}, "unknown quantizer 'pact'"),
         ({"reg": "exp", "strength_layers": {"conv7": 2.0}}, "--strength conv7"),
