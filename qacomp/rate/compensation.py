@@ -51,9 +51,9 @@ def rounded(weights: NDArray[Any], step: float) -> NDArray[np.int64]:
 
 
 def with_dead_zone(multiples: NDArray[Any], dead: float) -> NDArray[np.int64]:
-    """Return values given in units of their step as integers: zero below `dead`, at least ±1 from it on, else nearest.
+    """Round values in units of their step to integers: 0 if |value| < dead, else the nearest integer, but at least ±1.
 
-    Plain rounding has 0.5. A wider zone of zeros makes a smaller file.
+    Plain rounding is dead = 0.5. A wider dead zone gives more zeros, and a smaller file.
     """
     nearest = np.rint(multiples)
     nearest += (nearest == 0) * np.sign(multiples)

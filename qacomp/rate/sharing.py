@@ -39,7 +39,7 @@ class RateSharing:
         return self.on_grids({n: rounded(w.values, self.steps[n] * scale) for n, w in self.weights.items()}, scale)
 
     def on_grids(self, integers: Mapping[str, NDArray[np.integer]], scale: float) -> dict[str, Packed]:
-        """Return weights that are given as multiples of their steps at this scale."""
+        """Return weights as a container holds them, given as integer multiples of their steps times `scale`."""
         return {n: self._on_grid(n, values, self.steps[n] * scale) for n, values in integers.items()}
 
     def _packed(self, name: str, step: float) -> Packed:

@@ -34,15 +34,15 @@ from qacomp.training.parametrizations.shared import share_weight
 
 _ATTEMPTS = 4  # most trials until the file has the target size
 _WITHIN = 0.01  # fraction of the target size by which the file may be smaller
-_FINER, _ROUGHLY = 1.2, 0.02  # of the size in the end: the grids that a training starts on; how well that is met
-_ABOVE = 1.01  # of the bytes that the size leaves: a training ends a little above, and is cut to the size
-_PLAIN, _LEAST_DEAD = 0.5, 0.45  # half of the zone around zero: below it zeros would become a step
-_OF_UNTRAINED = 0.7  # of a file's size at the quality without training: what training with labels aims at
+_FINER, _ROUGHLY = 1.2, 0.02  # factor on the final bytes for the grids at the start of training; tolerance of that
+_ABOVE = 1.01  # factor on the bytes for weights: training aims a little above, and a dead zone brings the file down
+_PLAIN, _LEAST_DEAD = 0.5, 0.45  # dead zones in steps: that of plain rounding, and the narrowest one that is tried
+_OF_UNTRAINED = 0.7  # target size with labels, relative to the size that the quality takes without training
 
 
 @dataclass(frozen=True)
 class _ByRate:
-    """A network that is being shared on grids."""
+    """The network to share on grids: its job and source, its calibration, and the histograms of its weights."""
 
     job: Job
     source: TorchSource
@@ -50,19 +50,22 @@ class _ByRate:
     weights: WeightHistory
 
     def at(self, scale: float) -> dict[str, Packed]:
-        """Return all weights on their grids at a scale of all steps."""
+        """Return all weights on their grids, with all steps multiplied by `scale`."""
         return self.found.sharing.at(scale)
 
     def plain(self, scale: float) -> dict[str, Packed]:
-        """Return all weights rounded to the nearest multiples, without compensation: what a training starts with."""
+        """Return all weights rounded to the nearest multiples, without compensation, as training starts with them."""
         return self.found.sharing.plain(scale)
 
     def bytes_of(self, items: Mapping[str, Packed]) -> int:
-        """Return the bytes of these tensors in a container of their own."""
+        """Return the bytes of a container that holds only these tensors."""
         return tensor_bytes(items, self.job.config)
 
     def made(self, items: Mapping[str, Packed], *, tuned: bool, model: nn.Module | None = None) -> Made:
-        """Return what goes into the container; model: the network with the other parameters, the job's own if None."""
+        """Return what goes into the container. tuned: tune the network first.
+
+        model: the network whose other parameters are taken, None: the job's.
+        """
         job, model = self.job, copied(self.job.model if model is None else model)
         shared = {name: item.value for name, item in items.items() if isinstance(item.value, SharedTensor)}
         for name, value in shared.items():
@@ -79,11 +82,13 @@ class _ByRate:
         return replace(made, meta={**made.meta, "calibration": self.found.model.text})
 
     def _tuned(self, model: nn.Module) -> Job:
-        """Train shared values, norms and biases: on labels where there is data, else towards the original's outputs."""
+        """Train shared values, norms and biases: on labels if there is data, else towards the original's outputs."""
         job, way = self.job, sharing_way(self.job.config)
         if job.session is not None and job.config.tune_epochs:
             with job.run.stage("tune"):
-                return job.told(tune_shared(model, replace(job.session, store=None)))  # several sizes are tuned
+                return job.told(
+                    tune_shared(model, replace(job.session, store=None))
+                )  # no resuming, since several sizes may be tuned
         if isinstance(way, RateAwareWay) and way.tuned:
             with job.run.stage("tune"), job.run.progress.task("tune on the same inputs", TUNING_STEPS) as task:
                 device = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -91,7 +96,7 @@ class _ByRate:
         return job
 
     def rest(self) -> int:
-        """Return the bytes of the file beside the shared tensors: the graph, norms, biases, metadata."""
+        """Return the bytes of the file without the shared tensors: the graph, norms, biases, metadata."""
         items = self.at(1.0)
         return self.whole(self.made(items, tuned=False)) - self.bytes_of(items)
 
@@ -114,7 +119,7 @@ def network_by_rate(job: Job, source: TorchSource, weights: WeightHistory) -> Ma
 
 
 def _scale_for_quality(task: _ByRate) -> float:
-    """Return the largest scale at which the outputs move no further than the quality allows."""
+    """Return the largest scale at which the outputs change no more than the quality allows."""
     word = "balanced" if task.job.config.quality == "auto" else task.job.config.quality
     scale = _largest_within(task, DISTANCES[word])
     if scale is None:
@@ -125,7 +130,7 @@ def _scale_for_quality(task: _ByRate) -> float:
 
 
 def _largest_within(task: _ByRate, distance: float) -> float | None:
-    """Return the largest scale at which the outputs move no further than `distance`."""
+    """Return the largest scale at which the outputs change by at most `distance`, or None if there is none."""
 
     def good(scale: float) -> bool:
         values = {name: item.dense() for name, item in task.at(scale).items()}
@@ -136,7 +141,7 @@ def _largest_within(task: _ByRate, distance: float) -> float | None:
 
 
 def _sized(task: _ByRate) -> Made:
-    """Return the network whose file is as large as the user said, or up to 1 % smaller."""
+    """Return the network whose file has the target size, or is up to 1 % smaller."""
     most, rest, scale = _asked(task), task.rest(), 1.0
     for _ in range(_ATTEMPTS):
         with task.job.run.stage("share"):
@@ -151,7 +156,7 @@ def _sized(task: _ByRate) -> Made:
 
 
 def _trained(task: _ByRate) -> Made:
-    """Train the network on its grids with a price on bits, then round it once more to the size that is asked for."""
+    """Train the network on its grids with a price on bits, then round its weights to reach the target size."""
     job = task.job
     assert job.session is not None
     if job.config.target_size is None:
@@ -176,7 +181,10 @@ def _trained(task: _ByRate) -> Made:
 
 
 def _cut(task: _ByRate, model: nn.Module, multiples: Mapping[str, NDArray[Any]], scale: float, most: int) -> Made:
-    """Return a trained network, rounded with a zone around zero so wide that the file has the size asked for."""
+    """Return the trained network, rounded with a dead zone around zero that gives the file the target size.
+
+    multiples: the trained weights in units of their steps.
+    """
 
     def items_at(dead: float) -> dict[str, Packed]:
         integers = {name: with_dead_zone(values, dead) for name, values in multiples.items()}
@@ -211,9 +219,9 @@ def _left(task: _ByRate, most: int, rest: int) -> int:
 
 
 def _said(task: _ByRate, made: Made, size: int, most: int) -> Made:
-    """Return what is smaller than asked for, with a note; raise TargetNotReachedError for what is larger."""
+    """Return `made` with a note, if its size is below the target; raise TargetNotReachedError if it is above."""
     asked = task.job.config.target_size
     if size > most:
         raise TargetNotReachedError(f"--target-size {asked}: {size:,} bytes was reached at best; give a larger size")
-    task.job.run.note(f"--target-size {asked}: {size:,} bytes, since no other steps come nearer")
+    task.job.run.note(f"--target-size {asked}: the file has {size:,} bytes, since no other steps come nearer")
     return made

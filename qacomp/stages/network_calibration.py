@@ -1,4 +1,4 @@
-"""Calibrate a PyTorch network for rate-aware sharing: its inputs, their second moments, each tensor's step."""
+"""Calibrate a PyTorch network for rate-aware sharing: inputs, second moments of layers' inputs, a step per tensor."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,12 @@ from qacomp.rate.sharing import RateSharing, calibrated_sharing
 from qacomp.sources.probes import probe_inputs
 from qacomp.stages.job import Job
 
-_IMAGES, _SAMPLES = 256, 512  # made by the network; taken of data
+_IMAGES, _SAMPLES = 256, 512  # calibration inputs that are generated, or taken from data
 
 
 @dataclass(frozen=True)
 class CalibratedNetwork:
-    """A network's weights with their moments and steps, and the inputs that they come from."""
+    """A network's weights with their second moments and steps, and the calibration inputs that gave them."""
 
     sharing: RateSharing
     model: TorchCalibration
@@ -27,7 +27,7 @@ class CalibratedNetwork:
 
 
 def calibrate(job: Job) -> CalibratedNetwork:
-    """Return the calibrated network of a job, as it is at this moment; the job's own module stays as it is."""
+    """Calibrate a copy of the job's present network; the job's own module is not changed."""
     model = copied(job.model).cpu().eval()
     with job.run.stage("calibrate"):
         inputs, text = _inputs(job, model)
@@ -45,7 +45,7 @@ def calibrate(job: Job) -> CalibratedNetwork:
 
 
 def _inputs(job: Job, model: nn.Module) -> tuple[Tensor, str]:
-    """Return the calibration inputs of a network, and what they are: of the data, if there is any, else made."""
+    """Return the calibration inputs (N, C, H, W), and a text that describes them: from data, else generated."""
     shape, seed = job.network.input_shape, job.config.seed
     data = None if job.session is None else job.session.dataset
     if job.config.calibration is not None:

@@ -19,8 +19,8 @@ def fine_tune_rate(
 ) -> tuple[dict[str, NDArray[np.float64]], list[EpochRecord]]:
     """Train all weights, in place, with those that `steps` names rounded to multiples of their steps.
 
-    goal: the bytes that the rounded weights shall take in the end, as `coder` counts them. Returns each one's shadow
-    weight in units of its step, and a record for each epoch; the network is left with the rounded weights. Raises
+    goal: the bytes that the rounded weights should take in the end, as `coder` counts them. Returns the shadow weights
+    in units of their steps, by name, and a record for each epoch; the network keeps the rounded weights. Raises
     DivergedError.
     """
     c = setup.config

@@ -1,9 +1,9 @@
-"""A training objective with a rate: task loss + λ · bits, the bits being those of the rounded weights' entropy coder.
+"""A training objective with a rate: task loss + λ · bits, where bits estimate the entropy-coded size of rounded weights.
 
-Each tensor's integers q have their own distribution: a share of zeros, and a geometric tail. Its code length is linear
-in |q| beyond 1, and so is the gradient's size: λ · (bits from one multiple to the next) / step, towards zero. A
-controller moves λ, so that the bytes fall to what the user asks for in the first part of the training, and stay there
-in the rest. Entropies are known at any step; now and then the container's own coder says what they are worth in bytes.
+The integers q of each tensor have their own distribution: a share of zeros, and a geometric tail. Above |q| = 1 the
+code length is linear in |q|, so the gradient is constant: λ · (bits from one multiple to the next) / step, towards
+zero. A controller changes λ so that the bytes fall to the goal in the first part of the training, and stay there.
+Entropies are computed often; from time to time the container's coder measures how many bytes a bit of entropy takes.
 """
 
 import math
@@ -18,20 +18,20 @@ from torch import Tensor, nn
 from qacomp.training.objective import Objective
 from qacomp.training.parametrizations.rounding import shadow_weight
 
-_LOOKED = 0.0025  # of the training between two looks at the bits: 400 of them
-_CODED = 0.02  # of the training between two uses of the coder
+_LOOKED = 0.0025  # fraction of the training between two computations of the bits: 400 in all
+_CODED = 0.02  # fraction of the training between two uses of the coder
 Coder = Callable[[Mapping[str, NDArray[np.int64]]], int]
 """Returns the bytes that integers take in a container, with their codebooks."""
-_FALLING = 0.6  # of the training: then the bits are where they shall be
-_LEAST_SLOPE, _MOST_SLOPE = 0.3, 8.0  # bits from one multiple to the next: of few weights a share says little
-_FIRST_PRICE = 0.1  # loss of all bits together at the start: a tenth of a usual one
-_QUICK, _SLOW, _LARGEST = 8.0, 0.3, 0.3  # of log λ for each relative excess: at once, for good; the largest that counts
+_FALLING = 0.6  # fraction of the training after which the bytes should have reached the goal
+_LEAST_SLOPE, _MOST_SLOPE = 0.3, 8.0  # limits on the bits between multiples, which few weights estimate badly
+_FIRST_PRICE = 0.1  # λ · all bits at the start: about a tenth of a usual task loss
+_QUICK, _SLOW, _LARGEST = 8.0, 0.3, 0.3  # gains of the controller: proportional, integral; limit of the relative excess
 
 
 class CodeLength(nn.Module):
-    """What the integers of one tensor cost. first, tail: bits from 0 to ±1, and from each |q| ≥ 1 to the next.
+    """The code length of one tensor's integers. first: bits from 0 to ±1; tail: bits from each |q| ≥ 1 to the next.
 
-    bits: those of the whole tensor, as of the last update.
+    bits: of the whole tensor, at the last update.
     """
 
     first: Tensor
@@ -45,18 +45,18 @@ class CodeLength(nn.Module):
         self.bits = 0.0
 
     def update(self, weight: Tensor) -> None:
-        """Take the distribution from a shadow weight as it is now."""
+        """Fit the distribution to the present values of a shadow weight."""
         magnitude = torch.round(weight.detach() / self.step).abs()
         count = magnitude.numel()
         nonzero = int((magnitude > 0).sum())
         share = min(max(nonzero / count, 1 / count), 1 - 1 / count) if count > 1 else 0.5
         mean = max(float(magnitude.sum()) / max(nonzero, 1), 1.0 + 1.0 / count)
-        ratio = 1 - 1 / mean  # of neighbours in the geometric tail
+        ratio = 1 - 1 / mean  # between neighbours in the geometric tail
         self.first.fill_(_bounded(-math.log2(share * (1 - ratio) / 2 / (1 - share))))
         self.tail.fill_(_bounded(-math.log2(ratio)))
         found = torch.bincount(magnitude.reshape(-1).long()).double()
         found = found[found > 0] / count
-        self.bits = count * float(-(found * found.log2()).sum()) + nonzero  # and a sign for each that isn't zero
+        self.bits = count * float(-(found * found.log2()).sum()) + nonzero  # plus a sign bit for each non-zero
 
     def gradient(self, weight: Tensor) -> Tensor:
         """Return d bits / d weight, in the weight's shape."""
@@ -70,9 +70,9 @@ def _bounded(slope: float) -> float:
 
 @dataclass(frozen=True)
 class RateObjective(Objective):
-    """An objective whose penalty is the rate. lengths: weight name -> its code length; goal: bytes in the end.
+    """An objective whose penalty is the rate. lengths: weight name -> its code length; goal: bytes at the end.
 
-    state: λ, and the bytes at the start; buffers of a module, so that a resumed training has them.
+    coder: counts the bytes of integers in a container; state: of the controller, saved for resuming.
     """
 
     lengths: Mapping[str, CodeLength] = field(default_factory=dict)
@@ -82,17 +82,20 @@ class RateObjective(Objective):
 
     @classmethod
     def of(cls, plain: Objective, lengths: Mapping[str, CodeLength], goal: float, coder: Coder) -> "RateObjective":
-        """Return the same objective with a rate."""
+        """Return the objective `plain` with a rate added."""
         own = {f.name: getattr(plain, f.name) for f in fields(plain)}
         return cls(**own, lengths=lengths, goal=goal, coder=coder)
 
     def modules(self) -> nn.ModuleDict:
-        """Return what a resumed training needs beside the network."""
+        """Return the code lengths and the controller, whose state is saved for resuming."""
         lengths = {name.replace(".", "/"): length for name, length in self.lengths.items()}
         return nn.ModuleDict({"lengths": nn.ModuleDict(lengths), "state": self.state})
 
     def add_penalty_gradients(self, model: nn.Module, progress: float) -> Tensor:
-        """Add λ · d bits / d weight to the weights' gradients; returns λ · bits, a detached scalar."""
+        """Add λ · d bits / d weight to the weights' gradients; return λ · bits, a detached scalar.
+
+        progress: fraction of the training's steps done so far.
+        """
         weights = {name: shadow_weight(model, name) for name in self.lengths}
         if self.state.due(progress):
             for name, length in self.lengths.items():
@@ -113,9 +116,10 @@ class RateObjective(Objective):
 
 
 class RateState(nn.Module):
-    """λ in loss per bit and its slow part, the bytes at the start, and what a bit of entropy took when last coded.
+    """The state of the controller of λ, as buffers, so that a resumed training has it.
 
-    worth: bytes per bit; looked, coded: the progress at the last look at the bits, and at the last use of the coder.
+    price: λ in loss per bit; base: its slow part; start: bytes at the start; worth: bytes per bit of entropy, when last
+    coded; looked, coded: progress at the last computation of the bits, and at the last use of the coder.
     """
 
     price: Tensor
@@ -135,21 +139,24 @@ class RateState(nn.Module):
         self.register_buffer("coded", torch.tensor(-1.0, dtype=torch.float64))
 
     def due(self, progress: float) -> bool:
-        """Return whether it is time to look at the bits; progress: share of the training."""
+        """Return whether the bits are due to be computed; progress: fraction of the training done so far."""
         due = progress - float(self.looked) >= _LOOKED
         if due:
             self.looked.fill_(progress)
         return due
 
     def wants_coder(self, progress: float) -> bool:
-        """Return whether it is time to use the coder; progress: share of the training."""
+        """Return whether the coder is due to be used; progress: fraction of the training done so far."""
         due = progress - float(self.coded) >= _CODED
         if due:
             self.coded.fill_(progress)
         return due
 
     def steer(self, size: float, goal: float, progress: float) -> None:
-        """Move λ, so that the bytes come to the line from the start to the goal. progress: share of the training."""
+        """Change λ so that `size` (bytes) follows the curve from the start to the goal.
+
+        progress: fraction of the training done so far.
+        """
         if float(self.start) == 0:
             self.start.fill_(size)
             self.base.fill_(_FIRST_PRICE / max(8 * size, 1.0))
@@ -158,4 +165,4 @@ class RateState(nn.Module):
         wanted = start * (goal / start) ** fallen if start > goal else goal
         excess = min(max(math.log(max(size, 1.0) / max(wanted, 1.0)), -_LARGEST), _LARGEST)
         self.base *= math.exp(_SLOW * excess)
-        self.price.copy_(self.base * math.exp(_QUICK * excess))  # sizes follow the price late: this damps
+        self.price.copy_(self.base * math.exp(_QUICK * excess))  # damps, since sizes react late to λ

@@ -1,6 +1,7 @@
-"""Weights that the forward pass rounds to a uniform grid; the gradient passes to the weight behind it unchanged.
+"""A parametrization that rounds weights to a uniform grid; the gradient passes to the shadow weight unchanged.
 
-The straight-through estimator (Bengio et al., 2013). The step stays: what changes is which multiple a weight rounds to.
+The straight-through estimator (Bengio et al., 2013). The step is fixed; training changes the multiple that a weight is
+rounded to.
 """
 
 from typing import Any
@@ -14,7 +15,7 @@ from qacomp.models.weight_places import parametrizations, put_on, take_off
 
 
 class _Round(torch.autograd.Function):
-    """(weight, step) -> the nearest multiple of the step; the gradient goes to the weight as it is."""
+    """(weight, step) -> the nearest multiples of the step; the gradient is passed to the weight unchanged."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, step: float) -> Tensor:
@@ -48,14 +49,17 @@ def round_weight(model: nn.Module, name: str, step: float) -> None:
 
 
 def shadow_weight(model: nn.Module, name: str) -> nn.Parameter:
-    """Return the parameter behind a rounded weight."""
+    """Return the shadow weight, the trained parameter behind a rounded weight."""
     weight = parametrizations(model, name).original
     assert isinstance(weight, nn.Parameter)
     return weight
 
 
 def take_multiples(model: nn.Module, name: str) -> NDArray[np.float64]:
-    """Remove the rounding; return the shadow weight in units of its step, in its shape. The rounded weight stays."""
+    """Remove the rounding; return the shadow weight in units of its step, in its shape.
+
+    The rounded values remain as a plain parameter.
+    """
     found = parametrizations(model, name)
     multiples: NDArray[np.float64] = (found.original.detach().double() / found[0].step).cpu().numpy()
     take_off(model, name)
