@@ -1,4 +1,4 @@
-"""A training objective with a rate: task loss + λ · bits, where bits estimate the entropy-coded size of rounded weights.
+"""A training objective with a rate: task loss + λ · bits; the bits estimate the entropy-coded size of the weights.
 
 The integers q of each tensor have their own distribution: a share of zeros, and a geometric tail. Above |q| = 1 the
 code length is linear in |q|, so the gradient is constant: λ · (bits from one multiple to the next) / step, towards
