@@ -27,7 +27,7 @@ class CalibratedNetwork:
 
 
 def calibrate(job: Job) -> CalibratedNetwork:
-    """Calibrate a copy of the job's present network; the job's own module is not changed."""
+    """Return the calibration of a copy of the job's present network; the job's own module is not changed."""
     model = copied(job.model).cpu().eval()
     with job.run.stage("calibrate"):
         inputs, text = _inputs(job, model)

@@ -45,7 +45,7 @@ class CodeLength(nn.Module):
         self.bits = 0.0
 
     def update(self, weight: Tensor) -> None:
-        """Fit the distribution to the present values of a shadow weight."""
+        """Update the distribution to the present values of a shadow weight."""
         magnitude = torch.round(weight.detach() / self.step).abs()
         count = magnitude.numel()
         nonzero = int((magnitude > 0).sum())
