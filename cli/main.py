@@ -76,9 +76,11 @@ def _run(arguments: list[str]) -> int:
     except BrokenPipeError:
         return 0
     except Exception as error:
-        message = _explanation(error)
         if debug:
             traceback.print_exc()
+        if (interrupt := _interruption_behind(error)) is not None:
+            return _interrupted(interrupt, as_json)
+        message = _explanation(error)
         if message is None:
             message = f"a bug in qacomp: {type(error).__name__}: {error}; run again with --debug and report it"
         return _fail(message, type(error).__name__, as_json)
@@ -108,6 +110,14 @@ def _explanation(error: Exception) -> str | None:
     if isinstance(error, OSError) and not isinstance(error, QacompError):
         return explained(error)
     return str(error) if isinstance(error, QacompError) else None
+
+
+def _interruption_behind(error: BaseException) -> KeyboardInterrupt | None:
+    """Return the interruption that an error was made of: Python 3.11 wraps one that comes while it builds a class."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__
+    return cause
 
 
 def _interrupted(interrupt: BaseException, as_json: bool) -> int:

@@ -1,9 +1,13 @@
 """Fixtures that every test may use; hypothesis runs derandomized so that the same commit gives the same result."""
 
+import functools
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -29,6 +33,29 @@ os.environ.setdefault("QACOMP_TIME_SCALE", f"{time_scale():.2f}")
 os.environ.setdefault("PYTEST_TIMEOUT", f"{LONGEST_TEST * float(os.environ['QACOMP_TIME_SCALE']):.0f}")
 settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ci")
+
+
+EXPORTER = "torch.onnx._internal.exporter._registration"
+
+
+def keep_operators(exporter: ModuleType) -> None:
+    """Let torch's exporter build its table of operators once a process: it does so in each export, which takes 0.8 s."""
+    built = functools.cache(exporter.ONNXRegistry.from_torchlib)
+
+    def copied(**options: Any) -> object:
+        registry, kept = exporter.ONNXRegistry(), built(**options)
+        vars(registry).update(vars(kept) | {"functions": {name: [*ways] for name, ways in kept.functions.items()}})
+        return registry
+
+    exporter.ONNXRegistry.from_torchlib = staticmethod(copied)
+    copied.__dict__["kept"] = True
+
+
+def pytest_runtest_setup() -> None:
+    """Do so as soon as a test has loaded the exporter, and import nothing for tests that don't."""
+    exporter = sys.modules.get(EXPORTER)
+    if exporter is not None and not hasattr(exporter.ONNXRegistry.from_torchlib, "kept"):
+        keep_operators(exporter)
 
 
 def pytest_report_header() -> str:

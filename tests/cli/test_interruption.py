@@ -41,6 +41,17 @@ def test_ctrl_c_keeps_finished_epochs_and_the_same_command_goes_on(
     assert output.read_bytes() == whole.read_bytes()
 
 
+def test_ctrl_c_while_python_builds_a_class_is_no_defect(qacomp: Qacomp, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupting:
+        def __set_name__(self, owner: type, name: str) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("qacomp.cli.main.import_module", lambda name: type("Building", (), {"field": Interrupting()}))
+    answer = qacomp("verify", "m.qac", "--json")
+    assert answer.code == 1 and answer.err == "qacomp: error: interrupted; no output is half-written\n"
+    assert answer.json["error"]["type"] == "Interrupted"
+
+
 @contextmanager
 def small_disk() -> Iterator[None]:
     """No file of this process may grow past 2,000 bytes: writes fail as on a full disk."""
