@@ -78,8 +78,8 @@ def _run(arguments: list[str]) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        if (interrupt := _interruption_behind(error)) is not None:
-            return _interrupted(interrupt, as_json)
+        if (behind := _interruption_behind(error)) is not None:
+            return _interrupted(behind, as_json)
         message = _explanation(error)
         if message is None:
             message = f"a bug in qacomp: {type(error).__name__}: {error}; run again with --debug and report it"

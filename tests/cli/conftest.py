@@ -1,12 +1,14 @@
 """One small network, trained and compressed once a session, that the command line's tests share."""
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from screens import Screen
 
 from qacomp.cli.main import main
 
@@ -64,3 +66,18 @@ def packed(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("packed") / "model.qac"
     quiet("compress", trained, "--reg", "exp", "--k", "8", "--epochs", "4", "--tune-epochs", "2", "-o", path)
     return path
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Screen]:
+    """Put a terminal of some width in the place of stdout or stderr."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+
+    def make(columns: int, stream: str = "stdout", encoding: str = "utf-8") -> Screen:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        made = Screen(encoding)
+        monkeypatch.setattr(sys, stream, made)
+        return made
+
+    return make

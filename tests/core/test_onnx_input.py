@@ -2,148 +2,33 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx_sources import (
+    FLOAT,
+    branches,
+    kinds,
+    model_of,
+    packed,
+    packed_file,
+    shared_names,
+    tensor,
+    weights,
+    without_weights,
+)
 
-from qacomp.api import compress
-from qacomp.errors import CheckpointError, ConfigError, FormatError, NotACheckpointError
+from qacomp.errors import ConfigError
 from qacomp.exporting.decode import decode_file
 from qacomp.exporting.decoded_measuring import measure_decoded
 from qacomp.exporting.onnx_options import OnnxOptions
-from qacomp.exporting.original_onnx import write_original
-from qacomp.formats import open_file
-from qacomp.graphs import read_onnx
-from qacomp.graphs.skeleton import slots
-from qacomp.graphs.values import DATA_FIELDS, DTYPES, array_of, data_field
+from qacomp.graphs.values import DTYPES, array_of, data_field
 from qacomp.graphs.walk import sites
-from qacomp.options.config import CompressConfig
-from qacomp.result import Result
-
-RNG = np.random.default_rng(0)
-FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
-
-
-def weights(*shape: int, dtype: Any = np.float32) -> NDArray[Any]:
-    return RNG.standard_normal(shape).astype(dtype)
-
-
-def tensor(name: str, array: NDArray[Any]) -> TensorProto:
-    return numpy_helper.from_array(array, name)
-
-
-def model_of(
-    nodes: list[onnx.NodeProto],
-    initializers: list[TensorProto],
-    *,
-    inputs: tuple[Any, ...] = ("batch", 16),
-    **more: Any,
-) -> ModelProto:
-    """x -> nodes -> y, both float of rank 2."""
-    graph = helper.make_graph(
-        nodes,
-        "main",
-        [helper.make_tensor_value_info("x", FLOAT, inputs)],
-        [helper.make_tensor_value_info("y", FLOAT, ["batch", None])],
-        initializers,
-        doc_string="what the graph is",
-    )
-    opsets = more.pop("opsets", [helper.make_opsetid("", 17)])
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="someone", **more)
-    helper.set_model_props(model, {"author": "ünïcode", "task": "test"})
-    return model
-
-
-def branches() -> ModelProto:
-    """Weights in the main graph, in Constant nodes, in both branches of an If under one name, and in typed fields."""
-
-    def branch(name: str, matrix: NDArray[Any]) -> onnx.GraphProto:
-        product = helper.make_node("MatMul", ["h", "w"], ["out"])
-        output = helper.make_tensor_value_info("out", FLOAT, None)
-        return helper.make_graph([product], name, [], [output], [tensor("w", matrix)])
-
-    nodes = [
-        helper.make_node("Constant", [], ["const/weight"], value=tensor("", weights(16, 24))),
-        helper.make_node("MatMul", ["x", "const/weight"], ["h0"], name="first", doc_string="a product"),
-        helper.make_node("Gemm", ["h0", "typed", "bias"], ["h"], transB=1),
-        helper.make_node("ReduceSum", ["h"], ["total"], keepdims=0),
-        helper.make_node("Greater", ["total", "zero"], ["positive"]),
-        helper.make_node(
-            "If",
-            ["positive"],
-            ["y"],
-            then_branch=branch("a", weights(20, 20)),
-            else_branch=branch("b", weights(20, 20)),
-        ),
-    ]
-    typed = helper.make_tensor("typed", FLOAT, [20, 24], weights(20, 24).reshape(-1).tolist())
-    return model_of(nodes, [typed, tensor("bias", weights(20)), tensor("zero", np.array(0, np.float32))])
-
-
-def kinds() -> ModelProto:
-    """One tensor of every kind that must come back exactly, beside one weight."""
-    exact = {
-        "int8": np.arange(300, dtype=np.int8).reshape(3, 100),
-        "int64": np.arange(400).reshape(20, 20),
-        "bool": (np.arange(400) % 3 == 0).reshape(20, 20),
-        "uint64": np.full((8, 8), 2**63 + 5, np.uint64),
-        "scalar": np.array(1e-12, np.float32),
-        "empty": np.zeros((0, 7), np.float32),
-        "mask": np.triu(np.full((32, 32), -np.inf, np.float32)),
-        "variance": np.full(64, 1e-9, np.float32),
-        "few": np.tile(np.array([0.1, 0.7, 1e-9], np.float32), (30, 10)),
-        "complex": (weights(8, 8) + 1j).astype(np.complex64),
-        "text": np.array([["one", "two"]] * 40, dtype=object),
-        "späße/a:0": np.arange(64, dtype=np.float64),
-        "n" * 10_240: weights(32),
-    }
-    initializers = [tensor(name, value) for name, value in exact.items()]
-    for kind in (TensorProto.INT4, TensorProto.FLOAT8E4M3FN, TensorProto.UINT4):
-        data = bytes(range(128)) * (2 if kind == TensorProto.FLOAT8E4M3FN else 1)
-        initializers.append(helper.make_tensor(f"odd{kind}", kind, [16, 16], data, raw=True))
-    initializers += [
-        helper.make_tensor("halves", TensorProto.FLOAT16, [4, 40], weights(160).tolist()),
-        helper.make_tensor("flags", TensorProto.BOOL, [70], [True, False] * 35),
-        tensor("w", weights(16, 32)),
-    ]
-    model = model_of([helper.make_node("MatMul", ["x", "w"], ["y"])], initializers)
-    values, indices = tensor("sparse", weights(20)), tensor("i", np.arange(20))
-    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [40, 40]))
-    return model
-
-
-def packed(model: ModelProto, folder: Path, **settings: Any) -> tuple[Result, ModelProto]:
-    """The result, and the model that decoding gives."""
-    (folder / "m.onnx").write_bytes(model.SerializeToString())
-    return packed_file(folder / "m.onnx", folder, **settings)
-
-
-def packed_file(path: Path, folder: Path, **settings: Any) -> tuple[Result, ModelProto]:
-    config = CompressConfig(k=4, min_size=64, stored_precision="exact").with_settings(settings, "test")
-    result = compress(read_onnx(path), None, config, folder / "m.qac")
-    done = decode_file(folder / "m.qac", folder / "back.onnx")
-    assert done.max_abs_error == 0
-    return result, onnx.load(folder / "back.onnx")
-
-
-def without_weights(model: ModelProto, names: set[str]) -> bytes:
-    """The model with the values of the tensors that were shared taken out, and nothing else."""
-    copy = ModelProto.FromString(model.SerializeToString())
-    for slot in slots(list(sites(copy))):
-        if slot.name in names:
-            for field in DATA_FIELDS:
-                slot.site.tensor.ClearField(field)
-    return bytes(copy.SerializeToString(deterministic=True))
-
-
-def shared_names(result: Result) -> set[str]:
-    return {layer.name for layer in result.layers if layer.k is not None}
 
 
 @pytest.mark.parametrize("make", [branches, kinds])
@@ -243,104 +128,6 @@ def test_custom_operators_are_kept(tmp_path: Path) -> None:
         model_of([strange], [tensor("w", weights(16, 16))], opsets=opsets), tmp_path, include=("w",), min_size=256
     )
     assert shared_names(asked[0]) == {"w"}
-
-
-@pytest.fixture
-def external(tmp_path: Path) -> Iterator[Path]:
-    """A model whose tensors stand in weights.bin."""
-    folder = tmp_path / "outside"
-    folder.mkdir()
-    path = folder / "m.onnx"
-    onnx.save(
-        branches(), path, save_as_external_data=True, location="weights.bin", size_threshold=0, convert_attribute=True
-    )
-    yield path
-
-
-def test_external_data_comes_back_inside(external: Path, tmp_path: Path) -> None:
-    result, back = packed_file(external, tmp_path)
-    assert shared_names(result) == {"typed", "const/weight", "w#1", "w#2"}
-    inside = onnx.load(external)
-    for site in sites(inside):
-        site.tensor.ClearField("data_location")  # onnx spells the default out
-    assert without_weights(back, shared_names(result)) == without_weights(inside, shared_names(result))
-    with open_file(tmp_path / "m.qac") as container:
-        assert len(container.meta["source"]["external_sha256"]) == 1
-
-
-def test_external_data_that_is_missing_cut_off_or_elsewhere_is_refused(external: Path) -> None:
-    data = external.with_name("weights.bin")
-    whole = data.read_bytes()
-    data.write_bytes(whole[:-1])
-    with pytest.raises(CheckpointError, match="truncated"):
-        read_onnx(external)
-    data.unlink()
-    with pytest.raises(CheckpointError, match="missing"):
-        read_onnx(external)
-    (external.parent.parent / "secret").write_bytes(whole)
-    data.symlink_to(external.parent.parent / "secret")
-    with pytest.raises(CheckpointError, match="outside the model's folder"):
-        read_onnx(external)
-    for where in ("../secret", "/etc/passwd", ""):
-        model = onnx.load(external, load_external_data=False)
-        next(s.tensor for s in sites(model) if s.tensor.external_data).external_data[0].value = where
-        external.write_bytes(model.SerializeToString())
-        with pytest.raises(CheckpointError, match="outside the model's folder"):
-            read_onnx(external)
-
-
-def test_large_models_are_written_with_external_data(tmp_path: Path) -> None:
-    model = branches()
-    _result, back = packed(model, tmp_path)
-    with open_file(tmp_path / "m.qac") as container:
-        files = write_original(container, tmp_path / "large.onnx", None, largest=1000)
-    assert [f.name for f in files] == ["large.onnx", "large.onnx.data"]
-    again = onnx.load(tmp_path / "large.onnx")
-    names = {slot.name for slot in slots(list(sites(model)))}
-    assert without_weights(again, names) != without_weights(model, set())
-    for a, b in zip(sites(back), sites(again), strict=True):
-        assert array_of(a.tensor).tobytes() == array_of(b.tensor).tobytes()
-    onnx.checker.check_model(str(tmp_path / "large.onnx"))
-
-
-def test_damaged_models_are_refused_by_name(tmp_path: Path) -> None:
-    path = tmp_path / "m.onnx"
-    whole = branches().SerializeToString()
-    for data in (
-        b"\x08\x08\x12",
-        whole[: len(whole) // 2],
-        b"{}",
-        helper.make_model(onnx.GraphProto()).SerializeToString(),
-    ):
-        path.write_bytes(data)
-        with pytest.raises(NotACheckpointError, match=r"m\.onnx"):
-            read_onnx(path)
-    model = branches()
-    model.graph.initializer[1].raw_data *= 2
-    path.write_bytes(model.SerializeToString())
-    with pytest.raises(CheckpointError, match="bias"):
-        packed_file(path, tmp_path)
-    model.graph.initializer[1].dims[0] = -4
-    path.write_bytes(model.SerializeToString())
-    with pytest.raises(CheckpointError, match="negative"):
-        read_onnx(path)
-
-
-def test_a_container_whose_graph_points_elsewhere_is_refused(tmp_path: Path) -> None:
-    packed(branches(), tmp_path)
-    from qacomp.graphs.skeleton import join
-
-    with open_file(tmp_path / "m.qac") as container:
-        graph = container.graph()
-        assert graph is not None
-        model = ModelProto.FromString(graph)
-        model.graph.initializer[0].external_data[0].key = "location"
-        with pytest.raises(FormatError, match="another file"):
-            join(model.SerializeToString(), container.tensor, "m")
-        model.graph.initializer[0].external_data[0].key = "qacomp"
-        model.graph.initializer[0].dims[0] = 2
-        with pytest.raises(FormatError, match="the graph declares"):
-            join(model.SerializeToString(), container.tensor, "m")
 
 
 def test_the_same_model_gives_the_same_bytes_and_a_document(tmp_path: Path) -> None:

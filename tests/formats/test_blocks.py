@@ -3,11 +3,11 @@
 import math
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+import resign
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -169,11 +169,11 @@ def test_bad_blocks_are_named(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_hostile_blocks(tmp_path: Path, resign: ModuleType) -> None:
+def test_hostile_blocks(tmp_path: Path) -> None:
     save_file(tmp_path / "a.qac", {"w": drawn((6, 8), (1, 4), 3)})
     header, payloads = resign.parts((tmp_path / "a.qac").read_bytes())
 
-    def changed(**fields: object) -> bytes:
+    def changed(**fields: Any) -> bytes:
         tensor = replace(header.tensors[0], **fields)
         data = write_header(replace(header, tensors=(tensor,)))
         made: bytes = resign.container(data, payloads, flags=1)

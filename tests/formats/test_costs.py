@@ -5,10 +5,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+import resign
 
 from qacomp.formats import (
     CodecError,
@@ -47,7 +47,6 @@ Place = tuple[int, int, int, int]
 
 
 def file(
-    resign: ModuleType,
     tensors: Sequence[TensorRecord],
     sections: Sequence[Place],
     payloads: Sequence[bytes],
@@ -84,34 +83,33 @@ def shared(name: str, shape: tuple[int, ...], k: int = 1, group: int = 0, **more
     return replace(TensorRecord(name, SHARED, 11, 9, shape, group, 1, (k,)), **more)  # type: ignore[arg-type]
 
 
-def test_very_many_empty_tensors(resign: ModuleType) -> None:
+def test_very_many_empty_tensors() -> None:
     tensors = [TensorRecord(f"{i:06x}", DENSE, 1, 1, (0,), 1, 0) for i in range(100_000)]
-    data = file(resign, tensors, [(VALUES, 0, 0, 0)], [b""])
+    data = file(tensors, [(VALUES, 0, 0, 0)], [b""])
     with pytest.raises(LimitExceededError, match="header would grow"):
         read(data)
 
 
-def test_very_many_sections(resign: ModuleType) -> None:
+def test_very_many_sections() -> None:
     tensors = [TensorRecord("x", DENSE, 1, 1, (20_000,), 0, 0)]
-    read(file(resign, tensors, [(VALUE_CHUNK, 0, 0, 0)] * 20_000, [b"\0"] * 20_000, 0))
+    read(file(tensors, [(VALUE_CHUNK, 0, 0, 0)] * 20_000, [b"\0"] * 20_000, 0))
     tensors = [TensorRecord("x", DENSE, 1, 1, (100_000,), 0, 0)]
-    data = file(resign, tensors, [(VALUE_CHUNK, 6, 0, 0)] * 100_000, [b""] * 100_000, 0)
+    data = file(tensors, [(VALUE_CHUNK, 6, 0, 0)] * 100_000, [b""] * 100_000, 0)
     with pytest.raises(LimitExceededError, match="header would grow"):
         read(data)
 
 
-def test_many_references_to_one_large_tensor(resign: ModuleType) -> None:
+def test_many_references_to_one_large_tensor() -> None:
     first = shared("x", (1 << 25,))
     others = [replace(first, name=f"{i}", kind=SAME, levels=(), book_group=0, same_as=0) for i in range(1000)]
-    data = file(resign, [first, *others], [(VALUES, 0, 0, 0), (INDEX_CHUNK, 1, 0, 0)], [b"\0\0", b""])
+    data = file([first, *others], [(VALUES, 0, 0, 0), (INDEX_CHUNK, 1, 0, 0)], [b"\0\0", b""])
     with pytest.raises(LimitExceededError, match="tensors would grow"):
         open_file(data)
 
 
-def test_many_large_constants(resign: ModuleType) -> None:
+def test_many_large_constants() -> None:
     tensors = [shared(f"{i}", (1 << 25,)) for i in range(1000)]
     data = file(
-        resign,
         tensors,
         [(VALUES, 6, 0, 0)] + [(INDEX_CHUNK, 1, 0, i) for i in range(1000)],
         [compress(bytes(2000))] + [b""] * 1000,
@@ -120,17 +118,17 @@ def test_many_large_constants(resign: ModuleType) -> None:
         open_file(data)
 
 
-def test_rows_of_what_is_not_there(resign: ModuleType) -> None:
+def test_rows_of_what_is_not_there() -> None:
     count = 1 << 36
     places = [(VALUES, 0, 0, 0)] + [(INDEX_CHUNK, 1, 0, 0)] * (count >> 30)
-    data = file(resign, [shared("x", (count,))], places, [bytes(2)] + [b""] * (count >> 30))
+    data = file([shared("x", (count,))], places, [bytes(2)] + [b""] * (count >> 30))
     with pytest.raises(LimitExceededError):
         open_file(data).rows("x", 0, count)
 
 
 @pytest.mark.parametrize("alphabet", [2, 16, 256])
 @pytest.mark.parametrize("streams", [1, 200, 1024])
-def test_context_streams_of_few_symbols(resign: ModuleType, streams: int, alphabet: int) -> None:
+def test_context_streams_of_few_symbols(streams: int, alphabet: int) -> None:
     tensors = [shared(f"{i:x}", (4,), alphabet, 1) for i in range(streams)]
     out = ByteWriter()
     for number in (14, 0, 1, *[0, 2] * streams):
@@ -138,7 +136,7 @@ def test_context_streams_of_few_symbols(resign: ModuleType, streams: int, alphab
     out.raw(b"\0\0\1\0" + b"\xff\xff" * 8 * streams)
     books = compress(bytes(2 * alphabet * streams))
     with pytest.raises(FormatError):
-        read(file(resign, tensors, [(VALUES, 6, 0, 0), (INDICES, 4, 0, 0)], [books, bytes(out.buffer)]))
+        read(file(tensors, [(VALUES, 6, 0, 0), (INDICES, 4, 0, 0)], [books, bytes(out.buffer)]))
 
 
 def one_lane(codec: str, count: int) -> bytes:
@@ -155,12 +153,12 @@ def one_lane(codec: str, count: int) -> bytes:
 
 
 @pytest.mark.parametrize(("codec", "number"), [("rans", 3), ("context", 4)])
-def test_many_sections_of_long_lanes(resign: ModuleType, codec: str, number: int) -> None:
+def test_many_sections_of_long_lanes(codec: str, number: int) -> None:
     count = 1 << 16
     tensors = [shared(f"{i}", (count,), 2) for i in range(200)]
     payload = one_lane(codec, count)
     places = [(VALUES, 6, 0, 0)] + [(INDEX_CHUNK, number, 0, i) for i in range(200)]
-    data = file(resign, tensors, places, [compress(bytes(800)), *[payload] * 200])
+    data = file(tensors, places, [compress(bytes(800)), *[payload] * 200])
     with open_file(data) as container, pytest.raises(FormatError):
         start = time.process_time()
         try:
@@ -175,54 +173,54 @@ def test_many_sections_of_long_lanes(resign: ModuleType, codec: str, number: int
 
 @pytest.mark.parametrize("blocks", [None, (1, 1, 1)])
 @pytest.mark.parametrize("shape", [(0, 1 << 48, 1 << 48), (1 << 48, 0, 1 << 48)])
-def test_sizes_beside_a_zero(resign: ModuleType, shape: tuple[int, ...], blocks: tuple[int, ...] | None) -> None:
-    dense = file(resign, [TensorRecord("x", DENSE, 11, 11, shape, 0, 0)], [], [])
+def test_sizes_beside_a_zero(shape: tuple[int, ...], blocks: tuple[int, ...] | None) -> None:
+    dense = file([TensorRecord("x", DENSE, 11, 11, shape, 0, 0)], [], [])
     with pytest.raises(LimitExceededError, match="is empty, but has"):
         open_file(dense)
     if blocks:
         record = shared("x", shape, 2, blocks=blocks, book_group=0)
         with pytest.raises(LimitExceededError):
-            open_file(file(resign, [record], [], []))
+            open_file(file([record], [], []))
 
 
-def test_empty_arrays_of_large_sizes_are_read(resign: ModuleType, tmp_path: Path) -> None:
+def test_empty_arrays_of_large_sizes_are_read(tmp_path: Path) -> None:
     empty = np.zeros((0, 1 << 40), np.float32)
     save_file(tmp_path / "a.qac", {"x": empty, "s": SharedTensor(np.ones(2, np.float32), np.zeros((3, 0), np.uint8))})
     with open_file(tmp_path / "a.qac") as container:
         assert container.tensor("x").shape == empty.shape == container.rows("x", 0, 5).shape
         assert container.tensor("s").shape == (3, 0) and container.rows("s", 1, 3).shape == (2, 0)
     record = shared("x", (0, 1 << 48), 2, blocks=(1, 1), book_group=0)
-    with open_file(file(resign, [record], [], [])) as container:
+    with open_file(file([record], [], [])) as container:
         assert container.tensor("x").shape == (0, 1 << 48) == container.shared("x").indices.shape
 
 
-def test_raw_chunks_that_are_too_short_or_too_long(resign: ModuleType) -> None:
+def test_raw_chunks_that_are_too_short_or_too_long() -> None:
     for size in (12, 20):
         tensors = [TensorRecord("x", DENSE, 11, 11, (4,), 0, 0)]
-        data = file(resign, tensors, [(VALUE_CHUNK, 0, 0, 0)], [bytes(size)])
+        data = file(tensors, [(VALUE_CHUNK, 0, 0, 0)], [bytes(size)])
         with pytest.raises(CodecError):
             open_file(data).tensor("x", copy=False)
 
 
-def test_truth_values_that_are_mapped_or_converted(resign: ModuleType) -> None:
-    mapped = file(resign, [TensorRecord("x", DENSE, 0, 0, (5,), 0, 0)], [(VALUE_CHUNK, 0, 0, 0)], [b"\2" * 5])
+def test_truth_values_that_are_mapped_or_converted() -> None:
+    mapped = file([TensorRecord("x", DENSE, 0, 0, (5,), 0, 0)], [(VALUE_CHUNK, 0, 0, 0)], [b"\2" * 5])
     with pytest.raises(CodecError, match="truth"):
         open_file(mapped).tensor("x", copy=False)
 
 
 @pytest.mark.parametrize(("stored", "given"), [(1, 0), (0, 11), (11, 9), (10, 11), (8, 12), (11, 6), (6, 5)])
-def test_types_that_are_not_exact_in_others(resign: ModuleType, stored: int, given: int) -> None:
-    data = file(resign, [TensorRecord("x", DENSE, given, stored, (1,), 1, 0)], [(VALUES, 0, 0, 0)], [bytes(8)])
+def test_types_that_are_not_exact_in_others(stored: int, given: int) -> None:
+    data = file([TensorRecord("x", DENSE, given, stored, (1,), 1, 0)], [(VALUES, 0, 0, 0)], [bytes(8)])
     with pytest.raises(HeaderError, match="exact"):
         open_file(data)
 
 
-def test_codebooks_of_few_bytes(resign: ModuleType) -> None:
+def test_codebooks_of_few_bytes() -> None:
     """65,536 entries for each of a thousand tensors of one value, from next to nothing."""
     tensors = [shared(f"{i}", (1,), 65_536, 1) for i in range(4000)]
     payloads = [compress(bytes(2 * 65_536 * 4000)), bytes(8000)]
     with pytest.raises(LimitExceededError):
-        read(file(resign, tensors, [(VALUES, 6, 0, 0), (INDICES, 1, 0, 0)], payloads))
+        read(file(tensors, [(VALUES, 6, 0, 0), (INDICES, 1, 0, 0)], payloads))
 
 
 REFUSED_METADATA = [
@@ -238,7 +236,7 @@ REFUSED_METADATA = [
 
 
 @pytest.mark.parametrize("text", REFUSED_METADATA)
-def test_metadata_that_no_writer_gives(resign: ModuleType, text: str) -> None:
+def test_metadata_that_no_writer_gives(text: str) -> None:
     data = text.encode()
     section = SectionRecord(META, 0, 0, 0, len(data), crc32(data), len(data))
     made = resign.container(write_header(Header((), (section,), 4, 22)), data)
@@ -246,7 +244,7 @@ def test_metadata_that_no_writer_gives(resign: ModuleType, text: str) -> None:
         _ = container.meta
 
 
-def test_metadata_and_graphs_of_few_bytes(resign: ModuleType) -> None:
+def test_metadata_and_graphs_of_few_bytes() -> None:
     text = b'{"a":[' + b"{}," * (1 << 22) + b"0]}"
     for kind in (GRAPH, META):
         data = compress(text * (8 if kind == GRAPH else 1))

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -106,7 +105,7 @@ def test_numbers_that_are_no_grid_are_refused() -> None:
 
 
 def test_a_file_with_grids_is_of_version_1_2_and_older_readers_refuse_its_tensors(
-    tmp_path: Path, resign: ModuleType, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words, _ = drawn(6, 256, 11, 5)
     books = words.view("<f4").reshape(6, 1, 256)

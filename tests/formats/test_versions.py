@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+import resign
 
 from qacomp.formats import HeaderError, SharedTensor, UnsupportedVersionError, open_file, save_file
 from qacomp.formats.header import write_header
@@ -29,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-def changed(resign: ModuleType, data: bytes, minor: int, **fields: int) -> bytes:
+def changed(data: bytes, minor: int, **fields: Any) -> bytes:
     """The same file, of another minor version, with other fields in the records of `new` and its alias."""
     header, payloads = resign.parts(data)
     tensors = tuple(replace(t, **fields) if t.name in ("new", "alias") else t for t in header.tensors)
@@ -39,10 +39,8 @@ def changed(resign: ModuleType, data: bytes, minor: int, **fields: int) -> bytes
 
 
 @pytest.mark.parametrize("fields", [{"dtype": 13}, {"stored": 14}, {"dtype": 15, "stored": 15}])
-def test_an_unknown_element_type_refuses_only_its_tensors(
-    resign: ModuleType, data: bytes, fields: dict[str, int]
-) -> None:
-    with open_file(changed(resign, data, NEWER, **fields)) as container:
+def test_an_unknown_element_type_refuses_only_its_tensors(data: bytes, fields: dict[str, int]) -> None:
+    with open_file(changed(data, NEWER, **fields)) as container:
         assert container.names == ("plain", "new", "w", "alias")
         assert container.tensor("plain").tolist() == list(range(7))
         assert container.tensor("w").tolist() == [[1, 2, 2]]
@@ -60,15 +58,13 @@ def test_an_unknown_element_type_refuses_only_its_tensors(
 
 
 @pytest.mark.parametrize("fields", [{"dtype": 13}, {"stored": 14}])
-def test_an_unknown_element_type_in_a_version_that_has_none_is_damage(
-    resign: ModuleType, data: bytes, fields: dict[str, int]
-) -> None:
+def test_an_unknown_element_type_in_a_version_that_has_none_is_damage(data: bytes, fields: dict[str, int]) -> None:
     for minor in range(VERSION[1] + 1):
         with pytest.raises(HeaderError, match="element type 1"):
-            open_file(changed(resign, data, minor, **fields))
+            open_file(changed(data, minor, **fields))
 
 
-def test_a_group_of_two_element_types_is_refused(resign: ModuleType, data: bytes) -> None:
+def test_a_group_of_two_element_types_is_refused(data: bytes) -> None:
     header, payloads = resign.parts(data)
     group = header.tensors[0].group
     tensors = tuple(replace(t, group=group) if t.name == "new" else t for t in header.tensors)
@@ -78,7 +74,7 @@ def test_a_group_of_two_element_types_is_refused(resign: ModuleType, data: bytes
             open_file(resign.with_prefix(made, minor=minor))
 
 
-def test_an_unknown_codec_refuses_only_the_tensors_in_its_section(resign: ModuleType, data: bytes) -> None:
+def test_an_unknown_codec_refuses_only_the_tensors_in_its_section(data: bytes) -> None:
     header, payloads = resign.parts(data)
     group = header.tensors[1].group - 1
     sections = tuple(replace(s, codec=77) if s.kind == VALUES and s.owner == group else s for s in header.sections)
@@ -91,7 +87,7 @@ def test_an_unknown_codec_refuses_only_the_tensors_in_its_section(resign: Module
             container.tensor("new")
 
 
-def test_an_unknown_codec_of_the_header_refuses_the_file(resign: ModuleType, data: bytes) -> None:
+def test_an_unknown_codec_of_the_header_refuses_the_file(data: bytes) -> None:
     with pytest.raises(UnsupportedVersionError, match="codec 200"):
         open_file(resign.with_prefix(data, minor=NEWER, codec=200))
 
