@@ -4,13 +4,14 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from warm_process import WarmProcess
 
 QUIET_SECONDS = 0.11  # what `time_scale` counts in on an idle core at 3 GHz
 LONGEST_TEST = 300  # seconds on such a core, before pytest-timeout ends a test that hangs
@@ -79,3 +80,11 @@ def shared_dir() -> Path:
     if not (root / "ckpt").is_dir():
         pytest.skip("no shared checkpoints beside this checkout")
     return root
+
+
+@pytest.fixture(scope="session")
+def warm_process() -> Iterator[WarmProcess]:
+    """Fresh Python processes without the seconds that importing torch takes, for programs whose imports stay."""
+    process = WarmProcess()
+    yield process
+    process.end()

@@ -2,7 +2,6 @@
 
 import io
 import pickle
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from warm_process import WarmProcess
 
 from qacomp.checkpoints import read_checkpoint
 from qacomp.errors import CheckpointError, UnsafePickleError
@@ -40,17 +40,16 @@ def test_reduce_is_never_called(tmp_path: Path, zipped: bool) -> None:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_the_class_of_a_pickle_is_never_imported(tmp_path: Path, zipped: bool) -> None:
+def test_the_class_of_a_pickle_is_never_imported(warm_process: WarmProcess, tmp_path: Path, zipped: bool) -> None:
     (tmp_path / "leaves_a_mark.py").write_text(
         "import pathlib\npathlib.Path(__file__).with_name('imported').touch()\nclass Recipe: pass\n"
     )
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import leaves_a_mark, torch\n"
-        "torch.save({'state_dict': {'w': torch.ones(2)}, 'recipe': leaves_a_mark.Recipe()}, sys.argv[1] + '/x.pt',"
+        "torch.save({'state_dict': {'w': torch.ones(2)}, 'recipe': leaves_a_mark.Recipe()}, 'x.pt',"
         f" _use_new_zipfile_serialization={zipped})\n"
     )
-    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+    warm_process.run(program, tmp_path)
     mark = tmp_path / "imported"
     mark.unlink()
     sys.path.insert(0, str(tmp_path))

@@ -5,15 +5,13 @@ here starts processes of its own.
 """
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from warm_process import WarmProcess
 
 from qacomp.formats import UnsupportedVersionError, open_file
 
@@ -59,18 +57,9 @@ Python = Callable[[str], str]
 
 
 @pytest.fixture
-def python(site: Path, tmp_path: Path) -> Python:
+def python(warm_process: WarmProcess, site: Path, tmp_path: Path) -> Python:
     """Run a program in a folder of its own, with the packages installed; what it prints."""
-
-    def run(program: str) -> str:
-        environment = os.environ | {"PYTHONPATH": str(site)}
-        done = subprocess.run(
-            [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return run
+    return lambda program: warm_process.run(program, tmp_path, path=[site])
 
 
 COMMANDS = """
@@ -181,9 +170,10 @@ def test_a_broken_package_stops_only_who_names_it(python: Python) -> None:
 
 def test_a_word_in_a_file_imports_no_package(python: Python) -> None:
     program = COMMANDS + (
-        "import subprocess, sys\n"
+        "import os, sys\n"
         "train = ['train', '--arch', 'tiny_net', '--data', 'stripes:200', '--epochs', '1', '-o', 'net.pt']\n"
-        "subprocess.run([sys.executable, '-m', 'qacomp', *train], check=True, capture_output=True)\n"
+        "trained = os.fork() or os._exit(call(*train)['code'])\n"
+        "assert os.waitpid(trained, 0)[1] == 0\n"
         "answer = call('compress', 'net.pt', '--k', '4')\n"
         "print('extras.tiny_net' in sys.modules, 'extras.stripes' in sys.modules, json.dumps(answer))\n"
     )

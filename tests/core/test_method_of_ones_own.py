@@ -1,9 +1,9 @@
 """A new regularizer with a hyper-parameter is one file: command line, TOML, JSON schema and report know it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
+
+from warm_process import WarmProcess
 
 MINE = '''"""A regularizer of somebody's own, in one file."""
 
@@ -95,13 +95,10 @@ print(json.dumps({
 """
 
 
-def test_a_new_regularizer_with_a_hyperparameter_is_one_file(tmp_path: Path) -> None:
+def test_a_new_regularizer_with_a_hyperparameter_is_one_file(warm_process: WarmProcess, tmp_path: Path) -> None:
     """In a process of its own: what it registers stays."""
     (tmp_path / "mine.py").write_text(MINE)
-    command = [sys.executable, "-P", "-c", TRIAL]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
+    told = json.loads(warm_process.run(TRIAL, tmp_path).splitlines()[-1])
     assert told == {
         "sharpness": [2.0],
         "json": "mine:sharpness=2",
