@@ -1,16 +1,13 @@
 """Fixtures that every test may use; hypothesis runs derandomized so that the same commit gives the same result."""
 
-import functools
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from kept_operators import keep_operators
 from warm_process import WarmProcess
 
 QUIET_SECONDS = 0.11  # what `time_scale` counts in on an idle core at 3 GHz
@@ -36,27 +33,9 @@ settings.register_profile("ci", derandomize=True, deadline=None, suppress_health
 settings.load_profile("ci")
 
 
-EXPORTER = "torch.onnx._internal.exporter._registration"
-
-
-def keep_operators(exporter: ModuleType) -> None:
-    """Let torch's exporter build its table of operators once a process; alone, it takes 0.8 s for it in each export."""
-    built = functools.cache(exporter.ONNXRegistry.from_torchlib)
-
-    def copied(**options: Any) -> object:
-        registry, kept = exporter.ONNXRegistry(), built(**options)
-        vars(registry).update(vars(kept) | {"functions": {name: [*ways] for name, ways in kept.functions.items()}})
-        return registry
-
-    exporter.ONNXRegistry.from_torchlib = staticmethod(copied)
-    copied.__dict__["kept"] = True
-
-
 def pytest_runtest_setup() -> None:
-    """Do so as soon as a test has loaded the exporter, and import nothing for tests that don't."""
-    exporter = sys.modules.get(EXPORTER)
-    if exporter is not None and not hasattr(exporter.ONNXRegistry.from_torchlib, "kept"):
-        keep_operators(exporter)
+    """Let exports be fast as soon as a test has loaded the exporter; nothing is imported for tests that don't."""
+    keep_operators()
 
 
 def pytest_report_header() -> str:

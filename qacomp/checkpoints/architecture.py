@@ -97,7 +97,9 @@ def named_as(checkpoint: Checkpoint, arch: str) -> Checkpoint:
 def _architecture_shapes(arch: str, num_classes: int) -> Shapes:
     import torch
 
-    with torch.device("meta"):  # shapes without values: nothing is allocated, and no random numbers are drawn
+    from qacomp.models.unfilled import Unfilled
+
+    with Unfilled(), torch.device("meta"):  # shapes without values: nothing is allocated
         return _shapes(create_model(arch, num_classes).state_dict())
 
 

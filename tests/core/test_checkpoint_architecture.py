@@ -7,6 +7,7 @@ from torch import Tensor
 from qacomp.checkpoints import Checkpoint, fitting_architectures, infer_num_classes, load_into
 from qacomp.errors import ArchitectureMismatchError, UnknownArchitectureError
 from qacomp.models import create_model, list_models
+from qacomp.models.unfilled import Unfilled
 
 
 def checkpoint_of(state: "dict[str, Tensor]") -> Checkpoint:
@@ -16,7 +17,8 @@ def checkpoint_of(state: "dict[str, Tensor]") -> Checkpoint:
 @pytest.mark.parametrize("name", list_models())
 @pytest.mark.parametrize("num_classes", [2, 10, 37])
 def test_classes_and_architecture_are_inferred(name: str, num_classes: int) -> None:
-    state = create_model(name, num_classes).state_dict()
+    with torch.device("meta"):  # shapes alone
+        state = create_model(name, num_classes).state_dict()
     assert infer_num_classes(state, name) == num_classes
     assert fitting_architectures(state) == [name]
 
@@ -67,3 +69,13 @@ def test_inference_refuses_what_it_cannot_tell() -> None:
         infer_num_classes({"w": torch.ones(3)}, "resnet20")
     with pytest.raises(UnknownArchitectureError):
         infer_num_classes({}, "resnet21")
+
+
+def test_networks_for_their_shapes_alone_are_not_filled() -> None:
+    with Unfilled():
+        kept = torch.full((3, 4), 7.0)
+        for fill in (torch.nn.init.normal_, torch.nn.init.kaiming_uniform_, torch.nn.init.zeros_):
+            assert fill(kept) is kept
+        assert kept.uniform_(0, 1) is kept and torch.equal(kept, torch.full((3, 4), 7.0))
+        assert torch.ones(2).add_(1).tolist() == [2, 2]
+    assert not torch.equal(torch.nn.init.normal_(kept), torch.full((3, 4), 7.0))

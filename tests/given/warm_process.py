@@ -3,15 +3,21 @@
 A program may import and register what it likes: nothing of it stays. Of qacomp, nothing is imported beforehand.
 """
 
+import atexit
+import gc
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import traceback
 import types
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from kept_operators import keep_operators
 
 TASKS = Path("/proc/self/task")
 """Where Linux lists the threads of this process."""
@@ -21,7 +27,7 @@ class WarmProcess:
     """The process that forks; it ends with `end`, or with the process that made it."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-P", __file__]
+        command = [sys.executable, __file__]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def run(self, program: str, folder: Path, *, path: Sequence[Path] = (), arguments: Sequence[str] = ()) -> str:
@@ -42,7 +48,7 @@ class WarmProcess:
         self._process.communicate()
 
 
-def asked() -> dict[str, list[str] | str]:
+def asked() -> dict[str, Any]:
     """Fork for each line of stdin; return it in the child, and write the child's exit code and output to stdout."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         for line in sys.stdin:
@@ -54,7 +60,7 @@ def asked() -> dict[str, list[str] | str]:
                 for number, stream in ((1, out), (2, err)):
                     os.dup2(stream.fileno(), number)
                 os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-                request: dict[str, list[str] | str] = json.loads(line)
+                request: dict[str, Any] = json.loads(line)
                 return request
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             texts = [os.pread(stream.fileno(), 1 << 24, 0).decode() for stream in (out, err)]
@@ -71,16 +77,36 @@ def main() -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        import torch.onnx._internal.exporter._registration
+
+        keep_operators()
         network = torch.nn.Linear(2, 2).eval()
         torch.onnx.export(network, (torch.zeros(2, 2),), dynamo=True, verbose=False)  # this imports a lot more
     if TASKS.is_dir() and len(list(TASKS.iterdir())) > 1:
         raise RuntimeError("a process with threads can't be forked safely")
+    gc.freeze()  # what is there is looked at by no collection of a child
     request = asked()
-    os.chdir(str(request["folder"]))
-    sys.path[:0] = request["path"]
+    code = 1
+    try:
+        be(request)
+        code = 0
+    except SystemExit as left:
+        code = int(left.code or 0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        os._exit(code)  # taking all modules down takes longer than most programs
+
+
+def be(request: dict[str, Any]) -> None:
+    """Be the program, as python -c is."""
+    os.chdir(request["folder"])
+    sys.path[:1] = request["path"]  # in the place of this file's folder
     sys.argv[:] = ["-c", *request["arguments"]]
     module = sys.modules["__main__"] = types.ModuleType("__main__")
-    exec(compile(str(request["program"]), "<program>", "exec"), vars(module))
+    exec(compile(request["program"], "<program>", "exec"), vars(module))
 
 
 if __name__ == "__main__":
