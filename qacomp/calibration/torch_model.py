@@ -79,11 +79,11 @@ class TorchCalibration:
 def _adder(name: str, sums: dict[str, Tensor], counts: dict[str, int], generator: torch.Generator) -> Any:
     """Return a hook that adds a batch of a module's inputs to the sum of their second moments."""
 
+    def pick(count: int) -> Tensor | None:
+        return torch.randint(count, (_POSITIONS,), generator=generator) if count > _POSITIONS else None
+
     def hook(module: nn.Module, given: tuple[Any, ...]) -> None:
-        taken = columns(module, given[0].detach().float())
-        if taken.shape[2] > _POSITIONS:
-            chosen = torch.randint(taken.shape[2], (_POSITIONS,), generator=generator)
-            taken = taken[:, :, chosen]
+        taken = columns(module, given[0].detach().float(), pick)
         counts[name] = counts.get(name, 0) + taken.shape[2]
         moment = second_moment(taken)
         sums[name] = sums[name] + moment if name in sums else moment

@@ -9,14 +9,14 @@ same model serves for any other weights.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, inliner, numpy_helper
 
+from qacomp.graphs.lifting import Lifter
 from qacomp.graphs.open_weights import tensor_places
-from qacomp.graphs.walk import Scope, nested, subgraphs
+from qacomp.graphs.walk import Scope, nested
 
 PREFIX = "qacomp.twin."
 _RESHAPING = ("Transpose", "Reshape", "Unsqueeze", "Squeeze", "Flatten")
@@ -73,20 +73,12 @@ def with_twins(model: ModelProto, weights: Iterable[str]) -> Twins:
     return Twins(model, inputs, tuple(probes))
 
 
-@dataclass
 class _Builder:
-    """Adds twins to a graph. made: number of names given so far; homes: scope and node around each subgraph, by id."""
+    """Adds twins to a graph."""
 
-    graph: GraphProto
-    made: int = 0
-    homes: dict[int, tuple[Scope, NodeProto]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for scope in nested(self.graph):
-            for node in scope.node:
-                for inner in subgraphs(node):
-                    self.homes[id(inner)] = (scope, node)
-        self.alive = list(nested(self.graph))  # keeps the objects alive, since ids are valid only so long
+    def __init__(self, graph: GraphProto) -> None:
+        self._lifter = Lifter(graph, PREFIX)
+        self._absent = numpy_helper.from_array(np.array(-1, np.float32))
 
     def probes(self, weight: str, tensor: TensorProto, scope: Scope, twin: str) -> list[Probe]:
         """Add probes to the operators that read a weight, at most eight, and return them."""
@@ -96,7 +88,7 @@ class _Builder:
 
     def _twins(self, weight: str, scope: Scope, renamed: dict[str, str], found: list[Probe], hops: int) -> None:
         for inner in list(nested(scope)):
-            if inner is not scope and not self._reachable(inner):
+            if inner is not scope and not self._lifter.reachable(inner):
                 continue
             for node in list(inner.node):
                 read = [name for name in node.input if name in renamed]
@@ -106,7 +98,7 @@ class _Builder:
                     twin = self._copy(inner, node, renamed)
                     passed = dict(zip(node.output, twin.output, strict=True))
                     self._twins(weight, inner, passed, found, hops - 1)
-                elif len(found) < _MOST_READERS and self._reachable(inner):
+                elif len(found) < _MOST_READERS and self._lifter.reachable(inner):
                     found += self._probe(weight, inner, node, renamed)
 
     def _probe(self, weight: str, scope: Scope, node: NodeProto, renamed: dict[str, str]) -> list[Probe]:
@@ -119,13 +111,13 @@ class _Builder:
         if place is None:
             return []
         a, b = self._wide(scope, own.output[place]), self._wide(scope, twin.output[place])
-        difference = self._add(scope, "Sub", [a, b])
-        sums = [self._add(scope, "ReduceSumSquare", [name], keepdims=0) for name in (difference, a)]
-        error, size = (self._lift(scope, name) for name in sums)
+        difference = self._lifter.add(scope, "Sub", [a, b])
+        sums = [self._lifter.add(scope, "ReduceSumSquare", [name], keepdims=0) for name in (difference, a)]
+        error, size = (self._lifter.lift(scope, name, self._absent, []) for name in sums)
         return [Probe(weight, node.op_type, error, size)]
 
     def _wide(self, scope: Scope, name: str) -> str:
-        return self._add(scope, "Cast", [name], to=TensorProto.FLOAT)
+        return self._lifter.add(scope, "Cast", [name], to=TensorProto.FLOAT)
 
     def _copy(self, scope: Scope, node: NodeProto, renamed: dict[str, str]) -> NodeProto:
         """Add a copy of a node with renamed inputs, at the end of the scope, where all values exist."""
@@ -135,39 +127,5 @@ class _Builder:
         for i, name in enumerate(node.input):
             twin.input[i] = renamed.get(name, name)
         for i, name in enumerate(node.output):
-            twin.output[i] = self._name() if name else ""
+            twin.output[i] = self._lifter.name() if name else ""
         return twin
-
-    def _add(self, scope: Scope, op: str, inputs: list[str], **attributes: Any) -> str:
-        name = self._name()
-        scope.node.add().CopyFrom(helper.make_node(op, inputs, [name], **attributes))
-        return name
-
-    def _name(self) -> str:
-        self.made += 1
-        return f"{PREFIX}v{self.made}"
-
-    def _reachable(self, scope: Scope) -> bool:
-        """Return whether a scope's values can become outputs: in the main graph, and in branches of an If in it."""
-        while scope is not self.graph:
-            home = self.homes.get(id(scope))
-            if home is None or home[1].op_type != "If":
-                return False
-            scope = home[0]
-        return True
-
-    def _lift(self, scope: Scope, name: str) -> str:
-        """Make a scalar an output of the main graph and return its name; the output is −1 if its branch isn't taken."""
-        while scope is not self.graph:
-            outer, node = self.homes[id(scope)]
-            for branch in subgraphs(node):
-                inside = name
-                if branch is not scope:
-                    inside = self._name()
-                    absent = numpy_helper.from_array(np.array(-1, np.float32))
-                    branch.node.add().CopyFrom(helper.make_node("Constant", [], [inside], value=absent))
-                branch.output.append(helper.make_tensor_value_info(inside, TensorProto.FLOAT, []))
-            name, scope = self._name(), outer
-            node.output.append(name)
-        self.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, []))
-        return name

@@ -83,6 +83,7 @@ class SharingOptions:
             "it is reached; 0 turns that off.",
             _SHARING,
             bounds=Bounds(0, 1, open_high=True),
+            needs=(needs.NOT_BY_RATE,),
             shown="0.9999 from --k 256 on, if the model can be run",
         ),
     )

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.rate.matrices import MatrixView
+from qacomp.rate.matrices import View
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Moment:
     view: views the weight as matrices whose rows of n are multiplied with x.
     """
 
-    view: MatrixView
+    view: View
     values: NDArray[np.float64]
 
 

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,3 +52,24 @@ def along_axis(shape: tuple[int, ...], axis: int) -> MatrixView:
     """Return the view of a weight whose rows are along `axis`; all other axes together are its inputs."""
     order = (axis, *(i for i in range(len(shape)) if i != axis))
     return MatrixView(shape, order, 1, shape[axis] if shape else 1)
+
+
+@dataclass(frozen=True)
+class PlacedView:
+    """A view of a tensor whose values an operator reads in any other places. places: (groups, rows, n), each once."""
+
+    places: NDArray[np.integer]
+
+    def matrices(self, tensor: NDArray[Any]) -> NDArray[Any]:
+        """Return the tensor's values as (groups, rows, inputs)."""
+        found: NDArray[Any] = tensor.reshape(-1)[self.places]
+        return found
+
+    def tensor(self, matrices: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return (groups, rows, inputs) in the tensor's own order; shape: the tensor's."""
+        found = np.empty(math.prod(shape), matrices.dtype)
+        found[self.places.reshape(-1)] = matrices.reshape(-1)
+        return found.reshape(shape)
+
+
+View: TypeAlias = MatrixView | PlacedView

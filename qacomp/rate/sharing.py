@@ -66,11 +66,7 @@ def calibrated_sharing(
 
     read: returns the values of a weight, by its name; precision: of codebooks in the file.
     """
-    values = {name: read(name) for name in layers}
-    dtypes = {name: array.dtype for name, array in values.items()}
-    wide = {n: bfloat16_to_float32(a) if a.dtype == BFLOAT16 else a for n, a in values.items()}
-    reasons = {name: why for name, array in wide.items() if (why := unfit(array))}
-    wide = {name: array for name, array in wide.items() if name not in reasons}
+    wide, dtypes, reasons = _read(layers, read)
     with progress.task("moments of inputs", model.batches) as task:
         moments = model.moments({name: array.shape for name, array in wide.items()}, task.advance)
     weights = {}
@@ -81,3 +77,21 @@ def calibrated_sharing(
     with progress.task("steps by change of outputs", ROUNDS * len(weights)) as task:
         steps = balanced_steps(weights, model.distance, task.advance)
     return RateSharing(weights, steps, dtypes, precision, reasons)
+
+
+def plain_sharing(layers: Mapping[str, Layer], read: Callable[[str], NDArray[Any]], precision: str) -> RateSharing:
+    """Return the layers' weights, plainly rounded, with steps ∝ their standard deviations: nothing else is known."""
+    values, dtypes, reasons = _read(layers, read)
+    weights = {name: WeightOnGrid(array) for name, array in values.items()}
+    return RateSharing(weights, {name: w.first_step() for name, w in weights.items()}, dtypes, precision, reasons)
+
+
+def _read(
+    layers: Mapping[str, Layer], read: Callable[[str], NDArray[Any]]
+) -> tuple[dict[str, NDArray[Any]], dict[str, np.dtype[Any]], dict[str, str]]:
+    """Return the values that can be put on a grid, in a type that numpy knows; all dtypes; and why others can't."""
+    values = {name: read(name) for name in layers}
+    dtypes = {name: array.dtype for name, array in values.items()}
+    wide = {n: bfloat16_to_float32(a) if a.dtype == BFLOAT16 else a for n, a in values.items()}
+    reasons = {name: why for name, array in wide.items() if (why := unfit(array))}
+    return {name: array for name, array in wide.items() if name not in reasons}, dtypes, reasons

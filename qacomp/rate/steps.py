@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from qacomp.rate.compensation import Factor, compensated, rounded
 from qacomp.rate.grid_form import entropy_bits
-from qacomp.rate.matrices import MatrixView
+from qacomp.rate.matrices import View
 
 _WIDER = 1.1  # factor on a step for measuring the bits that a wider step saves
 _LEAST_SAVED = 0.02  # least bits per weight that a doubled step counts as saving, also if nearly all weights are zero
@@ -27,7 +27,7 @@ class WeightOnGrid:
     """A weight to put on a grid. values: the original ones, float; view, factor: None if its operator isn't known."""
 
     values: NDArray[Any]
-    view: MatrixView | None = None
+    view: View | None = None
     factor: Factor | None = None
 
     def integers(self, step: float) -> NDArray[np.int64]:

@@ -57,17 +57,18 @@ class Session:
         """Return the model's outputs, in order."""
         return self._outputs
 
-    def run(self, names: Sequence[str] | None, feed: Mapping[str, Any]) -> list[Any]:
+    def run(self, names: Sequence[str] | None, feed: Mapping[str, Any], kept: bool = True) -> list[Any]:
         """Return the values of the outputs `names` (None: all) for one feed: arrays, lists and mappings of arrays.
 
+        kept: whether the caller keeps the outputs, so that those of all runs together must be within the memory limit.
         A bfloat16 output is returned as float32, an output that numpy has no dtype for as `wire.NoArray`. Raises
         RefusedError with onnxruntime's message, StoppedRunError if the model was stopped.
         """
         now = measuring()
         header = {"request": "run", "session": self.number}
         _, values = self.child.ask(header, [None if names is None else list(names), dict(feed)], now)
-        self._received += sum(value.nbytes for value in values if isinstance(value, np.ndarray))
-        if self._received > now.limits.memory:  # callers keep the outputs of all runs
+        self._received += kept * sum(value.nbytes for value in values if isinstance(value, np.ndarray))
+        if self._received > now.limits.memory:
             raise now.stop(sandbox.past_memory(now.limits))
         return values
 

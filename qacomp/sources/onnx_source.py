@@ -8,6 +8,9 @@ from typing import Any
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from qacomp.calibration.onnx_inputs import calibration_inputs
+from qacomp.calibration.onnx_model import OnnxCalibration
+from qacomp.errors import DataError, ExportError
 from qacomp.evaluation.onnx_measuring import reference_outputs
 from qacomp.evaluation.samples import Given
 from qacomp.graphs import OnnxFile
@@ -20,7 +23,7 @@ from qacomp.options.config import CompressConfig
 from qacomp.sharing.selection import Selection, Weight
 from qacomp.sources.onnx_runs import OnnxRuns
 from qacomp.sources.onnx_weights import rounded_vectors, weight_of
-from qacomp.sources.source import PROGRAM, RUNNING, SHARING, Effects
+from qacomp.sources.source import PROGRAM, RATE_AWARE, RUNNING, SHARING, Effects
 from qacomp.sources.source_size import SourceSize
 
 _RUN_BELOW = 1 << 30  # bytes in fp32: larger models aren't run, since that takes several times as much memory
@@ -51,9 +54,9 @@ class OnnxSource:
     def effects(self, with_data: bool) -> Effects:
         """Return which settings have an effect: sharing and running; with data, also the metric and image settings."""
         program = PROGRAM if self.origin.kind in ("torchscript", "exported module") else ()
-        used = (*SHARING, *RUNNING, *(("metric", "preprocess") if with_data else ()), *program)
+        used = (*SHARING, *RATE_AWARE, *RUNNING, *(("metric", "preprocess") if with_data else ()), *program)
         refused = "changes a PyTorch network's layers: it can't be applied to an ONNX model"
-        return Effects(used, refused, "an ONNX model isn't trained: its weights are shared by k-means alone")
+        return Effects(used, refused, "an ONNX model isn't trained: its weights are shared as they are")
 
     def weights(self) -> Sequence[Weight]:
         """Return all tensors that go into the container; tensors below 64 bytes and strings stay in the graph."""
@@ -86,6 +89,25 @@ class OnnxSource:
             return None
         known = reference_outputs(self.whole().SerializeToString(), self.origin.model, given, config, note)
         return None if known is None else OnnxRuns(self, known, note)
+
+    def calibration(
+        self, names: Sequence[str], config: CompressConfig, note: Callable[[str], None]
+    ) -> OnnxCalibration | None:
+        """Return the model with the inputs of --calibration, else generated ones; None, with a note, if that fails.
+
+        Raises DataError where the data of --calibration doesn't fit the model.
+        """
+        if self.large:
+            return None
+        try:
+            inputs = calibration_inputs(self.whole().SerializeToString(), self.origin.model, config)
+        except (DataError, ExportError) as error:
+            if config.calibration is not None and isinstance(error, DataError):
+                raise
+            note(f"weights are rounded without calibration: {error}")
+            return None
+        places = {name: self._by_name[name].site.value for name in names}
+        return OnnxCalibration(self.whole, places, inputs, config.seed)
 
     def digests(self) -> list[str]:
         """Return the SHA-256 of each file that holds external data."""

@@ -11,6 +11,7 @@ from qacomp.evaluation.onnx_measuring import Measured
 from qacomp.evaluation.samples import Given
 from qacomp.graphs import OnnxFile
 from qacomp.options.config import CompressConfig
+from qacomp.rate.calibrated import CalibratedModel
 from qacomp.runtime.operator_errors import OperatorError
 from qacomp.sharing.selection import Selection, Weight
 from qacomp.sharing.share import Packed
@@ -101,6 +102,12 @@ class PlainSource(Protocol):
 
     def runs(self, given: Given | None, config: CompressConfig, note: Callable[[str], None]) -> ModelRuns | None:
         """Return the model, ready to run on the `given` data, else on generated inputs; None if it can't be run."""
+        ...
+
+    def calibration(
+        self, names: Sequence[str], config: CompressConfig, note: Callable[[str], None]
+    ) -> CalibratedModel | None:
+        """Return the model with inputs to calibrate the weights of these names on; None if it can't be run."""
         ...
 
     def digests(self) -> list[str]:

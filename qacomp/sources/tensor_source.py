@@ -9,7 +9,7 @@ from qacomp.checkpoints import Checkpoint, check_finite, kept_note
 from qacomp.evaluation.samples import Given
 from qacomp.options.config import CompressConfig
 from qacomp.sharing.selection import Selection, Weight
-from qacomp.sources.source import SHARING, Effects
+from qacomp.sources.source import RATE_AWARE, SHARING, Effects
 from qacomp.sources.source_size import SourceSize
 from qacomp.sources.torch_weights import tensor_weights
 from qacomp.tensors.foreign_dtypes import META_KEY
@@ -45,8 +45,9 @@ class TensorSource:
 
     def effects(self, with_data: bool) -> Effects:
         """Return that only the settings of sharing have an effect."""
-        why = "no network to train: weights are shared by k-means alone"
-        return Effects(SHARING, "needs to know the layers: give --arch", why)
+        why = "no network to train: weights are shared without data"
+        used = (*SHARING, *(name for name in RATE_AWARE if name != "calibration"))
+        return Effects(used, "needs to know the layers: give --arch", why)
 
     def weights(self) -> Sequence[Weight]:
         """Return all tensors in the checkpoint's order."""
@@ -66,6 +67,10 @@ class TensorSource:
         return None
 
     def runs(self, given: Given | None, config: CompressConfig, note: Callable[[str], None]) -> None:
+        """Return None: tensors without a graph can't be run."""
+        return None
+
+    def calibration(self, names: Sequence[str], config: CompressConfig, note: Callable[[str], None]) -> None:
         """Return None: tensors without a graph can't be run."""
         return None
 

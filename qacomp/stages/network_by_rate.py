@@ -11,29 +11,25 @@ from torch import nn
 
 from qacomp.calibration.tuning import STEPS as TUNING_STEPS
 from qacomp.calibration.tuning import tune_small
-from qacomp.errors import TargetNotReachedError
 from qacomp.formats import SharedTensor
 from qacomp.models.plain_modules import copied
-from qacomp.options.file_size import file_size
 from qacomp.options.needs import sharing_way
 from qacomp.options.sharing_ways.rate_aware import RateAwareWay
 from qacomp.rate.compensation import with_dead_zone
-from qacomp.rate.quality import DISTANCES
-from qacomp.rate.search import largest_scale, scale_for_size
+from qacomp.rate.search import scale_for_size
 from qacomp.sharing.share import Packed
 from qacomp.sources.torch_source import TorchSource
 from qacomp.stages.job import Job
 from qacomp.stages.made import Made
 from qacomp.stages.measure_network import measured_network
 from qacomp.stages.network_calibration import CalibratedNetwork, calibrate
+from qacomp.stages.scale_search import ATTEMPTS, Asked, Scaled, made_for_quality, made_for_size, scale_for_quality
 from qacomp.stages.size_of import tensor_bytes, whole_bytes
 from qacomp.training.fine_tune import tune_shared
 from qacomp.training.fine_tune_rate import fine_tune_rate
 from qacomp.training.history import WeightHistory
 from qacomp.training.parametrizations.shared import share_weight
 
-_ATTEMPTS = 4  # most trials until the file has the target size
-_WITHIN = 0.01  # fraction of the target size by which the file may be smaller
 _FINER, _ROUGHLY = 1.2, 0.02  # factor on the final bytes for the grids at the start of training; tolerance of that
 _ABOVE = 1.01  # factor on the bytes for weights: training aims a little above, and a dead zone brings the file down
 _PLAIN, _LEAST_DEAD = 0.5, 0.45  # dead zones in steps: that of plain rounding, and the narrowest one that is tried
@@ -95,6 +91,15 @@ class _ByRate:
                 tune_small(model, job.original, self.found.inputs.to(device), job.config.seed, task.advance)
         return job
 
+    def scaled(self) -> Scaled:
+        """Return the network at any scale of its steps, without training of its weights."""
+        return Scaled(
+            lambda scale: self.made(self.at(scale), tuned=True),
+            self.whole,
+            lambda scale: self.bytes_of(self.at(scale)),
+            lambda scale: self.found.model.distance({n: item.dense() for n, item in self.at(scale).items()}),
+        )
+
     def rest(self) -> int:
         """Return the bytes of the file without the shared tensors: the graph, norms, biases, metadata."""
         items = self.at(1.0)
@@ -113,46 +118,9 @@ def network_by_rate(job: Job, source: TorchSource, weights: WeightHistory) -> Ma
     task = _ByRate(job, source, calibrate(job), weights)
     if job.session is not None and job.config.epochs:
         return _trained(task)
-    if job.config.target_size is not None:
-        return _sized(task)
-    return task.made(task.at(_scale_for_quality(task)), tuned=True)
-
-
-def _scale_for_quality(task: _ByRate) -> float:
-    """Return the largest scale at which the outputs change no more than the quality allows."""
-    word = "balanced" if task.job.config.quality == "auto" else task.job.config.quality
-    scale = _largest_within(task, DISTANCES[word])
-    if scale is None:
-        raise TargetNotReachedError(
-            f"--quality {word}: even the finest grids change the outputs too much; give --quality small"
-        )
-    return scale
-
-
-def _largest_within(task: _ByRate, distance: float) -> float | None:
-    """Return the largest scale at which the outputs change by at most `distance`, or None if there is none."""
-
-    def good(scale: float) -> bool:
-        values = {name: item.dense() for name, item in task.at(scale).items()}
-        return task.found.model.distance(values) <= distance
-
-    with task.job.run.stage("share"):
-        return largest_scale(good)
-
-
-def _sized(task: _ByRate) -> Made:
-    """Return the network whose file has the target size, or is up to 1 % smaller."""
-    most, rest, scale = _asked(task), task.rest(), 1.0
-    for _ in range(_ATTEMPTS):
-        with task.job.run.stage("share"):
-            scale = scale_for_size(lambda s: task.bytes_of(task.at(s)), _left(task, most, rest), start=scale)
-        items = task.at(scale)
-        made = task.made(items, tuned=True)
-        size = task.whole(made)
-        if most * (1 - _WITHIN) <= size <= most:
-            return made
-        rest = size - task.bytes_of(items)
-    return _said(task, made, size, most)
+    if job.config.target_size is None:
+        return made_for_quality(task.scaled(), job.config, job.run)
+    return made_for_size(task.scaled(), task.rest(), _asked(task), job.run)
 
 
 def _trained(task: _ByRate) -> Made:
@@ -160,12 +128,12 @@ def _trained(task: _ByRate) -> Made:
     job = task.job
     assert job.session is not None
     if job.config.target_size is None:
-        fine = task.bytes_of(task.at(_scale_for_quality(task)))
+        fine = task.bytes_of(task.at(scale_for_quality(task.scaled().distance, job.config, job.run)))
         rest = task.rest()
-        most = int(rest + _OF_UNTRAINED * fine)
+        asked = Asked("", int(rest + _OF_UNTRAINED * fine))
     else:
-        most, rest = _asked(task), task.rest()
-    left = _left(task, most, rest)
+        asked, rest = _asked(task), task.rest()
+    left = asked.left(rest)
     with job.run.stage("share"):
         scale = scale_for_size(lambda s: task.bytes_of(task.plain(s)), int(_FINER * left), within=_ROUGHLY)
     items = task.plain(scale)
@@ -177,10 +145,10 @@ def _trained(task: _ByRate) -> Made:
     model = copied(job.model)
     with job.run.stage("fine-tune"):
         multiples, records = fine_tune_rate(model, steps, _ABOVE * left, coder, job.session)
-    return _cut(replace(task, job=job.told(records)), model, multiples, scale, most)
+    return _cut(replace(task, job=job.told(records)), model, multiples, scale, asked)
 
 
-def _cut(task: _ByRate, model: nn.Module, multiples: Mapping[str, NDArray[Any]], scale: float, most: int) -> Made:
+def _cut(task: _ByRate, model: nn.Module, multiples: Mapping[str, NDArray[Any]], scale: float, asked: Asked) -> Made:
     """Return the trained network, rounded with a dead zone around zero that gives the file the target size.
 
     multiples: the trained weights in units of their steps.
@@ -191,37 +159,19 @@ def _cut(task: _ByRate, model: nn.Module, multiples: Mapping[str, NDArray[Any]],
         return task.found.sharing.on_grids(integers, scale)
 
     items, tuned = items_at(_PLAIN), False
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         made = task.made(items, tuned=tuned, model=model)
         size = task.whole(made)
-        if tuned and (task.job.config.target_size is None or most * (1 - _WITHIN) <= size <= most):
+        if tuned and (task.job.config.target_size is None or asked.is_met(size)):
             return made
         with task.job.run.stage("share"):
-            left = _left(task, most, size - task.bytes_of(items))
+            left = asked.left(size - task.bytes_of(items))
             dead = max(_LEAST_DEAD, scale_for_size(lambda d: task.bytes_of(items_at(d)), left, start=_PLAIN))
         if tuned and dead == _LEAST_DEAD:
             break
         items, tuned = items_at(dead), True
-    return _said(task, made, size, most)
+    return asked.nearest(made, size, task.job.run)
 
 
-def _asked(task: _ByRate) -> int:
-    return file_size(task.job.config.target_size or "", task.source.size.fp32)
-
-
-def _left(task: _ByRate, most: int, rest: int) -> int:
-    if most > rest:
-        return most - rest
-    raise TargetNotReachedError(
-        f"--target-size {task.job.config.target_size}: the graph, norms and metadata alone take {rest:,} bytes;"
-        " give a larger size"
-    )
-
-
-def _said(task: _ByRate, made: Made, size: int, most: int) -> Made:
-    """Return `made` with a note, if its size is below the target; raise TargetNotReachedError if it is above."""
-    asked = task.job.config.target_size
-    if size > most:
-        raise TargetNotReachedError(f"--target-size {asked}: {size:,} bytes was reached at best; give a larger size")
-    task.job.run.note(f"--target-size {asked}: the file has {size:,} bytes, since no other steps come nearer")
-    return made
+def _asked(task: _ByRate) -> Asked:
+    return Asked.of(task.job.config, task.source.size)

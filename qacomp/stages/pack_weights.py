@@ -46,6 +46,21 @@ class PackedWeights:
             self.items |= dict.fromkeys(layer.tied, self.items[layer.name])
         self._layers, self._kept = layers, {n: why for n in layers if (why := self.items[n].kept)}
 
+    def put(self, items: Mapping[str, Packed], selection: Selection) -> None:
+        """Take the packed tensors of a selection from `items`, and pack the others, rounded or exact.
+
+        Tensors that aren't of the selection are packed in the first call alone.
+        """
+        first, layers = not self.items, {layer.name: layer for layer in selection.layers}
+        for weight in self._source.weights():
+            if weight.name in layers:
+                self.items[weight.name] = items[weight.name]
+            elif first:
+                self.items[weight.name] = self._pack(weight, None)
+        for layer in selection.layers:
+            self.items |= dict.fromkeys(layer.tied, self.items[layer.name])
+        self._layers, self._kept = layers, {n: why for n in layers if (why := self.items[n].kept)}
+
     def one_by_one(self, selection: Selection) -> Iterator[tuple[str, Packed]]:
         """Yield name and value of each tensor without keeping them: those of a large source don't fit in memory."""
         layers = {layer.name: layer for layer in selection.layers}

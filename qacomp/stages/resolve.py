@@ -54,7 +54,8 @@ def resolve(config: CompressConfig, source: Source, data: Given | None, note: Ca
         for flag, value in (("--prune", config.prune), ("--quantizer", config.quantizer)):
             if value.chosen:
                 raise ConfigError(f"{flag} {value.name} {effects.refused}")
-        return untrained(config, effects.used, note, effects.untrained)
+        used = [name for name in effects.used if name not in RATE_AWARE or rate_aware(config)]
+        return untrained(config, used, note, effects.untrained)
     config = leave_out(config, _all_but("metric"), note, "a network's metric is its top-1 accuracy")
     config = leave_out(config, _all_but(*PROGRAM), note, "the network is exported with its architecture's input shape")
     if source.checkpoint.kind == "module":

@@ -5,31 +5,29 @@ bit for bit; the last step checks that.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.errors import AgreementNotReachedError, ExportError
+from qacomp.errors import AgreementNotReachedError
 from qacomp.evaluation.onnx_measuring import Measured
 from qacomp.evaluation.samples import Given
 from qacomp.evaluation.verdict import judge
-from qacomp.exporting.operating_points import operating_points
-from qacomp.formats import Container, SharedTensor
+from qacomp.formats import Container
 from qacomp.options.config import CompressConfig
-from qacomp.runtime.operator_errors import OperatorError, weight_error
+from qacomp.options.needs import rate_aware
 from qacomp.sharing.agreement import Trials, raised_note, refined, refined_alone
 from qacomp.sharing.nested_arrays import at_level
 from qacomp.sharing.selection import Selection
 from qacomp.sharing.share import Packed
 from qacomp.sources.source import ModelRuns, PlainSource
-from qacomp.stages.figures import Accuracy
-from qacomp.stages.made import Made, Measurements, Training
+from qacomp.stages.made import Made, Measurements
+from qacomp.stages.measured_source import judged, made_of, moved, operator_errors, point_of
 from qacomp.stages.pack_weights import PackedWeights
 from qacomp.stages.run import Run
-from qacomp.training.history import WeightHistory
+from qacomp.stages.share_by_rate import share_by_rate
 
 
 def share(source: PlainSource, selection: Selection, config: CompressConfig, data: Given | None, run: Run) -> Made:
@@ -38,6 +36,8 @@ def share(source: PlainSource, selection: Selection, config: CompressConfig, dat
     data: what the model is measured on (see `load_samples`); without it outputs are compared on generated inputs.
     Raises AgreementNotReachedError if --min-agreement can't be reached, DataError for data that doesn't fit the model.
     """
+    if rate_aware(config):
+        return share_by_rate(source, selection, config, data, run)
     vectors = source.vectors(config.stored_precision)
     selection = selection.with_reasons(vectors)
     packed = PackedWeights(source, vectors, config)
@@ -58,13 +58,13 @@ def share(source: PlainSource, selection: Selection, config: CompressConfig, dat
     selection = packed.left(selection)
     with run.stage("evaluate"):
         coarser = work.coarser() if work.measured.agreement is not None else {}
-        errors = _errors(source, packed.items, runs)
-    found = _judged(work.measured, errors, config)
-    made = _made(source, selection, packed.items, found, config)
+        errors = operator_errors(source, packed.items, runs)
+    found = judged(work.measured, errors, config)
+    made = made_of(source, selection, packed.items, found, config)
     if config.levels is not None and source.graph() is not None:
         each = coarser | {f"level{config.levels[-1]}": work.measured}
-        made = replace(made, meta={**made.meta, "submodels": {name: _point(m) for name, m in each.items()}})
-    return replace(made, training=_moved(source, selection, packed.items))
+        made = replace(made, meta={**made.meta, "submodels": {name: point_of(m) for name, m in each.items()}})
+    return replace(made, training=moved(source, selection, packed.items))
 
 
 @dataclass
@@ -118,7 +118,7 @@ class _Work:
     def _felt(self) -> Mapping[str, float]:
         with self.run.stage("evaluate"):
             if self.runs is None:
-                errors = _errors(self.source, self.packed.items, None)
+                errors = operator_errors(self.source, self.packed.items, None)
                 return {name: 10 ** (error.db / 10) for name, error in errors.items()}
             return self.runs.felt(self.packed.items)
 
@@ -127,103 +127,16 @@ def _dense(items: Mapping[str, Packed], name: str) -> NDArray[Any]:
     return items[name].dense()
 
 
-def _errors(source: PlainSource, items: Mapping[str, Packed], runs: ModelRuns | None) -> dict[str, OperatorError]:
-    """Return the error of each shared tensor at the operators that read it; if nothing is run, of the weights."""
-    if runs is not None:
-        return runs.errors(items)
-    shared = {name for name, item in items.items() if isinstance(item.value, SharedTensor)}
-    return {w.name: weight_error(w.read(), items[w.name].dense()) for w in source.weights() if w.name in shared}
-
-
-def _judged(measured: Measured, errors: Mapping[str, OperatorError], config: CompressConfig) -> Measurements:
-    k = config.k if config.levels is None and config.codebook == "tensor" else None
-    verdict = judge(measured.agreement, errors, _percent(measured), k)
-    return Measurements(_accuracy(measured), measured.agreement, measured.metric, errors, verdict=verdict)
-
-
-def _made(
-    source: PlainSource,
-    selection: Selection,
-    items: Mapping[str, Packed],
-    found: Measurements,
-    config: CompressConfig,
-) -> Made:
-    graph = source.graph()
-    told = {} if graph is None else _figures(found, config)
-    meta = {**source.metadata(), **told, **found.verdict.to_json()}
-
-    def finish(container: Container) -> tuple[Measurements, Selection]:
-        if graph is not None:
-            _compare(container, graph, items)
-        points = operating_points(container, container.source)
-        return replace(found, max_abs_error=None if graph is None else 0.0, points=points), selection
-
-    return Made(selection, items.items(), graph, meta, found, finish)
-
-
 def _one_by_one(source: PlainSource, selection: Selection, packed: PackedWeights, config: CompressConfig) -> Made:
     """Return what a container of a large source holds: tensors are shared while they are written.
 
     So their errors are known only after writing, in `finish`.
     """
     found = Measurements(verdict=judge(None, {}, None, config.k))
-    whole = _made(source, selection, {}, found, config)
+    whole = made_of(source, selection, {}, found, config)
 
     def finish(container: Container) -> tuple[Measurements, Selection]:
         measured, _ = whole.finish(container)
         return replace(measured, errors=packed.errors), packed.left(selection)
 
     return replace(whole, tensors=packed.one_by_one(selection), finish=finish)
-
-
-def _compare(container: Container, graph: bytes | None, items: Mapping[str, Packed]) -> None:
-    """Raise ExportError unless the container holds this graph and exactly these values."""
-    if graph is not None and container.graph() != graph:
-        raise ExportError(f"{container.source}: the graph read back isn't the one written; please report this")
-    for name, item in items.items():
-        read, expected = container.tensor(name), item.dense()
-        if read.dtype != expected.dtype or read.tobytes() != np.ascontiguousarray(expected).tobytes():
-            raise ExportError(
-                f"{container.source}: tensor {name[:80]} read back isn't the one written; please report this"
-            )
-
-
-def _moved(source: PlainSource, selection: Selection, items: Mapping[str, Packed]) -> Training:
-    """Return the histograms and relative errors of the shared tensors."""
-    read = {weight.name: weight.read for weight in source.weights()}
-    values = {layer.name: read[layer.name]() for layer in selection.layers}
-    weights = WeightHistory(list(values), values)
-    return Training(weights=weights.finished(), errors=weights.errors({name: items[name].value for name in values}))
-
-
-def _percent(measured: Measured) -> tuple[float, float] | None:
-    """Return (original, decoded) accuracy in percent, or None if another metric or none was measured."""
-    metric = measured.metric
-    return None if metric is None or metric.name != "accuracy" else (metric.original, metric.decoded)
-
-
-def _accuracy(measured: Measured) -> Accuracy:
-    """Return the accuracies in percent, if accuracy is the metric; without tuning all but the original's are equal."""
-    percent = _percent(measured)
-    return Accuracy() if percent is None else Accuracy(percent[0], percent[1], percent[1], percent[1])
-
-
-def _figures(found: Measurements | Measured, config: CompressConfig) -> dict[str, Any]:
-    """Return the measurements as entries of the container's metadata."""
-    figures: dict[str, Any] = {} if config.data is None else {"data": config.data}
-    if found.agreement is not None:
-        figures["agreement"] = found.agreement.to_json()
-    if found.metric is not None:
-        figures["metric"] = found.metric.to_json()
-    accuracy = found.accuracy if isinstance(found, Measurements) else _accuracy(found)
-    told = {name: value for name, value in asdict(accuracy).items() if value is not None}
-    return figures | ({"accuracy": told} if told else {})
-
-
-def _point(measured: Measured) -> dict[str, Any]:
-    """Return one level's measurements as a metadata entry; accuracy is in percent, if it is the metric."""
-    figures = _figures(measured, CompressConfig())
-    figures.pop("accuracy", None)
-    figures |= judge(measured.agreement, {}, _percent(measured)).to_json()
-    accuracy = _accuracy(measured).decoded
-    return figures if accuracy is None else figures | {"accuracy": accuracy}

@@ -1,0 +1,124 @@
+"""Search the scale of all steps of a source: the best model of a size, or the smallest one of a quality."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+from qacomp.errors import TargetNotReachedError
+from qacomp.evaluation.verdict import GOOD, UNMEASURED
+from qacomp.options.config import CompressConfig
+from qacomp.options.file_size import file_size
+from qacomp.rate.quality import DISTANCES
+from qacomp.rate.search import largest_scale, scale_for_size
+from qacomp.sources.source_size import SourceSize
+from qacomp.stages.made import Made
+from qacomp.stages.run import Run
+
+ATTEMPTS = 4
+"""Most trials until the file has the target size."""
+_WITHIN = 0.01  # fraction of the target size by which the file may be smaller
+_FINER, _MOST_FINER = 0.7, 8  # of the steps, and how often, until the verdict is good: a bit a weight is half
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A source at any scale of its steps.
+
+    made: returns what its container holds, measured; whole_bytes: the bytes of that container; shared_bytes: those of
+    the shared tensors alone, at a scale; distance: how far the outputs move at a scale.
+    """
+
+    made: Callable[[float], Made]
+    whole_bytes: Callable[[Made], int]
+    shared_bytes: Callable[[float], int]
+    distance: Callable[[float], float]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The size of a file that the user asks for. text: as written; most: in bytes."""
+
+    text: str
+    most: int
+
+    @classmethod
+    def of(cls, config: CompressConfig, size: SourceSize) -> Self:
+        """Return the size that --target-size names, for a source of this size."""
+        text = config.target_size or ""
+        return cls(text, file_size(text, size.fp32))
+
+    def left(self, rest: int) -> int:
+        """Return the bytes that `rest`, those of the graph, norms and metadata, leave for shared tensors."""
+        if self.most > rest:
+            return self.most - rest
+        raise TargetNotReachedError(
+            f"--target-size {self.text}: the graph, norms and metadata alone take {rest:,} bytes; give a larger size"
+        )
+
+    def is_met(self, size: int) -> bool:
+        """Return whether a file of this size is as small as asked for, or up to 1 % smaller."""
+        return self.most * (1 - _WITHIN) <= size <= self.most
+
+    def nearest(self, made: Made, size: int, run: Run) -> Made:
+        """Return `made` with a note, if its size is below the target; raise TargetNotReachedError if it is above."""
+        if size > self.most:
+            raise TargetNotReachedError(
+                f"--target-size {self.text}: {size:,} bytes was reached at best; give a larger size"
+            )
+        run.note(f"--target-size {self.text}: the file has {size:,} bytes, since no other steps come nearer")
+        return made
+
+
+def made_for_size(scaled: Scaled, rest: int, asked: Asked, run: Run) -> Made:
+    """Return the model whose file is as large as asked for, or up to 1 % smaller.
+
+    rest: bytes beside the shared tensors, as a first guess. Raises TargetNotReachedError for a size out of reach; a
+    file that is smaller than that, since steps can't be set more finely, gets a note.
+    """
+    scale = 1.0
+    for _ in range(ATTEMPTS):
+        with run.stage("share"):
+            scale = scale_for_size(scaled.shared_bytes, asked.left(rest), start=scale)
+        made = scaled.made(scale)
+        size = scaled.whole_bytes(made)
+        if asked.is_met(size):
+            return made
+        before, rest = rest, size - scaled.shared_bytes(scale)
+        if size <= asked.most and abs(rest - before) < _WITHIN * asked.most / 4:
+            break  # the same search would find the same scale
+    return asked.nearest(made, size, run)
+
+
+def made_for_quality(scaled: Scaled, config: CompressConfig, run: Run) -> Made:
+    """Return the smallest model whose outputs move no further than --quality allows; see `DISTANCES`.
+
+    Except for --quality small the verdict must be good too, if there is one: steps are made finer until it is. Raises
+    TargetNotReachedError if no steps keep the outputs.
+    """
+    scale = scale_for_quality(scaled.distance, config, run)
+    made = scaled.made(scale)
+    for _ in range(_MOST_FINER):
+        if config.quality == "small" or made.measured.verdict.word in (GOOD, UNMEASURED):
+            return made
+        scale *= _FINER
+        made = scaled.made(scale)
+    raise TargetNotReachedError(
+        f"--quality {_word(config)}: the finest steps that were tried still give: {made.measured.verdict}; give "
+        "--quality small, or --calibration with inputs of your own"
+    )
+
+
+def scale_for_quality(distance: Callable[[float], float], config: CompressConfig, run: Run) -> float:
+    """Return the largest scale at which the outputs move no further than --quality allows; see `DISTANCES`."""
+    word = _word(config)
+    with run.stage("share"):
+        scale = largest_scale(lambda scale: distance(scale) <= DISTANCES[word])
+    if scale is None:
+        raise TargetNotReachedError(
+            f"--quality {word}: even the finest grids change the outputs too much; give --quality small"
+        )
+    return scale
+
+
+def _word(config: CompressConfig) -> str:
+    return "balanced" if config.quality == "auto" else config.quality

@@ -1,0 +1,116 @@
+"""Share a source without training on grids: the smallest file at a quality, or the best model of a size."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from qacomp.calibration.weights_alone import WeightsAlone
+from qacomp.evaluation.onnx_measuring import Measured
+from qacomp.evaluation.samples import Given
+from qacomp.options.config import CompressConfig
+from qacomp.rate.calibrated import CalibratedModel
+from qacomp.rate.sharing import RateSharing, calibrated_sharing, plain_sharing
+from qacomp.sharing.selection import Selection
+from qacomp.sharing.share import Packed, kept_unless_smaller
+from qacomp.sources.source import ModelRuns, PlainSource
+from qacomp.stages.made import Made
+from qacomp.stages.measured_source import judged, made_of, moved, operator_errors
+from qacomp.stages.pack_weights import PackedWeights
+from qacomp.stages.run import Run
+from qacomp.stages.scale_search import Asked, Scaled, made_for_quality, made_for_size
+from qacomp.stages.size_of import tensor_bytes, whole_bytes
+
+
+def share_by_rate(
+    source: PlainSource, selection: Selection, config: CompressConfig, data: Given | None, run: Run
+) -> Made:
+    """Share the selection on grids, and measure the compressed model if it can be run.
+
+    data: what the model is measured on, see `qacomp.stages.share`. Raises TargetNotReachedError for a size or a quality
+    out of reach, DataError for data that doesn't fit the model.
+    """
+    with run.stage("evaluate"):
+        runs = source.runs(data, config, run.note)
+    with run.stage("calibrate"):
+        calibrated = _calibrated(source, selection, config, run)
+    grids = _Grids(source, selection, config, calibrated)
+    scaled = Scaled(
+        lambda scale: _made(grids, runs, scale, run),
+        lambda made: whole_bytes(made, source, config),
+        grids.shared_bytes,
+        grids.distance,
+    )
+    if config.target_size is None:
+        return made_for_quality(scaled, config, run)
+    rest = scaled.whole_bytes(scaled.made(1.0)) - scaled.shared_bytes(1.0)  # the graph, biases, metadata
+    return made_for_size(scaled, rest, Asked.of(config, source.size), run)
+
+
+@dataclass(frozen=True)
+class _CalibratedSource:
+    sharing: RateSharing
+    model: CalibratedModel
+
+
+def _calibrated(source: PlainSource, selection: Selection, config: CompressConfig, run: Run) -> _CalibratedSource:
+    """Return the selected weights with their moments and steps; plain ones where the model can't be run."""
+    read = {weight.name: weight.read for weight in source.weights()}
+    layers = {layer.name: layer for layer in selection.layers}
+    precision = config.stored_precision
+    model = source.calibration([layer.name for layer in selection.layers], config, run.note)
+    if model is None:
+        sharing = plain_sharing(layers, lambda name: read[name](), precision)
+        return _CalibratedSource(sharing, WeightsAlone(lambda name: read[name]()))
+    sharing = calibrated_sharing(layers, lambda name: read[name](), model, precision, run.progress)
+    run.note(f"calibrated on {model.text}")
+    return _CalibratedSource(sharing, model)
+
+
+class _Grids:
+    """The selected tensors of a source at any scale of their steps, each shared only where that makes it smaller."""
+
+    def __init__(
+        self, source: PlainSource, selection: Selection, config: CompressConfig, found: _CalibratedSource
+    ) -> None:
+        self.source, self.config, self.model = source, config, found.model
+        self.vectors = source.vectors(config.stored_precision)
+        self.selection = selection.with_reasons(self.vectors)
+        self.packed = PackedWeights(source, self.vectors, config)
+        self._sharing = found.sharing
+        self._read = {weight.name: weight.read for weight in source.weights()}
+        self.at = lru_cache(maxsize=1)(self._at)
+
+    def _at(self, scale: float) -> dict[str, Packed]:
+        """Return the selected tensors at a scale: on grids, or as they are with the reason."""
+        shared = self._sharing.at(scale)
+        items = {}
+        for layer in self.selection.layers:
+            array = self._read[layer.name]()
+            if layer.name in shared:
+                items[layer.name] = kept_unless_smaller(shared[layer.name], array, layer)
+            else:
+                why = self._sharing.unfit.get(layer.name, "it can't be put on a grid")
+                items[layer.name] = Packed(array, kept=f"{layer.reason}, but {why}: kept exactly")
+        return items
+
+    def shared_bytes(self, scale: float) -> int:
+        """Return the bytes that the selected tensors take at a scale, in a container of their own."""
+        return tensor_bytes(self.at(scale), self.config)
+
+    def distance(self, scale: float) -> float:
+        """Return how far the outputs move at a scale."""
+        return self.model.distance({name: item.dense() for name, item in self.at(scale).items()})
+
+
+def _made(grids: _Grids, runs: ModelRuns | None, scale: float, run: Run) -> Made:
+    """Return what the container holds at a scale, measured."""
+    source, config, packed = grids.source, grids.config, grids.packed
+    with run.stage("share"):
+        packed.put(grids.at(scale), grids.selection)
+    items = dict(packed.items)
+    selection = packed.left(grids.selection)
+    with run.stage("evaluate"):
+        measured = Measured() if runs is None else runs.measured(packed.dense)
+        errors = operator_errors(source, items, runs)
+    made = made_of(source, selection, items, judged(measured, errors, config), config)
+    meta = {**made.meta, "calibration": grids.model.text}
+    return replace(made, meta=meta, training=moved(source, selection, items))

@@ -1,0 +1,78 @@
+"""Rate-aware sharing of ONNX models and bare tensors: sizes, qualities, equal bytes, less error than plain rounding."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+import qacomp
+from qacomp.errors import TargetNotReachedError
+from qacomp.formats import open_file
+
+
+def network(inputs: int = 24, hidden: int = 96) -> ModelProto:
+    """A small network whose inputs predict each other: x of few sources, a ReLU between two products."""
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(inputs, hidden)) / np.arange(1, hidden + 1)
+    tensors = {
+        "mixing": mixing,
+        "first": rng.normal(size=(hidden, hidden)),
+        "second": rng.normal(size=(hidden, 16)),
+        "bias": rng.normal(size=16),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "mixing"], ["m"]),
+        helper.make_node("MatMul", ["m", "first"], ["h"]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("Gemm", ["r", "second", "bias"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [32, s]) for n, s in (("x", inputs), ("y", 16))]
+    held = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in tensors.items()]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], held)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def shared(**settings: Any) -> Any:
+    return qacomp.compress(network(), exclude=("mixing",), sharing="rate", **settings)
+
+
+@pytest.mark.parametrize("size", [12_800, 20_000])
+def test_a_size_is_reached_from_below(size: int) -> None:
+    made = shared(target_size=str(size))
+    assert 0.99 * size <= made.container_bytes <= size
+    assert made.container_bytes == Path(made.output).stat().st_size
+    with open_file(made.output) as container:
+        assert "32 generated inputs" in container.meta["calibration"]
+
+
+def test_the_same_settings_give_the_same_bytes(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.qac", "b.qac")]
+    for file in files:
+        qacomp.compress(network(), output=file, target_size="12800", seed=3)
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_quality_is_kept() -> None:
+    sizes = {}
+    for quality in ("high", "balanced", "small"):
+        made = shared(quality=quality)
+        sizes[quality] = made.container_bytes
+        if quality != "small":
+            assert made.verdict.word == "good"
+    assert sizes["high"] > sizes["balanced"] > sizes["small"]
+
+
+def test_a_size_below_the_graph_is_refused() -> None:
+    with pytest.raises(TargetNotReachedError, match="--target-size 300"):
+        shared(target_size="300")
+
+
+def test_bare_tensors_reach_a_size_by_their_weights_alone() -> None:
+    rng = np.random.default_rng(0)
+    state = {f"layer{i}.weight": rng.normal(size=(64, 64)).astype(np.float32) * 10.0**i for i in range(3)}
+    made = qacomp.compress(state, target_size="6KB")
+    assert 0.99 * 6000 <= made.container_bytes <= 6000
+    errors = [layer.error_db or 0.0 for layer in made.layers]
+    assert max(errors) - min(errors) < 1  # steps go with the weights' deviation
