@@ -1,22 +1,17 @@
 """No setting is ignored in silence: in every mode, each one changes the outcome, is refused, or is named in a note."""
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from onnx import TensorProto, helper, numpy_helper
+from small_trial import Written, images, network, outcome
 from torch import nn
 
 from qacomp import pipeline
-from qacomp.checkpoints import Checkpoint
-from qacomp.datasets import Dataset, dataset_from_arrays
-from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.errors import ConfigError, QacompError
 from qacomp.formats import open_file
 from qacomp.graphs import OnnxFile, parse_onnx
@@ -25,10 +20,8 @@ from qacomp.options.config import CompressConfig
 from qacomp.options.declaration import declarations, flag
 from qacomp.options.method_table import method_table
 from qacomp.progress import SilentProgress
-from qacomp.sources.network import Network
 from qacomp.sources.onnx_source import OnnxSource
 from qacomp.sources.tensor_source import TensorSource
-from qacomp.sources.torch_source import TorchSource
 from qacomp.stages.job import Job
 from qacomp.stages.run import Run
 from qacomp.training.history import WeightHistory
@@ -103,7 +96,6 @@ OTHER: dict[str, Any] = {
     "prune": "magnitude",
     "run_limits": "seconds=9,memory=1GB",
 }
-INPUT = (1, 6, 6)
 
 
 HYPERPARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
@@ -158,13 +150,6 @@ METHOD_MODES |= {name: {"reg": "exp", "strength": 1.0} for name in OF_A_REGULARI
 """The other settings of a method's trial, where it needs some."""
 
 
-class Written(Exception):
-    """What would be written: raised in its place, so that nothing is exported and run."""
-
-    def __init__(self, job: Job, tuned: nn.Module) -> None:
-        self.job, self.tuned = job, tuned
-
-
 def stop(
     job: Job, models: tuple[nn.Module, nn.Module], weights: WeightHistory, ladder: PrecisionLadder | None = None
 ) -> None:
@@ -177,42 +162,6 @@ def nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"qacomp.stages.{stage}.measured_network", stop)
     monkeypatch.setattr("qacomp.stages.network_by_rate._ByRate.rest", lambda task: 2000)  # it would measure
     monkeypatch.setattr(ResumeStore, "save", lambda *args, **how: None)
-
-
-def network() -> tuple[Checkpoint, Network]:
-    torch.manual_seed(0)
-    head = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten()
-    model = nn.Sequential(*head, nn.Linear(64, 6), nn.ReLU(), nn.Linear(6, 3)).eval()
-    state = {name: value.clone() for name, value in model.state_dict().items()}
-    checkpoint = Checkpoint(Path("tiny"), "state_dict", state, None, None, None, None, "", 0, ())
-    return checkpoint, Network(model, "tiny", 3, INPUT, Preprocessing(INPUT[1:], 1, (0.0,), (1.0,)))
-
-
-def images() -> Dataset:
-    rng = np.random.default_rng(0)
-    y = np.arange(40) % 3
-    x = (rng.integers(0, 80, (40, 6, 6)) + 80 * y[:, None, None]).astype(np.uint8)
-    return dataset_from_arrays({"x_train": x, "y_train": y, "x_test": x[:4], "y_test": y[:4]})
-
-
-def outcome(settings: Mapping[str, Any], dataset: Dataset | None) -> tuple[str, Job]:
-    """A digest of the network that would be written, of what it puts out and of its training."""
-    checkpoint, own = network()
-    config = CompressConfig(**settings)
-    with pytest.raises(Written) as caught:
-        pipeline.compress(TorchSource(checkpoint, own), config, dataset, Run(SilentProgress(), Path("never.qac")))
-    job, tuned = caught.value.job, caught.value.tuned
-    digest = hashlib.sha256()
-    for name, value in tuned.state_dict().items():
-        digest.update(name.encode() + value.detach().numpy().tobytes())
-    history = [{k: v for k, v in asdict(record).items() if k != "seconds"} for record in job.training.history]
-    pruning = None if job.training.pruning is None else asdict(job.training.pruning)
-    names = [[layer.name for layer in job.selection.layers], job.selection.skipped]
-    digest.update(json.dumps([history, pruning, names]).encode())
-    with torch.no_grad():
-        x = np.random.default_rng(0).normal(size=(4, *INPUT)).astype(np.float32)
-        digest.update(tuned(torch.from_numpy(x)).numpy().tobytes())
-    return digest.hexdigest(), job
 
 
 def others(mode: Mapping[str, Any], names: Iterator[str] | set[str]) -> Iterator[tuple[str, dict[str, Any]]]:
