@@ -47,7 +47,7 @@ class _TrainCommand(SettingsCommand):
 
 
 def _complete_optimizer(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return what the shell asks for: optimizers and their hyper-parameters."""
+    """Return the optimizers and hyper-parameters that complete a word in the shell."""
     from qacomp.options.config import CompressConfig
     from qacomp.options.declaration import declarations
 

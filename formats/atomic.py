@@ -82,7 +82,7 @@ def _replace(made: Path, target: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Flush a folder to disk so that a rename in it is durable; does nothing where the system can't do that."""
+    """Flush a folder to disk so that a rename in it is durable; does nothing if the system can't do that."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -88,7 +88,7 @@ def encode_levels(kind: int, owner: int, members: Sequence[Member], codecs: Sequ
 def at_once(member: Member, codecs: Sequence[str] | None) -> bool:
     """Return whether storing only the finest indices (all levels at once) is clearly smaller than one section a level.
 
-    That happens where a dictionary codec finds repetitions, which it would otherwise have to encode for each level.
+    That happens if a dictionary codec finds repetitions, which it would otherwise have to encode for each level.
     """
     if len(member.record.levels) < 2:
         return False

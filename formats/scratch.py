@@ -76,7 +76,7 @@ def _made(folder: Path, make: Callable[[Path], int]) -> tuple[int, Path]:
 
 
 def _locked(handle: int) -> bool | None:
-    """Lock an open file and return whether that succeeded; None where the file system has no locks."""
+    """Lock an open file and return whether that succeeded; None if the file system has no locks."""
     if fcntl is None:
         return None
     try:

@@ -103,7 +103,7 @@ class Sections:
         return self._groups.get(place, make, self.records[place].kind)
 
     def blob(self, kind: int) -> bytes | None:
-        """Return the graph's or the metadata's bytes, or None where the file has none."""
+        """Return the graph's or the metadata's bytes, or None if the file has none."""
         place = self.places.get((kind, 0, 0, 0))
         if place is None:
             return None

@@ -159,7 +159,7 @@ def part_bytes(container: Container, names: Collection[str]) -> int:
 
 
 def _known(container: Container) -> dict[str, tuple[int | None, float | None]]:
-    """Return (MACs, accuracy) of each sub-model from the metadata, None where unknown. Raises FormatError."""
+    """Return (MACs, accuracy) of each sub-model from the metadata, None if unknown. Raises FormatError."""
     stored = metadata(container).get("submodels", {})
     if not isinstance(stored, dict):
         raise FormatError(f"{container.source}: the metadata's sub-models aren't a table; the file is damaged")

@@ -113,7 +113,7 @@ def check_values(tensor: TensorProto, raw: Any | None = None) -> None:
     data = tensor.raw_data if raw is None else raw
     if len(data) != values * dtype.itemsize:
         raise CheckpointError(
-            f"tensor {_short(tensor.name)}: {len(data)} bytes where its shape {list(tensor.dims)} of "
+            f"tensor {_short(tensor.name)}: {len(data)} bytes, but its shape {list(tensor.dims)} of "
             f"{type_name(tensor)} needs {values * dtype.itemsize}; the file is damaged"
         )
 

@@ -47,7 +47,7 @@ def draw_weights(
     """Draw a panel for each layer of `names` and each column: one row per layer, or up to four layers if one column.
 
     A layer with levels is drawn as a bar for each level, as high as its count; a layer without as a histogram of `bins`
-    bins over the layer's range in all columns. Dashed lines are the layer's levels; where a column has none, the levels
+    bins over the layer's range in all columns. Dashed lines are the layer's levels; if a column has none, the levels
     of the last column that has some. If a column lacks a layer, its panel is empty except for a text that says so. log:
     counts on a logarithmic axis. remark: a line at the bottom.
 

@@ -150,7 +150,7 @@ def test_a_file_cut_behind_a_level_is_that_level(
     assert max_abs_error(submodels[point.name], onnx.load(tmp_path / "cut.onnx"), x) <= 1e-4
     if place == 0:
         cut.write_bytes(path.read_bytes()[: point.bytes - 1])
-        with pytest.raises(Exception, match="ends before its coarsest level"):
+        with pytest.raises(Exception, match="cut off before the end of its coarsest level"):
             decode_file(cut, tmp_path / "none.onnx", part=Part(allow_truncated=True))
 
 
