@@ -85,8 +85,8 @@ def _print_schema(ctx: click.Context, parameter: click.Parameter, wanted: bool) 
     type=INPUT,
     default=None,
     metavar="FILE",
-    help="TOML file with any of these settings; options win.",
-    brief="TOML file with settings; options win",
+    help="TOML file with any of these settings; options on the command line override it.",
+    brief="TOML file with settings; options override it",
 )
 @click.option(
     "--report",

@@ -69,7 +69,7 @@ class DecodeRequest:
     "mode",
     type=click.Choice(["dense", "lut", "affine"]),
     default="dense",
-    help="Form of weights in the ONNX file: dense; lut, codebooks and indices; affine, int2/4/8 for matrix products.",
+    help="Form of weights in ONNX: dense; lut (codebooks and indices); affine (int2/4/8 in matrix products).",
 )
 @click.option(
     "--affine-bits",

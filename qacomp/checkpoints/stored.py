@@ -36,7 +36,7 @@ class ZipStored:
         info = stored_info(self.path, self.archive, f"{self.folder}{storage.key}")
         if info.file_size != storage.nbytes:
             raise NotACheckpointError(
-                f"{self.path}: the storage {storage.key[:80]!r} has {info.file_size} bytes where {storage.nbytes} are "
+                f"{self.path}: the storage {storage.key[:80]!r} has {info.file_size} bytes, but {storage.nbytes} are "
                 "declared; damaged?"
             )
         return info

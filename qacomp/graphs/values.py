@@ -106,7 +106,7 @@ def check_values(tensor: TensorProto, raw: Any | None = None) -> None:
         held = getattr(tensor, field)
         if field != expected or len(held) != values:
             raise CheckpointError(
-                f"tensor {_short(tensor.name)}: {len(held)} values in {field} where {values} of {type_name(tensor)} "
+                f"tensor {_short(tensor.name)}: {len(held)} values in {field}, but {values} of {type_name(tensor)} "
                 "are declared; the file is damaged"
             )
         return

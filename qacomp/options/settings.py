@@ -32,8 +32,8 @@ class Settings(TypedDict, total=False):
     min_size: int
     """Don't share tensors with fewer values than this."""
     min_agreement: float | None
-    """Without data: least cosine between the outputs and the original's. Tensors get more values than --k until it
-    is reached; 0 turns that off.
+    """Without data: lowest accepted cosine between the outputs and the original's. Tensors get more values than
+    --k until it is reached; 0 turns this off.
     """
     sharing: MethodLike
     """Share after the fine-tuning, in its forward pass (straight-through), or by rate; auto: by the other

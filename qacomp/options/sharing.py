@@ -79,8 +79,8 @@ class SharingOptions:
     min_agreement: float | None = option(
         None,
         Option(
-            "Without data: least cosine between the outputs and the original's. Tensors get more values than --k until "
-            "it is reached; 0 turns that off.",
+            "Without data: lowest accepted cosine between the outputs and the original's. Tensors get more values than "
+            "--k until it is reached; 0 turns this off.",
             _SHARING,
             bounds=Bounds(0, 1, open_high=True),
             needs=(needs.NOT_BY_RATE,),

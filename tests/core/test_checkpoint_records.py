@@ -56,7 +56,7 @@ def test_a_zip_storage_that_claims_more_than_its_record(tmp_path: Path) -> None:
         records[name] = changed
 
     rewrite_zip(path, enlarge)
-    with pytest.raises(NotACheckpointError, match="has 24 bytes where 16384 are declared"):
+    with pytest.raises(NotACheckpointError, match="has 24 bytes, but 16384 are declared"):
         read_checkpoint(path)
 
 
