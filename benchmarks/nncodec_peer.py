@@ -1,6 +1,6 @@
 """NNCodec on some weights: run with the Python of an environment that has it; prints one JSON document.
 
-    PYTHON nncodec_peer.py WEIGHTS.npz QP REPEATS
+    PYTHON nncodec_peer.py WEIGHTS.npz QP REPEATS [DECODED.npz]
 
 What NNCodec imports at module level and doesn't need for coding is stubbed where it isn't installed.
 """
@@ -84,6 +84,8 @@ def main() -> None:
             decoded = decode(coded)
             times["decode"].append(time.process_time() - start)
         errors = [float(np.abs(decoded[name] - weights[name]).max()) for name in weights]
+        if len(sys.argv) > 4:
+            np.savez(sys.argv[4], **{name: np.asarray(decoded[name], np.float32) for name in weights})
         os.chdir("/")
     print(json.dumps({"bytes": len(coded), "max_error": max(errors), **times}))
 
