@@ -9,7 +9,7 @@ import os
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from _kept import kept
 from _record_nncodec import nncodec_points, smallest
 from _trials import WORK, data_spec, trained_checkpoint
 from numpy.typing import NDArray
-from result import Headline, Results, Row, shared_folder
+from result import Headline, Results, Row, shared_folder, spread
 
 from qacomp.api import compress
 from qacomp.checkpoints import read_checkpoint
@@ -48,7 +48,6 @@ class Entry:
     bar: int
     aim: int
     labels: bool = False
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -126,13 +125,7 @@ def _entry(entry: Entry, seeds: int) -> Results:
     settings = {k: v for k, v in entry.settings.items() if k != "calibration"} | {"data": entry.data}
     return [Row(entry.name, f"{entry.network}, {entry.setting}", settings, results)], {
         f"{entry.name}_bytes": Headline(max(sizes), "bytes", f"<= {entry.bar:,}", note),
-        f"{entry.name}_drop": Headline(
-            statistics.mean(drops),
-            "pt",
-            f"<= {entry.allowed}",
-            note,
-            statistics.stdev(drops) if len(drops) > 1 else None,
-        ),
+        f"{entry.name}_drop": Headline(statistics.mean(drops), "pt", f"<= {entry.allowed}", note, spread(drops)),
     }
 
 

@@ -81,6 +81,19 @@ def instead() -> str:
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
+def record() -> str:
+    """Bytes and drops of the smallest files, beside NNCodec's smallest at the same drop."""
+    rows = []
+    for row in load("record")["rows"]:
+        r = row["results"]
+        peer = f"{r['nncodec_bytes']:,}" if r["nncodec_bytes"] else "none so good" if r["nncodec"] else "not run"
+        sizes = [f"**{max(r['bytes']):,}**", f"{max(r['graph_bytes']):,}"]
+        drops = ", ".join(f"{drop:+.2f}" for drop in r["drop"])
+        rows.append([row["description"], *sizes, f"{r['original'][0]:.2f} %", drops, peer, str(max(r["seconds"]))])
+    sizes = [".qac bytes", "of them graph"]
+    return table(["network, setting", *sizes, "original", "drop, each seed", "NNCodec bytes", "seconds"], rows)
+
+
 def regularizers() -> str:
     """Accuracy before -> after tuning by network, scope, K and method; the ratio before tuning to k-means'."""
     methods = ("kmeans", "sin", "cos", "min", "exp", "straight-through", "exp + straight-through")
@@ -217,6 +230,7 @@ def rounding() -> str:
 
 
 TABLES = {
+    "record": record,
     "rounding": rounding,
     "pruning": pruning,
     "end_to_end": end_to_end,
