@@ -16,7 +16,7 @@ from qacomp.models.plain_modules import copied
 from qacomp.options.needs import sharing_way
 from qacomp.options.sharing_ways.rate_aware import RateAwareWay
 from qacomp.rate.compensation import with_dead_zone
-from qacomp.rate.search import scale_for_size
+from qacomp.rate.search import largest_scale, scale_for_size
 from qacomp.sharing.share import Packed
 from qacomp.sources.torch_source import TorchSource
 from qacomp.stages.job import Job
@@ -31,6 +31,7 @@ from qacomp.training.history import WeightHistory
 from qacomp.training.parametrizations.shared import share_weight
 
 _FINER, _ROUGHLY = 1.2, 0.02  # factor on the final bytes for the grids at the start of training; tolerance of that
+_ALIVE = 0.5  # how far outputs may move on these grids: a network that rounding has silenced gets no gradient
 _ABOVE = 1.01  # factor on the bytes for weights: training aims a little above, and a dead zone brings the file down
 _PLAIN, _LEAST_DEAD = 0.5, 0.45  # dead zones in steps: that of plain rounding, and the narrowest one that is tried
 _OF_UNTRAINED = 0.7  # target size with labels, relative to the size that the quality takes without training
@@ -97,8 +98,12 @@ class _ByRate:
             lambda scale: self.made(self.at(scale), tuned=True),
             self.whole,
             lambda scale: self.bytes_of(self.at(scale)),
-            lambda scale: self.found.model.distance({n: item.dense() for n, item in self.at(scale).items()}),
+            lambda scale: self.distance(self.at(scale)),
         )
+
+    def distance(self, items: Mapping[str, Packed]) -> float:
+        """Return how far the outputs move with these weights."""
+        return self.found.model.distance({name: item.dense() for name, item in items.items()})
 
     def rest(self) -> int:
         """Return the bytes of the file without the shared tensors: the graph, norms, biases, metadata."""
@@ -136,6 +141,7 @@ def _trained(task: _ByRate) -> Made:
     left = asked.left(rest)
     with job.run.stage("share"):
         scale = scale_for_size(lambda s: task.bytes_of(task.plain(s)), int(_FINER * left), within=_ROUGHLY)
+        scale = min(scale, largest_scale(lambda s: task.distance(task.plain(s)) <= _ALIVE, start=scale) or scale)
     items = task.plain(scale)
     steps = {n: task.found.sharing.steps[n] * scale for n, i in items.items() if isinstance(i.value, SharedTensor)}
 
