@@ -17,7 +17,7 @@ from qacomp.stages.run import Run
 ATTEMPTS = 4
 """Most trials until the file has the target size."""
 _WITHIN = 0.01  # fraction of the target size by which the file may be smaller
-_FINER, _MOST_FINER = 0.7, 8  # of the steps, and how often, until the verdict is good: a bit a weight is half
+_FINER, _MOST_FINER = 0.7, 16  # of the steps, and how often, until the verdict is good: a bit a weight is half
 
 
 @dataclass(frozen=True)
