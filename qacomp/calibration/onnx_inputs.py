@@ -14,7 +14,7 @@ from qacomp.runtime.session import OnnxModel, open_session
 
 _OF_MOMENTS, _OTHERS = 1_000, 2_000  # beside the seed: the verdict's generated inputs have numbers below 10
 _RUNS = 32
-_STEPS = 192  # of each of two sequences, loud and quiet, of a model that carries a state on
+_STEPS = 96  # of each of two sequences, loud and quiet, of a model that carries a state on; as many drawn states
 _TRIED = 8  # runs on which changed weights are tried
 
 
@@ -51,18 +51,21 @@ def calibration_inputs(model: OnnxModel, graph: ModelProto, config: CompressConf
     others, _ = _drawn(model, inputs, [config.seed, _OTHERS])
     text = f"{len(of_moments)} generated inputs, seed {config.seed}: {inputs}"
     if states:
-        text = f"{text}, in whose steps {', '.join(states)} is carried on"
+        text = f"{text}, in half of which {', '.join(states)} is carried on"
     return CalibrationInputs(text, of_moments, _spread(of_moments, _TRIED), _spread(others, _TRIED))
 
 
 def _drawn(model: OnnxModel, inputs: GeneratedInputs, seed: Sequence[int]) -> tuple[tuple[Feed, ...], list[str]]:
-    """Draw runs, loud and quiet in turns, and the names of states; of a model that has any, steps after each other."""
+    """Draw runs, loud and quiet in turns, and the names of states; of a model that has any, steps after each other.
+
+    A state that is drawn may be far from those that the model comes to, and both occur in its checks: half are drawn.
+    """
     first = inputs.feed([*seed, 0])
     session = open_session(model)
     states = carried_states(first, run_feed(session, first))
     if not states:
         return tuple(inputs.feed([*seed, i], loud=i % 2 == 0) for i in range(_RUNS)), []
-    steps: list[Feed] = []
+    steps: list[Feed] = [inputs.feed([*seed, 2, i], loud=i % 2 == 0) for i in range(2 * _STEPS)]
     for place, loud in enumerate((True, False)):
         drawn = [inputs.feed([*seed, place, i], loud) for i in range(_STEPS)]
         steps += run_steps(model, drawn, states)[0]

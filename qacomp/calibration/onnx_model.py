@@ -1,8 +1,8 @@
 """An ONNX model with calibration inputs: second moments at its operators, output distances with other weights."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 from onnx import ModelProto
@@ -10,19 +10,37 @@ from onnx import ModelProto
 from qacomp.calibration.onnx_inputs import CalibrationInputs
 from qacomp.calibration.onnx_moments import operator_moments
 from qacomp.calibration.output_distance import OutputDistance
+from qacomp.calibration.weights_alone import WeightsAlone
+from qacomp.errors import ExportError
 from qacomp.rate.calibrated import Moment
+from qacomp.runtime.agreement import Feed
+
+
+class WholeModel(Protocol):
+    """What an `OnnxCalibration` needs of an ONNX source."""
+
+    def values(self, name: str) -> NDArray[Any]:
+        """Return the original values of a tensor."""
+        ...
+
+    def whole(self) -> ModelProto:
+        """Return a copy of the model with all its weights."""
+        ...
 
 
 class OnnxCalibration:
-    """A model and inputs for it. whole: gives a copy of the model with its weights; places: weight -> its value's name.
-
-    seed: of the positions that are taken into moments.
-    """
+    """A model and inputs for it. places: weight -> its value's name; seed: of the positions taken into moments."""
 
     def __init__(
-        self, whole: Callable[[], ModelProto], places: Mapping[str, str], inputs: CalibrationInputs, seed: int
+        self,
+        source: WholeModel,
+        places: Mapping[str, str],
+        inputs: CalibrationInputs,
+        seed: int,
+        note: Callable[[str], None],
     ) -> None:
-        self._whole, self._places, self._inputs, self._seed = whole, places, inputs, seed
+        self._whole, self._places, self._inputs, self._seed, self._note = source.whole, places, inputs, seed, note
+        self._alone = WeightsAlone(source.values)
 
     @property
     def text(self) -> str:
@@ -37,21 +55,41 @@ class OnnxCalibration:
     def moments(self, names: Mapping[str, tuple[int, ...]], advance: Callable[[], None]) -> dict[str, Moment]:
         """Return the moment of each weight whose operators are known; see `CalibratedModel`."""
         values = {self._places[name]: shape for name, shape in names.items()}
-        found = operator_moments(self._whole(), values, self._inputs.of_moments, self._seed, advance)
+        try:
+            found = operator_moments(self._whole(), values, self._inputs.of_moments, self._seed, advance)
+        except (ExportError, ValueError, RuntimeError) as error:  # the last two: onnx's inliner
+            self._note(f"weights are rounded without compensation: the operators' inputs aren't known ({error})")
+            return {}
         return {name: found[self._places[name]] for name in names if self._places[name] in found}
 
     def distance(self, values: Mapping[str, NDArray[Any]]) -> float:
         """Return how far the outputs move, relative to how they vary over the inputs."""
-        return self._distance({self._places[name]: value for name, value in values.items()})
+        return self._moved(self._distance, values)
 
     def distance_elsewhere(self, values: Mapping[str, NDArray[Any]]) -> float:
         """Return the same on inputs that neither the moments nor the steps come from."""
-        return self._elsewhere({self._places[name]: value for name, value in values.items()})
+        return self._moved(self._elsewhere, values)
+
+    def _moved(self, distance: OutputDistance | None, values: Mapping[str, NDArray[Any]]) -> float:
+        """Return how far outputs move; of weights that don't move any (their branch isn't taken), their own error."""
+        if distance is not None and distance.measures:
+            held = {self._places[n]: v for n, v in values.items() if self._places[n] in distance.opened}
+            moved = distance(held) if held else 0.0
+            if moved > 0:
+                return moved
+        return self._alone.distance(values)
 
     @cached_property
-    def _distance(self) -> OutputDistance:
-        return OutputDistance(self._whole(), list(self._places.values()), self._inputs.tried)
+    def _distance(self) -> OutputDistance | None:
+        return self._opened(self._inputs.tried)
 
     @cached_property
-    def _elsewhere(self) -> OutputDistance:
-        return OutputDistance(self._whole(), list(self._places.values()), self._inputs.others)
+    def _elsewhere(self) -> OutputDistance | None:
+        return self._opened(self._inputs.others)
+
+    def _opened(self, feeds: Sequence[Feed]) -> OutputDistance | None:
+        try:
+            return OutputDistance(self._whole(), list(self._places.values()), feeds)
+        except ExportError as error:
+            self._note(f"steps follow the weights' own errors: the model can't be run with other weights ({error})")
+            return None

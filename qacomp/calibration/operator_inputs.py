@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qacomp.calibration.layer_inputs import rows_as_columns
 from qacomp.calibration.windows import Pick, Window, everything, window_columns
-from qacomp.graphs.taps import Tap
+from qacomp.graphs.taps import RECURRENT, Tap
 from qacomp.rate.matrices import MatrixView, input_major, output_major
 
 _MOST_AXES = 2  # of a convolution
@@ -26,6 +26,9 @@ def operator_view(tap: Tap, shape: Sequence[int]) -> MatrixView | None:
             return None
         major = output_major if node.op_type == "Conv" else input_major
         return major(sizes, int(given.get("group", 1)))
+    if node.op_type in RECURRENT:
+        known = len(sizes) == 3 and 0 not in sizes and not given.get("layout", 0)
+        return MatrixView(sizes, (0, 1, 2), sizes[0], sizes[1]) if known else None
     if node.op_type not in ("MatMul", "Gemm") or len(sizes) < 2 or math.prod(sizes[:-2]) != 1 or 0 in sizes:
         return None
     turned = bool(given.get("transA" if tap.position == 0 else "transB", 0))
@@ -46,7 +49,29 @@ def operator_columns(
     if tap.node.op_type in ("Conv", "ConvTranspose"):
         window = _window(tap.node, shape, given.shape[2:])
         return window_columns(window, given if given.dim() == 4 else given[:, :, None], pick)
+    if tap.node.op_type in RECURRENT:
+        if tap.position == 1:
+            return rows_as_columns(given, pick).expand(shape[0], -1, -1)
+        return _states(tap.node, given, torch.from_numpy(data[1]) if len(data) > 1 else None, pick)
     return rows_as_columns(_vectors(tap, given), pick)
+
+
+def _states(node: NodeProto, made: Tensor, first: Tensor | None, pick: Pick) -> Tensor:
+    """Return the states that each step starts from, (directions, hidden, positions).
+
+    made: those after each step, (steps, directions, batch, hidden); first: before all, (directions, batch, hidden),
+    None for zeros. A GRU multiplies some of its rows with gated states, which are taken for these.
+    """
+    steps, directions, batch, hidden = made.shape
+    start = made.new_zeros(directions, batch, hidden) if first is None else first.expand(directions, batch, hidden)
+    backwards = attributes(node).get("direction", b"forward") == b"reverse"
+    before = [
+        torch.cat([made[1:, d] if backwards or d else made[:-1, d], start[d][None]]).reshape(steps * batch, hidden)
+        for d in range(directions)
+    ]
+    states = torch.stack(before).transpose(1, 2)
+    taken = pick(steps * batch)
+    return states if taken is None else states[:, :, taken]
 
 
 def _vectors(tap: Tap, given: Tensor) -> Tensor:

@@ -25,8 +25,16 @@ _DATA = {
     "ConvTranspose": {1: (0,)},
     "MatMul": {0: (1,), 1: (0,)},
     "Gemm": {0: (1,), 1: (0,)},
+    "LSTM": {1: (0,), 2: (5,)},
+    "GRU": {1: (0,), 2: (5,)},
+    "RNN": {1: (0,), 2: (5,)},
 }
-"""Of each operator that is known, by the input that is its weight: the inputs that the weight is multiplied with."""
+"""Of each operator that is known, by the input that is its weight: the inputs that the weight is multiplied with.
+
+Recurrence weights are multiplied with the states too, which are the operator's first output.
+"""
+RECURRENT = ("LSTM", "GRU", "RNN")
+_RECURRENCE = 2  # the input of a recurrent operator that is multiplied with its states
 _MEASURING = ("Shape", "Size")  # they read no value
 _MOST_HOPS, _MOST_READERS = 16, 64
 
@@ -123,7 +131,12 @@ class _TapBuilder:
         """Make outputs of an operator's data, and of the weight as it reads it where others rearrange it first."""
         reader, scope = reading.reader, reading.scope
         node = reader.node
-        data = tuple(self._output(scope, node.input[i]) for i in _DATA[node.op_type][reader.position])
+        read = [node.input[i] for i in _DATA[node.op_type][reader.position] if i < len(node.input) and node.input[i]]
+        if node.op_type in RECURRENT and reader.position == _RECURRENCE:
+            if not node.output[0]:
+                node.output[0] = self._lifter.name()
+            read = [node.output[0], *read]
+        data = tuple(self._output(scope, name) for name in read)
         held = self._output(scope, node.input[reader.position]) if reading.behind else ""
         kept = NodeProto()
         kept.CopyFrom(node)

@@ -44,3 +44,11 @@ class CalibratedModel(Protocol):
     def distance(self, values: Mapping[str, NDArray[Any]]) -> float:
         """Return how much the outputs change with these values of weights: Σ|y − ŷ|² / Σ|y − mean y|²."""
         ...
+
+
+class TwiceCalibratedModel(CalibratedModel, Protocol):
+    """A model that has further inputs, on which what was found on the first ones is checked."""
+
+    def distance_elsewhere(self, values: Mapping[str, NDArray[Any]]) -> float:
+        """Return the same distance on inputs that the moments don't come from."""
+        ...

@@ -98,6 +98,7 @@ class OnnxSource:
         Raises DataError where the data of --calibration doesn't fit the model.
         """
         if self.large:
+            note("1 GiB of weights or more: the model isn't run, so weights are rounded without calibration")
             return None
         try:
             inputs = calibration_inputs(self.whole().SerializeToString(), self.origin.model, config)
@@ -107,7 +108,7 @@ class OnnxSource:
             note(f"weights are rounded without calibration: {error}")
             return None
         places = {name: self._by_name[name].site.value for name in names}
-        return OnnxCalibration(self.whole, places, inputs, config.seed)
+        return OnnxCalibration(self, places, inputs, config.seed, note)
 
     def digests(self) -> list[str]:
         """Return the SHA-256 of each file that holds external data."""

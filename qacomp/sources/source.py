@@ -11,7 +11,7 @@ from qacomp.evaluation.onnx_measuring import Measured
 from qacomp.evaluation.samples import Given
 from qacomp.graphs import OnnxFile
 from qacomp.options.config import CompressConfig
-from qacomp.rate.calibrated import CalibratedModel
+from qacomp.rate.calibrated import TwiceCalibratedModel
 from qacomp.runtime.operator_errors import OperatorError
 from qacomp.sharing.selection import Selection, Weight
 from qacomp.sharing.share import Packed
@@ -106,7 +106,7 @@ class PlainSource(Protocol):
 
     def calibration(
         self, names: Sequence[str], config: CompressConfig, note: Callable[[str], None]
-    ) -> CalibratedModel | None:
+    ) -> TwiceCalibratedModel | None:
         """Return the model with inputs to calibrate the weights of these names on; None if it can't be run."""
         ...
 

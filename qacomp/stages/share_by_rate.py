@@ -8,6 +8,7 @@ from qacomp.evaluation.onnx_measuring import Measured
 from qacomp.evaluation.samples import Given
 from qacomp.options.config import CompressConfig
 from qacomp.rate.calibrated import CalibratedModel
+from qacomp.rate.guard import guarded
 from qacomp.rate.sharing import RateSharing, calibrated_sharing, plain_sharing
 from qacomp.sharing.selection import Selection
 from qacomp.sharing.share import Packed, kept_unless_smaller
@@ -62,6 +63,12 @@ def _calibrated(source: PlainSource, selection: Selection, config: CompressConfi
         return _CalibratedSource(sharing, WeightsAlone(lambda name: read[name]()))
     sharing = calibrated_sharing(layers, lambda name: read[name](), model, precision, run.progress)
     run.note(f"calibrated on {model.text}")
+    with run.progress.task("compensation on other inputs", len(sharing.weights)) as task:
+        sharing, plain = guarded(sharing, model.distance_elsewhere, task.advance)
+    if plain:
+        few = ", ".join(name[:80] for name in plain[:3]) + (", ..." if len(plain) > 3 else "")
+        count = f"{len(plain)} of {len(sharing.weights)} weights"
+        run.note(f"{count} ({few}): rounded plainly, since compensation is no better on other inputs")
     return _CalibratedSource(sharing, model)
 
 

@@ -168,3 +168,32 @@ def test_weights_in_a_branch_have_the_moments_of_the_runs_that_take_it() -> None
     found = operator_moments(proto, {"w1": w.shape, "w2": w.shape}, [{"x": x}, {"x": 2 * x}], 0, lambda: None)
     assert np.allclose(found["w1"].values[0], x.T @ x / 3, rtol=1e-5)
     assert np.allclose(found["w2"].values[0], 4 * x.T @ x / 3, rtol=1e-5)
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("named", [True, False])
+def test_recurrent_weights_meet_the_inputs_and_the_states_before_each_step(direction: str, named: bool) -> None:
+    """A plain RNN with a linear activation in numpy; its node has no Y where nobody names one."""
+    ways = 2 if direction == "bidirectional" else 1
+    w, r = floats(ways, 4, 3), 0.3 * floats(ways, 4, 4)
+    x, first = floats(5, 2, 3), floats(ways, 2, 4)
+    node = helper.make_node(
+        "RNN",
+        ["x", "w", "r", "", "", "first"],
+        ["all" if named else "", "y"],
+        hidden_size=4,
+        direction=direction,
+        activations=["Affine"] * ways,
+        activation_alpha=[1.0] * ways,
+        activation_beta=[0.0] * ways,
+    )
+    proto = model([node], {"w": w, "r": r, "first": first}, x)
+    found = operator_moments(proto, {"w": w.shape, "r": r.shape}, [{"x": x}], 0, lambda: None)
+    for way in range(ways):
+        state, states = first[way].astype(np.float64), []
+        for step in range(5)[:: -1 if direction == "reverse" or way else 1]:
+            states.append(state)
+            state = x[step] @ w[way].T + state @ r[way].T
+        rows, before = x.reshape(-1, 3).astype(np.float64), np.concatenate(states)
+        assert np.allclose(found["w"].values[way], rows.T @ rows / 10, rtol=1e-4)
+        assert np.allclose(found["r"].values[way], before.T @ before / 10, rtol=1e-4)

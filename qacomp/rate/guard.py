@@ -1,0 +1,27 @@
+"""Keep plain rounding where compensation doesn't help on inputs that its moments weren't taken from."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from qacomp.rate.compensation import rounded
+from qacomp.rate.sharing import RateSharing
+from qacomp.rate.steps import Distance
+
+
+def guarded(sharing: RateSharing, elsewhere: Distance, advance: Callable[[], None]) -> tuple[RateSharing, list[str]]:
+    """Return the weights without the factors that make outputs worse than plain rounding does, and which those are.
+
+    elsewhere: how far the outputs move, on inputs of their own. Each weight is tried alone, at its step, both ways.
+    advance: called after each weight.
+    """
+    weights, plain = dict(sharing.weights), []
+    for name, weight in sharing.weights.items():
+        if weight.factor is not None:
+            step, dtype = sharing.steps[name], weight.values.dtype
+            ways = weight.integers(step), rounded(weight.values, step)
+            helped, simple = (elsewhere({name: (integers * step).astype(dtype)}) for integers in ways)
+            if helped >= simple:
+                weights[name] = replace(weight, factor=None)
+                plain.append(name)
+        advance()
+    return replace(sharing, weights=weights), plain
