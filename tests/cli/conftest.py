@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_once import made_once
 from screens import Screen
 
 from qacomp.cli.main import main
@@ -55,17 +56,22 @@ def quiet(*arguments: str | Path) -> None:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A LeNet-300-100 trained on digits by `qacomp train`."""
-    path = tmp_path_factory.mktemp("trained") / "model.pt"
-    quiet("train", "--arch", "lenet300", "--data", "digits", "--epochs", "12", "-o", path, "--json")
-    return path
+
+    def make(folder: Path) -> None:
+        quiet("train", "--arch", "lenet300", "--data", "digits", "--epochs", "12", "-o", folder / "model.pt", "--json")
+
+    return made_once(tmp_path_factory, "trained", make) / "model.pt"
 
 
 @pytest.fixture(scope="session")
 def packed(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same compressed with a regularizer; its `--json` document beside it as model.json."""
-    path = tmp_path_factory.mktemp("packed") / "model.qac"
-    quiet("compress", trained, "--reg", "exp", "--k", "8", "--epochs", "4", "--tune-epochs", "2", "-o", path)
-    return path
+    """The same compressed with a regularizer."""
+
+    def make(folder: Path) -> None:
+        settings = ("--reg", "exp", "--k", "8", "--epochs", "4", "--tune-epochs", "2")
+        quiet("compress", trained, *settings, "-o", folder / "model.qac")
+
+    return made_once(tmp_path_factory, "packed", make) / "model.qac"
 
 
 @pytest.fixture

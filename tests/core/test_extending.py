@@ -112,7 +112,7 @@ def test_the_command_finds_models_data_codecs_and_formats(python: Python) -> Non
     train, compress, decode, exact, unnamed = answers(
         python,
         "train --arch tiny_net --data stripes:200 --epochs 2 -o net.pt --json",
-        "compress net.pt --arch tiny_net --data stripes:200 --k 4 --codec bz2 --json",
+        "compress net.pt --arch tiny_net --data stripes:200 --tune-epochs 1 --k 4 --codec bz2 --json",
         "decode net.qac -o net.json --json",
         "compress net.pt --arch tiny_net --k 4 --codec lzma -o other.qac",
         "compress net.pt --k 4 --codec missing -o other.qac",
@@ -146,7 +146,7 @@ def test_a_package_that_is_not_named_is_not_imported(python: Python) -> None:
     program = COMMANDS + (
         "import sys\n"
         "call('train', '--arch', 'lenet300', '--data', 'digits', '--epochs', '1', '-o', 'net.pt')\n"
-        "call('compress', 'net.pt', '--k', '4')\n"
+        "call('compress', 'net.pt', '--k', '4', '--tune-epochs', '0')\n"
         "call('decode', 'net.qac', '-o', 'net.npz')\n"
         "call('train', '--help')\n"
         "print(sorted(n for n in sys.modules if n.startswith(('extras.', 'broken.'))))\n"
