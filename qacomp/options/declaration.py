@@ -4,6 +4,7 @@ The command line and its help, TOML, the JSON Schema and all checks read the dec
 in one place.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, field, fields
 from importlib import import_module
@@ -106,7 +107,12 @@ def registered(declared: Option) -> list[str]:
 
 def declarations(config: Any) -> dict[str, Option]:
     """Return the declaration of each field of a dataclass (or of an instance) by name, in order."""
-    return {found.name: found.metadata["option"] for found in fields(config)}
+    return dict(_declared(config if isinstance(config, type) else type(config)))
+
+
+@functools.cache
+def _declared(kind: type) -> dict[str, Option]:
+    return {found.name: found.metadata["option"] for found in fields(kind)}
 
 
 def default_of(found: "Field[Any]") -> Any:
