@@ -72,7 +72,7 @@ class SettingsCommand(click.Command):
             declared = parameter.declared
             heading = OWN if self.settings is not None else _SHORT_HEADINGS.get(declared.group, "Training")
             basic = bool(declared.brief) if self.basic is None else parameter.name in self.basic
-            further = _hyperparameters(declared) + _parts(declared)
+            further = _hyperparameters(declared) + _parts(declared) if _ALL in ctx.meta else []  # they import torch
             return HelpEntry(parameter, declared.group, heading, parameter.brief if basic else None, further)
         if _HELP[0] in parameter.opts:
             return HelpEntry(parameter, OWN, OWN, "Show this page; --help all lists every option")
