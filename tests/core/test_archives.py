@@ -83,7 +83,7 @@ def test_an_archive_decodes_to_weights_and_says_what_would_give_a_graph(
         decode_file(result.output, tmp_path / "m.onnx")
     assert not (tmp_path / "m.onnx").exists()
     done = decode_file(result.output, tmp_path / "m.safetensors")
-    assert done.notes == ("weights only: no accuracy, no latency; it holds no graph",)
+    assert done.notes == ("weights only: no accuracy, no latency; the container has no graph",)
     assert set(qacomp.decode(result)) == set(read_checkpoint(request.getfixturevalue(kind)).state)
 
 
