@@ -61,8 +61,9 @@ def load_samples(
     if len(inputs) > 1:
         names = ", ".join(entry.name for entry in inputs)
         raise DataError(f"{source}: the model has several inputs; give an array for each of {names}")
-    if isinstance(loaded, Mapping) and "x_test" in loaded:
-        x = _array(source, "x_test", loaded["x_test"])
+    name = "x_test" if isinstance(loaded, Mapping) and "x_test" in loaded else "x"
+    if isinstance(loaded, Mapping) and name in loaded:
+        x = _array(source, name, loaded[name])
         if x.ndim == len(first.shape) and x.dtype.kind == "f" and _fits(x.shape[1:], first.shape[1:]):
             _refuse_preprocessing(source, config)
             return _in_batches(source, {first.name: x}, _targets(loaded.get("y_test")), inputs)

@@ -8,8 +8,14 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import qacomp
+from qacomp.calibration.output_distance import OutputDistance
 from qacomp.errors import TargetNotReachedError
 from qacomp.formats import open_file
+from qacomp.rate.compensation import factorized
+from qacomp.rate.guard import guarded
+from qacomp.rate.matrices import output_major
+from qacomp.rate.sharing import RateSharing
+from qacomp.rate.steps import WeightOnGrid
 
 
 def network(inputs: int = 24, hidden: int = 96) -> ModelProto:
@@ -76,3 +82,49 @@ def test_bare_tensors_reach_a_size_by_their_weights_alone() -> None:
     assert 0.99 * 6000 <= made.container_bytes <= 6000
     errors = [layer.error_db or 0.0 for layer in made.layers]
     assert max(errors) - min(errors) < 1  # steps go with the weights' deviation
+
+
+def test_a_weight_whose_compensation_harms_elsewhere_is_rounded_plainly() -> None:
+    """Two equal weights with equal factors; elsewhere outputs like the compensated values of one alone."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 12)) @ rng.normal(size=(12, 12))
+    weight = WeightOnGrid(rng.normal(size=(8, 12)), output_major((8, 12)), factorized((x.T @ x / 200)[None]))
+    names = ("helped", "harmed")
+    sharing = RateSharing(
+        dict.fromkeys(names, weight), dict.fromkeys(names, 0.5), dict.fromkeys(names, np.dtype(float)), "exact", {}
+    )
+    better = {"helped": weight.integers(0.5) * 0.5, "harmed": np.rint(weight.values / 0.5) * 0.5}
+    found, plain = guarded(
+        sharing, lambda v: sum(float(((a - better[n]) ** 2).sum()) for n, a in v.items()), lambda: None
+    )
+    assert plain == ["harmed"]
+    assert found.weights["harmed"].factor is None and found.weights["helped"].factor is not None
+
+
+def test_outputs_that_say_nothing_are_no_part_of_the_distance() -> None:
+    """Of a constant output and one that varies, the second counts alone; without a change the distance is zero."""
+    w = np.eye(3, dtype=np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"]), helper.make_node("Identity", ["w"], ["still"])]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [s, 3]) for n, s in (("x", 2), ("y", 2), ("still", 3))]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [numpy_helper.from_array(w, "w")])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    rng = np.random.default_rng(0)
+    feeds = [{"x": rng.normal(size=(2, 3)).astype(np.float32)} for _ in range(5)]
+    distance = OutputDistance(proto, ["w"], feeds)
+    y = np.stack([feed["x"] for feed in feeds]).astype(np.float64)
+    assert distance.measures and distance({}) == 0
+    wanted = 0.01 * (y**2).sum() / ((y - y.mean(axis=0)) ** 2).sum()
+    assert distance({"w": np.float32(0.9) * w}) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_calibration_data_needs_no_labels(tmp_path: Path) -> None:
+    """An archive of the inputs alone, under the input's name or a plain x, which is another than the model's."""
+    x = np.random.default_rng(0).normal(size=(96, 24)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    proto = network()
+    for node in proto.graph.node:
+        node.input[:] = ["signal" if name == "x" else name for name in node.input]
+    proto.graph.input[0].name = "signal"
+    made = qacomp.compress(proto, target_size="12800", calibration=f"npz:{tmp_path / 'x.npz'}")
+    with open_file(made.output) as container:
+        assert container.meta["calibration"] == f"3 runs on inputs of npz:{tmp_path / 'x.npz'}"
