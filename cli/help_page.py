@@ -60,7 +60,7 @@ def write_short(ctx: click.Context, formatter: click.HelpFormatter, entries: Seq
             formatter.write_dl(rows, col_max=width)
     hidden = len(entries) - len(shown)
     if hidden:
-        chosen = any(entry.parameter.metavar == "METHOD" and entry.further for entry in shown)
+        chosen = any(entry.parameter.metavar == "METHOD" for entry in shown)
         methods = ", and what a METHOD takes" if chosen else ""
         more = f"{hidden} more option{'s' if hidden > 1 else ''}{methods}: {ctx.command_path} --help all"
         formatter.write_paragraph()
