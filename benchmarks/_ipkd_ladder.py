@@ -4,6 +4,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+from _ipkd_tables import STRATEGIES
 from _trials import WORK, Trials, data_spec, some_of
 from result import Row, shared_folder
 
@@ -22,7 +23,6 @@ from qacomp.sources.network import build_network
 from qacomp.sources.torch_weights import select_layers
 from qacomp.stages.resolve import resolve
 from qacomp.training.device import choose_device
-from qacomp.training.distillation import STRATEGIES
 from qacomp.training.fine_tune_ladder import fine_tune_ladder
 from qacomp.training.setup import TrainingSetup
 

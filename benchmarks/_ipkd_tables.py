@@ -17,11 +17,12 @@ from qacomp.models._slimmable import SlimmableConv2d, SlimmableNetwork, Slimmabl
 from qacomp.models.flexible import FlexibleModel
 from qacomp.progress import SilentProgress
 from qacomp.training.device import choose_device, choose_precision
-from qacomp.training.distillation import STRATEGIES
 from qacomp.training.loop import Stage, TrainingData, TrainingHooks, parameter_groups, train
 from qacomp.training.objective import Objective
 from qacomp.training.resume import ResumeStore
+from qacomp.training.teaching import Lesson
 
+STRATEGIES = ("none", "ipkd", "ta-1", "ta-m")  # in the order of the paper's tables
 PRINTED = {  # the papers' CIFAR-10 means: no distillation, IPKD, IPKD-TA-1, IPKD-TA-M
     "msdnet": (92.39, 93.01, 92.63, 93.10),
     "slimmable_mobilenet": (88.80, 89.24, 89.17, 89.13),
@@ -85,7 +86,7 @@ def _trial(name: str, e: Experiment, strategy: str, seed: int) -> dict[str, Any]
     optimizer = torch.optim.SGD(parameter_groups(model, e.lr, 1e-4), lr=e.lr, momentum=0.9)
     precision = choose_precision("auto", device)
     stage = Stage("train", e.epochs, 64, seed, True, device, precision, keep_best=True)
-    objective = Objective(distill_weight=0.8, temperature=e.temperature, strategy=strategy)
+    objective = Objective(lesson=Lesson(0.8, e.temperature), strategy=strategy)
     store = ResumeStore(
         Trials("x").path.with_name(f"ipkd-{name}-{strategy}-{seed}.resume"), f"{name} {e.epochs} {e.images} {e.lr}"
     )

@@ -20,7 +20,7 @@ class DistillingOptions:
             "(ipkd), the next larger one (ta-1) or all larger ones (ta-m).",
             _DISTILLATION,
             brief="Learn from the original (kd), or ipkd, ta-1, ta-m",
-            methods="qacomp.training.distillation:DISTILLATION",
+            methods="qacomp.training.teaching:DISTILLATION",
             needs=(needs.TRAINED,),
             idle=NO_METHOD,
         ),

@@ -8,9 +8,6 @@ from qacomp.options.method_table import method_table
 from qacomp.options.regularizer_options import RegularizerOptions
 from qacomp.options.sharing_ways import SharingWay
 
-ASSISTED = ("ipkd", "ta-1", "ta-m")
-"""Methods of --distill with which sub-models learn from larger ones."""
-
 
 def regularizer_options(c: Config) -> RegularizerOptions:
     """Return the hyper-parameters of --reg, or a plain RegularizerOptions without --reg. Raises ConfigError."""
@@ -32,13 +29,20 @@ def rate_aware(c: Config) -> bool:
     return c.sharing.name == "rate" or (c.sharing.name == "auto" and asked)
 
 
+def assisted(c: Config) -> bool:
+    """Return whether --distill lets sub-models learn from larger ones. Raises ConfigError."""
+    if c.distill.name in ("none", "kd"):  # the usual cases need no torch
+        return False
+    return bool(method_table(declarations(c)["distill"]).options(c.distill).among_submodels)
+
+
 def shares_in_training(c: Config) -> bool:
     """Return whether the forward pass of the fine-tuning uses the shared weights."""
     if c.quantizer.chosen or regularizer_options(c).levels_vary:
         return False
     if rate_aware(c):
         return False
-    wanted = c.reg.chosen or c.levels is not None or c.distill.name in ASSISTED
+    wanted = c.reg.chosen or c.levels is not None or assisted(c)
     told = sharing_way(c).in_training
     return bool(wanted if told is None else told)
 

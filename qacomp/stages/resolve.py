@@ -12,7 +12,7 @@ from qacomp.options.checking import check_effects, leave_out
 from qacomp.options.config import CompressConfig
 from qacomp.options.method import NO_METHOD, MethodChoice
 from qacomp.options.needs import (
-    ASSISTED,
+    assisted,
     fine_tunes,
     rate_aware,
     rounds_freely,
@@ -26,7 +26,7 @@ from qacomp.sources.source import PROGRAM, RATE_AWARE, RUNNING, SHARING
 from qacomp.sources.torch_source import Source, TorchSource
 from qacomp.training.batches import batch_count
 from qacomp.training.device import choose_device, choose_precision
-from qacomp.training.distillation import with_teaching
+from qacomp.training.distillation import with_lesson
 from qacomp.training.pruning.methods import Pruner, pruner_of
 from qacomp.training.quantizers import quantizer_named
 
@@ -107,7 +107,7 @@ def resolve_network(
     if augment == "auto":
         augment = "crop-flip" if network.preprocessing.channels == 3 else "none"
     if config.distill.chosen and trains(config):
-        config = replace(config, distill=with_teaching(network.model, config.distill))
+        config = replace(config, distill=with_lesson(network.model, config.distill))
     return replace(config, augment=augment, precision=choose_precision(precision, device), arch=network.arch)
 
 
@@ -146,7 +146,7 @@ def _with_rounding(config: CompressConfig) -> CompressConfig:
 
 def _with_sharing(config: CompressConfig, flexible: bool) -> CompressConfig:
     """Return `config` with `levels` and `sharing` chosen; flexible: the network has sub-models of its own."""
-    if config.levels is None and config.distill.name in ASSISTED and not flexible:
+    if config.levels is None and assisted(config) and not flexible:
         config = replace(config, levels=(config.k,)).check()
     if config.levels is not None:
         config = replace(config, k=config.levels[-1])

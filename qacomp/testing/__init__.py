@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qacomp.testing.quantizers import QuantizerSuite
     from qacomp.testing.regularizers import RegularizerSuite
     from qacomp.testing.suite import Suite, run_suite, suites_of
+    from qacomp.testing.teaching import TeachingSuite
 
 _PLACES = {
     "CodecSuite": "codecs",
@@ -32,6 +33,7 @@ _PLACES = {
     "QuantizerSuite": "quantizers",
     "RegularizerSuite": "regularizers",
     "Suite": "suite",
+    "TeachingSuite": "teaching",
     "run_suite": "suite",
     "suites_of": "suite",
 }
@@ -46,6 +48,7 @@ __all__ = [
     "QuantizerSuite",
     "RegularizerSuite",
     "Suite",
+    "TeachingSuite",
     "run_suite",
     "suites_of",
 ]

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from qacomp.errors import ConfigError
 from qacomp.models.flexible import FlexibleModel
-from qacomp.training.distillation import flexible_loss, guided_loss, taught
+from qacomp.training.distillation import flexible_loss, guided_loss
 from qacomp.training.regularizers import Regularizer, Schedule, accumulate_penalties
+from qacomp.training.teaching import Lesson
 
 
 @dataclass(frozen=True)
@@ -18,19 +19,17 @@ class Objective:
 
     penalties: weight name (`conv1.weight`) -> its layer's regularizer, whose strength is the layer's λ; schedule: r(t);
     masks: weight name -> mask of a pruned weight, False where it stays zero. teacher: a network in eval mode, whose
-    logits are constants; distill_weight: α; temperature: τ; distill_loss: the registered distance in place of τ²·KL.
-    A flexible model's loss is the sum over its sub-models; if `strategy` isn't none, they teach each other as it says
-    (see `qacomp.training.distillation`), with the same α and τ.
+    logits are constants; lesson: α, τ and the registered distance in place of τ²·KL. A flexible model's loss is the sum
+    over its sub-models; if `strategy` isn't none, they teach each other as it says (see `qacomp.training.teaching`),
+    with the same lesson.
     """
 
     penalties: Mapping[str, Regularizer] = field(default_factory=dict)
     schedule: Schedule = lambda progress: 1.0
     teacher: nn.Module | None = None
-    distill_weight: float = 0.5
-    temperature: float = 2.0
+    lesson: Lesson = field(default_factory=lambda: Lesson(0.5, 2.0))
     strategy: str = "none"
     masks: Mapping[str, Tensor] = field(default_factory=dict)
-    distill_loss: str = "kl"
 
     def modules(self) -> nn.ModuleDict:
         """Return the regularizers as one module, so that their state can be saved for resuming."""
@@ -47,14 +46,13 @@ class Objective:
                 f"in training mode the network returns a {type(students[0]).__name__}, not class scores; switch its "
                 "auxiliary outputs off, or train nothing (--reg none --tune-epochs 0)"
             )
-        how = self.distill_weight, self.temperature, self.distill_loss
         if self.teacher is None:
-            return flexible_loss(self.strategy, students, y, *how)
+            return flexible_loss(self.strategy, students, y, self.lesson)
         with torch.no_grad():
             target = self.teacher(x)  # (B, classes)
         if self.strategy != "none":
-            return guided_loss(self.strategy, students, target, y, *how)
-        return torch.stack([taught(student, target, y, *how) for student in students]).sum()
+            return guided_loss(self.strategy, students, target, y, self.lesson)
+        return torch.stack([self.lesson.taught(student, [target], y) for student in students]).sum()
 
     def add_penalty_gradients(self, model: nn.Module, progress: float) -> Tensor:
         """Add the gradients of r(t)·λ·R to `.grad` of weights and representatives, after the task loss's backward.

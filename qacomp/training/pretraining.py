@@ -23,7 +23,7 @@ from qacomp.progress import Progress
 from qacomp.sources.input_files import command_files
 from qacomp.training.batches import batch_count
 from qacomp.training.device import choose_device, choose_precision
-from qacomp.training.distillation import DISTILLATION, teaching
+from qacomp.training.distillation import among_submodels, lesson_of
 from qacomp.training.history import EpochRecord
 from qacomp.training.loop import Stage, TrainingData, TrainingHooks, parameter_groups, train
 from qacomp.training.objective import Objective
@@ -127,8 +127,7 @@ def _objective(model: nn.Module, config: TrainConfig) -> Objective:
             f"--distill {config.distill.name}: {config.network.arch} has no sub-models; train msdnet or "
             "slimmable_mobilenet"
         )
-    if config.distill.name == "kd":
-        raise ConfigError("--distill kd: a network that is trained from the start has no teacher; give ipkd or ta-m")
-    weight, temperature = teaching(model, config.distill)
-    loss = DISTILLATION.options(config.distill).loss
-    return Objective(distill_weight=weight, temperature=temperature, strategy=config.distill.name, distill_loss=loss)
+    if config.distill.chosen and not among_submodels(config.distill):
+        name = config.distill.name
+        raise ConfigError(f"--distill {name}: a network trained from the start has no teacher; give ipkd or ta-m")
+    return Objective(lesson=lesson_of(model, config.distill), strategy=config.distill.name)

@@ -11,7 +11,7 @@ from qacomp.datasets import Dataset
 from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.options.config import CompressConfig
 from qacomp.progress import Progress
-from qacomp.training.distillation import DISTILLATION, teaching
+from qacomp.training.distillation import among_submodels, lesson_of
 from qacomp.training.history import EpochRecord
 from qacomp.training.loop import Stage, TrainingData, TrainingHooks, train
 from qacomp.training.objective import Objective
@@ -49,10 +49,9 @@ class TrainingSetup:
         c = self.config
         teacher = self.original if c.distill.chosen else None
         schedule = strength_schedule(c.schedule, c.epochs or 1)
-        strategy = "none" if c.distill.name == "kd" else c.distill.name
-        weight, temperature = teaching(self.original, c.distill)
-        masks, loss = self.zeros.masks, DISTILLATION.options(c.distill).loss
-        return Objective(penalties, schedule, teacher, weight, temperature, strategy, masks, loss)
+        strategy = c.distill.name if among_submodels(c.distill) else "none"
+        lesson = lesson_of(self.original, c.distill)
+        return Objective(penalties, schedule, teacher, lesson, strategy, self.zeros.masks)
 
     def train(
         self,

@@ -7,12 +7,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qacomp.errors import ConfigError
-from qacomp.training.distillation import STRATEGIES, distillation, flexible_loss, guided_loss, taught
+from qacomp.training.distillation import flexible_loss, guided_loss
+from qacomp.training.teaching import Lesson
 
 Array = NDArray[np.float64]
 WEIGHT, Y = 0.8, np.array([0, 3, 1, 2, 2, 1])
 
 DIVERGENCES = ("kl", "cross-entropy")
+STRATEGIES = ("none", "ipkd", "ta-1", "ta-m")
 
 
 def logits(n: int = 4, seed: int = 0) -> list[Tensor]:
@@ -60,7 +62,7 @@ def written_out(strategy: str, a: list[Array], tau: float, divergence: str) -> f
 def test_each_loss_is_its_equation(strategy: str, tau: float, divergence: str) -> None:
     students = logits()
     a = [z.detach().double().numpy() for z in students]
-    loss = flexible_loss(strategy, students, torch.from_numpy(Y), WEIGHT, tau, divergence)
+    loss = flexible_loss(strategy, students, torch.from_numpy(Y), Lesson(WEIGHT, tau, divergence))
     assert loss.item() == pytest.approx(written_out(strategy, a, tau, divergence), rel=1e-5)
 
 
@@ -68,13 +70,13 @@ def test_each_loss_is_its_equation(strategy: str, tau: float, divergence: str) -
 def test_a_guide_is_one_more_sub_model_that_learns_nothing(strategy: str) -> None:
     *students, guide = logits(4)
     a = [z.detach().double().numpy() for z in (*students, guide)]
-    loss = guided_loss(strategy, students, guide, torch.from_numpy(Y), WEIGHT, 2.0)
+    loss = guided_loss(strategy, students, guide, torch.from_numpy(Y), Lesson(WEIGHT, 2.0))
     torch.autograd.backward(loss)
     alone = strategy == "none"
     expected = written_out(strategy, a[:-1] if alone else a, 2.0, "kl") - (0 if alone else ce(a[-1]))
     assert loss.item() == pytest.approx(expected, rel=1e-5) and guide.grad is None
     lessons = WEIGHT * kd(a[2], a[3], 2.0, "kl") + (1 - WEIGHT) * ce(a[2])  # of the largest that learns
-    plain = flexible_loss(strategy, students, torch.from_numpy(Y), WEIGHT, 2.0)
+    plain = flexible_loss(strategy, students, torch.from_numpy(Y), Lesson(WEIGHT, 2.0))
     if strategy == "ta-1":
         assert loss.item() == pytest.approx(plain.item() - ce(a[2]) + lessons, rel=1e-5)
 
@@ -84,14 +86,16 @@ def test_one_student_and_a_teacher_outside_it() -> None:
     expected = 0.2 * ce(student.detach().double().numpy()) + 0.8 * kd(
         student.detach().double().numpy(), teacher.detach().double().numpy(), 2.0, "kl"
     )
-    assert taught(student, teacher, torch.from_numpy(Y), WEIGHT, 2.0).item() == pytest.approx(expected, rel=1e-5)
+    assert Lesson(WEIGHT, 2.0).taught(student, [teacher], torch.from_numpy(Y)).item() == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("strategy", ["ipkd", "ta-1", "ta-m"])
 def test_teaching_moves_no_teacher(strategy: str) -> None:
     """With λ = 1 a sub-model's gradient comes from its own lessons: the largest has its labels' alone."""
     students = logits()
-    torch.autograd.backward(flexible_loss(strategy, students, torch.from_numpy(Y), 1.0, 2.0))
+    torch.autograd.backward(flexible_loss(strategy, students, torch.from_numpy(Y), Lesson(1.0, 2.0)))
     largest = students[-1].detach().clone().requires_grad_()
     torch.autograd.backward(torch.nn.functional.cross_entropy(largest, torch.from_numpy(Y)))
     assert largest.grad is not None and students[-1].grad is not None
@@ -104,7 +108,7 @@ def test_both_divergences_have_one_gradient() -> None:
     gradients = []
     for divergence in DIVERGENCES:
         student, teacher = logits(2)
-        torch.autograd.backward(distillation(student, teacher, 3.0, divergence))
+        torch.autograd.backward(Lesson(1.0, 3.0, divergence).distance(student, teacher))
         assert teacher.grad is None and student.grad is not None
         gradients.append(student.grad)
     torch.testing.assert_close(*gradients)
@@ -113,17 +117,17 @@ def test_both_divergences_have_one_gradient() -> None:
 def test_a_student_that_equals_its_teachers_has_nothing_to_learn_from_them() -> None:
     (same,) = logits(1)
     equal = [same.detach().clone().requires_grad_() for _ in range(3)]
-    loss = flexible_loss("ta-m", equal, torch.from_numpy(Y), 1.0, 4.0)
+    loss = flexible_loss("ta-m", equal, torch.from_numpy(Y), Lesson(1.0, 4.0))
     assert loss.item() == pytest.approx(ce(same.detach().double().numpy()), rel=1e-5)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_single_sub_model_learns_from_the_labels(strategy: str) -> None:
     (student,) = logits(1)
-    loss = flexible_loss(strategy, [student], torch.from_numpy(Y), WEIGHT, 2.0)
+    loss = flexible_loss(strategy, [student], torch.from_numpy(Y), Lesson(WEIGHT, 2.0))
     assert loss.item() == pytest.approx(ce(student.detach().double().numpy()), rel=1e-5)
 
 
 def test_an_unknown_strategy_is_named() -> None:
-    with pytest.raises(ConfigError, match="known are kd, ipkd, ta-1, ta-m"):
-        flexible_loss("teacher", logits(), torch.from_numpy(Y), WEIGHT, 2.0)
+    with pytest.raises(ConfigError, match="known are ipkd, kd, ta-1, ta-m"):
+        flexible_loss("teacher", logits(), torch.from_numpy(Y), Lesson(WEIGHT, 2.0))

@@ -127,19 +127,21 @@ def test_the_command_finds_models_data_codecs_and_formats(python: Python) -> Non
 
 
 def test_the_command_finds_what_trains(python: Python) -> None:
-    """Regularizer, optimizer, quantizer, pruning method and distillation loss, in three compressions."""
+    """Regularizer, optimizer, quantizer, pruning method, kind and loss of distillation, in four compressions."""
     data = "--arch tiny_net --data stripes:200 --tune-epochs 1 --json"
     network = f"{data} --epochs 1"
-    train, regularized, quantized, wrong, pruned = answers(
+    train, regularized, quantized, wrong, pruned, taught = answers(
         python,
         "train --arch tiny_net --data stripes:200 --epochs 2 -o net.pt --json",
         f"compress net.pt {network} --k 4 --reg power:power=1.5 --optimizer rmsprop --strength 1 -o a.qac",
         f"compress net.pt {network} --quantizer midrise --bits 3 -o b.qac",
         f"compress net.pt {network} --k 4 --reg power:exponent=2 -o c.qac",
         f"compress net.pt {data} --k 4 --prune random:epochs=1 --distill kd:loss=brier -o d.qac",
+        f"compress net.pt {network} --k 4 --distill ensemble:weight=0.5 -o e.qac",
     )
-    assert not [answer for answer in (train, regularized, quantized, pruned) if answer["code"]]
+    assert not [answer for answer in (train, regularized, quantized, pruned, taught) if answer["code"]]
     assert wrong["code"] == 1 and "unknown hyper-parameter 'exponent'" in wrong["err"] and "power" in wrong["err"]
+    assert json.loads(taught["out"])["settings"]["distill"] == "ensemble:temperature=1,weight=0.5"
 
 
 def test_a_package_that_is_not_named_is_not_imported(python: Python) -> None:

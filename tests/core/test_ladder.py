@@ -17,7 +17,6 @@ from qacomp.progress import SilentProgress
 from qacomp.sources.network import Network
 from qacomp.sources.torch_weights import select_layers
 from qacomp.stages.resolve import resolve_network
-from qacomp.training.distillation import distillation
 from qacomp.training.fine_tune import tune_shared
 from qacomp.training.fine_tune_ladder import fine_tune_ladder
 from qacomp.training.ladder import build_ladder
@@ -25,6 +24,7 @@ from qacomp.training.loop import Stage, TrainingData, TrainingHooks, parameter_g
 from qacomp.training.objective import Objective
 from qacomp.training.regularizers import Regularizer
 from qacomp.training.setup import TrainingSetup
+from qacomp.training.teaching import Lesson
 
 CPU = torch.device("cpu")
 PREPROCESSING = model_info("lenet300").preprocessing
@@ -111,7 +111,7 @@ def test_under_the_original_as_guide_sub_models_stay_nearer_to_it(digits: Datase
             ladder, _ = fine_tune_ladder(copy.deepcopy(network), selection, at)
             with torch.no_grad():
                 original = guided.original(x)
-                distances.append([float(distillation(z, original, 1.0)) for z in ladder.eval().forward_all(x)])
+                distances.append([float(Lesson(1.0, 1.0).distance(z, original)) for z in ladder.eval().forward_all(x)])
     near, far = np.array(distances[::2]), np.array(distances[1::2])  # (seeds, sub-models), the largest last
     assert (near[:, -1] < 0.95 * far[:, -1]).all(), distances
     assert near.mean() < far.mean(), distances

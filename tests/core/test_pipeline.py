@@ -26,6 +26,7 @@ from qacomp.training.objective import Objective
 from qacomp.training.parametrizations.shared import share_weight, shared_tensor, unshare
 from qacomp.training.setup import TrainingSetup
 from qacomp.training.share_network import recentred, share_network
+from qacomp.training.teaching import Lesson
 
 CPU = torch.device("cpu")
 PREPROCESSING = model_info("lenet300").preprocessing
@@ -151,7 +152,7 @@ def test_distillation_is_the_textbook_loss() -> None:
     generator = torch.Generator().manual_seed(0)
     teacher, student = (torch.nn.Linear(5, 4) for _ in range(2))
     x, y = torch.randn(6, 5, generator=generator), torch.tensor([0, 1, 2, 3, 0, 1])
-    objective = Objective(teacher=teacher, distill_weight=0.3, temperature=4.0)
+    objective = Objective(teacher=teacher, lesson=Lesson(0.3, 4.0))
     z, t = (m(x).detach().double().numpy() for m in (student, teacher))
 
     def softmax(v: np.ndarray) -> np.ndarray:

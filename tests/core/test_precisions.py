@@ -20,6 +20,7 @@ from qacomp.training.distillation import flexible_loss
 from qacomp.training.ladder import PrecisionLadder, build_ladder
 from qacomp.training.parametrizations.nested import nested_boundaries
 from qacomp.training.regularizers import build_regularizers
+from qacomp.training.teaching import Lesson
 
 
 class Small(nn.Module):
@@ -59,7 +60,7 @@ def steps(ladder: PrecisionLadder, count: int, lr: float = 0.2) -> None:
     for step in range(count):
         x, y = batch(step)
         optimizer.zero_grad()
-        torch.autograd.backward(flexible_loss("ta-m", ladder.forward_all(x), y, 0.8, 2.0))
+        torch.autograd.backward(flexible_loss("ta-m", ladder.forward_all(x), y, Lesson(0.8, 2.0)))
         optimizer.step()
     ladder.eval()
 
