@@ -1,4 +1,7 @@
-"""NNCodec's smallest file at a drop: every step of its own is tried, on the weights of the network that we compress."""
+"""NNCodec's smallest file at a drop, on the same weights: one absolute step for all tensors, trellis quantization on.
+
+Its folding of batch norms isn't used, which makes its files of ResNet-20 some kilobytes smaller.
+"""
 
 import json
 import os
