@@ -9,7 +9,7 @@ from qacomp.errors import ConfigError
 from qacomp.options.declaration import Config, declarations, default_of, flag
 from qacomp.options.limits import check_value
 from qacomp.options.method_table import method_table
-from qacomp.options.needs import regularizer_options, sharing_way
+from qacomp.options.needs import rate_aware, regularizer_options, sharing_way
 from qacomp.options.parts import check_parts
 
 C = TypeVar("C")
@@ -27,6 +27,7 @@ def check_config(config: Config) -> None:
             check_value(name, declared if declared.of is None else known[declared.of], value)
         elif value.given or value != defaults[name]:
             method_table(declared).options(value)
+    _check_rate(config)
     _check_quantizer(config)
     _check_codebook(config)
     if config.prune.chosen and min([config.k, *config.k_layers.values()]) < 3:
@@ -59,6 +60,16 @@ def given(config: Config, names: Collection[str]) -> list[str]:
     defaults = {found.name: default_of(found) for found in fields(config)}
     values = {name: getattr(config, name) for name in names}
     return [n for n, value in values.items() if value != defaults[n] and value != known[n].idle]
+
+
+def _check_rate(config: Config) -> None:
+    """Raise ConfigError for methods that hold weights in a form of their own, beside rate-aware sharing."""
+    for name in ("quantizer", "prune"):
+        if rate_aware(config) and getattr(config, name).chosen:
+            raise ConfigError(
+                f"--{name} {getattr(config, name).name}: can't be combined with rate-aware sharing yet (--sharing rate, "
+                "--target-size, --quality, --calibration); leave one"
+            )
 
 
 def _check_codebook(config: Config) -> None:

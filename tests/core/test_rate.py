@@ -14,6 +14,7 @@ from qacomp.calibration.layer_inputs import columns, second_moment, view_of
 from qacomp.calibration.synthetic import synthetic_images
 from qacomp.calibration.torch_model import TorchCalibration
 from qacomp.errors import ConfigError
+from qacomp.options.config import CompressConfig
 from qacomp.options.file_size import file_size
 from qacomp.rate.compensation import compensated, factorized, rounded
 from qacomp.rate.grid_form import grid_tensor, grid_values
@@ -209,3 +210,9 @@ def test_a_calibrated_network_knows_its_moments_and_stays_as_it_is() -> None:
     assert calibration.distance({}) == 0
     assert calibration.distance({"0.weight": np.zeros((8, 3, 3, 3), np.float32)}) > 0.1
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("beside", [{"quantizer": "dorefa"}, {"prune": "magnitude"}])
+def test_forms_of_their_own_are_refused_beside_grids(beside: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="rate-aware sharing yet"):
+        CompressConfig(target_size="3KB", **beside).check()  # type: ignore[arg-type]
