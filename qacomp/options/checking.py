@@ -67,8 +67,8 @@ def _check_rate(config: Config) -> None:
     for name in ("quantizer", "prune"):
         if rate_aware(config) and getattr(config, name).chosen:
             raise ConfigError(
-                f"--{name} {getattr(config, name).name}: can't be combined with rate-aware sharing yet (--sharing rate, "
-                "--target-size, --quality, --calibration); leave one"
+                f"--{name} {getattr(config, name).name}: can't be combined with rate-aware sharing yet; leave it, or "
+                "leave --sharing rate, --target-size, --quality and --calibration"
             )
 
 
