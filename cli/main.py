@@ -14,7 +14,7 @@ from qacomp.cli.interruption import Terminated, ending_in_order
 from qacomp.cli.streams import complain, prepare, shown, silence
 
 _LONGEST = 2000  # characters of an error message; a name or value from a file may have megabytes
-_COMMANDS = ("train", "compress", "decode", "eval", "inspect", "diff", "verify", "gate", "plot", "demo")
+_COMMANDS = ("train", "compress", "decode", "eval", "inspect", "diff", "verify", "gate", "sweep", "plot", "demo")
 
 
 class _Commands(click.Group):

@@ -69,6 +69,11 @@ def evaluate(name: str, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
     return float(np.mean((outputs.astype(np.float64) - wanted) ** 2))
 
 
+def lost(name: str, before: float, after: float) -> float:
+    """Return how much worse `after` is: by how much a squared error rises, or any other metric falls."""
+    return after - before if name == "mse" else before - after
+
+
 def first_outputs(runs: Sequence[Feed]) -> NDArray[Any]:
     """Return the first output over all runs, (N, ...); an object array if shapes differ, or if it isn't an array."""
     values = [next(iter(run.values())) for run in runs]

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qacomp.diff import Difference, compare
+from qacomp.evaluation.metrics import lost
 from qacomp.evaluation.verdict import stated_verdict
 from qacomp.gating.checks import GateCheck, GateReport
 from qacomp.gating.limits import VERDICTS, GateLimits, growth_bytes
-from qacomp.gating.release import ACCURACY, GateFigure, Release, lost, read_release
+from qacomp.gating.release import ACCURACY, GateFigure, Release, read_release
 from qacomp.options.config import CompressConfig
 from qacomp.options.file_size import file_size
 from qacomp.runtime.limits import limited_runs

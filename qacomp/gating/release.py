@@ -7,6 +7,7 @@ from typing import Any
 
 from qacomp.errors import ConfigError, ExportError, FormatError
 from qacomp.evaluate import measure_file
+from qacomp.evaluation.metrics import lost
 from qacomp.formats import open_file, verify_file
 from qacomp.graphs.metadata import metadata
 from qacomp.options.config import CompressConfig
@@ -71,11 +72,6 @@ def read_release(path: Path, config: CompressConfig | None) -> Release:
     fp32 = sum(4 * info.values for info in infos if "float" in info.dtype and info.same_as is None)
     stated = stated_figure(meta)
     return Release(path, size, fp32, meta, figure=stated if config is None else _measured(path, config, stated))
-
-
-def lost(name: str, before: float, after: float) -> float:
-    """Return how much worse `after` is: a squared error that rises, or any other metric that falls."""
-    return after - before if name == "mse" else before - after
 
 
 def stated_figure(meta: Mapping[str, Any]) -> GateFigure:

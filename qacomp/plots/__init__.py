@@ -12,6 +12,7 @@ from qacomp.plots.drawing import (
     render,
     require_matplotlib,
 )
+from qacomp.plots.front import FrontPoint, draw_front
 from qacomp.plots.histogram import LayerWeights, layer_weights
 from qacomp.plots.operating_points import CurvePoint, draw_operating_points
 from qacomp.plots.penalty import PenaltyCurve, draw_penalties
@@ -20,11 +21,13 @@ from qacomp.plots.weights import Column, draw_weights
 __all__ = [
     "Column",
     "CurvePoint",
+    "FrontPoint",
     "LayerWeights",
     "MissingMatplotlibError",
     "PenaltyCurve",
     "PictureFormatError",
     "PictureSizeError",
+    "draw_front",
     "draw_operating_points",
     "draw_penalties",
     "draw_weights",

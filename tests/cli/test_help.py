@@ -42,6 +42,7 @@ COMMANDS = {
     "train": 40,
     "inspect": 30,
     "gate": 45,
+    "sweep": 42,
     "diff": 30,
     "verify": 30,
     "demo": 30,

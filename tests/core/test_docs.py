@@ -35,6 +35,12 @@ def test_the_gate_runs_from_python(run_printed: Callable[..., str]) -> None:
     assert "or --target-size 8x" in run_printed(blocks("ci.md"))
 
 
+def test_the_sweep_runs_from_python(run_printed: Callable[..., str], tmp_path: Path) -> None:
+    out = run_printed(blocks("sweep.md"))
+    assert "{'k': 4}" in out and "{'k': 16}" in out
+    assert len(list((tmp_path / "product-sweep" / "trials").glob("*.qac"))) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "written"),
     [

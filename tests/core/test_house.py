@@ -17,16 +17,8 @@ STANDARD = set(sys.stdlib_module_names)
 ALLOWED = {
     "formats": {"numpy", "zstandard"},
     "qacomp": {
-        "numpy",
-        "torch",
-        "sklearn",
-        "onnx",
-        "onnxruntime",
-        "onnxscript",
-        "safetensors",
-        "PIL",
-        "tomli_w",
-        "matplotlib",
+        *("numpy", "torch", "sklearn", "onnx", "onnxruntime", "onnxscript", "safetensors", "PIL", "tomli_w"),
+        *("matplotlib", "optuna", "sqlalchemy", "nncodec"),
     },
     "cli": {"click", "rich"},
 }
@@ -89,6 +81,7 @@ ROOMS = (
     ("result",),
     ("pipeline", "evaluate", "diff"),
     ("api", "gating"),
+    ("sweeping",),
     ("testing",),
     ("__init__", "__main__"),
 )
@@ -211,6 +204,7 @@ FOREIGN = {
         "graph_optimization_level", "inter_op_num_threads", "intra_op_num_threads", "log_severity_level",
         "optimized_model_filepath",
     },
+    "Optuna's studies": {"sampler"},
     "what Python itself reads": {"__class__", "__doc__", "__name__", "__signature__"},
 }  # fmt: skip
 """Attributes that are set on objects of others, whose library asks for it."""

@@ -28,5 +28,17 @@ def test_the_command_lists_its_commands_without_heavy_imports() -> None:
     names = {"torch", "sklearn", "scipy", "onnx", "onnxruntime", "matplotlib", "numpy"}
     done = run_python(BLOCK.format(names=names) + "from qacomp.cli.main import main; main(['--help'])")
     assert done.returncode == 0, done.stderr
-    for command in ("train", "compress", "decode", "eval", "inspect", "diff", "verify", "gate", "plot", "demo"):
+    for command in (
+        "train",
+        "compress",
+        "decode",
+        "eval",
+        "inspect",
+        "diff",
+        "verify",
+        "gate",
+        "sweep",
+        "plot",
+        "demo",
+    ):
         assert f"\n  {command} " in done.stdout
