@@ -48,7 +48,7 @@ def test_ctrl_c_while_python_builds_a_class_is_no_defect(qacomp: Qacomp, monkeyp
 
     monkeypatch.setattr("qacomp.cli.main.import_module", lambda name: type("Building", (), {"field": Interrupting()}))
     answer = qacomp("verify", "m.qac", "--json")
-    assert answer.code == 1 and answer.err == "qacomp: error: interrupted; no output is half-written\n"
+    assert answer.code == 1 and answer.err == "qacomp: error: interrupted; no half-written output is left behind\n"
     assert answer.json["error"]["type"] == "Interrupted"
 
 

@@ -72,7 +72,7 @@ def test_a_metric_that_a_container_names(qacomp: Qacomp, evil: Callable[[], bool
         "import numpy as np\ndef data(): return {'x': np.ones((10, 32), np.float32), 'y': np.ones((10, 32))}\n"
     )
     decoded = qacomp("decode", "e.qac", "-o", "e.onnx", "--data", "mine:data")
-    assert decoded.code == 0 and "metric that the container names ('evil_mod:f') isn't run" in decoded.err
+    assert decoded.code == 0 and "container's metric 'evil_mod:f' isn't run" in decoded.err
     assert "mse: " in decoded.out and not evil()
 
 

@@ -88,7 +88,7 @@ def test_a_submodel_holds_copies_and_draws_nothing_at_random(whole: nn.Module) -
 
 
 def test_an_unknown_submodel_is_named(whole: nn.Module) -> None:
-    with pytest.raises(ConfigError, match=r"'level4': there are (exit1|width0\.25), "):
+    with pytest.raises(ConfigError, match=r"'level4'; give one of (exit1|width0\.25), "):
         flexible(whole).submodel("level4")
 
 

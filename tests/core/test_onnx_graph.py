@@ -60,8 +60,8 @@ def test_unknown_name_is_refused() -> None:
         ({"fc.bias": None}, "no tensor for 'fc.bias'"),
         ({"extra": np.zeros(1, np.float32)}, "no empty initializer 'extra'"),
         ({"shape": np.array([-1, 3])}, "no empty initializer 'shape'"),
-        ({"fc.weight": np.zeros((4, 3), np.float32)}, r"shape \(4, 3\), the graph wants \(3, 4\)"),
-        ({"fc.weight": np.zeros((3, 4))}, "is float64, the graph wants float32"),
+        ({"fc.weight": np.zeros((4, 3), np.float32)}, r"shape \(4, 3\), but the graph declares \(3, 4\)"),
+        ({"fc.weight": np.zeros((3, 4))}, "is float64, but the graph declares float32"),
     ],
 )
 def test_tensors_that_do_not_fit_are_named(change: dict[str, np.ndarray | None], message: str) -> None:
@@ -113,7 +113,7 @@ def _unknown_operator(model: onnx.ModelProto) -> None:
     [
         (_external, "another file"),
         (_external_in_attribute, "another file"),
-        (_duplicate, "one name"),
+        (_duplicate, "the same name"),
         (_negative, "negative dimension"),
         (_unknown_operator, "checker"),
     ],

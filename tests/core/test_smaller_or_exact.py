@@ -22,7 +22,7 @@ from qacomp.sources.smaller_layers import smaller_layers
 from qacomp.sources.torch_weights import select_layers
 
 RNG = np.random.default_rng(0)
-WHY = "shared values and their indices take no less room than its lossless planes: kept exactly"
+WHY = "shared values and their indices take no fewer bytes than its lossless planes: kept exactly"
 
 
 def weights(*shape: int, dtype: Any = np.float32) -> NDArray[Any]:

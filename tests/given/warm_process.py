@@ -5,6 +5,8 @@ A program may import and register what it likes: nothing of it stays. Of qacomp,
 
 import atexit
 import gc
+import importlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -80,6 +82,8 @@ def main() -> None:
         import torch.onnx._internal.exporter._registration
 
         keep_operators()
+        if importlib.util.find_spec("tqdm") is not None:  # its bars, which torch's exporter makes, start a thread
+            importlib.import_module("tqdm").tqdm.monitor_interval = 0
         network = torch.nn.Linear(2, 2).eval()
         torch.onnx.export(network, (torch.zeros(2, 2),), dynamo=True, verbose=False)  # this imports a lot more
     if TASKS.is_dir() and len(list(TASKS.iterdir())) > 1:
