@@ -1,8 +1,8 @@
 """The smallest file at a quality, with its peers in the same run: rows of networks and settings, a bar for each.
 
 Whole files, the graph counted and shown apart; drops against the same network's own accuracy on the same test split,
-which is read once a row. Rows are kept as they are made, so a run that is broken off goes on. RECORD_ROWS=name,name
-runs some of them. NNCodec runs where QACOMP_NNCODEC_PYTHON names a Python that has it.
+which our compression never reads. Rows are kept as they are made, so a run that is broken off goes on.
+RECORD_ROWS=name,name runs some of them. NNCodec runs where QACOMP_NNCODEC_PYTHON names a Python that has it.
 """
 
 import os
@@ -130,7 +130,7 @@ def _entry(entry: Entry, seeds: int) -> Results:
 
 
 def _compressed(entry: Entry, spec: str, seed: int) -> dict[str, Any]:
-    """Compress with a seed; the test split is read for the decoded model alone."""
+    """Compress with a seed. Our one file is measured on the test split, and all of NNCodec's: its best one counts."""
     path = entry.checkpoint(seed)
     assert path is not None
     checkpoint = read_checkpoint(path)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 STEPS = 120
-"""Steps of Adam. With 120 steps, 256 images give ResNet-20 the accuracy that 512 real images give."""
+"""Steps of Adam, as many as fit the time that a compression without data may take."""
 _BATCH = 128  # images that are optimized together, so that their joint statistics match
 _LEARNING_RATE = 0.1
 _LOUDNESS = 2.0  # factor on the smoothed noise that images start from

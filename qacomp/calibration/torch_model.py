@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from qacomp.calibration.layer_inputs import columns, second_moment, view_of
+from qacomp.errors import DataError
 from qacomp.models.weight_places import split_name, tied_names
 from qacomp.rate.calibrated import Moment
 
@@ -26,6 +27,11 @@ class TorchCalibration:
         self._tied = tied_names(model)
         self._tried = inputs[:_TRIED]
         self._wanted = self._outputs({})
+        if not self._wanted:
+            raise DataError(
+                "the network returns no tensor, or a dictionary, so steps can't be chosen by its outputs; "
+                "return a tensor, or use --sharing after"
+            )
         self._size = sum(float(((y - y.mean(0)).double() ** 2).sum()) for y in self._wanted)
 
     @property

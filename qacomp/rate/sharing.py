@@ -16,6 +16,8 @@ from qacomp.rate.steps import ROUNDS, WeightOnGrid, balanced_steps
 from qacomp.sharing.selection import Layer
 from qacomp.sharing.share import Packed, in_own_dtype, unfit
 
+_ROOM = 4.0  # twice the range of the values, for weights that compensation or training moves
+
 
 @dataclass(frozen=True)
 class RateSharing:
@@ -32,20 +34,25 @@ class RateSharing:
 
     def at(self, scale: float) -> dict[str, Packed]:
         """Return every weight on its grid, as a container holds it, with all steps multiplied by `scale`."""
-        return {name: self._packed(name, self.steps[name] * scale) for name in self.weights}
+        return {name: self._packed(name, self.step(name, scale)) for name in self.weights}
+
+    def step(self, name: str, scale: float) -> float:
+        """Return a weight's step at a scale: never so fine that its values would need more levels than a file holds."""
+        largest = float(np.abs(self.weights[name].values.astype(np.float64)).max(initial=0.0))
+        return max(self.steps[name] * scale, _ROOM * largest / MOST_VALUES)
 
     def plain(self, scale: float) -> dict[str, Packed]:
         """Return every weight rounded to the nearest multiples, without compensation."""
-        return self.on_grids({n: rounded(w.values, self.steps[n] * scale) for n, w in self.weights.items()}, scale)
+        return self.on_grids({n: rounded(w.values, self.step(n, scale)) for n, w in self.weights.items()}, scale)
 
     def on_grids(self, integers: Mapping[str, NDArray[np.integer]], scale: float) -> dict[str, Packed]:
         """Return weights as a container holds them, given as integer multiples of their steps times `scale`."""
-        return {n: self._on_grid(n, values, self.steps[n] * scale) for n, values in integers.items()}
+        return {n: self._on_grid(n, values, self.step(n, scale)) for n, values in integers.items()}
 
     def _packed(self, name: str, step: float) -> Packed:
         weight = self.weights[name]
         integers = weight.integers(step)
-        while distinct(integers)[0].size > MOST_VALUES:
+        while distinct(integers)[0].size > MOST_VALUES:  # compensation moves weights far beyond their own range
             step *= 2
             integers = weight.integers(step)
         return self._on_grid(name, integers, step)

@@ -11,6 +11,8 @@ from torch import nn
 
 from qacomp.calibration.tuning import STEPS as TUNING_STEPS
 from qacomp.calibration.tuning import tune_small
+from qacomp.errors import TargetNotReachedError
+from qacomp.evaluation.verdict import GOOD, UNMEASURED
 from qacomp.formats import SharedTensor
 from qacomp.models.plain_modules import copied
 from qacomp.options.needs import sharing_way
@@ -141,9 +143,14 @@ def _trained(task: _ByRate) -> Made:
     left = asked.left(rest)
     with job.run.stage("share"):
         scale = scale_for_size(lambda s: task.bytes_of(task.plain(s)), int(_FINER * left), within=_ROUGHLY)
-        scale = min(scale, largest_scale(lambda s: task.distance(task.plain(s)) <= _ALIVE, start=scale) or scale)
+        alive = largest_scale(lambda s: task.distance(task.plain(s)) <= _ALIVE, start=scale)
+    if alive is None:
+        raise TargetNotReachedError(
+            "--sharing rate: on every grid the outputs are too far from the original's to train on; give --epochs 0"
+        )
+    scale = min(scale, alive)
     items = task.plain(scale)
-    steps = {n: task.found.sharing.steps[n] * scale for n, i in items.items() if isinstance(i.value, SharedTensor)}
+    steps = {n: task.found.sharing.step(n, scale) for n, i in items.items() if isinstance(i.value, SharedTensor)}
 
     def coder(integers: Mapping[str, NDArray[np.int64]]) -> int:
         return task.bytes_of(task.found.sharing.on_grids(integers, scale))
@@ -151,7 +158,11 @@ def _trained(task: _ByRate) -> Made:
     model = copied(job.model)
     with job.run.stage("fine-tune"):
         multiples, records = fine_tune_rate(model, steps, _ABOVE * left, coder, job.session)
-    return _cut(replace(task, job=job.told(records)), model, multiples, scale, asked)
+    made = _cut(replace(task, job=job.told(records)), model, multiples, scale, asked)
+    verdict = made.measured.verdict
+    if job.config.target_size is None and job.config.quality != "small" and verdict.word not in (GOOD, UNMEASURED):
+        job.run.note(f"--quality isn't met after training: {verdict}; give --epochs 0, or more epochs")
+    return made
 
 
 def _cut(task: _ByRate, model: nn.Module, multiples: Mapping[str, NDArray[Any]], scale: float, asked: Asked) -> Made:

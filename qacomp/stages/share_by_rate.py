@@ -29,6 +29,8 @@ def share_by_rate(
     data: what the model is measured on, see `qacomp.stages.share`. Raises TargetNotReachedError for a size or a quality
     out of reach, DataError for data that doesn't fit the model.
     """
+    if "tuned" in config.sharing.given:
+        run.note("--sharing rate:tuned has no effect: only PyTorch networks are tuned")
     with run.stage("evaluate"):
         runs = source.runs(data, config, run.note)
     with run.stage("calibrate"):

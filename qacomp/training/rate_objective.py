@@ -25,6 +25,7 @@ Coder = Callable[[Mapping[str, NDArray[np.int64]]], int]
 _FALLING = 0.6  # fraction of the training after which the bytes should have reached the goal
 _LEAST_SLOPE, _MOST_SLOPE = 0.3, 8.0  # limits on the bits between multiples, which few weights estimate badly
 _FIRST_PRICE = 0.1  # λ · all bits at the start: about a tenth of a usual task loss
+_MOST_PRICE = 10.0  # λ · all bits at the most: beyond it weights are thrown about, and the loss becomes NaN
 _QUICK, _SLOW, _LARGEST = 8.0, 0.3, 0.3  # gains of the controller: proportional, integral; limit of the relative excess
 
 
@@ -164,5 +165,6 @@ class RateState(nn.Module):
         start = float(self.start)
         wanted = start * (goal / start) ** fallen if start > goal else goal
         excess = min(max(math.log(max(size, 1.0) / max(wanted, 1.0)), -_LARGEST), _LARGEST)
-        self.base *= math.exp(_SLOW * excess)
-        self.price.copy_(self.base * math.exp(_QUICK * excess))  # damps, since sizes react late to λ
+        most = _MOST_PRICE / max(8 * size, 1.0)
+        self.base.copy_((self.base * math.exp(_SLOW * excess)).clamp(max=most))
+        self.price.copy_((self.base * math.exp(_QUICK * excess)).clamp(max=most))  # damps: sizes react late to λ

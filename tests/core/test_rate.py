@@ -13,13 +13,15 @@ from torch import nn
 from qacomp.calibration.layer_inputs import columns, second_moment, view_of
 from qacomp.calibration.synthetic import synthetic_images
 from qacomp.calibration.torch_model import TorchCalibration
-from qacomp.errors import ConfigError
+from qacomp.errors import ConfigError, DataError
+from qacomp.formats import SharedTensor
 from qacomp.options.config import CompressConfig
 from qacomp.options.file_size import file_size
 from qacomp.rate.compensation import compensated, factorized, rounded
 from qacomp.rate.grid_form import grid_tensor, grid_values
 from qacomp.rate.matrices import MatrixView, along_axis, input_major, output_major
 from qacomp.rate.search import largest_scale, scale_for_size
+from qacomp.rate.sharing import RateSharing
 from qacomp.rate.steps import WeightOnGrid, balanced_steps
 
 
@@ -216,3 +218,25 @@ def test_a_calibrated_network_knows_its_moments_and_stays_as_it_is() -> None:
 def test_forms_of_their_own_are_refused_beside_grids(beside: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="rate-aware sharing yet; leave it"):
         CompressConfig(target_size="3KB", **beside).check()  # type: ignore[arg-type]
+
+
+def test_steps_leave_room_for_all_levels() -> None:
+    """However small the scale, a weight has no more levels than a container holds, plainly and compensated."""
+    w, moment = correlated(40, 60)
+    weight = WeightOnGrid(w[0], output_major((40, 60)), factorized(moment))
+    sharing = RateSharing({"w": weight}, {"w": 1.0}, {"w": np.dtype(np.float32)}, "exact", {})
+    for items in (sharing.at(1e-12), sharing.plain(1e-12)):
+        shared = items["w"].value
+        assert isinstance(shared, SharedTensor) and len(shared.codebook) <= 65_536
+
+
+class Names(nn.Module):
+    """A network that returns a dictionary."""
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"y": x}
+
+
+def test_a_network_whose_outputs_are_no_tensors_is_refused() -> None:
+    with pytest.raises(DataError, match="returns no tensor"):
+        TorchCalibration(Names(), torch.zeros(2, 3), "zeros", 0)

@@ -91,3 +91,10 @@ def test_a_network_trained_to_a_size_keeps_what_it_can(tmp_path: Path) -> None:
     assert done.accuracy.original is not None and done.accuracy.decoded is not None
     assert done.accuracy.decoded > done.accuracy.original - 3
     assert done.bits_per_weight < 1.5
+
+
+def test_the_price_has_a_ceiling() -> None:
+    state = RateState()
+    for _ in range(1000):
+        state.steer(1000.0, 10.0, 0.9)
+    assert float(state.price) * 8 * 1000 <= 10.0 + 1e-9
