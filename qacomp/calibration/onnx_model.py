@@ -71,13 +71,11 @@ class OnnxCalibration:
         return self._moved(self._elsewhere, values)
 
     def _moved(self, distance: OutputDistance | None, values: Mapping[str, NDArray[Any]]) -> float:
-        """Return how far outputs move; of weights that don't move any (their branch isn't taken), their own error."""
-        if distance is not None and distance.measures:
-            held = {self._places[n]: v for n, v in values.items() if self._places[n] in distance.opened}
-            moved = distance(held) if held else 0.0
-            if moved > 0:
-                return moved
-        return self._alone.distance(values)
+        """Return how far outputs move, 0 where none depends on the values; the weights' own error if none can tell."""
+        if distance is None or not distance.measures:
+            return self._alone.distance(values)
+        held = {self._places[n]: v for n, v in values.items() if self._places[n] in distance.opened}
+        return distance(held) if held else 0.0
 
     @cached_property
     def _distance(self) -> OutputDistance | None:

@@ -42,7 +42,10 @@ class CalibratedModel(Protocol):
         ...
 
     def distance(self, values: Mapping[str, NDArray[Any]]) -> float:
-        """Return how much the outputs change with these values of weights: Σ|y − ŷ|² / Σ|y − mean y|²."""
+        """Return how much the outputs change with these values of weights: Σ|y − ŷ|² / Σ|y − mean y|².
+
+        0 where no output depends on them, such as those of a branch that isn't taken.
+        """
         ...
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from qacomp.rate.compensation import Factor, compensated, rounded
 from qacomp.rate.grid_form import entropy_bits
 from qacomp.rate.matrices import View
+from qacomp.rate.weight_error import relative_error
 
 _WIDER = 1.1  # factor on a step for measuring the bits that a wider step saves
 _LEAST_SAVED = 0.02  # least bits per weight that a doubled step counts as saving, also if nearly all weights are zero
@@ -56,7 +57,7 @@ class WeightOnGrid:
 
 
 Distance = Callable[[Mapping[str, NDArray[Any]]], float]
-"""Returns how much the outputs change with these values of weights, by name."""
+"""Returns how much the outputs change with these values of weights, by name; 0 where none depends on them."""
 
 
 def balanced_steps(
@@ -64,17 +65,20 @@ def balanced_steps(
 ) -> dict[str, float]:
     """Return the step of each weight, so that all trade output error for bits at the same rate, up to a common scale.
 
-    Each weight is changed alone, once in each round. advance: called after each trial.
+    Each weight is changed alone, once in each round. advance: called after each trial. A weight that no outputs depend
+    on, since its branch wasn't taken, is judged by its own error, times the median of what such an error costs others.
     """
     steps = {name: weight.first_step() for name, weight in weights.items()}
     for _ in range(ROUNDS):
-        price = {}
+        moved, own = {}, {}
         for name, weight in weights.items():
-            step = steps[name]
-            moved = distance({name: (weight.integers(step) * step).astype(weight.values.dtype)})
-            price[name] = moved / weight.bits_saved(step)
+            changed = (weight.integers(steps[name]) * steps[name]).astype(weight.values.dtype)
+            moved[name], own[name] = distance({name: changed}), relative_error(weight.values, changed)
             advance()
-        steps = _moved(steps, price, weights)
+        costs = [moved[name] / own[name] for name in weights if moved[name] > 0 and own[name] > 0]
+        usual = float(np.median(costs)) if costs else 1.0
+        felt = {name: moved[name] if moved[name] > 0 else usual * own[name] for name in weights}
+        steps = _moved(steps, {name: felt[name] / w.bits_saved(steps[name]) for name, w in weights.items()}, weights)
     return steps
 
 

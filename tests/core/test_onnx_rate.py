@@ -1,10 +1,12 @@
 """Rate-aware sharing of ONNX models and bare tensors: sizes, qualities, equal bytes, less error than plain rounding."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import qacomp
@@ -15,7 +17,8 @@ from qacomp.rate.compensation import factorized
 from qacomp.rate.guard import guarded
 from qacomp.rate.matrices import output_major
 from qacomp.rate.sharing import RateSharing
-from qacomp.rate.steps import WeightOnGrid
+from qacomp.rate.steps import WeightOnGrid, balanced_steps
+from qacomp.rate.weight_error import relative_error
 
 
 def network(inputs: int = 24, hidden: int = 96) -> ModelProto:
@@ -99,6 +102,17 @@ def test_a_weight_whose_compensation_harms_elsewhere_is_rounded_plainly() -> Non
     )
     assert plain == ["harmed"]
     assert found.weights["harmed"].factor is None and found.weights["helped"].factor is not None
+
+
+def test_a_weight_that_moves_no_output_costs_what_an_equal_one_costs() -> None:
+    """Three equal weights, one of them in a branch that isn't taken, of outputs that hardly feel any of them."""
+    weights = {name: WeightOnGrid(np.random.default_rng(0).normal(size=(32, 32))) for name in ("a", "b", "idle")}
+
+    def moved(values: Mapping[str, NDArray[Any]]) -> float:
+        return sum(1e-3 * relative_error(weights[n].values, v) for n, v in values.items() if n != "idle")
+
+    steps = balanced_steps(weights, moved, lambda: None)
+    assert steps["idle"] == pytest.approx(steps["a"]) == pytest.approx(steps["b"])
 
 
 def test_outputs_that_say_nothing_are_no_part_of_the_distance() -> None:
