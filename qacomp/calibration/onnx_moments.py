@@ -79,11 +79,16 @@ def operator_moments(
 def _sums(
     taps: Sequence[Tap], weights: Mapping[str, tuple[int, ...]], placed: Mapping[str, NDArray[np.integer]]
 ) -> dict[str, _Sum]:
-    """Return an empty sum for each weight whose operators see it alike, as one set of matrices."""
+    """Return an empty sum for each weight whose operators see it alike, as one set of matrices.
+
+    An operator that doesn't run, since its branch isn't taken, doesn't count.
+    """
     sums: dict[str, _Sum] = {}
     refused = set()
     for tap in taps:
         places = placed.get(tap.held)
+        if places is not None and not places.size:
+            continue
         shape = weights[tap.weight] if places is None else places.shape
         view = None if tap.held and places is None else operator_view(tap, shape)
         if view is None or view.inputs > _MOST_INPUTS:

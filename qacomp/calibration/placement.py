@@ -23,7 +23,7 @@ def places_read(
     """Return of each output `held` the place in the weight's own tensor that each of its values comes from.
 
     session: of the tapped model; weights: the shape of each. An output has no entry where it isn't the weight's
-    values, each once: they are scaled, repeated or cut off, or the operator doesn't run.
+    values, each once: they are scaled, repeated or cut off. It has an empty one where its operator doesn't run.
     """
     behind = [tap for tap in tapped.taps if tap.held]
     if not behind:
@@ -39,7 +39,10 @@ def places_read(
         }
         for name, value in zip(names, session.run(names, {**feed, **digits}, kept=False), strict=True):
             found[name] = found[name] + _whole(value) * _DIGIT**power
-    return {tap.held: found[tap.held] for tap in behind if _is_permutation(found[tap.held], places[tap.weight].size)}
+    sizes = {tap.held: places[tap.weight].size for tap in behind}
+    return {
+        held: found[held] for held, size in sizes.items() if not found[held].size or _is_permutation(found[held], size)
+    }
 
 
 def _digits(size: int) -> int:

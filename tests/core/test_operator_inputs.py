@@ -170,6 +170,24 @@ def test_weights_in_a_branch_have_the_moments_of_the_runs_that_take_it() -> None
     assert np.allclose(found["w2"].values[0], 4 * x.T @ x / 3, rtol=1e-5)
 
 
+def test_a_weight_that_two_branches_rearrange_has_the_moment_of_the_one_that_runs() -> None:
+    w, x = floats(5, 4), floats(3, 4)
+
+    def branch(name: str) -> Any:
+        turned = helper.make_node("Transpose", ["w"], [f"{name}t"])
+        product = helper.make_node("MatMul", ["x", f"{name}t"], [name])
+        return helper.make_graph([turned, product], name, [], [helper.make_tensor_value_info(name, 1, None)])
+
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["top"], keepdims=0),
+        helper.make_node("Less", ["top", "limit"], ["quiet"]),
+        helper.make_node("If", ["quiet"], ["y"], then_branch=branch("a"), else_branch=branch("b")),
+    ]
+    found = moments_of(nodes, {"w": w, "limit": np.array(1e6, np.float32)}, x, ["w"])["w"]
+    assert np.array_equal(found.view.matrices(w)[0], w)
+    assert np.allclose(found.values[0], 2.5 * x.T @ x / 3, rtol=1e-5)
+
+
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize("named", [True, False])
 def test_recurrent_weights_meet_the_inputs_and_the_states_before_each_step(direction: str, named: bool) -> None:
