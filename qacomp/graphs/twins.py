@@ -8,7 +8,7 @@ same model serves for any other weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,12 +81,12 @@ class _Builder:
         self._absent = numpy_helper.from_array(np.array(-1, np.float32))
 
     def probes(self, weight: str, tensor: TensorProto, scope: Scope, twin: str) -> list[Probe]:
-        """Add probes to the operators that read a weight, at most eight, and return them."""
-        found: list[Probe] = []
-        self._twins(weight, scope, {weight: twin}, found, _MOST_HOPS)
-        return found
+        """Add probes to the operators that read a weight, at most eight, and return them.
 
-    def _twins(self, weight: str, scope: Scope, renamed: dict[str, str], found: list[Probe], hops: int) -> None:
+        Operators that only rearrange it are passed by, all parts of it together.
+        """
+        renamed, hops = {weight: twin}, {weight: _MOST_HOPS}
+        found: list[Probe] = []
         for inner in list(nested(scope)):
             if inner is not scope and not self._lifter.reachable(inner):
                 continue
@@ -94,12 +94,14 @@ class _Builder:
                 read = [name for name in node.input if name in renamed]
                 if not read or node.op_type == "Constant" or any(o.startswith(PREFIX) for o in node.output):
                     continue
-                if node.op_type in _PASSING and node.input[0] in renamed and hops:
-                    twin = self._copy(inner, node, renamed)
-                    passed = dict(zip(node.output, twin.output, strict=True))
-                    self._twins(weight, inner, passed, found, hops - 1)
+                left = min(hops[name] for name in read)
+                if left and _passes(node, renamed):
+                    twins = list(self._copy(inner, node, renamed).output)
+                    renamed |= {o: own for o, own in zip(node.output, twins, strict=True) if o}
+                    hops |= {o: left - 1 for o in node.output if o}
                 elif len(found) < _MOST_READERS and self._lifter.reachable(inner):
                     found += self._probe(weight, inner, node, renamed)
+        return found
 
     def _probe(self, weight: str, scope: Scope, node: NodeProto, renamed: dict[str, str]) -> list[Probe]:
         twin = self._copy(scope, node, renamed)
@@ -129,3 +131,8 @@ class _Builder:
         for i, name in enumerate(node.output):
             twin.output[i] = self._lifter.name() if name else ""
         return twin
+
+
+def _passes(node: NodeProto, renamed: Collection[str]) -> bool:
+    """Return whether an operator only gives a weight on, in other places: what reads its result is looked at."""
+    return node.op_type == "Concat" or (node.op_type in _PASSING and node.input[0] in renamed)

@@ -117,6 +117,22 @@ def test_a_weight_behind_casts_and_transposes_and_the_worst_of_its_readers() -> 
     assert found.db == pytest.approx(max(both), abs=1e-3)
 
 
+def test_a_weight_whose_parts_are_put_in_another_order() -> None:
+    """Cut, and put together behind another weight, as the gates of exported recurrent operators are."""
+    w, v, x = floats(8, 6), floats(8, 3), floats(4, 8)
+    cuts = {"a": np.array([0]), "b": np.array([2]), "c": np.array([6]), "axis": np.array([1])}
+    nodes = [
+        helper.make_node("Slice", ["w", "a", "b", "axis"], ["left"]),
+        helper.make_node("Slice", ["w", "b", "c", "axis"], ["right"]),
+        helper.make_node("Concat", ["v", "right", "left"], ["turned"], axis=1),
+        helper.make_node("MatMul", ["x", "turned"], ["y"]),
+    ]
+    other = w + 0.1 * floats(8, 6)
+    found = measured(model(nodes, {"w": w, "v": v, **cuts}, [4, 8]), {"w": w}, {"w": other}, x)["w"]
+    whole, changed = (x @ np.concatenate([v, a[:, 2:], a[:, :2]], 1) for a in (w, other))
+    assert found.of == "MatMul" and found.db == pytest.approx(relative(whole, changed), abs=1e-3)
+
+
 def test_branches_are_reached_and_loops_are_not() -> None:
     w, v, x = floats(8, 8), floats(8, 8), floats(4, 8)
     out = helper.make_tensor_value_info("b", TensorProto.FLOAT, None)
