@@ -1,21 +1,27 @@
 """Calibration inputs of an ONNX model: those of the user's data, or generated ones that the verdict isn't taken on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onnx import ModelProto
 
+from qacomp.errors import ExportError
 from qacomp.evaluation.samples import load_samples
 from qacomp.options.config import CompressConfig
 from qacomp.runtime.agreement import Feed, run_feed
 from qacomp.runtime.carried import carried_states, run_steps
 from qacomp.runtime.feeds import GeneratedInputs, generated_inputs
-from qacomp.runtime.session import OnnxModel, open_session
+from qacomp.runtime.session import OnnxModel, Session, open_session
 
-_OF_MOMENTS, _OTHERS = 1_000, 2_000  # beside the seed: the verdict's generated inputs have numbers below 10
+_OF_MOMENTS, _OTHERS, _TRIED_TEXTS = (
+    1_000,
+    2_000,
+    3_000,
+)  # beside the seed: the verdict's generated inputs have numbers below 10
 _RUNS = 32
 _STEPS = 96  # of each of two sequences, loud and quiet, of a model that carries a state on; as many drawn states
 _TRIED = 8  # runs on which changed weights are tried
+_LENGTHS, _TEXTS = (32, 64, 128), 4  # tokens of generated texts, in turns; texts in a run for moments
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,8 @@ def calibration_inputs(model: OnnxModel, graph: ModelProto, config: CompressConf
         text = f"{len(feeds)} runs on inputs of {samples.source}"
         return CalibrationInputs(text, rest, _spread(rest, _TRIED), others)
     inputs = generated_inputs(graph, lambda feed: run_feed(session, feed))
+    if len(texts := _texts(inputs, session)) > 1:
+        return _of_texts(texts, config.seed)
     of_moments, states = _drawn(model, inputs, [config.seed, _OF_MOMENTS])
     others, _ = _drawn(model, inputs, [config.seed, _OTHERS])
     text = f"{len(of_moments)} generated inputs, seed {config.seed}: {inputs}"
@@ -70,6 +78,41 @@ def _drawn(model: OnnxModel, inputs: GeneratedInputs, seed: Sequence[int]) -> tu
         drawn = [inputs.feed([*seed, place, i], loud) for i in range(_STEPS)]
         steps += run_steps(model, drawn, states)[0]
     return tuple(steps), list(states)
+
+
+def _texts(inputs: GeneratedInputs, session: Session) -> list[GeneratedInputs]:
+    """Return inputs of each length that a model of token ids takes, of several texts if it can; else no others."""
+    sizes = inputs.sizes
+    if "sequence" not in sizes or not any(planned.kind == "ids" for planned in inputs.inputs):
+        return [inputs]
+    several = [{**sizes, "batch": _TEXTS, "sequence": n} for n in _LENGTHS] if "batch" in sizes else []
+    for tried in (several, [{**sizes, "sequence": n} for n in _LENGTHS]):
+        found = [replace(inputs, sizes=each) for each in tried]
+        if found and all(_runs(each, session) for each in found):
+            return found
+    return [inputs]
+
+
+def _runs(inputs: GeneratedInputs, session: Session) -> bool:
+    try:
+        run_feed(session, inputs.feed(0))
+    except ExportError:
+        return False
+    return True
+
+
+def _of_texts(texts: Sequence[GeneratedInputs], seed: int) -> CalibrationInputs:
+    """Return inputs of a model of token ids: many texts for the moments, one in each run on which weights are tried."""
+
+    def drawn(number: int, count: int, batch: dict[str, int]) -> tuple[Feed, ...]:
+        sized = [replace(each, sizes={**each.sizes, **batch}) for each in texts]
+        return tuple(sized[i % len(sized)].feed([seed, number, i]) for i in range(count))
+
+    one = {"batch": 1} if "batch" in texts[0].sizes else {}
+    lengths = ", ".join(str(each.sizes["sequence"]) for each in texts)
+    text = f"{_RUNS} generated inputs, seed {seed}: {texts[0]}, with {lengths} tokens in turns"
+    of_moments = drawn(_OF_MOMENTS, _RUNS, {})
+    return CalibrationInputs(text, of_moments, drawn(_TRIED_TEXTS, _TRIED, one), drawn(_OTHERS, _TRIED, one))
 
 
 def _spread(feeds: Sequence[Feed], most: int) -> tuple[Feed, ...]:
