@@ -31,6 +31,11 @@ class Factor:
         diagonal = np.diagonal(self.upper, axis1=1, axis2=2)
         return 1.0 / diagonal**2
 
+    def output_error(self, errors: NDArray[np.float64]) -> float:
+        """Return trace(E H Eᵀ) of errors E (groups, rows, n) of the weights, summed over the groups."""
+        moved = np.linalg.solve(self.upper.transpose(0, 2, 1), errors.transpose(0, 2, 1))  # H = U⁻¹ U⁻ᵀ
+        return float((moved**2).sum())
+
 
 def factorized(moment: NDArray[np.float64], damping: float = DAMPING) -> Factor:
     """Return the factor of a second moment (groups, n, n); a group whose inputs are all zero gets the identity."""
@@ -60,21 +65,27 @@ def with_dead_zone(multiples: NDArray[Any], dead: float) -> NDArray[np.int64]:
     return np.where(np.abs(multiples) < dead, 0, nearest).astype(np.int64)
 
 
-def compensated(weights: NDArray[Any], factor: Factor, step: float) -> NDArray[np.int64]:
+def compensated(
+    weights: NDArray[Any], factor: Factor, step: float | NDArray[np.float64], farthest: int | None = None
+) -> NDArray[np.int64]:
     """Return integers (groups, rows, n): multiples of `step` whose errors compensate each other.
 
-    weights: (groups, rows, n). The rounding error of each input corrects the weights of all later inputs.
+    weights: (groups, rows, n). The rounding error of each input corrects the weights of all later inputs. step: one for
+    all, or (groups, n), one for each input; farthest: the largest absolute value of an integer.
     """
     left, upper = weights.astype(np.float64), factor.upper
     found = np.empty(left.shape, np.int64)
     count = left.shape[2]
+    steps = np.broadcast_to(np.asarray(step, np.float64), (left.shape[0], count))
     for start in range(0, count, _BLOCK):
         stop = min(start + _BLOCK, count)
         errors = np.empty((*left.shape[:2], stop - start))  # (groups, rows, block)
         for j in range(start, stop):
-            integers = np.rint(left[:, :, j] / step)
+            integers = np.rint(left[:, :, j] / steps[:, j, None])
+            if farthest is not None:
+                integers = np.clip(integers, -farthest, farthest)
             found[:, :, j] = integers
-            errors[:, :, j - start] = (left[:, :, j] - integers * step) / upper[:, j, j, None]
+            errors[:, :, j - start] = (left[:, :, j] - integers * steps[:, j, None]) / upper[:, j, j, None]
             left[:, :, j + 1 : stop] -= errors[:, :, j - start, None] * upper[:, None, j, j + 1 : stop]
         left[:, :, stop:] -= errors @ upper[:, start:stop, stop:]
     return found

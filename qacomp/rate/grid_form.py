@@ -9,6 +9,7 @@ from qacomp.formats import SharedTensor
 
 MOST_VALUES = 65_536
 """The largest codebook of a container, whose indices have at most two bytes."""
+_MOST_COUNTED = 1 << 22  # integers between the ends up to which counting is quicker than sorting
 
 
 def grid_tensor(integers: NDArray[np.integer], values: NDArray[np.floating]) -> SharedTensor:
@@ -26,8 +27,12 @@ def grid_tensor(integers: NDArray[np.integer], values: NDArray[np.floating]) -> 
 
 def distinct(integers: NDArray[np.integer]) -> tuple[NDArray[np.integer], NDArray[np.intp]]:
     """Return the distinct integers (K,), ascending, and the index among them of each weight, in the integers' shape."""
-    found, places = np.unique(integers, return_inverse=True)
-    return found, places.reshape(integers.shape)
+    low, counts = _counted(integers)
+    if counts is None:
+        found, places = np.unique(integers, return_inverse=True)
+        return found, places.reshape(integers.shape)
+    numbers = np.cumsum(counts > 0) - 1
+    return np.flatnonzero(counts) + low, numbers[integers - low]
 
 
 def grid_values(integers: NDArray[np.integer], step: float, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -37,6 +42,19 @@ def grid_values(integers: NDArray[np.integer], step: float, dtype: np.dtype[Any]
 
 def entropy_bits(integers: NDArray[np.integer]) -> float:
     """Compute the order-0 entropy of the integers, summed over all of them, in bits."""
-    _, counts = np.unique(integers, return_counts=True)
+    counts = _counted(integers)[1]
+    if counts is None:
+        counts = np.unique(integers, return_counts=True)[1]
+    counts = counts[counts > 0]
     share = counts / max(1, integers.size)
     return float(-(counts * np.log2(share)).sum())
+
+
+def _counted(integers: NDArray[np.integer]) -> tuple[int, NDArray[np.intp] | None]:
+    """Return the least integer, and how often each from there to the largest occurs; None if they are far apart."""
+    if not integers.size:
+        return 0, None
+    low, high = int(integers.min()), int(integers.max())
+    if high - low >= _MOST_COUNTED:
+        return low, None
+    return low, np.bincount((integers - low).reshape(-1))

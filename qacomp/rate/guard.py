@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from qacomp.rate.compensation import rounded
 from qacomp.rate.sharing import RateSharing
 from qacomp.rate.steps import Distance
 
@@ -17,11 +16,11 @@ def guarded(sharing: RateSharing, elsewhere: Distance, advance: Callable[[], Non
     weights, plain = dict(sharing.weights), []
     for name, weight in sharing.weights.items():
         if weight.factor is not None:
-            step, dtype = sharing.steps[name], weight.values.dtype
-            ways = weight.integers(step), rounded(weight.values, step)
-            helped, simple = (elsewhere({name: (integers * step).astype(dtype)}) for integers in ways)
-            if helped >= simple:
-                weights[name] = replace(weight, factor=None)
+            simple = replace(weight, factor=None, columns=None)
+            ways = (way.changed(sharing.steps[name]) for way in (weight, simple))
+            helped, plainly = (elsewhere({name: values}) for values in ways)
+            if helped >= plainly:
+                weights[name] = simple
                 plain.append(name)
         advance()
     return replace(sharing, weights=weights), plain

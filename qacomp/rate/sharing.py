@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from qacomp.formats import BFLOAT16, bfloat16_to_float32
 from qacomp.progress import Progress
 from qacomp.rate.calibrated import CalibratedModel
+from qacomp.rate.column_choice import with_columns
 from qacomp.rate.compensation import factorized, rounded
 from qacomp.rate.grid_form import MOST_VALUES, distinct, grid_tensor, grid_values
 from qacomp.rate.steps import ROUNDS, WeightOnGrid, balanced_steps
@@ -52,6 +53,8 @@ class RateSharing:
     def _packed(self, name: str, step: float) -> Packed:
         weight = self.weights[name]
         integers = weight.integers(step)
+        if weight.columns is not None:
+            return Packed(weight.columns.grid_tensor(integers, step))
         while distinct(integers)[0].size > MOST_VALUES:  # compensation moves weights far beyond their own range
             step *= 2
             integers = weight.integers(step)
@@ -68,10 +71,12 @@ def calibrated_sharing(
     model: CalibratedModel,
     precision: str,
     progress: Progress,
+    columns: bool = False,
 ) -> RateSharing:
     """Return the layers' weights with compensation factors and balanced steps.
 
-    read: returns the values of a weight, by its name; precision: of codebooks in the file.
+    read: returns the values of a weight, by its name; precision: of codebooks in the file; columns: give the inputs of
+    an operator their own steps where that pays.
     """
     wide, dtypes, reasons = _read(layers, read)
     with progress.task("moments of inputs", model.batches) as task:
@@ -80,7 +85,8 @@ def calibrated_sharing(
     for name, array in wide.items():
         moment = moments.get(name)
         factor = None if moment is None else factorized(moment.values)
-        weights[name] = WeightOnGrid(array, None if moment is None else moment.view, factor)
+        weight = WeightOnGrid(array, None if moment is None else moment.view, factor)
+        weights[name] = with_columns(weight) if columns else weight
     with progress.task("steps by change of outputs", ROUNDS * len(weights)) as task:
         steps = balanced_steps(weights, model.distance, task.advance)
     return RateSharing(weights, steps, dtypes, precision, reasons)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qacomp.rate.columns import FARTHEST, Columns
 from qacomp.rate.compensation import Factor, compensated, rounded
 from qacomp.rate.grid_form import entropy_bits
 from qacomp.rate.matrices import View
@@ -25,18 +26,39 @@ ROUNDS = 2
 
 @dataclass(frozen=True)
 class WeightOnGrid:
-    """A weight to put on a grid. values: the original ones, float; view, factor: None if its operator isn't known."""
+    """A weight to put on a grid. values: the original ones, float; view, factor: None if its operator isn't known.
+
+    columns: the inputs' own steps, relative to the weight's; None for one step.
+    """
 
     values: NDArray[Any]
     view: View | None = None
     factor: Factor | None = None
+    columns: Columns | None = None
 
     def integers(self, step: float) -> NDArray[np.int64]:
-        """Return the weight as integer multiples of `step`, in its own shape, compensated if there is a factor."""
+        """Return the weight as integer multiples of its steps, in its own shape, compensated if there is a factor."""
         if self.view is None or self.factor is None:
             return rounded(self.values, step)
-        found = compensated(self.view.matrices(self.values), self.factor, step)
+        steps, farthest = (step, None) if self.columns is None else (self.columns.steps(step), FARTHEST)
+        found = compensated(self.view.matrices(self.values), self.factor, steps, farthest)
         return self.view.tensor(found, self.values.shape)
+
+    def values_of(self, integers: NDArray[np.integer], step: float) -> NDArray[np.float64]:
+        """Return the values of integers in the weight's shape: their multiples of its steps."""
+        if self.columns is None or self.view is None:
+            return integers.astype(np.float64) * step
+        each = self.view.matrices(integers) * self.columns.steps(step)[:, None]
+        return self.view.tensor(each, self.values.shape)
+
+    def changed(self, step: float) -> NDArray[Any]:
+        """Return the weight on its grid, in its own dtype."""
+        return self.values_of(self.integers(step), step).astype(self.values.dtype)
+
+    def output_error(self, values: NDArray[np.floating]) -> float:
+        """Return the error of its operator's outputs with these values; the factor must be known."""
+        assert self.view is not None and self.factor is not None
+        return self.factor.output_error(self.view.matrices(values - self.values.astype(np.float64)))
 
     def first_step(self) -> float:
         """Return an initial step, at which the operator's outputs are off by about a tenth."""
@@ -51,9 +73,15 @@ class WeightOnGrid:
 
     def bits_saved(self, step: float) -> float:
         """Return the bits that a doubled step would save over all weights, estimated from a slightly wider step."""
-        fine, wide = (entropy_bits(rounded(self.values, s)) for s in (step, step * _WIDER))
+        fine, wide = (entropy_bits(self._rounded(s)) for s in (step, step * _WIDER))
         saved: float = (fine - wide) / np.log2(_WIDER)
         return max(saved, _LEAST_SAVED * self.values.size)
+
+    def _rounded(self, step: float) -> NDArray[np.int64]:
+        """Return integer multiples of the steps without compensation; in the order of the view if it has columns."""
+        if self.columns is None or self.view is None:
+            return rounded(self.values, step)
+        return rounded(self.view.matrices(self.values) / self.columns.steps(step)[:, None], 1.0)
 
 
 Distance = Callable[[Mapping[str, NDArray[Any]]], float]
@@ -72,7 +100,7 @@ def balanced_steps(
     for _ in range(ROUNDS):
         moved, own = {}, {}
         for name, weight in weights.items():
-            changed = (weight.integers(steps[name]) * steps[name]).astype(weight.values.dtype)
+            changed = weight.changed(steps[name])
             moved[name], own[name] = distance({name: changed}), relative_error(weight.values, changed)
             advance()
         costs = [moved[name] / own[name] for name in weights if moved[name] > 0 and own[name] > 0]

@@ -63,7 +63,7 @@ def _calibrated(source: PlainSource, selection: Selection, config: CompressConfi
     if model is None:
         sharing = plain_sharing(layers, lambda name: read[name](), precision)
         return _CalibratedSource(sharing, WeightsAlone(lambda name: read[name]()))
-    sharing = calibrated_sharing(layers, lambda name: read[name](), model, precision, run.progress)
+    sharing = calibrated_sharing(layers, lambda name: read[name](), model, precision, run.progress, columns=True)
     run.note(f"calibrated on {model.text}")
     with run.progress.task("compensation on other inputs", len(sharing.weights)) as task:
         sharing, plain = guarded(sharing, model.distance_elsewhere, task.advance)

@@ -61,6 +61,20 @@ def test_a_codebook_per_block(blocks: tuple[int, int], k: int) -> None:
         assert dict(written_weights(model, {W: TensorProto.FLOAT}))[W].tobytes() == weight.dense().tobytes()
 
 
+@pytest.mark.parametrize(("k", "blocks"), [(5, (129, 1)), (200, (129, 1)), (200, (1, 65))])
+def test_a_grid_for_each_column_is_one_codebook_and_scales(k: int, blocks: tuple[int, int]) -> None:
+    """A table of all codebooks would take as many bytes as the dense weight, or nearly."""
+    rng = np.random.default_rng(0)
+    counts = (129 // blocks[0], 65 // blocks[1])
+    scales = np.ldexp(rng.integers(8, 16, counts).astype(np.float32), rng.integers(-12, -4, counts))
+    books = (np.arange(k, dtype=np.float32) - k // 3) * scales[..., None]
+    weight = SharedTensor(books, rng.integers(0, k, (129, 65)).astype(np.uint8), blocks=blocks)
+    for opset, ir in ((9, 3), (13, 7), (21, 10)):
+        model = looked_up(model_of("MatMul", weight.dense(), opset, ir), weight)
+        assert dict(written_weights(model, {W: TensorProto.FLOAT}))[W].tobytes() == weight.dense().tobytes()
+        assert len(model.SerializeToString()) < weight.indices.size + 4 * (k + scales.size) + 2048
+
+
 def test_a_convolution_with_a_codebook_per_channel() -> None:
     rng = np.random.default_rng(0)
     books = rng.standard_normal((12, 1, 1, 1, 4)).astype(np.float16).astype(np.float32)  # stored in half precision

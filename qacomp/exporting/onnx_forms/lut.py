@@ -25,6 +25,7 @@ from qacomp.formats import SharedTensor
 from qacomp.graphs.constants import Constant, Home, constants, default_opset, value_names
 from qacomp.graphs.skeleton import filled
 from qacomp.graphs.walk import Scope
+from qacomp.sharing.affine import grid_numbers
 
 LEAST_OPSET = 7  # since this opset Cast, Gather, Reshape and Add have their present form
 _ELEMENTS_OPSET = 11  # the first opset with GatherElements
@@ -96,6 +97,11 @@ def _refusal(opset: int, weight: SharedTensor) -> str | None:
 
 def _look_up(builder: NodeBuilder, weight: SharedTensor, tables: dict[Packing, str]) -> str:
     """Add nodes that compute a weight from packed indices and codebook; return a description of the packing."""
+    if (grid := _one_grid(weight)) is not None:
+        whole, scales = grid
+        detail = _look_up(builder, whole, tables)
+        builder.node("Mul", builder.nodes[-1].output[0], builder.half_or_exact(scales))
+        return f"{detail}, scales"
     repeats, kept = _repeats(weight)
     small = replace(weight, indices=weight.indices[np.ix_(*kept)]) if repeats else weight
     k, book = weight.codebook.shape[-1], weight.codebook.reshape(-1)
@@ -111,6 +117,21 @@ def _look_up(builder: NodeBuilder, weight: SharedTensor, tables: dict[Packing, s
         value = _one_by_one(builder, book, small.indices, offsets, packing, tables)
     restore(builder, value, repeats)
     return f"{packing.detail}, repeated slices once" if repeats else packing.detail
+
+
+def _one_grid(weight: SharedTensor) -> tuple[SharedTensor, NDArray[np.float32]] | None:
+    """Return a weight on grids as one codebook of integers, and scales that broadcast to it; None if it isn't so.
+
+    All grids must have the same zero point, and each be of whole axes and single places along the others.
+    """
+    if weight.blocks is None or weight.codebook.size == weight.codebook.shape[-1]:
+        return None
+    whole = all(block in (1, size) for block, size in zip(weight.blocks, weight.indices.shape, strict=True))
+    numbers = grid_numbers(weight) if whole else None
+    if numbers is None or (numbers[1] != numbers[1].flat[0]).any():
+        return None
+    integers = np.arange(weight.codebook.shape[-1], dtype=np.float32) - np.float32(numbers[1].flat[0])
+    return SharedTensor(integers, weight.indices), numbers[0]
 
 
 def _one_by_one(
