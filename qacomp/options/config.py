@@ -77,6 +77,11 @@ class CompressConfig(
         """Return TOML text from which `from_toml` makes an equal value; settings that are None are left out."""
         return tomli_w.dumps({name: value for name, value in self.plain().items() if value is not None})
 
+    def chosen_toml(self) -> str:
+        """Return TOML text of the settings that differ from the defaults; `with_settings` reads it."""
+        defaults = type(self)().plain()
+        return tomli_w.dumps({n: v for n, v in self.plain().items() if v is not None and v != defaults[n]})
+
     def plain(self) -> dict[str, Any]:
         """Return the settings as plain values, methods and parts as text; `with_settings` accepts them.
 

@@ -55,7 +55,7 @@ def rounded(weights: NDArray[Any], step: float) -> NDArray[np.int64]:
     return np.rint(weights.astype(np.float64) / step).astype(np.int64)
 
 
-def with_dead_zone(multiples: NDArray[Any], dead: float) -> NDArray[np.int64]:
+def with_dead_zone(multiples: NDArray[Any], dead: float | NDArray[Any]) -> NDArray[np.int64]:
     """Round values in units of their step to integers: 0 if |value| < dead, else the nearest integer, but at least ±1.
 
     Plain rounding is dead = 0.5. A wider dead zone gives more zeros, and a smaller file.

@@ -40,7 +40,7 @@ def provenance(
         origin["parts_sha256"] = list(parts)
     if external:
         origin["external_sha256"] = external
-    meta = {"qacomp": VERSION, "source": origin, "settings": config.to_toml()}
+    meta = {"qacomp": VERSION, "source": origin, "settings": config.chosen_toml()}
     return meta if config.levels is None else meta | {"levels": list(config.levels)}
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,17 +24,18 @@ from qacomp.stages.job import Job
 from qacomp.stages.made import Made
 from qacomp.stages.measure_network import measured_network
 from qacomp.stages.network_calibration import CalibratedNetwork, calibrate
+from qacomp.stages.rate_biases import with_biases
 from qacomp.stages.scale_search import ATTEMPTS, Asked, Scaled, made_for_quality, made_for_size, scale_for_quality
 from qacomp.stages.size_of import tensor_bytes, whole_bytes
 from qacomp.training.fine_tune import tune_shared
-from qacomp.training.fine_tune_rate import fine_tune_rate
+from qacomp.training.fine_tune_rate import OnGrid, fine_tune_rate
 from qacomp.training.history import WeightHistory
 from qacomp.training.parametrizations.shared import share_weight
 
 _FINER, _ROUGHLY = 1.2, 0.02  # factor on the final bytes for the grids at the start of training; tolerance of that
 _ALIVE = 0.5  # how far outputs may move on these grids: a network that rounding has silenced gets no gradient
 _ABOVE = 1.01  # factor on the bytes for weights: training aims a little above, and a dead zone brings the file down
-_PLAIN, _LEAST_DEAD = 0.5, 0.45  # dead zones in steps: that of plain rounding, and the narrowest one that is tried
+_LEAST_DEAD = 0.9  # the narrowest dead zones that are tried, relative to those of the training
 _OF_UNTRAINED = 0.7  # target size with labels, relative to the size that the quality takes without training
 
 
@@ -122,6 +122,7 @@ def network_by_rate(job: Job, source: TorchSource, weights: WeightHistory) -> Ma
 
     Raises TargetNotReachedError for a target out of reach, DivergedError.
     """
+    job = replace(job, selection=with_biases(job.selection, source.weights(), job.config))
     task = _ByRate(job, source, calibrate(job), weights)
     if job.session is not None and job.config.epochs:
         return _trained(task)
@@ -157,25 +158,25 @@ def _trained(task: _ByRate) -> Made:
 
     model = copied(job.model)
     with job.run.stage("fine-tune"):
-        multiples, records = fine_tune_rate(model, steps, _ABOVE * left, coder, job.session)
-    made = _cut(replace(task, job=job.told(records)), model, multiples, scale, asked)
+        trained, records = fine_tune_rate(model, steps, _ABOVE * left, coder, job.session)
+    made = _cut(replace(task, job=job.told(records)), model, trained, scale, asked)
     verdict = made.measured.verdict
     if job.config.target_size is None and job.config.quality != "small" and verdict.word not in (GOOD, UNMEASURED):
         job.run.note(f"--quality isn't met after training: {verdict}; give --epochs 0, or more epochs")
     return made
 
 
-def _cut(task: _ByRate, model: nn.Module, multiples: Mapping[str, NDArray[Any]], scale: float, asked: Asked) -> Made:
+def _cut(task: _ByRate, model: nn.Module, trained: Mapping[str, OnGrid], scale: float, asked: Asked) -> Made:
     """Return the trained network, rounded with a dead zone around zero that gives the file the target size.
 
-    multiples: the trained weights in units of their steps.
+    trained: the trained weights. Their dead zones are widened or narrowed together.
     """
 
-    def items_at(dead: float) -> dict[str, Packed]:
-        integers = {name: with_dead_zone(values, dead) for name, values in multiples.items()}
+    def items_at(wider: float) -> dict[str, Packed]:
+        integers = {name: with_dead_zone(w.multiples, w.dead * wider) for name, w in trained.items()}
         return task.found.sharing.on_grids(integers, scale)
 
-    items, tuned = items_at(_PLAIN), False
+    items, tuned = items_at(1.0), False
     for _ in range(ATTEMPTS):
         made = task.made(items, tuned=tuned, model=model)
         size = task.whole(made)
@@ -183,10 +184,10 @@ def _cut(task: _ByRate, model: nn.Module, multiples: Mapping[str, NDArray[Any]],
             return made
         with task.job.run.stage("share"):
             left = asked.left(size - task.bytes_of(items))
-            dead = max(_LEAST_DEAD, scale_for_size(lambda d: task.bytes_of(items_at(d)), left, start=_PLAIN))
-        if tuned and dead == _LEAST_DEAD:
+            wider = max(_LEAST_DEAD, scale_for_size(lambda w: task.bytes_of(items_at(w)), left))
+        if tuned and wider == _LEAST_DEAD:
             break
-        items, tuned = items_at(dead), True
+        items, tuned = items_at(wider), True
     return asked.nearest(made, size, task.job.run)
 
 

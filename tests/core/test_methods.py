@@ -180,3 +180,11 @@ def completed(*words: str) -> list[str]:
 )
 def test_the_shell_completes_hyperparameters(typed: list[str], wanted: list[str]) -> None:
     assert completed("qacomp", "compress", "model.pt", *typed) == wanted
+
+
+def test_settings_that_differ_from_the_defaults_give_the_same_settings() -> None:
+    for chosen in ({}, {"k": 4, "reg": "sinreq:domain=wrpn"}, {"include": ("a.*",), "k_layers": {"a": 3}}, {"seed": 7}):
+        config = CompressConfig().with_settings(chosen, "test")
+        text = config.chosen_toml()
+        assert CompressConfig().with_settings(tomllib.loads(text), "run.toml") == config
+        assert len(tomllib.loads(text)) == len(chosen)
