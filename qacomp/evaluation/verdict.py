@@ -38,7 +38,7 @@ LOST_TENSOR = -3.0
 """Decibels: above it half of an operator's output is noise, and the model is doubtful."""
 LARGEST_DROP, BROKEN_DROP = 2.0, 10.0
 """Lost points of accuracy, above which a model is doubtful, or broken."""
-_MOST_K, _LONGEST_NAME = 256, 80  # limits in the advice: K below which more values are advised; characters of a name
+_LONGEST_NAME = 80  # characters of a tensor's name that the advice may hold
 
 
 @dataclass(frozen=True)
@@ -80,16 +80,16 @@ def judge(
     agreement: Agreement | None,
     errors: Mapping[str, OperatorError],
     accuracy: tuple[float, float] | None = None,
-    k: int | None = None,
+    finer: str | None = None,
 ) -> Verdict:
     """Return the verdict on a compressed model.
 
     agreement: of its outputs with the original's, None if nothing was run; errors: of each shared tensor; accuracy: the
-    original's and the compressed model's on data, in percent; it decides alone if it is known. k: number of shared
-    values, for the advice.
+    original's and the compressed model's on data, in percent; it decides alone if it is known. finer: a setting that
+    gives a more exact model, for the advice.
     """
     if accuracy is not None:
-        return _by_accuracy(*accuracy, errors, k)
+        return _by_accuracy(*accuracy, errors, finer)
     total = _total(errors)
     lost = (
         [f"{o.name}: {o.not_finite} values NaN or infinite" for o in agreement.outputs if o.not_finite]
@@ -105,18 +105,18 @@ def judge(
     noise += [f"{n}: {e.of} gives {e.db:.1f} dB of error" for n, e in _worst(errors) if e.db > LOST_TENSOR]
     sound = total is not None and total < SOUND_SUM and not lost
     if broken and not sound:
-        return Verdict(BROKEN, tuple(broken + noise), _advice(errors, k))
+        return Verdict(BROKEN, tuple(broken + noise), _advice(errors, finer))
     if broken or doubtful or noise:
-        return Verdict(DOUBTFUL, tuple(broken + doubtful + noise), _advice(errors, k))
+        return Verdict(DOUBTFUL, tuple(broken + doubtful + noise), _advice(errors, finer))
     return Verdict(GOOD, (_best_said(outputs, total),))
 
 
-def _by_accuracy(original: float, found: float, errors: Mapping[str, OperatorError], k: int | None) -> Verdict:
+def _by_accuracy(original: float, found: float, errors: Mapping[str, OperatorError], finer: str | None) -> Verdict:
     drop = original - found
     text = f"accuracy {original:.2f} -> {found:.2f} %"
     if not math.isfinite(drop) or drop > BROKEN_DROP:
-        return Verdict(BROKEN, (text,), _advice(errors, k))
-    return Verdict(DOUBTFUL, (text,), _advice(errors, k)) if drop > LARGEST_DROP else Verdict(GOOD, (text,))
+        return Verdict(BROKEN, (text,), _advice(errors, finer))
+    return Verdict(DOUBTFUL, (text,), _advice(errors, finer)) if drop > LARGEST_DROP else Verdict(GOOD, (text,))
 
 
 def _outputs_say(outputs: Sequence[OutputAgreement]) -> tuple[list[str], list[str]]:
@@ -181,11 +181,9 @@ def _why_unmeasured(agreement: Agreement | None, errors: Mapping[str, OperatorEr
     return tuple(why)
 
 
-def _advice(errors: Mapping[str, OperatorError], k: int | None) -> str:
-    """Return what to try next: more shared values, or excluding a tensor with more than a third of all errors."""
-    tries = []
-    if k is not None:
-        tries.append(f"--k {4 * k}" if k < _MOST_K else "--min-agreement 0.9999")
+def _advice(errors: Mapping[str, OperatorError], finer: str | None) -> str:
+    """Return what to try next: a more exact setting, or excluding a tensor with more than a third of all errors."""
+    tries = [] if finer is None else [finer]
     powers = {name: 10 ** (e.db / 10) for name, e in errors.items()}
     if len(powers) > 1:
         name = max(powers, key=lambda n: powers[n])

@@ -30,7 +30,7 @@ def check_config(config: Config) -> None:
     _check_rate(config)
     _check_quantizer(config)
     _check_codebook(config)
-    if config.prune.chosen and min([config.k, *config.k_layers.values()]) < 3:
+    if config.prune.chosen and min([config.shared_values, *config.k_layers.values()]) < 3:
         raise ConfigError("--prune: one of the shared values is zero, so give --k of at least 3")
     if config.levels is not None:
         _check_levels(config, config.levels)

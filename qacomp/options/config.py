@@ -26,7 +26,7 @@ from qacomp.options.quality import QualityOptions
 from qacomp.options.quantizing import QuantizingOptions
 from qacomp.options.regularizing import RegularizingOptions
 from qacomp.options.running import RunningOptions
-from qacomp.options.sharing import SharingOptions
+from qacomp.options.sharing import SHARED_VALUES, SharingOptions
 from qacomp.options.training import TrainingOptions
 
 _LARGEST = 16 << 20  # bytes; a usual file of settings has a few hundred
@@ -62,6 +62,11 @@ class CompressConfig(
         """Return this value if all settings are valid. Raises ConfigError, which names the first wrong setting."""
         check_config(self)
         return self
+
+    @property
+    def shared_values(self) -> int:
+        """Return the number of shared values of a layer where k-means shares the weights: --k, or the default."""
+        return SHARED_VALUES if self.k is None else self.k
 
     @property
     def which(self) -> dict[str, Any]:

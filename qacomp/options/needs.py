@@ -24,9 +24,21 @@ def sharing_way(c: Config) -> SharingWay:
 
 
 def rate_aware(c: Config) -> bool:
-    """Return whether sharing is rate-aware: --sharing rate, or auto with --target-size, --quality or --calibration."""
+    """Return whether weights are shared by rate: with --sharing rate, and unless the settings ask for k-means.
+
+    --target-size, --quality and --calibration ask for it too.
+    """
+    if c.sharing.name != "auto":
+        return bool(c.sharing.name == "rate")
     asked = c.target_size is not None or c.quality != "auto" or c.calibration is not None
-    return c.sharing.name == "rate" or (c.sharing.name == "auto" and asked)
+    return asked or not _asks_for_clusters(c)
+
+
+def _asks_for_clusters(c: Config) -> bool:
+    """Return whether a setting has an effect with k-means alone, or with a form of the weights of its own."""
+    numbers = c.k is not None or c.k_layers or c.levels is not None or c.min_agreement is not None
+    methods = c.reg.chosen or c.quantizer.chosen or c.prune.chosen or assisted(c)
+    return bool(numbers or methods or c.codebook != "tensor" or c.rounding != "auto")
 
 
 def assisted(c: Config) -> bool:
@@ -49,7 +61,9 @@ def shares_in_training(c: Config) -> bool:
 
 def fine_tunes(c: Config) -> bool:
     """Return whether all weights are trained before they are shared."""
-    return bool(c.epochs != 0 and (c.reg.chosen or c.quantizer.chosen or shares_in_training(c) or rate_aware(c)))
+    if rate_aware(c) and not c.reg.chosen:
+        return bool(c.epochs)  # None too: weights are shared by rate without training unless --epochs asks for it
+    return bool(c.epochs != 0 and (c.reg.chosen or c.quantizer.chosen or shares_in_training(c)))
 
 
 def rounds_freely(c: Config) -> bool:
@@ -102,11 +116,12 @@ LEARNED_LEVELS = Need(
 )
 FINE_TUNED = Need(
     fine_tunes,
-    "since nothing is fine-tuned; give --reg, --sharing straight-through or --quantizer, or use --tune-epochs",
+    "since nothing is fine-tuned; give --reg, --sharing straight-through or --quantizer, use --tune-epochs, or leave "
+    "out --k and what else asks for k-means, and give --epochs",
 )
 FINE_TUNED_OR_PRUNED = Need(
     lambda c: fine_tunes(c) or _prunes(c),
-    "since nothing is fine-tuned; give --reg, --sharing straight-through, --quantizer or --prune",
+    "since nothing is fine-tuned; give --epochs, --reg, --sharing straight-through, --quantizer or --prune",
 )
 TUNED = Need(tunes, "without tuning; give --tune-epochs")
 IN_BATCHES = Need(lambda c: trains(c) or c.batch_norm == "re-estimate", "since nothing is trained")

@@ -16,6 +16,7 @@ _TEACHING = ("kd", "ipkd", "ta-1", "ta-m")
 _QUANTIZERS = ("dorefa", "wrpn")
 _PRUNERS = ("magnitude", "energy")
 _OPTIMIZERS = ("sgd", "adam", "adamw", "adadelta")
+_FORMER_K = 16  # the default of --k while it had one
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,15 @@ def translated(table: Mapping[str, Any], where: str) -> dict[str, Any]:
             new[moved.into] = _with(new.get(moved.into, moved.of[0]), moved, value, f"{where}: {name}")
         elif moved.into not in new:
             parts.setdefault(moved.into, {})[moved.part] = value
-    return new | parts
+    return _without_idle_k(new) | parts
+
+
+def _without_idle_k(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings without a `k` that had no effect: earlier versions always wrote the default one."""
+    methods = {name: str(table.get(name, "")) for name in ("quantizer", "reg", "sharing", "codebook")}
+    idle = methods["codebook"].startswith("affine") or methods["sharing"].startswith("rate")
+    idle = idle or methods["quantizer"] not in ("", "none") or "learn_bits=true" in methods["reg"]
+    return {name: value for name, value in table.items() if name != "k" or value != _FORMER_K or not idle}
 
 
 def _with(method: Any, moved: Moved, value: Any, where: str) -> Any:

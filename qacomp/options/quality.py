@@ -7,6 +7,8 @@ from qacomp.options.declaration import Option, option
 from qacomp.options.file_size import check_file_size
 
 QUALITIES = ("high", "balanced", "small")
+QUALITY = "balanced"
+"""The quality where weights are shared by rate and neither a quality nor a size is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,7 @@ class QualityOptions:
             brief="Instead of a size: high, balanced or small",
             choices=("auto", *QUALITIES),
             needs=(needs.RATE_AWARE, needs.NO_TARGET),
-            shown="balanced with --sharing rate",
+            shown=f"{QUALITY} where weights are shared by rate",
         ),
     )
     calibration: str | None = option(

@@ -13,8 +13,10 @@ from qacomp.options.parts import PartsLike
 class Settings(TypedDict, total=False):
     """Keywords of `qacomp.compress`, fields of `CompressConfig`, and keys of a TOML file."""
 
-    k: int
-    """Number of shared values in each layer: 8, or 8,conv1=16,fc*=4."""
+    k: int | None
+    """Share by k-means, with so many shared values in each layer: 8, or 8,conv1=16,fc*=4. Without --k, and without
+    other options of k-means, weights are shared by rate.
+    """
     k_layers: Mapping[str, int]
     """Values of k by layer: name or pattern -> value."""
     levels: Sequence[int] | None
@@ -36,8 +38,8 @@ class Settings(TypedDict, total=False):
     --k until it is reached; 0 turns this off.
     """
     sharing: MethodLike
-    """Share after the fine-tuning, in its forward pass (straight-through), or by rate; auto: by the other
-    settings.
+    """Share after the fine-tuning by k-means, in its forward pass (straight-through), or by rate; auto: by the
+    other settings.
     """
     rounding: str
     """Round weights to the nearest shared value, or balanced, so that the errors of a channel cancel out."""

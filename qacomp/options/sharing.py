@@ -11,20 +11,24 @@ from qacomp.options.method import MethodChoice
 
 _SHARING = "Sharing"
 AUTO, AFTER, RATE = MethodChoice("auto"), MethodChoice("after"), MethodChoice("rate")
+SHARED_VALUES = 16
+"""Shared values of a layer where k-means shares the weights and --k isn't given."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SharingOptions:
     """Which weights are shared, and how."""
 
-    k: int = option(
-        16,
+    k: int | None = option(
+        None,
         Option(
-            "Number of shared values in each layer: 8, or 8,conv1=16,fc*=4.",
+            "Share by k-means, with so many shared values in each layer: 8, or 8,conv1=16,fc*=4. Without --k, and "
+            "without other options of k-means, weights are shared by rate.",
             _SHARING,
-            brief="Shared values of a layer: 8, or 8,conv1=16",
+            brief="Share by k-means, so many values: 8, or 8,conv1=16",
             bounds=Bounds(2, 65_536),
             needs=(needs.NOT_BY_RATE, needs.NO_LEVELS, needs.NO_QUANTIZER, needs.NO_LEARNED_BITS, needs.NO_GRID),
+            shown=f"{SHARED_VALUES} where k-means shares the weights",
             metavar="K",
         ),
     )
@@ -90,13 +94,13 @@ class SharingOptions:
     sharing: MethodChoice = option(
         AUTO,
         Option(
-            "Share after the fine-tuning, in its forward pass (straight-through), or by rate; auto: by the other "
-            "settings.",
+            "Share after the fine-tuning by k-means, in its forward pass (straight-through), or by rate; auto: by the "
+            "other settings.",
             _SHARING,
             methods="qacomp.options.sharing_ways:SHARING_WAYS",
             needs=(needs.SHARED_IN_TRAINING,),
             idle=AFTER,
-            shown="straight-through with --reg or --levels",
+            shown="rate without options of k-means, straight-through with --reg or --levels, else after",
         ),
     )
     rounding: str = option(

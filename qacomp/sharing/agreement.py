@@ -68,7 +68,7 @@ def aim(config: CompressConfig) -> Aim | None:
     if config.min_agreement is not None:
         return Aim(1 - config.min_agreement, True) if config.min_agreement > 0 else None
     plain = config.codebook == "tensor" and config.levels is None
-    return Aim(1 - AUTO_AGREEMENT, False) if config.k >= AUTO_FROM_K and plain else None
+    return Aim(1 - AUTO_AGREEMENT, False) if config.shared_values >= AUTO_FROM_K and plain else None
 
 
 @dataclass(frozen=True)
@@ -120,13 +120,14 @@ def refined_alone(selection: Selection, config: CompressConfig, original: Origin
 
     @functools.cache
     def shared(name: str, k: int) -> NDArray[Any]:
-        make = share_array if k == config.k else shared_form  # with K, a tensor that wouldn't get smaller is kept
+        own = k == config.shared_values
+        make = share_array if own else shared_form  # with K, a tensor that wouldn't get smaller is kept
         return make(
             original(name), replace(layers[name], k=k), "tensor", config.stored_precision, config.rounding
         ).dense()
 
-    losses = Losses(selection, config, original, lambda name: shared(name, config.k), shared)
-    total = sum(losses(name, config.k) for name in losses.layers)
+    losses = Losses(selection, config, original, lambda name: shared(name, config.shared_values), shared)
+    total = sum(losses(name, config.shared_values) for name in losses.layers)
     wanted = _OF_A_TENSOR * (1 - config.min_agreement) * len(losses.layers)
     return losses.lowered(wanted / total) if total > wanted else selection
 
@@ -160,8 +161,8 @@ class Losses:
         shared: Original,
         at: Callable[[str, int], NDArray[Any]] | None = None,
     ) -> None:
-        self.selection, self.k, self.original, self.at = selection, config.k, original, at
-        self.layers = {layer.name: layer for layer in selection.layers if layer.k == config.k}
+        self.selection, self.k, self.original, self.at = selection, config.shared_values, original, at
+        self.layers = {layer.name: layer for layer in selection.layers if layer.k == self.k}
         self.relative = {name: self._relative(layer, shared(name)) for name, layer in self.layers.items()}
         self.values = {name: distinct_values(_floats(original(name))) for name in self.layers}
         self.weights = dict.fromkeys(self.layers, 1.0)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 
 from qacomp.errors import ConfigError
+from qacomp.options.sharing import SHARED_VALUES
 
 T = TypeVar("T")
 TIED = "tied to "
@@ -86,7 +87,7 @@ class Rules:
     """The settings that decide which tensors are shared; see the fields of CompressConfig with the same names."""
 
     scope: str = "all"
-    k: int = 16
+    k: int = SHARED_VALUES
     k_layers: Mapping[str, int] = field(default_factory=dict)
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()

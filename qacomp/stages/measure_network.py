@@ -9,6 +9,7 @@ from torch import nn
 
 from qacomp.errors import StoppedRunError
 from qacomp.evaluation.accuracy import onnx_accuracy, torch_accuracy
+from qacomp.evaluation.advice import finer_settings
 from qacomp.evaluation.parity import max_abs_error
 from qacomp.evaluation.submodels import describe_submodels
 from qacomp.evaluation.verdict import judge
@@ -83,7 +84,7 @@ def _judged(job: Job, package: Package, tuned: nn.Module, accuracy: Accuracy, te
     if test is None:
         text = f"{len(inputs)} generated inputs, seed {seed}: {'×'.join(map(str, shape))}"
         agreement = network_agreement(job.original, tuned, inputs, text)
-    verdict = judge(agreement, errors, _percent(accuracy, accuracy.tuned), job.config.k)
+    verdict = judge(agreement, errors, _percent(accuracy, accuracy.tuned), finer_settings(job.config))
     return Measurements(accuracy, agreement, errors=errors, verdict=verdict)
 
 
@@ -126,7 +127,7 @@ def _read_back(
     found = replace(found, accuracy=accuracy, max_abs_error=error, points=points)
     if percent is None:
         return found
-    verdict = judge(found.agreement, found.errors, _percent(accuracy, percent), job.config.k)
+    verdict = judge(found.agreement, found.errors, _percent(accuracy, percent), finer_settings(job.config))
     return replace(found, verdict=verdict)
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from qacomp.errors import ExportError
+from qacomp.evaluation.advice import finer_settings
 from qacomp.evaluation.onnx_measuring import Measured
 from qacomp.evaluation.verdict import judge
 from qacomp.exporting.operating_points import operating_points
 from qacomp.formats import Container, SharedTensor
 from qacomp.options.config import CompressConfig
-from qacomp.options.needs import rate_aware
 from qacomp.runtime.operator_errors import OperatorError, weight_error
 from qacomp.sharing.selection import Selection
 from qacomp.sharing.share import Packed
@@ -38,9 +38,7 @@ def operator_errors(
 
 def judged(measured: Measured, errors: Mapping[str, OperatorError], config: CompressConfig) -> Measurements:
     """Return the measurements of a model, with the verdict on them."""
-    by_k = config.levels is None and config.codebook == "tensor" and not rate_aware(config)
-    k = config.k if by_k else None
-    verdict = judge(measured.agreement, errors, _percent(measured), k)
+    verdict = judge(measured.agreement, errors, _percent(measured), finer_settings(config))
     return Measurements(_accuracy(measured), measured.agreement, measured.metric, errors, verdict=verdict)
 
 

@@ -1,7 +1,8 @@
 """Turn a source's tensors into what a container holds: shared values, a rounded vector, or the exact tensor."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
@@ -14,6 +15,9 @@ from qacomp.sharing.nested_arrays import share_nested
 from qacomp.sharing.selection import Layer, Selection, Weight
 from qacomp.sharing.share import Packed, share_array
 from qacomp.sources.source import PlainSource
+
+Share: TypeAlias = Callable[[NDArray[Any], Layer], Packed]
+"""Shares a layer's values."""
 
 
 class PackedWeights:
@@ -41,7 +45,8 @@ class PackedWeights:
         ahead = self._clustered_ahead(selection) if first else {}
         for weight in self._source.weights():
             if first or weight.name in changed:
-                self.items[weight.name] = self._pack(weight, layers.get(weight.name), ahead.get(weight.name))
+                share = partial(self.clustered, found=ahead.get(weight.name))
+                self.items[weight.name] = self._pack(weight, layers.get(weight.name), share)
         for layer in selection.layers:
             self.items |= dict.fromkeys(layer.tied, self.items[layer.name])
         self._layers, self._kept = layers, {n: why for n in layers if (why := self.items[n].kept)}
@@ -56,16 +61,19 @@ class PackedWeights:
             if weight.name in layers:
                 self.items[weight.name] = items[weight.name]
             elif first:
-                self.items[weight.name] = self._pack(weight, None)
+                self.items[weight.name] = self._pack(weight, None, self.clustered)
         for layer in selection.layers:
             self.items |= dict.fromkeys(layer.tied, self.items[layer.name])
         self._layers, self._kept = layers, {n: why for n in layers if (why := self.items[n].kept)}
 
-    def one_by_one(self, selection: Selection) -> Iterator[tuple[str, Packed]]:
-        """Yield name and value of each tensor without keeping them: those of a large source don't fit in memory."""
+    def one_by_one(self, selection: Selection, share: Share) -> Iterator[tuple[str, Packed]]:
+        """Yield name and value of each tensor without keeping them: those of a large source don't fit in memory.
+
+        share: called for each tensor of the selection.
+        """
         layers = {layer.name: layer for layer in selection.layers}
         for weight in self._source.weights():
-            item = self._pack(weight, layers.get(weight.name))
+            item = self._pack(weight, layers.get(weight.name), share)
             if isinstance(item.value, SharedTensor):
                 self.errors[weight.name] = weight_error(weight.read(), item.dense())
             if item.kept:
@@ -88,14 +96,19 @@ class PackedWeights:
         """Return the remarks on single tensors, for the user."""
         return [note for item in self.items.values() if (note := item.note)]
 
-    def _pack(self, weight: Weight, layer: Layer | None, found: Clustering | None = None) -> Packed:
-        c, array = self._config, weight.read()
-        if layer is not None and c.levels is not None:
+    def clustered(self, array: NDArray[Any], layer: Layer, found: Clustering | None = None) -> Packed:
+        """Return a layer's values shared by k-means, as the settings say. found: their clusters, if they are known."""
+        c = self._config
+        if c.levels is not None:
             return share_nested(array, layer, c.levels, c.stored_precision)
+        return share_array(array, layer, c.codebook, c.stored_precision, c.rounding, found)
+
+    def _pack(self, weight: Weight, layer: Layer | None, share: Share) -> Packed:
+        array = weight.read()
         if layer is not None:
-            return share_array(array, layer, c.codebook, c.stored_precision, c.rounding, found)
+            return share(array, layer)
         if weight.name in self._vectors:
-            return Packed(stored_values(array, c.stored_precision), c.stored_precision)
+            return Packed(stored_values(array, self._config.stored_precision), self._config.stored_precision)
         return Packed(array)
 
     def _clustered_ahead(self, selection: Selection) -> dict[str, Clustering | None]:

@@ -10,6 +10,7 @@ from qacomp.evaluation.samples import Given
 from qacomp.models.flexible import FlexibleModel
 from qacomp.options.checking import check_effects, leave_out
 from qacomp.options.config import CompressConfig
+from qacomp.options.declaration import declarations
 from qacomp.options.method import NO_METHOD, MethodChoice
 from qacomp.options.needs import (
     assisted,
@@ -20,6 +21,7 @@ from qacomp.options.needs import (
     sharing_way,
     trains,
 )
+from qacomp.options.quality import QUALITY
 from qacomp.options.sharing import AFTER, RATE
 from qacomp.sources.network import Network
 from qacomp.sources.source import PROGRAM, RATE_AWARE, RUNNING, SHARING
@@ -122,10 +124,8 @@ def _with_rate(config: CompressConfig, pruner: Pruner, trained: bool) -> Compres
 
 def untrained(config: CompressConfig, used: Collection[str], note: Callable[[str], None], why: str) -> CompressConfig:
     """Return `config` for a run without training: only the settings `used` stay; a note names the others, and `why`."""
+    way = RATE if rate_aware(config) else AFTER  # before the settings that ask for k-means may be left out
     config = leave_out(config, used, note, why)
-    if config.levels is not None:
-        config = replace(config, k=config.levels[-1])
-    way = RATE if rate_aware(config) else AFTER
     config = replace(
         config,
         epochs=0,
@@ -134,7 +134,22 @@ def untrained(config: CompressConfig, used: Collection[str], note: Callable[[str
         distill=NO_METHOD,
     )
     config = replace(config, augment="none", precision="fp32")
-    return _with_rounding(config)
+    return _with_target(_with_rounding(_with_k(config)))
+
+
+def _with_k(config: CompressConfig) -> CompressConfig:
+    """Return `config` with `k` chosen, where it has an effect: the finest of the levels, or the default of k-means."""
+    if config.levels is not None:
+        return replace(config, k=config.levels[-1])
+    chosen = replace(config, k=config.shared_values)
+    return chosen if all(need.holds(chosen) for need in declarations(config)["k"].needs) else config
+
+
+def _with_target(config: CompressConfig) -> CompressConfig:
+    """Return `config` with the quality chosen, where weights are shared by rate and no size is asked for."""
+    if not rate_aware(config) or config.target_size is not None or config.quality != "auto":
+        return config
+    return replace(config, quality=QUALITY)
 
 
 def _with_rounding(config: CompressConfig) -> CompressConfig:
@@ -147,14 +162,13 @@ def _with_rounding(config: CompressConfig) -> CompressConfig:
 def _with_sharing(config: CompressConfig, flexible: bool) -> CompressConfig:
     """Return `config` with `levels` and `sharing` chosen; flexible: the network has sub-models of its own."""
     if config.levels is None and assisted(config) and not flexible:
-        config = replace(config, levels=(config.k,)).check()
-    if config.levels is not None:
-        config = replace(config, k=config.levels[-1])
+        config = replace(config, levels=(config.shared_values,)).check()
     asked = replace(config, distill=MethodChoice("kd")) if flexible else config
     if rate_aware(config) and config.sharing.name != RATE.name:
         config = replace(config, sharing=RATE)
     if sharing_way(config).in_training is None:
         config = replace(config, sharing=MethodChoice("straight-through") if shares_in_training(asked) else AFTER)
+    config = _with_target(_with_k(config))
     check_effects(config)
     return config
 
@@ -163,7 +177,7 @@ def _with_epochs(config: CompressConfig, steps: int) -> CompressConfig:
     """Return `config` with the epochs of each stage chosen; steps: optimizer steps in an epoch."""
     epochs, tune_epochs = config.epochs, config.tune_epochs
     if not fine_tunes(config):
-        epochs = 0
+        epochs = 0  # by rate too, where --epochs asks for training
     elif epochs is None:
         epochs = min(30, max(3, math.ceil(_FINE_TUNE_STEPS / steps)))
     if tune_epochs is None and config.quantizer.chosen:

@@ -8,6 +8,7 @@ from qacomp.errors import TargetNotReachedError
 from qacomp.evaluation.verdict import GOOD, UNMEASURED
 from qacomp.options.config import CompressConfig
 from qacomp.options.file_size import file_size
+from qacomp.options.quality import QUALITY
 from qacomp.rate.quality import DISTANCES
 from qacomp.rate.search import largest_scale, scale_for_size
 from qacomp.sources.source_size import SourceSize
@@ -121,4 +122,4 @@ def scale_for_quality(distance: Callable[[float], float], config: CompressConfig
 
 
 def _word(config: CompressConfig) -> str:
-    return "balanced" if config.quality == "auto" else config.quality
+    return QUALITY if config.quality == "auto" else config.quality

@@ -13,7 +13,7 @@ def select_weights(source: Source, config: CompressConfig, note: Callable[[str],
     Raises ConfigError for a pattern that matches no tensor and for a network with nothing to share,
     NonFiniteWeightsError for a selected tensor with NaN or infinity. note: called with remarks on the source's tensors.
     """
-    rules = Rules(config.scope, config.k, config.k_layers, **config.which)
+    rules = Rules(config.scope, config.shared_values, config.k_layers, **config.which)
     selection = select(source.weights(), rules)
     if isinstance(source, TorchSource):
         selection = source.smaller(selection, config)

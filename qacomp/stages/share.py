@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from qacomp.errors import AgreementNotReachedError
 from qacomp.evaluation.onnx_measuring import Measured
 from qacomp.evaluation.samples import Given
-from qacomp.evaluation.verdict import judge
-from qacomp.formats import Container
 from qacomp.options.config import CompressConfig
 from qacomp.options.needs import rate_aware
 from qacomp.sharing.agreement import Trials, raised_note, refined, refined_alone
@@ -23,7 +21,8 @@ from qacomp.sharing.nested_arrays import at_level
 from qacomp.sharing.selection import Selection
 from qacomp.sharing.share import Packed
 from qacomp.sources.source import ModelRuns, PlainSource
-from qacomp.stages.made import Made, Measurements
+from qacomp.stages.large import share_one_by_one
+from qacomp.stages.made import Made
 from qacomp.stages.measured_source import judged, made_of, moved, operator_errors, point_of
 from qacomp.stages.pack_weights import PackedWeights
 from qacomp.stages.run import Run
@@ -49,10 +48,10 @@ def share(source: PlainSource, selection: Selection, config: CompressConfig, dat
                 f"--min-agreement {config.min_agreement:g}: a model of 1 GiB or more isn't run, so its agreement can't"
                 " be measured and nothing is written; leave the option out"
             )
-        return _one_by_one(source, selection, packed, config)
+        return share_one_by_one(source, selection, config, packed, packed.clustered)
     work = _Work(source, config, packed, runs, run)
     selection = work.refine(selection)
-    for text in (*packed.notes, raised_note(selection.layers, config.k)):
+    for text in (*packed.notes, raised_note(selection.layers, config.shared_values)):
         if text:
             run.note(text)
     selection = packed.left(selection)
@@ -125,18 +124,3 @@ class _Work:
 
 def _dense(items: Mapping[str, Packed], name: str) -> NDArray[Any]:
     return items[name].dense()
-
-
-def _one_by_one(source: PlainSource, selection: Selection, packed: PackedWeights, config: CompressConfig) -> Made:
-    """Return what a container of a large source holds: tensors are shared while they are written.
-
-    So their errors are known only after writing, in `finish`.
-    """
-    found = Measurements(verdict=judge(None, {}, None, config.k))
-    whole = made_of(source, selection, {}, found, config)
-
-    def finish(container: Container) -> tuple[Measurements, Selection]:
-        measured, _ = whole.finish(container)
-        return replace(measured, errors=packed.errors), packed.left(selection)
-
-    return replace(whole, tensors=packed.one_by_one(selection), finish=finish)

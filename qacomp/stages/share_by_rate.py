@@ -13,6 +13,7 @@ from qacomp.rate.sharing import RateSharing, calibrated_sharing, plain_sharing
 from qacomp.sharing.selection import Selection
 from qacomp.sharing.share import Packed, kept_unless_smaller
 from qacomp.sources.source import ModelRuns, PlainSource
+from qacomp.stages.large import large_by_rate
 from qacomp.stages.made import Made
 from qacomp.stages.measured_source import judged, made_of, moved, operator_errors
 from qacomp.stages.pack_weights import PackedWeights
@@ -33,6 +34,8 @@ def share_by_rate(
         run.note("--sharing rate:tuned has no effect: only PyTorch networks are tuned")
     with run.stage("evaluate"):
         runs = source.runs(data, config, run.note)
+    if source.large and config.target_size is None:
+        return large_by_rate(source, selection, config)
     with run.stage("calibrate"):
         calibrated = _calibrated(source, selection, config, run)
     grids = _Grids(source, selection, config, calibrated)
@@ -61,6 +64,7 @@ def _calibrated(source: PlainSource, selection: Selection, config: CompressConfi
     precision = config.stored_precision
     model = source.calibration([layer.name for layer in selection.layers], config, run.note)
     if model is None:
+        run.note("weights are rounded by their own deviations alone: no outputs are compared")
         sharing = plain_sharing(layers, lambda name: read[name](), precision)
         return _CalibratedSource(sharing, WeightsAlone(lambda name: read[name]()))
     sharing = calibrated_sharing(layers, lambda name: read[name](), model, precision, run.progress, columns=True)

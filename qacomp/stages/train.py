@@ -118,7 +118,7 @@ def _refine(job: Job) -> Job:
         selection, missed = refined_network(job.network, job.selection, c)
     if missed:
         job.run.note(missed)
-    if text := raised_note(selection.layers, c.k):
+    if text := raised_note(selection.layers, c.shared_values):
         job.run.note(text)
     return replace(job, selection=selection)
 

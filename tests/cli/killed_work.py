@@ -155,13 +155,13 @@ if __name__ == "__main__":
     work = Path(sys.argv[1])
     log = work / "log"
     large = str(matrices(work, SIDES["decode"]))
-    import_all(["compress", large, "-o", f"{work}/m.qac"], log)
+    import_all(["compress", large, "--k", "16", "-o", f"{work}/m.qac"], log)
     import_all(["decode", f"{work}/m.qac", "-o", f"{work}/m.safetensors"], log)
     made: dict[str, Any] = {}
-    for command, source, output in (
-        ("compress", str(matrices(work, SIDES["compress"])), work / "c" / "x.qac"),
-        ("decode", f"{work}/m.qac", work / "d" / "x.safetensors"),
+    for (command, *flags), source, output in (
+        (("compress", "--k", "16"), str(matrices(work, SIDES["compress"])), work / "c" / "x.qac"),
+        (("decode",), f"{work}/m.qac", work / "d" / "x.safetensors"),
     ):
         output.parent.mkdir()
-        made[command] = run_all(output.parent, [command, source, "-f", "-o", str(output)], [output], log)
+        made[command] = run_all(output.parent, [command, *flags, source, "-f", "-o", str(output)], [output], log)
     sys.stdout.write(json.dumps(made))

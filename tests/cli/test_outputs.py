@@ -20,7 +20,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     torch.save({"w": torch.randn(40, 40)}, folder / "m.pt")
     with pytest.raises(SystemExit) as left:
-        main(["compress", str(folder / "m.pt"), "-o", str(folder / "m.qac")])
+        main(["compress", str(folder / "m.pt"), "--k", "16", "-o", str(folder / "m.qac")])
     assert left.value.code == 0
     return folder
 

@@ -18,7 +18,7 @@ Qacomp = Callable[..., Any]
 def figures(qacomp: Qacomp, source: Path) -> dict[str, Any]:
     """What compress says of a source; inspect and the report must say the same."""
     target = source.with_name("out.qac")
-    said: dict[str, Any] = qacomp("compress", source, "--json", "-o", target).json
+    said: dict[str, Any] = qacomp("compress", source, "--k", "16", "--json", "-o", target).json
     seen = qacomp("inspect", target, "--json").json
     assert said["ratio"] == seen["ratio"] == pytest.approx(said["source_bytes"] / target.stat().st_size)
     assert said["fp32_ratio"] == seen["fp32_ratio"] == pytest.approx(seen["fp32_bytes"] / target.stat().st_size)

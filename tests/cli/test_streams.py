@@ -59,7 +59,7 @@ def clean(text: str) -> bool:
 
 def test_every_name_is_seen_in_every_table(qacomp: Qacomp, named: Path, tmp_path: Path) -> None:
     m, n = named / "m.qac", named / "n.qac"
-    checkpoint = ["compress", named / "m.pt", "--min-size", "16", "-o", tmp_path / "c.qac"]
+    checkpoint = ["compress", named / "m.pt", "--k", "16", "--min-size", "16", "-o", tmp_path / "c.qac"]
     for arguments in (checkpoint, ["inspect", m], ["diff", m, n], ["verify", m]):
         answer = qacomp(*arguments)
         assert answer.code == 0 and clean(answer.out) and clean(answer.err), answer

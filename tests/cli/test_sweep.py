@@ -51,16 +51,16 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     calls: list[dict[str, Any]] = []
 
     def compress(model: Path, data: None, config: CompressConfig, output: Path, **call: Any) -> Any:
-        calls.append({"k": config.k, "codebook": config.codebook})
-        if config.k == 13:
+        calls.append({"k": config.shared_values, "codebook": config.codebook})
+        if config.shared_values == 13:
             raise TargetNotReachedError("13 can't be reached")
         save_file(output, {"w0": np.zeros((32, 32), np.float32), "w1": np.zeros((32, 32), np.float32)})
         return SimpleNamespace(
             accuracy=no_accuracy(),
             metric=None,
-            agreement=SimpleNamespace(centred=1 - 1 / config.k, cosine=None),
+            agreement=SimpleNamespace(centred=1 - 1 / config.shared_values, cosine=None),
             verdict=SimpleNamespace(word="good"),
-            container_bytes=1000 * config.k,
+            container_bytes=1000 * config.shared_values,
         )
 
     monkeypatch.setattr(trials_file, "compress", compress)
@@ -127,7 +127,7 @@ def test_what_is_interrupted_is_tried_again(
     def interrupted(*arguments: Any, **call: Any) -> Any:
         if len(quick) == 2:
             Path(f"{arguments[3]}.resume").write_bytes(b"")
-            quick.append({"k": arguments[2].k, "codebook": "tensor"})
+            quick.append({"k": arguments[2].shared_values, "codebook": "tensor"})
             raise KeyboardInterrupt
         return inner(*arguments, **call)
 

@@ -110,7 +110,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 COMMANDS: dict[str, list[str]] = {
-    "compress": ["compress", "m.onnx", "-o", "c.qac"],
+    "compress": ["compress", "m.onnx", "--k", "16", "-o", "c.qac"],
     "compress, levels": ["compress", "m.onnx", "--levels", "4,16", "-o", "c.qac"],
     "decode": ["decode", "m.qac", "--onnx", "lut", "-fo", "d.onnx"],
     "inspect": ["inspect", "a.qac"],

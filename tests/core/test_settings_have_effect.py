@@ -137,10 +137,10 @@ BESIDE: dict[str, dict[str, Any]] = {
 
 
 METHOD_MODES: dict[str, dict[str, Any]] = {
-    "rate": {"k": 16, "tune_epochs": 0, "epochs": 0, "batch_size": CompressConfig().batch_size},
-    "sinreq": {"k": 16},
-    "dorefa": {"k": 16, "tune_epochs": None},
-    "wrpn": {"k": 16, "tune_epochs": None},
+    "rate": {"k": None, "tune_epochs": 0, "epochs": 0, "batch_size": CompressConfig().batch_size},
+    "sinreq": {"k": None},
+    "dorefa": {"k": None, "tune_epochs": None},
+    "wrpn": {"k": None, "tune_epochs": None},
     "kd": {"epochs": None},
     "magnitude": {"tune_epochs": 0, "epochs": None},
     "energy": {"tune_epochs": 0, "epochs": None},

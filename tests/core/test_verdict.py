@@ -10,8 +10,10 @@ import pytest
 
 import qacomp
 from qacomp.evaluation import verdict
+from qacomp.evaluation.advice import finer_settings
 from qacomp.evaluation.verdict import Verdict, judge, stated_verdict
 from qacomp.formats import open_file
+from qacomp.options.config import CompressConfig
 from qacomp.runtime.agreement import Agreement
 from qacomp.runtime.operator_errors import OperatorError
 from qacomp.runtime.output_agreement import OutputAgreement
@@ -77,7 +79,7 @@ NOISY = {f"w{i}": OperatorError(-5.0, "Conv") for i in range(3)}
     ],
 )
 def test_each_threshold(figures: dict[str, Any], errors: dict[str, OperatorError], expected: str) -> None:
-    verdict = judge(agreed(**figures), errors, k=16)
+    verdict = judge(agreed(**figures), errors)
     assert verdict.word == expected and verdict.reasons
     assert verdict.passes == (expected in ("good", "not measured"))
     assert bool(verdict.advice) == (expected != "good")
@@ -91,11 +93,27 @@ def test_accuracy_decides_where_it_is_known() -> None:
     assert "90.00 -> 60.00" in str(judge(None, {}, (90.0, 60.0)))
 
 
+@pytest.mark.parametrize(
+    ("settings", "finer"),
+    [
+        ({"k": 16}, "--k 64"),
+        ({"k": 256}, "--min-agreement 0.9999"),
+        ({"k": 16, "codebook": "channel"}, None),
+        ({"quality": "small"}, "--quality balanced"),
+        ({"quality": "balanced"}, "--quality high"),
+        ({"quality": "high"}, None),
+        ({"target_size": "3KB"}, "a larger --target-size"),
+    ],
+)
+def test_the_advice_follows_the_way_of_sharing(settings: dict[str, Any], finer: str | None) -> None:
+    assert finer_settings(CompressConfig(**settings)) == finer
+
+
 def test_the_advice_names_the_tensor_that_loses_most_and_never_a_dangerous_name() -> None:
     errors = FINE | {"bad one": OperatorError(-2.0, "MatMul")}
-    assert judge(agreed(centred=0.9), errors, k=16).advice == "--k 64 or --exclude 'bad one'"
-    assert judge(agreed(centred=0.9), FINE | {"a\x1b[31m": OperatorError(-2.0, "MatMul")}, k=16).advice == "--k 64"
-    assert "--min-agreement" in judge(agreed(centred=0.9), FINE, k=256).advice
+    assert judge(agreed(centred=0.9), errors, finer="--k 64").advice == "--k 64 or --exclude 'bad one'"
+    unsafe = FINE | {"a\x1b[31m": OperatorError(-2.0, "MatMul")}
+    assert judge(agreed(centred=0.9), unsafe, finer="--k 64").advice == "--k 64"
     assert "--data" in judge(None, {}).advice
 
 
