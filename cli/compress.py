@@ -118,12 +118,12 @@ def _print_schema(ctx: click.Context, parameter: click.Parameter, wanted: bool) 
 @reporting
 @taking(CompressRequest)
 def compress_command(asked: CompressRequest) -> None:
-    """Fine-tune (--reg), share the weights, tune the shared values, and write CHECKPOINT as a .qac file.
+    """Share the weights, tune the shared values, and write CHECKPOINT as a .qac file.
 
     \b
-    qacomp compress model.pt --reg exp --k 8
-    qacomp compress resnet20.th --arch resnet20 --data cifar10:DIR --reg exp
-    qacomp compress model.safetensors --k 16            # weights only, no data
+    qacomp compress model.onnx                # the smallest file of good quality
+    qacomp compress model.pt --target-size 100KB
+    qacomp compress resnet20.th --arch resnet20 --data cifar10:DIR --reg exp --k 8
     """
     from qacomp.api import compress
     from qacomp.options.config import CompressConfig
