@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ Score = Callable[[Mapping[str, NDArray[Any]]], float]
 """What decoded weights are worth: accuracy in percent."""
 
 
-def nncodec_points(weights: Mapping[str, NDArray[np.float32]], score: Score) -> list[dict[str, Any]] | None:
+def nncodec_points(
+    weights: Mapping[str, NDArray[np.float32]], score: Score, steps: Sequence[int] = STEPS
+) -> list[dict[str, Any]] | None:
     """Bytes and score at each step, or None where QACOMP_NNCODEC_PYTHON names no Python that has nncodec."""
     python = os.environ.get("QACOMP_NNCODEC_PYTHON")
     if not python:
@@ -30,7 +32,7 @@ def nncodec_points(weights: Mapping[str, NDArray[np.float32]], score: Score) -> 
         folder = Path(scratch)
         np.savez(folder / "weights.npz", **dict(weights))
         script = ROOT / "benchmarks" / "nncodec_peer.py"
-        for qp in STEPS:
+        for qp in steps:
             command = [python, str(script), str(folder / "weights.npz"), str(qp), "1", str(folder / "decoded.npz")]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             with np.load(folder / "decoded.npz") as arrays:

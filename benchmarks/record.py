@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from _kept import kept
 from _record_nncodec import nncodec_points, smallest
+from _record_onnx import speech_rows
+from _record_text import text_rows
 from _trials import WORK, data_spec, trained_checkpoint
 from numpy.typing import NDArray
 from result import Headline, Results, Row, shared_folder, spread
@@ -93,13 +95,14 @@ def run(size: str, seeds: int) -> Results:
     wanted = os.environ.get("RECORD_ROWS")
     rows: list[Row] = []
     headlines: dict[str, Headline] = {}
-    for entry in entries():
-        if wanted and entry.name.removeprefix("record_") not in wanted.split(","):
+    makers = {entry.name.removeprefix("record_"): partial(_entry, entry, seeds) for entry in entries()}
+    for name, make in (makers | speech_rows() | text_rows()).items():
+        if wanted and name not in wanted.split(","):
             continue
-        made, found = kept(WORK / "record", f"{entry.name}-{seeds}", partial(_entry, entry, seeds))
+        made, found = kept(WORK / "record", f"record_{name}-{seeds}", make)
         rows += made
         headlines |= found
-        print(f"  {entry.name}: {made[0].results}", flush=True)
+        print(f"  record_{name}: {made[0].results}", flush=True)
     return rows, headlines
 
 

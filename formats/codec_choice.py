@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from qacomp.formats.budget import affordable
 from qacomp.formats.codecs import CODECS, Codec, Stream, standard_codecs
 from qacomp.formats.codecs.base import Array, Kind, sample
+from qacomp.formats.codecs.grids import Grids
 
 _SAMPLE = 1 << 17  # values of a sample
 _FULL_TRIAL = 1 << 18  # up to this many values every codec is tried on all of them
+_LONG_CODEBOOK = 64  # values, from which on nothing but the codec grids is tried for codebooks that are grids
 _HOPELESS = 1.03  # a codec whose sample is larger than the best by more than this isn't tried on all values
 
 
@@ -29,6 +31,8 @@ def choose(kind: Kind, parts: Sequence[Array], streams: Sequence[Stream], names:
     """Encode the streams with each codec of SPEC.md, or each named one, and return the smallest; ties: the lower id."""
     tried = standard_codecs() if names is None else names
     codecs = [c for _, c in sorted(CODECS.items()) if kind in c.kinds and c.name in tried]
+    if kind == "values" and (found := _grids_alone(codecs, parts, streams)) is not None:
+        return found
     total = sum(stream.count for stream in streams)
     sizes: dict[str, int] = {}
     trials = list(codecs)
@@ -60,3 +64,14 @@ def choose(kind: Kind, parts: Sequence[Array], streams: Sequence[Stream], names:
     if others:
         reason += f", next {others[0][1]} with {others[0][0]}"
     return Choice(winner[2], winner[3], dict(sorted(sizes.items())), reason)
+
+
+def _grids_alone(codecs: Sequence[Codec], parts: Sequence[Array], streams: Sequence[Stream]) -> Choice | None:
+    """Return the codec grids for long codebooks that are grids: it stores two numbers for each. Else None."""
+    codec = CODECS[Grids.id]
+    if codec not in codecs or not all(s.codebooks and s.shape[-1] >= _LONG_CODEBOOK for s in streams):
+        return None
+    coded = codec.encode(parts, streams)
+    if coded is None or not affordable(codec, coded, streams):
+        return None
+    return Choice(codec, coded, {codec.name: len(coded)}, f"{codec.name} is smallest: {len(coded)} bytes")
