@@ -17,6 +17,7 @@ from qacomp.rate.matrices import View
 FARTHEST = 127
 """The largest integer of a weight: its codebooks have at most 256 values, so that a scale can stand for each."""
 _LEAST_ROOM = 1.25  # of the farthest value, since compensation moves weights
+_MOST_COARSER = 0.1  # bits that the mean input may lose to its coarser step
 _SIGNIFICANT = 4  # bits of a step, so that all its multiples are exact: the integers have 7, float32 has 24
 _SMALLEST, _LARGEST = 2.0**-60, 2.0**60  # of a weight's values, far from the ends of float32
 
@@ -34,9 +35,19 @@ class Columns:
     blocks: tuple[int, ...]
     order: NDArray[np.intp]
 
+    def fit(self, step: float) -> bool:
+        """Return whether nearly all inputs have the steps that they should have, with no more levels than there are."""
+        coarser = np.log2(np.maximum(self._least / (step * self.ratios), 1.0))
+        return float(coarser.mean()) < _MOST_COARSER
+
+    @property
+    def _least(self) -> NDArray[np.float64]:
+        """Return the finest steps, at which the farthest weights take all levels."""
+        return self.largest * (_LEAST_ROOM / FARTHEST)
+
     def steps(self, step: float) -> NDArray[np.float64]:
         """Return (groups, n) steps of few bits; none so fine that the weights would need too many levels."""
-        wanted = np.maximum(step * self.ratios, self.largest * (_LEAST_ROOM / FARTHEST))
+        wanted = np.maximum(step * self.ratios, self._least)
         significand, exponent = np.frexp(wanted)
         rounded: NDArray[np.float64] = np.ldexp(np.ceil(np.ldexp(significand, _SIGNIFICANT)), exponent - _SIGNIFICANT)
         return rounded

@@ -53,8 +53,8 @@ class RateSharing:
     def _packed(self, name: str, step: float) -> Packed:
         weight = self.weights[name]
         integers = weight.integers(step)
-        if weight.columns is not None:
-            return Packed(weight.columns.grid_tensor(integers, step))
+        if (columns := weight.columns_at(step)) is not None:
+            return Packed(columns.grid_tensor(integers, step))
         while distinct(integers)[0].size > MOST_VALUES:  # compensation moves weights far beyond their own range
             step *= 2
             integers = weight.integers(step)

@@ -36,19 +36,25 @@ class WeightOnGrid:
     factor: Factor | None = None
     columns: Columns | None = None
 
+    def columns_at(self, step: float) -> Columns | None:
+        """Return the inputs' own steps, None where they have none, or would need too many levels at this step."""
+        return self.columns if self.columns is not None and self.columns.fit(step) else None
+
     def integers(self, step: float) -> NDArray[np.int64]:
         """Return the weight as integer multiples of its steps, in its own shape, compensated if there is a factor."""
         if self.view is None or self.factor is None:
             return rounded(self.values, step)
-        steps, farthest = (step, None) if self.columns is None else (self.columns.steps(step), FARTHEST)
+        columns = self.columns_at(step)
+        steps, farthest = (step, None) if columns is None else (columns.steps(step), FARTHEST)
         found = compensated(self.view.matrices(self.values), self.factor, steps, farthest)
         return self.view.tensor(found, self.values.shape)
 
     def values_of(self, integers: NDArray[np.integer], step: float) -> NDArray[np.float64]:
         """Return the values of integers in the weight's shape: their multiples of its steps."""
-        if self.columns is None or self.view is None:
+        columns = self.columns_at(step)
+        if columns is None or self.view is None:
             return integers.astype(np.float64) * step
-        each = self.view.matrices(integers) * self.columns.steps(step)[:, None]
+        each = self.view.matrices(integers) * columns.steps(step)[:, None]
         return self.view.tensor(each, self.values.shape)
 
     def changed(self, step: float) -> NDArray[Any]:
@@ -79,9 +85,10 @@ class WeightOnGrid:
 
     def _rounded(self, step: float) -> NDArray[np.int64]:
         """Return integer multiples of the steps without compensation; in the order of the view if it has columns."""
-        if self.columns is None or self.view is None:
+        columns = self.columns_at(step)
+        if columns is None or self.view is None:
             return rounded(self.values, step)
-        return rounded(self.view.matrices(self.values) / self.columns.steps(step)[:, None], 1.0)
+        return rounded(self.view.matrices(self.values) / columns.steps(step)[:, None], 1.0)
 
 
 Distance = Callable[[Mapping[str, NDArray[Any]]], float]

@@ -85,11 +85,13 @@ def test_the_output_error_is_that_of_the_damped_moment() -> None:
 
 def test_a_far_value_gets_room_and_groups_get_no_columns() -> None:
     w = drawn(40, 24)
-    w[3, 5] = 500
+    w[3, 5] = 50
     factor = factorized(uneven(24))
     weight = WeightOnGrid(w, output_major((40, 24)), factor, columns_of(w, output_major((40, 24)), np.ones((1, 24))))
     assert weight.columns is not None
-    assert np.abs(weight.integers(0.01)).max() <= FARTHEST
-    assert weight.changed(0.01)[3, 5] == pytest.approx(500, rel=0.02)
+    assert np.abs(weight.integers(0.1)).max() <= FARTHEST
+    assert weight.changed(0.1)[3, 5] == pytest.approx(50, rel=0.02)
+    assert weight.columns_at(1e-3) is None  # too many levels for most inputs: one step, and a codebook of any size
+    assert np.abs(weight.changed(1e-3) - w).max() < 0.01
     assert columns_of(w, output_major((40, 24), groups=4), np.ones((4, 24))) is None
     assert columns_of(w.astype(np.float16), output_major((40, 24)), np.ones((1, 24))) is None
