@@ -17,11 +17,19 @@ _SHIFT = 3  # most pixels by which images are shifted, as augmentation
 _TEMPERATURE = 2.0
 
 
-def tune_small(shared: nn.Module, original: nn.Module, inputs: Tensor, seed: int, advance: Callable[[], None]) -> float:
+def tune_small(
+    shared: nn.Module,
+    original: nn.Module,
+    inputs: Tensor,
+    seed: int,
+    advance: Callable[[], None],
+    keep_zero: Callable[[nn.Module, torch.optim.Optimizer], None],
+) -> float:
     """Train the parameters of `shared` with at most one axis, in place, for STEPS steps; return the last loss.
 
     Both networks must be in evaluation mode, so running statistics don't change. inputs: (N, ...); images are mirrored
-    and shifted at random. The same seed gives the same result. advance: called after each step.
+    and shifted at random. The same seed gives the same result. advance: called after each step; keep_zero: called with
+    the network and its optimizer before the first step, to hold pruned values at zero.
     """
     small = [p for p in shared.parameters() if p.dim() <= 1]
     others = [(p, p.requires_grad) for p in shared.parameters() if p.dim() > 1]
@@ -30,6 +38,7 @@ def tune_small(shared: nn.Module, original: nn.Module, inputs: Tensor, seed: int
     for p, _ in others:
         p.requires_grad_(False)
     optimizer = torch.optim.Adam(small, lr=_LEARNING_RATE)
+    keep_zero(shared, optimizer)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     generator = torch.Generator().manual_seed(seed)
     loss = torch.zeros(())

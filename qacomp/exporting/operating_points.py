@@ -34,7 +34,10 @@ def level_tensor(k: int, name: str) -> str:
 
 
 def level_sizes(container: Container) -> list[int]:
-    """Return the numbers of shared values of the levels, coarsest first, from metadata or the largest codebooks."""
+    """Return the number that names each level, coarsest first: of its shared values, or of its place among sizes.
+
+    They come from the metadata, or from the largest codebooks.
+    """
     stored = metadata(container).get("levels")
     if isinstance(stored, list) and len(stored) == container.levels and all(type(k) is int for k in stored):
         return stored

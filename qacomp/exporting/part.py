@@ -11,7 +11,7 @@ from qacomp.formats import Container
 class Part:
     """The choice of one network in a container; by default the largest one.
 
-    level: for a progressive container, the level with this number of shared values; submodel: name of one of several
+    level: for a progressive container, the level with this number (see `level_sizes`); submodel: name of one of several
     networks, such as level4, exit3 or width0.5; exits and widths have no state dict of their own, only an ONNX graph;
     allow_truncated: accept a file that is cut off after a complete level, which is then the finest one.
     """
@@ -37,8 +37,8 @@ def level_of(container: Container, part: Part) -> int | None:
 
 
 def _level_index(container: Container, k: int) -> int:
-    """Return the index of the level with `k` shared values. Raises ConfigError, which lists the levels."""
+    """Return the index of the level with this number. Raises ConfigError, which lists the levels."""
     sizes = level_sizes(container)
     if k not in sizes:
-        raise ConfigError(f"{container.source}: no level with {k} shared values; it has {', '.join(map(str, sizes))}")
+        raise ConfigError(f"{container.source}: no level {k}; it has {', '.join(map(str, sizes))}")
     return sizes.index(k)

@@ -9,7 +9,7 @@ from qacomp.errors import ConfigError
 from qacomp.options.declaration import Config, declarations, default_of, flag
 from qacomp.options.limits import check_value
 from qacomp.options.method_table import method_table
-from qacomp.options.needs import rate_aware, regularizer_options, sharing_way
+from qacomp.options.needs import rate_aware, regularizer_options, sharing_way, sized_levels
 from qacomp.options.parts import check_parts
 
 C = TypeVar("C")
@@ -63,13 +63,16 @@ def given(config: Config, names: Collection[str]) -> list[str]:
 
 
 def _check_rate(config: Config) -> None:
-    """Raise ConfigError for methods that hold weights in a form of their own, beside rate-aware sharing."""
-    for name in ("quantizer", "prune"):
-        if rate_aware(config) and getattr(config, name).chosen:
-            raise ConfigError(
-                f"--{name} {getattr(config, name).name}: can't be combined with rate-aware sharing yet; leave it, or "
-                "leave --sharing rate, --target-size, --quality and --calibration"
-            )
+    """Raise ConfigError for a quantizer beside rate-aware sharing: both decide the grid of a weight."""
+    if rate_aware(config) and config.quantizer.chosen:
+        raise ConfigError(
+            f"--quantizer {config.quantizer.name}: its levels are the grid, which rate-aware sharing would choose by "
+            "itself; leave it, or leave --sharing rate, --target-size, --quality and --calibration"
+        )
+    if sized_levels(config) and config.prune.chosen:
+        raise ConfigError(
+            f"--prune {config.prune.name}: doesn't work together with several sizes; give --target-size one size"
+        )
 
 
 def _check_codebook(config: Config) -> None:

@@ -1,7 +1,8 @@
-"""Read the size of a file in the user's words: 100000, 100KB, 12x smaller than fp32, or 1.5 bits per weight."""
+"""Read sizes of files in the user's words: 100000, 100KB, 12x smaller than fp32, or 1.5 bits per weight."""
 
 import math
 import re
+from itertools import pairwise
 
 from qacomp.errors import ConfigError
 
@@ -10,9 +11,30 @@ _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([A-Za-z]*)", re.ASCII)
 _FORMS = "100000, 100KB, 1.5MB, 12x (smaller than fp32) or 1.5bpw (bits per weight)"
 
 
-def check_file_size(text: str) -> None:
-    """Raise ConfigError unless the text is a size; see `file_size`."""
-    file_size(text, 1 << 40)
+_MOST_SIZES = 16  # levels of a container
+
+
+def check_file_sizes(text: str) -> None:
+    """Raise ConfigError unless the text is a size, or several separated by commas; see `file_sizes`."""
+    for part in sizes_of(text):
+        file_size(part, 1 << 40)
+
+
+def sizes_of(text: str) -> list[str]:
+    """Return the single sizes of a text such as 50KB,100KB. Raises ConfigError for more than a container has levels."""
+    parts = text.split(",")
+    if len(parts) > _MOST_SIZES:
+        raise ConfigError(f"--target-size: gives {len(parts)} sizes; give at most {_MOST_SIZES}")
+    return parts
+
+
+def file_sizes(text: str, fp32_bytes: int) -> list[int]:
+    """Return the bytes of each size of a text; see `file_size`. Raises ConfigError unless they ascend."""
+    sizes = [file_size(part, fp32_bytes) for part in sizes_of(text)]
+    if not all(a < b for a, b in pairwise(sizes)):
+        told = ", ".join(f"{size:,}" for size in sizes)
+        raise ConfigError(f"--target-size {text[:80]}: these are {told} bytes; give the smaller size first: 50KB,100KB")
+    return sizes
 
 
 def file_size(text: str, fp32_bytes: int) -> int:

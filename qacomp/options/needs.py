@@ -4,6 +4,7 @@ The conditions are functions of a CompressConfig.
 """
 
 from qacomp.options.declaration import Config, Need, declarations
+from qacomp.options.file_size import sizes_of
 from qacomp.options.method_table import method_table
 from qacomp.options.regularizer_options import RegularizerOptions
 from qacomp.options.sharing_ways import SharingWay
@@ -41,6 +42,20 @@ def _asks_for_clusters(c: Config) -> bool:
     return bool(numbers or methods or c.codebook != "tensor" or c.rounding != "auto")
 
 
+def sized_levels(c: Config) -> int:
+    """Return how many levels --target-size asks for by several sizes: 50KB,100KB; 0 for one size or none."""
+    count = 0 if c.target_size is None else len(sizes_of(c.target_size))
+    return count if count > 1 else 0
+
+
+def level_numbers(c: Config) -> tuple[int, ...] | None:
+    """Return the numbers that name a file's levels, the coarsest first; None for one level.
+
+    They are the numbers of shared values of --levels, or 1, 2, ... for the sizes of --target-size.
+    """
+    return c.levels if not sized_levels(c) else tuple(range(1, sized_levels(c) + 1))
+
+
 def assisted(c: Config) -> bool:
     """Return whether --distill lets sub-models learn from larger ones. Raises ConfigError."""
     if c.distill.name in ("none", "kd"):  # the usual cases need no torch
@@ -62,7 +77,8 @@ def shares_in_training(c: Config) -> bool:
 def fine_tunes(c: Config) -> bool:
     """Return whether all weights are trained before they are shared."""
     if rate_aware(c) and not c.reg.chosen:
-        return bool(c.epochs)  # None too: weights are shared by rate without training unless --epochs asks for it
+        # None too: weights are shared by rate without training unless --epochs asks for it; several sizes always are
+        return bool(c.epochs and not sized_levels(c))
     return bool(c.epochs != 0 and (c.reg.chosen or c.quantizer.chosen or shares_in_training(c)))
 
 
@@ -152,6 +168,9 @@ EXPORTED = Need(lambda c: bool(c.input), "without --input, since it names the pa
 NO_INCLUDE = Need(lambda c: not c.include, "together with --include, which shares tensors of any size")
 RATE_AWARE = Need(rate_aware, "with this --sharing; leave --sharing out, or give --sharing rate")
 NO_TARGET = Need(lambda c: c.target_size is None, "together with --target-size, which sets the size of the file")
+COUNTED_LEVELS = Need(
+    lambda c: not rate_aware(c), "with rate-aware sharing, whose levels are sizes; give --target-size 50KB,100KB"
+)
 NOT_BY_RATE = Need(
     lambda c: not rate_aware(c), "with rate-aware sharing, where the quality or the size sets the number of values"
 )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from qacomp.options import needs
 from qacomp.options.declaration import Option, option
-from qacomp.options.file_size import check_file_size
+from qacomp.options.file_size import check_file_sizes
 
 QUALITIES = ("high", "balanced", "small")
 QUALITY = "balanced"
@@ -18,10 +18,11 @@ class QualityOptions:
     target_size: str | None = option(
         None,
         Option(
-            "Size of the file: 100KB, 100000, 12x (smaller than fp32) or 1.5bpw (bits per weight).",
+            "Size of the file: 100KB, 100000, 12x (smaller than fp32) or 1.5bpw (bits per weight). 50KB,100KB: a "
+            "progressive file, whose first 50 KB are a smaller model (level1).",
             "Quality",
             brief="File size to reach: 100KB, 12x (smaller), 1.5bpw",
-            check=check_file_size,
+            check=check_file_sizes,
             needs=(needs.RATE_AWARE,),
             metavar="SIZE",
         ),

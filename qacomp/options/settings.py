@@ -50,7 +50,9 @@ class Settings(TypedDict, total=False):
     codec: str | None
     """Also try this codec of an installed package; a reader then needs the same package."""
     target_size: str | None
-    """Size of the file: 100KB, 100000, 12x (smaller than fp32) or 1.5bpw (bits per weight)."""
+    """Size of the file: 100KB, 100000, 12x (smaller than fp32) or 1.5bpw (bits per weight). 50KB,100KB: a
+    progressive file, whose first 50 KB are a smaller model (level1).
+    """
     quality: str
     """Quality of the outputs: high (least change), balanced, or small (smallest file)."""
     calibration: str | None

@@ -39,7 +39,7 @@ class SharingOptions:
             "Write a progressive file instead of using --k: 4,16,64 are the numbers of shared values of its levels.",
             _SHARING,
             brief="Progressive file with so many shared values: 4,16",
-            needs=(needs.NOT_BY_RATE,),
+            needs=(needs.COUNTED_LEVELS,),
             metavar="K,K,...",
         ),
     )

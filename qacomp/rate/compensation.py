@@ -70,10 +70,11 @@ def compensated(
 ) -> NDArray[np.int64]:
     """Return integers (groups, rows, n): multiples of `step` whose errors compensate each other.
 
-    weights: (groups, rows, n). The rounding error of each input corrects the weights of all later inputs. step: one for
+    weights: (groups, rows, n). The rounding error of each input corrects the weights of all later inputs. A weight of
+    exactly zero stays zero: the whole correction that it gets is its error, and goes to the later inputs. step: one for
     all, or (groups, n), one for each input; farthest: the largest absolute value of an integer.
     """
-    left, upper = weights.astype(np.float64), factor.upper
+    left, upper, nonzero = weights.astype(np.float64), factor.upper, weights != 0
     found = np.empty(left.shape, np.int64)
     count = left.shape[2]
     steps = np.broadcast_to(np.asarray(step, np.float64), (left.shape[0], count))
@@ -81,7 +82,7 @@ def compensated(
         stop = min(start + _BLOCK, count)
         errors = np.empty((*left.shape[:2], stop - start))  # (groups, rows, block)
         for j in range(start, stop):
-            integers = np.rint(left[:, :, j] / steps[:, j, None])
+            integers = np.where(nonzero[:, :, j], np.rint(left[:, :, j] / steps[:, j, None]), 0)
             if farthest is not None:
                 integers = np.clip(integers, -farthest, farthest)
             found[:, :, j] = integers

@@ -1,6 +1,6 @@
 """Put all selected weights of a model on uniform grids, at any common scale of their steps."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,10 @@ from qacomp.progress import Progress
 from qacomp.rate.calibrated import CalibratedModel
 from qacomp.rate.column_choice import with_columns
 from qacomp.rate.compensation import factorized, rounded
-from qacomp.rate.grid_form import MOST_VALUES, distinct, grid_tensor, grid_values
+from qacomp.rate.grid_form import MOST_VALUES, distinct, grid_precision, grid_tensor, grid_values, plain_step
+from qacomp.rate.nested_grids import nested_grids
 from qacomp.rate.steps import ROUNDS, WeightOnGrid, balanced_steps
+from qacomp.sharing.nested_arrays import levels_in_own_dtype
 from qacomp.sharing.selection import Layer
 from qacomp.sharing.share import Packed, in_own_dtype, unfit
 
@@ -38,9 +40,12 @@ class RateSharing:
         return {name: self._packed(name, self.step(name, scale)) for name in self.weights}
 
     def step(self, name: str, scale: float) -> float:
-        """Return a weight's step at a scale: never so fine that its values would need more levels than a file holds."""
+        """Return a weight's step at a scale: never so fine that its values would need more levels than a file holds.
+
+        It has few bits (see `plain_step`), so that a file holds its multiples exactly.
+        """
         largest = float(np.abs(self.weights[name].values.astype(np.float64)).max(initial=0.0))
-        return max(self.steps[name] * scale, _ROOM * largest / MOST_VALUES)
+        return plain_step(max(self.steps[name] * scale, _ROOM * largest / MOST_VALUES))
 
     def plain(self, scale: float) -> dict[str, Packed]:
         """Return every weight rounded to the nearest multiples, without compensation."""
@@ -49,6 +54,18 @@ class RateSharing:
     def on_grids(self, integers: Mapping[str, NDArray[np.integer]], scale: float) -> dict[str, Packed]:
         """Return weights as a container holds them, given as integer multiples of their steps times `scale`."""
         return {n: self._on_grid(n, values, self.step(n, scale)) for n, values in integers.items()}
+
+    def integers(self, scale: float) -> dict[str, NDArray[np.int64]]:
+        """Return every weight as integer multiples of its step at a scale, compensated."""
+        return {name: weight.integers(self.step(name, scale)) for name, weight in self.weights.items()}
+
+    def nested(self, levels: Sequence[Mapping[str, NDArray[np.int64]]], scales: Sequence[float]) -> dict[str, Packed]:
+        """Return every weight at several scales in one tensor: `levels` are its `integers`, the coarsest first."""
+        return {name: self._nested(name, [level[name] for level in levels], scales) for name in self.weights}
+
+    def _nested(self, name: str, levels: Sequence[NDArray[np.int64]], scales: Sequence[float]) -> Packed:
+        shared = nested_grids(levels, [self.step(name, scale) for scale in scales])
+        return levels_in_own_dtype(shared, self.dtypes[name], self.precision)
 
     def _packed(self, name: str, step: float) -> Packed:
         weight = self.weights[name]
@@ -62,7 +79,7 @@ class RateSharing:
 
     def _on_grid(self, name: str, integers: NDArray[np.integer], step: float) -> Packed:
         shared = grid_tensor(integers, grid_values(integers, step, np.dtype(np.float64)))
-        return in_own_dtype(shared, self.dtypes[name], self.precision)
+        return in_own_dtype(shared, self.dtypes[name], grid_precision(shared, self.precision))
 
 
 def calibrated_sharing(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 _SHRINKS = np.linspace(1.0, 0.6, 17)
 _ON_GRID = 2.0**-10  # tolerance relative to the largest value; rounding a codebook to fp16 stays below it
 _COLUMNS = 1 << 20  # weights processed at once
+_PARTS = 16  # into how many steps the smallest gap between values may be divided, where some multiples don't occur
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,26 @@ def _search(cube: NDArray[np.float32], bits: int) -> tuple[NDArray[np.uint8], ND
         zero = np.where(better, offset, zero).astype(np.uint8)
         q = np.where(better[:, None], levels, q).astype(np.uint8)
     return q, np.ldexp(scale, exponent), zero
+
+
+def exact_multiples(codebook: NDArray[np.floating]) -> tuple[NDArray[np.int64], np.float32] | None:
+    """Return (integers k, step) if each value is exactly k * step, multiplied in float32; else None.
+
+    codebook: (K,) float32 in any order. The step is the largest one that is found.
+    """
+    if codebook.dtype != np.float32 or not np.isfinite(codebook).all():
+        return None
+    gaps = np.diff(np.unique(np.append(codebook, np.float32(0)).astype(np.float64)))
+    if not gaps.size:
+        return np.zeros(codebook.shape, np.int64), np.float32(1)
+    for parts in range(1, _PARTS + 1):
+        step = np.float32(gaps.min() / parts)
+        if step == 0:
+            return None
+        multiples = np.rint(codebook.astype(np.float64) / step)
+        if np.array_equal(multiples.astype(np.float32) * step, codebook) and np.abs(multiples).max() < 1 << 24:
+            return multiples.astype(np.int64), step
+    return None
 
 
 def codebook_grid(codebook: NDArray[np.float32], bits: int) -> tuple[NDArray[np.uint8], float, int] | None:

@@ -35,12 +35,20 @@ def share_nested(array: NDArray[Any], layer: Layer, levels: Sequence[int], preci
     distinct = np.unique(values)
     if distinct.size == shared.codebook.size:  # one cell each, but the mean of equal numbers may differ in the last bit
         shared, precision = replace(shared, codebook=distinct), "exact"
-    books = [_in_dtype(book, array.dtype) for book in (shared.codebook, *(x.codebook for x in shared.levels))]
+    return kept_unless_smaller(levels_in_own_dtype(shared, array.dtype, precision), array, layer)
+
+
+def levels_in_own_dtype(shared: SharedTensor, dtype: np.dtype[Any], precision: str) -> Packed:
+    """Return a tensor with levels, its codebooks in the array's dtype and as the file will store them.
+
+    They are rounded to `precision` if each of them loses little (see `codebook_precision`).
+    """
+    books = [_in_dtype(book, dtype) for book in (shared.codebook, *(level.codebook for level in shared.levels))]
     if any(codebook_precision(book, precision) == "exact" for book in books):
         precision = "exact"
     books = [stored_values(book, precision) for book in books]
     coarser = tuple(Level(book, level.parents) for book, level in zip(books[1:], shared.levels, strict=True))
-    return kept_unless_smaller(Packed(SharedTensor(books[0], shared.indices, coarser), precision), array, layer)
+    return Packed(SharedTensor(books[0], shared.indices, coarser), precision)
 
 
 def at_level(item: Packed, level: int) -> Packed:

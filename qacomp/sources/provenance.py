@@ -11,6 +11,7 @@ from qacomp.errors import NotACheckpointError, SourceMismatchError
 from qacomp.formats.regular import open_regular
 from qacomp.formats.system_errors import advice, words
 from qacomp.options.config import CompressConfig
+from qacomp.options.needs import level_numbers
 from qacomp.sources.source_size import SourceSize
 from qacomp.version import VERSION
 
@@ -41,7 +42,8 @@ def provenance(
     if external:
         origin["external_sha256"] = external
     meta = {"qacomp": VERSION, "source": origin, "settings": config.chosen_toml()}
-    return meta if config.levels is None else meta | {"levels": list(config.levels)}
+    numbers = level_numbers(config)
+    return meta if numbers is None else meta | {"levels": list(numbers)}
 
 
 def check_source(container: Path, meta: dict[str, Any], source: Path) -> SourceMatch:

@@ -16,6 +16,7 @@ from qacomp.evaluation.verdict import judge
 from qacomp.exporting.onnx_model import onnx_model
 from qacomp.exporting.operating_points import operating_points
 from qacomp.formats import Container, SharedTensor
+from qacomp.options.needs import level_numbers
 from qacomp.sharing.selection import Selection
 from qacomp.sharing.share import Packed
 from qacomp.sources.probes import probe_inputs
@@ -72,7 +73,8 @@ def measured_network(
 def _packed(job: Job, ladder: PrecisionLadder | None) -> Package:
     if ladder is None:
         return pack_network(job.network, job.selection, job.config.stored_precision)
-    return pack_ladder(job.network, ladder, job.selection, list(job.config.levels or ()), job.config.stored_precision)
+    numbers = level_numbers(job.config) or ()
+    return pack_ladder(job.network, ladder, job.selection, list(numbers), job.config.stored_precision)
 
 
 def _judged(job: Job, package: Package, tuned: nn.Module, accuracy: Accuracy, test: Test | None) -> Measurements:

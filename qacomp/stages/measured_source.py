@@ -4,11 +4,13 @@ The model that is compared with the original, the one that is written, and the o
 bit for bit; the last step checks that.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qacomp.errors import ExportError
 from qacomp.evaluation.advice import finer_settings
@@ -18,6 +20,7 @@ from qacomp.exporting.operating_points import operating_points
 from qacomp.formats import Container, SharedTensor
 from qacomp.options.config import CompressConfig
 from qacomp.runtime.operator_errors import OperatorError, weight_error
+from qacomp.sharing.nested_arrays import at_level
 from qacomp.sharing.selection import Selection
 from qacomp.sharing.share import Packed
 from qacomp.sources.source import ModelRuns, PlainSource
@@ -40,6 +43,27 @@ def judged(measured: Measured, errors: Mapping[str, OperatorError], config: Comp
     """Return the measurements of a model, with the verdict on them."""
     verdict = judge(measured.agreement, errors, _percent(measured), finer_settings(config))
     return Measurements(_accuracy(measured), measured.agreement, measured.metric, errors, verdict=verdict)
+
+
+def coarser_levels(
+    items: Mapping[str, Packed], numbers: Sequence[int], runs: ModelRuns | None, note: Callable[[str], None]
+) -> dict[str, Measured]:
+    """Measure each level but the finest; return the measurements by the level's name. numbers: see `level_numbers`.
+
+    note: called with a text for each level.
+    """
+    measured: dict[str, Measured] = {}
+    for level, number in enumerate(numbers[:-1]):
+        view = {name: at_level(item, level) for name, item in items.items()}
+        found = Measured() if runs is None else runs.measured(partial(_dense, view))
+        measured[f"level{number}"] = found
+        if found.agreement is not None and found.agreement.cosine is not None:
+            note(f"level{number}: cosine {found.agreement.cosine:.4f} with the original's outputs")
+    return measured
+
+
+def _dense(items: Mapping[str, Packed], name: str) -> NDArray[Any]:
+    return items[name].dense()
 
 
 def made_of(

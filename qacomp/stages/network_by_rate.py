@@ -14,7 +14,7 @@ from qacomp.errors import TargetNotReachedError
 from qacomp.evaluation.verdict import GOOD, UNMEASURED
 from qacomp.formats import SharedTensor
 from qacomp.models.plain_modules import copied
-from qacomp.options.needs import sharing_way
+from qacomp.options.needs import sharing_way, sized_levels
 from qacomp.options.sharing_ways.rate_aware import RateAwareWay
 from qacomp.rate.compensation import with_dead_zone
 from qacomp.rate.search import largest_scale, scale_for_size
@@ -24,6 +24,7 @@ from qacomp.stages.job import Job
 from qacomp.stages.made import Made
 from qacomp.stages.measure_network import measured_network
 from qacomp.stages.network_calibration import CalibratedNetwork, calibrate
+from qacomp.stages.network_levels_by_rate import network_levels_by_rate
 from qacomp.stages.rate_biases import with_biases
 from qacomp.stages.scale_search import ATTEMPTS, Asked, Scaled, made_for_quality, made_for_size, scale_for_quality
 from qacomp.stages.size_of import tensor_bytes, whole_bytes
@@ -68,7 +69,7 @@ class _ByRate:
         job, model = self.job, copied(self.job.model if model is None else model)
         shared = {name: item.value for name, item in items.items() if isinstance(item.value, SharedTensor)}
         for name, value in shared.items():
-            share_weight(model, name, value.codebook, value.indices)
+            share_weight(model, name, value.codebook, value.indices, self._zero(name, value))
         before = copied(model)
         if tuned:
             job = self._tuned(model)
@@ -91,8 +92,17 @@ class _ByRate:
         if isinstance(way, RateAwareWay) and way.tuned:
             with job.run.stage("tune"), job.run.progress.task("tune on the same inputs", TUNING_STEPS) as task:
                 device = next((p.device for p in model.parameters()), torch.device("cpu"))
-                tune_small(model, job.original, self.found.inputs.to(device), job.config.seed, task.advance)
+                inputs = self.found.inputs.to(device)
+                tune_small(model, job.original, inputs, job.config.seed, task.advance, job.zeros.keep_zero)
         return job
+
+    def _zero(self, name: str, shared: SharedTensor) -> int | None:
+        """Return the index of the value that tuning must leave at zero, None for a tensor without zeros to keep."""
+        values = self.found.sharing.weights[name].values
+        if values.ndim < 2 and name not in self.job.zeros.masks:
+            return None  # a bias that begins at zero may move
+        entries = np.unique(shared.indices[values == 0])
+        return int(entries[0]) if entries.size == 1 and shared.codebook[entries[0]] == 0 else None
 
     def scaled(self) -> Scaled:
         """Return the network at any scale of its steps, without training of its weights."""
@@ -122,6 +132,8 @@ def network_by_rate(job: Job, source: TorchSource, weights: WeightHistory) -> Ma
 
     Raises TargetNotReachedError for a target out of reach, DivergedError.
     """
+    if sized_levels(job.config):
+        return network_levels_by_rate(job, source, calibrate(job), weights)
     job = replace(job, selection=with_biases(job.selection, source.weights(), job.config))
     task = _ByRate(job, source, calibrate(job), weights)
     if job.session is not None and job.config.epochs:

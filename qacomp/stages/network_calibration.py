@@ -56,7 +56,8 @@ def _inputs(job: Job, model: nn.Module) -> tuple[Tensor, str]:
         return torch.from_numpy(images), f"{len(chosen)} inputs of {data.spec} without their labels, seed {seed}"
     if has_statistics(model):
         with job.run.progress.task("images of its own", -(-_IMAGES // 128) * STEPS) as task:
-            made = synthetic_images(model, shape, _IMAGES, seed, task.advance)
+            unpruned = copied(job.original).cpu().eval()  # pruning without data leaves statistics that no longer hold
+            made = synthetic_images(unpruned, shape, _IMAGES, seed, task.advance)
         return made.images, f"{_IMAGES} images made from the statistics of its batch norms, seed {seed}"
     drawn = torch.from_numpy(probe_inputs(job.network, _IMAGES, seed))
     return drawn, f"{_IMAGES} random inputs, seed {seed}"

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from qacomp.formats import SharedTensor
 from qacomp.graphs.batch_norm import foldable_batch_norms
+from qacomp.rate.grid_form import grid_precision
 from qacomp.sharing.affine import grid_numbers, is_exact_in
 from qacomp.tensors.half_precision import MOST_REACHES, codebook_precision, holds, holds_bias, vectors_held
 
@@ -84,6 +85,8 @@ def _holds_folded(scale: NDArray[np.generic], shift: NDArray[np.generic], spread
 def _holds_codebooks(value: SharedTensor, precision: str) -> bool:
     books = [value.codebook, *(level.codebook for level in value.levels)]
     if any(codebook_precision(book, precision) == "exact" for book in books):
+        return False
+    if value.blocks is None and not value.levels and grid_precision(value, precision) == "exact":
         return False
     return grid_numbers(value) is None or is_exact_in(
         value.codebook, precision

@@ -94,12 +94,13 @@ def made_for_quality(scaled: Scaled, config: CompressConfig, run: Run) -> Made:
     """Return the smallest model whose outputs move no further than --quality allows; see `DISTANCES`.
 
     Except for --quality small the verdict must be good too, if there is one: steps are made finer until it is. Raises
-    TargetNotReachedError if no steps keep the outputs.
+    TargetNotReachedError if no steps keep the outputs. With --prune the outputs are compared with the pruned network's,
+    and the verdict decides nothing, since it judges the pruning too.
     """
     scale = scale_for_quality(scaled.distance, config, run)
     made = scaled.made(scale)
     for _ in range(_MOST_FINER):
-        if config.quality == "small" or made.measured.verdict.word in (GOOD, UNMEASURED):
+        if config.quality == "small" or config.prune.chosen or made.measured.verdict.word in (GOOD, UNMEASURED):
             return made
         scale *= _FINER
         made = scaled.made(scale)

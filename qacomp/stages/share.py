@@ -6,10 +6,7 @@ bit for bit; the last step checks that.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
-
-from numpy.typing import NDArray
 
 from qacomp.errors import AgreementNotReachedError
 from qacomp.evaluation.onnx_measuring import Measured
@@ -17,13 +14,11 @@ from qacomp.evaluation.samples import Given
 from qacomp.options.config import CompressConfig
 from qacomp.options.needs import rate_aware
 from qacomp.sharing.agreement import Trials, raised_note, refined, refined_alone
-from qacomp.sharing.nested_arrays import at_level
 from qacomp.sharing.selection import Selection
-from qacomp.sharing.share import Packed
 from qacomp.sources.source import ModelRuns, PlainSource
 from qacomp.stages.large import share_one_by_one
 from qacomp.stages.made import Made
-from qacomp.stages.measured_source import judged, made_of, moved, operator_errors, point_of
+from qacomp.stages.measured_source import coarser_levels, judged, made_of, moved, operator_errors, point_of
 from qacomp.stages.pack_weights import PackedWeights
 from qacomp.stages.run import Run
 from qacomp.stages.share_by_rate import share_by_rate
@@ -56,7 +51,8 @@ def share(source: PlainSource, selection: Selection, config: CompressConfig, dat
             run.note(text)
     selection = packed.left(selection)
     with run.stage("evaluate"):
-        coarser = work.coarser() if work.measured.agreement is not None else {}
+        numbers = config.levels if work.measured.agreement is not None else None
+        coarser = coarser_levels(packed.items, numbers or (), runs, run.note)
         errors = operator_errors(source, packed.items, runs)
     found = judged(work.measured, errors, config)
     made = made_of(source, selection, packed.items, found, config)
@@ -91,17 +87,6 @@ class _Work:
             self.run.note(missed)
         return selection
 
-    def coarser(self) -> dict[str, Measured]:
-        """Measure each level except the finest; return the measurements by the level's name."""
-        measured = {}
-        for level, k in enumerate((self.config.levels or ())[:-1]):
-            view = {name: at_level(item, level) for name, item in self.packed.items.items()}
-            found = self._measured(partial(_dense, view))
-            measured[f"level{k}"] = found
-            if found.agreement is not None and found.agreement.cosine is not None:
-                self.run.note(f"level{k}: cosine {found.agreement.cosine:.4f} with the original's outputs")
-        return measured
-
     def _tried(self, selection: Selection) -> float | None:
         """Share a selection and run the model; return 1 − cosine of the worst output, or None if it can't be run."""
         with self.run.stage("share"):
@@ -120,7 +105,3 @@ class _Work:
                 errors = operator_errors(self.source, self.packed.items, None)
                 return {name: 10 ** (error.db / 10) for name, error in errors.items()}
             return self.runs.felt(self.packed.items)
-
-
-def _dense(items: Mapping[str, Packed], name: str) -> NDArray[Any]:
-    return items[name].dense()

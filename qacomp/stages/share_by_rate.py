@@ -1,5 +1,6 @@
 """Share a source without training on grids: the smallest file at a quality, or the best model of a size."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -7,6 +8,7 @@ from qacomp.calibration.weights_alone import WeightsAlone
 from qacomp.evaluation.onnx_measuring import Measured
 from qacomp.evaluation.samples import Given
 from qacomp.options.config import CompressConfig
+from qacomp.options.needs import level_numbers, sized_levels
 from qacomp.rate.calibrated import CalibratedModel
 from qacomp.rate.guard import guarded
 from qacomp.rate.sharing import RateSharing, calibrated_sharing, plain_sharing
@@ -14,12 +16,13 @@ from qacomp.sharing.selection import Selection
 from qacomp.sharing.share import Packed, kept_unless_smaller
 from qacomp.sources.source import ModelRuns, PlainSource
 from qacomp.stages.large import large_by_rate
+from qacomp.stages.levels_by_rate import Levelled, asked_levels, made_for_sizes
 from qacomp.stages.made import Made
-from qacomp.stages.measured_source import judged, made_of, moved, operator_errors
+from qacomp.stages.measured_source import coarser_levels, judged, made_of, moved, operator_errors, point_of
 from qacomp.stages.pack_weights import PackedWeights
 from qacomp.stages.run import Run
 from qacomp.stages.scale_search import Asked, Scaled, made_for_quality, made_for_size
-from qacomp.stages.size_of import tensor_bytes, whole_bytes
+from qacomp.stages.size_of import level_bytes, tensor_bytes, whole_bytes
 
 
 def share_by_rate(
@@ -39,8 +42,15 @@ def share_by_rate(
     with run.stage("calibrate"):
         calibrated = _calibrated(source, selection, config, run)
     grids = _Grids(source, selection, config, calibrated)
+    if sized_levels(config):
+        levelled = Levelled(
+            lambda items: _made(grids, runs, grids.kept(items), run),
+            lambda made: level_bytes(made, source, config),
+            lambda items: tensor_bytes(grids.kept(items), config),
+        )
+        return made_for_sizes(grids.sharing, levelled, asked_levels(config, source.size), 0, run)
     scaled = Scaled(
-        lambda scale: _made(grids, runs, scale, run),
+        lambda scale: _made(grids, runs, grids.at(scale), run),
         lambda made: whole_bytes(made, source, config),
         grids.shared_bytes,
         grids.distance,
@@ -67,7 +77,8 @@ def _calibrated(source: PlainSource, selection: Selection, config: CompressConfi
         run.note("weights are rounded by their own deviations alone: no outputs are compared")
         sharing = plain_sharing(layers, lambda name: read[name](), precision)
         return _CalibratedSource(sharing, WeightsAlone(lambda name: read[name]()))
-    sharing = calibrated_sharing(layers, lambda name: read[name](), model, precision, run.progress, columns=True)
+    columns = not sized_levels(config)  # a container holds codebooks in blocks, or levels
+    sharing = calibrated_sharing(layers, lambda name: read[name](), model, precision, run.progress, columns=columns)
     run.note(f"calibrated on {model.text}")
     with run.progress.task("compensation on other inputs", len(sharing.weights)) as task:
         sharing, plain = guarded(sharing, model.distance_elsewhere, task.advance)
@@ -88,20 +99,23 @@ class _Grids:
         self.vectors = source.vectors(config.stored_precision)
         self.selection = selection.with_reasons(self.vectors)
         self.packed = PackedWeights(source, self.vectors, config)
-        self._sharing = found.sharing
+        self.sharing = found.sharing
         self._read = {weight.name: weight.read for weight in source.weights()}
         self.at = lru_cache(maxsize=1)(self._at)
 
     def _at(self, scale: float) -> dict[str, Packed]:
-        """Return the selected tensors at a scale: on grids, or as they are with the reason."""
-        shared = self._sharing.at(scale)
+        """Return the selected tensors at a scale; see `kept`."""
+        return self.kept(self.sharing.at(scale))
+
+    def kept(self, shared: Mapping[str, Packed]) -> dict[str, Packed]:
+        """Return the selected tensors: shared where that makes them smaller, else as they are with the reason."""
         items = {}
         for layer in self.selection.layers:
             array = self._read[layer.name]()
             if layer.name in shared:
                 items[layer.name] = kept_unless_smaller(shared[layer.name], array, layer)
             else:
-                why = self._sharing.unfit.get(layer.name, "it can't be put on a grid")
+                why = self.sharing.unfit.get(layer.name, "it can't be put on a grid")
                 items[layer.name] = Packed(array, kept=f"{layer.reason}, but {why}: kept exactly")
         return items
 
@@ -114,16 +128,21 @@ class _Grids:
         return self.model.distance({name: item.dense() for name, item in self.at(scale).items()})
 
 
-def _made(grids: _Grids, runs: ModelRuns | None, scale: float, run: Run) -> Made:
-    """Return what the container holds at a scale, measured."""
+def _made(grids: _Grids, runs: ModelRuns | None, shared: Mapping[str, Packed], run: Run) -> Made:
+    """Return what the container holds with these tensors of the selection, measured at each level."""
     source, config, packed = grids.source, grids.config, grids.packed
     with run.stage("share"):
-        packed.put(grids.at(scale), grids.selection)
+        packed.put(shared, grids.selection)
     items = dict(packed.items)
     selection = packed.left(grids.selection)
     with run.stage("evaluate"):
         measured = Measured() if runs is None else runs.measured(packed.dense)
+        numbers = level_numbers(config) if measured.agreement is not None else None
+        coarser = coarser_levels(items, numbers or (), runs, run.note)
         errors = operator_errors(source, items, runs)
     made = made_of(source, selection, items, judged(measured, errors, config), config)
     meta = {**made.meta, "calibration": grids.model.text}
+    if numbers is not None:
+        each = coarser | {f"level{numbers[-1]}": measured}
+        meta |= {"submodels": {name: point_of(found) for name, found in each.items()}}
     return replace(made, meta=meta, training=moved(source, selection, items))

@@ -4,7 +4,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from qacomp.formats import Coding, Writer
+from qacomp.exporting.operating_points import prefix_bytes
+from qacomp.formats import Coding, Writer, open_file
 from qacomp.options.config import CompressConfig
 from qacomp.sharing.share import Packed
 from qacomp.sources.provenance import provenance
@@ -14,16 +15,21 @@ from qacomp.stages.made import Made
 
 def whole_bytes(made: Made, source: Source, config: CompressConfig) -> int:
     """Return the bytes of the container that `write` would write for `made`."""
+    return level_bytes(made, source, config)[-1]
+
+
+def level_bytes(made: Made, source: Source, config: CompressConfig) -> tuple[int, ...]:
+    """Return the bytes from the start of that container to the end of each level, the coarsest first."""
     meta = provenance(source.origin, config, source.size, source.digests()) | dict(made.meta)
     with tempfile.TemporaryDirectory(prefix="qacomp-") as folder:
-        writer = Writer(Path(folder) / "whole.qac", graph=made.graph, meta=meta, coding=Coding(config.codecs))
-        with writer:
+        path = Path(folder) / "whole.qac"
+        with Writer(path, graph=made.graph, meta=meta, coding=Coding(config.codecs)) as writer:
             for name, item in made.tensors:
                 if name in made.cuts:
                     writer.cut()
                 writer.add(name, item.value, item.precision)
-    assert writer.report is not None
-    return writer.report.container_bytes
+        with open_file(path) as container:
+            return tuple(prefix_bytes(container, level) for level in range(container.levels))
 
 
 def tensor_bytes(items: Mapping[str, Packed], config: CompressConfig) -> int:

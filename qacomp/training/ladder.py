@@ -65,9 +65,12 @@ class PrecisionLadder(nn.Module):
 
     def forward_all(self, x: Tensor) -> list[Tensor]:
         """Map (N, C, H, W) to (N, classes) logits of each level, the coarsest first, and of the full network."""
+        return [*self.forward_levels(x), self.network(x)]
+
+    def forward_levels(self, x: Tensor) -> list[Tensor]:
+        """Map (N, C, H, W) to (N, classes) logits of each level, the coarsest first."""
         levels = range(len(self.norms))
-        networks = (functional_call(self.network, self.tensors(level), (x,), tie_weights=False) for level in levels)
-        return [*networks, self.network(x)]
+        return [functional_call(self.network, self.tensors(level), (x,), tie_weights=False) for level in levels]
 
     def submodel(self, name: str) -> nn.Module:
         """Return a copy of the network with one level's weights and batch norms; ConfigError for an unknown name."""

@@ -87,7 +87,7 @@ def test_an_onnx_embeddings_padding_row_stays_zero(tmp_path: Path) -> None:
         [numpy_helper.from_array(table, "table"), numpy_helper.from_array(weight, "w")],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
-    for settings in ({"k": 8}, {"k": 256}, {"codebook": "affine4"}, {"levels": (4, 8)}):
+    for settings in ({"k": 8}, {"k": 256}, {"codebook": "affine4"}, {"levels": (4, 8)}, {"sharing": "rate"}):
         qacomp.compress(tmp_path / "m.onnx", output=tmp_path / "m.qac", **settings)
         decode_file(tmp_path / "m.qac", tmp_path / "o.onnx")
         read = {t.name: numpy_helper.to_array(t) for t in onnx.load(tmp_path / "o.onnx").graph.initializer}
@@ -130,6 +130,9 @@ TRAINED: dict[str, dict[str, Any]] = {
     "levels, straight-through": {"levels": (2, 4, 8), "sharing": "straight-through", "epochs": 1},
     "levels, tuned": {"levels": (4, 8), "sharing": "after"},
     "pruned": {"prune": "magnitude:rate=0.3,epochs=1", "k": 4},
+    "by rate": {"sharing": "rate", "epochs": 2},
+    "by rate, tuned on labels": {"sharing": "rate", "epochs": 0},
+    "pruned, by rate": {"prune": "magnitude:rate=0.3,epochs=1", "sharing": "rate", "epochs": 2},
 }
 
 
@@ -155,7 +158,7 @@ def test_without_data_they_stay_too(tmp_path: Path) -> None:
     name = max(state, key=lambda n: state[n].numel())
     state[name][torch.rand(state[name].shape) < 0.3] = 0
     torch.save(state, checkpoint)
-    for settings in ({"codebook": "channel", "k": 4}, {"levels": (4, 8)}):
+    for settings in ({"codebook": "channel", "k": 4}, {"levels": (4, 8)}, {"target_size": "12x"}):
         result = qacomp.compress(checkpoint, arch="lenet5", output=tmp_path / "m.qac", **settings)
         read = qacomp.decode(result)[name]
         assert bool((read[state[name] == 0] == 0).all())

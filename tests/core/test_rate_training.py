@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from digits_network import PREPROCESS, digits_network
 from numpy.typing import NDArray
 from torch import nn
 
 from qacomp.api import compress
-from qacomp.datasets import load_dataset
-from qacomp.models import model_info
 from qacomp.training.objective import Objective
 from qacomp.training.parametrizations.rounding import (
     on_grid,
@@ -130,23 +129,11 @@ def test_dead_zones_meet_the_bytes_that_are_wanted(goal: float) -> None:
 
 def test_a_network_trained_to_a_size_keeps_what_it_can(tmp_path: Path) -> None:
     """A classifier of digits at a 23rd of its size, graph and metadata included, loses less than 3 points."""
-    torch.manual_seed(0)
-    data = load_dataset("digits")
-    model = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(196, 64), nn.ReLU(), nn.Linear(64, 10))
-    images = torch.from_numpy(model_info("lenet300").preprocessing.apply(data.train.x))
-    labels = torch.from_numpy(data.train.y)
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for step in range(300):
-        chosen = torch.randint(0, len(images), (64,), generator=torch.Generator().manual_seed(step))
-        loss = nn.functional.cross_entropy(model(images[chosen]), labels[chosen])
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
     done = compress(
-        model.eval(),
+        digits_network(),
         "digits",
         output=tmp_path / "trained.qac",
-        preprocess={"size": (28, 28)},
+        preprocess=PREPROCESS,
         sharing="rate:tuned=false",
         target_size="2300",
         epochs=60,

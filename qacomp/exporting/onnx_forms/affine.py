@@ -24,7 +24,7 @@ from qacomp.graphs.constants import Constant, constants, default_opset, value_na
 from qacomp.graphs.walk import graphs, replace_items
 from qacomp.options.codebook import BLOCKS
 from qacomp.sharing.affine import grid_numbers
-from qacomp.sharing.affine_grid import AffineGrid, codebook_grid, nearest_grid
+from qacomp.sharing.affine_grid import AffineGrid, codebook_grid, exact_multiples, nearest_grid
 
 OPSETS = {2: 25, 4: 21, 8: 21}
 _MOST_WORK = 20_000_000  # most weights times values of the graph, since each conversion walks over the whole graph
@@ -94,7 +94,8 @@ def to_affine(
 
     Returns the converted weights by name, and the reason for each other weight by name. bits: 2, 4 or 8, or None for as
     few as each codebook needs; block: group size (rows of a column that share a scale), a power of two from 16 on. A
-    codebook on an affine grid stays exact, and so do weights with a grid for each column or group of rows. The opset is
+    codebook on an affine grid stays exact, and so do weights with a grid for each column or group of rows; without
+    `bits` a codebook on a grid of more than 8 bits isn't converted, since a look-up is exact. The opset is
     raised to 21 (25 for 2 bits) if a weight is converted and the model's operators allow it.
     """
     kept: dict[str, str] = {}
@@ -104,6 +105,8 @@ def to_affine(
         name = held.name
         if reason := _refusal(model, read, held, shared[name], block):
             kept[name] = reason
+        elif bits is None and (steps := _steps(shared[name]) or 0) >= 1 << 8:
+            kept[name] = f"its grid has {steps:,} steps, and 8 bits hold 255; a look-up is exact"
         elif len(wanted) * read.values > _MOST_WORK:
             kept[name] = f"the graph is too large: {read.values} values, and already {len(wanted)} converted weights"
         else:
@@ -130,8 +133,15 @@ def _fused_bits(read: _Reading, name: str, weight: SharedTensor, bits: int | Non
     use = _use(read, name)
     assert isinstance(use, _Use)
     columns = weight.indices.shape[0 if use.transposed else 1]
-    chosen = bits or bits_for(weight.codebook.shape[-1])
+    steps = _steps(weight)
+    chosen = bits or bits_for(weight.codebook.shape[-1] if steps is None else steps + 1)
     return 4 if chosen == 2 and columns % 4 else chosen
+
+
+def _steps(weight: SharedTensor) -> int | None:
+    """Return the steps from the lowest to the highest value and zero, if one codebook is exactly a grid; else None."""
+    found = exact_multiples(weight.codebook) if weight.codebook.ndim == 1 else None
+    return None if found is None else int(max(found[0].max(), 0) - min(found[0].min(), 0))
 
 
 def _turn(
@@ -163,13 +173,22 @@ def _grid(weight: SharedTensor, transposed: bool, integers: _Integers) -> tuple[
     matrix: NDArray[np.float32] = weight.dense().T if transposed else weight.dense()
     if own := _own_grids(weight, transposed, integers.bits):
         return own, matrix
-    exact = codebook_grid(weight.codebook, integers.bits) if weight.codebook.ndim == 1 else None
+    exact = _one_grid(weight, integers.bits) if weight.codebook.ndim == 1 else None
     if exact is None:
         return nearest_grid(matrix, integers.bits, integers.block), matrix
     q, scale, zero = exact
     indices = weight.indices.T if transposed else weight.indices
     columns = matrix.shape[1]
     return AffineGrid(q[indices], np.full(columns, scale, np.float32), np.full(columns, zero, np.uint8), 0), matrix
+
+
+def _one_grid(weight: SharedTensor, bits: int) -> tuple[NDArray[np.uint8], float, int] | None:
+    """Return (q of each value, scale, zero point) of a codebook, exactly so if it is on one grid, else nearly."""
+    found, steps = exact_multiples(weight.codebook), _steps(weight)
+    if found is None or steps is None or steps >= 1 << bits:
+        return codebook_grid(weight.codebook, bits)
+    zero = -min(int(found[0].min()), 0)
+    return (found[0] + zero).astype(np.uint8), float(found[1]), zero
 
 
 def _own_grids(weight: SharedTensor, transposed: bool, bits: int) -> AffineGrid | None:

@@ -4,6 +4,7 @@ Training may move the values in any way: `index_coarse == parents[index_fine]` a
 """
 
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -67,6 +68,20 @@ class NestedCodebooks(nn.Module):
         for level, parent in enumerate(parents, start=1):
             self.register_buffer(f"parents{level}", torch.from_numpy(parent))
 
+    @classmethod
+    def held(cls, shared: SharedTensor) -> Self:
+        """Return codebooks with the clusters and values of a tensor with levels; none of them is trained."""
+        books = [*(level.codebook for level in shared.levels), shared.codebook]
+        made = cls(books, [np.asarray(level.parents, np.int64) for level in shared.levels])
+        made._fix([torch.from_numpy(shared.at_level(i).indices.astype(np.int64)) for i in range(len(books))])
+        return made.requires_grad_(False)
+
+    def _fix(self, indices: Sequence[Tensor]) -> None:
+        """Fix the clusters. indices: at each level, in the weight's shape."""
+        self.owner, self.frozen = None, True
+        for level, index in enumerate(indices):
+            self.register_buffer(f"index{level}", index)
+
     def parents(self) -> list[Tensor]:
         """Return, for each level but the coarsest, the next coarser level's cell of each entry: (K,) int64."""
         return [self.get_buffer(f"parents{level}") for level in range(1, self.levels)]
@@ -118,12 +133,10 @@ class NestedCodebooks(nn.Module):
             parents[level] = torch.unique(parent, return_inverse=True)[1]
         if self.mask is not None:
             indices = _with_zeros(books, parents, indices, self.mask)
-        self.owner, self.frozen = None, True
         self.values = nn.ParameterList(nn.Parameter(book.clone()) for book in books)
-        for level in range(self.levels):
-            self.register_buffer(f"index{level}", indices[level])
-            if level:
-                self.register_buffer(f"parents{level}", parents[level - 1])
+        self._fix(indices)
+        for level, parent in enumerate(parents, start=1):
+            self.register_buffer(f"parents{level}", parent)
 
     def shared_tensor(self) -> SharedTensor:
         """Return the nested codebooks (float32 or float64) and the finest indices; call it after `freeze`."""
