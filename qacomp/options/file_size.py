@@ -14,10 +14,15 @@ _FORMS = "100000, 100KB, 1.5MB, 12x (smaller than fp32) or 1.5bpw (bits per weig
 _MOST_SIZES = 16  # levels of a container
 
 
+def check_file_size(text: str) -> None:
+    """Raise ConfigError unless the text is a size; see `file_size`."""
+    file_size(text, 1 << 40)
+
+
 def check_file_sizes(text: str) -> None:
     """Raise ConfigError unless the text is a size, or several separated by commas; see `file_sizes`."""
     for part in sizes_of(text):
-        file_size(part, 1 << 40)
+        check_file_size(part)
 
 
 def sizes_of(text: str) -> list[str]:

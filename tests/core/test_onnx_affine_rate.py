@@ -61,11 +61,11 @@ def test_wide_grids_of_large_tensors_keep_equal_steps() -> None:
 def test_decoded_integers_are_the_dense_values(quality: str, precision: str, tmp_path: Path) -> None:
     """Where onnxruntime fuses nothing, the outputs are those of the dense file, bit for bit."""
     model = two_products()
-    settings = {"quality": quality, "stored_precision": precision}
-    qacomp.compress(model, output=tmp_path / "m.qac", progress=False, **settings)
+    output = tmp_path / "m.qac"
+    qacomp.compress(model, output=output, progress=False, quality=quality, stored_precision=precision)
     forms: dict[str, Any] = {}
     for mode in ("dense", "affine"):
-        forms[mode] = decode_file(tmp_path / "m.qac", tmp_path / f"{mode}.onnx", onnx=OnnxOptions(mode)).onnx
+        forms[mode] = decode_file(output, tmp_path / f"{mode}.onnx", onnx=OnnxOptions(mode)).onnx
     affine = forms["affine"]
     assert affine is not None and affine.max_abs_error == 0 and affine.fused == 2
     assert {form.form for form in affine.tensors} == {"affine"}

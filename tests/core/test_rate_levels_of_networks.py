@@ -12,7 +12,7 @@ from qacomp.formats import open_file
 from qacomp.options.config import CompressConfig
 from qacomp.options.method import MethodChoice
 
-SIZES = (3300, 4600)
+SIZES = (3300, 6000)
 
 
 @pytest.mark.parametrize("tuning", [{"tune_epochs": 0}, {"tune_epochs": 1}], ids=["without labels", "on labels"])
