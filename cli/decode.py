@@ -55,7 +55,10 @@ class DecodeRequest:
     help="NAME.onnx, NAME.safetensors or NAME.npz. Default: NAME.decoded.onnx beside the container.",
 )
 @click.option(
-    "--level", type=int, default=None, help="Level of a progressive file, given by its number of shared values."
+    "--level",
+    type=int,
+    default=None,
+    help="Level of a progressive file: its number of shared values, or 1, 2, ... for --target-size 50KB,100KB.",
 )
 @click.option("--submodel", default=None, help="One network of a file with several: exit3, width0.5, level4.")
 @click.option(
