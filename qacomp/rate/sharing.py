@@ -1,7 +1,7 @@
 """Put all selected weights of a model on uniform grids, at any common scale of their steps."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from qacomp.rate.column_choice import with_columns
 from qacomp.rate.compensation import factorized, rounded
 from qacomp.rate.grid_form import MOST_VALUES, distinct, grid_precision, grid_tensor, grid_values, plain_step
 from qacomp.rate.nested_grids import nested_grids
+from qacomp.rate.record import Sensitivity
 from qacomp.rate.steps import ROUNDS, WeightOnGrid, balanced_steps
 from qacomp.sharing.nested_arrays import levels_in_own_dtype
 from qacomp.sharing.selection import Layer
@@ -27,6 +28,7 @@ class RateSharing:
     """The selected weights, and their steps at scale 1.
 
     dtypes: of the original weights; precision: of codebooks in the file; unfit: layer -> why it can't be put on a grid.
+    sensitivities: by weight, what the search of steps measured; empty if the model can't be run.
     """
 
     weights: Mapping[str, WeightOnGrid]
@@ -34,6 +36,7 @@ class RateSharing:
     dtypes: Mapping[str, np.dtype[Any]]
     precision: str
     unfit: Mapping[str, str]
+    sensitivities: Mapping[str, Sensitivity] = field(default_factory=dict)
 
     def at(self, scale: float) -> dict[str, Packed]:
         """Return every weight on its grid, as a container holds it, with all steps multiplied by `scale`."""
@@ -105,8 +108,8 @@ def calibrated_sharing(
         weight = WeightOnGrid(array, None if moment is None else moment.view, factor)
         weights[name] = with_columns(weight) if columns else weight
     with progress.task("steps by change of outputs", ROUNDS * len(weights)) as task:
-        steps = balanced_steps(weights, model.distance, task.advance)
-    return RateSharing(weights, steps, dtypes, precision, reasons)
+        found = balanced_steps(weights, model.distance, task.advance)
+    return RateSharing(weights, found.steps, dtypes, precision, reasons, found.sensitivities)
 
 
 def plain_sharing(layers: Mapping[str, Layer], read: Callable[[str], NDArray[Any]], precision: str) -> RateSharing:

@@ -15,6 +15,7 @@ from qacomp.rate.columns import FARTHEST, Columns
 from qacomp.rate.compensation import Factor, compensated, rounded
 from qacomp.rate.grid_form import entropy_bits
 from qacomp.rate.matrices import View
+from qacomp.rate.record import Sensitivity
 from qacomp.rate.weight_error import relative_error
 
 _WIDER = 1.1  # factor on a step for measuring the bits that a wider step saves
@@ -95,15 +96,24 @@ Distance = Callable[[Mapping[str, NDArray[Any]]], float]
 """Returns how much the outputs change with these values of weights, by name; 0 where none depends on them."""
 
 
+@dataclass(frozen=True)
+class BalancedSteps:
+    """The step of each weight; and what the last round of trials measured, for weights that outputs depend on."""
+
+    steps: Mapping[str, float]
+    sensitivities: Mapping[str, Sensitivity]
+
+
 def balanced_steps(
     weights: Mapping[str, WeightOnGrid], distance: Distance, advance: Callable[[], None]
-) -> dict[str, float]:
+) -> BalancedSteps:
     """Return the step of each weight, so that all trade output error for bits at the same rate, up to a common scale.
 
     Each weight is changed alone, once in each round. advance: called after each trial. A weight that no outputs depend
     on, since its branch wasn't taken, is judged by its own error, times the median of what such an error costs others.
     """
     steps = {name: weight.first_step() for name, weight in weights.items()}
+    found: dict[str, Sensitivity] = {}
     for _ in range(ROUNDS):
         moved, own = {}, {}
         for name, weight in weights.items():
@@ -113,8 +123,14 @@ def balanced_steps(
         costs = [moved[name] / own[name] for name in weights if moved[name] > 0 and own[name] > 0]
         usual = float(np.median(costs)) if costs else 1.0
         felt = {name: moved[name] if moved[name] > 0 else usual * own[name] for name in weights}
-        steps = _moved(steps, {name: felt[name] / w.bits_saved(steps[name]) for name, w in weights.items()}, weights)
-    return steps
+        saved = {name: weight.bits_saved(steps[name]) for name, weight in weights.items()}
+        found = {
+            name: Sensitivity(moved[name], own[name], saved[name])
+            for name in weights
+            if moved[name] > 0 and own[name] > 0 and np.isfinite(moved[name])
+        }
+        steps = _moved(steps, {name: felt[name] / saved[name] for name in weights}, weights)
+    return BalancedSteps(steps, found)
 
 
 def _moved(

@@ -13,6 +13,7 @@ from qacomp.evaluation.verdict import Verdict, stated_verdict
 from qacomp.exporting.operating_points import operating_points
 from qacomp.formats import BFLOAT16, Container, SharedTensor, bfloat16_to_float32, open_file
 from qacomp.graphs.metadata import metadata
+from qacomp.rate.record import RateSearch
 from qacomp.report.stated import Agreed, is_number, stated_agreement, stated_metric
 from qacomp.sources.provenance import sha256_of
 from qacomp.sources.source_size import SourceSize
@@ -83,7 +84,8 @@ class Contents:
     """All content of the page. A field that isn't known is None or empty; `remarks` give the reason if there is one.
 
     accuracy: percent, by stage: original, shared, tuned, decoded. metric: name, the original's value and the decoded
-    model's. latency: name, median and 95th percentile in milliseconds.
+    model's. latency: name, median and 95th percentile in milliseconds. search: what rate-aware
+    sharing measured while it searched, known right after the compression only; next_steps: command line, and why.
     """
 
     file: str
@@ -106,6 +108,8 @@ class Contents:
     latency: tuple[tuple[str, float, float], ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     verdict: Verdict | None = None
+    search: RateSearch | None = None
+    next_steps: tuple[tuple[str, str], ...] = ()
 
     @property
     def ratio(self) -> float:
@@ -153,6 +157,8 @@ def gather(path: Path, result: "Figures | None") -> Contents:
         agreement=stated_agreement(meta),
         metric=stated_metric(meta),
         verdict=result.verdict if result else stated_verdict(meta),
+        search=result.rate_search if result else None,
+        next_steps=tuple((step.command, step.why) for step in result.next_steps) if result else (),
     )
     return replace(contents, points=_points(contents))
 

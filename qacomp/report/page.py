@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qacomp.formats import write_atomically
-from qacomp.report import sections
+from qacomp.report import search_sections, sections
 from qacomp.report.contents import Contents, gather
 from qacomp.report.markup import text
 from qacomp.report.measure import environment, measured
@@ -21,6 +21,9 @@ _PARTS = (
     sections.submodels,
     sections.verdict,
     sections.agreement,
+    search_sections.next_steps,
+    search_sections.front,
+    search_sections.sensitivities,
     sections.layers,
     sections.weights,
     sections.training,

@@ -9,6 +9,7 @@ from qacomp.evaluation.metrics import Measure
 from qacomp.evaluation.verdict import NOT_JUDGED, Verdict
 from qacomp.exporting.operating_points import OperatingPoint
 from qacomp.formats import WriteReport
+from qacomp.rate.record import RateSearch
 from qacomp.runtime.agreement import Agreement
 from qacomp.runtime.operator_errors import OperatorError
 from qacomp.sharing.selection import Selection
@@ -50,6 +51,14 @@ class Accuracy:
     decoded: float | None = None
 
 
+@dataclass(frozen=True)
+class NextStep:
+    """A command line to try next, and what was measured that speaks for it."""
+
+    command: str
+    why: str
+
+
 @dataclass(frozen=True, repr=False)
 class Figures:
     """All figures of a finished compression.
@@ -61,7 +70,8 @@ class Figures:
     outputs with the original's, on inputs that need no labels. weight_history: by shared layer, histograms of its
     weights taken during training; relative_errors: by layer, RMS of (stored − original) weights divided by the RMS of
     the original ones; source: the path that the model was read from. verdict: good, doubtful, broken or not measured,
-    with the figures that decided it.
+    with the figures that decided it. rate_search: what rate-aware sharing measured while it searched;
+    next_steps: command lines that follow from it.
     """
 
     output: Path
@@ -91,6 +101,8 @@ class Figures:
     source: str = ""
     operating_points: tuple[OperatingPoint, ...] = ()
     verdict: Verdict = NOT_JUDGED
+    rate_search: RateSearch | None = None
+    next_steps: tuple[NextStep, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that `compress --json` prints: everything except the histograms."""

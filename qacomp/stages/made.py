@@ -8,6 +8,7 @@ from qacomp.evaluation.metrics import Measure
 from qacomp.evaluation.verdict import NOT_JUDGED, Verdict
 from qacomp.exporting.operating_points import OperatingPoint
 from qacomp.formats import Container
+from qacomp.rate.record import RateSearch
 from qacomp.runtime.agreement import Agreement
 from qacomp.runtime.operator_errors import OperatorError
 from qacomp.sharing.selection import Selection
@@ -54,7 +55,8 @@ class Made:
     tensors: (name, value) in order; a large source's tensors are shared while they are iterated, which works only once.
     measured: what was measured before writing; meta: metadata without the record of the source; cuts: names of tensors
     before which the writer begins new sections. finish: takes the container that was written, checks it against this
-    value, and returns all measurements and the final selection.
+    value, and returns all measurements and the final selection. search: what rate-aware sharing measured while it
+    searched.
     """
 
     selection: Selection
@@ -66,3 +68,4 @@ class Made:
     training: Training = field(default_factory=Training)
     cuts: Collection[str] = ()
     arch: str | None = None
+    search: RateSearch | None = None

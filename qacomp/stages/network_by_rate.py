@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -26,8 +27,10 @@ from qacomp.stages.measure_network import measured_network
 from qacomp.stages.network_calibration import CalibratedNetwork, calibrate
 from qacomp.stages.network_levels_by_rate import network_levels_by_rate
 from qacomp.stages.rate_biases import with_biases
-from qacomp.stages.scale_search import ATTEMPTS, Asked, Scaled, made_for_quality, made_for_size, scale_for_quality
+from qacomp.stages.scale_search import ATTEMPTS, Asked, made_for_quality, made_for_size, scale_for_quality
+from qacomp.stages.scaled import Scaled
 from qacomp.stages.size_of import tensor_bytes, whole_bytes
+from qacomp.stages.trial_log import with_sensitivities
 from qacomp.training.fine_tune import tune_shared
 from qacomp.training.fine_tune_rate import OnGrid, fine_tune_rate
 from qacomp.training.history import WeightHistory
@@ -106,11 +109,12 @@ class _ByRate:
 
     def scaled(self) -> Scaled:
         """Return the network at any scale of its steps, without training of its weights."""
+        at = lru_cache(maxsize=1)(self.at)  # bytes and distance are often asked for at the same scale
         return Scaled(
-            lambda scale: self.made(self.at(scale), tuned=True),
+            lambda scale: self.made(at(scale), tuned=True),
             self.whole,
-            lambda scale: self.bytes_of(self.at(scale)),
-            lambda scale: self.distance(self.at(scale)),
+            lambda scale: self.bytes_of(at(scale)),
+            lambda scale: self.distance(at(scale)),
         )
 
     def distance(self, items: Mapping[str, Packed]) -> float:
@@ -136,6 +140,12 @@ def network_by_rate(job: Job, source: TorchSource, weights: WeightHistory) -> Ma
         return network_levels_by_rate(job, source, calibrate(job), weights)
     job = replace(job, selection=with_biases(job.selection, source.weights(), job.config))
     task = _ByRate(job, source, calibrate(job), weights)
+    given = job.config.calibration is not None or job.session is not None
+    return with_sensitivities(_made(task), task.found.sharing, task.found.model, inputs_given=given)
+
+
+def _made(task: _ByRate) -> Made:
+    job = task.job
     if job.session is not None and job.config.epochs:
         return _trained(task)
     if job.config.target_size is None:

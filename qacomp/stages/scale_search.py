@@ -1,7 +1,7 @@
 """Search the scale of all steps of a source: the best model of a size, or the smallest one of a quality."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from qacomp.errors import TargetNotReachedError
@@ -14,25 +14,13 @@ from qacomp.rate.search import largest_scale, scale_for_size
 from qacomp.sources.source_size import SourceSize
 from qacomp.stages.made import Made
 from qacomp.stages.run import Run
+from qacomp.stages.scaled import Scaled
+from qacomp.stages.trial_log import TrialLog
 
 ATTEMPTS = 4
 """Most trials until the file has the target size."""
 _WITHIN = 0.01  # fraction of the target size by which the file may be smaller
 _FINER, _MOST_FINER = 0.7, 16  # of the steps, and how often, until the verdict is good: a bit a weight is half
-
-
-@dataclass(frozen=True)
-class Scaled:
-    """A source at any scale of its steps.
-
-    made: returns what its container holds, measured; whole_bytes: the bytes of that container; shared_bytes: those of
-    the shared tensors alone, at a scale; distance: how far the outputs move at a scale.
-    """
-
-    made: Callable[[float], Made]
-    whole_bytes: Callable[[Made], int]
-    shared_bytes: Callable[[float], int]
-    distance: Callable[[float], float]
 
 
 @dataclass(frozen=True)
@@ -76,15 +64,16 @@ def made_for_size(scaled: Scaled, rest: int, asked: Asked, run: Run) -> Made:
     rest: bytes beside the shared tensors, as a first guess. Raises TargetNotReachedError for a size out of reach; a
     file that is smaller than that, since steps can't be set more finely, gets a note.
     """
-    scale = 1.0
+    scale, log = 1.0, TrialLog(scaled)
     for _ in range(ATTEMPTS):
         with run.stage("share"):
-            scale = scale_for_size(scaled.shared_bytes, asked.left(rest), start=scale)
-        made = scaled.made(scale)
+            scale = scale_for_size(log.weight_bytes, asked.left(rest), start=scale)
+            search = log.chosen(scale)
+        made = replace(scaled.made(scale), search=search)
         size = scaled.whole_bytes(made)
         if asked.is_met(size):
             return made
-        before, rest = rest, size - scaled.shared_bytes(scale)
+        before, rest = rest, size - log.weight_bytes(scale)
         if size <= asked.most and abs(rest - before) < _WITHIN * asked.most / 4:
             break  # the same search would find the same scale
     return asked.nearest(made, size, run)
@@ -97,11 +86,12 @@ def made_for_quality(scaled: Scaled, config: CompressConfig, run: Run) -> Made:
     TargetNotReachedError if no steps keep the outputs. With --prune the outputs are compared with the pruned network's,
     and the verdict decides nothing, since it judges the pruning too.
     """
-    scale = scale_for_quality(scaled.distance, config, run)
+    log = TrialLog(scaled)
+    scale = scale_for_quality(log.distance, config, run)
     made = scaled.made(scale)
     for _ in range(_MOST_FINER):
         if config.quality == "small" or config.prune.chosen or made.measured.verdict.word in (GOOD, UNMEASURED):
-            return made
+            return replace(made, search=log.chosen(scale))
         scale *= _FINER
         made = scaled.made(scale)
     raise TargetNotReachedError(

@@ -21,8 +21,10 @@ from qacomp.stages.made import Made
 from qacomp.stages.measured_source import coarser_levels, judged, made_of, moved, operator_errors, point_of
 from qacomp.stages.pack_weights import PackedWeights
 from qacomp.stages.run import Run
-from qacomp.stages.scale_search import Asked, Scaled, made_for_quality, made_for_size
+from qacomp.stages.scale_search import Asked, made_for_quality, made_for_size
+from qacomp.stages.scaled import Scaled
 from qacomp.stages.size_of import level_bytes, tensor_bytes, whole_bytes
+from qacomp.stages.trial_log import with_sensitivities
 
 
 def share_by_rate(
@@ -56,9 +58,12 @@ def share_by_rate(
         grids.distance,
     )
     if config.target_size is None:
-        return made_for_quality(scaled, config, run)
-    rest = scaled.whole_bytes(scaled.made(1.0)) - scaled.shared_bytes(1.0)  # the graph, biases, metadata
-    return made_for_size(scaled, rest, Asked.of(config, source.size), run)
+        made = made_for_quality(scaled, config, run)
+    else:
+        rest = scaled.whole_bytes(scaled.made(1.0)) - scaled.shared_bytes(1.0)  # the graph, biases, metadata
+        made = made_for_size(scaled, rest, Asked.of(config, source.size), run)
+    given = config.calibration is not None
+    return with_sensitivities(made, calibrated.sharing, calibrated.model, inputs_given=given)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
 """Collect the figures of a finished compression from what was made, written and measured."""
 
+from dataclasses import replace
+
 from qacomp.options.config import CompressConfig
 from qacomp.sources.torch_source import Source
 from qacomp.stages.figures import Figures, layer_results
 from qacomp.stages.made import Made
+from qacomp.stages.next_steps import next_steps
 from qacomp.stages.run import Run
 from qacomp.stages.write import Written
 
@@ -14,7 +17,7 @@ def figures(source: Source, config: CompressConfig, made: Made, written: Written
     if vectors := sum(t.k is None and t.precision != "exact" for t in report.tensors):
         what = "1 bias or norm vector is" if vectors == 1 else f"{vectors} bias and norm vectors are"
         run.note(f"{what} rounded to {config.stored_precision} (--stored-precision exact keeps all exact)")
-    return Figures(
+    done = Figures(
         output=run.output,
         arch=made.arch,
         source_bytes=size.bytes,
@@ -42,4 +45,6 @@ def figures(source: Source, config: CompressConfig, made: Made, written: Written
         source=str(source.origin.path),
         operating_points=found.points,
         verdict=found.verdict,
+        rate_search=made.search,
     )
+    return replace(done, next_steps=next_steps(done, config))

@@ -111,7 +111,7 @@ def test_a_weight_that_moves_no_output_costs_what_an_equal_one_costs() -> None:
     def moved(values: Mapping[str, NDArray[Any]]) -> float:
         return sum(1e-3 * relative_error(weights[n].values, v) for n, v in values.items() if n != "idle")
 
-    steps = balanced_steps(weights, moved, lambda: None)
+    steps = balanced_steps(weights, moved, lambda: None).steps
     assert steps["idle"] == pytest.approx(steps["a"]) == pytest.approx(steps["b"])
 
 

@@ -159,7 +159,7 @@ def test_steps_are_finer_where_outputs_feel_more() -> None:
         told = {"loud": 100.0, "quiet": 1.0}
         return float(sum(told[n] * ((v - weights[n].values) ** 2).mean() for n, v in values.items()))
 
-    steps = balanced_steps(weights, distance, lambda: None)  # type: ignore[arg-type]
+    steps = balanced_steps(weights, distance, lambda: None).steps  # type: ignore[arg-type]
     assert 8 < steps["quiet"] / steps["loud"] < 12.5
 
 

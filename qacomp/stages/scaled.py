@@ -1,0 +1,20 @@
+"""A source whose tensors can be put on grids at any common scale of their steps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from qacomp.stages.made import Made
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A source at any scale of its steps.
+
+    made: returns what its container holds, measured; whole_bytes: the bytes of that container; shared_bytes: those of
+    the shared tensors alone, at a scale; distance: how far the outputs move at a scale.
+    """
+
+    made: Callable[[float], Made]
+    whole_bytes: Callable[[Made], int]
+    shared_bytes: Callable[[float], int]
+    distance: Callable[[float], float]

@@ -1,0 +1,77 @@
+"""Log the scales that a search tries, with bytes and distances, so that a report shows the front around its choice."""
+
+import math
+from dataclasses import replace
+
+from qacomp.calibration.weights_alone import WeightsAlone
+from qacomp.rate.calibrated import CalibratedModel
+from qacomp.rate.record import RateSearch, ScaleTrial
+from qacomp.rate.sharing import RateSharing
+from qacomp.stages.made import Made
+from qacomp.stages.scaled import Scaled
+
+_APART, _MOST = 1.15, 8  # ratio of neighbouring scales with both figures, and how many have them: they cost time
+
+
+class TrialLog:
+    """Measures a source at scales for one search, each figure once, and remembers the figures.
+
+    A search needs only bytes, or only distances. For some scales that lie apart the other figure is measured too, while
+    the tensors of that scale are at hand; it changes nothing in the search.
+    """
+
+    def __init__(self, scaled: Scaled) -> None:
+        self._scaled = scaled
+        self._bytes: dict[float, int] = {}
+        self._distances: dict[float, float] = {}
+
+    def weight_bytes(self, scale: float) -> int:
+        """Return the bytes of the shared tensors alone at a scale."""
+        self._measure_bytes(scale)
+        if self._lies_apart(scale):
+            self._measure_distance(scale)
+        return self._bytes[scale]
+
+    def distance(self, scale: float) -> float:
+        """Return how far the outputs move at a scale."""
+        self._measure_distance(scale)
+        if self._lies_apart(scale):
+            self._measure_bytes(scale)
+        return self._distances[scale]
+
+    def chosen(self, scale: float) -> RateSearch:
+        """Return the record of the search that ended at this scale; both of its figures are measured."""
+        self._measure_bytes(scale)
+        self._measure_distance(scale)
+        tried = sorted({*self._bytes, *self._distances})
+        return RateSearch(tuple(ScaleTrial(s, self._bytes.get(s), self._finite(s)) for s in tried), scale)
+
+    def _finite(self, scale: float) -> float | None:
+        """Return a distance, None if it wasn't measured or the outputs were NaN or infinite."""
+        found = self._distances.get(scale, math.inf)
+        return found if math.isfinite(found) else None
+
+    def _measure_bytes(self, scale: float) -> None:
+        if scale not in self._bytes:
+            self._bytes[scale] = self._scaled.shared_bytes(scale)
+
+    def _measure_distance(self, scale: float) -> None:
+        if scale not in self._distances:
+            self._distances[scale] = self._scaled.distance(scale)
+
+    def _lies_apart(self, scale: float) -> bool:
+        both = self._bytes.keys() & self._distances.keys()
+        return len(both) < _MOST and all(abs(math.log(scale / other)) > math.log(_APART) for other in both)
+
+
+def with_sensitivities(made: Made, sharing: RateSharing, model: CalibratedModel, *, inputs_given: bool) -> Made:
+    """Return `made` with the sensitivities of its weights in its record. inputs_given: they are the user's own."""
+    found, alone = made.search or RateSearch(), isinstance(model, WeightsAlone)
+    told = replace(
+        found,
+        sensitivities=dict(sharing.sensitivities),
+        of_outputs=not alone,
+        inputs=model.text,
+        inputs_given=inputs_given and not alone,
+    )
+    return replace(made, search=told)
