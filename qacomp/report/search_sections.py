@@ -69,7 +69,7 @@ def _lead(search: RateSearch) -> str:
     return (
         "Bytes in the file. Sensitivity: change of the outputs divided by the relative squared error of the weight,"
         " measured with this weight alone on its grid while steps were chosen. Change of outputs for 1 kB: what it"
-        " costs there to save 1 kB with a wider step, and steps are chosen to make it alike for all. A dash: not measured,"
+        " costs there to save 1 kB with a wider step; steps are chosen to make it alike for all. A dash: not measured,"
         f" since no output depends on it. Measured on {text(search.inputs)}."
     )
 

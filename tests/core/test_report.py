@@ -2,12 +2,12 @@
 
 import importlib.util
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pages import HOSTILE, Outline
 
 import qacomp
 from qacomp.errors import OutputNotWritableError
@@ -16,30 +16,6 @@ from qacomp.report import gather, write_report
 from qacomp.training.history import BINS
 
 ROOT = Path(__file__).resolve().parents[2]
-HOSTILE = "</title></style><script>alert(1)</script><img src=x onerror=alert(2)>\"'&\u202e\x00"
-VOID = {"meta", "link", "br", "img"}
-
-
-class Outline(HTMLParser):
-    """Tags with their attributes, and whether every one that opens closes in order."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.feed(page)
-        assert not self.open, self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open.pop() == tag, tag
 
 
 def images() -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pages import HOSTILE, Outline
 
 import qacomp
 from qacomp.evaluation.verdict import DOUBTFUL, Verdict
@@ -21,10 +22,10 @@ from qacomp.stages.figures import LayerResult
 from qacomp.stages.next_steps import next_steps
 from qacomp.stages.scaled import Scaled
 from qacomp.stages.trial_log import TrialLog
-from tests.core.test_report import HOSTILE, Outline
 
 _SMALL = 1e-3
-TRIALS = (ScaleTrial(0.5, 900, 0.004), ScaleTrial(1.0, 700, 0.009), ScaleTrial(1.3, None, 0.015), ScaleTrial(1.6, 500, 0.025))  # fmt: skip
+TRIALS = (ScaleTrial(0.5, 900, 0.004), ScaleTrial(1.0, 700, 0.009), ScaleTrial(1.3, None, 0.015),
+          ScaleTrial(1.6, 500, 0.025))  # fmt: skip
 SEARCH = RateSearch(
     TRIALS, 1.0, {"a": Sensitivity(0.01, 0.02, 4000.0), "b": Sensitivity(0.002, 0.02, 800.0)}, True, "x"
 )
