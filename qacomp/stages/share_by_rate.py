@@ -43,14 +43,15 @@ def share_by_rate(
         return large_by_rate(source, selection, config)
     with run.stage("calibrate"):
         calibrated = _calibrated(source, selection, config, run)
-    grids = _Grids(source, selection, config, calibrated)
+    grids, given = _Grids(source, selection, config, calibrated), config.calibration is not None
     if sized_levels(config):
         levelled = Levelled(
             lambda items: _made(grids, runs, grids.kept(items), run),
             lambda made: level_bytes(made, source, config),
             lambda items: tensor_bytes(grids.kept(items), config),
         )
-        return made_for_sizes(grids.sharing, levelled, asked_levels(config, source.size), 0, run)
+        made = made_for_sizes(grids.sharing, levelled, asked_levels(config, source.size), 0, run)
+        return with_sensitivities(made, calibrated.sharing, calibrated.model, inputs_given=given)
     scaled = Scaled(
         lambda scale: _made(grids, runs, grids.at(scale), run),
         lambda made: whole_bytes(made, source, config),
@@ -62,7 +63,6 @@ def share_by_rate(
     else:
         rest = scaled.whole_bytes(scaled.made(1.0)) - scaled.shared_bytes(1.0)  # the graph, biases, metadata
         made = made_for_size(scaled, rest, Asked.of(config, source.size), run)
-    given = config.calibration is not None
     return with_sensitivities(made, calibrated.sharing, calibrated.model, inputs_given=given)
 
 
