@@ -56,6 +56,16 @@ def level_numbers(c: Config) -> tuple[int, ...] | None:
     return c.levels if not sized_levels(c) else tuple(range(1, sized_levels(c) + 1))
 
 
+def vector_precision(c: Config) -> str:
+    """Return the precision of biases and norms in the file.
+
+    By rate it is fp12, whose error of at most 1/128 of a value is far below that of weights on grids; except for
+    --quality high.
+    """
+    coarse = rate_aware(c) and c.stored_precision == "fp16" and c.quality != "high"
+    return "fp12" if coarse else str(c.stored_precision)
+
+
 def assisted(c: Config) -> bool:
     """Return whether --distill lets sub-models learn from larger ones. Raises ConfigError."""
     if c.distill.name in ("none", "kd"):  # the usual cases need no torch

@@ -9,6 +9,7 @@ from qacomp.calibration.weights_alone import OF_SUM, WeightsAlone
 from qacomp.evaluation.verdict import judge
 from qacomp.formats import Container
 from qacomp.options.config import CompressConfig
+from qacomp.options.needs import vector_precision
 from qacomp.rate.plain import on_grid_within
 from qacomp.rate.quality import DISTANCES
 from qacomp.sharing.selection import Layer, Selection
@@ -37,7 +38,7 @@ def share_one_by_one(
 
 def large_by_rate(source: PlainSource, selection: Selection, config: CompressConfig) -> Made:
     """Return what a container of a large source holds: each tensor on the coarsest grid that the quality allows."""
-    vectors = source.vectors(config.stored_precision)
+    vectors = source.vectors(vector_precision(config))
     selection = selection.with_reasons(vectors)
     packed = PackedWeights(source, vectors, config)
     limit = DISTANCES[config.quality]

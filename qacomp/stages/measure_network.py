@@ -16,7 +16,7 @@ from qacomp.evaluation.verdict import judge
 from qacomp.exporting.onnx_model import onnx_model
 from qacomp.exporting.operating_points import operating_points
 from qacomp.formats import Container, SharedTensor
-from qacomp.options.needs import level_numbers
+from qacomp.options.needs import level_numbers, vector_precision
 from qacomp.sharing.selection import Selection
 from qacomp.sharing.share import Packed
 from qacomp.sources.probes import probe_inputs
@@ -61,10 +61,7 @@ def measured_network(
         return measured, selection
 
     selection = job.selection.with_reasons(package.rounded)
-    items = {
-        name: Packed(value, job.config.stored_precision if name in package.rounded else "exact")
-        for name, value in package.tensors.items()
-    }
+    items = {name: Packed(value, package.precisions.get(name, "exact")) for name, value in package.tensors.items()}
     return Made(
         selection, items.items(), package.graph, meta, found, finish, moved, package.cuts, arch=job.network.arch
     )
@@ -72,7 +69,7 @@ def measured_network(
 
 def _packed(job: Job, ladder: PrecisionLadder | None) -> Package:
     if ladder is None:
-        return pack_network(job.network, job.selection, job.config.stored_precision)
+        return pack_network(job.network, job.selection, job.config.stored_precision, vector_precision(job.config))
     numbers = level_numbers(job.config) or ()
     return pack_ladder(job.network, ladder, job.selection, list(numbers), job.config.stored_precision)
 

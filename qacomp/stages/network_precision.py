@@ -16,6 +16,7 @@ from qacomp.sharing.affine import grid_numbers, is_exact_in
 from qacomp.tensors.half_precision import MOST_REACHES, codebook_precision, holds, holds_bias, vectors_held
 
 Floats = NDArray[np.float64]
+CODEBOOK = "codebook"
 
 
 @dataclass(frozen=True)
@@ -42,25 +43,26 @@ def spreads(model: nn.Module) -> dict[str, Spread]:
 
 
 def rounded_names(
-    tensors: Mapping[str, NDArray[np.generic] | SharedTensor], norms: Mapping[str, Spread], precision: str
+    tensors: Mapping[str, NDArray[np.generic] | SharedTensor], norms: Mapping[str, Spread], precision: str, vectors: str
 ) -> dict[str, str]:
-    """Return the tensors that `precision` may hold: name -> description, as in "codebook" or "bias of Conv, a vector".
+    """Return the tensors that may be rounded: name -> description, as in "codebook" or "bias of Conv, a vector".
 
+    precision: of codebooks; vectors: precision of biases and norms.
     tensors: as they will be stored, with batch norms folded; norms: the statistics of those batch norms before folding.
     The statistics give the size of a folded scale's inputs, and |γ| that of its outputs.
     """
     dense = {name: value.dense() if isinstance(value, SharedTensor) else value for name, value in tensors.items()}
-    found = vectors_held(dense, precision)
+    found = vectors_held(dense, vectors)
     for path, spread in norms.items():
         prefix = f"{path}." if path else ""
         names = [f"{prefix}weight", f"{prefix}bias"]
         for name in names:
             found.pop(name, None)
-        if all(name in dense for name in names) and _holds_folded(dense[names[0]], dense[names[1]], spread, precision):
+        if all(name in dense for name in names) and _holds_folded(dense[names[0]], dense[names[1]], spread, vectors):
             found |= {names[0]: "batch norm's scale, a vector", names[1]: "batch norm's shift, a vector"}
     for name, value in tensors.items():
         if isinstance(value, SharedTensor) and _holds_codebooks(value, precision):
-            found[name] = "codebook"
+            found[name] = CODEBOOK
     return found
 
 

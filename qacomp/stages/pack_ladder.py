@@ -39,7 +39,7 @@ def pack_ladder(
         norms = spreads(model)
         fold_statistics(model)
         states.append(_level_state(model, shared, level))
-        roundings.append(agreed(rounded_names(states[-1] | shared, norms, precision), tied))
+        roundings.append(agreed(rounded_names(states[-1] | shared, norms, precision, precision), tied))
     rounded = dict(roundings[-1])
     stored: dict[str, TensorLike] = {name: shared.get(name, value) for name, value in states[-1].items()}
     own = {
@@ -52,11 +52,10 @@ def pack_ladder(
         stored |= {level_tensor(k, name): value for name, value in state.items() if name in own}
         rounded |= {level_tensor(k, name): what for name, what in found.items() if name in own}
     for model, state, found in zip(plain.values(), states, roundings, strict=True):
-        store_precision(
-            model, state, precision, {name for name in state if name in (found if name in own else rounded)}
-        )
+        held = {name for name in state if name in (found if name in own else rounded)}
+        store_precision(model, state, dict.fromkeys(held, precision))
     graph = graph_of(export_dense(finest, network.input_shape), states[-1])
-    return Package(stored, graph, batch_norms, plain, rounded=rounded)
+    return Package(stored, graph, batch_norms, plain, rounded=rounded, precisions=dict.fromkeys(rounded, precision))
 
 
 def _level_state(model: nn.Module, shared: dict[str, SharedTensor], level: int) -> dict[str, TensorLike]:

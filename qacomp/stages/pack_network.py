@@ -1,6 +1,6 @@
 """Pack a tuned network into a container's tensors and graph, with exactly the values that a reader will get."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -19,7 +19,7 @@ from qacomp.models.flexible import FlexibleModel
 from qacomp.models.weight_places import tied_names, under_all_names
 from qacomp.sharing.selection import Selection
 from qacomp.sources.network import Network
-from qacomp.stages.network_precision import agreed, rounded_names, spreads
+from qacomp.stages.network_precision import CODEBOOK, agreed, rounded_names, spreads
 from qacomp.training.parametrizations.grid import is_wide
 from qacomp.training.parametrizations.shared import shared_tensor, unshare
 
@@ -32,8 +32,8 @@ class Package:
 
     `batch_norms`: eps of each folded batch norm, by path; `submodels`: plain networks by operating point, smallest
     first, with the values of the file (empty if there is only one network); `cuts`: first tensor of each run of tensors
-    that the same sub-models read; `rounded`: tensors whose codebook or vector is stored in half precision, with a
-    description; all others are stored exactly.
+    that the same sub-models read; `rounded`: tensors whose codebook or vector is rounded, with a description;
+    `precisions`: the precision of each of them; all others are stored exactly.
     """
 
     tensors: dict[str, TensorLike]
@@ -42,6 +42,7 @@ class Package:
     submodels: dict[str, nn.Module] = field(default_factory=dict)
     cuts: tuple[str, ...] = ()
     rounded: dict[str, str] = field(default_factory=dict)
+    precisions: dict[str, str] = field(default_factory=dict)
 
     @property
     def exact(self) -> frozenset[str]:
@@ -49,11 +50,11 @@ class Package:
         return frozenset(self.tensors) - frozenset(self.rounded)
 
 
-def pack_network(network: Network, selection: Selection, precision: str) -> Package:
+def pack_network(network: Network, selection: Selection, precision: str, vectors: str | None = None) -> Package:
     """Fold batch norms, round to the stored precision, and export the graph of `network`.
 
     Every layer of the selection must have been shared. `network.model` is changed: it moves to the CPU and gets exactly
-    the values of the file. precision: of codebooks and small vectors.
+    the values of the file. precision: of codebooks; vectors: precision of biases and norms, None: that of codebooks.
     """
     model = network.model.cpu()
     tensors: dict[str, TensorLike] = {}
@@ -72,16 +73,18 @@ def pack_network(network: Network, selection: Selection, precision: str) -> Pack
         if name not in constants and name not in tensors:
             tensors[name] = value.detach().cpu().numpy()
     tensors = {name: tensors[name] for name in model.state_dict() if name in tensors}
-    found = {name: what for name, what in rounded_names(tensors, norms, precision).items() if name not in wide}
+    vectors = vectors or precision
+    found = {n: what for n, what in rounded_names(tensors, norms, precision, vectors).items() if n not in wide}
     rounded = agreed(found, {name: first for name, first in tied.items() if name in tensors})
-    store_precision(model, tensors, precision, rounded)
+    precisions = {name: precision if what == CODEBOOK else vectors for name, what in rounded.items()}
+    store_precision(model, tensors, precisions)
     if isinstance(model, FlexibleModel):
         graph = graph_of(export_dense(model, network.input_shape, all_submodels=True), tensors)
         submodels = {name: model.submodel(name) for name in model.submodel_names}
         ordered, cuts = _by_readers(tensors, graph)
-        return Package(ordered, graph, batch_norms, submodels, cuts, rounded)
+        return Package(ordered, graph, batch_norms, submodels, cuts, rounded, precisions)
     graph = graph_of(export_dense(model, network.input_shape), tensors)
-    return Package(tensors, graph, batch_norms, rounded=rounded)
+    return Package(tensors, graph, batch_norms, rounded=rounded, precisions=precisions)
 
 
 def graph_of(exported: onnx.ModelProto, tensors: Collection[str]) -> bytes:
@@ -101,12 +104,12 @@ def _by_readers(tensors: dict[str, TensorLike], graph: bytes) -> tuple[dict[str,
     return {name: tensors[name] for run in runs.values() for name in run}, tuple(run[0] for run in runs.values())
 
 
-def store_precision(model: nn.Module, tensors: dict[str, TensorLike], precision: str, rounded: Collection[str]) -> None:
-    """Set the model's values, in place, to those that a reader will get: names in `rounded` rounded to `precision`."""
+def store_precision(model: nn.Module, tensors: dict[str, TensorLike], precisions: Mapping[str, str]) -> None:
+    """Set the model's values, in place, to those that a reader will get, each rounded to its precision."""
     state = model.state_dict()
     with torch.no_grad():
         for name, value in tensors.items():
-            stored = precision if name in rounded else "exact"
+            stored = precisions.get(name, "exact")
             if isinstance(value, SharedTensor):
                 read = replace(value, codebook=stored_values(value.codebook, stored)).dense()
             else:

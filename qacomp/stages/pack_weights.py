@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from qacomp.formats import SharedTensor, stored_values
 from qacomp.options.config import CompressConfig
+from qacomp.options.needs import vector_precision
 from qacomp.runtime.operator_errors import OperatorError, weight_error
 from qacomp.sharing.alike_kmeans import clustered_ahead
 from qacomp.sharing.kmeans import Clustering
@@ -108,7 +109,8 @@ class PackedWeights:
         if layer is not None:
             return share(array, layer)
         if weight.name in self._vectors:
-            return Packed(stored_values(array, self._config.stored_precision), self._config.stored_precision)
+            precision = vector_precision(self._config)
+            return Packed(stored_values(array, precision), precision)
         return Packed(array)
 
     def _clustered_ahead(self, selection: Selection) -> dict[str, Clustering | None]:

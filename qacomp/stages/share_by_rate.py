@@ -8,7 +8,7 @@ from qacomp.calibration.weights_alone import WeightsAlone
 from qacomp.evaluation.onnx_measuring import Measured
 from qacomp.evaluation.samples import Given
 from qacomp.options.config import CompressConfig
-from qacomp.options.needs import level_numbers, sized_levels
+from qacomp.options.needs import level_numbers, sized_levels, vector_precision
 from qacomp.rate.calibrated import CalibratedModel
 from qacomp.rate.guard import guarded
 from qacomp.rate.sharing import RateSharing, calibrated_sharing, plain_sharing
@@ -101,7 +101,7 @@ class _Grids:
         self, source: PlainSource, selection: Selection, config: CompressConfig, found: _CalibratedSource
     ) -> None:
         self.source, self.config, self.model = source, config, found.model
-        self.vectors = source.vectors(config.stored_precision)
+        self.vectors = source.vectors(vector_precision(config))
         self.selection = selection.with_reasons(self.vectors)
         self.packed = PackedWeights(source, self.vectors, config)
         self.sharing = found.sharing

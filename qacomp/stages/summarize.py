@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from qacomp.options.config import CompressConfig
+from qacomp.options.needs import vector_precision
 from qacomp.sources.torch_source import Source
 from qacomp.stages.figures import Figures, layer_results
 from qacomp.stages.made import Made
@@ -16,7 +17,7 @@ def figures(source: Source, config: CompressConfig, made: Made, written: Written
     report, found, size = written.report, written.measured, source.size
     if vectors := sum(t.k is None and t.precision != "exact" for t in report.tensors):
         what = "1 bias or norm vector is" if vectors == 1 else f"{vectors} bias and norm vectors are"
-        run.note(f"{what} rounded to {config.stored_precision} (--stored-precision exact keeps all exact)")
+        run.note(f"{what} rounded to {vector_precision(config)} (--stored-precision exact keeps all exact)")
     done = Figures(
         output=run.output,
         arch=made.arch,
