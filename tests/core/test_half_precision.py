@@ -16,7 +16,7 @@ from torch import nn
 import qacomp
 from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.exporting.decode import decode_file
-from qacomp.formats import stored_values
+from qacomp.formats import open_file, stored_values
 from qacomp.sources.network import Network
 from qacomp.sources.torch_weights import select_layers
 from qacomp.stages.pack_network import pack_network
@@ -195,3 +195,16 @@ def test_a_folded_batch_norm_is_exact_where_its_statistics_are_extreme() -> None
     assert not exact_norms(network(0, 1))
     assert exact_norms(network(0, 1e9)) == {"1.weight", "1.bias"}
     assert exact_norms(network(1e4, 1)) == {"1.weight", "1.bias"}
+
+
+def test_by_rate_vectors_have_seven_significant_bits(tmp_path: Path) -> None:
+    state = {"w": torch.randn(40, 50, generator=torch.Generator().manual_seed(0)), "b": torch.linspace(-1.0, 1.0, 40)}
+    model = nn.Sequential(nn.Flatten(), nn.Linear(50, 40))
+    model.load_state_dict({"1.weight": state["w"] / 7, "1.bias": state["b"]})
+    for settings, precision in ({"sharing": "rate:tuned=false"}, "fp12"), ({"k": 4}, "fp16"):
+        path = tmp_path / f"{precision}.qac"
+        qacomp.compress(model, output=path, input_shape=(1, 5, 10), **settings)  # type: ignore[arg-type]
+        with open_file(path) as container:
+            bias = container.tensor("1.bias")
+        assert np.array_equal(bias, stored_values(state["b"].numpy(), precision))
+        assert np.abs(bias - state["b"].numpy()).max() > 0
