@@ -203,7 +203,7 @@ def test_by_rate_vectors_have_seven_significant_bits(tmp_path: Path) -> None:
     model.load_state_dict({"1.weight": state["w"] / 7, "1.bias": state["b"]})
     for settings, precision in ({"sharing": "rate:tuned=false"}, "fp12"), ({"k": 4}, "fp16"):
         path = tmp_path / f"{precision}.qac"
-        qacomp.compress(model, output=path, input_shape=(1, 5, 10), **settings)  # type: ignore[arg-type]
+        qacomp.compress(model, output=path, input_shape=(1, 5, 10), **settings)
         with open_file(path) as container:
             bias = container.tensor("1.bias")
         assert np.array_equal(bias, stored_values(state["b"].numpy(), precision))
