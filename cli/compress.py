@@ -1,6 +1,7 @@
 """Run `qacomp compress`: compress a checkpoint to a container, and print its sizes and accuracy."""
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from qacomp.cli.options import FOLDER, INPUT, OUTPUT, force_option, reporting, s
 from qacomp.cli.progress import make_progress
 from qacomp.cli.request import taking
 from qacomp.cli.settings import SettingsCommand, settings_given
-from qacomp.cli.streams import echo, shown_name
+from qacomp.cli.streams import complain, echo, shown_name
 from qacomp.cli.table import TableColumn, print_table
 
 if TYPE_CHECKING:
@@ -157,6 +158,9 @@ def compress_command(asked: CompressRequest) -> None:
         _show(result)
         print_verdict(result.verdict)
     hold_to(result.verdict, asked.strict, result.output)
+    if result.missed:
+        complain(f"qacomp: {result.missed}; {result.output} was written all the same")
+        sys.exit(1)
 
 
 def _default_output(checkpoint: Path, progress: "Progress") -> Path:

@@ -71,7 +71,8 @@ class Figures:
     weights taken during training; relative_errors: by layer, RMS of (stored − original) weights divided by the RMS of
     the original ones; source: the path that the model was read from. verdict: good, doubtful, broken or not measured,
     with the figures that decided it. rate_search: what rate-aware sharing measured while it searched;
-    next_steps: command lines that follow from it.
+    next_steps: command lines that follow from it; missed: what was asked for and isn't met, although the file was
+    written, or empty.
     """
 
     output: Path
@@ -103,6 +104,7 @@ class Figures:
     verdict: Verdict = NOT_JUDGED
     rate_search: RateSearch | None = None
     next_steps: tuple[NextStep, ...] = ()
+    missed: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that `compress --json` prints: everything except the histograms."""

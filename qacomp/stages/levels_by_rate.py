@@ -69,7 +69,7 @@ def made_for_sizes(sharing: RateSharing, levelled: Levelled, asked: Sequence[Ask
         rests = [size - own for size, own in zip(sizes, found.sizes, strict=True)]  # graph, norms, biases, metadata
     for a, size in zip(asked, sizes, strict=True):
         if not a.is_met(size):
-            a.nearest(made, size, run)
+            made = a.nearest(made, size)
     return made
 
 

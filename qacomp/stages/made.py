@@ -56,7 +56,7 @@ class Made:
     measured: what was measured before writing; meta: metadata without the record of the source; cuts: names of tensors
     before which the writer begins new sections. finish: takes the container that was written, checks it against this
     value, and returns all measurements and the final selection. search: what rate-aware sharing measured while it
-    searched.
+    searched; missed: what was asked for and isn't met, or empty.
     """
 
     selection: Selection
@@ -68,4 +68,5 @@ class Made:
     training: Training = field(default_factory=Training)
     cuts: Collection[str] = ()
     arch: str | None = None
+    missed: str = ""
     search: RateSearch | None = None

@@ -19,7 +19,7 @@ from qacomp.options.needs import sharing_way, sized_levels
 from qacomp.options.sharing_ways.rate_aware import RateAwareWay
 from qacomp.rate.compensation import with_dead_zone
 from qacomp.rate.search import largest_scale, scale_for_size
-from qacomp.sharing.share import Packed
+from qacomp.sharing.share import Packed, kept_unless_smaller
 from qacomp.sources.torch_source import TorchSource
 from qacomp.stages.job import Job
 from qacomp.stages.made import Made
@@ -31,6 +31,7 @@ from qacomp.stages.scale_search import ATTEMPTS, Asked, made_for_quality, made_f
 from qacomp.stages.scaled import Scaled
 from qacomp.stages.size_of import tensor_bytes, whole_bytes
 from qacomp.stages.trial_log import with_sensitivities
+from qacomp.tensors.torch_format import to_array
 from qacomp.training.fine_tune import tune_shared
 from qacomp.training.fine_tune_rate import OnGrid, fine_tune_rate
 from qacomp.training.history import WeightHistory
@@ -53,8 +54,13 @@ class _ByRate:
     weights: WeightHistory
 
     def at(self, scale: float) -> dict[str, Packed]:
-        """Return all weights on their grids, with all steps multiplied by `scale`."""
-        return self.found.sharing.at(scale)
+        """Return all weights on grids, with all steps multiplied by `scale`; as they are where that is smaller."""
+        layers = {layer.name: layer for layer in self.job.selection.layers}
+        state = self.job.model.state_dict()
+        return {
+            name: kept_unless_smaller(item, to_array(state[name]), layers[name])
+            for name, item in self.found.sharing.at(scale).items()
+        }
 
     def plain(self, scale: float) -> dict[str, Packed]:
         """Return all weights rounded to the nearest multiples, without compensation, as training starts with them."""
@@ -79,7 +85,8 @@ class _ByRate:
         selection = job.selection
         for layer in job.selection.layers:
             if layer.name not in shared:
-                selection = selection.without(layer, self.found.sharing.unfit.get(layer.name, "not on a grid"))
+                kept = items[layer.name].kept if layer.name in items else self.found.sharing.unfit.get(layer.name)
+                selection = selection.without(layer, kept or "not on a grid")
         changed = replace(job, network=replace(job.network, model=model), selection=selection)
         made = measured_network(changed, (before, model), self.weights)
         return replace(made, meta={**made.meta, "calibration": self.found.model.text})
@@ -210,7 +217,7 @@ def _cut(task: _ByRate, model: nn.Module, trained: Mapping[str, OnGrid], scale: 
         if tuned and wider == _LEAST_DEAD:
             break
         items, tuned = items_at(wider), True
-    return asked.nearest(made, size, task.job.run)
+    return asked.nearest(made, size)
 
 
 def _asked(task: _ByRate) -> Asked:

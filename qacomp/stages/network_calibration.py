@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from qacomp.calibration.given_images import given_inputs, some_of
 from qacomp.calibration.synthetic import STEPS, has_statistics, synthetic_images
 from qacomp.calibration.torch_model import TorchCalibration
-from qacomp.datasets import load_dataset
 from qacomp.models.plain_modules import copied
 from qacomp.rate.sharing import RateSharing, calibrated_sharing
 from qacomp.sources.probes import probe_inputs
@@ -47,13 +46,13 @@ def calibrate(job: Job) -> CalibratedNetwork:
 def _inputs(job: Job, model: nn.Module) -> tuple[Tensor, str]:
     """Return the calibration inputs (N, C, H, W), and a text that describes them: from data, else generated."""
     shape, seed = job.network.input_shape, job.config.seed
-    data = None if job.session is None else job.session.dataset
     if job.config.calibration is not None:
-        data = load_dataset(job.config.calibration)
-    if data is not None:
-        chosen = np.sort(np.random.default_rng(seed).permutation(len(data.train.x))[:_SAMPLES])
-        images = job.network.preprocessing.apply(data.train.x[chosen])
-        return torch.from_numpy(images), f"{len(chosen)} inputs of {data.spec} without their labels, seed {seed}"
+        given = given_inputs(job.config.calibration, job.network.preprocessing, _SAMPLES, seed)
+        return torch.from_numpy(given), _said(len(given), job.config.calibration, seed)
+    if job.session is not None:
+        data = job.session.dataset
+        images = job.network.preprocessing.apply(some_of(data.train.x, _SAMPLES, seed))
+        return torch.from_numpy(images), _said(len(images), data.spec, seed)
     if has_statistics(model):
         with job.run.progress.task("images of its own", -(-_IMAGES // 128) * STEPS) as task:
             unpruned = copied(job.original).cpu().eval()  # pruning without data leaves statistics that no longer hold
@@ -61,3 +60,7 @@ def _inputs(job: Job, model: nn.Module) -> tuple[Tensor, str]:
         return made.images, f"{_IMAGES} images made from the statistics of its batch norms, seed {seed}"
     drawn = torch.from_numpy(probe_inputs(job.network, _IMAGES, seed))
     return drawn, f"{_IMAGES} random inputs, seed {seed}"
+
+
+def _said(count: int, spec: str, seed: int) -> str:
+    return f"{count} inputs of {spec} without their labels, seed {seed}"

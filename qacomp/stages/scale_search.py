@@ -48,14 +48,14 @@ class Asked:
         """Return whether a file of this size is as small as asked for, or up to 1 % smaller."""
         return self.most * (1 - _WITHIN) <= size <= self.most
 
-    def nearest(self, made: Made, size: int, run: Run) -> Made:
-        """Return `made` with a note, if its size is below the target; raise TargetNotReachedError if it is above."""
+    def nearest(self, made: Made, size: int) -> Made:
+        """Return `made`, which says that it misses the size, if it is smaller; raise TargetNotReachedError if not."""
         if size > self.most:
             raise TargetNotReachedError(
                 f"--target-size {self.text}: {size:,} bytes was reached at best; give a larger size"
             )
-        run.note(f"--target-size {self.text}: the file has {size:,} bytes, since no other steps come nearer")
-        return made
+        why = "no steps were found that come nearer" if made.selection.layers else "with all weights exact"
+        return replace(made, missed=f"--target-size {self.text}: the file has {size:,} bytes, {why}")
 
 
 def made_for_size(scaled: Scaled, rest: int, asked: Asked, run: Run) -> Made:
@@ -76,7 +76,7 @@ def made_for_size(scaled: Scaled, rest: int, asked: Asked, run: Run) -> Made:
         before, rest = rest, size - log.weight_bytes(scale)
         if size <= asked.most and abs(rest - before) < _WITHIN * asked.most / 4:
             break  # the same search would find the same scale
-    return asked.nearest(made, size, run)
+    return asked.nearest(made, size)
 
 
 def made_for_quality(scaled: Scaled, config: CompressConfig, run: Run) -> Made:

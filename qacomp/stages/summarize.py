@@ -46,6 +46,7 @@ def figures(source: Source, config: CompressConfig, made: Made, written: Written
         source=str(source.origin.path),
         operating_points=found.points,
         verdict=found.verdict,
+        missed=made.missed,
         rate_search=made.search,
     )
     return replace(done, next_steps=next_steps(done, config))
