@@ -1,7 +1,7 @@
 """Put all selected weights of a model on uniform grids, at any common scale of their steps."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from qacomp.rate.compensation import factorized, rounded
 from qacomp.rate.grid_form import MOST_VALUES, distinct, grid_precision, grid_tensor, grid_values, plain_step
 from qacomp.rate.nested_grids import nested_grids
 from qacomp.rate.record import Sensitivity
-from qacomp.rate.steps import ROUNDS, WeightOnGrid, balanced_steps
+from qacomp.rate.steps import ROUNDS, Distance, WeightOnGrid, balanced_steps
 from qacomp.sharing.nested_arrays import levels_in_own_dtype
 from qacomp.sharing.selection import Layer
 from qacomp.sharing.share import Packed, in_own_dtype, unfit
@@ -57,6 +57,11 @@ class RateSharing:
     def on_grids(self, integers: Mapping[str, NDArray[np.integer]], scale: float) -> dict[str, Packed]:
         """Return weights as a container holds them, given as integer multiples of their steps times `scale`."""
         return {n: self._on_grid(n, values, self.step(n, scale)) for n, values in integers.items()}
+
+    def balanced(self, distance: Distance, advance: Callable[[], None]) -> "RateSharing":
+        """Return the weights with steps that are balanced anew; see `balanced_steps`."""
+        found = balanced_steps(self.weights, distance, advance)
+        return replace(self, steps=found.steps, sensitivities=found.sensitivities)
 
     def integers(self, scale: float) -> dict[str, NDArray[np.int64]]:
         """Return every weight as integer multiples of its step at a scale, compensated."""

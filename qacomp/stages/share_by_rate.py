@@ -12,6 +12,7 @@ from qacomp.options.needs import level_numbers, sized_levels, vector_precision
 from qacomp.rate.calibrated import CalibratedModel
 from qacomp.rate.guard import guarded
 from qacomp.rate.sharing import RateSharing, calibrated_sharing, plain_sharing
+from qacomp.rate.steps import ROUNDS
 from qacomp.sharing.selection import Selection
 from qacomp.sharing.share import Packed, kept_unless_smaller
 from qacomp.sources.source import ModelRuns, PlainSource
@@ -86,7 +87,11 @@ def _calibrated(source: PlainSource, selection: Selection, config: CompressConfi
     sharing = calibrated_sharing(layers, lambda name: read[name](), model, precision, run.progress, columns=columns)
     run.note(f"calibrated on {model.text}")
     with run.progress.task("compensation on other inputs", len(sharing.weights)) as task:
-        sharing, plain = guarded(sharing, model.distance_elsewhere, task.advance)
+        safe, plain = guarded(sharing, model.distance_elsewhere, task.advance)
+    if any(safe.weights[name] is not weight for name, weight in sharing.weights.items()):
+        with run.progress.task("steps by change of outputs", ROUNDS * len(safe.weights)) as task:
+            safe = safe.balanced(model.distance, task.advance)
+    sharing = safe
     if plain:
         few = ", ".join(name[:80] for name in plain[:3]) + (", ..." if len(plain) > 3 else "")
         count = f"{len(plain)} of {len(sharing.weights)} weights"
