@@ -96,7 +96,8 @@ def _command(done: Figures, config: CompressConfig, change: tuple[str, str]) -> 
     if change[0] in named:
         named = {}
     named |= {"--data": config.data, "--calibration": config.calibration, change[0]: change[1]}
-    source, output = done.source or "MODEL", done.output.with_suffix("").name + "-next.qac"
+    named_file = done.source and not done.source.startswith("<")  # a module in memory is called <Sequential>
+    source, output = done.source if named_file else "MODEL", done.output.with_suffix("").name + "-next.qac"
     words = ["qacomp", "compress", source, "--sharing", "rate", "-o", output]
     for flag, value in named.items():
         words += [flag, value] if value is not None else []

@@ -90,6 +90,9 @@ def test_the_next_quality_comes_with_what_was_measured(done: Any) -> None:
     first, second = steps_of(done, SEARCH, sharing="rate", quality="balanced")
     assert shlex.split(first)[2] == "my net.onnx" and first.endswith("--quality small")
     assert "--calibration" in second
+    assert next_steps(replace(done, source="<Sequential>"), CompressConfig())[0].command.startswith(
+        "qacomp compress MODEL "
+    )
     smaller, layer = steps_of(done, replace(SEARCH, inputs_given=True), sharing="rate", target_size="800")
     assert smaller.endswith("--target-size 600")  # 800 − 700 + 500
     assert layer.endswith("--exclude a") and "--target-size 800" in layer
