@@ -23,7 +23,8 @@ class Measurements:
     """What was measured of a compressed model; what wasn't measured is None or empty.
 
     errors: by shared tensor, at the operators that read it; max_abs_error: largest absolute difference between the
-    outputs of the packed model and of the model read back from the file; points: the container's operating points.
+    outputs of the packed model and of the model read back from the file; points: the container's operating points;
+    validation: (original, compressed) accuracy in percent on the validation split, where a choice depends on it.
     """
 
     accuracy: Accuracy = field(default_factory=Accuracy)
@@ -31,6 +32,7 @@ class Measurements:
     metric: Measure | None = None
     errors: Mapping[str, OperatorError] = field(default_factory=dict)
     max_abs_error: float | None = None
+    validation: tuple[float, float] | None = None
     points: tuple[OperatingPoint, ...] = ()
     verdict: Verdict = NOT_JUDGED
 
