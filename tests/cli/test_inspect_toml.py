@@ -125,7 +125,7 @@ def test_text_of_any_kind_stays_text(qacomp: Qacomp, tmp_path: Path) -> None:
     name = "\x1b[31mred\u202e\nk = 99"
     text = 'include = ["\\u001b[31mred\\u202e\\nk = 99"]\ndata = "a\\nk = 98"\n'
     answer = qacomp("inspect", written(tmp_path / "a.qac", text), "--toml")
-    assert tomllib.loads(answer.out)["include"] == [name] and tomllib.loads(answer.out)["k"] == 16
+    assert tomllib.loads(answer.out)["include"] == [name] and "k" not in tomllib.loads(answer.out)
     assert all(c == "\n" or c.isprintable() for c in answer.out)
 
 
