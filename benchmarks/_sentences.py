@@ -41,7 +41,7 @@ def runs(pieces: WordPieces) -> list[dict[str, NDArray[np.int64]]]:
 
 
 def agreement(before: NDArray[Any], after: NDArray[Any]) -> dict[str, float]:
-    """Of two models' normalized vectors: rank correlation of all similarities, and the share of equal neighbours."""
+    """Return the rank correlation of all similarities, and the share of equal neighbours, of normalized vectors."""
     one, other = (np.asarray(a, np.float64) @ np.asarray(a, np.float64).T for a in (before, after))
     pairs = np.triu_indices(len(one), 1)
     ranks = [np.argsort(np.argsort(found[pairs])) for found in (one, other)]

@@ -74,4 +74,9 @@ def _grids_alone(codecs: Sequence[Codec], parts: Sequence[Array], streams: Seque
     coded = codec.encode(parts, streams)
     if coded is None or not affordable(codec, coded, streams):
         return None
-    return Choice(codec, coded, {codec.name: len(coded)}, f"{codec.name} is smallest: {len(coded)} bytes")
+    return Choice(
+        codec,
+        coded,
+        {codec.name: len(coded)},
+        f"{codec.name} stores two numbers for each grid: {len(coded)} bytes; no other codec was tried",
+    )

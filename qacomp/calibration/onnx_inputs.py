@@ -13,11 +13,8 @@ from qacomp.runtime.carried import carried_states, run_steps
 from qacomp.runtime.feeds import GeneratedInputs, generated_inputs
 from qacomp.runtime.session import OnnxModel, Session, open_session
 
-_OF_MOMENTS, _OTHERS, _TRIED_TEXTS = (
-    1_000,
-    2_000,
-    3_000,
-)  # beside the seed: the verdict's generated inputs have numbers below 10
+_OF_MOMENTS, _OTHERS = 1_000, 2_000  # beside the seed: the verdict's generated inputs have numbers below 10
+_TRIED_TEXTS = 3_000  # beside the seed, too
 _RUNS = 32
 _STEPS = 96  # of each of two sequences, loud and quiet, of a model that carries a state on; as many drawn states
 _TRIED = 8  # runs on which changed weights are tried

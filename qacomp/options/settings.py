@@ -46,7 +46,9 @@ class Settings(TypedDict, total=False):
     batch_norm: str
     """Keep or re-estimate batch norm statistics after sharing."""
     stored_precision: str
-    """Precision of codebooks, biases and norms in the file; fp16 only where it loses little."""
+    """Precision of codebooks, biases and norms in the file; fp16 only where it loses little. By rate biases and
+    norms have fp12 then.
+    """
     codec: str | None
     """Also try this codec of an installed package; a reader then needs the same package."""
     target_size: str | None

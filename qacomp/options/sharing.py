@@ -121,7 +121,8 @@ class SharingOptions:
     stored_precision: str = option(
         "fp16",
         Option(
-            "Precision of codebooks, biases and norms in the file; fp16 only where it loses little.",
+            "Precision of codebooks, biases and norms in the file; fp16 only where it loses little. By rate biases and "
+            "norms have fp12 then.",
             _SHARING,
             choices=("fp16", "exact"),
         ),

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What was measured with one weight on its grid and all others unchanged, at the last step that was tried alone.
+    """Hold what was measured with one weight on its grid and all others unchanged, at the last step tried alone.
 
     output_change: of the model's outputs, Σ|y − ŷ|² / Σ|y − mean y|²; weight_error: Σ(w − ŵ)² / Σw²; bits_saved: by a
-    doubled step, over all weights of the tensor: from the entropies at that step and at a slightly wider one, and never
-    less than 0.02 a weight.
+    doubled step, over all weights of the tensor: from the entropies at that step and at a slightly wider one; None if
+    they are too near each other to tell.
     """
 
     output_change: float
     weight_error: float
-    bits_saved: float
+    bits_saved: float | None
 
     @property
     def per_weight_error(self) -> float:
@@ -26,9 +26,9 @@ class Sensitivity:
         return self.output_change / self.weight_error
 
     @property
-    def per_bit(self) -> float:
+    def per_bit(self) -> float | None:
         """Return the change of the outputs for each bit that a doubled step saves; the search evens it out."""
-        return self.output_change / self.bits_saved
+        return None if self.bits_saved is None else self.output_change / self.bits_saved
 
 
 @dataclass(frozen=True)

@@ -79,10 +79,18 @@ class WeightOnGrid:
         return float(np.sqrt(mean)) / 2 if mean > 0 else deviation / 2
 
     def bits_saved(self, step: float) -> float:
-        """Return the bits that a doubled step would save over all weights, estimated from a slightly wider step."""
+        """Return the bits that a doubled step would save over all weights, estimated from a slightly wider step.
+
+        The estimate of a few weights, or of weights that are nearly all zero, may be 0 or less.
+        """
         fine, wide = (entropy_bits(self._rounded(s)) for s in (step, step * _WIDER))
         saved: float = (fine - wide) / np.log2(_WIDER)
-        return max(saved, _LEAST_SAVED * self.values.size)
+        return saved
+
+    @property
+    def least_saved(self) -> float:
+        """Return the least bits that a doubled step counts as saving."""
+        return _LEAST_SAVED * self.values.size
 
     def _rounded(self, step: float) -> NDArray[np.int64]:
         """Return integer multiples of the steps without compensation; in the order of the view if it has columns."""
@@ -125,11 +133,13 @@ def balanced_steps(
         felt = {name: moved[name] if moved[name] > 0 else usual * own[name] for name in weights}
         saved = {name: weight.bits_saved(steps[name]) for name, weight in weights.items()}
         found = {
-            name: Sensitivity(moved[name], own[name], saved[name])
+            name: Sensitivity(moved[name], own[name], saved[name] if saved[name] >= weights[name].least_saved else None)
             for name in weights
             if moved[name] > 0 and own[name] > 0 and np.isfinite(moved[name])
         }
-        steps = _moved(steps, {name: felt[name] / saved[name] for name in weights}, weights)
+        steps = _moved(
+            steps, {name: felt[name] / max(saved[name], weights[name].least_saved) for name in weights}, weights
+        )
     return BalancedSteps(steps, found)
 
 

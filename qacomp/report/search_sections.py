@@ -70,7 +70,8 @@ def _lead(search: RateSearch) -> str:
         "Bytes in the file. Sensitivity: change of the outputs divided by the relative squared error of the weight,"
         " measured with this weight alone on its grid while steps were chosen. Change of outputs for 1 kB: what it"
         " costs there to save 1 kB with a wider step; steps are chosen to make it alike for all. A dash: not measured,"
-        f" since no output depends on it. Measured on {text(search.inputs)}."
+        " since no output depends on it, or since a wider step hardly changes the bits."
+        f" Measured on {text(search.inputs)}."
     )
 
 
@@ -82,7 +83,7 @@ def _meaning(search: RateSearch) -> str:
 
 def _row(row: TensorRow, found: Sensitivity | None, most: int, loudest: float) -> str:
     felt = None if found is None else found.per_weight_error
-    cost = None if found is None else found.per_bit * _BITS_OF_KILOBYTE
+    cost = None if found is None or found.per_bit is None else found.per_bit * _BITS_OF_KILOBYTE
     return (
         f"<tr><th scope=row>{text(row.name, 120)}</th><td>{row.bytes:,}</td><td class=chart>{_bar(row.bytes / most)}"
         f"</td><td>{_short(felt)}</td><td class=chart>{'' if felt is None else _bar(felt / loudest)}</td>"

@@ -55,7 +55,7 @@ def made_for_sizes(sharing: RateSharing, levelled: Levelled, asked: Sequence[Ask
     """Return the model in which each level ends at the size asked for, or up to 1 % below it.
 
     rest: bytes beside the shared tensors, as a first guess. Raises TargetNotReachedError for sizes out of reach or too
-    near each other; levels that end further below get a note.
+    near each other; levels that end further below are said in `missed`.
     """
     rests, scales = [rest] * len(asked), [_FINER**level for level in range(len(asked))]
     for _ in range(ATTEMPTS):
@@ -90,7 +90,7 @@ def _levels(
         coarser = tuple(levels)
 
         def bytes_at(scale: float, coarser: Sequence[Rounded] = coarser) -> int:
-            return tensor_bytes(_nested(sharing, [*coarser, (scale, sharing.integers(scale))]))
+            return tensor_bytes(_nested(sharing, [*coarser, (scale, sharing.integers(scale))], text))
 
         scale = scale_for_size(bytes_at, most, start=start)
         if coarser and scale > coarser[-1][0] / _LEAST_RATIO:
@@ -100,8 +100,11 @@ def _levels(
             )
         levels.append((scale, sharing.integers(scale)))
         sizes.append(bytes_at(scale))
-    return _Found(_nested(sharing, levels), [scale for scale, _ in levels], sizes)
+    return _Found(_nested(sharing, levels, text), [scale for scale, _ in levels], sizes)
 
 
-def _nested(sharing: RateSharing, levels: Sequence[Rounded]) -> dict[str, Packed]:
-    return sharing.nested([integers for _, integers in levels], [scale for scale, _ in levels])
+def _nested(sharing: RateSharing, levels: Sequence[Rounded], text: str) -> dict[str, Packed]:
+    try:
+        return sharing.nested([integers for _, integers in levels], [scale for scale, _ in levels])
+    except ValueError as error:
+        raise TargetNotReachedError(f"--target-size {text}: {error}; give fewer or smaller sizes") from error

@@ -152,6 +152,7 @@ def network_by_rate(job: Job, source: TorchSource, weights: WeightHistory) -> Ma
 
 
 def _made(task: _ByRate) -> Made:
+    """Return the network trained on its grids if --epochs asks for it, else at a size or a quality."""
     job = task.job
     if job.session is not None and job.config.epochs:
         return _trained(task)
@@ -191,7 +192,7 @@ def _trained(task: _ByRate) -> Made:
     made = _cut(replace(task, job=job.told(records)), model, trained, scale, asked)
     verdict = made.measured.verdict
     if job.config.target_size is None and job.config.quality != "small" and verdict.word not in (GOOD, UNMEASURED):
-        job.run.note(f"--quality isn't met after training: {verdict}; give --epochs 0, or more epochs")
+        return replace(made, missed=f"--quality: isn't met after training ({verdict}); give --epochs 0, or more epochs")
     return made
 
 

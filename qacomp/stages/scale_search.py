@@ -62,8 +62,8 @@ class Asked:
 def made_for_size(scaled: Scaled, rest: int, asked: Asked, run: Run) -> Made:
     """Return the model whose file is as large as asked for, or up to 1 % smaller.
 
-    rest: bytes beside the shared tensors, as a first guess. Raises TargetNotReachedError for a size out of reach; a
-    file that is smaller than that, since steps can't be set more finely, gets a note.
+    rest: bytes beside the shared tensors, as a first guess. Raises TargetNotReachedError for a size out of reach. A
+    file that is smaller than that, since no steps come nearer, says so in `missed`.
     """
     scale, log = 1.0, TrialLog(scaled)
     for _ in range(ATTEMPTS):

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from qacomp.options.config import CompressConfig
-from qacomp.options.needs import vector_precision
 from qacomp.sources.torch_source import Source
 from qacomp.stages.figures import Figures, layer_results
 from qacomp.stages.made import Made
@@ -15,9 +14,9 @@ from qacomp.stages.write import Written
 def figures(source: Source, config: CompressConfig, made: Made, written: Written, run: Run) -> Figures:
     """Return all figures of a compression, and note for the user how many vectors were rounded."""
     report, found, size = written.report, written.measured, source.size
-    if vectors := sum(t.k is None and t.precision != "exact" for t in report.tensors):
-        what = "1 bias or norm vector is" if vectors == 1 else f"{vectors} bias and norm vectors are"
-        run.note(f"{what} rounded to {vector_precision(config)} (--stored-precision exact keeps all exact)")
+    if vectors := [t.precision for t in report.tensors if t.k is None and t.precision != "exact"]:
+        what = "1 bias or norm vector is" if len(vectors) == 1 else f"{len(vectors)} bias and norm vectors are"
+        run.note(f"{what} rounded to {', '.join(sorted(set(vectors)))} (--stored-precision exact keeps all exact)")
     done = Figures(
         output=run.output,
         arch=made.arch,

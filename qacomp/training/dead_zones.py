@@ -63,10 +63,13 @@ class DeadZones:
             tensor.measure(on_grid(self._multiples[name], self._rounding[name].dead))
 
     def _zone(self, name: str) -> Tensor:
-        """Return √(bits ÷ sensitivity) in steps, the dead zone at level 0; infinite where nothing is sensitive."""
+        """Return √(bits ÷ sensitivity) in steps, the dead zone at level 0.
+
+        It is 0 for a tensor without gradients, which is rounded plainly: the loss says nothing about it.
+        """
         costs, sensitivity = self._tensors[name].costs, self._tensors[name].sensitivity()
         if sensitivity is None:
-            return torch.full_like(costs, math.inf)
+            return torch.zeros_like(costs)
         zone = (costs.double() / sensitivity.reshape(costs.shape)).sqrt() / self._rounding[name].step
         return zone.to(costs.dtype)
 
@@ -82,8 +85,8 @@ class DeadZones:
 
     def _narrowest(self) -> float:
         """Return the highest level at which all weights are rounded plainly."""
-        widest = [float(r.max()) for r in self._relative.values() if torch.isfinite(r).all()]
-        return math.log(PLAIN / max(widest)) if widest else 0.0
+        widest = max((float(r.max()) for r in self._relative.values()), default=0.0)
+        return math.log(PLAIN / widest) if widest > 0 else 0.0
 
 
 def _level_for(excess: Callable[[float], float], start: float) -> float:

@@ -11,7 +11,7 @@ from qacomp.training.dead_zones import Coder
 from qacomp.training.history import EpochRecord
 from qacomp.training.loop import parameter_groups
 from qacomp.training.optimizers import make_optimizer, weight_decay_of
-from qacomp.training.parametrizations.rounding import round_weight, shadow_weight, take_multiples
+from qacomp.training.parametrizations.rounding import round_weight, rounding_of, take_multiples
 from qacomp.training.rate_objective import RateObjective
 from qacomp.training.rate_state import TensorRate
 from qacomp.training.setup import TrainingSetup
@@ -37,7 +37,7 @@ def fine_tune_rate(
     assert c.epochs is not None
     for name, step in steps.items():
         round_weight(model, name, step)
-    tensors = {name: TensorRate(shadow_weight(model, name)).to(setup.device) for name in steps}
+    tensors = {name: TensorRate(rounding_of(model, name).dead).to(setup.device) for name in steps}
     objective = RateObjective.of(setup.objective({}), tensors, goal, coder)
     optimizer = make_optimizer(c.optimizer, parameter_groups(model, c.lr, weight_decay_of(c.optimizer)), c.lr)
     setup.zeros.keep_zero(model, optimizer)

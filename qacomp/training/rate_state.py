@@ -28,12 +28,13 @@ class TensorRate(nn.Module):
     tail: Tensor
     bits: Tensor
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, dead: Tensor) -> None:
+        """Start without knowledge. dead: the dead zone of the weight, whose shape the costs have."""
         super().__init__()
-        filters, channels = weight.shape[:2] if weight.ndim > 1 else (1, 1)
+        filters, channels = dead.shape[:2] if dead.ndim > 1 else (1, 1)
         self.register_buffer("filters", torch.zeros(filters, dtype=torch.float64))
         self.register_buffer("channels", torch.zeros(channels, dtype=torch.float64))
-        self.register_buffer("costs", torch.zeros_like(code_length(weight.detach()).costs))
+        self.register_buffer("costs", torch.zeros_like(dead))
         self.register_buffer("tail", torch.tensor(0.0))
         self.register_buffer("bits", torch.tensor(0.0, dtype=torch.float64))
 

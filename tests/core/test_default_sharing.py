@@ -1,4 +1,4 @@
-"""What `compress` does without options: by rate, a good verdict or an error, for every kind of source."""
+"""Check what `compress` does without options: by rate, a good verdict or an error, for every kind of source."""
 
 from pathlib import Path
 from typing import Any

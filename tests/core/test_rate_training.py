@@ -88,7 +88,7 @@ def test_bits_follow_filters_and_channels() -> None:
 def test_sensitivities_are_means_of_filters_and_channels() -> None:
     torch.manual_seed(0)
     sizes = torch.tensor([1.0, 3.0])[:, None] * torch.tensor([2.0, 1.0, 0.5])[None]
-    rate = TensorRate(torch.ones(2, 3, 50, 50))
+    rate = TensorRate(torch.ones(2, 3, 1, 1))
     assert rate.sensitivity() is None
     for _ in range(20):
         rate.see(sizes[..., None, None] * torch.randn(2, 3, 50, 50))
@@ -110,7 +110,7 @@ def test_dead_zones_meet_the_bytes_that_are_wanted(goal: float) -> None:
     names = ["0.weight", "2.weight", "0.bias"]
     for name in names:
         round_weight(model, name, 0.02)
-    tensors = {name: TensorRate(shadow_weight(model, name)) for name in names}
+    tensors = {name: TensorRate(rounding_of(model, name).dead) for name in names}
 
     def entropy(integers: Mapping[str, NDArray[np.int64]]) -> int:
         return int(sum(code_length(torch.from_numpy(q).float()).bits for q in integers.values()) / 8)
@@ -144,3 +144,18 @@ def test_a_network_trained_to_a_size_keeps_what_it_can(tmp_path: Path) -> None:
     assert done.accuracy.original is not None and done.accuracy.decoded is not None
     assert done.accuracy.decoded > done.accuracy.original - 3
     assert done.bits_per_weight < 1.5
+
+
+def test_a_tensor_without_gradients_is_rounded_plainly() -> None:
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"used": nn.Linear(60, 40), "unused": nn.Linear(60, 40)})
+    names = ["used.weight", "unused.weight"]
+    for name in names:
+        round_weight(model, name, 0.02)
+    tensors = {name: TensorRate(rounding_of(model, name).dead) for name in names}
+    objective = RateObjective.of(Objective(), tensors, 1500.0, lambda integers: 3000)
+    for progress in np.linspace(0, 0.69, 30).tolist():
+        model["used"](torch.randn(16, 60)).square().sum().backward()
+        objective.add_penalty_gradients(model, progress)
+    assert float(rounding_of(model, "used.weight").dead.min()) > 0.5
+    assert torch.equal(rounding_of(model, "unused.weight").dead, torch.full((40, 60), 0.5))

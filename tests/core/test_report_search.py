@@ -1,4 +1,4 @@
-"""What a report and --json say of a rate-aware search: trials, sensitivities, and command lines to try next."""
+"""Check what a report and --json say of a rate-aware search: trials, sensitivities, and command lines to try next."""
 
 import json
 import shlex
