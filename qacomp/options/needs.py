@@ -181,6 +181,9 @@ NO_TARGET = Need(lambda c: c.target_size is None, "together with --target-size, 
 COUNTED_LEVELS = Need(
     lambda c: not rate_aware(c), "with rate-aware sharing, whose levels are sizes; give --target-size 50KB,100KB"
 )
+NORMS_KEPT = Need(
+    lambda c: not rate_aware(c), "with rate-aware sharing, which tunes norms instead; give --k to share by k-means"
+)
 NOT_BY_RATE = Need(
     lambda c: not rate_aware(c), "with rate-aware sharing, where the quality or the size sets the number of values"
 )

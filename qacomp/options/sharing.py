@@ -116,7 +116,12 @@ class SharingOptions:
     )
     batch_norm: str = option(
         "keep",
-        Option("Keep or re-estimate batch norm statistics after sharing.", _SHARING, choices=("keep", "re-estimate")),
+        Option(
+            "Keep or re-estimate batch norm statistics after sharing.",
+            _SHARING,
+            choices=("keep", "re-estimate"),
+            needs=(needs.NORMS_KEPT,),
+        ),
     )
     stored_precision: str = option(
         "fp16",
