@@ -75,7 +75,7 @@ def entries() -> list[Entry]:
     rate = {"sharing": "rate", "arch": "resnet20"}
     given = rate | {"calibration": data_spec("cifar10j")}
     labels = {"sharing": "rate", "distill": "kd", "epochs": 15, "tune_epochs": 1}
-    long = labels | {"epochs": 27, "arch": "resnet20"}
+    long = labels | {"epochs": 8, "arch": "resnet20"}
     c10 = "cifar10j"
     return [
         Entry("resnet20", "no_data", adapted, c10, rate | {"target_size": "78000"}, 0.5, 78_000, 68_000),
