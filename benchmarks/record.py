@@ -2,7 +2,8 @@
 
 Whole files, the graph counted and shown apart; drops against the same network's own accuracy on the same test split,
 which our compression never reads. Rows are kept as they are made, so a run that is broken off goes on.
-RECORD_ROWS=name,name runs some of them. NNCodec runs where QACOMP_NNCODEC_PYTHON names a Python that has it.
+RECORD_ROWS=name,name runs some of them, and the others stay in the document as they were. NNCodec runs where
+QACOMP_NNCODEC_PYTHON names a Python that has it.
 """
 
 import os
@@ -108,18 +109,29 @@ def entries() -> list[Entry]:
     ]
 
 
+def wanted_rows() -> list[str]:
+    """The rows that RECORD_ROWS names; none for all."""
+    return [name for name in os.environ.get("RECORD_ROWS", "").split(",") if name]
+
+
+def some_rows() -> bool:
+    """Whether this run makes only some of the rows."""
+    return bool(wanted_rows())
+
+
 def run(size: str, seeds: int) -> Results:
     """All rows, or those that RECORD_ROWS names."""
     if shared_folder() is None:
         return [], {}
-    wanted = os.environ.get("RECORD_ROWS")
     rows: list[Row] = []
     headlines: dict[str, Headline] = {}
     makers = {entry.name.removeprefix("record_"): partial(_entry, entry, seeds) for entry in entries()}
-    for name, make in (makers | speech_rows() | text_rows()).items():
-        if wanted and name not in wanted.split(","):
-            continue
-        made, found = kept(WORK / "record", f"record_{name}-{seeds}", make)
+    makers = makers | speech_rows() | text_rows()
+    unknown = [name for name in wanted_rows() if name not in makers]
+    if unknown:
+        raise SystemExit(f"RECORD_ROWS: there is no row {unknown[0]}; rows: {', '.join(makers)}")
+    for name in wanted_rows() or makers:
+        made, found = kept(WORK / "record", f"record_{name}-{seeds}", makers[name])
         rows += made
         headlines |= found
         print(f"  record_{name}: {made[0].results}", flush=True)

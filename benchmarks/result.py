@@ -109,16 +109,26 @@ def _git(*words: str) -> str | None:
 
 
 def document(suite: str, settings: dict[str, Any], rows: list[Row], headlines: dict[str, Headline]) -> dict[str, Any]:
-    """The document that `run.py` writes."""
+    """The document that `run.py` writes. Each row says what it was made with, as others may come from earlier runs."""
+    made = {"commit": commit(), "code": code(), "settings": settings}
     return {
         "suite": suite,
-        "commit": commit(),
-        "code": code(),
+        **made,
         "environment": environment(),
-        "settings": settings,
-        "rows": [asdict(row) for row in rows],
+        "rows": [{**asdict(row), "made": made} for row in rows],
         "headlines": {key: asdict(headline) for key, headline in headlines.items()},
     }
+
+
+def with_earlier(path: Path, data: dict[str, Any]) -> dict[str, Any]:
+    """A document of some rows, joined with those of the document at `path`: its other rows and headlines stay."""
+    if not path.exists():
+        return data
+    earlier = json.loads(path.read_text(encoding="utf-8"))
+    then = {key: earlier[key] for key in ("commit", "code", "settings")}
+    rows = {row["name"]: {"made": then, **row} for row in earlier["rows"]}  # in their places, also where made anew
+    rows |= {row["name"]: row for row in data["rows"]}
+    return {**data, "rows": list(rows.values()), "headlines": {**earlier["headlines"], **data["headlines"]}}
 
 
 def write(path: Path, data: dict[str, Any]) -> None:

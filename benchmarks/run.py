@@ -1,6 +1,7 @@
 """Run a benchmark suite: python benchmarks/run.py SUITE [--size small|paper] [--seeds 3] [--json OUT].
 
-A suite is one file beside this one with `run(size, seeds) -> (rows, headlines)`: see result.py for both.
+A suite is one file beside this one with `run(size, seeds) -> (rows, headlines)`: see result.py for both. Where it has
+`some_rows()`, which says whether only some rows are run, the others of the document that is there already stay.
 """
 
 import argparse
@@ -36,10 +37,14 @@ def main() -> int:
 
     start = time.time()
     stem = arguments.suite if (HERE / f"{arguments.suite}.py").exists() else f"{arguments.suite}_suite"
-    rows, headlines = importlib.import_module(stem).run(arguments.size, arguments.seeds)
+    suite = importlib.import_module(stem)
+    rows, headlines = suite.run(arguments.size, arguments.seeds)
     settings = {"size": arguments.size, "seeds": arguments.seeds, "seconds": round(time.time() - start, 1)}
     target = arguments.json or result.RESULTS / f"{arguments.suite}.json"
-    result.write(target, result.document(arguments.suite, settings, rows, headlines))
+    data = result.document(arguments.suite, settings, rows, headlines)
+    if hasattr(suite, "some_rows") and suite.some_rows():
+        data = result.with_earlier(target, data)
+    result.write(target, data)
     for key, headline in headlines.items():
         value = "skipped" if headline.value is None else f"{headline.value:.4g} {headline.unit}"
         print(f"{key:32} {value:>20}   bar {headline.bar}")
