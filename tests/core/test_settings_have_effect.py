@@ -158,9 +158,9 @@ def stop(
 
 @pytest.fixture(autouse=True)
 def nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    for stage in ("train", "network_by_rate"):
+    for stage in ("train", "network_on_grids"):
         monkeypatch.setattr(f"qacomp.stages.{stage}.measured_network", stop)
-    monkeypatch.setattr("qacomp.stages.network_by_rate._ByRate.rest", lambda task: 2000)  # it would measure
+    monkeypatch.setattr("qacomp.stages.network_on_grids.NetworkOnGrids.rest", lambda task: 2000)  # it would measure
     monkeypatch.setattr(ResumeStore, "save", lambda *args, **how: None)
 
 

@@ -1,0 +1,127 @@
+"""Put a PyTorch network's weights on grids at any scale of its steps, and measure what comes out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import nn
+
+from qacomp.calibration.tuning import STEPS as TUNING_STEPS
+from qacomp.calibration.tuning import tune_small
+from qacomp.formats import SharedTensor
+from qacomp.models.plain_modules import copied
+from qacomp.options.needs import sharing_way
+from qacomp.options.sharing_ways.rate_aware import RateAwareWay
+from qacomp.sharing.share import Packed, kept_unless_smaller
+from qacomp.sources.torch_source import TorchSource
+from qacomp.stages.job import Job
+from qacomp.stages.made import Made
+from qacomp.stages.measure_network import measured_network
+from qacomp.stages.network_calibration import CalibratedNetwork
+from qacomp.stages.scale_search import Asked
+from qacomp.stages.scaled import Scaled
+from qacomp.stages.size_of import tensor_bytes, whole_bytes
+from qacomp.tensors.torch_format import to_array
+from qacomp.training.fine_tune import tune_shared
+from qacomp.training.history import WeightHistory
+from qacomp.training.parametrizations.shared import share_weight
+
+
+@dataclass(frozen=True)
+class NetworkOnGrids:
+    """The network to share on grids: its job and source, its calibration, and the histograms of its weights."""
+
+    job: Job
+    source: TorchSource
+    found: CalibratedNetwork
+    weights: WeightHistory
+
+    def at(self, scale: float) -> dict[str, Packed]:
+        """Return all weights on grids, with all steps multiplied by `scale`; as they are where that is smaller."""
+        layers = {layer.name: layer for layer in self.job.selection.layers}
+        state = self.job.model.state_dict()
+        return {
+            name: kept_unless_smaller(item, to_array(state[name]), layers[name])
+            for name, item in self.found.sharing.at(scale).items()
+        }
+
+    def plain(self, scale: float) -> dict[str, Packed]:
+        """Return all weights rounded to the nearest multiples, without compensation, as training starts with them."""
+        return self.found.sharing.plain(scale)
+
+    def bytes_of(self, items: Mapping[str, Packed]) -> int:
+        """Return the bytes of a container that holds only these tensors."""
+        return tensor_bytes(items, self.job.config)
+
+    def made(self, items: Mapping[str, Packed], *, tuned: bool, model: nn.Module | None = None) -> Made:
+        """Return what goes into the container. tuned: tune the network first.
+
+        model: the network whose other parameters are taken, None: the job's.
+        """
+        job, model = self.job, copied(self.job.model if model is None else model)
+        shared = {name: item.value for name, item in items.items() if isinstance(item.value, SharedTensor)}
+        for name, value in shared.items():
+            share_weight(model, name, value.codebook, value.indices, self._zero(name, value))
+        before = copied(model)
+        if tuned:
+            job = self._tuned(model)
+        selection = job.selection
+        for layer in job.selection.layers:
+            if layer.name not in shared:
+                kept = items[layer.name].kept if layer.name in items else self.found.sharing.unfit.get(layer.name)
+                selection = selection.without(layer, kept or "not on a grid")
+        changed = replace(job, network=replace(job.network, model=model), selection=selection)
+        made = measured_network(changed, (before, model), self.weights)
+        return replace(made, meta={**made.meta, "calibration": self.found.model.text})
+
+    def _tuned(self, model: nn.Module) -> Job:
+        """Train shared values, norms and biases: on labels if there is data, else towards the original's outputs."""
+        job, way = self.job, sharing_way(self.job.config)
+        if job.session is not None and job.config.tune_epochs:
+            with job.run.stage("tune"):
+                return job.told(
+                    tune_shared(model, replace(job.session, store=None))
+                )  # no resuming, since several sizes may be tuned
+        if isinstance(way, RateAwareWay) and way.tuned:
+            with job.run.stage("tune"), job.run.progress.task("tune on the same inputs", TUNING_STEPS) as task:
+                device = next((p.device for p in model.parameters()), torch.device("cpu"))
+                inputs = self.found.inputs.to(device)
+                tune_small(model, job.original, inputs, job.config.seed, task.advance, job.zeros.keep_zero)
+        return job
+
+    def _zero(self, name: str, shared: SharedTensor) -> int | None:
+        """Return the index of the value that tuning must leave at zero, None for a tensor without zeros to keep."""
+        values = self.found.sharing.weights[name].values
+        if values.ndim < 2 and name not in self.job.zeros.masks:
+            return None  # a bias that begins at zero may move
+        entries = np.unique(shared.indices[values == 0])
+        return int(entries[0]) if entries.size == 1 and shared.codebook[entries[0]] == 0 else None
+
+    def scaled(self) -> Scaled:
+        """Return the network at any scale of its steps, without training of its weights."""
+        at = lru_cache(maxsize=1)(self.at)  # bytes and distance are often asked for at the same scale
+        return Scaled(
+            lambda scale: self.made(at(scale), tuned=True),
+            self.whole,
+            lambda scale: self.bytes_of(at(scale)),
+            lambda scale: self.distance(at(scale)),
+        )
+
+    def distance(self, items: Mapping[str, Packed]) -> float:
+        """Return how far the outputs move with these weights."""
+        return self.found.model.distance({name: item.dense() for name, item in items.items()})
+
+    def rest(self) -> int:
+        """Return the bytes of the file without the shared tensors: the graph, norms, biases, metadata."""
+        items = self.at(1.0)
+        return self.whole(self.made(items, tuned=False)) - self.bytes_of(items)
+
+    def whole(self, made: Made) -> int:
+        """Return the bytes of the whole file."""
+        return whole_bytes(made, self.source, self.job.config)
+
+    def asked(self) -> Asked:
+        """Return the size that --target-size names."""
+        return Asked.of(self.job.config, self.source.size)

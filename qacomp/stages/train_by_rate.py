@@ -1,0 +1,86 @@
+"""Train a PyTorch network on its grids with a price on bits, then round it so that the file has the size asked for."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from qacomp.errors import TargetNotReachedError
+from qacomp.evaluation.verdict import GOOD, UNMEASURED
+from qacomp.formats import SharedTensor
+from qacomp.models.plain_modules import copied
+from qacomp.rate.compensation import with_dead_zone
+from qacomp.rate.search import largest_scale, scale_for_size
+from qacomp.sharing.share import Packed
+from qacomp.stages.made import Made
+from qacomp.stages.network_on_grids import NetworkOnGrids
+from qacomp.stages.scale_search import ATTEMPTS, Asked, scale_for_quality
+from qacomp.training.fine_tune_rate import OnGrid, fine_tune_rate
+
+_FINER, _ROUGHLY = 1.2, 0.02  # factor on the final bytes for the grids at the start of training; tolerance of that
+_ALIVE = 0.5  # how far outputs may move on these grids: a network that rounding has silenced gets no gradient
+_ABOVE = 1.01  # factor on the bytes for weights: training aims a little above, and a dead zone brings the file down
+_LEAST_DEAD = 0.9  # the narrowest dead zones that are tried, relative to those of the training
+_OF_UNTRAINED = 0.7  # target size with labels, relative to the size that the quality takes without training
+
+
+def trained_by_rate(task: NetworkOnGrids) -> Made:
+    """Train the network on its grids with a price on bits, then round its weights to reach the target size."""
+    job = task.job
+    assert job.session is not None
+    if job.config.target_size is None:
+        fine = task.bytes_of(task.at(scale_for_quality(task.scaled().distance, job.config, job.run)))
+        rest = task.rest()
+        asked = Asked("", int(rest + _OF_UNTRAINED * fine))
+    else:
+        asked, rest = task.asked(), task.rest()
+    left = asked.left(rest)
+    with job.run.stage("share"):
+        scale = scale_for_size(lambda s: task.bytes_of(task.plain(s)), int(_FINER * left), within=_ROUGHLY)
+        alive = largest_scale(lambda s: task.distance(task.plain(s)) <= _ALIVE, start=scale)
+    if alive is None:
+        raise TargetNotReachedError(
+            "--sharing rate: on every grid the outputs are too far from the original's to train on; give --epochs 0"
+        )
+    scale = min(scale, alive)
+    items = task.plain(scale)
+    steps = {n: task.found.sharing.step(n, scale) for n, i in items.items() if isinstance(i.value, SharedTensor)}
+
+    def coder(integers: Mapping[str, NDArray[np.int64]]) -> int:
+        return task.bytes_of(task.found.sharing.on_grids(integers, scale))
+
+    model = copied(job.model)
+    with job.run.stage("fine-tune"):
+        trained, records = fine_tune_rate(model, steps, _ABOVE * left, coder, job.session)
+    made = _cut(replace(task, job=job.told(records)), model, trained, scale, asked)
+    verdict = made.measured.verdict
+    if job.config.target_size is None and job.config.quality != "small" and verdict.word not in (GOOD, UNMEASURED):
+        return replace(made, missed=f"--quality: isn't met after training ({verdict}); give --epochs 0, or more epochs")
+    return made
+
+
+def _cut(task: NetworkOnGrids, model: nn.Module, trained: Mapping[str, OnGrid], scale: float, asked: Asked) -> Made:
+    """Return the trained network, rounded with a dead zone around zero that gives the file the target size.
+
+    trained: the trained weights. Their dead zones are widened or narrowed together.
+    """
+
+    def items_at(wider: float) -> dict[str, Packed]:
+        integers = {name: with_dead_zone(w.multiples, w.dead * wider) for name, w in trained.items()}
+        return task.found.sharing.on_grids(integers, scale)
+
+    items, tuned = items_at(1.0), False
+    for _ in range(ATTEMPTS):
+        made = task.made(items, tuned=tuned, model=model)
+        size = task.whole(made)
+        if tuned and (task.job.config.target_size is None or asked.is_met(size)):
+            return made
+        with task.job.run.stage("share"):
+            left = asked.left(size - task.bytes_of(items))
+            wider = max(_LEAST_DEAD, scale_for_size(lambda w: task.bytes_of(items_at(w)), left))
+        if tuned and wider == _LEAST_DEAD:
+            break
+        items, tuned = items_at(wider), True
+    return asked.nearest(made, size)
