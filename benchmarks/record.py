@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 from _kept import kept
+from _record_every import every_rows
 from _record_nncodec import nncodec_points, smallest
 from _record_onnx import speech_rows
 from _record_text import text_rows
+from _record_vision import vision_rows
 from _trials import WORK, data_spec, trained_checkpoint
 from numpy.typing import NDArray
 from result import Headline, Results, Row, shared_folder, spread
@@ -126,7 +128,7 @@ def run(size: str, seeds: int) -> Results:
     rows: list[Row] = []
     headlines: dict[str, Headline] = {}
     makers = {entry.name.removeprefix("record_"): partial(_entry, entry, seeds) for entry in entries()}
-    makers = makers | speech_rows() | text_rows()
+    makers = makers | speech_rows() | text_rows() | vision_rows() | every_rows()
     unknown = [name for name in wanted_rows() if name not in makers]
     if unknown:
         raise SystemExit(f"RECORD_ROWS: there is no row {unknown[0]}; rows: {', '.join(makers)}")
