@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from qacomp.options.declaration import NOT_NEGATIVE, Option, option
+from qacomp.options.declaration import NOT_NEGATIVE, POSITIVE, Option, option
 
 
 @dataclass(frozen=True)
@@ -11,6 +11,16 @@ class OptimizerOptions:
 
     weight_decay: float = option(
         1e-4, Option("Weight decay of matrices and kernels; vectors have none.", bounds=NOT_NEGATIVE)
+    )
+    schedule: str = option(
+        "cosine",
+        Option(
+            "Learning rate after the first 5 %: it falls to 0 along a cosine, or by steps, exponentially, or not.",
+            choices=("cosine", "step", "exponential", "constant"),
+        ),
+    )
+    clip: float | None = option(
+        None, Option("Largest norm of all gradients together; larger ones are scaled down.", bounds=POSITIVE)
     )
 
     @property

@@ -64,5 +64,7 @@ def start_job(
     if dataset is not None:
         folder = run.output.with_name(run.output.name + ".resume")
         store = ResumeStore(folder, fingerprint(source.checkpoint, config, dataset))
-        session = TrainingSetup(config, dataset, network.preprocessing, original, device, run.progress, store)
+        session = TrainingSetup(
+            config, dataset, network.preprocessing, original, device, run.progress, store, note=run.note
+        )
     return Job(network, original, config, selection, session, run)

@@ -11,8 +11,9 @@ from qacomp.options.needs import regularizer_options, sharing_way
 from qacomp.options.sharing_ways.straight_through import StraightThroughWay
 from qacomp.sharing.selection import Selection, value_for
 from qacomp.training.batches import batch_count
+from qacomp.training.descent import Descent
 from qacomp.training.history import EpochRecord
-from qacomp.training.loop import WarmupCosine, parameter_groups
+from qacomp.training.loop import parameter_groups
 from qacomp.training.optimizers import OPTIMIZERS, make_optimizer, weight_decay_of
 from qacomp.training.parametrizations.straight_through import install
 from qacomp.training.quantizers import LearnedBits, quantize_network, quantizer_named
@@ -55,7 +56,7 @@ def fine_tune(
         groups.append({"params": list(penalty.parameters()), "lr": rate, "weight_decay": 0.0})
     optimizer = make_optimizer(c.optimizer, groups, c.lr)
     setup.zeros.keep_zero(model, optimizer)
-    stage = setup.stage("fine-tune", c.epochs, keep_best=False)
+    stage = setup.stage("fine-tune", c.epochs, keep_best=False, descent=Descent.of(c.optimizer))
     records = setup.train(model, stage, setup.objective(penalties), optimizer, watch=setup.watch)
     for penalty in penalties.values():
         penalty.finalize()
@@ -125,8 +126,8 @@ def _travel(setup: TrainingSetup, damping: float) -> float:
     """Return Σ_t lr_t·r(t)/damping over all steps of fine-tuning; with momentum the damping is 1 − momentum."""
     c = setup.config
     steps = (c.epochs or 0) * batch_count(setup.dataset.train, c.batch_size)
-    cosine, objective = WarmupCosine(steps), setup.objective({})
-    total = sum(cosine(t) * objective.schedule(t / steps) for t in range(steps))
+    rates, objective = Descent.of(c.optimizer).rates(steps), setup.objective({})
+    total = sum(rates(t) * objective.schedule(t / steps) for t in range(steps))
     return c.lr * total / damping
 
 

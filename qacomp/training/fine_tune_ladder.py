@@ -5,6 +5,7 @@ from dataclasses import replace
 from torch import nn
 
 from qacomp.sharing.selection import Selection
+from qacomp.training.descent import Descent
 from qacomp.training.fine_tune import set_strengths
 from qacomp.training.history import EpochRecord
 from qacomp.training.ladder import PrecisionLadder, build_ladder
@@ -49,5 +50,6 @@ def fine_tune_ladder(
     setup.zeros.keep_zero(model, optimizer)
     whole = replace(setup, zeros=setup.zeros.under("network."))
     objective = whole.objective({f"network.{name}": penalty for name, penalty in penalties.items()})
-    records = setup.train(ladder, setup.stage("fine-tune", c.epochs, keep_best=True), objective, optimizer)
+    stage = setup.stage("fine-tune", c.epochs, keep_best=True, descent=Descent.of(c.optimizer))
+    records = setup.train(ladder, stage, objective, optimizer)
     return ladder, records

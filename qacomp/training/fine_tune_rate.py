@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from qacomp.training.dead_zones import Coder
+from qacomp.training.descent import Descent
 from qacomp.training.history import EpochRecord
 from qacomp.training.loop import parameter_groups
 from qacomp.training.optimizers import make_optimizer, weight_decay_of
@@ -41,6 +42,6 @@ def fine_tune_rate(
     objective = RateObjective.of(setup.objective({}), tensors, goal, coder)
     optimizer = make_optimizer(c.optimizer, parameter_groups(model, c.lr, weight_decay_of(c.optimizer)), c.lr)
     setup.zeros.keep_zero(model, optimizer)
-    stage = setup.stage("fine-tune by rate", c.epochs, keep_best=False)
+    stage = setup.stage("fine-tune by rate", c.epochs, keep_best=False, descent=Descent.of(c.optimizer))
     records = setup.train(model, stage, objective, optimizer, watch=setup.watch)
     return {name: OnGrid(*take_multiples(model, name)) for name in steps}, records

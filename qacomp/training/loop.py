@@ -1,5 +1,6 @@
 """The training loop: one stage of epochs over a dataset's training split, resumable after every epoch."""
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -17,6 +18,7 @@ from qacomp.evaluation.submodels import submodel_accuracies
 from qacomp.models.flexible import FlexibleModel
 from qacomp.progress import Progress, Task
 from qacomp.training.batches import batch_count, epoch_seed, training_batches
+from qacomp.training.descent import COSINE, Descent
 from qacomp.training.history import EpochRecord
 from qacomp.training.objective import Objective
 from qacomp.training.resume import ResumeStore
@@ -43,6 +45,7 @@ class Stage:
     device: torch.device
     precision: str = "fp32"
     keep_best: bool = False
+    descent: Descent = COSINE
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,14 @@ class TrainingHooks:
     """What is called while a training runs.
 
     progress: shows the steps that are done. store: saves the state after each epoch, so that an interrupted stage
-    continues there. watch: called after each epoch with its number, from 1, and the model.
+    continues there. watch: called after each epoch with its number, from 1, and the model. note: told in a line what a
+    user should know.
     """
 
     progress: Progress
     store: ResumeStore | None = None
     watch: Callable[[int, nn.Module], None] | None = None
+    note: Callable[[str], None] = lambda text: None
 
 
 def train(
@@ -76,7 +81,8 @@ def train(
 ) -> list[EpochRecord]:
     """Train `model` in place, and return a record for each epoch.
 
-    Learning rates follow `WarmupCosine`. Raises DivergedError if the loss becomes NaN or infinite.
+    Learning rates follow the stage's `Descent`. If the loss becomes NaN or infinite, the training ends with the network
+    of the last epoch before, and a note says so; in the first epoch DivergedError is raised.
     """
     return _Loop(model, data, stage, objective, optimizer).run(hooks)
 
@@ -90,7 +96,7 @@ class _Loop:
         self.model, self.data, self.stage = model, data, stage
         self.objective, self.optimizer = objective, optimizer
         self.steps = batch_count(data.dataset.train, stage.batch_size)  # in one epoch
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, WarmupCosine(self.steps * stage.epochs))
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, stage.descent.rates(self.steps * stage.epochs))
         self.parts: dict[str, Any] = {
             "model": model,
             "optimizer": optimizer,
@@ -111,7 +117,15 @@ class _Loop:
         with hooks.progress.task(stage.name, self.steps * stage.epochs) as task:
             task.advance(self.steps * len(self.records))
             for epoch in range(len(self.records), stage.epochs):
-                record = self._epoch(epoch, task)
+                before = copy.deepcopy(self._state()) if epoch else None
+                try:
+                    record = self._epoch(epoch, task)
+                except DivergedError as error:
+                    if before is None:
+                        raise
+                    self._restore(before)
+                    hooks.note(f"{error}; the network of epoch {epoch} is kept")
+                    break
                 self.records.append(record)
                 if stage.keep_best and record.validation_accuracy > self.best[0]:
                     self.best = (record.validation_accuracy, _copy(self.model))
@@ -170,6 +184,7 @@ class _Loop:
         self.optimizer.zero_grad(set_to_none=True)
         task_loss.backward()  # type: ignore[no-untyped-call]
         penalty = self.objective.add_penalty_gradients(self.model, progress)
+        stage.descent.clipped(self.model.parameters())
         self.optimizer.step()
         self.schedule.step()
         return float(task_loss.detach()), float(penalty)
@@ -197,22 +212,6 @@ def parameter_groups(model: nn.Module, lr: float, weight_decay: float) -> list[d
         {"params": [p for p in trainable if p.ndim >= 2], "lr": lr, "weight_decay": weight_decay},
         {"params": [p for p in trainable if p.ndim < 2], "lr": lr, "weight_decay": 0.0},
     ]
-
-
-class WarmupCosine:
-    """Learning-rate factor: it rises to 1 over the first 5 % of steps, then falls along a half cosine to 0.
-
-    In a short training it rises over the first 50 steps, or over the first quarter if that is less.
-    """
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-
-    def __call__(self, step: int) -> float:
-        """Return the factor of step 0, 1, ..., total − 1."""
-        warmup = max(1, self.total // 20, min(50, self.total // 4))
-        falling = min(1.0, max(0, step - warmup) / max(1, self.total - warmup))
-        return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * falling))
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Train a network from random weights, so that qacomp can be tried without a checkpoint."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from qacomp.outputs import Output, claim, resume_output
 from qacomp.progress import Progress
 from qacomp.sources.input_files import command_files
 from qacomp.training.batches import batch_count
+from qacomp.training.descent import Descent
 from qacomp.training.device import choose_device, choose_precision
 from qacomp.training.distillation import among_submodels, lesson_of
 from qacomp.training.history import EpochRecord
@@ -98,6 +99,7 @@ def train_network(config: TrainConfig, output: Path, progress: Progress, *, forc
     epochs = config.epochs or min(100, max(5, math.ceil(_STEPS / batch_count(dataset.train, config.batch_size))))
     augment = preprocessing.channels == 3
     stage = Stage("train", epochs, config.batch_size, config.seed, augment, device, precision, keep_best=True)
+    stage = replace(stage, descent=Descent.of(config.optimizer))
     groups = parameter_groups(model, config.lr, weight_decay_of(config.optimizer))
     optimizer = make_optimizer(config.optimizer, groups, config.lr)
     store = ResumeStore(output.with_name(output.name + ".resume"), f"{config} {torch.__version__}")

@@ -11,6 +11,7 @@ from qacomp.datasets import Dataset
 from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.options.config import CompressConfig
 from qacomp.progress import Progress
+from qacomp.training.descent import COSINE, Descent
 from qacomp.training.distillation import among_submodels, lesson_of
 from qacomp.training.history import EpochRecord
 from qacomp.training.loop import Stage, TrainingData, TrainingHooks, train
@@ -26,6 +27,7 @@ class TrainingSetup:
 
     config: settings without None. original: the network as it came, the teacher of --distill. store: where the state
     is saved for resuming. zeros: the weights that stay zero. watch: called after each epoch of the fine-tuning.
+    note: told in a line what a user should know.
     """
 
     config: CompressConfig
@@ -37,12 +39,13 @@ class TrainingSetup:
     store: ResumeStore | None = None
     zeros: Zeros = NO_ZEROS
     watch: Callable[[int, nn.Module], None] | None = None
+    note: Callable[[str], None] = lambda text: None
 
-    def stage(self, name: str, epochs: int, *, keep_best: bool) -> Stage:
+    def stage(self, name: str, epochs: int, *, keep_best: bool, descent: Descent = COSINE) -> Stage:
         """Return a stage with the settings' batch size, seed, augmentation, device and precision."""
         c = self.config
         augment = c.augment == "crop-flip"
-        return Stage(name, epochs, c.batch_size, c.seed, augment, self.device, c.precision, keep_best)
+        return Stage(name, epochs, c.batch_size, c.seed, augment, self.device, c.precision, keep_best, descent)
 
     def objective(self, penalties: Mapping[str, Regularizer]) -> Objective:
         """Return the objective: task loss, distillation loss if --distill asks for it, and penalties with their λ."""
@@ -67,5 +70,5 @@ class TrainingSetup:
         watch: called after each epoch with its number, from 1, and the model. Raises DivergedError.
         """
         data = TrainingData(self.dataset, self.preprocessing)
-        hooks = TrainingHooks(self.progress, self.store, watch)
+        hooks = TrainingHooks(self.progress, self.store, watch, self.note)
         return train(model, data, stage, objective, optimizer, hooks)

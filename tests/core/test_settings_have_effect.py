@@ -98,6 +98,7 @@ OTHER: dict[str, Any] = {
 }
 
 
+DESCENT: dict[str, Any] = {"weight_decay": 0.2, "schedule": "step", "clip": 0.01}
 HYPERPARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
     "sharing": {"auto": {}, "after": {}, "straight-through": {"entropy": 20.0}, "rate": {"tuned": False}},
     "reg": {
@@ -123,10 +124,10 @@ HYPERPARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "optimizer": {
-        "sgd": {"weight_decay": 0.2, "momentum": 0.3, "nesterov": True},
-        "adam": {"weight_decay": 0.2, "beta1": 0.3, "beta2": 0.5},
-        "adamw": {"weight_decay": 0.2, "beta1": 0.3, "beta2": 0.5},
-        "adadelta": {"weight_decay": 0.2, "rho": 0.3},
+        "sgd": DESCENT | {"momentum": 0.3, "nesterov": True},
+        "adam": DESCENT | {"beta1": 0.3, "beta2": 0.5},
+        "adamw": DESCENT | {"beta1": 0.3, "beta2": 0.5},
+        "adadelta": DESCENT | {"rho": 0.3},
     },
 }
 """Another value of each hyper-parameter of each method, by setting."""
@@ -227,10 +228,13 @@ def test_every_hyperparameter_has_another_value_here() -> None:
 )
 def test_a_hyperparameter_changes_the_outcome(setting: str, method: str) -> None:
     mode = TRAINED | METHOD_MODES.get(method, {})
+    plain: dict[str, Any] = {}  # outcomes by what stands beside
     for name, value in HYPERPARAMETERS[setting][method].items():
         beside = BESIDE.get(f"{method}:{name}", {})
         before, after = (mode | {setting: {"name": method} | beside | more} for more in ({}, {name: value}))
-        assert outcome(before, images())[0] != outcome(after, images())[0], name
+        if str(beside) not in plain:
+            plain[str(beside)] = outcome(before, images())[0]
+        assert plain[str(beside)] != outcome(after, images())[0], name
 
 
 def test_without_data_what_needs_training_is_named() -> None:

@@ -13,6 +13,7 @@ from qacomp.options.declaration import NOT_NEGATIVE, Bounds, Option, option
 from qacomp.options.method import MethodChoice
 from qacomp.options.method_table import MethodTable
 from qacomp.options.registry import Registry
+from qacomp.training.descent import Descent
 from qacomp.training.history import EpochRecord
 from qacomp.training.loop import parameter_groups
 from qacomp.training.objective import Objective
@@ -122,4 +123,5 @@ def train_pruned(
     optimizer = make_optimizer(c.optimizer, parameter_groups(model, c.lr, weight_decay_of(c.optimizer)), c.lr)
     watch(optimizer)
     setup.zeros.keep_zero(model, optimizer)
-    return setup.train(model, setup.stage("prune", epochs, keep_best=False), objective, optimizer)
+    stage = setup.stage("prune", epochs, keep_best=False, descent=Descent.of(c.optimizer))
+    return setup.train(model, stage, objective, optimizer)
