@@ -67,13 +67,14 @@ class Breaks(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self.steps += self.training
-        return self.layer(x.flatten(1)) * (math.nan if self.training and self.steps >= self.last else 1.0)
+        logits: Tensor = self.layer(x.flatten(1))
+        return logits * math.nan if self.training and self.steps >= self.last else logits
 
 
 def _train(model: nn.Module, notes: list[str]) -> int:
     rng = np.random.default_rng(0)
     split = Split(rng.integers(0, 255, (32, 2, 2, 1), dtype=np.uint8), rng.integers(0, 2, 32))
-    data = TrainingData(Dataset("made", split, split, split, 2), Preprocessing((2, 2), 1, (0.5,), (0.5,)))
+    data = TrainingData(Dataset("made", 2, split, split, split), Preprocessing((2, 2), 1, (0.5,), (0.5,)))
     stage = Stage("train", 4, 8, 0, False, torch.device("cpu"))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     return len(train(model, data, stage, Objective(), optimizer, TrainingHooks(SilentProgress(), note=notes.append)))
