@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 _FIRST = 1.6  # factor by which the bracket grows until it holds the solution
 _MOST_TRIALS = 24
+_FLAT = 6  # factors in a row that leave the bytes as they are: all weights are zero by then, or all stay exact
 _NARROW = 1.01  # ratio of a bracket's ends at which the search stops
 
 
@@ -18,8 +19,12 @@ def scale_for_size(bytes_at: Callable[[float], int], most: int, within: float = 
     """
     low, high = None, None  # (log scale, bytes): file too large; file small enough
     scale = start
+    before, same = None, 0
     for _ in range(_MOST_TRIALS):
         size = bytes_at(scale)
+        same, before = same + 1 if size == before else 0, size
+        if same == _FLAT and (low is None or high is None):
+            break
         point = math.log(scale), size
         if size > most:
             low = point

@@ -3,6 +3,7 @@
 Both sizes are estimated from entropies, which is quick. If the estimates are close, both forms are encoded.
 """
 
+import hashlib
 import math
 import tempfile
 from pathlib import Path
@@ -15,6 +16,8 @@ from qacomp.formats import BFLOAT16, SharedTensor, save_file, stored_values
 
 _PLAIN = 0.8  # below this part of the floats' estimate the shared form is smaller for sure
 _SAMPLE = 1 << 16  # values of a sample
+_MOST_KNOWN = 10_000  # arrays, whose digests take about a megabyte
+_known: dict[bytes, int] = {}
 
 
 def is_smaller(shared: SharedTensor, array: NDArray[Any], precision: str) -> bool:
@@ -25,13 +28,23 @@ def is_smaller(shared: SharedTensor, array: NDArray[Any], precision: str) -> boo
     if not array.size or shared_bits(shared, precision) < _PLAIN * float_bits(array):
         return True
     coded = _coded_bytes(shared, precision)
-    return 8 * coded < _PLAIN * float_bits(array) or coded < _coded_bytes(array, precision)
+    return 8 * coded < _PLAIN * float_bits(array) or coded < _plane_bytes(array)
 
 
 def _coded_bytes(tensor: SharedTensor | NDArray[Any], precision: str) -> int:
     """Return the bytes that a tensor takes in a container."""
     with tempfile.TemporaryDirectory(prefix="qacomp-") as folder:
         return save_file(Path(folder) / "w.qac", {"w": tensor}, precision=precision).tensors[0].bytes
+
+
+def _plane_bytes(array: NDArray[Any]) -> int:
+    """Return the bytes that an array takes as lossless planes; searches ask for the same arrays again and again."""
+    digest = hashlib.sha256(f"{array.dtype} {array.shape} ".encode() + array.tobytes()).digest()
+    if digest not in _known:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        _known[digest] = _coded_bytes(array, "exact")
+    return _known[digest]
 
 
 def may_be_larger(array: NDArray[Any], k: int, books: int) -> bool:

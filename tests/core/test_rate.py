@@ -172,6 +172,13 @@ def test_a_size_is_reached_from_below() -> None:
     assert bytes_at(scale_for_size(bytes_at, 2_999)) > 2_999  # out of reach
 
 
+@pytest.mark.parametrize("size", [1_000, 5_000])
+def test_a_search_stops_where_bytes_no_longer_change(size: int) -> None:
+    tried: list[float] = []
+    scale_for_size(lambda scale: tried.append(scale) or size, 2_000)  # type: ignore[func-returns-value]
+    assert len(tried) < 10
+
+
 def test_the_largest_good_scale_is_found() -> None:
     found = largest_scale(lambda scale: scale <= 0.037)
     assert found is not None and 0.036 < found <= 0.037

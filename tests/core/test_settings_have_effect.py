@@ -39,8 +39,8 @@ MODES: dict[str, dict[str, Any]] = {
     "learned bits": SMALL | {"batch_size": 16, "epochs": 1, "reg": "sinreq:learn_bits=true", "quantizer": "dorefa"},
     "rate": SMALL | {"sharing": "rate", "tune_epochs": 0},
     "levels": TRAINED | {"levels": (2, 4), "reg": "exp"},
-    "magnitude": SMALL | {"prune": "magnitude:epochs=0", "tune_epochs": 0},
-    "energy": SMALL | {"batch_size": 16, "prune": "energy:epochs=3,rate=0.4", "tune_epochs": 0},
+    "magnitude": SMALL | {"k": 4, "prune": "magnitude:epochs=0", "tune_epochs": 0},
+    "energy": SMALL | {"k": 4, "batch_size": 16, "prune": "energy:epochs=3,rate=0.4", "tune_epochs": 0},
 }
 CONDITIONAL = {name for name, declared in declarations(CompressConfig).items() if declared.needs}
 INPUTS = {"arch", "num_classes", "data", "input", "submodule", "key", "metric", "preprocess"}
