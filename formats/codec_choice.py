@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from qacomp.formats.budget import affordable
 from qacomp.formats.codecs import CODECS, Codec, Stream, standard_codecs
 from qacomp.formats.codecs.base import Array, Kind, sample
+from qacomp.formats.codecs.deflate import Deflate
 from qacomp.formats.codecs.grids import Grids
 
 _SAMPLE = 1 << 17  # values of a sample
@@ -28,8 +29,11 @@ class Choice:
 
 
 def choose(kind: Kind, parts: Sequence[Array], streams: Sequence[Stream], names: Sequence[str] | None = None) -> Choice:
-    """Encode the streams with each codec of SPEC.md, or each named one, and return the smallest; ties: the lower id."""
-    tried = standard_codecs() if names is None else names
+    """Encode the streams with each codec of SPEC.md, or each named one, and return the smallest; ties: the lower id.
+
+    The codec deflate is made for texts, so a tensor has it only where it is named.
+    """
+    tried = [name for name in standard_codecs() if name != Deflate.name] if names is None else names
     codecs = [c for _, c in sorted(CODECS.items()) if kind in c.kinds and c.name in tried]
     if kind == "values" and (found := _grids_alone(codecs, parts, streams)) is not None:
         return found

@@ -18,6 +18,7 @@ from qacomp.formats.records import INDEX_CHUNK, INDICES, SectionRecord, TensorRe
 from qacomp.formats.tensors import SharedTensor
 
 _ALONE_FROM = 8192  # a tensor with fewer indices always goes into a group
+_NEWER_BYTES = 16  # a file is of a newer version only if that saves at least so many bytes of the graph or metadata
 _NESTED_COST = 1.02  # levels are stored at once only if one section a level takes more than this times as much
 
 
@@ -113,13 +114,17 @@ def _at_level(member: Member, level: int) -> tuple[Array, Stream]:
     return np.ascontiguousarray(here, dtype=word_dtype(stream)), stream
 
 
-def blob(data: bytes, check: Callable[[int, int], None]) -> Choice:
+def blob(data: bytes, check: Callable[[int, int], None], newer: Sequence[str] = ()) -> Choice:
     """Encode a byte string (graph, metadata, header) in the smallest form that readers accept.
 
-    check: called with (stored bytes, decoded bytes); raises LimitExceededError if readers would refuse the ratio.
+    check: called with (stored bytes, decoded bytes); raises LimitExceededError if readers would refuse the ratio;
+    newer: codecs that older readers don't have, taken only if they save enough bytes.
     """
     part, stream = np.frombuffer(data, np.uint8), Stream("values", len(data))
-    choice = choose("values", [part], [stream], ("raw", "zstd", "lzma"))
+    choices = [choose("values", [part], [stream], ("raw", "zstd", "lzma"))]
+    choices += [choose("values", [part], [stream], (name, "raw")) for name in newer]
+    sizes = [len(choice.payload) + (_NEWER_BYTES if n else 0) for n, choice in enumerate(choices)]
+    choice = choices[sizes.index(min(sizes))]
     try:
         check(len(choice.payload), len(data))
     except LimitExceededError:

@@ -16,7 +16,7 @@ from qacomp.formats.errors import (
 from qacomp.formats.records import AT_ONCE_FLAG, BLOCKS_FLAG
 
 MAGIC = b"\x93QAC"
-VERSION = (1, 2)
+VERSION = (1, 3)
 PREFIX = struct.Struct("<4sBBBBIIQI")
 PREFIX_BYTES = PREFIX.size + 4
 

@@ -212,7 +212,8 @@ class Writer:
         sizes = {GRAPH: 0, META: 0}
         for kind, data in ((GRAPH, self._graph), (META, write_metadata(self._meta) if self._meta else None)):
             if data is not None:
-                choice = blob(data, check_graph if kind == GRAPH else check_meta)
+                newer = ("deflate",) if self.codecs is None or "deflate" in self.codecs else ()
+                choice = blob(data, check_graph if kind == GRAPH else check_meta, newer)
                 sizes[kind] = len(choice.payload)
                 crc = crc32(choice.payload)
                 record = SectionRecord(kind, choice.codec.id, 0, 0, len(choice.payload), crc, len(data))

@@ -7,7 +7,7 @@ import numpy as np
 
 import qacomp.formats
 from qacomp.formats import SharedTensor, limits, open_file, records, save_file
-from qacomp.formats.codecs import CODECS, codebooks, contextmodel
+from qacomp.formats.codecs import CODECS, codebooks, contextmodel, dictionary
 from qacomp.formats.dtypes import DTYPES, dtype_name
 from qacomp.formats.prefix import VERSION
 
@@ -97,6 +97,12 @@ def test_context_settings_and_taps() -> None:
 
 def test_the_version() -> None:
     assert SPEC.startswith(f"# The qacomp container (`.qac`), version {'.'.join(map(str, VERSION))}\n")
+
+
+def test_the_dictionary() -> None:
+    text = SPEC.split("### 6.6 ")[1].split("\n## ")[0]
+    lines = [line.removeprefix("    ") for line in text.split("\n") if line.startswith("    ")]
+    assert "".join(lines).encode() == dictionary.DICTIONARY and len(dictionary.DICTIONARY) > 3000
 
 
 def example(heading: str) -> bytes:

@@ -92,6 +92,14 @@ def _seeds() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
             {"x": np.arange(6, dtype=np.uint8)},
             {"graph": b"graph" * 20, "meta": {"meta": META, "list": [META] * 9}},
         ),
+        "texts": (
+            {"x": np.frombuffer(b"num_classes" * 4, np.uint8)},
+            {
+                "graph": b"kernel_shape,strides,BatchNormalization" * 4,
+                "meta": {"preprocessing": {"channels": 3}, "qacomp": "0.1.0", "verdict": "good"},
+                "coding": Coding(codecs=("deflate",)),
+            },
+        ),
         "constant": ({"w": shared((50,), 1), "s": shared((), 2)}, {}),
         "nothing": ({}, {}),
     }

@@ -144,6 +144,14 @@ def zstd_planes() -> Contents:
     return tensors, {"coding": Coding(codecs=("planes",))}
 
 
+def deflate() -> Contents:
+    """Metadata and a graph of words that the dictionary has, and a tensor of bytes."""
+    words = [f"layer{n}.conv{n % 3}.weight" for n in range(20)]
+    meta = {"arch": "resnet20", "num_classes": 10, "qacomp": "0.1.0", "source": {"kind": "state_dict", "sha256": ""}}
+    tensors = {"w": SharedTensor(codebook(5), indices((40,), 5, 71)), "text": np.frombuffer(b"conv1.weight" * 3, "u1")}
+    return tensors, {"meta": meta, "graph": ",".join(words).encode(), "coding": Coding(codecs=("deflate", "bitpack"))}
+
+
 def _with_codec(name: str, k: int) -> Callable[[], Contents]:
     return lambda: (network(k), {"coding": Coding(codecs=(name, "planes")), "precision": "fp12"})
 
@@ -165,6 +173,7 @@ GOLDEN: dict[str, Callable[[], Contents]] = {
     "zstd_planes": zstd_planes,
     "at_once": at_once,
     "grids": grids,
+    "deflate": deflate,
 }
 
 if __name__ == "__main__":
