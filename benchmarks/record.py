@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from _kept import kept
 from _record_every import every_rows
-from _record_nncodec import nncodec_points, smallest
+from _record_nncodec import folded, nncodec_points, smallest, unfolded
 from _record_onnx import speech_rows
 from _record_text import text_rows
 from _record_vision import vision_rows
@@ -198,16 +197,14 @@ def _compressed(entry: Entry, spec: str, seed: int) -> dict[str, Any]:
 def _for_peer(
     network: Network, x: NDArray[Any], y: NDArray[Any]
 ) -> tuple[dict[str, NDArray[np.float32]], Callable[[Mapping[str, NDArray[Any]]], float]]:
-    """The network's float tensors, and a function that measures it with others."""
-    state = network.model.state_dict()
-    weights = {name: value.numpy() for name, value in state.items() if value.dtype == torch.float32}
+    """The network's float tensors, batch norms folded, and a function that measures it with others."""
+    model = network.model
+    state = {name: value.clone() for name, value in model.state_dict().items()}
 
     def score(decoded: Mapping[str, NDArray[Any]]) -> float:
-        changed = {n: torch.from_numpy(np.array(decoded[n])) if n in decoded else v for n, v in state.items()}
-        network.model.load_state_dict(changed)
-        accuracy = topk_accuracy(torch_logits(network.model, x), y, 1)
-        network.model.load_state_dict(state)
+        model.load_state_dict(unfolded(model, decoded))
+        accuracy = topk_accuracy(torch_logits(model, x), y, 1)
+        model.load_state_dict(state)
         return accuracy
 
-    state = {name: value.clone() for name, value in state.items()}
-    return weights, score
+    return folded(model), score

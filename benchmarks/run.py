@@ -13,7 +13,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 HERE = Path(__file__).parent
-NO_SUITES = {"run", "result", "tables", "figures", "networks", "browser", "nncodec_peer"}
+NO_SUITES = {"run", "result", "tables", "figures", "networks", "browser"}
 
 
 def suites() -> list[str]:

@@ -20,7 +20,7 @@ from qacomp.sources.opening import Reading, open_source
 from qacomp.stages.select import select_weights
 from qacomp.sweeping.changed import Changed, changed_loss
 from qacomp.sweeping.front import SweepPeer
-from qacomp.sweeping.nncodec_peer import nncodec_here, nncodec_sizes
+from qacomp.sweeping.nncodec_peer import nncodec_python, nncodec_runs
 from qacomp.sweeping.trials import SweepJob
 
 _KEPT = (
@@ -51,9 +51,9 @@ def measured_peers(job: SweepJob, container: Path, note: Callable[[str], None]) 
         beside = _beside({layer.name: read[layer.name] for layer in layers}, layers, container)
         loss = changed_loss(source, config, data)
         peers = [_int8(beside, loss)]
-        if nncodec_here():
-            for qp, (size, decoded) in zip(_QPS, nncodec_sizes(beside.weights, _QPS), strict=True):
-                peers.append(SweepPeer(f"NNCodec, qp {qp}", size + beside.rest, loss(decoded)[1]))
+        if nncodec_python() is not None:
+            for run in nncodec_runs(beside.weights, _QPS):
+                peers.append(SweepPeer(f"NNCodec, qp {run.qp}", run.bytes + beside.rest, loss(run.decoded)[1]))
     except QacompError as error:
         note(f"no peers: {error}")
         return []

@@ -15,7 +15,7 @@ from qacomp.models import create_model
 from qacomp.options.config import CompressConfig
 from qacomp.sources.opening import Reading, open_source
 from qacomp.sweeping.changed import changed_loss
-from qacomp.sweeping.nncodec_peer import PeerError, nncodec_here, nncodec_sizes
+from qacomp.sweeping.nncodec_peer import VARIABLE, PeerError, nncodec_python, nncodec_runs
 from qacomp.sweeping.peers import int8_weights
 from qacomp.sweeping.trials import loss_of
 
@@ -57,6 +57,7 @@ def nncodec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         "def decode(coded):\n    return dict(np.load(io.BytesIO(coded)))\n"
     )
     monkeypatch.syspath_prepend(str(place.parent))
+    monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setenv("PYTHONPATH", str(place.parent))
     yield place
 
@@ -64,13 +65,37 @@ def nncodec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_nncodec_runs_in_a_process_of_its_own(nncodec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     weights = {"a/b": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4), "c": np.ones(2, np.float32)}
-    assert nncodec_here()
-    (size, decoded), (other, _) = nncodec_sizes(weights, (-38, -26))
-    assert size == other > 100 and list(decoded) == ["a/b", "c"] and not (tmp_path / "left-over").exists()
-    assert np.array_equal(decoded["a/b"], weights["a/b"].round(1)) and "nncodec.nn" not in sys.modules
+    assert nncodec_python() == sys.executable
+    first, second = nncodec_runs(weights, (-38, -26), repeats=2)
+    assert (first.qp, second.qp) == (-38, -26) and first.bytes == second.bytes > 100
+    assert list(first.decoded) == ["a/b", "c"] and not (tmp_path / "left-over").exists()
+    assert np.array_equal(first.decoded["a/b"], weights["a/b"].round(1)) and "nncodec.nn" not in sys.modules
+    assert len(first.encode) == len(first.decode) == 2 and min(first.encode + first.decode) >= 0
     (nncodec / "nn.py").write_text("raise ImportError('no such thing')")
     with pytest.raises(PeerError, match="NNCodec is installed and fails: ImportError: no such thing"):
-        nncodec_sizes(weights, (-38,))
+        nncodec_runs(weights, (-38,))
+
+
+def test_the_python_that_is_named(nncodec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That Python needn't have qacomp, nor what NNCodec imports and doesn't need."""
+    (nncodec / "nn.py").write_text("import pandas, flwr.client\n" + (nncodec / "nn.py").read_text())
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "none"))
+    with pytest.raises(PeerError, match=f"{VARIABLE} names .*none, which fails: No such file"):
+        nncodec_runs({"a": np.ones(2, np.float32)}, (-38,))
+    wrapper = tmp_path / "python"
+    wrapper.write_text(f'#!/bin/sh\ntouch {tmp_path}/called\nexec {sys.executable} "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv(VARIABLE, str(wrapper))
+    (run,) = nncodec_runs({"a": np.full(2, 0.26, np.float32)}, (-38,))
+    assert run.decoded["a"].tolist() == pytest.approx([0.3, 0.3]) and (tmp_path / "called").exists()
+
+
+def test_without_nncodec_a_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "")
+    monkeypatch.setattr("qacomp.sweeping.nncodec_peer.find_spec", lambda name: None)
+    assert nncodec_python() is None
+    with pytest.raises(PeerError, match=f"install the package nncodec, or name its Python in {VARIABLE}"):
+        nncodec_runs({}, (-38,))
 
 
 def test_int8_rounds_to_half_a_step_of_each_channel() -> None:
