@@ -1,6 +1,7 @@
 """Collect small tensors in groups that share a section; a group is encoded when it is full or the writer ends it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -8,19 +9,27 @@ from numpy.typing import NDArray
 from qacomp.formats import layout
 from qacomp.formats.codecs import Stream
 from qacomp.formats.codecs.base import Array
-from qacomp.formats.encoding import Member, Section, SectionKey, encode, encode_levels, words
-from qacomp.formats.records import INDICES, VALUES, TensorRecord
+from qacomp.formats.encoding import Member, Section, SectionKey, encode, words
+from qacomp.formats.index_groups import divided
+from qacomp.formats.records import VALUES, TensorRecord
 from qacomp.formats.tensors import SharedTensor
 
 
 class OpenGroups:
     """The open groups: one of indices, and for each element type one of values and one of codebooks in blocks.
 
-    put: called with each finished section; codecs: names of the codecs to try, None for all.
+    put: called with each finished section; moved: called with the number of a tensor and the group that holds its
+    indices, where that isn't the group that `add_indices` returned; codecs: names of the codecs to try, None for all.
     """
 
-    def __init__(self, put: Callable[[Section], None], codecs: Sequence[str] | None, chunk_log2: int) -> None:
-        self._put, self._codecs, self._chunk_log2 = put, codecs, chunk_log2
+    def __init__(
+        self,
+        put: Callable[[Section], None],
+        moved: Callable[[int, int], None],
+        codecs: Sequence[str] | None,
+        chunk_log2: int,
+    ) -> None:
+        self._put, self._moved, self._codecs, self._chunk_log2 = put, moved, codecs, chunk_log2
         self._indices: list[Member] = []
         self._waiting = 0  # indices in the open group
         self._values: dict[tuple[int, bool], list[tuple[int, Array, Stream]]] = {}
@@ -68,7 +77,11 @@ class OpenGroups:
 
     def _flush_indices(self) -> None:
         if self._indices:
-            for section in encode_levels(INDICES, self._index_count, self._indices, self._codecs):
-                self._put(section)
-            self._index_count += 1
+            for part in divided(self._indices, self._codecs):
+                for section in part:
+                    owner = self._index_count
+                    self._put(replace(section, record=replace(section.record, owner=owner)))
+                    for number in section.numbers if section.record.level == 0 else ():
+                        self._moved(number, owner)
+                self._index_count += 1
             self._indices, self._waiting = [], 0

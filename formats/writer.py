@@ -85,7 +85,7 @@ class Writer:
         self._names: set[str] = set()
         self._seen: dict[bytes, int] = {}
         self._spools = Spools(self.path)
-        self._groups = OpenGroups(self._put, self.codecs, self.chunk_log2)
+        self._groups = OpenGroups(self._put, self._move, self.codecs, self.chunk_log2)
         self._accounts: list[Account] = []
 
     def __enter__(self) -> "Writer":
@@ -200,6 +200,9 @@ class Writer:
             for sections in run(min(step, count - first), self.threads, one):
                 for section in sections:
                     self._put(section)
+
+    def _move(self, number: int, group: int) -> None:
+        self._records[number] = replace(self._records[number], group=1 + group)
 
     def _put(self, section: Section) -> None:
         for number in section.numbers:
