@@ -5,10 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from qacomp.rate.columns import columns_of
-from qacomp.rate.grid_form import entropy_bits
+from qacomp.rate.equal_bits import bits_at
 from qacomp.rate.steps import WeightOnGrid
-
-_BITS = 12  # of a step in a file, about: a byte and a half
 
 
 def with_columns(weight: WeightOnGrid) -> WeightOnGrid:
@@ -19,13 +17,11 @@ def with_columns(weight: WeightOnGrid) -> WeightOnGrid:
     if columns is None:
         return weight
     tried = replace(weight, columns=columns)
-    more = _BITS * columns.order.size
-    return tried if _bits(tried) + more < _bits(weight) else weight
+    return tried if _bits(tried) < _bits(weight) else weight
 
 
 def _bits(weight: WeightOnGrid) -> float:
     """Return the bits at the first step, less those that a grid of a larger step would save at an error of one."""
     step = weight.first_step()
-    integers = weight.integers(step)
-    error = weight.output_error(weight.values_of(integers, step))
-    return entropy_bits(integers) + weight.values.size * 0.5 * float(np.log2(max(error, 1e-300)))
+    error = weight.output_error(weight.values_of(weight.integers(step), step))
+    return bits_at(weight, step) + weight.values.size * 0.5 * float(np.log2(max(error, 1e-300)))

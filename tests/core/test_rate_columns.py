@@ -1,5 +1,6 @@
 """A step for each input of an operator: less output error at equal bits, and grids that a container holds exactly."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ from qacomp.formats import open_file, save_file
 from qacomp.rate.column_choice import with_columns
 from qacomp.rate.columns import FARTHEST, columns_of
 from qacomp.rate.compensation import compensated, factorized
+from qacomp.rate.equal_bits import bits_at, step_of_bits
 from qacomp.rate.grid_form import entropy_bits
+from qacomp.rate.guard import guarded
 from qacomp.rate.matrices import PlacedView, View, input_major, output_major
+from qacomp.rate.sharing import RateSharing
 from qacomp.rate.steps import WeightOnGrid
 
 RNG = np.random.default_rng(0)
@@ -95,3 +99,38 @@ def test_a_far_value_gets_room_and_groups_get_no_columns() -> None:
     assert np.abs(weight.changed(1e-3) - w).max() < 0.01
     assert columns_of(w, output_major((40, 24), groups=4), np.ones((4, 24))) is None
     assert columns_of(w.astype(np.float16), output_major((40, 24)), np.ones((1, 24))) is None
+
+
+def with_own_steps() -> WeightOnGrid:
+    factor, w = factorized(uneven(24)), drawn(400, 24)
+    view = output_major(w.shape)
+    return WeightOnGrid(w, view, factor, columns_of(w, view, factor.conditional_power))
+
+
+@pytest.mark.parametrize("times", [0.25, 1.0, 3.0])
+def test_a_step_is_found_for_given_bits(times: float) -> None:
+    weight = with_own_steps()
+    one = replace(weight, columns=None)
+    for start in (weight.first_step(), 8 * weight.first_step()):
+        bits = bits_at(weight, times * weight.first_step())
+        assert bits_at(one, step_of_bits(one, bits, start)) == pytest.approx(bits, rel=0.02)
+    assert bits_at(weight, 0.1) == entropy_bits(weight.integers(0.1)) + 12 * 24
+
+
+@pytest.mark.parametrize("kept", ["columns", "factor", "nothing"])
+def test_ways_of_rounding_are_compared_at_equal_bytes(kept: str) -> None:
+    """Outputs that like one way best get it, at a step that takes the bits that the weight took before."""
+    weight = with_own_steps()
+    step = weight.first_step()
+    ways = {
+        "columns": weight,
+        "factor": replace(weight, columns=None),
+        "nothing": replace(weight, columns=None, factor=None),
+    }
+    steps = {name: step_of_bits(way, bits_at(weight, step), step) for name, way in ways.items()}
+    liked = ways[kept].changed(steps[kept])
+    sharing = RateSharing({"w": weight}, {"w": step}, {"w": np.dtype(np.float32)}, "exact", {})
+    found, plain = guarded(sharing, lambda values: float(((values["w"] - liked) ** 2).sum()), lambda: None)
+    assert found.steps["w"] == pytest.approx(steps[kept]) and plain == (["w"] if kept == "nothing" else [])
+    assert (found.weights["w"].columns is None) == (kept != "columns")
+    assert bits_at(found.weights["w"], found.steps["w"]) == pytest.approx(bits_at(weight, step), rel=0.01)
