@@ -46,10 +46,19 @@ def topk_accuracy(logits: np.ndarray, y: np.ndarray, k: int = 1) -> float:
     if y.min() < 0 or y.max() >= classes:
         bad = int(y.min() if y.min() < 0 else y.max())
         raise DataError(f"label {bad} is out of range: the model has {classes} classes, 0 to {classes - 1}")
+    return 100.0 * float(np.mean(_right(logits, y, k)))
+
+
+def top1_right(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return (N,) bool: whether the largest of an example's logits (N, classes) is its label's; see `topk_accuracy`."""
+    return _right(logits, y, 1)
+
+
+def _right(logits: np.ndarray, y: np.ndarray, k: int) -> np.ndarray:
     own = logits[np.arange(len(y)), y][:, None]  # (N, 1)
-    ahead = (logits > own) | ((logits == own) & (np.arange(classes) < y[:, None]))  # (N, classes)
-    right = (ahead.sum(axis=1) < k) & ~np.isnan(logits).any(axis=1)  # comparisons with NaN are false
-    return 100.0 * float(np.mean(right))
+    ahead = (logits > own) | ((logits == own) & (np.arange(logits.shape[1]) < y[:, None]))  # (N, classes)
+    right: np.ndarray = (ahead.sum(axis=1) < k) & ~np.isnan(logits).any(axis=1)  # comparisons with NaN are false
+    return right
 
 
 def onnx_logits(

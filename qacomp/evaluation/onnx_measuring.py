@@ -13,14 +13,16 @@ from onnx import ModelProto
 from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.errors import DataError, ExportError, MetricError, StoppedRunError
 from qacomp.evaluation.metrics import Measure, chosen_metric, evaluate, first_outputs
-from qacomp.evaluation.samples import Given, load_samples
+from qacomp.evaluation.paired import Loss, paired_loss
+from qacomp.evaluation.samples import Given, Samples, load_parts, load_samples
 from qacomp.graphs.open_weights import with_open_weights
 from qacomp.options.config import CompressConfig
+from qacomp.options.needs import rate_aware
 from qacomp.runtime.agreement import Agreement, Feed, compare, run_all, run_feed, run_weights, worst_of
 from qacomp.runtime.carried import carried_states, run_steps
 from qacomp.runtime.feeds import GeneratedInputs, generated_inputs
 from qacomp.runtime.operator_errors import OperatorError, OperatorErrors, weight_error
-from qacomp.runtime.session import OnnxModel, open_session
+from qacomp.runtime.session import OnnxModel, Session, open_session
 
 _RUNS = 8  # inputs, alternately loud and quiet: loud ones may saturate a network and hide errors that quiet ones show
 _ALONE = 2  # of them that are run when tensors are tried one by one: a loud and a quiet one
@@ -29,10 +31,14 @@ _STEPS = 64  # steps of a recurrent model with loud inputs, and again with quiet
 
 @dataclass(frozen=True)
 class Measured:
-    """The comparison of two models. `agreement`: None if a model doesn't run; `metric`: None without targets."""
+    """The comparison of two models. `agreement`: None if a model doesn't run; `metric`: None without targets.
+
+    loss: of the metric, with its noise; only where steps are chosen by it.
+    """
 
     agreement: Agreement | None = None
     metric: Measure | None = None
+    loss: Loss | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class Reference:
 
     parts: (inputs, outputs) of groups of runs; text: describes the inputs; batch: examples in a run; targets: of the
     first part's outputs, if the data has any, with the name of the `metric` and its `value` for the original.
+    validation: the samples on which steps are chosen, if they are others than these; noise: measure that of the metric.
     """
 
     parts: tuple[tuple[Sequence[Feed], Sequence[Feed]], ...]
@@ -49,6 +56,8 @@ class Reference:
     targets: NDArray[Any] | None = None
     metric: str = "auto"
     value: float = 0.0
+    validation: Reference | None = None
+    noise: bool = False
 
 
 def reference_outputs(
@@ -56,8 +65,9 @@ def reference_outputs(
 ) -> Reference | None:
     """Run the original on the `given` data, else on inputs generated for its `graph`; return its outputs.
 
-    A recurrent model is also run in steps (see `run_steps`). If the model can't be run, None is returned, and `note` is
-    called with the reason. Raises DataError if the given data doesn't fit the model.
+    A recurrent model is also run in steps (see `run_steps`). Where steps are chosen by labels, those of a validation
+    part decide, and the others are reported. If the model can't be run, None is returned, and `note` is called with the
+    reason. Raises DataError if the given data doesn't fit the model.
     """
     try:
         session = open_session(original)
@@ -65,14 +75,11 @@ def reference_outputs(
         note(f"agreement with the original isn't known: {error}")
         return None
     if given is not None:
-        samples = load_samples(given, session.get_inputs(), config)
         try:
-            part = samples.feeds, run_all(original, samples.feeds)
+            return _of_data(original, session, given, config, note)
         except StoppedRunError as error:
             note(f"agreement with the original isn't known: {error}")
             return None
-        known = Reference((part,), samples.source, _batch(samples.feeds))
-        return known if samples.targets is None else _valued(known, samples.targets, config.metric, note)
     try:
         inputs = generated_inputs(graph, lambda feed: run_feed(session, feed))
         return _generated(original, inputs, config.seed)
@@ -96,8 +103,34 @@ def measure(known: Reference, changed: OnnxModel, note: Callable[[str], None]) -
     agreed = compared[0] if len(compared) == 1 else worst_of(compared, known.text)
     if known.targets is None:
         return Measured(agreed)
-    value = evaluate(known.metric, first_outputs(found[0]), known.targets)
-    return Measured(agreed, Measure(known.metric, known.value, value, len(known.targets)))
+    outputs = first_outputs(found[0])
+    value = evaluate(known.metric, outputs, known.targets)
+    before = first_outputs(known.parts[0][1])
+    loss = paired_loss(known.metric, before, outputs, known.targets) if known.noise else None
+    return Measured(agreed, Measure(known.metric, known.value, value, len(known.targets)), loss)
+
+
+def _of_data(
+    original: OnnxModel, session: Session, given: Given, config: CompressConfig, note: Callable[[str], None]
+) -> Reference:
+    """Return the outputs on the samples of `given` that are reported, and on those that decide, if any choice does."""
+    decides = rate_aware(config) and config.target_size is None
+    if decides:
+        samples, deciding = load_parts(given, session.get_inputs(), config)
+    else:
+        samples, deciding = load_samples(given, session.get_inputs(), config), None
+    known = _known(original, samples, config, note)
+    if deciding is not None:
+        return replace(known, validation=_known(original, deciding, config, lambda _: None))
+    if decides and known.targets is not None:
+        note(f"{samples.source}: too few samples for a part that decides, so steps are chosen on those that it reports")
+    return known
+
+
+def _known(original: OnnxModel, samples: Samples, config: CompressConfig, note: Callable[[str], None]) -> Reference:
+    part = samples.feeds, run_all(original, samples.feeds)
+    known = Reference((part,), samples.source, _batch(samples.feeds), noise=config.max_drop is not None)
+    return known if samples.targets is None else _valued(known, samples.targets, config.metric, note)
 
 
 def _valued(known: Reference, targets: NDArray[Any], metric: str, note: Callable[[str], None]) -> Reference:

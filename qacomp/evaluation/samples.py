@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from qacomp.datasets.custom import call_custom
 from qacomp.datasets.npz import read_arrays
 from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.datasets.preprocessing_choice import choose_preprocessing
+from qacomp.datasets.split import SPLIT_SEED
 from qacomp.errors import DataError
 from qacomp.evaluation.metrics import as_objects
 from qacomp.options.config import CompressConfig
@@ -25,7 +26,9 @@ from qacomp.runtime.limits import measuring
 
 _BATCH = 32
 _FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+_VALIDATION = 3  # one of so many samples decides, where data has no validation part of its own
 Given = str | Dataset | Mapping[str, Any]
+Part = Literal["all", "validation", "test"]
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,44 @@ def load_samples(
     shapes become an object array. Raises DataError, with shapes and dtypes, if nothing fits, or if the settings ask for
     preprocessing of arrays.
     """
+    found = _part(*_loaded(given), inputs, config, stored)
+    assert found is not None  # None stands for a part of the samples
+    return found
+
+
+def load_parts(given: Given, inputs: Sequence[Any], config: CompressConfig) -> tuple[Samples, Samples | None]:
+    """Load samples as `load_samples` does, in two disjoint parts: to report on, and to decide on.
+
+    Data with a validation part of its own decides on it, and other labelled data on a third of its samples, drawn by a
+    fixed seed. The second part is None without targets, or where the samples are too few to be divided.
+    """
     source, loaded = _loaded(given)
+    deciding = _part(source, loaded, inputs, config, part="validation")
+    if deciding is not None and deciding.targets is not None:
+        reported = _part(source, loaded, inputs, config, part="test")
+        if reported is not None:
+            return reported, deciding
+    whole = _part(source, loaded, inputs, config)
+    assert whole is not None
+    return whole, None
+
+
+def _part(
+    source: str,
+    loaded: Dataset | Mapping[str, Any],
+    inputs: Sequence[Any],
+    config: CompressConfig,
+    stored: Preprocessing | None = None,
+    part: Part = "all",
+) -> Samples | None:
+    """Return all samples, or a part of them; None where there is no such part."""
     measuring().on_data()
     if not inputs:
         raise DataError(f"{source}: the model has no inputs, so it can't be run on data; leave --data out")
     if isinstance(loaded, Mapping) and all(entry.name in loaded for entry in inputs):
         _refuse_preprocessing(source, config)
         arrays = {entry.name: _array(source, entry.name, loaded[entry.name]) for entry in inputs}
-        return _in_batches(source, arrays, _targets(loaded.get("y")), inputs)
+        return _divided(source, arrays, _targets(loaded.get("y")), inputs, part)
     first = inputs[0]
     if len(inputs) > 1:
         names = ", ".join(entry.name for entry in inputs)
@@ -66,10 +99,31 @@ def load_samples(
         x = _array(source, name, loaded[name])
         if x.ndim == len(first.shape) and x.dtype.kind == "f" and _fits(x.shape[1:], first.shape[1:]):
             _refuse_preprocessing(source, config)
-            return _in_batches(source, {first.name: x}, _targets(loaded.get("y_test")), inputs)
+            return _divided(source, {first.name: x}, _targets(loaded.get("y_test")), inputs, part)
     dataset = loaded if isinstance(loaded, Dataset) else dataset_from_arrays(loaded)
-    x = _preprocessing(source, first.shape, dataset, config, stored).apply(dataset.test.x)  # (N, C, H, W)
-    return _in_batches(source, {first.name: x}, dataset.test.y, inputs)
+    split = dataset.val if part == "validation" else dataset.test
+    x = _preprocessing(source, first.shape, dataset, config, stored).apply(split.x)  # (N, C, H, W)
+    return _in_batches(source, {first.name: x}, split.y, inputs)
+
+
+def _divided(
+    source: str, arrays: dict[str, NDArray[Any]], targets: NDArray[Any] | None, inputs: Sequence[Any], part: Part
+) -> Samples | None:
+    """Return the samples of a part, a third of them for validation; None if they can't be divided."""
+    whole = _in_batches(source, arrays, targets, inputs)
+    if part == "all":
+        return whole
+    count = 0 if targets is None or not targets.ndim else len(targets)
+    if any(not a.ndim or len(a) != count for a in arrays.values()) or (len(whole.feeds) == 1 and count == 1):
+        return None
+    fixed = [e.shape[0] for e in inputs if e.shape and isinstance(e.shape[0], int) and e.shape[0] > 0]
+    stacked = all(arrays[e.name].ndim == len(e.shape) + 1 for e in inputs)
+    if count // _VALIDATION < (1 if stacked or not fixed else min(fixed)):
+        return None
+    chosen = np.random.default_rng(SPLIT_SEED).permutation(count) < count // _VALIDATION
+    rows = np.flatnonzero(chosen if part == "validation" else ~chosen)
+    own = None if targets is None else targets[rows]
+    return _in_batches(source, {name: a[rows] for name, a in arrays.items()}, own, inputs)
 
 
 def _loaded(given: Given) -> tuple[str, Dataset | Mapping[str, Any]]:

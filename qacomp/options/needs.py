@@ -27,17 +27,22 @@ def sharing_way(c: Config) -> SharingWay:
 def rate_aware(c: Config) -> bool:
     """Return whether weights are shared by rate: with --sharing rate, and unless the settings ask for k-means.
 
-    --target-size, --quality and --calibration ask for it too.
+    --target-size, --quality, --max-drop and --calibration ask for it too.
     """
     if c.sharing.name != "auto":
         return bool(c.sharing.name == "rate")
-    asked = c.target_size is not None or c.quality != "auto" or c.calibration is not None
+    asked = c.target_size is not None or c.quality != "auto" or c.calibration is not None or c.max_drop is not None
     return asked or not _asks_for_clusters(c)
+
+
+def limited(c: Config) -> bool:
+    """Return whether the steps of rate-aware sharing are searched within --max-drop or --min-agreement."""
+    return rate_aware(c) and bool(c.max_drop is not None or c.min_agreement)
 
 
 def _asks_for_clusters(c: Config) -> bool:
     """Return whether a setting has an effect with k-means alone, or with a form of the weights of its own."""
-    numbers = c.k is not None or c.k_layers or c.levels is not None or c.min_agreement is not None
+    numbers = c.k is not None or c.k_layers or c.levels is not None or c.min_agreement == 0
     methods = c.reg.chosen or c.quantizer.chosen or c.prune.chosen or assisted(c)
     return bool(numbers or methods or c.codebook != "tensor" or c.rounding != "auto")
 
@@ -60,9 +65,9 @@ def vector_precision(c: Config) -> str:
     """Return the precision of biases and norms in the file.
 
     By rate it is fp12, whose error of at most 1/128 of a value is far below that of weights on grids; except for
-    --quality high.
+    --quality high and for --min-agreement, which may ask for more.
     """
-    coarse = rate_aware(c) and c.stored_precision == "fp16" and c.quality != "high"
+    coarse = rate_aware(c) and c.stored_precision == "fp16" and c.quality != "high" and not c.min_agreement
     return "fp12" if coarse else str(c.stored_precision)
 
 
@@ -178,6 +183,15 @@ EXPORTED = Need(lambda c: bool(c.input), "without --input, since it names the pa
 NO_INCLUDE = Need(lambda c: not c.include, "together with --include, which shares tensors of any size")
 RATE_AWARE = Need(rate_aware, "with this --sharing; leave --sharing out, or give --sharing rate")
 NO_TARGET = Need(lambda c: c.target_size is None, "together with --target-size, which sets the size of the file")
+NO_LIMIT = Need(
+    lambda c: not limited(c), "together with --max-drop or --min-agreement, which say how much the outputs may change"
+)
+AGREEMENT_BY_RATE = Need(
+    lambda c: not rate_aware(c) or c.min_agreement != 0, "with rate-aware sharing if it is 0; leave it out"
+)
+NOT_TRAINED_BY_RATE = Need(
+    lambda c: not (rate_aware(c) and fine_tunes(c)), "together with training by rate; give --max-drop, or --epochs 0"
+)
 COUNTED_LEVELS = Need(
     lambda c: not rate_aware(c), "with rate-aware sharing, whose levels are sizes; give --target-size 50KB,100KB"
 )

@@ -1,9 +1,9 @@
-"""Declare the options of rate-aware sharing: the size of the file, or how much the outputs may change."""
+"""Declare the options of rate-aware sharing: the size of the file, or how much the outputs or the metric may change."""
 
 from dataclasses import dataclass
 
 from qacomp.options import needs
-from qacomp.options.declaration import Option, option
+from qacomp.options.declaration import NOT_NEGATIVE, Option, option
 from qacomp.options.file_size import check_file_sizes
 
 QUALITIES = ("high", "balanced", "small")
@@ -13,7 +13,7 @@ QUALITY = "balanced"
 
 @dataclass(frozen=True, kw_only=True)
 class QualityOptions:
-    """The target of rate-aware sharing: a size or a quality."""
+    """The target of rate-aware sharing: a size, a quality or a limit."""
 
     target_size: str | None = option(
         None,
@@ -34,8 +34,20 @@ class QualityOptions:
             "Quality",
             brief="Instead of a size: high, balanced or small",
             choices=("auto", *QUALITIES),
-            needs=(needs.RATE_AWARE, needs.NO_TARGET),
+            needs=(needs.RATE_AWARE, needs.NO_TARGET, needs.NO_LIMIT),
             shown=f"{QUALITY} where weights are shared by rate",
+        ),
+    )
+    max_drop: float | None = option(
+        None,
+        Option(
+            "The smallest file that loses at most so many points of accuracy on the validation part of --data; of "
+            "another --metric, so much of it.",
+            "Quality",
+            brief="Instead of both: most points of accuracy to lose",
+            bounds=NOT_NEGATIVE,
+            needs=(needs.RATE_AWARE, needs.NO_TARGET),
+            metavar="POINTS",
         ),
     )
     calibration: str | None = option(

@@ -34,8 +34,8 @@ class Settings(TypedDict, total=False):
     min_size: int
     """Don't share tensors with fewer values than this."""
     min_agreement: float | None
-    """Without data: lowest accepted cosine between the outputs and the original's. Tensors get more values than
-    --k until it is reached; 0 turns this off.
+    """Lowest accepted cosine between the outputs and the original's: by rate the smallest file that keeps it; with
+    --k and without data, tensors get more values than K until it is reached, and 0 turns this off.
     """
     sharing: MethodLike
     """Share after the fine-tuning by k-means, in its forward pass (straight-through), or by rate; auto: by the
@@ -57,6 +57,10 @@ class Settings(TypedDict, total=False):
     """
     quality: str
     """Quality of the outputs: high (least change), balanced, or small (smallest file)."""
+    max_drop: float | None
+    """The smallest file that loses at most so many points of accuracy on the validation part of --data; of another
+    --metric, so much of it.
+    """
     calibration: str | None
     """Calibration data on whose inputs step sizes are chosen, such as npz:FILE; labels aren't used."""
     reg: MethodLike

@@ -83,11 +83,11 @@ class SharingOptions:
     min_agreement: float | None = option(
         None,
         Option(
-            "Without data: lowest accepted cosine between the outputs and the original's. Tensors get more values than "
-            "--k until it is reached; 0 turns this off.",
+            "Lowest accepted cosine between the outputs and the original's: by rate the smallest file that keeps it; "
+            "with --k and without data, tensors get more values than K until it is reached, and 0 turns this off.",
             _SHARING,
             bounds=Bounds(0, 1, open_high=True),
-            needs=(needs.NOT_BY_RATE,),
+            needs=(needs.NO_TARGET, needs.AGREEMENT_BY_RATE, needs.NOT_TRAINED_BY_RATE),
             shown="0.9999 from --k 256 on, if the model can be run",
         ),
     )

@@ -36,12 +36,32 @@ class ScaleTrial:
     """One scale that the search tried; a figure is None if the search had no need to measure it.
 
     scale: common factor on all steps; weight_bytes: of the shared tensors in a container of their own; distance: how
-    far the outputs move, Σ|y − ŷ|² / Σ|y − mean y|², before anything is tuned.
+    far the outputs move, Σ|y − ŷ|² / Σ|y − mean y|², before anything is tuned. lost, agreement: what --max-drop and
+    --min-agreement limit, on the samples that decide, after tuning.
     """
 
     scale: float
     weight_bytes: int | None = None
     distance: float | None = None
+    lost: float | None = None
+    agreement: float | None = None
+
+
+@dataclass(frozen=True)
+class LimitKept:
+    """A limit within which the steps were chosen, and what was reached.
+
+    option: --max-drop or --min-agreement; asked: its value; reached: on the inputs that decided, of which `inputs` is a
+    text; reported: on the samples that decided nothing, None if there are none or it isn't measured. noise: two
+    standard errors of the difference between both, for a metric's loss; None if it isn't known.
+    """
+
+    option: str
+    asked: float
+    reached: float
+    inputs: str
+    reported: float | None = None
+    noise: float | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +71,8 @@ class RateSearch:
     trials: by ascending scale, none if weights were trained on their grids; chosen: the scale of the file, None without
     trials. sensitivities: by weight; a weight that no output depended on has none, and neither have weights whose model
     can't be run. of_outputs: distances are those of outputs, otherwise the mean relative squared error of the weights.
-    inputs: what the model was run on; inputs_given: they come from the user's data and weren't generated.
+    inputs: what the model was run on; inputs_given: they come from the user's data and weren't generated. limits: those
+    that the search kept.
     """
 
     trials: tuple[ScaleTrial, ...] = ()
@@ -60,6 +81,7 @@ class RateSearch:
     of_outputs: bool = True
     inputs: str = ""
     inputs_given: bool = False
+    limits: tuple[LimitKept, ...] = ()
 
     @property
     def front(self) -> tuple[tuple[float, int, float], ...]:

@@ -47,12 +47,17 @@ def _between(low: tuple[float, int], high: tuple[float, int], wanted: float) -> 
     return low[0] + min(max(share, 0.1), 0.9) * (high[0] - low[0])
 
 
-def largest_scale(good: Callable[[float], bool], start: float = 1.0) -> float | None:
-    """Return the largest scale, to 1 %, for which `good` is true; None if it is false for every scale that is tried."""
+def largest_scale(
+    good: Callable[[float], bool], start: float = 1.0, most: int = _MOST_TRIALS, narrow: float = _NARROW
+) -> float | None:
+    """Return the largest scale for which `good` is true; None if it is false for every scale that is tried.
+
+    most: trials; narrow: the search stops where a scale is that much smaller, as a ratio, than one that isn't good.
+    """
     low: float | None = None
     high: float | None = None
     scale = start
-    for _ in range(_MOST_TRIALS):
+    for _ in range(most):
         if good(scale):
             low = scale
         else:
@@ -61,7 +66,7 @@ def largest_scale(good: Callable[[float], bool], start: float = 1.0) -> float | 
             scale /= _FIRST
         elif high is None:
             scale *= _FIRST
-        elif high / low < _NARROW:
+        elif high / low < narrow:
             break
         else:
             scale = math.sqrt(low * high)

@@ -22,6 +22,7 @@ _PARTS = (
     sections.verdict,
     sections.agreement,
     search_sections.next_steps,
+    search_sections.limits,
     search_sections.front,
     search_sections.sensitivities,
     sections.layers,

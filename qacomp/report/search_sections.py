@@ -16,6 +16,26 @@ def next_steps(c: Contents) -> str:
     return section("next", "What to try next", f"<ul>{items}</ul>" if items else "", lead)
 
 
+def limits(c: Contents) -> str:
+    """Return a table of the limits within which the steps were chosen, with what was reached and the noise."""
+    if c.search is None or not c.search.limits:
+        return ""
+    rows = "".join(
+        f"<tr><th scope=row>{text(m.option)}</th><td>{m.asked:.6g}</td><td>{m.reached:.6g}</td>"
+        f"<td>{_short(m.noise)}</td><td>{_short(m.reported)}</td><td class=words>{text(m.inputs)}</td></tr>"
+        for m in c.search.limits
+    )
+    names = ("limit", "asked", "reached", "noise", "on other samples", "decided on")
+    heads = "".join(f"<th scope=col{' class=words' if i in (0, 5) else ''}>{name}</th>" for i, name in enumerate(names))
+    table = f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+    lead = (
+        "--max-drop limits what is lost of the metric, --min-agreement the cosine of the worst output with the"
+        " original's. Noise: two standard errors of the difference between the samples that decided and the others. A"
+        " dash: not measured."
+    )
+    return section("limits", "Limits", table, lead)
+
+
 def front(c: Contents) -> str:
     """Return a chart and a table of the scales that the search tried, the chosen one marked."""
     if c.search is None or not c.search.trials:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -42,6 +42,10 @@ class OnnxRuns:
     def measured(self, values: Callable[[str], NDArray[Any]]) -> Measured:
         """Run the model with these values and compare its outputs with the original's; empty if it can't be run."""
         return measure(self.known, self.source.joined(values).SerializeToString(), self.note)
+
+    def where_steps_are_chosen(self) -> OnnxRuns:
+        """Return the model to run on the samples that decide; on the same inputs where there are no others."""
+        return self if self.known.validation is None else replace(self, known=self.known.validation)
 
     def errors(self, shared: Mapping[str, Packed]) -> dict[str, OperatorError]:
         """Return the error of each shared tensor at the operators that read it; see `measure_errors`."""

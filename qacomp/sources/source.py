@@ -26,7 +26,7 @@ SHARING = (
     *("min_agreement", "rounding", "stored_precision", "seed", "data", "key"),
 )
 """The settings that have an effect when weights are shared by k-means without training."""
-RATE_AWARE = ("sharing", "target_size", "quality", "calibration")
+RATE_AWARE = ("sharing", "target_size", "quality", "max_drop", "calibration")
 """The settings of rate-aware sharing."""
 PROGRAM = ("input", "submodule")
 """The settings that have an effect when a user's program is exported to ONNX."""
@@ -52,6 +52,10 @@ class ModelRuns(Protocol):
 
     def measured(self, values: Values) -> Measured:
         """Run the model with these values, and compare its outputs with the original's."""
+        ...
+
+    def where_steps_are_chosen(self) -> "ModelRuns":
+        """Return the model to run on the inputs that decide; itself where the same inputs are reported."""
         ...
 
     def errors(self, shared: Mapping[str, Packed]) -> dict[str, OperatorError]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from qacomp.evaluation.metrics import Measure
+from qacomp.evaluation.paired import Loss
 from qacomp.evaluation.verdict import NOT_JUDGED, Verdict
 from qacomp.exporting.operating_points import OperatingPoint
 from qacomp.formats import Container
@@ -22,17 +23,17 @@ from qacomp.training.pruning.report import PruningReport
 class Measurements:
     """What was measured of a compressed model; what wasn't measured is None or empty.
 
-    errors: by shared tensor, at the operators that read it; max_abs_error: largest absolute difference between the
-    outputs of the packed model and of the model read back from the file; points: the container's operating points;
-    validation: (original, compressed) accuracy in percent on the validation split, where a choice depends on it.
+    loss: of the metric, with its noise; only where a limit of it is asked for. errors: by shared tensor, at the
+    operators that read it; max_abs_error: largest absolute difference between the outputs of the packed model and of
+    the model read back from the file; points: the container's operating points.
     """
 
     accuracy: Accuracy = field(default_factory=Accuracy)
     agreement: Agreement | None = None
     metric: Measure | None = None
+    loss: Loss | None = None
     errors: Mapping[str, OperatorError] = field(default_factory=dict)
     max_abs_error: float | None = None
-    validation: tuple[float, float] | None = None
     points: tuple[OperatingPoint, ...] = ()
     verdict: Verdict = NOT_JUDGED
 

@@ -16,7 +16,7 @@ from qacomp.evaluation.verdict import judge
 from qacomp.exporting.onnx_model import onnx_model
 from qacomp.exporting.operating_points import operating_points
 from qacomp.formats import Container, SharedTensor
-from qacomp.options.needs import level_numbers, rate_aware, vector_precision
+from qacomp.options.needs import level_numbers, vector_precision
 from qacomp.sharing.selection import Selection
 from qacomp.sharing.share import Packed
 from qacomp.sources.probes import probe_inputs
@@ -84,17 +84,7 @@ def _judged(job: Job, package: Package, tuned: nn.Module, accuracy: Accuracy, te
         text = f"{len(inputs)} generated inputs, seed {seed}: {'×'.join(map(str, shape))}"
         agreement = network_agreement(job.original, tuned, inputs, text)
     verdict = judge(agreement, errors, _percent(accuracy, accuracy.tuned), finer_settings(job.config))
-    return Measurements(accuracy, agreement, errors=errors, validation=_validation(job, tuned), verdict=verdict)
-
-
-def _validation(job: Job, tuned: nn.Module) -> tuple[float, float] | None:
-    """Return the (original, tuned) accuracy on the validation split, in percent, if the quality depends on it."""
-    if job.session is None or not rate_aware(job.config):
-        return None
-    split = job.session.dataset.val
-    x = job.network.preprocessing.apply(split.x)  # (N, C, H, W)
-    original, found = (torch_accuracy(m, x, split.y, device=job.session.device) for m in (job.original, tuned))
-    return original, found
+    return Measurements(accuracy, agreement, errors=errors, verdict=verdict)
 
 
 def _metadata(job: Job, package: Package, found: Measurements, test: Test | None) -> dict[str, Any]:

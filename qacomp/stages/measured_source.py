@@ -42,7 +42,9 @@ def operator_errors(
 def judged(measured: Measured, errors: Mapping[str, OperatorError], config: CompressConfig) -> Measurements:
     """Return the measurements of a model, with the verdict on them."""
     verdict = judge(measured.agreement, errors, _percent(measured), finer_settings(config))
-    return Measurements(_accuracy(measured), measured.agreement, measured.metric, errors, verdict=verdict)
+    return Measurements(
+        _accuracy(measured), measured.agreement, measured.metric, measured.loss, errors, verdict=verdict
+    )
 
 
 def coarser_levels(

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from qacomp.options.needs import sized_levels
+from qacomp.options.needs import limited, sized_levels
 from qacomp.sources.torch_source import TorchSource
 from qacomp.stages.job import Job
+from qacomp.stages.limit_search import made_within_limits
 from qacomp.stages.made import Made
 from qacomp.stages.network_calibration import calibrate
 from qacomp.stages.network_levels_by_rate import network_levels_by_rate
@@ -34,6 +35,8 @@ def _made(task: NetworkOnGrids) -> Made:
     job = task.job
     if job.session is not None and job.config.epochs:
         return trained_by_rate(task)
+    if limited(job.config):
+        return made_within_limits(task.scaled(), job.config, job.run)
     if job.config.target_size is None:
         return made_for_quality(task.scaled(), job.config, job.run)
     return made_for_size(task.scaled(), task.rest(), task.asked(), job.run)

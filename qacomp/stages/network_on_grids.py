@@ -23,10 +23,21 @@ from qacomp.stages.network_calibration import CalibratedNetwork
 from qacomp.stages.scale_search import Asked
 from qacomp.stages.scaled import Scaled
 from qacomp.stages.size_of import tensor_bytes, whole_bytes
+from qacomp.stages.validate_network import validated_network
+from qacomp.stages.validation import Validation
 from qacomp.tensors.torch_format import to_array
 from qacomp.training.fine_tune import tune_shared
 from qacomp.training.history import WeightHistory
 from qacomp.training.parametrizations.shared import share_weight
+
+
+@dataclass(frozen=True)
+class BuiltNetwork:
+    """A network whose weights are on grids: the job with its records, and the network before and after tuning."""
+
+    job: Job
+    before: nn.Module
+    model: nn.Module
 
 
 @dataclass(frozen=True)
@@ -55,8 +66,8 @@ class NetworkOnGrids:
         """Return the bytes of a container that holds only these tensors."""
         return tensor_bytes(items, self.job.config)
 
-    def made(self, items: Mapping[str, Packed], *, tuned: bool, model: nn.Module | None = None) -> Made:
-        """Return what goes into the container. tuned: tune the network first.
+    def built(self, items: Mapping[str, Packed], *, tuned: bool, model: nn.Module | None = None) -> "BuiltNetwork":
+        """Return the network with these tensors. tuned: tune it too.
 
         model: the network whose other parameters are taken, None: the job's.
         """
@@ -72,9 +83,21 @@ class NetworkOnGrids:
             if layer.name not in shared:
                 kept = items[layer.name].kept if layer.name in items else self.found.sharing.unfit.get(layer.name)
                 selection = selection.without(layer, kept or "not on a grid")
-        changed = replace(job, network=replace(job.network, model=model), selection=selection)
-        made = measured_network(changed, (before, model), self.weights)
+        return BuiltNetwork(replace(job, selection=selection), before, model)
+
+    def measured(self, built: "BuiltNetwork") -> Made:
+        """Return what goes into the container, measured. It is the last use of `built`: packing takes it apart."""
+        job = replace(built.job, network=replace(built.job.network, model=built.model))
+        made = measured_network(job, (built.before, built.model), self.weights)
         return replace(made, meta={**made.meta, "calibration": self.found.model.text})
+
+    def validated(self, built: "BuiltNetwork") -> Validation:
+        """Return what decides whether its steps may be taken."""
+        return validated_network(built.job, built.model)
+
+    def made(self, items: Mapping[str, Packed], *, tuned: bool, model: nn.Module | None = None) -> Made:
+        """Return what goes into the container; see `built` and `measured`."""
+        return self.measured(self.built(items, tuned=tuned, model=model))
 
     def _tuned(self, model: nn.Module) -> Job:
         """Train shared values, norms and biases: on labels if there is data, else towards the original's outputs."""
@@ -99,14 +122,22 @@ class NetworkOnGrids:
         entries = np.unique(shared.indices[values == 0])
         return int(entries[0]) if entries.size == 1 and shared.codebook[entries[0]] == 0 else None
 
-    def scaled(self) -> Scaled:
-        """Return the network at any scale of its steps, without training of its weights."""
+    def scaled(self, *, tuned: bool = True) -> Scaled:
+        """Return the network at any scale of its steps, without training of its weights. tuned: tune the rest."""
         at = lru_cache(maxsize=1)(self.at)  # bytes and distance are often asked for at the same scale
+        built = lru_cache(maxsize=1)(lambda scale: self.built(at(scale), tuned=tuned))
+
+        def made(scale: float) -> Made:
+            found = self.measured(built(scale))
+            built.cache_clear()
+            return found
+
         return Scaled(
-            lambda scale: self.made(at(scale), tuned=True),
+            made,
             self.whole,
             lambda scale: self.bytes_of(at(scale)),
             lambda scale: self.distance(at(scale)),
+            lambda scale: self.validated(built(scale)),
         )
 
     def distance(self, items: Mapping[str, Packed]) -> float:

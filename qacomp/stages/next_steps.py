@@ -24,7 +24,7 @@ def next_steps(done: Figures, config: CompressConfig) -> tuple[NextStep, ...]:
 def _steps(done: Figures, search: RateSearch, config: CompressConfig) -> Iterator[NextStep]:
     poor = done.verdict.word in (DOUBTFUL, BROKEN)
     target = _next_size(done, search, poor) if config.target_size else _next_quality(search, config, poor)
-    if target is not None:
+    if target is not None and not search.limits:
         yield NextStep(_command(done, config, target[0]), target[1])
     if search.of_outputs and not search.inputs_given and search.inputs:
         why = f"steps were chosen on {search.inputs}; real inputs, without labels, show how the outputs really move"
@@ -95,6 +95,8 @@ def _command(done: Figures, config: CompressConfig, change: tuple[str, str]) -> 
     named = {"--quality": config.quality if config.quality != "auto" else None, "--target-size": config.target_size}
     if change[0] in named:
         named = {}
+    limits = {"--max-drop": config.max_drop, "--min-agreement": config.min_agreement}
+    named |= {flag: None if value is None else f"{value:.10g}" for flag, value in limits.items()}
     named |= {"--data": config.data, "--calibration": config.calibration, change[0]: change[1]}
     named_file = done.source and not done.source.startswith("<")  # a module in memory is called <Sequential>
     source, output = done.source if named_file else "MODEL", done.output.with_suffix("").name + "-next.qac"

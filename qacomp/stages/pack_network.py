@@ -50,8 +50,18 @@ class Package:
         return frozenset(self.tensors) - frozenset(self.rounded)
 
 
-def pack_network(network: Network, selection: Selection, precision: str, vectors: str | None = None) -> Package:
-    """Fold batch norms, round to the stored precision, and export the graph of `network`.
+@dataclass(frozen=True)
+class StoredNetwork:
+    """The tensors of a file, and how they are rounded; see `Package`, which has the graph too."""
+
+    tensors: dict[str, TensorLike]
+    batch_norms: dict[str, float]
+    rounded: dict[str, str]
+    precisions: dict[str, str]
+
+
+def stored_network(network: Network, selection: Selection, precision: str, vectors: str | None = None) -> StoredNetwork:
+    """Fold batch norms and round to the stored precision; nothing is exported.
 
     Every layer of the selection must have been shared. `network.model` is changed: it moves to the CPU and gets exactly
     the values of the file. precision: of codebooks; vectors: precision of biases and norms, None: that of codebooks.
@@ -78,13 +88,20 @@ def pack_network(network: Network, selection: Selection, precision: str, vectors
     rounded = agreed(found, {name: first for name, first in tied.items() if name in tensors})
     precisions = {name: precision if what == CODEBOOK else vectors for name, what in rounded.items()}
     store_precision(model, tensors, precisions)
+    return StoredNetwork(tensors, batch_norms, rounded, precisions)
+
+
+def pack_network(network: Network, selection: Selection, precision: str, vectors: str | None = None) -> Package:
+    """Return the tensors of `stored_network`, whose arguments these are, with the exported graph of `network`."""
+    stored = stored_network(network, selection, precision, vectors)
+    model, tensors, norms = network.model, stored.tensors, stored.batch_norms
     if isinstance(model, FlexibleModel):
         graph = graph_of(export_dense(model, network.input_shape, all_submodels=True), tensors)
         submodels = {name: model.submodel(name) for name in model.submodel_names}
         ordered, cuts = _by_readers(tensors, graph)
-        return Package(ordered, graph, batch_norms, submodels, cuts, rounded, precisions)
+        return Package(ordered, graph, norms, submodels, cuts, stored.rounded, stored.precisions)
     graph = graph_of(export_dense(model, network.input_shape), tensors)
-    return Package(tensors, graph, batch_norms, rounded=rounded, precisions=precisions)
+    return Package(tensors, graph, norms, rounded=stored.rounded, precisions=stored.precisions)
 
 
 def graph_of(exported: onnx.ModelProto, tensors: Collection[str]) -> bytes:

@@ -15,6 +15,7 @@ from qacomp.options.method import NO_METHOD, MethodChoice
 from qacomp.options.needs import (
     assisted,
     fine_tunes,
+    limited,
     rate_aware,
     rounds_freely,
     shares_in_training,
@@ -25,6 +26,7 @@ from qacomp.options.quality import QUALITY
 from qacomp.options.sharing import AFTER, RATE
 from qacomp.sources.network import Network
 from qacomp.sources.source import PROGRAM, RATE_AWARE, RUNNING, SHARING
+from qacomp.sources.tensor_source import TensorSource
 from qacomp.sources.torch_source import Source, TorchSource
 from qacomp.training.batches import batch_count
 from qacomp.training.device import choose_device, choose_precision
@@ -51,6 +53,10 @@ def resolve(config: CompressConfig, source: Source, data: Given | None, note: Ca
     can't work with this source.
     """
     config.check()
+    if config.max_drop is not None and (data is None or isinstance(source, TensorSource)):
+        bare = isinstance(source, TensorSource)
+        needs = "a network or an ONNX model, which can be run" if bare else "labelled data; give --data"
+        raise ConfigError(f"--max-drop {config.max_drop:g}: needs {needs}, or leave --max-drop out")
     if not isinstance(source, TorchSource):
         effects = source.effects(data is not None)
         for flag, value in (("--prune", config.prune), ("--quantizer", config.quantizer)):
@@ -86,7 +92,8 @@ def resolve_network(
     if config.prune.chosen:
         config = _with_rate(config, pruner_of(config.prune), dataset is not None)
     trained = dataset is not None or config.prune.chosen or config.quantizer.chosen
-    if config.min_agreement and (trained or isinstance(network.model, FlexibleModel)):
+    kmeans = not rate_aware(config)
+    if kmeans and config.min_agreement and (trained or isinstance(network.model, FlexibleModel)):
         raise ConfigError(
             "--min-agreement: works for plain sharing without data, without --prune and --quantizer, and for networks "
             "without sub-models; leave it out"
@@ -147,7 +154,7 @@ def _with_k(config: CompressConfig) -> CompressConfig:
 
 def _with_target(config: CompressConfig) -> CompressConfig:
     """Return `config` with the quality chosen, where weights are shared by rate and no size is asked for."""
-    if not rate_aware(config) or config.target_size is not None or config.quality != "auto":
+    if not rate_aware(config) or limited(config) or config.target_size is not None or config.quality != "auto":
         return config
     return replace(config, quality=QUALITY)
 

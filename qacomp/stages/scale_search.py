@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from qacomp.errors import TargetNotReachedError
-from qacomp.evaluation.verdict import GOOD, LARGEST_DROP, UNMEASURED
+from qacomp.evaluation.verdict import GOOD, UNMEASURED
 from qacomp.options.config import CompressConfig
 from qacomp.options.file_size import file_size
 from qacomp.options.quality import QUALITY
@@ -20,7 +20,6 @@ from qacomp.stages.trial_log import TrialLog
 ATTEMPTS = 4
 """Most trials until the file has the target size."""
 _WITHIN = 0.01  # fraction of the target size by which the file may be smaller
-_DROP = LARGEST_DROP / 2  # points on the validation split: the test split has a noise of its own
 _FINER, _MOST_FINER = 0.7, 16  # of the steps, and how often, until the verdict is good: a bit a weight is half
 
 
@@ -89,19 +88,21 @@ def made_for_quality(scaled: Scaled, config: CompressConfig, run: Run) -> Made:
     """
     log = TrialLog(scaled)
     scale = scale_for_quality(log.distance, config, run)
-    made = scaled.made(scale)
-    for _ in range(_MOST_FINER):
-        if config.quality == "small" or config.prune.chosen:
-            return replace(made, search=log.chosen(scale))
-        if _is_good_enough(made):
-            if made.measured.verdict.word not in (GOOD, UNMEASURED):
-                break  # good on the validation split alone: the test split decides no step
-            return replace(made, search=log.chosen(scale))
+    if config.quality == "small" or config.prune.chosen:
+        return replace(scaled.made(scale), search=log.chosen(scale))
+    for _ in range(_MOST_FINER + 1):
+        found = log.validated(scale)
+        verdict = found.verdict
+        if found.good:
+            made = scaled.made(scale)
+            verdict = made.measured.verdict
+            if verdict.word in (GOOD, UNMEASURED):
+                return replace(made, search=log.chosen(scale))
+            break  # good where samples decide alone: those that are reported decide no step
         scale *= _FINER
-        made = scaled.made(scale)
     raise TargetNotReachedError(
-        f"--quality {_word(config)}: the finest steps that were tried still give: {made.measured.verdict}; give "
-        "--quality small, or --calibration with inputs of your own"
+        f"--quality {_word(config)}: the finest steps that were tried still give: {verdict}; give --quality small, or "
+        "--calibration with inputs of your own"
     )
 
 
@@ -119,11 +120,3 @@ def scale_for_quality(distance: Callable[[float], float], config: CompressConfig
 
 def _word(config: CompressConfig) -> str:
     return QUALITY if config.quality == "auto" else config.quality
-
-
-def _is_good_enough(made: Made) -> bool:
-    """Return whether a model may be taken: by its accuracy on the validation split, else by its verdict."""
-    if made.measured.validation is None:
-        return made.measured.verdict.word in (GOOD, UNMEASURED)
-    original, found = made.measured.validation
-    return original - found <= _DROP

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from qacomp.stages.made import Made
+from qacomp.stages.validation import Validation
 
 
 @dataclass(frozen=True)
@@ -11,10 +12,12 @@ class Scaled:
     """A source at any scale of its steps.
 
     made: returns what its container holds, measured; whole_bytes: the bytes of that container; shared_bytes: those of
-    the shared tensors alone, at a scale; distance: how far the outputs move at a scale.
+    the shared tensors alone, at a scale; distance: how far the outputs move at a scale; validated: what decides whether
+    a scale may be taken, measured on samples that aren't reported where there are labels.
     """
 
     made: Callable[[float], Made]
     whole_bytes: Callable[[Made], int]
     shared_bytes: Callable[[float], int]
     distance: Callable[[float], float]
+    validated: Callable[[float], Validation]

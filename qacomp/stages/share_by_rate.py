@@ -1,6 +1,6 @@
 """Share a source without training on grids: the smallest file at a quality, or the best model of a size."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -8,7 +8,7 @@ from qacomp.calibration.weights_alone import WeightsAlone
 from qacomp.evaluation.onnx_measuring import Measured
 from qacomp.evaluation.samples import Given
 from qacomp.options.config import CompressConfig
-from qacomp.options.needs import level_numbers, sized_levels, vector_precision
+from qacomp.options.needs import level_numbers, limited, sized_levels, vector_precision
 from qacomp.rate.calibrated import CalibratedModel
 from qacomp.rate.guard import guarded
 from qacomp.rate.sharing import RateSharing, calibrated_sharing, plain_sharing
@@ -18,6 +18,7 @@ from qacomp.sharing.share import Packed, kept_unless_smaller
 from qacomp.sources.source import ModelRuns, PlainSource
 from qacomp.stages.large import large_by_rate
 from qacomp.stages.levels_by_rate import Levelled, asked_levels, made_for_sizes
+from qacomp.stages.limit_search import made_within_limits
 from qacomp.stages.made import Made
 from qacomp.stages.measured_source import coarser_levels, judged, made_of, moved, operator_errors, point_of
 from qacomp.stages.pack_weights import PackedWeights
@@ -26,6 +27,8 @@ from qacomp.stages.scale_search import Asked, made_for_quality, made_for_size
 from qacomp.stages.scaled import Scaled
 from qacomp.stages.size_of import level_bytes, tensor_bytes, whole_bytes
 from qacomp.stages.trial_log import with_sensitivities
+from qacomp.stages.validate_source import reported_source, validated_source
+from qacomp.stages.validation import Validation
 
 
 def share_by_rate(
@@ -53,13 +56,17 @@ def share_by_rate(
         )
         made = made_for_sizes(grids.sharing, levelled, asked_levels(config, source.size), 0, run)
         return with_sensitivities(made, calibrated.sharing, calibrated.model, inputs_given=given)
+    made_at = lru_cache(maxsize=1)(lambda scale: _made(grids, runs, grids.at(scale), run))
     scaled = Scaled(
-        lambda scale: _made(grids, runs, grids.at(scale), run),
+        made_at,
         lambda made: whole_bytes(made, source, config),
         grids.shared_bytes,
         grids.distance,
+        lambda scale: _validated(grids, runs, scale, made_at, run),
     )
-    if config.target_size is None:
+    if limited(config):
+        made = made_within_limits(scaled, config, run)
+    elif config.target_size is None:
         made = made_for_quality(scaled, config, run)
     else:
         rest = scaled.whole_bytes(scaled.made(1.0)) - scaled.shared_bytes(1.0)  # the graph, biases, metadata
@@ -136,6 +143,19 @@ class _Grids:
     def distance(self, scale: float) -> float:
         """Return how far the outputs move at a scale."""
         return self.model.distance({name: item.dense() for name, item in self.at(scale).items()})
+
+
+def _validated(
+    grids: _Grids, runs: ModelRuns | None, scale: float, made_at: Callable[[float], Made], run: Run
+) -> Validation:
+    """Return what decides whether a scale may be taken: on a validation part if there are labels, else as reported."""
+    deciding = None if runs is None else runs.where_steps_are_chosen()
+    if deciding is None or deciding is runs:
+        return reported_source(made_at(scale), grids.source, lambda: grids.distance(scale))
+    with run.stage("share"):
+        grids.packed.put(grids.at(scale), grids.selection)
+    with run.stage("evaluate"):
+        return validated_source(grids.source, grids.packed, deciding, grids.config)
 
 
 def _made(grids: _Grids, runs: ModelRuns | None, shared: Mapping[str, Packed], run: Run) -> Made:

@@ -11,12 +11,16 @@ from qacomp.errors import TargetNotReachedError
 from qacomp.evaluation.verdict import GOOD, UNMEASURED
 from qacomp.formats import SharedTensor
 from qacomp.models.plain_modules import copied
+from qacomp.options.needs import limited
 from qacomp.rate.compensation import with_dead_zone
 from qacomp.rate.search import largest_scale, scale_for_size
 from qacomp.sharing.share import Packed
+from qacomp.stages.limit_search import scale_within_limits, with_limits
 from qacomp.stages.made import Made
 from qacomp.stages.network_on_grids import NetworkOnGrids
 from qacomp.stages.scale_search import ATTEMPTS, Asked, scale_for_quality
+from qacomp.stages.trial_log import TrialLog
+from qacomp.stages.validation import Validation
 from qacomp.training.fine_tune_rate import OnGrid, fine_tune_rate
 
 _FINER, _ROUGHLY = 1.2, 0.02  # factor on the final bytes for the grids at the start of training; tolerance of that
@@ -31,7 +35,7 @@ def trained_by_rate(task: NetworkOnGrids) -> Made:
     job = task.job
     assert job.session is not None
     if job.config.target_size is None:
-        fine = task.bytes_of(task.at(scale_for_quality(task.scaled().distance, job.config, job.run)))
+        fine = task.bytes_of(task.at(_untrained_scale(task)))
         rest = task.rest()
         asked = Asked("", int(rest + _OF_UNTRAINED * fine))
     else:
@@ -54,17 +58,30 @@ def trained_by_rate(task: NetworkOnGrids) -> Made:
     model = copied(job.model)
     with job.run.stage("fine-tune"):
         trained, records = fine_tune_rate(model, steps, _ABOVE * left, coder, job.session)
-    made = _cut(replace(task, job=job.told(records)), model, trained, scale, asked)
+    made, validation = _cut(replace(task, job=job.told(records)), model, trained, scale, asked)
+    if validation is not None:
+        return with_limits(made, validation, job.config, job.run)
     verdict = made.measured.verdict
     if job.config.target_size is None and job.config.quality != "small" and verdict.word not in (GOOD, UNMEASURED):
         return replace(made, missed=f"--quality: isn't met after training ({verdict}); give --epochs 0, or more epochs")
     return made
 
 
-def _cut(task: NetworkOnGrids, model: nn.Module, trained: Mapping[str, OnGrid], scale: float, asked: Asked) -> Made:
+def _untrained_scale(task: NetworkOnGrids) -> float:
+    """Return the scale that the quality, or the limit on the loss of accuracy, takes without training and tuning."""
+    config, run = task.job.config, task.job.run
+    if limited(config):
+        return scale_within_limits(TrialLog(task.scaled(tuned=False)), config, run)
+    return scale_for_quality(task.scaled().distance, config, run)
+
+
+def _cut(
+    task: NetworkOnGrids, model: nn.Module, trained: Mapping[str, OnGrid], scale: float, asked: Asked
+) -> tuple[Made, Validation | None]:
     """Return the trained network, rounded with a dead zone around zero that gives the file the target size.
 
-    trained: the trained weights. Their dead zones are widened or narrowed together.
+    trained: the trained weights. Their dead zones are widened or narrowed together. The second result is measured on
+    the validation split, None without a limit.
     """
 
     def items_at(wider: float) -> dict[str, Packed]:
@@ -73,14 +90,16 @@ def _cut(task: NetworkOnGrids, model: nn.Module, trained: Mapping[str, OnGrid], 
 
     items, tuned = items_at(1.0), False
     for _ in range(ATTEMPTS):
-        made = task.made(items, tuned=tuned, model=model)
+        built = task.built(items, tuned=tuned, model=model)
+        validation = task.validated(built) if limited(task.job.config) else None
+        made = task.measured(built)
         size = task.whole(made)
         if tuned and (task.job.config.target_size is None or asked.is_met(size)):
-            return made
+            return made, validation
         with task.job.run.stage("share"):
             left = asked.left(size - task.bytes_of(items))
             wider = max(_LEAST_DEAD, scale_for_size(lambda w: task.bytes_of(items_at(w)), left))
         if tuned and wider == _LEAST_DEAD:
             break
         items, tuned = items_at(wider), True
-    return asked.nearest(made, size)
+    return asked.nearest(made, size), validation

@@ -9,6 +9,7 @@ from qacomp.rate.record import RateSearch, ScaleTrial
 from qacomp.rate.sharing import RateSharing
 from qacomp.stages.made import Made
 from qacomp.stages.scaled import Scaled
+from qacomp.stages.validation import Validation
 
 _APART, _MOST = 1.15, 8  # ratio of neighbouring scales with both figures, and how many have them: they cost time
 
@@ -24,6 +25,13 @@ class TrialLog:
         self._scaled = scaled
         self._bytes: dict[float, int] = {}
         self._distances: dict[float, float] = {}
+        self._validations: dict[float, Validation] = {}
+
+    def validated(self, scale: float) -> Validation:
+        """Return what decides whether a scale may be taken, see `Validation`; measured once."""
+        if scale not in self._validations:
+            self._validations[scale] = self._scaled.validated(scale)
+        return self._validations[scale]
 
     def weight_bytes(self, scale: float) -> int:
         """Return the bytes of the shared tensors alone at a scale."""
@@ -43,8 +51,13 @@ class TrialLog:
         """Return the record of the search that ended at this scale; both of its figures are measured."""
         self._measure_bytes(scale)
         self._measure_distance(scale)
-        tried = sorted({*self._bytes, *self._distances})
-        return RateSearch(tuple(ScaleTrial(s, self._bytes.get(s), self._finite(s)) for s in tried), scale)
+        tried = sorted({*self._bytes, *self._distances, *self._validations})
+        return RateSearch(tuple(self._trial(s) for s in tried), scale)
+
+    def _trial(self, scale: float) -> ScaleTrial:
+        found = self._validations.get(scale)
+        told = (None, None) if found is None else (None if found.loss is None else found.loss.lost, found.agreement)
+        return ScaleTrial(scale, self._bytes.get(scale), self._finite(scale), *told)
 
     def _finite(self, scale: float) -> float | None:
         """Return a distance, None if it wasn't measured or the outputs were NaN or infinite."""

@@ -14,7 +14,7 @@ import qacomp
 from qacomp.evaluation.verdict import DOUBTFUL, Verdict
 from qacomp.options.config import CompressConfig
 from qacomp.rate.quality import DISTANCES
-from qacomp.rate.record import RateSearch, ScaleTrial, Sensitivity
+from qacomp.rate.record import LimitKept, RateSearch, ScaleTrial, Sensitivity
 from qacomp.report import gather, write_report
 from qacomp.report.front_chart import front_chart
 from qacomp.report.page import render
@@ -104,6 +104,15 @@ def test_a_poor_verdict_asks_for_more_quality(done: Any) -> None:
     assert steps_of(poor, SEARCH, sharing="rate", target_size="800")[0].endswith("--target-size 1000")
 
 
+def test_limits_are_shown_and_kept_in_the_next_command(done: Any) -> None:
+    limit = LimitKept("--max-drop", 0.5, 0.4375, f"the validation split of {HOSTILE}", 0.625, 0.3125)
+    search = replace(SEARCH, limits=(limit,))
+    page = render(replace(gather(done.output, done), search=search))
+    assert all(figure in page for figure in ("--max-drop", "0.4375", "0.625", "0.312")) and HOSTILE not in page
+    told = steps_of(done, search, max_drop=0.5, data="digits")
+    assert told and all("--max-drop 0.5" in line and "--quality" not in line for line in told)
+
+
 def test_names_that_could_be_options_or_patterns_are_not_advised(done: Any) -> None:
     wild = {name: Sensitivity(1.0, 0.1, 9.0) for name in ("-o", "a*", "n" * 200, "x\n")}
     search = replace(SEARCH, inputs_given=True, sensitivities=wild)
@@ -121,7 +130,7 @@ def test_each_figure_is_measured_once() -> None:
         asked.append(("distance", scale))
         return float("inf") if scale > 3 else scale * _SMALL
 
-    log = TrialLog(Scaled(lambda scale: None, lambda made: 0, size, far))  # type: ignore[arg-type, return-value]
+    log = TrialLog(Scaled(lambda scale: None, lambda made: 0, size, far, lambda scale: None))  # type: ignore[arg-type, return-value]
     for scale in (1.0, 1.05, 1.6, 4.0, 1.0, 1.05):
         log.weight_bytes(scale)
     found = log.chosen(1.05)

@@ -44,9 +44,9 @@ MODES: dict[str, dict[str, Any]] = {
 }
 CONDITIONAL = {name for name, declared in declarations(CompressConfig).items() if declared.needs}
 INPUTS = {"arch", "num_classes", "data", "input", "submodule", "key", "metric", "preprocess"}
+"""What the network is built from: below, and in the tests of preprocessing."""
 RUNNING = {"run_limits"}
 """What a model may take while it runs: tests/core/test_sandbox.py."""
-"""What the network is built from: below, and in the tests of preprocessing."""
 OTHER: dict[str, Any] = {
     "arch": "lenet5",
     "num_classes": 7,
@@ -70,6 +70,7 @@ OTHER: dict[str, Any] = {
     "sharing": "straight-through",
     "target_size": "3KB",
     "quality": "small",
+    "max_drop": 60.0,
     "calibration": "digits",
     "strength": 3.0,
     "strength_layers": {"4": 2.0},
@@ -96,7 +97,6 @@ OTHER: dict[str, Any] = {
     "prune": "magnitude",
     "run_limits": "seconds=9,memory=1GB",
 }
-
 
 DESCENT: dict[str, Any] = {"weight_decay": 0.2, "schedule": "step", "clip": 0.01}
 HYPERPARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
@@ -135,7 +135,6 @@ BESIDE: dict[str, dict[str, Any]] = {
     "sinreq:bits_penalty": {"learn_bits": True},
 }
 """What a hyper-parameter needs beside it."""
-
 
 METHOD_MODES: dict[str, dict[str, Any]] = {
     "rate": {"k": None, "tune_epochs": 0, "epochs": 0, "batch_size": CompressConfig().batch_size},
