@@ -167,8 +167,14 @@ def test_energy_pruning_meets_the_rate_and_fine_tunes_the_frozen_state(network: 
     report = result.report
     assert report.kept_share == pytest.approx(0.5, abs=0.01)
     assert report.frozen_after == 4 and [e.frozen for e in report.search] == [False] * 4 + [True] * 6
-    assert all(e.best <= e.mean for e in report.search)
+    assert all(e.best <= e.mean for e in report.search if e.mean is not None)
     assert report.search[3].best < report.search[0].best  # lower energies are found
+    assert len({e.best for e in report.search[4:]}) == 6  # the frozen state is scored on, while its weights train
+    assert report.search[9].best < report.search[4].best - 0.1, [e.best for e in report.search]
+    assert report.full is not None and report.pruned is not None
+    assert report.pruned.top1 == pytest.approx(accuracy(model, digits))
+    assert report.full.loss != report.pruned.loss and report.full.top1 > report.pruned.top1 - 3
+    assert report.pruned.top1 < report.pruned.top3 <= report.pruned.top5 <= 100 and 0 < report.pruned.loss < 1
     assert accuracy(model, digits) > accuracy(network, digits) - 3
     assert report.parameters_left < 0.75 * report.parameters
     again, other = pruned(network, digits, prune="energy:stagnation=4,rate=0.5,epochs=10")

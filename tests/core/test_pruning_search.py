@@ -202,10 +202,11 @@ def test_the_state_freezes_on_convergence_or_stagnation() -> None:
         )
         rng = np.random.default_rng(0)
         for _ in range(12):
-            found.step(lambda states: rng.random(4) if score is None else np.full(4, score))
+            found.step(lambda states: rng.random(len(states)) if score is None else np.full(len(states), score))
         return found
 
     assert [e.frozen for e in run(2, None).history] == [False, False, True, True]
+    assert [e.delta is None for e in run(2, None).history] == [False, False, True, True]  # no population is left
     assert [e.frozen for e in run(9, 1.0).history] == [False, True, True, True]  # Δs = 0
     resumed = run(2, None)
     other = run(9, 1.0)
@@ -220,3 +221,43 @@ def test_every_plain_model_can_be_traced() -> None:
         model = create_model(name)
         units = units_of(name, model)
         assert ParameterCount(model, units).outside == 0, name
+
+
+def test_equal_energies_have_converged_whatever_their_mean_rounds_to() -> None:
+    states = np.ones((3, 2), bool)
+    for value in (0.1, -1.1, 1e-12, 7.3):
+        for count in (3, 5, 6, 7, 11):
+            scores = np.full(count, value)
+            population = Population(np.ones((count, 2), bool), scores)
+            assert population.converged and population.delta == 0.0
+    assert np.full(3, 0.1).mean() != 0.1  # so this isn't told by the mean
+    assert not Population(states, np.array([0.1, 0.1, 0.1001])).converged
+    assert Population(states, np.array([0.1, 0.1, 0.1001])).delta == pytest.approx(-0.0001 / 3)
+    assert not Population(states, np.full(3, np.inf)).converged  # outputs that are NaN
+
+
+def test_chances_of_mutation_and_crossover_are_those_asked_for() -> None:
+    states = np.random.default_rng(0).random((3, 20_000)) < 0.5
+    a, b, c = states
+    for mutation, crossover in ((0.9, 0.9), (0.2, 0.7), (1.0, 0.0)):
+        children = offspring(states, EvolutionOptions(3, mutation, crossover), np.random.default_rng(1))
+        same = (a == b) & (b == c)
+        assert np.array_equal(children[:, same], states[:, same])  # nothing to differ in
+        # A child's gene comes from the mutation with C_r. There it is another member's, turned with F where the two
+        # others differ; over all orders of the members that leaves a share that depends on F and C_r alone.
+        changed = (children != states)[:, ~same].mean()
+        expected = crossover * (mutation_share(mutation))
+        assert changed == pytest.approx(expected, abs=0.01), (mutation, crossover)
+
+
+def mutation_share(mutation: float) -> float:
+    """P(a mutated gene differs from the child's own), where two members have one value and the third the other."""
+    total, cases = 0.0, 0
+    for values in ((0, 0, 1), (0, 1, 0), (1, 0, 0)):
+        for own in range(3):
+            for first, second, third in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)):
+                turned = mutation if values[second] != values[third] else 0.0
+                differs = values[first] != values[own]
+                total += (1 - turned) if differs else turned
+                cases += 1
+    return total / cases

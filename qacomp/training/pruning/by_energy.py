@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from qacomp.options.declaration import POSITIVE, Bounds, Option, option
+from qacomp.options.declaration import FRACTION, POSITIVE, Bounds, Need, Option, option
 from qacomp.training.batches import batch_count
 from qacomp.training.pruning.counting import ParameterCount
 from qacomp.training.pruning.energy import (
@@ -45,6 +45,16 @@ class EnergyOptions(PrunerOptions):
             "Score parents again on every batch, or keep their scores as in the paper.", choices=("rescore", "keep")
         ),
     )
+    active: float = option(
+        0.5,
+        Option(
+            "P: the chance that a unit of a random first state is on.",
+            bounds=Bounds(0, 1, open_low=True),
+            needs=(Need(lambda o: o.start == "random", "without start=random"),),
+        ),
+    )
+    mutation: float = option(0.9, Option("F: the chance that a mutation turns a unit.", bounds=FRACTION))
+    crossover: float = option(0.9, Option("C_r: the chance that a unit comes from the mutation.", bounds=FRACTION))
     population: int = option(8, Option("Number of states; a child is made from three of them.", bounds=Bounds(3)))
     stagnation: int | None = option(
         None, Option("Epochs after which the best state is frozen.", bounds=POSITIVE, shown="a third of all")
@@ -66,7 +76,9 @@ class PruningByEnergy(Pruner):
         """Train `model` under the best state while the states evolve; return that state's masks, and the search."""
         c, own = setup.config, self.options
         assert own.epochs is not None
-        options = EvolutionOptions(population=own.population, rescore=own.parents == "rescore")
+        options = EvolutionOptions(
+            own.population, own.mutation, own.crossover, own.active, rescore=own.parents == "rescore"
+        )
         count = ParameterCount(model, units)
         repair = unconstrained if own.rate is None else KeepRate(count, 1 - own.rate)
         rate = 0.5 if own.rate is None else 1 - own.rate

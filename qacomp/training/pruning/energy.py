@@ -33,13 +33,14 @@ _STREAM = 0x5EA7C4  # part of the search's seeds, so that they differ from those
 class SearchEpoch:
     """One epoch of the search. `best`, `mean`: the best and the mean score of the population, averaged over the epoch.
 
-    delta: Δs at the end of the epoch; frozen: whether the state was frozen in the whole epoch.
+    delta: Δs at the end of the epoch; frozen: whether the state was frozen in the whole epoch. There is no population
+    then: `best` is the score of the frozen state on the batches of this epoch, `mean` and `delta` are None.
     """
 
     epoch: int
     best: float
-    mean: float
-    delta: float
+    mean: float | None
+    delta: float | None
     frozen: bool
 
 
@@ -84,7 +85,7 @@ class StateSearch(nn.Module):
         return np.ones(self.problem.units.count, bool) if self.population is None else self.population.best
 
     def step(self, score: Callable[[States], NDArray[np.float64]]) -> NDArray[np.bool_]:
-        """Compute the next generation, unless the state is frozen; return the best state (D,).
+        """Compute the next generation, or score the frozen state; return the best state (D,).
 
         score: gives the scores (S,) of states (S, D) on this mini-batch.
         """
@@ -94,11 +95,14 @@ class StateSearch(nn.Module):
             scores = score(states)
             first = np.argsort(scores, kind="stable")[: self.options.population]
             self.population = Population(states[first], scores[first])
-        if not self.frozen:
+        if self.frozen:
+            scores = score(self.best[None])  # (1,)
+        else:
             self.population = generation(self.population, self.options, score, rng, self.problem.repair)
+            scores = self.population.scores  # (S,)
         self.time += 1
-        self._sums[0] += float(self.population.scores.min())
-        self._sums[1] += float(self.population.scores.mean())
+        self._sums[0] += float(scores.min())
+        self._sums[1] += float(scores.mean())
         if self.time % self.schedule.steps == 0:
             self._end_epoch()
         return self.best
@@ -107,9 +111,10 @@ class StateSearch(nn.Module):
         assert self.population is not None
         epoch = self.time // self.schedule.steps
         best, mean = (value / self.schedule.steps for value in self._sums)
-        self.history.append(SearchEpoch(epoch, best, mean, self.population.delta, self.frozen))
+        told = (None, None) if self.frozen else (mean, self.population.delta)
+        self.history.append(SearchEpoch(epoch, best, *told, self.frozen))
         self._sums = [0.0, 0.0]
-        if self.population.delta == 0 or len(self.history) >= self.schedule.stagnation:
+        if self.population.converged or len(self.history) >= self.schedule.stagnation:
             self.frozen = True
 
     def get_extra_state(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Binary differential evolution over states (Salehinejad and Valaee, EPruning, equations 4 to 7)."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from qacomp.training.pruning.units import States
 Scores = NDArray[np.float64]
 Evaluate = Callable[[States], Scores]  # (S, D) -> (S,), lower is better
 Repair = Callable[[States, np.random.Generator], States]
+_ROUNDING = 1e-6
+"""Relative difference of two energies below which float32 outputs don't tell them apart."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,17 @@ class Population:
 
     @property
     def delta(self) -> float:
-        """Return Δs = E_best − mean E (eq. 7), at most 0; it is 0 if all scores are equal (early state convergence)."""
-        return float(self.scores.min() - self.scores.mean())
+        """Return Δs = E_best − mean E (eq. 7), at most 0; exactly 0 if the population has converged."""
+        return 0.0 if self.converged else float(self.scores.min() - self.scores.mean())
+
+    @property
+    def converged(self) -> bool:
+        """Return whether all scores are equal, up to rounding (early state convergence, Δs = 0).
+
+        The greatest is compared with the least: the mean of equal numbers differs from them by rounding.
+        """
+        least, greatest = float(self.scores.min()), float(self.scores.max())
+        return math.isfinite(greatest) and greatest - least <= _ROUNDING * max(abs(least), abs(greatest))
 
 
 def random_states(options: EvolutionOptions, free: NDArray[np.bool_], rng: np.random.Generator) -> States:
@@ -104,7 +116,7 @@ def search(
     states = repair(random_states(options, free, rng), rng)
     population = Population(states, evaluate(states))
     for _ in range(generations):
-        if population.delta == 0:
+        if population.converged:
             if not options.restart:
                 break
             states = repair(random_states(options, free, rng), rng)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from qacomp.training.pruning.class_figures import ClassFigures
 from qacomp.training.pruning.energy import SearchEpoch
 from qacomp.training.pruning.removal import LayerRemoval, alive_values
 from qacomp.training.pruning.units import Units
@@ -36,8 +37,9 @@ class PruningReport:
 
     parameters: number before pruning; parameters_kept: number in use, and kept_share (R) their share; parameters_left:
     number in the network now, zeros included. units: number of filters and dense inputs, of which units_active are in
-    use. search: epochs of energy pruning's search; frozen_after: epochs until its best state was frozen. stays: what is
-    dead, but couldn't be removed.
+    use. search: epochs of energy pruning's search; frozen_after: epochs until its best state was frozen; full, pruned:
+    figures of the whole network and of the pruned one on the test split (F and P in EPruning's table 1). stays: what
+    is dead, but couldn't be removed.
     """
 
     method: str
@@ -52,6 +54,8 @@ class PruningReport:
     frozen_after: int | None = None
     search: tuple[SearchEpoch, ...] = ()
     stays: str | None = None
+    full: ClassFigures | None = None
+    pruned: ClassFigures | None = None
 
     def summary(self) -> dict[str, str | int | float]:
         """Return the entries that a container's metadata hold of this report."""

@@ -5,7 +5,7 @@ stay, and removed weights need no indices. The teacher of --distill remains the 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -13,6 +13,7 @@ from qacomp.options.config import CompressConfig
 from qacomp.training.history import EpochRecord
 from qacomp.training.parametrizations.zeros import Zeros, find_zeros
 from qacomp.training.pruning.channels import trace_channels
+from qacomp.training.pruning.class_figures import class_figures
 from qacomp.training.pruning.counting import ParameterCount
 from qacomp.training.pruning.methods import Pruner, PruningMasks, pruner_of
 from qacomp.training.pruning.removal import clear_dead, not_removable, remove_dead
@@ -48,7 +49,13 @@ def prune(
     else:
         assert pruner.options.rate is not None
         trained = PruningMasks(pruner.masks(model, units, pruner.options.rate), [])
-    return finish(model, units, trained, pruner, note)
+    if setup is None or trained.search is None:
+        return finish(model, units, trained, pruner, note)
+    full = class_figures(model, setup)  # no gates, every value there
+    pruned = finish(model, units, trained, pruner, note)
+    left = class_figures(model, setup)
+    note(f"--prune {pruner.name}: top-1 of the whole network {full.top1:.2f} %, of the pruned one {left.top1:.2f} %")
+    return replace(pruned, report=replace(pruned.report, full=full, pruned=left))
 
 
 def finish(
