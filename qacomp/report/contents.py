@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from qacomp.training.history import EpochRecord, WeightHistogram
 
 _MOST_LEVELS, _BINS = 512, 256
+_STAGES = ("original", "fine_tuned", "shared", "tuned", "decoded")
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,9 @@ class Point:
 class Contents:
     """All content of the page. A field that isn't known is None or empty; `remarks` give the reason if there is one.
 
-    accuracy: percent, by stage: original, shared, tuned, decoded. metric: name, the original's value and the decoded
-    model's. latency: name, median and 95th percentile in milliseconds. search: what rate-aware
-    sharing measured while it searched, known right after the compression only; next_steps: command line, and why.
+    accuracy: percent, by stage (see `Accuracy`). metric: name, the original's value and the decoded model's. latency:
+    name, median and 95th percentile in milliseconds. search: what rate-aware sharing measured while it searched, known
+    right after the compression only; next_steps: command line, and why.
     """
 
     file: str
@@ -250,9 +251,8 @@ def _accuracy(meta: Mapping[str, Any], result: "Figures | None") -> dict[str, fl
     known: dict[str, Any] = dict(stored) if isinstance(stored, Mapping) else {}
     if result:
         a = result.accuracy
-        known |= {"original": a.original, "shared": a.shared, "tuned": a.tuned, "decoded": a.decoded}
-    names = ("original", "shared", "tuned", "decoded")
-    return {n: float(known[n]) for n in names if is_number(known.get(n))}
+        known |= {name: getattr(a, name) for name in _STAGES}
+    return {n: float(known[n]) for n in _STAGES if is_number(known.get(n))}
 
 
 def _points(contents: Contents) -> tuple[Point, ...]:

@@ -76,13 +76,14 @@ def accuracy(c: Contents) -> str:
         return ""
     meaning = {
         "original": "the original checkpoint",
+        "fine_tuned": "after fine-tuning, in full precision",
         "shared": "right after sharing its weights",
         "tuned": "after tuning the shared values",
         "decoded": "the decoded file in onnxruntime",
     }
     first = c.accuracy.get("original")
     rows = "".join(
-        f"<tr><th scope=row>{name}</th><td class=words>{meaning[name]}</td><td>{value:.2f} %</td>"
+        f"<tr><th scope=row>{name.replace('_', '-')}</th><td class=words>{meaning[name]}</td><td>{value:.2f} %</td>"
         f"<td>{'' if first is None or name == 'original' else f'{value - first:+.2f}'.replace('-', '−')}</td></tr>"
         for name, value in c.accuracy.items()
     )

@@ -43,12 +43,16 @@ class LayerResult:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Top-1 accuracy on the test split in percent: original, after sharing, after tuning, and of the decoded file."""
+    """Top-1 accuracy on the test split in percent: original, after sharing, after tuning, and of the decoded file.
+
+    fine_tuned: of the fine-tuned weights in full precision, where they are shared after the fine-tuning.
+    """
 
     original: float | None = None
     shared: float | None = None
     tuned: float | None = None
     decoded: float | None = None
+    fine_tuned: float | None = None
 
 
 @dataclass(frozen=True)

@@ -40,12 +40,16 @@ class Measurements:
 
 @dataclass(frozen=True)
 class Training:
-    """The records of a network's training. weights, errors: by layer, histograms and relative errors of its weights."""
+    """The records of a network's training. weights, errors: by layer, histograms and relative errors of its weights.
+
+    fine_tuned: top-1 on the test split, in percent, after the fine-tuning and before the weights are shared.
+    """
 
     history: tuple[EpochRecord, ...] = ()
     pruning: PruningReport | None = None
     weights: Mapping[str, tuple[WeightHistogram, ...]] = field(default_factory=dict)
     errors: Mapping[str, float | None] = field(default_factory=dict)
+    fine_tuned: float | None = None
 
 
 Finish: TypeAlias = Callable[[Container], tuple[Measurements, Selection]]

@@ -46,7 +46,8 @@ def measured_network(
             split = job.session.dataset.test
             test = job.network.preprocessing.apply(split.x), split.y  # (N, C, H, W), (N,)
             named = {"original": job.original, "shared": models[0], "tuned": models[1]}
-            accuracy = Accuracy(**{n: torch_accuracy(m, *test, device=job.session.device) for n, m in named.items()})
+            percents = {n: torch_accuracy(m, *test, device=job.session.device) for n, m in named.items()}
+            accuracy = Accuracy(**percents, fine_tuned=job.training.fine_tuned)
     with job.run.stage("encode"):
         package = _packed(job, ladder)
         moved = replace(job.training, weights=weights.finished(), errors=weights.errors(package.tensors))

@@ -5,14 +5,16 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from qacomp.datasets import Dataset
+from qacomp.evaluation.accuracy import torch_accuracy
 from qacomp.models.flexible import FlexibleModel
 from qacomp.models.plain_modules import copied
 from qacomp.options.config import CompressConfig
-from qacomp.options.needs import rate_aware, sharing_way
+from qacomp.options.needs import rate_aware, shares_in_training, sharing_way
 from qacomp.sharing.agreement import aim, raised_note
 from qacomp.sharing.form import SharingRules
 from qacomp.sharing.selection import Selection
 from qacomp.sources.torch_source import TorchSource
+from qacomp.sources.torch_weights import layer_weights
 from qacomp.stages.job import Job, start_job
 from qacomp.stages.made import Made
 from qacomp.stages.measure_network import measured_network
@@ -82,7 +84,8 @@ def _plan_quantizer(job: Job) -> tuple[Job, dict[str, int]]:
     c = job.config
     if not c.quantizer.chosen:
         return job, {}
-    plan = plan_quantization(job.selection, c.quantizer, c.bits, c.bits_layers)
+    every = [weight.name for weight in layer_weights(job.model) if weight.never is None]
+    plan = plan_quantization(job.selection, c.quantizer, c.bits, c.bits_layers, every)
     bits = quantizer_named(c.quantizer).options.activations
     if bits is not None:
         places = quantize_activations(job.model, bits)
@@ -105,7 +108,12 @@ def _fine_tune(job: Job, bits: dict[str, int], weights: WeightHistory) -> tuple[
             ladder, records = fine_tune_ladder(job.model, job.selection, session)
             return job.told(records), FineTuned({}, ladder)
         penalties, records = fine_tune(job.model, job.selection, session, bits)
-    return job.told(records), FineTuned(penalties)
+        job = job.told(records)
+        if not bits and not shares_in_training(c) and not rate_aware(c):  # the weights are in full precision
+            test = session.dataset.test
+            percent = torch_accuracy(job.model, session.preprocessing.apply(test.x), test.y, device=session.device)
+            job = replace(job, training=replace(job.training, fine_tuned=percent))
+    return job, FineTuned(penalties)
 
 
 def _refine(job: Job) -> Job:

@@ -6,11 +6,11 @@ from torch import nn
 
 from qacomp.sharing.selection import Selection
 from qacomp.training.descent import Descent
-from qacomp.training.fine_tune import set_strengths
 from qacomp.training.history import EpochRecord
 from qacomp.training.ladder import PrecisionLadder, build_ladder
 from qacomp.training.loop import parameter_groups
 from qacomp.training.optimizers import make_optimizer, weight_decay_of
+from qacomp.training.penalty_rates import set_strengths
 from qacomp.training.regularizers import Regularizer, build_regularizers
 from qacomp.training.setup import TrainingSetup
 
@@ -35,9 +35,7 @@ def fine_tune_ladder(
         ks = {layer.name: layer.k for layer in selection.layers}
         penalties = build_regularizers(c.reg, weights, ks)
         rates = set_strengths(model, penalties, selection, setup)
-        if c.lr_levels is not None:
-            rates = dict.fromkeys(rates, c.lr_levels)
-    gains = {name: c.lr / rate if rate > 0 else 1.0 for name, rate in rates.items()}
+    gains = {name: c.lr / rate for name, rate in rates.items()}
     ladder = build_ladder(model, selection, c.levels, penalties, gains, setup.zeros.masks)
     owned = {id(p) for penalty in penalties.values() for p in penalty.parameters()}
     shared = c.lr / len(ladder.submodel_names)  # the gradients of all sub-models add up in the weights

@@ -198,7 +198,7 @@ def test_strengths_and_bits_of_single_layers() -> None:
     ("method", "message"),
     [
         ("exp:init=random", "--reg exp: init = 'random': must be one of kmeans, quantile, uniform"),
-        ("sin:range=network", "--reg sin: range = 'network': must be layer, global, learned or LOW:HIGH"),
+        ("sin:range=network", "--reg sin: range = 'network': must be layer, global, learned, 3sigma or LOW:HIGH"),
         ("cos:range=1:1", "--reg cos: range = '1:1': must be two numbers, the smaller one first"),
         ("sin:range=0:inf", "--reg sin: range = '0:inf': must be two numbers, the smaller one first"),
         ("sinreq:domain=pact", "--reg sinreq: domain = 'pact': must be one of auto, dorefa, wrpn"),

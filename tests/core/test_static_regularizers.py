@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from qacomp.errors import ConfigError
 from qacomp.training.regularizers import Regularizer, build_regularizers
 from qacomp.training.regularizers.cosine import Cosine
 from qacomp.training.regularizers.sine import Sine
@@ -93,3 +94,31 @@ def test_a_learned_range_finds_evenly_spaced_weights(name: str) -> None:
         optimizer.step()
     torch.testing.assert_close(penalty.representatives().detach(), values, atol=0.01, rtol=0)
     assert float(penalty(weight).detach()) < 0.3 * before
+
+
+def values(name: str, weight: torch.Tensor, k: int) -> torch.Tensor:
+    penalty = build_regularizers(name, {"w": weight}, {"w": k})["w"].eval()
+    return torch.stack([penalty(w[None]) for w in weight[:500]])
+
+
+def test_in_a_given_range_sine_and_cosine_differ_and_in_a_fitted_one_they_are_the_same() -> None:
+    weight = torch.randn(4000, generator=torch.Generator().manual_seed(2)) * 0.2
+    torch.testing.assert_close(values("sin", weight, 8), values("cos", weight, 8), atol=1e-4, rtol=0)
+    for given in ("3sigma", "-0.6:0.6"):
+        sine, cosine = (values(f"{name}:range={given}", weight, 8) for name in ("sin", "cos"))
+        assert (sine - cosine).abs().mean() > 0.2
+
+
+def test_a_range_in_deviations_is_that_of_each_layer() -> None:
+    generator = torch.Generator().manual_seed(3)
+    weights = {n: s * torch.randn(900, generator=generator) + m for n, s, m in (("a", 0.1, 0.0), ("b", 2.0, 5.0))}
+    found = build_regularizers("sin:range=2.5sigma", weights, {"a": 4, "b": 4})
+    for name, weight in weights.items():
+        w = weight.double().numpy()
+        expected = w.mean() + 2.5 * w.std() * np.array([-1, 1])
+        np.testing.assert_allclose(found[name].representatives()[[0, -1]].numpy(), expected, rtol=1e-5)
+    level = build_regularizers("cos:range=3sigma", {"w": torch.full((9,), 0.25)}, {"w": 2})["w"].representatives()
+    torch.testing.assert_close(level, torch.tensor([0.0, 0.5]))  # no deviation: a width of 1 around the weights
+    for wrong in ("sigma", "0sigma", "-1sigma", "3 sigma", "1:0", "inf:1"):
+        with pytest.raises(ConfigError, match="range"):
+            build_regularizers(f"sin:range={wrong}", weights, {"a": 4, "b": 4})

@@ -1,4 +1,7 @@
-"""Declare `--sharing after`: weights are shared once, after the fine-tuning."""
+"""Declare `--sharing after`: weights are shared once, after the fine-tuning.
+
+Without a regularizer `--epochs` then fine-tunes on the task alone: the baseline to which a regularizer is compared.
+"""
 
 from dataclasses import dataclass
 

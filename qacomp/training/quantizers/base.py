@@ -37,7 +37,7 @@ class QuantizerOptions:
     ends: str = option(
         "same",
         Option(
-            "Bits of the first and last layer: same as the others, full precision, or a number.",
+            "Bits of the network's first and last layer: same as the others, full precision, or a number.",
             words=_ENDS,
             metavar="BITS",
             check=check_ends,

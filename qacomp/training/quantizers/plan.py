@@ -23,20 +23,26 @@ class QuantizationPlan:
 
 
 def plan_quantization(
-    selection: Selection, quantizer: MethodLike, bits: int, overrides: Mapping[str, int]
+    selection: Selection,
+    quantizer: MethodLike,
+    bits: int,
+    overrides: Mapping[str, int],
+    network: Sequence[str] | None = None,
 ) -> QuantizationPlan:
     """Return the plan: each layer gets `bits`, or those in `overrides` (layer name or pattern -> bits).
 
     The quantizer's `ends` decides for the first and the last layer, unless `overrides` names them: bits like the others
-    (`same`), full precision (`full`), or a number of bits (`8`). Raises ConfigError for bits out of range and for a
-    pattern that matches no layer.
+    (`same`), full precision (`full`), or a number of bits (`8`). network: the weights of all layers of the network in
+    their order, selected or not, whose first and last are the ends; None: the selection's own. Raises ConfigError for
+    bits out of range and for a pattern that matches no layer.
     """
     names = [layer.name for layer in selection.layers]
     own = value_for((layer.names for layer in selection.layers), overrides, "--bits")
     method, sample = quantizer_named(quantizer), torch.ones(1)
     ends = method.options.ends
     each = [own.get(name, bits) for name in names]
-    planned = layer_bits(names, each, ends=int(ends) if ends.isdigit() else ends)
+    places = names if network is None else network
+    planned = layer_bits(names, each, ends=int(ends) if ends.isdigit() else ends, network=places)
     planned |= layer_bits(list(own), list(own.values()))
     skipped = dict(selection.skipped)
     layers = []
@@ -50,21 +56,30 @@ def plan_quantization(
     )
 
 
-def layer_bits(names: Sequence[str], bits: int | Sequence[int], *, ends: int | str = "same") -> dict[str, int]:
+def layer_bits(
+    names: Sequence[str],
+    bits: int | Sequence[int],
+    *,
+    ends: int | str = "same",
+    network: Sequence[str] | None = None,
+) -> dict[str, int]:
     """Return the bits of each weight, by name; `names` are in the order of the layers.
 
     bits: for all layers, or one number for each. ends: `same` gives the first and the last layer bits like the others,
-    a number gives them that many bits, and `full` leaves them out of the result. Raises ConfigError for bits out of
-    range or a wrong number of them.
+    a number gives them that many bits, and `full` leaves them out of the result. network: the layers whose first and
+    last are the ends, by default `names`; an end outside `names` gets no bits. Raises ConfigError for bits out of range
+    or a wrong number of them.
     """
     each = [bits] * len(names) if isinstance(bits, int) else list(bits)
     if len(each) != len(names):
         raise ConfigError(f"{len(each)} numbers of bits for {len(names)} layers; give one, or one for each layer")
     chosen = {name: check_bits(b, name) for name, b in zip(names, each, strict=True)}
-    if ends == "same" or not names:
+    places = names if network is None else network
+    if ends == "same" or not places:
         return chosen
+    outer = (places[0], places[-1])
     if ends == "full":
-        return {name: b for name, b in chosen.items() if name not in (names[0], names[-1])}
+        return {name: b for name, b in chosen.items() if name not in outer}
     if not isinstance(ends, int):
         raise ConfigError(f"bits of the first and last layer: {ends!r}; must be same, full or a number")
-    return chosen | {names[0]: check_bits(ends, names[0]), names[-1]: check_bits(ends, names[-1])}
+    return chosen | {name: check_bits(ends, name) for name in outer if name in chosen}

@@ -1,6 +1,7 @@
 """The common base of the two periodic penalties: |sin(f·(x − z))| with K zeros in a range [w, W]."""
 
 import math
+import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,24 +15,35 @@ from qacomp.options.declaration import Option, option
 from qacomp.options.regularizer_options import RegularizerOptions
 from qacomp.training.regularizers.base import QuantizedLayer, Regularizer
 from qacomp.training.regularizers.blocks import BLOCK, BlockFunction, Kernel, first
-from qacomp.training.regularizers.uniform_range import pooled_weights, uniform_range
+from qacomp.training.regularizers.uniform_range import around_mean, pooled_weights, uniform_range
 
 _NARROWEST = 1e-6  # least width of a learned range
 _RANGES = ("layer", "global", "learned")
+_DEVIATIONS = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)sigma", re.ASCII)
 
 
 def given_range(text: str) -> tuple[float, float] | None:
-    """Return (low, high) of `LOW:HIGH`, or None for layer, global or learned. Raise ConfigError for anything else."""
-    if text in _RANGES:
+    """Return (low, high) of `LOW:HIGH`, or None for a range that depends on the weights.
+
+    Raises ConfigError for anything else than LOW:HIGH, layer, global, learned or a number of deviations such as 3sigma.
+    """
+    if text in _RANGES or deviations(text) is not None:
         return None
     low, _, high = text.partition(":")
     try:
         ends = float(low), float(high)
     except ValueError:
-        raise ConfigError(f"range = {text!r:.100}: must be {', '.join(_RANGES)} or LOW:HIGH") from None
+        raise ConfigError(f"range = {text!r:.100}: must be {', '.join(_RANGES)}, 3sigma or LOW:HIGH") from None
     if not -math.inf < ends[0] < ends[1] < math.inf:
         raise ConfigError(f"range = {text!r:.100}: must be two numbers, the smaller one first")
     return ends
+
+
+def deviations(text: str) -> float | None:
+    """Return 3 for `3sigma`: the range is the mean ± 3 standard deviations of a layer's weights; else None."""
+    found = _DEVIATIONS.fullmatch(text)
+    number = float(found[1]) if found else 0.0
+    return number if number > 0 else None
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,7 @@ class PeriodicOptions(RegularizerOptions):
         "layer",
         Option(
             "Interval [w, W] of the shared values: fitted to each layer, to all layers together (global), learned "
-            "together with the weights, or LOW:HIGH.",
+            "together with the weights, a layer's mean ± 3sigma, or LOW:HIGH.",
             words=_RANGES,
             metavar="LOW:HIGH",
             check=given_range,
@@ -106,7 +118,11 @@ class PeriodicPenalty(Regularizer):
         cls, weight: Tensor, k: int, options: PeriodicOptions, quantized: QuantizedLayer | None = None
     ) -> Self:
         """Return the penalty over the given range, or over that of the uniform grid that fits the weights best."""
-        ends = given_range(options.range) or uniform_range(weight, k, inset=cls.inset)
+        ends = given_range(options.range)
+        if (reach := deviations(options.range)) is not None:
+            ends = around_mean(weight, reach)
+        elif ends is None:
+            ends = uniform_range(weight, k, inset=cls.inset)
         return cls(k, *ends, learned=options.levels_learned)
 
     @classmethod

@@ -17,6 +17,14 @@ def pooled_weights(weights: Iterable[Tensor]) -> Tensor:
     return torch.cat([p[::stride].float() for p in parts])
 
 
+def around_mean(weight: Tensor, reach: float) -> tuple[float, float]:
+    """Return (mean − reach·σ, mean + reach·σ) of the weights; equal weights get a range of width 1 around them."""
+    values = weight.detach().double()
+    middle, half = float(values.mean()), reach * float(values.std(correction=0))
+    half = half if half > 1e-12 else 0.5
+    return middle - half, middle + half
+
+
 def uniform_range(weight: Tensor, k: int, *, inset: float) -> tuple[float, float]:
     """Return (low, high) of the uniform grid of `k` values with the least mean squared distance to `weight`.
 
