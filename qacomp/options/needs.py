@@ -94,7 +94,12 @@ def fine_tunes(c: Config) -> bool:
     if rate_aware(c) and not c.reg.chosen:
         # None too: weights are shared by rate without training unless --epochs asks for it; several sizes always are
         return bool(c.epochs and not sized_levels(c))
-    return bool(c.epochs != 0 and (c.reg.chosen or c.quantizer.chosen or shares_in_training(c)))
+    return bool(c.epochs != 0 and (c.reg.chosen or c.quantizer.chosen or shares_in_training(c) or _plainly(c)))
+
+
+def _plainly(c: Config) -> bool:
+    """Return whether weights are fine-tuned on the task alone, before k-means shares them: the papers' baseline."""
+    return bool(c.epochs and c.sharing.name == "after" and not rate_aware(c))
 
 
 def rounds_freely(c: Config) -> bool:
@@ -130,11 +135,9 @@ def _learns_levels(c: Config) -> bool:
 
 
 def _pulls(c: Config) -> bool:
-    """Return whether --pull has an effect: on λ, or, with --strength, on the learning rate of the shared values."""
-    speed = c.lr_levels is None or (shares_in_training(c) and c.levels is None)
-    if method_table(declarations(c)["optimizer"]).options(c.optimizer).damping is None:
-        return False
-    return _regularizes(c) and (c.strength is None or (_learns_levels(c) and speed))
+    """Return whether --pull has an effect, on the balanced λ."""
+    balances = method_table(declarations(c)["optimizer"]).options(c.optimizer).damping is not None
+    return balances and _regularizes(c) and c.strength is None
 
 
 REGULARIZED = Need(lambda c: c.epochs != 0, "with --epochs 0, since a regularizer acts in the fine-tuning")
@@ -147,8 +150,8 @@ LEARNED_LEVELS = Need(
 )
 FINE_TUNED = Need(
     fine_tunes,
-    "since nothing is fine-tuned; give --reg, --sharing straight-through or --quantizer, use --tune-epochs, or leave "
-    "out --k and what else asks for k-means, and give --epochs",
+    "since nothing is fine-tuned; give --reg, --quantizer, --sharing straight-through or, to fine-tune on the task "
+    "alone, --sharing after; or leave out --k and what else asks for k-means",
 )
 FINE_TUNED_OR_PRUNED = Need(
     lambda c: fine_tunes(c) or _prunes(c),
@@ -168,7 +171,7 @@ NO_LEARNED_BITS = Need(
     "together with learned bits, from which the number of shared values follows",
 )
 GIVEN_BITS = Need(
-    lambda c: not regularizer_options(c).bits_learned or c.quantizer.name == "wrpn",  # wrpn's units depend on --bits
+    lambda c: not regularizer_options(c).bits_learned,
     "together with learned bits, which start from 8",
 )
 NO_GRID = Need(

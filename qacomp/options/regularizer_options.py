@@ -25,6 +25,16 @@ class RegularizerOptions:
         return False
 
     @property
+    def bits_price(self) -> float:
+        """Return the weight of the learned bits in the loss."""
+        return 0.0
+
+    @property
+    def own_quantizer(self) -> str | None:
+        """Return the quantizer that the regularizer needs in the forward pass where --quantizer gives none, or None."""
+        return None
+
+    @property
     def levels_vary(self) -> bool:
         """Return whether the number of shared values depends on the weights, which sharing in training can't handle."""
         return self.bits_learned

@@ -17,6 +17,7 @@ from qacomp.options.needs import (
     fine_tunes,
     limited,
     rate_aware,
+    regularizer_options,
     rounds_freely,
     shares_in_training,
     sharing_way,
@@ -107,6 +108,7 @@ def resolve_network(
         return replace(untrained(config, used, note, why), arch=network.arch)
     if dataset.num_classes > network.num_classes:
         raise DataError(f"{dataset.spec}: {dataset.num_classes} classes, but the network has {network.num_classes}")
+    config = _with_quantizer(config, note)
     config = _with_sharing(config, isinstance(network.model, FlexibleModel))
     config = _with_epochs(config, batch_count(dataset.train, config.batch_size))
     config = _with_rounding(config)
@@ -118,6 +120,15 @@ def resolve_network(
     if config.distill.chosen and trains(config):
         config = replace(config, distill=with_lesson(network.model, config.distill))
     return replace(config, augment=augment, precision=choose_precision(precision, device), arch=network.arch)
+
+
+def _with_quantizer(config: CompressConfig, note: Callable[[str], None]) -> CompressConfig:
+    """Return `config` with the quantizer whose forward pass the regularizer needs, if it needs one; a note says so."""
+    own = regularizer_options(config).own_quantizer
+    if own is None or config.quantizer.chosen:
+        return config
+    note(f"--reg {config.reg}: bits are learned in the forward pass of --quantizer {own}")
+    return replace(config, quantizer=MethodChoice(own)).check()
 
 
 def _with_rate(config: CompressConfig, pruner: Pruner, trained: bool) -> CompressConfig:

@@ -5,21 +5,20 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from qacomp.errors import ConfigError
 from qacomp.options.method import MethodChoice
 from qacomp.options.needs import regularizer_options, sharing_way
 from qacomp.options.sharing_ways.straight_through import StraightThroughWay
-from qacomp.sharing.selection import Selection, value_for
-from qacomp.training.batches import batch_count
+from qacomp.sharing.selection import Selection
 from qacomp.training.descent import Descent
 from qacomp.training.history import EpochRecord
+from qacomp.training.learned_bits import advance_bits, rate_of_bits, tell_bits
 from qacomp.training.loop import parameter_groups
-from qacomp.training.optimizers import OPTIMIZERS, make_optimizer, weight_decay_of
+from qacomp.training.optimizers import make_optimizer, weight_decay_of
 from qacomp.training.parametrizations.straight_through import install
-from qacomp.training.quantizers import LearnedBits, quantize_network, quantizer_named
+from qacomp.training.penalty_rates import set_strengths, steps_of
+from qacomp.training.quantizers import FINEST, LearnedBits, quantize_network, quantizer_named
 from qacomp.training.regularizers import QuantizedLayer, Regularizer, build_regularizers
 from qacomp.training.setup import TrainingSetup
-from qacomp.training.strength import balance
 
 
 def fine_tune(
@@ -28,7 +27,8 @@ def fine_tune(
     """Train all weights and the representatives, in place, on task loss + λ(t)·R (Malchiodi et al., eq. 2).
 
     With straight-through sharing the forward pass already uses shared weights, with or without a regularizer. With a
-    quantizer it uses quantized values of the weights that `bits` names. bits: weight name -> its bits.
+    quantizer it uses quantized values of the weights that `bits` names. With neither and without a regularizer the
+    loss is the task's alone. bits: weight name -> its bits.
 
     Returns the trained regularizer of each selected layer, by weight name, and a record for each epoch. The weights of
     the last epoch are kept, not those with the best accuracy: in early epochs λ is small, accuracy is better, and the
@@ -37,41 +37,46 @@ def fine_tune(
     c = setup.config
     assert c.epochs is not None
     learns_bits = regularizer_options(c).bits_learned
+    if learns_bits and bits:
+        bits = dict.fromkeys(bits, FINEST)
     penalties = build_penalties(model, selection, setup, _quantized(model, bits or {}, setup))
     rates = set_strengths(model, penalties, selection, setup)
+    learned: dict[str, LearnedBits] = {}
+    if learns_bits:
+        learned = {name: penalty for name, penalty in penalties.items() if isinstance(penalty, LearnedBits)}
+        rates |= dict.fromkeys(learned, rate_of_bits(setup, regularizer_options(c).bits_price))
     if bits:
         scaled = quantizer_named(c.quantizer).options.scaled
-        learned = {n: p for n, p in penalties.items() if isinstance(p, LearnedBits)} if learns_bits else {}
         quantize_network(model, bits, c.quantizer, scaled=scaled, learned=learned, masks=setup.zeros.masks)
     elif isinstance(way := sharing_way(c), StraightThroughWay):
         if not c.reg.chosen:
-            rates = dict.fromkeys(penalties, c.lr)
+            rates = dict.fromkeys(penalties, c.lr if c.lr_levels is None else c.lr_levels)
         for key, penalty in penalties.items():
-            gain = c.lr / rates[key] if rates[key] > 0 else 1.0  # so that the task moves a shared value at rate c.lr
+            gain = c.lr / rates[key] if c.reg.chosen else 1.0  # so that the task moves a shared value at rate c.lr
             install(model, key, penalty, way.entropy, gain, setup.zeros.masks.get(key))
     groups = parameter_groups(model, c.lr, weight_decay_of(c.optimizer))
     for name, penalty in penalties.items():
-        rate = rates[name] if c.lr_levels is None else c.lr_levels
-        rate = c.lr if learns_bits else rate
-        groups.append({"params": list(penalty.parameters()), "lr": rate, "weight_decay": 0.0})
+        groups.append({"params": list(penalty.parameters()), "lr": rates[name], "weight_decay": 0.0})
     optimizer = make_optimizer(c.optimizer, groups, c.lr)
+    advance_bits(learned, optimizer, steps_of(setup))
     setup.zeros.keep_zero(model, optimizer)
     stage = setup.stage("fine-tune", c.epochs, keep_best=False, descent=Descent.of(c.optimizer))
     records = setup.train(model, stage, setup.objective(penalties), optimizer, watch=setup.watch)
     for penalty in penalties.values():
         penalty.finalize()
+    tell_bits(model, learned, setup.note)
     return penalties, records
 
 
 def build_penalties(
     model: nn.Module, selection: Selection, setup: TrainingSetup, quantized: Mapping[str, QuantizedLayer]
 ) -> dict[str, Regularizer]:
-    """Build each selected layer's regularizer, by weight name; empty for a quantizer without --reg.
+    """Build each selected layer's regularizer, by weight name; empty without --reg, except in straight-through sharing.
 
-    Without --reg and a quantizer the regularizers only hold the representatives.
+    There, without --reg, the regularizers only hold the representatives.
     """
     c = setup.config
-    if not c.reg.chosen and quantized:
+    if not c.reg.chosen and (quantized or not isinstance(sharing_way(c), StraightThroughWay)):
         return {}
     names = [layer.name for layer in selection.layers if not setup.zeros.is_all_zero(layer.name)]
     weights = {name: setup.zeros.kept(name, model.get_parameter(name).detach()) for name in names}
@@ -92,43 +97,6 @@ def _quantized(model: nn.Module, bits: Mapping[str, int], setup: TrainingSetup) 
         weight = setup.zeros.kept(name, model.get_parameter(name).detach())
         found[name] = QuantizedLayer(method.name, count, method.fit_scale(weight, count).divisor)
     return found
-
-
-def set_strengths(
-    model: nn.Module, penalties: Mapping[str, Regularizer], selection: Selection, setup: TrainingSetup
-) -> dict[str, float]:
-    """Set λ of every penalty; return the learning rate of each penalty's parameters, by weight name.
-
-    Raises ConfigError if --strength is missing and λ can't be balanced, since the size of the optimizer's steps doesn't
-    depend on the size of gradients.
-    """
-    c = setup.config
-    names = [layer.names for layer in selection.layers if layer.name in penalties]
-    own = value_for(names, c.strength_layers, "--strength") if penalties else {}
-    damping = OPTIMIZERS.options(c.optimizer).damping
-    if damping is None:
-        if c.reg.chosen and c.strength is None:
-            raise ConfigError(
-                f"--optimizer {c.optimizer}: the size of its steps doesn't depend on the size of gradients, so λ can't "
-                "be balanced; give --strength, or --optimizer sgd"
-            )
-        for key, penalty in penalties.items():
-            penalty.set_strength(own.get(key, c.strength or 0.0) if c.reg.chosen else 0.0)
-        return dict.fromkeys(penalties, c.lr)
-    balanced = balance(model, penalties, c.pull, _travel(setup, damping), setup.zeros.masks)
-    for key, penalty in penalties.items():
-        strength = balanced[key].strength if c.strength is None else c.strength
-        penalty.set_strength(own.get(key, strength) if c.reg.chosen else 0.0)
-    return {name: b.lr_levels for name, b in balanced.items()}
-
-
-def _travel(setup: TrainingSetup, damping: float) -> float:
-    """Return Σ_t lr_t·r(t)/damping over all steps of fine-tuning; with momentum the damping is 1 − momentum."""
-    c = setup.config
-    steps = (c.epochs or 0) * batch_count(setup.dataset.train, c.batch_size)
-    rates, objective = Descent.of(c.optimizer).rates(steps), setup.objective({})
-    total = sum(rates(t) * objective.schedule(t / steps) for t in range(steps))
-    return c.lr * total / damping
 
 
 def tune_shared(model: nn.Module, setup: TrainingSetup) -> list[EpochRecord]:

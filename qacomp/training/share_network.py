@@ -38,13 +38,15 @@ def share_network(
     fewer shared values or larger blocks than asked for.
     """
     for layer in selection.layers:
+        quantized = is_quantized(model, layer.name) and layer.name in penalties
+        k = len(penalties[layer.name].representatives()) if quantized else layer.k  # bits may have been learned
         learned = _learned(model, layer.name, penalties, zeros.mask(layer.name), rules)
         if learned is None:
             _share_plain(model, layer, zeros, rules, note)
             continue
         codebook, indices, zero = *learned, None
-        if codebook.size < layer.k:
-            note(f"{layer.name}: {codebook.size} shared values instead of {layer.k}: the other clusters are empty")
+        if codebook.size < k:
+            note(f"{layer.name}: {codebook.size} shared values instead of {k}: the other clusters are empty")
         if (mask := zeros.mask(layer.name)) is not None:
             codebook, indices, zero = with_masked_zero(codebook, indices, mask)
         share_weight(model, layer.name, codebook, indices, zero)

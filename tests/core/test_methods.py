@@ -168,10 +168,13 @@ def completed(*words: str) -> list[str]:
         (["--reg", "sinr"], ["sinreq"]),
         (["--reg", "sinreq:do"], ["sinreq:domain="]),  # a shell that splits at blanks alone
         (["--reg", "sinreq", ":", "do"], ["domain="]),
-        (["--reg", "sinreq", ":"], ["slices=", "domain=", "learn_bits=", "bits_penalty="]),
+        (["--reg", "sinreq", ":"], ["slices=", "domain=", "learn_bits=", "bits_penalty=", "bits_count="]),
         (["--reg", "sinreq", ":", "learn_bits", "="], ["true", "false"]),
         (["--reg", "sinreq", ":", "domain", "=", "wrpn-"], ["wrpn-raw"]),
-        (["--reg", "sinreq", ":", "domain", "=", "wrpn,"], ["wrpn,slices=", "wrpn,learn_bits=", "wrpn,bits_penalty="]),
+        (
+            ["--reg", "sinreq", ":", "domain", "=", "wrpn,"],
+            ["wrpn,slices=", "wrpn,learn_bits=", "wrpn,bits_penalty=", "wrpn,bits_count="],
+        ),
         (["--reg", "=", "ex"], ["exp"]),
         (["--quantizer", "dorefa", ":", "ends", "="], ["same", "full"]),
         (["--prune", "energy", ":", "objective", "=", "c"], ["cross-entropy"]),

@@ -106,7 +106,7 @@ HYPERPARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         "cos": {"slices": 2, "range": "learned"},
         "min": {"slices": 2, "init": "uniform"},
         "exp": {"slices": 2, "init": "quantile"},
-        "sinreq": {"slices": 2, "domain": "wrpn-raw", "learn_bits": True, "bits_penalty": 9.0},
+        "sinreq": {"slices": 2, "domain": "wrpn-raw", "learn_bits": True, "bits_penalty": 9.0, "bits_count": "layers"},
     },
     "schedule": {"constant": {}, "warmup": {"fraction": 0.9}, "tanh": {"width": 3.0}},
     "quantizer": {name: {"scale": "unit", "ends": "full", "activations": 4} for name in ("dorefa", "wrpn")},
@@ -119,6 +119,9 @@ HYPERPARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "objective": "cross-entropy",
             "start": "random",
             "parents": "keep",
+            "active": 0.8,
+            "mutation": 0.3,
+            "crossover": 0.3,
             "population": 5,
             "stagnation": 2,
         },
@@ -133,6 +136,8 @@ HYPERPARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
 """Another value of each hyper-parameter of each method, by setting."""
 BESIDE: dict[str, dict[str, Any]] = {
     "sinreq:bits_penalty": {"learn_bits": True},
+    "sinreq:bits_count": {"learn_bits": True},
+    "energy:active": {"start": "random"},
 }
 """What a hyper-parameter needs beside it."""
 

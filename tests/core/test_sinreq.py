@@ -8,6 +8,7 @@ from qacomp.errors import ConfigError
 from qacomp.options.config import CompressConfig
 from qacomp.options.method import MethodChoice
 from qacomp.options.needs import shares_in_training
+from qacomp.training.learned_bits import advance_bits
 from qacomp.training.quantizers import quantizer_named
 from qacomp.training.regularizers import QuantizedLayer
 from qacomp.training.regularizers.sinreq import SinReQ, SinReQOptions
@@ -72,17 +73,38 @@ def test_bits_are_learned_against_their_price() -> None:
     assert penalty.bits.item() == 8 and penalty.whole_bits() == 8
     extra = penalty.extra_penalty()
     assert extra is not None and extra.item() == pytest.approx(0.03 * 8)
-    with torch.no_grad():
-        penalty.bits.fill_(3.37)
-    assert torch.autograd.gradcheck(lambda b: torch.func.functional_call(penalty, {"bits": b}, (w,)), penalty.bits)
-    optimizer = torch.optim.SGD(penalty.parameters(), lr=1.0)
-    for _ in range(80):
+    optimizer = torch.optim.SGD(penalty.parameters(), lr=10.0)
+    advance_bits({"w": penalty}, optimizer, 80)
+    for step in range(80):
         optimizer.zero_grad()
         extra = penalty.extra_penalty()
-        assert extra is not None
-        extra.backward()  # type: ignore[no-untyped-call]
+        assert (extra is None) == (step > 53)  # they are fixed for the last third
+        if extra is not None:
+            extra.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    assert 1.9 < penalty.bits.item() <= 2.03 and penalty.whole_bits() == 2
+        assert 2 <= penalty.bits.item() <= 8
+    assert penalty.bits.item() == 2 and penalty.whole_bits() == 2
+
+
+@pytest.mark.parametrize("bits", [2, 4, 7])
+@pytest.mark.parametrize("domain", ["dorefa", "wrpn"])
+def test_with_learned_bits_the_pull_is_as_far_at_every_number_of_bits(domain: str, bits: int) -> None:
+    """A step of gradient descent is the same part of the distance between two levels, and zeros are the levels."""
+    w = normal(400, 200)
+    penalty = SinReQ.for_weights(w, 8, SinReQOptions(learn_bits=True, domain=domain)).double()
+    parts = []
+    for count in (8.0, bits + 0.3):
+        penalty.bits.data.fill_(count)
+        levels = penalty.representatives()
+        assert levels.numel() == (2 ** round(count) if domain == "dorefa" else 2 ** round(count) - 1)
+        assert penalty(levels.double()).item() == pytest.approx(0, abs=1e-5)
+        leaf = w.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(penalty(leaf), leaf)
+        gap = (levels[1:] - levels[:-1]).median()
+        parts.append(float(gradient.abs().mean() / gap))
+        kernel = penalty.float()(w.float())
+        assert kernel.item() == pytest.approx(penalty.double().reference(w).item(), rel=1e-4)
+    assert 0.6 < parts[0] / parts[1] < 1.6  # the gaps of dorefa's levels aren't equal
 
 
 def test_fixed_bits_are_no_parameter() -> None:

@@ -110,7 +110,7 @@ METHODS: dict[str, dict[str, Any]] = {
     **{reg: {"k": 8, "reg": reg} for reg in ("sin", "cos", "min", "exp", "sinreq")},
     "entropy": {"k": 8, "reg": "exp", "sharing": "straight-through:entropy=0.05"},
     "dorefa": {"quantizer": "dorefa", "bits": 3},
-    "wrpn": {"quantizer": "wrpn", "bits": 4, "reg": "sinreq:learn_bits=true"},
+    "wrpn": {"quantizer": "wrpn", "reg": "sinreq:learn_bits=true"},
     "affine": {"codebook": "affine4", "tune_epochs": 1},
     "channel": {"codebook": "channel", "k": 4, "tune_epochs": 1},
     "group": {"codebook": "group:64", "k": 4},

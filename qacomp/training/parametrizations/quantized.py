@@ -3,8 +3,13 @@
 The forward pass uses the quantized weight, and the optimizer moves the full-precision weight behind it (the shadow
 weight). The gradient passes from the quantized to the shadow weight unchanged (the straight-through estimator of Bengio
 et al., 2013, with identity derivative).
+
+Learned bits get a gradient too. The quantization error e is ∝ 2^−b, so the quantized weight's derivative by b is −ln 2
+times e. (Shadow weights gather around the rounding boundaries until the gradient is 0 on average. There the mean of
+gradient times error is exactly what the loss changes with b.)
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,6 +22,9 @@ from qacomp.models.weight_places import is_parametrized_by, parametrizations, pu
 from qacomp.options.method import MethodLike
 from qacomp.training.parametrizations.shared import share_weight
 from qacomp.training.quantizers.base import UNIT, Quantizer, Scale, check_bits, quantizer_named
+
+FINEST = 8
+"""Bits with which learned bits start; the error of fewer bits is measured from their levels."""
 
 
 class _Replace(torch.autograd.Function):
@@ -31,12 +39,40 @@ class _Replace(torch.autograd.Function):
         return grad_outputs[0], None
 
 
+class _ReplaceByBits(torch.autograd.Function):
+    """(weight, quantized, error, bits) -> quantized; bits, a scalar, get −ln 2 · Σ gradient · error."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, quantized: Tensor, error: Tensor, bits: Tensor) -> Tensor:
+        ctx.save_for_backward(error, bits)
+        return quantized
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, Tensor]:
+        error, bits = ctx.saved_tensors
+        gradient = grad_outputs[0]
+        return gradient, None, None, (-math.log(2) * (gradient * error).sum()).to(bits)
+
+
 @runtime_checkable
 class LearnedBits(Protocol):
-    """An object that learns a layer's number of bits, such as `qacomp.training.regularizers.sinreq.SinReQ`."""
+    """An object that learns a layer's number of bits, such as `qacomp.training.regularizers.sinreq.SinReQ`.
+
+    bits: the number, a scalar parameter.
+    """
+
+    bits: Tensor
 
     def whole_bits(self) -> int:
         """Return the present number of bits, as an integer."""
+        ...
+
+    def fit(self, unit: float) -> None:
+        """Take over the weight that the quantizer, fitted to other bits, maps to 1."""
+        ...
+
+    def advance(self, part: float) -> None:
+        """Keep the bits in their range after a step, which is this part of the whole training."""
         ...
 
 
@@ -81,6 +117,8 @@ class QuantizedWeight(nn.Module):
         if int(self.units[2]) != bits:
             fitted = self.quantizer.fit_scale(self.kept(weight.detach()), bits)
             self.units.copy_(torch.tensor([fitted.divisor, fitted.factor, bits]))
+            if (learned := self._learned[0]) is not None:
+                learned.fit(fitted.divisor)
         divisor, factor, _ = self.units.tolist()
         return Scale(divisor, factor)
 
@@ -90,11 +128,21 @@ class QuantizedWeight(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Map the shadow weight to the quantized weight, same shape."""
-        quantized = self.quantizer.quantize(self.kept(weight), self.bits, self.scale(weight))
-        if self.mask is not None:
-            quantized = torch.zeros_like(weight).masked_scatter(self.mask, quantized)
-        replaced: Tensor = _Replace.apply(weight, quantized)  # type: ignore[no-untyped-call]
+        kept, scale = self.kept(weight), self.scale(weight)
+        quantized = self.quantizer.quantize(kept, self.bits, scale)
+        whole = self._spread(weight, quantized)
+        replaced: Tensor
+        learned = self._learned[0]
+        if learned is not None and learned.bits.requires_grad and self.training:
+            error = self._spread(weight, quantized - self.quantizer.quantize(kept, FINEST, scale))
+            replaced = _ReplaceByBits.apply(weight, whole, error, learned.bits)  # type: ignore[no-untyped-call]
+        else:
+            replaced = _Replace.apply(weight, whole)  # type: ignore[no-untyped-call]
         return replaced
+
+    def _spread(self, weight: Tensor, values: Tensor) -> Tensor:
+        """Return values of the weights that aren't pruned in the weight's shape, with 0 for the others."""
+        return values if self.mask is None else torch.zeros_like(weight).masked_scatter(self.mask, values)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """Return the weight: a weight that is assigned becomes the shadow weight."""

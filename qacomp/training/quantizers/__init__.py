@@ -1,6 +1,7 @@
 """Uniform quantizers for training: the forward pass uses quantized weights, the optimizer full-precision ones."""
 
 from qacomp.training.parametrizations.quantized import (
+    FINEST,
     LearnedBits,
     is_quantized,
     quantize_network,
@@ -21,6 +22,7 @@ from qacomp.training.quantizers.base import (
 from qacomp.training.quantizers.plan import QuantizationPlan, layer_bits, plan_quantization
 
 __all__ = [
+    "FINEST",
     "QUANTIZERS",
     "LearnedBits",
     "QuantizationPlan",

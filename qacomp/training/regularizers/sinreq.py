@@ -1,8 +1,9 @@
 """SinReQ: a squared sine whose zeros are the levels of a uniform quantizer with b bits (Elthakeb et al., eq. 3)."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,12 @@ from qacomp.training.regularizers.base import QuantizedLayer, Regularizer, regis
 from qacomp.training.regularizers.sinreq_kernel import SquaredSineKernel
 
 _LEARNED_BITS = (2.0, 8.0)
+_SETTLED = 2 / 3
+"""Part of the training after which learned bits are rounded and fixed, so that weights settle on their levels."""
 _QUANTIZERS = ("dorefa", "wrpn")
+
+
+_LEARNED = Need(lambda o: o.learn_bits, "without learn_bits=true")
 
 
 @dataclass(frozen=True)
@@ -28,13 +34,16 @@ class SinReQOptions(RegularizerOptions):
             shown="the quantizer's, else dorefa",
         ),
     )
-    learn_bits: bool = option(False, Option("Train each layer's bits, starting from 8."))
+    learn_bits: bool = option(False, Option("Train each layer's bits, 8 to 2, by what they cost the task."))
     bits_penalty: float = option(
-        0.03,
+        0.03, Option("Weight of the learned bits in the loss.", bounds=NOT_NEGATIVE, needs=(_LEARNED,))
+    )
+    bits_count: str = option(
+        "weights",
         Option(
-            "Weight of a layer's learned bits in the loss.",
-            bounds=NOT_NEGATIVE,
-            needs=(Need(lambda o: o.learn_bits, "without learn_bits=true"),),
+            "A layer's learned bits count by its share of the weights, or alike in all layers.",
+            choices=("weights", "layers"),
+            needs=(_LEARNED,),
         ),
     )
 
@@ -42,6 +51,17 @@ class SinReQOptions(RegularizerOptions):
     def bits_learned(self) -> bool:
         """Return whether each layer's bits are trained."""
         return self.learn_bits
+
+    @property
+    def bits_price(self) -> float:
+        """Return the weight of the learned bits in the loss."""
+        return self.bits_penalty
+
+    @property
+    def own_quantizer(self) -> str | None:
+        """Return the quantizer of the domain, whose forward pass teaches the bits; None if they aren't learned."""
+        domain = "dorefa" if self.domain == "auto" else self.domain.removesuffix("-raw")
+        return domain if self.learn_bits else None
 
     @property
     def levels_vary(self) -> bool:
@@ -61,18 +81,24 @@ class SinReQ(Regularizer):
     - either, one bit: t = w / mean |w| clamped to [−1, 1], levels ±1;
     - dorefa-raw, wrpn-raw: t = w, and the paper's step = 1/(2^b − 0.5) with Δ = step/2, or 1/(2^b − 1) with Δ = 0.
 
-    Weights that are clamped are quantized to the outermost level, and their penalty is zero. With learned bits b is a
-    parameter (2 .. 8); once b is rounded (`whole_bits`), the zeros are the levels of a quantizer.
+    Weights that are clamped are quantized to the outermost level, and their penalty is zero.
+
+    Learned bits are a parameter b (2 .. 8). The quantizer's forward pass teaches it what a bit is worth (see
+    `qacomp.training.parametrizations.quantized`), and the price what it costs. ρ has its zeros at the levels for b
+    rounded, and grows with the square of the step: so at every b λ pulls the weights the same part of a step.
+    `progress`: the part of the training that is done.
     """
 
     bits: Tensor
     scale: Tensor
+    progress: Tensor
 
-    def __init__(self, bits: float, domain: str, *, learn_bits: bool = False, bits_penalty: float = 0.0) -> None:
+    def __init__(self, bits: float, domain: str, *, learn_bits: bool = False, bits_price: float = 0.0) -> None:
         super().__init__()
-        self.domain, self.learn_bits, self.bits_penalty = domain, learn_bits, bits_penalty
+        self.domain, self.learn_bits, self.bits_price = domain, learn_bits, bits_price
         if learn_bits:
             self.bits = nn.Parameter(torch.tensor(float(bits)))
+            self.register_buffer("progress", torch.zeros((), dtype=torch.float64))
         else:
             self.register_buffer("bits", torch.tensor(float(bits)))
         self.binary = bits == 1 and not learn_bits and not domain.endswith("raw")
@@ -97,11 +123,27 @@ class SinReQ(Regularizer):
             bits = math.log2(k + k % 2)
         else:
             bits = math.log2(k)
-        penalty = cls(bits, domain, learn_bits=options.learn_bits, bits_penalty=options.bits_penalty)
+        penalty = cls(bits, domain, learn_bits=options.learn_bits, bits_price=options.bits_penalty)
         if domain == "wrpn" and quantized is not None:
             penalty.scale.fill_(quantized.unit)
         penalty.observe(weight)
         return penalty
+
+    @classmethod
+    def for_layers(
+        cls,
+        weights: Mapping[str, Tensor],
+        ks: Mapping[str, int],
+        options: Any,
+        quantized: Mapping[str, QuantizedLayer],
+    ) -> dict[str, Regularizer]:
+        """Return each layer's penalty; learned bits cost bits_penalty · L · n/N in a layer of n of all N weights."""
+        found: dict[str, Regularizer] = super().for_layers(weights, ks, options, quantized)
+        total = sum(w.numel() for w in weights.values())
+        for name, penalty in found.items():
+            if isinstance(penalty, SinReQ) and options.bits_count == "weights":
+                penalty.bits_price *= len(weights) * weights[name].numel() / total
+        return found
 
     def observe(self, weight: Tensor) -> None:
         """Update the domain's scale (max |tanh w|, mean |w| or max |w|) from the layer's weights."""
@@ -117,18 +159,9 @@ class SinReQ(Regularizer):
         self.scale = scale.clamp_min(torch.finfo(torch.float32).tiny).to(self.scale)
 
     def phase(self) -> Tensor:
-        """Return (a, c) of (t + Δ)/step = a·t + c, differentiable in the bits: (2,)."""
-        b = self.bits.clamp(*_LEARNED_BITS) if self.learn_bits else self.bits
-        half = torch.full_like(b, 0.5)
-        if self.binary:
-            return torch.stack([half, half])
-        if self.domain == "dorefa":
-            return torch.stack([(2**b - 1) / 2, (2**b - 1) / 2])
-        if self.domain == "wrpn":
-            return torch.stack([2 ** (b - 1) - 1, torch.zeros_like(b)])
-        if self.domain == "dorefa-raw":
-            return torch.stack([2**b - 0.5, half])
-        return torch.stack([2**b - 1, torch.zeros_like(b)])
+        """Return (a, c) of (t + Δ)/step = a·t + c: (2,)."""
+        bits = float(self.whole_bits()) if self.learn_bits else self.bits.item()
+        return self.bits.new_tensor((0.5, 0.5) if self.binary else _phase(self.domain, bits))
 
     def reference(self, weight: Tensor) -> Tensor:
         """Return the mean of ρ over `weight` (any shape): scalar."""
@@ -137,8 +170,14 @@ class SinReQ(Regularizer):
         else:
             t = torch.tanh(weight) / self.scale if self.domain == "dorefa" else weight
         a, c = self.phase().to(weight.dtype)
-        value: Tensor = torch.sin(math.pi * (a * t + c)).square().mean()
+        value: Tensor = self.gain() * torch.sin(math.pi * (a * t + c)).square().mean()
         return value
+
+    def gain(self) -> float:
+        """Return the factor on ρ: with learned bits the square of (step of b bits / step of 8 bits); else 1."""
+        if not self.learn_bits:
+            return 1.0
+        return (_phase(self.domain, _LEARNED_BITS[1])[0] / _phase(self.domain, self.whole_bits())[0]) ** 2
 
     def kernel(self) -> SquaredSineKernel:
         """Return the kernel of ρ."""
@@ -146,15 +185,27 @@ class SinReQ(Regularizer):
         clamped = self.binary or self.domain == "wrpn"
         transform = "clamp" if clamped else "tanh" if self.domain == "dorefa" else "none"
         scale = 1.0 if transform == "none" else self.scale.item()
-        return SquaredSineKernel(a, c, transform, scale, self.learn_bits)
-
-    def kernel_parameters(self) -> Tensor | None:
-        """Return (a, c) of the phase if bits are learned, (2,), else None."""
-        return self.phase() if self.learn_bits else None
+        return SquaredSineKernel(a, c, transform, scale, self.gain())
 
     def extra_penalty(self) -> Tensor | None:
-        """Return `bits_penalty` · b if bits are learned, a scalar, else None."""
-        return self.bits_penalty * self.bits.clamp_min(_LEARNED_BITS[0]) if self.learn_bits else None
+        """Return the price of the bits while they are learned, a scalar, else None."""
+        return self.bits_price * self.bits if self.learn_bits and self.bits.requires_grad else None
+
+    def fit(self, unit: float) -> None:
+        """Take over the weight that the quantizer, fitted to other bits, maps to 1."""
+        if self.domain == "wrpn":
+            self.scale.fill_(unit)
+
+    def advance(self, part: float) -> None:
+        """Keep learned bits within 2 .. 8 after a step, which is this part of the training; fix them in the last third.
+
+        Otherwise a bit that changes late would leave weights between the levels.
+        """
+        with torch.no_grad():
+            self.bits.clamp_(*_LEARNED_BITS)
+        self.progress += part
+        if self.progress > _SETTLED:
+            self.finalize()
 
     def finalize(self) -> None:
         """Round the learned bits, so that the zeros are the levels of a quantizer; from now on they are fixed."""
@@ -163,8 +214,9 @@ class SinReQ(Regularizer):
         self.bits.requires_grad_(False)
 
     def whole_bits(self) -> int:
-        """Return b rounded to an integer from 1 to 8."""
-        return round(min(max(self.bits.item(), 1.0), _LEARNED_BITS[1]))
+        """Return b rounded to an integer: from 2 to 8 if bits are learned, else from 1 to 8."""
+        low, high = _LEARNED_BITS if self.learn_bits else (1.0, _LEARNED_BITS[1])
+        return round(min(max(self.bits.item(), low), high))
 
     def representatives(self) -> Tensor:
         """Return the zeros of ρ within the domain, as weights: (K,) float32, ascending."""
@@ -180,3 +232,12 @@ class SinReQ(Regularizer):
             t = torch.atanh((t * scale).clamp(-1 + 1e-7, 1 - 1e-7))
         levels: Tensor = t.float().to(self.scale.device)
         return levels
+
+
+def _phase(domain: str, bits: float) -> tuple[float, float]:
+    """Return (a, c) of (t + Δ)/step = a·t + c for two bits or more, and for any number of bits in a raw domain."""
+    if domain == "dorefa":
+        return (2**bits - 1) / 2, (2**bits - 1) / 2
+    if domain == "wrpn":
+        return 2 ** (bits - 1) - 1, 0.0
+    return (2**bits - 0.5, 0.5) if domain == "dorefa-raw" else (2**bits - 1, 0.0)

@@ -9,16 +9,16 @@ from qacomp.training.regularizers.blocks import BLOCK, BlockFunction, Kernel, fi
 
 
 class SquaredSineKernel(Kernel):
-    """φ(w) = sin²(π (a·t + c)), t = tanh(w)/scale (`tanh`), w/scale clamped to [−1, 1] (`clamp`), or w (`none`).
+    """φ(w) = g sin²(π (a·t + c)), t = tanh(w)/scale (`tanh`), w/scale clamped to [−1, 1] (`clamp`), or w (`none`).
 
-    wanted: return parameter slopes too, Σ ∂φ/∂a and Σ ∂φ/∂c, (2,).
+    gain: g.
     """
 
-    def __init__(self, a: float, c: float, transform: str, scale: float, wanted: bool) -> None:
-        self.a, self.c, self.transform, self.scale, self.wanted = a, c, transform, scale, wanted
+    def __init__(self, a: float, c: float, transform: str, scale: float, gain: float) -> None:
+        self.a, self.c, self.transform, self.scale, self.gain = a, c, transform, scale, gain
 
     def worker(self) -> BlockFunction:
-        """Return the function of one thread; p = π(a·t + c), φ = sin² p, dφ/dw = 2π a · sin p · cos p · dt/dw."""
+        """Return the function of one thread; p = π(a·t + c), φ = g sin² p, dφ/dw = 2π a g · sin p · cos p · dt/dw."""
         scratch = tuple(torch.empty((3, BLOCK)))
 
         def block(x: Tensor, slopes: Tensor) -> tuple[float, Tensor | None]:
@@ -36,12 +36,9 @@ class SquaredSineKernel(Kernel):
                 s.add_(math.pi * self.c)
             torch.cos(s, out=slopes)
             slopes.mul_(s.sin_())
-            parameter_slopes = None
-            if self.wanted:
-                parameter_slopes = torch.stack([t.mul_(slopes).sum() / self.scale, slopes.sum()]).mul_(2 * math.pi)
-            slopes.mul_(2 * math.pi * self.a / self.scale)
+            slopes.mul_(2 * math.pi * self.a * self.gain / self.scale)
             if self.transform != "none":
                 slopes.mul_(derivative)
-            return s.mul_(s).sum().item(), parameter_slopes
+            return self.gain * s.mul_(s).sum().item(), None
 
         return block
