@@ -49,7 +49,8 @@ def network(data: Dataset) -> nn.Sequential:
 
 def trained(network: nn.Module, data: Dataset, **settings: Any) -> tuple[dict[str, int], float, float, list[str]]:
     """Bits by layer, mean bits of a weight, test accuracy in percent, and the notes."""
-    model, notes = copy.deepcopy(network), []
+    model = copy.deepcopy(network)
+    notes: list[str] = []
     fixed = {"min_size": 1, "batch_size": 64, "epochs": 10, "precision": "fp32"}
     config = CompressConfig().with_settings(fixed | settings, "test").check()
     wrapped = Network(model, "small", 10, (1, 28, 28), INPUTS)
@@ -93,7 +94,8 @@ def test_the_gradient_of_bits_is_what_the_loss_changes_with_them(name: str) -> N
         learned.bits.data.fill_(float(bits))
         part = QuantizedWeight(quantizer_named(name), 8, scaled=True, learned=learned)
         shadow = target.clone().requires_grad_()
-        seen, slope = [], []
+        seen: list[float] = []
+        slope: list[float] = []
         for step in range(400):
             quantized = part(shadow)
             loss = (quantized - target).square().sum()

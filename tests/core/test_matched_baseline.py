@@ -1,7 +1,10 @@
 """The papers' baseline: the network without a regularizer, fine-tuned under the same conditions and then shared."""
 
+from operator import attrgetter
+
 import numpy as np
 import pytest
+import torch
 from small_trial import Written, images, network, outcome
 from torch import nn
 
@@ -42,7 +45,8 @@ def test_the_baselines_values_are_those_of_k_means_on_the_tuned_weights() -> Non
     layers = [module for module in job.model.modules() if hasattr(module, "parametrizations")]
     assert len(layers) == 3
     for layer in layers:
-        assert 1 < len(np.unique(layer.weight.detach().numpy())) <= 4
+        weight: torch.Tensor = attrgetter("weight")(layer)
+        assert 1 < len(np.unique(weight.detach().numpy())) <= 4
 
 
 def test_without_epochs_nothing_is_fine_tuned() -> None:

@@ -1,5 +1,6 @@
 """Shared values don't run off in silence: their rate follows from the λ in use, and far too large values are told."""
 
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ def farthest(job: Job) -> float:
     before = network()[1].model
     names = ("0.weight", "4.weight", "6.weight")
     with torch.no_grad():
-        after = {n: job.model.get_submodule(n[0]).weight for n in names}
+        after: dict[str, torch.Tensor] = {n: attrgetter("weight")(job.model.get_submodule(n[0])) for n in names}
         return max(float(w.abs().max() / before.get_parameter(n).abs().max()) for n, w in after.items())
 
 

@@ -111,8 +111,10 @@ class StateSearch(nn.Module):
         assert self.population is not None
         epoch = self.time // self.schedule.steps
         best, mean = (value / self.schedule.steps for value in self._sums)
-        told = (None, None) if self.frozen else (mean, self.population.delta)
-        self.history.append(SearchEpoch(epoch, best, *told, self.frozen))
+        if self.frozen:
+            self.history.append(SearchEpoch(epoch, best, None, None, True))
+        else:
+            self.history.append(SearchEpoch(epoch, best, mean, self.population.delta, False))
         self._sums = [0.0, 0.0]
         if self.population.converged or len(self.history) >= self.schedule.stagnation:
             self.frozen = True
