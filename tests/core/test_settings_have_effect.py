@@ -113,18 +113,8 @@ HYPERPARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
     "distill": {name: {"weight": 0.3, "temperature": 3.0, "loss": "mse"} for name in ("kd", "ipkd", "ta-1", "ta-m")},
     "prune": {
         "magnitude": {"rate": 0.7, "epochs": 2, "unit": "filter", "scope": "global"},
-        "energy": {
-            "rate": 0.7,
-            "epochs": 2,
-            "objective": "cross-entropy",
-            "start": "random",
-            "parents": "keep",
-            "active": 0.8,
-            "mutation": 0.3,
-            "crossover": 0.3,
-            "population": 5,
-            "stagnation": 2,
-        },
+        "energy": {"rate": 0.7, "epochs": 2, "objective": "cross-entropy", "start": "random", "parents": "keep"}
+        | {"active": 0.8, "mutation": 0.3, "crossover": 0.3, "population": 5, "stagnation": 2},
     },
     "optimizer": {
         "sgd": DESCENT | {"momentum": 0.3, "nesterov": True},
