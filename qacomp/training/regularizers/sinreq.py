@@ -142,7 +142,7 @@ class SinReQ(Regularizer):
         total = sum(w.numel() for w in weights.values())
         for name, penalty in found.items():
             if isinstance(penalty, SinReQ) and options.bits_count == "weights":
-                penalty.bits_price *= len(weights) * weights[name].numel() / total
+                penalty.weigh(len(weights) * weights[name].numel() / total)
         return found
 
     def observe(self, weight: Tensor) -> None:
@@ -190,6 +190,10 @@ class SinReQ(Regularizer):
     def extra_penalty(self) -> Tensor | None:
         """Return the price of the bits while they are learned, a scalar, else None."""
         return self.bits_price * self.bits if self.learn_bits and self.bits.requires_grad else None
+
+    def weigh(self, factor: float) -> None:
+        """Multiply the price of the bits."""
+        self.bits_price *= factor
 
     def fit(self, unit: float) -> None:
         """Take over the weight that the quantizer, fitted to other bits, maps to 1."""
