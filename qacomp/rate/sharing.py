@@ -58,6 +58,20 @@ class RateSharing:
         """Return weights as a container holds them, given as integer multiples of their steps times `scale`."""
         return {n: self._on_grid(n, values, self.step(n, scale)) for n, values in integers.items()}
 
+    def finer(self, factors: Mapping[str, float]) -> "RateSharing":
+        """Return the weights with the steps of some of them, by name, multiplied by factors."""
+        return replace(self, steps={name: step * factors.get(name, 1.0) for name, step in self.steps.items()})
+
+    @property
+    def by_cost(self) -> list[str]:
+        """Return the names, those whose error moves outputs most for each bit first; unknown ones last, by size."""
+
+        def cost(name: str) -> tuple[float, int]:
+            known = self.sensitivities.get(name)
+            return (known.per_bit or 0.0) if known is not None else 0.0, self.weights[name].values.size
+
+        return sorted(self.weights, key=cost, reverse=True)
+
     def balanced(self, distance: Distance, advance: Callable[[], None]) -> "RateSharing":
         """Return the weights with steps that are balanced anew; see `balanced_steps`."""
         found = balanced_steps(self.weights, distance, advance)

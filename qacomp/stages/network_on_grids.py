@@ -138,7 +138,12 @@ class NetworkOnGrids:
             lambda scale: self.bytes_of(at(scale)),
             lambda scale: self.distance(at(scale)),
             lambda scale: self.validated(built(scale)),
+            lambda factors: self._finer(factors).scaled(tuned=tuned),
+            self.found.sharing.by_cost,
         )
+
+    def _finer(self, factors: Mapping[str, float]) -> "NetworkOnGrids":
+        return replace(self, found=replace(self.found, sharing=self.found.sharing.finer(factors)))
 
     def distance(self, items: Mapping[str, Packed]) -> float:
         """Return how far the outputs move with these weights."""

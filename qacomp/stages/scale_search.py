@@ -12,6 +12,7 @@ from qacomp.options.quality import QUALITY
 from qacomp.rate.quality import DISTANCES
 from qacomp.rate.search import largest_scale, scale_for_size
 from qacomp.sources.source_size import SourceSize
+from qacomp.stages.fill_size import filled
 from qacomp.stages.made import Made
 from qacomp.stages.run import Run
 from qacomp.stages.scaled import Scaled
@@ -20,6 +21,7 @@ from qacomp.stages.trial_log import TrialLog
 ATTEMPTS = 4
 """Most trials until the file has the target size."""
 _WITHIN = 0.01  # fraction of the target size by which the file may be smaller
+_FILLS = 3  # trials of finer steps for single tensors
 _FINER, _MOST_FINER = 0.7, 16  # of the steps, and how often, until the verdict is good: a bit a weight is half
 
 
@@ -76,7 +78,24 @@ def made_for_size(scaled: Scaled, rest: int, asked: Asked, run: Run) -> Made:
         before, rest = rest, size - log.weight_bytes(scale)
         if size <= asked.most and abs(rest - before) < _WITHIN * asked.most / 4:
             break  # the same search would find the same scale
-    return asked.nearest(made, size)
+    if size < asked.most:
+        made, size = _filled(scaled, scale, (made, size), asked, run)
+    return made if asked.is_met(size) else asked.nearest(made, size)
+
+
+def _filled(scaled: Scaled, scale: float, found: tuple[Made, int], asked: Asked, run: Run) -> tuple[Made, int]:
+    """Return the model with finer steps for single tensors and its bytes, or `found` if that is as near the size."""
+    made, size = found
+    left = asked.left(size - scaled.shared_bytes(scale))
+    for _ in range(_FILLS):
+        with run.stage("share"):
+            fine = filled(scaled, scale, left, scaled.order)
+        other = replace(fine.made(scale), search=made.search)
+        now = fine.whole_bytes(other)
+        if now <= asked.most:
+            return (other, now) if now > size else found
+        left -= now - asked.most  # tuning changed what the rest takes
+    return found
 
 
 def made_for_quality(scaled: Scaled, config: CompressConfig, run: Run) -> Made:

@@ -1,6 +1,6 @@
 """A source whose tensors can be put on grids at any common scale of their steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from qacomp.stages.made import Made
@@ -13,7 +13,9 @@ class Scaled:
 
     made: returns what its container holds, measured; whole_bytes: the bytes of that container; shared_bytes: those of
     the shared tensors alone, at a scale; distance: how far the outputs move at a scale; validated: what decides whether
-    a scale may be taken, measured on samples that aren't reported where there are labels.
+    a scale may be taken, measured on samples that aren't reported where there are labels. finer: returns the source
+    with the steps of single tensors, by name, multiplied by factors; order: those tensors whose error costs most for
+    each bit come first.
     """
 
     made: Callable[[float], Made]
@@ -21,3 +23,5 @@ class Scaled:
     shared_bytes: Callable[[float], int]
     distance: Callable[[float], float]
     validated: Callable[[float], Validation]
+    finer: Callable[[Mapping[str, float]], "Scaled"]
+    order: Sequence[str] = ()

@@ -56,14 +56,7 @@ def share_by_rate(
         )
         made = made_for_sizes(grids.sharing, levelled, asked_levels(config, source.size), 0, run)
         return with_sensitivities(made, calibrated.sharing, calibrated.model, inputs_given=given)
-    made_at = lru_cache(maxsize=1)(lambda scale: _made(grids, runs, grids.at(scale), run))
-    scaled = Scaled(
-        made_at,
-        lambda made: whole_bytes(made, source, config),
-        grids.shared_bytes,
-        grids.distance,
-        lambda scale: _validated(grids, runs, scale, made_at, run),
-    )
+    scaled = _scaled(grids, runs, run)
     if limited(config):
         made = made_within_limits(scaled, config, run)
     elif config.target_size is None:
@@ -112,7 +105,7 @@ class _Grids:
     def __init__(
         self, source: PlainSource, selection: Selection, config: CompressConfig, found: _CalibratedSource
     ) -> None:
-        self.source, self.config, self.model = source, config, found.model
+        self.source, self.config, self.model, self._given = source, config, found.model, selection
         self.vectors = source.vectors(vector_precision(config))
         self.selection = selection.with_reasons(self.vectors)
         self.packed = PackedWeights(source, self.vectors, config)
@@ -123,6 +116,11 @@ class _Grids:
     def _at(self, scale: float) -> dict[str, Packed]:
         """Return the selected tensors at a scale; see `kept`."""
         return self.kept(self.sharing.at(scale))
+
+    def finer(self, factors: Mapping[str, float]) -> "_Grids":
+        """Return the tensors with the steps of some of them multiplied by factors."""
+        found = _CalibratedSource(self.sharing.finer(factors), self.model)
+        return _Grids(self.source, self._given, self.config, found)
 
     def kept(self, shared: Mapping[str, Packed]) -> dict[str, Packed]:
         """Return the selected tensors: shared where that makes them smaller, else as they are with the reason."""
@@ -143,6 +141,19 @@ class _Grids:
     def distance(self, scale: float) -> float:
         """Return how far the outputs move at a scale."""
         return self.model.distance({name: item.dense() for name, item in self.at(scale).items()})
+
+
+def _scaled(grids: _Grids, runs: ModelRuns | None, run: Run) -> Scaled:
+    made_at = lru_cache(maxsize=1)(lambda scale: _made(grids, runs, grids.at(scale), run))
+    return Scaled(
+        made_at,
+        lambda made: whole_bytes(made, grids.source, grids.config),
+        grids.shared_bytes,
+        grids.distance,
+        lambda scale: _validated(grids, runs, scale, made_at, run),
+        lambda factors: _scaled(grids.finer(factors), runs, run),
+        grids.sharing.by_cost,
+    )
 
 
 def _validated(
