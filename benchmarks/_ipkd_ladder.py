@@ -9,6 +9,7 @@ from _trials import WORK, Trials, data_spec, some_of
 from result import Row, shared_folder
 
 from qacomp.api import compress
+from qacomp.batches.images import ImageExamples
 from qacomp.checkpoints import Checkpoint, read_checkpoint
 from qacomp.datasets import Dataset, load_dataset
 from qacomp.evaluation.submodels import submodel_accuracies
@@ -57,7 +58,9 @@ def _trial(strategy: str, seed: int) -> dict[str, float]:
     assert network is not None
     model = network.model.to(device)
     settings = resolve(config, network, dataset, device, lambda text: None)
-    session = TrainingSetup(settings, dataset, network.preprocessing, copy.deepcopy(model), device, SilentProgress())
+    session = TrainingSetup(
+        settings, ImageExamples(dataset, network.preprocessing), copy.deepcopy(model), device, SilentProgress()
+    )
     ladder, _ = fine_tune_ladder(model, select_layers(model, "all", settings.k, {}), session)
     x = network.preprocessing.apply(dataset.test.x)  # (N, C, H, W)
     found = submodel_accuracies(ladder, x, dataset.test.y, device=device)

@@ -9,6 +9,7 @@ from _trials import Trials, data_spec, some_of
 from result import Row
 from torch import nn
 
+from qacomp.batches.images import ImageExamples
 from qacomp.datasets import load_dataset
 from qacomp.evaluation.submodels import submodel_accuracies
 from qacomp.models import create_model, model_info
@@ -17,7 +18,7 @@ from qacomp.models._slimmable import SlimmableConv2d, SlimmableNetwork, Slimmabl
 from qacomp.models.flexible import FlexibleModel
 from qacomp.progress import SilentProgress
 from qacomp.training.device import choose_device, choose_precision
-from qacomp.training.loop import Stage, TrainingData, TrainingHooks, parameter_groups, train
+from qacomp.training.loop import Stage, TrainingHooks, parameter_groups, train
 from qacomp.training.objective import Objective
 from qacomp.training.resume import ResumeStore
 from qacomp.training.teaching import Lesson
@@ -91,7 +92,12 @@ def _trial(name: str, e: Experiment, strategy: str, seed: int) -> dict[str, Any]
         Trials("x").path.with_name(f"ipkd-{name}-{strategy}-{seed}.resume"), f"{name} {e.epochs} {e.images} {e.lr}"
     )
     train(
-        model, TrainingData(dataset, preprocessing), stage, objective, optimizer, TrainingHooks(SilentProgress(), store)
+        model,
+        ImageExamples(dataset, preprocessing),
+        stage,
+        objective,
+        optimizer,
+        TrainingHooks(SilentProgress(), store),
     )
     accuracies = submodel_accuracies(model, preprocessing.apply(dataset.test.x), dataset.test.y, device=device)
     store.finish()

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from result import ROOT, Row, median, spread
 from torch import nn
 
+from qacomp.batches.images import ImageExamples
 from qacomp.checkpoints import read_checkpoint
 from qacomp.datasets import Dataset, load_dataset
 from qacomp.evaluation.accuracy import onnx_logits, topk_accuracy, torch_logits
@@ -154,7 +155,9 @@ def _pruned(case: Case, dataset: Dataset, method: str, seed: int, name: str) -> 
     model = network.model.to(device)
     original = copy.deepcopy(model)
     store = ResumeStore(WORK / f"{name}.resume", config.to_toml() + str(case))
-    session = TrainingSetup(config, part, network.preprocessing, original, device, SilentProgress(), store)
+    session = TrainingSetup(
+        config, ImageExamples(part, network.preprocessing), original, device, SilentProgress(), store
+    )
     units = find_units(trace_channels(model, network.input_shape))
     pruner = pruner_of(config.prune)
     trained = pruner.train(model, units, session)

@@ -14,6 +14,7 @@ import numpy as np
 from result import ROOT, shared_folder
 from torch import nn
 
+from qacomp.batches.images import ImageExamples
 from qacomp.checkpoints import read_checkpoint
 from qacomp.datasets import Dataset, Split
 from qacomp.evaluation.accuracy import torch_accuracy
@@ -105,7 +106,7 @@ def share_and_tune(checkpoint: Path, config: CompressConfig, dataset: Dataset) -
     if settings.quantizer.chosen:
         plan = plan_quantization(selection, settings.quantizer, settings.bits, settings.bits_layers)
         selection, bits = plan.selection, plan.bits
-    session = TrainingSetup(settings, dataset, found.preprocessing, original, device, SilentProgress())
+    session = TrainingSetup(settings, ImageExamples(dataset, found.preprocessing), original, device, SilentProgress())
     penalties = fine_tune(model, selection, session, bits)[0] if settings.epochs else {}
     share_network(model, selection, penalties, lambda text: None)
     results = {"k": float(np.mean([_levels(model, layer.name) for layer in selection.layers]))}

@@ -51,6 +51,7 @@ class CompressRequest:
     output: Path | None
     config_file: Path | None
     report: Path | None
+    loss_fn: str | None
     snapshots: Path | None
     strict: bool
     trust_pickle: bool
@@ -98,6 +99,13 @@ def _print_schema(ctx: click.Context, parameter: click.Parameter, wanted: bool) 
     brief="Also write an HTML report, such as report.html",
 )
 @click.option(
+    "--loss-fn",
+    cls=BriefOption,
+    default=None,
+    metavar="NAME",
+    help="Loss of training: cross-entropy, mse, or module:function of (outputs, targets). Default: by the targets.",
+)
+@click.option(
     "--snapshots",
     cls=BriefOption,
     type=FOLDER,
@@ -137,7 +145,7 @@ def compress_command(asked: CompressRequest) -> None:
     target = asked.output or _default_output(asked.checkpoint, progress)
     written = container_outputs(target) + ([] if asked.report is None else [Output(asked.report, "--report")])
     written += snapshot_outputs(asked.snapshots, written)
-    files = command_files([asked.checkpoint, asked.config_file], [config.data, config.metric])
+    files = command_files([asked.checkpoint, asked.config_file], [config.data, config.metric, asked.loss_fn])
     claim(written, files, force=asked.force)
     with saying_what_is_kept(target):
         result = compress(
@@ -145,6 +153,7 @@ def compress_command(asked: CompressRequest) -> None:
             None,
             config,
             target,
+            loss_fn=asked.loss_fn,
             snapshots=asked.snapshots,
             progress=progress,
             trust_pickle=asked.trust_pickle,

@@ -7,7 +7,7 @@ from typing import Any
 
 from qacomp.cli.streams import is_unicode, shown, write
 
-_NAMING = ("data", "metric")
+_NAMING = ("data", "metric", "arch")
 """Settings that may name a file or a function on the user's machine."""
 
 
@@ -39,12 +39,14 @@ def print_settings(container: Path, meta: dict[str, Any]) -> list[str]:
 
 
 def _built_in(name: str, value: str | None) -> bool:
-    """Return whether a setting's value is None or names data or a metric that comes with qacomp."""
+    """Return whether a setting's value is None or names data, a metric, ... that comes with qacomp."""
     from qacomp.datasets import NamedData
     from qacomp.options.metric_names import METRICS
 
     if name == "metric":
         return value in METRICS
+    if name == "arch":
+        return value is None or ":" not in value
     told = NamedData.told(value)
     return told is None or told.built_in() is not None
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, Unpack
 
-from qacomp.datasets import Dataset
 from qacomp.formats import UnsupportedTensorError
 from qacomp.options.config import CompressConfig
 from qacomp.options.settings import Settings
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from qacomp.checkpoints import Checkpoint
     from qacomp.graphs import OnnxFile
     from qacomp.result import Result
+    from qacomp.training.task import OwnFunctions
 
 PathLike: TypeAlias = str | os.PathLike[str]
 _P = ParamSpec("_P")
@@ -52,6 +52,7 @@ class Call:
     """The keywords of `compress` that aren't settings, and so aren't stored in a container; see `Keywords`."""
 
     input_shape: tuple[int, int, int] | None = None
+    loss_fn: Any = None
     snapshots: PathLike | None = None
     progress: Progress | bool | None = None
     trust_pickle: bool = False
@@ -63,6 +64,8 @@ class Keywords(Settings, total=False):
 
     input_shape: tuple[int, int, int] | None
     """(C, H, W) of a module's input, needed if there is no data."""
+    loss_fn: Any
+    """Loss of (outputs, targets): a function, or text: cross-entropy, mse or module:function."""
     snapshots: PathLike | None
     """A folder for four checkpoints during the fine-tuning, after each quarter of it."""
     progress: Progress | bool | None
@@ -77,7 +80,7 @@ class Keywords(Settings, total=False):
 @_in_own_torch_state
 def compress(
     model: "PathLike | Checkpoint | OnnxFile | torch.nn.Module | Mapping[str, Any] | onnx.ModelProto",
-    data: str | Dataset | Mapping[str, Any] | None = None,
+    data: Any = None,
     config: CompressConfig | Mapping[str, Any] | PathLike | None = None,
     output: PathLike | None = None,
     **keywords: Unpack[Keywords],
@@ -86,13 +89,18 @@ def compress(
 
     model: the path of a model file, a Checkpoint, a torch module (which isn't changed), a state dict of tensors or
     arrays, or an onnx.ModelProto, whose graph is kept and which is measured on `data` as `load_samples` feeds it.
-    data: a spec (`digits`, `npz:FILE`, ...), a Dataset, or a mapping with the arrays x_train, y_train, x_test,
-    y_test (see `qacomp.datasets.Split`). None: the data that the settings name, or built-in data that the
-    checkpoint names. Without data nothing is trained or measured.
+    data: a spec (`digits`, `npz:FILE`, ...), a qacomp.datasets.Dataset, or your own: a DataLoader, a torch Dataset,
+    an iterable of batches, or arrays (x, y), from which validation and test parts are split off; or parts of these
+    as {"train": ..., "val": ..., "test": ...}; or arrays x_train, y_train, x_test, y_test. A batch is (inputs,
+    targets), with several inputs (x1, x2, targets), or a mapping with `labels`. None: the data that the settings
+    name, or built-in data that the checkpoint names. Without data nothing is trained or measured.
     config: a CompressConfig, a mapping of its fields, or the path of a TOML file.
     output: the path of the container. None: a temporary file, which lives as long as the Result; `Result.save`
     copies it.
     keywords: settings that override `config`, such as `reg="exp", k=8` (`qacomp.options.settings.Settings`), and:
+    loss_fn, metric: functions of (outputs, targets), or a setting's text. By default class labels are learned by
+    cross-entropy and measured by top-1 accuracy, float targets by the mean squared error. The metric gets all outputs
+    and targets, and more is better, unless it has `higher_is_better = False`.
     input_shape: (C, H, W) of a module's input, needed if there is no data. For a module that doesn't return class
     scores use the setting `input` instead, with the shapes of its inputs, such as `("1,576", "2,1,128")`; the
     module is then compressed as an ONNX model.
@@ -109,13 +117,15 @@ def compress(
     from qacomp.stages.run import Run
 
     call, settings = _split(keywords)
+    own, settings = _own_functions(call, settings)
     chosen = _config(config, settings)
     read = [Path(file) for file in (_path_of(model), config) if isinstance(file, str | os.PathLike)]
-    files = command_files(read, (data, chosen.data, chosen.metric))
+    files = command_files(read, (data, chosen.data, chosen.metric, call.loss_fn))
     written = [] if output is None else container_outputs(Path(output), "output")
     claim([*written, *snapshot_outputs(call.snapshots, written, "snapshots")], files, force=call.force)
     with _target(output) as target:
-        run = Run(choose_progress(call.progress), target, None if call.snapshots is None else Path(call.snapshots))
+        folder = None if call.snapshots is None else Path(call.snapshots)
+        run = Run(choose_progress(call.progress), target, folder, own)
         how = Reading(call.trust_pickle, call.input_shape)
         source, chosen, loaded = open_source(model, data, chosen, how, run.note)
         try:
@@ -135,6 +145,21 @@ def _split(keywords: Mapping[str, Any]) -> tuple[Call, dict[str, Any]]:
     own = {found.name for found in fields(Call)}
     call = Call(**{name: value for name, value in keywords.items() if name in own})
     return call, {name: value for name, value in keywords.items() if name not in own}
+
+
+def _own_functions(call: Call, settings: dict[str, Any]) -> "tuple[OwnFunctions, dict[str, Any]]":
+    """Return the caller's loss and metric; the setting of the metric gets its name, `module:function`."""
+    from qacomp.training.task import OwnFunctions
+
+    metric = settings.get("metric", "auto")
+    if isinstance(metric, str):
+        return OwnFunctions(call.loss_fn), settings
+    return OwnFunctions(call.loss_fn, metric), {**settings, "metric": _name_of(metric)}
+
+
+def _name_of(function: Any) -> str:
+    kind = function if hasattr(function, "__qualname__") else type(function)
+    return f"{kind.__module__}:{kind.__qualname__}"
 
 
 @contextmanager

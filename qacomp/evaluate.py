@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from qacomp.datasets import NamedData, chosen_spec, load_dataset
+from qacomp.datasets import NamedData, chosen_spec
 from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.errors import ConfigError, DataError, NotACheckpointError, StoppedRunError
 from qacomp.evaluation.onnx_measuring import measure_one
@@ -136,28 +136,31 @@ def _one_example(feed: Feed, model: OnnxModel) -> Feed:
 
 def _measure_checkpoint(path: Path, config: CompressConfig, trust_pickle: bool) -> MeasuredFile:
     from qacomp.checkpoints import read_checkpoint
-    from qacomp.evaluation.accuracy import torch_accuracy
+    from qacomp.evaluation.on_batches import network_value
     from qacomp.models.plain_modules import plain_module
+    from qacomp.sources.module_network import network_of, with_examples
     from qacomp.sources.network import build_network
-    from qacomp.sources.opening import network_of
     from qacomp.training.device import choose_device
+    from qacomp.training.task import OwnFunctions, choose_task
 
     checkpoint = read_checkpoint(path, trust_pickle=trust_pickle, key=config.key)
     network = build_network(checkpoint, config)
     if network is None and checkpoint.module is None:
         raise ConfigError(f"{path}: doesn't name its architecture; give --arch")
     spec = _spec(path, config, checkpoint.data)
-    dataset = load_dataset(spec)
     if network is None and checkpoint.module is not None:
-        network = network_of(plain_module(checkpoint.module, path).module, config, dataset, None)
-    assert network is not None  # the data gives the shape of a module's input
-    if dataset.num_classes > network.num_classes:
-        raise DataError(f"{spec}: {dataset.num_classes} classes, but the network has {network.num_classes}")
+        network, examples = network_of(plain_module(checkpoint.module, path).module, config, spec, None)
+    elif network is not None:
+        network, examples = with_examples(network, spec)
+    assert network is not None and examples is not None  # the data gives the shape of a module's input
+    if examples.num_classes is not None and network.num_classes and examples.num_classes > network.num_classes:
+        raise DataError(f"{spec}: {examples.num_classes} classes, but the network has {network.num_classes}")
     device = choose_device(config.device)
-    x = network.preprocessing.apply(dataset.test.x)  # (N, C, H, W)
-    model = network.model.to(device)
-    accuracy = torch_accuracy(model, x, dataset.test.y, batch_size=256, device=device)
-    return MeasuredFile(path, "checkpoint", path.stat().st_size, spec, accuracy, len(dataset.test.y), None)
+    task = choose_task(network.model, examples, config.metric, OwnFunctions(), 256)
+    value = network_value(network.model, examples.test, task.metric, batch_size=256, device=device)
+    size, count = path.stat().st_size, examples.test_count
+    measured = MeasuredFile(path, "checkpoint", size, spec, value if task.metric.percent else None, count, None)
+    return measured if task.metric.percent else replace(measured, metric={"name": task.metric.name, "value": value})
 
 
 def _spec(path: Path, config: CompressConfig, stored: NamedData | None) -> str:

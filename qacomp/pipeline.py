@@ -5,7 +5,7 @@ without a network (`qacomp.sources`). A stage returns a value and the next stage
 changed in place, by training and sharing.
 """
 
-from qacomp.datasets import Dataset
+from qacomp.batches.examples import Examples
 from qacomp.evaluation.samples import Given
 from qacomp.options.config import CompressConfig
 from qacomp.result import Result
@@ -19,7 +19,7 @@ from qacomp.stages.train import train
 from qacomp.stages.write import write
 
 
-def compress(source: Source, config: CompressConfig, data: Dataset | Given | None, run: Run) -> Result:
+def compress(source: Source, config: CompressConfig, data: Examples | Given | None, run: Run) -> Result:
     """Compress `source` into the container `run.output`, and measure what a reader decodes from it.
 
     config: see CompressConfig. data: for a network, the data for training and measuring; for an ONNX model, the samples
@@ -29,10 +29,12 @@ def compress(source: Source, config: CompressConfig, data: Dataset | Given | Non
     for remark in source.notes:
         run.note(remark)
     config = resolve(config, source, data, run.note)
+    if run.own.loss_fn is not None and not (isinstance(source, TorchSource) and isinstance(data, Examples)):
+        run.note("--loss-fn: has no effect, since nothing is trained")
     selection = select_weights(source, config, run.note)
     if isinstance(source, TorchSource):
-        made = train(source, selection, config, data if isinstance(data, Dataset) else None, run)
+        made = train(source, selection, config, data if isinstance(data, Examples) else None, run)
     else:
-        made = share(source, selection, config, data, run)
+        made = share(source, selection, config, None if isinstance(data, Examples) else data, run)
     written = write(made, source, config, run)
     return Result.of(figures(source, config, made, written, run))

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from qacomp.batches.feed import Feed, arguments, called, count_of, rows_of
+from qacomp.batches.outputs import flat_outputs
 from qacomp.calibration.layer_inputs import columns, second_moment, view_of
 from qacomp.errors import DataError
 from qacomp.models.weight_places import split_name, tied_names
@@ -20,17 +22,18 @@ _TRIED = 128  # inputs on which changed weights are tried
 
 
 class TorchCalibration:
-    """A network in evaluation mode with inputs (N, ...); text: describes the inputs."""
+    """A network in evaluation mode with inputs: a feed, or several of different shapes; text: describes them."""
 
-    def __init__(self, model: nn.Module, inputs: Tensor, text: str, seed: int) -> None:
-        self._model, self._inputs, self._text, self._seed = model, inputs, text, seed
+    def __init__(self, model: nn.Module, inputs: Feed | list[Feed], text: str, seed: int) -> None:
+        self._model, self._text, self._seed = model, text, seed
+        self._feeds = inputs if isinstance(inputs, list) else [inputs]
         self._tied = tied_names(model)
-        self._tried = inputs[:_TRIED]
+        self._tried = _first(self._feeds, _TRIED)
         self._wanted = self._outputs({})
         if not self._wanted:
             raise DataError(
-                "the network returns no tensor, or a dictionary, so steps can't be chosen by its outputs; "
-                "return a tensor, or use --sharing after"
+                "the network returns no float tensor, so steps can't be chosen by its outputs; return a tensor, or use "
+                "--sharing after"
             )
         self._size = sum(float(((y - y.mean(0)).double() ** 2).sum()) for y in self._wanted)
 
@@ -42,7 +45,7 @@ class TorchCalibration:
     @property
     def batches(self) -> int:
         """Return the number of batches over which the moments are computed."""
-        return -(-len(self._inputs) // _BATCH)
+        return sum(-(-count_of(feed) // _BATCH) for feed in self._feeds)
 
     def moments(self, names: Mapping[str, tuple[int, ...]], advance: Callable[[], None]) -> dict[str, Moment]:
         """Return the moment of each convolution's and linear layer's weight; see `CalibratedModel`."""
@@ -59,9 +62,10 @@ class TorchCalibration:
                     handles.append(owner.register_forward_pre_hook(_adder(name, sums, counts, generator)))
         try:
             with torch.no_grad():
-                for start in range(0, len(self._inputs), _BATCH):
-                    self._model(self._inputs[start : start + _BATCH])
-                    advance()
+                for feed in self._feeds:
+                    for start in range(0, count_of(feed), _BATCH):
+                        called(self._model, rows_of(feed, slice(start, start + _BATCH)))
+                        advance()
         finally:
             for handle in handles:
                 handle.remove()
@@ -77,9 +81,21 @@ class TorchCalibration:
         own = self._model.state_dict()
         changed = {name: torch.from_numpy(np.array(value)).to(own[name]) for name, value in values.items()}
         changed |= {other: changed[first] for other, first in self._tied.items() if first in changed}
+        outputs: list[Tensor] = []
         with torch.no_grad():
-            found = functional_call(self._model, changed, (self._tried,))
-        return [y.float() for y in (found if isinstance(found, list | tuple) else [found]) if isinstance(y, Tensor)]
+            for feed in self._tried:
+                found = flat_outputs(functional_call(self._model, changed, *arguments(feed)))
+                outputs += [y.float() for y in found.values() if y.is_floating_point()]
+        return outputs
+
+
+def _first(feeds: list[Feed], most: int) -> list[Feed]:
+    """Return the first `most` examples of some feeds."""
+    taken: list[Feed] = []
+    for feed in feeds:
+        if (left := most - sum(map(count_of, taken))) > 0:
+            taken.append(rows_of(feed, slice(0, left)))
+    return taken
 
 
 def _adder(name: str, sums: dict[str, Tensor], counts: dict[str, int], generator: torch.Generator) -> Any:
@@ -89,6 +105,8 @@ def _adder(name: str, sums: dict[str, Tensor], counts: dict[str, int], generator
         return torch.randint(count, (_POSITIONS,), generator=generator) if count > _POSITIONS else None
 
     def hook(module: nn.Module, given: tuple[Any, ...]) -> None:
+        if not given:  # called with named arguments
+            return
         taken = columns(module, given[0].detach().float(), pick)
         counts[name] = counts.get(name, 0) + taken.shape[2]
         moment = second_moment(taken)

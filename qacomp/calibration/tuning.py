@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from qacomp.batches.feed import Feed, called, count_of, rows_of
+from qacomp.batches.outputs import main_output
+
 STEPS = 200
 _BATCH = 64
 _LEARNING_RATE = 1e-3
@@ -20,16 +23,17 @@ _TEMPERATURE = 2.0
 def tune_small(
     shared: nn.Module,
     original: nn.Module,
-    inputs: Tensor,
+    inputs: Feed | list[Feed],
     seed: int,
     advance: Callable[[], None],
     keep_zero: Callable[[nn.Module, torch.optim.Optimizer], None],
 ) -> float:
     """Train the parameters of `shared` with at most one axis, in place, for STEPS steps; return the last loss.
 
-    Both networks must be in evaluation mode, so running statistics don't change. inputs: (N, ...); images are mirrored
-    and shifted at random. The same seed gives the same result. advance: called after each step; keep_zero: called with
-    the network and its optimizer before the first step, to hold pruned values at zero.
+    Both networks must be in evaluation mode, so running statistics don't change. inputs: a feed, or several of
+    different shapes; images are mirrored and shifted at random. The same seed gives the same result. advance: called
+    after each step; keep_zero: called with the network and its optimizer before the first step, to hold pruned values
+    at zero.
     """
     small = [p for p in shared.parameters() if p.dim() <= 1]
     others = [(p, p.requires_grad) for p in shared.parameters() if p.dim() > 1]
@@ -41,12 +45,14 @@ def tune_small(
     keep_zero(shared, optimizer)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     generator = torch.Generator().manual_seed(seed)
-    loss = torch.zeros(())
+    loss, feeds = torch.zeros(()), inputs if isinstance(inputs, list) else [inputs]
     for _ in range(STEPS):
-        batch = _varied(inputs[torch.randint(0, len(inputs), (_BATCH,), generator=generator)], generator)
+        feed = feeds[int(torch.randint(0, len(feeds), (), generator=generator))] if len(feeds) > 1 else feeds[0]
+        picked = rows_of(feed, torch.randint(0, count_of(feed), (_BATCH,), generator=generator))
+        batch = _varied(picked, generator) if isinstance(picked, Tensor) else picked
         with torch.no_grad():
-            wanted = _first(original(batch))
-        loss = _distance(_first(shared(batch)), wanted)
+            wanted = main_output(called(original, batch))
+        loss = _distance(main_output(called(shared, batch)), wanted)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -59,16 +65,12 @@ def tune_small(
 
 def _varied(batch: Tensor, generator: torch.Generator) -> Tensor:
     """Return images mirrored (with probability ½) and shifted by up to three pixels; other inputs unchanged."""
-    if batch.dim() != 4 or min(batch.shape[2:]) <= 2 * _SHIFT:
+    if batch.dim() != 4 or not batch.is_floating_point() or min(batch.shape[2:]) <= 2 * _SHIFT:
         return batch
     if torch.rand(1, generator=generator) < 0.5:
         batch = batch.flip(3)
     down, right = (int(n) for n in torch.randint(-_SHIFT, _SHIFT + 1, (2,), generator=generator))
     return torch.roll(batch, (down, right), (2, 3))
-
-
-def _first(outputs: Tensor | tuple[Tensor, ...] | list[Tensor]) -> Tensor:
-    return outputs if isinstance(outputs, Tensor) else outputs[0]
 
 
 def _distance(found: Tensor, wanted: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from qacomp.batches.feed import Feed, as_feed, called, moved, rows_of
 from qacomp.models.plain_modules import in_eval_mode
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -16,12 +17,13 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def count_macs(model: nn.Module, input_shape: tuple[int, ...]) -> int:
-    """Count the multiply-accumulates of one example of `input_shape` (no batch axis) in convolutions and dense layers.
+def count_macs(model: nn.Module, example: tuple[int, ...] | Feed) -> int:
+    """Count the multiply-accumulates of one example in convolutions and dense layers.
 
-    Every run of such a layer in `model(x)` counts. As in other counters, a padded zero costs a multiply and a bias
-    doesn't. Batch norm, pooling, activations, attention, and whatever forward computes without such a layer, add
-    nothing. The model's weights, device and mode are not changed.
+    example: its shape without the batch axis, or a feed, of which the first example is taken. Every run of such a layer
+    in the model's forward pass counts. As in other counters, a padded zero costs a multiply and a bias doesn't. Batch
+    norm, pooling, activations, attention, and whatever forward computes without such a layer, add nothing. The model's
+    weights, device and mode are not changed.
     """
     total = 0
 
@@ -34,11 +36,17 @@ def count_macs(model: nn.Module, input_shape: tuple[int, ...]) -> int:
     first = next(model.parameters(), torch.empty(0))
     try:
         with in_eval_mode(model), torch.no_grad():
-            model(torch.zeros(1, *input_shape, dtype=first.dtype, device=first.device))
+            called(model, moved(_first(example, first), first.device))
     finally:
         for hook in hooks:
             hook.remove()
     return total
+
+
+def _first(example: tuple[int, ...] | Feed, like: Tensor) -> Feed:
+    sizes = [size for size in example if isinstance(size, int)] if isinstance(example, tuple) else []
+    feed: Feed = torch.zeros(1, *sizes, dtype=like.dtype) if sizes else rows_of(as_feed(example), slice(0, 1))
+    return feed
 
 
 def _layer_macs(layer: nn.Module, x: Tensor, output: Tensor) -> int:

@@ -34,7 +34,7 @@ def chosen_metric(name: str, outputs: NDArray[Any], targets: NDArray[Any]) -> st
     """Return the name of the metric; for auto accuracy if targets are integers and outputs class scores, else mse."""
     if name != "auto":
         return name
-    return "accuracy" if _rows_of_scores(outputs, targets) is not None else "mse"
+    return "accuracy" if rows_of_scores(outputs, targets) is not None else "mse"
 
 
 def evaluate(name: str, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
@@ -51,7 +51,7 @@ def evaluate(name: str, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
             why = "differ in shape between samples" if array.dtype.kind == "O" else "aren't numbers"
             raise MetricError(f"{name}: the {what} {_told(array)} {why}; give --metric module:function")
     if name == "accuracy":
-        rows = _rows_of_scores(outputs, targets)
+        rows = rows_of_scores(outputs, targets)
         if rows is None:
             raise MetricError(
                 f"accuracy: outputs {_told(outputs)} and targets {_told(targets)} don't fit: they must be scores (N, "
@@ -94,7 +94,7 @@ def as_objects(values: Sequence[Any]) -> NDArray[Any]:
     return result
 
 
-def _rows_of_scores(outputs: NDArray[Any], targets: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]] | None:
+def rows_of_scores(outputs: NDArray[Any], targets: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """Return scores (rows, classes) and labels (rows,), or None if the arrays can't be class scores and labels.
 
     Classes are on axis 1, as in (N, classes, H, W). With three axes they are on the last, as in (N, T, classes), if the

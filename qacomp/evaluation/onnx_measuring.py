@@ -14,7 +14,7 @@ from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.errors import DataError, ExportError, MetricError, StoppedRunError
 from qacomp.evaluation.metrics import Measure, chosen_metric, evaluate, first_outputs
 from qacomp.evaluation.paired import Loss, paired_loss
-from qacomp.evaluation.samples import Given, Samples, load_parts, load_samples
+from qacomp.evaluation.samples import Given, Samples, load_parts, load_samples, own_batches
 from qacomp.graphs.open_weights import with_open_weights
 from qacomp.options.config import CompressConfig
 from qacomp.options.needs import rate_aware
@@ -249,7 +249,14 @@ def measure_one(model: OnnxModel, given: Given, config: CompressConfig, stored: 
 
     Raises DataError if there are no targets, or they don't fit; ExportError if the model can't be run.
     """
-    samples = load_samples(given, open_session(model).get_inputs(), config, stored)
+    session = open_session(model)
+    if (own := own_batches(given)) is not None:
+        from qacomp.evaluation.own_samples import measure_batches, own_part
+
+        test = own_part(*own, session.get_inputs())
+        metric, value, count, feed = measure_batches(session, test, config.metric)
+        return Value(metric.name, value, count, feed)
+    samples = load_samples(given, session.get_inputs(), config, stored)
     if samples.targets is None:
         raise DataError(f"{samples.source}: has no targets (y, or y_test), so no metric can be measured; add them")
     outputs = first_outputs(run_all(model, samples.feeds))

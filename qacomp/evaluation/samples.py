@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.datasets import Dataset, dataset_from_arrays, load_dataset
+from qacomp.datasets import DATASETS, Dataset, dataset_from_arrays, load_dataset
 from qacomp.datasets.custom import call_custom
 from qacomp.datasets.npz import read_arrays
 from qacomp.datasets.preprocessing import Preprocessing
@@ -27,7 +27,8 @@ from qacomp.runtime.limits import measuring
 _BATCH = 32
 _FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 _VALIDATION = 3  # one of so many samples decides, where data has no validation part of its own
-Given = str | Dataset | Mapping[str, Any]
+Given = str | Dataset | Mapping[str, Any] | Any
+"""Data for an ONNX model: a spec, images, arrays by input name, or a user's own batches."""
 Part = Literal["all", "validation", "test"]
 
 
@@ -84,6 +85,8 @@ def _part(
 ) -> Samples | None:
     """Return all samples, or a part of them; None where there is no such part."""
     measuring().on_data()
+    if is_batches(loaded):
+        return _of_batches(source, loaded, inputs, part)
     if not inputs:
         raise DataError(f"{source}: the model has no inputs, so it can't be run on data; leave --data out")
     if isinstance(loaded, Mapping) and all(entry.name in loaded for entry in inputs):
@@ -126,18 +129,36 @@ def _divided(
     return _in_batches(source, {name: a[rows] for name, a in arrays.items()}, own, inputs)
 
 
-def _loaded(given: Given) -> tuple[str, Dataset | Mapping[str, Any]]:
+def _loaded(given: Given) -> tuple[str, Any]:
     if isinstance(given, Dataset):
         return given.spec, given
-    if isinstance(given, Mapping):
-        return "arrays", given
+    if not isinstance(given, str):
+        return "arrays" if isinstance(given, Mapping) else "data", given
     kind, _, argument = given.partition(":")
     if kind == "npz":
         return given, read_arrays(Path(os.path.expanduser(argument)))
-    custom = call_custom(kind, argument) if argument else None
-    if isinstance(custom, Mapping | Dataset):
-        return given, custom
-    return given, load_dataset(given)
+    custom = call_custom(kind, argument) if argument and kind not in DATASETS.names() else None
+    return given, load_dataset(given) if custom is None else custom
+
+
+def own_batches(given: Given) -> tuple[str, Any] | None:
+    """Return (spec, data) for a user's own batches, None for arrays and images; `module:function` is called."""
+    source, loaded = _loaded(given)
+    return (source, loaded) if is_batches(loaded) else None
+
+
+def is_batches(loaded: Any) -> bool:
+    """Return whether data is a loader, a dataset, batches, or parts of these; not images and not plain arrays."""
+    if isinstance(loaded, Dataset):
+        return False
+    return "train" in loaded if isinstance(loaded, Mapping) else True
+
+
+def _of_batches(source: str, loaded: Any, inputs: Sequence[Any], part: Part) -> Samples:
+    from qacomp.evaluation.own_samples import held_feeds, own_part
+
+    feeds, targets, whole = held_feeds(own_part(source, loaded, inputs, validation=part == "validation"), inputs)
+    return Samples(source if whole else f"the first batches of {source}", tuple(feeds), targets)
 
 
 def _in_batches(

@@ -1,49 +1,61 @@
-"""Measure the sub-models of a flexible network: the accuracy of all from one pass over the data, MACs, parameters."""
+"""Measure the sub-models of a flexible network: a metric of all from one pass over the data, MACs, parameters."""
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from qacomp.evaluation.accuracy import topk_accuracy, torch_accuracy, torch_logits
+from qacomp.batches.arrays import ArrayBatches
+from qacomp.batches.examples import Batch, Batches
+from qacomp.batches.feed import Feed, mapped, moved
+from qacomp.batches.outputs import comparable
 from qacomp.evaluation.macs import count_macs, count_parameters
+from qacomp.evaluation.metric import ACCURACY, Metric
+from qacomp.evaluation.on_batches import device_of, network_value
 from qacomp.models.flexible import FlexibleModel
+from qacomp.models.plain_modules import in_eval_mode
 
 
 def submodel_accuracies(
     model: FlexibleModel, x: np.ndarray, y: np.ndarray, *, batch_size: int = 256, device: torch.device | None = None
 ) -> dict[str, float]:
     """Compute the top-1 accuracy in percent by sub-model name, smallest first, on x (N, C, H, W) float32 and y (N,)."""
-    names = model.submodel_names
-    stacked = torch_logits(_AllLogits(model), x, batch_size=batch_size, device=device)  # (N, sub-models · classes)
-    logits = np.split(stacked, len(names), axis=1)
-    return {name: topk_accuracy(own, y) for name, own in zip(names, logits, strict=True)}
+    test = ArrayBatches(Batch(torch.as_tensor(x), torch.as_tensor(y)))
+    return submodel_values(model, test, ACCURACY, batch_size=batch_size, device=device)
+
+
+def submodel_values(
+    model: FlexibleModel,
+    batches: Batches,
+    metric: Metric,
+    *,
+    batch_size: int = 256,
+    device: torch.device | None = None,
+) -> dict[str, float]:
+    """Compute a metric by sub-model name, smallest first."""
+    assert isinstance(model, nn.Module)
+    if device is not None:
+        model.to(device)
+    place, scorers = device_of(model), [metric.start() for _ in model.submodel_names]
+    with in_eval_mode(model), torch.inference_mode():
+        for batch in batches.in_order(batch_size):
+            every = model.forward_all(moved(batch.x, place))
+            y = mapped(batch.y, lambda tensor: tensor.cpu())
+            for scorer, found in zip(scorers, every, strict=True):
+                scorer.add(mapped(comparable(found), lambda tensor: tensor.float().cpu()), y)
+    return {name: scorer.value() for name, scorer in zip(model.submodel_names, scorers, strict=True)}
 
 
 def describe_submodels(
-    models: dict[str, nn.Module], input_shape: tuple[int, ...], test: tuple[np.ndarray, np.ndarray] | None
+    models: dict[str, nn.Module], example: tuple[int, ...] | Feed, test: Batches | None
 ) -> dict[str, dict[str, int | float]]:
     """Compute, by name, the MACs of one example, the parameters, and the top-1 accuracy in percent.
 
-    models: plain networks with the values that the file holds; input_shape: (C, H, W); test: x (N, C, H, W) and y (N,),
+    models: plain networks with the values that the file holds; example: (C, H, W), or a feed; test: with class labels;
     None: no accuracy is measured.
     """
     described: dict[str, dict[str, int | float]] = {}
     for name, model in models.items():
-        described[name] = {"macs": count_macs(model, input_shape), "parameters": count_parameters(model)}
+        described[name] = {"macs": count_macs(model, example), "parameters": count_parameters(model)}
         if test is not None:
-            described[name]["accuracy"] = torch_accuracy(model, *test, batch_size=256)
+            described[name]["accuracy"] = network_value(model, test, ACCURACY, batch_size=256)
     return described
-
-
-class _AllLogits(nn.Module):
-    """Concatenates the logits of all sub-models to one output, for functions that expect one output."""
-
-    def __init__(self, model: FlexibleModel) -> None:
-        super().__init__()
-        assert isinstance(model, nn.Module)
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute the logits of all sub-models: (N, C, H, W) -> (N, sub-models · classes)."""
-        assert isinstance(self.model, FlexibleModel)
-        return torch.cat(self.model.forward_all(x), dim=1)

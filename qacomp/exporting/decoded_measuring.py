@@ -48,7 +48,8 @@ def measure_decoded(done: Decoded, data: str | None = None) -> Decoded:
     with open_file(done.container, allow_truncated=done.part.allow_truncated) as container:
         if done.onnx is not None and done.onnx.mode != "dense":
             done = _beside_dense(container, done, done.onnx)
-        done = (_measure_original if is_original(container) else _measure_network)(container, done, data)
+        prepared = not is_original(container) and "preprocessing" in metadata(container)
+        done = (_measure_network if prepared else _measure_original)(container, done, data)
         if done.accuracy is None or data not in (None, metadata(container).get("data")):
             return done
         verdict = _judged(container, done.accuracy)
@@ -74,7 +75,7 @@ def _beside_dense(container: Container, done: Decoded, made: WrittenOnnx) -> Dec
 
 
 def _measure_network(container: Container, done: Decoded, data: str | None) -> Decoded:
-    """Measure the latency and accuracy of a network that qacomp exported."""
+    """Measure the latency and accuracy of a network that qacomp exported, whose images qacomp prepares."""
     try:
         done = replace(done, latency=onnx_latency(done.output, tuple(required(container, "input_shape"))))
         return _measure_accuracy(container, done, data)
@@ -83,7 +84,7 @@ def _measure_network(container: Container, done: Decoded, data: str | None) -> D
 
 
 def _measure_original(container: Container, done: Decoded, data: str | None) -> Decoded:
-    """Measure the latency and metric (which may be accuracy) of an original ONNX model."""
+    """Measure the latency and metric (which may be accuracy) of a model that is fed as it is."""
     latency, remarks = measure_latency(done.output)
     metric, more = _measure_metric(container, done.output, data)
     accuracy = metric["value"] if metric is not None and metric["name"] == "accuracy" else None

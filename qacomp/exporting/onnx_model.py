@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qacomp.errors import ConfigError
 from qacomp.exporting.operating_points import find_point, tensors_at
 from qacomp.formats import Container
-from qacomp.graphs.metadata import ORIGINAL, metadata
+from qacomp.graphs.metadata import ORIGINAL, TOGETHER, metadata
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -41,7 +41,7 @@ def onnx_model(container: Container, level: int | None = None, submodel: str | N
     if submodel is not None:
         point = find_point(container, submodel, source)
         level, output = point.level if point.output is None else level, point.output
-    if len(outputs) > 1:
+    if len(outputs) > 1 and metadata(container).get("graph") != TOGETHER:
         graph = only_output(graph, output or outputs[-1], source)
         model = attach_weights(graph, tensors_at(container, level, weight_names(graph)), source=source)
         finalize(model, source)

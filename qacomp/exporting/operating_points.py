@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from qacomp.errors import ConfigError, FormatError
 from qacomp.evaluation.verdict import Verdict, stated_verdict
 from qacomp.formats import Container, NotSharedError, SharedTensor
-from qacomp.graphs.metadata import ORIGINAL, metadata
+from qacomp.graphs.metadata import ORIGINAL, TOGETHER, metadata
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def operating_points(container: Container, source: str = "the container") -> tup
             for i, name in enumerate(names)
         )
     graph = container.graph()
-    if graph is None or metadata(container).get("graph") == ORIGINAL:
+    if graph is None or metadata(container).get("graph") in (ORIGINAL, TOGETHER):
         return ()
     from qacomp.graphs.submodels import only_output, output_names, weight_names
 

@@ -15,6 +15,8 @@ from qacomp.formats.metadata import read_metadata
 Check = Callable[[Any], bool]
 ORIGINAL = "original"
 """Value of the field `graph` for a graph that was read from an ONNX model and is restored unchanged."""
+TOGETHER = "together"
+"""Value of the field `graph` for one network with several outputs; otherwise each output is that of a sub-model."""
 _LARGEST_INPUT = 1 << 26
 """Most values of one example: those of an image of 4,096 × 4,096 pixels with four channels."""
 

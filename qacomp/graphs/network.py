@@ -8,11 +8,12 @@ removes shape arithmetic, zero biases and no-ops. Afterwards they become initial
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import logging
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,11 @@ from onnx import numpy_helper
 from torch import nn
 from torch.nn.utils import parametrize
 
+from qacomp.batches.feed import tensors_of
+from qacomp.batches.outputs import flat_outputs
 from qacomp.errors import ExportError
 from qacomp.graphs.canonical import canonicalize
+from qacomp.graphs.export_inputs import ExportInputs
 from qacomp.graphs.submodels import OUTPUT
 from qacomp.models.flexible import FlexibleModel
 from qacomp.models.plain_modules import copied
@@ -31,10 +35,11 @@ from qacomp.models.weight_places import tied_names
 
 OPSET = 18  # the opset of torch's operator library; onnxruntime supports it since 1.14
 IR_VERSION = 8  # the IR version that came with opset 18
-INPUT = "input"
 
 
-def export_dense(model: nn.Module, input_shape: tuple[int, ...], *, all_submodels: bool = False) -> onnx.ModelProto:
+def export_dense(
+    model: nn.Module, inputs: tuple[int, ...] | ExportInputs, *, all_submodels: bool = False
+) -> onnx.ModelProto:
     """Export `model` in eval mode; the model itself isn't changed.
 
     Each parameter and buffer that the forward pass reads becomes an initializer with its state-dict name. Tied
@@ -43,14 +48,14 @@ def export_dense(model: nn.Module, input_shape: tuple[int, ...], *, all_submodel
     graph, one for each width. The same network gives the same bytes in every process.
 
     Args:
-        model: a float32 network that maps (N, *input_shape) to one tensor.
-        input_shape: shape of one example without the batch axis, such as (C, H, W).
+        model: a float32 network that returns a tensor, or several in a tuple or by name.
+        inputs: the shape of one example without the batch axis, such as (C, H, W), or example inputs.
         all_submodels: give the graph of a flexible model one output for each sub-model, with its name, instead of
             `logits`; `qacomp.graphs.submodels` cuts out one of them.
 
     Returns:
-        A checked model of opset 18 with the input `input` (batch, *input_shape), the output `logits` and a dynamic
-        batch axis.
+        A checked model of opset 18 with a dynamic batch axis. A single input is called `input`, a single output
+        `logits`; several have the names of forward's arguments and of its results, or `output0`, ...
 
     Raises:
         ExportError: the exporter can't trace the network, or the network isn't float32 or is parametrized.
@@ -58,16 +63,39 @@ def export_dense(model: nn.Module, input_shape: tuple[int, ...], *, all_submodel
     _refuse_unexportable(model)
     twin = copied(model).cpu().eval()
     state = {name: tensor.detach() for name, tensor in twin.state_dict(keep_vars=True).items()}
-    example = torch.zeros(2, *input_shape)  # batch 2, since torch.export treats a size of 1 as constant
+    example = inputs if isinstance(inputs, ExportInputs) else ExportInputs.of_shape(inputs)
     outputs: tuple[str, ...] = (OUTPUT,)
     if all_submodels:
         if not isinstance(twin, FlexibleModel):
             raise ExportError("the network has no sub-models to export; export it as an ordinary network")
         outputs = twin.submodel_names
         twin.forward = types.MethodType(_forward_all, twin)
+    elif (names := _output_names(twin, example)) != outputs or len(example.names) > 1:
+        outputs = names
+        twin.forward = _in_order(twin.forward, example, names != (OUTPUT,))
     with quietly():
         proto = _traced(twin, example, state, outputs)
-    return _finished(proto, twin, state, outputs)
+    return _finished(proto, twin, state, (example.names, outputs))
+
+
+def _output_names(twin: nn.Module, example: ExportInputs) -> tuple[str, ...]:
+    """Return the names of a network's outputs, or the usual one if it fails, since the exporter says why."""
+    with contextlib.suppress(Exception), torch.no_grad():
+        return tuple(flat_outputs(example.call(twin)))
+    return (OUTPUT,)
+
+
+def _in_order(plain: Any, example: ExportInputs, several: bool) -> Any:
+    """Return a forward that takes the inputs in order, and returns its tensors as a tuple if there are several."""
+
+    def forward(*tensors: torch.Tensor) -> Any:
+        named = dict(zip(example.names, tensors, strict=True)) if isinstance(example.feed, dict) else {}
+        found = plain(**named) if named else plain(*tensors)
+        return tuple(flat_outputs(found).values()) if several else found
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    forward.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in example.names])  # type: ignore[attr-defined]
+    return forward
 
 
 def _forward_all(model: Any, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -100,7 +128,7 @@ def quietly() -> Iterator[None]:
 
 
 def _traced(
-    twin: nn.Module, example: torch.Tensor, state: dict[str, torch.Tensor], outputs: tuple[str, ...]
+    twin: nn.Module, example: ExportInputs, state: dict[str, torch.Tensor], outputs: tuple[str, ...]
 ) -> onnx.ModelProto:
     """Trace the network and optimize the graph, in which the state's tensors are inputs, without data."""
     import onnxscript.optimizer
@@ -109,14 +137,14 @@ def _traced(
     try:
         program: Any = torch.onnx.export(
             twin,
-            (example,),
+            tensors_of(example.feed),
             dynamo=True,
             optimize=False,
             verbose=False,
             opset_version=OPSET,
-            input_names=[INPUT],
+            input_names=list(example.names),
             output_names=list(outputs),
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamic_shapes=example.dynamic_shapes(),
         )
         graph = program.model.graph
         for name in [name for name in graph.initializers if name in state]:
@@ -127,8 +155,8 @@ def _traced(
         proto: onnx.ModelProto = ir.serde.serialize_model(program.model)
     except Exception as e:  # the exporter may raise anything
         raise ExportError(
-            f"the network can't be exported to ONNX for input {tuple(example.shape)[1:]} with a dynamic batch axis "
-            f"({_cause(e)}); check the input shape, and that forward takes one tensor and doesn't branch on data"
+            f"the network can't be exported to ONNX for input {example} with a dynamic batch axis "
+            f"({_cause(e)}); check the input shape, and that forward doesn't branch on data"
         ) from e
     return proto
 
@@ -142,18 +170,26 @@ def _cause(e: BaseException) -> str:
 
 
 def _finished(
-    proto: onnx.ModelProto, twin: nn.Module, state: dict[str, torch.Tensor], names: tuple[str, ...]
+    proto: onnx.ModelProto,
+    twin: nn.Module,
+    state: dict[str, torch.Tensor],
+    names: tuple[Sequence[str], Sequence[str]],
 ) -> onnx.ModelProto:
+    """Turn weights from inputs into initializers, and check the model. names: of the inputs and of the outputs."""
     graph = proto.graph
     outputs = list(graph.output)
-    if len(outputs) != len(names):
-        raise ExportError(f"the network has {len(outputs)} outputs, but the export needs one; wrap it to return logits")
+    if len(outputs) != len(names[1]):
+        raise ExportError(f"the network has {len(outputs)} outputs, but the export needs {len(names[1])}: wrap it")
     constants = _constant_statistics(state)
     tied = tied_names(twin)
     used = {name for n in graph.node for name in n.input}
     inputs = [v for v in graph.input if v.name not in state]
-    if len(inputs) != 1:
-        raise ExportError(f"the network uses {len(inputs)} inputs, but the export needs one; wrap it, or give --input")
+    if len(inputs) != len(names[0]):
+        unread = ", ".join(sorted(set(names[0]) - {v.name for v in inputs})) or "some"
+        raise ExportError(
+            f"the network uses {len(inputs)} of its {len(names[0])} inputs ({unread} isn't read); leave it out of the "
+            "batches, or give --input"
+        )
     weights = [tied.get(v.name, v.name) for v in graph.input if v.name in state and v.name in used]
     graph.ClearField("input")
     graph.input.extend(inputs)

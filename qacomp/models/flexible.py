@@ -1,7 +1,7 @@
 """Flexible networks: one network with several sub-models of growing size, which share parameters."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from qacomp.errors import ConfigError
 
@@ -21,7 +21,7 @@ class FlexibleModel(Protocol):
         """Return the names of the sub-models, smallest first, such as exit1 ... exit7 or width0.25 ... width1.0."""
         ...
 
-    def forward_all(self, x: "Tensor") -> "list[Tensor]":
+    def forward_all(self, x: Any) -> "list[Tensor]":
         """Map (N, C, H, W) to (N, num_classes) logits of every sub-model, smallest first."""
         ...
 

@@ -17,9 +17,10 @@ class NetworkOptions:
     arch: str | None = option(
         None,
         Option(
-            "Architecture of a state dict: lenet5, resnet20, ...",
+            "Architecture of a state dict: lenet5, resnet20, ... or a class or function of your own, module:Class or, "
+            "with arguments, module:Class:width=32.",
             _NETWORK,
-            brief="Architecture of a state dict: resnet20, lenet5, ...",
+            brief="Network of a state dict: resnet20, ... or module:Class",
             registry="qacomp.models:list_models",
             metavar="NAME",
         ),
@@ -70,7 +71,7 @@ class NetworkOptions:
     metric: str = option(
         "auto",
         Option(
-            "Metric for ONNX models: accuracy, mse, cosine or module:function.",
+            "Metric of outputs and targets: accuracy, mse, cosine or module:function.",
             _NETWORK,
             check=check_metric,
             metavar="NAME",

@@ -108,7 +108,9 @@ class Settings(TypedDict, total=False):
     precision: str
     """Precision of matrix products in training."""
     arch: str | None
-    """Architecture of a state dict: lenet5, resnet20, ..."""
+    """Architecture of a state dict: lenet5, resnet20, ... or a class or function of your own, module:Class or,
+    with arguments, module:Class:width=32.
+    """
     num_classes: int | None
     """Number of classes of a state dict's network."""
     input: Sequence[str]
@@ -120,7 +122,7 @@ class Settings(TypedDict, total=False):
     key: str | None
     """Dotted key of the weights in a checkpoint with several networks, such as g_ema; '.' means all tensors."""
     metric: str
-    """Metric for ONNX models: accuracy, mse, cosine or module:function."""
+    """Metric of outputs and targets: accuracy, mse, cosine or module:function."""
     preprocess: PartsLike
     """Size and normalization of the input images: size=32,mean=0.485,0.456,0.406,std=0.229,0.224,0.225."""
     run_limits: PartsLike

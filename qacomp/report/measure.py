@@ -68,7 +68,7 @@ def _decoded(path: Path, output: Path, mode: str, meta: dict[str, Any]) -> "tupl
     from qacomp.runtime.latency import onnx_latency
 
     size = decode_file(path, output, onnx=OnnxOptions(mode)).output_bytes
-    if meta.get("graph") == ORIGINAL:
+    if meta.get("graph") == ORIGINAL or "preprocessing" not in meta:  # a user's own inputs, or an ONNX model's
         found, notes = measure_latency(output)
         return size, found or " ".join(notes)
     shape = meta.get("input_shape")

@@ -214,10 +214,12 @@ def weights(c: Contents) -> str:
 
 def training(c: Contents) -> str:
     """Return charts of the loss, the penalty and the validation accuracy over the epochs."""
+    metric = next((r.metric for r in c.training), "accuracy")
+    validation = "Validation accuracy, %" if metric == "accuracy" else f"Validation {text(metric)}"
     kinds = (
         ("Task loss", [r.loss for r in c.training]),
         ("Penalty, λ·R", [r.penalty for r in c.training]),
-        ("Validation accuracy, %", [r.validation_accuracy for r in c.training]),
+        (validation, [r.measured for r in c.training]),
     )
     figures = "".join(
         f"<figure><figcaption><b>{name}</b></figcaption>{chart}</figure>"

@@ -9,6 +9,7 @@ from qacomp.checkpoints.tensors import few
 from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.datasets.preprocessing_choice import choose_preprocessing
 from qacomp.errors import ArchitectureMismatchError
+from qacomp.graphs.export_inputs import ExportInputs
 from qacomp.models import create_model, model_info
 from qacomp.options.config import CompressConfig
 from qacomp.tensors.weight_parts import with_weights
@@ -16,13 +17,32 @@ from qacomp.tensors.weight_parts import with_weights
 
 @dataclass(frozen=True)
 class Network:
-    """A network in eval mode with the checkpoint's weights; `input_shape` is (C, H, W)."""
+    """A network in eval mode with the checkpoint's weights, and what it takes.
+
+    input_shape: of one example, (C, H, W) for images; None for several inputs. preprocessing, num_classes: None for a
+    user's own data, which is fed as it is. given: the inputs of two examples of that data, with their free axes.
+    """
 
     model: nn.Module
     arch: str
-    num_classes: int
-    input_shape: tuple[int, int, int]
-    preprocessing: Preprocessing
+    num_classes: int | None
+    input_shape: tuple[int, ...] | None
+    preprocessing: Preprocessing | None
+    given: ExportInputs | None = None
+
+    @property
+    def inputs(self) -> ExportInputs:
+        """Return the inputs of two examples, for tracing and exporting the network."""
+        if self.given is not None:
+            return self.given
+        assert self.input_shape is not None
+        return ExportInputs.of_shape(self.input_shape)
+
+    @property
+    def images(self) -> tuple[tuple[int, ...], Preprocessing]:
+        """Return the input shape and the preprocessing of a network that takes images of a data spec."""
+        assert self.input_shape is not None and self.preprocessing is not None
+        return self.input_shape, self.preprocessing
 
 
 def build_network(checkpoint: Checkpoint, config: CompressConfig) -> Network | None:

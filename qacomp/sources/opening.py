@@ -12,20 +12,21 @@ import numpy as np
 import torch
 from torch import nn
 
+from qacomp.batches.examples import Examples
 from qacomp.checkpoints import Checkpoint, named_as
 from qacomp.checkpoints.tensors import dense_state
-from qacomp.datasets import Dataset, chosen_spec, dataset_from_arrays, load_dataset
-from qacomp.datasets.preprocessing import Preprocessing
-from qacomp.datasets.preprocessing_choice import choose_preprocessing
+from qacomp.datasets import chosen_spec
 from qacomp.errors import CheckpointError, ConfigError
 from qacomp.evaluation.samples import Given
 from qacomp.formats import BFLOAT16, bfloat16_to_float32
 from qacomp.graphs import OnnxFile, parse_onnx
 from qacomp.models import model_info
-from qacomp.models.plain_modules import copied, plain_module
+from qacomp.models.plain_modules import plain_module
 from qacomp.options.config import CompressConfig
-from qacomp.sources.network import Network, build_network, whole_weights
+from qacomp.sources.module_network import network_of, with_examples
+from qacomp.sources.network import build_network, whole_weights
 from qacomp.sources.onnx_source import OnnxSource
+from qacomp.sources.own_network import is_own, own_network
 from qacomp.sources.reading import read_model
 from qacomp.sources.tensor_source import TensorSource
 from qacomp.sources.torch_source import Source, TorchSource
@@ -40,16 +41,21 @@ class Reading:
 
 
 def open_source(
-    model: Any, data: Given | None, config: CompressConfig, how: Reading, note: Callable[[str], None]
-) -> tuple[Source, CompressConfig, Given | None]:
+    model: Any, data: Any, config: CompressConfig, how: Reading, note: Callable[[str], None]
+) -> tuple[Source, CompressConfig, Examples | Given | None]:
     """Open `model`; return (source, `config` with the spec of the data that is used, that data).
 
-    data: the caller's data; None: the data that `config` names, else built-in data that the checkpoint names. A PyTorch
-    network's data is returned loaded, an ONNX model's as it was given, and bare tensors use none. Raises the errors of
-    reading models and data, and ConfigError for a module that doesn't fit the data.
+    data: the caller's data (see `qacomp.sources.data`); None: the data that `config` names, else built-in data that the
+    checkpoint names. A PyTorch network's data is returned as Examples, an ONNX model's as it was given, and bare
+    tensors use none. Raises the errors of reading models and data, and ConfigError for a module that doesn't fit the
+    data.
     """
     origin = checkpoint_of(
-        model, trust_pickle=how.trust_pickle, inputs=config.input, submodule=config.submodule, key=config.key
+        model,
+        trust_pickle=how.trust_pickle,
+        inputs=() if is_own(config.arch) else config.input,
+        submodule=config.submodule,
+        key=config.key,
     )
     given = data if data is not None else config.data
     if isinstance(origin, OnnxFile):
@@ -63,41 +69,61 @@ def open_source(
     if given is None:
         given, remark = chosen_spec(None, origin.data)
         origin = origin if remark is None else replace(origin, notes=(*origin.notes, remark))
-    dataset, config = _dataset(given), _naming(config, given)
+    config = _naming(config, given)
+    if is_own(config.arch) and origin.kind != "module":
+        return _of_own(origin, config, given, how.input_shape)
     if origin.kind == "module":
-        return _of_module(origin, config, dataset, how.input_shape), config, dataset
+        source, examples = _of_module(origin, config, given, how.input_shape)
+        return _noted(source, examples), config, examples
     arch = config.arch or origin.arch
     assert arch is not None
     model_info(arch, told=config.arch is None)
     origin = named_as(whole_weights(origin), arch)
     network = build_network(origin, config)
     assert network is not None
-    return TorchSource(origin, network), config, dataset
+    network, examples = with_examples(network, given)
+    return _noted(TorchSource(origin, network), examples), config, examples
 
 
 def _of_module(
-    origin: Checkpoint, config: CompressConfig, dataset: Dataset | None, shape: tuple[int, int, int] | None
-) -> Source:
-    """Return a module's network as a source, or its tensors alone if its input shape isn't known."""
-    network = network_of(origin.module, config, dataset, shape)
+    origin: Checkpoint, config: CompressConfig, given: Any, shape: tuple[int, int, int] | None
+) -> tuple[Source, Examples | None]:
+    """Return a module's network as a source, or its tensors alone if its input shape isn't known; and the data."""
+    network, examples = network_of(origin.module, config, given, shape)
     if network is not None:
-        return TorchSource(replace(origin, notes=(*origin.notes, *float32_notes(origin.state))), network)
+        return TorchSource(replace(origin, notes=(*origin.notes, *float32_notes(origin.state))), network), examples
     remark = (
         "the shape of the module's input is unknown, so only its weights are compressed; give data, or the shape of "
         "its input (--input; from Python also input_shape)"
     )
-    return TensorSource(replace(origin, notes=(*origin.notes, remark)))
+    return TensorSource(replace(origin, notes=(*origin.notes, remark))), None
 
 
-def _naming(config: CompressConfig, given: Given | None) -> CompressConfig:
+def _of_own(
+    origin: Checkpoint, config: CompressConfig, given: Any, shape: tuple[int, int, int] | None
+) -> tuple[Source, CompressConfig, Examples | None]:
+    """Return a state dict with a network class of the user's own; see `qacomp.sources.own_network`."""
+    assert config.arch is not None
+    origin, module = own_network(origin, config.arch)
+    if config.input:
+        return OnnxSource(_exported(module, origin, config.input, config.submodule)), config, given
+    network, examples = network_of(module, config, given, shape)
+    if network is None:
+        raise ConfigError(f"--arch {config.arch}: the network's inputs are unknown; give --data, or --input")
+    return _noted(TorchSource(origin, replace(network, arch=config.arch)), examples), config, examples
+
+
+def _noted(source: Source, examples: Examples | None) -> Source:
+    """Return the source with the remarks on how a user's own data was split."""
+    notes = getattr(examples, "notes", ())
+    if not notes or not isinstance(source, TorchSource):
+        return source
+    return replace(source, checkpoint=replace(source.checkpoint, notes=(*source.checkpoint.notes, *notes)))
+
+
+def _naming(config: CompressConfig, given: Any) -> CompressConfig:
     """Return the settings with `data` set to the spec that is used; unchanged for data in memory, which has no spec."""
-    return config if isinstance(given, Mapping | Dataset) else config.with_settings({"data": given}, "data")
-
-
-def _dataset(given: Given | None) -> Dataset | None:
-    if given is None or isinstance(given, Dataset):
-        return given
-    return load_dataset(given) if isinstance(given, str) else dataset_from_arrays(given)
+    return config.with_settings({"data": given}, "data") if given is None or isinstance(given, str) else config
 
 
 def checkpoint_of(
@@ -145,8 +171,13 @@ def float32_notes(state: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
 def own_torch_state() -> Iterator[None]:
     """Switch gradients on inside the block; afterwards restore torch's random state, on the CPU and on every GPU."""
     devices = range(torch.cuda.device_count())
-    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices):
-        yield
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # no hooks run on it
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def with_plain_module(checkpoint: Checkpoint) -> Checkpoint:
@@ -179,40 +210,6 @@ def _exported(model: nn.Module, checkpoint: Checkpoint, inputs: Sequence[str], s
     return replace(made, digest=checkpoint.digest, bytes=checkpoint.bytes, notes=(*checkpoint.notes, *made.notes))
 
 
-def network_of(
-    model: Any, config: CompressConfig, dataset: Dataset | None, input_shape: tuple[int, int, int] | None
-) -> Network | None:
-    """Return a float32 copy of a caller's nn.Module as a Network; None if its input shape is unknown.
-
-    The shape (C, H, W) is `input_shape`, else that of the data's images. Images in [0, 1] are fed without
-    normalization, unless --preprocess gives it. Raises ConfigError if the module doesn't return one row
-    of class scores for each example of that shape.
-    """
-    shape = input_shape or (None if dataset is None else _image_shape(dataset))
-    if shape is None:
-        return None
-    channels, height, width = shape
-    plain = Preprocessing((height, width), channels, (0.0,) * channels, (1.0,) * channels)
-    preprocessing = choose_preprocessing(config, plain)
-    if isinstance(model, torch.jit.ScriptModule):
-        raise ConfigError(
-            f"{type(model).__name__}: a scripted module has no layers to train; give the module that it was made from, "
-            "or leave the data out and give --input, the shapes that its forward takes"
-        )
-    own = copied(model).cpu().float().eval()
-    wanted = preprocessing.input_shape
-    try:
-        with torch.no_grad():
-            scores = own(torch.zeros(2, *wanted))  # (2, classes)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{type(model).__name__} fails on an input of shape {(2, *wanted)}: {reason}") from error
-    if not isinstance(scores, torch.Tensor) or scores.ndim != 2 or scores.shape[0] != 2:
-        found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
-        raise ConfigError(f"{type(model).__name__} must return class scores (batch, classes), but it returns {found}")
-    return Network(own, type(model).__name__, scores.shape[1], wanted, preprocessing)
-
-
 def tensor_of(array: Any) -> torch.Tensor:
     """Return an array as a tensor; the container's bfloat16 arrays become torch.bfloat16.
 
@@ -227,12 +224,6 @@ def tensor_of(array: Any) -> torch.Tensor:
         return torch.from_numpy(np.require(values, requirements=["C", "W"]))
     except TypeError as error:
         raise CheckpointError(f"an array of dtype {values.dtype} can't become a torch tensor; give numbers") from error
-
-
-def _image_shape(dataset: Dataset) -> tuple[int, int, int]:
-    """Return (C, H, W) of the stored images, which are (N, H, W) or (N, H, W, C)."""
-    _, height, width, *channels = dataset.train.x.shape
-    return (channels[0] if channels else 1, height, width)
 
 
 def _in_memory(path: Path, kind: str, state: Mapping[str, Any]) -> Checkpoint:

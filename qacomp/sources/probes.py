@@ -15,12 +15,13 @@ def probe_inputs(network: Network, count: int, seed: int, quiet: float = 1.0) ->
     normalized with its mean and std. Raises DataError if it fails on those too.
     """
     rng = np.random.default_rng(seed)
-    drawn = rng.standard_normal((count, *network.input_shape)).astype(np.float32)
+    shape, preprocessing = network.images
+    drawn = rng.standard_normal((count, *shape)).astype(np.float32)
     drawn[1::2] *= np.float32(quiet)
     try:
         torch_logits(network.model, drawn)
     except DataError:
-        mean, std = (np.reshape(v, (-1, 1, 1)) for v in (network.preprocessing.mean, network.preprocessing.std))
+        mean, std = (np.reshape(v, (-1, 1, 1)) for v in (preprocessing.mean, preprocessing.std))
         drawn = ((rng.random(drawn.shape) - mean) / std).astype(np.float32)
         torch_logits(network.model, drawn)
     return drawn

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from torch import nn
 
-from qacomp.datasets import Dataset
+from qacomp.batches.examples import Examples
+from qacomp.batches.images import ImageExamples
 from qacomp.models.plain_modules import copied
 from qacomp.options.config import CompressConfig
 from qacomp.sharing.selection import Selection
@@ -18,6 +19,7 @@ from qacomp.training.history import EpochRecord
 from qacomp.training.parametrizations.zeros import NO_ZEROS, Zeros
 from qacomp.training.resume import ResumeStore, fingerprint
 from qacomp.training.setup import TrainingSetup
+from qacomp.training.task import OwnFunctions, choose_task
 
 
 @dataclass(frozen=True)
@@ -54,17 +56,17 @@ class Job:
 
 
 def start_job(
-    source: TorchSource, selection: Selection, config: CompressConfig, dataset: Dataset | None, run: Run
+    source: TorchSource, selection: Selection, config: CompressConfig, examples: Examples | None, run: Run
 ) -> Job:
     """Move the network to its device, copy it as the original, and prepare its training if there is data."""
     device = choose_device(config.device)
     network = source.network
     original = copied(network.model.to(device))
     session = None
-    if dataset is not None:
+    if examples is not None:
         folder = run.output.with_name(run.output.name + ".resume")
-        store = ResumeStore(folder, fingerprint(source.checkpoint, config, dataset))
-        session = TrainingSetup(
-            config, dataset, network.preprocessing, original, device, run.progress, store, note=run.note
-        )
+        store = ResumeStore(folder, f"{fingerprint(source.checkpoint, config, examples)} {run.own.loss_name}")
+        session = TrainingSetup(config, examples, original, device, run.progress, store, note=run.note)
+        if not isinstance(examples, ImageExamples) or run.own != OwnFunctions() or config.metric != "auto":
+            session = replace(session, task=choose_task(original, examples, config.metric, run.own, config.batch_size))
     return Job(network, original, config, selection, session, run)

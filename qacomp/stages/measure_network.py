@@ -2,20 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Any, TypeAlias
+from typing import Any
 
-from numpy.typing import NDArray
+import torch
 from torch import nn
 
+from qacomp.batches.feed import Feed, count_of
 from qacomp.errors import StoppedRunError
-from qacomp.evaluation.accuracy import onnx_accuracy, torch_accuracy
 from qacomp.evaluation.advice import finer_settings
-from qacomp.evaluation.parity import max_abs_error
+from qacomp.evaluation.metrics import Measure
+from qacomp.evaluation.on_batches import largest_difference_of, network_value, onnx_value, some_feeds
 from qacomp.evaluation.submodels import describe_submodels
 from qacomp.evaluation.verdict import judge
 from qacomp.exporting.onnx_model import onnx_model
 from qacomp.exporting.operating_points import operating_points
 from qacomp.formats import Container, SharedTensor
+from qacomp.graphs.metadata import TOGETHER
+from qacomp.graphs.submodels import output_names
+from qacomp.models.flexible import FlexibleModel
 from qacomp.options.needs import level_numbers, vector_precision
 from qacomp.sharing.selection import Selection
 from qacomp.sharing.share import Packed
@@ -29,8 +33,7 @@ from qacomp.stages.pack_network import Package, pack_network
 from qacomp.training.history import WeightHistory
 from qacomp.training.ladder import PrecisionLadder
 
-Test: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
-_PROBE = 64  # test images on which layer errors and the outputs of the decoded file are measured
+_PROBE = 64  # test examples on which layer errors and the outputs of the decoded file are measured
 
 
 def measured_network(
@@ -40,23 +43,23 @@ def measured_network(
 
     models: the network before and after tuning its shared values; weights: histograms from the training.
     """
-    accuracy, test = Accuracy(), None
+    values, probe = Accuracy(), list[Feed]()
     if job.session is not None:
         with job.run.stage("evaluate"):
-            split = job.session.dataset.test
-            test = job.network.preprocessing.apply(split.x), split.y  # (N, C, H, W), (N,)
             named = {"original": job.original, "shared": models[0], "tuned": models[1]}
-            percents = {n: torch_accuracy(m, *test, device=job.session.device) for n, m in named.items()}
-            accuracy = Accuracy(**percents, fine_tuned=job.training.fine_tuned)
+            test, metric, device = job.session.examples.test, job.session.task.metric, job.session.device
+            each = {n: network_value(m, test, metric, device=device) for n, m in named.items()}
+            values = Accuracy(**each, fine_tuned=job.training.fine_tuned)
+            probe = some_feeds(test, _PROBE)
     with job.run.stage("encode"):
         package = _packed(job, ladder)
         moved = replace(job.training, weights=weights.finished(), errors=weights.errors(package.tensors))
     with job.run.stage("evaluate"):
-        found = _judged(job, package, models[1], accuracy, test)
-    meta = _metadata(job, package, found, test)
+        found = _judged(job, package, models[1], values, probe)
+    meta = _metadata(job, package, found)
 
     def finish(container: Container) -> tuple[Measurements, Selection]:
-        measured = _read_back(job, package, found, container, test)
+        measured = _read_back(job, package, (found, values), container, probe)
         if job.session is not None and job.session.store is not None:
             job.session.store.finish()
         return measured, selection
@@ -75,64 +78,100 @@ def _packed(job: Job, ladder: PrecisionLadder | None) -> Package:
     return pack_ladder(job.network, ladder, job.selection, list(numbers), job.config.stored_precision)
 
 
-def _judged(job: Job, package: Package, tuned: nn.Module, accuracy: Accuracy, test: Test | None) -> Measurements:
-    """Measure the error of each layer and, without test data, the agreement of outputs on generated inputs."""
+def _judged(job: Job, package: Package, tuned: nn.Module, values: Accuracy, probe: list[Feed]) -> Measurements:
+    """Measure the error of each layer and, unless accuracy decides, the agreement of outputs.
+
+    probe: test examples; without data inputs are generated.
+    """
     shared = {name: value.dense() for name, value in package.tensors.items() if isinstance(value, SharedTensor)}
-    shape, seed = job.network.input_shape, job.config.seed
-    inputs = generated_examples(job.network, seed) if test is None else test[0][:_PROBE]
+    seed = job.config.seed
+    inputs: Feed = probe[0] if probe else torch.from_numpy(generated_examples(job.network, seed))
     errors, agreement = layer_errors(job.original, shared, inputs), None
-    if test is None:
-        text = f"{len(inputs)} generated inputs, seed {seed}: {'×'.join(map(str, shape))}"
+    accuracy = _accuracy(job, values)
+    if accuracy.tuned is None:
+        text = (
+            f"{count_of(inputs)} inputs of {job.session.examples.spec}"
+            if job.session is not None
+            else (f"{count_of(inputs)} generated inputs, seed {seed}: {'×'.join(map(str, job.network.images[0]))}")
+        )
         agreement = network_agreement(job.original, tuned, inputs, text)
     verdict = judge(agreement, errors, _percent(accuracy, accuracy.tuned), finer_settings(job.config))
-    return Measurements(accuracy, agreement, errors=errors, verdict=verdict)
+    metric = _measure(job, values, values.tuned)
+    return Measurements(accuracy, agreement, metric, errors=errors, verdict=verdict)
 
 
-def _metadata(job: Job, package: Package, found: Measurements, test: Test | None) -> dict[str, Any]:
+def _accuracy(job: Job, values: Accuracy) -> Accuracy:
+    """Return these values if the metric is accuracy; else no accuracy was measured."""
+    percent = job.session is not None and job.session.task.metric.percent
+    return values if percent else Accuracy()
+
+
+def _measure(job: Job, values: Accuracy, found: float | None) -> Measure | None:
+    """Return the original's and the compressed network's value of a metric other than accuracy."""
+    if job.session is None or job.session.task.metric.percent or values.original is None or found is None:
+        return None
+    return Measure(job.session.task.metric.name, values.original, found, job.session.examples.test_count)
+
+
+def _metadata(job: Job, package: Package, found: Measurements) -> dict[str, Any]:
     """Return the container's metadata: the network, its preprocessing, and what was measured."""
     network = job.network
-    meta: dict[str, Any] = {
+    told: dict[str, Any] = {
         "arch": network.arch,
         "num_classes": network.num_classes,
-        "input_shape": list(network.input_shape),
-        "preprocessing": network.preprocessing.to_dict(),
+        "input_shape": None if network.input_shape is None else list(network.input_shape),
+        "preprocessing": None if network.preprocessing is None else network.preprocessing.to_dict(),
+    }
+    meta: dict[str, Any] = {name: value for name, value in told.items() if value is not None}
+    meta |= {
         "data": job.config.data,
         "batch_norms": package.batch_norms,
         "accuracy": {k: v for k, v in asdict(found.accuracy).items() if v is not None},
     }
     meta |= found.verdict.to_json()
+    if found.metric is not None:
+        meta["metric"] = found.metric.to_json()
     if found.agreement is not None:
         meta["agreement"] = found.agreement.to_json()
     if job.training.pruning is not None:
         meta["pruning"] = job.training.pruning.summary()
+    if len(output_names(package.graph)) > 1 and not isinstance(network.model, FlexibleModel):
+        meta["graph"] = TOGETHER
     if package.submodels:
-        meta["submodels"] = describe_submodels(package.submodels, network.input_shape, test)
+        labelled = job.session is not None and job.session.task.metric.percent
+        test = job.session.examples.test if job.session is not None and labelled else None
+        meta["submodels"] = describe_submodels(package.submodels, network.inputs.feed, test)
     return meta
 
 
 def _read_back(
-    job: Job, package: Package, found: Measurements, container: Container, test: Test | None
+    job: Job, package: Package, before: tuple[Measurements, Accuracy], container: Container, probe: list[Feed]
 ) -> Measurements:
-    """Return `found` with the decoded file's accuracy, output difference from the network, and operating points."""
-    probe = probe_inputs(job.network, 4, job.config.seed) if test is None else test[0][:_PROBE]
+    """Return what was measured before, with the decoded file's metric, output difference, and operating points."""
+    found, values = before
+    feeds = probe or [torch.from_numpy(probe_inputs(job.network, 4, job.config.seed))]
     points, decoded = operating_points(container), onnx_model(container)
     parts = {name: onnx_model(container, submodel=name) for name in package.submodels}
+    value = None
     try:
-        error = _largest_difference(package.submodels or {"": job.network.model}, parts or {"": decoded}, probe)
-        percent = None if test is None else onnx_accuracy(decoded, *test)
+        error = _largest_difference(package.submodels or {"": job.network.model}, parts or {"": decoded}, feeds)
+        if job.session is not None:
+            value = onnx_value(decoded, job.session.examples.test, job.session.task.metric)
     except StoppedRunError as stopped:
         job.run.note(f"the decoded network isn't measured: {stopped}")
         return replace(found, points=points)
-    accuracy = replace(found.accuracy, decoded=percent)
-    found = replace(found, accuracy=accuracy, max_abs_error=error, points=points)
-    if percent is None:
+    found = replace(found, max_abs_error=error, points=points)
+    if value is None or job.session is None or values.original is None:
         return found
-    verdict = judge(found.agreement, found.errors, _percent(accuracy, percent), finer_settings(job.config))
-    return replace(found, verdict=verdict)
+    if not job.session.task.metric.percent:
+        return replace(found, metric=_measure(job, values, value))
+    accuracy = replace(values, decoded=value)
+    verdict = judge(found.agreement, found.errors, _percent(accuracy, value), finer_settings(job.config))
+    return replace(found, accuracy=accuracy, verdict=verdict)
 
 
-def _largest_difference(models: Mapping[str, nn.Module], decoded: Mapping[str, Any], probe: NDArray[Any]) -> float:
-    return max(max_abs_error(models[name], decoded[name], probe) for name in models)
+def _largest_difference(models: Mapping[str, nn.Module], decoded: Mapping[str, Any], feeds: list[Feed]) -> float:
+    return max(largest_difference_of(models[name], decoded[name], feeds) for name in models)
 
 
 def _percent(accuracy: Accuracy, found: float | None) -> tuple[float, float] | None:

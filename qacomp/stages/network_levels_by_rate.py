@@ -6,9 +6,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from qacomp.batches.feed import moved
+from qacomp.batches.outputs import main_output
 from qacomp.calibration.tuning import STEPS as TUNING_STEPS
 from qacomp.calibration.tuning import tune_small
 from qacomp.errors import ConfigError
+from qacomp.evaluation.on_batches import device_of
 from qacomp.formats import SharedTensor
 from qacomp.models.flexible import FlexibleModel
 from qacomp.models.plain_modules import copied
@@ -86,7 +89,7 @@ class _Levels:
                 return job.told(tune_shared(ladder, session))
         if isinstance(way, RateAwareWay) and way.tuned:
             with job.run.stage("tune"), job.run.progress.task("tune on the same inputs", TUNING_STEPS) as task:
-                levels, inputs = _AllLevels(ladder), self.found.inputs.to(next(ladder.parameters()).device)
+                levels, inputs = _AllLevels(ladder), [moved(feed, device_of(ladder)) for feed in self.found.inputs]
                 original = _Repeated(job.original, len(ladder.norms))
                 keep_zero = job.zeros.under("ladder.network.").keep_zero
                 tune_small(levels, original, inputs, job.config.seed, task.advance, keep_zero)
@@ -94,24 +97,24 @@ class _Levels:
 
 
 class _AllLevels(nn.Module):
-    """Maps (N, ...) to the outputs of all levels, one after the other along the first axis."""
+    """Maps inputs to the main outputs of all levels, one after the other along the first axis."""
 
     def __init__(self, ladder: PrecisionLadder) -> None:
         super().__init__()
         self.ladder = ladder
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, *given: Tensor, **named: Tensor) -> Tensor:
         """Return the outputs of each level, the coarsest first."""
-        return torch.cat(self.ladder.forward_levels(x))
+        return torch.cat([main_output(found) for found in self.ladder.forward_levels(named or given)])
 
 
 class _Repeated(nn.Module):
-    """Maps (N, ...) to a network's outputs, repeated along the first axis."""
+    """Maps inputs to a network's main output, repeated along the first axis."""
 
     def __init__(self, network: nn.Module, times: int) -> None:
         super().__init__()
         self.network, self.times = network, times
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, *given: Tensor, **named: Tensor) -> Tensor:
         """Return the outputs, `times` times."""
-        return torch.cat([self.network(x)] * self.times)
+        return torch.cat([main_output(self.network(*given, **named))] * self.times)

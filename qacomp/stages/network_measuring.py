@@ -9,8 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from qacomp.batches.feed import Feed, as_feed, called, count_of, mapped
+from qacomp.batches.outputs import flat_outputs
 from qacomp.errors import DataError
 from qacomp.evaluation.accuracy import torch_logits
+from qacomp.evaluation.on_batches import device_of
 from qacomp.graphs.inputs import InputUse
 from qacomp.models.weight_places import split_name
 from qacomp.runtime.agreement import Agreement, compare
@@ -28,7 +31,7 @@ def generated_examples(network: Network, seed: int) -> NDArray[np.float32]:
 
     If the network fails on them, `probe_inputs` draws others. Raises DataError if it fails on those too.
     """
-    shape = network.input_shape
+    shape, _ = network.images
     pictures = len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) > 1
     kind, layout = ("image", "nchw") if pictures else ("values", "")
     planned = PlannedInput("input", np.dtype(np.float32), kind, (1, *shape), InputUse(), layout)
@@ -42,7 +45,7 @@ def generated_examples(network: Network, seed: int) -> NDArray[np.float32]:
 
 
 def layer_errors(
-    original: nn.Module, shared: Mapping[str, NDArray[Any]], inputs: NDArray[Any]
+    original: nn.Module, shared: Mapping[str, NDArray[Any]], inputs: Feed | NDArray[Any]
 ) -> dict[str, OperatorError]:
     """Return, by name, the error of each layer's output with its shared weight, on the layer's inputs in `original`.
 
@@ -71,10 +74,10 @@ def layer_errors(
     return found
 
 
-def network_agreement(original: nn.Module, changed: nn.Module, inputs: NDArray[Any], text: str) -> Agreement:
-    """Compare the outputs of two networks on the same inputs (N, ...); `text` describes the inputs in the result."""
+def network_agreement(original: nn.Module, changed: nn.Module, inputs: Feed | NDArray[Any], text: str) -> Agreement:
+    """Compare the outputs of two networks on the same inputs; `text` describes the inputs in the result."""
     runs = [[_outputs(model, inputs)] for model in (original, changed)]
-    return compare(runs[0], runs[1], text, batch=len(inputs))
+    return compare(runs[0], runs[1], text, batch=count_of(as_feed(inputs)))
 
 
 def _probe(leaf: str, weight: Tensor, made: Tensor, sums: NDArray[np.float64]) -> Any:
@@ -85,7 +88,7 @@ def _probe(leaf: str, weight: Tensor, made: Tensor, sums: NDArray[np.float64]) -
     inside = [False]
 
     def hook(module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
-        if inside[0] or not isinstance(output, Tensor):
+        if inside[0] or not isinstance(output, Tensor) or not output.is_floating_point():
             return
         inside[0] = True  # the calls below run this hook again
         try:
@@ -100,16 +103,13 @@ def _probe(leaf: str, weight: Tensor, made: Tensor, sums: NDArray[np.float64]) -
     return hook
 
 
-def _outputs(model: nn.Module, inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+def _outputs(model: nn.Module, inputs: Feed | NDArray[Any]) -> dict[str, NDArray[Any]]:
     """Return a network's outputs in evaluation mode, by name; the network's mode is restored."""
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            found = model(torch.from_numpy(np.asarray(inputs)).to(device))
+            found = called(model, mapped(as_feed(inputs), lambda tensor: tensor.to(device_of(model))))
     finally:
         model.train(training)
-    values = found if isinstance(found, list | tuple) else [found]
-    names = ["logits"] if len(values) == 1 else [f"output{i}" for i in range(len(values))]
-    return {n: v.float().cpu().numpy() for n, v in zip(names, values, strict=True) if isinstance(v, Tensor)}
+    return {name: tensor.float().cpu().numpy() for name, tensor in flat_outputs(found).items()}

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-import torch
 from torch import nn
 
+from qacomp.batches.feed import moved
 from qacomp.calibration.tuning import STEPS as TUNING_STEPS
 from qacomp.calibration.tuning import tune_small
+from qacomp.evaluation.on_batches import device_of
 from qacomp.formats import SharedTensor
 from qacomp.models.plain_modules import copied
 from qacomp.options.needs import sharing_way
@@ -109,8 +110,7 @@ class NetworkOnGrids:
                 )  # no resuming, since several sizes may be tuned
         if isinstance(way, RateAwareWay) and way.tuned:
             with job.run.stage("tune"), job.run.progress.task("tune on the same inputs", TUNING_STEPS) as task:
-                device = next((p.device for p in model.parameters()), torch.device("cpu"))
-                inputs = self.found.inputs.to(device)
+                inputs = [moved(feed, device_of(model)) for feed in self.found.inputs]
                 tune_small(model, job.original, inputs, job.config.seed, task.advance, job.zeros.keep_zero)
         return job
 

@@ -54,7 +54,7 @@ def pack_ladder(
     for model, state, found in zip(plain.values(), states, roundings, strict=True):
         held = {name for name in state if name in (found if name in own else rounded)}
         store_precision(model, state, dict.fromkeys(held, precision))
-    graph = graph_of(export_dense(finest, network.input_shape), states[-1])
+    graph = graph_of(export_dense(finest, network.inputs), states[-1])
     return Package(stored, graph, batch_norms, plain, rounded=rounded, precisions=dict.fromkeys(rounded, precision))
 
 

@@ -96,11 +96,11 @@ def pack_network(network: Network, selection: Selection, precision: str, vectors
     stored = stored_network(network, selection, precision, vectors)
     model, tensors, norms = network.model, stored.tensors, stored.batch_norms
     if isinstance(model, FlexibleModel):
-        graph = graph_of(export_dense(model, network.input_shape, all_submodels=True), tensors)
+        graph = graph_of(export_dense(model, network.inputs, all_submodels=True), tensors)
         submodels = {name: model.submodel(name) for name in model.submodel_names}
         ordered, cuts = _by_readers(tensors, graph)
         return Package(ordered, graph, norms, submodels, cuts, stored.rounded, stored.precisions)
-    graph = graph_of(export_dense(model, network.input_shape), tensors)
+    graph = graph_of(export_dense(model, network.inputs), tensors)
     return Package(tensors, graph, norms, rounded=stored.rounded, precisions=stored.precisions)
 
 

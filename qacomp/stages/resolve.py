@@ -4,7 +4,9 @@ import math
 from collections.abc import Callable, Collection
 from dataclasses import fields, replace
 
-from qacomp.datasets import Dataset
+from qacomp.batches.examples import Examples
+from qacomp.batches.images import ImageExamples
+from qacomp.batches.loaders import LoaderBatches
 from qacomp.errors import ConfigError, DataError
 from qacomp.evaluation.samples import Given
 from qacomp.models.flexible import FlexibleModel
@@ -29,7 +31,6 @@ from qacomp.sources.network import Network
 from qacomp.sources.source import PROGRAM, RATE_AWARE, RUNNING, SHARING
 from qacomp.sources.tensor_source import TensorSource
 from qacomp.sources.torch_source import Source, TorchSource
-from qacomp.training.batches import batch_count
 from qacomp.training.device import choose_device, choose_precision
 from qacomp.training.distillation import with_lesson
 from qacomp.training.pruning.methods import Pruner, pruner_of
@@ -47,7 +48,9 @@ _WITHOUT_DATA = (
 )
 
 
-def resolve(config: CompressConfig, source: Source, data: Given | None, note: Callable[[str], None]) -> CompressConfig:
+def resolve(
+    config: CompressConfig, source: Source, data: Examples | Given | None, note: Callable[[str], None]
+) -> CompressConfig:
     """Return `config` with every None and auto replaced by a choice, and settings without effect at their defaults.
 
     note: called with a text that names the settings without effect, and why. Raises ConfigError for a setting that
@@ -65,11 +68,10 @@ def resolve(config: CompressConfig, source: Source, data: Given | None, note: Ca
                 raise ConfigError(f"{flag} {value.name} {effects.refused}")
         used = [name for name in effects.used if name not in RATE_AWARE or rate_aware(config)]
         return untrained(config, used, note, effects.untrained)
-    config = leave_out(config, _all_but("metric"), note, "a network's metric is its top-1 accuracy")
     config = leave_out(config, _all_but(*PROGRAM), note, "the network is exported with its architecture's input shape")
     if source.checkpoint.kind == "module":
         config = leave_out(config, _all_but("arch", "num_classes"), note, "a module is its own architecture")
-    config = resolve_network(config, source.network, data if isinstance(data, Dataset) else None, note)
+    config = resolve_network(config, source.network, data if isinstance(data, Examples) else None, note)
     if source.checkpoint.kind == "module":
         return replace(config, arch=None)  # the name of a module's class is no architecture
     return config
@@ -80,7 +82,7 @@ def _all_but(*names: str) -> list[str]:
 
 
 def resolve_network(
-    config: CompressConfig, network: Network, dataset: Dataset | None, note: Callable[[str], None]
+    config: CompressConfig, network: Network, examples: Examples | None, note: Callable[[str], None]
 ) -> CompressConfig:
     """Return `config` with the open settings of a network's training chosen; without data nothing is trained.
 
@@ -91,32 +93,34 @@ def resolve_network(
     """
     device = choose_device(config.device)
     if config.prune.chosen:
-        config = _with_rate(config, pruner_of(config.prune), dataset is not None)
-    trained = dataset is not None or config.prune.chosen or config.quantizer.chosen
+        config = _with_rate(config, pruner_of(config.prune), examples is not None)
+    trained = examples is not None or config.prune.chosen or config.quantizer.chosen
     kmeans = not rate_aware(config)
     if kmeans and config.min_agreement and (trained or isinstance(network.model, FlexibleModel)):
         raise ConfigError(
             "--min-agreement: works for plain sharing without data, without --prune and --quantizer, and for networks "
             "without sub-models; leave it out"
         )
-    if dataset is None:
+    if examples is None:
         if config.quantizer.chosen and quantizer_named(config.quantizer).options.activations is not None:
             raise DataError(f"--quantizer {config.quantizer}: training learns the range of activations; give --data")
         how = "by rate" if rate_aware(config) else "by k-means alone"
         why = f"no data: no fine-tuning and no tuning on labels, weights are shared {how}; give --data"
         used = (*_WITHOUT_DATA, *RATE_AWARE) if rate_aware(config) else _WITHOUT_DATA
         return replace(untrained(config, used, note, why), arch=network.arch)
-    if dataset.num_classes > network.num_classes:
-        raise DataError(f"{dataset.spec}: {dataset.num_classes} classes, but the network has {network.num_classes}")
+    if examples.num_classes is not None and network.num_classes and examples.num_classes > network.num_classes:
+        raise DataError(f"{examples.spec}: {examples.num_classes} classes, but the network has {network.num_classes}")
+    config = _without_image_settings(config, examples, note)
     config = _with_quantizer(config, note)
     config = _with_sharing(config, isinstance(network.model, FlexibleModel))
-    config = _with_epochs(config, batch_count(dataset.train, config.batch_size))
+    config = _with_epochs(config, examples.train.steps(config.batch_size))
     config = _with_rounding(config)
     augment, precision = config.augment, config.precision
     if not trains(config):
         augment, precision = "none", "fp32"
     if augment == "auto":
-        augment = "crop-flip" if network.preprocessing.channels == 3 else "none"
+        images = isinstance(examples, ImageExamples) and examples.preprocessing.channels == 3
+        augment = "crop-flip" if images else "none"
     if config.distill.chosen and trains(config):
         config = replace(config, distill=with_lesson(network.model, config.distill))
     return replace(config, augment=augment, precision=choose_precision(precision, device), arch=network.arch)
@@ -129,6 +133,16 @@ def _with_quantizer(config: CompressConfig, note: Callable[[str], None]) -> Comp
         return config
     note(f"--reg {config.reg}: bits are learned in the forward pass of --quantizer {own}")
     return replace(config, quantizer=MethodChoice(own)).check()
+
+
+def _without_image_settings(config: CompressConfig, examples: Examples, note: Callable[[str], None]) -> CompressConfig:
+    """Return `config` without the settings that only images of a data spec have, if the data is the user's own."""
+    if isinstance(examples, ImageExamples):
+        return config
+    config = leave_out(config, _all_but("preprocess", "augment"), note, f"{examples.spec}: is fed as it comes")
+    if isinstance(examples.train, LoaderBatches):
+        config = leave_out(config, _all_but("batch_size"), note, f"{examples.spec}: its batches have the loader's size")
+    return config
 
 
 def _with_rate(config: CompressConfig, pruner: Pruner, trained: bool) -> CompressConfig:

@@ -6,16 +6,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qacomp.progress import Progress
+from qacomp.training.task import OwnFunctions
+
+_NONE = OwnFunctions()
 
 
 class Run:
     """Collects the notes to the user and the seconds of each stage.
 
-    output: path of the container; snapshots: folder for checkpoints after each quarter of fine-tuning, None: none.
+    output: path of the container; snapshots: folder for checkpoints after each quarter of fine-tuning, None: none; own:
+    the caller's loss and metric.
     """
 
-    def __init__(self, progress: Progress, output: Path, snapshots: Path | None = None) -> None:
-        self.progress, self.output, self.snapshots = progress, output, snapshots
+    def __init__(
+        self, progress: Progress, output: Path, snapshots: Path | None = None, own: OwnFunctions = _NONE
+    ) -> None:
+        self.progress, self.output, self.snapshots, self.own = progress, output, snapshots, own
         self.notes: list[str] = []
         self.seconds: dict[str, float] = {}
 

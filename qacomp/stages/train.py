@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from qacomp.datasets import Dataset
-from qacomp.evaluation.accuracy import torch_accuracy
+from qacomp.batches.examples import Examples
+from qacomp.evaluation.on_batches import network_value
 from qacomp.models.flexible import FlexibleModel
 from qacomp.models.plain_modules import copied
 from qacomp.options.config import CompressConfig
@@ -41,12 +41,12 @@ class FineTuned:
     ladder: PrecisionLadder | None = None
 
 
-def train(source: TorchSource, selection: Selection, config: CompressConfig, dataset: Dataset | None, run: Run) -> Made:
+def train(source: TorchSource, selection: Selection, config: CompressConfig, data: Examples | None, run: Run) -> Made:
     """Train and share a source's network in place, and measure it; without data only the stages without training run.
 
     Raises ConfigError, DataError, DivergedError and AgreementNotReachedError.
     """
-    job = _prune(start_job(source, selection, config, dataset, run))
+    job = _prune(start_job(source, selection, config, data, run))
     job, bits = _plan_quantizer(job)
     weights = WeightHistory([layer.name for layer in job.selection.layers], job.original.state_dict())
     if rate_aware(config) and not config.reg.chosen:
@@ -72,7 +72,7 @@ def _prune(job: Job) -> Job:
         return job.pruned(own) if own.masks else job
     session = job.session and replace(job.session, zeros=own)
     with job.run.stage("prune"):
-        pruned = prune(job.model, job.network.input_shape, c, session, job.run.note)
+        pruned = prune(job.model, job.network.inputs, c, session, job.run.note)
     job = job.told(pruned.records)
     job = replace(job, training=replace(job.training, pruning=pruned.report))
     left = own_zeros(job.model, job.selection)
@@ -110,9 +110,8 @@ def _fine_tune(job: Job, bits: dict[str, int], weights: WeightHistory) -> tuple[
         penalties, records = fine_tune(job.model, job.selection, session, bits)
         job = job.told(records)
         if not bits and not shares_in_training(c) and not rate_aware(c):  # the weights are in full precision
-            test = session.dataset.test
-            percent = torch_accuracy(job.model, session.preprocessing.apply(test.x), test.y, device=session.device)
-            job = replace(job, training=replace(job.training, fine_tuned=percent))
+            value = network_value(job.model, session.examples.test, session.task.metric, device=session.device)
+            job = replace(job, training=replace(job.training, fine_tuned=value))
     return job, FineTuned(penalties)
 
 
@@ -158,7 +157,7 @@ def _reestimate(job: Job, model: nn.Module) -> None:
     if job.session is None or job.config.batch_norm != "re-estimate":
         return
     stage = job.session.stage("batch norm", 1, keep_best=False)
-    if not reestimate_batch_norm(model, job.session.dataset, job.session.preprocessing, stage, job.run.progress):
+    if not reestimate_batch_norm(model, job.session.examples.train, stage, job.run.progress):
         job.run.note("--batch-norm re-estimate: no effect, since the network has no batch norm with running statistics")
 
 

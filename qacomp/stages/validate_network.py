@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from qacomp.errors import NonFiniteWeightsError
-from qacomp.evaluation.accuracy import topk_accuracy, torch_logits
-from qacomp.evaluation.paired import Loss, paired_loss
+from qacomp.evaluation.held_outputs import loss_between, outputs_over
+from qacomp.evaluation.paired import Loss
 from qacomp.evaluation.verdict import BROKEN, Verdict, judge
 from qacomp.formats import SharedTensor
 from qacomp.models.plain_modules import copied
@@ -39,20 +39,20 @@ def validated_network(job: Job, shared: nn.Module) -> Validation:
     if job.session is None:
         weights = {name: value.dense() for name, value in stored.tensors.items() if isinstance(value, SharedTensor)}
         return _on_generated_inputs(job, model, weights)
-    data = job.session.dataset
-    x = job.network.preprocessing.apply(data.val.x)  # (N, C, H, W)
-    text = f"the validation split of {data.spec}, {len(data.val)} samples"
+    data, task = job.session.examples, job.session.task
     with job.run.stage("evaluate"):
-        before = torch_logits(job.original, x, device=job.session.device)
+        before = outputs_over(job.original, data.val, job.session.device)
+        text = f"the validation split of {data.spec}, {before.count} samples"
         try:
-            after = torch_logits(model, x, device=job.session.device)
+            after = outputs_over(model, data.val, job.session.device)
         except NonFiniteWeightsError as error:
-            nothing = Loss("accuracy", math.inf, None, len(data.val))
-            return Validation(Verdict(BROKEN, (str(error),)), -1.0, nothing, text, True, len(data.test))
-    agreement = compare([{"logits": before}], [{"logits": after}], text, batch=len(x))
-    percent = (topk_accuracy(before, data.val.y), topk_accuracy(after, data.val.y))
-    loss = paired_loss("accuracy", before, after, data.val.y)
-    return Validation(judge(None, {}, percent), agreement.cosine, loss, text, True, len(data.test))
+            nothing = Loss(task.metric.name, math.inf, None, before.count)
+            return Validation(Verdict(BROKEN, (str(error),)), -1.0, nothing, text, True, data.test_count)
+    agreement = compare(before.runs, after.runs, text, batch=before.count)
+    values = before.value(task.metric), after.value(task.metric)
+    verdict = judge(None, {}, values) if task.metric.percent else judge(agreement, {})
+    loss = loss_between(before, after, task.metric, values)
+    return Validation(verdict, agreement.cosine, loss, text, True, data.test_count)
 
 
 def _plain_twin(job: Job, shared: nn.Module) -> nn.Module:

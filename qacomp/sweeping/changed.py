@@ -6,7 +6,7 @@ from dataclasses import asdict
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.datasets import Dataset
+from qacomp.batches.examples import Examples
 from qacomp.evaluation.samples import Given
 from qacomp.options.config import CompressConfig
 from qacomp.sources.torch_source import Source, TorchSource
@@ -16,15 +16,17 @@ from qacomp.sweeping.loss import UnmeasuredTrialError, quality_loss
 Changed = Mapping[str, NDArray[np.float32]]
 
 
-def changed_loss(source: Source, config: CompressConfig, data: Given | None) -> Callable[[Changed], tuple[str, float]]:
+def changed_loss(
+    source: Source, config: CompressConfig, data: Examples | Given | None
+) -> Callable[[Changed], tuple[str, float]]:
     """Return a function that takes weights by name, and gives (what the loss is, the loss); see `quality_loss`.
 
     The function raises UnmeasuredTrialError for a model that can't be run.
     """
     if isinstance(source, TorchSource):
-        return _of_network(source, config, data if isinstance(data, Dataset) else None)
+        return _of_network(source, config, data if isinstance(data, Examples) else None)
     read = {weight.name: weight.read for weight in source.weights()}
-    runs = source.runs(data, config, lambda note: None)
+    runs = source.runs(None if isinstance(data, Examples) else data, config, lambda note: None)
 
     def loss(changed: Changed) -> tuple[str, float]:
         if runs is None:
@@ -41,11 +43,12 @@ def changed_loss(source: Source, config: CompressConfig, data: Given | None) -> 
 
 
 def _of_network(
-    source: TorchSource, config: CompressConfig, data: Dataset | None
+    source: TorchSource, config: CompressConfig, data: Examples | None
 ) -> Callable[[Changed], tuple[str, float]]:
     import torch
 
-    from qacomp.evaluation.accuracy import torch_accuracy
+    from qacomp.evaluation.metric import ACCURACY
+    from qacomp.evaluation.on_batches import network_value
     from qacomp.models.plain_modules import copied
     from qacomp.models.weight_places import tied_names, under_all_names
     from qacomp.stages.network_measuring import generated_examples, network_agreement
@@ -60,8 +63,7 @@ def _of_network(
         if data is None:
             inputs = generated_examples(source.network, config.seed)
             return quality_loss({}, None, network_agreement(model, twin, inputs, ""))
-        x = source.network.preprocessing.apply(data.test.x)  # (N, C, H, W)
-        original, decoded = (torch_accuracy(each, x, data.test.y) for each in (model, twin))
+        original, decoded = (network_value(each, data.test, ACCURACY) for each in (model, twin))
         return quality_loss(asdict(Accuracy(original, decoded=decoded)), None, None)
 
     return loss

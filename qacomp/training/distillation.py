@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from qacomp.batches.feed import mapped
 from qacomp.models.flexible import FlexibleModel
 from qacomp.options.method import MethodChoice
-from qacomp.training.teaching import DISTILLATION, Lesson, TeachingOptions, cross_entropy, supervised
+from qacomp.training.teaching import DISTILLATION, Lesson, TeachingOptions
 
 
 def flexible_loss(strategy: str, logits: Sequence[Tensor], y: Tensor, lesson: Lesson) -> Tensor:
@@ -22,7 +23,7 @@ def flexible_loss(strategy: str, logits: Sequence[Tensor], y: Tensor, lesson: Le
     cross-entropy. Raises ConfigError for an unknown name.
     """
     if strategy == "none":
-        return supervised(logits, y)
+        return lesson.supervised(logits, y)
     return DISTILLATION.find(strategy)(logits, y, lesson)
 
 
@@ -34,9 +35,10 @@ def guided_loss(strategy: str, logits: Sequence[Tensor], guide: Tensor, y: Tenso
     teacher.
     """
     if strategy == "none":
-        return supervised(logits, y)
-    everything = flexible_loss(strategy, [*logits, guide.detach()], y, lesson)
-    return everything - cross_entropy(guide.detach(), y)
+        return lesson.supervised(logits, y)
+    fixed = mapped(guide, lambda tensor: tensor.detach())
+    everything = flexible_loss(strategy, [*logits, fixed], y, lesson)
+    return everything - lesson.criterion(fixed, y)
 
 
 def among_submodels(method: MethodChoice) -> bool:

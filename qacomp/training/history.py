@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, Self, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +26,38 @@ _PARAMETRIZED = "parametrizations."
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """Means over one epoch: task loss, penalty Σ λ·R, and validation top-1 in percent (the mean over sub-models)."""
+    """Means over one epoch: task loss, penalty Σ λ·R, and the metric on the validation part (the mean over sub-models).
+
+    validation_accuracy: top-1 in percent, None if another metric was measured; `metric` is its name, `validation` its
+    value then.
+    """
 
     stage: str
     epoch: int
     loss: float
     penalty: float
-    validation_accuracy: float
+    validation_accuracy: float | None
+    metric: str = "accuracy"
+    validation: float | None = None
+
+    @classmethod
+    def of(cls, stage: str, epoch: int, losses: tuple[float, float], metric: str, value: float) -> Self:
+        """Return the record of an epoch with these (loss, penalty) and this value of the metric."""
+        if metric == "accuracy":
+            return cls(stage, epoch, *losses, value)
+        return cls(stage, epoch, *losses, None, metric, value)
+
+    @property
+    def measured(self) -> float:
+        """Return the value of the metric on the validation part."""
+        value = self.validation_accuracy if self.validation is None else self.validation
+        assert value is not None
+        return value
+
+    @property
+    def told(self) -> str:
+        """Return that value as text."""
+        return f"{self.measured:.2f} %" if self.validation is None else f"{self.metric} {self.measured:.4g}"
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from qacomp.batches.feed import Feed, arguments, called
 from qacomp.errors import ConfigError
 from qacomp.models.flexible import FlexibleModel, submodel_index
 from qacomp.models.plain_modules import copied
@@ -58,19 +59,18 @@ class PrecisionLadder(nn.Module):
             replaced |= {prefix + leaf: t for leaf, t in (*norm.named_parameters(), *norm.named_buffers())}
         return replaced
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, classes) logits at full precision."""
-        logits: Tensor = self.network(x)
-        return logits
+    def forward(self, *given: Tensor, **named: Tensor) -> Any:
+        """Return the outputs at full precision: (N, classes) logits of a classifier."""
+        return self.network(*given, **named)
 
-    def forward_all(self, x: Tensor) -> list[Tensor]:
-        """Map (N, C, H, W) to (N, classes) logits of each level, the coarsest first, and of the full network."""
-        return [*self.forward_levels(x), self.network(x)]
+    def forward_all(self, x: Feed) -> list[Any]:
+        """Return the outputs of each level for a feed, the coarsest first, and of the full network."""
+        return [*self.forward_levels(x), called(self.network, x)]
 
-    def forward_levels(self, x: Tensor) -> list[Tensor]:
-        """Map (N, C, H, W) to (N, classes) logits of each level, the coarsest first."""
-        levels = range(len(self.norms))
-        return [functional_call(self.network, self.tensors(level), (x,), tie_weights=False) for level in levels]
+    def forward_levels(self, x: Feed) -> list[Any]:
+        """Return the outputs of each level for a feed, the coarsest first."""
+        levels, (given, named) = range(len(self.norms)), arguments(x)
+        return [functional_call(self.network, self.tensors(i), given, named, tie_weights=False) for i in levels]
 
     def submodel(self, name: str) -> nn.Module:
         """Return a copy of the network with one level's weights and batch norms; ConfigError for an unknown name."""

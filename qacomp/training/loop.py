@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from qacomp.datasets import Dataset
-from qacomp.datasets.preprocessing import Preprocessing
-from qacomp.errors import QacompError
-from qacomp.evaluation.accuracy import torch_accuracy
-from qacomp.evaluation.submodels import submodel_accuracies
+from qacomp.batches.examples import Examples, epoch_seed
+from qacomp.batches.feed import Feed, moved
+from qacomp.errors import DataError, QacompError
+from qacomp.evaluation.metric import ACCURACY, Metric
+from qacomp.evaluation.on_batches import network_value
+from qacomp.evaluation.submodels import submodel_values
 from qacomp.models.flexible import FlexibleModel
 from qacomp.progress import Progress, Task
-from qacomp.training.batches import batch_count, epoch_seed, training_batches
 from qacomp.training.descent import COSINE, Descent
 from qacomp.training.history import EpochRecord
 from qacomp.training.objective import Objective
@@ -33,8 +33,8 @@ class Stage:
     """One stage of training. `name`: a part of the seed for shuffling, and the stage's name in reports.
 
     `precision`: of matrix products, fp32 or bf16. `keep_best`: at the end, restore the state of the epoch with the best
-    validation accuracy (the state before the first epoch is a candidate too). Otherwise the state of the last epoch
-    stays, which a stage with a rising λ needs.
+    validation metric (the state before the first epoch is a candidate too). Otherwise the state of the last epoch
+    stays, which a stage with a rising λ needs. metric: what is measured on the validation part.
     """
 
     name: str
@@ -46,14 +46,7 @@ class Stage:
     precision: str = "fp32"
     keep_best: bool = False
     descent: Descent = COSINE
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """A dataset, and the preprocessing that turns its images into a network's inputs."""
-
-    dataset: Dataset
-    preprocessing: Preprocessing
+    metric: Metric = ACCURACY
 
 
 @dataclass(frozen=True)
@@ -73,7 +66,7 @@ class TrainingHooks:
 
 def train(
     model: nn.Module,
-    data: TrainingData,
+    data: Examples,
     stage: Stage,
     objective: Objective,
     optimizer: Optimizer,
@@ -91,11 +84,11 @@ class _Loop:
     """One stage of training: the model, its optimizer and schedule, and the records of the epochs that are done."""
 
     def __init__(
-        self, model: nn.Module, data: TrainingData, stage: Stage, objective: Objective, optimizer: Optimizer
+        self, model: nn.Module, data: Examples, stage: Stage, objective: Objective, optimizer: Optimizer
     ) -> None:
         self.model, self.data, self.stage = model, data, stage
         self.objective, self.optimizer = objective, optimizer
-        self.steps = batch_count(data.dataset.train, stage.batch_size)  # in one epoch
+        self.steps = data.train.steps(stage.batch_size)  # in one epoch
         self.schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, stage.descent.rates(self.steps * stage.epochs))
         self.parts: dict[str, Any] = {
             "model": model,
@@ -104,7 +97,7 @@ class _Loop:
             "penalties": objective.modules(),
         }
         self.records: list[EpochRecord] = []
-        self.best: tuple[float, dict[str, Tensor]] = (-1.0, {})
+        self.best: tuple[float | None, dict[str, Tensor]] = (None, {})
 
     def run(self, hooks: TrainingHooks) -> list[EpochRecord]:
         """Train the epochs that aren't done yet; return the records of all epochs."""
@@ -127,10 +120,9 @@ class _Loop:
                     hooks.note(f"{error}; the network of epoch {epoch} is kept")
                     break
                 self.records.append(record)
-                if stage.keep_best and record.validation_accuracy > self.best[0]:
-                    self.best = (record.validation_accuracy, _copy(self.model))
-                figures = f"loss {record.loss:.4f}, val {record.validation_accuracy:.2f} %"
-                task.describe(f"epoch {epoch + 1}/{stage.epochs}, {figures}")
+                if stage.keep_best and stage.metric.better(record.measured, self.best[0]):
+                    self.best = (record.measured, _copy(self.model))
+                task.describe(f"epoch {epoch + 1}/{stage.epochs}, loss {record.loss:.4f}, val {record.told}")
                 if hooks.watch:
                     hooks.watch(epoch + 1, self.model)
                 if store:
@@ -142,41 +134,37 @@ class _Loop:
 
     def _state(self) -> dict[str, Any]:
         state: dict[str, Any] = {key: part.state_dict() for key, part in self.parts.items()}
-        accuracy, best = self.best
-        return state | {"records": [asdict(r) for r in self.records], "best_accuracy": accuracy, "best": best}
+        value, best = self.best
+        return state | {"records": [asdict(r) for r in self.records], "best_value": value, "best": best}
 
     def _restore(self, saved: dict[str, Any]) -> None:
         for key, part in self.parts.items():
             part.load_state_dict(saved[key])
         self.records = [EpochRecord(**r) for r in saved["records"]]
-        self.best = (saved["best_accuracy"], saved["best"])
+        self.best = (saved["best_value"], saved["best"])
 
     def _epoch(self, epoch: int, task: Task) -> EpochRecord:
         stage, steps = self.stage, self.steps
         entropy = epoch_seed(stage.seed, stage.name, epoch)
         torch.manual_seed(hash(tuple(entropy)) & 0x7FFFFFFF)  # for dropout; Python hashes ints alike in every process
         self.model.train()
-        sums = [0.0, 0.0]
-        for step, (x, y) in enumerate(self._batches(entropy)):
-            loss, penalty = self._step(x, y, (epoch * steps + step) / (steps * stage.epochs))
+        sums, done = [0.0, 0.0], 0
+        batches = self.data.train.training(stage.batch_size, augment=stage.augment, entropy=entropy)
+        for done, batch in enumerate(batches, 1):
+            x, y = moved(batch.x, stage.device), moved(batch.y, stage.device)
+            loss, penalty = self._step(x, y, min(1.0, (epoch * steps + done - 1) / (steps * stage.epochs)))
             if not math.isfinite(loss):
                 raise DivergedError(
                     f"{stage.name}: the loss became {loss} in epoch {epoch + 1}; try a smaller --lr or --strength"
                 )
             sums = [sums[0] + loss, sums[1] + penalty]
             task.advance()
-        loss, penalty = (value / steps for value in sums)
-        return EpochRecord(stage.name, epoch + 1, loss, penalty, self._validate())
+        if not done:
+            raise DataError(f"{self.data.spec}: the training part gives no batches; check its length and drop_last")
+        loss, penalty = (value / done for value in sums)
+        return EpochRecord.of(stage.name, epoch + 1, (loss, penalty), stage.metric.name, self._validate())
 
-    def _batches(self, entropy: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield an epoch's batches, on the stage's device: x (B, C, H, W), y (B,)."""
-        stage, data = self.stage, self.data
-        split, preprocessing = data.dataset.train, data.preprocessing
-        batches = training_batches(split, preprocessing, stage.batch_size, augment=stage.augment, entropy=entropy)
-        for x, y in batches:
-            yield to_device(x, stage.device), y.to(stage.device)
-
-    def _step(self, x: Tensor, y: Tensor, progress: float) -> tuple[float, float]:
+    def _step(self, x: Feed, y: Any, progress: float) -> tuple[float, float]:
         """Take one step; return the task loss and the penalty. progress: fraction of the stage's steps done so far."""
         stage = self.stage
         with torch.autocast(stage.device.type, torch.bfloat16, enabled=stage.precision == "bf16"):
@@ -190,19 +178,13 @@ class _Loop:
         return float(task_loss.detach()), float(penalty)
 
     def _validate(self) -> float:
-        """Return the top-1 accuracy on the validation split in percent; for a flexible model the sub-models' mean."""
-        val, stage = self.data.dataset.val, self.stage
-        x = self.data.preprocessing.apply(val.x)  # (N, C, H, W)
+        """Return the metric on the validation part; for a flexible model the sub-models' mean."""
+        val, stage = self.data.val, self.stage
         batch_size = max(stage.batch_size, 256)
         if isinstance(self.model, FlexibleModel):
-            accuracies = submodel_accuracies(self.model, x, val.y, batch_size=batch_size, device=stage.device)
-            return sum(accuracies.values()) / len(accuracies)
-        return torch_accuracy(self.model, x, val.y, batch_size=batch_size, device=stage.device)
-
-
-def to_device(x: Tensor, device: torch.device) -> Tensor:
-    """Move a batch to `device`; images (B, C, H, W) get the channels-last layout, in which convolutions are fastest."""
-    return x.to(device, memory_format=torch.channels_last) if x.ndim == 4 else x.to(device)
+            values = submodel_values(self.model, val, stage.metric, batch_size=batch_size, device=stage.device)
+            return sum(values.values()) / len(values)
+        return network_value(self.model, val, stage.metric, batch_size=batch_size, device=stage.device)
 
 
 def parameter_groups(model: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:

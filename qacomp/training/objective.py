@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from qacomp.errors import ConfigError
+from qacomp.batches.feed import Feed, called
 from qacomp.models.flexible import FlexibleModel
 from qacomp.training.distillation import flexible_loss, guided_loss
 from qacomp.training.regularizers import Regularizer, Schedule, accumulate_penalties
@@ -15,13 +16,13 @@ from qacomp.training.teaching import Lesson
 
 @dataclass(frozen=True)
 class Objective:
-    """loss = (1 − α)·CE + α·τ²·KL(teacher ∥ student) + r(t)·Σ_layers λ_layer · mean penalty.
+    """loss = (1 − α)·L + α·τ²·KL(teacher ∥ student) + r(t)·Σ_layers λ_layer · mean penalty.
 
     penalties: weight name (`conv1.weight`) -> its layer's regularizer, whose strength is the layer's λ; schedule: r(t);
     masks: weight name -> mask of a pruned weight, False where it stays zero. teacher: a network in eval mode, whose
-    logits are constants; lesson: α, τ and the registered distance in place of τ²·KL. A flexible model's loss is the sum
-    over its sub-models; if `strategy` isn't none, they teach each other as it says (see `qacomp.training.teaching`),
-    with the same lesson.
+    outputs are constants; lesson: the task loss L, α, τ and the registered distance in place of τ²·KL. A flexible
+    model's loss is the sum over its sub-models; if `strategy` isn't none, they teach each other as it says (see
+    `qacomp.training.teaching`), with the same lesson.
     """
 
     penalties: Mapping[str, Regularizer] = field(default_factory=dict)
@@ -35,21 +36,16 @@ class Objective:
         """Return the regularizers as one module, so that their state can be saved for resuming."""
         return nn.ModuleDict({name.replace(".", "/"): p for name, p in self.penalties.items()})
 
-    def task_loss(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        """Return the cross-entropy, mixed with the distillation loss if there are teachers: scalar.
+    def task_loss(self, model: nn.Module, x: Feed, y: Any) -> Tensor:
+        """Return the loss of the task, mixed with the distillation loss if there are teachers: scalar.
 
-        x: (B, C, H, W); y: (B,) int64. Raises ConfigError if the network returns something else than a tensor.
+        Raises ConfigError if the loss can't be computed of the network's outputs and the targets y.
         """
-        students = model.forward_all(x) if isinstance(model, FlexibleModel) else [model(x)]  # (B, classes) each
-        if not all(isinstance(student, Tensor) for student in students):
-            raise ConfigError(
-                f"in training mode the network returns a {type(students[0]).__name__}, not class scores; switch its "
-                "auxiliary outputs off, or train nothing (--reg none --tune-epochs 0)"
-            )
+        students = model.forward_all(x) if isinstance(model, FlexibleModel) else [called(model, x)]
         if self.teacher is None:
             return flexible_loss(self.strategy, students, y, self.lesson)
         with torch.no_grad():
-            target = self.teacher(x)  # (B, classes)
+            target = called(self.teacher, x)
         if self.strategy != "none":
             return guided_loss(self.strategy, students, target, y, self.lesson)
         return torch.stack([self.lesson.taught(student, [target], y) for student in students]).sum()

@@ -6,7 +6,6 @@ from torch import nn
 
 from qacomp.errors import ConfigError
 from qacomp.sharing.selection import Selection, value_for
-from qacomp.training.batches import batch_count
 from qacomp.training.descent import Descent
 from qacomp.training.optimizers import OPTIMIZERS
 from qacomp.training.regularizers import Regularizer
@@ -81,7 +80,7 @@ def _tell_of_weights(
 def steps_of(setup: TrainingSetup) -> int:
     """Return the number of optimizer steps of the fine-tuning."""
     c = setup.config
-    return (c.epochs or 0) * batch_count(setup.dataset.train, c.batch_size)
+    return (c.epochs or 0) * setup.examples.train.steps(c.batch_size)
 
 
 def _travel(setup: TrainingSetup, damping: float) -> float:

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from qacomp.batches.images import ImageExamples
 from qacomp.checkpoints import CheckpointFacts, write_checkpoint
 from qacomp.datasets import load_dataset
 from qacomp.datasets.preprocessing_choice import choose_preprocessing
 from qacomp.errors import ConfigError, DataError
-from qacomp.evaluation.accuracy import torch_accuracy
-from qacomp.evaluation.submodels import submodel_accuracies
+from qacomp.evaluation.metric import ACCURACY
+from qacomp.evaluation.on_batches import network_value
+from qacomp.evaluation.submodels import submodel_values
 from qacomp.models import create_model, model_info
 from qacomp.models.flexible import FlexibleModel
 from qacomp.options.config import CompressConfig
@@ -21,12 +23,11 @@ from qacomp.options.method import NO_METHOD, MethodChoice
 from qacomp.outputs import Output, claim, resume_output
 from qacomp.progress import Progress
 from qacomp.sources.input_files import command_files
-from qacomp.training.batches import batch_count
 from qacomp.training.descent import Descent
 from qacomp.training.device import choose_device, choose_precision
 from qacomp.training.distillation import among_submodels, lesson_of
 from qacomp.training.history import EpochRecord
-from qacomp.training.loop import Stage, TrainingData, TrainingHooks, parameter_groups, train
+from qacomp.training.loop import Stage, TrainingHooks, parameter_groups, train
 from qacomp.training.objective import Objective
 from qacomp.training.optimizers import make_optimizer, weight_decay_of
 from qacomp.training.resume import ResumeStore
@@ -92,11 +93,11 @@ def train_network(config: TrainConfig, output: Path, progress: Progress, *, forc
     num_classes = max(dataset.num_classes, 2)
     if len(dataset.train.y) < 2:
         raise DataError(f"{shape.data}: {len(dataset.train.y)} training sample; training needs two or more")
-    device = choose_device(shape.device)
+    data, device = ImageExamples(dataset, preprocessing), choose_device(shape.device)
     precision = choose_precision(shape.precision, device)
     torch.manual_seed(config.seed)
     model = create_model(shape.arch, num_classes).to(device)
-    epochs = config.epochs or min(100, max(5, math.ceil(_STEPS / batch_count(dataset.train, config.batch_size))))
+    epochs = config.epochs or min(100, max(5, math.ceil(_STEPS / data.train.steps(config.batch_size))))
     augment = preprocessing.channels == 3
     stage = Stage("train", epochs, config.batch_size, config.seed, augment, device, precision, keep_best=True)
     stage = replace(stage, descent=Descent.of(config.optimizer))
@@ -104,18 +105,16 @@ def train_network(config: TrainConfig, output: Path, progress: Progress, *, forc
     optimizer = make_optimizer(config.optimizer, groups, config.lr)
     store = ResumeStore(output.with_name(output.name + ".resume"), f"{config} {torch.__version__}")
     objective = _objective(model, config)
-    data, hooks = TrainingData(dataset, preprocessing), TrainingHooks(progress, store)
-    history = train(model, data, stage, objective, optimizer, hooks)
-    x = preprocessing.apply(dataset.test.x)  # (N, C, H, W)
-    accuracy = torch_accuracy(model, x, dataset.test.y, batch_size=256, device=device)
+    history = train(model, data, stage, objective, optimizer, TrainingHooks(progress, store))
+    accuracy = network_value(model, data.test, ACCURACY, batch_size=256, device=device)
     submodels = {}
     if isinstance(model, FlexibleModel):
-        submodels = submodel_accuracies(model, x, dataset.test.y, device=device)
+        submodels = submodel_values(model, data.test, ACCURACY, device=device)
     state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     extra = {"accuracy": accuracy, "epochs": epochs, "seed": config.seed, "submodels": submodels}
     write_checkpoint(output, state, CheckpointFacts(shape.arch, num_classes, preprocessing, shape.data, extra))
     store.finish()
-    best = max(record.validation_accuracy for record in history)
+    best = max(record.measured for record in history)
     parameters = sum(p.numel() for p in model.parameters())
     size = output.stat().st_size
     return TrainedCheckpoint(

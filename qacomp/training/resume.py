@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from qacomp.batches.examples import Examples
 from qacomp.checkpoints import Checkpoint
 from qacomp.checkpoints.torch_file import load_plain
-from qacomp.datasets import Dataset
 from qacomp.formats.atomic import write_atomically
 from qacomp.options.config import CompressConfig
 from qacomp.version import VERSION
@@ -67,9 +67,9 @@ class ResumeStore:
         return stages
 
 
-def fingerprint(checkpoint: Checkpoint, config: CompressConfig, dataset: Dataset | None) -> str:
-    """Return the SHA-256, in hex, over the input file, the settings, the versions, the data's name and its labels."""
+def fingerprint(checkpoint: Checkpoint, config: CompressConfig, data: Examples | None) -> str:
+    """Return the SHA-256, in hex, over the input file, the settings, the versions, the data's name and its digest."""
     parts = [checkpoint.digest, config.to_toml(), VERSION, torch.__version__]
-    if dataset is not None:
-        parts += [dataset.spec, hashlib.sha256(dataset.train.y.tobytes()).hexdigest()]
+    if data is not None:
+        parts += [data.spec, data.digest()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

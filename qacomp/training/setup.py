@@ -1,24 +1,24 @@
 """What each training of a compression needs: settings, data, teacher, progress, and the weights that stay zero."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from qacomp.datasets import Dataset
-from qacomp.datasets.preprocessing import Preprocessing
+from qacomp.batches.examples import Examples
 from qacomp.options.config import CompressConfig
 from qacomp.progress import Progress
 from qacomp.training.descent import COSINE, Descent
 from qacomp.training.distillation import among_submodels, lesson_of
 from qacomp.training.history import EpochRecord
-from qacomp.training.loop import Stage, TrainingData, TrainingHooks, train
+from qacomp.training.loop import Stage, TrainingHooks, train
 from qacomp.training.objective import Objective
 from qacomp.training.parametrizations.zeros import NO_ZEROS, Zeros
 from qacomp.training.regularizers import Regularizer, strength_schedule
 from qacomp.training.resume import ResumeStore
+from qacomp.training.task import CLASSIFYING, LossAndMetric
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,11 @@ class TrainingSetup:
 
     config: settings without None. original: the network as it came, the teacher of --distill. store: where the state
     is saved for resuming. zeros: the weights that stay zero. watch: called after each epoch of the fine-tuning.
-    note: told in a line what a user should know.
+    note: told in a line what a user should know. task: the loss and the metric.
     """
 
     config: CompressConfig
-    dataset: Dataset
-    preprocessing: Preprocessing
+    examples: Examples
     original: nn.Module
     device: torch.device
     progress: Progress
@@ -40,12 +39,14 @@ class TrainingSetup:
     zeros: Zeros = NO_ZEROS
     watch: Callable[[int, nn.Module], None] | None = None
     note: Callable[[str], None] = lambda text: None
+    task: LossAndMetric = CLASSIFYING
 
     def stage(self, name: str, epochs: int, *, keep_best: bool, descent: Descent = COSINE) -> Stage:
         """Return a stage with the settings' batch size, seed, augmentation, device and precision."""
         c = self.config
         augment = c.augment == "crop-flip"
-        return Stage(name, epochs, c.batch_size, c.seed, augment, self.device, c.precision, keep_best, descent)
+        speed, task = c.precision, self.task
+        return Stage(name, epochs, c.batch_size, c.seed, augment, self.device, speed, keep_best, descent, task.metric)
 
     def objective(self, penalties: Mapping[str, Regularizer]) -> Objective:
         """Return the objective: task loss, distillation loss if --distill asks for it, and penalties with their λ."""
@@ -53,7 +54,7 @@ class TrainingSetup:
         teacher = self.original if c.distill.chosen else None
         schedule = strength_schedule(c.schedule, c.epochs or 1)
         strategy = c.distill.name if among_submodels(c.distill) else "none"
-        lesson = lesson_of(self.original, c.distill)
+        lesson = replace(lesson_of(self.original, c.distill), criterion=self.task.criterion)
         return Objective(penalties, schedule, teacher, lesson, strategy, self.zeros.masks)
 
     def train(
@@ -69,6 +70,5 @@ class TrainingSetup:
 
         watch: called after each epoch with its number, from 1, and the model. Raises DivergedError.
         """
-        data = TrainingData(self.dataset, self.preprocessing)
         hooks = TrainingHooks(self.progress, self.store, watch, self.note)
-        return train(model, data, stage, objective, optimizer, hooks)
+        return train(model, self.examples, stage, objective, optimizer, hooks)

@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from qacomp.batches.images import ImageExamples
 from qacomp.datasets import Dataset, Split
 from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.errors import ConfigError
 from qacomp.options.method import parse_method
 from qacomp.progress import SilentProgress
 from qacomp.training.descent import Descent, Rates
-from qacomp.training.loop import DivergedError, Stage, TrainingData, TrainingHooks, train
+from qacomp.training.loop import DivergedError, Stage, TrainingHooks, train
 from qacomp.training.objective import Objective
 from qacomp.training.optimizers import OPTIMIZERS
 
@@ -74,7 +75,7 @@ class Breaks(nn.Module):
 def _train(model: nn.Module, notes: list[str]) -> int:
     rng = np.random.default_rng(0)
     split = Split(rng.integers(0, 255, (32, 2, 2, 1), dtype=np.uint8), rng.integers(0, 2, 32))
-    data = TrainingData(Dataset("made", 2, split, split, split), Preprocessing((2, 2), 1, (0.5,), (0.5,)))
+    data = ImageExamples(Dataset("made", 2, split, split, split), Preprocessing((2, 2), 1, (0.5,), (0.5,)))
     stage = Stage("train", 4, 8, 0, False, torch.device("cpu"))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     return len(train(model, data, stage, Objective(), optimizer, TrainingHooks(SilentProgress(), note=notes.append)))

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from qacomp.batches.images import ImageExamples
 from qacomp.datasets import Dataset
 from qacomp.models import create_model, model_info
 from qacomp.progress import SilentProgress
-from qacomp.training.loop import Stage, TrainingData, TrainingHooks, parameter_groups, train
+from qacomp.training.loop import Stage, TrainingHooks, parameter_groups, train
 from qacomp.training.objective import Objective
 from qacomp.training.pruning.channels import trace_channels
 from qacomp.training.pruning.counting import ParameterCount
@@ -35,7 +36,7 @@ def trained(digits: Dataset) -> tuple[nn.Module, Units]:
     stage = Stage("train", 2, 64, 0, False, torch.device("cpu"))
     small = replace(digits, val=digits.val.take(np.arange(50)))
     train(
-        model, TrainingData(small, INFO.preprocessing), stage, Objective(), optimizer, TrainingHooks(SilentProgress())
+        model, ImageExamples(small, INFO.preprocessing), stage, Objective(), optimizer, TrainingHooks(SilentProgress())
     )
     return model, find_units(trace_channels(model, INFO.input_shape))
 

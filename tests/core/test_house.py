@@ -66,6 +66,7 @@ ROOMS = (
     ("options",),
     ("datasets",),
     ("models",),
+    ("batches",),
     ("checkpoints",),
     ("graphs",),
     ("runtime",),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from qacomp.batches.images import ImageExamples
 from qacomp.datasets import Dataset
 from qacomp.evaluation.submodels import submodel_accuracies
 from qacomp.models import create_model, model_info
@@ -20,7 +21,7 @@ from qacomp.stages.resolve import resolve_network
 from qacomp.training.fine_tune import tune_shared
 from qacomp.training.fine_tune_ladder import fine_tune_ladder
 from qacomp.training.ladder import build_ladder
-from qacomp.training.loop import Stage, TrainingData, TrainingHooks, parameter_groups, train
+from qacomp.training.loop import Stage, TrainingHooks, parameter_groups, train
 from qacomp.training.objective import Objective
 from qacomp.training.regularizers import Regularizer
 from qacomp.training.setup import TrainingSetup
@@ -35,7 +36,7 @@ def trained(digits: Dataset, seed: int) -> torch.nn.Module:
     model = create_model("lenet300")
     optimizer = torch.optim.SGD(parameter_groups(model, 0.05, 1e-4), momentum=0.9)
     stage = Stage("train", 8, 64, 0, False, CPU)
-    train(model, TrainingData(digits, PREPROCESSING), stage, Objective(), optimizer, TrainingHooks(SilentProgress()))
+    train(model, ImageExamples(digits, PREPROCESSING), stage, Objective(), optimizer, TrainingHooks(SilentProgress()))
     return model
 
 
@@ -48,8 +49,10 @@ def session(network: torch.nn.Module, digits: Dataset, **settings: object) -> Tr
     config = CompressConfig(levels=(2, 4), epochs=4, tune_epochs=2, precision="fp32", lr=0.02)
     config = config.with_settings(settings, "test")
     wrapped = Network(network, "lenet300", 10, (1, 28, 28), PREPROCESSING)
-    config = resolve_network(config, wrapped, digits, lambda text: None)
-    return TrainingSetup(config, digits, PREPROCESSING, copy.deepcopy(network).eval(), CPU, SilentProgress())
+    config = resolve_network(config, wrapped, ImageExamples(digits, PREPROCESSING), lambda text: None)
+    return TrainingSetup(
+        config, ImageExamples(digits, PREPROCESSING), copy.deepcopy(network).eval(), CPU, SilentProgress()
+    )
 
 
 @pytest.mark.parametrize("settings", [{"distill": "none"}, {"distill": "kd", "reg": "exp"}])
@@ -76,7 +79,7 @@ def test_the_epoch_with_the_best_mean_over_all_sub_models_stays(network: torch.n
     ladder, records = fine_tune_ladder(copy.deepcopy(network), select_layers(network, "all", 4, {}), at)
     accuracies = submodel_accuracies(ladder, PREPROCESSING.apply(digits.val.x), digits.val.y)
     mean = sum(accuracies.values()) / len(accuracies)
-    validated = [record.validation_accuracy for record in records]
+    validated = [record.measured for record in records]
     assert mean >= max(validated) and mean > min(validated) + 5
 
 
@@ -84,7 +87,12 @@ def test_sub_models_of_a_plain_network_are_its_shared_values_and_full_precision(
     network: torch.nn.Module, digits: Dataset
 ) -> None:
     wrapped = Network(network, "lenet300", 10, (1, 28, 28), PREPROCESSING)
-    config = resolve_network(CompressConfig(k=8, distill=MethodChoice("ipkd")), wrapped, digits, lambda text: None)
+    config = resolve_network(
+        CompressConfig(k=8, distill=MethodChoice("ipkd")),
+        wrapped,
+        ImageExamples(digits, PREPROCESSING),
+        lambda text: None,
+    )
     assert config.levels == (8,) and config.sharing.name == "straight-through"
     assert str(config.distill) == "ipkd:temperature=1,weight=0.8"
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from qacomp.batches.images import ImageExamples
 from qacomp.datasets import Dataset, load_dataset
 from qacomp.evaluation.accuracy import torch_accuracy
 from qacomp.models import model_info
@@ -54,8 +55,10 @@ def trained(network: nn.Module, data: Dataset, **settings: Any) -> tuple[dict[st
     fixed = {"min_size": 1, "batch_size": 64, "epochs": 10, "precision": "fp32"}
     config = CompressConfig().with_settings(fixed | settings, "test").check()
     wrapped = Network(model, "small", 10, (1, 28, 28), INPUTS)
-    config = resolve_network(config, wrapped, data, notes.append)
-    setup = TrainingSetup(config, data, INPUTS, copy.deepcopy(network), CPU, SilentProgress(), note=notes.append)
+    config = resolve_network(config, wrapped, ImageExamples(data, INPUTS), notes.append)
+    setup = TrainingSetup(
+        config, ImageExamples(data, INPUTS), copy.deepcopy(network), CPU, SilentProgress(), note=notes.append
+    )
     plan = plan_quantization(select_layers(model, "all", 16, {}, min_size=1), config.quantizer, config.bits, {})
     sizes = {layer.name: int(np.prod(layer.shape)) for layer in plan.selection.layers}
     penalties, _ = fine_tune(model, plan.selection, setup, plan.bits)

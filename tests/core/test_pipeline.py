@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from qacomp.batches.images import ImageExamples
 from qacomp.datasets import Dataset
 from qacomp.evaluation.accuracy import torch_accuracy
 from qacomp.models import create_model, model_info
@@ -21,7 +22,7 @@ from qacomp.sources.torch_weights import select_layers
 from qacomp.stages.resolve import resolve_network
 from qacomp.training.device import choose_precision
 from qacomp.training.fine_tune import fine_tune, tune_shared
-from qacomp.training.loop import Stage, TrainingData, TrainingHooks, parameter_groups, train
+from qacomp.training.loop import Stage, TrainingHooks, parameter_groups, train
 from qacomp.training.objective import Objective
 from qacomp.training.parametrizations.shared import share_weight, shared_tensor, unshare
 from qacomp.training.setup import TrainingSetup
@@ -38,7 +39,7 @@ def network(digits: Dataset) -> torch.nn.Module:
     model = create_model("lenet300")
     optimizer = torch.optim.SGD(parameter_groups(model, 0.05, 1e-4), momentum=0.9)
     stage = Stage("train", 15, 64, 0, False, CPU)
-    data, hooks = TrainingData(digits, PREPROCESSING), TrainingHooks(SilentProgress())
+    data, hooks = ImageExamples(digits, PREPROCESSING), TrainingHooks(SilentProgress())
     train(model, data, stage, Objective(), optimizer, hooks)
     return model
 
@@ -52,9 +53,9 @@ def shared_accuracy(
     config = CompressConfig(reg=MethodChoice(reg), k=k, epochs=epochs, tune_epochs=5, precision="fp32")
     config = replace(config, sharing=MethodChoice(sharing))
     wrapped = Network(model, "lenet300", 10, (1, 28, 28), PREPROCESSING)
-    config = resolve_network(config, wrapped, digits, lambda text: None)
+    config = resolve_network(config, wrapped, ImageExamples(digits, PREPROCESSING), lambda text: None)
     selection = select_layers(model, "all", k, {})
-    session = TrainingSetup(config, digits, PREPROCESSING, model, CPU, SilentProgress())
+    session = TrainingSetup(config, ImageExamples(digits, PREPROCESSING), model, CPU, SilentProgress())
     penalties = fine_tune(model, selection, session)[0] if config.epochs else {}
     share_network(model, selection, penalties, lambda text: None)
     if tune:
@@ -94,7 +95,7 @@ def test_tuning_moves_the_shared_values_and_leaves_the_clusters(network: torch.n
     share_network(model, select(model, 2), {}, lambda text: None)
     before = {n: shared_tensor(*split_name(model, n)) for n in ("fc1.weight", "fc2.weight", "fc3.weight")}
     config = CompressConfig(tune_epochs=2, precision="fp32")
-    tune_shared(model, TrainingSetup(config, digits, PREPROCESSING, model, CPU, SilentProgress()))
+    tune_shared(model, TrainingSetup(config, ImageExamples(digits, PREPROCESSING), model, CPU, SilentProgress()))
     for name, old in before.items():
         new = shared_tensor(*split_name(model, name))
         assert np.array_equal(new.indices, old.indices)
@@ -139,7 +140,7 @@ def test_training_is_the_same_twice_and_resumes_the_same(digits: Dataset) -> Non
         optimizer = torch.optim.SGD(parameter_groups(model, 0.05, 1e-4), momentum=0.9)
         stage = Stage("train", 2, 64, 3, False, CPU)
         train(
-            model, TrainingData(digits, PREPROCESSING), stage, Objective(), optimizer, TrainingHooks(SilentProgress())
+            model, ImageExamples(digits, PREPROCESSING), stage, Objective(), optimizer, TrainingHooks(SilentProgress())
         )
         return [p.detach() for p in model.parameters()]
 

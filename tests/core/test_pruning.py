@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from qacomp.api import compress
+from qacomp.batches.images import ImageExamples
 from qacomp.checkpoints import CheckpointFacts, read_checkpoint, write_checkpoint
 from qacomp.datasets import Dataset
 from qacomp.errors import ConfigError
@@ -23,7 +24,7 @@ from qacomp.result import Result
 from qacomp.sharing.zero_entry import with_masked_zero
 from qacomp.sources.network import Network
 from qacomp.stages.resolve import resolve_network
-from qacomp.training.loop import Stage, TrainingData, TrainingHooks, parameter_groups, train
+from qacomp.training.loop import Stage, TrainingHooks, parameter_groups, train
 from qacomp.training.objective import Objective
 from qacomp.training.pruning.channels import trace_channels
 from qacomp.training.pruning.counting import ParameterCount
@@ -46,7 +47,7 @@ def network(digits: Dataset) -> nn.Module:
     optimizer = torch.optim.SGD(parameter_groups(model, 0.05, 1e-4), momentum=0.9)
     stage = Stage("train", 15, 64, 0, False, CPU)
     train(
-        model, TrainingData(digits, INFO.preprocessing), stage, Objective(), optimizer, TrainingHooks(SilentProgress())
+        model, ImageExamples(digits, INFO.preprocessing), stage, Objective(), optimizer, TrainingHooks(SilentProgress())
     )
     return model
 
@@ -59,8 +60,8 @@ def pruned(network: nn.Module, digits: Dataset, **settings: object) -> tuple[nn.
     model = copy.deepcopy(network)
     config = CompressConfig(precision="fp32").with_settings(settings, "test").check()
     wrapped = Network(model, "lenet300", 10, (1, 28, 28), INFO.preprocessing)
-    config = resolve_network(config, wrapped, digits, lambda text: None)
-    session = TrainingSetup(config, digits, INFO.preprocessing, network, CPU, SilentProgress())
+    config = resolve_network(config, wrapped, ImageExamples(digits, INFO.preprocessing), lambda text: None)
+    session = TrainingSetup(config, ImageExamples(digits, INFO.preprocessing), network, CPU, SilentProgress())
     return model, prune(model, (1, 28, 28), config, session, lambda text: None)
 
 

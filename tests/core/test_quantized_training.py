@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from qacomp.api import compress
+from qacomp.batches.images import ImageExamples
 from qacomp.checkpoints import read_checkpoint
 from qacomp.datasets import Dataset
 from qacomp.errors import ConfigError, DataError
@@ -124,10 +125,14 @@ def fine_tuned(checkpoint: Path, digits: Dataset, **settings: Any) -> tuple[nn.M
     config = CompressConfig(precision="fp32", quantizer=MethodChoice("dorefa"), bits=3).with_settings(settings, "test")
     network = build_network(read_checkpoint(checkpoint), config)
     assert isinstance(network, Network)
-    config = resolve_network(config, network, digits, lambda text: None)
+    config = resolve_network(
+        config, network, ImageExamples(digits, model_info("lenet300").preprocessing), lambda text: None
+    )
     plan = plan_quantization(select_layers(network.model, "all", 16, {}), config.quantizer, config.bits, {})
     preprocessing = model_info("lenet300").preprocessing
-    session = TrainingSetup(config, digits, preprocessing, copy.deepcopy(network.model), CPU, SilentProgress())
+    session = TrainingSetup(
+        config, ImageExamples(digits, preprocessing), copy.deepcopy(network.model), CPU, SilentProgress()
+    )
     fine_tune(network.model, plan.selection, session, plan.bits)
     return network.model, plan.bits
 

@@ -45,8 +45,7 @@ MODES: dict[str, dict[str, Any]] = {
 CONDITIONAL = {name for name, declared in declarations(CompressConfig).items() if declared.needs}
 INPUTS = {"arch", "num_classes", "data", "input", "submodule", "key", "metric", "preprocess"}
 """What the network is built from: below, and in the tests of preprocessing."""
-RUNNING = {"run_limits"}
-"""What a model may take while it runs: tests/core/test_sandbox.py."""
+RUNNING = {"run_limits"}  # what a model may take while it runs: tests/core/test_sandbox.py
 OTHER: dict[str, Any] = {
     "arch": "lenet5",
     "num_classes": 7,
@@ -289,6 +288,6 @@ def test_the_settings_that_a_container_names_can_be_given_again(mode: str) -> No
     assert repeated.config == job.config and again == before
 
 
-def test_a_network_has_no_use_for_the_metric_of_onnx_models() -> None:
-    _, job = outcome(SMALL | {"tune_epochs": 0, "metric": "mse"}, images())
+def test_a_network_without_data_has_no_use_for_the_metric() -> None:
+    _, job = outcome(SMALL | {"metric": "mse"}, None)
     assert any("--metric" in note for note in job.run.notes)

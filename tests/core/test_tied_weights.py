@@ -22,8 +22,9 @@ from qacomp.pipeline import compress as run
 from qacomp.progress import SilentProgress
 from qacomp.result import Result
 from qacomp.sharing.selection import Rules, select
+from qacomp.sources.module_network import network_of
 from qacomp.sources.network import Network
-from qacomp.sources.opening import checkpoint_of, network_of
+from qacomp.sources.opening import checkpoint_of
 from qacomp.sources.torch_source import TorchSource
 from qacomp.sources.torch_weights import select_layers, tensor_weights
 from qacomp.stages.run import Run
@@ -136,10 +137,10 @@ def compressed(kind: type[nn.Module], data: Dataset, tmp_path: Path, **settings:
     defaults = {"epochs": 1} if {"reg", "quantizer", "levels", "sharing"} & set(settings) else {}
     defaults |= {"tune_epochs": 0, "seed": 1} | ({"batch_size": 32} if defaults or "tune_epochs" in settings else {})
     config = CompressConfig().with_settings(defaults | settings, "test").check()
-    network = network_of(module, config, data, None)
+    network, examples = network_of(module, config, data, None)
     checkpoint = checkpoint_of(module)
     assert network is not None and isinstance(checkpoint, Checkpoint)
-    result = run(TorchSource(checkpoint, network), config, data, Run(SilentProgress(), tmp_path / "m.qac"))
+    result = run(TorchSource(checkpoint, network), config, examples, Run(SilentProgress(), tmp_path / "m.qac"))
     return network, result
 
 

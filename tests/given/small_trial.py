@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from qacomp import pipeline
+from qacomp.batches.images import ImageExamples
 from qacomp.checkpoints import Checkpoint
 from qacomp.datasets import Dataset, dataset_from_arrays
 from qacomp.datasets.preprocessing import Preprocessing
@@ -53,8 +54,9 @@ def outcome(settings: Mapping[str, Any], dataset: Dataset | None) -> tuple[str, 
     """A digest of the network that would be written, of what it puts out and of its training."""
     checkpoint, own = network()
     config = CompressConfig(**settings)
+    examples = None if dataset is None or own.preprocessing is None else ImageExamples(dataset, own.preprocessing)
     with pytest.raises(Written) as caught:
-        pipeline.compress(TorchSource(checkpoint, own), config, dataset, Run(SilentProgress(), Path("never.qac")))
+        pipeline.compress(TorchSource(checkpoint, own), config, examples, Run(SilentProgress(), Path("never.qac")))
     job, tuned = caught.value.job, caught.value.tuned
     digest = hashlib.sha256()
     for name, value in tuned.state_dict().items():

@@ -6,7 +6,6 @@ import numpy as np
 from torch import nn
 
 from qacomp.options.declaration import FRACTION, POSITIVE, Bounds, Need, Option, option
-from qacomp.training.batches import batch_count
 from qacomp.training.pruning.counting import ParameterCount
 from qacomp.training.pruning.energy import (
     EnergyObjective,
@@ -90,7 +89,7 @@ class PruningByEnergy(Pruner):
             return repair(random_states(options, units.free, rng), rng)
 
         problem = SearchProblem(units, pruning_objective(own.objective), repair, start)
-        steps = batch_count(setup.dataset.train, c.batch_size)
+        steps = setup.examples.train.steps(c.batch_size)
         schedule = SearchSchedule(steps, own.stagnation or max(1, own.epochs // 3), c.seed)
         search = StateSearch(problem, options, schedule)
         gates = Gates(model, units)

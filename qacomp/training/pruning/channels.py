@@ -17,6 +17,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
 
 from qacomp.errors import ConfigError
+from qacomp.graphs.export_inputs import ExportInputs
 from qacomp.models._residual import OptionAShortcut
 from qacomp.models.plain_modules import in_eval_mode
 from qacomp.models.weight_places import other_places
@@ -103,21 +104,22 @@ class ChannelGraph:
         return left
 
 
-def trace_channels(model: nn.Module, input_shape: tuple[int, int, int]) -> ChannelGraph:
+def trace_channels(model: nn.Module, example: tuple[int, ...] | ExportInputs) -> ChannelGraph:
     """Return the channel graph of a network that maps (N, C, H, W) to (N, classes); the network is not changed.
 
-    input_shape: (C, H, W). Raises ConfigError for a network that can't be traced (its forward branches on data), or
-    that has tied weights.
+    example: the shape of one input, (C, H, W), or inputs. Raises ConfigError for a network that can't be traced (its
+    forward branches on data), or that has tied weights.
     """
     for first, others in other_places(model).items():
         raise ConfigError(
             f"--prune: {others[0]} is tied to {first}, and tied weights can't be pruned; use --prune none"
         )
     try:
+        inputs = example if isinstance(example, ExportInputs) else ExportInputs.of_shape(example)
         traced = fx.GraphModule(model, _Tracer().trace(model))
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         with in_eval_mode(model), torch.no_grad():
-            ShapeProp(traced).propagate(torch.zeros(2, *input_shape, device=device))
+            ShapeProp(traced).propagate(*inputs.in_order(model, device))
     except Exception as error:  # the tracer runs the user's forward, which may raise anything
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(

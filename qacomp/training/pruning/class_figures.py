@@ -6,10 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from qacomp.evaluation.accuracy import topk_accuracy, torch_logits
+from qacomp.evaluation.accuracy import topk_accuracy
+from qacomp.evaluation.held_outputs import MAIN, outputs_over
 from qacomp.training.setup import TrainingSetup
-
-_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -22,10 +21,16 @@ class ClassFigures:
     top5: float
 
 
-def class_figures(model: nn.Module, setup: TrainingSetup) -> ClassFigures:
-    """Return the figures of `model` on the test split, in eval mode. Raises DataError and NonFiniteWeightsError."""
-    test = setup.dataset.test
-    x = setup.preprocessing.apply(test.x)  # (N, C, H, W)
-    logits = torch_logits(model, x, batch_size=_BATCH, device=setup.device)  # (N, classes)
-    loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(test.y))
-    return ClassFigures(float(loss), *(topk_accuracy(logits, test.y, k) for k in (1, 3, 5)))
+def class_figures(model: nn.Module, setup: TrainingSetup) -> ClassFigures | None:
+    """Return the figures of `model` on the test split, in eval mode; None unless it gives class scores (N, classes).
+
+    Raises DataError and NonFiniteWeightsError.
+    """
+    if not setup.task.metric.percent:
+        return None
+    found = outputs_over(model, setup.examples.test, setup.device)
+    logits, labels = found.runs[0][MAIN], found.labels  # (N, classes), (N,)
+    if labels is None or labels.ndim != 1 or logits.ndim != 2 or (labels < 0).any():
+        return None
+    loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels))
+    return ClassFigures(float(loss), *(topk_accuracy(logits, labels, k) for k in (1, 3, 5)))

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from qacomp.batches.feed import Feed, told
+from qacomp.errors import ConfigError
 from qacomp.training.objective import Objective
 from qacomp.training.pruning.evolution import EvolutionOptions, Population, Repair, generation
 from qacomp.training.pruning.gates import Gates
@@ -146,9 +148,17 @@ class EnergyObjective(Objective):
     gates: Gates | None = None
     search: StateSearch | None = None
 
-    def task_loss(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        """Compute one generation, switch the units off that the best state does, and return the task loss: scalar."""
+    def task_loss(self, model: nn.Module, x: Feed, y: Any) -> Tensor:
+        """Compute one generation, switch the units off that the best state does, and return the task loss: scalar.
+
+        Raises ConfigError for data without class labels, since states are scored by class scores.
+        """
         gates, search = self.gates, self.search
+        if not isinstance(x, Tensor) or not isinstance(y, Tensor) or y.ndim != 1 or y.is_floating_point():
+            raise ConfigError(
+                f"--prune energy: scores states by class scores (N, classes), but the inputs are {told(x)} and the "
+                f"targets {told(y)}; give --prune magnitude"
+            )
         assert gates is not None and search is not None
 
         def score(states: States) -> NDArray[np.float64]:

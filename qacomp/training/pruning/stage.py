@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
+from qacomp.graphs.export_inputs import ExportInputs
 from qacomp.options.config import CompressConfig
 from qacomp.training.history import EpochRecord
 from qacomp.training.parametrizations.zeros import Zeros, find_zeros
@@ -33,16 +34,17 @@ class Pruned:
 
 def prune(
     model: nn.Module,
-    input_shape: tuple[int, int, int],
+    example: tuple[int, ...] | ExportInputs,
     config: CompressConfig,
     setup: TrainingSetup | None,
     note: Callable[[str], None],
 ) -> Pruned:
     """Prune `model` in place as --prune says; without a setup (no data) by magnitude and without retraining.
 
-    note: called with texts for the user. Raises ConfigError for a network that can't be traced.
+    example: the shape of one input, (C, H, W), or inputs, for tracing it; note: called with texts for the user. Raises
+    ConfigError for a network that can't be traced.
     """
-    units = find_units(trace_channels(model, input_shape))
+    units = find_units(trace_channels(model, example))
     pruner = pruner_of(config.prune)
     if setup is not None and pruner.options.epochs:
         trained = pruner.train(model, units, setup)
@@ -54,6 +56,8 @@ def prune(
     full = class_figures(model, setup)  # no gates, every value there
     pruned = finish(model, units, trained, pruner, note)
     left = class_figures(model, setup)
+    if full is None or left is None:
+        return pruned
     note(f"--prune {pruner.name}: top-1 of the whole network {full.top1:.2f} %, of the pruned one {left.top1:.2f} %")
     return replace(pruned, report=replace(pruned.report, full=full, pruned=left))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from qacomp.training.teaching.lesson import Lesson, supervised
+from qacomp.training.teaching.lesson import Lesson
 from qacomp.training.teaching.registry import TeachingOptions, register_teaching
 
 
@@ -27,4 +27,4 @@ class KDOptions(TeachingOptions):
 @register_teaching("kd", KDOptions)
 def kd(logits: Sequence[Tensor], y: Tensor, lesson: Lesson) -> Tensor:
     """Return eq. (4), since sub-models learn nothing from each other."""
-    return supervised(logits, y)
+    return lesson.supervised(logits, y)

@@ -24,14 +24,14 @@ class TeachingOptions:
         Option(
             "Temperature of the softened outputs.",
             bounds=POSITIVE,
-            needs=(Need(lambda o: o.softened, "with loss=mse, which compares outputs as they are"),),
+            needs=(Need(lambda o: o.softened, "with loss=mse or squared, which compare outputs as they are"),),
             shown="2, for exits 5, for widths and levels 1",
         ),
     )
     loss: str = option(
-        "kl",
+        "auto",
         Option(
-            "Distance between a student's outputs and a teacher's.",
+            "Distance between a student's outputs and a teacher's; auto: kl for class scores, squared for others.",
             registry="qacomp.training.distillation_losses:list_distillation_losses",
             check=check_by("qacomp.training.distillation_losses:distillation_loss"),
         ),
@@ -40,7 +40,7 @@ class TeachingOptions:
     @property
     def softened(self) -> bool:
         """Return whether the loss has a temperature."""
-        return self.loss != "mse"
+        return self.loss not in ("mse", "squared")
 
     @property
     def among_submodels(self) -> bool:
