@@ -30,7 +30,7 @@ from qacomp.options.method import MethodChoice
 from qacomp.progress import SilentProgress
 from qacomp.runtime.latency import onnx_latency
 from qacomp.sources.network import Network, build_network
-from qacomp.stages.resolve import resolve
+from qacomp.stages.resolve import resolve_network
 from qacomp.training.device import choose_device
 from qacomp.training.pretraining import TrainConfig, train_network
 from qacomp.training.pruning.channels import trace_channels
@@ -151,7 +151,7 @@ def _pruned(case: Case, dataset: Dataset, method: str, seed: int, name: str) -> 
     device = choose_device(config.device)
     chosen = np.random.default_rng(0).permutation(len(dataset.train.y))[: case.images]
     part = replace(dataset, train=dataset.train.take(chosen), val=dataset.val.take(np.arange(500)))
-    config = resolve(config, network, part, device, lambda text: None)
+    config = resolve_network(config, network, part, lambda text: None)
     model = network.model.to(device)
     original = copy.deepcopy(model)
     store = ResumeStore(WORK / f"{name}.resume", config.to_toml() + str(case))

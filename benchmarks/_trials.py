@@ -23,7 +23,7 @@ from qacomp.options.config import CompressConfig
 from qacomp.progress import SilentProgress
 from qacomp.sources.network import Network, build_network
 from qacomp.sources.torch_weights import select_layers
-from qacomp.stages.resolve import resolve
+from qacomp.stages.resolve import resolve_network
 from qacomp.training.device import choose_device
 from qacomp.training.fine_tune import fine_tune, tune_shared
 from qacomp.training.pretraining import TrainConfig, train_network
@@ -100,7 +100,7 @@ def share_and_tune(checkpoint: Path, config: CompressConfig, dataset: Dataset) -
     device = choose_device(config.device)
     model = found.model.to(device)
     original = copy.deepcopy(model)
-    settings = resolve(config, found, dataset, device, lambda text: None)
+    settings = resolve_network(config, found, dataset, lambda text: None)
     selection = select_layers(model, settings.scope, settings.k, settings.k_layers)
     bits: dict[str, int] = {}
     if settings.quantizer.chosen:

@@ -6,6 +6,7 @@ the k-means baseline's accuracy on a second axis.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,13 @@ def pruning(document: dict[str, Any]) -> Figure:
             r = row["results"]
             epochs = [e["epoch"] for e in r["search"]]
             panel.plot(epochs, [e["best"] for e in r["search"]], color=LINE_COLOR, label="best energy")
-            panel.plot(epochs, [e["mean"] for e in r["search"]], color=LINE_COLOR, ls=":", label="mean energy")
+            panel.plot(
+                epochs,
+                [math.nan if e["mean"] is None else e["mean"] for e in r["search"]],
+                color=LINE_COLOR,
+                ls=":",
+                label="mean energy",
+            )
             panel.set_xticks(epochs[:: max(1, len(epochs) // 10)])
             panel.set_xlabel("epoch")
             panel.set_ylabel("energy loss")

@@ -30,6 +30,7 @@ RESNET20 = "resnet20_cifar10j.pth"
 AFTER = {name: {"reg": name, "sharing": "after"} for name in REGULARIZERS}
 METHODS: dict[str, dict[str, Any]] = {
     "kmeans": {"reg": "none", "sharing": "after", "epochs": 0},
+    "fine-tuned kmeans": {"reg": "none", "sharing": "after"},
     **AFTER,
     "straight-through": {"reg": "none", "sharing": "straight-through"},
     "exp + straight-through": {"reg": "exp", "sharing": "straight-through", "pull": 4.0},

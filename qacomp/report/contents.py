@@ -14,13 +14,14 @@ from qacomp.exporting.operating_points import operating_points
 from qacomp.formats import BFLOAT16, Container, SharedTensor, bfloat16_to_float32, open_file
 from qacomp.graphs.metadata import metadata
 from qacomp.rate.record import RateSearch
+from qacomp.report.facts import facts_of
 from qacomp.report.stated import Agreed, is_number, stated_agreement, stated_metric
-from qacomp.sources.provenance import sha256_of
 from qacomp.sources.source_size import SourceSize
 
 if TYPE_CHECKING:
     from qacomp.stages.figures import Figures
     from qacomp.training.history import EpochRecord, WeightHistogram
+    from qacomp.training.pruning.report import PruningReport
 
 _MOST_LEVELS, _BINS = 512, 256
 _STAGES = ("original", "fine_tuned", "shared", "tuned", "decoded")
@@ -111,6 +112,7 @@ class Contents:
     verdict: Verdict | None = None
     search: RateSearch | None = None
     next_steps: tuple[tuple[str, str], ...] = ()
+    pruning: "PruningReport | None" = None
 
     @property
     def ratio(self) -> float:
@@ -142,7 +144,7 @@ def gather(path: Path, result: "Figures | None") -> Contents:
     accuracy = _accuracy(meta, result)
     contents = Contents(
         file=Path(result.source).name if result and result.source else path.name,
-        facts=_facts(path, meta, version, levels, result),
+        facts=facts_of(path, meta, version, levels, result),
         source_bytes=own.bytes,
         fp32_bytes=own.fp32,
         container_bytes=size,
@@ -151,6 +153,7 @@ def gather(path: Path, result: "Figures | None") -> Contents:
         tensors=rows,
         stages=(SizeStage("original source", own.bytes), SizeStage("fp32 weights", own.fp32), *stages),
         training=result.history if result else (),
+        pruning=result.pruning if result else None,
         seconds=result.seconds if result else {},
         settings=result.settings_toml if result else str(meta.get("settings", "")),
         remarks=(*(result.notes if result else ()), *problem),
@@ -275,26 +278,3 @@ def _submodels(container: Container, path: Path) -> tuple[tuple[Point, ...], tup
     except QacompError as problem:
         return (), (f"The operating points aren't shown: {problem}",)
     return tuple(Point(p.name, p.bytes, p.accuracy if is_number(p.accuracy) else None, p.macs) for p in found), ()
-
-
-def _facts(
-    path: Path, meta: Mapping[str, Any], version: str, levels: int, result: "Figures | None"
-) -> tuple[tuple[str, str], ...]:
-    raw = meta.get("source")
-    source: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
-    facts = [
-        ("container", path.name),
-        ("SHA-256 of the container", sha256_of(path)),
-        ("format version", version),
-        ("architecture", meta.get("arch")),
-        ("data", meta.get("data")),
-        ("checkpoint", (result.source or None) if result else None),
-        ("kind of checkpoint", source.get("kind")),
-        ("bytes of the checkpoint file", source.get("bytes")),
-        ("SHA-256 of the checkpoint", source.get("sha256")),
-        ("levels", levels if levels > 1 else None),
-        ("seed", result.seed if result else None),
-        ("largest difference of outputs", f"{result.max_abs_error:.3g}" if result and result.max_abs_error else None),
-        ("written by", f"qacomp {meta['qacomp']}" if "qacomp" in meta else None),
-    ]
-    return tuple((name, str(value)) for name, value in facts if value is not None)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qacomp.formats import write_atomically
-from qacomp.report import search_sections, sections
+from qacomp.report import pruning_section, search_sections, sections
 from qacomp.report.contents import Contents, gather
 from qacomp.report.markup import text
 from qacomp.report.measure import environment, measured
@@ -28,6 +28,7 @@ _PARTS = (
     sections.layers,
     sections.weights,
     sections.training,
+    pruning_section.pruning,
     sections.time,
     sections.remarks,
     sections.provenance,
