@@ -133,18 +133,8 @@ def sinreq() -> str:
         gains = [f"{r[f'{q} gain']:+.2f}" for q in ("dorefa", "wrpn")]
         settings = row["settings"]
         rows.append([settings["arch"], str(settings["bits"]), f"{r['full precision']:.2f}", *cells, *gains])
-    header = [
-        "network",
-        "bits",
-        "fp32",
-        "DoReFa",
-        "DoReFa + SinReQ",
-        "WRPN",
-        "WRPN + SinReQ",
-        "gain DoReFa",
-        "gain WRPN",
-    ]
-    return table(header, rows)
+    header = ["network", "bits", "fp32", "DoReFa", "DoReFa + SinReQ", "WRPN", "WRPN + SinReQ"]
+    return table([*header, "gain DoReFa", "gain WRPN"], rows)
 
 
 def pruning() -> str:
