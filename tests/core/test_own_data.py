@@ -1,5 +1,6 @@
 """Networks of every kind train on whatever their users have as data, and decode to ONNX models that do the same."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import qacomp
+from qacomp.batches.form import BatchForm
 from qacomp.batches.given import load_examples
 from qacomp.cli.main import cli
+from qacomp.errors import ConfigError, DataError, QacompError
 from qacomp.runtime.session import open_session
 
 FAST: dict[str, Any] = {"reg": "exp", "k": 8, "epochs": 1, "tune_epochs": 1, "min_size": 32}
@@ -105,3 +109,53 @@ def test_one_command_line_does_the_same(name: str, tmp_path: Path) -> None:
     shown = CliRunner().invoke(cli, [*measured, *(case.options[2:] if case.options else ())])
     assert shown.exit_code == 0, shown.output
     assert __import__("json").loads(shown.stdout)["metric"]["value"] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_what_cannot_be_iterated_again_is_refused() -> None:
+    with pytest.raises(DataError, match="iterated only once"):
+        qacomp.compress(own.Regression(), (batch for batch in [(torch.zeros(4, 10), torch.zeros(4))]), k=4)
+
+
+def test_errors_name_shapes_and_dtypes_and_no_values() -> None:
+    secret = [({"a": torch.full((4, 3), 123.25), "b": torch.full((4, 3), 123.25)}, torch.zeros(4))] * 12
+    with pytest.raises(QacompError) as caught:
+        qacomp.compress(own.DigitsCNN(), secret, k=4)
+    assert "float32[" in str(caught.value) and "123" not in str(caught.value) and len(str(caught.value)) < 600
+    with pytest.raises(DataError, match=r"\(float32\[8, 10\]\)|float32\[8, 10\]"):
+        BatchForm.of("data", own.Regression()).batch(torch.zeros(8, 10))
+
+
+def test_an_unknown_task_asks_for_a_loss() -> None:
+    batches = [(torch.zeros(4, 10), torch.zeros(4, 7))] * 12
+    with pytest.raises(
+        ConfigError, match=r"no loss is known for outputs float32\[4\] and targets float32\[4, 7\]; give"
+    ):
+        qacomp.compress(own.Regression(), batches, k=4, reg="exp")
+
+
+def test_splits_are_disjoint_and_the_same_again() -> None:
+    y = torch.arange(100)
+    loader = DataLoader(TensorDataset(y[:, None].float(), y), batch_size=8, shuffle=True)
+    first, again = (load_examples(loader, nn.Linear(1, 2)) for _ in range(2))
+
+    def seen(part: Any) -> list[int]:
+        return sorted(int(label) for batch in part.in_order(8) for label in batch.y)
+
+    parts = [seen(part) for part in (first.train, first.val, first.test)]
+    assert sorted(itertools.chain(*parts)) == list(range(100)) and [len(part) for part in parts] == [80, 10, 10]
+    assert parts == [seen(part) for part in (again.train, again.val, again.test)]
+
+
+def test_an_epoch_s_order_follows_from_the_seed_and_no_generator_of_the_caller_moves() -> None:
+    y = torch.arange(40)
+    generator = torch.Generator().manual_seed(5)
+    loader = DataLoader(TensorDataset(y[:, None].float(), y), batch_size=8, shuffle=True, generator=generator)
+    train = load_examples({"train": loader, "val": loader}, nn.Linear(1, 2)).train
+    states = generator.get_state(), torch.get_rng_state()
+
+    def order(epoch: int) -> list[int]:
+        batches = train.training(8, augment=False, entropy=[0, 1, epoch])
+        return [int(label) for batch in batches for label in batch.y]
+
+    assert order(0) == order(0) and order(0) != order(1)
+    assert torch.equal(states[0], generator.get_state()) and torch.equal(states[1], torch.get_rng_state())
