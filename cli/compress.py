@@ -214,7 +214,8 @@ def _show(result: "Result") -> None:
         echo(f"{result.metric.name}: original {result.metric.original:.6g}, decoded {result.metric.decoded:.6g}")
     a = result.accuracy
     if a.original is not None:
+        trained = "" if a.fine_tuned is None else f"fine-tuned {figure(a.fine_tuned)} %, "
         echo(
-            f"accuracy: original {figure(a.original)} %, shared {figure(a.shared)} %, "
+            f"accuracy: original {figure(a.original)} %, {trained}shared {figure(a.shared)} %, "
             f"tuned {figure(a.tuned)} %, decoded {figure(a.decoded)} %"
         )

@@ -21,11 +21,8 @@ def summary_html(result: "Figures") -> str:
         ("than fp32", f"{result.fp32_ratio:.1f}×"),
         ("bits per weight", f"{result.bits_per_weight:.2f}"),
     ]
-    figures += [
-        (name, f"{value:.2f} %")
-        for name, value in (("original", a.original), ("shared", a.shared), ("tuned", a.tuned), ("decoded", a.decoded))
-        if value is not None
-    ]
+    stages = (("original", a.original), ("fine-tuned", a.fine_tuned), ("shared", a.shared), ("tuned", a.tuned))
+    figures += [(name, f"{value:.2f} %") for name, value in (*stages, ("decoded", a.decoded)) if value is not None]
     cells = "".join(
         f"<div><div style='opacity:.65'>{name}</div><div style='font-weight:600'>{value}</div></div>"
         for name, value in figures

@@ -143,7 +143,7 @@ def test_the_schema_has_each_methods_table() -> None:
         "type": "number",
         "minimum": 0,
         "default": 0.03,
-        "description": "Weight of a layer's learned bits in the loss.",
+        "description": "Weight of the learned bits in the loss.",
     }
     assert sinreq["required"] == ["name"] and not sinreq["additionalProperties"]
 

@@ -105,7 +105,7 @@ HYPERPARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         "cos": {"slices": 2, "range": "learned"},
         "min": {"slices": 2, "init": "uniform"},
         "exp": {"slices": 2, "init": "quantile"},
-        "sinreq": {"slices": 2, "domain": "wrpn-raw", "learn_bits": True, "bits_penalty": 9.0, "bits_count": "layers"},
+        "sinreq": {"slices": 2, "domain": "wrpn-raw", "learn_bits": True, "bits_penalty": 0.0, "bits_count": "layers"},
     },
     "schedule": {"constant": {}, "warmup": {"fraction": 0.9}, "tanh": {"width": 3.0}},
     "quantizer": {name: {"scale": "unit", "ends": "full", "activations": 4} for name in ("dorefa", "wrpn")},
