@@ -5,7 +5,7 @@ ZeroQ (Cai et al., 2020), DeepInversion (Yin et al., 2020): no data is needed, o
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,18 @@ class Synthetic:
     loss: float
 
 
+class KeptImages(Protocol):
+    """Holds the batches of images that are made."""
+
+    def load(self) -> list[Synthetic]:
+        """Return those of an earlier run."""
+        ...
+
+    def save(self, made: list[Synthetic]) -> None:
+        """Hold these."""
+        ...
+
+
 def has_statistics(model: nn.Module) -> bool:
     """Return whether a network has batch norms with running statistics."""
     return bool(batch_norms(model))
@@ -39,24 +51,34 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
 
 
 def synthetic_images(
-    model: nn.Module, shape: Sequence[int], count: int, seed: int, advance: Callable[[], None]
+    model: nn.Module,
+    shape: Sequence[int],
+    count: int,
+    seed: int,
+    advance: Callable[[], None],
+    kept: KeptImages | None = None,
 ) -> Synthetic:
     """Return images that give the batch norms of `model` inputs with their running statistics.
 
     shape: of one image, (C, H, W). The model must be in evaluation mode, and isn't changed; the same seed gives the
-    same images. advance: called after each of STEPS steps of each batch of 128.
+    same images, and fewer images are the first of more. advance: called after each of STEPS steps of each batch of 128;
+    kept: holds the batches that are made, so that an interrupted run goes on there.
     """
     generator = torch.Generator().manual_seed(seed)
-    parts, losses = [], []
-    for start in range(0, count, _BATCH):
-        size = min(_BATCH, count - start)
-        part, loss = _moved(model, torch.randn(size, *shape, generator=generator), advance)
-        parts.append(part)
-        losses.append(loss)
-    return Synthetic(torch.cat(parts), sum(losses) / max(1, len(losses)))
+    made = kept.load() if kept else []
+    for number, start in enumerate(range(0, count, _BATCH)):
+        noise = torch.randn(min(_BATCH, count - start), *shape, generator=generator)
+        if number < len(made):
+            for _ in range(STEPS):
+                advance()
+            continue
+        made.append(_moved(model, noise, advance))
+        if kept:
+            kept.save(made)
+    return Synthetic(torch.cat([m.images for m in made]), sum(m.loss for m in made) / max(1, len(made)))
 
 
-def _moved(model: nn.Module, noise: Tensor, advance: Callable[[], None]) -> tuple[Tensor, float]:
+def _moved(model: nn.Module, noise: Tensor, advance: Callable[[], None]) -> Synthetic:
     smooth = F.avg_pool2d(noise, 3, 1, 1) if min(noise.shape[2:]) >= 3 else noise
     images = (smooth * _LOUDNESS).requires_grad_(True)
     optimizer = torch.optim.Adam([images], lr=_LEARNING_RATE)
@@ -84,7 +106,7 @@ def _moved(model: nn.Module, noise: Tensor, advance: Callable[[], None]) -> tupl
             handle.remove()
         for p, wanted in flags:
             p.requires_grad_(wanted)
-    return images.detach(), float(loss.detach()) / max(1, len(norms))
+    return Synthetic(images.detach(), float(loss.detach()) / max(1, len(norms)))
 
 
 def _distance(norm: _BatchNorm, given: Tensor) -> Tensor:

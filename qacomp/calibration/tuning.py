@@ -5,6 +5,7 @@ indices.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -49,10 +50,10 @@ def tune_small(
     for _ in range(STEPS):
         feed = feeds[int(torch.randint(0, len(feeds), (), generator=generator))] if len(feeds) > 1 else feeds[0]
         picked = rows_of(feed, torch.randint(0, count_of(feed), (_BATCH,), generator=generator))
-        batch = _varied(picked, generator) if isinstance(picked, Tensor) else picked
+        batch = varied(picked, generator) if isinstance(picked, Tensor) else picked
         with torch.no_grad():
-            wanted = main_output(called(original, batch))
-        loss = _distance(main_output(called(shared, batch)), wanted)
+            wanted = called(original, batch)
+        loss = output_loss(called(shared, batch), wanted)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -63,7 +64,7 @@ def tune_small(
     return float(loss.detach())
 
 
-def _varied(batch: Tensor, generator: torch.Generator) -> Tensor:
+def varied(batch: Tensor, generator: torch.Generator) -> Tensor:
     """Return images mirrored (with probability ½) and shifted by up to three pixels; other inputs unchanged."""
     if batch.dim() != 4 or not batch.is_floating_point() or min(batch.shape[2:]) <= 2 * _SHIFT:
         return batch
@@ -73,8 +74,9 @@ def _varied(batch: Tensor, generator: torch.Generator) -> Tensor:
     return torch.roll(batch, (down, right), (2, 3))
 
 
-def _distance(found: Tensor, wanted: Tensor) -> Tensor:
-    """Return the divergence of class scores (N, classes), or the relative squared error of other outputs."""
+def output_loss(outputs: Any, originals: Any) -> Tensor:
+    """Return the divergence of class scores (N, classes), or the relative squared error of other main outputs."""
+    found, wanted = main_output(outputs), main_output(originals)
     if wanted.dim() == 2 and wanted.shape[1] > 1:
         teacher, student = (logits / _TEMPERATURE for logits in (wanted, found))
         return F.kl_div(student.log_softmax(1), teacher.log_softmax(1), log_target=True, reduction="batchmean")

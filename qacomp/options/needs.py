@@ -102,6 +102,11 @@ def _plainly(c: Config) -> bool:
     return bool(c.epochs and c.sharing.name == "after" and not rate_aware(c))
 
 
+def trains_unlabelled(c: Config) -> bool:
+    """Return whether --epochs, without --data, trains the weights by rate towards the original's outputs."""
+    return rate_aware(c) and bool(c.epochs) and not sized_levels(c)
+
+
 def rounds_freely(c: Config) -> bool:
     """Return whether k-means alone decides the shared value of each weight, so that rounding can be balanced."""
     if rate_aware(c):

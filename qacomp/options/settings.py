@@ -86,7 +86,9 @@ class Settings(TypedDict, total=False):
     prune: MethodLike
     """Prune and retrain first: filters with EPruning's search (energy), or weights or filters by magnitude."""
     epochs: int | None
-    """Epochs of fine-tuning."""
+    """Epochs of fine-tuning. Without --data, with --sharing rate, weights are trained towards the original's
+    outputs, on images that the network makes for itself or on those of --calibration.
+    """
     tune_epochs: int | None
     """Epochs of tuning the shared values."""
     batch_size: int

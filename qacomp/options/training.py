@@ -17,7 +17,8 @@ class TrainingOptions:
     epochs: int | None = option(
         None,
         Option(
-            "Epochs of fine-tuning.",
+            "Epochs of fine-tuning. Without --data, with --sharing rate, weights are trained towards the original's "
+            "outputs, on images that the network makes for itself or on those of --calibration.",
             _TRAINING,
             brief="Epochs of fine-tuning",
             bounds=NOT_NEGATIVE,

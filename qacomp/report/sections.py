@@ -219,7 +219,7 @@ def training(c: Contents) -> str:
     kinds = (
         ("Task loss", [r.loss for r in c.training]),
         ("Penalty, λ·R", [r.penalty for r in c.training]),
-        (validation, [r.measured for r in c.training]),
+        (validation, [r.measured if r.validated else 0.0 for r in c.training]),
     )
     figures = "".join(
         f"<figure><figcaption><b>{name}</b></figcaption>{chart}</figure>"

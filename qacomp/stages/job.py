@@ -28,7 +28,8 @@ class Job:
 
     network: its model is changed in place by the stages; original: a copy of the unchanged model; config: settings
     without None and auto; selection: the layers to share; session: data and settings of training, None without data;
-    zeros: the weights that stay zero; training: records of the stages so far.
+    store: where the state of a training is saved for resuming, None if nothing is trained; zeros: the weights that stay
+    zero; training: records of the stages so far.
     """
 
     network: Network
@@ -37,6 +38,7 @@ class Job:
     selection: Selection
     session: TrainingSetup | None
     run: Run
+    store: ResumeStore | None = None
     zeros: Zeros = NO_ZEROS
     training: Training = field(default_factory=Training)
 
@@ -58,15 +60,16 @@ class Job:
 def start_job(
     source: TorchSource, selection: Selection, config: CompressConfig, examples: Examples | None, run: Run
 ) -> Job:
-    """Move the network to its device, copy it as the original, and prepare its training if there is data."""
+    """Move the network to its device, copy it as the original, and prepare its training, on labels if any."""
     device = choose_device(config.device)
     network = source.network
     original = copied(network.model.to(device))
-    session = None
+    session, store = None, None
+    if examples is not None or config.epochs:
+        path = run.output.with_name(run.output.name + ".resume")
+        store = ResumeStore(path, f"{fingerprint(source.checkpoint, config, examples)} {run.own.loss_name}")
     if examples is not None:
-        folder = run.output.with_name(run.output.name + ".resume")
-        store = ResumeStore(folder, f"{fingerprint(source.checkpoint, config, examples)} {run.own.loss_name}")
         session = TrainingSetup(config, examples, original, device, run.progress, store, note=run.note)
         if not isinstance(examples, ImageExamples) or run.own != OwnFunctions() or config.metric != "auto":
             session = replace(session, task=choose_task(original, examples, config.metric, run.own, config.batch_size))
-    return Job(network, original, config, selection, session, run)
+    return Job(network, original, config, selection, session, run, store)

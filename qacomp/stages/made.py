@@ -4,6 +4,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from torch import nn
+
 from qacomp.evaluation.metrics import Measure
 from qacomp.evaluation.paired import Loss
 from qacomp.evaluation.verdict import NOT_JUDGED, Verdict
@@ -63,7 +65,7 @@ class Made:
     measured: what was measured before writing; meta: metadata without the record of the source; cuts: names of tensors
     before which the writer begins new sections. finish: takes the container that was written, checks it against this
     value, and returns all measurements and the final selection. search: what rate-aware sharing measured while it
-    searched; missed: what was asked for and isn't met, or empty.
+    searched; missed: what was asked for and isn't met, or empty; network: the PyTorch network as packed, if it is one.
     """
 
     selection: Selection
@@ -77,3 +79,4 @@ class Made:
     arch: str | None = None
     missed: str = ""
     search: RateSearch | None = None
+    network: nn.Module | None = None

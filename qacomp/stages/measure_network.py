@@ -60,15 +60,14 @@ def measured_network(
 
     def finish(container: Container) -> tuple[Measurements, Selection]:
         measured = _read_back(job, package, (found, values), container, probe)
-        if job.session is not None and job.session.store is not None:
-            job.session.store.finish()
+        if job.store is not None:
+            job.store.finish()
         return measured, selection
 
     selection = job.selection.with_reasons(package.rounded)
     items = {name: Packed(value, package.precisions.get(name, "exact")) for name, value in package.tensors.items()}
-    return Made(
-        selection, items.items(), package.graph, meta, found, finish, moved, package.cuts, arch=job.network.arch
-    )
+    made = Made(selection, items.items(), package.graph, meta, found, finish, moved, package.cuts)
+    return replace(made, arch=job.network.arch, network=models[1])
 
 
 def _packed(job: Job, ladder: PrecisionLadder | None) -> Package:
@@ -133,6 +132,8 @@ def _metadata(job: Job, package: Package, found: Measurements) -> dict[str, Any]
         meta["metric"] = found.metric.to_json()
     if found.agreement is not None:
         meta["agreement"] = found.agreement.to_json()
+    if job.session is None and job.training.history:
+        meta["trained"] = f"{len(job.training.history)} epochs towards the original's outputs, without labels"
     if job.training.pruning is not None:
         meta["pruning"] = job.training.pruning.summary()
     if len(output_names(package.graph)) > 1 and not isinstance(network.model, FlexibleModel):

@@ -13,12 +13,13 @@ from qacomp.stages.network_on_grids import NetworkOnGrids
 from qacomp.stages.rate_biases import with_biases
 from qacomp.stages.scale_search import made_for_quality, made_for_size
 from qacomp.stages.train_by_rate import trained_by_rate
+from qacomp.stages.train_unlabelled import trained_unlabelled
 from qacomp.stages.trial_log import with_sensitivities
 from qacomp.training.history import WeightHistory
 
 
 def network_by_rate(job: Job, source: TorchSource, weights: WeightHistory) -> Made:
-    """Share the job's network on grids, and measure it; with labels and epochs it is trained on them first.
+    """Share the job's network on grids, and measure it; with epochs it is trained on them first.
 
     Raises TargetNotReachedError for a target out of reach, DivergedError.
     """
@@ -33,8 +34,8 @@ def network_by_rate(job: Job, source: TorchSource, weights: WeightHistory) -> Ma
 def _made(task: NetworkOnGrids) -> Made:
     """Return the network trained on its grids if --epochs asks for it, else at a size or a quality."""
     job = task.job
-    if job.session is not None and job.config.epochs:
-        return trained_by_rate(task)
+    if job.config.epochs:
+        return trained_unlabelled(task) if job.session is None else trained_by_rate(task)
     if limited(job.config):
         return made_within_limits(task.scaled(), job.config, job.run)
     if job.config.target_size is None:

@@ -110,7 +110,8 @@ class NetworkOnGrids:
                 )  # no resuming, since several sizes may be tuned
         if isinstance(way, RateAwareWay) and way.tuned:
             with job.run.stage("tune"), job.run.progress.task("tune on the same inputs", TUNING_STEPS) as task:
-                inputs = [moved(feed, device_of(model)) for feed in self.found.inputs]
+                own = self.found.inputs if self.found.training is None else [self.found.training]
+                inputs = [moved(feed, device_of(model)) for feed in own]
                 tune_small(model, job.original, inputs, job.config.seed, task.advance, job.zeros.keep_zero)
         return job
 

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from qacomp.batches.examples import Examples
 from qacomp.batches.images import ImageExamples
 from qacomp.batches.loaders import LoaderBatches
+from qacomp.calibration.synthetic import has_statistics
 from qacomp.errors import ConfigError, DataError
 from qacomp.evaluation.samples import Given
 from qacomp.models.flexible import FlexibleModel
@@ -24,6 +25,7 @@ from qacomp.options.needs import (
     shares_in_training,
     sharing_way,
     trains,
+    trains_unlabelled,
 )
 from qacomp.options.quality import QUALITY
 from qacomp.options.sharing import AFTER, RATE
@@ -46,6 +48,7 @@ _WITHOUT_DATA = (
     *("arch", "num_classes", "preprocess", "device"),
     *("quantizer", "bits", "bits_layers", "prune"),
 )
+_UNLABELLED = ("epochs", "batch_size")
 
 
 def resolve(
@@ -104,10 +107,7 @@ def resolve_network(
     if examples is None:
         if config.quantizer.chosen and quantizer_named(config.quantizer).options.activations is not None:
             raise DataError(f"--quantizer {config.quantizer}: training learns the range of activations; give --data")
-        how = "by rate" if rate_aware(config) else "by k-means alone"
-        why = f"no data: no fine-tuning and no tuning on labels, weights are shared {how}; give --data"
-        used = (*_WITHOUT_DATA, *RATE_AWARE) if rate_aware(config) else _WITHOUT_DATA
-        return replace(untrained(config, used, note, why), arch=network.arch)
+        return replace(_without_data(config, network, note), arch=network.arch)
     if examples.num_classes is not None and network.num_classes and examples.num_classes > network.num_classes:
         raise DataError(f"{examples.spec}: {examples.num_classes} classes, but the network has {network.num_classes}")
     config = _without_image_settings(config, examples, note)
@@ -143,6 +143,27 @@ def _without_image_settings(config: CompressConfig, examples: Examples, note: Ca
     if isinstance(examples.train, LoaderBatches):
         config = leave_out(config, _all_but("batch_size"), note, f"{examples.spec}: its batches have the loader's size")
     return config
+
+
+def _without_data(config: CompressConfig, network: Network, note: Callable[[str], None]) -> CompressConfig:
+    """Return `config` with what needs labels left out. Raises ConfigError if there is nothing to train on either."""
+    if not trains_unlabelled(config):
+        how = "by rate" if rate_aware(config) else "by k-means alone"
+        why = f"no data: no fine-tuning and no tuning on labels, weights are shared {how}; give --data"
+        return untrained(config, (*_WITHOUT_DATA, *(RATE_AWARE if rate_aware(config) else ())), note, why)
+    if limited(config):
+        raise ConfigError(
+            f"--epochs {config.epochs}: training without data is judged by a size or a quality; give --target-size or "
+            "--quality instead of --max-drop and --min-agreement, or --epochs 0"
+        )
+    if config.calibration is None and not has_statistics(network.model):
+        raise ConfigError(
+            f"--epochs {config.epochs}: without data the network makes images for itself from the statistics of its "
+            "batch norms, and it has none; give --calibration with inputs, or --data"
+        )
+    why = "no data: weights are trained towards the original's outputs, without labels; give --data"
+    found = untrained(config, (*_WITHOUT_DATA, *RATE_AWARE, *_UNLABELLED), note, why)
+    return replace(found, epochs=config.epochs)
 
 
 def _with_rate(config: CompressConfig, pruner: Pruner, trained: bool) -> CompressConfig:

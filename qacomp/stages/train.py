@@ -65,8 +65,8 @@ def train(source: TorchSource, selection: Selection, config: CompressConfig, dat
 def _prune(job: Job) -> Job:
     """Prune and retrain if asked; if anything trains the network, the zeros that it came with are held at zero."""
     c = job.config
-    if job.session is None and not c.quantizer.chosen and not c.prune.chosen:
-        return job  # k-means keeps zeros without a mask
+    if job.session is None and not (c.quantizer.chosen or c.prune.chosen or c.epochs):
+        return job  # sharing keeps zeros without a mask
     own = own_zeros(job.model, job.selection)
     if not c.prune.chosen:
         return job.pruned(own) if own.masks else job

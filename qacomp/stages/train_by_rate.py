@@ -5,28 +5,24 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from qacomp.errors import TargetNotReachedError
 from qacomp.evaluation.verdict import GOOD, UNMEASURED
 from qacomp.formats import SharedTensor
 from qacomp.models.plain_modules import copied
 from qacomp.options.needs import limited
-from qacomp.rate.compensation import with_dead_zone
 from qacomp.rate.search import largest_scale, scale_for_size
-from qacomp.sharing.share import Packed
 from qacomp.stages.limit_search import scale_within_limits, with_limits
 from qacomp.stages.made import Made
 from qacomp.stages.network_on_grids import NetworkOnGrids
-from qacomp.stages.scale_search import ATTEMPTS, Asked, scale_for_quality
+from qacomp.stages.rounded_to_size import TrainedOnGrids, rounded_to_size
+from qacomp.stages.scale_search import Asked, scale_for_quality
 from qacomp.stages.trial_log import TrialLog
-from qacomp.stages.validation import Validation
-from qacomp.training.fine_tune_rate import OnGrid, fine_tune_rate
+from qacomp.training.fine_tune_rate import fine_tune_rate
 
 _FINER, _ROUGHLY = 1.2, 0.02  # factor on the final bytes for the grids at the start of training; tolerance of that
 _ALIVE = 0.5  # how far outputs may move on these grids: a network that rounding has silenced gets no gradient
 _ABOVE = 1.01  # factor on the bytes for weights: training aims a little above, and a dead zone brings the file down
-_LEAST_DEAD = 0.9  # the narrowest dead zones that are tried, relative to those of the training
 _OF_UNTRAINED = 0.7  # target size with labels, relative to the size that the quality takes without training
 
 
@@ -58,7 +54,8 @@ def trained_by_rate(task: NetworkOnGrids) -> Made:
     model = copied(job.model)
     with job.run.stage("fine-tune"):
         trained, records = fine_tune_rate(model, steps, _ABOVE * left, coder, job.session)
-    made, validation = _cut(replace(task, job=job.told(records)), model, trained, scale, asked)
+    on_grids = TrainedOnGrids(model, trained, scale)
+    made, validation = rounded_to_size(replace(task, job=job.told(records)), on_grids, asked)
     if validation is not None:
         return with_limits(made, validation, job.config, job.run)
     verdict = made.measured.verdict
@@ -73,33 +70,3 @@ def _untrained_scale(task: NetworkOnGrids) -> float:
     if limited(config):
         return scale_within_limits(TrialLog(task.scaled(tuned=False)), config, run)
     return scale_for_quality(task.scaled().distance, config, run)
-
-
-def _cut(
-    task: NetworkOnGrids, model: nn.Module, trained: Mapping[str, OnGrid], scale: float, asked: Asked
-) -> tuple[Made, Validation | None]:
-    """Return the trained network, rounded with a dead zone around zero that gives the file the target size.
-
-    trained: the trained weights. Their dead zones are widened or narrowed together. The second result is measured on
-    the validation split, None without a limit.
-    """
-
-    def items_at(wider: float) -> dict[str, Packed]:
-        integers = {name: with_dead_zone(w.multiples, w.dead * wider) for name, w in trained.items()}
-        return task.found.sharing.on_grids(integers, scale)
-
-    items, tuned = items_at(1.0), False
-    for _ in range(ATTEMPTS):
-        built = task.built(items, tuned=tuned, model=model)
-        validation = task.validated(built) if limited(task.job.config) else None
-        made = task.measured(built)
-        size = task.whole(made)
-        if tuned and (task.job.config.target_size is None or asked.is_met(size)):
-            return made, validation
-        with task.job.run.stage("share"):
-            left = asked.left(size - task.bytes_of(items))
-            wider = max(_LEAST_DEAD, scale_for_size(lambda w: task.bytes_of(items_at(w)), left))
-        if tuned and wider == _LEAST_DEAD:
-            break
-        items, tuned = items_at(wider), True
-    return asked.nearest(made, size), validation

@@ -29,7 +29,7 @@ class EpochRecord:
     """Means over one epoch: task loss, penalty Σ λ·R, and the metric on the validation part (the mean over sub-models).
 
     validation_accuracy: top-1 in percent, None if another metric was measured; `metric` is its name, `validation` its
-    value then.
+    value then. Both are None for a training without labels.
     """
 
     stage: str
@@ -46,6 +46,11 @@ class EpochRecord:
         if metric == "accuracy":
             return cls(stage, epoch, *losses, value)
         return cls(stage, epoch, *losses, None, metric, value)
+
+    @property
+    def validated(self) -> bool:
+        """Return whether anything was measured on a validation part."""
+        return self.validation_accuracy is not None or self.validation is not None
 
     @property
     def measured(self) -> float:

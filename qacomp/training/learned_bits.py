@@ -8,8 +8,8 @@ from torch.optim import Optimizer
 
 from qacomp.training.descent import Descent
 from qacomp.training.optimizers import OPTIMIZERS
-from qacomp.training.parametrizations.quantized import LearnedBits
 from qacomp.training.penalty_rates import steps_of
+from qacomp.training.quantizers import LearnedBits
 from qacomp.training.regularizers import trained_weight
 from qacomp.training.setup import TrainingSetup
 

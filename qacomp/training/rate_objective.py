@@ -19,7 +19,7 @@ from qacomp.training.objective import Objective
 from qacomp.training.parametrizations.rounding import rounding_of, settle, shadow_weight
 from qacomp.training.rate_state import RateState, TensorRate
 
-_PRICE = 0.3  # price of all bits together, in units of the loss: about a tenth to the whole of a usual task loss
+_PRICE = 0.3  # with labels: about a tenth to the whole of a usual task loss
 _SETTLED = 0.7  # fraction of the training after which no weight becomes zero any more, and none comes back
 
 
@@ -27,13 +27,15 @@ _SETTLED = 0.7  # fraction of the training after which no weight becomes zero an
 class RateObjective(Objective):
     """An objective that sets the dead zones of rounded weights. tensors: by weight name; goal: bytes at the end.
 
-    coder: counts the bytes of integers in a container; state: of the search, saved for resuming.
+    coder: counts the bytes of integers in a container; state: of the search, saved for resuming; price: of all bits
+    together, in units of the loss.
     """
 
     tensors: Mapping[str, TensorRate] = field(default_factory=dict)
     goal: float = 0.0
     coder: Coder = field(default=lambda integers: 0)
     state: RateState = field(default_factory=RateState)
+    price: float = _PRICE
 
     @classmethod
     def of(cls, plain: Objective, tensors: Mapping[str, TensorRate], goal: float, coder: Coder) -> "RateObjective":
@@ -60,7 +62,7 @@ class RateObjective(Objective):
                 DeadZones(model, self.tensors).set(self.state, self.goal, self.coder, progress)
             if self.state.pressed:
                 self._push(model)
-                return torch.tensor(_PRICE)
+                return torch.tensor(self.price)
         elif not self.state.settled:
             for name in self.tensors:
                 settle(model, name)
@@ -74,4 +76,4 @@ class RateObjective(Objective):
             weight = shadow_weight(model, name)
             if weight.grad is not None and bits > 0:
                 step = rounding_of(model, name).step
-                weight.grad.add_(tensor.slope(weight.detach() / step), alpha=_PRICE / bits / step)
+                weight.grad.add_(tensor.slope(weight.detach() / step), alpha=self.price / bits / step)
