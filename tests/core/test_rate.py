@@ -255,12 +255,12 @@ def test_steps_leave_room_for_all_levels() -> None:
 
 
 class Names(nn.Module):
-    """A network that returns a dictionary."""
+    """A network that returns a dictionary without tensors."""
 
-    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"y": x}
+    def forward(self, x: torch.Tensor) -> dict[str, str]:
+        return {"y": str(len(x))}
 
 
 def test_a_network_whose_outputs_are_no_tensors_is_refused() -> None:
-    with pytest.raises(DataError, match="returns no tensor"):
+    with pytest.raises(DataError, match="returns no float tensor"):
         TorchCalibration(Names(), torch.zeros(2, 3), "zeros", 0)
