@@ -86,7 +86,7 @@ def _trial(name: str, e: Experiment, strategy: str, seed: int) -> dict[str, Any]
     assert isinstance(model, FlexibleModel) and isinstance(model, nn.Module)
     optimizer = torch.optim.SGD(parameter_groups(model, e.lr, 1e-4), lr=e.lr, momentum=0.9)
     precision = choose_precision("auto", device)
-    stage = Stage("train", e.epochs, 64, seed, True, device, precision, keep_best=True)
+    stage = Stage("train", e.epochs, 64, seed, "crop-flip", device, precision, keep_best=True)
     objective = Objective(lesson=Lesson(0.8, e.temperature), strategy=strategy)
     store = ResumeStore(
         Trials("x").path.with_name(f"ipkd-{name}-{strategy}-{seed}.resume"), f"{name} {e.epochs} {e.images} {e.lr}"

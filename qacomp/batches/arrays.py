@@ -30,7 +30,7 @@ class ArrayBatches:
         full, rest = divmod(self.count, batch_size)
         return full + (rest > 1 or full == 0)
 
-    def training(self, batch_size: int, *, augment: bool, entropy: list[int]) -> Iterator[Batch]:
+    def training(self, batch_size: int, *, augment: str, entropy: list[int]) -> Iterator[Batch]:
         """Yield shuffled batches."""
         order = torch.from_numpy(np.random.default_rng(entropy).permutation(self.count))
         for step in range(self.steps(batch_size)):

@@ -23,10 +23,10 @@ class Batches(Protocol):
         """Return the number of batches that `training` yields."""
         ...
 
-    def training(self, batch_size: int, *, augment: bool, entropy: list[int]) -> Iterator[Batch]:
+    def training(self, batch_size: int, *, augment: str, entropy: list[int]) -> Iterator[Batch]:
         """Yield an epoch's batches. Order and random changes depend on `entropy` only.
 
-        augment: pad images by 4, crop at random, flip. batch_size: of data that isn't in batches already.
+        augment: random changes of images, see `augmentation`. batch_size: of data that isn't in batches already.
         """
         ...
 

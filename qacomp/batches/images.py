@@ -10,13 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from qacomp.batches.augmentation import augmentation, changed
 from qacomp.batches.examples import Batch
 from qacomp.datasets import Dataset, Split
 from qacomp.datasets.preprocessing import Preprocessing
-
-_PAD = 4
 
 
 @dataclass(frozen=True)
@@ -30,15 +28,13 @@ class ImageBatches:
         """Return the steps of one epoch; a last batch of a single sample is dropped, since batch norm needs two."""
         return batch_count(self.split, batch_size)
 
-    def training(self, batch_size: int, *, augment: bool, entropy: list[int]) -> Iterator[Batch]:
+    def training(self, batch_size: int, *, augment: str, entropy: list[int]) -> Iterator[Batch]:
         """Yield shuffled batches: x float32 (B, C, H, W), y int64 (B,)."""
-        rng = np.random.default_rng(entropy)
+        changes, rng = augmentation(augment), np.random.default_rng(entropy)
         order = rng.permutation(len(self.split.y))
         for step in range(self.steps(batch_size)):
             chosen = order[step * batch_size : (step + 1) * batch_size]  # (B,)
-            x = self.preprocessing.apply(self.split.x[chosen])  # (B, C, H, W)
-            if augment:
-                x = _crop_and_flip(x, rng)
+            x = changed(self.preprocessing.apply(self.split.x[chosen]), changes, rng)  # (B, C, H, W)
             yield Batch(torch.from_numpy(x), torch.from_numpy(self.split.y[chosen]))
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
@@ -95,15 +91,3 @@ def batch_count(split: Split, batch_size: int) -> int:
     """Return the steps of one epoch; a last batch of a single sample is dropped, since batch norm needs two."""
     full, rest = divmod(len(split.y), batch_size)
     return full + (rest > 1 or full == 0)
-
-
-def _crop_and_flip(x: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Pad with zeros (the mean colour), crop at a random offset, mirror half of the images: (B, C, H, W), as x."""
-    b, _, h, w = x.shape
-    padded = np.pad(x, ((0, 0), (0, 0), (_PAD, _PAD), (_PAD, _PAD)))  # (B, C, H+8, W+8)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (h, w), axis=(2, 3))  # (B, C, 9, 9, H, W)
-    top, left = rng.integers(0, 2 * _PAD + 1, (2, b))
-    out = windows[np.arange(b), :, top, left]  # (B, C, H, W)
-    mirrored = rng.random(b) < 0.5
-    out[mirrored] = out[mirrored, :, :, ::-1]
-    return np.ascontiguousarray(out, dtype=np.float32)

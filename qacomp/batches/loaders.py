@@ -40,7 +40,7 @@ class LoaderBatches:
         """Return the number of batches in an epoch, whatever the batch size."""
         return self.count
 
-    def training(self, batch_size: int, *, augment: bool, entropy: list[int]) -> Iterator[Batch]:
+    def training(self, batch_size: int, *, augment: str, entropy: list[int]) -> Iterator[Batch]:
         """Yield the loader's batches; a single example is left out if there are others, since batch norm needs two."""
         for batch in self._batches(self.loader, entropy):
             if self.count == 1 or count_of(batch.x) > 1:

@@ -25,7 +25,7 @@ class RowBatches:
         full, rest = divmod(len(self.numbers), batch_size)
         return full + (rest > 1 or full == 0)
 
-    def training(self, batch_size: int, *, augment: bool, entropy: list[int]) -> Iterator[Batch]:
+    def training(self, batch_size: int, *, augment: str, entropy: list[int]) -> Iterator[Batch]:
         """Yield shuffled batches."""
         order = np.random.default_rng(entropy).permutation(np.asarray(self.numbers))
         batches = LoaderBatches(self._loader(order.tolist(), batch_size), self.form)

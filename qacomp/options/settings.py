@@ -102,7 +102,9 @@ class Settings(TypedDict, total=False):
     optimizer: MethodLike
     """Optimizer of fine-tuning and pruning: sgd; adam, adamw (--lr of about 0.001); adadelta (--lr of about 1)."""
     augment: str
-    """Random changes of training images: crop-flip crops and mirrors them."""
+    """Random changes of training images, in turn, such as crop,flip,cutout: crop (by up to 4 pixels), flip,
+    cutout, module:function of your own, crop-flip (both of these), none.
+    """
     seed: int
     """Seed of all random numbers; equal seeds give equal bytes."""
     device: str

@@ -70,9 +70,9 @@ class TrainingOptions:
     augment: str = option(
         "auto",
         Option(
-            "Random changes of training images: crop-flip crops and mirrors them.",
+            "Random changes of training images, in turn, such as crop,flip,cutout: crop (by up to 4 pixels), flip, "
+            "cutout, module:function of your own, crop-flip (both of these), none.",
             _TRAINING,
-            choices=("auto", "none", "crop-flip"),
             needs=(needs.TRAINED,),
             idle="none",
             shown="crop-flip for colour images",

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Collection
 from dataclasses import fields, replace
 
+from qacomp.batches.augmentation import augmentation
 from qacomp.batches.examples import Examples
 from qacomp.batches.images import ImageExamples
 from qacomp.batches.loaders import LoaderBatches
@@ -121,6 +122,7 @@ def resolve_network(
     if augment == "auto":
         images = isinstance(examples, ImageExamples) and examples.preprocessing.channels == 3
         augment = "crop-flip" if images else "none"
+    augmentation(augment)  # an unknown one is an error before anything is trained
     if config.distill.chosen and trains(config):
         config = replace(config, distill=with_lesson(network.model, config.distill))
     return replace(config, augment=augment, precision=choose_precision(precision, device), arch=network.arch)

@@ -28,7 +28,7 @@ def reestimate_batch_norm(model: nn.Module, train: Batches, stage: Stage, progre
         norm.reset_running_stats()
         norm.momentum = None  # a plain average over the batches
         norm.train()
-    batches = train.training(stage.batch_size, augment=False, entropy=epoch_seed(stage.seed, stage.name, 0))
+    batches = train.training(stage.batch_size, augment="none", entropy=epoch_seed(stage.seed, stage.name, 0))
     total = min(_MAX_BATCHES, train.steps(stage.batch_size))
     with torch.no_grad(), progress.task(stage.name, total) as task:
         for _, batch in zip(range(total), batches, strict=False):

@@ -41,7 +41,7 @@ class Stage:
     epochs: int
     batch_size: int
     seed: int
-    augment: bool
+    augment: str
     device: torch.device
     precision: str = "fp32"
     keep_best: bool = False

@@ -98,7 +98,7 @@ def train_network(config: TrainConfig, output: Path, progress: Progress, *, forc
     torch.manual_seed(config.seed)
     model = create_model(shape.arch, num_classes).to(device)
     epochs = config.epochs or min(100, max(5, math.ceil(_STEPS / data.train.steps(config.batch_size))))
-    augment = preprocessing.channels == 3
+    augment = "crop-flip" if preprocessing.channels == 3 else "none"
     stage = Stage("train", epochs, config.batch_size, config.seed, augment, device, precision, keep_best=True)
     stage = replace(stage, descent=Descent.of(config.optimizer))
     groups = parameter_groups(model, config.lr, weight_decay_of(config.optimizer))

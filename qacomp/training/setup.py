@@ -44,9 +44,8 @@ class TrainingSetup:
     def stage(self, name: str, epochs: int, *, keep_best: bool, descent: Descent = COSINE) -> Stage:
         """Return a stage with the settings' batch size, seed, augmentation, device and precision."""
         c = self.config
-        augment = c.augment == "crop-flip"
         speed, task = c.precision, self.task
-        return Stage(name, epochs, c.batch_size, c.seed, augment, self.device, speed, keep_best, descent, task.metric)
+        return Stage(name, epochs, c.batch_size, c.seed, c.augment, self.device, speed, keep_best, descent, task.metric)
 
     def objective(self, penalties: Mapping[str, Regularizer]) -> Objective:
         """Return the objective: task loss, distillation loss if --distill asks for it, and penalties with their λ."""

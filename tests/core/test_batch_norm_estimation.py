@@ -11,7 +11,7 @@ from qacomp.training.batch_norm import reestimate_batch_norm
 from qacomp.training.loop import Stage
 
 PREPROCESSING = Preprocessing((4, 4), 1, (0.0,), (1.0,))
-STAGE = Stage("batch norm", 1, 16, 0, False, torch.device("cpu"))
+STAGE = Stage("batch norm", 1, 16, 0, "none", torch.device("cpu"))
 
 
 def data() -> Dataset:

@@ -76,7 +76,7 @@ def _train(model: nn.Module, notes: list[str]) -> int:
     rng = np.random.default_rng(0)
     split = Split(rng.integers(0, 255, (32, 2, 2, 1), dtype=np.uint8), rng.integers(0, 2, 32))
     data = ImageExamples(Dataset("made", 2, split, split, split), Preprocessing((2, 2), 1, (0.5,), (0.5,)))
-    stage = Stage("train", 4, 8, 0, False, torch.device("cpu"))
+    stage = Stage("train", 4, 8, 0, "none", torch.device("cpu"))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     return len(train(model, data, stage, Objective(), optimizer, TrainingHooks(SilentProgress(), note=notes.append)))
 

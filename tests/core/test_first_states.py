@@ -33,7 +33,7 @@ def trained(digits: Dataset) -> tuple[nn.Module, Units]:
     torch.manual_seed(0)
     model = create_model("lenet5")
     optimizer = torch.optim.SGD(parameter_groups(model, 0.02, 1e-4), momentum=0.9)
-    stage = Stage("train", 2, 64, 0, False, torch.device("cpu"))
+    stage = Stage("train", 2, 64, 0, "none", torch.device("cpu"))
     small = replace(digits, val=digits.val.take(np.arange(50)))
     train(
         model, ImageExamples(small, INFO.preprocessing), stage, Objective(), optimizer, TrainingHooks(SilentProgress())

@@ -35,7 +35,7 @@ def trained(digits: Dataset, seed: int) -> torch.nn.Module:
     torch.manual_seed(seed)
     model = create_model("lenet300")
     optimizer = torch.optim.SGD(parameter_groups(model, 0.05, 1e-4), momentum=0.9)
-    stage = Stage("train", 8, 64, 0, False, CPU)
+    stage = Stage("train", 8, 64, 0, "none", CPU)
     train(model, ImageExamples(digits, PREPROCESSING), stage, Objective(), optimizer, TrainingHooks(SilentProgress()))
     return model
 

@@ -154,7 +154,7 @@ def test_an_epoch_s_order_follows_from_the_seed_and_no_generator_of_the_caller_m
     states = generator.get_state(), torch.get_rng_state()
 
     def order(epoch: int) -> list[int]:
-        batches = train.training(8, augment=False, entropy=[0, 1, epoch])
+        batches = train.training(8, augment="none", entropy=[0, 1, epoch])
         return [int(label) for batch in batches for label in batch.y]
 
     assert order(0) == order(0) and order(0) != order(1)

@@ -38,7 +38,7 @@ def network(digits: Dataset) -> torch.nn.Module:
     torch.manual_seed(0)
     model = create_model("lenet300")
     optimizer = torch.optim.SGD(parameter_groups(model, 0.05, 1e-4), momentum=0.9)
-    stage = Stage("train", 15, 64, 0, False, CPU)
+    stage = Stage("train", 15, 64, 0, "none", CPU)
     data, hooks = ImageExamples(digits, PREPROCESSING), TrainingHooks(SilentProgress())
     train(model, data, stage, Objective(), optimizer, hooks)
     return model
@@ -138,7 +138,7 @@ def test_training_is_the_same_twice_and_resumes_the_same(digits: Dataset) -> Non
         torch.manual_seed(1)
         model = create_model("lenet300")
         optimizer = torch.optim.SGD(parameter_groups(model, 0.05, 1e-4), momentum=0.9)
-        stage = Stage("train", 2, 64, 3, False, CPU)
+        stage = Stage("train", 2, 64, 3, "none", CPU)
         train(
             model, ImageExamples(digits, PREPROCESSING), stage, Objective(), optimizer, TrainingHooks(SilentProgress())
         )

@@ -45,7 +45,7 @@ def network(digits: Dataset) -> nn.Module:
     torch.manual_seed(0)
     model = create_model("lenet300")
     optimizer = torch.optim.SGD(parameter_groups(model, 0.05, 1e-4), momentum=0.9)
-    stage = Stage("train", 15, 64, 0, False, CPU)
+    stage = Stage("train", 15, 64, 0, "none", CPU)
     train(
         model, ImageExamples(digits, INFO.preprocessing), stage, Objective(), optimizer, TrainingHooks(SilentProgress())
     )
