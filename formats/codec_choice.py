@@ -54,11 +54,12 @@ def choose(kind: Kind, parts: Sequence[Array], streams: Sequence[Stream], names:
     for codec in (*trials, *rest):
         if winner is not None and codec in rest:
             break  # the rest is tried only if readers would refuse every codec that did well on the sample
-        coded = codec.encode_below(parts, streams, winner[0] if winner else 1 << 62)
+        most = winner[0] - codec.gain if winner else 1 << 62
+        coded = codec.encode_below(parts, streams, most)
         if coded is None or not (codec.name == "raw" or affordable(codec, coded, streams)):
             continue
         sizes[codec.name] = len(coded)
-        if winner is None or len(coded) < winner[0]:
+        if winner is None or len(coded) < most:
             winner = (len(coded), codec.id, codec, coded)
         if not coded:
             break  # an empty payload can't be beaten; an alphabet of one symbol gives one

@@ -40,7 +40,7 @@ class Codec:
 
     samples: the codec takes a sample of long streams by itself, so the writer doesn't try it on one; since: the first
     minor version of the format that has the codec; footprint: about how many bytes decoding takes at its peak for each
-    value, besides the decoded words.
+    value, besides the decoded words; gain: bytes of a section that the codec must save, since older readers lack it.
 
     `encode` returns None if the codec can't hold the streams. `decode` gets the bytes that `encode` returned and the
     same streams. It raises CodecError for bytes that `encode` never returns, and allocates no more than a small
@@ -53,6 +53,7 @@ class Codec:
     samples: ClassVar[bool] = False
     since: ClassVar[int] = 0
     footprint: ClassVar[int] = 0
+    gain: ClassVar[int] = 0
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
         """Return the encoded parts, one flat array for each stream, or None if the codec can't hold them."""

@@ -31,6 +31,14 @@ def shared(shape: tuple[int, ...], k: int, seed: int = 1, **more: Any) -> Shared
     return SharedTensor(((np.arange(k) - k // 2) / 8).astype(np.float32), indices.reshape(shape), **more)
 
 
+def pruned(shape: tuple[int, ...]) -> SharedTensor:
+    """A tensor in which every second row and all but three columns hold the index 1 alone."""
+    full = shared(shape, 5)
+    left = np.full(shape, 1, np.uint8)
+    left[::2, :3] = full.indices[::2, :3]
+    return replace(full, indices=left)
+
+
 def nested(shape: tuple[int, ...], seed: int = 1) -> SharedTensor:
     """Levels of 2, 3 and 6 values."""
     book = np.arange(6, dtype=np.float32)
@@ -99,6 +107,10 @@ def _seeds() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
                 "meta": {"preprocessing": {"channels": 3}, "qacomp": "0.1.0", "verdict": "good"},
                 "coding": Coding(codecs=("deflate",)),
             },
+        ),
+        "pruned": (
+            {"w": pruned((20, 9)), "v": pruned((12, 10, 2))},
+            {"coding": Coding(codecs=("pruned", "raw"))},
         ),
         "constant": ({"w": shared((50,), 1), "s": shared((), 2)}, {}),
         "nothing": ({}, {}),

@@ -10,7 +10,7 @@ import pytest
 HERE = Path(__file__).parent
 CODECS = {
     *("raw", "bitpack", "huffman", "rans", "context", "planes"),
-    *("zstd", "lzma", "twobyte", "codebooks", "grids", "deflate"),
+    *("zstd", "lzma", "twobyte", "codebooks", "grids", "deflate", "pruned"),
 }
 
 

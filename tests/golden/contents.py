@@ -152,6 +152,18 @@ def deflate() -> Contents:
     return tensors, {"meta": meta, "graph": ",".join(words).encode(), "coding": Coding(codecs=("deflate", "bitpack"))}
 
 
+def pruned() -> Contents:
+    """Indices with rows and columns of one value only: in one tensor most of them, in another all."""
+    few = np.full((40, 30, 2), 3, np.uint8)
+    few[np.ix_(range(5, 40, 7), range(2, 30, 5))] = indices((5, 6, 2), 9, 81)
+    tensors = {
+        "few": SharedTensor(codebook(9), few),
+        "none": SharedTensor(codebook(4), np.full((6, 5), 2, np.uint8)),
+        "rows": SharedTensor(codebook(300), np.tile(np.array([[0], [299]], np.uint16), (20, 4))),
+    }
+    return tensors, {"coding": Coding(codecs=("pruned", "planes", "raw"))}
+
+
 def _with_codec(name: str, k: int) -> Callable[[], Contents]:
     return lambda: (network(k), {"coding": Coding(codecs=(name, "planes")), "precision": "fp12"})
 
@@ -174,6 +186,7 @@ GOLDEN: dict[str, Callable[[], Contents]] = {
     "at_once": at_once,
     "grids": grids,
     "deflate": deflate,
+    "pruned": pruned,
 }
 
 if __name__ == "__main__":
