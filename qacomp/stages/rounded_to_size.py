@@ -1,10 +1,12 @@
 """Round a trained network with dead zones around zero that give its file the size that is asked for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 from torch import nn
 
+from qacomp.formats import SharedTensor
 from qacomp.options.needs import limited
 from qacomp.rate.compensation import with_dead_zone
 from qacomp.rate.search import scale_for_size
@@ -15,6 +17,7 @@ from qacomp.stages.scale_search import ATTEMPTS, Asked
 from qacomp.stages.validation import Validation
 from qacomp.training.fine_tune_rate import OnGrid
 
+_MOVED = 2.0**-6  # part by which values differ from their grid: more than half precision rounds away
 _LEAST_DEAD = 0.9  # the narrowest dead zones that are tried, relative to those of the training
 
 
@@ -40,7 +43,7 @@ def rounded_to_size(task: NetworkOnGrids, trained: TrainedOnGrids, asked: Asked)
 
     items, tuned = items_at(1.0), False
     for _ in range(ATTEMPTS):
-        built = task.built(items, tuned=tuned, model=trained.model)
+        built = task.built(items if tuned else off_grids(items), tuned=tuned, model=trained.model)
         validation = task.validated(built) if limited(task.job.config) else None
         made = task.measured(built)
         size = task.whole(made)
@@ -53,3 +56,16 @@ def rounded_to_size(task: NetworkOnGrids, trained: TrainedOnGrids, asked: Asked)
             break
         items, tuned = items_at(wider), True
     return asked.nearest(made, size), validation
+
+
+def off_grids(items: Mapping[str, Packed]) -> dict[str, Packed]:
+    """Return the tensors with shared values that lie on no grid, as tuned ones do, so that they take as many bytes."""
+
+    def moved(item: Packed) -> Packed:
+        if not isinstance(item.value, SharedTensor):
+            return item
+        book = item.value.codebook
+        factors = 1 + _MOVED * np.sin(np.arange(book.size)).reshape(book.shape)  # different ones; zeros stay zero
+        return replace(item, value=replace(item.value, codebook=(book * factors).astype(book.dtype)))
+
+    return {name: moved(item) for name, item in items.items()}
