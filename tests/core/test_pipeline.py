@@ -94,7 +94,7 @@ def test_tuning_moves_the_shared_values_and_leaves_the_clusters(network: torch.n
     model = copy.deepcopy(network)
     share_network(model, select(model, 2), {}, lambda text: None)
     before = {n: shared_tensor(*split_name(model, n)) for n in ("fc1.weight", "fc2.weight", "fc3.weight")}
-    config = CompressConfig(tune_epochs=2, precision="fp32")
+    config = CompressConfig(tune_epochs=2, precision="fp32", augment="none")
     tune_shared(model, TrainingSetup(config, ImageExamples(digits, PREPROCESSING), model, CPU, SilentProgress()))
     for name, old in before.items():
         new = shared_tensor(*split_name(model, name))
@@ -194,6 +194,6 @@ def test_every_flag_of_compress_is_a_setting_and_the_other_way_round() -> None:
         "bits_layers",
         "strength_layers",
     }  # --k conv1=16
-    files = {"checkpoint", "output", "config_file", "report", "snapshots"}
+    files = {"checkpoint", "output", "config_file", "report", "snapshots", "loss_fn"}
     assert flags - settings == files | {"trust_pickle", "force", "as_json", "debug", "schema", "strict"}
     assert settings <= flags

@@ -78,7 +78,8 @@ def test_the_coarse_level_is_as_good_as_a_file_of_its_own(made: Any, tmp_path: P
                 shared = container.shared(name, level=level)
                 assert isinstance(shared, SharedTensor)
                 steps = np.diff(np.unique(shared.codebook))
-                assert np.allclose(steps / steps.min(), np.rint(steps / steps.min()), atol=0.05)
+                multiples = steps / np.median(steps)  # most values have both neighbours; fp16 rounds wide grids
+                assert np.allclose(multiples, np.rint(multiples), atol=0.05)
 
 
 @pytest.mark.parametrize("text", ["100KB,50KB", "50KB,50KB", "10x,20x"])
