@@ -93,7 +93,8 @@ def test_compress_needs_nothing_but_the_checkpoint(qacomp: Qacomp, trained: Path
 
 
 def test_accuracy_survives_compression(qacomp: Qacomp, trained: Path, tmp_path: Path) -> None:
-    answer = qacomp("compress", trained, "--reg", "exp", "--k", "8", "-o", tmp_path / "a.qac", "--json")
+    epochs = ("--epochs", "6", "--tune-epochs", "2")
+    answer = qacomp("compress", trained, "--reg", "exp", "--k", "8", *epochs, "-o", tmp_path / "a.qac", "--json")
     accuracy = answer.json["accuracy"]
     assert accuracy["original"] > 93
     assert accuracy["decoded"] >= accuracy["original"] - 1.0

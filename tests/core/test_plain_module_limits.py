@@ -136,7 +136,6 @@ def test_of_other_outputs_in_training_mode_the_first_one_is_trained(few: Dataset
 
     torch.manual_seed(0)
     network = Auxiliary()
-    how = {"k": 8, "tune_epochs": 2, "seed": 1}
-    with_others = qacomp.compress(network, few, **how)
-    alone = qacomp.compress(network.inner, few, **how)
+    with_others = qacomp.compress(network, few, k=8, tune_epochs=2, seed=1)
+    alone = qacomp.compress(network.inner, few, k=8, tune_epochs=2, seed=1)
     assert [r.loss for r in with_others.history] == [r.loss for r in alone.history] and len(alone.history) == 2
