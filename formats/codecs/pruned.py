@@ -34,7 +34,7 @@ class _Part:
 
 
 @register
-class Pruned(Codec):
+class PrunedRows(Codec):
     """Encodes the rows and columns that hold more than one index; for whole rows of tensors, at their coarsest level.
 
     A row is all indices with the same first coordinate, a column all with the same second one.

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from qacomp.formats import Coding, SharedTensor, open_file, save_file
 from qacomp.formats.bytestream import ByteWriter
 from qacomp.formats.codecs import CODECS, Stream
-from qacomp.formats.codecs.pruned import INNER, Pruned
+from qacomp.formats.codecs.pruned import INNER, PrunedRows
 from qacomp.formats.errors import CodecError, FormatError
 
-CODEC = CODECS[Pruned.id]
+CODEC = CODECS[PrunedRows.id]
 
 
 def table(shape: tuple[int, ...], rows: list[bool], columns: list[bool], seed: int = 0) -> NDArray[np.uint8]:
