@@ -17,6 +17,8 @@ from qacomp.formats.errors import CodecError
 INNER = ("raw", "bitpack", "huffman", "rans", "context", "zstd", "lzma")
 """The codecs that may encode what is left, and the marks."""
 _LEFT = 0.8  # the largest part of the indices that may be left: else the marks hardly pay
+_ENTROPY_CODERS, _MANY = ("rans", "context"), 1 << 16
+"""The codecs that are tried where more indices than this are left: others take long, and rarely fewer bytes."""
 _MARKED_WORK = 2  # nanoseconds of decoding for each index of the whole
 
 
@@ -180,8 +182,9 @@ def _marks(whole: Stream) -> Stream:
 def _smallest(parts: Sequence[Array], streams: Sequence[Stream], most: int) -> tuple[Codec, bytes] | None:
     """Return the codec of INNER that takes the fewest bytes (at most `most`), and its bytes; ties: the lower id."""
     best: tuple[Codec, bytes] | None = None
+    names = INNER if sum(stream.count for stream in streams) <= _MANY else (*_ENTROPY_CODERS, "raw")
     for _, codec in sorted(CODECS.items()):
-        if codec.name in INNER:
+        if codec.name in names:
             coded = codec.encode_below(parts, streams, most)
             if coded is not None and len(coded) <= most and (best is None or len(coded) < len(best[1])):
                 best, most = (codec, coded), len(coded)
