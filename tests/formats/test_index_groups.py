@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qacomp.formats import FormatError, Level, SharedTensor, index_groups, open_file, save_file, verify_file
+from qacomp.formats import Coding, FormatError, Level, SharedTensor, index_groups, open_file, save_file, verify_file
 
 BOOK = np.arange(16, dtype=np.float32)
 
@@ -31,13 +31,14 @@ def sections(path: Path) -> list[tuple[int, tuple[str, ...]]]:
 def test_short_streams_after_a_long_one_have_sections_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    learnt = Coding(codecs=("rans", "context", "raw", "planes"))  # the codec pruned would take the empty rows away
     tensors = {"long": uneven((150, 300), 1, 8), "short": uneven((30, 60), 2), "shorter": uneven((20, 50), 3)}
-    apart = save_file(tmp_path / "a.qac", tensors)
+    apart = save_file(tmp_path / "a.qac", tensors, coding=learnt)
     assert [names for _, names in sections(tmp_path / "a.qac")] == [("long",), ("short",), ("shorter",)]
-    save_file(tmp_path / "b.qac", tensors)
+    save_file(tmp_path / "b.qac", tensors, coding=learnt)
     assert (tmp_path / "a.qac").read_bytes() == (tmp_path / "b.qac").read_bytes()
     monkeypatch.setattr(index_groups, "_MOST_MEMBERS", 0)
-    joint = save_file(tmp_path / "c.qac", tensors)
+    joint = save_file(tmp_path / "c.qac", tensors, coding=learnt)
     assert len(sections(tmp_path / "c.qac")) == 1 and apart.container_bytes < joint.container_bytes
     for name in ("a.qac", "c.qac"):
         verify_file(tmp_path / name)
