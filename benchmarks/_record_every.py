@@ -35,7 +35,7 @@ def _row() -> Results:
         for path in sorted((folder / "ckpt").iterdir())
         if path.suffix in _SUFFIXES and path.name not in _REFUSED
     }
-    good = [name for name, f in found.items() if f.get("verdict") in ("good", "unmeasured")]
+    good = [name for name, f in found.items() if f.get("verdict") == "good"]
     smaller = [name for name, f in found.items() if "bytes" in f and f["bytes"] < f["int8_bytes"]]
     share = max((f["bytes"] / f["int8_bytes"] for f in found.values() if "bytes" in f), default=None)
     note = f"{len(found)} checkpoints; not good: {sorted(set(found) - set(good))}"
@@ -49,7 +49,7 @@ def _row() -> Results:
 
 
 def _compressed(path: Path) -> dict[str, Any]:
-    """What one command gives, or its error; int8_bytes count all other tensors and the graph as the file has them."""
+    """Compress without options; return the figures, or the error. int8_bytes count all other tensors and the graph."""
     WORK.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         output = Path(scratch) / "model.qac"

@@ -16,6 +16,8 @@ from qacomp.batches.splitting import Whole
 from qacomp.errors import DataError
 
 _PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_NOT_DEFINED = ("NotImplementedError", "MisconfigurationException")
+"""What Lightning raises for a loader that a module doesn't define, by name: Lightning may not be installed."""
 _ONCE = (
     "can be iterated only once, and a training needs many passes; give a DataLoader, a list of batches, or an object "
     "whose __iter__ begins anew"
@@ -40,7 +42,7 @@ def load_examples(given: Any, network: nn.Module | BatchForm, spec: str = "data"
 
 def _parts(spec: str, given: Any) -> dict[str, Any]:
     if callable(getattr(given, "train_dataloader", None)):
-        return _of_module(given)
+        return _of_module(spec, given)
     if isinstance(given, Mapping):
         named = {_PARTS[name]: part for name, part in given.items() if name in _PARTS and part is not None}
         if "train" not in named:
@@ -54,21 +56,25 @@ def _parts(spec: str, given: Any) -> dict[str, Any]:
     return {"train": given}
 
 
-def _of_module(module: Any) -> dict[str, Any]:
+def _of_module(spec: str, module: Any) -> dict[str, Any]:
     """Return the loaders of a LightningDataModule."""
-    for name in ("prepare_data", "setup"):
-        if callable(hook := getattr(module, name, None)):
-            hook(*(("fit",) if name == "setup" else ()))
-    found = {"train": module.train_dataloader()}
-    for part in ("val", "test"):
-        if callable(hook := getattr(module, f"{part}_dataloader", None)):
-            if part == "test" and callable(setup := getattr(module, "setup", None)):
-                setup("test")
-            try:
-                found[part] = hook()
-            except NotImplementedError:  # Lightning's default
-                continue
-    return {name: part for name, part in found.items() if part is not None}
+    called = [("prepare_data", ()), ("setup", ("fit",)), ("train_dataloader", ()), ("val_dataloader", ())]
+    called += [("setup", ("test",)), ("test_dataloader", ())]
+    found = {name: _hook(spec, module, name, given) for name, given in called}
+    parts = {part: found[f"{part}_dataloader"] for part in ("train", "val", "test")}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def _hook(spec: str, module: Any, name: str, given: tuple[str, ...]) -> Any:
+    """Call a method of a LightningDataModule; None if it isn't defined. Raises DataError if it fails."""
+    hook = getattr(module, name, None)
+    try:
+        return hook(*given) if callable(hook) else None
+    except Exception as error:  # a user's method may raise anything
+        if type(error).__name__ in _NOT_DEFINED and name != "train_dataloader":
+            return None
+        text = " ".join(str(error).split())[:200]
+        raise DataError(f"{spec}: {type(module).__name__}.{name} failed: {type(error).__name__}: {text}") from error
 
 
 def _is_whole(part: Any) -> bool:

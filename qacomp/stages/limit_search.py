@@ -96,7 +96,9 @@ def with_limits(made: Made, found: Validation, config: CompressConfig, run: Run)
             text += f", {reported:.6g} on the samples that decided nothing"
         if noise is not None:
             text += f"; samples tell it to ±{noise:.2g}"
-        if not limit.is_kept or (limit.of_loss and (reported or 0.0) > limit.asked + (noise or math.inf)):
+        if not limit.is_kept or (
+            limit.of_loss and (reported or 0.0) > limit.asked + (math.inf if noise is None else noise)
+        ):
             missed.append(text)
         else:
             run.note(text)

@@ -26,7 +26,6 @@ from qacomp.stages.scale_search import Asked, made_for_quality, made_for_size
 from qacomp.training.loop import DivergedError
 from qacomp.training.unlabelled import GridStart, UnlabelledSetup, train_unlabelled
 
-_FINER = 1.0  # factor on the final bytes for the grids at the start of training
 _OF_UNTRAINED = 0.85  # bytes of the weights with --quality, relative to those that it takes without training
 _BATCH = 128
 
@@ -48,7 +47,7 @@ def trained_unlabelled(task: NetworkOnGrids) -> Made:
     whole, weights = task.whole(plain), task.bytes_of(task.at(chosen))
     goal = int(_OF_UNTRAINED * weights) if by_quality else task.asked().left(whole - weights)
     with job.run.stage("share"):
-        scale = scale_for_size(lambda s: task.bytes_of(task.at(s)), int(_FINER * goal), start=chosen)
+        scale = scale_for_size(lambda s: task.bytes_of(task.at(s)), goal, start=chosen)
     trained = _trained(task, scale, goal, Asked("", whole - weights + goal) if by_quality else task.asked())
     if trained is None:
         return plain

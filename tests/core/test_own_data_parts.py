@@ -1,0 +1,58 @@
+"""Lightning's data modules, and what tells one user's data from another's."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from qacomp.batches.given import load_examples
+from qacomp.errors import DataError
+
+
+class MisconfigurationException(Exception):  # Lightning's name
+    """What Lightning raises for a loader that isn't defined."""
+
+
+def loader(seed: int) -> DataLoader[Any]:
+    torch.manual_seed(seed)
+    return DataLoader(TensorDataset(torch.rand(24, 4), torch.arange(24) % 2), batch_size=8)
+
+
+class Module:
+    """A data module with training data, and validation data that `val` gives or refuses."""
+
+    def __init__(self, val: Any) -> None:
+        self.val = val
+
+    def setup(self, stage: str) -> None:
+        pass
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return loader(0)
+
+    def val_dataloader(self) -> Any:
+        if isinstance(self.val, Exception):
+            raise self.val
+        return self.val
+
+
+@pytest.mark.parametrize("error", [NotImplementedError("x"), MisconfigurationException("x")])
+def test_a_part_that_a_module_does_not_define_is_split_off(error: Exception) -> None:
+    found = load_examples(Module(error), nn.Linear(4, 2))
+    assert any("a tenth" in note for note in found.notes)
+    assert sum(len(batch.y) for batch in found.val.in_order(64)) > 0
+
+
+def test_a_module_that_fails_is_a_line() -> None:
+    with pytest.raises(DataError, match=r"Module\.val_dataloader failed: RuntimeError: no such disk"):
+        load_examples(Module(RuntimeError("no such disk")), nn.Linear(4, 2))
+
+
+def test_a_digest_differs_where_the_training_data_does() -> None:
+    digests = [
+        load_examples({"train": loader(train), "val": loader(8), "test": loader(9)}, nn.Linear(4, 2)).digest()
+        for train in (0, 0, 1)
+    ]
+    assert digests[0] == digests[1] != digests[2]
