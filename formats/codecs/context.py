@@ -8,6 +8,7 @@ decoder update the model with the symbols that were coded.
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qacomp.formats.bytestream import ByteReader, ByteWriter
 from qacomp.formats.codecs import contextfew
@@ -15,6 +16,7 @@ from qacomp.formats.codecs import contextmodel as model
 from qacomp.formats.codecs.base import Array, Codec, Stream, register, split, word_dtype
 from qacomp.formats.codecs.contextchoice import choose, is_hopeless
 from qacomp.formats.codecs.contextlanes import Parameters, Runs, backward, forward
+from qacomp.formats.codecs.fewlanes import FEW_TO_ENCODE, encode_few
 from qacomp.formats.codecs.lanes import pack_tails, unpack_tails
 from qacomp.formats.codecs.lanesteps import StepDecoder, StepEncoder
 from qacomp.formats.errors import CodecError
@@ -69,18 +71,15 @@ class Context(Codec):
         runs = Runs(len(flat), lanes, width)
         frequency, first = forward(flat, Parameters(used, centres, settings, taps, bits), runs)
         states = pack_tails(flat.take(runs.tails()), width, lanes)
-        encoder = StepEncoder(states, bits, runs.steps * lanes)
-        for step in range(runs.steps - 1, -1, -1):
-            n = runs.active(step)
-            encoder.step(frequency[step, :n], first[step, :n])
+        states, words = _encoded(states, frequency, first, runs, bits)
         out = ByteWriter()
         for number in (bits, taps, lanes):
             out.uint(number)
         for centre, setting in zip(centres, settings, strict=True):
             out.uint(centre)
             out.uint(model.SETTINGS.index(setting))
-        out.raw(encoder.states.astype("<u4").tobytes())
-        out.raw(encoder.words().astype("<u2").tobytes())
+        out.raw(states.astype("<u4").tobytes())
+        out.raw(words.astype("<u2").tobytes())
         return bytes(out.buffer)
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
@@ -141,3 +140,17 @@ def _read_parameters(reader: ByteReader, used: Sequence[Stream]) -> tuple[int, P
 def _most_contexts(stream: Stream) -> int:
     """Return the most contexts that a stream can have under any setting."""
     return max(len(stream.children), 3) * model.CELLS
+
+
+def _encoded(
+    states: NDArray[np.uint32], frequency: NDArray[np.uint32], first: NDArray[np.uint32], runs: Runs, bits: int
+) -> tuple[NDArray[np.uint32], NDArray[np.uint16]]:
+    """Return the lanes' states and words of symbols with these frequencies and first slots (steps, lanes)."""
+    if runs.lanes <= FEW_TO_ENCODE:
+        coded = runs.steps * runs.lanes - (runs.lanes - runs.active(runs.steps - 1) if runs.steps else 0)
+        return encode_few(states, frequency.reshape(-1)[:coded], first.reshape(-1)[:coded], bits)
+    encoder = StepEncoder(states, bits, runs.steps * runs.lanes)
+    for step in range(runs.steps - 1, -1, -1):
+        n = runs.active(step)
+        encoder.step(frequency[step, :n], first[step, :n])
+    return encoder.states, encoder.words()

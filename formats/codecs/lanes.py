@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qacomp.formats.codecs.fewlanes import FEW_TO_ENCODE, encode_few
 from qacomp.formats.errors import CodecError
 
 STATE_LOW = 1 << 16
@@ -82,6 +83,11 @@ def encode(
 
     frequency = tables.frequencies.ravel()
     first = tables.cumulative().ravel()
+    if lanes <= FEW_TO_ENCODE:
+        rows = symbols[:coded].astype(np.intp)
+        if contexts is not None:
+            rows += contexts[:coded].astype(np.intp) * alphabet
+        return encode_few(state, frequency.take(rows), first.take(rows), tables.bits)
     # The step x -> (x // f << bits) + first + x % f is x + first + (x // f) * (2**bits - f); the quotient comes from a
     # product with 1/f, rounded up slightly: it is exact, since x < 2**32 and f < 2**16 fit in 53 bits.
     inverse = (1.0 / np.maximum(frequency, 1)) * (1 + 2.0**-50)
