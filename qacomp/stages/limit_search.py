@@ -1,19 +1,23 @@
 """Search the largest scale of all steps that keeps --max-drop and --min-agreement where samples decide.
 
 The search is bracketed: the scale grows or falls by a factor until the limit lies between two scales, which are then
-brought together. Each trial tunes and measures the model, as the file will hold it.
+brought together. Where a model is tuned, which takes most of the time, the limit is searched without tuning first. Then
+a few trials are tuned, and these alone decide.
 """
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from qacomp.errors import AgreementNotReachedError, DataError, TargetNotReachedError
 from qacomp.evaluation.metrics import lost
 from qacomp.options.config import CompressConfig
 from qacomp.options.quality import QUALITY
+from qacomp.progress import Task
 from qacomp.rate.quality import DISTANCES
 from qacomp.rate.record import LimitKept, RateSearch
 from qacomp.rate.search import largest_scale
+from qacomp.rate.tuned_search import TUNINGS, largest_tuned_scale
 from qacomp.stages.made import Made
 from qacomp.stages.run import Run
 from qacomp.stages.scaled import Scaled
@@ -22,6 +26,7 @@ from qacomp.stages.validation import Validation
 
 _TRIALS = 14  # by factors of 1.6 they reach steps eight bits finer than those of the quality that the search begins at
 _NARROW = 1.03  # ratio of the last two scales: about one per cent of the bytes
+_TINY = 1e-12  # least distance of a cosine from one that counts
 _ERRORS = 2.0  # standard errors that a figure on other samples may be off
 
 
@@ -43,6 +48,20 @@ class _Limit:
         """Return whether the limit is kept; NaN never keeps it."""
         return self.reached <= self.asked if self.of_loss else self.reached >= self.asked
 
+    @property
+    def excess(self) -> float:
+        """Return by how much the limit is missed, at most 0 if it is kept: of a cosine as the logarithm of 1 - cosine.
+
+        That logarithm grows evenly with the logarithm of the scale.
+        """
+        if not math.isfinite(self.reached):
+            return -math.inf if self.is_kept else math.inf
+        if self.of_loss:
+            found = self.reached - self.asked
+        else:
+            found = math.log(max(1 - self.reached, _TINY) / max(1 - self.asked, _TINY))
+        return min(found, 0.0) if self.is_kept else max(found, _TINY)
+
     def __str__(self) -> str:
         return f"{self.option} {self.asked:.10g}: {'lost' if self.of_loss else 'reached cosine'} {self.reached:.6g}"
 
@@ -60,24 +79,50 @@ def made_within_limits(scaled: Scaled, config: CompressConfig, run: Run) -> Made
 
 
 def scale_within_limits(log: TrialLog, config: CompressConfig, run: Run) -> float:
-    """Return the largest scale at which the limits are kept where samples decide, to 3 %; errors as above."""
+    """Return the largest scale at which the limits are kept where samples decide, to 3 %; errors as above.
+
+    Of a model that is tuned it is the largest one that is tried; see `largest_tuned_scale`.
+    """
     with run.stage("share"):
-        start = largest_scale(lambda scale: log.distance(scale) <= DISTANCES[QUALITY])
-    tried: dict[float, list[_Limit]] = {}
-
+        start = largest_scale(lambda scale: log.distance(scale) <= DISTANCES[QUALITY]) or 1.0
+    before = log.before_tuning
     with run.progress.task("steps within the limit", _TRIALS) as task:
-
-        def keeps(scale: float) -> bool:
-            tried[scale] = _limits(log.validated(scale), config)
-            task.describe("; ".join(map(str, tried[scale])))
-            task.advance()
-            return all(limit.is_kept for limit in tried[scale])
-
-        scale = largest_scale(keeps, 1.0 if start is None else start, _TRIALS, _NARROW)
+        trials = _Trials(log.validated if before is None else before, config, task)
+        scale = largest_scale(lambda s: trials.excess(s) <= 0, start, _TRIALS, _NARROW)
+    if before is not None:
+        untuned = {s: _excess(limits) for s, limits in trials.tried.items()} if scale else {}
+        with run.progress.task("steps within the limit, tuned", TUNINGS) as task:
+            trials = _Trials(log.validated, config, task)
+            scale = largest_tuned_scale(trials.excess, scale or start, untuned, _TRIALS)
     if scale is None:
-        told = "; ".join(str(limit) for limit in tried[min(tried)] if not limit.is_kept)
+        finest = trials.tried[min(trials.tried)]
+        told = "; ".join(str(limit) for limit in finest if not limit.is_kept)
         raise TargetNotReachedError(f"{told} with the finest steps that were tried, so nothing is written; allow more")
     return scale
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """Measures scales against the limits, and shows each in a task. tried: scale -> the limits, with what was reached.
+
+    validated: measures what decides at a scale.
+    """
+
+    validated: Callable[[float], Validation]
+    config: CompressConfig
+    task: Task
+    tried: dict[float, list[_Limit]] = field(default_factory=dict)
+
+    def excess(self, scale: float) -> float:
+        """Return by how much a scale misses the limits, at most 0 if it keeps them."""
+        self.tried[scale] = _limits(self.validated(scale), self.config)
+        self.task.describe("; ".join(map(str, self.tried[scale])))
+        self.task.advance()
+        return _excess(self.tried[scale])
+
+
+def _excess(limits: list[_Limit]) -> float:
+    return max(limit.excess for limit in limits)
 
 
 def with_limits(made: Made, found: Validation, config: CompressConfig, run: Run) -> Made:

@@ -1,20 +1,15 @@
 """Put a PyTorch network's weights on grids at any scale of its steps, and measure what comes out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from torch import nn
 
-from qacomp.batches.feed import moved
-from qacomp.calibration.tuning import STEPS as TUNING_STEPS
-from qacomp.calibration.tuning import tune_small
-from qacomp.evaluation.on_batches import device_of
+from qacomp.batches.feed import Feed
 from qacomp.formats import SharedTensor
 from qacomp.models.plain_modules import copied
-from qacomp.options.needs import sharing_way
-from qacomp.options.sharing_ways.rate_aware import RateAwareWay
 from qacomp.sharing.share import Packed, kept_unless_smaller
 from qacomp.sources.torch_source import TorchSource
 from qacomp.stages.job import Job
@@ -24,10 +19,10 @@ from qacomp.stages.network_calibration import CalibratedNetwork
 from qacomp.stages.scale_search import Asked
 from qacomp.stages.scaled import Scaled
 from qacomp.stages.size_of import tensor_bytes, whole_bytes
+from qacomp.stages.tune_on_grids import Tuned, tune, tunes
 from qacomp.stages.validate_network import validated_network
 from qacomp.stages.validation import Validation
 from qacomp.tensors.torch_format import to_array
-from qacomp.training.fine_tune import tune_shared
 from qacomp.training.history import WeightHistory
 from qacomp.training.parametrizations.shared import share_weight
 
@@ -78,7 +73,7 @@ class NetworkOnGrids:
             share_weight(model, name, value.codebook, value.indices, self._zero(name, value))
         before = copied(model)
         if tuned:
-            job = self._tuned(model)
+            job = job.told(tune(job, model, self._inputs).records)
         selection = job.selection
         for layer in job.selection.layers:
             if layer.name not in shared:
@@ -100,20 +95,10 @@ class NetworkOnGrids:
         """Return what goes into the container; see `built` and `measured`."""
         return self.measured(self.built(items, tuned=tuned, model=model))
 
-    def _tuned(self, model: nn.Module) -> Job:
-        """Train shared values, norms and biases: on labels if there is data, else towards the original's outputs."""
-        job, way = self.job, sharing_way(self.job.config)
-        if job.session is not None and job.config.tune_epochs:
-            with job.run.stage("tune"):
-                return job.told(
-                    tune_shared(model, replace(job.session, store=None))
-                )  # no resuming, since several sizes may be tuned
-        if isinstance(way, RateAwareWay) and way.tuned:
-            with job.run.stage("tune"), job.run.progress.task("tune on the same inputs", TUNING_STEPS) as task:
-                own = self.found.inputs if self.found.training is None else [self.found.training]
-                inputs = [moved(feed, device_of(model)) for feed in own]
-                tune_small(model, job.original, inputs, job.config.seed, task.advance, job.zeros.keep_zero)
-        return job
+    @property
+    def _inputs(self) -> Sequence[Feed]:
+        """Return the unlabelled inputs on which the network is tuned."""
+        return self.found.inputs if self.found.training is None else [self.found.training]
 
     def _zero(self, name: str, shared: SharedTensor) -> int | None:
         """Return the index of the value that tuning must leave at zero, None for a tensor without zeros to keep."""
@@ -124,23 +109,36 @@ class NetworkOnGrids:
         return int(entries[0]) if entries.size == 1 and shared.codebook[entries[0]] == 0 else None
 
     def scaled(self, *, tuned: bool = True) -> Scaled:
-        """Return the network at any scale of its steps, without training of its weights. tuned: tune the rest."""
-        at = lru_cache(maxsize=1)(self.at)  # bytes and distance are often asked for at the same scale
-        built = lru_cache(maxsize=1)(lambda scale: self.built(at(scale), tuned=tuned))
+        """Return the network at any scale of its steps, without training of its weights. tuned: tune the rest.
 
-        def made(scale: float) -> Made:
-            found = self.measured(built(scale))
-            built.cache_clear()
-            return found
+        Each scale is tuned once.
+        """
+        at = lru_cache(maxsize=1)(self.at)  # bytes and distance are often asked for at the same scale
+        kept: dict[float, Tuned] = {}
+        tuned = tuned and tunes(self.job)
+
+        def built(scale: float) -> BuiltNetwork:
+            found = self.built(at(scale), tuned=False)
+            if not tuned:
+                return found
+            if scale in kept:
+                kept[scale].put(found.model)
+            else:
+                kept[scale] = tune(self.job, found.model, self._inputs)
+            return replace(found, job=found.job.told(kept[scale].records))
+
+        def before_tuning(scale: float) -> Validation:
+            return self.validated(self.built(at(scale), tuned=False))
 
         return Scaled(
-            made,
+            lambda scale: self.measured(built(scale)),
             self.whole,
             lambda scale: self.bytes_of(at(scale)),
             lambda scale: self.distance(at(scale)),
             lambda scale: self.validated(built(scale)),
             lambda factors: self._finer(factors).scaled(tuned=tuned),
             self.found.sharing.by_cost,
+            before_tuning if tuned else None,
         )
 
     def _finer(self, factors: Mapping[str, float]) -> "NetworkOnGrids":

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import accumulate
+from operator import mul
 from typing import Self
 
 from qacomp.errors import TargetNotReachedError
@@ -109,20 +111,43 @@ def made_for_quality(scaled: Scaled, config: CompressConfig, run: Run) -> Made:
     scale = scale_for_quality(log.distance, config, run)
     if config.quality == "small" or config.prune.chosen:
         return replace(scaled.made(scale), search=log.chosen(scale))
-    for _ in range(_MOST_FINER + 1):
-        found = log.validated(scale)
-        verdict = found.verdict
-        if found.good:
-            made = scaled.made(scale)
-            verdict = made.measured.verdict
-            if verdict.word in (GOOD, UNMEASURED):
-                return replace(made, search=log.chosen(scale))
-            break  # good where samples decide alone: those that are reported decide no step
-        scale *= _FINER
+    found, verdict = _first_good(log, scale), None
+    if found is not None:
+        made = scaled.made(found)
+        verdict = made.measured.verdict
+        if verdict.word in (GOOD, UNMEASURED):
+            return replace(made, search=log.chosen(found))
+        # good where samples decide alone: those that are reported decide no step
+    verdict = verdict or log.validated(log.finest_validated).verdict
     raise TargetNotReachedError(
         f"--quality {_word(config)}: the finest steps that were tried still give: {verdict}; give --quality small, or "
         "--calibration with inputs of your own"
     )
+
+
+def _first_good(log: TrialLog, scale: float) -> float | None:
+    """Return the first scale that is good where samples decide, from `scale` to finer ones; None if none of them is.
+
+    Of a model that is tuned, the first one that is good before tuning says where to look: tuning takes most of the
+    time, and is tried halfway between a scale that isn't good and one that is.
+    """
+    scales = list(accumulate([_FINER] * _MOST_FINER, mul, initial=scale))
+    if log.validated(scale).good:
+        return scale
+    bad, start = 0, 1
+    if log.before_tuning is not None:
+        start = next((i for i, s in enumerate(scales) if i and log.before_tuning(s).good), 1)
+    good = next((i for i in range(start, len(scales)) if log.validated(scales[i]).good), None)
+    if good is None:
+        return None
+    bad = bad if good == start else good - 1
+    while good - bad > 1:
+        middle = (bad + good) // 2
+        if log.validated(scales[middle]).good:
+            good = middle
+        else:
+            bad = middle
+    return scales[good]
 
 
 def scale_for_quality(distance: Callable[[float], float], config: CompressConfig, run: Run) -> float:

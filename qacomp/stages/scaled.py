@@ -15,7 +15,8 @@ class Scaled:
     the shared tensors alone, at a scale; distance: how far the outputs move at a scale; validated: what decides whether
     a scale may be taken, measured on samples that aren't reported where there are labels. finer: returns the source
     with the steps of single tensors, by name, multiplied by factors; order: those tensors whose error costs most for
-    each bit come first.
+    each bit come first. before_tuning: measures the same as `validated` without tuning, which takes most of the time;
+    None for a source that isn't tuned.
     """
 
     made: Callable[[float], Made]
@@ -25,3 +26,4 @@ class Scaled:
     validated: Callable[[float], Validation]
     finer: Callable[[Mapping[str, float]], "Scaled"]
     order: Sequence[str] = ()
+    before_tuning: Callable[[float], Validation] | None = None

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import cache
 
 from qacomp.calibration.weights_alone import WeightsAlone
 from qacomp.rate.calibrated import CalibratedModel
@@ -18,7 +19,7 @@ class TrialLog:
     """Measures a source at scales for one search, each figure once, and remembers the figures.
 
     A search needs only bytes, or only distances. For some scales that lie apart the other figure is measured too, while
-    the tensors of that scale are at hand; it changes nothing in the search.
+    the tensors of that scale are at hand; it changes nothing in the search. before_tuning: that of the source.
     """
 
     def __init__(self, scaled: Scaled) -> None:
@@ -26,12 +27,18 @@ class TrialLog:
         self._bytes: dict[float, int] = {}
         self._distances: dict[float, float] = {}
         self._validations: dict[float, Validation] = {}
+        self.before_tuning = None if scaled.before_tuning is None else cache(scaled.before_tuning)
 
     def validated(self, scale: float) -> Validation:
         """Return what decides whether a scale may be taken, see `Validation`; measured once."""
         if scale not in self._validations:
             self._validations[scale] = self._scaled.validated(scale)
         return self._validations[scale]
+
+    @property
+    def finest_validated(self) -> float:
+        """Return the smallest scale of those whose `validated` was measured."""
+        return min(self._validations)
 
     def weight_bytes(self, scale: float) -> int:
         """Return the bytes of the shared tensors alone at a scale."""
