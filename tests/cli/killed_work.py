@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 
 from qacomp.cli.main import main
 
-TRIALS = 10  # that end a command in the middle, each way
+TRIALS = 5  # that end a command in the middle, each way
 MOST = 80
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 SIDES = {"compress": 200, "decode": 1200}  # of the matrices: a kill meets the work, and trials are short
