@@ -12,22 +12,25 @@ from qacomp.formats.scratch import part_file, part_folder
 
 
 @contextlib.contextmanager
-def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def atomic_file(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[BinaryIO]:
     """Open `path` for writing; the file is replaced only when the block ends without an exception.
 
     Any exception (also a full disk or Ctrl-C) removes the part file and leaves the old file at `path` untouched. A
     killed process leaves its part file behind; the next process that writes into that folder removes it. A link
-    is followed. A file that is replaced keeps its permissions. Raises OutputNotWritableError, which names the
-    path, if `destination` refuses the path, and for every OSError of opening, writing or renaming.
+    is followed. A file that is replaced keeps its permissions. durable: wait until the disk has the file. Raises
+    OutputNotWritableError, which names the path, if `destination` refuses the path, and for every OSError of opening,
+    writing or renaming.
     """
     target = destination(path)
     with _named(path), part_file(target.parent, 0o600 if target.exists() else 0o666) as (handle, part):
         with os.fdopen(handle, "wb") as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
             _replace(part, target)
-        _sync(target.parent)
+        if durable:
+            _sync(target.parent)
 
 
 @contextlib.contextmanager

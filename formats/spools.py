@@ -20,10 +20,13 @@ _COPY = 1 << 20
 
 
 class Spools:
-    """The sections of the future file `path`, by level; the temporary files are in its folder and have no name."""
+    """The sections of the future file `path`, by level; the temporary files are in its folder and have no name.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    durable: see `atomic_file`.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
+        self.path, self._durable = path, durable
         self._files: dict[int, IO[bytes]] = {}
         self._records: dict[int, list[SectionRecord]] = {}
 
@@ -69,7 +72,7 @@ class Spools:
         stored = choice.payload
         places, end = layout.offsets(sections, PREFIX_BYTES + len(stored))
         prefix = Prefix(header.version, choice.codec.id, len(stored), len(data), end, crc32(stored), header.flags)
-        with atomic_file(self.path) as stream:
+        with atomic_file(self.path, durable=self._durable) as stream:
             stream.write(write_prefix(prefix))
             stream.write(stored)
             for _, payload in blobs:

@@ -58,7 +58,8 @@ class Writer:
     """Writes one container. Use it in a `with` block: the file appears only if the block ends without an exception.
 
     Coded sections wait in temporary files beside the output, so peak memory grows with the largest tensor, not with the
-    file. `report` holds the WriteReport after the block, None before.
+    file. `report` holds the WriteReport after the block, None before. durable: wait until the disk has the file; a file
+    that is only measured needn't.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Writer:
         meta: Mapping[str, Any] | None = None,
         precision: str = "exact",
         coding: Coding | None = None,
+        durable: bool = True,
     ) -> None:
         coding = coding or Coding()
         self.path = Path(path)
@@ -84,7 +86,7 @@ class Writer:
         self._records: list[TensorRecord] = []
         self._names: set[str] = set()
         self._seen: dict[bytes, int] = {}
-        self._spools = Spools(self.path)
+        self._spools = Spools(self.path, durable=durable)
         self._groups = OpenGroups(self._put, self._move, self.codecs, self.chunk_log2)
         self._accounts: list[Account] = []
 

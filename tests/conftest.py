@@ -33,6 +33,14 @@ settings.register_profile("ci", derandomize=True, deadline=None, suppress_health
 settings.load_profile("ci")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quick_disk() -> Iterator[None]:
+    """No wait for the disk in this process: tests write thousands of small files, and none of them loses its power."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda place: None)
+        yield
+
+
 def pytest_runtest_setup() -> None:
     """Let exports be fast as soon as a test has loaded the exporter; nothing is imported for tests that don't."""
     keep_operators()

@@ -23,7 +23,7 @@ def level_bytes(made: Made, source: Source, config: CompressConfig) -> tuple[int
     meta = provenance(source.origin, config, source.size, source.digests()) | dict(made.meta)
     with tempfile.TemporaryDirectory(prefix="qacomp-") as folder:
         path = Path(folder) / "whole.qac"
-        with Writer(path, graph=made.graph, meta=meta, coding=Coding(config.codecs)) as writer:
+        with Writer(path, graph=made.graph, meta=meta, coding=Coding(config.codecs), durable=False) as writer:
             for name, item in made.tensors:
                 if name in made.cuts:
                     writer.cut()
@@ -35,7 +35,7 @@ def level_bytes(made: Made, source: Source, config: CompressConfig) -> tuple[int
 def tensor_bytes(items: Mapping[str, Packed], config: CompressConfig) -> int:
     """Return the bytes of a container that holds only these tensors."""
     with tempfile.TemporaryDirectory(prefix="qacomp-") as folder:
-        writer = Writer(Path(folder) / "tensors.qac", coding=Coding(config.codecs))
+        writer = Writer(Path(folder) / "tensors.qac", coding=Coding(config.codecs), durable=False)
         with writer:
             for name, item in items.items():
                 writer.add(name, item.value, item.precision)

@@ -158,7 +158,11 @@ def test_without_data_they_stay_too(tmp_path: Path) -> None:
     name = max(state, key=lambda n: state[n].numel())
     state[name][torch.rand(state[name].shape) < 0.3] = 0
     torch.save(state, checkpoint)
-    for settings in ({"codebook": "channel", "k": 4}, {"levels": (4, 8)}, {"target_size": "12x", "sharing": "rate:tuned=false"}):
+    for settings in (
+        {"codebook": "channel", "k": 4},
+        {"levels": (4, 8)},
+        {"target_size": "12x", "sharing": "rate:tuned=false"},
+    ):
         result = qacomp.compress(checkpoint, arch="lenet5", output=tmp_path / "m.qac", **settings)
         read = qacomp.decode(result)[name]
         assert bool((read[state[name] == 0] == 0).all())

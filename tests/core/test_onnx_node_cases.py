@@ -47,10 +47,9 @@ def some(step: int) -> list[Any]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One run of generated inputs, two steps of a state, and no wait for the disk: thousands of files are written."""
+    """One run of generated inputs, and two steps of a state."""
     monkeypatch.setattr(onnx_measuring, "_RUNS", 1)
     monkeypatch.setattr(onnx_measuring, "_STEPS", 2)
-    monkeypatch.setattr(os, "fsync", lambda place: None)
 
 
 def own_feed(case: Any, model: onnx.ModelProto) -> dict[str, Any]:
