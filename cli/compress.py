@@ -21,6 +21,7 @@ from qacomp.cli.help_page import BriefOption
 from qacomp.cli.interruption import saying_what_is_kept
 from qacomp.cli.options import FOLDER, INPUT, OUTPUT, force_option, reporting, strict_option, trust_option
 from qacomp.cli.progress import make_progress
+from qacomp.cli.ranks import is_first, is_shared
 from qacomp.cli.request import taking
 from qacomp.cli.settings import SettingsCommand, settings_given
 from qacomp.cli.streams import complain, echo, shown_name
@@ -137,17 +138,19 @@ def compress_command(asked: CompressRequest) -> None:
     from qacomp.api import compress
     from qacomp.options.config import CompressConfig
     from qacomp.outputs import Output, claim, container_outputs, snapshot_outputs
+    from qacomp.ranks.joining import joined
     from qacomp.sources.input_files import command_files
 
-    progress = make_progress(asked.as_json)
+    progress = make_progress(asked.as_json or not is_first())
     config = CompressConfig.from_toml(asked.config_file) if asked.config_file else CompressConfig()
     config = config.with_settings(settings_given(asked.settings, config), "command line")
     target = asked.output or _default_output(asked.checkpoint, progress)
     written = container_outputs(target) + ([] if asked.report is None else [Output(asked.report, "--report")])
     written += snapshot_outputs(asked.snapshots, written)
     files = command_files([asked.checkpoint, asked.config_file], [config.data, config.metric, asked.loss_fn])
-    claim(written, files, force=asked.force)
-    with saying_what_is_kept(target):
+    with saying_what_is_kept(target), joined(is_shared(), cpu=config.device == "cpu") as ranks:
+        if ranks.first:
+            claim(written, files, force=asked.force)
         result = compress(
             asked.checkpoint,
             None,
@@ -158,8 +161,9 @@ def compress_command(asked: CompressRequest) -> None:
             progress=progress,
             trust_pickle=asked.trust_pickle,
             force=asked.force,
+            distributed=ranks.size > 1,
         )
-    if asked.report is not None:
+    if asked.report is not None and ranks.first:
         result.report(asked.report, force=asked.force)
     if asked.as_json:
         print_json(result.to_json())

@@ -11,6 +11,7 @@ from qacomp import __version__
 from qacomp.cli import completion  # noqa: F401 (registers the completion for bash)
 from qacomp.cli.console import print_json
 from qacomp.cli.interruption import Terminated, ending_in_order
+from qacomp.cli.ranks import left_to_first
 from qacomp.cli.streams import complain, prepare, shown, silence
 
 _LONGEST = 2000  # characters of an error message; a name or value from a file may have megabytes
@@ -50,8 +51,11 @@ def main(arguments: list[str] | None = None) -> None:
     After a signal other than Ctrl-C: 128 + its number. If the reader of a pipe closes it, that isn't an error.
     """
     prepare()
+    given = sys.argv[1:] if arguments is None else arguments
+    if left_to_first(given):
+        sys.exit(0)
     with ending_in_order():
-        code = _run(sys.argv[1:] if arguments is None else arguments)
+        code = _run(given)
     for stream in (sys.stdout, sys.stderr):
         _finish(stream)
     sys.exit(code)

@@ -12,6 +12,7 @@ from qacomp.cli.console import figure, print_json
 from qacomp.cli.interruption import saying_what_is_kept
 from qacomp.cli.options import OUTPUT, force_option, reporting
 from qacomp.cli.progress import make_progress
+from qacomp.cli.ranks import is_shared
 from qacomp.cli.request import taking
 from qacomp.cli.settings import SettingsCommand
 from qacomp.cli.streams import echo
@@ -93,6 +94,7 @@ def train_command(asked: TrainRequest) -> None:
     The test split is read once, at the end.
     """
     from qacomp.options.config import CompressConfig
+    from qacomp.ranks.joining import joined
     from qacomp.training.pretraining import FROM_SCRATCH, TrainConfig, train_network
 
     given = {name: value for name, value in asked.settings.items() if value is not None}
@@ -102,8 +104,9 @@ def train_command(asked: TrainRequest) -> None:
     config = TrainConfig(
         shape, asked.epochs, asked.batch_size, asked.lr, asked.seed, chosen.distill, optimizer=chosen.optimizer
     )
-    with saying_what_is_kept(asked.output):
-        trained = train_network(config, asked.output, make_progress(asked.as_json), force=asked.force)
+    with saying_what_is_kept(asked.output), joined(is_shared(), cpu=shape.device == "cpu") as ranks:
+        progress = make_progress(asked.as_json or not ranks.first)
+        trained = train_network(config, asked.output, progress, force=asked.force, ranks=ranks)
     if asked.as_json:
         print_json(trained.to_json())
         return

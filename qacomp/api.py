@@ -17,6 +17,8 @@ from qacomp.options.settings import Settings
 from qacomp.options.signature import with_keywords
 from qacomp.outputs import claim, container_outputs, snapshot_outputs
 from qacomp.progress import Progress
+from qacomp.ranks.joining import joined
+from qacomp.ranks.ranks import Ranks
 from qacomp.runtime.limits import limited_runs
 from qacomp.sources.input_files import command_files
 
@@ -57,6 +59,7 @@ class Call:
     progress: Progress | bool | None = None
     trust_pickle: bool = False
     force: bool = False
+    distributed: bool = False
 
 
 class Keywords(Settings, total=False):
@@ -74,6 +77,8 @@ class Keywords(Settings, total=False):
     """Unpickle a pickled module, which runs its code."""
     force: bool
     """Replace a file at `output` even if it isn't a container."""
+    distributed: bool
+    """Share the training with the other processes of torchrun, all of which make this call."""
 
 
 @with_keywords(Call)
@@ -108,6 +113,8 @@ def compress(
     progress: where bars and notes go. None: to a notebook's cell, nowhere outside of notebooks; False: nowhere.
     trust_pickle: unpickle a pickled module, which runs its code.
     force: replace a file at `output` even if it isn't a container; input files are never replaced.
+    distributed: share the training with the other processes that torchrun has started; all of them make the same call.
+    The first one writes the output, and each returns its Result.
 
     Raises the named errors of `qacomp.errors`. The output is written whole or not at all.
     """
@@ -121,11 +128,12 @@ def compress(
     chosen = _config(config, settings)
     read = [Path(file) for file in (_path_of(model), config) if isinstance(file, str | os.PathLike)]
     files = command_files(read, (data, chosen.data, chosen.metric, call.loss_fn))
-    written = [] if output is None else container_outputs(Path(output), "output")
-    claim([*written, *snapshot_outputs(call.snapshots, written, "snapshots")], files, force=call.force)
-    with _target(output) as target:
-        folder = None if call.snapshots is None else Path(call.snapshots)
-        run = Run(choose_progress(call.progress), target, folder, own)
+    with joined(call.distributed, cpu=chosen.device == "cpu") as ranks, _target(output, ranks) as target:
+        if ranks.first:
+            written = [] if output is None else container_outputs(Path(output), "output")
+            claim([*written, *snapshot_outputs(call.snapshots, written, "snapshots")], files, force=call.force)
+        folder = Path(call.snapshots) if call.snapshots is not None and ranks.first else None
+        run = Run(choose_progress(call.progress if ranks.first else False), target, folder, own, ranks)
         how = Reading(call.trust_pickle, call.input_shape)
         source, chosen, loaded = open_source(model, data, chosen, how, run.note)
         try:
@@ -135,7 +143,7 @@ def compress(
             if str(source.origin.path) in str(error):
                 raise
             raise UnsupportedTensorError(f"{source.origin.path}: {error}") from error  # the writer knows no paths
-    if output is None:
+    if output is None and ranks.first:
         weakref.finalize(result, shutil.rmtree, target.parent, ignore_errors=True)
     return result
 
@@ -163,10 +171,13 @@ def _name_of(function: Any) -> str:
 
 
 @contextmanager
-def _target(output: PathLike | None) -> Iterator[Path]:
-    """Yield the container's path: `output`, or a file in a temporary folder, which is removed if the block fails."""
-    if output is not None:
-        yield Path(output)
+def _target(output: PathLike | None, ranks: Ranks) -> Iterator[Path]:
+    """Yield the container's path: `output`, or a file in a temporary folder, which is removed if the block fails.
+
+    A process that isn't the first writes nothing.
+    """
+    if output is not None or not ranks.first:
+        yield Path(output or "model.qac")
         return
     folder = tempfile.mkdtemp(prefix="qacomp-")
     try:

@@ -20,6 +20,7 @@ __all__ = [
     "OutputNotWritableError",
     "PluginError",
     "QacompError",
+    "RanksError",
     "RunLimitError",
     "RuntimeCrashError",
     "SourceMismatchError",
@@ -88,6 +89,10 @@ class OutputIsInputError(OutputNotWritableError):
 
 class OutputExistsError(OutputNotWritableError):
     """Another file exists at the output's path, and the user hasn't allowed to replace it."""
+
+
+class RanksError(QacompError):
+    """The processes that share a training can't be joined, one of them has failed, or they no longer agree."""
 
 
 class SourceMismatchError(QacompError):

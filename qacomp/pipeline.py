@@ -5,11 +5,14 @@ without a network (`qacomp.sources`). A stage returns a value and the next stage
 changed in place, by training and sharing.
 """
 
+import functools
+
 from qacomp.batches.examples import Examples
 from qacomp.evaluation.samples import Given
 from qacomp.options.config import CompressConfig
 from qacomp.result import Result
 from qacomp.sources.torch_source import Source, TorchSource
+from qacomp.stages.made import Made
 from qacomp.stages.resolve import resolve
 from qacomp.stages.run import Run
 from qacomp.stages.select import select_weights
@@ -24,17 +27,23 @@ def compress(source: Source, config: CompressConfig, data: Examples | Given | No
 
     config: see CompressConfig. data: for a network, the data for training and measuring; for an ONNX model, the samples
     to run it on; without data nothing is trained or measured, and a note says so. Raises the named errors of
-    `qacomp.errors`; the output is written whole or not at all.
+    `qacomp.errors`; the output is written whole or not at all. Each of several processes returns the first one's
+    result.
     """
     for remark in source.notes:
         run.note(remark)
-    config = resolve(config, source, data, run.note)
+    config = run.ranks.from_first(functools.partial(resolve, config, source, data, run.note))
     if run.own.loss_fn is not None and not (isinstance(source, TorchSource) and isinstance(data, Examples)):
         run.note("--loss-fn: has no effect, since nothing is trained")
     selection = select_weights(source, config, run.note)
+    made: Made | None = None
     if isinstance(source, TorchSource):
         made = train(source, selection, config, data if isinstance(data, Examples) else None, run)
-    else:
+    elif run.ranks.first:
         made = share(source, selection, config, None if isinstance(data, Examples) else data, run)
-    written = write(made, source, config, run)
-    return Result.of(figures(source, config, made, written, run))
+    return run.ranks.from_first(lambda: _finished(made, source, config, run))
+
+
+def _finished(made: Made | None, source: Source, config: CompressConfig, run: Run) -> Result:
+    assert made is not None  # in the first process
+    return Result.of(figures(source, config, made, write(made, source, config, run), run))

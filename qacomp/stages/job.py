@@ -9,6 +9,7 @@ from qacomp.batches.examples import Examples
 from qacomp.batches.images import ImageExamples
 from qacomp.models.plain_modules import copied
 from qacomp.options.config import CompressConfig
+from qacomp.ranks.ranks import ALONE
 from qacomp.sharing.selection import Selection
 from qacomp.sources.network import Network
 from qacomp.sources.torch_source import TorchSource
@@ -52,6 +53,10 @@ class Job:
         session = self.session and replace(self.session, zeros=zeros)
         return replace(self, zeros=zeros, session=session, selection=zeros.selection(self.selection, self.model))
 
+    def alone(self) -> "Job":
+        """Return the job with trainings that this process doesn't share with others."""
+        return replace(self, session=self.session and replace(self.session, ranks=ALONE))
+
     def told(self, records: Sequence[EpochRecord]) -> "Job":
         """Return the job with these epochs appended to its history."""
         return replace(self, training=replace(self.training, history=(*self.training.history, *records)))
@@ -65,11 +70,11 @@ def start_job(
     network = source.network
     original = copied(network.model.to(device))
     session, store = None, None
-    if examples is not None or config.epochs:
+    if run.ranks.first and (examples is not None or config.epochs):
         path = run.output.with_name(run.output.name + ".resume")
         store = ResumeStore(path, f"{fingerprint(source.checkpoint, config, examples)} {run.own.loss_name}")
     if examples is not None:
-        session = TrainingSetup(config, examples, original, device, run.progress, store, note=run.note)
+        session = TrainingSetup(config, examples, original, device, run.progress, store, note=run.note, ranks=run.ranks)
         if not isinstance(examples, ImageExamples) or run.own != OwnFunctions() or config.metric != "auto":
             session = replace(session, task=choose_task(original, examples, config.metric, run.own, config.batch_size))
     return Job(network, original, config, selection, session, run, store)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qacomp.progress import Progress
+from qacomp.ranks.ranks import ALONE, Ranks
 from qacomp.training.task import OwnFunctions
 
 _NONE = OwnFunctions()
@@ -15,13 +16,18 @@ class Run:
     """Collects the notes to the user and the seconds of each stage.
 
     output: path of the container; snapshots: folder for checkpoints after each quarter of fine-tuning, None: none; own:
-    the caller's loss and metric.
+    the caller's loss and metric; ranks: the processes that share the trainings.
     """
 
     def __init__(
-        self, progress: Progress, output: Path, snapshots: Path | None = None, own: OwnFunctions = _NONE
+        self,
+        progress: Progress,
+        output: Path,
+        snapshots: Path | None = None,
+        own: OwnFunctions = _NONE,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.progress, self.output, self.snapshots, self.own = progress, output, snapshots, own
+        self.progress, self.output, self.snapshots, self.own, self.ranks = progress, output, snapshots, own, ranks
         self.notes: list[str] = []
         self.seconds: dict[str, float] = {}
 

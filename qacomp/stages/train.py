@@ -30,6 +30,7 @@ from qacomp.training.parametrizations.zeros import Zeros, own_zeros
 from qacomp.training.pruning.stage import prune
 from qacomp.training.quantizers import plan_quantization, quantize_activations, quantize_network, quantizer_named
 from qacomp.training.regularizers import Regularizer
+from qacomp.training.setup import TrainingSetup
 from qacomp.training.share_network import share_network
 
 
@@ -41,25 +42,32 @@ class FineTuned:
     ladder: PrecisionLadder | None = None
 
 
-def train(source: TorchSource, selection: Selection, config: CompressConfig, data: Examples | None, run: Run) -> Made:
+def train(
+    source: TorchSource, selection: Selection, config: CompressConfig, data: Examples | None, run: Run
+) -> Made | None:
     """Train and share a source's network in place, and measure it; without data only the stages without training run.
 
-    Raises ConfigError, DataError, DivergedError and AgreementNotReachedError.
+    Of several processes the first one does all that isn't training, and what trains by rate; another one returns None
+    when there is nothing more for it to train. Raises ConfigError, DataError, DivergedError, AgreementNotReachedError
+    and RanksError.
     """
+    first = run.ranks.first
+    if data is None and not first:
+        return None
     job = _prune(start_job(source, selection, config, data, run))
     job, bits = _plan_quantizer(job)
     weights = WeightHistory([layer.name for layer in job.selection.layers], job.original.state_dict())
     if rate_aware(config) and not config.reg.chosen:
-        return network_by_rate(job, source, weights)
+        return network_by_rate(job.alone(), source, weights) if first else None
     job, trained = _fine_tune(job, bits, weights)
     if rate_aware(config):
-        return network_by_rate(job, source, weights)
+        return network_by_rate(job.alone(), source, weights) if first else None
     if config.levels is not None:
         ladder = trained.ladder or build_ladder(job.model, job.selection, config.levels, masks=job.zeros.masks)
         job, shared, tuned = _share_ladder(job, ladder)
-        return measured_network(job, (shared, tuned), weights, ladder)
+        return measured_network(job, (shared, tuned), weights, ladder) if first else None
     job, shared, tuned = _share(_refine(job), trained.penalties)
-    return measured_network(job, (shared, tuned), weights)
+    return measured_network(job, (shared, tuned), weights) if first else None
 
 
 def _prune(job: Job) -> Job:
@@ -110,9 +118,14 @@ def _fine_tune(job: Job, bits: dict[str, int], weights: WeightHistory) -> tuple[
         penalties, records = fine_tune(job.model, job.selection, session, bits)
         job = job.told(records)
         if not bits and not shares_in_training(c) and not rate_aware(c):  # the weights are in full precision
-            value = network_value(job.model, session.examples.test, session.task.metric, device=session.device)
-            job = replace(job, training=replace(job.training, fine_tuned=value))
+            job = replace(job, training=replace(job.training, fine_tuned=_tested(job, session)))
     return job, FineTuned(penalties)
+
+
+def _tested(job: Job, session: TrainingSetup) -> float:
+    """Return the metric of the job's network on the test part."""
+    test, metric = session.examples.test, session.task.metric
+    return session.ranks.from_first(lambda: network_value(job.model, test, metric, device=session.device))
 
 
 def _refine(job: Job) -> Job:

@@ -3,7 +3,9 @@
 import copy
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -11,14 +13,18 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from qacomp.batches.examples import Examples, epoch_seed
-from qacomp.batches.feed import Feed, moved
+from qacomp.batches.feed import moved
 from qacomp.errors import DataError, QacompError
 from qacomp.evaluation.metric import ACCURACY, Metric
 from qacomp.evaluation.on_batches import network_value
 from qacomp.evaluation.submodels import submodel_values
 from qacomp.models.flexible import FlexibleModel
 from qacomp.progress import Progress, Task
+from qacomp.ranks.batch_norm import SynchronizedNorms
+from qacomp.ranks.gradients import add_up_gradients
+from qacomp.ranks.ranks import ALONE, Ranks
 from qacomp.training.descent import COSINE, Descent
+from qacomp.training.divided import BatchPart, check_alike, check_near, parts_of, structure
 from qacomp.training.history import EpochRecord
 from qacomp.training.objective import Objective
 from qacomp.training.resume import ResumeStore
@@ -34,7 +40,8 @@ class Stage:
 
     `precision`: of matrix products, fp32 or bf16. `keep_best`: at the end, restore the state of the epoch with the best
     validation metric (the state before the first epoch is a candidate too). Otherwise the state of the last epoch
-    stays, which a stage with a rising λ needs. metric: what is measured on the validation part.
+    stays, which a stage with a rising λ needs. metric: what is measured on the validation part. ranks: the processes
+    that share each batch.
     """
 
     name: str
@@ -47,6 +54,7 @@ class Stage:
     keep_best: bool = False
     descent: Descent = COSINE
     metric: Metric = ACCURACY
+    ranks: Ranks = ALONE
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,8 @@ def train(
     """Train `model` in place, and return a record for each epoch.
 
     Learning rates follow the stage's `Descent`. If the loss becomes NaN or infinite, the training ends with the network
-    of the last epoch before, and a note says so; in the first epoch DivergedError is raised.
+    of the last epoch before, and a note says so; in the first epoch DivergedError is raised. With several processes
+    each trains the same network on its part of every batch; RanksError if one of them fails.
     """
     return _Loop(model, data, stage, objective, optimizer).run(hooks)
 
@@ -102,11 +111,12 @@ class _Loop:
     def run(self, hooks: TrainingHooks) -> list[EpochRecord]:
         """Train the epochs that aren't done yet; return the records of all epochs."""
         stage, store = self.stage, hooks.store
-        saved = store.load(stage.name) if store else None
+        saved = stage.ranks.from_first(lambda: store.load(stage.name) if store else None)
         if saved is not None:
             self._restore(saved)
         elif stage.keep_best:
             self.best = (self._validate(), _copy(self.model))
+        self._agree()
         with hooks.progress.task(stage.name, self.steps * stage.epochs) as task:
             task.advance(self.steps * len(self.records))
             for epoch in range(len(self.records), stage.epochs):
@@ -122,6 +132,7 @@ class _Loop:
                 self.records.append(record)
                 if stage.keep_best and stage.metric.better(record.measured, self.best[0]):
                     self.best = (record.measured, _copy(self.model))
+                self._follow()
                 task.describe(f"epoch {epoch + 1}/{stage.epochs}, loss {record.loss:.4f}, val {record.told}")
                 if hooks.watch:
                     hooks.watch(epoch + 1, self.model)
@@ -143,16 +154,32 @@ class _Loop:
         self.records = [EpochRecord(**r) for r in saved["records"]]
         self.best = (saved["best_value"], saved["best"])
 
+    def _agree(self) -> None:
+        """Check that all processes train the same network in the same way, and start from the first one's state."""
+        ranks, name = self.stage.ranks, self.stage.name
+        if ranks.size > 1:
+            check_alike(structure(self._state(), self.steps, self.optimizer, self.objective), name, ranks)
+            self._follow()
+
+    def _follow(self) -> None:
+        """Go on from the first process's state; a GPU, or another machine, may differ from it by rounding errors."""
+        ranks = self.stage.ranks
+        if ranks.size > 1:
+            first = ranks.from_first(self._state)
+            if not ranks.first:
+                check_near(self.model, first["model"], f"{self.stage.name}: process {ranks.rank}")
+                self._restore(first)
+
     def _epoch(self, epoch: int, task: Task) -> EpochRecord:
         stage, steps = self.stage, self.steps
         entropy = epoch_seed(stage.seed, stage.name, epoch)
-        torch.manual_seed(hash(tuple(entropy)) & 0x7FFFFFFF)  # for dropout; Python hashes ints alike in every process
+        own = [*entropy, stage.ranks.rank] if stage.ranks.rank else entropy  # other examples need another dropout
+        torch.manual_seed(hash(tuple(own)) & 0x7FFFFFFF)  # for dropout; Python hashes ints alike in every process
         self.model.train()
         sums, done = [0.0, 0.0], 0
         batches = self.data.train.training(stage.batch_size, augment=stage.augment, entropy=entropy)
-        for done, batch in enumerate(batches, 1):
-            x, y = moved(batch.x, stage.device), moved(batch.y, stage.device)
-            loss, penalty = self._step(x, y, min(1.0, (epoch * steps + done - 1) / (steps * stage.epochs)))
+        for done, part in enumerate(parts_of(batches, stage.ranks, self.data.spec), 1):
+            loss, penalty = self._step(part, min(1.0, (epoch * steps + done - 1) / (steps * stage.epochs)))
             if not math.isfinite(loss):
                 raise DivergedError(
                     f"{stage.name}: the loss became {loss} in epoch {epoch + 1}; try a smaller --lr or --strength"
@@ -164,21 +191,37 @@ class _Loop:
         loss, penalty = (value / done for value in sums)
         return EpochRecord.of(stage.name, epoch + 1, (loss, penalty), stage.metric.name, self._validate())
 
-    def _step(self, x: Feed, y: Any, progress: float) -> tuple[float, float]:
+    def _step(self, part: BatchPart, progress: float) -> tuple[float, float]:
         """Take one step; return the task loss and the penalty. progress: fraction of the stage's steps done so far."""
         stage = self.stage
-        with torch.autocast(stage.device.type, torch.bfloat16, enabled=stage.precision == "bf16"):
+        x, y = moved(part.x, stage.device), moved(part.y, stage.device)
+        together = SynchronizedNorms(stage.ranks) if part.divided else nullcontext()
+        with torch.autocast(stage.device.type, torch.bfloat16, enabled=stage.precision == "bf16"), together:
             task_loss = self.objective.task_loss(self.model, x, y)
         self.optimizer.zero_grad(set_to_none=True)
-        task_loss.backward()  # type: ignore[no-untyped-call]
+        loss = self._backward(task_loss, part.weight)
         penalty = self.objective.add_penalty_gradients(self.model, progress)
         stage.descent.clipped(self.model.parameters())
         self.optimizer.step()
         self.schedule.step()
-        return float(task_loss.detach()), float(penalty)
+        return float(loss), float(penalty)
+
+    def _backward(self, loss: Tensor, weight: float) -> Tensor:
+        """Set the gradients of the loss over all processes, each with its weight; return that loss, detached."""
+        ranks = self.stage.ranks
+        if ranks.size == 1:
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss.detach()
+        own = loss * weight
+        own.backward()  # type: ignore[no-untyped-call]
+        optimized = chain.from_iterable(group["params"] for group in self.optimizer.param_groups)
+        return add_up_gradients(chain(optimized, self.model.parameters()), own, ranks)
 
     def _validate(self) -> float:
         """Return the metric on the validation part; for a flexible model the sub-models' mean."""
+        return self.stage.ranks.from_first(self._measure)
+
+    def _measure(self) -> float:
         val, stage = self.data.val, self.stage
         batch_size = max(stage.batch_size, 256)
         if isinstance(self.model, FlexibleModel):

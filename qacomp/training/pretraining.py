@@ -22,6 +22,7 @@ from qacomp.options.config import CompressConfig
 from qacomp.options.method import NO_METHOD, MethodChoice
 from qacomp.outputs import Output, claim, resume_output
 from qacomp.progress import Progress
+from qacomp.ranks.ranks import ALONE, Ranks
 from qacomp.sources.input_files import command_files
 from qacomp.training.descent import Descent
 from qacomp.training.device import choose_device, choose_precision
@@ -78,48 +79,56 @@ class TrainedCheckpoint:
         return {**asdict(self), "output": str(self.output)}
 
 
-def train_network(config: TrainConfig, output: Path, progress: Progress, *, force: bool = False) -> TrainedCheckpoint:
+def train_network(
+    config: TrainConfig, output: Path, progress: Progress, *, force: bool = False, ranks: Ranks = ALONE
+) -> TrainedCheckpoint:
     """Train a network and write it as a checkpoint; the epoch with the best validation accuracy is kept.
 
-    force: overwrite an existing file. Raises UnknownArchitectureError, UnknownDataSpecError, DataError,
-    OutputNotWritableError, DivergedError, and ConfigError for --distill on a network without sub-models.
+    force: overwrite an existing file. ranks: the processes that share the training; the first one writes. Raises
+    UnknownArchitectureError, UnknownDataSpecError, DataError, OutputNotWritableError, DivergedError, RanksError, and
+    ConfigError for --distill on a network without sub-models.
     """
     shape = config.network
-    claim([Output(output), resume_output(output)], command_files([], [shape.data]), force=force)
+    if ranks.first:
+        claim([Output(output), resume_output(output)], command_files([], [shape.data]), force=force)
     assert shape.arch is not None and shape.data is not None
-    info = model_info(shape.arch)
+    arch, info = shape.arch, model_info(shape.arch)
     preprocessing = choose_preprocessing(shape, info.preprocessing)
     dataset = load_dataset(shape.data)
     num_classes = max(dataset.num_classes, 2)
     if len(dataset.train.y) < 2:
         raise DataError(f"{shape.data}: {len(dataset.train.y)} training sample; training needs two or more")
     data, device = ImageExamples(dataset, preprocessing), choose_device(shape.device)
-    precision = choose_precision(shape.precision, device)
+    precision = ranks.from_first(lambda: choose_precision(shape.precision, device))
     torch.manual_seed(config.seed)
     model = create_model(shape.arch, num_classes).to(device)
     epochs = config.epochs or min(100, max(5, math.ceil(_STEPS / data.train.steps(config.batch_size))))
     augment = "crop-flip" if preprocessing.channels == 3 else "none"
     stage = Stage("train", epochs, config.batch_size, config.seed, augment, device, precision, keep_best=True)
-    stage = replace(stage, descent=Descent.of(config.optimizer))
+    stage = replace(stage, descent=Descent.of(config.optimizer), ranks=ranks)
     groups = parameter_groups(model, config.lr, weight_decay_of(config.optimizer))
     optimizer = make_optimizer(config.optimizer, groups, config.lr)
     store = ResumeStore(output.with_name(output.name + ".resume"), f"{config} {torch.__version__}")
     objective = _objective(model, config)
-    history = train(model, data, stage, objective, optimizer, TrainingHooks(progress, store))
-    accuracy = network_value(model, data.test, ACCURACY, batch_size=256, device=device)
-    submodels = {}
-    if isinstance(model, FlexibleModel):
-        submodels = submodel_values(model, data.test, ACCURACY, device=device)
-    state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-    extra = {"accuracy": accuracy, "epochs": epochs, "seed": config.seed, "submodels": submodels}
-    write_checkpoint(output, state, CheckpointFacts(shape.arch, num_classes, preprocessing, shape.data, extra))
-    store.finish()
-    best = max(record.measured for record in history)
-    parameters = sum(p.numel() for p in model.parameters())
-    size = output.stat().st_size
-    return TrainedCheckpoint(
-        output, shape.arch, parameters, size, accuracy, best, tuple(history), config.seed, submodels=submodels
-    )
+    history = train(model, data, stage, objective, optimizer, TrainingHooks(progress, store if ranks.first else None))
+
+    def written() -> TrainedCheckpoint:
+        accuracy = network_value(model, data.test, ACCURACY, batch_size=256, device=device)
+        submodels = {}
+        if isinstance(model, FlexibleModel):
+            submodels = submodel_values(model, data.test, ACCURACY, device=device)
+        state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+        extra = {"accuracy": accuracy, "epochs": epochs, "seed": config.seed, "submodels": submodels}
+        write_checkpoint(output, state, CheckpointFacts(shape.arch, num_classes, preprocessing, shape.data, extra))
+        store.finish()
+        best = max(record.measured for record in history)
+        parameters = sum(p.numel() for p in model.parameters())
+        size = output.stat().st_size
+        return TrainedCheckpoint(
+            output, arch, parameters, size, accuracy, best, tuple(history), config.seed, submodels=submodels
+        )
+
+    return ranks.from_first(written)
 
 
 def _objective(model: nn.Module, config: TrainConfig) -> Objective:

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from qacomp.batches.examples import Examples
 from qacomp.options.config import CompressConfig
 from qacomp.progress import Progress
+from qacomp.ranks.ranks import ALONE, Ranks
 from qacomp.training.descent import COSINE, Descent
 from qacomp.training.distillation import among_submodels, lesson_of
 from qacomp.training.history import EpochRecord
@@ -27,7 +28,8 @@ class TrainingSetup:
 
     config: settings without None. original: the network as it came, the teacher of --distill. store: where the state
     is saved for resuming. zeros: the weights that stay zero. watch: called after each epoch of the fine-tuning.
-    note: told in a line what a user should know. task: the loss and the metric.
+    note: told in a line what a user should know. task: the loss and the metric. ranks: the processes that share the
+    training.
     """
 
     config: CompressConfig
@@ -40,12 +42,13 @@ class TrainingSetup:
     watch: Callable[[int, nn.Module], None] | None = None
     note: Callable[[str], None] = lambda text: None
     task: LossAndMetric = CLASSIFYING
+    ranks: Ranks = ALONE
 
     def stage(self, name: str, epochs: int, *, keep_best: bool, descent: Descent = COSINE) -> Stage:
         """Return a stage with the settings' batch size, seed, augmentation, device and precision."""
         c = self.config
-        speed, task = c.precision, self.task
-        return Stage(name, epochs, c.batch_size, c.seed, c.augment, self.device, speed, keep_best, descent, task.metric)
+        how = (c.precision, keep_best, descent, self.task.metric, self.ranks)
+        return Stage(name, epochs, c.batch_size, c.seed, c.augment, self.device, *how)
 
     def objective(self, penalties: Mapping[str, Regularizer]) -> Objective:
         """Return the objective: task loss, distillation loss if --distill asks for it, and penalties with their λ."""

@@ -18,7 +18,7 @@ ALLOWED = {
     "formats": {"numpy", "zstandard"},
     "qacomp": {
         *("numpy", "torch", "sklearn", "onnx", "onnxruntime", "onnxscript", "safetensors", "PIL", "tomli_w"),
-        *("matplotlib", "optuna", "sqlalchemy", "nncodec"),
+        *("matplotlib", "accelerate", "optuna", "sqlalchemy", "nncodec"),
     },
     "cli": {"click", "rich"},
 }
@@ -67,6 +67,7 @@ ROOMS = (
     ("datasets",),
     ("models",),
     ("batches",),
+    ("ranks",),
     ("checkpoints",),
     ("graphs",),
     ("runtime",),

@@ -98,7 +98,7 @@ class PruningByEnergy(Pruner):
                 model,
                 setup,
                 own.epochs,
-                lambda plain: EnergyObjective(**vars(plain), gates=gates, search=search),
+                lambda plain: EnergyObjective(**vars(plain), gates=gates, search=search, ranks=setup.ranks),
                 lambda optimizer: keep_masked_values(model, search, optimizer),
             )
         finally:

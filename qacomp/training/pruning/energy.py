@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 
 from qacomp.batches.feed import Feed, told
 from qacomp.errors import ConfigError
+from qacomp.ranks.ranks import ALONE, Ranks
 from qacomp.training.objective import Objective
 from qacomp.training.pruning.evolution import EvolutionOptions, Population, Repair, generation
 from qacomp.training.pruning.gates import Gates
@@ -143,10 +144,14 @@ class StateSearch(nn.Module):
 
 @dataclass(frozen=True)
 class EnergyObjective(Objective):
-    """The task loss of the network under the best state, after one generation on the same mini-batch."""
+    """The task loss of the network under the best state, after one generation on the same mini-batch.
+
+    ranks: the processes that share the mini-batch.
+    """
 
     gates: Gates | None = None
     search: StateSearch | None = None
+    ranks: Ranks = ALONE
 
     def task_loss(self, model: nn.Module, x: Feed, y: Any) -> Tensor:
         """Compute one generation, switch the units off that the best state does, and return the task loss: scalar.
@@ -163,6 +168,7 @@ class EnergyObjective(Objective):
 
         def score(states: States) -> NDArray[np.float64]:
             scores = score_population(model, gates, states, x, y, search.problem.objective)
+            scores = self.ranks.mean(scores, len(x))
             return np.where(np.isfinite(scores), scores, math.inf)
 
         gates.set_state(search.step(score))
