@@ -17,7 +17,8 @@ _OF_MOMENTS, _OTHERS = 1_000, 2_000  # beside the seed: the verdict's generated 
 _TRIED_TEXTS = 3_000  # beside the seed, too
 _RUNS = 32
 _STEPS = 96  # of each of two sequences, loud and quiet, of a model that carries a state on; as many drawn states
-_TRIED = 8  # runs on which changed weights are tried
+_FEWEST_TRIED, _MOST_TRIED = 8, 32  # runs on which changed weights are tried: fewer of a large model, which runs long
+_TRIED_BYTES = 1 << 29  # of the model, over all these runs
 _LENGTHS, _TEXTS = (32, 64, 128), 4  # tokens of generated texts, in turns; texts in a run for moments
 
 
@@ -41,23 +42,28 @@ def calibration_inputs(model: OnnxModel, graph: ModelProto, config: CompressConf
     Raises DataError where the data doesn't fit the model or no inputs can be made up, ExportError where it can't be
     run.
     """
-    session = open_session(model)
+    session, tried = open_session(model), _count_tried(model)
     if config.calibration is not None:
         samples = load_samples(config.calibration, session.get_inputs(), config)
-        feeds = _spread(samples.feeds, _RUNS + _TRIED)
+        feeds = _spread(samples.feeds, _RUNS + tried)
         others = feeds[1::5] if len(feeds) > 1 else feeds
         rest = tuple(feed for feed in feeds if not any(feed is other for other in others)) or feeds
         text = f"{len(feeds)} runs on inputs of {samples.source}"
-        return CalibrationInputs(text, rest, _spread(rest, _TRIED), others)
+        return CalibrationInputs(text, rest, _spread(rest, tried), others)
     inputs = generated_inputs(graph, lambda feed: run_feed(session, feed))
     if len(texts := _texts(inputs, session)) > 1:
-        return _of_texts(texts, config.seed)
+        return _of_texts(texts, config.seed, tried)
     of_moments, states = _drawn(model, inputs, [config.seed, _OF_MOMENTS])
     others, _ = _drawn(model, inputs, [config.seed, _OTHERS])
     text = f"{len(of_moments)} generated inputs, seed {config.seed}: {inputs}"
     if states:
         text = f"{text}, in half of which {', '.join(states)} is carried on"
-    return CalibrationInputs(text, of_moments, _spread(of_moments, _TRIED), _spread(others, _TRIED))
+    return CalibrationInputs(text, of_moments, _spread(of_moments, tried), _spread(others, tried))
+
+
+def _count_tried(model: OnnxModel) -> int:
+    size = len(model) if isinstance(model, bytes) else _TRIED_BYTES
+    return max(_FEWEST_TRIED, min(_MOST_TRIED, _TRIED_BYTES // max(1, size)))
 
 
 def _drawn(model: OnnxModel, inputs: GeneratedInputs, seed: Sequence[int]) -> tuple[tuple[Feed, ...], list[str]]:
@@ -98,7 +104,7 @@ def _runs(inputs: GeneratedInputs, session: Session) -> bool:
     return True
 
 
-def _of_texts(texts: Sequence[GeneratedInputs], seed: int) -> CalibrationInputs:
+def _of_texts(texts: Sequence[GeneratedInputs], seed: int, tried: int) -> CalibrationInputs:
     """Return inputs of a model of token ids: many texts for the moments, one in each run on which weights are tried."""
 
     def drawn(number: int, count: int, batch: dict[str, int]) -> tuple[Feed, ...]:
@@ -109,7 +115,7 @@ def _of_texts(texts: Sequence[GeneratedInputs], seed: int) -> CalibrationInputs:
     lengths = ", ".join(str(each.sizes["sequence"]) for each in texts)
     text = f"{_RUNS} generated inputs, seed {seed}: {texts[0]}, with {lengths} tokens in turns"
     of_moments = drawn(_OF_MOMENTS, _RUNS, {})
-    return CalibrationInputs(text, of_moments, drawn(_TRIED_TEXTS, _TRIED, one), drawn(_OTHERS, _TRIED, one))
+    return CalibrationInputs(text, of_moments, drawn(_TRIED_TEXTS, tried, one), drawn(_OTHERS, tried, one))
 
 
 def _spread(feeds: Sequence[Feed], most: int) -> tuple[Feed, ...]:

@@ -67,10 +67,15 @@ class WeightOnGrid:
         assert self.view is not None and self.factor is not None
         return self.factor.output_error(self.view.matrices(values - self.values.astype(np.float64)))
 
+    @property
+    def deviation(self) -> float:
+        """Return the root mean square of the values."""
+        return float(np.sqrt((self.values.astype(np.float64) ** 2).mean())) if self.values.size else 0.0
+
     def first_step(self) -> float:
         """Return an initial step, at which the operator's outputs are off by about a tenth."""
         wide = self.values.astype(np.float64)
-        deviation = float(np.sqrt((wide**2).mean())) or 1.0
+        deviation = self.deviation or 1.0
         if self.view is None or self.factor is None:
             return deviation / 2
         power = self.factor.conditional_power  # (groups, n)

@@ -91,7 +91,7 @@ def _calibrated(source: PlainSource, selection: Selection, config: CompressConfi
     if any(safe.weights[name] is not weight for name, weight in sharing.weights.items()):
         with run.progress.task("steps by change of outputs", ROUNDS * len(safe.weights)) as task:
             safe = safe.balanced(model.distance, task.advance)
-    sharing = safe
+    sharing = safe if config.calibration is not None else safe.eased()
     if plain:
         few = ", ".join(name[:80] for name in plain[:3]) + (", ..." if len(plain) > 3 else "")
         count = f"{len(plain)} of {len(sharing.weights)} weights"

@@ -115,6 +115,17 @@ def test_a_weight_that_moves_no_output_costs_what_an_equal_one_costs() -> None:
     assert steps["idle"] == pytest.approx(steps["a"]) == pytest.approx(steps["b"])
 
 
+def test_what_made_up_inputs_say_of_steps_counts_by_half() -> None:
+    """Of weights of deviations 1 and 4 with equal steps, the first one's becomes half as wide as the second one's."""
+    rng = np.random.default_rng(0)
+    values = {"narrow": rng.normal(size=(40, 50)), "wide": 4 * rng.normal(size=(40, 50)), "zero": np.zeros((40, 50))}
+    weights = {name: WeightOnGrid(array) for name, array in values.items()}
+    sharing = RateSharing(weights, dict.fromkeys(values, 0.5), dict.fromkeys(values, np.dtype(float)), "exact", {})
+    steps = sharing.eased().steps
+    assert steps["wide"] / steps["narrow"] == pytest.approx(2, rel=0.05) and steps["zero"] == 0.5
+    assert steps["wide"] * steps["narrow"] == pytest.approx(0.25)
+
+
 def test_outputs_that_say_nothing_are_no_part_of_the_distance() -> None:
     """Of a constant output and one that varies, the second counts alone; without a change the distance is zero."""
     w = np.eye(3, dtype=np.float32)
