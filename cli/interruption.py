@@ -39,10 +39,17 @@ def ending_in_order() -> Iterator[None]:
 
 @contextmanager
 def saying_what_is_kept(output: Path) -> Iterator[None]:
-    """Add a note to a KeyboardInterrupt if the run saved finished epochs beside `output`."""
+    """Say with an interruption, or the failure of another process, if finished epochs are saved beside `output`."""
+    from qacomp.errors import RanksError
+
+    kept, resume = "finished epochs are kept: run the same command again to continue", f"{output.name}.resume"
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        if output.with_name(output.name + ".resume").exists():
-            interrupt.add_note("finished epochs are kept: run the same command again to continue")
+        if output.with_name(resume).exists():
+            interrupt.add_note(kept)
+        raise
+    except RanksError as error:
+        if output.with_name(resume).exists():
+            raise RanksError(f"{error}; {kept}") from None
         raise

@@ -43,7 +43,7 @@ def joined(wanted: bool, *, cpu: bool = False) -> Iterator[Ranks]:
     except BaseException as error:
         cause = _cause(error, talk, dist.get_rank())
         if cause is not error:
-            raise cause from error
+            raise cause from None  # a cause that is an interruption would be told instead
         raise
     finally:
         if own:

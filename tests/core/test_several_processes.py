@@ -72,10 +72,10 @@ import qacomp.api, qacomp.pipeline
 torch.manual_seed(0)
 torch.save(DigitsCNN().state_dict(), "net.pt")
 settings = ("--reg", "exp", "--k", "4", "--tune-epochs", "1", "--lr", "0.05", "--batch-size", "32", "--distill", "none")
-settings += ("--precision", "fp32", "--device", "cpu", "--json")
+settings += ("--prune", "energy:epochs=2,population=4", "--precision", "fp32", "--device", "cpu", "--json")
 
 
-def command(data, output, epochs=2):
+def command(data, output, epochs=1):
     return ["compress", "net.pt", "--arch", "data:DigitsCNN", "--data", f"data:{data}", "--epochs", str(epochs),
             *settings, "-o", output]
 
@@ -87,7 +87,7 @@ found["two"] = together(whole, "two", 2, leaving_digests("two"))
 found["killed"] = together(again, "killed", 2, killed_after_an_epoch)
 found["resumed"] = together(again, "resumed", 2)
 for data in ("failing", "drawn"):
-    found[data] = together(command(data, f"{data}.qac", 1), data, 2)
+    found[data] = together(command(data, f"{data}.qac"), data, 2)
 found["verify"] = together(["verify", "two.qac"], "verify", 2)
 print(json.dumps(found))
 """
@@ -106,11 +106,13 @@ def test_two_processes_give_the_losses_of_one(ran: tuple[Path, dict[str, Any]]) 
     folder, found = ran
     one, two = (json.loads(found[name]["out"][0]) for name in ("one", "two"))
     assert found["two"]["codes"] == [0, 0], found["two"]["err"]
-    assert [(r["stage"], r["epoch"]) for r in two["history"]] == [("fine-tune", 1), ("fine-tune", 2), ("tune", 1)]
+    stages = [("prune", 1), ("prune", 2), ("fine-tune", 1), ("tune", 1)]
+    assert [(r["stage"], r["epoch"]) for r in two["history"]] == stages
     for figure in ("loss", "penalty", "validation_accuracy"):
         curves = [[record[figure] for record in done["history"]] for done in (one, two)]
         np.testing.assert_allclose(curves[1], curves[0], rtol=1e-4)
     assert two["history"][0]["loss"] > 1.5 > two["history"][1]["loss"], "something is learned"
+    assert two["pruning"]["parameters_left"] == one["pruning"]["parameters_left"]
     with open_file(folder / "one.qac") as first, open_file(folder / "two.qac") as second:
         assert list(first.names) == list(second.names)
         for name in first.names:
@@ -120,7 +122,7 @@ def test_two_processes_give_the_losses_of_one(ran: tuple[Path, dict[str, Any]]) 
             np.testing.assert_allclose(b, a, rtol=2e-3, atol=1e-4)  # fp16 rounds the codebook by up to 1/2048
 
 
-@pytest.mark.parametrize("stage", ["fine-tune", "tune"])
+@pytest.mark.parametrize("stage", ["prune", "fine-tune", "tune"])
 def test_networks_of_both_processes_are_equal(ran: tuple[Path, dict[str, Any]], stage: str) -> None:
     """Weights, batch statistics, representatives; after tuning also the clusters, which are a buffer."""
     first, second = ((ran[0] / f"two-{stage}-{rank}.sha").read_text() for rank in (0, 1))
