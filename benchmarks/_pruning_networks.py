@@ -26,13 +26,14 @@ from qacomp.datasets import Dataset, load_dataset
 from qacomp.evaluation.accuracy import onnx_logits, topk_accuracy, torch_logits
 from qacomp.graphs.network import export_dense
 from qacomp.options.config import CompressConfig
+from qacomp.options.from_scratch import scratch_config
 from qacomp.options.method import MethodChoice
 from qacomp.progress import SilentProgress
 from qacomp.runtime.latency import onnx_latency
 from qacomp.sources.network import Network, build_network
+from qacomp.stages.from_scratch import train_network
 from qacomp.stages.resolve import resolve_network
 from qacomp.training.device import choose_device
-from qacomp.training.pretraining import TrainConfig, train_network
 from qacomp.training.pruning.channels import trace_channels
 from qacomp.training.pruning.methods import PruningMasks, pruner_of
 from qacomp.training.pruning.stage import finish
@@ -97,8 +98,8 @@ def checkpoint_of(case: Case) -> Path:
         return SHARED / "ckpt" / case.checkpoint
     path = WORK / f"{case.arch}.pt"
     if not path.exists():
-        config = TrainConfig(CompressConfig(arch=case.arch, data=data_spec(case.data)), epochs=case.pretraining)
-        train_network(config, path, SilentProgress())
+        settings = {"arch": case.arch, "data": data_spec(case.data), "epochs": case.pretraining}
+        train_network(scratch_config(settings), path, SilentProgress())
     return path
 
 

@@ -20,13 +20,14 @@ from qacomp.datasets import Dataset, Split
 from qacomp.evaluation.accuracy import torch_accuracy
 from qacomp.models.weight_places import split_name
 from qacomp.options.config import CompressConfig
+from qacomp.options.from_scratch import scratch_config
 from qacomp.progress import SilentProgress
 from qacomp.sources.network import Network, build_network
 from qacomp.sources.torch_weights import select_layers
+from qacomp.stages.from_scratch import train_network
 from qacomp.stages.resolve import resolve_network
 from qacomp.training.device import choose_device
 from qacomp.training.fine_tune import fine_tune, tune_shared
-from qacomp.training.pretraining import TrainConfig, train_network
 from qacomp.training.quantizers import plan_quantization
 from qacomp.training.setup import TrainingSetup
 from qacomp.training.share_network import share_network
@@ -65,8 +66,8 @@ def trained_checkpoint(arch: str, spec: str, seed: int, epochs: int) -> Path:
     WORK.mkdir(exist_ok=True)
     path = WORK / f"{arch}-seed{seed}-epochs{epochs}.pt"
     if not path.exists():
-        config = CompressConfig(arch=arch, data=spec)
-        train_network(TrainConfig(config, epochs=epochs, batch_size=128, lr=0.05, seed=seed), path, SilentProgress())
+        settings = {"arch": arch, "data": spec, "epochs": epochs, "batch_size": 128, "lr": 0.05, "seed": seed}
+        train_network(scratch_config(settings), path, SilentProgress())
     return path
 
 

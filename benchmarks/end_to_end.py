@@ -18,8 +18,9 @@ from qacomp.datasets import load_dataset
 from qacomp.exporting.decode import decode_file
 from qacomp.exporting.decoded_measuring import measure_decoded
 from qacomp.options.config import CompressConfig
+from qacomp.options.from_scratch import scratch_config
 from qacomp.progress import SilentProgress
-from qacomp.training.pretraining import TrainConfig, train_network
+from qacomp.stages.from_scratch import train_network
 
 SHARED = Path(os.environ.get("QACOMP_SHARED", ROOT.parent / "shared"))
 
@@ -45,7 +46,7 @@ def run(size: str, seeds: int) -> tuple[list[Row], dict[str, Headline]]:
 
 def _digits(here: Path) -> Row:
     checkpoint = here / "lenet5.pt"
-    train_network(TrainConfig(CompressConfig(arch="lenet5", data="digits")), checkpoint, SilentProgress())
+    train_network(scratch_config({"arch": "lenet5", "data": "digits"}), checkpoint, SilentProgress())
     config = CompressConfig(reg="exp", k=8, data="digits")
     bars = {"bar_bytes": "<= checkpoint / 10", "bar_accuracy": ">= original - 1.0"}
     return _chain("lenet5_digits", "LeNet-5, scikit-learn's digits, --reg exp --k 8", checkpoint, config, bars)

@@ -15,9 +15,10 @@ from qacomp.checkpoints import read_checkpoint
 from qacomp.datasets import load_dataset
 from qacomp.models import create_model
 from qacomp.options.config import CompressConfig
+from qacomp.options.from_scratch import scratch_config
 from qacomp.progress import SilentProgress
+from qacomp.stages.from_scratch import train_network
 from qacomp.training.device import choose_precision
-from qacomp.training.pretraining import TrainConfig, train_network
 from qacomp.training.regularizers import (
     Regularizer,
     accumulate_penalties,
@@ -149,7 +150,7 @@ def slices_accuracy(seeds: int) -> Row:
     accuracy: dict[str, dict[str, list[float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "lenet5.pt")
-        train_network(TrainConfig(CompressConfig(arch="lenet5", data="digits")), path, SilentProgress())
+        train_network(scratch_config({"arch": "lenet5", "data": "digits"}), path, SilentProgress())
         data = load_dataset("digits")
         for slices in (1, SLICES, 4 * SLICES):
             found: dict[str, list[float]] = {"shared": [], "tuned": []}

@@ -42,10 +42,11 @@ def demo_command(folder: Path, seed: int, force: bool, as_json: bool) -> None:
     from qacomp.exporting.decode import decode_file
     from qacomp.exporting.decoded_measuring import measure_decoded
     from qacomp.options.config import CompressConfig
+    from qacomp.options.from_scratch import scratch_config
     from qacomp.options.method import MethodChoice
     from qacomp.outputs import Output, claim, container_outputs, resume_output
     from qacomp.runtime.latency import onnx_latency
-    from qacomp.training.pretraining import TrainConfig, train_network
+    from qacomp.stages.from_scratch import train_network
 
     progress = make_progress(as_json)
     try:
@@ -55,9 +56,8 @@ def demo_command(folder: Path, seed: int, force: bool, as_json: bool) -> None:
     checkpoint, container, onnx = (folder / f"model.{suffix}" for suffix in ("pt", "qac", "onnx"))
     written = [Output(checkpoint), resume_output(checkpoint), *container_outputs(container), Output(onnx)]
     claim(written, (), force=force)
-    trained = train_network(
-        TrainConfig(CompressConfig(arch="lenet5", data="digits"), seed=seed), checkpoint, progress, force=force
-    )
+    settings = {"arch": "lenet5", "data": "digits", "seed": seed}
+    trained = train_network(scratch_config(settings), checkpoint, progress, force=force)
     config = CompressConfig(reg=MethodChoice("exp"), k=8, data="digits", seed=seed)
     result = compress(read_checkpoint(checkpoint), load_dataset("digits"), config, container, progress=progress)
     decoded = measure_decoded(decode_file(container, onnx))

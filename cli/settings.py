@@ -1,5 +1,6 @@
 """Make command-line options from the declarations of settings; `--help` lists basic ones, `--help all` all."""
 
+from collections.abc import Mapping
 from dataclasses import Field, fields
 from typing import Any
 
@@ -45,9 +46,13 @@ class SettingsCommand(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the command's own parameters and the options for settings, with --help at the end."""
         if self._made is None:
-            self._made = list(setting_options(self.settings))
+            self._made = list(self.make_options())
         own = super().get_params(ctx)  # the last one is --help
         return [*own[:-1], *self._made, *own[-1:]]
+
+    def make_options(self) -> list[SettingOption]:
+        """Return the options for the command's settings."""
+        return setting_options(self.settings)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Handle `--help all`, then parse as usual."""
@@ -80,14 +85,25 @@ class SettingsCommand(click.Command):
         return HelpEntry(parameter, OWN, OWN, brief)
 
 
-def setting_options(names: tuple[str, ...] | None = None) -> list[SettingOption]:
-    """Return an option for each declared setting, or for each setting in `names`, in that order."""
+def setting_options(
+    names: tuple[str, ...] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    briefs: Mapping[str, str] | None = None,
+) -> list[SettingOption]:
+    """Return an option for each declared setting, or for each setting in `names`, in that order.
+
+    defaults, briefs: what the help shows in place of the declared defaults and brief texts.
+    """
     from qacomp.options.config import CompressConfig
 
     known = {found.name: found for found in fields(CompressConfig)}
     chosen = known if names is None else {name: known[name] for name in names}
     by_layer = {found.metadata["option"].of for found in known.values()}
-    return [_option(found, found.name in by_layer) for found in chosen.values() if found.metadata["option"].of is None]
+    return [
+        _option(found, found.name in by_layer, (defaults or {}, briefs or {}))
+        for found in chosen.values()
+        if found.metadata["option"].of is None
+    ]
 
 
 def settings_given(flags: dict[str, Any], config: Any) -> dict[str, Any]:
@@ -110,14 +126,18 @@ def settings_given(flags: dict[str, Any], config: Any) -> dict[str, Any]:
     return settings
 
 
-def _option(found: "Field[Any]", by_layer: bool) -> SettingOption:
-    """Return the command-line option of one setting; by_layer: the setting takes values for single layers."""
+def _option(found: "Field[Any]", by_layer: bool, shown: tuple[Mapping[str, Any], Mapping[str, str]]) -> SettingOption:
+    """Return the command-line option of one setting; by_layer: the setting takes values for single layers.
+
+    shown: defaults and brief texts that differ from the declared ones.
+    """
     from qacomp.options.converting import type_name
     from qacomp.options.declaration import default_of
 
-    declared, default, wanted = found.metadata["option"], default_of(found), type_name(found.type)
+    declared, wanted = found.metadata["option"], type_name(found.type)
+    default = shown[0].get(found.name, default_of(found))
     attributes: dict[str, Any] = {"default": None, "metavar": declared.metavar, "help": _help(declared, default)}
-    attributes["brief"] = _brief(declared, default)
+    attributes["brief"] = shown[1].get(found.name) or _brief(declared, default)
     if declared.methods is not None:
         attributes |= {"metavar": "METHOD", "shell_complete": complete_method(declared)}
     elif declared.parts is not None:

@@ -1,36 +1,49 @@
-"""Run `qacomp train`: train a network and write a checkpoint with its architecture, preprocessing and data."""
+"""Run `qacomp train`: train a network from random weights and write a checkpoint."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
-from qacomp.cli.completion import complete_method
 from qacomp.cli.console import figure, print_json
+from qacomp.cli.help_page import BriefOption
 from qacomp.cli.interruption import saying_what_is_kept
 from qacomp.cli.options import OUTPUT, force_option, reporting
 from qacomp.cli.progress import make_progress
 from qacomp.cli.ranks import is_shared
 from qacomp.cli.request import taking
-from qacomp.cli.settings import SettingsCommand
+from qacomp.cli.settings import SettingOption, SettingsCommand, setting_options, settings_given
 from qacomp.cli.streams import echo
+
+if TYPE_CHECKING:
+    from qacomp.stages.from_scratch import TrainedCheckpoint
+
+_BRIEF = {
+    "arch": "lenet5, resnet20, ... (below), or module:Class",
+    "data": "digits, npz:FILE, images:DIR, ... or module:function",
+    "epochs": "Epochs; otherwise enough for about 800 steps",
+    "batch_size": "Samples in a training step [64]",
+    "lr": "Learning rate [0.02]",
+    "optimizer": "sgd, adam, adamw, adadelta [{optimizer}]",
+    "reg": "Pull weights into clusters: exp, sin, cos, min, sinreq",
+    "k": "With --reg: clusters of a layer's weights [8]",
+    "sharing": "straight-through: share in the forward pass [after]",
+    "quantizer": "Train with quantized weights: dorefa or wrpn",
+    "bits": "Bits of a quantized weight: 4, or 4,conv1=5 [4]",
+    "prune": "Prune in training: energy, or magnitude:rate=0.9",
+    "distill": "Sub-models learn from larger ones: ipkd, ta-1, ta-m",
+    "seed": "Seed of all random numbers [0]",
+}
+"""The settings on the short help page and their texts there, since some act otherwise than in compress."""
 
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """The command line of `train`; settings: the values of preprocess, device and precision."""
+    """The command line of `train`; settings: those in `qacomp.options.from_scratch`."""
 
-    arch: str
-    data: str
     output: Path
-    epochs: int | None
-    batch_size: int
-    lr: float
-    optimizer: str | None
-    seed: int
-    distill: str
+    loss_fn: str | None
     force: bool
     as_json: bool
     settings: dict[str, Any]
@@ -38,6 +51,13 @@ class TrainRequest:
 
 class _TrainCommand(SettingsCommand):
     """The command `train`; its help lists the architectures below the options, without importing torch."""
+
+    def make_options(self) -> list[SettingOption]:
+        """Return the options for the settings of a training from scratch, with its own defaults and brief texts."""
+        from qacomp.options.from_scratch import DEFAULTS, FROM_SCRATCH, SETTINGS
+
+        briefs = {name: text.replace("{optimizer}", str(FROM_SCRATCH)) for name, text in _BRIEF.items()}
+        return setting_options(SETTINGS, DEFAULTS, briefs)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the names that --arch accepts."""
@@ -47,72 +67,60 @@ class _TrainCommand(SettingsCommand):
             formatter.write_text(", ".join(list_models()))
 
 
-def _complete_optimizer(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return the optimizers and hyper-parameters that complete a word in the shell."""
-    from qacomp.options.config import CompressConfig
-    from qacomp.options.declaration import declarations
-
-    return complete_method(declarations(CompressConfig)["optimizer"])(ctx, param, incomplete)
-
-
 @click.command(
-    "train",
-    cls=_TrainCommand,
-    settings=("preprocess", "device", "precision"),
-    basic=(),
-    short_help="Train a network and write a checkpoint.",
+    "train", cls=_TrainCommand, settings=(), basic=tuple(_BRIEF), short_help="Train a network and write a checkpoint."
 )
-@click.option("--arch", required=True, help="Architecture, for example lenet5 or resnet20; all are listed below.")
-@click.option("--data", required=True, metavar="SPEC", help="digits, mnist:DIR, cifar10:DIR, npz:FILE, images:DIR, ...")
-@click.option("-o", "--output", type=OUTPUT, default=Path("model.pt"), help="The checkpoint to write. [model.pt]")
-@click.option("--epochs", type=click.IntRange(min=1), default=None, help="Default: enough for about 800 steps.")
-@click.option("--batch-size", type=click.IntRange(min=2), default=64, help="Images in a training step. [64]")
-@click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=0.02, help="Learning rate. [0.02]")
 @click.option(
-    "--optimizer",
+    "-o",
+    "--output",
+    cls=BriefOption,
+    type=OUTPUT,
+    default=Path("model.pt"),
+    help="The checkpoint to write. [model.pt]",
+    brief="The checkpoint to write [model.pt]",
+)
+@click.option(
+    "--loss-fn",
+    cls=BriefOption,
     default=None,
-    metavar="METHOD",
-    shell_complete=_complete_optimizer,
-    help="sgd, adam, adamw or adadelta with hyper-parameters. [sgd:nesterov=true,weight_decay=0.0005]",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of all random numbers. [0]")
-@click.option(
-    "--distill",
-    default="none",
-    metavar="METHOD",
-    help="How sub-models (of msdnet, slimmable_mobilenet) learn from larger ones: ipkd, ta-1, ta-m. With the weight of "
-    "the teachers in the loss and the temperature: ipkd:weight=0.8,temperature=5. [none]",
+    metavar="NAME",
+    help="Loss of training: cross-entropy, mse, or module:function of (outputs, targets). Default: by the targets.",
 )
 @force_option
 @reporting
 @taking(TrainRequest)
 def train_command(asked: TrainRequest) -> None:
-    """Train --arch on --data with a cosine learning rate; keep the epoch with the best validation accuracy.
+    """Train --arch on --data from random weights; sharing the weights is left to compress.
 
-    The checkpoint holds the architecture, the preprocessing and the data spec, so `compress` needs no further option.
-    Only if the data spec names files, give --data again: for safety a checkpoint can't make qacomp open other files.
-    The test split is read once, at the end.
+    Keeps the epoch with the best validation, with --reg, --quantizer and --prune the last one. The checkpoint names
+    its architecture, preprocessing and data. Give a --data of your own to compress again: a file opens no others.
     """
     from qacomp.options.config import CompressConfig
+    from qacomp.options.from_scratch import scratch_config
     from qacomp.ranks.joining import joined
-    from qacomp.training.pretraining import FROM_SCRATCH, TrainConfig, train_network
+    from qacomp.stages.from_scratch import train_network
+    from qacomp.training.task import OwnFunctions
 
-    given = {name: value for name, value in asked.settings.items() if value is not None}
-    shape = CompressConfig().with_settings({"arch": asked.arch, "data": asked.data, **given}, "command line")
-    methods = {"distill": asked.distill, "optimizer": asked.optimizer or str(FROM_SCRATCH)}
-    chosen = CompressConfig().with_settings(methods, "command line")
-    config = TrainConfig(
-        shape, asked.epochs, asked.batch_size, asked.lr, asked.seed, chosen.distill, optimizer=chosen.optimizer
-    )
-    with saying_what_is_kept(asked.output), joined(is_shared(), cpu=shape.device == "cpu") as ranks:
+    given = settings_given(asked.settings, CompressConfig())
+    for name in ("arch", "data"):
+        if name not in given:
+            raise click.UsageError(f"missing option --{name}")
+    config = scratch_config(given, "command line")
+    own = OwnFunctions(asked.loss_fn)
+    with saying_what_is_kept(asked.output), joined(is_shared(), cpu=config.device == "cpu") as ranks:
         progress = make_progress(asked.as_json or not ranks.first)
-        trained = train_network(config, asked.output, progress, force=asked.force, ranks=ranks)
+        trained = train_network(config, asked.output, progress, own=own, force=asked.force, ranks=ranks)
     if asked.as_json:
         print_json(trained.to_json())
-        return
-    echo(
-        f"{asked.output}: {asked.arch}, {trained.parameters:,} parameters, {trained.bytes:,} bytes, "
-        f"test accuracy {figure(trained.accuracy)} % (validation {figure(trained.validation_accuracy)} %)"
-    )
+    else:
+        _show(trained)
+
+
+def _show(trained: "TrainedCheckpoint") -> None:
+    text = f"test accuracy {figure(trained.accuracy)} % (validation {figure(trained.validation_accuracy)} %)"
+    if trained.accuracy is None:
+        text = f"test {trained.metric} {figure(trained.value, 4)} (validation {figure(trained.validation, 4)})"
+    zeros = f", {trained.zeros:,} zeros" if trained.pruning else ""
+    echo(f"{trained.output}: {trained.arch}, {trained.parameters:,} parameters{zeros}, {trained.bytes:,} bytes, {text}")
     if trained.submodels:
         echo(", ".join(f"{name} {figure(value)} %" for name, value in trained.submodels.items()))

@@ -20,7 +20,8 @@ class Checkpoint:
     state: contiguous CPU tensors by name, in the file's order and dtypes; arch, num_classes, preprocessing, data: None
     if the file doesn't record them; digest: SHA-256 of the file's bytes, in hex; bytes: size of the file; notes: what
     was unwrapped, renamed or left out; module: the network, if the file is a trusted pickle of one; metadata: that of a
-    safetensors file; parts: SHA-256 of each file, if there are several.
+    safetensors file; parts: SHA-256 of each file, if there are several. pruned, activations: of a network that
+    `qacomp train` pruned, or whose ReLUs it quantized to so many bits.
     """
 
     path: Path
@@ -36,3 +37,5 @@ class Checkpoint:
     module: "nn.Module | None" = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     parts: tuple[str, ...] = ()
+    pruned: bool = False
+    activations: int | None = None

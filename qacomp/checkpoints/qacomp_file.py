@@ -1,7 +1,7 @@
 """Write and read qacomp's own checkpoints: plain dicts that torch loads with weights_only=True.
 
-{"qacomp": {"version": 1, "arch": ..., "num_classes": ..., "preprocessing": {...}, "data": ..., "extra": {...}},
- "state_dict": {name: tensor}}
+{"qacomp": {"version": 1, "arch": ..., "num_classes": ..., "preprocessing": {...}, "data": ..., "pruned": ...,
+ "activations": ..., "extra": {...}}, "state_dict": {name: tensor}}
 """
 
 import io
@@ -24,19 +24,27 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Origin:
-    """The facts in a qacomp checkpoint besides its tensors, as read from a file; None for what it doesn't record."""
+    """The facts in a qacomp checkpoint besides its tensors, as read from a file; None for what it doesn't record.
+
+    pruned, activations: see CheckpointFacts; own: the module:Class that was trained. A file can't make qacomp import
+    it, so it is no `arch`.
+    """
 
     arch: str | None
     num_classes: int | None
     preprocessing: Preprocessing | None
     data: NamedData | None
+    pruned: bool = False
+    activations: int | None = None
+    own: str | None = None
 
 
 @dataclass(frozen=True)
 class CheckpointFacts:
     """The facts to write into a qacomp checkpoint besides its tensors. data: the user's data spec.
 
-    extra: plain values (None, bool, int, float, str, and lists and dicts of them).
+    pruned: the network has dead channels, which compress removes; activations: bits of its quantized ReLUs, None: none
+    are quantized; extra: plain values (None, bool, int, float, str, and lists and dicts of them).
     """
 
     arch: str | None = None
@@ -44,6 +52,8 @@ class CheckpointFacts:
     preprocessing: Preprocessing | None = None
     data: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    pruned: bool = False
+    activations: int | None = None
 
 
 def write_checkpoint(path: str | Path, model_state: "Mapping[str, Tensor]", facts: CheckpointFacts) -> None:
@@ -61,6 +71,8 @@ def write_checkpoint(path: str | Path, model_state: "Mapping[str, Tensor]", fact
         "num_classes": facts.num_classes,
         "preprocessing": None if facts.preprocessing is None else facts.preprocessing.to_dict(),
         "data": facts.data,
+        **({"pruned": True} if facts.pruned else {}),
+        **({} if facts.activations is None else {"activations": facts.activations}),
         "extra": _plain("extra", dict(facts.extra)),
     }
     # Copies, since torch.save writes the whole storage of a view, and tensors that share memory would share it.
@@ -87,9 +99,13 @@ def read_origin(path: Path, header: Any) -> Origin:
         preprocessing = None if stored is None else Preprocessing.from_dict(stored)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    return Origin(
-        _field(path, header, "arch", str), num_classes, preprocessing, NamedData.told(_field(path, header, "data", str))
-    )
+    arch, activations = _field(path, header, "arch", str), _field(path, header, "activations", int)
+    if activations is not None and not 1 <= activations <= 8:
+        raise CheckpointError(f"{path}: claims activations of {reprlib.repr(activations)} bits; damaged?")
+    own = arch if arch is not None and ":" in arch else None
+    data = NamedData.told(_field(path, header, "data", str))
+    pruned = header.get("pruned") is True
+    return Origin(None if own else arch, num_classes, preprocessing, data, pruned, activations, own)
 
 
 def _field(path: Path, header: Mapping[str, Any], name: str, kind: type) -> Any:

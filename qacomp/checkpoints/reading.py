@@ -85,9 +85,11 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False, key: str | 
         data=found.origin.data,
         digest=digest,
         bytes=size,
-        notes=() if own else found.notes + notes,
+        notes=_network_named(found.origin) if own else found.notes + notes,
         module=found.module,
         metadata=metadata,
+        pruned=found.origin.pruned,
+        activations=found.origin.activations,
     )
 
 
@@ -117,6 +119,11 @@ def _found(path: Path, loaded: Any, stored: Stored | None, size: int, key: str |
             )
     tensors = found.state if stored is None else described_tensors(path, found.state, stored, size)
     return _Content(dense_state(path, tensors, size), found.notes, origin, own, found.module)
+
+
+def _network_named(origin: Origin) -> tuple[str, ...]:
+    """Return a note that names a network of the user's own, which only the user can make qacomp import."""
+    return () if origin.own is None else (f"trained as --arch {origin.own[:200]}",)
 
 
 def _read_shard(path: Path) -> Checkpoint:

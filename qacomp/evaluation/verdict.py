@@ -38,6 +38,8 @@ LOST_TENSOR = -3.0
 """Decibels: above it half of an operator's output is noise, and the model is doubtful."""
 LARGEST_DROP, BROKEN_DROP = 2.0, 10.0
 """Lost points of accuracy, above which a model is doubtful, or broken."""
+_LEARNED = 2.0
+"""An original with less than the result's accuracy divided by this was hardly trained: sharing doesn't double it."""
 _LONGEST_NAME = 80  # characters of a tensor's name that the advice may hold
 
 
@@ -81,13 +83,16 @@ def judge(
     errors: Mapping[str, OperatorError],
     accuracy: tuple[float, float] | None = None,
     finer: str | None = None,
+    chance: float | None = None,
 ) -> Verdict:
     """Return the verdict on a compressed model.
 
     agreement: of its outputs with the original's, None if nothing was run; errors: of each shared tensor; accuracy: the
     original's and the compressed model's on data, in percent; it decides alone if it is known. finer: a setting that
-    gives a more exact model, for the advice.
+    gives a more exact model, for the advice. chance: what guessing gives, in percent, if the original does no better.
     """
+    if accuracy is not None and (chance is not None or accuracy[0] < accuracy[1] / _LEARNED):
+        return _of_untrained(*accuracy, chance)
     if accuracy is not None:
         return _by_accuracy(*accuracy, errors, finer)
     total = _total(errors)
@@ -117,6 +122,13 @@ def _by_accuracy(original: float, found: float, errors: Mapping[str, OperatorErr
     if not math.isfinite(drop) or drop > BROKEN_DROP:
         return Verdict(BROKEN, (text,), _advice(errors, finer))
     return Verdict(DOUBTFUL, (text,), _advice(errors, finer)) if drop > LARGEST_DROP else Verdict(GOOD, (text,))
+
+
+def _of_untrained(original: float, found: float, chance: float | None) -> Verdict:
+    """Return that nothing could be lost, since the original knew nothing yet, or little of what the result knows."""
+    state = "hardly trained" if chance is None else f"no better than guessing ({chance:.1f} %)"
+    text = f"accuracy {original:.2f} -> {found:.2f} %, but the original is {state}, so it tells nothing of what is lost"
+    return Verdict(UNMEASURED, (text,), "a trained network: `qacomp train`")
 
 
 def _outputs_say(outputs: Sequence[OutputAgreement]) -> tuple[list[str], list[str]]:

@@ -174,4 +174,6 @@ def _judged(container: Container, accuracy: float) -> Verdict | None:
     original = known.get("original") if isinstance(known, Mapping) else None
     if not isinstance(original, int | float) or isinstance(original, bool):
         return None
-    return judge(None, {}, (float(original), accuracy))
+    chance = known.get("chance") if isinstance(known, Mapping) else None
+    told = float(chance) if isinstance(chance, int | float) and not isinstance(chance, bool) else None
+    return judge(None, {}, (float(original), accuracy), chance=told)

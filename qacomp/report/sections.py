@@ -80,6 +80,7 @@ def accuracy(c: Contents) -> str:
         "shared": "right after sharing its weights",
         "tuned": "after tuning the shared values",
         "decoded": "the decoded file in onnxruntime",
+        "chance": "guessing; the original is no better",
     }
     first = c.accuracy.get("original")
     rows = "".join(

@@ -42,14 +42,14 @@ def network_of(
     if found is None:
         return (None if input_shape is None else _on_images(model, config, input_shape)), None
     if found.images is None:
-        return _on_batches(model, found)
+        return on_batches(model, found)
     try:
         network = _on_images(model, config, input_shape or image_shape(found.images))
     except ConfigError as error:
         if found.own is None:
             raise
         try:
-            return _on_batches(model, found)
+            return on_batches(model, found)
         except (ConfigError, DataError):
             raise error from None
     preprocessing = network.preprocessing
@@ -65,7 +65,7 @@ def with_examples(network: Network, given: Any) -> tuple[Network, Examples | Non
     if found.images is not None:
         assert network.preprocessing is not None
         return network, ImageExamples(found.images, network.preprocessing)
-    own, examples = _on_batches(network.model, found)
+    own, examples = on_batches(network.model, found)
     return replace(own, arch=network.arch, num_classes=network.num_classes), examples
 
 
@@ -83,7 +83,7 @@ def _on_images(model: nn.Module, config: CompressConfig, shape: tuple[int, int, 
     return Network(own, type(model).__name__, scores.shape[1], wanted, preprocessing)
 
 
-def _on_batches(model: nn.Module, found: FoundData) -> tuple[Network, Examples]:
+def on_batches(model: nn.Module, found: FoundData) -> tuple[Network, Examples]:
     """Return the network for a user's own batches, with the sizes of their inputs."""
     own, name = copied(model).cpu().float().eval(), type(model).__name__
     examples = load_examples(found.own, own, found.spec)

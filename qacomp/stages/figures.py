@@ -45,7 +45,8 @@ class LayerResult:
 class Accuracy:
     """Top-1 accuracy on the test split in percent: original, after sharing, after tuning, and of the decoded file.
 
-    fine_tuned: of the fine-tuned weights in full precision, where they are shared after the fine-tuning.
+    fine_tuned: of the fine-tuned weights in full precision, where they are shared after the fine-tuning. chance: what
+    guessing gives, where the original is no better; else None.
     """
 
     original: float | None = None
@@ -53,6 +54,7 @@ class Accuracy:
     tuned: float | None = None
     decoded: float | None = None
     fine_tuned: float | None = None
+    chance: float | None = None
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,11 @@ from torch import nn
 
 from qacomp.batches.examples import Examples
 from qacomp.batches.images import ImageExamples
+from qacomp.evaluation.guessing import guessing
+from qacomp.evaluation.on_batches import network_value
 from qacomp.models.plain_modules import copied
 from qacomp.options.config import CompressConfig
+from qacomp.options.needs import trains
 from qacomp.ranks.ranks import ALONE
 from qacomp.sharing.selection import Selection
 from qacomp.sources.network import Network
@@ -18,6 +21,8 @@ from qacomp.stages.run import Run
 from qacomp.training.device import choose_device
 from qacomp.training.history import EpochRecord
 from qacomp.training.parametrizations.zeros import NO_ZEROS, Zeros
+from qacomp.training.pruning.stage import remove_dead_channels
+from qacomp.training.quantizers import quantize_activations
 from qacomp.training.resume import ResumeStore, fingerprint
 from qacomp.training.setup import TrainingSetup
 from qacomp.training.task import OwnFunctions, choose_task
@@ -68,6 +73,11 @@ def start_job(
     """Move the network to its device, copy it as the original, and prepare its training, on labels if any."""
     device = choose_device(config.device)
     network = source.network
+    if source.checkpoint.activations is not None:
+        quantize_activations(network.model, source.checkpoint.activations)
+    if source.checkpoint.pruned:
+        remove_dead_channels(network.model, network.inputs, run.note)
+        selection = NO_ZEROS.selection(selection, network.model)
     original = copied(network.model.to(device))
     session, store = None, None
     if run.ranks.first and (examples is not None or config.epochs):
@@ -77,4 +87,21 @@ def start_job(
         session = TrainingSetup(config, examples, original, device, run.progress, store, note=run.note, ranks=run.ranks)
         if not isinstance(examples, ImageExamples) or run.own != OwnFunctions() or config.metric != "auto":
             session = replace(session, task=choose_task(original, examples, config.metric, run.own, config.batch_size))
+        taught = session
+        session = replace(session, untaught=run.ranks.from_first(lambda: _knows_nothing(taught)))
     return Job(network, original, config, selection, session, run, store)
+
+
+def _knows_nothing(session: TrainingSetup) -> bool:
+    """Return whether the original is to teach the network, but is at chance itself; a note says so."""
+    if session.config.distill.name != "kd" or not trains(session.config) or not session.task.metric.percent:
+        return False
+    val = session.examples.val
+    value = network_value(session.original, val, session.task.metric, device=session.device)
+    chance = guessing(val, value)
+    if chance is not None:
+        session.note(
+            f"the original gets {value:.2f} % of the validation part, no better than guessing ({chance:.1f} %), so it "
+            "doesn't teach the network: as --distill none"
+        )
+    return chance is not None

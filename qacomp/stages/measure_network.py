@@ -10,6 +10,7 @@ from torch import nn
 from qacomp.batches.feed import Feed, count_of
 from qacomp.errors import StoppedRunError
 from qacomp.evaluation.advice import finer_settings
+from qacomp.evaluation.guessing import guessing
 from qacomp.evaluation.metrics import Measure
 from qacomp.evaluation.on_batches import largest_difference_of, network_value, onnx_value, some_feeds
 from qacomp.evaluation.submodels import describe_submodels
@@ -49,7 +50,8 @@ def measured_network(
             named = {"original": job.original, "shared": models[0], "tuned": models[1]}
             test, metric, device = job.session.examples.test, job.session.task.metric, job.session.device
             each = {n: network_value(m, test, metric, device=device) for n, m in named.items()}
-            values = Accuracy(**each, fine_tuned=job.training.fine_tuned)
+            guessed = guessing(test, each["original"]) if metric.percent else None
+            values = Accuracy(**each, fine_tuned=job.training.fine_tuned, chance=guessed)
             probe = some_feeds(test, _PROBE)
     with job.run.stage("encode"):
         package = _packed(job, ladder)
@@ -94,7 +96,8 @@ def _judged(job: Job, package: Package, tuned: nn.Module, values: Accuracy, prob
             else (f"{count_of(inputs)} generated inputs, seed {seed}: {'×'.join(map(str, job.network.images[0]))}")
         )
         agreement = network_agreement(job.original, tuned, inputs, text)
-    verdict = judge(agreement, errors, _percent(accuracy, accuracy.tuned), finer_settings(job.config))
+    finer = finer_settings(job.config)
+    verdict = judge(agreement, errors, _percent(accuracy, accuracy.tuned), finer, accuracy.chance)
     metric = _measure(job, values, values.tuned)
     return Measurements(accuracy, agreement, metric, errors=errors, verdict=verdict)
 
@@ -167,7 +170,8 @@ def _read_back(
     if not job.session.task.metric.percent:
         return replace(found, metric=_measure(job, values, value))
     accuracy = replace(values, decoded=value)
-    verdict = judge(found.agreement, found.errors, _percent(accuracy, value), finer_settings(job.config))
+    finer = finer_settings(job.config)
+    verdict = judge(found.agreement, found.errors, _percent(accuracy, value), finer, accuracy.chance)
     return replace(found, accuracy=accuracy, verdict=verdict)
 
 

@@ -111,8 +111,8 @@ def resolve_network(
         return replace(_without_data(config, network, note), arch=network.arch)
     if examples.num_classes is not None and network.num_classes and examples.num_classes > network.num_classes:
         raise DataError(f"{examples.spec}: {examples.num_classes} classes, but the network has {network.num_classes}")
-    config = _without_image_settings(config, examples, note)
-    config = _with_quantizer(config, note)
+    config = without_image_settings(config, examples, note)
+    config = with_quantizer(config, note)
     config = _with_sharing(config, isinstance(network.model, FlexibleModel))
     config = _with_epochs(config, examples.train.steps(config.batch_size))
     config = _with_rounding(config)
@@ -128,7 +128,7 @@ def resolve_network(
     return replace(config, augment=augment, precision=choose_precision(precision, device), arch=network.arch)
 
 
-def _with_quantizer(config: CompressConfig, note: Callable[[str], None]) -> CompressConfig:
+def with_quantizer(config: CompressConfig, note: Callable[[str], None]) -> CompressConfig:
     """Return `config` with the quantizer whose forward pass the regularizer needs, if it needs one; a note says so."""
     own = regularizer_options(config).own_quantizer
     if own is None or config.quantizer.chosen:
@@ -137,7 +137,7 @@ def _with_quantizer(config: CompressConfig, note: Callable[[str], None]) -> Comp
     return replace(config, quantizer=MethodChoice(own)).check()
 
 
-def _without_image_settings(config: CompressConfig, examples: Examples, note: Callable[[str], None]) -> CompressConfig:
+def without_image_settings(config: CompressConfig, examples: Examples, note: Callable[[str], None]) -> CompressConfig:
     """Return `config` without the settings that only images of a data spec have, if the data is the user's own."""
     if isinstance(examples, ImageExamples):
         return config
@@ -189,10 +189,10 @@ def untrained(config: CompressConfig, used: Collection[str], note: Callable[[str
         distill=NO_METHOD,
     )
     config = replace(config, augment="none", precision="fp32")
-    return _with_target(_with_rounding(_with_k(config)))
+    return _with_target(_with_rounding(with_k(config)))
 
 
-def _with_k(config: CompressConfig) -> CompressConfig:
+def with_k(config: CompressConfig) -> CompressConfig:
     """Return `config` with `k` chosen, where it has an effect: the finest of the levels, or the default of k-means."""
     if config.levels is not None:
         return replace(config, k=config.levels[-1])
@@ -223,7 +223,7 @@ def _with_sharing(config: CompressConfig, flexible: bool) -> CompressConfig:
         config = replace(config, sharing=RATE)
     if sharing_way(config).in_training is None:
         config = replace(config, sharing=MethodChoice("straight-through") if shares_in_training(asked) else AFTER)
-    config = _with_target(_with_k(config))
+    config = _with_target(with_k(config))
     check_effects(config)
     return config
 

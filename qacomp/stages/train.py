@@ -14,21 +14,19 @@ from qacomp.sharing.agreement import aim, raised_note
 from qacomp.sharing.form import SharingRules
 from qacomp.sharing.selection import Selection
 from qacomp.sources.torch_source import TorchSource
-from qacomp.sources.torch_weights import layer_weights
 from qacomp.stages.job import Job, start_job
 from qacomp.stages.made import Made
 from qacomp.stages.measure_network import measured_network
 from qacomp.stages.network_agreement import refined_network
 from qacomp.stages.network_by_rate import network_by_rate
+from qacomp.stages.prepare import pruned, with_quantizer
 from qacomp.stages.run import Run
 from qacomp.training.batch_norm import reestimate_batch_norm
 from qacomp.training.fine_tune import fine_tune, tune_shared
 from qacomp.training.fine_tune_ladder import fine_tune_ladder
 from qacomp.training.history import WeightHistory, watcher
 from qacomp.training.ladder import PrecisionLadder, build_ladder
-from qacomp.training.parametrizations.zeros import Zeros, own_zeros
-from qacomp.training.pruning.stage import prune
-from qacomp.training.quantizers import plan_quantization, quantize_activations, quantize_network, quantizer_named
+from qacomp.training.quantizers import quantize_network, quantizer_named
 from qacomp.training.regularizers import Regularizer
 from qacomp.training.setup import TrainingSetup
 from qacomp.training.share_network import share_network
@@ -54,8 +52,8 @@ def train(
     first = run.ranks.first
     if data is None and not first:
         return None
-    job = _prune(start_job(source, selection, config, data, run))
-    job, bits = _plan_quantizer(job)
+    job = pruned(start_job(source, selection, config, data, run))
+    job, bits = with_quantizer(job)
     weights = WeightHistory([layer.name for layer in job.selection.layers], job.original.state_dict())
     if rate_aware(config) and not config.reg.chosen:
         return network_by_rate(job.alone(), source, weights) if first else None
@@ -68,37 +66,6 @@ def train(
         return measured_network(job, (shared, tuned), weights, ladder) if first else None
     job, shared, tuned = _share(_refine(job), trained.penalties)
     return measured_network(job, (shared, tuned), weights) if first else None
-
-
-def _prune(job: Job) -> Job:
-    """Prune and retrain if asked; if anything trains the network, the zeros that it came with are held at zero."""
-    c = job.config
-    if job.session is None and not (c.quantizer.chosen or c.prune.chosen or c.epochs):
-        return job  # sharing keeps zeros without a mask
-    own = own_zeros(job.model, job.selection)
-    if not c.prune.chosen:
-        return job.pruned(own) if own.masks else job
-    session = job.session and replace(job.session, zeros=own)
-    with job.run.stage("prune"):
-        pruned = prune(job.model, job.network.inputs, c, session, job.run.note)
-    job = job.told(pruned.records)
-    job = replace(job, training=replace(job.training, pruning=pruned.report))
-    left = own_zeros(job.model, job.selection)
-    return job.pruned(pruned.zeros.beside(Zeros(left.masks)))
-
-
-def _plan_quantizer(job: Job) -> tuple[Job, dict[str, int]]:
-    """Return the job with the quantizer's number of shared values, and the bits of each layer that is quantized."""
-    c = job.config
-    if not c.quantizer.chosen:
-        return job, {}
-    every = [weight.name for weight in layer_weights(job.model) if weight.never is None]
-    plan = plan_quantization(job.selection, c.quantizer, c.bits, c.bits_layers, every)
-    bits = quantizer_named(c.quantizer).options.activations
-    if bits is not None:
-        places = quantize_activations(job.model, bits)
-        job.run.note(f"activations: {bits} bits at {len(places)} ReLUs")
-    return replace(job, selection=plan.selection), {n: b for n, b in plan.bits.items() if not job.zeros.is_all_zero(n)}
 
 
 def _fine_tune(job: Job, bits: dict[str, int], weights: WeightHistory) -> tuple[Job, FineTuned]:

@@ -1,6 +1,6 @@
 """The two trainings of a compression: fine-tuning all weights before sharing, and tuning the shared values after it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from qacomp.training.loop import parameter_groups
 from qacomp.training.optimizers import make_optimizer, weight_decay_of
 from qacomp.training.parametrizations.straight_through import install
 from qacomp.training.penalty_rates import set_strengths, steps_of
-from qacomp.training.quantizers import FINEST, LearnedBits, quantize_network, quantizer_named
+from qacomp.training.quantizers import FINEST, LearnedBits, quantize_network, quantizer_named, refit_scales
 from qacomp.training.regularizers import QuantizedLayer, Regularizer, build_regularizers
 from qacomp.training.setup import TrainingSetup
 
@@ -61,11 +61,32 @@ def fine_tune(
     advance_bits(learned, optimizer, steps_of(setup))
     setup.zeros.keep_zero(model, optimizer)
     stage = setup.stage("fine-tune", c.epochs, keep_best=False, descent=Descent.of(c.optimizer))
-    records = setup.train(model, stage, setup.objective(penalties), optimizer, watch=setup.watch)
+    watch = _following(setup, penalties) if bits and setup.untaught else setup.watch
+    records = setup.train(model, stage, setup.objective(penalties), optimizer, watch=watch)
     for penalty in penalties.values():
         penalty.finalize()
     tell_bits(model, learned, setup.note)
     return penalties, records
+
+
+def _following(setup: TrainingSetup, penalties: Mapping[str, Regularizer]) -> Callable[[int, nn.Module], None]:
+    """Return what to call after each epoch of a network that began with random weights: scales follow the weights.
+
+    Weights grow while they are learned, and a scale of the first ones would hold them back. In the last half of the
+    epochs the scales are fixed, so that the weights settle.
+    """
+    c = setup.config
+    scaled = quantizer_named(c.quantizer).options.scaled
+
+    def watch(epoch: int, model: nn.Module) -> None:
+        if scaled and 2 * epoch <= (c.epochs or 0):
+            for name, scale in refit_scales(model).items():
+                if isinstance(penalty := penalties.get(name), LearnedBits):
+                    penalty.fit(scale.divisor)
+        if setup.watch is not None:
+            setup.watch(epoch, model)
+
+    return watch
 
 
 def build_penalties(

@@ -29,7 +29,7 @@ class TrainingSetup:
     config: settings without None. original: the network as it came, the teacher of --distill. store: where the state
     is saved for resuming. zeros: the weights that stay zero. watch: called after each epoch of the fine-tuning.
     note: told in a line what a user should know. task: the loss and the metric. ranks: the processes that share the
-    training.
+    training; untaught: the original has random weights, so it teaches nothing.
     """
 
     config: CompressConfig
@@ -43,6 +43,7 @@ class TrainingSetup:
     note: Callable[[str], None] = lambda text: None
     task: LossAndMetric = CLASSIFYING
     ranks: Ranks = ALONE
+    untaught: bool = False
 
     def stage(self, name: str, epochs: int, *, keep_best: bool, descent: Descent = COSINE) -> Stage:
         """Return a stage with the settings' batch size, seed, augmentation, device and precision."""
@@ -53,7 +54,7 @@ class TrainingSetup:
     def objective(self, penalties: Mapping[str, Regularizer]) -> Objective:
         """Return the objective: task loss, distillation loss if --distill asks for it, and penalties with their λ."""
         c = self.config
-        teacher = self.original if c.distill.chosen else None
+        teacher = self.original if c.distill.chosen and not self.untaught else None
         schedule = strength_schedule(c.schedule, c.epochs or 1)
         strategy = c.distill.name if among_submodels(c.distill) else "none"
         lesson = replace(lesson_of(self.original, c.distill), criterion=self.task.criterion)

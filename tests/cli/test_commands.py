@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from qacomp.formats import save_file
-from qacomp.training.pretraining import FROM_SCRATCH
+from qacomp.options.from_scratch import FROM_SCRATCH
 
 Qacomp = Callable[..., Any]  # the fixture `qacomp`: runs a command line, gives .code, .out, .err and .json
 COMPRESS_FIELDS = {

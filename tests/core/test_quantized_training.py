@@ -18,14 +18,15 @@ from qacomp.errors import ConfigError, DataError
 from qacomp.formats import open_file
 from qacomp.models import model_info
 from qacomp.options.config import CompressConfig
+from qacomp.options.from_scratch import scratch_config
 from qacomp.options.method import MethodChoice
 from qacomp.progress import SilentProgress
 from qacomp.result import Result
 from qacomp.sources.network import Network
 from qacomp.sources.torch_weights import select_layers
+from qacomp.stages.from_scratch import train_network
 from qacomp.stages.resolve import resolve_network
 from qacomp.training.fine_tune import fine_tune
-from qacomp.training.pretraining import TrainConfig, train_network
 from qacomp.training.quantizers import Scale, plan_quantization, quantizer_named
 from qacomp.training.regularizers import trained_weight
 from qacomp.training.setup import TrainingSetup
@@ -36,8 +37,8 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("quantized") / "m.pt"
-    config = TrainConfig(CompressConfig(arch="lenet300", data="digits", epochs=10, precision="fp32"))
-    train_network(config, path, SilentProgress())
+    settings = {"arch": "lenet300", "data": "digits", "epochs": 10, "precision": "fp32"}
+    train_network(scratch_config(settings), path, SilentProgress())
     return path
 
 

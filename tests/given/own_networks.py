@@ -38,6 +38,33 @@ def digits() -> DataLoader[Any]:
     return DataLoader(TensorDataset(images, torch.tensor(y[:600])), 32, shuffle=True, generator=generator)
 
 
+class LeNet(nn.Module):
+    """LeNet-5's layers, narrower, for 8 x 8 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        convolutions = [nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        convolutions += [nn.Conv2d(6, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
+        dense = [nn.Linear(64, 60), nn.ReLU(), nn.Linear(60, 42), nn.ReLU(), nn.Linear(42, 10)]
+        self.body = nn.Sequential(*convolutions, *dense)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.body(x)
+        return found
+
+
+def more_digits() -> dict[str, Any]:
+    """Loaders of 1,200 digits to train on, 200 to validate and 397 to test."""
+    x, y = load_digits(return_X_y=True)
+    images = torch.tensor(x, dtype=torch.float32).reshape(-1, 1, 8, 8) / 8 - 1
+    parts = [
+        TensorDataset(images[at], torch.tensor(y[at])) for at in (slice(1200), slice(1200, 1400), slice(1400, None))
+    ]
+    generator = torch.Generator().manual_seed(3)
+    train = DataLoader(parts[0], 32, shuffle=True, generator=generator)
+    return {"train": train, "val": DataLoader(parts[1], 256), "test": DataLoader(parts[2], 256)}
+
+
 class Regression(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -122,6 +122,11 @@ class QuantizedWeight(nn.Module):
         divisor, factor, _ = self.units.tolist()
         return Scale(divisor, factor)
 
+    def refit(self, weight: Tensor) -> Scale:
+        """Return the scale of the shadow `weight` as it is now; it is used from now on."""
+        self.units[2] = 0
+        return self.scale(weight)
+
     def kept(self, weight: Tensor) -> Tensor:
         """Return the weights that aren't pruned, (n,); without a mask the weight as it is."""
         return weight if self.mask is None else weight[self.mask]
@@ -189,6 +194,12 @@ def quantized_weights(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, Q
             if isinstance(chain[0], QuantizedWeight) and id(chain) not in seen:
                 seen.add(id(chain))
                 yield f"{path}.{leaf}".removeprefix("."), module, leaf, chain[0]
+
+
+def refit_scales(model: nn.Module) -> dict[str, Scale]:
+    """Return a new scale for each quantized weight, by name, fitted to its present values and used from now on."""
+    shadows = {name: parametrizations(model, name).original.detach() for name, *_ in quantized_weights(model)}
+    return {name: part.refit(shadows[name]) for name, _, _, part in quantized_weights(model)}
 
 
 def is_quantized(model: nn.Module, name: str) -> bool:

@@ -1,6 +1,8 @@
 """EPruning (Salehinejad and Valaee): states, which switch filters on or off, evolve while the best one is trained."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from torch import nn
@@ -65,6 +67,7 @@ class PruningByEnergy(Pruner):
     """Searches and trains for its `epochs`; in the last epochs the best state is frozen."""
 
     options: EnergyOptions
+    from_scratch: ClassVar[Mapping[str, str]] = {"start": "random", "parents": "keep"}  # magnitudes say nothing yet
 
     @property
     def unit(self) -> str:

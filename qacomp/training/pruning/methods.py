@@ -60,6 +60,8 @@ class Pruner(ABC):
     default_rate: ClassVar[float | None] = None
     """The share of parameters to prune if no `rate` is given; None: the method finds the share itself."""
     needs_data: ClassVar[bool] = True
+    from_scratch: ClassVar[Mapping[str, str]] = {}
+    """The defaults of hyper-parameters where the network has random weights, if they differ from the declared ones."""
 
     def __init__(self, options: Any) -> None:
         """Take the hyper-parameters, an instance of the dataclass that the method was registered with."""

@@ -77,15 +77,15 @@ def _same(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> bool:
     return bool((a == b).all())
 
 
-def remove_dead(model: nn.Module, units: Units) -> tuple[LayerRemoval, ...]:
+def remove_dead(model: nn.Module, units: Units, *, keep: bool = False) -> tuple[LayerRemoval, ...]:
     """Remove the dead channels of `model` in place, with unchanged outputs; return one row for each layer.
 
     If a batch norm follows a convolution, its scale and shift decide whether a filter is dead. A layer whose channels
-    are all dead keeps one.
+    are all dead keeps one. keep: remove none, only count them.
     """
     graph = units.graph
     found = alive_values(model, units)
-    left = graph.left(found.atoms[0])  # (atoms,)
+    left = np.ones_like(found.atoms[0]) if keep else graph.left(found.atoms[0])  # (atoms,)
     filling = {layer.name: 0 if layer.dense else _fill(left, layer.writes) for layer in graph.layers}
     rows = []
     for layer in graph.layers:

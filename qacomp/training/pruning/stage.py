@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
+from qacomp.errors import ConfigError
 from qacomp.graphs.export_inputs import ExportInputs
 from qacomp.options.config import CompressConfig
 from qacomp.training.history import EpochRecord
@@ -21,6 +22,9 @@ from qacomp.training.pruning.removal import clear_dead, not_removable, remove_de
 from qacomp.training.pruning.report import PruningReport, active_units, kept_parameters, pruned_layers
 from qacomp.training.pruning.units import Units, apply_masks, find_units
 from qacomp.training.setup import TrainingSetup
+
+_FEW = 0.02
+"""A smaller share of parameters than this is what is left of a search that ran to the empty network."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,13 @@ def prune(
     config: CompressConfig,
     setup: TrainingSetup | None,
     note: Callable[[str], None],
+    *,
+    remove: bool = True,
 ) -> Pruned:
     """Prune `model` in place as --prune says; without a setup (no data) by magnitude and without retraining.
 
-    example: the shape of one input, (C, H, W), or inputs, for tracing it; note: called with texts for the user. Raises
-    ConfigError for a network that can't be traced.
+    example: the shape of one input, (C, H, W), or inputs, for tracing it; note: called with texts for the user; remove:
+    take dead channels out, else they stay as zeros. Raises ConfigError for a network that can't be traced.
     """
     units = find_units(trace_channels(model, example))
     pruner = pruner_of(config.prune)
@@ -52,9 +58,9 @@ def prune(
         assert pruner.options.rate is not None
         trained = PruningMasks(pruner.masks(model, units, pruner.options.rate), [])
     if setup is None or trained.search is None:
-        return finish(model, units, trained, pruner, note)
+        return finish(model, units, trained, pruner, note, remove=remove)
     full = class_figures(model, setup)  # no gates, every value there
-    pruned = finish(model, units, trained, pruner, note)
+    pruned = finish(model, units, trained, pruner, note, remove=remove)
     left = class_figures(model, setup)
     if full is None or left is None:
         return pruned
@@ -63,7 +69,13 @@ def prune(
 
 
 def finish(
-    model: nn.Module, units: Units, trained: PruningMasks, pruner: Pruner, note: Callable[[str], None]
+    model: nn.Module,
+    units: Units,
+    trained: PruningMasks,
+    pruner: Pruner,
+    note: Callable[[str], None],
+    *,
+    remove: bool = True,
 ) -> Pruned:
     """Set the masked parameters of `model` to zero and remove its dead channels, in place; return the result."""
     counter = ParameterCount(model, units)
@@ -71,8 +83,8 @@ def finish(
     clear_dead(model, units)
     kept, weights = kept_parameters(model, units)
     active = active_units(model, units)
-    rows = remove_dead(model, units)
-    stays = not_removable(rows, units.graph)
+    rows = remove_dead(model, units, keep=not remove)
+    stays = not_removable(rows, units.graph) if remove else None
     left = sum(p.numel() for p in model.parameters())
     search = trained.search
     frozen = None if search is None else next((e.epoch - 1 for e in search.history if e.frozen), None)
@@ -90,10 +102,35 @@ def finish(
         search=() if search is None else tuple(search.history),
         stays=stays,
     )
+    gone = f"{counter.total - left:,} removed from the tensors, which are smaller than the architecture's"
     note(
         f"--prune {pruner.name}: {kept:,} of {counter.total:,} parameters kept ({100 * report.kept_share:.2f} %), "
-        f"{counter.total - left:,} removed from the tensors, which are smaller than the architecture's"
+        f"{gone if remove else 'the others are zeros'}"
     )
     if stays is not None:
         note(f"--prune {pruner.name}: {stays}")
+    if search is not None and report.kept_share < _FEW:
+        note(
+            f"--prune {pruner.name}: the search switched nearly everything off, since a network that gives nothing has "
+            "the energy 0, and an untrained one more; ask for a share, rate=0.5"
+        )
     return Pruned(report, find_zeros(model, units), trained.records)
+
+
+def remove_dead_channels(model: nn.Module, example: ExportInputs, note: Callable[[str], None]) -> None:
+    """Remove the dead channels of a network that was pruned earlier, in place; a note says how many parameters.
+
+    A network that can't be traced keeps its zeros; a note says why.
+    """
+    before = sum(p.numel() for p in model.parameters())
+    try:
+        units = find_units(trace_channels(model, example))
+    except ConfigError as error:
+        note(f"pruned channels stay as zeros: {error}")
+        return
+    clear_dead(model, units)
+    stays = not_removable(remove_dead(model, units), units.graph)
+    left = sum(p.numel() for p in model.parameters())
+    note(f"pruned in its training: {before - left:,} of {before:,} parameters are removed from the tensors")
+    if stays is not None:
+        note(stays)

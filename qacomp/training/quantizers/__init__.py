@@ -6,6 +6,7 @@ from qacomp.training.parametrizations.quantized import (
     is_quantized,
     quantize_network,
     quantized_weights,
+    refit_scales,
     share_quantized,
     take_levels,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "quantize_network",
     "quantized_weights",
     "quantizer_named",
+    "refit_scales",
     "register_quantizer",
     "share_quantized",
     "take_levels",
