@@ -39,17 +39,23 @@ def ending_in_order() -> Iterator[None]:
 
 @contextmanager
 def saying_what_is_kept(output: Path) -> Iterator[None]:
-    """Say with an interruption, or the failure of another process, if finished epochs are saved beside `output`."""
+    """Say with an interruption, or the failure of another process, what a run saved beside `output` of its work."""
     from qacomp.errors import RanksError
 
-    kept, resume = "finished epochs are kept: run the same command again to continue", f"{output.name}.resume"
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        if output.with_name(resume).exists():
+        if kept := _kept(output):
             interrupt.add_note(kept)
         raise
     except RanksError as error:
-        if output.with_name(resume).exists():
+        if kept := _kept(output):
             raise RanksError(f"{error}; {kept}") from None
         raise
+
+
+def _kept(output: Path) -> str:
+    """Return what a run saved beside `output`, in words; empty for nothing."""
+    suffixes = {"epochs": ".resume", "trials": ".journal"}
+    saved = [what for what, suffix in suffixes.items() if output.with_name(output.name + suffix).exists()]
+    return f"finished {' and '.join(saved)} are kept: run the same command again to continue" if saved else ""

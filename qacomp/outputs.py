@@ -12,6 +12,8 @@ from qacomp.formats.destination import destination
 from qacomp.formats.prefix import MAGIC
 from qacomp.formats.system_errors import advice, words
 
+JOURNAL_MARK = b"qacomp journal 1\n"
+"""The start of a file of `qacomp.stages.journal`."""
 _RESUME_MARK = b"fingerprint"  # the first key of a file of `qacomp.training.resume`
 _LARGE = 1 << 30  # bytes, half of what a protobuf message can hold; smaller models need no second file for weights
 _SNAPSHOT = "epoch-*.pt"  # names of the checkpoints of --snapshots
@@ -20,9 +22,9 @@ _START = 4096  # bytes of a file that are enough to recognise its kind
 
 @dataclass(frozen=True)
 class Output:
-    """A file to be written. what: the option that names it, for messages; kind: "container", "resume" or other text.
+    """A file to be written. what: the option that names it, for messages; kind: container, resume, journal or another.
 
-    An existing file is replaced without --force only if it is a container or resume file too, of the same kind.
+    An existing file is replaced without --force only if it is one of these kinds too, and of the same one.
     """
 
     path: Path
@@ -31,8 +33,14 @@ class Output:
 
 
 def container_outputs(path: Path, what: str = "-o") -> list[Output]:
-    """Return a container and its resume file, in which a long run saves its state."""
-    return [Output(path, what, "container"), resume_output(path, what)]
+    """Return a container and its two resume files, in which a long run saves its state and keeps its trials."""
+    journal = Output(journal_path(path), f"{what}, which keeps the trials of a long run,", "journal")
+    return [Output(path, what, "container"), resume_output(path, what), journal]
+
+
+def journal_path(path: Path) -> Path:
+    """Return the path of an output's journal, NAME.journal beside it."""
+    return path.parent / f"{path.name}.journal"
 
 
 def resume_output(path: Path, what: str = "-o") -> Output:
@@ -140,12 +148,14 @@ def _dense_bytes(container: Path) -> int:
 
 
 def _is_kind(output: Output) -> bool:
-    """Return whether the existing file is a container or resume file, as the output is, and so may be replaced."""
-    if output.kind not in ("container", "resume"):
+    """Return whether the existing file is of one of qacomp's kinds, as the output is, and so may be replaced."""
+    if output.kind not in ("container", "resume", "journal"):
         return False
     try:
         with output.path.open("rb") as file:
             start = file.read(_START)
     except OSError:
         return False
-    return start.startswith(MAGIC) if output.kind == "container" else start[:2] == b"PK" and _RESUME_MARK in start
+    if output.kind == "resume":
+        return start[:2] == b"PK" and _RESUME_MARK in start
+    return start.startswith(MAGIC if output.kind == "container" else JOURNAL_MARK)

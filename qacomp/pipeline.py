@@ -14,6 +14,7 @@ from qacomp.result import Result
 from qacomp.sources.torch_source import Source, TorchSource
 from qacomp.stages.made import Made
 from qacomp.stages.resolve import resolve
+from qacomp.stages.resumable import resumable
 from qacomp.stages.run import Run
 from qacomp.stages.select import select_weights
 from qacomp.stages.share import share
@@ -37,11 +38,12 @@ def compress(source: Source, config: CompressConfig, data: Examples | Given | No
         run.note("--loss-fn: has no effect, since nothing is trained")
     selection = select_weights(source, config, run.note)
     made: Made | None = None
-    if isinstance(source, TorchSource):
-        made = train(source, selection, config, data if isinstance(data, Examples) else None, run)
-    elif run.ranks.first:
-        made = share(source, selection, config, None if isinstance(data, Examples) else data, run)
-    return run.ranks.from_first(lambda: _finished(made, source, config, run))
+    with resumable(source, config, data, run):
+        if isinstance(source, TorchSource):
+            made = train(source, selection, config, data if isinstance(data, Examples) else None, run)
+        elif run.ranks.first:
+            made = share(source, selection, config, None if isinstance(data, Examples) else data, run)
+        return run.ranks.from_first(lambda: _finished(made, source, config, run))
 
 
 def _finished(made: Made | None, source: Source, config: CompressConfig, run: Run) -> Result:

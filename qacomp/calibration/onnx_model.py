@@ -14,6 +14,7 @@ from qacomp.calibration.weights_alone import WeightsAlone
 from qacomp.errors import ExportError
 from qacomp.rate.calibrated import Moment
 from qacomp.runtime.agreement import Feed
+from qacomp.tensors.digest import arrays_digest
 
 
 class WholeModel(Protocol):
@@ -46,6 +47,11 @@ class OnnxCalibration:
     def text(self) -> str:
         """Return what the inputs are and how many."""
         return self._inputs.text
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256, in hex, over all inputs."""
+        return arrays_digest([*self._inputs.of_moments, *self._inputs.tried, *self._inputs.others])
 
     @property
     def batches(self) -> int:

@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from qacomp.batches.feed import Feed, arguments, called, count_of, rows_of
+from qacomp.batches.feed import Feed, arguments, called, count_of, rows_of, tensors_of
 from qacomp.batches.outputs import flat_outputs
 from qacomp.calibration.layer_inputs import columns, second_moment, view_of
 from qacomp.errors import DataError
 from qacomp.models.weight_places import split_name, tied_names
 from qacomp.rate.calibrated import Moment
+from qacomp.tensors.digest import arrays_digest
+from qacomp.tensors.torch_format import to_array
 
 _BATCH = 128
 _POSITIONS = 40_000  # most positions of a batch that count in a moment; neighbours add little information
@@ -41,6 +43,13 @@ class TorchCalibration:
     def text(self) -> str:
         """Return the text that describes the inputs."""
         return self._text
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256, in hex, over all inputs and the network's state."""
+        state = {name: to_array(value) for name, value in self._model.state_dict().items()}
+        feeds = [{str(i): to_array(t) for i, t in enumerate(tensors_of(feed))} for feed in self._feeds]
+        return arrays_digest([state, *feeds])
 
     @property
     def batches(self) -> int:

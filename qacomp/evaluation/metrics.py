@@ -18,16 +18,27 @@ from qacomp.runtime.output_agreement import cosine
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric of the original and of the decoded model, on `samples` samples; accuracy is in percent."""
+    """A metric of the original and of the decoded model, on `samples` samples; accuracy is in percent.
+
+    higher: whether more is better; of a squared error less is, whatever it says.
+    """
 
     name: str
     original: float
     decoded: float
     samples: int
+    higher: bool = True
+
+    @property
+    def lost(self) -> float:
+        """Return how much worse the decoded model is; negative where it is better."""
+        return lost(self.name, self.original, self.decoded, self.higher)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as in `--json` and in a container's metadata."""
-        return asdict(self)
+        """Return the fields as in `--json` and in a container's metadata; `higher_is_better` only if it is false."""
+        told = asdict(self)
+        higher = told.pop("higher")
+        return told if higher or self.name == "mse" else {**told, "higher_is_better": False}
 
 
 def chosen_metric(name: str, outputs: NDArray[Any], targets: NDArray[Any]) -> str:
@@ -69,9 +80,16 @@ def evaluate(name: str, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
     return float(np.mean((outputs.astype(np.float64) - wanted) ** 2))
 
 
-def lost(name: str, before: float, after: float) -> float:
-    """Return how much worse `after` is: by how much a squared error rises, or any other metric falls."""
-    return after - before if name == "mse" else before - after
+def lost(name: str, before: float, after: float, higher: bool = True) -> float:
+    """Return how much worse `after` is: by how much a metric falls, or rises if less is better, as of `mse`."""
+    return before - after if higher and name != "mse" else after - before
+
+
+def more_is_better(name: str) -> bool:
+    """Return whether more is better of a metric; of `module:function`, unless it has `higher_is_better = False`."""
+    if name in ("accuracy", "mse", "cosine"):
+        return name != "mse"
+    return getattr(find_custom(*name.split(":", 1)), "higher_is_better", None) is not False
 
 
 def first_outputs(runs: Sequence[Feed]) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from onnx import ModelProto
 
 from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.errors import DataError, ExportError, MetricError, StoppedRunError
-from qacomp.evaluation.metrics import Measure, chosen_metric, evaluate, first_outputs
+from qacomp.evaluation.metrics import Measure, chosen_metric, evaluate, first_outputs, more_is_better
 from qacomp.evaluation.paired import Loss, paired_loss
 from qacomp.evaluation.samples import Given, Samples, load_parts, load_samples, own_batches
 from qacomp.graphs.open_weights import with_open_weights
@@ -107,7 +107,8 @@ def measure(known: Reference, changed: OnnxModel, note: Callable[[str], None]) -
     value = evaluate(known.metric, outputs, known.targets)
     before = first_outputs(known.parts[0][1])
     loss = paired_loss(known.metric, before, outputs, known.targets) if known.noise else None
-    return Measured(agreed, Measure(known.metric, known.value, value, len(known.targets)), loss)
+    higher = more_is_better(known.metric)
+    return Measured(agreed, Measure(known.metric, known.value, value, len(known.targets), higher), loss)
 
 
 def _of_data(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qacomp.errors import DataError
 from qacomp.evaluation.accuracy import top1_right
-from qacomp.evaluation.metrics import evaluate, lost
+from qacomp.evaluation.metrics import evaluate, lost, more_is_better
 
 _GROUPS = 16  # of samples, whose losses give the standard error of a metric that isn't a mean over rows
 _LEAST = 2  # samples in a group
@@ -37,7 +37,8 @@ def paired_loss(name: str, before: NDArray[Any], after: NDArray[Any], targets: N
     The standard error of a top-1 accuracy of N rows is √(rows that became right or wrong) / N, at least one of them; of
     any other metric it comes from the losses of 16 groups of samples. Raises MetricError if the metric doesn't fit.
     """
-    found = lost(name, evaluate(name, before, targets), evaluate(name, after, targets))
+    higher = more_is_better(name)
+    found = lost(name, evaluate(name, before, targets), evaluate(name, after, targets), higher)
     count = len(targets)
     if name == "accuracy" and before.ndim == after.ndim == 2 and targets.size == count:
         labels = targets.reshape(-1)

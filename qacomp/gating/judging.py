@@ -95,7 +95,7 @@ def _against_last(own: GateFigure, last: GateFigure) -> tuple[float | None, str,
         return None, "", own.problem or f"of the last release: {last.problem}"
     if own.found is None or last.found is None or own.name != last.name:
         return None, "", "the two files don't both state the same metric"
-    drop = lost(own.name, last.found, own.found)
+    drop = lost(own.name, last.found, own.found, own.higher)
     return drop, _told(own.name, last.found, own.found, drop, own.how.partition(", the original's")[0]), ""
 
 

@@ -21,8 +21,8 @@ _LONGEST = 80  # characters of a metric's name, which anyone may have written
 class GateFigure:
     """A metric of the original and of the compressed model (`found`), accuracy in percent; None if unknown.
 
-    how: where the figures come from, in words; problem: why the compressed model's is unknown; advice: what to do if
-    one of them is unknown.
+    how: where the figures come from, in words; higher: whether more is better; problem: why the compressed model's is
+    unknown; advice: what to do if one of them is unknown.
     """
 
     name: str = ""
@@ -30,6 +30,7 @@ class GateFigure:
     found: float | None = None
     how: str = ""
     problem: str = ""
+    higher: bool = True
     advice: str = "compress again with --data that has targets, so that the file states the figures"
 
     @property
@@ -37,7 +38,7 @@ class GateFigure:
         """Return how much worse the compressed model is than the original; see `lost`."""
         if self.original is None or self.found is None:
             return None
-        return lost(self.name, self.original, self.found)
+        return lost(self.name, self.original, self.found, self.higher)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def stated_figure(meta: Mapping[str, Any]) -> GateFigure:
         return GateFigure(ACCURACY, accuracy.get("original"), final, how)
     if metric.get("original") is not None or metric.get("decoded") is not None:
         name = str(metric.get("name") or "metric")[:_LONGEST]
-        return GateFigure(name, metric.get("original"), metric.get("decoded"), how)
+        higher = metric.get("higher_is_better") is not False
+        return GateFigure(name, metric.get("original"), metric.get("decoded"), how, higher=higher)
     return GateFigure(problem="the file states no metric")
 
 
@@ -99,4 +101,4 @@ def _measured(path: Path, config: CompressConfig, stated: GateFigure) -> GateFig
     how = f"measured on {measured.samples} samples of {measured.data}"
     if stated.name != name:
         return GateFigure(name, None, value, how)
-    return GateFigure(name, stated.original, value, f"{how}, the original's stated in the file")
+    return GateFigure(name, stated.original, value, f"{how}, the original's stated in the file", higher=stated.higher)

@@ -30,6 +30,11 @@ class CalibratedModel(Protocol):
         ...
 
     @property
+    def digest(self) -> str:
+        """Return a digest of the inputs, in hex; empty where there are none."""
+        ...
+
+    @property
     def batches(self) -> int:
         """Return the number of batches over which the moments are computed."""
         ...

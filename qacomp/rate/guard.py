@@ -1,27 +1,41 @@
 """Keep plain rounding where compensation doesn't help on inputs that its moments weren't taken from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from qacomp.rate.equal_bits import bits_at, step_of_bits
+from qacomp.rate.kept import Kept, not_kept
 from qacomp.rate.sharing import RateSharing
-from qacomp.rate.steps import Distance
+from qacomp.rate.steps import Distance, WeightOnGrid
 
 
-def guarded(sharing: RateSharing, elsewhere: Distance, advance: Callable[[], None]) -> tuple[RateSharing, list[str]]:
+def guarded(
+    sharing: RateSharing, elsewhere: Distance, advance: Callable[[], None], kept: Kept = not_kept
+) -> tuple[RateSharing, list[str]]:
     """Return the weights without the factors that make outputs worse than plain rounding does, and which those are.
 
     A weight with a step for each input may also lose only those. elsewhere: how far the outputs move, on inputs of
-    their own. Each weight is tried alone in all ways, at steps that take equal bytes. advance: called after each one.
+    their own. Each weight is tried alone in all ways, at steps that take equal bytes. advance: called after each one;
+    kept: keeps the way and the step of each.
     """
     weights, steps, plain = dict(sharing.weights), dict(sharing.steps), []
     for name, weight in sharing.weights.items():
         if weight.factor is not None:
             simple = replace(weight, factor=None, columns=None)
             others = [simple] if weight.columns is None else [simple, replace(weight, columns=None)]
-            bits = bits_at(weight, steps[name])
-            ways = [(way, step_of_bits(way, bits, steps[name])) for way in others] + [(weight, steps[name])]
-            weights[name], steps[name] = min(ways, key=lambda way: elsewhere({name: way[0].changed(way[1])}))
+            ways = [*others, weight]
+
+            def best(name: str = name, ways: Sequence[WeightOnGrid] = ways) -> tuple[int, float]:
+                """Return the place of the best way, and its step."""
+                start = steps[name]
+                bits = bits_at(ways[-1], start)
+                found = [step_of_bits(way, bits, start) for way in ways[:-1]] + [start]
+                moved = [elsewhere({name: way.changed(step)}) for way, step in zip(ways, found, strict=True)]
+                place = moved.index(min(moved))
+                return place, found[place]
+
+            place, step = kept(f"way of rounding {name} at {float(steps[name])!r}", 2, best)
+            weights[name], steps[name] = ways[int(place) % len(ways)], step
             if weights[name] is simple:
                 plain.append(name)
         advance()

@@ -3,6 +3,7 @@
 These are plain values for the report and for --json. Nothing here is computed from a model of the search.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -29,6 +30,11 @@ class Sensitivity:
     def per_bit(self) -> float | None:
         """Return the change of the outputs for each bit that a doubled step saves; the search evens it out."""
         return None if self.bits_saved is None else self.output_change / self.bits_saved
+
+
+def finite(distance: float | None) -> float | None:
+    """Return a distance, None if it wasn't measured or the outputs were NaN or infinite."""
+    return distance if distance is not None and math.isfinite(distance) else None
 
 
 @dataclass(frozen=True)
@@ -69,10 +75,11 @@ class RateSearch:
     """All that the search measured.
 
     trials: by ascending scale, none if weights were trained on their grids; chosen: the scale of the file, None without
-    trials. sensitivities: by weight; a weight that no output depended on has none, and neither have weights whose model
-    can't be run. of_outputs: distances are those of outputs, otherwise the mean relative squared error of the weights.
-    inputs: what the model was run on; inputs_given: they come from the user's data and weren't generated. limits: those
-    that the search kept.
+    trials. filled: the weights whose steps in the file are finer than that scale says; the trial at that scale has the
+    figures with these steps. sensitivities: by weight; a weight that no output depended on has none, and neither have
+    weights whose model can't be run. of_outputs: distances are those of outputs, otherwise the mean relative squared
+    error of the weights. inputs: what the model was run on; inputs_given: they come from the user's data and weren't
+    generated. limits: those that the search kept.
     """
 
     trials: tuple[ScaleTrial, ...] = ()
@@ -82,6 +89,12 @@ class RateSearch:
     inputs: str = ""
     inputs_given: bool = False
     limits: tuple[LimitKept, ...] = ()
+    filled: tuple[str, ...] = ()
+
+    @property
+    def of_file(self) -> ScaleTrial | None:
+        """Return the figures at the scale of the file, with which it was searched; None without trials."""
+        return next((trial for trial in self.trials if trial.scale == self.chosen), None)
 
     @property
     def front(self) -> tuple[tuple[float, int, float], ...]:

@@ -1,5 +1,6 @@
 """Put all selected weights of a model on uniform grids, at any common scale of their steps."""
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.formats import BFLOAT16, bfloat16_to_float32
-from qacomp.progress import Progress
 from qacomp.rate.calibrated import CalibratedModel
 from qacomp.rate.column_choice import with_columns
 from qacomp.rate.compensation import factorized, rounded
 from qacomp.rate.grid_form import MOST_VALUES, distinct, grid_precision, grid_tensor, grid_values, plain_step
+from qacomp.rate.kept import Kept, Watch, not_kept
 from qacomp.rate.nested_grids import nested_grids
 from qacomp.rate.record import Sensitivity
 from qacomp.rate.steps import ROUNDS, Distance, WeightOnGrid, balanced_steps
@@ -75,6 +76,11 @@ class RateSharing:
         return replace(self, steps={**self.steps, **eased})
 
     @property
+    def digest(self) -> str:
+        """Return a SHA-256, in hex, that differs for other steps."""
+        return hashlib.sha256(repr([(name, float(step)) for name, step in self.steps.items()]).encode()).hexdigest()
+
+    @property
     def by_cost(self) -> list[str]:
         """Return the names, those whose error moves outputs most for each bit first; unknown ones last, by size."""
 
@@ -84,9 +90,9 @@ class RateSharing:
 
         return sorted(self.weights, key=cost, reverse=True)
 
-    def balanced(self, distance: Distance, advance: Callable[[], None]) -> "RateSharing":
+    def balanced(self, distance: Distance, advance: Callable[[], None], kept: Kept = not_kept) -> "RateSharing":
         """Return the weights with steps that are balanced anew; see `balanced_steps`."""
-        found = balanced_steps(self.weights, distance, advance)
+        found = balanced_steps(self.weights, distance, advance, kept)
         return replace(self, steps=found.steps, sensitivities=found.sensitivities)
 
     def integers(self, scale: float) -> dict[str, NDArray[np.int64]]:
@@ -121,7 +127,7 @@ def calibrated_sharing(
     read: Callable[[str], NDArray[Any]],
     model: CalibratedModel,
     precision: str,
-    progress: Progress,
+    watch: Watch,
     columns: bool = False,
 ) -> RateSharing:
     """Return the layers' weights with compensation factors and balanced steps.
@@ -130,7 +136,7 @@ def calibrated_sharing(
     an operator their own steps where that pays.
     """
     wide, dtypes, reasons = _read(layers, read)
-    with progress.task("moments of inputs", model.batches) as task:
+    with watch.progress.task("moments of inputs", model.batches) as task:
         moments = model.moments({name: array.shape for name, array in wide.items()}, task.advance)
     weights = {}
     for name, array in wide.items():
@@ -138,8 +144,8 @@ def calibrated_sharing(
         factor = None if moment is None else factorized(moment.values)
         weight = WeightOnGrid(array, None if moment is None else moment.view, factor)
         weights[name] = with_columns(weight) if columns else weight
-    with progress.task("steps by change of outputs", ROUNDS * len(weights)) as task:
-        found = balanced_steps(weights, model.distance, task.advance)
+    with watch.progress.task("steps by change of outputs", ROUNDS * len(weights)) as task:
+        found = balanced_steps(weights, model.distance, task.advance, watch.kept)
     return RateSharing(weights, found.steps, dtypes, precision, reasons, found.sensitivities)
 
 

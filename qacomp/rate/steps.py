@@ -6,6 +6,7 @@ grid, and less if most weights are zero. The steps are optimal if error ÷ bits 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from qacomp.rate.columns import FARTHEST, Columns
 from qacomp.rate.compensation import Factor, compensated, rounded
 from qacomp.rate.grid_form import entropy_bits
+from qacomp.rate.kept import Kept, not_kept
 from qacomp.rate.matrices import View
 from qacomp.rate.record import Sensitivity
 from qacomp.rate.weight_error import relative_error
@@ -118,20 +120,26 @@ class BalancedSteps:
 
 
 def balanced_steps(
-    weights: Mapping[str, WeightOnGrid], distance: Distance, advance: Callable[[], None]
+    weights: Mapping[str, WeightOnGrid], distance: Distance, advance: Callable[[], None], kept: Kept = not_kept
 ) -> BalancedSteps:
     """Return the step of each weight, so that all trade output error for bits at the same rate, up to a common scale.
 
-    Each weight is changed alone, once in each round. advance: called after each trial. A weight that no outputs depend
-    on, since its branch wasn't taken, is judged by its own error, times the median of what such an error costs others.
+    Each weight is changed alone, once in each round. advance: called after each trial; kept: keeps what it
+    measured. A weight that no outputs depend on, since its branch wasn't taken, is judged by its own error, times the
+    median of what such an error costs others.
     """
     steps = {name: weight.first_step() for name, weight in weights.items()}
     found: dict[str, Sensitivity] = {}
-    for _ in range(ROUNDS):
+
+    def tried(name: str) -> tuple[float, float]:
+        changed = weights[name].changed(steps[name])
+        return distance({name: changed}), relative_error(weights[name].values, changed)
+
+    for number in range(ROUNDS):
         moved, own = {}, {}
-        for name, weight in weights.items():
-            changed = weight.changed(steps[name])
-            moved[name], own[name] = distance({name: changed}), relative_error(weight.values, changed)
+        for name in weights:
+            key = f"round {number} of steps, {name} at {float(steps[name])!r}"
+            moved[name], own[name] = kept(key, 2, partial(tried, name))
             advance()
         costs = [moved[name] / own[name] for name in weights if moved[name] > 0 and own[name] > 0]
         usual = float(np.median(costs)) if costs else 1.0

@@ -17,6 +17,7 @@ from qacomp.formats import SharedTensor
 from qacomp.graphs.skeleton import Slot
 from qacomp.runtime.operator_errors import OperatorError
 from qacomp.sharing.share import Packed
+from qacomp.tensors.digest import arrays_digest
 
 _MOST_ALONE, _MOST_VALUES = 64, 20_000_000  # tensors, weights: with more, trying each tensor alone takes too long
 
@@ -38,6 +39,17 @@ class OnnxRuns:
     source: Joinable
     known: Reference
     note: Callable[[str], None]
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256, in hex, over inputs, the original's outputs and targets, also of those that decide."""
+        groups: list[Mapping[str, NDArray[Any]]] = []
+        known: Reference | None = self.known
+        while known is not None:
+            groups += [feed for part in known.parts for feeds in part for feed in feeds]
+            groups += [] if known.targets is None else [{"targets": known.targets}]
+            known = known.validation
+        return arrays_digest(groups)
 
     def measured(self, values: Callable[[str], NDArray[Any]]) -> Measured:
         """Run the model with these values and compare its outputs with the original's; empty if it can't be run."""

@@ -50,6 +50,11 @@ class Effects:
 class ModelRuns(Protocol):
     """A source's model, which can be run with changed weights on a fixed set of inputs."""
 
+    @property
+    def digest(self) -> str:
+        """Return a digest of the inputs and targets, also of those that decide, in hex."""
+        ...
+
     def measured(self, values: Values) -> Measured:
         """Run the model with these values, and compare its outputs with the original's."""
         ...

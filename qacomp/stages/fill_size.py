@@ -1,7 +1,9 @@
 """Fill a target size that no common scale meets: finer steps for single tensors, as many as the bytes allow."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from qacomp.rate.record import RateSearch, ScaleTrial, finite
 from qacomp.stages.scaled import Scaled
 
 _FACTORS = (0.84, 0.92, 0.96, 0.98)  # on a step: a quarter, an eighth, ... of a bit for each weight of the tensor
@@ -9,11 +11,11 @@ _NEAR = 0.002  # of the bytes that are left
 _MOST_TRIALS = 48
 
 
-def filled(scaled: Scaled, scale: float, left: int, order: Sequence[str]) -> Scaled:
-    """Return the source with finer steps for some tensors, so that they take at most `left` bytes at a scale.
+def finer_steps(scaled: Scaled, scale: float, left: int, order: Sequence[str]) -> dict[str, float]:
+    """Return factors on the steps of some tensors, so that all of them take at most `left` bytes at a scale.
 
     order: the tensors that are tried first come first. A step that doesn't fit is left as it was, and the next tensor
-    is tried. The same source, scale and bytes give the same steps.
+    is tried. The same source, scale and bytes give the same factors.
     """
     factors: dict[str, float] = {}
     trials = [(name, factor) for factor in _FACTORS for name in order]
@@ -24,4 +26,14 @@ def filled(scaled: Scaled, scale: float, left: int, order: Sequence[str]) -> Sca
             factors = tried
         if left * (1 - _NEAR) <= size <= left:
             break
-    return scaled.finer(factors)
+    return factors
+
+
+def with_figures(search: RateSearch, fine: Scaled, factors: Mapping[str, float]) -> RateSearch:
+    """Return the record of a search whose chosen scale has the figures of `fine`, the source with these factors."""
+    scale = search.chosen
+    if scale is None:
+        return search
+    own = ScaleTrial(scale, fine.shared_bytes(scale), finite(fine.distance(scale)))
+    trials = tuple(own if trial.scale == scale else trial for trial in search.trials)
+    return replace(search, trials=trials, filled=tuple(sorted(factors)))

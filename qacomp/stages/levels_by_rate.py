@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from qacomp.errors import TargetNotReachedError
 from qacomp.options.config import CompressConfig
 from qacomp.options.file_size import file_sizes
+from qacomp.rate.kept import Kept, not_kept
 from qacomp.rate.search import scale_for_size
 from qacomp.rate.sharing import RateSharing
 from qacomp.sharing.share import Packed
@@ -28,12 +29,13 @@ class Levelled:
     """A source whose tensors have levels.
 
     made: returns what a container of these tensors holds, measured; level_bytes: its bytes to the end of each level;
-    tensor_bytes: the bytes of a container that holds these tensors alone.
+    tensor_bytes: the bytes of a container that holds these tensors alone; kept: keeps these.
     """
 
     made: Callable[[Mapping[str, Packed]], Made]
     level_bytes: Callable[[Made], Sequence[int]]
     tensor_bytes: Callable[[Mapping[str, Packed]], int]
+    kept: Kept = not_kept
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def made_for_sizes(sharing: RateSharing, levelled: Levelled, asked: Sequence[Ask
     for _ in range(ATTEMPTS):
         wanted = [a.left(own) for a, own in zip(asked, rests, strict=True)]
         with run.stage("share"):
-            found = _levels(sharing, levelled.tensor_bytes, wanted, scales, asked[0].text)
+            found = _levels(sharing, levelled, wanted, scales, asked[0].text)
         made = levelled.made(found.items)
         sizes, scales = levelled.level_bytes(made), list(found.scales)
         if all(a.is_met(size) for a, size in zip(asked, sizes, strict=True)):
@@ -75,7 +77,7 @@ def made_for_sizes(sharing: RateSharing, levelled: Levelled, asked: Sequence[Ask
 
 def _levels(
     sharing: RateSharing,
-    tensor_bytes: Callable[[Mapping[str, Packed]], int],
+    levelled: Levelled,
     wanted: Sequence[int],
     starts: Sequence[float],
     text: str,
@@ -90,7 +92,11 @@ def _levels(
         coarser = tuple(levels)
 
         def bytes_at(scale: float, coarser: Sequence[Rounded] = coarser) -> int:
-            return tensor_bytes(_nested(sharing, [*coarser, (scale, sharing.integers(scale))], text))
+            def measured() -> list[int]:
+                return [levelled.tensor_bytes(_nested(sharing, [*coarser, (scale, sharing.integers(scale))], text))]
+
+            key = f"bytes of levels at {[*(s for s, _ in coarser), scale]!r}"
+            return int(levelled.kept(key, 1, measured)[0])
 
         scale = scale_for_size(bytes_at, most, start=start)
         if coarser and scale > coarser[-1][0] / _LEAST_RATIO:

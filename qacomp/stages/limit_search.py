@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from qacomp.errors import AgreementNotReachedError, DataError, TargetNotReachedError
-from qacomp.evaluation.metrics import lost
 from qacomp.options.config import CompressConfig
 from qacomp.options.quality import QUALITY
 from qacomp.progress import Task
@@ -175,7 +174,7 @@ def _reported_loss(made: Made) -> float | None:
     """Return the loss on the samples that are reported, None if none was measured."""
     metric, accuracy = made.measured.metric, made.measured.accuracy
     if metric is not None:
-        return lost(metric.name, metric.original, metric.decoded)
+        return metric.lost
     if accuracy.original is None or accuracy.tuned is None:
         return None
     return accuracy.original - accuracy.tuned

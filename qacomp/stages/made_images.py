@@ -1,24 +1,40 @@
-"""Keep the images that a network makes for itself in the file for resuming, so that Ctrl-C loses one batch at most."""
+"""Keep the images that a network makes for itself in the journal, so that Ctrl-C loses one batch at most."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import count
+
+import torch
 
 from qacomp.calibration.synthetic import Synthetic
-from qacomp.training.resume import ResumeStore
+from qacomp.stages.journal import Journal, real
 
-_STAGE = "images of its own"
+_IMAGES = "images"
 
 
 @dataclass(frozen=True)
 class MadeImages:
-    """The batches of images in a file for resuming."""
+    """The batches of images in a journal."""
 
-    store: ResumeStore
+    journal: Journal
 
     def load(self) -> list[Synthetic]:
         """Return the batches of an earlier run."""
-        saved = self.store.load(_STAGE)
-        return [] if saved is None else [Synthetic(**made) for made in saved["made"]]
+        made: list[Synthetic] = []
+        for number in count():
+            found = self.journal.arrays(_key(number))
+            if found is None or _IMAGES not in found[1]:
+                break
+            loss, arrays = found
+            try:
+                made.append(Synthetic(torch.from_numpy(arrays[_IMAGES]), real(loss)))
+            except ValueError:
+                break
+        return made
 
     def save(self, made: list[Synthetic]) -> None:
-        """Write all batches."""
-        self.store.save(_STAGE, {"made": [asdict(m) for m in made]}, last=True)
+        """Write the last batch; those before it are written."""
+        self.journal.add(_key(len(made) - 1), made[-1].loss, {_IMAGES: made[-1].images.cpu().numpy()})
+
+
+def _key(number: int) -> str:
+    return f"images of its own, batch {number}"

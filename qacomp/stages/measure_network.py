@@ -112,7 +112,8 @@ def _measure(job: Job, values: Accuracy, found: float | None) -> Measure | None:
     """Return the original's and the compressed network's value of a metric other than accuracy."""
     if job.session is None or job.session.task.metric.percent or values.original is None or found is None:
         return None
-    return Measure(job.session.task.metric.name, values.original, found, job.session.examples.test_count)
+    metric = job.session.task.metric
+    return Measure(metric.name, values.original, found, job.session.examples.test_count, metric.higher)
 
 
 def _metadata(job: Job, package: Package, found: Measurements) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from qacomp.datasets.custom import call_custom
 from qacomp.errors import DataError
 from qacomp.evaluation.on_batches import some_feeds
 from qacomp.models.plain_modules import copied
+from qacomp.rate.kept import Watch
 from qacomp.rate.sharing import RateSharing, calibrated_sharing
 from qacomp.sources.probes import probe_inputs
 from qacomp.stages.job import Job
@@ -61,7 +62,7 @@ def calibrate(job: Job) -> CalibratedNetwork:
             lambda name: state[name].numpy(),
             calibration,
             job.config.stored_precision,
-            job.run.progress,
+            Watch(job.run.progress, job.run.journal.under(calibration.digest)),
         )
     job.run.note(f"calibrated on {text}")
     return CalibratedNetwork(sharing, calibration, inputs, training, held)
@@ -110,8 +111,7 @@ def _inputs(job: Job, model: nn.Module) -> tuple[list[Feed], str]:
         count = _count(job, shape, _IMAGES, _TO_TRAIN_ON)
         with job.run.progress.task("images of its own", -(-count // 128) * STEPS) as task:
             unpruned = copied(job.original).cpu().eval()  # pruning without data leaves statistics that no longer hold
-            kept = MadeImages(job.store) if job.store and job.session is None else None
-            made = synthetic_images(unpruned, shape, count, seed, task.advance, kept)
+            made = synthetic_images(unpruned, shape, count, seed, task.advance, MadeImages(job.run.journal))
         return [made.images], f"{count} images made from the statistics of its batch norms, seed {seed}"
     drawn = torch.from_numpy(probe_inputs(job.network, _IMAGES, seed))
     return [drawn], f"{_IMAGES} random inputs, seed {seed}"

@@ -47,6 +47,7 @@ def network_levels_by_rate(job: Job, source: TorchSource, found: CalibratedNetwo
         lambda items: task.made(items, tuned=True),
         lambda made: level_bytes(made, source, job.config),
         lambda items: tensor_bytes(items, job.config),
+        job.run.journal.under(found.sharing.digest + found.model.digest),
     )
     return made_for_sizes(found.sharing, levelled, asked, rest, job.run)
 

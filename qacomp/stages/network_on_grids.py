@@ -13,13 +13,15 @@ from qacomp.models.plain_modules import copied
 from qacomp.sharing.share import Packed, kept_unless_smaller
 from qacomp.sources.torch_source import TorchSource
 from qacomp.stages.job import Job
+from qacomp.stages.kept_trials import kept_trials
+from qacomp.stages.kept_tunings import KeptTunings
 from qacomp.stages.made import Made
 from qacomp.stages.measure_network import measured_network
 from qacomp.stages.network_calibration import CalibratedNetwork
 from qacomp.stages.scale_search import Asked
 from qacomp.stages.scaled import Scaled
 from qacomp.stages.size_of import tensor_bytes, whole_bytes
-from qacomp.stages.tune_on_grids import Tuned, tune, tunes
+from qacomp.stages.tune_on_grids import tune, tunes
 from qacomp.stages.validate_network import validated_network
 from qacomp.stages.validation import Validation
 from qacomp.tensors.torch_format import to_array
@@ -114,23 +116,26 @@ class NetworkOnGrids:
         Each scale is tuned once.
         """
         at = lru_cache(maxsize=1)(self.at)  # bytes and distance are often asked for at the same scale
-        kept: dict[float, Tuned] = {}
         tuned = tuned and tunes(self.job)
+        what = f"{self.found.sharing.digest}{self.found.model.digest}{' tuned' if tuned else ''}"
+        kept = KeptTunings(self.job.run.journal, what)
 
         def built(scale: float) -> BuiltNetwork:
             found = self.built(at(scale), tuned=False)
             if not tuned:
                 return found
-            if scale in kept:
-                kept[scale].put(found.model)
+            known = kept.find(scale)
+            if known is None:
+                known = tune(self.job, found.model, self._inputs)
+                kept.keep(scale, known)
             else:
-                kept[scale] = tune(self.job, found.model, self._inputs)
-            return replace(found, job=found.job.told(kept[scale].records))
+                known.put(found.model)
+            return replace(found, job=found.job.told(known.records))
 
         def before_tuning(scale: float) -> Validation:
             return self.validated(self.built(at(scale), tuned=False))
 
-        return Scaled(
+        scaled = Scaled(
             lambda scale: self.measured(built(scale)),
             self.whole,
             lambda scale: self.bytes_of(at(scale)),
@@ -140,6 +145,7 @@ class NetworkOnGrids:
             self.found.sharing.by_cost,
             before_tuning if tuned else None,
         )
+        return kept_trials(scaled, self.job.run.journal, what)
 
     def _finer(self, factors: Mapping[str, float]) -> "NetworkOnGrids":
         return replace(self, found=replace(self.found, sharing=self.found.sharing.finer(factors)))

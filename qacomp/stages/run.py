@@ -7,6 +7,7 @@ from pathlib import Path
 
 from qacomp.progress import Progress
 from qacomp.ranks.ranks import ALONE, Ranks
+from qacomp.stages.journal import Journal
 from qacomp.training.task import OwnFunctions
 
 _NONE = OwnFunctions()
@@ -16,7 +17,8 @@ class Run:
     """Collects the notes to the user and the seconds of each stage.
 
     output: path of the container; snapshots: folder for checkpoints after each quarter of fine-tuning, None: none; own:
-    the caller's loss and metric; ranks: the processes that share the trainings.
+    the caller's loss and metric; ranks: the processes that share the trainings. journal: keeps what a search measures;
+    it keeps nothing until the pipeline gives another one.
     """
 
     def __init__(
@@ -30,6 +32,11 @@ class Run:
         self.progress, self.output, self.snapshots, self.own, self.ranks = progress, output, snapshots, own, ranks
         self.notes: list[str] = []
         self.seconds: dict[str, float] = {}
+        self.journal = Journal()
+
+    def keep_in(self, journal: Journal) -> None:
+        """Keep what a search measures from now on in a journal."""
+        self.journal = journal
 
     def note(self, text: str) -> None:
         """Show a note to the user now, and keep it for the result."""

@@ -14,7 +14,7 @@ from qacomp.options.quality import QUALITY
 from qacomp.rate.quality import DISTANCES
 from qacomp.rate.search import largest_scale, scale_for_size
 from qacomp.sources.source_size import SourceSize
-from qacomp.stages.fill_size import filled
+from qacomp.stages.fill_size import finer_steps, with_figures
 from qacomp.stages.made import Made
 from qacomp.stages.run import Run
 from qacomp.stages.scaled import Scaled
@@ -91,11 +91,17 @@ def _filled(scaled: Scaled, scale: float, found: tuple[Made, int], asked: Asked,
     left = asked.left(size - scaled.shared_bytes(scale))
     for _ in range(_FILLS):
         with run.stage("share"):
-            fine = filled(scaled, scale, left, scaled.order)
-        other = replace(fine.made(scale), search=made.search)
+            factors = finer_steps(scaled, scale, left, scaled.order)
+        if not factors:
+            break
+        fine = scaled.finer(factors)
+        other = fine.made(scale)
         now = fine.whole_bytes(other)
         if now <= asked.most:
-            return (other, now) if now > size else found
+            if now <= size:
+                break
+            assert made.search is not None
+            return replace(other, search=with_figures(made.search, fine, factors)), now
         left -= now - asked.most  # tuning changed what the rest takes
     return found
 

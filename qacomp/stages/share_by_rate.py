@@ -11,11 +11,13 @@ from qacomp.options.config import CompressConfig
 from qacomp.options.needs import level_numbers, limited, sized_levels, vector_precision
 from qacomp.rate.calibrated import CalibratedModel
 from qacomp.rate.guard import guarded
+from qacomp.rate.kept import Watch
 from qacomp.rate.sharing import RateSharing, calibrated_sharing, plain_sharing
 from qacomp.rate.steps import ROUNDS
 from qacomp.sharing.selection import Selection
 from qacomp.sharing.share import Packed, kept_unless_smaller
 from qacomp.sources.source import ModelRuns, PlainSource
+from qacomp.stages.kept_trials import kept_trials
 from qacomp.stages.large import large_by_rate
 from qacomp.stages.levels_by_rate import Levelled, asked_levels, made_for_sizes
 from qacomp.stages.limit_search import made_within_limits
@@ -53,6 +55,7 @@ def share_by_rate(
             lambda items: _made(grids, runs, grids.kept(items), run),
             lambda made: level_bytes(made, source, config),
             lambda items: tensor_bytes(grids.kept(items), config),
+            run.journal.under(grids.sharing.digest),
         )
         made = made_for_sizes(grids.sharing, levelled, asked_levels(config, source.size), 0, run)
         return with_sensitivities(made, calibrated.sharing, calibrated.model, inputs_given=given)
@@ -84,13 +87,15 @@ def _calibrated(source: PlainSource, selection: Selection, config: CompressConfi
         sharing = plain_sharing(layers, lambda name: read[name](), precision)
         return _CalibratedSource(sharing, WeightsAlone(lambda name: read[name]()))
     columns = not sized_levels(config)  # a container holds codebooks in blocks, or levels
-    sharing = calibrated_sharing(layers, lambda name: read[name](), model, precision, run.progress, columns=columns)
+    digest = model.digest
+    watch = Watch(run.progress, run.journal.under(digest))
+    sharing = calibrated_sharing(layers, lambda name: read[name](), model, precision, watch, columns=columns)
     run.note(f"calibrated on {model.text}")
     with run.progress.task("compensation on other inputs", len(sharing.weights)) as task:
-        safe, plain = guarded(sharing, model.distance_elsewhere, task.advance)
+        safe, plain = guarded(sharing, model.distance_elsewhere, task.advance, watch.kept)
     if any(safe.weights[name] is not weight for name, weight in sharing.weights.items()):
         with run.progress.task("steps by change of outputs", ROUNDS * len(safe.weights)) as task:
-            safe = safe.balanced(model.distance, task.advance)
+            safe = safe.balanced(model.distance, task.advance, run.journal.under(f"{digest}, without some factors"))
     sharing = safe if config.calibration is not None else safe.eased()
     if plain:
         few = ", ".join(name[:80] for name in plain[:3]) + (", ..." if len(plain) > 3 else "")
@@ -145,7 +150,7 @@ class _Grids:
 
 def _scaled(grids: _Grids, runs: ModelRuns | None, run: Run) -> Scaled:
     made_at = lru_cache(maxsize=1)(lambda scale: _made(grids, runs, grids.at(scale), run))
-    return Scaled(
+    scaled = Scaled(
         made_at,
         lambda made: whole_bytes(made, grids.source, grids.config),
         grids.shared_bytes,
@@ -154,6 +159,8 @@ def _scaled(grids: _Grids, runs: ModelRuns | None, run: Run) -> Scaled:
         lambda factors: _scaled(grids.finer(factors), runs, run),
         grids.sharing.by_cost,
     )
+    what = grids.sharing.digest + grids.model.digest + ("" if runs is None else runs.digest)
+    return kept_trials(scaled, run.journal, what)
 
 
 def _validated(

@@ -42,9 +42,10 @@ def trained_unlabelled(task: NetworkOnGrids) -> Made:
         plain = made_for_quality(task.scaled(), job.config, job.run)
     else:
         plain = made_for_size(task.scaled(), task.rest(), task.asked(), job.run)
-    assert plain.search is not None and plain.search.chosen is not None
-    chosen = plain.search.chosen
-    whole, weights = task.whole(plain), task.bytes_of(task.at(chosen))
+    assert plain.search is not None and plain.search.of_file is not None
+    chosen, weights = plain.search.of_file.scale, plain.search.of_file.weight_bytes
+    assert weights is not None  # the search ended there
+    whole = task.whole(plain)
     goal = int(_OF_UNTRAINED * weights) if by_quality else task.asked().left(whole - weights)
     with job.run.stage("share"):
         scale = scale_for_size(lambda s: task.bytes_of(task.at(s)), goal, start=chosen)

@@ -6,7 +6,7 @@ from functools import cache
 
 from qacomp.calibration.weights_alone import WeightsAlone
 from qacomp.rate.calibrated import CalibratedModel
-from qacomp.rate.record import RateSearch, ScaleTrial
+from qacomp.rate.record import RateSearch, ScaleTrial, finite
 from qacomp.rate.sharing import RateSharing
 from qacomp.stages.made import Made
 from qacomp.stages.scaled import Scaled
@@ -64,12 +64,7 @@ class TrialLog:
     def _trial(self, scale: float) -> ScaleTrial:
         found = self._validations.get(scale)
         told = (None, None) if found is None else (None if found.loss is None else found.loss.lost, found.agreement)
-        return ScaleTrial(scale, self._bytes.get(scale), self._finite(scale), *told)
-
-    def _finite(self, scale: float) -> float | None:
-        """Return a distance, None if it wasn't measured or the outputs were NaN or infinite."""
-        found = self._distances.get(scale, math.inf)
-        return found if math.isfinite(found) else None
+        return ScaleTrial(scale, self._bytes.get(scale), finite(self._distances.get(scale)), *told)
 
     def _measure_bytes(self, scale: float) -> None:
         if scale not in self._bytes:

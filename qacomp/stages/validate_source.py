@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from qacomp.calibration.weights_alone import WeightsAlone
-from qacomp.evaluation.metrics import lost
 from qacomp.evaluation.onnx_measuring import Measured
 from qacomp.evaluation.paired import Loss
 from qacomp.options.config import CompressConfig
@@ -43,4 +42,4 @@ def _loss(found: Measured) -> Loss | None:
     if found.loss is not None or found.metric is None:
         return found.loss
     m = found.metric
-    return Loss(m.name, lost(m.name, m.original, m.decoded), None, m.samples)
+    return Loss(m.name, m.lost, None, m.samples)

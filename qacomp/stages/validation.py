@@ -1,9 +1,11 @@
 """What decides whether steps may be taken: a model's verdict, its agreement, and what it lost of the metric."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from qacomp.evaluation.paired import Loss
-from qacomp.evaluation.verdict import GOOD, LARGEST_DROP, UNMEASURED, Verdict
+from qacomp.evaluation.verdict import GOOD, LARGEST_DROP, UNMEASURED, Verdict, stated_verdict
+from qacomp.stages.journal import real, text, whole
 from qacomp.stages.made import Made
 
 _DROP = LARGEST_DROP / 2  # points of accuracy where samples decide: those that are reported have a noise of their own
@@ -23,6 +25,21 @@ class Validation:
     inputs: str = ""
     apart: bool = False
     reported: int = 0
+
+    @classmethod
+    def of_json(cls, value: Any) -> Self:
+        """Return the validation of which `value` is the `asdict`, from JSON. Raises ValueError, TypeError, KeyError."""
+        loss = value["loss"]
+        if loss is not None:
+            error = None if loss["error"] is None else real(loss["error"])
+            loss = Loss(text(loss["metric"]), real(loss["lost"]), error, whole(loss["samples"]))
+        verdict = stated_verdict({"verdict": text(value["verdict"]["word"])})
+        if verdict is None:
+            raise ValueError("no verdict")
+        reasons = tuple(text(reason) for reason in value["verdict"]["reasons"])
+        verdict = replace(verdict, reasons=reasons, advice=text(value["verdict"]["advice"]))
+        agreement = None if value["agreement"] is None else real(value["agreement"])
+        return cls(verdict, agreement, loss, text(value["inputs"]), value["apart"] is True, whole(value["reported"]))
 
     @property
     def good(self) -> bool:

@@ -30,7 +30,7 @@ def quality_loss(
     if original is not None and decoded is not None:
         return _finite(drop_name("accuracy"), lost("accuracy", original, decoded))
     if metric is not None:
-        return _finite(drop_name(metric.name), lost(metric.name, metric.original, metric.decoded))
+        return _finite(drop_name(metric.name), metric.lost)
     if agreement is not None and agreement.centred is not None:
         return _finite(CENTRED, max(0.0, 1 - agreement.centred))
     if agreement is not None and agreement.cosine is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qacomp.api import compress
 from qacomp.errors import AgreementNotReachedError, ConfigError, QacompError, TargetNotReachedError
 from qacomp.options.config import CompressConfig
+from qacomp.outputs import journal_path
 from qacomp.plain_text import printable
 from qacomp.stages.figures import Figures
 from qacomp.sweeping.dimension import Choice, Dimension
@@ -66,7 +67,8 @@ def objective(job: SweepJob, study: "Study") -> "Callable[[Trial], tuple[int, fl
             trial.set_user_attr(ERROR, str(error)[:_LONGEST])
             raise
         finally:
-            file.with_name(f"{file.name}.resume").unlink(missing_ok=True)  # a trial isn't resumed, but begun again
+            for kept in (file.with_name(f"{file.name}.resume"), journal_path(file)):
+                kept.unlink(missing_ok=True)  # a trial isn't resumed, but begun again
 
     return run
 

@@ -12,7 +12,7 @@ import qacomp
 from qacomp.rate.record import Sensitivity
 from qacomp.rate.sharing import RateSharing
 from qacomp.rate.steps import WeightOnGrid
-from qacomp.stages.fill_size import filled
+from qacomp.stages.fill_size import finer_steps
 from qacomp.stages.scaled import Scaled
 
 
@@ -39,9 +39,10 @@ def test_bytes_that_are_left_are_filled_from_below(gap: float) -> None:
     steps = Steps({"a": 8000, "b": 3000, "c": 400, "d": 50})
     size = steps.bytes_at(1.0)
     left = int(size * (1 + gap))
-    found = filled(steps.scaled(), 1.0, left, list(steps.sizes)).shared_bytes(1.0)
-    assert 0.995 * left <= found <= left and found == filled(steps.scaled(), 1.0, left, "abcd").shared_bytes(1.0)
-    assert filled(steps.scaled(), 1.0, size, "abcd").shared_bytes(1.0) == size
+    factors = finer_steps(steps.scaled(), 1.0, left, list(steps.sizes))
+    assert 0.995 * left <= steps.scaled().finer(factors).shared_bytes(1.0) <= left
+    assert factors == finer_steps(steps.scaled(), 1.0, left, "abcd")
+    assert steps.scaled().finer(finer_steps(steps.scaled(), 1.0, size, "abcd")).shared_bytes(1.0) == size
 
 
 def test_tensors_whose_error_costs_most_come_first() -> None:
@@ -64,3 +65,8 @@ def test_sizes_that_no_scale_meets_are_met(monkeypatch: pytest.MonkeyPatch) -> N
     assert before.missed and before.container_bytes < 0.99 * 800
     assert not made.missed and 0.99 * 800 <= made.container_bytes <= 800
     assert made.output.read_bytes() == again.output.read_bytes()
+    search, plain = made.rate_search, before.rate_search
+    assert search is not None and plain is not None and search.of_file is not None and plain.of_file is not None
+    more = (search.of_file.weight_bytes or 0) - (plain.of_file.weight_bytes or 0)
+    assert more > 0 and abs(more - (made.container_bytes - before.container_bytes)) <= 3, "the rest is alike"
+    assert search.filled and set(search.filled) < set(state) and not plain.filled

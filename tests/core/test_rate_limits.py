@@ -14,7 +14,9 @@ from torch import nn
 import qacomp
 from qacomp.datasets import load_dataset
 from qacomp.errors import ConfigError, DataError, TargetNotReachedError
+from qacomp.evaluation.metrics import Measure
 from qacomp.evaluation.paired import paired_loss
+from qacomp.gating.release import stated_figure
 from qacomp.models import model_info
 from qacomp.options.config import CompressConfig
 from qacomp.options.needs import limited, rate_aware
@@ -177,3 +179,23 @@ def test_a_limit_of_the_metric_needs_labels(network: nn.Module) -> None:
     images = np.random.default_rng(0).random((8, 1, 28, 28), np.float32)
     with pytest.raises(DataError, match="--max-drop 1: no metric was measured; give --data with targets"):
         qacomp.compress(classifier(network), {"x": images}, max_drop=1.0)
+
+
+def test_a_metric_of_ones_own_may_rise(network: nn.Module, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "own_error.py").write_text(
+        "def error(y, t):\n    return float((y.argmax(1) != t).mean())\nerror.higher_is_better = False\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    before, labels = scores(400)
+    after = before.copy()
+    after[:100] = -before[:100]
+    assert paired_loss("own_error:error", before, after, labels).lost == pytest.approx(0.25)
+    rises = Measure("own_error:error", 0.1, 0.3, 9, higher=False)
+    assert rises.lost == pytest.approx(0.2) and rises.to_json()["higher_is_better"] is False
+    assert stated_figure({"metric": rises.to_json()}).drop == pytest.approx(0.2)
+    assert "higher_is_better" not in Measure("mse", 0.1, 0.3, 9, higher=False).to_json()
+    data = load_dataset("digits")
+    arrays = {"x": model_info("lenet300").preprocessing.apply(data.train.x[:300]), "y": data.train.y[:300]}
+    made = qacomp.compress(classifier(network), arrays, max_drop=0.03, metric="own_error:error")
+    assert made.metric is not None and made.metric.decoded <= made.metric.original + 0.1
+    assert made.rate_search is not None and 0 <= made.rate_search.limits[0].reached <= 0.03

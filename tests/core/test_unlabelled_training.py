@@ -23,6 +23,7 @@ from qacomp.models.plain_modules import copied
 from qacomp.options.config import CompressConfig
 from qacomp.options.method import MethodChoice
 from qacomp.progress import SilentProgress
+from qacomp.rate.record import RateSearch, ScaleTrial
 from qacomp.result import Result
 from qacomp.stages import network_by_rate, network_calibration, pack_network
 from qacomp.stages import train_unlabelled as stage
@@ -180,7 +181,11 @@ def test_the_network_that_is_closer_to_the_original_is_kept(closer: bool, monkey
     with torch.no_grad():
         near.get_parameter("8.weight").mul_(1.1)
         far.get_parameter("8.weight").mul_(1.3)
-    same: dict[str, Any] = {"search": SimpleNamespace(chosen=1.0), "missed": "", "measured": Measurements()}
+    same: dict[str, Any] = {
+        "search": RateSearch((ScaleTrial(1.0, 1000),), 1.0),
+        "missed": "",
+        "measured": Measurements(),
+    }
     networks = (far, near) if closer else (near, far)
     plain, trained = (SimpleNamespace(network=network, **same) for network in networks)
     notes: list[str] = []
