@@ -1,5 +1,6 @@
 """The main outputs of a network on a part of the data, held in memory, to compare two networks on the same examples."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,10 @@ from torch import nn
 from qacomp.batches.examples import Batches
 from qacomp.batches.feed import count_of, mapped, moved
 from qacomp.batches.outputs import comparable, main_output
-from qacomp.errors import DataError
+from qacomp.errors import DataError, MetricError
 from qacomp.evaluation.metric import Metric, array_of
 from qacomp.evaluation.on_batches import Forward, check_finite, device_of, on_cpu
-from qacomp.evaluation.paired import Loss, paired_loss
+from qacomp.evaluation.paired import GROUPS, Loss, paired_loss
 from qacomp.models.plain_modules import in_eval_mode
 
 _BATCH = 128
@@ -43,6 +44,11 @@ class HeldOutputs:
             return None
         arrays = [array_of(y) for y in self.targets]
         return np.concatenate(arrays) if len({array.shape[1:] for array in arrays}) == 1 else None
+
+    def part(self, group: int) -> "HeldOutputs":
+        """Return every sixteenth example of each batch, from number `group` on, of outputs and targets as tensors."""
+        outputs, targets = (tuple(t[group::GROUPS] for t in found) for found in (self.outputs, self.targets))
+        return HeldOutputs(outputs, targets, sum(map(len, targets)))
 
     def value(self, metric: Metric) -> float:
         """Return a metric of these outputs."""
@@ -75,4 +81,16 @@ def loss_between(before: HeldOutputs, after: HeldOutputs, metric: Metric, values
         except DataError:  # labels that are left out, for example
             pass
     lost = values[0] - values[1] if metric.higher else values[1] - values[0]
-    return Loss(metric.name, lost, None, before.count)
+    return Loss(metric.name, lost, _error(before, after, metric), before.count)
+
+
+def _error(before: HeldOutputs, after: HeldOutputs, metric: Metric) -> float | None:
+    """Return the standard error of what was lost, from 16 groups of examples; None where groups can't be measured."""
+    plain = all(isinstance(found, torch.Tensor) and found.ndim for found in (*before.outputs, *after.outputs))
+    if before.count < 2 * GROUPS or before.labels is None or not plain:
+        return None
+    try:
+        parts = [(before.part(group).value(metric), after.part(group).value(metric)) for group in range(GROUPS)]
+    except MetricError:  # a metric may need examples of each class, for example
+        return None
+    return float(np.std([one - two for one, two in parts], ddof=1) / math.sqrt(GROUPS))

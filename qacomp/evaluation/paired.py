@@ -14,7 +14,8 @@ from qacomp.errors import DataError
 from qacomp.evaluation.accuracy import top1_right
 from qacomp.evaluation.metrics import evaluate, lost, more_is_better
 
-_GROUPS = 16  # of samples, whose losses give the standard error of a metric that isn't a mean over rows
+GROUPS = 16
+"""Groups of samples, whose losses give the standard error of a metric that isn't a mean over rows."""
 _LEAST = 2  # samples in a group
 
 
@@ -49,7 +50,7 @@ def paired_loss(name: str, before: NDArray[Any], after: NDArray[Any], targets: N
 
 def _of_groups(name: str, before: NDArray[Any], after: NDArray[Any], targets: NDArray[Any]) -> float | None:
     """Return the standard error of a loss from groups of samples; None for too few, or a metric that takes no part."""
-    groups = min(_GROUPS, len(targets) // _LEAST)
+    groups = min(GROUPS, len(targets) // _LEAST)
     if groups < 2 or not len(before) == len(after) == len(targets):
         return None
     parts = [np.arange(i, len(targets), groups) for i in range(groups)]

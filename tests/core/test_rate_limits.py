@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from digits_network import PREPROCESS, digits_network
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -14,6 +15,8 @@ from torch import nn
 import qacomp
 from qacomp.datasets import load_dataset
 from qacomp.errors import ConfigError, DataError, TargetNotReachedError
+from qacomp.evaluation.held_outputs import HeldOutputs, loss_between
+from qacomp.evaluation.metric import metric_of
 from qacomp.evaluation.metrics import Measure
 from qacomp.evaluation.paired import paired_loss
 from qacomp.gating.release import stated_figure
@@ -199,3 +202,22 @@ def test_a_metric_of_ones_own_may_rise(network: nn.Module, monkeypatch: pytest.M
     made = qacomp.compress(classifier(network), arrays, max_drop=0.03, metric="own_error:error")
     assert made.metric is not None and made.metric.decoded <= made.metric.original + 0.1
     assert made.rate_search is not None and 0 <= made.rate_search.limits[0].reached <= 0.03
+
+
+def test_the_noise_of_a_networks_own_metric_comes_from_groups() -> None:
+    generator = torch.Generator().manual_seed(0)
+    targets, moved = torch.randn(640, 3, generator=generator), 0.1 * torch.randn(640, 3, generator=generator)
+
+    def closeness(outputs: torch.Tensor, wanted: torch.Tensor) -> float:
+        return -float(((outputs - wanted) ** 2).mean())
+
+    def held(outputs: torch.Tensor) -> HeldOutputs:
+        outputs_of, targets_of = ([t[i : i + 128] for i in range(0, 640, 128)] for t in (outputs, targets))
+        return HeldOutputs(tuple(outputs_of), tuple(targets_of), 640)
+
+    before, after, metric = held(targets), held(targets + moved), metric_of("closeness", closeness)
+    loss = loss_between(before, after, metric, (before.value(metric), after.value(metric)))
+    expected = float((moved**2).mean(1).std()) / math.sqrt(640)
+    assert loss.lost == pytest.approx(float((moved**2).mean())) and loss.error == pytest.approx(expected, rel=0.5)
+    listed = HeldOutputs(before.outputs, tuple([t] for t in before.targets), 640)  # of no known order of examples
+    assert loss_between(listed, listed, metric, (0.0, 0.0)).error is None
