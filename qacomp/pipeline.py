@@ -42,6 +42,7 @@ def compress(source: Source, config: CompressConfig, data: Examples | Given | No
         if isinstance(source, TorchSource):
             made = train(source, selection, config, data if isinstance(data, Examples) else None, run)
         elif run.ranks.first:
+            run.note_alone("only networks of PyTorch are trained")
             made = share(source, selection, config, None if isinstance(data, Examples) else data, run)
         return run.ranks.from_first(lambda: _finished(made, source, config, run))
 

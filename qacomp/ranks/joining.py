@@ -1,6 +1,7 @@
 """Join the processes that torchrun started, and let all of them end when one fails."""
 
 import itertools
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -61,7 +62,9 @@ def _start(cpu: bool) -> None:
         raise RanksError(_MISSING) from None
     plain = cpu or not torch.cuda.is_available()
     try:
-        PartialState(cpu=plain, timeout=timedelta(seconds=ANSWER_S), **({"backend": "gloo"} if plain else {}))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it chooses the number of threads, in each process
+            PartialState(cpu=plain, timeout=timedelta(seconds=ANSWER_S), **({"backend": "gloo"} if plain else {}))
     except (RuntimeError, ValueError, NotImplementedError) as error:
         text = " ".join(str(error).split())[:300]
         raise RanksError(f"the processes can't be joined ({text}); start all of them with the same torchrun") from error

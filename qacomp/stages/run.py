@@ -43,6 +43,11 @@ class Run:
         self.notes.append(text)
         self.progress.note(text)
 
+    def note_alone(self, why: str) -> None:
+        """Note, if several processes were started, that the first one works alone, and why."""
+        if self.ranks.size > 1:
+            self.note(f"{self.ranks.size} processes were started, but {why}, so the first one works alone")
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time the block, and add its seconds to the stage `name`."""

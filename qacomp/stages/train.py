@@ -50,12 +50,15 @@ def train(
     and RanksError.
     """
     first = run.ranks.first
-    if data is None and not first:
-        return None
+    if data is None:
+        run.note_alone("nothing is trained without data")
+        if not first:
+            return None
     job = pruned(start_job(source, selection, config, data, run))
     job, bits = with_quantizer(job)
     weights = WeightHistory([layer.name for layer in job.selection.layers], job.original.state_dict())
     if rate_aware(config) and not config.reg.chosen:
+        run.note_alone("sharing by rate isn't divided (--reg, --k or --sharing after is)")
         return network_by_rate(job.alone(), source, weights) if first else None
     job, trained = _fine_tune(job, bits, weights)
     if rate_aware(config):

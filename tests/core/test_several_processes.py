@@ -13,9 +13,11 @@ from warm_process import WarmProcess
 
 from qacomp.errors import RanksError
 from qacomp.formats import open_file
+from qacomp.progress import SilentProgress
 from qacomp.ranks.joining import joined
 from qacomp.ranks.launch import launched
 from qacomp.ranks.ranks import ALONE, Ranks
+from qacomp.stages.run import Run
 
 GIVEN = Path(__file__).resolve().parents[1] / "given"
 DATA = '''
@@ -178,6 +180,14 @@ def test_one_process_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with joined(False) as ranks:
         assert ranks is ALONE and ranks.first and ranks.from_first(os.getpid) == os.getpid()
         assert ranks.rows(5) == slice(0, 5) and ranks.gathered([3, 4]) == [(3, 4)]
+
+
+def test_work_that_is_not_shared_is_told() -> None:
+    several, one = (Run(SilentProgress(), Path("x.qac"), ranks=ranks) for ranks in (Ranks(0, 4), ALONE))
+    for run in (several, one):
+        run.note_alone("nothing is trained")
+    assert several.notes == ["4 processes were started, but nothing is trained, so the first one works alone"]
+    assert one.notes == []
 
 
 @pytest.mark.parametrize("count", [2, 3, 7, 32, 33])
