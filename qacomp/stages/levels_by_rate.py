@@ -20,6 +20,7 @@ from qacomp.stages.run import Run
 from qacomp.stages.scale_search import ATTEMPTS, Asked
 
 _LEAST_RATIO = 1.1  # of the steps of neighbouring levels: with less a level would add bytes and hardly any quality
+_ATTEMPTS = 2 * ATTEMPTS  # a level's own bytes also move those of the others: of the graph's end, and of their metadata
 _FINER = 0.5  # of the steps of the coarser level, where the search of a level begins: a bit for each weight
 Rounded: TypeAlias = tuple[float, Mapping[str, NDArray[np.int64]]]  # a level: its scale, and integers by weight
 
@@ -60,7 +61,7 @@ def made_for_sizes(sharing: RateSharing, levelled: Levelled, asked: Sequence[Ask
     near each other; levels that end further below are said in `missed`.
     """
     rests, scales = [rest] * len(asked), [_FINER**level for level in range(len(asked))]
-    for _ in range(ATTEMPTS):
+    for _ in range(_ATTEMPTS):
         wanted = [a.left(own) for a, own in zip(asked, rests, strict=True)]
         with run.stage("share"):
             found = _levels(sharing, levelled, wanted, scales, asked[0].text)

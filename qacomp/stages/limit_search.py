@@ -62,7 +62,9 @@ class _Limit:
         return min(found, 0.0) if self.is_kept else max(found, _TINY)
 
     def __str__(self) -> str:
-        return f"{self.option} {self.asked:.10g}: {'lost' if self.of_loss else 'reached cosine'} {self.reached:.6g}"
+        if self.of_loss:
+            return f"{self.option} {self.asked:.10g}: lost {self.reached:.6g}"
+        return f"{self.option} {self.asked:.10g}: reached cosine {self.reached:.10g}"
 
 
 def made_within_limits(scaled: Scaled, config: CompressConfig, run: Run) -> Made:
