@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qacomp.cli.console import count, print_json
+from qacomp.cli.help_page import BriefOption
 from qacomp.cli.options import FOLDER, INPUT, OUTPUT, force_option, reporting, trust_option
 from qacomp.cli.progress import make_progress
 from qacomp.cli.request import taking
@@ -47,6 +48,7 @@ class SweepRequest:
     config_file: Path | None
     shown: str | None
     plot: Path | None
+    loss_fn: str | None
     trust_pickle: bool
     force: bool
     as_json: bool
@@ -72,6 +74,7 @@ class SweepRequest:
 @click.option("--config", "config_file", type=INPUT, default=None, help="A TOML file of settings that stay the same.")
 @click.option("--show", "shown", metavar="DIR|URL", default=None, help="Run nothing: show what a sweep has found.")
 @click.option("--plot", type=OUTPUT, default=None, help="Draw the front: NAME.png or NAME.svg.")
+@click.option("--loss-fn", cls=BriefOption, default=None, metavar="NAME", help="Loss of training, as in compress.")
 @trust_option
 @force_option
 @reporting
@@ -130,6 +133,7 @@ def _plan(asked: SweepRequest) -> "SweepPlan":
         asked.storage,
         asked.study,
         asked.trust_pickle,
+        asked.loss_fn,
     )
 
 

@@ -1,13 +1,17 @@
 """Batches of a user's own: a DataLoader or any other iterable of batches."""
 
+import functools
 import hashlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from torch import Tensor
+
 from qacomp.batches.examples import Batch, Batches
-from qacomp.batches.feed import count_of, tensors_of
+from qacomp.batches.feed import count_of, mapped, tensors_of
 from qacomp.batches.form import BatchForm
 from qacomp.batches.seeding import seeded_pass
 from qacomp.errors import DataError, QacompError
@@ -49,6 +53,15 @@ class LoaderBatches:
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """Yield the loader's batches."""
         return self._batches(self.loader, _MEASURED)
+
+    def targets(self, entropy: list[int], most: int) -> list[bytes]:
+        """Return a digest of the targets of each of the first `most` batches, in a pass with this entropy."""
+        found = []
+        for batch in itertools.islice(self._batches(self.loader, entropy), most):
+            digest = hashlib.sha256()
+            mapped(batch.y, functools.partial(_taken, digest))
+            found.append(digest.digest())
+        return found
 
     def _keeps(self, number: int) -> bool:
         return self.kept is None or number % TENTH in self.kept
@@ -93,3 +106,8 @@ class LoadedExamples:
                 found.update(str(tuple(tensor.shape)).encode())
                 found.update(tensor.contiguous().cpu().numpy().tobytes())
         return found.hexdigest()
+
+
+def _taken(digest: Any, tensor: Tensor) -> Tensor:
+    digest.update(tensor.contiguous().cpu().numpy().tobytes())
+    return tensor

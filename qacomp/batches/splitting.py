@@ -16,6 +16,9 @@ from qacomp.batches.rows import RowBatches
 from qacomp.datasets.split import SPLIT_SEED
 from qacomp.errors import DataError
 
+_COMPARED = 4
+"""Batches whose targets two passes must have in common: small batches of few classes may be equal by chance."""
+
 
 @dataclass(frozen=True)
 class Whole:
@@ -62,7 +65,13 @@ class Whole:
         return _numbered(self.form.spec, count, names, part)
 
     def _by_number(self, names: Sequence[str]) -> dict[str, Batches]:
-        """Keep whole batches, by their number: every tenth one for each part."""
+        """Keep whole batches, by their number: every tenth one for each part. Raises DataError if the order changes."""
+        passes = [LoaderBatches(self.given, self.form).targets([number], _COMPARED) for number in range(2)]
+        if passes[0] != passes[1]:
+            raise DataError(
+                f"{self.form.spec}: its batches have other targets at each pass, so examples kept for validation would "
+                'be trained on too; give {"train": ..., "val": ...}, or a Dataset with a length, or a fixed order'
+            )
         places = {name: TENTH - 1 - i for i, name in enumerate(names)}
         others = frozenset(range(TENTH)) - frozenset(places.values())
         parts = {name: LoaderBatches(self.given, self.form, frozenset({place})) for name, place in places.items()}

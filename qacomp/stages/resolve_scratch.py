@@ -6,10 +6,12 @@ from dataclasses import replace
 
 from qacomp.batches.examples import Examples
 from qacomp.batches.images import ImageExamples
+from qacomp.batches.loaders import LoaderBatches
 from qacomp.errors import ConfigError, DataError
 from qacomp.models.flexible import FlexibleModel
 from qacomp.options.checking import check_effects
 from qacomp.options.config import CompressConfig
+from qacomp.options.from_scratch import DEFAULTS
 from qacomp.options.needs import regularizer_options, sharing_way
 from qacomp.options.sharing import AFTER, RATE
 from qacomp.sources.network import Network
@@ -34,6 +36,8 @@ def resolve_scratch(
     config = _in_full(config)
     if examples.num_classes is not None and network.num_classes and examples.num_classes > network.num_classes:
         raise DataError(f"{examples.spec}: {examples.num_classes} classes, but the network has {network.num_classes}")
+    if isinstance(examples.train, LoaderBatches) and config.batch_size == DEFAULTS["batch_size"]:
+        config = replace(config, batch_size=CompressConfig().batch_size)  # nobody gave one
     config = without_image_settings(config, examples, note)
     epochs = config.epochs or min(100, max(5, math.ceil(_STEPS / examples.train.steps(config.batch_size))))
     config = with_quantizer(replace(config, epochs=epochs, tune_epochs=0), note)

@@ -49,7 +49,7 @@ def measured_peers(job: SweepJob, container: Path, note: Callable[[str], None]) 
         layers = select_weights(source, config, lambda text: None).layers
         read = {weight.name: weight.read for weight in source.weights()}
         beside = _beside({layer.name: read[layer.name] for layer in layers}, layers, container)
-        loss = changed_loss(source, config, data)
+        loss = changed_loss(source, config, data, job.loss_fn)
         peers = [_int8(beside, loss)]
         if nncodec_python() is not None:
             for run in nncodec_runs(beside.weights, _QPS):

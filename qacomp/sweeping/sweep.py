@@ -42,7 +42,8 @@ class SweepPlan:
 
     vary: settings with their values, such as `k=4:256` (see `read_dimension`); empty: those of the study, or DEFAULT.
     base: settings that stay; its seed is that of the sweep too. storage: a database's URL in place of the folder's
-    SQLite file, by which several processes work on one study; study: its name, by default the model's.
+    SQLite file, by which several processes work on one study; study: its name, by default the model's. loss_fn: of the
+    trials' training, a text as `compress` takes it.
     """
 
     model: Path
@@ -53,6 +54,7 @@ class SweepPlan:
     storage: str | None = None
     study: str | None = None
     trust_pickle: bool = False
+    loss_fn: str | None = None
 
     @property
     def name(self) -> str:
@@ -77,7 +79,8 @@ def sweep(plan: SweepPlan, progress: Progress | None = None) -> SweepReport:
             study = open_study(storage, plan.name)
             told = identity_of(study)
             texts = plan.vary or (DEFAULT if told is None else told.space)
-            job = SweepJob(plan.model, plan.folder, look.base, space_of(texts, look.used), plan.trust_pickle)
+            space = space_of(texts, look.used)
+            job = SweepJob(plan.model, plan.folder, look.base, space, plan.trust_pickle, plan.loss_fn)
             if plan.vary and len(job.space) < len(texts):
                 kept = {dimension.text for dimension in job.space}
                 progress.note(

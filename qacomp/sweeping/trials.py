@@ -39,13 +39,17 @@ _LONGEST = 500  # characters of an error that a trial keeps
 
 @dataclass(frozen=True)
 class SweepJob:
-    """What the trials of a sweep have in common. folder: where their containers go; base: what isn't varied."""
+    """What the trials of a sweep have in common. folder: where their containers go; base: what isn't varied.
+
+    loss_fn: of their training, as `compress` takes it.
+    """
 
     model: Path
     folder: Path
     base: CompressConfig
     space: tuple[Dimension, ...]
     trust_pickle: bool = False
+    loss_fn: str | None = None
 
 
 def objective(job: SweepJob, study: "Study") -> "Callable[[Trial], tuple[int, float]]":
@@ -75,7 +79,7 @@ def objective(job: SweepJob, study: "Study") -> "Callable[[Trial], tuple[int, fl
 
 def _compressed(job: SweepJob, study: "Study", trial: "Trial", settings: dict[str, Any]) -> tuple[int, float]:
     file, config = trial_file(job.folder, trial.number), job.base.with_settings(settings, "sweep")
-    result = compress(job.model, None, config, file, progress=False, trust_pickle=job.trust_pickle)
+    result = compress(job.model, None, config, file, progress=False, trust_pickle=job.trust_pickle, loss_fn=job.loss_fn)
     try:
         measure, loss = loss_of(result)
         known = study.user_attrs.get(MEASURE)

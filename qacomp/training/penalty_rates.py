@@ -67,6 +67,8 @@ def _tell_of_levels(
 def _tell_of_weights(
     penalties: Mapping[str, Regularizer], balanced: Mapping[str, Balance], setup: TrainingSetup, damping: float
 ) -> None:
+    if setup.config.strength is None and not setup.config.strength_layers:
+        return  # nobody chose a strength
     lr = setup.config.lr / damping
     leaps = {key: balanced[key].leap_of_weights(p.strength, lr) for key, p in penalties.items()}
     worst = max(leaps, key=leaps.__getitem__, default=None)

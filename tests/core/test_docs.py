@@ -31,6 +31,14 @@ def test_the_quickstart_runs(run_printed: Callable[..., str], tmp_path: Path) ->
     assert "layer.weight 16" in out
 
 
+def test_ones_own_network_runs_as_printed(run_printed: Callable[..., str], tmp_path: Path) -> None:
+    (_, network), (_, commands) = blocks("own-data.md")
+    (tmp_path / "squares.py").write_text(network, encoding="utf-8")
+    out = run_printed([("console", commands)])
+    before, after = (float(re.findall(rf"{word}[^\n]*?(0\.\d+)", out)[0]) for word in ("squares:dice", "unet.onnx"))
+    assert before > 0.6 and after > before - 0.1
+
+
 def test_the_gate_runs_from_python(run_printed: Callable[..., str]) -> None:
     assert "or --target-size 8x" in run_printed(blocks("ci.md"))
 

@@ -1,5 +1,6 @@
 """Lightning's data modules, and what tells one user's data from another's."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -56,3 +57,24 @@ def test_a_digest_differs_where_the_training_data_does() -> None:
         for train in (0, 0, 1)
     ]
     assert digests[0] == digests[1] != digests[2]
+
+
+class Stream:
+    """Batches without a length, in an order that a pass draws anew."""
+
+    def __init__(self, *, shuffled: bool) -> None:
+        self.shuffled = shuffled
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        order = torch.randperm(120) if self.shuffled else torch.arange(120)
+        for numbers in order.reshape(-1, 4):
+            yield torch.rand(4, 4), numbers % 7
+
+
+def test_a_stream_in_another_order_at_each_pass_is_not_split() -> None:
+    with pytest.raises(DataError, match="other targets at each pass"):
+        load_examples(Stream(shuffled=True), nn.Linear(4, 7))
+    parts = load_examples(Stream(shuffled=False), nn.Linear(4, 7))  # inputs at random
+    assert [len(list(part.in_order(4))) for part in (parts.train, parts.val, parts.test)] == [24, 3, 3]
+    given = {"train": Stream(shuffled=True), "val": Stream(shuffled=False)}
+    assert len(load_examples(given, nn.Linear(4, 7)).notes) == 1
