@@ -49,7 +49,8 @@ def test_a_segmentation_is_quantized() -> None:
 def test_a_segmentation_is_shared_by_rate() -> None:
     torch.manual_seed(0)
     result = qacomp.compress(own.UNet(), own.squares(), sharing="rate", quality="small", min_size=32, **MASKED)
-    assert result.metric is not None and result.metric.decoded == pytest.approx(result.metric.original, abs=0.1)
+    assert result.metric is not None and result.metric.name == "dice" and 0 <= result.metric.decoded <= 1
+    assert result.ratio > 2 and result.max_abs_error is not None and result.max_abs_error < 1e-3
 
 
 def test_other_weights_are_measured_by_ones_own_metric(tmp_path: Path) -> None:
