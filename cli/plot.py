@@ -1,4 +1,4 @@
-"""Run `qacomp plot`: draw penalties, or weights with their shared values, as PNG or SVG."""
+"""Run `qacomp plot`: draw penalties, trainings, or weights with their shared values, as PNG or SVG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,15 +22,16 @@ _REG_HELP = "sin, cos, min, exp, sinreq, separated by commas. With hyper-paramet
 _OUTPUT = click.option("-o", "--output", type=OUTPUT, required=True, help="NAME.png or NAME.svg.")
 
 
-@click.group("plot", short_help="Draw penalties, or weights and their shared values.")
+@click.group("plot", short_help="Draw penalties, trainings, or weights and their shared values.")
 def plot_command() -> None:
     """Draw a PNG or SVG picture, by the suffix of the output. Needs matplotlib: pip install 'qacomp[plot]'.
 
-    Both subcommands accept --json.
+    All subcommands accept --json.
 
     \b
     qacomp plot penalty --reg sin,exp --k 8 -o penalty.png
     qacomp plot weights model.pt model.qac -o weights.svg
+    qacomp plot training with.json without.json -o training.png
     """
 
 
@@ -62,6 +63,45 @@ class WeightsRequest:
     output: Path
     force: bool
     as_json: bool
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """The command line of `plot training`."""
+
+    files: tuple[Path, ...]
+    output: Path
+    force: bool
+    as_json: bool
+
+
+@plot_command.command("training", short_help="Draw loss, penalty and metric of trainings by epoch.")
+@click.argument("files", type=INPUT, nargs=-1, required=True)
+@_OUTPUT
+@force_option
+@reporting
+@taking(TrainingRequest)
+def training_command(asked: TrainingRequest) -> None:
+    """Draw the trainings in FILES, which `train --json` or `compress --json` printed, one line each.
+
+    Of each file the stage with the most epochs is drawn: task loss, penalty, and the metric on the validation part.
+    Give a training with a regularizer and one without to compare them.
+
+    \b
+    qacomp train --arch lenet5 --data digits --reg exp -o a.pt --json > with.json
+    qacomp train --arch lenet5 --data digits -o b.pt --json > without.json
+    qacomp plot training with.json without.json -o training.png
+    """
+    _check_output(asked.output, asked.files, asked.force)
+    from qacomp.plots import draw_trainings, panels_of, picture_format, read_history, render
+
+    curves = [read_history(file) for file in asked.files]
+    figure = draw_trainings(curves)
+    trainings = [
+        {"file": str(f), "stage": c.stage, "epochs": len(c.losses)} for f, c in zip(asked.files, curves, strict=True)
+    ]
+    document = {"panels": panels_of(curves), "trainings": trainings}
+    _write(render(figure, picture_format(asked.output)), asked.output, document, asked.as_json)
 
 
 @plot_command.command("penalty", short_help="Draw the penalty of regularizers over an interval.")

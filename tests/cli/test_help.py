@@ -48,6 +48,7 @@ COMMANDS = {
     "demo": 30,
     "plot": 30,
     "plot penalty": 30,
+    "plot training": 30,
     "plot weights": 30,
 }
 """Most lines of each command's help at 80 columns. A terminal has 24 to 50; 42 leave room for the prompt."""

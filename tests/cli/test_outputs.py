@@ -42,6 +42,7 @@ COMMANDS = {
     "inspect --report": (["inspect", "m.qac", "--report"], ["m.qac"], "mine.html"),
     "plot weights": (["plot", "weights", "m.qac", "-o"], [], "mine.svg"),
     "plot penalty": (["plot", "penalty", "-o"], [], "mine.svg"),
+    "plot training": (["plot", "training", "mine.txt", "-o"], [], "mine.svg"),
     "train": (["train", "--arch", "lenet300", "--data", "npz:mine.txt", "-o"], ["mine.txt"], "mine.onnx"),
 }
 

@@ -1,5 +1,6 @@
 """`qacomp plot`: its pictures, its JSON, and one line for whatever can't be drawn."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -143,3 +144,59 @@ def test_a_container_is_drawn_without_torch(tmp_path: Path) -> None:
     done = without("torch", "plot", "weights", container, "-o", tmp_path / "w.svg")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "w.svg").read_bytes().startswith(b"<?xml")
+
+
+def history(path: Path, penalty: float, epochs: int = 3, **more: Any) -> Path:
+    """A document with a training of some epochs, and one epoch of tuning after it."""
+    rows = [
+        {
+            "stage": "train",
+            "epoch": i + 1,
+            "loss": 1 / (i + 1),
+            "penalty": penalty,
+            "validation_accuracy": 90 + i,
+            **more,
+        }
+        for i in range(epochs)
+    ]
+    path.write_text(json.dumps({"history": [*rows, rows[0] | {"stage": "tune", "penalty": 0.0}]}))
+    return path
+
+
+def test_trainings_with_and_without_a_penalty(qacomp: Qacomp, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    files = [history(tmp_path / "with_$x$.json", 0.5), history(tmp_path / "without.json", 0.0, epochs=1)]
+    target = tmp_path / "training.svg"
+    answer = qacomp("plot", "training", *files, "-o", target, "--json")
+    assert answer.code == 0, answer.err
+    assert answer.json["panels"] == ["loss", "penalty", "validation accuracy"]
+    assert [(t["stage"], t["epochs"]) for t in answer.json["trainings"]] == [("train", 3), ("train", 1)]
+    first, text = target.read_bytes(), target.read_text()
+    assert "1. with_$x$.json: train, 3 epochs" in text and "2. without.json: train, 1 epochs" in text
+    assert text.count('id="training-0"') == 3 and text.count('id="training-1"') == 3
+    assert qacomp("plot", "training", *files, "-o", target, "-f").code == 0 and target.read_bytes() == first
+    alone = qacomp("plot", "training", files[1], "-o", tmp_path / "alone.png", "--json")
+    assert alone.json["panels"] == ["loss", "validation accuracy"]
+    other = history(tmp_path / "dice.json", 0.0, validation_accuracy=None, metric="dice", validation=0.5)
+    both = qacomp("plot", "training", files[0], other, "-o", tmp_path / "both.png", "--json")
+    assert both.json["panels"] == ["loss", "penalty", "validation accuracy", "validation dice"]
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[1]", "{}", '{"history": 3}', '{"history": []}', '{"history": [{"stage": "a"}]}', "[" * 100_000]
+)
+def test_what_is_no_history_is_a_line(qacomp: Qacomp, tmp_path: Path, text: str) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "x.json").write_text(text)
+    answer = qacomp("plot", "training", tmp_path / "x.json", "-o", tmp_path / "x.png")
+    assert answer.code == 1 and len(answer.err.splitlines()) == 1
+    assert "x.json: not the history of a training" in answer.err and not (tmp_path / "x.png").exists()
+
+
+def test_a_loss_that_is_no_number_is_a_line(qacomp: Qacomp, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    file = history(tmp_path / "x.json", float("nan"))
+    answer = qacomp("plot", "training", file, "-o", tmp_path / "x.png")
+    assert answer.code == 1 and "not the history of a training" in answer.err
+    nine = qacomp("plot", "training", *[history(tmp_path / "y.json", 0.0)] * 9, "-o", tmp_path / "x.png")
+    assert nine.code == 1 and "give at most 8" in nine.err
