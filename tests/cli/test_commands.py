@@ -80,7 +80,7 @@ def test_compress_needs_nothing_but_the_checkpoint(qacomp: Qacomp, trained: Path
     assert document["checkpoint_bytes"] == 4 * 266_610
     assert document["fp32_ratio"] == pytest.approx(document["checkpoint_bytes"] / document["container_bytes"])
     assert document["ratio"] == pytest.approx(document["source_bytes"] / document["container_bytes"])
-    assert set(document["accuracy"]) == {"original", "fine_tuned", "shared", "tuned", "decoded"}
+    assert set(document["accuracy"]) == {"original", "fine_tuned", "shared", "tuned", "decoded", "chance"}
     assert document["accuracy"]["fine_tuned"] is None  # --reg exp shares in the forward pass
     assert document["accuracy"]["decoded"] == pytest.approx(document["accuracy"]["tuned"], abs=0.6)
     assert document["max_abs_error"] < 1e-3

@@ -138,10 +138,10 @@ KINDS = ("affine4", "affine8", "affine2:16", "affine4:32", "affine8:32")
 def test_tuning_moves_scales_alone_and_the_affine_file_is_exact(kind: str, tmp_path: Path) -> None:
     before = qacomp.compress(network(), data(), codebook=kind, tune_epochs=0, output=tmp_path / "a.qac")
     after = qacomp.compress(
-        network(), data(), codebook=kind, tune_epochs=4, lr_tune=0.02, batch_size=32, output=tmp_path / "b.qac"
+        network(), data(), codebook=kind, tune_epochs=8, lr_tune=0.1, batch_size=32, output=tmp_path / "b.qac"
     )
     assert {layer.k for layer in after.layers} == {1 << int(kind[6]), None}
-    assert [note.partition(" (")[0] for note in after.notes] == ["2 bias and norm vectors are rounded to fp16"]
+    assert "2 bias and norm vectors are rounded to fp16" in after.notes[-1] and (after.accuracy.tuned or 0) > 90
     with open_file(before.output) as a, open_file(after.output) as b:
         for name in ("1.weight", "3.weight"):
             old, new = a.shared(name), b.shared(name)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pages import HOSTILE, Outline
 
 import qacomp
@@ -204,16 +205,17 @@ def test_snapshots_are_checkpoints_of_the_quarters(tmp_path: Path) -> None:
 
     from qacomp.checkpoints import read_checkpoint
 
+    torch.manual_seed(0)
     dense = nn.Linear(64, 4)
     model = nn.Sequential(nn.Flatten(), dense)
-    settings: dict[str, Any] = {"k": 4, "reg": "min", "tune_epochs": 0, "batch_size": 64, "epochs": 5}
+    settings: dict[str, Any] = {"k": 4, "reg": "min", "tune_epochs": 0, "batch_size": 64, "epochs": 20}
     done = qacomp.compress(model, images(), snapshots=tmp_path / "during", **settings)
-    assert sorted(p.name for p in (tmp_path / "during").iterdir()) == [f"epoch-000{n}.pt" for n in (2, 3, 4, 5)]
-    last = read_checkpoint(tmp_path / "during" / "epoch-0005.pt")
+    assert sorted(p.name for p in (tmp_path / "during").iterdir()) == [f"epoch-{n:04}.pt" for n in (5, 10, 15, 20)]
+    last = read_checkpoint(tmp_path / "during" / "epoch-0020.pt")
     assert set(last.state) == {"1.weight", "1.bias"}
     nearest = np.abs(last.state["1.weight"].numpy()[..., None] - qacomp.decode(done, to="numpy")["1.weight"].ravel())
     before = np.abs(dense.weight.detach().numpy()[..., None] - qacomp.decode(done, to="numpy")["1.weight"].ravel())
-    assert nearest.min(-1).mean() < before.min(-1).mean()  # gathered
+    assert nearest.min(-1).mean() < 0.7 * before.min(-1).mean()  # gathered
 
 
 def test_a_real_browser_finds_nothing_wrong(page: Path, hostile: Path) -> None:
