@@ -1,4 +1,4 @@
-"""Which process of a run this is, from what torchrun sets in the environment; nothing heavy is imported for it."""
+"""Tell which process of a run this is, by the environment that torchrun sets; nothing large is imported for it."""
 
 import os
 from collections.abc import Mapping

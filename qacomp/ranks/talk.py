@@ -1,4 +1,4 @@
-"""What the processes of a run tell each other besides gradients: values of the first one, marks, and why one failed."""
+"""Exchange values between the processes of a run: those of the first one, marks, and the reason why one failed."""
 
 import io
 import time

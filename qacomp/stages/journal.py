@@ -5,6 +5,7 @@ record is the lengths of its two parts, a checksum, a key with a value as JSON, 
 at the first record that is damaged, and the next one is written there. A file of another run is overwritten.
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -151,16 +152,18 @@ class Journal:
         """Remove the file if this run wrote or read it: the work is done, or would fail again."""
         self._waiting = []
         if self._path is not None and self._end > len(self._start):
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the output is written; what stays is only in the way
+                self._path.unlink(missing_ok=True)
 
     def _read(self, path: Path) -> None:
         """Read the records of a file with the same start, up to the first that is damaged; nothing of another file."""
         try:
             with open_regular(path) as file:
-                data = file.read(_LARGEST + 1)
+                start = file.read(len(self._start))
+                if start != self._start or path.stat().st_size > _LARGEST:
+                    return  # before anything else of it is read
+                data = start + file.read(_LARGEST - len(start))
         except OSError:
-            return
-        if len(data) > _LARGEST or not data.startswith(self._start):
             return
         place = len(self._start)
         while (found := _record(data, place)) is not None:

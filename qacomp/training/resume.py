@@ -1,5 +1,6 @@
 """Save the state of a long run, so that the same command continues after Ctrl-C instead of starting again."""
 
+import contextlib
 import copy
 import hashlib
 import io
@@ -52,7 +53,8 @@ class ResumeStore:
 
     def finish(self) -> None:
         """Remove the file: the work is done and written."""
-        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the output is written; what stays is only in the way
+            self.path.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, Any]:
         if not self.path.is_file():

@@ -232,3 +232,25 @@ def test_an_error_that_would_come_again_leaves_no_journal(tmp_path: Path) -> Non
     with pytest.raises(TargetNotReachedError):
         qacomp.compress(onnx_model(), output=tmp_path / "m.qac", min_size=1, target_size="400")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_too_long_or_of_another_run_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "m.qac.journal"
+    first = Journal(path, "a run")
+    first.add("one", 1)
+    assert Journal(path, "a run").kept == 1
+    assert Journal(path, "another run").kept == 0
+    with path.open("r+b") as file:
+        file.truncate((1 << 30) + 1)  # takes no space on the disk
+    assert Journal(path, "a run").kept == 0
+
+
+def test_a_journal_that_can_not_be_removed_fails_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    journal = Journal(tmp_path / "m.qac.journal", "a run")
+    journal.add("one", 1)
+    monkeypatch.setattr(Path, "unlink", refused)
+    journal.finish()
+    assert (tmp_path / "m.qac.journal").exists()
