@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from qacomp.gating import GateLimits, gate
     from qacomp.options.config import CompressConfig
     from qacomp.result import Result
+    from qacomp.stages.from_scratch import TrainedCheckpoint
+    from qacomp.train_api import train
 
 __all__ = [
     "CompressConfig",
@@ -27,12 +29,14 @@ __all__ = [
     "Part",
     "QacompError",
     "Result",
+    "TrainedCheckpoint",
     "compress",
     "decode",
     "gate",
     "load_dataset",
     "open_file",
     "read_checkpoint",
+    "train",
 ]
 __version__ = VERSION
 
@@ -42,12 +46,14 @@ _HOMES = {
     "Part": "qacomp.exporting.part",
     "QacompError": "qacomp.errors",
     "Result": "qacomp.result",
+    "TrainedCheckpoint": "qacomp.stages.from_scratch",
     "compress": "qacomp.api",
     "decode": "qacomp.exporting.decode",
     "gate": "qacomp.gating",
     "load_dataset": "qacomp.datasets",
     "open_file": "qacomp.formats",
     "read_checkpoint": "qacomp.checkpoints",
+    "train": "qacomp.train_api",
 }
 
 

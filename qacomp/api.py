@@ -2,15 +2,12 @@
 
 import functools
 import os
-import shutil
-import tempfile
-import weakref
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
+from qacomp.calls import PathLike, output_or_temporary, own_functions, removed_with, split_keywords
 from qacomp.formats import UnsupportedTensorError
 from qacomp.options.config import CompressConfig
 from qacomp.options.settings import Settings
@@ -18,7 +15,6 @@ from qacomp.options.signature import with_keywords
 from qacomp.outputs import claim, container_outputs, snapshot_outputs
 from qacomp.progress import Progress
 from qacomp.ranks.joining import joined
-from qacomp.ranks.ranks import Ranks
 from qacomp.runtime.limits import limited_runs
 from qacomp.sources.input_files import command_files
 
@@ -29,9 +25,7 @@ if TYPE_CHECKING:
     from qacomp.checkpoints import Checkpoint
     from qacomp.graphs import OnnxFile
     from qacomp.result import Result
-    from qacomp.training.task import OwnFunctions
 
-PathLike: TypeAlias = str | os.PathLike[str]
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -123,12 +117,15 @@ def compress(
     from qacomp.sources.opening import Reading, open_source
     from qacomp.stages.run import Run
 
-    call, settings = _split(keywords)
-    own, settings = _own_functions(call, settings)
+    call, settings = split_keywords(Call, keywords)
+    own, settings = own_functions(call.loss_fn, settings)
     chosen = _config(config, settings)
     read = [Path(file) for file in (_path_of(model), config) if isinstance(file, str | os.PathLike)]
     files = command_files(read, (data, chosen.data, chosen.metric, call.loss_fn))
-    with joined(call.distributed, cpu=chosen.device == "cpu") as ranks, _target(output, ranks) as target:
+    with (
+        joined(call.distributed, cpu=chosen.device == "cpu") as ranks,
+        output_or_temporary(output, ranks, "model.qac") as target,
+    ):
         if ranks.first:
             written = [] if output is None else container_outputs(Path(output), "output")
             claim([*written, *snapshot_outputs(call.snapshots, written, "snapshots")], files, force=call.force)
@@ -144,47 +141,8 @@ def compress(
                 raise
             raise UnsupportedTensorError(f"{source.origin.path}: {error}") from error  # the writer knows no paths
     if output is None and ranks.first:
-        weakref.finalize(result, shutil.rmtree, target.parent, ignore_errors=True)
+        removed_with(result, target)
     return result
-
-
-def _split(keywords: Mapping[str, Any]) -> tuple[Call, dict[str, Any]]:
-    """Split keywords into those of `Call` and the settings."""
-    own = {found.name for found in fields(Call)}
-    call = Call(**{name: value for name, value in keywords.items() if name in own})
-    return call, {name: value for name, value in keywords.items() if name not in own}
-
-
-def _own_functions(call: Call, settings: dict[str, Any]) -> "tuple[OwnFunctions, dict[str, Any]]":
-    """Return the caller's loss and metric; the setting of the metric gets its name, `module:function`."""
-    from qacomp.training.task import OwnFunctions
-
-    metric = settings.get("metric", "auto")
-    if isinstance(metric, str):
-        return OwnFunctions(call.loss_fn), settings
-    return OwnFunctions(call.loss_fn, metric), {**settings, "metric": _name_of(metric)}
-
-
-def _name_of(function: Any) -> str:
-    kind = function if hasattr(function, "__qualname__") else type(function)
-    return f"{kind.__module__}:{kind.__qualname__}"
-
-
-@contextmanager
-def _target(output: PathLike | None, ranks: Ranks) -> Iterator[Path]:
-    """Yield the container's path: `output`, or a file in a temporary folder, which is removed if the block fails.
-
-    A process that isn't the first writes nothing.
-    """
-    if output is not None or not ranks.first:
-        yield Path(output or "model.qac")
-        return
-    folder = tempfile.mkdtemp(prefix="qacomp-")
-    try:
-        yield Path(folder, "model.qac")
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def _config(given: CompressConfig | Mapping[str, Any] | PathLike | None, settings: Mapping[str, Any]) -> CompressConfig:

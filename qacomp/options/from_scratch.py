@@ -21,6 +21,11 @@ DEFAULTS: Mapping[str, Any] = {"batch_size": 64, "optimizer": FROM_SCRATCH, "dis
 """The defaults that differ from those of a compression."""
 
 
+def taken(name: str) -> bool:
+    """Return whether such a training takes a setting; values by layer belong to their setting."""
+    return name.removesuffix("_layers") in SETTINGS
+
+
 def scratch_config(settings: Mapping[str, Any], source: str = "settings") -> CompressConfig:
     """Return the settings of a training from random weights; source: where they come from, for errors.
 
@@ -28,6 +33,6 @@ def scratch_config(settings: Mapping[str, Any], source: str = "settings") -> Com
     """
     config = CompressConfig(**DEFAULTS).with_settings(settings, source)
     for name in settings:
-        if name.removesuffix("_layers") not in SETTINGS:
+        if not taken(name):
             raise ConfigError(f"{flag(name)}: is a setting of compress; train the network first, then give it there")
     return config

@@ -1,4 +1,4 @@
-"""The settings of a compression as keywords, for editors and type checkers.
+"""The settings of a training and of a compression as keywords, for editors and type checkers.
 
 Generated from the declarations in `qacomp.options` by `python -m qacomp.options.keywords`; not edited by hand.
 """
@@ -10,8 +10,8 @@ from qacomp.options.method import MethodLike
 from qacomp.options.parts import PartsLike
 
 
-class Settings(TypedDict, total=False):
-    """Keywords of `qacomp.compress`, fields of `CompressConfig`, and keys of a TOML file."""
+class TrainSettings(TypedDict, total=False):
+    """Keywords of `qacomp.train`: the settings of `qacomp train`."""
 
     k: int | None
     """Share by k-means, with so many shared values in each layer: 8, or 8,conv1=16,fc*=4. Without --k, and without
@@ -19,50 +19,18 @@ class Settings(TypedDict, total=False):
     """
     k_layers: Mapping[str, int]
     """Values of k by layer: name or pattern -> value."""
-    levels: Sequence[int] | None
-    """Write a progressive file instead of using --k: 4,16,64 are the numbers of shared values of its levels."""
     scope: str
     """Kind of layers to share."""
-    codebook: str
-    """One codebook for each tensor, channel or group of weights of a channel (group:64); or affine grids of 2, 4
-    or 8 bits for each channel (affine4) or for each 32 inputs of it (affine4:32).
-    """
     include: Sequence[str]
     """Share only tensors with this name or pattern, of any size."""
     exclude: Sequence[str]
     """Store tensors with this name or pattern exactly."""
     min_size: int
     """Don't share tensors with fewer values than this."""
-    min_agreement: float | None
-    """Lowest accepted cosine between the outputs and the original's: by rate the smallest file that keeps it; with
-    --k and without data, tensors get more values than K until it is reached, and 0 turns this off.
-    """
     sharing: MethodLike
     """Share after the fine-tuning by k-means, in its forward pass (straight-through), or by rate; auto: by the
     other settings.
     """
-    rounding: str
-    """Round weights to the nearest shared value, or balanced, so that the errors of a channel cancel out."""
-    batch_norm: str
-    """Keep or re-estimate batch norm statistics after sharing."""
-    stored_precision: str
-    """Precision of codebooks, biases and norms in the file; fp16 only where it loses little. By rate biases and
-    norms have fp12 then.
-    """
-    codec: str | None
-    """Also try this codec of an installed package; a reader then needs the same package."""
-    target_size: str | None
-    """Size of the file: 100KB, 100000, 12x (smaller than fp32) or 1.5bpw (bits per weight). 50KB,100KB: a
-    progressive file, whose first 50 KB are a smaller model (level1).
-    """
-    quality: str
-    """Quality of the outputs: high (least change), balanced, or small (smallest file)."""
-    max_drop: float | None
-    """The smallest file that loses at most so many points of accuracy on the validation part of --data; of another
-    --metric, so much of it.
-    """
-    calibration: str | None
-    """Calibration data on whose inputs step sizes are chosen, such as npz:FILE; labels aren't used."""
     reg: MethodLike
     """Fine-tune with a regularizer that pulls each layer's weights into clusters: sin, cos, min, exp, sinreq."""
     strength: float | None
@@ -89,16 +57,12 @@ class Settings(TypedDict, total=False):
     """Epochs of fine-tuning. Without --data, with --sharing rate, weights are trained towards the original's
     outputs, on images that the network makes for itself or on those of --calibration.
     """
-    tune_epochs: int | None
-    """Epochs of tuning the shared values."""
     batch_size: int
     """Samples in a training step."""
     lr: float
     """Learning rate of fine-tuning."""
     lr_levels: float | None
     """Learning rate of learned shared values."""
-    lr_tune: float
-    """Learning rate of tuning shared values."""
     optimizer: MethodLike
     """Optimizer of fine-tuning and pruning: sgd; adam, adamw (--lr of about 0.001); adadelta (--lr of about 1)."""
     augment: str
@@ -111,12 +75,57 @@ class Settings(TypedDict, total=False):
     """Device of torch."""
     precision: str
     """Precision of matrix products in training."""
+    num_classes: int | None
+    """Number of classes of a state dict's network."""
+    metric: str
+    """Metric of outputs and targets: accuracy, mse, cosine or module:function."""
+    preprocess: PartsLike
+    """Size and normalization of the input images: size=32,mean=0.485,0.456,0.406,std=0.229,0.224,0.225."""
+
+
+class Settings(TrainSettings, total=False):
+    """Keywords of `qacomp.compress`, fields of `CompressConfig`, and keys of a TOML file."""
+
+    levels: Sequence[int] | None
+    """Write a progressive file instead of using --k: 4,16,64 are the numbers of shared values of its levels."""
+    codebook: str
+    """One codebook for each tensor, channel or group of weights of a channel (group:64); or affine grids of 2, 4
+    or 8 bits for each channel (affine4) or for each 32 inputs of it (affine4:32).
+    """
+    min_agreement: float | None
+    """Lowest accepted cosine between the outputs and the original's: by rate the smallest file that keeps it; with
+    --k and without data, tensors get more values than K until it is reached, and 0 turns this off.
+    """
+    rounding: str
+    """Round weights to the nearest shared value, or balanced, so that the errors of a channel cancel out."""
+    batch_norm: str
+    """Keep or re-estimate batch norm statistics after sharing."""
+    stored_precision: str
+    """Precision of codebooks, biases and norms in the file; fp16 only where it loses little. By rate biases and
+    norms have fp12 then.
+    """
+    codec: str | None
+    """Also try this codec of an installed package; a reader then needs the same package."""
+    target_size: str | None
+    """Size of the file: 100KB, 100000, 12x (smaller than fp32) or 1.5bpw (bits per weight). 50KB,100KB: a
+    progressive file, whose first 50 KB are a smaller model (level1).
+    """
+    quality: str
+    """Quality of the outputs: high (least change), balanced, or small (smallest file)."""
+    max_drop: float | None
+    """The smallest file that loses at most so many points of accuracy on the validation part of --data; of another
+    --metric, so much of it.
+    """
+    calibration: str | None
+    """Calibration data on whose inputs step sizes are chosen, such as npz:FILE; labels aren't used."""
+    tune_epochs: int | None
+    """Epochs of tuning the shared values."""
+    lr_tune: float
+    """Learning rate of tuning shared values."""
     arch: str | None
     """Architecture of a state dict: lenet5, resnet20, ... or a class or function of your own, module:Class or,
     with arguments, module:Class:width=32.
     """
-    num_classes: int | None
-    """Number of classes of a state dict's network."""
     input: Sequence[str]
     """Export a TorchScript archive or a pickled module (--trust-pickle) to ONNX with an input of this shape: 1,576
     or batch,3,32,32 or 1,77:int64. Repeat the option for each input.
@@ -125,9 +134,5 @@ class Settings(TypedDict, total=False):
     """With --input: dotted name of the submodule to export."""
     key: str | None
     """Dotted key of the weights in a checkpoint with several networks, such as g_ema; '.' means all tensors."""
-    metric: str
-    """Metric of outputs and targets: accuracy, mse, cosine or module:function."""
-    preprocess: PartsLike
-    """Size and normalization of the input images: size=32,mean=0.485,0.456,0.406,std=0.229,0.224,0.225."""
     run_limits: PartsLike
     """Limits of running a model: seconds=60,memory=4GB. A model that needs more isn't measured."""

@@ -1,7 +1,9 @@
 """A network class of the user's own beside a state dict: `--arch module:Class`, with arguments of its constructor."""
 
 import ast
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -9,7 +11,7 @@ from torch import nn
 from qacomp.checkpoints import Checkpoint, check_finite, load_into
 from qacomp.checkpoints.wrappers import matched
 from qacomp.datasets.custom import find_custom
-from qacomp.errors import ConfigError, DataError
+from qacomp.errors import ConfigError, DataError, QacompError
 from qacomp.sources.network import whole_weights
 
 
@@ -27,15 +29,24 @@ def own_module(arch: str) -> nn.Module:
     module, _, rest = arch.partition(":")
     name, _, given = rest.partition(":")
     try:
-        made = find_custom(module, name)(**_arguments(arch, given))
+        make = partial(find_custom(module, name), **_arguments(arch, given))
     except DataError as error:
         raise ConfigError(f"--arch {error}") from error
-    except ConfigError:
+    return made_by(make, arch, f"give its arguments as {module}:{name}:NAME=VALUE,...")
+
+
+def made_by(make: Callable[[], Any], arch: str, advice: str = "give the module itself") -> nn.Module:
+    """Return the network that a class or function of the user's own makes; arch, advice: its name and a way out.
+
+    Raises ConfigError if it can't be called, or doesn't return a network.
+    """
+    try:
+        made = make()
+    except QacompError:
         raise
     except Exception as error:  # a user's constructor may raise anything
         text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        how = f"give its arguments as {module}:{name}:NAME=VALUE,..."
-        raise ConfigError(f"--arch {arch}: can't be made ({text}); {how}") from error
+        raise ConfigError(f"--arch {arch}: can't be made ({text}); {advice}") from error
     if not isinstance(made, nn.Module):
         raise ConfigError(f"--arch {arch}: gives a {type(made).__name__}, not a torch.nn.Module")
     return made

@@ -9,6 +9,7 @@ from qacomp.evaluation.metrics import Measure
 from qacomp.evaluation.verdict import NOT_JUDGED, Verdict
 from qacomp.exporting.operating_points import OperatingPoint
 from qacomp.formats import WriteReport
+from qacomp.plain_text import printable
 from qacomp.rate.record import RateSearch
 from qacomp.runtime.agreement import Agreement
 from qacomp.runtime.operator_errors import OperatorError
@@ -117,11 +118,13 @@ class Figures:
         return {**asdict(replace(self, weight_history={})), "output": str(self.output), **self.verdict.to_json()}
 
     def __str__(self) -> str:
-        """Return sizes and accuracy in one line."""
+        """Return sizes and accuracy, or another metric, in one line."""
         text = f"{self.source_bytes:,} -> {self.container_bytes:,} bytes, {self.ratio:.1f}x smaller"
         a = self.accuracy
         if a.original is not None and a.decoded is not None:
             text += f", accuracy {a.original:.2f} -> {a.decoded:.2f} %"
+        elif self.metric is not None:
+            text += f", {printable(self.metric.name, 80)} {self.metric.original:.4g} -> {self.metric.decoded:.4g}"
         return text
 
 

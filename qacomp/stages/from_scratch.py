@@ -4,10 +4,12 @@ Sharing is left to compress: the weights in the checkpoint stay in full precisio
 are the shared or quantized values that the forward pass used, so that k-means finds them again.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from qacomp.batches.examples import Examples
 from qacomp.checkpoints import CheckpointFacts, write_checkpoint
@@ -23,7 +25,7 @@ from qacomp.sharing.selection import Selection
 from qacomp.sources.input_files import command_files
 from qacomp.sources.opening import own_torch_state
 from qacomp.sources.torch_source import TorchSource
-from qacomp.sources.untrained import open_untrained
+from qacomp.sources.untrained import NOTHING, InMemory, open_untrained
 from qacomp.stages.job import Job, start_job
 from qacomp.stages.prepare import pruned, with_quantizer
 from qacomp.stages.resolve_scratch import clusters, resolve_scratch
@@ -43,6 +45,8 @@ _CHOSEN = OwnFunctions()
 @dataclass(frozen=True)
 class TrainedCheckpoint:
     """A trained checkpoint: its size in bytes, its top-1 accuracy in percent on the test and the validation part.
+
+    module: the trained network as a plain module, on the CPU, in eval mode; `module.state_dict()` is what the file has.
 
     For a flexible network `accuracy` is that of the largest sub-model, `submodels` those of all by name (else empty),
     and `validation_accuracy` their mean. metric: what was measured; if that isn't accuracy, `value` and `validation`
@@ -65,10 +69,13 @@ class TrainedCheckpoint:
     pruning: dict[str, str | int | float] | None = None
     notes: tuple[str, ...] = ()
     settings: str = ""
+    module: nn.Module | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that `train --json` prints."""
-        return {**asdict(self), "output": str(self.output)}
+        told = {**asdict(replace(self, module=None)), "output": str(self.output)}
+        del told["module"]
+        return told
 
 
 def train_network(
@@ -91,15 +98,23 @@ def train_network(
     specs = (config.data, config.arch, config.metric, own.loss_fn)
     if ranks.first:
         claim([Output(output), resume_output(output)], command_files([], specs), force=force)
-    run = Run(progress, output, own=own, ranks=ranks)
+    return train_run(config, Run(progress, output, own=own, ranks=ranks))
+
+
+def train_run(config: CompressConfig, run: Run, given: InMemory = NOTHING) -> TrainedCheckpoint:
+    """Train a network as `train_network` does; given: a network and data in memory, which come before the settings'.
+
+    Whether the run's output can be written is checked before.
+    """
     with own_torch_state():
-        source, examples = open_untrained(config, run.note)
-        config = ranks.from_first(partial(resolve_scratch, config, source.network, examples, run.note))
+        source, examples = open_untrained(config, run.note, given)
+        config = run.ranks.from_first(partial(resolve_scratch, config, source.network, examples, run.note))
         job = _trained(source, config, examples, run)
-        trained = ranks.from_first(lambda: _written(job, output))
+        trained = run.ranks.from_first(lambda: _written(job, run.output))
+        module = plain_module(job.model, run.output).module.eval()
     if job.store is not None:
         job.store.finish()
-    return trained
+    return replace(trained, module=module)
 
 
 def _trained(source: TorchSource, config: CompressConfig, examples: Examples, run: Run) -> Job:

@@ -1,6 +1,7 @@
 """What docs/ and examples/ show runs as it stands, and says what is true of the code."""
 
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import click
 import pytest
 
 from qacomp.cli.compress import compress_command
+from qacomp.cli.main import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,12 +33,44 @@ def test_the_quickstart_runs(run_printed: Callable[..., str], tmp_path: Path) ->
     assert "layer.weight 16" in out
 
 
-def test_ones_own_network_runs_as_printed(run_printed: Callable[..., str], tmp_path: Path) -> None:
-    (_, network), (_, commands) = blocks("own-data.md")
+def test_ones_own_network_runs_as_printed(
+    run_printed: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (_, network), (_, commands), (_, call) = blocks("own-data.md")
     (tmp_path / "squares.py").write_text(network, encoding="utf-8")
-    out = run_printed([("console", commands)])
+    monkeypatch.syspath_prepend(tmp_path)
+    out = run_printed([("console", commands), ("python", call)])
     before, after = (float(re.findall(rf"{word}[^\n]*?(0\.\d+)", out)[0]) for word in ("squares:dice", "unet.onnx"))
     assert before > 0.6 and after > before - 0.1
+    assert re.search(r"^dice 0\.\d+ after 8 epochs of 1135 parameters$", out, re.MULTILINE), out
+    assert re.search(r"x smaller, dice 0\.\d+ -> 0\.\d+$", out, re.MULTILINE), out
+
+
+def printed_lines() -> list[tuple[str, str]]:
+    """(page, command line) of each line of README and docs that starts with `qacomp`, without what the shell does."""
+    found = []
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        commands = "|".join(cli.list_commands(click.Context(cli)))
+        for line in re.findall(
+            rf"^(?: {{4}})?(qacomp (?:{commands}) .*)$", page.read_text(encoding="utf-8"), re.MULTILINE
+        ):
+            plain = re.split(r"   *|  *# | > ", line)[0]
+            found += [(page.name, part.strip()) for part in plain.split("&&")]
+    return found
+
+
+def test_every_printed_line_is_one_that_the_command_takes() -> None:
+    """Whatever stands in a page parses, with the values of its settings; those in blocks also run, see above."""
+    lines = printed_lines()
+    assert len(lines) > 50
+    for page, line in lines:
+        name, *arguments = shlex.split(line)[1:]
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None, f"{page}: {line}"
+        try:
+            command.make_context(name, arguments)
+        except click.UsageError as error:
+            pytest.fail(f"{page}: {line}: {error.format_message()}")
 
 
 def test_the_gate_runs_from_python(run_printed: Callable[..., str]) -> None:

@@ -21,7 +21,7 @@ def words(text: str) -> list[str]:
 
 
 def test_the_lines_of_use_run_as_printed(run_printed: Callable[..., str], tmp_path: Path) -> None:
-    (commands,) = blocks("console")
+    commands, _ = blocks("console")
     assert len(commands.splitlines()) == 5
     out = run_printed([("console", commands)])
     assert {"model.pt", "model.qac", "model.onnx"} == {path.name for path in tmp_path.iterdir()}
@@ -39,6 +39,18 @@ def test_the_lines_of_use_run_as_printed(run_printed: Callable[..., str], tmp_pa
     out = run_printed([("python", code) for code in python])
     assert re.search(r"x smaller, accuracy [\d.]+ -> [\d.]+ % 8$", out, re.MULTILINE), out
     assert "(20, 1, 5, 5)" in out
+
+
+def test_ones_own_network_runs_as_printed(run_printed: Callable[..., str], tmp_path: Path) -> None:
+    """The file that README refers to is printed in docs/own-data.md."""
+    _, commands = blocks("console")
+    page = (ROOT / "docs" / "own-data.md").read_text(encoding="utf-8")
+    (network,) = re.findall(r"`squares\.py`:\n\n```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "squares.py").write_text(network, encoding="utf-8")
+    out = run_printed([("console", commands)])
+    assert {"squares.py", "unet.pt", "unet.qac"} <= {path.name for path in tmp_path.iterdir()}
+    trained, decoded = (float(re.findall(rf"{word}[^\n]*?(0\.\d+)", out)[0]) for word in ("dice", "decoded"))
+    assert trained > 0.6 and decoded > trained - 0.1
 
 
 def test_the_tables_are_those_of_the_results() -> None:

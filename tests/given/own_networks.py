@@ -82,6 +82,18 @@ def diabetes() -> dict[str, Any]:
     return {"x_train": x[:350], "y_train": y[:350], "x_test": x[350:], "y_test": y[350:]}
 
 
+def absolute_loss(outputs: Tensor, values: Tensor) -> Tensor:
+    return (outputs - values).abs().mean()
+
+
+def furthest(outputs: Tensor, values: Tensor) -> float:
+    """The largest error: less is better."""
+    return float((outputs - values).abs().max())
+
+
+setattr(furthest, "higher_is_better", False)  # noqa: B010 (mypy knows no attributes of functions)
+
+
 class TwoInputs(nn.Module):
     def __init__(self) -> None:
         super().__init__()

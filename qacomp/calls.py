@@ -1,0 +1,63 @@
+"""Share what the calls of the Python interface do with their keywords, functions and outputs."""
+
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from qacomp.ranks.ranks import Ranks
+
+if TYPE_CHECKING:
+    from qacomp.training.task import OwnFunctions
+
+PathLike: TypeAlias = str | os.PathLike[str]
+T = TypeVar("T")
+
+
+def split_keywords(kind: type[T], keywords: Mapping[str, Any]) -> tuple[T, dict[str, Any]]:
+    """Return the keywords that are fields of the dataclass `kind`, as one; and the others, which are settings."""
+    own = {found.name for found in fields(kind)}  # type: ignore[arg-type]
+    call = kind(**{name: value for name, value in keywords.items() if name in own})
+    return call, {name: value for name, value in keywords.items() if name not in own}
+
+
+def own_functions(loss_fn: Any, settings: dict[str, Any]) -> "tuple[OwnFunctions, dict[str, Any]]":
+    """Return the caller's loss and metric; the setting of the metric gets its name, `module:function`."""
+    from qacomp.training.task import OwnFunctions
+
+    metric = settings.get("metric", "auto")
+    if isinstance(metric, str):
+        return OwnFunctions(loss_fn), settings
+    return OwnFunctions(loss_fn, metric), {**settings, "metric": _name_of(metric)}
+
+
+@contextmanager
+def output_or_temporary(output: PathLike | None, ranks: Ranks, name: str) -> Iterator[Path]:
+    """Yield the output's path, or a file of this name in a temporary folder, which is removed if the block fails.
+
+    A process that isn't the first writes nothing.
+    """
+    if output is not None or not ranks.first:
+        yield Path(output or name)
+        return
+    folder = tempfile.mkdtemp(prefix="qacomp-")
+    try:
+        yield Path(folder, name)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def removed_with(owner: object, file: Path) -> None:
+    """Remove the folder of a temporary file as soon as `owner` isn't used any more."""
+    weakref.finalize(owner, shutil.rmtree, file.parent, ignore_errors=True)
+
+
+def _name_of(function: Any) -> str:
+    kind = function if hasattr(function, "__qualname__") else type(function)
+    return f"{kind.__module__}:{kind.__qualname__}"
