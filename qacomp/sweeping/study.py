@@ -49,12 +49,16 @@ class StudyMismatchError(StudyError):
 
 @dataclass(frozen=True)
 class Identity:
-    """What a study is of. model: the file's name; sha256: of the model; base: settings as TOML; space: as --vary."""
+    """What a study is of. model: the file's name; sha256: of the model; base: settings as TOML; space: as --vary.
+
+    loss_fn: name of the trials' loss, "" for the one that fits the targets.
+    """
 
     model: str
     sha256: str
     base: str
     space: tuple[str, ...]
+    loss_fn: str = ""
 
 
 def require_optuna() -> None:
@@ -159,7 +163,8 @@ def identity_of(study: "Study") -> Identity | None:
     model, sha256, base, space = (table.get(name) for name in ("model", "sha256", "base", "space"))
     if not all(isinstance(text, str) for text in (model, sha256, base)) or not isinstance(space, list):
         raise StudyError(f"study {study.study_name[:80]!r}: isn't a sweep's; give another --study")
-    return Identity(str(model), str(sha256), str(base), tuple(map(str, space)))
+    loss_fn = table.get("loss_fn", "")  # absent in studies of older versions
+    return Identity(str(model), str(sha256), str(base), tuple(map(str, space)), str(loss_fn))
 
 
 def bind(study: "Study", own: Identity) -> None:
@@ -180,6 +185,9 @@ def bind(study: "Study", own: Identity) -> None:
         lines = set(told.base.splitlines()) ^ set(own.base.splitlines())
         said = printable("; ".join(sorted(lines)), _LONGEST)
         raise StudyMismatchError(f"{where}: was made with other settings ({said}); give the same, or another -o")
+    if told.loss_fn != own.loss_fn:
+        said = f"--loss-fn {printable(told.loss_fn, 80)}" if told.loss_fn else "no --loss-fn"
+        raise StudyMismatchError(f"{where}: was made with {said}; give the same, or another -o")
 
 
 def enqueue(study: "Study", combinations: Sequence[Mapping[str, Any]], seed: int) -> None:

@@ -86,7 +86,8 @@ def sweep(plan: SweepPlan, progress: Progress | None = None) -> SweepReport:
                 progress.note(
                     f"without effect on this model, not varied: {', '.join(t for t in texts if t not in kept)}"
                 )
-            bind(study, Identity(plan.model.name, look.sha256, look.base.to_toml(), tuple(texts)))
+            own = Identity(plan.model.name, look.sha256, look.base.to_toml(), tuple(texts), plan.loss_fn or "")
+            bind(study, own)
             _run(job, study, plan.trials, progress)
             report = read_study(study, url, plan.folder)
             if report.front and PEERS not in study.user_attrs:
