@@ -82,7 +82,8 @@ def start_job(
     session, store = None, None
     if run.ranks.first and (examples is not None or config.epochs):
         path = run.output.with_name(run.output.name + ".resume")
-        store = ResumeStore(path, f"{fingerprint(source.checkpoint, config, examples)} {run.own.loss_name}")
+        told = f"{fingerprint(source.checkpoint, config, examples)} {run.own.loss_name}"
+        store = ResumeStore(path, told, run.note)
     if examples is not None:
         session = TrainingSetup(config, examples, original, device, run.progress, store, note=run.note, ranks=run.ranks)
         if not isinstance(examples, ImageExamples) or run.own != OwnFunctions() or config.metric != "auto":

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.formats.regular import open_regular
+from qacomp.formats.system_errors import words
 from qacomp.outputs import JOURNAL_MARK
 from qacomp.rate.kept import Kept
 
@@ -43,15 +44,25 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
+def _to_nobody(text: str) -> None:
+    """Take a note of a journal that keeps nothing."""
+
+
 class Journal:
     """The measurements of one run by key, and those of an interrupted run with the same fingerprint.
 
     path: of the file, None to keep nothing. A value is measured once; where the file says what an earlier run found, it
-    isn't measured again. Writing never fails a run: where it fails, nothing more is kept.
+    isn't measured again. Writing never fails a run: where it fails, or the file would be too long, nothing more is
+    kept, and `note` is called once with a text that says so.
     """
 
-    def __init__(self, path: Path | None = None, fingerprint: str = "") -> None:
-        self._path = path
+    def __init__(
+        self, path: Path | None = None, fingerprint: str = "", note: Callable[[str], None] = _to_nobody
+    ) -> None:
+        self._path, self._note = path, note
+        self._closed = False  # nothing more is kept
+        self._told = False  # that something isn't kept
+        self._made = False  # this run has created or changed the file
         self._start = JOURNAL_MARK + hashlib.sha256(fingerprint.encode()).digest()
         self._known: dict[str, tuple[Any, bytes]] = {}
         self._end = len(self._start)  # of the records that are valid
@@ -112,13 +123,15 @@ class Journal:
 
         soon: it took long to measure, so write it at once.
         """
-        if self._path is None:
+        if self._path is None or self._closed:
             return
         data = b""
         if arrays is not None:
             if any(a.dtype.name not in _TYPES for a in arrays.values()):
                 return
-            if sum(a.nbytes for a in arrays.values()) > _MOST_ARRAYS:
+            size = sum(a.nbytes for a in arrays.values())
+            if size > _MOST_ARRAYS:
+                self._told_once(f"values of {size:,} bytes are too large for it")
                 return
             listed = [[name, a.dtype.name, list(a.shape)] for name, a in arrays.items()]
             data = b"".join(np.ascontiguousarray(a).tobytes() for a in arrays.values())
@@ -132,28 +145,41 @@ class Journal:
         """Write what isn't written yet."""
         added = b"".join(self._waiting)
         self._waiting, self._written_at = [], time.monotonic()
-        if self._path is None or not added or self._end + len(added) > _LARGEST:
+        if self._path is None or self._closed or not added:
+            return
+        if self._end + len(added) > _LARGEST:
+            self._close(f"it would be larger than {_LARGEST:,} bytes")
             return
         try:
             fresh = self._end == len(self._start)
             with self._path.open("wb" if fresh else "r+b") as file:
+                self._made = True
                 if fresh:
                     file.write(self._start)
                 file.truncate(self._end)
                 file.seek(self._end)
                 file.write(added)
-        except OSError:
-            self.finish()
-            self._path = None
+        except OSError as error:
+            self._close(words(error))
             return
         self._end += len(added)
 
     def finish(self) -> None:
         """Remove the file if this run wrote or read it: the work is done, or would fail again."""
         self._waiting = []
-        if self._path is not None and self._end > len(self._start):
+        if self._path is not None and (self._made or self._end > len(self._start)):
             with contextlib.suppress(OSError):  # the output is written; what stays is only in the way
                 self._path.unlink(missing_ok=True)
+
+    def _close(self, why: str) -> None:
+        """Keep nothing more; what is in the file stays, and the next run reads it."""
+        self._closed = True
+        self._told_once(why)
+
+    def _told_once(self, why: str) -> None:
+        if not self._told:
+            self._told = True
+            self._note(f"{self._path} can't keep all that is measured ({why}); an interrupted run measures it again")
 
     def _read(self, path: Path) -> None:
         """Read the records of a file with the same start, up to the first that is damaged; nothing of another file."""

@@ -26,7 +26,7 @@ def resumable(source: Source, config: CompressConfig, data: Any, run: Run) -> It
     process, leave it. Of several processes the first one searches.
     """
     if run.ranks.first and rate_aware(config) and (isinstance(source, TorchSource) or not source.large):
-        run.keep_in(Journal(journal_path(run.output), _fingerprint(source, config, data, run)))
+        run.keep_in(Journal(journal_path(run.output), _fingerprint(source, config, data, run), run.note))
         if run.journal.kept:
             run.note(f"an interrupted run goes on: {run.journal.kept} of its measurements are kept")
     try:

@@ -5,6 +5,7 @@ import copy
 import hashlib
 import io
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from qacomp.batches.examples import Examples
 from qacomp.checkpoints import Checkpoint
 from qacomp.checkpoints.torch_file import load_plain
+from qacomp.errors import OutputNotWritableError
 from qacomp.formats.atomic import write_atomically
 from qacomp.options.config import CompressConfig
 from qacomp.version import VERSION
@@ -24,11 +26,14 @@ class ResumeStore:
     """One file beside the output with the state of each stage, and a fingerprint of input, settings and seed.
 
     A file with another fingerprint, or one that can't be read, is ignored and overwritten. `finish` removes the file.
+    Writing never fails a run: where it fails, nothing more is saved, and `note` is called with a text that says so.
     """
 
-    def __init__(self, path: Path, fingerprint: str) -> None:
+    def __init__(self, path: Path, fingerprint: str, note: Callable[[str], None] = lambda text: None) -> None:
         self.path = path
         self.fingerprint = fingerprint
+        self._note = note
+        self._closed = False  # nothing more is saved
         self._stages: dict[str, Any] | None = None
         self._saved_at = float("-inf")
 
@@ -41,6 +46,8 @@ class ResumeStore:
 
     def save(self, stage: str, state: dict[str, Any], *, last: bool) -> None:
         """Keep the `state` of a stage (tensors, plain values); write the file at most every 20 s and if `last`."""
+        if self._closed:
+            return
         if self._stages is None:
             self._stages = {}
         self._stages[stage] = copy.deepcopy(state) if last else state  # the next stage changes these tensors in place
@@ -48,7 +55,12 @@ class ResumeStore:
             return
         buffer = io.BytesIO()
         torch.save({"fingerprint": self.fingerprint, "stages": self._stages}, buffer)
-        write_atomically(self.path, [buffer.getvalue()])
+        try:
+            write_atomically(self.path, [buffer.getvalue()])
+        except OutputNotWritableError as error:
+            self._closed = True
+            self._note(f"the state of the training isn't saved any more ({error}); an interrupted run trains again")
+            return
         self._saved_at = time.monotonic()
 
     def finish(self) -> None:
