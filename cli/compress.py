@@ -177,15 +177,12 @@ def compress_command(asked: CompressRequest) -> None:
 
 
 def _default_output(checkpoint: Path, progress: "Progress") -> Path:
-    """Return NAME.qac beside the checkpoint, or in the current folder if the checkpoint's folder isn't writable.
-
-    Raises NotACheckpointError if the checkpoint is a folder.
-    """
-    from qacomp.errors import NotACheckpointError
-
-    if checkpoint.is_dir() or not checkpoint.name:
-        raise NotACheckpointError(f"{checkpoint}: is a folder; give the checkpoint file in it")
-    beside = checkpoint.with_suffix(".qac")
+    """Return NAME.qac beside the checkpoint or folder, or in the current folder if the one above isn't writable."""
+    if checkpoint.is_dir():
+        checkpoint = Path(os.path.abspath(checkpoint))
+        beside = checkpoint.parent / f"{checkpoint.name or 'model'}.qac"  # the name of a folder may have dots
+    else:
+        beside = checkpoint.with_suffix(".qac") if checkpoint.name else Path("model.qac")
     if os.access(checkpoint.parent, os.W_OK):
         return beside
     progress.note(f"the folder {checkpoint.parent} isn't writable, so the output is ./{beside.name}")

@@ -9,7 +9,7 @@ import click
 from qacomp.cli.console import agreement_line, figure, hold_to, print_json, print_verdict
 from qacomp.cli.help_page import BriefOption
 from qacomp.cli.onnx_forms import print_onnx
-from qacomp.cli.options import INPUT, OUTPUT, force_option, reporting, run_limits, strict_option
+from qacomp.cli.options import ANY_OUTPUT, INPUT, force_option, reporting, run_limits, strict_option
 from qacomp.cli.progress import make_progress
 from qacomp.cli.request import taking
 from qacomp.cli.settings import SettingsCommand
@@ -50,9 +50,9 @@ class DecodeRequest:
 @click.option(
     "-o",
     "--output",
-    type=OUTPUT,
+    type=ANY_OUTPUT,
     default=None,
-    help="NAME.onnx, NAME.safetensors or NAME.npz. Default: NAME.decoded.onnx beside the container.",
+    help="NAME.onnx, NAME.safetensors, NAME.npz, or FOLDER if one was compressed. Default: beside CONTAINER.",
 )
 @click.option(
     "--level",
@@ -101,22 +101,20 @@ class DecodeRequest:
 @taking(DecodeRequest)
 def decode_command(asked: DecodeRequest) -> None:
     """Decode CONTAINER and measure the result with onnxruntime. Doesn't need torch."""
-    from qacomp.exporting.decode import decode_file, default_output
+    from qacomp.exporting.decode import claim_decoded, decode_file, default_output
     from qacomp.exporting.decoded_measuring import measure_decoded
     from qacomp.exporting.onnx_options import OnnxOptions
     from qacomp.exporting.part import Part
-    from qacomp.outputs import claim, decoded_outputs
     from qacomp.runtime.limits import limited_runs
-    from qacomp.sources.input_files import command_files
+    from qacomp.sources.input_files import data_files
 
     progress = make_progress(asked.as_json)
     data = asked.settings["data"]
     target = asked.output or default_output(asked.container, allow_truncated=asked.allow_truncated)
-    outputs = decoded_outputs(asked.container, target, asked.external_data)
-    claim(outputs, command_files([asked.container], [data]), force=asked.force)
     bits = int(asked.affine_bits) if asked.affine_bits else None
+    onnx = OnnxOptions(asked.mode, bits, asked.affine_block, asked.external_data)
+    claim_decoded([asked.container, *data_files(data)], target, onnx, "-o", force=asked.force)
     with limited_runs(run_limits(asked.settings)):
-        onnx = OnnxOptions(asked.mode, bits, asked.affine_block, asked.external_data)
         part = Part(asked.level, asked.submodel, asked.allow_truncated)
         done = decode_file(asked.container, target, part=part, onnx=onnx)
         if not asked.no_measure:

@@ -25,8 +25,21 @@ class _File(click.Path):
         return super().convert(value, param, ctx)
 
 
+class _FileOrFolder(click.Path):
+    """The path of a file or a folder to write; a folder's may end in a slash, but not that of a file, NAME.onnx/."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Convert text such as `NAME.onnx` or `FOLDER/` to a Path. Fails for a path that can't be either."""
+        from qacomp.exporting.output_formats import suffixes
+
+        if isinstance(value, str) and (not value or (value.endswith(os.sep) and Path(value).suffix in suffixes())):
+            self.fail(f"{value!r} isn't the path of a file", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 INPUT = click.Path(path_type=Path)
 OUTPUT = _File(path_type=Path, dir_okay=False)
+ANY_OUTPUT = _FileOrFolder(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 

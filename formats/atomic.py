@@ -52,6 +52,30 @@ def atomic_files(*paths: Path) -> Iterator[tuple[Path, ...]]:
         _sync(targets[0].parent)
 
 
+@contextlib.contextmanager
+def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yield a new folder to fill, and move it to `path` when the block ends without an exception.
+
+    An empty folder at `path` is replaced. Another one is replaced only with `replace`: it is moved away first, and only
+    a kill between the two renames loses it. Raises OutputNotWritableError, also if something else is at `path`.
+    """
+    with _named(path), part_folder(path.parent) as part:
+        made = part / "new"
+        made.mkdir()
+        yield made
+        for folder, _, files in os.walk(made, topdown=False):
+            for name in files:
+                with open(os.path.join(folder, name), "rb") as file:
+                    os.fsync(file.fileno())
+            _sync(Path(folder))
+        if replace and path.is_dir() and any(path.iterdir()):
+            os.replace(path, part / "old")
+        elif path.is_dir():
+            path.rmdir()
+        os.rename(made, path)
+        _sync(path.parent)
+
+
 def write_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes | bytearray | memoryview]) -> int:
     """Write the chunks one after the other to `path`, whole or not at all, and return the number of bytes written.
 

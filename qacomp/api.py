@@ -131,7 +131,7 @@ def compress(
             claim([*written, *snapshot_outputs(call.snapshots, written, "snapshots")], files, force=call.force)
         folder = Path(call.snapshots) if call.snapshots is not None and ranks.first else None
         run = Run(choose_progress(call.progress if ranks.first else False), target, folder, own, ranks)
-        how = Reading(call.trust_pickle, call.input_shape)
+        how = Reading(call.trust_pickle, call.input_shape, run.progress)
         source, chosen, loaded = open_source(model, data, chosen, how, run.note)
         try:
             with limited_runs(chosen.run_limits.limits):

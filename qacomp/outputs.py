@@ -106,6 +106,26 @@ def claim(outputs: Sequence[Output], inputs: Iterable[Path], *, force: bool = Fa
             )
 
 
+def claim_folder(output: Path, inputs: Iterable[Path], what: str = "-o", *, force: bool = False) -> None:
+    """Raise an error unless the folder `output` can be written; one with files in it is replaced only with `force`.
+
+    Raises OutputIsInputError if an input is that folder, or lies in it or above it; OutputExistsError; and
+    OutputNotWritableError if the folder above is missing or not writable.
+    """
+    real = Path(os.path.realpath(output))
+    if not real.parent.is_dir() or not os.access(real.parent, os.W_OK | os.X_OK):
+        raise OutputNotWritableError(f"{output}: the folder {real.parent} doesn't exist, or can't be written in")
+    if not output.is_dir() or not any(output.iterdir()):
+        return
+    for path in inputs:
+        if Path(os.path.realpath(path)).is_relative_to(real):
+            raise OutputIsInputError(f"{output}: {path}, which this command reads, lies in {what}; give another name")
+    if not force:
+        raise OutputExistsError(
+            f"{output}: has files in it; give a new folder, or --force (from Python: force=True) to replace them"
+        )
+
+
 def check_writable(path: Path) -> None:
     """Raise OutputNotWritableError if `path` can't be created or replaced; nothing is written."""
     target = destination(path)

@@ -5,18 +5,20 @@ Users call `decode`. `decode_file` writes a file with the writer of its format. 
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from qacomp.errors import ConfigError
 from qacomp.exporting.decoded import Decoded, DecodeOptions
+from qacomp.exporting.folder_output import check_folder, is_folder, write_folder
 from qacomp.exporting.onnx_model import onnx_model
 from qacomp.exporting.onnx_options import DENSE, OnnxOptions
-from qacomp.exporting.output_formats import writer_for
+from qacomp.exporting.output_formats import suffixes, writer_for
 from qacomp.exporting.part import WHOLE, Part, level_of
 from qacomp.exporting.safetensors_file import container_types, state_dict
-from qacomp.formats import open_file
-from qacomp.outputs import claim, decoded_outputs
+from qacomp.formats import Container, open_file
+from qacomp.outputs import claim, claim_folder, decoded_outputs
 from qacomp.runtime.limits import measured_together
 from qacomp.sources.input_files import command_files
 from qacomp.tensors.foreign_dtypes import as_numpy
@@ -44,7 +46,7 @@ def decode(
     part: Part = WHOLE,
     force: bool = False,
 ) -> Any:
-    """Decode a container into memory, or into the file `output` (.onnx, .safetensors, .npz, ...).
+    """Decode a container into memory, or into the file `output` (.onnx, .safetensors, .npz, ...), or into a folder.
 
     to: without `output`, what to return: "torch" for a state dict for `Module.load_state_dict`, "numpy" for the same
     with arrays (neither needs a graph), "onnx" for a ModelProto. With `output`, the suffix decides the format, and a
@@ -59,7 +61,7 @@ def decode(
     if output is not None:
         options = OnnxOptions(mode)
         read = [path] if isinstance(source, str | os.PathLike) else [path, Path(source.source)]
-        claim(decoded_outputs(path, Path(output), options.external, "output"), command_files(read), force=force)
+        claim_decoded(read, Path(output), options, "output", force=force)
         return decode_file(path, Path(output), part=part, onnx=options)
     if mode != "dense":
         raise ConfigError(f"mode = {mode!r}: is only for files; give an output, NAME.onnx")
@@ -86,18 +88,39 @@ def decode_file(path: Path, output: Path, *, part: Part = WHOLE, onnx: OnnxOptio
     Returns a Decoded with the largest error of the weights, which are read back from the file. Raises FormatError for a
     damaged container, ConfigError if the container can't be decoded so, and ExportError if the written file is wrong.
     """
-    write = writer_for(output)
     onnx.check()
     if onnx != DENSE and output.suffix != ".onnx":
         raise ConfigError(f"{output}: --onnx and --external-data are only for .onnx files; leave them out")
     with open_file(path, allow_truncated=part.allow_truncated) as container:
+        write = write_folder if to_folder(container, output) else writer_for(output)
         return write(container, output, DecodeOptions(part, onnx))
+
+
+def claim_decoded(paths: Sequence[Path], output: Path, onnx: OnnxOptions, what: str, *, force: bool = False) -> None:
+    """Raise an error unless the output can be written without losing a file; see `qacomp.outputs.claim`.
+
+    paths: the container, then other files that are read. Raises FormatError for a damaged container.
+    """
+    with open_file(paths[0], allow_truncated=True) as container:
+        if to_folder(container, output):
+            claim_folder(output, command_files(paths), what, force=force)
+            check_folder(container, output)
+            return
+    claim(decoded_outputs(paths[0], output, onnx.external, what), command_files(paths), force=force)
+
+
+def to_folder(container: Container, output: Path) -> bool:
+    """Return whether an output is a folder: the container was made from one, and the output isn't NAME.onnx or so."""
+    return (output.is_dir() or output.suffix not in suffixes()) and is_folder(container)
 
 
 def default_output(path: Path, *, allow_truncated: bool = False) -> Path:
     """Return `model.decoded.onnx` for `model.qac`, or `model.decoded.safetensors` if the container has no graph.
 
-    The name differs from the usual names of the container's source.
+    For a container of a folder it is the folder `model.decoded`. The name differs from the usual names of the
+    container's source.
     """
     with open_file(path, allow_truncated=allow_truncated) as container:
+        if is_folder(container):
+            return path.with_suffix(".decoded")
         return path.with_suffix(".decoded.onnx" if container.graph() is not None else ".decoded.safetensors")

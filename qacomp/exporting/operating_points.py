@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from qacomp.errors import ConfigError, FormatError
 from qacomp.evaluation.verdict import Verdict, stated_verdict
+from qacomp.folders.layout import network_names
 from qacomp.formats import Container, NotSharedError, SharedTensor
 from qacomp.graphs.metadata import ORIGINAL, TOGETHER, metadata
 
@@ -50,10 +51,11 @@ def level_sizes(container: Container) -> list[int]:
 
 def names_at(container: Container, level: int | None) -> dict[str, str]:
     """Map the network's names of a level's tensors to their names in the file; None: the finest level in the file."""
-    ks, names = level_sizes(container), set(container.names)
+    names = network_names(container)
+    ks, known = level_sizes(container), set(names)
     here = container.level if level is None else level
-    own = {level_tensor(k, name) for k in ks for name in names} & names
-    found = {name: level_tensor(ks[here], name) for name in container.names if name not in own}
+    own = {level_tensor(k, name) for k in ks for name in names} & known
+    found = {name: level_tensor(ks[here], name) for name in names if name not in own}
     return {name: stored if stored in own else name for name, stored in found.items()}
 
 

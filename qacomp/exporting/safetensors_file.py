@@ -37,10 +37,7 @@ def write(container: Container, output: Path, options: DecodeOptions) -> Decoded
     added = _statistics(container, level)
     shapes = {name: Shape(value.dtype, value.shape) for name, value in added.items()}
     stored = names_at(container, level)
-    for name, place in stored.items():
-        info = container.info(place)
-        dtype = BFLOAT16 if info.dtype == "bfloat16" else np.dtype(info.dtype).newbyteorder("<")
-        shapes[name] = Shape(dtype, tuple(info.shape))
+    shapes |= {name: stored_shape(container, place) for name, place in stored.items()}
     notes = [f"weights only: no accuracy, no latency; {_graph_note(container)}"]
     for name, kind in container_types(container).items():
         code = FOREIGN[type_name(kind)].safetensors
@@ -61,6 +58,13 @@ def write(container: Container, output: Path, options: DecodeOptions) -> Decoded
     error = _read_back_error(output, shapes, values)
     source = Path(container.source)
     return Decoded(source, part, output, output.stat().st_size, source.stat().st_size, error, tuple(notes))
+
+
+def stored_shape(container: Container, name: str) -> Shape:
+    """Return dtype and shape of a tensor as the container stores it."""
+    info = container.info(name)
+    dtype = BFLOAT16 if info.dtype == "bfloat16" else np.dtype(info.dtype).newbyteorder("<")
+    return Shape(dtype, tuple(info.shape))
 
 
 def container_types(container: Container) -> dict[str, Meant]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from qacomp.errors import ExportError
 from qacomp.formats import BFLOAT16
 from qacomp.formats.atomic import atomic_file
+from qacomp.formats.checksums import crc32
 
 _CODES = {
     np.dtype("?"): "BOOL", np.dtype("u1"): "U8", np.dtype("i1"): "I8", np.dtype("<u2"): "U16", np.dtype("<i2"): "I16",
@@ -47,10 +48,13 @@ def write_safetensors(
     shapes: Mapping[str, Shape],
     values: Callable[[str], NDArray[Any]],
     metadata: Mapping[str, str] | None = None,
-) -> None:
+    *,
+    ordered: bool = False,
+) -> dict[str, int]:
     """Write tensors with these names, dtypes and shapes; values: returns the array of a name, called once for each.
 
-    Wide types come first, so that all tensors are aligned. Raises ExportError for a reserved name and for an array with
+    Returns the CRC-32 of each tensor's bytes. Wide types come first, so that all tensors are aligned; ordered: in the
+    order of `shapes` instead. Raises ExportError for a reserved name and for an array with
     another dtype or shape, and OutputNotWritableError; then no file is left behind.
     """
     if _RESERVED in shapes:
@@ -58,7 +62,8 @@ def write_safetensors(
             f"{output}: a tensor is named {_RESERVED}, which .safetensors reserves; decode to .onnx, or "
             "from Python with qacomp.decode(..., to='torch')"
         )
-    order = sorted(shapes, key=lambda name: -shapes[name].dtype.itemsize)
+    order = list(shapes) if ordered else sorted(shapes, key=lambda name: -shapes[name].dtype.itemsize)
+    sums: dict[str, int] = {}
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     place = 0
     for name in order:
@@ -75,4 +80,7 @@ def write_safetensors(
             array, shape = values(name), shapes[name]
             if array.dtype != shape.dtype or array.shape != shape.sizes:
                 raise ExportError(f"{name[:80]}: is {array.dtype}{list(array.shape)}, but the header says {shape}")
-            file.write(np.asarray(array, order="C").tobytes())
+            data = np.asarray(array, order="C").tobytes()
+            sums[name] = crc32(data)
+            file.write(data)
+    return sums

@@ -100,6 +100,12 @@ FIELDS: dict[str, tuple[Check, str]] = {
         "a table of a digest, a size and a kind",
     ),
     "settings": (_text, "text"),
+    "folder": (
+        _fields(
+            {"weights": _list(_fields({"file": _text, "tensors": _count, "prefix": _text})), "sha256": _table(_text)}
+        ),
+        "a table of the files of a folder",
+    ),
     "levels": (_list(_count), "a list of numbers of shared values"),
     "arch": (_text, "a name"),
     "data": (_text, "a name"),

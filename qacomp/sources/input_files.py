@@ -7,16 +7,20 @@ from pathlib import Path
 
 from qacomp.checkpoints.recognition import is_onnx
 from qacomp.datasets import DATASETS
+from qacomp.errors import NotACheckpointError
+from qacomp.folders.listing import list_folder
 
 _LARGEST_INDEX = 256 << 20  # bytes; a larger index of shards is not read here
 
 
 def model_files(path: Path) -> Iterator[Path]:
-    """Yield `path`, then the shards that an index names, or the files that hold an ONNX model's external data.
+    """Yield `path`, then the files of a folder, the shards of an index, or the files of an ONNX model's external data.
 
     A file that can't be parsed yields only itself; the error is raised later, when the model is read.
     """
     yield path
+    if path.is_dir():
+        yield from (path / name for name in _listed(path))
     if not path.is_file():
         return
     if path.name.endswith(".index.json"):
@@ -50,6 +54,13 @@ def command_files(models: Iterable[Path | None], specs: Iterable[object] = ()) -
             yield from model_files(path)
     for spec in specs:
         yield from data_files(spec)
+
+
+def _listed(path: Path) -> list[str]:
+    try:
+        return list_folder(path).paths
+    except NotACheckpointError:
+        return []
 
 
 def _shards(path: Path) -> set[str]:

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from qacomp.graphs import OnnxFile, parse_onnx
 from qacomp.models import model_info
 from qacomp.models.plain_modules import plain_module
 from qacomp.options.config import CompressConfig
+from qacomp.progress import Progress, SilentProgress
+from qacomp.sources.folder_source import open_folder
 from qacomp.sources.module_network import network_of, with_examples
 from qacomp.sources.network import build_network, whole_weights
 from qacomp.sources.onnx_source import OnnxSource
@@ -34,10 +36,14 @@ from qacomp.sources.torch_source import Source, TorchSource
 
 @dataclass(frozen=True)
 class Reading:
-    """How to read a model. `trust_pickle`: may run code of its pickle; `input_shape`: (C, H, W) of a module's input."""
+    """How to read a model. `trust_pickle`: may run code of its pickle; `input_shape`: (C, H, W) of a module's input.
+
+    progress: shows the reading of a large model.
+    """
 
     trust_pickle: bool = False
     input_shape: tuple[int, int, int] | None = None
+    progress: Progress = field(default_factory=SilentProgress)
 
 
 def open_source(
@@ -50,6 +56,8 @@ def open_source(
     tensors use none. Raises the errors of reading models and data, and ConfigError for a module that doesn't fit the
     data.
     """
+    if isinstance(model, str | os.PathLike) and Path(model).is_dir():
+        return open_folder(Path(model), data if data is not None else config.data, config, how.progress), config, None
     origin = checkpoint_of(
         model,
         trust_pickle=how.trust_pickle,

@@ -60,6 +60,8 @@ def check_source(container: Path, meta: dict[str, Any], source: Path) -> SourceM
             f"{container}: its metadata hold no SHA-256 of its source, so {source} can't be compared with it"
         )
     try:
+        if told.get("kind") == "folder":
+            return _check_folder(container, meta, source)
         if told.get("kind") == "sharded":
             return _check_shards(container, told, source)
         own_size = source.stat().st_size
@@ -97,6 +99,28 @@ def _check_shards(container: Path, told: Mapping[str, Any], source: Path) -> Sou
         which = different[0] if different else f"{source} or one of its {len(parts) - 1} shards"
         raise SourceMismatchError(f"{container}: was made from other files: {which} differs; give the right files")
     return SourceMatch(str(source), size, whole_digest(parts))
+
+
+def _check_folder(container: Path, meta: Mapping[str, Any], source: Path) -> SourceMatch:
+    """Compare the SHA-256 of each file of a folder with those in the container's metadata."""
+    from qacomp.folders.listing import list_folder
+    from qacomp.folders.model_folder import folder_digests, whole_folder_digest
+
+    if not source.is_dir():
+        raise SourceMismatchError(f"{container}: was made from a folder: give the folder, not {source}")
+    layout = meta.get("folder")
+    known = layout.get("sha256") if isinstance(layout, dict) else None
+    told: dict[Any, Any] = known if isinstance(known, dict) else {}
+    listing = list_folder(source)
+    own = folder_digests(listing)
+    for path in sorted(told.keys() | own.keys(), key=str):
+        if told.get(path) != own.get(path):
+            how = "is missing" if path not in own else "is new" if path not in told else "differs"
+            raise SourceMismatchError(
+                f"{container}: was made from other files: {str(path)[:200]} {how} in {source}; give the right folder"
+            )
+    size = sum((source / path).stat().st_size for path in own)
+    return SourceMatch(str(source), size, whole_folder_digest(own))
 
 
 def _check_external(container: Path, told: list[Any], source: Path) -> None:

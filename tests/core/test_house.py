@@ -63,6 +63,7 @@ ROOMS = (
     ("notebook",),
     ("pickles",),
     ("tensors",),
+    ("folders",),
     ("options",),
     ("datasets",),
     ("models",),

@@ -29,6 +29,7 @@ RIGHT: dict[str, Any] = {
     "batch_norms": {"bn": 1e-5},
     "accuracy": {"original": 97.5, "shared": None},
     "pruning": {"rate": 0.5},
+    "folder": {"weights": [{"file": "m.safetensors", "tensors": 2, "prefix": "", "metadata": {}}], "sha256": {}},
     "submodels": {"level4": {"macs": 100, "accuracy": 90.0}},
     "agreement": {"outputs": [{"name": "y", "cosine": 0.9, "max_abs_error": 0.1, "top1": None}]},
     "metric": {"name": "mse", "original": 1.0, "decoded": 1.5},

@@ -1,0 +1,242 @@
+"""A folder of a model as a source: its tensors are read one at a time, so it may be larger than memory."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qacomp.checkpoints import Checkpoint
+from qacomp.errors import ConfigError, NonFiniteWeightsError
+from qacomp.evaluation.samples import Given
+from qacomp.folders.layout import FILES
+from qacomp.folders.layout import META_KEY as FOLDER_KEY
+from qacomp.folders.listing import list_folder
+from qacomp.folders.model_folder import ModelFolder, read_folder
+from qacomp.folders.weights_file import Place
+from qacomp.formats import BFLOAT16, bfloat16_to_float32
+from qacomp.options.config import CompressConfig
+from qacomp.progress import Progress, SilentProgress
+from qacomp.sharing.selection import Selection, Weight
+from qacomp.sources.source import RATE_AWARE, SHARING, Effects
+from qacomp.sources.source_size import SourceSize
+from qacomp.tensors.constants import constant_kind, constant_name
+from qacomp.tensors.foreign_dtypes import META_KEY
+from qacomp.tensors.half_precision import vectors_held
+from qacomp.tensors.weight_parts import exact_parts
+
+_LARGE = 1 << 30  # bytes in fp32, as for ONNX models: from here on tensors are shared while they are written
+_KEPT = "kept exactly"
+
+
+def open_folder(path: Path, data: Any, config: CompressConfig, progress: Progress) -> "FolderSource":
+    """Read a folder without the values of its tensors. data: what the settings or the caller give to measure on.
+
+    Raises NotACheckpointError (see `read_folder`), and ConfigError for settings that need a network.
+    """
+    for flag, value in (("--key", config.key), ("--arch", config.arch), ("--data", data)):
+        if value is not None:
+            raise ConfigError(
+                f"{flag}: {path} is a folder, of which only weights are compressed; give a checkpoint file in it"
+            )
+    size = sum((path / name).stat().st_size for name in list_folder(path).paths)
+    with progress.task("reading the folder", size) as task:
+        return FolderSource(read_folder(path, task.advance), progress)
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """A folder that was read without its values. progress: shows the reading of the tensors."""
+
+    folder: ModelFolder
+    progress: Progress = field(default_factory=SilentProgress)
+
+    @cached_property
+    def origin(self) -> Checkpoint:
+        """Return the record of the folder, without tensors."""
+        f = self.folder
+        return Checkpoint(f.path, "folder", {}, None, None, None, None, f.digest, f.bytes, f.notes)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return the remarks from reading the folder."""
+        return (
+            *self.folder.notes,
+            "a folder: only weights are compressed, no accuracy; decode -o FOLDER gives it back",
+        )
+
+    @cached_property
+    def size(self) -> SourceSize:
+        """Return the size of all tensors; those of other files don't count."""
+        places = self._places.values()
+        fp32 = sum(4 * (p.end - p.start) // p.dtype.itemsize for p in places if p.floating)
+        return SourceSize(sum(place.end - place.start for place in places), fp32)
+
+    @property
+    def large(self) -> bool:
+        """Return whether the tensors take 1 GiB or more in fp32."""
+        return self.size.fp32 >= _LARGE
+
+    def effects(self, with_data: bool) -> Effects:
+        """Return that only the settings of sharing have an effect."""
+        used = (*SHARING, *(name for name in RATE_AWARE if name not in ("calibration", "max_drop")))
+        return Effects(used, "needs to know the layers: give a checkpoint file and --arch", "a folder isn't trained")
+
+    def weights(self) -> Sequence[Weight]:
+        """Return all tensors in the order of the files, then the other files as bytes."""
+        return self._weights
+
+    def check(self, selection: Selection) -> None:
+        """Raise NonFiniteWeightsError where a selected tensor holds NaN or infinity."""
+        for layer in selection.layers:
+            if bad := self._seen[layer.name].not_finite:
+                raise NonFiniteWeightsError(
+                    f"{self.folder.path}: tensor {layer.name[:80]} has {bad} values NaN or infinite, so it can't be "
+                    f"shared; take a checkpoint from before training diverged, or --exclude {layer.name[:80]}"
+                )
+
+    def vectors(self, precision: str) -> Mapping[str, str]:
+        """Return the vectors that `precision` may hold: name -> description."""
+        found = vectors_held(_Vectors(self.folder, self._places), precision)
+        return {name: why for name, why in found.items() if name not in self._parts}
+
+    def graph(self) -> None:
+        """Return None: a folder has no graph."""
+        return None
+
+    def runs(self, given: Given | None, config: CompressConfig, note: Callable[[str], None]) -> None:
+        """Return None: tensors without a graph can't be run."""
+        return None
+
+    def calibration(self, names: Sequence[str], config: CompressConfig, note: Callable[[str], None]) -> None:
+        """Return None: tensors without a graph can't be run."""
+        return None
+
+    def digests(self) -> list[str]:
+        """Return an empty list: the digests of all files are in `metadata`."""
+        return []
+
+    def metadata(self) -> dict[str, Any]:
+        """Return how the container holds the folder, and the types that the container's header lacks."""
+        types = {name: place.foreign for name, place in self._places.items() if place.foreign is not None}
+        return {FOLDER_KEY: self.folder.layout().to_meta(), **({META_KEY: types} if types else {})}
+
+    def remarks(self, selection: Selection) -> list[str]:
+        """Return remarks on tensors that are stored exactly: those of other types, and those with NaN."""
+        kinds: dict[str, list[str]] = {}
+        for name, place in self._places.items():
+            if place.foreign is not None:
+                kinds.setdefault(place.foreign, []).append(name)
+            elif name in self._seen and self._seen[name].not_finite:
+                kinds.setdefault("NaN or infinity", []).append(name)
+        if self._parts:
+            kinds["parts of weights"] = list(self._parts)
+        return [f"{_KEPT}, {kind}: {_few(names)}" for kind, names in kinds.items()]
+
+    @cached_property
+    def _places(self) -> dict[str, Place]:
+        return {name: file.tensors[own] for name, (file, own) in self.folder.tensors.items()}
+
+    @cached_property
+    def _weights(self) -> list[Weight]:
+        found = [self._weight(name, place) for name, place in self._places.items()]
+        for path, size in self.folder.listing.carried.items():
+            name = f"{FILES}{path}"
+            found.append(Weight(name, (size,), partial(self.folder.read, name), "file", never="a file, not a tensor"))
+        return found
+
+    def _weight(self, name: str, place: Place) -> Weight:
+        never = self._parts.get(name) or _reason(place)
+        what = f"{len(place.sizes)}-dimensional tensor"
+        found = self._seen[name].constant if never is None else None
+        unless = found and f"{what}, {found}, not a weight: {_KEPT} unless --include names it"
+        kind = "dense" if len(place.sizes) == 2 else "conv"
+        return Weight(name, place.sizes, partial(self.folder.read, name), what, kind, 0, never, unless)
+
+    @cached_property
+    def _seen(self) -> "dict[str, Looked]":
+        """Look at the values of every tensor that may be shared, one after the other."""
+        wanted = {name: place for name, place in self._places.items() if _reason(place) is None}
+        seen = {}
+        with self.progress.task("looking at tensors", sum(p.end - p.start for p in wanted.values())) as task:
+            for name, place in wanted.items():
+                seen[name] = look_at(name, self.folder.read(name))
+                task.advance(place.end - place.start)
+        return seen
+
+    @cached_property
+    def _parts(self) -> dict[str, str]:
+        return exact_parts(_parts_state(self.folder, self._places))
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What the values of a tensor show. constant: what kind of constant it is, in words, None for a weight.
+
+    not_finite: the number of values that are NaN or infinite.
+    """
+
+    constant: str | None
+    not_finite: int
+
+
+def look_at(name: str, array: NDArray[Any]) -> Looked:
+    """Return whether a float tensor's values or name show a constant, and how many values aren't finite."""
+    values = bfloat16_to_float32(array) if array.dtype == BFLOAT16 else array
+    bad = int(values.size - np.count_nonzero(np.isfinite(values)))
+    if found := constant_kind(array):
+        return Looked(f"by its values {found}", bad)
+    found = constant_name(name, array)
+    return Looked(f"{found} by its name" if found else None, bad)
+
+
+def _reason(place: Place) -> str | None:
+    """Return why a tensor can't be shared under any settings, or None."""
+    if not place.floating:
+        return f"{place.foreign or place.dtype.name}: {_KEPT}"
+    if len(place.sizes) < 2:
+        return f"fewer than two dimensions: {_KEPT}"
+    return None if place.end > place.start else "empty"
+
+
+class _Vectors(Mapping[str, NDArray[Any]]):
+    """The tensors of a folder for `vectors_held`, which goes through the float32 vectors and looks others up."""
+
+    def __init__(self, folder: ModelFolder, places: Mapping[str, Place]) -> None:
+        self._folder, self._places = folder, places
+        self._vectors = [n for n, p in places.items() if p.floating and p.dtype == np.float32 and len(p.sizes) == 1]
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """Read a tensor; raises KeyError."""
+        _ = self._places[name]
+        return self._folder.read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the float32 vectors."""
+        return iter(self._vectors)
+
+    def __len__(self) -> int:
+        """Return the number of the float32 vectors."""
+        return len(self._vectors)
+
+
+def _parts_state(folder: ModelFolder, places: Mapping[str, Place]) -> dict[str, torch.Tensor]:
+    """Return tensors for `exact_parts`: with values if their names are those of masks, else shapes alone."""
+    state = {}
+    for name, place in places.items():
+        if not place.floating:
+            continue
+        if name.endswith("_mask") and f"{name.removesuffix('_mask')}_orig" in places:
+            array = folder.read(name)
+            state[name] = torch.from_numpy(bfloat16_to_float32(array) if array.dtype == BFLOAT16 else array)
+        else:
+            state[name] = torch.empty(place.sizes, device="meta")
+    return state
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(name[:80] for name in names[:4]) + (", ..." if len(names) > 4 else "")

@@ -1,0 +1,52 @@
+"""A folder by command line: compress, inspect, verify, diff and decode understand it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from model_folders import contents, small_folder
+
+Qacomp = Callable[..., Any]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return small_folder(tmp_path / "Tiny-1.5B")
+
+
+def test_five_commands_understand_a_folder(qacomp: Qacomp, source: Path, tmp_path: Path) -> None:
+    answer = qacomp("compress", source, "--k", "8", "--json")
+    path = tmp_path / "Tiny-1.5B.qac"
+    assert answer.code == 0 and Path(answer.json["output"]) == path and path.is_file()
+    assert "2 files of weights and 6 other files" in answer.err
+    shown = qacomp("inspect", path, "--json").json
+    assert {t["name"] for t in shown["tensors"]} >= {"file/config.json", "model.norm.weight"}
+    assert shown["meta"]["source"]["kind"] == "folder"
+    assert qacomp("verify", path, "--source", source).code == 0
+    assert "give the folder" in qacomp("verify", path, "--source", source / "config.json").err
+    assert qacomp("decode", path, "-o", f"{tmp_path / 'back'}/").code == 0
+    assert contents(tmp_path / "back").keys() == contents(source).keys()
+    assert qacomp("decode", path, "--json").json["output"] == str(tmp_path / "Tiny-1.5B.decoded")
+    refused = qacomp("decode", path, "-o", source, "-f")
+    assert refused.code == 0  # the same files, so the folder may be replaced
+    (source / "config.json").write_text("{}")
+    qacomp("compress", source, "--k", "8", "-o", tmp_path / "b.qac")
+    differences = qacomp("diff", path, tmp_path / "b.qac", "--json").json
+    assert [t["name"] for t in differences["tensors"]] == ["file/config.json"]
+
+
+def test_an_output_in_the_folder_is_not_carried(qacomp: Qacomp, source: Path) -> None:
+    for _ in range(2):
+        assert qacomp("compress", source, "--k", "8", "-o", source / "own.qac").code == 0
+    assert qacomp("decode", source / "own.qac", "-o", source, "-f").code == 1
+    assert (source / "own.qac").is_file() and (source / "config.json").is_file()
+
+
+def test_a_file_is_no_output_for_a_folder(qacomp: Qacomp, source: Path, tmp_path: Path) -> None:
+    qacomp("compress", source, "--k", "8", "-o", tmp_path / "m.qac")
+    (tmp_path / "there").write_text("mine")
+    answer = qacomp("decode", tmp_path / "m.qac", "-o", tmp_path / "there", "-f")
+    assert answer.code == 1 and "is a file, but the container holds a folder" in answer.err
+    assert qacomp("compress", source, "-o", source / "config.json").code == 1
+    assert qacomp("compress", source, "-f", "-o", source / "config.json").code == 1
