@@ -54,6 +54,7 @@ class CompressRequest:
     report: Path | None
     loss_fn: str | None
     snapshots: Path | None
+    shard_size: str | None
     strict: bool
     trust_pickle: bool
     force: bool
@@ -113,6 +114,13 @@ def _print_schema(ctx: click.Context, parameter: click.Parameter, wanted: bool) 
     default=None,
     help="Folder for four checkpoints during the fine-tuning.",
 )
+@click.option(
+    "--shard-size",
+    cls=BriefOption,
+    default=None,
+    metavar="SIZE",
+    help="Write several .qac files of at most this size, such as 2GB, and NAME.qac.index.json, which is read like one.",
+)
 @strict_option
 @trust_option
 @force_option
@@ -136,6 +144,7 @@ def compress_command(asked: CompressRequest) -> None:
     qacomp compress resnet20.th --arch resnet20 --data cifar10:DIR --reg exp --k 8
     """
     from qacomp.api import compress
+    from qacomp.formats.shard_index import index_path
     from qacomp.options.config import CompressConfig
     from qacomp.outputs import Output, claim, container_outputs, snapshot_outputs
     from qacomp.ranks.joining import joined
@@ -145,6 +154,7 @@ def compress_command(asked: CompressRequest) -> None:
     config = CompressConfig.from_toml(asked.config_file) if asked.config_file else CompressConfig()
     config = config.with_settings(settings_given(asked.settings, config), "command line")
     target = asked.output or _default_output(asked.checkpoint, progress)
+    target = target if asked.shard_size is None else index_path(target)
     written = container_outputs(target) + ([] if asked.report is None else [Output(asked.report, "--report")])
     written += snapshot_outputs(asked.snapshots, written)
     files = command_files([asked.checkpoint, asked.config_file], [config.data, config.metric, asked.loss_fn])
@@ -162,6 +172,7 @@ def compress_command(asked: CompressRequest) -> None:
             trust_pickle=asked.trust_pickle,
             force=asked.force,
             distributed=ranks.size > 1,
+            shard_size=asked.shard_size,
         )
     if asked.report is not None and ranks.first:
         result.report(asked.report, force=asked.force)

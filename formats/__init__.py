@@ -28,6 +28,7 @@ from qacomp.formats.errors import (
 from qacomp.formats.limits import Limits
 from qacomp.formats.reader import load_file, open_file, verify_file
 from qacomp.formats.report import SectionInfo, TensorInfo, TensorReport, VerifyReport, WriteReport
+from qacomp.formats.shard_writer import ShardWriter
 from qacomp.formats.tensors import Level, SharedTensor, is_float_vector, precision_bits, stored_values
 from qacomp.formats.writer import Coding, Writer, save_file
 
@@ -49,6 +50,7 @@ __all__ = [
     "PluginError",
     "QacompError",
     "SectionInfo",
+    "ShardWriter",
     "SharedTensor",
     "TensorInfo",
     "TensorNotFoundError",

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -44,12 +44,18 @@ def atomic_files(*paths: Path) -> Iterator[tuple[Path, ...]]:
     with _named(paths[0]), part_folder(targets[0].parent) as folder:
         made = tuple(folder / path.name for path in paths)
         yield made
-        for path in made:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        for path, target in zip(made, targets, strict=True):
-            _replace(path, target)
-        _sync(targets[0].parent)
+        moved_into_place(dict(zip(made, targets, strict=True)))
+
+
+def moved_into_place(made: Mapping[Path, Path]) -> None:
+    """Flush files to disk, then rename each to its target in one folder, one right after the other. Raises OSError."""
+    for path in made:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    for path, target in made.items():
+        _replace(path, target)
+    for folder in {target.parent for target in made.values()}:
+        _sync(folder)
 
 
 @contextlib.contextmanager

@@ -62,6 +62,9 @@ class Container:
         self.version = prefix.version
         self.size = prefix.file_bytes
         """Bytes of the whole file, as its prefix says."""
+        self.available = len(data)
+        """Bytes of the file that are there: fewer if it is cut off."""
+        self.header_crc = prefix.header_crc
         self._header = header
         self._sections = Sections(
             source, data, header, PREFIX_BYTES + prefix.stored_bytes, access.limits, access.verify

@@ -2,6 +2,7 @@
 
 import mmap
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from qacomp.formats.limits import Limits
 from qacomp.formats.prefix import PREFIX_BYTES, VERSION, read_prefix
 from qacomp.formats.regular import open_regular
 from qacomp.formats.report import VerifyReport
+from qacomp.formats.shard_index import is_shard_index, read_shard_index
+from qacomp.formats.sharded import ShardedContainer
 
 
 def open_file(
@@ -29,10 +32,16 @@ def open_file(
 ) -> Container:
     """Open a container, given its path (the file is mapped into memory) or its bytes; tensors are decoded on request.
 
+    The path may be that of an index, NAME.qac.index.json; its shards are then read as one container.
+
     limits: see Limits; verify: check each section's checksum when it is first read; allow_truncated: accept a file that
     is cut off after a complete level, which `tensor` then returns; threads: number of processes that decode a large
     tensor's chunks. Raises a FormatError, IrregularFileError for a path that isn't a regular file, and OSError.
     """
+    if isinstance(path, str | os.PathLike) and is_shard_index(path):
+        index = Path(path)
+        open_one = partial(open_file, limits=limits, verify=verify, threads=threads)
+        return ShardedContainer(index, read_shard_index(index), index.stat().st_size, open_one)
     mapped = None
     if isinstance(path, bytes | bytearray | memoryview):
         source, data = "container", memoryview(path)

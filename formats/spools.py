@@ -29,6 +29,8 @@ class Spools:
         self.path, self._durable = path, durable
         self._files: dict[int, IO[bytes]] = {}
         self._records: dict[int, list[SectionRecord]] = {}
+        self.stored_bytes = 0
+        """Bytes of all sections that were put."""
 
     @property
     def records(self) -> list[SectionRecord]:
@@ -47,6 +49,7 @@ class Spools:
         except OSError as error:
             raise not_writable(self.path, error) from error
         self._records.setdefault(record.level, []).append(record)
+        self.stored_bytes += record.stored_bytes
 
     def close(self) -> None:
         """Close the temporary files, which removes them."""

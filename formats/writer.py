@@ -130,6 +130,11 @@ class Writer:
         else:
             self._add_dense(number, stored)
 
+    @property
+    def stored_bytes(self) -> int:
+        """Return the bytes of all sections so far, without those of open groups."""
+        return self._spools.stored_bytes
+
     def cut(self) -> None:
         """Close the open groups, so that no section holds both tensors written before and tensors written after."""
         self._groups.flush()

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
-from qacomp.calls import PathLike, output_or_temporary, own_functions, removed_with, split_keywords
+from qacomp.calls import PathLike, output_or_temporary, own_functions, removed_with, shard_bytes_of, split_keywords
 from qacomp.formats import UnsupportedTensorError
+from qacomp.formats.shard_index import SUFFIX, index_path
 from qacomp.options.config import CompressConfig
 from qacomp.options.settings import Settings
 from qacomp.options.signature import with_keywords
@@ -54,6 +55,7 @@ class Call:
     trust_pickle: bool = False
     force: bool = False
     distributed: bool = False
+    shard_size: str | int | None = None
 
 
 class Keywords(Settings, total=False):
@@ -73,6 +75,8 @@ class Keywords(Settings, total=False):
     """Replace a file at `output` even if it isn't a container."""
     distributed: bool
     """Share the training with the other processes of torchrun, all of which make this call."""
+    shard_size: str | int | None
+    """Write a container of several files of at most this size, 2GB or bytes, and an index, which is the output."""
 
 
 @with_keywords(Call)
@@ -109,6 +113,8 @@ def compress(
     force: replace a file at `output` even if it isn't a container; input files are never replaced.
     distributed: share the training with the other processes that torchrun has started; all of them make the same call.
     The first one writes the output, and each returns its Result.
+    shard_size: write several files of at most this size, such as "2GB", and the index NAME.qac.index.json, which is
+    read like a container.
 
     Raises the named errors of `qacomp.errors`. The output is written whole or not at all.
     """
@@ -122,15 +128,18 @@ def compress(
     chosen = _config(config, settings)
     read = [Path(file) for file in (_path_of(model), config) if isinstance(file, str | os.PathLike)]
     files = command_files(read, (data, chosen.data, chosen.metric, call.loss_fn))
+    shard_bytes = shard_bytes_of(call.shard_size, chosen)
+    if output is not None and shard_bytes is not None:
+        output = index_path(Path(output))
     with (
         joined(call.distributed, cpu=chosen.device == "cpu") as ranks,
-        output_or_temporary(output, ranks, "model.qac") as target,
+        output_or_temporary(output, ranks, "model.qac" if shard_bytes is None else f"model{SUFFIX}") as target,
     ):
         if ranks.first:
             written = [] if output is None else container_outputs(Path(output), "output")
             claim([*written, *snapshot_outputs(call.snapshots, written, "snapshots")], files, force=call.force)
         folder = Path(call.snapshots) if call.snapshots is not None and ranks.first else None
-        run = Run(choose_progress(call.progress if ranks.first else False), target, folder, own, ranks)
+        run = Run(choose_progress(call.progress if ranks.first else False), target, folder, own, ranks, shard_bytes)
         how = Reading(call.trust_pickle, call.input_shape, run.progress)
         source, chosen, loaded = open_source(model, data, chosen, how, run.note)
         try:

@@ -10,6 +10,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from qacomp.errors import ConfigError
+from qacomp.options.config import CompressConfig
+from qacomp.options.needs import level_numbers
+from qacomp.options.running import memory_bytes
 from qacomp.ranks.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
 
 PathLike: TypeAlias = str | os.PathLike[str]
 T = TypeVar("T")
+_LEAST_SHARD = 10_000  # bytes: smaller files would be mostly headers
 
 
 def split_keywords(kind: type[T], keywords: Mapping[str, Any]) -> tuple[T, dict[str, Any]]:
@@ -51,6 +56,18 @@ def output_or_temporary(output: PathLike | None, ranks: Ranks, name: str) -> Ite
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def shard_bytes_of(size: str | int | None, config: CompressConfig) -> int | None:
+    """Return the most bytes of a file of the container, None for one file. Raises ConfigError for an invalid size."""
+    if size is None:
+        return None
+    found = size if isinstance(size, int) else memory_bytes(size)
+    if found < _LEAST_SHARD:
+        raise ConfigError(f"--shard-size {size}: must be at least {_LEAST_SHARD:,} bytes; give a size such as 2GB")
+    if level_numbers(config) is not None:
+        raise ConfigError("--shard-size: a progressive file can't be divided; leave it out, or --levels")
+    return found
 
 
 def removed_with(owner: object, file: Path) -> None:

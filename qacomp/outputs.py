@@ -10,6 +10,8 @@ from qacomp.errors import OutputExistsError, OutputIsInputError, OutputNotWritab
 from qacomp.formats import open_file
 from qacomp.formats.destination import destination
 from qacomp.formats.prefix import MAGIC
+from qacomp.formats.shard_index import INDEX_START, is_shard_index
+from qacomp.formats.shard_writer import shard_files
 from qacomp.formats.system_errors import advice, words
 
 JOURNAL_MARK = b"qacomp journal 1\n"
@@ -33,9 +35,14 @@ class Output:
 
 
 def container_outputs(path: Path, what: str = "-o") -> list[Output]:
-    """Return a container and its two resume files, in which a long run saves its state and keeps its trials."""
+    """Return a container and its two resume files, in which a long run saves its state and keeps its trials.
+
+    If the path is that of an index of shards, the shards that lie beside it are outputs too.
+    """
     journal = Output(journal_path(path), f"{what}, which keeps the trials of a long run,", "journal")
-    return [Output(path, what, "container"), resume_output(path, what), journal]
+    shards = shard_files(path) if is_shard_index(path) else []
+    before = [Output(file, f"{what}, of which it is a shard,", "container") for file in shards]
+    return [Output(path, what, "container"), *before, resume_output(path, what), journal]
 
 
 def journal_path(path: Path) -> Path:
@@ -178,4 +185,6 @@ def _is_kind(output: Output) -> bool:
         return False
     if output.kind == "resume":
         return start[:2] == b"PK" and _RESUME_MARK in start
+    if output.kind == "container" and is_shard_index(output.path):
+        return start.startswith(INDEX_START)
     return start.startswith(MAGIC if output.kind == "container" else JOURNAL_MARK)

@@ -6,9 +6,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
+from qacomp.errors import ConfigError
 from qacomp.exporting.decode import decode
 from qacomp.exporting.part import Part
 from qacomp.formats import atomic_file
+from qacomp.formats.shard_index import is_shard_index
 from qacomp.options.parts import read_parts
 from qacomp.options.running import RunLimitOptions
 from qacomp.outputs import Output, claim
@@ -30,8 +32,11 @@ class Result(Figures):
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
         """Copy the container to `path`, whole or not at all; force: replace a file that isn't a container.
 
-        Raises OutputNotWritableError, also if `path` is the container itself or its source.
+        Raises OutputNotWritableError, also if `path` is the container itself or its source, and ConfigError for a
+        container in several files.
         """
+        if is_shard_index(self.output):
+            raise ConfigError(f"{self.output}: is in several files; give compress an output to write them there")
         claim([Output(Path(path), "path", "container")], command_files([self.output, Path(self.source)]), force=force)
         with self.output.open("rb") as source, atomic_file(path) as target:
             shutil.copyfileobj(source, target, 1 << 20)

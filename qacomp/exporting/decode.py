@@ -18,6 +18,7 @@ from qacomp.exporting.output_formats import suffixes, writer_for
 from qacomp.exporting.part import WHOLE, Part, level_of
 from qacomp.exporting.safetensors_file import container_types, state_dict
 from qacomp.formats import Container, open_file
+from qacomp.formats.shard_index import SUFFIX, is_shard_index
 from qacomp.outputs import claim, claim_folder, decoded_outputs
 from qacomp.runtime.limits import measured_together
 from qacomp.sources.input_files import command_files
@@ -120,7 +121,8 @@ def default_output(path: Path, *, allow_truncated: bool = False) -> Path:
     For a container of a folder it is the folder `model.decoded`. The name differs from the usual names of the
     container's source.
     """
+    plain = path.with_name(f"{path.name.removesuffix(SUFFIX)}.qac") if is_shard_index(path) else path
     with open_file(path, allow_truncated=allow_truncated) as container:
         if is_folder(container):
-            return path.with_suffix(".decoded")
-        return path.with_suffix(".decoded.onnx" if container.graph() is not None else ".decoded.safetensors")
+            return plain.with_suffix(".decoded")
+        return plain.with_suffix(".decoded.onnx" if container.graph() is not None else ".decoded.safetensors")

@@ -57,9 +57,8 @@ class Decoded:
         notes: tuple[str, ...] = (),
     ) -> Self:
         """Return a Decoded for a file of weights that was just written, with both sizes, the error and the notes."""
-        source = Path(container.source)
-        sizes = output.stat().st_size, source.stat().st_size
-        return cls(source, options.part, output, *sizes, max_abs_error, notes)
+        sizes = output.stat().st_size, container.available
+        return cls(Path(container.source), options.part, output, *sizes, max_abs_error, notes)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON document that `decode --json` prints."""

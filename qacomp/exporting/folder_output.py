@@ -56,9 +56,8 @@ def write_folder(container: Container, output: Path, options: DecodeOptions) -> 
             size += target.stat().st_size
         for path, name in file_tensors(container).items():
             size += write_atomically(_place(made, path), [container.tensor(name).tobytes()])
-    source = Path(container.source)
     notes = (f"{len(layout.weights)} files of weights, {len(file_tensors(container))} other files",)
-    return Decoded(source, part, output, size, source.stat().st_size, 0.0, notes)
+    return Decoded(Path(container.source), part, output, size, container.available, 0.0, notes)
 
 
 def check_folder(container: Container, output: Path) -> None:

@@ -31,7 +31,7 @@ def write(container: Container, output: Path, options: DecodeOptions) -> Decoded
         part,
         output,
         size,
-        stored.stat().st_size,
+        container.available,
         error,
         made.notes if made is not None else (),
         made,

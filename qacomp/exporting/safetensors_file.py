@@ -56,8 +56,7 @@ def write(container: Container, output: Path, options: DecodeOptions) -> Decoded
 
     write_safetensors(output, shapes, values, given_back(container.meta))
     error = _read_back_error(output, shapes, values)
-    source = Path(container.source)
-    return Decoded(source, part, output, output.stat().st_size, source.stat().st_size, error, tuple(notes))
+    return Decoded.of(container, output, options, error, tuple(notes))
 
 
 def stored_shape(container: Container, name: str) -> Shape:

@@ -18,6 +18,9 @@ FILES = "file/"
 """The beginning of the names of tensors that hold the bytes of a file; the file's path follows."""
 
 
+_OR_SHARD = "it is one of several shards, whose index NAME.qac.index.json you must give, or it is damaged"
+
+
 @dataclass(frozen=True)
 class HeldWeights:
     """One .safetensors file. tensors: their number; prefix: what their names in the container begin with."""
@@ -93,11 +96,11 @@ def weight_names(container: Container, layout: Layout) -> dict[str, dict[str, st
     for held in layout.weights:
         own = names[place : place + held.tensors]
         if len(own) != held.tensors or not all(name.startswith(held.prefix) for name in own):
-            raise FormatError(f"{container.source}: its tensors aren't those of {held.file[:80]}; the file is damaged")
+            raise FormatError(f"{container.source}: its tensors aren't those of {held.file[:80]}; {_OR_SHARD}")
         found[held.file] = {name.removeprefix(held.prefix): name for name in own}
         place += held.tensors
     if place != len(names):
-        raise FormatError(f"{container.source}: holds tensors of none of its files; the file is damaged")
+        raise FormatError(f"{container.source}: holds tensors of none of its files; {_OR_SHARD}")
     return found
 
 

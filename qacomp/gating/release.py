@@ -66,6 +66,7 @@ def read_release(path: Path, config: CompressConfig | None) -> Release:
     try:
         verify_file(path)
         with open_file(path) as container:
+            size = container.available
             meta = metadata(container)
             infos = [container.info(name) for name in container.names]
     except FormatError as error:

@@ -9,6 +9,8 @@ from qacomp.checkpoints.recognition import is_onnx
 from qacomp.datasets import DATASETS
 from qacomp.errors import NotACheckpointError
 from qacomp.folders.listing import list_folder
+from qacomp.formats.shard_index import is_shard_index
+from qacomp.formats.shard_writer import shard_files
 
 _LARGEST_INDEX = 256 << 20  # bytes; a larger index of shards is not read here
 
@@ -23,7 +25,9 @@ def model_files(path: Path) -> Iterator[Path]:
         yield from (path / name for name in _listed(path))
     if not path.is_file():
         return
-    if path.name.endswith(".index.json"):
+    if is_shard_index(path):
+        yield from shard_files(path)
+    elif path.name.endswith(".index.json"):
         yield from (path.parent / name for name in _shards(path))
     elif is_onnx(path):
         yield from (path.parent / name for name in _external(path))

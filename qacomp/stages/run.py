@@ -18,7 +18,8 @@ class Run:
 
     output: path of the container; snapshots: folder for checkpoints after each quarter of fine-tuning, None: none; own:
     the caller's loss and metric; ranks: the processes that share the trainings. journal: keeps what a search measures;
-    it keeps nothing until the pipeline gives another one.
+    it keeps nothing until the pipeline gives another one. shard_bytes: most bytes of a file of the container, whose
+    index is then the output; None: the container is one file.
     """
 
     def __init__(
@@ -28,8 +29,10 @@ class Run:
         snapshots: Path | None = None,
         own: OwnFunctions = _NONE,
         ranks: Ranks = ALONE,
+        shard_bytes: int | None = None,
     ) -> None:
         self.progress, self.output, self.snapshots, self.own, self.ranks = progress, output, snapshots, own, ranks
+        self.shard_bytes = shard_bytes
         self.notes: list[str] = []
         self.seconds: dict[str, float] = {}
         self.journal = Journal()

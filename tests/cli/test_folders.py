@@ -50,3 +50,31 @@ def test_a_file_is_no_output_for_a_folder(qacomp: Qacomp, source: Path, tmp_path
     assert answer.code == 1 and "is a file, but the container holds a folder" in answer.err
     assert qacomp("compress", source, "-o", source / "config.json").code == 1
     assert qacomp("compress", source, "-f", "-o", source / "config.json").code == 1
+
+
+def test_a_folder_in_several_files(qacomp: Qacomp, tmp_path: Path) -> None:
+    source = small_folder(tmp_path / "Tiny-1.5B")
+    qacomp("compress", source, "--k", "64", "-o", tmp_path / "one.qac")
+    for _ in range(2):  # an older container of the same name is replaced
+        answer = qacomp("compress", source, "--k", "64", "--shard-size", "10KB")
+        assert answer.code == 0
+    index = tmp_path / "Tiny-1.5B.qac.index.json"
+    shards = sorted(tmp_path.glob("Tiny-1.5B-*.qac"))
+    assert len(shards) > 1 and index.is_file()
+    for command in (("verify", index, "--source", source), ("inspect", index), ("decode", index)):
+        assert qacomp(*command).code == 0
+    assert contents(tmp_path / "Tiny-1.5B.decoded").keys() == contents(source).keys()
+    assert qacomp("diff", index, tmp_path / "one.qac", "--exit-code").code == 0
+    assert "give" in qacomp("decode", shards[0], "-o", tmp_path / "part").err
+    shards[0].write_text("mine")
+    assert qacomp("compress", source, "--k", "64", "--shard-size", "10KB").code == 1
+    assert shards[0].read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "given", [("--shard-size", "5"), ("--shard-size", "x"), ("--shard-size", "1MB", "--levels", "2,4")]
+)
+def test_a_size_of_shards_that_cannot_be(qacomp: Qacomp, source: Path, given: tuple[str, ...]) -> None:
+    answer = qacomp("compress", source, *given)
+    assert answer.code == 1 and ("size" in answer.err or "levels" in answer.err)
+    assert {path.name for path in source.parent.iterdir()} == {source.name}
