@@ -17,6 +17,10 @@ class PluginError(QacompError):
     """A plug-in of an installed package can't be used; the message names the package."""
 
 
+class NativeReaderError(QacompError):
+    """The C decoder can't be used: there is no compiler, or it fails, or a function was given a wrong argument."""
+
+
 class FormatError(QacompError):
     """The bytes aren't a valid container; the subclass says why."""
 
