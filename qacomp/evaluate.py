@@ -140,10 +140,12 @@ def _measure_checkpoint(path: Path, config: CompressConfig, trust_pickle: bool) 
     from qacomp.models.plain_modules import plain_module
     from qacomp.sources.module_network import network_of, with_examples
     from qacomp.sources.network import build_network
+    from qacomp.sources.recognized import recognized
     from qacomp.training.device import choose_device
     from qacomp.training.task import OwnFunctions, choose_task
 
     checkpoint = read_checkpoint(path, trust_pickle=trust_pickle, key=config.key)
+    checkpoint = recognized(checkpoint, config.arch)
     network = build_network(checkpoint, config)
     if network is None and checkpoint.module is None:
         raise ConfigError(f"{path}: doesn't name its architecture; give --arch")

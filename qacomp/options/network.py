@@ -7,6 +7,8 @@ from qacomp.options.declaration import Bounds, Option, option
 from qacomp.options.metric_names import check_metric
 from qacomp.options.preprocess import PreprocessOptions
 
+NO_ARCHITECTURE = "none"
+"""The word for --arch with which a state dict's weights are compressed alone."""
 _NETWORK = "Network and data"
 
 
@@ -18,11 +20,12 @@ class NetworkOptions:
         None,
         Option(
             "Architecture of a state dict: lenet5, resnet20, ... or a class or function of your own, module:Class or, "
-            "with arguments, module:Class:width=32.",
+            "with arguments, module:Class:width=32; none: compress weights alone, also those of a known network.",
             _NETWORK,
             brief="Network of a state dict: resnet20, ... or module:Class",
             registry="qacomp.models:list_models",
             metavar="NAME",
+            shown="the file's, or one that all names and shapes fit",
         ),
     )
     num_classes: int | None = option(

@@ -124,7 +124,7 @@ class Settings(TrainSettings, total=False):
     """Learning rate of tuning shared values."""
     arch: str | None
     """Architecture of a state dict: lenet5, resnet20, ... or a class or function of your own, module:Class or,
-    with arguments, module:Class:width=32.
+    with arguments, module:Class:width=32; none: compress weights alone, also those of a known network.
     """
     input: Sequence[str]
     """Export a TorchScript archive or a pickled module (--trust-pickle) to ONNX with an input of this shape: 1,576

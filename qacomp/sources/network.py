@@ -12,6 +12,7 @@ from qacomp.errors import ArchitectureMismatchError
 from qacomp.graphs.export_inputs import ExportInputs
 from qacomp.models import create_model, model_info
 from qacomp.options.config import CompressConfig
+from qacomp.options.network import NO_ARCHITECTURE
 from qacomp.tensors.weight_parts import with_weights
 
 
@@ -52,7 +53,7 @@ def build_network(checkpoint: Checkpoint, config: CompressConfig) -> Network | N
     that doesn't fit.
     """
     arch = config.arch or checkpoint.arch
-    if arch is None:
+    if arch is None or arch == NO_ARCHITECTURE:
         return None
     checkpoint, info = whole_weights(checkpoint), model_info(arch, told=config.arch is None)
     checkpoint = named_as(checkpoint, arch)

@@ -23,6 +23,7 @@ from qacomp.graphs import OnnxFile, parse_onnx
 from qacomp.models import model_info
 from qacomp.models.plain_modules import plain_module
 from qacomp.options.config import CompressConfig
+from qacomp.options.network import NO_ARCHITECTURE
 from qacomp.progress import Progress, SilentProgress
 from qacomp.sources.folder_source import open_folder
 from qacomp.sources.module_network import network_of, with_examples
@@ -30,6 +31,7 @@ from qacomp.sources.network import build_network, whole_weights
 from qacomp.sources.onnx_source import OnnxSource
 from qacomp.sources.own_network import is_own, own_network
 from qacomp.sources.reading import read_model
+from qacomp.sources.recognized import recognized
 from qacomp.sources.tensor_source import TensorSource
 from qacomp.sources.torch_source import Source, TorchSource
 
@@ -70,7 +72,8 @@ def open_source(
         return OnnxSource(origin), _naming(config, given), given
     if origin.kind != "module" and config.arch is None:
         origin = with_plain_module(origin)
-    if origin.kind != "module" and (config.arch or origin.arch) is None:
+    origin = recognized(origin, config.arch)
+    if origin.kind != "module" and (config.arch == NO_ARCHITECTURE or (config.arch or origin.arch) is None):
         if given is not None:
             note("the data is not used: without an architecture (--arch) there is no network to train or to measure")
         return TensorSource(origin), _naming(config, given), None

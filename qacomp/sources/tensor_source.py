@@ -46,7 +46,8 @@ class TensorSource:
     def effects(self, with_data: bool) -> Effects:
         """Return that only the settings of sharing have an effect."""
         why = "no network to train: weights are shared without data"
-        used = (*SHARING, *(name for name in RATE_AWARE if name not in ("calibration", "max_drop")))
+        alone = () if self.origin.kind == "module" else ("arch",)  # none
+        used = (*alone, *SHARING, *(name for name in RATE_AWARE if name not in ("calibration", "max_drop")))
         return Effects(used, "needs to know the layers: give --arch", why)
 
     def weights(self) -> Sequence[Weight]:
