@@ -9,8 +9,8 @@ from qacomp.formats.codecs.base import Array, Kind, sample
 from qacomp.formats.codecs.deflate import Deflate
 from qacomp.formats.codecs.grids import Grids
 
-_SAMPLE = 1 << 17  # values of a sample
-_FULL_TRIAL = 1 << 18  # up to this many values every codec is tried on all of them
+_SAMPLE = 1 << 16  # values of a sample
+_FULL_TRIAL = 1 << 17  # up to this many values every codec is tried on all of them
 _LONG_CODEBOOK = 64  # values, from which on nothing but the codec grids is tried for codebooks that are grids
 _HOPELESS = 1.03  # a codec whose sample is larger than the best by more than this isn't tried on all values
 
@@ -48,7 +48,8 @@ def choose(kind: Kind, parts: Sequence[Array], streams: Sequence[Stream], names:
             if coded is not None:
                 sizes[codec.name] = round(len(coded) * scale)
         best = min(sizes.values())
-        trials = [c for c in codecs if c.samples or sizes.get(c.name, best * 2) <= best * _HOPELESS]
+        limits = {c: best if c.repetitions and kind == "indices" else best * _HOPELESS for c in codecs}
+        trials = [c for c in codecs if c.samples or sizes.get(c.name, best * 2) <= limits[c]]
     winner: tuple[int, int, Codec, bytes] | None = None
     rest = sorted((c for c in codecs if c not in trials), key=lambda codec: (sizes.get(codec.name, 0), codec.id))
     for codec in (*trials, *rest):

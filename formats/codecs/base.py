@@ -38,7 +38,8 @@ class Stream:
 class Codec:
     """The base class of all codecs; a subclass sets `id`, `name` and `kinds`, and defines `encode` and `decode`.
 
-    samples: the codec takes a sample of long streams by itself, so the writer doesn't try it on one; since: the first
+    samples: the codec takes a sample of long streams by itself, so the writer doesn't try it on one; repetitions: it
+    gains by words that come again, not by how often each occurs, and most weights have none; since: the first
     minor version of the format that has the codec; footprint: about how many bytes decoding takes at its peak for each
     value, besides the decoded words; gain: bytes of a section that the codec must save, since older readers lack it.
 
@@ -51,6 +52,7 @@ class Codec:
     name: ClassVar[str]
     kinds: ClassVar[tuple[Kind, ...]]
     samples: ClassVar[bool] = False
+    repetitions: ClassVar[bool] = False
     since: ClassVar[int] = 0
     footprint: ClassVar[int] = 0
     gain: ClassVar[int] = 0

@@ -20,6 +20,7 @@ class Lzma(Codec):
     id = 7
     name = "lzma"
     kinds = ("indices", "values")
+    repetitions = True
     footprint = 1
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:

@@ -45,6 +45,7 @@ class Zstd(Codec):
     id = 6
     name = "zstd"
     kinds = ("indices", "values")
+    repetitions = True
     footprint = 1
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:

@@ -12,7 +12,7 @@ from qacomp.sharing.affine import WIDE_BITS, is_exact_in
 from qacomp.sharing.form import Form, SharingRules, find_form, finished
 from qacomp.sharing.kmeans import Clustering
 from qacomp.sharing.selection import Layer
-from qacomp.sharing.worth import is_smaller
+from qacomp.sharing.worth import float_bits, is_smaller, shared_bits
 from qacomp.tensors.half_precision import codebook_precision
 
 _GRID = 2.0**-100, 2.0**126  # bounds of a tensor's largest value for grids; float32 ends at 2⁻¹²⁶ and 2¹²⁸
@@ -52,6 +52,12 @@ def share_array(
     clusters of the values, if they are known already.
     """
     return kept_unless_smaller(shared_form(array, layer, codebook, precision, rounding, found), array, layer)
+
+
+def estimated_bits(item: Packed) -> float:
+    """Estimate the bits of a tensor in a container, without coding it."""
+    value = item.value
+    return shared_bits(value, item.precision) if isinstance(value, SharedTensor) else float_bits(value)
 
 
 def kept_unless_smaller(item: Packed, array: NDArray[Any], layer: Layer) -> Packed:

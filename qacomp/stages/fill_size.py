@@ -21,7 +21,7 @@ def finer_steps(scaled: Scaled, scale: float, left: int, order: Sequence[str]) -
     trials = [(name, factor) for factor in _FACTORS for name in order]
     for name, factor in trials[:_MOST_TRIALS]:
         tried = {**factors, name: factors.get(name, 1.0) * factor}
-        size = scaled.finer(tried).shared_bytes(scale)
+        size = scaled.finer(tried).searched_bytes(scale)
         if size <= left:
             factors = tried
         if left * (1 - _NEAR) <= size <= left:

@@ -21,11 +21,14 @@ def kept_trials(scaled: Scaled, journal: Journal, what: str) -> Scaled:
 
         return at
 
-    before = scaled.before_tuning
+    before, quick = scaled.before_tuning, scaled.quick_bytes
     return replace(
         scaled,
         shared_bytes=lambda s: journal.value(f"bytes at {s!r} of {what}", lambda: scaled.shared_bytes(s), whole),
         distance=lambda s: journal.value(f"distance at {s!r} of {what}", lambda: scaled.distance(s), real),
+        quick_bytes=None
+        if quick is None
+        else lambda s: journal.value(f"estimate at {s!r} of {what}", lambda: quick(s), whole),
         validated=validated("validation", scaled.validated),
         before_tuning=None if before is None else validated("validation before tuning", before),
     )

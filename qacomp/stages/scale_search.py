@@ -72,15 +72,16 @@ def made_for_size(scaled: Scaled, rest: int, asked: Asked, run: Run) -> Made:
     for _ in range(ATTEMPTS):
         with run.stage("share"):
             scale = scale_for_size(log.weight_bytes, asked.left(rest), start=scale)
-            search = log.chosen(scale)
-        made = replace(scaled.made(scale), search=search)
+        made = scaled.made(scale)
         size = scaled.whole_bytes(made)
         if asked.is_met(size):
-            return made
+            break
         before, rest = rest, size - log.weight_bytes(scale)
         if size <= asked.most and abs(rest - before) < _WITHIN * asked.most / 4:
             break  # the same search would find the same scale
-    if size < asked.most:
+    with run.stage("share"):
+        made = replace(made, search=log.chosen(scale))
+    if size < asked.most and not asked.is_met(size):
         made, size = _filled(scaled, scale, (made, size), asked, run)
     return made if asked.is_met(size) else asked.nearest(made, size)
 
@@ -88,7 +89,7 @@ def made_for_size(scaled: Scaled, rest: int, asked: Asked, run: Run) -> Made:
 def _filled(scaled: Scaled, scale: float, found: tuple[Made, int], asked: Asked, run: Run) -> tuple[Made, int]:
     """Return the model with finer steps for single tensors and its bytes, or `found` if that is as near the size."""
     made, size = found
-    left = asked.left(size - scaled.shared_bytes(scale))
+    left = asked.left(size - scaled.searched_bytes(scale))
     for _ in range(_FILLS):
         with run.stage("share"):
             factors = finer_steps(scaled, scale, left, scaled.order)

@@ -16,7 +16,8 @@ class Scaled:
     a scale may be taken, measured on samples that aren't reported where there are labels. finer: returns the source
     with the steps of single tensors, by name, multiplied by factors; order: those tensors whose error costs most for
     each bit come first. before_tuning: measures the same as `validated` without tuning, which takes most of the time;
-    None for a source that isn't tuned.
+    None for a source that isn't tuned. quick_bytes: estimates `shared_bytes` without coding, which takes most of the
+    time of a large source; None for a small one.
     """
 
     made: Callable[[float], Made]
@@ -27,3 +28,8 @@ class Scaled:
     finer: Callable[[Mapping[str, float]], "Scaled"]
     order: Sequence[str] = ()
     before_tuning: Callable[[float], Validation] | None = None
+    quick_bytes: Callable[[float], int] | None = None
+
+    def searched_bytes(self, scale: float) -> int:
+        """Return the bytes that a search compares: an estimate for a large source, which it corrects by whole files."""
+        return (self.quick_bytes or self.shared_bytes)(scale)

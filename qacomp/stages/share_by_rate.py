@@ -15,7 +15,7 @@ from qacomp.rate.kept import Watch
 from qacomp.rate.sharing import RateSharing, calibrated_sharing, plain_sharing
 from qacomp.rate.steps import ROUNDS
 from qacomp.sharing.selection import Selection
-from qacomp.sharing.share import Packed, kept_unless_smaller
+from qacomp.sharing.share import Packed, estimated_bits, kept_unless_smaller
 from qacomp.sources.source import ModelRuns, PlainSource
 from qacomp.stages.kept_trials import kept_trials
 from qacomp.stages.large import large_by_rate
@@ -31,6 +31,8 @@ from qacomp.stages.size_of import level_bytes, tensor_bytes, whole_bytes
 from qacomp.stages.trial_log import with_sensitivities
 from qacomp.stages.validate_source import reported_source, validated_source
 from qacomp.stages.validation import Validation
+
+_QUICK_FROM = 1 << 22  # weights: coding them takes seconds
 
 
 def share_by_rate(
@@ -65,7 +67,7 @@ def share_by_rate(
     elif config.target_size is None:
         made = made_for_quality(scaled, config, run)
     else:
-        rest = scaled.whole_bytes(scaled.made(1.0)) - scaled.shared_bytes(1.0)  # the graph, biases, metadata
+        rest = scaled.whole_bytes(scaled.made(1.0)) - scaled.searched_bytes(1.0)  # the graph, biases, metadata
         made = made_for_size(scaled, rest, Asked.of(config, source.size), run)
     return with_sensitivities(made, calibrated.sharing, calibrated.model, inputs_given=given)
 
@@ -143,6 +145,15 @@ class _Grids:
         """Return the bytes that the selected tensors take at a scale, in a container of their own."""
         return tensor_bytes(self.at(scale), self.config)
 
+    def quick_bytes(self, scale: float) -> int:
+        """Estimate `shared_bytes` from the entropy of the indices, without coding them."""
+        return round(sum(estimated_bits(item) for item in self.at(scale).values()) / 8)
+
+    @property
+    def large(self) -> bool:
+        """Return whether coding all weights would take most of the time of a search."""
+        return sum(weight.values.size for weight in self.sharing.weights.values()) >= _QUICK_FROM
+
     def distance(self, scale: float) -> float:
         """Return how far the outputs move at a scale."""
         return self.model.distance({name: item.dense() for name, item in self.at(scale).items()})
@@ -158,6 +169,7 @@ def _scaled(grids: _Grids, runs: ModelRuns | None, run: Run) -> Scaled:
         lambda scale: _validated(grids, runs, scale, made_at, run),
         lambda factors: _scaled(grids.finer(factors), runs, run),
         grids.sharing.by_cost,
+        quick_bytes=grids.quick_bytes if grids.large else None,
     )
     what = grids.sharing.digest + grids.model.digest + ("" if runs is None else runs.digest)
     return kept_trials(scaled, run.journal, what)

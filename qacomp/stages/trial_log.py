@@ -13,6 +13,7 @@ from qacomp.stages.scaled import Scaled
 from qacomp.stages.validation import Validation
 
 _APART, _MOST = 1.15, 8  # ratio of neighbouring scales with both figures, and how many have them: they cost time
+_MOST_LARGE = 3  # of a large source
 
 
 class TrialLog:
@@ -41,7 +42,9 @@ class TrialLog:
         return min(self._validations)
 
     def weight_bytes(self, scale: float) -> int:
-        """Return the bytes of the shared tensors alone at a scale."""
+        """Return the bytes of the shared tensors at a scale; of a large source an estimate, which isn't logged."""
+        if self._scaled.quick_bytes is not None:
+            return self._scaled.quick_bytes(scale)
         self._measure_bytes(scale)
         if self._lies_apart(scale):
             self._measure_distance(scale)
@@ -76,7 +79,8 @@ class TrialLog:
 
     def _lies_apart(self, scale: float) -> bool:
         both = self._bytes.keys() & self._distances.keys()
-        return len(both) < _MOST and all(abs(math.log(scale / other)) > math.log(_APART) for other in both)
+        most = _MOST if self._scaled.quick_bytes is None else _MOST_LARGE
+        return len(both) < most and all(abs(math.log(scale / other)) > math.log(_APART) for other in both)
 
 
 def with_sensitivities(made: Made, sharing: RateSharing, model: CalibratedModel, *, inputs_given: bool) -> Made:
