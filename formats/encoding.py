@@ -17,6 +17,7 @@ from qacomp.formats.errors import LimitExceededError
 from qacomp.formats.records import INDEX_CHUNK, INDICES, SectionRecord, TensorRecord
 from qacomp.formats.tensors import SharedTensor
 
+_PART = 1 << 22  # indices that are counted at once
 _ALONE_FROM = 8192  # a tensor with fewer indices always goes into a group
 _NEWER_BYTES = 16  # a file is of a newer version only if that saves at least so many bytes of the graph or metadata
 _NESTED_COST = 1.02  # levels are stored at once only if one section a level takes more than this times as much
@@ -142,9 +143,19 @@ def entropy(indices: NDArray[Any], k: int) -> float:
     """Compute the order-0 entropy of indices in bits per weight; 0.0 for an empty array."""
     if not indices.size:
         return 0.0
-    counts = np.bincount(indices.reshape(-1), minlength=k)
+    counts = index_counts(indices, k)
     share = counts[counts > 0] / indices.size
     return float(-(share * np.log2(share)).sum())
+
+
+def index_counts(indices: NDArray[Any], k: int = 0) -> NDArray[np.int64]:
+    """Count how often each index occurs: (K,). In parts, since counting takes eight bytes for each index."""
+    flat, counts = indices.reshape(-1), np.zeros(k, np.int64)
+    for start in range(0, flat.size, _PART):
+        part = np.bincount(flat[start : start + _PART], minlength=counts.size)
+        part[: counts.size] += counts
+        counts = part
+    return counts
 
 
 def repetitive(indices: NDArray[Any], bits: float) -> bool:

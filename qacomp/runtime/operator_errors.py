@@ -22,6 +22,7 @@ from qacomp.runtime.session import open_session
 
 WEIGHTS = "weights"
 """Stands for the operator's type if no operator was run, and the error is that of the weights."""
+_PART = 1 << 22  # values that are compared at once: 32 MiB in double precision
 _EXACT = -200.0  # decibels, stands for no error: below what float64 resolves
 
 
@@ -42,9 +43,15 @@ def decibels(error: float, size: float) -> float:
 
 def weight_error(original: NDArray[Any], shared: NDArray[Any]) -> OperatorError:
     """Compute the relative error of the weights themselves: Σ|shared − original|² / Σ|original|², in decibels."""
-    before, after = (bfloat16_to_float32(a) if a.dtype == BFLOAT16 else a for a in (original, shared))
-    wide = before.astype(np.float64)
-    return OperatorError(decibels(float(((after - wide) ** 2).sum()), float((wide**2).sum())), WEIGHTS)
+    error = size = 0.0
+    a, b = original.reshape(-1), shared.reshape(-1)
+    for start in range(0, a.size, _PART):
+        parts = (array[start : start + _PART] for array in (a, b))
+        before, after = (bfloat16_to_float32(part) if part.dtype == BFLOAT16 else part for part in parts)
+        wide = before.astype(np.float64)
+        error += float(((after - wide) ** 2).sum())
+        size += float((wide**2).sum())
+    return OperatorError(decibels(error, size), WEIGHTS)
 
 
 class OperatorErrors:

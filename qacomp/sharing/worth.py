@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.formats import BFLOAT16, SharedTensor, save_file, stored_values
+from qacomp.formats.encoding import index_counts
 
 _PLAIN = 0.8  # below this part of the floats' estimate the shared form is smaller for sure
+_ENOUGH = 1 << 21  # values that are encoded to compare two forms
 _SAMPLE = 1 << 16  # values of a sample
 _MOST_KNOWN = 10_000  # arrays, whose digests take about a megabyte
 _known: dict[bytes, int] = {}
@@ -27,6 +29,10 @@ def is_smaller(shared: SharedTensor, array: NDArray[Any], precision: str) -> boo
     """
     if not array.size or shared_bits(shared, precision) < _PLAIN * float_bits(array):
         return True
+    if array.size > 2 * _ENOUGH and shared.blocks is None:  # a part of a large tensor decides for all of it
+        cut = slice(_ENOUGH)
+        shared = SharedTensor(shared.codebook, shared.indices.reshape(-1)[cut])
+        array = array.reshape(-1)[cut]
     coded = _coded_bytes(shared, precision)
     return 8 * coded < _PLAIN * float_bits(array) or coded < _plane_bytes(array)
 
@@ -55,7 +61,7 @@ def may_be_larger(array: NDArray[Any], k: int, books: int) -> bool:
 
 def shared_bits(shared: SharedTensor, precision: str) -> float:
     """Estimate the bits of a shared tensor: the entropy of its indices, and the values of its codebooks."""
-    counts = np.bincount(shared.indices.reshape(-1))
+    counts = index_counts(shared.indices)
     share = counts[counts > 0] / shared.indices.size
     books = [shared.codebook, *(level.codebook for level in shared.levels)]
     half = precision != "exact" and all(stored_values(book, precision) is not book for book in books)

@@ -30,6 +30,7 @@ from qacomp.tensors.half_precision import vectors_held
 from qacomp.tensors.weight_parts import exact_parts
 
 _LARGE = 1 << 30  # bytes in fp32, as for ONNX models: from here on tensors are shared while they are written
+_PART = 1 << 22  # values that are looked at at once
 _KEPT = "kept exactly"
 
 
@@ -186,8 +187,11 @@ class Looked:
 
 def look_at(name: str, array: NDArray[Any]) -> Looked:
     """Return whether a float tensor's values or name show a constant, and how many values aren't finite."""
-    values = bfloat16_to_float32(array) if array.dtype == BFLOAT16 else array
-    bad = int(values.size - np.count_nonzero(np.isfinite(values)))
+    bad, flat = 0, array.reshape(-1)
+    for start in range(0, flat.size, _PART):
+        part = flat[start : start + _PART]
+        values = bfloat16_to_float32(part) if part.dtype == BFLOAT16 else part
+        bad += int(values.size - np.count_nonzero(np.isfinite(values)))
     if found := constant_kind(array):
         return Looked(f"by its values {found}", bad)
     found = constant_name(name, array)

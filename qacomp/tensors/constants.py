@@ -19,6 +19,7 @@ _HEAD = 128  # the first values of a line, which are checked first to be quick
 _STRIDES = (1, 2, 3, 4, 5, 6, 8, 9)  # numbers of boxes of a cell in a detector's priors
 _EXTREME = 1e4  # least size of an extreme value, and its least ratio to all other values
 _ROUNDED, _ROUNDED_MORE = 2e-3, 2e-2  # tolerance relative to a line's largest value, for fp16 and for bfloat16 tables
+_PART = 1 << 22  # values that are checked at once
 _NAMES = {
     "anchors", "anchor_grid", "priors", "prior_boxes", "inv_freq", "freqs_cis", "cos_cached", "sin_cached", "cos_cache",
     "sin_cache", "position_ids", "relative_position_index", "alibi", "alibi_slopes", "attn_mask", "causal_mask",
@@ -38,7 +39,8 @@ def constant_kind(array: NDArray[Any]) -> str | None:
         return None
     if (found := mask_kind(array)) is not None:
         return found
-    if not np.isfinite(_floats(array)).all():
+    flat = array.reshape(-1)
+    if not all(np.isfinite(_floats(flat[at : at + _PART])).all() for at in range(0, flat.size, _PART)):
         return None
     return grid_kind_of(array) or _table_kind(array)
 

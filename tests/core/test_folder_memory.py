@@ -1,0 +1,71 @@
+"""Sharing a tensor of a large model takes little more memory than the tensor; zstd isn't tried in vain."""
+
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qacomp.formats import bfloat16_from_float32
+from qacomp.formats.codecs import Stream
+from qacomp.formats.codecs import zstd as zstd_module
+from qacomp.formats.codecs.zstd import Zstd
+from qacomp.rate import plain
+from qacomp.rate.grid_form import distinct
+from qacomp.runtime import operator_errors
+from qacomp.sources import folder_source
+from qacomp.tensors import constants
+
+COUNT = 1 << 20
+WEIGHTS = bfloat16_from_float32(np.random.default_rng(0).standard_normal((1024, COUNT // 1024)).astype(np.float32))
+
+
+def bytes_a_value(call: Callable[[], Any]) -> float:
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1] / COUNT
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (plain, operator_errors, folder_source, constants):
+        monkeypatch.setattr(module, "_PART", 1 << 14)
+
+
+def test_a_tensor_is_put_on_a_grid_in_parts() -> None:
+    found: list[Any] = []
+    assert bytes_a_value(lambda: found.append(plain.on_grid_within(WEIGHTS, 1e-3, "fp16"))) < 6
+    shared = found[0].value
+    error = operator_errors.weight_error(WEIGHTS, shared.dense())
+    assert -31 < error.db < -29.9  # the codebook is rounded to bfloat16
+    assert bytes_a_value(lambda: operator_errors.weight_error(WEIGHTS, WEIGHTS)) < 6
+
+
+def test_a_tensor_is_looked_at_in_parts() -> None:
+    assert bytes_a_value(lambda: folder_source.look_at("w", WEIGHTS)) < 6
+
+
+def test_parts_give_the_grid_of_the_whole() -> None:
+    values = np.random.default_rng(1).standard_normal(40_000)
+    shared = plain._on_grid(values, 0.01)
+    integers = np.rint(values / 0.01).astype(np.int64)
+    found, places = distinct(integers)
+    assert np.array_equal(shared.codebook, found * 0.01) and np.array_equal(shared.indices, places)
+
+
+def test_zstd_gives_up_where_it_cannot_win_and_only_there() -> None:
+    random = np.random.default_rng(2)
+    noise = random.normal(0, 3, 1 << 20).round().clip(-8, 7).astype(np.int8).view(np.uint8) & 15
+    stream = Stream("indices", noise.size, 16)
+    codec = Zstd()
+    full = len(codec.encode([noise], [stream]) or b"")
+    assert codec.encode_below([noise], [stream], round(0.97 * full)) is None
+    assert codec.encode_below([noise], [stream], round(1.02 * full)) is not None
+    repeated = np.tile(noise[: 1 << 18], 4)  # what a piece at the front doesn't show
+    size = len(codec.encode([repeated], [stream]) or b"")
+    assert size < full / 3 and codec.encode_below([repeated], [stream], 2 * size) is not None
+    assert zstd_module._estimate(repeated.tobytes()) < 1.2 * size
