@@ -28,13 +28,31 @@ class Choice:
     reason: str
 
 
+LEAVE_OUT = "no-"
+"""The prefix of the name of a codec that no part of a file may use: no-zstd."""
+
+
+def default_codecs() -> tuple[str, ...]:
+    """Return the names of the codecs that are tried for tensors where none are named."""
+    return tuple(name for name in standard_codecs() if name != Deflate.name)
+
+
+def left_out(names: Sequence[str] | None) -> set[str]:
+    """Return the codecs that names such as no-zstd leave out."""
+    return {name.removeprefix(LEAVE_OUT) for name in names or () if name.startswith(LEAVE_OUT)}
+
+
 def choose(kind: Kind, parts: Sequence[Array], streams: Sequence[Stream], names: Sequence[str] | None = None) -> Choice:
     """Encode the streams with each codec of SPEC.md, or each named one, and return the smallest; ties: the lower id.
 
+    A name such as no-zstd leaves a codec out, also inside of others.
+
     The codec deflate is made for texts, so a tensor has it only where it is named.
     """
-    tried = [name for name in standard_codecs() if name != Deflate.name] if names is None else names
-    codecs = [c for _, c in sorted(CODECS.items()) if kind in c.kinds and c.name in tried]
+    tried, out = default_codecs() if names is None else names, left_out(names)
+    codecs = [c for _, c in sorted(CODECS.items()) if kind in c.kinds and c.name in tried and c.name not in out]
+    if out:
+        codecs = [codec.without(out) for codec in codecs]
     if kind == "values" and (found := _grids_alone(codecs, parts, streams)) is not None:
         return found
     total = sum(stream.count for stream in streams)
@@ -74,8 +92,8 @@ def choose(kind: Kind, parts: Sequence[Array], streams: Sequence[Stream], names:
 
 def _grids_alone(codecs: Sequence[Codec], parts: Sequence[Array], streams: Sequence[Stream]) -> Choice | None:
     """Return the codec grids for long codebooks that are grids: it stores two numbers for each. Else None."""
-    codec = CODECS[Grids.id]
-    if codec not in codecs or not all(s.codebooks and s.shape[-1] >= _LONG_CODEBOOK for s in streams):
+    codec = next((codec for codec in codecs if codec.id == Grids.id), None)
+    if codec is None or not all(s.codebooks and s.shape[-1] >= _LONG_CODEBOOK for s in streams):
         return None
     coded = codec.encode(parts, streams)
     if coded is None or not affordable(codec, coded, streams):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from qacomp.formats import layout
 from qacomp.formats.checksums import crc32
-from qacomp.formats.codec_choice import Choice, choose
+from qacomp.formats.codec_choice import LEAVE_OUT, Choice, choose
 from qacomp.formats.codecs import Stream
 from qacomp.formats.codecs.base import Array, Kind, word_dtype
 from qacomp.formats.codecs.zstd import compress
@@ -115,15 +115,19 @@ def _at_level(member: Member, level: int) -> tuple[Array, Stream]:
     return np.ascontiguousarray(here, dtype=word_dtype(stream)), stream
 
 
-def blob(data: bytes, check: Callable[[int, int], None], newer: Sequence[str] = ()) -> Choice:
+def blob(
+    data: bytes, check: Callable[[int, int], None], newer: Sequence[str] = (), codecs: Sequence[str] | None = None
+) -> Choice:
     """Encode a byte string (graph, metadata, header) in the smallest form that readers accept.
 
     check: called with (stored bytes, decoded bytes); raises LimitExceededError if readers would refuse the ratio;
-    newer: codecs that older readers don't have, taken only if they save enough bytes.
+    newer: codecs that older readers don't have, taken only if they save enough bytes; codecs: names, of which
+    only those count that leave a codec out.
     """
     part, stream = np.frombuffer(data, np.uint8), Stream("values", len(data))
-    choices = [choose("values", [part], [stream], ("raw", "zstd", "lzma"))]
-    choices += [choose("values", [part], [stream], (name, "raw")) for name in newer]
+    out = [name for name in codecs or () if name.startswith(LEAVE_OUT)]
+    choices = [choose("values", [part], [stream], ("raw", "zstd", "lzma", *out))]
+    choices += [choose("values", [part], [stream], (name, "raw", *out)) for name in newer]
     sizes = [len(choice.payload) + (_NEWER_BYTES if n else 0) for n, choice in enumerate(choices)]
     choice = choices[sizes.index(min(sizes))]
     try:

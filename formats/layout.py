@@ -138,9 +138,9 @@ def find_sections(header: Header) -> dict[tuple[int, int, int, int], int]:
         raise LimitExceededError(f"an index group has more than {MAX_GROUP_TENSORS} tensors; the file is hostile")
     _check_types(header)
     wanted = _wanted(header, len(found))
-    for place, section in enumerate(header.sections[:2]):
-        if section.kind <= META and found.get((section.kind, 0, 0, 0)) == place:
-            wanted.add((section.kind, 0, 0, 0))
+    blobs = [section.kind for section in header.sections[:2] if section.kind <= META]
+    if blobs == sorted(blobs):  # the graph comes before the metadata
+        wanted.update((kind, 0, 0, 0) for place, kind in enumerate(blobs) if found.get((kind, 0, 0, 0)) == place)
     if wanted != found.keys():
         raise HeaderError("its sections don't match what its tensors need; the file is damaged")
     return found

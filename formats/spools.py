@@ -22,11 +22,11 @@ _COPY = 1 << 20
 class Spools:
     """The sections of the future file `path`, by level; the temporary files are in its folder and have no name.
 
-    durable: see `atomic_file`.
+    durable: see `atomic_file`; codecs: those of the writer, of which some may be left out of the header.
     """
 
-    def __init__(self, path: Path, *, durable: bool = True) -> None:
-        self.path, self._durable = path, durable
+    def __init__(self, path: Path, *, durable: bool = True, codecs: Sequence[str] | None = None) -> None:
+        self.path, self._durable, self._codecs = path, durable, codecs
         self._files: dict[int, IO[bytes]] = {}
         self._records: dict[int, list[SectionRecord]] = {}
         self.stored_bytes = 0
@@ -71,7 +71,7 @@ class Spools:
         sections = [record for record, _ in blobs] + self.records
         header = Header(tuple(tensors), tuple(sections), digest_bytes, chunk_log2)
         data = write_header(header)
-        choice = blob(data, check_header)
+        choice = blob(data, check_header, (), self._codecs)
         stored = choice.payload
         places, end = layout.offsets(sections, PREFIX_BYTES + len(stored))
         prefix = Prefix(header.version, choice.codec.id, len(stored), len(data), end, crc32(stored), header.flags)

@@ -13,6 +13,7 @@ from qacomp.formats import layout
 from qacomp.formats.account import Account
 from qacomp.formats.budget import check_graph, check_meta
 from qacomp.formats.checksums import DIGEST_BYTES, crc32
+from qacomp.formats.codec_choice import LEAVE_OUT, default_codecs
 from qacomp.formats.codecs import Stream, load_codec
 from qacomp.formats.dtypes import little_endian
 from qacomp.formats.encoding import (
@@ -43,7 +44,8 @@ from qacomp.formats.tensors import SharedTensor, stored_form
 class Coding:
     """How tensors are coded into bytes; the tensors that a reader gets don't depend on it.
 
-    codecs: names of the codecs to choose from (raw is always added), None for those of SPEC.md; chunk_log2: log2 of the
+    codecs: names of the codecs to choose from (raw is always added), None for those of SPEC.md; a name such as no-zstd
+    leaves that codec out everywhere, also of the header; only such names: of those of SPEC.md; chunk_log2: log2 of the
     number of values in a chunk of a large tensor; digest_bytes: length of each tensor's digest, 0 to 32; threads:
     number of processes that encode; the bytes of the file don't depend on it.
     """
@@ -52,6 +54,21 @@ class Coding:
     chunk_log2: int = layout.CHUNK_LOG2
     digest_bytes: int = DIGEST_BYTES
     threads: int = 1
+
+    @property
+    def tried(self) -> tuple[str, ...] | None:
+        """Return `codecs` with raw, and with those of SPEC.md if all names only leave codecs out."""
+        if self.codecs is None:
+            return None
+        if self.codecs and all(name.startswith(LEAVE_OUT) for name in self.codecs):
+            return (*default_codecs(), *self.codecs)
+        return (*self.codecs, "raw")
+
+    @property
+    def newer(self) -> tuple[str, ...]:
+        """Return the codecs of newer versions that are tried for the graph and the metadata."""
+        named = [name for name in self.codecs or () if not name.startswith(LEAVE_OUT)]
+        return ("deflate",) if not named or "deflate" in named else ()
 
 
 class Writer:
@@ -77,16 +94,16 @@ class Writer:
         self.precision = precision
         self.threads = coding.threads
         self.digest_bytes = coding.digest_bytes
-        self.codecs = None if coding.codecs is None else (*coding.codecs, "raw")
+        self.codecs, self._newer = coding.tried, coding.newer
         self.chunk_log2 = coding.chunk_log2
         for codec in self.codecs or ():
-            load_codec(codec)
+            load_codec(codec.removeprefix(LEAVE_OUT))
         self.report: WriteReport | None = None
         self._graph, self._meta = graph, dict(meta or {})
         self._records: list[TensorRecord] = []
         self._names: set[str] = set()
         self._seen: dict[bytes, int] = {}
-        self._spools = Spools(self.path, durable=durable)
+        self._spools = Spools(self.path, durable=durable, codecs=self.codecs)
         self._groups = OpenGroups(self._put, self._move, self.codecs, self.chunk_log2)
         self._accounts: list[Account] = []
 
@@ -222,8 +239,7 @@ class Writer:
         sizes = {GRAPH: 0, META: 0}
         for kind, data in ((GRAPH, self._graph), (META, write_metadata(self._meta) if self._meta else None)):
             if data is not None:
-                newer = ("deflate",) if self.codecs is None or "deflate" in self.codecs else ()
-                choice = blob(data, check_graph if kind == GRAPH else check_meta, newer)
+                choice = blob(data, check_graph if kind == GRAPH else check_meta, self._newer, self.codecs)
                 sizes[kind] = len(choice.payload)
                 crc = crc32(choice.payload)
                 record = SectionRecord(kind, choice.codec.id, 0, 0, len(choice.payload), crc, len(data))

@@ -6,7 +6,7 @@
  *
  * Two rules hold everywhere. Memory comes from `take`. If the file is being measured, most of it is only counted: so a
  * function first reads its parameters, then takes its memory, then has `ALLOCATED(file, mark)`, which ends it there.
- * (Descriptions of streams are needed to measure too; a function checks their memory at once.) And a number from the file is a uint64_t that `get_uint` has bounded before anything is done
+ * (Descriptions of streams are needed to measure too; a function checks their memory at once.) And a number from the file is a amount that `get_uint` has bounded before anything is done
  * with it; products of two bounded numbers fit in 64 bits, and only `take` and `here` turn them into a size_t.
  */
 #include "qac.h"
@@ -50,30 +50,38 @@ enum { MEASURE_LEAN = 1, MEASURE_FAST = 2 };
 #define MAX_TENSOR_BYTES ((uint64_t)1 << 40)
 #define MAX_AXIS ((uint64_t)1 << 48)
 #define STATE_LOW 65536u
-#define NO_SECTION UINT32_MAX
+
+
+/* Counts and sizes of what is in memory. A file is refused if a tensor, a section, or all tensors together have more
+ * than MOST bytes, MOST / 8 bytes, or 8 * MOST bytes: so the products below (a count times 16 bits, say) can't overflow,
+ * also where a size_t has 32 bits. */
+typedef size_t amount;
+#define MOST (SIZE_MAX >> 6)
 
 typedef struct tensor_record {
+    uint32_t kind, type, stored, dims, group, book_group, level_count, in_blocks, at_once, same_as;
+    uint32_t name_bytes, common_bytes;  /* of the name, and how many of them the name before has too */
     const char *name;
     const uint64_t *shape, *blocks;     /* blocks: NULL unless the codebooks are in blocks */
     const uint32_t *levels, *children;  /* sizes of the codebooks; for each level but the last, numbers of children */
-    uint64_t count;
-    uint32_t name_bytes, group, book_group, same_as;
-    uint8_t kind, type, stored, dims, level_count, at_once;
+    amount count;
 } tensor_record;
 
 typedef struct section_record {
-    uint64_t stored_bytes, offset;
-    uint32_t owner, crc, count, first_member, last_member, members;
-    uint8_t kind, codec, level, type, wanted, checked;
+    uint32_t kind, codec, level, owner, count, crc, first_member, last_member;
+    uint16_t members;
+    uint8_t type, wanted, checked;
+    amount stored_bytes;
+    uint64_t offset;
 } section_record;
 
 static const uint8_t type_bytes[13] = {1, 1, 1, 2, 2, 4, 4, 8, 8, 2, 2, 4, 8};
 
 static uint32_t width_of(uint32_t type) { return type < 13 ? type_bytes[type] : 1; }
 static int is_float(uint32_t type) { return type >= QAC_FLOAT16 && type <= QAC_FLOAT64; }
-static uint64_t lesser(uint64_t a, uint64_t b) { return a < b ? a : b; }
-static uint64_t greater(uint64_t a, uint64_t b) { return a > b ? a : b; }
-static uint64_t ceiling(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }
+static amount lesser(amount a, amount b) { return a < b ? a : b; }
+static amount greater(amount a, amount b) { return a > b ? a : b; }
+static amount ceiling(amount a, amount b) { return a / b + (a % b != 0); }
 static uint32_t load16(const uint8_t *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8; }
 static uint32_t load32(const uint8_t *p) { return load16(p) | load16(p + 2) << 16; }
 
@@ -99,40 +107,33 @@ static qac_error too_small(qac_file *f) {
     return QAC_ARENA_TOO_SMALL;
 }
 
-/* Take bytes from the arena; the caller checks with ALLOCATED before it writes to them. */
-static void *take(qac_file *f, uint64_t bytes) {
-    uint64_t start = f->top;
-    if (bytes > MAX_SPREAD * 8) bytes = MAX_SPREAD * 8; /* refused below, since no arena is that large */
-    f->top = lesser(f->top + ((bytes + 7) & ~(uint64_t)7), MAX_SPREAD * 16);
+/* Take bytes from the arena; the result is NULL if there aren't so many. */
+static void *take(qac_file *f, amount bytes) {
+    amount start = f->top, most = SIZE_MAX >> 1;
+    f->top = bytes > most - 8 - start ? most & ~(amount)7 : start + ((bytes + 7) & ~(amount)7);
     f->peak = greater(f->peak, f->top);
-    return f->top > f->arena_bytes ? NULL : f->arena + (size_t)start;
+    return f->top > f->arena_bytes ? NULL : f->arena + start;
 }
 
-/* ---- Input: bytes in memory, or (to measure a file that is read by a function) read one by one. ---- */
+/* ---- Input: bytes in memory ---- */
 
 typedef struct input {
     qac_file *file;
-    const uint8_t *data; /* NULL: byte i is that of the file at base + i */
-    uint64_t base, at, end;
+    const uint8_t *at, *end;
     qac_error bad; /* the error for malformed data */
 } input;
 
-static uint64_t rest(const input *in) { return in->end - in->at; }
-static const uint8_t *here(const input *in) { return in->data + (size_t)in->at; }
-static input memory(qac_file *f, const uint8_t *data, uint64_t bytes) {
-    input in = {f, data, 0, 0, bytes, QAC_BAD_PAYLOAD};
+static amount rest(const input *in) { return (amount)(in->end - in->at); }
+
+static input memory(qac_file *f, const uint8_t *data, amount bytes) {
+    input in = {f, data, data + bytes, QAC_BAD_PAYLOAD};
     return in;
 }
 
 static qac_error get_byte(input *in, uint8_t *byte) {
     *byte = 0;
-    if (in->at >= in->end) return in->bad;
-    if (in->data) {
-        *byte = *here(in);
-    } else if (in->file->source.read(in->file->source.user, in->base + in->at, byte, 1) != 0) {
-        return QAC_READ_FAILED;
-    }
-    in->at++;
+    if (in->at == in->end) return in->bad;
+    *byte = *in->at++;
     return QAC_OK;
 }
 
@@ -154,25 +155,39 @@ static qac_error get_uint(input *in, uint64_t limit, uint64_t *value) {
     return QAC_OK;
 }
 
+static qac_error get_amount(input *in, amount limit, amount *value) {
+    uint64_t found;
+    qac_error error = get_uint(in, limit, &found);
+    *value = (amount)found;
+    return error;
+}
+
 static qac_error get_u32(input *in, uint32_t limit, uint32_t *value) {
-    uint64_t found = 0;
-    TRY(get_uint(in, limit, &found));
+    uint64_t found;
+    qac_error error = get_uint(in, limit, &found);
     *value = (uint32_t)found;
-    return QAC_OK;
+    return error;
 }
 
 /* Cut off the next `bytes` bytes as an input of their own. */
-static qac_error get_part(input *in, uint64_t bytes, input *part) {
+static qac_error get_part(input *in, amount bytes, input *part) {
     *part = *in;
     if (bytes > rest(in)) return in->bad;
-    part->end = in->at + bytes;
-    in->at += bytes;
+    part->end = in->at += bytes;
     return QAC_OK;
+}
+
+/* The same, where a number says how many. */
+static qac_error get_sized(input *in, input *part) {
+    amount bytes;
+    *part = *in;
+    TRY(get_amount(in, rest(in), &bytes));
+    return get_part(in, bytes, part);
 }
 
 static qac_error at_end(const input *in) { return in->at == in->end ? QAC_OK : in->bad; }
 
-static uint32_t crc_step(const qac_file *f, uint32_t crc, const uint8_t *data, size_t bytes) {
+static uint32_t crc_step(const qac_file *f, uint32_t crc, const uint8_t *data, amount bytes) {
     while (bytes--) crc = crc >> 8 ^ f->crc_table[(crc ^ *data++) & 255];
     return crc;
 }
@@ -185,7 +200,7 @@ static void make_crc_table(qac_file *f) {
     }
 }
 
-static qac_error fetch(const qac_file *f, uint64_t offset, void *into, size_t bytes) {
+static qac_error fetch(const qac_file *f, uint64_t offset, void *into, amount bytes) {
     if (f->source.data) {
         memcpy(into, f->source.data + (size_t)offset, bytes);
         return QAC_OK;
@@ -196,20 +211,20 @@ static qac_error fetch(const qac_file *f, uint64_t offset, void *into, size_t by
 /* ---- Streams: what a section holds, and where its symbols go. ---- */
 
 typedef struct stream {
-    uint64_t count, start;      /* symbols; row-major position of the first one in the tensor */
-    uint64_t axis1, deep;       /* sizes of the second axis and of all later ones together */
+    amount count, start;      /* symbols; row-major position of the first one in the tensor */
+    amount axis1, deep;       /* sizes of the second axis and of all later ones together */
     const uint32_t *children;   /* of a refinement: how many children each entry of the coarser codebook has */
     const uint8_t *parents;     /* of a refinement: indices of the coarser level, two bytes each */
     uint8_t *out;               /* where the wanted symbols go, one every `stride` bytes, in `width` bytes each */
-    uint64_t from, wanted;      /* the wanted symbols: [from, from + wanted) */
+    amount from, wanted;      /* the wanted symbols: [from, from + wanted) */
     uint32_t alphabet, entries; /* entries: of the coarser codebook */
     uint32_t dims, number, stride, width;
 } stream;
 
 static uint32_t word_of(const stream *s) { return s->alphabet <= 256 ? 1 : 2; }
 
-static void put(const stream *s, uint64_t i, uint32_t symbol) {
-    uint64_t at = i - s->from;
+static void put(const stream *s, amount i, uint32_t symbol) {
+    amount at = i - s->from;
     if (at < s->wanted) {
         uint8_t *p = s->out + (size_t)(at * s->stride);
         p[0] = (uint8_t)symbol;
@@ -217,14 +232,14 @@ static void put(const stream *s, uint64_t i, uint32_t symbol) {
     }
 }
 
-static uint32_t got(const stream *s, uint64_t at) {
+static uint32_t got(const stream *s, amount at) {
     const uint8_t *p = s->out + (size_t)(at * s->stride);
     return s->width > 1 ? load16(p) : p[0];
 }
 
 /* Sum the counts of the streams, and find the largest alphabet of those that aren't empty. */
-static uint64_t total_of(const stream *s, uint32_t n, uint32_t *largest, uint32_t *used) {
-    uint64_t total = 0;
+static amount total_of(const stream *s, uint32_t n, uint32_t *largest, uint32_t *used) {
+    amount total = 0;
     *largest = *used = 0;
     for (uint32_t i = 0; i < n; i++) {
         if (!s[i].count) continue;
@@ -243,15 +258,15 @@ static qac_error read_raw(input *in, const stream *s, uint32_t n) {
         uint32_t word = word_of(s), largest = 0;
         input part;
         TRY(get_part(in, s->count * word, &part));
-        const uint8_t *p = here(&part);
+        const uint8_t *p = part.at;
         if (word == 1 && s->width == 1 && s->stride == 1 && s->wanted) {
             memcpy(s->out, p + (size_t)s->from, (size_t)s->wanted);
         } else if (s->wanted) {
-            for (uint64_t i = s->from; i < s->from + s->wanted; i++) {
+            for (amount i = s->from; i < s->from + s->wanted; i++) {
                 put(s, i, word == 1 ? p[(size_t)i] : load16(p + 2 * (size_t)i));
             }
         }
-        for (uint64_t i = 0; i < s->count; i++) {
+        for (amount i = 0; i < s->count; i++) {
             uint32_t symbol = word == 1 ? p[(size_t)i] : load16(p + 2 * (size_t)i);
             if (symbol > largest) largest = symbol;
         }
@@ -270,11 +285,11 @@ static uint32_t bit_length(uint64_t value) {
 static qac_error read_bitpack(input *in, const stream *s, uint32_t n) {
     if (in->file->measuring) return QAC_OK;
     for (; n > 0; n--, s++) {
-        uint32_t bits = bit_length((uint64_t)s->alphabet - 1), have = 0, window = 0, mask = (1u << bits) - 1;
+        uint32_t bits = bit_length(s->alphabet - 1u), have = 0, window = 0, mask = (1u << bits) - 1;
         input part;
         TRY(get_part(in, (s->count * bits + 7) / 8, &part));
-        const uint8_t *p = here(&part);
-        for (uint64_t i = 0; i < s->count; i++) {
+        const uint8_t *p = part.at;
+        for (amount i = 0; i < s->count; i++) {
             for (; have < bits; have += 8) window |= (uint32_t)*p++ << have;
             if ((window & mask) >= s->alphabet) return QAC_BAD_PAYLOAD;
             put(s, i, window & mask);
@@ -290,28 +305,27 @@ static qac_error read_bitpack(input *in, const stream *s, uint32_t n) {
 
 static qac_error read_huffman_stream(input *in, const stream *s) {
     qac_file *f = in->file;
-    uint64_t mark = f->top, lanes, total = 0, place = 0, done = 0, sizes_at;
+    amount mark = f->top, lanes, total = 0, place = 0, done = 0;
     uint16_t counts[16] = {0}, next[16], *symbols;
     uint32_t alphabet = s->alphabet, kinds = 0, space = 0;
     input lengths, sizes, bits;
     if (alphabet > MAX_CODER_ALPHABET) return QAC_BAD_PAYLOAD;
-    TRY(get_uint(in, lesser(MAX_LANES, s->count), &lanes));
+    TRY(get_amount(in, lesser(MAX_LANES, s->count), &lanes));
     TRY(get_part(in, (alphabet + 1) / 2, &lengths));
-    uint64_t run = ceiling(s->count, greater(lanes, 1));
+    amount run = ceiling(s->count, greater(lanes, 1));
     if (lanes == 0 || run > MAX_STEPS || run * (lanes - 1) >= s->count) return QAC_BAD_PAYLOAD;
     sizes = *in;
-    sizes_at = in->at;
-    for (uint64_t lane = 0; lane < lanes; lane++) {
-        uint64_t size = 0;
-        TRY(get_uint(in, s->count * 15, &size));
+    for (amount lane = 0; lane < lanes; lane++) {
+        amount size;
+        TRY(get_amount(in, lesser(s->count * 15, 8 * rest(in)), &size)); /* more bits can't follow */
         total += size;
+        if (total > 8 * rest(in)) return QAC_BAD_PAYLOAD;
     }
-    sizes.at = sizes_at;
-    TRY(get_part(in, total / 8 + (total % 8 != 0), &bits));
-    symbols = take(f, 2 * (uint64_t)alphabet);
+    TRY(get_part(in, ceiling(total, 8), &bits));
+    symbols = take(f, 2 * (amount)alphabet);
     ALLOCATED(f, mark);
     for (uint32_t i = 0; i < alphabet; i++) {
-        uint32_t length = here(&lengths)[i / 2] >> (i % 2 * 4) & 15;
+        uint32_t length = lengths.at[i / 2] >> (i % 2 * 4) & 15;
         counts[length]++;
     }
     counts[0] = 0;
@@ -322,13 +336,13 @@ static qac_error read_huffman_stream(input *in, const stream *s) {
     }
     if (space != 1u << 15 && !(kinds == 1 && counts[1] == 1)) return QAC_BAD_PAYLOAD;
     for (uint32_t i = 0; i < alphabet; i++) {
-        uint32_t length = here(&lengths)[i / 2] >> (i % 2 * 4) & 15;
+        uint32_t length = lengths.at[i / 2] >> (i % 2 * 4) & 15;
         if (length) symbols[next[length]++] = (uint16_t)i;
     }
-    const uint8_t *p = here(&bits);
-    for (uint64_t lane = 0; lane < lanes; lane++) {
-        uint64_t size = 0, end, stop = lesser(done + run, s->count);
-        TRY(get_uint(&sizes, s->count * 15, &size));
+    const uint8_t *p = bits.at;
+    for (amount lane = 0; lane < lanes; lane++) {
+        amount size, end, stop = lesser(done + run, s->count);
+        TRY(get_amount(&sizes, s->count * 15, &size));
         for (end = place + size; done < stop; done++) {
             uint32_t code = 0, first = 0, base = 0, length = 1;
             for (;; length++) {
@@ -378,9 +392,9 @@ static void range_refill(range_decoder *d) {
     }
 }
 
-static void range_start(range_decoder *d, const uint8_t *data, size_t bytes) {
-    d->data = data;
-    d->end = data + bytes;
+static void range_start(range_decoder *d, const input *in) {
+    d->data = in->at;
+    d->end = in->end;
     d->range = UINT32_MAX;
     d->code = 0;
     for (int i = 0; i < 4; i++) d->code = d->code << 8 | range_byte(d);
@@ -405,14 +419,13 @@ typedef struct int_model {
     bit_model length[40], second[40];
 } int_model;
 
-static qac_error range_uint(range_decoder *d, int_model *m, uint64_t *value) {
-    uint32_t length = 0;
+/* Read an adaptive integer; one of more than 24 bits is out of range wherever it stands. */
+static qac_error range_uint(range_decoder *d, int_model *m, uint32_t *value) {
+    uint32_t length = 0, found = 1;
     while (range_bit(d, &m->length[length])) {
-        if (++length >= 40) return QAC_BAD_PAYLOAD;
+        if (++length > 24) return QAC_BAD_PAYLOAD;
     }
-    *value = 0;
-    if (!length) return QAC_OK;
-    uint64_t found = 2 | range_bit(d, &m->second[length]);
+    if (length) found = 2 | range_bit(d, &m->second[length]);
     for (uint32_t i = 1; i < length; i++) {
         d->range >>= 1;
         uint32_t bit = d->code >= d->range;
@@ -432,21 +445,16 @@ typedef struct table_model {
 
 /* Read the codes of one frequency table. */
 static qac_error read_table(table_model *m, uint32_t *codes, uint32_t alphabet, uint32_t mantissa) {
-    int64_t last = -1;
-    uint32_t occurs = 1;
+    int32_t last = -1;
+    uint32_t occurs = 1, number;
     for (uint32_t i = 0; i < alphabet; i++) {
-        uint64_t number = 0;
         codes[i] = 0;
         occurs = 1 - range_bit(&m->decoder, &m->zero[occurs]);
         if (!occurs) continue;
-        if (last < 0) {
-            TRY(range_uint(&m->decoder, &m->first, &number));
-            last = (int64_t)number;
-        } else {
-            TRY(range_uint(&m->decoder, &m->step, &number));
-            last += number & 1 ? -(int64_t)(number / 2) - 1 : (int64_t)(number / 2);
-        }
-        if (last <= 0 || last > (int64_t)31 << mantissa) return QAC_BAD_PAYLOAD;
+        TRY(range_uint(&m->decoder, last < 0 ? &m->first : &m->step, &number));
+        if (last < 0) last = (int32_t)number;
+        else last += number & 1 ? -(int32_t)(number / 2) - 1 : (int32_t)(number / 2);
+        if (last <= 0 || last > (int32_t)31 << mantissa) return QAC_BAD_PAYLOAD;
         codes[i] = (uint32_t)last;
     }
     return QAC_OK;
@@ -466,7 +474,7 @@ static uint32_t shifted(uint64_t weight, uint32_t shift) {
 /* Scale weights (shifted already) to frequencies with the sum 2^bits; returns 0 if there are too many, or none. */
 static int normalise(uint32_t *w, uint32_t n, uint32_t bits) {
     uint64_t total = 0;
-    int64_t missing = (int64_t)1 << bits;
+    int32_t missing = (int32_t)1 << bits;
     uint32_t present = 0;
     for (uint32_t i = 0; i < n; i++) {
         total += w[i];
@@ -474,22 +482,19 @@ static int normalise(uint32_t *w, uint32_t n, uint32_t bits) {
     }
     if (!total || present > 1u << bits) return 0;
     for (uint32_t i = 0; i < n; i++) {
+        uint64_t scaled = ((uint64_t)w[i] << bits) + total / 2;
         if (!w[i]) continue;
-        if (total >> 32) {
-            w[i] = (uint32_t)((((uint64_t)w[i] << bits) + total / 2) / total);
-        } else {
-            w[i] = (uint32_t)((((uint64_t)w[i] << bits) + (uint32_t)total / 2) / (uint32_t)total);
-        }
+        w[i] = (uint32_t)(total >> 32 ? scaled / total : scaled / (uint32_t)total);
         if (!w[i]) w[i] = 1;
-        missing -= w[i];
+        missing -= (int32_t)w[i];
     }
     while (missing) {
         uint32_t largest = 0;
         for (uint32_t i = 1; i < n; i++) {
             if (w[i] > w[largest]) largest = i;
         }
-        int64_t give = w[largest] > 3 ? w[largest] / 2 : 1, change = missing < -give ? -give : missing;
-        w[largest] = (uint32_t)((int64_t)w[largest] + change);
+        int32_t give = w[largest] > 3 ? (int32_t)(w[largest] / 2) : 1, change = missing < -give ? -give : missing;
+        w[largest] += (uint32_t)change;
         missing -= change;
     }
     return 1;
@@ -497,25 +502,25 @@ static int normalise(uint32_t *w, uint32_t n, uint32_t bits) {
 
 /* Turn the codes of a table into frequencies with the sum 2^bits. */
 static int frequencies(uint32_t *codes, uint32_t n, uint32_t mantissa, uint32_t bits) {
-    uint32_t largest = 0, shift;
-    uint64_t steps = (uint64_t)1 << mantissa;
+    uint32_t largest = 0, shift, steps = 1u << mantissa;
     for (uint32_t i = 0; i < n; i++) {
         if (codes[i] > largest) largest = codes[i];
     }
     if (!largest) return 0;
-    shift = excess((steps + ((largest - 1) & (steps - 1))) << ((largest - 1) >> mantissa));
+    shift = mantissa + 1 + ((largest - 1) >> mantissa); /* bits of the largest weight */
+    shift = shift > 26 ? shift - 26 : 0;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t code = codes[i] - 1;
-        if (codes[i]) codes[i] = shifted((steps + (code & (steps - 1))) << (code >> mantissa), shift);
+        if (codes[i]) codes[i] = shifted((uint64_t)(steps + (code & (steps - 1))) << (code >> mantissa), shift);
     }
     return normalise(codes, n, bits);
 }
 
 /* Set `pairs` (n * n) to the frequencies of pairs of symbols with the frequencies f (n). */
 static int squared(const uint32_t *f, uint32_t n, uint32_t *pairs, uint32_t bits) {
-    uint64_t largest = 0;
-    for (uint32_t i = 0; i < n; i++) largest = greater(largest, f[i]);
-    uint32_t shift = excess(largest * largest);
+    uint32_t largest = 0, shift;
+    for (uint32_t i = 0; i < n; i++) largest = f[i] > largest ? f[i] : largest;
+    shift = excess((uint64_t)largest * largest);
     for (uint32_t i = 0; i < n; i++) {
         for (uint32_t j = 0; j < n; j++) pairs[i * n + j] = shifted((uint64_t)f[i] * f[j], shift);
     }
@@ -527,7 +532,7 @@ static int squared(const uint32_t *f, uint32_t n, uint32_t *pairs, uint32_t bits
 typedef struct lanes {
     uint32_t *states, count, next, bits;
     const uint8_t *words;
-    uint64_t left; /* words that are left */
+    amount left; /* words that are left */
 } lanes;
 
 /* The symbol of a slot: the last one of n whose first slot isn't above it. */
@@ -542,7 +547,7 @@ static uint32_t symbol_at(const uint16_t *first, uint32_t n, uint32_t slot) {
 }
 
 /* How many symbols a lane's last state holds. */
-static uint32_t tail_length(uint32_t alphabet, uint64_t count, uint32_t lane_count, uint64_t *limit) {
+static uint32_t tail_length(uint32_t alphabet, amount count, uint32_t lane_count, amount *limit) {
     uint32_t length = 0;
     for (*limit = 1; length < 16 && *limit * alphabet <= STATE_LOW && (length + 1) <= count / lane_count; length++) {
         *limit *= alphabet;
@@ -552,12 +557,12 @@ static uint32_t tail_length(uint32_t alphabet, uint64_t count, uint32_t lane_cou
 
 static qac_error read_states(input *in, lanes *l, uint32_t *states, uint32_t stride) {
     input part;
-    TRY(get_part(in, 4 * (uint64_t)l->count, &part));
+    TRY(get_part(in, 4 * (amount)l->count, &part));
     for (uint32_t i = 0; i < l->count; i++) {
-        states[(size_t)i * stride] = load32(here(&part) + 4 * (size_t)i);
+        states[(size_t)i * stride] = load32(part.at + 4 * (size_t)i);
         if (states[(size_t)i * stride] < STATE_LOW) return QAC_BAD_PAYLOAD;
     }
-    l->words = here(in);
+    l->words = in->at;
     l->left = rest(in) / 2;
     return rest(in) % 2 ? QAC_BAD_PAYLOAD : QAC_OK;
 }
@@ -592,7 +597,7 @@ static qac_error decode_run(lanes *l, const uint16_t *first, uint32_t alphabet, 
             into[i] = (uint16_t)s;
         }
         into += safe;
-        l->left -= (uint64_t)(words - l->words) / 2;
+        l->left -= (amount)(words - l->words) / 2;
         l->words = words;
     }
     l->next = lane;
@@ -602,13 +607,13 @@ static qac_error decode_run(lanes *l, const uint16_t *first, uint32_t alphabet, 
 /* ---- rans ---- */
 
 /* Write n groups of `group` symbols each, the first of which is symbol `at` of the stream. digits: of all groups. */
-static qac_error put_groups(const stream *s, uint64_t at, const uint16_t *groups, uint32_t n, uint32_t group,
+static qac_error put_groups(const stream *s, amount at, const uint16_t *groups, uint32_t n, uint32_t group,
                             const uint8_t *digits, uint32_t limit) {
     for (uint32_t i = 0; i < n; i++) {
         if (groups[i] >= limit) return QAC_BAD_PAYLOAD;
     }
-    uint64_t first = at - s->from;
-    if (s->width == 1 && s->stride == 1 && first < s->wanted && (uint64_t)n * group <= s->wanted - first) {
+    amount first = at - s->from;
+    if (s->width == 1 && s->stride == 1 && first < s->wanted && (amount)n * group <= s->wanted - first) {
         uint8_t *out = s->out + (size_t)first;
         if (group == 1) {
             for (uint32_t i = 0; i < n; i++) out[i] = (uint8_t)groups[i];
@@ -629,9 +634,9 @@ static qac_error put_groups(const stream *s, uint64_t at, const uint16_t *groups
 
 static qac_error read_rans(input *in, const stream *s, uint32_t n) {
     qac_file *f = in->file;
-    uint64_t mark = f->top, groups = 0, limit, done = 0, coded;
+    amount mark = f->top, groups = 0, limit, done = 0, coded;
     uint32_t largest, used, group, log2_group, bits, mantissa, alphabet = 1, tail, width;
-    uint64_t table_bytes, slot_bytes;
+    amount slot_bytes;
     uint16_t run[256], *rows, *slots = NULL;
     uint32_t *one, *two;
     uint8_t *digits = NULL;
@@ -644,27 +649,26 @@ static qac_error read_rans(input *in, const stream *s, uint32_t n) {
     TRY(get_u32(in, 15, &bits));
     TRY(get_u32(in, 12, &mantissa));
     TRY(get_u32(in, MAX_LANES, &l.count));
-    TRY(get_uint(in, rest(in), &table_bytes));
-    TRY(get_part(in, table_bytes, &tables));
+    TRY(get_sized(in, &tables));
     group = 1u << log2_group;
     for (uint32_t i = 0; i < group; i++) {
         alphabet *= largest;
         if (alphabet > MAX_CODER_ALPHABET) return QAC_BAD_PAYLOAD;
     }
     for (uint32_t i = 0; i < n; i++) groups += ceiling(s[i].count, group);
-    if (!l.count || ceiling(groups, l.count) > MAX_STEPS || (uint64_t)used << bits > MAX_TABLE_SLOTS) {
+    if (!l.count || ceiling(groups, l.count) > MAX_STEPS || (amount)used << bits > MAX_TABLE_SLOTS) {
         return QAC_BAD_PAYLOAD;
     }
     tail = tail_length(alphabet, groups, l.count, &limit);
-    coded = groups - (uint64_t)tail * l.count;
+    coded = groups - (amount)tail * l.count;
     width = alphabet + 1;
-    rows = take(f, 2 * (uint64_t)used * width);
-    l.states = take(f, 4 * (uint64_t)l.count);
-    if (group > 1) digits = take(f, (uint64_t)alphabet * group);
-    one = take(f, 4 * (uint64_t)alphabet);
-    two = take(f, 4 * (uint64_t)alphabet);
-    slot_bytes = (uint64_t)2 << bits; /* a table of all slots, if there are enough groups and there is room */
-    if (groups >= (uint64_t)1 << bits && f->measuring != MEASURE_LEAN &&
+    rows = take(f, 2 * (amount)used * width);
+    l.states = take(f, 4 * (amount)l.count);
+    if (group > 1) digits = take(f, (amount)alphabet * group);
+    one = take(f, 4 * (amount)alphabet);
+    two = take(f, 4 * (amount)alphabet);
+    slot_bytes = (amount)2 << bits; /* a table of all slots, if there are enough groups and there is room */
+    if (groups >= (amount)1 << bits && f->measuring != MEASURE_LEAN &&
         (f->measuring || f->top + slot_bytes <= f->arena_bytes)) {
         slots = take(f, slot_bytes);
     }
@@ -675,7 +679,7 @@ static qac_error read_rans(input *in, const stream *s, uint32_t n) {
         model.first.length[i].zero = model.first.second[i].zero = 32768;
         model.step.length[i].zero = model.step.second[i].zero = 32768;
     }
-    range_start(&model.decoder, here(&tables), (size_t)table_bytes);
+    range_start(&model.decoder, &tables);
     uint16_t *row = rows;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t size = s[i].alphabet, first = 0, *from = one, *into = two;
@@ -701,7 +705,7 @@ static qac_error read_rans(input *in, const stream *s, uint32_t n) {
     row = rows;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t size = 1;
-        uint64_t all = ceiling(s[i].count, group);
+        amount all = ceiling(s[i].count, group);
         if (!s[i].count) continue;
         for (uint32_t j = 0; j < group; j++) size *= s[i].alphabet;
         for (uint32_t j = 0; group > 1 && j < size; j++) {
@@ -709,19 +713,19 @@ static qac_error read_rans(input *in, const stream *s, uint32_t n) {
                 digits[(size_t)j * group + k] = (uint8_t)(number % s[i].alphabet);
             }
         }
-        if (slots && all >= (uint64_t)1 << bits >> 2) {
+        if (slots && all >= (amount)1 << bits >> 2) {
             for (uint32_t j = 0; j < size; j++) {
                 for (uint32_t slot = row[j]; slot < row[j + 1]; slot++) slots[slot] = (uint16_t)j;
             }
         }
-        for (uint64_t at = 0; at < all;) {
+        for (amount at = 0; at < all;) {
             uint32_t length = (uint32_t)lesser(all - at, 256);
             if (done < coded) {
                 length = (uint32_t)lesser(length, coded - done);
-                TRY(decode_run(&l, row, alphabet, all >= (uint64_t)1 << bits >> 2 ? slots : NULL, run, length));
+                TRY(decode_run(&l, row, alphabet, all >= (amount)1 << bits >> 2 ? slots : NULL, run, length));
             } else {
                 for (uint32_t j = 0; j < length; j++) {
-                    uint64_t number = done + j - coded;
+                    amount number = done + j - coded;
                     uint32_t *state = &l.states[(size_t)(number % l.count)];
                     if (number < l.count) {
                         if (l.left || *state - STATE_LOW >= limit) return QAC_BAD_PAYLOAD;
@@ -789,7 +793,9 @@ typedef struct mean {
 
 typedef struct context_stream {
     mean *filters, *channels; /* NULL if the setting doesn't use them */
-    uint64_t sum, count, mean, channel_count, filter_count, size, inner;
+    uint64_t sum;
+    amount channel_count, filter_count, size, inner;
+    uint32_t mean, count;
     int32_t log;
     uint32_t first_context, first_prior, centre;
     const setting *setting;
@@ -817,8 +823,8 @@ static uint32_t magnitude(uint32_t symbol, uint32_t centre) {
 }
 
 /* Move a lane to a position in its stream: find the filter and the channel there. */
-static void lane_to(lane *l, const context_stream *c, const stream *s, uint64_t at) {
-    uint64_t place = s->start + at, channel = place / c->inner;
+static void lane_to(lane *l, const context_stream *c, const stream *s, amount at) {
+    amount place = s->start + at, channel = place / c->inner;
     l->at = (uint32_t)at;
     l->filter = (uint32_t)(place / c->size - s->start / c->size);
     l->channel = (uint32_t)((channel - s->start / c->inner) % c->channel_count);
@@ -851,15 +857,15 @@ static void add_to(mean *sums, uint32_t number, uint32_t amount) {
     sums[number].count++;
 }
 
-static void refresh_means(mean *sums, uint64_t n, const context_stream *c) {
-    for (uint64_t i = 0; sums && i < n; i++) {
+static void refresh_means(mean *sums, amount n, const context_stream *c) {
+    for (amount i = 0; sums && i < n; i++) {
         uint64_t sum = (uint64_t)sums[i].high << 32 | sums[i].sum;
-        sums[i].log = (int16_t)(logarithm((16 * sum + 4 * c->mean) / ((uint64_t)sums[i].count + 4)) - c->log);
+        sums[i].log = (int16_t)(logarithm((16 * sum + 4 * (uint64_t)c->mean) / (sums[i].count + 4)) - c->log);
     }
 }
 
-static void refresh_stream(context_stream *c, uint64_t start) {
-    c->mean = 16 * (c->sum + start) / (c->count + 1);
+static void refresh_stream(context_stream *c, uint32_t start) {
+    c->mean = (uint32_t)(16 * (c->sum + start) / (c->count + 1));
     c->log = logarithm(c->mean);
     refresh_means(c->filters, c->filter_count, c);
     refresh_means(c->channels, c->channel_count, c);
@@ -875,10 +881,10 @@ static qac_error refresh_priors(context_model *m) {
         for (uint32_t r = 0; r < rows; r++) {
             size_t row = (size_t)(m->streams[i].first_prior + r) * m->width;
             uint32_t valid = s->children ? s->children[r] : s->alphabet;
-            uint64_t largest = 0;
-            for (uint32_t j = 0; j < valid; j++) largest = greater(largest, m->of_prior[row + j]);
-            uint32_t shift = excess(2 * largest + 1);
-            for (uint32_t j = 0; j < valid; j++) w[j] = shifted(2 * (uint64_t)m->of_prior[row + j] + 1, shift);
+            uint32_t largest = 0, shift; /* counts are at most 2^30 */
+            for (uint32_t j = 0; j < valid; j++) largest = m->of_prior[row + j] > largest ? m->of_prior[row + j] : largest;
+            shift = excess(2 * largest + 1);
+            for (uint32_t j = 0; j < valid; j++) w[j] = shifted(2 * m->of_prior[row + j] + 1, shift);
             if (!normalise(w, valid, 12)) return QAC_BAD_PAYLOAD;
             for (uint32_t j = 0; j < valid; j++) m->prior[row + j] = (uint16_t)w[j];
         }
@@ -893,7 +899,10 @@ static qac_error refresh_context(context_model *m, uint32_t context, uint32_t pr
     const uint16_t *from = m->prior + (size_t)prior * width;
     uint16_t *into = m->first + (size_t)context * (width + 1);
     uint64_t largest = 0;
-    for (uint32_t i = 0; i < width; i++) largest = greater(largest, 384 * (uint64_t)seen[i] + from[i]);
+    for (uint32_t i = 0; i < width; i++) {
+        uint64_t weight = 384 * (uint64_t)seen[i] + from[i];
+        largest = weight > largest ? weight : largest;
+    }
     uint32_t shift = excess(largest);
     for (uint32_t i = 0; i < width; i++) w[i] = shifted(384 * (uint64_t)seen[i] + from[i], shift);
     if (!normalise(w, width, m->bits)) return QAC_BAD_PAYLOAD;
@@ -907,7 +916,7 @@ static qac_error refresh_context(context_model *m, uint32_t context, uint32_t pr
 }
 
 /* The cell of an expected log magnitude. */
-static uint32_t cell_of(const context_stream *c, const lane *l, uint64_t recent, int32_t constant) {
+static uint32_t cell_of(const context_stream *c, const lane *l, uint32_t recent, int32_t constant) {
     const setting *chosen = c->setting;
     int32_t z = 2048;
     if (c->filters) z += chosen->filter * c->filters[l->filter].log;
@@ -924,15 +933,15 @@ static qac_error context_symbol(context_model *m, lanes *words, lane *l) {
     if (s->children) {
         const uint8_t *p = s->parents + 2 * (size_t)l->at;
         uint32_t parent = load16(p);
-        uint64_t a = l->at ? magnitude(load16(p - 2), c->centre) : c->mean >> 4;
-        uint64_t b = l->at + (uint64_t)1 < s->count ? magnitude(load16(p + 2), c->centre) : c->mean >> 4;
+        uint32_t a = l->at ? magnitude(load16(p - 2), c->centre) : c->mean >> 4;
+        uint32_t b = l->at + 1u < s->count ? magnitude(load16(p + 2), c->centre) : c->mean >> 4;
         uint32_t cell = cell_of(c, l, 64 * (a + b) + c->mean, c->log + LOG_9);
         context = c->first_context + parent * (16u >> c->setting->coarse) + cell;
         prior += parent;
     } else {
         uint32_t recent = 0;
         for (uint32_t i = 0; i < m->taps; i++) recent += tap_weights[m->taps == 6 ? 3 : m->taps - 2][i] * l->history[i];
-        uint32_t cell = cell_of(c, l, 8 * (uint64_t)recent + c->mean, c->log + LOG_9);
+        uint32_t cell = cell_of(c, l, 8 * recent + c->mean, c->log + LOG_9);
         context = c->first_context + cell * sides + (sides == 3 ? l->side : 0);
     }
     if (m->fresh[context] != m->epoch) TRY(refresh_context(m, context, prior));
@@ -968,10 +977,10 @@ static qac_error context_symbol(context_model *m, lanes *words, lane *l) {
 
 /* Set the means of a refinement, which follow from all its parents. */
 static void refinement_means(context_stream *c, const stream *s, uint32_t *histogram) {
-    uint64_t below = 0;
+    amount below = 0;
     lane l;
     memset(histogram, 0, 4 * (size_t)s->entries);
-    for (uint64_t i = 0; i < s->count; i++) histogram[load16(s->parents + 2 * (size_t)i)]++;
+    for (amount i = 0; i < s->count; i++) histogram[load16(s->parents + 2 * (size_t)i)]++;
     for (c->centre = 0; c->centre + 1 < s->entries; c->centre++) {
         below += histogram[c->centre];
         if (2 * below >= s->count) break;
@@ -983,7 +992,7 @@ static void refinement_means(context_stream *c, const stream *s, uint32_t *histo
     m.s = s;
     m.streams = c;
     m.n = 1;
-    for (uint64_t i = 0; i < s->count; i++) {
+    for (amount i = 0; i < s->count; i++) {
         uint32_t size = magnitude(load16(s->parents + 2 * (size_t)i), c->centre);
         c->sum += size;
         c->count++;
@@ -996,7 +1005,7 @@ static void refinement_means(context_stream *c, const stream *s, uint32_t *histo
 
 static qac_error read_context(input *in, const stream *s, uint32_t n) {
     qac_file *f = in->file;
-    uint64_t mark = f->top, total, limit;
+    amount mark = f->top, total, limit;
     uint32_t used, taps, tail, most_entries = 0;
     context_model m;
     lanes words;
@@ -1006,18 +1015,18 @@ static qac_error read_context(input *in, const stream *s, uint32_t n) {
     TRY(get_u32(in, 14, &m.bits));
     TRY(get_u32(in, 3, &taps));
     TRY(get_u32(in, MAX_LANES, &words.count));
-    if (m.bits < 9 || !words.count || total > (uint64_t)words.count * MAX_STEPS || m.width > 256) {
+    if (m.bits < 9 || !words.count || ceiling(total, words.count) > MAX_STEPS || m.width > 256) {
         return QAC_BAD_PAYLOAD;
     }
     if (total > 1u << 30) return QAC_LIMIT_EXCEEDED; /* more than any chunk has; so a sum of magnitudes has 48 bits */
     m.taps = taps == 3 ? 6 : taps + 2;
     m.s = s;
     m.n = n;
-    m.streams = take(f, (uint64_t)n * sizeof *m.streams);
+    m.streams = take(f, (amount)n * sizeof *m.streams);
     for (uint32_t i = 0; i < n; i++) {
         context_stream local, *c = m.streams ? &m.streams[i] : &local;
         uint32_t number;
-        uint64_t first;
+        amount first;
         memset(c, 0, sizeof *c);
         if (!s[i].count) continue;
         TRY(get_u32(in, s[i].alphabet - 1, &c->centre));
@@ -1033,17 +1042,17 @@ static qac_error read_context(input *in, const stream *s, uint32_t n) {
         /* each addend is at most 2^20, and the sum is checked after each */
         m.contexts += (16u >> c->setting->coarse) * (s[i].children ? s[i].entries : c->setting->sides ? 3 : 1);
         m.priors += s[i].children ? s[i].entries : 1;
-        if ((uint64_t)m.contexts * m.width > MAX_CONTEXT_CELLS) return QAC_BAD_PAYLOAD;
+        if (m.contexts * m.width > MAX_CONTEXT_CELLS) return QAC_BAD_PAYLOAD;
         if (c->setting->filter) c->filters = take(f, c->filter_count * sizeof(mean));
         if (c->setting->channel) c->channels = take(f, c->channel_count * sizeof(mean));
         if (s[i].children && s[i].entries > most_entries) most_entries = s[i].entries;
     }
-    uint32_t *histogram = take(f, 4 * (uint64_t)most_entries);
-    m.lanes = take(f, (uint64_t)words.count * sizeof *m.lanes);
-    m.seen = take(f, 4 * (uint64_t)m.contexts * m.width);
-    m.of_prior = take(f, 4 * (uint64_t)m.priors * m.width);
-    m.first = take(f, 2 * (uint64_t)m.contexts * (m.width + 1));
-    m.prior = take(f, 2 * (uint64_t)m.priors * m.width);
+    uint32_t *histogram = take(f, 4 * (amount)most_entries);
+    m.lanes = take(f, (amount)words.count * sizeof *m.lanes);
+    m.seen = take(f, 4 * (amount)m.contexts * m.width);
+    m.of_prior = take(f, 4 * (amount)m.priors * m.width);
+    m.first = take(f, 2 * (amount)m.contexts * (m.width + 1));
+    m.prior = take(f, 2 * (amount)m.priors * m.width);
     m.fresh = take(f, m.contexts);
     ALLOCATED(f, mark);
     memset(m.seen, 0, 4 * (size_t)m.contexts * m.width);
@@ -1058,7 +1067,7 @@ static qac_error read_context(input *in, const stream *s, uint32_t n) {
     }
     TRY(read_states(in, &words, &m.lanes[0].state, sizeof(lane) / sizeof(uint32_t)));
     uint32_t run = (uint32_t)(total / words.count), longer = (uint32_t)(total % words.count), number = 0;
-    uint64_t place = 0, before = 0; /* of the lane, and of the stream, among all symbols */
+    amount place = 0, before = 0; /* of the lane, and of the stream, among all symbols */
     for (uint32_t i = 0; i < words.count && place < total; i++) {
         lane *l = &m.lanes[i];
         while (place >= before + s[number].count) before += s[number++].count;
@@ -1071,7 +1080,7 @@ static qac_error read_context(input *in, const stream *s, uint32_t n) {
     tail = tail_length(m.width, total, words.count, &limit);
     uint32_t steps = run - tail + (longer > 0), length = 4;
     for (uint32_t step = 0; step < steps;) {
-        uint32_t stop = (uint32_t)lesser((uint64_t)step + length, steps);
+        uint32_t stop = (uint32_t)lesser(step + length, steps);
         for (uint32_t i = 0; i < n; i++) {
             if (s[i].count && !s[i].children) refresh_stream(&m.streams[i], s[i].alphabet);
         }
@@ -1083,7 +1092,7 @@ static qac_error read_context(input *in, const stream *s, uint32_t n) {
                 lane_step(&m, &m.lanes[i]);
             }
         }
-        length = (uint32_t)lesser((uint64_t)length * 3 / 2, greater(64, step >> 4));
+        length = (uint32_t)lesser(length * 3 / 2, greater(64, step >> 4));
     }
     for (uint32_t i = 0; i < words.count; i++) {
         lane *l = &m.lanes[i];
@@ -1100,6 +1109,8 @@ static qac_error read_context(input *in, const stream *s, uint32_t n) {
 }
 
 /* ---- deflate, lzma and zstd: bytes ---- */
+
+#ifndef QAC_NO_DEFLATE
 
 #define DICTIONARY_BYTES 3412u
 
@@ -1138,7 +1149,7 @@ static const char dictionary[DICTIONARY_BYTES + 1] =
 typedef struct inflater {
     input *in;
     uint8_t *out;
-    uint64_t at, size;
+    amount at, size;
     uint32_t window, have;
 } inflater;
 
@@ -1263,12 +1274,12 @@ static qac_error inflate_block(inflater *d, const codes *literals, const codes *
     }
 }
 
-static qac_error read_deflate(input *in, uint8_t *out, uint64_t size) {
+static qac_error read_deflate(input *in, uint8_t *out, amount size) {
     qac_file *f = in->file;
-    uint64_t mark = f->top;
+    amount mark = f->top;
     inflater d = {in, out, 0, size, 0, 0};
     uint32_t last, kind, value, length;
-    if (size > (uint64_t)1 << 20) return QAC_BAD_PAYLOAD;
+    if (size > (amount)1 << 20) return QAC_BAD_PAYLOAD;
     codes *pair = take(f, 2 * sizeof *pair);
     ALLOCATED(f, mark);
     do {
@@ -1279,7 +1290,7 @@ static qac_error read_deflate(input *in, uint8_t *out, uint64_t size) {
             TRY(inflate_bits(&d, 16, &length));
             TRY(inflate_bits(&d, 16, &value));
             if ((length ^ value) != 0xFFFF || length > d.size - d.at || length > rest(in)) return QAC_BAD_PAYLOAD;
-            memcpy(out + (size_t)d.at, here(in), length);
+            memcpy(out + (size_t)d.at, in->at, length);
             in->at += length;
             d.at += length;
             continue;
@@ -1300,6 +1311,8 @@ static qac_error read_deflate(input *in, uint8_t *out, uint64_t size) {
     f->top = mark;
     return d.at == size ? at_end(in) : QAC_BAD_PAYLOAD;
 }
+
+#endif /* QAC_NO_DEFLATE */
 
 /* Probabilities of LZMA1, with lc = 3, lp = 0, pb = 0. */
 typedef struct length_model {
@@ -1394,13 +1407,13 @@ static uint32_t lzma_literal(lzma_decoder *d, uint16_t *tree, uint32_t state, ui
     return node & 0xFF;
 }
 
-static qac_error read_lzma(input *in, uint8_t *out, uint64_t size) {
+static qac_error read_lzma(input *in, uint8_t *out, amount size) {
     qac_file *f = in->file;
-    uint64_t mark = f->top, at = 0;
+    amount mark = f->top, at = 0;
     uint32_t state = 0, far[4] = {0, 0, 0, 0}, length;
     lzma_decoder d = {in, UINT32_MAX, 0, QAC_OK};
     uint8_t byte;
-    if (size > (uint64_t)4 << 20) return QAC_BAD_PAYLOAD;
+    if (size > (amount)4 << 20) return QAC_BAD_PAYLOAD;
     lzma_model *m = take(f, sizeof *m);
     ALLOCATED(f, mark);
     for (uint16_t *p = (uint16_t *)m; p < (uint16_t *)(m + 1); p++) *p = 1024;
@@ -1455,23 +1468,29 @@ static qac_error read_lzma(input *in, uint8_t *out, uint64_t size) {
     return d.code == 0 && at == size ? at_end(in) : QAC_BAD_PAYLOAD;
 }
 
-static qac_error read_zstd(input *in, uint8_t *out, uint64_t size) {
+static qac_error read_zstd(input *in, uint8_t *out, amount size) {
     const qac_source *source = &in->file->source;
     if (in->file->measuring) return QAC_OK;
     if (!source->zstd) return QAC_NO_ZSTD;
-    return source->zstd(source->user, here(in), (size_t)rest(in), out, (size_t)size) == 0 ? QAC_OK : QAC_BAD_PAYLOAD;
+    return source->zstd(source->user, in->at, (size_t)rest(in), out, (size_t)size) == 0 ? QAC_OK : QAC_BAD_PAYLOAD;
 }
 
 /* Decompress exactly `size` bytes. */
-static qac_error read_bytes(input *in, uint32_t codec, uint8_t *out, uint64_t size) {
-    return codec == ZSTD ? read_zstd(in, out, size) : codec == LZMA ? read_lzma(in, out, size) : read_deflate(in, out, size);
+static qac_error read_bytes(input *in, uint32_t codec, uint8_t *out, amount size) {
+    if (codec == ZSTD) return read_zstd(in, out, size);
+    if (codec == LZMA) return read_lzma(in, out, size);
+#ifdef QAC_NO_DEFLATE
+    return QAC_UNSUPPORTED_VERSION;
+#else
+    return read_deflate(in, out, size);
+#endif
 }
 
 /* ---- Codecs of indices ---- */
 
 static qac_error read_packed(input *in, uint32_t codec, const stream *s, uint32_t n) {
     qac_file *f = in->file;
-    uint64_t mark = f->top, bytes = 0;
+    amount mark = f->top, bytes = 0;
     for (uint32_t i = 0; i < n; i++) bytes += s[i].count * word_of(&s[i]);
     uint8_t *words = take(f, bytes);
     if (!f->measuring && !words) return too_small(f);
@@ -1498,20 +1517,18 @@ static qac_error read_inner(input *in, uint32_t codec, const stream *s, uint32_t
 
 static qac_error read_twobyte(input *in, const stream *s, uint32_t n) {
     qac_file *f = in->file;
-    uint64_t mark = f->top;
+    amount mark = f->top;
     for (uint32_t i = 0; i < n; i++) {
         if (s[i].alphabet <= 256 || s[i].children) return QAC_BAD_PAYLOAD;
     }
-    stream *halves = take(f, (uint64_t)n * sizeof *halves);
+    stream *halves = take(f, (amount)n * sizeof *halves);
     if (!halves) return too_small(f);
     for (uint32_t half = 0; half < 2; half++) {
         uint32_t codec;
-        uint64_t bytes;
         input part;
         TRY(get_u32(in, 255, &codec));
         if (codec != RAW && codec != RANS && codec != CONTEXT) return QAC_BAD_PAYLOAD;
-        TRY(get_uint(in, rest(in), &bytes));
-        TRY(get_part(in, bytes, &part));
+        TRY(get_sized(in, &part));
         for (uint32_t i = 0; i < n; i++) {
             stream *h = &halves[i];
             *h = s[i];
@@ -1524,7 +1541,7 @@ static qac_error read_twobyte(input *in, const stream *s, uint32_t n) {
     f->top = mark;
     if (f->measuring) return at_end(in);
     for (uint32_t i = 0; i < n; i++) {
-        for (uint64_t j = 0; j < s[i].wanted; j++) {
+        for (amount j = 0; j < s[i].wanted; j++) {
             if (got(&s[i], j) >= s[i].alphabet) return QAC_BAD_PAYLOAD;
         }
     }
@@ -1534,22 +1551,22 @@ static qac_error read_twobyte(input *in, const stream *s, uint32_t n) {
 /* pruned: rows and columns that hold nothing but one index are left out. */
 static qac_error read_pruned(input *in, const stream *s, uint32_t n) {
     qac_file *f = in->file;
-    uint64_t mark = f->top, sides = 0;
+    amount mark = f->top, sides = 0;
     input parts[2];
     uint32_t codecs[2];
-    stream *left = take(f, (uint64_t)n * sizeof *left), *marks = take(f, (uint64_t)n * sizeof *marks);
-    uint64_t *left_rows = take(f, 8 * (uint64_t)n);
-    uint16_t *common = take(f, 2 * (uint64_t)n);
+    stream *left = take(f, (amount)n * sizeof *left), *marks = take(f, (amount)n * sizeof *marks);
+    amount *left_rows = take(f, 8 * (amount)n);
+    uint16_t *common = take(f, 2 * (amount)n);
     if (!common) return too_small(f);
     for (uint32_t i = 0; i < n; i++) {
-        uint64_t row = s[i].axis1 * s[i].deep, rows, columns;
+        amount row = s[i].axis1 * s[i].deep, rows, columns;
         uint32_t index;
         if (s[i].dims < 2 || s[i].children || !row || !s[i].count || s[i].count % row || s[i].start % row) {
             return QAC_BAD_PAYLOAD;
         }
         TRY(get_u32(in, s[i].alphabet - 1, &index));
-        TRY(get_uint(in, s[i].count / row, &rows));
-        TRY(get_uint(in, s[i].axis1, &columns));
+        TRY(get_amount(in, s[i].count / row, &rows));
+        TRY(get_amount(in, s[i].axis1, &columns));
         common[i] = (uint16_t)index;
         left_rows[i] = rows;
         marks[i] = left[i] = s[i];
@@ -1565,10 +1582,8 @@ static qac_error read_pruned(input *in, const stream *s, uint32_t n) {
         sides += marks[i].count;
     }
     for (uint32_t half = 0; half < 2; half++) {
-        uint64_t bytes;
         TRY(get_u32(in, 255, &codecs[half]));
-        TRY(get_uint(in, rest(in), &bytes));
-        TRY(get_part(in, bytes, &parts[half]));
+        TRY(get_sized(in, &parts[half]));
     }
     TRY(at_end(in));
     uint8_t *marked = take(f, sides);
@@ -1583,13 +1598,13 @@ static qac_error read_pruned(input *in, const stream *s, uint32_t n) {
     f->top = mark;
     if (f->measuring) return QAC_OK;
     for (uint32_t i = 0; i < n; i++) {
-        uint64_t columns = s[i].axis1, rows = s[i].count / (columns * s[i].deep), kept[2] = {0, 0}, from = 0, at = 0;
-        for (uint64_t j = 0; j < rows + columns; j++) kept[j >= rows] += marks[i].out[(size_t)j];
+        amount columns = s[i].axis1, rows = s[i].count / (columns * s[i].deep), kept[2] = {0, 0}, from = 0, at = 0;
+        for (amount j = 0; j < rows + columns; j++) kept[j >= rows] += marks[i].out[(size_t)j];
         if (kept[0] != left_rows[i] || kept[1] != left[i].axis1) return QAC_BAD_PAYLOAD;
-        for (uint64_t r = 0; s[i].wanted && r < rows; r++) {
-            for (uint64_t c = 0; c < columns; c++) {
+        for (amount r = 0; s[i].wanted && r < rows; r++) {
+            for (amount c = 0; c < columns; c++) {
                 int here_too = marks[i].out[(size_t)r] && marks[i].out[(size_t)(rows + c)];
-                for (uint64_t d = 0; d < s[i].deep; d++, at++) put(&s[i], at, here_too ? got(&left[i], from++) : common[i]);
+                for (amount d = 0; d < s[i].deep; d++, at++) put(&s[i], at, here_too ? got(&left[i], from++) : common[i]);
             }
         }
     }
@@ -1673,10 +1688,10 @@ static uint64_t word_of_number(double value, uint32_t type) {
 /* ---- planes, codebooks and grids: values ---- */
 
 /* Write the values [from, to) of `total` words of `width` bytes. */
-static qac_error read_planes(input *in, uint32_t width, int rotated, uint64_t total, uint64_t from, uint64_t to,
+static qac_error read_planes(input *in, uint32_t width, int rotated, amount total, amount from, amount to,
                              uint8_t *out) {
     qac_file *f = in->file;
-    uint64_t mark = f->top;
+    amount mark = f->top;
     stream plane;
     memset(&plane, 0, sizeof plane);
     plane.count = plane.deep = total;
@@ -1686,12 +1701,11 @@ static qac_error read_planes(input *in, uint32_t width, int rotated, uint64_t to
     plane.wanted = to - from;
     plane.stride = width;
     for (uint32_t position = width; position-- > 0;) {
-        uint64_t form, bytes = total;
+        uint32_t form;
         const uint8_t *words;
         input part;
-        TRY(get_uint(in, 2, &form));
-        if (form) TRY(get_uint(in, rest(in), &bytes));
-        TRY(get_part(in, bytes, &part));
+        TRY(get_u32(in, 2, &form));
+        TRY(form ? get_sized(in, &part) : get_part(in, total, &part));
         plane.out = out ? out + position : NULL;
         if (form == 1) {
             TRY(read_rans(&part, &plane, 1));
@@ -1704,11 +1718,11 @@ static qac_error read_planes(input *in, uint32_t width, int rotated, uint64_t to
             f->top = mark;
             words = scratch;
         } else {
-            words = f->measuring ? NULL : here(&part);
+            words = part.at;
         }
-        for (uint64_t i = from; !f->measuring && i < to; i++) put(&plane, i, words[(size_t)i]);
+        for (amount i = from; !f->measuring && i < to; i++) put(&plane, i, words[(size_t)i]);
     }
-    for (uint64_t i = 0; rotated && !f->measuring && i < to - from; i++) {
+    for (amount i = 0; rotated && !f->measuring && i < to - from; i++) {
         uint8_t *p = out + (size_t)(i * width);
         uint64_t word = load(p, width);
         store(p, word >> 1 | (word & 1) << (8 * width - 1), width);
@@ -1718,8 +1732,8 @@ static qac_error read_planes(input *in, uint32_t width, int rotated, uint64_t to
 
 /* A run of values in a section. k: size of each codebook, if they are codebooks in blocks and the first one is whole. */
 typedef struct value_run {
-    uint64_t count;
-    uint32_t k, blocked;
+    amount count;
+    uint32_t k;
 } value_run;
 
 static uint64_t ascending(uint64_t word, uint32_t width) {
@@ -1745,9 +1759,10 @@ static uint64_t line(uint64_t before, uint64_t earlier, uint32_t type, uint32_t 
 /* Restore a stream of codebooks in place from its folded differences. */
 static void restore(uint8_t *words, const value_run *run, uint32_t type, uint32_t method) {
     uint32_t width = width_of(type), k = run->k;
-    for (uint64_t i = 0; i < run->count; i++) {
+    for (amount i = 0; i < run->count; i++) {
         uint8_t *p = words + (size_t)(i * width);
-        uint64_t folded = load(p, width), column = i % k, value = folded >> 1 ^ (0 - (folded & 1));
+        amount column = i % k;
+        uint64_t folded = load(p, width), value = folded >> 1 ^ (0 - (folded & 1));
         uint64_t left = column ? load(p - width, width) : 0, above = i >= k ? load(p - (size_t)k * width, width) : 0;
         if (method == 1) value += column ? left : above;
         if (method == 2) value += above;
@@ -1757,16 +1772,16 @@ static void restore(uint8_t *words, const value_run *run, uint32_t type, uint32_
         }
         store(p, value, width);
     }
-    for (uint64_t i = 0; is_float(type) && i < run->count; i++) {
+    for (amount i = 0; is_float(type) && i < run->count; i++) {
         uint8_t *p = words + (size_t)(i * width);
         store(p, descending(load(p, width), width), width);
     }
 }
 
-static qac_error read_codebooks(input *in, const value_run *runs, uint32_t n, uint32_t type, uint64_t total,
-                                uint64_t from, uint64_t to, uint8_t *out) {
+static qac_error read_codebooks(input *in, const value_run *runs, uint32_t n, uint32_t type, amount total,
+                                amount from, amount to, uint8_t *out) {
     qac_file *f = in->file;
-    uint64_t mark = f->top, start = 0, first = total, last = 0;
+    amount mark = f->top, start = 0, first = total, last = 0;
     uint32_t width = width_of(type), method;
     uint8_t *methods = take(f, n);
     if (width < 2) return QAC_BAD_PAYLOAD;
@@ -1797,10 +1812,10 @@ static qac_error read_codebooks(input *in, const value_run *runs, uint32_t n, ui
     return QAC_OK;
 }
 
-static qac_error read_grids(input *in, const value_run *runs, uint32_t n, uint32_t type, uint64_t from, uint64_t to,
+static qac_error read_grids(input *in, const value_run *runs, uint32_t n, uint32_t type, amount from, amount to,
                             uint8_t *out) {
     qac_file *f = in->file;
-    uint64_t mark = f->top, books = 0, bytes, start = 0, book = 0;
+    amount mark = f->top, books = 0, start = 0, book = 0;
     uint32_t width = width_of(type);
     uint64_t infinite = type == QAC_FLOAT16 ? 0x7C00u : type == QAC_BFLOAT16 ? 0x7F80u : 0x7F800000u;
     if (type == QAC_FLOAT64) infinite = (uint64_t)0x7FF << 52;
@@ -1809,8 +1824,7 @@ static qac_error read_grids(input *in, const value_run *runs, uint32_t n, uint32
         if (runs[i].k < 2 || runs[i].k > 256 || !is_float(type)) return QAC_BAD_PAYLOAD;
         books += ceiling(runs[i].count, runs[i].k);
     }
-    TRY(get_uint(in, rest(in), &bytes));
-    TRY(get_part(in, bytes, &zeros));
+    TRY(get_sized(in, &zeros));
     uint8_t *points = take(f, books), *scales = take(f, books * width);
     if (!f->measuring && f->top > f->arena_bytes) return too_small(f);
     TRY(read_planes(&zeros, 1, 0, books, 0, books, points));
@@ -1818,8 +1832,9 @@ static qac_error read_grids(input *in, const value_run *runs, uint32_t n, uint32
     f->top = mark;
     if (f->measuring) return QAC_OK;
     for (uint32_t i = 0; i < n; i++) {
-        for (uint64_t at = 0; at < runs[i].count; at += runs[i].k, book++) {
-            uint64_t word = load(scales + (size_t)(book * width), width), place = start + at;
+        for (amount at = 0; at < runs[i].count; at += runs[i].k, book++) {
+            uint64_t word = load(scales + book * width, width);
+            amount place = start + at;
             if (!word || word >= infinite || points[(size_t)book] >= runs[i].k) return QAC_BAD_PAYLOAD;
             double scale = number_of(word, type);
             for (uint32_t j = 0; j < runs[i].k && at + j < runs[i].count; j++, place++) {
@@ -1834,16 +1849,16 @@ static qac_error read_grids(input *in, const value_run *runs, uint32_t n, uint32
 }
 
 /* Write the values [from, to) of a section, as words of the stored type. */
-static qac_error read_values(input *in, uint32_t codec, const value_run *runs, uint32_t n, uint32_t type, uint64_t from,
-                             uint64_t to, uint8_t *out) {
+static qac_error read_values(input *in, uint32_t codec, const value_run *runs, uint32_t n, uint32_t type, amount from,
+                             amount to, uint8_t *out) {
     qac_file *f = in->file;
-    uint64_t mark = f->top, total = 0;
+    amount mark = f->top, total = 0;
     uint32_t width = width_of(type);
     for (uint32_t i = 0; i < n; i++) total += runs[i].count;
     switch (codec) {
         case RAW:
             if (rest(in) != total * width) return QAC_BAD_PAYLOAD;
-            if (!f->measuring && to > from) memcpy(out, here(in) + (size_t)(from * width), (size_t)((to - from) * width));
+            if (!f->measuring && to > from) memcpy(out, in->at + (size_t)(from * width), (size_t)((to - from) * width));
             return QAC_OK;
         case PLANES: return read_planes(in, width, is_float(type), total, from, to, out);
         case CODEBOOKS: return read_codebooks(in, runs, n, type, total, from, to, out);
@@ -1866,75 +1881,69 @@ static qac_error read_values(input *in, uint32_t codec, const value_run *runs, u
 
 /* ---- The header ---- */
 
-static uint64_t spread(const uint64_t *sizes, uint32_t n) {
-    uint64_t product = 1;
-    for (uint32_t i = 0; i < n; i++) {
-        if (sizes[i] && product > MAX_SPREAD / sizes[i]) return MAX_SPREAD + 1;
-        if (sizes[i]) product *= sizes[i];
-    }
-    return product;
-}
-
 /* The number of codebooks of a shared tensor. */
-static uint64_t book_count(const tensor_record *t) {
-    uint64_t books = 1;
-    for (uint32_t i = 0; t->blocks && i < t->dims; i++) books *= ceiling(t->shape[i], t->blocks[i]);
+static amount book_count(const tensor_record *t) {
+    amount books = 1;
+    for (uint32_t i = 0; t->blocks && i < t->dims; i++) books *= (amount)((t->shape[i] + t->blocks[i] - 1) / t->blocks[i]);
     return books;
 }
 
-static uint64_t all_entries(const tensor_record *t) {
-    uint64_t entries = 0;
+/* The bytes of all codebooks of all levels, decoded. */
+static amount book_bytes(const tensor_record *t) {
+    amount entries = 0;
     for (uint32_t i = 0; i < t->level_count; i++) entries += t->levels[i];
-    return entries;
+    return book_count(t) * entries * width_of(t->type);
 }
 
 static int converts_exactly(uint32_t stored, uint32_t type) {
     /* for each stored type, a bit for each type of the array that holds all its values */
-    static const uint16_t allowed[13] = {0x0001, 0x1BFA, 0x1B54, 0x19E8, 0x1950, 0x11A0, 0x1140, 0x0080,
-                                         0x0100, 0x1A00, 0x0400, 0x1800, 0x1000};
+    static const uint16_t allowed[13] = {0x0001, 0x1BFA, 0x1B54, 0x19E8, 0x1950, 0x11A0, 0x1140,
+                                         0x0080, 0x0100, 0x1A00, 0x0400, 0x1800, 0x1000};
     return allowed[stored] >> type & 1;
 }
 
-static qac_error check_blocks(const tensor_record *t) {
-    uint64_t nonzero = 1, books, k = t->levels[0];
-    if (!t->dims || t->level_count != 1) return QAC_BAD_HEADER;
-    for (uint32_t i = 0; i < t->dims; i++) {
-        if (t->blocks[i] < 1 || t->blocks[i] > greater(t->shape[i], 1)) return QAC_BAD_HEADER;
-        books = ceiling(t->shape[i], t->blocks[i]);
-        if (books && nonzero > MAX_SPREAD / books) return QAC_LIMIT_EXCEEDED;
-        if (books) nonzero *= books;
+/* Multiply sizes, which may be empty: the product of those that aren't zero bounds every array (MAX_SPREAD). Return the
+ * product of all; `factor` is multiplied too. */
+static qac_error multiply(const uint64_t *sizes, const uint64_t *blocks, uint32_t n, uint64_t factor, uint64_t *product) {
+    uint64_t spread = factor;
+    int empty = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t size = blocks ? (sizes[i] + blocks[i] - 1) / blocks[i] : sizes[i];
+        if (!size) empty = 1;
+        else if (spread > MAX_SPREAD / size) return QAC_LIMIT_EXCEEDED;
+        else spread *= size;
     }
-    if (k && nonzero > MAX_SPREAD / k) return QAC_LIMIT_EXCEEDED;
-    books = book_count(t);
-    return books * k > MAX_TENSOR_BYTES / width_of(t->type) ? QAC_LIMIT_EXCEEDED : QAC_OK;
+    *product = empty ? 0 : spread;
+    return *product > (MOST < MAX_TENSOR_BYTES ? MOST : MAX_TENSOR_BYTES) ? QAC_LIMIT_EXCEEDED : QAC_OK;
 }
 
 static qac_error check_tensor(tensor_record *t) {
-    uint64_t product = spread(t->shape, t->dims);
-    if (product > MAX_SPREAD) return QAC_LIMIT_EXCEEDED;
-    t->count = product;
-    for (uint32_t i = 0; i < t->dims; i++) {
-        if (!t->shape[i]) t->count = 0;
-    }
-    if (t->count > MAX_TENSOR_BYTES / width_of(t->type)) return QAC_LIMIT_EXCEEDED;
-    if (t->type < 13 && t->stored < 13 && !converts_exactly(t->stored, t->type)) return QAC_BAD_HEADER;
+    uint64_t product, bytes = width_of(t->type);
+    const uint32_t *children = t->children;
+    TRY(multiply(t->shape, NULL, t->dims, bytes, &product));
+    t->count = (amount)(product / bytes);
+    if (t->type <= QAC_FLOAT64 && t->stored <= QAC_FLOAT64 && !converts_exactly(t->stored, t->type)) return QAC_BAD_HEADER;
     if (t->kind != SHARED) return QAC_OK;
     if (!t->level_count || (!t->book_group && !t->blocks)) return QAC_BAD_HEADER;
-    const uint32_t *children = t->children;
     for (uint32_t i = 0; i < t->level_count; i++) {
-        uint64_t sum = 0;
+        uint32_t sum = 0; /* each addend is at most 2^16, and there are at most 2^16 */
         if (!t->levels[i]) return QAC_BAD_HEADER;
-        for (uint32_t j = 0; i + 1u < t->level_count && j < t->levels[i]; j++, children++) {
-            if (!*children) return QAC_BAD_HEADER;
+        for (uint32_t j = 0; i + 1 < t->level_count && j < t->levels[i]; j++, children++) {
+            if (!*children || sum > MAX_ALPHABET) return QAC_BAD_HEADER;
             sum += *children;
         }
-        if (i + 1u < t->level_count && sum != t->levels[i + 1]) return QAC_BAD_HEADER;
+        if (i + 1 < t->level_count && sum != t->levels[i + 1]) return QAC_BAD_HEADER;
     }
-    return t->blocks ? check_blocks(t) : QAC_OK;
+    if (!t->blocks) return QAC_OK;
+    if (!t->dims || t->level_count != 1) return QAC_BAD_HEADER;
+    for (uint32_t i = 0; i < t->dims; i++) {
+        if (t->blocks[i] < 1 || t->blocks[i] > (t->shape[i] ? t->shape[i] : 1)) return QAC_BAD_HEADER;
+    }
+    return multiply(t->shape, t->blocks, t->dims, t->levels[0] * bytes, &product);
 }
 
-static int is_utf8(const uint8_t *p, uint64_t n) {
-    for (uint64_t i = 0; i < n;) {
+static int is_utf8(const uint8_t *p, uint32_t n) {
+    for (uint32_t i = 0; i < n;) {
         uint32_t lead = p[i++], more = lead < 0x80 ? 0 : lead < 0xC2 ? 4 : lead < 0xE0 ? 1 : lead < 0xF0 ? 2 : lead < 0xF5 ? 3 : 4;
         if (more > n - i) return 0; /* also for a byte that can't lead, unless so many follow */
         if (more == 4) return 0;
@@ -1959,7 +1968,7 @@ static int compare(const qac_file *f, int sections, uint32_t a, uint32_t b) {
     }
     const tensor_record *x = (const tensor_record *)f->tensor_records + a;
     const tensor_record *y = (const tensor_record *)f->tensor_records + b;
-    int order = memcmp(x->name, y->name, (size_t)lesser(x->name_bytes, y->name_bytes));
+    int order = memcmp(x->name, y->name, lesser(x->name_bytes, y->name_bytes));
     return order ? order : x->name_bytes < y->name_bytes ? -1 : x->name_bytes > y->name_bytes;
 }
 
@@ -1984,203 +1993,173 @@ static void sort(const qac_file *f, int sections, uint32_t *numbers, uint32_t n)
     }
 }
 
-static qac_error get_column(input *in, uint64_t limit, uint32_t *numbers, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) {
-        uint64_t number;
-        TRY(get_uint(in, limit, &number));
-        if (numbers) numbers[i] = (uint32_t)number;
-    }
-    return QAC_OK;
-}
-
-static qac_error get_wide_column(input *in, uint64_t limit, uint64_t *numbers, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) TRY(get_uint(in, limit, &numbers[i]));
-    return QAC_OK;
-}
-
-/* Take memory for good; there is nothing to measure while the header is read. */
-#define KEEP(pointer, bytes)                     \
-    do {                                         \
-        (pointer) = take(f, (bytes));            \
-        if (!(pointer)) return no_room(f, in);   \
-    } while (0)
-
-/* Ask for room for the rest of the header too: each of its bytes takes at most 12 of memory, besides the records. */
-static qac_error no_room(qac_file *f, const input *in) {
-    uint64_t tensors = f->tensors * (uint64_t)(sizeof(tensor_record) + 16);
-    uint64_t sections = f->sections * (uint64_t)(sizeof(section_record) + 16);
-    f->peak = greater(f->peak, f->top + in->end + 12 * rest(in) + tensors + sections + 64);
+/* Take memory for good, while the header is read. If there isn't enough, ask for enough for the rest of the header too:
+ * each of its bytes takes at most 12 of memory, besides the records. */
+static qac_error keep(qac_file *f, const input *in, amount bytes, void **pointer) {
+    *pointer = take(f, bytes);
+    if (*pointer) return QAC_OK;
+    f->peak += 12 * rest(in) + f->tensors * (sizeof(tensor_record) + 32) + f->sections * (sizeof(section_record) + 32);
     return too_small(f);
 }
 
-static qac_error read_names(qac_file *f, input *in, tensor_record *t) {
-    uint64_t total = 0, length = 0, tails = 0;
-    uint32_t *order;
-    char *names;
-    for (uint32_t i = 0; i < f->tensors; i++) TRY(get_u32(in, MAX_NAME_BYTES, &t[i].same_as)); /* bytes in common */
-    for (uint32_t i = 0; i < f->tensors; i++) TRY(get_u32(in, MAX_NAME_BYTES, &t[i].name_bytes));
+/* The records of tensors or of sections; each begins with its kind. */
+typedef struct table {
+    void *records;
+    size_t size;
+    uint32_t n;
+} table;
+
+/* Read a column: a field of each record whose kind is in a set of bits. */
+static qac_error get_column(input *in, const table *t, size_t field, uint32_t kinds, uint32_t limit) {
+    uint8_t *record = t->records;
+    for (uint32_t i = 0; i < t->n; i++, record += t->size) {
+        uint32_t kind = *(uint32_t *)(void *)record;
+        if (kinds >> kind & 1) TRY(get_u32(in, limit, (uint32_t *)(void *)(record + field)));
+    }
+    return QAC_OK;
+}
+
+static qac_error get_array(qac_file *f, input *in, amount n, const uint32_t **array) {
+    void *numbers;
+    if (n > rest(in)) return QAC_BAD_HEADER; /* each takes a byte or more */
+    TRY(keep(f, in, 4 * n, &numbers));
+    *array = numbers;
+    for (uint32_t *p = numbers; n > 0; n--, p++) TRY(get_u32(in, MAX_ALPHABET, p));
+    return QAC_OK;
+}
+
+static qac_error get_sizes(qac_file *f, input *in, amount n, const uint64_t **array) {
+    void *numbers;
+    TRY(keep(f, in, 8 * n + 8, &numbers)); /* never nothing, so that an array is told from none */
+    *array = numbers;
+    for (uint64_t *p = numbers; n > 0; n--, p++) TRY(get_uint(in, MAX_AXIS, p));
+    return QAC_OK;
+}
+
+static qac_error read_names(qac_file *f, input *in, const table *tensors) {
+    tensor_record *t = tensors->records;
+    amount total = 0, tails = 0, mark;
+    uint32_t length = 0;
+    void *memory_of_names, *order;
+    TRY(get_column(in, tensors, offsetof(tensor_record, common_bytes), 7, MAX_NAME_BYTES));
+    TRY(get_column(in, tensors, offsetof(tensor_record, name_bytes), 7, MAX_NAME_BYTES));
     for (uint32_t i = 0; i < f->tensors; i++) {
-        if (t[i].same_as > length || t[i].same_as + t[i].name_bytes > MAX_NAME_BYTES) return QAC_BAD_HEADER;
+        if (t[i].common_bytes > length) return QAC_BAD_HEADER;
         tails += t[i].name_bytes;
-        length = t[i].name_bytes += t[i].same_as;
+        length = t[i].name_bytes += t[i].common_bytes;
         total += length;
+        if (length > MAX_NAME_BYTES) return QAC_BAD_HEADER;
         if (total > MAX_HEADER_BYTES) return QAC_LIMIT_EXCEEDED;
     }
     if (tails > rest(in)) return QAC_BAD_HEADER;
-    KEEP(names, total + f->tensors);
+    TRY(keep(f, in, total + f->tensors, &memory_of_names));
+    char *name = memory_of_names;
     for (uint32_t i = 0; i < f->tensors; i++) {
-        uint32_t common = t[i].same_as;
-        if (common) memcpy(names, t[i - 1].name, common);
-        memcpy(names + common, here(in), t[i].name_bytes - common);
-        in->at += t[i].name_bytes - common;
-        if (!is_utf8((const uint8_t *)names, t[i].name_bytes)) return QAC_BAD_HEADER;
-        t[i].name = names;
-        names += t[i].name_bytes;
-        *names++ = 0;
+        uint32_t common = t[i].common_bytes, tail = t[i].name_bytes - common;
+        if (common) memcpy(name, t[i - 1].name, common);
+        memcpy(name + common, in->at, tail);
+        in->at += tail;
+        if (!is_utf8((const uint8_t *)name, t[i].name_bytes)) return QAC_BAD_HEADER;
+        t[i].name = name;
+        name += t[i].name_bytes;
+        *name++ = 0;
     }
-    uint64_t mark = f->top;
-    KEEP(order, 4 * (uint64_t)f->tensors);
-    sort(f, 0, order, f->tensors);
-    for (uint32_t i = 0; i + 1 < f->tensors; i++) {
-        if (compare(f, 0, order[i], order[i + 1]) == 0) return QAC_BAD_HEADER;
+    mark = f->top;
+    TRY(keep(f, in, 4 * (amount)f->tensors, &order));
+    uint32_t *sorted = order;
+    sort(f, 0, sorted, f->tensors);
+    for (uint32_t i = 1; i < f->tensors; i++) {
+        if (compare(f, 0, sorted[i - 1], sorted[i]) == 0) return QAC_BAD_HEADER;
     }
     f->top = mark;
     return QAC_OK;
 }
 
-/* Read the columns of shared tensors. */
-static qac_error read_books(qac_file *f, input *in, tensor_record *t, uint32_t flags) {
-    uint32_t n = f->tensors, number, *column;
+/* Read the columns of tensors. */
+static qac_error read_tensor_columns(qac_file *f, input *in, const table *tensors, uint32_t flags, int newer) {
+    enum { EACH = 7, IN_DENSE_AND_SHARED = 3, IN_SHARED = 1 << SHARED, IN_SAME = 1 << SAME };
+    tensor_record *t = tensors->records;
+    uint32_t n = f->tensors;
+    TRY(read_names(f, in, tensors));
+    TRY(get_column(in, tensors, offsetof(tensor_record, type), EACH, SAME << 4 | 15));
+    TRY(get_column(in, tensors, offsetof(tensor_record, stored), EACH, 15));
+    TRY(get_column(in, tensors, offsetof(tensor_record, dims), EACH, QAC_MAX_DIMS));
     for (uint32_t i = 0; i < n; i++) {
-        if (t[i].kind == SHARED) TRY(get_u32(in, f->sections, &t[i].book_group));
+        t[i].kind = t[i].type >> 4;
+        t[i].type &= 15;
+        if ((t[i].type > QAC_FLOAT64 || t[i].stored > QAC_FLOAT64) && !newer) return QAC_BAD_HEADER;
+        TRY(get_sizes(f, in, t[i].dims, &t[i].shape));
+    }
+    TRY(get_column(in, tensors, offsetof(tensor_record, group), IN_DENSE_AND_SHARED, f->sections));
+    TRY(get_column(in, tensors, offsetof(tensor_record, book_group), IN_SHARED, f->sections));
+    TRY(get_column(in, tensors, offsetof(tensor_record, level_count), IN_SHARED, MAX_LEVELS));
+    for (uint32_t i = 0; i < n; i++) {
+        if (t[i].kind == SHARED) TRY(get_array(f, in, t[i].level_count, &t[i].levels));
     }
     for (uint32_t i = 0; i < n; i++) {
-        if (t[i].kind != SHARED) continue;
-        TRY(get_u32(in, MAX_LEVELS, &number));
-        t[i].level_count = (uint8_t)number;
+        amount entries = 0;
+        for (uint32_t j = 0; j + 1 < t[i].level_count; j++) entries += t[i].levels[j];
+        if (entries) TRY(get_array(f, in, entries, &t[i].children));
+    }
+    if (flags & 1) TRY(get_column(in, tensors, offsetof(tensor_record, in_blocks), IN_SHARED, 1));
+    for (uint32_t i = 0; i < n; i++) {
+        if (t[i].in_blocks) TRY(get_sizes(f, in, t[i].dims, &t[i].blocks));
     }
     for (uint32_t i = 0; i < n; i++) {
-        if (t[i].kind != SHARED) continue;
-        KEEP(column, 4 * (uint64_t)t[i].level_count);
-        TRY(get_column(in, MAX_ALPHABET, column, t[i].level_count));
-        t[i].levels = column;
+        if (flags & 2 && t[i].level_count > 1) TRY(get_u32(in, 1, &t[i].at_once));
     }
-    for (uint32_t i = 0; i < n; i++) {
-        uint64_t entries = 0;
-        for (uint32_t j = 0; j + 1u < t[i].level_count; j++) entries += t[i].levels[j];
-        if (t[i].kind != SHARED || !entries) continue;
-        if (entries > rest(in)) return QAC_BAD_HEADER; /* each takes a byte or more */
-        KEEP(column, 4 * entries);
-        TRY(get_column(in, MAX_ALPHABET, column, (uint32_t)entries));
-        t[i].children = column;
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        if (t[i].kind != SHARED || !(flags & 1)) continue;
-        TRY(get_u32(in, 1, &number));
-        t[i].at_once = (uint8_t)number; /* for now: whether it has blocks */
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        uint64_t *blocks;
-        if (t[i].kind != SHARED || !t[i].at_once) continue;
-        t[i].at_once = 0;
-        KEEP(blocks, 8 * (uint64_t)t[i].dims + 8); /* never an empty block: it is told apart from NULL */
-        TRY(get_wide_column(in, MAX_AXIS, blocks, t[i].dims));
-        t[i].blocks = blocks;
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        if (t[i].kind != SHARED || t[i].level_count < 2 || !(flags & 2)) continue;
-        TRY(get_u32(in, 1, &number));
-        t[i].at_once = (uint8_t)number;
-    }
-    return QAC_OK;
+    return get_column(in, tensors, offsetof(tensor_record, same_as), IN_SAME, n);
 }
 
-static qac_error read_section_columns(qac_file *f, input *in, section_record *s) {
-    uint32_t n = f->sections, number;
+static qac_error read_section_columns(qac_file *f, input *in, const table *sections) {
+    enum { EACH = 63, IN_BLOBS = 1 << GRAPH | 1 << META };
+    section_record *s = sections->records;
+    uint32_t n = f->sections;
     input crcs;
+    TRY(get_column(in, sections, offsetof(section_record, kind), EACH, INDEX_CHUNK));
+    TRY(get_column(in, sections, offsetof(section_record, codec), EACH, 255));
+    TRY(get_column(in, sections, offsetof(section_record, level), EACH, MAX_LEVELS - 1));
+    TRY(get_column(in, sections, offsetof(section_record, owner), EACH, f->tensors > n ? f->tensors : n));
     for (uint32_t i = 0; i < n; i++) {
-        TRY(get_u32(in, INDEX_CHUNK, &number));
-        s[i].kind = (uint8_t)number;
+        uint64_t bytes;
+        TRY(get_uint(in, (uint64_t)1 << 62, &bytes));
+        if (bytes > MOST) return QAC_LIMIT_EXCEEDED;
+        s[i].stored_bytes = (amount)bytes;
     }
-    for (uint32_t i = 0; i < n; i++) {
-        TRY(get_u32(in, 255, &number));
-        s[i].codec = (uint8_t)number;
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        TRY(get_u32(in, MAX_LEVELS - 1, &number));
-        s[i].level = (uint8_t)number;
-    }
-    for (uint32_t i = 0; i < n; i++) TRY(get_u32(in, f->tensors > n ? f->tensors : n, &s[i].owner));
-    for (uint32_t i = 0; i < n; i++) TRY(get_uint(in, (uint64_t)1 << 62, &s[i].stored_bytes));
-    for (uint32_t i = 0; i < n; i++) {
-        if (s[i].kind <= META) TRY(get_u32(in, (uint32_t)MAX_BLOB_BYTES, &s[i].count));
-    }
-    TRY(get_part(in, 4 * (uint64_t)n, &crcs));
-    for (uint32_t i = 0; i < n; i++) s[i].crc = load32(here(&crcs) + 4 * (size_t)i);
+    TRY(get_column(in, sections, offsetof(section_record, count), IN_BLOBS, (uint32_t)MAX_BLOB_BYTES));
+    TRY(get_part(in, 4 * (amount)n, &crcs));
+    for (uint32_t i = 0; i < n; i++) s[i].crc = load32(crcs.at + 4 * (amount)i);
     return QAC_OK;
 }
 
 /* Read the decoded header. */
 static qac_error read_header(qac_file *f, input *in, uint32_t flags, int newer) {
-    uint32_t number, digest_bytes;
-    uint64_t tensor_count, section_count;
-    tensor_record *t;
-    section_record *s;
-    TRY(get_uint(in, lesser(MAX_TENSORS, in->end), &tensor_count));
-    TRY(get_uint(in, lesser(MAX_SECTIONS, in->end), &section_count));
+    uint32_t digest_bytes, most_tensors = MAX_TENSORS, most_sections = MAX_SECTIONS;
+    void *pointer;
+    if (rest(in) < most_tensors) most_tensors = (uint32_t)rest(in);
+    if (rest(in) < most_sections) most_sections = (uint32_t)rest(in);
+    TRY(get_u32(in, most_tensors, &f->tensors));
+    TRY(get_u32(in, most_sections, &f->sections));
     TRY(get_u32(in, 32, &digest_bytes));
-    TRY(get_u32(in, 30, &number));
-    f->digest_bytes = (uint8_t)digest_bytes;
-    f->chunk_log2 = (uint8_t)number;
-    f->tensors = (uint32_t)tensor_count;
-    f->sections = (uint32_t)section_count;
-    KEEP(t, tensor_count * sizeof *t);
-    memset(t, 0, (size_t)tensor_count * sizeof *t);
-    f->tensor_records = t;
-    TRY(read_names(f, in, t));
-    for (uint32_t i = 0; i < f->tensors; i++) {
-        TRY(get_u32(in, SAME << 4 | 15, &number));
-        t[i].kind = (uint8_t)(number >> 4);
-        t[i].type = number & 15;
-        t[i].same_as = 0;
-        if (t[i].type > QAC_FLOAT64 && !newer) return QAC_BAD_HEADER;
-    }
-    for (uint32_t i = 0; i < f->tensors; i++) {
-        TRY(get_u32(in, 15, &number));
-        t[i].stored = (uint8_t)number;
-        if (number > QAC_FLOAT64 && !newer) return QAC_BAD_HEADER;
-    }
-    for (uint32_t i = 0; i < f->tensors; i++) {
-        TRY(get_u32(in, QAC_MAX_DIMS, &number));
-        t[i].dims = (uint8_t)number;
-    }
-    for (uint32_t i = 0; i < f->tensors; i++) {
-        uint64_t *shape;
-        if (!t[i].dims) continue;
-        if (t[i].dims > rest(in)) return QAC_BAD_HEADER;
-        KEEP(shape, 8 * (uint64_t)t[i].dims);
-        TRY(get_wide_column(in, MAX_AXIS, shape, t[i].dims));
-        t[i].shape = shape;
-    }
-    for (uint32_t i = 0; i < f->tensors; i++) {
-        if (t[i].kind != SAME) TRY(get_u32(in, f->sections, &t[i].group));
-    }
-    TRY(read_books(f, in, t, flags));
-    for (uint32_t i = 0; i < f->tensors; i++) {
-        if (t[i].kind == SAME) TRY(get_u32(in, f->tensors, &t[i].same_as));
-    }
-    KEEP(s, section_count * sizeof *s);
-    memset(s, 0, (size_t)section_count * sizeof *s);
-    f->section_records = s;
-    KEEP(f->by_key, 4 * section_count);
-    TRY(read_section_columns(f, in, s));
+    TRY(get_u32(in, 30, &f->chunk_log2));
+    TRY(keep(f, in, f->tensors * sizeof(tensor_record), &f->tensor_records));
+    TRY(keep(f, in, f->sections * sizeof(section_record), &f->section_records));
+    TRY(keep(f, in, 4 * (amount)f->sections, &pointer));
+    f->by_key = pointer;
+    memset(f->tensor_records, 0, f->tensors * sizeof(tensor_record));
+    memset(f->section_records, 0, f->sections * sizeof(section_record));
+    table tensors = {f->tensor_records, sizeof(tensor_record), f->tensors};
+    table sections = {f->section_records, sizeof(section_record), f->sections};
+    TRY(read_tensor_columns(f, in, &tensors, flags, newer));
+    TRY(read_section_columns(f, in, &sections));
+    tensor_record *t = f->tensor_records;
     for (uint32_t i = 0; i < f->tensors; i++) {
         input digest;
         if (t[i].kind == SAME) {
             const tensor_record *other = &t[t[i].same_as];
             if (t[i].same_as >= i || other->kind == SAME) return QAC_BAD_HEADER;
             if (other->dims != t[i].dims || other->type != t[i].type || other->stored != t[i].stored) return QAC_BAD_HEADER;
-            if (t[i].dims && memcmp(other->shape, t[i].shape, 8 * (size_t)t[i].dims) != 0) return QAC_BAD_HEADER;
+            if (memcmp(other->shape, t[i].shape, 8 * (size_t)t[i].dims) != 0) return QAC_BAD_HEADER;
         } else {
             TRY(get_part(in, digest_bytes, &digest));
         }
@@ -2220,7 +2199,7 @@ static uint32_t find_sections(const qac_file *f, uint32_t kind, uint32_t level, 
 }
 
 /* The place of a section that exists. */
-static uint32_t place_of(const qac_file *f, uint32_t kind, uint32_t level, uint32_t owner, uint64_t chunk) {
+static uint32_t place_of(const qac_file *f, uint32_t kind, uint32_t level, uint32_t owner, amount chunk) {
     uint32_t count, first = find_sections(f, kind, level, owner, &count);
     return f->by_key[first + (uint32_t)chunk];
 }
@@ -2233,7 +2212,7 @@ static qac_error want_group(qac_file *f, uint32_t kind, uint32_t level, uint32_t
     section_record *s = (section_record *)f->section_records + f->by_key[first];
     if (!s->wanted) {
         s->wanted = 1;
-        s->type = t->stored;
+        s->type = (uint8_t)t->stored;
         s->first_member = number;
         *wanted += 1;
     }
@@ -2243,11 +2222,11 @@ static qac_error want_group(qac_file *f, uint32_t kind, uint32_t level, uint32_t
     return QAC_OK;
 }
 
-static qac_error want_chunks(const qac_file *f, uint32_t kind, uint32_t level, uint32_t number, uint64_t values,
+static qac_error want_chunks(const qac_file *f, uint32_t kind, uint32_t level, uint32_t number, amount values,
                              uint32_t *wanted) {
     uint32_t count;
     find_sections(f, kind, level, number, &count);
-    if (count != ceiling(values, (uint64_t)1 << f->chunk_log2)) return QAC_BAD_HEADER;
+    if (count != ceiling(values, (amount)1 << f->chunk_log2)) return QAC_BAD_HEADER;
     *wanted += count;
     return QAC_OK;
 }
@@ -2255,7 +2234,7 @@ static qac_error want_chunks(const qac_file *f, uint32_t kind, uint32_t level, u
 /* Check that the file has exactly the sections that its tensors need, and where they are. */
 static qac_error place_sections(qac_file *f, uint64_t file_bytes) {
     section_record *s = f->section_records;
-    uint64_t at = f->first_section, decoded = 0;
+    uint64_t at = f->first_section, decoded = 0, most = (uint64_t)MOST << 3;
     uint32_t wanted = 0;
     for (uint32_t i = 0; i < f->sections; i++) {
         int values = s[i].kind == VALUES || s[i].kind == VALUE_CHUNK;
@@ -2265,81 +2244,69 @@ static qac_error place_sections(qac_file *f, uint64_t file_bytes) {
         at += s[i].stored_bytes;
         if (i && s[i].level < s[i - 1].level) return QAC_BAD_HEADER;
         if (s[i].kind > META) continue;
-        if (s[i].level || s[i].owner || i > 1 || (i == 1 && s[0].kind != GRAPH) || (i == 1 && s[1].kind != META)) {
-            return QAC_BAD_HEADER;
-        }
+        if (s[i].level || s[i].owner || i > 1 || (i == 1 && (s[0].kind != GRAPH || s[1].kind != META))) return QAC_BAD_HEADER;
         wanted++;
     }
     if (at != file_bytes) return QAC_BAD_HEADER;
     sort(f, 1, f->by_key, f->sections);
     for (uint32_t i = 0; i < f->tensors; i++) {
         const tensor_record *t = tensor_of(f, i);
-        uint32_t levels = t->kind == SHARED && !t->at_once ? t->level_count : 1;
-        decoded += t->count * width_of(t->type);
+        uint32_t width = width_of(t->type), levels = t->kind == SHARED && !t->at_once ? t->level_count : 1;
+        decoded += t->count * width;
         if (t->kind == SAME) continue;
         if (t->kind == SHARED) {
-            uint64_t books = book_count(t) * all_entries(t);
-            decoded += books * width_of(t->type);
-            if (t->book_group) {
-                TRY(want_group(f, VALUES, 0, t->book_group - 1, i, &wanted));
-            } else {
-                TRY(want_chunks(f, VALUE_CHUNK, 0, i, books, &wanted));
-            }
+            decoded += book_bytes(t);
+            if (t->book_group) TRY(want_group(f, VALUES, 0, t->book_group - 1, i, &wanted));
+            else TRY(want_chunks(f, VALUE_CHUNK, 0, i, book_bytes(t) / width, &wanted));
         }
         for (uint32_t level = 0; level < levels; level++) {
-            if (t->group) {
-                TRY(want_group(f, t->kind == SHARED ? INDICES : VALUES, level, t->group - 1, i, &wanted));
-            } else {
-                TRY(want_chunks(f, t->kind == SHARED ? INDEX_CHUNK : VALUE_CHUNK, level, i, t->count, &wanted));
-            }
+            if (t->group) TRY(want_group(f, t->kind == SHARED ? INDICES : VALUES, level, t->group - 1, i, &wanted));
+            else TRY(want_chunks(f, t->kind == SHARED ? INDEX_CHUNK : VALUE_CHUNK, level, i, t->count, &wanted));
         }
     }
     if (wanted != f->sections) return QAC_BAD_HEADER;
-    return decoded > greater((uint64_t)1 << 29, lesser(file_bytes, MAX_TENSOR_BYTES) * 4096) ? QAC_LIMIT_EXCEEDED : QAC_OK;
+    if (file_bytes < most >> 12) most = file_bytes << 12;
+    if (most < (uint64_t)1 << 29) most = (uint64_t)1 << 29;
+    return decoded > most ? QAC_LIMIT_EXCEEDED : QAC_OK;
 }
 
-static qac_error check_crc(qac_file *f, uint64_t offset, uint64_t bytes, uint32_t wanted) {
+static qac_error check_crc(const qac_file *f, uint64_t offset, amount bytes, uint32_t wanted) {
     uint32_t crc = UINT32_MAX;
     uint8_t piece[128];
-    if (f->source.data) {
-        crc = crc_step(f, crc, f->source.data + (size_t)offset, (size_t)bytes);
-    } else {
-        for (uint64_t at = 0; at < bytes; at += sizeof piece) {
-            size_t length = (size_t)lesser(sizeof piece, bytes - at);
-            TRY(fetch(f, offset + at, piece, length));
-            crc = crc_step(f, crc, piece, length);
-        }
+    if (f->source.data) return ~crc_step(f, crc, f->source.data + (size_t)offset, bytes) == wanted ? QAC_OK : QAC_CHECKSUM_MISMATCH;
+    for (amount at = 0; at < bytes; at += sizeof piece) {
+        amount length = lesser(sizeof piece, bytes - at);
+        TRY(fetch(f, offset + at, piece, length));
+        crc = crc_step(f, crc, piece, length);
     }
     return ~crc == wanted ? QAC_OK : QAC_CHECKSUM_MISMATCH;
 }
 
-/* Make the stored bytes of a section readable, and check their checksum the first time. */
+/* Bring the stored bytes of a section into memory, and check their checksum the first time. */
 static qac_error open_section(qac_file *f, uint32_t place, input *in) {
     section_record *s = (section_record *)f->section_records + place;
-    uint8_t *bytes;
-    *in = memory(f, NULL, s->stored_bytes);
+    const uint8_t *data = f->source.data;
     if (s->offset + s->stored_bytes > f->source.size) return QAC_TRUNCATED;
-    if (f->source.data) {
-        in->data = f->source.data + (size_t)s->offset;
+    if (data) {
+        data += (size_t)s->offset;
     } else {
-        in->base = s->offset;
-        bytes = take(f, s->stored_bytes);
-        if (!f->measuring) {
-            if (!bytes) return too_small(f);
-            TRY(fetch(f, s->offset, bytes, (size_t)s->stored_bytes));
-            in->data = bytes;
-            if (~crc_step(f, UINT32_MAX, bytes, (size_t)s->stored_bytes) != s->crc) return QAC_CHECKSUM_MISMATCH;
-            s->checked = 1;
-        }
+        uint8_t *bytes = take(f, s->stored_bytes);
+        if (!bytes) return too_small(f);
+        TRY(fetch(f, s->offset, bytes, s->stored_bytes));
+        data = bytes;
+        s->checked = 0;
     }
-    if (!s->checked) TRY(check_crc(f, s->offset, s->stored_bytes, s->crc));
+    *in = memory(f, data, s->stored_bytes);
+#ifndef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+    if (!s->checked && ~crc_step(f, UINT32_MAX, data, s->stored_bytes) != s->crc) return QAC_CHECKSUM_MISMATCH;
+#endif
     s->checked = 1;
     return QAC_OK;
 }
 
 /* ---- Tensors ---- */
 
-static uint8_t *offset(uint8_t *p, uint64_t bytes) { return p ? p + (size_t)bytes : NULL; } /* NULL: measuring */
+static uint8_t *offset(uint8_t *p, amount bytes) { return p ? p + (size_t)bytes : NULL; } /* NULL: measuring */
 
 static void drop_groups(qac_file *f) {
     f->groups[0] = f->groups[1] = NULL;
@@ -2347,10 +2314,10 @@ static void drop_groups(qac_file *f) {
 }
 
 /* Make room for a decoded group at the end of the arena, beside `work` bytes that are in use; NULL if there is none. */
-static uint8_t *room_for_group(qac_file *f, uint64_t bytes, uint64_t work) {
+static uint8_t *room_for_group(qac_file *f, amount bytes, amount work) {
     for (int tries = 0; tries < 2 && !f->keep_none; tries++) {
         if (work + bytes + 8 <= f->arena_bytes) {
-            f->arena_bytes = (f->arena_bytes - bytes) & ~(uint64_t)7;
+            f->arena_bytes = (f->arena_bytes - bytes) & ~(amount)7;
             return f->arena + (size_t)f->arena_bytes;
         }
         drop_groups(f);
@@ -2359,24 +2326,24 @@ static uint8_t *room_for_group(qac_file *f, uint64_t bytes, uint64_t work) {
 }
 
 /* Start to measure what decoding a group takes, whatever the mode is; `end_trial` tells the bytes in use at its peak. */
-static uint64_t start_trial(qac_file *f) {
-    uint64_t peak = f->peak;
+static amount start_trial(qac_file *f) {
+    amount peak = f->peak;
     f->peak = f->top;
     f->measuring = MEASURE_LEAN;
     return peak;
 }
 
-static uint64_t end_trial(qac_file *f, uint64_t peak) {
-    uint64_t work = f->peak;
+static amount end_trial(qac_file *f, amount peak) {
+    amount work = f->peak;
     f->peak = peak;
     f->measuring = 0;
     return work;
 }
 
 /* Write values [from, to) of a tensor in a group, or of its codebook of a level (-1: a dense tensor), as stored. */
-static qac_error read_group_values(qac_file *f, uint32_t group, uint32_t number, int level, uint64_t from, uint64_t to,
+static qac_error read_group_values(qac_file *f, uint32_t group, uint32_t number, int level, amount from, amount to,
                                    uint8_t *out) {
-    uint64_t mark = f->top, total = 0, start = 0, peak;
+    amount mark = f->top, total = 0, start = 0, peak;
     uint32_t place = place_of(f, VALUES, 0, group, 0), n = 0, fill = 0;
     const section_record *s = section_of(f, place);
     uint32_t width = width_of(s->type);
@@ -2385,7 +2352,7 @@ static qac_error read_group_values(qac_file *f, uint32_t group, uint32_t number,
         if (t->kind == SHARED && t->book_group == group + 1) n += t->level_count;
         if (t->kind == DENSE && t->group == group + 1) n++;
     }
-    value_run *runs = take(f, n * (uint64_t)sizeof *runs);
+    value_run *runs = take(f, n * (amount)sizeof *runs);
     if (!runs) return too_small(f);
     for (uint32_t i = s->first_member; i <= s->last_member; i++) {
         const tensor_record *t = tensor_of(f, i);
@@ -2409,7 +2376,7 @@ static qac_error read_group_values(qac_file *f, uint32_t group, uint32_t number,
         again = in;
         peak = start_trial(f);
         qac_error error = read_values(&again, s->codec, runs, n, s->type, 0, total, NULL);
-        uint64_t work = end_trial(f, peak);
+        amount work = end_trial(f, peak);
         TRY(error);
         uint8_t *kept = room_for_group(f, total * width, work);
         if (kept) {
@@ -2427,14 +2394,14 @@ static qac_error read_group_values(qac_file *f, uint32_t group, uint32_t number,
 }
 
 /* Write the values [from, to) of a dense tensor in chunks, or of its codebooks in blocks, as stored. */
-static qac_error read_value_chunks(qac_file *f, uint32_t number, uint64_t total, uint32_t k, uint64_t from, uint64_t to,
+static qac_error read_value_chunks(qac_file *f, uint32_t number, amount total, uint32_t k, amount from, amount to,
                                    uint8_t *out) {
     const tensor_record *t = tensor_of(f, number);
     uint32_t width = width_of(t->stored);
-    uint64_t size = (uint64_t)1 << f->chunk_log2;
-    for (uint64_t chunk = from >> f->chunk_log2; chunk * size < to; chunk++) {
-        uint64_t mark = f->top, start = chunk * size, low = greater(start, from), high = lesser(start + size, to);
-        value_run run = {lesser(size, total - start), k && start % k == 0 ? k : 0, 0};
+    amount size = (amount)1 << f->chunk_log2;
+    for (amount chunk = from >> f->chunk_log2; chunk * size < to; chunk++) {
+        amount mark = f->top, start = chunk * size, low = greater(start, from), high = lesser(start + size, to);
+        value_run run = {lesser(size, total - start), k && start % k == 0 ? k : 0};
         uint32_t place = place_of(f, VALUE_CHUNK, 0, number, chunk);
         input in;
         TRY(open_section(f, place, &in));
@@ -2446,18 +2413,18 @@ static qac_error read_value_chunks(qac_file *f, uint32_t number, uint64_t total,
 }
 
 /* Turn n values as stored into the type of the array; `stored` may be the end of `out`. */
-static qac_error convert(uint8_t *out, const uint8_t *stored, uint64_t n, uint32_t from, uint32_t to) {
-    uint32_t narrow = width_of(from), wide = width_of(to), shift = 64 - 8 * narrow;
+static qac_error convert(uint8_t *out, const uint8_t *stored, amount n, uint32_t from, uint32_t to) {
+    uint32_t narrow = width_of(from), wide = width_of(to);
     if (from == to) {
-        for (uint64_t i = 0; to == QAC_BOOL && i < n; i++) {
+        for (amount i = 0; to == QAC_BOOL && i < n; i++) {
             if (stored[(size_t)i] > 1) return QAC_BAD_PAYLOAD;
         }
         return QAC_OK; /* of equal width, so it stands in its place */
     }
-    for (uint64_t i = 0; i < n; i++, stored += narrow, out += wide) {
+    for (amount i = 0; i < n; i++, stored += narrow, out += wide) {
         uint64_t word = load(stored, narrow);
         int is_signed = from == QAC_INT8 || from == QAC_INT16 || from == QAC_INT32;
-        if (is_signed && word >> (8 * narrow - 1)) word |= narrow < 8 ? ~(uint64_t)0 << (64 - shift) : 0;
+        if (is_signed && word >> (8 * narrow - 1)) word |= ~(uint64_t)0 << (8 * narrow);
         if (from == QAC_FLOAT16 && to == QAC_FLOAT32) {
             word = half_to_float((uint32_t)word);
         } else if (is_float(to)) {
@@ -2472,7 +2439,7 @@ static qac_error convert(uint8_t *out, const uint8_t *stored, uint64_t n, uint32
 /* Read the codebook of a level (all codebooks of a tensor in blocks) in the type of the array. */
 static qac_error read_book(qac_file *f, uint32_t number, uint32_t level, uint8_t **book) {
     const tensor_record *t = tensor_of(f, number);
-    uint64_t total = t->blocks ? book_count(t) * t->levels[0] : t->levels[level];
+    amount total = t->blocks ? book_count(t) * t->levels[0] : t->levels[level];
     uint32_t narrow = width_of(t->stored), wide = width_of(t->type);
     *book = take(f, total * wide);
     if (!f->measuring && !*book) return too_small(f);
@@ -2488,16 +2455,16 @@ static qac_error read_book(qac_file *f, uint32_t number, uint32_t level, uint8_t
 static uint32_t stored_levels(const tensor_record *t) { return t->at_once ? 1 : t->level_count; }
 
 /* Describe the indices [start, stop) of a tensor at a level. */
-static stream index_stream(const tensor_record *t, uint32_t number, uint32_t level, uint64_t start, uint64_t stop) {
+static stream index_stream(const tensor_record *t, uint32_t number, uint32_t level, amount start, amount stop) {
     stream s;
     memset(&s, 0, sizeof s);
     s.count = stop - start;
     s.start = start;
     s.number = number;
     s.dims = t->dims;
-    s.axis1 = t->dims > 1 ? t->shape[1] : 1;
+    s.axis1 = t->count && t->dims > 1 ? (amount)t->shape[1] : 1;
     s.deep = 1;
-    for (uint32_t i = t->dims > 1 ? 2 : 0; i < t->dims; i++) s.deep *= t->shape[i] ? t->shape[i] : 1;
+    for (uint32_t i = t->dims > 1 ? 2 : 0; t->count && i < t->dims; i++) s.deep *= (amount)t->shape[i];
     s.alphabet = t->levels[t->at_once ? t->level_count - 1 : 0];
     if (level > 0) {
         s.children = t->children;
@@ -2524,11 +2491,11 @@ static uint32_t group_streams(const qac_file *f, uint32_t group, stream *s) {
 }
 
 /* Write the indices [from, to) of a tensor in a group, at level 0. */
-static qac_error read_group_indices(qac_file *f, uint32_t number, uint64_t from, uint64_t to, uint8_t *out) {
+static qac_error read_group_indices(qac_file *f, uint32_t number, amount from, amount to, uint8_t *out) {
     uint32_t group = tensor_of(f, number)->group - 1, place = place_of(f, INDICES, 0, group, 0), wanted = 0;
     uint32_t n = group_streams(f, group, NULL), codec = section_of(f, place)->codec;
-    uint64_t mark = f->top, total = 0, start = 0, peak;
-    stream *s = take(f, n * (uint64_t)sizeof *s);
+    amount mark = f->top, total = 0, start = 0, peak;
+    stream *s = take(f, n * (amount)sizeof *s);
     if (!s) return too_small(f);
     group_streams(f, group, s);
     for (uint32_t i = 0; i < n; i++) {
@@ -2548,7 +2515,7 @@ static qac_error read_group_indices(qac_file *f, uint32_t number, uint64_t from,
             again = in;
             peak = start_trial(f);
             qac_error error = read_indices(&again, codec, s, n);
-            uint64_t work = end_trial(f, peak);
+            amount work = end_trial(f, peak);
             TRY(error);
             kept = room_for_group(f, total, work);
         }
@@ -2577,14 +2544,14 @@ static qac_error read_group_indices(qac_file *f, uint32_t number, uint64_t from,
 
 /* Turn numbers of children into indices: two bytes each, `s->out` and `s->parents`. */
 static qac_error join(qac_file *f, const stream *s) {
-    uint64_t mark = f->top;
-    uint32_t *first = take(f, 4 * (uint64_t)s->entries), sum = 0;
+    amount mark = f->top;
+    uint32_t *first = take(f, 4 * (amount)s->entries), sum = 0;
     ALLOCATED(f, mark);
     for (uint32_t i = 0; i < s->entries; i++) {
         first[i] = sum;
         sum += s->children[i];
     }
-    for (uint64_t i = 0; i < s->count; i++) {
+    for (amount i = 0; i < s->count; i++) {
         uint32_t parent = load16(s->parents + 2 * (size_t)i), child = load16(s->out + 2 * (size_t)i);
         if (child >= s->children[parent]) return QAC_BAD_PAYLOAD;
         store16(s->out + 2 * (size_t)i, first[parent] + child);
@@ -2595,12 +2562,12 @@ static qac_error join(qac_file *f, const stream *s) {
 
 /* Decode the indices of all levels up to `top`, of a chunk or of a whole group; found: those of the tensor, two bytes
  * each, in memory that stays taken. */
-static qac_error read_nested(qac_file *f, uint32_t number, uint32_t top, uint64_t chunk, uint64_t start, uint64_t stop,
+static qac_error read_nested(qac_file *f, uint32_t number, uint32_t top, amount chunk, amount start, amount stop,
                              uint8_t **found) {
     const tensor_record *t = tensor_of(f, number);
     uint32_t group = t->group, n = group ? group_streams(f, group - 1, NULL) : 1;
-    uint64_t total = 0, at, mark;
-    stream *all = take(f, n * (uint64_t)sizeof *all), *now = take(f, n * (uint64_t)sizeof *now);
+    amount total = 0, at, mark;
+    stream *all = take(f, n * (amount)sizeof *all), *now = take(f, n * (amount)sizeof *now);
     if (!now) return too_small(f);
     if (group) group_streams(f, group - 1, all);
     else all[0] = index_stream(t, number, 0, start, stop);
@@ -2635,10 +2602,10 @@ static qac_error read_nested(qac_file *f, uint32_t number, uint32_t top, uint64_
 }
 
 /* Replace finest indices by those of the level `top`. */
-static qac_error coarsen(qac_file *f, const tensor_record *t, uint32_t top, uint8_t *indices, uint64_t n, uint32_t width) {
-    uint64_t mark = f->top;
+static qac_error coarsen(qac_file *f, const tensor_record *t, uint32_t top, uint8_t *indices, amount n, uint32_t width) {
+    amount mark = f->top;
     uint32_t finest = t->level_count - 1u, entries = t->levels[finest];
-    uint16_t *ancestors = take(f, 2 * (uint64_t)entries), *parents = take(f, 2 * (uint64_t)entries);
+    uint16_t *ancestors = take(f, 2 * (amount)entries), *parents = take(f, 2 * (amount)entries);
     ALLOCATED(f, mark);
     for (uint32_t i = 0; i < entries; i++) ancestors[i] = (uint16_t)i;
     for (uint32_t level = finest; level-- > top;) {
@@ -2650,7 +2617,7 @@ static qac_error coarsen(qac_file *f, const tensor_record *t, uint32_t top, uint
         }
         for (uint32_t i = 0; i < entries; i++) ancestors[i] = parents[ancestors[i]];
     }
-    for (uint64_t i = 0; i < n; i++) {
+    for (amount i = 0; i < n; i++) {
         uint8_t *p = indices + (size_t)(i * width);
         store(p, ancestors[width > 1 ? load16(p) : *p], width);
     }
@@ -2679,30 +2646,27 @@ static void look_up(uint8_t *out, const uint8_t *book, const uint8_t *indices, s
 }
 
 /* The same with codebooks in blocks; from: position of the first value in the tensor. */
-static void look_up_blocks(const tensor_record *t, uint8_t *out, const uint8_t *books, const uint8_t *indices, uint64_t from,
-                           uint64_t n, uint32_t width) {
-    uint64_t sizes[QAC_MAX_DIMS], blocks[QAC_MAX_DIMS], at[QAC_MAX_DIMS], k = t->levels[0];
-    uint32_t wide = width_of(t->type), axes = 1, last = t->dims - 1u;
-    sizes[0] = t->shape[last]; /* the axes from the last to the first, joined where that changes no codebook's number */
-    blocks[0] = t->blocks[last];
-    for (uint32_t i = last; i-- > 0;) {
-        uint64_t *size = &sizes[axes - 1], *block = &blocks[axes - 1];
-        if (*block >= *size) {
-            *block = t->blocks[i] * *size;
-            *size *= t->shape[i];
-        } else if (t->blocks[i] == 1 && *size % *block == 0) {
-            *size *= t->shape[i];
+static void look_up_blocks(const tensor_record *t, uint8_t *out, const uint8_t *books, const uint8_t *indices, amount from,
+                           amount n, uint32_t width) {
+    amount sizes[QAC_MAX_DIMS], blocks[QAC_MAX_DIMS], at[QAC_MAX_DIMS], k = t->levels[0];
+    uint32_t wide = width_of(t->type), axes = 0;
+    for (uint32_t i = t->dims; i-- > 0;) { /* from the last axis to the first, joined where that changes no number */
+        amount size = (amount)t->shape[i], block = (amount)t->blocks[i], before = axes ? sizes[axes - 1] : 0;
+        int whole = axes && blocks[axes - 1] >= before;
+        if (whole || (axes && block == 1 && before % blocks[axes - 1] == 0)) {
+            if (whole) blocks[axes - 1] = block * before;
+            sizes[axes - 1] = before * size;
         } else {
-            sizes[axes] = t->shape[i];
-            blocks[axes++] = t->blocks[i];
+            sizes[axes] = size;
+            blocks[axes++] = block;
         }
     }
-    for (uint32_t i = 0; i < axes; i++) {
+    for (uint32_t i = 0; n && i < axes; i++) {
         at[i] = from % sizes[i];
         from /= sizes[i];
     }
     while (n) {
-        uint64_t book = 0, run = lesser(lesser(blocks[0] - at[0] % blocks[0], sizes[0] - at[0]), n);
+        amount book = 0, run = lesser(lesser(blocks[0] - at[0] % blocks[0], sizes[0] - at[0]), n);
         for (uint32_t i = axes; i-- > 0;) book = book * ceiling(sizes[i], blocks[i]) + at[i] / blocks[i];
         look_up(out, books + (size_t)(book * k * wide), indices, (size_t)run, width, wide);
         out += (size_t)(run * wide);
@@ -2717,11 +2681,11 @@ static void look_up_blocks(const tensor_record *t, uint8_t *out, const uint8_t *
 }
 
 /* Write the indices [from, to) of a shared tensor at a level, in `width` bytes each. */
-static qac_error read_tensor_indices(qac_file *f, uint32_t number, uint32_t top, uint64_t from, uint64_t to, uint8_t *out,
+static qac_error read_tensor_indices(qac_file *f, uint32_t number, uint32_t top, amount from, amount to, uint8_t *out,
                                      uint32_t width) {
     const tensor_record *t = tensor_of(f, number);
     int nested = top > 0 && !t->at_once;
-    uint64_t size = (uint64_t)1 << f->chunk_log2, mark = f->top;
+    amount size = (amount)1 << f->chunk_log2, mark = f->top;
     uint8_t *found = NULL;
     if (t->group) {
         if (!nested) return read_group_indices(f, number, from, to, out);
@@ -2730,9 +2694,9 @@ static qac_error read_tensor_indices(qac_file *f, uint32_t number, uint32_t top,
         f->top = mark;
         return QAC_OK;
     }
-    for (uint64_t chunk = from >> f->chunk_log2; chunk * size < to; chunk++) {
-        uint64_t start = chunk * size, stop = lesser(start + size, t->count);
-        uint64_t low = greater(start, from), high = lesser(stop, to);
+    for (amount chunk = from >> f->chunk_log2; chunk * size < to; chunk++) {
+        amount start = chunk * size, stop = lesser(start + size, t->count);
+        amount low = greater(start, from), high = lesser(stop, to);
         if (nested) {
             TRY(read_nested(f, number, top, chunk, start, stop, &found));
             if (!f->measuring) {
@@ -2754,15 +2718,14 @@ static qac_error read_tensor_indices(qac_file *f, uint32_t number, uint32_t top,
 }
 
 /* Write the values [from, to) of a tensor; out is NULL if the file is measured. */
-static qac_error read_range(qac_file *f, uint32_t number, uint32_t level, uint64_t from, uint64_t to, uint8_t *out) {
+static qac_error read_range(qac_file *f, uint32_t number, uint32_t level, amount from, amount to, uint8_t *out) {
     const tensor_record *t = tensor_of(f, number);
     if (t->kind == SAME) t = tensor_of(f, number = t->same_as);
     if (t->type > QAC_FLOAT64 || t->stored > QAC_FLOAT64) return QAC_UNSUPPORTED_VERSION;
     uint32_t wide = width_of(t->type), narrow = width_of(t->stored), width, top;
-    uint64_t n = to - from;
+    amount n = to - from;
     uint8_t *book, *stored = offset(out, (wide - narrow) * n);
     f->top = f->kept;
-    if (!n) return QAC_OK;
     if (t->kind == DENSE) {
         if (t->group) {
             TRY(read_group_values(f, t->group - 1, number, -1, from, to, stored));
@@ -2794,72 +2757,90 @@ static uint32_t deepest(const qac_file *f) {
     return levels;
 }
 
-qac_error qac_open(qac_file *f, const qac_source *source, qac_strictness strictness, void *arena, size_t bytes) {
-    uint8_t prefix[32], *header, *stored;
-    if (!f || !source || (!source->data && !source->read) || (!arena && bytes)) return QAC_BAD_ARGUMENT;
-    memset(f, 0, sizeof *f);
-    f->source = *source;
-    make_crc_table(f);
-    uint64_t size = source->size, have = lesser(size, 32), shift = (8 - (uintptr_t)arena % 8) % 8;
-    if (source->data && size > SIZE_MAX) return QAC_BAD_ARGUMENT;
-    shift = lesser(shift, bytes);
-    f->arena = (uint8_t *)arena + (size_t)shift;
-    f->all_bytes = f->arena_bytes = (bytes - shift) & ~(uint64_t)7;
-    TRY(fetch(f, 0, prefix, (size_t)have));
-    if (have == 0 || memcmp(prefix, "\x93QAC", (size_t)lesser(have, 4)) != 0) return QAC_NOT_A_CONTAINER;
+/* Read and check the first 32 bytes. */
+static qac_error read_prefix(qac_file *f, qac_strictness strictness, uint8_t *prefix) {
+    uint64_t size = f->source.size, file_bytes, stored, decoded;
+    amount have = size < 32 ? (amount)size : 32;
+    TRY(fetch(f, 0, prefix, have));
+    if (have == 0 || memcmp(prefix, "\x93QAC", lesser(have, 4)) != 0) return QAC_NOT_A_CONTAINER;
     if (have > 4 && prefix[4] != 1) return QAC_UNSUPPORTED_VERSION;
     if (have < 32) return QAC_TRUNCATED;
     if (~crc_step(f, UINT32_MAX, prefix, 28) != load32(prefix + 28)) return QAC_CHECKSUM_MISMATCH;
-    uint64_t stored_bytes = load32(prefix + 8), header_bytes = load32(prefix + 12), file_bytes = load(prefix + 16, 8);
     if (prefix[7] & ~3) return QAC_UNSUPPORTED_VERSION;
-    if (stored_bytes > MAX_HEADER_BYTES || header_bytes > MAX_HEADER_BYTES) return QAC_LIMIT_EXCEEDED;
-    if (file_bytes < 32 + stored_bytes || size > file_bytes) return QAC_BAD_HEADER;
-    if (size < 32 + stored_bytes || (size < file_bytes && strictness == QAC_STRICT)) return QAC_TRUNCATED;
-    TRY(check_crc(f, 32, stored_bytes, load32(prefix + 24)));
-    if (header_bytes > greater(1u << 18, 16 * stored_bytes)) return QAC_LIMIT_EXCEEDED;
+    stored = load32(prefix + 8);
+    decoded = load32(prefix + 12);
+    file_bytes = load(prefix + 16, 8);
+    if (stored > MAX_HEADER_BYTES || decoded > MAX_HEADER_BYTES) return QAC_LIMIT_EXCEEDED;
+    if (file_bytes < 32 + stored || size > file_bytes) return QAC_BAD_HEADER;
+    if (size < 32 + stored || (size < file_bytes && strictness == QAC_STRICT)) return QAC_TRUNCATED;
+    TRY(check_crc(f, 32, (amount)stored, load32(prefix + 24)));
     f->version[0] = prefix[4];
     f->version[1] = prefix[5];
-    f->first_section = 32 + stored_bytes;
-    /* The decoded header stands at the end of the arena until its records are made. */
-    uint64_t aside = (header_bytes + 7) & ~(uint64_t)7;
-    f->peak = aside;
-    if (aside > f->arena_bytes) {
-        f->peak = aside + 32768 + (source->data ? 0 : stored_bytes); /* the codec of the header takes no more */
-        return too_small(f);
+    f->first_section = 32 + stored;
+    return decoded > 1u << 18 && decoded > 16 * stored ? QAC_LIMIT_EXCEEDED : QAC_OK;
+}
+
+/* Decode and read the header. It stands at the end of the arena until its records are made. */
+static qac_error open_header(qac_file *f, const uint8_t *prefix) {
+    amount stored = load32(prefix + 8), decoded = load32(prefix + 12);
+    uint8_t *copy = NULL;
+    value_run run = {decoded, 0};
+    if (f->source.data == NULL) {
+        copy = take(f, stored);
+        if (!copy) return too_small(f);
+        TRY(fetch(f, 32, copy, stored));
     }
-    f->arena_bytes -= aside;
-    header = f->arena + (size_t)f->arena_bytes;
-    input in = memory(f, source->data ? source->data + 32 : NULL, stored_bytes);
-    if (!source->data) {
-        stored = take(f, stored_bytes);
-        if (stored) TRY(fetch(f, 32, stored, (size_t)stored_bytes));
-        in.data = stored;
-    }
-    value_run run = {header_bytes, 0, 0};
-    qac_error error = f->top > f->arena_bytes ? QAC_ARENA_TOO_SMALL
-                                              : read_values(&in, prefix[6], &run, 1, QAC_UINT8, 0, header_bytes, header);
+    input in = memory(f, copy ? copy : f->source.data + 32, stored);
+    uint8_t *header = f->arena + f->arena_bytes;
+    TRY(read_values(&in, prefix[6], &run, 1, QAC_UINT8, 0, decoded, header));
     f->top = 0;
-    if (error == QAC_OK) {
-        in = memory(f, header, header_bytes);
-        in.bad = QAC_BAD_HEADER;
-        error = read_header(f, &in, prefix[7], prefix[5] > 3);
-    }
+    in = memory(f, header, decoded);
+    in.bad = QAC_BAD_HEADER;
+    return read_header(f, &in, prefix[7], prefix[5] > 3);
+}
+
+static qac_error open_file(qac_file *f, const qac_source *source, qac_strictness strictness, void *arena, size_t bytes) {
+    uint8_t prefix[32];
+    if (!f || !source || (!source->data && !source->read) || (!arena && bytes)) return QAC_BAD_ARGUMENT;
+    memset(f, 0, sizeof *f);
+    f->source = *source;
+    if (source->data && source->size > SIZE_MAX >> 1) return QAC_BAD_ARGUMENT;
+    make_crc_table(f);
+    amount shift = lesser((8 - (uintptr_t)arena % 8) % 8, bytes), aside;
+    f->arena = bytes ? (uint8_t *)arena + shift : (uint8_t *)f; /* never written to, but no null pointer */
+    f->all_bytes = f->arena_bytes = lesser(bytes - shift, SIZE_MAX >> 2) & ~(amount)7;
+    TRY(read_prefix(f, strictness, prefix));
+    aside = ((amount)load32(prefix + 12) + 7) & ~(amount)7;
+    f->peak = aside; /* for a start; the rest depends on what the header holds */
+    if (aside > f->arena_bytes) return too_small(f);
+    f->arena_bytes -= aside;
+    f->peak = 0;
+    qac_error error = open_header(f, prefix);
     f->peak += aside;
-    if (error == QAC_ARENA_TOO_SMALL) too_small(f);
     f->open_peak = f->peak;
     f->kept = f->top;
     drop_groups(f);
+    if (error == QAC_ARENA_TOO_SMALL) {
+        f->need = 0;
+        return too_small(f);
+    }
     TRY(error);
-    TRY(place_sections(f, file_bytes));
+    TRY(place_sections(f, load(prefix + 16, 8)));
     f->levels = deepest(f);
     f->level = f->levels - 1;
     for (uint32_t i = 0; i < f->sections; i++) {
         const section_record *s = section_of(f, i);
-        if (s->offset + s->stored_bytes <= size) continue;
+        if (s->offset + s->stored_bytes <= source->size) continue;
         if (s->level == 0) return QAC_TRUNCATED;
-        f->level = (uint32_t)lesser(f->level, s->level - 1u);
+        if (s->level <= f->level) f->level = s->level - 1;
     }
     return QAC_OK;
+}
+
+qac_error qac_open(qac_file *f, const qac_source *source, qac_strictness strictness, void *arena, size_t bytes) {
+    qac_error error = open_file(f, source, strictness, arena, bytes);
+    if (error && f) f->tensors = f->sections = 0; /* so nothing can be read from it */
+    return error;
 }
 
 qac_error qac_arena_bytes(qac_file *f, qac_speed speed, uint32_t level, uint64_t *bytes) {
@@ -2868,27 +2849,27 @@ qac_error qac_arena_bytes(qac_file *f, qac_speed speed, uint32_t level, uint64_t
     drop_groups(f);
     f->group_bytes[0] = f->group_bytes[1] = 0;
     f->peak = f->open_peak;
+    f->need = 0;
     f->measuring = speed == QAC_FAST ? MEASURE_FAST : MEASURE_LEAN;
-    for (uint32_t i = 0; i < f->tensors && error == QAC_OK; i++) {
-        uint64_t count = tensor_of(f, i)->kind == SAME ? 0 : tensor_of(f, i)->count;
-        error = read_range(f, i, level, 0, count, NULL);
+    for (uint32_t i = 0; i < f->tensors && error != QAC_ARENA_TOO_SMALL; i++) {
+        amount count = tensor_of(f, i)->kind == SAME ? 0 : tensor_of(f, i)->count;
+        error = read_range(f, i, level, 0, count, NULL); /* other errors are told when the tensor is read */
         if (error == QAC_OK && count > 1) error = read_range(f, i, level, 1, count, NULL); /* rows may take more */
-        if (error == QAC_UNSUPPORTED_VERSION) error = QAC_OK; /* only this tensor can't be read */
     }
-    for (uint32_t i = 0; i < 2 && i < f->sections && error == QAC_OK; i++) {
+    for (uint32_t i = 0; i < 2 && i < f->sections && error != QAC_ARENA_TOO_SMALL; i++) {
         const section_record *s = section_of(f, i);
-        value_run run = {s->count, 0, 0};
+        value_run run = {s->count, 0};
         input in;
         f->top = f->kept;
-        if (s->kind > META || s->codec >= CODECS) continue;
+        if (s->kind > META) continue;
         error = open_section(f, i, &in);
         if (error == QAC_OK) error = read_values(&in, s->codec, &run, 1, QAC_UINT8, 0, s->count, NULL);
     }
     f->top = f->kept;
     f->measuring = 0;
-    *bytes = f->peak + 8; /* the arena may begin at any address */
-    if (speed == QAC_FAST) *bytes += f->group_bytes[0] + f->group_bytes[1] + 32;
-    return error;
+    *bytes = (uint64_t)f->peak + 8; /* the arena may begin at any address */
+    if (speed == QAC_FAST) *bytes += (uint64_t)f->group_bytes[0] + f->group_bytes[1] + 32;
+    return error == QAC_ARENA_TOO_SMALL ? error : QAC_OK;
 }
 
 qac_error qac_tensor_info(const qac_file *f, uint32_t number, qac_tensor *tensor) {
@@ -2921,16 +2902,20 @@ qac_error qac_find(const qac_file *f, const char *name, uint32_t *number) {
     return QAC_TENSOR_NOT_FOUND;
 }
 
-static qac_error read_checked(qac_file *f, uint32_t number, uint32_t level, uint64_t from, uint64_t to, void *out, size_t bytes) {
-    uint64_t need = (to - from) * width_of(tensor_of(f, number)->type);
+static qac_error read_checked(qac_file *f, uint32_t number, uint32_t level, amount from, amount to, void *out, size_t bytes) {
+    amount need = (to - from) * width_of(tensor_of(f, number)->type);
+    uint8_t nothing; /* a tensor without values is checked as any other */
     if (need > bytes) return QAC_BUFFER_TOO_SMALL;
     if (!out && need) return QAC_BAD_ARGUMENT;
-    f->peak = f->need = 0;
+    if (!need) out = &nothing;
+    f->peak = 0;
+    f->need = 0;
     qac_error error = read_range(f, number, level, from, to, out);
     if (error == QAC_ARENA_TOO_SMALL) { /* perhaps kept groups take the room */
         drop_groups(f);
         f->measuring = 0;
-        f->peak = f->need = 0;
+        f->peak = 0;
+    f->need = 0;
         f->keep_none = 1;
         error = read_range(f, number, level, from, to, out);
         f->keep_none = 0;
@@ -2948,13 +2933,14 @@ qac_error qac_read(qac_file *f, uint32_t number, uint32_t level, void *out, size
 
 qac_error qac_read_rows(qac_file *f, uint32_t number, uint64_t start, uint64_t stop, uint32_t level, void *out,
                         size_t bytes) {
-    uint64_t row = 1;
+    amount row = 1;
     if (!f) return QAC_BAD_ARGUMENT;
     if (number >= f->tensors) return QAC_TENSOR_NOT_FOUND;
     const tensor_record *t = tensor_of(f, number);
     if (!t->dims || start > stop || stop > t->shape[0]) return QAC_BAD_ARGUMENT;
-    for (uint32_t i = 1; i < t->dims; i++) row *= t->shape[i];
-    return read_checked(f, number, level, start * row, stop * row, out, bytes);
+    if (t->count) row = t->count / (amount)t->shape[0];
+    else start = stop = 0;
+    return read_checked(f, number, level, (amount)start * row, (amount)stop * row, out, bytes);
 }
 
 static const section_record *blob_section(const qac_file *f, qac_blob blob, uint32_t *place) {
@@ -2980,13 +2966,13 @@ qac_error qac_read_blob(qac_file *f, qac_blob blob, void *out, size_t bytes) {
     if (!s) return QAC_OK;
     if (s->count > bytes) return QAC_BUFFER_TOO_SMALL;
     if (!out && s->count) return QAC_BAD_ARGUMENT;
-    uint64_t floor = blob == QAC_GRAPH ? (uint64_t)1 << 24 : (uint64_t)1 << 20;
-    uint64_t factor = blob == QAC_GRAPH ? 256 : 64, most = lesser(s->stored_bytes, (uint64_t)1 << 40) * factor;
+    uint32_t floor = blob == QAC_GRAPH ? 24 : 20, factor = blob == QAC_GRAPH ? 8 : 6; /* as powers of two */
     if (s->codec >= 192) return QAC_BAD_HEADER;
-    if (s->count > greater(floor, most)) return QAC_LIMIT_EXCEEDED;
-    value_run run = {s->count, 0, 0};
+    if (s->count > 1u << floor && s->count > (uint64_t)s->stored_bytes << factor) return QAC_LIMIT_EXCEEDED;
+    value_run run = {s->count, 0};
     input in;
-    f->peak = f->need = 0;
+    f->peak = 0;
+    f->need = 0;
     drop_groups(f);
     f->top = f->kept;
     qac_error error = open_section(f, place, &in);
@@ -3004,8 +2990,8 @@ qac_error qac_check(qac_file *f) {
         uint8_t padding[64];
         if (s->offset + s->stored_bytes > f->source.size) return QAC_TRUNCATED;
         TRY(check_crc(f, s->offset, s->stored_bytes, s->crc));
-        TRY(fetch(f, end, padding, (size_t)(s->offset - end)));
-        for (uint64_t j = 0; j < s->offset - end; j++) {
+        TRY(fetch(f, end, padding, (amount)(s->offset - end)));
+        for (uint32_t j = 0; j < s->offset - end; j++) {
             if (padding[j]) return QAC_BAD_HEADER;
         }
         end = s->offset + s->stored_bytes;
@@ -3016,21 +3002,21 @@ qac_error qac_check(qac_file *f) {
 size_t qac_file_bytes(void) { return sizeof(qac_file); }
 
 const char *qac_error_text(qac_error error) {
-    switch (error) {
-        case QAC_OK: return "no error";
-        case QAC_NOT_A_CONTAINER: return "not a .qac container: its first bytes are wrong; check what was given";
-        case QAC_UNSUPPORTED_VERSION: return "the container needs a newer reader; update qac.c";
-        case QAC_TRUNCATED: return "the container is cut off; fetch it again";
-        case QAC_CHECKSUM_MISMATCH: return "bytes don't match their checksum; fetch the container again";
-        case QAC_BAD_HEADER: return "the header contradicts itself; the container is damaged";
-        case QAC_LIMIT_EXCEEDED: return "a size in the container is above the limits of this reader";
-        case QAC_BAD_PAYLOAD: return "a section doesn't hold what the header says; the container is damaged";
-        case QAC_TENSOR_NOT_FOUND: return "the container has no such tensor";
-        case QAC_ARENA_TOO_SMALL: return "the arena is too small; file->need tells the bytes that it needs";
-        case QAC_BUFFER_TOO_SMALL: return "the output is too small; qac_tensor.bytes tells what it needs";
-        case QAC_READ_FAILED: return "the function that reads the container failed";
-        case QAC_NO_ZSTD: return "a section is stored with zstd; set qac_source.zstd, or write the container without it";
-        case QAC_BAD_ARGUMENT: return "an argument is wrong: rows outside the tensor, or a null pointer";
-    }
-    return "unknown error";
+    static const char *const texts[] = {
+        "no error",
+        "not a .qac container",
+        "needs a newer reader, or one with more codecs",
+        "cut off; fetch it again",
+        "damaged: a checksum is wrong",
+        "damaged: the header contradicts itself",
+        "a size is above the limits",
+        "damaged: a section doesn't hold what the header says",
+        "no such tensor",
+        "the arena is too small: see file->need",
+        "the output is too small: see qac_tensor.bytes",
+        "reading failed",
+        "stored with zstd: set source.zstd, or write without it",
+        "wrong argument",
+    };
+    return (unsigned)error < sizeof texts / sizeof *texts ? texts[error] : "unknown error";
 }

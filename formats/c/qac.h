@@ -97,12 +97,12 @@ typedef struct qac_file {
 
     qac_source source;
     uint8_t *arena;
-    uint64_t arena_bytes, all_bytes, top, kept, peak, open_peak, group_bytes[2], first_section;
+    size_t arena_bytes, all_bytes, top, kept, peak, open_peak, group_bytes[2];
+    uint64_t first_section;
     void *tensor_records, *section_records;
-    uint32_t *by_key, sections, group_places[2];
+    uint32_t *by_key, sections, chunk_log2, group_places[2];
     uint8_t *groups[2];
     int measuring, keep_none;
-    uint8_t digest_bytes, chunk_log2;
     uint32_t crc_table[256];
 } qac_file;
 

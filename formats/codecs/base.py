@@ -1,6 +1,6 @@
 """Define the interface of a codec, which turns streams of values into bytes and back, and the registry of codecs."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -56,6 +56,10 @@ class Codec:
     since: ClassVar[int] = 0
     footprint: ClassVar[int] = 0
     gain: ClassVar[int] = 0
+
+    def without(self, names: Collection[str]) -> "Codec":
+        """Return a codec of the same id that uses none of these codecs inside; self, if it uses none of them anyway."""
+        return self
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
         """Return the encoded parts, one flat array for each stream, or None if the codec can't hold them."""

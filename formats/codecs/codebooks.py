@@ -5,13 +5,13 @@ value before it in its codebook, from the value at the same place in the codeboo
 mapped to integers in the same order first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
 from qacomp.formats.bytestream import ByteReader, ByteWriter
-from qacomp.formats.codecs.base import CODECS, Array, Codec, Stream, register, word_dtype
+from qacomp.formats.codecs.base import Array, Codec, Stream, register, word_dtype
 from qacomp.formats.codecs.planes import Planes
 from qacomp.formats.dtypes import FLOAT_IDS
 from qacomp.formats.errors import CodecError
@@ -38,6 +38,13 @@ class Codebooks(Codec):
     since = 1
     footprint = 32
 
+    def __init__(self, planes: Codec | None = None) -> None:
+        self._planes = planes or Planes()
+
+    def without(self, names: Collection[str]) -> Codec:
+        """Return the codec with planes that use none of these codecs."""
+        return type(self)(self._planes.without(names))
+
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
         """Return one prediction method for each stream, then the differences of all streams under planes.
 
@@ -53,7 +60,7 @@ class Codebooks(Codec):
             _, method, rest = min(tried, key=lambda entry: entry[:2])
             out.uint(method)
             rests.append(rest)
-        planes = CODECS[Planes.id].encode(rests, [_plain(stream) for stream in streams])
+        planes = self._planes.encode(rests, [_plain(stream) for stream in streams])
         assert planes is not None
         out.raw(planes)
         return bytes(out.buffer)
@@ -66,7 +73,7 @@ class Codebooks(Codec):
         lines = sum(s.shape[-1] for s in streams if reader.uint(LINE) == LINE)
         plain = [_plain(stream) for stream in streams]
         values = sum(stream.count for stream in streams)
-        coded = CODECS[Planes.id].work(reader.raw(reader.rest()), plain)
+        coded = self._planes.work(reader.raw(reader.rest()), plain)
         return coded + lines * 50_000 + len(streams) * 50_000 + values * 100
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
@@ -77,7 +84,7 @@ class Codebooks(Codec):
         methods = [reader.uint(LINE) for _ in streams]
         if any(m == LINE and s.shape[-1] > MOST_ENTRIES for m, s in zip(methods, streams, strict=True)):
             raise CodecError("a codebook is too large for its prediction method; the file is damaged")
-        flat = CODECS[Planes.id].decode(reader.raw(reader.rest()), [_plain(stream) for stream in streams])
+        flat = self._planes.decode(reader.raw(reader.rest()), [_plain(stream) for stream in streams])
         return [restore(rest, s, m) for rest, s, m in zip(flat, streams, methods, strict=True)]
 
 

@@ -3,14 +3,14 @@
 Weights that were quantized to integers with a scale for each block have such codebooks, of 16 or 256 values.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.formats.bytestream import ByteReader, ByteWriter
-from qacomp.formats.codecs.base import CODECS, Array, Codec, Stream, register
+from qacomp.formats.codecs.base import Array, Codec, Stream, register
 from qacomp.formats.codecs.planes import Planes
 from qacomp.formats.dtypes import BFLOAT16, FLOAT_IDS, bfloat16_from_float32, bfloat16_to_float32
 from qacomp.formats.errors import CodecError
@@ -32,6 +32,13 @@ class Grids(Codec):
     since = 2
     footprint = 32
 
+    def __init__(self, planes: Codec | None = None) -> None:
+        self._planes = planes or Planes()
+
+    def without(self, names: Collection[str]) -> Codec:
+        """Return the codec with planes that use none of these codecs."""
+        return type(self)(self._planes.without(names))
+
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
         """Return all zero points and then all scales, each under planes; None if a codebook isn't a grid."""
         if not _fits(streams):
@@ -40,18 +47,23 @@ class Grids(Codec):
         grids = [grid for grid in found if grid is not None]
         if len(grids) < len(found):
             return None
-        zeros = _planes([zero for zero, _ in grids], [_zeros(stream) for stream in streams])
+        zeros = self._coded([zero for zero, _ in grids], [_zeros(stream) for stream in streams])
         out = ByteWriter()
         out.uint(len(zeros))
         out.raw(zeros)
-        out.raw(_planes([scale for _, scale in grids], [_scales(stream) for stream in streams]))
+        out.raw(self._coded([scale for _, scale in grids], [_scales(stream) for stream in streams]))
         return bytes(out.buffer)
+
+    def _coded(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes:
+        coded = self._planes.encode(parts, streams)
+        assert coded is not None  # all streams have one type
+        return coded
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
         """Estimate the nanoseconds of decoding: the zero points and scales under planes, and the products."""
         if not _fits(streams):
             return super().work(payload, streams)
-        reader, planes = ByteReader(payload, CodecError), CODECS[Planes.id]
+        reader, planes = ByteReader(payload, CodecError), self._planes
         coded = planes.work(reader.raw(reader.uint(len(payload))), [_zeros(stream) for stream in streams])
         coded += planes.work(reader.raw(reader.rest()), [_scales(stream) for stream in streams])
         return coded + len(streams) * 50_000 + sum(stream.count for stream in streams) * 30
@@ -62,8 +74,8 @@ class Grids(Codec):
             raise CodecError("the codec grids is used for other values than codebooks of floats; the file is damaged")
         reader = ByteReader(payload, CodecError)
         coded = reader.raw(reader.uint(len(payload)))
-        zeros = CODECS[Planes.id].decode(coded, [_zeros(stream) for stream in streams])
-        scales = CODECS[Planes.id].decode(reader.raw(reader.rest()), [_scales(stream) for stream in streams])
+        zeros = self._planes.decode(coded, [_zeros(stream) for stream in streams])
+        scales = self._planes.decode(reader.raw(reader.rest()), [_scales(stream) for stream in streams])
         for zero, scale, stream in zip(zeros, scales, streams, strict=True):
             numbers = _numbers(scale, stream.dtype)
             if not (np.isfinite(numbers) & (numbers > 0)).all() or (zero >= stream.shape[-1]).any():
@@ -83,12 +95,6 @@ def _zeros(stream: Stream) -> Stream:
 
 def _scales(stream: Stream) -> Stream:
     return Stream("values", -(-stream.count // stream.shape[-1]), 0, stream.dtype)
-
-
-def _planes(parts: Sequence[Array], streams: Sequence[Stream]) -> bytes:
-    coded = CODECS[Planes.id].encode(parts, streams)
-    assert coded is not None  # all streams have one type
-    return coded
 
 
 def _grids(part: Array, stream: Stream) -> tuple[Array, Array] | None:

@@ -128,6 +128,8 @@ class Huffman(Codec):
         data = np.frombuffer(reader.raw((total + 7) // 8), np.uint8)
         if total % 8 and data[-1] & ((1 << (8 - total % 8)) - 1):
             raise CodecError("the padding bits aren't zero; the file is damaged")
+        if np.count_nonzero(lengths) == 1 and data.any():
+            raise CodecError("a one follows where a Huffman code has nothing but a zero; the file is damaged")
         longest = int(lengths.max())
         symbols, widths = _slots(lengths, longest)
         padded = np.concatenate([data, np.zeros(4, np.uint8)]).astype(np.int64)

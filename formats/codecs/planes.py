@@ -4,7 +4,7 @@ After ZipNN (Hershcovitch et al. 2024, arXiv:2411.05239) and DFloat11 (Zhang et 
 weights use few exponents, so the exponents' plane is short; mantissas are nearly random and stay raw.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -22,8 +22,8 @@ _NOISE_BITS = 7.9  # bits a byte above which a long plane is stored raw unless i
 _REPEATS = 0.97  # zstd is tried on a long plane if its fastest level gets below this part of the best form
 
 
-def encode_plane(plane: Array) -> tuple[int, bytes]:
-    """Return (form, payload) of one byte plane: with rANS or zstd if that saves bytes, else raw."""
+def encode_plane(plane: Array, repeats: bool = True) -> tuple[int, bytes]:
+    """Return (form, payload) of one byte plane: with rANS or zstd (if `repeats`) if that saves bytes, else raw."""
     best = (_RAW, plane.tobytes())
     share = np.bincount(plane, minlength=256) / max(len(plane), 1)
     noise = float(-(share[share > 0] * np.log2(share[share > 0])).sum()) > _NOISE_BITS
@@ -31,7 +31,7 @@ def encode_plane(plane: Array) -> tuple[int, bytes]:
         coded = Rans(_LANE_SHARE if len(plane) >= _LONG else None).encode([plane], [Stream("indices", len(plane), 256)])
         if coded is not None and len(coded) < len(best[1]):
             best = (_RANS, coded)
-    if len(plane) < _LONG or len(compress(plane.tobytes(), 1)) < _REPEATS * len(best[1]):
+    if repeats and (len(plane) < _LONG or len(compress(plane.tobytes(), 1)) < _REPEATS * len(best[1])):
         repeated = compress(plane.tobytes())
         if len(repeated) < len(best[1]):
             best = (_ZSTD, repeated)
@@ -50,6 +50,13 @@ class Planes(Codec):
     kinds = ("values",)
     footprint = 16
 
+    def __init__(self, repeats: bool = True) -> None:
+        self._repeats = repeats  # whether planes may be stored with zstd
+
+    def without(self, names: Collection[str]) -> Codec:
+        """Return the codec, without planes under zstd if that is among the names."""
+        return Planes(repeats=False) if "zstd" in names else self
+
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
         """Return the planes, each raw, with rANS or with zstd; None for streams of different types."""
         if len({s.dtype for s in streams}) != 1:
@@ -62,7 +69,7 @@ class Planes(Codec):
         planes = words.view(np.uint8).reshape(-1, size)
         out = ByteWriter()
         for position in range(size - 1, -1, -1):
-            form, payload = encode_plane(np.ascontiguousarray(planes[:, position]))
+            form, payload = encode_plane(np.ascontiguousarray(planes[:, position]), self._repeats)
             out.uint(form)
             if form != _RAW:
                 out.uint(len(payload))

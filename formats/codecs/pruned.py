@@ -5,7 +5,7 @@ and columns that are left.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,6 +50,13 @@ class PrunedRows(Codec):
     footprint = 60
     gain = 16
 
+    def __init__(self, inner: Sequence[str] = INNER) -> None:
+        self._inner = inner
+
+    def without(self, names: Collection[str]) -> Codec:
+        """Return the codec, which puts none of these codecs inside."""
+        return PrunedRows([name for name in self._inner if name not in names])
+
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
         """Return numbers of rows and columns, their marks, and what is left; None if too much is left."""
         return self.encode_below(parts, streams, 1 << 62)
@@ -72,7 +79,7 @@ class PrunedRows(Codec):
             for p, s, part in zip(parts, streams, found, strict=True)
         ]
         for values, described in ((marks, [_marks(s) for s in streams]), (kept, left)):
-            coded = _smallest(values, described, most - len(out.buffer))
+            coded = _smallest(values, described, most - len(out.buffer), self._inner)
             if coded is None:
                 return None
             codec, payload = coded
@@ -179,10 +186,13 @@ def _marks(whole: Stream) -> Stream:
     return Stream("indices", sides, alphabet=2, shape=(sides,))
 
 
-def _smallest(parts: Sequence[Array], streams: Sequence[Stream], most: int) -> tuple[Codec, bytes] | None:
-    """Return the codec of INNER that takes the fewest bytes (at most `most`), and its bytes; ties: the lower id."""
+def _smallest(
+    parts: Sequence[Array], streams: Sequence[Stream], most: int, inner: Sequence[str]
+) -> tuple[Codec, bytes] | None:
+    """Return the codec of `inner` that takes the fewest bytes (at most `most`), and its bytes; ties: the lower id."""
     best: tuple[Codec, bytes] | None = None
-    names = INNER if sum(stream.count for stream in streams) <= _MANY else (*_ENTROPY_CODERS, "raw")
+    few = sum(stream.count for stream in streams) <= _MANY
+    names = [name for name in inner if few or name in (*_ENTROPY_CODERS, "raw")]
     for _, codec in sorted(CODECS.items()):
         if codec.name in names:
             coded = codec.encode_below(parts, streams, most)

@@ -1,11 +1,19 @@
-"""Check the codec that a user names: one of an installed package, since the format's own are tried anyway."""
+"""Check the codec that a user names: one of an installed package, or one of the format's own to leave out."""
 
 from qacomp.errors import ConfigError
+from qacomp.formats.codec_choice import LEAVE_OUT
 from qacomp.formats.codecs import installed_codecs, load_codec, standard_codecs
 
 
 def check_codec(name: str) -> None:
-    """Import the codec `name`. Raises ConfigError for one of the format, and PluginError if no package offers it."""
+    """Import the codec `name`, unless it is a name such as no-zstd, which leaves out a codec of the format.
+
+    Raises ConfigError for a codec of the format, which is tried anyway, and PluginError if no package offers it.
+    """
+    if name.startswith(LEAVE_OUT) and (left := name.removeprefix(LEAVE_OUT)) in standard_codecs():
+        if left == "raw":
+            raise ConfigError("codec = 'no-raw': what no codec makes smaller is stored raw; leave out another one")
+        return
     if name in standard_codecs():
         others = ", ".join(installed_codecs()) or "none"
         raise ConfigError(f"codec = {name!r}: is tried anyway; leave --codec out, or name one of a package: {others}")

@@ -10,6 +10,7 @@ from typing import Any, Self
 import tomli_w
 
 from qacomp.errors import ConfigError
+from qacomp.formats.codec_choice import LEAVE_OUT
 from qacomp.formats.codecs import standard_codecs
 from qacomp.formats.regular import read_small
 from qacomp.options.checking import check_config
@@ -76,7 +77,9 @@ class CompressConfig(
     @property
     def codecs(self) -> tuple[str, ...] | None:
         """Return the names of the codecs that the writer tries; None for those of the format only."""
-        return None if self.codec is None else (*standard_codecs(), self.codec)
+        if self.codec is None or self.codec.startswith(LEAVE_OUT):
+            return None if self.codec is None else (self.codec,)
+        return (*standard_codecs(), self.codec)
 
     def to_toml(self) -> str:
         """Return TOML text from which `from_toml` makes an equal value; settings that are None are left out."""
