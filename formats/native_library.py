@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from qacomp.formats.errors import NativeReaderError
 
 SOURCES = Path(__file__).parent / "c"
-FLAGS = ("-std=c99", "-O3", "-shared", "-fPIC")
+FLAGS = ("-std=c99", "-O2", "-shared", "-fPIC")
 _COMPILERS = ("cc", "gcc", "clang")
 _LIMIT = 300  # seconds that compiling may take; it takes a few
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from attacks import GOLDEN
+from refusals import refused_by_c
 
-from qacomp.formats import Coding, FormatError, SharedTensor, TensorNotFoundError, open_file, save_file
+from qacomp.formats import Coding, SharedTensor, TensorNotFoundError, open_file, save_file
 from qacomp.formats.errors import NativeReaderError
 from qacomp.formats.native import Mode, open_native
-from qacomp.formats.native_library import library
+from qacomp.formats.native_library import FileStruct, SourceStruct, library
 from qacomp.formats.writer import Tensor
 
 FILES = sorted(path.stem for path in GOLDEN.glob("*.qac"))
@@ -52,7 +53,7 @@ def test_every_codec_of_indices(codec: str, k: int, shape: tuple[int, ...], tmp_
         "b": random.normal(size=9),
     }
     save_file(tmp_path / "a.qac", tensors, coding=Coding((codec,), chunk_log2=10))
-    for mode in MODES:
+    for mode in (MODES[0], MODES[3]):
         assert_same_values((tmp_path / "a.qac").read_bytes(), mode)
 
 
@@ -63,10 +64,26 @@ def test_every_flipped_byte_and_every_cut_is_refused(name: str) -> None:
     for place in range(len(data)):
         damaged = bytearray(data)
         damaged[place] ^= 1 << place % 8
-        with pytest.raises(FormatError), open_native(bytes(damaged)) as container:
-            container.check()
-        with pytest.raises(FormatError):
-            open_native(data[:place])
+        assert refused_by_c(bytes(damaged)) and refused_by_c(data[:place])
+    assert refused_by_c(data + b"\0") and not refused_by_c(data)
+
+
+@pytest.mark.usefixtures("c_decoder")
+def test_the_arena_is_as_large_as_it_says() -> None:
+    """With eight bytes less, some tensor can't be read, and the error is that of memory."""
+    data = np.frombuffer((GOLDEN / "levels.qac").read_bytes(), np.uint8)
+    with open_native(data.tobytes()) as container:
+        lean, fast = container.arena_bytes("lean"), container.arena_bytes("fast")
+    assert 0 < lean <= fast
+    source, file, functions = SourceStruct(data.ctypes.data, data.size), FileStruct(), library()
+    errors = {}
+    for size in (lean, lean - 16):
+        arena, out = np.zeros(size + 8, np.uint8), np.zeros(1 << 16, np.uint8)
+        start = arena.ctypes.data + -arena.ctypes.data % 8
+        found = {functions.qac_open(file, source, 0, start, size)}
+        found |= {functions.qac_read(file, n, 0xFFFFFFFF, out.ctypes.data, out.size) for n in range(file.tensors)}
+        errors[size] = found
+    assert errors == {lean: {0}, lean - 16: {0, 9}}
 
 
 @pytest.mark.usefixtures("c_decoder")
@@ -86,6 +103,4 @@ def test_without_a_compiler_the_error_says_so(monkeypatch: pytest.MonkeyPatch, t
 
 @pytest.mark.usefixtures("c_decoder")
 def test_the_room_for_a_file_is_large_enough() -> None:
-    from qacomp.formats.native_library import FileStruct
-
     assert library().qac_file_bytes() <= ctypes.sizeof(FileStruct)
