@@ -2,6 +2,7 @@
 
 result = qacomp.compress("model.pt", "digits", reg="exp", k=8, output="model.qac")
 weights = qacomp.decode("model.qac")
+qacomp.torch.load_into(module, "model.qac")
 """
 
 from importlib import import_module
@@ -59,6 +60,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use (PEP 562), so that a device that only decodes doesn't need torch."""
+    if name == "torch":  # the room qacomp.torch, which needs torch itself
+        return import_module("qacomp.torch")
     if name not in _HOMES:
         raise AttributeError(f"module 'qacomp' has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(_HOMES[name]), name)  # stored for the next use and for pdoc

@@ -22,7 +22,7 @@ from qacomp.tensors.safetensors_metadata import given_back
 
 def state_dict(container: Container, level: int | None = None) -> dict[str, NDArray[Any]]:
     """Return arrays by state-dict name, as a PyTorch model expects them, with the statistics of batch norms."""
-    return tensors_at(container, level) | _statistics(container, level)
+    return tensors_at(container, level) | neutral_statistics(container, level)
 
 
 def write(container: Container, output: Path, options: DecodeOptions) -> Decoded:
@@ -34,7 +34,7 @@ def write(container: Container, output: Path, options: DecodeOptions) -> Decoded
     part, level = options.part, level_of(container, options.part)
     if part.submodel is not None and level is None:
         raise ConfigError(f"--submodel {part.submodel}: use -o NAME.onnx; .safetensors holds the whole network")
-    added = _statistics(container, level)
+    added = neutral_statistics(container, level)
     shapes = {name: Shape(value.dtype, value.shape) for name, value in added.items()}
     stored = names_at(container, level)
     shapes |= {name: stored_shape(container, place) for name, place in stored.items()}
@@ -78,7 +78,7 @@ def _graph_note(container: Container) -> str:
     return "the container has no graph" if container.graph() is None else "decode to .onnx for both"
 
 
-def _statistics(container: Container, level: int | None) -> dict[str, NDArray[Any]]:
+def neutral_statistics(container: Container, level: int | None) -> dict[str, NDArray[Any]]:
     """Return neutral statistics of batch norms; the real ones are folded into the container's scales and shifts."""
     added: dict[str, NDArray[Any]] = {}
     for path, eps in metadata(container).get("batch_norms", {}).items():

@@ -120,3 +120,13 @@ def test_every_option_that_the_pages_name_exists() -> None:
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", document.read_text(encoding="utf-8")):
             if document.name in ("methods.md", "troubleshooting.md", "quickstart.md", "format.md"):
                 assert option in known, f"{document.name}: {option}"
+
+
+def test_the_page_on_folders_runs_as_printed(run_printed: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    run_printed(blocks("folders.md"))
+    for folder in ("restored", "again"):
+        assert {path.name for path in (tmp_path / folder).iterdir()} == {
+            *("model.safetensors", "config.json", "tokenizer.json")
+        }
+    assert len(list((tmp_path / "parts").glob("net-0*.qac"))) > 1

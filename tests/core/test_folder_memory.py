@@ -63,7 +63,7 @@ def test_zstd_gives_up_where_it_cannot_win_and_only_there() -> None:
     stream = Stream("indices", noise.size, 16)
     codec = Zstd()
     full = len(codec.encode([noise], [stream]) or b"")
-    assert codec.encode_below([noise], [stream], round(0.97 * full)) is None
+    assert codec.encode_below([noise], [stream], round(0.93 * full)) is None
     assert codec.encode_below([noise], [stream], round(1.02 * full)) is not None
     repeated = np.tile(noise[: 1 << 18], 4)  # what a piece at the front doesn't show
     size = len(codec.encode([repeated], [stream]) or b"")

@@ -78,6 +78,7 @@ ROOMS = (
     ("calibration",),
     ("sources",),
     ("exporting",),
+    ("torch",),
     ("training",),
     ("stages",),
     ("report", "plots"),

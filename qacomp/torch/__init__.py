@@ -1,0 +1,6 @@
+"""Load a container into a module of PyTorch, tensor by tensor: `load_into` and `from_pretrained`."""
+
+from qacomp.torch.building import from_pretrained
+from qacomp.torch.loading import Loaded, load_into
+
+__all__ = ["Loaded", "from_pretrained", "load_into"]
