@@ -32,6 +32,7 @@ class DecodeRequest:
     affine_bits: str | None
     affine_block: int
     external_data: bool
+    c_folder: Path | None
     no_measure: bool
     strict: bool
     force: bool
@@ -94,6 +95,14 @@ class DecodeRequest:
     is_flag=True,
     help="Write weights to NAME.onnx.data. Models of 2 GB or more always do.",
 )
+@click.option(
+    "--c",
+    "c_folder",
+    cls=BriefOption,
+    type=ANY_OUTPUT,
+    default=None,
+    help="Instead of a model, write a FOLDER of C sources that hold CONTAINER and decode it on a device.",
+)
 @click.option("--no-measure", is_flag=True, help="Only decode; don't measure accuracy and latency.")
 @strict_option
 @force_option
@@ -108,6 +117,9 @@ def decode_command(asked: DecodeRequest) -> None:
     from qacomp.runtime.limits import limited_runs
     from qacomp.sources.input_files import data_files
 
+    if asked.c_folder is not None:
+        _write_c(asked, asked.c_folder)
+        return
     progress = make_progress(asked.as_json)
     data = asked.settings["data"]
     target = asked.output or default_output(asked.container, allow_truncated=asked.allow_truncated)
@@ -127,6 +139,26 @@ def decode_command(asked: DecodeRequest) -> None:
         _show(done)
     if done.verdict is not None:
         hold_to(done.verdict, asked.strict, done.output)
+
+
+def _write_c(asked: DecodeRequest, folder: Path) -> None:
+    """Write the folder of C sources, and print what the device needs."""
+    from qacomp.exporting.c_folder import write_c_folder
+
+    whole = (asked.output, asked.level, asked.submodel, asked.affine_bits) == (None,) * 4 and asked.mode == "dense"
+    if not whole or asked.external_data or asked.allow_truncated:
+        raise click.UsageError(
+            "--c takes the whole container, at all levels: leave out -o and what chooses parts or forms"
+        )
+    done = write_c_folder(asked.container, folder, force=asked.force)
+    if asked.as_json:
+        print_json(done.to_json())
+        return
+    echo(f"{done.output}: {', '.join(done.files)}; the container takes {done.container_bytes:,} bytes of flash")
+    arena = (
+        f"{done.arena_bytes:,}" if done.arena_bytes is not None else "not measured, since there is no C compiler here"
+    )
+    echo(f"memory: {done.largest_tensor_bytes:,} bytes for the largest tensor; of the arena: {arena}")
 
 
 def _show(done: "Decoded") -> None:

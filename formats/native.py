@@ -38,11 +38,14 @@ _ARENA_TOO_SMALL = 9
 
 @dataclass(frozen=True)
 class Mode:
-    """How a container is read. speed, allow_truncated: see `open_native`; by_function: as from a device's storage."""
+    """How a container is read. speed, allow_truncated: see `open_native`; by_function: as from a device's storage;
+    zstd: whether sections that are stored with zstd can be read.
+    """
 
     speed: Literal["lean", "fast"] = "fast"
     allow_truncated: bool = False
     by_function: bool = False
+    zstd: bool = True
 
 
 class NativeContainer:
@@ -56,7 +59,7 @@ class NativeContainer:
         self._data = data
         self._library = library()
         self._file = FileStruct()
-        self._calls = _callbacks(data)
+        self._calls = _callbacks(data, mode.zstd)
         self._source = SourceStruct(None if mode.by_function else data.ctypes.data, data.size, *self._calls, None)
         self._truncated, self._speed = mode.allow_truncated, ("lean", "fast").index(mode.speed)
         self._arena = np.zeros(0, np.uint8)
@@ -194,7 +197,7 @@ def open_native(path: str | os.PathLike[str] | bytes, mode: Mode | None = None) 
     return NativeContainer(str(Path(path)), np.frombuffer(data, np.uint8), mode or Mode())
 
 
-def _callbacks(data: NDArray[np.uint8]) -> tuple[Any, Any]:
+def _callbacks(data: NDArray[np.uint8], zstd: bool) -> tuple[Any, Any]:
     """Return the functions that the decoder calls: to read bytes of the file, and to decompress a zstd frame."""
 
     def read(_: int, offset: int, into: int, count: int) -> int:
@@ -211,4 +214,4 @@ def _callbacks(data: NDArray[np.uint8]) -> tuple[Any, Any]:
         ctypes.memmove(into, raw, count)
         return 0
 
-    return READ(read), ZSTD(unzip)
+    return READ(read), ZSTD(unzip) if zstd else ZSTD()
