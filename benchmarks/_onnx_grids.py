@@ -11,7 +11,7 @@ from result import Results, Row, in_turns, median, spread
 from qacomp.api import compress
 from qacomp.exporting.decode import decode_file
 from qacomp.exporting.onnx_options import OnnxOptions
-from qacomp.graphs import read_onnx
+from qacomp.graphs.reading import read_onnx
 from qacomp.options.config import CompressConfig
 from qacomp.runtime.comparison import FP32_ACTIVATIONS
 from qacomp.runtime.session import open_session

@@ -16,7 +16,7 @@ from qacomp.checkpoints import Checkpoint
 from qacomp.errors import QacompError
 from qacomp.exporting.onnx_model import onnx_model
 from qacomp.formats import NotSharedError, SharedTensor, open_file
-from qacomp.graphs import OnnxFile
+from qacomp.graphs.reading import OnnxFile
 from qacomp.options.config import CompressConfig
 from qacomp.sources.reading import read_model
 

@@ -111,7 +111,6 @@ class DecodeRequest:
 def decode_command(asked: DecodeRequest) -> None:
     """Decode CONTAINER and measure the result with onnxruntime. Doesn't need torch."""
     from qacomp.exporting.decode import claim_decoded, decode_file, default_output
-    from qacomp.exporting.decoded_measuring import measure_decoded
     from qacomp.exporting.onnx_options import OnnxOptions
     from qacomp.exporting.part import Part
     from qacomp.runtime.limits import limited_runs
@@ -129,7 +128,9 @@ def decode_command(asked: DecodeRequest) -> None:
     with limited_runs(run_limits(asked.settings)):
         part = Part(asked.level, asked.submodel, asked.allow_truncated)
         done = decode_file(asked.container, target, part=part, onnx=onnx)
-        if not asked.no_measure:
+        if not asked.no_measure and target.suffix == ".onnx":
+            from qacomp.exporting.decoded_measuring import measure_decoded
+
             done = measure_decoded(done, data)
     for note in done.notes:
         progress.note(note)

@@ -16,6 +16,7 @@ from qacomp.cli.streams import complain, prepare, shown, silence
 
 _LONGEST = 2000  # characters of an error message; a name or value from a file may have megabytes
 _COMMANDS = ("train", "compress", "decode", "eval", "inspect", "diff", "verify", "gate", "sweep", "plot", "demo")
+_TRAINING = ("train", "compress", "sweep", "demo")  # need PyTorch, whatever else is missing
 
 
 class _Commands(click.Group):
@@ -84,7 +85,7 @@ def _run(arguments: list[str]) -> int:
             traceback.print_exc()
         if (behind := _interruption_behind(error)) is not None:
             return _interrupted(behind, as_json)
-        message = _explanation(error)
+        message = _explanation(error, next((word for word in arguments if word in _COMMANDS), "qacomp"))
         if message is None:
             message = f"a bug in qacomp: {type(error).__name__}: {error}; run again with --debug and report it"
         return _fail(message, type(error).__name__, as_json)
@@ -104,11 +105,15 @@ def _finish(stream: Any) -> None:
         silence(stream)
 
 
-def _explanation(error: Exception) -> str | None:
-    """Return the message of an error for the user, or None if the error is a bug in qacomp."""
+def _explanation(error: Exception, command: str) -> str | None:
+    """Return the message of an error in a command for the user, or None if the error is a bug in qacomp."""
+    from qacomp.extras import missing_package
     from qacomp.formats.errors import QacompError  # here, so that --help needn't import numpy
     from qacomp.formats.system_errors import explained
 
+    missing = missing_package(error, command, trains=command in _TRAINING)
+    if missing is not None:
+        return str(missing)
     if isinstance(error, MemoryError):
         return "out of memory; close other programs, set a smaller --batch-size, or use a machine with more memory"
     if isinstance(error, OSError) and not isinstance(error, QacompError):

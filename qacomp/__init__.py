@@ -64,7 +64,11 @@ def __getattr__(name: str) -> Any:
         return import_module("qacomp.torch")
     if name not in _HOMES:
         raise AttributeError(f"module 'qacomp' has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(_HOMES[name]), name)  # stored for the next use and for pdoc
+    from qacomp.extras import naming_extra  # here, since errors import numpy
+
+    with naming_extra(f"qacomp.{name}", trains=True):
+        home = import_module(_HOMES[name])
+    found = globals()[name] = getattr(home, name)  # stored for the next use and for pdoc
     return found
 
 

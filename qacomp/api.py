@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
 from qacomp.calls import PathLike, output_or_temporary, own_functions, removed_with, shard_bytes_of, split_keywords
+from qacomp.extras import needing_torch
 from qacomp.formats import UnsupportedTensorError
 from qacomp.formats.shard_index import SUFFIX, index_path
 from qacomp.options.config import CompressConfig
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from qacomp.checkpoints import Checkpoint
-    from qacomp.graphs import OnnxFile
+    from qacomp.graphs.reading import OnnxFile
     from qacomp.result import Result
 
 _P = ParamSpec("_P")
@@ -80,6 +81,7 @@ class Keywords(Settings, total=False):
 
 
 @with_keywords(Call)
+@needing_torch("qacomp.compress")
 @_in_own_torch_state
 def compress(
     model: "PathLike | Checkpoint | OnnxFile | torch.nn.Module | Mapping[str, Any] | onnx.ModelProto",

@@ -91,6 +91,10 @@ class OutputExistsError(OutputNotWritableError):
     """Another file exists at the output's path, and the user hasn't allowed to replace it."""
 
 
+class MissingPackageError(QacompError):
+    """A package isn't installed that only some commands need; the message names the extra that brings it."""
+
+
 class RanksError(QacompError):
     """The processes that share a training can't be joined, one of them has failed, or they no longer agree."""
 

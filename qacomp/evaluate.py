@@ -100,7 +100,7 @@ def _measure_container(path: Path, config: CompressConfig) -> MeasuredFile:
 
 def _measure_onnx(path: Path, config: CompressConfig) -> MeasuredFile:
     from qacomp.exporting.onnx_model import METADATA_KEY
-    from qacomp.graphs import read_onnx
+    from qacomp.graphs.reading import read_onnx
 
     model = read_onnx(path).model  # only for its metadata; the file itself is run
     entry = next((p.value for p in model.metadata_props if p.key == METADATA_KEY), "{}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Unpack
 
 from qacomp.calls import PathLike, output_or_temporary, own_functions, removed_with, split_keywords
+from qacomp.extras import needing_torch
 from qacomp.options.config import CompressConfig
 from qacomp.options.from_scratch import DEFAULTS, scratch_config, taken
 from qacomp.options.settings import TrainSettings
@@ -46,6 +47,7 @@ class TrainKeywords(TrainSettings, total=False):
 
 
 @with_keywords(TrainCall, _SHOWN)
+@needing_torch("qacomp.train")
 def train(
     arch: "str | torch.nn.Module | Callable[[], torch.nn.Module]",
     data: Any,

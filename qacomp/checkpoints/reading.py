@@ -19,6 +19,7 @@ from qacomp.checkpoints.torch_file import load_trusted, opened_torch
 from qacomp.checkpoints.unwrapping import EVERYTHING, unwrap
 from qacomp.checkpoints.views import Untaken
 from qacomp.errors import CheckpointError, NotACheckpointError
+from qacomp.extras import needing_torch
 from qacomp.formats.system_errors import advice, words
 from qacomp.tensors.safetensors_metadata import bounded
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+@needing_torch("qacomp.read_checkpoint")
 def read_checkpoint(path: str | Path, *, trust_pickle: bool = False, key: str | None = None) -> Checkpoint:
     """Read a state dict from a file; its kind is recognised by its content.
 

@@ -11,6 +11,7 @@ from qacomp.datasets.named import NamedData, chosen_spec
 from qacomp.datasets.registry import DATASETS, DatasetKind, list_datasets, register_dataset
 from qacomp.datasets.split import Dataset, Source, Split, checked, owned, separate
 from qacomp.errors import ConfigError, DataError, UnknownDataSpecError
+from qacomp.extras import naming_extra
 
 __all__ = [
     "DATASETS",
@@ -37,7 +38,9 @@ def load_dataset(spec: str, *, validation_fraction: float = 0.1) -> Dataset:
     """
     if not 0 < validation_fraction < 1:
         raise ConfigError(f"the validation fraction must lie between 0 and 1, not be {validation_fraction}")
-    return _prepared(spec, _load(spec), validation_fraction)
+    with naming_extra(f"the data {spec.partition(':')[0][:80]!r}"):
+        loaded = _load(spec)
+    return _prepared(spec, loaded, validation_fraction)
 
 
 def dataset_from_arrays(arrays: Mapping[str, Any]) -> Dataset:

@@ -21,7 +21,8 @@ from qacomp.options.needs import rate_aware
 from qacomp.runtime.agreement import Agreement, Feed, compare, run_all, run_feed, run_weights, worst_of
 from qacomp.runtime.carried import carried_states, run_steps
 from qacomp.runtime.feeds import GeneratedInputs, generated_inputs
-from qacomp.runtime.operator_errors import OperatorError, OperatorErrors, weight_error
+from qacomp.runtime.operator_error import OperatorError, weight_error
+from qacomp.runtime.operator_errors import OperatorErrors
 from qacomp.runtime.session import OnnxModel, Session, open_session
 
 _RUNS = 8  # inputs, alternately loud and quiet: loud ones may saturate a network and hide errors that quiet ones show

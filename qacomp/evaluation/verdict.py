@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qacomp.runtime.agreement import Agreement
-from qacomp.runtime.operator_errors import WEIGHTS, OperatorError
+from qacomp.runtime.operator_error import WEIGHTS, OperatorError
 from qacomp.runtime.output_agreement import OutputAgreement
 
 GOOD, DOUBTFUL, BROKEN, UNMEASURED = "good", "doubtful", "broken", "not measured"

@@ -17,6 +17,7 @@ from qacomp.exporting.onnx_options import DENSE, OnnxOptions
 from qacomp.exporting.output_formats import suffixes, writer_for
 from qacomp.exporting.part import WHOLE, Part, level_of
 from qacomp.exporting.safetensors_file import container_types, state_dict
+from qacomp.extras import naming_extra
 from qacomp.formats import Container, open_file
 from qacomp.formats.shard_index import SUFFIX, is_shard_index
 from qacomp.outputs import claim, claim_folder, decoded_outputs
@@ -71,14 +72,15 @@ def decode(
     with open_file(path, allow_truncated=part.allow_truncated) as container:
         level = level_of(container, part)
         if to == "onnx":
-            return onnx_model(container, level, part.submodel)
+            with naming_extra("qacomp.decode(to='onnx')"):
+                return onnx_model(container, level, part.submodel)
         if part.submodel is not None and level is None:
             raise ConfigError(f"submodel = {part.submodel!r}: has no state dict of its own; give to='onnx'")
         arrays, types = state_dict(container, level), container_types(container)
     if to == "numpy":
         return {name: as_numpy(array, types[name]) if name in types else array for name, array in arrays.items()}
-    from qacomp.tensors.torch_format import to_tensor
-
+    with naming_extra("qacomp.decode without to='numpy'"):
+        from qacomp.tensors.torch_format import to_tensor
     return {name: to_tensor(array, types.get(name)) for name, array in arrays.items()}
 
 

@@ -11,7 +11,14 @@ from typing import Any
 
 from qacomp.datasets import NamedData, chosen_spec, load_dataset
 from qacomp.datasets.preprocessing import Preprocessing
-from qacomp.errors import DataError, ExportError, MetricError, NotACheckpointError, StoppedRunError
+from qacomp.errors import (
+    DataError,
+    ExportError,
+    MetricError,
+    MissingPackageError,
+    NotACheckpointError,
+    StoppedRunError,
+)
 from qacomp.evaluation.accuracy import onnx_accuracy
 from qacomp.evaluation.onnx_measuring import measure_one
 from qacomp.evaluation.verdict import Verdict, judge
@@ -106,7 +113,7 @@ def _measure_accuracy(container: Container, done: Decoded, data: str | None) -> 
         return _noted(done, f"no accuracy: {remark or 'the container names no data; give --data'}")
     try:
         test = load_dataset(spec).test
-    except DataError as problem:
+    except (DataError, MissingPackageError) as problem:
         if data is not None:
             raise
         return _noted(done, f"no accuracy: the data that the container names can't be read ({problem}); give --data")
@@ -144,7 +151,7 @@ def _measure_metric(
         return None, (f"not measured on data: {stopped}",)
     except MetricError as problem:
         return None, (f"not measured on data: {problem} to qacomp eval",)
-    except DataError as problem:
+    except (DataError, MissingPackageError) as problem:
         if data is not None:
             raise
         return None, (f"not measured on the container's data: {problem}; give --data",)

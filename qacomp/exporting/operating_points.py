@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from qacomp.errors import ConfigError, FormatError
 from qacomp.evaluation.verdict import Verdict, stated_verdict
+from qacomp.extras import installed, naming_extra
 from qacomp.folders.layout import network_names
 from qacomp.formats import Container, NotSharedError, SharedTensor
 from qacomp.graphs.metadata import ORIGINAL, TOGETHER, metadata
@@ -104,8 +105,10 @@ def operating_points(container: Container, source: str = "the container") -> tup
     graph = container.graph()
     if graph is None or metadata(container).get("graph") in (ORIGINAL, TOGETHER):
         return ()
-    from qacomp.graphs.submodels import only_output, output_names, weight_names
-
+    if not known and not installed("onnx"):
+        return ()  # only a file that says nothing of them could hold several networks, and its graph can't be read
+    with naming_extra("a file with several networks"):
+        from qacomp.graphs.submodels import only_output, output_names, weight_names
     outputs = output_names(graph, source)
     if len(outputs) < 2:
         return ()

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from qacomp.errors import ConfigError, ExportError, FormatError
-from qacomp.evaluate import measure_file
 from qacomp.evaluation.metrics import lost
+from qacomp.extras import naming_extra
 from qacomp.formats import open_file, verify_file
 from qacomp.graphs.metadata import metadata
 from qacomp.options.config import CompressConfig
@@ -92,6 +92,8 @@ def stated_figure(meta: Mapping[str, Any]) -> GateFigure:
 
 def _measured(path: Path, config: CompressConfig, stated: GateFigure) -> GateFigure:
     """Measure the decoded model; the original's figure is the stated one if it is of the same metric."""
+    with naming_extra("measuring on data"):
+        from qacomp.evaluate import measure_file
     try:
         measured = measure_file(path, config)
     except (ConfigError, ExportError, FormatError) as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qacomp.errors import QacompError
+from qacomp.extras import naming_extra
 from qacomp.formats import open_file
 from qacomp.graphs.metadata import metadata
 from qacomp.report.contents import Contents, SizeStage
@@ -35,7 +36,8 @@ def measured(contents: Contents, path: Path) -> Contents:
     with tempfile.TemporaryDirectory(prefix="qacomp-") as folder:
         for mode in ("dense", "lut"):
             try:
-                size, taken = _decoded(path, Path(folder, f"{mode}.onnx"), mode, meta)
+                with naming_extra("an ONNX file"):
+                    size, taken = _decoded(path, Path(folder, f"{mode}.onnx"), mode, meta)
             except QacompError as problem:
                 remarks.append(f"The {mode} ONNX file isn't measured: {problem}")
                 continue

@@ -8,50 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from qacomp.formats import BFLOAT16, bfloat16_to_float32
 from qacomp.graphs.twins import Twins, with_twins
 from qacomp.runtime.agreement import Feed
+from qacomp.runtime.operator_error import OperatorError, decibels, weight_error
 from qacomp.runtime.session import open_session
-
-WEIGHTS = "weights"
-"""Stands for the operator's type if no operator was run, and the error is that of the weights."""
-_PART = 1 << 22  # values that are compared at once: 32 MiB in double precision
-_EXACT = -200.0  # decibels, stands for no error: below what float64 resolves
-
-
-@dataclass(frozen=True)
-class OperatorError:
-    """`db`: decibels, negative if the error is smaller than the output; `of`: the operator's type, or WEIGHTS."""
-
-    db: float
-    of: str
-
-
-def decibels(error: float, size: float) -> float:
-    """Compute 10·log10(error / size) of two sums of squares; −200 for no error, 0 if `size` is 0 and `error` isn't."""
-    if error <= 0:
-        return _EXACT
-    return max(_EXACT, 10 * math.log10(error / size)) if size > 0 else 0.0
-
-
-def weight_error(original: NDArray[Any], shared: NDArray[Any]) -> OperatorError:
-    """Compute the relative error of the weights themselves: Σ|shared − original|² / Σ|original|², in decibels."""
-    error = size = 0.0
-    a, b = original.reshape(-1), shared.reshape(-1)
-    for start in range(0, a.size, _PART):
-        parts = (array[start : start + _PART] for array in (a, b))
-        before, after = (bfloat16_to_float32(part) if part.dtype == BFLOAT16 else part for part in parts)
-        wide = before.astype(np.float64)
-        error += float(((after - wide) ** 2).sum())
-        size += float((wide**2).sum())
-    return OperatorError(decibels(error, size), WEIGHTS)
 
 
 class OperatorErrors:

@@ -15,7 +15,7 @@ from qacomp.errors import ExportError
 from qacomp.evaluation.onnx_measuring import Measured, Reference, deviations_alone, measure, measure_errors
 from qacomp.formats import SharedTensor
 from qacomp.graphs.skeleton import Slot
-from qacomp.runtime.operator_errors import OperatorError
+from qacomp.runtime.operator_error import OperatorError
 from qacomp.sharing.share import Packed
 from qacomp.tensors.digest import arrays_digest
 

@@ -13,8 +13,8 @@ from qacomp.calibration.onnx_model import OnnxCalibration
 from qacomp.errors import DataError, ExportError
 from qacomp.evaluation.onnx_measuring import reference_outputs
 from qacomp.evaluation.samples import Given
-from qacomp.graphs import OnnxFile
 from qacomp.graphs.metadata import ORIGINAL
+from qacomp.graphs.reading import OnnxFile
 from qacomp.graphs.roles import Role, roles
 from qacomp.graphs.skeleton import Slot, empty, join, slots
 from qacomp.graphs.values import FLOATS, count, is_external

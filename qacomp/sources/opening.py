@@ -19,7 +19,7 @@ from qacomp.datasets import chosen_spec
 from qacomp.errors import CheckpointError, ConfigError
 from qacomp.evaluation.samples import Given
 from qacomp.formats import BFLOAT16, bfloat16_to_float32
-from qacomp.graphs import OnnxFile, parse_onnx
+from qacomp.graphs.reading import OnnxFile, parse_onnx
 from qacomp.models import model_info
 from qacomp.models.plain_modules import plain_module
 from qacomp.options.config import CompressConfig

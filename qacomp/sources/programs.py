@@ -18,10 +18,10 @@ import torch
 from torch import nn
 
 from qacomp.errors import CheckpointError, ConfigError, ExportError
-from qacomp.graphs import OnnxFile, parse_onnx
 from qacomp.graphs.canonical import clear_annotations
 from qacomp.graphs.constants import default_opset
 from qacomp.graphs.network import quietly
+from qacomp.graphs.reading import OnnxFile, parse_onnx
 from qacomp.runtime.agreement import run_feed
 from qacomp.runtime.session import open_session
 from qacomp.sources.example_inputs import ExampleInput, parse_inputs

@@ -17,7 +17,7 @@ from qacomp.version import VERSION
 
 if TYPE_CHECKING:
     from qacomp.checkpoints import Checkpoint
-    from qacomp.graphs import OnnxFile
+    from qacomp.graphs.reading import OnnxFile
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _check_folder(container: Path, meta: Mapping[str, Any], source: Path) -> Sou
 
 def _check_external(container: Path, told: list[Any], source: Path) -> None:
     """Compare the SHA-256 of the files with an ONNX model's external data, by name, with those in the metadata."""
-    from qacomp.graphs import read_onnx
+    from qacomp.graphs.reading import read_onnx
 
     own = read_onnx(source).external.named_digests()
     different = [name for (name, digest), other in zip(own.items(), told, strict=False) if digest != other]

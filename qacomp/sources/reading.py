@@ -10,7 +10,7 @@ from qacomp.errors import ConfigError, ExportError, UnsafePickleError
 
 if TYPE_CHECKING:
     from qacomp.checkpoints import Checkpoint
-    from qacomp.graphs import OnnxFile
+    from qacomp.graphs.reading import OnnxFile
 
 _HOW_TO_EXPORT = "to export its graph to ONNX as well, give --trust-pickle and --input (the shapes that forward takes)"
 
@@ -32,7 +32,7 @@ def read_model(
     archive without trust_pickle.
     """
     if is_onnx(path):
-        from qacomp.graphs import read_onnx
+        from qacomp.graphs.reading import read_onnx
 
         if key is not None:
             raise ConfigError(f"--key {key}: {path} is an ONNX model, which has no keys; leave --key out")

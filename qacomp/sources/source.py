@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from qacomp.checkpoints import Checkpoint
 from qacomp.evaluation.onnx_measuring import Measured
 from qacomp.evaluation.samples import Given
-from qacomp.graphs import OnnxFile
+from qacomp.graphs.reading import OnnxFile
 from qacomp.options.config import CompressConfig
 from qacomp.rate.calibrated import TwiceCalibratedModel
-from qacomp.runtime.operator_errors import OperatorError
+from qacomp.runtime.operator_error import OperatorError
 from qacomp.sharing.selection import Selection, Weight
 from qacomp.sharing.share import Packed
 from qacomp.sources.source_size import SourceSize

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from qacomp.graphs import OnnxFile
+    from qacomp.graphs.reading import OnnxFile
 
 _MOST = 1 << 60  # bytes: larger than any real source; larger figures in metadata are invalid
 

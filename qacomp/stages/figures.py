@@ -12,7 +12,7 @@ from qacomp.formats import WriteReport
 from qacomp.plain_text import printable
 from qacomp.rate.record import RateSearch
 from qacomp.runtime.agreement import Agreement
-from qacomp.runtime.operator_errors import OperatorError
+from qacomp.runtime.operator_error import OperatorError
 from qacomp.sharing.selection import Selection
 from qacomp.training.history import EpochRecord, WeightHistogram
 from qacomp.training.pruning.report import PruningReport

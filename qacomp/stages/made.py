@@ -13,7 +13,7 @@ from qacomp.exporting.operating_points import OperatingPoint
 from qacomp.formats import Container
 from qacomp.rate.record import RateSearch
 from qacomp.runtime.agreement import Agreement
-from qacomp.runtime.operator_errors import OperatorError
+from qacomp.runtime.operator_error import OperatorError
 from qacomp.sharing.selection import Selection
 from qacomp.sharing.share import Packed
 from qacomp.stages.figures import Accuracy

@@ -19,7 +19,7 @@ from qacomp.evaluation.verdict import judge
 from qacomp.exporting.operating_points import operating_points
 from qacomp.formats import Container, SharedTensor
 from qacomp.options.config import CompressConfig
-from qacomp.runtime.operator_errors import OperatorError, weight_error
+from qacomp.runtime.operator_error import OperatorError, weight_error
 from qacomp.sharing.nested_arrays import at_level
 from qacomp.sharing.selection import Selection
 from qacomp.sharing.share import Packed

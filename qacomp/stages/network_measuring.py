@@ -19,7 +19,7 @@ from qacomp.models.weight_places import split_name
 from qacomp.runtime.agreement import Agreement, compare
 from qacomp.runtime.input_plan import PlannedInput
 from qacomp.runtime.input_values import draw
-from qacomp.runtime.operator_errors import OperatorError, decibels, weight_error
+from qacomp.runtime.operator_error import OperatorError, decibels, weight_error
 from qacomp.sources.network import Network
 from qacomp.sources.probes import probe_inputs
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from qacomp.formats import SharedTensor, stored_values
 from qacomp.options.config import CompressConfig
 from qacomp.options.needs import vector_precision
-from qacomp.runtime.operator_errors import OperatorError, weight_error
+from qacomp.runtime.operator_error import OperatorError, weight_error
 from qacomp.sharing.alike_kmeans import clustered_ahead
 from qacomp.sharing.kmeans import Clustering
 from qacomp.sharing.nested_arrays import share_nested

@@ -15,7 +15,7 @@ import qacomp
 from qacomp.checkpoints import Checkpoint, read_checkpoint
 from qacomp.errors import CheckpointError, ConfigError, NotACheckpointError
 from qacomp.exporting.decode import decode_file, default_output
-from qacomp.graphs import OnnxFile
+from qacomp.graphs.reading import OnnxFile
 from qacomp.runtime.session import open_session
 from qacomp.sources.reading import read_model
 

@@ -15,7 +15,7 @@ from torch import nn
 
 import qacomp
 from qacomp.exporting.decode import decode_file
-from qacomp.graphs import read_onnx
+from qacomp.graphs.reading import read_onnx
 from qacomp.sources.torch_weights import select_layers
 
 FLOAT, INT = TensorProto.FLOAT, TensorProto.INT64

@@ -59,6 +59,7 @@ def test_layers_import_only_downward(layer: str, path: Path) -> None:
 
 ROOMS = (
     ("errors", "version", "plain_text"),
+    ("extras",),
     ("progress", "outputs"),
     ("notebook",),
     ("pickles",),
@@ -285,9 +286,26 @@ def test_the_wheel_holds_every_package() -> None:
     assert listed == found
 
 
+def test_the_reader_s_own_distribution_is_of_the_same_version_and_packages() -> None:
+    whole = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    own = tomllib.loads((ROOT / "packaging" / "formats" / "pyproject.toml").read_text())
+    for key in ("version", "requires-python", "license"):
+        assert own["project"][key] == whole["project"][key]
+    assert own["build-system"] == whole["build-system"]
+    wanted = {line for line in whole["project"]["dependencies"] if line.partition(">=")[0] in ALLOWED["formats"]}
+    assert set(own["project"]["dependencies"]) == wanted
+    data = whole["tool"]["setuptools"]["package-data"]["qacomp.formats"]
+    assert own["tool"]["setuptools"]["package-data"]["qacomp_formats"] == [*data, "py.typed"]
+    folders = {init.parent.relative_to(ROOT / "formats") for init in (ROOT / "formats").rglob("__init__.py")}
+    assert {".".join(("qacomp_formats", *folder.parts)) for folder in folders} == set(
+        own["tool"]["setuptools"]["packages"]
+    )
+
+
 def test_the_constraints_pin_what_pyproject_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    wanted = [requirement for requirement in wanted if not requirement.startswith("qacomp[")]  # another extra
     pinned = {
         line.partition("==")[0].lower().replace("_", "-")
         for line in (ROOT / "constraints.txt").read_text().splitlines()

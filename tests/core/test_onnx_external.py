@@ -11,7 +11,7 @@ from onnx_sources import branches, packed, packed_file, shared_names, without_we
 from qacomp.errors import CheckpointError, FormatError, NotACheckpointError
 from qacomp.exporting.original_onnx import write_original
 from qacomp.formats import open_file
-from qacomp.graphs import read_onnx
+from qacomp.graphs.reading import read_onnx
 from qacomp.graphs.skeleton import slots
 from qacomp.graphs.values import array_of
 from qacomp.graphs.walk import sites

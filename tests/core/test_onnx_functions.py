@@ -13,7 +13,7 @@ from onnx import ModelProto, helper, numpy_helper
 from qacomp.api import compress
 from qacomp.exporting.decode import decode_file
 from qacomp.exporting.onnx_options import OnnxOptions
-from qacomp.graphs import read_onnx
+from qacomp.graphs.reading import read_onnx
 from qacomp.graphs.scopes import make_distinct
 from qacomp.graphs.skeleton import slots
 from qacomp.graphs.values import DATA_FIELDS

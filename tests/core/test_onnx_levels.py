@@ -13,7 +13,7 @@ from qacomp.api import compress
 from qacomp.exporting.decode import decode_file
 from qacomp.exporting.part import Part
 from qacomp.formats import BFLOAT16, bfloat16_from_float32, bfloat16_to_float32, open_file
-from qacomp.graphs import read_onnx
+from qacomp.graphs.reading import read_onnx
 from qacomp.graphs.values import array_of
 from qacomp.options.config import CompressConfig
 from qacomp.result import Result

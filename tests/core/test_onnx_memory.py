@@ -20,7 +20,7 @@ from qacomp.exporting.decode import decode_file
 from qacomp.exporting.onnx_options import OnnxOptions
 from qacomp.exporting.original_onnx import read_back_error, write_original
 from qacomp.formats import Coding, Container, SharedTensor, Writer, open_file
-from qacomp.graphs import read_onnx
+from qacomp.graphs.reading import read_onnx
 from qacomp.graphs.skeleton import fill
 from qacomp.options.config import CompressConfig
 from qacomp.stages.pack_weights import PackedWeights

@@ -20,7 +20,7 @@ from qacomp.errors import ConfigError, ExportError, NotACheckpointError
 from qacomp.evaluation import onnx_measuring
 from qacomp.exporting.decode import decode_file
 from qacomp.exporting.onnx_options import OnnxOptions
-from qacomp.graphs import parse_onnx
+from qacomp.graphs.reading import parse_onnx
 from qacomp.options.config import CompressConfig
 from qacomp.result import Result
 from qacomp.runtime.agreement import run_all

@@ -12,8 +12,9 @@ from onnx import helper, numpy_helper
 from qacomp.errors import RunLimitError
 from qacomp.exporting.onnx_forms.opset import raise_opset
 from qacomp.exporting.onnx_forms.written import written_weights
-from qacomp.graphs import inputs, parse_onnx
+from qacomp.graphs import inputs
 from qacomp.graphs import roles as roles_of
+from qacomp.graphs.reading import parse_onnx
 from qacomp.graphs.roles import roles
 from qacomp.graphs.walk import sites
 from qacomp.options.running import RunLimits

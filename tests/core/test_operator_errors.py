@@ -8,7 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from qacomp.graphs.twins import with_twins
-from qacomp.runtime.operator_errors import WEIGHTS, OperatorErrors, decibels, weight_error
+from qacomp.runtime.operator_error import WEIGHTS, decibels, weight_error
+from qacomp.runtime.operator_errors import OperatorErrors
 
 RNG = np.random.default_rng(0)
 

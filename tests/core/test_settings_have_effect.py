@@ -14,7 +14,7 @@ from torch import nn
 from qacomp import pipeline
 from qacomp.errors import ConfigError, QacompError
 from qacomp.formats import open_file
-from qacomp.graphs import OnnxFile, parse_onnx
+from qacomp.graphs.reading import OnnxFile, parse_onnx
 from qacomp.options import checking
 from qacomp.options.config import CompressConfig
 from qacomp.options.declaration import declarations, flag

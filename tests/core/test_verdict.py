@@ -15,7 +15,7 @@ from qacomp.evaluation.verdict import Verdict, judge, stated_verdict
 from qacomp.formats import open_file
 from qacomp.options.config import CompressConfig
 from qacomp.runtime.agreement import Agreement
-from qacomp.runtime.operator_errors import OperatorError
+from qacomp.runtime.operator_error import OperatorError
 from qacomp.runtime.output_agreement import OutputAgreement
 
 DETECTORS = ("ocr_recogniser", "ssd_detector", "yolo_detector", "sentence_transformer", "text_classifier")

@@ -10,7 +10,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from qacomp.api import compress
 from qacomp.exporting.decode import decode_file
-from qacomp.graphs import read_onnx
+from qacomp.graphs.reading import read_onnx
 from qacomp.graphs.skeleton import slots
 from qacomp.graphs.values import DATA_FIELDS
 from qacomp.graphs.walk import sites
