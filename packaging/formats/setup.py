@@ -13,11 +13,11 @@ from setuptools import setup
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 PACKAGE = HERE / "qacomp_formats"  # made here; an sdist holds it, and is built without the repository
-_IMPORT = re.compile(r"^(\s*(?:from|import) )qacomp\.formats\b", re.MULTILINE)
+_NAME = re.compile(r"\bqacomp\.formats\b")  # in imports and messages; the texts of the format don't hold it
 
 
 def make_package() -> None:
-    """Copy the sources with their imports renamed; texts that they hold, such as the codec's dictionary, stay."""
+    """Copy the sources with their package renamed."""
     shutil.rmtree(PACKAGE, ignore_errors=True)
     for source in sorted((REPOSITORY / "formats").rglob("*")):
         if source.suffix not in (".py", ".md", ".c", ".h"):
@@ -25,7 +25,7 @@ def make_package() -> None:
         target = PACKAGE / source.relative_to(REPOSITORY / "formats")
         target.parent.mkdir(parents=True, exist_ok=True)
         text = source.read_text(encoding="utf-8")
-        target.write_text(_IMPORT.sub(r"\1qacomp_formats", text) if source.suffix == ".py" else text, encoding="utf-8")
+        target.write_text(_NAME.sub("qacomp_formats", text) if source.suffix == ".py" else text, encoding="utf-8")
     (PACKAGE / "py.typed").touch()
     shutil.copyfile(REPOSITORY / "LICENSE", HERE / "LICENSE")
 
