@@ -81,7 +81,7 @@ class Keywords(Settings, total=False):
 
 
 @with_keywords(Call)
-@needing_torch("qacomp.compress")
+@needing_torch("compress")
 @_in_own_torch_state
 def compress(
     model: "PathLike | Checkpoint | OnnxFile | torch.nn.Module | Mapping[str, Any] | onnx.ModelProto",

@@ -47,7 +47,7 @@ class TrainKeywords(TrainSettings, total=False):
 
 
 @with_keywords(TrainCall, _SHOWN)
-@needing_torch("qacomp.train")
+@needing_torch("train")
 def train(
     arch: "str | torch.nn.Module | Callable[[], torch.nn.Module]",
     data: Any,

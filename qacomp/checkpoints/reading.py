@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-@needing_torch("qacomp.read_checkpoint")
+@needing_torch("read_checkpoint")
 def read_checkpoint(path: str | Path, *, trust_pickle: bool = False, key: str | None = None) -> Checkpoint:
     """Read a state dict from a file; its kind is recognised by its content.
 

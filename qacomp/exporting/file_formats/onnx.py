@@ -11,7 +11,7 @@ from qacomp.formats import Container
 @register_format("onnx")
 def write(container: Container, output: Path, options: DecodeOptions) -> Decoded:
     """Write the network with its graph; see `qacomp.exporting.onnx_file`. Only here is the package onnx needed."""
-    with naming_extra("decoding to ONNX"):
+    with naming_extra("decoding to .onnx (without a graph: .safetensors or .npz)"):
         from qacomp.exporting.onnx_file import write as write_onnx
 
         return write_onnx(container, output, options)
