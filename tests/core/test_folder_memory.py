@@ -13,7 +13,7 @@ from qacomp.formats.codecs import zstd as zstd_module
 from qacomp.formats.codecs.zstd import Zstd
 from qacomp.rate import plain
 from qacomp.rate.grid_form import distinct
-from qacomp.runtime import operator_errors
+from qacomp.runtime import operator_error
 from qacomp.sources import folder_source
 from qacomp.tensors import constants
 
@@ -32,7 +32,7 @@ def bytes_a_value(call: Callable[[], Any]) -> float:
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (plain, operator_errors, folder_source, constants):
+    for module in (plain, operator_error, folder_source, constants):
         monkeypatch.setattr(module, "_PART", 1 << 14)
 
 
@@ -40,9 +40,9 @@ def test_a_tensor_is_put_on_a_grid_in_parts() -> None:
     found: list[Any] = []
     assert bytes_a_value(lambda: found.append(plain.on_grid_within(WEIGHTS, 1e-3, "fp16"))) < 6
     shared = found[0].value
-    error = operator_errors.weight_error(WEIGHTS, shared.dense())
+    error = operator_error.weight_error(WEIGHTS, shared.dense())
     assert -31 < error.db < -29.9  # the codebook is rounded to bfloat16
-    assert bytes_a_value(lambda: operator_errors.weight_error(WEIGHTS, WEIGHTS)) < 6
+    assert bytes_a_value(lambda: operator_error.weight_error(WEIGHTS, WEIGHTS)) < 6
 
 
 def test_a_tensor_is_looked_at_in_parts() -> None:
