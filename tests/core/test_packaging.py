@@ -1,0 +1,46 @@
+"""What the distributions hold and need: every folder, the packages that are pinned, and the reader's own one."""
+
+import tomllib
+from itertools import chain
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_wheel_holds_every_package() -> None:
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    found = set()
+    for layer in ("formats", "qacomp", "cli"):
+        for init in (ROOT / layer).rglob("__init__.py"):
+            name = ".".join(init.parent.relative_to(ROOT).parts)
+            found.add(name if layer == "qacomp" else f"qacomp.{name}")
+    assert listed == found
+
+
+def test_the_reader_s_own_distribution_is_of_the_same_version_and_packages() -> None:
+    whole = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    own = tomllib.loads((ROOT / "packaging" / "formats" / "pyproject.toml").read_text())
+    for key in ("version", "requires-python", "license"):
+        assert own["project"][key] == whole["project"][key]
+    assert own["build-system"] == whole["build-system"]
+    wanted = {line for line in whole["project"]["dependencies"] if line.partition(">=")[0] in {"numpy", "zstandard"}}
+    assert set(own["project"]["dependencies"]) == wanted
+    data = whole["tool"]["setuptools"]["package-data"]["qacomp.formats"]
+    assert own["tool"]["setuptools"]["package-data"]["qacomp_formats"] == [*data, "py.typed"]
+    folders = {init.parent.relative_to(ROOT / "formats") for init in (ROOT / "formats").rglob("__init__.py")}
+    assert {".".join(("qacomp_formats", *folder.parts)) for folder in folders} == set(
+        own["tool"]["setuptools"]["packages"]
+    )
+
+
+def test_the_constraints_pin_what_pyproject_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    wanted = [requirement for requirement in wanted if not requirement.startswith("qacomp[")]  # another extra
+    pinned = {
+        line.partition("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+    }
+    for requirement in wanted:
+        name = requirement.partition(">=")[0].partition("[")[0].strip().lower().replace("_", "-")
+        assert name in pinned, f"{requirement} isn't pinned in constraints.txt"
