@@ -19,7 +19,16 @@ from qacomp.cli.console import (
 )
 from qacomp.cli.help_page import BriefOption
 from qacomp.cli.interruption import saying_what_is_kept
-from qacomp.cli.options import FOLDER, INPUT, OUTPUT, force_option, reporting, strict_option, trust_option
+from qacomp.cli.options import (
+    FOLDER,
+    INPUT,
+    OUTPUT,
+    force_option,
+    reporting,
+    strict_option,
+    trust_option,
+    workers_option,
+)
 from qacomp.cli.progress import make_progress
 from qacomp.cli.ranks import is_first, is_shared
 from qacomp.cli.request import taking
@@ -55,6 +64,8 @@ class CompressRequest:
     loss_fn: str | None
     snapshots: Path | None
     shard_size: str | None
+    workers: str | None
+    part: str | None
     strict: bool
     trust_pickle: bool
     force: bool
@@ -121,6 +132,14 @@ def _print_schema(ctx: click.Context, parameter: click.Parameter, wanted: bool) 
     metavar="SIZE",
     help="Write several .qac files of at most this size, such as 2GB, and NAME.qac.index.json, which is read like one.",
 )
+@workers_option
+@click.option(
+    "--part",
+    cls=BriefOption,
+    default=None,
+    metavar="N/OF",
+    help="Write only this part of a large model's tensors, such as 2/8; `qacomp merge` joins the parts.",
+)
 @strict_option
 @trust_option
 @force_option
@@ -173,6 +192,8 @@ def compress_command(asked: CompressRequest) -> None:
             force=asked.force,
             distributed=ranks.size > 1,
             shard_size=asked.shard_size,
+            workers=asked.workers,
+            part=asked.part,
         )
     if asked.report is not None and ranks.first:
         result.report(asked.report, force=asked.force)

@@ -56,6 +56,6 @@ def saying_what_is_kept(output: Path) -> Iterator[None]:
 
 def _kept(output: Path) -> str:
     """Return what a run saved beside `output`, in words; empty for nothing."""
-    suffixes = {"epochs": ".resume", "trials": ".journal"}
+    suffixes = {"epochs": ".resume", "trials": ".journal", "tensors": ".tensors"}
     saved = [what for what, suffix in suffixes.items() if output.with_name(output.name + suffix).exists()]
     return f"finished {' and '.join(saved)} are kept: run the same command again to continue" if saved else ""

@@ -15,7 +15,20 @@ from qacomp.cli.ranks import left_to_first
 from qacomp.cli.streams import complain, prepare, shown, silence
 
 _LONGEST = 2000  # characters of an error message; a name or value from a file may have megabytes
-_COMMANDS = ("train", "compress", "decode", "eval", "inspect", "diff", "verify", "gate", "sweep", "plot", "demo")
+_COMMANDS = (
+    "train",
+    "compress",
+    "merge",
+    "decode",
+    "eval",
+    "inspect",
+    "diff",
+    "verify",
+    "gate",
+    "sweep",
+    "plot",
+    "demo",
+)
 _TRAINING = ("train", "compress", "sweep", "demo")  # need PyTorch, whatever else is missing
 
 

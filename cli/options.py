@@ -77,6 +77,12 @@ def trust_option(function: F) -> F:
     return click.option("--trust-pickle", cls=BriefOption, is_flag=True, help=text, brief=brief)(function)
 
 
+def workers_option(function: F) -> F:
+    """Add --workers to a command."""
+    text = "Processes that share a large model's tensors: a number, 0 for one a core, or a Dask scheduler, tcp://HOST:PORT."
+    return click.option("--workers", cls=BriefOption, default=None, metavar="N", help=text)(function)
+
+
 def run_limits(given: Mapping[str, Any]) -> "RunLimits":
     """Return the limits that --run-limits gives, or the defaults. Raises ConfigError for a bad value."""
     from qacomp.options.parts import read_parts

@@ -25,6 +25,7 @@ from qacomp.formats.errors import (
     UnsupportedTensorError,
     UnsupportedVersionError,
 )
+from qacomp.formats.held import HeldTensor
 from qacomp.formats.limits import Limits
 from qacomp.formats.reader import load_file, open_file, verify_file
 from qacomp.formats.report import SectionInfo, TensorInfo, TensorReport, VerifyReport, WriteReport
@@ -40,6 +41,7 @@ __all__ = [
     "Container",
     "FormatError",
     "HeaderError",
+    "HeldTensor",
     "IrregularFileError",
     "Level",
     "LimitExceededError",

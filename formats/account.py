@@ -22,6 +22,14 @@ class Account:
         self.reason = ""
         self.entropy_bits = entropy_bits
 
+    def has_indices(self, entropy_bits: float) -> None:
+        """Note that the tensor is shared, with indices of this entropy."""
+        self.entropy_bits = entropy_bits
+
+    def restore(self, codecs: list[str], candidates: dict[str, int], reason: str, entropy_bits: float | None) -> None:
+        """Set what another writer has found out about the tensor."""
+        self.codecs, self.candidates, self.reason, self.entropy_bits = codecs, candidates, reason, entropy_bits
+
     def add(self, choice: Choice, content: Kind) -> None:
         """Add the codec, the candidate sizes and the reason of a section that holds a part of the tensor."""
         if content == "values" and self.entropy_bits is not None:

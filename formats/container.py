@@ -65,7 +65,7 @@ class Container:
         self.available = len(data)
         """Bytes of the file that are there: fewer if it is cut off."""
         self.header_crc = prefix.header_crc
-        self._header = header
+        self.header = header
         self._sections = Sections(
             source, data, header, PREFIX_BYTES + prefix.stored_bytes, access.limits, access.verify
         )
@@ -99,7 +99,7 @@ class Container:
     @property
     def overhead_bytes(self) -> int:
         """Return the bytes of prefix, header and padding together: all bytes outside the sections."""
-        return self.size - sum(section.stored_bytes for section in self._header.sections)
+        return self.size - sum(section.stored_bytes for section in self.header.sections)
 
     @property
     def sections(self) -> tuple[SectionInfo, ...]:
@@ -128,7 +128,7 @@ class Container:
     @property
     def levels(self) -> int:
         """Return the number of progressive levels in the file; 1 without nested codebooks."""
-        return max((len(record.levels) for record in self._header.tensors), default=1) or 1
+        return max((len(record.levels) for record in self.header.tensors), default=1) or 1
 
     @property
     def level(self) -> int:
@@ -141,7 +141,7 @@ class Container:
         copy=False: a large tensor that is stored raw comes as a read-only view of the mapped file. Raises
         TensorNotFoundError, and ValueError for a level below 0.
         """
-        record, number = self._content(name)
+        record, number = self.content(name)
         if record.kind == SHARED:
             return self._decoder.weights(number, self._level_of(record, level)).reshape(record.shape)
         if not copy and (view := self._decoder.mapped(number)) is not None:
@@ -153,7 +153,7 @@ class Container:
 
         Bounds are clipped as in slicing. Raises TensorNotFoundError, and IndexError for a tensor without axes.
         """
-        record, number = self._content(name)
+        record, number = self.content(name)
         if not record.shape:
             raise IndexError(f"tensor {name!r} has no axes, so no rows; read it with tensor()")
         start, stop, _ = slice(start, stop).indices(record.shape[0])
@@ -164,7 +164,7 @@ class Container:
         top = self._level_of(record, level) if record.kind == SHARED else 0
         out: NDArray[Any] = np.empty((stop - start) * inner, dtype_of(record.dtype))
         first, last = start * inner, stop * inner
-        for chunk, (begin, end) in enumerate(layout.chunk_ranges(record.count, self._header.chunk_log2)):
+        for chunk, (begin, end) in enumerate(layout.chunk_ranges(record.count, self.header.chunk_log2)):
             if begin >= last or end <= first:
                 continue
             if record.kind == SHARED:
@@ -180,7 +180,7 @@ class Container:
 
         Raises TensorNotFoundError, or NotSharedError for a dense tensor.
         """
-        record, number = self._content(name)
+        record, number = self.content(name)
         if record.kind != SHARED:
             raise NotSharedError(f"{self.source}: tensor {name!r} is stored dense; read it with tensor()")
         top = self._level_of(record, level)
@@ -193,14 +193,22 @@ class Container:
             )
         return SharedTensor(self._decoder.book(number, top), indices, levels, record.blocks)
 
+    def codebook(self, name: str, level: int) -> NDArray[Any]:
+        """Decode the codebook of one level of a shared tensor."""
+        return self._decoder.book(self.content(name)[1], level)
+
+    def stored(self, place: int) -> memoryview:
+        """Return the stored bytes of a section by its number in the file; raises ChecksumMismatchError."""
+        return self._sections.stored(place)
+
     def check(self) -> VerifyReport:
         """Check every section's checksum and every tensor's digest; raises a FormatError if one of them is wrong."""
         self._sections.check()
         self.graph()
         _ = self.meta
         for name in self.names:
-            record, _ = self._content(name)
-            digest = DigestStream(self._header.digest_bytes)
+            record, _ = self.content(name)
+            digest = DigestStream(self.header.digest_bytes)
             digest.update(self.tensor(name))
             if digest.digest() != record.digest:
                 raise ChecksumMismatchError(
@@ -215,12 +223,13 @@ class Container:
             )
         return self._numbers[name]
 
-    def _content(self, name: str) -> tuple[TensorRecord, int]:
+    def content(self, name: str) -> tuple[TensorRecord, int]:
+        """Return the record and number of the tensor that holds a tensor's content. Raises TensorNotFoundError."""
         number = self._number(name)
-        record = self._header.tensors[number]
+        record = self.header.tensors[number]
         if record.kind == SAME:
             number = record.same_as
-            record = self._header.tensors[number]
+            record = self.header.tensors[number]
         for dtype in (record.dtype, record.stored):
             if dtype not in DTYPES:
                 raise UnsupportedVersionError(

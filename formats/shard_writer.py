@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -11,8 +11,10 @@ from typing import Any
 from qacomp.formats.atomic import moved_into_place
 from qacomp.formats.dtypes import dtype_id, itemsize_of
 from qacomp.formats.errors import UnsupportedTensorError
+from qacomp.formats.held import HeldTensor
 from qacomp.formats.layout import small_values
 from qacomp.formats.metadata import write_metadata
+from qacomp.formats.records import SHARED, TensorRecord
 from qacomp.formats.report import WriteReport
 from qacomp.formats.scratch import part_folder
 from qacomp.formats.shard_index import MOST_SHARDS, Shard, index_path, shard_name, write_shard_index
@@ -67,14 +69,22 @@ class ShardWriter:
 
     def add(self, name: str, tensor: Tensor, precision: str | None = None) -> None:
         """Write one tensor, into a new shard if it might not fit into the open one. Raises as `Writer.add`."""
-        values, side = _most_bytes(name, tensor)
+        small = math.prod(tensor.indices.shape if isinstance(tensor, SharedTensor) else tensor.shape)
+        self._put(name, _most_bytes(name, tensor), small, lambda writer: writer.add(name, tensor, precision))
+
+    def adopt(self, held: HeldTensor) -> None:
+        """Write a tensor of another container, as `add` would. Raises as `Writer.adopt`."""
+        record, _ = held.container.content(held.name)
+        self._put(held.name, _most_record_bytes(held.name, record), record.count, lambda writer: writer.adopt(held))
+
+    def _put(self, name: str, most: tuple[int, int], small: int, put: Callable[[Writer], None]) -> None:
+        values, side = most
         if self._writer is None or (self._names and self._bound + values + side > self._most):
             self._next()
         assert self._writer is not None
         before = self._writer.stored_bytes
-        self._writer.add(name, tensor, precision)
+        put(self._writer)
         self._names.append(name)
-        small = math.prod(tensor.indices.shape if isinstance(tensor, SharedTensor) else tensor.shape)
         waits = small <= small_values(self._writer.chunk_log2)  # in an open group, so that its bytes aren't known
         self._bound += side + (values if waits else min(values, self._writer.stored_bytes - before))
 
@@ -150,10 +160,25 @@ def _escaped(index: str) -> str:
 
 def _most_bytes(name: str, tensor: Tensor) -> tuple[int, int]:
     """Return upper bounds of what a tensor adds to a shard: its values or packed indices; its codebooks and records."""
-    records = len(name.encode()) + 10 * 36 + _RECORD
     if not isinstance(tensor, SharedTensor):
-        return tensor.nbytes, records + tensor.nbytes // 1024
+        return _most(name, tensor.nbytes, tensor.nbytes // 1024)
     books = sum(book.size for book in (tensor.codebook, *(level.codebook for level in tensor.levels)))
-    bits = (tensor.codebook.shape[-1] - 1).bit_length()
-    width = itemsize_of(dtype_id(tensor.codebook.dtype)) + 4  # and the number of children of each entry
-    return tensor.indices.size * bits // 8 + 8, records + books * width + tensor.indices.size // 1024
+    return _most_shared(name, tensor.indices.size, books, (tensor.codebook.shape[-1], dtype_id(tensor.codebook.dtype)))
+
+
+def _most_record_bytes(name: str, record: TensorRecord) -> tuple[int, int]:
+    """Return the same bounds for a tensor with a record."""
+    if record.kind != SHARED:
+        return _most(name, record.nbytes, record.nbytes // 1024)
+    books = math.prod(record.books) * sum(record.levels)
+    return _most_shared(name, record.count, books, (record.levels[-1], record.dtype))
+
+
+def _most_shared(name: str, count: int, books: int, book: tuple[int, int]) -> tuple[int, int]:
+    k, dtype = book
+    width = itemsize_of(dtype) + 4  # and the number of children of each entry
+    return _most(name, count * (k - 1).bit_length() // 8 + 8, books * width + count // 1024)
+
+
+def _most(name: str, values: int, side: int) -> tuple[int, int]:
+    return values, len(name.encode()) + 10 * 36 + _RECORD + side

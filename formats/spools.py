@@ -37,7 +37,7 @@ class Spools:
         """Return the records of all sections in the order of the file: by level, then as they were put."""
         return [record for level in sorted(self._records) for record in self._records[level]]
 
-    def put(self, record: SectionRecord, payload: bytes) -> None:
+    def put(self, record: SectionRecord, payload: bytes | memoryview) -> None:
         """Append a section to its level; raises OutputNotWritableError."""
         if record.level not in self._files:
             try:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from qacomp.formats import layout
 from qacomp.formats.account import Account
 from qacomp.formats.budget import check_graph, check_meta
-from qacomp.formats.checksums import DIGEST_BYTES, crc32
-from qacomp.formats.codec_choice import LEAVE_OUT, default_codecs
+from qacomp.formats.checksums import crc32
+from qacomp.formats.codec_choice import LEAVE_OUT
 from qacomp.formats.codecs import Stream, load_codec
+from qacomp.formats.coding import Coding
 from qacomp.formats.dtypes import little_endian
 from qacomp.formats.encoding import (
     Member,
@@ -29,6 +30,7 @@ from qacomp.formats.encoding import (
     words,
 )
 from qacomp.formats.errors import UnsupportedTensorError
+from qacomp.formats.held import HeldTensor, details
 from qacomp.formats.inventory import Inventory
 from qacomp.formats.metadata import write_metadata
 from qacomp.formats.open_groups import OpenGroups
@@ -38,37 +40,6 @@ from qacomp.formats.report import TensorReport, WriteReport
 from qacomp.formats.spools import Spools
 from qacomp.formats.tensor_records import Tensor, describe, identity
 from qacomp.formats.tensors import SharedTensor, stored_form
-
-
-@dataclass(frozen=True)
-class Coding:
-    """How tensors are coded into bytes; the tensors that a reader gets don't depend on it.
-
-    codecs: names of the codecs to choose from (raw is always added), None for those of SPEC.md; a name such as no-zstd
-    leaves that codec out everywhere, also of the header; only such names: of those of SPEC.md; chunk_log2: log2 of the
-    number of values in a chunk of a large tensor; digest_bytes: length of each tensor's digest, 0 to 32; threads:
-    number of processes that encode; the bytes of the file don't depend on it.
-    """
-
-    codecs: tuple[str, ...] | None = None
-    chunk_log2: int = layout.CHUNK_LOG2
-    digest_bytes: int = DIGEST_BYTES
-    threads: int = 1
-
-    @property
-    def tried(self) -> tuple[str, ...] | None:
-        """Return `codecs` with raw, and with those of SPEC.md if all names only leave codecs out."""
-        if self.codecs is None:
-            return None
-        if self.codecs and all(name.startswith(LEAVE_OUT) for name in self.codecs):
-            return (*default_codecs(), *self.codecs)
-        return (*self.codecs, "raw")
-
-    @property
-    def newer(self) -> tuple[str, ...]:
-        """Return the codecs of newer versions that are tried for the graph and the metadata."""
-        named = [name for name in self.codecs or () if not name.startswith(LEAVE_OUT)]
-        return ("deflate",) if not named or "deflate" in named else ()
 
 
 class Writer:
@@ -106,6 +77,7 @@ class Writer:
         self._spools = Spools(self.path, durable=durable, codecs=self.codecs)
         self._groups = OpenGroups(self._put, self._move, self.codecs, self.chunk_log2)
         self._accounts: list[Account] = []
+        self._keys: list[bytes] = []
 
     def __enter__(self) -> "Writer":
         return self
@@ -127,25 +99,55 @@ class Writer:
         """
         precision = precision or self.precision
         described = describe(name, tensor, precision)
-        if name in self._names:
-            raise UnsupportedTensorError(f"two tensors are named {name[:80]!r}; rename one")
-        self._names.add(name)
         key, digest = identity(described, tensor, self.digest_bytes)
         record, stored, _ = described
-        number = len(self._records)
-        if key in self._seen:
-            target = self._seen[key]
-            self._records.append(replace(record, kind=SAME, same_as=target, digest=digest))
-            self._accounts.append(Account(precision, target))
+        number = self._registered(replace(record, digest=digest), key, precision)
+        if number is None:
             return
-        self._seen[key] = number
-        self._records.append(replace(record, digest=digest))
-        bits = entropy(tensor.indices, tensor.codebook.shape[-1]) if isinstance(tensor, SharedTensor) else None
-        self._accounts.append(Account(precision, entropy_bits=bits))
         if isinstance(tensor, SharedTensor):
+            self._accounts[number].has_indices(entropy(tensor.indices, tensor.codebook.shape[-1]))
             self._add_shared(number, tensor)
         else:
             self._add_dense(number, stored)
+
+    def adopt(self, held: HeldTensor) -> None:
+        """Write a tensor of another container as `add` would: sections of its own are copied, others are coded again.
+
+        Raises as `add`, a FormatError for a damaged container, and UnsupportedTensorError for one with other chunks.
+        """
+        record = held.record(self.chunk_log2, self.digest_bytes)
+        if not held.has_own_sections:
+            self.add(held.name, held.tensor(), held.precision)
+            return
+        number = self._registered(record, held.key, held.precision)
+        if number is None:
+            return
+        held.fill(self._accounts[number])
+        if record.book_group:
+            for level, book in enumerate(held.stored_books()):
+                group = self._groups.add_values(number, book, layout.book_stream(record, level))
+            self._records[number] = replace(record, book_group=group + 1)
+        for section, payload in held.sections():
+            self._spools.put(replace(section, owner=number), payload)
+
+    def details(self) -> dict[str, dict[str, Any]]:
+        """Return what a later `adopt` needs to know of each tensor and a container doesn't hold, as JSON values."""
+        accounts = [a if a.same is None else self._accounts[a.same] for a in self._accounts]
+        return {r.name: details(a, k) for r, a, k in zip(self._records, accounts, self._keys, strict=True)}
+
+    def _registered(self, record: TensorRecord, key: bytes, precision: str) -> int | None:
+        """Append a tensor's record and return its number; None if an earlier tensor has the same content."""
+        if record.name in self._names:
+            raise UnsupportedTensorError(f"two tensors are named {record.name[:80]!r}; rename one")
+        self._names.add(record.name)
+        self._keys.append(key)
+        number = len(self._records)
+        target = self._seen.setdefault(key, number)
+        if target != number:
+            record = replace(record, kind=SAME, same_as=target)
+        self._records.append(record)
+        self._accounts.append(Account(precision, None if target == number else target))
+        return number if target == number else None
 
     @property
     def stored_bytes(self) -> int:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from qacomp.exporting.part import Part
     from qacomp.formats import open_file
     from qacomp.gating import GateLimits, gate
+    from qacomp.merge import merge
     from qacomp.options.config import CompressConfig
     from qacomp.result import Result
     from qacomp.stages.from_scratch import TrainedCheckpoint
@@ -35,6 +36,7 @@ __all__ = [
     "decode",
     "gate",
     "load_dataset",
+    "merge",
     "open_file",
     "read_checkpoint",
     "train",
@@ -52,6 +54,7 @@ _HOMES = {
     "decode": "qacomp.exporting.decode",
     "gate": "qacomp.gating",
     "load_dataset": "qacomp.datasets",
+    "merge": "qacomp.merge",
     "open_file": "qacomp.formats",
     "read_checkpoint": "qacomp.checkpoints",
     "train": "qacomp.train_api",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
 from qacomp.calls import PathLike, output_or_temporary, own_functions, removed_with, shard_bytes_of, split_keywords
+from qacomp.errors import ConfigError
 from qacomp.extras import needing_torch
 from qacomp.formats import UnsupportedTensorError
 from qacomp.formats.shard_index import SUFFIX, index_path
@@ -19,6 +20,7 @@ from qacomp.progress import Progress
 from qacomp.ranks.joining import joined
 from qacomp.runtime.limits import limited_runs
 from qacomp.sources.input_files import command_files
+from qacomp.workers.choice import workers_of
 
 if TYPE_CHECKING:
     import onnx
@@ -57,6 +59,8 @@ class Call:
     force: bool = False
     distributed: bool = False
     shard_size: str | int | None = None
+    workers: int | str | None = None
+    part: str | None = None
 
 
 class Keywords(Settings, total=False):
@@ -78,6 +82,10 @@ class Keywords(Settings, total=False):
     """Share the training with the other processes of torchrun, all of which make this call."""
     shard_size: str | int | None
     """Write a container of several files of at most this size, 2GB or bytes, and an index, which is the output."""
+    workers: int | str | None
+    """Processes that share the tensors of a large source, 0 for all cores, or the address of a Dask scheduler."""
+    part: str | None
+    """Write only this part of a large source's tensors, such as 2/8, for `qacomp.merge`."""
 
 
 @with_keywords(Call)
@@ -117,12 +125,16 @@ def compress(
     The first one writes the output, and each returns its Result.
     shard_size: write several files of at most this size, such as "2GB", and the index NAME.qac.index.json, which is
     read like a container.
+    workers: processes that share the tensors of a source of 1 GiB or more; 0 for one a core, or the address of a Dask
+    scheduler, "tcp://HOST:PORT". The bytes don't depend on it.
+    part: "2/8" writes the second of eight parts of such a source's tensors; `qacomp.merge` joins the parts.
 
     Raises the named errors of `qacomp.errors`. The output is written whole or not at all.
     """
     from qacomp.notebook import choose_progress
     from qacomp.pipeline import compress as run_stages
     from qacomp.sources.opening import Reading, open_source
+    from qacomp.stages.parts import part_of
     from qacomp.stages.run import Run
 
     call, settings = split_keywords(Call, keywords)
@@ -131,6 +143,9 @@ def compress(
     read = [Path(file) for file in (_path_of(model), config) if isinstance(file, str | os.PathLike)]
     files = command_files(read, (data, chosen.data, chosen.metric, call.loss_fn))
     shard_bytes = shard_bytes_of(call.shard_size, chosen)
+    workers, part = workers_of(call.workers), part_of(call.part)
+    if part is not None and shard_bytes is not None:
+        raise ConfigError("--part: gives one file; give --shard-size when the parts are merged")
     if output is not None and shard_bytes is not None:
         output = index_path(Path(output))
     with (
@@ -142,6 +157,7 @@ def compress(
             claim([*written, *snapshot_outputs(call.snapshots, written, "snapshots")], files, force=call.force)
         folder = Path(call.snapshots) if call.snapshots is not None and ranks.first else None
         run = Run(choose_progress(call.progress if ranks.first else False), target, folder, own, ranks, shard_bytes)
+        run.divided(workers, part)
         how = Reading(call.trust_pickle, call.input_shape, run.progress)
         source, chosen, loaded = open_source(model, data, chosen, how, run.note)
         try:

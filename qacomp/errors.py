@@ -117,3 +117,11 @@ class RunLimitError(StoppedRunError):
 
 class RuntimeCrashError(StoppedRunError):
     """A model crashed the process in which onnxruntime ran it."""
+
+
+class WorkerError(QacompError):
+    """Workers can't be reached, or a task ended its worker again and again."""
+
+
+class PartsError(QacompError):
+    """Files aren't all parts of one divided compression, or one of them is missing."""

@@ -50,6 +50,11 @@ def journal_path(path: Path) -> Path:
     return path.parent / f"{path.name}.journal"
 
 
+def pieces_path(path: Path) -> Path:
+    """Return the path of the folder beside an output that keeps its finished tensors while it is made."""
+    return path.parent / f"{path.name}.tensors"
+
+
 def resume_output(path: Path, what: str = "-o") -> Output:
     """Return the resume file of an output, NAME.resume beside it, in which a long run saves its state."""
     return Output(path.parent / f"{path.name}.resume", f"{what}, which keeps the state of a long run,", "resume")

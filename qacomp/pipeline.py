@@ -12,6 +12,7 @@ from qacomp.evaluation.samples import Given
 from qacomp.options.config import CompressConfig
 from qacomp.result import Result
 from qacomp.sources.torch_source import Source, TorchSource
+from qacomp.stages.check_part import check_part
 from qacomp.stages.made import Made
 from qacomp.stages.resolve import resolve
 from qacomp.stages.resumable import resumable
@@ -36,6 +37,7 @@ def compress(source: Source, config: CompressConfig, data: Examples | Given | No
     config = run.ranks.from_first(functools.partial(resolve, config, source, data, run.note))
     if run.own.loss_fn is not None and not (isinstance(source, TorchSource) and isinstance(data, Examples)):
         run.note("--loss-fn: has no effect, since nothing is trained")
+    check_part(source, config, run.part)
     selection = select_weights(source, config, run.note)
     made: Made | None = None
     with resumable(source, config, data, run):

@@ -1,7 +1,7 @@
 """A folder of a model as a source: its tensors are read one at a time, so it may be larger than memory."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -156,7 +156,12 @@ class FolderSource:
         found = self._seen[name].constant if never is None else None
         unless = found and f"{what}, {found}, not a weight: {_KEPT} unless --include names it"
         kind = "dense" if len(place.sizes) == 2 else "conv"
-        return Weight(name, place.sizes, partial(self.folder.read, name), what, kind, 0, never, unless)
+        return Weight(name, place.sizes, self._reader(name), what, kind, 0, never, unless)
+
+    def _reader(self, name: str) -> Callable[[], NDArray[Any]]:
+        """Return what reads a tensor and holds nothing but its place, so that it can be sent to another process."""
+        file, own = self.folder.tensors[name]
+        return partial(replace(file, tensors={own: file.tensors[own]}, metadata={}).read, own)
 
     @cached_property
     def _seen(self) -> "dict[str, Looked]":

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from qacomp.errors import DataError, ExportError
 from qacomp.evaluation.onnx_measuring import reference_outputs
 from qacomp.evaluation.samples import Given
 from qacomp.graphs.metadata import ORIGINAL
-from qacomp.graphs.reading import OnnxFile
+from qacomp.graphs.reading import OnnxFile, read_onnx
 from qacomp.graphs.roles import Role, roles
 from qacomp.graphs.skeleton import Slot, empty, join, slots
 from qacomp.graphs.values import FLOATS, count, is_external
@@ -159,3 +160,13 @@ class OnnxSource:
     def _array(self, site: Site) -> NDArray[Any]:
         tensor = site.tensor
         return Slot(site, "").array(self.origin.external.read(tensor) if is_external(tensor) else None)
+
+
+def read_onnx_tensor(path: Path, name: str) -> NDArray[Any]:
+    """Return one tensor of an ONNX file by its name in a container; a worker parses the file once."""
+    return _opened(path).values(name)
+
+
+@lru_cache(maxsize=1)
+def _opened(path: Path) -> OnnxSource:
+    return OnnxSource(read_onnx(path))

@@ -10,7 +10,7 @@ from qacomp.evaluation.metrics import Measure
 from qacomp.evaluation.paired import Loss
 from qacomp.evaluation.verdict import NOT_JUDGED, Verdict
 from qacomp.exporting.operating_points import OperatingPoint
-from qacomp.formats import Container
+from qacomp.formats import Container, HeldTensor
 from qacomp.rate.record import RateSearch
 from qacomp.runtime.agreement import Agreement
 from qacomp.runtime.operator_error import OperatorError
@@ -61,7 +61,8 @@ Finish: TypeAlias = Callable[[Container], tuple[Measurements, Selection]]
 class Made:
     """What goes into a container.
 
-    tensors: (name, value) in order; a large source's tensors are shared while they are iterated, which works only once.
+    tensors: (name, value) in order; those of a large source are shared while they are iterated, which
+    works only once.
     measured: what was measured before writing; meta: metadata without the record of the source; cuts: names of tensors
     before which the writer begins new sections. finish: takes the container that was written, checks it against this
     value, and returns all measurements and the final selection. search: what rate-aware sharing measured while it
@@ -69,7 +70,7 @@ class Made:
     """
 
     selection: Selection
-    tensors: Iterable[tuple[str, Packed]]
+    tensors: Iterable[tuple[str, Packed | HeldTensor]]
     graph: bytes | None
     meta: Mapping[str, Any]
     measured: Measurements

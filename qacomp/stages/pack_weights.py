@@ -1,15 +1,14 @@
 """Turn a source's tensors into what a container holds: shared values, a rounded vector, or the exact tensor."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from qacomp.formats import SharedTensor, stored_values
+from qacomp.formats import stored_values
 from qacomp.options.config import CompressConfig
 from qacomp.options.needs import vector_precision
-from qacomp.runtime.operator_error import OperatorError, weight_error
 from qacomp.sharing.alike_kmeans import clustered_ahead
 from qacomp.sharing.kmeans import Clustering
 from qacomp.sharing.nested_arrays import share_nested
@@ -17,22 +16,30 @@ from qacomp.sharing.selection import Layer, Selection, Weight
 from qacomp.sharing.share import Packed, share_array
 from qacomp.sources.source import PlainSource
 
-Share: TypeAlias = Callable[[NDArray[Any], Layer], Packed]
-"""Shares a layer's values."""
+
+class Share(Protocol):
+    """Shares a layer's values."""
+
+    def __call__(self, array: NDArray[Any], layer: Layer, /) -> Packed: ...  # noqa: D102
+
+
+def clustered(array: NDArray[Any], layer: Layer, config: CompressConfig, found: Clustering | None = None) -> Packed:
+    """Return a layer's values shared by k-means, as the settings say. found: their clusters, if they are known."""
+    if config.levels is not None:
+        return share_nested(array, layer, config.levels, config.stored_precision)
+    return share_array(array, layer, config.codebook, config.stored_precision, config.rounding, found)
 
 
 class PackedWeights:
     """All tensors of a source, packed for the last selection that was given to `share`.
 
-    items: packed tensors by name, in the container's order; errors: relative error of each weight that `one_by_one`
-    shared.
+    items: packed tensors by name, in the container's order.
     """
 
     def __init__(self, source: PlainSource, vectors: Mapping[str, str], config: CompressConfig) -> None:
         self._source, self._vectors, self._config = source, vectors, config
         self._layers: dict[str, Layer] = {}
         self.items: dict[str, Packed] = {}
-        self.errors: dict[str, OperatorError] = {}
         self._kept: dict[str, str] = {}
 
     def share(self, selection: Selection) -> None:
@@ -46,7 +53,7 @@ class PackedWeights:
         ahead = self._clustered_ahead(selection) if first else {}
         for weight in self._source.weights():
             if first or weight.name in changed:
-                share = partial(self.clustered, found=ahead.get(weight.name))
+                share = partial(clustered, config=self._config, found=ahead.get(weight.name))
                 self.items[weight.name] = self._pack(weight, layers.get(weight.name), share)
         for layer in selection.layers:
             self.items |= dict.fromkeys(layer.tied, self.items[layer.name])
@@ -62,24 +69,10 @@ class PackedWeights:
             if weight.name in layers:
                 self.items[weight.name] = items[weight.name]
             elif first:
-                self.items[weight.name] = self._pack(weight, None, self.clustered)
+                self.items[weight.name] = self._pack(weight, None, partial(clustered, config=self._config))
         for layer in selection.layers:
             self.items |= dict.fromkeys(layer.tied, self.items[layer.name])
         self._layers, self._kept = layers, {n: why for n in layers if (why := self.items[n].kept)}
-
-    def one_by_one(self, selection: Selection, share: Share) -> Iterator[tuple[str, Packed]]:
-        """Yield name and value of each tensor without keeping them: those of a large source don't fit in memory.
-
-        share: called for each tensor of the selection.
-        """
-        layers = {layer.name: layer for layer in selection.layers}
-        for weight in self._source.weights():
-            item = self._pack(weight, layers.get(weight.name), share)
-            if isinstance(item.value, SharedTensor):
-                self.errors[weight.name] = weight_error(weight.read(), item.dense())
-            if item.kept:
-                self._kept[weight.name] = item.kept
-            yield weight.name, item
 
     def dense(self, name: str) -> NDArray[Any]:
         """Return a tensor's values as a reader will get them."""
@@ -96,13 +89,6 @@ class PackedWeights:
     def notes(self) -> list[str]:
         """Return the remarks on single tensors, for the user."""
         return [note for item in self.items.values() if (note := item.note)]
-
-    def clustered(self, array: NDArray[Any], layer: Layer, found: Clustering | None = None) -> Packed:
-        """Return a layer's values shared by k-means, as the settings say. found: their clusters, if they are known."""
-        c = self._config
-        if c.levels is not None:
-            return share_nested(array, layer, c.levels, c.stored_precision)
-        return share_array(array, layer, c.codebook, c.stored_precision, c.rounding, found)
 
     def _pack(self, weight: Weight, layer: Layer | None, share: Share) -> Packed:
         array = weight.read()

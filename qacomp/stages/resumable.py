@@ -6,12 +6,13 @@ from importlib.metadata import version
 from typing import Any
 
 from qacomp.batches.examples import Examples
-from qacomp.errors import RanksError
+from qacomp.errors import OutputNotWritableError, RanksError, WorkerError
 from qacomp.options.config import CompressConfig
 from qacomp.options.needs import rate_aware
 from qacomp.outputs import journal_path
 from qacomp.sources.torch_source import Source, TorchSource
 from qacomp.stages.journal import Journal
+from qacomp.stages.piece_folder import PieceFolder
 from qacomp.stages.run import Run
 from qacomp.version import VERSION
 
@@ -24,9 +25,13 @@ def resumable(source: Source, config: CompressConfig, data: Any, run: Run) -> It
 
     After the block, and after an error, which would come again, the file is removed. Ctrl-C, and the failure of another
     process, leave it. Of several processes the first one searches.
+
+    A large source gets a folder for its finished tensors instead, which a full disk or a lost worker leaves too.
     """
+    if run.ranks.first and not isinstance(source, TorchSource) and source.large:
+        run.keep_pieces_in(PieceFolder(run.output, fingerprint(source, config, data, run)))
     if run.ranks.first and rate_aware(config) and (isinstance(source, TorchSource) or not source.large):
-        run.keep_in(Journal(journal_path(run.output), _fingerprint(source, config, data, run), run.note))
+        run.keep_in(Journal(journal_path(run.output), fingerprint(source, config, data, run), run.note))
         if run.journal.kept:
             run.note(f"an interrupted run goes on: {run.journal.kept} of its measurements are kept")
     try:
@@ -34,13 +39,17 @@ def resumable(source: Source, config: CompressConfig, data: Any, run: Run) -> It
     except BaseException as error:
         if isinstance(error, Exception) and not isinstance(error, RanksError):
             run.journal.finish()
+            if run.pieces is not None and not isinstance(error, WorkerError | OutputNotWritableError):
+                run.pieces.remove()
         else:
             run.journal.flush()
         raise
     run.journal.finish()
+    if run.pieces is not None:
+        run.pieces.remove()
 
 
-def _fingerprint(source: Source, config: CompressConfig, data: Any, run: Run) -> str:
+def fingerprint(source: Source, config: CompressConfig, data: Any, run: Run) -> str:
     """Return what results depend on as text; of an ONNX model's data and of inputs the keys of values have digests."""
     parts = [source.origin.digest, *source.digests(), config.to_toml(), VERSION, *map(version, _LIBRARIES)]
     if isinstance(data, Examples):

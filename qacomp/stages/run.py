@@ -8,7 +8,10 @@ from pathlib import Path
 from qacomp.progress import Progress
 from qacomp.ranks.ranks import ALONE, Ranks
 from qacomp.stages.journal import Journal
+from qacomp.stages.parts import SourcePart
+from qacomp.stages.piece_folder import PieceFolder
 from qacomp.training.task import OwnFunctions
+from qacomp.workers.choice import Workers
 
 _NONE = OwnFunctions()
 
@@ -19,7 +22,8 @@ class Run:
     output: path of the container; snapshots: folder for checkpoints after each quarter of fine-tuning, None: none; own:
     the caller's loss and metric; ranks: the processes that share the trainings. journal: keeps what a search measures;
     it keeps nothing until the pipeline gives another one. shard_bytes: most bytes of a file of the container, whose
-    index is then the output; None: the container is one file.
+    index is then the output; None: the container is one file. workers, part: who shares a large source's tensors, and
+    which of them; pieces: keeps those that are done, where the pipeline gives it.
     """
 
     def __init__(
@@ -36,10 +40,22 @@ class Run:
         self.notes: list[str] = []
         self.seconds: dict[str, float] = {}
         self.journal = Journal()
+        self.workers = Workers()
+        self.part: SourcePart | None = None
+        self.pieces: PieceFolder | None = None
+
+    def divided(self, workers: Workers, part: SourcePart | None) -> "Run":
+        """Set who shares the tensors of a large source, and which of them; return this run."""
+        self.workers, self.part = workers, part
+        return self
 
     def keep_in(self, journal: Journal) -> None:
         """Keep what a search measures from now on in a journal."""
         self.journal = journal
+
+    def keep_pieces_in(self, folder: PieceFolder) -> None:
+        """Keep the finished tensors of a large source in a folder."""
+        self.pieces = folder
 
     def note(self, text: str) -> None:
         """Show a note to the user now, and keep it for the result."""

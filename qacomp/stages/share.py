@@ -16,7 +16,7 @@ from qacomp.options.needs import rate_aware
 from qacomp.sharing.agreement import Trials, raised_note, refined, refined_alone
 from qacomp.sharing.selection import Selection
 from qacomp.sources.source import ModelRuns, PlainSource
-from qacomp.stages.large import share_one_by_one
+from qacomp.stages.large import large_by_kmeans
 from qacomp.stages.made import Made
 from qacomp.stages.measured_source import coarser_levels, judged, made_of, moved, operator_errors, point_of
 from qacomp.stages.pack_weights import PackedWeights
@@ -32,9 +32,6 @@ def share(source: PlainSource, selection: Selection, config: CompressConfig, dat
     """
     if rate_aware(config):
         return share_by_rate(source, selection, config, data, run)
-    vectors = source.vectors(config.stored_precision)
-    selection = selection.with_reasons(vectors)
-    packed = PackedWeights(source, vectors, config)
     with run.stage("evaluate"):
         runs = source.runs(data, config, run.note)
     if source.large:
@@ -43,7 +40,10 @@ def share(source: PlainSource, selection: Selection, config: CompressConfig, dat
                 f"--min-agreement {config.min_agreement:g}: a model of 1 GiB or more isn't run, so its agreement can't"
                 " be measured and nothing is written; leave the option out"
             )
-        return share_one_by_one(source, selection, config, packed, packed.clustered)
+        return large_by_kmeans(source, selection, config, run)
+    vectors = source.vectors(config.stored_precision)
+    selection = selection.with_reasons(vectors)
+    packed = PackedWeights(source, vectors, config)
     work = _Work(source, config, packed, runs, run)
     selection = work.refine(selection)
     for text in (*packed.notes, raised_note(selection.layers, config.shared_values)):

@@ -48,7 +48,7 @@ def share_by_rate(
     with run.stage("evaluate"):
         runs = source.runs(data, config, run.note)
     if source.large and config.target_size is None:
-        return large_by_rate(source, selection, config)
+        return large_by_rate(source, selection, config, run)
     with run.stage("calibrate"):
         calibrated = _calibrated(source, selection, config, run)
     grids, given = _Grids(source, selection, config, calibrated), config.calibration is not None

@@ -27,6 +27,7 @@ def level_bytes(made: Made, source: Source, config: CompressConfig) -> tuple[int
             for name, item in made.tensors:
                 if name in made.cuts:
                     writer.cut()
+                assert isinstance(item, Packed)  # nothing is searched for a large source
                 writer.add(name, item.value, item.precision)
         with open_file(path) as container:
             return tuple(prefix_bytes(container, level) for level in range(container.levels))

@@ -1,13 +1,17 @@
 """Write the container, and check that a reader gets what was written."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from qacomp.formats import Coding, ShardWriter, Writer, WriteReport, open_file
+from qacomp.formats import Coding, HeldTensor, ShardWriter, Writer, WriteReport, open_file
 from qacomp.options.config import CompressConfig
 from qacomp.sharing.selection import Selection
 from qacomp.sources.provenance import provenance
-from qacomp.sources.torch_source import Source, TorchSource
+from qacomp.sources.torch_source import Source
 from qacomp.stages.made import Made, Measurements
+from qacomp.stages.piece_files import add_details
 from qacomp.stages.run import Run
 
 
@@ -26,20 +30,38 @@ def write(made: Made, source: Source, config: CompressConfig, run: Run) -> Writt
     Raises OutputNotWritableError, and ExportError if a reader doesn't get what was written.
     """
     meta = provenance(source.origin, config, source.size, source.digests()) | dict(made.meta)
-    total = len(source.weights()) if not isinstance(source, TorchSource) and source.large else 0
+    if run.part is not None:
+        assert run.pieces is not None  # `check_part` made sure that the source is large
+        meta = run.part.meta(run.pieces.run, meta)
     coding = Coding(config.codecs)
     writer: Writer | ShardWriter
     if run.shard_bytes is None:
         writer = Writer(run.output, graph=made.graph, meta=meta, coding=coding)
     else:
         writer = ShardWriter(run.output, run.shard_bytes, graph=made.graph, meta=meta, coding=coding)
-    with run.stage("encode"), writer, run.progress.task("tensors", total) as task:
+    found: dict[str, Any] = {}
+    with run.stage("encode"), writer, _closing(made.tensors):
         for name, item in made.tensors:
             if name in made.cuts:
                 writer.cut()
-            writer.add(name, item.value, item.precision)
-            task.advance()
+            if isinstance(item, HeldTensor):
+                writer.adopt(item)
+                found[name] = item.told
+            else:
+                writer.add(name, item.value, item.precision)
+        if run.part is not None and isinstance(writer, Writer):
+            add_details(writer, {name: {**found[name], **told} for name, told in writer.details().items()})
     assert writer.report is not None
     with run.stage("decode"), open_file(run.output) as container:
         measured, selection = made.finish(container)
     return Written(writer.report, measured, selection)
+
+
+@contextmanager
+def _closing(tensors: Any) -> Iterator[None]:
+    """End the work behind a generator of tensors with the block, also if the block fails between two of them."""
+    try:
+        yield
+    finally:
+        if (close := getattr(tensors, "close", None)) is not None:
+            close()

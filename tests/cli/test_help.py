@@ -37,6 +37,7 @@ def listed(text: str) -> set[str]:
 
 COMMANDS = {
     "compress": 42,
+    "merge": 30,
     "decode": 30,
     "eval": 30,
     "train": 40,

@@ -17,7 +17,7 @@ ALLOWED = {
     "formats": {"numpy", "zstandard"},
     "qacomp": {
         *("numpy", "torch", "sklearn", "onnx", "onnxruntime", "onnxscript", "safetensors", "PIL", "tomli_w"),
-        *("matplotlib", "accelerate", "optuna", "sqlalchemy", "nncodec"),
+        *("matplotlib", "accelerate", "optuna", "sqlalchemy", "nncodec", "distributed"),
     },
     "cli": {"click", "rich"},
 }
@@ -59,7 +59,7 @@ def test_layers_import_only_downward(layer: str, path: Path) -> None:
 ROOMS = (
     ("errors", "version", "plain_text"),
     ("extras",),
-    ("progress", "outputs"),
+    ("progress", "outputs", "workers"),
     ("notebook",),
     ("pickles",),
     ("tensors",),
@@ -85,7 +85,7 @@ ROOMS = (
     ("result",),
     ("pipeline", "evaluate", "diff"),
     ("calls",),
-    ("api", "train_api", "gating"),
+    ("api", "train_api", "gating", "merge"),
     ("sweeping",),
     ("testing",),
     ("__init__", "__main__"),

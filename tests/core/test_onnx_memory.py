@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import qacomp.exporting.original_forms
 import qacomp.sources.onnx_source
+import qacomp.stages.pieces
 import qacomp.stages.write
 from qacomp.api import compress
 from qacomp.errors import AgreementNotReachedError
@@ -23,7 +24,6 @@ from qacomp.formats import Coding, Container, SharedTensor, Writer, open_file
 from qacomp.graphs.reading import read_onnx
 from qacomp.graphs.skeleton import fill
 from qacomp.options.config import CompressConfig
-from qacomp.stages.pack_weights import PackedWeights
 
 TENSORS, FEW = 8, 4
 
@@ -64,12 +64,13 @@ class Alive:
 def alive(monkeypatch: pytest.MonkeyPatch) -> Alive:
     """Counts all of the ways in which a tensor's values come into memory; each tensor has sections of its own."""
     counter = Alive()
-    given = (Container, "tensor"), (Container, "shared"), (SharedTensor, "dense"), (PackedWeights, "_pack")
+    given = (Container, "tensor"), (Container, "shared"), (SharedTensor, "dense"), (qacomp.stages.pieces, "packed")
     for owner, name in given:
         monkeypatch.setattr(owner, name, counter.counted(getattr(owner, name)))
     monkeypatch.setattr(qacomp.sources.onnx_source, "_RUN_BELOW", 0)
     coding = Coding(chunk_log2=12, codecs=("zstd",))
-    monkeypatch.setattr(qacomp.stages.write, "Writer", lambda *args, **how: Writer(*args, **{**how, "coding": coding}))
+    for module in (qacomp.stages.write, qacomp.stages.pieces):
+        monkeypatch.setattr(module, "Writer", lambda *args, **how: Writer(*args, **{**how, "coding": coding}))
     return counter
 
 

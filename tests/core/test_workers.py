@@ -1,0 +1,94 @@
+"""Workers of a pool run tasks: one that dies is repeated, one that dies each time is named, none outlives a run."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from qacomp.errors import ConfigError, WorkerError
+from qacomp.workers.choice import Workers, workers_of
+from qacomp.workers.pools import opened
+from qacomp.workers.running import MOST_DEATHS, completed
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def die_once(mark: Path) -> str:
+    """End the worker if the file isn't there yet."""
+    if mark.name == "whole":
+        return "whole"
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "repeated"
+
+
+def die(number: int) -> int:
+    if number == 3:
+        os._exit(1)
+    return number
+
+
+def fail(number: int) -> int:
+    raise ValueError(f"task {number}")
+
+
+def sleep(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_every_task_is_done_once(count: int) -> None:
+    with opened(Workers(count)) as pool:
+        assert dict(completed(range(20), square, pool, str)) == {n: n * n for n in range(20)}
+
+
+def test_a_task_whose_worker_died_is_repeated(tmp_path: Path) -> None:
+    tasks = [tmp_path / "whole", tmp_path / "a", *[tmp_path / "whole"] * 5]
+    with opened(Workers(2)) as pool:
+        done = dict(completed(tasks, die_once, pool, str))
+    assert [done[n] for n in range(7)] == ["whole", "repeated", *["whole"] * 5]
+
+
+def test_a_task_that_always_ends_its_worker_is_named() -> None:
+    done = []
+    with (
+        pytest.raises(WorkerError, match=rf"task 3: its worker process ended {MOST_DEATHS} times"),
+        opened(Workers(2)) as pool,
+    ):
+        for number, _ in completed(range(6), die, pool, lambda n: f"task {n}"):
+            done.append(number)
+    assert 3 not in done and len(done) == len(set(done))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_error_of_the_work_is_raised_and_ends_all(count: int) -> None:
+    before = set(multiprocessing.active_children())
+    with pytest.raises(ValueError, match="task"), opened(Workers(count)) as pool:
+        list(completed(range(4), fail, pool, str))
+    assert not set(multiprocessing.active_children()) - before
+
+
+def test_an_interruption_ends_all_workers_at_once() -> None:
+    before = set(multiprocessing.active_children())
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt), opened(Workers(2)) as pool:
+        list(completed([60.0, 60.0], sleep, pool, str))
+    assert not set(multiprocessing.active_children()) - before
+
+
+def test_the_choice_is_a_number_or_an_address() -> None:
+    assert workers_of(None) == workers_of("1") == workers_of(1) == Workers()
+    assert workers_of("4") == Workers(4) and workers_of(0).count >= 1
+    assert workers_of("tcp://10.0.0.1:8786") == Workers(1, "tcp://10.0.0.1:8786")
+    for bad in ("-1", "many", "http://x", "9999", "tcp://a b", ""):
+        with pytest.raises(ConfigError, match="--workers"):
+            workers_of(bad)
