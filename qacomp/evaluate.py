@@ -26,8 +26,8 @@ class MeasuredFile:
     kind: "container", "onnx" or "checkpoint"; data: the data spec; accuracy: top-1 in percent over `samples` test
     samples, None if another metric was measured or nothing; latency: of one sample in onnxruntime, None for a
     checkpoint; metric: {"name", "value"} of a container or an ONNX file (accuracy is a metric too); notes: why
-    something wasn't measured; points: the networks of a container that holds several, smallest first; accuracy and
-    latency are then those of the largest one.
+    something wasn't measured, or which network was recognized; points: the networks of a container that holds several,
+    smallest first; accuracy and latency are then those of the largest one.
     """
 
     file: Path
@@ -135,33 +135,35 @@ def _one_example(feed: Feed, model: OnnxModel) -> Feed:
 
 
 def _measure_checkpoint(path: Path, config: CompressConfig, trust_pickle: bool) -> MeasuredFile:
+    from qacomp.batches.examples import Examples
     from qacomp.checkpoints import read_checkpoint
     from qacomp.evaluation.on_batches import network_value
-    from qacomp.models.plain_modules import plain_module
-    from qacomp.sources.module_network import network_of, with_examples
-    from qacomp.sources.network import build_network
-    from qacomp.sources.recognized import recognized
+    from qacomp.sources.opening import Reading, open_source
+    from qacomp.sources.recognized import RECOGNIZED
+    from qacomp.sources.torch_source import TorchSource
     from qacomp.training.device import choose_device
+    from qacomp.training.quantizers import quantize_activations
     from qacomp.training.task import OwnFunctions, choose_task
 
     checkpoint = read_checkpoint(path, trust_pickle=trust_pickle, key=config.key)
-    checkpoint = recognized(checkpoint, config.arch)
-    network = build_network(checkpoint, config)
-    if network is None and checkpoint.module is None:
+    notes: list[str] = []
+    source, _, examples = open_source(checkpoint, config.data, config, Reading(trust_pickle), notes.append)
+    if not isinstance(source, TorchSource) and (checkpoint.module is None or config.arch is not None):
         raise ConfigError(f"{path}: doesn't name its architecture; give --arch")
     spec = _spec(path, config, checkpoint.data)
-    if network is None and checkpoint.module is not None:
-        network, examples = network_of(plain_module(checkpoint.module, path).module, config, spec, None)
-    elif network is not None:
-        network, examples = with_examples(network, spec)
-    assert network is not None and examples is not None  # the data gives the shape of a module's input
+    assert isinstance(source, TorchSource) and isinstance(examples, Examples)  # the data gives a module's inputs
+    network = source.network
+    if checkpoint.activations is not None:
+        quantize_activations(network.model, checkpoint.activations)
     if examples.num_classes is not None and network.num_classes and examples.num_classes > network.num_classes:
         raise DataError(f"{spec}: {examples.num_classes} classes, but the network has {network.num_classes}")
     device = choose_device(config.device)
     task = choose_task(network.model, examples, config.metric, OwnFunctions(), 256)
     value = network_value(network.model, examples.test, task.metric, batch_size=256, device=device)
     size, count = path.stat().st_size, examples.test_count
-    measured = MeasuredFile(path, "checkpoint", size, spec, value if task.metric.percent else None, count, None)
+    remarks = tuple(note for note in source.notes if note.startswith(RECOGNIZED))
+    accuracy = value if task.metric.percent else None
+    measured = MeasuredFile(path, "checkpoint", size, spec, accuracy, count, None, notes=remarks)
     return measured if task.metric.percent else replace(measured, metric={"name": task.metric.name, "value": value})
 
 

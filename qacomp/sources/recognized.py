@@ -5,6 +5,8 @@ from dataclasses import replace
 from qacomp.checkpoints import Checkpoint, fitting_architectures, infer_num_classes
 
 _STATISTICS = ".running_mean"  # of a batch norm
+RECOGNIZED = "recognized by all names and shapes"
+"""How the note on a recognized network begins."""
 _NAMING = ("qacomp", "module")  # kinds that say themselves what their network is
 
 
@@ -25,7 +27,7 @@ def recognized(checkpoint: Checkpoint, arch: str | None) -> Checkpoint:
     if not known:
         return _noted(checkpoint, f"the names and shapes fit {' and '.join(fitting)}: to measure it give --arch")
     found, classes = fitting[0], infer_num_classes(checkpoint.state, fitting[0])
-    text = f"recognized by all names and shapes as --arch {found} ({classes} classes); --arch none: weights alone"
+    text = f"{RECOGNIZED} as --arch {found} ({classes} classes); --arch none: weights alone"
     return replace(_noted(checkpoint, text), arch=found)
 
 

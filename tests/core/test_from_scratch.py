@@ -10,6 +10,8 @@ import torch
 import qacomp
 from qacomp.checkpoints import read_checkpoint
 from qacomp.errors import ConfigError
+from qacomp.evaluate import measure_file
+from qacomp.options.config import CompressConfig
 from qacomp.options.from_scratch import scratch_config
 from qacomp.progress import SilentProgress
 from qacomp.sharing.kmeans import kmeans
@@ -83,6 +85,8 @@ def test_quantized_weights_lie_on_the_grid_and_stay_there(folder: Path, name: st
 def test_quantized_activations_stay_quantized(folder: Path) -> None:
     path = trained(folder / "act.pt", quantizer="dorefa:activations=3", bits=4, epochs=4).output
     assert read_checkpoint(path).activations == 3
+    config = CompressConfig(arch="own_networks:DigitsCNN", data="own_networks:digits")
+    assert measure_file(path, config).accuracy == torch.load(path, weights_only=True)["qacomp"]["extra"]["accuracy"]
     result = shared(path, k=16)
     assert result.accuracy.decoded == result.accuracy.original
     assert "Round" in {node.op_type for node in result.to_onnx().graph.node}

@@ -35,6 +35,11 @@ def test_a_network_is_trained_shared_decoded_and_evaluated(kind: str, tmp_path: 
     st = ["--epochs", 2, "--sharing", "straight-through"]
     trained = run("train", *named, *loss, *measure, *st, "-o", source)
     assert trained["metric"].endswith(metric) and len(trained["history"]) == 2
+    evaluated = run("eval", source, *named[:4], *measure)
+    if metric == "accuracy":
+        assert evaluated["accuracy"] == trained["accuracy"]
+    else:
+        assert evaluated["metric"]["value"] == trained["value"]
     plain = ["--sharing", "after", "--epochs", 0, "--tune-epochs", 0, "--stored-precision", "exact"]
     made = run("compress", source, *named, *measure, *plain, "-o", container)
     told = made["accuracy"] if metric == "accuracy" else made["metric"]

@@ -93,5 +93,6 @@ def test_eval_recognizes_too(tmp_path: Path) -> None:
     config = CompressConfig(data=f"npz:{tmp_path / 'd.npz'}", device="cpu")
     told = measure_file(tmp_path / "net.pt", config)
     assert told.accuracy is not None and told.samples == 12
+    assert [note.partition(" as ")[0] for note in told.notes] == ["recognized by all names and shapes"]
     with pytest.raises(ConfigError, match="doesn't name its architecture"):
         measure_file(tmp_path / "net.pt", config.with_settings({"arch": "none"}, "test"))
