@@ -13,6 +13,7 @@ from onnx import FunctionProto, ModelProto, NodeProto, TensorProto
 
 from qacomp.errors import QacompError
 from qacomp.graphs.readers import Key, Reader, Readers, readers_of
+from qacomp.graphs.trained_rows import trained_rows
 from qacomp.graphs.values import DTYPES, array_of, is_external
 from qacomp.graphs.walk import sites
 
@@ -31,6 +32,7 @@ _PIXEL_MEAN, _PIXEL_SCALE = 20.0, 0.05  # for pixels from 0 to 255 means are abo
 class InputUse:
     """How a model uses an input. rows: rows of the smallest table that it indexes, or None.
 
+    words: the numbers of those rows that look trained, ascending; None for all, or if that isn't known.
     compared: scalars with which it is compared, in order; pixels: it is shifted or scaled like values from 0 to 255;
     ends: operators that read it or what follows from it.
     """
@@ -39,6 +41,7 @@ class InputUse:
     compared: tuple[float, ...] = ()
     pixels: bool = False
     ends: frozenset[str] = frozenset()
+    words: NDArray[np.intp] | None = field(default=None, compare=False)
 
 
 def input_uses(model: ModelProto) -> dict[str, InputUse]:
@@ -64,6 +67,7 @@ class _Noted:
     """The uses found so far; the fields are those of InputUse."""
 
     rows: list[int] = field(default_factory=list)
+    tables: list[TensorProto] = field(default_factory=list)
     compared: list[float] = field(default_factory=list)
     ends: set[str] = field(default_factory=set)
     pixels: bool = False
@@ -75,7 +79,9 @@ class _Noted:
     def use(self) -> InputUse:
         """Return the recorded uses as an InputUse."""
         rows = min(self.rows) if self.rows else None
-        return InputUse(rows, tuple(dict.fromkeys(self.compared)), self.pixels, frozenset(self.ends))
+        table = next((table for table in self.tables if table.dims[0] == rows), None)
+        words = None if table is None else trained_rows(table)
+        return InputUse(rows, tuple(dict.fromkeys(self.compared)), self.pixels, frozenset(self.ends), words)
 
 
 class _InputSearch:
@@ -131,6 +137,7 @@ class _InputSearch:
             axis = next((int(a.i) for a in node.attribute if a.name == "axis"), 0)
             if table is not None and -len(table.dims) <= axis < len(table.dims):
                 found.rows.append(int(table.dims[axis]))
+                found.tables.extend([table] if axis == 0 else [])
         elif node.op_type == "OneHot" and position == 0:
             depth = self._constant(node, 1)
             found.rows.extend([int(depth.reshape(-1)[0])] if depth is not None and depth.size else [])

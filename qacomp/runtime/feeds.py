@@ -46,7 +46,9 @@ class GeneratedInputs:
 
 def _words(planned: PlannedInput) -> str:
     if planned.kind == "ids":
-        return f"ids below {planned.use.rows or 0:,}"
+        trained = planned.use.words
+        which = "" if trained is None else f", of {trained.size:,} rows that look trained"
+        return f"ids below {planned.use.rows or 0:,}{which}"
     if planned.kind == "constant":
         return f"{planned.use.compared[0]:g}"
     words = {"image": "a picture", "signal": "noise, a voice", "values": "normal", "mask": "ones", "factor": "ones"}

@@ -12,7 +12,7 @@ from qacomp.runtime.input_plan import PlannedInput, Sizes
 
 _MEAN, _DEVIATION = 0.45, 0.225  # of the pixels of photographs in [0, 1]: about ImageNet's, over the colour channels
 _LEAVES, _RATE = 60, 16000  # shapes in a picture; samples per second
-_HEAD = 10  # id n is drawn with a probability in proportion to 1 / (n + 10), about as words occur in text
+_HEAD = 10  # word n is drawn with a probability in proportion to 1 / (n + 10), about as words occur in text
 
 
 def draw(planned: PlannedInput, sizes: Sizes, rng: np.random.Generator, loud: bool = True) -> NDArray[Any]:
@@ -59,8 +59,9 @@ def _integers(
         second = np.arange(shape[-1]) >= shape[-1] // 2
         return np.broadcast_to(second * ((rows or 2) > 1), shape).astype(np.float64)
     if kind == "ids" and rows:
-        chances = 1 / (np.arange(rows) + _HEAD)
-        return rng.choice(rows, size=shape, p=chances / chances.sum()).astype(np.float64)
+        words = np.arange(rows) if use.words is None else use.words
+        chances = 1 / (np.arange(words.size) + _HEAD)
+        return rng.choice(words, size=shape, p=chances / chances.sum()).astype(np.float64)
     return rng.integers(0, 10, shape).astype(np.float64) if shape else np.ones(shape)
 
 

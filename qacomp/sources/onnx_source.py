@@ -102,7 +102,8 @@ class OnnxSource:
             note("1 GiB of weights or more: the model isn't run, so weights are rounded without calibration")
             return None
         try:
-            inputs = calibration_inputs(self.whole().SerializeToString(), self.origin.model, config)
+            whole = self.whole()
+            inputs = calibration_inputs(whole.SerializeToString(), whole, config)
         except (DataError, ExportError) as error:
             if config.calibration is not None and isinstance(error, DataError):
                 raise

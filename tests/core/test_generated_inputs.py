@@ -105,6 +105,21 @@ def test_ids_are_followed_through_casts_offsets_functions_and_tables_that_are_pa
     assert ids.shape == (1, 32) and ids.dtype == np.int32 and 0 <= ids.min() < 10 < ids.max() < 37
 
 
+def test_ids_are_drawn_from_the_rows_of_an_embedding_that_look_trained() -> None:
+    """BERT's vocabulary starts with a thousand reserved tokens, which no text has."""
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(200, 16)) * np.where(np.arange(200) < 80, 0.2, 1)[:, None]
+    model = graph(
+        [helper.make_node("Gather", ["table", "ids"], ["y"])],
+        [value("ids", I64, ["n", "t"])],
+        {"table": table.astype(np.float32)},
+    )
+    made = inputs_of(model)
+    drawn = np.concatenate([made.feed(i)["ids"].reshape(-1) for i in range(8)])
+    assert drawn.min() >= 80 and len(np.unique(drawn)) > 30
+    assert str(made) == "ids 1×32 (ids below 200, of 120 rows that look trained)"
+
+
 def test_one_hot_spelled_out_tells_how_many_bytes_there_are() -> None:
     """A file classifier compares each byte with all of them."""
     nodes = [
