@@ -27,13 +27,14 @@ class CalibrationInputs:
     """Inputs of a model's runs by name. text: what they are.
 
     of_moments: from which the second moments are taken; tried: on which changed weights are tried; others: drawn apart
-    from both, for the comparison of two ways of rounding.
+    from both, for the comparison of two ways of rounding. words: they are drawn at random from a vocabulary.
     """
 
     text: str
     of_moments: tuple[Feed, ...]
     tried: tuple[Feed, ...]
     others: tuple[Feed, ...]
+    words: bool = False
 
 
 def calibration_inputs(model: OnnxModel, graph: ModelProto, config: CompressConfig) -> CalibrationInputs:
@@ -58,7 +59,8 @@ def calibration_inputs(model: OnnxModel, graph: ModelProto, config: CompressConf
     text = f"{len(of_moments)} generated inputs, seed {config.seed}: {inputs}"
     if states:
         text = f"{text}, in half of which {', '.join(states)} is carried on"
-    return CalibrationInputs(text, of_moments, _spread(of_moments, tried), _spread(others, tried))
+    words = any(planned.kind == "ids" for planned in inputs.inputs)
+    return CalibrationInputs(text, of_moments, _spread(of_moments, tried), _spread(others, tried), words)
 
 
 def _count_tried(model: OnnxModel) -> int:
@@ -115,7 +117,7 @@ def _of_texts(texts: Sequence[GeneratedInputs], seed: int, tried: int) -> Calibr
     lengths = ", ".join(str(each.sizes["sequence"]) for each in texts)
     text = f"{_RUNS} generated inputs, seed {seed}: {texts[0]}, with {lengths} tokens in turns"
     of_moments = drawn(_OF_MOMENTS, _RUNS, {})
-    return CalibrationInputs(text, of_moments, drawn(_TRIED_TEXTS, tried, one), drawn(_OTHERS, tried, one))
+    return CalibrationInputs(text, of_moments, drawn(_TRIED_TEXTS, tried, one), drawn(_OTHERS, tried, one), words=True)
 
 
 def _spread(feeds: Sequence[Feed], most: int) -> tuple[Feed, ...]:

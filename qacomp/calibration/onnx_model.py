@@ -49,6 +49,16 @@ class OnnxCalibration:
         return self._inputs.text
 
     @property
+    def of_words(self) -> bool:
+        """Return whether the inputs are texts of words at random.
+
+        What compensation and steps of single inputs gain on those, they don't wholly gain on sentences, whose
+        activations have other directions. What plain rounding does to the outputs is nearly the same on both: so steps
+        follow that.
+        """
+        return self._inputs.words
+
+    @property
     def digest(self) -> str:
         """Return the SHA-256, in hex, over all inputs."""
         return arrays_digest([*self._inputs.of_moments, *self._inputs.tried, *self._inputs.others])

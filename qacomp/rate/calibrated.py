@@ -57,6 +57,11 @@ class CalibratedModel(Protocol):
 class TwiceCalibratedModel(CalibratedModel, Protocol):
     """A model that has further inputs, on which what was found on the first ones is checked."""
 
+    @property
+    def of_words(self) -> bool:
+        """Return whether the inputs are texts of words at random."""
+        ...
+
     def distance_elsewhere(self, values: Mapping[str, NDArray[Any]]) -> float:
         """Return the same distance on inputs that the moments don't come from."""
         ...

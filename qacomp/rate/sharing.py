@@ -129,11 +129,13 @@ def calibrated_sharing(
     precision: str,
     watch: Watch,
     columns: bool = False,
+    plain_trials: bool = False,
 ) -> RateSharing:
     """Return the layers' weights with compensation factors and balanced steps.
 
     read: returns the values of a weight, by its name; precision: of codebooks in the file; columns: give the inputs of
-    an operator their own steps where that pays.
+    an operator their own steps where that pays; plain_trials: steps follow what plain rounding does to the outputs, not
+    compensated rounding.
     """
     wide, dtypes, reasons = _read(layers, read)
     with watch.progress.task("moments of inputs", model.batches) as task:
@@ -145,7 +147,8 @@ def calibrated_sharing(
         weight = WeightOnGrid(array, None if moment is None else moment.view, factor)
         weights[name] = with_columns(weight) if columns else weight
     with watch.progress.task("steps by change of outputs", ROUNDS * len(weights)) as task:
-        found = balanced_steps(weights, model.distance, task.advance, watch.kept)
+        tried = {name: weight.plain for name, weight in weights.items()} if plain_trials else weights
+        found = balanced_steps(tried, model.distance, task.advance, watch.kept)
     return RateSharing(weights, found.steps, dtypes, precision, reasons, found.sensitivities)
 
 

@@ -5,7 +5,7 @@ grid, and less if most weights are zero. The steps are optimal if error ÷ bits 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -38,6 +38,11 @@ class WeightOnGrid:
     view: View | None = None
     factor: Factor | None = None
     columns: Columns | None = None
+
+    @property
+    def plain(self) -> "WeightOnGrid":
+        """Return the weight without what is known of its operator's inputs."""
+        return replace(self, factor=None, columns=None)
 
     def columns_at(self, step: float) -> Columns | None:
         """Return the inputs' own steps, None where they have none, or would need too many levels at this step."""

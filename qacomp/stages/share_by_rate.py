@@ -88,17 +88,21 @@ def _calibrated(source: PlainSource, selection: Selection, config: CompressConfi
         run.note("weights are rounded by their own deviations alone: no outputs are compared")
         sharing = plain_sharing(layers, lambda name: read[name](), precision)
         return _CalibratedSource(sharing, WeightsAlone(lambda name: read[name]()))
-    columns = not sized_levels(config)  # a container holds codebooks in blocks, or levels
+    words, made_up = model.of_words, config.calibration is None
+    columns = not words and not sized_levels(config)  # a container holds codebooks in blocks, or levels
     digest = model.digest
     watch = Watch(run.progress, run.journal.under(digest))
-    sharing = calibrated_sharing(layers, lambda name: read[name](), model, precision, watch, columns=columns)
+    sharing = calibrated_sharing(
+        *(layers, lambda name: read[name](), model, precision, watch), columns=columns, plain_trials=words
+    )
     run.note(f"calibrated on {model.text}")
     with run.progress.task("compensation on other inputs", len(sharing.weights)) as task:
         safe, plain = guarded(sharing, model.distance_elsewhere, task.advance, watch.kept)
-    if any(safe.weights[name] is not weight for name, weight in sharing.weights.items()):
+    changed = any(safe.weights[name] is not weight for name, weight in sharing.weights.items())
+    if changed and not words:
         with run.progress.task("steps by change of outputs", ROUNDS * len(safe.weights)) as task:
             safe = safe.balanced(model.distance, task.advance, run.journal.under(f"{digest}, without some factors"))
-    sharing = safe if config.calibration is not None else safe.eased()
+    sharing = safe.eased() if made_up and not words else safe
     if plain:
         few = ", ".join(name[:80] for name in plain[:3]) + (", ..." if len(plain) > 3 else "")
         count = f"{len(plain)} of {len(sharing.weights)} weights"

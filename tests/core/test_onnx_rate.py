@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -153,3 +154,26 @@ def test_calibration_data_needs_no_labels(tmp_path: Path) -> None:
     made = qacomp.compress(proto, target_size="12800", calibration=f"npz:{tmp_path / 'x.npz'}")
     with open_file(made.output) as container:
         assert container.meta["calibration"] == f"3 runs on inputs of npz:{tmp_path / 'x.npz'}"
+
+
+def test_steps_for_texts_of_random_words_follow_plain_rounding_and_the_weights_are_compensated(
+    small: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: dict[str, bool] = {}
+    calibrated: list[RateSharing] = []
+
+    def watched(weights: Mapping[str, WeightOnGrid], *rest: Any) -> Any:
+        tried.update({name: weight.factor is None for name, weight in weights.items()})
+        return balanced_steps(weights, *rest)
+
+    def kept(sharing: RateSharing, *rest: Any) -> Any:
+        calibrated.append(sharing)
+        return guarded(sharing, *rest)
+
+    monkeypatch.setattr("qacomp.rate.sharing.balanced_steps", watched)
+    monkeypatch.setattr("qacomp.stages.share_by_rate.guarded", kept)
+    qacomp.compress(small.sentence_transformer(), sharing="rate", target_size="40KB")
+    assert tried and all(tried.values())
+    (sharing,) = calibrated
+    weights = sharing.weights.values()
+    assert any(weight.factor is not None for weight in weights) and all(weight.columns is None for weight in weights)
