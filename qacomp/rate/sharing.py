@@ -26,6 +26,20 @@ _ROOM = 4.0  # twice the range of the values, for weights that compensation or t
 
 
 @dataclass(frozen=True)
+class Ways:
+    """Hold what calibration may use. columns: give the inputs of an operator their own steps where that pays.
+
+    plain_trials: steps follow what plain rounding does to the outputs, not compensated rounding.
+    """
+
+    columns: bool = False
+    plain_trials: bool = False
+
+
+NO_COLUMNS = Ways()
+
+
+@dataclass(frozen=True)
 class RateSharing:
     """The selected weights, and their steps at scale 1.
 
@@ -128,14 +142,11 @@ def calibrated_sharing(
     model: CalibratedModel,
     precision: str,
     watch: Watch,
-    columns: bool = False,
-    plain_trials: bool = False,
+    ways: Ways = NO_COLUMNS,
 ) -> RateSharing:
     """Return the layers' weights with compensation factors and balanced steps.
 
-    read: returns the values of a weight, by its name; precision: of codebooks in the file; columns: give the inputs of
-    an operator their own steps where that pays; plain_trials: steps follow what plain rounding does to the outputs, not
-    compensated rounding.
+    read: returns the values of a weight, by its name; precision: of codebooks in the file.
     """
     wide, dtypes, reasons = _read(layers, read)
     with watch.progress.task("moments of inputs", model.batches) as task:
@@ -145,9 +156,9 @@ def calibrated_sharing(
         moment = moments.get(name)
         factor = None if moment is None else factorized(moment.values)
         weight = WeightOnGrid(array, None if moment is None else moment.view, factor)
-        weights[name] = with_columns(weight) if columns else weight
+        weights[name] = with_columns(weight) if ways.columns else weight
     with watch.progress.task("steps by change of outputs", ROUNDS * len(weights)) as task:
-        tried = {name: weight.plain for name, weight in weights.items()} if plain_trials else weights
+        tried = {name: weight.plain for name, weight in weights.items()} if ways.plain_trials else weights
         found = balanced_steps(tried, model.distance, task.advance, watch.kept)
     return RateSharing(weights, found.steps, dtypes, precision, reasons, found.sensitivities)
 

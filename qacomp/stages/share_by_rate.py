@@ -12,7 +12,7 @@ from qacomp.options.needs import level_numbers, limited, sized_levels, vector_pr
 from qacomp.rate.calibrated import CalibratedModel
 from qacomp.rate.guard import guarded
 from qacomp.rate.kept import Watch
-from qacomp.rate.sharing import RateSharing, calibrated_sharing, plain_sharing
+from qacomp.rate.sharing import RateSharing, Ways, calibrated_sharing, plain_sharing
 from qacomp.rate.steps import ROUNDS
 from qacomp.sharing.selection import Selection
 from qacomp.sharing.share import Packed, estimated_bits, kept_unless_smaller
@@ -89,12 +89,10 @@ def _calibrated(source: PlainSource, selection: Selection, config: CompressConfi
         sharing = plain_sharing(layers, lambda name: read[name](), precision)
         return _CalibratedSource(sharing, WeightsAlone(lambda name: read[name]()))
     words, made_up = model.of_words, config.calibration is None
-    columns = not words and not sized_levels(config)  # a container holds codebooks in blocks, or levels
+    ways = Ways(not words and not sized_levels(config), words)  # a container holds codebooks in blocks, or levels
     digest = model.digest
     watch = Watch(run.progress, run.journal.under(digest))
-    sharing = calibrated_sharing(
-        *(layers, lambda name: read[name](), model, precision, watch), columns=columns, plain_trials=words
-    )
+    sharing = calibrated_sharing(layers, lambda name: read[name](), model, precision, watch, ways)
     run.note(f"calibrated on {model.text}")
     with run.progress.task("compensation on other inputs", len(sharing.weights)) as task:
         safe, plain = guarded(sharing, model.distance_elsewhere, task.advance, watch.kept)
