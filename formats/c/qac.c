@@ -570,37 +570,38 @@ static qac_error read_states(input *in, lanes *l, uint32_t *states, uint32_t str
 /* Decode n symbols under one table; slots: the symbol of each slot, or NULL. */
 static qac_error decode_run(lanes *l, const uint16_t *first, uint32_t alphabet, const uint16_t *slots, uint16_t *into,
                             uint32_t n) {
-    uint32_t bits = l->bits, mask = (1u << bits) - 1, lane = l->next, count = l->count;
-    uint32_t *states = l->states;
+    uint32_t bits = l->bits, mask = (1u << bits) - 1;
     while (n) {
         const uint8_t *words = l->words;
-        uint32_t safe = l->left < n ? (uint32_t)l->left : n; /* so many symbols can't use more words than are left */
-        n -= safe ? safe : 1;
-        if (!safe) {
-            uint32_t x = states[lane], slot = x & mask, s = symbol_at(first, alphabet, slot);
-            x = (first[s + 1] - (uint32_t)first[s]) * (x >> bits) + slot - first[s];
-            if (x < STATE_LOW) return QAC_BAD_PAYLOAD;
-            states[lane] = x;
-            if (++lane == count) lane = 0;
-            *into++ = (uint16_t)s;
-            continue;
-        }
-        for (uint32_t i = 0; i < safe; i++) {
-            uint32_t x = states[lane], slot = x & mask, word = load16(words);
-            uint32_t s = slots ? slots[slot] : symbol_at(first, alphabet, slot), base = first[s];
+        uint32_t *states = l->states + l->next, i = 0;
+        uint32_t safe = (uint32_t)lesser(lesser(l->left, n), l->count - l->next); /* none of these can lack a word */
+        for (; slots && i < safe; i++) { /* without a branch, so that lanes don't wait for one another */
+            uint32_t x = states[i], slot = x & mask, s = slots[slot], base = first[s];
             x = (first[s + 1] - base) * (x >> bits) + slot - base;
-            uint32_t need = x < STATE_LOW;
-            x = need ? x << 16 | word : x;
-            words += 2 * need;
-            states[lane] = x;
-            lane = lane + 1 == count ? 0 : lane + 1;
+            uint32_t need = x < STATE_LOW, word = load16(words) & (0 - need);
+            x = x << (need << 4) | word;
+            words += need << 1;
+            states[i] = x;
+            into[i] = (uint16_t)s;
+        }
+        if (!safe) safe = 1; /* a symbol that must do without a word */
+        for (; i < safe; i++) {
+            uint32_t x = states[i], slot = x & mask, s = symbol_at(first, alphabet, slot), base = first[s];
+            x = (first[s + 1] - base) * (x >> bits) + slot - base;
+            if (x < STATE_LOW) {
+                if (l->left == 0) return QAC_BAD_PAYLOAD;
+                x = x << 16 | load16(words);
+                words += 2;
+            }
+            states[i] = x;
             into[i] = (uint16_t)s;
         }
         into += safe;
+        n -= safe;
+        l->next = l->next + safe == l->count ? 0 : l->next + safe;
         l->left -= (amount)(words - l->words) / 2;
         l->words = words;
     }
-    l->next = lane;
     return QAC_OK;
 }
 
@@ -1314,6 +1315,8 @@ static qac_error read_deflate(input *in, uint8_t *out, amount size) {
 
 #endif /* QAC_NO_DEFLATE */
 
+#ifndef QAC_NO_LZMA
+
 /* Probabilities of LZMA1, with lc = 3, lp = 0, pb = 0. */
 typedef struct length_model {
     uint16_t choice[2], low[8], middle[8], high[256];
@@ -1468,6 +1471,8 @@ static qac_error read_lzma(input *in, uint8_t *out, amount size) {
     return d.code == 0 && at == size ? at_end(in) : QAC_BAD_PAYLOAD;
 }
 
+#endif /* QAC_NO_LZMA */
+
 static qac_error read_zstd(input *in, uint8_t *out, amount size) {
     const qac_source *source = &in->file->source;
     if (in->file->measuring) return QAC_OK;
@@ -1478,12 +1483,13 @@ static qac_error read_zstd(input *in, uint8_t *out, amount size) {
 /* Decompress exactly `size` bytes. */
 static qac_error read_bytes(input *in, uint32_t codec, uint8_t *out, amount size) {
     if (codec == ZSTD) return read_zstd(in, out, size);
+#ifndef QAC_NO_LZMA
     if (codec == LZMA) return read_lzma(in, out, size);
-#ifdef QAC_NO_DEFLATE
-    return QAC_UNSUPPORTED_VERSION;
-#else
-    return read_deflate(in, out, size);
 #endif
+#ifndef QAC_NO_DEFLATE
+    if (codec == DEFLATE) return read_deflate(in, out, size);
+#endif
+    return QAC_UNSUPPORTED_VERSION;
 }
 
 /* ---- Codecs of indices ---- */
@@ -1736,6 +1742,14 @@ typedef struct value_run {
     uint32_t k;
 } value_run;
 
+/* The runs of a section, of one stored type, and which of all their values go where: [from, to). */
+typedef struct value_request {
+    const value_run *runs;
+    uint32_t n, type;
+    amount from, to;
+    uint8_t *out;
+} value_request;
+
 static uint64_t ascending(uint64_t word, uint32_t width) {
     uint64_t sign = (uint64_t)1 << (8 * width - 1);
     return word & sign ? ~word : word | sign;
@@ -1778,9 +1792,11 @@ static void restore(uint8_t *words, const value_run *run, uint32_t type, uint32_
     }
 }
 
-static qac_error read_codebooks(input *in, const value_run *runs, uint32_t n, uint32_t type, amount total,
-                                amount from, amount to, uint8_t *out) {
+static qac_error read_codebooks(input *in, const value_request *v, amount total) {
     qac_file *f = in->file;
+    const value_run *runs = v->runs;
+    uint32_t n = v->n, type = v->type;
+    amount from = v->from, to = v->to;
     amount mark = f->top, start = 0, first = total, last = 0;
     uint32_t width = width_of(type), method;
     uint8_t *methods = take(f, n);
@@ -1797,7 +1813,7 @@ static qac_error read_codebooks(input *in, const value_run *runs, uint32_t n, ui
     }
     first = lesser(first, last);
     int whole = first == from && last == to;
-    uint8_t *words = whole ? out : take(f, (last - first) * width);
+    uint8_t *words = whole ? v->out : take(f, (last - first) * width);
     if (!f->measuring && f->top > f->arena_bytes) return too_small(f);
     TRY(read_planes(in, width, 0, total, first, last, words));
     f->top = mark;
@@ -1808,13 +1824,14 @@ static qac_error read_codebooks(input *in, const value_run *runs, uint32_t n, ui
             restore(words + (size_t)((start - first) * width), &runs[i], type, methods[i]);
         }
     }
-    if (!whole) memcpy(out, words + (size_t)((from - first) * width), (size_t)((to - from) * width));
+    if (!whole) memcpy(v->out, words + (size_t)((from - first) * width), (size_t)((to - from) * width));
     return QAC_OK;
 }
 
-static qac_error read_grids(input *in, const value_run *runs, uint32_t n, uint32_t type, amount from, amount to,
-                            uint8_t *out) {
+static qac_error read_grids(input *in, const value_request *v) {
     qac_file *f = in->file;
+    const value_run *runs = v->runs;
+    uint32_t n = v->n, type = v->type;
     amount mark = f->top, books = 0, start = 0, book = 0;
     uint32_t width = width_of(type);
     uint64_t infinite = type == QAC_FLOAT16 ? 0x7C00u : type == QAC_BFLOAT16 ? 0x7F80u : 0x7F800000u;
@@ -1839,8 +1856,8 @@ static qac_error read_grids(input *in, const value_run *runs, uint32_t n, uint32
             double scale = number_of(word, type);
             for (uint32_t j = 0; j < runs[i].k && at + j < runs[i].count; j++, place++) {
                 volatile double value = ((double)j - (double)points[(size_t)book]) * scale;
-                if (place < from || place >= to) continue;
-                store(out + (size_t)((place - from) * width), word_of_number(value, type), width);
+                if (place < v->from || place >= v->to) continue;
+                store(v->out + (place - v->from) * width, word_of_number(value, type), width);
             }
         }
         start += runs[i].count;
@@ -1848,34 +1865,33 @@ static qac_error read_grids(input *in, const value_run *runs, uint32_t n, uint32
     return QAC_OK;
 }
 
-/* Write the values [from, to) of a section, as words of the stored type. */
-static qac_error read_values(input *in, uint32_t codec, const value_run *runs, uint32_t n, uint32_t type, amount from,
-                             amount to, uint8_t *out) {
+/* Write values of a section, as words of the stored type. */
+static qac_error read_values(input *in, uint32_t codec, const value_request *v) {
     qac_file *f = in->file;
-    amount mark = f->top, total = 0;
-    uint32_t width = width_of(type);
-    for (uint32_t i = 0; i < n; i++) total += runs[i].count;
+    amount mark = f->top, total = 0, width = width_of(v->type), bytes = (v->to - v->from) * width;
+    for (uint32_t i = 0; i < v->n; i++) total += v->runs[i].count;
     switch (codec) {
         case RAW:
             if (rest(in) != total * width) return QAC_BAD_PAYLOAD;
-            if (!f->measuring && to > from) memcpy(out, in->at + (size_t)(from * width), (size_t)((to - from) * width));
+            if (!f->measuring) memcpy(v->out, in->at + v->from * width, bytes);
             return QAC_OK;
-        case PLANES: return read_planes(in, width, is_float(type), total, from, to, out);
-        case CODEBOOKS: return read_codebooks(in, runs, n, type, total, from, to, out);
-        case GRIDS: return read_grids(in, runs, n, type, from, to, out);
+        case PLANES: return read_planes(in, (uint32_t)width, is_float(v->type), total, v->from, v->to, v->out);
+        case CODEBOOKS: return read_codebooks(in, v, total);
+        case GRIDS: return read_grids(in, v);
         case DEFLATE:
-            if (type != QAC_UINT8) return QAC_BAD_PAYLOAD;
+            if (v->type != QAC_UINT8) return QAC_BAD_PAYLOAD;
             break;
         case ZSTD:
         case LZMA: break;
         default: return codec < CODECS ? QAC_BAD_HEADER : QAC_UNSUPPORTED_VERSION;
     }
-    if (from == 0 && to == total) return read_bytes(in, codec, out, total * width);
-    uint8_t *words = take(f, total * width);
+    total *= width;
+    if (bytes == total) return read_bytes(in, codec, v->out, total);
+    uint8_t *words = take(f, total);
     if (!f->measuring && !words) return too_small(f);
-    TRY(read_bytes(in, codec, words, total * width));
+    TRY(read_bytes(in, codec, words, total));
     f->top = mark;
-    if (!f->measuring) memcpy(out, words + (size_t)(from * width), (size_t)((to - from) * width));
+    if (!f->measuring) memcpy(v->out, words + v->from * width, bytes);
     return QAC_OK;
 }
 
@@ -2365,30 +2381,31 @@ static qac_error read_group_values(qac_file *f, uint32_t group, uint32_t number,
         }
     }
     f->group_bytes[0] = greater(f->group_bytes[0], total * width);
-    if (f->groups[0] && f->group_places[0] == place && !f->measuring) {
-        memcpy(out, f->groups[0] + (size_t)((start + from) * width), (size_t)((to - from) * width));
-        f->top = mark;
-        return QAC_OK;
-    }
-    input in, again;
-    TRY(open_section(f, place, &in));
-    if (!f->measuring) {
-        again = in;
-        peak = start_trial(f);
-        qac_error error = read_values(&again, s->codec, runs, n, s->type, 0, total, NULL);
-        amount work = end_trial(f, peak);
-        TRY(error);
-        uint8_t *kept = room_for_group(f, total * width, work);
+    value_request all = {runs, n, s->type, 0, total, NULL};
+    uint8_t *kept = f->groups[0] && f->group_places[0] == place && !f->measuring ? f->groups[0] : NULL;
+    if (!kept) {
+        input in, again;
+        TRY(open_section(f, place, &in));
+        if (!f->measuring) {
+            again = in;
+            peak = start_trial(f);
+            qac_error error = read_values(&again, s->codec, &all);
+            amount work = end_trial(f, peak);
+            TRY(error);
+            all.out = kept = room_for_group(f, total * width, work);
+        }
+        if (!kept) {
+            all.from = start + from;
+            all.to = start + to;
+            all.out = out;
+        }
+        TRY(read_values(&in, s->codec, &all));
         if (kept) {
-            TRY(read_values(&in, s->codec, runs, n, s->type, 0, total, kept));
             f->groups[0] = kept;
             f->group_places[0] = place;
-            memcpy(out, kept + (size_t)((start + from) * width), (size_t)((to - from) * width));
-            f->top = mark;
-            return QAC_OK;
         }
     }
-    TRY(read_values(&in, s->codec, runs, n, s->type, start + from, start + to, out));
+    if (kept) memcpy(out, kept + (start + from) * width, (to - from) * width);
     f->top = mark;
     return QAC_OK;
 }
@@ -2405,8 +2422,8 @@ static qac_error read_value_chunks(qac_file *f, uint32_t number, amount total, u
         uint32_t place = place_of(f, VALUE_CHUNK, 0, number, chunk);
         input in;
         TRY(open_section(f, place, &in));
-        TRY(read_values(&in, section_of(f, place)->codec, &run, 1, t->stored, low - start, high - start,
-                        offset(out, (low - from) * width)));
+        value_request part = {&run, 1, t->stored, low - start, high - start, offset(out, (low - from) * width)};
+        TRY(read_values(&in, section_of(f, place)->codec, &part));
         f->top = mark;
     }
     return QAC_OK;
@@ -2792,7 +2809,8 @@ static qac_error open_header(qac_file *f, const uint8_t *prefix) {
     }
     input in = memory(f, copy ? copy : f->source.data + 32, stored);
     uint8_t *header = f->arena + f->arena_bytes;
-    TRY(read_values(&in, prefix[6], &run, 1, QAC_UINT8, 0, decoded, header));
+    value_request all = {&run, 1, QAC_UINT8, 0, decoded, header};
+    TRY(read_values(&in, prefix[6], &all));
     f->top = 0;
     in = memory(f, header, decoded);
     in.bad = QAC_BAD_HEADER;
@@ -2863,7 +2881,8 @@ qac_error qac_arena_bytes(qac_file *f, qac_speed speed, uint32_t level, uint64_t
         f->top = f->kept;
         if (s->kind > META) continue;
         error = open_section(f, i, &in);
-        if (error == QAC_OK) error = read_values(&in, s->codec, &run, 1, QAC_UINT8, 0, s->count, NULL);
+        value_request all = {&run, 1, QAC_UINT8, 0, s->count, NULL};
+        if (error == QAC_OK) error = read_values(&in, s->codec, &all);
     }
     f->top = f->kept;
     f->measuring = 0;
@@ -2976,7 +2995,8 @@ qac_error qac_read_blob(qac_file *f, qac_blob blob, void *out, size_t bytes) {
     drop_groups(f);
     f->top = f->kept;
     qac_error error = open_section(f, place, &in);
-    if (error == QAC_OK) error = read_values(&in, s->codec, &run, 1, QAC_UINT8, 0, s->count, out);
+    value_request all = {&run, 1, QAC_UINT8, 0, s->count, out};
+    if (error == QAC_OK) error = read_values(&in, s->codec, &all);
     f->top = f->kept;
     return error;
 }

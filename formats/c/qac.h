@@ -4,6 +4,9 @@
  * A file is hostile until it is checked: every size in it is bounded before it is used, and every function returns an
  * error that says what is wrong. If a function returns an error, what it has written to its output is invalid.
  *
+ * What a device doesn't need can be left out of the code: QAC_NO_LZMA, QAC_NO_DEFLATE (defined when qac.c is compiled).
+ * Files that use it are then refused; `qacomp compress --codec no-lzma,no-deflate,no-zstd` writes files that don't.
+ *
  *     qac_source source = {0};
  *     source.data = container;                      // or source.read, for a file or a flash chip
  *     source.size = sizeof container;

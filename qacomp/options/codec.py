@@ -8,8 +8,14 @@ from qacomp.formats.codecs import installed_codecs, load_codec, standard_codecs
 def check_codec(name: str) -> None:
     """Import the codec `name`, unless it is a name such as no-zstd, which leaves out a codec of the format.
 
+    Several names have commas between them.
+
     Raises ConfigError for a codec of the format, which is tried anyway, and PluginError if no package offers it.
     """
+    if "," in name:
+        for one in name.split(","):
+            check_codec(one)
+        return
     if name.startswith(LEAVE_OUT) and (left := name.removeprefix(LEAVE_OUT)) in standard_codecs():
         if left == "raw":
             raise ConfigError("codec = 'no-raw': what no codec makes smaller is stored raw; leave out another one")

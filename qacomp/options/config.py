@@ -77,9 +77,10 @@ class CompressConfig(
     @property
     def codecs(self) -> tuple[str, ...] | None:
         """Return the names of the codecs that the writer tries; None for those of the format only."""
-        if self.codec is None or self.codec.startswith(LEAVE_OUT):
-            return None if self.codec is None else (self.codec,)
-        return (*standard_codecs(), self.codec)
+        if self.codec is None:
+            return None
+        names = tuple(self.codec.split(","))
+        return names if all(name.startswith(LEAVE_OUT) for name in names) else (*standard_codecs(), *names)
 
     def to_toml(self) -> str:
         """Return TOML text from which `from_toml` makes an equal value; settings that are None are left out."""

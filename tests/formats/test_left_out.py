@@ -41,5 +41,6 @@ def test_zstd_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_setting_leaves_a_codec_of_the_format_out() -> None:
     assert CompressConfig(codec="no-zstd").check().codecs == ("no-zstd",)
+    assert CompressConfig(codec="no-zstd,no-lzma").check().codecs == ("no-zstd", "no-lzma")
     with pytest.raises(ConfigError, match="stored raw"):
         CompressConfig(codec="no-raw").check()
