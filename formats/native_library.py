@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from qacomp.formats.errors import NativeReaderError
 
 SOURCES = Path(__file__).parent / "c"
-FLAGS = ("-std=c99", "-O2", "-shared", "-fPIC")
+FLAGS = ("-std=c99", "-O2", "-DQAC_CRC_TABLES=8", "-shared", "-fPIC")
 _COMPILERS = ("cc", "gcc", "clang")
 _LIMIT = 300  # seconds that compiling may take; it takes a few
 
@@ -63,7 +63,7 @@ class FileStruct(ctypes.Structure):
         ("level", ctypes.c_uint32),
         ("version", ctypes.c_uint8 * 2),
         ("need", ctypes.c_uint64),
-        ("others", ctypes.c_uint64 * 256),
+        ("others", ctypes.c_uint64 * 1280),
     )
 
 

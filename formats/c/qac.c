@@ -188,15 +188,27 @@ static qac_error get_sized(input *in, input *part) {
 static qac_error at_end(const input *in) { return in->at == in->end ? QAC_OK : in->bad; }
 
 static uint32_t crc_step(const qac_file *f, uint32_t crc, const uint8_t *data, amount bytes) {
-    while (bytes--) crc = crc >> 8 ^ f->crc_table[(crc ^ *data++) & 255];
+#if QAC_CRC_TABLES == 8
+    for (; bytes >= 8; bytes -= 8, data += 8) { /* eight bytes at once, each by a table of its own */
+        uint32_t low = load32(data) ^ crc, high = load32(data + 4);
+        crc = f->crc_tables[7][low & 255] ^ f->crc_tables[6][low >> 8 & 255] ^ f->crc_tables[5][low >> 16 & 255] ^
+              f->crc_tables[4][low >> 24] ^ f->crc_tables[3][high & 255] ^ f->crc_tables[2][high >> 8 & 255] ^
+              f->crc_tables[1][high >> 16 & 255] ^ f->crc_tables[0][high >> 24];
+    }
+#endif
+    while (bytes--) crc = crc >> 8 ^ f->crc_tables[0][(crc ^ *data++) & 255];
     return crc;
 }
 
-static void make_crc_table(qac_file *f) {
+static void make_crc_tables(qac_file *f) {
     for (uint32_t i = 0; i < 256; i++) {
         uint32_t crc = i;
         for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320u : 0);
-        f->crc_table[i] = crc;
+        f->crc_tables[0][i] = crc;
+    }
+    for (uint32_t i = 256; i < 256 * QAC_CRC_TABLES; i++) {
+        uint32_t before = f->crc_tables[i / 256 - 1][i % 256];
+        f->crc_tables[i / 256][i % 256] = before >> 8 ^ f->crc_tables[0][before & 255];
     }
 }
 
@@ -607,10 +619,11 @@ static qac_error decode_run(lanes *l, const uint16_t *first, uint32_t alphabet, 
 
 /* ---- rans ---- */
 
-/* Write n groups of `group` symbols each, the first of which is symbol `at` of the stream. digits: of all groups. */
+/* Write n groups of `group` symbols each, the first of which is symbol `at` of the stream. digits: of all groups; limit:
+ * numbers of groups must be below it; checked: whether they may not be. */
 static qac_error put_groups(const stream *s, amount at, const uint16_t *groups, uint32_t n, uint32_t group,
-                            const uint8_t *digits, uint32_t limit) {
-    for (uint32_t i = 0; i < n; i++) {
+                            const uint8_t *digits, uint32_t limit, int checked) {
+    for (uint32_t i = 0; checked && i < n; i++) {
         if (groups[i] >= limit) return QAC_BAD_PAYLOAD;
     }
     amount first = at - s->from;
@@ -736,7 +749,7 @@ static qac_error read_rans(input *in, const stream *s, uint32_t n) {
                     *state /= alphabet;
                 }
             }
-            TRY(put_groups(&s[i], at * group, run, length, group, digits, size));
+            TRY(put_groups(&s[i], at * group, run, length, group, digits, size, size != alphabet));
             at += length;
             done += length;
         }
@@ -2823,7 +2836,7 @@ static qac_error open_file(qac_file *f, const qac_source *source, qac_strictness
     memset(f, 0, sizeof *f);
     f->source = *source;
     if (source->data && source->size > SIZE_MAX >> 1) return QAC_BAD_ARGUMENT;
-    make_crc_table(f);
+    make_crc_tables(f);
     amount shift = lesser((8 - (uintptr_t)arena % 8) % 8, bytes), aside;
     f->arena = bytes ? (uint8_t *)arena + shift : (uint8_t *)f; /* never written to, but no null pointer */
     f->all_bytes = f->arena_bytes = lesser(bytes - shift, SIZE_MAX >> 2) & ~(amount)7;

@@ -135,7 +135,7 @@ class SharingOptions:
     codec: str | None = option(
         None,
         Option(
-            "Also try this codec of an installed package, which a reader then needs too; no-zstd,no-lzma: without these.",
+            "Also try this codec of an installed package, which a reader then needs; no-zstd,no-lzma: without these.",
             _SHARING,
             registry="qacomp.formats.codecs:installed_codecs",
             check=check_codec,
