@@ -2,7 +2,7 @@
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from qacomp.progress import Progress
     from qacomp.result import Result
 
+_MODELS = {".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt", ".onnx", ".jit", ".pt2", ".tar", ".json"}
+"""Suffixes of models, which the name of an output for a URL leaves out; other dots belong to the name of a folder."""
 _SCHEMA = "Print the JSON Schema of the --config file, for editors, and exit."
 _COLUMNS = (
     TableColumn("tensor", 0, text=True),
@@ -162,17 +164,34 @@ def compress_command(asked: CompressRequest) -> None:
     qacomp compress model.pt --target-size 100KB
     qacomp compress resnet20.th --arch resnet20 --data cifar10:DIR --reg exp --k 8
     """
-    from qacomp.api import compress
-    from qacomp.formats.shard_index import index_path
     from qacomp.options.config import CompressConfig
-    from qacomp.outputs import Output, claim, container_outputs, snapshot_outputs
-    from qacomp.ranks.joining import joined
-    from qacomp.sources.input_files import command_files
+    from qacomp.remote.transfer import fetched, sent
 
     progress = make_progress(asked.as_json or not is_first())
     config = CompressConfig.from_toml(asked.config_file) if asked.config_file else CompressConfig()
     config = config.with_settings(settings_given(asked.settings, config), "command line")
     target = asked.output or _default_output(asked.checkpoint, progress)
+    with fetched(asked.checkpoint, progress) as checkpoint, sent(target, force=asked.force) as place:
+        result = _compressed(replace(asked, checkpoint=checkpoint), config, place, progress)
+    if asked.as_json:
+        print_json(result.to_json() | ({} if place == target else {"output": str(target)}))
+    else:
+        _show(result if place == target else replace(result, output=target))
+        print_verdict(result.verdict)
+    hold_to(result.verdict, asked.strict, target)
+    if result.missed:
+        complain(f"qacomp: {result.missed}; {target} was written all the same")
+        sys.exit(1)
+
+
+def _compressed(asked: CompressRequest, config: Any, target: Path, progress: "Progress") -> "Result":
+    """Compress a model of this machine to a file or files here, and write the report."""
+    from qacomp.api import compress
+    from qacomp.formats.shard_index import index_path
+    from qacomp.outputs import Output, claim, container_outputs, snapshot_outputs
+    from qacomp.ranks.joining import joined
+    from qacomp.sources.input_files import command_files
+
     target = target if asked.shard_size is None else index_path(target)
     written = container_outputs(target) + ([] if asked.report is None else [Output(asked.report, "--report")])
     written += snapshot_outputs(asked.snapshots, written)
@@ -197,19 +216,16 @@ def compress_command(asked: CompressRequest) -> None:
         )
     if asked.report is not None and ranks.first:
         result.report(asked.report, force=asked.force)
-    if asked.as_json:
-        print_json(result.to_json())
-    else:
-        _show(result)
-        print_verdict(result.verdict)
-    hold_to(result.verdict, asked.strict, result.output)
-    if result.missed:
-        complain(f"qacomp: {result.missed}; {result.output} was written all the same")
-        sys.exit(1)
+    return result
 
 
 def _default_output(checkpoint: Path, progress: "Progress") -> Path:
-    """Return NAME.qac beside the checkpoint or folder, or in the current folder if the one above isn't writable."""
+    """Return NAME.qac beside the model, or in the current folder for a URL or where writing isn't allowed."""
+    from qacomp.remote.urls import url_name, url_of
+
+    if (url := url_of(checkpoint)) is not None:
+        name = url_name(url)
+        return Path(name).with_suffix(".qac") if Path(name).suffix in _MODELS else Path(f"{name.partition('@')[0]}.qac")
     if checkpoint.is_dir():
         checkpoint = Path(os.path.abspath(checkpoint))
         beside = checkpoint.parent / f"{checkpoint.name or 'model'}.qac"  # the name of a folder may have dots

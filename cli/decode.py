@@ -1,6 +1,6 @@
 """Run `qacomp decode`: decode a container to ONNX, safetensors or npz, and measure the result."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +113,7 @@ def decode_command(asked: DecodeRequest) -> None:
     from qacomp.exporting.decode import claim_decoded, decode_file, default_output
     from qacomp.exporting.onnx_options import OnnxOptions
     from qacomp.exporting.part import Part
+    from qacomp.remote.transfer import sent
     from qacomp.runtime.limits import limited_runs
     from qacomp.sources.input_files import data_files
 
@@ -124,14 +125,15 @@ def decode_command(asked: DecodeRequest) -> None:
     target = asked.output or default_output(asked.container, allow_truncated=asked.allow_truncated)
     bits = int(asked.affine_bits) if asked.affine_bits else None
     onnx = OnnxOptions(asked.mode, bits, asked.affine_block, asked.external_data)
-    claim_decoded([asked.container, *data_files(data)], target, onnx, "-o", force=asked.force)
-    with limited_runs(run_limits(asked.settings)):
+    with sent(target, force=asked.force) as place, limited_runs(run_limits(asked.settings)):
+        claim_decoded([asked.container, *data_files(data)], place, onnx, "-o", force=asked.force)
         part = Part(asked.level, asked.submodel, asked.allow_truncated)
-        done = decode_file(asked.container, target, part=part, onnx=onnx)
+        done = decode_file(asked.container, place, part=part, onnx=onnx)
         if not asked.no_measure and target.suffix == ".onnx":
             from qacomp.exporting.decoded_measuring import measure_decoded
 
             done = measure_decoded(done, data)
+    done = replace(done, output=target)
     for note in done.notes:
         progress.note(note)
     if asked.as_json:

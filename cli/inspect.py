@@ -67,9 +67,9 @@ def inspect_command(asked: InspectRequest) -> None:
 
     from qacomp.evaluation.verdict import stated_verdict
     from qacomp.exporting.operating_points import operating_points
-    from qacomp.formats import open_file
     from qacomp.graphs.metadata import metadata
     from qacomp.outputs import Output, claim
+    from qacomp.remote import open_file
     from qacomp.report import gather, write_report
     from qacomp.runtime.limits import limited_runs
 
@@ -108,8 +108,8 @@ def inspect_command(asked: InspectRequest) -> None:
 
 
 def _print_toml(asked: InspectRequest) -> None:
-    from qacomp.formats import open_file
     from qacomp.graphs.metadata import metadata
+    from qacomp.remote import open_file
 
     if asked.as_json or asked.report is not None:
         raise click.UsageError("--toml prints the settings only, so it can't be combined with --json or --report")

@@ -8,6 +8,7 @@ import click
 
 from qacomp.cli.console import print_json
 from qacomp.cli.options import INPUT, reporting
+from qacomp.cli.progress import make_progress
 from qacomp.cli.shortening import shortened
 from qacomp.cli.streams import echo
 from qacomp.cli.terminal import width
@@ -24,17 +25,18 @@ from qacomp.cli.terminal import width
 @reporting
 def verify_command(container: Path, source: Path | None, as_json: bool) -> None:
     """Decode all of CONTAINER and check it; if anything is wrong, print the reason and exit with code 1."""
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
-    from qacomp.formats import open_file, verify_file
     from qacomp.graphs.metadata import metadata
+    from qacomp.remote import open_file, verify_file
+    from qacomp.remote.transfer import fetched
     from qacomp.sources.provenance import check_source
 
     report = verify_file(container)
     match = None
     if source is not None:
-        with open_file(container) as opened:
-            match = check_source(container, metadata(opened), source)
+        with open_file(container) as opened, fetched(source, make_progress(as_json)) as file:
+            match = replace(check_source(container, metadata(opened), file), file=str(source))
     if as_json:
         document: dict[str, Any] = {"file": str(container), "ok": True, **asdict(report)}
         print_json({**document, "source": asdict(match) if match else None})

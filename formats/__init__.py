@@ -27,6 +27,7 @@ from qacomp.formats.errors import (
 )
 from qacomp.formats.held import HeldTensor
 from qacomp.formats.limits import Limits
+from qacomp.formats.ranges import RangeSource
 from qacomp.formats.reader import load_file, open_file, verify_file
 from qacomp.formats.report import SectionInfo, TensorInfo, TensorReport, VerifyReport, WriteReport
 from qacomp.formats.shard_writer import ShardWriter
@@ -51,6 +52,7 @@ __all__ = [
     "OutputNotWritableError",
     "PluginError",
     "QacompError",
+    "RangeSource",
     "SectionInfo",
     "ShardWriter",
     "SharedTensor",

@@ -23,6 +23,7 @@ from qacomp.formats.inventory import Inventory
 from qacomp.formats.limits import Limits
 from qacomp.formats.metadata import read_metadata
 from qacomp.formats.prefix import PREFIX_BYTES, Prefix
+from qacomp.formats.ranges import Data
 from qacomp.formats.records import GRAPH, META, SAME, SHARED, Header, TensorRecord
 from qacomp.formats.report import SectionInfo, TensorInfo, VerifyReport
 from qacomp.formats.sections import Sections
@@ -53,7 +54,7 @@ class Container:
     def __init__(
         self,
         source: str,
-        data: memoryview,
+        data: Data,
         prefix: Prefix,
         header: Header,
         access: Access,

@@ -13,6 +13,7 @@ from qacomp.formats.errors import (
     TruncatedFileError,
     UnsupportedVersionError,
 )
+from qacomp.formats.ranges import Data
 from qacomp.formats.records import AT_ONCE_FLAG, BLOCKS_FLAG
 
 MAGIC = b"\x93QAC"
@@ -51,15 +52,15 @@ def write_prefix(prefix: Prefix) -> bytes:
     return data + struct.pack("<I", crc32(data))
 
 
-def read_prefix(data: memoryview, source: str, limits: bounds.Limits) -> Prefix:
+def read_prefix(data: Data, source: str, limits: bounds.Limits) -> Prefix:
     """Read and check the first 32 bytes of a file named `source`; raises a FormatError that names the file."""
     if len(data) < 4 or bytes(data[:4]) != MAGIC:
-        if len(data) < 4 and MAGIC.startswith(bytes(data)) and len(data):
+        if len(data) < 4 and MAGIC.startswith(bytes(data[:4])) and len(data):
             raise TruncatedFileError(f"{source}: only {len(data)} bytes; fetch the file again")
         raise NotAContainerError(f"{source}: not a .qac container (its first bytes are wrong); check the path")
-    if len(data) > 4 and data[4] != VERSION[0]:
+    if len(data) > 4 and (major := bytes(data[4:5])[0]) != VERSION[0]:
         raise UnsupportedVersionError(
-            f"{source}: format version {data[4]}, this reader knows {VERSION[0]}; update qacomp"
+            f"{source}: format version {major}, this reader knows {VERSION[0]}; update qacomp"
         )
     if len(data) < PREFIX_BYTES:
         raise TruncatedFileError(f"{source}: ends inside its first {PREFIX_BYTES} bytes; fetch the file again")

@@ -16,6 +16,7 @@ from qacomp.formats.errors import ChecksumMismatchError, FormatError, HeaderErro
 from qacomp.formats.header import read_header
 from qacomp.formats.limits import Limits
 from qacomp.formats.prefix import PREFIX_BYTES, VERSION, read_prefix
+from qacomp.formats.ranges import Data, Ranges, RangeSource
 from qacomp.formats.regular import open_regular
 from qacomp.formats.report import VerifyReport
 from qacomp.formats.shard_index import is_shard_index, read_shard_index
@@ -23,7 +24,7 @@ from qacomp.formats.sharded import ShardedContainer
 
 
 def open_file(
-    path: str | os.PathLike[str] | bytes | bytearray | memoryview,
+    path: str | os.PathLike[str] | bytes | bytearray | memoryview | RangeSource,
     *,
     limits: Limits | None = None,
     verify: bool = True,
@@ -32,7 +33,8 @@ def open_file(
 ) -> Container:
     """Open a container, given its path (the file is mapped into memory) or its bytes; tensors are decoded on request.
 
-    The path may be that of an index, NAME.qac.index.json; its shards are then read as one container.
+    A RangeSource is read by ranges, as they are needed. The path may be that of an index, NAME.qac.index.json; its
+    shards are then read as one container.
 
     limits: see Limits; verify: check each section's checksum when it is first read; allow_truncated: accept a file that
     is cut off after a complete level, which `tensor` then returns; threads: number of processes that decode a large
@@ -43,8 +45,11 @@ def open_file(
         open_one = partial(open_file, limits=limits, verify=verify, threads=threads)
         return ShardedContainer(index, read_shard_index(index), index.stat().st_size, open_one)
     mapped = None
+    data: Data
     if isinstance(path, bytes | bytearray | memoryview):
         source, data = "container", memoryview(path)
+    elif not isinstance(path, str | os.PathLike):
+        source, data = path.name, Ranges(path)
     else:
         source = str(Path(path))
         with open_regular(path) as stream:
@@ -65,7 +70,7 @@ def open_file(
     return container
 
 
-def _parse(source: str, data: memoryview, access: Access, allow_truncated: bool) -> Container:
+def _parse(source: str, data: Data, access: Access, allow_truncated: bool) -> Container:
     load_installed()  # codecs of installed packages, whether this file uses one or not
     prefix = read_prefix(data, source, access.limits)
     if len(data) > prefix.file_bytes:
@@ -101,7 +106,7 @@ def load_file(
 
 
 def verify_file(
-    path: str | os.PathLike[str] | bytes, *, limits: Limits | None = None, threads: int = 1
+    path: str | os.PathLike[str] | bytes | RangeSource, *, limits: Limits | None = None, threads: int = 1
 ) -> VerifyReport:
     """Check a whole file: its structure, every checksum and every tensor's digest. Raises as `open_file` does."""
     with open_file(path, limits=limits, threads=threads) as container:

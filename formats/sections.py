@@ -17,6 +17,7 @@ from qacomp.formats.errors import (
 )
 from qacomp.formats.group_cache import GroupCache, check_work
 from qacomp.formats.limits import SECTION_FLOOR, Limits
+from qacomp.formats.ranges import Data
 from qacomp.formats.records import GRAPH, Header
 
 _ARRAY_BYTES = 256  # memory of a numpy array besides its values, rounded up
@@ -29,7 +30,7 @@ class Sections:
     those that the tensors need, and LimitExceededError. The data of a file that is cut off ends before `end`.
     """
 
-    def __init__(self, source: str, data: memoryview, header: Header, start: int, limits: Limits, verify: bool) -> None:
+    def __init__(self, source: str, data: Data, header: Header, start: int, limits: Limits, verify: bool) -> None:
         self.source = source
         self.data = data
         self.records = header.sections

@@ -15,7 +15,7 @@ SUFFIX = ".qac.index.json"
 KIND = "qacomp shards"
 INDEX_START = b'{"format":"qacomp shards"'
 """The first bytes of every index, since its keys are sorted."""
-_LARGEST = 64 << 20  # bytes of an index
+LARGEST_INDEX = 64 << 20  # bytes of an index
 MOST_SHARDS = 10_000
 
 
@@ -50,9 +50,14 @@ def write_shard_index(shards: Sequence[Shard]) -> bytes:
 
 
 def read_shard_index(path: Path) -> tuple[Shard, ...]:
-    """Read an index. Raises FormatError for a malformed one, and for a name that is no file beside it; OSError."""
+    """Read an index. Raises FormatError as `parse_shard_index` does, and OSError."""
+    return parse_shard_index(read_small(path, LARGEST_INDEX), path)
+
+
+def parse_shard_index(data: bytes, path: object) -> tuple[Shard, ...]:
+    """Read the bytes of an index. Raises FormatError for a malformed one, and for a name that is no file beside it."""
     try:
-        told = read_metadata(read_small(path, _LARGEST))
+        told = read_metadata(data)
         if told.get("format") != KIND or told.get("version") != 1:
             raise HeaderError("it isn't an index of shards that this version reads")
         shards = tuple(_shard(entry) for entry in told["shards"])

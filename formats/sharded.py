@@ -20,12 +20,14 @@ Opener = Callable[[Path], Container]
 class ShardedContainer(Container):
     """Shards that are read as one container; graph and metadata are those of the first one.
 
-    open_one: opens a shard. Methods raise as those of Container, and ChecksumMismatchError for a shard that isn't the
-    one that the index was written with.
+    open_one: opens a shard; name: of the index in messages, its path if it is None. Methods raise as those of Container
+    do, and ChecksumMismatchError for a shard that isn't the one that the index was written with.
     """
 
-    def __init__(self, path: Path, shards: tuple[Shard, ...], index_bytes: int, open_one: Opener) -> None:
-        self.source, self.size = str(path), index_bytes + sum(shard.bytes for shard in shards)
+    def __init__(
+        self, path: Path, shards: tuple[Shard, ...], index_bytes: int, open_one: Opener, name: str | None = None
+    ) -> None:
+        self.source, self.size = name or str(path), index_bytes + sum(shard.bytes for shard in shards)
         self.available = self.size
         self._path, self._shards, self._index_bytes, self._open_one = path, shards, index_bytes, open_one
         self._open: dict[int, Container] = {}

@@ -56,6 +56,8 @@ class TensorDecoder:
         """Return a tensor's values, flat, as a view of the file if its chunks are raw and adjacent; else None."""
         record, sections = self.header.tensors[number], self.sections
         ranges = layout.chunk_ranges(record.count, self.header.chunk_log2)
+        if not isinstance(sections.data, memoryview):  # bytes that are fetched aren't mapped
+            return None
         if record.group or not ranges or record.stored != record.dtype or dtype_of(record.stored) == np.bool_:
             return None
         places = [sections.place(VALUE_CHUNK, 0, number, chunk) for chunk in range(len(ranges))]

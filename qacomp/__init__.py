@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from qacomp.errors import QacompError
     from qacomp.exporting.decode import decode
     from qacomp.exporting.part import Part
-    from qacomp.formats import open_file
     from qacomp.gating import GateLimits, gate
     from qacomp.merge import merge
     from qacomp.options.config import CompressConfig
+    from qacomp.remote import open_file
     from qacomp.result import Result
     from qacomp.stages.from_scratch import TrainedCheckpoint
     from qacomp.train_api import train
@@ -55,7 +55,7 @@ _HOMES = {
     "gate": "qacomp.gating",
     "load_dataset": "qacomp.datasets",
     "merge": "qacomp.merge",
-    "open_file": "qacomp.formats",
+    "open_file": "qacomp.remote",
     "read_checkpoint": "qacomp.checkpoints",
     "train": "qacomp.train_api",
 }

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
-from qacomp.calls import PathLike, output_or_temporary, own_functions, removed_with, shard_bytes_of, split_keywords
+from qacomp.calls import (
+    PathLike,
+    by_url,
+    output_or_temporary,
+    own_functions,
+    removed_with,
+    shard_bytes_of,
+    split_keywords,
+)
 from qacomp.errors import ConfigError
 from qacomp.extras import needing_torch
 from qacomp.formats import UnsupportedTensorError
@@ -18,6 +26,7 @@ from qacomp.options.signature import with_keywords
 from qacomp.outputs import claim, container_outputs, snapshot_outputs
 from qacomp.progress import Progress
 from qacomp.ranks.joining import joined
+from qacomp.remote.urls import url_of
 from qacomp.runtime.limits import limited_runs
 from qacomp.sources.input_files import command_files
 from qacomp.workers.choice import workers_of
@@ -109,7 +118,7 @@ def compress(
     name, or built-in data that the checkpoint names. Without data nothing is trained or measured.
     config: a CompressConfig, a mapping of its fields, or the path of a TOML file.
     output: the path of the container. None: a temporary file, which lives as long as the Result; `Result.save`
-    copies it.
+    copies it. model and output may be URLs too: hf://org/name, s3://..., https://... (see docs/folders.md).
     keywords: settings that override `config`, such as `reg="exp", k=8` (`qacomp.options.settings.Settings`), and:
     loss_fn, metric: functions of (outputs, targets), or a setting's text. By default class labels are learned by
     cross-entropy and measured by top-1 accuracy, float targets by the mean squared error. The metric gets all outputs
@@ -138,6 +147,9 @@ def compress(
     from qacomp.stages.run import Run
 
     call, settings = split_keywords(Call, keywords)
+    if url_of(model) is not None or url_of(output) is not None:
+        progress = choose_progress(call.progress)
+        return by_url(model, output, progress, call.force, lambda m, o: compress(m, data, config, o, **keywords))
     own, settings = own_functions(call.loss_fn, settings)
     chosen = _config(config, settings)
     read = [Path(file) for file in (_path_of(model), config) if isinstance(file, str | os.PathLike)]

@@ -1,10 +1,11 @@
 """Share what the calls of the Python interface do with their keywords, functions and outputs."""
 
+import contextlib
 import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -14,7 +15,10 @@ from qacomp.errors import ConfigError
 from qacomp.options.config import CompressConfig
 from qacomp.options.needs import level_numbers
 from qacomp.options.running import memory_bytes
+from qacomp.progress import Progress
 from qacomp.ranks.ranks import Ranks
+from qacomp.remote.transfer import fetched, send, target_of
+from qacomp.remote.urls import url_name, url_of
 
 if TYPE_CHECKING:
     from qacomp.training.task import OwnFunctions
@@ -68,6 +72,35 @@ def shard_bytes_of(size: str | int | None, config: CompressConfig) -> int | None
     if level_numbers(config) is not None:
         raise ConfigError("--shard-size: a progressive file can't be divided; leave it out, or --levels")
     return found
+
+
+def by_url(
+    model: Any,
+    output: PathLike | None,
+    progress: Progress,
+    force: bool,
+    run: Callable[[Any, PathLike | None], T],
+) -> T:
+    """Call `run` with a model and an output of this machine in place of URLs; what it wrote is then sent to the URL.
+
+    The written files stay here as long as the value that `run` returns. Raises RemoteError and OutputExistsError.
+    """
+    target = url_of(output)
+    if target is not None:
+        target_of(target, force=force)
+    with contextlib.ExitStack() as stack:
+        local = stack.enter_context(fetched(Path(model), progress)) if url_of(model) is not None else model
+        if target is None:
+            return run(local, output)
+        place = Path(tempfile.mkdtemp(prefix="qacomp-")) / url_name(target)
+        try:
+            done = run(local, place)
+            send(getattr(done, "output", place), target)
+        except BaseException:
+            shutil.rmtree(place.parent, ignore_errors=True)
+            raise
+    removed_with(done, place)
+    return done
 
 
 def removed_with(owner: object, file: Path) -> None:

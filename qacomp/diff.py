@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.errors import ConfigError
-from qacomp.formats import BFLOAT16, Container, TensorInfo, bfloat16_to_float32, open_file
+from qacomp.formats import BFLOAT16, Container, TensorInfo, bfloat16_to_float32
 from qacomp.graphs.metadata import metadata
 from qacomp.options.older import translated
+from qacomp.remote import open_file
 
 
 @dataclass(frozen=True)

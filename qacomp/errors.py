@@ -21,6 +21,7 @@ __all__ = [
     "PluginError",
     "QacompError",
     "RanksError",
+    "RemoteError",
     "RunLimitError",
     "RuntimeCrashError",
     "SourceMismatchError",
@@ -97,6 +98,10 @@ class MissingPackageError(QacompError):
 
 class RanksError(QacompError):
     """The processes that share a training can't be joined, one of them has failed, or they no longer agree."""
+
+
+class RemoteError(QacompError):
+    """A URL can't be opened, read or written: the server or a package says no, or sends something else than before."""
 
 
 class SourceMismatchError(QacompError):

@@ -7,7 +7,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 from qacomp.errors import OutputExistsError, OutputIsInputError, OutputNotWritableError
-from qacomp.formats import open_file
+from qacomp.formats import Container
 from qacomp.formats.destination import destination
 from qacomp.formats.prefix import MAGIC
 from qacomp.formats.shard_index import INDEX_START, is_shard_index
@@ -77,7 +77,7 @@ def snapshot_outputs(
     return [Output(path, what) for path in sorted(Path(folder).glob(_SNAPSHOT))]
 
 
-def decoded_outputs(container: Path, output: Path, external: bool, what: str = "-o") -> list[Output]:
+def decoded_outputs(container: Container, output: Path, external: bool, what: str = "-o") -> list[Output]:
     """Return a decoded file and, if it will or may be written, the file NAME.data with its weights.
 
     external: the user requested NAME.data; without that it is written for models too large for one protobuf message.
@@ -173,10 +173,9 @@ def _identity(path: Path) -> object:
     return status.st_dev, status.st_ino
 
 
-def _dense_bytes(container: Path) -> int:
+def _dense_bytes(container: Container) -> int:
     """Return an upper bound of the decoded bytes of all tensors of a container: eight for each value."""
-    with open_file(container, allow_truncated=True) as opened:
-        return sum(8 * opened.info(name).values for name in opened.names)
+    return sum(8 * container.info(name).values for name in container.names)
 
 
 def _is_kind(output: Output) -> bool:

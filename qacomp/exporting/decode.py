@@ -6,6 +6,7 @@ Users call `decode`. `decode_file` writes a file with the writer of its format. 
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -18,9 +19,12 @@ from qacomp.exporting.output_formats import suffixes, writer_for
 from qacomp.exporting.part import WHOLE, Part, level_of
 from qacomp.exporting.safetensors_file import container_types, state_dict
 from qacomp.extras import naming_extra
-from qacomp.formats import Container, open_file
+from qacomp.formats import Container
 from qacomp.formats.shard_index import SUFFIX, is_shard_index
 from qacomp.outputs import claim, claim_folder, decoded_outputs
+from qacomp.remote import open_file
+from qacomp.remote.transfer import sent
+from qacomp.remote.urls import url_name, url_of
 from qacomp.runtime.limits import measured_together
 from qacomp.sources.input_files import command_files
 from qacomp.tensors.foreign_dtypes import as_numpy
@@ -60,6 +64,9 @@ def decode(
     Only to="torch" needs torch. Raises FormatError, ConfigError and OutputNotWritableError.
     """
     path = Path(source if isinstance(source, str | os.PathLike) else source.output)
+    if output is not None and url_of(output) is not None:
+        with sent(Path(output), force=force) as place:
+            return replace(decode(source, place, mode=mode, part=part), output=Path(output))
     if output is not None:
         options = OnnxOptions(mode)
         read = [path] if isinstance(source, str | os.PathLike) else [path, Path(source.source)]
@@ -108,8 +115,8 @@ def claim_decoded(paths: Sequence[Path], output: Path, onnx: OnnxOptions, what: 
         if to_folder(container, output):
             claim_folder(output, command_files(paths), what, force=force)
             check_folder(container, output)
-            return
-    claim(decoded_outputs(paths[0], output, onnx.external, what), command_files(paths), force=force)
+        else:
+            claim(decoded_outputs(container, output, onnx.external, what), command_files(paths), force=force)
 
 
 def to_folder(container: Container, output: Path) -> bool:
@@ -121,10 +128,12 @@ def default_output(path: Path, *, allow_truncated: bool = False) -> Path:
     """Return `model.decoded.onnx` for `model.qac`, or `model.decoded.safetensors` if the container has no graph.
 
     For a container of a folder it is the folder `model.decoded`. The name differs from the usual names of the
-    container's source.
+    container's source. For a URL it is in the current folder.
     """
+    url = url_of(path)
+    path, asked = (path, path) if url is None else (Path(url_name(url)), path)
     plain = path.with_name(f"{path.name.removesuffix(SUFFIX)}.qac") if is_shard_index(path) else path
-    with open_file(path, allow_truncated=allow_truncated) as container:
+    with open_file(asked, allow_truncated=allow_truncated) as container:
         if is_folder(container):
             return plain.with_suffix(".decoded")
         return plain.with_suffix(".decoded.onnx" if container.graph() is not None else ".decoded.safetensors")

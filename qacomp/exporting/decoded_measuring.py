@@ -28,12 +28,13 @@ from qacomp.exporting.onnx_model import is_original
 from qacomp.exporting.onnx_options import WrittenOnnx
 from qacomp.exporting.operating_points import verdict_at
 from qacomp.exporting.part import level_of
-from qacomp.formats import Container, open_file
+from qacomp.formats import Container
 from qacomp.formats.scratch import part_folder
 from qacomp.graphs.metadata import metadata, required
 from qacomp.options.config import CompressConfig
 from qacomp.options.metric_names import METRICS
 from qacomp.options.older import translated
+from qacomp.remote import open_file
 from qacomp.runtime.comparison import FP32_ACTIVATIONS, compare_files
 from qacomp.runtime.feeds import generated_feeds
 from qacomp.runtime.latency import Latency, feed_latency, onnx_latency

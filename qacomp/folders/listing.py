@@ -17,7 +17,7 @@ _MOST_ENTRIES = 1 << 16  # of a folder and all its subfolders, those that are le
 WEIGHTS = ".safetensors"
 _CONFIGS = {"config.json", "model_index.json"}  # of a model, and of a pipeline with models in subfolders
 _LEFT_OUT = {".git", ".cache", "__pycache__", ".ipynb_checkpoints"}
-_COPIES = (
+COPIES = (
     *("pytorch_model*.bin", "pytorch_model*.bin.index.json", "tf_model*.h5", "tf_model*.h5.index.json"),
     *("flax_model*.msgpack", "flax_model*.msgpack.index.json", "rust_model.ot", "consolidated*.pth", "*.gguf"),
     *("diffusion_pytorch_model*.bin", "*.qac", "*.qac.journal", "*.qac.resume", "*.qac.index.json"),
@@ -111,7 +111,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, int, str]]:
                         waiting.append(f"{path}/")
                 elif not stat.S_ISREG(status.st_mode):
                     yield path, 0, "not a regular file"
-                elif any(fnmatchcase(entry.name, pattern) for pattern in _COPIES):
+                elif any(fnmatchcase(entry.name, pattern) for pattern in COPIES):
                     yield path, status.st_size, "weights in another format"
                 else:
                     yield path, status.st_size, ""

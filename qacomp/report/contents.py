@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from qacomp.errors import QacompError
 from qacomp.evaluation.verdict import Verdict, stated_verdict
 from qacomp.exporting.operating_points import operating_points
-from qacomp.formats import BFLOAT16, Container, SharedTensor, bfloat16_to_float32, open_file
+from qacomp.formats import BFLOAT16, Container, SharedTensor, bfloat16_to_float32
 from qacomp.graphs.metadata import metadata
 from qacomp.rate.record import RateSearch
+from qacomp.remote import open_file
 from qacomp.report.facts import facts_of
 from qacomp.report.stated import Agreed, is_number, stated_agreement, stated_metric
 from qacomp.sources.source_size import SourceSize

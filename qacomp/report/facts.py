@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qacomp.remote.urls import url_of
 from qacomp.sources.provenance import sha256_of
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ def facts_of(
     source: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
     facts = [
         ("container", path.name),
-        ("SHA-256 of the container", sha256_of(path)),
+        *([("SHA-256 of the container", sha256_of(path))] if url_of(path) is None else []),  # would fetch all of it
         ("format version", version),
         ("architecture", meta.get("arch")),
         ("data", meta.get("data")),

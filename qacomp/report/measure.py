@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from qacomp.errors import QacompError
 from qacomp.extras import naming_extra
-from qacomp.formats import open_file
 from qacomp.graphs.metadata import metadata
+from qacomp.remote import open_file
 from qacomp.report.contents import Contents, SizeStage
 
 if TYPE_CHECKING:

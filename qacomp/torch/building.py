@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from qacomp.errors import ConfigError
-from qacomp.formats import open_file
+from qacomp.remote import open_file
 from qacomp.torch.contents import carried_config
 from qacomp.torch.loading import load_into
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from qacomp.checkpoints.tensors import few
 from qacomp.errors import ArchitectureMismatchError
 from qacomp.exporting.part import WHOLE, Part
-from qacomp.formats import open_file
+from qacomp.remote import open_file
 from qacomp.torch.contents import NetworkContents, network_contents
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from model_folders import contents, small_folder
+from range_server import range_server
 
 Qacomp = Callable[..., Any]
 
@@ -78,3 +79,25 @@ def test_a_size_of_shards_that_cannot_be(qacomp: Qacomp, source: Path, given: tu
     answer = qacomp("compress", source, *given)
     assert answer.code == 1 and ("size" in answer.err or "levels" in answer.err)
     assert {path.name for path in source.parent.iterdir()} == {source.name}
+
+
+def test_commands_take_urls(qacomp: Qacomp, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with range_server(tmp_path) as server:
+        (tmp_path / "w.safetensors").write_bytes((source / "model-00001-of-00002.safetensors").read_bytes())
+        assert qacomp("compress", f"{server.url}/w.safetensors", "--k", "8").code == 0
+        assert (tmp_path / "w.qac").is_file()  # in the current folder
+        target = f"file://{tmp_path}/sent.qac"
+        answer = qacomp("compress", source, "--k", "8", "-o", target, "--json")
+        assert answer.code == 0 and answer.json["output"] == str(Path(target))
+        url = f"{server.url}/sent.qac"
+        assert qacomp("verify", url, "--source", f"file://{source}").code == 0
+        assert qacomp("inspect", url).code == 0
+        assert qacomp("diff", url, tmp_path / "sent.qac", "--exit-code").code == 0
+        assert qacomp("decode", url, "-o", "back/").code == 0
+        assert contents(tmp_path / "back").keys() == contents(source).keys()
+        assert qacomp("decode", url).code == 0 and (tmp_path / "sent.decoded").is_dir()
+        server.ranges = False
+        for command in (("verify", url), ("inspect", url), ("decode", url, "-o", "b2/"), ("diff", url, url)):
+            answer = qacomp(*command)
+            assert answer.code == 1 and "sends no parts of files" in answer.err and answer.err.count("\n") == 1

@@ -18,6 +18,7 @@ ALLOWED = {
     "qacomp": {
         *("numpy", "torch", "sklearn", "onnx", "onnxruntime", "onnxscript", "safetensors", "PIL", "tomli_w"),
         *("matplotlib", "accelerate", "optuna", "sqlalchemy", "nncodec", "distributed"),
+        *("fsspec", "huggingface_hub"),
     },
     "cli": {"click", "rich"},
 }
@@ -64,6 +65,7 @@ ROOMS = (
     ("pickles",),
     ("tensors",),
     ("folders",),
+    ("remote",),
     ("options",),
     ("datasets",),
     ("models",),
