@@ -46,6 +46,7 @@ _SCHEMA = "Print the JSON Schema of the --config file, for editors, and exit."
 _COLUMNS = (
     TableColumn("tensor", 0, text=True),
     TableColumn("shape", 5),
+    TableColumn("role", 8, text=True),
     TableColumn("K", 1),
     TableColumn("codec", 6, text=True),
     TableColumn("bytes", 2),
@@ -238,17 +239,26 @@ def _default_output(checkpoint: Path, progress: "Progress") -> Path:
 
 
 def _show(result: "Result") -> None:
+    from qacomp.tensors.name_roles import role_of
+
     rows = []
+    bare = not result.graph_bytes  # with a graph the operators tell the role
+    roles = {layer.name: (role_of(layer.name) or "" if bare else "") for layer in result.layers}
     for layer in result.layers:
         if layer.k is None:
             continue
         shape = "×".join(map(str, layer.shape)) or "scalar"
         bits, entropy = figure(layer.bits_per_weight), figure(layer.entropy_bits_per_weight)
         loss = figure(layer.error_db, 1, " dB" if layer.error_of != "weights" else " dB of weights")
-        rows.append([shown_name(layer.name), shape, str(layer.k), layer.codec, count(layer.bytes), bits, entropy, loss])
+        size = count(layer.bytes)
+        rows.append(
+            [shown_name(layer.name), shape, roles[layer.name], str(layer.k), layer.codec, size, bits, entropy, loss]
+        )
     kept = [layer for layer in result.layers if layer.k is None]
     if kept:
-        rows.append([f"{len(kept)} other tensors", "", "–", "", count(sum(layer.bytes for layer in kept)), "", "", ""])
+        rows.append(
+            [f"{len(kept)} other tensors", "", "", "–", "", count(sum(layer.bytes for layer in kept)), "", "", ""]
+        )
     print_table(_COLUMNS, rows)
     print_operating_points(result.operating_points)
     same = result.checkpoint_bytes == result.source_bytes

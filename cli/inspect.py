@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _TENSORS = (
     TableColumn("tensor", 0, text=True),
     TableColumn("shape", 3),
+    TableColumn("role", 8, text=True),
     TableColumn("stored as", 5, text=True),
     TableColumn("K", 2),
     TableColumn("codec", 6, text=True),
@@ -92,7 +93,9 @@ def inspect_command(asked: InspectRequest) -> None:
         print_operating_points(points)
         return
     rows = {row.name: row for row in contents.tensors}
-    tensors = [asdict(t) | {"entropy_bits_per_weight": rows[t.name].entropy} for t in infos]
+    roles = _roles(infos, contents)
+    more = {t.name: {"entropy_bits_per_weight": rows[t.name].entropy, "role": roles.get(t.name)} for t in infos}
+    tensors = [asdict(t) | more[t.name] for t in infos]
     document = {"file": str(container), "version": version, "container_bytes": contents.container_bytes, "meta": meta}
     document |= {"source_bytes": contents.source_bytes, "ratio": contents.ratio, "tensors": tensors}
     document |= {"fp32_bytes": contents.fp32_bytes, "fp32_ratio": contents.fp32_ratio}
@@ -122,7 +125,7 @@ def _print_toml(asked: InspectRequest) -> None:
 def _show(container: Path, contents: "Contents", infos: list[Any], meta: dict[str, Any], version: str) -> None:
     from qacomp.evaluation.verdict import stated_verdict
 
-    rows = []
+    rows, roles = [], _roles(infos, contents)
     for t, row in zip(infos, contents.tensors, strict=True):
         k = "–" if t.k is None else "/".join(map(str, t.levels or (t.k,)))
         if t.blocks is not None:
@@ -133,6 +136,7 @@ def _show(container: Path, contents: "Contents", infos: list[Any], meta: dict[st
             [
                 shown_name(t.name),
                 shape,
+                roles.get(t.name) or "",
                 t.stored_dtype,
                 k,
                 codec,
@@ -157,6 +161,16 @@ def _show(container: Path, contents: "Contents", infos: list[Any], meta: dict[st
         print_verdict(verdict, "as the file states it")
     if "settings" in meta:
         echo(f"settings that differ from the defaults (--toml prints all): {_chosen(str(meta['settings']))}")
+
+
+def _roles(infos: list[Any], contents: "Contents") -> dict[str, str | None]:
+    """Return the role of each tensor by its name, if the container has no graph, whose operators would tell it."""
+    from qacomp.folders.layout import FILES
+    from qacomp.tensors.name_roles import role_of
+
+    if dict(contents.stages[-1].parts).get("graph"):
+        return {}
+    return {t.name: None if t.name.startswith(FILES) else role_of(t.name) for t in infos}
 
 
 def _in_words(value: Any) -> str:

@@ -39,10 +39,11 @@ class _Drawn:
 def print_table(columns: Sequence[TableColumn], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
     """Write a table on stdout, then a line that names the columns left out, if any, and a blank line.
 
-    Unprintable characters in the cells are escaped.
+    Unprintable characters in the cells are escaped. A column of texts that are all empty isn't written.
     """
     mark = as_written("…", sys.stdout)
-    drawn = [_measured(c, [_text(row[i]) for row in rows], mark) for i, c in enumerate(columns)]
+    cells = [[_text(row[i]) for row in rows] for i in range(len(columns))]
+    drawn = [_measured(c, own, mark) for c, own in zip(columns, cells, strict=True) if any(own) or not (c.text and own)]
     available = width(sys.stdout)
     kept = drawn if available is None else _fitting(drawn, available)
     sizes = [d.full for d in kept] if available is None else _sizes(kept, available)

@@ -27,6 +27,7 @@ from qacomp.sources.source_size import SourceSize
 from qacomp.tensors.constants import constant_kind, constant_name
 from qacomp.tensors.foreign_dtypes import META_KEY
 from qacomp.tensors.half_precision import vectors_held
+from qacomp.tensors.name_roles import role_of
 from qacomp.tensors.weight_parts import exact_parts
 
 _LARGE = 1 << 30  # bytes in fp32, as for ONNX models: from here on tensors are shared while they are written
@@ -152,7 +153,7 @@ class FolderSource:
 
     def _weight(self, name: str, place: Place) -> Weight:
         never = self._parts.get(name) or _reason(place)
-        what = f"{len(place.sizes)}-dimensional tensor"
+        what = role_of(name) or f"{len(place.sizes)}-dimensional tensor"
         found = self._seen[name].constant if never is None else None
         unless = found and f"{what}, {found}, not a weight: {_KEPT} unless --include names it"
         kind = "dense" if len(place.sizes) == 2 else "conv"

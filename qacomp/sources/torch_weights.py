@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from qacomp.models.weight_places import other_names, tied_names, tied_tensors
 from qacomp.sharing.selection import TIED, Rules, Selection, Weight, select
 from qacomp.tensors.constants import constant_kind, constant_name, grid_kind_of
+from qacomp.tensors.name_roles import role_of
 from qacomp.tensors.torch_format import to_array
 from qacomp.tensors.weight_parts import exact_parts
 
@@ -87,7 +88,7 @@ def _of_tensor(name: str, tensor: Tensor) -> Weight:
     elif not tensor.numel():
         never = "empty"
     kind = "dense" if tensor.ndim == 2 else "conv"
-    what = f"{tensor.ndim}-dimensional tensor"
+    what = role_of(name) or f"{tensor.ndim}-dimensional tensor"
     unless_asked = None if never else _constant(name, tensor, what)
     return Weight(name, shape, partial(to_array, tensor), what, kind, 0, never, unless_asked)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.formats import BFLOAT16, bfloat16_to_float32
+from qacomp.tensors.name_roles import POSITIONS, role_of
 
 _LONG, _LINES = 1024, 64  # most values of a line, and most lines along an axis, that are checked
 _SHORTEST = 8  # values of a line; on shorter lines random numbers too often look like equal steps
@@ -46,10 +47,12 @@ def constant_kind(array: NDArray[Any]) -> str | None:
 
 
 def constant_name(name: str, array: NDArray[Any]) -> str | None:
-    """Return the last part of a tensor's name if it is a usual name of a constant; for tensors without a graph."""
+    """Return what kind of constant a tensor is by its name, or None; for tensors without a graph."""
     leaf = name.rpartition(".")[2].lower()
     if leaf in _NAMES:
         return leaf
+    if role_of(name) == POSITIONS:
+        return f"a {POSITIONS}"
     repeated = leaf in _NAMES_OF_REPEATED and 2 * np.unique(_floats(array)).size <= array.size
     return leaf if repeated else None
 
