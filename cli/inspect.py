@@ -124,6 +124,7 @@ def _print_toml(asked: InspectRequest) -> None:
 
 def _show(container: Path, contents: "Contents", infos: list[Any], meta: dict[str, Any], version: str) -> None:
     from qacomp.evaluation.verdict import stated_verdict
+    from qacomp.folders.layout import FILES
 
     rows, roles = [], _roles(infos, contents)
     for t, row in zip(infos, contents.tensors, strict=True):
@@ -153,6 +154,9 @@ def _show(container: Path, contents: "Contents", infos: list[Any], meta: dict[st
     print_table(_SIZES, stages)
     parts = ", ".join(f"{name} {size:,}" for name, size in contents.stages[-1].parts)
     echo(f"{container}: version {version}, {contents.container_bytes:,} bytes: {parts}")
+    if isinstance(folder := meta.get("folder"), dict):
+        weights = len(folder.get("weights") or ())
+        echo(f"folder: {weights} .safetensors and {sum(t.name.startswith(FILES) for t in infos)} other files")
     for key in ("arch", "data", "accuracy", "source"):
         if meta.get(key) is not None:
             echo(f"{key}: {_in_words(meta[key])}")

@@ -55,7 +55,7 @@ def held_layout(container: Container) -> Layout | None:
     try:
         entries = [_entry(entry) for entry in told["weights"]]
         digests = {path: str(digest) for path, digest in told["sha256"].items()}
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FormatError(f"{container.source}: the metadata's {META_KEY} is malformed; the file is damaged") from error
     paths = [*(entry.file for entry in entries), *file_tensors(container)]
     if (problem := paths_problem(paths)) is not None:
@@ -105,8 +105,10 @@ def weight_names(container: Container, layout: Layout) -> dict[str, dict[str, st
 
 
 def _entry(entry: Any) -> HeldWeights:
-    held = HeldWeights(entry["file"], entry["tensors"], entry["prefix"], dict(entry["metadata"]))
-    if not (isinstance(held.file, str) and isinstance(held.prefix, str) and type(held.tensors) is int):
+    held = HeldWeights(entry["file"], entry["tensors"], entry["prefix"], entry["metadata"])
+    if not (isinstance(held.file, str) and isinstance(held.prefix, str) and isinstance(held.metadata, dict)):
+        raise TypeError("a field has another type")
+    if type(held.tensors) is not int:
         raise TypeError("a field has another type")
     if held.tensors < 0 or not all(isinstance(value, str) for value in held.metadata.values()):
         raise TypeError("a field has another type")

@@ -55,6 +55,8 @@ def open_http(url: str) -> HttpFile:
 def pieces(url: str) -> Iterator[tuple[bytes, int | None]]:
     """Yield the pieces of a whole file, each with the file's size if the server tells it. Raises RemoteError."""
     with _answer(url, {}) as answer:
+        if answer.headers.get("Content-Encoding", "identity") != "identity":
+            raise RemoteError(f"{url}: the server packs the file; download it with a browser, and give the file")
         told = answer.headers.get("Content-Length")
         size = int(told) if told is not None and told.isdigit() else None
         done = 0

@@ -1,5 +1,7 @@
 """A folder by command line: compress, inspect, verify, diff and decode understand it."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ def test_five_commands_understand_a_folder(qacomp: Qacomp, source: Path, tmp_pat
     shown = qacomp("inspect", path, "--json").json
     assert {t["name"] for t in shown["tensors"]} >= {"file/config.json", "model.norm.weight"}
     assert shown["meta"]["source"]["kind"] == "folder"
+    assert "folder: 2 .safetensors and 6 other files" in qacomp("inspect", path).out
     assert qacomp("verify", path, "--source", source).code == 0
     assert "give the folder" in qacomp("verify", path, "--source", source / "config.json").err
     assert qacomp("decode", path, "-o", f"{tmp_path / 'back'}/").code == 0
@@ -101,3 +104,28 @@ def test_commands_take_urls(qacomp: Qacomp, source: Path, tmp_path: Path, monkey
         for command in (("verify", url), ("inspect", url), ("decode", url, "-o", "b2/"), ("diff", url, url)):
             answer = qacomp(*command)
             assert answer.code == 1 and "sends no parts of files" in answer.err and answer.err.count("\n") == 1
+
+
+BLOCKED = """
+import sys
+class Alone:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"torch", "sklearn", "onnx", "onnxruntime", "PIL", "fsspec", "huggingface_hub"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Alone())
+from qacomp.cli.main import main
+for command in sys.argv[1:]:
+    try:
+        main(command.split("|"))
+    except SystemExit as left:
+        assert not left.code, command
+"""
+
+
+def test_the_reader_alone_gives_a_folder_back(qacomp: Qacomp, source: Path, tmp_path: Path) -> None:
+    qacomp("compress", source, "--k", "8", "-o", tmp_path / "m.qac", "--shard-size", "10KB")
+    index = tmp_path / "m.qac.index.json"
+    commands = [f"decode|{index}|-o|{tmp_path / 'back'}", f"inspect|{index}", f"verify|{index}|--source|{source}"]
+    done = subprocess.run([sys.executable, "-P", "-c", BLOCKED, *commands], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path / "back").keys() == contents(source).keys()

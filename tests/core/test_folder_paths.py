@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from model_folders import contents, small_folder, write_folder
 
 import qacomp
-from qacomp.errors import FormatError, NotACheckpointError, OutputExistsError, OutputNotWritableError
+from qacomp.errors import FormatError, NotACheckpointError, OutputExistsError, OutputNotWritableError, QacompError
 from qacomp.folders.listing import list_folder
 from qacomp.folders.paths import path_problem, paths_problem
 from qacomp.formats import open_file, save_file
@@ -179,3 +180,33 @@ def test_a_half_written_folder_never_stays(tmp_path: Path, container: Path, monk
     with pytest.raises(OutputNotWritableError, match="out: can't be written"):
         qacomp.decode(container, tmp_path / "out")
     assert {path.name for path in tmp_path.iterdir()} == before
+
+
+ODD: list[Any] = [0, -1, 1.5, True, "x", [], [1], ["x"], [None], {}, {"a": 1}, {"a": "x"}, {"a": [1]}, 10**30, None]
+
+
+@pytest.mark.parametrize("place", ["folder", "weights", "sha256", "entry", "file", "tensors", "prefix", "metadata"])
+def test_no_metadata_of_a_folder_makes_decoding_crash(tmp_path: Path, place: str) -> None:
+    """Each is decoded, or refused in one line; nothing is left behind."""
+    for number, odd in enumerate(ODD):
+        held: Any = {"file": "m.safetensors", "tensors": 1, "prefix": "", "metadata": {}}
+        folder: Any = {"weights": [held], "sha256": {}}
+        if place in held:
+            held[place] = odd
+        elif place == "entry":
+            folder["weights"] = [odd]
+        elif place == "folder":
+            folder = odd
+        else:
+            folder[place] = odd
+        path, out = tmp_path / f"{number}.qac", tmp_path / f"out{number}"
+        save_file(path, {"w": np.zeros(3, np.float32)}, meta={"folder": folder})
+        try:
+            qacomp.decode(path, out)
+        except QacompError as error:
+            assert "\n" not in str(error) and not out.exists()
+    assert {entry.name.rstrip("0123456789") for entry in tmp_path.iterdir()} <= {
+        ".qac",
+        "out",
+        *(f"{n}.qac" for n in range(99)),
+    }
