@@ -12,6 +12,7 @@ from qacomp.errors import QacompError
 from qacomp.evaluation.verdict import Verdict, stated_verdict
 from qacomp.exporting.operating_points import operating_points
 from qacomp.formats import BFLOAT16, Container, SharedTensor, bfloat16_to_float32
+from qacomp.formats.encoding import index_counts
 from qacomp.graphs.metadata import metadata
 from qacomp.rate.record import RateSearch
 from qacomp.remote import open_file
@@ -202,7 +203,7 @@ def _row(container: Container, name: str, result: "Figures | None") -> TensorRow
 
 def _usage(shared: SharedTensor) -> tuple[float | None, int]:
     """Return the order-0 entropy of the indices in bits per weight, and the number of different indices."""
-    counts = np.bincount(shared.indices.reshape(-1))
+    counts = index_counts(shared.indices)
     if not shared.indices.size:
         return None, 0
     shares = counts[counts > 0] / shared.indices.size
@@ -211,7 +212,7 @@ def _usage(shared: SharedTensor) -> tuple[float | None, int]:
 
 def _levels(shared: SharedTensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if shared.blocks is None:
-        counts = np.bincount(shared.indices.reshape(-1), minlength=shared.codebook.size)  # (K,)
+        counts = index_counts(shared.indices, shared.codebook.size)  # (K,)
         values, place = np.unique(_numbers(shared.codebook), return_inverse=True)
         weights = np.bincount(place.reshape(-1), weights=counts, minlength=len(values))
     else:
