@@ -270,17 +270,11 @@ static qac_error read_raw(input *in, const stream *s, uint32_t n) {
         uint32_t word = word_of(s), largest = 0;
         input part;
         TRY(get_part(in, s->count * word, &part));
-        const uint8_t *p = part.at;
-        if (word == 1 && s->width == 1 && s->stride == 1 && s->wanted) {
-            memcpy(s->out, p + (size_t)s->from, (size_t)s->wanted);
-        } else if (s->wanted) {
-            for (amount i = s->from; i < s->from + s->wanted; i++) {
-                put(s, i, word == 1 ? p[(size_t)i] : load16(p + 2 * (size_t)i));
-            }
-        }
         for (amount i = 0; i < s->count; i++) {
-            uint32_t symbol = word == 1 ? p[(size_t)i] : load16(p + 2 * (size_t)i);
+            uint32_t symbol = (uint32_t)load(part.at, word);
+            part.at += word;
             if (symbol > largest) largest = symbol;
+            put(s, i, symbol);
         }
         if (s->count && largest >= s->alphabet) return QAC_BAD_PAYLOAD;
     }
@@ -288,10 +282,15 @@ static qac_error read_raw(input *in, const stream *s, uint32_t n) {
 }
 
 static uint32_t bit_length(uint64_t value) {
+#ifdef __GNUC__
+    if (value >> 32) return 64 - (uint32_t)__builtin_clz((uint32_t)(value >> 32));
+    return value ? 32 - (uint32_t)__builtin_clz((uint32_t)value) : 0;
+#else
     uint32_t bits = 0;
     for (; value >> 8; value >>= 8) bits += 8;
     for (; value; value >>= 1) bits++;
     return bits;
+#endif
 }
 
 static qac_error read_bitpack(input *in, const stream *s, uint32_t n) {
@@ -816,9 +815,8 @@ typedef struct context_stream {
 } context_stream;
 
 typedef struct lane {
-    uint32_t state, at, stream, filter, channel, left_in_channel, left_in_filter;
-    uint16_t history[6];
-    uint8_t side;
+    uint32_t state, at, stream, filter, channel, left_in_channel, left_in_filter, side;
+    uint64_t history; /* the last six magnitudes, ten bits each, the last one lowest */
 } lane;
 
 typedef struct context_model {
@@ -828,6 +826,7 @@ typedef struct context_model {
     uint32_t *seen, *of_prior; /* counts: (contexts, width) and (priors, width) */
     uint16_t *first, *prior;   /* first slots (contexts, width + 1), frequencies (priors, width) */
     uint8_t *fresh;            /* number of the epoch for which first slots of a context were calculated */
+    const uint8_t *weights; /* of the last magnitudes */
     uint32_t n, width, contexts, priors, bits, taps;
     uint8_t epoch;
 } context_model;
@@ -954,7 +953,8 @@ static qac_error context_symbol(context_model *m, lanes *words, lane *l) {
         prior += parent;
     } else {
         uint32_t recent = 0;
-        for (uint32_t i = 0; i < m->taps; i++) recent += tap_weights[m->taps == 6 ? 3 : m->taps - 2][i] * l->history[i];
+        uint64_t history = l->history;
+        for (uint32_t i = 0; i < m->taps; i++, history >>= 10) recent += m->weights[i] * (uint32_t)(history & 1023);
         uint32_t cell = cell_of(c, l, 8 * recent + c->mean, c->log + LOG_9);
         context = c->first_context + cell * sides + (sides == 3 ? l->side : 0);
     }
@@ -963,11 +963,13 @@ static qac_error context_symbol(context_model *m, lanes *words, lane *l) {
     uint32_t x = l->state, slot = x & ((1u << m->bits) - 1);
     symbol = symbol_at(first, m->width, slot);
     x = (first[symbol + 1] - (uint32_t)first[symbol]) * (x >> m->bits) + slot - first[symbol];
-    if (x < STATE_LOW) {
-        if (!words->left) return QAC_BAD_PAYLOAD;
-        x = x << 16 | load16(words->words);
-        words->words += 2;
-        words->left--;
+    if (words->left) { /* without a branch on the state, which can't be predicted */
+        uint32_t need = x < STATE_LOW;
+        x = x << (need << 4) | (load16(words->words) & (0 - need));
+        words->words += need << 1;
+        words->left -= need;
+    } else if (x < STATE_LOW) {
+        return QAC_BAD_PAYLOAD;
     }
     l->state = x;
     m->seen[(size_t)context * m->width + symbol]++;
@@ -979,12 +981,11 @@ static qac_error context_symbol(context_model *m, lanes *words, lane *l) {
     c->count++;
     if (c->filters) add_to(c->filters, l->filter, size);
     if (c->channels) add_to(c->channels, l->channel, size);
-    for (uint32_t i = m->taps - 1; i > 0; i--) l->history[i] = l->history[i - 1];
-    l->history[0] = (uint16_t)size;
+    l->history = l->history << 10 | size;
     l->side = 0;
     if (c->setting->sides) {
         uint32_t slack = s->alphabet >> 4;
-        l->side = symbol + slack < c->centre ? 1 : symbol > c->centre + slack ? 2 : 0;
+        l->side = (symbol + slack < c->centre) | (uint32_t)(symbol > c->centre + slack) << 1;
     }
     return QAC_OK;
 }
@@ -1034,6 +1035,7 @@ static qac_error read_context(input *in, const stream *s, uint32_t n) {
     }
     if (total > 1u << 30) return QAC_LIMIT_EXCEEDED; /* more than any chunk has; so a sum of magnitudes has 48 bits */
     m.taps = taps == 3 ? 6 : taps + 2;
+    m.weights = tap_weights[taps];
     m.s = s;
     m.n = n;
     m.streams = take(f, (amount)n * sizeof *m.streams);
@@ -1087,7 +1089,7 @@ static qac_error read_context(input *in, const stream *s, uint32_t n) {
         while (place >= before + s[number].count) before += s[number++].count;
         l->stream = number;
         lane_to(l, &m.streams[number], &s[number], place - before);
-        for (uint32_t j = 0; j < 6; j++) l->history[j] = 1;
+        for (uint32_t j = 0; j < 6; j++) l->history = l->history << 10 | 1;
         l->side = 0;
         place += run + (i < longer);
     }
@@ -3041,12 +3043,12 @@ const char *qac_error_text(qac_error error) {
         "needs a newer reader, or one with more codecs",
         "cut off; fetch it again",
         "damaged: a checksum is wrong",
-        "damaged: the header contradicts itself",
+        "damaged: bad header",
         "a size is above the limits",
-        "damaged: a section doesn't hold what the header says",
+        "damaged: bad section",
         "no such tensor",
-        "the arena is too small: see file->need",
-        "the output is too small: see qac_tensor.bytes",
+        "arena too small: see file->need",
+        "output too small: see qac_tensor.bytes",
         "reading failed",
         "stored with zstd: set source.zstd, or write without it",
         "wrong argument",

@@ -16,7 +16,7 @@ from qacomp.formats.native import Mode, open_native
 
 FOLDER = Path(__file__).resolve().parents[1] / "vectors" / "v1"
 MODES = (Mode("fast"), Mode("lean", by_function=True))
-SMALL = 700  # bytes of a file of which every byte is flipped
+SMALL = 450  # bytes of a file of which every byte is flipped
 
 
 def _contents() -> ModuleType:
