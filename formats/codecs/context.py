@@ -66,7 +66,7 @@ class Context(Codec):
             return None
         lanes, taps, settings, estimate = choose(flat, used, centres, bits)
         # The estimate uses real numbers; the rounded frequencies of the coder take a little more, never less.
-        if estimate is not None and estimate + beside + _LANE_BITS * lanes > 8 * most:
+        if estimate + beside + _LANE_BITS * lanes > 8 * most:
             return None
         runs = Runs(len(flat), lanes, width)
         frequency, first = forward(flat, Parameters(used, centres, settings, taps, bits), runs)

@@ -23,34 +23,39 @@ _TAPS_STREAMS = 32  # the taps are chosen on at most this many streams
 _FEW_STREAMS, _TINY_STREAM, _SMALL_STREAM, _USUAL_TAPS, _CLEAR = 8, 128, 1024, 1, 0.995
 """`is_hopeless` tries this many streams, if streams have between TINY and SMALL symbols on average, with these taps.
 A trial of few streams has shorter epochs than all streams together and looks a little better; CLEAR corrects that."""
+_SAMPLED = 1.002
+"""Of weights without any structure the estimate of a sample is 0.02 to 0.12 % below their entropy, and the codec takes
+0.03 to 0.1 % more than a static code; where it saves bytes, the estimate is at least 0.2 % below."""
 _SIDES = 3
 _PRIOR = 1 << PRIOR_BITS
 
 
 def choose(
     flat: Array, used: Sequence[Stream], centres: Sequence[int], bits: int
-) -> tuple[int, int, list[model.Setting], float | None]:
+) -> tuple[int, int, list[model.Setting], float]:
     """Return (lanes, taps, a setting for each stream, bits) of the smallest result; long streams are sampled.
 
-    bits: about as many as all symbols then take, or None if only a sample was tried.
+    bits: about as many as all symbols then take. Of a sample they are scaled by the order-0 entropies, and enlarged a
+    little, since such estimates are too small.
     """
     counts = len(flat)
-    lanes = choose_lanes(counts, sum(_entropies(flat, used)), _MOST_STEPS)
-    trial_streams, trial_flat = list(used), flat
+    entropy = sum(_entropies(flat, used))
+    lanes = choose_lanes(counts, entropy, _MOST_STEPS)
+    trial_streams, trial_flat, scale = list(used), flat, 1.0
     if counts > _SAMPLE * 3 // 2:
         trial_parts, trial_streams = sample(split(flat, used), used, _SAMPLE)
         trial_flat = np.concatenate(trial_parts)
+        scale = _SAMPLED * entropy / max(1.0, sum(_entropies(trial_flat, trial_streams)))
     trial_lanes = max(1, min(lanes, len(trial_flat) >> 10))
     runs = Runs(len(trial_flat), trial_lanes, max(s.alphabet for s in used))
     trial = _Trial(trial_flat, trial_streams, runs, bits)
     if used[0].parents is not None:
         best = trial.refinements(model.SETTINGS)
-        whole = float(best.min(axis=0).sum()) if trial_flat is flat else None
+        whole = float(best.min(axis=0).sum()) if trial_flat is flat else 0.0
         return lanes, 0, [model.SETTINGS[i] for i in best.argmin(axis=0)], whole
     taps = _best_taps(trial_flat, trial_streams, centres, trial, trial_lanes)
     best = trial.costs([(taps, setting) for setting in model.SETTINGS], centres)
-    whole = float(best.min(axis=0).sum()) if trial_flat is flat else None
-    return lanes, taps, [model.SETTINGS[i] for i in best.argmin(axis=0)], whole
+    return lanes, taps, [model.SETTINGS[i] for i in best.argmin(axis=0)], scale * float(best.min(axis=0).sum())
 
 
 def is_hopeless(flat: Array, used: Sequence[Stream], centres: Sequence[int], bits: int, most: float) -> bool:

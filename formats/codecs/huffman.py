@@ -14,6 +14,7 @@ from qacomp.formats.limits import MAX_LANES, MAX_STEPS
 MAX_ALPHABET = 4096
 MAX_LENGTH = 15
 _LANE_SYMBOLS = 8192  # symbols of a lane
+_JOINED = 1 << 15  # symbols that are joined at once, so few that the arrays stay in the cache
 _STREAM_WORK, _STEP_WORK = 500_000, 5_000
 """Nanoseconds of decoding: the table of windows of a stream, and a step of its lanes."""
 
@@ -59,6 +60,31 @@ def canonical(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     return codes
 
 
+def _joined(part: Array, lengths: NDArray[np.int64], codes: NDArray[np.int64], total: int) -> bytes:
+    """Return the codes of all symbols one after the other, `total` bits, the first in the highest bit of a byte.
+
+    A code has at most 15 bits, so each word of 64 bits has the start of one; a code may reach into the next word.
+    """
+    words = np.zeros((total >> 6) + 2, np.uint64)
+    wide, before = codes.astype(np.uint64), 0
+    for start in range(0, part.size, _JOINED):
+        symbols = part[start : start + _JOINED]
+        bits = lengths.take(symbols)
+        ends = before + np.cumsum(bits)
+        place = ends - bits
+        room = 64 - (place & 63) - bits  # below zero: so many bits are in the next word
+        word, code = place >> 6, wide.take(symbols)
+        here = np.where(
+            room < 0, code >> np.maximum(-room, 0).astype(np.uint64), code << np.maximum(room, 0).astype(np.uint64)
+        )
+        firsts = np.flatnonzero(np.diff(word, prepend=-1))
+        words[word[firsts]] |= np.bitwise_or.reduceat(here, firsts)
+        over = np.flatnonzero(room < 0)
+        words[word[over] + 1] |= code[over] << (64 + room[over]).astype(np.uint64)
+        before = int(ends[-1])
+    return words.astype(">u8").tobytes()[: total + 7 >> 3]
+
+
 @register
 class Huffman(Codec):
     """Encodes each stream with a code of its own; for alphabets up to 4096."""
@@ -78,6 +104,17 @@ class Huffman(Codec):
                 self._write(out, part, stream)
         return bytes(out.buffer)
 
+    def encode_below(self, parts: Sequence[Array], streams: Sequence[Stream], most: int) -> bytes | None:
+        """Encode, or return None early if the codes alone take more than `most` bytes, which the counts tell."""
+        if max((s.alphabet for s in streams), default=1) > MAX_ALPHABET:
+            return None
+        bits = 0
+        for part, stream in zip(parts, streams, strict=True):
+            if stream.count:
+                counts = np.bincount(part, minlength=stream.alphabet)
+                bits += int((code_lengths(counts) * counts).sum())
+        return None if bits > 8 * most else self.encode(parts, streams)
+
     def _write(self, out: ByteWriter, part: Array, stream: Stream) -> None:
         lengths = code_lengths(np.bincount(part, minlength=stream.alphabet))
         codes = canonical(lengths)
@@ -85,15 +122,11 @@ class Huffman(Codec):
         out.uint(lanes)
         nibbles = np.concatenate([lengths, np.zeros(stream.alphabet % 2, np.int64)]).astype(np.uint8)
         out.raw((nibbles[::2] | nibbles[1::2] << 4).tobytes())
-        bits = lengths.take(part)
-        ends = np.cumsum(bits)
         run = -(-stream.count // lanes)
-        lane_ends = ends[np.minimum(np.arange(1, lanes + 1) * run, stream.count) - 1]
-        for size in np.diff(lane_ends, prepend=0).tolist():
+        sizes = np.add.reduceat(lengths.astype(np.uint8).take(part), np.arange(0, stream.count, run), dtype=np.int64)
+        for size in (*sizes.tolist(), *[0] * (lanes - sizes.size)):
             out.uint(size)
-        place = np.repeat(ends, bits) - np.arange(int(ends[-1])) - 1  # for each bit, how many bits of its code follow
-        stuff = np.repeat(codes.take(part), bits) >> place & 1
-        out.raw(np.packbits(stuff.astype(np.uint8)).tobytes())
+        out.raw(_joined(part, lengths, codes, int(sizes.sum())))
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
         """Estimate the nanoseconds of decoding: for each stream a table of all windows, and the steps of the lanes."""
