@@ -15,11 +15,10 @@ from typing import Any, TypeVar
 
 from qacomp.errors import WorkerError
 from qacomp.workers.choice import Workers
-from qacomp.workers.running import Pool
+from qacomp.workers.running import AHEAD, Pool
 
 T = TypeVar("T")
 R = TypeVar("R")
-_AHEAD = 2  # tasks for each worker, so that none waits for the next one
 _CONNECT_S = 15  # seconds in which a scheduler has to answer
 _WATCH_S = 1.0  # seconds between two looks at whether the parent process is there
 
@@ -49,6 +48,7 @@ class ThisProcess:
     """A pool of one worker: a task is done when it is submitted."""
 
     most = 1
+    copies = False
 
     def submit(self, work: Callable[[T], R], task: T) -> "Future[R]":
         """Do the task now."""
@@ -73,8 +73,10 @@ class ThisProcess:
 class Processes:
     """A pool of processes of this machine. They ignore Ctrl-C, which their parent gets, and end with their parent."""
 
+    copies = False  # they share cores and memory
+
     def __init__(self, count: int) -> None:
-        self.most = _AHEAD * count
+        self.most = AHEAD * count
         self._count = count
         self._others = set(multiprocessing.active_children())
         self._executor = self._started()
@@ -140,6 +142,8 @@ def _watch(parent: int) -> None:
 class Cluster:
     """The workers of a Dask cluster, which repeats the tasks of a dead worker itself, up to its `allowed-failures`."""
 
+    copies = True
+
     def __init__(self, client: Any) -> None:
         self._client = client
         self._executor: Executor = client.get_executor(pure=False)
@@ -148,7 +152,7 @@ class Cluster:
     def most(self) -> int:
         """Return two tasks for each thread of the workers that are there now; a worker may join at any time."""
         threads: dict[str, int] = self._client.nthreads()
-        return _AHEAD * max(1, sum(threads.values()))
+        return AHEAD * max(1, sum(threads.values()))
 
     def submit(self, work: Callable[[T], R], task: T) -> "Future[R]":
         """Send the task to the scheduler."""

@@ -14,13 +14,20 @@ T = TypeVar("T")
 R = TypeVar("R")
 MOST_DEATHS = 3
 """How often a task may end its worker before the run gives up."""
+AHEAD = 2
+"""Tasks for each worker, so that none waits for the next one."""
 
 
 class Pool(Protocol):
-    """Workers that take tasks. most: how many tasks they should hold, those that wait included."""
+    """Workers that take tasks. most: how many tasks they should hold, `AHEAD` for each worker.
+
+    copies: whether a worker without a task may get a copy of one that runs elsewhere.
+    """
 
     @property
     def most(self) -> int: ...  # noqa: D102
+    @property
+    def copies(self) -> bool: ...  # noqa: D102
 
     def submit(self, work: Callable[[T], R], task: T) -> "Future[R]":
         """Start work(task), or let it wait for a free worker."""
@@ -47,23 +54,33 @@ def completed(
 ) -> Iterator[tuple[int, R]]:
     """Yield (number of the task, its result) in the order in which tasks are done.
 
-    If a worker dies, the tasks that were lost with it are repeated one at a time, so that the one at fault is found.
+    A task whose worker died is repeated; if all running tasks were lost with it, they are repeated one at a time, so
+    that the one at fault is found. When no task waits any more, workers of a pool with `copies` get second copies of
+    tasks that still run, so that the last result doesn't wait for a slow machine; the first result counts.
     name: of a task, for the WorkerError after `MOST_DEATHS` deaths. An exception of the work itself is raised.
     """
     waiting, suspects = deque(range(len(tasks))), deque[int]()
     running: dict[Future[R], int] = {}
+    done, copied = set[int](), set[int]()
     deaths = Counter[int]()
-    while waiting or suspects or running:
-        while len(running) < (1 if suspects else pool.most) and (suspects or waiting):
-            alone = bool(suspects)
-            number = suspects.popleft() if alone else waiting.popleft()
+    while len(done) < len(tasks):
+        if suspects and not running:
+            number = suspects.popleft()
             running[pool.submit(work, tasks[number])] = number
-            if alone:
-                break
+        while waiting and not suspects and len(running) < pool.most:
+            number = waiting.popleft()
+            running[pool.submit(work, tasks[number])] = number
+        if pool.copies and not waiting and not suspects:
+            slow = [number for number in running.values() if number not in copied]
+            for number in slow[: max(0, pool.most // AHEAD - len(running))]:
+                copied.add(number)
+                running[pool.submit(work, tasks[number])] = number
         lost: list[int] = []
         all_lost = False
         for future in pool.wait(list(running)):
             number = running.pop(future)
+            if number in done:
+                continue
             try:
                 result = future.result()
             except Exception as error:
@@ -73,16 +90,22 @@ def completed(
                 all_lost |= how == "all"
                 lost.append(number)
                 continue
+            done.add(number)
             yield number, result
         if all_lost:
             lost += running.values()
             running.clear()
             pool.renew()
-        for number in sorted(lost):
+        for number in sorted(set(lost) - done):
             deaths[number] += 1
             if deaths[number] >= MOST_DEATHS:
                 raise WorkerError(
                     f"{name(tasks[number])}: its worker process ended {MOST_DEATHS} times without a result; is there "
                     "too little memory? Try fewer --workers"
                 )
-            suspects.append(number)
+            if all_lost:
+                suspects.append(number)
+            elif number not in running.values():
+                waiting.appendleft(number)
+    for future in running:
+        future.cancel()
