@@ -9,7 +9,7 @@ import click
 from qacomp.cli.console import agreement_line, figure, hold_to, print_json, print_verdict
 from qacomp.cli.help_page import BriefOption
 from qacomp.cli.onnx_forms import print_onnx
-from qacomp.cli.options import ANY_OUTPUT, INPUT, force_option, reporting, run_limits, strict_option
+from qacomp.cli.options import ANY_OUTPUT, INPUT, force_option, reporting, run_limits, strict_option, workers_option
 from qacomp.cli.progress import make_progress
 from qacomp.cli.request import taking
 from qacomp.cli.settings import SettingsCommand
@@ -33,6 +33,7 @@ class DecodeRequest:
     affine_block: int
     external_data: bool
     c_folder: Path | None
+    workers: str | None
     no_measure: bool
     strict: bool
     force: bool
@@ -103,6 +104,7 @@ class DecodeRequest:
     default=None,
     help="Instead of a model, write a FOLDER of C sources that hold CONTAINER and decode it on a device.",
 )
+@workers_option
 @click.option("--no-measure", is_flag=True, help="Only decode; don't measure accuracy and latency.")
 @strict_option
 @force_option
@@ -116,6 +118,7 @@ def decode_command(asked: DecodeRequest) -> None:
     from qacomp.remote.transfer import sent
     from qacomp.runtime.limits import limited_runs
     from qacomp.sources.input_files import data_files
+    from qacomp.workers.choice import workers_of
 
     if asked.c_folder is not None:
         _write_c(asked, asked.c_folder)
@@ -128,7 +131,8 @@ def decode_command(asked: DecodeRequest) -> None:
     with sent(target, force=asked.force) as place, limited_runs(run_limits(asked.settings)):
         claim_decoded([asked.container, *data_files(data)], place, onnx, "-o", force=asked.force)
         part = Part(asked.level, asked.submodel, asked.allow_truncated)
-        done = decode_file(asked.container, place, part=part, onnx=onnx)
+        workers = workers_of(asked.workers)
+        done = decode_file(asked.container, place, part=part, onnx=onnx, workers=workers, progress=progress)
         if not asked.no_measure and target.suffix == ".onnx":
             from qacomp.exporting.decoded_measuring import measure_decoded
 

@@ -22,12 +22,14 @@ from qacomp.extras import naming_extra
 from qacomp.formats import Container
 from qacomp.formats.shard_index import SUFFIX, is_shard_index
 from qacomp.outputs import claim, claim_folder, decoded_outputs
+from qacomp.progress import Progress, SilentProgress
 from qacomp.remote import open_file
 from qacomp.remote.transfer import sent
 from qacomp.remote.urls import url_name, url_of
 from qacomp.runtime.limits import measured_together
 from qacomp.sources.input_files import command_files
 from qacomp.tensors.foreign_dtypes import as_numpy
+from qacomp.workers.choice import ALONE, Workers, workers_of
 
 PathLike: TypeAlias = str | os.PathLike[str]
 FORMS = ("torch", "numpy", "onnx")
@@ -50,6 +52,7 @@ def decode(
     to: str = "torch",
     mode: str = "dense",
     part: Part = WHOLE,
+    workers: int | str | None = None,
     force: bool = False,
 ) -> Any:
     """Decode a container into memory, or into the file `output` (.onnx, .safetensors, .npz, ...), or into a folder.
@@ -59,6 +62,7 @@ def decode(
     `qacomp.exporting.decoded.Decoded` is returned.
     mode: form of the weights in an ONNX file: "dense", "lut" or "affine".
     part: which network of a container with several, such as `qacomp.Part(level=16)` or `qacomp.Part(submodel="exit3")`.
+    workers: processes that decode the tensors of a folder, 0 for one a core, or the address of a Dask scheduler.
     force: replace an existing file at `output`.
 
     Only to="torch" needs torch. Raises FormatError, ConfigError and OutputNotWritableError.
@@ -71,7 +75,7 @@ def decode(
         options = OnnxOptions(mode)
         read = [path] if isinstance(source, str | os.PathLike) else [path, Path(source.source)]
         claim_decoded(read, Path(output), options, "output", force=force)
-        return decode_file(path, Path(output), part=part, onnx=options)
+        return decode_file(path, Path(output), part=part, onnx=options, workers=workers_of(workers))
     if mode != "dense":
         raise ConfigError(f"mode = {mode!r}: is only for files; give an output, NAME.onnx")
     if to not in FORMS:
@@ -92,8 +96,18 @@ def decode(
 
 
 @measured_together()
-def decode_file(path: Path, output: Path, *, part: Part = WHOLE, onnx: OnnxOptions = DENSE) -> Decoded:
+def decode_file(
+    path: Path,
+    output: Path,
+    *,
+    part: Part = WHOLE,
+    onnx: OnnxOptions = DENSE,
+    workers: Workers = ALONE,
+    progress: Progress | None = None,
+) -> Decoded:
     """Decode a part of the container `path` to the file `output`, in the format of its suffix.
+
+    workers: who decodes the tensors if the output is a folder.
 
     Returns a Decoded with the largest error of the weights, which are read back from the file. Raises FormatError for a
     damaged container, ConfigError if the container can't be decoded so, and ExportError if the written file is wrong.
@@ -102,8 +116,12 @@ def decode_file(path: Path, output: Path, *, part: Part = WHOLE, onnx: OnnxOptio
     if onnx != DENSE and output.suffix != ".onnx":
         raise ConfigError(f"{output}: --onnx and --external-data are only for .onnx files; leave them out")
     with open_file(path, allow_truncated=part.allow_truncated) as container:
-        write = write_folder if to_folder(container, output) else writer_for(output)
-        return write(container, output, DecodeOptions(part, onnx))
+        options = DecodeOptions(part, onnx, workers, progress or SilentProgress())
+        if to_folder(container, output):
+            return write_folder(container, output, options)
+        done = writer_for(output)(container, output, options)
+    alone = "--workers has no effect: only the tensors of a folder are decoded by several workers"
+    return done if workers == ALONE else replace(done, notes=(*done.notes, alone))
 
 
 def claim_decoded(paths: Sequence[Path], output: Path, onnx: OnnxOptions, what: str, *, force: bool = False) -> None:

@@ -1,6 +1,6 @@
 """Define the options and the result of decoding a container to a file. Doesn't need torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -8,15 +8,22 @@ from qacomp.evaluation.verdict import Verdict
 from qacomp.exporting.onnx_options import DENSE, OnnxOptions, WrittenOnnx
 from qacomp.exporting.part import WHOLE, Part
 from qacomp.formats import Container
+from qacomp.progress import Progress, SilentProgress
 from qacomp.runtime.latency import Latency
+from qacomp.workers.choice import ALONE, Workers
 
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """What to write: the part of the container and, for ONNX, the form of the weights."""
+    """What to write: the part of the container and, for ONNX, the form of the weights.
+
+    workers: who decodes the tensors of a folder.
+    """
 
     part: Part = WHOLE
     onnx: OnnxOptions = DENSE
+    workers: Workers = ALONE
+    progress: Progress = field(default_factory=SilentProgress)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from qacomp.errors import ConfigError, ExportError, FormatError, NotACheckpointE
 from qacomp.exporting.decoded import Decoded, DecodeOptions
 from qacomp.exporting.part import level_of
 from qacomp.exporting.safetensors_file import container_types, stored_shape
-from qacomp.exporting.safetensors_output import Shape, write_safetensors
+from qacomp.exporting.safetensors_output import Shape, write_empty, write_safetensors
+from qacomp.exporting.tensor_tasks import DecodeTask, decode_tensors
 from qacomp.folders.layout import HeldWeights, file_tensors, held_layout, weight_names
 from qacomp.folders.model_folder import INDEX, weight_map
 from qacomp.folders.weights_file import read_weights_file
@@ -20,6 +21,7 @@ from qacomp.formats import Container
 from qacomp.formats.atomic import atomic_folder, write_atomically
 from qacomp.formats.checksums import crc32
 from qacomp.tensors.foreign_dtypes import FOREIGN, Meant, type_name
+from qacomp.workers.choice import ALONE
 
 
 def is_folder(container: Container) -> bool:
@@ -48,12 +50,17 @@ def write_folder(container: Container, output: Path, options: DecodeOptions) -> 
     level, types, names = level_of(container, part), container_types(container), weight_names(container, layout)
     check_folder(container, output)
     _check_indexes(container, names)
-    size = 0
+    size, many = 0, options.workers != ALONE and Path(container.source).is_file()
     with atomic_folder(output, replace=True) as made:
+        tasks: list[DecodeTask] = []
         for held in layout.weights:
             target = _place(made, held.file)
-            _write_weights(container, target, held, names[held.file], (level, types))
+            if many:
+                tasks += _tasks(container, target, held, names[held.file], (level, types, part.allow_truncated))
+            else:
+                _write_weights(container, target, held, names[held.file], (level, types))
             size += target.stat().st_size
+        decode_tensors(tasks, options.workers if many else ALONE, options.progress)
         for path, name in file_tensors(container).items():
             size += write_atomically(_place(made, path), [container.tensor(name).tobytes()])
     notes = (f"{len(layout.weights)} files of weights, {len(file_tensors(container))} other files",)
@@ -95,13 +102,7 @@ def _write_weights(
 ) -> None:
     """Write one .safetensors file, and read it back. how: the level, and the types that the container lacks."""
     level, types = how
-    shapes: dict[str, Shape] = {}
-    for own, name in names.items():
-        shape = stored_shape(container, name)
-        if name in types:
-            kind = FOREIGN[type_name(types[name])]
-            shape = replace(shape, code=kind.safetensors, pairs=kind.pairs) if kind.safetensors else shape
-        shapes[own] = shape
+    shapes = _shapes(container, names, types)
 
     def values(own: str) -> NDArray[Any]:
         array: NDArray[Any] = container.tensor(names[own], level=level)
@@ -116,6 +117,36 @@ def _write_weights(
         raise ExportError(f"{error}; please report this") from error
     if not same:
         raise ExportError(f"{target}: isn't what was written to it; is the disk damaged?")
+
+
+def _tasks(
+    container: Container,
+    target: Path,
+    held: HeldWeights,
+    names: Mapping[str, str],
+    how: tuple[int | None, Mapping[str, Meant], bool],
+) -> list[DecodeTask]:
+    """Write a file without values, and return the tasks that fill it. how: level, types, cut off or not."""
+    level, types, truncated = how
+    shapes = _shapes(container, names, types)
+    places = write_empty(target, shapes, held.metadata)
+    source = Path(container.source).absolute()
+    return [
+        DecodeTask(source, truncated, names[own], level, shapes[own], target.absolute(), place)
+        for own, place in places.items()
+    ]
+
+
+def _shapes(container: Container, names: Mapping[str, str], types: Mapping[str, Meant]) -> dict[str, Shape]:
+    """Return the tensors of a header by their own names. types: those that the container lacks."""
+    shapes: dict[str, Shape] = {}
+    for own, name in names.items():
+        shape = stored_shape(container, name)
+        if name in types:
+            kind = FOREIGN[type_name(types[name])]
+            shape = replace(shape, code=kind.safetensors, pairs=kind.pairs) if kind.safetensors else shape
+        shapes[own] = shape
+    return shapes
 
 
 def _bytes(array: NDArray[Any]) -> bytes:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,25 +57,10 @@ def write_safetensors(
     order of `shapes` instead. Raises ExportError for a reserved name and for an array with
     another dtype or shape, and OutputNotWritableError; then no file is left behind.
     """
-    if _RESERVED in shapes:
-        raise ExportError(
-            f"{output}: a tensor is named {_RESERVED}, which .safetensors reserves; decode to .onnx, or "
-            "from Python with qacomp.decode(..., to='torch')"
-        )
     order = list(shapes) if ordered else sorted(shapes, key=lambda name: -shapes[name].dtype.itemsize)
     sums: dict[str, int] = {}
-    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
-    place = 0
-    for name in order:
-        shape, end = shapes[name], place + shapes[name].nbytes
-        code, sizes = shape.code or _CODES[shape.dtype], shape.sizes[:-1] if shape.pairs else shape.sizes
-        header[name] = {"dtype": code, "shape": list(sizes), "data_offsets": [place, end]}
-        place = end
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
     with atomic_file(output) as file:
-        file.write(len(text).to_bytes(8, "little"))
-        file.write(text)
+        file.write(_header(output, shapes, order, metadata)[0])
         for name in order:
             array, shape = values(name), shapes[name]
             if array.dtype != shape.dtype or array.shape != shape.sizes:
@@ -84,3 +69,37 @@ def write_safetensors(
             sums[name] = crc32(data)
             file.write(data)
     return sums
+
+
+def write_empty(output: Path, shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> dict[str, int]:
+    """Write a header and as many zeros as all tensors take; return the offset of each, in the order of `shapes`.
+
+    Raises as `write_safetensors`.
+    """
+    text, places = _header(output, shapes, list(shapes), metadata)
+    with atomic_file(output, durable=False) as file:
+        file.write(text)
+        file.truncate(len(text) + sum(shape.nbytes for shape in shapes.values()))
+    return places
+
+
+def _header(
+    output: Path, shapes: Mapping[str, Shape], order: Sequence[str], metadata: Mapping[str, str] | None
+) -> tuple[bytes, dict[str, int]]:
+    """Return the bytes before the tensors, and the offset of each tensor in the file."""
+    if _RESERVED in shapes:
+        raise ExportError(
+            f"{output}: a tensor is named {_RESERVED}, which .safetensors reserves; decode to .onnx, or "
+            "from Python with qacomp.decode(..., to='torch')"
+        )
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    place, places = 0, {}
+    for name in order:
+        shape, end = shapes[name], place + shapes[name].nbytes
+        code, sizes = shape.code or _CODES[shape.dtype], shape.sizes[:-1] if shape.pairs else shape.sizes
+        header[name] = {"dtype": code, "shape": list(sizes), "data_offsets": [place, end]}
+        places[name], place = place, end
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    text = len(text).to_bytes(8, "little") + text
+    return text, {name: len(text) + place for name, place in places.items()}

@@ -30,7 +30,7 @@ from qacomp.stages.piece_files import read_piece
 from qacomp.stages.piece_folder import PieceFolder
 from qacomp.stages.pieces import PackingRules, PieceTask, TensorTask, divided, write_piece
 from qacomp.stages.run import Run
-from qacomp.workers.choice import Workers
+from qacomp.workers.choice import ALONE, Workers
 from qacomp.workers.pools import opened
 from qacomp.workers.running import completed
 
@@ -97,7 +97,7 @@ def _tasks(
 ) -> list[TensorTask]:
     layers = {layer.name: layer for layer in selection.layers}
     precision = vector_precision(config)
-    here = workers == Workers()
+    here = workers == ALONE
     return [
         TensorTask(
             weight.name,

@@ -11,6 +11,7 @@ from qacomp.stages.journal import Journal
 from qacomp.stages.parts import SourcePart
 from qacomp.stages.piece_folder import PieceFolder
 from qacomp.training.task import OwnFunctions
+from qacomp.workers.choice import ALONE as ONE_WORKER
 from qacomp.workers.choice import Workers
 
 _NONE = OwnFunctions()
@@ -40,7 +41,7 @@ class Run:
         self.notes: list[str] = []
         self.seconds: dict[str, float] = {}
         self.journal = Journal()
-        self.workers = Workers()
+        self.workers = ONE_WORKER
         self.part: SourcePart | None = None
         self.pieces: PieceFolder | None = None
 

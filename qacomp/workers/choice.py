@@ -18,10 +18,14 @@ class Workers:
     scheduler: str | None = None
 
 
+ALONE = Workers()
+"""This process alone."""
+
+
 def workers_of(given: int | str | None) -> Workers:
     """Return what `given` means: a number, 0 for all cores, or tcp://HOST:PORT. Raises ConfigError."""
     if given is None:
-        return Workers()
+        return ALONE
     text = str(given).strip()
     if _ADDRESS.fullmatch(text):
         return Workers(1, text)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from model_folders import small_folder, write_folder
+from model_folders import contents, small_folder, write_folder
 
 import qacomp
 from qacomp.errors import ConfigError, FormatError, OutputNotWritableError, PartsError, WorkerError
@@ -138,6 +138,14 @@ def test_pieces_of_other_settings_are_not_taken_and_a_strange_folder_is_not_touc
     with pytest.raises(OutputNotWritableError, match="holds something else"):
         qacomp.compress(source, output=tmp_path / "m.qac", k=8)
     assert (tmp_path / "m.qac.tensors" / "mine").read_text() == "mine"
+
+
+def test_two_workers_decode_the_files_of_one(source: Path, tmp_path: Path) -> None:
+    qacomp.compress(source, output=tmp_path / "m.qac", k=4)
+    for workers in (1, 2):
+        qacomp.decode(tmp_path / "m.qac", tmp_path / f"back{workers}", workers=workers)
+    assert contents(tmp_path / "back1") == contents(tmp_path / "back2")
+    assert "no effect" in qacomp.decode(tmp_path / "m.qac", tmp_path / "m.safetensors", workers=2).notes[-1]
 
 
 def test_equal_tensors_in_two_pieces_are_stored_once(tmp_path: Path) -> None:

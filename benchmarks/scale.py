@@ -1,0 +1,115 @@
+"""Large models: memory, workers, a cluster, speed of a core, and what a cluster of many machines would do.
+
+A folder of bfloat16 shards is made; QACOMP_SCALE_MIB sets its size (8192 for 8 GiB). Everything runs in processes of
+its own: `_scale_child.py` says what each one does.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from result import Headline, Row, median
+
+from qacomp.workers.running import completed
+from qacomp.workers.simulated import Machines, SimulatedPool
+
+HERE = Path(__file__).parent
+MIB = int(os.environ.get("QACOMP_SCALE_MIB", "96"))
+TENSOR = 4 << 20  # weights, so 8 MiB each
+MACHINES, TASKS = 10_000, 50_000  # simulated
+
+
+def run(size: str, seeds: int) -> tuple[list[Row], dict[str, Headline]]:
+    """The suite: rows and headlines."""
+    with tempfile.TemporaryDirectory(prefix="qacomp-scale-") as folder:
+        root = Path(folder)
+        made = child("make", root / "large", MIB, TENSOR)
+        child("make", root / "small", 2 * TENSOR >> 19, TENSOR)
+        least = child("compress", root / "small", root / "small.qac", "1")
+        one = child("compress", root / "large", root / "one.qac", "1")
+        two = child("compress", root / "large", root / "two.qac", "2")
+        same = (root / "one.qac").read_bytes() == (root / "two.qac").read_bytes()
+        back = [child("decode", root / "one.qac", root / f"back{n}", str(n)) for n in (1, 2)]
+        cluster = on_cluster(root)
+        speeds = [child("piece", 2 * TENSOR)["mweights_s"] for _ in range(max(1, seeds))]
+    values = made["values"]
+    slower, faster = (simulated(copies=copies) for copies in (False, True))
+    settings = {"mib": MIB, "values": values, "largest_tensor_mib": TENSOR >> 19}
+    rows = [
+        Row("one_worker", "compress by one process", settings, {**one, "small_peak_mib": least["peak_mib"]}),
+        Row("two_workers", "compress by two processes", settings, {**two, "same_bytes": same}),
+        Row("decode", "decode to the folder by one and two processes", settings, {"one": back[0], "two": back[1]}),
+        Row("speed", "share and code bfloat16 weights in one process", {"values": 2 * TENSOR}, {"mweights_s": speeds}),
+        Row("simulated", "one in fifty machines 20 times slower, each dies once in 20 hours", simulated_settings(),
+            {"without_copies": slower, "with_copies": faster}),
+    ]  # fmt: skip
+    note = "the process's largest memory above that for a folder of two tensors, in MiB"
+    headlines = {
+        "scale_peak_mib": Headline(
+            one["peak_mib"] - least["peak_mib"], "MiB", "<= 64", f"{note}; {MIB} MiB of bfloat16 in tensors of 8 MiB"
+        ),
+        "scale_two_workers": Headline(
+            one["seconds"] / two["seconds"], "x", ">= 1.6", "compress: seconds with one worker over seconds with two"
+        ),
+        "scale_two_workers_decode": Headline(
+            back[0]["seconds"] / back[1]["seconds"], "x", ">= 1.4", "decode to a folder: the same ratio"
+        ),
+        "scale_mweights_s": Headline(
+            median(speeds), "M/s", ">= 3", "weights a CPU second of one process: shared by rate, coded and written"
+        ),
+        "scale_simulated_efficiency": Headline(
+            faster["efficiency"],
+            "",
+            ">= 0.8",
+            "ideal time over that of 10,000 simulated machines, some slow, some dying",
+        ),
+    }
+    if cluster is not None:
+        rows.append(Row("cluster", "compress by a Dask cluster of two processes", settings, cluster))
+        headlines["scale_dask_overhead"] = Headline(
+            cluster["seconds"] / two["seconds"], "x", "<= 1.3", "seconds on a local Dask cluster over those of the pool"
+        )
+    return rows, headlines
+
+
+def on_cluster(root: Path) -> dict[str, Any] | None:
+    """What a local Dask cluster takes; None without the package."""
+    try:
+        from distributed import LocalCluster
+    except ImportError:
+        return None
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster:
+        child("compress", root / "small", root / "warm.qac", cluster.scheduler_address)
+        found = child("compress", root / "large", root / "dask.qac", cluster.scheduler_address)
+        same = (root / "one.qac").read_bytes() == (root / "dask.qac").read_bytes()
+        return {**found, "same_bytes": same}
+
+
+def child(*words: object) -> dict[str, Any]:
+    """Run one step in a process of its own, and return what it measured."""
+    command = [sys.executable, str(HERE / "_scale_child.py"), *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def simulated_settings() -> dict[str, Any]:
+    """What is simulated: tasks of 5 to 15 minutes."""
+    return {"machines": MACHINES, "tasks": TASKS, "slow": 0.02, "factor": 20, "mtbf_hours": 20}
+
+
+def simulated(*, copies: bool) -> dict[str, Any]:
+    """Hours of simulated machines, and the share of the ideal."""
+    seconds = np.random.default_rng(0).uniform(300, 900, TASKS).tolist()
+    told = simulated_settings()
+    machines = Machines(MACHINES, told["slow"], told["factor"], told["mtbf_hours"], copies)
+    pool = SimulatedPool(machines, lambda task: task)
+    done = sum(1 for _ in completed(seconds, lambda task: None, pool, str))
+    assert done == TASKS
+    ideal = sum(seconds) / MACHINES
+    return {"hours": pool.now / 3600, "died": pool.died, "efficiency": ideal / pool.now}
