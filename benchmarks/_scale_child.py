@@ -59,10 +59,11 @@ def compress(folder: Path, output: Path, workers: str) -> dict[str, Any]:
 
 def decode(container: Path, folder: Path, workers: str) -> dict[str, Any]:
     """Decode a container to a folder."""
-    import qacomp
+    from qacomp.exporting.decode import decode_file
+    from qacomp.workers.choice import workers_of
 
     start = time.perf_counter()
-    qacomp.decode(container, folder, workers=workers)
+    decode_file(container, folder, workers=workers_of(workers))
     return {"seconds": time.perf_counter() - start, "peak_mib": peak(resource.RUSAGE_SELF)}
 
 

@@ -29,7 +29,7 @@ from qacomp.remote.urls import url_name, url_of
 from qacomp.runtime.limits import measured_together
 from qacomp.sources.input_files import command_files
 from qacomp.tensors.foreign_dtypes import as_numpy
-from qacomp.workers.choice import ALONE, Workers, workers_of
+from qacomp.workers.choice import ALONE, Workers
 
 PathLike: TypeAlias = str | os.PathLike[str]
 FORMS = ("torch", "numpy", "onnx")
@@ -52,7 +52,6 @@ def decode(
     to: str = "torch",
     mode: str = "dense",
     part: Part = WHOLE,
-    workers: int | str | None = None,
     force: bool = False,
 ) -> Any:
     """Decode a container into memory, or into the file `output` (.onnx, .safetensors, .npz, ...), or into a folder.
@@ -62,7 +61,6 @@ def decode(
     `qacomp.exporting.decoded.Decoded` is returned.
     mode: form of the weights in an ONNX file: "dense", "lut" or "affine".
     part: which network of a container with several, such as `qacomp.Part(level=16)` or `qacomp.Part(submodel="exit3")`.
-    workers: processes that decode the tensors of a folder, 0 for one a core, or the address of a Dask scheduler.
     force: replace an existing file at `output`.
 
     Only to="torch" needs torch. Raises FormatError, ConfigError and OutputNotWritableError.
@@ -75,7 +73,7 @@ def decode(
         options = OnnxOptions(mode)
         read = [path] if isinstance(source, str | os.PathLike) else [path, Path(source.source)]
         claim_decoded(read, Path(output), options, "output", force=force)
-        return decode_file(path, Path(output), part=part, onnx=options, workers=workers_of(workers))
+        return decode_file(path, Path(output), part=part, onnx=options)
     if mode != "dense":
         raise ConfigError(f"mode = {mode!r}: is only for files; give an output, NAME.onnx")
     if to not in FORMS:

@@ -9,11 +9,13 @@ from model_folders import contents, small_folder, write_folder
 
 import qacomp
 from qacomp.errors import ConfigError, FormatError, OutputNotWritableError, PartsError, WorkerError
+from qacomp.exporting.decode import decode_file
 from qacomp.formats import Coding, HeldTensor, ShardWriter, SharedTensor, Writer, open_file
 from qacomp.formats.writer import Tensor
 from qacomp.sources import folder_source
 from qacomp.stages import large, pieces
 from qacomp.stages.pieces import PieceTask
+from qacomp.workers.choice import Workers
 
 SHARDS = "20KB"
 
@@ -143,9 +145,9 @@ def test_pieces_of_other_settings_are_not_taken_and_a_strange_folder_is_not_touc
 def test_two_workers_decode_the_files_of_one(source: Path, tmp_path: Path) -> None:
     qacomp.compress(source, output=tmp_path / "m.qac", k=4)
     for workers in (1, 2):
-        qacomp.decode(tmp_path / "m.qac", tmp_path / f"back{workers}", workers=workers)
+        decode_file(tmp_path / "m.qac", tmp_path / f"back{workers}", workers=Workers(workers))
     assert contents(tmp_path / "back1") == contents(tmp_path / "back2")
-    assert "no effect" in qacomp.decode(tmp_path / "m.qac", tmp_path / "m.safetensors", workers=2).notes[-1]
+    assert "no effect" in decode_file(tmp_path / "m.qac", tmp_path / "m.safetensors", workers=Workers(2)).notes[-1]
 
 
 def test_equal_tensors_in_two_pieces_are_stored_once(tmp_path: Path) -> None:
