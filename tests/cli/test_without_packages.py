@@ -11,7 +11,7 @@ import pytest
 
 RUNS = """
 import contextlib, io, json, sys
-ABSENT = {"torch", "onnx", "onnxruntime", "onnxscript", "sklearn", "scipy", "PIL", "matplotlib", "optuna", "accelerate"}
+ABSENT = set(sys.argv[1:])
 class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in ABSENT:
@@ -34,10 +34,13 @@ print(json.dumps(answers))
 assert not ABSENT & set(sys.modules), ABSENT & set(sys.modules)
 """
 
+OF_TRAIN = ("torch", "onnxscript", "sklearn", "scipy")
+OF_EXTRAS = (*OF_TRAIN, "onnx", "onnxruntime", "PIL", "matplotlib", "optuna", "accelerate", "distributed", "fsspec")
 
-def answers(lines: list[Any]) -> list[list[Any]]:
+
+def answers(lines: list[Any], absent: tuple[str, ...] = OF_EXTRAS) -> list[list[Any]]:
     """(exit code, stdout, stderr) of each command line, or of each Python expression, in one process of its own."""
-    command = [sys.executable, "-P", "-c", RUNS]
+    command = [sys.executable, "-P", "-c", RUNS, *absent]
     done = subprocess.run(command, input=json.dumps(lines), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found: list[list[Any]] = json.loads(done.stdout)
@@ -81,6 +84,17 @@ def test_every_other_command_names_the_extra(packed: Path, trained: Path, tmp_pa
     for (line, said), (code, out, err) in zip(wanted, answers([line for line, _ in wanted]), strict=True):
         assert code == 1 and out == "" and said in err and len(err.splitlines()) == 1, (line, err)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_extra_onnx_decodes_and_measures(packed: Path, tmp_path: Path) -> None:
+    """Data that come with scikit-learn are absent then: the file is written, and a note says why it has no accuracy."""
+    lines = [["decode", str(packed), "-o", str(tmp_path / "m.onnx"), "--json"], ["eval", str(packed)]]
+    (code, out, err), (failed, _, said) = answers(lines, OF_TRAIN)
+    assert code == 0, err
+    document = json.loads(out)
+    assert document["accuracy"] is None and document["latency_ms"] is not None and document["max_abs_error"] == 0
+    assert "needs scikit-learn: pip install 'qacomp[train]'" in " ".join(document["notes"])
+    assert failed == 1 and "the data 'digits' needs scikit-learn" in said
 
 
 def test_python_names_the_extra_too(packed: Path, trained: Path) -> None:
