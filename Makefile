@@ -43,9 +43,10 @@ tables: $(READY) ## generate the tables and figures of README and docs from benc
 
 MUTANTS ?= 100000
 
-fuzz: $(READY) ## fuzz the reader with mutants whose checksums are right, and with atheris where it is installed
+fuzz: $(READY) ## fuzz the reader with mutants whose checksums are right, and with atheris and libFuzzer where they are installed
 	$(BIN)/python tests/fuzz/structured.py --mutants $(MUTANTS)
 	$(BIN)/python tests/fuzz/run.py
+	$(BIN)/python tests/fuzz/run_c.py
 
 docs: $(READY) ## build the API reference into build/docs (pdoc)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
