@@ -165,6 +165,7 @@ def compress_command(asked: CompressRequest) -> None:
     qacomp compress model.pt --target-size 100KB
     qacomp compress resnet20.th --arch resnet20 --data cifar10:DIR --reg exp --k 8
     """
+    from qacomp.formats.shard_index import index_path
     from qacomp.options.config import CompressConfig
     from qacomp.remote.transfer import fetched, sent
 
@@ -172,7 +173,12 @@ def compress_command(asked: CompressRequest) -> None:
     config = CompressConfig.from_toml(asked.config_file) if asked.config_file else CompressConfig()
     config = config.with_settings(settings_given(asked.settings, config), "command line")
     target = asked.output or _default_output(asked.checkpoint, progress)
-    with fetched(asked.checkpoint, progress) as checkpoint, sent(target, force=asked.force) as place:
+    kept = target if asked.shard_size is None else index_path(target)
+    with (
+        saying_what_is_kept(kept),
+        fetched(asked.checkpoint, progress) as checkpoint,
+        sent(target, force=asked.force) as place,
+    ):
         result = _compressed(replace(asked, checkpoint=checkpoint), config, place, progress)
     if asked.as_json:
         print_json(result.to_json() | ({} if place == target else {"output": str(target)}))
@@ -197,7 +203,7 @@ def _compressed(asked: CompressRequest, config: Any, target: Path, progress: "Pr
     written = container_outputs(target) + ([] if asked.report is None else [Output(asked.report, "--report")])
     written += snapshot_outputs(asked.snapshots, written)
     files = command_files([asked.checkpoint, asked.config_file], [config.data, config.metric, asked.loss_fn])
-    with saying_what_is_kept(target), joined(is_shared(), cpu=config.device == "cpu") as ranks:
+    with joined(is_shared(), cpu=config.device == "cpu") as ranks:
         if ranks.first:
             claim(written, files, force=asked.force)
         result = compress(

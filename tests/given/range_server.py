@@ -15,8 +15,8 @@ from typing import Any
 class RangeServer:
     """What the server did, and how it behaves. sent: bytes of bodies; requests: (path, Range) in order.
 
-    ranges: sends ranges; cut: sends so many bytes fewer than it says; wrong: sends the bytes one further on; status: of
-    each answer, if it isn't 0; moved: path -> where it redirects to.
+    ranges: sends ranges; cut: sends so many bytes fewer than it says; wrong: sends the bytes one further on; packed:
+    says that it packs; status: of each answer, if it isn't 0; moved: path -> where it redirects to.
     """
 
     folder: Path
@@ -26,6 +26,7 @@ class RangeServer:
     etag: bool = True
     cut: int = 0
     wrong: bool = False
+    packed: bool = False
     status: int = 0
     moved: dict[str, str] = field(default_factory=dict)
     url: str = ""
@@ -62,6 +63,8 @@ def range_server(folder: Path) -> Iterator[RangeServer]:
             self.send_response(200 if found is None else 206)
             if found is not None:
                 self.send_header("Content-Range", f"bytes {start + state.wrong}-{stop - 1 + state.wrong}/{len(data)}")
+            if state.packed:
+                self.send_header("Content-Encoding", "gzip")
             if state.etag:
                 self.send_header("ETag", f'"{sha256(data).hexdigest()[:16]}"')
             self.send_header("Content-Length", str(len(body)))
