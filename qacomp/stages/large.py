@@ -61,8 +61,12 @@ def _large(
     pieces = divided(_tasks(source, selection, vectors, config, run.workers))
     tasks = [PieceTask(n, piece, packing, folder.path) for n, piece in enumerate(pieces)]
     if run.part is not None:
-        tasks = of_part(tasks, run.part)
+        tasks, whole_count = of_part(tasks, run.part), sum(map(len, pieces))
         selection = _only(selection, {tensor.name for task in tasks for tensor in task.tensors})
+        run.note(
+            f"part {run.part.number} of {run.part.of}: {sum(len(task.tensors) for task in tasks)} of {whole_count} tensors;"
+            " what is said of all bytes compares the part with the whole source"
+        )
     errors: dict[str, OperatorError] = {}
     kept: dict[str, str] = {}
 
