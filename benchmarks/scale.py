@@ -1,6 +1,7 @@
 """Large models: memory, workers, a cluster, speed of a core, and what a cluster of many machines would do.
 
-A folder of bfloat16 shards is made; QACOMP_SCALE_MIB sets its size (8192 for 8 GiB). Everything runs in processes of
+A folder of bfloat16 shards is made; QACOMP_SCALE_MIB sets its size (8192 for 8 GiB), QACOMP_SCALE_ROWS
+some groups of rows. Everything runs in processes of
 its own: `_scale_child.py` says what each one does.
 """
 
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from result import Headline, Row, median
+from result import Headline, Results, Row, median, spread
 
 from qacomp.workers.running import completed
 from qacomp.workers.simulated import Machines, SimulatedPool
@@ -24,8 +25,26 @@ TENSOR = 4 << 20  # weights, so 8 MiB each
 MACHINES, TASKS = 1_000, 5_000  # simulated
 
 
-def run(size: str, seeds: int) -> tuple[list[Row], dict[str, Headline]]:
+def some_rows() -> bool:
+    """Whether QACOMP_SCALE_ROWS names some groups of rows only: folder, speed, simulated."""
+    return "QACOMP_SCALE_ROWS" in os.environ
+
+
+def run(size: str, seeds: int) -> Results:
     """The suite: rows and headlines."""
+    rows: list[Row] = []
+    headlines: dict[str, Headline] = {}
+    groups = {"folder": folder_rows, "speed": speed_rows, "simulated": simulated_rows}
+    wanted = os.environ.get("QACOMP_SCALE_ROWS", ",".join(groups)).split(",")
+    for name in wanted:
+        more, told = groups[name](seeds)
+        rows += more
+        headlines |= told
+    return rows, headlines
+
+
+def folder_rows(seeds: int) -> Results:
+    """A folder by one and two processes and by a cluster."""
     with tempfile.TemporaryDirectory(prefix="qacomp-scale-") as folder:
         root = Path(folder)
         made = child("make", root / "large", MIB, TENSOR)
@@ -36,18 +55,12 @@ def run(size: str, seeds: int) -> tuple[list[Row], dict[str, Headline]]:
         same = (root / "one.qac").read_bytes() == (root / "two.qac").read_bytes()
         back = [child("decode", root / "one.qac", root / f"back{n}", str(n)) for n in (1, 2)]
         cluster = on_cluster(root)
-        speeds = [child("piece", 2 * TENSOR)["mweights_s"] for _ in range(max(1, seeds))]
-    values = made["values"]
-    slower, faster = (simulated(copies=copies) for copies in (False, True))
-    settings = {"mib": MIB, "values": values, "largest_tensor_mib": TENSOR >> 19}
+    settings = {"mib": MIB, "values": made["values"], "largest_tensor_mib": TENSOR >> 19}
     rows = [
         Row("one_worker", "compress by one process", settings, {**one, "small_peak_mib": least["peak_mib"]}),
         Row("two_workers", "compress by two processes", settings, {**two, "same_bytes": same}),
         Row("decode", "decode to the folder by one and two processes", settings, {"one": back[0], "two": back[1]}),
-        Row("speed", "share and code bfloat16 weights in one process", {"values": 2 * TENSOR}, {"mweights_s": speeds}),
-        Row("simulated", "one in fifty machines 20 times slower, each dies once in 20 hours", simulated_settings(),
-            {"without_copies": slower, "with_copies": faster}),
-    ]  # fmt: skip
+    ]
     note = "the process's largest memory above that for a folder of two tensors, in MiB"
     headlines = {
         "scale_peak_mib": Headline(
@@ -59,15 +72,6 @@ def run(size: str, seeds: int) -> tuple[list[Row], dict[str, Headline]]:
         "scale_two_workers_decode": Headline(
             back[0]["seconds"] / back[1]["seconds"], "x", ">= 1.4", "decode to a folder: the same ratio"
         ),
-        "scale_mweights_s": Headline(
-            median(speeds), "M/s", ">= 3", "weights a CPU second of one process: shared by rate, coded and written"
-        ),
-        "scale_simulated_efficiency": Headline(
-            faster["efficiency"],
-            "",
-            ">= 0.8",
-            "ideal time over that of 1,000 simulated machines, some slow, some dying",
-        ),
     }
     if cluster is not None:
         rows.append(Row("cluster", "compress by a Dask cluster of two processes", settings, cluster))
@@ -75,6 +79,28 @@ def run(size: str, seeds: int) -> tuple[list[Row], dict[str, Headline]]:
             cluster["seconds"] / two["seconds"], "x", "<= 1.3", "seconds on a local Dask cluster over those of the pool"
         )
     return rows, headlines
+
+
+def speed_rows(seeds: int) -> Results:
+    """What one core does."""
+    speeds = [child("piece", 2 * TENSOR)["mweights_s"] for _ in range(max(1, seeds))]
+    rows = [
+        Row("speed", "share and code bfloat16 weights in one process", {"values": 2 * TENSOR}, {"mweights_s": speeds})
+    ]
+    note = "millions of weights a CPU second of one process: shared by rate, coded and written, median"
+    return rows, {"scale_mweights_s": Headline(median(speeds), "M/s", ">= 3", note, spread(speeds))}
+
+
+def simulated_rows(seeds: int) -> Results:
+    """What a cluster would do."""
+    slower, faster = (simulated(copies=copies) for copies in (False, True))
+    told = {"without_copies": slower, "with_copies": faster}
+    text = "one in fifty machines 20 times slower, each dies once in 20 hours"
+    note = "ideal time over that of 1,000 simulated machines, some slow, some dying; "
+    note += f"without copies of slow tasks {slower['efficiency']:.2f}"
+    headline = Headline(faster["efficiency"], "", ">= 0.8", note)
+    rows = [Row("simulated", text, simulated_settings(), told)]
+    return rows, {"scale_simulated_efficiency": headline}
 
 
 def on_cluster(root: Path) -> dict[str, Any] | None:

@@ -63,9 +63,10 @@ def _large(
     if run.part is not None:
         tasks, whole_count = of_part(tasks, run.part), sum(map(len, pieces))
         selection = _only(selection, {tensor.name for task in tasks for tensor in task.tensors})
+        count = sum(len(task.tensors) for task in tasks)
         run.note(
-            f"part {run.part.number} of {run.part.of}: {sum(len(task.tensors) for task in tasks)} of {whole_count} tensors;"
-            " what is said of all bytes compares the part with the whole source"
+            f"part {run.part.number} of {run.part.of}: {count} of {whole_count} tensors; ratios compare the part with the "
+            "whole source"
         )
     errors: dict[str, OperatorError] = {}
     kept: dict[str, str] = {}
