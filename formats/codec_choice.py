@@ -67,7 +67,7 @@ def choose(kind: Kind, parts: Sequence[Array], streams: Sequence[Stream], names:
                 sizes[codec.name] = round(len(coded) * scale)
         best = min(sizes.values())
         limits = {c: best if c.repetitions and kind == "indices" else best * _HOPELESS for c in codecs}
-        trials = [c for c in codecs if c.samples or sizes.get(c.name, best * 2) <= limits[c]]
+        trials = [c for c in codecs if c.samples or (c.name in sizes and sizes[c.name] <= limits[c])]
         trials.sort(key=lambda c: (c.samples or bool(c.gain), 0 if c.samples or c.gain else sizes[c.name], c.id))
     winner: tuple[int, int, Codec, bytes] | None = None
     rest = sorted((c for c in codecs if c not in trials), key=lambda codec: (sizes.get(codec.name, 0), codec.id))

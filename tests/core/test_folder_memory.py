@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from qacomp.formats import bfloat16_from_float32
+from qacomp.formats.codec_choice import choose
 from qacomp.formats.codecs import Stream
 from qacomp.formats.codecs import zstd as zstd_module
 from qacomp.formats.codecs.zstd import Zstd
@@ -69,3 +70,9 @@ def test_zstd_gives_up_where_it_cannot_win_and_only_there() -> None:
     size = len(codec.encode([repeated], [stream]) or b"")
     assert size < full / 3 and codec.encode_below([repeated], [stream], 2 * size) is not None
     assert zstd_module._estimate(repeated.tobytes()) < 1.2 * size
+
+
+def test_many_indices_of_one_value_take_no_bytes() -> None:
+    """A sample of them takes no bytes either; a codec that can't hold them isn't tried for that."""
+    streams = [Stream("indices", 1 << 19, 1, shape=(1 << 19,))]
+    assert choose("indices", [np.zeros(1 << 19, np.uint8)], streams).payload == b""
