@@ -65,8 +65,8 @@ def _large(
         selection = _only(selection, {tensor.name for task in tasks for tensor in task.tensors})
         count = sum(len(task.tensors) for task in tasks)
         run.note(
-            f"part {run.part.number} of {run.part.of}: {count} of {whole_count} tensors; ratios compare the part with the "
-            "whole source"
+            f"part {run.part.number} of {run.part.of}: {count} of {whole_count} tensors; ratios compare the part with "
+            "the whole source"
         )
     errors: dict[str, OperatorError] = {}
     kept: dict[str, str] = {}
