@@ -215,3 +215,11 @@ def test_a_scheduler_that_is_not_there_is_an_error(
     monkeypatch.setattr("qacomp.workers.pools._CONNECT_S", 0.3)
     with pytest.raises(WorkerError, match="no Dask scheduler answers"):
         qacomp.compress(source, output=tmp_path / "m.qac", k=4, workers="tcp://127.0.0.1:1")
+
+
+def test_a_long_section_of_one_symbol_takes_no_bytes(tmp_path: Path) -> None:
+    constant = SharedTensor(np.ones(1, "f4"), np.zeros((600, 1000), "u1"))
+    with Writer(tmp_path / "m.qac") as writer:
+        writer.add("w", constant)
+    with open_file(tmp_path / "m.qac") as container:
+        assert container.size < 200 and (container.tensor("w") == 1).all()
