@@ -40,14 +40,14 @@ def weights(rng: np.random.Generator, count: int) -> Any:
     return bfloat16_from_float32(values)
 
 
-def compress(folder: Path, output: Path, workers: str) -> dict[str, Any]:
-    """Compress a folder as a large one."""
+def compress(folder: Path, output: Path, workers: str, k: str = "") -> dict[str, Any]:
+    """Compress a folder as a large one: by rate, or with k shared values a tensor."""
     import qacomp
     from qacomp.sources import folder_source
 
     folder_source._LARGE = 0  # type: ignore[attr-defined, unused-ignore]
     start = time.perf_counter()
-    result = qacomp.compress(folder, output=output, workers=workers)
+    result = qacomp.compress(folder, output=output, workers=workers, **({"k": int(k)} if k else {}))
     return {
         "seconds": time.perf_counter() - start,
         "bytes": result.container_bytes,
@@ -95,5 +95,5 @@ if __name__ == "__main__":
     elif step == "piece":
         found = piece(int(words[0]))
     else:
-        found = {"compress": compress, "decode": decode}[step](Path(words[0]), Path(words[1]), words[2])
+        found = {"compress": compress, "decode": decode}[step](Path(words[0]), Path(words[1]), *words[2:])
     print(json.dumps(found))
