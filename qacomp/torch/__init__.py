@@ -1,6 +1,9 @@
 """Load a container into a module of PyTorch, tensor by tensor: `load_into` and `from_pretrained`."""
 
-from qacomp.torch.building import from_pretrained
-from qacomp.torch.loading import Loaded, load_into
+from qacomp.extras import naming_extra
+
+with naming_extra("qacomp.torch", trains=True):
+    from qacomp.torch.building import from_pretrained
+    from qacomp.torch.loading import Loaded, load_into
 
 __all__ = ["Loaded", "from_pretrained", "load_into"]

@@ -104,6 +104,7 @@ def test_python_names_the_extra_too(packed: Path, trained: Path) -> None:
         "qacomp.train('lenet5', 'digits')": f"train {train}",
         f"qacomp.read_checkpoint({str(trained)!r})": f"read_checkpoint {train}",
         "qacomp.TrainedCheckpoint": f"qacomp.TrainedCheckpoint {train}",
+        "__import__('qacomp.torch')": f"qacomp.torch {train}",
         f"qacomp.decode({str(packed)!r})": f"qacomp.decode without to='numpy' {train}",
         f"qacomp.decode({str(packed)!r}, to='onnx')": onnx,
         f"qacomp.decode({str(packed)!r}, {str(packed.with_suffix('.onnx'))!r}, force=True)": onnx,
