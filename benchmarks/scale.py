@@ -27,7 +27,7 @@ MACHINES, TASKS = 1_000, 5_000  # simulated
 
 
 def some_rows() -> bool:
-    """Whether QACOMP_SCALE_ROWS names some groups of rows only: folder, speed, simulated."""
+    """Return whether QACOMP_SCALE_ROWS names some groups of rows only: folder, speed, simulated."""
     return "QACOMP_SCALE_ROWS" in os.environ
 
 
@@ -90,7 +90,7 @@ def folder_rows(seeds: int) -> Results:
 
 
 def speed_rows(seeds: int) -> Results:
-    """What one core does."""
+    """Measure what one core does."""
     speeds = [child("piece", PIECE)["mweights_s"] for _ in range(max(1, seeds))]
     rows = [Row("speed", "share and code bfloat16 weights in one process", {"values": PIECE}, {"mweights_s": speeds})]
     note = "millions of weights a CPU second of one process: shared by rate, coded and written, median"
@@ -98,7 +98,7 @@ def speed_rows(seeds: int) -> Results:
 
 
 def simulated_rows(seeds: int) -> Results:
-    """What a cluster would do."""
+    """Simulate what a cluster would do."""
     slower, faster = (simulated(copies=copies) for copies in (False, True))
     told = {"without_copies": slower, "with_copies": faster}
     text = "one in fifty machines 20 times slower, each dies once in 20 hours"
@@ -110,7 +110,7 @@ def simulated_rows(seeds: int) -> Results:
 
 
 def on_cluster(root: Path) -> dict[str, Any] | None:
-    """What a local Dask cluster takes; None without the package."""
+    """Measure what a local Dask cluster takes; None without the package."""
     try:
         from distributed import LocalCluster
     except ImportError:
@@ -131,7 +131,7 @@ def child(*words: object) -> dict[str, Any]:
 
 
 def simulated_settings() -> dict[str, Any]:
-    """What is simulated: tasks of 5 to 15 minutes."""
+    """Return what is simulated: tasks of 5 to 15 minutes."""
     return {"machines": MACHINES, "tasks": TASKS, "slow": 0.02, "factor": 20, "mtbf_hours": 20}
 
 

@@ -1,6 +1,7 @@
 """Write output files whole or not at all: a part file beside the target is flushed to disk, then renamed."""
 
 import contextlib
+import ctypes
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,6 +10,8 @@ from typing import BinaryIO
 
 from qacomp.formats.destination import destination, not_writable
 from qacomp.formats.scratch import part_file, part_folder
+
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of linux/fcntl.h and linux/fs.h
 
 
 @contextlib.contextmanager
@@ -62,8 +65,10 @@ def moved_into_place(made: Mapping[Path, Path]) -> None:
 def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a new folder to fill, and move it to `path` when the block ends without an exception.
 
-    An empty folder at `path` is replaced. Another one is replaced only with `replace`: it is moved away first, and only
-    a kill between the two renames loses it. Raises OutputNotWritableError, also if something else is at `path`.
+    An empty folder at `path` is replaced. Another one is replaced only with `replace`: the two change places at once
+    where the system can do that. Else the old one is moved away first, and moved back if the new one can't take its
+    place; only a kill between the two renames loses it. Raises OutputNotWritableError, also if something else is at
+    `path`.
     """
     with _named(path), part_folder(path.parent) as part:
         made = part / "new"
@@ -75,11 +80,32 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
                     os.fsync(file.fileno())
             _sync(Path(folder))
         if replace and path.is_dir() and any(path.iterdir()):
-            os.replace(path, part / "old")
-        elif path.is_dir():
-            path.rmdir()
-        os.rename(made, path)
+            if not _exchanged(made, path):
+                _put_in_place(made, path, part / "old")
+        else:
+            if path.is_dir():
+                path.rmdir()
+            os.rename(made, path)
         _sync(path.parent)
+
+
+def _put_in_place(made: Path, path: Path, old: Path) -> None:
+    """Move the folder at `path` to `old` and `made` to `path`; the first one comes back if the second can't move."""
+    os.rename(path, old)
+    try:
+        os.rename(made, path)
+    except BaseException:
+        os.rename(old, path)
+        raise
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Let two folders change places in one step; return False, with both as they were, where the system can't."""
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):  # another system than Linux, or an old libc
+        return False
+    return bool(call(_HERE, os.fsencode(one.absolute()), _HERE, os.fsencode(other.absolute()), _EXCHANGE) == 0)
 
 
 def write_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes | bytearray | memoryview]) -> int:

@@ -9,7 +9,7 @@ from qacomp.formats.codec_choice import LEAVE_OUT, default_codecs
 
 @dataclass(frozen=True)
 class Coding:
-    """How tensors are coded into bytes; the tensors that a reader gets don't depend on it.
+    """Hold how tensors are coded into bytes; the tensors that a reader gets don't depend on it.
 
     codecs: names of the codecs to choose from (raw is always added), None for those of SPEC.md; a name such as no-zstd
     leaves that codec out everywhere, also of the header; only such names: of those of SPEC.md; chunk_log2: log2 of the

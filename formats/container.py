@@ -33,7 +33,7 @@ from qacomp.formats.tensors import Level, SharedTensor
 
 @dataclass(frozen=True)
 class Access:
-    """How a container is read.
+    """Hold how a container is read.
 
     limits: the largest sizes and the most work that are accepted; verify: check each section's checksum when the
     section is first read; threads: number of processes that decode a large tensor's chunks.

@@ -38,7 +38,7 @@ _ARENA_TOO_SMALL = 9
 
 @dataclass(frozen=True)
 class Mode:
-    """How a container is read. speed, allow_truncated: see `open_native`; by_function: as from a device's storage;
+    """Hold how a container is read. speed, allow_truncated: see `open_native`; by_function: as from a device's storage;
     zstd: whether sections that are stored with zstd can be read.
     """
 

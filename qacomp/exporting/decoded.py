@@ -15,7 +15,7 @@ from qacomp.workers.choice import ALONE, Workers
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """What to write: the part of the container and, for ONNX, the form of the weights.
+    """Hold what to write: the part of the container and, for ONNX, the form of the weights.
 
     workers: who decodes the tensors of a folder.
     """

@@ -33,7 +33,7 @@ class HeldWeights:
 
 @dataclass(frozen=True)
 class Layout:
-    """What a container holds of a folder. sha256: path -> digest in hex of each file as it came, weights too."""
+    """Hold what a container has of a folder. sha256: path -> digest in hex of each file as it came, weights too."""
 
     weights: tuple[HeldWeights, ...]
     sha256: Mapping[str, str]
