@@ -64,6 +64,11 @@ class OnnxCalibration:
         return arrays_digest([*self._inputs.of_moments, *self._inputs.tried, *self._inputs.others])
 
     @property
+    def of_outputs(self) -> bool:
+        """Return whether the model can be run with other weights, and its outputs vary with the inputs."""
+        return self._distance is not None and self._distance.measures
+
+    @property
     def batches(self) -> int:
         """Return in how many steps the moments are taken."""
         return len(self._inputs.of_moments)

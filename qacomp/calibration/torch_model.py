@@ -52,6 +52,11 @@ class TorchCalibration:
         return arrays_digest([state, *feeds])
 
     @property
+    def of_outputs(self) -> bool:
+        """Return True: a network can be run."""
+        return True
+
+    @property
     def batches(self) -> int:
         """Return the number of batches over which the moments are computed."""
         return sum(-(-count_of(feed) // _BATCH) for feed in self._feeds)

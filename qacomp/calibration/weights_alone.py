@@ -25,6 +25,7 @@ class WeightsAlone:
 
     text = "the weights alone, since no outputs can be compared"
     digest = ""
+    of_outputs = False
     batches = 0
 
     def __init__(self, read: Callable[[str], NDArray[Any]]) -> None:

@@ -35,6 +35,11 @@ class CalibratedModel(Protocol):
         ...
 
     @property
+    def of_outputs(self) -> bool:
+        """Return whether `distance` is one of outputs; otherwise it is that of the weights themselves."""
+        ...
+
+    @property
     def batches(self) -> int:
         """Return the number of batches over which the moments are computed."""
         ...

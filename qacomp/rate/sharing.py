@@ -148,7 +148,7 @@ def calibrated_sharing(
 
     read: returns the values of a weight, by its name; precision: of codebooks in the file.
     """
-    wide, dtypes, reasons = _read(layers, read)
+    wide, dtypes, reasons = _read(layers, read, model.of_outputs)
     with watch.progress.task("moments of inputs", model.batches) as task:
         moments = model.moments({name: array.shape for name, array in wide.items()}, task.advance)
     weights = {}
@@ -160,22 +160,31 @@ def calibrated_sharing(
     with watch.progress.task("steps by change of outputs", ROUNDS * len(weights)) as task:
         tried = {name: weight.plain for name, weight in weights.items()} if ways.plain_trials else weights
         found = balanced_steps(tried, model.distance, task.advance, watch.kept)
-    return RateSharing(weights, found.steps, dtypes, precision, reasons, found.sensitivities)
+    unfelt = {name for name in weights if layers[name].measured and name not in found.sensitivities}
+    reasons |= dict.fromkeys(unfelt, "no measured output depends on it")
+    kept = {name: weight for name, weight in weights.items() if name not in unfelt}
+    steps = {name: found.steps[name] for name in kept}
+    return RateSharing(kept, steps, dtypes, precision, reasons, found.sensitivities)
 
 
 def plain_sharing(layers: Mapping[str, Layer], read: Callable[[str], NDArray[Any]], precision: str) -> RateSharing:
     """Return the layers' weights, plainly rounded, with steps ∝ their standard deviations: nothing else is known."""
-    values, dtypes, reasons = _read(layers, read)
+    values, dtypes, reasons = _read(layers, read, False)
     weights = {name: WeightOnGrid(array) for name, array in values.items()}
     return RateSharing(weights, {name: w.first_step() for name, w in weights.items()}, dtypes, precision, reasons)
 
 
 def _read(
-    layers: Mapping[str, Layer], read: Callable[[str], NDArray[Any]]
+    layers: Mapping[str, Layer], read: Callable[[str], NDArray[Any]], of_outputs: bool
 ) -> tuple[dict[str, NDArray[Any]], dict[str, np.dtype[Any]], dict[str, str]]:
-    """Return the values that can be put on a grid, in a type that numpy knows; all dtypes; and why others can't."""
+    """Return the values that can be put on a grid, in a type that numpy knows; all dtypes; and why others can't.
+
+    of_outputs: whether outputs are measured, without which some layers stay exact.
+    """
     values = {name: read(name) for name in layers}
     dtypes = {name: array.dtype for name, array in values.items()}
     wide = {n: bfloat16_to_float32(a) if a.dtype == BFLOAT16 else a for n, a in values.items()}
     reasons = {name: why for name, array in wide.items() if (why := unfit(array))}
+    if not of_outputs:
+        reasons |= {name: "outputs aren't measured" for name, layer in layers.items() if layer.measured}
     return {name: array for name, array in wide.items() if name not in reasons}, dtypes, reasons

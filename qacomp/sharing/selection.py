@@ -20,7 +20,8 @@ TIED = "tied to "
 class Layer:
     """One weight tensor to share. name: its state-dict key; kind: "conv" or "dense"; k: number of shared values.
 
-    axis: that of the output channels; reason: why it was chosen; tied: the other names of the same weight.
+    axis: that of the output channels; reason: why it was chosen; tied: the other names of the same weight; measured:
+    whether it is shared only if outputs tell what that does to them.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Layer:
     axis: int = 0
     reason: str = ""
     tied: tuple[str, ...] = ()
+    measured: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -62,8 +64,8 @@ class Weight:
 
     read: returns the values in the tensor's own dtype, so that a large model is read one tensor at a time; what: its
     role, such as "weight of Conv"; kind: "conv" or "dense"; axis: that of the output channels; never: why it can't be
-    shared under any settings, or None; unless_asked: why it isn't shared unless --include names it, or None; tied: the
-    other names of the same weight.
+    shared under any settings, or None; unless_asked: why it isn't shared unless --include names it, or None; measured:
+    it is shared without being named, too, if outputs tell what that does to them; tied: the other names of the weight.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Weight:
     axis: int = 0
     never: str | None = None
     unless_asked: str | None = None
+    measured: bool = False
     tied: tuple[str, ...] = ()
 
     @property
@@ -84,7 +87,10 @@ class Weight:
 
 @dataclass(frozen=True)
 class Rules:
-    """The settings that decide which tensors are shared; see the fields of CompressConfig with the same names."""
+    """The settings that decide which tensors are shared; see the fields of CompressConfig with the same names.
+
+    measured: whether the sharing measures outputs.
+    """
 
     scope: str = "all"
     k: int = SHARED_VALUES
@@ -92,6 +98,7 @@ class Rules:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     min_size: int = 0
+    measured: bool = False
 
 
 def select(weights: Iterable[Weight], rules: Rules) -> Selection:
@@ -116,8 +123,16 @@ def select(weights: Iterable[Weight], rules: Rules) -> Selection:
         if unused := [p for p in patterns if p not in used]:
             raise ConfigError(f"{option} {unused[0]}: no tensor has that name; names are {_few(names)}")
     own = value_for((candidate.names for candidate, _ in chosen), rules.k_layers, "--k")
-    layers = (Layer(c.name, c.kind, c.shape, own.get(c.name, rules.k), c.axis, why, c.tied) for c, why in chosen)
+    layers = (
+        Layer(c.name, c.kind, c.shape, own.get(c.name, rules.k), c.axis, why, c.tied, _if_measured(c, rules))
+        for c, why in chosen
+    )
     return Selection(tuple(layers), skipped)
+
+
+def _if_measured(weight: Weight, rules: Rules) -> bool:
+    """Return whether a weight that was chosen is shared only if outputs tell what that does to them."""
+    return weight.measured and first_fit(rules.include, *weight.names) is None
 
 
 def value_for(weights: Iterable[Sequence[str]], overrides: Mapping[str, T], flag: str) -> dict[str, T]:
@@ -159,7 +174,7 @@ def _reason_against(candidate: Weight, rules: Rules, asked: str | None, refused:
         return f"--exclude {refused}"
     if rules.include and asked is None:
         return "matches no --include"
-    if asked is None and candidate.unless_asked is not None:
+    if asked is None and candidate.unless_asked is not None and not (candidate.measured and rules.measured):
         return candidate.unless_asked
     if rules.scope not in ("all", candidate.kind):
         return f"outside --scope {rules.scope}"

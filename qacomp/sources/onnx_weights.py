@@ -17,6 +17,7 @@ from qacomp.tensors.constants import constant_kind, grid_kind_of
 from qacomp.tensors.half_precision import holds, holds_bias, reach_of
 
 ArrayOf = Callable[[Site], NDArray[Any]]
+_TABLE_SIDE = 16  # least values of both sides of a learned table: boxes and points have fewer
 
 
 def weight_of(slot: Slot, roles: Sequence[Role], array_of: ArrayOf) -> Weight:
@@ -24,7 +25,8 @@ def weight_of(slot: Slot, roles: Sequence[Role], array_of: ArrayOf) -> Weight:
 
     A tensor that one operator reads as a weight and another as a plain value counts as a weight: its error is in the
     product in any case. A tensor whose values show a constant is shared only if asked for. In a product only grids
-    of equal steps count as constants; in a look-up masks and tables of sines, powers or ordered values do too.
+    of equal steps count as constants; in a look-up masks and tables of sines, powers or ordered values do too. A
+    learned table that is added to data, such as one of positions, may also be shared where outputs are measured.
     """
     tensor = slot.site.tensor
     shape = tuple(tensor.dims)
@@ -33,14 +35,16 @@ def weight_of(slot: Slot, roles: Sequence[Role], array_of: ArrayOf) -> Weight:
     kind = "conv" if role is not None and "Conv" in role.op else "dense"
     axis = role.axis if role is not None and role.axis is not None and role.axis < len(shape) else 0
     never = _never(slot)
-    unless_asked = None
+    unless_asked, learned = None, False
     if role is None:
+        learned = never is None and _is_learned_table(roles, shape, partial(array_of, slot.site))
         unless_asked = f"{what}, not a weight"
         unless_asked += ": kept exactly unless --include names it" if roles and never is None else ""
+        what = f"{what}, a learned table" if learned else what
     elif never is None:
         found = _constant(array_of(slot.site), role)
         unless_asked = found and f"{what}, but by its values {found}: kept exactly unless --include names it"
-    return Weight(slot.name, shape, partial(array_of, slot.site), what, kind, axis, never, unless_asked)
+    return Weight(slot.name, shape, partial(array_of, slot.site), what, kind, axis, never, unless_asked, learned)
 
 
 def rounded_vectors(
@@ -83,6 +87,13 @@ def _is_held_vector(
 def _constant(array: NDArray[Any], role: Role) -> str | None:
     """Return the kind of constant that the values show, or None. A product's filters may be sines and are weights."""
     return constant_kind(array) if role.lookup else grid_kind_of(array)
+
+
+def _is_learned_table(roles: Sequence[Role], shape: Sequence[int], values: Callable[[], NDArray[Any]]) -> bool:
+    """Return whether a tensor is only added to data, has rows of many values, and they show no kind of constant."""
+    added = bool(roles) and all(role.op == "Add" and role.part == "value" for role in roles)
+    sides = [n for n in shape if n > 1]
+    return added and len(sides) == 2 and min(sides) >= _TABLE_SIDE and constant_kind(values()) is None
 
 
 def _is_float(tensor: TensorProto) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from qacomp.options.config import CompressConfig
+from qacomp.options.needs import rate_aware
 from qacomp.sharing.selection import Rules, Selection, select
 from qacomp.sources.torch_source import Source, TorchSource
 
@@ -13,7 +14,8 @@ def select_weights(source: Source, config: CompressConfig, note: Callable[[str],
     Raises ConfigError for a pattern that matches no tensor and for a network with nothing to share,
     NonFiniteWeightsError for a selected tensor with NaN or infinity. note: called with remarks on the source's tensors.
     """
-    rules = Rules(config.scope, config.shared_values, config.k_layers, **config.which)
+    measured = rate_aware(config) and not (not isinstance(source, TorchSource) and source.large)
+    rules = Rules(config.scope, config.shared_values, config.k_layers, **config.which, measured=measured)
     selection = select(source.weights(), rules)
     if isinstance(source, TorchSource):
         selection = source.smaller(selection, config)

@@ -161,6 +161,34 @@ def test_embeddings_of_ids_are_weights_and_positions_are_not(tmp_path: Path) -> 
     assert asked["positions"]
 
 
+def test_learned_positions_are_shared_where_outputs_are_measured(tmp_path: Path) -> None:
+    """Not a table of sines in the same place, nor one that no output depends on, nor one of two rows."""
+    angles = np.arange(64)[:, None] / 100 ** (np.arange(32) / 32)
+    tensors = {
+        "words": weights(100, 32), "positions": weights(64, 32), "sines": np.sin(angles).astype(np.float32),
+        "unread": weights(64, 32), "segments": weights(2, 32), "zero": integers(0), "one": integers(1),
+        "w": weights(32, 64), "last": integers(1),
+    }  # fmt: skip
+    nodes = [
+        node("Gather", "words ids", "a"), node("Shape", "ids", "shape"), node("Slice", "positions zero shape", "p"),
+        node("Add", "a p", "b"), node("Slice", "sines zero shape", "s"), node("Add", "b s", "c"),
+        node("Gather", "segments zero", "t"), node("Add", "c t", "d"), node("MatMul", "d w", "y"),
+        node("Slice", "unread zero shape", "u"), node("Add", "a u", "v"), node("Shape", "v", "z"),
+    ]  # fmt: skip
+    shared, reasons, values = compressed(
+        tmp_path, nodes, tensors, {"ids": (INT, ["n"])}, ("y",), target_size="14kB", min_size=1
+    )
+    assert {name for name, is_shared in shared.items() if is_shared} == {"words", "positions", "w"}
+    assert reasons["positions"].startswith("value of Add, a learned table, 2,048 values")
+    assert (
+        reasons["unread"]
+        == "value of Add, a learned table, 2,048 values, but no measured output depends on it: kept exactly"
+    )
+    for name in ("sines", "segments", "unread"):
+        assert np.array_equal(values[name], tensors[name]), name
+    assert not np.array_equal(values["positions"], tensors["positions"])
+
+
 def test_weights_are_found_behind_what_joins_them_with_constants(tmp_path: Path) -> None:
     """Weight norm, low-rank additions, slices of one matrix, an If's choice, a Loop's and a Scan's matrices."""
     low = [node("MatMul", "down up", "delta"), node("Add", "base delta", "full"), node("MatMul", "x full", "a")]
