@@ -89,6 +89,13 @@ def levels(*codecs: str) -> Vector:
     return Vector(tensors, Coding(codecs or None, chunk_log2=7))
 
 
+def refined(codec: str) -> Vector:
+    """The same, and a tensor of two levels, with sections of their own for each level."""
+    two = SharedTensor(book(9), indices((8, 5), 9, 4), (Level(book(3), np.repeat(np.arange(3), 3)),))
+    apart = mock.patch("qacomp.formats.writer.at_once", lambda *given: False)
+    return Vector(levels().tensors | {"two": two}, Coding((codec,), chunk_log2=7), patched=apart)
+
+
 def at_once() -> Vector:
     """Levels at once: a tensor that repeats itself."""
     row = nested((1, 96), 1)
@@ -217,6 +224,7 @@ VECTORS: dict[str, Callable[[], Vector]] = {
     **{f"rans_{k}": partial(one_codec, "rans", k) for k in (2, 3, 16)},
     **{f"wide_{name}": partial(wide, name) for name in ("raw", "bitpack", "huffman", "rans", "twobyte")},
     **{f"levels_{name}": partial(levels, name) for name in ("bitpack", "huffman", "rans", "context", "zstd")},
+    **{f"refined_{name}": partial(refined, name) for name in ("raw", "bitpack", "huffman", "rans", "context", "lzma")},
     **{f"context_{taps}": partial(context, taps) for taps in range(4)},
     **{f"pruned_{name}": partial(pruned, name) for name in ("raw", "bitpack", "huffman", "rans", "context", "lzma")},
     "levels_at_once": at_once,

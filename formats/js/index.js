@@ -1,0 +1,76 @@
+/** Read containers of the format .qac (SPEC.md) in a browser or in node. `open` is where to begin. */
+
+import { crc32, Input } from "./bytes.js";
+import { readValues } from "./codecs/index.js";
+import { ArgumentError, ChecksumError, HeaderError, QacError, TruncatedError } from "./errors.js";
+import { QacFile } from "./file.js";
+import { readHeader } from "./header.js";
+import { MAX_NAME_BYTES } from "./limits.js";
+import { Places } from "./places.js";
+import { PREFIX_BYTES, readPrefix } from "./prefix.js";
+import { Sections } from "./sections.js";
+import { arrive } from "./source.js";
+import { Tensors } from "./tensors.js";
+import { UINT8 } from "./types.js";
+import { findZstd, zstdWith } from "./zstd.js";
+
+export * from "./errors.js";
+export { QacFile };
+
+/**
+ * Open a container: a URL, a Response, a Blob, a ReadableStream, an ArrayBuffer or a view of one.
+ *
+ * It resolves when the whole file is there; with `progressive` as soon as its header is, and the rest goes on arriving:
+ * see file.level and file.ready(level). Options: progressive; onProgress({received, size, level}), called whenever bytes
+ * arrive; zstd, a function (frame, bytes) => Uint8Array that decodes Zstandard; signal, which ends the download; name,
+ * which stands for the file in messages. Raises a QacError.
+ */
+export async function open(source, options = {}) {
+  const { progressive = false, onProgress = null, signal, name = nameOf(source), engine = "js" } = options;
+  try {
+    if (engine !== "js") throw new ArgumentError(`no engine ${engine}; there is "js"`);
+    const zstd = zstdWith(options.zstd ?? (await findZstd()));
+    const data = await arrive(source, signal);
+    const { prefix, header, sections, places } = await readStart(data, zstd);
+    const file = new QacFile({ name, data, prefix, header, sections, engine: engineOf(sections, places) });
+    if (onProgress) {
+      data.heard = () => onProgress({ received: data.length, size: file.size, level: file.level });
+      data.heard();
+    }
+    if (!progressive) await file.ready();
+    else if (data.ended && file.level < 0) await file.ready(0);
+    return file;
+  } catch (error) {
+    if (!(error instanceof QacError) || error.message.startsWith(`${name}: `)) throw error;
+    throw new error.constructor(`${name}: ${error.message}`);
+  }
+}
+
+/** Wait for the prefix and the header, and read them. */
+async function readStart(data, zstd) {
+  await data.reach(PREFIX_BYTES);
+  const prefix = readPrefix(data.slice(0, Math.min(PREFIX_BYTES, data.length)));
+  const start = PREFIX_BYTES + prefix.stored;
+  data.size = prefix.size;
+  if (data.length > prefix.size) throw new HeaderError("is longer than its header says; the file is damaged");
+  await data.reach(start);
+  if (data.length < start) throw new TruncatedError("is cut off in its header; fetch it again");
+  const stored = data.slice(PREFIX_BYTES, prefix.stored);
+  if (crc32(stored) !== prefix.crc) throw new ChecksumError("has a damaged header; fetch it again");
+  const decoded = readValues(new Input(stored), prefix.codec, [{ count: prefix.decoded, start: 0, k: 0 }], UINT8, {
+    zstd,
+  });
+  const header = readHeader(new Input(decoded, HeaderError), prefix.flags, prefix.newer);
+  const places = new Places(header, start, prefix.size);
+  return { prefix, header, places, sections: new Sections(data, places, start, prefix.size, zstd) };
+}
+
+function engineOf(sections, places) {
+  const tensors = new Tensors(sections, places);
+  return { name: "js", values: (number, level) => tensors.values(number, level), blob: (kind) => sections.blob(kind) };
+}
+
+function nameOf(source) {
+  const text = source instanceof URL ? source.href : source?.name ?? source?.url ?? source;
+  return typeof text === "string" && text ? text.slice(0, MAX_NAME_BYTES) : "the file";
+}
