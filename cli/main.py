@@ -23,6 +23,8 @@ _COMMANDS = (
     "eval",
     "inspect",
     "diff",
+    "delta",
+    "apply",
     "verify",
     "gate",
     "sweep",

@@ -239,6 +239,16 @@ class Container:
         return record, number
 
     @property
+    def data(self) -> Data:
+        """Return the bytes of the file, as far as they are there."""
+        return self._sections.data
+
+    @property
+    def start(self) -> int:
+        """Return the offset at which the header ends, and the first section may begin."""
+        return self._sections.start
+
+    @property
     def end(self) -> int:
         """Return the offset at which the last section ends; in a valid file that is the file's size."""
         return self._sections.end

@@ -53,6 +53,10 @@ class CodecError(FormatError):
     """The payload of a section can't be decoded to what the header says."""
 
 
+class WrongBaseError(QacompError):
+    """A delta starts from another file than the one that it is applied to."""
+
+
 class TensorNotFoundError(QacompError):
     """The container has no tensor of the requested name."""
 

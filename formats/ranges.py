@@ -21,6 +21,14 @@ class RangeSource(Protocol):
         ...
 
 
+class Slices(Protocol):
+    """Bytes that are read by slices, as those of a memoryview are."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: slice, /) -> memoryview: ...
+
+
 class Ranges:
     """The bytes of a RangeSource, sliced like a memoryview. The head and the last range that was fetched are kept."""
 
@@ -62,5 +70,5 @@ class Ranges:
         return memoryview(data)[: stop - start]
 
 
-Data: TypeAlias = memoryview | Ranges
+Data: TypeAlias = memoryview | Slices
 """The bytes of a file, in memory or elsewhere."""

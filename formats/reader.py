@@ -15,7 +15,7 @@ from qacomp.formats.container import Access, Container
 from qacomp.formats.errors import ChecksumMismatchError, FormatError, HeaderError, TruncatedFileError
 from qacomp.formats.header import read_header
 from qacomp.formats.limits import Limits
-from qacomp.formats.prefix import PREFIX_BYTES, VERSION, read_prefix
+from qacomp.formats.prefix import PREFIX_BYTES, VERSION, Prefix, read_prefix
 from qacomp.formats.ranges import Data, Ranges, RangeSource
 from qacomp.formats.regular import open_regular
 from qacomp.formats.report import VerifyReport
@@ -60,7 +60,7 @@ def open_file(
                 raise OSError(error.errno, error.strerror, source) from error
         data = memoryview(mapped or b"")
     try:
-        container = _parse(source, data, Access(limits or Limits(), verify, threads), allow_truncated)
+        container = parse(source, data, Access(limits or Limits(), verify, threads), allow_truncated)
     except FormatError as error:
         if source not in str(error):
             raise type(error)(f"{source}: {error}") from error
@@ -70,7 +70,8 @@ def open_file(
     return container
 
 
-def _parse(source: str, data: Data, access: Access, allow_truncated: bool) -> Container:
+def parse(source: str, data: Data, access: Access, allow_truncated: bool = False) -> Container:
+    """Read and check prefix and header of a container named `source`. Raises a FormatError."""
     load_installed()  # codecs of installed packages, whether this file uses one or not
     prefix = read_prefix(data, source, access.limits)
     if len(data) > prefix.file_bytes:
@@ -81,20 +82,25 @@ def _parse(source: str, data: Data, access: Access, allow_truncated: bool) -> Co
         then = then if len(data) >= end else "fetch the file again"
         raise TruncatedFileError(f"{source}: {len(data)} of {prefix.file_bytes} bytes; {then}")
     stored = data[PREFIX_BYTES:end]
-    if crc32(stored) != prefix.header_crc:
-        raise ChecksumMismatchError(f"{source}: the header is damaged; fetch the file again")
-    check_header(prefix.stored_bytes, prefix.header_bytes)
-    codec = codec_of(prefix.header_codec)
-    if "values" not in codec.kinds or codec.id >= PRIVATE:
-        raise HeaderError(f"{source}: its header is stored with a codec that isn't for headers; the file is damaged")
-    raw = codec.decode(stored, [Stream("values", prefix.header_bytes)])[0]
-    header = read_header(raw.tobytes(), access.limits, prefix.flags, newer=prefix.version > VERSION)
+    raw = decoded_header(source, prefix, stored)
+    header = read_header(raw, access.limits, prefix.flags, newer=prefix.version > VERSION)
     container = Container(source, data, prefix, header, access)
     if container.end != prefix.file_bytes:
         raise HeaderError(f"{source}: its sections end at {container.end}, not where the file does; it is damaged")
     if container.level < 0:
         raise TruncatedFileError(f"{source}: is cut off before the end of its coarsest level; fetch the file again")
     return container
+
+
+def decoded_header(source: str, prefix: Prefix, stored: memoryview) -> bytes:
+    """Check a stored header against its prefix and decode it. Raises a FormatError."""
+    if crc32(stored) != prefix.header_crc:
+        raise ChecksumMismatchError(f"{source}: the header is damaged; fetch the file again")
+    check_header(prefix.stored_bytes, prefix.header_bytes)
+    codec = codec_of(prefix.header_codec)
+    if "values" not in codec.kinds or codec.id >= PRIVATE:
+        raise HeaderError(f"{source}: its header is stored with a codec that isn't for headers; the file is damaged")
+    return codec.decode(stored, [Stream("values", prefix.header_bytes)])[0].tobytes()
 
 
 def load_file(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from qacomp.result import Result
     from qacomp.stages.from_scratch import TrainedCheckpoint
     from qacomp.train_api import train
+    from qacomp.updates import apply, delta
 
 __all__ = [
     "CompressConfig",
@@ -32,8 +33,10 @@ __all__ = [
     "QacompError",
     "Result",
     "TrainedCheckpoint",
+    "apply",
     "compress",
     "decode",
+    "delta",
     "gate",
     "load_dataset",
     "merge",
@@ -50,8 +53,10 @@ _HOMES = {
     "QacompError": "qacomp.errors",
     "Result": "qacomp.result",
     "TrainedCheckpoint": "qacomp.stages.from_scratch",
+    "apply": "qacomp.updates",
     "compress": "qacomp.api",
     "decode": "qacomp.exporting.decode",
+    "delta": "qacomp.updates",
     "gate": "qacomp.gating",
     "load_dataset": "qacomp.datasets",
     "merge": "qacomp.merge",

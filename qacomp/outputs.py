@@ -9,7 +9,7 @@ from unicodedata import normalize
 from qacomp.errors import OutputExistsError, OutputIsInputError, OutputNotWritableError
 from qacomp.formats import Container
 from qacomp.formats.destination import destination
-from qacomp.formats.prefix import MAGIC
+from qacomp.formats.prefix import CONTAINER, DELTA
 from qacomp.formats.shard_index import INDEX_START, is_shard_index
 from qacomp.formats.shard_writer import shard_files
 from qacomp.formats.system_errors import advice, words
@@ -180,7 +180,7 @@ def _dense_bytes(container: Container) -> int:
 
 def _is_kind(output: Output) -> bool:
     """Return whether the existing file is of one of qacomp's kinds, as the output is, and so may be replaced."""
-    if output.kind not in ("container", "resume", "journal"):
+    if output.kind not in ("container", "delta", "resume", "journal"):
         return False
     try:
         with output.path.open("rb") as file:
@@ -191,4 +191,5 @@ def _is_kind(output: Output) -> bool:
         return start[:2] == b"PK" and _RESUME_MARK in start
     if output.kind == "container" and is_shard_index(output.path):
         return start.startswith(INDEX_START)
-    return start.startswith(MAGIC if output.kind == "container" else JOURNAL_MARK)
+    starts = {"container": CONTAINER.magic, "delta": DELTA.magic, "journal": JOURNAL_MARK}
+    return start.startswith(starts[output.kind])

@@ -114,16 +114,12 @@ def differences(part: Array, stream: Stream, method: int) -> Array:
         rest[:, 1:2] -= table[:, :1]
         if table.shape[1] > 2:
             rest[:, 2:] -= _line(table[:, 1:-1], table[:, :-2], stream.dtype)
-    half = rest.dtype.type(8 * rest.itemsize - 1)
-    one = rest.dtype.type(1)
-    folded: Array = rest << one ^ (~(rest >> half) + one)
-    return folded.reshape(-1)[: len(part)]
+    return fold(rest).reshape(-1)[: len(part)]
 
 
 def restore(rest: Array, stream: Stream, method: int) -> Array:
     """Restore the values from the result of `differences`."""
-    one = rest.dtype.type(1)
-    table = _table(rest >> one ^ (~(rest & one) + one), stream)  # (codebooks, K)
+    table = _table(unfold(rest), stream)  # (codebooks, K)
     if method in (ABOVE, BOTH):
         np.cumsum(table, axis=0, dtype=table.dtype, out=table)
     if method in (BEFORE, LINE):
@@ -135,6 +131,20 @@ def restore(rest: Array, stream: Stream, method: int) -> Array:
         for column in range(2, table.shape[1]):
             table[:, column] += _line(table[:, column - 1], table[:, column - 2], stream.dtype)
     return descending(table.reshape(-1)[: len(rest)], stream.dtype)
+
+
+def fold(rest: Array) -> Array:
+    """Return differences, modulo the word size, as 0, 1, 2, 3, ... for 0, -1, 1, -2, ..."""
+    half, one = rest.dtype.type(8 * rest.itemsize - 1), rest.dtype.type(1)
+    folded: Array = rest << one ^ (~(rest >> half) + one)
+    return folded
+
+
+def unfold(folded: Array) -> Array:
+    """Return the differences of `fold`."""
+    one = folded.dtype.type(1)
+    rest: Array = folded >> one ^ (~(folded & one) + one)
+    return rest
 
 
 def ascending(words: Array, dtype: int) -> Array:

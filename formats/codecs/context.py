@@ -71,7 +71,7 @@ class Context(Codec):
         runs = Runs(len(flat), lanes, width)
         frequency, first = forward(flat, Parameters(used, centres, settings, taps, bits), runs)
         states = pack_tails(flat.take(runs.tails()), width, lanes)
-        states, words = _encoded(states, frequency, first, runs, bits)
+        states, words = encoded(states, frequency, first, runs, bits)
         out = ByteWriter()
         for number in (bits, taps, lanes):
             out.uint(number)
@@ -88,7 +88,7 @@ class Context(Codec):
         if not used:
             return total
         width, count = max(s.alphabet for s in used), sum(s.count for s in used)
-        lanes, chosen = _read_parameters(ByteReader(payload, CodecError), used)
+        lanes, chosen = read_parameters(ByteReader(payload, CodecError), used)
         cells = sum(model.contexts_of(s, setting) for s, setting in zip(used, chosen.settings, strict=True)) * width
         steps = -(-count // max(lanes, 1))
         epochs = len(model.epochs(min(steps, MAX_STEPS)))
@@ -106,7 +106,7 @@ class Context(Codec):
             return [np.zeros(0, word_dtype(s)) for s in streams]
         width = max(s.alphabet for s in used)
         reader = ByteReader(payload, CodecError)
-        lanes, chosen = _read_parameters(reader, used)
+        lanes, chosen = read_parameters(reader, used)
         if chosen.bits < 9 or lanes == 0 or sum(s.count for s in used) > lanes * MAX_STEPS or width > MAX_ALPHABET:
             raise CodecError("a parameter of the context codec is out of range; the file is damaged")
         contexts = sum(model.contexts_of(s, setting) for s, setting in zip(used, chosen.settings, strict=True))
@@ -127,7 +127,7 @@ class Context(Codec):
         return [part.astype(word_dtype(s), copy=False) for part, s in zip(decoded, streams, strict=True)]
 
 
-def _read_parameters(reader: ByteReader, used: Sequence[Stream]) -> tuple[int, Parameters]:
+def read_parameters(reader: ByteReader, used: Sequence[Stream]) -> tuple[int, Parameters]:
     """Read the number of lanes and the parameters."""
     bits, taps, lanes = reader.uint(14), reader.uint(len(model.TAPS) - 1), reader.uint(MAX_LANES)
     centres, settings = [], []
@@ -142,7 +142,7 @@ def _most_contexts(stream: Stream) -> int:
     return max(len(stream.children), 3) * model.CELLS
 
 
-def _encoded(
+def encoded(
     states: NDArray[np.uint32], frequency: NDArray[np.uint32], first: NDArray[np.uint32], runs: Runs, bits: int
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint16]]:
     """Return the lanes' states and words of symbols with these frequencies and first slots (steps, lanes)."""

@@ -15,7 +15,7 @@ from qacomp.formats.codecs.zstd import compress, decompress
 from qacomp.formats.dtypes import FLOAT_IDS
 from qacomp.formats.errors import CodecError
 
-_RAW, _RANS, _ZSTD = 0, 1, 2
+RAW_FORM, RANS_FORM, ZSTD_FORM = 0, 1, 2
 _LANE_SHARE = 0.005  # part of a long plane's payload that lanes may take
 _LONG = 1 << 16  # bytes from which a plane counts as long
 _NOISE_BITS = 7.9  # bits a byte above which a long plane is stored raw unless it repeats itself
@@ -24,18 +24,29 @@ _REPEATS = 0.97  # zstd is tried on a long plane if its fastest level gets below
 
 def encode_plane(plane: Array, repeats: bool = True) -> tuple[int, bytes]:
     """Return (form, payload) of one byte plane: with rANS or zstd (if `repeats`) if that saves bytes, else raw."""
-    best = (_RAW, plane.tobytes())
+    best = (RAW_FORM, plane.tobytes())
     share = np.bincount(plane, minlength=256) / max(len(plane), 1)
     noise = float(-(share[share > 0] * np.log2(share[share > 0])).sum()) > _NOISE_BITS
     if not (noise and len(plane) >= _LONG):
         coded = Rans(_LANE_SHARE if len(plane) >= _LONG else None).encode([plane], [Stream("indices", len(plane), 256)])
         if coded is not None and len(coded) < len(best[1]):
-            best = (_RANS, coded)
+            best = (RANS_FORM, coded)
     if repeats and (len(plane) < _LONG or len(compress(plane.tobytes(), 1)) < _REPEATS * len(best[1])):
         repeated = compress(plane.tobytes())
         if len(repeated) < len(best[1]):
-            best = (_ZSTD, repeated)
+            best = (ZSTD_FORM, repeated)
     return best
+
+
+def byte_planes(parts: Sequence[Array], streams: Sequence[Stream]) -> list[Array]:
+    """Return the planes (n,) of the words of all streams, of one type, the highest bytes first."""
+    words: Array = np.concatenate(parts) if len(parts) > 1 else parts[0]
+    words = np.ascontiguousarray(words, dtype=word_dtype(streams[0]))
+    size = words.itemsize
+    if streams[0].dtype in FLOAT_IDS:
+        words = words << 1 | words >> (8 * size - 1)
+    planes = words.view(np.uint8).reshape(-1, size)
+    return [np.ascontiguousarray(planes[:, position]) for position in range(size - 1, -1, -1)]
 
 
 @register
@@ -61,17 +72,11 @@ class Planes(Codec):
         """Return the planes, each raw, with rANS or with zstd; None for streams of different types."""
         if len({s.dtype for s in streams}) != 1:
             return None
-        words: Array = np.concatenate(parts) if len(parts) > 1 else parts[0]
-        words = np.ascontiguousarray(words, dtype=word_dtype(streams[0]))
-        size = words.itemsize
-        if streams[0].dtype in FLOAT_IDS:
-            words = words << 1 | words >> (8 * size - 1)
-        planes = words.view(np.uint8).reshape(-1, size)
         out = ByteWriter()
-        for position in range(size - 1, -1, -1):
-            form, payload = encode_plane(np.ascontiguousarray(planes[:, position]), self._repeats)
+        for plane in byte_planes(parts, streams):
+            form, payload = encode_plane(plane, self._repeats)
             out.uint(form)
-            if form != _RAW:
+            if form != RAW_FORM:
                 out.uint(len(payload))
             out.raw(payload)
         return bytes(out.buffer)
@@ -81,9 +86,9 @@ class Planes(Codec):
         total, reader = super().work(payload, streams), ByteReader(payload, CodecError)
         count = sum(stream.count for stream in streams)
         for _ in range(word_dtype(streams[0]).itemsize if streams else 0):
-            form = reader.uint(_ZSTD)
-            coded = reader.raw(count if form == _RAW else reader.uint(len(payload)))
-            total += Rans().work(coded, [Stream("indices", count, 256)]) if form == _RANS else 4 * count
+            form = reader.uint(ZSTD_FORM)
+            coded = reader.raw(count if form == RAW_FORM else reader.uint(len(payload)))
+            total += Rans().work(coded, [Stream("indices", count, 256)]) if form == RANS_FORM else 4 * count
         return total
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
@@ -95,12 +100,12 @@ class Planes(Codec):
         words = np.empty(count, dtype)
         planes = words.view(np.uint8).reshape(-1, dtype.itemsize)
         for position in range(dtype.itemsize - 1, -1, -1):
-            form = reader.uint(_ZSTD)
-            coded = reader.raw(count if form == _RAW else reader.uint(len(payload)))
-            if form == _RANS:
+            form = reader.uint(ZSTD_FORM)
+            coded = reader.raw(count if form == RAW_FORM else reader.uint(len(payload)))
+            if form == RANS_FORM:
                 planes[:, position] = Rans().decode(coded, [Stream("indices", count, 256)])[0]
             else:
-                planes[:, position] = np.frombuffer(decompress(coded, count) if form == _ZSTD else coded, np.uint8)
+                planes[:, position] = np.frombuffer(decompress(coded, count) if form == ZSTD_FORM else coded, np.uint8)
         reader.end()
         if streams[0].dtype in FLOAT_IDS:
             sign = words << (8 * dtype.itemsize - 1)

@@ -24,13 +24,13 @@ def adaptive_bit() -> AdaptiveBit:
     return [_ONE >> 1, 0]
 
 
-def update(model: AdaptiveBit, bit: int) -> None:
+def update(model: AdaptiveBit, bit: int, limit: int = _RATE_LIMIT) -> None:
     """Move the probability towards the bit that was seen; it stays between 32/65536 and 1 - 32/65536.
 
-    The learning rate falls from 1/2 for the first bit to 1/31.
+    The learning rate falls from 1/2 for the first bit to 1 / (limit + 1).
     """
     probability, seen = model
-    if seen < _RATE_LIMIT:
+    if seen < limit:
         seen += 1
     if bit:
         probability -= (probability - 32) // (seen + 1)
@@ -48,9 +48,10 @@ class AdaptiveInt:
 
 
 class RangeEncoder:
-    """Encodes bits and integers; `finish` returns the bytes."""
+    """Encodes bits and integers; `finish` returns the bytes. rate_limit: bits after which a model learns no slower."""
 
-    def __init__(self) -> None:
+    def __init__(self, rate_limit: int = _RATE_LIMIT) -> None:
+        self._limit = rate_limit
         self._low = 0
         self._range = 0xFFFFFFFF
         self._cache = 0
@@ -61,7 +62,7 @@ class RangeEncoder:
         """Encode one bit with an adaptive model, and update the model."""
         probability, seen = model
         bound = (self._range >> 16) * probability
-        if seen < _RATE_LIMIT:  # the same as `update`, inline: a call for each bit would double the time
+        if seen < self._limit:  # the same as `update`, inline: a call for each bit would double the time
             seen += 1
             model[1] = seen
         if bit:
@@ -125,9 +126,10 @@ class RangeEncoder:
 
 
 class RangeDecoder:
-    """Decodes what RangeEncoder encoded, with the same models in the same order."""
+    """Decodes what RangeEncoder encoded, with the same models in the same order and the same rate limit."""
 
-    def __init__(self, data: bytes | memoryview) -> None:
+    def __init__(self, data: bytes | memoryview, rate_limit: int = _RATE_LIMIT) -> None:
+        self._limit = rate_limit
         self._data = bytes(data)
         self._position = 4
         self._range = 0xFFFFFFFF
@@ -143,7 +145,7 @@ class RangeDecoder:
             self._code -= bound
             self._range -= bound
             bit = 1
-        update(model, bit)
+        update(model, bit, self._limit)
         while self._range < _TOP:
             self._range <<= 8
             self._code = (self._code << 8 | self._next()) & 0xFFFFFFFF

@@ -38,6 +38,8 @@ def listed(text: str) -> set[str]:
 COMMANDS = {
     "compress": 42,
     "merge": 30,
+    "delta": 30,
+    "apply": 30,
     "decode": 30,
     "eval": 30,
     "train": 40,

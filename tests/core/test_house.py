@@ -87,7 +87,7 @@ ROOMS = (
     ("result",),
     ("pipeline", "evaluate", "diff"),
     ("calls",),
-    ("api", "train_api", "gating", "merge"),
+    ("api", "train_api", "gating", "merge", "updates"),
     ("sweeping",),
     ("testing",),
     ("__init__", "__main__"),

@@ -1,0 +1,57 @@
+"""Make the delta between two containers: each section in the form that takes the fewest bytes."""
+
+from collections.abc import Callable
+
+from qacomp.formats.container import Container
+from qacomp.formats.deltas.coding import difference
+from qacomp.formats.deltas.file import DIFFERENCE, REFERRED, WHOLE, Delta, FileIdentity, Step, identity
+from qacomp.formats.deltas.prediction import Base
+from qacomp.formats.deltas.sections import SectionContents
+
+_PART = 1 << 22  # bytes that are read at once
+
+
+def make_delta(old: Container, new: Container, advance: Callable[[], None] = lambda: None) -> Delta:
+    """Return the delta that makes the container `new` of `old`; both are whole files. advance: called for each section.
+
+    Raises a FormatError for a damaged container.
+    """
+    base, contents = Base(old), SectionContents(new)
+    referred = _Sections(old)
+    steps = []
+    for place in range(len(new.header.sections)):
+        stored = new.stored(place)
+        step = Step(WHOLE, payload=stored)
+        if (number := referred.equal_to(new, place)) is not None:
+            step = Step(REFERRED, number=number)
+        elif (coded := difference(place, contents, base)) is not None and len(coded) < len(stored):
+            step = Step(DIFFERENCE, payload=coded)
+        steps.append(step)
+        advance()
+    return Delta("delta", file_identity(old), file_identity(new), new.data[: new.start], tuple(steps))
+
+
+def file_identity(container: Container) -> FileIdentity:
+    """Return the identity of a whole container."""
+    data = container.data
+    return identity(data[start : start + _PART] for start in range(0, len(data), _PART))
+
+
+class _Sections:
+    """The sections of the base by their bytes; each one is referred to at most once."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self._places: dict[tuple[int, int], list[int]] = {}
+        for place, section in enumerate(container.header.sections):
+            self._places.setdefault((section.stored_bytes, section.crc), []).append(place)
+
+    def equal_to(self, other: Container, place: int) -> int | None:
+        """Return the number of a section with the bytes of another container's one; None if there is none left."""
+        section = other.header.sections[place]
+        left = self._places.get((section.stored_bytes, section.crc), [])
+        for number in left:
+            if self._container.stored(number) == other.stored(place):
+                left.remove(number)
+                return number
+        return None
