@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types wheel ci bench tables fuzz docs clean
+.PHONY: help demo test lint types wheel wasm ci bench tables fuzz docs clean
 
 help: ## print the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ types: $(READY) ## mypy, strict
 
 wheel: $(READY) ## build sdist and wheel, install it elsewhere, run the command from outside the repo
 	PYTHON=$(abspath $(BIN))/python sh .ci/wheel
+
+wasm: ## compile the C reader to formats/js/wasm/qac.wasm (clang and lld)
+	sh formats/js/wasm/build formats/js/wasm/qac.wasm
 
 ci: ## everything that must pass before a change lands
 	bash .ci/run

@@ -23,8 +23,10 @@ export interface OpenOptions {
   signal?: AbortSignal;
   /** Stands for the file in messages; by default its address. */
   name?: string;
-  /** What decodes: "js" is plain JavaScript. */
-  engine?: "js";
+  /** What decodes: "js" (the default) is plain JavaScript, "wasm" the C reader as a WebAssembly module. */
+  engine?: "js" | "wasm";
+  /** The WebAssembly module, its bytes or its address; by default wasm/qac.wasm of the package. */
+  wasm?: WebAssembly.Module | ArrayBuffer | ArrayBufferView | string | URL;
 }
 
 export type Source = string | URL | Response | Blob | ReadableStream<Uint8Array> | ArrayBuffer | ArrayBufferView;
@@ -79,7 +81,7 @@ export class QacFile {
   /** The finest level that has arrived completely; -1 before the first one has. */
   readonly level: number;
   /** What decodes. */
-  readonly engine: string;
+  readonly engine: "js" | "wasm";
   /** What the header says of each tensor, in order. */
   readonly tensors: TensorInfo[];
   readonly names: string[];

@@ -12,6 +12,8 @@ import { Sections } from "./sections.js";
 import { arrive } from "./source.js";
 import { Tensors } from "./tensors.js";
 import { UINT8 } from "./types.js";
+import { WasmEngine } from "./wasm_engine.js";
+import { wasmModule } from "./wasm_module.js";
 import { findZstd, zstdWith } from "./zstd.js";
 
 export * from "./errors.js";
@@ -23,16 +25,20 @@ export { QacFile };
  * It resolves when the whole file is there; with `progressive` as soon as its header is, and the rest goes on arriving:
  * see file.level and file.ready(level). Options: progressive; onProgress({received, size, level}), called whenever bytes
  * arrive; zstd, a function (frame, bytes) => Uint8Array that decodes Zstandard; signal, which ends the download; name,
- * which stands for the file in messages. Raises a QacError.
+ * which stands for the file in messages; engine: "js", or "wasm" for the C reader as a WebAssembly module; wasm: that
+ * module, its bytes or its address. Raises a QacError.
  */
 export async function open(source, options = {}) {
   const { progressive = false, onProgress = null, signal, name = nameOf(source), engine = "js" } = options;
   try {
-    if (engine !== "js") throw new ArgumentError(`no engine ${engine}; there is "js"`);
+    if (engine !== "js" && engine !== "wasm") throw new ArgumentError(`no engine ${engine}; there are "js" and "wasm"`);
+    const module = engine === "wasm" ? await wasmModule(options.wasm) : null;
     const zstd = zstdWith(options.zstd ?? (await findZstd()));
     const data = await arrive(source, signal);
     const { prefix, header, sections, places } = await readStart(data, zstd);
-    const file = new QacFile({ name, data, prefix, header, sections, engine: engineOf(sections, places) });
+    const plain = plainEngine(sections, places);
+    const chosen = module ? new WasmEngine(module, { data, places, zstd, plain }) : plain;
+    const file = new QacFile({ name, data, prefix, header, sections, engine: chosen });
     if (onProgress) {
       data.heard = () => onProgress({ received: data.length, size: file.size, level: file.level });
       data.heard();
@@ -65,7 +71,7 @@ async function readStart(data, zstd) {
   return { prefix, header, places, sections: new Sections(data, places, start, prefix.size, zstd) };
 }
 
-function engineOf(sections, places) {
+function plainEngine(sections, places) {
   const tensors = new Tensors(sections, places);
   return { name: "js", values: (number, level) => tensors.values(number, level), blob: (kind) => sections.blob(kind) };
 }
