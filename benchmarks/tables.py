@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import _papers_page
 import _regularizers_pay
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -267,7 +268,9 @@ def headlines(suite: str) -> str:
 
 
 def render(name: str) -> str:
-    """The table called `name`: one of TABLES, or headlines_SUITE."""
+    """The table called `name`: one of TABLES, papers_NAME, or headlines_SUITE."""
+    if name.startswith("papers_"):
+        return _papers_page.section(load("papers")["rows"], name.removeprefix("papers_"))
     return TABLES[name]() if name in TABLES else headlines(name.removeprefix("headlines_"))
 
 

@@ -1,0 +1,79 @@
+"""The papers' claims, in the order in which they are run, and how far each is decided."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from _papers_pieces import FOLDER, Piece, Trial, all_kept
+from _papers_statistics import Interval, bootstrap
+
+
+@dataclass(frozen=True)
+class Question:
+    """One comparison that a claim rests on: what is compared, and its paired differences, one a seed, from pieces."""
+
+    text: str
+    differences: Callable[[Sequence[Piece]], list[float]]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a paper says, how it is tested here, and the trials; without trials `instead` says why nothing is run.
+
+    The claim is decided once all `questions` are. shape: how our experiment differs from the paper's. cells: the cells
+    of the claim's tables, from its pieces (see `_papers_cells`).
+    """
+
+    name: str
+    paper: str
+    text: str
+    shape: str
+    trials: tuple[Trial, ...] = ()
+    questions: tuple[Question, ...] = ()
+    instead: str = ""
+    cells: Callable[[Sequence[Piece]], list[dict[str, Any]]] = lambda pieces: []
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a claim is: finished pieces, the CPU hours that they took, and each question's interval or None."""
+
+    claim: Claim
+    pieces: list[Piece]
+    answers: list[tuple[Question, Interval | None]]
+
+    @property
+    def hours(self) -> float:
+        """Return the CPU hours of the finished pieces."""
+        return sum(piece.seconds for piece in self.pieces) / 3600
+
+    @property
+    def decided(self) -> bool:
+        """Return whether every question is decided."""
+        return bool(self.answers) and all(answer is not None and answer.decided for _, answer in self.answers)
+
+    @property
+    def verdict(self) -> str:
+        """Return holds, doesn't hold here, holds in part, or how much has run."""
+        if not self.claim.trials:
+            return self.claim.instead
+        count = f"{len(self.pieces)} of {len(self.claim.trials)} pieces"
+        if not self.pieces:
+            return f"not run yet (0 of {len(self.claim.trials)} pieces)"
+        if not self.decided:
+            return f"not decided yet ({count})"
+        held = [answer.holds for _, answer in self.answers if answer is not None]
+        return ("**holds**" if all(held) else "**holds in part**" if any(held) else "**doesn't hold here**") + (
+            "" if len(self.pieces) == len(self.claim.trials) else f" ({count})"
+        )
+
+
+def standing(claim: Claim, folder: Path = FOLDER) -> Standing:
+    """Return how far a claim is, from the pieces that are kept."""
+    pieces = all_kept(claim.trials, folder)
+    answers: list[tuple[Question, Interval | None]] = []
+    for question in claim.questions:
+        values = question.differences(pieces)
+        answers.append((question, bootstrap(values) if values else None))
+    return Standing(claim, pieces, answers)

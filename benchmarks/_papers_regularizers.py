@@ -1,0 +1,123 @@
+"""Claim (c): regularizers against the matched baseline, before and after tuning; and what learning u is worth."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from _papers_cells import DIFFERENCE, cell
+from _papers_claims import Claim, Question
+from _papers_pieces import Piece, Trial
+from _papers_training import compressed, parts, prepared, pretrained
+
+from qacomp.options.config import CompressConfig
+
+NAME = "regularizers"
+SEEDS = 5
+KS = (2, 3, 4, 8)
+NETWORKS = {"lenet300": "LeNet-300-100", "lenet5": "LeNet-5"}
+FIXED = 1e-12
+"""A learning rate of the shared values at which they stay where they start."""
+MAIN: dict[str, dict[str, Any]] = {
+    "baseline": {"reg": "none"},
+    "sin": {"reg": "sin:range=3sigma"},
+    "cos": {"reg": "cos:range=3sigma"},
+    "min": {"reg": "min"},
+    "exp": {"reg": "exp"},
+}
+STARTS: dict[str, dict[str, Any]] = {
+    f"{reg}, {start}, {'fixed' if fixed else 'learned'}": {"reg": f"{reg}:init={start}"}
+    | ({"lr_levels": FIXED} if fixed else {})
+    for reg in ("min", "exp")
+    for start in ("uniform", "kmeans")
+    for fixed in (False, True)
+    if start == "uniform" or fixed  # learned from k-means is in MAIN
+}
+METHODS = MAIN | STARTS
+BUDGETS: dict[str, dict[str, Any]] = {
+    "lenet300": {"images": 5000, "epochs": 3, "tune_epochs": 1, "pull": 64.0, "pretraining": {"epochs": 5, "lr": 0.05}},
+    "lenet5": {"images": 1500, "epochs": 4, "tune_epochs": 2, "pull": 64.0, "pretraining": {"epochs": 6, "lr": 0.02}},
+}
+
+
+def claim() -> Claim:
+    """Return the claim: a piece is one network, seed and K under all methods, or under all starts of u."""
+    trials = []
+    for arch, budget in BUDGETS.items():
+        for group, methods in (("main", MAIN), ("starts", STARTS)):
+            for seed in range(SEEDS):
+                for k in KS:
+                    s = budget | {"arch": arch, "data": "mnist", "validation": 1000, "batch": 64, "k": k}
+                    s |= {"methods": methods}
+                    turn = (3 if arch == "lenet300" else 5) + (3 if group == "starts" else 0)
+                    trials.append(Trial(NAME, f"{arch}-k{k}-{group}", seed, s, measure, turn))
+    questions = [
+        Question(f"{title}, {when} tuning: R_E less the matched baseline, mean over K = 2, 3, 4, 8", gain(arch, stage))
+        for arch, title in NETWORKS.items()
+        for when, stage in (("before", "shared"), ("after", "tuned"))
+    ]
+    return Claim(
+        NAME,
+        "regularizers",
+        "a regularizer makes sharing cost less accuracy than k-means of the same network trained without it",
+        "LeNet-300-100 and LeNet-5 on MNIST, fine-tuned from a trained network, all layers shared, K = 2, 3, 4, 8, "
+        "instead of AlexNet and VGG16 on CIFAR-10 from scratch, K = 8 and 64; the baseline has the same fine-tuning",
+        tuple(trials),
+        tuple(questions),
+        cells=cells,
+    )
+
+
+def cells(pieces: Sequence[Piece]) -> list[dict[str, Any]]:
+    """Return, by network and stage, the baseline's accuracy and each method's difference to it, a row for each K."""
+    found = []
+    for arch, title in NETWORKS.items():
+        for when, stage in (("before", "shared"), ("after", "tuned")):
+            for k in KS:
+                part, row, seeds = f"{title}, {when} tuning", f"K = {k}", table(pieces, arch, k).values()
+                found += cell(part, row, "baseline", [f["baseline"][stage] for f in seeds if "baseline" in f])
+                for method in METHODS:
+                    pairs = [f for f in seeds if method in f and "baseline" in f and method != "baseline"]
+                    values = [f[method][stage] - f["baseline"][stage] for f in pairs]
+                    found += cell(part, row, method, values, DIFFERENCE)
+    return found
+
+
+def measure(s: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Return each method's accuracies (see `compressed`): all from one trained network, on the same batches."""
+    examples = parts(s["data"], seed, (s["images"], s["validation"]), prepared(s["arch"]))
+    model = pretrained(s["arch"], seed, s, examples)
+    return {name: compressed(model, config(s, seed, name), examples) for name in s["methods"]}
+
+
+def config(s: dict[str, Any], seed: int, method: str) -> CompressConfig:
+    """Return the settings of one method: the paper's training, without a teacher."""
+    settings = {"arch": s["arch"], "seed": seed, "k": s["k"], "sharing": "after", "distill": "none", "augment": "none"}
+    settings |= {"batch_size": s["batch"], "epochs": s["epochs"], "tune_epochs": s["tune_epochs"]}
+    own = dict(s["methods"][method])
+    if own["reg"] != "none":
+        own["pull"] = s["pull"]
+    return CompressConfig().with_settings(settings | own, method)
+
+
+def gain(arch: str, stage: str) -> Callable[[Sequence[Piece]], list[float]]:
+    """Return what computes, for each seed with all K, the mean over K of R_E's accuracy less the baseline's."""
+    return partial(_gains, arch=arch, stage=stage, method="exp")
+
+
+def _gains(pieces: Sequence[Piece], *, arch: str, stage: str, method: str) -> list[float]:
+    cells = [table(pieces, arch, k) for k in KS]
+    found = []
+    for seed in range(SEEDS):
+        if all(seed in cell and method in cell[seed] for cell in cells):
+            pairs = [(cell[seed][method][stage], cell[seed]["baseline"][stage]) for cell in cells]
+            found.append(sum(a - b for a, b in pairs) / len(pairs))
+    return found
+
+
+def table(pieces: Sequence[Piece], arch: str, k: int) -> dict[int, dict[str, dict[str, float]]]:
+    """Return seed -> method -> stage -> accuracy of one network and K."""
+    found: dict[int, dict[str, dict[str, float]]] = {}
+    for piece in pieces:
+        if (piece.settings["arch"], piece.settings["k"]) == (arch, k):
+            found.setdefault(piece.seed, {}).update(piece.figures)
+    return found
