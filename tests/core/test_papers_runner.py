@@ -59,7 +59,9 @@ def trials(module: Callable[[str], Any], called: list[int], count: int = 3) -> l
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_the_queue_goes_on_where_it_was_broken_off(tmp_path: Path, number: signal.Signals) -> None:
+def test_the_queue_goes_on_where_it_was_broken_off(
+    tmp_path: Path, number: signal.Signals, patience: Callable[[float], float]
+) -> None:
     folder, started = tmp_path / "pieces", tmp_path / "started"
     command = [sys.executable, "-c", SCRIPT, str(BENCHMARKS), str(folder), str(started)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -70,7 +72,7 @@ def test_the_queue_goes_on_where_it_was_broken_off(tmp_path: Path, number: signa
             time.sleep(0.02)
         before = sorted(folder.iterdir())
         process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=patience(60))
     assert [path.name for path in before] == ["claim-seed0.json", "claim-seed1.json"]
     if number != signal.SIGKILL:
         assert process.returncode == 0 and out.splitlines()[-1] == "2" and "the same command goes on" in err
