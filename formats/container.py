@@ -194,6 +194,10 @@ class Container:
             )
         return SharedTensor(self._decoder.book(number, top), indices, levels, record.blocks)
 
+    def read_ahead(self) -> None:
+        """Tell that all tensors will be read: small ones are then decoded together, which takes less time."""
+        self._decoder.read_ahead()
+
     def codebook(self, name: str, level: int) -> NDArray[Any]:
         """Decode the codebook of one level of a shared tensor."""
         return self._decoder.book(self.content(name)[1], level)
@@ -205,6 +209,7 @@ class Container:
     def check(self) -> VerifyReport:
         """Check every section's checksum and every tensor's digest; raises a FormatError if one of them is wrong."""
         self._sections.check()
+        self.read_ahead()
         self.graph()
         _ = self.meta
         for name in self.names:

@@ -108,6 +108,7 @@ def load_file(
 ) -> dict[str, NDArray[Any]]:
     """Read all tensors of a container as dense arrays, by name. Raises as `open_file` does."""
     with open_file(path, limits=limits, threads=threads) as container:
+        container.read_ahead()
         return {name: container.tensor(name) for name in container.names}
 
 

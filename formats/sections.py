@@ -10,6 +10,7 @@ from qacomp.formats.codecs.base import Array
 from qacomp.formats.errors import (
     ChecksumMismatchError,
     CodecError,
+    FormatError,
     HeaderError,
     LimitExceededError,
     TruncatedFileError,
@@ -19,6 +20,9 @@ from qacomp.formats.group_cache import GroupCache, check_work
 from qacomp.formats.limits import SECTION_FLOOR, Limits
 from qacomp.formats.ranges import Data
 from qacomp.formats.records import GRAPH, Header
+
+Job = tuple[int, Sequence[Stream]]
+"""A section to decode: its place and its streams."""
 
 _ARRAY_BYTES = 256  # memory of a numpy array besides its values, rounded up
 
@@ -44,6 +48,8 @@ class Sections:
         self._budget = Budget(self.end, limits, {self.places[key]: n for key, n in times.items() if key in self.places})
         self._checked: set[int] = set()
         self._groups = GroupCache[int, list[Array]]()
+        self._batches: dict[int, Sequence[Job]] = {}
+        self._ready: dict[int, list[Array]] = {}
 
     def place(self, kind: int, level: int, owner: int, chunk: int = 0) -> int:
         """Return the place of a section, which must exist."""
@@ -75,8 +81,32 @@ class Sections:
             self._checked.add(place)
         return data
 
+    def expect(self, batch: Sequence[Job]) -> None:
+        """Decode these sections, of one codec, together as soon as one of them is decoded."""
+        self._batches.update((place, batch) for place, _ in batch)
+
     def decode(self, place: int, streams: Sequence[Stream]) -> list[Array]:
         """Check memory and work against the limits, then decode a section to its streams. Raises a FormatError."""
+        if place in self._batches:
+            batch = self._batches[place]
+            for expected, _ in batch:
+                self._batches.pop(expected)
+            try:
+                payloads = [(self._payload(*job), job[1]) for job in batch]
+                decoded = codec_of(self.records[place].codec).decode_many(payloads)
+            except FormatError:
+                decoded = []  # the section that can't be decoded raises its error when it is requested
+            self._ready.update((job[0], parts) for job, parts in zip(batch, decoded, strict=False))
+        if place in self._ready:
+            return self._ready.pop(place)
+        data = self._payload(place, streams)
+        try:
+            return codec_of(self.records[place].codec).decode(data, streams)
+        except CodecError as error:
+            raise CodecError(f"{self.source}: section {place}: {error}") from error
+
+    def _payload(self, place: int, streams: Sequence[Stream]) -> memoryview:
+        """Return the stored bytes of a section that may be decoded: its codec is known, and it is within the limits."""
         section, data = self.records[place], self.stored(place)
         try:
             codec = codec_of(section.codec)
@@ -88,11 +118,11 @@ class Sections:
         try:
             check_expansion(f"section {place}", stored, decoded, SECTION_FLOOR, self.limits.expansion)
             self._budget.spend(place, codec.work(data, streams))
-            return codec.decode(data, streams)
         except CodecError as error:
             raise CodecError(f"{self.source}: section {place}: {error}") from error
         except LimitExceededError as error:
             raise LimitExceededError(f"{self.source}: {error}") from error
+        return data
 
     def group(self, place: int, decode: Callable[[], list[Array]]) -> list[Array]:
         """Return a group's parts from the cache, or call `decode` if they aren't in it."""
@@ -128,5 +158,7 @@ class Sections:
             end = offset + section.stored_bytes
 
     def release(self) -> None:
-        """Drop all cached groups."""
+        """Drop all cached groups and decoded sections."""
         self._groups.clear()
+        self._batches.clear()
+        self._ready.clear()

@@ -31,6 +31,7 @@ class ShardedContainer(Container):
         self.available = self.size
         self._path, self._shards, self._index_bytes, self._open_one = path, shards, index_bytes, open_one
         self._open: dict[int, Container] = {}
+        self._all_wanted = False
         self._places = {name: number for number, shard in enumerate(shards) for name in shard.tensors}
 
     @cached_property
@@ -94,6 +95,12 @@ class ShardedContainer(Container):
         """Return a shared tensor's codebook and indices."""
         return self._of(name).shared(name, level=level)
 
+    def read_ahead(self) -> None:
+        """Tell that all tensors will be read."""
+        self._all_wanted = True
+        for part in self._open.values():
+            part.read_ahead()
+
     def check(self) -> VerifyReport:
         """Check every shard."""
         reports = [part.check() for part in self._all]
@@ -126,4 +133,6 @@ class ShardedContainer(Container):
                 )
             undo.pop_all()
         self._open[number] = part
+        if self._all_wanted:
+            part.read_ahead()
         return part

@@ -10,15 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.formats import blocks, layout
-from qacomp.formats.codecs import Stream
+from qacomp.formats.codecs import CODECS, Stream
 from qacomp.formats.codecs.base import Array
 from qacomp.formats.dtypes import BOOL_ID, dtype_of
 from qacomp.formats.errors import CodecError
 from qacomp.formats.inventory import Inventory
 from qacomp.formats.parallel import run, shared_empty
 from qacomp.formats.records import INDEX_CHUNK, INDICES, VALUE_CHUNK, VALUES, Header, TensorRecord
-from qacomp.formats.sections import Sections
+from qacomp.formats.sections import Job, Sections
 
+_BATCH = 1 << 20
+"""Most values of the sections that are decoded together; larger sections gain nothing by company."""
 _PIECE = 1 << 15  # values looked up at once, so few that the temporary arrays stay in the cache
 
 
@@ -31,6 +33,36 @@ class TensorDecoder:
         self.inventory = inventory
         self.members = inventory.members
         self.threads = threads
+
+    def read_ahead(self) -> None:
+        """Prepare for reading all tensors: small sections of indices are decoded together, once one is needed."""
+        batches: dict[int, list[Job]] = {}
+        room: dict[int, int] = {}
+        for (kind, level, owner, chunk), place in self.sections.places.items():
+            number = self.sections.records[place].codec
+            if kind not in (INDICES, INDEX_CHUNK) or level or not getattr(CODECS.get(number), "together", False):
+                continue
+            streams = self._coarsest(kind, owner, chunk)
+            count = sum(stream.count for stream in streams)
+            if count > room.get(number, 0):
+                self._expect(batches.pop(number, []))
+                room[number] = _BATCH
+            batches.setdefault(number, []).append((place, streams))
+            room[number] -= count
+        for batch in batches.values():
+            self._expect(batch)
+
+    def _expect(self, batch: Sequence[Job]) -> None:
+        if len(batch) > 1:
+            self.sections.expect(batch)
+
+    def _coarsest(self, kind: int, owner: int, chunk: int) -> list[Stream]:
+        """Return the streams at level 0 of an index group, or of a chunk of a tensor's indices."""
+        tensors = self.header.tensors
+        if kind == INDICES:
+            return [layout.index_stream(tensors[n], 0, 0, tensors[n].count) for n in self.members.indices[owner]]
+        start, stop = layout.chunk_ranges(tensors[owner].count, self.header.chunk_log2)[chunk]
+        return [layout.index_stream(tensors[owner], 0, start, stop)]
 
     def values(self, number: int) -> NDArray[Any]:
         """Decode a dense tensor's values, flat."""

@@ -41,7 +41,8 @@ class Codec:
     samples: the codec takes a sample of long streams by itself, so the writer doesn't try it on one; repetitions: it
     gains by words that come again, not by how often each occurs, and most weights have none; since: the first
     minor version of the format that has the codec; footprint: about how many bytes decoding takes at its peak for each
-    value, besides the decoded words; gain: bytes of a section that the codec must save, since older readers lack it.
+    value, besides the decoded words; gain: bytes of a section that the codec must save, since older readers lack it;
+    together: several small payloads take less time in one call of `decode_many` than one by one.
 
     `encode` returns None if the codec can't hold the streams. `decode` gets the bytes that `encode` returned and the
     same streams. It raises CodecError for bytes that `encode` never returns, and allocates no more than a small
@@ -56,6 +57,7 @@ class Codec:
     since: ClassVar[int] = 0
     footprint: ClassVar[int] = 0
     gain: ClassVar[int] = 0
+    together: ClassVar[bool] = False
 
     def without(self, names: Collection[str]) -> "Codec":
         """Return a codec of the same id that uses none of these codecs inside; self, if it uses none of them anyway."""
@@ -72,6 +74,10 @@ class Codec:
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
         """Return the parts that were encoded, bit for bit. Raises CodecError for a damaged payload."""
         raise NotImplementedError
+
+    def decode_many(self, payloads: Sequence[tuple[memoryview, Sequence[Stream]]]) -> list[list[Array]]:
+        """Decode several payloads, each with its streams, as `decode` does. Raises CodecError if one is damaged."""
+        return [self.decode(payload, streams) for payload, streams in payloads]
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
         """Estimate the nanoseconds of decoding from the first fields of the payload. May raise CodecError."""

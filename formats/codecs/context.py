@@ -15,9 +15,10 @@ from qacomp.formats.codecs import contextfew
 from qacomp.formats.codecs import contextmodel as model
 from qacomp.formats.codecs.base import Array, Codec, Stream, register, split, word_dtype
 from qacomp.formats.codecs.contextchoice import choose, is_hopeless
+from qacomp.formats.codecs.contextjoint import Payload, decode_together
 from qacomp.formats.codecs.contextlanes import Parameters, Runs, backward, forward
 from qacomp.formats.codecs.fewlanes import FEW_TO_ENCODE, encode_few
-from qacomp.formats.codecs.lanes import pack_tails, unpack_tails
+from qacomp.formats.codecs.lanes import STATE_LOW, pack_tails, unpack_tails
 from qacomp.formats.codecs.lanesteps import StepDecoder, StepEncoder
 from qacomp.formats.errors import CodecError
 from qacomp.formats.limits import MAX_CONTEXT_CELLS, MAX_LANES, MAX_STEPS
@@ -39,6 +40,7 @@ class Context(Codec):
     kinds = ("indices",)
     samples = True
     footprint = 56
+    together = True
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
         """Return parameters, lane states and words; None if the alphabet or the number of contexts is too large."""
@@ -99,32 +101,70 @@ class Context(Codec):
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
         """Decode the indices; every field is checked before it is used. Raises CodecError."""
-        used = [s for s in streams if s.count]
-        if not used:
-            if len(payload):
-                raise CodecError("a payload without symbols isn't empty; the file is damaged")
-            return [np.zeros(0, word_dtype(s)) for s in streams]
-        width = max(s.alphabet for s in used)
-        reader = ByteReader(payload, CodecError)
-        lanes, chosen = read_parameters(reader, used)
-        if chosen.bits < 9 or lanes == 0 or sum(s.count for s in used) > lanes * MAX_STEPS or width > MAX_ALPHABET:
-            raise CodecError("a parameter of the context codec is out of range; the file is damaged")
-        contexts = sum(model.contexts_of(s, setting) for s, setting in zip(used, chosen.settings, strict=True))
-        if contexts * width > MAX_CONTEXT_CELLS:
-            raise CodecError("the context codec has more contexts than the format allows; the file is damaged")
-        states = np.frombuffer(reader.raw(4 * lanes), "<u4")
-        if reader.rest() % 2:
-            raise CodecError("the coded words have an odd length; the file is damaged")
-        decoder = StepDecoder(states, np.frombuffer(reader.raw(reader.rest()), "<u2"), chosen.bits)
-        runs = Runs(sum(s.count for s in used), lanes, width)
-        flat = backward(decoder, chosen, runs)
-        flat[runs.tails()] = unpack_tails(decoder.finish(width**runs.tail), width, runs.tail)
-        result = iter(split(flat, used))
-        decoded = [next(result) if s.count else np.zeros(0, np.uint8) for s in streams]
-        for part, stream in zip(decoded, streams, strict=True):
-            if part.size and int(part.max()) >= stream.alphabet:
-                raise CodecError("an index lies outside its codebook; the file is damaged")
-        return [part.astype(word_dtype(s), copy=False) for part, s in zip(decoded, streams, strict=True)]
+        return self.decode_many([(payload, streams)])[0]
+
+    def decode_many(self, payloads: Sequence[tuple[memoryview, Sequence[Stream]]]) -> list[list[Array]]:
+        """Decode several payloads; those of few lanes and of level 0 together, step by step. Raises CodecError."""
+        parsed = [_parse(payload, streams) for payload, streams in payloads]
+        flats: dict[int, Array] = {}
+        joint: dict[int, list[int]] = {}
+        for number, found in enumerate(parsed):
+            if found is None:
+                continue
+            if found.chosen.streams[0].parents is None and found.runs.lanes > contextfew.FEW:
+                joint.setdefault(found.chosen.bits, []).append(number)
+            else:
+                decoder = StepDecoder(found.states, found.words, found.chosen.bits)
+                flat = backward(decoder, found.chosen, found.runs)
+                flats[number] = _with_tails(found, flat, decoder.finish())
+        for numbers in joint.values():
+            together = [found for number in numbers if (found := parsed[number])]
+            for number, found, done in zip(numbers, together, decode_together(together), strict=True):
+                flats[number] = _with_tails(found, *done)
+        return [_parts(flats.get(number), streams) for number, (_, streams) in enumerate(payloads)]
+
+
+def _parse(payload: memoryview, streams: Sequence[Stream]) -> Payload | None:
+    """Read and check the fields of a payload; None if its streams have no symbols. Raises CodecError."""
+    used = [s for s in streams if s.count]
+    if not used:
+        if len(payload):
+            raise CodecError("a payload without symbols isn't empty; the file is damaged")
+        return None
+    width = max(s.alphabet for s in used)
+    reader = ByteReader(payload, CodecError)
+    lanes, chosen = read_parameters(reader, used)
+    if chosen.bits < 9 or lanes == 0 or sum(s.count for s in used) > lanes * MAX_STEPS or width > MAX_ALPHABET:
+        raise CodecError("a parameter of the context codec is out of range; the file is damaged")
+    contexts = sum(model.contexts_of(s, setting) for s, setting in zip(used, chosen.settings, strict=True))
+    if contexts * width > MAX_CONTEXT_CELLS:
+        raise CodecError("the context codec has more contexts than the format allows; the file is damaged")
+    states = np.frombuffer(reader.raw(4 * lanes), "<u4")
+    if int(states.min()) < STATE_LOW:
+        raise CodecError("a lane's state is below its range; the file is damaged")
+    if reader.rest() % 2:
+        raise CodecError("the coded words have an odd length; the file is damaged")
+    words = np.frombuffer(reader.raw(reader.rest()), "<u2")
+    return Payload(chosen, Runs(sum(s.count for s in used), lanes, width), states, words)
+
+
+def _with_tails(payload: Payload, flat: Array, packed: NDArray[np.integer]) -> Array:
+    """Put the symbols of the lanes' packed tails into a payload's flat symbols, in place, and return them."""
+    width, runs = max(s.alphabet for s in payload.chosen.streams), payload.runs
+    if int(packed.max()) >= width**runs.tail:
+        raise CodecError("the coded words don't end where the lanes end; the file is damaged")
+    flat[runs.tails()] = unpack_tails(packed.astype(np.uint32), width, runs.tail)
+    return flat
+
+
+def _parts(flat: Array | None, streams: Sequence[Stream]) -> list[Array]:
+    """Return a part for each stream, from the symbols of all streams; raises CodecError for one above its alphabet."""
+    flat = np.zeros(0, np.uint8) if flat is None else flat
+    parts = [part.astype(word_dtype(s), copy=False) for part, s in zip(split(flat, streams), streams, strict=True)]
+    for part, stream in zip(parts, streams, strict=True):
+        if part.size and int(part.max()) >= stream.alphabet:
+            raise CodecError("an index lies outside its codebook; the file is damaged")
+    return parts
 
 
 def read_parameters(reader: ByteReader, used: Sequence[Stream]) -> tuple[int, Parameters]:

@@ -13,9 +13,6 @@ from qacomp.formats.codecs.contextcounts import Counts, Ints
 from qacomp.formats.codecs.lanes import tail_length
 from qacomp.formats.codecs.lanesteps import StepDecoder
 
-_CALLS = 256
-"""Number of values whose calculation takes about as long as the calls of the array operations in `recent`."""
-
 
 class Runs:
     """A sequence of `count` symbols in `lanes` runs: the positions (steps, lanes) of coded symbols, and the tails."""
@@ -134,14 +131,15 @@ def forward(flat: Array, chosen: Parameters, runs: Runs) -> tuple[NDArray[np.uin
 
 
 def backward(decoder: StepDecoder, chosen: Parameters, runs: Runs) -> Array:
-    """Decode all coded symbols to a flat array; the positions of the tails are left at zero."""
+    """Decode a payload of refinements or of few lanes to a flat array; the positions of the tails are left at zero.
+
+    contextjoint.py decodes all others.
+    """
     used = chosen.streams
     near, fixed, counts, places = _model(chosen)
     flat = np.zeros(sum(s.count for s in used), np.uint8)
     few = runs.lanes <= contextfew.FEW
-    lanes = None
-    if near is not None:
-        lanes = contextfew.Lanes(near, runs.lanes) if few else _Lanes(near, runs.lanes)
+    lanes = None if near is None else contextfew.Lanes(near, runs.lanes)
     for start, stop in model.epochs(runs.steps):
         positions = runs.positions(start, stop)
         active = [runs.active(step) for step in range(start, stop)]
@@ -157,7 +155,7 @@ def backward(decoder: StepDecoder, chosen: Parameters, runs: Runs) -> Array:
             present = np.zeros(len(used), bool)
             present[streams.reshape(-1)] = True
             counts.refresh(present[near.prior])
-            decoder.use(counts.frequencies, counts.first, 0 if few else positions.size)
+            decoder.use(counts.frequencies, counts.first, 0)
             block, contexts = lanes.epoch(decoder, streams, near.base(positions), active)
         flat_symbols, flat_positions = runs.coded(stop, block), runs.coded(stop, positions)
         flat[flat_positions] = flat_symbols
@@ -173,47 +171,3 @@ def _fixed(decoder: StepDecoder, contexts: Ints, active: Sequence[int]) -> Array
     for step, n in enumerate(active):
         block[step, :n] = decoder.step(contexts[step, :n])
     return block
-
-
-class _Lanes:
-    """The state of the lanes from which contexts follow, as arrays over all lanes; contextfew.py serves few lanes."""
-
-    def __init__(self, near: model.Neighbourhood, lanes: int) -> None:
-        self._near = near
-        self._history = [np.ones(lanes, np.int64) for _ in near.taps]
-        self._side = np.zeros(lanes, np.int64)
-
-    def epoch(self, decoder: StepDecoder, streams: Ints, bases: Ints, active: Sequence[int]) -> tuple[Array, Ints]:
-        """Decode an epoch: (symbols, contexts), each (steps, lanes); active: lanes with a symbol in each step."""
-        near, history, lanes = self._near, self._history, streams.shape[1]
-        magnitudes, sides, cells = near.magnitude.ravel(), near.side.ravel(), near.cell.ravel()
-        block, contexts = np.zeros(streams.shape, np.uint8), np.zeros(streams.shape, np.int64)
-        recent, recent_rows = None, streams * near.sums
-        if len(near.magnitude) * near.sums < streams.size + len(streams) * _CALLS:
-            recent = near.recent_table().ravel()
-        sided, cell_rows, symbol_rows = near.sided.take(streams), streams * model.CELLS, streams * near.width
-        for step, n in enumerate(active):
-            sums = history[0] * near.taps[0]
-            for weight, past in zip(near.taps[1:], history[1:], strict=True):
-                sums += weight * past
-            if recent is None:
-                total = near.recent(streams[step], sums)
-            else:
-                sums += recent_rows[step]
-                total = recent.take(sums)
-            total += bases[step]
-            total >>= model.CELL_SHIFT
-            np.maximum(total, 0, out=total)
-            np.minimum(total, model.CELLS - 1, out=total)
-            total += cell_rows[step]
-            context = contexts[step]
-            cells.take(total, out=context, mode="clip")
-            context += self._side & sided[step]
-            symbols = decoder.step(context[:n])
-            block[step, :n] = symbols
-            if n == lanes:
-                keys = symbol_rows[step] + symbols
-                history.insert(0, magnitudes.take(keys))
-                history.pop()
-                self._side = sides.take(keys)
-        return block, contexts

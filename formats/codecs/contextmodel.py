@@ -112,16 +112,24 @@ class Places:
         filter_streams, channel_streams = [], []
         for number, stream in enumerate(streams):
             size, inner = geometry(stream)
-            place = np.arange(stream.start, stream.start + stream.count)
-            row = place // size
+            skipped = stream.start % size
+            new_filters = -(-(skipped + stream.count) // size)
             of_stream.append(np.full(stream.count, number, np.int32))
-            of_filter.append((row - stream.start // size + filters).astype(np.int32))
-            channel, new_channels = place % size // inner, size // inner
-            if new_channels > stream.count:  # a chunk of a wide tensor: number only the channels that occur
-                kinds, channel = np.unique(channel, return_inverse=True)
-                new_channels = len(kinds)
-            of_channel.append((channel + channels).astype(np.int32))
-            new_filters = int(row[-1] - row[0]) + 1 if stream.count else 0
+            new_channels = size // inner
+            row: Ints
+            channel: Ints
+            if size > stream.count:
+                place = np.arange(skipped, skipped + stream.count)
+                row, channel = place // size, place % size // inner
+                if new_channels > stream.count:  # a chunk of a wide tensor: number only the channels that occur
+                    kinds, channel = np.unique(channel, return_inverse=True)
+                    new_channels = len(kinds)
+            else:  # counted by repeating, which takes less time than dividing
+                span = slice(skipped, skipped + stream.count)
+                row = np.repeat(np.arange(new_filters, dtype=np.int32), size)[span]
+                channel = np.tile(np.repeat(np.arange(new_channels, dtype=np.int32), inner), new_filters)[span]
+            of_filter.append((row + filters).astype(np.int32, copy=False))
+            of_channel.append((channel + channels).astype(np.int32, copy=False))
             filter_streams.append(np.full(new_filters, number))
             channel_streams.append(np.full(new_channels, number))
             filters, channels = filters + new_filters, channels + new_channels

@@ -79,6 +79,7 @@ def decode(
     if to not in FORMS:
         raise ConfigError(f"to = {to!r}: must be one of {', '.join(FORMS)}; to write a file, give its path as output")
     with open_file(path, allow_truncated=part.allow_truncated) as container:
+        container.read_ahead()
         level = level_of(container, part)
         if to == "onnx":
             with naming_extra("qacomp.decode(to='onnx')"):
@@ -117,6 +118,7 @@ def decode_file(
         options = DecodeOptions(part, onnx, workers, progress or SilentProgress())
         if to_folder(container, output):
             return write_folder(container, output, options)
+        container.read_ahead()
         done = writer_for(output)(container, output, options)
     alone = "--workers has no effect: only the tensors of a folder are decoded by several workers"
     return done if workers == ALONE else replace(done, notes=(*done.notes, alone))

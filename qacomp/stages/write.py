@@ -53,6 +53,7 @@ def write(made: Made, source: Source, config: CompressConfig, run: Run) -> Writt
             add_details(writer, {name: {**found[name], **told} for name, told in writer.details().items()})
     assert writer.report is not None
     with run.stage("decode"), open_file(run.output) as container:
+        container.read_ahead()
         measured, selection = made.finish(container)
     return Written(writer.report, measured, selection)
 

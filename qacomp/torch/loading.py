@@ -66,6 +66,7 @@ def load_into(
                 )
                 + "; give the class and configuration that it was saved with, or strict=False"
             )
+        container.read_ahead()
         _load(module, wanted, contents, assign)
     return Loaded(len(wanted), tuple(missing), tuple(unexpected), tuple(left))
 
