@@ -14,6 +14,7 @@ from qacomp.formats.codecs import contextmodel as model
 from qacomp.formats.codecs.base import Array, Stream, sample, split
 from qacomp.formats.codecs.contextcounts import COUNT_WEIGHT, PRIOR_BITS, Ints, add_each
 from qacomp.formats.codecs.contextlanes import Runs
+from qacomp.formats.codecs.contextplaces import Places
 from qacomp.formats.codecs.rans import choose_lanes
 
 _SAMPLE = 1 << 17  # symbols of a sample
@@ -138,7 +139,7 @@ class _Trial:
     def __init__(self, flat: Array, streams: Sequence[Stream], runs: Runs, bits: int) -> None:
         self._streams, self._runs, self.bits = streams, runs, bits
         self._width = max(stream.alphabet for stream in streams)
-        self._places = model.Places(streams)
+        self._places = Places(streams)
         self._positions = runs.positions(0, runs.steps)  # (steps, lanes)
         self._symbols = flat.take(self._positions).astype(np.int64)
         self._stream = self._places.stream.take(self._positions).astype(np.int64)

@@ -15,6 +15,7 @@ from qacomp.formats.codecs import contextmodel as model
 from qacomp.formats.codecs.base import Array
 from qacomp.formats.codecs.contextcounts import Counts, Ints
 from qacomp.formats.codecs.contextlanes import Parameters, Runs
+from qacomp.formats.codecs.contextplaces import Places
 from qacomp.formats.codecs.lanes import STATE_LOW
 from qacomp.formats.codecs.symbolsearch import SymbolSearch
 from qacomp.formats.errors import CodecError
@@ -65,6 +66,10 @@ class _Lanes:
         self.sums = np.zeros(len(self.first), np.int64)
         self.key = np.full(len(self.first), -1)
 
+    def step_to(self, sums: Ints, key: Ints) -> None:
+        """Note what comes before the next step; the states are updated in place."""
+        self.sums, self.key = sums, key
+
     def keep(self, kept: NDArray[np.bool_]) -> None:
         """Drop all other lanes."""
         self.first, self.length, self.state = self.first[kept], self.length[kept], self.state[kept]
@@ -82,7 +87,7 @@ class _Decoder:
         settings = [setting for p in payloads for setting in p.chosen.settings]
         sizes = [sum(stream.count for stream in p.chosen.streams) for p in payloads]
         self._ends = np.cumsum(sizes)
-        self._near = model.Neighbourhood(streams, model.Places(streams), centres, settings, 0)
+        self._near = model.Neighbourhood(streams, Places(streams), centres, settings, 0)
         self._counts = Counts(self._near.prior, self._near.valid, self._bits)
         self._lanes = _Lanes(payloads, (self._ends - sizes).tolist())
         self._flat: Array = np.zeros(int(self._ends[-1]), np.uint8)
@@ -196,7 +201,7 @@ class _Decoder:
                 moved <<= 16
                 moved |= self._next_words(need.searchsorted(ends).tolist())
                 state[need] = moved
-        lanes.sums, lanes.key = sums, key
+        lanes.step_to(sums, key)
         return np.concatenate(keys)
 
     def _next_words(self, ends: Sequence[int]) -> Ints:

@@ -10,6 +10,7 @@ from qacomp.formats.codecs import contextfew
 from qacomp.formats.codecs import contextmodel as model
 from qacomp.formats.codecs.base import Array, Stream
 from qacomp.formats.codecs.contextcounts import Counts, Ints
+from qacomp.formats.codecs.contextplaces import Places
 from qacomp.formats.codecs.lanes import tail_length
 from qacomp.formats.codecs.lanesteps import StepDecoder
 
@@ -65,13 +66,13 @@ class Parameters:
     bits: int
 
 
-def _model(chosen: Parameters) -> tuple[model.Neighbourhood | None, Ints | None, Counts, model.Places]:
+def _model(chosen: Parameters) -> tuple[model.Neighbourhood | None, Ints | None, Counts, Places]:
     """Return (neighbourhood, contexts, counts, places) of the model.
 
     Refinements have fixed contexts and no neighbourhood; at level 0 contexts is None, and the neighbourhood gives them.
     """
     used = chosen.streams
-    places = model.Places(used)
+    places = Places(used)
     if used[0].parents is not None:
         contexts, prior, valid = model.refinement_contexts(used, places, chosen.settings)
         near = None
