@@ -41,8 +41,8 @@ bench: $(READY) ## measure a suite: make bench SUITE=codec
 	$(BIN)/python benchmarks/run.py $(SUITE)
 
 tables: $(READY) ## generate the tables and figures of README and docs from benchmarks/results
-	$(BIN)/python benchmarks/tables.py
 	$(BIN)/python benchmarks/figures.py
+	$(BIN)/python benchmarks/tables.py
 
 MUTANTS ?= 100000
 

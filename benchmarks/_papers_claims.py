@@ -55,7 +55,7 @@ class Standing:
 
     @property
     def verdict(self) -> str:
-        """Return holds, doesn't hold here, holds in part, or how much has run."""
+        """Return holds, holds in part, doesn't hold here (and how), or how much has run."""
         if not self.claim.trials:
             return self.claim.instead
         count = f"{len(self.pieces)} of {len(self.claim.trials)} pieces"
@@ -63,10 +63,16 @@ class Standing:
             return f"not run yet (0 of {len(self.claim.trials)} pieces)"
         if not self.decided:
             return f"not decided yet ({count})"
-        held = [answer.holds for _, answer in self.answers if answer is not None]
-        return ("**holds**" if all(held) else "**holds in part**" if any(held) else "**doesn't hold here**") + (
-            "" if len(self.pieces) == len(self.claim.trials) else f" ({count})"
-        )
+        found = [answer for _, answer in self.answers if answer is not None]
+        held = [answer.holds for answer in found]
+        if all(held):
+            told = "**holds**"
+        elif any(held):
+            told = "**holds in part**"
+        else:
+            opposite = all(answer.high is not None and answer.high < 0 for answer in found)
+            told = f"**doesn't hold here** ({'the opposite' if opposite else 'no effect shown'})"
+        return told + ("" if len(self.pieces) == len(self.claim.trials) else f", {count}")
 
 
 def standing(claim: Claim, folder: Path = FOLDER) -> Standing:

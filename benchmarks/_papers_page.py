@@ -1,11 +1,21 @@
 """The tables of the papers' claims, from benchmarks/results/papers.json: the verdicts, and each claim's cells."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from _papers_cells import parts_of, pivot
 from _papers_statistics import Interval
 
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PICTURES = {  # by claim: pictures of _papers_figures, and what they show; the text names those that were drawn
+    "assistants_scratch": (("papers_assistants", "Accuracy by sub-model, a line for each training"),),
+    "regularizers": (("papers_regularizers", "Accuracy over the baseline's, and the baseline's on a second axis"),),
+    "sinreq": (
+        ("papers_weights", "Weights of conv2 before and after each epoch, without and with SinReQ"),
+        ("papers_convergence", "Validation accuracy and penalty by epoch, without and with SinReQ"),
+    ),
+}
 Rows = Sequence[dict[str, Any]]
 
 
@@ -48,6 +58,9 @@ def cells(rows: Rows, claim: str) -> str:
     for part in parts_of(r.get("cells", [])):
         columns, lines = pivot(r["cells"], part)
         text += "\n" + table([part, *columns], lines)
+    for name, shown in PICTURES.get(claim, ()):
+        if (DOCS / f"{name}.svg").exists():
+            text += f"\n![{shown}]({name}.svg)\n"
     return text
 
 

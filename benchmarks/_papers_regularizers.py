@@ -48,7 +48,7 @@ def claim() -> Claim:
                 for k in KS:
                     s = budget | {"arch": arch, "data": "mnist", "validation": 1000, "batch": 64, "k": k}
                     s |= {"methods": methods}
-                    turn = (3 if arch == "lenet300" else 5) + (3 if group == "starts" else 0)
+                    turn = (4 if arch == "lenet300" else 5) + (3 if group == "starts" else 0)
                     trials.append(Trial(NAME, f"{arch}-k{k}-{group}", seed, s, measure, turn))
     questions = [
         Question(f"{title}, {when} tuning: R_E less the matched baseline, mean over K = 2, 3, 4, 8", gain(arch, stage))

@@ -37,7 +37,9 @@ BUDGET: dict[str, Any] = {
 def claim() -> Claim:
     """Return the claim: a piece is one seed at one number of bits, all four trainings and the control."""
     trials = [
-        Trial(NAME, f"{bits}bits", seed, BUDGET | {"bits": bits}, measure, 1 if bits == min(BITS) else 7)
+        Trial(
+            NAME, f"{bits}bits", seed, BUDGET | {"bits": bits}, measure, 7 if bits > min(BITS) else 1 if seed < 5 else 3
+        )
         for bits in BITS
         for seed in range(SEEDS)
     ]

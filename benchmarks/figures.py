@@ -2,7 +2,7 @@
 
 pruning.svg is EPruning's figure 3: training loss, best and mean energy by epoch. regularizers.svg is the regularizers
 paper's figure 3: per network a panel of pre-tuning and one of post-tuning ratios, grouped bars over scope and K, and
-the k-means baseline's accuracy on a second axis.
+the k-means baseline's accuracy on a second axis. The papers' claims have figures of their own, see _papers_figures.
 """
 
 import json
@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import _papers_figures
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -105,6 +106,12 @@ def main() -> None:
         if path.exists():
             picture = render(draw(json.loads(path.read_text(encoding="utf-8"))), "svg")
             (FIGURES / f"{name}.svg").write_bytes(picture)
+    if (RESULTS / "papers.json").exists():
+        document = json.loads((RESULTS / "papers.json").read_text(encoding="utf-8"))
+        pieces = _papers_figures.read(RESULTS / "papers")
+        for name, drawn in _papers_figures.DRAWN.items():
+            if (figure := drawn(document, pieces)) is not None:
+                (FIGURES / f"{name}.svg").write_bytes(render(figure, "svg"))
 
 
 if __name__ == "__main__":
