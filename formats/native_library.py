@@ -18,6 +18,7 @@ from qacomp.formats.errors import NativeReaderError
 SOURCES = Path(__file__).parent / "c"
 FLAGS = ("-std=c99", "-O2", "-DQAC_CRC_TABLES=8", "-shared", "-fPIC")
 _COMPILERS = ("cc", "gcc", "clang")
+_SOURCE_FILE = "sections.c"  # it includes qac.c
 _LIMIT = 300  # seconds that compiling may take; it takes a few
 
 READ = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_void_p, ctypes.c_size_t)
@@ -68,7 +69,7 @@ class FileStruct(ctypes.Structure):
 
 
 class Functions(NamedTuple):
-    """The functions of qac.h; they take what qac.h says, structures by `ctypes.byref` or as they are."""
+    """The functions of qac.h and sections.c; they take what qac.h says, structures by `ctypes.byref` or as they are."""
 
     qac_open: Callable[..., int]
     qac_arena_bytes: Callable[..., int]
@@ -80,6 +81,7 @@ class Functions(NamedTuple):
     qac_check: Callable[..., int]
     qac_file_bytes: Callable[..., int]
     qac_error_text: Callable[..., bytes]
+    qac_indices: Callable[..., int]
 
 
 _FILE, _SIZE, _POINTER, _SOURCE = (
@@ -100,8 +102,9 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "qac_check": (_FILE,),
     "qac_file_bytes": (),
     "qac_error_text": (ctypes.c_int,),
+    "qac_indices": (_WORD, _POINTER, _SIZE, _POINTER, _WORD, _POINTER, _POINTER, _SIZE),
 }
-_RESULTS = {"qac_file_bytes": ctypes.c_size_t, "qac_error_text": ctypes.c_char_p}
+_RESULTS = {"qac_file_bytes": ctypes.c_size_t, "qac_indices": ctypes.c_size_t, "qac_error_text": ctypes.c_char_p}
 
 
 def compiler() -> list[str]:
@@ -136,7 +139,7 @@ def library() -> Functions:
 def _compiled(command: list[str]) -> Path:
     """Return the path of the library that this command makes of the sources; compile it if it isn't there yet."""
     key = hashlib.sha256("\0".join(command).encode())
-    for name in ("qac.h", "qac.c"):
+    for name in ("qac.h", "qac.c", _SOURCE_FILE):
         key.update((SOURCES / name).read_bytes())
     folder = _folder()
     path = folder / f"qac-{key.hexdigest()[:24]}.so"
@@ -144,7 +147,7 @@ def _compiled(command: list[str]) -> Path:
         return path
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made = Path(scratch) / path.name
-        run = [*command, "-o", str(made), str(SOURCES / "qac.c")]
+        run = [*command, "-o", str(made), str(SOURCES / _SOURCE_FILE)]
         try:
             done = subprocess.run(run, capture_output=True, text=True, timeout=_LIMIT, check=False)
         except subprocess.TimeoutExpired as error:

@@ -18,6 +18,7 @@ from qacomp.formats.errors import (
 )
 from qacomp.formats.group_cache import GroupCache, check_work
 from qacomp.formats.limits import SECTION_FLOOR, Limits
+from qacomp.formats.native_sections import decode_native, native_wanted
 from qacomp.formats.ranges import Data
 from qacomp.formats.records import GRAPH, Header
 
@@ -87,7 +88,7 @@ class Sections:
 
     def decode(self, place: int, streams: Sequence[Stream]) -> list[Array]:
         """Check memory and work against the limits, then decode a section to its streams. Raises a FormatError."""
-        if place in self._batches:
+        if place in self._batches and not native_wanted():
             batch = self._batches[place]
             for expected, _ in batch:
                 self._batches.pop(expected)
@@ -99,9 +100,11 @@ class Sections:
             self._ready.update((job[0], parts) for job, parts in zip(batch, decoded, strict=False))
         if place in self._ready:
             return self._ready.pop(place)
-        data = self._payload(place, streams)
+        data, codec = self._payload(place, streams), self.records[place].codec
+        if native_wanted() and (found := decode_native(codec, data, streams)) is not None:
+            return found
         try:
-            return codec_of(self.records[place].codec).decode(data, streams)
+            return codec_of(codec).decode(data, streams)
         except CodecError as error:
             raise CodecError(f"{self.source}: section {place}: {error}") from error
 
