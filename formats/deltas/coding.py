@@ -110,9 +110,10 @@ def _forms(part: StreamPart, new: SectionContents, base: Base) -> list[int]:
     """Return the forms to try for a stream of indices; none if the base has nothing that predicts it."""
     if base.of(part) is None:
         return []
-    own = base.indices(part)[0]
-    whole = new.indices(part.record.name, part.target)[part.start : part.stop].astype(np.int32)
-    forms = [SHIFTED, SHIFTED + folded(shift_of(whole, own))]
+    forms, own = [], base.indices(part)
+    if own is not None:
+        whole = new.indices(part.record.name, part.target)[part.start : part.stop].astype(np.int32)
+        forms = [SHIFTED, SHIFTED + folded(shift_of(whole, own))]
     return [*forms, BY_VALUE] if finite(base, part, new.container) else forms
 
 

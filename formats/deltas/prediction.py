@@ -34,7 +34,7 @@ class Base:
             return None
         own, _ = self.contents.container.content(part.record.name)
         if part.is_indices:
-            return own if own.kind == SHARED and own.shape == part.record.shape else None
+            return own if own.shape == part.record.shape else None
         if own.stored != part.record.stored or own.blocks != part.record.blocks:
             return None
         if part.level < 0:
@@ -44,13 +44,18 @@ class Base:
         same = own.blocks is None or (own.books, own.levels) == (part.record.books, part.record.levels)
         return own if same else None
 
-    def indices(self, part: StreamPart) -> tuple[Array, int]:
-        """Return the base's indices at the places of a stream (n,), and their level."""
+    def indices(self, part: StreamPart) -> Array | None:
+        """Return the base's indices at the places of a stream (n,); None if its tensor isn't shared."""
+        own = self.of(part)
+        if own is None or own.kind != SHARED:
+            return None
+        return self.contents.indices(part.record.name, _level(part, own))[part.start : part.stop]
+
+    def dense(self, part: StreamPart) -> NDArray[np.float64]:
+        """Return the base's values at the places of a stream of indices (n,)."""
         own = self.of(part)
         assert own is not None
-        finest = len(own.levels) - 1
-        level = finest if part.record.at_once or len(part.record.levels) == 1 else min(part.target, finest)
-        return self.contents.indices(part.record.name, level)[part.start : part.stop], level
+        return _wide(self.contents.dense(part.record.name, _level(part, own))[part.start : part.stop])
 
     def values(self, part: StreamPart, shift: int) -> Array:
         """Return the base's words that predict a stream of values: with a shift, entry k is predicted by k + shift."""
@@ -68,15 +73,15 @@ def predicted(part: StreamPart, base: Base, new: Container, form: int) -> Predic
     part: with parents, if it is a refinement; new: the new container, of which the codebooks are read.
     """
     record = part.record
-    own, level = base.indices(part)
     size = record.levels[part.target]
     if form == BY_VALUE:
-        theirs = base.of(part)
-        if record.blocks is not None or theirs is None or theirs.blocks is not None:
+        if record.blocks is not None:
             raise CodecError("codebooks in blocks aren't compared by value; the delta is damaged")
-        books = base.contents.container.codebook(record.name, level), new.codebook(record.name, part.target)
-        found: Symbols = nearest(*books).take(own).astype(np.int32)
+        found: Symbols = nearest(base.dense(part), new.codebook(record.name, part.target)).astype(np.int32)
     else:
+        own = base.indices(part)
+        if own is None:
+            raise CodecError(f"{record.name[:80]!r} has no indices in the base; the delta is damaged")
         found = np.clip(own.astype(np.int32) + unfolded(form - SHIFTED), 0, size - 1).astype(np.int32)
     most = np.full(len(found), size - 1, np.int32)
     if part.stream.parents is not None:
@@ -86,19 +91,18 @@ def predicted(part: StreamPart, base: Base, new: Container, form: int) -> Predic
     return Predicted(found, most, math.prod(record.shape[1:]) if len(record.shape) > 1 else 0)
 
 
-def nearest(old: NDArray[Any], new: NDArray[Any]) -> NDArray[np.intp]:
-    """Return for each value of a codebook the index of the nearest one in another.
+def nearest(values: NDArray[np.float64], book: NDArray[Any]) -> NDArray[np.intp]:
+    """Return for each value (n,) the index of the nearest one in a codebook.
 
     Of two that are equally near it is the smaller value, of equal values the first. Raises CodecError for values that
     aren't finite.
     """
-    a, b = _wide(old), _wide(new)
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise CodecError("codebooks whose values aren't finite aren't compared by value; the delta is damaged")
-    distinct, first = np.unique(b, return_index=True)
-    right = np.clip(np.searchsorted(distinct, a), 0, len(distinct) - 1)
+    distinct, first = np.unique(_wide(book), return_index=True)
+    if not (np.isfinite(values).all() and np.isfinite(distinct).all()):
+        raise CodecError("values that aren't finite aren't compared; the delta is damaged")
+    right = np.clip(np.searchsorted(distinct, values), 0, len(distinct) - 1)
     left = np.maximum(right - 1, 0)
-    lower = np.abs(a - distinct[left]) <= np.abs(distinct[right] - a)
+    lower = np.abs(values - distinct[left]) <= np.abs(distinct[right] - values)
     return first[np.where(lower, left, right)]
 
 
@@ -114,12 +118,10 @@ def unfolded(number: int) -> int:
 
 def finite(base: Base, part: StreamPart, new: Container) -> bool:
     """Return whether a stream of indices can be predicted by value."""
-    own = base.of(part)
-    if own is None or own.blocks is not None or part.record.blocks is not None:
+    if part.record.blocks is not None or base.of(part) is None:
         return False
-    level = base.indices(part)[1]
-    books = base.contents.container.codebook(part.record.name, level), new.codebook(part.record.name, part.target)
-    return all(bool(np.isfinite(_wide(book)).all()) for book in books)
+    books = base.dense(part), _wide(new.codebook(part.record.name, part.target))
+    return all(bool(np.isfinite(book).all()) for book in books)
 
 
 def shift_of(symbols: Symbols, own: Array) -> int:
@@ -129,6 +131,12 @@ def shift_of(symbols: Symbols, own: Array) -> int:
     moves = symbols.astype(np.int64) - own
     low = int(moves.min())
     return int(np.bincount(moves - low).argmax()) + low
+
+
+def _level(part: StreamPart, own: TensorRecord) -> int:
+    """Return the level of the base's tensor that predicts a stream; -1 if it has none."""
+    finest = len(own.levels) - 1
+    return finest if part.record.at_once or len(part.record.levels) == 1 else min(part.target, finest)
 
 
 def _wide(book: NDArray[Any]) -> NDArray[np.float64]:

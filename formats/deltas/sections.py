@@ -90,6 +90,11 @@ class SectionContents:
         """Return the stored words of a codebook, or at level -1 those of a dense tensor: flat."""
         return self._last("values", name, level, lambda: self._words(name, level))
 
+    def dense(self, name: str, level: int) -> NDArray[Any]:
+        """Return a tensor's values, at a level from 0 on of a shared one: flat."""
+        at = max(level, 0)
+        return self._last("dense", name, level, lambda: self.container.tensor(name, level=at).reshape(-1))
+
     def with_parents(self, part: StreamPart) -> StreamPart:
         """Return the part with its stream's parents, if it is a refinement: the indices at the coarser level."""
         if not part.is_indices or part.level == 0:
