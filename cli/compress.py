@@ -69,6 +69,7 @@ class CompressRequest:
     shard_size: str | None
     workers: str | None
     part: str | None
+    base: Path | None
     strict: bool
     trust_pickle: bool
     force: bool
@@ -143,6 +144,14 @@ def _print_schema(ctx: click.Context, parameter: click.Parameter, wanted: bool) 
     metavar="N/OF",
     help="Write only this part of a large model's tensors, such as 2/8; `qacomp merge` joins the parts.",
 )
+@click.option(
+    "--base",
+    cls=BriefOption,
+    type=INPUT,
+    default=None,
+    metavar="FILE",
+    help="Stay near this .qac file of an earlier version, so that `qacomp delta` between the two is small.",
+)
 @strict_option
 @trust_option
 @force_option
@@ -202,7 +211,9 @@ def _compressed(asked: CompressRequest, config: Any, target: Path, progress: "Pr
     target = target if asked.shard_size is None else index_path(target)
     written = container_outputs(target) + ([] if asked.report is None else [Output(asked.report, "--report")])
     written += snapshot_outputs(asked.snapshots, written)
-    files = command_files([asked.checkpoint, asked.config_file], [config.data, config.metric, asked.loss_fn])
+    files = command_files(
+        [asked.checkpoint, asked.config_file, asked.base], [config.data, config.metric, asked.loss_fn]
+    )
     with joined(is_shared(), cpu=config.device == "cpu") as ranks:
         if ranks.first:
             claim(written, files, force=asked.force)
@@ -220,6 +231,7 @@ def _compressed(asked: CompressRequest, config: Any, target: Path, progress: "Pr
             shard_size=asked.shard_size,
             workers=asked.workers,
             part=asked.part,
+            base=asked.base,
         )
     if asked.report is not None and ranks.first:
         result.report(asked.report, force=asked.force)

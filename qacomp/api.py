@@ -70,6 +70,7 @@ class Call:
     shard_size: str | int | None = None
     workers: int | str | None = None
     part: str | None = None
+    base: PathLike | None = None
 
 
 class Keywords(Settings, total=False):
@@ -95,6 +96,8 @@ class Keywords(Settings, total=False):
     """Processes that share the tensors of a large source, 0 for all cores, or the address of a Dask scheduler."""
     part: str | None
     """Write only this part of a large source's tensors, such as 2/8, for `qacomp.merge`."""
+    base: PathLike | None
+    """Stay near this container of an earlier version, so that `qacomp.delta` between the two is small."""
 
 
 @with_keywords(Call)
@@ -137,6 +140,8 @@ def compress(
     workers: processes that share the tensors of a source of 1 GiB or more; 0 for one a core, or the address of a Dask
     scheduler, "tcp://HOST:PORT". The bytes don't depend on it.
     part: "2/8" writes the second of eight parts of such a source's tensors; `qacomp.merge` joins the parts.
+    base: the container of an earlier version, whose steps or codebooks and indices are kept where that costs little, so
+    that `qacomp.delta` between the two is small.
 
     Raises the named errors of `qacomp.errors`. The output is written whole or not at all.
     """
@@ -152,7 +157,7 @@ def compress(
         return by_url(model, output, progress, call.force, lambda m, o: compress(m, data, config, o, **keywords))
     own, settings = own_functions(call.loss_fn, settings)
     chosen = _config(config, settings)
-    read = [Path(file) for file in (_path_of(model), config) if isinstance(file, str | os.PathLike)]
+    read = [Path(file) for file in (_path_of(model), config, call.base) if isinstance(file, str | os.PathLike)]
     files = command_files(read, (data, chosen.data, chosen.metric, call.loss_fn))
     shard_bytes = shard_bytes_of(call.shard_size, chosen)
     workers, part = workers_of(call.workers), part_of(call.part)
@@ -170,6 +175,7 @@ def compress(
         folder = Path(call.snapshots) if call.snapshots is not None and ranks.first else None
         run = Run(choose_progress(call.progress if ranks.first else False), target, folder, own, ranks, shard_bytes)
         run.divided(workers, part)
+        run.near(None if call.base is None else Path(call.base))
         how = Reading(call.trust_pickle, call.input_shape, run.progress)
         source, chosen, loaded = open_source(model, data, chosen, how, run.note)
         try:

@@ -14,6 +14,7 @@ from qacomp.result import Result
 from qacomp.sources.torch_source import Source, TorchSource
 from qacomp.stages.check_part import check_part
 from qacomp.stages.made import Made
+from qacomp.stages.near_a_base import near_a_base
 from qacomp.stages.resolve import resolve
 from qacomp.stages.resumable import resumable
 from qacomp.stages.run import Run
@@ -39,6 +40,7 @@ def compress(source: Source, config: CompressConfig, data: Examples | Given | No
         run.note("--loss-fn: has no effect, since nothing is trained")
     check_part(source, config, run.part)
     selection = select_weights(source, config, run.note)
+    selection = near_a_base(source, selection, config, run)
     made: Made | None = None
     with resumable(source, config, data, run):
         if isinstance(source, TorchSource):

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qacomp.sharing.base import held
+
 DAMPING = 0.01
 """Fraction of H's mean diagonal that is added to it: GPTQ's own."""
 _BLOCK = 64  # inputs that are rounded before the weights of later inputs are corrected, by one matrix product
@@ -50,9 +52,15 @@ def factorized(moment: NDArray[np.float64], damping: float = DAMPING) -> Factor:
     return Factor(np.ascontiguousarray(np.linalg.cholesky(inverse).transpose(0, 2, 1)))
 
 
-def rounded(weights: NDArray[Any], step: float) -> NDArray[np.int64]:
-    """Return the nearest multiples of `step`, as integers: rounding without compensation."""
-    return np.rint(weights.astype(np.float64) / step).astype(np.int64)
+def rounded(weights: NDArray[Any], step: float, before: NDArray[np.float64] | None = None) -> NDArray[np.int64]:
+    """Return the nearest multiples of `step`, as integers: rounding without compensation. before: see `compensated`."""
+    return nearest_or(weights.astype(np.float64) / step, before).astype(np.int64)
+
+
+def nearest_or(multiples: NDArray[np.float64], before: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """Return the nearest integers, or those of a base, where there is one, if they are little farther (see `held`)."""
+    nearest = np.rint(multiples)
+    return nearest if before is None else np.where(held(multiples, before, nearest), before, nearest)
 
 
 def with_dead_zone(multiples: NDArray[Any], dead: float | NDArray[Any]) -> NDArray[np.int64]:
@@ -66,13 +74,18 @@ def with_dead_zone(multiples: NDArray[Any], dead: float | NDArray[Any]) -> NDArr
 
 
 def compensated(
-    weights: NDArray[Any], factor: Factor, step: float | NDArray[np.float64], farthest: int | None = None
+    weights: NDArray[Any],
+    factor: Factor,
+    step: float | NDArray[np.float64],
+    farthest: int | None = None,
+    before: NDArray[np.float64] | None = None,
 ) -> NDArray[np.int64]:
     """Return integers (groups, rows, n): multiples of `step` whose errors compensate each other.
 
     weights: (groups, rows, n). The rounding error of each input corrects the weights of all later inputs. A weight of
     exactly zero stays zero: the whole correction that it gets is its error, and goes to the later inputs. step: one for
-    all, or (groups, n), one for each input; farthest: the largest absolute value of an integer.
+    all, or (groups, n), one for each input; farthest: the largest absolute value of an integer; before: the integers of
+    a base, which weights rather keep (see `held`).
     """
     left, upper, nonzero = weights.astype(np.float64), factor.upper, weights != 0
     found = np.empty(left.shape, np.int64)
@@ -82,7 +95,8 @@ def compensated(
         stop = min(start + _BLOCK, count)
         errors = np.empty((*left.shape[:2], stop - start))  # (groups, rows, block)
         for j in range(start, stop):
-            integers = np.where(nonzero[:, :, j], np.rint(left[:, :, j] / steps[:, j, None]), 0)
+            multiples = left[:, :, j] / steps[:, j, None]
+            integers = np.where(nonzero[:, :, j], nearest_or(multiples, None if before is None else before[:, :, j]), 0)
             if farthest is not None:
                 integers = np.clip(integers, -farthest, farthest)
             found[:, :, j] = integers

@@ -13,6 +13,7 @@ MOST_VALUES = 65_536
 """The largest codebook of a container, whose indices have at most two bytes."""
 _MOST_COUNTED = 1 << 22  # integers between the ends up to which counting is quicker than sorting
 _STEP_BITS = 8  # of a step: fp16 has 11, and a step may miss the best one by 0.4 %; fewer bits miss target sizes
+_INNER, _TUNED = 3, 0.35  # integers around zero that tell a tuned grid, and how far they may be off, in steps
 _WEIGHTS_A_VALUE = 800  # single precision adds two bytes a value at most: 1 % of 800 weights of two bits
 
 
@@ -48,6 +49,25 @@ def plain_step(step: float) -> float:
     """Round a step to so few bits that its multiples up to ±7 are exact in half precision."""
     significand, exponent = math.frexp(step)  # significand in [0.5, 1)
     return math.ldexp(round(math.ldexp(significand, _STEP_BITS)), exponent - _STEP_BITS)
+
+
+def step_of(shared: SharedTensor | None) -> float | None:
+    """Return the step of a grid on which a tensor's codebook is, or was before its values were tuned; else None.
+
+    Tuned values are still in order around zero, which stays an entry, and near multiples of the step they had.
+    """
+    if shared is None:
+        return None
+    book = np.unique(shared.codebook.astype(np.float64))
+    numbers = np.arange(book.size) - int(np.abs(book).argmin())
+    exact = exact_multiples(book.astype(np.float32))
+    if exact is not None and book.size > 1 and bool((np.abs(exact[0][np.abs(numbers) == 1]) == 1).all()):
+        return float(exact[1])  # the values next to zero are one step away from it
+    near = (np.abs(numbers) <= _INNER) & (numbers != 0)
+    if not near.any() or not (book == 0).any():
+        return None
+    step = float((book[near] * numbers[near]).sum() / (numbers[near] ** 2).sum())
+    return step if bool((np.abs(book[near] - step * numbers[near]) <= _TUNED * step).all()) else None
 
 
 def grid_precision(shared: SharedTensor, precision: str) -> str:

@@ -13,13 +13,13 @@ from qacomp.formats import BFLOAT16, bfloat16_to_float32
 from qacomp.rate.calibrated import CalibratedModel
 from qacomp.rate.column_choice import with_columns
 from qacomp.rate.compensation import factorized, rounded
-from qacomp.rate.grid_form import MOST_VALUES, distinct, grid_precision, grid_tensor, grid_values, plain_step
+from qacomp.rate.grid_form import MOST_VALUES, distinct, grid_precision, grid_tensor, grid_values, plain_step, step_of
 from qacomp.rate.kept import Kept, Watch, not_kept
 from qacomp.rate.nested_grids import nested_grids
 from qacomp.rate.record import Sensitivity
 from qacomp.rate.steps import ROUNDS, Distance, WeightOnGrid, balanced_steps
 from qacomp.sharing.nested_arrays import levels_in_own_dtype
-from qacomp.sharing.selection import Layer
+from qacomp.sharing.selection import Layer, Selection
 from qacomp.sharing.share import Packed, in_own_dtype, unfit
 
 _ROOM = 4.0  # twice the range of the values, for weights that compensation or training moves
@@ -44,7 +44,8 @@ class RateSharing:
     """The selected weights, and their steps at scale 1.
 
     dtypes: of the original weights; precision: of codebooks in the file; unfit: layer -> why it can't be put on a grid.
-    sensitivities: by weight, what the search of steps measured; empty if the model can't be run.
+    sensitivities: by weight, what the search of steps measured; empty if the model can't be run. base: the digest of
+    the container that weights stay near; empty without one.
     """
 
     weights: Mapping[str, WeightOnGrid]
@@ -53,6 +54,7 @@ class RateSharing:
     precision: str
     unfit: Mapping[str, str]
     sensitivities: Mapping[str, Sensitivity] = field(default_factory=dict)
+    base: str = ""
 
     def at(self, scale: float) -> dict[str, Packed]:
         """Return every weight on its grid, as a container holds it, with all steps multiplied by `scale`."""
@@ -78,6 +80,21 @@ class RateSharing:
         """Return the weights with the steps of some of them, by name, multiplied by factors."""
         return replace(self, steps={name: step * factors.get(name, 1.0) for name, step in self.steps.items()})
 
+    def near(self, selection: Selection) -> "RateSharing":
+        """Return the weights near those of the selection's base, with its steps where it is on grids."""
+        if selection.base is None:
+            return self
+        weights, steps = dict(self.weights), dict(self.steps)
+        for layer in selection.layers:
+            weight = self.weights.get(layer.name)
+            values = None if weight is None or layer.base is None else layer.base.values(weight.values.shape)
+            if weight is None or layer.base is None or values is None:
+                continue
+            weights[layer.name] = replace(weight, near=values, columns=None)
+            if (step := step_of(layer.base.shared(values.shape))) is not None:
+                steps[layer.name] = step
+        return replace(self, weights=weights, steps=steps, base=selection.base.digest)
+
     def eased(self) -> "RateSharing":
         """Return the weights with steps halfway, in logarithm, between these and steps ∝ the weights' own deviations.
 
@@ -92,7 +109,8 @@ class RateSharing:
     @property
     def digest(self) -> str:
         """Return a SHA-256, in hex, that differs for other steps."""
-        return hashlib.sha256(repr([(name, float(step)) for name, step in self.steps.items()]).encode()).hexdigest()
+        steps = repr([(name, float(step)) for name, step in self.steps.items()])
+        return hashlib.sha256(f"{steps}{self.base}".encode()).hexdigest()
 
     @property
     def by_cost(self) -> list[str]:

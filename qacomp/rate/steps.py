@@ -31,13 +31,15 @@ ROUNDS = 2
 class WeightOnGrid:
     """A weight to put on a grid. values: the original ones, float; view, factor: None if its operator isn't known.
 
-    columns: the inputs' own steps, relative to the weight's; None for one step.
+    columns: the inputs' own steps, relative to the weight's; None for one step; near: the base's values, in its shape,
+    whose integers it rather keeps, or None.
     """
 
     values: NDArray[Any]
     view: View | None = None
     factor: Factor | None = None
     columns: Columns | None = None
+    near: NDArray[np.float64] | None = None
 
     @property
     def plain(self) -> "WeightOnGrid":
@@ -50,11 +52,13 @@ class WeightOnGrid:
 
     def integers(self, step: float) -> NDArray[np.int64]:
         """Return the weight as integer multiples of its steps, in its own shape, compensated if there is a factor."""
+        before = None if self.near is None else np.rint(self.near / step)
         if self.view is None or self.factor is None:
-            return rounded(self.values, step)
+            return rounded(self.values, step, before)
         columns = self.columns_at(step)
+        before = None if before is None or columns is not None else self.view.matrices(before)
         steps, farthest = (step, None) if columns is None else (columns.steps(step), FARTHEST)
-        found = compensated(self.view.matrices(self.values), self.factor, steps, farthest)
+        found = compensated(self.view.matrices(self.values), self.factor, steps, farthest, before)
         return self.view.tensor(found, self.values.shape)
 
     def values_of(self, integers: NDArray[np.integer], step: float) -> NDArray[np.float64]:

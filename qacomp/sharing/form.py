@@ -18,6 +18,7 @@ from qacomp.sharing.allocation import FINE_K, channel_weights
 from qacomp.sharing.balancing import balanced
 from qacomp.sharing.blocks import block_shape, share_in_blocks
 from qacomp.sharing.kmeans import Clustering, kmeans
+from qacomp.sharing.near_base import near_base
 from qacomp.sharing.selection import Layer
 from qacomp.sharing.symmetric import mirrored_clusters
 from qacomp.sharing.zero_entry import LEAST_K, has_zeros, with_masked_zero, with_zero_entry
@@ -78,7 +79,8 @@ def find_form(
     """Share finite `values` (any shape) with at most layer.k shared values (more only for zeros, with a note).
 
     zeros: values that stay exactly zero; found: unweighted clusters of the values, if they are known already. A tensor
-    that repeats itself up to signs gets a symmetric codebook (see `qacomp.sharing.symmetric`).
+    that repeats itself up to signs gets a symmetric codebook (see `qacomp.sharing.symmetric`), and one with a base
+    stays near it (see `near_base`).
     """
     if (kind := grid_kind(rules.codebook)) is not None:
         shared = share_on_grid(values, layer.axis, kind.bits, kind.block, rules.grid_dtype)
@@ -89,6 +91,8 @@ def find_form(
         return Form(share_in_blocks(values, layer.k, blocks))
     if zeros is not None:
         return _masked(values, layer, rules, zeros)
+    if (near := near_base(values, layer)) is not None:
+        return Form(SharedTensor(near.codebook, near.indices), exact=near.inertia == _EXACT)
     mirrored = mirrored_clusters(values, layer.k)
     clusters = mirrored or fitted(values, layer, rules.rounding, found)
     exact = clusters.inertia == _EXACT

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from qacomp.errors import ConfigError
 from qacomp.options.sharing import SHARED_VALUES
+from qacomp.sharing.base import BaseFile, BaseTensor
 
 T = TypeVar("T")
 TIED = "tied to "
@@ -21,7 +22,7 @@ class Layer:
     """One weight tensor to share. name: its state-dict key; kind: "conv" or "dense"; k: number of shared values.
 
     axis: that of the output channels; reason: why it was chosen; tied: the other names of the same weight; measured:
-    whether it is shared only if outputs tell what that does to them.
+    whether it is shared only if outputs tell what that does to them; base: the tensor that it stays near.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Layer:
     reason: str = ""
     tied: tuple[str, ...] = ()
     measured: bool = False
+    base: BaseTensor | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -41,10 +43,15 @@ class Layer:
 
 @dataclass(frozen=True)
 class Selection:
-    """The tensors to share; skipped: the reason for every other tensor, by name."""
+    """The tensors to share; skipped: the reason for every other tensor, by name; base: what they stay near."""
 
     layers: tuple[Layer, ...]
     skipped: dict[str, str] = field(default_factory=dict)
+    base: BaseFile | None = None
+
+    def near(self, base: BaseFile) -> "Selection":
+        """Return the selection with the tensors of a base."""
+        return replace(self, layers=tuple(replace(y, base=base.tensor(y.name)) for y in self.layers), base=base)
 
     def with_reasons(self, reasons: Mapping[str, str]) -> "Selection":
         """Return the selection with other reasons for skipped tensors; other names of tied weights keep theirs."""

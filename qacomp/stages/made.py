@@ -81,3 +81,8 @@ class Made:
     missed: str = ""
     search: RateSearch | None = None
     network: nn.Module | None = None
+
+    @property
+    def of_base(self) -> dict[str, Any]:
+        """Return the entry of the metadata about the base; empty without one."""
+        return {} if self.selection.base is None else self.selection.base.to_meta()

@@ -65,7 +65,7 @@ def calibrate(job: Job) -> CalibratedNetwork:
             Watch(job.run.progress, job.run.journal.under(calibration.digest)),
         )
     job.run.note(f"calibrated on {text}")
-    return CalibratedNetwork(sharing, calibration, inputs, training, held)
+    return CalibratedNetwork(sharing.near(job.selection), calibration, inputs, training, held)
 
 
 def _trains(job: Job) -> bool:

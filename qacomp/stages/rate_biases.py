@@ -16,7 +16,7 @@ def with_biases(selection: Selection, weights: Iterable[Weight], config: Compres
     if config.include:
         return selection
     known = {weight.name: weight for weight in weights}
-    added = []
+    added, base = [], selection.base
     for layer in selection.layers:
         name = layer.name.removesuffix("weight") + "bias"
         bias = known.get(name)
@@ -24,7 +24,9 @@ def with_biases(selection: Selection, weights: Iterable[Weight], config: Compres
             continue
         if bias.shape[0] >= max(config.min_size, 2) and not first_fit(config.exclude, name):
             why = f"bias of {layer.name[:80]}, {bias.shape[0]:,} values"
-            added.append(Layer(name, layer.kind, bias.shape, layer.k, 0, why))
+            added.append(
+                Layer(name, layer.kind, bias.shape, layer.k, 0, why, base=None if base is None else base.tensor(name))
+            )
     names = {layer.name for layer in added}
     skipped = {name: reason for name, reason in selection.skipped.items() if name not in names}
     return replace(selection, layers=(*selection.layers, *added), skipped=skipped)

@@ -24,7 +24,8 @@ class Run:
     the caller's loss and metric; ranks: the processes that share the trainings. journal: keeps what a search measures;
     it keeps nothing until the pipeline gives another one. shard_bytes: most bytes of a file of the container, whose
     index is then the output; None: the container is one file. workers, part: who shares a large source's tensors, and
-    which of them; pieces: keeps those that are done, where the pipeline gives it.
+    which of them; pieces: keeps those that are done, where the pipeline gives it. base: the container that the result
+    stays near, or None.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Run:
     ) -> None:
         self.progress, self.output, self.snapshots, self.own, self.ranks = progress, output, snapshots, own, ranks
         self.shard_bytes = shard_bytes
+        self.base: Path | None = None
         self.notes: list[str] = []
         self.seconds: dict[str, float] = {}
         self.journal = Journal()
@@ -49,6 +51,10 @@ class Run:
         """Set who shares the tensors of a large source, and which of them; return this run."""
         self.workers, self.part = workers, part
         return self
+
+    def near(self, base: Path | None) -> None:
+        """Set the container that the result stays near."""
+        self.base = base
 
     def keep_in(self, journal: Journal) -> None:
         """Keep what a search measures from now on in a journal."""

@@ -23,6 +23,7 @@ from qacomp.stages.trial_log import TrialLog
 ATTEMPTS = 4
 """Most trials until the file has the target size."""
 _WITHIN = 0.01  # fraction of the target size by which the file may be smaller
+_OF_BASE = 0.9  # of the target size: a smaller file than that gets finer steps than its base has
 _FILLS = 3  # trials of finer steps for single tensors
 _FINER, _MOST_FINER = 0.7, 16  # of the steps, and how often, until the verdict is good: a bit a weight is half
 
@@ -69,6 +70,8 @@ def made_for_size(scaled: Scaled, rest: int, asked: Asked, run: Run) -> Made:
     file that is smaller than that, since no steps come nearer, says so in `missed`.
     """
     scale, log = 1.0, TrialLog(scaled)
+    if scaled.based and (found := _as_the_base(scaled, log, asked)) is not None:
+        return found
     for _ in range(ATTEMPTS):
         with run.stage("share"):
             scale = scale_for_size(log.weight_bytes, asked.left(rest), start=scale)
@@ -84,6 +87,14 @@ def made_for_size(scaled: Scaled, rest: int, asked: Asked, run: Run) -> Made:
     if size < asked.most and not asked.is_met(size):
         made, size = _filled(scaled, scale, (made, size), asked, run)
     return made if asked.is_met(size) else asked.nearest(made, size)
+
+
+def _as_the_base(scaled: Scaled, log: TrialLog, asked: Asked) -> Made | None:
+    """Return the model with the steps of its base if its file is small enough, and not far smaller; else None."""
+    made = scaled.made(1.0)
+    if asked.most * _OF_BASE <= scaled.whole_bytes(made) <= asked.most:
+        return replace(made, search=log.chosen(1.0))
+    return None
 
 
 def _filled(scaled: Scaled, scale: float, found: tuple[Made, int], asked: Asked, run: Run) -> tuple[Made, int]:
@@ -115,7 +126,7 @@ def made_for_quality(scaled: Scaled, config: CompressConfig, run: Run) -> Made:
     the outputs are compared with the pruned network's, and the verdict decides nothing: it judges the pruning too.
     """
     log = TrialLog(scaled)
-    scale = scale_for_quality(log.distance, config, run)
+    scale = scale_for_quality(log.distance, config, run, based=scaled.based)
     if config.quality == "small" or config.prune.chosen:
         return replace(scaled.made(scale), search=log.chosen(scale))
     found, verdict = _first_good(log, scale), None
@@ -157,10 +168,17 @@ def _first_good(log: TrialLog, scale: float) -> float | None:
     return scales[good]
 
 
-def scale_for_quality(distance: Callable[[float], float], config: CompressConfig, run: Run) -> float:
-    """Return the largest scale at which the outputs move no further than --quality allows; see `DISTANCES`."""
+def scale_for_quality(
+    distance: Callable[[float], float], config: CompressConfig, run: Run, *, based: bool = False
+) -> float:
+    """Return the largest scale at which the outputs move no further than --quality allows; see `DISTANCES`.
+
+    based: take scale 1, which has the steps of a base, if they do.
+    """
     word = _word(config)
     with run.stage("share"):
+        if based and distance(1.0) <= DISTANCES[word]:
+            return 1.0
         scale = largest_scale(lambda scale: distance(scale) <= DISTANCES[word])
     if scale is None:
         raise TargetNotReachedError(

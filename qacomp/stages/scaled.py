@@ -17,7 +17,8 @@ class Scaled:
     with the steps of single tensors, by name, multiplied by factors; order: those tensors whose error costs most for
     each bit come first. before_tuning: measures the same as `validated` without tuning, which takes most of the time;
     None for a source that isn't tuned. quick_bytes: estimates `shared_bytes` without coding, which takes most of the
-    time of a large source; None for a small one.
+    time of a large source; None for a small one. based: scale 1 has the steps of a base, and is taken where it is good
+    enough.
     """
 
     made: Callable[[float], Made]
@@ -29,6 +30,7 @@ class Scaled:
     order: Sequence[str] = ()
     before_tuning: Callable[[float], Validation] | None = None
     quick_bytes: Callable[[float], int] | None = None
+    based: bool = False
 
     def searched_bytes(self, scale: float) -> int:
         """Return the bytes that a search compares: an estimate for a large source, which it corrects by whole files."""

@@ -87,7 +87,7 @@ def _calibrated(source: PlainSource, selection: Selection, config: CompressConfi
     if model is None:
         run.note("weights are rounded by their own deviations alone: no outputs are compared")
         sharing = plain_sharing(layers, lambda name: read[name](), precision)
-        return _CalibratedSource(sharing, WeightsAlone(lambda name: read[name]()))
+        return _CalibratedSource(sharing.near(selection), WeightsAlone(lambda name: read[name]()))
     words, made_up = model.of_words, config.calibration is None
     ways = Ways(not words and not sized_levels(config), words)  # a container holds codebooks in blocks, or levels
     digest = model.digest
@@ -105,7 +105,7 @@ def _calibrated(source: PlainSource, selection: Selection, config: CompressConfi
         few = ", ".join(name[:80] for name in plain[:3]) + (", ..." if len(plain) > 3 else "")
         count = f"{len(plain)} of {len(sharing.weights)} weights"
         run.note(f"{count} ({few}): rounded plainly, since compensation is no better on other inputs")
-    return _CalibratedSource(sharing, model)
+    return _CalibratedSource(sharing.near(selection), model)
 
 
 class _Grids:
@@ -172,6 +172,7 @@ def _scaled(grids: _Grids, runs: ModelRuns | None, run: Run) -> Scaled:
         lambda factors: _scaled(grids.finer(factors), runs, run),
         grids.sharing.by_cost,
         quick_bytes=grids.quick_bytes if grids.large else None,
+        based=bool(grids.sharing.base),
     )
     what = grids.sharing.digest + grids.model.digest + ("" if runs is None else runs.digest)
     return kept_trials(scaled, run.journal, what)

@@ -20,7 +20,7 @@ def whole_bytes(made: Made, source: Source, config: CompressConfig) -> int:
 
 def level_bytes(made: Made, source: Source, config: CompressConfig) -> tuple[int, ...]:
     """Return the bytes from the start of that container to the end of each level, the coarsest first."""
-    meta = provenance(source.origin, config, source.size, source.digests()) | dict(made.meta)
+    meta = provenance(source.origin, config, source.size, source.digests()) | made.of_base | dict(made.meta)
     with tempfile.TemporaryDirectory(prefix="qacomp-") as folder:
         path = Path(folder) / "whole.qac"
         with Writer(path, graph=made.graph, meta=meta, coding=Coding(config.codecs), durable=False) as writer:

@@ -29,7 +29,7 @@ def write(made: Made, source: Source, config: CompressConfig, run: Run) -> Writt
 
     Raises OutputNotWritableError, and ExportError if a reader doesn't get what was written.
     """
-    meta = provenance(source.origin, config, source.size, source.digests()) | dict(made.meta)
+    meta = provenance(source.origin, config, source.size, source.digests()) | made.of_base | dict(made.meta)
     if run.part is not None:
         assert run.pieces is not None  # `check_part` made sure that the source is large
         meta = run.part.meta(run.pieces.run, meta)
