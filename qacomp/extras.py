@@ -21,6 +21,7 @@ _PACKAGES = {
     "matplotlib": ("Matplotlib", "plot"),
     "optuna": ("Optuna", "sweep"),
     "accelerate": ("accelerate", "distributed"),
+    "transformers": ("transformers", "text"),
     "distributed": ("Dask", "cluster"),
 }
 """Module -> what users call the package, and the extra of qacomp that brings it. `train` brings all of `onnx` too."""

@@ -14,10 +14,9 @@ from qacomp.batches.feed import mapped, told
 from qacomp.batches.outputs import NamedOutputs, main_output
 from qacomp.errors import MetricError, QacompError
 from qacomp.evaluation.accuracy import topk_accuracy
-from qacomp.evaluation.metrics import rows_of_scores
+from qacomp.evaluation.metrics import IGNORED, rows_of_scores
+from qacomp.evaluation.perplexity import cross_entropies, perplexity
 
-IGNORED = -100
-"""The label that torch's cross-entropy leaves out by default; accuracy leaves it out too."""
 _MOST_COLLECTED = 4 << 30  # bytes of outputs and targets that a function of all of them may need in memory
 
 
@@ -75,6 +74,34 @@ class _Accuracy:
         if not self.count:
             raise MetricError("accuracy: no labels to measure it on; check the data")
         return 100.0 * (self.right / self.count)
+
+
+class _Perplexity:
+    """Perplexity, over positions too; see `rows_of_scores`."""
+
+    def __init__(self) -> None:
+        self.total, self.count = 0.0, 0
+
+    def add(self, outputs: Any, targets: Any) -> None:
+        scores, labels = array_of(main_output(outputs)), array_of(targets)
+        rows = rows_of_scores(scores, labels)
+        kept = None if rows is None else rows[1] != IGNORED
+        if (
+            rows is None
+            or kept is None
+            or (kept.any() and not 0 <= rows[1][kept].min() <= rows[1].max() < rows[0].shape[1])
+        ):
+            raise MetricError(
+                f"perplexity: outputs {told(scores)} and targets {told(labels)} don't fit: they must be scores (N, "
+                "classes, ...) and integers (N, ...) below the number of classes; give another --metric"
+            )
+        self.total += float(cross_entropies(rows[0][kept], rows[1][kept]).sum())
+        self.count += int(kept.sum())
+
+    def value(self) -> float:
+        if not self.count:
+            raise MetricError("perplexity: no labels to measure it on; check the data")
+        return perplexity(self.total, self.count)
 
 
 class _SquaredError:
@@ -136,6 +163,7 @@ class _Updated:
 
 ACCURACY = Metric("accuracy", _Accuracy)
 MSE = Metric("mse", _SquaredError, higher=False)
+PERPLEXITY = Metric("perplexity", _Perplexity, higher=False)
 
 
 def metric_of(name: str, own: Any) -> Metric:

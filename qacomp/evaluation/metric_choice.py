@@ -6,8 +6,9 @@ from qacomp.batches.feed import told
 from qacomp.batches.outputs import main_output
 from qacomp.datasets.custom import find_custom
 from qacomp.errors import ConfigError
-from qacomp.evaluation.metric import ACCURACY, MSE, Metric, array_of, metric_of
+from qacomp.evaluation.metric import ACCURACY, MSE, PERPLEXITY, Metric, array_of, metric_of
 from qacomp.evaluation.metrics import rows_of_scores
+from qacomp.evaluation.similarity import similarity
 from qacomp.options.metric_names import METRICS
 from qacomp.runtime.output_agreement import cosine
 
@@ -22,10 +23,12 @@ def choose_metric(name: str, own: Any, outputs: Any, y: Any) -> Metric:
         return metric_of(getattr(own, "__name__", type(own).__name__), own)
     if name == "cosine":
         return metric_of(name, lambda found, wanted: cosine(array_of(main_output(found)), array_of(wanted)))
+    if name == "similarity":
+        return metric_of(name, lambda found, wanted: similarity(array_of(main_output(found)), array_of(wanted)))
     if name not in METRICS:
         found = find_custom(*name.split(":", 1))
         return metric_of(name, found() if isinstance(found, type) else found)
-    metric = {"accuracy": ACCURACY, "mse": MSE}.get(name) or _fitting(main_output(outputs), y)
+    metric = {"accuracy": ACCURACY, "mse": MSE, "perplexity": PERPLEXITY}.get(name) or _fitting(main_output(outputs), y)
     if metric is None:
         raise ConfigError(
             f"no metric is known for outputs {told(main_output(outputs))} and targets {told(y)}; give metric (--metric "

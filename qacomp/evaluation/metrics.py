@@ -1,4 +1,4 @@
-"""Metrics of a model's outputs against targets: accuracy, mean squared error, cosine, or a user's own function."""
+"""Metrics of a model's outputs against targets: accuracy, mean squared error, perplexity, ..., or a user's own."""
 
 from __future__ import annotations
 
@@ -12,15 +12,22 @@ from numpy.typing import NDArray
 from qacomp.datasets.custom import find_custom
 from qacomp.errors import MetricError, QacompError
 from qacomp.evaluation.accuracy import topk_accuracy
+from qacomp.evaluation.perplexity import cross_entropies, perplexity
+from qacomp.evaluation.similarity import similarity
+from qacomp.options.metric_names import METRICS
 from qacomp.runtime.agreement import Feed
 from qacomp.runtime.output_agreement import cosine
+
+IGNORED = -100
+"""The label that torch's cross-entropy leaves out by default; accuracy and perplexity leave it out too."""
+_LESS = ("mse", "perplexity")  # of which less is better
 
 
 @dataclass(frozen=True)
 class Measure:
     """A metric of the original and of the decoded model, on `samples` samples; accuracy is in percent.
 
-    higher: whether more is better; of a squared error less is, whatever it says.
+    higher: whether more is better; of a squared error and a perplexity less is, whatever it says.
     """
 
     name: str
@@ -37,7 +44,7 @@ class Measure:
     def to_json(self) -> dict[str, Any]:
         """Return the fields as in `--json` and in a container's metadata; `higher_is_better` only if it is false."""
         told = asdict(self)
-        higher = told.pop("higher")
+        higher = told.pop("higher") and self.name != "perplexity"
         return told if higher or self.name == "mse" else {**told, "higher_is_better": False}
 
 
@@ -52,23 +59,32 @@ def evaluate(name: str, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
     """Compute the metric `name` of `outputs` (N, ...) against `targets`; both are object arrays if shapes differ.
 
     accuracy: of scores (N, classes) and labels (N,), or over positions: (N, classes, H, W) and (N, H, W), or
-    (N, T, classes) and (N, T). A row with NaN is wrong. A user's function `module:function` gets both arrays as they
-    are. Raises MetricError, with shapes and dtypes, if they don't fit or the function fails.
+    (N, T, classes) and (N, T). A row with NaN is wrong. perplexity: of the same arrays, without labels of −100.
+    similarity: of two sets of embeddings (N, ...), the rank correlation of their cosines. A user's function
+    `module:function` gets both arrays as they are. Raises MetricError, with shapes and dtypes, if they don't fit or the
+    function fails.
     """
-    if name not in ("accuracy", "mse", "cosine"):
+    if name not in METRICS:
         return _own(name, outputs, targets)
     for what, array in (("outputs", outputs), ("targets", targets)):
         if array.dtype.kind not in "fiub":
             why = "differ in shape between samples" if array.dtype.kind == "O" else "aren't numbers"
             raise MetricError(f"{name}: the {what} {_told(array)} {why}; give --metric module:function")
-    if name == "accuracy":
+    if name in ("accuracy", "perplexity"):
         rows = rows_of_scores(outputs, targets)
         if rows is None:
             raise MetricError(
-                f"accuracy: outputs {_told(outputs)} and targets {_told(targets)} don't fit: they must be scores (N, "
+                f"{name}: outputs {_told(outputs)} and targets {_told(targets)} don't fit: they must be scores (N, "
                 "classes, ...) and integers (N, ...); give another --metric"
             )
-        return topk_accuracy(*rows)
+        return topk_accuracy(*rows) if name == "accuracy" else _perplexity(*rows)
+    if name == "similarity":
+        if min(outputs.ndim, targets.ndim) < 2 or len(outputs) != len(targets):
+            raise MetricError(
+                f"similarity: outputs {_told(outputs)} and targets {_told(targets)} don't fit: they must be embeddings "
+                "(N, ...) of the same N samples; give another --metric"
+            )
+        return similarity(outputs, targets)
     wanted = targets.reshape(outputs.shape) if targets.size == outputs.size else targets
     if wanted.shape != outputs.shape:
         raise MetricError(
@@ -82,14 +98,21 @@ def evaluate(name: str, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
 
 def lost(name: str, before: float, after: float, higher: bool = True) -> float:
     """Return how much worse `after` is: by how much a metric falls, or rises if less is better, as of `mse`."""
-    return before - after if higher and name != "mse" else after - before
+    return before - after if higher and name not in _LESS else after - before
 
 
 def more_is_better(name: str) -> bool:
     """Return whether more is better of a metric; of `module:function`, unless it has `higher_is_better = False`."""
-    if name in ("accuracy", "mse", "cosine"):
-        return name != "mse"
+    if name in METRICS:
+        return name not in _LESS
     return getattr(find_custom(*name.split(":", 1)), "higher_is_better", None) is not False
+
+
+def _perplexity(scores: NDArray[Any], labels: NDArray[Any]) -> float:
+    kept = labels != IGNORED
+    if not kept.any() or labels[kept].min() < 0 or labels[kept].max() >= scores.shape[1]:
+        raise MetricError("perplexity: no labels, or labels beyond the scores; give another --metric, or other targets")
+    return perplexity(float(cross_entropies(scores[kept], labels[kept]).sum()), int(kept.sum()))
 
 
 def first_outputs(runs: Sequence[Feed]) -> NDArray[Any]:

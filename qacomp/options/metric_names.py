@@ -2,7 +2,7 @@
 
 from qacomp.errors import ConfigError
 
-METRICS = ("auto", "accuracy", "mse", "cosine")
+METRICS = ("auto", "accuracy", "mse", "cosine", "perplexity", "similarity")
 LOSSES = ("auto", "cross-entropy", "mse")
 
 

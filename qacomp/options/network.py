@@ -74,7 +74,7 @@ class NetworkOptions:
     metric: str = option(
         "auto",
         Option(
-            "Metric of outputs and targets: accuracy, mse, cosine or module:function.",
+            "Metric of outputs and targets: accuracy, mse, cosine, perplexity, similarity or module:function.",
             _NETWORK,
             check=check_metric,
             metavar="NAME",

@@ -78,7 +78,7 @@ class TrainSettings(TypedDict, total=False):
     num_classes: int | None
     """Number of classes of a state dict's network."""
     metric: str
-    """Metric of outputs and targets: accuracy, mse, cosine or module:function."""
+    """Metric of outputs and targets: accuracy, mse, cosine, perplexity, similarity or module:function."""
     preprocess: PartsLike
     """Size and normalization of the input images: size=32,mean=0.485,0.456,0.406,std=0.229,0.224,0.225."""
 

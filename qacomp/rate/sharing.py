@@ -174,7 +174,8 @@ def calibrated_sharing(
         moment = moments.get(name)
         factor = None if moment is None else factorized(moment.values)
         weight = WeightOnGrid(array, None if moment is None else moment.view, factor)
-        weights[name] = with_columns(weight) if ways.columns else weight
+        single = dtypes[name] == np.float32  # codebooks of a type with fewer bits can't hold all multiples of all steps
+        weights[name] = with_columns(weight) if ways.columns and single else weight
     with watch.progress.task("steps by change of outputs", ROUNDS * len(weights)) as task:
         tried = {name: weight.plain for name, weight in weights.items()} if ways.plain_trials else weights
         found = balanced_steps(tried, model.distance, task.advance, watch.kept)

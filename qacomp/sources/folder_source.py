@@ -10,6 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qacomp.calibration.block_calibration import BlockCalibration
+from qacomp.calibration.block_model import BlockModel
+from qacomp.calibration.texts import text_inputs
+from qacomp.calibration.transformer import transformer_of
 from qacomp.checkpoints import Checkpoint
 from qacomp.errors import ConfigError, NonFiniteWeightsError
 from qacomp.evaluation.samples import Given
@@ -27,7 +31,7 @@ from qacomp.sources.source_size import SourceSize
 from qacomp.tensors.constants import constant_kind, constant_name
 from qacomp.tensors.foreign_dtypes import META_KEY
 from qacomp.tensors.half_precision import vectors_held
-from qacomp.tensors.name_roles import role_of
+from qacomp.tensors.name_roles import POSITIONS, role_of
 from qacomp.tensors.weight_parts import exact_parts
 
 _LARGE = 1 << 30  # bytes in fp32, as for ONNX models: from here on tensors are shared while they are written
@@ -85,7 +89,7 @@ class FolderSource:
 
     def effects(self, with_data: bool) -> Effects:
         """Return that only the settings of sharing have an effect."""
-        used = (*SHARING, *(name for name in RATE_AWARE if name not in ("calibration", "max_drop")))
+        used = (*SHARING, *(name for name in RATE_AWARE if name != "max_drop"))
         return Effects(used, "needs to know the layers: give a checkpoint file and --arch", "a folder isn't trained")
 
     def weights(self) -> Sequence[Weight]:
@@ -114,9 +118,20 @@ class FolderSource:
         """Return None: tensors without a graph can't be run."""
         return None
 
-    def calibration(self, names: Sequence[str], config: CompressConfig, note: Callable[[str], None]) -> None:
-        """Return None: tensors without a graph can't be run."""
-        return None
+    def calibration(
+        self, names: Sequence[str], config: CompressConfig, note: Callable[[str], None]
+    ) -> BlockCalibration | None:
+        """Return the model that config.json describes, with the texts of --calibration; None without them.
+
+        Raises DataError for texts that don't fit, and NotACheckpointError for a model that can't be run block by block.
+        """
+        if config.calibration is None:
+            return None
+        made = transformer_of(self.folder.path, len(self._places))
+        model = BlockModel(made, self.folder.read, list(self._places))
+        return BlockCalibration(
+            model, text_inputs(config.calibration, self.folder.path, made, config.seed), config.seed
+        )
 
     def digests(self) -> list[str]:
         """Return an empty list: the digests of all files are in `metadata`."""
@@ -157,7 +172,10 @@ class FolderSource:
         found = self._seen[name].constant if never is None else None
         unless = found and f"{what}, {found}, not a weight: {_KEPT} unless --include names it"
         kind = "dense" if len(place.sizes) == 2 else "conv"
-        return Weight(name, place.sizes, self._reader(name), what, kind, 0, never, unless)
+        learned = (
+            found is not None and role_of(name) == POSITIONS and len(place.sizes) == 2 and self._seen[name].by_name
+        )
+        return Weight(name, place.sizes, self._reader(name), what, kind, 0, never, unless, learned)
 
     def _reader(self, name: str) -> Callable[[], NDArray[Any]]:
         """Return what reads a tensor and holds nothing but its place, so that it can be sent to another process."""
@@ -184,11 +202,12 @@ class FolderSource:
 class Looked:
     """What the values of a tensor show. constant: what kind of constant it is, in words, None for a weight.
 
-    not_finite: the number of values that are NaN or infinite.
+    not_finite: the number of values that are NaN or infinite; by_name: whether the name alone tells that it is one.
     """
 
     constant: str | None
     not_finite: int
+    by_name: bool = False
 
 
 def look_at(name: str, array: NDArray[Any]) -> Looked:
@@ -201,7 +220,7 @@ def look_at(name: str, array: NDArray[Any]) -> Looked:
     if found := constant_kind(array):
         return Looked(f"by its values {found}", bad)
     found = constant_name(name, array)
-    return Looked(f"{found} by its name" if found else None, bad)
+    return Looked(f"{found} by its name" if found else None, bad, found is not None)
 
 
 def _reason(place: Place) -> str | None:

@@ -14,7 +14,7 @@ def select_weights(source: Source, config: CompressConfig, note: Callable[[str],
     Raises ConfigError for a pattern that matches no tensor and for a network with nothing to share,
     NonFiniteWeightsError for a selected tensor with NaN or infinity. note: called with remarks on the source's tensors.
     """
-    measured = rate_aware(config) and not (not isinstance(source, TorchSource) and source.large)
+    measured = rate_aware(config) and _runs(source, config)
     rules = Rules(config.scope, config.shared_values, config.k_layers, **config.which, measured=measured)
     selection = select(source.weights(), rules)
     if isinstance(source, TorchSource):
@@ -23,3 +23,10 @@ def select_weights(source: Source, config: CompressConfig, note: Callable[[str],
     for remark in () if isinstance(source, TorchSource) else source.remarks(selection):
         note(remark)
     return selection
+
+
+def _runs(source: Source, config: CompressConfig) -> bool:
+    """Return whether the source may be run on calibration inputs; bare tensors may if they come with texts."""
+    if isinstance(source, TorchSource):
+        return True
+    return not source.large and (config.calibration is not None or source.graph() is not None)

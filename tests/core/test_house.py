@@ -18,7 +18,7 @@ ALLOWED = {
     "qacomp": {
         *("numpy", "torch", "sklearn", "onnx", "onnxruntime", "onnxscript", "safetensors", "PIL", "tomli_w"),
         *("matplotlib", "accelerate", "optuna", "sqlalchemy", "nncodec", "distributed"),
-        *("fsspec", "huggingface_hub"),
+        *("fsspec", "huggingface_hub", "transformers"),
     },
     "cli": {"click", "rich"},
 }

@@ -1,0 +1,119 @@
+"""Build a Hugging Face model from its folder's config.json without its weights: the classes of transformers alone."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from qacomp.errors import NotACheckpointError
+from qacomp.extras import naming_extra
+from qacomp.formats.regular import read_small
+
+_LARGEST_CONFIG = 1 << 20  # bytes
+_LARGEST_NUMBER = 1 << 30  # in a config: no size of a model is larger
+_LAYERS = ("layers", "n_layer", "layer_count", "num_blocks", "experts")  # ends of the names of counts of modules
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """A model whose parameters have shapes and no values, in evaluation mode.
+
+    blocks: the name of the list of its blocks; decodes: whether it predicts the next token; words: the rows of its
+    embedding; most_tokens: of a text, None if its config tells no limit.
+    """
+
+    module: nn.Module
+    blocks: str
+    decodes: bool
+    words: int
+    most_tokens: int | None
+
+
+def transformer_of(folder: Path, tensors: int) -> Transformer:
+    """Return the model that a folder's config.json describes. tensors: their number in the folder, as a bound.
+
+    Raises NotACheckpointError for a folder that transformers has no class for, or whose blocks can't be told, and
+    MissingPackageError without transformers. No code of the folder is run.
+    """
+    path = folder / "config.json"
+    config = _config(path, tensors)
+    names = config.get("architectures") or []
+    name = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
+    with naming_extra("--calibration of a folder"):
+        import transformers
+        from accelerate import init_empty_weights
+    transformers.logging.set_verbosity_error()
+    found = getattr(transformers, name, None) if name.isidentifier() else None
+    if not (isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)):
+        raise NotACheckpointError(
+            f"{path}: architecture {name[:80]!r} isn't one of transformers {transformers.__version__}; leave "
+            "--calibration out"
+        )
+    try:
+        settings = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with init_empty_weights(include_buffers=False):
+            module = found(settings)
+        module.tie_weights()
+    except Exception as error:  # whatever a wrong config raises in transformers
+        why = str(error).strip().split("\n")[0][:200]
+        raise NotACheckpointError(
+            f"{path}: transformers makes no {name} of it ({why}); leave --calibration out"
+        ) from error
+    blocks = blocks_of(module)
+    if blocks is None or getattr(settings, "is_encoder_decoder", False):
+        raise NotACheckpointError(
+            f"{path}: {name} isn't one sequence of blocks, so it can't be run block by block; leave --calibration out"
+        )
+    settings.update({"use_cache": False})
+    limit = getattr(settings, "max_position_embeddings", None)
+    decodes = name.endswith(("ForCausalLM", "LMHeadModel")) or bool(getattr(settings, "is_decoder", False))
+    words = module.get_input_embeddings().weight.shape[0]
+    return Transformer(module.eval(), blocks, decodes, words, limit if isinstance(limit, int) and limit > 0 else None)
+
+
+def blocks_of(module: nn.Module) -> str | None:
+    """Return the name of the longest list of equal modules that isn't part of another; None if there is none."""
+    lists = {
+        name: child
+        for name, child in module.named_modules()
+        if isinstance(child, nn.ModuleList) and len(child) and len({type(block) for block in child}) == 1
+    }
+    outer = {n: c for n, c in lists.items() if not any(n.startswith(f"{other}.") for other in lists)}
+    sizes = {name: sum(p.numel() for p in child.parameters()) for name, child in outer.items()}
+    return max(sizes, key=lambda name: sizes[name], default=None)
+
+
+def _config(path: Path, tensors: int) -> Mapping[str, Any]:
+    """Return the settings of a config.json. Raises NotACheckpointError for one that would take memory or time."""
+    try:
+        config: Any = json.loads(read_small(path, _LARGEST_CONFIG))
+    except (OSError, ValueError, RecursionError) as error:
+        raise NotACheckpointError(
+            f"{path}: can't be read as JSON, but says what the model is; copy or download the folder again, or leave "
+            "--calibration out"
+        ) from error
+    if not isinstance(config, dict):
+        raise NotACheckpointError(f"{path}: isn't an object; copy or download the folder again")
+    for key, number in _numbers(config):
+        most = tensors if key.lower().endswith(_LAYERS) else _LARGEST_NUMBER
+        if number > most:
+            raise NotACheckpointError(
+                f"{path}: {key[:80]!r} is {number:.3g}, more than a model of {tensors} tensors can have; copy or "
+                "download it again"
+            )
+    return config
+
+
+def _numbers(value: Any, key: str = "") -> Iterator[tuple[str, float]]:
+    """Yield the key and the value of each number in nested settings."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _numbers(inner, str(name))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _numbers(inner, key)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield key, value
