@@ -1,5 +1,8 @@
-"""The C decoder: speed against the numpy reader and its peers, size of its code, memory for ResNet-20."""
+"""The C decoder: speed against the numpy reader and its peers, size of its code, memory for ResNet-20; its WebAssembly
+module, and the readers under fuzzers. DEVICES_ROWS names some groups of rows: speed,resnet,code,wasm,js_fuzz,c_fuzz.
+"""
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -7,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import _devices_fuzz
 import networks
 import numpy as np
+from _devices_wasm import wasm
 from codec import gaussian
 from result import Headline, Results, Row, in_turns, median, shared_folder, spread
 
@@ -177,12 +182,25 @@ def code_size() -> Results:
     return [row], {"c_code_size": Headline(sizes["all codecs"], "bytes", bar, note)}
 
 
+def some_rows() -> bool:
+    """Return whether this run makes only some of the rows."""
+    return "DEVICES_ROWS" in os.environ
+
+
 def run(size: str, seeds: int) -> Results:
-    """All parts."""
+    """All parts, or those that DEVICES_ROWS names."""
     rows: list[Row] = []
     headlines: dict[str, Headline] = {}
-    for part in (lambda: speed(size), lambda: resnet(size), code_size):
-        more_rows, more_headlines = part()
+    parts: dict[str, Callable[[], Results]] = {
+        "speed": lambda: speed(size),
+        "resnet": lambda: resnet(size),
+        "code": code_size,
+        "wasm": lambda: wasm(size),
+        "js_fuzz": _devices_fuzz.javascript,
+        "c_fuzz": _devices_fuzz.c,
+    }
+    for name in os.environ.get("DEVICES_ROWS", ",".join(parts)).split(","):
+        more_rows, more_headlines = parts[name]()
         rows += more_rows
         headlines |= more_headlines
     return rows, headlines

@@ -1,0 +1,67 @@
+"""The C reader as a WebAssembly module: its speed in node beside the same source compiled natively, and its size."""
+
+import gzip
+import json
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from time import process_time
+
+import numpy as np
+from codec import gaussian
+from result import Headline, Results, Row, median, spread
+
+from qacomp.formats import Coding, SharedTensor, save_file
+from qacomp.formats.native import Mode, open_native
+
+JS = Path(__file__).resolve().parents[1] / "formats" / "js"
+_COUNT = 1 << 23  # weights: the module reads tensors of up to 64 MiB
+_GZIP_BAR, _BAR = 20 << 10, 40 << 10  # bytes
+
+
+def wasm(size: str) -> Results:
+    """8 M weights, K = 16, rANS: open, checksums, decoding and looking up into new memory, CPU time of all threads."""
+    bars = {"wasm_vs_c": ("x", ">= 0.5"), "wasm_bytes": ("bytes", f"<= {_GZIP_BAR:,}")}
+    node = shutil.which("node")
+    if node is None or not (shutil.which("clang") and shutil.which("wasm-ld")):
+        why = "skipped: no node, no clang or no wasm-ld"
+        return [], {key: Headline(None, *bar, why) for key, bar in bars.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        module, path = Path(folder) / "qac.wasm", Path(folder) / "a.qac"
+        subprocess.run(["sh", str(JS / "wasm" / "build"), str(module)], check=True)
+        indices = gaussian(_COUNT, 16, 0).reshape(2048, -1)
+        book = np.linspace(-2.5, 2.5, 16).astype(np.float32)
+        save_file(path, {"w": SharedTensor(book, indices)}, coding=Coding(("rans", "no-zstd")))
+        code, data = module.read_bytes(), path.read_bytes()
+        rounds: dict[str, list[float]] = {"c": [], "wasm": [], "js": []}
+        for _ in range(5 if size == "small" else 15):  # one after the other, so that each has the same neighbours
+            rounds["c"].append(median([_native(data) for _ in range(5)]))
+            command = [node, "bench/decode.js", str(path), str(module)]
+            told = json.loads(subprocess.run(command, cwd=JS, capture_output=True, check=True).stdout)
+            for engine, times in told.items():
+                rounds[engine].append(median(times))
+    ratios = [c / other for c, other in zip(rounds["c"], rounds["wasm"], strict=True)]
+    plain = median([c / other for c, other in zip(rounds["c"], rounds["js"], strict=True)])
+    note = (
+        f"8 M weights, K = 16, rANS, in node: {_COUNT / median(rounds['wasm']) / 1e6:.0f} M weights/s, warm, open to a "
+    )
+    note += f"new Float32Array; plain JavaScript {plain:.2f}x ({_COUNT / median(rounds['js']) / 1e6:.0f} M weights/s)"
+    small = len(gzip.compress(code, 9))
+    headlines = {
+        "wasm_vs_c": Headline(median(ratios), *bars["wasm_vs_c"], note, spread(ratios)),
+        "wasm_bytes": Headline(
+            small,
+            *bars["wasm_bytes"],
+            f"gzip -9 of a module of {len(code):,} bytes (bar {_BAR:,}); deflate is left out",
+        ),
+    }
+    results = {"cpu_seconds": rounds, "bytes": len(code), "gzip_bytes": small}
+    return [Row("wasm_speed", "8 M weights in WebAssembly, C and JavaScript", {"weights": _COUNT}, results)], headlines
+
+
+def _native(data: bytes) -> float:
+    start = process_time()
+    with open_native(data, Mode("fast")) as native:
+        native.tensor("w")
+    return process_time() - start

@@ -1,0 +1,23 @@
+/** CPU seconds of opening a container and decoding all its tensors, by engine: node bench/decode.js FILE.qac FILE.wasm */
+
+import { readFileSync } from "node:fs";
+import { open } from "../index.js";
+
+const [path, wasm] = process.argv.slice(2);
+const data = readFileSync(path);
+const module = new WebAssembly.Module(readFileSync(wasm));
+const WARM = 4; // rounds until the engine has compiled everything for good
+const ROUNDS = 5;
+
+const times = { wasm: [], js: [] };
+for (const engine of Object.keys(times)) {
+  for (let round = 0; round < WARM + ROUNDS; round++) {
+    globalThis.gc?.();
+    const before = process.cpuUsage();
+    const file = await open(data, { engine, wasm: module });
+    for (const name of file.names) file.tensor(name);
+    const { user, system } = process.cpuUsage(before);
+    if (round >= WARM) times[engine].push((user + system) / 1e6);
+  }
+}
+console.log(JSON.stringify(times));
