@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from qacomp.calibration.channel_statistics import channel_statistics
+
 STEPS = 120
 """Steps of Adam, as many as fit the time that a compression without data may take."""
 _BATCH = 128  # images that are optimized together, so that their joint statistics match
@@ -112,8 +114,8 @@ def _moved(model: nn.Module, noise: Tensor, advance: Callable[[], None]) -> Synt
 def _distance(norm: _BatchNorm, given: Tensor) -> Tensor:
     """Return the squared distance of a batch's statistics from a norm's, over the variances: mean over channels."""
     assert norm.running_mean is not None and norm.running_var is not None
-    axes = [axis for axis in range(given.dim()) if axis != 1]
-    mean, deviation = given.mean(axes), given.var(axes, unbiased=False).clamp_min(_EPSILON**2).sqrt()
+    mean, variance = channel_statistics(given)
+    deviation = variance.clamp_min(_EPSILON**2).sqrt()
     wanted = norm.running_var.clamp_min(0).sqrt()
     squares = (mean - norm.running_mean) ** 2 + (deviation - wanted) ** 2
     return (squares / (norm.running_var + _EPSILON)).mean()

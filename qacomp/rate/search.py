@@ -6,21 +6,33 @@ The search is over the logarithm of the scale. Apart from rounding noise, bytes 
 import math
 from collections.abc import Callable
 
+Estimate = Callable[[float], float]
+"""Returns about how many bytes a scale takes, without coding: only the ratio of two estimates counts."""
 _FIRST = 1.6  # factor by which the bracket grows until it holds the solution
 _MOST_TRIALS = 24
 _FLAT = 6  # factors in a row that leave the bytes as they are: all weights are zero by then, or all stay exact
 _NARROW = 1.01  # ratio of a bracket's ends at which the search stops
+_GUESSES = 5  # an estimate that hasn't led to the size by then misleads
+_ESTIMATES, _FARTHEST = 20, math.log(64)  # estimates for one guess: of a log scale to 64 · 2⁻²⁰; its largest distance
 
 
-def scale_for_size(bytes_at: Callable[[float], int], most: int, within: float = 0.005, start: float = 1.0) -> float:
+def scale_for_size(
+    bytes_at: Callable[[float], int],
+    most: int,
+    within: float = 0.005,
+    start: float = 1.0,
+    estimate: Estimate | None = None,
+) -> float:
     """Return a scale whose file takes at most `most` bytes and, if such a scale is found, at least (1 − within) · most.
 
-    bytes_at: measures the bytes at a scale. If even a very large scale takes more bytes, that scale is returned.
+    bytes_at: measures the bytes at a scale; estimate: tells where to look next, so that few scales are measured. If
+    even a very large scale takes more bytes, that scale is returned.
     """
+    wanted = most * (1 - within / 2)
     low, high = None, None  # (log scale, bytes): file too large; file small enough
     scale = start
     before, same = None, 0
-    for _ in range(_MOST_TRIALS):
+    for trial in range(_MOST_TRIALS):
         size = bytes_at(scale)
         same, before = same + 1 if size == before else 0, size
         if same == _FLAT and (low is None or high is None):
@@ -32,13 +44,36 @@ def scale_for_size(bytes_at: Callable[[float], int], most: int, within: float = 
             high = point
             if size >= most * (1 - within):
                 return scale
-        if low is None or high is None:
-            scale *= _FIRST if high is None else 1 / _FIRST
-        elif high[0] - low[0] < 1e-4:
+        if low is not None and high is not None and high[0] - low[0] < 1e-4:
             break
+        guess = None if estimate is None or trial >= _GUESSES else _guessed(estimate, point, wanted)
+        if guess is not None and (low is None or guess > low[0]) and (high is None or guess < high[0]):
+            scale = math.exp(guess)
+        elif low is None or high is None:
+            scale *= _FIRST if high is None else 1 / _FIRST
         else:
-            scale = math.exp(_between(low, high, most * (1 - within / 2)))
+            scale = math.exp(_between(low, high, wanted))
     return math.exp(high[0]) if high is not None else scale
+
+
+def _guessed(estimate: Estimate, point: tuple[float, int], wanted: float) -> float | None:
+    """Return the log scale at which the estimate has changed as much as bytes shall, from the scale of `point` on.
+
+    None if no scale within a factor of 64 is estimated to have that many bytes.
+    """
+    here, size = point
+    aim = estimate(math.exp(here)) * wanted / max(1, size)
+    low, high = (here, here + _FARTHEST) if wanted < size else (here - _FARTHEST, here)
+    most, least = estimate(math.exp(low)), estimate(math.exp(high))
+    if not least <= aim <= most or least == most:
+        return None
+    for _ in range(_ESTIMATES):
+        middle = (low + high) / 2
+        if estimate(math.exp(middle)) > aim:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
 
 
 def _between(low: tuple[float, int], high: tuple[float, int], wanted: float) -> float:

@@ -99,9 +99,13 @@ class WeightOnGrid:
 
         The estimate of a few weights, or of weights that are nearly all zero, may be 0 or less.
         """
-        fine, wide = (entropy_bits(self._rounded(s)) for s in (step, step * _WIDER))
+        fine, wide = (self.entropy_bits(s) for s in (step, step * _WIDER))
         saved: float = (fine - wide) / np.log2(_WIDER)
         return saved
+
+    def entropy_bits(self, step: float) -> float:
+        """Return the order-0 entropy of the plainly rounded weight at a step, summed over all values."""
+        return entropy_bits(self._rounded(step))
 
     @property
     def least_saved(self) -> float:

@@ -1,6 +1,6 @@
 """Build a network from a checkpoint and the settings, with its input shape and its preprocessing."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from torch import nn
 
@@ -10,6 +10,7 @@ from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.datasets.preprocessing_choice import choose_preprocessing
 from qacomp.errors import ArchitectureMismatchError
 from qacomp.graphs.export_inputs import ExportInputs
+from qacomp.graphs.known_graphs import KnownGraphs
 from qacomp.models import create_model, model_info
 from qacomp.options.config import CompressConfig
 from qacomp.options.network import NO_ARCHITECTURE
@@ -22,6 +23,7 @@ class Network:
 
     input_shape: of one example, (C, H, W) for images; None for several inputs. preprocessing, num_classes: None for a
     user's own data, which is fed as it is. given: the inputs of two examples of that data, with their free axes.
+    graphs: what it was exported to, shared by copies with other values.
     """
 
     model: nn.Module
@@ -30,6 +32,7 @@ class Network:
     input_shape: tuple[int, ...] | None
     preprocessing: Preprocessing | None
     given: ExportInputs | None = None
+    graphs: KnownGraphs = field(default_factory=KnownGraphs, compare=False, repr=False)
 
     @property
     def inputs(self) -> ExportInputs:

@@ -99,7 +99,7 @@ def _levels(
             key = f"bytes of levels at {[*(s for s, _ in coarser), scale]!r}"
             return int(levelled.kept(key, 1, measured)[0])
 
-        scale = scale_for_size(bytes_at, most, start=start)
+        scale = scale_for_size(bytes_at, most, start=start, estimate=sharing.estimate)
         if coarser and scale > coarser[-1][0] / _LEAST_RATIO:
             raise TargetNotReachedError(
                 f"--target-size {text}: a level would hardly be better than the one before it; give sizes further "

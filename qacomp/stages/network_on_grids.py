@@ -145,6 +145,7 @@ class NetworkOnGrids:
             self.found.sharing.by_cost,
             before_tuning if tuned else None,
             based=bool(self.found.sharing.base),
+            estimate=None if self.found.sharing.base else self.found.sharing.estimate,
         )
         return kept_trials(scaled, self.job.run.journal, what)
 

@@ -7,12 +7,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from qacomp.exporting.operating_points import level_tensor
 from qacomp.formats import SharedTensor
 from qacomp.graphs.batch_norm import constant_names, fold_statistics, foldable_batch_norms
-from qacomp.graphs.network import export_dense
 from qacomp.models.weight_places import tied_names, under_all_names
 from qacomp.sharing.selection import Selection
 from qacomp.sources.network import Network
 from qacomp.stages.network_precision import agreed, rounded_names, spreads
-from qacomp.stages.pack_network import Package, TensorLike, graph_of, store_precision
+from qacomp.stages.pack_network import Package, TensorLike, store_precision
 from qacomp.training.ladder import FULL, PrecisionLadder
 
 
@@ -54,7 +53,7 @@ def pack_ladder(
     for model, state, found in zip(plain.values(), states, roundings, strict=True):
         held = {name for name in state if name in (found if name in own else rounded)}
         store_precision(model, state, dict.fromkeys(held, precision))
-    graph = graph_of(export_dense(finest, network.inputs), states[-1])
+    graph = network.graphs.weightless(finest, network.inputs, states[-1])
     return Package(stored, graph, batch_norms, plain, rounded=rounded, precisions=dict.fromkeys(rounded, precision))
 
 

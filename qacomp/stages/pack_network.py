@@ -1,20 +1,17 @@
 """Pack a tuned network into a container's tensors and graph, with exactly the values that a reader will get."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from qacomp.formats import SharedTensor, stored_values
 from qacomp.graphs.batch_norm import fold_statistics, foldable_batch_norms
-from qacomp.graphs.network import export_dense
 from qacomp.graphs.submodels import only_output, output_names, weight_names
-from qacomp.graphs.weightless import initializer_names, strip_weights
 from qacomp.models.flexible import FlexibleModel
 from qacomp.models.weight_places import tied_names, under_all_names
 from qacomp.sharing.selection import Selection
@@ -96,17 +93,12 @@ def pack_network(network: Network, selection: Selection, precision: str, vectors
     stored = stored_network(network, selection, precision, vectors)
     model, tensors, norms = network.model, stored.tensors, stored.batch_norms
     if isinstance(model, FlexibleModel):
-        graph = graph_of(export_dense(model, network.inputs, all_submodels=True), tensors)
+        graph = network.graphs.weightless(model, network.inputs, tensors, all_submodels=True)
         submodels = {name: model.submodel(name) for name in model.submodel_names}
         ordered, cuts = _by_readers(tensors, graph)
         return Package(ordered, graph, norms, submodels, cuts, stored.rounded, stored.precisions)
-    graph = graph_of(export_dense(model, network.inputs), tensors)
+    graph = network.graphs.weightless(model, network.inputs, tensors)
     return Package(tensors, graph, norms, rounded=stored.rounded, precisions=stored.precisions)
-
-
-def graph_of(exported: onnx.ModelProto, tensors: Collection[str]) -> bytes:
-    """Return the serialized graph without the data of those of its initializers that are among `tensors`."""
-    return strip_weights(exported, [name for name in initializer_names(exported) if name in tensors])
 
 
 def _by_readers(tensors: dict[str, TensorLike], graph: bytes) -> tuple[dict[str, TensorLike], tuple[str, ...]]:

@@ -74,7 +74,7 @@ def made_for_size(scaled: Scaled, rest: int, asked: Asked, run: Run) -> Made:
         return found
     for _ in range(ATTEMPTS):
         with run.stage("share"):
-            scale = scale_for_size(log.weight_bytes, asked.left(rest), start=scale)
+            scale = scale_for_size(log.weight_bytes, asked.left(rest), start=scale, estimate=scaled.estimate)
         made = scaled.made(scale)
         size = scaled.whole_bytes(made)
         if asked.is_met(size):

@@ -177,6 +177,7 @@ def _scaled(grids: _Grids, runs: ModelRuns | None, run: Run) -> Scaled:
         grids.sharing.by_cost,
         quick_bytes=grids.quick_bytes if grids.large else None,
         based=bool(grids.sharing.base),
+        estimate=None if grids.large or grids.sharing.base else grids.sharing.estimate,
     )
     what = grids.sharing.digest + grids.model.digest + ("" if runs is None else runs.digest)
     return kept_trials(scaled, run.journal, what)

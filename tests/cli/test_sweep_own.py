@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import qacomp
+from qacomp.graphs import known_graphs
 from qacomp.graphs.network import export_dense
-from qacomp.stages import pack_network
 
 Qacomp = Callable[..., Any]
 NAMED = ("--arch", "own_networks:Regression", "--data", "own_networks:diabetes")
@@ -33,12 +33,12 @@ def one_export(monkeypatch: pytest.MonkeyPatch) -> None:
     """Export the network once: its graph takes the weights as inputs, so every trial's is the same."""
     exported: list[onnx.ModelProto] = []
 
-    def once(*given: Any) -> onnx.ModelProto:
-        exported.extend([] if exported else [export_dense(*given)])
+    def once(*given: Any, **how: Any) -> onnx.ModelProto:
+        exported.extend([] if exported else [export_dense(*given, **how)])
         copy: onnx.ModelProto = onnx.ModelProto.FromString(exported[0].SerializeToString())
         return copy
 
-    monkeypatch.setattr(pack_network, "export_dense", once)
+    monkeypatch.setattr(known_graphs, "export_dense", once)
 
 
 def value(file: Path, metric: Callable[..., float]) -> float:

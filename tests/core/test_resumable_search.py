@@ -18,9 +18,10 @@ from qacomp.calibration.output_distance import OutputDistance
 from qacomp.errors import OutputExistsError, TargetNotReachedError
 from qacomp.evaluation.paired import Loss
 from qacomp.evaluation.verdict import GOOD, Verdict
+from qacomp.graphs import known_graphs
 from qacomp.graphs.network import export_dense
 from qacomp.outputs import JOURNAL_MARK, claim, container_outputs, journal_path
-from qacomp.stages import network_on_grids, pack_network, share_by_rate
+from qacomp.stages import network_on_grids, share_by_rate
 from qacomp.stages.journal import Journal, real, whole
 from qacomp.stages.kept_tunings import KeptTunings
 from qacomp.stages.tune_on_grids import Tuned
@@ -203,12 +204,12 @@ def test_bare_tensors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: str
 def test_a_network_that_is_tuned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     exported: list[onnx.ModelProto] = []
 
-    def once(*given: Any) -> onnx.ModelProto:
-        exported.extend([] if exported else [export_dense(*given)])
+    def once(*given: Any, **how: Any) -> onnx.ModelProto:
+        exported.extend([] if exported else [export_dense(*given, **how)])
         copy: onnx.ModelProto = onnx.ModelProto.FromString(exported[0].SerializeToString())
         return copy
 
-    monkeypatch.setattr(pack_network, "export_dense", once)
+    monkeypatch.setattr(known_graphs, "export_dense", once)
     monkeypatch.setattr("qacomp.calibration.tuning.STEPS", 10)
     monkeypatch.setattr("qacomp.calibration.synthetic.STEPS", 5)
     monkeypatch.setattr("qacomp.stages.network_calibration._IMAGES", 32)

@@ -18,6 +18,7 @@ from qacomp.calibration import synthetic
 from qacomp.calibration.tuning import output_loss
 from qacomp.errors import ConfigError, DataError
 from qacomp.formats import open_file
+from qacomp.graphs import known_graphs
 from qacomp.graphs.network import export_dense
 from qacomp.models.plain_modules import copied
 from qacomp.options.config import CompressConfig
@@ -25,7 +26,7 @@ from qacomp.options.method import MethodChoice
 from qacomp.progress import SilentProgress
 from qacomp.rate.record import RateSearch, ScaleTrial
 from qacomp.result import Result
-from qacomp.stages import network_by_rate, network_calibration, pack_network
+from qacomp.stages import network_by_rate, network_calibration
 from qacomp.stages import train_unlabelled as stage
 from qacomp.stages.made import Measurements
 from qacomp.stages.network_on_grids import NetworkOnGrids
@@ -140,12 +141,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few images, made in few steps, and a graph that is exported once: it is the same for all weights."""
     exported: list[onnx.ModelProto] = []
 
-    def once(*given: Any) -> onnx.ModelProto:
-        exported.extend([] if exported else [export_dense(*given)])
+    def once(*given: Any, **how: Any) -> onnx.ModelProto:
+        exported.extend([] if exported else [export_dense(*given, **how)])
         copy: onnx.ModelProto = onnx.ModelProto.FromString(exported[0].SerializeToString())
         return copy
 
-    monkeypatch.setattr(pack_network, "export_dense", once)
+    monkeypatch.setattr(known_graphs, "export_dense", once)
     monkeypatch.setattr(network_calibration, "_IMAGES", 32)
     monkeypatch.setattr(network_calibration, "_TO_TRAIN_ON", 64)
     for module in (network_calibration, synthetic):

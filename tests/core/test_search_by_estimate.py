@@ -1,0 +1,50 @@
+"""Estimates tell a search where to measure: few measurements find a size, and a wrong estimate costs a few more."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qacomp.rate.search import scale_for_size
+
+
+class Coder:
+    """Bytes that fall with the scale, with some noise; the scales that were measured."""
+
+    def __init__(self, weights: int, noise: int = 0) -> None:
+        self.weights, self.noise, self.tried = weights, noise, list[float]()
+
+    def bytes_at(self, scale: float) -> int:
+        self.tried.append(scale)
+        bits = self.weights * math.log2(1 + 9 / scale)
+        return 300 + round(bits / 8) + int(scale * 1e6) % (self.noise + 1)
+
+    def estimate(self, scale: float) -> float:
+        """Coding saves a fifth, and more of coarse steps; the codebooks aren't in it."""
+        return self.weights * math.log2(1 + 9 / scale) / 8 * (1.2 + 0.1 * math.log2(1 + scale))
+
+
+@given(st.integers(2_000, 300_000), st.floats(0.15, 0.9), st.floats(0.3, 5))
+def test_few_measurements_find_a_size(weights: int, share: float, start: float) -> None:
+    coder = Coder(weights, noise=3)
+    most = int(coder.bytes_at(0.05) * share)
+    if most < 1_000:
+        return
+    coder.tried.clear()
+    scale = scale_for_size(coder.bytes_at, most, start=start, estimate=coder.estimate)
+    assert 0.995 * most <= coder.bytes_at(scale) <= most
+    assert len(coder.tried) - 1 <= 5
+
+
+@pytest.mark.parametrize("estimate", [lambda s: 1000.0, lambda s: 1000 * s, lambda s: 0.0])
+def test_an_estimate_that_says_nothing_costs_a_plain_search(estimate: object) -> None:
+    coder = Coder(50_000)
+    scale = scale_for_size(coder.bytes_at, 9_000, estimate=estimate)  # type: ignore[arg-type]
+    assert 0.995 * 9_000 <= coder.bytes_at(scale) <= 9_000
+    assert len(coder.tried) < 26
+
+
+def test_a_size_out_of_reach_ends() -> None:
+    coder = Coder(50_000)
+    assert coder.bytes_at(scale_for_size(coder.bytes_at, 200, estimate=coder.estimate)) > 200
