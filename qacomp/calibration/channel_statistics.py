@@ -17,8 +17,8 @@ class _Statistics(torch.autograd.Function):
         return mean, variance
 
     @staticmethod
-    def backward(ctx: Any, of_mean: Tensor, of_variance: Tensor) -> Tensor:  # type: ignore[override]
-        """d mean / dx = 1/n, and d variance / dx = 2 (x - mean) / n."""
+    def backward(ctx: Any, of_mean: Tensor, of_variance: Tensor) -> Tensor:
+        """Return the gradient of the batch: d mean / dx = 1/n, and d variance / dx = 2 (x - mean) / n."""
         batch, mean = ctx.saved_tensors
         count = batch.numel() // batch.shape[1]
         slope = of_variance * (2 / count)
