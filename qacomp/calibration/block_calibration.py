@@ -109,7 +109,8 @@ class BlockDistance:
         self._held: list[list[Tensor]] = [[entry.hidden for entry in self._entries]]  # at the entry of each block
         for place in range(len(model.blocks)):
             self._held.append(self._after(place, self._held[-1], self._entries, {}))
-        self._wanted = [model.outputs(feed, h, {}) for feed, h in zip(feeds, self._held[-1], strict=True)]
+        pairs = zip(feeds, self._held[-1], strict=True)
+        self._wanted = [list(model.outputs(feed, h, {}).values()) for feed, h in pairs]
         self._sizes = [_variation([run[i] for run in self._wanted]) for i in range(len(self._wanted[0]))]
 
     def __call__(self, values: Mapping[str, NDArray[Any]]) -> float:
@@ -129,7 +130,7 @@ class BlockDistance:
             hidden = self._after(place, hidden, entries, values)
         errors = np.zeros(len(self._sizes))
         for feed, last, wanted in zip(self._feeds, hidden, self._wanted, strict=True):
-            found = self._model.outputs(feed, last, values)
+            found = self._model.outputs(feed, last, values).values()
             errors += [float(((a - b).double() ** 2).sum()) for a, b in zip(wanted, found, strict=True)]
         told = [error / size for error, size in zip(errors, self._sizes, strict=True) if size > 0]
         return float(np.mean(told)) if told else 0.0

@@ -35,12 +35,12 @@ class Entry:
 class BlockModel:
     """A transformer whose weights lie elsewhere.
 
-    read: returns a tensor by its name there; names: of all tensors there. Raises NotACheckpointError if a parameter
-    of the model isn't among them.
+    read: returns a tensor by its name there; names: of all tensors there, more than the model's perhaps. Raises
+    NotACheckpointError if a parameter of the model isn't among them.
     """
 
     def __init__(self, made: Transformer, read: Callable[[str], NDArray[Any]], names: Sequence[str]) -> None:
-        self.made, self._read = made, read
+        self.made, self.read, self.names = made, read, tuple(names)
         self._module = made.module
         inside = made.module.get_submodule(made.blocks)
         assert isinstance(inside, nn.ModuleList)
@@ -96,12 +96,12 @@ class BlockModel:
         return after
 
     @torch.no_grad()
-    def outputs(self, feed: Feed, hidden: Tensor, changed: Mapping[str, NDArray[Any]]) -> list[Tensor]:
-        """Return the model's float outputs, given what its last block returned."""
+    def outputs(self, feed: Feed, hidden: Tensor, changed: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+        """Return the model's float outputs by name, given what its last block returned."""
         for stub in self._stubs:
             stub.answer(hidden)
         found = self._whole(feed, changed)
-        return [y.float() for y in found.values() if isinstance(y, Tensor) and y.is_floating_point()]
+        return {n: y.float() for n, y in found.items() if isinstance(y, Tensor) and y.is_floating_point()}
 
     def _whole(self, feed: Feed, changed: Mapping[str, NDArray[Any]]) -> Mapping[str, Any]:
         state = self._state("", self._outside, changed)
@@ -115,7 +115,7 @@ class BlockModel:
     def _state(self, prefix: str, own: Sequence[str], changed: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
         """Read the values of a module's state, in single precision."""
         names = {name: self._sources[prefix + name] for name in own if prefix + name in self._sources}
-        read = {name: changed[name] if name in changed else self._read(name) for name in set(names.values())}
+        read = {name: changed[name] if name in changed else self.read(name) for name in set(names.values())}
         held = {name: _tensor(values) for name, values in read.items()}
         return {name: held[source] for name, source in names.items()}
 

@@ -26,6 +26,7 @@ from qacomp.formats import BFLOAT16, bfloat16_to_float32
 from qacomp.options.config import CompressConfig
 from qacomp.progress import Progress, SilentProgress
 from qacomp.sharing.selection import Selection, Weight
+from qacomp.sources.folder_runs import FolderRuns, metric_of_folder
 from qacomp.sources.source import RATE_AWARE, SHARING, Effects
 from qacomp.sources.source_size import SourceSize
 from qacomp.tensors.constants import constant_kind, constant_name
@@ -44,11 +45,13 @@ def open_folder(path: Path, data: Any, config: CompressConfig, progress: Progres
 
     Raises NotACheckpointError (see `read_folder`), and ConfigError for settings that need a network.
     """
-    for flag, value in (("--key", config.key), ("--arch", config.arch), ("--data", data)):
+    for flag, value in (("--key", config.key), ("--arch", config.arch)):
         if value is not None:
             raise ConfigError(
                 f"{flag}: {path} is a folder, of which only weights are compressed; give a checkpoint file in it"
             )
+    if data is not None and not isinstance(data, str):
+        raise ConfigError(f"{path} is a folder: give data as a spec of texts, such as text:FILE")
     size = sum((path / name).stat().st_size for name in list_folder(path).paths)
     with progress.task("reading the folder", size) as task:
         return FolderSource(read_folder(path, task.advance), progress)
@@ -90,6 +93,7 @@ class FolderSource:
     def effects(self, with_data: bool) -> Effects:
         """Return that only the settings of sharing have an effect."""
         used = (*SHARING, *(name for name in RATE_AWARE if name != "max_drop"))
+        used = (*used, "metric") if with_data else used
         return Effects(used, "needs to know the layers: give a checkpoint file and --arch", "a folder isn't trained")
 
     def weights(self) -> Sequence[Weight]:
@@ -114,9 +118,21 @@ class FolderSource:
         """Return None: a folder has no graph."""
         return None
 
-    def runs(self, given: Given | None, config: CompressConfig, note: Callable[[str], None]) -> None:
-        """Return None: tensors without a graph can't be run."""
-        return None
+    def runs(self, given: Given | None, config: CompressConfig, note: Callable[[str], None]) -> FolderRuns | None:
+        """Return the model that config.json describes, to run on the texts of --data, else on some of --calibration.
+
+        None without texts. Raises as `calibration` does, and ConfigError for a metric that texts don't give.
+        """
+        spec = given if isinstance(given, str) else config.calibration
+        if spec is None or self.large:
+            return None
+        model, path = self._model, self.folder.path
+        inputs = text_inputs(spec, path, model.made, config.seed)
+        feeds = inputs.others if given is None else (*inputs.of_moments, *inputs.others)
+        metric = metric_of_folder(config.metric, model.made.decodes, path)
+        return FolderRuns(
+            model, feeds, f"{sum(len(f['input_ids']) for f in feeds)} texts of {spec}", metric, config.seed
+        )
 
     def calibration(
         self, names: Sequence[str], config: CompressConfig, note: Callable[[str], None]
@@ -127,11 +143,8 @@ class FolderSource:
         """
         if config.calibration is None:
             return None
-        made = transformer_of(self.folder.path, len(self._places))
-        model = BlockModel(made, self.folder.read, list(self._places))
-        return BlockCalibration(
-            model, text_inputs(config.calibration, self.folder.path, made, config.seed), config.seed
-        )
+        inputs = text_inputs(config.calibration, self.folder.path, self._model.made, config.seed)
+        return BlockCalibration(self._model, inputs, config.seed)
 
     def digests(self) -> list[str]:
         """Return an empty list: the digests of all files are in `metadata`."""
@@ -153,6 +166,11 @@ class FolderSource:
         if self._parts:
             kinds["parts of weights"] = list(self._parts)
         return [f"{_KEPT}, {kind}: {_few(names)}" for kind, names in kinds.items()]
+
+    @cached_property
+    def _model(self) -> BlockModel:
+        made = transformer_of(self.folder.path, len(self._places))
+        return BlockModel(made, self.folder.read, list(self._places))
 
     @cached_property
     def _places(self) -> dict[str, Place]:

@@ -59,7 +59,8 @@ def open_source(
     data.
     """
     if isinstance(model, str | os.PathLike) and Path(model).is_dir():
-        return open_folder(Path(model), data if data is not None else config.data, config, how.progress), config, None
+        given = data if data is not None else config.data
+        return open_folder(Path(model), given, config, how.progress), _naming(config, given), given
     origin = checkpoint_of(
         model,
         trust_pickle=how.trust_pickle,

@@ -18,6 +18,8 @@ from qacomp.calibration.block_calibration import BlockCalibration, TextInputs
 from qacomp.calibration.block_model import BlockModel
 from qacomp.calibration.transformer import transformer_of
 from qacomp.errors import QacompError
+from qacomp.evaluation.similarity import similarity
+from qacomp.exporting.decode import decode_file
 from qacomp.formats import open_file
 
 transformers = pytest.importorskip("transformers")
@@ -181,3 +183,35 @@ def test_a_config_that_does_not_fit_is_one_clear_error(change: dict[str, Any], s
         qacomp.compress(tmp_path / "model", output=tmp_path / "m.qac", calibration=f"npz:{tmp_path / 'texts.npz'}")
     assert said in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "m.qac").exists()
+
+
+@pytest.mark.parametrize("kind", ["llama", "bert"])
+def test_what_texts_measure_is_what_the_decoded_folder_gives(kind: str, tmp_path: Path) -> None:
+    """Perplexity of the next tokens, or how alike the texts' mean vectors are."""
+    torch.manual_seed(2)
+    made = MADE[kind]().eval()
+    for parameter in made.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    made.save_pretrained(tmp_path / "model")
+    ids = texts(12, 7)["input_ids"]
+    np.savez(tmp_path / "texts.npz", input_ids=ids.numpy())
+    spec = f"npz:{tmp_path / 'texts.npz'}"
+    done = qacomp.compress(tmp_path / "model", output=tmp_path / "m.qac", data=spec, k=4, min_size=1)
+    decode_file(tmp_path / "m.qac", tmp_path / "back")
+    other = type(made).from_pretrained(tmp_path / "back").eval()
+    metric = done.metric
+    assert metric is not None and metric.samples == 12 and done.agreement is not None
+    with torch.no_grad():
+        if kind == "llama":
+            assert metric.name == "perplexity" and not metric.higher
+            for told, module in ((metric.original, made), (metric.decoded, other)):
+                assert told == pytest.approx(float(module(input_ids=ids, labels=ids).loss.exp()), rel=1e-4)
+        else:
+            both = [module(input_ids=ids).last_hidden_state.mean(1).numpy() for module in (made, other)]
+            assert metric.name == "similarity" and metric.original == pytest.approx(1)
+            assert metric.decoded == pytest.approx(similarity(*both), abs=0.02)
+            assert 0.1 < metric.decoded < 0.999
+    assert done.verdict.word != "not measured"
+    wrong = {"llama": "similarity", "bert": "perplexity"}[kind]
+    with pytest.raises(QacompError, match=wrong):
+        qacomp.compress(tmp_path / "model", output=tmp_path / "m.qac", data=spec, k=4, metric=wrong, force=True)
