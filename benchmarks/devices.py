@@ -13,6 +13,7 @@ from typing import Any
 import _devices_fuzz
 import networks
 import numpy as np
+from _devices_deltas import deltas
 from _devices_wasm import wasm
 from codec import gaussian
 from result import Headline, Results, Row, in_turns, median, shared_folder, spread
@@ -198,6 +199,7 @@ def run(size: str, seeds: int) -> Results:
         "wasm": lambda: wasm(size),
         "js_fuzz": _devices_fuzz.javascript,
         "c_fuzz": _devices_fuzz.c,
+        "deltas": lambda: deltas(size),
     }
     for name in os.environ.get("DEVICES_ROWS", ",".join(parts)).split(","):
         more_rows, more_headlines = parts[name]()

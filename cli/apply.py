@@ -22,14 +22,19 @@ def apply_command(old: Path, deltas: tuple[Path, ...], output: Path, force: bool
     The file has the very bytes of the container that the last delta was made for. It isn't written if a delta was made
     from another file, or is damaged.
 
+    Instead of DELTAS the URL of the new container can be given: then only the sections are fetched that OLD lacks.
+
     \b
     qacomp apply v1.qac v1-v2.qacd v2-v3.qacd -o v3.qac
+    qacomp apply v1.qac https://example.org/v3.qac -o v3.qac
     """
     from qacomp.updates import apply
 
     done = apply(old, deltas, output, force=force, progress=make_progress(as_json))
     if as_json:
         print_json(done.to_json())
+    elif not done.deltas:
+        echo(f"{done.output}: {done.bytes:,} bytes, of which {done.delta_bytes:,} were fetched; all digests are right")
     else:
         many = "1 delta" if done.deltas == 1 else f"{done.deltas} deltas"
         echo(f"{done.output}: {done.bytes:,} bytes, from {many} of {done.delta_bytes:,}; its digest is right")

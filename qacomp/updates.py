@@ -9,13 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from qacomp.calls import PathLike
-from qacomp.formats import Container, FormatError, open_file, write_atomically
+from qacomp.errors import RemoteError
+from qacomp.formats import Container, FormatError, layout, open_file, write_atomically
 from qacomp.formats.deltas import Delta, delta_chunks, make_delta, read_delta, updated
 from qacomp.formats.deltas.file import DIFFERENCE, REFERRED
+from qacomp.formats.prefix import CONTAINER
 from qacomp.formats.regular import open_regular
 from qacomp.formats.sharded import ShardedContainer
 from qacomp.outputs import Output, claim
 from qacomp.progress import Progress, SilentProgress
+from qacomp.remote.opening import open_file as open_remote
+from qacomp.remote.opening import remote_file
+from qacomp.remote.urls import url_of
+
+_LARGEST = 1 << 30  # bytes of a delta that is fetched into memory
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,10 @@ class MadeDelta:
 
 @dataclass(frozen=True)
 class Updated:
-    """A container that deltas made. deltas: how many; bytes: its size; delta_bytes: of all deltas together."""
+    """A container that deltas made. deltas: how many; bytes: its size; delta_bytes: of all deltas together.
+
+    Of a container that was updated by ranges, deltas is 0, and delta_bytes are those that were fetched.
+    """
 
     output: Path
     deltas: int
@@ -88,15 +98,20 @@ def apply(
 ) -> Updated:
     """Apply a delta to the container `old`, or several ones in order, and write the new container.
 
-    Its bytes are those of the container that the last delta was made for, which is checked before the file appears.
+    Its bytes are those of the container that the last delta was made for, which is checked before the file appears. A
+    delta may be a URL. Instead of deltas the URL of the new container itself may be given: then only the sections are
+    fetched that `old` doesn't have.
     force: replace a file at `output`. Raises WrongBaseError if a delta starts from another file (also if several are
-    out of order), FormatError for a damaged file, and OutputNotWritableError.
+    out of order), FormatError for a damaged file, RemoteError, and OutputNotWritableError.
     """
     paths = [Path(path) for path in ([deltas] if isinstance(deltas, str | os.PathLike) else deltas)]
     if not paths:
         raise ValueError("no delta is given")
     target = Path(output)
-    claim([Output(target, "-o", "container")], [Path(old), *paths], force=force)
+    local = [path for path in paths if url_of(path) is None]
+    claim([Output(target, "-o", "container")], [Path(old), *local], force=force)
+    if len(paths) == 1 and (url := url_of(paths[0])) is not None and _begins(url, CONTAINER.magic):
+        return _by_ranges(old, url, target, progress or SilentProgress())
     with ExitStack() as stack:
         read = [_read(path) for path in paths]
         container: Container = stack.enter_context(_whole(old))
@@ -110,8 +125,41 @@ def apply(
     return Updated(target, len(read), written, sum(one.size for one in read))
 
 
+def _by_ranges(old: PathLike, url: str, target: Path, progress: Progress) -> Updated:
+    """Write the container at a URL, of which only sections that `old` doesn't have are fetched; then all is checked."""
+    with _whole(old) as base, open_remote(url) as new:
+        if isinstance(new, ShardedContainer):
+            raise FormatError(f"{url}: is an index of shards; update each of its files")
+        known: dict[tuple[int, int], int] = {}
+        for place, section in enumerate(base.header.sections):
+            known.setdefault((section.stored_bytes, section.crc), place)
+        records = new.header.sections
+        offsets, _ = layout.offsets(records, new.start)
+        made, fetched = bytearray(new.data[: new.start]), new.start
+        with progress.task("sections", len(records)) as task:
+            for place, (record, offset) in enumerate(zip(records, offsets, strict=True)):
+                own = known.get((record.stored_bytes, record.crc))
+                made += bytes(offset - len(made))
+                made += new.stored(place) if own is None else base.stored(own)
+                fetched += record.stored_bytes if own is None else 0
+                task.advance()
+        with open_file(made) as whole:
+            whole.check()
+    return Updated(target, 0, write_atomically(target, [made]), fetched)
+
+
+def _begins(url: str, magic: bytes) -> bool:
+    source = remote_file(url)
+    return source.fetch(0, min(len(magic), source.size)) == magic
+
+
 def _read(path: Path) -> Delta:
-    """Read a delta file, which stays mapped into memory as long as the delta is in use."""
+    """Read a delta file, which stays mapped into memory as long as the delta is in use; fetch it from a URL."""
+    if (url := url_of(path)) is not None:
+        source = remote_file(url)
+        if source.size > _LARGEST:
+            raise RemoteError(f"{url}: has {source.size:,} bytes, too many for a delta; fetch it to a file")
+        return read_delta(memoryview(source.fetch(0, source.size)), url)
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""

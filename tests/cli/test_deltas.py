@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from range_server import range_server
 
 import qacomp
 from qacomp.cli.main import cli, main
-from qacomp.errors import OutputExistsError, OutputIsInputError
-from qacomp.formats import SharedTensor, save_file
+from qacomp.errors import OutputExistsError, OutputIsInputError, RemoteError
+from qacomp.formats import Coding, FormatError, SharedTensor, save_file
 
 
 @pytest.fixture
@@ -80,3 +81,26 @@ def test_no_file_is_lost(versions: list[Path], tmp_path: Path) -> None:
     qacomp.delta(first, second, tmp_path / "mine.qacd")  # its own kind is replaced
     with pytest.raises(OutputIsInputError):
         qacomp.apply(first, tmp_path / "mine.qacd", first, force=True)
+
+
+def test_an_update_by_ranges(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    served, large = tmp_path / "served", rng.normal(size=90_000).astype(np.float32)
+    served.mkdir()
+    for path, last in ((tmp_path / "old.qac", 1.0), (served / "new.qac", 2.0)):
+        save_file(path, {"a": large, "b": np.full(3, last)}, coding=Coding(chunk_log2=15))
+    qacomp.delta(tmp_path / "old.qac", served / "new.qac", served / "update.qacd")
+    with range_server(served) as server:
+        by_ranges = qacomp.apply(tmp_path / "old.qac", f"{server.url}/new.qac", tmp_path / "ranges.qac")
+        assert by_ranges.deltas == 0 and by_ranges.delta_bytes < server.sent < 20_000 < by_ranges.bytes
+        run("apply", tmp_path / "old.qac", f"{server.url}/update.qacd", "-o", tmp_path / "delta.qac")
+        assert "were fetched" in run("apply", tmp_path / "old.qac", f"{server.url}/new.qac", "-o", tmp_path / "cli.qac")
+        server.ranges = False
+        with pytest.raises(RemoteError):
+            qacomp.apply(tmp_path / "old.qac", f"{server.url}/new.qac", tmp_path / "none.qac")
+        server.ranges, server.wrong = True, True
+        with pytest.raises((FormatError, RemoteError)):
+            qacomp.apply(tmp_path / "old.qac", f"{server.url}/new.qac", tmp_path / "none.qac")
+    for name in ("ranges", "delta", "cli"):
+        assert (tmp_path / f"{name}.qac").read_bytes() == (served / "new.qac").read_bytes()
+    assert not (tmp_path / "none.qac").exists()
