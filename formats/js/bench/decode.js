@@ -7,12 +7,11 @@ const [path, wasm] = process.argv.slice(2);
 const data = readFileSync(path);
 const module = new WebAssembly.Module(readFileSync(wasm));
 const WARM = 4; // rounds until the engine has compiled everything for good
-const ROUNDS = 5;
+const ROUNDS = 10;
 
 const times = { wasm: [], js: [] };
 for (const engine of Object.keys(times)) {
   for (let round = 0; round < WARM + ROUNDS; round++) {
-    globalThis.gc?.();
     const before = process.cpuUsage();
     const file = await open(data, { engine, wasm: module });
     for (const name of file.names) file.tensor(name);

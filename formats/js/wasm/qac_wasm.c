@@ -1,4 +1,4 @@
-/* qac_wasm.c: the C reader as a WebAssembly module. wasm_engine.js calls it and lays out its memory: a qac_file where
+/* qac_wasm.c: the C reader as a WebAssembly module. wasm_reader.js calls it and lays out its memory: a qac_file where
  * `qac_wasm_start` says, the arena, then the output. Bytes of the container come from the imported function `read`. */
 #include "../../c/qac.h"
 
@@ -42,19 +42,8 @@ EXPORT(arrived) void arrived(qac_file *file, uint32_t received) { file->source.s
 /* Bytes of the arena to try again with, after QAC_ARENA_TOO_SMALL. */
 EXPORT(need) uint32_t need(const qac_file *file) { return file->need > UINT32_MAX ? UINT32_MAX : (uint32_t)file->need; }
 
-/* Bytes of the arena that reading takes, 0 if they can't be measured. */
-EXPORT(arena_bytes) uint32_t arena_bytes(qac_file *file, uint32_t level) {
-    uint64_t bytes = 0;
-    if (qac_arena_bytes(file, QAC_FAST, level, &bytes) != QAC_OK) return 0;
-    return bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes;
-}
-
 EXPORT(values) qac_error values(qac_file *file, uint32_t number, uint32_t level, void *out, size_t bytes) {
     return qac_read(file, number, level, out, bytes);
-}
-
-EXPORT(blob) qac_error blob(qac_file *file, uint32_t which, void *out, size_t bytes) {
-    return qac_read_blob(file, which ? QAC_METADATA : QAC_GRAPH, out, bytes);
 }
 
 void *memcpy(void *into, const void *from, size_t bytes) { return __builtin_memcpy(into, from, bytes); }
