@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 WINDOW = 128  # bytes of a text
-_STEPS, _BATCH, _RATE = 350, 16, 3e-3
+_STEPS, _BATCH, _RATE = 1500, 16, 3e-3
 _HELD = 10  # one of so many windows is held back
 
 

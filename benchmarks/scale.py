@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _scale_minilm import minilm_rows
 from _scale_text import decoder_rows
 from result import Headline, Results, Row, median, spread
 
@@ -28,7 +29,7 @@ MACHINES, TASKS = 1_000, 5_000  # simulated
 
 
 def some_rows() -> bool:
-    """Return whether QACOMP_SCALE_ROWS names some groups of rows only: folder, speed, simulated, decoder."""
+    """Return whether QACOMP_SCALE_ROWS names some groups of rows only: folder, speed, simulated, decoder, minilm."""
     return "QACOMP_SCALE_ROWS" in os.environ
 
 
@@ -36,7 +37,13 @@ def run(size: str, seeds: int) -> Results:
     """The suite: rows and headlines."""
     rows: list[Row] = []
     headlines: dict[str, Headline] = {}
-    groups = {"folder": folder_rows, "speed": speed_rows, "simulated": simulated_rows, "decoder": decoder_rows}
+    groups = {
+        "folder": folder_rows,
+        "speed": speed_rows,
+        "simulated": simulated_rows,
+        "decoder": decoder_rows,
+        "minilm": minilm_rows,
+    }
     wanted = os.environ.get("QACOMP_SCALE_ROWS", ",".join(groups)).split(",")
     for name in wanted:
         more, told = groups[name](seeds)

@@ -4,7 +4,7 @@ Everything equals what a run of the whole model gives; only one block's weights 
 all texts between two blocks are held, and those of the few texts on which changed weights are tried between all blocks.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -63,25 +63,29 @@ class BlockCalibration:
         """Return in how many steps the moments are taken: one for each block, and one for what is around them."""
         return len(self._model.blocks) + 1
 
-    @torch.no_grad()
     def moments(self, names: Mapping[str, tuple[int, ...]], advance: Callable[[], None]) -> dict[str, Moment]:
         """Return the moment of each weight that a linear layer multiplies with; see `CalibratedModel`."""
-        feeds, model, sums = (
-            self._inputs.of_moments,
-            self._model,
-            _Sums(names, self._seed, len(self._inputs.of_moments)),
-        )
+        return {name: moment for block in self.each_moment(names, advance) for name, moment in block.items()}
+
+    def each_moment(
+        self, names: Mapping[str, tuple[int, ...]], advance: Callable[[], None]
+    ) -> Iterator[dict[str, Moment]]:
+        """Yield the moments of the weights of each block, then of those around the blocks."""
+        feeds, model = self._inputs.of_moments, self._model
         entries = [model.entry(feed, {}) for feed in feeds]
         hidden = [entry.hidden for entry in entries]
         for place in range(len(model.blocks)):
+            sums = _Sums(names, [self._seed, place], len(feeds))
             with sums.watching(model.linears(place)):
                 hidden = [model.after(place, h, entry, {}) for h, entry in zip(hidden, entries, strict=True)]
             advance()
+            yield sums.moments()
+        sums = _Sums(names, [self._seed, len(model.blocks)], len(feeds))
         with sums.watching(model.linears(OUTSIDE)):
             for feed, last in zip(feeds, hidden, strict=True):
                 model.outputs(feed, last, {})
         advance()
-        return sums.moments()
+        yield sums.moments()
 
     def distance(self, values: Mapping[str, NDArray[Any]]) -> float:
         """Return how far the outputs move, relative to how they vary over all positions of the texts."""
@@ -144,7 +148,7 @@ class BlockDistance:
 class _Sums:
     """Sums of second moments of what modules are called with. names: shapes of the weights that are asked for."""
 
-    def __init__(self, names: Mapping[str, tuple[int, ...]], seed: int, runs: int) -> None:
+    def __init__(self, names: Mapping[str, tuple[int, ...]], seed: Sequence[int], runs: int) -> None:
         self._names, self._rng = names, np.random.default_rng(seed)
         self._most = -(-_POSITIONS // max(1, runs))
         self._totals: dict[str, Tensor] = {}

@@ -1,8 +1,8 @@
 """What rate-aware sharing needs of a model: second moments of its operators' inputs, and the change of its outputs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,4 +69,30 @@ class TwiceCalibratedModel(CalibratedModel, Protocol):
 
     def distance_elsewhere(self, values: Mapping[str, NDArray[Any]]) -> float:
         """Return the same distance on inputs that the moments don't come from."""
+        ...
+
+
+@runtime_checkable
+class MomentsByBlock(Protocol):
+    """A model whose moments are taken block by block, so that a large one needs no more memory than that."""
+
+    @property
+    def text(self) -> str:
+        """Return a text for the provenance that describes the inputs and their number."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Return a digest of the inputs, in hex."""
+        ...
+
+    @property
+    def batches(self) -> int:
+        """Return the number of steps."""
+        ...
+
+    def each_moment(
+        self, names: Mapping[str, tuple[int, ...]], advance: Callable[[], None]
+    ) -> Iterator[Mapping[str, Moment]]:
+        """Yield the moments of the weights of each block; advance: called after each."""
         ...

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from qacomp.calibration.weights_alone import OF_SUM, WeightsAlone
+from qacomp.calibration.weights_alone import OF_SUM
 from qacomp.evaluation.verdict import judge
 from qacomp.formats import Container, HeldTensor, open_file
 from qacomp.options.config import CompressConfig
@@ -23,6 +24,7 @@ from qacomp.runtime.operator_error import OperatorError
 from qacomp.sharing.selection import Selection
 from qacomp.sources.onnx_source import OnnxSource, read_onnx_tensor
 from qacomp.sources.source import PlainSource
+from qacomp.stages.large_calibrated import rounded_on_texts
 from qacomp.stages.made import Made, Measurements
 from qacomp.stages.measured_source import made_of
 from qacomp.stages.parts import of_part
@@ -44,21 +46,33 @@ def large_by_rate(source: PlainSource, selection: Selection, config: CompressCon
     """Return what a container of a large source holds: each tensor on the coarsest grid that the quality allows."""
     limit = DISTANCES[config.quality]
     error = min(limit, limit / OF_SUM / max(1, len(selection.layers)))
-    made = _large(source, selection, source.vectors(vector_precision(config)), PackingRules(config, error), run)
-    return replace(made, meta={**made.meta, "calibration": WeightsAlone.text})
+    with run.stage("calibrate"):
+        rounded, text = rounded_on_texts(source, selection, config, error, run)
+    vectors = source.vectors(vector_precision(config))
+    made = _large(source, selection, vectors, PackingRules(config, error), run, rounded)
+    return replace(made, meta={**made.meta, "calibration": text})
 
 
 def _large(
-    source: PlainSource, selection: Selection, vectors: Mapping[str, str], packing: PackingRules, run: Run
+    source: PlainSource,
+    selection: Selection,
+    vectors: Mapping[str, str],
+    packing: PackingRules,
+    run: Run,
+    rounded: Mapping[str, Path] | None = None,
 ) -> Made:
     """Return what a container holds; its tensors are shared while they are iterated, which works once.
 
-    So errors, and the tensors that sharing doesn't make smaller, are known only after that, in `finish`.
+    rounded: files of tensors that are rounded already, by name. Errors, and the tensors that sharing doesn't make
+    smaller, are known only after that, in `finish`.
     """
     config, folder = packing.config, run.pieces
     assert folder is not None  # the pipeline gives one to each large source
     selection = selection.with_reasons(vectors)
-    pieces = divided(_tasks(source, selection, vectors, config, run.workers))
+    known = rounded or {}
+    pieces = divided(
+        [replace(t, rounded=known.get(t.name)) for t in _tasks(source, selection, vectors, config, run.workers)]
+    )
     tasks = [PieceTask(n, piece, packing, folder.path) for n, piece in enumerate(pieces)]
     if run.part is not None:
         tasks, whole_count = of_part(tasks, run.part), sum(map(len, pieces))

@@ -18,9 +18,10 @@ from qacomp.options.config import CompressConfig
 from qacomp.rate.plain import on_grid_within
 from qacomp.runtime.operator_error import weight_error
 from qacomp.sharing.selection import Layer
-from qacomp.sharing.share import Packed, kept_unless_smaller
+from qacomp.sharing.share import Packed, in_own_dtype, kept_unless_smaller
 from qacomp.stages.pack_weights import clustered
 from qacomp.stages.piece_files import add_details
+from qacomp.stages.rounded_files import read_rounded
 from qacomp.version import VERSION
 
 _VALUES = 1 << 22  # of a piece, unless it has one tensor: work of a second
@@ -31,7 +32,7 @@ _TENSORS = 256  # most of them in a piece
 class TensorTask:
     """One tensor. read: gives its values, in any process; layer: how it is shared, or None; vector: its precision.
 
-    values: how many it has.
+    values: how many it has; rounded: a file of the values as they are shared, where they are known already.
     """
 
     name: str
@@ -39,6 +40,7 @@ class TensorTask:
     values: int
     layer: Layer | None = None
     vector: str | None = None
+    rounded: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,13 @@ class PackingRules:
     error: float | None
     version: str = VERSION
 
-    def shared(self, array: NDArray[Any], layer: Layer) -> Packed:
-        """Return a layer's values shared, or exact with the reason."""
+    def shared(self, array: NDArray[Any], layer: Layer, rounded: Path | None = None) -> Packed:
+        """Return a layer's values shared, or exact with the reason; rounded: a file of the shared values."""
         if self.error is None:
             return clustered(array, layer, self.config)
+        if rounded is not None:
+            held = in_own_dtype(read_rounded(rounded), array.dtype, self.config.stored_precision)
+            return kept_unless_smaller(held, array, layer)
         item = on_grid_within(array, self.error, self.config.stored_precision)
         if isinstance(item, str):
             return Packed(array, kept=f"{layer.reason}, but {item}: kept exactly")
@@ -129,7 +134,7 @@ def _write(task: PieceTask, path: Path) -> None:
 def packed(array: NDArray[Any], tensor: TensorTask, packing: PackingRules) -> Packed:
     """Return a tensor as the container will hold it: shared, rounded, or exact."""
     if tensor.layer is not None:
-        return packing.shared(array, tensor.layer)
+        return packing.shared(array, tensor.layer, tensor.rounded)
     if tensor.vector is not None:
         return Packed(stored_values(array, tensor.vector), tensor.vector)
     return Packed(array)

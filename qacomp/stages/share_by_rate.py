@@ -48,10 +48,6 @@ def share_by_rate(
     with run.stage("evaluate"):
         runs = source.runs(data, config, run.note)
     if source.large and config.target_size is None:
-        if config.calibration is not None:
-            run.note(
-                "--calibration has no effect: 1 GiB of weights or more are shared tensor by tensor; give --target-size"
-            )
         return large_by_rate(source, selection, config, run)
     with run.stage("calibrate"):
         calibrated = _calibrated(source, selection, config, run)

