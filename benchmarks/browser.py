@@ -9,6 +9,7 @@ import select
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +48,16 @@ class Browser:
         self.events: list[dict[str, Any]] = []
 
     def visit(self, page: Path, *, width: int = 1280, dark: bool = False, scripts: bool = True) -> Visit:
-        """Load `page` in a window of `width` pixels; scripts=False turns JavaScript off for it."""
+        """Load the file `page` in a window of `width` pixels; scripts=False turns JavaScript off for it."""
+        with self.tab(width=width, dark=dark) as tab:
+            self.call("Emulation.setScriptExecutionDisabled", tab.session, value=not scripts)
+            tab.load(page.resolve().as_uri())
+            self.call("Emulation.setScriptExecutionDisabled", tab.session, value=False)
+            return tab.seen()
+
+    @contextlib.contextmanager
+    def tab(self, *, width: int = 1280, dark: bool = False) -> Iterator["Tab"]:
+        """Open an empty tab with a window of `width` pixels, and close it at the end."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self.events.clear()
@@ -57,19 +67,10 @@ class Browser:
         self.call("Emulation.setDeviceMetricsOverride", session, **size)
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", session, features=features)
-        self.call("Emulation.setScriptExecutionDisabled", session, value=not scripts)
-        self.call("Page.navigate", session, url=page.resolve().as_uri())
-        self.wait("Page.loadEventFired")
-        self.call("Emulation.setScriptExecutionDisabled", session, value=False)
-        measured = "[document.documentElement.scrollWidth - innerWidth, document.body.innerText]"
-        answer = self.call("Runtime.evaluate", session, expression=measured, returnByValue=True)
-        overflow, text = answer["result"]["value"]
-        shot = self.call("Page.captureScreenshot", session, captureBeyondViewport=True)
-        seen = Visit(text=text, overflow=overflow, screenshot=base64.b64decode(shot["data"]))
-        for event in self.events:
-            _collect(event["method"], event.get("params", {}), seen)
-        self.call("Target.closeTarget", targetId=target)
-        return seen
+        try:
+            yield Tab(self, session)
+        finally:
+            self.call("Target.closeTarget", targetId=target)
 
     def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
         """One command and its answer; events that come meanwhile are kept."""
@@ -103,6 +104,45 @@ class Browser:
         message, _, self.rest = self.rest.partition(b"\0")
         decoded: dict[str, Any] = json.loads(message)
         return decoded
+
+
+class Tab:
+    """A tab with a page in it."""
+
+    def __init__(self, browser: Browser, session: str) -> None:
+        self.browser, self.session = browser, session
+
+    def load(self, address: str) -> None:
+        """Go to an address, and wait until its page is loaded."""
+        self.browser.call("Page.navigate", self.session, url=address)
+        self.browser.wait("Page.loadEventFired")
+
+    def evaluate(self, expression: str) -> Any:
+        """Return the value of an expression of JavaScript, of plain JSON types; a promise is awaited."""
+        answer = self.browser.call(
+            "Runtime.evaluate", self.session, expression=expression, returnByValue=True, awaitPromise=True
+        )
+        if "exceptionDetails" in answer:
+            raise RuntimeError(f"{expression}: {answer['exceptionDetails']}")
+        return answer["result"].get("value")
+
+    def until(self, expression: str, patience_s: float = _PATIENCE_S) -> Any:
+        """Ask until the expression's value is true, and return the value. Raises RuntimeError after `patience_s`."""
+        end = time.monotonic() + patience_s
+        while not (found := self.evaluate(expression)):
+            if time.monotonic() > end:
+                raise RuntimeError(f"{expression}: still {found} after {patience_s} s; {self.seen().text[:500]}")
+            time.sleep(0.02)
+        return found
+
+    def seen(self) -> Visit:
+        """Return what the page shows now, and what it logged and asked for since it was loaded."""
+        overflow, text = self.evaluate("[document.documentElement.scrollWidth - innerWidth, document.body.innerText]")
+        shot = self.browser.call("Page.captureScreenshot", self.session, captureBeyondViewport=True)
+        seen = Visit(text=text, overflow=overflow, screenshot=base64.b64decode(shot["data"]))
+        for event in self.browser.events:
+            _collect(event["method"], event.get("params", {}), seen)
+        return seen
 
 
 def _collect(method: str, said: dict[str, Any], seen: Visit) -> None:

@@ -29,6 +29,8 @@ _COMMANDS = (
     "gate",
     "sweep",
     "plot",
+    "page",
+    "serve",
     "demo",
 )
 _TRAINING = ("train", "compress", "sweep", "demo")  # need PyTorch, whatever else is missing

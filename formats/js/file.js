@@ -4,6 +4,7 @@ import { ArgumentError, NoGraphError, QacError, shown, TensorNotFoundError, Trun
 import { GRAPH, META, SAME, SHARED } from "./header.js";
 import { readMetadata } from "./metadata.js";
 import { modelOf } from "./onnx/model.js";
+import { storedBytes } from "./stored.js";
 import { NAMES, typed, widthOf } from "./types.js";
 
 export class QacFile {
@@ -24,7 +25,8 @@ export class QacFile {
     this.#data = data;
     this.#sections = sections;
     this.#engine = engine;
-    this.#infos = header.tensors.map((tensor, number) => infoOf(tensor, number, header.tensors));
+    const stored = storedBytes(sections.places);
+    this.#infos = header.tensors.map((tensor, number) => infoOf(tensor, header.tensors, Math.round(stored[number])));
     this.#numbers = new Map(this.#infos.map((info, number) => [info.name, number]));
   }
 
@@ -153,7 +155,7 @@ export class QacFile {
   }
 }
 
-function infoOf(tensor, number, tensors) {
+function infoOf(tensor, tensors, storedBytes) {
   const content = tensor.kind === SAME ? tensors[tensor.sameAs] : tensor;
   const shared = content.kind === SHARED;
   return Object.freeze({
@@ -163,6 +165,7 @@ function infoOf(tensor, number, tensors) {
     shape: Object.freeze(tensor.shape.slice()),
     count: tensor.count,
     bytes: tensor.count * widthOf(tensor.type),
+    storedBytes,
     kind: shared ? "shared" : "dense",
     levels: Object.freeze(shared ? content.levels.slice() : []),
     blocks: shared && content.blocks ? Object.freeze(content.blocks.slice()) : null,

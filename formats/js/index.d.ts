@@ -58,6 +58,8 @@ export interface TensorInfo {
   readonly count: number;
   /** Bytes of all values, decoded. */
   readonly bytes: number;
+  /** Bytes in the file: its part of sections that several tensors share; 0 for a tensor with the content of another. */
+  readonly storedBytes: number;
   readonly kind: "dense" | "shared";
   /** Sizes of the codebooks, the coarsest first; empty for a dense tensor. */
   readonly levels: readonly number[];

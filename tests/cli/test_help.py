@@ -49,6 +49,8 @@ COMMANDS = {
     "diff": 30,
     "verify": 30,
     "demo": 30,
+    "page": 30,
+    "serve": 30,
     "plot": 30,
     "plot penalty": 30,
     "plot training": 30,

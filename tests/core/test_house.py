@@ -84,6 +84,7 @@ ROOMS = (
     ("training",),
     ("stages",),
     ("report", "plots"),
+    ("page",),
     ("result",),
     ("pipeline", "evaluate", "diff"),
     ("calls",),
