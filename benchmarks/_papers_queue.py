@@ -9,11 +9,14 @@ from pathlib import Path
 from _papers_claims import Claim
 from _papers_pieces import FOLDER, run_trial, waiting
 
+from qacomp.errors import QacompError
+
 
 def work_off(claims: Sequence[Claim], minutes: float, folder: Path = FOLDER) -> int:
     """Run waiting trials, one after the other, until none is left or the time is over; return how many were run.
 
-    Ctrl-C and SIGTERM end the work without a piece of the trial that was running.
+    Ctrl-C and SIGTERM end the work without a piece of the trial that was running. A trial that fails is told, and the
+    next one is run.
     """
     ends, done = time.monotonic() + 60 * minutes, 0
     before = signal.signal(signal.SIGTERM, lambda number, frame: _stop())
@@ -22,7 +25,13 @@ def work_off(claims: Sequence[Claim], minutes: float, folder: Path = FOLDER) -> 
         for place, trial in enumerate(queue):
             if time.monotonic() > ends:
                 break
-            piece = run_trial(trial, folder)
+            try:
+                piece = run_trial(trial, folder)
+            except (
+                QacompError
+            ) as error:  # a training that diverged doesn't stop the others; it is tried again next time
+                print(f"{trial.stem}: failed, {error}", file=sys.stderr, flush=True)
+                continue
             done += 1
             print(f"{trial.stem}: {piece.seconds:.0f} s, {len(queue) - place - 1} pieces left", flush=True)
     except KeyboardInterrupt:

@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 from _trials import WORK, data_spec
+from result import shared_folder
 from torch import nn
 
 from qacomp.batches.arrays import ArrayBatches
 from qacomp.batches.examples import Batch
+from qacomp.checkpoints import read_checkpoint
 from qacomp.datasets import Split, load_dataset
 from qacomp.evaluation.metric import ACCURACY
 from qacomp.evaluation.on_batches import network_value
 from qacomp.models import create_model, model_info
 from qacomp.options.config import CompressConfig
 from qacomp.progress import SilentProgress
-from qacomp.sources.network import Network
+from qacomp.sources.network import Network, build_network
 from qacomp.sources.torch_weights import select_layers
 from qacomp.stages.resolve import resolve_network
 from qacomp.training.device import choose_device, choose_precision
@@ -83,7 +85,16 @@ def prepared(arch: str) -> Callable[[Split], Batch]:
 
 
 def pretrained(arch: str, seed: int, s: dict[str, Any], examples: TensorExamples) -> nn.Module:
-    """Return a network trained from the seed's first weights on the seed's images; kept in benchmarks/work."""
+    """Return a network trained from the seed's first weights on the seed's images; kept in benchmarks/work.
+
+    With a `checkpoint` among the settings it is that one of the shared folder, for every seed.
+    """
+    if "checkpoint" in s:
+        shared = shared_folder()
+        assert shared is not None, "wants the shared folder"
+        network = build_network(read_checkpoint(shared / "ckpt" / s["checkpoint"]), CompressConfig(arch=arch))
+        assert network is not None
+        return network.model.eval()
     key = json.dumps([arch, seed, s["data"], s["images"], s["pretraining"]], sort_keys=True)
     path = WORK / f"papers-{arch}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.pt"
     torch.manual_seed(seed)

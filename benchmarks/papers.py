@@ -34,7 +34,9 @@ def run(
     """Run what is waiting; return a row for each claim, of all pieces that are kept. The seeds are the claims' own."""
     torch.set_num_threads(threads)
     chosen = [one for one in _papers_list.claims() if claim in (None, one.name)]
-    if minutes > 0 and shared_folder() is not None:
+    if minutes > 0 and shared_folder() is None:
+        print("no shared folder (QACOMP_SHARED) with the data: nothing is run, and what is kept is summed up")
+    elif minutes > 0:
         with _alone():
             work_off(chosen, minutes)
     found = [standing(one) for one in _papers_list.claims()]

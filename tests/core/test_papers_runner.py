@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from qacomp.errors import QacompError
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 SCRIPT = """
@@ -113,6 +115,22 @@ def test_the_time_ends_the_queue_and_turns_order_it(module: Callable[[str], Any]
     assert [trial.name for trial in pieces.waiting(some, tmp_path)] == ["a", "b", "late"]
     assert queue.work_off([claim], -1.0, tmp_path) == 0
     assert queue.work_off([claim], 1.0, tmp_path) == 3 and queue.work_off([claim], 1.0, tmp_path) == 0
+
+
+def test_a_trial_that_fails_doesnt_stop_the_queue(
+    module: Callable[[str], Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue, claims, pieces = module("_papers_queue"), module("_papers_claims"), module("_papers_pieces")
+
+    def measure(settings: dict[str, Any], seed: int) -> dict[str, Any]:
+        if seed == 1:
+            raise QacompError("the loss became nan")
+        return {}
+
+    some = tuple(pieces.Trial("c", "", seed, {}, measure) for seed in range(3))
+    assert queue.work_off([claims.Claim("c", "", "", "", some)], 1.0, tmp_path) == 2
+    assert "c-seed1: failed, the loss became nan" in capsys.readouterr().err
+    assert [trial.seed for trial in pieces.waiting(some, tmp_path)] == [1]
 
 
 @pytest.mark.parametrize("values", [[1.0, 2.0, 4.0], [0.3, -0.2, 0.1, 0.9], [5.0, 5.0, 5.0, 5.0]])
