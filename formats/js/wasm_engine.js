@@ -4,12 +4,13 @@ import { Input } from "./bytes.js";
 import {
   ChecksumError, EngineError, HeaderError, NotAContainerError, PayloadError, ReadFailedError, TruncatedError,
 } from "./errors.js";
-import { INDICES, VALUES } from "./header.js";
+import { INDICES, SAME, VALUES } from "./header.js";
 import { bookValues } from "./places.js";
 import { widthOf } from "./types.js";
 import { readerOf } from "./wasm_reader.js";
 
 const [UNSUPPORTED, LIMIT] = [2, 6]; // of qac.h
+const MANY = 4; // plain JavaScript takes about so many times as long as the C reader for the codec context
 /** Errors of qac.h that speak of the file. */
 const ERRORS = {
   1: [NotAContainerError, "isn't a .qac container"],
@@ -24,6 +25,7 @@ export class WasmEngine {
   name = "wasm";
   #data;
   #tensors;
+  #groups; // of indices: the numbers of their tensors
   #plain;
   #zstd;
   #reader;
@@ -33,6 +35,7 @@ export class WasmEngine {
   constructor(module, { data, places, zstd, plain }) {
     this.#data = data;
     this.#tensors = places.tensors;
+    this.#groups = places.members[INDICES];
     this.#plain = plain;
     this.#zstd = zstd;
     this.#reader = readerOf(module);
@@ -45,7 +48,10 @@ export class WasmEngine {
 
   /** The bytes of a tensor's values at a level, in memory of their own. */
   values(number, level) {
-    const { count, type } = this.#tensors[number];
+    const tensor = this.#tensors[number];
+    if (tensor.kind === SAME) return this.values(tensor.sameAs, level);
+    if (level > 0 && this.#shares(tensor)) return this.#plain.values(number, level);
+    const { count, type } = tensor;
     this.#refused = null;
     const { error, values } = this.#reader.values(this, number, level, count * widthOf(type));
     if (this.#refused) throw this.#refused;
@@ -53,6 +59,11 @@ export class WasmEngine {
     if (!error) return values.slice();
     const [Class, message] = ERRORS[error] ?? [EngineError, `the module answered ${error}; use engine "js"`];
     throw new Class(message);
+  }
+
+  /** Whether a tensor's refinements are in a group with many others: the C reader decodes it again for each of them. */
+  #shares({ group, atOnce }) {
+    return group && !atOnce && (this.#groups.get(group - 1)?.length ?? 0) >= MANY;
   }
 
   /** The bytes of the graph or of the metadata: text, which plain JavaScript decodes as well. */
