@@ -1,5 +1,6 @@
 """The C decoder: speed against the numpy reader and its peers, size of its code, memory for ResNet-20; its WebAssembly
-module, and the readers under fuzzers. DEVICES_ROWS names some groups of rows: speed,resnet,code,wasm,js_fuzz,c_fuzz.
+module, the readers under fuzzers, and deltas. DEVICES_ROWS names some groups of rows: speed,resnet,code,wasm,js_fuzz,
+c_fuzz,deltas.
 """
 
 import os

@@ -54,7 +54,7 @@ def plain_step(step: float) -> float:
 def step_of(shared: SharedTensor | None) -> float | None:
     """Return the step of a grid on which a tensor's codebook is, or was before its values were tuned; else None.
 
-    Tuned values are still in order around zero, which stays an entry, and near multiples of the step they had.
+    Tuned values are still near multiples of the step they had; the one nearest to zero was zero.
     """
     if shared is None:
         return None
@@ -64,9 +64,10 @@ def step_of(shared: SharedTensor | None) -> float | None:
     if exact is not None and book.size > 1 and bool((np.abs(exact[0][np.abs(numbers) == 1]) == 1).all()):
         return float(exact[1])  # the values next to zero are one step away from it
     near = (np.abs(numbers) <= _INNER) & (numbers != 0)
-    if not near.any() or not (book == 0).any():
+    if not near.any() or np.ptp(np.sign(numbers[near])) == 0:
         return None
     step = float((book[near] * numbers[near]).sum() / (numbers[near] ** 2).sum())
+    near |= numbers == 0
     return step if bool((np.abs(book[near] - step * numbers[near]) <= _TUNED * step).all()) else None
 
 

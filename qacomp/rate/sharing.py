@@ -45,7 +45,7 @@ class RateSharing:
 
     dtypes: of the original weights; precision: of codebooks in the file; unfit: layer -> why it can't be put on a grid.
     sensitivities: by weight, what the search of steps measured; empty if the model can't be run. base: the digest of
-    the container that weights stay near; empty without one.
+    the container that weights stay near; empty without one; based: most weights have its steps at scale 1.
     """
 
     weights: Mapping[str, WeightOnGrid]
@@ -55,6 +55,7 @@ class RateSharing:
     unfit: Mapping[str, str]
     sensitivities: Mapping[str, Sensitivity] = field(default_factory=dict)
     base: str = ""
+    based: bool = False
 
     def at(self, scale: float) -> dict[str, Packed]:
         """Return every weight on its grid, as a container holds it, with all steps multiplied by `scale`."""
@@ -85,10 +86,13 @@ class RateSharing:
         return replace(self, steps={name: step * factors.get(name, 1.0) for name, step in self.steps.items()})
 
     def near(self, selection: Selection) -> "RateSharing":
-        """Return the weights near those of the selection's base, with its steps where it is on grids."""
+        """Return the weights near those of the selection's base, with its steps where it is on grids.
+
+        The steps of other weights keep their ratios, and are scaled to those of the base.
+        """
         if selection.base is None:
             return self
-        weights, steps = dict(self.weights), dict(self.steps)
+        weights, known = dict(self.weights), dict[str, float]()
         for layer in selection.layers:
             weight = self.weights.get(layer.name)
             values = None if weight is None or layer.base is None else layer.base.values(weight.values.shape)
@@ -96,8 +100,13 @@ class RateSharing:
                 continue
             weights[layer.name] = replace(weight, near=values, columns=None)
             if (step := step_of(layer.base.shared(values.shape))) is not None:
-                steps[layer.name] = step
-        return replace(self, weights=weights, steps=steps, base=selection.base.digest)
+                known[layer.name] = step
+        sizes = {name: weights[name].values.size for name in known}
+        whole = sum(sizes.values())
+        other = sum(n * math.log(known[name] / self.steps[name]) for name, n in sizes.items()) / max(1, whole)
+        steps = {name: known.get(name, step * math.exp(other)) for name, step in self.steps.items()}
+        based = 2 * whole > sum(weight.values.size for weight in weights.values())
+        return replace(self, weights=weights, steps=steps, base=selection.base.digest, based=based)
 
     def eased(self) -> "RateSharing":
         """Return the weights with steps halfway, in logarithm, between these and steps ∝ the weights' own deviations.

@@ -144,7 +144,7 @@ class NetworkOnGrids:
             lambda factors: self._finer(factors).scaled(tuned=tuned),
             self.found.sharing.by_cost,
             before_tuning if tuned else None,
-            based=bool(self.found.sharing.base),
+            based=self.found.sharing.based,
             estimate=None if self.found.sharing.base else self.found.sharing.estimate,
         )
         return kept_trials(scaled, self.job.run.journal, what)

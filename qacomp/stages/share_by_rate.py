@@ -172,7 +172,7 @@ def _scaled(grids: _Grids, runs: ModelRuns | None, run: Run) -> Scaled:
         lambda factors: _scaled(grids.finer(factors), runs, run),
         grids.sharing.by_cost,
         quick_bytes=grids.quick_bytes if grids.large else None,
-        based=bool(grids.sharing.base),
+        based=grids.sharing.based,
         estimate=None if grids.large or grids.sharing.base else grids.sharing.estimate,
     )
     what = grids.sharing.digest + grids.model.digest + ("" if runs is None else runs.digest)

@@ -11,13 +11,14 @@ import qacomp
 from qacomp.errors import ConfigError
 from qacomp.formats import SharedTensor, open_file, save_file
 from qacomp.rate.compensation import factorized, rounded
-from qacomp.rate.grid_form import step_of
+from qacomp.rate.grid_form import grid_tensor, grid_values, step_of
 from qacomp.rate.matrices import MatrixView
+from qacomp.rate.sharing import RateSharing
 from qacomp.rate.steps import WeightOnGrid
 from qacomp.sharing.base import HELD, open_base
 from qacomp.sharing.kmeans import kmeans
 from qacomp.sharing.near_base import near_base
-from qacomp.sharing.selection import Layer
+from qacomp.sharing.selection import Layer, Selection
 
 RNG = np.random.default_rng(0)
 OLD = (RNG.normal(size=(100, 120)) * (RNG.random((100, 120)) < 0.9)).astype(np.float32)
@@ -64,10 +65,25 @@ def test_the_step_of_a_grid() -> None:
     places = np.zeros(6, np.uint8)
     assert step_of(SharedTensor(grid, places)) == 0.25
     tuned = grid * np.array([1, 1.1, 1, 0.9, 1.05, 1], np.float32)
-    found = step_of(SharedTensor(tuned[1:5], places))
+    found = step_of(SharedTensor(tuned[1:5] + np.float32(1e-3), places))  # the zero has moved too
     assert found == pytest.approx(0.25, rel=0.1)
     assert step_of(SharedTensor(np.array([-3.07, -1.03, 0, 0.11, 2.01], np.float32), places)) is None
     assert step_of(SharedTensor(np.array([1, 2.1], np.float32), places)) is None and step_of(None) is None
+
+
+def test_the_steps_of_a_base(tmp_path: Path) -> None:
+    """Those on grids are taken, others are scaled with them; only with most of them scale 1 has the base's steps."""
+    small, types = NEW[:4], dict.fromkeys("wv", np.dtype(np.float32))
+    weights = {"w": WeightOnGrid(NEW), "v": WeightOnGrid(small)}
+    alone = RateSharing(weights, {"w": 0.2, "v": 0.1}, types, "exact", {})
+    chosen = Selection((Layer("w", "dense", NEW.shape, 16), Layer("v", "dense", small.shape, 16)))
+    assert alone.near(chosen) is alone
+    for name, steps in (("w", {"w": 0.25, "v": 0.125}), ("v", {"w": 0.5, "v": 0.25})):
+        integers = rounded(weights[name].values, 0.25)
+        save_file(tmp_path / "a.qac", {name: grid_tensor(integers, grid_values(integers, 0.25, np.dtype(np.float32)))})
+        near = alone.near(chosen.near(open_base(tmp_path / "a.qac")))
+        assert near.steps == pytest.approx(steps) and near.based == (name == "w")
+        assert near.digest != alone.digest and [n for n, w in near.weights.items() if w.near is not None] == [name]
 
 
 @pytest.mark.parametrize("settings", [{"k": 16}, {"target_size": "5500"}], ids=["k", "rate"])
