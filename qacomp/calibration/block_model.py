@@ -83,7 +83,7 @@ class BlockModel:
             stub.record()
         self._whole(feed, changed)
         if any(stub.given is None for stub in self._stubs):
-            raise NotACheckpointError("the model doesn't run all of its blocks; leave --calibration out")
+            raise NotACheckpointError("the model doesn't run all of its blocks; leave out --calibration and --data")
         calls = tuple(stub.given for stub in self._stubs if stub.given is not None)
         return Entry(calls[0][0][0], tuple((args[1:], named) for args, named in calls))
 
@@ -187,7 +187,7 @@ def _sources(module: nn.Module, names: frozenset[str]) -> dict[str, str]:
     if missing:
         raise NotACheckpointError(
             f"{type(module).__name__} of transformers has {len(missing)} weights that the folder hasn't, such as "
-            f"{missing[0][:80]}; leave --calibration out"
+            f"{missing[0][:80]}; leave out --calibration and --data"
         )
     return found
 

@@ -50,7 +50,7 @@ def transformer_of(folder: Path, tensors: int) -> Transformer:
     if not (isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)):
         raise NotACheckpointError(
             f"{path}: architecture {name[:80]!r} isn't one of transformers {transformers.__version__}; leave "
-            "--calibration out"
+            "out --calibration and --data"
         )
     try:
         settings = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -60,12 +60,12 @@ def transformer_of(folder: Path, tensors: int) -> Transformer:
     except Exception as error:  # whatever a wrong config raises in transformers
         why = str(error).strip().split("\n")[0][:200]
         raise NotACheckpointError(
-            f"{path}: transformers makes no {name} of it ({why}); leave --calibration out"
+            f"{path}: transformers makes no {name} of it ({why}); leave out --calibration and --data"
         ) from error
     blocks = blocks_of(module)
     if blocks is None or getattr(settings, "is_encoder_decoder", False):
         raise NotACheckpointError(
-            f"{path}: {name} isn't one sequence of blocks, so it can't be run block by block; leave --calibration out"
+            f"{path}: {name} isn't one sequence of blocks, so it can't be run block by block; leave out --calibration and --data"
         )
     settings.update({"use_cache": False})
     limit = getattr(settings, "max_position_embeddings", None)
@@ -93,7 +93,7 @@ def _config(path: Path, tensors: int) -> Mapping[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise NotACheckpointError(
             f"{path}: can't be read as JSON, but says what the model is; copy or download the folder again, or leave "
-            "--calibration out"
+            "out --calibration and --data"
         ) from error
     if not isinstance(config, dict):
         raise NotACheckpointError(f"{path}: isn't an object; copy or download the folder again")

@@ -50,8 +50,11 @@ def open_folder(path: Path, data: Any, config: CompressConfig, progress: Progres
             raise ConfigError(
                 f"{flag}: {path} is a folder, of which only weights are compressed; give a checkpoint file in it"
             )
-    if data is not None and not isinstance(data, str):
-        raise ConfigError(f"{path} is a folder: give data as a spec of texts, such as text:FILE")
+    if data is not None and not (isinstance(data, str) and ":" in data):
+        raise ConfigError(
+            f"--data: {path} is a folder, whose model is measured on texts alone; give text:FILE, npz:FILE with "
+            "input_ids, or module:function"
+        )
     size = sum((path / name).stat().st_size for name in list_folder(path).paths)
     with progress.task("reading the folder", size) as task:
         return FolderSource(read_folder(path, task.advance), progress)
@@ -75,7 +78,7 @@ class FolderSource:
         """Return the remarks from reading the folder."""
         return (
             *self.folder.notes,
-            "a folder: only weights are compressed, no accuracy; decode -o FOLDER gives it back",
+            "a folder: its weights are compressed, none is trained; decode -o FOLDER gives it back",
         )
 
     @cached_property
