@@ -11,10 +11,19 @@ from _papers_statistics import Interval, bootstrap
 
 @dataclass(frozen=True)
 class Question:
-    """One comparison that a claim rests on: what is compared, and its paired differences, one a seed, from pieces."""
+    """One comparison that a claim rests on: what is compared, and its paired differences, one a seed, from pieces.
+
+    seeds: how many are planned. Before they are there nothing is decided: an interval that is looked at after each seed
+    would exclude zero at some time by chance.
+    """
 
     text: str
     differences: Callable[[Sequence[Piece]], list[float]]
+    seeds: int
+
+    def decided(self, answer: Interval | None) -> bool:
+        """Return whether all seeds are there, and their interval decides."""
+        return answer is not None and answer.n >= self.seeds and answer.decided
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,7 @@ class Standing:
     @property
     def decided(self) -> bool:
         """Return whether every question is decided."""
-        return bool(self.answers) and all(answer is not None and answer.decided for _, answer in self.answers)
+        return bool(self.answers) and all(question.decided(answer) for question, answer in self.answers)
 
     @property
     def verdict(self) -> str:

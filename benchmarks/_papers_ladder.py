@@ -43,7 +43,7 @@ def claim() -> Claim:
         "simplenet on 6,000 images of CIFAR-10J: levels of 2, 4 and 16 shared values and full precision, 1 epoch from "
         "a trained network, which teaches too; the paper has no ladders",
         tuple(Trial(NAME, "", seed, SETTINGS, measure, 2 if seed < 5 else 3) for seed in range(SEEDS)),
-        (Question("level 2, IPKD-TA-M less IPKD", less("ta-m", "ipkd", SMALLEST)),),
+        (Question("level 2, IPKD-TA-M less IPKD", less("ta-m", "ipkd", SMALLEST), SEEDS),),
         cells=partial(submodel_cells, names=[*(f"level{n}" for n in LEVELS), "full"], part="sub-model"),
     )
 

@@ -36,7 +36,9 @@ def verdicts(rows: Rows) -> str:
     lines = []
     for number, row in enumerate(rows):
         r = row["results"]
-        answers = [f"{a['question']}: {_interval(a)} ({a['n']} seeds)" for a in r["answers"] if "mean" in a]
+        answers = [
+            f"{a['question']}: {_interval(a)} ({a['n']} of {a['seeds']} seeds)" for a in r["answers"] if "mean" in a
+        ]
         letter = chr(ord("a") + number)
         lines.append([f"({letter}) {row['settings']['paper']}: {row['description']}", r["verdict"], "; ".join(answers)])
     return table(["claim", "here", "points of test accuracy, mean and 95 % interval"], lines, 3)

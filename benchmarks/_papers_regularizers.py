@@ -59,7 +59,9 @@ def claim() -> Claim:
                     turn = TURNS[arch] + (3 if group == "starts" else 0)
                     trials.append(Trial(NAME, f"{arch}-k{k}-{group}", seed, s, measure, turn))
     questions = [
-        Question(f"{NETWORKS[arch]}, {when} tuning: R_E less the matched baseline, mean over K", gain(arch, stage))
+        Question(
+            f"{NETWORKS[arch]}, {when} tuning: R_E less the matched baseline, mean over K", gain(arch, stage), SEEDS
+        )
         for arch in ASKED
         for when, stage in (("before", "shared"), ("after", "tuned"))
     ]

@@ -51,7 +51,7 @@ def claim() -> Claim:
         "quantizer's own domain, every layer quantized",
         tuple(trials),
         tuple(
-            Question(f"{title} at {min(BITS)} bits, with SinReQ less without", gain(quantizer, min(BITS)))
+            Question(f"{title} at {min(BITS)} bits, with SinReQ less without", gain(quantizer, min(BITS)), SEEDS)
             for quantizer, title in QUANTIZERS.items()
         ),
         cells=cells,

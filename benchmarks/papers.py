@@ -61,7 +61,9 @@ def row(found: Standing) -> Row:
     answers: list[dict[str, Any]] = []
     for question, answer in found.answers:
         ends = {} if answer is None else {"mean": answer.mean, "low": answer.low, "high": answer.high, "n": answer.n}
-        answers.append({"question": question.text, "decided": answer is not None and answer.decided, **ends})
+        answers.append(
+            {"question": question.text, "decided": question.decided(answer), "seeds": question.seeds, **ends}
+        )
     results = {"verdict": found.verdict, "decided": found.decided, "answers": answers}
     results |= {"pieces": len(found.pieces), "of": len(claim.trials), "cpu_hours": round(found.hours, 3)}
     results["cells"] = claim.cells(found.pieces)
