@@ -65,7 +65,8 @@ def transformer_of(folder: Path, tensors: int) -> Transformer:
     blocks = blocks_of(module)
     if blocks is None or getattr(settings, "is_encoder_decoder", False):
         raise NotACheckpointError(
-            f"{path}: {name} isn't one sequence of blocks, so it can't be run block by block; leave out --calibration and --data"
+            f"{path}: {name} isn't one sequence of blocks, so it can't be run block by block; leave out --calibration "
+            "and --data"
         )
     settings.update({"use_cache": False})
     limit = getattr(settings, "max_position_embeddings", None)
