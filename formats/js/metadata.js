@@ -70,6 +70,7 @@ class Checker {
   }
 
   #token(token, before) {
+    if (!/^[{}[\]:,]/.test(token) && this.open.length >= MOST_DEPTH) throw damaged("it is nested too deep");
     if (token === "{" || token === "[") this.open.push(token === "{" ? new Set() : null);
     else if (token === "}" || token === "]") this.open.pop();
     else if (token[0] === '"') this.#string(token, before);
@@ -89,7 +90,8 @@ class Checker {
   }
 
   #number(token) {
-    if (!Number.isFinite(Number(token))) throw damaged("a number isn't finite");
-    if (/^-?\d+$/.test(token) && token.length > MOST_DIGITS) throw damaged("a number has too many digits");
+    const digits = /^-?(\d+)$/.exec(token)?.[1].length ?? 0;
+    if (digits > MOST_DIGITS) throw damaged("a number has too many digits");
+    if (!digits && !Number.isFinite(Number(token))) throw damaged("a number isn't finite");
   }
 }

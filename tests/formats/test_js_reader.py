@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from qacomp.formats import Level, SharedTensor, save_file
 from qacomp.graphs.skeleton import empty, slots
 from qacomp.graphs.walk import sites
 
+Patience = Callable[[float], float]
 FOLDER = Path(__file__).resolve().parents[2] / "formats" / "js"
 NODE = shutil.which("node")
 OLDEST = 20  # the version of node that package.json asks for
@@ -38,17 +40,26 @@ def version() -> int:
 pytestmark = pytest.mark.skipif(version() < OLDEST, reason=f"needs node {OLDEST}")
 
 
-def run(*arguments: str, patience: float = 240) -> subprocess.CompletedProcess[str]:
+def run(seconds: float, *arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
     assert NODE is not None
-    return subprocess.run([NODE, *arguments], cwd=FOLDER, capture_output=True, text=True, timeout=patience)
+    return subprocess.run([NODE, *arguments], cwd=FOLDER, input=given, capture_output=True, text=True, timeout=seconds)
 
 
-def test_the_tests_of_the_package_pass() -> None:
-    done = run("--test", "--test-reporter=tap", "test/")
-    assert done.returncode == 0, "\n".join(line for line in done.stdout.splitlines() if "duration_ms" not in line)[
-        -6000:
-    ]
-    assert "# skipped 0" in done.stdout
+@pytest.fixture(scope="module")
+def module(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The C reader as a WebAssembly module; no file where there is no compiler for it."""
+    path = tmp_path_factory.mktemp("wasm") / "qac.wasm"
+    if shutil.which("clang") and shutil.which("wasm-ld"):
+        subprocess.run(["sh", str(FOLDER / "wasm" / "build"), str(path)], check=True)
+    return path
+
+
+def test_the_tests_of_the_package_pass(module: Path, monkeypatch: pytest.MonkeyPatch, patience: Patience) -> None:
+    monkeypatch.setenv("QAC_WASM", str(module))
+    done = run(patience(120), "--test", "--test-reporter=tap", "test/")
+    told = "\n".join(line for line in done.stdout.splitlines() if "duration_ms" not in line)
+    assert done.returncode == 0, told[-6000:]
+    assert ("# skipped 0" in told) == module.exists()
 
 
 def test_the_package_ships_what_it_exports() -> None:
@@ -77,7 +88,7 @@ def model() -> onnx.ModelProto:
     return made
 
 
-def test_onnx_bytes_are_those_of_the_original_model(tmp_path: Path) -> None:
+def test_onnx_bytes_are_those_of_the_original_model(tmp_path: Path, patience: Patience) -> None:
     made = model()
     whole, graph = made.SerializeToString(deterministic=True), made
     tensors = {}
@@ -92,14 +103,14 @@ def test_onnx_bytes_are_those_of_the_original_model(tmp_path: Path) -> None:
     assert len(tensors) == 6  # the branches' constants have one name, so they are numbered
     path = tmp_path / "m.qac"
     save_file(path, tensors, graph=graph.SerializeToString(deterministic=True), meta={"graph": "original"})
-    done = run("--input-type=module", "-e", MODELS, "-", str(path))
+    done = run(patience(60), "--input-type=module", "-e", MODELS, "-", str(path))
     assert done.returncode == 0, done.stderr
     assert Path(f"{path}.1").read_bytes() == whole
     coarse_model = onnx.load_from_string(Path(f"{path}.0").read_bytes())
     assert sorted(set(numpy_helper.to_array(coarse_model.graph.initializer[0]).ravel())) == [0, 0.75]
 
 
-def test_onnx_bytes_of_a_network_are_those_of_decode(tmp_path: Path) -> None:
+def test_onnx_bytes_of_a_network_are_those_of_decode(tmp_path: Path, patience: Patience) -> None:
     from qacomp.exporting.onnx_model import onnx_model
     from qacomp.formats import open_file
     from qacomp.graphs.weightless import strip_weights
@@ -109,8 +120,72 @@ def test_onnx_bytes_of_a_network_are_those_of_decode(tmp_path: Path) -> None:
     feed = {"data": "ü\x7f", "input_shape": [1, 28], "preprocessing": {"mean": [0.1307, 1e-05, 1.0], "note": '\\"'}}
     path = tmp_path / "n.qac"
     save_file(path, weights | {"unused": np.zeros(3)}, graph=strip_weights(made, ["w"]), meta=feed)
-    done = run("--input-type=module", "-e", MODELS, "-", str(path))
+    done = run(patience(60), "--input-type=module", "-e", MODELS, "-", str(path))
     assert done.returncode == 0, done.stderr
     with open_file(path) as container:
         wanted = onnx_model(container).SerializeToString(deterministic=True)
     assert Path(f"{path}.0").read_bytes() == wanted
+
+
+METADATA = """
+import { readMetadata } from "./metadata.js";
+import { QacError } from "./errors.js";
+import { readFileSync } from "node:fs";
+const read = (hex) => {
+  try {
+    readMetadata(Uint8Array.from(Buffer.from(hex, "hex")));
+    return true;
+  } catch (error) {
+    if (error instanceof QacError) return false;
+    throw error;
+  }
+};
+console.log(JSON.stringify(JSON.parse(readFileSync(0, "utf8")).map(read)));
+"""
+
+
+def nested(depth: int, inner: str) -> bytes:
+    """An object that holds lists in one another, `depth` of both together."""
+    return ('{"a":' + "[" * (depth - 1) + inner + "]" * (depth - 1) + "}").encode()
+
+
+def test_metadata_are_refused_where_python_refuses_them(patience: Patience) -> None:
+    from qacomp.formats import FormatError
+    from qacomp.formats.metadata import read_metadata
+
+    texts = [b"{}", b"[]", b"1", b"null", b"", b"{", b'{"a":1,"a":2}', b'{"a":{"b":1,"c":[{"b":1}]},"b":{"b":2}}']
+    texts += [
+        b'{"a":[1,"a",{"a":1}],"b":"a"}',
+        b'{"a":NaN}',
+        b'{"a":1e999}',
+        b'{"a":-1e-999}',
+        b'{"a":01}',
+        b'{"a" : "\\u00e9"}',
+    ]
+    texts += [
+        b'{"a":"\\ud800"}',
+        b'{"a":"\\ud83d\\ude00"}',
+        b'{"\\udc00":1}',
+        b'{"a":"\xff"}',
+        b"\xef\xbb\xbf{}",
+        b' {"a":1} ',
+    ]
+    texts += [b'{"a":' + b"9" * digits + b"}" for digits in (400, 4300, 4301)] + [b'{"a":-' + b"9" * 4300 + b"}"]
+    texts += [nested(depth, inner) for depth in (99, 100, 101) for inner in ("", "1", '"x"')] + [
+        b'{"a":tru}',
+        b'{"a":1}x',
+    ]
+
+    def accepted(text: bytes) -> bool:
+        try:
+            read_metadata(text)
+        except FormatError:
+            return False
+        return True
+
+    given = json.dumps([text.hex() for text in texts])
+    done = run(patience(60), "--input-type=module", "-e", METADATA, given=given)
+    assert done.returncode == 0, done.stderr
+    wanted = [accepted(text) for text in texts]
+    assert dict(zip(texts, json.loads(done.stdout), strict=True)) == dict(zip(texts, wanted, strict=True))
+    assert 5 < sum(wanted) < len(texts) - 5
