@@ -23,6 +23,7 @@ from qacomp.stages.trial_log import TrialLog
 ATTEMPTS = 4
 """Most trials until the file has the target size."""
 _WITHIN = 0.01  # fraction of the target size by which the file may be smaller
+_NEAR_BASE = 1.25  # factor on the steps of a base, up to which its own are taken: a third of a bit a weight
 _OF_BASE = 0.9  # of the target size: a smaller file than that gets finer steps than its base has
 _FILLS = 3  # trials of finer steps for single tensors
 _FINER, _MOST_FINER = 0.7, 16  # of the steps, and how often, until the verdict is good: a bit a weight is half
@@ -126,11 +127,13 @@ def made_for_quality(scaled: Scaled, config: CompressConfig, run: Run) -> Made:
     the outputs are compared with the pruned network's, and the verdict decides nothing: it judges the pruning too.
     """
     log = TrialLog(scaled)
-    scale = scale_for_quality(log.distance, config, run, based=scaled.based)
+    scale = scale_for_quality(log.distance, config, run)
     if config.quality == "small" or config.prune.chosen:
+        scale = _base_or(scale, scaled, lambda: log.distance(1.0) <= DISTANCES[_word(config)])
         return replace(scaled.made(scale), search=log.chosen(scale))
     found, verdict = _first_good(log, scale), None
     if found is not None:
+        found = _base_or(found, scaled, lambda: log.validated(1.0).good)
         made = scaled.made(found)
         verdict = made.measured.verdict
         if verdict.word in (GOOD, UNMEASURED):
@@ -141,6 +144,12 @@ def made_for_quality(scaled: Scaled, config: CompressConfig, run: Run) -> Made:
         f"--quality {_word(config)}: the finest steps that were tried still give: {verdict}; give --quality small, or "
         "--calibration with inputs of your own"
     )
+
+
+def _base_or(scale: float, scaled: Scaled, good: Callable[[], bool]) -> float:
+    """Return scale 1, which has the steps of a base, if they are near those of a scale and good; else that scale."""
+    near = scaled.based and _FINER <= scale <= _NEAR_BASE
+    return 1.0 if near and good() else scale
 
 
 def _first_good(log: TrialLog, scale: float) -> float | None:
@@ -168,17 +177,10 @@ def _first_good(log: TrialLog, scale: float) -> float | None:
     return scales[good]
 
 
-def scale_for_quality(
-    distance: Callable[[float], float], config: CompressConfig, run: Run, *, based: bool = False
-) -> float:
-    """Return the largest scale at which the outputs move no further than --quality allows; see `DISTANCES`.
-
-    based: take scale 1, which has the steps of a base, if they do.
-    """
+def scale_for_quality(distance: Callable[[float], float], config: CompressConfig, run: Run) -> float:
+    """Return the largest scale at which the outputs move no further than --quality allows; see `DISTANCES`."""
     word = _word(config)
     with run.stage("share"):
-        if based and distance(1.0) <= DISTANCES[word]:
-            return 1.0
         scale = largest_scale(lambda scale: distance(scale) <= DISTANCES[word])
     if scale is None:
         raise TargetNotReachedError(
