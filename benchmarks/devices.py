@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import _devices_fuzz
+import _devices_page
 import networks
 import numpy as np
 from _devices_deltas import deltas
@@ -201,6 +202,7 @@ def run(size: str, seeds: int) -> Results:
         "js_fuzz": _devices_fuzz.javascript,
         "c_fuzz": _devices_fuzz.c,
         "deltas": lambda: deltas(size),
+        "page": lambda: _devices_page.page(size),
     }
     for name in os.environ.get("DEVICES_ROWS", ",".join(parts)).split(","):
         more_rows, more_headlines = parts[name]()

@@ -18,7 +18,7 @@ from qacomp.page.policy import headers
 from qacomp.page.ranges import wanted_range
 
 HOST = "127.0.0.1"
-_PIECE = 1 << 16  # bytes that are sent at a time
+_PIECE = 1 << 14  # bytes that are sent at a time
 _PATIENCE_S = 30.0  # a connection without a request is closed
 
 
@@ -42,7 +42,7 @@ class PageServer(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
         """Leave out what went wrong with one connection: most often the browser has closed it."""
 
-    def sending(self, place: str, bytes: int) -> None:
+    def sending(self, place: str, size: int) -> None:
         """Do nothing before a piece of a file is sent; a slower server waits here."""
 
 
