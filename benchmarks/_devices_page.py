@@ -60,7 +60,7 @@ def train(folder: Path) -> Path:
     run = (sys.executable, "-m", "qacomp")
     subprocess.run([*run, "train", "--arch", "lenet5", "--data", "digits", "-o", str(folder / "a.pt")], check=True)
     made = folder / "lenet5.qac"
-    levels = ("--levels", _LEVELS, "--epochs", "0", "--tune-epochs", "1")
+    levels = ("--levels", _LEVELS, "--epochs", "1", "--tune-epochs", "1")
     subprocess.run([*run, "compress", str(folder / "a.pt"), *levels, "-o", str(made)], check=True)
     return made
 
