@@ -6,7 +6,7 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from qacomp.page.files import MODEL
 ROOT = Path(__file__).resolve().parents[2]
 ORT = Path(os.environ.get("QACOMP_ORT", ROOT / "node_modules" / "onnxruntime-web"))
 SHARE = 0.4
-PATIENCE = 120
 
 
 class GatedServer(PageServer):
@@ -41,7 +40,7 @@ class GatedServer(PageServer):
             self.left -= size
             if self.left < 0 and not self.gate.is_set():
                 self.waited = True
-                self.gate.wait(PATIENCE)
+                self.gate.wait()
 
 
 @pytest.fixture(scope="module")
@@ -84,18 +83,20 @@ def npy(array: np.ndarray) -> bytes:
 
 
 @pytest.mark.skipif(not ORT.is_dir(), reason="no onnxruntime-web here: npm install onnxruntime-web, or set QACOMP_ORT")
-def test_the_page_answers_from_the_first_level_on(browser: Any, tmp_path: Path) -> None:
+def test_the_page_answers_from_the_first_level_on(
+    browser: Any, tmp_path: Path, patience: Callable[[float], float]
+) -> None:
     container = write_digits(tmp_path / "digits.qac")
     with GatedServer(container) as server, serving(server) as address, browser.tab() as tab:
         tab.load(address)
         try:
-            tab.until("document.body.dataset.answered", PATIENCE)  # the server has stopped before 40 %
+            tab.until("document.body.dataset.answered", patience(60))  # the server has stopped before 40 %
             assert "% of the file had arrived" in (first := text_of(tab, "first-of")) and float(first.split()[0]) < 40
             assert text_of(tab, "levels").endswith("%") and "digit" in text_of(tab, "answer")
             assert "level 1 of 3" in text_of(tab, "run-lead") and tab.evaluate("!document.body.dataset.state")
         finally:
             server.gate.set()
-        assert tab.until("document.body.dataset.state", PATIENCE) == "complete" and server.waited
+        assert tab.until("document.body.dataset.state", patience(60)) == "complete" and server.waited
         assert text_of(tab, "received") == "100 %" and "2, 16, 256 shared values" in text_of(tab, "layer-rows")
 
         image = np.random.default_rng(0).normal(size=(1, 1, 28, 28)).astype(np.float32)
@@ -117,14 +118,16 @@ def test_the_page_answers_from_the_first_level_on(browser: Any, tmp_path: Path) 
         data = bytearray(container.read_bytes())
         data[len(data) // 2] ^= 1
         give(tab, "#open", "bad.qac", bytes(data))
-        tab.until("document.body.dataset.state === 'failed'", PATIENCE)
+        tab.until("document.body.dataset.state === 'failed'", patience(60))
         assert text_of(tab, "problem").startswith("bad.qac: ") and "damaged" in text_of(tab, "problem")
         assert tab.evaluate("document.getElementById('shown').hidden") and text_of(tab, "answer") == ""
         seen = tab.seen()
         assert seen.errors == [] and {url.startswith((address, "blob:")) for url in seen.requests} == {True}
 
 
-def test_hostile_names_are_text_on_a_phone_and_in_the_dark(browser: Any, tmp_path: Path) -> None:
+def test_hostile_names_are_text_on_a_phone_and_in_the_dark(
+    browser: Any, tmp_path: Path, patience: Callable[[float], float]
+) -> None:
     name = HOSTILE.replace("\x00", "").replace("/", "") + ".qac"
     path = write_digits(tmp_path / name, {"arch": HOSTILE, "data": HOSTILE, "accuracy": {HOSTILE: 1.0}})
     shots = []
@@ -132,7 +135,7 @@ def test_hostile_names_are_text_on_a_phone_and_in_the_dark(browser: Any, tmp_pat
         page = PageServer(page_files(path), 0)
         with page as server, serving(server) as address, browser.tab(width=360, dark=dark) as tab:
             tab.load(address)
-            tab.until("!document.getElementById('shown').hidden", PATIENCE)
+            tab.until("!document.getElementById('shown').hidden", patience(60))
             assert tab.evaluate("document.querySelectorAll('img, main script, header script').length") == 0
             assert "alert(1)" in text_of(tab, "name") and "\u202e" not in text_of(tab, "name")
             assert tab.evaluate("[innerWidth, document.documentElement.scrollWidth]") == [360, 360]

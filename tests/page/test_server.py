@@ -4,7 +4,7 @@ import http.client
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,7 @@ def server(container: Path) -> Iterator[PageServer]:
 def ask(
     server: PageServer, path: str, headers: dict[str, str] | None = None, method: str = "GET"
 ) -> tuple[http.client.HTTPResponse, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port)
     connection.request(method, path, headers=headers or {})
     answer = connection.getresponse()
     body = answer.read()
@@ -90,7 +90,9 @@ def test_a_port_that_is_taken_is_one_line(server: PageServer, container: Path) -
         PageServer(server.page, server.server_port)
 
 
-def test_the_command_prints_the_address_and_ctrl_c_ends_it(container: Path, tmp_path: Path) -> None:
+def test_the_command_prints_the_address_and_ctrl_c_ends_it(
+    container: Path, tmp_path: Path, patience: Callable[[float], float]
+) -> None:
     program = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it\n"
     program += "from qacomp.cli.main import main; main(sys.argv[1:])"
     command = [sys.executable, "-c", program, "serve", str(container), "--port", "0"]
@@ -98,10 +100,10 @@ def test_the_command_prints_the_address_and_ctrl_c_ends_it(container: Path, tmp_
         assert process.stdout is not None and process.stderr is not None
         said = process.stdout.readline()
         port = int(said.partition("127.0.0.1:")[2].partition("/")[0])
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience(60))
         connection.request("GET", "/config.json")
         assert connection.getresponse().read().startswith(b'{"file": "model.qac"')
         connection.close()
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        assert process.wait(patience(60)) == 0
         assert "onnxruntime-web isn't here" in process.stderr.read()
