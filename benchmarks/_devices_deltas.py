@@ -63,8 +63,8 @@ def deltas(size: str) -> Results:
         "delta_tuned": f"ResNet-20, K = {_K}: tuned one epoch and two, {images} of CIFAR-10J; "
         f"{found['delta_tuned']['bytes']:,} of {found['delta_tuned']['new_bytes']:,} bytes",
         "delta_base": f"ResNet-20, K = {_K}: trained on CIFAR-10, and adapted to CIFAR-10J by a full fine-tuning; "
-        f"without --base {found['without_base']['share']:.3f}; top-1 of {len(data.test):,} images {tops['near']} % with "
-        f"--base, {tops['one_epoch']} % without",
+        f"without --base {found['without_base']['share']:.3f}; top-1 of {len(data.test):,} images {tops['near']} % "
+        f"with --base, {tops['one_epoch']} % without",
     }
     headlines = {name: Headline(found[name]["share"], "", bar, notes[name]) for name, bar in _BARS.items()}
     return [Row("deltas", "deltas of ResNet-20", settings, {"files": files, "deltas": found})], headlines
