@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from qacomp.formats import SharedTensor
 from qacomp.options.needs import limited
 from qacomp.rate.compensation import with_dead_zone
-from qacomp.rate.grid_form import entropy_bits
 from qacomp.rate.search import scale_for_size
 from qacomp.sharing.share import Packed
 from qacomp.stages.made import Made
@@ -39,14 +37,9 @@ def rounded_to_size(task: NetworkOnGrids, trained: TrainedOnGrids, asked: Asked)
     a limit. Raises TargetNotReachedError for a size out of reach.
     """
 
-    def integers_at(wider: float) -> dict[str, NDArray[np.int64]]:
-        return {name: with_dead_zone(w.multiples, w.dead * wider) for name, w in trained.weights.items()}
-
     def items_at(wider: float) -> dict[str, Packed]:
-        return task.found.sharing.on_grids(integers_at(wider), trained.scale)
-
-    def estimate(wider: float) -> float:
-        return sum(map(entropy_bits, integers_at(wider).values())) / 8
+        integers = {name: with_dead_zone(w.multiples, w.dead * wider) for name, w in trained.weights.items()}
+        return task.found.sharing.on_grids(integers, trained.scale)
 
     items, tuned = items_at(1.0), False
     for _ in range(ATTEMPTS):
@@ -58,7 +51,7 @@ def rounded_to_size(task: NetworkOnGrids, trained: TrainedOnGrids, asked: Asked)
             return made, validation
         with task.job.run.stage("share"):
             left = asked.left(size - task.bytes_of(items))
-            wider = max(_LEAST_DEAD, scale_for_size(lambda w: task.bytes_of(items_at(w)), left, estimate=estimate))
+            wider = max(_LEAST_DEAD, scale_for_size(lambda w: task.bytes_of(items_at(w)), left))
         if tuned and wider == _LEAST_DEAD:
             break
         items, tuned = items_at(wider), True

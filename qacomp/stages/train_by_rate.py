@@ -38,8 +38,7 @@ def trained_by_rate(task: NetworkOnGrids) -> Made:
         asked, rest = task.asked(), task.rest()
     left = asked.left(rest)
     with job.run.stage("share"):
-        most, estimate = int(_FINER * left), task.found.sharing.estimate
-        scale = scale_for_size(lambda s: task.bytes_of(task.plain(s)), most, within=_ROUGHLY, estimate=estimate)
+        scale = scale_for_size(lambda s: task.bytes_of(task.plain(s)), int(_FINER * left), within=_ROUGHLY)
         alive = largest_scale(lambda s: task.distance(task.plain(s)) <= _ALIVE, start=scale)
     if alive is None:
         raise TargetNotReachedError(
