@@ -155,22 +155,30 @@ def _base_or(scale: float, scaled: Scaled, good: Callable[[], bool]) -> float:
 def _first_good(log: TrialLog, scale: float) -> float | None:
     """Return the first scale that is good where samples decide, from `scale` to finer ones; None if none of them is.
 
-    Of a model that is tuned, the first one that is good before tuning says where to look: tuning takes most of the
-    time, and is tried halfway between a scale that isn't good and one that is.
+    Of a model that is tuned, the first one that is good before tuning says where to look. Tuning takes most of the
+    time, and mostly makes one scale good that is coarser than that: so the scale before it is tuned first.
     """
     scales = list(accumulate([_FINER] * _MOST_FINER, mul, initial=scale))
-    if log.validated(scale).good:
-        return scale
-    bad, start = 0, 1
+
+    def is_good(number: int) -> bool:
+        return log.validated(scales[number]).good
+
+    start = 0
     if log.before_tuning is not None:
-        start = next((i for i, s in enumerate(scales) if i and log.before_tuning(s).good), 1)
-    good = next((i for i in range(start, len(scales)) if log.validated(scales[i]).good), None)
+        start = max(0, next((i for i, s in enumerate(scales) if log.before_tuning(s).good), 0) - 1)
+    good = next((i for i in range(start, len(scales)) if is_good(i)), None)
     if good is None:
         return None
-    bad = bad if good == start else good - 1
+    bad, farther = (good - 1, 1) if good > start else (-1, 1)
+    while bad < 0 < good:  # coarser scales weren't tried
+        tried = max(0, good - farther)
+        if is_good(tried):
+            good, farther = tried, 2 * farther
+        else:
+            bad = tried
     while good - bad > 1:
         middle = (bad + good) // 2
-        if log.validated(scales[middle]).good:
+        if is_good(middle):
             good = middle
         else:
             bad = middle

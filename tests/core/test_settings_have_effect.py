@@ -156,6 +156,8 @@ def nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"qacomp.stages.{stage}.measured_network", stop)
     monkeypatch.setattr("qacomp.stages.network_on_grids.NetworkOnGrids.rest", lambda task: 2000)  # it would measure
     monkeypatch.setattr(ResumeStore, "save", lambda *args, **how: None)
+    monkeypatch.setattr("qacomp.calibration.tuning.STEPS", 20)  # a setting that matters does so in few steps
+    monkeypatch.setattr("qacomp.stages.trial_log._MOST", 0)  # bytes of scales that a report shows
 
 
 def others(mode: Mapping[str, Any], names: Iterator[str] | set[str]) -> Iterator[tuple[str, dict[str, Any]]]:

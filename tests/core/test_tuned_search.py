@@ -141,7 +141,10 @@ def good_from(first: int, number: int, after: bool) -> bool:
 def test_a_quality_tunes_few_scales() -> None:
     for first in range(scale_search._MOST_FINER):
         found, tuned = quality(partial(good_from, first))
-        assert found == pytest.approx(scale_search._FINER**first) and len(tuned) <= 7
+        assert found == pytest.approx(scale_search._FINER**first) and len(tuned) <= 2
+    for gain in (0, 2, 5):  # the steps that tuning allows
+        found, tuned = quality(lambda number, after, gain=gain: number >= (6 if after else 6 + gain))  # type: ignore[misc]
+        assert found == pytest.approx(scale_search._FINER**6) and len(tuned) <= 6
     found, tuned = quality(lambda number, after: after and number >= 2)
     assert found == pytest.approx(scale_search._FINER**2) and tuned == [0, 1, 2]
     assert quality(lambda number, after: False)[0] is None
