@@ -1,6 +1,7 @@
 /** Zstandard frames, by a decoder from outside: the caller's, the package fzstd's, or the one of node 22.15 and later. */
 
 import { NoZstdError, PayloadError } from "./errors.js";
+import { neverEnds } from "./zstd_frame.js";
 
 const MAGIC = [0x28, 0xb5, 0x2f, 0xfd];
 const MOST_WINDOW = 2 ** 27;
@@ -58,4 +59,5 @@ function checkWindow(input, frame) {
   if (frame.length < 6 || descriptor & 0xef) input.fail("its Zstandard frame begins in an unknown way");
   const window = 2 ** (10 + (frame[5] >> 3));
   if (window + (window / 8) * (frame[5] & 7) > MOST_WINDOW) input.fail("its Zstandard frame has too large a window");
+  if (neverEnds(frame, 6)) input.fail("its Zstandard frame never ends");
 }
