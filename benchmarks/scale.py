@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from _scale_minilm import minilm_rows
+from _scale_reader import install_rows, range_rows, small_rows
 from _scale_text import decoder_rows
 from result import Headline, Results, Row, median, spread
 
@@ -29,7 +30,7 @@ MACHINES, TASKS = 1_000, 5_000  # simulated
 
 
 def some_rows() -> bool:
-    """Return whether QACOMP_SCALE_ROWS names some groups of rows only: folder, speed, simulated, decoder, minilm."""
+    """Return whether QACOMP_SCALE_ROWS names some groups only: folder, speed, simulated, small, ..."""
     return "QACOMP_SCALE_ROWS" in os.environ
 
 
@@ -43,6 +44,9 @@ def run(size: str, seeds: int) -> Results:
         "simulated": simulated_rows,
         "decoder": decoder_rows,
         "minilm": minilm_rows,
+        "small": small_rows,
+        "ranges": range_rows,
+        "install": install_rows,
     }
     wanted = os.environ.get("QACOMP_SCALE_ROWS", ",".join(groups)).split(",")
     for name in wanted:

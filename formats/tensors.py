@@ -12,6 +12,8 @@ from qacomp.formats.dtypes import BFLOAT16, dtype_id, little_endian
 from qacomp.formats.errors import UnsupportedTensorError
 from qacomp.formats.limits import MAX_ALPHABET, MAX_LEVELS
 
+_PIECE = 1 << 16  # values looked up at once
+
 
 @dataclass(frozen=True)
 class Level:
@@ -42,10 +44,21 @@ class SharedTensor:
     levels: tuple[Level, ...] = ()
     blocks: tuple[int, ...] | None = None
 
+    def part(self, start: int, stop: int) -> NDArray[Any]:
+        """Return the weights [start, stop) in row-major order, flat."""
+        indices = self.indices.reshape(-1)[start:stop]
+        if self.blocks is None:
+            return self.codebook.take(indices)
+        return lookup(self.codebook, indices, Division(self.indices.shape, self.blocks), start)
+
     def dense(self) -> NDArray[Any]:
         """Return the weights codebook[indices], in the codebook's dtype and the indices' shape."""
         if self.blocks is None:
-            return self.codebook.take(self.indices)
+            flat = self.indices.reshape(-1)
+            dense = np.empty(flat.size, self.codebook.dtype)
+            for start in range(0, flat.size, _PIECE):  # `take` converts its indices to 8 bytes each: piece by piece
+                dense[start : start + _PIECE] = self.codebook.take(flat[start : start + _PIECE])
+            return dense.reshape(self.indices.shape)
         shape = self.indices.shape
         return lookup(self.codebook, self.indices.reshape(-1), Division(shape, self.blocks)).reshape(shape)
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypedDict, Unpack
 
 from qacomp.errors import ConfigError
 from qacomp.exporting.decoded import Decoded, DecodeOptions
@@ -29,7 +29,7 @@ from qacomp.remote.urls import url_name, url_of
 from qacomp.runtime.limits import measured_together
 from qacomp.sources.input_files import command_files
 from qacomp.tensors.foreign_dtypes import as_numpy
-from qacomp.workers.choice import ALONE, Workers
+from qacomp.workers.choice import ALONE, Workers, workers_of
 
 PathLike: TypeAlias = str | os.PathLike[str]
 FORMS = ("torch", "numpy", "onnx")
@@ -45,6 +45,15 @@ class Compressed(Protocol):
     def source(self) -> str: ...  # noqa: D102
 
 
+class Writing(TypedDict, total=False):
+    """How an output is written. force: replace an existing file; workers: who decodes the tensors of a folder, as for
+    `--workers`.
+    """
+
+    force: bool
+    workers: int | str
+
+
 def decode(
     source: PathLike | Compressed,
     output: PathLike | None = None,
@@ -52,7 +61,7 @@ def decode(
     to: str = "torch",
     mode: str = "dense",
     part: Part = WHOLE,
-    force: bool = False,
+    **writing: Unpack[Writing],
 ) -> Any:
     """Decode a container into memory, or into the file `output` (.onnx, .safetensors, .npz, ...), or into a folder.
 
@@ -61,19 +70,26 @@ def decode(
     `qacomp.exporting.decoded.Decoded` is returned.
     mode: form of the weights in an ONNX file: "dense", "lut" or "affine".
     part: which network of a container with several, such as `qacomp.Part(level=16)` or `qacomp.Part(submodel="exit3")`.
-    force: replace an existing file at `output`.
+    force: replace an existing file at `output`; workers: processes that decode the tensors of a folder (0: one a core),
+    or the address of a Dask scheduler.
 
     Only to="torch" needs torch. Raises FormatError, ConfigError and OutputNotWritableError.
     """
+    force, workers = writing.pop("force", False), workers_of(writing.pop("workers", None))
+    if writing:
+        raise TypeError(f"decode() got an unexpected keyword argument {next(iter(writing))!r}")
+    if workers != ALONE and output is None:
+        raise ConfigError("workers: only the tensors of a folder are decoded by several workers; give an output")
     path = Path(source if isinstance(source, str | os.PathLike) else source.output)
     if output is not None and url_of(output) is not None:
         with sent(Path(output), force=force) as place:
-            return replace(decode(source, place, mode=mode, part=part), output=Path(output))
+            count = workers.scheduler or workers.count
+            return replace(decode(source, place, mode=mode, part=part, workers=count), output=Path(output))
     if output is not None:
         options = OnnxOptions(mode)
         read = [path] if isinstance(source, str | os.PathLike) else [path, Path(source.source)]
         claim_decoded(read, Path(output), options, "output", force=force)
-        return decode_file(path, Path(output), part=part, onnx=options)
+        return decode_file(path, Path(output), part=part, onnx=options, workers=workers)
     if mode != "dense":
         raise ConfigError(f"mode = {mode!r}: is only for files; give an output, NAME.onnx")
     if to not in FORMS:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qacomp.formats import BFLOAT16, bfloat16_to_float32
+from qacomp.formats import BFLOAT16, SharedTensor, bfloat16_to_float32
 
 WEIGHTS = "weights"
 """Stands for the operator's type if no operator was run, and the error is that of the weights."""
@@ -30,14 +30,20 @@ def decibels(error: float, size: float) -> float:
     return max(_EXACT, 10 * math.log10(error / size)) if size > 0 else 0.0
 
 
-def weight_error(original: NDArray[Any], shared: NDArray[Any]) -> OperatorError:
+def weight_error(original: NDArray[Any], shared: NDArray[Any] | SharedTensor) -> OperatorError:
     """Compute the relative error of the weights themselves: Σ|shared − original|² / Σ|original|², in decibels."""
     error = size = 0.0
-    a, b = original.reshape(-1), shared.reshape(-1)
-    for start in range(0, a.size, _PART):
-        parts = (array[start : start + _PART] for array in (a, b))
-        before, after = (bfloat16_to_float32(part) if part.dtype == BFLOAT16 else part for part in parts)
-        wide = before.astype(np.float64)
-        error += float(((after - wide) ** 2).sum())
-        size += float((wide**2).sum())
+    flat = original.reshape(-1)
+    for start in range(0, flat.size, _PART):
+        stop = min(start + _PART, flat.size)
+        wide = _floats(flat[start:stop]).astype(np.float64)
+        after = shared.part(start, stop) if isinstance(shared, SharedTensor) else shared.reshape(-1)[start:stop]
+        difference = _floats(after) - wide
+        error += float(np.square(difference, out=difference).sum())
+        del difference
+        size += float(np.square(wide, out=wide).sum())
     return OperatorError(decibels(error, size), WEIGHTS)
+
+
+def _floats(array: NDArray[Any]) -> NDArray[Any]:
+    return bfloat16_to_float32(array) if array.dtype == BFLOAT16 else array

@@ -17,7 +17,7 @@ RECTIFIED = 1 / (math.pi - 1)
 """γ of a normal variable after a ReLU, with mean 1/√(2π) and variance ½ − 1/(2π)."""
 _NEIGHBOURS = 1.0
 """γ of pixels with a correlation ρ of ½: ρ / (1 − ρ)."""
-_AT_ONCE = 1 << 20  # weights processed at once
+_AT_ONCE = 1 << 18  # weights processed at once, which take about a hundred bytes each
 
 
 def balanced(

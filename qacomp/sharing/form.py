@@ -17,7 +17,7 @@ from qacomp.sharing.affine import grid_blocks, share_on_grid
 from qacomp.sharing.allocation import FINE_K, channel_weights
 from qacomp.sharing.balancing import balanced
 from qacomp.sharing.blocks import block_shape, share_in_blocks
-from qacomp.sharing.kmeans import Clustering, kmeans
+from qacomp.sharing.kmeans import Clustering, inertia_of, kmeans
 from qacomp.sharing.near_base import near_base
 from qacomp.sharing.selection import Layer
 from qacomp.sharing.symmetric import mirrored_clusters
@@ -147,8 +147,7 @@ def fitted(values: NDArray[np.floating], layer: Layer, rounding: str, known: Clu
     if layer.k < LEAST_K:
         found = kmeans(values, LEAST_K, weights)
     book, indices = with_zero_entry(values, found.codebook, weights)
-    error = values.astype(np.float64) - book.take(indices)
-    return Clustering(book, indices, float((error * error).sum()))
+    return Clustering(book, indices, inertia_of(values.reshape(-1), book, indices.reshape(-1)))
 
 
 def _size_note(layer: Layer, size: int, k: int, rules: SharingRules) -> str | None:

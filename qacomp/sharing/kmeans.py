@@ -80,6 +80,7 @@ def _masses(flat: NDArray[np.floating], weights: NDArray[np.floating]) -> NDArra
 def inertia_of(
     flat: NDArray[np.floating], codebook: NDArray[np.floating], indices: NDArray[np.unsignedinteger]
 ) -> float:
+    """Return Σ (v − c)² of flat values, block by block; 0 only if every value is an entry."""
     entries, total = codebook.astype(np.float64), 0.0
     for start in range(0, flat.size, _INERTIA_BLOCK):
         block = slice(start, start + _INERTIA_BLOCK)

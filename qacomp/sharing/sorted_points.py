@@ -35,9 +35,14 @@ class SortedPoints:
         if run > 1:  # in pieces, to avoid a float64 copy of a large layer
             step = 4096 * run
             pieces[1:2] = [(a, min(a + step, n - edge), run) for a in range(edge, n - edge, step)]
-        sums = np.concatenate([[[0.0], [0.0], [0.0]], *(_run_sums(ordered[a:b], r, offset) for a, b, r in pieces)], 1)
-        keys = sums[1, 1:] / sums[0, 1:] + offset
-        counts, firsts, seconds = np.cumsum(sums, axis=1)
+        sums = np.zeros((3, 1 + sum(-(-(b - a) // r) for a, b, r in pieces)))
+        end = 1
+        for a, b, r in pieces:
+            begin, end = end, end - (a - b) // r
+            sums[:, begin:end] = _run_sums(ordered[a:b], r, offset)
+        keys = sums[1, 1:] / sums[0, 1:]
+        keys += offset
+        counts, firsts, seconds = np.cumsum(sums, axis=1, out=sums)
         return cls(keys, counts, firsts, seconds, offset)
 
     @classmethod

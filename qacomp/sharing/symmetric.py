@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.sharing.assignment import assign
-from qacomp.sharing.kmeans import Clustering, kmeans
+from qacomp.sharing.kmeans import Clustering, inertia_of, kmeans
 
 _LEAST_K = 5  # two pairs and a zero
 _LEAST_SLICES, _MOST_DIFFERENT = 4, 0.75  # the conditions under which a look-up model stores equal slices once
@@ -49,5 +49,4 @@ def symmetric_kmeans(values: NDArray[np.floating], k: int) -> Clustering | None:
     codebook = np.concatenate([-sizes[::-1], middle, sizes])
     indices = assign(np.abs(values), codebook)
     indices = np.where(values < 0, codebook.size - 1 - indices, indices).astype(indices.dtype)
-    error = values.astype(np.float64) - codebook.take(indices)
-    return Clustering(codebook, indices, float((error * error).sum()))
+    return Clustering(codebook, indices, inertia_of(values.reshape(-1), codebook, indices.reshape(-1)))

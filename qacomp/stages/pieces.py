@@ -123,7 +123,7 @@ def _write(task: PieceTask, path: Path) -> None:
             item = packed(array, tensor, task.packing)
             told: dict[str, Any] = {"kept": item.kept}
             if isinstance(item.value, SharedTensor):
-                told["error"] = asdict(weight_error(array, item.dense()))
+                told["error"] = asdict(weight_error(array, item.value))
             del array
             writer.add(tensor.name, item.value, item.precision)
             del item

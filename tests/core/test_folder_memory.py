@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qacomp.formats import bfloat16_from_float32
+from qacomp.formats import SharedTensor, bfloat16_from_float32
 from qacomp.formats.codec_choice import choose
 from qacomp.formats.codecs import Stream
 from qacomp.formats.codecs import zstd as zstd_module
@@ -15,6 +15,9 @@ from qacomp.formats.codecs.zstd import Zstd
 from qacomp.rate import plain
 from qacomp.rate.grid_form import distinct
 from qacomp.runtime import operator_error
+from qacomp.sharing import zero_entry
+from qacomp.sharing.form import fitted
+from qacomp.sharing.selection import Layer
 from qacomp.sources import folder_source
 from qacomp.tensors import constants
 
@@ -76,3 +79,27 @@ def test_many_indices_of_one_value_take_no_bytes() -> None:
     """A sample of them takes no bytes either; a codec that can't hold them isn't tried for that."""
     streams = [Stream("indices", 1 << 19, 1, shape=(1 << 19,))]
     assert choose("indices", [np.zeros(1 << 19, np.uint8)], streams).payload == b""
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sums_of_entries_are_those_of_one_bincount(weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zero_entry, "_BLOCK", 1000)
+    random = np.random.default_rng(3)
+    values, places = random.standard_normal(7_777).astype(np.float32), random.integers(0, 9, 7_777).astype(np.uint8)
+    masses = random.random(values.size) if weighted else None
+    count, total = zero_entry._sums(places, values, masses, 9)
+    assert np.array_equal(count, np.bincount(places, masses, 9))
+    assert np.array_equal(total, np.bincount(places, values if masses is None else values * masses, 9))
+
+
+def test_clusters_take_little_more_than_their_values() -> None:
+    values = np.random.default_rng(4).standard_normal((1024, COUNT // 1024)).astype(np.float32)
+    values[0, 0] = 0  # gets an entry of its own
+    layer = Layer("w", "dense", values.shape, 16)
+    found: list[Any] = []
+    assert bytes_a_value(lambda: found.append(fitted(values, layer, "nearest"))) < 48  # the blocks are as long as it
+    assert (found[0].codebook == 0).sum() == 1
+    shared = SharedTensor(found[0].codebook, found[0].indices)
+    assert bytes_a_value(shared.dense) < 6
+    assert np.array_equal(shared.part(1000, 3000), shared.dense().reshape(-1)[1000:3000])
+    assert operator_error.weight_error(values, shared) == operator_error.weight_error(values, shared.dense())

@@ -147,6 +147,12 @@ def test_two_workers_decode_the_files_of_one(source: Path, tmp_path: Path) -> No
     for workers in (1, 2):
         decode_file(tmp_path / "m.qac", tmp_path / f"back{workers}", workers=Workers(workers))
     assert contents(tmp_path / "back1") == contents(tmp_path / "back2")
+    given = qacomp.decode(tmp_path / "m.qac", tmp_path / "given", workers=2)
+    assert given.output == tmp_path / "given" and given.max_abs_error == 0
+    with pytest.raises(ConfigError, match="workers"):
+        qacomp.decode(tmp_path / "m.qac", workers=2)
+    with pytest.raises(TypeError, match="worker"):
+        qacomp.decode(tmp_path / "m.qac", worker=2)  # type: ignore[call-arg]
     assert "no effect" in decode_file(tmp_path / "m.qac", tmp_path / "m.safetensors", workers=Workers(2)).notes[-1]
 
 
