@@ -17,7 +17,7 @@ export function picturePane(chosen, refused) {
       canvas.hidden = false;
       chosen(pixels);
     } catch {
-      refused("is no picture that this browser can read");
+      refused("The file is no picture that this browser can read.");
     }
     input.value = "";
   };
