@@ -20,7 +20,7 @@ def make_package() -> None:
     """Copy the sources with their package renamed."""
     shutil.rmtree(PACKAGE, ignore_errors=True)
     for source in sorted((REPOSITORY / "formats").rglob("*")):
-        if source.suffix not in (".py", ".md", ".c", ".h"):
+        if source.suffix not in (".py", ".md", ".c", ".h", ".js", ".json", ".ts") or "node_modules" in source.parts:
             continue
         target = PACKAGE / source.relative_to(REPOSITORY / "formats")
         target.parent.mkdir(parents=True, exist_ok=True)
