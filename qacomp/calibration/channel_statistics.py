@@ -1,6 +1,6 @@
 """Mean and variance of each channel of a batch, with gradients in one pass over the batch.
 
-torch's own gradient of a variance takes five passes over memory, and was half the time of making images.
+torch's own gradient of a variance takes five passes over memory, and was much of the time of making images.
 """
 
 from typing import Any
