@@ -4,16 +4,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from qacomp.calibration.block_calibration import BlockCalibration
-from qacomp.calibration.block_model import BlockModel
-from qacomp.calibration.texts import text_inputs
-from qacomp.calibration.transformer import transformer_of
 from qacomp.checkpoints import Checkpoint
 from qacomp.errors import ConfigError, NonFiniteWeightsError
 from qacomp.evaluation.samples import Given
@@ -26,17 +21,24 @@ from qacomp.formats import BFLOAT16, bfloat16_to_float32
 from qacomp.options.config import CompressConfig
 from qacomp.progress import Progress, SilentProgress
 from qacomp.sharing.selection import Selection, Weight
-from qacomp.sources.folder_runs import FolderRuns, metric_of_folder
+from qacomp.sources.looking import Looked, look_at
 from qacomp.sources.source import RATE_AWARE, SHARING, Effects
 from qacomp.sources.source_size import SourceSize
-from qacomp.tensors.constants import constant_kind, constant_name
 from qacomp.tensors.foreign_dtypes import META_KEY
 from qacomp.tensors.half_precision import vectors_held
 from qacomp.tensors.name_roles import POSITIONS, role_of
-from qacomp.tensors.weight_parts import exact_parts
+from qacomp.tensors.weight_parts import exact_parts, may_be_part
+
+if (
+    TYPE_CHECKING
+):  # imported where a model is run on texts: without texts a folder needs no torch, see docs/architecture.md
+    import torch
+
+    from qacomp.calibration.block_calibration import BlockCalibration
+    from qacomp.calibration.block_model import BlockModel
+    from qacomp.sources.folder_runs import FolderRuns
 
 _LARGE = 1 << 30  # bytes in fp32, as for ONNX models: from here on tensors are shared while they are written
-_PART = 1 << 22  # values that are looked at at once
 _KEPT = "kept exactly"
 
 
@@ -121,7 +123,7 @@ class FolderSource:
         """Return None: a folder has no graph."""
         return None
 
-    def runs(self, given: Given | None, config: CompressConfig, note: Callable[[str], None]) -> FolderRuns | None:
+    def runs(self, given: Given | None, config: CompressConfig, note: Callable[[str], None]) -> "FolderRuns | None":
         """Return the model that config.json describes, to run on the texts of --data, else on some of --calibration.
 
         None without texts. Raises as `calibration` does, and ConfigError for a metric that texts don't give.
@@ -129,6 +131,9 @@ class FolderSource:
         spec = given if isinstance(given, str) else config.calibration
         if spec is None or self.large:
             return None
+        from qacomp.calibration.texts import text_inputs
+        from qacomp.sources.folder_runs import FolderRuns, metric_of_folder
+
         model, path = self._model, self.folder.path
         inputs = text_inputs(spec, path, model.made, config.seed)
         feeds = inputs.others if given is None else (*inputs.of_moments, *inputs.others)
@@ -139,13 +144,16 @@ class FolderSource:
 
     def calibration(
         self, names: Sequence[str], config: CompressConfig, note: Callable[[str], None]
-    ) -> BlockCalibration | None:
+    ) -> "BlockCalibration | None":
         """Return the model that config.json describes, with the texts of --calibration; None without them.
 
         Raises DataError for texts that don't fit, and NotACheckpointError for a model that can't be run block by block.
         """
         if config.calibration is None:
             return None
+        from qacomp.calibration.block_calibration import BlockCalibration
+        from qacomp.calibration.texts import text_inputs
+
         inputs = text_inputs(config.calibration, self.folder.path, self._model.made, config.seed)
         return BlockCalibration(self._model, inputs, config.seed)
 
@@ -171,7 +179,10 @@ class FolderSource:
         return [f"{_KEPT}, {kind}: {_few(names)}" for kind, names in kinds.items()]
 
     @cached_property
-    def _model(self) -> BlockModel:
+    def _model(self) -> "BlockModel":
+        from qacomp.calibration.block_model import BlockModel
+        from qacomp.calibration.transformer import transformer_of
+
         made = transformer_of(self.folder.path, len(self._places))
         return BlockModel(made, self.folder.read, list(self._places))
 
@@ -204,7 +215,7 @@ class FolderSource:
         return partial(replace(file, tensors={own: file.tensors[own]}, metadata={}).read, own)
 
     @cached_property
-    def _seen(self) -> "dict[str, Looked]":
+    def _seen(self) -> dict[str, Looked]:
         """Look at the values of every tensor that may be shared, one after the other."""
         wanted = {name: place for name, place in self._places.items() if _reason(place) is None}
         seen = {}
@@ -216,32 +227,7 @@ class FolderSource:
 
     @cached_property
     def _parts(self) -> dict[str, str]:
-        return exact_parts(_parts_state(self.folder, self._places))
-
-
-@dataclass(frozen=True)
-class Looked:
-    """What the values of a tensor show. constant: what kind of constant it is, in words, None for a weight.
-
-    not_finite: the number of values that are NaN or infinite; by_name: whether the name alone tells that it is one.
-    """
-
-    constant: str | None
-    not_finite: int
-    by_name: bool = False
-
-
-def look_at(name: str, array: NDArray[Any]) -> Looked:
-    """Return whether a float tensor's values or name show a constant, and how many values aren't finite."""
-    bad, flat = 0, array.reshape(-1)
-    for start in range(0, flat.size, _PART):
-        part = flat[start : start + _PART]
-        values = bfloat16_to_float32(part) if part.dtype == BFLOAT16 else part
-        bad += int(values.size - np.count_nonzero(np.isfinite(values)))
-    if found := constant_kind(array):
-        return Looked(f"by its values {found}", bad)
-    found = constant_name(name, array)
-    return Looked(f"{found} by its name" if found else None, bad, found is not None)
+        return exact_parts(_parts_state(self.folder, self._places)) if any(map(may_be_part, self._places)) else {}
 
 
 def _reason(place: Place) -> str | None:
@@ -274,8 +260,10 @@ class _Vectors(Mapping[str, NDArray[Any]]):
         return len(self._vectors)
 
 
-def _parts_state(folder: ModelFolder, places: Mapping[str, Place]) -> dict[str, torch.Tensor]:
+def _parts_state(folder: ModelFolder, places: Mapping[str, Place]) -> "dict[str, torch.Tensor]":
     """Return tensors for `exact_parts`: with values if their names are those of masks, else shapes alone."""
+    import torch
+
     state = {}
     for name, place in places.items():
         if not place.floating:

@@ -2,20 +2,22 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from numpy.typing import NDArray
 
 from qacomp.checkpoints import Checkpoint
-from qacomp.evaluation.onnx_measuring import Measured
 from qacomp.evaluation.samples import Given
-from qacomp.graphs.reading import OnnxFile
 from qacomp.options.config import CompressConfig
 from qacomp.rate.calibrated import TwiceCalibratedModel
 from qacomp.runtime.operator_error import OperatorError
 from qacomp.sharing.selection import Selection, Weight
 from qacomp.sharing.share import Packed
 from qacomp.sources.source_size import SourceSize
+
+if TYPE_CHECKING:  # these import onnx, which the workers of a large source do without
+    from qacomp.evaluation.onnx_measuring import Measured
+    from qacomp.graphs.reading import OnnxFile
 
 Values: TypeAlias = Callable[[str], NDArray[Any]]
 """Gives the values of the tensor with a name."""
@@ -55,7 +57,7 @@ class ModelRuns(Protocol):
         """Return a digest of the inputs and targets, also of those that decide, in hex."""
         ...
 
-    def measured(self, values: Values) -> Measured:
+    def measured(self, values: Values) -> "Measured":
         """Run the model with these values, and compare its outputs with the original's."""
         ...
 
@@ -79,7 +81,7 @@ class PlainSource(Protocol):
     """
 
     @property
-    def origin(self) -> Checkpoint | OnnxFile: ...  # noqa: D102
+    def origin(self) -> "Checkpoint | OnnxFile": ...  # noqa: D102
     @property
     def notes(self) -> tuple[str, ...]: ...  # noqa: D102
     @property

@@ -5,20 +5,27 @@ weight_g and weight_v, or parametrizations.weight.original0 and original1.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
+_MASK = "_mask"
 _SCALES = (("_g", "_v", ""), (".original0", ".original1", "parametrizations."))  # scale, direction, prefix of the name
 
 
-def exact_parts(state: Mapping[str, Tensor]) -> dict[str, str]:
+def may_be_part(name: str) -> bool:
+    """Return whether a tensor's name is that of a mask or a scale; without any, `exact_parts` finds nothing."""
+    return name.endswith((_MASK, *(scale for scale, _, _ in _SCALES)))
+
+
+def exact_parts(state: "Mapping[str, Tensor]") -> dict[str, str]:
     """Map names of tensors that must be stored exactly to the reason: a pruning mask, or the scale of weight norm."""
     kept = {mask: f"the pruning mask of {orig}: kept exactly" for _, orig, mask in _masked(state)}
     return kept | {scale: f"weight norm's scale of {v}: kept exactly" for _, scale, v in _normed(state)}
 
 
-def with_weights(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+def with_weights(state: "Mapping[str, Tensor]") -> "tuple[dict[str, Tensor], list[str]]":
     """Return the state dict with weights computed from their parts, and the names of these weights.
 
     A weight replaces its parts, at the place of its mask or direction.
@@ -39,10 +46,10 @@ def with_weights(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[s
     return whole, list(made)
 
 
-def _masked(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str]]:
+def _masked(state: "Mapping[str, Tensor]") -> Iterator[tuple[str, str, str]]:
     """Yield the names of (weight, its values before masking, its mask)."""
     for mask, tensor in state.items():
-        name = mask.removesuffix("_mask")
+        name = mask.removesuffix(_MASK)
         orig = state.get(f"{name}_orig")
         if name == mask or name in state or orig is None or orig.shape != tensor.shape:
             continue
@@ -50,7 +57,7 @@ def _masked(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str]]:
             yield name, f"{name}_orig", mask
 
 
-def _normed(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str]]:
+def _normed(state: "Mapping[str, Tensor]") -> Iterator[tuple[str, str, str]]:
     """Yield the names of (weight, its scale, its direction)."""
     for scale, tensor in state.items():
         for own, other, folder in _SCALES:
@@ -63,7 +70,7 @@ def _normed(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str]]:
                 yield name, scale, base + other
 
 
-def _is_scale(scale: Tensor, direction: Tensor) -> bool:
+def _is_scale(scale: "Tensor", direction: "Tensor") -> bool:
     """Return whether a scale has one value for each slice of the direction along one axis, or a single value."""
     if not scale.is_floating_point() or scale.ndim not in (0, direction.ndim):
         return False
@@ -71,8 +78,10 @@ def _is_scale(scale: Tensor, direction: Tensor) -> bool:
     return fits and sum(size > 1 for size in scale.shape) <= 1
 
 
-def _of_norm(scale: Tensor, direction: Tensor) -> Tensor:
+def _of_norm(scale: "Tensor", direction: "Tensor") -> "Tensor":
     """Compute scale · direction / ‖direction‖, with the norm of each slice that has its own scale."""
+    import torch
+
     axes = [axis for axis in range(direction.ndim) if not scale.ndim or scale.shape[axis] == 1]
     lengths: Tensor = torch.linalg.vector_norm(direction, dim=axes, keepdim=bool(scale.ndim))
     return scale * direction / lengths

@@ -18,7 +18,7 @@ from qacomp.runtime import operator_error
 from qacomp.sharing import zero_entry
 from qacomp.sharing.form import fitted
 from qacomp.sharing.selection import Layer
-from qacomp.sources import folder_source
+from qacomp.sources import looking
 from qacomp.tensors import constants
 
 COUNT = 1 << 20
@@ -36,7 +36,7 @@ def bytes_a_value(call: Callable[[], Any]) -> float:
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (plain, operator_error, folder_source, constants):
+    for module in (plain, operator_error, looking, constants):
         monkeypatch.setattr(module, "_PART", 1 << 14)
 
 
@@ -50,7 +50,7 @@ def test_a_tensor_is_put_on_a_grid_in_parts() -> None:
 
 
 def test_a_tensor_is_looked_at_in_parts() -> None:
-    assert bytes_a_value(lambda: folder_source.look_at("w", WEIGHTS)) < 6
+    assert bytes_a_value(lambda: looking.look_at("w", WEIGHTS)) < 6
 
 
 def test_parts_give_the_grid_of_the_whole() -> None:
