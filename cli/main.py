@@ -26,6 +26,7 @@ _COMMANDS = (
     "delta",
     "apply",
     "verify",
+    "sbom",
     "gate",
     "sweep",
     "plot",

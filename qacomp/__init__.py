@@ -12,6 +12,7 @@ from qacomp.version import VERSION
 
 if TYPE_CHECKING:
     from qacomp.api import compress
+    from qacomp.bom import sbom
     from qacomp.checkpoints import read_checkpoint
     from qacomp.datasets import load_dataset
     from qacomp.errors import QacompError
@@ -42,6 +43,7 @@ __all__ = [
     "merge",
     "open_file",
     "read_checkpoint",
+    "sbom",
     "train",
 ]
 __version__ = VERSION
@@ -62,6 +64,7 @@ _HOMES = {
     "merge": "qacomp.merge",
     "open_file": "qacomp.remote",
     "read_checkpoint": "qacomp.checkpoints",
+    "sbom": "qacomp.bom",
     "train": "qacomp.train_api",
 }
 

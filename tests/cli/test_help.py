@@ -48,6 +48,7 @@ COMMANDS = {
     "sweep": 42,
     "diff": 30,
     "verify": 30,
+    "sbom": 30,
     "demo": 30,
     "page": 30,
     "serve": 30,

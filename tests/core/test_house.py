@@ -88,7 +88,7 @@ ROOMS = (
     ("result",),
     ("pipeline", "evaluate", "diff"),
     ("calls",),
-    ("api", "train_api", "gating", "merge", "updates"),
+    ("api", "train_api", "gating", "merge", "updates", "bom"),
     ("sweeping",),
     ("testing",),
     ("__init__", "__main__"),
