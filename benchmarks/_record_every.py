@@ -14,7 +14,8 @@ from qacomp.errors import QacompError
 from qacomp.formats import open_file
 from qacomp.formats.codecs.zstd import compress as zstd
 from qacomp.options.config import CompressConfig
-from qacomp.sources.opening import Reading, open_source
+from qacomp.sources.how_to_read import Reading
+from qacomp.sources.open_any import open_source
 from qacomp.sweeping.peers import int8_weights
 
 _REFUSED = ("distiller_resnet20_channel_pruned_ft.pth.tar",)  # its pickle runs code: no checkpoint without trust

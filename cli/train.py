@@ -99,7 +99,7 @@ def train_command(asked: TrainRequest) -> None:
     from qacomp.options.from_scratch import scratch_config
     from qacomp.ranks.joining import joined
     from qacomp.stages.from_scratch import train_network
-    from qacomp.training.task import OwnFunctions
+    from qacomp.training.own_functions import OwnFunctions
 
     given = settings_given(asked.settings, CompressConfig())
     for name in ("arch", "data"):

@@ -1,11 +1,11 @@
 """Provide `compress`, the main call of the Python interface."""
 
-import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from qacomp.calls import (
     PathLike,
@@ -39,21 +39,19 @@ if TYPE_CHECKING:
     from qacomp.graphs.reading import OnnxFile
     from qacomp.result import Result
 
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
 
+def _torch_state(model: Any, data: Any, config: CompressConfig) -> AbstractContextManager[None]:
+    """Return a block that neither depends on nor changes torch's random state and gradient mode of the caller.
 
-def _in_own_torch_state(call: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Wrap a call so that it neither depends on nor changes torch's random state and gradient mode of the caller."""
+    A folder without data and texts isn't run: it needs no torch, and the block does nothing.
+    """
+    from qacomp.sources.open_any import is_folder
 
-    @functools.wraps(call)
-    def inner(*arguments: _P.args, **named: _P.kwargs) -> _R:
-        from qacomp.sources.opening import own_torch_state
+    if is_folder(model) and data is None and config.data is None and config.calibration is None:
+        return nullcontext()
+    from qacomp.sources.opening import own_torch_state
 
-        with own_torch_state():
-            return call(*arguments, **named)
-
-    return inner
+    return own_torch_state()
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,6 @@ class Keywords(Settings, total=False):
 
 @with_keywords(Call)
 @needing_torch("compress")
-@_in_own_torch_state
 def compress(
     model: "PathLike | Checkpoint | OnnxFile | torch.nn.Module | Mapping[str, Any] | onnx.ModelProto",
     data: Any = None,
@@ -147,7 +144,8 @@ def compress(
     """
     from qacomp.notebook import choose_progress
     from qacomp.pipeline import compress as run_stages
-    from qacomp.sources.opening import Reading, open_source
+    from qacomp.sources.how_to_read import Reading
+    from qacomp.sources.open_any import open_source
     from qacomp.stages.parts import part_of
     from qacomp.stages.run import Run
 
@@ -166,6 +164,7 @@ def compress(
     if output is not None and shard_bytes is not None:
         output = index_path(Path(output))
     with (
+        _torch_state(model, data, chosen),
         joined(call.distributed, cpu=chosen.device == "cpu") as ranks,
         output_or_temporary(output, ranks, "model.qac" if shard_bytes is None else f"model{SUFFIX}") as target,
     ):

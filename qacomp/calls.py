@@ -21,7 +21,7 @@ from qacomp.remote.transfer import fetched, send, target_of
 from qacomp.remote.urls import url_name, url_of
 
 if TYPE_CHECKING:
-    from qacomp.training.task import OwnFunctions
+    from qacomp.training.own_functions import OwnFunctions
 
 PathLike: TypeAlias = str | os.PathLike[str]
 T = TypeVar("T")
@@ -37,7 +37,7 @@ def split_keywords(kind: type[T], keywords: Mapping[str, Any]) -> tuple[T, dict[
 
 def own_functions(loss_fn: Any, settings: dict[str, Any]) -> "tuple[OwnFunctions, dict[str, Any]]":
     """Return the caller's loss and metric; the setting of the metric gets its name, `module:function`."""
-    from qacomp.training.task import OwnFunctions
+    from qacomp.training.own_functions import OwnFunctions
 
     metric = settings.get("metric", "auto")
     if isinstance(metric, str):

@@ -138,12 +138,14 @@ def _measure_checkpoint(path: Path, config: CompressConfig, trust_pickle: bool) 
     from qacomp.batches.examples import Examples
     from qacomp.checkpoints import read_checkpoint
     from qacomp.evaluation.on_batches import network_value
-    from qacomp.sources.opening import Reading, open_source
+    from qacomp.sources.how_to_read import Reading
+    from qacomp.sources.open_any import open_source
     from qacomp.sources.recognized import RECOGNIZED
     from qacomp.sources.torch_source import TorchSource
     from qacomp.training.device import choose_device
+    from qacomp.training.own_functions import OwnFunctions
     from qacomp.training.quantizers import quantize_activations
-    from qacomp.training.task import OwnFunctions, choose_task
+    from qacomp.training.task import choose_task
 
     checkpoint = read_checkpoint(path, trust_pickle=trust_pickle, key=config.key)
     notes: list[str] = []

@@ -21,7 +21,6 @@ from qacomp.stages.run import Run
 from qacomp.stages.select import select_weights
 from qacomp.stages.share import share
 from qacomp.stages.summarize import figures
-from qacomp.stages.train import train
 from qacomp.stages.write import write
 
 
@@ -44,6 +43,8 @@ def compress(source: Source, config: CompressConfig, data: Examples | Given | No
     made: Made | None = None
     with resumable(source, config, data, run):
         if isinstance(source, TorchSource):
+            from qacomp.stages.train import train
+
             made = train(source, selection, config, data if isinstance(data, Examples) else None, run)
         elif run.ranks.first:
             run.note_alone("only networks of PyTorch are trained")

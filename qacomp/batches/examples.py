@@ -2,17 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from zlib import crc32
 
-from qacomp.batches.feed import Feed
+if TYPE_CHECKING:
+    from qacomp.batches.feed import Feed
 
 
 @dataclass(frozen=True)
 class Batch:
     """Inputs of a network for some examples, and their targets: class labels, values, or whatever the loss takes."""
 
-    x: Feed
+    x: "Feed"
     y: Any
 
 

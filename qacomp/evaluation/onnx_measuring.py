@@ -12,13 +12,14 @@ from onnx import ModelProto
 
 from qacomp.datasets.preprocessing import Preprocessing
 from qacomp.errors import DataError, ExportError, MetricError, StoppedRunError
+from qacomp.evaluation.measured import Measured
 from qacomp.evaluation.metrics import Measure, chosen_metric, evaluate, first_outputs, more_is_better
-from qacomp.evaluation.paired import Loss, paired_loss
+from qacomp.evaluation.paired import paired_loss
 from qacomp.evaluation.samples import Given, Samples, load_parts, load_samples, own_batches
 from qacomp.graphs.open_weights import with_open_weights
 from qacomp.options.config import CompressConfig
 from qacomp.options.needs import rate_aware
-from qacomp.runtime.agreement import Agreement, Feed, compare, run_all, run_feed, run_weights, worst_of
+from qacomp.runtime.agreement import Feed, compare, run_all, run_feed, run_weights, worst_of
 from qacomp.runtime.carried import carried_states, run_steps
 from qacomp.runtime.feeds import GeneratedInputs, generated_inputs
 from qacomp.runtime.operator_error import OperatorError, weight_error
@@ -28,18 +29,6 @@ from qacomp.runtime.session import OnnxModel, Session, open_session
 _RUNS = 8  # inputs, alternately loud and quiet: loud ones may saturate a network and hide errors that quiet ones show
 _ALONE = 2  # of them that are run when tensors are tried one by one: a loud and a quiet one
 _STEPS = 64  # steps of a recurrent model with loud inputs, and again with quiet ones
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The comparison of two models. `agreement`: None if a model doesn't run; `metric`: None without targets.
-
-    loss: of the metric, with its noise; only where steps are chosen by it.
-    """
-
-    agreement: Agreement | None = None
-    metric: Measure | None = None
-    loss: Loss | None = None
 
 
 @dataclass(frozen=True)

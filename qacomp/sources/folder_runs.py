@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from qacomp.calibration.block_calibration import BlockCalibration, TextInputs
 from qacomp.calibration.block_model import BlockModel, Feed
 from qacomp.errors import ConfigError
+from qacomp.evaluation.measured import Measured
 from qacomp.evaluation.metrics import Measure, more_is_better
-from qacomp.evaluation.onnx_measuring import Measured
 from qacomp.evaluation.perplexity import cross_entropies, perplexity
 from qacomp.evaluation.similarity import similarity
 from qacomp.formats import BFLOAT16, SharedTensor, bfloat16_to_float32

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from qacomp.errors import ExportError
-from qacomp.evaluation.onnx_measuring import Measured, Reference, deviations_alone, measure, measure_errors
+from qacomp.evaluation.measured import Measured
+from qacomp.evaluation.onnx_measuring import Reference, deviations_alone, measure, measure_errors
 from qacomp.formats import SharedTensor
 from qacomp.graphs.skeleton import Slot
 from qacomp.runtime.operator_error import OperatorError

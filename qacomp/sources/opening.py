@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,7 @@ from qacomp.models import model_info
 from qacomp.models.plain_modules import plain_module
 from qacomp.options.config import CompressConfig
 from qacomp.options.network import NO_ARCHITECTURE
-from qacomp.progress import Progress, SilentProgress
-from qacomp.sources.folder_source import open_folder
+from qacomp.sources.how_to_read import Reading, naming
 from qacomp.sources.module_network import network_of, with_examples
 from qacomp.sources.network import build_network, whole_weights
 from qacomp.sources.onnx_source import OnnxSource
@@ -36,31 +35,10 @@ from qacomp.sources.tensor_source import TensorSource
 from qacomp.sources.torch_source import Source, TorchSource
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How to read a model. `trust_pickle`: may run code of its pickle; `input_shape`: (C, H, W) of a module's input.
-
-    progress: shows the reading of a large model.
-    """
-
-    trust_pickle: bool = False
-    input_shape: tuple[int, int, int] | None = None
-    progress: Progress = field(default_factory=SilentProgress)
-
-
-def open_source(
+def open_model(
     model: Any, data: Any, config: CompressConfig, how: Reading, note: Callable[[str], None]
 ) -> tuple[Source, CompressConfig, Examples | Given | None]:
-    """Open `model`; return (source, `config` with the spec of the data that is used, that data).
-
-    data: the caller's data (see `qacomp.sources.data`); None: the data that `config` names, else built-in data that the
-    checkpoint names. A PyTorch network's data is returned as Examples, an ONNX model's as it was given, and bare
-    tensors use none. Raises the errors of reading models and data, and ConfigError for a module that doesn't fit the
-    data.
-    """
-    if isinstance(model, str | os.PathLike) and Path(model).is_dir():
-        given = data if data is not None else config.data
-        return open_folder(Path(model), given, config, how.progress), _naming(config, given), given
+    """Open a model that isn't a folder; see `qacomp.sources.open_any`."""
     origin = checkpoint_of(
         model,
         trust_pickle=how.trust_pickle,
@@ -70,18 +48,18 @@ def open_source(
     )
     given = data if data is not None else config.data
     if isinstance(origin, OnnxFile):
-        return OnnxSource(origin), _naming(config, given), given
+        return OnnxSource(origin), naming(config, given), given
     if origin.kind != "module" and config.arch is None:
         origin = with_plain_module(origin)
     origin = recognized(origin, config.arch)
     if origin.kind != "module" and (config.arch == NO_ARCHITECTURE or (config.arch or origin.arch) is None):
         if given is not None:
             note("the data is not used: without an architecture (--arch) there is no network to train or to measure")
-        return TensorSource(origin), _naming(config, given), None
+        return TensorSource(origin), naming(config, given), None
     if given is None:
         given, remark = chosen_spec(None, origin.data)
         origin = origin if remark is None else replace(origin, notes=(*origin.notes, remark))
-    config = _naming(config, given)
+    config = naming(config, given)
     if is_own(config.arch) and origin.kind != "module":
         return _of_own(origin, config, given, how.input_shape)
     if origin.kind == "module":
@@ -131,11 +109,6 @@ def _noted(source: Source, examples: Examples | None) -> Source:
     if not notes or not isinstance(source, TorchSource):
         return source
     return replace(source, checkpoint=replace(source.checkpoint, notes=(*source.checkpoint.notes, *notes)))
-
-
-def _naming(config: CompressConfig, given: Any) -> CompressConfig:
-    """Return the settings with `data` set to the spec that is used; unchanged for data in memory, which has no spec."""
-    return config.with_settings({"data": given}, "data") if given is None or isinstance(given, str) else config
 
 
 def checkpoint_of(

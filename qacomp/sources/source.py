@@ -16,7 +16,7 @@ from qacomp.sharing.share import Packed
 from qacomp.sources.source_size import SourceSize
 
 if TYPE_CHECKING:  # these import onnx, which the workers of a large source do without
-    from qacomp.evaluation.onnx_measuring import Measured
+    from qacomp.evaluation.measured import Measured
     from qacomp.graphs.reading import OnnxFile
 
 Values: TypeAlias = Callable[[str], NDArray[Any]]

@@ -11,11 +11,9 @@ from qacomp.options.config import CompressConfig
 from qacomp.sharing.selection import Selection, Weight
 from qacomp.sources.source import RATE_AWARE, SHARING, Effects
 from qacomp.sources.source_size import SourceSize
-from qacomp.sources.torch_weights import tensor_weights
 from qacomp.tensors.foreign_dtypes import META_KEY
 from qacomp.tensors.half_precision import vectors_held
 from qacomp.tensors.safetensors_metadata import META_KEY as SAFETENSORS_KEY
-from qacomp.tensors.torch_format import foreign_dtypes, to_array
 from qacomp.tensors.weight_parts import exact_parts
 
 
@@ -60,6 +58,8 @@ class TensorSource:
 
     def vectors(self, precision: str) -> Mapping[str, str]:
         """Return the vectors that `precision` may hold: name -> description."""
+        from qacomp.tensors.torch_format import to_array
+
         arrays = {name: to_array(tensor) for name, tensor in self.origin.state.items()}
         return {name: why for name, why in vectors_held(arrays, precision).items() if name not in self._parts}
 
@@ -81,6 +81,8 @@ class TensorSource:
 
     def metadata(self) -> dict[str, Any]:
         """Return the dtypes that the container's header lacks, and the metadata of a safetensors file."""
+        from qacomp.tensors.torch_format import foreign_dtypes
+
         meta: dict[str, Any] = {}
         if types := foreign_dtypes(self.origin.state):
             meta[META_KEY] = types
@@ -98,6 +100,8 @@ class TensorSource:
 
     @cached_property
     def _weights(self) -> list[Weight]:
+        from qacomp.sources.torch_weights import tensor_weights
+
         return tensor_weights(self.origin.state)
 
     @cached_property

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from qacomp.checkpoints import Checkpoint, check_finite
 from qacomp.errors import ConfigError
 from qacomp.options.config import CompressConfig
 from qacomp.sharing.selection import Selection, Weight
-from qacomp.sources.network import Network
-from qacomp.sources.smaller_layers import smaller_layers
 from qacomp.sources.source import PlainSource
 from qacomp.sources.source_size import SourceSize
-from qacomp.sources.torch_weights import layer_weights
+
+if TYPE_CHECKING:  # the type of a source is asked for without torch too
+    from qacomp.sources.network import Network
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class TorchSource:
     """A checkpoint and the network that holds its weights; the stages of a compression change its module in place."""
 
     checkpoint: Checkpoint
-    network: Network
+    network: "Network"
 
     @property
     def origin(self) -> Checkpoint:
@@ -43,6 +43,8 @@ class TorchSource:
 
     def weights(self) -> Sequence[Weight]:
         """Return all tensors of the network."""
+        from qacomp.sources.torch_weights import layer_weights
+
         return layer_weights(self.network.model)
 
     def check(self, selection: Selection) -> None:
@@ -62,6 +64,8 @@ class TorchSource:
         """
         if config.quantizer.chosen:
             return selection
+        from qacomp.sources.smaller_layers import smaller_layers
+
         return smaller_layers(self.network.model, selection, config.codebook, config.levels, config.stored_precision)
 
 

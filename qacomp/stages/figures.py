@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qacomp.evaluation.metrics import Measure
 from qacomp.evaluation.verdict import NOT_JUDGED, Verdict
@@ -14,8 +14,10 @@ from qacomp.rate.record import RateSearch
 from qacomp.runtime.agreement import Agreement
 from qacomp.runtime.operator_error import OperatorError
 from qacomp.sharing.selection import Selection
-from qacomp.training.history import EpochRecord, WeightHistogram
-from qacomp.training.pruning.report import PruningReport
+
+if TYPE_CHECKING:  # a source that isn't trained needs no torch
+    from qacomp.training.history import EpochRecord, WeightHistogram
+    from qacomp.training.pruning.report import PruningReport
 
 
 @dataclass(frozen=True)
@@ -95,16 +97,16 @@ class Figures:
     accuracy: Accuracy
     max_abs_error: float | None
     layers: tuple[LayerResult, ...]
-    history: tuple[EpochRecord, ...]
+    history: "tuple[EpochRecord, ...]"
     seconds: dict[str, float]
     seed: int
     settings: dict[str, Any]
     settings_toml: str
     notes: tuple[str, ...]
-    pruning: PruningReport | None = None
+    pruning: "PruningReport | None" = None
     agreement: Agreement | None = None
     metric: Measure | None = None
-    weight_history: Mapping[str, tuple[WeightHistogram, ...]] = field(default_factory=dict)
+    weight_history: "Mapping[str, tuple[WeightHistogram, ...]]" = field(default_factory=dict)
     relative_errors: Mapping[str, float | None] = field(default_factory=dict)
     source: str = ""
     operating_points: tuple[OperatingPoint, ...] = ()

@@ -36,8 +36,8 @@ from qacomp.training.fine_tune import fine_tune
 from qacomp.training.history import EpochRecord
 from qacomp.training.loop import parameter_groups
 from qacomp.training.optimizers import make_optimizer, weight_decay_of
+from qacomp.training.own_functions import OwnFunctions
 from qacomp.training.quantizers import quantizer_named
-from qacomp.training.task import OwnFunctions
 
 _CHOSEN = OwnFunctions()
 

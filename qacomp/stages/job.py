@@ -20,12 +20,13 @@ from qacomp.stages.made import Training
 from qacomp.stages.run import Run
 from qacomp.training.device import choose_device
 from qacomp.training.history import EpochRecord
+from qacomp.training.own_functions import OwnFunctions
 from qacomp.training.parametrizations.zeros import NO_ZEROS, Zeros
 from qacomp.training.pruning.stage import remove_dead_channels
 from qacomp.training.quantizers import quantize_activations
 from qacomp.training.resume import ResumeStore, fingerprint
 from qacomp.training.setup import TrainingSetup
-from qacomp.training.task import OwnFunctions, choose_task
+from qacomp.training.task import choose_task
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from qacomp.calibration.weights_alone import OF_SUM
+from qacomp.checkpoints import Checkpoint
 from qacomp.evaluation.verdict import judge
 from qacomp.formats import Container, HeldTensor, open_file
 from qacomp.options.config import CompressConfig
@@ -22,7 +23,6 @@ from qacomp.options.needs import vector_precision
 from qacomp.rate.quality import DISTANCES
 from qacomp.runtime.operator_error import OperatorError
 from qacomp.sharing.selection import Selection
-from qacomp.sources.onnx_source import OnnxSource, read_onnx_tensor
 from qacomp.sources.source import PlainSource
 from qacomp.stages.large_calibrated import rounded_on_texts
 from qacomp.stages.made import Made, Measurements
@@ -131,7 +131,11 @@ def _tasks(
 
 def _reader(source: PlainSource, name: str, read: Callable[[], NDArray[Any]]) -> Callable[[], NDArray[Any]]:
     """Return a short reference to a tensor that any process can read."""
-    return partial(read_onnx_tensor, source.origin.path, name) if isinstance(source, OnnxSource) else read
+    if isinstance(source.origin, Checkpoint):
+        return read
+    from qacomp.sources.onnx_source import read_onnx_tensor  # not above: a folder needs no onnx
+
+    return partial(read_onnx_tensor, source.origin.path, name)
 
 
 def _done(tasks: Sequence[PieceTask], folder: PieceFolder, run: Run) -> Iterator[int]:

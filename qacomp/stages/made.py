@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from qacomp.evaluation.metrics import Measure
 from qacomp.evaluation.paired import Loss
@@ -17,8 +15,12 @@ from qacomp.runtime.operator_error import OperatorError
 from qacomp.sharing.selection import Selection
 from qacomp.sharing.share import Packed
 from qacomp.stages.figures import Accuracy
-from qacomp.training.history import EpochRecord, WeightHistogram
-from qacomp.training.pruning.report import PruningReport
+
+if TYPE_CHECKING:  # a source that isn't trained needs no torch
+    from torch import nn
+
+    from qacomp.training.history import EpochRecord, WeightHistogram
+    from qacomp.training.pruning.report import PruningReport
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,9 @@ class Training:
     fine_tuned: top-1 on the test split, in percent, after the fine-tuning and before the weights are shared.
     """
 
-    history: tuple[EpochRecord, ...] = ()
-    pruning: PruningReport | None = None
-    weights: Mapping[str, tuple[WeightHistogram, ...]] = field(default_factory=dict)
+    history: "tuple[EpochRecord, ...]" = ()
+    pruning: "PruningReport | None" = None
+    weights: "Mapping[str, tuple[WeightHistogram, ...]]" = field(default_factory=dict)
     errors: Mapping[str, float | None] = field(default_factory=dict)
     fine_tuned: float | None = None
 
@@ -80,7 +82,7 @@ class Made:
     arch: str | None = None
     missed: str = ""
     search: RateSearch | None = None
-    network: nn.Module | None = None
+    network: "nn.Module | None" = None
 
     @property
     def of_base(self) -> dict[str, Any]:

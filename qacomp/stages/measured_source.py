@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qacomp.errors import ExportError
 from qacomp.evaluation.advice import finer_settings
-from qacomp.evaluation.onnx_measuring import Measured
+from qacomp.evaluation.measured import Measured
 from qacomp.evaluation.verdict import judge
 from qacomp.exporting.operating_points import operating_points
 from qacomp.formats import Container, SharedTensor
@@ -26,7 +26,6 @@ from qacomp.sharing.share import Packed
 from qacomp.sources.source import ModelRuns, PlainSource
 from qacomp.stages.figures import Accuracy
 from qacomp.stages.made import Made, Measurements, Training
-from qacomp.training.history import WeightHistory
 
 
 def operator_errors(
@@ -103,6 +102,8 @@ def _compare(container: Container, graph: bytes | None, items: Mapping[str, Pack
 
 def moved(source: PlainSource, selection: Selection, items: Mapping[str, Packed]) -> Training:
     """Return the histograms and relative errors of the shared tensors."""
+    from qacomp.training.history import WeightHistory
+
     read = {weight.name: weight.read for weight in source.weights()}
     values = {layer.name: read[layer.name]() for layer in selection.layers}
     weights = WeightHistory(list(values), values)

@@ -3,12 +3,10 @@
 import math
 from collections.abc import Callable, Collection
 from dataclasses import fields, replace
+from typing import TYPE_CHECKING
 
 from qacomp.batches.augmentation import augmentation
 from qacomp.batches.examples import Examples
-from qacomp.batches.images import ImageExamples
-from qacomp.batches.loaders import LoaderBatches
-from qacomp.calibration.synthetic import has_statistics
 from qacomp.errors import ConfigError, DataError
 from qacomp.evaluation.samples import Given
 from qacomp.models.flexible import FlexibleModel
@@ -30,14 +28,13 @@ from qacomp.options.needs import (
 )
 from qacomp.options.quality import QUALITY
 from qacomp.options.sharing import AFTER, RATE
-from qacomp.sources.network import Network
 from qacomp.sources.source import PROGRAM, RATE_AWARE, RUNNING, SHARING
 from qacomp.sources.tensor_source import TensorSource
 from qacomp.sources.torch_source import Source, TorchSource
-from qacomp.training.device import choose_device, choose_precision
-from qacomp.training.distillation import with_lesson
-from qacomp.training.pruning.methods import Pruner, pruner_of
-from qacomp.training.quantizers import quantizer_named
+
+if TYPE_CHECKING:  # imported where a network is trained: other sources need no torch
+    from qacomp.sources.network import Network
+    from qacomp.training.pruning.methods import Pruner
 
 # Optimizer steps that a stage should have at least; its default number of epochs follows from them.
 _FINE_TUNE_STEPS = 1000
@@ -86,7 +83,7 @@ def _all_but(*names: str) -> list[str]:
 
 
 def resolve_network(
-    config: CompressConfig, network: Network, examples: Examples | None, note: Callable[[str], None]
+    config: CompressConfig, network: "Network", examples: Examples | None, note: Callable[[str], None]
 ) -> CompressConfig:
     """Return `config` with the open settings of a network's training chosen; without data nothing is trained.
 
@@ -95,6 +92,12 @@ def resolve_network(
     has more classes than the network; ConfigError for a pruning method that needs data without it, or for a setting
     that changes nothing.
     """
+    from qacomp.batches.images import ImageExamples
+    from qacomp.training.device import choose_device, choose_precision
+    from qacomp.training.distillation import with_lesson
+    from qacomp.training.pruning.methods import pruner_of
+    from qacomp.training.quantizers import quantizer_named
+
     device = choose_device(config.device)
     if config.prune.chosen:
         config = _with_rate(config, pruner_of(config.prune), examples is not None)
@@ -139,6 +142,9 @@ def with_quantizer(config: CompressConfig, note: Callable[[str], None]) -> Compr
 
 def without_image_settings(config: CompressConfig, examples: Examples, note: Callable[[str], None]) -> CompressConfig:
     """Return `config` without the settings that only images of a data spec have, if the data is the user's own."""
+    from qacomp.batches.images import ImageExamples
+    from qacomp.batches.loaders import LoaderBatches
+
     if isinstance(examples, ImageExamples):
         return config
     config = leave_out(config, _all_but("preprocess", "augment"), note, f"{examples.spec}: is fed as it comes")
@@ -147,7 +153,7 @@ def without_image_settings(config: CompressConfig, examples: Examples, note: Cal
     return config
 
 
-def _without_data(config: CompressConfig, network: Network, note: Callable[[str], None]) -> CompressConfig:
+def _without_data(config: CompressConfig, network: "Network", note: Callable[[str], None]) -> CompressConfig:
     """Return `config` with what needs labels left out. Raises ConfigError if there is nothing to train on either."""
     if not trains_unlabelled(config):
         how = "by rate" if rate_aware(config) else "by k-means alone"
@@ -158,6 +164,8 @@ def _without_data(config: CompressConfig, network: Network, note: Callable[[str]
             f"--epochs {config.epochs}: training without data is judged by a size or a quality; give --target-size or "
             "--quality instead of --max-drop and --min-agreement, or --epochs 0"
         )
+    from qacomp.calibration.synthetic import has_statistics
+
     if config.calibration is None and not has_statistics(network.model):
         raise ConfigError(
             f"--epochs {config.epochs}: without data the network makes images for itself from the statistics of its "
@@ -168,7 +176,7 @@ def _without_data(config: CompressConfig, network: Network, note: Callable[[str]
     return replace(found, epochs=config.epochs)
 
 
-def _with_rate(config: CompressConfig, pruner: Pruner, trained: bool) -> CompressConfig:
+def _with_rate(config: CompressConfig, pruner: "Pruner", trained: bool) -> CompressConfig:
     """Return `config` with the share of parameters to prune chosen; trained: there is data."""
     if pruner.needs_data and not (trained and pruner.options.epochs != 0):
         raise ConfigError(f"--prune {pruner.name} trains while it prunes; give --data, and epochs above 0")

@@ -10,7 +10,7 @@ from qacomp.ranks.ranks import ALONE, Ranks
 from qacomp.stages.journal import Journal
 from qacomp.stages.parts import SourcePart
 from qacomp.stages.piece_folder import PieceFolder
-from qacomp.training.task import OwnFunctions
+from qacomp.training.own_functions import OwnFunctions
 from qacomp.workers.choice import ALONE as ONE_WORKER
 from qacomp.workers.choice import Workers
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from qacomp.errors import AgreementNotReachedError
-from qacomp.evaluation.onnx_measuring import Measured
+from qacomp.evaluation.measured import Measured
 from qacomp.evaluation.samples import Given
 from qacomp.options.config import CompressConfig
 from qacomp.options.needs import rate_aware

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from qacomp.calibration.weights_alone import WeightsAlone
-from qacomp.evaluation.onnx_measuring import Measured
+from qacomp.evaluation.measured import Measured
 from qacomp.evaluation.samples import Given
 from qacomp.options.config import CompressConfig
 from qacomp.options.needs import level_numbers, limited, sized_levels, vector_precision

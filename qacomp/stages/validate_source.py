@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from qacomp.calibration.weights_alone import WeightsAlone
-from qacomp.evaluation.onnx_measuring import Measured
+from qacomp.evaluation.measured import Measured
 from qacomp.evaluation.paired import Loss
 from qacomp.options.config import CompressConfig
 from qacomp.sources.source import ModelRuns, PlainSource

@@ -13,7 +13,7 @@ from qacomp.options.config import CompressConfig
 from qacomp.sources.torch_source import Source, TorchSource
 from qacomp.stages.figures import Accuracy
 from qacomp.sweeping.loss import UnmeasuredTrialError, quality_loss
-from qacomp.training.task import OwnFunctions
+from qacomp.training.own_functions import OwnFunctions
 
 Changed = Mapping[str, NDArray[np.float32]]
 

@@ -16,7 +16,8 @@ from qacomp.formats import open_file
 from qacomp.formats.codecs.zstd import LEVEL, compress
 from qacomp.options.config import CompressConfig
 from qacomp.sharing.selection import Layer
-from qacomp.sources.opening import Reading, open_source
+from qacomp.sources.how_to_read import Reading
+from qacomp.sources.open_any import open_source
 from qacomp.stages.select import select_weights
 from qacomp.sweeping.changed import Changed, changed_loss
 from qacomp.sweeping.front import SweepPeer

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from qacomp.options.config import CompressConfig
 from qacomp.outputs import make_folder
 from qacomp.progress import Progress, SilentProgress
-from qacomp.sources.opening import Reading, open_source
+from qacomp.sources.how_to_read import Reading
+from qacomp.sources.open_any import open_source
 from qacomp.sources.torch_source import TorchSource
 from qacomp.sweeping.front import SweepReport
 from qacomp.sweeping.peers import measured_peers

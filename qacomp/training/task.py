@@ -19,6 +19,7 @@ from qacomp.evaluation.on_batches import Forward, device_of
 from qacomp.models.plain_modules import in_eval_mode
 from qacomp.options.metric_names import check_loss
 from qacomp.training.class_rows import class_rows
+from qacomp.training.own_functions import OwnFunctions
 from qacomp.training.teaching.lesson import Criterion, cross_entropy
 
 _HELP = "torch.nn.functional.binary_cross_entropy_with_logits"
@@ -30,24 +31,6 @@ class LossAndMetric:
 
     criterion: Criterion
     metric: Metric
-
-
-@dataclass(frozen=True)
-class OwnFunctions:
-    """A caller's functions (outputs, targets), None: chosen by the settings and the data. See `metric_of`.
-
-    loss_fn: also as text, cross-entropy, mse or module:function.
-    """
-
-    loss_fn: Callable[[Any, Any], Tensor] | str | None = None
-    metric: Any = None
-
-    @property
-    def loss_name(self) -> str:
-        """Return the name of the loss, auto if none is given."""
-        if isinstance(self.loss_fn, str):
-            return self.loss_fn
-        return "auto" if self.loss_fn is None else getattr(self.loss_fn, "__qualname__", type(self.loss_fn).__name__)
 
 
 def choose_task(

@@ -48,27 +48,35 @@ def test_the_command_lists_its_commands_without_heavy_imports() -> None:
         assert f"\n  {command} " in done.stdout
 
 
-PIECE = """
+WHOLE = """
+import os, sys
 from pathlib import Path
-from qacomp.options.config import CompressConfig
-from qacomp.progress import SilentProgress
-from qacomp.sharing.selection import Layer
-from qacomp.sources.folder_source import open_folder
-from qacomp.stages.pieces import PackingRules, PieceTask, TensorTask, write_piece
-source = open_folder(Path({folder!r}), None, CompressConfig(), SilentProgress())
-weight, = [weight for weight in source.weights() if weight.name == "a.weight"]
-layer = Layer("a.weight", "dense", weight.shape, 16)
-task = TensorTask("a.weight", weight.read, 2048, layer)
-for error in (None, 0.01):
-    assert write_piece(PieceTask(0, (task,), PackingRules(CompressConfig(), error)))
-print("ok")
+import qacomp
+from qacomp.sources import folder_source
+from qacomp.stages import pieces
+folder_source._LARGE = 0
+write, own = pieces._write, os.getpid()
+def written(task, path):
+    heavy = {names} & set(sys.modules)
+    Path({folder!r}, f"worker{{os.getpid()}}").write_text(" ".join(heavy) or "none")
+    assert os.getpid() != own
+    write(task, path)
+pieces._write = written
+for settings in ({{}}, {{"k": 16}}):
+    qacomp.compress({model!r}, output=Path({folder!r}, "model.qac"), workers=2, force=True, progress=False, **settings)
+print({names} & set(sys.modules) or "none")
 """
 
 
-def test_a_worker_of_a_large_folder_imports_no_torch_and_no_onnx(tmp_path: Path) -> None:
+def test_a_large_folder_without_data_is_compressed_without_torch_and_onnx(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
     values = np.random.default_rng(0).standard_normal((32, 64), np.float32)
-    save_file({"a.weight": values, "a.bias": values[0]}, tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text("{}")
+    save_file({"a.weight": values, "a.bias": values[0]}, model / "model.safetensors")
+    (model / "config.json").write_text("{}")
     names = {"torch", "onnx", "onnxruntime", "transformers"}
-    done = run_python(BLOCK.format(names=names) + PIECE.format(folder=str(tmp_path)))
-    assert done.stdout == "ok\n", done.stderr
+    done = run_python(WHOLE.format(names=names, folder=str(tmp_path), model=str(model)))
+    assert done.stdout == "none\n", done.stderr
+    told = [file.read_text() for file in tmp_path.glob("worker*")]
+    assert told
+    assert set(told) == {"none"}

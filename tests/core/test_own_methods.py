@@ -12,7 +12,8 @@ from qacomp.errors import ConfigError
 from qacomp.evaluation.metrics import Measure
 from qacomp.gating.release import stated_figure
 from qacomp.options.config import CompressConfig
-from qacomp.sources.opening import Reading, open_source
+from qacomp.sources.how_to_read import Reading
+from qacomp.sources.open_any import open_source
 from qacomp.sweeping.changed import changed_loss
 
 FAST: dict[str, Any] = {"epochs": 1, "tune_epochs": 0, "min_size": 32}

@@ -13,7 +13,8 @@ from qacomp.errors import ConfigError
 from qacomp.evaluate import measure_file
 from qacomp.models import create_model
 from qacomp.options.config import CompressConfig
-from qacomp.sources.opening import Reading, open_source
+from qacomp.sources.how_to_read import Reading
+from qacomp.sources.open_any import open_source
 from qacomp.sources.tensor_source import TensorSource
 from qacomp.sources.torch_source import Source, TorchSource
 

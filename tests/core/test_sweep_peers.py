@@ -13,7 +13,8 @@ from two_products import two_products
 import qacomp
 from qacomp.models import create_model
 from qacomp.options.config import CompressConfig
-from qacomp.sources.opening import Reading, open_source
+from qacomp.sources.how_to_read import Reading
+from qacomp.sources.open_any import open_source
 from qacomp.sweeping.changed import changed_loss
 from qacomp.sweeping.nncodec_peer import VARIABLE, PeerError, nncodec_python, nncodec_runs
 from qacomp.sweeping.peers import int8_weights
