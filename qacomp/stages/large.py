@@ -144,7 +144,8 @@ def _done(tasks: Sequence[PieceTask], folder: PieceFolder, run: Run) -> Iterator
     if done:
         run.note(f"an interrupted run goes on: {sum(len(tasks[n].tensors) for n in done)} of its tensors are kept")
     missing = [number for number in range(len(tasks)) if number not in done]
-    given = [replace(tasks[n], folder=None) if run.workers.scheduler else tasks[n] for n in missing]
+    token = folder.marked() if run.workers.scheduler and missing else None
+    given = [replace(tasks[n], folder=folder.path.absolute(), token=token) if token else tasks[n] for n in missing]
     start, values, following = time.monotonic(), 0, 0
     with (
         run.progress.task("tensors", sum(len(tasks[n].tensors) for n in missing)) as bar,
@@ -153,7 +154,7 @@ def _done(tasks: Sequence[PieceTask], folder: PieceFolder, run: Run) -> Iterator
         for number, data in completed(given, write_piece, pool, str):
             task = given[number]
             if data is not None:
-                folder.keep(task, data)
+                folder.take(task, data)
             done.add(missing[number])
             values += task.values
             bar.describe(f"{values / max(1e-9, time.monotonic() - start) / 1e6:.2f} million weights a second")

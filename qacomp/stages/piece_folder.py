@@ -7,13 +7,14 @@ again. A folder that doesn't begin with the mark of this file is never touched.
 import hashlib
 import shutil
 from pathlib import Path
+from secrets import token_hex
 
-from qacomp.errors import OutputNotWritableError
+from qacomp.errors import OutputNotWritableError, WorkerError
 from qacomp.formats import FormatError, open_file
 from qacomp.formats.destination import not_writable
 from qacomp.outputs import pieces_path
 from qacomp.stages.piece_files import DETAILS, read_details
-from qacomp.stages.pieces import PieceTask
+from qacomp.stages.pieces import MARKER, PieceTask
 
 _MARK = "run.txt"
 _START = "qacomp tensors 1\n"
@@ -69,6 +70,35 @@ class PieceFolder:
         except (FormatError, OSError):
             return False
         return True
+
+    def marked(self) -> str:
+        """Write a new token into the folder, by which a worker sees that it has this file system; return it.
+
+        Raises OutputNotWritableError.
+        """
+        token = token_hex(16)
+        try:
+            (self.path / MARKER).write_text(token)
+        except OSError as error:
+            raise not_writable(self.path / MARKER, error) from error
+        return token
+
+    def take(self, task: PieceTask, told: bytes | str) -> None:
+        """Keep what a worker returned: the bytes of a piece, or the digest of one that it has written here.
+
+        Raises WorkerError if the file isn't the one that the worker wrote, OutputNotWritableError.
+        """
+        if isinstance(told, bytes):
+            return self.keep(task, told)
+        try:
+            same = hashlib.sha256((self.path / task.file).read_bytes()).hexdigest() == told
+        except OSError:
+            same = False
+        if not same:
+            raise WorkerError(
+                f"{self.path / task.file}: isn't what a worker wrote there; is the file system that they share full or "
+                "slow? The same command goes on; put the output elsewhere if this comes again"
+            )
 
     def keep(self, task: PieceTask, data: bytes) -> None:
         """Write a piece that a worker has returned. Raises OutputNotWritableError."""

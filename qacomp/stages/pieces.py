@@ -7,7 +7,9 @@ A task holds references to tensors, not their values. See
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from numpy.typing import NDArray
@@ -25,6 +27,8 @@ from qacomp.stages.rounded_files import read_rounded
 from qacomp.version import VERSION
 
 _VALUES = 1 << 22  # of a piece, unless it has one tensor: work of a second
+MARKER = "seen.txt"
+"""A file in the folder of the pieces: a worker that reads its token there has the same file system."""
 _TENSORS = 256  # most of them in a piece
 
 
@@ -66,12 +70,16 @@ class PackingRules:
 
 @dataclass(frozen=True)
 class PieceTask:
-    """The tensors of one piece. folder: where the worker writes it as `name`; None: it returns the bytes."""
+    """The tensors of one piece. folder: where the worker writes it as `file`; None: it returns the bytes.
+
+    token: what the folder's marker holds if the worker has the file system of the first process; see `write_piece`.
+    """
 
     number: int
     tensors: tuple[TensorTask, ...]
     packing: PackingRules
     folder: Path | None = None
+    token: str | None = None
 
     @property
     def file(self) -> str:
@@ -102,17 +110,38 @@ def divided(tensors: Sequence[TensorTask]) -> list[tuple[TensorTask, ...]]:
     return [*pieces, tuple(open_one)] if open_one else pieces
 
 
-def write_piece(task: PieceTask) -> bytes | None:
-    """Pack, code and write one piece; a worker calls this. Raises WorkerError for a worker of another version."""
+def write_piece(task: PieceTask) -> bytes | str | None:
+    """Pack, code and write one piece; a worker calls this. Raises WorkerError for a worker of another version.
+
+    With a token: if the marker in the folder holds it, the piece is written there and its SHA-256 returned, in hex;
+    else, and without a folder, the bytes of the piece are returned.
+    """
     if task.packing.version != VERSION:
         raise WorkerError(f"a worker has qacomp {VERSION}, but {task.packing.version} is asked for; install the same")
-    if task.folder is not None:
+    if task.folder is not None and task.token is None:
         _write(task, task.folder / task.file)
         return None
     with tempfile.TemporaryDirectory(prefix="qacomp-") as folder:
         path = Path(folder, task.file)
         _write(task, path)
-        return path.read_bytes()
+        data = path.read_bytes()
+    return sha256(data).hexdigest() if _written_there(task, data) else data
+
+
+def _written_there(task: PieceTask, data: bytes) -> bool:
+    """Write a piece into the folder of the first process, if this worker sees that folder; return whether it did."""
+    if task.folder is None or task.token is None:
+        return False
+    try:
+        with (task.folder / MARKER).open("rb") as marker:
+            if marker.read(len(task.token) + 1) != task.token.encode():
+                return False
+        part = task.folder / f"{task.file}.{token_hex(8)}.part"  # a copy of the task may run at the same time
+        part.write_bytes(data)
+        part.replace(task.folder / task.file)
+    except OSError:
+        return False
+    return True
 
 
 def _write(task: PieceTask, path: Path) -> None:

@@ -99,7 +99,7 @@ def test_an_interrupted_run_goes_on(source: Path, tmp_path: Path, monkeypatch: p
     done: list[int] = []
 
     def until(most: int) -> None:
-        def write(task: PieceTask) -> bytes | None:
+        def write(task: PieceTask) -> bytes | str | None:
             if len(done) == most:
                 raise KeyboardInterrupt
             done.append(task.number)
