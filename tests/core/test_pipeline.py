@@ -194,7 +194,7 @@ def test_every_flag_of_compress_is_a_setting_and_the_other_way_round() -> None:
         "bits_layers",
         "strength_layers",
     }  # --k conv1=16
-    files = {"checkpoint", "output", "config_file", "report", "snapshots", "loss_fn"}
+    files = {"checkpoint", "base", "output", "config_file", "report", "snapshots", "loss_fn"}
     how = {"workers", "part", "shard_size"}  # where the work is done, and in how many files; no value changes
     assert flags - settings == files | how | {"trust_pickle", "force", "as_json", "debug", "schema", "strict"}
     assert settings <= flags
