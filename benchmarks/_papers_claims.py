@@ -28,7 +28,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a paper says, how it is tested here, and the trials; without trials `instead` says why nothing is run.
+    """Hold what a paper says, how it is tested here, and the trials; without trials `instead` says why nothing is run.
 
     The claim is decided once all `questions` are. shape: how our experiment differs from the paper's. cells: the cells
     of the claim's tables, from its pieces (see `_papers_cells`).
@@ -46,7 +46,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a claim is: finished pieces, the CPU hours that they took, and each question's interval or None."""
+    """Tell how far a claim is: finished pieces, the CPU hours that they took, and each question's interval or None."""
 
     claim: Claim
     pieces: list[Piece]

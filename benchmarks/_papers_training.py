@@ -1,4 +1,4 @@
-"""What the papers' trials share: data as tensors in memory, a network trained once a seed, and its compressions."""
+"""Hold what the papers' trials share: data in memory, a network trained once a seed, and its compressions."""
 
 import copy
 import hashlib

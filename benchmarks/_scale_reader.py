@@ -1,4 +1,4 @@
-"""What a reader takes: decoding of a small network, one tensor of a large file by ranges, the size of an install."""
+"""Measure what a reader takes: decoding a small network, one tensor of a large file by ranges, the install."""
 
 import os
 import subprocess

@@ -30,7 +30,7 @@ Symbols: TypeAlias = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Predicted:
-    """What is known of a stream before its symbols. symbols: predicted ones (n,); most: the largest possible (n,).
+    """Hold what is known of a stream before its symbols. symbols: predicted ones (n,); most: the largest possible (n,).
 
     above: how many places back the symbol at the same place of the filter before lies; 0 where there are no filters.
     """

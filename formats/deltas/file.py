@@ -15,7 +15,7 @@ from qacomp.formats.prefix import DELTA, PREFIX_BYTES, Prefix, read_prefix, writ
 from qacomp.formats.reader import decoded_header
 
 REFERRED, WHOLE, DIFFERENCE = 0, 1, 2
-"""How a section of the new container comes: as one of the base, as its stored bytes, or as a difference."""
+"""Say how a section of the new container comes: as one of the base, as its stored bytes, or as a difference."""
 FILE_DIGEST_BYTES = 32
 _MOST_BYTES = 1 << 62
 
@@ -30,7 +30,7 @@ class FileIdentity:
 
 @dataclass(frozen=True)
 class Step:
-    """How a section of the new container comes. number: of the base's section, for REFERRED; payload: for others."""
+    """Say how a section of the new container comes. number: of the base's section, if REFERRED; payload: of others."""
 
     method: int
     number: int = 0

@@ -32,7 +32,7 @@ _DAMAGED = "the choices of an encoder are out of range; the delta is damaged"
 
 @dataclass(frozen=True)
 class _Form:
-    """How a codec's payloads are made again.
+    """Say how a codec's payloads are made again.
 
     read: returns the choices of a payload's encoder; make: returns the payload of the choices and the parts.
     """

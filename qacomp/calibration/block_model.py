@@ -26,7 +26,7 @@ OUTSIDE = -1
 
 @dataclass(frozen=True)
 class Entry:
-    """What one run calls the blocks with. hidden: the input of the first; given: the other arguments of each."""
+    """Hold what one run calls the blocks with. hidden: the input of the first; given: the other arguments of each."""
 
     hidden: Tensor
     given: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...]
@@ -121,7 +121,7 @@ class BlockModel:
 
 
 class _BlockForm:
-    """Whether blocks return a tuple, which the first one is run for once. run: calls it."""
+    """Return whether blocks return a tuple: the first one is run once to see. run: calls it."""
 
     def __init__(self, run: Callable[[tuple[Any, ...], dict[str, Any]], Any]) -> None:
         self._run = run
