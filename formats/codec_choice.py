@@ -1,7 +1,10 @@
 """Choose a section's codec: try every codec that fits, keep the smallest result, and give the reason."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from qacomp.formats.budget import affordable
 from qacomp.formats.codecs import CODECS, Codec, Stream, standard_codecs
@@ -69,26 +72,61 @@ def choose(kind: Kind, parts: Sequence[Array], streams: Sequence[Stream], names:
         limits = {c: best if c.repetitions and kind == "indices" else best * _HOPELESS for c in codecs}
         trials = [c for c in codecs if c.samples or (c.name in sizes and sizes[c.name] <= limits[c])]
         trials.sort(key=lambda c: (c.samples or bool(c.gain), 0 if c.samples or c.gain else sizes[c.name], c.id))
-    winner: tuple[int, int, Codec, bytes] | None = None
+    winner: _Candidate | None = None
+    sampler = _sampler(trials) if len(trials) < len(codecs) else None
+    if sampler is not None:
+        trials.remove(sampler)
+        least = math.floor(sum(map(_entropy_bits, parts)) / 8)
+        coded = sampler.encode_below(parts, streams, least)
+        if coded is not None and affordable(sampler, coded, streams):
+            winner, sizes[sampler.name] = _Candidate(sampler, coded), len(coded)
+            if len(coded) <= least:
+                trials = [codec for codec in trials if not codec.order0]
     rest = sorted((c for c in codecs if c not in trials), key=lambda codec: (sizes.get(codec.name, 0), codec.id))
     for codec in (*trials, *rest):
         if winner is not None and codec in rest:
             break  # the rest is tried only if readers would refuse every codec that did well on the sample
-        most = winner[0] - codec.gain if winner else 1 << 62
+        most = len(winner.payload) - codec.gain if winner else 1 << 62
         coded = codec.encode_below(parts, streams, most)
         if coded is None or not (codec.name == "raw" or affordable(codec, coded, streams)):
             continue
         sizes[codec.name] = len(coded)
         if winner is None or len(coded) < most:
-            winner = (len(coded), codec.id, codec, coded)
+            winner = _Candidate(codec, coded)
         if not coded:
             break  # an empty payload can't be beaten; an alphabet of one symbol gives one
     assert winner is not None, "the codec raw takes every stream"
-    others = sorted((size, name) for name, size in sizes.items() if name != winner[2].name)
-    reason = f"{winner[2].name} is smallest: {winner[0]} bytes"
+    others = sorted((size, name) for name, size in sizes.items() if name != winner.codec.name)
+    reason = f"{winner.codec.name} is smallest: {len(winner.payload)} bytes"
     if others:
         reason += f", next {others[0][1]} with {others[0][0]}"
-    return Choice(winner[2], winner[3], dict(sorted(sizes.items())), reason)
+    return Choice(winner.codec, winner.payload, dict(sorted(sizes.items())), reason)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A codec and what it made of the streams."""
+
+    codec: Codec
+    payload: bytes
+
+
+def _sampler(trials: Sequence[Codec]) -> Codec | None:
+    """Return the codec that samples by itself, if it may come first: where all others take no less than the entropy.
+
+    If it takes less than that, nobody has to encode with the others; and where its own estimate doesn't promise that,
+    it gains next to nothing and takes longer to read, so it isn't tried at all.
+    """
+    plain = [codec for codec in trials if not codec.samples]
+    first = next((codec for codec in trials if codec.samples), None)
+    return first if plain and all(codec.order0 for codec in plain) else None
+
+
+def _entropy_bits(part: Array) -> float:
+    """Return the bits that a static code of single symbols takes at least."""
+    counts = np.bincount(part) if part.size else np.zeros(0, np.int64)
+    counts = counts[counts > 0]
+    return float((counts * (math.log2(part.size) - np.log2(counts))).sum()) if counts.size else 0.0
 
 
 def _grids_alone(codecs: Sequence[Codec], parts: Sequence[Array], streams: Sequence[Stream]) -> Choice | None:

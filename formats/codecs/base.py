@@ -42,7 +42,8 @@ class Codec:
     gains by words that come again, not by how often each occurs, and most weights have none; since: the first
     minor version of the format that has the codec; footprint: about how many bytes decoding takes at its peak for each
     value, besides the decoded words; gain: bytes of a section that the codec must save, since older readers lack it;
-    together: several small payloads take less time in one call of `decode_many` than one by one.
+    together: several small payloads take less time in one call of `decode_many` than one by one; order0: codes each
+    symbol by how often it occurs in its stream, so it takes no less than the entropy.
 
     `encode` returns None if the codec can't hold the streams. `decode` gets the bytes that `encode` returned and the
     same streams. It raises CodecError for bytes that `encode` never returns, and allocates no more than a small
@@ -58,6 +59,7 @@ class Codec:
     footprint: ClassVar[int] = 0
     gain: ClassVar[int] = 0
     together: ClassVar[bool] = False
+    order0: ClassVar[bool] = False
 
     def without(self, names: Collection[str]) -> "Codec":
         """Return a codec of the same id that uses none of these codecs inside; self, if it uses none of them anyway."""

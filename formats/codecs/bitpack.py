@@ -49,6 +49,7 @@ class BitPack(Codec):
     id = 1
     name = "bitpack"
     kinds = ("indices",)
+    order0 = True
     footprint = 4
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:

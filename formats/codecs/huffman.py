@@ -92,6 +92,7 @@ class Huffman(Codec):
     id = 2
     name = "huffman"
     kinds = ("indices",)
+    order0 = True
     footprint = 16
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:

@@ -58,6 +58,7 @@ class Rans(Codec):
     id = 3
     name = "rans"
     kinds = ("indices",)
+    order0 = True
     footprint = 10
 
     def __init__(self, lane_share: float | None = None) -> None:

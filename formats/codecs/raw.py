@@ -15,6 +15,7 @@ class Raw(Codec):
     id = 0
     name = "raw"
     kinds = ("indices", "values")
+    order0 = True
 
     def encode(self, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes | None:
         """Return the bytes of all words."""

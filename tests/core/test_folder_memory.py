@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qacomp.formats import SharedTensor, bfloat16_from_float32
+from qacomp.formats import SharedTensor, bfloat16_from_float32, bfloat16_to_float32, encoding
 from qacomp.formats.codec_choice import choose
 from qacomp.formats.codecs import Stream
 from qacomp.formats.codecs import zstd as zstd_module
@@ -18,6 +18,7 @@ from qacomp.runtime import operator_error
 from qacomp.sharing import zero_entry
 from qacomp.sharing.form import fitted
 from qacomp.sharing.selection import Layer
+from qacomp.sharing.share import Packed
 from qacomp.sources import looking
 from qacomp.tensors import constants
 
@@ -36,7 +37,7 @@ def bytes_a_value(call: Callable[[], Any]) -> float:
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (plain, operator_error, looking, constants):
+    for module in (plain, encoding, operator_error, looking, constants):
         monkeypatch.setattr(module, "_PART", 1 << 14)
 
 
@@ -55,10 +56,27 @@ def test_a_tensor_is_looked_at_in_parts() -> None:
 
 def test_parts_give_the_grid_of_the_whole() -> None:
     values = np.random.default_rng(1).standard_normal(40_000)
-    shared = plain._on_grid(values, 0.01)
+    shared = plain._on_grid(values, None, 0.01)
     integers = np.rint(values / 0.01).astype(np.int64)
     found, places = distinct(integers)
     assert np.array_equal(shared.codebook, found * 0.01) and np.array_equal(shared.indices, places)
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float16"])
+@pytest.mark.parametrize("error", [0.01, 1e-5])
+def test_a_type_of_16_bits_gets_the_grid_of_the_same_values_in_32(kind: str, error: float) -> None:
+    wide = np.random.default_rng(3).standard_normal((50, 700)).astype(np.float32)
+    wide[:, ::9] = 0
+    narrow: Any = bfloat16_from_float32(wide) if kind == "bfloat16" else wide.astype(np.float16)
+    wide = bfloat16_to_float32(narrow) if kind == "bfloat16" else narrow.astype(np.float32)
+    one, other = (plain.on_grid_within(values, error, "exact") for values in (narrow, wide))
+    assert isinstance(one, Packed) and isinstance(other, Packed)
+    assert isinstance(one.value, SharedTensor) and isinstance(other.value, SharedTensor)
+    assert np.array_equal(one.value.indices, other.value.indices) and one.value.indices.shape == wide.shape
+    dense: Any = one.dense()
+    assert dense.dtype == narrow.dtype
+    dense = bfloat16_to_float32(dense) if kind == "bfloat16" else dense
+    assert np.allclose(dense.astype(np.float32), other.dense(), rtol=1e-2)
 
 
 def test_zstd_gives_up_where_it_cannot_win_and_only_there() -> None:
