@@ -1,6 +1,7 @@
 """Fixtures that every test may use; hypothesis runs derandomized so that the same commit gives the same result."""
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,8 +43,13 @@ def quick_disk() -> Iterator[None]:
 
 
 def pytest_runtest_setup() -> None:
-    """Let exports be fast as soon as a test has loaded the exporter; nothing is imported for tests that don't."""
+    """Let exports be fast once a test has loaded the exporter, and random weights be the same in every order of tests.
+
+    Nothing is imported for tests that don't import it themselves.
+    """
     keep_operators()
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 def pytest_report_header() -> str:

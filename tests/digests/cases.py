@@ -136,8 +136,8 @@ def _scripted(folder: Path) -> Path:
 
 def _pickled(folder: Path) -> Path:
     path = folder / "small.pt"
-    head = nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)
     torch.manual_seed(0)
+    head = nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)
     torch.save(nn.Sequential(*head), path)
     return path
 
