@@ -13,19 +13,27 @@
 
 #include <string.h>
 
+#ifndef QAC_SMALL
+#ifdef __OPTIMIZE_SIZE__
+#define QAC_SMALL 1
+#else
+#define QAC_SMALL 0
+#endif
+#endif
+
 #define TRY(call)                          \
     do {                                   \
         qac_error error_ = (call);         \
         if (error_ != QAC_OK) return error_; \
     } while (0)
 
-#define ALLOCATED(f, mark)                                    \
-    do {                                                      \
-        if ((f)->measuring) {                                 \
-            (f)->top = (mark);                                \
-            return QAC_OK;                                    \
-        }                                                     \
-        if ((f)->top > (f)->arena_bytes) return too_small(f); \
+#define ALLOCATED(f, mark)            \
+    do {                              \
+        TRY(enough(f));               \
+        if ((f)->measuring) {         \
+            (f)->top = (mark);        \
+            return QAC_OK;            \
+        }                             \
     } while (0)
 
 enum { DENSE, SHARED, SAME };
@@ -114,6 +122,15 @@ static void *take(qac_file *f, amount bytes) {
     f->peak = greater(f->peak, f->top);
     return f->top > f->arena_bytes ? NULL : f->arena + start;
 }
+
+static void *take_zeros(qac_file *f, amount bytes) {
+    void *p = take(f, bytes);
+    if (p) memset(p, 0, bytes);
+    return p;
+}
+
+/* Whether the memory taken so far is there; it needn't be if the file is measured. */
+static qac_error enough(qac_file *f) { return f->measuring || f->top <= f->arena_bytes ? QAC_OK : too_small(f); }
 
 /* ---- Input: bytes in memory ---- */
 
@@ -585,6 +602,10 @@ static qac_error decode_run(lanes *l, const uint16_t *first, uint32_t alphabet, 
     while (n) {
         const uint8_t *words = l->words;
         uint32_t *states = l->states + l->next, i = 0;
+#if QAC_SMALL
+        uint32_t safe = 1;
+        (void)slots;
+#else
         uint32_t safe = (uint32_t)lesser(lesser(l->left, n), l->count - l->next); /* none of these can lack a word */
         for (; slots && i < safe; i++) { /* without a branch, so that lanes don't wait for one another */
             uint32_t x = states[i], slot = x & mask, s = slots[slot], base = first[s];
@@ -596,6 +617,7 @@ static qac_error decode_run(lanes *l, const uint16_t *first, uint32_t alphabet, 
             into[i] = (uint16_t)s;
         }
         if (!safe) safe = 1; /* a symbol that must do without a word */
+#endif
         for (; i < safe; i++) {
             uint32_t x = states[i], slot = x & mask, s = symbol_at(first, alphabet, slot), base = first[s];
             x = (first[s + 1] - base) * (x >> bits) + slot - base;
@@ -625,6 +647,7 @@ static qac_error put_groups(const stream *s, amount at, const uint16_t *groups, 
     for (uint32_t i = 0; checked && i < n; i++) {
         if (groups[i] >= limit) return QAC_BAD_PAYLOAD;
     }
+#if !QAC_SMALL
     amount first = at - s->from;
     if (s->width == 1 && s->stride == 1 && first < s->wanted && (amount)n * group <= s->wanted - first) {
         uint8_t *out = s->out + (size_t)first;
@@ -637,6 +660,7 @@ static qac_error put_groups(const stream *s, amount at, const uint16_t *groups, 
         }
         return QAC_OK;
     }
+#endif
     for (uint32_t i = 0; i < n; i++) {
         for (uint32_t j = 0; j < group && at < s->count; j++, at++) {
             put(s, at, group == 1 ? groups[i] : digits[(size_t)groups[i] * group + j]);
@@ -681,7 +705,7 @@ static qac_error read_rans(input *in, const stream *s, uint32_t n) {
     one = take(f, 4 * (amount)alphabet);
     two = take(f, 4 * (amount)alphabet);
     slot_bytes = (amount)2 << bits; /* a table of all slots, if there are enough groups and there is room */
-    if (groups >= (amount)1 << bits && f->measuring != MEASURE_LEAN &&
+    if (!QAC_SMALL && groups >= (amount)1 << bits && f->measuring != MEASURE_LEAN &&
         (f->measuring || f->top + slot_bytes <= f->arena_bytes)) {
         slots = take(f, slot_bytes);
     }
@@ -763,20 +787,9 @@ static qac_error read_rans(input *in, const stream *s, uint32_t n) {
 
 /* ---- context: adaptive frequencies in contexts of magnitude (SPEC.md, 6.5) ---- */
 
-/* round(64 * log2(1 + i / 256)) */
-static const uint8_t log_table[256] = {
-    0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 6, 7, 7, 7, 8, 8,
-    8, 9, 9, 9, 10, 10, 10, 11, 11, 11, 12, 12, 12, 12, 13, 13, 13, 14, 14, 14, 15, 15, 15, 16,
-    16, 16, 16, 17, 17, 17, 18, 18, 18, 19, 19, 19, 19, 20, 20, 20, 21, 21, 21, 21, 22, 22, 22, 23,
-    23, 23, 23, 24, 24, 24, 25, 25, 25, 25, 26, 26, 26, 26, 27, 27, 27, 28, 28, 28, 28, 29, 29, 29,
-    29, 30, 30, 30, 30, 31, 31, 31, 31, 32, 32, 32, 32, 33, 33, 33, 34, 34, 34, 34, 35, 35, 35, 35,
-    35, 36, 36, 36, 36, 37, 37, 37, 37, 38, 38, 38, 38, 39, 39, 39, 39, 40, 40, 40, 40, 41, 41, 41,
-    41, 41, 42, 42, 42, 42, 43, 43, 43, 43, 43, 44, 44, 44, 44, 45, 45, 45, 45, 45, 46, 46, 46, 46,
-    47, 47, 47, 47, 47, 48, 48, 48, 48, 49, 49, 49, 49, 49, 50, 50, 50, 50, 50, 51, 51, 51, 51, 51,
-    52, 52, 52, 52, 52, 53, 53, 53, 53, 54, 54, 54, 54, 54, 55, 55, 55, 55, 55, 56, 56, 56, 56, 56,
-    56, 57, 57, 57, 57, 57, 58, 58, 58, 58, 58, 59, 59, 59, 59, 59, 60, 60, 60, 60, 60, 61, 61, 61,
-    61, 61, 61, 62, 62, 62, 62, 62, 63, 63, 63, 63, 63, 63, 64, 64,
-};
+/* Where round(64 * log2(1 + i / 256)) is one more than before: a bit for each i. */
+static const uint32_t log_steps[8] = {0x92492524, 0x22489244, 0x22444891, 0x22112222, 0x88442222,
+                                      0x08422110, 0x42084221, 0x41082108};
 
 static const uint8_t tap_weights[4][6] = {{10, 6}, {8, 5, 3}, {6, 5, 3, 2}, {5, 4, 3, 2, 1, 1}};
 
@@ -791,10 +804,9 @@ static const setting settings[12] = {{0, 0, 0, 4, 0},   {0, 0, 0, 4, 1},  {0, 0,
 #define LOG_9 203 /* log of 9 */
 
 /* log2 in 1/64 octaves. */
-static int32_t logarithm(uint64_t value) {
+static int32_t logarithm(const uint8_t *logs, uint32_t value) {
     uint32_t e = bit_length(value) - 1;
-    uint32_t below = (uint32_t)(e >= 8 ? value >> (e - 8) : value << (8 - e)) & 255;
-    return (int32_t)(64 * e + log_table[below]);
+    return (int32_t)(64 * e + logs[value << (31 - e) >> 23 & 255]);
 }
 
 /* The magnitudes of a filter or of an input channel that were decoded so far. */
@@ -806,111 +818,164 @@ typedef struct mean {
 
 typedef struct context_stream {
     mean *filters, *channels; /* NULL if the setting doesn't use them */
-    uint64_t sum;
     amount channel_count, filter_count, size, inner;
-    uint32_t mean, count;
+    uint32_t mean;
     int32_t log;
-    uint32_t first_context, first_prior, centre;
+    uint32_t first_context, first_prior, per_prior; /* per_prior: contexts of each prior */
+    uint32_t sides, side_mask, coarse;              /* of the setting; coarse: also for bits below cells */
+    uint32_t centre, slack;                         /* slack: symbols at most so far from the centre have no side */
+    int32_t recent;
+    uint8_t *out; /* where its symbols go, if all of them go to bytes one after the other */
     const setting *setting;
 } context_stream;
 
+/* A lane. `from` and `sum`: since when, and the distances to the centre since then, its filter and channel lack. */
 typedef struct lane {
-    uint32_t state, at, stream, filter, channel, left_in_channel, left_in_filter, side;
-    uint64_t history; /* the last six magnitudes, ten bits each, the last one lowest */
+    uint64_t history; /* the last six distances to the centre, a byte each, the last one lowest */
+    uint32_t state, at, turn, from, sum; /* turn: where its channel or stream ends */
+    uint32_t filter, channel, channels_left;
+    uint32_t context;
+    int32_t base; /* of z: all but the symbols before */
+    uint16_t stream;
+    uint8_t side;
 } lane;
 
 typedef struct context_model {
     context_stream *streams;
     const stream *s;
+    uint8_t *logs; /* round(64 * log2(1 + i / 256)) */
     lane *lanes;
-    uint32_t *seen, *of_prior; /* counts: (contexts, width) and (priors, width) */
-    uint16_t *first, *prior;   /* first slots (contexts, width + 1), frequencies (priors, width) */
-    uint8_t *fresh;            /* number of the epoch for which first slots of a context were calculated */
-    const uint8_t *weights; /* of the last magnitudes */
-    uint32_t n, width, contexts, priors, bits, taps;
+    uint32_t *seen;          /* counts (contexts, width) */
+    uint16_t *first, *prior; /* first slots (contexts, stride), frequencies (priors, width) */
+    uint8_t *fresh;          /* number of the epoch for which first slots of a context were calculated */
+    uint64_t even, odd;      /* weights of the distances 2, 4, 6 steps back and 1, 3, 5, the last one highest */
+    uint32_t n, width, stride, contexts, priors, bits;
     uint8_t epoch;
+    int settled; /* the means are final */
 } context_model;
 
 static uint32_t magnitude(uint32_t symbol, uint32_t centre) {
     return 4 * (symbol > centre ? symbol - centre : centre - symbol) + 1;
 }
 
+/* Calculate what the cells of a lane depend on besides the last symbols. */
+static void lane_base(const context_stream *c, lane *l) {
+    const setting *chosen = c->setting;
+    l->base = 2048 - chosen->recent * (c->log + LOG_9);
+    if (c->filters) l->base += chosen->filter * c->filters[l->filter].log;
+    if (c->channels) l->base += chosen->channel * c->channels[l->channel].log;
+}
+
 /* Move a lane to a position in its stream: find the filter and the channel there. */
-static void lane_to(lane *l, const context_stream *c, const stream *s, amount at) {
+static void lane_to(const context_model *m, lane *l, amount at) {
+    const context_stream *c = &m->streams[l->stream];
+    const stream *s = &m->s[l->stream];
     amount place = s->start + at, channel = place / c->inner;
-    l->at = (uint32_t)at;
+    l->at = l->from = (uint32_t)at;
     l->filter = (uint32_t)(place / c->size - s->start / c->size);
     l->channel = (uint32_t)((channel - s->start / c->inner) % c->channel_count);
-    l->left_in_channel = (uint32_t)lesser(c->inner - place % c->inner, UINT32_MAX);
-    l->left_in_filter = (uint32_t)lesser(c->size - place % c->size, UINT32_MAX);
+    l->turn = (uint32_t)lesser(s->count, at + c->inner - place % c->inner);
+    l->channels_left = (uint32_t)lesser(s->axis1 - channel % s->axis1, UINT32_MAX);
+    lane_base(c, l);
 }
 
-/* Move a lane to its next symbol, perhaps in the next stream. */
-static void lane_step(const context_model *m, lane *l) {
+static void add_to(mean *m, uint32_t sum, uint32_t count) {
+    m->sum += sum;
+    m->high = (uint16_t)(m->high + (m->sum < sum));
+    m->count += count;
+}
+
+/* Add the last distances of a lane to its filter and its channel. */
+static void lane_tell(const context_model *m, lane *l) {
     const context_stream *c = &m->streams[l->stream];
-    if (++l->at == m->s[l->stream].count) {
+    uint32_t count = l->at - l->from, sum = 4 * l->sum + count; /* a lane has 2^16 steps, and a distance is below 2^8 */
+    if (c->filters) add_to(&c->filters[l->filter], sum, count);
+    if (c->channels) add_to(&c->channels[l->channel], sum, count);
+    l->from = l->at;
+    l->sum = 0;
+}
+
+/* Move a lane past the end of its channel, perhaps into the next stream. */
+static void lane_turn(const context_model *m, lane *l) {
+    const context_stream *c = &m->streams[l->stream];
+    const stream *s = &m->s[l->stream];
+    if (!m->settled) lane_tell(m, l);
+    if (l->at == s->count) {
         do l->stream++;
         while (l->stream < m->n && m->s[l->stream].count == 0);
-        if (l->stream < m->n) lane_to(l, &m->streams[l->stream], &m->s[l->stream], 0);
+        if (l->stream < m->n) lane_to(m, l, 0);
         return;
     }
-    if (--l->left_in_channel == 0) {
-        l->left_in_channel = (uint32_t)lesser(c->inner, UINT32_MAX);
-        if (++l->channel == c->channel_count) l->channel = 0;
-    }
-    if (--l->left_in_filter == 0) {
-        l->left_in_filter = (uint32_t)lesser(c->size, UINT32_MAX);
+    if (++l->channel == c->channel_count) l->channel = 0;
+    if (--l->channels_left == 0) {
+        l->channels_left = (uint32_t)lesser(s->axis1, UINT32_MAX);
         l->filter++;
     }
+    l->turn = (uint32_t)lesser(s->count, l->at + c->inner);
+    lane_base(c, l);
 }
 
-static void add_to(mean *sums, uint32_t number, uint32_t amount) {
-    sums[number].sum += amount;
-    sums[number].high = (uint16_t)(sums[number].high + (sums[number].sum < amount));
-    sums[number].count++;
-}
-
-static void refresh_means(mean *sums, amount n, const context_stream *c) {
+static void refresh_means(const context_model *m, const context_stream *c, mean *sums, amount n) {
     for (amount i = 0; sums && i < n; i++) {
         uint64_t sum = (uint64_t)sums[i].high << 32 | sums[i].sum;
-        sums[i].log = (int16_t)(logarithm((16 * sum + 4 * (uint64_t)c->mean) / (sums[i].count + 4)) - c->log);
+        sum = (16 * sum + 4 * (uint64_t)c->mean) / (sums[i].count + 4);
+        sums[i].log = (int16_t)(logarithm(m->logs, (uint32_t)sum) - c->log);
     }
 }
 
-static void refresh_stream(context_stream *c, uint32_t start) {
-    c->mean = (uint32_t)(16 * (c->sum + start) / (c->count + 1));
-    c->log = logarithm(c->mean);
-    refresh_means(c->filters, c->filter_count, c);
-    refresh_means(c->channels, c->channel_count, c);
+/* Calculate the means anew. sum: of the magnitudes, and the size of the alphabet. */
+static void refresh_stream(const context_model *m, context_stream *c, uint64_t sum, amount count) {
+    c->mean = (uint32_t)(16 * sum / (count + 1));
+    c->log = logarithm(m->logs, c->mean);
+    refresh_means(m, c, c->filters, c->filter_count);
+    refresh_means(m, c, c->channels, c->channel_count);
 }
 
-/* Calculate the frequencies of all priors, at the start of an epoch. */
-static qac_error refresh_priors(context_model *m) {
+/* Start an epoch: calculate the means and the frequencies of all priors. */
+static qac_error refresh(context_model *m, uint32_t lane_count) {
     uint32_t w[256];
     m->epoch++;
+    for (uint32_t i = 0; !m->settled && i < lane_count; i++) {
+        if (m->lanes[i].stream < m->n) lane_tell(m, &m->lanes[i]);
+    }
     for (uint32_t i = 0; i < m->n; i++) {
         const stream *s = &m->s[i];
+        context_stream *c = &m->streams[i];
         uint32_t rows = !s->count ? 0 : s->children ? s->entries : 1;
         for (uint32_t r = 0; r < rows; r++) {
-            size_t row = (size_t)(m->streams[i].first_prior + r) * m->width;
+            const uint32_t *seen = m->seen + (size_t)(c->first_context + r * c->per_prior) * m->width;
             uint32_t valid = s->children ? s->children[r] : s->alphabet;
-            uint32_t largest = 0, shift; /* counts are at most 2^30 */
-            for (uint32_t j = 0; j < valid; j++) largest = m->of_prior[row + j] > largest ? m->of_prior[row + j] : largest;
-            shift = excess(2 * largest + 1);
-            for (uint32_t j = 0; j < valid; j++) w[j] = shifted(2 * m->of_prior[row + j] + 1, shift);
+            uint32_t largest = 0, count = 0, shift; /* counts are at most 2^30 */
+            uint64_t sum = s->alphabet;
+            memset(w, 0, sizeof w);
+            for (uint32_t j = 0; j < c->per_prior; j++, seen += m->width) {
+                for (uint32_t k = 0; k < m->width; k++) w[k] += seen[k];
+            }
+            for (uint32_t j = 0; j < valid; j++) {
+                count += w[j];
+                sum += (uint64_t)w[j] * magnitude(j, c->centre);
+                w[j] = 2 * w[j] + 1;
+                largest = w[j] > largest ? w[j] : largest;
+            }
+            if (!m->settled) refresh_stream(m, c, sum, count);
+            shift = excess(largest);
+            for (uint32_t j = 0; j < valid; j++) w[j] = shifted(w[j], shift);
             if (!normalise(w, valid, 12)) return QAC_BAD_PAYLOAD;
-            for (uint32_t j = 0; j < valid; j++) m->prior[row + j] = (uint16_t)w[j];
+            for (uint32_t j = 0; j < valid; j++) m->prior[(size_t)(c->first_prior + r) * m->width + j] = (uint16_t)w[j];
         }
+    }
+    for (uint32_t i = 0; i < lane_count; i++) {
+        if (m->lanes[i].stream < m->n) lane_base(&m->streams[m->lanes[i].stream], &m->lanes[i]);
     }
     return QAC_OK;
 }
 
 /* Calculate the first slots of a context, from its counts and its prior. */
-static qac_error refresh_context(context_model *m, uint32_t context, uint32_t prior) {
-    uint32_t w[256], first = 0, width = m->width;
+static qac_error refresh_context(context_model *m, const context_stream *c, uint32_t context) {
+    uint32_t w[256], first = 0, width = m->width, prior = c->first_prior + (context - c->first_context) / c->per_prior;
     const uint32_t *seen = m->seen + (size_t)context * width;
     const uint16_t *from = m->prior + (size_t)prior * width;
-    uint16_t *into = m->first + (size_t)context * (width + 1);
+    uint16_t *into = m->first + (size_t)context * m->stride;
     uint64_t largest = 0;
     for (uint32_t i = 0; i < width; i++) {
         uint64_t weight = 384 * (uint64_t)seen[i] + from[i];
@@ -919,80 +984,110 @@ static qac_error refresh_context(context_model *m, uint32_t context, uint32_t pr
     uint32_t shift = excess(largest);
     for (uint32_t i = 0; i < width; i++) w[i] = shifted(384 * (uint64_t)seen[i] + from[i], shift);
     if (!normalise(w, width, m->bits)) return QAC_BAD_PAYLOAD;
-    for (uint32_t i = 0; i < width; i++) {
+    for (uint32_t i = 0; i < m->stride; i++) {
         into[i] = (uint16_t)first;
-        first += w[i];
+        if (i < width) first += w[i];
     }
-    into[width] = (uint16_t)first;
     m->fresh[context] = m->epoch;
     return QAC_OK;
 }
 
-/* The cell of an expected log magnitude. */
-static uint32_t cell_of(const context_stream *c, const lane *l, uint32_t recent, int32_t constant) {
-    const setting *chosen = c->setting;
-    int32_t z = 2048;
-    if (c->filters) z += chosen->filter * c->filters[l->filter].log;
-    if (c->channels) z += chosen->channel * c->channels[l->channel].log;
-    if (chosen->recent) z += chosen->recent * (logarithm(recent) - constant);
-    return (z < 0 ? 0 : z >= 4096 ? 15 : (uint32_t)z >> 8) >> chosen->coarse;
+#if SIZE_MAX > UINT32_MAX
+
+/* How many of four first slots aren't above a slot, in fields of 16 bits that are still to be added. */
+static uint64_t not_above(const uint16_t *first, uint64_t slots) {
+    uint64_t four;
+    memcpy(&four, first, 8);
+    return (slots - four) >> 15 & 0x0001000100010001u;
 }
 
-/* Decode the next symbol of a lane. */
-static qac_error context_symbol(context_model *m, lanes *words, lane *l) {
-    context_stream *c = &m->streams[l->stream];
-    const stream *s = &m->s[l->stream];
-    uint32_t context, prior = c->first_prior, sides = c->setting->sides ? 3 : 1, symbol, size;
-    if (s->children) {
-        const uint8_t *p = s->parents + 2 * (size_t)l->at;
-        uint32_t parent = load16(p);
-        uint32_t a = l->at ? magnitude(load16(p - 2), c->centre) : c->mean >> 4;
-        uint32_t b = l->at + 1u < s->count ? magnitude(load16(p + 2), c->centre) : c->mean >> 4;
-        uint32_t cell = cell_of(c, l, 64 * (a + b) + c->mean, c->log + LOG_9);
-        context = c->first_context + parent * (16u >> c->setting->coarse) + cell;
-        prior += parent;
+/* The symbol of a slot in a row of `stride` first slots: without a branch, and sooner than by halves. */
+static uint32_t symbol_in(const uint16_t *first, uint32_t stride, uint32_t slot) {
+    const uint64_t each = 0x0001000100010001u, slots = (slot | 0x8000u) * each;
+    uint64_t found = 0;
+    uint32_t low = 0;
+    for (; stride > 16; stride -= stride / 8 * 4) {
+        if (first[low + stride / 8 * 4] <= slot) low += stride / 8 * 4;
+    }
+    first += low;
+    if (stride == 16) {
+        found = not_above(first, slots) + not_above(first + 4, slots);
+        found += not_above(first + 8, slots) + not_above(first + 12, slots);
     } else {
-        uint32_t recent = 0;
-        uint64_t history = l->history;
-        for (uint32_t i = 0; i < m->taps; i++, history >>= 10) recent += m->weights[i] * (uint32_t)(history & 1023);
-        uint32_t cell = cell_of(c, l, 8 * recent + c->mean, c->log + LOG_9);
-        context = c->first_context + cell * sides + (sides == 3 ? l->side : 0);
+        for (uint32_t i = 0; i < stride; i += 4) found += not_above(first + i, slots);
     }
-    if (m->fresh[context] != m->epoch) TRY(refresh_context(m, context, prior));
-    const uint16_t *first = m->first + (size_t)context * (m->width + 1);
-    uint32_t x = l->state, slot = x & ((1u << m->bits) - 1);
-    symbol = symbol_at(first, m->width, slot);
-    x = (first[symbol + 1] - (uint32_t)first[symbol]) * (x >> m->bits) + slot - first[symbol];
-    if (words->left) { /* without a branch on the state, which can't be predicted */
-        uint32_t need = x < STATE_LOW;
-        x = x << (need << 4) | (load16(words->words) & (0 - need));
-        words->words += need << 1;
-        words->left -= need;
-    } else if (x < STATE_LOW) {
-        return QAC_BAD_PAYLOAD;
+    return low + (uint32_t)(found * each >> 48) - 1;
+}
+
+#else
+#define symbol_in symbol_at
+#endif
+
+/* Find the contexts of the next symbols of lanes. */
+static void find_contexts(const context_model *m, lane *l, uint32_t n) {
+    const uint64_t bytes = 0x00FF00FF00FF00FFu, even = m->even, odd = m->odd;
+    for (; n > 0; n--, l++) {
+        const context_stream *c = &m->streams[l->stream];
+        uint32_t context = c->first_context, recent;
+        if (m->settled) {
+            const stream *s = &m->s[l->stream];
+            const uint8_t *p = s->parents + 2 * (size_t)l->at;
+            uint32_t a = l->at ? magnitude(load16(p - 2), c->centre) : c->mean >> 4;
+            uint32_t b = l->at + 1u < s->count ? magnitude(load16(p + 2), c->centre) : c->mean >> 4;
+            recent = 64 * (a + b) + c->mean;
+            context += load16(p) * c->per_prior;
+        } else { /* a magnitude is 4 distances and 1, and the weights have the sum 16 */
+            recent = (uint32_t)(((l->history & bytes) * odd + (l->history >> 8 & bytes) * even) >> 48);
+            recent = 32 * recent + 128 + c->mean;
+        }
+        int32_t z = l->base + c->recent * logarithm(m->logs, recent);
+        z = z < 0 ? 0 : z > 4095 ? 4095 : z;
+        l->context = context + ((uint32_t)z >> c->coarse) * c->sides + (l->side & c->side_mask);
     }
-    l->state = x;
-    m->seen[(size_t)context * m->width + symbol]++;
-    m->of_prior[(size_t)prior * m->width + symbol]++;
-    put(s, l->at, symbol);
-    if (s->children) return QAC_OK;
-    size = magnitude(symbol, c->centre);
-    c->sum += size;
-    c->count++;
-    if (c->filters) add_to(c->filters, l->filter, size);
-    if (c->channels) add_to(c->channels, l->channel, size);
-    l->history = l->history << 10 | size;
-    l->side = 0;
-    if (c->setting->sides) {
-        uint32_t slack = s->alphabet >> 4;
-        l->side = (symbol + slack < c->centre) | (uint32_t)(symbol > c->centre + slack) << 1;
+}
+
+/* Decode a symbol of each lane. */
+static qac_error context_step(context_model *m, lanes *words, uint32_t active) {
+    const uint8_t *next = words->words, *end = next + 2 * (size_t)words->left;
+    uint32_t bits = m->bits, mask = (1u << bits) - 1;
+    find_contexts(m, m->lanes, active);
+    for (lane *l = m->lanes; active > 0; active--, l++) {
+        const context_stream *c = &m->streams[l->stream];
+        uint32_t context = l->context;
+        if (m->fresh[context] != m->epoch) TRY(refresh_context(m, c, context));
+        const uint16_t *first = m->first + (size_t)context * m->stride;
+        uint32_t x = l->state, slot = x & mask, symbol = symbol_in(first, m->stride, slot);
+        first += symbol; /* behind the last row there is a zero; 2^bits stands for itself or is 0 */
+        x = (((first[1] - (uint32_t)first[0] - 1) & mask) + 1) * (x >> bits) + slot - first[0];
+        if (next != end) { /* without a branch on the state, which can't be predicted */
+            uint32_t need = x < STATE_LOW;
+            x = x << (need << 4) | (load16(next) & (0 - need));
+            next += need << 1;
+        } else if (x < STATE_LOW) {
+            return QAC_BAD_PAYLOAD;
+        }
+        l->state = x;
+        m->seen[(size_t)context * m->width + symbol]++;
+        if (c->out) c->out[l->at] = (uint8_t)symbol;
+        else put(&m->s[l->stream], l->at, symbol);
+        uint32_t above = symbol > c->centre, far = above ? symbol - c->centre : c->centre - symbol;
+        l->sum += far;
+        l->history = l->history << 8 | far;
+        l->side = (uint8_t)((far > c->slack) << above);
+        if (++l->at == l->turn) lane_turn(m, l);
     }
+    words->left = (amount)(end - next) / 2;
+    words->words = next;
     return QAC_OK;
 }
 
 /* Set the means of a refinement, which follow from all its parents. */
-static void refinement_means(context_stream *c, const stream *s, uint32_t *histogram) {
+static void refinement_means(const context_model *all, uint32_t number, uint32_t *histogram) {
+    context_stream *c = &all->streams[number];
+    const stream *s = &all->s[number];
     amount below = 0;
+    uint64_t sum = s->entries;
+    context_model m;
     lane l;
     memset(histogram, 0, 4 * (size_t)s->entries);
     for (amount i = 0; i < s->count; i++) histogram[load16(s->parents + 2 * (size_t)i)]++;
@@ -1000,22 +1095,22 @@ static void refinement_means(context_stream *c, const stream *s, uint32_t *histo
         below += histogram[c->centre];
         if (2 * below >= s->count) break;
     }
-    lane_to(&l, c, s, 0);
-    context_model m;
     memset(&m, 0, sizeof m);
-    l.stream = 0;
+    memset(&l, 0, sizeof l);
     m.s = s;
     m.streams = c;
+    m.logs = all->logs;
     m.n = 1;
+    lane_to(&m, &l, 0);
     for (amount i = 0; i < s->count; i++) {
         uint32_t size = magnitude(load16(s->parents + 2 * (size_t)i), c->centre);
-        c->sum += size;
-        c->count++;
-        if (c->filters) add_to(c->filters, l.filter, size);
-        if (c->channels) add_to(c->channels, l.channel, size);
-        lane_step(&m, &l);
+        sum += size;
+        l.sum = size >> 2;
+        l.at++;
+        lane_tell(&m, &l);
+        if (l.at == l.turn) lane_turn(&m, &l);
     }
-    refresh_stream(c, s->entries);
+    refresh_stream(&m, c, sum, s->count);
 }
 
 static qac_error read_context(input *in, const stream *s, uint32_t n) {
@@ -1034,16 +1129,21 @@ static qac_error read_context(input *in, const stream *s, uint32_t n) {
         return QAC_BAD_PAYLOAD;
     }
     if (total > 1u << 30) return QAC_LIMIT_EXCEEDED; /* more than any chunk has; so a sum of magnitudes has 48 bits */
-    m.taps = taps == 3 ? 6 : taps + 2;
-    m.weights = tap_weights[taps];
+    for (uint32_t i = 0; i < 6; i++) {
+        uint64_t weight = (uint64_t)tap_weights[taps][i] << (48 - i / 2 * 16);
+        if (i % 2) m.even |= weight;
+        else m.odd |= weight;
+    }
+    m.stride = (m.width + 3) & ~3u;
     m.s = s;
     m.n = n;
-    m.streams = take(f, (amount)n * sizeof *m.streams);
+    m.streams = take_zeros(f, (amount)n * sizeof *m.streams);
+    m.logs = take(f, 256);
+    if (!m.logs) return too_small(f);
     for (uint32_t i = 0; i < n; i++) {
-        context_stream local, *c = m.streams ? &m.streams[i] : &local;
+        context_stream *c = &m.streams[i];
         uint32_t number;
         amount first;
-        memset(c, 0, sizeof *c);
         if (!s[i].count) continue;
         TRY(get_u32(in, s[i].alphabet - 1, &c->centre));
         TRY(get_u32(in, 11, &number));
@@ -1055,58 +1155,53 @@ static qac_error read_context(input *in, const stream *s, uint32_t n) {
         c->channel_count = lesser(s[i].axis1, (s[i].count - 1) / c->inner + 2);
         c->first_context = m.contexts;
         c->first_prior = m.priors;
+        c->sides = c->setting->sides && !s[i].children ? 3 : 1;
+        c->side_mask = c->sides > 1 ? 3 : 0;
+        c->coarse = 8u + c->setting->coarse;
+        c->recent = c->setting->recent;
+        c->slack = c->sides > 1 ? s[i].alphabet >> 4 : 255;
+        if (s[i].width == 1 && s[i].stride == 1 && !s[i].from && s[i].wanted == s[i].count) c->out = s[i].out;
+        c->per_prior = (16u >> c->setting->coarse) * c->sides;
+        if (s[i].children) m.settled = 1; /* then all streams are refinements */
         /* each addend is at most 2^20, and the sum is checked after each */
-        m.contexts += (16u >> c->setting->coarse) * (s[i].children ? s[i].entries : c->setting->sides ? 3 : 1);
+        m.contexts += c->per_prior * (s[i].children ? s[i].entries : 1);
         m.priors += s[i].children ? s[i].entries : 1;
         if (m.contexts * m.width > MAX_CONTEXT_CELLS) return QAC_BAD_PAYLOAD;
-        if (c->setting->filter) c->filters = take(f, c->filter_count * sizeof(mean));
-        if (c->setting->channel) c->channels = take(f, c->channel_count * sizeof(mean));
+        if (c->setting->filter) c->filters = take_zeros(f, c->filter_count * sizeof(mean));
+        if (c->setting->channel) c->channels = take_zeros(f, c->channel_count * sizeof(mean));
         if (s[i].children && s[i].entries > most_entries) most_entries = s[i].entries;
     }
     uint32_t *histogram = take(f, 4 * (amount)most_entries);
-    m.lanes = take(f, (amount)words.count * sizeof *m.lanes);
-    m.seen = take(f, 4 * (amount)m.contexts * m.width);
-    m.of_prior = take(f, 4 * (amount)m.priors * m.width);
-    m.first = take(f, 2 * (amount)m.contexts * (m.width + 1));
-    m.prior = take(f, 2 * (amount)m.priors * m.width);
-    m.fresh = take(f, m.contexts);
+    m.lanes = take_zeros(f, (amount)words.count * sizeof *m.lanes);
+    m.seen = take_zeros(f, 4 * (amount)m.contexts * m.width);
+    m.first = take_zeros(f, 2 * (amount)m.contexts * m.stride + 2);
+    m.prior = take_zeros(f, 2 * (amount)m.priors * m.width);
+    m.fresh = take_zeros(f, m.contexts);
     ALLOCATED(f, mark);
-    memset(m.seen, 0, 4 * (size_t)m.contexts * m.width);
-    memset(m.of_prior, 0, 4 * (size_t)m.priors * m.width);
-    memset(m.prior, 0, 2 * (size_t)m.priors * m.width);
-    memset(m.fresh, 0, m.contexts);
+    for (uint32_t i = 0, log = 0; i < 256; i++) {
+        log += log_steps[i / 32] >> (i % 32) & 1;
+        m.logs[i] = (uint8_t)log;
+    }
     for (uint32_t i = 0; i < n; i++) {
-        context_stream *c = &m.streams[i];
-        if (c->filters) memset(c->filters, 0, (size_t)c->filter_count * sizeof(mean));
-        if (c->channels) memset(c->channels, 0, (size_t)c->channel_count * sizeof(mean));
-        if (s[i].count && s[i].children) refinement_means(c, &s[i], histogram);
+        if (s[i].count && s[i].children) refinement_means(&m, i, histogram);
     }
     TRY(read_states(in, &words, &m.lanes[0].state, sizeof(lane) / sizeof(uint32_t)));
     uint32_t run = (uint32_t)(total / words.count), longer = (uint32_t)(total % words.count), number = 0;
     amount place = 0, before = 0; /* of the lane, and of the stream, among all symbols */
-    for (uint32_t i = 0; i < words.count && place < total; i++) {
+    for (uint32_t i = 0; i < words.count; i++) {
         lane *l = &m.lanes[i];
-        while (place >= before + s[number].count) before += s[number++].count;
-        l->stream = number;
-        lane_to(l, &m.streams[number], &s[number], place - before);
-        for (uint32_t j = 0; j < 6; j++) l->history = l->history << 10 | 1;
-        l->side = 0;
+        while (number < n && place >= before + s[number].count) before += s[number++].count;
+        l->stream = (uint16_t)number;
+        if (number < n) lane_to(&m, l, place - before);
         place += run + (i < longer);
     }
     tail = tail_length(m.width, total, words.count, &limit);
     uint32_t steps = run - tail + (longer > 0), length = 4;
     for (uint32_t step = 0; step < steps;) {
         uint32_t stop = (uint32_t)lesser(step + length, steps);
-        for (uint32_t i = 0; i < n; i++) {
-            if (s[i].count && !s[i].children) refresh_stream(&m.streams[i], s[i].alphabet);
-        }
-        TRY(refresh_priors(&m));
+        TRY(refresh(&m, words.count));
         for (; step < stop; step++) {
-            uint32_t active = longer && step == steps - 1 ? longer : words.count;
-            for (uint32_t i = 0; i < active; i++) {
-                TRY(context_symbol(&m, &words, &m.lanes[i]));
-                lane_step(&m, &m.lanes[i]);
-            }
+            TRY(context_step(&m, &words, longer && step == steps - 1 ? longer : words.count));
         }
         length = (uint32_t)lesser(length * 3 / 2, greater(64, step >> 4));
     }
@@ -1117,7 +1212,7 @@ static qac_error read_context(input *in, const stream *s, uint32_t n) {
         for (uint32_t j = 0; j < tail; j++, packed /= m.width) {
             if (packed % m.width >= s[l->stream].alphabet) return QAC_BAD_PAYLOAD;
             put(&s[l->stream], l->at, packed % m.width);
-            lane_step(&m, l);
+            if (++l->at == l->turn) lane_turn(&m, l);
         }
     }
     f->top = mark;
@@ -1514,7 +1609,7 @@ static qac_error read_packed(input *in, uint32_t codec, const stream *s, uint32_
     amount mark = f->top, bytes = 0;
     for (uint32_t i = 0; i < n; i++) bytes += s[i].count * word_of(&s[i]);
     uint8_t *words = take(f, bytes);
-    if (!f->measuring && !words) return too_small(f);
+    TRY(enough(f));
     TRY(read_bytes(in, codec, words, bytes));
     input all = memory(f, words, bytes);
     TRY(read_raw(&all, s, n));
@@ -1613,7 +1708,7 @@ static qac_error read_pruned(input *in, const stream *s, uint32_t n) {
         marks[i].out = marked;
         if (marked) marked += marks[i].count;
     }
-    if (!f->measuring && f->top > f->arena_bytes) return too_small(f);
+    TRY(enough(f));
     TRY(read_inner(&parts[0], codecs[0], marks, n));
     TRY(read_inner(&parts[1], codecs[1], left, n));
     f->top = mark;
@@ -1734,7 +1829,7 @@ static qac_error read_planes(input *in, uint32_t width, int rotated, amount tota
         }
         if (form == 2) {
             uint8_t *scratch = take(f, total);
-            if (!f->measuring && !scratch) return too_small(f);
+            TRY(enough(f));
             TRY(read_zstd(&part, scratch, total));
             f->top = mark;
             words = scratch;
@@ -1829,7 +1924,7 @@ static qac_error read_codebooks(input *in, const value_request *v, amount total)
     first = lesser(first, last);
     int whole = first == from && last == to;
     uint8_t *words = whole ? v->out : take(f, (last - first) * width);
-    if (!f->measuring && f->top > f->arena_bytes) return too_small(f);
+    TRY(enough(f));
     TRY(read_planes(in, width, 0, total, first, last, words));
     f->top = mark;
     if (f->measuring) return QAC_OK;
@@ -1858,7 +1953,7 @@ static qac_error read_grids(input *in, const value_request *v) {
     }
     TRY(get_sized(in, &zeros));
     uint8_t *points = take(f, books), *scales = take(f, books * width);
-    if (!f->measuring && f->top > f->arena_bytes) return too_small(f);
+    TRY(enough(f));
     TRY(read_planes(&zeros, 1, 0, books, 0, books, points));
     TRY(read_planes(in, width, 1, books, 0, books, scales));
     f->top = mark;
@@ -1903,7 +1998,7 @@ static qac_error read_values(input *in, uint32_t codec, const value_request *v) 
     total *= width;
     if (bytes == total) return read_bytes(in, codec, v->out, total);
     uint8_t *words = take(f, total);
-    if (!f->measuring && !words) return too_small(f);
+    TRY(enough(f));
     TRY(read_bytes(in, codec, words, total));
     f->top = mark;
     if (!f->measuring) memcpy(v->out, words + v->from * width, bytes);
@@ -2605,7 +2700,7 @@ static qac_error read_nested(qac_file *f, uint32_t number, uint32_t top, amount 
     else all[0] = index_stream(t, number, 0, start, stop);
     for (uint32_t i = 0; i < n; i++) total += all[i].count;
     uint8_t *coarse = take(f, 2 * total), *fine = take(f, 2 * total);
-    if (!f->measuring && !fine) return too_small(f);
+    TRY(enough(f));
     for (uint32_t level = 0; level <= top; level++) {
         uint32_t used = 0, place = place_of(f, group ? INDICES : INDEX_CHUNK, level, group ? group - 1 : number, chunk);
         input in;
@@ -2657,23 +2752,25 @@ static qac_error coarsen(qac_file *f, const tensor_record *t, uint32_t top, uint
     return QAC_OK;
 }
 
-#define LOOK_UP(bytes)                                                                                  \
-    if (width == 1) {                                                                                   \
-        for (size_t i = 0; i < n; i++) memcpy(out + i * (bytes), book + (size_t)indices[i] * (bytes), (bytes)); \
-    } else {                                                                                            \
-        for (size_t i = 0; i < n; i++) memcpy(out + i * (bytes), book + (size_t)load16(indices + 2 * i) * (bytes), (bytes)); \
+#define LOOK_UP(width, bytes)                                                                     \
+    for (size_t i = 0; i < n; i++) {                                                              \
+        size_t index = (width) == 1 ? indices[i] : load16(indices + 2 * i);                       \
+        memcpy(out + i * (bytes), book + index * (bytes), (bytes));                               \
     }
 
 /* Write the values of n indices; the indices may stand at the end of `out`. */
 static void look_up(uint8_t *out, const uint8_t *book, const uint8_t *indices, size_t n, uint32_t width, uint32_t wide) {
-    if (wide == 4) {
-        LOOK_UP(4)
-    } else if (wide == 2) {
-        LOOK_UP(2)
-    } else if (wide == 8) {
-        LOOK_UP(8)
-    } else {
-        LOOK_UP(1)
+#if !QAC_SMALL
+    if (width == 1 && wide == 4) {
+        LOOK_UP(1, 4)
+    } else if (width == 1 && wide == 2) {
+        LOOK_UP(1, 2)
+    } else if (wide == 4) {
+        LOOK_UP(2, 4)
+    } else
+#endif
+    {
+        LOOK_UP(width, wide)
     }
 }
 
@@ -2770,7 +2867,7 @@ static qac_error read_range(qac_file *f, uint32_t number, uint32_t level, amount
     TRY(read_book(f, number, top, &book));
     width = t->levels[t->at_once ? t->level_count - 1 : 0] > 256 || (top > 0 && !t->at_once) ? 2 : 1;
     uint8_t *indices = width <= wide ? offset(out, (wide - width) * n) : take(f, n * width);
-    if (!f->measuring && !indices) return too_small(f);
+    TRY(enough(f));
     TRY(read_tensor_indices(f, number, top, from, to, indices, width));
     if (t->at_once && top + 1 < t->level_count) TRY(coarsen(f, t, top, indices, n, width));
     if (f->measuring) return QAC_OK;

@@ -6,6 +6,7 @@
  *
  * What a device doesn't need can be left out of the code: QAC_NO_LZMA, QAC_NO_DEFLATE (defined when qac.c is compiled).
  * Files that use it are then refused; `qacomp compress --codec no-lzma,no-deflate,no-zstd` writes files that don't.
+ * QAC_SMALL=1 chooses small loops instead of fast ones; it is the default where the compiler optimises for size (-Os).
  *
  *     qac_source source = {0};
  *     source.data = container;                      // or source.read, for a file or a flash chip
