@@ -87,16 +87,23 @@ def inspect_command(asked: InspectRequest) -> None:
     with open_file(container) as opened:
         meta, version, sections = metadata(opened), ".".join(map(str, opened.version)), opened.sections
         infos = [opened.info(name) for name in opened.names]
-        points = operating_points(opened, str(container))
+        points, root = operating_points(opened, str(container)), opened.root
     if not asked.as_json:
         _show(container, contents, infos, meta, version)
+        echo(f"root: {root}")
         print_operating_points(points)
         return
     rows = {row.name: row for row in contents.tensors}
     roles = _roles(infos, contents)
     more = {t.name: {"entropy_bits_per_weight": rows[t.name].entropy, "role": roles.get(t.name)} for t in infos}
     tensors = [asdict(t) | more[t.name] for t in infos]
-    document = {"file": str(container), "version": version, "container_bytes": contents.container_bytes, "meta": meta}
+    document = {
+        "file": str(container),
+        "version": version,
+        "root": root,
+        "container_bytes": contents.container_bytes,
+        "meta": meta,
+    }
     document |= {"source_bytes": contents.source_bytes, "ratio": contents.ratio, "tensors": tensors}
     document |= {"fp32_bytes": contents.fp32_bytes, "fp32_ratio": contents.fp32_ratio}
     document |= {

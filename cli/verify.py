@@ -14,6 +14,21 @@ from qacomp.cli.streams import echo
 from qacomp.cli.terminal import width
 
 
+class RootType(click.ParamType[str]):
+    """The root of a container, 64 hex digits."""
+
+    name = "root"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text. Raises a usage error for one that is no root."""
+        from qacomp.formats.merkle import parse_root
+
+        try:
+            return parse_root(value).hex()
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 @click.command("verify", short_help="Check every checksum and digest of a .qac file.")
 @click.argument("container", type=INPUT)
 @click.option(
@@ -22,9 +37,13 @@ from qacomp.cli.terminal import width
     default=None,
     help="Also check that CONTAINER was made from exactly this file.",
 )
+@click.option("--root", type=RootType(), default=None, help="Refuse CONTAINER unless it has this root, in hex.")
 @reporting
-def verify_command(container: Path, source: Path | None, as_json: bool) -> None:
-    """Decode all of CONTAINER and check it; if anything is wrong, print the reason and exit with code 1."""
+def verify_command(container: Path, source: Path | None, root: str | None, as_json: bool) -> None:
+    """Decode all of CONTAINER and check it; if anything is wrong, print the reason and exit with code 1.
+
+    The root is a hash that binds all its bytes. `inspect` prints it.
+    """
     from dataclasses import asdict, replace
 
     from qacomp.graphs.metadata import metadata
@@ -32,7 +51,7 @@ def verify_command(container: Path, source: Path | None, as_json: bool) -> None:
     from qacomp.remote.transfer import fetched
     from qacomp.sources.provenance import check_source
 
-    report = verify_file(container)
+    report = verify_file(container, root)
     match = None
     if source is not None:
         with open_file(container) as opened, fetched(source, make_progress(as_json)) as file:
@@ -42,6 +61,7 @@ def verify_command(container: Path, source: Path | None, as_json: bool) -> None:
         print_json({**document, "source": asdict(match) if match else None})
         return
     echo(f"{container}: ok, {len(report.sections)} sections, {len(report.tensors)} tensors")
+    echo(f"root: {report.root}")
     if match:
         digest = shortened(match.sha256, (width(sys.stdout) or 80) - 2)  # `echo` may put it on a line of its own
         echo(f"made from {match.file}, {match.bytes:,} bytes, SHA-256 {digest}")

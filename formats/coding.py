@@ -14,13 +14,16 @@ class Coding:
     codecs: names of the codecs to choose from (raw is always added), None for those of SPEC.md; a name such as no-zstd
     leaves that codec out everywhere, also of the header; only such names: of those of SPEC.md; chunk_log2: log2 of the
     number of values in a chunk of a large tensor; digest_bytes: length of each tensor's digest, 0 to 32; threads:
-    number of processes that encode; the bytes of the file don't depend on it.
+    number of processes that encode; the bytes of the file don't depend on it; leaves: whether the header holds the leaf
+    hash of each section, so that a part of the file is verified against its root without the rest; None: if these
+    hashes take at most a thousandth of the file.
     """
 
     codecs: tuple[str, ...] | None = None
     chunk_log2: int = layout.CHUNK_LOG2
     digest_bytes: int = DIGEST_BYTES
     threads: int = 1
+    leaves: bool | None = None
 
     @property
     def tried(self) -> tuple[str, ...] | None:

@@ -21,6 +21,7 @@ from qacomp.formats.errors import (
 )
 from qacomp.formats.inventory import Inventory
 from qacomp.formats.limits import Limits
+from qacomp.formats.merkle import root_of
 from qacomp.formats.metadata import read_metadata
 from qacomp.formats.prefix import PREFIX_BYTES, Prefix
 from qacomp.formats.ranges import Data
@@ -36,12 +37,14 @@ class Access:
     """Hold how a container is read.
 
     limits: the largest sizes and the most work that are accepted; verify: check each section's checksum when the
-    section is first read; threads: number of processes that decode a large tensor's chunks.
+    section is first read; threads: number of processes that decode a large tensor's chunks; root: the root that the
+    file must have, or None.
     """
 
     limits: Limits
     verify: bool = True
     threads: int = 1
+    root: bytes | None = None
 
 
 class Container:
@@ -58,6 +61,7 @@ class Container:
         prefix: Prefix,
         header: Header,
         access: Access,
+        head: bytes,
     ) -> None:
         self.source = source
         self.version = prefix.version
@@ -67,6 +71,7 @@ class Container:
         """Bytes of the file that are there: fewer if it is cut off."""
         self.header_crc = prefix.header_crc
         self.header = header
+        self._head = head  # leaf hash of prefix and stored header
         self._sections = Sections(
             source, data, header, PREFIX_BYTES + prefix.stored_bytes, access.limits, access.verify
         )
@@ -96,6 +101,15 @@ class Container:
     def names(self) -> tuple[str, ...]:
         """Return the tensor names, in the file's order."""
         return tuple(self._numbers)
+
+    @property
+    def root(self) -> str:
+        """Return the hash that binds all bytes of the file, in hex (SPEC.md, section 13).
+
+        A file without leaf hashes in its header is read whole for it. From then on every section that is read must be
+        one that the root binds.
+        """
+        return root_of([self._head, *self._sections.leaves()]).hex()
 
     @property
     def overhead_bytes(self) -> int:
@@ -220,7 +234,8 @@ class Container:
                 raise ChecksumMismatchError(
                     f"{self.source}: tensor {name!r} doesn't decode to the values that were written; fetch it again"
                 )
-        return VerifyReport(self.size, self.sections, tuple(self.info(name) for name in self.names), self.version)
+        infos = tuple(self.info(name) for name in self.names)
+        return VerifyReport(self.size, self.sections, infos, self.version, self.root)
 
     def _number(self, name: str) -> int:
         if name not in self._numbers:

@@ -9,11 +9,13 @@ from qacomp.formats import limits as bounds
 from qacomp.formats.bytestream import ByteReader, ByteWriter
 from qacomp.formats.dtypes import DTYPES, converts_exactly
 from qacomp.formats.errors import HeaderError, LimitExceededError
+from qacomp.formats.merkle import HASH_BYTES
 from qacomp.formats.names import read_names, write_names
 from qacomp.formats.records import (
     AT_ONCE_FLAG,
     BLOCKS_FLAG,
     INDEX_CHUNK,
+    LEAVES_FLAG,
     META,
     SAME,
     SHARED,
@@ -58,6 +60,8 @@ def write_header(header: Header) -> bytes:
             out.uint(number)
     for section in sections:
         out.raw(struct.pack("<I", section.crc))
+    for section in sections if header.leaves else ():
+        out.raw(section.leaf)
     for tensor in tensors:
         if tensor.kind != SAME:
             out.raw(tensor.digest)
@@ -106,6 +110,8 @@ def read_header(data: bytes | memoryview, limits: bounds.Limits, flags: int = 0,
     sizes = column(section_count, 1 << 62)
     counts = [reader.uint(limits.blob_bytes) if kind <= META else 0 for kind in section_kinds]
     crcs = struct.unpack(f"<{section_count}I", reader.raw(4 * section_count))
+    has_leaves = bool(flags & LEAVES_FLAG)
+    leaves = [bytes(reader.raw(HASH_BYTES)) if has_leaves else b"" for _ in crcs]
     tensors: list[TensorRecord] = []
     for index, ((kind, dtype), name, shape) in enumerate(zip(kinds, names, shapes, strict=True)):
         record = TensorRecord(name, kind, dtype, stored[index], shape)
@@ -120,8 +126,9 @@ def read_header(data: bytes | memoryview, limits: bounds.Limits, flags: int = 0,
         _check_tensor(record, limits)
         tensors.append(record)
     reader.end()
-    fields = zip(section_kinds, codecs, section_levels, owners, sizes, crcs, counts, strict=True)
-    return Header(tuple(tensors), tuple(SectionRecord(*field) for field in fields), digest_bytes, chunk_log2)
+    fields = zip(section_kinds, codecs, section_levels, owners, sizes, crcs, counts, leaves, strict=True)
+    sections = tuple(SectionRecord(*field) for field in fields)
+    return Header(tuple(tensors), sections, digest_bytes, chunk_log2, has_leaves)
 
 
 def _resolve(record: TensorRecord, target: int, tensors: Sequence[TensorRecord]) -> TensorRecord:

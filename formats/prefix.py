@@ -14,10 +14,10 @@ from qacomp.formats.errors import (
     UnsupportedVersionError,
 )
 from qacomp.formats.ranges import Data
-from qacomp.formats.records import AT_ONCE_FLAG, BLOCKS_FLAG
+from qacomp.formats.records import AT_ONCE_FLAG, BLOCKS_FLAG, LEAVES_FLAG
 
 MAGIC = b"\x93QAC"
-VERSION = (1, 3)
+VERSION = (1, 4)
 PREFIX = struct.Struct("<4sBBBBIIQI")
 PREFIX_BYTES = PREFIX.size + 4
 
@@ -32,7 +32,7 @@ class FileKind:
     flags: int
 
 
-CONTAINER = FileKind(".qac container", MAGIC, VERSION, BLOCKS_FLAG | AT_ONCE_FLAG)
+CONTAINER = FileKind(".qac container", MAGIC, VERSION, BLOCKS_FLAG | AT_ONCE_FLAG | LEAVES_FLAG)
 DELTA = FileKind(".qacd delta", b"\x93QAD", (1, 0), 0)
 
 

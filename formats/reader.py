@@ -15,6 +15,7 @@ from qacomp.formats.container import Access, Container
 from qacomp.formats.errors import ChecksumMismatchError, FormatError, HeaderError, TruncatedFileError
 from qacomp.formats.header import read_header
 from qacomp.formats.limits import Limits
+from qacomp.formats.merkle import check_root, leaf_hash, parse_root
 from qacomp.formats.prefix import PREFIX_BYTES, VERSION, Prefix, read_prefix
 from qacomp.formats.ranges import Data, Ranges, RangeSource
 from qacomp.formats.regular import open_regular
@@ -30,6 +31,7 @@ def open_file(
     verify: bool = True,
     allow_truncated: bool = False,
     threads: int = 1,
+    root: str | None = None,
 ) -> Container:
     """Open a container, given its path (the file is mapped into memory) or its bytes; tensors are decoded on request.
 
@@ -38,12 +40,13 @@ def open_file(
 
     limits: see Limits; verify: check each section's checksum when it is first read; allow_truncated: accept a file that
     is cut off after a complete level, which `tensor` then returns; threads: number of processes that decode a large
-    tensor's chunks. Raises a FormatError, IrregularFileError for a path that isn't a regular file, and OSError.
+    tensor's chunks; root: the root that the file must have, as `Container.root` gives it: all bytes that are used are
+    then checked against it. Raises a FormatError, IrregularFileError for a path that isn't a regular file, and OSError.
     """
     if isinstance(path, str | os.PathLike) and is_shard_index(path):
         index = Path(path)
-        open_one = partial(open_file, limits=limits, verify=verify, threads=threads)
-        return ShardedContainer(index, read_shard_index(index), index.stat().st_size, open_one)
+        open_one = partial(open_file, limits=limits, verify=verify or root is not None, threads=threads)
+        return ShardedContainer(index, read_shard_index(index), open_one, root=root)
     mapped = None
     data: Data
     if isinstance(path, bytes | bytearray | memoryview):
@@ -60,7 +63,10 @@ def open_file(
                 raise OSError(error.errno, error.strerror, source) from error
         data = memoryview(mapped or b"")
     try:
-        container = parse(source, data, Access(limits or Limits(), verify, threads), allow_truncated)
+        access = Access(
+            limits or Limits(), verify or root is not None, threads, None if root is None else parse_root(root)
+        )
+        container = parse(source, data, access, allow_truncated)
     except FormatError as error:
         if source not in str(error):
             raise type(error)(f"{source}: {error}") from error
@@ -84,11 +90,14 @@ def parse(source: str, data: Data, access: Access, allow_truncated: bool = False
     stored = data[PREFIX_BYTES:end]
     raw = decoded_header(source, prefix, stored)
     header = read_header(raw, access.limits, prefix.flags, newer=prefix.version > VERSION)
-    container = Container(source, data, prefix, header, access)
+    head = leaf_hash(data[:PREFIX_BYTES], stored)
+    container = Container(source, data, prefix, header, access, head)
     if container.end != prefix.file_bytes:
         raise HeaderError(f"{source}: its sections end at {container.end}, not where the file does; it is damaged")
     if container.level < 0:
         raise TruncatedFileError(f"{source}: is cut off before the end of its coarsest level; fetch the file again")
+    if access.root is not None:
+        check_root(source, bytes.fromhex(container.root), access.root)
     return container
 
 

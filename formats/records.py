@@ -10,8 +10,8 @@ from qacomp.formats.dtypes import itemsize_of
 DENSE, SHARED, SAME = 0, 1, 2
 GRAPH, META, VALUES, INDICES, VALUE_CHUNK, INDEX_CHUNK = range(6)
 OWN_CHUNKS = 0
-BLOCKS_FLAG, AT_ONCE_FLAG = 1, 2
-"""Flags of a header with the columns for codebooks in blocks, and for levels at once (both since version 1.1)."""
+BLOCKS_FLAG, AT_ONCE_FLAG, LEAVES_FLAG = 1, 2, 4
+"""Flags of a header with the columns for codebooks in blocks, levels at once (both since 1.1), leaf hashes (1.4)."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ class TensorRecord:
 class SectionRecord:
     """One section of the file. owner: number of the group or of a chunk's tensor; count: decoded bytes of a blob.
 
-    A blob is the graph or the metadata; count is 0 for other sections.
+    A blob is the graph or the metadata; count is 0 for other sections. leaf: leaf hash of its stored bytes, b"" if it
+    isn't known.
     """
 
     kind: int
@@ -83,25 +84,31 @@ class SectionRecord:
     stored_bytes: int
     crc: int
     count: int = 0
+    leaf: bytes = b""
 
 
 @dataclass(frozen=True)
 class Header:
-    """All records of a header: tensors in the order in which they were written, sections in the order of the file."""
+    """All records of a header: tensors in the order in which they were written, sections in the order of the file.
+
+    leaves: whether the header holds the leaf hashes of the sections, so that each is verified against the root.
+    """
 
     tensors: tuple[TensorRecord, ...]
     sections: tuple[SectionRecord, ...]
     digest_bytes: int
     chunk_log2: int
+    leaves: bool = False
 
     @property
     def flags(self) -> int:
         """Return the flags of the prefix: the features that a reader must know to read these records."""
         blocks = any(tensor.blocks is not None for tensor in self.tensors)
-        return BLOCKS_FLAG * blocks | AT_ONCE_FLAG * any(tensor.at_once for tensor in self.tensors)
+        at_once = any(tensor.at_once for tensor in self.tensors)
+        return BLOCKS_FLAG * blocks | AT_ONCE_FLAG * at_once | LEAVES_FLAG * self.leaves
 
     @property
     def version(self) -> tuple[int, int]:
         """Return the lowest format version, (major, minor), that can hold these records."""
         codecs = [CODECS[s.codec].since for s in self.sections if s.codec in CODECS]
-        return 1, max([int(self.flags > 0), *codecs])
+        return 1, max([int(self.flags > 0), 4 * self.leaves, *codecs])

@@ -31,13 +31,17 @@ class TensorReport:
 
 @dataclass(frozen=True)
 class WriteReport:
-    """One written file; all sizes are in stored bytes. overhead_bytes: prefix, header (with all names) and padding."""
+    """One written file; all sizes are in stored bytes. overhead_bytes: prefix, header (with all names) and padding.
+
+    root: the hash that binds all bytes of the file, in hex; "" if it has several files.
+    """
 
     container_bytes: int
     graph_bytes: int
     meta_bytes: int
     overhead_bytes: int
     tensors: tuple[TensorReport, ...]
+    root: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,13 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """A file of which every checksum and every tensor digest was checked and is right."""
+    """A file of which every checksum and every tensor digest was checked and is right.
+
+    root: the hash that binds all its bytes, in hex.
+    """
 
     container_bytes: int
     sections: tuple[SectionInfo, ...]
     tensors: tuple[TensorInfo, ...]
     version: tuple[int, int]
+    root: str

@@ -18,6 +18,7 @@ from qacomp.formats.errors import (
 )
 from qacomp.formats.group_cache import GroupCache, check_work
 from qacomp.formats.limits import SECTION_FLOOR, Limits
+from qacomp.formats.merkle import leaf_hash
 from qacomp.formats.native_sections import decode_native, native_wanted
 from qacomp.formats.ranges import Data
 from qacomp.formats.records import GRAPH, Header
@@ -47,6 +48,7 @@ class Sections:
         self.offsets, self.end = layout.offsets(header.sections, start)
         times = check_work(header, self.members, self.end, limits)
         self._budget = Budget(self.end, limits, {self.places[key]: n for key, n in times.items() if key in self.places})
+        self._leaves = [section.leaf for section in header.sections] if header.leaves else None
         self._checked: set[int] = set()
         self._groups = GroupCache[int, list[Array]]()
         self._batches: dict[int, Sequence[Job]] = {}
@@ -68,7 +70,10 @@ class Sections:
         return min(cut, default=self.levels)
 
     def stored(self, place: int, always: bool = False) -> memoryview:
-        """Return a section's stored bytes; the checksum is checked the first time, or each time with `always`."""
+        """Return a section's stored bytes; checksum and leaf hash are checked the first time, or always.
+
+        They are always checked on `always`, and if the bytes are fetched: a server may send others the next time.
+        """
         section, offset = self.records[place], self.offsets[place]
         if offset + section.stored_bytes > len(self.data):
             raise TruncatedFileError(
@@ -76,11 +81,23 @@ class Sections:
                 " fetch the file again"
             )
         data = self.data[offset : offset + section.stored_bytes]
-        if always or (self.verify and place not in self._checked):
+        known = place in self._checked and isinstance(self.data, memoryview)
+        if always or (self.verify and not known):
             if crc32(data) != section.crc:
                 raise ChecksumMismatchError(f"{self.source}: section {place} is damaged; fetch the file again")
+            if self._leaves is not None and leaf_hash(data) != self._leaves[place]:
+                raise ChecksumMismatchError(
+                    f"{self.source}: section {place} isn't the one that its leaf hash is of: it was changed; fetch the"
+                    " file from a place that you trust"
+                )
             self._checked.add(place)
         return data
+
+    def leaves(self) -> list[bytes]:
+        """Return the leaf hashes of all sections. A file without them is read whole; later reads are held to them."""
+        if self._leaves is None:
+            self._leaves = [leaf_hash(self.stored(place)) for place in range(len(self.records))]
+        return self._leaves
 
     def expect(self, batch: Sequence[Job]) -> None:
         """Decode these sections, of one codec, together as soon as one of them is decoded."""

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -115,8 +116,9 @@ class ShardWriter:
         assert writer.report is not None
         with writer.path.open("rb") as file:
             crc = int.from_bytes(file.read(28)[24:], "little")
-        shard = Shard(writer.path.name, writer.report.container_bytes, crc, tuple(self._names))
-        self._done.append((shard, writer.report))
+        report, names = writer.report, tuple(self._names)
+        shard = Shard(writer.path.name, report.container_bytes, crc, names, report.root)
+        self._done.append((shard, report))
 
     def _finish(self) -> None:
         if self._writer is None and not self._done:
@@ -124,9 +126,7 @@ class ShardWriter:
         self._close()
         assert self._folder is not None
         names = [shard_name(self.path, number + 1, len(self._done)) for number in range(len(self._done))]
-        shards = [
-            Shard(name, done.bytes, done.crc32, done.tensors) for name, (done, _) in zip(names, self._done, strict=True)
-        ]
+        shards = [replace(done, file=name) for name, (done, _) in zip(names, self._done, strict=True)]
         index = self._folder / "index"
         index.write_bytes(write_shard_index(shards))
         stale = set(self.path.parent.glob(_STALE.format(_escaped(self.path.name))))

@@ -9,9 +9,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from qacomp.formats.container import Container
-from qacomp.formats.errors import ChecksumMismatchError, TensorNotFoundError
+from qacomp.formats.errors import ChecksumMismatchError, HeaderError, TensorNotFoundError
+from qacomp.formats.merkle import check_root, parse_root
 from qacomp.formats.report import SectionInfo, TensorInfo, VerifyReport
-from qacomp.formats.shard_index import Shard
+from qacomp.formats.shard_index import ShardIndex
 from qacomp.formats.tensors import SharedTensor
 
 Opener = Callable[[Path], Container]
@@ -20,19 +21,31 @@ Opener = Callable[[Path], Container]
 class ShardedContainer(Container):
     """Shards that are read as one container; graph and metadata are those of the first one.
 
-    open_one: opens a shard; name: of the index in messages, its path if it is None. Methods raise as those of Container
-    do, and ChecksumMismatchError for a shard that isn't the one that the index was written with.
+    open_one: opens a shard; name: of the index in messages, its path if it is None; root: that the index must have, in
+    hex, or None. Methods raise as those of Container do, and ChecksumMismatchError for a shard that isn't the one that
+    the index was written with.
     """
 
     def __init__(
-        self, path: Path, shards: tuple[Shard, ...], index_bytes: int, open_one: Opener, name: str | None = None
+        self, path: Path, index: ShardIndex, open_one: Opener, name: str | None = None, root: str | None = None
     ) -> None:
-        self.source, self.size = name or str(path), index_bytes + sum(shard.bytes for shard in shards)
+        shards = index.shards
+        self.source, self.size = name or str(path), index.size + sum(shard.bytes for shard in shards)
+        if root is not None:
+            check_root(self.source, bytes.fromhex(index.root), parse_root(root))
+            if any(shard.root is None for shard in shards):
+                raise HeaderError(f"{self.source}: binds no roots of its shards; write it again with this version")
         self.available = self.size
-        self._path, self._shards, self._index_bytes, self._open_one = path, shards, index_bytes, open_one
+        self._path, self._shards, self._index_bytes, self._open_one = path, shards, index.size, open_one
+        self._root = index.root
         self._open: dict[int, Container] = {}
         self._all_wanted = False
         self._places = {name: number for number, shard in enumerate(shards) for name in shard.tensors}
+
+    @property
+    def root(self) -> str:
+        """Return the hash that binds the bytes of the index, in hex; they bind the roots of the shards."""
+        return self._root
 
     @cached_property
     def version(self) -> tuple[int, int]:  # type: ignore[override]
@@ -106,7 +119,7 @@ class ShardedContainer(Container):
         reports = [part.check() for part in self._all]
         sections = tuple(section for report in reports for section in report.sections)
         tensors = tuple(tensor for report in reports for tensor in report.tensors)
-        return VerifyReport(self.size, sections, tensors, self.version)
+        return VerifyReport(self.size, sections, tensors, self.version, self.root)
 
     @property
     def _all(self) -> list[Container]:
@@ -127,7 +140,8 @@ class ShardedContainer(Container):
         with contextlib.ExitStack() as undo:
             part = self._open_one(self._path.with_name(told.file))
             undo.callback(part.close)
-            if (part.size, part.header_crc, part.names) != (told.bytes, told.crc32, told.tensors):
+            same = (part.size, part.header_crc, part.names) == (told.bytes, told.crc32, told.tensors)
+            if not same or told.root not in (None, part.root):
                 raise ChecksumMismatchError(
                     f"{part.source}: isn't the shard that {self.source} was written with; fetch both again"
                 )

@@ -3,6 +3,7 @@
 import contextlib
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -13,20 +14,40 @@ from qacomp.formats.checksums import crc32
 from qacomp.formats.destination import not_writable
 from qacomp.formats.encoding import blob
 from qacomp.formats.header import write_header
+from qacomp.formats.merkle import HASH_BYTES, leaf_hash, root_of
 from qacomp.formats.prefix import PREFIX_BYTES, Prefix, write_prefix
 from qacomp.formats.records import Header, SectionRecord, TensorRecord
 
 _COPY = 1 << 20
+_LEAF_SHARE = 1000  # leaf hashes are worth it in a file of so many times their bytes: below, it is fetched whole
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A file that was written. size: its bytes; overhead: those outside the sections; root: in hex."""
+
+    header: Header
+    size: int
+    overhead: int
+    root: str
 
 
 class Spools:
     """The sections of the future file `path`, by level; the temporary files are in its folder and have no name.
 
-    durable: see `atomic_file`; codecs: those of the writer, of which some may be left out of the header.
+    durable: see `atomic_file`; codecs: those of the writer, of which some may be left out of the header; leaves: see
+    `Coding`.
     """
 
-    def __init__(self, path: Path, *, durable: bool = True, codecs: Sequence[str] | None = None) -> None:
-        self.path, self._durable, self._codecs = path, durable, codecs
+    def __init__(
+        self,
+        path: Path,
+        *,
+        durable: bool = True,
+        codecs: Sequence[str] | None = None,
+        leaves: bool | None = None,
+    ) -> None:
+        self.path, self._durable, self._codecs, self._leaves = path, durable, codecs, leaves
         self._files: dict[int, IO[bytes]] = {}
         self._records: dict[int, list[SectionRecord]] = {}
         self.stored_bytes = 0
@@ -48,7 +69,7 @@ class Spools:
             self._files[record.level].write(payload)
         except OSError as error:
             raise not_writable(self.path, error) from error
-        self._records.setdefault(record.level, []).append(record)
+        self._records.setdefault(record.level, []).append(replace(record, leaf=leaf_hash(payload)))
         self.stored_bytes += record.stored_bytes
 
     def close(self) -> None:
@@ -63,20 +84,23 @@ class Spools:
         blobs: Sequence[tuple[SectionRecord, bytes]],
         digest_bytes: int,
         chunk_log2: int,
-    ) -> tuple[Header, int, int]:
-        """Write the whole file, blobs first, and return (header, bytes of the file, bytes outside the sections).
-
-        Raises OutputNotWritableError.
-        """
-        sections = [record for record, _ in blobs] + self.records
-        header = Header(tuple(tensors), tuple(sections), digest_bytes, chunk_log2)
+    ) -> Assembled:
+        """Write the whole file, blobs first. Raises OutputNotWritableError."""
+        sections = [replace(record, leaf=leaf_hash(payload)) for record, payload in blobs] + self.records
+        inside = sum(section.stored_bytes for section in sections)
+        leaves = self._leaves
+        if leaves is None:
+            leaves = HASH_BYTES * len(sections) * _LEAF_SHARE <= inside
+        header = Header(tuple(tensors), tuple(sections), digest_bytes, chunk_log2, leaves)
         data = write_header(header)
         choice = blob(data, check_header, (), self._codecs)
         stored = choice.payload
         places, end = layout.offsets(sections, PREFIX_BYTES + len(stored))
         prefix = Prefix(header.version, choice.codec.id, len(stored), len(data), end, crc32(stored), header.flags)
+        start = write_prefix(prefix)
+        root = root_of([leaf_hash(start, stored), *(section.leaf for section in sections)])
         with atomic_file(self.path, durable=self._durable) as stream:
-            stream.write(write_prefix(prefix))
+            stream.write(start)
             stream.write(stored)
             for _, payload in blobs:
                 stream.write(payload)
@@ -89,7 +113,7 @@ class Spools:
                     stream.write(bytes(places[written] - stream.tell()))
                     _copy(file, stream, section.stored_bytes)
                     written += 1
-        return header, end, end - sum(section.stored_bytes for section in sections)
+        return Assembled(header, end, end - inside, root.hex())
 
 
 def _copy(source: IO[bytes], target: IO[bytes], count: int) -> None:

@@ -74,7 +74,7 @@ class Writer:
         self._records: list[TensorRecord] = []
         self._names: set[str] = set()
         self._seen: dict[bytes, int] = {}
-        self._spools = Spools(self.path, durable=durable, codecs=self.codecs)
+        self._spools = Spools(self.path, durable=durable, codecs=self.codecs, leaves=coding.leaves)
         self._groups = OpenGroups(self._put, self._move, self.codecs, self.chunk_log2)
         self._accounts: list[Account] = []
         self._keys: list[bytes] = []
@@ -246,10 +246,10 @@ class Writer:
                 crc = crc32(choice.payload)
                 record = SectionRecord(kind, choice.codec.id, 0, 0, len(choice.payload), crc, len(data))
                 blobs.append((record, choice.payload))
-        header, end, overhead = self._spools.assemble(self._records, blobs, self.digest_bytes, self.chunk_log2)
-        inventory = Inventory(header, layout.Members(header.tensors))
+        made = self._spools.assemble(self._records, blobs, self.digest_bytes, self.chunk_log2)
+        inventory = Inventory(made.header, layout.Members(made.header.tensors))
         reports = tuple(self._tensor_report(n, inventory.tensor(n).bytes) for n in range(len(self._records)))
-        self.report = WriteReport(end, sizes[GRAPH], sizes[META], overhead, reports)
+        self.report = WriteReport(made.size, sizes[GRAPH], sizes[META], made.overhead, reports, made.root)
 
     def _tensor_report(self, number: int, charged: int) -> TensorReport:
         account = self._accounts[number]

@@ -2237,7 +2237,7 @@ static qac_error read_tensor_columns(qac_file *f, input *in, const table *tensor
     return get_column(in, tensors, offsetof(tensor_record, same_as), IN_SAME, n);
 }
 
-static qac_error read_section_columns(qac_file *f, input *in, const table *sections) {
+static qac_error read_section_columns(qac_file *f, input *in, const table *sections, uint32_t flags) {
     enum { EACH = 63, IN_BLOBS = 1 << GRAPH | 1 << META };
     section_record *s = sections->records;
     uint32_t n = f->sections;
@@ -2255,7 +2255,7 @@ static qac_error read_section_columns(qac_file *f, input *in, const table *secti
     TRY(get_column(in, sections, offsetof(section_record, count), IN_BLOBS, (uint32_t)MAX_BLOB_BYTES));
     TRY(get_part(in, 4 * (amount)n, &crcs));
     for (uint32_t i = 0; i < n; i++) s[i].crc = load32(crcs.at + 4 * (amount)i);
-    return QAC_OK;
+    return flags & 4 ? get_part(in, 32 * (amount)n, &crcs) : QAC_OK; /* leaf hashes, which only a root needs */
 }
 
 /* Read the decoded header. */
@@ -2277,7 +2277,7 @@ static qac_error read_header(qac_file *f, input *in, uint32_t flags, int newer) 
     table tensors = {f->tensor_records, sizeof(tensor_record), f->tensors};
     table sections = {f->section_records, sizeof(section_record), f->sections};
     TRY(read_tensor_columns(f, in, &tensors, flags, newer));
-    TRY(read_section_columns(f, in, &sections));
+    TRY(read_section_columns(f, in, &sections, flags));
     tensor_record *t = f->tensor_records;
     for (uint32_t i = 0; i < f->tensors; i++) {
         input digest;
@@ -2895,7 +2895,7 @@ static qac_error read_prefix(qac_file *f, qac_strictness strictness, uint8_t *pr
     if (have > 4 && prefix[4] != 1) return QAC_UNSUPPORTED_VERSION;
     if (have < 32) return QAC_TRUNCATED;
     if (~crc_step(f, UINT32_MAX, prefix, 28) != load32(prefix + 28)) return QAC_CHECKSUM_MISMATCH;
-    if (prefix[7] & ~3) return QAC_UNSUPPORTED_VERSION;
+    if (prefix[7] & ~7) return QAC_UNSUPPORTED_VERSION;
     stored = load32(prefix + 8);
     decoded = load32(prefix + 12);
     file_bytes = load(prefix + 16, 8);
@@ -2926,7 +2926,7 @@ static qac_error open_header(qac_file *f, const uint8_t *prefix) {
     f->top = 0;
     in = memory(f, header, decoded);
     in.bad = QAC_BAD_HEADER;
-    return read_header(f, &in, prefix[7], prefix[5] > 3);
+    return read_header(f, &in, prefix[7], prefix[5] > 4);
 }
 
 static qac_error open_file(qac_file *f, const qac_source *source, qac_strictness strictness, void *arena, size_t bytes) {

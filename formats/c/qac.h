@@ -1,4 +1,4 @@
-/* qac.h: read containers of the format .qac (SPEC.md, versions 1.0 to 1.3) on a device.
+/* qac.h: read containers of the format .qac (SPEC.md, versions 1.0 to 1.4) on a device.
  *
  * C99, without a library, without allocation and without recursion. All memory is an arena that the caller gives.
  * A file is hostile until it is checked: every size in it is bounded before it is used, and every function returns an

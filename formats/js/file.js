@@ -2,6 +2,7 @@
 
 import { ArgumentError, NoGraphError, QacError, shown, TensorNotFoundError, TruncatedError } from "./errors.js";
 import { GRAPH, META, SAME, SHARED } from "./header.js";
+import { rootOf } from "./merkle.js";
 import { readMetadata } from "./metadata.js";
 import { modelOf } from "./onnx/model.js";
 import { storedBytes } from "./stored.js";
@@ -14,15 +15,17 @@ export class QacFile {
   #infos;
   #numbers;
   #metadata = null;
+  #head;
 
   /** engine: has values(number, level), the bytes of a tensor, and blob(kind). */
-  constructor({ name, data, prefix, header, sections, engine }) {
+  constructor({ name, data, prefix, header, sections, head, engine }) {
     this.name = name;
     this.version = prefix.version;
     this.size = prefix.size;
     this.levels = sections.levels;
     this.engine = engine.name;
     this.#data = data;
+    this.#head = head;
     this.#sections = sections;
     this.#engine = engine;
     const stored = storedBytes(sections.places);
@@ -47,6 +50,11 @@ export class QacFile {
   /** The finest level that has arrived completely; -1 before the first one has. */
   get level() {
     return this.#sections.completeLevels() - 1;
+  }
+
+  /** The hash that binds all bytes of the file, in hex. The whole file must be there, or leaf hashes in its header. */
+  get root() {
+    return this.#read("", () => rootOf([this.#head, ...this.#sections.leaves()]));
   }
 
   /** Bytes from the start of the file to the end of a level: what must arrive to read it. */

@@ -3,7 +3,8 @@
 import { load32 } from "./bytes.js";
 import { HeaderError, LimitExceededError, shown } from "./errors.js";
 import * as limits from "./limits.js";
-import { AT_ONCE, IN_BLOCKS } from "./prefix.js";
+import { HASH_BYTES } from "./merkle.js";
+import { AT_ONCE, IN_BLOCKS, LEAVES } from "./prefix.js";
 import { checkTensor } from "./tensor_check.js";
 import { isKnown, NAMES } from "./types.js";
 
@@ -31,6 +32,7 @@ export function readHeader(input, flags, newer) {
   }));
   readTensorColumns(input, tensors, sectionCount, flags, newer);
   const sections = readSectionColumns(input, sectionCount, Math.max(tensorCount, sectionCount));
+  if (flags & LEAVES) for (const section of sections) section.leaf = input.take(HASH_BYTES).slice();
   tensors.forEach((tensor, number) => {
     if (tensor.kind === SAME) resolve(tensors, number);
     else tensor.digest = input.take(digestBytes).slice();
@@ -104,7 +106,7 @@ function readTensorColumns(input, tensors, sectionCount, flags, newer) {
 
 function readSectionColumns(input, count, most) {
   const sections = sizes(input, count, INDEX_CHUNK).map((kind) => ({
-    kind, codec: 0, level: 0, owner: 0, bytes: 0, decoded: 0, crc: 0, offset: 0, checked: false,
+    kind, codec: 0, level: 0, owner: 0, bytes: 0, decoded: 0, crc: 0, leaf: null, offset: 0, checked: false,
   }));
   column(input, sections, 255, (s, codec) => (s.codec = codec));
   column(input, sections, limits.MAX_LEVELS - 1, (s, level) => (s.level = level));

@@ -27,6 +27,8 @@ export interface OpenOptions {
   engine?: "js" | "wasm";
   /** The WebAssembly module, its bytes or its address; by default wasm/qac.wasm of the package. */
   wasm?: WebAssembly.Module | ArrayBuffer | ArrayBufferView | string | URL;
+  /** The root that the file must have, in hex: all bytes that are used are then checked against it. */
+  root?: string;
 }
 
 export type Source = string | URL | Response | Blob | ReadableStream<Uint8Array> | ArrayBuffer | ArrayBufferView;
@@ -89,6 +91,8 @@ export class QacFile {
   readonly names: string[];
   /** A copy of the metadata. */
   readonly metadata: Record<string, any>;
+  /** The hash that binds all bytes, in hex. The whole file must be there, or leaf hashes in its header. */
+  readonly root: string;
   info(name: string): TensorInfo;
   /** Bytes from the start of the file to the end of a level: what must arrive to read it. */
   bytesUpTo(level: number): number;

@@ -6,6 +6,7 @@ import { ArgumentError, ChecksumError, HeaderError, QacError, TruncatedError } f
 import { QacFile } from "./file.js";
 import { readHeader } from "./header.js";
 import { MAX_NAME_BYTES } from "./limits.js";
+import { leafHash } from "./merkle.js";
 import { Places } from "./places.js";
 import { PREFIX_BYTES, readPrefix } from "./prefix.js";
 import { Sections } from "./sections.js";
@@ -26,7 +27,8 @@ export { QacFile };
  * see file.level and file.ready(level). Options: progressive; onProgress({received, size, level}), called whenever bytes
  * arrive; zstd, a function (frame, bytes) => Uint8Array that decodes Zstandard; signal, which ends the download; name,
  * which stands for the file in messages; engine: "js", or "wasm" for the C reader as a WebAssembly module; wasm: that
- * module, its bytes or its address. Raises a QacError.
+ * module, its bytes or its address; root: the root that the file must have, in hex: then all bytes that are used are
+ * checked against it. Raises a QacError.
  */
 export async function open(source, options = {}) {
   const { progressive = false, onProgress = null, signal, name = nameOf(source), engine = "js" } = options;
@@ -35,14 +37,15 @@ export async function open(source, options = {}) {
     const module = engine === "wasm" ? await wasmModule(options.wasm) : null;
     const zstd = zstdWith(options.zstd ?? (await findZstd()));
     const data = await arrive(source, signal);
-    const { prefix, header, sections, places } = await readStart(data, zstd);
+    const { prefix, header, sections, places, head } = await readStart(data, zstd);
     const plain = plainEngine(sections, places);
-    const chosen = module ? new WasmEngine(module, { data, places, zstd, plain }) : plain;
-    const file = new QacFile({ name, data, prefix, header, sections, engine: chosen });
+    const chosen = module ? new WasmEngine(module, { data, places, zstd, plain, sections }) : plain;
+    const file = new QacFile({ name, data, prefix, header, sections, head, engine: chosen });
     if (onProgress) {
       data.heard = () => onProgress({ received: data.length, size: file.size, level: file.level });
       data.heard();
     }
+    if (options.root !== undefined) await holdTo(file, options.root, sections);
     if (!progressive) await file.ready();
     else if (data.ended && file.level < 0) await file.ready(0);
     return file;
@@ -68,7 +71,18 @@ async function readStart(data, zstd) {
   });
   const header = readHeader(new Input(decoded, HeaderError), prefix.flags, prefix.newer);
   const places = new Places(header, start, prefix.size);
-  return { prefix, header, places, sections: new Sections(data, places, start, prefix.size, zstd) };
+  const head = leafHash(data.slice(0, start));
+  return { prefix, header, places, head, sections: new Sections(data, places, start, prefix.size, zstd) };
+}
+
+/** Refuse a file that doesn't have the root which is asked for. Without leaf hashes in its header that takes all of it. */
+async function holdTo(file, root, sections) {
+  if (!/^[0-9a-f]{64}$/i.test(root)) throw new ArgumentError(`${root} is no root, which has 64 hex digits`);
+  if (!sections.hasLeaves) await file.ready();
+  sections.strict = true;
+  if (file.root !== root.toLowerCase()) {
+    throw new ChecksumError(`has the root ${file.root}, not ${root}: it isn't the file that you expect, or it was changed`);
+  }
 }
 
 function plainEngine(sections, places) {

@@ -10,7 +10,8 @@ export const PREFIX_BYTES = 32;
 const MAGIC = [0x93, 0x51, 0x41, 0x43];
 export const IN_BLOCKS = 1;
 export const AT_ONCE = 2;
-const NEWEST_MINOR = 3;
+export const LEAVES = 4;
+const NEWEST_MINOR = 4;
 
 /** Read the prefix. `bytes` has its 32 bytes, or fewer if the file ends there. */
 export function readPrefix(bytes) {
@@ -27,7 +28,7 @@ export function readPrefix(bytes) {
     throw new ChecksumError("has a wrong checksum in its first bytes; it is damaged, fetch it again");
   }
   const [minor, codec, flags] = bytes.subarray(5, 8);
-  if (flags & ~(IN_BLOCKS | AT_ONCE)) {
+  if (flags & ~(IN_BLOCKS | AT_ONCE | LEAVES)) {
     throw new UnsupportedVersionError("uses a feature of a newer version of the format; update this reader");
   }
   const stored = load32(bytes, 8);

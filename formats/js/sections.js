@@ -5,6 +5,7 @@ import { readIndices, readValues } from "./codecs/index.js";
 import { ChecksumError, HeaderError, LimitExceededError, QacError, TruncatedError } from "./errors.js";
 import { GRAPH } from "./header.js";
 import * as limits from "./limits.js";
+import { equal, leafHash } from "./merkle.js";
 import { UINT8, widthOf } from "./types.js";
 
 const PRIVATE = 192; // ids of codecs that the format doesn't define begin here
@@ -17,6 +18,8 @@ export class Sections {
   constructor(data, places, start, size, zstd) {
     this.data = data;
     this.places = places;
+    this.hasLeaves = places.sections.some((section) => section.leaf);
+    this.strict = false; // whether the file is held against a root, so that no section is used unchecked
     this.start = start;
     this.cells = Math.max(CELLS_FLOOR, size * CELLS_EACH);
     this.options = { zstd, spend: () => {} };
@@ -38,7 +41,7 @@ export class Sections {
     return this.places.sections.reduce((end, s) => (s.level <= level ? Math.max(end, s.offset + s.bytes) : end), this.start);
   }
 
-  /** Return a section's stored bytes; their checksum is checked the first time, or each time with `always`. */
+  /** Return a section's stored bytes; checksum and leaf hash are checked the first time, or each time with `always`. */
   stored(section, always = false) {
     if (section.offset + section.bytes > this.data.length) {
       throw new TruncatedError(`${this.data.length} bytes are there, but this needs ${section.offset + section.bytes}`);
@@ -46,6 +49,9 @@ export class Sections {
     const bytes = this.data.slice(section.offset, section.bytes);
     if (always || !section.checked) {
       if (crc32(bytes) !== section.crc) throw new ChecksumError(`${this.#name(section)} is damaged; fetch the file again`);
+      if (section.leaf && !equal(leafHash(bytes), section.leaf)) {
+        throw new ChecksumError(`${this.#name(section)} isn't the one that its leaf hash is of; fetch the file where you trust`);
+      }
       section.checked = true;
     }
     return bytes;
@@ -86,6 +92,17 @@ export class Sections {
       }
       end = section.offset + section.bytes;
     }
+  }
+
+  /** Check all sections that have arrived against their leaf hashes, each once. */
+  checkArrived() {
+    for (const s of this.places.sections) if (!s.checked && s.offset + s.bytes <= this.data.length) this.stored(s);
+  }
+
+  /** Return the leaf hashes of all sections. A file without them must be there whole. */
+  leaves() {
+    for (const section of this.places.sections) section.leaf ??= leafHash(this.stored(section));
+    return this.places.sections.map((section) => section.leaf);
   }
 
   #name(section) {

@@ -31,8 +31,11 @@ export class WasmEngine {
   #reader;
   #refused = null; // what decoding Zstandard has raised
 
+  #sections;
+
   /** data: the arriving file; plain: the engine of plain JavaScript, for what the module leaves out. */
-  constructor(module, { data, places, zstd, plain }) {
+  constructor(module, { data, places, zstd, plain, sections }) {
+    this.#sections = sections;
     this.#data = data;
     this.#tensors = places.tensors;
     this.#groups = places.members[INDICES];
@@ -53,6 +56,7 @@ export class WasmEngine {
     if (level > 0 && this.#shares(tensor)) return this.#plain.values(number, level);
     const { count, type } = tensor;
     this.#refused = null;
+    if (this.#sections.strict) this.#sections.checkArrived(); // the module knows no leaf hashes
     const { error, values } = this.#reader.values(this, number, level, count * widthOf(type));
     if (this.#refused) throw this.#refused;
     if (error === UNSUPPORTED || error === LIMIT) return this.#plain.values(number, level);

@@ -29,14 +29,16 @@ def open_file(path: str | os.PathLike[str] | bytes, **options: Any) -> Container
         return open_local(source, **options)
     if source.size > LARGEST_INDEX:
         raise RemoteError(f"{url}: has {source.size:,} bytes, too many for an index of shards")
-    shards = parse_shard_index(source.fetch(0, source.size), url)
+    index = parse_shard_index(source.fetch(0, source.size), url)
     options.pop("allow_truncated", None)
-    return ShardedContainer(Path(url), shards, source.size, partial(open_file, **options), url)
+    root = options.pop("root", None)
+    options |= {"verify": True} if root is not None else {}
+    return ShardedContainer(Path(url), index, partial(open_file, **options), url, root)
 
 
-def verify_file(path: str | os.PathLike[str] | bytes) -> VerifyReport:
+def verify_file(path: str | os.PathLike[str] | bytes, root: str | None = None) -> VerifyReport:
     """Check a whole container, given its path, its URL or its bytes; see `qacomp.formats.verify_file`."""
-    with open_file(path) as container:
+    with open_file(path, root=root) as container:
         return container.check()
 
 

@@ -44,7 +44,7 @@ def test_all_tensors_come_back_and_shards_stay_small(folder: Path, kinds: list[t
         for name, value in tensors.items():
             writer.add(name, value)
     index = folder / "m.qac.index.json"
-    shards = read_shard_index(index)
+    shards = read_shard_index(index).shards
     files = [folder / shard.file for shard in shards]
     assert sorted(folder.iterdir()) == sorted([index, *files])  # those of the last example are gone
     assert all(f.stat().st_size <= most or len(s.tensors) == 1 for f, s in zip(files, shards, strict=True))
@@ -70,7 +70,7 @@ def index(tmp_path: Path) -> Path:
 
 
 def test_a_shard_is_opened_when_it_is_needed(index: Path) -> None:
-    shards = read_shard_index(index)
+    shards = read_shard_index(index).shards
     assert len(shards) == 6
     for shard in shards[2:]:
         index.with_name(shard.file).unlink()
@@ -81,14 +81,14 @@ def test_a_shard_is_opened_when_it_is_needed(index: Path) -> None:
 
 
 def test_a_shard_of_another_container_is_refused(index: Path, tmp_path: Path) -> None:
-    first, second, *_ = read_shard_index(index)
+    first, second, *_ = read_shard_index(index).shards
     index.with_name(first.file).write_bytes(index.with_name(second.file).read_bytes())
     with open_file(index) as container, pytest.raises(FormatError, match="isn't the shard that"):
         container.tensor("t0")
 
 
 def test_a_shard_that_is_cut_off_is_refused(index: Path) -> None:
-    path = index.with_name(read_shard_index(index)[0].file)
+    path = index.with_name(read_shard_index(index).shards[0].file)
     path.write_bytes(path.read_bytes()[:-5])
     with open_file(index) as container, pytest.raises(FormatError, match="fetch the file again"):
         container.tensor("t0")

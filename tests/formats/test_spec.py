@@ -53,13 +53,14 @@ def test_element_types_and_tensor_kinds() -> None:
 
 def test_flags_and_versions() -> None:
     line = next(line for line in SPEC.split("\n") if line.startswith("      7     1   flags:"))
-    flags = {"blocks": records.BLOCKS_FLAG, "at once": records.AT_ONCE_FLAG}
+    flags = {"blocks": records.BLOCKS_FLAG, "at once": records.AT_ONCE_FLAG, "leaves": records.LEAVES_FLAG}
     assert f"{flags['blocks']} (if the header has the columns of codebooks in blocks)" in line
-    assert f"{flags['at once']} (of levels at once)" in line
+    assert f"{flags['at once']} (of levels at once)" in line and f"{flags['leaves']} (of leaf hashes)" in line
     assert [int(row[0]) for row in table("| minor | adds |")] == list(range(VERSION[1] + 1))
     added = [row[1] for row in table("| minor | adds |")]
     assert f"codebooks in blocks: flag {flags['blocks']}" in added[1]
     assert f"levels at once: flag {flags['at once']}" in added[1]
+    assert added[4].startswith(f"leaf hashes: flag {flags['leaves']}")
     for codec in CODECS.values():
         assert ("flag" if codec.since == 1 else f"the codec {codec.name}") in added[codec.since] or not codec.since
 

@@ -35,7 +35,7 @@ def resigned(data: bytes) -> bytes:
     codec = data[6] if data[6] in (0, 6, 7) else 0
     if codec == 0:
         raw = stored
-    prefix = Prefix(VERSION, codec, stored, raw, len(data), zlib.crc32(body[:stored]), data[7] & 3)
+    prefix = Prefix(VERSION, codec, stored, raw, len(data), zlib.crc32(body[:stored]), data[7] & 7)
     return write_prefix(prefix) + body
 
 

@@ -14,6 +14,7 @@ from qacomp.formats import FormatError, Limits
 from qacomp.formats.codecs import CODECS, Stream, codec_of
 from qacomp.formats.header import read_header, write_header
 from qacomp.formats.layout import offsets
+from qacomp.formats.merkle import leaf_hash
 from qacomp.formats.prefix import PREFIX_BYTES, Prefix, read_prefix, write_prefix
 from qacomp.formats.records import META, Header, SectionRecord, TensorRecord
 
@@ -113,7 +114,7 @@ class Mutator:
                 if rng.random() < 0.1:
                     kept.discard(at)
             elif kind < 0.88:
-                version = (1, rng.choice((0, 1, 2, 3, 255)))
+                version = (1, rng.choice((0, 1, 2, 3, 4, 255)))
             elif kind < 0.92:
                 header = replace(header, digest_bytes=rng.choice((0, 1, 4, 32, 33)))
                 header = replace(header, chunk_log2=rng.choice((0, 1, 4, 5, 22, 30, 31, 63)))
@@ -123,13 +124,14 @@ class Mutator:
         tensors = [replace(t, digest=t.digest[:digest].ljust(digest, b"\0")) for t in tensors]
         for at, payload in enumerate(payloads[: len(sections)]):
             stored = len(payload) if at in kept else max(len(payload) + rng.choice((-1, 1, 7, 1 << 40)), 0)
-            sections[at] = replace(sections[at], stored_bytes=stored, crc=zlib.crc32(payload))
-        changed = Header(tuple(tensors), tuple(sections), digest, header.chunk_log2)
+            crc, leaf = zlib.crc32(payload), leaf_hash(payload)
+            sections[at] = replace(sections[at], stored_bytes=stored, crc=crc, leaf=leaf)
+        changed = Header(tuple(tensors), tuple(sections), digest, header.chunk_log2, header.leaves)
         raw, flags = write_header(changed), changed.flags
         if rng.random() < 0.15:
             raw = self._bytes(rng, raw)
         if rng.random() < 0.03:
-            flags = rng.randrange(5)
+            flags = rng.randrange(9)
         return assemble(version, raw, flags, sections, payloads)
 
     def _bytes(self, rng: random.Random, data: bytes) -> bytes:

@@ -62,6 +62,7 @@ def outcome_of_numpy(data: bytes) -> list[str]:
     except FormatError as error:
         return [type(error).__name__]
     with container:
+        container._sections._leaves = None  # the C decoder checks no leaf hashes
         found = [""]
         for name in container.names[:64]:
             try:

@@ -168,6 +168,12 @@ def _with_codec(name: str, k: int) -> Callable[[], Contents]:
     return lambda: (network(k), {"coding": Coding(codecs=(name, "planes")), "precision": "fp12"})
 
 
+def leaves() -> Contents:
+    """Leaf hashes in the header: metadata, a shared tensor in chunks and a dense one (version 1.4)."""
+    tensors = {"w": SharedTensor(codebook(7), indices((30, 20), 7, 4)), "b": numbers(6, 5).astype(np.int32)}
+    return tensors, {"meta": {"arch": "tiny"}, "coding": Coding(("context", "bitpack"), 8, leaves=True)}
+
+
 GOLDEN: dict[str, Callable[[], Contents]] = {
     "tiny": tiny,
     "dtypes": dtypes,
@@ -187,6 +193,7 @@ GOLDEN: dict[str, Callable[[], Contents]] = {
     "grids": grids,
     "deflate": deflate,
     "pruned": pruned,
+    "leaves": leaves,
 }
 
 if __name__ == "__main__":

@@ -218,6 +218,16 @@ def wide(codec: str) -> Vector:
     return Vector({"w": shared((30, 20), 1000, 1), "v": shared((9, 11), 300, 2)}, Coding((codec,)))
 
 
+def leaves(*more: str) -> Vector:
+    """Leaf hashes in the header: of levels in groups and in chunks beside texts; or of few sections."""
+    if not more:
+        tensors = {"w": shared((4, 3), 3, 1), "b": np.arange(5.0)}
+        return Vector(tensors, Coding(("bitpack",), leaves=True))
+    tensors = levels().tensors | {"raw": np.arange(1300, dtype=np.int32).reshape(50, 26)}
+    coding = Coding(more, chunk_log2=8, leaves=True)
+    return Vector(tensors, coding, {"meta": {"arch": "tiny"}, "graph": bytes(range(200))})
+
+
 CODED = ("raw", "bitpack", "huffman", "rans", "context", "zstd", "lzma")
 VECTORS: dict[str, Callable[[], Vector]] = {
     **{f"indices_{name}": partial(one_codec, name, 9) for name in CODED},
@@ -238,6 +248,8 @@ VECTORS: dict[str, Callable[[], Vector]] = {
     "grids": grids,
     "planes": planes,
     "chunks": chunks,
+    "leaves": leaves,
+    "leaves_levels": partial(leaves, "raw", "bitpack", "rans", "no-zstd"),
 }
 
 
@@ -252,7 +264,8 @@ def description(data: bytes) -> dict[str, Any]:
             found.append({"name": name, "dtype": info.dtype, "shape": list(info.shape), "sha256": sums})
         blobs = {"graph": container.graph(), "metadata": json.dumps(container.meta, sort_keys=True).encode()}
         told = {kind: None if blob is None else hashlib.sha256(blob).hexdigest() for kind, blob in blobs.items()}
-        return {"version": list(container.version), "tensors": found, **told}
+        root = {"root": container.root} if container.version >= (1, 4) else {}
+        return {"version": list(container.version), **root, "tensors": found, **told}
 
 
 def write(name: str) -> None:

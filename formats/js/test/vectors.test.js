@@ -11,6 +11,7 @@ const zstd = await hasZstd();
 /** Compare a file with what is told; raises NoZstdError where that is missing. */
 function compare(file, expected) {
   assert.deepEqual(file.version, expected.version);
+  if (expected.root) assert.equal(file.root, expected.root);
   assert.deepEqual(file.names, expected.tensors.map(({ name }) => name));
   for (const { name, dtype, shape, sha256: digests } of expected.tensors) {
     digests.forEach((digest, level) => {
