@@ -12,7 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST ((size_t)64 << 20) /* bytes of an arena or an output that a file gets; more is refused */
+#ifdef LIBFUZZER
+#define MOST ((size_t)1 << 18) /* bytes of an arena or an output that a file gets; more is refused, since it takes time */
+#else
+#define MOST ((size_t)64 << 20)
+#endif
 
 static uint32_t crc32_of(const uint8_t *data, size_t bytes) {
     uint32_t crc = UINT32_MAX;
