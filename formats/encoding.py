@@ -14,6 +14,7 @@ from qacomp.formats.codecs import Stream
 from qacomp.formats.codecs.base import Array, Kind, word_dtype
 from qacomp.formats.codecs.zstd import compress
 from qacomp.formats.errors import LimitExceededError
+from qacomp.formats.kept_choices import KEPT
 from qacomp.formats.records import INDEX_CHUNK, INDICES, SectionRecord, TensorRecord
 from qacomp.formats.tensors import SharedTensor
 
@@ -66,7 +67,7 @@ def encode(
     codecs: Sequence[str] | None,
 ) -> Section:
     """Encode the streams of the tensors `numbers` as one section, with the codec that makes it smallest."""
-    choice = choose(key.content, parts, streams, codecs)
+    choice = KEPT.choose(key.content, parts, streams, codecs)
     size, crc = len(choice.payload), crc32(choice.payload)
     record = SectionRecord(key.kind, choice.codec.id, key.level, key.owner, size, crc)
     return Section(record, choice, key.content, tuple(numbers))
@@ -126,8 +127,8 @@ def blob(
     """
     part, stream = np.frombuffer(data, np.uint8), Stream("values", len(data))
     out = [name for name in codecs or () if name.startswith(LEAVE_OUT)]
-    choices = [choose("values", [part], [stream], ("raw", "zstd", "lzma", *out))]
-    choices += [choose("values", [part], [stream], (name, "raw", *out)) for name in newer]
+    choices = [KEPT.choose("values", [part], [stream], ("raw", "zstd", "lzma", *out))]
+    choices += [KEPT.choose("values", [part], [stream], (name, "raw", *out)) for name in newer]
     sizes = [len(choice.payload) + (_NEWER_BYTES if n else 0) for n, choice in enumerate(choices)]
     choice = choices[sizes.index(min(sizes))]
     try:

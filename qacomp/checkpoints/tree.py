@@ -10,6 +10,7 @@ from qacomp.pickles import LARGEST_NAME, UnmadeObject
 MOST_TENSORS = 500_000
 _LONGEST = 64  # keys in a path
 _NAMES_BYTES = 64 << 20
+_DESCRIBED = (View, Quantized, Untaken)
 
 Path = tuple[Any, ...]
 """Keys of dicts and indices of lists, the outermost first."""
@@ -53,7 +54,7 @@ def dotted(path: Path) -> str:
 
 def is_tensor(value: Any) -> bool:
     """Return whether a value is a torch tensor or the description of one."""
-    if isinstance(value, View | Quantized | Untaken):
+    if isinstance(value, _DESCRIBED):
         return True
     return hasattr(value, "untyped_storage")  # recognises torch tensors without importing torch
 

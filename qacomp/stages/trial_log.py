@@ -12,7 +12,7 @@ from qacomp.stages.made import Made
 from qacomp.stages.scaled import Scaled
 from qacomp.stages.validation import Validation
 
-_APART, _MOST = 1.15, 8  # ratio of neighbouring scales with both figures, and how many have them: they cost time
+_APART, _MOST = 1.15, 5  # ratio of neighbouring scales with both figures, and how many have them: they cost time
 _MOST_LARGE = 3  # of a large source
 
 
