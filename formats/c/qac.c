@@ -851,6 +851,8 @@ typedef struct context_model {
     uint64_t even, odd;      /* weights of the distances 2, 4, 6 steps back and 1, 3, 5, the last one highest */
     uint32_t n, width, stride, contexts, priors, bits;
     uint8_t epoch;
+    uint32_t lane_count, *histogram;
+    amount total; /* of symbols */
     int settled; /* the means are final */
 } context_model;
 
@@ -1113,35 +1115,33 @@ static void refinement_means(const context_model *all, uint32_t number, uint32_t
     refresh_stream(&m, c, sum, s->count);
 }
 
-static qac_error read_context(input *in, const stream *s, uint32_t n) {
+/* Read the parameters of a payload, and take the model's memory. Without symbols there is nothing of either. */
+static qac_error start_context(input *in, const stream *s, uint32_t n, context_model *m) {
     qac_file *f = in->file;
-    amount mark = f->top, total, limit;
-    uint32_t used, taps, tail, most_entries = 0;
-    context_model m;
-    lanes words;
-    memset(&m, 0, sizeof m);
-    total = total_of(s, n, &m.width, &used);
-    if (!total) return at_end(in);
-    TRY(get_u32(in, 14, &m.bits));
+    uint32_t used, taps, most_entries = 0;
+    memset(m, 0, sizeof *m);
+    m->total = total_of(s, n, &m->width, &used);
+    if (!m->total) return at_end(in);
+    TRY(get_u32(in, 14, &m->bits));
     TRY(get_u32(in, 3, &taps));
-    TRY(get_u32(in, MAX_LANES, &words.count));
-    if (m.bits < 9 || !words.count || ceiling(total, words.count) > MAX_STEPS || m.width > 256) {
+    TRY(get_u32(in, MAX_LANES, &m->lane_count));
+    if (m->bits < 9 || !m->lane_count || ceiling(m->total, m->lane_count) > MAX_STEPS || m->width > 256) {
         return QAC_BAD_PAYLOAD;
     }
-    if (total > 1u << 30) return QAC_LIMIT_EXCEEDED; /* more than any chunk has; so a sum of magnitudes has 48 bits */
+    if (m->total > 1u << 30) return QAC_LIMIT_EXCEEDED; /* more than any chunk has; so a sum of magnitudes has 48 bits */
     for (uint32_t i = 0; i < 6; i++) {
         uint64_t weight = (uint64_t)tap_weights[taps][i] << (48 - i / 2 * 16);
-        if (i % 2) m.even |= weight;
-        else m.odd |= weight;
+        if (i % 2) m->even |= weight;
+        else m->odd |= weight;
     }
-    m.stride = (m.width + 3) & ~3u;
-    m.s = s;
-    m.n = n;
-    m.streams = take_zeros(f, (amount)n * sizeof *m.streams);
-    m.logs = take(f, 256);
-    if (!m.logs) return too_small(f);
+    m->stride = (m->width + 3) & ~3u;
+    m->s = s;
+    m->n = n;
+    m->streams = take_zeros(f, (amount)n * sizeof *m->streams);
+    m->logs = take(f, 256);
+    if (!m->logs) return too_small(f);
     for (uint32_t i = 0; i < n; i++) {
-        context_stream *c = &m.streams[i];
+        context_stream *c = &m->streams[i];
         uint32_t number;
         amount first;
         if (!s[i].count) continue;
@@ -1153,8 +1153,8 @@ static qac_error read_context(input *in, const stream *s, uint32_t n) {
         first = s[i].start / c->size;
         c->filter_count = (s[i].start + s[i].count - 1) / c->size - first + 1;
         c->channel_count = lesser(s[i].axis1, (s[i].count - 1) / c->inner + 2);
-        c->first_context = m.contexts;
-        c->first_prior = m.priors;
+        c->first_context = m->contexts;
+        c->first_prior = m->priors;
         c->sides = c->setting->sides && !s[i].children ? 3 : 1;
         c->side_mask = c->sides > 1 ? 3 : 0;
         c->coarse = 8u + c->setting->coarse;
@@ -1162,50 +1162,67 @@ static qac_error read_context(input *in, const stream *s, uint32_t n) {
         c->slack = c->sides > 1 ? s[i].alphabet >> 4 : 255;
         if (s[i].width == 1 && s[i].stride == 1 && !s[i].from && s[i].wanted == s[i].count) c->out = s[i].out;
         c->per_prior = (16u >> c->setting->coarse) * c->sides;
-        if (s[i].children) m.settled = 1; /* then all streams are refinements */
+        if (s[i].children) m->settled = 1; /* then all streams are refinements */
         /* each addend is at most 2^20, and the sum is checked after each */
-        m.contexts += c->per_prior * (s[i].children ? s[i].entries : 1);
-        m.priors += s[i].children ? s[i].entries : 1;
-        if (m.contexts * m.width > MAX_CONTEXT_CELLS) return QAC_BAD_PAYLOAD;
+        m->contexts += c->per_prior * (s[i].children ? s[i].entries : 1);
+        m->priors += s[i].children ? s[i].entries : 1;
+        if (m->contexts * m->width > MAX_CONTEXT_CELLS) return QAC_BAD_PAYLOAD;
         if (c->setting->filter) c->filters = take_zeros(f, c->filter_count * sizeof(mean));
         if (c->setting->channel) c->channels = take_zeros(f, c->channel_count * sizeof(mean));
         if (s[i].children && s[i].entries > most_entries) most_entries = s[i].entries;
     }
-    uint32_t *histogram = take(f, 4 * (amount)most_entries);
-    m.lanes = take_zeros(f, (amount)words.count * sizeof *m.lanes);
-    m.seen = take_zeros(f, 4 * (amount)m.contexts * m.width);
-    m.first = take_zeros(f, 2 * (amount)m.contexts * m.stride + 2);
-    m.prior = take_zeros(f, 2 * (amount)m.priors * m.width);
-    m.fresh = take_zeros(f, m.contexts);
-    ALLOCATED(f, mark);
+    m->histogram = take(f, 4 * (amount)most_entries);
+    m->lanes = take_zeros(f, (amount)m->lane_count * sizeof *m->lanes);
+    m->seen = take_zeros(f, 4 * (amount)m->contexts * m->width);
+    m->first = take_zeros(f, 2 * (amount)m->contexts * m->stride + 2);
+    m->prior = take_zeros(f, 2 * (amount)m->priors * m->width);
+    m->fresh = take_zeros(f, m->contexts);
+    return QAC_OK;
+}
+
+/* Set what doesn't change: logarithms, and the means of refinements. */
+static void prepare_context(const context_model *m) {
     for (uint32_t i = 0, log = 0; i < 256; i++) {
         log += log_steps[i / 32] >> (i % 32) & 1;
-        m.logs[i] = (uint8_t)log;
+        m->logs[i] = (uint8_t)log;
     }
-    for (uint32_t i = 0; i < n; i++) {
-        if (s[i].count && s[i].children) refinement_means(&m, i, histogram);
+    for (uint32_t i = 0; i < m->n; i++) {
+        if (m->s[i].count && m->s[i].children) refinement_means(m, i, m->histogram);
     }
+}
+
+static qac_error read_context(input *in, const stream *s, uint32_t n) {
+    qac_file *f = in->file;
+    amount mark = f->top, limit;
+    context_model m;
+    lanes words;
+    uint32_t tail;
+    TRY(start_context(in, s, n, &m));
+    if (!m.total) return QAC_OK;
+    ALLOCATED(f, mark);
+    prepare_context(&m);
+    words.count = m.lane_count;
     TRY(read_states(in, &words, &m.lanes[0].state, sizeof(lane) / sizeof(uint32_t)));
-    uint32_t run = (uint32_t)(total / words.count), longer = (uint32_t)(total % words.count), number = 0;
+    uint32_t run = (uint32_t)(m.total / m.lane_count), longer = (uint32_t)(m.total % m.lane_count), number = 0;
     amount place = 0, before = 0; /* of the lane, and of the stream, among all symbols */
-    for (uint32_t i = 0; i < words.count; i++) {
+    for (uint32_t i = 0; i < m.lane_count; i++) {
         lane *l = &m.lanes[i];
         while (number < n && place >= before + s[number].count) before += s[number++].count;
         l->stream = (uint16_t)number;
         if (number < n) lane_to(&m, l, place - before);
         place += run + (i < longer);
     }
-    tail = tail_length(m.width, total, words.count, &limit);
+    tail = tail_length(m.width, m.total, m.lane_count, &limit);
     uint32_t steps = run - tail + (longer > 0), length = 4;
     for (uint32_t step = 0; step < steps;) {
         uint32_t stop = (uint32_t)lesser(step + length, steps);
-        TRY(refresh(&m, words.count));
+        TRY(refresh(&m, m.lane_count));
         for (; step < stop; step++) {
-            TRY(context_step(&m, &words, longer && step == steps - 1 ? longer : words.count));
+            TRY(context_step(&m, &words, longer && step == steps - 1 ? longer : m.lane_count));
         }
         length = (uint32_t)lesser(length * 3 / 2, greater(64, step >> 4));
     }
-    for (uint32_t i = 0; i < words.count; i++) {
+    for (uint32_t i = 0; i < m.lane_count; i++) {
         lane *l = &m.lanes[i];
         uint32_t packed = l->state - STATE_LOW;
         if (words.left || packed >= limit) return QAC_BAD_PAYLOAD;
@@ -1585,8 +1602,8 @@ static qac_error read_lzma(input *in, uint8_t *out, amount size) {
 
 static qac_error read_zstd(input *in, uint8_t *out, amount size) {
     const qac_source *source = &in->file->source;
-    if (in->file->measuring) return QAC_OK;
     if (!source->zstd) return QAC_NO_ZSTD;
+    if (in->file->measuring) return QAC_OK;
     return source->zstd(source->user, in->at, (size_t)rest(in), out, (size_t)size) == 0 ? QAC_OK : QAC_BAD_PAYLOAD;
 }
 
@@ -2420,7 +2437,7 @@ static qac_error open_section(qac_file *f, uint32_t place, input *in) {
         if (!bytes) return too_small(f);
         TRY(fetch(f, s->offset, bytes, s->stored_bytes));
         data = bytes;
-        s->checked = 0;
+        s->checked = f->measuring != 0; /* then only the first bytes are looked at */
     }
     *in = memory(f, data, s->stored_bytes);
 #ifndef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION

@@ -51,7 +51,13 @@ typedef enum qac_error {
     QAC_BUFFER_TOO_SMALL,    /* the output needs the bytes that qac_tensor.bytes (or the blob's size) tells */
     QAC_READ_FAILED,         /* the caller's read function failed */
     QAC_NO_ZSTD,             /* a section is stored with zstd, and the source has no function for it */
-    QAC_BAD_ARGUMENT         /* rows or a level outside the tensor, or a null pointer */
+    QAC_BAD_ARGUMENT,        /* rows or a level outside the tensor, or a null pointer */
+
+    QAC_WRONG_BASE = 32,     /* qac_delta.h: the delta was made from another file */
+    QAC_ALREADY_APPLIED,     /* the base is what the delta makes */
+    QAC_UNSUPPORTED_DELTA,   /* a section can only be made again by a newer program, or one with more codecs */
+    QAC_WRITE_FAILED,        /* the caller's write function failed */
+    QAC_WRONG_RESULT         /* what was read back isn't the file that the delta promises */
 } qac_error;
 
 typedef enum qac_type {

@@ -7,7 +7,7 @@ import numpy as np
 from qacomp.formats.budget import Budget, check_expansion
 from qacomp.formats.bytestream import ByteReader, ByteWriter
 from qacomp.formats.codecs import Stream
-from qacomp.formats.codecs.base import Array, word_dtype
+from qacomp.formats.codecs.base import Array, Codec, word_dtype
 from qacomp.formats.codecs.codebooks import ascending, descending, fold, unfold
 from qacomp.formats.codecs.planes import Planes
 from qacomp.formats.deltas.changes import (
@@ -40,8 +40,11 @@ _FOOTPRINT = 64  # bytes of memory for each symbol
 _UNSIGNED = {1: 1, 2: 3, 4: 5, 8: 7}  # the id of the unsigned element type of so many bytes
 
 
-def difference(place: int, new: SectionContents, base: Base) -> bytes | None:
-    """Return the difference of a section from the base; None if it can't be made again from one."""
+def difference(place: int, new: SectionContents, base: Base, planes: Codec) -> bytes | None:
+    """Return the difference of a section from the base; None if it can't be made again from one.
+
+    planes: the codec planes, perhaps without zstd, with which differences of values are stored.
+    """
     parts = [new.with_parents(part) for part in new.parts(place) if part.stream.count]
     if not parts:
         return None
@@ -56,7 +59,7 @@ def difference(place: int, new: SectionContents, base: Base) -> bytes | None:
     if parts[0].is_indices:
         _write_indices(out, parts, [found.astype(np.int32) for found in symbols], new, base)
     else:
-        _write_values(out, parts, symbols, base)
+        _write_values(out, parts, symbols, base, planes)
     return bytes(out.buffer)
 
 
@@ -142,7 +145,9 @@ def _known(part: StreamPart, base: Base) -> StreamPart:
     return part
 
 
-def _write_values(out: ByteWriter, parts: Sequence[StreamPart], symbols: Sequence[Array], base: Base) -> None:
+def _write_values(
+    out: ByteWriter, parts: Sequence[StreamPart], symbols: Sequence[Array], base: Base, planes: Codec
+) -> None:
     moved = []
     for part, found in zip(parts, symbols, strict=True):
         best, form = _moved(found, None, part.stream), NO_BASE
@@ -154,7 +159,7 @@ def _write_values(out: ByteWriter, parts: Sequence[StreamPart], symbols: Sequenc
                 best, form = tried[shift], 1 + folded(shift)
         out.uint(form)
         moved.append(best)
-    coded = Planes().encode(moved, [_unsigned(part.stream) for part in parts])
+    coded = planes.encode(moved, [_unsigned(part.stream) for part in parts])
     assert coded is not None
     out.raw(coded)
 

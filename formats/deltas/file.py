@@ -39,7 +39,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Delta:
-    """A delta. head: prefix and stored header of the new container; steps: one for each of its sections, in order."""
+    """A delta. head: prefix and stored header of the new container; steps: one for each of its sections, in order.
+
+    left_out: names such as no-zstd, of codecs that the delta's own header isn't stored with.
+    """
 
     source: str
     base: FileIdentity
@@ -47,6 +50,7 @@ class Delta:
     head: bytes | memoryview
     steps: tuple[Step, ...]
     size: int = 0
+    left_out: tuple[str, ...] = ()
 
 
 def identity(parts: Iterable[bytes | memoryview]) -> FileIdentity:
@@ -78,7 +82,7 @@ def delta_chunks(delta: Delta) -> Iterator[bytes | memoryview]:
     for payload in payloads:
         out.raw(struct.pack("<I", crc32(payload)))
     header = bytes(out.buffer)
-    choice = blob(header, check_header)
+    choice = blob(header, check_header, (), delta.left_out)
     size = PREFIX_BYTES + len(choice.payload) + sum(len(payload) for payload in payloads)
     crc = crc32(choice.payload)
     yield write_prefix(Prefix(DELTA.version, choice.codec.id, len(choice.payload), len(header), size, crc), DELTA)

@@ -2,6 +2,11 @@
 
 from collections.abc import Callable
 
+from qacomp.formats.codec_choice import LEAVE_OUT
+from qacomp.formats.codecs import CODECS
+from qacomp.formats.codecs.lzma import Lzma
+from qacomp.formats.codecs.planes import Planes
+from qacomp.formats.codecs.zstd import Zstd
 from qacomp.formats.container import Container
 from qacomp.formats.deltas.coding import difference
 from qacomp.formats.deltas.file import DIFFERENCE, REFERRED, WHOLE, Delta, FileIdentity, Step, identity
@@ -9,6 +14,7 @@ from qacomp.formats.deltas.prediction import Base
 from qacomp.formats.deltas.sections import SectionContents
 
 _PART = 1 << 22  # bytes that are read at once
+_HEADER_CODEC = 6  # offset of the id of the header's codec in a container
 
 
 def make_delta(old: Container, new: Container, advance: Callable[[], None] = lambda: None) -> Delta:
@@ -17,18 +23,27 @@ def make_delta(old: Container, new: Container, advance: Callable[[], None] = lam
     Raises a FormatError for a damaged container.
     """
     base, contents = Base(old), SectionContents(new)
-    referred = _Sections(old)
+    referred, left_out = _Sections(old), _left_out(old, new)
+    planes = Planes().without([name.removeprefix(LEAVE_OUT) for name in left_out])
     steps = []
     for place in range(len(new.header.sections)):
         stored = new.stored(place)
         step = Step(WHOLE, payload=stored)
         if (number := referred.equal_to(new, place)) is not None:
             step = Step(REFERRED, number=number)
-        elif (coded := difference(place, contents, base)) is not None and len(coded) < len(stored):
+        elif (coded := difference(place, contents, base, planes)) is not None and len(coded) < len(stored):
             step = Step(DIFFERENCE, payload=coded)
         steps.append(step)
         advance()
-    return Delta("delta", file_identity(old), file_identity(new), new.data[: new.start], tuple(steps))
+    head = new.data[: new.start]
+    return Delta("delta", file_identity(old), file_identity(new), head, tuple(steps), left_out=left_out)
+
+
+def _left_out(old: Container, new: Container) -> tuple[str, ...]:
+    """Return the names that leave out the codecs which neither file needs, as the device may not have them."""
+    used = {section.codec for file in (old, new) for section in file.header.sections}
+    used |= {bytes(file.data[_HEADER_CODEC : _HEADER_CODEC + 1])[0] for file in (old, new)}
+    return tuple(LEAVE_OUT + codec.name for codec in (CODECS[Zstd.id], CODECS[Lzma.id]) if codec.id not in used)
 
 
 def file_identity(container: Container) -> FileIdentity:

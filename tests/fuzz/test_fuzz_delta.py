@@ -1,0 +1,196 @@
+"""The C code that applies deltas, under the sanitizers: vectors, damaged and hostile deltas, with numpy's outcome."""
+
+import hashlib
+import random
+import shutil
+import struct
+import subprocess
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import delta_pairs
+import pytest
+
+from qacomp.formats import FormatError, open_file
+from qacomp.formats.deltas import Delta, delta_chunks, read_delta, updated
+from qacomp.formats.deltas.file import DIFFERENCE, WHOLE, Step
+from qacomp.formats.native_library import SOURCES
+
+HERE = Path(__file__).parent
+VECTORS = HERE.parent / "vectors" / "deltas_v1"
+GOLDEN = HERE.parent / "golden" / "deltas_v1"
+STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
+ARM = ("arm-none-eabi-gcc", "-mthumb", "-mcpu=cortex-m4")
+NO_ZSTD, WRONG_BASE, ALREADY_APPLIED, UNSUPPORTED = 12, 32, 33, 34
+WAYS = 3  # of applying: into a second region in memory and by functions, and in place
+MUTANTS = 70
+
+
+PAIRS = tuple(delta_pairs.PAIRS)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """fuzz_delta.c under the sanitizers of addresses and of undefined behaviour."""
+    compiler = shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("no gcc or clang")
+    path = tmp_path_factory.mktemp("fuzz") / "fuzz_delta"
+    sanitized = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    files = (f"-I{SOURCES}", str(HERE / "fuzz_delta.c"), str(SOURCES / "qac_delta.c"), "-o", str(path))
+    if subprocess.run([compiler, *STRICT, *sanitized, *files], check=False, capture_output=True).returncode:
+        subprocess.run([compiler, *STRICT, *files], check=True)  # raises for what isn't for lack of sanitizers
+        pytest.skip(f"{compiler} has no sanitizers here")
+    return path
+
+
+def outcomes(program: Path, inputs: Sequence[tuple[bytes, bytes]], folder: Path) -> list[list[str]]:
+    """For each base and delta what each way makes: "error:CRC-32:bytes"; the last three are sizes of memory."""
+    packed = folder / "packed"
+    parts = [struct.pack("<I", len(base)) + base + delta for base, delta in inputs]
+    packed.write_bytes(b"".join(struct.pack("<I", len(part)) + part for part in parts))
+    done = subprocess.run([program, packed], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[:2000]
+    found = [line.split() for line in done.stdout.splitlines()]
+    assert len(found) == len(inputs)
+    return found
+
+
+def makes(data: bytes) -> list[str]:
+    """The outcome of all ways where they make a file."""
+    return [f"0:{zlib.crc32(data):08x}:{len(data)}"] * WAYS
+
+
+def errors(outcome: Sequence[str]) -> set[int]:
+    return {int(part.split(":")[0]) for part in outcome[:WAYS]}
+
+
+def vector(name: str) -> tuple[bytes, bytes, bytes]:
+    old, new, update = ((VECTORS / f"{name}.{end}").read_bytes() for end in ("old.qac", "new.qac", "qacd"))
+    return old, new, update
+
+
+def applied(old: bytes, delta: bytes) -> bytes | None:
+    """What numpy makes; None for an error."""
+    try:
+        with open_file(old) as base:
+            return b"".join(updated(read_delta(memoryview(delta), "update"), base).chunks())
+    except FormatError:
+        return None
+
+
+def test_vectors_are_there_and_never_written_again() -> None:
+    lines = (VECTORS / "SHA256SUMS").read_text().splitlines()
+    sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
+    paths = [path for path in VECTORS.iterdir() if path.suffix]
+    assert sums == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    assert {name.split(".")[0] for name in sums} == {*PAIRS, *delta_pairs.CHAINS}
+    with pytest.raises(SystemExit, match="kept for good"):
+        delta_pairs.write(PAIRS[0])
+
+
+def test_numpy_and_c_make_the_new_file_of_each_vector(program: Path, tmp_path: Path) -> None:
+    vectors = [(name, *vector(name)) for name in PAIRS]
+    old, new, update = ((GOLDEN / name).read_bytes() for name in ("old.qac", "new.qac", "update.qacd"))
+    vectors.append(("golden", old, new, update))
+    found = outcomes(program, [(base, delta) for _, base, _, delta in vectors], tmp_path)
+    for (name, base, made, delta), outcome in zip(vectors, found, strict=True):
+        assert applied(base, delta) == made, name
+        assert errors(outcome) == {NO_ZSTD} if name == "zstd" else outcome[:WAYS] == makes(made), (name, outcome)
+        if name == "zstd":
+            continue
+        lean, fast, buffer = (int(part) for part in outcome[WAYS:])
+        assert lean <= fast and max(len(base), len(made)) <= buffer <= len(base) + len(made), name
+
+
+def test_a_chain_and_its_order(program: Path, tmp_path: Path) -> None:
+    count = delta_pairs.CHAINS["chain"][1]
+    updates = [(VECTORS / f"chain.{n}.qacd").read_bytes() for n in range(count)]
+    files = [(VECTORS / "chain.old.qac").read_bytes()]
+    for update in updates:
+        made = applied(files[-1], update)
+        assert made is not None
+        files.append(made)
+    assert files[-1] == (VECTORS / "chain.new.qac").read_bytes()
+    inputs = [(base, update) for base in files for update in updates]
+    for number, outcome in enumerate(outcomes(program, inputs, tmp_path)):
+        at, of = divmod(number, count)  # update `of` makes file `of + 1`
+        if at == of:
+            assert outcome[:WAYS] == makes(files[at + 1])
+        else:
+            assert errors(outcome) == {ALREADY_APPLIED if at == of + 1 else WRONG_BASE}
+
+
+def test_every_flipped_byte_and_every_cut_is_refused(program: Path, tmp_path: Path) -> None:
+    inputs = []
+    for name in ("tuned_context", "refined_rans", "chunks", "types"):
+        old, _, update = vector(name)
+        for place in range(0, len(update), 7):
+            damaged = bytearray(update)
+            damaged[place] ^= 1 << place % 8
+            inputs += [(old, bytes(damaged)), (old, update[:place])]
+        inputs += [(old, update + b"\0"), (old, b"")]
+        for place in range(0, len(old), 61):
+            wrong = bytearray(old)
+            wrong[place] ^= 1 << place % 8
+            inputs.append((bytes(wrong), update))
+    assert all(0 not in errors(outcome) for outcome in outcomes(program, inputs, tmp_path))
+
+
+def hostile(delta: Delta, rng: random.Random) -> bytes:
+    """A delta whose checksums are right, with a few bytes of one payload or of its choice of sections changed."""
+    payloads = [delta.head, *(step.payload for step in delta.steps)]
+    steps = list(delta.steps)
+    if rng.random() < 0.15:
+        chosen = rng.randrange(len(steps))
+        step = rng.choice(steps)
+        steps[chosen] = replace(steps[chosen], method=step.method, number=rng.randrange(4), payload=bytes(step.payload))
+        return b"".join(delta_chunks(replace(delta, steps=tuple(steps))))
+    chosen = rng.choice([n for n, payload in enumerate(payloads) if len(payload)])
+    damaged = bytearray(payloads[chosen])
+    for _ in range(rng.randrange(1, 4)):
+        damaged[rng.randrange(min(len(damaged), rng.choice((8, 40, 4000))))] = rng.randrange(256)
+    payloads[chosen] = bytes(damaged)
+    steps = [replace(step, payload=payload) for step, payload in zip(steps, payloads[1:], strict=True)]
+    return b"".join(delta_chunks(replace(delta, head=payloads[0], steps=tuple(steps))))
+
+
+def test_numpy_and_c_agree_on_hostile_deltas(program: Path, tmp_path: Path) -> None:
+    rng, inputs, files = random.Random(5), [], []
+    names = [name for name in PAIRS if name != "zstd"]
+    for number in range(MUTANTS):
+        old, new, update = vector(names[number % len(names)])
+        inputs.append((old, hostile(read_delta(memoryview(update), "update"), rng)))
+        files.append(new)
+    good = 0
+    for (old, update), new, outcome in zip(inputs, files, outcomes(program, inputs, tmp_path), strict=True):
+        made = applied(old, update)
+        assert made in (None, new)  # a digest promises the result
+        good += made is not None
+        assert outcome[:WAYS] == makes(new) if made is not None else 0 not in errors(outcome)
+    assert 0 < good < MUTANTS // 2
+
+
+def test_what_c_cannot_make_again_is_refused_by_name(program: Path, tmp_path: Path) -> None:
+    """A difference of a section with another codec, as a later version of the format may have one."""
+    old, _, update = vector("tuned_rans")
+    delta = read_delta(memoryview(update), "update")
+    huffman = (HERE.parent / "vectors" / "v1" / "indices_huffman.qac").read_bytes()
+    with open_file(huffman) as container:
+        stored = [container.stored(place) for place in range(len(container.header.sections))]
+        steps = [Step(WHOLE, payload=payload) for payload in stored[:-1]] + [Step(DIFFERENCE, payload=b"\0\0\0")]
+        new = replace(delta.new, size=len(huffman))
+        other = replace(delta, head=huffman[: container.start], steps=tuple(steps), new=new)
+    assert errors(outcomes(program, [(old, b"".join(delta_chunks(other)))], tmp_path)[0]) == {UNSUPPORTED}
+
+
+@pytest.mark.parametrize("more", [(), ("-DQAC_NO_LZMA", "-DQAC_NO_DEFLATE"), ("-DQAC_CRC_TABLES=8",)], ids=str)
+@pytest.mark.parametrize(
+    "command", [("clang",), ("arm-none-eabi-gcc", "-mthumb", "-mcpu=cortex-m4")], ids=lambda c: c[0]
+)
+def test_other_compilers_find_nothing_to_warn_of(command: tuple[str, ...], more: tuple[str, ...]) -> None:
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"no {command[0]}")
+    subprocess.run([*command, *STRICT, *more, "-fsyntax-only", SOURCES / "qac_delta.c"], check=True)
