@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from qacomp.batches.examples import Examples, epoch_seed
 from qacomp.batches.feed import moved
-from qacomp.errors import DataError, QacompError
+from qacomp.errors import DataError, NonFiniteWeightsError, QacompError
 from qacomp.evaluation.metric import ACCURACY, Metric
 from qacomp.evaluation.on_batches import network_value
 from qacomp.evaluation.submodels import submodel_values
@@ -82,9 +82,10 @@ def train(
 ) -> list[EpochRecord]:
     """Train `model` in place, and return a record for each epoch.
 
-    Learning rates follow the stage's `Descent`. If the loss becomes NaN or infinite, the training ends with the network
-    of the last epoch before, and a note says so; in the first epoch DivergedError is raised. With several processes
-    each trains the same network on its part of every batch; RanksError if one of them fails.
+    Learning rates follow the stage's `Descent`. If the loss, or what the network returns after an epoch, becomes NaN or
+    infinite, the training ends with the network of the last epoch before, and a note says so; in the first epoch
+    DivergedError is raised. With several processes each trains the same network on its part of every batch; RanksError
+    if one of them fails.
     """
     return _Loop(model, data, stage, objective, optimizer).run(hooks)
 
@@ -189,7 +190,14 @@ class _Loop:
         if not done:
             raise DataError(f"{self.data.spec}: the training part gives no batches; check its length and drop_last")
         loss, penalty = (value / done for value in sums)
-        return EpochRecord.of(stage.name, epoch + 1, (loss, penalty), stage.metric.name, self._validate())
+        try:
+            measured = self._validate()
+        except NonFiniteWeightsError as error:  # the last step of an epoch can be the one that diverges
+            raise DivergedError(
+                f"{stage.name}: the network returns NaN or infinity after epoch {epoch + 1}; try a smaller --lr or "
+                "--strength"
+            ) from error
+        return EpochRecord.of(stage.name, epoch + 1, (loss, penalty), stage.metric.name, measured)
 
     def _step(self, part: BatchPart, progress: float) -> tuple[float, float]:
         """Take one step; return the task loss and the penalty. progress: fraction of the stage's steps done so far."""

@@ -94,3 +94,20 @@ def test_a_diverged_training_ends_with_the_last_good_epoch() -> None:
 def test_a_training_that_diverges_at_once_is_an_error() -> None:
     with pytest.raises(DivergedError, match="epoch 1; try a smaller --lr"):
         _train(Breaks(last=2), [])
+
+
+class BreaksAfter(Breaks):
+    """The same, but it's the validation after the `last` step that gets NaN; every loss of a step is finite."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.steps += self.training
+        logits: Tensor = self.layer(x.flatten(1))
+        return logits if self.training or self.steps < self.last else logits * math.nan
+
+
+def test_an_epoch_whose_last_step_breaks_the_network_counts_as_diverged() -> None:
+    notes: list[str] = []
+    assert _train(BreaksAfter(last=12), notes) == 2
+    assert len(notes) == 1 and "after epoch 3" in notes[0] and "epoch 2 is kept" in notes[0]
+    with pytest.raises(DivergedError, match="NaN or infinity after epoch 1; try a smaller --lr"):
+        _train(BreaksAfter(last=4), [])
