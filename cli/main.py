@@ -27,6 +27,7 @@ _COMMANDS = (
     "apply",
     "verify",
     "sbom",
+    "sign",
     "gate",
     "sweep",
     "plot",

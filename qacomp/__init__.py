@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from qacomp.options.config import CompressConfig
     from qacomp.remote import open_file
     from qacomp.result import Result
+    from qacomp.signing import sign, verify_signature
     from qacomp.stages.from_scratch import TrainedCheckpoint
     from qacomp.train_api import train
     from qacomp.updates import apply, delta
@@ -44,7 +45,9 @@ __all__ = [
     "open_file",
     "read_checkpoint",
     "sbom",
+    "sign",
     "train",
+    "verify_signature",
 ]
 __version__ = VERSION
 
@@ -65,7 +68,9 @@ _HOMES = {
     "open_file": "qacomp.remote",
     "read_checkpoint": "qacomp.checkpoints",
     "sbom": "qacomp.bom",
+    "sign": "qacomp.signing",
     "train": "qacomp.train_api",
+    "verify_signature": "qacomp.signing",
 }
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "RemoteError",
     "RunLimitError",
     "RuntimeCrashError",
+    "SignatureError",
     "SourceMismatchError",
     "StoppedRunError",
     "UnknownArchitectureError",
@@ -102,6 +103,10 @@ class RanksError(QacompError):
 
 class RemoteError(QacompError):
     """A URL can't be opened, read or written: the server or a package says no, or sends something else than before."""
+
+
+class SignatureError(QacompError):
+    """A signature is malformed, or isn't one of this file by this key; or a file or key is unfit for signing."""
 
 
 class SourceMismatchError(QacompError):

@@ -23,6 +23,8 @@ _PACKAGES = {
     "accelerate": ("accelerate", "distributed"),
     "transformers": ("transformers", "text"),
     "distributed": ("Dask", "cluster"),
+    "model_signing": ("model-signing", "sign"),
+    "OpenSSL": ("pyOpenSSL", "sign"),
 }
 """Module -> what users call the package, and the extra of qacomp that brings it. `train` brings all of `onnx` too."""
 

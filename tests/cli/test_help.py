@@ -49,6 +49,7 @@ COMMANDS = {
     "diff": 30,
     "verify": 30,
     "sbom": 30,
+    "sign": 30,
     "demo": 30,
     "page": 30,
     "serve": 30,

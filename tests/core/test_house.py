@@ -18,7 +18,7 @@ ALLOWED = {
     "qacomp": {
         *("numpy", "torch", "sklearn", "onnx", "onnxruntime", "onnxscript", "safetensors", "PIL", "tomli_w"),
         *("matplotlib", "accelerate", "optuna", "sqlalchemy", "nncodec", "distributed"),
-        *("fsspec", "huggingface_hub", "transformers"),
+        *("fsspec", "huggingface_hub", "transformers", "model_signing", "cryptography"),
     },
     "cli": {"click", "rich"},
 }
@@ -88,7 +88,7 @@ ROOMS = (
     ("result",),
     ("pipeline", "evaluate", "diff"),
     ("calls",),
-    ("api", "train_api", "gating", "merge", "updates", "bom"),
+    ("api", "train_api", "gating", "merge", "updates", "bom", "signing"),
     ("sweeping",),
     ("testing",),
     ("__init__", "__main__"),
