@@ -2,8 +2,10 @@
 
 import _papers_assistants
 import _papers_ladder
+import _papers_pruning
 import _papers_regularizers
 import _papers_sinreq
+import _papers_vgg
 from _papers_claims import Claim
 
 _OURS = "CPU hours at the plan's budget on a faster processor with matrix units for bf16"
@@ -15,18 +17,6 @@ LATER = (
         f"not run: about 7 (AlexNet) and 10 (VGG16) {_OURS}",
     ),
     (
-        "epruning",
-        "EPruning",
-        "the search beats magnitude at the same share kept, and the full network keeps its accuracy",
-        f"not run: about 6 {_OURS}; LeNet-5 and ResNet-20 from trained networks: suite pruning",
-    ),
-    (
-        "sinreq_scratch",
-        "SinReQ",
-        "VGG-11 from scratch converges to a better accuracy with SinReQ (figure 3)",
-        f"not run: about 4 {_OURS}",
-    ),
-    (
         "table2",
         "IPKD-TA",
         "Table II: assistants help every width of slimmable MobileNet-V1",
@@ -36,6 +26,7 @@ LATER = (
 
 
 def claims() -> list[Claim]:
-    """Return every claim; the last ones have no trials yet."""
-    run = [_papers_ladder.claim(), _papers_assistants.claim(), _papers_regularizers.claim(), _papers_sinreq.claim()]
-    return run + [Claim(name, paper, text, "", instead=instead) for name, paper, text, instead in LATER]
+    """Return every claim; AlexNet and table II have no trials yet."""
+    first = [_papers_ladder.claim(), _papers_assistants.claim(), _papers_regularizers.claim(), _papers_sinreq.claim()]
+    alexnet, table2 = (Claim(name, paper, text, "", instead=instead) for name, paper, text, instead in LATER)
+    return [*first, alexnet, _papers_pruning.claim(), _papers_vgg.claim(), table2]

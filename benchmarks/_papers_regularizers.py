@@ -10,6 +10,7 @@ from _papers_pieces import Piece, Trial
 from _papers_training import compressed, parts, prepared, pretrained
 
 from qacomp.options.config import CompressConfig
+from qacomp.training.loop import DivergedError
 
 NAME = "regularizers"
 SEEDS = 5
@@ -94,10 +95,19 @@ def cells(pieces: Sequence[Piece]) -> list[dict[str, Any]]:
 
 
 def measure(s: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Return each method's accuracies (see `compressed`): all from one trained network, on the same batches."""
+    """Return each method's accuracies (see `compressed`): all from one trained network, on the same batches.
+
+    A method whose loss became NaN or infinite has the error instead, as `diverged`; it counts in no cell.
+    """
     examples = parts(s["data"], seed, (s["images"], s["validation"]), prepared(s["arch"]))
     model = pretrained(s["arch"], seed, s, examples)
-    return {name: compressed(model, config(s, seed, name), examples) for name in s["methods"]}
+    found: dict[str, Any] = {}
+    for name in s["methods"]:
+        try:
+            found[name] = compressed(model, config(s, seed, name), examples)
+        except DivergedError as error:
+            found[name] = {"diverged": str(error)}
+    return found
 
 
 def config(s: dict[str, Any], seed: int, method: str) -> CompressConfig:
@@ -130,5 +140,6 @@ def table(pieces: Sequence[Piece], arch: str, k: int) -> dict[int, dict[str, dic
     found: dict[int, dict[str, dict[str, float]]] = {}
     for piece in pieces:
         if (piece.settings["arch"], piece.settings["k"]) == (arch, k):
-            found.setdefault(piece.seed, {}).update(piece.figures)
+            measured = {name: figures for name, figures in piece.figures.items() if "diverged" not in figures}
+            found.setdefault(piece.seed, {}).update(measured)
     return found

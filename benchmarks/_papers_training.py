@@ -15,6 +15,7 @@ from _trials import WORK, data_spec
 from result import shared_folder
 from torch import nn
 
+import qacomp
 from qacomp.batches.arrays import ArrayBatches
 from qacomp.batches.examples import Batch
 from qacomp.checkpoints import read_checkpoint
@@ -161,3 +162,19 @@ def counted(model: nn.Module, layer: str) -> list[int]:
     names = (f"{layer}.parametrizations.weight.original", f"{layer}.weight")
     weight = next(p for name, p in model.named_parameters() if name in names).detach()
     return [int(n) for n in torch.histc(weight / weight.square().mean().sqrt(), BINS, -REACH, REACH)]
+
+
+def trained(make: Callable[[], nn.Module], examples: TensorExamples, settings: dict[str, Any], seed: int) -> Any:
+    """Train a network from random weights, as `qacomp train` does; return what `course_of` takes."""
+    arrays = {
+        f"{axis}_{name}": getattr(part.whole, axis)
+        for name, part in (("train", examples.train), ("val", examples.val), ("test", examples.test))
+        for axis in ("x", "y")
+    }
+    return qacomp.train(make, arrays, seed=seed, augment="none", device="cpu", **settings)
+
+
+def course_of(done: Any) -> dict[str, Any]:
+    """Return the test accuracy and [loss, penalty, validation accuracy] of each epoch of a finished training."""
+    epochs = [[round(r.loss, 4), round(r.penalty, 5), round(r.measured, 2)] for r in done.history]
+    return {"test": round(done.accuracy, 3), "epochs": epochs}

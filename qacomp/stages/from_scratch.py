@@ -37,6 +37,7 @@ from qacomp.training.history import EpochRecord
 from qacomp.training.loop import parameter_groups
 from qacomp.training.optimizers import make_optimizer, weight_decay_of
 from qacomp.training.own_functions import OwnFunctions
+from qacomp.training.pruning.report import PruningReport
 from qacomp.training.quantizers import quantizer_named
 
 _CHOSEN = OwnFunctions()
@@ -50,7 +51,9 @@ class TrainedCheckpoint:
 
     For a flexible network `accuracy` is that of the largest sub-model, `submodels` those of all by name (else empty),
     and `validation_accuracy` their mean. metric: what was measured; if that isn't accuracy, `value` and `validation`
-    are its values, and the accuracies None. pruning: what pruning kept, None without. zeros: weights that are zero.
+    are its values, and the accuracies None. pruning: what pruning kept, None without; under `full` and `pruned` the
+    figures of the whole network and of the pruned one on the test part, after a search by energy. zeros: weights that
+    are zero.
     """
 
     output: Path
@@ -66,7 +69,7 @@ class TrainedCheckpoint:
     value: float | None = None
     validation: float | None = None
     zeros: int = 0
-    pruning: dict[str, str | int | float] | None = None
+    pruning: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
     settings: str = ""
     module: nn.Module | None = field(default=None, repr=False, compare=False)
@@ -181,10 +184,15 @@ def _written(job: Job, output: Path) -> TrainedCheckpoint:
         value=None if metric.percent else value,
         validation=None if metric.percent else validation,
         zeros=sum(int((p == 0).sum()) for p in weights if p.ndim > 1),
-        pruning=None if report is None else report.summary(),
+        pruning=None if report is None else _told_of(report),
         notes=tuple(job.run.notes),
         settings=c.to_toml(),
     )
+
+
+def _told_of(report: PruningReport) -> dict[str, Any]:
+    figures = {"full": report.full, "pruned": report.pruned}
+    return report.summary() | {name: asdict(found) for name, found in figures.items() if found is not None}
 
 
 def _validation(job: Job) -> float:
