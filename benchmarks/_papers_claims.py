@@ -31,7 +31,7 @@ class Claim:
     """Hold what a paper says, how it is tested here, and the trials; without trials `instead` says why nothing is run.
 
     The claim is decided once all `questions` are. shape: how our experiment differs from the paper's. cells: the cells
-    of the claim's tables, from its pieces (see `_papers_cells`).
+    of the claim's tables, from its pieces (see `_papers_cells`); remarks: what else the pieces tell, in sentences.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Claim:
     questions: tuple[Question, ...] = ()
     instead: str = ""
     cells: Callable[[Sequence[Piece]], list[dict[str, Any]]] = lambda pieces: []
+    remarks: Callable[[Sequence[Piece]], list[str]] = lambda pieces: []
 
 
 @dataclass(frozen=True)

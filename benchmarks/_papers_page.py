@@ -56,7 +56,7 @@ def cells(rows: Rows, claim: str) -> str:
     r = row["results"]
     hours = f"{r['cpu_hours']:.2f} CPU hours" if r["pieces"] else "nothing has run yet"
     text = f"{row['settings']['shape']}. {r['pieces']} of {r['of']} pieces, {hours}.\n"
-    text = text[0].upper() + text[1:]
+    text = text[0].upper() + text[1:] + "".join(f"\n{remark}\n" for remark in r.get("remarks", []))
     for part in parts_of(r.get("cells", [])):
         columns, lines = pivot(r["cells"], part)
         text += "\n" + table([part, *columns], lines)

@@ -76,7 +76,22 @@ def claim() -> Claim:
         tuple(trials),
         tuple(questions),
         cells=cells,
+        remarks=remarks,
     )
+
+
+def remarks(pieces: Sequence[Piece]) -> list[str]:
+    """Return a sentence for each network, K and method that diverged in some seeds."""
+    counts: dict[tuple[str, int, str], int] = {}
+    for piece in pieces:
+        for name, figures in piece.figures.items():
+            if "diverged" in figures:
+                key = piece.settings["arch"], piece.settings["k"], name
+                counts[key] = counts.get(key, 0) + 1
+    return [
+        f"{NETWORKS[arch]}, K = {k}: {name} diverged in {count} of {SEEDS} seeds, which have no cell."
+        for (arch, k, name), count in sorted(counts.items())
+    ]
 
 
 def cells(pieces: Sequence[Piece]) -> list[dict[str, Any]]:

@@ -66,7 +66,7 @@ def row(found: Standing) -> Row:
         )
     results = {"verdict": found.verdict, "decided": found.decided, "answers": answers}
     results |= {"pieces": len(found.pieces), "of": len(claim.trials), "cpu_hours": round(found.hours, 3)}
-    results["cells"] = claim.cells(found.pieces)
+    results |= {"cells": claim.cells(found.pieces), "remarks": claim.remarks(found.pieces)}
     return Row(claim.name, claim.text, {"paper": claim.paper, "shape": claim.shape}, results)
 
 

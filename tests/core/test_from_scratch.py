@@ -106,6 +106,8 @@ def test_a_state_that_evolved_from_the_start_is_removed_from_the_graph(folder: P
     found = trained(folder / "energy.pt", prune="energy:rate=0.5")
     assert found.pruning is not None and 0.4 < float(found.pruning["kept_share"]) < 0.55
     assert found.accuracy is not None and found.accuracy > 80
+    assert found.pruning["pruned"]["top1"] == pytest.approx(found.accuracy)
+    assert found.pruning["full"]["loss"] != found.pruning["pruned"]["loss"]  # of the network with all its filters
     result = shared(found.output, k=16)
     size = sum(np.prod(tensor.dims) for tensor in result.to_onnx().graph.initializer)
     assert size < 0.65 * found.parameters
