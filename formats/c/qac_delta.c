@@ -17,6 +17,12 @@ enum { REFERRED, WHOLE, DIFFERENCE };
 enum { NO_BASE, BY_VALUE, SHIFTED }; /* forms of a stream of indices; values: NO_BASE or 1 + the folded shift */
 enum { WORDS, NUMBERS, TYPED };      /* what is read of the base: stored words, indices, values in the tensor's type */
 
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+#define CHECKING 0 /* a fuzzer would hardly get past checksums and digests */
+#else
+#define CHECKING 1
+#endif
+
 #define MOST_FORM (2u + 2u * 65536u)
 #define DENSE_LEVEL UINT32_MAX /* as the level of a part: the values of a dense tensor */
 #define NOWHERE UINT32_MAX
@@ -247,12 +253,12 @@ static qac_error read_steps(qac_delta *d, input *in, uint64_t at) {
     }
     if (at != f->source.size) return QAC_BAD_HEADER;
     TRY(get_part(in, 4, &crcs));
-    TRY(check_crc(f, d->head_offset, head, load32(crcs.at)));
+    if (CHECKING) TRY(check_crc(f, d->head_offset, head, load32(crcs.at)));
     for (uint32_t i = 0; i < n; i++) {
         if (steps[i].method == REFERRED) continue;
         TRY(get_part(in, 4, &crcs));
         steps[i].crc = load32(crcs.at);
-        TRY(check_crc(f, steps[i].offset, steps[i].bytes, steps[i].crc));
+        if (CHECKING) TRY(check_crc(f, steps[i].offset, steps[i].bytes, steps[i].crc));
     }
     return at_end(in);
 }
@@ -305,7 +311,7 @@ static qac_error check_identity(const qac_file *f, const qac_delta_identity *wan
         TRY(fetch(f, at, piece, length));
         blake_add(&sum, piece, length);
     }
-    return blake_is(&sum, wanted->digest) ? QAC_OK : QAC_WRONG_BASE;
+    return blake_is(&sum, wanted->digest) || !CHECKING ? QAC_OK : QAC_WRONG_BASE;
 }
 
 /* Check that sections that aren't differences have the size and the checksum that the new file's header promises. */
@@ -317,12 +323,12 @@ static qac_error check_steps(qac_delta *d) {
     for (uint32_t i = 0; i < d->made.sections; i++) {
         const section_record *s = section_of(&d->made, i);
         const delta_step *step = step_of(d, i);
-        if (step->method == WHOLE && (step->bytes != s->stored_bytes || step->crc != s->crc)) return QAC_BAD_PAYLOAD;
+        if (step->method == WHOLE && (step->bytes != s->stored_bytes || (CHECKING && step->crc != s->crc))) return QAC_BAD_PAYLOAD;
         if (step->method != REFERRED) continue;
         if (step->number >= d->base.sections || used[step->number]++) return QAC_BAD_PAYLOAD;
         const section_record *from = section_of(&d->base, step->number);
-        if (from->stored_bytes != s->stored_bytes || from->crc != s->crc) return QAC_BAD_PAYLOAD;
-        TRY(check_crc(&d->base, from->offset, from->stored_bytes, from->crc));
+        if (from->stored_bytes != s->stored_bytes || (CHECKING && from->crc != s->crc)) return QAC_BAD_PAYLOAD;
+        if (CHECKING) TRY(check_crc(&d->base, from->offset, from->stored_bytes, from->crc));
     }
     d->made.top = mark;
     return QAC_OK;
@@ -945,9 +951,7 @@ static qac_error finish_making(qac_delta *d, const making *m, output *out, amoun
     d->made.top = mark + ((section->stored_bytes + 7) & ~(amount)7);
     if (d->made.measuring) return QAC_OK;
     if (out->at != out->end) return QAC_BAD_PAYLOAD;
-#ifndef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
-    if (~crc_step(&d->made, UINT32_MAX, m->out, section->stored_bytes) != section->crc) return QAC_CHECKSUM_MISMATCH;
-#endif
+    if (CHECKING && ~crc_step(&d->made, UINT32_MAX, m->out, section->stored_bytes) != section->crc) return QAC_CHECKSUM_MISMATCH;
     return QAC_OK;
 }
 
@@ -1476,7 +1480,7 @@ static qac_error apply(qac_delta *d, const qac_delta_target *target) {
         if (target->read(target->user, at, piece, length) != 0) return QAC_READ_FAILED;
         blake_add(&sum, piece, length);
     }
-    return blake_is(&sum, d->to.digest) ? QAC_OK : QAC_WRONG_RESULT;
+    return blake_is(&sum, d->to.digest) || !CHECKING ? QAC_OK : QAC_WRONG_RESULT;
 }
 
 qac_error qac_delta_apply(qac_delta *d, const qac_delta_target *target) {

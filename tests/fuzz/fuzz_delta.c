@@ -6,7 +6,7 @@
  * An input is the size of the base (four bytes, little-endian), the base, and the delta. The program without libFuzzer reads
  * a file of inputs, each behind its size, and writes a line for each: "error:CRC-32:bytes of the result", for a second
  * region (in memory, then by functions) and in place; then the arena, lean and fast, and the buffer that is needed.
- * Under libFuzzer the delta's checksums are made right first.
+ * Under libFuzzer the checksums of the three headers are made right first.
  */
 #include "qac_delta.h"
 
@@ -136,20 +136,52 @@ static void store32(uint8_t *p, uint32_t value) {
     for (int i = 0; i < 4; i++, value >>= 8) p[i] = (uint8_t)value;
 }
 
+/* Make a prefix and its checksums right; returns the bytes of the stored header. */
+static uint32_t mend(uint8_t *prefix, size_t bytes, size_t file_bytes, const char *magic) {
+    uint32_t stored = (uint32_t)prefix[8] | (uint32_t)prefix[9] << 8;
+    memcpy(prefix, magic, 5);
+    if (stored > bytes - 32) stored = (uint32_t)(bytes - 32);
+    store32(prefix + 8, stored);
+    if (prefix[6] == 0) store32(prefix + 12, stored);
+    if (file_bytes) {
+        store32(prefix + 16, (uint32_t)file_bytes);
+        store32(prefix + 20, 0);
+    }
+    store32(prefix + 24, crc32_of(prefix + 32, stored));
+    store32(prefix + 28, crc32_of(prefix, 28));
+    return stored;
+}
+
+/* Find the end of an unsigned LEB128 integer, and its value. */
+static uint8_t *skip(uint8_t *p, const uint8_t *end, uint64_t *value) {
+    *value = 0;
+    for (int shift = 0; p < end && shift < 63; shift += 7) {
+        *value |= (uint64_t)(*p & 127) << shift;
+        if (!(*p++ & 128)) break;
+    }
+    return p;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     uint8_t *copy = malloc(size ? size : 1);
     memcpy(copy, data, size);
     if (size >= 4 && load32(data) <= size - 4 && size - 4 - load32(data) >= 32) {
-        uint8_t *prefix = copy + 4 + load32(data);
-        size_t bytes = (size_t)(copy + size - prefix);
-        uint32_t stored = (uint32_t)prefix[8] | (uint32_t)prefix[9] << 8;
-        memcpy(prefix, "\x93QAD\x01", 5);
-        if (stored > bytes - 32) stored = (uint32_t)(bytes - 32);
-        store32(prefix + 8, stored);
-        if (prefix[6] == 0) store32(prefix + 12, stored);
-        store32(prefix + 16, (uint32_t)bytes);
-        store32(prefix + 20, 0);
-        store32(prefix + 24, crc32_of(prefix + 32, stored));
+        uint8_t *prefix = copy + 4 + load32(data), *end = copy + size, *p;
+        size_t bytes = (size_t)(end - prefix);
+        if (load32(data) >= 32) mend(copy + 4, load32(data), load32(data), "\x93QAC\x01");
+        uint32_t stored = mend(prefix, bytes, bytes, "\x93QAD\x01");
+        uint64_t number;
+        p = prefix + 32;
+        for (int i = 0; i < 2; i++) { /* the identities; then the bytes of the head, the first payload */
+            p = skip(p, prefix + 32 + stored, &number);
+            p += (size_t)(prefix + 32 + stored - p) < 32 ? 0 : 32;
+        }
+        skip(p, prefix + 32 + stored, &number);
+        size_t left = (size_t)(end - prefix) - 32 - stored;
+        if (prefix[6] == 0 && number >= 32 && number <= left) {
+            mend(prefix + 32 + stored, (size_t)number, 0, "\x93QAC\x01");
+            store32(prefix + 24, crc32_of(prefix + 32, stored));
+        }
         store32(prefix + 28, crc32_of(prefix, 28));
     }
     each_way(copy, size, NULL); /* FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION skips checksums and digests of the rest */
