@@ -50,6 +50,7 @@ fuzz: $(READY) ## fuzz the reader with mutants whose checksums are right, and wi
 	$(BIN)/python tests/fuzz/structured.py --mutants $(MUTANTS)
 	$(BIN)/python tests/fuzz/run.py
 	$(BIN)/python tests/fuzz/run_c.py
+	$(BIN)/python tests/fuzz/run_c.py --deltas
 
 docs: $(READY) ## build the API reference into build/docs (pdoc)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"

@@ -1,6 +1,6 @@
 """The C decoder: speed against the numpy reader and its peers, size of its code, memory for ResNet-20; its WebAssembly
 module, the readers under fuzzers, and deltas. DEVICES_ROWS names some groups of rows: speed,resnet,code,wasm,js_fuzz,
-c_fuzz,deltas.
+c_fuzz,deltas,c_deltas.
 """
 
 import os
@@ -15,6 +15,7 @@ import _devices_fuzz
 import _devices_page
 import networks
 import numpy as np
+from _devices_delta_c import deltas_in_c
 from _devices_deltas import deltas
 from _devices_wasm import wasm
 from codec import gaussian
@@ -202,6 +203,7 @@ def run(size: str, seeds: int) -> Results:
         "js_fuzz": _devices_fuzz.javascript,
         "c_fuzz": _devices_fuzz.c,
         "deltas": lambda: deltas(size),
+        "c_deltas": deltas_in_c,
         "page": lambda: _devices_page.page(size),
     }
     for name in os.environ.get("DEVICES_ROWS", ",".join(parts)).split(","):

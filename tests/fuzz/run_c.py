@@ -1,7 +1,8 @@
-"""Fuzz the C decoder with libFuzzer: python tests/fuzz/run_c.py [--inputs N] [--seconds S] [--state FOLDER].
+"""Fuzz the C decoder with libFuzzer: python tests/fuzz/run_c.py [--deltas] [--inputs N] [--seconds S] [--state FOLDER].
 
 Needs clang. The corpus starts from the seeds, the golden files and the vectors, with headers stored raw, so that a
-changed byte meets the decoder and not a checksum or lzma. A state folder keeps the corpus and the number of inputs of
+changed byte meets the decoder and not a checksum or lzma; with --deltas from the vectors of deltas, of which C applies
+any to any base. A state folder keeps the corpus and the number of inputs of
 this very source; a run with it goes on where the last one ended.
 """
 
@@ -10,17 +11,19 @@ import hashlib
 import json
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 C = ROOT / "formats" / "c"
-SOURCES = (C / "qac.h", C / "qac.c", HERE / "fuzz_c.c")
 FLAGS = (
     "-g",
     "-O2",
@@ -31,7 +34,6 @@ FLAGS = (
     "-DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION",
 )
 LIMITS = (
-    "-max_len=3072",
     "-timeout=600",  # of the clock, and machines may be busy
     "-rss_limit_mb=2048",
     "-malloc_limit_mb=256",
@@ -61,22 +63,46 @@ def write_corpus(folder: Path) -> None:
         (folder / name).write_bytes(assemble(parts.version, raw, flags, sections, parts.payloads))
 
 
-def fuzz(inputs: int, seconds: float, state: Path) -> dict[str, Any]:
+def write_deltas(folder: Path) -> None:
+    """Write the vectors of deltas as inputs: bytes of the base, base, delta."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (HERE.parent / "vectors" / "deltas_v1").glob("*.qacd"):
+        base = (path.parent / f"{path.name.split('.')[0]}.old.qac").read_bytes()
+        (folder / path.name).write_bytes(struct.pack("<I", len(base)) + base + path.read_bytes())
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is fuzzed. headers, sources: what is compiled; longest: bytes of an input; write: makes the corpus."""
+
+    headers: tuple[Path, ...]
+    sources: tuple[Path, ...]
+    longest: int
+    write: Callable[[Path], None]
+
+
+READER = Target((C / "qac.h",), (HERE / "fuzz_c.c", C / "qac.c"), 3072, write_corpus)
+DELTAS = Target(
+    (C / "qac.h", C / "qac.c", C / "qac_delta.h"), (HERE / "fuzz_delta.c", C / "qac_delta.c"), 16384, write_deltas
+)
+
+
+def fuzz(inputs: int, seconds: float, state: Path, what: Target = READER) -> dict[str, Any]:
     """Run until so many inputs of this source were tried in this state folder; return what is counted so far."""
     state.mkdir(parents=True, exist_ok=True)
-    source = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()
+    source = hashlib.sha256(b"".join(path.read_bytes() for path in (*what.headers, *what.sources))).hexdigest()
     counts, corpus, target = state / "counts.json", state / "corpus", state / f"fuzz_c_{source[:12]}"
     told: dict[str, Any] = {"source": source, "inputs": 0, "findings": 0, "seconds": 0.0, "told": ""}
     if counts.exists() and (before := json.loads(counts.read_text()))["source"] == source:
         told = before
     if not target.exists():
-        subprocess.run(["clang", *FLAGS, f"-I{C}", str(HERE / "fuzz_c.c"), str(C / "qac.c"), "-o", target], check=True)
-    write_corpus(corpus)
+        subprocess.run(["clang", *FLAGS, f"-I{C}", *map(str, what.sources), "-o", target], check=True)
+    what.write(corpus)
     end = time.monotonic() + seconds
     while told["inputs"] < inputs and not told["findings"] and (left := int(end - time.monotonic())) > 0:
         begun, seed = time.monotonic(), told["inputs"] // 1000 + 1
         runs = (f"-runs={min(PIECE, inputs - told['inputs'])}", f"-max_total_time={left}", f"-seed={seed}")
-        command = [str(target), str(corpus), *LIMITS, *runs, f"-artifact_prefix={state}/"]
+        command = [str(target), str(corpus), *LIMITS, f"-max_len={what.longest}", *runs, f"-artifact_prefix={state}/"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         found = _UNITS.search(done.stderr)
         if found is None:
@@ -96,12 +122,13 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=1_000_000, help="inputs to try, those of earlier runs included")
     parser.add_argument("--seconds", type=float, default=120, help="of the clock, at most")
     parser.add_argument("--state", type=Path, help="folder that keeps corpus and counts (default: none is kept)")
+    parser.add_argument("--deltas", action="store_true", help="fuzz what applies deltas instead of the reader")
     given = parser.parse_args()
     if shutil.which("clang") is None:
         print("clang isn't installed: the C decoder is only tried with mutants (tests/fuzz/test_fuzz_c.py)")
         return 0
     with tempfile.TemporaryDirectory() as scratch:
-        told = fuzz(given.inputs, given.seconds, given.state or Path(scratch))
+        told = fuzz(given.inputs, given.seconds, given.state or Path(scratch), DELTAS if given.deltas else READER)
     print(told["told"] or json.dumps(told))
     return int(told["findings"] > 0)
 
