@@ -1,16 +1,17 @@
 """Take whatever a PyTorch user has as data: loaders, datasets, iterables of batches, arrays, in parts or as a whole."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from qacomp.batches.arrays import ArrayBatches, array_batches, array_parts
 from qacomp.batches.examples import Batches
 from qacomp.batches.feed import told
-from qacomp.batches.form import BatchForm
+from qacomp.batches.form import TARGETS, BatchForm
 from qacomp.batches.loaders import LoadedExamples
 from qacomp.batches.splitting import Whole
 from qacomp.errors import DataError
@@ -18,6 +19,8 @@ from qacomp.errors import DataError
 _PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _NOT_DEFINED = ("NotImplementedError", "MisconfigurationException")
 """What Lightning raises for a loader that a module doesn't define, by name: Lightning may not be installed."""
+_COLLATED = 64
+"""Examples in a batch of an IterableDataset: the batch size that the settings ask for isn't known yet."""
 _ONCE = (
     "can be iterated only once, and a training needs many passes; give a DataLoader, a list of batches, or an object "
     "whose __iter__ begins anew"
@@ -82,7 +85,7 @@ def _is_whole(part: Any) -> bool:
 
 
 def _whole(spec: str, given: Any, form: BatchForm) -> Whole:
-    own = BatchForm(spec, form.names, form.required, form.open_names, form.open_count)
+    own = replace(form, spec=spec)
     if isinstance(given, tuple) and len(given) >= 2 and all(_is_array(part) for part in given):
         *x, y = given
         return Whole(array_batches(spec, x[0] if len(x) == 1 else tuple(x), y, own), own)
@@ -92,7 +95,33 @@ def _whole(spec: str, given: Any, form: BatchForm) -> Whole:
         raise DataError(f"{spec}: {told(given)} isn't data; give a DataLoader, a Dataset, batches, or arrays (x, y)")
     if isinstance(given, Iterator):
         raise DataError(f"{spec}: {type(given).__name__} {_ONCE}")
-    return Whole(given, own)
+    return Whole(_collated(given), own)
+
+
+def _collated(given: Any) -> Any:
+    """Return an IterableDataset that gives examples as a loader of batches; anything else as it is.
+
+    As in torch a dataset gives examples. One whose first item has inputs and targets with the same first size, above 1,
+    gives batches: of one example the inputs would have a first axis of channels or positions.
+    """
+    if not isinstance(given, IterableDataset):
+        return given
+    try:
+        first = next(iter(given), None)
+    except Exception:  # the error is told when the batches are read
+        return given
+    return given if first is None or _is_batch(first) else DataLoader(given, batch_size=_COLLATED)
+
+
+def _is_batch(item: Any) -> bool:
+    parts = [part for name, part in item.items() if not isinstance(part, str)] if isinstance(item, Mapping) else item
+    if isinstance(item, Mapping) and not any(name in item for name in TARGETS):
+        return True  # the error about missing targets comes with the batch
+    tensors = (
+        [part for part in parts if isinstance(part, Tensor | np.ndarray)] if isinstance(parts, tuple | list) else []
+    )
+    sizes = {tensor.shape[0] if tensor.ndim else 1 for tensor in tensors}
+    return len(tensors) == len(parts) and len(sizes) == 1 and max(sizes) > 1 and max(t.ndim for t in tensors) > 1
 
 
 def _is_array(part: Any) -> bool:

@@ -125,9 +125,16 @@ def _by_accuracy(original: float, found: float, errors: Mapping[str, OperatorErr
 
 
 def _of_untrained(original: float, found: float, chance: float | None) -> Verdict:
-    """Return that nothing could be lost, since the original knew nothing yet, or little of what the result knows."""
     state = "hardly trained" if chance is None else f"no better than guessing ({chance:.1f} %)"
-    text = f"accuracy {original:.2f} -> {found:.2f} %, but the original is {state}, so it tells nothing of what is lost"
+    return nothing_to_lose(f"accuracy {original:.2f} -> {found:.2f} %", f"is {state}")
+
+
+def nothing_to_lose(told: str, state: str) -> Verdict:
+    """Return that nothing could be lost, since the original knew nothing yet, or little of what the result knows.
+
+    told: what was measured of both; state: what the original is.
+    """
+    text = f"{told}, but the original {state}, so it tells nothing of what is lost"
     return Verdict(UNMEASURED, (text,), "a trained network: `qacomp train`")
 
 

@@ -70,28 +70,33 @@ def export_dense(
             raise ExportError("the network has no sub-models to export; export it as an ordinary network")
         outputs = twin.submodel_names
         twin.forward = types.MethodType(_forward_all, twin)
-    elif (names := _output_names(twin, example)) != outputs or len(example.names) > 1:
-        outputs = names
-        twin.forward = _in_order(twin.forward, example, names != (OUTPUT,))
+    else:
+        found = _result(twin, example)
+        outputs = tuple(flat_outputs(found)) or outputs
+        if not isinstance(found, torch.Tensor | None) or len(example.names) > 1:
+            twin.forward = _in_order(twin.forward, example)
     with quietly():
         proto = _traced(twin, example, state, outputs)
     return _finished(proto, twin, state, (example.names, outputs))
 
 
-def _output_names(twin: nn.Module, example: ExportInputs) -> tuple[str, ...]:
-    """Return the names of a network's outputs, or the usual one if it fails, since the exporter says why."""
+def _result(twin: nn.Module, example: ExportInputs) -> Any:
+    """Return what a network gives for the examples; None if it fails, since the exporter says why."""
     with contextlib.suppress(Exception), torch.no_grad():
-        return tuple(flat_outputs(example.call(twin)))
-    return (OUTPUT,)
+        return example.call(twin)
+    return None
 
 
-def _in_order(plain: Any, example: ExportInputs, several: bool) -> Any:
-    """Return a forward that takes the inputs in order, and returns its tensors as a tuple if there are several."""
+def _in_order(plain: Any, example: ExportInputs) -> Any:
+    """Return a forward that takes the inputs in order, and returns a tensor, or all tensors of the result as a tuple.
+
+    What isn't a tensor, such as a cache of keys and values, is left out.
+    """
 
     def forward(*tensors: torch.Tensor) -> Any:
         named = dict(zip(example.names, tensors, strict=True)) if isinstance(example.feed, dict) else {}
         found = plain(**named) if named else plain(*tensors)
-        return tuple(flat_outputs(found).values()) if several else found
+        return found if isinstance(found, torch.Tensor) else tuple(flat_outputs(found).values())
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     forward.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in example.names])  # type: ignore[attr-defined]

@@ -7,8 +7,9 @@ from torch import nn
 
 from qacomp.batches.examples import Examples
 from qacomp.batches.images import ImageExamples
-from qacomp.evaluation.guessing import guessing
+from qacomp.evaluation.guessing import no_better
 from qacomp.evaluation.on_batches import network_value
+from qacomp.models.first_weights import is_untouched
 from qacomp.models.plain_modules import copied
 from qacomp.options.config import CompressConfig
 from qacomp.options.needs import trains
@@ -27,6 +28,8 @@ from qacomp.training.quantizers import quantize_activations
 from qacomp.training.resume import ResumeStore, fingerprint
 from qacomp.training.setup import TrainingSetup
 from qacomp.training.task import choose_task
+
+UNTOUCHED = "with the weights that a new network has"
 
 
 @dataclass(frozen=True)
@@ -95,15 +98,17 @@ def start_job(
 
 
 def _knows_nothing(session: TrainingSetup) -> bool:
-    """Return whether the original is to teach the network, but is at chance itself; a note says so."""
-    if session.config.distill.name != "kd" or not trains(session.config) or not session.task.metric.percent:
+    """Return whether the original is to teach the network, but has learned nothing itself; a note says so."""
+    if session.config.distill.name != "kd" or not trains(session.config):
         return False
-    val = session.examples.val
-    value = network_value(session.original, val, session.task.metric, device=session.device)
-    chance = guessing(val, value)
-    if chance is not None:
-        session.note(
-            f"the original gets {value:.2f} % of the validation part, no better than guessing ({chance:.1f} %), so it "
-            "doesn't teach the network: as --distill none"
-        )
-    return chance is not None
+    metric, val = session.task.metric, session.examples.val
+    value = network_value(session.original, val, metric, device=session.device)
+    why = no_better(metric, val, value)
+    if why is None and not is_untouched(session.original):
+        return False
+    told = f"{value:.2f} %" if metric.percent else f"{metric.name} {value:.4g}"
+    session.note(
+        f"the original gets {told} on the validation part, {why or UNTOUCHED}, so it doesn't teach the network: as "
+        "--distill none"
+    )
+    return True

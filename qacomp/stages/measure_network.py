@@ -10,23 +10,24 @@ from torch import nn
 from qacomp.batches.feed import Feed, count_of
 from qacomp.errors import StoppedRunError
 from qacomp.evaluation.advice import finer_settings
-from qacomp.evaluation.guessing import guessing
+from qacomp.evaluation.guessing import guessing, no_better
 from qacomp.evaluation.metrics import Measure
 from qacomp.evaluation.on_batches import largest_difference_of, network_value, onnx_value, some_feeds
 from qacomp.evaluation.submodels import describe_submodels
-from qacomp.evaluation.verdict import judge
+from qacomp.evaluation.verdict import Verdict, judge, nothing_to_lose
 from qacomp.exporting.onnx_model import onnx_model
 from qacomp.exporting.operating_points import operating_points
 from qacomp.formats import Container, SharedTensor
 from qacomp.graphs.metadata import TOGETHER
 from qacomp.graphs.submodels import output_names
+from qacomp.models.first_weights import is_untouched
 from qacomp.models.flexible import FlexibleModel
 from qacomp.options.needs import level_numbers, vector_precision
 from qacomp.sharing.selection import Selection
 from qacomp.sharing.share import Packed
 from qacomp.sources.probes import probe_inputs
 from qacomp.stages.figures import Accuracy
-from qacomp.stages.job import Job
+from qacomp.stages.job import UNTOUCHED, Job
 from qacomp.stages.made import Made, Measurements
 from qacomp.stages.network_measuring import generated_examples, layer_errors, network_agreement
 from qacomp.stages.pack_ladder import pack_ladder
@@ -99,6 +100,8 @@ def _judged(job: Job, package: Package, tuned: nn.Module, values: Accuracy, prob
     finer = finer_settings(job.config)
     verdict = judge(agreement, errors, _percent(accuracy, accuracy.tuned), finer, accuracy.chance)
     metric = _measure(job, values, values.tuned)
+    if (untrained := _learned_all(job, accuracy, metric)) is not None:
+        verdict = untrained
     return Measurements(accuracy, agreement, metric, errors=errors, verdict=verdict)
 
 
@@ -114,6 +117,20 @@ def _measure(job: Job, values: Accuracy, found: float | None) -> Measure | None:
         return None
     metric = job.session.task.metric
     return Measure(metric.name, values.original, found, job.session.examples.test_count, metric.higher)
+
+
+def _learned_all(job: Job, accuracy: Accuracy, metric: Measure | None) -> Verdict | None:
+    """Return the verdict on a network that was trained here from an original that had learned nothing; else None."""
+    if job.session is None or not job.training.history or accuracy.chance is not None:
+        return None
+    task, why = job.session.task, f"has learned nothing: it came {UNTOUCHED}" if is_untouched(job.original) else None
+    if metric is not None:
+        guessed = no_better(task.metric, job.session.examples.test, metric.original)
+        why = f"is {guessed}" if guessed is not None else why
+        told = f"{metric.name} {metric.original:.4g} -> {metric.decoded:.4g}"
+    else:
+        told = f"accuracy {accuracy.original:.2f} -> {accuracy.tuned:.2f} %"
+    return None if why is None else nothing_to_lose(told, why)
 
 
 def _metadata(job: Job, package: Package, found: Measurements) -> dict[str, Any]:
@@ -169,10 +186,12 @@ def _read_back(
     if value is None or job.session is None or values.original is None:
         return found
     if not job.session.task.metric.percent:
-        return replace(found, metric=_measure(job, values, value))
+        metric = _measure(job, values, value)
+        return replace(found, metric=metric, verdict=_learned_all(job, values, metric) or found.verdict)
     accuracy = replace(values, decoded=value)
     finer = finer_settings(job.config)
     verdict = judge(found.agreement, found.errors, _percent(accuracy, value), finer, accuracy.chance)
+    verdict = _learned_all(job, replace(accuracy, tuned=value), None) or verdict
     return replace(found, accuracy=accuracy, verdict=verdict)
 
 

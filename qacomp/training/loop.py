@@ -29,9 +29,12 @@ from qacomp.training.history import EpochRecord
 from qacomp.training.objective import Objective
 from qacomp.training.resume import ResumeStore
 
+_RUN_OFF = 1e4
+"""A loss so many times that of the first steps, and above it as a number too, has run off and doesn't come back."""
+
 
 class DivergedError(QacompError):
-    """The training loss became NaN or infinite."""
+    """The training loss, or an output of the trained network, became NaN or infinite, or the loss ran off."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,9 @@ def train(
     """Train `model` in place, and return a record for each epoch.
 
     Learning rates follow the stage's `Descent`. If the loss, or what the network returns after an epoch, becomes NaN or
-    infinite, the training ends with the network of the last epoch before, and a note says so; in the first epoch
-    DivergedError is raised. With several processes each trains the same network on its part of every batch; RanksError
-    if one of them fails.
+    infinite, or the loss 10,000 times that of the first step, the training ends with the network of the last epoch
+    before, and a note says so; in the first epoch DivergedError is raised. With several processes each trains the same
+    network on its part of every batch; RanksError if one of them fails.
     """
     return _Loop(model, data, stage, objective, optimizer).run(hooks)
 
@@ -108,6 +111,7 @@ class _Loop:
         }
         self.records: list[EpochRecord] = []
         self.best: tuple[float | None, dict[str, Tensor]] = (None, {})
+        self.most = math.inf  # the largest loss of an epoch that hasn't run off
 
     def run(self, hooks: TrainingHooks) -> list[EpochRecord]:
         """Train the epochs that aren't done yet; return the records of all epochs."""
@@ -147,13 +151,14 @@ class _Loop:
     def _state(self) -> dict[str, Any]:
         state: dict[str, Any] = {key: part.state_dict() for key, part in self.parts.items()}
         value, best = self.best
-        return state | {"records": [asdict(r) for r in self.records], "best_value": value, "best": best}
+        records = [asdict(r) for r in self.records]
+        return state | {"records": records, "best_value": value, "best": best, "most": self.most}
 
     def _restore(self, saved: dict[str, Any]) -> None:
         for key, part in self.parts.items():
             part.load_state_dict(saved[key])
         self.records = [EpochRecord(**r) for r in saved["records"]]
-        self.best = (saved["best_value"], saved["best"])
+        self.best, self.most = (saved["best_value"], saved["best"]), saved.get("most", math.inf)
 
     def _agree(self) -> None:
         """Check that all processes train the same network in the same way, and start from the first one's state."""
@@ -182,22 +187,23 @@ class _Loop:
         for done, part in enumerate(parts_of(batches, stage.ranks, self.data.spec), 1):
             loss, penalty = self._step(part, min(1.0, (epoch * steps + done - 1) / (steps * stage.epochs)))
             if not math.isfinite(loss):
-                raise DivergedError(
-                    f"{stage.name}: the loss became {loss} in epoch {epoch + 1}; try a smaller --lr or --strength"
-                )
+                raise self._diverged(f"the loss became {loss}", epoch)
+            if epoch == 0 and done == 1:
+                self.most = _RUN_OFF * max(1.0, abs(loss))
             sums = [sums[0] + loss, sums[1] + penalty]
             task.advance()
         if not done:
             raise DataError(f"{self.data.spec}: the training part gives no batches; check its length and drop_last")
         loss, penalty = (value / done for value in sums)
-        try:
-            measured = self._validate()
-        except NonFiniteWeightsError as error:  # the last step of an epoch can be the one that diverges
-            raise DivergedError(
-                f"{stage.name}: the network returns NaN or infinity after epoch {epoch + 1}; try a smaller --lr or "
-                "--strength"
-            ) from error
+        if loss > self.most:
+            raise self._diverged(f"the loss rose to {loss:.3g}", epoch)
+        measured = stage.ranks.from_first(self._finite)
+        if math.isnan(measured):  # the last step of an epoch can be the one that diverges
+            raise self._diverged("the network returns NaN or infinity", epoch, "after")
         return EpochRecord.of(stage.name, epoch + 1, (loss, penalty), stage.metric.name, measured)
+
+    def _diverged(self, what: str, epoch: int, when: str = "in") -> DivergedError:
+        return DivergedError(f"{self.stage.name}: {what} {when} epoch {epoch + 1}; try a smaller --lr or --strength")
 
     def _step(self, part: BatchPart, progress: float) -> tuple[float, float]:
         """Take one step; return the task loss and the penalty. progress: fraction of the stage's steps done so far."""
@@ -228,6 +234,13 @@ class _Loop:
     def _validate(self) -> float:
         """Return the metric on the validation part; for a flexible model the sub-models' mean."""
         return self.stage.ranks.from_first(self._measure)
+
+    def _finite(self) -> float:
+        """Return the metric on the validation part, NaN if an output is NaN or infinite."""
+        try:
+            return self._measure()
+        except NonFiniteWeightsError:
+            return math.nan
 
     def _measure(self) -> float:
         val, stage = self.data.val, self.stage

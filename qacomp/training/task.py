@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qacomp.batches.examples import Examples
-from qacomp.batches.feed import moved, told
+from qacomp.batches.feed import Feed, moved, told
 from qacomp.batches.outputs import main_output
 from qacomp.datasets.custom import find_custom
 from qacomp.errors import ConfigError, QacompError
 from qacomp.evaluation.metric import ACCURACY, Metric
 from qacomp.evaluation.metric_choice import choose_metric
+from qacomp.evaluation.metrics import IGNORED
 from qacomp.evaluation.on_batches import Forward, device_of
 from qacomp.models.plain_modules import in_eval_mode
 from qacomp.options.metric_names import check_loss
@@ -47,6 +48,8 @@ def choose_task(
         found = Forward(network)(moved(batch.x, device_of(network)))
     y = moved(batch.y, device_of(network))
     kind = _kind(main_output(found), y)
+    if own.loss_fn is None and kind == "classes":
+        _check_next(batch.x, batch.y)
     criterion = _criterion(kind, own, (found, y))
     return LossAndMetric(criterion, choose_metric(metric, own.metric, found, y))
 
@@ -57,6 +60,18 @@ def _kind(outputs: Tensor, y: Any) -> str:
         return "classes"
     fits = isinstance(y, Tensor) and y.is_floating_point() and y.numel() == outputs.numel()
     return "values" if fits and outputs.is_floating_point() else "unknown"
+
+
+def _check_next(x: Feed, y: Tensor) -> None:
+    """Raise ConfigError where each label is the token at its own place: transformers' models shift them inside."""
+    ids = x.get("input_ids") if isinstance(x, dict) else x
+    if not isinstance(ids, Tensor) or ids.is_floating_point() or ids.ndim < 2 or ids.shape != y.shape:
+        return
+    if bool(((y == ids) | (y == IGNORED)).all()) and bool((y != IGNORED).any()):
+        raise ConfigError(
+            f"labels {told(y)} are the input's own tokens, so the network would learn to copy them; give those of the "
+            "next position (-100 at the last one), or loss_fn and metric (--loss-fn, --metric) that shift them"
+        )
 
 
 def _criterion(kind: str, own: OwnFunctions, seen: tuple[Any, Any]) -> Criterion:

@@ -60,16 +60,16 @@ def test_every_optimizer_takes_a_schedule_and_a_norm() -> None:
 
 
 class Breaks(nn.Module):
-    """A linear network whose outputs are NaN from its `last` training step on."""
+    """A linear network whose outputs are multiplied by `factor` from its `last` training step on."""
 
-    def __init__(self, last: int) -> None:
+    def __init__(self, last: int, factor: float = math.nan) -> None:
         super().__init__()
-        self.layer, self.last, self.steps = nn.Linear(4, 2), last, 0
+        self.layer, self.last, self.factor, self.steps = nn.Linear(4, 2), last, factor, 0
 
     def forward(self, x: Tensor) -> Tensor:
         self.steps += self.training
         logits: Tensor = self.layer(x.flatten(1))
-        return logits * math.nan if self.training and self.steps >= self.last else logits
+        return logits * self.factor if self.training and self.steps >= self.last else logits
 
 
 def _train(model: nn.Module, notes: list[str]) -> int:
@@ -81,9 +81,10 @@ def _train(model: nn.Module, notes: list[str]) -> int:
     return len(train(model, data, stage, Objective(), optimizer, TrainingHooks(SilentProgress(), note=notes.append)))
 
 
-def test_a_diverged_training_ends_with_the_last_good_epoch() -> None:
+@pytest.mark.parametrize("factor", [math.nan, 1e7])
+def test_a_diverged_training_ends_with_the_last_good_epoch(factor: float) -> None:
     notes: list[str] = []
-    broken, sound = Breaks(last=10), Breaks(last=100)
+    broken, sound = Breaks(10, factor), Breaks(last=100)
     torch.manual_seed(0)
     sound.load_state_dict(broken.state_dict())
     assert _train(broken, notes) == 2  # four steps an epoch: the tenth is in the third

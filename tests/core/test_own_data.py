@@ -133,6 +133,28 @@ def test_an_unknown_task_asks_for_a_loss() -> None:
         qacomp.compress(own.Regression(), batches, k=4, reg="exp")
 
 
+class Cached(nn.Module):
+    """Returns scores and a cache, which is no tensor, as decoders of transformers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.head = nn.Embedding(12, 8), nn.Linear(8, 12)
+
+    def forward(self, input_ids: Tensor) -> dict[str, Any]:
+        return {"logits": self.head(self.words(input_ids)), "cache": object()}
+
+
+def test_a_cache_beside_the_scores_is_left_out_and_labels_must_be_those_of_the_next_place() -> None:
+    ids = torch.randint(0, 12, (8, 6), generator=torch.Generator().manual_seed(0))
+    following = torch.cat([ids[:, 1:], torch.full((8, 1), -100)], 1)
+    settings: dict[str, Any] = {"k": 4, "sharing": "after", "epochs": 0, "tune_epochs": 0, "min_size": 16}
+    network = torch_seeded(Cached)
+    result = qacomp.compress(network, [{"input_ids": ids, "labels": following}] * 10, **settings)
+    assert [value.name for value in result.to_onnx().graph.output] == ["logits"]
+    with pytest.raises(ConfigError, match="the input's own tokens"):
+        qacomp.compress(network, [{"input_ids": ids, "labels": ids}] * 10, **settings)
+
+
 def test_splits_are_disjoint_and_the_same_again() -> None:
     y = torch.arange(100)
     loader = DataLoader(TensorDataset(y[:, None].float(), y), batch_size=8, shuffle=True)

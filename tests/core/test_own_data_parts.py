@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
+from qacomp.batches.form import BatchForm
 from qacomp.batches.given import load_examples
 from qacomp.errors import DataError
 
@@ -78,3 +79,34 @@ def test_a_stream_in_another_order_at_each_pass_is_not_split() -> None:
     assert [len(list(part.in_order(4))) for part in (parts.train, parts.val, parts.test)] == [24, 3, 3]
     given = {"train": Stream(shuffled=True), "val": Stream(shuffled=False)}
     assert len(load_examples(given, nn.Linear(4, 7)).notes) == 1
+
+
+class Items(IterableDataset[Any]):
+    """What an IterableDataset gives: examples, or batches."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.items)
+
+
+LABELS = torch.arange(1280) % 2
+IMAGES, WORDS = torch.rand(1280, 3, 4, 4), torch.ones(1280, 6).long()
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [(x, y) for x, y in zip(IMAGES, LABELS, strict=True)],
+        [(x, int(y)) for x, y in zip(IMAGES, LABELS, strict=True)],
+        [(x, x[:1]) for x in IMAGES],
+        [{"input_ids": words, "labels": y, "text": "a"} for words, y in zip(WORDS, LABELS, strict=True)],
+        [{"input_ids": words, "labels": words} for words in WORDS],
+        list(zip(torch.split(IMAGES, 64), torch.split(LABELS, 64), strict=True)),
+    ],
+)
+def test_an_iterable_dataset_gives_examples_or_batches(items: list[Any]) -> None:
+    found = load_examples(Items(items), BatchForm("data", ("input_ids",)))
+    batches = list(found.train.in_order(8))
+    assert [len(batch.y) for batch in batches] == [64] * 16

@@ -36,6 +36,15 @@ def test_states_evolve_by_class_scores_and_nothing_else() -> None:
         qacomp.compress(own.Regression(), own.diabetes(), k=8, prune="energy:epochs=1", **PRUNED)
 
 
+def test_states_of_a_regression_evolve_by_its_loss() -> None:
+    torch.manual_seed(0)
+    prune = "energy:epochs=2,objective=loss,rate=0.4,population=4"
+    result = qacomp.compress(own.Regression(), own.diabetes(), k=8, prune=prune, **PRUNED)
+    assert result.pruning is not None and result.pruning.full is None and 0.5 < result.pruning.kept_share < 0.65
+    best = [epoch.best for epoch in result.pruning.search]
+    assert len(best) == 2 and all(0 < loss < 3 for loss in best)
+
+
 def test_levels_of_a_network_with_two_inputs() -> None:
     result = qacomp.compress(own.TwoInputs(), own.pairs(), levels=(4, 16), **FAST)
     coarse = qacomp.decode(result, part=qacomp.Part(level=4))

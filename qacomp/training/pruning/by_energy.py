@@ -21,7 +21,7 @@ from qacomp.training.pruning.gates import Gates
 from qacomp.training.pruning.keep_rate import DRAWN, KeepRate, near_magnitude
 from qacomp.training.pruning.magnitude import unit_magnitudes
 from qacomp.training.pruning.methods import Pruner, PrunerOptions, PruningMasks, register_pruner, train_pruned
-from qacomp.training.pruning.objectives import OBJECTIVES, pruning_objective
+from qacomp.training.pruning.objectives import OBJECTIVES, TASK, pruning_objective
 from qacomp.training.pruning.units import States, Units, parameter_masks
 from qacomp.training.setup import TrainingSetup
 
@@ -31,7 +31,12 @@ class EnergyOptions(PrunerOptions):
     """Hyper-parameters of energy."""
 
     objective: str = option(
-        "energy", Option("Loss that states are scored by.", words=tuple(sorted(OBJECTIVES)), check=pruning_objective)
+        "energy",
+        Option(
+            "Loss that states are scored by; loss: that of the training, for any outputs.",
+            words=tuple(sorted([*OBJECTIVES, TASK])),
+            check=pruning_objective,
+        ),
     )
     start: str = option(
         "magnitude",

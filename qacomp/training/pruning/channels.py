@@ -105,10 +105,10 @@ class ChannelGraph:
 
 
 def trace_channels(model: nn.Module, example: tuple[int, ...] | ExportInputs) -> ChannelGraph:
-    """Return the channel graph of a network that maps (N, C, H, W) to (N, classes); the network is not changed.
+    """Return the channel graph of a network, such as one that maps (N, C, H, W) to (N, classes); it isn't changed.
 
-    example: the shape of one input, (C, H, W), or inputs. Raises ConfigError for a network that can't be traced (its
-    forward branches on data), or that has tied weights.
+    The channels of all its outputs stay. example: the shape of one input, (C, H, W), or inputs. Raises ConfigError for
+    a network that can't be traced (its forward branches on data), or that has tied weights.
     """
     for first, others in other_places(model).items():
         raise ConfigError(
@@ -153,7 +153,7 @@ class _Walk:
             self._visit(node)
         roots = np.array([self._root(i) for i in range(len(self.parent))], np.int64)
         _, number = np.unique(roots, return_inverse=True)
-        pinned = np.zeros(int(number.max()) + 1, bool)
+        pinned = np.zeros(int(number.max(initial=-1)) + 1, bool)
         pinned[number[sorted(self.pins)]] = True
         layers = tuple(
             PrunableLayer(name, dense, number[reads], number[writes], spread, norm)
@@ -166,15 +166,13 @@ class _Walk:
     def _visit(self, node: fx.Node) -> None:
         spread = 1
         if node.op == "placeholder":
-            atoms = self._fresh(_shape(node)[1], pinned=True)
+            atoms = self._fresh((*_shape(node), 0, 0)[1], pinned=True)
         elif node.op == "get_attr" and isinstance(self.modules.get(str(node.target).rpartition(".")[0]), _PRUNED):
             raise ConfigError(f"--prune: {node.target} is also used outside of its layer; use --prune none")
         elif node.op == "output":
-            source = node.args[0]
-            if not isinstance(source, fx.Node):
-                raise ConfigError("--prune: the network has several outputs; use --prune none")
-            self._pin(self.of[source])
-            self.outputs += self.of[source].tolist()
+            for source in node.all_input_nodes:
+                self._pin(self.of[source])
+                self.outputs += self.of[source].tolist()
             return
         elif node.op == "call_module":
             atoms, spread = self._module(node, self.modules[str(node.target)])
@@ -197,11 +195,11 @@ class _Walk:
         name = str(node.target)
         if any(found[0] == name for found in self.found):
             raise ConfigError(f"--prune: layer {name} is used twice in the network; use --prune none")
-        if isinstance(module, nn.Conv2d) and module.groups == 1:
+        if isinstance(module, nn.Conv2d) and module.groups == 1 and len(given) == module.in_channels:
             made = self._fresh(module.out_channels)
             self.found.append((name, False, given, made, 1, self._norm(node)))
             return made, 1
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear) and (len(_shape(source)), len(given) * spread) == (2, module.in_features):
             made = self._fresh(module.out_features)
             self.found.append((name, True, given, made, spread, self._norm(node)))
             return made, 1

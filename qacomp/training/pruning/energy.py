@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from qacomp.batches.feed import Feed, told
+from qacomp.batches.examples import Batch
+from qacomp.batches.feed import Feed, count_of, told
 from qacomp.errors import ConfigError
 from qacomp.ranks.ranks import ALONE, Ranks
 from qacomp.training.objective import Objective
 from qacomp.training.pruning.evolution import EvolutionOptions, Population, Repair, generation
 from qacomp.training.pruning.gates import Gates
 from qacomp.training.pruning.objectives import PruningObjective
-from qacomp.training.pruning.scoring import score_population
+from qacomp.training.pruning.scoring import score_by_loss, score_population
 from qacomp.training.pruning.units import States, Units, parameter_masks
 
 _STREAM = 0x5EA7C4  # part of the search's seeds, so that they differ from those of the batches
@@ -51,12 +52,13 @@ class SearchEpoch:
 class SearchProblem:
     """The search for states of `units` with the lowest mean `objective`; `repair` makes states satisfy a constraint.
 
+    objective: None for the loss of the training.
     start: draws the first states, at least as many as the population holds; the best of them on the first batch are
     taken.
     """
 
     units: Units
-    objective: PruningObjective
+    objective: PruningObjective | None
     repair: Repair
     start: Callable[[np.random.Generator], States]
 
@@ -156,19 +158,24 @@ class EnergyObjective(Objective):
     def task_loss(self, model: nn.Module, x: Feed, y: Any) -> Tensor:
         """Compute one generation, switch the units off that the best state does, and return the task loss: scalar.
 
-        Raises ConfigError for data without class labels, since states are scored by class scores.
+        Raises ConfigError for data without class labels, unless the loss of the training scores the states.
         """
         gates, search = self.gates, self.search
-        if not isinstance(x, Tensor) or not isinstance(y, Tensor) or y.ndim != 1 or y.is_floating_point():
+        assert gates is not None and search is not None
+        objective = search.problem.objective
+        if objective is not None and not (isinstance(x, Tensor) and _are_labels(y)):
             raise ConfigError(
                 f"--prune energy: scores states by class scores (N, classes), but the inputs are {told(x)} and the "
-                f"targets {told(y)}; give --prune magnitude"
+                f"targets {told(y)}; give --prune energy:objective=loss, or magnitude"
             )
-        assert gates is not None and search is not None
 
         def score(states: States) -> NDArray[np.float64]:
-            scores = score_population(model, gates, states, x, y, search.problem.objective)
-            scores = self.ranks.mean(scores, len(x))
+            if objective is None:
+                scores = score_by_loss(model, gates, states, Batch(x, y), self.lesson.criterion)
+            else:
+                assert isinstance(x, Tensor)
+                scores = score_population(model, gates, states, x, y, objective)
+            scores = self.ranks.mean(scores, count_of(x))
             return np.where(np.isfinite(scores), scores, math.inf)
 
         gates.set_state(search.step(score))
@@ -179,6 +186,10 @@ class EnergyObjective(Objective):
         modules = super().modules()
         modules["search"] = self.search  # type: ignore[assignment]
         return modules
+
+
+def _are_labels(y: Any) -> bool:
+    return isinstance(y, Tensor) and y.ndim == 1 and not y.is_floating_point()
 
 
 def keep_masked_values(model: nn.Module, search: StateSearch, optimizer: Optimizer) -> None:

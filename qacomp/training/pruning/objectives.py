@@ -12,6 +12,8 @@ from torch import Tensor
 from qacomp.errors import ConfigError
 
 PruningObjective = Callable[[Tensor, Tensor], Tensor]
+TASK = "loss"
+"""The objective that is the loss of the training itself, of outputs and targets of any kind."""
 
 OBJECTIVES: dict[str, PruningObjective] = {}
 
@@ -28,10 +30,12 @@ def register_objective(name: str) -> Callable[[PruningObjective], PruningObjecti
     return register
 
 
-def pruning_objective(name: str) -> PruningObjective:
-    """Return the objective registered as `name`. Raise ConfigError, which lists all objectives."""
+def pruning_objective(name: str) -> PruningObjective | None:
+    """Return the objective registered as `name`, None for `loss`. Raise ConfigError, which lists all objectives."""
+    if name == TASK:
+        return None
     if name not in OBJECTIVES:
-        raise ConfigError(f"objective = {name!r}: must be one of {', '.join(sorted(OBJECTIVES))}")
+        raise ConfigError(f"objective = {name!r}: must be one of {', '.join(sorted([*OBJECTIVES, TASK]))}")
     return OBJECTIVES[name]
 
 

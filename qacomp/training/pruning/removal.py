@@ -69,7 +69,10 @@ def _constant(model: nn.Module, name: str, norm: str | None) -> NDArray[np.bool_
     present = [v for v in vectors if isinstance(v, Tensor)]
     if norm is not None and not present:  # a batch norm without scale and shift turns zeros into a constant
         return np.ones(len(model.get_parameter(f"{name}.weight")), bool)
-    none = torch.zeros(len(model.get_parameter(f"{name}.weight")), dtype=torch.bool)
+    rows = len(model.get_parameter(f"{name}.weight"))
+    if any(len(v) != rows for v in present):  # of a transposed convolution, whose first axis are its inputs
+        return np.ones(rows, bool)
+    none = torch.zeros(rows, dtype=torch.bool)
     return np.asarray(torch.stack([none, *((v != 0).cpu() for v in present)]).any(dim=0).numpy())
 
 
@@ -103,7 +106,8 @@ def remove_dead(model: nn.Module, units: Units, *, keep: bool = False) -> tuple[
                 filling[layer.name],
             )
         )
-        _shrink_layer(model.get_submodule(layer.name), outputs, inputs)
+        if len(outputs) < len(layer.writes) or len(inputs) < layer.inputs:
+            _shrink_layer(model.get_submodule(layer.name), outputs, inputs)
     for name, atoms in graph.norms.items():
         _shrink_norm(model.get_submodule(name), np.flatnonzero(left[atoms]))
     return tuple(rows)
@@ -158,7 +162,7 @@ def clear_dead(model: nn.Module, units: Units) -> None:
             weight.mul_(outputs.view(-1, *[1] * (weight.ndim - 1)))
             weight.mul_(inputs.view(1, -1, *[1] * (weight.ndim - 2)))
             bias = getattr(model.get_submodule(layer.name), "bias", None)
-            if bias is not None:
+            if bias is not None and len(bias) == len(outputs):
                 bias.mul_(outputs)
 
 

@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from qacomp.batches.examples import Batch
+from qacomp.batches.feed import arguments
 from qacomp.training.pruning.counting import alive_units
 from qacomp.training.pruning.evolution import Scores
 from qacomp.training.pruning.gates import Gates
 from qacomp.training.pruning.objectives import PruningObjective
 from qacomp.training.pruning.units import States, parameter_masks
+from qacomp.training.teaching.lesson import Criterion
 
 
 def score_population(
@@ -57,6 +60,18 @@ def score_small(
         for state in states:
             logits = functional_call(model, small_parameters(model, gates, state), (x,)).float()  # (B, classes)
             scores.append(objective(logits, y).mean(dtype=torch.float64))
+        return np.asarray(torch.stack(scores).cpu().numpy())
+
+
+def score_by_loss(model: nn.Module, gates: Gates, states: States, batch: Batch, criterion: Criterion) -> Scores:
+    """Return the loss of the training under each of the (S, D) states: (S,), of any inputs, outputs and targets."""
+    gates.set_state(None)
+    given, named = arguments(batch.x)
+    scores = []
+    with torch.inference_mode(), gates.scoring():
+        for state in states:
+            found = functional_call(model, small_parameters(model, gates, state), given, named)
+            scores.append(criterion(found, batch.y).double())
         return np.asarray(torch.stack(scores).cpu().numpy())
 
 

@@ -20,6 +20,7 @@ from qacomp.training.pruning.counting import ParameterCount
 from qacomp.training.pruning.methods import Pruner, PruningMasks, pruner_of
 from qacomp.training.pruning.removal import clear_dead, not_removable, remove_dead
 from qacomp.training.pruning.report import PruningReport, active_units, kept_parameters, pruned_layers
+from qacomp.training.pruning.single_weights import weight_units
 from qacomp.training.pruning.units import Units, apply_masks, find_units
 from qacomp.training.setup import TrainingSetup
 
@@ -48,10 +49,14 @@ def prune(
     """Prune `model` in place as --prune says; without a setup (no data) by magnitude and without retraining.
 
     example: the shape of one input, (C, H, W), or inputs, for tracing it; note: called with texts for the user; remove:
-    take dead channels out, else they stay as zeros. Raises ConfigError for a network that can't be traced.
+    take dead channels out, else they stay as zeros. Raises ConfigError if filters of a network that can't be traced are
+    to be pruned, or if no layer can be.
     """
-    units = find_units(trace_channels(model, example))
     pruner = pruner_of(config.prune)
+    if pruner.unit == "weight":
+        units = weight_units(model, example, pruner.name, note)
+    else:
+        units = find_units(trace_channels(model, example))
     if setup is not None and pruner.options.epochs:
         trained = pruner.train(model, units, setup)
     else:
