@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from qacomp.formats import errors
 from qacomp.formats.codecs.zstd import decompress
 from qacomp.formats.dtypes import dtype_of
+from qacomp.formats.merkle import HASH_BYTES
 from qacomp.formats.native_library import READ, ZSTD, FileStruct, SourceStruct, TensorStruct, library
 from qacomp.formats.regular import open_regular
 
@@ -130,6 +131,13 @@ class NativeContainer:
     def check(self) -> None:
         """Check the checksums of all sections and the padding between them."""
         self._try(self._library.qac_check(self._file))
+
+    @property
+    def root(self) -> str:
+        """Return the hash that binds all bytes of the file, in hex."""
+        out = np.empty(HASH_BYTES, np.uint8)
+        self._try(self._library.qac_root(self._file, out.ctypes.data))
+        return out.tobytes().hex()
 
     def _blob(self, kind: int) -> bytes | None:
         size = ctypes.c_uint64()

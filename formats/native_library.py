@@ -18,7 +18,8 @@ from qacomp.formats.errors import NativeReaderError
 SOURCES = Path(__file__).parent / "c"
 FLAGS = ("-std=c99", "-O2", "-DQAC_CRC_TABLES=8", "-shared", "-fPIC")
 _COMPILERS = ("cc", "gcc", "clang")
-_SOURCE_FILE = "sections.c"  # it includes qac.c
+_SOURCE_FILE = "sections.c"  # it includes the others
+_SOURCE_FILES = ("qac.h", "qac.c", "qac_root.h", "qac_root.c", _SOURCE_FILE)
 _LIMIT = 300  # seconds that compiling may take; it takes a few
 
 READ = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_void_p, ctypes.c_size_t)
@@ -69,7 +70,7 @@ class FileStruct(ctypes.Structure):
 
 
 class Functions(NamedTuple):
-    """The functions of qac.h and sections.c; they take what qac.h says, structures by `ctypes.byref` or as they are."""
+    """The functions of qac.h, qac_root.h and sections.c. They take what these say, structures by `ctypes.byref` too."""
 
     qac_open: Callable[..., int]
     qac_arena_bytes: Callable[..., int]
@@ -79,6 +80,7 @@ class Functions(NamedTuple):
     qac_blob_bytes: Callable[..., int]
     qac_read_blob: Callable[..., int]
     qac_check: Callable[..., int]
+    qac_root: Callable[..., int]
     qac_file_bytes: Callable[..., int]
     qac_error_text: Callable[..., bytes]
     qac_indices: Callable[..., int]
@@ -100,6 +102,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "qac_blob_bytes": (_FILE, ctypes.c_int, _OUT),
     "qac_read_blob": (_FILE, ctypes.c_int, _POINTER, _SIZE),
     "qac_check": (_FILE,),
+    "qac_root": (_FILE, _POINTER),
     "qac_file_bytes": (),
     "qac_error_text": (ctypes.c_int,),
     "qac_indices": (_WORD, _POINTER, _SIZE, _POINTER, _WORD, _POINTER, _POINTER, _SIZE),
@@ -139,7 +142,7 @@ def library() -> Functions:
 def _compiled(command: list[str]) -> Path:
     """Return the path of the library that this command makes of the sources; compile it if it isn't there yet."""
     key = hashlib.sha256("\0".join(command).encode())
-    for name in ("qac.h", "qac.c", _SOURCE_FILE):
+    for name in _SOURCE_FILES:
         key.update((SOURCES / name).read_bytes())
     folder = _folder()
     path = folder / f"qac-{key.hexdigest()[:24]}.so"

@@ -1,5 +1,5 @@
 /* sections.c: decode one section of indices, for a reader that checks the rest of a file itself (native_sections.py). */
-#include "qac.c"
+#include "qac_root.c"
 
 #define FIELDS 6
 

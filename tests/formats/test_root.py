@@ -12,6 +12,7 @@ import resign
 from qacomp.formats import ChecksumMismatchError, Coding, FormatError, Level, SharedTensor, open_file, save_file
 from qacomp.formats.header import write_header
 from qacomp.formats.merkle import leaf_hash, root_of
+from qacomp.formats.native import Mode, open_native
 from qacomp.formats.records import LEAVES_FLAG
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "v1"
@@ -149,3 +150,19 @@ def test_a_level_of_a_file_that_is_cut_off(tmp_path: Path) -> None:
     data, root = written(tmp_path, WITHOUT)
     with pytest.raises(FormatError, match="cut off"):
         open_file(data[:-9], root=root, allow_truncated=True)
+
+
+@pytest.mark.usefixtures("c_decoder")
+def test_c_finds_the_root_of_any_number_of_sections(tmp_path: Path) -> None:
+    for count in (0, 1, 4, 29):
+        values = {f"t{number}": np.arange(40 + number, dtype=np.int16) for number in range(count)}
+        save_file(tmp_path / "a.qac", values, coding=Coding(("raw",), 5))
+        data = (tmp_path / "a.qac").read_bytes()
+        with open_native(data) as container, open_file(data) as ours:
+            assert container.root == ours.root
+    data, root = written(tmp_path, WITH)
+    with open_native(data) as container, open_file(data) as ours:
+        assert container.root == root
+        end = max(section.offset + section.bytes for section in ours.sections if not section.level)
+    with open_native(data[:end], Mode(allow_truncated=True)) as cut, pytest.raises(FormatError, match="cut off"):
+        _ = cut.root

@@ -65,7 +65,9 @@ def test_the_numpy_reader_finds_what_is_told(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_c_decoder_finds_what_is_told(name: str, mode: Mode) -> None:
     expected = told(name)
-    with open_native((FOLDER / f"{name}.qac").read_bytes(), mode) as container:
+    data = (FOLDER / f"{name}.qac").read_bytes()
+    with open_native(data, mode) as container, open_file(data) as ours:
+        assert container.root == ours.root
         assert list(container.version) == expected["version"]
         assert list(container.names) == [tensor["name"] for tensor in expected["tensors"]]
         for tensor in expected["tensors"]:
