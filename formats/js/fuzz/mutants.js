@@ -3,8 +3,9 @@
 import { crc32, Input } from "../bytes.js";
 import { readValues } from "../codecs/index.js";
 import { readHeader } from "../header.js";
+import { HASH_BYTES, leafHash } from "../merkle.js";
 import { Places } from "../places.js";
-import { PREFIX_BYTES, readPrefix } from "../prefix.js";
+import { LEAVES, PREFIX_BYTES, readPrefix } from "../prefix.js";
 import { zstdWith } from "../zstd.js";
 
 const UINT8 = 1;
@@ -37,10 +38,11 @@ export function apart(bytes, zstd) {
   const records = readHeader(new Input(header), prefix.flags, prefix.newer);
   const places = new Places(records, start, prefix.size);
   const digests = records.tensors.filter((t) => t.sameAs < 0).reduce((sum, t) => sum + t.digest.length, 0);
-  const crcs = header.length - digests - 4 * places.sections.length;
+  const leaves = header.length - digests - (prefix.flags & LEAVES ? HASH_BYTES * places.sections.length : 0);
+  const crcs = leaves - 4 * places.sections.length;
   const sections = places.sections.map((s) => bytes.slice(s.offset, s.offset + s.bytes));
   const aligned = places.sections.map((s) => (s.kind === 2 || s.kind === 4) && s.codec === 0 && s.bytes >= 4096);
-  return { minor: bytes[5], flags: prefix.flags, header, crcs, sections, aligned };
+  return { minor: bytes[5], flags: prefix.flags, header, crcs, leaves, sections, aligned };
 }
 
 /** Put a container together again, with a raw header and right checksums. */
@@ -78,6 +80,7 @@ export function mutant(parts, dice) {
   if (sections[i].length < length) sections[i] = Uint8Array.from({ length }, (_, at) => sections[i][at] ?? 0);
   const header = parts.header.slice();
   new DataView(header.buffer).setUint32(parts.crcs + 4 * i, crc32(sections[i]), true);
+  if (parts.flags & LEAVES) header.set(leafHash(sections[i]), parts.leaves + HASH_BYTES * i);
   return together({ ...parts, header: dice.below(8) ? header : edited(header, dice), sections });
 }
 
