@@ -88,6 +88,7 @@ def _document(container: Container, meta: Mapping[str, Any], name: str, digest: 
 def _component(container: Container, meta: Mapping[str, Any], name: str, digest: str) -> dict[str, Any]:
     facts = [
         ("bytes", container.size),
+        ("root", container.root),
         ("format-version", ".".join(map(str, container.version))),
         ("tensors", len(container.names)),
         ("written-by", meta.get("qacomp")),

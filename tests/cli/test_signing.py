@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from keys import authority, key_pair
+from range_server import range_server
 
 import qacomp as library
 from qacomp.errors import IrregularFileError, SignatureError
@@ -78,6 +79,21 @@ def test_each_thing_that_is_wrong_has_its_line(
         assert answer.code == 1 and said in answer.err and not (tmp_path / "x.sig").exists()
     assert qacomp("sign", model, "--key", keys[0]).code == 1  # it exists
     assert qacomp("sign", model, "--key", keys[0], "-o", keys[0], "--force").code == 1
+
+
+def test_a_file_by_url_is_the_one_that_is_signed(
+    tmp_path: Path, keys: tuple[Path, Path], qacomp: Callable[..., Any]
+) -> None:
+    (tmp_path / "served").mkdir()
+    model = made(tmp_path / "served" / "m.qac")
+    library.sign(model, keys[0], tmp_path / "m.sig")
+    with range_server(tmp_path / "served") as server:
+        arguments = ("verify", f"{server.url}/m.qac", "--signature", tmp_path / "m.sig", "--public-key", keys[1])
+        root = json.loads(qacomp(*arguments, "--json").out)["root"]
+        assert qacomp(*arguments, "--root", root).code == 0
+        assert "its root is" in qacomp(*arguments, "--root", "0" * 64).err
+        made(model, 1)
+        assert "was changed after it was signed" in qacomp(*arguments).err
 
 
 def test_hostile_signatures_are_refused(tmp_path: Path, keys: tuple[Path, Path]) -> None:
