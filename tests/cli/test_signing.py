@@ -91,6 +91,7 @@ def test_a_file_by_url_is_the_one_that_is_signed(
         arguments = ("verify", f"{server.url}/m.qac", "--signature", tmp_path / "m.sig", "--public-key", keys[1])
         root = json.loads(qacomp(*arguments, "--json").out)["root"]
         assert qacomp(*arguments, "--root", root).code == 0
+        assert json.loads(qacomp("inspect", model, "--json").out)["root"] == root
         assert "its root is" in qacomp(*arguments, "--root", "0" * 64).err
         made(model, 1)
         assert "was changed after it was signed" in qacomp(*arguments).err
@@ -150,6 +151,7 @@ def test_an_index_signs_its_shards(tmp_path: Path, keys: tuple[Path, Path], qaco
     library.sign(index, keys[0])
     arguments = ("verify", index, "--signature", signature, "--public-key", keys[1])
     assert qacomp(*arguments).code == 0
+    assert "its root is" in qacomp("verify", index, "--root", "0" * 64).err
     shard = tmp_path / "m-00002-of-00003.qac"
     shard.write_bytes((tmp_path / "m-00001-of-00003.qac").read_bytes())
     assert "isn't the shard that" in qacomp(*arguments).err
