@@ -1374,7 +1374,6 @@ static qac_error open_delta(qac_delta *d, const qac_source *base, const qac_sour
     error = qac_open(&d->base, base, QAC_STRICT, start + kept, left - kept);
     d->need = kept + d->base.need + 16;
     TRY(error);
-    d->base.source.zstd = update->zstd ? zstd_made : NULL;
     kept += d->base.kept;
     d->by_name = (uint32_t *)(void *)(start + kept); /* checked with the next file's memory */
     kept += (4 * (amount)d->base.tensors + 7) & ~(amount)7;

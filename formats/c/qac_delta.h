@@ -63,7 +63,7 @@ typedef struct qac_delta {
 /* Open a delta for its base: check all of its checksums, that the base is the file that it was made from (by its digest),
  * and that everything it needs is there. Nothing is written. The arena must stay until the delta isn't used any more. If
  * it is too small, delta->need is set: try again with so many bytes, until it is enough. zstd: the function of
- * `update` is used for sections of all three files. */
+ * `base` is for its sections, that of `update` for the delta's and the new file's. The qac_delta must stay where it is. */
 qac_error qac_delta_open(qac_delta *delta, const qac_source *base, const qac_source *update, void *arena, size_t bytes);
 
 /* Tell how many bytes of arena applying needs; nothing is decoded. QAC_FAST: with room to decode groups of the base once. */

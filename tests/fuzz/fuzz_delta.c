@@ -1,5 +1,5 @@
 /* Apply a delta of any bytes to a base of any bytes with qac_delta.c, in every way, in memory of exactly the size that it
- * asks for.
+ * asks for; and with flash that fails.
  *
  * For libFuzzer:  clang -g -O1 -fsanitize=fuzzer,address,undefined -DLIBFUZZER -Iformats/c tests/fuzz/fuzz_delta.c formats/c/qac_delta.c
  * Without it:     cc -g -fsanitize=address,undefined -Iformats/c tests/fuzz/fuzz_delta.c formats/c/qac_delta.c
@@ -119,6 +119,48 @@ static qac_error apply(const uint8_t *base, size_t base_bytes, const uint8_t *up
     return error;
 }
 
+/* Flash that fails: writing does from `fails_at` on, and the byte at `flipped` is read back as another one. */
+typedef struct worn_region {
+    region r;
+    uint64_t fails_at, flipped;
+} worn_region;
+
+static int write_worn(void *user, uint64_t offset, const void *from, size_t bytes) {
+    worn_region *worn = user;
+    return offset + bytes > worn->fails_at ? 1 : write_region(&worn->r, offset, from, bytes);
+}
+
+static int read_worn(void *user, uint64_t offset, void *into, size_t bytes) {
+    worn_region *worn = user;
+    if (read_region(&worn->r, offset, into, bytes)) return 1;
+    if (worn->flipped >= offset && worn->flipped - offset < bytes) ((uint8_t *)into)[worn->flipped - offset] ^= 4;
+    return 0;
+}
+
+/* Where applying succeeds: see that it tells of flash that fails, and succeeds again with the same base after that. */
+static void with_worn_flash(const uint8_t *base, size_t base_bytes, const uint8_t *update, size_t bytes) {
+    uint8_t *arena = NULL;
+    qac_source old = {base, base_bytes, NULL, NULL, NULL}, new = {update, bytes, NULL, NULL, NULL};
+    qac_delta delta;
+    uint64_t need;
+    if (open_with(&delta, &old, &new, &arena, 0) || qac_delta_arena_bytes(&delta, QAC_LEAN, &need)) abort();
+    if (open_with(&delta, &old, &new, &arena, (size_t)need)) abort();
+    uint8_t *data = malloc((size_t)delta.to.bytes);
+    for (uint64_t part = 0; part <= 4; part++) {
+        uint64_t at = part * (delta.to.bytes - 1) / 4, all = delta.to.bytes;
+        worn_region failing = {{data, all, 0}, at, UINT64_MAX}, flipping = {{data, all, 0}, UINT64_MAX, at};
+        qac_delta_target target = {write_worn, read_worn, &failing};
+        if (qac_delta_apply(&delta, &target) != QAC_WRITE_FAILED || failing.r.written > at) abort();
+        target.user = &flipping;
+        if (qac_delta_apply(&delta, &target) == QAC_OK) abort();
+    }
+    worn_region sound = {{data, delta.to.bytes, 0}, UINT64_MAX, UINT64_MAX};
+    qac_delta_target target = {write_worn, read_worn, &sound};
+    if (qac_delta_apply(&delta, &target) != QAC_OK) abort();
+    free(data);
+    free(arena);
+}
+
 static void each_way(const uint8_t *data, size_t size, FILE *told) {
     if (size < 4 || load32(data) > size - 4) return;
     size_t base_bytes = load32(data);
@@ -129,6 +171,9 @@ static void each_way(const uint8_t *data, size_t size, FILE *told) {
         if (way == IN_MEMORY) first = error;
         else if (!error != !first) abort(); /* all ways agree */
     }
+#ifndef LIBFUZZER /* which has no digests, so that nobody would notice */
+    if (!first) with_worn_flash(data + 4, base_bytes, update, size - 4 - base_bytes);
+#endif
 }
 
 #ifdef LIBFUZZER
