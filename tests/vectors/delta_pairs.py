@@ -71,6 +71,12 @@ def tuned(codec: str, k: int) -> Pair:
     return Pair(old, new, Coding((codec, "planes", *PLAIN)), {"meta": {"step": 1}})
 
 
+def leaves() -> Pair:
+    """The same, of files with leaf hashes in their headers."""
+    pair = tuned("rans", 5)
+    return replace(pair, coding=replace(pair.coding, leaves=True))
+
+
 def other_sizes() -> Pair:
     """Codebooks of another size, unsorted and with equal values; a tensor of another shape, a new one, a lost one."""
     old = {"w": shared((20, 9), 16, 1), "v": shared((8, 8), 5, 2), "gone": shared((4, 4), 3, 3), "n": np.arange(9)}
@@ -182,6 +188,7 @@ PAIRS: dict[str, Callable[[], Pair]] = {
     "other_forms": other_forms,
     "types": types,
     "zstd": zstd,
+    "leaves": leaves,
 }
 CHAINS = {"chain": ("tuned_context", 3)}
 """The names of chains: the pair that they begin with, and how many updates they have."""
