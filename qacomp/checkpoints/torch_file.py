@@ -80,17 +80,24 @@ def _copied(value: Any, tensors: "Mapping[View, Tensor]", made: dict[int, Any]) 
 
 
 def load_trusted(path: Path, file: BinaryIO) -> Any:
-    """Return the result of torch.load, which runs the pickle's code. Raises NotACheckpointError, CheckpointError."""
+    """Return the result of torch.load, which runs the pickle's code. Raises NotACheckpointError, CheckpointError.
+
+    Classes that it names are found in the working directory too, as those of --arch and --data are.
+    """
     import torch
+
+    from qacomp.datasets.custom import working_directory_on_the_path
 
     file.seek(0)
     try:
-        with warnings.catch_warnings():
+        with working_directory_on_the_path(), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about pickle protocols and sources; a user can't act on them
             return torch.load(file, map_location="cpu", weights_only=False)
     except (ModuleNotFoundError, AttributeError) as error:
         needed = " ".join(str(error).split())
-        raise CheckpointError(f"{path}: its pickle needs a package that isn't installed ({needed})") from error
+        raise CheckpointError(
+            f"{path}: its pickle needs a module that is neither installed nor here ({needed})"
+        ) from error
     except Exception as error:  # the pickle or torch may raise anything
         reason = " ".join(str(error).split())[:200]
         raise NotACheckpointError(f"{path}: torch.load fails: {type(error).__name__}: {reason}") from error

@@ -31,7 +31,7 @@ def load_custom(module_name: str, function_name: str) -> Source | Dataset | None
 
 def call_custom(module_name: str, function_name: str) -> object | None:
     """Call `module:function` without arguments and return its result; None if there is no such module."""
-    with _working_directory_on_the_path():
+    with working_directory_on_the_path():
         if not _is_name(module_name, function_name) or not _exists(module_name):
             return None
         return _call(f"{module_name}:{function_name}", module_name, function_name)
@@ -40,7 +40,7 @@ def call_custom(module_name: str, function_name: str) -> object | None:
 def find_custom(module_name: str, function_name: str) -> Any:
     """Return the function `module:function` without calling it. Raises DataError if it can't be imported."""
     spec = f"{module_name}:{function_name}"
-    with _working_directory_on_the_path():
+    with working_directory_on_the_path():
         if not _is_name(module_name, function_name) or not _exists(module_name):
             raise DataError(
                 f"{spec}: there is no module {module_name!r} on the Python path or in the working directory; give "
@@ -55,7 +55,7 @@ def find_custom(module_name: str, function_name: str) -> Any:
 
 
 @contextmanager
-def _working_directory_on_the_path() -> Iterator[None]:
+def working_directory_on_the_path() -> Iterator[None]:
     """Put the working directory on the Python path in the block, since an installed command doesn't have it there."""
     here = str(Path.cwd())
     added = here not in sys.path

@@ -40,7 +40,9 @@ def test_reduce_is_never_called(tmp_path: Path, zipped: bool) -> None:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_the_class_of_a_pickle_is_never_imported(warm_process: WarmProcess, tmp_path: Path, zipped: bool) -> None:
+def test_the_class_of_a_pickle_is_only_imported_if_it_is_trusted(
+    warm_process: WarmProcess, tmp_path: Path, zipped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "leaves_a_mark.py").write_text(
         "import pathlib\npathlib.Path(__file__).with_name('imported').touch()\nclass Recipe: pass\n"
     )
@@ -57,8 +59,11 @@ def test_the_class_of_a_pickle_is_never_imported(warm_process: WarmProcess, tmp_
         with pytest.raises(UnsafePickleError, match=r"leaves_a_mark\.Recipe"):
             read_checkpoint(tmp_path / "x.pt")
         assert not mark.exists() and "leaves_a_mark" not in sys.modules
+        sys.path.remove(str(tmp_path))
+        monkeypatch.chdir(tmp_path)  # an installed command doesn't have the working directory on its path
         checkpoint = read_checkpoint(tmp_path / "x.pt", trust_pickle=True)
         assert mark.exists() and list(checkpoint.state) == ["w"]
+        sys.path.insert(0, str(tmp_path))
     finally:
         sys.path.remove(str(tmp_path))
         sys.modules.pop("leaves_a_mark", None)
