@@ -12,6 +12,7 @@ from kept_operators import keep_operators
 from warm_process import WarmProcess
 
 QUIET_SECONDS = 0.11  # what `time_scale` counts in on an idle core at 3 GHz
+EXPORT_TESTS = ("test_onnx_dense.py", "test_kept_traces.py")  # where every network is traced
 LONGEST_TEST = 300  # seconds on such a core, before pytest-timeout ends a test that hangs
 
 

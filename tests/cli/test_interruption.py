@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 Qacomp = Callable[..., Any]  # the fixture `qacomp`: runs a command line, gives .code, .out, .err and .json
-LONG = ("--reg", "exp", "--k", "4", "--epochs", "10", "--tune-epochs", "1", "--json")
+LONG = ("--reg", "exp", "--k", "4", "--epochs", "4", "--tune-epochs", "1", "--json")
 
 
 def test_ctrl_c_keeps_finished_epochs_and_the_same_command_goes_on(

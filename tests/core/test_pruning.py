@@ -1,7 +1,6 @@
 """What pruning is for: zeros that stay exact, a network that is really smaller, accuracy that training brings back."""
 
 import copy
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -178,9 +177,6 @@ def test_energy_pruning_meets_the_rate_and_fine_tunes_the_frozen_state(network: 
     assert report.pruned.top1 < report.pruned.top3 <= report.pruned.top5 <= 100 and 0 < report.pruned.loss < 1
     assert accuracy(model, digits) > accuracy(network, digits) - 3
     assert report.parameters_left < 0.75 * report.parameters
-    again, other = pruned(network, digits, prune="energy:stagnation=4,rate=0.5,epochs=10")
-    assert replace(report, layers=()) == replace(other.report, layers=())
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
 
 
 def test_with_zero_gives_masked_weights_their_own_entry() -> None:
@@ -236,7 +232,7 @@ def test_zeros_stay_exact_through_sharing_and_tuning(
 def test_energy_pruning_through_the_pipeline_resumes_to_the_same_bytes(
     network: nn.Module, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {"prune": "energy:stagnation=2,rate=0.5,epochs=4", "k": 8, "tune_epochs": 1}
+    settings = {"prune": "energy:stagnation=1,rate=0.5,epochs=3,population=4", "k": 8, "tune_epochs": 1}
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     _, whole = run(tmp_path / "a", network, digits, **settings)

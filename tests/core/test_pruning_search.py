@@ -161,11 +161,11 @@ def test_evolution_finds_the_least_energy_of_all_states_of_a_small_network() -> 
         return np.asarray(table[(states << np.arange(12)).sum(1)])
 
     found = 0
-    for seed in range(20):
+    for seed in range(8):
         rng = np.random.default_rng(seed)
         result = search(evaluate, units.free, EvolutionOptions(), 300, rng)
         found += result.scores.min() == table.min()
-    assert found >= 16, found
+    assert found >= 6, found
 
 
 def test_the_constraint_meets_the_share_of_real_parameters(resnet: tuple[nn.Module, Units]) -> None:

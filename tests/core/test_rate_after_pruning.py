@@ -11,15 +11,18 @@ from qacomp.api import compress
 from qacomp.formats import open_file
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "trained": {"prune": "magnitude:rate=0.6,epochs=10", "epochs": 20, "tune_epochs": 0},
-    "tuned without labels": {"prune": "magnitude:rate=0.6,epochs=10", "epochs": 0, "tune_epochs": 0},
-    "tuned on labels": {"prune": "magnitude:rate=0.5,epochs=10,unit=filter", "epochs": 0, "tune_epochs": 2},
+    "trained": {"prune": "magnitude:rate=0.6,epochs=4", "epochs": 8, "tune_epochs": 0},
+    "tuned without labels": {"prune": "magnitude:rate=0.6,epochs=4", "epochs": 0, "tune_epochs": 0},
+    "tuned on labels": {"prune": "magnitude:rate=0.5,epochs=6,unit=filter", "epochs": 0, "tune_epochs": 2},
 }
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_pruned_weights_are_zero_in_a_file_of_the_size_asked_for(name: str, tmp_path: Path) -> None:
+def test_pruned_weights_are_zero_in_a_file_of_the_size_asked_for(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A 20th of the fp32 size, at most five points below the original; no layer has more weights than the report."""
+    monkeypatch.setattr("qacomp.calibration.tuning.STEPS", 60)
     done = compress(
         digits_network(),
         "digits",

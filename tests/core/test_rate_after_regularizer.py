@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+import pytest
 from digits_network import PREPROCESS, digits_network
 
 from qacomp.api import compress
 
 
-def test_the_penalty_comes_first_and_training_by_rate_goes_on_from_there(tmp_path: Path) -> None:
+def test_the_penalty_comes_first_and_training_by_rate_goes_on_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qacomp.calibration.tuning.STEPS", 40)
     done = compress(
         digits_network(),
         "digits",

@@ -16,7 +16,10 @@ SIZES = (3300, 6000)
 
 
 @pytest.mark.parametrize("tuning", [{"tune_epochs": 0}, {"tune_epochs": 1}], ids=["without labels", "on labels"])
-def test_each_level_is_a_network_that_is_measured(tuning: dict[str, Any], tmp_path: Path) -> None:
+def test_each_level_is_a_network_that_is_measured(
+    tuning: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qacomp.calibration.tuning.STEPS", 40)
     done = compress(
         digits_network(norm=True),
         "digits",

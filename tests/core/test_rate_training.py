@@ -139,7 +139,7 @@ def test_a_network_trained_to_a_size_keeps_what_it_can(tmp_path: Path) -> None:
         preprocess=PREPROCESS,
         sharing="rate:tuned=false",
         target_size="2300",
-        epochs=60,
+        epochs=14,
         tune_epochs=0,
         distill="kd",
     )

@@ -126,9 +126,10 @@ HYPERPARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
 BESIDE: dict[str, dict[str, Any]] = {
     "sinreq:bits_penalty": {"learn_bits": True},
     "sinreq:bits_count": {"learn_bits": True},
-    "energy:active": {"start": "random"},
+    "energy:active": {"start": "random", "population": 4, "epochs": 3},
+    "energy": {"population": 4, "epochs": 3},  # a small one is quick
 }
-"""What a hyper-parameter needs beside it."""
+"""What a hyper-parameter, or each one of a method, needs beside it."""
 
 METHOD_MODES: dict[str, dict[str, Any]] = {
     "rate": {"k": None, "tune_epochs": 0, "epochs": 0, "batch_size": CompressConfig().batch_size},
@@ -226,7 +227,7 @@ def test_a_hyperparameter_changes_the_outcome(setting: str, method: str) -> None
     mode = TRAINED | METHOD_MODES.get(method, {})
     plain: dict[str, Any] = {}  # outcomes by what stands beside
     for name, value in HYPERPARAMETERS[setting][method].items():
-        beside = BESIDE.get(f"{method}:{name}", {})
+        beside = BESIDE.get(f"{method}:{name}", BESIDE.get(method, {}))
         before, after = (mode | {setting: {"name": method} | beside | more} for more in ({}, {name: value}))
         if str(beside) not in plain:
             plain[str(beside)] = outcome(before, images())[0]
