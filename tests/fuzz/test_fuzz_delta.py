@@ -162,7 +162,7 @@ def hostile(delta: Delta, rng: random.Random) -> bytes:
 
 
 def test_numpy_and_c_agree_on_hostile_deltas(program: Path, tmp_path: Path) -> None:
-    rng, inputs, files = random.Random(5), [], []
+    rng, inputs, files = random.Random(13), [], []
     names = [name for name in PAIRS if name != "zstd"]
     for number in range(MUTANTS):
         old, new, update = vector(names[number % len(names)])
