@@ -9,6 +9,13 @@
  * (Descriptions of streams are needed to measure too; a function checks their memory at once.) And a number from the file is a amount that `get_uint` has bounded before anything is done
  * with it; products of two bounded numbers fit in 64 bits, and only `take` and `here` turn them into a size_t.
  */
+#if defined(__OPTIMIZE_SIZE__) && defined(__GNUC__) && !defined(__clang__)
+/* What makes this code larger under GCC's -Os; other compilers and levels aren't concerned. */
+#pragma GCC optimize("no-tree-coalesce-vars", "no-tree-loop-im", "no-move-loop-invariants", "no-tree-dominator-opts")
+#pragma GCC optimize("no-schedule-insns2", "no-forward-propagate", "no-if-conversion", "no-thread-jumps")
+#pragma GCC optimize("no-caller-saves", "no-strict-aliasing")
+#endif
+
 #include "qac.h"
 
 #include <string.h>
@@ -52,7 +59,6 @@ enum { MEASURE_LEAN = 1, MEASURE_FAST = 2 };
 #define MAX_TENSORS 1048576u
 #define MAX_SECTIONS 2097152u
 #define MAX_CODER_ALPHABET 4096u /* of huffman and rans */
-#define MAX_SPREAD ((uint64_t)1 << 59)
 #define MAX_HEADER_BYTES ((uint64_t)64 << 20)
 #define MAX_BLOB_BYTES ((uint64_t)1 << 30)
 #define MAX_TENSOR_BYTES ((uint64_t)1 << 40)
@@ -65,6 +71,7 @@ enum { MEASURE_LEAN = 1, MEASURE_FAST = 2 };
  * also where a size_t has 32 bits. */
 typedef size_t amount;
 #define MOST (SIZE_MAX >> 6)
+#define MAX_SPREAD (MOST << 1) /* 2^59 with 64 bits */
 
 typedef struct tensor_record {
     uint32_t kind, type, stored, dims, group, book_group, level_count, in_blocks, at_once, same_as;
@@ -76,11 +83,11 @@ typedef struct tensor_record {
 } tensor_record;
 
 typedef struct section_record {
-    uint32_t kind, codec, level, owner, count, crc, first_member, last_member;
+    uint32_t kind;
     uint16_t members;
     uint8_t type, wanted, checked;
-    amount stored_bytes;
-    uint64_t offset;
+    uint32_t codec, level, owner, count, crc, first_member, last_member;
+    amount stored_bytes, offset;
 } section_record;
 
 static const uint8_t type_bytes[13] = {1, 1, 1, 2, 2, 4, 4, 8, 8, 2, 2, 4, 8};
@@ -130,7 +137,7 @@ static void *take_zeros(qac_file *f, amount bytes) {
 }
 
 /* Whether the memory taken so far is there; it needn't be if the file is measured. */
-static qac_error enough(qac_file *f) { return f->measuring || f->top <= f->arena_bytes ? QAC_OK : too_small(f); }
+static qac_error enough(qac_file *f) { return f->error || f->measuring || f->top <= f->arena_bytes ? (qac_error)f->error : too_small(f); }
 
 /* ---- Input: bytes in memory ---- */
 
@@ -147,62 +154,53 @@ static input memory(qac_file *f, const uint8_t *data, amount bytes) {
     return in;
 }
 
-static qac_error get_byte(input *in, uint8_t *byte) {
-    *byte = 0;
-    if (in->at == in->end) return in->bad;
-    *byte = *in->at++;
-    return QAC_OK;
+/* Note an error; the first one stays. Numbers that can't be read are 0, and `enough`, `keep` and `get_part` tell why. */
+static qac_error fail(input *in) {
+    if (!in->file->error) in->file->error = in->bad;
+    in->at = in->end;
+    return in->file->error;
+}
+
+static uint32_t get_byte(input *in) {
+    if (in->at != in->end) return *in->at++;
+    fail(in);
+    return 0;
 }
 
 /* Read an unsigned LEB128 integer of at most `limit`. */
-static qac_error get_uint(input *in, uint64_t limit, uint64_t *value) {
+static uint64_t get_uint(input *in, uint64_t limit) {
     uint64_t found = 0;
-    uint32_t shift = 0;
-    uint8_t byte;
-    *value = 0;
+    uint32_t shift = 0, byte;
     do {
-        if (shift > 63) return in->bad;
-        TRY(get_byte(in, &byte));
-        if (shift == 63 && (byte & 0x7E)) return in->bad; /* bits above the 64th */
+        byte = get_byte(in);
         found |= (uint64_t)(byte & 0x7F) << shift;
         shift += 7;
-    } while (byte & 0x80);
-    if ((byte == 0 && shift > 7) || found > limit) return in->bad;
-    *value = found;
-    return QAC_OK;
+    } while (byte & 0x80 && shift < 64);
+    if ((shift > 63 && byte > 1) || (byte == 0 && shift > 7) || found > limit) {
+        fail(in);
+        return 0;
+    }
+    return found;
 }
 
-static qac_error get_amount(input *in, amount limit, amount *value) {
-    uint64_t found;
-    qac_error error = get_uint(in, limit, &found);
-    *value = (amount)found;
-    return error;
-}
-
-static qac_error get_u32(input *in, uint32_t limit, uint32_t *value) {
-    uint64_t found;
-    qac_error error = get_uint(in, limit, &found);
-    *value = (uint32_t)found;
-    return error;
-}
+static uint32_t get_u32(input *in, uint32_t limit) { return (uint32_t)get_uint(in, limit); }
+static amount get_amount(input *in, amount limit) { return (amount)get_uint(in, limit); }
 
 /* Cut off the next `bytes` bytes as an input of their own. */
 static qac_error get_part(input *in, amount bytes, input *part) {
     *part = *in;
-    if (bytes > rest(in)) return in->bad;
+    if (bytes > rest(in)) return fail(in);
     part->end = in->at += bytes;
-    return QAC_OK;
+    return in->file->error;
 }
 
 /* The same, where a number says how many. */
 static qac_error get_sized(input *in, input *part) {
-    amount bytes;
-    *part = *in;
-    TRY(get_amount(in, rest(in), &bytes));
+    amount bytes = get_amount(in, rest(in));
     return get_part(in, bytes, part);
 }
 
-static qac_error at_end(const input *in) { return in->at == in->end ? QAC_OK : in->bad; }
+static qac_error at_end(input *in) { return in->at == in->end ? (qac_error)in->file->error : fail(in); }
 
 static uint32_t crc_step(const qac_file *f, uint32_t crc, const uint8_t *data, amount bytes) {
 #if QAC_CRC_TABLES == 8
@@ -229,9 +227,9 @@ static void make_crc_tables(qac_file *f) {
     }
 }
 
-static qac_error fetch(const qac_file *f, uint64_t offset, void *into, amount bytes) {
+static qac_error fetch(const qac_file *f, amount offset, void *into, amount bytes) {
     if (f->source.data) {
-        memcpy(into, f->source.data + (size_t)offset, bytes);
+        memcpy(into, f->source.data + offset, bytes);
         return QAC_OK;
     }
     return bytes == 0 || f->source.read(f->source.user, offset, into, bytes) == 0 ? QAC_OK : QAC_READ_FAILED;
@@ -264,6 +262,16 @@ static void put(const stream *s, amount i, uint32_t symbol) {
 static uint32_t got(const stream *s, amount at) {
     const uint8_t *p = s->out + (size_t)(at * s->stride);
     return s->width > 1 ? load16(p) : p[0];
+}
+
+/* A stream of one axis, whose symbols all go to bytes one after the other. */
+static stream plain_stream(amount count, uint32_t alphabet) {
+    stream s;
+    memset(&s, 0, sizeof s);
+    s.count = s.wanted = s.deep = count;
+    s.axis1 = s.dims = s.stride = s.width = 1;
+    s.alphabet = alphabet;
+    return s;
 }
 
 /* Sum the counts of the streams, and find the largest alphabet of those that aren't empty. */
@@ -310,85 +318,125 @@ static uint32_t bit_length(uint64_t value) {
 #endif
 }
 
+typedef struct bit_reader {
+    const uint8_t *data;
+    amount place, end; /* bits */
+    uint32_t flip;     /* 7: the first bit of a byte is its highest one */
+    int bad;           /* a bit behind the end, or a code of no symbol was read */
+} bit_reader;
+
+static uint32_t get_bit(bit_reader *b) {
+    amount place = b->place;
+    if (place >= b->end) {
+        b->bad = 1;
+        return 0;
+    }
+    b->place = place + 1;
+    return b->data[place >> 3] >> ((place & 7) ^ b->flip) & 1u;
+}
+
+/* Read a number of at most 16 bits, the lowest first. */
+static uint32_t get_bits(bit_reader *b, uint32_t n) {
+    uint32_t value = 0, shift = b->place & 7;
+    const uint8_t *p = b->data + (b->place >> 3);
+    if (n > b->end - b->place) {
+        b->bad = 1;
+        return 0;
+    }
+    for (uint32_t have = 0; have < shift + n; have += 8) value |= (uint32_t)*p++ << have;
+    b->place += n;
+    return value >> shift & ((1u << n) - 1);
+}
+
 static qac_error read_bitpack(input *in, const stream *s, uint32_t n) {
     if (in->file->measuring) return QAC_OK;
     for (; n > 0; n--, s++) {
-        uint32_t bits = bit_length(s->alphabet - 1u), have = 0, window = 0, mask = (1u << bits) - 1;
+        uint32_t width = bit_length(s->alphabet - 1u);
         input part;
-        TRY(get_part(in, (s->count * bits + 7) / 8, &part));
-        const uint8_t *p = part.at;
+        TRY(get_part(in, (s->count * width + 7) / 8, &part));
+        bit_reader b = {part.at, 0, 8 * rest(&part), 0, 0};
         for (amount i = 0; i < s->count; i++) {
-            for (; have < bits; have += 8) window |= (uint32_t)*p++ << have;
-            if ((window & mask) >= s->alphabet) return QAC_BAD_PAYLOAD;
-            put(s, i, window & mask);
-            window >>= bits;
-            have -= bits;
+            uint32_t symbol = get_bits(&b, width);
+            if (symbol >= s->alphabet) return QAC_BAD_PAYLOAD;
+            put(s, i, symbol);
         }
-        if (window) return QAC_BAD_PAYLOAD; /* padding bits */
+        if (get_bits(&b, (uint32_t)(b.end - b.place))) return QAC_BAD_PAYLOAD; /* padding bits */
     }
     return at_end(in);
 }
 
-/* ---- huffman: canonical codes of at most 15 bits ---- */
+/* ---- Canonical codes of at most 15 bits: huffman and deflate ---- */
+
+typedef struct codes {
+    uint16_t counts[16], *symbols;
+} codes;
+
+static uint32_t get_code(bit_reader *b, const codes *c) {
+    uint32_t code = 0, first = 0, base = 0;
+    for (uint32_t length = 1; length < 16; length++) {
+        uint32_t count = c->counts[length];
+        code |= get_bit(b);
+        if (code - first < count) return c->symbols[base + code - first];
+        base += count;
+        first = (first + count) << 1;
+        code <<= 1;
+    }
+    b->bad = 1;
+    return 0;
+}
+
+/* Make a code of lengths (n); a code with gaps is allowed only if it has one symbol of one bit, or none. */
+static qac_error make_codes(codes *c, const uint8_t *lengths, uint32_t n, int lone) {
+    uint16_t next[16];
+    uint32_t kinds = 0;
+    int32_t left = 1;
+    memset(c->counts, 0, sizeof c->counts);
+    for (uint32_t i = 0; i < n; i++) c->counts[lengths[i]]++;
+    c->counts[0] = 0;
+    for (uint32_t length = 1; length < 16; length++) {
+        left = left * 2 - c->counts[length];
+        if (left < 0) return QAC_BAD_PAYLOAD;
+        next[length] = (uint16_t)kinds;
+        kinds += c->counts[length];
+    }
+    if (left > 0 && !(lone && kinds <= 1 && kinds == c->counts[1])) return QAC_BAD_PAYLOAD;
+    for (uint32_t i = 0; i < n; i++) {
+        if (lengths[i]) c->symbols[next[lengths[i]]++] = (uint16_t)i;
+    }
+    return QAC_OK;
+}
 
 static qac_error read_huffman_stream(input *in, const stream *s) {
     qac_file *f = in->file;
-    amount mark = f->top, lanes, total = 0, place = 0, done = 0;
-    uint16_t counts[16] = {0}, next[16], *symbols;
-    uint32_t alphabet = s->alphabet, kinds = 0, space = 0;
+    amount mark = f->top, lanes, total = 0, done = 0;
+    uint32_t alphabet = s->alphabet;
+    codes c;
+    bit_reader b = {NULL, 0, 0, 7, 0};
     input lengths, sizes, bits;
     if (alphabet > MAX_CODER_ALPHABET) return QAC_BAD_PAYLOAD;
-    TRY(get_amount(in, lesser(MAX_LANES, s->count), &lanes));
+    lanes = get_amount(in, lesser(MAX_LANES, s->count));
     TRY(get_part(in, (alphabet + 1) / 2, &lengths));
     amount run = ceiling(s->count, greater(lanes, 1));
     if (lanes == 0 || run > MAX_STEPS || run * (lanes - 1) >= s->count) return QAC_BAD_PAYLOAD;
     sizes = *in;
     for (amount lane = 0; lane < lanes; lane++) {
-        amount size;
-        TRY(get_amount(in, lesser(s->count * 15, 8 * rest(in)), &size)); /* more bits can't follow */
-        total += size;
+        total += get_amount(in, lesser(s->count * 15, 8 * rest(in))); /* more bits can't follow */
         if (total > 8 * rest(in)) return QAC_BAD_PAYLOAD;
     }
     TRY(get_part(in, ceiling(total, 8), &bits));
-    symbols = take(f, 2 * (amount)alphabet);
+    c.symbols = take(f, 2 * (amount)alphabet);
+    uint8_t *each = take(f, alphabet);
     ALLOCATED(f, mark);
-    for (uint32_t i = 0; i < alphabet; i++) {
-        uint32_t length = lengths.at[i / 2] >> (i % 2 * 4) & 15;
-        counts[length]++;
-    }
-    counts[0] = 0;
-    for (uint32_t length = 1; length < 16; length++) {
-        next[length] = (uint16_t)kinds;
-        kinds += counts[length];
-        space += (uint32_t)counts[length] << (15 - length);
-    }
-    if (space != 1u << 15 && !(kinds == 1 && counts[1] == 1)) return QAC_BAD_PAYLOAD;
-    for (uint32_t i = 0; i < alphabet; i++) {
-        uint32_t length = lengths.at[i / 2] >> (i % 2 * 4) & 15;
-        if (length) symbols[next[length]++] = (uint16_t)i;
-    }
-    const uint8_t *p = bits.at;
+    for (uint32_t i = 0; i < alphabet; i++) each[i] = lengths.at[i / 2] >> (i % 2 * 4) & 15;
+    TRY(make_codes(&c, each, alphabet, 1));
+    b.data = bits.at;
     for (amount lane = 0; lane < lanes; lane++) {
-        amount size, end, stop = lesser(done + run, s->count);
-        TRY(get_amount(&sizes, s->count * 15, &size));
-        for (end = place + size; done < stop; done++) {
-            uint32_t code = 0, first = 0, base = 0, length = 1;
-            for (;; length++) {
-                if (length > 15 || place >= end) return QAC_BAD_PAYLOAD;
-                code |= p[(size_t)(place >> 3)] >> (7 - (place & 7)) & 1u;
-                place++;
-                if (code - first < counts[length]) break;
-                base += counts[length];
-                first = (first + counts[length]) << 1;
-                code <<= 1;
-            }
-            put(s, done, symbols[base + code - first]);
-        }
-        if (place != end) return QAC_BAD_PAYLOAD;
+        amount stop = lesser(done + run, s->count);
+        b.end = b.place + get_amount(&sizes, s->count * 15);
+        for (; done < stop && !b.bad; done++) put(s, done, get_code(&b, &c));
+        if (b.bad || b.place != b.end) return QAC_BAD_PAYLOAD;
     }
-    for (; place & 7; place++) {
-        if (p[(size_t)(place >> 3)] >> (7 - (place & 7)) & 1) return QAC_BAD_PAYLOAD;
-    }
+    if (b.place & 7 && (uint8_t)(b.data[b.place >> 3] << (b.place & 7))) return QAC_BAD_PAYLOAD;
     f->top = mark;
     return QAC_OK;
 }
@@ -407,28 +455,42 @@ typedef struct bit_model {
 } bit_model;
 
 typedef struct range_decoder {
-    const uint8_t *data, *end;
+    const uint8_t *at, *end;
     uint32_t range, code;
+    int lacking; /* bytes were read behind the end: they are 0 */
 } range_decoder;
 
-static uint32_t range_byte(range_decoder *d) { return d->data < d->end ? *d->data++ : 0; }
+static void range_byte(range_decoder *d) {
+    uint32_t byte = 0;
+    if (d->at < d->end) byte = *d->at++;
+    else d->lacking = 1;
+    d->code = d->code << 8 | byte;
+}
 
 static void range_refill(range_decoder *d) {
-    while (d->range < 1u << 24) {
-        d->range <<= 8;
-        d->code = d->code << 8 | range_byte(d);
-    }
+    for (; d->range < 1u << 24; d->range <<= 8) range_byte(d);
 }
 
 static void range_start(range_decoder *d, const input *in) {
-    d->data = in->at;
+    d->at = in->at;
     d->end = in->end;
     d->range = UINT32_MAX;
     d->code = 0;
-    for (int i = 0; i < 4; i++) d->code = d->code << 8 | range_byte(d);
+    d->lacking = 0;
+    for (int i = 0; i < 4; i++) range_byte(d);
+}
+
+/* Append a bit to a number, whose two values are alike probable. */
+static uint32_t range_half(range_decoder *d, uint32_t number) {
+    range_refill(d);
+    d->range >>= 1;
+    uint32_t bit = d->code >= d->range;
+    if (bit) d->code -= d->range;
+    return number << 1 | bit;
 }
 
 static uint32_t range_bit(range_decoder *d, bit_model *m) {
+    range_refill(d);
     uint32_t bound = (d->range >> 16) * m->zero, bit = d->code >= bound;
     if (m->seen < 30) m->seen++;
     if (bit) {
@@ -439,37 +501,31 @@ static uint32_t range_bit(range_decoder *d, bit_model *m) {
         d->range = bound;
         m->zero = (uint16_t)(m->zero + (65536u - 32u - m->zero) / (m->seen + 1u));
     }
-    range_refill(d);
     return bit;
 }
 
-typedef struct int_model {
-    bit_model length[40], second[40];
-} int_model;
+#define INT_MODELS 80 /* of an adaptive integer: 40 for its length, 40 for its second bit */
 
-/* Read an adaptive integer; one of more than 24 bits is out of range wherever it stands. */
-static qac_error range_uint(range_decoder *d, int_model *m, uint32_t *value) {
+/* Read an adaptive integer; UINT32_MAX: of more than 24 bits, which is out of range wherever it stands. */
+static uint32_t range_uint(range_decoder *d, bit_model *m) {
     uint32_t length = 0, found = 1;
-    while (range_bit(d, &m->length[length])) {
-        if (++length > 24) return QAC_BAD_PAYLOAD;
+    while (range_bit(d, &m[length])) {
+        if (++length > 24) return UINT32_MAX;
     }
-    if (length) found = 2 | range_bit(d, &m->second[length]);
-    for (uint32_t i = 1; i < length; i++) {
-        d->range >>= 1;
-        uint32_t bit = d->code >= d->range;
-        if (bit) d->code -= d->range;
-        found = found << 1 | bit;
-        range_refill(d);
-    }
-    *value = found - 1;
-    return QAC_OK;
+    if (length) found = 2 | range_bit(d, &m[40 + length]);
+    for (uint32_t i = 1; i < length; i++) found = range_half(d, found);
+    return found - 1;
 }
 
 typedef struct table_model {
     range_decoder decoder;
-    bit_model zero[2];
-    int_model first, step;
+    bit_model bits[2 + 2 * INT_MODELS]; /* whether a symbol occurs, the first code, steps between codes */
 } table_model;
+
+static void start_tables(table_model *m, const input *in) {
+    for (uint32_t i = 0; i < sizeof m->bits / sizeof *m->bits; i++) m->bits[i] = (bit_model){32768, 0};
+    range_start(&m->decoder, in);
+}
 
 /* Read the codes of one frequency table. */
 static qac_error read_table(table_model *m, uint32_t *codes, uint32_t alphabet, uint32_t mantissa) {
@@ -477,9 +533,9 @@ static qac_error read_table(table_model *m, uint32_t *codes, uint32_t alphabet, 
     uint32_t occurs = 1, number;
     for (uint32_t i = 0; i < alphabet; i++) {
         codes[i] = 0;
-        occurs = 1 - range_bit(&m->decoder, &m->zero[occurs]);
+        occurs = 1 - range_bit(&m->decoder, &m->bits[occurs]);
         if (!occurs) continue;
-        TRY(range_uint(&m->decoder, last < 0 ? &m->first : &m->step, &number));
+        number = range_uint(&m->decoder, &m->bits[last < 0 ? 2 : 2 + INT_MODELS]);
         if (last < 0) last = (int32_t)number;
         else last += number & 1 ? -(int32_t)(number / 2) - 1 : (int32_t)(number / 2);
         if (last <= 0 || last > (int32_t)31 << mantissa) return QAC_BAD_PAYLOAD;
@@ -682,10 +738,10 @@ static qac_error read_rans(input *in, const stream *s, uint32_t n) {
     input tables;
     if (!total_of(s, n, &largest, &used)) return at_end(in);
     if (largest > MAX_CODER_ALPHABET) return QAC_BAD_PAYLOAD;
-    TRY(get_u32(in, 3, &log2_group));
-    TRY(get_u32(in, 15, &bits));
-    TRY(get_u32(in, 12, &mantissa));
-    TRY(get_u32(in, MAX_LANES, &l.count));
+    log2_group = get_u32(in, 3);
+    bits = get_u32(in, 15);
+    mantissa = get_u32(in, 12);
+    l.count = get_u32(in, MAX_LANES);
     TRY(get_sized(in, &tables));
     group = 1u << log2_group;
     for (uint32_t i = 0; i < group; i++) {
@@ -710,13 +766,7 @@ static qac_error read_rans(input *in, const stream *s, uint32_t n) {
         slots = take(f, slot_bytes);
     }
     ALLOCATED(f, mark);
-    memset(&model, 0, sizeof model);
-    for (uint32_t i = 0; i < 2; i++) model.zero[i].zero = 32768;
-    for (uint32_t i = 0; i < 40; i++) {
-        model.first.length[i].zero = model.first.second[i].zero = 32768;
-        model.step.length[i].zero = model.step.second[i].zero = 32768;
-    }
-    range_start(&model.decoder, &tables);
+    start_tables(&model, &tables);
     uint16_t *row = rows;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t size = s[i].alphabet, first = 0, *from = one, *into = two;
@@ -832,12 +882,11 @@ typedef struct context_stream {
 /* A lane. `from` and `sum`: since when, and the distances to the centre since then, its filter and channel lack. */
 typedef struct lane {
     uint64_t history; /* the last six distances to the centre, a byte each, the last one lowest */
-    uint32_t state, at, turn, from, sum; /* turn: where its channel or stream ends */
-    uint32_t filter, channel, channels_left;
-    uint32_t context;
-    int32_t base; /* of z: all but the symbols before */
     uint16_t stream;
     uint8_t side;
+    uint32_t state, at, turn, from, sum; /* turn: where its channel or stream ends */
+    uint32_t filter, channel, channels_left, context;
+    int32_t base; /* of z: all but the symbols before */
 } lane;
 
 typedef struct context_model {
@@ -848,7 +897,11 @@ typedef struct context_model {
     uint32_t *seen;          /* counts (contexts, width) */
     uint16_t *first, *prior; /* first slots (contexts, stride), frequencies (priors, width) */
     uint8_t *fresh;          /* number of the epoch for which first slots of a context were calculated */
+#if QAC_SMALL
+    const uint8_t *weights;  /* of the last six distances */
+#else
     uint64_t even, odd;      /* weights of the distances 2, 4, 6 steps back and 1, 3, 5, the last one highest */
+#endif
     uint32_t n, width, stride, contexts, priors, bits;
     uint8_t epoch;
     uint32_t lane_count, *histogram;
@@ -1025,9 +1078,20 @@ static uint32_t symbol_in(const uint16_t *first, uint32_t stride, uint32_t slot)
 #define symbol_in symbol_at
 #endif
 
+/* Sum up the weighted distances of the last symbols of a lane. */
+static uint32_t recent_of(const context_model *m, const lane *l) {
+#if QAC_SMALL
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i < 6; i++) sum += m->weights[i] * (uint32_t)(uint8_t)(l->history >> (8 * i));
+    return sum;
+#else
+    const uint64_t bytes = 0x00FF00FF00FF00FFu; /* two products whose highest fields are the sums of four products */
+    return (uint32_t)(((l->history & bytes) * m->odd + (l->history >> 8 & bytes) * m->even) >> 48);
+#endif
+}
+
 /* Find the contexts of the next symbols of lanes. */
 static void find_contexts(const context_model *m, lane *l, uint32_t n) {
-    const uint64_t bytes = 0x00FF00FF00FF00FFu, even = m->even, odd = m->odd;
     for (; n > 0; n--, l++) {
         const context_stream *c = &m->streams[l->stream];
         uint32_t context = c->first_context, recent;
@@ -1039,8 +1103,7 @@ static void find_contexts(const context_model *m, lane *l, uint32_t n) {
             recent = 64 * (a + b) + c->mean;
             context += load16(p) * c->per_prior;
         } else { /* a magnitude is 4 distances and 1, and the weights have the sum 16 */
-            recent = (uint32_t)(((l->history & bytes) * odd + (l->history >> 8 & bytes) * even) >> 48);
-            recent = 32 * recent + 128 + c->mean;
+            recent = 32 * recent_of(m, l) + 128 + c->mean;
         }
         int32_t z = l->base + c->recent * logarithm(m->logs, recent);
         z = z < 0 ? 0 : z > 4095 ? 4095 : z;
@@ -1070,7 +1133,7 @@ static qac_error context_step(context_model *m, lanes *words, uint32_t active) {
         }
         l->state = x;
         m->seen[(size_t)context * m->width + symbol]++;
-        if (c->out) c->out[l->at] = (uint8_t)symbol;
+        if (!QAC_SMALL && c->out) c->out[l->at] = (uint8_t)symbol;
         else put(&m->s[l->stream], l->at, symbol);
         uint32_t above = symbol > c->centre, far = above ? symbol - c->centre : c->centre - symbol;
         l->sum += far;
@@ -1122,18 +1185,22 @@ static qac_error start_context(input *in, const stream *s, uint32_t n, context_m
     memset(m, 0, sizeof *m);
     m->total = total_of(s, n, &m->width, &used);
     if (!m->total) return at_end(in);
-    TRY(get_u32(in, 14, &m->bits));
-    TRY(get_u32(in, 3, &taps));
-    TRY(get_u32(in, MAX_LANES, &m->lane_count));
+    m->bits = get_u32(in, 14);
+    taps = get_u32(in, 3);
+    m->lane_count = get_u32(in, MAX_LANES);
     if (m->bits < 9 || !m->lane_count || ceiling(m->total, m->lane_count) > MAX_STEPS || m->width > 256) {
         return QAC_BAD_PAYLOAD;
     }
     if (m->total > 1u << 30) return QAC_LIMIT_EXCEEDED; /* more than any chunk has; so a sum of magnitudes has 48 bits */
+#if QAC_SMALL
+    m->weights = tap_weights[taps];
+#else
     for (uint32_t i = 0; i < 6; i++) {
         uint64_t weight = (uint64_t)tap_weights[taps][i] << (48 - i / 2 * 16);
         if (i % 2) m->even |= weight;
         else m->odd |= weight;
     }
+#endif
     m->stride = (m->width + 3) & ~3u;
     m->s = s;
     m->n = n;
@@ -1145,8 +1212,8 @@ static qac_error start_context(input *in, const stream *s, uint32_t n, context_m
         uint32_t number;
         amount first;
         if (!s[i].count) continue;
-        TRY(get_u32(in, s[i].alphabet - 1, &c->centre));
-        TRY(get_u32(in, 11, &number));
+        c->centre = get_u32(in, s[i].alphabet - 1);
+        number = get_u32(in, 11);
         c->setting = &settings[number];
         c->inner = s[i].deep;
         c->size = s[i].axis1 * s[i].deep;
@@ -1160,7 +1227,8 @@ static qac_error start_context(input *in, const stream *s, uint32_t n, context_m
         c->coarse = 8u + c->setting->coarse;
         c->recent = c->setting->recent;
         c->slack = c->sides > 1 ? s[i].alphabet >> 4 : 255;
-        if (s[i].width == 1 && s[i].stride == 1 && !s[i].from && s[i].wanted == s[i].count) c->out = s[i].out;
+        int plain = s[i].width == 1 && s[i].stride == 1 && !s[i].from && s[i].wanted == s[i].count;
+        if (!QAC_SMALL && plain) c->out = s[i].out;
         c->per_prior = (16u >> c->setting->coarse) * c->sides;
         if (s[i].children) m->settled = 1; /* then all streams are refinements */
         /* each addend is at most 2^20, and the sum is checked after each */
@@ -1242,202 +1310,179 @@ static qac_error read_context(input *in, const stream *s, uint32_t n) {
 
 #define DICTIONARY_BYTES 3412u
 
-static const char dictionary[DICTIONARY_BYTES + 1] =
-    "dilationsgroupkernel_shapepadsstridesceil_modecount_include_padauto_padaxiskeepdimsepsilonmomentumalphabetatransAt"
-    "ransBpermtovaluemodehidden_sizedirectionactivationsConvConvTransposeMatMulGemmLSTMGRUConstantGatherSliceConcatResh"
-    "apeTransposeUnsqueezeSqueezeSoftmaxSigmoidTanhMulDivSubAddPadClipReduceMeanMaxPoolAveragePoolGlobalAveragePoolFlat"
-    "tenReluBatchNormalizationai.onnxinputxoutputylogitsmodel.features.0.weightclassifier.bn1.weight.running_mean.runni"
-    "ng_var.num_batches_trackedlayer1.0.conv1.layer2.downsample.shortcut.linear.in_proj_.out_proj.embeddings.attention."
-    "self.query.key.dense.LayerNorm.encoder.layer.kernel:0_bias:0_fc1.fc2.fc3.conv1.weightconv2.bias{\"accuracy\":{},\"acc"
-    "uracy\":{\"decoded\":98.15,\"original\":97.81,\"pruned\":90.0,\"shared\":97.,\"tuned\":97.},\"agreement\":{\"centred\":0.99,\"cosi"
-    "ne\":0.99,\"inputs\":\"8 generated inputs, seed 0: (normal), and 128 in whose steps is carried on\",\"max_abs_error\":0.1"
-    ",\"outputs\":[{\"centred\":0.9,\"cosine\":0.99,\"equal\":null,\"max_abs_error\":1.,\"name\":\"logits\",\"not_finite\":0,\"other_sha"
-    "pe\":0,\"positions\":0,\"rare\":null,\"top1\":100.0,\"unmeasured\":null}],\"runs\":8,\"top1\":null},\"arch\":\"resnet18\",\"arch\":\"S"
-    "equential\",\"batch_norms\":{\"layer1.0.bn1\":1e-05},\"calibration\":\"512 inputs of npz: without their labels, seed 0\",\"c"
-    "alibration\":\"256 images made from the statistics of its batch norms, seed 0\",\"calibration\":\"384 generated inputs"
-    ", seed 0: \",\"data\":null,\"data\":\"cifar10:\",\"data\":\"npz:mnist.npz\",\"graph\":\"original\",\"input_shape\":[3,32,32],\"input"
-    "_shape\":[1,28,28],\"num_classes\":10,\"preprocessing\":{\"channels\":3,\"mean\":[0.485,0.456,0.406],\"size\":[224,224],\"std\""
-    ":[0.229,0.224,0.225]},\"preprocessing\":{\"channels\":3,\"mean\":[0.4914,0.4822,0.4465],\"size\":[32,32],\"std\":[0.2023,0.1"
-    "994,0.201]},\"preprocessing\":{\"channels\":1,\"mean\":[0.1307],\"size\":[28,28],\"std\":[0.3081]},\"pruning\":{\"kept_share\":0"
-    ".,\"method\":\"energy\",\"parameters\":100,\"parameters_kept\":10,\"parameters_left\":10,\"unit\":\"filter\"},\"qacomp\":\"0.1.0\",\""
-    "settings\":\"k = 16\\nmin_size = 1\\nscope = \\\"all\\\"\\nsharing = \\\"rate\\\"\\nsharing = \\\"straight-through\\\"\\nsharing = \\\""
-    "after\\\"\\nrounding = \\\"balanced\\\"\\nrounding = \\\"nearest\\\"\\nstored_precision = \\\"exact\\\"\\nquality = \\\"balanced\\\"\\nta"
-    "rget_size = \\\"66000\\\"\\ncalibration = \\\"npz:/\\\"\\nreg = \\\"exp\\\"\\ndistill = \\\"kd\\\"\\ndistill = \\\"kd:temperature=2,weig"
-    "ht=0.9\\\"\\ndistill = \\\"none\\\"\\nepochs = 0\\ntune_epochs = 0\\ntune_epochs = 1\\nbatch_size = 64\\nlr = 0.001\\naugmen"
-    "t = \\\"crop-flip\\\"\\naugment = \\\"none\\\"\\nseed = 1\\nprecision = \\\"fp32\\\"\\narch = \\\"resnet20\\\"\\narch = \\\"lenet300\\\"\\na"
-    "rch = \\\"lenet5\\\"\\ndata = \\\"digits\\\"\\ndata = \\\"npz:/data/mnist.npz\\\"\\n\\n[k_layers]\\n\",\"source\":{\"bytes\":10,\"fp32_by"
-    "tes\":10,\"kind\":\"state_dict\",\"kind\":\"module\",\"kind\":\"pytorch\",\"kind\":\"safetensors\",\"kind\":\"onnx\",\"kind\":\"qacomp\",\"s"
-    "ha256\":\"\",\"tensor_bytes\":10},\"submodels\":{\"\":{\"accuracy\":90.,\"macs\":1000,\"parameters\":1000}},\"trained\":\"no: outpu"
-    "t distance 0.1213 trained on 224 inputs, by 32 others, 0.0962 untrained\",\"verdict\":\"not measured\",\"verdict\":\"doubt"
-    "ful\",\"verdict\":\"good\",\"verdict_advice\":\"--data with inputs of your own\",\"verdict_advice\":\"a larger --target-size o"
-    "r --exclude \",\"verdict_advice\":\"--k 16 or --exclude \",\"verdict_advice\":\"\",\"verdict_reasons\":[\"no outputs were comp"
-    "ared\",\"largest error of a tensor -19.9 dB (its weights' own, .weight)\"],\"verdict_reasons\":[\"logits: cosine of cent"
-    "red outputs 0.99\",\"the operators' errors add up to -16.7 dB\"]}\",\"verdict_reasons\":[\"accuracy 99.11 -> 99.02 %\"]}";
+/* The dictionary (SPEC.md, 6.6) as a DEFLATE stream, made once with zopfli. */
+static const uint8_t packed_dictionary[] = {
+    76, 82, 197, 154, 220, 48, 12, 126, 35, 47, 28, 123, 90, 102, 134, 115, 62, 197, 254, 39, 81, 199, 150, 178, 182,
+    156, 129, 167, 111, 146, 45, 25, 197, 28, 56, 146, 177, 74, 233, 178, 214, 97, 141, 44, 136, 77, 233, 105, 192, 64,
+    161, 20, 203, 28, 80, 60, 56, 54, 73, 3, 188, 86, 177, 134, 197, 199, 26, 208, 76, 18, 84, 77, 151, 127, 203, 101,
+    13, 12, 129, 83, 193, 80, 56, 170, 36, 77, 16, 171, 137, 226, 208, 83, 11, 35, 203, 36, 229, 116, 121, 207, 6, 228,
+    100, 58, 82, 172, 152, 237, 246, 28, 2, 164, 41, 188, 71, 224, 12, 63, 71, 68, 211, 59, 126, 199, 118, 174, 50, 206,
+    247, 99, 214, 29, 180, 224, 145, 236, 177, 198, 107, 164, 244, 240, 254, 241, 120, 253, 246, 57, 113, 139, 145, 216,
+    53, 89, 143, 252, 30, 217, 99, 34, 121, 178, 55, 44, 201, 252, 213, 252, 148, 242, 85, 129, 61, 222, 127, 127, 186,
+    178, 68, 219, 119, 238, 146, 114, 248, 32, 233, 39, 195, 23, 60, 190, 215, 246, 52, 132, 23, 10, 231, 145, 135, 55,
+    132, 234, 241, 8, 146, 71, 218, 190, 168, 198, 211, 17, 153, 58, 204, 224, 117, 212, 150, 254, 39, 92, 69, 50, 131,
+    188, 33, 214, 51, 50, 223, 63, 105, 78, 20, 121, 79, 75, 82, 236, 84, 100, 203, 50, 84, 219, 106, 181, 233, 219, 69,
+    237, 216, 202, 92, 134, 232, 86, 32, 171, 25, 197, 29, 186, 13, 184, 235, 205, 71, 42, 133, 87, 140, 236, 90, 57,
+    250, 77, 116, 185, 138, 176, 116, 77, 2, 201, 95, 100, 164, 236, 164, 166, 166, 157, 189, 162, 52, 150, 201, 175,
+    17, 34, 237, 144, 143, 220, 161, 243, 42, 227, 145, 91, 208, 99, 23, 116, 35, 133, 210, 16, 225, 74, 175, 217, 124,
+    53, 23, 89, 64, 217, 177, 52, 67, 214, 159, 141, 211, 106, 11, 228, 144, 90, 132, 192, 210, 21, 183, 228, 54, 103,
+    226, 10, 226, 202, 125, 85, 228, 157, 91, 99, 231, 2, 164, 192, 61, 204, 214, 231, 140, 29, 196, 107, 64, 254, 246,
+    231, 190, 7, 235, 199, 97, 211, 50, 149, 95, 141, 86, 7, 178, 227, 54, 12, 189, 10, 134, 233, 137, 172, 85, 249,
+    246, 90, 78, 207, 21, 50, 245, 151, 241, 208, 18, 101, 107, 44, 83, 90, 146, 202, 246, 187, 231, 1, 114, 253, 189,
+    217, 228, 3, 8, 128, 168, 196, 87, 93, 166, 113, 93, 102, 248, 207, 197, 174, 195, 205, 120, 157, 197, 204, 244, 89,
+    233, 178, 28, 112, 133, 143, 106, 241, 249, 107, 116, 190, 83, 149, 97, 217, 149, 90, 20, 243, 56, 157, 70, 170,
+    115, 205, 186, 177, 186, 5, 240, 54, 158, 167, 145, 234, 225, 19, 161, 39, 113, 18, 41, 100, 128, 195, 142, 137,
+    145, 10, 76, 145, 53, 11, 93, 59, 99, 56, 77, 89, 106, 137, 111, 225, 75, 226, 162, 136, 84, 217, 121, 248, 227,
+    176, 147, 136, 121, 181, 80, 115, 90, 27, 139, 96, 7, 83, 209, 8, 70, 228, 13, 54, 201, 130, 126, 180, 18, 235, 159,
+    34, 210, 182, 162, 52, 155, 131, 131, 222, 111, 144, 118, 228, 3, 202, 130, 26, 79, 165, 118, 174, 1, 123, 103, 85,
+    164, 144, 121, 75, 189, 242, 75, 227, 92, 231, 88, 21, 108, 151, 172, 96, 85, 55, 151, 38, 221, 183, 200, 188, 27,
+    248, 198, 118, 104, 219, 7, 130, 82, 92, 212, 234, 29, 120, 213, 152, 93, 10, 251, 46, 44, 235, 198, 54, 129, 37,
+    64, 13, 23, 202, 88, 233, 178, 239, 33, 92, 138, 77, 118, 14, 30, 59, 200, 14, 93, 159, 66, 100, 34, 190, 28, 44,
+    114, 206, 15, 108, 148, 144, 191, 222, 129, 121, 224, 83, 243, 3, 167, 192, 240, 173, 43, 55, 208, 143, 100, 182,
+    38, 164, 115, 117, 68, 254, 133, 229, 156, 67, 186, 5, 38, 201, 186, 100, 191, 121, 142, 193, 49, 89, 87, 150, 117,
+    154, 73, 50, 133, 168, 18, 245, 179, 114, 82, 64, 56, 63, 77, 179, 189, 231, 169, 171, 201, 246, 159, 22, 244, 190,
+    9, 27, 248, 141, 112, 167, 198, 81, 139, 118, 211, 30, 195, 162, 238, 159, 207, 166, 51, 106, 118, 168, 86, 79, 59,
+    93, 25, 170, 93, 183, 195, 73, 142, 17, 88, 124, 104, 74, 17, 220, 64, 190, 88, 71, 108, 221, 211, 226, 242, 249,
+    213, 51, 41, 1, 246, 74, 7, 61, 122, 229, 176, 86, 101, 83, 107, 151, 38, 11, 117, 68, 248, 26, 59, 11, 237, 49, 86,
+    128, 215, 78, 247, 112, 214, 41, 181, 247, 41, 120, 136, 216, 77, 30, 229, 25, 254, 238, 238, 227, 105, 148, 205,
+    241, 7, 156, 123, 129, 180, 15, 227, 57, 124, 92, 21, 6, 229, 92, 26, 239, 81, 202, 146, 241, 27, 109, 81, 150, 32,
+    231, 145, 226, 94, 130, 243, 73, 124, 53, 159, 70, 248, 156, 206, 248, 51, 153, 65, 18, 247, 101, 144, 178, 236, 42,
+    194, 63, 3, 161, 18, 214, 44, 43, 192, 4, 76, 62, 167, 119, 95, 95, 175, 164, 72, 113, 8, 186, 178, 140, 191, 174,
+    102, 211, 147, 30, 185, 216, 185, 150, 36, 203, 193, 148, 22, 133, 232, 73, 210, 23, 244, 164, 103, 122, 210, 60,
+    121, 123, 146, 44, 174, 57, 147, 156, 39, 243, 189, 176, 193, 238, 197, 108, 77, 47, 206, 116, 82, 104, 44, 9, 169,
+    5, 110, 197, 33, 94, 127, 84, 96, 214, 78, 3, 53, 78, 220, 154, 156, 3, 75, 62, 13, 244, 18, 108, 77, 189, 7, 161,
+    5, 43, 85, 55, 45, 8, 10, 138, 223, 233, 178, 219, 245, 128, 96, 105, 204, 185, 229, 77, 8, 220, 104, 1, 109, 233,
+    119, 74, 103, 183, 118, 215, 140, 147, 145, 183, 183, 214, 151, 93, 207, 203, 91, 165, 219, 246, 86, 1, 128, 173,
+    56, 33, 16, 231, 224, 125, 204, 7, 167, 185, 181, 78, 194, 6, 35, 126, 189, 185, 79, 215, 53, 108, 97, 16, 84, 91,
+    29, 80, 204, 52, 109, 75, 83, 61, 32, 240, 136, 48, 62, 136, 148, 208, 57, 83, 97, 68, 152, 178, 241, 40, 6, 161,
+    155, 15, 186, 20, 42, 183, 167, 38, 124, 124, 32, 45, 104, 183, 54, 65, 110, 36, 180, 217, 44, 73, 18, 38, 156, 149,
+    149, 16, 184, 36, 222, 136, 126, 179, 222, 139, 238, 121, 91, 113, 141, 182, 173, 64, 219, 234, 33, 178, 8, 102,
+    215, 27, 39, 131, 244, 247, 44, 26, 7, 203, 239, 104, 154, 247, 89, 109, 103, 13, 99, 166, 239, 202, 141, 7, 148,
+    192, 186, 193, 154, 229, 211, 0, 2, 32, 61, 225, 96, 254, 236, 234, 214, 182, 142, 57, 227, 36, 1, 81, 15, 107, 30,
+    39, 34, 190, 116, 93, 63, 169, 219, 6, 70, 95, 18, 14, 122, 165, 71, 136, 204, 75, 23, 214, 125, 158, 49, 157, 251,
+    165, 0, 99, 15, 205, 146, 11, 176, 53, 192, 242, 228, 17, 112, 202, 16, 247, 21, 129, 170, 134, 7, 192, 5, 36, 158,
+    229, 221, 155, 99, 203, 97, 250, 173, 189, 217, 46, 165, 3, 251, 187, 91, 203, 201, 216, 13, 174, 52, 92, 21, 171,
+    143, 225, 208, 69, 216, 186, 229, 217, 126, 219, 88, 46, 15, 110, 158, 102, 89, 53, 101, 80, 71, 12, 111, 154, 161,
+    53, 167, 125, 255, 49, 116, 176, 244, 4, 120, 93, 155, 96, 172, 239, 156, 63, 129, 252, 64, 58, 238, 14, 21, 34, 83,
+    28, 157, 27, 8, 214, 227, 153, 147, 21, 95, 65, 30, 86, 242, 132, 146, 49, 130, 255, 179, 7, 67, 33, 117, 172, 75,
+    97, 189, 44, 216, 17, 249, 138, 243, 92, 37, 242, 50, 64, 120, 22, 52, 14, 97, 226, 108, 225, 196, 37, 148, 103,
+    150, 230, 36, 76, 50, 188, 9, 77, 239, 216, 236, 87, 31, 41, 207, 72, 38, 42, 118, 72, 133, 98, 150, 209, 96, 15,
+    34, 35, 133, 215, 33, 123, 70, 132, 7, 58, 76, 208, 11, 66, 213, 13, 171, 80, 15, 237, 5, 184, 238, 186, 51, 174,
+    165, 174, 254, 107, 74, 3, 124, 50, 145, 88, 242, 216, 59, 27, 133, 31, 17, 46, 194, 187, 238, 177, 19, 154, 90,
+    174, 59, 71, 147, 201, 88, 128, 19, 201, 224, 142, 1, 243, 65, 222, 243, 244, 184, 166, 45, 154, 208, 203, 124, 103,
+    152, 195, 245, 228, 29, 113, 131, 219, 238, 61, 233, 233, 189, 113, 134, 56, 148, 122, 188, 185, 152, 227, 3, 201,
+    139, 133, 173, 215, 36, 81, 133, 162, 180, 136, 11, 170, 254, 161, 31, 27, 57, 199, 229, 235, 127, 224, 139, 69, 20,
+    143, 219, 159, 212, 221, 163, 250, 198, 199, 206, 130, 198, 151, 18, 75, 221, 191, 160, 142, 102, 240, 219, 137, 19,
+    104, 3, 170, 52, 137, 206, 65, 182, 24, 225, 73, 87, 21, 13, 61, 133, 14, 54, 204, 226, 183, 176, 65, 221, 125, 125,
+    252, 102, 135, 236, 162, 162, 136, 211, 148, 38, 127, 240, 34, 201, 232, 59, 156, 248, 31,
+};
 
 typedef struct inflater {
-    input *in;
+    bit_reader bits;
+    const uint8_t *before; /* bytes that matches may refer to, before the first one of `out` */
+    amount before_bytes;
     uint8_t *out;
     amount at, size;
-    uint32_t window, have;
+    codes literals, distances;
 } inflater;
 
-typedef struct codes {
-    uint16_t counts[16], symbols[288];
-} codes;
-
-static qac_error inflate_bits(inflater *d, uint32_t need, uint32_t *value) {
-    *value = 0;
-    while (d->have < need) {
-        uint8_t byte;
-        TRY(get_byte(d->in, &byte));
-        d->window |= (uint32_t)byte << d->have;
-        d->have += 8;
-    }
-    *value = d->window & ((1u << need) - 1);
-    d->window >>= need;
-    d->have -= need;
-    return QAC_OK;
-}
-
-/* Read the next symbol of a canonical code; codes of DEFLATE are stored from their most significant bit on. */
-static qac_error inflate_symbol(inflater *d, const codes *c, uint32_t *symbol) {
-    uint32_t code = 0, first = 0, base = 0, bit;
-    for (uint32_t length = 1; length < 16; length++) {
-        TRY(inflate_bits(d, 1, &bit));
-        code |= bit;
-        if (code - first < c->counts[length]) {
-            *symbol = c->symbols[base + code - first];
-            return QAC_OK;
-        }
-        base += c->counts[length];
-        first = (first + c->counts[length]) << 1;
-        code <<= 1;
-    }
-    return QAC_BAD_PAYLOAD;
-}
-
-/* Make a code of lengths (n); a code with gaps is allowed only if it has one symbol of one bit, or none. */
-static qac_error make_codes(codes *c, const uint8_t *lengths, uint32_t n, int lone) {
-    uint16_t next[16];
-    uint32_t kinds = 0;
-    int32_t left = 1;
-    memset(c->counts, 0, sizeof c->counts);
-    for (uint32_t i = 0; i < n; i++) c->counts[lengths[i]]++;
-    c->counts[0] = 0;
-    for (uint32_t length = 1; length < 16; length++) {
-        left = left * 2 - c->counts[length];
-        if (left < 0) return QAC_BAD_PAYLOAD;
-        next[length] = (uint16_t)kinds;
-        kinds += c->counts[length];
-    }
-    if (left > 0 && !(lone && kinds <= 1 && kinds == c->counts[1])) return QAC_BAD_PAYLOAD;
-    for (uint32_t i = 0; i < n; i++) {
-        if (lengths[i]) c->symbols[next[lengths[i]]++] = (uint16_t)i;
-    }
-    return QAC_OK;
-}
-
 /* Read the two codes of a block with codes of its own. */
-static qac_error inflate_codes(inflater *d, codes *literals, codes *distances) {
+static qac_error inflate_codes(inflater *d) {
     static const uint8_t order[19] = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
     uint8_t lengths[320] = {0};
-    uint32_t literal_count, distance_count, length_count, value, symbol, n = 0;
-    TRY(inflate_bits(d, 5, &literal_count));
-    TRY(inflate_bits(d, 5, &distance_count));
-    TRY(inflate_bits(d, 4, &length_count));
-    literal_count += 257;
-    distance_count += 1;
-    if (literal_count > 286 || distance_count > 30) return QAC_BAD_PAYLOAD;
-    for (uint32_t i = 0; i < length_count + 4; i++) {
-        TRY(inflate_bits(d, 3, &value));
-        lengths[order[i]] = (uint8_t)value;
-    }
-    TRY(make_codes(literals, lengths, 19, 0));
+    uint32_t literals = get_bits(&d->bits, 5) + 257, all = literals + get_bits(&d->bits, 5) + 1, n = get_bits(&d->bits, 4) + 4;
+    if (literals > 286 || all - literals > 30) return QAC_BAD_PAYLOAD;
+    for (uint32_t i = 0; i < n; i++) lengths[order[i]] = (uint8_t)get_bits(&d->bits, 3);
+    TRY(make_codes(&d->literals, lengths, 19, 0));
     memset(lengths, 0, sizeof lengths);
-    while (n < literal_count + distance_count) {
-        uint32_t again = 1;
-        uint8_t length;
-        TRY(inflate_symbol(d, literals, &symbol));
-        length = (uint8_t)symbol;
+    for (n = 0; n < all;) {
+        uint32_t symbol = get_code(&d->bits, &d->literals), again = 1;
+        uint8_t length = (uint8_t)symbol;
         if (symbol >= 16) {
-            TRY(inflate_bits(d, symbol == 16 ? 2 : symbol == 17 ? 3 : 7, &value));
-            again = value + (symbol == 18 ? 11 : 3);
+            again = symbol == 18 ? 11 + get_bits(&d->bits, 7) : 3 + get_bits(&d->bits, symbol - 14);
             if (symbol == 16 && n == 0) return QAC_BAD_PAYLOAD;
             length = symbol == 16 ? lengths[n - 1] : 0;
         }
-        if (again > literal_count + distance_count - n) return QAC_BAD_PAYLOAD;
+        if (again > all - n) return QAC_BAD_PAYLOAD;
         while (again--) lengths[n++] = length;
     }
     if (!lengths[256]) return QAC_BAD_PAYLOAD; /* a block could not end */
-    TRY(make_codes(literals, lengths, literal_count, 1));
-    return make_codes(distances, lengths + literal_count, distance_count, 1);
+    TRY(make_codes(&d->literals, lengths, literals, 1));
+    return make_codes(&d->distances, lengths + literals, all - literals, 1);
 }
 
-static qac_error inflate_block(inflater *d, const codes *literals, const codes *distances) {
-    static const uint16_t bases[29] = {3,  4,  5,  6,  7,  8,  9,  10, 11,  13,  15,  17,  19,  23, 27,
-                                       31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258};
-    uint32_t symbol, value, length, extra, far;
+static qac_error inflate_block(inflater *d) {
+    static const uint8_t bases[29] = {0,  1,  2,  3,  4,  5,  6,  7,  8,   10,  12,  14,  16,  20, 24,
+                                      28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 255};
     for (;;) {
-        TRY(inflate_symbol(d, literals, &symbol));
+        uint32_t symbol = get_code(&d->bits, &d->literals), length, extra, far;
         if (symbol == 256) return QAC_OK;
-        if (symbol > 285) return QAC_BAD_PAYLOAD;
+        if (symbol > 285 || d->bits.bad || d->at >= d->size) return QAC_BAD_PAYLOAD;
         if (symbol < 256) {
-            if (d->at >= d->size) return QAC_BAD_PAYLOAD;
-            d->out[(size_t)d->at++] = (uint8_t)symbol;
+            d->out[d->at++] = (uint8_t)symbol;
             continue;
         }
         extra = symbol < 265 || symbol == 285 ? 0 : (symbol - 261) / 4;
-        TRY(inflate_bits(d, extra, &value));
-        length = bases[symbol - 257] + value;
-        TRY(inflate_symbol(d, distances, &symbol));
+        length = 3u + bases[symbol - 257] + get_bits(&d->bits, extra);
+        symbol = get_code(&d->bits, &d->distances);
         if (symbol > 29) return QAC_BAD_PAYLOAD;
         extra = symbol < 2 ? 0 : symbol / 2 - 1;
-        TRY(inflate_bits(d, extra, &value));
-        far = symbol < 2 ? symbol + 1 : ((2 + (symbol & 1)) << extra) + 1 + value;
-        if (far > d->at + DICTIONARY_BYTES || length > d->size - d->at) return QAC_BAD_PAYLOAD;
+        far = (symbol < 2 ? symbol : (2 + (symbol & 1)) << extra) + 1 + get_bits(&d->bits, extra);
+        if (d->bits.bad || far > d->at + d->before_bytes || length > d->size - d->at) return QAC_BAD_PAYLOAD;
         for (; length > 0; length--, d->at++) {
-            d->out[(size_t)d->at] =
-                far > d->at ? (uint8_t)dictionary[DICTIONARY_BYTES - (far - (uint32_t)d->at)] : d->out[(size_t)(d->at - far)];
+            d->out[d->at] = far > d->at ? d->before[d->before_bytes - (far - d->at)] : d->out[d->at - far];
         }
     }
+}
+
+/* Inflate all bytes of an input to exactly `size` bytes. */
+static qac_error inflate(inflater *d, const input *in, uint8_t *out, amount size) {
+    uint32_t last, kind, length;
+    d->bits.data = in->at;
+    d->bits.place = 0;
+    d->bits.end = 8 * rest(in);
+    d->out = out;
+    d->at = 0;
+    d->size = size;
+    do {
+        last = get_bits(&d->bits, 1);
+        kind = get_bits(&d->bits, 2);
+        if (kind == 0) {
+            d->bits.place = (d->bits.place + 7) & ~(amount)7;
+            length = get_bits(&d->bits, 16);
+            if ((length ^ get_bits(&d->bits, 16)) != 0xFFFF || length > d->size - d->at) return QAC_BAD_PAYLOAD;
+            for (; length > 0; length--) d->out[d->at++] = (uint8_t)get_bits(&d->bits, 8);
+        } else if (kind == 1) {
+            uint8_t lengths[288];
+            for (uint32_t i = 0; i < 288; i++) lengths[i] = i < 144 ? 8 : i < 256 ? 9 : i < 280 ? 7 : 8;
+            TRY(make_codes(&d->literals, lengths, 288, 0));
+            memset(lengths, 5, 32);
+            TRY(make_codes(&d->distances, lengths, 32, 0));
+        } else if (kind == 2) {
+            TRY(inflate_codes(d));
+        }
+        if (kind == 3 || d->bits.bad) return QAC_BAD_PAYLOAD;
+        if (kind) TRY(inflate_block(d));
+    } while (!last);
+    return d->at == size && !d->bits.bad && d->bits.end - d->bits.place < 8 ? QAC_OK : QAC_BAD_PAYLOAD;
 }
 
 static qac_error read_deflate(input *in, uint8_t *out, amount size) {
     qac_file *f = in->file;
     amount mark = f->top;
-    inflater d = {in, out, 0, size, 0, 0};
-    uint32_t last, kind, value, length;
     if (size > (amount)1 << 20) return QAC_BAD_PAYLOAD;
-    codes *pair = take(f, 2 * sizeof *pair);
+    inflater *d = take_zeros(f, sizeof *d);
+    uint8_t *dictionary = take(f, DICTIONARY_BYTES);
+    uint16_t *symbols = take(f, 2 * 320);
     ALLOCATED(f, mark);
-    do {
-        TRY(inflate_bits(&d, 1, &last));
-        TRY(inflate_bits(&d, 2, &kind));
-        if (kind == 0) {
-            d.window = d.have = 0;
-            TRY(inflate_bits(&d, 16, &length));
-            TRY(inflate_bits(&d, 16, &value));
-            if ((length ^ value) != 0xFFFF || length > d.size - d.at || length > rest(in)) return QAC_BAD_PAYLOAD;
-            memcpy(out + (size_t)d.at, in->at, length);
-            in->at += length;
-            d.at += length;
-            continue;
-        }
-        if (kind == 1) {
-            uint8_t lengths[288];
-            for (uint32_t i = 0; i < 288; i++) lengths[i] = i < 144 ? 8 : i < 256 ? 9 : i < 280 ? 7 : 8;
-            TRY(make_codes(&pair[0], lengths, 288, 0));
-            memset(lengths, 5, 32);
-            TRY(make_codes(&pair[1], lengths, 32, 0));
-        } else if (kind == 2) {
-            TRY(inflate_codes(&d, &pair[0], &pair[1]));
-        } else {
-            return QAC_BAD_PAYLOAD;
-        }
-        TRY(inflate_block(&d, &pair[0], &pair[1]));
-    } while (!last);
+    d->literals.symbols = symbols;
+    d->distances.symbols = symbols + 288;
+    input packed = memory(f, packed_dictionary, sizeof packed_dictionary);
+    TRY(inflate(d, &packed, dictionary, DICTIONARY_BYTES));
+    d->before = dictionary;
+    d->before_bytes = DICTIONARY_BYTES;
     f->top = mark;
-    return d.at == size ? at_end(in) : QAC_BAD_PAYLOAD;
+    return inflate(d, in, out, size);
 }
 
 #endif /* QAC_NO_DEFLATE */
@@ -1455,22 +1500,8 @@ typedef struct lzma_model {
     length_model length, rep_length;
 } lzma_model;
 
-typedef struct lzma_decoder {
-    input *in;
-    uint32_t range, code;
-    qac_error error;
-} lzma_decoder;
-
-static void lzma_refill(lzma_decoder *d) {
-    uint8_t byte = 0;
-    if (d->range >= 1u << 24) return;
-    if (d->error == QAC_OK) d->error = get_byte(d->in, &byte);
-    d->range <<= 8;
-    d->code = d->code << 8 | byte;
-}
-
-static uint32_t lzma_bit(lzma_decoder *d, uint16_t *probability) {
-    lzma_refill(d);
+static uint32_t lzma_bit(range_decoder *d, uint16_t *probability) {
+    range_refill(d);
     uint32_t bound = (d->range >> 11) * *probability;
     if (d->code < bound) {
         d->range = bound;
@@ -1484,14 +1515,14 @@ static uint32_t lzma_bit(lzma_decoder *d, uint16_t *probability) {
 }
 
 /* Decode a number of `bits` bits along a tree of probabilities, the most significant bit first. */
-static uint32_t lzma_tree(lzma_decoder *d, uint16_t *tree, uint32_t bits) {
+static uint32_t lzma_tree(range_decoder *d, uint16_t *tree, uint32_t bits) {
     uint32_t node = 1;
     for (uint32_t i = 0; i < bits; i++) node = node << 1 | lzma_bit(d, &tree[node]);
     return node - (1u << bits);
 }
 
 /* The same with the least significant bit first. */
-static uint32_t lzma_reverse(lzma_decoder *d, uint16_t *tree, uint32_t bits) {
+static uint32_t lzma_reverse(range_decoder *d, uint16_t *tree, uint32_t bits) {
     uint32_t node = 1, value = 0;
     for (uint32_t i = 0; i < bits; i++) {
         uint32_t bit = lzma_bit(d, &tree[node]);
@@ -1501,30 +1532,24 @@ static uint32_t lzma_reverse(lzma_decoder *d, uint16_t *tree, uint32_t bits) {
     return value;
 }
 
-static uint32_t lzma_length(lzma_decoder *d, length_model *m) {
+static uint32_t lzma_length(range_decoder *d, length_model *m) {
     if (!lzma_bit(d, &m->choice[0])) return 2 + lzma_tree(d, m->low, 3);
     if (!lzma_bit(d, &m->choice[1])) return 10 + lzma_tree(d, m->middle, 3);
     return 18 + lzma_tree(d, m->high, 8);
 }
 
 /* Decode the distance of a match, minus 1; UINT32_MAX is the end marker. */
-static uint32_t lzma_distance(lzma_decoder *d, lzma_model *m, uint32_t length) {
+static uint32_t lzma_distance(range_decoder *d, lzma_model *m, uint32_t length) {
     uint32_t slot = lzma_tree(d, m->slot[length < 6 ? length - 2 : 3], 6), direct, distance;
     if (slot < 4) return slot;
     direct = (slot >> 1) - 1;
     distance = 2 | (slot & 1);
     if (slot < 14) return (distance << direct) + lzma_reverse(d, &m->special[(distance << direct) - slot], direct);
-    for (uint32_t i = 4; i < direct; i++) {
-        lzma_refill(d);
-        d->range >>= 1;
-        uint32_t bit = d->code >= d->range;
-        if (bit) d->code -= d->range;
-        distance = distance << 1 | bit;
-    }
+    for (uint32_t i = 4; i < direct; i++) distance = range_half(d, distance);
     return (distance << 4) + lzma_reverse(d, m->align, 4);
 }
 
-static uint32_t lzma_literal(lzma_decoder *d, uint16_t *tree, uint32_t state, uint32_t match) {
+static uint32_t lzma_literal(range_decoder *d, uint16_t *tree, uint32_t state, uint32_t match) {
     uint32_t node = 1;
     if (state >= 7) { /* after a match: the byte that the match would have had next guides the decoder */
         while (node < 0x100) {
@@ -1541,20 +1566,15 @@ static qac_error read_lzma(input *in, uint8_t *out, amount size) {
     qac_file *f = in->file;
     amount mark = f->top, at = 0;
     uint32_t state = 0, far[4] = {0, 0, 0, 0}, length;
-    lzma_decoder d = {in, UINT32_MAX, 0, QAC_OK};
-    uint8_t byte;
+    range_decoder d;
     if (size > (amount)4 << 20) return QAC_BAD_PAYLOAD;
     lzma_model *m = take(f, sizeof *m);
     ALLOCATED(f, mark);
     for (uint16_t *p = (uint16_t *)m; p < (uint16_t *)(m + 1); p++) *p = 1024;
-    TRY(get_byte(in, &byte));
-    if (byte) return QAC_BAD_PAYLOAD;
-    for (int i = 0; i < 4; i++) {
-        TRY(get_byte(in, &byte));
-        d.code = d.code << 8 | byte;
-    }
+    if (get_byte(in)) return QAC_BAD_PAYLOAD;
+    range_start(&d, in);
     for (;;) {
-        if (d.error) return d.error;
+        if (d.lacking) return QAC_BAD_PAYLOAD;
         if (!lzma_bit(&d, &m->match[state])) {
             uint32_t before = at ? out[(size_t)at - 1] : 0, match = 0;
             if (at >= size) return QAC_BAD_PAYLOAD;
@@ -1564,15 +1584,9 @@ static qac_error read_lzma(input *in, uint8_t *out, amount size) {
             continue;
         }
         if (lzma_bit(&d, &m->rep[state])) {
-            uint32_t distance = far[0];
+            uint32_t distance = far[0], brief = 0;
             if (!lzma_bit(&d, &m->rep0[state])) {
-                if (!lzma_bit(&d, &m->rep0_long[state])) {
-                    state = state < 7 ? 9 : 11;
-                    if (far[0] >= at || at >= size) return QAC_BAD_PAYLOAD;
-                    out[(size_t)at] = out[(size_t)(at - far[0] - 1)];
-                    at++;
-                    continue;
-                }
+                brief = !lzma_bit(&d, &m->rep0_long[state]);
             } else {
                 uint32_t which = 1 + lzma_bit(&d, &m->rep1[state]);
                 if (which == 2) which += lzma_bit(&d, &m->rep2[state]);
@@ -1580,8 +1594,8 @@ static qac_error read_lzma(input *in, uint8_t *out, amount size) {
                 for (; which > 0; which--) far[which] = far[which - 1];
                 far[0] = distance;
             }
-            length = lzma_length(&d, &m->rep_length);
-            state = state < 7 ? 8 : 11;
+            length = brief ? 1 : lzma_length(&d, &m->rep_length);
+            state = state < 7 ? 8 + brief : 11;
         } else {
             for (int i = 3; i > 0; i--) far[i] = far[i - 1];
             length = lzma_length(&d, &m->length);
@@ -1589,13 +1603,12 @@ static qac_error read_lzma(input *in, uint8_t *out, amount size) {
             far[0] = lzma_distance(&d, m, length);
             if (far[0] == UINT32_MAX) break;
         }
-        if (far[0] >= at || length > size - at) return d.error ? d.error : QAC_BAD_PAYLOAD;
+        if (far[0] >= at || length > size - at) return QAC_BAD_PAYLOAD;
         for (; length > 0; length--, at++) out[(size_t)at] = out[(size_t)(at - far[0] - 1)];
     }
-    lzma_refill(&d);
-    if (d.error) return d.error;
+    range_refill(&d);
     f->top = mark;
-    return d.code == 0 && at == size ? at_end(in) : QAC_BAD_PAYLOAD;
+    return d.code == 0 && at == size && d.at == d.end && !d.lacking ? QAC_OK : QAC_BAD_PAYLOAD;
 }
 
 #endif /* QAC_NO_LZMA */
@@ -1659,7 +1672,7 @@ static qac_error read_twobyte(input *in, const stream *s, uint32_t n) {
     for (uint32_t half = 0; half < 2; half++) {
         uint32_t codec;
         input part;
-        TRY(get_u32(in, 255, &codec));
+        codec = get_u32(in, 255);
         if (codec != RAW && codec != RANS && codec != CONTEXT) return QAC_BAD_PAYLOAD;
         TRY(get_sized(in, &part));
         for (uint32_t i = 0; i < n; i++) {
@@ -1697,25 +1710,22 @@ static qac_error read_pruned(input *in, const stream *s, uint32_t n) {
         if (s[i].dims < 2 || s[i].children || !row || !s[i].count || s[i].count % row || s[i].start % row) {
             return QAC_BAD_PAYLOAD;
         }
-        TRY(get_u32(in, s[i].alphabet - 1, &index));
-        TRY(get_amount(in, s[i].count / row, &rows));
-        TRY(get_amount(in, s[i].axis1, &columns));
+        index = get_u32(in, s[i].alphabet - 1);
+        rows = get_amount(in, s[i].count / row);
+        columns = get_amount(in, s[i].axis1);
         common[i] = (uint16_t)index;
         left_rows[i] = rows;
-        marks[i] = left[i] = s[i];
+        marks[i] = plain_stream(s[i].count / row + s[i].axis1, 2);
+        left[i] = s[i];
         left[i].count = rows * columns * s[i].deep;
-        left[i].start = marks[i].start = 0;
+        left[i].start = left[i].from = 0;
         left[i].axis1 = columns;
-        left[i].from = marks[i].from = 0;
         left[i].wanted = s[i].wanted ? left[i].count : 0;
         left[i].stride = left[i].width;
-        marks[i].count = marks[i].wanted = marks[i].deep = s[i].count / row + s[i].axis1;
-        marks[i].axis1 = marks[i].dims = marks[i].stride = marks[i].width = 1;
-        marks[i].alphabet = 2;
         sides += marks[i].count;
     }
     for (uint32_t half = 0; half < 2; half++) {
-        TRY(get_u32(in, 255, &codecs[half]));
+        codecs[half] = get_u32(in, 255);
         TRY(get_sized(in, &parts[half]));
     }
     TRY(at_end(in));
@@ -1756,20 +1766,20 @@ static qac_error read_indices(input *in, uint32_t codec, const stream *s, uint32
 
 /* Round to float16, to nearest, ties to even. */
 static uint32_t to_half(double value) {
-    uint64_t bits, mantissa;
+    uint64_t bits;
     memcpy(&bits, &value, 8);
-    uint32_t sign = (uint32_t)(bits >> 48) & 0x8000u;
+    uint32_t sign = (uint32_t)(bits >> 48) & 0x8000u, top = (uint32_t)(bits >> 22) & 0x3FFFFFFFu, drop = 20;
     int32_t exponent = (int32_t)(bits >> 52 & 0x7FF) - 1023;
-    mantissa = bits & (((uint64_t)1 << 52) - 1);
-    if (exponent == 1024) return sign | 0x7C00u | (mantissa ? 0x200u : 0);
+    if (bits & 0x3FFFFFu) top |= 1; /* 30 bits of the mantissa, the last one for all that follow */
+    if (exponent == 1024) return sign | 0x7C00u | (top ? 0x200u : 0);
     if (exponent > 15) return sign | 0x7C00u;
     if (exponent < -25) return sign;
-    mantissa |= (uint64_t)1 << 52;
-    uint32_t drop = exponent < -14 ? (uint32_t)(42 + -14 - exponent) : 42; /* bits below those that stay */
-    uint64_t kept = mantissa >> drop, half = (uint64_t)1 << (drop - 1), below = mantissa & (2 * half - 1);
-    if (below > half || (below == half && (kept & 1))) kept++;
-    if (exponent >= -14) kept += (uint64_t)(exponent + 14) << 10; /* the leading one counts one exponent */
-    return sign | (uint32_t)kept;
+    top |= 1u << 30;
+    if (exponent < -14) drop = (uint32_t)(6 - exponent);
+    uint32_t kept = top >> drop, below = top << (32 - drop);
+    if (below > 1u << 31 || (below == 1u << 31 && (kept & 1))) kept++;
+    if (exponent >= -14) kept += (uint32_t)(exponent + 14) << 10; /* the leading one counts one exponent */
+    return sign | kept;
 }
 
 /* The bits of the float32 with the value of a float16. */
@@ -1825,11 +1835,7 @@ static qac_error read_planes(input *in, uint32_t width, int rotated, amount tota
                              uint8_t *out) {
     qac_file *f = in->file;
     amount mark = f->top;
-    stream plane;
-    memset(&plane, 0, sizeof plane);
-    plane.count = plane.deep = total;
-    plane.axis1 = plane.dims = plane.width = 1;
-    plane.alphabet = 256;
+    stream plane = plain_stream(total, 256);
     plane.from = from;
     plane.wanted = to - from;
     plane.stride = width;
@@ -1837,7 +1843,7 @@ static qac_error read_planes(input *in, uint32_t width, int rotated, amount tota
         uint32_t form;
         const uint8_t *words;
         input part;
-        TRY(get_u32(in, 2, &form));
+        form = get_u32(in, 2);
         TRY(form ? get_sized(in, &part) : get_part(in, total, &part));
         plane.out = out ? out + position : NULL;
         if (form == 1) {
@@ -1929,7 +1935,7 @@ static qac_error read_codebooks(input *in, const value_request *v, amount total)
     uint8_t *methods = take(f, n);
     if (width < 2) return QAC_BAD_PAYLOAD;
     for (uint32_t i = 0; i < n; i++) {
-        TRY(get_u32(in, 4, &method));
+        method = get_u32(in, 4);
         if (!runs[i].k || (method == 4 && runs[i].k > 256)) return QAC_BAD_PAYLOAD;
         if (start < to && start + runs[i].count > from) { /* whole streams are decoded, of which a part is wanted */
             first = lesser(first, start);
@@ -2022,12 +2028,19 @@ static qac_error read_values(input *in, uint32_t codec, const value_request *v) 
     return QAC_OK;
 }
 
+/* Write (or, if the file is measured, don't) the `count` bytes of a text. */
+static qac_error read_text(input *in, uint32_t codec, amount count, uint8_t *out) {
+    value_run run = {count, 0};
+    value_request all = {&run, 1, QAC_UINT8, 0, count, out};
+    return read_values(in, codec, &all);
+}
+
 /* ---- The header ---- */
 
 /* The number of codebooks of a shared tensor. */
 static amount book_count(const tensor_record *t) {
     amount books = 1;
-    for (uint32_t i = 0; t->blocks && i < t->dims; i++) books *= (amount)((t->shape[i] + t->blocks[i] - 1) / t->blocks[i]);
+    for (uint32_t i = 0; t->blocks && i < t->dims; i++) books *= ceiling((amount)t->shape[i], (amount)t->blocks[i]);
     return books;
 }
 
@@ -2047,24 +2060,26 @@ static int converts_exactly(uint32_t stored, uint32_t type) {
 
 /* Multiply sizes, which may be empty: the product of those that aren't zero bounds every array (MAX_SPREAD). Return the
  * product of all; `factor` is multiplied too. */
-static qac_error multiply(const uint64_t *sizes, const uint64_t *blocks, uint32_t n, uint64_t factor, uint64_t *product) {
-    uint64_t spread = factor;
+static qac_error multiply(const uint64_t *sizes, const uint64_t *blocks, uint32_t n, amount factor, amount *product) {
+    amount spread = factor, most = (uint64_t)MOST < MAX_TENSOR_BYTES ? MOST : (amount)MAX_TENSOR_BYTES;
     int empty = 0;
     for (uint32_t i = 0; i < n; i++) {
-        uint64_t size = blocks ? (sizes[i] + blocks[i] - 1) / blocks[i] : sizes[i];
+        amount size = (amount)sizes[i];
+        if (sizes[i] > MAX_SPREAD) return QAC_LIMIT_EXCEEDED;
+        if (blocks) size = ceiling(size, (amount)blocks[i]);
         if (!size) empty = 1;
         else if (spread > MAX_SPREAD / size) return QAC_LIMIT_EXCEEDED;
         else spread *= size;
     }
     *product = empty ? 0 : spread;
-    return *product > (MOST < MAX_TENSOR_BYTES ? MOST : MAX_TENSOR_BYTES) ? QAC_LIMIT_EXCEEDED : QAC_OK;
+    return *product > most ? QAC_LIMIT_EXCEEDED : QAC_OK;
 }
 
 static qac_error check_tensor(tensor_record *t) {
-    uint64_t product, bytes = width_of(t->type);
+    amount product, bytes = width_of(t->type);
     const uint32_t *children = t->children;
     TRY(multiply(t->shape, NULL, t->dims, bytes, &product));
-    t->count = (amount)(product / bytes);
+    t->count = product / bytes;
     if (t->type <= QAC_FLOAT64 && t->stored <= QAC_FLOAT64 && !converts_exactly(t->stored, t->type)) return QAC_BAD_HEADER;
     if (t->kind != SHARED) return QAC_OK;
     if (!t->level_count || (!t->book_group && !t->blocks)) return QAC_BAD_HEADER;
@@ -2087,14 +2102,14 @@ static qac_error check_tensor(tensor_record *t) {
 
 static int is_utf8(const uint8_t *p, uint32_t n) {
     for (uint32_t i = 0; i < n;) {
-        uint32_t lead = p[i++], more = lead < 0x80 ? 0 : lead < 0xC2 ? 4 : lead < 0xE0 ? 1 : lead < 0xF0 ? 2 : lead < 0xF5 ? 3 : 4;
-        if (more > n - i) return 0; /* also for a byte that can't lead, unless so many follow */
-        if (more == 4) return 0;
+        uint32_t lead = p[i++], more = lead < 0xE0 ? 1 : lead < 0xF0 ? 2 : 3, value = lead & (0x3F >> more);
+        if (lead < 0x80) continue;
+        if (lead < 0xC2 || lead > 0xF4 || more > n - i) return 0;
         for (uint32_t j = 0; j < more; j++, i++) {
-            uint32_t low = j ? 0x80 : lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
-            uint32_t high = j ? 0xBF : lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
-            if (p[i] < low || p[i] > high) return 0;
+            if (p[i] >> 6 != 2) return 0;
+            value = value << 6 | (p[i] & 0x3F);
         }
+        if (more > 1 && (value >> (more == 2 ? 11 : 16) == 0 || value >> 11 == 0x1B || value > 0x10FFFF)) return 0;
     }
     return 1;
 }
@@ -2115,23 +2130,16 @@ static int compare(const qac_file *f, int sections, uint32_t a, uint32_t b) {
     return order ? order : x->name_bytes < y->name_bytes ? -1 : x->name_bytes > y->name_bytes;
 }
 
-/* Heapsort: numbers below n in the order of `compare`. */
+/* Sort the numbers below n by `compare` (Shell's sort with the gaps 1, 3, 7, 16, 37, 84, ...). */
 static void sort(const qac_file *f, int sections, uint32_t *numbers, uint32_t n) {
+    uint32_t gap = 1;
     for (uint32_t i = 0; i < n; i++) numbers[i] = i;
-    for (uint32_t start = n / 2, end = n; end > 1;) {
-        if (start > 0) {
-            start--;
-        } else {
-            uint32_t last = numbers[--end];
-            numbers[end] = numbers[0];
-            numbers[0] = last;
-        }
-        for (uint32_t parent = start, child; (child = 2 * parent + 1) < end; parent = child) {
-            if (child + 1 < end && compare(f, sections, numbers[child], numbers[child + 1]) < 0) child++;
-            if (compare(f, sections, numbers[parent], numbers[child]) >= 0) break;
-            uint32_t swap = numbers[parent];
-            numbers[parent] = numbers[child];
-            numbers[child] = swap;
+    while (gap < n / 2) gap = gap * 9 / 4 + 1;
+    for (; gap > 0; gap = gap * 4 / 9) {
+        for (uint32_t i = gap; i < n; i++) {
+            uint32_t number = numbers[i], at = i;
+            for (; at >= gap && compare(f, sections, numbers[at - gap], number) > 0; at -= gap) numbers[at] = numbers[at - gap];
+            numbers[at] = number;
         }
     }
 }
@@ -2140,7 +2148,7 @@ static void sort(const qac_file *f, int sections, uint32_t *numbers, uint32_t n)
  * each of its bytes takes at most 12 of memory, besides the records. */
 static qac_error keep(qac_file *f, const input *in, amount bytes, void **pointer) {
     *pointer = take(f, bytes);
-    if (*pointer) return QAC_OK;
+    if (*pointer) return f->error;
     f->peak += 12 * rest(in) + f->tensors * (sizeof(tensor_record) + 32) + f->sections * (sizeof(section_record) + 32);
     return too_small(f);
 }
@@ -2153,30 +2161,25 @@ typedef struct table {
 } table;
 
 /* Read a column: a field of each record whose kind is in a set of bits. */
-static qac_error get_column(input *in, const table *t, size_t field, uint32_t kinds, uint32_t limit) {
+static void get_column(input *in, const table *t, size_t field, uint32_t kinds, uint32_t limit) {
     uint8_t *record = t->records;
     for (uint32_t i = 0; i < t->n; i++, record += t->size) {
         uint32_t kind = *(uint32_t *)(void *)record;
-        if (kinds >> kind & 1) TRY(get_u32(in, limit, (uint32_t *)(void *)(record + field)));
+        if (kinds >> kind & 1) *(uint32_t *)(void *)(record + field) = get_u32(in, limit);
     }
-    return QAC_OK;
 }
 
-static qac_error get_array(qac_file *f, input *in, amount n, const uint32_t **array) {
+/* Read n numbers into memory that stays: of 32 bits up to MAX_ALPHABET, or of 64 bits up to MAX_AXIS. */
+static qac_error get_numbers(qac_file *f, input *in, amount n, uint32_t size, void *array) {
     void *numbers;
-    if (n > rest(in)) return QAC_BAD_HEADER; /* each takes a byte or more */
-    TRY(keep(f, in, 4 * n, &numbers));
-    *array = numbers;
-    for (uint32_t *p = numbers; n > 0; n--, p++) TRY(get_u32(in, MAX_ALPHABET, p));
-    return QAC_OK;
-}
-
-static qac_error get_sizes(qac_file *f, input *in, amount n, const uint64_t **array) {
-    void *numbers;
-    TRY(keep(f, in, 8 * n + 8, &numbers)); /* never nothing, so that an array is told from none */
-    *array = numbers;
-    for (uint64_t *p = numbers; n > 0; n--, p++) TRY(get_uint(in, MAX_AXIS, p));
-    return QAC_OK;
+    if (n > rest(in)) return fail(in); /* each takes a byte or more */
+    TRY(keep(f, in, size * n + 8, &numbers)); /* never nothing, so that an array is told from none */
+    for (amount i = 0; i < n; i++) {
+        if (size == 4) ((uint32_t *)numbers)[i] = get_u32(in, MAX_ALPHABET);
+        else ((uint64_t *)numbers)[i] = get_uint(in, MAX_AXIS);
+    }
+    memcpy(array, &numbers, sizeof numbers);
+    return f->error;
 }
 
 static qac_error read_names(qac_file *f, input *in, const table *tensors) {
@@ -2184,8 +2187,8 @@ static qac_error read_names(qac_file *f, input *in, const table *tensors) {
     amount total = 0, tails = 0, mark;
     uint32_t length = 0;
     void *memory_of_names, *order;
-    TRY(get_column(in, tensors, offsetof(tensor_record, common_bytes), 7, MAX_NAME_BYTES));
-    TRY(get_column(in, tensors, offsetof(tensor_record, name_bytes), 7, MAX_NAME_BYTES));
+    get_column(in, tensors, offsetof(tensor_record, common_bytes), 7, MAX_NAME_BYTES);
+    get_column(in, tensors, offsetof(tensor_record, name_bytes), 7, MAX_NAME_BYTES);
     for (uint32_t i = 0; i < f->tensors; i++) {
         if (t[i].common_bytes > length) return QAC_BAD_HEADER;
         tails += t[i].name_bytes;
@@ -2224,34 +2227,35 @@ static qac_error read_tensor_columns(qac_file *f, input *in, const table *tensor
     tensor_record *t = tensors->records;
     uint32_t n = f->tensors;
     TRY(read_names(f, in, tensors));
-    TRY(get_column(in, tensors, offsetof(tensor_record, type), EACH, SAME << 4 | 15));
-    TRY(get_column(in, tensors, offsetof(tensor_record, stored), EACH, 15));
-    TRY(get_column(in, tensors, offsetof(tensor_record, dims), EACH, QAC_MAX_DIMS));
+    get_column(in, tensors, offsetof(tensor_record, type), EACH, SAME << 4 | 15);
+    get_column(in, tensors, offsetof(tensor_record, stored), EACH, 15);
+    get_column(in, tensors, offsetof(tensor_record, dims), EACH, QAC_MAX_DIMS);
     for (uint32_t i = 0; i < n; i++) {
         t[i].kind = t[i].type >> 4;
         t[i].type &= 15;
         if ((t[i].type > QAC_FLOAT64 || t[i].stored > QAC_FLOAT64) && !newer) return QAC_BAD_HEADER;
-        TRY(get_sizes(f, in, t[i].dims, &t[i].shape));
+        TRY(get_numbers(f, in, t[i].dims, 8, &t[i].shape));
     }
-    TRY(get_column(in, tensors, offsetof(tensor_record, group), IN_DENSE_AND_SHARED, f->sections));
-    TRY(get_column(in, tensors, offsetof(tensor_record, book_group), IN_SHARED, f->sections));
-    TRY(get_column(in, tensors, offsetof(tensor_record, level_count), IN_SHARED, MAX_LEVELS));
+    get_column(in, tensors, offsetof(tensor_record, group), IN_DENSE_AND_SHARED, f->sections);
+    get_column(in, tensors, offsetof(tensor_record, book_group), IN_SHARED, f->sections);
+    get_column(in, tensors, offsetof(tensor_record, level_count), IN_SHARED, MAX_LEVELS);
     for (uint32_t i = 0; i < n; i++) {
-        if (t[i].kind == SHARED) TRY(get_array(f, in, t[i].level_count, &t[i].levels));
+        if (t[i].kind == SHARED) TRY(get_numbers(f, in, t[i].level_count, 4, &t[i].levels));
     }
     for (uint32_t i = 0; i < n; i++) {
         amount entries = 0;
         for (uint32_t j = 0; j + 1 < t[i].level_count; j++) entries += t[i].levels[j];
-        if (entries) TRY(get_array(f, in, entries, &t[i].children));
+        if (entries) TRY(get_numbers(f, in, entries, 4, &t[i].children));
     }
-    if (flags & 1) TRY(get_column(in, tensors, offsetof(tensor_record, in_blocks), IN_SHARED, 1));
+    if (flags & 1) get_column(in, tensors, offsetof(tensor_record, in_blocks), IN_SHARED, 1);
     for (uint32_t i = 0; i < n; i++) {
-        if (t[i].in_blocks) TRY(get_sizes(f, in, t[i].dims, &t[i].blocks));
+        if (t[i].in_blocks) TRY(get_numbers(f, in, t[i].dims, 8, &t[i].blocks));
     }
     for (uint32_t i = 0; i < n; i++) {
-        if (flags & 2 && t[i].level_count > 1) TRY(get_u32(in, 1, &t[i].at_once));
+        if (flags & 2 && t[i].level_count > 1) t[i].at_once = get_u32(in, 1);
     }
-    return get_column(in, tensors, offsetof(tensor_record, same_as), IN_SAME, n);
+    get_column(in, tensors, offsetof(tensor_record, same_as), IN_SAME, n);
+    return f->error;
 }
 
 static qac_error read_section_columns(qac_file *f, input *in, const table *sections, uint32_t flags) {
@@ -2259,17 +2263,17 @@ static qac_error read_section_columns(qac_file *f, input *in, const table *secti
     section_record *s = sections->records;
     uint32_t n = f->sections;
     input crcs;
-    TRY(get_column(in, sections, offsetof(section_record, kind), EACH, INDEX_CHUNK));
-    TRY(get_column(in, sections, offsetof(section_record, codec), EACH, 255));
-    TRY(get_column(in, sections, offsetof(section_record, level), EACH, MAX_LEVELS - 1));
-    TRY(get_column(in, sections, offsetof(section_record, owner), EACH, f->tensors > n ? f->tensors : n));
+    get_column(in, sections, offsetof(section_record, kind), EACH, INDEX_CHUNK);
+    get_column(in, sections, offsetof(section_record, codec), EACH, 255);
+    get_column(in, sections, offsetof(section_record, level), EACH, MAX_LEVELS - 1);
+    get_column(in, sections, offsetof(section_record, owner), EACH, f->tensors > n ? f->tensors : n);
     for (uint32_t i = 0; i < n; i++) {
         uint64_t bytes;
-        TRY(get_uint(in, (uint64_t)1 << 62, &bytes));
+        bytes = get_uint(in, (uint64_t)1 << 62);
         if (bytes > MOST) return QAC_LIMIT_EXCEEDED;
         s[i].stored_bytes = (amount)bytes;
     }
-    TRY(get_column(in, sections, offsetof(section_record, count), IN_BLOBS, (uint32_t)MAX_BLOB_BYTES));
+    get_column(in, sections, offsetof(section_record, count), IN_BLOBS, (uint32_t)MAX_BLOB_BYTES);
     TRY(get_part(in, 4 * (amount)n, &crcs));
     for (uint32_t i = 0; i < n; i++) s[i].crc = load32(crcs.at + 4 * (amount)i);
     return flags & 4 ? get_part(in, 32 * (amount)n, &crcs) : QAC_OK; /* leaf hashes, which only a root needs */
@@ -2277,14 +2281,12 @@ static qac_error read_section_columns(qac_file *f, input *in, const table *secti
 
 /* Read the decoded header. */
 static qac_error read_header(qac_file *f, input *in, uint32_t flags, int newer) {
-    uint32_t digest_bytes, most_tensors = MAX_TENSORS, most_sections = MAX_SECTIONS;
+    uint32_t digest_bytes;
     void *pointer;
-    if (rest(in) < most_tensors) most_tensors = (uint32_t)rest(in);
-    if (rest(in) < most_sections) most_sections = (uint32_t)rest(in);
-    TRY(get_u32(in, most_tensors, &f->tensors));
-    TRY(get_u32(in, most_sections, &f->sections));
-    TRY(get_u32(in, 32, &digest_bytes));
-    TRY(get_u32(in, 30, &f->chunk_log2));
+    f->tensors = get_u32(in, (uint32_t)lesser(rest(in), MAX_TENSORS));
+    f->sections = get_u32(in, (uint32_t)lesser(rest(in), MAX_SECTIONS));
+    digest_bytes = get_u32(in, 32);
+    f->chunk_log2 = get_u32(in, 30);
     TRY(keep(f, in, f->tensors * sizeof(tensor_record), &f->tensor_records));
     TRY(keep(f, in, f->sections * sizeof(section_record), &f->section_records));
     TRY(keep(f, in, 4 * (amount)f->sections, &pointer));
@@ -2375,13 +2377,14 @@ static qac_error want_chunks(const qac_file *f, uint32_t kind, uint32_t level, u
 }
 
 /* Check that the file has exactly the sections that its tensors need, and where they are. */
-static qac_error place_sections(qac_file *f, uint64_t file_bytes) {
+static qac_error place_sections(qac_file *f, amount file_bytes) {
     section_record *s = f->section_records;
-    uint64_t at = f->first_section, decoded = 0, most = (uint64_t)MOST << 3;
+    amount at = f->first_section, decoded = 0, most = MOST << 3;
     uint32_t wanted = 0;
+    if (file_bytes < most >> 12) most = greater(file_bytes << 12, (amount)1 << 29);
     for (uint32_t i = 0; i < f->sections; i++) {
         int values = s[i].kind == VALUES || s[i].kind == VALUE_CHUNK;
-        if (values && s[i].codec == RAW && s[i].stored_bytes >= 4096) at = (at + 63) & ~(uint64_t)63;
+        if (values && s[i].codec == RAW && s[i].stored_bytes >= 4096) at = (at + 63) & ~(amount)63;
         if (at > file_bytes || s[i].stored_bytes > file_bytes - at) return QAC_BAD_HEADER;
         s[i].offset = at;
         at += s[i].stored_bytes;
@@ -2396,6 +2399,7 @@ static qac_error place_sections(qac_file *f, uint64_t file_bytes) {
         const tensor_record *t = tensor_of(f, i);
         uint32_t width = width_of(t->type), levels = t->kind == SHARED && !t->at_once ? t->level_count : 1;
         decoded += t->count * width;
+        if (decoded > most) return QAC_LIMIT_EXCEEDED;
         if (t->kind == SAME) continue;
         if (t->kind == SHARED) {
             decoded += book_bytes(t);
@@ -2408,15 +2412,13 @@ static qac_error place_sections(qac_file *f, uint64_t file_bytes) {
         }
     }
     if (wanted != f->sections) return QAC_BAD_HEADER;
-    if (file_bytes < most >> 12) most = file_bytes << 12;
-    if (most < (uint64_t)1 << 29) most = (uint64_t)1 << 29;
     return decoded > most ? QAC_LIMIT_EXCEEDED : QAC_OK;
 }
 
-static qac_error check_crc(const qac_file *f, uint64_t offset, amount bytes, uint32_t wanted) {
+static qac_error check_crc(const qac_file *f, amount offset, amount bytes, uint32_t wanted) {
     uint32_t crc = UINT32_MAX;
     uint8_t piece[128];
-    if (f->source.data) return ~crc_step(f, crc, f->source.data + (size_t)offset, bytes) == wanted ? QAC_OK : QAC_CHECKSUM_MISMATCH;
+    if (f->source.data) return ~crc_step(f, crc, f->source.data + offset, bytes) == wanted ? QAC_OK : QAC_CHECKSUM_MISMATCH;
     for (amount at = 0; at < bytes; at += sizeof piece) {
         amount length = lesser(sizeof piece, bytes - at);
         TRY(fetch(f, offset + at, piece, length));
@@ -2431,7 +2433,7 @@ static qac_error open_section(qac_file *f, uint32_t place, input *in) {
     const uint8_t *data = f->source.data;
     if (s->offset + s->stored_bytes > f->source.size) return QAC_TRUNCATED;
     if (data) {
-        data += (size_t)s->offset;
+        data += s->offset;
     } else {
         uint8_t *bytes = take(f, s->stored_bytes);
         if (!bytes) return too_small(f);
@@ -2456,37 +2458,23 @@ static void drop_groups(qac_file *f) {
     f->arena_bytes = f->all_bytes;
 }
 
-/* Make room for a decoded group at the end of the arena, beside `work` bytes that are in use; NULL if there is none. */
-static uint8_t *room_for_group(qac_file *f, amount bytes, amount work) {
-    for (int tries = 0; tries < 2 && !f->keep_none; tries++) {
-        if (work + bytes + 8 <= f->arena_bytes) {
+/* Make room for a decoded group at the end of the arena; NULL if there is none. If what is left is too small to decode
+ * it, the tensor is read again without keeping groups (read_checked). */
+static uint8_t *room_for_group(qac_file *f, amount bytes) {
+    for (int tries = 0; tries < 2 && !f->keep_none && !f->measuring; tries++) {
+        if (f->top + bytes + 8 <= f->arena_bytes) {
             f->arena_bytes = (f->arena_bytes - bytes) & ~(amount)7;
-            return f->arena + (size_t)f->arena_bytes;
+            return f->arena + f->arena_bytes;
         }
         drop_groups(f);
     }
     return NULL;
 }
 
-/* Start to measure what decoding a group takes, whatever the mode is; `end_trial` tells the bytes in use at its peak. */
-static amount start_trial(qac_file *f) {
-    amount peak = f->peak;
-    f->peak = f->top;
-    f->measuring = MEASURE_LEAN;
-    return peak;
-}
-
-static amount end_trial(qac_file *f, amount peak) {
-    amount work = f->peak;
-    f->peak = peak;
-    f->measuring = 0;
-    return work;
-}
-
 /* Write values [from, to) of a tensor in a group, or of its codebook of a level (-1: a dense tensor), as stored. */
 static qac_error read_group_values(qac_file *f, uint32_t group, uint32_t number, int level, amount from, amount to,
                                    uint8_t *out) {
-    amount mark = f->top, total = 0, start = 0, peak;
+    amount mark = f->top, total = 0, start = 0;
     uint32_t place = place_of(f, VALUES, 0, group, 0), n = 0, fill = 0;
     const section_record *s = section_of(f, place);
     uint32_t width = width_of(s->type);
@@ -2511,16 +2499,9 @@ static qac_error read_group_values(qac_file *f, uint32_t group, uint32_t number,
     value_request all = {runs, n, s->type, 0, total, NULL};
     uint8_t *kept = f->groups[0] && f->group_places[0] == place && !f->measuring ? f->groups[0] : NULL;
     if (!kept) {
-        input in, again;
+        input in;
         TRY(open_section(f, place, &in));
-        if (!f->measuring) {
-            again = in;
-            peak = start_trial(f);
-            qac_error error = read_values(&again, s->codec, &all);
-            amount work = end_trial(f, peak);
-            TRY(error);
-            all.out = kept = room_for_group(f, total * width, work);
-        }
+        all.out = kept = room_for_group(f, total * width);
         if (!kept) {
             all.from = start + from;
             all.to = start + to;
@@ -2572,7 +2553,7 @@ static qac_error convert(uint8_t *out, const uint8_t *stored, amount n, uint32_t
         if (from == QAC_FLOAT16 && to == QAC_FLOAT32) {
             word = half_to_float((uint32_t)word);
         } else if (is_float(to)) {
-            double value = is_float(from) ? number_of(word, from) : word >> 63 ? -(double)(0 - word) : (double)word;
+            double value = is_float(from) ? number_of(word, from) : (double)(int64_t)word; /* of 32 bits at most */
             word = word_of_number(value, to);
         }
         store(out, word, wide);
@@ -2638,7 +2619,7 @@ static uint32_t group_streams(const qac_file *f, uint32_t group, stream *s) {
 static qac_error read_group_indices(qac_file *f, uint32_t number, amount from, amount to, uint8_t *out) {
     uint32_t group = tensor_of(f, number)->group - 1, place = place_of(f, INDICES, 0, group, 0), wanted = 0;
     uint32_t n = group_streams(f, group, NULL), codec = section_of(f, place)->codec;
-    amount mark = f->top, total = 0, start = 0, peak;
+    amount mark = f->top, total = 0, start = 0;
     stream *s = take(f, n * (amount)sizeof *s);
     if (!s) return too_small(f);
     group_streams(f, group, s);
@@ -2653,16 +2634,9 @@ static qac_error read_group_indices(qac_file *f, uint32_t number, amount from, a
     uint32_t width = s[wanted].width;
     uint8_t *kept = f->groups[1] && f->group_places[1] == place && !f->measuring ? f->groups[1] : NULL;
     if (!kept) {
-        input in, again;
+        input in;
         TRY(open_section(f, place, &in));
-        if (!f->measuring) {
-            again = in;
-            peak = start_trial(f);
-            qac_error error = read_indices(&again, codec, s, n);
-            amount work = end_trial(f, peak);
-            TRY(error);
-            kept = room_for_group(f, total, work);
-        }
+        kept = room_for_group(f, total);
         if (kept) {
             uint8_t *p = kept;
             for (uint32_t i = 0; i < n; i++) {
@@ -2798,8 +2772,8 @@ static void look_up_blocks(const tensor_record *t, uint8_t *out, const uint8_t *
     uint32_t wide = width_of(t->type), axes = 0;
     for (uint32_t i = t->dims; i-- > 0;) { /* from the last axis to the first, joined where that changes no number */
         amount size = (amount)t->shape[i], block = (amount)t->blocks[i], before = axes ? sizes[axes - 1] : 0;
-        int whole = axes && blocks[axes - 1] >= before;
-        if (whole || (axes && block == 1 && before % blocks[axes - 1] == 0)) {
+        int whole = !QAC_SMALL && axes && blocks[axes - 1] >= before;
+        if (whole || (!QAC_SMALL && axes && block == 1 && before % blocks[axes - 1] == 0)) {
             if (whole) blocks[axes - 1] = block * before;
             sizes[axes - 1] = before * size;
         } else {
@@ -2905,7 +2879,8 @@ static uint32_t deepest(const qac_file *f) {
 
 /* Read and check the first 32 bytes. */
 static qac_error read_prefix(qac_file *f, qac_strictness strictness, uint8_t *prefix) {
-    uint64_t size = f->source.size, file_bytes, stored, decoded;
+    uint64_t size = f->source.size, file_bytes;
+    uint32_t stored, decoded;
     amount have = size < 32 ? (amount)size : 32;
     TRY(fetch(f, 0, prefix, have));
     if (have == 0 || memcmp(prefix, "\x93QAC", lesser(have, 4)) != 0) return QAC_NOT_A_CONTAINER;
@@ -2918,8 +2893,9 @@ static qac_error read_prefix(qac_file *f, qac_strictness strictness, uint8_t *pr
     file_bytes = load(prefix + 16, 8);
     if (stored > MAX_HEADER_BYTES || decoded > MAX_HEADER_BYTES) return QAC_LIMIT_EXCEEDED;
     if (file_bytes < 32 + stored || size > file_bytes) return QAC_BAD_HEADER;
+    if (file_bytes > SIZE_MAX >> 1) return QAC_LIMIT_EXCEEDED;
     if (size < 32 + stored || (size < file_bytes && strictness == QAC_STRICT)) return QAC_TRUNCATED;
-    TRY(check_crc(f, 32, (amount)stored, load32(prefix + 24)));
+    TRY(check_crc(f, 32, stored, load32(prefix + 24)));
     f->version[0] = prefix[4];
     f->version[1] = prefix[5];
     f->first_section = 32 + stored;
@@ -2930,7 +2906,6 @@ static qac_error read_prefix(qac_file *f, qac_strictness strictness, uint8_t *pr
 static qac_error open_header(qac_file *f, const uint8_t *prefix) {
     amount stored = load32(prefix + 8), decoded = load32(prefix + 12);
     uint8_t *copy = NULL;
-    value_run run = {decoded, 0};
     if (f->source.data == NULL) {
         copy = take(f, stored);
         if (!copy) return too_small(f);
@@ -2938,8 +2913,7 @@ static qac_error open_header(qac_file *f, const uint8_t *prefix) {
     }
     input in = memory(f, copy ? copy : f->source.data + 32, stored);
     uint8_t *header = f->arena + f->arena_bytes;
-    value_request all = {&run, 1, QAC_UINT8, 0, decoded, header};
-    TRY(read_values(&in, prefix[6], &all));
+    TRY(read_text(&in, prefix[6], decoded, header));
     f->top = 0;
     in = memory(f, header, decoded);
     in.bad = QAC_BAD_HEADER;
@@ -2972,7 +2946,7 @@ static qac_error open_file(qac_file *f, const qac_source *source, qac_strictness
         return too_small(f);
     }
     TRY(error);
-    TRY(place_sections(f, load(prefix + 16, 8)));
+    TRY(place_sections(f, (amount)load(prefix + 16, 8)));
     f->levels = deepest(f);
     f->level = f->levels - 1;
     for (uint32_t i = 0; i < f->sections; i++) {
@@ -3000,18 +2974,18 @@ qac_error qac_arena_bytes(qac_file *f, qac_speed speed, uint32_t level, uint64_t
     f->measuring = speed == QAC_FAST ? MEASURE_FAST : MEASURE_LEAN;
     for (uint32_t i = 0; i < f->tensors && error != QAC_ARENA_TOO_SMALL; i++) {
         amount count = tensor_of(f, i)->kind == SAME ? 0 : tensor_of(f, i)->count;
+        f->error = QAC_OK;
         error = read_range(f, i, level, 0, count, NULL); /* other errors are told when the tensor is read */
         if (error == QAC_OK && count > 1) error = read_range(f, i, level, 1, count, NULL); /* rows may take more */
     }
     for (uint32_t i = 0; i < 2 && i < f->sections && error != QAC_ARENA_TOO_SMALL; i++) {
         const section_record *s = section_of(f, i);
-        value_run run = {s->count, 0};
         input in;
         f->top = f->kept;
+        f->error = QAC_OK;
         if (s->kind > META) continue;
         error = open_section(f, i, &in);
-        value_request all = {&run, 1, QAC_UINT8, 0, s->count, NULL};
-        if (error == QAC_OK) error = read_values(&in, s->codec, &all);
+        if (error == QAC_OK) error = read_text(&in, s->codec, s->count, NULL);
     }
     f->top = f->kept;
     f->measuring = 0;
@@ -3050,25 +3024,28 @@ qac_error qac_find(const qac_file *f, const char *name, uint32_t *number) {
     return QAC_TENSOR_NOT_FOUND;
 }
 
+/* Start a call that decodes something. */
+static void begin(qac_file *f) {
+    f->peak = 0;
+    f->need = 0;
+    f->error = QAC_OK;
+    f->top = f->kept;
+}
+
 static qac_error read_checked(qac_file *f, uint32_t number, uint32_t level, amount from, amount to, void *out, size_t bytes) {
     amount need = (to - from) * width_of(tensor_of(f, number)->type);
     uint8_t nothing; /* a tensor without values is checked as any other */
     if (need > bytes) return QAC_BUFFER_TOO_SMALL;
     if (!out && need) return QAC_BAD_ARGUMENT;
     if (!need) out = &nothing;
-    f->peak = 0;
-    f->need = 0;
-    qac_error error = read_range(f, number, level, from, to, out);
-    if (error == QAC_ARENA_TOO_SMALL) { /* perhaps kept groups take the room */
-        drop_groups(f);
-        f->measuring = 0;
-        f->peak = 0;
-    f->need = 0;
-        f->keep_none = 1;
+    qac_error error;
+    do { /* if memory doesn't suffice, perhaps kept groups take the room */
+        begin(f);
         error = read_range(f, number, level, from, to, out);
-        f->keep_none = 0;
-    }
-    f->measuring = 0;
+        if (error != QAC_ARENA_TOO_SMALL) break;
+        drop_groups(f);
+    } while (f->keep_none++ == 0);
+    f->keep_none = 0;
     f->top = f->kept;
     return error;
 }
@@ -3117,21 +3094,17 @@ qac_error qac_read_blob(qac_file *f, qac_blob blob, void *out, size_t bytes) {
     uint32_t floor = blob == QAC_GRAPH ? 24 : 20, factor = blob == QAC_GRAPH ? 8 : 6; /* as powers of two */
     if (s->codec >= 192) return QAC_BAD_HEADER;
     if (s->count > 1u << floor && s->count > (uint64_t)s->stored_bytes << factor) return QAC_LIMIT_EXCEEDED;
-    value_run run = {s->count, 0};
     input in;
-    f->peak = 0;
-    f->need = 0;
+    begin(f);
     drop_groups(f);
-    f->top = f->kept;
     qac_error error = open_section(f, place, &in);
-    value_request all = {&run, 1, QAC_UINT8, 0, s->count, out};
-    if (error == QAC_OK) error = read_values(&in, s->codec, &all);
+    if (error == QAC_OK) error = read_text(&in, s->codec, s->count, out);
     f->top = f->kept;
     return error;
 }
 
 qac_error qac_check(qac_file *f) {
-    uint64_t end;
+    amount end;
     if (!f) return QAC_BAD_ARGUMENT;
     end = f->first_section;
     for (uint32_t i = 0; i < f->sections; i++) {
@@ -3139,7 +3112,7 @@ qac_error qac_check(qac_file *f) {
         uint8_t padding[64];
         if (s->offset + s->stored_bytes > f->source.size) return QAC_TRUNCATED;
         TRY(check_crc(f, s->offset, s->stored_bytes, s->crc));
-        TRY(fetch(f, end, padding, (amount)(s->offset - end)));
+        TRY(fetch(f, end, padding, s->offset - end));
         for (uint32_t j = 0; j < s->offset - end; j++) {
             if (padding[j]) return QAC_BAD_HEADER;
         }
@@ -3151,21 +3124,22 @@ qac_error qac_check(qac_file *f) {
 size_t qac_file_bytes(void) { return sizeof(qac_file); }
 
 const char *qac_error_text(qac_error error) {
-    static const char *const texts[] = {
-        "no error",
-        "not a .qac container",
-        "needs a newer reader, or one with more codecs",
-        "cut off; fetch it again",
-        "damaged: a checksum is wrong",
-        "damaged: bad header",
-        "a size is above the limits",
-        "damaged: bad section",
-        "no such tensor",
-        "arena too small: see file->need",
-        "output too small: see qac_tensor.bytes",
-        "reading failed",
-        "stored with zstd: set source.zstd, or write without it",
-        "wrong argument",
-    };
-    return (unsigned)error < sizeof texts / sizeof *texts ? texts[error] : "unknown error";
+    static const char texts[] = /* each with its zero byte, then an empty one */
+        "no error\0"
+        "not a .qac container\0"
+        "needs a newer reader, or more codecs\0"
+        "cut off; fetch it again\0"
+        "damaged: a checksum is wrong\0"
+        "damaged: bad header\0"
+        "a size is above the limits\0"
+        "damaged: bad section\0"
+        "no such tensor\0"
+        "arena too small: see file->need\0"
+        "output too small: see tensor.bytes\0"
+        "reading failed\0"
+        "stored with zstd: set source.zstd\0"
+        "wrong argument\0";
+    const char *text = texts;
+    for (unsigned left = (unsigned)error; left > 0 && *text; left--) text += strlen(text) + 1;
+    return *text ? text : "unknown error";
 }

@@ -110,13 +110,15 @@ typedef struct qac_file {
     uint64_t need;         /* after QAC_ARENA_TOO_SMALL: bytes of the arena to try again with */
 
     qac_source source;
-    uint8_t *arena;
-    size_t arena_bytes, all_bytes, top, kept, peak, open_peak, group_bytes[2];
-    uint64_t first_section;
-    void *tensor_records, *section_records;
-    uint32_t *by_key, sections, chunk_log2, group_places[2];
-    uint8_t *groups[2];
+    int error; /* the first one of the call that is under way, a qac_error */
     int measuring, keep_none;
+    uint8_t *arena;
+    size_t arena_bytes, all_bytes, top, kept, peak, open_peak;
+    void *tensor_records, *section_records;
+    uint32_t *by_key, sections, chunk_log2;
+    size_t first_section, group_bytes[2];
+    uint32_t group_places[2];
+    uint8_t *groups[2];
     uint32_t crc_tables[QAC_CRC_TABLES][256];
 } qac_file;
 

@@ -216,7 +216,7 @@ static int zstd_made(void *user, const uint8_t *frame, size_t frame_bytes, uint8
 
 static qac_error get_identity(input *in, qac_delta_identity *found) {
     input digest;
-    TRY(get_uint(in, (uint64_t)1 << 62, &found->bytes));
+    found->bytes = get_uint(in, (uint64_t)1 << 62);
     TRY(get_part(in, QAC_DELTA_DIGEST_BYTES, &digest));
     memcpy(found->digest, digest.at, QAC_DELTA_DIGEST_BYTES);
     return QAC_OK;
@@ -230,8 +230,10 @@ static qac_error read_steps(qac_delta *d, input *in, uint64_t at) {
     input crcs;
     TRY(get_identity(in, &d->from));
     TRY(get_identity(in, &d->to));
-    TRY(get_amount(in, MAX_HEADER_BYTES + 32, &head));
-    TRY(get_u32(in, most, &n));
+    head = get_amount(in, MAX_HEADER_BYTES + 32);
+    n = get_u32(in, most);
+    if (f->error) return (qac_error)f->error;
+    if (f->source.size > SIZE_MAX >> 1) return QAC_LIMIT_EXCEEDED;
     delta_step *steps = take(f, n * (amount)sizeof *steps);
     if (!steps) return too_small(f);
     memset(steps, 0, n * sizeof *steps);
@@ -239,14 +241,14 @@ static qac_error read_steps(qac_delta *d, input *in, uint64_t at) {
     d->steps = steps;
     d->head_offset = at;
     d->head_bytes = head;
-    for (uint32_t i = 0; i < n; i++) TRY(get_u32(in, DIFFERENCE, &steps[i].method));
+    for (uint32_t i = 0; i < n; i++) steps[i].method = get_u32(in, DIFFERENCE);
     for (uint32_t i = 0; i < n; i++) {
-        if (steps[i].method == REFERRED) TRY(get_u32(in, MAX_SECTIONS - 1, &steps[i].number));
+        if (steps[i].method == REFERRED) steps[i].number = get_u32(in, MAX_SECTIONS - 1);
     }
     at += head;
     for (uint32_t i = 0; i < n; i++) {
         if (steps[i].method == REFERRED) continue;
-        TRY(get_amount(in, MOST, &steps[i].bytes));
+        steps[i].bytes = get_amount(in, MOST);
         steps[i].offset = at;
         at += steps[i].bytes; /* each addend is below 2^58, and the sum is checked after each */
         if (at > f->source.size) return QAC_BAD_HEADER;
@@ -617,10 +619,10 @@ static qac_error encode_rans(qac_file *f, input *in, const stream *s, uint32_t n
     input tables;
     if (!total_of(s, n, &largest, &used)) return at_end(in);
     if (largest > MAX_CODER_ALPHABET) return QAC_BAD_PAYLOAD;
-    TRY(get_u32(in, 3, &log2_group));
-    TRY(get_u32(in, 15, &bits));
-    TRY(get_u32(in, 12, &mantissa));
-    TRY(get_u32(in, MAX_LANES, &lane_count));
+    log2_group = get_u32(in, 3);
+    bits = get_u32(in, 15);
+    mantissa = get_u32(in, 12);
+    lane_count = get_u32(in, MAX_LANES);
     TRY(get_sized(in, &tables));
     TRY(at_end(in));
     group = 1u << log2_group;
@@ -637,13 +639,7 @@ static qac_error encode_rans(qac_file *f, input *in, const stream *s, uint32_t n
     uint16_t *rows = take(f, 2 * (amount)used * width);
     uint32_t *states = take(f, 4 * (amount)lane_count), *one = take(f, 4 * (amount)alphabet), *two = take(f, 4 * (amount)alphabet);
     ALLOCATED(f, mark);
-    memset(&model, 0, sizeof model);
-    for (uint32_t i = 0; i < 2; i++) model.zero[i].zero = 32768;
-    for (uint32_t i = 0; i < 40; i++) {
-        model.first.length[i].zero = model.first.second[i].zero = 32768;
-        model.step.length[i].zero = model.step.second[i].zero = 32768;
-    }
-    range_start(&model.decoder, &tables);
+    start_tables(&model, &tables);
     for (uint32_t i = 0; i < n; i++) {
         uint32_t size = s[i].alphabet, first = 0, *from = one, *into = two;
         uint16_t *row = rows + (size_t)row_number * width;
@@ -876,7 +872,8 @@ static qac_error encode_planes(qac_file *f, input *in, uint8_t *words, uint32_t 
     for (uint32_t position = width; position-- > 0;) {
         uint32_t form;
         input told;
-        TRY(get_u32(in, 2, &form));
+        form = get_u32(in, 2);
+        if (in->file->error) return (qac_error)in->file->error;
         if (form) TRY(get_sized(in, &told));
         plane.out = words ? words + position : NULL;
         output end = *out;
@@ -915,6 +912,7 @@ typedef struct making {
 static qac_error start_making(qac_delta *d, uint32_t place, int indices, making *m) {
     const section_record *section = section_of(&d->made, place);
     memset(m, 0, sizeof *m);
+    d->made.error = d->base.error = d->update.error = QAC_OK;
     m->place = place;
     m->codec = section->codec;
     m->n = list_parts(d, place, NULL, NULL);
@@ -964,7 +962,7 @@ static qac_error make_values(qac_delta *d, uint32_t place, uint8_t **made) {
     if (m.codec != RAW && m.codec != PLANES) return QAC_UNSUPPORTED_DELTA;
     width = m.streams[0].width;
     type = tensor_of(&d->made, m.streams[0].number)->stored;
-    for (uint32_t i = 0; i < m.n; i++) TRY(get_u32(&m.in, MOST_FORM, &m.parts[i].form));
+    for (uint32_t i = 0; i < m.n; i++) m.parts[i].form = get_u32(&m.in, MOST_FORM);
     TRY(read_planes(&m.in, width, 0, m.total, 0, m.total, m.symbols));
     for (uint32_t i = 0; i < m.n; i++) TRY(restore_values(d, &m.parts[i], &m.streams[i]));
     drop_kept(d);
@@ -985,11 +983,12 @@ static qac_error make_values(qac_delta *d, uint32_t place, uint8_t **made) {
 typedef struct change_model {
     range_decoder decoder;
     bit_model changed[36], up[3], *trees[17];
-    int_model far;
+    bit_model far[INT_MODELS];
     uint32_t setting;
 } change_model;
 
 static uint32_t change_bit(range_decoder *d, bit_model *m) {
+    range_refill(d);
     uint32_t bound = (d->range >> 16) * m->zero, bit = d->code >= bound;
     if (m->seen < 255) m->seen++;
     if (bit) {
@@ -1000,23 +999,16 @@ static uint32_t change_bit(range_decoder *d, bit_model *m) {
         d->range = bound;
         m->zero = (uint16_t)(m->zero + (65536u - 32u - m->zero) / (m->seen + 1u));
     }
-    range_refill(d);
     return bit;
 }
 
-static qac_error change_uint(range_decoder *d, int_model *m, uint32_t *value) {
+static qac_error change_uint(range_decoder *d, bit_model *m, uint32_t *value) {
     uint32_t length = 0, found = 1;
-    while (change_bit(d, &m->length[length])) {
+    while (change_bit(d, &m[length])) {
         if (++length > 24) return QAC_BAD_PAYLOAD;
     }
-    if (length) found = 2 | change_bit(d, &m->second[length]);
-    for (uint32_t i = 1; i < length; i++) {
-        d->range >>= 1;
-        uint32_t bit = d->code >= d->range;
-        if (bit) d->code -= d->range;
-        found = found << 1 | bit;
-        range_refill(d);
-    }
+    if (length) found = 2 | change_bit(d, &m[40 + length]);
+    for (uint32_t i = 1; i < length; i++) found = range_half(d, found);
     *value = found - 1;
     return QAC_OK;
 }
@@ -1062,7 +1054,7 @@ static qac_error decode_changes(qac_file *f, change_model *m, const stream *s, a
         changed[i >> 3] = (uint8_t)(changed[i >> 3] | 1u << (i & 7));
         uint32_t up = p == 0;
         if (p && p < most) up = change_bit(&m->decoder, &m->up[p < middle ? 0 : p == middle ? 1 : 2]);
-        TRY(change_uint(&m->decoder, &m->far, &far));
+        TRY(change_uint(&m->decoder, m->far, &far));
         if (up ? far >= most - p : far >= p) return QAC_BAD_PAYLOAD;
         put(s, i, up ? p + far + 1 : p - far - 1);
     }
@@ -1303,9 +1295,10 @@ static qac_error make_indices(qac_delta *d, uint32_t place, uint8_t **made) {
     memset(&model, 0, sizeof model);
     for (uint32_t i = 0; i < 36; i++) model.changed[i].zero = 32768;
     for (uint32_t i = 0; i < 3; i++) model.up[i].zero = 32768;
-    for (uint32_t i = 0; i < 40; i++) model.far.length[i].zero = model.far.second[i].zero = 32768;
-    TRY(get_u32(&m.in, 7, &model.setting));
-    for (uint32_t i = 0; i < m.n; i++) TRY(get_u32(&m.in, MOST_FORM, &m.parts[i].form));
+    for (uint32_t i = 0; i < INT_MODELS; i++) model.far[i].zero = 32768;
+    model.setting = get_u32(&m.in, 7);
+    for (uint32_t i = 0; i < m.n; i++) m.parts[i].form = get_u32(&m.in, MOST_FORM);
+    if (m.in.file->error) return (qac_error)m.in.file->error;
     range_start(&model.decoder, &m.in);
     if (m.streams[0].children) TRY(read_parents(d, &m));
     TRY(take_trees(d, &m, &model));
@@ -1503,14 +1496,15 @@ static void note_first(const qac_file *f, uint32_t kind, uint32_t level, uint32_
 /* Find the first byte of the base that a difference needs; UINT64_MAX for none. */
 static qac_error first_needed(qac_delta *d, uint32_t place, uint64_t *first) {
     amount mark = d->made.top;
-    uint32_t kind = section_of(&d->made, place)->kind, setting;
+    uint32_t kind = section_of(&d->made, place)->kind;
     int indices = kind == INDICES || kind == INDEX_CHUNK;
     making m;
     TRY(start_making(d, place, indices, &m));
-    if (indices) TRY(get_u32(&m.in, 7, &setting));
+    if (indices) get_u32(&m.in, 7); /* the setting */
     for (uint32_t i = 0; i < m.n; i++) {
         part *p = &m.parts[i];
-        TRY(get_u32(&m.in, MOST_FORM, &p->form));
+        p->form = get_u32(&m.in, MOST_FORM);
+        if (m.in.file->error) return (qac_error)m.in.file->error;
         if (p->form == NO_BASE) continue;
         const tensor_record *own = tensor_of(&d->base, p->base);
         amount chunk = m.streams[i].start >> d->base.chunk_log2;

@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 
 from qacomp.formats import FormatError, LimitExceededError, open_file
+from qacomp.formats.codecs.dictionary import DICTIONARY
 from qacomp.formats.native_library import SOURCES
 
 HERE = Path(__file__).parent
@@ -125,10 +126,15 @@ def test_clang_finds_nothing_to_warn_of(more: tuple[str, ...]) -> None:
 
 
 def test_the_code_fits_a_small_device(tmp_path: Path) -> None:
-    """With all codecs of tensors, without deflate, which texts have; benchmarks/devices.py tells the size of all."""
     if shutil.which(ARM[0]) is None:
         pytest.skip(f"no {ARM[0]}")
     made = tmp_path / "qac.o"
-    subprocess.run([*ARM, *STRICT, "-DQAC_NO_DEFLATE", SOURCES / "qac.c", "-o", made], check=True)
+    subprocess.run([*ARM, *STRICT, SOURCES / "qac.c", "-o", made], check=True)
     told = subprocess.run(["arm-none-eabi-size", made], check=True, capture_output=True, text=True).stdout
-    assert int(told.splitlines()[1].split()[0]) <= 24_576
+    assert int(told.splitlines()[1].split()[0]) <= 24_576  # text and constants, with all codecs
+
+
+def test_the_dictionary_of_deflate_is_that_of_numpy() -> None:
+    numbers = (SOURCES / "qac.c").read_text().split("packed_dictionary[] = {")[1].split("}")[0]
+    packed = bytes(int(number) for number in numbers.split(",") if number.strip())
+    assert zlib.decompress(packed, -15) == DICTIONARY
