@@ -151,10 +151,8 @@ def resnet(size: str) -> Results:
         quick = median(list(peer.decode)) / median(results["rans"]["cpu_seconds"]["c"])
         each = own / sum(array.size for array in weights.values()) * 1e9
         note = "ResNet-20, K = 16 under the smallest codecs, NNCodec's of the same at about the same error, CPU time; "
-        note += (
-            f"under rANS {quick:.1f}x: what limits is the codec context, whose counts and means follow every symbol "
-        )
-        note += f"({each:.0f} ns a weight), for {results['rans']['bytes'] - results['smallest']['bytes']:,} bytes less"
+        note += f"{each:.0f} ns a weight; under rANS {quick:.1f}x, for "
+        note += f"{results['rans']['bytes'] - results['smallest']['bytes']:,} bytes more"
         headlines["c_decode_vs_nncodec"] = Headline(median(list(peer.decode)) / own, "x", ">= 4", note)
     note = (
         f"ResNet-20 with all its vectors, K = 16, {median(results['smallest']['cpu_seconds']['c']) * 1e3:.1f} ms in C"
@@ -177,11 +175,8 @@ def code_size() -> Results:
             subprocess.run([*_ARM, *flags, str(SOURCES / "qac.c"), "-o", made], check=True)
             told = subprocess.run(["arm-none-eabi-size", made], check=True, capture_output=True, text=True).stdout
             sizes[" ".join(_WITHOUT[:number]) or "all codecs"] = int(told.splitlines()[1].split()[0])
-    note = (
-        "-Os -mthumb -mcpu=cortex-m4, text and constants, all codecs, 3,412 bytes of them the dictionary of deflate; "
-    )
-    note += f"without deflate, which only texts have, {sizes['QAC_NO_DEFLATE']:,}, "
-    note += f"without lzma too {sizes[' '.join(_WITHOUT)]:,}"
+    note = "-Os -mthumb -mcpu=cortex-m4, text and constants, all codecs, deflate's dictionary packed; without deflate, "
+    note += f"which only texts have, {sizes['QAC_NO_DEFLATE']:,}, without lzma too {sizes[' '.join(_WITHOUT)]:,}"
     row = Row("c_code_size", "code for a Cortex-M4", {"command": " ".join(_ARM)}, sizes)
     return [row], {"c_code_size": Headline(sizes["all codecs"], "bytes", bar, note)}
 
