@@ -166,7 +166,8 @@ def test_numpy_and_c_agree_on_hostile_deltas(program: Path, tmp_path: Path) -> N
     names = [name for name in PAIRS if name != "zstd"]
     for number in range(MUTANTS):
         old, new, update = vector(names[number % len(names)])
-        inputs.append((old, hostile(read_delta(memoryview(update), "update"), rng)))
+        changed = hostile(read_delta(memoryview(update), "update"), rng)
+        inputs.append((old, changed if number % 10 else update))  # some still make the file
         files.append(new)
     good = 0
     for (old, update), new, outcome in zip(inputs, files, outcomes(program, inputs, tmp_path), strict=True):
