@@ -104,7 +104,7 @@ def _knows_nothing(session: TrainingSetup) -> bool:
     metric, val = session.task.metric, session.examples.val
     value = network_value(session.original, val, metric, device=session.device)
     why = no_better(metric, val, value)
-    if why is None and not is_untouched(session.original):
+    if why is None and (metric.percent or not is_untouched(session.original)):  # accuracy tells it of classifiers
         return False
     told = f"{value:.2f} %" if metric.percent else f"{metric.name} {value:.4g}"
     session.note(

@@ -100,7 +100,7 @@ def _judged(job: Job, package: Package, tuned: nn.Module, values: Accuracy, prob
     finer = finer_settings(job.config)
     verdict = judge(agreement, errors, _percent(accuracy, accuracy.tuned), finer, accuracy.chance)
     metric = _measure(job, values, values.tuned)
-    if (untrained := _learned_all(job, accuracy, metric)) is not None:
+    if (untrained := _learned_all(job, metric)) is not None:
         verdict = untrained
     return Measurements(accuracy, agreement, metric, errors=errors, verdict=verdict)
 
@@ -119,17 +119,17 @@ def _measure(job: Job, values: Accuracy, found: float | None) -> Measure | None:
     return Measure(metric.name, values.original, found, job.session.examples.test_count, metric.higher)
 
 
-def _learned_all(job: Job, accuracy: Accuracy, metric: Measure | None) -> Verdict | None:
-    """Return the verdict on a network that was trained here from an original that had learned nothing; else None."""
-    if job.session is None or not job.training.history or accuracy.chance is not None:
+def _learned_all(job: Job, metric: Measure | None) -> Verdict | None:
+    """Return the verdict on a network that was trained here from an original that had learned nothing; else None.
+
+    metric: what was measured of a network that is no classifier.
+    """
+    if job.session is None or not job.training.history or metric is None:
         return None
     task, why = job.session.task, f"has learned nothing: it came {UNTOUCHED}" if is_untouched(job.original) else None
-    if metric is not None:
-        guessed = no_better(task.metric, job.session.examples.test, metric.original)
-        why = f"is {guessed}" if guessed is not None else why
-        told = f"{metric.name} {metric.original:.4g} -> {metric.decoded:.4g}"
-    else:
-        told = f"accuracy {accuracy.original:.2f} -> {accuracy.tuned:.2f} %"
+    guessed = no_better(task.metric, job.session.examples.test, metric.original)
+    why = why if guessed is None else f"is {guessed}"
+    told = f"{metric.name} {metric.original:.4g} -> {metric.decoded:.4g}"
     return None if why is None else nothing_to_lose(told, why)
 
 
@@ -187,11 +187,10 @@ def _read_back(
         return found
     if not job.session.task.metric.percent:
         metric = _measure(job, values, value)
-        return replace(found, metric=metric, verdict=_learned_all(job, values, metric) or found.verdict)
+        return replace(found, metric=metric, verdict=_learned_all(job, metric) or found.verdict)
     accuracy = replace(values, decoded=value)
     finer = finer_settings(job.config)
     verdict = judge(found.agreement, found.errors, _percent(accuracy, value), finer, accuracy.chance)
-    verdict = _learned_all(job, replace(accuracy, tuned=value), None) or verdict
     return replace(found, accuracy=accuracy, verdict=verdict)
 
 
