@@ -29,6 +29,7 @@ class ScheduledPruner(Pruner):
             lambda plain: MagnitudeObjective(**vars(plain), schedule_of_masks=schedule),
             lambda optimizer: keep_pruned(model, schedule, optimizer),
         )
+        schedule.update(model, 1.0)  # the rest, where the training had too few steps for the whole schedule
         return PruningMasks(schedule.masks, records)
 
 
