@@ -11,7 +11,7 @@ from qacomp.cli.options import INPUT, OUTPUT, force_option, reporting, run_limit
 from qacomp.cli.request import taking
 from qacomp.cli.settings import SettingsCommand
 from qacomp.cli.settings_text import print_settings
-from qacomp.cli.shortening import shortened
+from qacomp.cli.shortening import shortened, shown_digest
 from qacomp.cli.streams import echo, note, shown_name
 from qacomp.cli.table import TableColumn, print_table
 
@@ -90,7 +90,7 @@ def inspect_command(asked: InspectRequest) -> None:
         points, root = operating_points(opened, str(container)), opened.root
     if not asked.as_json:
         _show(container, contents, infos, meta, version)
-        echo(f"root: {root}")
+        echo(f"root: {shown_digest(root)}")
         print_operating_points(points)
         return
     rows = {row.name: row for row in contents.tensors}

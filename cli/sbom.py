@@ -7,6 +7,7 @@ import click
 from qacomp.cli.console import print_json
 from qacomp.cli.options import INPUT, OUTPUT, force_option, reporting
 from qacomp.cli.progress import make_progress
+from qacomp.cli.shortening import shown_digest
 from qacomp.cli.streams import echo
 
 
@@ -30,6 +31,6 @@ def sbom_command(container: Path, output: Path, force: bool, as_json: bool) -> N
     if as_json:
         print_json(made.to_json())
         return
-    echo(f"{made.output}: CycloneDX 1.6, {made.figures} measured figures, SHA-256 {made.sha256}")
+    echo(f"{made.output}: CycloneDX 1.6, {made.figures} measured figures, SHA-256 {shown_digest(made.sha256)}")
     origin = "the file doesn't tell its source" if made.source_sha256 is None else f"source {made.source_sha256}"
     echo(origin)

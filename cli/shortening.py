@@ -1,6 +1,9 @@
 """Shorten texts to fit a terminal: the middle is cut out, so that starts and ends still tell them apart."""
 
+import sys
 from collections.abc import Sequence
+
+from qacomp.cli.terminal import width
 
 _CELLS = (16, 20, 24, 28, 32, 36, 40)
 """Widths, in cells of the terminal, that are tried; the first at which all texts still differ is used."""
@@ -26,6 +29,11 @@ def shortened(text: str, cells: int, mark: str = "…", share: float = 0.5) -> s
         return mark[:cells]
     head = round(share * room + 0.1)  # if the room is odd, the start gets the larger half
     return f"{_start(text, head)}{mark}{_start(text[::-1], room - head)[::-1]}"
+
+
+def shown_digest(digest: str) -> str:
+    """Return a digest in hex, whole if it fits a line of the terminal of standard output, for `echo`."""
+    return shortened(digest, (width(sys.stdout) or 80) - 2)  # `echo` may put it on a line of its own
 
 
 def shortened_alike(texts: Sequence[str], cells: int, mark: str) -> list[str]:

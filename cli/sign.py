@@ -6,6 +6,7 @@ import click
 
 from qacomp.cli.console import print_json
 from qacomp.cli.options import INPUT, OUTPUT, force_option, reporting
+from qacomp.cli.shortening import shown_digest
 from qacomp.cli.streams import echo
 
 
@@ -41,5 +42,5 @@ def sign_command(
     if as_json:
         print_json(made.to_json())
         return
-    signed = f"files: {made.files}" if made.sha256 is None else f"SHA-256 {made.sha256}"
+    signed = f"files: {made.files}" if made.sha256 is None else f"SHA-256 {shown_digest(made.sha256)}"
     echo(f"{made.output}: signs {path}, {signed}")

@@ -1,6 +1,5 @@
 """Run `qacomp verify`: check every checksum and digest of a container, and optionally its source file."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +10,8 @@ from qacomp.cli.console import print_json
 from qacomp.cli.options import INPUT, reporting
 from qacomp.cli.progress import make_progress
 from qacomp.cli.request import taking
-from qacomp.cli.shortening import shortened
+from qacomp.cli.shortening import shown_digest
 from qacomp.cli.streams import echo
-from qacomp.cli.terminal import width
 
 if TYPE_CHECKING:
     from qacomp.signing import Verified
@@ -94,12 +92,11 @@ def verify_command(asked: VerifyRequest) -> None:
         print_json(document)
         return
     echo(f"{container}: ok, {len(report.sections)} sections, {len(report.tensors)} tensors")
-    echo(f"root: {report.root}")
+    echo(f"root: {shown_digest(report.root)}")
     if signed:
         _show_signed(asked, signed)
     if match:
-        digest = shortened(match.sha256, (width(sys.stdout) or 80) - 2)  # `echo` may put it on a line of its own
-        echo(f"made from {match.file}, {match.bytes:,} bytes, SHA-256 {digest}")
+        echo(f"made from {match.file}, {match.bytes:,} bytes, SHA-256 {shown_digest(match.sha256)}")
 
 
 def _signed(asked: VerifyRequest) -> tuple["Verified", str | None]:

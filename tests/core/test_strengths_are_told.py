@@ -10,6 +10,7 @@ from torch import nn
 
 from qacomp.stages.job import Job
 from qacomp.training.history import WeightHistory
+from qacomp.training.loop import DivergedError
 from qacomp.training.resume import ResumeStore
 
 SMALL: dict[str, Any] = {"min_size": 1, "seed": 1, "k": 4, "reg": "exp", "epochs": 3, "tune_epochs": 0}
@@ -45,10 +46,12 @@ def farthest(job: Job) -> float:
 def test_balanced_values_need_no_note_and_far_too_large_ones_get_one() -> None:
     plain = run(sharing="after")
     assert not told(plain, "--lr-levels") and not told(plain, "--strength")
-    (note,) = told(run(sharing="after", lr_levels=50.0), "--lr-levels 50:")
+    (note,) = told(run(sharing="after", lr_levels=5.0), "--lr-levels 5:")
     assert "may run off" in note and "is balanced there" in note and ".weight" in note
-    (note,) = told(run(sharing="after", strength=1e5), "--strength 100000:")
+    (note,) = told(run(sharing="after", strength=1e3), "--strength 1000:")
     assert "times their mean distance" in note
+    with pytest.raises(DivergedError, match=r"the loss rose to .* in epoch 1; try a smaller --lr or --strength"):
+        run(sharing="after", strength=1e5)
 
 
 @pytest.mark.parametrize(
