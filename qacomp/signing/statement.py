@@ -13,7 +13,7 @@ LARGEST = 16 << 20  # bytes of a signature file: some 40,000 files of a folder
 
 @dataclass(frozen=True)
 class Statement:
-    """What is signed. name: of the file or folder when it was signed; digests: SHA-256 in hex, by path ("." if one)."""
+    """Hold what is signed. name: of the file or folder at that time; digests: SHA-256 in hex, by path ("." if one)."""
 
     name: str
     digests: dict[str, str]

@@ -1,4 +1,4 @@
-"""How a model is read: what the caller allows and knows, and which data the settings then name."""
+"""Hold how a model is read: what the caller allows and knows, and which data the settings then name."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +9,7 @@ from qacomp.progress import Progress, SilentProgress
 
 @dataclass(frozen=True)
 class Reading:
-    """How to read a model. `trust_pickle`: may run code of its pickle; `input_shape`: (C, H, W) of a module's input.
+    """Hold how to read a model. `trust_pickle`: run code of its pickle; `input_shape`: (C, H, W) of a module's input.
 
     progress: shows the reading of a large model.
     """

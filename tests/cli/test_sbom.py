@@ -35,7 +35,7 @@ def facts(component: dict[str, Any]) -> dict[str, str]:
 
 
 def errors_of(text: str) -> list[str]:
-    """What the schema of CycloneDX 1.6 finds wrong with a document, read without its package, which imports slowly."""
+    """Return what the schema of CycloneDX 1.6 finds wrong; it is read without its package, which imports slowly."""
     validators, found = pytest.importorskip("jsonschema"), find_spec("cyclonedx")
     if found is None or not found.submodule_search_locations:
         pytest.skip("cyclonedx-python-lib isn't installed")

@@ -82,7 +82,7 @@ def test_a_stream_in_another_order_at_each_pass_is_not_split() -> None:
 
 
 class Items(IterableDataset[Any]):
-    """What an IterableDataset gives: examples, or batches."""
+    """Give what an IterableDataset has: examples, or batches."""
 
     def __init__(self, items: list[Any]) -> None:
         self.items = items

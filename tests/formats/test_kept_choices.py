@@ -1,4 +1,4 @@
-"""What small sections were encoded to is kept: same bytes, encoded once, within bounds."""
+"""Test that what small sections were encoded to is kept: same bytes, encoded once, within bounds."""
 
 from pathlib import Path
 

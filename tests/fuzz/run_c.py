@@ -73,7 +73,7 @@ def write_deltas(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Target:
-    """What is fuzzed. headers, sources: what is compiled; longest: bytes of an input; write: makes the corpus."""
+    """Hold what is fuzzed. headers, sources: what is compiled; longest: bytes of an input; write: makes the corpus."""
 
     headers: tuple[Path, ...]
     sources: tuple[Path, ...]

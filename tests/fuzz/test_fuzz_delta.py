@@ -77,7 +77,7 @@ def vector(name: str) -> tuple[bytes, bytes, bytes]:
 
 
 def applied(old: bytes, delta: bytes) -> bytes | None:
-    """What numpy makes; None for an error."""
+    """Return what numpy makes; None for an error."""
     try:
         with open_file(old) as base:
             return b"".join(updated(read_delta(memoryview(delta), "update"), base).chunks())

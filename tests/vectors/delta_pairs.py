@@ -1,4 +1,4 @@
-"""What the test vectors of deltas hold: an old file, a new one, and the update that makes one of the other.
+"""Make what the test vectors of deltas hold: an old file, a new one, and the update that makes one of the other.
 
 `python tests/vectors/delta_pairs.py NAME...` writes those that don't exist yet: NAME.old.qac, NAME.new.qac, NAME.qacd.
 All are kept for good; a new feature of deltas gets a new vector.
