@@ -96,6 +96,8 @@ def _context(choices: memoryview, parts: Sequence[Array], streams: Sequence[Stre
         raise CodecError(_DAMAGED)
     flat, runs = np.concatenate(parts), Runs(count, lanes, width)
     frequency, first = forward(flat, chosen, runs)
+    if not frequency.all():
+        raise CodecError("a symbol can't stand where it does; the delta is damaged")
     states, words = encoded(pack_tails(flat.take(runs.tails()), width, lanes), frequency, first, runs, chosen.bits)
     return bytes(choices) + states.astype("<u4").tobytes() + words.astype("<u2").tobytes()
 

@@ -63,6 +63,26 @@ export class Input {
   }
 }
 
+/** An unsigned integer as LEB128. */
+export function uintBytes(value) {
+  const out = [];
+  let left = value;
+  for (; left > 127; left = Math.floor(left / 128)) out.push((left % 128) | 128);
+  out.push(left);
+  return Uint8Array.from(out);
+}
+
+/** Runs of bytes as one. */
+export function concat(parts) {
+  const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
+}
+
 export function load16(bytes, at) {
   return bytes[at] | (bytes[at + 1] << 8);
 }

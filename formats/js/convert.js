@@ -1,7 +1,7 @@
 /** Turn values as they are stored into the type of the array, exactly. */
 
 import { PayloadError } from "./errors.js";
-import { BOOL, FLOAT16, FLOAT32, FLOAT64, arrayOf, typed, widthOf } from "./types.js";
+import { BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, arrayOf, typed, widthOf } from "./types.js";
 
 /** Return the bytes of an array of `type`, in memory of their own, given the bytes of values of type `stored`. */
 export function convert(bytes, stored, type) {
@@ -13,7 +13,7 @@ export function convert(bytes, stored, type) {
   }
   const from = typed(stored, bytes);
   if (stored === FLOAT16) return halves(from, type);
-  if (stored === FLOAT32) return doubles(new Uint32Array(from.buffer), from);
+  if (stored === FLOAT32) return widened(new Uint32Array(from.buffer), from);
   const to = arrayOf(type, bytes.length / widthOf(stored));
   const number = to instanceof BigUint64Array || to instanceof BigInt64Array ? BigInt : Number;
   if (type === FLOAT16) for (let i = 0; i < to.length; i++) to[i] = halfOf(from[i]);
@@ -21,11 +21,20 @@ export function convert(bytes, stored, type) {
   return new Uint8Array(to.buffer);
 }
 
+/** Return values of a type as numbers; those of 64 bits are rounded to the nearest. */
+export function doubles(bytes, type) {
+  if (type === FLOAT16) return typed(FLOAT64, convert(bytes, FLOAT16, FLOAT64), true);
+  const values = typed(type, bytes);
+  if (type === FLOAT64) return values;
+  if (type === BFLOAT16) return Float64Array.from(new Float32Array(Uint32Array.from(values, (bits) => bits << 16).buffer));
+  return Float64Array.from(values, Number);
+}
+
 /** float16 to float32 or float64: by their bits, so NaNs keep theirs. */
 function halves(from, type) {
   const bits = new Uint32Array(from.length);
   for (let i = 0; i < bits.length; i++) bits[i] = floatBitsOf(from[i]);
-  return type === FLOAT64 ? doubles(bits, new Float32Array(bits.buffer)) : new Uint8Array(bits.buffer);
+  return type === FLOAT64 ? widened(bits, new Float32Array(bits.buffer)) : new Uint8Array(bits.buffer);
 }
 
 function floatBitsOf(half) {
@@ -39,7 +48,7 @@ function floatBitsOf(half) {
   return sign | ((113 - shift) << 23) | (((mantissa << shift) & 0x3ff) << 13);
 }
 
-function doubles(bits, floats) {
+function widened(bits, floats) {
   const to = new Float64Array(floats.length);
   const words = new Uint32Array(to.buffer);
   for (let i = 0; i < to.length; i++) {

@@ -32,6 +32,8 @@ export class ReadFailedError extends QacError {}
 export class NoZstdError extends QacError {}
 /** The file has no graph, or one that this reader doesn't turn into a model. */
 export class NoGraphError extends QacError {}
+/** A delta starts from another file, or was applied already. */
+export class WrongBaseError extends QacError {}
 /** A level, an option or a source that doesn't exist. */
 export class ArgumentError extends QacError {}
 /** The requested engine isn't there: no WebAssembly, or its module is missing. */

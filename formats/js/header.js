@@ -106,7 +106,7 @@ function readTensorColumns(input, tensors, sectionCount, flags, newer) {
 
 function readSectionColumns(input, count, most) {
   const sections = sizes(input, count, INDEX_CHUNK).map((kind) => ({
-    kind, codec: 0, level: 0, owner: 0, bytes: 0, decoded: 0, crc: 0, leaf: null, offset: 0, checked: false,
+    kind, codec: 0, level: 0, owner: 0, bytes: 0, decoded: 0, crc: 0, leaf: null, offset: 0, chunk: 0, checked: false,
   }));
   column(input, sections, 255, (s, codec) => (s.codec = codec));
   column(input, sections, limits.MAX_LEVELS - 1, (s, level) => (s.level = level));

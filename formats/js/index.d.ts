@@ -111,7 +111,21 @@ export class QacFile {
 /** Open a container. It resolves when all bytes are there, or with `progressive` when its header is. */
 export function open(source: Source, options?: OpenOptions): Promise<QacFile>;
 
-/** What open() and all methods raise for a bad file. The message is one line that says what to do next. */
+export interface DeltaOptions {
+  /** Decodes sections that are stored with Zstandard, as that of OpenOptions. */
+  zstd?: ZstdDecoder;
+  /** Ends the downloads. */
+  signal?: AbortSignal;
+}
+
+/**
+ * Make the new file that a delta (`qacomp delta`) makes of the old one, its base: exactly its bytes, and only if they have
+ * the digest that the delta promises. Apply the deltas of a chain in their order, each to what the one before made.
+ * Raises a WrongBaseError if the delta starts from another file or was applied already.
+ */
+export function applyDelta(base: Source, delta: Source, options?: DeltaOptions): Promise<Uint8Array>;
+
+/** What open(), applyDelta() and all methods raise for a bad file. The message is one line that says what to do next. */
 export class QacError extends Error {}
 export class NotAContainerError extends QacError {}
 export class UnsupportedVersionError extends QacError {}
@@ -124,6 +138,7 @@ export class TensorNotFoundError extends QacError {}
 export class ReadFailedError extends QacError {}
 export class NoZstdError extends QacError {}
 export class NoGraphError extends QacError {}
+export class WrongBaseError extends QacError {}
 export class ArgumentError extends QacError {}
 export class EngineError extends QacError {}
 

@@ -1,22 +1,15 @@
 /** Read containers of the format .qac (SPEC.md) in a browser or in node. `open` is where to begin. */
 
-import { crc32, Input } from "./bytes.js";
-import { readValues } from "./codecs/index.js";
-import { ArgumentError, ChecksumError, HeaderError, QacError, TruncatedError } from "./errors.js";
+import { ArgumentError, ChecksumError, QacError } from "./errors.js";
 import { QacFile } from "./file.js";
-import { readHeader } from "./header.js";
-import { MAX_NAME_BYTES } from "./limits.js";
-import { leafHash } from "./merkle.js";
-import { Places } from "./places.js";
-import { PREFIX_BYTES, readPrefix } from "./prefix.js";
-import { Sections } from "./sections.js";
-import { arrive } from "./source.js";
+import { arrive, nameOf } from "./source.js";
+import { readStart } from "./start.js";
 import { Tensors } from "./tensors.js";
-import { UINT8 } from "./types.js";
 import { WasmEngine } from "./wasm_engine.js";
 import { wasmModule } from "./wasm_module.js";
 import { findZstd, zstdWith } from "./zstd.js";
 
+export { applyDelta } from "./delta/apply.js";
 export * from "./errors.js";
 export { QacFile };
 
@@ -55,26 +48,6 @@ export async function open(source, options = {}) {
   }
 }
 
-/** Wait for the prefix and the header, and read them. */
-async function readStart(data, zstd) {
-  await data.reach(PREFIX_BYTES);
-  const prefix = readPrefix(data.slice(0, Math.min(PREFIX_BYTES, data.length)));
-  const start = PREFIX_BYTES + prefix.stored;
-  data.size = prefix.size;
-  if (data.length > prefix.size) throw new HeaderError("is longer than its header says; the file is damaged");
-  await data.reach(start);
-  if (data.length < start) throw new TruncatedError("is cut off in its header; fetch it again");
-  const stored = data.slice(PREFIX_BYTES, prefix.stored);
-  if (crc32(stored) !== prefix.crc) throw new ChecksumError("has a damaged header; fetch it again");
-  const decoded = readValues(new Input(stored), prefix.codec, [{ count: prefix.decoded, start: 0, k: 0 }], UINT8, {
-    zstd,
-  });
-  const header = readHeader(new Input(decoded, HeaderError), prefix.flags, prefix.newer);
-  const places = new Places(header, start, prefix.size);
-  const head = leafHash(data.slice(0, start));
-  return { prefix, header, places, head, sections: new Sections(data, places, start, prefix.size, zstd) };
-}
-
 /** Refuse a file that doesn't have the root which is asked for. Without leaf hashes in its header that takes all of it. */
 async function holdTo(file, root, sections) {
   if (!/^[0-9a-f]{64}$/i.test(root)) throw new ArgumentError(`${root} is no root, which has 64 hex digits`);
@@ -88,9 +61,4 @@ async function holdTo(file, root, sections) {
 function plainEngine(sections, places) {
   const tensors = new Tensors(sections, places);
   return { name: "js", values: (number, level) => tensors.values(number, level), blob: (kind) => sections.blob(kind) };
-}
-
-function nameOf(source) {
-  const text = source instanceof URL ? source.href : source?.name ?? source?.url ?? source;
-  return typeof text === "string" && text ? text.slice(0, MAX_NAME_BYTES) : "the file";
 }

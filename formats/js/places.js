@@ -57,8 +57,8 @@ export class Places {
       at += s.bytes;
       if (i && s.level < this.sections[i - 1].level) throw damaged("its sections aren't sorted by level");
       const place = key(s.kind, s.level, s.owner);
-      if (this.byKey.has(place)) this.byKey.get(place).push(s);
-      else this.byKey.set(place, [s]);
+      if (!this.byKey.has(place)) this.byKey.set(place, []);
+      s.chunk = this.byKey.get(place).push(s) - 1;
       if (s.kind > META) return;
       const first = i === 0 || (i === 1 && this.sections[0].kind === GRAPH && s.kind === META);
       if (s.level || s.owner || !first) throw damaged("its graph or metadata stands at a wrong place");

@@ -7,17 +7,21 @@ import {
 import { HEADER_EXPANSION, HEADER_FLOOR, MAX_FILE_BYTES, MAX_HEADER_BYTES } from "./limits.js";
 
 export const PREFIX_BYTES = 32;
-const MAGIC = [0x93, 0x51, 0x41, 0x43];
 export const IN_BLOCKS = 1;
 export const AT_ONCE = 2;
 export const LEAVES = 4;
-const NEWEST_MINOR = 4;
+
+/** The kinds of files that begin so. minor: the newest minor version that is known; flags: those that are. */
+export const CONTAINER = {
+  name: ".qac container", magic: [0x93, 0x51, 0x41, 0x43], minor: 4, flags: IN_BLOCKS | AT_ONCE | LEAVES,
+};
+export const DELTA = { name: ".qacd delta", magic: [0x93, 0x51, 0x41, 0x44], minor: 0, flags: 0 };
 
 /** Read the prefix. `bytes` has its 32 bytes, or fewer if the file ends there. */
-export function readPrefix(bytes) {
+export function readPrefix(bytes, kind = CONTAINER) {
   for (let i = 0; i < 4; i++) {
-    if (i < bytes.length ? bytes[i] !== MAGIC[i] : i === 0) {
-      throw new NotAContainerError("isn't a .qac container; its first bytes are those of something else");
+    if (i < bytes.length ? bytes[i] !== kind.magic[i] : i === 0) {
+      throw new NotAContainerError(`isn't a ${kind.name}; its first bytes are those of something else`);
     }
   }
   if (bytes.length > 4 && bytes[4] !== 1) {
@@ -28,7 +32,7 @@ export function readPrefix(bytes) {
     throw new ChecksumError("has a wrong checksum in its first bytes; it is damaged, fetch it again");
   }
   const [minor, codec, flags] = bytes.subarray(5, 8);
-  if (flags & ~(IN_BLOCKS | AT_ONCE | LEAVES)) {
+  if (flags & ~kind.flags) {
     throw new UnsupportedVersionError("uses a feature of a newer version of the format; update this reader");
   }
   const stored = load32(bytes, 8);
@@ -45,5 +49,5 @@ export function readPrefix(bytes) {
     throw new LimitExceededError("has a header that would grow too much; the file is hostile");
   }
   const version = [1, minor];
-  return { version, newer: minor > NEWEST_MINOR, codec, flags, stored, decoded, size, crc: load32(bytes, 24) };
+  return { version, newer: minor > kind.minor, codec, flags, stored, decoded, size, crc: load32(bytes, 24) };
 }

@@ -105,6 +105,11 @@ export class Sections {
     return this.places.sections.map((section) => section.leaf);
   }
 
+  /** Return what counts the work of making a section's payload again. */
+  spender(section) {
+    return (cells) => this.#spend(section, cells);
+  }
+
   #name(section) {
     return `section ${this.places.sections.indexOf(section)}`;
   }
@@ -114,7 +119,7 @@ export class Sections {
     if (decoded > Math.max(limits.SECTION_FLOOR, section.bytes * limits.EXPANSION)) {
       throw new LimitExceededError(`${this.#name(section)} would grow to ${decoded} bytes; the file is hostile`);
     }
-    this.options.spend = (cells) => this.#spend(section, cells);
+    this.options.spend = this.spender(section);
     try {
       const found = read(input);
       section.paid = true;

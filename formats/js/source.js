@@ -1,6 +1,7 @@
 /** Where the bytes of a file come from: memory, a stream, or a URL. They may still be arriving. */
 
 import { ArgumentError, HeaderError, QacError, ReadFailedError, TruncatedError } from "./errors.js";
+import { MAX_NAME_BYTES } from "./limits.js";
 
 const LEAST = 1 << 16; // bytes of memory to begin with
 
@@ -93,7 +94,7 @@ async function streamOf(source, signal) {
   if (typeof Response !== "undefined" && source instanceof Response) return bodyOf(source);
   if (typeof Blob !== "undefined" && source instanceof Blob) return source.stream();
   if (typeof source?.getReader === "function") return source;
-  throw new ArgumentError("open() takes a URL, a Response, a Blob, a ReadableStream, an ArrayBuffer or a view of one");
+  throw new ArgumentError("a source is a URL, a Response, a Blob, a ReadableStream, an ArrayBuffer or a view of one");
 }
 
 function bodyOf(response) {
@@ -118,4 +119,10 @@ async function pump(stream, data, signal) {
   }
   const cut = Number.isFinite(data.size) && data.length < data.size;
   data.end(cut ? new TruncatedError(`is cut off after ${data.length} of ${data.size} bytes; fetch it again`) : null);
+}
+
+/** Return what stands for a source in messages: its address or its name. */
+export function nameOf(source, other = "the file") {
+  const text = source instanceof URL ? source.href : source?.name ?? source?.url ?? source;
+  return typeof text === "string" && text ? text.slice(0, MAX_NAME_BYTES) : other;
 }

@@ -4,7 +4,7 @@ import { indexStream } from "./codecs/stream.js";
 import { convert } from "./convert.js";
 import { UnsupportedVersionError } from "./errors.js";
 import { Groups } from "./groups.js";
-import { DENSE, INDEX_CHUNK, SAME, VALUE_CHUNK } from "./header.js";
+import { DENSE, INDEX_CHUNK, SAME, SHARED, VALUE_CHUNK } from "./header.js";
 import { coarsen, join } from "./levels.js";
 import { lookUp, lookUpBlocks } from "./look_up.js";
 import { bookValues, storedLevels } from "./places.js";
@@ -24,12 +24,9 @@ export class Tensors {
     if (!isKnown(tensor.type) || !isKnown(tensor.stored)) {
       throw new UnsupportedVersionError("its element type is of a newer version of the format; update this reader");
     }
-    if (tensor.kind === DENSE) {
-      const stored = tensor.group ? this.groups.values(tensor.group - 1, number, 0) : this.#valueChunks(tensor, number, 0);
-      return convert(stored, tensor.stored, tensor.type);
-    }
+    if (tensor.kind === DENSE) return convert(this.stored(number, 0), tensor.stored, tensor.type);
     const top = Math.min(level, tensor.levels.length - 1);
-    const book = this.#book(tensor, number, top);
+    const book = this.book(number, top);
     const width = widthOf(tensor.type);
     const out = new Uint8Array(tensor.count * width);
     const write = (indices, start) => {
@@ -42,12 +39,29 @@ export class Tensors {
     return out;
   }
 
-  /** The bytes of the codebook of a level, or of all codebooks in blocks. */
-  #book(tensor, number, level) {
-    const stored = tensor.bookGroup
-      ? this.groups.values(tensor.bookGroup - 1, number, level)
-      : this.#valueChunks(tensor, number, tensor.levels[0]);
-    return convert(stored, tensor.stored, tensor.type);
+  /** The bytes of the codebook of a level, or of all codebooks in blocks, in the type of the tensor. */
+  book(number, level) {
+    const tensor = this.places.tensors[number];
+    return convert(this.stored(number, level), tensor.stored, tensor.type);
+  }
+
+  /** The stored bytes of a dense tensor, or of a shared one's codebook of a level: not copied. */
+  stored(number, level) {
+    const tensor = this.places.tensors[number];
+    const shared = tensor.kind === SHARED;
+    const group = shared ? tensor.bookGroup : tensor.group;
+    if (group) return this.groups.values(group - 1, number, level);
+    return this.#valueChunks(tensor, number, shared ? tensor.levels[0] : 0);
+  }
+
+  /** The indices of a shared tensor at a level, or at its finest level if that is coarser. */
+  indices(number, level) {
+    const tensor = this.places.tensors[number];
+    const top = Math.min(level, tensor.levels.length - 1);
+    if (tensor.group) return this.#coarse(tensor, top, this.groups.indices(number, tensor.atOnce ? 0 : top));
+    const out = tensor.levels[top] <= 256 ? new Uint8Array(tensor.count) : new Uint16Array(tensor.count);
+    this.#indexChunks(tensor, number, top, (indices, start) => out.set(indices, start));
+    return out;
   }
 
   /** The stored bytes of values in chunks; k: entries of a codebook, 0 for a dense tensor. */

@@ -101,7 +101,9 @@ def fuzz(inputs: int, seconds: float, state: Path, what: Target = READER) -> dic
     end = time.monotonic() + seconds
     while told["inputs"] < inputs and not told["findings"] and (left := int(end - time.monotonic())) > 0:
         begun, seed = time.monotonic(), told["inputs"] // 1000 + 1
-        runs = (f"-runs={min(PIECE, inputs - told['inputs'])}", f"-max_total_time={left}", f"-seed={seed}")
+        # -runs counts the reading of the corpus too, and an empty input before it
+        more = min(PIECE, inputs - told["inputs"]) + (sum(1 for _ in corpus.iterdir()) + 1 if told["inputs"] else 0)
+        runs = (f"-runs={more}", f"-max_total_time={left}", f"-seed={seed}")
         command = [str(target), str(corpus), *LIMITS, f"-max_len={what.longest}", *runs, f"-artifact_prefix={state}/"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         found = _UNITS.search(done.stderr)

@@ -1,4 +1,5 @@
-"""The C code that applies deltas, under the sanitizers: vectors, damaged and hostile deltas, with numpy's outcome.
+"""What applies deltas in C, under the sanitizers, and in JavaScript: vectors, damaged and hostile deltas, with numpy's
+outcome.
 
 The program applies each delta that succeeds to flash that fails too (`with_worn_flash` in fuzz_delta.c)."""
 
@@ -14,19 +15,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import delta_pairs
+import numpy as np
 import pytest
+from arm import arm_compiler
 
 from qacomp.formats import FormatError, open_file
+from qacomp.formats.codecs.context import Context
 from qacomp.formats.codecs.zstd import decompress
 from qacomp.formats.deltas import Delta, delta_chunks, read_delta, updated
+from qacomp.formats.deltas.changes import ChangeEncoder
 from qacomp.formats.deltas.file import DIFFERENCE, WHOLE, Step
+from qacomp.formats.deltas.prediction import NO_BASE
+from qacomp.formats.deltas.rebuilding import choices_of
+from qacomp.formats.deltas.sections import SectionContents
 from qacomp.formats.native_library import READ, SOURCES, ZSTD, SourceStruct
 
 HERE = Path(__file__).parent
 VECTORS = HERE.parent / "vectors" / "deltas_v1"
 GOLDEN = HERE.parent / "golden" / "deltas_v1"
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
-ARM = ("arm-none-eabi-gcc", "-mthumb", "-mcpu=cortex-m4")
 NO_ZSTD, WRONG_BASE, ALREADY_APPLIED, UNSUPPORTED = 12, 32, 33, 34
 WAYS = 3  # of applying: into a second region in memory and by functions, and in place
 MUTANTS = 50
@@ -161,7 +168,8 @@ def hostile(delta: Delta, rng: random.Random) -> bytes:
     return b"".join(delta_chunks(replace(delta, head=payloads[0], steps=tuple(steps))))
 
 
-def test_numpy_and_c_agree_on_hostile_deltas(program: Path, tmp_path: Path) -> None:
+def hostile_ones() -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
+    """Bases with deltas, most of them hostile, and the files that the sound ones make."""
     rng, inputs, files = random.Random(13), [], []
     names = [name for name in PAIRS if name != "zstd"]
     for number in range(MUTANTS):
@@ -169,6 +177,30 @@ def test_numpy_and_c_agree_on_hostile_deltas(program: Path, tmp_path: Path) -> N
         changed = hostile(read_delta(memoryview(update), "update"), rng)
         inputs.append((old, changed if number % 10 else update))  # some still make the file
         files.append(new)
+    old, new, update = vector("refined_context")
+    inputs.append((old, impossible_symbols(read_delta(memoryview(update), "update"), new)))
+    return inputs, [*files, new]
+
+
+def impossible_symbols(delta: Delta, made: bytes) -> bytes:
+    """A delta with children that their coarser entries don't have, which the codec context has no slots for."""
+    steps = list(delta.steps)
+    with open_file(made) as container:
+        place = len(steps) - 1
+        parts = [part for part in SectionContents(container).parts(place) if part.stream.count]
+        choices = choices_of(Context.id, container.stored(place), [part.stream for part in parts])
+    assert choices is not None and parts[0].level > 0
+    encoder = ChangeEncoder(0)
+    for part in parts:
+        largest = np.full(part.stream.count, part.stream.alphabet - 1, np.int32)
+        encoder.add_alone(largest, part.stream.alphabet)
+    payload = bytes([len(choices)]) + choices + bytes([0, *(NO_BASE for _ in parts)]) + encoder.finish()
+    steps[place] = Step(DIFFERENCE, payload=payload)
+    return b"".join(delta_chunks(replace(delta, steps=tuple(steps))))
+
+
+def test_numpy_and_c_agree_on_hostile_deltas(program: Path, tmp_path: Path) -> None:
+    inputs, files = hostile_ones()
     good = 0
     for (old, update), new, outcome in zip(inputs, files, outcomes(program, inputs, tmp_path), strict=True):
         made = applied(old, update)
@@ -176,6 +208,45 @@ def test_numpy_and_c_agree_on_hostile_deltas(program: Path, tmp_path: Path) -> N
         good += made is not None
         assert outcome[:WAYS] == makes(new) if made is not None else 0 not in errors(outcome)
     assert 0 < good < MUTANTS // 2
+
+
+APPLY = """
+import { applyDelta, QacError } from "./index.js";
+import { crc32 } from "./bytes.js";
+import { readFileSync } from "node:fs";
+const packed = readFileSync(0);
+const next = () => {
+  const bytes = packed.subarray(at + 4, at + 4 + packed.readUInt32LE(at));
+  at += 4 + bytes.length;
+  return bytes;
+};
+let at = 0;
+while (at < packed.length) {
+  try {
+    const made = await applyDelta(next(), next());
+    console.log(`${crc32(made)}:${made.length}`);
+  } catch (error) {
+    if (!(error instanceof QacError) || error.message.includes("\\n")) throw error;
+    console.log(error.name);
+  }
+}
+"""
+
+
+def test_numpy_and_javascript_agree_on_hostile_deltas() -> None:
+    node = shutil.which("node")
+    if node is None or int(subprocess.run([node, "-v"], capture_output=True, text=True).stdout[1:].split(".")[0]) < 20:
+        pytest.skip("no node 20")
+    inputs, files = hostile_ones()
+    given = b"".join(struct.pack("<I", len(part)) + part for pair in inputs for part in pair)
+    command = [node, "--input-type=module", "-e", APPLY]
+    done = subprocess.run(command, cwd=SOURCES.parent / "js", input=given, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()[:2000]
+    found = done.stdout.decode().split()
+    assert len(found) == len(inputs)
+    for (old, update), new, outcome in zip(inputs, files, found, strict=True):
+        made = applied(old, update)
+        assert outcome.endswith("Error") if made is None else outcome == f"{zlib.crc32(new)}:{len(new)}"
 
 
 def test_what_c_cannot_make_again_is_refused_by_name(program: Path, tmp_path: Path) -> None:
@@ -192,12 +263,11 @@ def test_what_c_cannot_make_again_is_refused_by_name(program: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("more", [(), ("-DQAC_NO_LZMA", "-DQAC_NO_DEFLATE", "-DQAC_CRC_TABLES=8")], ids=str)
-@pytest.mark.parametrize(
-    "command", [("clang",), ("arm-none-eabi-gcc", "-mthumb", "-mcpu=cortex-m4")], ids=lambda c: c[0]
-)
-def test_other_compilers_find_nothing_to_warn_of(command: tuple[str, ...], more: tuple[str, ...]) -> None:
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"no {command[0]}")
+@pytest.mark.parametrize("compiler", ["clang", "arm"])
+def test_other_compilers_find_nothing_to_warn_of(compiler: str, more: tuple[str, ...]) -> None:
+    if compiler == "clang" and shutil.which("clang") is None:
+        pytest.skip("no clang")
+    command = ("clang",) if compiler == "clang" else arm_compiler()
     subprocess.run([*command, *STRICT, *more, "-fsyntax-only", SOURCES / "qac_delta.c"], check=True)
 
 

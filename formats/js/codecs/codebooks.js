@@ -28,15 +28,19 @@ export function readCodebooks(input, streams, type, options) {
   return bytes;
 }
 
-/** How words of a type are calculated with: numbers of up to 32 bits, or BigInt; arrays take them modulo their size. */
-function arithmeticOf(type, width) {
+/**
+ * How words of a type are calculated with: numbers of up to 32 bits, or BigInt; arrays take them modulo their size.
+ * ascend maps words of floats to integers in the order of their values, descend back; null for other types.
+ */
+export function arithmeticOf(type, width) {
   const sign = width === 8 ? 1n << 63n : 2 ** (8 * width - 1);
   const descend = (word) => (word & sign ? word ^ sign : ~word);
   const ascend = (word) => (word & sign ? ~word : word | sign);
   const plain = !isFloat(type);
   if (width === 8) {
     const unfold = (folded) => (folded >> 1n) ^ -(folded & 1n);
-    return { zero: 0n, unfold, descend: plain ? null : descend, line: (before, earlier) => 2n * before - earlier };
+    const line = (before, earlier) => 2n * before - earlier;
+    return { zero: 0n, unfold, descend: plain ? null : descend, ascend: plain ? null : ascend, line };
   }
   const unfold = (folded) => (folded >>> 1) ^ -(folded & 1);
   let line = (before, earlier) => 2 * before - earlier;
@@ -49,7 +53,7 @@ function arithmeticOf(type, width) {
       return ascend((word & infinite) === infinite ? 0 : word);
     };
   }
-  return { zero: 0, unfold, descend: plain ? null : descend, line };
+  return { zero: 0, unfold, descend: plain ? null : descend, ascend: plain ? null : ascend, line };
 }
 
 /** Turn folded differences into values, in place; k: entries of a codebook. */

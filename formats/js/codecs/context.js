@@ -1,23 +1,61 @@
-/** The codec context: adaptive frequencies in contexts of magnitude (SPEC.md, 6.5). */
+/** The codec context: adaptive frequencies in contexts of magnitude (SPEC.md, 6.5). Decodes, and encodes for deltas. */
 
-import { ceiling } from "../bytes.js";
+import { ceiling, concat } from "../bytes.js";
 import { LimitExceededError } from "../errors.js";
 import { MAX_CONTEXT_CELLS, MAX_LANES, MAX_STEPS } from "../limits.js";
 import { Lane, refinementMeans, StreamMeans } from "./context_means.js";
 import { magnitude, SETTINGS, TAPS } from "./context_settings.js";
 import { ContextTables } from "./context_tables.js";
-import { Lanes, tailOf } from "./lanes.js";
+import { encodeLanes, Lanes, packTail, tailOf } from "./lanes.js";
 import { symbolsOf, totals } from "./stream.js";
 
 const MOST_VALUES = 2 ** 30; // no chunk has more
 const WIDEST = 256;
 
 export function readContext(input, streams, options) {
-  const { count, alphabet: width } = totals(streams);
-  if (!count) {
+  if (!totals(streams).count) {
     input.end();
     return streams.map(symbolsOf);
   }
+  const walk = begin(input, streams, options.spend);
+  const found = streams.map(symbolsOf);
+  const lanes = new Lanes(input, walk.laneCount);
+  const tail = walk.run(new Decoder(walk, lanes, found));
+  lanes.finish(tail.limit);
+  const left = lanes.states;
+  walk.tails(tail.length, (i, { stream, at }) => {
+    const symbol = left[i] % walk.width;
+    left[i] = Math.floor(left[i] / walk.width);
+    if (symbol >= streams[stream].alphabet) input.fail("an index is outside its codebook");
+    found[stream][at] = symbol;
+  });
+  return found;
+}
+
+/**
+ * Make the payload that decodes to these symbols again. choices: what stands in it before the states; parts: the
+ * symbols of each stream; spend: as of readContext.
+ */
+export function rebuildContext(choices, streams, parts, spend) {
+  const { count } = totals(streams);
+  if (!count) {
+    choices.end();
+    return new Uint8Array(0);
+  }
+  const walk = begin(choices, streams, spend);
+  choices.end();
+  if (walk.laneCount > count) choices.fail("it has more lanes than symbols");
+  const encoder = new Recorder(walk, count, parts);
+  const tail = walk.run(encoder);
+  const tails = Array.from({ length: walk.laneCount }, () => []);
+  walk.tails(tail.length, (i, { stream, at }) => tails[i].push(parts[stream][at]));
+  const states = Uint32Array.from(tails, (symbols) => packTail(symbols, walk.width));
+  return concat([choices.bytes, encodeLanes(states, encoder, walk.tables.bits)]);
+}
+
+/** Read what stands before the states. */
+function begin(input, streams, spend) {
+  const { count, alphabet: width } = totals(streams);
   const bits = input.uint(14);
   const taps = TAPS[input.uint(3)];
   const laneCount = input.uint(MAX_LANES);
@@ -26,9 +64,8 @@ export function readContext(input, streams, options) {
   }
   if (count > MOST_VALUES) throw new LimitExceededError(`a section has over ${MOST_VALUES} values`);
   const plan = planOf(input, streams, width);
-  const tables = new ContextTables(input, plan.contexts, plan.valid.length, { width, bits, spend: options.spend });
-  const lanes = new Lanes(input, laneCount);
-  return new Decoder({ streams, plan, tables, lanes, taps, bits }).decode(count);
+  const tables = new ContextTables(input, plan.contexts, plan.valid.length, { width, bits, spend });
+  return new Walk({ streams, plan, tables, taps, laneCount, count });
 }
 
 /** Read how each stream is modelled: its means, and where its contexts and priors begin. */
@@ -60,24 +97,75 @@ function planOf(input, streams, width) {
   return plan;
 }
 
+/** Decodes the symbols of a walk from the words. */
 class Decoder {
-  constructor({ streams, plan, tables, lanes, taps, bits }) {
-    Object.assign(this, { streams, plan, tables, taps, bits });
+  constructor(walk, lanes, found) {
+    this.tables = walk.tables;
     this.words = lanes;
-    this.lanes = [];
-    this.found = streams.map(symbolsOf);
+    this.found = found;
   }
 
-  decode(count) {
-    const laneCount = this.words.states.length;
-    const run = Math.floor(count / laneCount);
-    const longer = count % laneCount;
-    this.#start(run, longer, count);
-    const tail = tailOf(this.tables.width, count, laneCount);
-    this.#steps(run - tail.length + (longer ? 1 : 0), longer);
-    this.words.finish(tail.limit);
-    this.lanes.forEach((lane, i) => this.#tail(lane, this.words.states[i], tail.length));
-    return this.found;
+  /** Return the next symbol of a lane, given where the first slots of its context begin. */
+  next(lane, i, at) {
+    const { first, bits, width } = this.tables;
+    const state = this.words.states[i];
+    const slot = state & ((1 << bits) - 1);
+    const symbol = symbolAt(first, at, width, slot);
+    const base = first[at + symbol];
+    const frequency = first[at + symbol + 1] - base;
+    this.words.put(i, (Math.imul(frequency, state >>> bits) + slot - base) >>> 0);
+    this.found[lane.stream][lane.at] = symbol;
+    return symbol;
+  }
+}
+
+/** Notes the frequencies and first slots of known symbols, in the order of decoding. */
+class Recorder {
+  constructor(walk, count, parts) {
+    this.tables = walk.tables;
+    this.parts = parts;
+    this.length = 0;
+    this.frequencies = new Uint16Array(count);
+    this.first = new Uint16Array(count);
+  }
+
+  next(lane, i, at) {
+    const { first } = this.tables;
+    const symbol = this.parts[lane.stream][lane.at];
+    const frequency = first[at + symbol + 1] - first[at + symbol];
+    if (!frequency) this.tables.input.fail("a symbol can't stand where it does");
+    this.frequencies[this.length] = frequency;
+    this.first[this.length++] = first[at + symbol];
+    return symbol;
+  }
+}
+
+/** The way of all lanes through the symbols, with the statistics that follow from those so far. */
+class Walk {
+  constructor({ streams, plan, tables, taps, laneCount, count }) {
+    Object.assign(this, { streams, plan, tables, taps, laneCount, count });
+    this.width = tables.width;
+    this.lanes = [];
+  }
+
+  /** Take all symbols from a coder but those that the last states hold; returns the length and the limit of these. */
+  run(coder) {
+    const run = Math.floor(this.count / this.laneCount);
+    const longer = this.count % this.laneCount;
+    this.#start(run, longer, this.count);
+    const tail = tailOf(this.width, this.count, this.laneCount);
+    this.#steps(coder, run - tail.length + (longer ? 1 : 0), longer);
+    return tail;
+  }
+
+  /** After `run`: call each(i, lane) for the last symbols of each lane, in order. */
+  tails(length, each) {
+    this.lanes.forEach((lane, i) => {
+      for (let k = 0; k < length; k++) {
+        each(i, lane);
+        lane.step(this.streams, this.plan.means);
+      }
+    });
   }
 
   /** Place each lane at the start of its run. */
@@ -86,7 +174,7 @@ class Decoder {
     let place = 0; // of the lane among all symbols
     let before = 0; // of the stream
     let number = 0;
-    for (let i = 0; i < this.words.states.length; i++) {
+    for (let i = 0; i < this.laneCount; i++) {
       const lane = new Lane();
       this.lanes.push(lane);
       if (place < count) {
@@ -97,7 +185,7 @@ class Decoder {
     }
   }
 
-  #steps(steps, longer) {
+  #steps(coder, steps, longer) {
     const { streams, plan, lanes } = this;
     let length = 4; // of the epoch
     for (let step = 0; step < steps; ) {
@@ -109,7 +197,7 @@ class Decoder {
       for (; step < stop; step++) {
         const active = longer && step === steps - 1 ? longer : lanes.length;
         for (let i = 0; i < active; i++) {
-          this.#symbol(lanes[i], i);
+          this.#symbol(coder, lanes[i], i);
           lanes[i].step(streams, plan.means);
         }
       }
@@ -117,21 +205,14 @@ class Decoder {
     }
   }
 
-  /** Decode the next symbol of a lane. */
-  #symbol(lane, i) {
-    const { tables, plan, bits } = this;
+  /** Take the next symbol of a lane. */
+  #symbol(coder, lane, i) {
+    const { tables, plan } = this;
     const stream = this.streams[lane.stream];
     const means = plan.means[lane.stream];
     const { context, prior } = stream.children ? this.#refined(lane, stream, means) : this.#plain(lane, means);
-    const at = tables.slotsOf(context, prior);
-    const state = this.words.states[i];
-    const slot = state & ((1 << bits) - 1);
-    const symbol = symbolAt(tables.first, at, tables.width, slot);
-    const base = tables.first[at + symbol];
-    const frequency = tables.first[at + symbol + 1] - base;
-    this.words.put(i, (Math.imul(frequency, state >>> bits) + slot - base) >>> 0);
+    const symbol = coder.next(lane, i, tables.slotsOf(context, prior));
     tables.note(context, prior, symbol);
-    this.found[lane.stream][lane.at] = symbol;
     if (stream.children) return;
     const size = magnitude(symbol, means.centre);
     means.add(lane, size);
@@ -155,19 +236,6 @@ class Decoder {
       context: this.plan.firstContext[lane.stream] + parents[at] * (16 >> means.setting.coarse) + cell,
       prior: this.plan.firstPrior[lane.stream] + parents[at],
     };
-  }
-
-  /** Write the last symbols of a lane, which its state holds. */
-  #tail(lane, packed, length) {
-    const { width } = this.tables;
-    let left = packed;
-    for (let i = 0; i < length; i++) {
-      const symbol = left % width;
-      left = Math.floor(left / width);
-      if (symbol >= this.streams[lane.stream].alphabet) this.words.input.fail("an index is outside its codebook");
-      this.found[lane.stream][lane.at] = symbol;
-      lane.step(this.streams, this.plan.means);
-    }
   }
 }
 

@@ -15,6 +15,39 @@ export function tailOf(alphabet, count, lanes) {
   return { length, limit };
 }
 
+/** Return a lane's first state of encoding, which holds its last symbols: the first one as the lowest digit. */
+export function packTail(symbols, alphabet) {
+  return symbols.reduceRight((state, symbol) => state * alphabet + symbol, 0) + STATE_LOW;
+}
+
+/**
+ * Encode symbols backwards: number i belongs to lane i % lanes. states: of the lanes before the last symbol;
+ * frequencies, first: of `length` symbols, in the order of decoding. Returns the bytes of the states and of the words.
+ */
+export function encodeLanes(states, { length, frequencies, first }, bits) {
+  const lanes = states.length;
+  const space = 2 ** bits;
+  const top = 2 ** (32 - bits);
+  const words = new Uint8Array(2 * length);
+  let at = words.length;
+  for (let i = length, lane = length % lanes; i-- > 0; ) {
+    lane = (lane || lanes) - 1;
+    const frequency = frequencies[i];
+    let x = states[lane];
+    if (x >= frequency * top) {
+      words[--at] = x >>> 8;
+      words[--at] = x;
+      x >>>= 16;
+    }
+    const rest = x % frequency;
+    states[lane] = ((x - rest) / frequency) * space + rest + first[i];
+  }
+  const out = new Uint8Array(4 * lanes + words.length - at);
+  for (let i = 0; i < lanes; i++) for (let k = 0; k < 4; k++) out[4 * i + k] = states[i] >>> (8 * k);
+  out.set(words.subarray(at), 4 * lanes);
+  return out;
+}
+
 export class Lanes {
   /** Read the states; the words follow, up to the end of the input. */
   constructor(input, count) {

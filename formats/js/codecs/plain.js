@@ -1,4 +1,4 @@
-/** The codecs raw and bitpack. */
+/** The codecs raw and bitpack. Bitpack encodes too, for deltas. */
 
 import { symbolsOf } from "./stream.js";
 
@@ -45,4 +45,22 @@ export function readBitpack(input, streams) {
   });
   input.end();
   return found;
+}
+
+/** Pack symbols again. */
+export function packBits(symbols, alphabet) {
+  const bits = 32 - Math.clz32(alphabet - 1);
+  const out = new Uint8Array(Math.ceil((symbols.length * bits) / 8));
+  let window = 0;
+  let have = 0;
+  let at = 0;
+  for (let i = 0; i < symbols.length; i++) {
+    window |= symbols[i] << have;
+    for (have += bits; have >= 8; have -= 8) {
+      out[at++] = window;
+      window >>>= 8;
+    }
+  }
+  if (have) out[at] = window;
+  return out;
 }

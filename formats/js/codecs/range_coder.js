@@ -1,6 +1,6 @@
 /** The adaptive binary range coder of the frequency tables (SPEC.md, 6.1). All numbers are unsigned 32-bit ones. */
 
-const SLOWEST = 30; // decisions after which a probability adapts no faster
+const SLOWEST = 30; // decisions after which a probability adapts no slower, but in deltas
 const LONGEST = 24; // bits of an adaptive integer that can stand anywhere
 
 /** Probabilities of a zero, in 1/65,536, and how many decisions each has seen. */
@@ -20,8 +20,9 @@ export class Integer {
 }
 
 export class RangeDecoder {
-  constructor(input) {
+  constructor(input, slowest = SLOWEST) {
     this.input = input;
+    this.slowest = slowest;
     this.bytes = input.bytes;
     this.at = 0;
     this.range = 0xffffffff;
@@ -50,7 +51,7 @@ export class RangeDecoder {
     const zero = bits.zero[i];
     const bound = (this.range >>> 16) * zero;
     const one = this.code >= bound;
-    if (bits.seen[i] < SLOWEST) bits.seen[i] += 1;
+    if (bits.seen[i] < this.slowest) bits.seen[i] += 1;
     if (one) {
       this.code -= bound;
       this.range -= bound;

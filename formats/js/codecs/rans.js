@@ -1,19 +1,80 @@
-/** The codec rans: static frequencies, symbols in groups, many lanes (SPEC.md, 6.4). */
+/** The codec rans: static frequencies, symbols in groups, many lanes (SPEC.md, 6.4). Decodes, and encodes for deltas. */
 
-import { ceiling } from "../bytes.js";
+import { ceiling, concat } from "../bytes.js";
 import { MAX_CODER_ALPHABET, MAX_LANES, MAX_STEPS, MAX_TABLE_SLOTS } from "../limits.js";
 import { squared, TableReader } from "./frequencies.js";
-import { Lanes, tailOf } from "./lanes.js";
+import { encodeLanes, Lanes, packTail, tailOf } from "./lanes.js";
 import { symbolsOf, totals } from "./stream.js";
 
 const PAIRED_BITS = 20; // to which tables are scaled before they are doubled again
 
 export function readRans(input, streams) {
-  const { count, alphabet: largest, used } = totals(streams);
-  if (!count) {
+  if (!totals(streams).count) {
     input.end();
     return streams.map(symbolsOf);
   }
+  const { alphabet, bits, frequencies, group, groups, laneCount } = begin(input, streams);
+  const lanes = new Lanes(input, laneCount);
+  const tail = tailOf(alphabet, groups, laneCount);
+  const sequence = new Sequence(lanes, bits, groups - tail.length * laneCount, { tail, alphabet });
+  const found = streams.map((stream, i) => {
+    const symbols = symbolsOf(stream);
+    if (stream.count) spread(input, sequence.read(frequencies[i], ceiling(stream.count, group)), stream, group, symbols);
+    return symbols;
+  });
+  sequence.end();
+  return found;
+}
+
+/**
+ * Make the payload that decodes to these symbols again. choices: what stands in it before the states; parts: the
+ * symbols of each stream.
+ */
+export function rebuildRans(choices, streams, parts) {
+  if (!totals(streams).count) {
+    choices.end();
+    return new Uint8Array(0);
+  }
+  const { alphabet, bits, frequencies, group, groups, laneCount } = begin(choices, streams);
+  choices.end();
+  if (laneCount > groups) choices.fail("it has more lanes than groups");
+  const tail = tailOf(alphabet, groups, laneCount);
+  const coded = { length: groups - tail.length * laneCount, frequencies: new Uint16Array(groups), first: new Uint16Array(groups) };
+  const numbers = new Uint16Array(groups);
+  let at = 0;
+  streams.forEach((stream, i) => {
+    if (!stream.count) return;
+    const share = frequencies[i];
+    const before = new Uint32Array(share.length);
+    for (let k = 1; k < share.length; k++) before[k] = before[k - 1] + share[k - 1];
+    for (const number of joined(parts[i], stream.alphabet, group)) {
+      if (!share[number]) choices.fail("a symbol isn't in its table");
+      numbers[at] = number;
+      coded.frequencies[at] = share[number];
+      coded.first[at++] = before[number];
+    }
+  });
+  const states = new Uint32Array(laneCount);
+  for (let lane = 0; lane < laneCount; lane++) {
+    const last = Array.from({ length: tail.length }, (_, k) => numbers[coded.length + k * laneCount + lane]);
+    states[lane] = packTail(last, alphabet);
+  }
+  return concat([choices.bytes, encodeLanes(states, coded, bits)]);
+}
+
+/** Yield the numbers of the groups of symbols; the last group is filled up with the last symbol. */
+function* joined(symbols, alphabet, group) {
+  const last = symbols.length - 1;
+  for (let start = 0; start <= last; start += group) {
+    let number = 0;
+    for (let k = group - 1; k >= 0; k--) number = number * alphabet + symbols[Math.min(start + k, last)];
+    yield number;
+  }
+}
+
+/** Read what stands before the states. frequencies: of the groups of each stream; alphabet: of the groups. */
+function begin(input, streams) {
+  const { alphabet: largest, used } = totals(streams);
   if (largest > MAX_CODER_ALPHABET) input.fail("its alphabet is too large");
   const log2Group = input.uint(3);
   const bits = input.uint(15);
@@ -29,16 +90,7 @@ export function readRans(input, streams) {
   }
   const scale = { log2Group, bits };
   const frequencies = streams.map((stream) => (stream.count ? readTable(input, tables, stream.alphabet, scale) : null));
-  const lanes = new Lanes(input, laneCount);
-  const tail = tailOf(alphabet, groups, laneCount);
-  const sequence = new Sequence(lanes, bits, groups - tail.length * laneCount, { tail, alphabet });
-  const found = streams.map((stream, i) => {
-    const symbols = symbolsOf(stream);
-    if (stream.count) spread(input, sequence.read(frequencies[i], ceiling(stream.count, group)), stream, group, symbols);
-    return symbols;
-  });
-  sequence.end();
-  return found;
+  return { alphabet, bits, frequencies, group, groups, laneCount };
 }
 
 /** Read a stream's table, of groups of 2^log2Group symbols. */
