@@ -27,7 +27,7 @@ def lines(program: str, source: str, inputs: Sequence[bytes], folder: Path) -> l
     files = [HERE / program, HERE / "on_arm.c", SOURCES / source]
     subprocess.run([*arm_compiler(), *FLAGS, f"-I{SOURCES}", *files, "-o", folder / "program"], check=True)
     (folder / "packed").write_bytes(b"".join(struct.pack("<I", len(data)) + data for data in inputs))
-    command = [emulator, folder / "program", folder / "packed"]
+    command = [emulator, str(folder / "program"), str(folder / "packed")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[:2000]
     found = [line.split() for line in done.stdout.splitlines()]
