@@ -36,6 +36,7 @@ GOOD_SUM, SOUND_SUM = -12.0, -5.0
 second it isn't called broken for its outputs: a speech model with a chaotic state differs, and still works."""
 LOST_TENSOR = -3.0
 """Decibels: above it half of an operator's output is noise, and the model is doubtful."""
+_TUNED = 1.0  # decibels: tuning changes norms and shared values, but no indices; it moved ResNet-20's sum by 0.1
 LARGEST_DROP, BROKEN_DROP = 2.0, 10.0
 """Lost points of accuracy, above which a model is doubtful, or broken."""
 _LEARNED = 2.0
@@ -114,6 +115,13 @@ def judge(
     if broken or doubtful or noise:
         return Verdict(DOUBTFUL, tuple(broken + doubtful + noise), _advice(errors, finer))
     return Verdict(GOOD, (_best_said(outputs, total),))
+
+
+def beyond_tuning(errors: Mapping[str, OperatorError]) -> bool:
+    """Return whether the tensors' errors alone make a model doubtful, by more than tuning changes them."""
+    total = _total(errors)
+    sum_is_far = total is not None and total > GOOD_SUM + _TUNED
+    return sum_is_far or any(error.db > LOST_TENSOR + _TUNED for error in errors.values())
 
 
 def _by_accuracy(original: float, found: float, errors: Mapping[str, OperatorError], finer: str | None) -> Verdict:

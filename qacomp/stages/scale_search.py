@@ -156,11 +156,15 @@ def _first_good(log: TrialLog, scale: float) -> float | None:
     """Return the first scale that is good where samples decide, from `scale` to finer ones; None if none of them is.
 
     Of a model that is tuned, the first one that is good before tuning says where to look. Tuning takes most of the
-    time, and mostly makes one scale good that is coarser than that: so the scale before it is tuned first.
+    time, and mostly makes one scale good that is coarser than that: so the scale before it is tuned first, unless the
+    errors of its weights alone are too large.
     """
     scales = list(accumulate([_FINER] * _MOST_FINER, mul, initial=scale))
 
     def is_good(number: int) -> bool:
+        untuned = log.before_tuning if number < _MOST_FINER else None  # the finest one tells why none is good
+        if untuned is not None and untuned(scales[number]).beyond_tuning:
+            return False
         return log.validated(scales[number]).good
 
     start = 0

@@ -15,7 +15,7 @@ from torch import nn
 from qacomp.errors import NonFiniteWeightsError
 from qacomp.evaluation.held_outputs import loss_between, outputs_over
 from qacomp.evaluation.paired import Loss
-from qacomp.evaluation.verdict import BROKEN, Verdict, judge
+from qacomp.evaluation.verdict import BROKEN, Verdict, beyond_tuning, judge
 from qacomp.formats import SharedTensor
 from qacomp.models.plain_modules import copied
 from qacomp.options.needs import vector_precision
@@ -77,5 +77,5 @@ def _on_generated_inputs(job: Job, model: nn.Module, shared: Mapping[str, NDArra
         inputs = generated_examples(job.network, job.config.seed)
         text = f"{len(inputs)} generated inputs, seed {job.config.seed}"
         agreement = network_agreement(job.original, model, inputs, text)
-        verdict = judge(agreement, layer_errors(job.original, shared, inputs))
-    return Validation(verdict, agreement.cosine, inputs=text)
+        errors = layer_errors(job.original, shared, inputs)
+    return Validation(judge(agreement, errors), agreement.cosine, inputs=text, beyond_tuning=beyond_tuning(errors))

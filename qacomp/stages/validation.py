@@ -17,6 +17,7 @@ class Validation:
 
     agreement: cosine of the worst output with the original's, None if nothing was compared; loss: of the metric, None
     without labels. inputs: text on what was run; apart: the reported samples are others; reported: their number.
+    beyond_tuning: the errors of the weights alone decide against the model, so tuning it wouldn't help.
     """
 
     verdict: Verdict
@@ -25,6 +26,7 @@ class Validation:
     inputs: str = ""
     apart: bool = False
     reported: int = 0
+    beyond_tuning: bool = False
 
     @classmethod
     def of_json(cls, value: Any) -> Self:
@@ -39,7 +41,8 @@ class Validation:
         reasons = tuple(text(reason) for reason in value["verdict"]["reasons"])
         verdict = replace(verdict, reasons=reasons, advice=text(value["verdict"]["advice"]))
         agreement = None if value["agreement"] is None else real(value["agreement"])
-        return cls(verdict, agreement, loss, text(value["inputs"]), value["apart"] is True, whole(value["reported"]))
+        apart, far = value["apart"] is True, value["beyond_tuning"] is True
+        return cls(verdict, agreement, loss, text(value["inputs"]), apart, whole(value["reported"]), far)
 
     @property
     def good(self) -> bool:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from qacomp.calibration import synthetic, tuning
 from qacomp.calibration.layer_inputs import columns, second_moment, view_of
 from qacomp.calibration.synthetic import synthetic_images
 from qacomp.calibration.torch_model import TorchCalibration
@@ -224,6 +225,31 @@ def test_made_images_meet_the_statistics_that_batch_norms_keep() -> None:
     assert (first - wanted).abs().mean() < 0.2 * (noise - wanted).abs().mean()
     assert torch.equal(made.images, synthetic_images(model, (3, 8, 8), 64, 5, lambda: None).images)
     assert all(p.requires_grad for p in model.parameters())
+
+
+class Viewing(nn.Module):
+    """A network that views its feature maps as vectors, which fails where channels are last in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.fc = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(8 * 36, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, 3, 8, 8) -> (N, 4)."""
+        y: torch.Tensor = self.fc(torch.relu(self.norm(self.conv(x))).view(x.size(0), -1))
+        return y
+
+
+def test_a_network_that_views_its_feature_maps_makes_images_and_is_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (synthetic, tuning):
+        monkeypatch.setattr(module, "STEPS", 2)
+    original, model = Viewing().eval(), Viewing().eval()
+    images = synthetic.synthetic_images(original, (3, 8, 8), 8, 0, lambda: None).images
+    assert images.is_contiguous()
+    before = model.norm.bias.detach().clone()
+    turned = images.contiguous(memory_format=torch.channels_last)
+    tuning.tune_small(model, original, turned, 0, lambda: None, lambda *_: None)
+    assert not torch.equal(model.norm.bias, before)
 
 
 def test_a_calibrated_network_knows_its_moments_and_stays_as_it_is() -> None:

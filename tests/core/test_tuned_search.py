@@ -119,19 +119,31 @@ def test_a_limit_takes_few_tunings_and_as_few_bytes(
     assert count < len(tunings) - count
 
 
-def quality(goods: Callable[[int, bool], bool]) -> tuple[Any, list[int]]:
-    """The scales that a quality tries, as numbers of steps down; goods: (number, after tuning) -> good."""
+def quality(goods: Callable[[int, bool], bool], tunable: int = 0) -> tuple[Any, list[int]]:
+    """The scales that a quality tries, as numbers of steps down; goods: (number, after tuning) -> good.
+
+    tunable: the first number whose weights alone are near enough.
+    """
     tuned: list[int] = []
 
     def judged(scale: float, after: bool) -> Validation:
         number = round(math.log(scale) / math.log(scale_search._FINER))
         if after:
             tuned.append(number)
-        return Validation(Verdict(GOOD if goods(number, after) else BROKEN, ()))
+        word = GOOD if goods(number, after) else BROKEN
+        return Validation(Verdict(word, ()), beyond_tuning=number < tunable)
 
     unused: Any = None
     scaled = Scaled(unused, unused, unused, unused, lambda s: judged(s, True), unused, (), lambda s: judged(s, False))
     return scale_search._first_good(TrialLog(scaled), 1.0), tuned
+
+
+def test_a_scale_whose_weights_alone_are_too_far_off_is_not_tuned() -> None:
+    for first in (1, 4, scale_search._MOST_FINER):
+        found, tuned = quality(lambda number, after, first=first: number >= first, first)  # type: ignore[misc]
+        assert found == pytest.approx(scale_search._FINER**first) and tuned == [first]
+    found, tuned = quality(lambda number, after: False, 99)
+    assert found is None and tuned == [scale_search._MOST_FINER]
 
 
 def good_from(first: int, number: int, after: bool) -> bool:
