@@ -60,15 +60,19 @@ class TensorExamples:
 
 
 @lru_cache(maxsize=2)
-def parts(data: str, seed: int, counts: tuple[int, int], form: Callable[[Split], Batch]) -> TensorExamples:
-    """Return training and validation images that the seed draws, `counts` of them, and the whole test part."""
+def parts(data: str, seed: int, counts: tuple[int, ...], form: Callable[[Split], Batch]) -> TensorExamples:
+    """Return as many images of training, validation and test as `counts` say, drawn by the seed.
+
+    With two counts the test part is whole.
+    """
     dataset = load_dataset(known_spec(data))
     rng = np.random.default_rng(seed)
     drawn = [
         form(part.take(np.sort(rng.permutation(len(part))[:count])))
-        for part, count in zip((dataset.train, dataset.val), counts, strict=True)
+        for part, count in zip((dataset.train, dataset.val, dataset.test), counts, strict=False)
     ]
-    return TensorExamples(*(ArrayBatches(part) for part in (*drawn, form(dataset.test))), data)
+    drawn += [form(dataset.test)] if len(counts) == 2 else []
+    return TensorExamples(*(ArrayBatches(part) for part in drawn), data)
 
 
 def known_spec(data: str) -> str:
