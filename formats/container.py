@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qacomp.formats import layout
 from qacomp.formats.checksums import DigestStream
+from qacomp.formats.coded import CodedTensor, coded_tensor
 from qacomp.formats.dtypes import DTYPES, dtype_of
 from qacomp.formats.errors import (
     ChecksumMismatchError,
@@ -207,6 +208,11 @@ class Container:
                 for i, split in enumerate(record.children[:top])
             )
         return SharedTensor(self._decoder.book(number, top), indices, levels, record.blocks)
+
+    def coded(self, name: str, *, level: int | None = None) -> CodedTensor | None:
+        """Return a large shared tensor as it is stored, else None: see `coded_tensor`. Raises a FormatError."""
+        record, number = self.content(name)
+        return coded_tensor(self._decoder, number, self._level_of(record, level))
 
     def read_ahead(self) -> None:
         """Tell that all tensors will be read: small ones are then decoded together, which takes less time."""

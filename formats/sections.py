@@ -110,14 +110,14 @@ class Sections:
             for expected, _ in batch:
                 self._batches.pop(expected)
             try:
-                payloads = [(self._payload(*job), job[1]) for job in batch]
+                payloads = [(self.payload(*job), job[1]) for job in batch]
                 decoded = codec_of(self.records[place].codec).decode_many(payloads)
             except FormatError:
                 decoded = []  # the section that can't be decoded raises its error when it is requested
             self._ready.update((job[0], parts) for job, parts in zip(batch, decoded, strict=False))
         if place in self._ready:
             return self._ready.pop(place)
-        data, codec = self._payload(place, streams), self.records[place].codec
+        data, codec = self.payload(place, streams), self.records[place].codec
         if native_wanted() and (found := decode_native(codec, data, streams)) is not None:
             return found
         try:
@@ -125,7 +125,7 @@ class Sections:
         except CodecError as error:
             raise CodecError(f"{self.source}: section {place}: {error}") from error
 
-    def _payload(self, place: int, streams: Sequence[Stream]) -> memoryview:
+    def payload(self, place: int, streams: Sequence[Stream]) -> memoryview:
         """Return the stored bytes of a section that may be decoded: its codec is known, and it is within the limits."""
         section, data = self.records[place], self.stored(place)
         try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from qacomp.formats.coded import CodedTensor
 from qacomp.formats.container import Container
 from qacomp.formats.errors import ChecksumMismatchError, HeaderError, TensorNotFoundError
 from qacomp.formats.merkle import check_root, parse_root
@@ -107,6 +108,10 @@ class ShardedContainer(Container):
     def shared(self, name: str, *, level: int | None = None) -> SharedTensor:
         """Return a shared tensor's codebook and indices."""
         return self._of(name).shared(name, level=level)
+
+    def coded(self, name: str, *, level: int | None = None) -> CodedTensor | None:
+        """Return a large shared tensor as it is stored."""
+        return self._of(name).coded(name, level=level)
 
     def read_ahead(self) -> None:
         """Tell that all tensors will be read."""

@@ -249,11 +249,16 @@ def _index_dtype(record: TensorRecord, level: int) -> "np.dtype[np.unsignedinteg
 
 def coarser(finest: Array, record: TensorRecord, level: int) -> Array:
     """Return the indices of a coarser level, given those of the finest one."""
-    parents = np.arange(record.levels[-1])
+    found: Array = parents_at(record, level).astype(_index_dtype(record, level)).take(finest)
+    return found
+
+
+def parents_at(record: TensorRecord, level: int) -> NDArray[np.integer]:
+    """Return the entry of a level that each entry of the finest codebook belongs to, (K of the finest level,)."""
+    parents: NDArray[np.integer] = np.arange(record.levels[-1])
     for children in reversed(record.children[level:]):
         parents = np.repeat(np.arange(len(children)), children).take(parents)
-    found: Array = parents.astype(_index_dtype(record, level)).take(finest)
-    return found
+    return parents
 
 
 def join(part: Array, stream: Stream) -> Array:

@@ -70,6 +70,11 @@ class Grids(Codec):
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
         """Decode the codebooks. Raises CodecError, also for a scale or a zero point that is out of range."""
+        grids = self.read(payload, streams)
+        return [_values(zero, scale, stream) for (zero, scale), stream in zip(grids, streams, strict=True)]
+
+    def read(self, payload: memoryview, streams: Sequence[Stream]) -> list[tuple[Array, Array]]:
+        """Return zero points (codebooks,) uint8 and scales (codebooks,) as words, of each stream. Raises CodecError."""
         if not _fits(streams):
             raise CodecError("the codec grids is used for other values than codebooks of floats; the file is damaged")
         reader = ByteReader(payload, CodecError)
@@ -77,10 +82,10 @@ class Grids(Codec):
         zeros = self._planes.decode(coded, [_zeros(stream) for stream in streams])
         scales = self._planes.decode(reader.raw(reader.rest()), [_scales(stream) for stream in streams])
         for zero, scale, stream in zip(zeros, scales, streams, strict=True):
-            numbers = _numbers(scale, stream.dtype)
+            numbers = numbers_of(scale, stream.dtype)
             if not (np.isfinite(numbers) & (numbers > 0)).all() or (zero >= stream.shape[-1]).any():
                 raise CodecError("a codebook's scale or zero point is out of range; the file is damaged")
-        return [_values(z, s, stream) for z, s, stream in zip(zeros, scales, streams, strict=True)]
+        return list(zip(zeros, scales, strict=True))
 
 
 def _fits(streams: Sequence[Stream]) -> bool:
@@ -100,7 +105,7 @@ def _scales(stream: Stream) -> Stream:
 def _grids(part: Array, stream: Stream) -> tuple[Array, Array] | None:
     """Return zero points (codebooks,) uint8 and scales (codebooks,) as words; None if a codebook isn't a grid."""
     k = stream.shape[-1]
-    values = _numbers(part, stream.dtype)
+    values = numbers_of(part, stream.dtype)
     first, second = values[::k], values[1::k]
     with np.errstate(all="ignore"):
         if len(second) < len(first):  # a chunk ends after a codebook's first value: choose any grid that begins with it
@@ -115,14 +120,14 @@ def _grids(part: Array, stream: Stream) -> tuple[Array, Array] | None:
 
 def _values(zeros: Array, scales: Array, stream: Stream) -> Array:
     """Return the words of all codebooks; for types below float32 the products are exact before they are rounded."""
-    scale = _numbers(scales, stream.dtype)
+    scale = numbers_of(scales, stream.dtype)
     steps = np.arange(stream.shape[-1], dtype=scale.dtype) - zeros.astype(scale.dtype)[:, None]  # (codebooks, K)
     with np.errstate(over="ignore", under="ignore"):
         values = steps * scale[:, None]
     return _words(values.reshape(-1)[: stream.count], stream.dtype)
 
 
-def _numbers(words: Array, dtype: int) -> NDArray[np.floating]:
+def numbers_of(words: Array, dtype: int) -> NDArray[np.floating]:
     """Return the numbers of words of a float type, as float64 for float64 and as float32 for all others."""
     if dtype == _BFLOAT:
         return bfloat16_to_float32(np.ascontiguousarray(words).view(BFLOAT16))

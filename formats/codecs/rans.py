@@ -20,11 +20,11 @@ from qacomp.formats.codecs.frequencies import (
     product_rows,
     to_codes,
 )
-from qacomp.formats.codecs.rangecoder import RangeDecoder, RangeEncoder
+from qacomp.formats.codecs.rangecoder import RangeEncoder
+from qacomp.formats.codecs.ranspayload import MAX_ALPHABET, group_tables, read_payload
 from qacomp.formats.errors import CodecError
-from qacomp.formats.limits import MAX_LANES, MAX_STEPS, MAX_TABLE_SLOTS
+from qacomp.formats.limits import MAX_LANES, MAX_TABLE_SLOTS
 
-MAX_ALPHABET = 4096
 _GROUPED_ALPHABET = 256
 _LANE_BITS = 10  # what a lane costs, see lanes.py
 _LANE_SHARE, _LONG_LANE_SHARE, _LONG = 0.0015, 0.002, 1 << 20
@@ -128,30 +128,11 @@ class Rans(Codec):
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
         """Decode the indices; every field is checked before it is used. Raises CodecError."""
-        used = [stream for stream in streams if stream.count]
-        if not used:
-            if len(payload):
-                raise CodecError("a payload without symbols isn't empty; the file is damaged")
+        coded = read_payload(payload, streams)
+        if coded is None:
             return [np.zeros(0, word_dtype(stream)) for stream in streams]
-        largest = max(stream.alphabet for stream in used)
-        if largest > MAX_ALPHABET:
-            raise CodecError("an alphabet is too large for the codec rans; the file is damaged")
-        reader = ByteReader(payload, CodecError)
-        group, bits = 1 << reader.uint(3), reader.uint(coder.MAX_BITS)
-        mantissa, lanes = reader.uint(12), reader.uint(MAX_LANES)
-        table_bytes = reader.raw(reader.uint(len(payload)))
-        sizes = [-(-stream.count // group) for stream in used]
-        steps = -(-sum(sizes) // max(lanes, 1))
-        if largest**group > MAX_ALPHABET or lanes == 0 or steps > MAX_STEPS or len(used) << bits > MAX_TABLE_SLOTS:
-            raise CodecError("the size of the groups or the number of lanes is out of range; the file is damaged")
-        states = np.frombuffer(reader.raw(4 * lanes), "<u4")
-        rest = reader.rest()
-        if rest % 2:
-            raise CodecError("the coded words have an odd length; the file is damaged")
-        words = np.frombuffer(reader.raw(rest), "<u2")
-        model, side = TableModel(), RangeDecoder(table_bytes)
-        singles = normalised([from_codes(model.read(side, s.alphabet, mantissa), mantissa) for s in used], bits)
-        tables = group_tables(singles, group, bits)
+        used, group, sizes, tables = coded.used, coded.group, coded.sizes, coded.tables
+        states, words, largest = coded.states, coded.words, max(stream.alphabet for stream in used)
         dtype = word_dtype(Stream("indices", 0, largest))
         if len(used) == 1:
             values = group_values(largest, group, dtype)
@@ -235,15 +216,6 @@ def best_tables(counts: list[Array], bits: int) -> tuple[int, list[Array], bytes
             best = (cost + 8 * len(table_bytes), mantissa, tables, table_bytes)
     assert best is not None
     return best[1:]
-
-
-def group_tables(singles: Sequence[Array], group: int, bits: int) -> coder.Tables:
-    """Return the tables over groups of symbols: one row for each stream, filled up with zeros to the widest."""
-    width = max(len(single) for single in singles) ** group
-    rows = np.zeros((len(singles), width), np.uint32)
-    for row, table in zip(rows, by_length(singles, lambda tables: product_rows(tables, group, bits)), strict=True):
-        row[: len(table)] = table
-    return coder.Tables(bits, rows)
 
 
 def count_symbols(groups: Array, part: Array, alphabet: int, group: int) -> Array:

@@ -29,7 +29,7 @@ class TwoByte(Codec):
         if any(s.alphabet <= 256 or s.parents is not None for s in streams):
             return None
         out = ByteWriter()
-        for half, inner in enumerate(_halves(streams)):
+        for half, inner in enumerate(halves_of(streams)):
             bytes_of = [(part & 255 if half else part >> 8).astype(np.uint8) for part in parts]
             tried = [(coded, codec.id) for codec in _INNER if (coded := CODECS[codec.id].encode(bytes_of, inner))]
             coded, number = min(tried, key=lambda pair: (len(pair[0]), pair[1])) if tried else (b"", 0)
@@ -40,14 +40,14 @@ class TwoByte(Codec):
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
         """Estimate the nanoseconds of decoding: those of the high bytes and the low bytes."""
-        halves = zip(_read_halves(payload), _halves(streams), strict=True)
+        halves = zip(read_halves(payload), halves_of(streams), strict=True)
         return super().work(payload, streams) + sum(codec.work(coded, inner) for (codec, coded), inner in halves)
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
         """Decode the indices. Raises CodecError, also for an index outside its alphabet."""
         if any(s.alphabet <= 256 or s.parents is not None for s in streams):
             raise CodecError("the codec twobyte is only for alphabets above 256; the file is damaged")
-        coded_halves = zip(_read_halves(payload), _halves(streams), strict=True)
+        coded_halves = zip(read_halves(payload), halves_of(streams), strict=True)
         halves = [codec.decode(coded, inner) for (codec, coded), inner in coded_halves]
         parts: list[Array] = []
         for high, low, stream in zip(*halves, streams, strict=True):
@@ -58,7 +58,7 @@ class TwoByte(Codec):
         return parts
 
 
-def _read_halves(payload: memoryview) -> list[tuple[Codec, memoryview]]:
+def read_halves(payload: memoryview) -> list[tuple[Codec, memoryview]]:
     """Read the codec and the payload of the high bytes and of the low bytes."""
     reader, halves = ByteReader(payload, CodecError), []
     for _ in range(2):
@@ -70,6 +70,7 @@ def _read_halves(payload: memoryview) -> list[tuple[Codec, memoryview]]:
     return halves
 
 
-def _halves(streams: Sequence[Stream]) -> tuple[list[Stream], list[Stream]]:
+def halves_of(streams: Sequence[Stream]) -> tuple[list[Stream], list[Stream]]:
+    """Return the streams of the high bytes and of the low bytes."""
     high = [replace(s, alphabet=(s.alphabet - 1 >> 8) + 1) for s in streams]
     return high, [replace(s, alphabet=256) for s in streams]

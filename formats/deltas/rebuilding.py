@@ -21,8 +21,9 @@ from qacomp.formats.codecs.frequencies import TableModel, from_codes, normalised
 from qacomp.formats.codecs.lanes import pack_tails
 from qacomp.formats.codecs.planes import RANS_FORM, RAW_FORM, ZSTD_FORM, Planes, byte_planes
 from qacomp.formats.codecs.rangecoder import RangeDecoder
-from qacomp.formats.codecs.rans import MAX_ALPHABET as MAX_RANS_ALPHABET
-from qacomp.formats.codecs.rans import Rans, group_symbols, group_tables
+from qacomp.formats.codecs.rans import Rans, group_symbols
+from qacomp.formats.codecs.ranspayload import MAX_ALPHABET as MAX_RANS_ALPHABET
+from qacomp.formats.codecs.ranspayload import group_tables
 from qacomp.formats.codecs.raw import Raw
 from qacomp.formats.errors import CodecError
 from qacomp.formats.limits import MAX_CONTEXT_CELLS, MAX_LANES, MAX_STEPS, MAX_TABLE_SLOTS

@@ -5,5 +5,6 @@ from qacomp.extras import naming_extra
 with naming_extra("qacomp.torch", trains=True):
     from qacomp.torch.building import from_pretrained
     from qacomp.torch.loading import Loaded, load_into
+    from qacomp.torch.on_device import decoding_on_device
 
-__all__ = ["Loaded", "from_pretrained", "load_into"]
+__all__ = ["Loaded", "decoding_on_device", "from_pretrained", "load_into"]

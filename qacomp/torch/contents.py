@@ -16,6 +16,7 @@ from qacomp.formats import BFLOAT16, Container
 from qacomp.formats.metadata import read_metadata
 from qacomp.tensors.foreign_dtypes import Meant, type_name
 from qacomp.tensors.torch_format import to_tensor
+from qacomp.torch.on_device import decode_on
 
 CONFIG = "config.json"
 
@@ -48,11 +49,24 @@ class NetworkContents:
         return found
 
     def read(self, name: str) -> Tensor:
-        """Decode one tensor. Raises FormatError."""
+        """Decode one tensor with numpy. Raises FormatError."""
         if name in self.added:
             return self.added[name]
         place = self.names[name]
         return to_tensor(self.container.tensor(place, level=self.level), self.types.get(place))
+
+    def read_on(self, name: str, device: torch.device) -> tuple[Tensor, bool]:
+        """Decode one tensor on a device as far as its codecs allow; also return whether numpy decoded indices.
+
+        Raises FormatError.
+        """
+        place = self.names.get(name)
+        if place is not None and place not in self.types:
+            found = decode_on(self.container, place, self.level, device)
+            if found is not None:
+                return found[0], not found[1]
+        shared = place is not None and self.container.info(place).k is not None
+        return self.read(name).to(device), shared
 
 
 def network_contents(container: Container, part: Part, subfolder: str) -> NetworkContents:

@@ -12,6 +12,7 @@ from qacomp.errors import ArchitectureMismatchError
 from qacomp.exporting.part import WHOLE, Part
 from qacomp.remote import open_file
 from qacomp.torch.contents import NetworkContents, network_contents
+from qacomp.torch.on_device import wanted_on_device
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,15 @@ class Loaded:
     """What `load_into` did. tensors: number of those that were loaded.
 
     missing: names of the module that the file lacks; unexpected: names of the file that the module lacks; empty: names
-    of tensors that are on the meta device still, such as buffers that no state dict holds.
+    of tensors that are on the meta device still, such as buffers that no state dict holds; on_cpu: within
+    `decoding_on_device`, names of shared tensors whose indices were decoded on the CPU all the same.
     """
 
     tensors: int
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     empty: tuple[str, ...]
+    on_cpu: tuple[str, ...] = ()
 
 
 def load_into(
@@ -67,8 +70,8 @@ def load_into(
                 + "; give the class and configuration that it was saved with, or strict=False"
             )
         container.read_ahead()
-        _load(module, wanted, contents, assign)
-    return Loaded(len(wanted), tuple(missing), tuple(unexpected), tuple(left))
+        on_cpu = _load(module, wanted, contents, assign)
+    return Loaded(len(wanted), tuple(missing), tuple(unexpected), tuple(left), on_cpu)
 
 
 def _places(module: nn.Module) -> dict[str, Tensor]:
@@ -107,21 +110,28 @@ def _check_fits(
         )
 
 
-def _load(module: nn.Module, wanted: Mapping[str, Tensor], contents: NetworkContents, assign: bool) -> None:
-    """Decode each tensor and put it into its place; a tied one once."""
+def _load(module: nn.Module, wanted: Mapping[str, Tensor], contents: NetworkContents, assign: bool) -> tuple[str, ...]:
+    """Decode each tensor and put it into its place; a tied one once. Return the names for `Loaded.on_cpu`."""
     done: set[int] = set()
+    on_cpu = []
     for name, tensor in wanted.items():
         if id(tensor) in done:
             continue
         done.add(id(tensor))
+        target = torch.get_default_device() if tensor.is_meta else tensor.device
         with torch.no_grad():
-            value = contents.read(name)
+            if wanted_on_device():
+                value, by_numpy = contents.read_on(name, target)
+                on_cpu += [name] * by_numpy
+            else:
+                value = contents.read(name)
             if not assign and not tensor.is_meta:
                 tensor.copy_(value)
                 continue
-            value = value.to(torch.get_default_device() if tensor.is_meta else tensor.device)
+            value = value.to(target)
         new = nn.Parameter(value, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else value
         _replace(module, tensor, new)
+    return tuple(on_cpu)
 
 
 def _replace(module: nn.Module, old: Tensor, new: Tensor) -> None:
