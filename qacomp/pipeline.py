@@ -12,7 +12,7 @@ from qacomp.evaluation.samples import Given
 from qacomp.options.config import CompressConfig
 from qacomp.result import Result
 from qacomp.sources.torch_source import Source, TorchSource
-from qacomp.stages.check_part import check_part
+from qacomp.stages.check_part import check_part, note_workers
 from qacomp.stages.made import Made
 from qacomp.stages.near_a_base import near_a_base
 from qacomp.stages.resolve import resolve
@@ -38,6 +38,7 @@ def compress(source: Source, config: CompressConfig, data: Examples | Given | No
     if run.own.loss_fn is not None and not (isinstance(source, TorchSource) and isinstance(data, Examples)):
         run.note("--loss-fn: has no effect, since nothing is trained")
     check_part(source, config, run.part)
+    note_workers(source, config, run.workers, run.note)
     selection = select_weights(source, config, run.note)
     selection = near_a_base(source, selection, config, run)
     made: Made | None = None

@@ -8,7 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from model_folders import write_folder
 
+import qacomp
 from qacomp.errors import ConfigError, WorkerError
 from qacomp.workers.choice import Workers, workers_of
 from qacomp.workers.pools import opened
@@ -92,3 +95,12 @@ def test_the_choice_is_a_number_or_an_address() -> None:
     for bad in ("-1", "many", "http://x", "9999", "tcp://a b", ""):
         with pytest.raises(ConfigError, match="--workers"):
             workers_of(bad)
+
+
+def test_a_small_model_says_why_one_process_works(tmp_path: Path) -> None:
+    values = torch.linspace(-1, 1, 2048).reshape(32, 64)
+    write_folder(tmp_path / "m", {"model.safetensors": {"w.weight": values}}, {})
+    one, two = (qacomp.compress(tmp_path / "m", output=tmp_path / f"{n}.qac", workers=n) for n in (1, 2))
+    assert (tmp_path / "1.qac").read_bytes() == (tmp_path / "2.qac").read_bytes()
+    said = [note for note in two.notes if "--workers has no effect: below 1 GiB" in note]
+    assert len(said) == 1 and "--workers" not in "".join(one.notes)
