@@ -14,7 +14,8 @@ from result import Headline, Results, Row
 
 from qacomp.formats import Coding, SharedTensor, open_file, save_file
 from qacomp.formats.deltas import delta_chunks, make_delta
-from qacomp.formats.native_library import SOURCES, compiler
+from qacomp.formats.native_installed import SOURCES
+from qacomp.formats.native_library import compiler
 
 _ARM = ("arm-none-eabi-gcc", "-std=c99", "-Os", "-mthumb", "-mcpu=cortex-m4", "-c")
 _CODE_BAR = 20_480  # bytes: decoder and deltas together in 48 KiB of flash

@@ -23,7 +23,8 @@ from result import Headline, Results, Row, in_turns, median, shared_folder, spre
 
 from qacomp.formats import Coding, SharedTensor, open_file, save_file
 from qacomp.formats.native import Mode, open_native
-from qacomp.formats.native_library import SOURCES, FileStruct, SourceStruct, library
+from qacomp.formats.native_installed import SOURCES
+from qacomp.formats.native_library import FileStruct, SourceStruct, library
 from qacomp.sweeping.nncodec_peer import VARIABLE, nncodec_python, nncodec_runs
 
 _FINEST = 0xFFFFFFFF

@@ -38,6 +38,9 @@ _COMMANDS = (
 _TRAINING = ("train", "compress", "sweep", "demo")  # need PyTorch, whatever else is missing
 
 
+_VERSION_HELP = "Show the version, and whether sections are decoded by numpy or in C."
+
+
 class _Commands(click.Group):
     """The group of all commands; each is a file of qacomp/cli, and they are listed in the order of a usual workflow."""
 
@@ -53,8 +56,17 @@ class _Commands(click.Group):
         return command
 
 
+def _tell_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    """Print the version, and what decodes sections of indices, then end."""
+    if not wanted or context.resilient_parsing:
+        return
+    reader = import_module("qacomp.formats.native_sections").reader()
+    click.echo(f"qacomp, version {__version__}\nreader: {reader}")
+    context.exit()
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="qacomp")
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_tell_version, help=_VERSION_HELP)
 def cli() -> None:
     """Compress trained networks into small .qac files, and decode them to ONNX.
 

@@ -1,7 +1,7 @@
-"""Read containers with the C decoder of formats/c, compiled at first use; the values are those of `open_file`.
+"""Read containers with the C decoder of formats/c; the values are those of `open_file`.
 
-The numpy reader stays the default: nothing here is used unless it is called. Where no C compiler is found,
-`open_native` raises NativeReaderError.
+Nothing here is used unless it is called. Where qacomp-native isn't installed, the decoder is compiled at first use;
+without a C compiler `open_native` raises NativeReaderError then.
 """
 
 import ctypes
@@ -193,9 +193,9 @@ def _level(level: int | None) -> int:
 
 
 def open_native(path: str | os.PathLike[str] | bytes, mode: Mode | None = None) -> NativeContainer:
-    """Open a container, given its path or its bytes, with the C decoder, which is compiled at the first call.
+    """Open a container, given its path or its bytes, with the installed C decoder, else one compiled at the first call.
 
-    Raises NativeReaderError if there is no C compiler; other errors as `open_file`.
+    Raises NativeReaderError if there is neither that nor a C compiler; other errors as `open_file`.
     """
     if isinstance(path, bytes):
         return NativeContainer("container", np.frombuffer(path, np.uint8), mode or Mode())

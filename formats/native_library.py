@@ -1,4 +1,7 @@
-"""Compile the C decoder into a folder of the user's cache, once for each compiler and source, and load it."""
+"""Load the C decoder: the one that qacomp-native brings, else compiled into a folder of the user's cache.
+
+It is compiled once for each compiler and source.
+"""
 
 import ctypes
 import hashlib
@@ -14,12 +17,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qacomp.formats.errors import NativeReaderError
+from qacomp.formats.native_installed import SOURCE_FILES, SOURCES, installed
 
-SOURCES = Path(__file__).parent / "c"
 FLAGS = ("-std=c99", "-O2", "-DQAC_CRC_TABLES=8", "-shared", "-fPIC")
 _COMPILERS = ("cc", "gcc", "clang")
-_SOURCE_FILE = "sections.c"  # it includes the others
-_SOURCE_FILES = ("qac.h", "qac.c", "qac_root.h", "qac_root.c", _SOURCE_FILE)
 _LIMIT = 300  # seconds that compiling may take; it takes a few
 
 READ = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_void_p, ctypes.c_size_t)
@@ -126,10 +127,12 @@ def compiler() -> list[str]:
 
 @cache
 def library() -> Functions:
-    """Return the functions of the compiled decoder. Raises NativeReaderError if there is no compiler, or it fails."""
-    command = [*compiler(), *FLAGS]
+    """Return the functions of the C decoder: the installed one, else compiled here.
+
+    Raises NativeReaderError if none is installed and there is no compiler, or it fails.
+    """
     try:
-        path = _compiled(command)
+        path = installed() or _compiled([*compiler(), *FLAGS])
         loaded = ctypes.CDLL(str(path))
     except OSError as error:
         raise NativeReaderError(f"the C decoder can't be compiled or loaded: {error}") from error
@@ -142,7 +145,7 @@ def library() -> Functions:
 def _compiled(command: list[str]) -> Path:
     """Return the path of the library that this command makes of the sources; compile it if it isn't there yet."""
     key = hashlib.sha256("\0".join(command).encode())
-    for name in _SOURCE_FILES:
+    for name in SOURCE_FILES:
         key.update((SOURCES / name).read_bytes())
     folder = _folder()
     path = folder / f"qac-{key.hexdigest()[:24]}.so"
@@ -150,7 +153,7 @@ def _compiled(command: list[str]) -> Path:
         return path
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made = Path(scratch) / path.name
-        run = [*command, "-o", str(made), str(SOURCES / _SOURCE_FILE)]
+        run = [*command, "-o", str(made), str(SOURCES / SOURCE_FILES[-1])]
         try:
             done = subprocess.run(run, capture_output=True, text=True, timeout=_LIMIT, check=False)
         except subprocess.TimeoutExpired as error:

@@ -1,4 +1,4 @@
-"""Decode sections of indices with the C decoder, if the user asks for it: QACOMP_NATIVE=1 in the environment.
+"""Decode sections of indices with the C decoder, if qacomp-native is installed or QACOMP_NATIVE=1 asks for it.
 
 All checks of a file and its limits stay those of the numpy reader. Where the C decoder refuses a section, numpy decodes
 it again, and so raises the error that says what is wrong.
@@ -12,6 +12,7 @@ import numpy as np
 
 from qacomp.formats.codecs import Stream
 from qacomp.formats.codecs.base import Array, word_dtype
+from qacomp.formats.native_installed import installed
 from qacomp.formats.native_library import library
 
 VARIABLE = "QACOMP_NATIVE"
@@ -21,14 +22,25 @@ _ARENA = 1 << 20  # bytes to begin with
 
 
 def native_wanted() -> bool:
-    """Return whether sections are decoded in C; anything but an empty text and 0 in QACOMP_NATIVE asks for it."""
-    return os.environ.get(VARIABLE, "0") not in ("", "0")
+    """Return whether sections are decoded in C: if it is installed, unless QACOMP_NATIVE says otherwise.
+
+    0 means numpy; anything else but an empty text asks for C, which is then compiled where it isn't installed.
+    """
+    said = os.environ.get(VARIABLE, "")
+    return said != "0" if said else installed() is not None
+
+
+def reader() -> str:
+    """Return what decodes sections of indices: "numpy", or C, and where that is from."""
+    if not native_wanted():
+        return "numpy"
+    return "C (qacomp-native)" if installed() is not None else f"C (compiled here, {VARIABLE})"
 
 
 def decode_native(codec: int, payload: memoryview, streams: Sequence[Stream]) -> list[Array] | None:
     """Return the parts of a section of indices at level 0, as the codec's `decode` does; None if C doesn't decode it.
 
-    The decoder is compiled at the first call. Raises NativeReaderError if there is no C compiler.
+    Where it isn't installed, it is compiled at the first call. Raises NativeReaderError if there is no C compiler.
     """
     plain = all(s.kind == "indices" and s.parents is None and not s.children for s in streams)
     if codec not in _CODECS or not plain or not len(payload) or not 0 < sum(s.count for s in streams) <= _MOST:

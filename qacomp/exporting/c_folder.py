@@ -13,7 +13,7 @@ from qacomp.formats.atomic import atomic_folder, write_atomically
 from qacomp.formats.codecs import CODECS
 from qacomp.formats.errors import NativeReaderError
 from qacomp.formats.native import Mode, open_native
-from qacomp.formats.native_library import SOURCES
+from qacomp.formats.native_installed import SOURCES
 from qacomp.formats.regular import read_small
 from qacomp.outputs import claim_folder
 from qacomp.plain_text import printable

@@ -1,8 +1,12 @@
 """What the distributions hold and need: every folder, the packages that are pinned, and the reader's own one."""
 
+import ast
 import tomllib
 from itertools import chain
 from pathlib import Path
+
+from qacomp.formats.native_installed import DIGEST, LIBRARY, PACKAGE, SOURCE_FILES
+from qacomp.formats.native_library import FLAGS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,7 +40,7 @@ def test_the_reader_s_own_distribution_is_of_the_same_version_and_packages() -> 
 def test_the_constraints_pin_what_pyproject_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
-    wanted = [requirement for requirement in wanted if not requirement.startswith("qacomp[")]  # another extra
+    wanted = [requirement for requirement in wanted if not requirement.startswith(("qacomp[", "qacomp-"))]  # our own
     pinned = {
         line.partition("==")[0].lower().replace("_", "-")
         for line in (ROOT / "constraints.txt").read_text().splitlines()
@@ -44,3 +48,17 @@ def test_the_constraints_pin_what_pyproject_asks_for() -> None:
     for requirement in wanted:
         name = requirement.partition(">=")[0].partition("[")[0].strip().lower().replace("_", "-")
         assert name in pinned, f"{requirement} isn't pinned in constraints.txt"
+
+
+def test_the_compiled_decoder_is_of_this_version_and_these_sources() -> None:
+    whole = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    own = tomllib.loads((ROOT / "packaging" / "native" / "pyproject.toml").read_text())
+    for key in ("version", "requires-python", "license"):
+        assert own["project"][key] == whole["project"][key]
+    assert own["build-system"] == whole["build-system"]
+    version = whole["project"]["version"]
+    assert whole["project"]["optional-dependencies"]["native"] == [f"qacomp-native=={version}"]
+    assert set(own["tool"]["setuptools"]["package-data"][PACKAGE]) == {LIBRARY, DIGEST}
+    text = (ROOT / "packaging" / "native" / "setup.py").read_text()
+    told = {line.partition(" = ")[0]: line.partition(" = ")[2].partition("  #")[0] for line in text.splitlines()}
+    assert ast.literal_eval(told["FILES"]) == SOURCE_FILES and ast.literal_eval(told["FLAGS"]) == FLAGS

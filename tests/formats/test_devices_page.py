@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from attacks import GOLDEN
 
-from qacomp.formats.native_library import SOURCES
+from qacomp.formats.native_installed import SOURCES
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "devices.md"
 DELTAS = GOLDEN.parents[1] / "vectors" / "deltas_v1"

@@ -14,7 +14,7 @@ from arm import arm_compiler
 
 from qacomp.formats import FormatError, LimitExceededError, open_file
 from qacomp.formats.codecs.dictionary import DICTIONARY
-from qacomp.formats.native_library import SOURCES
+from qacomp.formats.native_installed import SOURCES
 
 HERE = Path(__file__).parent
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")

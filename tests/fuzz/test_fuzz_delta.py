@@ -28,7 +28,8 @@ from qacomp.formats.deltas.file import DIFFERENCE, WHOLE, Step
 from qacomp.formats.deltas.prediction import NO_BASE
 from qacomp.formats.deltas.rebuilding import choices_of
 from qacomp.formats.deltas.sections import SectionContents
-from qacomp.formats.native_library import READ, SOURCES, ZSTD, SourceStruct
+from qacomp.formats.native_installed import SOURCES
+from qacomp.formats.native_library import READ, ZSTD, SourceStruct
 
 HERE = Path(__file__).parent
 VECTORS = HERE.parent / "vectors" / "deltas_v1"

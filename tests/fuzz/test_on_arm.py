@@ -11,7 +11,7 @@ import pytest
 from arm import arm_compiler
 
 from qacomp.formats import open_file
-from qacomp.formats.native_library import SOURCES
+from qacomp.formats.native_installed import SOURCES
 
 HERE = Path(__file__).parent
 VECTORS = HERE.parent / "vectors"
