@@ -15,6 +15,7 @@ import _devices_fuzz
 import _devices_page
 import networks
 import numpy as np
+from _devices_decoding import Decoding
 from _devices_delta_c import deltas_in_c
 from _devices_deltas import deltas
 from _devices_wasm import wasm
@@ -24,35 +25,12 @@ from result import Headline, Results, Row, in_turns, median, shared_folder, spre
 from qacomp.formats import Coding, SharedTensor, open_file, save_file
 from qacomp.formats.native import Mode, open_native
 from qacomp.formats.native_installed import SOURCES
-from qacomp.formats.native_library import FileStruct, SourceStruct, library
 from qacomp.sweeping.nncodec_peer import VARIABLE, nncodec_python, nncodec_runs
 
-_FINEST = 0xFFFFFFFF
 _ARM = ("arm-none-eabi-gcc", "-std=c99", "-Os", "-mthumb", "-mcpu=cortex-m4", "-c")
 _CODE_BAR, _ARENA_BAR = 24_576, 64 << 10  # bytes: a tenth of the flash and a quarter of the memory of small devices
 _QP = -26  # NNCodec's step with about the error of K = 16
 _WITHOUT = ("QAC_NO_DEFLATE", "QAC_NO_LZMA")
-
-
-class Decoding:
-    """A container in memory, and everything that a device has: an arena, and one buffer for all tensors."""
-
-    def __init__(self, data: bytes) -> None:
-        with open_native(data, Mode("fast")) as native:
-            size = native.arena_bytes("fast")
-            largest = max(native.tensor(name).nbytes for name in native.names)
-        self._data = np.frombuffer(data, np.uint8)
-        self._arena, self._out = np.zeros(size, np.uint8), np.zeros(largest, np.uint8)
-        self._source = SourceStruct(self._data.ctypes.data, self._data.size)
-
-    def __call__(self) -> None:
-        """Open the container and decode every tensor."""
-        functions, file = library(), FileStruct()
-        error = functions.qac_open(file, self._source, 0, self._arena.ctypes.data, self._arena.size)
-        for number in range(file.tensors):
-            error |= functions.qac_read(file, number, _FINEST, self._out.ctypes.data, self._out.size)
-        if error:
-            raise RuntimeError(functions.qac_error_text(error).decode())
 
 
 def numpy_reader(data: bytes) -> Callable[[], None]:

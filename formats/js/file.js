@@ -6,7 +6,7 @@ import { rootOf } from "./merkle.js";
 import { readMetadata } from "./metadata.js";
 import { modelOf } from "./onnx/model.js";
 import { storedBytes } from "./stored.js";
-import { NAMES, typed, widthOf } from "./types.js";
+import { isArrayOf, isKnown, NAMES, typed, widthOf } from "./types.js";
 
 export class QacFile {
   #data;
@@ -17,7 +17,7 @@ export class QacFile {
   #metadata = null;
   #head;
 
-  /** engine: has values(number, level), the bytes of a tensor, and blob(kind). */
+  /** engine: has values(number, level, into), the bytes of a tensor, and blob(kind). */
   constructor({ name, data, prefix, header, sections, head, engine }) {
     this.name = name;
     this.version = prefix.version;
@@ -75,13 +75,20 @@ export class QacFile {
     return this.#infos[this.#number(name)];
   }
 
-  /** Decode a tensor. level: 0 is the coarsest; without it the finest level that has arrived. */
-  tensor(name, { level } = {}) {
+  /**
+   * Decode a tensor. level: 0 is the coarsest; without it the finest level that has arrived; into: an array of the type
+   * and the length of its values, which gets them, so that no new memory is taken. It is undefined after an error.
+   */
+  tensor(name, { level, into } = {}) {
     const number = this.#number(name);
     const top = this.#arrived(level);
-    const { dtype, shape, type } = this.#infos[number];
-    const bytes = this.#read(`tensor ${shown(name)}`, () => this.#engine.values(number, top));
-    return { name, dtype, shape: shape.slice(), level: top, data: typed(type, bytes, true) };
+    const { dtype, shape, type, count } = this.#infos[number];
+    if (into !== undefined && !(isKnown(type) && isArrayOf(type, into) && into.length === count)) {
+      throw new ArgumentError(`${this.name}: into must be an array of the type ${dtype} and of ${count} values`);
+    }
+    const given = into && new Uint8Array(into.buffer, into.byteOffset, into.byteLength);
+    const bytes = this.#read(`tensor ${shown(name)}`, () => this.#engine.values(number, top, given));
+    return { name, dtype, shape: shape.slice(), level: top, data: into ?? typed(type, bytes, true) };
   }
 
   /** The bytes of the graph, without the tensors that the file holds; null if there is none. */

@@ -98,8 +98,11 @@ export class QacFile {
   bytesUpTo(level: number): number;
   /** Wait until a level has arrived, by default the finest one. Raises TruncatedError if the file is cut off before. */
   ready(level?: number): Promise<this>;
-  /** Decode a tensor; level: 0 is the coarsest, by default the finest level that has arrived. */
-  tensor(name: string, options?: { level?: number }): Tensor;
+  /**
+   * Decode a tensor; level: 0 is the coarsest, by default the finest level that has arrived. into: an array of the type and
+   * the length of its values, which gets them: fresh memory takes longer than decoding with "wasm". Undefined after an error.
+   */
+  tensor(name: string, options?: { level?: number; into?: TensorData }): Tensor;
   /** The bytes of the graph as it is stored, without its tensors; null if there is none. */
   graph(): Uint8Array | null;
   /** The dense ONNX model with the tensors of a level: the bytes that `qacomp decode` writes. */

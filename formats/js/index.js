@@ -60,5 +60,10 @@ async function holdTo(file, root, sections) {
 
 function plainEngine(sections, places) {
   const tensors = new Tensors(sections, places);
-  return { name: "js", values: (number, level) => tensors.values(number, level), blob: (kind) => sections.blob(kind) };
+  const values = (number, level, into) => {
+    const found = tensors.values(number, level);
+    into?.set(found);
+    return into ?? found;
+  };
+  return { name: "js", values, blob: (kind) => sections.blob(kind) };
 }

@@ -42,6 +42,11 @@ export function arrayOf(type, count) {
   return new ARRAYS[type](count);
 }
 
+/** Whether something is an array for values of a type. */
+export function isArrayOf(type, array) {
+  return array instanceof ARRAYS[type];
+}
+
 /** Bytes of little-endian values as an array of their type, in memory of its own; own: the bytes are that memory. */
 export function typed(type, bytes, own = false) {
   return new ARRAYS[type]((own ? bytes : bytes.slice()).buffer);

@@ -49,18 +49,22 @@ export class WasmEngine {
     return this.#data.length;
   }
 
-  /** The bytes of a tensor's values at a level, in memory of their own. */
-  values(number, level) {
+  /** The bytes of a tensor's values at a level, in memory of their own, or in `into`. */
+  values(number, level, into) {
     const tensor = this.#tensors[number];
-    if (tensor.kind === SAME) return this.values(tensor.sameAs, level);
-    if (level > 0 && this.#shares(tensor)) return this.#plain.values(number, level);
+    if (tensor.kind === SAME) return this.values(tensor.sameAs, level, into);
+    if (level > 0 && this.#shares(tensor)) return this.#plain.values(number, level, into);
     const { count, type } = tensor;
     this.#refused = null;
     if (this.#sections.strict) this.#sections.checkArrived(); // the module knows no leaf hashes
     const { error, values } = this.#reader.values(this, number, level, count * widthOf(type));
     if (this.#refused) throw this.#refused;
-    if (error === UNSUPPORTED || error === LIMIT) return this.#plain.values(number, level);
-    if (!error) return values.slice();
+    if (error === UNSUPPORTED || error === LIMIT) return this.#plain.values(number, level, into);
+    if (!error && !into) return values.slice();
+    if (!error) {
+      into.set(values);
+      return into;
+    }
     const [Class, message] = ERRORS[error] ?? [EngineError, `the module answered ${error}; use engine "js"`];
     throw new Class(message);
   }
