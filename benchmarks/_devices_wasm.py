@@ -48,12 +48,8 @@ def wasm(size: str) -> Results:
     ratios = [c / other for c, other in zip(rounds["c"], rounds["wasm"], strict=True)]
     plain = median([c / other for c, other in zip(rounds["c"], rounds["js"], strict=True)])
     speeds = {name: _COUNT / median(times) / 1e6 for name, times in rounds.items()}
-    note = (
-        f"8 M weights, K = 16, rANS, in node: {speeds['wasm']:.0f} M weights/s, warm, best of ten, each into an array "
-    )
-    note += (
-        f"that is there; into a new Float32Array {speeds['wasm_new']:.0f} M, of which node takes most to get memory; "
-    )
+    note = f"8 M weights, K = 16, rANS, in node: {speeds['wasm']:.0f} M weights/s, warm, best of ten, both into arrays "
+    note += f"that are there; into a new Float32Array {speeds['wasm_new']:.0f} M; "
     note += f"plain JavaScript {plain:.2f}x ({speeds['js']:.0f} M weights/s)"
     small = len(gzip.compress(code, 9))
     headlines = {

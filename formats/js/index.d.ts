@@ -100,7 +100,7 @@ export class QacFile {
   ready(level?: number): Promise<this>;
   /**
    * Decode a tensor; level: 0 is the coarsest, by default the finest level that has arrived. into: an array of the type and
-   * the length of its values, which gets them: fresh memory takes longer than decoding with "wasm". Undefined after an error.
+   * the length of its values, which gets them, so that no new memory is taken. Undefined after an error.
    */
   tensor(name: string, options?: { level?: number; into?: TensorData }): Tensor;
   /** The bytes of the graph as it is stored, without its tensors; null if there is none. */

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
-import { EngineError, open, QacError, TruncatedError } from "../index.js";
+import { ArgumentError, EngineError, open, QacError, TruncatedError } from "../index.js";
 import { bytesOf, hasZstd, NAMES, sha256, told } from "./vectors.js";
 
 const path = process.env.QAC_WASM ?? new URL("../wasm/qac.wasm", import.meta.url);
@@ -51,6 +51,20 @@ test("damaged sections are refused", options, async () => {
       assert.throws(() => (read(), file.graph(), file.metadata, assert.fail("it is read")), QacError, `${name} ${place}`);
     }
     assert.equal(whole.names.length, told(name).tensors.length);
+  }
+});
+
+test("a tensor is read into an array that is there", options, async () => {
+  for (const engine of ["js", "wasm"]) {
+    const file = await open(bytesOf("types"), { engine, wasm: module });
+    for (const { name, data } of file.names.map((name) => file.tensor(name))) {
+      const into = new data.constructor(data.length);
+      assert.equal(file.tensor(name, { into }).data, into);
+      assert.deepEqual(into, data, name);
+      assert.throws(() => file.tensor(name, { into: new data.constructor(data.length + 1) }), ArgumentError);
+      assert.throws(() => file.tensor(name, { into: new DataView(data.buffer) }), ArgumentError);
+      assert.throws(() => file.tensor(name, { into: [] }), ArgumentError);
+    }
   }
 });
 
