@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from qacomp.batches.feed import Feed, as_feed, called, moved, rows_of
+from qacomp.batches.feed import Feed, as_feed, called, mapped, rows_of
 from qacomp.models.plain_modules import in_eval_mode
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -36,7 +36,7 @@ def count_macs(model: nn.Module, example: tuple[int, ...] | Feed) -> int:
     first = next(model.parameters(), torch.empty(0))
     try:
         with in_eval_mode(model), torch.no_grad():
-            called(model, moved(_first(example, first), first.device))
+            called(model, mapped(_first(example, first), lambda tensor: tensor.to(first.device)))
     finally:
         for hook in hooks:
             hook.remove()

@@ -85,6 +85,30 @@ class Forward:
             ) from error
 
 
+class Mover:
+    """Moves a network's feeds to a device; images get the channels-last layout if the network takes it.
+
+    The first feed shows whether it does: two of its examples are run in evaluation mode.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device) -> None:
+        self._model, self._device = model, device
+        self._as_moved: bool | None = None
+
+    def __call__(self, feed: Feed) -> Feed:
+        """Return the feed on the device. Raises DataError if the network fails on it in any layout."""
+        found: Feed = moved(feed, self._device)
+        if all(tensor.is_contiguous() for tensor in tensors_of(found)):
+            return found
+        if self._as_moved is None:
+            run = Forward(self._model)
+            with in_eval_mode(self._model), torch.no_grad():
+                run(rows_of(found, slice(0, 2)))
+            self._as_moved = run.as_moved
+        plain: Feed = found if self._as_moved else mapped(found, lambda tensor: tensor.contiguous())
+        return plain
+
+
 def run_batch(session: Session, feed: Feed) -> NamedArrays:
     """Return the outputs of an ONNX model for a feed, by name. Raises DataError if onnxruntime refuses the feed."""
     inputs = session.get_inputs()

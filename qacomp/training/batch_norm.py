@@ -5,7 +5,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from qacomp.batches.examples import Batches, epoch_seed
-from qacomp.batches.feed import called, moved
+from qacomp.batches.feed import called
+from qacomp.evaluation.on_batches import Mover
 from qacomp.models.flexible import FlexibleModel
 from qacomp.progress import Progress
 from qacomp.training.loop import Stage
@@ -29,10 +30,11 @@ def reestimate_batch_norm(model: nn.Module, train: Batches, stage: Stage, progre
         norm.momentum = None  # a plain average over the batches
         norm.train()
     batches = train.training(stage.batch_size, augment="none", entropy=epoch_seed(stage.seed, stage.name, 0))
+    move = Mover(model, stage.device)
     total = min(_MAX_BATCHES, train.steps(stage.batch_size))
     with torch.no_grad(), progress.task(stage.name, total) as task:
         for _, batch in zip(range(total), batches, strict=False):
-            x = moved(batch.x, stage.device)
+            x = move(batch.x)
             model.forward_all(x) if isinstance(model, FlexibleModel) else called(model, x)
             task.advance()
     for norm, momentum in zip(norms, momenta, strict=True):

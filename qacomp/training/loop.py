@@ -16,7 +16,7 @@ from qacomp.batches.examples import Examples, epoch_seed
 from qacomp.batches.feed import moved
 from qacomp.errors import DataError, NonFiniteWeightsError, QacompError
 from qacomp.evaluation.metric import ACCURACY, Metric
-from qacomp.evaluation.on_batches import network_value
+from qacomp.evaluation.on_batches import Mover, network_value
 from qacomp.evaluation.submodels import submodel_values
 from qacomp.models.flexible import FlexibleModel
 from qacomp.progress import Progress, Task
@@ -100,6 +100,7 @@ class _Loop:
         self, model: nn.Module, data: Examples, stage: Stage, objective: Objective, optimizer: Optimizer
     ) -> None:
         self.model, self.data, self.stage = model, data, stage
+        self.moved = Mover(model, stage.device)
         self.objective, self.optimizer = objective, optimizer
         self.steps = data.train.steps(stage.batch_size)  # in one epoch
         self.schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, stage.descent.rates(self.steps * stage.epochs))
@@ -208,7 +209,7 @@ class _Loop:
     def _step(self, part: BatchPart, progress: float) -> tuple[float, float]:
         """Take one step; return the task loss and the penalty. progress: fraction of the stage's steps done so far."""
         stage = self.stage
-        x, y = moved(part.x, stage.device), moved(part.y, stage.device)
+        x, y = self.moved(part.x), moved(part.y, stage.device)
         together = SynchronizedNorms(stage.ranks) if part.divided else nullcontext()
         with torch.autocast(stage.device.type, torch.bfloat16, enabled=stage.precision == "bf16"), together:
             task_loss = self.objective.task_loss(self.model, x, y)

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from qacomp.batches.feed import Feed, called
+from qacomp.evaluation.on_batches import Forward
 from qacomp.models.flexible import FlexibleModel
 from qacomp.training.distillation import flexible_loss, guided_loss
 from qacomp.training.regularizers import Regularizer, Schedule, accumulate_penalties
@@ -32,6 +34,12 @@ class Objective:
     strategy: str = "none"
     masks: Mapping[str, Tensor] = field(default_factory=dict)
 
+    @cached_property
+    def _teach(self) -> Forward:
+        """Call the teacher, which may take another layout of images than the student."""
+        assert self.teacher is not None
+        return Forward(self.teacher)
+
     def modules(self) -> nn.ModuleDict:
         """Return the regularizers as one module, so that their state can be saved for resuming."""
         return nn.ModuleDict({name.replace(".", "/"): p for name, p in self.penalties.items()})
@@ -45,7 +53,7 @@ class Objective:
         if self.teacher is None:
             return flexible_loss(self.strategy, students, y, self.lesson)
         with torch.no_grad():
-            target = called(self.teacher, x)
+            target = self._teach(x)
         if self.strategy != "none":
             return guided_loss(self.strategy, students, target, y, self.lesson)
         return torch.stack([self.lesson.taught(student, [target], y) for student in students]).sum()
