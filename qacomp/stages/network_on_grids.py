@@ -21,7 +21,7 @@ from qacomp.stages.network_calibration import CalibratedNetwork
 from qacomp.stages.scale_search import Asked
 from qacomp.stages.scaled import Scaled
 from qacomp.stages.size_of import tensor_bytes, whole_bytes
-from qacomp.stages.tune_on_grids import tune, tunes
+from qacomp.stages.tune_on_grids import Tuned, tune, tunes
 from qacomp.stages.validate_network import validated_network
 from qacomp.stages.validation import Validation
 from qacomp.tensors.torch_format import to_array
@@ -126,7 +126,10 @@ class NetworkOnGrids:
                 return found
             known = kept.find(scale)
             if known is None:
+                good = self.job.session is None and self.validated(found).good
                 known = tune(self.job, found.model, self._inputs)
+                if good and not self.validated(found).good:  # tuned on other inputs than those that decide
+                    known, found = Tuned({}), self.built(at(scale), tuned=False)
                 kept.keep(scale, known)
             else:
                 known.put(found.model)

@@ -212,7 +212,7 @@ def test_a_network_that_is_tuned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr(known_graphs, "export_dense", once)
     monkeypatch.setattr("qacomp.calibration.tuning.STEPS", 10)
     monkeypatch.setattr("qacomp.calibration.synthetic.STEPS", 5)
-    monkeypatch.setattr("qacomp.stages.network_calibration._IMAGES", 32)
+    monkeypatch.setattr("qacomp.stages.network_calibration._MADE", 16)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(2, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 6))
     with torch.no_grad():

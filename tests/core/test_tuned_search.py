@@ -104,7 +104,7 @@ def test_a_limit_takes_few_tunings_and_as_few_bytes(
 ) -> None:
     monkeypatch.setattr("qacomp.calibration.tuning.STEPS", 40)
     monkeypatch.setattr("qacomp.calibration.synthetic.STEPS", 20)
-    monkeypatch.setattr("qacomp.stages.network_calibration._IMAGES", 64)
+    monkeypatch.setattr("qacomp.stages.network_calibration._MADE", 32)
     monkeypatch.setattr("qacomp.stages.trial_log._MOST", 0)  # bytes of scales that the report shows
     scaled, config, run = caught(monkeypatch, lambda: qacomp.compress(network, data, min_size=1, **settings))
     log = TrialLog(scaled)
