@@ -16,7 +16,7 @@ from qacomp.evaluation.verdict import BROKEN, GOOD, Verdict
 from qacomp.models.plain_modules import copied
 from qacomp.options.config import CompressConfig
 from qacomp.rate.tuned_search import TUNINGS, largest_tuned_scale
-from qacomp.stages import network_by_rate, scale_search, tune_on_grids
+from qacomp.stages import network_by_rate, network_on_grids, scale_search, tune_on_grids
 from qacomp.stages.limit_search import scale_within_limits
 from qacomp.stages.run import Run
 from qacomp.stages.scaled import Scaled
@@ -117,6 +117,30 @@ def test_a_limit_takes_few_tunings_and_as_few_bytes(
     alone = scale_within_limits(TrialLog(replace(scaled, before_tuning=None)), config, run)
     assert scaled.shared_bytes(found) < 1.06 * scaled.shared_bytes(alone), "so small a network moves unevenly"
     assert count < len(tunings) - count
+
+
+@pytest.mark.parametrize("word", [GOOD, BROKEN])
+def test_tuning_that_spoils_a_good_verdict_is_left_out(
+    network: nn.Module, tunings: list[str], monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    """word: the verdict after tuning; before it is good."""
+    monkeypatch.setattr("qacomp.calibration.tuning.STEPS", 2)
+    monkeypatch.setattr("qacomp.calibration.synthetic.STEPS", 2)
+    monkeypatch.setattr("qacomp.stages.network_calibration._MADE", 8)
+    own = {name: value.clone() for name, value in network.state_dict().items()}
+    scaled, _, _ = caught(
+        monkeypatch, lambda: qacomp.compress(network, min_size=1, min_agreement=0.9, input_shape=(1, 28, 28))
+    )
+
+    def judged(job: Any, model: nn.Module) -> Validation:
+        values = {n: v for n, v in model.state_dict().items() if n in own and v.dim() == 1}
+        same = all(torch.equal(value, own[name]) for name, value in values.items())
+        return Validation(Verdict(GOOD if same else word, ()), inputs="as before" if same else "changed")
+
+    monkeypatch.setattr(network_on_grids, "validated_network", judged)
+    found = [scaled.validated(1.0) for _ in range(2)]
+    assert [f.inputs for f in found] == ["changed" if word == GOOD else "as before"] * 2
+    assert tunings == ["tune_small"], "once, whether it is taken or not"
 
 
 def quality(goods: Callable[[int, bool], bool], tunable: int = 0) -> tuple[Any, list[int]]:
