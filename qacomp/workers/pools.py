@@ -11,10 +11,12 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from qacomp.errors import WorkerError
 from qacomp.workers.choice import Workers
+from qacomp.workers.memory import keep_freed_memory, keeping_freed_memory
 from qacomp.workers.running import AHEAD, Pool
 
 T = TypeVar("T")
@@ -123,13 +125,17 @@ class Processes:
 
 
 def _prepare(parent: int) -> None:
-    """Prepare a worker process: signals end it at once, it has one thread, and it ends when its parent is gone."""
+    """Prepare a worker process: signals end it at once, it has one thread, and it ends when its parent is gone.
+
+    It keeps freed memory, since it does nothing but tasks.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+    keep_freed_memory()
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 
@@ -156,7 +162,7 @@ class Cluster:
 
     def submit(self, work: Callable[[T], R], task: T) -> "Future[R]":
         """Send the task to the scheduler."""
-        return self._executor.submit(work, task)
+        return self._executor.submit(partial(keeping_freed_memory, work), task)
 
     def wait(self, futures: "Sequence[Future[Any]]") -> "Sequence[Future[Any]]":
         """Wait until one is done."""

@@ -2,11 +2,14 @@
 
 import multiprocessing
 import os
+import platform
+import resource
 import signal
 import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from model_folders import write_folder
@@ -14,6 +17,7 @@ from model_folders import write_folder
 import qacomp
 from qacomp.errors import ConfigError, WorkerError
 from qacomp.workers.choice import Workers, workers_of
+from qacomp.workers.memory import keeping_freed_memory
 from qacomp.workers.pools import opened
 from qacomp.workers.running import MOST_DEATHS, completed
 
@@ -104,3 +108,19 @@ def test_a_small_model_says_why_one_process_works(tmp_path: Path) -> None:
     assert (tmp_path / "1.qac").read_bytes() == (tmp_path / "2.qac").read_bytes()
     said = [note for note in two.notes if "--workers has no effect: below 1 GiB" in note]
     assert len(said) == 1 and "--workers" not in "".join(one.notes)
+
+
+def page_faults(arrays: int) -> int:
+    """How often the system had to give memory to this thread while arrays of 1 MiB were made and freed."""
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+    for _ in range(arrays):
+        np.ones(1 << 17)
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
+
+
+@pytest.mark.skipif(not hasattr(os, "confstr") or "glibc" not in platform.libc_ver(), reason="needs glibc")
+def test_a_task_keeps_the_memory_of_freed_arrays() -> None:
+    kept, trimmed = keeping_freed_memory(page_faults, 64), page_faults(64)
+    assert kept < trimmed / 2
+    with pytest.raises(ZeroDivisionError):
+        keeping_freed_memory(lambda number: 1 // number, 0)
