@@ -18,6 +18,7 @@ from qacomp.formats.regular import open_regular
 from qacomp.formats.sharded import ShardedContainer
 from qacomp.outputs import Output, claim
 from qacomp.progress import Progress, SilentProgress
+from qacomp.remote.http import pieces
 from qacomp.remote.opening import open_file as open_remote
 from qacomp.remote.opening import remote_file
 from qacomp.remote.urls import url_of
@@ -110,7 +111,7 @@ def apply(
     target = Path(output)
     local = [path for path in paths if url_of(path) is None]
     claim([Output(target, "-o", "container")], [Path(old), *local], force=force)
-    if len(paths) == 1 and (url := url_of(paths[0])) is not None and _begins(url, CONTAINER.magic):
+    if len(paths) == 1 and (url := url_of(paths[0])) is not None and _is_container(url):
         return _by_ranges(old, url, target, progress or SilentProgress())
     with ExitStack() as stack:
         read = [_read(path) for path in paths]
@@ -148,22 +149,47 @@ def _by_ranges(old: PathLike, url: str, target: Path, progress: Progress) -> Upd
     return Updated(target, 0, write_atomically(target, [made]), fetched)
 
 
-def _begins(url: str, magic: bytes) -> bool:
-    source = remote_file(url)
-    return source.fetch(0, min(len(magic), source.size)) == magic
+def _is_container(url: str) -> bool:
+    """Return whether a container is there, of which parts can be fetched."""
+    try:
+        source = remote_file(url)
+    except RemoteError:
+        return False  # perhaps a delta from a server that sends no parts; `_read` tells what is wrong
+    return source.fetch(0, min(len(CONTAINER.magic), source.size)) == CONTAINER.magic
 
 
 def _read(path: Path) -> Delta:
     """Read a delta file, which stays mapped into memory as long as the delta is in use; fetch it from a URL."""
     if (url := url_of(path)) is not None:
-        source = remote_file(url)
-        if source.size > _LARGEST:
-            raise RemoteError(f"{url}: has {source.size:,} bytes, too many for a delta; fetch it to a file")
-        return read_delta(memoryview(source.fetch(0, source.size)), url)
+        return read_delta(memoryview(_fetched(url)), url)
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
     return read_delta(memoryview(mapped), str(path))
+
+
+def _fetched(url: str) -> bytes | bytearray:
+    """Fetch a delta, also from a web server that sends no parts of files. Raises RemoteError."""
+    try:
+        source = remote_file(url)
+    except RemoteError:
+        if not url.startswith(("http://", "https://")):
+            raise
+        data = bytearray()
+        for piece, size in pieces(url):
+            data += piece
+            if data.startswith(CONTAINER.magic):
+                raise  # the reason why no parts of the container can be fetched
+            if max(len(data), size or 0) > _LARGEST:
+                raise _too_large(url, max(len(data), size or 0)) from None
+        return data
+    if source.size > _LARGEST:
+        raise _too_large(url, source.size)
+    return source.fetch(0, source.size)
+
+
+def _too_large(url: str, size: int) -> RemoteError:
+    return RemoteError(f"{url}: has {size:,} bytes or more, too many for a delta; fetch it to a file")
 
 
 def _whole(path: PathLike) -> Container:

@@ -96,11 +96,13 @@ def test_an_update_by_ranges(tmp_path: Path) -> None:
         run("apply", tmp_path / "old.qac", f"{server.url}/update.qacd", "-o", tmp_path / "delta.qac")
         assert "were fetched" in run("apply", tmp_path / "old.qac", f"{server.url}/new.qac", "-o", tmp_path / "cli.qac")
         server.ranges = False
-        with pytest.raises(RemoteError):
+        whole = qacomp.apply(tmp_path / "old.qac", f"{server.url}/update.qacd", tmp_path / "whole.qac")
+        assert whole.deltas == 1
+        with pytest.raises(RemoteError, match="sends no parts of files"):
             qacomp.apply(tmp_path / "old.qac", f"{server.url}/new.qac", tmp_path / "none.qac")
         server.ranges, server.wrong = True, True
         with pytest.raises((FormatError, RemoteError)):
             qacomp.apply(tmp_path / "old.qac", f"{server.url}/new.qac", tmp_path / "none.qac")
-    for name in ("ranges", "delta", "cli"):
+    for name in ("ranges", "delta", "cli", "whole"):
         assert (tmp_path / f"{name}.qac").read_bytes() == (served / "new.qac").read_bytes()
     assert not (tmp_path / "none.qac").exists()
