@@ -1,4 +1,4 @@
-"""What rounding on a trellis would save: ResNet-20's weights at equal output error, uniform grids beside eight states.
+"""Measure what rounding on a trellis would save of ResNet-20 at equal output error: eight states beside uniform grids.
 
 512 unlabelled training images give the moments, others the error. A trial for a decision, no part of the product:
 files have no codec for it. Without the shared folder there are no rows.

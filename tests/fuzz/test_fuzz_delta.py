@@ -1,4 +1,4 @@
-"""What applies deltas in C, under the sanitizers, and in JavaScript: vectors, damaged and hostile deltas, with numpy's
+"""Apply deltas in C, under the sanitizers, and in JavaScript: vectors, damaged and hostile deltas, with numpy's
 outcome.
 
 The program applies each delta that succeeds to flash that fails too (`with_worn_flash` in fuzz_delta.c)."""

@@ -20,7 +20,7 @@ FLAGS = ("-Os", "-fomit-frame-pointer", "-nostartfiles", "-Wall", "-Wextra", "-W
 
 
 def lines(program: str, source: str, inputs: Sequence[bytes], folder: Path) -> list[list[str]]:
-    """What a program tells of each input, word by word."""
+    """Return what a program tells of each input, word by word."""
     emulator = shutil.which("qemu-arm")
     if emulator is None:
         pytest.skip("no qemu-arm (qemu-user)")
