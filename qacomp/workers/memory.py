@@ -1,7 +1,7 @@
 """Keep freed memory for the next array while a task runs, instead of returning it to the system after each one.
 
 Tasks make and free arrays of some MiB all the time. With each of them the system maps memory, fills it with zeros, and
-takes it back: up to a third of a task's CPU time. Dask asks for that (MALLOC_TRIM_THRESHOLD_), since its workers keep
+takes it back, which costs CPU time. Dask asks for that (MALLOC_TRIM_THRESHOLD_), since its workers keep
 objects for long. For glibc alone; elsewhere nothing is changed.
 """
 
