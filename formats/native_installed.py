@@ -1,6 +1,7 @@
 """Find the C decoder that the distribution qacomp-native brings compiled. None of its Python code is run, it has none.
 
-It is used if it was compiled of the very sources in `c`; of any other version it is left alone.
+It is used if it was compiled of the very sources in `c`; of any other version it is left alone. One in the working
+folder is left alone too: what lies there may have come with a model, and `python -m` and notebooks look there.
 """
 
 import ctypes
@@ -30,6 +31,8 @@ def installed() -> Path | None:
     try:
         spec = find_spec(PACKAGE)
         for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+            if Path(folder).resolve().parent == Path.cwd():
+                continue
             if Path(folder, DIGEST).read_text(encoding="ascii").strip() == sources_digest():
                 ctypes.CDLL(str(Path(folder, LIBRARY)))
                 return Path(folder, LIBRARY)

@@ -60,3 +60,10 @@ def test_one_of_other_sources_or_that_cannot_be_loaded_is_left_alone(package: Pa
     assert installed.installed() is None
     assert not native.native_wanted() and native.reader() == "numpy"
     verify_file(FILES[0])
+
+
+def test_one_in_the_working_folder_is_left_alone(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have come with a model, and `python -m` looks there."""
+    monkeypatch.chdir(package.parent)
+    assert installed.installed() is None
+    assert not native.native_wanted() and native.reader() == "numpy"
