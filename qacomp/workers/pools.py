@@ -1,6 +1,7 @@
 """Open a pool of workers: this process itself, processes of this machine, or a Dask cluster."""
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
@@ -22,6 +23,7 @@ from qacomp.workers.running import AHEAD, Pool
 T = TypeVar("T")
 R = TypeVar("R")
 _CONNECT_S = 15  # seconds in which a scheduler has to answer
+_COUNT_S = 1.0  # seconds between two questions to a scheduler: how many workers are there?
 _WATCH_S = 1.0  # seconds between two looks at whether the parent process is there
 
 
@@ -153,12 +155,15 @@ class Cluster:
     def __init__(self, client: Any) -> None:
         self._client = client
         self._executor: Executor = client.get_executor(pure=False)
+        self._most, self._asked = AHEAD, -math.inf
 
     @property
     def most(self) -> int:
         """Return two tasks for each thread of the workers that are there now; a worker may join at any time."""
-        threads: dict[str, int] = self._client.nthreads()
-        return AHEAD * max(1, sum(threads.values()))
+        if time.monotonic() - self._asked > _COUNT_S:
+            threads: dict[str, int] = self._client.nthreads()
+            self._most, self._asked = AHEAD * max(1, sum(threads.values())), time.monotonic()
+        return self._most
 
     def submit(self, work: Callable[[T], R], task: T) -> "Future[R]":
         """Send the task to the scheduler."""
