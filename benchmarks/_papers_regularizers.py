@@ -7,7 +7,8 @@ from typing import Any
 from _papers_cells import DIFFERENCE, cell
 from _papers_claims import Claim, Question
 from _papers_pieces import Piece, Trial
-from _papers_training import compressed, parts, prepared, pretrained
+from _papers_training import TensorExamples, compressed, parts, prepared, pretrained
+from torch import nn
 
 from qacomp.options.config import CompressConfig
 from qacomp.training.loop import DivergedError
@@ -117,13 +118,17 @@ def cells(pieces: Sequence[Piece]) -> list[dict[str, Any]]:
 
 
 def measure(s: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Return each method's accuracies, all from the seed's trained network (see `compared`)."""
+    counts = s["images"], s["validation"], *([s["test"]] if "test" in s else [])
+    examples = parts(s["data"], seed, counts, prepared(s["arch"]))
+    return compared(pretrained(s["arch"], seed, s, examples), s, seed, examples)
+
+
+def compared(model: nn.Module, s: dict[str, Any], seed: int, examples: TensorExamples) -> dict[str, Any]:
     """Return each method's accuracies (see `compressed`): all from one trained network, on the same batches.
 
     A method whose loss became NaN or infinite has the error instead, as `diverged`; it counts in no cell.
     """
-    counts = s["images"], s["validation"], *([s["test"]] if "test" in s else [])
-    examples = parts(s["data"], seed, counts, prepared(s["arch"]))
-    model = pretrained(s["arch"], seed, s, examples)
     found: dict[str, Any] = {}
     for name in s["methods"]:
         try:
