@@ -11,6 +11,7 @@ from qacomp.formats.codecs import CODECS, Codec, Stream, standard_codecs
 from qacomp.formats.codecs.base import Array, Kind, sample
 from qacomp.formats.codecs.deflate import Deflate
 from qacomp.formats.codecs.grids import Grids
+from qacomp.formats.codecs.trellis import Trellis
 
 _SAMPLE = 1 << 16  # values of a sample
 _FULL_TRIAL = 1 << 17  # up to this many values every codec is tried on all of them
@@ -56,7 +57,8 @@ def choose(kind: Kind, parts: Sequence[Array], streams: Sequence[Stream], names:
     codecs = [c for _, c in sorted(CODECS.items()) if kind in c.kinds and c.name in tried and c.name not in out]
     if out:
         codecs = [codec.without(out) for codec in codecs]
-    if kind == "values" and (found := _grids_alone(codecs, parts, streams)) is not None:
+    found = _grids_alone(codecs, parts, streams) if kind == "values" else _trellis_alone(codecs, parts, streams)
+    if found is not None:
         return found
     total = sum(stream.count for stream in streams)
     sizes: dict[str, int] = {}
@@ -127,6 +129,16 @@ def _entropy_bits(part: Array) -> float:
     counts = np.bincount(part) if part.size else np.zeros(0, np.int64)
     counts = counts[counts > 0]
     return float((counts * (math.log2(part.size) - np.log2(counts))).sum()) if counts.size else 0.0
+
+
+def _trellis_alone(codecs: Sequence[Codec], parts: Sequence[Array], streams: Sequence[Stream]) -> Choice | None:
+    """Return the codec trellis for streams that follow one: others don't know which indices can't occur. Else None."""
+    codec = next((codec for codec in codecs if codec.id == Trellis.id), None)
+    coded = None if codec is None else codec.encode(parts, streams)
+    if codec is None or coded is None or not affordable(codec, coded, streams):
+        return None
+    reason = f"{codec.name} knows which indices can't occur: {len(coded)} bytes; no other codec was tried"
+    return Choice(codec, coded, {codec.name: len(coded)}, reason)
 
 
 def _grids_alone(codecs: Sequence[Codec], parts: Sequence[Array], streams: Sequence[Stream]) -> Choice | None:

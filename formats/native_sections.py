@@ -16,7 +16,7 @@ from qacomp.formats.native_installed import installed
 from qacomp.formats.native_library import library
 
 VARIABLE = "QACOMP_NATIVE"
-_CODECS = {2, 3, 4, 8, 12}  # huffman, rans, context, twobyte and pruned; numpy is as fast with the others
+_CODECS = {2, 3, 4, 8, 12, 13}  # huffman, rans, context, twobyte, pruned, trellis; numpy is as fast with the others
 _MOST = 1 << 28  # indices of a section, as sections.c demands
 _ARENA = 1 << 20  # bytes to begin with
 

@@ -1,7 +1,7 @@
 /* qac.c: read containers of the format .qac. qac.h describes the functions, SPEC.md the format.
  *
  * Read it from top to bottom: memory and input; streams; the codecs of indices (raw, bitpack, huffman, rans, context,
- * twobyte, pruned) and of bytes (deflate, lzma, zstd) and of values (planes, codebooks, grids); the header; the places
+ * twobyte, pruned, trellis) and of bytes (deflate, lzma, zstd) and of values (planes, codebooks, grids); the header; the places
  * of sections; tensors; the functions of qac.h.
  *
  * Two rules hold everywhere. Memory comes from `take`. If the file is being measured, most of it is only counted: so a
@@ -45,7 +45,13 @@
 
 enum { DENSE, SHARED, SAME };
 enum { GRAPH, META, VALUES, INDICES, VALUE_CHUNK, INDEX_CHUNK };
-enum { RAW, BITPACK, HUFFMAN, RANS, CONTEXT, PLANES, ZSTD, LZMA, TWOBYTE, CODEBOOKS, GRIDS, DEFLATE, PRUNED, CODECS };
+enum { RAW, BITPACK, HUFFMAN, RANS, CONTEXT, PLANES, ZSTD, LZMA, TWOBYTE, CODEBOOKS, GRIDS, DEFLATE, PRUNED, TRELLIS, CODECS };
+
+#ifdef QAC_NO_TRELLIS
+#define HAS_TRELLIS 0
+#else
+#define HAS_TRELLIS 1
+#endif
 enum { MEASURE_LEAN = 1, MEASURE_FAST = 2 };
 
 #define MAX_NAME_BYTES 65535u
@@ -853,6 +859,8 @@ static const setting settings[12] = {{0, 0, 0, 4, 0},   {0, 0, 0, 4, 1},  {0, 0,
 
 #define LOG_9 203 /* log of 9 */
 
+enum { NO_PATH, ALONG_FIRST, FROM_SECOND, FROM_THIRD }; /* ways of a stream under trellis */
+
 /* log2 in 1/64 octaves. */
 static int32_t logarithm(const uint8_t *logs, uint32_t value) {
     uint32_t e = bit_length(value) - 1;
@@ -868,11 +876,13 @@ typedef struct mean {
 
 typedef struct context_stream {
     mean *filters, *channels; /* NULL if the setting doesn't use them */
-    amount channel_count, filter_count, size, inner;
+    amount channel_count, filter_count, size, inner, row; /* row: of a trellis; 1 without one */
     uint32_t mean;
     int32_t log;
-    uint32_t first_context, first_prior, per_prior; /* per_prior: contexts of each prior */
+    uint32_t first_context, first_prior, per_prior, rows; /* per_prior: contexts of each prior; rows: its priors */
     uint32_t sides, side_mask, coarse;              /* of the setting; coarse: also for bits below cells */
+    uint32_t way, zero, most, second; /* of trellis: its way (SPEC.md), zero's index, the alphabet of indices, and how
+                                         much higher contexts are in the second quantizer */
     uint32_t centre, slack;                         /* slack: symbols at most so far from the centre have no side */
     int32_t recent;
     uint8_t *out; /* where its symbols go, if all of them go to bytes one after the other */
@@ -881,11 +891,18 @@ typedef struct context_stream {
 
 /* A lane. `from` and `sum`: since when, and the distances to the centre since then, its filter and channel lack. */
 typedef struct lane {
+#if QAC_SMALL
+    uint8_t history[6]; /* the last distances to the centre, the last one first */
+#else
     uint64_t history; /* the last six distances to the centre, a byte each, the last one lowest */
+#endif
     uint16_t stream;
-    uint8_t side;
+    uint8_t side, trail; /* trail: the state on a trellis */
     uint32_t state, at, turn, from, sum; /* turn: where its channel or stream ends */
-    uint32_t filter, channel, channels_left, context;
+    uint32_t filter, channel, context;
+#if !QAC_SMALL
+    uint32_t channels_left;
+#endif
     int32_t base; /* of z: all but the symbols before */
 } lane;
 
@@ -906,7 +923,7 @@ typedef struct context_model {
     uint8_t epoch;
     uint32_t lane_count, *histogram;
     amount total; /* of symbols */
-    int settled; /* the means are final */
+    int settled, beyond; /* whether the means are final; whether an index was outside its codebook */
 } context_model;
 
 static uint32_t magnitude(uint32_t symbol, uint32_t centre) {
@@ -930,7 +947,10 @@ static void lane_to(const context_model *m, lane *l, amount at) {
     l->filter = (uint32_t)(place / c->size - s->start / c->size);
     l->channel = (uint32_t)((channel - s->start / c->inner) % c->channel_count);
     l->turn = (uint32_t)lesser(s->count, at + c->inner - place % c->inner);
+#if !QAC_SMALL
     l->channels_left = (uint32_t)lesser(s->axis1 - channel % s->axis1, UINT32_MAX);
+#endif
+    if (place % c->row == 0) l->trail = 0;
     lane_base(c, l);
 }
 
@@ -952,22 +972,29 @@ static void lane_tell(const context_model *m, lane *l) {
 
 /* Move a lane past the end of its channel, perhaps into the next stream. */
 static void lane_turn(const context_model *m, lane *l) {
-    const context_stream *c = &m->streams[l->stream];
     const stream *s = &m->s[l->stream];
     if (!m->settled) lane_tell(m, l);
     if (l->at == s->count) {
         do l->stream++;
         while (l->stream < m->n && m->s[l->stream].count == 0);
+        l->trail = 0;
         if (l->stream < m->n) lane_to(m, l, 0);
         return;
     }
+#if QAC_SMALL
+    lane_to(m, l, l->at);
+#else
+    const context_stream *c = &m->streams[l->stream];
     if (++l->channel == c->channel_count) l->channel = 0;
     if (--l->channels_left == 0) {
         l->channels_left = (uint32_t)lesser(s->axis1, UINT32_MAX);
         l->filter++;
+        l->trail = 0;
     }
+    if (c->way == FROM_THIRD) l->trail = 0;
     l->turn = (uint32_t)lesser(s->count, l->at + c->inner);
     lane_base(c, l);
+#endif
 }
 
 static void refresh_means(const context_model *m, const context_stream *c, mean *sums, amount n) {
@@ -996,8 +1023,7 @@ static qac_error refresh(context_model *m, uint32_t lane_count) {
     for (uint32_t i = 0; i < m->n; i++) {
         const stream *s = &m->s[i];
         context_stream *c = &m->streams[i];
-        uint32_t rows = !s->count ? 0 : s->children ? s->entries : 1;
-        for (uint32_t r = 0; r < rows; r++) {
+        for (uint32_t r = 0; r < c->rows; r++) {
             const uint32_t *seen = m->seen + (size_t)(c->first_context + r * c->per_prior) * m->width;
             uint32_t valid = s->children ? s->children[r] : s->alphabet;
             uint32_t largest = 0, count = 0, shift; /* counts are at most 2^30 */
@@ -1082,7 +1108,7 @@ static uint32_t symbol_in(const uint16_t *first, uint32_t stride, uint32_t slot)
 static uint32_t recent_of(const context_model *m, const lane *l) {
 #if QAC_SMALL
     uint32_t sum = 0;
-    for (uint32_t i = 0; i < 6; i++) sum += m->weights[i] * (uint32_t)(uint8_t)(l->history >> (8 * i));
+    for (uint32_t i = 0; i < 6; i++) sum += m->weights[i] * (uint32_t)l->history[i];
     return sum;
 #else
     const uint64_t bytes = 0x00FF00FF00FF00FFu; /* two products whose highest fields are the sums of four products */
@@ -1108,7 +1134,38 @@ static void find_contexts(const context_model *m, lane *l, uint32_t n) {
         int32_t z = l->base + c->recent * logarithm(m->logs, recent);
         z = z < 0 ? 0 : z > 4095 ? 4095 : z;
         l->context = context + ((uint32_t)z >> c->coarse) * c->sides + (l->side & c->side_mask);
+        if (HAS_TRELLIS && l->trail & 1) l->context += c->second;
     }
+}
+
+/* Put the index that a symbol stands for, and move on, also along a trellis. */
+static void pass_symbol(context_model *m, lane *l, uint32_t symbol) {
+    const context_stream *c = &m->streams[l->stream];
+    const stream *s = &m->s[l->stream];
+    amount at = l->at;
+    if (HAS_TRELLIS && c->way) {
+        uint32_t away = symbol - c->centre, odd = l->trail & 1;
+        l->trail = (uint8_t)((0x73426150u >> 4 * l->trail & 7) ^ (away & 1) << 1);
+        if (symbol <= c->centre) odd = away ? 0 - odd : 0;
+        symbol = c->zero + 2 * away - odd;
+        m->beyond |= symbol >= c->most;
+        if (c->way == ALONG_FIRST) at = at % s->axis1 * (s->count / s->axis1) + at / s->axis1;
+    }
+    put(s, at, symbol);
+    if (++l->at == l->turn) lane_turn(m, l);
+}
+
+/* Note a symbol of a lane, as one that others follow; returns its distance to the centre. */
+static uint32_t lane_note(const context_stream *c, lane *l, uint32_t symbol) {
+    uint32_t above = symbol > c->centre, far = above ? symbol - c->centre : c->centre - symbol;
+#if QAC_SMALL
+    memmove(l->history + 1, l->history, 5);
+    l->history[0] = (uint8_t)far;
+#else
+    l->history = l->history << 8 | far;
+#endif
+    l->side = (uint8_t)((far > c->slack) << above);
+    return far;
 }
 
 /* Decode a symbol of each lane. */
@@ -1133,13 +1190,13 @@ static qac_error context_step(context_model *m, lanes *words, uint32_t active) {
         }
         l->state = x;
         m->seen[(size_t)context * m->width + symbol]++;
-        if (!QAC_SMALL && c->out) c->out[l->at] = (uint8_t)symbol;
-        else put(&m->s[l->stream], l->at, symbol);
-        uint32_t above = symbol > c->centre, far = above ? symbol - c->centre : c->centre - symbol;
-        l->sum += far;
-        l->history = l->history << 8 | far;
-        l->side = (uint8_t)((far > c->slack) << above);
-        if (++l->at == l->turn) lane_turn(m, l);
+        l->sum += lane_note(c, l, symbol);
+        if (QAC_SMALL || !c->out) {
+            pass_symbol(m, l, symbol);
+        } else {
+            c->out[l->at] = (uint8_t)symbol;
+            if (++l->at == l->turn) lane_turn(m, l);
+        }
     }
     words->left = (amount)(end - next) / 2;
     words->words = next;
@@ -1147,12 +1204,11 @@ static qac_error context_step(context_model *m, lanes *words, uint32_t active) {
 }
 
 /* Set the means of a refinement, which follow from all its parents. */
-static void refinement_means(const context_model *all, uint32_t number, uint32_t *histogram) {
-    context_stream *c = &all->streams[number];
-    const stream *s = &all->s[number];
+static void refinement_means(const context_model *m, uint32_t number, uint32_t *histogram) {
+    context_stream *c = &m->streams[number];
+    const stream *s = &m->s[number];
     amount below = 0;
     uint64_t sum = s->entries;
-    context_model m;
     lane l;
     memset(histogram, 0, 4 * (size_t)s->entries);
     for (amount i = 0; i < s->count; i++) histogram[load16(s->parents + 2 * (size_t)i)]++;
@@ -1160,26 +1216,43 @@ static void refinement_means(const context_model *all, uint32_t number, uint32_t
         below += histogram[c->centre];
         if (2 * below >= s->count) break;
     }
-    memset(&m, 0, sizeof m);
     memset(&l, 0, sizeof l);
-    m.s = s;
-    m.streams = c;
-    m.logs = all->logs;
-    m.n = 1;
-    lane_to(&m, &l, 0);
+    l.stream = (uint16_t)number;
+    lane_to(m, &l, 0);
     for (amount i = 0; i < s->count; i++) {
         uint32_t size = magnitude(load16(s->parents + 2 * (size_t)i), c->centre);
         sum += size;
         l.sum = size >> 2;
         l.at++;
-        lane_tell(&m, &l);
-        if (l.at == l.turn) lane_turn(&m, &l);
+        lane_tell(m, &l);
+        if (l.at == l.turn) lane_turn(m, &l);
     }
-    refresh_stream(&m, c, sum, s->count);
+    refresh_stream(m, c, sum, s->count);
 }
 
-/* Read the parameters of a payload, and take the model's memory. Without symbols there is nothing of either. */
-static qac_error start_context(input *in, const stream *s, uint32_t n, context_model *m) {
+/* Read how a stream follows a trellis, and make it the stream of symbols. */
+static qac_error read_way(input *in, context_stream *c, stream *s) {
+    amount row = s->axis1 * s->deep;
+    c->way = get_u32(in, FROM_THIRD);
+    if (s->children) return QAC_BAD_PAYLOAD;
+    if (!c->way) return QAC_OK;
+    if (s->dims < 2) return QAC_BAD_PAYLOAD;
+    c->most = s->alphabet;
+    c->zero = c->centre;
+    c->centre = (c->zero + 1) / 2;
+    s->alphabet = c->centre + (c->most - c->zero) / 2 + 1;
+    if (c->way == ALONG_FIRST) {
+        if (s->start % row || s->count % row) return QAC_BAD_PAYLOAD;
+        s->start = 0;
+        s->axis1 = s->count / row;
+        s->deep = 1;
+    }
+    return QAC_OK;
+}
+
+/* Read the parameters of a payload, and take the model's memory. Without symbols there is nothing of either.
+ * trellis: it is of this codec, and its streams become those of its symbols. */
+static qac_error start_context(input *in, stream *s, int trellis, uint32_t n, context_model *m) {
     qac_file *f = in->file;
     uint32_t used, taps, most_entries = 0;
     memset(m, 0, sizeof *m);
@@ -1188,6 +1261,17 @@ static qac_error start_context(input *in, const stream *s, uint32_t n, context_m
     m->bits = get_u32(in, 14);
     taps = get_u32(in, 3);
     m->lane_count = get_u32(in, MAX_LANES);
+    m->streams = take_zeros(f, (amount)n * sizeof *m->streams);
+    m->logs = take(f, 256);
+    if (!m->logs) return too_small(f);
+    for (uint32_t i = 0; i < n; i++) {
+        context_stream *c = &m->streams[i];
+        if (!s[i].count) continue;
+        c->centre = get_u32(in, s[i].alphabet - 1);
+        c->setting = &settings[get_u32(in, 11)];
+        if (HAS_TRELLIS && trellis) TRY(read_way(in, c, &s[i]));
+    }
+    total_of(s, n, &m->width, &used);
     if (m->bits < 9 || !m->lane_count || ceiling(m->total, m->lane_count) > MAX_STEPS || m->width > 256) {
         return QAC_BAD_PAYLOAD;
     }
@@ -1204,17 +1288,10 @@ static qac_error start_context(input *in, const stream *s, uint32_t n, context_m
     m->stride = (m->width + 3) & ~3u;
     m->s = s;
     m->n = n;
-    m->streams = take_zeros(f, (amount)n * sizeof *m->streams);
-    m->logs = take(f, 256);
-    if (!m->logs) return too_small(f);
     for (uint32_t i = 0; i < n; i++) {
         context_stream *c = &m->streams[i];
-        uint32_t number;
         amount first;
         if (!s[i].count) continue;
-        c->centre = get_u32(in, s[i].alphabet - 1);
-        number = get_u32(in, 11);
-        c->setting = &settings[number];
         c->inner = s[i].deep;
         c->size = s[i].axis1 * s[i].deep;
         first = s[i].start / c->size;
@@ -1228,12 +1305,19 @@ static qac_error start_context(input *in, const stream *s, uint32_t n, context_m
         c->recent = c->setting->recent;
         c->slack = c->sides > 1 ? s[i].alphabet >> 4 : 255;
         int plain = s[i].width == 1 && s[i].stride == 1 && !s[i].from && s[i].wanted == s[i].count;
-        if (!QAC_SMALL && plain) c->out = s[i].out;
+        if (!QAC_SMALL && plain && !c->way) c->out = s[i].out;
         c->per_prior = (16u >> c->setting->coarse) * c->sides;
+        c->row = 1;
+        if (c->way) {
+            c->row = c->way == FROM_THIRD ? c->inner : c->size;
+            c->second = c->per_prior;
+            c->per_prior *= 2;
+        }
         if (s[i].children) m->settled = 1; /* then all streams are refinements */
         /* each addend is at most 2^20, and the sum is checked after each */
-        m->contexts += c->per_prior * (s[i].children ? s[i].entries : 1);
-        m->priors += s[i].children ? s[i].entries : 1;
+        c->rows = s[i].children ? s[i].entries : 1;
+        m->contexts += c->per_prior * c->rows;
+        m->priors += c->rows;
         if (m->contexts * m->width > MAX_CONTEXT_CELLS) return QAC_BAD_PAYLOAD;
         if (c->setting->filter) c->filters = take_zeros(f, c->filter_count * sizeof(mean));
         if (c->setting->channel) c->channels = take_zeros(f, c->channel_count * sizeof(mean));
@@ -1259,15 +1343,24 @@ static void prepare_context(const context_model *m) {
     }
 }
 
-static qac_error read_context(input *in, const stream *s, uint32_t n) {
+static qac_error read_context(input *in, uint32_t codec, const stream *s, uint32_t n) {
     qac_file *f = in->file;
     amount mark = f->top, limit;
     context_model m;
     lanes words;
     uint32_t tail;
-    TRY(start_context(in, s, n, &m));
+    int trellis = HAS_TRELLIS && codec == TRELLIS;
+    stream *own = take(f, (amount)n * sizeof *own);
+    if (!own) return too_small(f);
+    memcpy(own, s, n * sizeof *own);
+    s = own;
+    TRY(start_context(in, own, trellis, n, &m));
     if (!m.total) return QAC_OK;
     ALLOCATED(f, mark);
+    const uint8_t *begins = in->at; /* the states of the lanes at their first symbols */
+    for (uint32_t i = 0; trellis && i < m.lane_count; i++) {
+        if ((m.lanes[i].trail = (uint8_t)get_byte(in)) > 7) return QAC_BAD_PAYLOAD;
+    }
     prepare_context(&m);
     words.count = m.lane_count;
     TRY(read_states(in, &words, &m.lanes[0].state, sizeof(lane) / sizeof(uint32_t)));
@@ -1280,6 +1373,7 @@ static qac_error read_context(input *in, const stream *s, uint32_t n) {
         if (number < n) lane_to(&m, l, place - before);
         place += run + (i < longer);
     }
+    if (trellis && m.lanes[0].trail != begins[0]) return QAC_BAD_PAYLOAD;
     tail = tail_length(m.width, m.total, m.lane_count, &limit);
     uint32_t steps = run - tail + (longer > 0), length = 4;
     for (uint32_t step = 0; step < steps;) {
@@ -1295,13 +1389,14 @@ static qac_error read_context(input *in, const stream *s, uint32_t n) {
         uint32_t packed = l->state - STATE_LOW;
         if (words.left || packed >= limit) return QAC_BAD_PAYLOAD;
         for (uint32_t j = 0; j < tail; j++, packed /= m.width) {
-            if (packed % m.width >= s[l->stream].alphabet) return QAC_BAD_PAYLOAD;
-            put(&s[l->stream], l->at, packed % m.width);
-            if (++l->at == l->turn) lane_turn(&m, l);
+            uint32_t symbol = packed % m.width;
+            if (symbol >= s[l->stream].alphabet) return QAC_BAD_PAYLOAD;
+            pass_symbol(&m, l, symbol);
         }
+        if (trellis && i + 1 < m.lane_count && l->trail != begins[i + 1]) return QAC_BAD_PAYLOAD;
     }
     f->top = mark;
-    return QAC_OK;
+    return m.beyond ? QAC_BAD_PAYLOAD : QAC_OK;
 }
 
 /* ---- deflate, lzma and zstd: bytes ---- */
@@ -1654,7 +1749,7 @@ static qac_error read_inner(input *in, uint32_t codec, const stream *s, uint32_t
         case BITPACK: return read_bitpack(in, s, n);
         case HUFFMAN: return read_huffman(in, s, n);
         case RANS: return read_rans(in, s, n);
-        case CONTEXT: return read_context(in, s, n);
+        case CONTEXT: return read_context(in, codec, s, n);
         case ZSTD:
         case LZMA: return read_packed(in, codec, s, n);
         default: return QAC_BAD_PAYLOAD;
@@ -1759,6 +1854,7 @@ static qac_error read_indices(input *in, uint32_t codec, const stream *s, uint32
     if (codec == PLANES || codec == CODEBOOKS || codec == GRIDS || codec == DEFLATE) return QAC_BAD_HEADER;
     if (codec == TWOBYTE) return read_twobyte(in, s, n);
     if (codec == PRUNED) return read_pruned(in, s, n);
+    if (codec == TRELLIS) return HAS_TRELLIS ? read_context(in, codec, s, n) : QAC_UNSUPPORTED_VERSION;
     return read_inner(in, codec, s, n);
 }
 

@@ -694,12 +694,9 @@ typedef struct replay {
 
 /* Move a lane past its next symbol, without adding it to the means; returns that symbol. */
 static uint32_t pass(context_model *m, lane *l) {
-    const context_stream *c = &m->streams[l->stream];
-    uint32_t symbol = got(&m->s[l->stream], l->at), above = symbol > c->centre;
-    uint32_t far = above ? symbol - c->centre : c->centre - symbol;
+    uint32_t symbol = got(&m->s[l->stream], l->at);
     int settled = m->settled;
-    l->history = l->history << 8 | far;
-    l->side = (uint8_t)((far > c->slack) << above);
+    lane_note(&m->streams[l->stream], l, symbol);
     m->settled = 1;
     if (++l->at == l->turn) lane_turn(m, l);
     m->settled = settled;
@@ -716,7 +713,8 @@ static void set_lanes(replay *r, uint32_t step) {
         while (number + 1 < r->m.n && place >= before + r->m.s[number].count) before += r->m.s[number++].count;
         l->stream = (uint16_t)number;
         lane_to(&r->m, l, place - before);
-        l->history = l->sum = l->side = 0;
+        l->sum = l->side = 0;
+        memset(&l->history, 0, sizeof l->history);
         for (uint32_t j = 0; j < back; j++) pass(&r->m, l);
         start += r->run + (i < r->longer);
     }
@@ -825,12 +823,12 @@ static qac_error encode_epoch(replay *r, uint32_t epoch, output *out) {
 }
 
 /* Make a payload of context, as encode_rans does its own. The streams aren't empty. */
-static qac_error encode_context(qac_file *f, input *in, const stream *s, uint32_t n, output *out) {
+static qac_error encode_context(qac_file *f, input *in, stream *s, uint32_t n, output *out) {
     amount mark = f->top, length = rest(in), limit;
     const uint8_t *choices = in->at;
     replay r;
     memset(&r, 0, sizeof r);
-    TRY(start_context(in, s, n, &r.m));
+    TRY(start_context(in, s, 0, n, &r.m));
     TRY(at_end(in));
     if (r.m.lane_count > r.m.total) return QAC_BAD_PAYLOAD;
     r.run = (uint32_t)(r.m.total / r.m.lane_count);

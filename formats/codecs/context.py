@@ -56,8 +56,7 @@ class Context(Codec):
         if sum(_most_contexts(s) for s in used) * max(s.alphabet for s in used) > MAX_CONTEXT_CELLS:
             return None
         flat = np.concatenate(parts)
-        width = max(stream.alphabet for stream in used)
-        bits = _BITS if width <= 64 else _FINE_BITS
+        bits = bits_for(used)
         ends = np.cumsum([s.count for s in used])
         centres = [
             model.middle(np.bincount(flat[end - s.count : end], minlength=s.alphabet))
@@ -70,18 +69,14 @@ class Context(Codec):
         # The estimate uses real numbers; the rounded frequencies of the coder take a little more, never less.
         if estimate + beside + _LANE_BITS * lanes > 8 * most:
             return None
-        runs = Runs(len(flat), lanes, width)
-        frequency, first = forward(flat, Parameters(used, centres, settings, taps, bits), runs)
-        states = pack_tails(flat.take(runs.tails()), width, lanes)
-        states, words = encoded(states, frequency, first, runs, bits)
+        found = coded(flat, Parameters(used, centres, settings, taps, bits), lanes)
         out = ByteWriter()
         for number in (bits, taps, lanes):
             out.uint(number)
         for centre, setting in zip(centres, settings, strict=True):
             out.uint(centre)
             out.uint(model.SETTINGS.index(setting))
-        out.raw(states.astype("<u4").tobytes())
-        out.raw(words.astype("<u2").tobytes())
+        out.raw(found)
         return bytes(out.buffer)
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
@@ -89,15 +84,7 @@ class Context(Codec):
         total, used = super().work(payload, streams), [s for s in streams if s.count]
         if not used:
             return total
-        width, count = max(s.alphabet for s in used), sum(s.count for s in used)
-        lanes, chosen = read_parameters(ByteReader(payload, CodecError), used)
-        cells = sum(model.contexts_of(s, setting) for s, setting in zip(used, chosen.settings, strict=True)) * width
-        steps = -(-count // max(lanes, 1))
-        epochs = len(model.epochs(min(steps, MAX_STEPS)))
-        places = len(used) * 16 * (4 * width + 1)
-        total += epochs * (_EPOCH_WORK + cells * _CELL_WORK + min(places * 40, steps * 20_000))
-        step = _STEP_WORK if lanes > contextfew.FEW else lanes * _ONE_WORK
-        return total + len(used) * _STREAM_WORK + steps * step + count * 60
+        return total + work_of(*read_parameters(ByteReader(payload, CodecError), used))
 
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
         """Decode the indices; every field is checked before it is used. Raises CodecError."""
@@ -105,23 +92,8 @@ class Context(Codec):
 
     def decode_many(self, payloads: Sequence[tuple[memoryview, Sequence[Stream]]]) -> list[list[Array]]:
         """Decode several payloads; those of few lanes and of level 0 together, step by step. Raises CodecError."""
-        parsed = [_parse(payload, streams) for payload, streams in payloads]
-        flats: dict[int, Array] = {}
-        joint: dict[int, list[int]] = {}
-        for number, found in enumerate(parsed):
-            if found is None:
-                continue
-            if found.chosen.streams[0].parents is None and found.runs.lanes > contextfew.FEW:
-                joint.setdefault(found.chosen.bits, []).append(number)
-            else:
-                decoder = StepDecoder(found.states, found.words, found.chosen.bits)
-                flat = backward(decoder, found.chosen, found.runs)
-                flats[number] = _with_tails(found, flat, decoder.finish())
-        for numbers in joint.values():
-            together = [found for number in numbers if (found := parsed[number])]
-            for number, found, done in zip(numbers, together, decode_together(together), strict=True):
-                flats[number] = _with_tails(found, *done)
-        return [_parts(flats.get(number), streams) for number, (_, streams) in enumerate(payloads)]
+        flats = decoded([_parse(payload, streams) for payload, streams in payloads])
+        return [_parts(flat, streams) for flat, (_, streams) in zip(flats, payloads, strict=True)]
 
 
 def _parse(payload: memoryview, streams: Sequence[Stream]) -> Payload | None:
@@ -131,21 +103,85 @@ def _parse(payload: memoryview, streams: Sequence[Stream]) -> Payload | None:
         if len(payload):
             raise CodecError("a payload without symbols isn't empty; the file is damaged")
         return None
-    width = max(s.alphabet for s in used)
     reader = ByteReader(payload, CodecError)
     lanes, chosen = read_parameters(reader, used)
+    check(lanes, chosen)
+    return payload_of(reader, lanes, chosen)
+
+
+def contexts_of(chosen: Parameters) -> int:
+    """Return the number of contexts of a payload."""
+    on = [False] * len(chosen.streams) if chosen.on_paths is None else chosen.on_paths.tolist()
+    each = zip(chosen.streams, chosen.settings, on, strict=True)
+    return sum(model.contexts_of(stream, setting, path) for stream, setting, path in each)
+
+
+def work_of(lanes: int, chosen: Parameters) -> int:
+    """Estimate the nanoseconds of decoding the steps of the lanes, and the frequency tables of each epoch."""
+    used = chosen.streams
+    width, count = max(s.alphabet for s in used), sum(s.count for s in used)
+    steps = -(-count // max(lanes, 1))
+    epochs = len(model.epochs(min(steps, MAX_STEPS)))
+    places = len(used) * 16 * (4 * width + 1)
+    total = epochs * (_EPOCH_WORK + contexts_of(chosen) * width * _CELL_WORK + min(places * 40, steps * 20_000))
+    step = _STEP_WORK if lanes > contextfew.FEW else lanes * _ONE_WORK
+    return total + len(used) * _STREAM_WORK + steps * step + count * 60
+
+
+def check(lanes: int, chosen: Parameters) -> None:
+    """Check the parameters of a payload, before memory is taken. Raises CodecError."""
+    used, width = chosen.streams, max(s.alphabet for s in chosen.streams)
     if chosen.bits < 9 or lanes == 0 or sum(s.count for s in used) > lanes * MAX_STEPS or width > MAX_ALPHABET:
         raise CodecError("a parameter of the context codec is out of range; the file is damaged")
-    contexts = sum(model.contexts_of(s, setting) for s, setting in zip(used, chosen.settings, strict=True))
-    if contexts * width > MAX_CONTEXT_CELLS:
+    if contexts_of(chosen) * width > MAX_CONTEXT_CELLS:
         raise CodecError("the context codec has more contexts than the format allows; the file is damaged")
+
+
+def payload_of(reader: ByteReader, lanes: int, chosen: Parameters) -> Payload:
+    """Read the states and words of a payload with these parameters. Raises CodecError."""
     states = np.frombuffer(reader.raw(4 * lanes), "<u4")
     if int(states.min()) < STATE_LOW:
         raise CodecError("a lane's state is below its range; the file is damaged")
     if reader.rest() % 2:
         raise CodecError("the coded words have an odd length; the file is damaged")
     words = np.frombuffer(reader.raw(reader.rest()), "<u2")
-    return Payload(chosen, Runs(sum(s.count for s in used), lanes, width), states, words)
+    used = chosen.streams
+    return Payload(chosen, Runs(sum(s.count for s in used), lanes, max(s.alphabet for s in used)), states, words)
+
+
+def decoded(payloads: Sequence[Payload | None]) -> list[Array]:
+    """Return the symbols of all streams of each payload, flat; those of few lanes one by one. Raises CodecError."""
+    flats: list[Array] = [np.zeros(0, np.uint8)] * len(payloads)
+    joint: dict[int, list[int]] = {}
+    for number, found in enumerate(payloads):
+        if found is None:
+            continue
+        if found.chosen.streams[0].parents is None and found.runs.lanes > contextfew.FEW:
+            joint.setdefault(found.chosen.bits, []).append(number)
+        else:
+            decoder = StepDecoder(found.states, found.words, found.chosen.bits)
+            flat = backward(decoder, found.chosen, found.runs)
+            flats[number] = _with_tails(found, flat, decoder.finish())
+    for numbers in joint.values():
+        together = [found for number in numbers if (found := payloads[number])]
+        for number, found, done in zip(numbers, together, decode_together(together), strict=True):
+            flats[number] = _with_tails(found, *done)
+    return flats
+
+
+def bits_for(used: Sequence[Stream]) -> int:
+    """Return log2 of the slots of a table for streams of these alphabets."""
+    return _BITS if max(stream.alphabet for stream in used) <= 64 else _FINE_BITS
+
+
+def coded(flat: Array, chosen: Parameters, lanes: int) -> bytes:
+    """Return the lanes' states and words of symbols under these parameters."""
+    width = max(stream.alphabet for stream in chosen.streams)
+    runs = Runs(len(flat), lanes, width)
+    frequency, first = forward(flat, chosen, runs)
+    states = pack_tails(flat.take(runs.tails()), width, lanes)
+    states, words = encoded(states, frequency, first, runs, chosen.bits)
+    return states.astype("<u4").tobytes() + words.astype("<u2").tobytes()
 
 
 def _with_tails(payload: Payload, flat: Array, packed: NDArray[np.integer]) -> Array:
@@ -157,9 +193,8 @@ def _with_tails(payload: Payload, flat: Array, packed: NDArray[np.integer]) -> A
     return flat
 
 
-def _parts(flat: Array | None, streams: Sequence[Stream]) -> list[Array]:
+def _parts(flat: Array, streams: Sequence[Stream]) -> list[Array]:
     """Return a part for each stream, from the symbols of all streams; raises CodecError for one above its alphabet."""
-    flat = np.zeros(0, np.uint8) if flat is None else flat
     parts = [part.astype(word_dtype(s), copy=False) for part, s in zip(split(flat, streams), streams, strict=True)]
     for part, stream in zip(parts, streams, strict=True):
         if part.size and int(part.max()) >= stream.alphabet:

@@ -16,6 +16,7 @@ from qacomp.formats.codecs.contextcounts import COUNT_WEIGHT, PRIOR_BITS, Ints, 
 from qacomp.formats.codecs.contextlanes import Runs
 from qacomp.formats.codecs.contextplaces import Places
 from qacomp.formats.codecs.rans import choose_lanes
+from qacomp.formats.codecs.trellispaths import Paths
 
 _SAMPLE = 1 << 17  # symbols of a sample
 _MOST_STEPS = 1 << 14
@@ -32,24 +33,28 @@ _PRIOR = 1 << PRIOR_BITS
 
 
 def choose(
-    flat: Array, used: Sequence[Stream], centres: Sequence[int], bits: int
+    flat: Array, used: Sequence[Stream], centres: Sequence[int], bits: int, paths: Paths | None = None
 ) -> tuple[int, int, list[model.Setting], float]:
     """Return (lanes, taps, a setting for each stream, bits) of the smallest result; long streams are sampled.
 
     bits: about as many as all symbols then take. Of a sample they are scaled by the order-0 entropies, and enlarged a
-    little, since such estimates are too small.
+    little, since such estimates are too small. paths: of the codec trellis.
     """
     counts = len(flat)
     entropy = sum(_entropies(flat, used))
     lanes = choose_lanes(counts, entropy, _MOST_STEPS)
     trial_streams, trial_flat, scale = list(used), flat, 1.0
+    quantizers = None if paths is None else _Quantizers(paths.on, paths.states & 1)
     if counts > _SAMPLE * 3 // 2:
         trial_parts, trial_streams = sample(split(flat, used), used, _SAMPLE)
         trial_flat = np.concatenate(trial_parts)
+        if quantizers is not None:
+            cut = np.concatenate(sample(split(quantizers.each, used), used, _SAMPLE)[0])
+            quantizers = _Quantizers(quantizers.on, cut)
         scale = _SAMPLED * entropy / max(1.0, sum(_entropies(trial_flat, trial_streams)))
     trial_lanes = max(1, min(lanes, len(trial_flat) >> 10))
     runs = Runs(len(trial_flat), trial_lanes, max(s.alphabet for s in used))
-    trial = _Trial(trial_flat, trial_streams, runs, bits)
+    trial = _Trial(trial_flat, trial_streams, runs, bits, quantizers)
     if used[0].parents is not None:
         best = trial.refinements(model.SETTINGS)
         whole = float(best.min(axis=0).sum()) if trial_flat is flat else 0.0
@@ -95,10 +100,23 @@ def _best_taps(flat: Array, streams: Sequence[Stream], centres: Sequence[int], t
         some = list(streams[::step])
         part = np.concatenate(split(flat, streams)[::step])
         centres = centres[::step]
-        trial = _Trial(part, some, Runs(len(part), max(1, lanes // step), max(s.alphabet for s in some)), trial.bits)
+        runs = Runs(len(part), max(1, lanes // step), max(s.alphabet for s in some))
+        quantizers = trial.quantizers
+        if quantizers is not None:
+            each = np.concatenate(split(quantizers.each, streams)[::step])
+            quantizers = _Quantizers(quantizers.on[::step], each)
+        trial = _Trial(part, some, runs, trial.bits, quantizers)
     pairs = [(taps, setting) for taps in range(len(model.TAPS)) for setting in _TRIAL]
     costs = trial.costs(pairs, centres).reshape(len(model.TAPS), len(_TRIAL), -1)
     return int(costs.min(axis=1).sum(axis=1).argmin())
+
+
+@dataclass(frozen=True)
+class _Quantizers:
+    """The quantizers of streams on a trellis. on: (streams,) which are; each: (n,) 0 or 1, of each symbol."""
+
+    on: NDArray[np.bool_]
+    each: Array
 
 
 @dataclass(frozen=True)
@@ -136,8 +154,15 @@ class _Counted:
 class _Trial:
     """A sequence of symbols in lanes, of which the bits under several settings are estimated."""
 
-    def __init__(self, flat: Array, streams: Sequence[Stream], runs: Runs, bits: int) -> None:
-        self._streams, self._runs, self.bits = streams, runs, bits
+    def __init__(
+        self,
+        flat: Array,
+        streams: Sequence[Stream],
+        runs: Runs,
+        bits: int,
+        quantizers: _Quantizers | None = None,
+    ) -> None:
+        self._streams, self._runs, self.bits, self.quantizers = streams, runs, bits, quantizers
         self._width = max(stream.alphabet for stream in streams)
         self._places = Places(streams)
         self._positions = runs.positions(0, runs.steps)  # (steps, lanes)
@@ -166,9 +191,10 @@ class _Trial:
         keys = self._stream * near.width + self._symbols
         magnitude, sides = near.magnitude.ravel().take(keys), near.side.ravel().take(keys)
         side = np.concatenate([np.zeros((1, self._runs.lanes), np.int64), sides[:-1]])
+        second, rows = self._second(), _SIDES * (1 if self.quantizers is None else 2)
         sums = {taps: _weighted(magnitude, model.TAPS[taps]) for taps in {taps for taps, _ in pairs}}
         counted = self._counted(
-            len(pairs), len(self._streams) * model.CELLS * _SIDES, np.array([s.alphabet for s in self._streams])
+            len(pairs), len(self._streams) * model.CELLS * rows, np.array([s.alphabet for s in self._streams])
         )
         weights = np.array([(s.filter, s.channel, s.recent, s.coarse, s.sides) for _, s in pairs], np.int64)
         totals = np.zeros((len(pairs), len(self._streams)))
@@ -186,12 +212,21 @@ class _Trial:
             np.maximum(contexts, 0, out=contexts)
             np.minimum(contexts, model.CELLS - 1, out=contexts)
             contexts >>= weights[:, 3:4]
-            contexts *= _SIDES
+            contexts *= rows
             contexts += weights[:, 4:] * here
-            contexts += streams * (model.CELLS * _SIDES)
+            if second is not None:
+                contexts += self._coded(second, start, stop)
+            contexts += streams * (model.CELLS * rows)
             self._add(totals, counted.bits(contexts, streams, symbols, self._width), streams)
             near.update(positions, symbols)
         return totals
+
+    def _second(self) -> Ints | None:
+        """Return what the second quantizer adds to a context, (steps, lanes); None without a trellis."""
+        if self.quantizers is None:
+            return None
+        chosen: Ints = self.quantizers.each.take(self._positions).astype(np.int64)
+        return _SIDES * chosen * self.quantizers.on.take(self._stream)
 
     def _counted(self, tried: int, contexts: int, valid: Ints) -> _Counted:
         seen, total = np.zeros((tried, contexts * self._width), np.int32), np.zeros((tried, contexts), np.int32)

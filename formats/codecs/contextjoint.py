@@ -18,6 +18,7 @@ from qacomp.formats.codecs.contextlanes import Parameters, Runs
 from qacomp.formats.codecs.contextplaces import Places
 from qacomp.formats.codecs.lanes import STATE_LOW
 from qacomp.formats.codecs.symbolsearch import SymbolSearch
+from qacomp.formats.codecs.trellispaths import NEXT
 from qacomp.formats.errors import CodecError
 
 _SIDES = 3
@@ -54,7 +55,8 @@ class _Lanes:
     """The lanes that still have coded symbols: first position, number of symbols, state, payload, and what came before.
 
     sums: for each of the next _FIELDS steps the weighted distances of the symbols before it, a field of _FIELD bits
-    each, the next step lowest; key: context * width + symbol of the symbol before, -1 at the start.
+    each, the next step lowest; key: context * width + symbol of the symbol before, -1 at the start; trail: the state on
+    a trellis.
     """
 
     def __init__(self, payloads: Sequence[Payload], bases: Sequence[int]) -> None:
@@ -65,16 +67,22 @@ class _Lanes:
         self.number = np.arange(len(self.first))
         self.sums = np.zeros(len(self.first), np.int64)
         self.key = np.full(len(self.first), -1)
+        self.trail: Ints = np.concatenate([_starts(p) for p in payloads])
 
-    def step_to(self, sums: Ints, key: Ints) -> None:
-        """Note what comes before the next step; the states are updated in place."""
-        self.sums, self.key = sums, key
+    def step_to(self, sums: Ints, key: Ints, trail: Ints) -> None:
+        """Note what comes before the next step; the lanes' own states are updated in place."""
+        self.sums, self.key, self.trail = sums, key, trail
 
     def keep(self, kept: NDArray[np.bool_]) -> None:
         """Drop all other lanes."""
         self.first, self.length, self.state = self.first[kept], self.length[kept], self.state[kept]
         self.payload, self.number = self.payload[kept], self.number[kept]
-        self.sums, self.key = self.sums[kept], self.key[kept]
+        self.sums, self.key, self.trail = self.sums[kept], self.key[kept], self.trail[kept]
+
+
+def _starts(payload: Payload) -> Ints:
+    paths = payload.chosen.paths
+    return np.zeros(payload.runs.lanes, np.int64) if paths is None else paths.starts.astype(np.int64)
 
 
 class _Decoder:
@@ -87,7 +95,14 @@ class _Decoder:
         settings = [setting for p in payloads for setting in p.chosen.settings]
         sizes = [sum(stream.count for stream in p.chosen.streams) for p in payloads]
         self._ends = np.cumsum(sizes)
-        self._near = model.Neighbourhood(streams, Places(streams), centres, settings, 0)
+        paths = [p.chosen.paths for p in payloads if p.chosen.paths is not None]  # of all payloads, or of none
+        on = np.concatenate([p.on for p in paths]) if paths else None
+        self._near = model.Neighbourhood(streams, Places(streams), centres, settings, 0, on)
+        self._odd: Ints | None = np.concatenate([p.odd for p in paths]) if paths else None
+        self._going: Ints | None = None  # 0 where a row of a trellis starts
+        if paths:
+            self._going = (~np.concatenate([p.fresh for p in paths])).astype(np.int64)
+        self._rows = _SIDES * (2 if paths else 1)  # of contexts, for each stream
         self._counts = Counts(self._near.prior, self._near.valid, self._bits)
         self._lanes = _Lanes(payloads, (self._ends - sizes).tolist())
         self._flat: Array = np.zeros(int(self._ends[-1]), np.uint8)
@@ -102,6 +117,9 @@ class _Decoder:
         symbols = np.broadcast_to(np.arange(near.width), (len(near.prior), near.width))
         self._symbol_of: Array = symbols.astype(np.uint8).reshape(-1)
         self._prior_of: Ints = (near.prior[:, None] * near.width + symbols).reshape(-1)
+        if self._odd is not None:
+            self._parity: Ints = ((symbols + self._odd[near.prior][:, None]) & 1).reshape(-1)
+            self._next: Ints = NEXT.astype(np.int64)
         # A lane comes from one stream into the next, so the sums may be those of any stream.
         self._sums: Ints = 16 + 4 * np.arange(16 * int(distance.max()) + 1)
         weights = np.zeros((len(distance), _MOST_TAPS), np.int64)
@@ -156,6 +174,8 @@ class _Decoder:
         self._side = _with_zero((near.side * self._cells << model.CELL_SHIFT)[near.prior])
         sides = np.arange(_SIDES)[:, None] & near.sided[:, None, None]
         contexts = near.cell.take(np.clip(cells, 0, model.CELLS - 1), axis=1)[:, None, :] + sides
+        if self._going is not None:
+            contexts = np.concatenate([contexts, contexts + near.second[:, None, None]], axis=1)
         self._symbols = SymbolSearch(counts, steps, symbols)
         self._contexts: Ints = contexts.reshape(-1)
 
@@ -165,31 +185,38 @@ class _Decoder:
         base = np.clip(
             self._near.base(positions), -self._reach - 1, model.CELLS * (1 << model.CELL_SHIFT) + self._reach
         )
-        base += (streams * (_SIDES * self._cells) + self._offset) << model.CELL_SHIFT
+        base += (streams * (self._rows * self._cells) + self._offset) << model.CELL_SHIFT
         return streams, base
 
     def _steps(self, positions: Ints) -> Ints:
         """Decode the symbols at positions (steps, lanes): their keys, of the same shape."""
         streams, bases = self._base(positions)
         rows, lanes, keys = streams * len(self._sums), self._lanes, []
-        state, sums, key = lanes.state, lanes.sums, lanes.key
+        state, sums, key, trail = lanes.state, lanes.sums, lanes.key, lanes.trail
+        going = None if self._going is None else self._going.take(positions)
+        second = _SIDES * self._cells << model.CELL_SHIFT
         ends = np.searchsorted(lanes.payload, np.arange(len(self._payloads)), "right")
         recent, contexts, side, pushed, sixth = self._recent, self._contexts, self._side, self._pushed, self._sixth
         search, share, first = self._symbols.search, self._symbols.share, self._symbols.first
         bits, mask = self._bits, (1 << self._bits) - 1
-        for row, base in zip(rows, bases, strict=True):
+        for step, (row, base) in enumerate(zip(rows, bases, strict=True)):
             place = sums & ((1 << _FIELD) - 1)
             sums >>= _FIELD
             place += row
             total = recent.take(place)
             total += base
             total += side.take(key)
+            if going is not None:
+                trail = trail * going[step]
+                total += (trail & 1) * second
             total >>= model.CELL_SHIFT
             slot = state & mask
             if sixth is not None:
                 sums += sixth.take(key)
             key = search(contexts.take(total), slot)
             keys.append(key)
+            if going is not None:
+                trail = self._next.take(2 * trail + self._parity.take(key))
             sums += pushed.take(key)
             state >>= bits
             state *= share.take(key)
@@ -201,7 +228,7 @@ class _Decoder:
                 moved <<= 16
                 moved |= self._next_words(need.searchsorted(ends).tolist())
                 state[need] = moved
-        lanes.step_to(sums, key)
+        lanes.step_to(sums, key, trail)
         return np.concatenate(keys)
 
     def _next_words(self, ends: Sequence[int]) -> Ints:

@@ -13,6 +13,7 @@ from qacomp.formats.codecs.contextcounts import Counts, Ints
 from qacomp.formats.codecs.contextplaces import Places
 from qacomp.formats.codecs.lanes import tail_length
 from qacomp.formats.codecs.lanesteps import StepDecoder
+from qacomp.formats.codecs.trellispaths import Paths
 
 
 class Runs:
@@ -56,7 +57,7 @@ class Parameters:
     """The parameters of a payload, which encoder and decoder know before the first symbol.
 
     streams: those that have symbols; centres, settings: one for each of these streams; taps: the number of the taps,
-    the same for all streams; bits: log2 of the slots of a table.
+    the same for all streams; bits: log2 of the slots of a table; paths: of the codec trellis.
     """
 
     streams: Sequence[Stream]
@@ -64,6 +65,12 @@ class Parameters:
     settings: Sequence[model.Setting]
     taps: int
     bits: int
+    paths: Paths | None = None
+
+    @property
+    def on_paths(self) -> NDArray[np.bool_] | None:
+        """Return which streams follow a trellis, (streams,); None if none does."""
+        return None if self.paths is None else self.paths.on
 
 
 def _model(chosen: Parameters) -> tuple[model.Neighbourhood | None, Ints | None, Counts, Places]:
@@ -77,7 +84,7 @@ def _model(chosen: Parameters) -> tuple[model.Neighbourhood | None, Ints | None,
         contexts, prior, valid = model.refinement_contexts(used, places, chosen.settings)
         near = None
     else:
-        near = model.Neighbourhood(used, places, chosen.centres, chosen.settings, chosen.taps)
+        near = model.Neighbourhood(used, places, chosen.centres, chosen.settings, chosen.taps, chosen.on_paths)
         contexts, prior, valid = None, near.prior, near.valid
     return near, contexts, Counts(prior, valid, chosen.bits), places
 
@@ -118,6 +125,8 @@ def forward(flat: Array, chosen: Parameters, runs: Runs) -> tuple[NDArray[np.uin
             sides = near.side.ravel().take(keys)
             contexts = near.cell.ravel().take(streams * model.CELLS + cell)
             contexts += np.concatenate([side[None], sides[:-1]]) & near.sided.take(streams)
+            if chosen.paths is not None:
+                contexts += (chosen.paths.states.take(positions) & 1) * near.second.take(streams)
             history = [before[len(before) - back] for back in range(1, len(history) + 1)]
             side = sides[-1]
         counts.refresh(counts.marked(contexts))
@@ -140,7 +149,7 @@ def backward(decoder: StepDecoder, chosen: Parameters, runs: Runs) -> Array:
     near, fixed, counts, places = _model(chosen)
     flat = np.zeros(sum(s.count for s in used), np.uint8)
     few = runs.lanes <= contextfew.FEW
-    lanes = None if near is None else contextfew.Lanes(near, runs.lanes)
+    lanes = None if near is None else contextfew.Lanes(near, runs.lanes, chosen.paths)
     for start, stop in model.epochs(runs.steps):
         positions = runs.positions(start, stop)
         active = [runs.active(step) for step in range(start, stop)]
@@ -157,7 +166,8 @@ def backward(decoder: StepDecoder, chosen: Parameters, runs: Runs) -> Array:
             present[streams.reshape(-1)] = True
             counts.refresh(present[near.prior])
             decoder.use(counts.frequencies, counts.first, 0)
-            block, contexts = lanes.epoch(decoder, streams, near.base(positions), active)
+            fresh = None if chosen.paths is None else chosen.paths.fresh.take(positions)
+            block, contexts = lanes.epoch(decoder, streams, near.base(positions), active, fresh)
         flat_symbols, flat_positions = runs.coded(stop, block), runs.coded(stop, positions)
         flat[flat_positions] = flat_symbols
         counts.add(runs.coded(stop, contexts), flat_symbols)

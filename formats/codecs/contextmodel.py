@@ -106,18 +106,27 @@ def magnitudes(alphabet: int, centre: int) -> Ints:
     return 4 * np.abs(np.arange(alphabet) - centre) + 1
 
 
-def contexts_of(stream: Stream, setting: Setting) -> int:
-    """Return the number of contexts of a stream under a setting."""
+def contexts_of(stream: Stream, setting: Setting, path: bool = False) -> int:
+    """Return the number of contexts of a stream under a setting. path: it follows a trellis (see trellispaths.py)."""
     if stream.parents is not None or stream.children:
         return len(stream.children) * setting.cells
-    return setting.cells * (3 if setting.sides else 1)
+    return setting.cells * (3 if setting.sides else 1) * (2 if path else 1)
 
 
 class Neighbourhood:
-    """The contexts of level 0, which depend on decoded symbols: running means, and the last symbols of a lane."""
+    """The contexts of level 0, which depend on decoded symbols: running means, and the last symbols of a lane.
+
+    paths: which streams follow a trellis; those have contexts for each of two quantizers.
+    """
 
     def __init__(
-        self, streams: Sequence[Stream], places: Places, centres: Sequence[int], settings: Sequence[Setting], taps: int
+        self,
+        streams: Sequence[Stream],
+        places: Places,
+        centres: Sequence[int],
+        settings: Sequence[Setting],
+        taps: int,
+        paths: Sequence[bool] | NDArray[np.bool_] | None = None,
     ) -> None:
         self.places = places
         self.taps = TAPS[taps]
@@ -128,6 +137,8 @@ class Neighbourhood:
         self.sided = np.array(
             [-int(setting.sides) for setting in settings]
         )  # a mask: a lane may come from a sided stream
+        self.second = np.zeros(len(streams), np.int64)
+        """How much higher a context's number is under the second quantizer; 0 for a stream without a path."""
         priors, first = [], 0
         for row, (stream, centre, setting) in enumerate(zip(streams, centres, settings, strict=True)):
             alphabet = stream.alphabet
@@ -140,8 +151,12 @@ class Neighbourhood:
                     symbols < centre - slack, 1, np.where(symbols > centre + slack, 2, 0)
                 )
             self.cell[row] = first + (np.arange(CELLS) >> setting.coarse) * sides
-            priors.append(np.full(setting.cells * sides, row))
-            first += setting.cells * sides
+            contexts = setting.cells * sides
+            if paths is not None and paths[row]:
+                self.second[row] = contexts
+                contexts *= 2
+            priors.append(np.full(contexts, row))
+            first += contexts
         self.prior = np.concatenate(priors)
         self.valid = np.arange(self.width) < np.array([s.alphabet for s in streams])[:, None]
         weights = np.array([(s.filter, s.channel, s.recent) for s in settings])

@@ -101,7 +101,7 @@ def test_the_version() -> None:
 
 
 def test_the_dictionary() -> None:
-    text = SPEC.split("### 6.6 ")[1].split("\n## ")[0]
+    text = SPEC.split("### 6.6 ")[1].split("\n##")[0]
     lines = [line.removeprefix("    ") for line in text.split("\n") if line.startswith("    ")]
     assert "".join(lines).encode() == dictionary.DICTIONARY and len(dictionary.DICTIONARY) > 3000
 

@@ -39,6 +39,17 @@ def pruned(shape: tuple[int, ...]) -> SharedTensor:
     return replace(full, indices=left)
 
 
+def on_trellis(shape: tuple[int, int]) -> SharedTensor:
+    """A tensor of 13 values whose rows follow the trellis."""
+    found = np.zeros(shape, np.int64)
+    for row, symbols in zip(found, numbers(found.size, 7, 5).reshape(shape) - 3, strict=True):
+        state = 0
+        for place, symbol in enumerate(symbols.tolist()):
+            row[place] = 2 * symbol - int(np.sign(symbol)) * (state & 1)
+            state = (0, 5, 1, 6, 2, 4, 3, 7)[state] ^ 2 * (symbol & 1)
+    return SharedTensor((np.arange(-6, 7) / 8).astype(np.float32), (found + 6).astype(np.uint8))
+
+
 def nested(shape: tuple[int, ...], seed: int = 1) -> SharedTensor:
     """Levels of 2, 3 and 6 values."""
     book = np.arange(6, dtype=np.float32)
@@ -107,6 +118,10 @@ def _seeds() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
                 "meta": {"preprocessing": {"channels": 3}, "qacomp": "0.1.0", "verdict": "good"},
                 "coding": Coding(codecs=("deflate",)),
             },
+        ),
+        "trellis": (
+            {"w": on_trellis((9, 8)), "p": shared((4, 5), 4)},
+            {"coding": Coding(codecs=("trellis", "raw"))},
         ),
         "pruned": (
             {"w": pruned((20, 9)), "v": pruned((12, 10, 2))},

@@ -174,6 +174,23 @@ def leaves() -> Contents:
     return tensors, {"meta": {"arch": "tiny"}, "coding": Coding(("context", "bitpack"), 8, leaves=True)}
 
 
+def trellis() -> Contents:
+    """Indices on a trellis: rows along the second axis, and, transposed, along the first one (version 1.5)."""
+    rows = np.zeros((24, 30), np.int64)
+    for row, drawn in zip(rows, numbers(rows.size, 91).reshape(rows.shape) % 9 - 4, strict=True):
+        state = 0
+        for place, symbol in enumerate(drawn.tolist()):
+            row[place] = 2 * symbol - int(np.sign(symbol)) * (state & 1)
+            state = (0, 5, 1, 6, 2, 4, 3, 7)[state] ^ 2 * (symbol & 1)
+    indices_of_rows = (rows + 8).astype(np.uint8)
+    tensors = {
+        "conv": SharedTensor(codebook(17), indices_of_rows.reshape(24, 10, 3)),
+        "across": SharedTensor(codebook(17), np.ascontiguousarray(indices_of_rows.T)),
+        "plain": SharedTensor(codebook(5), indices((40,), 5, 92)),
+    }
+    return tensors, {"coding": Coding(codecs=("trellis", "planes"))}
+
+
 GOLDEN: dict[str, Callable[[], Contents]] = {
     "tiny": tiny,
     "dtypes": dtypes,
@@ -194,6 +211,7 @@ GOLDEN: dict[str, Callable[[], Contents]] = {
     "deflate": deflate,
     "pruned": pruned,
     "leaves": leaves,
+    "trellis": trellis,
 }
 
 if __name__ == "__main__":

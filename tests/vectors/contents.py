@@ -17,6 +17,7 @@ from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
+from on_trellis import on_trellis, trellis_tensors
 
 from qacomp.formats import BFLOAT16, Coding, Level, SharedTensor, open_file, save_file
 
@@ -247,6 +248,8 @@ VECTORS: dict[str, Callable[[], Vector]] = {
     "blocks_codebooks": partial(blocks, "codebooks", "rans"),
     "grids": grids,
     "planes": planes,
+    "trellis": lambda: Vector(trellis_tensors(numbers, shared), Coding(("trellis", "raw"), chunk_log2=10)),
+    "trellis_lone": lambda: Vector({"w": on_trellis(numbers, (6, 16), 6, 8)}, Coding(("trellis",))),
     "chunks": chunks,
     "leaves": leaves,
     "leaves_levels": partial(leaves, "raw", "bitpack", "rans", "no-zstd"),

@@ -4,7 +4,7 @@ import { ceiling, concat } from "../bytes.js";
 import { LimitExceededError } from "../errors.js";
 import { MAX_CONTEXT_CELLS, MAX_LANES, MAX_STEPS } from "../limits.js";
 import { Lane, refinementMeans, StreamMeans } from "./context_means.js";
-import { magnitude, SETTINGS, TAPS } from "./context_settings.js";
+import { magnitude, nextState, SETTINGS, TAPS } from "./context_settings.js";
 import { ContextTables } from "./context_tables.js";
 import { encodeLanes, Lanes, packTail, tailOf } from "./lanes.js";
 import { symbolsOf, totals } from "./stream.js";
@@ -17,7 +17,12 @@ export function readContext(input, streams, options) {
     input.end();
     return streams.map(symbolsOf);
   }
-  const walk = begin(input, streams, options.spend);
+  return decode(input, begin(input, streams, options.spend));
+}
+
+/** Decode what stands after the parameters that `begin` has read: the symbols of each stream. */
+export function decode(input, walk) {
+  const { streams } = walk;
   const found = streams.map(symbolsOf);
   const lanes = new Lanes(input, walk.laneCount);
   const tail = walk.run(new Decoder(walk, lanes, found));
@@ -53,47 +58,60 @@ export function rebuildContext(choices, streams, parts, spend) {
   return concat([choices.bytes, encodeLanes(states, encoder, walk.tables.bits)]);
 }
 
-/** Read what stands before the states. */
-function begin(input, streams, spend) {
-  const { count, alphabet: width } = totals(streams);
+/**
+ * Read what stands before the states. readWay: of the codec trellis; gets a stream and the index of zero, returns how
+ * it follows the trellis: its way, the stream of its symbols, and the symbol of zero.
+ */
+export function begin(input, given, spend, readWay) {
+  const { count } = totals(given);
   const bits = input.uint(14);
   const taps = TAPS[input.uint(3)];
   const laneCount = input.uint(MAX_LANES);
+  const chosen = given.map((stream) => {
+    if (!stream.count) return { stream };
+    const centre = input.uint(stream.alphabet - 1);
+    const setting = SETTINGS[input.uint(SETTINGS.length - 1)];
+    return { stream, setting, centre, way: 0, ...readWay?.(stream, centre) };
+  });
+  const streams = chosen.map(({ stream }) => stream);
+  const { alphabet: width } = totals(streams);
   if (bits < 9 || !laneCount || ceiling(count, laneCount) > MAX_STEPS || width > WIDEST) {
     input.fail("it has a wrong number of bits or lanes");
   }
   if (count > MOST_VALUES) throw new LimitExceededError(`a section has over ${MOST_VALUES} values`);
-  const plan = planOf(input, streams, width);
+  const plan = planOf(input, chosen, width);
   const tables = new ContextTables(input, plan.contexts, plan.valid.length, { width, bits, spend });
   return new Walk({ streams, plan, tables, taps, laneCount, count });
 }
 
-/** Read how each stream is modelled: its means, and where its contexts and priors begin. */
-function planOf(input, streams, width) {
-  const plan = { means: [], firstContext: [], firstPrior: [], valid: [], contexts: 0 };
-  const chosen = streams.map((stream) => {
-    if (!stream.count) return null;
-    const centre = input.uint(stream.alphabet - 1);
-    const setting = SETTINGS[input.uint(SETTINGS.length - 1)];
-    const cells = 16 >> setting.coarse;
-    plan.contexts += cells * (stream.children ? stream.children.length : setting.sides ? 3 : 1);
-    if (plan.contexts * width > MAX_CONTEXT_CELLS) input.fail("it has too many contexts");
-    return { centre, setting };
-  });
-  plan.contexts = 0;
-  streams.forEach((stream, i) => {
+/**
+ * Find how each stream is modelled: its means, where its contexts and priors begin, and how much higher its contexts are
+ * in the second quantizer.
+ */
+function planOf(input, chosen, width) {
+  const plan = { means: [], firstContext: [], firstPrior: [], valid: [], second: [], contexts: 0 };
+  const contextsOf = ({ stream, setting, way }) =>
+    (16 >> setting.coarse) * (stream.children ? stream.children.length : setting.sides ? 3 : 1) * (way ? 2 : 1);
+  let contexts = 0;
+  for (const one of chosen) {
+    if (one.setting) contexts += contextsOf(one);
+    if (contexts * width > MAX_CONTEXT_CELLS) input.fail("it has too many contexts");
+  }
+  for (const one of chosen) {
+    const { stream, centre, setting, way } = one;
     plan.firstContext.push(plan.contexts);
     plan.firstPrior.push(plan.valid.length);
     if (!stream.count) {
       plan.means.push(null);
-      return;
+      plan.second.push(0);
+      continue;
     }
-    const { centre, setting } = chosen[i];
     const { children } = stream;
-    plan.means.push(children ? refinementMeans(stream, setting) : new StreamMeans(stream, setting, centre));
-    plan.contexts += (16 >> setting.coarse) * (children ? children.length : setting.sides ? 3 : 1);
+    plan.means.push(children ? refinementMeans(stream, setting) : new StreamMeans(stream, setting, centre, way));
+    plan.second.push(way ? contextsOf(one) / 2 : 0);
+    plan.contexts += contextsOf(one);
     for (const valid of children ?? [stream.alphabet]) plan.valid.push(valid);
-  });
+  }
   return plan;
 }
 
@@ -146,6 +164,7 @@ class Walk {
     Object.assign(this, { streams, plan, tables, taps, laneCount, count });
     this.width = tables.width;
     this.lanes = [];
+    this.trails = null; // of the codec trellis: the states of the lanes at their first symbols
   }
 
   /** Take all symbols from a coder but those that the last states hold; returns the length and the limit of these. */
@@ -180,6 +199,7 @@ class Walk {
       if (place < count) {
         while (place >= before + streams[number].count) before += streams[number++].count;
         lane.moveTo(number, plan.means[number], streams[number], place - before);
+        if (this.trails) lane.trail = this.trails[i];
       }
       place += run + (i < longer ? 1 : 0);
     }
@@ -217,13 +237,15 @@ class Walk {
     const size = magnitude(symbol, means.centre);
     means.add(lane, size);
     lane.note(symbol, size, means, stream.alphabet);
+    if (means.way) lane.trail = nextState(lane.trail, symbol - means.centre);
   }
 
   #plain(lane, means) {
     const { sides } = means.setting;
     const cell = means.cell(lane, means.setting.recent ? 8 * lane.recent(this.taps) + means.mean : 0);
-    const place = sides ? cell * 3 + lane.side : cell;
-    return { context: this.plan.firstContext[lane.stream] + place, prior: this.plan.firstPrior[lane.stream] };
+    let place = this.plan.firstContext[lane.stream] + (sides ? cell * 3 + lane.side : cell);
+    if (lane.trail & 1) place += this.plan.second[lane.stream];
+    return { context: place, prior: this.plan.firstPrior[lane.stream] };
   }
 
   #refined(lane, { parents, count }, means) {

@@ -1,6 +1,6 @@
 /** The codec context: means of the magnitudes of a stream, of its filters and of its input channels. */
 
-import { LOG_9, logarithm, magnitude } from "./context_settings.js";
+import { FROM_THIRD, LOG_9, logarithm, magnitude } from "./context_settings.js";
 
 /** Sums of magnitudes, one for each filter or channel, and the logarithm of each mean less that of the stream. */
 class Means {
@@ -24,10 +24,11 @@ class Means {
 
 /** What is known of a stream: where its filters and channels are, and the means so far. */
 export class StreamMeans {
-  constructor(stream, setting, centre) {
+  constructor(stream, setting, centre, way = 0) {
     const { start, count, axis1, deep } = stream;
     this.setting = setting;
     this.centre = centre;
+    this.way = way;
     this.inner = deep;
     this.size = axis1 * deep;
     this.firstFilter = Math.floor(start / this.size);
@@ -75,6 +76,7 @@ export class Lane {
     this.stream = 0;
     this.history = [1, 1, 1, 1, 1, 1]; // magnitudes, the last one first
     this.side = 0;
+    this.trail = 0; // the state on a trellis
   }
 
   /** Move to a position in a stream. */
@@ -83,6 +85,7 @@ export class Lane {
     const channel = Math.floor(place / means.inner);
     this.stream = number;
     this.at = at;
+    this.trail = 0;
     this.filter = Math.floor(place / means.size) - means.firstFilter;
     this.channel = (channel - means.firstChannel) % means.channelCount;
     this.leftInChannel = means.inner - (place % means.inner);
@@ -103,11 +106,13 @@ export class Lane {
     if (!this.leftInChannel) {
       this.leftInChannel = means.inner;
       this.channel = this.channel + 1 === means.channelCount ? 0 : this.channel + 1;
+      if (means.way === FROM_THIRD) this.trail = 0;
     }
     this.leftInFilter -= 1;
     if (!this.leftInFilter) {
       this.leftInFilter = means.size;
       this.filter += 1;
+      this.trail = 0;
     }
   }
 

@@ -21,6 +21,14 @@ export function logarithm(value) {
   return 64 * e + LOGS[scaled & 255];
 }
 
+/** Ways of a stream on a trellis: where its rows are (SPEC.md, 6.7). */
+export const [NO_PATH, ALONG_FIRST, FROM_SECOND, FROM_THIRD] = [0, 1, 2, 3];
+
+/** The state of a trellis after a symbol. away: how far the symbol is from that of zero. */
+export function nextState(state, away) {
+  return ((0x73426150 >> (4 * state)) & 7) ^ ((away & 1) << 1);
+}
+
 export const LOG_9 = logarithm(9);
 
 /** How far a symbol lies from the centre. */

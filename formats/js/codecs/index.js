@@ -13,10 +13,12 @@ import { readBitpack, readRaw } from "./plain.js";
 import { readPlanes } from "./planes.js";
 import { readPruned } from "./pruned.js";
 import { readRans } from "./rans.js";
+import { readTrellis } from "./trellis.js";
 import { readTwobyte } from "./twobyte.js";
 
-export const [RAW, BITPACK, HUFFMAN, RANS, CONTEXT, PLANES, ZSTD, LZMA, TWOBYTE, CODEBOOKS, GRIDS, DEFLATE, PRUNED] =
-  Array(13).keys();
+export const [
+  RAW, BITPACK, HUFFMAN, RANS, CONTEXT, PLANES, ZSTD, LZMA, TWOBYTE, CODEBOOKS, GRIDS, DEFLATE, PRUNED, TRELLIS,
+] = Array(14).keys();
 const INNER = [RAW, BITPACK, HUFFMAN, RANS, CONTEXT, ZSTD, LZMA];
 const OF_VALUES = [PLANES, CODEBOOKS, GRIDS, DEFLATE];
 
@@ -33,8 +35,9 @@ export function readIndices(input, codec, streams, options) {
   const inner = (part, id, parts) => readInner(part, id, parts, options);
   if (codec === TWOBYTE) return readTwobyte(input, streams, inner, [RAW, RANS, CONTEXT]);
   if (codec === PRUNED) return readPruned(input, streams, inner, INNER);
+  if (codec === TRELLIS) return readTrellis(input, streams, options);
   if (OF_VALUES.includes(codec)) throw new HeaderError(`indices can't have codec ${codec}; the file is damaged`);
-  if (codec > PRUNED) throw unknown(codec);
+  if (codec > TRELLIS) throw unknown(codec);
   return inner(input, codec, streams);
 }
 
@@ -64,6 +67,6 @@ export function readValues(input, codec, streams, type, options) {
   if (codec === ZSTD) return options.zstd(input, total * width);
   if (codec === LZMA) return unpackLzma(input, total * width);
   if (codec === DEFLATE && type === UINT8) return inflate(input, total);
-  if (codec > PRUNED) throw unknown(codec);
+  if (codec > TRELLIS) throw unknown(codec);
   throw new HeaderError(`these values can't have codec ${codec}; the file is damaged`);
 }

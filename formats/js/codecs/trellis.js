@@ -1,0 +1,92 @@
+/** The codec trellis: indices that follow a trellis, with contexts for each of two quantizers (SPEC.md, 6.7). */
+
+import { begin, decode } from "./context.js";
+import { ALONG_FIRST, FROM_THIRD, nextState, NO_PATH } from "./context_settings.js";
+import { symbolsOf, totals } from "./stream.js";
+
+export function readTrellis(input, streams, options) {
+  const { count } = totals(streams);
+  if (!count) {
+    input.end();
+    return streams.map(symbolsOf);
+  }
+  const paths = [];
+  const walk = begin(input, streams, options.spend, (stream, zero) => {
+    const path = readPath(input, stream, zero);
+    paths.push(path);
+    return { stream: path.symbols, centre: path.centre, way: path.way };
+  });
+  const trails = input.take(walk.laneCount);
+  if (trails.some((state) => state > 7)) input.fail("a lane has a wrong state");
+  walk.trails = trails;
+  const symbols = decode(input, walk);
+  const follow = new Follower(input, trails, count);
+  const used = paths.values();
+  return streams.map((stream, i) => (stream.count ? follow.stream(used.next().value, symbols[i]) : symbolsOf(stream)));
+}
+
+/** Read the way of a stream. Returns the stream, its symbols' stream, the symbol of zero, and the length of a row. */
+function readPath(input, stream, zero) {
+  const way = input.uint(FROM_THIRD);
+  const whole = stream.axis1 * stream.deep;
+  if (stream.children || (way && stream.dims < 2)) input.fail("it is used for indices that it can't hold");
+  const path = { stream, way, zero, centre: zero, symbols: stream, row: 1, start: stream.start };
+  if (way === NO_PATH) return path;
+  path.centre = (zero + 1) >> 1;
+  path.row = way === FROM_THIRD ? stream.deep : whole;
+  path.symbols = { ...stream, alphabet: path.centre + ((stream.alphabet - zero) >> 1) + 1 };
+  if (way === ALONG_FIRST) {
+    if (stream.start % whole || stream.count % whole) input.fail("it is used for a part of a row");
+    path.row = stream.count / whole;
+    path.start = 0;
+    Object.assign(path.symbols, { start: 0, axis1: path.row, deep: 1 });
+  }
+  return path;
+}
+
+/** Follows the streams of a payload, one after the other, and checks the states that lanes begin with. */
+class Follower {
+  constructor(input, trails, count) {
+    Object.assign(this, { input, trails, count });
+    this.place = 0; // among the symbols of all streams
+    this.lane = 0;
+    this.first = 0; // place of the lane
+  }
+
+  /** Return the indices of a stream. */
+  stream({ stream, way, zero, centre, row, start }, symbols) {
+    const indices = symbolsOf(stream);
+    const columns = stream.count / row;
+    let state = 0;
+    let left = row - (start % row); // of the row
+    for (let i = 0; i < stream.count; i++) {
+      if (this.place === 0 && left < row) state = this.trails[0];
+      if (this.place === this.first) this.#begin(state);
+      this.place += 1;
+      const away = symbols[i] - centre;
+      let index = symbols[i];
+      if (way !== NO_PATH) {
+        index = zero + 2 * away - Math.sign(away) * (state & 1);
+        state = nextState(state, away);
+      }
+      if (index < 0 || index >= stream.alphabet) this.input.fail("an index is outside its codebook");
+      indices[way === ALONG_FIRST ? (i % row) * columns + Math.floor(i / row) : i] = index;
+      left -= 1;
+      if (!left) {
+        left = row;
+        state = 0;
+      }
+    }
+    return indices;
+  }
+
+  /** Check the state of the lane that begins here, and find where the next one does. */
+  #begin(state) {
+    const { trails, count } = this;
+    if (state !== trails[this.lane]) this.input.fail("a lane has a wrong state");
+    const longer = count % trails.length;
+    this.first += Math.floor(count / trails.length) + (this.lane < longer ? 1 : 0);
+    this.lane += 1;
+    if (this.first === count) for (const other of trails.subarray(this.lane)) if (other) this.#begin(-1);
+  }
+}
