@@ -39,7 +39,9 @@ def text_inputs(spec: str, folder: Path, made: Transformer, seed: int) -> TextIn
     others = texts[1::_HELD] if len(texts) > 1 else texts
     rest = [text for i, text in enumerate(texts) if i % _HELD != 1] or texts
     told = f"{len(texts)} texts of {spec}, {sum(map(len, texts)):,} tokens"
-    return TextInputs(told, feeds_of(rest), feeds_of(_spread(rest)), feeds_of(_spread(others)))
+    if made.first is not None:
+        told += ", each read by the encoder and predicted by the decoder"
+    return TextInputs(told, *(feeds_of(part, made.first) for part in (rest, _spread(rest), _spread(others))))
 
 
 def token_ids(spec: str, folder: Path, made: Transformer) -> list[Ids]:
@@ -70,8 +72,11 @@ def token_ids(spec: str, folder: Path, made: Transformer) -> list[Ids]:
     return found
 
 
-def feeds_of(texts: Sequence[Ids]) -> tuple[Feed, ...]:
-    """Return inputs of runs, in each of which texts of equal length are."""
+def feeds_of(texts: Sequence[Ids], first: int | None = None) -> tuple[Feed, ...]:
+    """Return inputs of runs, in each of which texts of equal length are.
+
+    first: the token with which a decoder beside the encoder starts; it then reads the text itself after this token.
+    """
     groups: dict[int, list[Ids]] = {}
     for ids in texts:
         groups.setdefault(len(ids), []).append(ids)
@@ -79,7 +84,11 @@ def feeds_of(texts: Sequence[Ids]) -> tuple[Feed, ...]:
     for _, group in sorted(groups.items()):
         for start in range(0, len(group), _MOST_TOGETHER):
             together = torch.from_numpy(np.stack(group[start : start + _MOST_TOGETHER]))
-            feeds.append({"input_ids": together, "attention_mask": torch.ones_like(together)})
+            feed = {"input_ids": together, "attention_mask": torch.ones_like(together)}
+            if first is not None:
+                front = torch.full_like(together[:, :1], first)
+                feed["decoder_input_ids"] = torch.cat([front, together[:, :-1]], 1)
+            feeds.append(feed)
     return tuple(feeds)
 
 

@@ -21,15 +21,17 @@ _LAYERS = ("layers", "n_layer", "layer_count", "num_blocks", "experts")  # ends 
 class Transformer:
     """A model whose parameters have shapes and no values, in evaluation mode.
 
-    blocks: the name of the list of its blocks; decodes: whether it predicts the next token; words: the rows of its
-    embedding; most_tokens: of a text, None if its config tells no limit.
+    stacks: the names of the lists of its blocks, an encoder's before its decoder's; decodes: whether it predicts the
+    next token of its input; words: the rows of its embedding; most_tokens: of a text, None if its config tells no
+    limit. first: of an encoder-decoder model the token with which its decoder starts, else None.
     """
 
     module: nn.Module
-    blocks: str
+    stacks: tuple[str, ...]
     decodes: bool
     words: int
     most_tokens: int | None
+    first: int | None = None
 
 
 def transformer_of(folder: Path, tensors: int) -> Transformer:
@@ -62,17 +64,55 @@ def transformer_of(folder: Path, tensors: int) -> Transformer:
         raise NotACheckpointError(
             f"{path}: transformers makes no {name} of it ({why}); leave out --calibration and --data"
         ) from error
-    blocks = blocks_of(module)
-    if blocks is None or getattr(settings, "is_encoder_decoder", False):
+    two = bool(getattr(settings, "is_encoder_decoder", False))
+    stacks = _stacks_of(module) if two else [blocks_of(module)]
+    if None in stacks or not stacks or getattr(module, "main_input_name", "input_ids") != "input_ids":
         raise NotACheckpointError(
-            f"{path}: {name} isn't one sequence of blocks, so it can't be run block by block; leave out --calibration "
-            "and --data"
+            f"{path}: {name} isn't one sequence of blocks that reads tokens, nor an encoder and a decoder that are, so "
+            "it can't be run block by block; leave out --calibration and --data"
         )
     settings.update({"use_cache": False})
+    if hasattr(module, "set_experts_implementation") and any(p.dim() == 3 for p in module.parameters()):
+        module.set_experts_implementation("eager")  # one expert after the other, each with its own tokens
     limit = getattr(settings, "max_position_embeddings", None)
     decodes = name.endswith(("ForCausalLM", "LMHeadModel")) or bool(getattr(settings, "is_decoder", False))
-    words = module.get_input_embeddings().weight.shape[0]
-    return Transformer(module.eval(), blocks, decodes, words, limit if isinstance(limit, int) and limit > 0 else None)
+    words = _words(module)
+    return Transformer(
+        module.eval(),
+        tuple(stack for stack in stacks if stack is not None),
+        decodes and not two,
+        words,
+        limit if isinstance(limit, int) and limit > 0 else None,
+        _first_token(settings, words) if two else None,
+    )
+
+
+def _stacks_of(module: Any) -> list[str | None]:
+    """Return the names of the blocks of the encoder and the decoder; an empty list if there aren't both."""
+    found = []
+    for part in (getattr(module, "get_encoder", lambda: None)(), getattr(module, "get_decoder", lambda: None)()):
+        prefix = next((name for name, child in module.named_modules() if child is part and name), None)
+        own = blocks_of(part) if prefix is not None and isinstance(part, nn.Module) else None
+        found.append(None if own is None else f"{prefix}.{own}")
+    return found if len(set(found)) == len(found) else []
+
+
+def _words(module: Any) -> int:
+    """Return how many tokens the embeddings know: of a model with two, both of them."""
+    tables = {module.get_input_embeddings()}
+    for part in ("get_encoder", "get_decoder"):
+        if isinstance(own := getattr(module, part, lambda: None)(), nn.Module) and hasattr(own, "embed_tokens"):
+            tables.add(own.embed_tokens)
+    return min(int(table.weight.shape[0]) for table in tables if table is not None)
+
+
+def _first_token(settings: Any, words: int) -> int:
+    """Return the token with which a decoder starts: as its config says, else 0."""
+    for key in ("decoder_start_token_id", "bos_token_id", "pad_token_id"):
+        found = getattr(settings, key, None)
+        if isinstance(found, int) and 0 <= found < words:
+            return found
+    return 0
 
 
 def blocks_of(module: nn.Module) -> str | None:

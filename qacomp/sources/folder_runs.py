@@ -24,6 +24,7 @@ from qacomp.sources.source import Values
 from qacomp.tensors.digest import arrays_digest
 
 PERPLEXITY, SIMILARITY = "perplexity", "similarity"
+_VECTORS = "last_hidden_state"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class FolderRuns:
         changed = {name: values(name) for name in self.model.names}
         found = self._outputs(changed)
         agreement = compare(self._original, found, self.text)
-        if self.metric is None:
+        if self.metric is None or (self.metric == SIMILARITY and not self.gives_vectors):
             return Measured(agreement)
         before, after = self._score(self._original), self._score(found)
         count = sum(len(feed["input_ids"]) for feed in self.feeds)
@@ -82,22 +83,26 @@ class FolderRuns:
         """Return by tensor the relative error at its own linear layer."""
         return {name: 10 ** (error.db / 10) for name, error in self.errors(shared).items()}
 
+    @property
+    def gives_vectors(self) -> bool:
+        """Return whether the model returns its last hidden states: a head over them may return other outputs alone."""
+        return all(_VECTORS in run for run in self._original)
+
     @cached_property
     def _original(self) -> list[dict[str, NDArray[Any]]]:
         return self._outputs({})
 
     def _outputs(self, changed: Mapping[str, NDArray[Any]]) -> list[dict[str, NDArray[Any]]]:
-        entries = [self.model.entry(feed, changed) for feed in self.feeds]
-        hidden = [entry.hidden for entry in entries]
+        states = [self.model.start(feed, changed) for feed in self.feeds]
         for place in range(len(self.model.blocks)):
-            hidden = [self.model.after(place, h, e, changed) for h, e in zip(hidden, entries, strict=True)]
-        pairs = zip(self.feeds, hidden, strict=True)
-        return [{n: y.numpy() for n, y in self.model.outputs(feed, h, changed).items()} for feed, h in pairs]
+            states = [self.model.after(place, f, s, changed) for f, s in zip(self.feeds, states, strict=True)]
+        pairs = zip(self.feeds, states, strict=True)
+        return [{n: y.numpy() for n, y in self.model.outputs(feed, s, changed).items()} for feed, s in pairs]
 
     def _score(self, runs: Sequence[Mapping[str, NDArray[Any]]]) -> float:
         """Return the metric of the runs' outputs; similarity is that with the original's."""
         if self.metric == SIMILARITY:
-            one, other = (np.concatenate([r["last_hidden_state"].mean(1) for r in rs]) for rs in (self._original, runs))
+            one, other = (np.concatenate([r[_VECTORS].mean(1) for r in rs]) for rs in (self._original, runs))
             return similarity(one, other)
         total, count = 0.0, 0
         for feed, run in zip(self.feeds, runs, strict=True):

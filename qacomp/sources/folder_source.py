@@ -132,15 +132,17 @@ class FolderSource:
         if spec is None or self.large:
             return None
         from qacomp.calibration.texts import text_inputs
-        from qacomp.sources.folder_runs import FolderRuns, metric_of_folder
+        from qacomp.sources.folder_runs import SIMILARITY, FolderRuns, metric_of_folder
 
         model, path = self._model, self.folder.path
         inputs = text_inputs(spec, path, model.made, config.seed)
         feeds = inputs.others if given is None else (*inputs.of_moments, *inputs.others)
         metric = metric_of_folder(config.metric, model.made.decodes, path)
-        return FolderRuns(
-            model, feeds, f"{sum(len(f['input_ids']) for f in feeds)} texts of {spec}", metric, config.seed
-        )
+        told = f"{sum(len(f['input_ids']) for f in feeds)} texts of {spec}"
+        found = FolderRuns(model, feeds, told, metric, config.seed)
+        if config.metric == SIMILARITY and not found.gives_vectors:
+            raise ConfigError(f"--metric {SIMILARITY}: the model of {path} gives no vectors of texts; leave it out")
+        return found
 
     def calibration(
         self, names: Sequence[str], config: CompressConfig, note: Callable[[str], None]
@@ -155,7 +157,7 @@ class FolderSource:
         from qacomp.calibration.texts import text_inputs
 
         inputs = text_inputs(config.calibration, self.folder.path, self._model.made, config.seed)
-        return BlockCalibration(self._model, inputs, config.seed)
+        return BlockCalibration(self._model, inputs, config.seed, note)
 
     def digests(self) -> list[str]:
         """Return an empty list: the digests of all files are in `metadata`."""
