@@ -24,6 +24,11 @@ def sharing_way(c: Config) -> SharingWay:
     return way
 
 
+def on_trellis(c: Config) -> bool:
+    """Return whether weights shared by rate are rounded on a trellis: not in training, nor at several sizes."""
+    return bool(getattr(sharing_way(c), "trellis", False)) and not c.epochs and not sized_levels(c)
+
+
 def rate_aware(c: Config) -> bool:
     """Return whether weights are shared by rate: with --sharing rate, and unless the settings ask for k-means.
 

@@ -18,6 +18,7 @@ from qacomp.rate.kept import Kept, Watch, not_kept
 from qacomp.rate.nested_grids import nested_grids
 from qacomp.rate.record import Sensitivity
 from qacomp.rate.steps import ROUNDS, Distance, WeightOnGrid, balanced_steps
+from qacomp.rate.trellis_form import suits, trellis_tensor
 from qacomp.sharing.nested_arrays import levels_in_own_dtype
 from qacomp.sharing.selection import Layer, Selection
 from qacomp.sharing.share import Packed, in_own_dtype, unfit
@@ -45,7 +46,8 @@ class RateSharing:
 
     dtypes: of the original weights; precision: of codebooks in the file; unfit: layer -> why it can't be put on a grid.
     sensitivities: by weight, what the search of steps measured; empty if the model can't be run. base: the digest of
-    the container that weights stay near; empty without one; based: most weights have its steps at scale 1.
+    the container that weights stay near; empty without one; based: most weights have its steps at scale 1. trellis:
+    the weights that `at` rounds on a trellis where their values have room.
     """
 
     weights: Mapping[str, WeightOnGrid]
@@ -56,6 +58,7 @@ class RateSharing:
     sensitivities: Mapping[str, Sensitivity] = field(default_factory=dict)
     base: str = ""
     based: bool = False
+    trellis: frozenset[str] = frozenset()
 
     def at(self, scale: float) -> dict[str, Packed]:
         """Return every weight on its grid, as a container holds it, with all steps multiplied by `scale`."""
@@ -108,6 +111,11 @@ class RateSharing:
         based = 2 * whole > sum(weight.values.size for weight in weights.values())
         return replace(self, weights=weights, steps=steps, base=selection.base.digest, based=based)
 
+    def on_trellis(self) -> "RateSharing":
+        """Return the weights with a trellis for all that suit one."""
+        single = {name for name, dtype in self.dtypes.items() if dtype == np.float32}
+        return replace(self, trellis=frozenset(n for n, w in self.weights.items() if n in single and suits(w)))
+
     def eased(self) -> "RateSharing":
         """Return the weights with steps halfway, in logarithm, between these and steps ∝ the weights' own deviations.
 
@@ -123,7 +131,8 @@ class RateSharing:
     def digest(self) -> str:
         """Return a SHA-256, in hex, that differs for other steps."""
         steps = repr([(name, float(step)) for name, step in self.steps.items()])
-        return hashlib.sha256(f"{steps}{self.base}".encode()).hexdigest()
+        rounded = f" on trellises: {sorted(self.trellis)}" if self.trellis else ""
+        return hashlib.sha256(f"{steps}{self.base}{rounded}".encode()).hexdigest()
 
     @property
     def by_cost(self) -> list[str]:
@@ -154,6 +163,8 @@ class RateSharing:
 
     def _packed(self, name: str, step: float) -> Packed:
         weight = self.weights[name]
+        if name in self.trellis and (found := trellis_tensor(weight, step)) is not None:
+            return Packed(found)
         integers = weight.integers(step)
         if (columns := weight.columns_at(step)) is not None:
             return Packed(columns.grid_tensor(integers, step))

@@ -26,6 +26,7 @@ from qacomp.stages.validate_network import validated_network
 from qacomp.stages.validation import Validation
 from qacomp.tensors.torch_format import to_array
 from qacomp.training.history import WeightHistory
+from qacomp.training.parametrizations.grid import share_weight_on_grid
 from qacomp.training.parametrizations.shared import share_weight
 
 
@@ -72,7 +73,10 @@ class NetworkOnGrids:
         job, model = self.job, copied(self.job.model if model is None else model)
         shared = {name: item.value for name, item in items.items() if isinstance(item.value, SharedTensor)}
         for name, value in shared.items():
-            share_weight(model, name, value.codebook, value.indices, self._zero(name, value))
+            if value.blocks is None:
+                share_weight(model, name, value.codebook, value.indices, self._zero(name, value))
+            else:  # on a trellis: its values stay multiples of one step
+                share_weight_on_grid(model, name, value)
         before = copied(model)
         if tuned:
             job = job.told(tune(job, model, self._inputs).records)

@@ -8,7 +8,7 @@ from qacomp.calibration.weights_alone import WeightsAlone
 from qacomp.evaluation.measured import Measured
 from qacomp.evaluation.samples import Given
 from qacomp.options.config import CompressConfig
-from qacomp.options.needs import level_numbers, limited, sized_levels, vector_precision
+from qacomp.options.needs import level_numbers, limited, on_trellis, sized_levels, vector_precision
 from qacomp.rate.calibrated import CalibratedModel
 from qacomp.rate.guard import guarded
 from qacomp.rate.kept import Watch
@@ -87,7 +87,7 @@ def _calibrated(source: PlainSource, selection: Selection, config: CompressConfi
     if model is None:
         run.note("weights are rounded by their own deviations alone: no outputs are compared")
         sharing = plain_sharing(layers, lambda name: read[name](), precision)
-        return _CalibratedSource(sharing.near(selection), WeightsAlone(lambda name: read[name]()))
+        return _CalibratedSource(_finished(sharing, selection, config), WeightsAlone(lambda name: read[name]()))
     words, made_up = model.of_words, config.calibration is None
     ways = Ways(not words and not sized_levels(config), words)  # a container holds codebooks in blocks, or levels
     digest = model.digest
@@ -105,7 +105,13 @@ def _calibrated(source: PlainSource, selection: Selection, config: CompressConfi
         few = ", ".join(name[:80] for name in plain[:3]) + (", ..." if len(plain) > 3 else "")
         count = f"{len(plain)} of {len(sharing.weights)} weights"
         run.note(f"{count} ({few}): rounded plainly, since compensation is no better on other inputs")
-    return _CalibratedSource(sharing.near(selection), model)
+    return _CalibratedSource(_finished(sharing, selection, config), model)
+
+
+def _finished(sharing: RateSharing, selection: Selection, config: CompressConfig) -> RateSharing:
+    """Return the weights near those of a base, if there is one, and on a trellis if that is asked for."""
+    sharing = sharing.near(selection)
+    return sharing.on_trellis() if on_trellis(config) else sharing
 
 
 class _Grids:

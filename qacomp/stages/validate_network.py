@@ -24,7 +24,7 @@ from qacomp.stages.job import Job
 from qacomp.stages.network_measuring import generated_examples, layer_errors, network_agreement
 from qacomp.stages.pack_network import stored_network
 from qacomp.stages.validation import Validation
-from qacomp.training.parametrizations.shared import share_weight, shared_tensor
+from qacomp.training.parametrizations.shared import share_weight, share_weight_in_blocks, shared_tensor
 
 
 def validated_network(job: Job, shared: nn.Module) -> Validation:
@@ -67,7 +67,10 @@ def _plain_twin(job: Job, shared: nn.Module) -> nn.Module:
                 own.copy_(values[name])
     for layer in job.selection.layers:
         found = shared_tensor(shared, layer.name)
-        share_weight(twin, layer.name, found.codebook, found.indices)
+        if found.blocks is None:
+            share_weight(twin, layer.name, found.codebook, found.indices)
+        else:
+            share_weight_in_blocks(twin, layer.name, found)
     return twin.eval()
 
 

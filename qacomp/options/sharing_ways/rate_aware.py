@@ -17,3 +17,7 @@ class RateAwareWay(SharingWay):
     tuned: bool = option(
         True, Option("Train shared values, norms and biases briefly towards the original's outputs, without labels.")
     )
+    trellis: bool = option(
+        False,
+        Option("Round float32 weights on a trellis of eight states, for fewer bytes; readers of format 1.5 have it."),
+    )

@@ -28,7 +28,8 @@ class GridWeight(nn.Module):
         found = grid_numbers(shared)
         assert found is not None and shared.blocks is not None
         scale, zero = (torch.from_numpy(numbers.astype(np.float32)).to(like) for numbers in found)
-        self.blocks, self.bits = shared.blocks, (shared.codebook.shape[-1] - 1).bit_length()
+        self.blocks, self.entries = shared.blocks, shared.codebook.shape[-1]
+        self.bits = {4: 2, 16: 4}.get(self.entries, WIDE_BITS)  # a grid of another size, as of a trellis, is wide
         self.register_buffer("steps", torch.from_numpy(shared.indices.astype(np.float32)).to(like))
         self.register_buffer("scale", scale)
         self.register_buffer("zero", zero)
@@ -46,7 +47,7 @@ class GridWeight(nn.Module):
         """Return the indices, and the codebooks of the grids with scale · factor, rounded by `plain_scale`."""
         scale = plain_scale((self.scale * factors).abs().float().cpu().numpy(), self.bits)
         indices = (self.steps + self._spread(self.zero)).cpu().numpy().astype(np.uint8)
-        books = codebooks(scale, self.zero.cpu().numpy().astype(np.uint8), self.bits)
+        books = codebooks(scale, self.zero.cpu().numpy().astype(np.uint8), self.bits)[..., : self.entries]
         return SharedTensor(books, indices, (), self.blocks)
 
     def _spread(self, numbers: Tensor) -> Tensor:

@@ -1,0 +1,80 @@
+"""Put a weight on a trellis: a shared tensor whose rows the codec trellis follows, or None where that doesn't fit."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.formats import SharedTensor
+from qacomp.rate.columns import FARTHEST
+from qacomp.rate.grid_form import plain_step
+from qacomp.rate.matrices import View, along_axis
+from qacomp.rate.steps import WeightOnGrid
+from qacomp.rate.trellis import ScaledRows, on_trellis
+
+FINER = 0.62
+"""Of the uniform step at which a grid has about the same error."""
+_LEAST_ROW = 16  # values of a row: shorter ones start too often in the state that has only even multiples
+_ROOM = 1.25  # of the farthest value, since compensation moves weights
+_CHUNK = 1 << 22  # values of a section, beyond which a transposed tensor is cut in the midst of its rows
+
+
+def suits(weight: WeightOnGrid) -> bool:
+    """Return whether a weight's rows lie so that the codec follows them, and nothing else asks for a uniform grid."""
+    values = weight.values
+    if values.dtype != np.float32 or values.ndim < 2 or not values.size or weight.near is not None:
+        return False
+    return _is_followed(_view(weight), values.shape)
+
+
+def trellis_tensor(weight: WeightOnGrid, step: float) -> SharedTensor | None:
+    """Return the weight on a trellis with about the error of a uniform grid of this step, or None if it has no room.
+
+    weight: one that suits. Its codebooks are grids of at most 256 values: one, or one for each input with columns.
+    """
+    fine = plain_step(FINER * step)
+    columns = weight.columns_at(step)
+    if columns is not None and not columns.fit(fine):
+        return None
+    view = _view(weight)
+    matrices = view.matrices(weight.values).astype(np.float64)  # (groups, rows, n)
+    groups, _, count = matrices.shape
+    steps = np.full((groups, count), fine) if columns is None else columns.steps(fine)
+    scaled = matrices / steps[:, None]
+    if _ROOM * float(np.abs(scaled).max()) > FARTHEST:
+        return None
+    found = np.stack([on_trellis(_rows(scaled[g], weight, steps[g], g)) for g in range(groups)])
+    multiples = view.tensor(found, weight.values.shape)
+    if columns is not None:
+        return columns.grid_tensor(multiples, fine)
+    low, high = min(int(multiples.min()), 0), max(int(multiples.max()), 1)
+    book = (np.arange(low, high + 1) * fine).astype(np.float32)
+    shape = weight.values.shape
+    return SharedTensor(book.reshape(*(1 for _ in shape), -1), (multiples - low).astype(np.uint8), (), shape)
+
+
+def _rows(scaled: NDArray[np.float64], weight: WeightOnGrid, steps: NDArray[np.float64], group: int) -> ScaledRows:
+    most = FARTHEST // 2
+    if weight.factor is None:
+        return ScaledRows(scaled, None, None, most)
+    factor = weight.factor.upper[group]
+    unit = steps / np.diagonal(factor)  # the output error of an error of one step is the square
+    power = unit**2
+    return ScaledRows(scaled, factor * unit[:, None] / steps, power / power.mean(), most)
+
+
+def _view(weight: WeightOnGrid) -> View:
+    return along_axis(weight.values.shape, 0) if weight.view is None else weight.view
+
+
+def _is_followed(view: View, shape: tuple[int, ...]) -> bool:
+    """Return whether the rows of a view are those of one of the codec's ways."""
+    places = view.matrices(np.arange(math.prod(shape)).reshape(shape))
+    places = places.reshape(-1, places.shape[2])
+    length = places.shape[1]
+    if length < _LEAST_ROW:
+        return False
+    whole = math.prod(shape[1:])
+    along = bool((places[:, 1:] - places[:, :-1] == 1).all()) and bool((places[:, 0] % length == 0).all())
+    across = bool((places[:, 1:] - places[:, :-1] == whole).all()) and length == shape[0]
+    return (along and length in (whole, math.prod(shape[2:]))) or (across and math.prod(shape) <= _CHUNK)

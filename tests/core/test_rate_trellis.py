@@ -1,0 +1,106 @@
+"""Rounding on a trellis: fewer bytes at an equal error, paths that the codec follows, and files that readers read."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+import qacomp
+from qacomp.formats import SharedTensor, open_file, save_file
+from qacomp.rate.compensation import factorized
+from qacomp.rate.matrices import View, input_major, output_major
+from qacomp.rate.steps import WeightOnGrid
+from qacomp.rate.trellis import ScaledRows, on_trellis
+from qacomp.rate.trellis_form import suits, trellis_tensor
+
+AFTER = (0, 5, 1, 6, 2, 4, 3, 7)
+
+
+def drawn(*shape: int, seed: int = 0) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def moment(size: int) -> NDArray[np.float64]:
+    """The second moment of inputs of which each is like the one before."""
+    inputs = np.cumsum(drawn(4 * size, size, seed=1), axis=1).astype(np.float64)
+    return (inputs.T @ inputs / len(inputs))[None]
+
+
+def test_rows_are_paths_and_zeros_stay_zero() -> None:
+    weights = 3 * drawn(20, 150).astype(np.float64)
+    weights[:, ::7] = 0
+    found = on_trellis(ScaledRows(weights, None, None, 60))
+    for row in found.tolist():
+        state = 0
+        for multiple in row:
+            odd = state & 1
+            symbol = (multiple + (odd if multiple > 0 else -odd if multiple < 0 else 0)) / 2
+            assert symbol == int(symbol)
+            state = AFTER[state] ^ 2 * (int(symbol) & 1)
+    assert not found[:, ::7].any() and np.abs(found - weights).max() < 4
+    assert np.array_equal(found, on_trellis(ScaledRows(weights, None, None, 60)))
+
+
+@pytest.mark.parametrize(("shape", "view"), [((40, 96), output_major((40, 96))), ((96, 40), input_major((96, 40)))])
+def test_it_takes_fewer_bytes_at_an_equal_error(shape: tuple[int, int], view: View, tmp_path: Path) -> None:
+    values = drawn(*shape)
+    weight = WeightOnGrid(values, view, factorized(moment(96)))
+    assert suits(weight)
+    size, error = {}, {}
+    integers = weight.integers(0.5)
+    low, high = int(integers.min()), int(integers.max())
+    book = (np.arange(low, high + 1) / 2).astype(np.float32)
+    grid, path = SharedTensor(book, (integers - low).astype(np.uint8)), trellis_tensor(weight, 0.5)
+    assert path is not None
+    for kind, tensor in (("grid", grid), ("path", path)):
+        size[kind] = save_file(tmp_path / "a.qac", {"w": tensor}).tensors[0].bytes
+        error[kind] = weight.output_error(tensor.dense().astype(np.float64))
+    bits = np.log2(error["path"] / error["grid"]) / 2  # what an equal error would take, for each weight
+    assert size["path"] + bits * values.size / 8 < 0.96 * size["grid"]
+
+
+def test_what_the_codec_cannot_follow_stays_on_a_uniform_grid() -> None:
+    assert not suits(WeightOnGrid(drawn(40)))
+    assert not suits(WeightOnGrid(drawn(40, 9)))  # rows too short
+    assert not suits(WeightOnGrid(drawn(40, 30).astype(np.float16)))
+    assert not suits(WeightOnGrid(drawn(6, 40, 3), input_major((6, 40, 3))))  # rows that lie apart
+    weight = WeightOnGrid(drawn(40, 30))
+    assert suits(weight) and trellis_tensor(weight, 1e-3) is None  # more values than a grid's codebook has
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 24), nn.ReLU(), nn.Linear(24, 30))
+
+
+def test_a_network_is_compressed_on_a_trellis(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"input_shape": (1, 8, 8), "quality": "small", "min_size": 100}
+    qacomp.compress(network(), output=tmp_path / "a.qac", sharing="rate:trellis=true", **settings)
+    with open_file(tmp_path / "a.qac") as container:
+        codecs = {info.name: info.codec for info in map(container.info, container.names)}
+        assert codecs["1.weight"] == codecs["3.weight"] == "trellis"
+        told = container.shared("1.weight").codebook.reshape(-1)
+        assert np.array_equal(told, np.round(told / (told[1] - told[0])) * (told[1] - told[0]))
+        dense = container.shared("1.weight").dense()
+        assert np.array_equal(dense, container.tensor("1.weight"))
+
+
+def test_weights_of_matrix_products_are_paths_along_their_first_axis(tmp_path: Path) -> None:
+    weights = {"one": drawn(40, 64) / 6, "two": drawn(64, 32, seed=2) / 8}
+    nodes = [helper.make_node("MatMul", ["x", "one"], ["h"]), helper.make_node("Relu", ["h"], ["r"]),
+             helper.make_node("MatMul", ["r", "two"], ["y"])]  # fmt: skip
+    given, told = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", k]) for n, k in (("x", 40), ("y", 32)))
+    graph = helper.make_graph(nodes, "g", [given], [told], [numpy_helper.from_array(w, n) for n, w in weights.items()])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "m.onnx")
+    size = {}
+    for way in ("rate", "rate:trellis=true"):
+        qacomp.compress(tmp_path / "m.onnx", output=tmp_path / "m.qac", sharing=way, quality="small")
+        with open_file(tmp_path / "m.qac") as container:
+            size[way] = container.info("one").codec, container.info("two").codec
+    assert size["rate:trellis=true"] == ("trellis", "trellis") and "trellis" not in size["rate"]
