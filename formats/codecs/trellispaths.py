@@ -153,15 +153,18 @@ def found_path(part: Array, stream: Stream) -> tuple[Path, Array, NDArray[np.uin
     if stream.parents is not None or stream.children or part.size < _EVIDENT:
         return None
     for way in (FROM_SECOND, ALONG_FIRST, FROM_THIRD):
-        if fits(stream, way) and row_length(stream, way) > 1:
-            indices = turned(part, stream, way)
-            first = indices[fresh_of(stream, way)]
-            if not first.size or (first & 1 == first[0] & 1).all():  # state 0 has even multiples
-                for centre in _likely(part, None if not first.size else int(first[0]) & 1):
-                    for start in range(1 if fresh_of(stream, way)[0] else STATES):
-                        path = Path(way, centre, start)
-                        if (found := _symbols(indices, stream, path)) is not None:
-                            return path, *found
+        if not fits(stream, way) or (length := row_length(stream, way)) < 2:
+            continue
+        skipped = _skipped(stream, way)
+        first = part[: part.size // length] if way == ALONG_FIRST else part[-skipped % length :: length]
+        if first.size and (first & 1 != first[0] & 1).any():  # state 0 has even multiples only
+            continue
+        indices = turned(part, stream, way)
+        for centre in _likely(part, int(first[0]) & 1 if first.size else None):
+            for start in range(STATES if skipped else 1):
+                path = Path(way, centre, start)
+                if (found := _symbols(indices, stream, path)) is not None:
+                    return path, *found
     return None
 
 

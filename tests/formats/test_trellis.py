@@ -14,6 +14,7 @@ from qacomp.formats.codecs import CODECS, Stream
 from qacomp.formats.codecs.base import Array
 from qacomp.formats.codecs.trellis import Trellis
 from qacomp.formats.codecs.trellispaths import NEXT
+from qacomp.formats.deltas import delta_chunks, make_delta, read_delta, updated
 from qacomp.formats.errors import CodecError
 from qacomp.formats.native_sections import decode_native
 
@@ -131,3 +132,16 @@ def test_a_writer_takes_it_where_indices_follow_a_trellis(tmp_path: Path) -> Non
         tmp_path / "other.qac", {"w": SharedTensor(book, np.random.default_rng(0).integers(0, 25, (40, 45), "u1"))}
     )
     assert (tmp_path / "other.qac").read_bytes()[5] == 0  # a file without it stays one of version 1.0
+
+
+def test_a_delta_holds_such_sections_whole(tmp_path: Path) -> None:
+    tensor = on_axis(2, (40, 5, 9), 6, 1)
+    book = np.arange(-12, 13, dtype=np.float32) / 8
+    files = []
+    for seed in (1, 2):
+        changed = on_axis(2, (40, 5, 9), 6, seed)
+        save_file(tmp_path / "a.qac", {"w": SharedTensor(book, changed), "v": SharedTensor(book, tensor)})
+        files.append((tmp_path / "a.qac").read_bytes())
+    with open_file(files[0]) as base, open_file(files[1]) as new:
+        delta = b"".join(delta_chunks(make_delta(base, new)))
+        assert b"".join(updated(read_delta(memoryview(delta), "update"), base).chunks()) == files[1]
