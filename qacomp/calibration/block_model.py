@@ -59,6 +59,7 @@ class BlockModel:
     def __init__(self, made: Transformer, read: Callable[[str], NDArray[Any]], names: Sequence[str]) -> None:
         self.made, self.read, self.names = made, read, tuple(names)
         self._module = made.module
+        self._shapes = {own: value.shape for own, value in made.module.state_dict().items()}
         self.stored, self._made = stored_state(made.module, frozenset(names))
         self.blocks: list[nn.Module] = []
         self._prefixes: list[str] = []
@@ -185,6 +186,13 @@ class BlockModel:
             return _tensor(changed[name] if name in changed else self.read(name))
 
         held = {value: value.value(read) for value in dict.fromkeys(stored.values())}
+        for name, value in stored.items():
+            if held[value].shape != self._shapes[prefix + name]:
+                raise NotACheckpointError(
+                    f"{value.names[0][:80]}: is {list(held[value].shape)}, but config.json means "
+                    f"{list(self._shapes[prefix + name])}; copy or download the folder again, or leave out "
+                    "--calibration and --data"
+                )
         made = {name: self._made[prefix + name] for name in own if prefix + name in self._made}
         return {**{name: held[value] for name, value in stored.items()}, **made}
 

@@ -37,13 +37,27 @@ class MadeOf:
         """Return the value; read: gives a tensor by its name."""
         if not self.stacked:
             return read(self.parts[0][0])
-        experts = len(self.parts[0])
-        first = torch.cat([read(part[0]) for part in self.parts])
-        whole = first.new_empty(experts, *first.shape)
-        whole[0] = first
-        for expert in range(1, experts):
-            whole[expert] = torch.cat([read(part[expert]) for part in self.parts])
+        first = self._rows(0, read)
+        whole = first.new_empty(len(self.parts[0]), *first.shape)
+        for expert in range(len(whole)):
+            rows = first if expert == 0 else self._rows(expert, read)
+            if rows.shape != first.shape:
+                raise self._unfit(expert)
+            whole[expert] = rows
         return whole
+
+    def _rows(self, expert: int, read: Callable[[str], Tensor]) -> Tensor:
+        """Return all rows of an expert."""
+        found = [read(part[expert]) for part in self.parts]
+        if any(rows.dim() != 2 or rows.shape[1] != found[0].shape[1] for rows in found):
+            raise self._unfit(expert)
+        return torch.cat(found)
+
+    def _unfit(self, expert: int) -> NotACheckpointError:
+        return NotACheckpointError(
+            f"{self.parts[0][expert][:80]}: isn't a matrix of the size of the other experts'; copy or download the "
+            "folder again, or leave out --calibration and --data"
+        )
 
 
 def stored_state(module: nn.Module, names: frozenset[str]) -> tuple[dict[str, MadeOf], dict[str, Tensor]]:

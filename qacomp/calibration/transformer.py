@@ -59,6 +59,8 @@ def transformer_of(folder: Path, tensors: int) -> Transformer:
         with init_empty_weights(include_buffers=False):
             module = found(settings)
         module.tie_weights()
+        if hasattr(module, "set_experts_implementation") and any(p.dim() == 3 for p in module.parameters()):
+            module.set_experts_implementation("eager")  # one expert after the other, each with its own tokens
     except Exception as error:  # whatever a wrong config raises in transformers
         why = str(error).strip().split("\n")[0][:200]
         raise NotACheckpointError(
@@ -72,8 +74,6 @@ def transformer_of(folder: Path, tensors: int) -> Transformer:
             "it can't be run block by block; leave out --calibration and --data"
         )
     settings.update({"use_cache": False})
-    if hasattr(module, "set_experts_implementation") and any(p.dim() == 3 for p in module.parameters()):
-        module.set_experts_implementation("eager")  # one expert after the other, each with its own tokens
     limit = getattr(settings, "max_position_embeddings", None)
     decodes = name.endswith(("ForCausalLM", "LMHeadModel")) or bool(getattr(settings, "is_decoder", False))
     words = _words(module)

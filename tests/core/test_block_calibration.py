@@ -175,6 +175,10 @@ def test_a_folder_is_compressed_on_texts_and_loses_less(tmp_path: Path) -> None:
         ({"architectures": ["AutoModel"]}, "architecture 'AutoModel' isn't one of transformers"),
         ({"num_hidden_layers": 10**9}, "'num_hidden_layers' is 1e+09, more than"),
         ({"num_hidden_layers": 4}, "weights that the folder hasn't, such as"),
+        (
+            {"intermediate_size": 48},
+            "encoder.layer.0.intermediate.dense.weight: is [64, 32], but config.json means [48, 32]",
+        ),
         ({"num_attention_heads": 0}, "transformers makes no BertModel of it"),
         ({"vocab_size": 10**12}, "'vocab_size' is 1e+12, more than"),
     ],
