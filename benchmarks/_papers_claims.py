@@ -65,14 +65,16 @@ class Standing:
 
     @property
     def verdict(self) -> str:
-        """Return holds, holds in part, doesn't hold here (and how), or how much has run."""
+        """Return holds, holds in part, doesn't hold here (and how), not decided, or how much has run."""
         if not self.claim.trials:
             return self.claim.instead
         count = f"{len(self.pieces)} of {len(self.claim.trials)} pieces"
         if not self.pieces:
             return f"not run yet (0 of {len(self.claim.trials)} pieces)"
         if not self.decided:
-            return f"not decided yet ({count})"
+            settled = sum(question.decided(answer) for question, answer in self.answers)
+            told = f"**not decided**: {settled} of {len(self.answers)} questions are"
+            return told if len(self.pieces) == len(self.claim.trials) else f"not decided yet ({count})"
         found = [answer for _, answer in self.answers if answer is not None]
         held = [answer.holds for answer in found]
         if all(held):

@@ -212,6 +212,20 @@ def test_the_page_tells_what_has_not_run(module: Callable[[str], Any], tmp_path:
     assert "| row | +1.25 [" in page.section(rows, "claim") and "| claim | 6 of 6 |" in page.section(rows, "hours")
 
 
+def test_a_claim_that_stays_open_with_all_seeds_says_so(module: Callable[[str], Any], tmp_path: Path) -> None:
+    claims, pieces = module("_papers_claims"), module("_papers_pieces")
+    some = tuple(
+        pieces.Trial("claim", "", seed, {}, lambda settings, n: {"a": 1.0 + n, "b": -5.0 + 2 * n}) for seed in range(6)
+    )
+    questions = tuple(
+        claims.Question(name, lambda found, name=name: [piece.figures[name] for piece in found], 6) for name in "ab"
+    )
+    for trial in some:
+        pieces.run_trial(trial, tmp_path)
+    found = claims.standing(claims.Claim("claim", "", "", "", some, questions), tmp_path)
+    assert found.verdict == "**not decided**: 1 of 2 questions are" and not found.decided
+
+
 def test_the_suite_has_arguments_of_its_own(module: Callable[[str], Any]) -> None:
     parser = argparse.ArgumentParser()
     module("papers").arguments(parser)
