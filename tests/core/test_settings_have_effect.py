@@ -99,7 +99,12 @@ OTHER: dict[str, Any] = {
 
 DESCENT: dict[str, Any] = {"weight_decay": 0.2, "schedule": "step", "clip": 0.01}
 HYPERPARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
-    "sharing": {"auto": {}, "after": {}, "straight-through": {"entropy": 20.0}, "rate": {"tuned": False}},
+    "sharing": {
+        "auto": {},
+        "after": {},
+        "straight-through": {"entropy": 20.0},
+        "rate": {"tuned": False, "trellis": True},
+    },
     "reg": {
         "sin": {"slices": 2, "range": "global"},
         "cos": {"slices": 2, "range": "learned"},
