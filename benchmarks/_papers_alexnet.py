@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from _papers_cells import DIFFERENCE, cell
 from _papers_claims import Claim, Question
 from _papers_pieces import Piece, Trial
-from _papers_regularizers import MAIN, compared
+from _papers_regularizers import MAIN, BySeed, beside_baseline, by_seed, compared
 from _papers_training import parts, prepared, pretrained
 
 NAME = "alexnet"
@@ -65,11 +64,11 @@ def _settings(scope: str, k: int, method: str) -> dict[str, Any]:
 
 def measure(s: dict[str, Any], seed: int) -> dict[str, Any]:
     """Return the method's accuracies (see `compared`), from the one trained network."""
-    form, counts = prepared(s["arch"]), (s["images"], s["validation"], s["test"])
-    first = s | s["pretraining"]
-    begun = parts(s["data"], FIRST, (first["images"], *counts[1:]), form)
-    model = pretrained(s["arch"], FIRST, s | {"images": first["images"]}, begun)
-    return compared(model, s, seed, parts(s["data"], seed + 1, counts, form))
+    counts, first = (s["validation"], s["test"]), s | {"images": s["pretraining"]["images"]}
+    form = prepared(s["arch"])
+    begun = parts(s["data"], FIRST, (first["images"], *counts), form)
+    model = pretrained(s["arch"], FIRST, first, begun)
+    return compared(model, s, seed, parts(s["data"], seed + 1, (s["images"], *counts), form))
 
 
 def _gains(pieces: Sequence[Piece], *, stage: str) -> list[float]:
@@ -82,14 +81,8 @@ def _gains(pieces: Sequence[Piece], *, stage: str) -> list[float]:
     return gains
 
 
-def _table(pieces: Sequence[Piece], scope: str, k: int) -> dict[int, dict[str, dict[str, float]]]:
-    """Return seed -> method -> stage -> accuracy, of the methods that didn't diverge."""
-    found: dict[int, dict[str, dict[str, float]]] = {}
-    for piece in pieces:
-        if (piece.settings["scope"], piece.settings["k"]) == (scope, k):
-            measured = {name: figures for name, figures in piece.figures.items() if "diverged" not in figures}
-            found.setdefault(piece.seed, {}).update(measured)
-    return found
+def _table(pieces: Sequence[Piece], scope: str, k: int) -> BySeed:
+    return by_seed([piece for piece in pieces if (piece.settings["scope"], piece.settings["k"]) == (scope, k)])
 
 
 def cells(pieces: Sequence[Piece]) -> list[dict[str, Any]]:
@@ -98,11 +91,7 @@ def cells(pieces: Sequence[Piece]) -> list[dict[str, Any]]:
     for scope in SCOPES:
         for when, stage in (("before", "shared"), ("after", "tuned")):
             for k in KS:
-                part, row = f"AlexNet, {scope}, {when} tuning", f"K = {k}"
-                seeds = list(_table(pieces, scope, k).values())
-                found += cell(part, row, "baseline", [f["baseline"][stage] for f in seeds if "baseline" in f])
-                for method in MAIN:
-                    pairs = [f for f in seeds if method in f and "baseline" in f and method != "baseline"]
-                    values = [f[method][stage] - f["baseline"][stage] for f in pairs]
-                    found += cell(part, row, method, values, DIFFERENCE)
+                found += beside_baseline(
+                    f"AlexNet, {scope}, {when} tuning", f"K = {k}", _table(pieces, scope, k), stage
+                )
     return found

@@ -49,6 +49,8 @@ BUDGETS: dict[str, dict[str, Any]] = {
         "checkpoint": "resnet20_cifar10j.pth",
     },
 }
+BySeed = dict[int, dict[str, dict[str, float]]]
+"""Accuracies in percent: seed -> method -> stage -> accuracy."""
 TURNS = {"lenet300": 4, "lenet5": 5, "resnet20": 9}
 
 
@@ -108,12 +110,17 @@ def cells(pieces: Sequence[Piece]) -> list[dict[str, Any]]:
     for arch, title in NETWORKS.items():
         for when, stage in (("before", "shared"), ("after", "tuned")):
             for k in KS:
-                part, row, seeds = f"{title}, {when} tuning", f"K = {k}", table(pieces, arch, k).values()
-                found += cell(part, row, "baseline", [f["baseline"][stage] for f in seeds if "baseline" in f])
-                for method in METHODS:
-                    pairs = [f for f in seeds if method in f and "baseline" in f and method != "baseline"]
-                    values = [f[method][stage] - f["baseline"][stage] for f in pairs]
-                    found += cell(part, row, method, values, DIFFERENCE)
+                found += beside_baseline(f"{title}, {when} tuning", f"K = {k}", table(pieces, arch, k), stage)
+    return found
+
+
+def beside_baseline(part: str, row: str, seeds: BySeed, stage: str) -> list[dict[str, Any]]:
+    """Return a row of a table: the baseline's accuracy at a stage, and each method's difference to it."""
+    known = [figures for figures in seeds.values() if "baseline" in figures]
+    found = cell(part, row, "baseline", [f["baseline"][stage] for f in known])
+    for method in METHODS:
+        values = [f[method][stage] - f["baseline"][stage] for f in known if method in f and method != "baseline"]
+        found += cell(part, row, method, values, DIFFERENCE)
     return found
 
 
@@ -163,11 +170,15 @@ def _gains(pieces: Sequence[Piece], *, arch: str, stage: str, method: str) -> li
     return found
 
 
-def table(pieces: Sequence[Piece], arch: str, k: int) -> dict[int, dict[str, dict[str, float]]]:
-    """Return seed -> method -> stage -> accuracy of one network and K."""
-    found: dict[int, dict[str, dict[str, float]]] = {}
+def table(pieces: Sequence[Piece], arch: str, k: int) -> BySeed:
+    """Return the accuracies of one network and K."""
+    return by_seed([piece for piece in pieces if (piece.settings["arch"], piece.settings["k"]) == (arch, k)])
+
+
+def by_seed(pieces: Sequence[Piece]) -> BySeed:
+    """Return the accuracies in all these pieces, without methods that diverged."""
+    found: BySeed = {}
     for piece in pieces:
-        if (piece.settings["arch"], piece.settings["k"]) == (arch, k):
-            measured = {name: figures for name, figures in piece.figures.items() if "diverged" not in figures}
-            found.setdefault(piece.seed, {}).update(measured)
+        measured = {name: figures for name, figures in piece.figures.items() if "diverged" not in figures}
+        found.setdefault(piece.seed, {}).update(measured)
     return found

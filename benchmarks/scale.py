@@ -96,7 +96,7 @@ def folder_rows(seeds: int) -> Results:
             cluster["seconds"] / two["seconds"],
             "x",
             "<= 1.15",
-            "seconds on a local Dask cluster that has been started over those of the pool, its start included; "
+            "seconds on a local Dask cluster, which runs already, over those of the pool, whose start counts; "
             f"CPU seconds of all processes: {cluster['cpu_seconds'] / two['cpu_seconds']:.2f}x",
         )
     return rows, headlines

@@ -28,6 +28,13 @@
 #endif
 #endif
 
+/* A function that costs less code when it is called than when it stands at each call: GCC guesses these wrongly. */
+#if QAC_SMALL && defined(__GNUC__)
+#define APART static __attribute__((noinline))
+#else
+#define APART static
+#endif
+
 #define TRY(call)                          \
     do {                                   \
         qac_error error_ = (call);         \
@@ -102,7 +109,7 @@ static uint32_t width_of(uint32_t type) { return type < 13 ? type_bytes[type] : 
 static int is_float(uint32_t type) { return type >= QAC_FLOAT16 && type <= QAC_FLOAT64; }
 static amount lesser(amount a, amount b) { return a < b ? a : b; }
 static amount greater(amount a, amount b) { return a > b ? a : b; }
-static amount ceiling(amount a, amount b) { return a / b + (a % b != 0); }
+APART amount ceiling(amount a, amount b) { return a / b + (a % b != 0); }
 static uint32_t load16(const uint8_t *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8; }
 static uint32_t load32(const uint8_t *p) { return load16(p) | load16(p + 2) << 16; }
 
@@ -117,7 +124,7 @@ static uint64_t load(const uint8_t *p, uint32_t width) {
     return value;
 }
 
-static void store(uint8_t *p, uint64_t value, uint32_t width) {
+APART void store(uint8_t *p, uint64_t value, uint32_t width) {
     for (uint32_t i = 0; i < width; i++, value >>= 8) p[i] = (uint8_t)value;
 }
 
@@ -477,7 +484,7 @@ static void range_refill(range_decoder *d) {
     for (; d->range < 1u << 24; d->range <<= 8) range_byte(d);
 }
 
-static void range_start(range_decoder *d, const input *in) {
+APART void range_start(range_decoder *d, const input *in) {
     d->at = in->at;
     d->end = in->end;
     d->range = UINT32_MAX;
@@ -556,7 +563,7 @@ static uint32_t excess(uint64_t largest) {
     return bits > 26 ? bits - 26 : 0;
 }
 
-static uint32_t shifted(uint64_t weight, uint32_t shift) {
+APART uint32_t shifted(uint64_t weight, uint32_t shift) {
     uint32_t less = (uint32_t)(weight >> shift);
     return weight && !less ? 1 : less;
 }
@@ -626,7 +633,7 @@ typedef struct lanes {
 } lanes;
 
 /* The symbol of a slot: the last one of n whose first slot isn't above it. */
-static uint32_t symbol_at(const uint16_t *first, uint32_t n, uint32_t slot) {
+APART uint32_t symbol_at(const uint16_t *first, uint32_t n, uint32_t slot) {
     uint32_t low = 0;
     while (n > 1) {
         uint32_t half = n / 2;
@@ -876,7 +883,7 @@ typedef struct mean {
 
 typedef struct context_stream {
     mean *filters, *channels; /* NULL if the setting doesn't use them */
-    amount channel_count, filter_count, size, inner, row; /* row: of a trellis; 1 without one */
+    amount channel_count, filter_count, size, inner;
     uint32_t mean;
     int32_t log;
     uint32_t first_context, first_prior, per_prior, rows; /* per_prior: contexts of each prior; rows: its priors */
@@ -950,7 +957,7 @@ static void lane_to(const context_model *m, lane *l, amount at) {
 #if !QAC_SMALL
     l->channels_left = (uint32_t)lesser(s->axis1 - channel % s->axis1, UINT32_MAX);
 #endif
-    if (place % c->row == 0) l->trail = 0;
+    if (!c->way || place % (c->way == FROM_THIRD ? c->inner : c->size) == 0) l->trail = 0;
     lane_base(c, l);
 }
 
@@ -1149,7 +1156,7 @@ static void pass_symbol(context_model *m, lane *l, uint32_t symbol) {
         if (symbol <= c->centre) odd = away ? 0 - odd : 0;
         symbol = c->zero + 2 * away - odd;
         m->beyond |= symbol >= c->most;
-        if (c->way == ALONG_FIRST) at = at % s->axis1 * (s->count / s->axis1) + at / s->axis1;
+        if (c->way == ALONG_FIRST) at = l->channel * c->filter_count + l->filter; /* transposed back */
     }
     put(s, at, symbol);
     if (++l->at == l->turn) lane_turn(m, l);
@@ -1307,9 +1314,7 @@ static qac_error start_context(input *in, stream *s, int trellis, uint32_t n, co
         int plain = s[i].width == 1 && s[i].stride == 1 && !s[i].from && s[i].wanted == s[i].count;
         if (!QAC_SMALL && plain && !c->way) c->out = s[i].out;
         c->per_prior = (16u >> c->setting->coarse) * c->sides;
-        c->row = 1;
         if (c->way) {
-            c->row = c->way == FROM_THIRD ? c->inner : c->size;
             c->second = c->per_prior;
             c->per_prior *= 2;
         }
@@ -1373,7 +1378,7 @@ static qac_error read_context(input *in, uint32_t codec, const stream *s, uint32
         if (number < n) lane_to(&m, l, place - before);
         place += run + (i < longer);
     }
-    if (trellis && m.lanes[0].trail != begins[0]) return QAC_BAD_PAYLOAD;
+    uint32_t trail = m.lanes[0].trail; /* where the lane before ends */
     tail = tail_length(m.width, m.total, m.lane_count, &limit);
     uint32_t steps = run - tail + (longer > 0), length = 4;
     for (uint32_t step = 0; step < steps;) {
@@ -1387,13 +1392,13 @@ static qac_error read_context(input *in, uint32_t codec, const stream *s, uint32
     for (uint32_t i = 0; i < m.lane_count; i++) {
         lane *l = &m.lanes[i];
         uint32_t packed = l->state - STATE_LOW;
-        if (words.left || packed >= limit) return QAC_BAD_PAYLOAD;
+        if (words.left || packed >= limit || (trellis && trail != begins[i])) return QAC_BAD_PAYLOAD;
         for (uint32_t j = 0; j < tail; j++, packed /= m.width) {
             uint32_t symbol = packed % m.width;
             if (symbol >= s[l->stream].alphabet) return QAC_BAD_PAYLOAD;
             pass_symbol(&m, l, symbol);
         }
-        if (trellis && i + 1 < m.lane_count && l->trail != begins[i + 1]) return QAC_BAD_PAYLOAD;
+        trail = l->trail;
     }
     f->top = mark;
     return m.beyond ? QAC_BAD_PAYLOAD : QAC_OK;
@@ -1990,7 +1995,7 @@ static uint64_t descending(uint64_t word, uint32_t width) {
 }
 
 /* The line through two values; on floats of 16 and 32 bits in binary64. */
-static uint64_t line(uint64_t before, uint64_t earlier, uint32_t type, uint32_t width) {
+APART uint64_t line(uint64_t before, uint64_t earlier, uint32_t type, uint32_t width) {
     if (type != QAC_FLOAT16 && type != QAC_FLOAT32) return 2 * before - earlier;
     uint64_t mask = ((uint64_t)1 << (8 * width)) - 1;
     volatile double value = 2 * number_of(descending(before, width) & mask, type);
@@ -2171,7 +2176,7 @@ static qac_error multiply(const uint64_t *sizes, const uint64_t *blocks, uint32_
     return *product > most ? QAC_LIMIT_EXCEEDED : QAC_OK;
 }
 
-static qac_error check_tensor(tensor_record *t) {
+APART qac_error check_tensor(tensor_record *t) {
     amount product, bytes = width_of(t->type);
     const uint32_t *children = t->children;
     TRY(multiply(t->shape, NULL, t->dims, bytes, &product));
@@ -3164,7 +3169,7 @@ qac_error qac_read_rows(qac_file *f, uint32_t number, uint64_t start, uint64_t s
     return read_checked(f, number, level, (amount)start * row, (amount)stop * row, out, bytes);
 }
 
-static const section_record *blob_section(const qac_file *f, qac_blob blob, uint32_t *place) {
+APART const section_record *blob_section(const qac_file *f, qac_blob blob, uint32_t *place) {
     for (*place = 0; *place < 2 && *place < f->sections; *place += 1) {
         const section_record *s = section_of(f, *place);
         if (s->kind == (blob == QAC_GRAPH ? GRAPH : META)) return s;

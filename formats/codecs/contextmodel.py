@@ -138,7 +138,7 @@ class Neighbourhood:
             [-int(setting.sides) for setting in settings]
         )  # a mask: a lane may come from a sided stream
         self.second = np.zeros(len(streams), np.int64)
-        """How much higher a context's number is under the second quantizer; 0 for a stream without a path."""
+        """Return by how much a context's number is higher under the second quantizer; 0 for a stream without a path."""
         priors, first = [], 0
         for row, (stream, centre, setting) in enumerate(zip(streams, centres, settings, strict=True)):
             alphabet = stream.alphabet

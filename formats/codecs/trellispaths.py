@@ -45,7 +45,7 @@ class Paths:
 
 @dataclass(frozen=True)
 class Path:
-    """How a stream follows the trellis. way: see above; centre: the index of zero; start: state before the stream."""
+    """Hold how a stream follows the trellis. way: see above; centre: the index of zero; start: the state before it."""
 
     way: int
     centre: int
@@ -166,6 +166,12 @@ def found_path(part: Array, stream: Stream) -> tuple[Path, Array, NDArray[np.uin
                 if (found := _symbols(indices, stream, path)) is not None:
                     return path, *found
     return None
+
+
+def follows(indices: Array) -> bool:
+    """Return whether the indices of a whole tensor follow a trellis along its rows."""
+    alphabet = int(indices.max(initial=0)) + 1
+    return found_path(indices.reshape(-1), Stream("indices", indices.size, alphabet, shape=indices.shape)) is not None
 
 
 def _likely(part: Array, parity: int | None) -> Sequence[int]:

@@ -9,7 +9,14 @@ from qacomp.errors import ConfigError
 from qacomp.options.declaration import Config, declarations, default_of, flag
 from qacomp.options.limits import check_value
 from qacomp.options.method_table import method_table
-from qacomp.options.needs import rate_aware, regularizer_options, sharing_way, sized_levels
+from qacomp.options.needs import (
+    asks_for_trellis,
+    on_trellis,
+    rate_aware,
+    regularizer_options,
+    sharing_way,
+    sized_levels,
+)
 from qacomp.options.parts import check_parts
 
 C = TypeVar("C")
@@ -63,11 +70,16 @@ def given(config: Config, names: Collection[str]) -> list[str]:
 
 
 def _check_rate(config: Config) -> None:
-    """Raise ConfigError for a quantizer beside rate-aware sharing: both decide the grid of a weight."""
+    """Raise ConfigError for what doesn't go with rate-aware sharing, such as a quantizer: both decide the grid."""
     if rate_aware(config) and config.quantizer.chosen:
         raise ConfigError(
             f"--quantizer {config.quantizer.name}: its levels are the grid, which rate-aware sharing would choose by "
             "itself; leave it, or leave --sharing rate, --target-size, --quality and --calibration"
+        )
+    if asks_for_trellis(config) and not on_trellis(config):
+        raise ConfigError(
+            "--sharing rate:trellis: has no effect on weights that are trained (--epochs) or kept at several sizes "
+            "(--target-size); leave one of them out"
         )
     if sized_levels(config) and config.prune.chosen:
         raise ConfigError(

@@ -24,9 +24,14 @@ def sharing_way(c: Config) -> SharingWay:
     return way
 
 
+def asks_for_trellis(c: Config) -> bool:
+    """Return whether --sharing rate:trellis is given."""
+    return bool(getattr(sharing_way(c), "trellis", False))
+
+
 def on_trellis(c: Config) -> bool:
     """Return whether weights shared by rate are rounded on a trellis: not in training, nor at several sizes."""
-    return bool(getattr(sharing_way(c), "trellis", False)) and not c.epochs and not sized_levels(c)
+    return asks_for_trellis(c) and not c.epochs and not sized_levels(c)
 
 
 def rate_aware(c: Config) -> bool:

@@ -1,12 +1,15 @@
 """Write the container, and check that a reader gets what was written."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from qacomp.formats import Coding, HeldTensor, ShardWriter, Writer, WriteReport, open_file
+from qacomp.formats import Coding, Container, HeldTensor, ShardWriter, Writer, WriteReport, open_file
+from qacomp.formats.codecs.trellis import Trellis
+from qacomp.formats.codecs.trellispaths import follows
 from qacomp.options.config import CompressConfig
+from qacomp.options.needs import asks_for_trellis
 from qacomp.sharing.selection import Selection
 from qacomp.sources.provenance import provenance
 from qacomp.sources.torch_source import Source
@@ -55,7 +58,22 @@ def write(made: Made, source: Source, config: CompressConfig, run: Run) -> Writt
     with run.stage("decode"), open_file(run.output) as container:
         container.read_ahead()
         measured, selection = made.finish(container)
+        if asks_for_trellis(config):
+            run.note(_on_trellises(container, [layer.name for layer in selection.layers]))
     return Written(writer.report, measured, selection)
+
+
+def _on_trellises(container: Container, names: Sequence[str]) -> str:
+    """Return how many of the shared tensors follow a trellis in the file, and which don't.
+
+    A section of the codec trellis may hold others too, so the indices are looked at.
+    """
+    coded = [name for name in names if container.info(name).codec == Trellis.name]
+    on = {name for name in coded if follows(container.shared(name).indices)}
+    others = [name[:80] for name in names if name not in on]
+    told = f"--sharing rate:trellis: {len(names) - len(others)} of {len(names)} shared tensors are on a trellis"
+    few = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+    return f"{told}; on grids, since it doesn't fit them or takes more bytes: {few}" if others else told
 
 
 @contextmanager

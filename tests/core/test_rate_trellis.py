@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import qacomp
+from qacomp.errors import ConfigError
 from qacomp.formats import SharedTensor, open_file, save_file
 from qacomp.rate.compensation import factorized
 from qacomp.rate.matrices import View, input_major, output_major
@@ -76,19 +77,27 @@ def test_what_the_codec_cannot_follow_stays_on_a_uniform_grid() -> None:
 
 def network() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 24), nn.ReLU(), nn.Linear(24, 30))
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 24), nn.ReLU(), nn.Linear(24, 12), nn.ReLU(), nn.Linear(12, 30))
 
 
 def test_a_network_is_compressed_on_a_trellis(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"input_shape": (1, 8, 8), "quality": "small", "min_size": 100}
-    qacomp.compress(network(), output=tmp_path / "a.qac", sharing="rate:trellis=true", **settings)
+    done = qacomp.compress(network(), output=tmp_path / "a.qac", sharing="rate:trellis=true", **settings)
+    told = [note for note in done.notes if "trellis" in note]
+    assert len(told) == 1 and "2 of 3 shared tensors" in told[0] and told[0].endswith(": 5.weight")  # rows of 12
     with open_file(tmp_path / "a.qac") as container:
         codecs = {info.name: info.codec for info in map(container.info, container.names)}
         assert codecs["1.weight"] == codecs["3.weight"] == "trellis"
-        told = container.shared("1.weight").codebook.reshape(-1)
-        assert np.array_equal(told, np.round(told / (told[1] - told[0])) * (told[1] - told[0]))
+        book = container.shared("1.weight").codebook.reshape(-1)
+        assert np.array_equal(book, np.round(book / (book[1] - book[0])) * (book[1] - book[0]))
         dense = container.shared("1.weight").dense()
         assert np.array_equal(dense, container.tensor("1.weight"))
+
+
+@pytest.mark.parametrize("settings", [{"epochs": 1}, {"target_size": "1KB,2KB"}], ids=["trained", "several sizes"])
+def test_where_no_weight_is_put_on_a_trellis_that_is_said(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="rate:trellis: has no effect"):
+        qacomp.compress(network(), input_shape=(1, 8, 8), sharing="rate:trellis=true", **settings)
 
 
 def test_weights_of_matrix_products_are_paths_along_their_first_axis(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from qacomp.training.resume import ResumeStore
 
 SMALL: dict[str, Any] = {"min_size": 1, "seed": 1}
 TUNED = SMALL | {"k": 4, "tune_epochs": 1, "batch_size": 16}
+BY_RATE: dict[str, Any] = {"tuned": False, "trellis": True}
 TRAINED = TUNED | {"epochs": 1}
 MODES: dict[str, dict[str, Any]] = {
     "tuned": TUNED,
@@ -99,12 +100,7 @@ OTHER: dict[str, Any] = {
 
 DESCENT: dict[str, Any] = {"weight_decay": 0.2, "schedule": "step", "clip": 0.01}
 HYPERPARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
-    "sharing": {
-        "auto": {},
-        "after": {},
-        "straight-through": {"entropy": 20.0},
-        "rate": {"tuned": False, "trellis": True},
-    },
+    "sharing": {"auto": {}, "after": {}, "straight-through": {"entropy": 20.0}, "rate": BY_RATE},
     "reg": {
         "sin": {"slices": 2, "range": "global"},
         "cos": {"slices": 2, "range": "learned"},
