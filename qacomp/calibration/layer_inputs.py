@@ -60,3 +60,12 @@ def second_moment(taken: Tensor) -> Tensor:
     """Return Σ x xᵀ over the positions of (groups, n, positions), float64 (groups, n, n)."""
     wide = taken.double()
     return torch.bmm(wide, wide.transpose(1, 2))
+
+
+def serving_rows(moment: Tensor) -> Tensor:
+    """Return the mean moment (..., n, n) of a weight that is read by row too, as an embedding that a head is tied to.
+
+    What is added for its rows is as large as the mean of what the head reads, so the weight serves both.
+    """
+    rows = torch.eye(moment.shape[-1], dtype=moment.dtype, device=moment.device)
+    return moment + rows * moment.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from qacomp.calibration.block_model import BlockModel
-from qacomp.calibration.layer_inputs import rows_as_columns, second_moment
+from qacomp.calibration.layer_inputs import rows_as_columns, second_moment, serving_rows
 from qacomp.calibration.plain_products import PlainProducts, plain_weights
 from qacomp.calibration.stored_state import MadeOf
 from qacomp.rate.calibrated import Moment
@@ -145,16 +145,11 @@ class MomentSums:
         )
 
     def moments(self) -> dict[str, Moment]:
-        """Return the mean over all positions that were taken.
-
-        A table that is read by row too, as embeddings that a head is tied to, serves both as well: what is added for
-        its rows is as large as the mean of what the head reads.
-        """
+        """Return the mean over all positions that were taken; a table that is read by row too serves both uses."""
         found = {}
         for name, one in self._sums.items():
             mean = _mean(one)
-            if name in self._embedded:
-                mean = mean + torch.eye(len(mean), dtype=mean.dtype) * mean.diagonal().mean()
+            mean = serving_rows(mean) if name in self._embedded else mean
             found[name] = Moment(self._views[name], mean.numpy()[None])
         for held in self._experts.values():
             found |= self._of_experts(held)

@@ -11,10 +11,11 @@ from torch.func import functional_call
 
 from qacomp.batches.feed import Feed, arguments, called, count_of, rows_of, tensors_of
 from qacomp.batches.outputs import flat_outputs
-from qacomp.calibration.layer_inputs import columns, second_moment, view_of
+from qacomp.calibration.layer_inputs import columns, second_moment, serving_rows, view_of
 from qacomp.errors import DataError
 from qacomp.models.weight_places import split_name, tied_names
 from qacomp.rate.calibrated import Moment
+from qacomp.rate.matrices import MatrixView
 from qacomp.tensors.digest import arrays_digest
 from qacomp.tensors.torch_format import to_array
 
@@ -62,18 +63,29 @@ class TorchCalibration:
         return sum(-(-count_of(feed) // _BATCH) for feed in self._feeds)
 
     def moments(self, names: Mapping[str, tuple[int, ...]], advance: Callable[[], None]) -> dict[str, Moment]:
-        """Return the moment of each convolution's and linear layer's weight; see `CalibratedModel`."""
+        """Return the moment of each convolution's and linear layer's weight; see `CalibratedModel`.
+
+        A weight that an embedding reads too serves both; one that another module reads too has no moment.
+        """
         sums: dict[str, Tensor] = {}
         counts: dict[str, int] = {}
-        handles, views = [], {}
+        handles: list[Any] = []
+        views: dict[str, MatrixView] = {}
+        embedded = set()
         generator = torch.Generator().manual_seed(self._seed)
         for name, shape in names.items():
-            for place in (name, *(other for other, first in self._tied.items() if first == name)):
-                owner, leaf = split_name(self._model, place)
-                view = view_of(owner, shape) if leaf == "weight" else None
-                if view is not None:
-                    views[name] = view
-                    handles.append(owner.register_forward_pre_hook(_adder(name, sums, counts, generator)))
+            owners = self._owners(name)
+            readers = [owner for owner in owners if not isinstance(owner, nn.Embedding)]
+            seen = [view_of(reader, shape) for reader in readers if isinstance(reader, nn.Module)]
+            known = [view for view in seen if view is not None]
+            if not known or len(known) < len(readers):
+                continue
+            views[name] = known[0]
+            if len(readers) < len(owners):
+                embedded.add(name)
+            for reader in readers:
+                assert reader is not None
+                handles.append(reader.register_forward_pre_hook(_adder(name, sums, counts, generator)))
         try:
             with torch.no_grad():
                 for feed in self._feeds:
@@ -83,7 +95,14 @@ class TorchCalibration:
         finally:
             for handle in handles:
                 handle.remove()
-        return {n: Moment(views[n], (total / max(1, counts[n])).numpy()) for n, total in sums.items()}
+        means = {name: total / max(1, counts[name]) for name, total in sums.items()}
+        means |= {name: serving_rows(means[name]) for name in embedded if name in means}
+        return {name: Moment(views[name], mean.numpy()) for name, mean in means.items()}
+
+    def _owners(self, name: str) -> list[nn.Module | None]:
+        """Return the modules that hold a weight, under each of its names; None where it isn't their `weight`."""
+        names = [name, *(other for other, first in self._tied.items() if first == name)]
+        return [owner if leaf == "weight" else None for owner, leaf in (split_name(self._model, n) for n in names)]
 
     def distance(self, values: Mapping[str, NDArray[Any]]) -> float:
         """Return how much the outputs change with these values, relative to their variance over the inputs."""
