@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from qacomp.cli.interruption import Terminated
+
 Qacomp = Callable[..., Any]  # the fixture `qacomp`: runs a command line, gives .code, .out, .err and .json
 LONG = ("--reg", "exp", "--k", "4", "--epochs", "4", "--tune-epochs", "1", "--json")
 
@@ -50,6 +52,21 @@ def test_ctrl_c_while_python_builds_a_class_is_no_defect(qacomp: Qacomp, monkeyp
     answer = qacomp("verify", "m.qac", "--json")
     assert answer.code == 1 and answer.err == "qacomp: error: interrupted; no half-written output is left behind\n"
     assert answer.json["error"]["type"] == "Interrupted"
+
+
+@pytest.mark.parametrize(("raised", "code"), [(KeyboardInterrupt(), 1), (Terminated(signal.SIGTERM), 143)], ids=str)
+def test_an_error_that_an_interruption_leads_to_is_no_defect(
+    qacomp: Qacomp, monkeypatch: pytest.MonkeyPatch, raised: KeyboardInterrupt, code: int
+) -> None:
+    def left(name: str) -> None:
+        try:
+            raise raised
+        finally:  # as PyTorch does, where a mode is left before it was entered
+            raise RuntimeError("trying to pop from empty mode stack")
+
+    monkeypatch.setattr("qacomp.cli.main.import_module", left)
+    answer = qacomp("verify", "m.qac")
+    assert answer.code == code and "a bug" not in answer.err and answer.err.count("\n") == 1
 
 
 @contextmanager
