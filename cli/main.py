@@ -155,7 +155,7 @@ def _explanation(error: Exception, command: str) -> str | None:
 def _interruption_behind(error: BaseException) -> KeyboardInterrupt | None:
     """Return the interruption that an error was made of, or that a with block ended by when the error came.
 
-    Python 3.11 wraps one that comes while it builds a class. Where one comes while PyTorch enters a mode, PyTorch leaves
+    Python 3.11 wraps one that comes while it builds a class. Where one comes while PyTorch enters a mode, it leaves
     a mode that it hasn't entered, and raises an error of its own.
     """
     cause: BaseException | None = error
