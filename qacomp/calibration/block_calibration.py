@@ -22,7 +22,7 @@ from qacomp.tensors.digest import arrays_digest
 
 @dataclass(frozen=True)
 class TextInputs:
-    """Token ids, as inputs of a model, to calibrate it on. text: what they are.
+    """Token ids, as inputs of a model, to calibrate it on. text: what they are; words: they are drawn at random.
 
     of_moments: what second moments are taken from; tried: a few on which changed weights are tried; others: apart from
     both, for the comparison of two ways of rounding.
@@ -32,6 +32,7 @@ class TextInputs:
     of_moments: tuple[Feed, ...]
     tried: tuple[Feed, ...]
     others: tuple[Feed, ...]
+    words: bool = False
 
 
 class BlockCalibration:
@@ -40,7 +41,6 @@ class BlockCalibration:
     note: is told of experts that get few tokens.
     """
 
-    of_words = False
     of_outputs = True
 
     def __init__(
@@ -52,6 +52,11 @@ class BlockCalibration:
     def text(self) -> str:
         """Return what the texts are and how many."""
         return self._inputs.text
+
+    @property
+    def of_words(self) -> bool:
+        """Return whether the texts are words at random; see `OnnxCalibration.of_words`."""
+        return self._inputs.words
 
     @property
     def digest(self) -> str:

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from qacomp.calibration.block_calibration import TextInputs
-from qacomp.calibration.block_model import Feed
+from qacomp.calibration.block_model import BlockModel, Feed
+from qacomp.calibration.drawn_texts import WORDS, drawn_texts
 from qacomp.calibration.transformer import Transformer
 from qacomp.datasets.custom import call_custom
 from qacomp.datasets.npz import read_arrays
@@ -27,21 +28,31 @@ _HELD = 5  # one of so many texts is held back for the comparison of two ways of
 Ids = NDArray[np.int64]
 
 
-def text_inputs(spec: str, folder: Path, made: Transformer, seed: int) -> TextInputs:
-    """Return calibration inputs of a spec: text:FILE, npz:FILE with input_ids, or module:function.
+def text_inputs(spec: str, folder: Path, model: BlockModel, seed: int) -> TextInputs:
+    """Return calibration inputs of a spec: text:FILE, npz:FILE with input_ids, module:function, or words.
 
-    A text is at most 256 tokens; of more than 256 texts so many are drawn by the seed. Raises DataError.
+    A text is at most 256 tokens; of more than 256 texts so many are drawn by the seed. `words` are drawn at random
+    from the model's own vocabulary, by the seed. Raises DataError.
     """
-    texts = token_ids(spec, folder, made)
+    made, by_chance = model.made, spec == WORDS
+    if by_chance:
+        marks = _marks(folder)
+        texts = drawn_texts(model, min(_TOKENS, made.most_tokens or _TOKENS), _TEXTS, marks or ([], []), seed)
+    else:
+        texts = token_ids(spec, folder, made)
     if len(texts) > _TEXTS:
         drawn = np.sort(np.random.default_rng(seed).permutation(len(texts))[:_TEXTS])
         texts = [texts[i] for i in drawn]
     others = texts[1::_HELD] if len(texts) > 1 else texts
     rest = [text for i, text in enumerate(texts) if i % _HELD != 1] or texts
     told = f"{len(texts)} texts of {spec}, {sum(map(len, texts)):,} tokens"
+    if by_chance:
+        told = f"{len(texts)} texts of words drawn at random, seed {seed}, {sum(map(len, texts)):,} tokens"
+        told += "" if marks else ", without marks of start and end, since the folder has no tokenizer"
     if made.first is not None:
         told += ", each read by the encoder and predicted by the decoder"
-    return TextInputs(told, *(feeds_of(part, made.first) for part in (rest, _spread(rest), _spread(others))))
+    of_moments, tried, elsewhere = (feeds_of(part, made.first) for part in (rest, _spread(rest), _spread(others)))
+    return TextInputs(told, of_moments, tried, elsewhere, by_chance)
 
 
 def token_ids(spec: str, folder: Path, made: Transformer) -> list[Ids]:
@@ -60,7 +71,7 @@ def token_ids(spec: str, folder: Path, made: Transformer) -> list[Ids]:
         given = call_custom(kind, rest) if rest else None
         if given is None:
             raise DataError(
-                f"{spec}: isn't a spec of texts; give text:FILE, npz:FILE with input_ids, or module:function"
+                f"{spec}: isn't a spec of texts; give text:FILE, npz:FILE with input_ids, module:function, or {WORDS}"
             )
         found = _of_function(spec, given, folder, most)
     found = [ids for ids in found if len(ids) > 1]
@@ -122,12 +133,28 @@ def _tokenized(texts: Sequence[str], folder: Path, most: int) -> list[Ids]:
     ]
 
 
+def _marks(folder: Path) -> tuple[list[int], list[int]] | None:
+    """Return the ids that the folder's tokenizer puts before and behind a text; None without a tokenizer."""
+    try:
+        (marked,), (bare,) = (_encoded(["a"], folder, special=special) for special in (True, False))
+    except DataError:
+        return None
+    found = marked.tolist()
+    for start in range(len(found) - len(bare) + 1):
+        if found[start : start + len(bare)] == bare.tolist():
+            return found[:start], found[start + len(bare) :]
+    return [], []
+
+
 def _encoded(texts: Sequence[str], folder: Path, *, special: bool) -> list[Ids]:
     with naming_extra("text:FILE"):
         import transformers
     transformers.logging.set_verbosity_error()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        files = {"tokenizer.json", "tokenizer_config.json", *tokenizer.vocab_files_names.values()}
+        if not any((folder / name).is_file() for name in files):  # transformers makes one that knows no word
+            raise FileNotFoundError("none of its files is there")
         found = tokenizer(list(texts), add_special_tokens=special, verbose=False)["input_ids"]
     except Exception as error:  # whatever a wrong tokenizer raises in transformers
         why = str(error).strip().split("\n")[0][:200]

@@ -53,8 +53,8 @@ class QualityOptions:
     calibration: str | None = option(
         None,
         Option(
-            "Calibration data on whose inputs step sizes are chosen, such as npz:FILE, or text:FILE for a folder; "
-            "labels aren't used.",
+            "Calibration data on whose inputs step sizes are chosen, such as npz:FILE, or, for a folder, text:FILE or "
+            "words (at random, no data); labels aren't used.",
             "Quality",
             brief="Inputs for choosing step sizes, such as npz:FILE",
             needs=(needs.RATE_AWARE,),

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.runtime.input_plan import PlannedInput, Sizes
+from qacomp.tensors.vocabulary import drawn_words
 
 _MEAN, _DEVIATION = 0.45, 0.225  # of the pixels of photographs in [0, 1]: about ImageNet's, over the colour channels
 _LEAVES, _RATE = 60, 16000  # shapes in a picture; samples per second
-_HEAD = 10  # word n is drawn with a probability in proportion to 1 / (n + 10), about as words occur in text
 
 
 def draw(planned: PlannedInput, sizes: Sizes, rng: np.random.Generator, loud: bool = True) -> NDArray[Any]:
@@ -60,8 +60,7 @@ def _integers(
         return np.broadcast_to(second * ((rows or 2) > 1), shape).astype(np.float64)
     if kind == "ids" and rows:
         words = np.arange(rows) if use.words is None else use.words
-        chances = 1 / (np.arange(words.size) + _HEAD)
-        return rng.choice(words, size=shape, p=chances / chances.sum()).astype(np.float64)
+        return drawn_words(words, shape, rng).astype(np.float64)
     return rng.integers(0, 10, shape).astype(np.float64) if shape else np.ones(shape)
 
 

@@ -135,9 +135,9 @@ class FolderSource:
         from qacomp.sources.folder_runs import SIMILARITY, FolderRuns, metric_of_folder
 
         model, path = self._model, self.folder.path
-        inputs = text_inputs(spec, path, model.made, config.seed)
+        inputs = text_inputs(spec, path, model, config.seed)
         feeds = inputs.others if given is None else (*inputs.of_moments, *inputs.others)
-        metric = metric_of_folder(config.metric, model.made.decodes, path)
+        metric = None if inputs.words else metric_of_folder(config.metric, model.made.decodes, path)
         told = f"{sum(len(f['input_ids']) for f in feeds)} texts of {spec}"
         found = FolderRuns(model, feeds, told, metric, config.seed)
         if config.metric == SIMILARITY and not found.gives_vectors:
@@ -156,7 +156,7 @@ class FolderSource:
         from qacomp.calibration.block_calibration import BlockCalibration
         from qacomp.calibration.texts import text_inputs
 
-        inputs = text_inputs(config.calibration, self.folder.path, self._model.made, config.seed)
+        inputs = text_inputs(config.calibration, self.folder.path, self._model, config.seed)
         return BlockCalibration(self._model, inputs, config.seed, note)
 
     def digests(self) -> list[str]:

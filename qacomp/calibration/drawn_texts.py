@@ -1,0 +1,47 @@
+"""Draw texts at random from a transformer's own vocabulary, for calibration without data."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qacomp.calibration.block_model import BlockModel
+from qacomp.formats import BFLOAT16, bfloat16_to_float32
+from qacomp.tensors.vocabulary import drawn_words, trained_rows
+
+WORDS = "words"
+"""The spec of such texts."""
+_LENGTHS = (32, 64, 128)  # tokens of a text, in turns: those of the generated texts for ONNX models
+
+
+def drawn_texts(
+    model: BlockModel, most: int, count: int, marks: tuple[list[int], list[int]], seed: int
+) -> list[NDArray[np.int64]]:
+    """Return `count` texts of ids, none longer than `most`, with the marks of start and end.
+
+    Words are drawn by their rank, without rows of the embedding that don't look trained.
+    """
+    rng, (front, back) = np.random.default_rng(seed), marks
+    words = _words(model)
+    texts = []
+    for i in range(count):
+        inside = max(2, min(_LENGTHS[i % len(_LENGTHS)], most) - len(front) - len(back))
+        texts.append(np.array([*front, *drawn_words(words, (inside,), rng), *back][:most], np.int64))
+    return texts
+
+
+def _words(model: BlockModel) -> NDArray[np.intp]:
+    """Return the ids that look trained, of those that every embedding of the model knows."""
+    module: Any = model.made.module
+    table = module.get_input_embeddings()
+    name = next((name for name, child in module.named_modules() if child is table), "")
+    stored = model.stored.get(f"{name}.weight")
+    rows = None
+    if stored is not None and len(stored.names) == 1:
+        rows = trained_rows(_wide(model.read(stored.names[0])))
+    known = np.arange(model.made.words) if rows is None else rows
+    return known[known < model.made.words]
+
+
+def _wide(table: NDArray[Any]) -> NDArray[Any]:
+    return bfloat16_to_float32(table) if table.dtype == BFLOAT16 else table
