@@ -6,7 +6,7 @@ from typing import Any
 
 from _papers_claims import Claim, Question
 from _papers_pieces import Piece, Trial
-from _papers_regularizers import MAIN, BySeed, beside_baseline, by_seed, compared
+from _papers_regularizers import MAIN, STAGES, BySeed, beside_baseline, by_seed, compared
 from _papers_training import parts, prepared, pretrained
 
 NAME = "alexnet"
@@ -41,8 +41,8 @@ def claim() -> Claim:
         if (decides := scope == "all" and method in ASKED) or seed == FIRST
     ]
     questions = [
-        Question(f"{when} tuning: R_E less the matched baseline, mean over K", partial(_gains, stage=stage), SEEDS)
-        for when, stage in (("before", "shared"), ("after", "tuned"))
+        Question(f"{when}: R_E less the matched baseline, mean over K", partial(_gains, stage=stage), SEEDS)
+        for when, stage in STAGES
     ]
     return Claim(
         NAME,
@@ -89,9 +89,7 @@ def cells(pieces: Sequence[Piece]) -> list[dict[str, Any]]:
     """Return, by kind of layers and stage, the baseline's accuracy and each method's difference to it."""
     found = []
     for scope in SCOPES:
-        for when, stage in (("before", "shared"), ("after", "tuned")):
+        for when, stage in STAGES:
             for k in KS:
-                found += beside_baseline(
-                    f"AlexNet, {scope}, {when} tuning", f"K = {k}", _table(pieces, scope, k), stage
-                )
+                found += beside_baseline(f"AlexNet, {scope}, {when}", f"K = {k}", _table(pieces, scope, k), stage)
     return found

@@ -54,6 +54,14 @@ BySeed = dict[int, dict[str, dict[str, float]]]
 TURNS = {"lenet300": 4, "lenet5": 5, "resnet20": 9}
 
 
+STAGES = (
+    ("before sharing, validation images", "trained"),
+    ("before tuning", "shared"),
+    ("after tuning", "tuned"),
+)
+"""How a table is called, and the accuracy that it shows (see `compressed` and `by_seed`)."""
+
+
 def claim() -> Claim:
     """Return the claim: a piece is one network, seed and K under all methods, under all starts of u, or under one."""
     trials = []
@@ -108,9 +116,9 @@ def cells(pieces: Sequence[Piece]) -> list[dict[str, Any]]:
     """Return, by network and stage, the baseline's accuracy and each method's difference to it, a row for each K."""
     found = []
     for arch, title in NETWORKS.items():
-        for when, stage in (("before", "shared"), ("after", "tuned")):
+        for when, stage in STAGES:
             for k in KS:
-                found += beside_baseline(f"{title}, {when} tuning", f"K = {k}", table(pieces, arch, k), stage)
+                found += beside_baseline(f"{title}, {when}", f"K = {k}", table(pieces, arch, k), stage)
     return found
 
 
@@ -176,9 +184,16 @@ def table(pieces: Sequence[Piece], arch: str, k: int) -> BySeed:
 
 
 def by_seed(pieces: Sequence[Piece]) -> BySeed:
-    """Return the accuracies in all these pieces, without methods that diverged."""
+    """Return the accuracies in all these pieces, without methods that diverged.
+
+    Beside those of the pieces: trained, on the validation images after fine-tuning, before any weight is shared.
+    """
     found: BySeed = {}
     for piece in pieces:
-        measured = {name: figures for name, figures in piece.figures.items() if "diverged" not in figures}
+        measured = {
+            name: figures | {"trained": figures["epochs"][-1][2]}
+            for name, figures in piece.figures.items()
+            if "diverged" not in figures
+        }
         found.setdefault(piece.seed, {}).update(measured)
     return found
