@@ -25,13 +25,22 @@ def sharing_way(c: Config) -> SharingWay:
 
 
 def asks_for_trellis(c: Config) -> bool:
-    """Return whether --sharing rate:trellis is given."""
-    return bool(getattr(sharing_way(c), "trellis", False))
+    """Return whether --sharing rate:trellis=true is given."""
+    return getattr(sharing_way(c), "trellis", None) == "true"
 
 
 def on_trellis(c: Config) -> bool:
     """Return whether weights shared by rate are rounded on a trellis: not in training, nor at several sizes."""
-    return asks_for_trellis(c) and not c.epochs and not sized_levels(c)
+    return asks_for_trellis(c) and _rounded_once(c)
+
+
+def may_be_on_trellis(c: Config) -> bool:
+    """Return whether weights shared by rate are rounded on a trellis where that pays."""
+    return getattr(sharing_way(c), "trellis", None) == "auto" and _rounded_once(c)
+
+
+def _rounded_once(c: Config) -> bool:
+    return not c.epochs and not sized_levels(c)
 
 
 def rate_aware(c: Config) -> bool:

@@ -117,8 +117,8 @@ class Settings(TrainSettings, total=False):
     --metric, so much of it.
     """
     calibration: str | None
-    """Calibration data on whose inputs step sizes are chosen, such as npz:FILE, or text:FILE for a folder; labels
-    aren't used.
+    """Calibration data on whose inputs step sizes are chosen, such as npz:FILE, or, for a folder, text:FILE or
+    words (at random, no data); labels aren't used.
     """
     tune_epochs: int | None
     """Epochs of tuning the shared values."""

@@ -113,8 +113,7 @@ class RateSharing:
 
     def on_trellis(self) -> "RateSharing":
         """Return the weights with a trellis for all that suit one."""
-        single = {name for name, dtype in self.dtypes.items() if dtype == np.float32}
-        return replace(self, trellis=frozenset(n for n, w in self.weights.items() if n in single and suits(w)))
+        return replace(self, trellis=frozenset(name for name, weight in self.weights.items() if suits(weight)))
 
     def eased(self) -> "RateSharing":
         """Return the weights with steps halfway, in logarithm, between these and steps ∝ the weights' own deviations.
@@ -164,7 +163,7 @@ class RateSharing:
     def _packed(self, name: str, step: float) -> Packed:
         weight = self.weights[name]
         if name in self.trellis and (found := trellis_tensor(weight, step)) is not None:
-            return Packed(found)
+            return in_own_dtype(found, self.dtypes[name], "exact")
         integers = weight.integers(step)
         if (columns := weight.columns_at(step)) is not None:
             return Packed(columns.grid_tensor(integers, step))

@@ -15,13 +15,14 @@ from qacomp.rate.trellis import ScaledRows, on_trellis
 FINER = 0.62  # of the uniform step at which a grid has about the same error (benchmark `trellis`, ResNet-20)
 _LEAST_ROW = 16  # values of a row: shorter ones start too often in the state that has only even multiples
 _ROOM = 1.25  # of the farthest value, since compensation moves weights
+_DTYPES = (np.dtype(np.float32), np.dtype(np.float16))  # of values; those of bfloat16 come as float32
 _CHUNK = 1 << 22  # values of a section, beyond which a transposed tensor is cut in the midst of its rows
 
 
 def suits(weight: WeightOnGrid) -> bool:
     """Return whether a weight's rows lie so that the codec follows them, and nothing else asks for a uniform grid."""
     values = weight.values
-    if values.dtype != np.float32 or values.ndim < 2 or not values.size or weight.near is not None:
+    if values.dtype not in _DTYPES or values.ndim < 2 or not values.size or weight.near is not None:
         return False
     return _is_followed(_view(weight), values.shape)
 
@@ -29,7 +30,8 @@ def suits(weight: WeightOnGrid) -> bool:
 def trellis_tensor(weight: WeightOnGrid, step: float) -> SharedTensor | None:
     """Return the weight on a trellis with about the error of a uniform grid of this step, or None if it has no room.
 
-    weight: one that suits. Its codebooks are grids of at most 256 values: one, or one for each input with columns.
+    weight: one that suits. Its codebooks are grids of at most 256 values: one, or one for each input with columns. They
+    have the dtype of the weight's values, which must tell them apart.
     """
     fine = plain_step(FINER * step)
     columns = weight.columns_at(step)
@@ -47,7 +49,10 @@ def trellis_tensor(weight: WeightOnGrid, step: float) -> SharedTensor | None:
     if columns is not None:
         return columns.grid_tensor(multiples, fine)
     low, high = min(int(multiples.min()), 0), max(int(multiples.max()), 1)
-    book = (np.arange(low, high + 1) * fine).astype(np.float32)
+    with np.errstate(over="ignore"):
+        book = (np.arange(low, high + 1) * fine).astype(weight.values.dtype)
+    if not (np.isfinite(book).all() and (book[1:] > book[:-1]).all()):
+        return None
     shape = weight.values.shape
     return SharedTensor(book.reshape(*(1 for _ in shape), -1), (multiples - low).astype(np.uint8), (), shape)
 

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from qacomp.errors import ConfigError
 from qacomp.formats import BFLOAT16, SharedTensor, bfloat16_to_float32, open_file
+from qacomp.formats.codecs.trellis import Trellis
+from qacomp.formats.codecs.trellispaths import follows
 from qacomp.formats.deltas import file_identity
 from qacomp.formats.sharded import ShardedContainer
 
@@ -25,6 +27,13 @@ class BaseTensor:
 
     path: Path
     name: str
+
+    @property
+    def on_trellis(self) -> bool:
+        """Return whether it is on a trellis, whose indices weights on a uniform grid can't keep."""
+        with open_file(self.path) as container:
+            # a section of the codec trellis may hold other tensors too
+            return container.info(self.name).codec == Trellis.name and follows(container.shared(self.name).indices)
 
     def shared(self, shape: tuple[int, ...]) -> SharedTensor | None:
         """Return it with one codebook of floats; None if it has another shape or form."""

@@ -1,5 +1,7 @@
 """Let the selected tensors stay near those of --base, the container of an earlier version."""
 
+from dataclasses import replace
+
 from qacomp.errors import ConfigError
 from qacomp.options.config import CompressConfig
 from qacomp.options.needs import fine_tunes, rate_aware, shares_in_training, sized_levels
@@ -26,6 +28,14 @@ def near_a_base(source: Source, selection: Selection, config: CompressConfig, ru
         run.note(f"--base: has no {far[0][:80]}, and {len(far)} of {len(near.layers)} tensors: shared without it")
     if not rate_aware(config) and config.rounding == "balanced":
         run.note("--base: tensors near the base are rounded as they lie there; errors of a channel aren't balanced")
+    on = {layer.name for layer in near.layers if layer.base is not None and layer.base.on_trellis}
+    if on:
+        run.note(
+            f"--base: {len(on)} of {len(near.layers)} tensors are on a trellis there, so they don't stay near it; a "
+            "base that is compressed without --sharing rate:trellis has none"
+        )
+        layers = tuple(replace(layer, base=None) if layer.name in on else layer for layer in near.layers)
+        near = replace(near, layers=layers) if any(layer.base is not None for layer in layers) else selection
     if fine_tunes(config):
         run.note("--base: weights are fine-tuned freely, and are rounded near the base after that")
     return near

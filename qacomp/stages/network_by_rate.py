@@ -11,6 +11,7 @@ from qacomp.stages.network_calibration import calibrate
 from qacomp.stages.network_levels_by_rate import network_levels_by_rate
 from qacomp.stages.network_on_grids import NetworkOnGrids
 from qacomp.stages.rate_biases import with_biases
+from qacomp.stages.rounding_choice import with_chosen_rounding
 from qacomp.stages.scale_search import made_for_quality, made_for_size
 from qacomp.stages.train_by_rate import trained_by_rate
 from qacomp.stages.train_unlabelled import trained_unlabelled
@@ -26,7 +27,7 @@ def network_by_rate(job: Job, source: TorchSource, weights: WeightHistory) -> Ma
     if sized_levels(job.config):
         return network_levels_by_rate(job, source, calibrate(job), weights)
     job = replace(job, selection=with_biases(job.selection, source.weights(), job.config))
-    task = NetworkOnGrids(job, source, calibrate(job), weights)
+    task = with_chosen_rounding(NetworkOnGrids(job, source, calibrate(job), weights))
     given = job.config.calibration is not None or job.session is not None
     return with_sensitivities(_made(task), task.found.sharing, task.found.model, inputs_given=given)
 

@@ -129,7 +129,7 @@ def made_for_quality(scaled: Scaled, config: CompressConfig, run: Run) -> Made:
     log = TrialLog(scaled)
     scale = scale_for_quality(log.distance, config, run)
     if config.quality == "small" or config.prune.chosen:
-        scale = _base_or(scale, scaled, lambda: log.distance(1.0) <= DISTANCES[_word(config)])
+        scale = _base_or(scale, scaled, lambda: log.distance(1.0) <= DISTANCES[quality_word(config)])
         return replace(scaled.made(scale), search=log.chosen(scale))
     found, verdict = _first_good(log, scale), None
     if found is not None:
@@ -141,8 +141,8 @@ def made_for_quality(scaled: Scaled, config: CompressConfig, run: Run) -> Made:
         # good where samples decide alone: those that are reported decide no step
     verdict = verdict or log.validated(log.finest_validated).verdict
     raise TargetNotReachedError(
-        f"--quality {_word(config)}: the finest steps that were tried still give: {verdict}; give --quality small, or "
-        "--calibration with inputs of your own"
+        f"--quality {quality_word(config)}: the finest steps that were tried still give: {verdict}; give --quality "
+        "small, or --calibration with inputs of your own"
     )
 
 
@@ -191,7 +191,7 @@ def _first_good(log: TrialLog, scale: float) -> float | None:
 
 def scale_for_quality(distance: Callable[[float], float], config: CompressConfig, run: Run) -> float:
     """Return the largest scale at which the outputs move no further than --quality allows; see `DISTANCES`."""
-    word = _word(config)
+    word = quality_word(config)
     with run.stage("share"):
         scale = largest_scale(lambda scale: distance(scale) <= DISTANCES[word])
     if scale is None:
@@ -201,5 +201,6 @@ def scale_for_quality(distance: Callable[[float], float], config: CompressConfig
     return scale
 
 
-def _word(config: CompressConfig) -> str:
+def quality_word(config: CompressConfig) -> str:
+    """Return the quality that the settings ask for: a key of `DISTANCES`."""
     return QUALITY if config.quality == "auto" else config.quality

@@ -8,8 +8,8 @@ from qacomp.calibration.weights_alone import WeightsAlone
 from qacomp.evaluation.measured import Measured
 from qacomp.evaluation.samples import Given
 from qacomp.options.config import CompressConfig
-from qacomp.options.needs import level_numbers, limited, on_trellis, sized_levels, vector_precision
-from qacomp.rate.calibrated import CalibratedModel
+from qacomp.options.needs import level_numbers, limited, sized_levels, vector_precision
+from qacomp.rate.calibrated import CalibratedModel, MomentsByBlock
 from qacomp.rate.guard import guarded
 from qacomp.rate.kept import Watch
 from qacomp.rate.sharing import RateSharing, Ways, calibrated_sharing, plain_sharing
@@ -28,6 +28,7 @@ from qacomp.stages.run import Run
 from qacomp.stages.scale_search import Asked, made_for_quality, made_for_size
 from qacomp.stages.scaled import Scaled
 from qacomp.stages.size_of import level_bytes, tensor_bytes, whole_bytes
+from qacomp.stages.source_rounding import rounded_by_choice
 from qacomp.stages.trial_log import with_sensitivities
 from qacomp.stages.validate_source import reported_source, validated_source
 from qacomp.stages.validation import Validation
@@ -87,7 +88,8 @@ def _calibrated(source: PlainSource, selection: Selection, config: CompressConfi
     if model is None:
         run.note("weights are rounded by their own deviations alone: no outputs are compared")
         sharing = plain_sharing(layers, lambda name: read[name](), precision)
-        return _CalibratedSource(_finished(sharing, selection, config), WeightsAlone(lambda name: read[name]()))
+        sharing = rounded_by_choice(sharing.near(selection), config, False, run.note)
+        return _CalibratedSource(sharing, WeightsAlone(lambda name: read[name]()))
     words, made_up = model.of_words, config.calibration is None
     ways = Ways(not words and not sized_levels(config), words)  # a container holds codebooks in blocks, or levels
     digest = model.digest
@@ -105,13 +107,8 @@ def _calibrated(source: PlainSource, selection: Selection, config: CompressConfi
         few = ", ".join(name[:80] for name in plain[:3]) + (", ..." if len(plain) > 3 else "")
         count = f"{len(plain)} of {len(sharing.weights)} weights"
         run.note(f"{count} ({few}): rounded plainly, since compensation is no better on other inputs")
-    return _CalibratedSource(_finished(sharing, selection, config), model)
-
-
-def _finished(sharing: RateSharing, selection: Selection, config: CompressConfig) -> RateSharing:
-    """Return the weights near those of a base, if there is one, and on a trellis if that is asked for."""
-    sharing = sharing.near(selection)
-    return sharing.on_trellis() if on_trellis(config) else sharing
+    on_texts = isinstance(model, MomentsByBlock)
+    return _CalibratedSource(rounded_by_choice(sharing.near(selection), config, on_texts, run.note), model)
 
 
 class _Grids:

@@ -9,7 +9,7 @@ from qacomp.formats import Coding, Container, HeldTensor, ShardWriter, Writer, W
 from qacomp.formats.codecs.trellis import Trellis
 from qacomp.formats.codecs.trellispaths import follows
 from qacomp.options.config import CompressConfig
-from qacomp.options.needs import asks_for_trellis
+from qacomp.options.needs import asks_for_trellis, may_be_on_trellis
 from qacomp.sharing.selection import Selection
 from qacomp.sources.provenance import provenance
 from qacomp.sources.torch_source import Source
@@ -58,7 +58,7 @@ def write(made: Made, source: Source, config: CompressConfig, run: Run) -> Writt
     with run.stage("decode"), open_file(run.output) as container:
         container.read_ahead()
         measured, selection = made.finish(container)
-        if asks_for_trellis(config):
+        if asks_for_trellis(config) or may_be_on_trellis(config):
             run.note(_on_trellises(container, [layer.name for layer in selection.layers]))
     return Written(writer.report, measured, selection)
 

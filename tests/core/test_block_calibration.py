@@ -21,6 +21,7 @@ from qacomp.errors import QacompError
 from qacomp.evaluation.similarity import similarity
 from qacomp.exporting.decode import decode_file
 from qacomp.formats import bfloat16_to_float32, open_file
+from qacomp.formats.codecs.trellispaths import follows
 from qacomp.rate.compensated_within import compensated_within
 from qacomp.rate.compensation import factorized
 from qacomp.rate.matrices import output_major
@@ -224,6 +225,27 @@ def test_what_texts_measure_is_what_the_decoded_folder_gives(kind: str, tmp_path
     wrong = {"llama": "similarity", "bert": "perplexity"}[kind]
     with pytest.raises(QacompError, match=wrong):
         qacomp.compress(tmp_path / "model", output=tmp_path / "m.qac", data=spec, k=4, metric=wrong, force=True)
+
+
+def test_a_folder_in_bfloat16_is_rounded_on_a_trellis_and_decodes_to_what_was_measured(tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    made = MADE["llama"]().bfloat16()
+    made.save_pretrained(tmp_path / "model")
+    ids = texts(10, 5)["input_ids"]
+    np.savez(tmp_path / "texts.npz", input_ids=ids.numpy())
+    spec = f"npz:{tmp_path / 'texts.npz'}"
+    name = "model.layers.0.mlp.up_proj.weight"
+    settings: dict[str, Any] = {"calibration": spec, "data": spec, "include": (name,)}
+    coarse = qacomp.compress(tmp_path / "model", output=tmp_path / "coarse.qac", quality="small", **settings)
+    settings |= {"target_size": str(coarse.container_bytes + 700), "sharing": "rate:trellis=auto"}  # 3 bits more
+    done = qacomp.compress(tmp_path / "model", output=tmp_path / "m.qac", **settings)
+    assert "--sharing rate:trellis: 1 of 1 shared tensors are on a trellis" in done.notes and done.metric is not None
+    with open_file(tmp_path / "m.qac") as container:
+        assert container.info(name).codec == "trellis" and follows(container.shared(name).indices)
+    decode_file(tmp_path / "m.qac", tmp_path / "back")
+    other = type(made).from_pretrained(tmp_path / "back", dtype=torch.bfloat16).float().eval()
+    with torch.no_grad():
+        assert done.metric.decoded == pytest.approx(float(other(input_ids=ids, labels=ids).loss.exp()), rel=1e-4)
 
 
 def test_a_folder_beyond_memory_is_compensated_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

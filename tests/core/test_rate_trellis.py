@@ -13,12 +13,18 @@ from torch import nn
 
 import qacomp
 from qacomp.errors import ConfigError
-from qacomp.formats import SharedTensor, open_file, save_file
+from qacomp.formats import BFLOAT16, SharedTensor, bfloat16_from_float32, bfloat16_to_float32, open_file, save_file
+from qacomp.formats.codecs.trellispaths import follows
+from qacomp.options.config import CompressConfig
+from qacomp.options.method import MethodChoice
 from qacomp.rate.compensation import factorized
 from qacomp.rate.matrices import View, input_major, output_major
+from qacomp.rate.sharing import RateSharing
 from qacomp.rate.steps import WeightOnGrid
 from qacomp.rate.trellis import ScaledRows, on_trellis
 from qacomp.rate.trellis_form import suits, trellis_tensor
+from qacomp.stages import rounding_choice, source_rounding
+from qacomp.stages.source_rounding import rounded_by_choice
 
 AFTER = (0, 5, 1, 6, 2, 4, 3, 7)
 
@@ -69,10 +75,40 @@ def test_it_takes_fewer_bytes_at_an_equal_error(shape: tuple[int, int], view: Vi
 def test_what_the_codec_cannot_follow_stays_on_a_uniform_grid() -> None:
     assert not suits(WeightOnGrid(drawn(40)))
     assert not suits(WeightOnGrid(drawn(40, 9)))  # rows too short
-    assert not suits(WeightOnGrid(drawn(40, 30).astype(np.float16)))
+    assert not suits(WeightOnGrid(drawn(40, 30).astype(np.float64)))
     assert not suits(WeightOnGrid(drawn(6, 40, 3), input_major((6, 40, 3))))  # rows that lie apart
     weight = WeightOnGrid(drawn(40, 30))
     assert suits(weight) and trellis_tensor(weight, 1e-3) is None  # more values than a grid's codebook has
+    tiny = WeightOnGrid((drawn(40, 30) * 2**-23).astype(np.float16))
+    assert suits(tiny) and trellis_tensor(tiny, 2**-25) is None  # steps that float16 doesn't tell apart
+
+
+@pytest.mark.parametrize("dtype", [np.dtype(np.float16), BFLOAT16], ids=str)
+def test_values_of_half_precision_are_those_of_the_file(dtype: np.dtype[Any], tmp_path: Path) -> None:
+    values = drawn(40, 96)
+    wide = bfloat16_to_float32(bfloat16_from_float32(values)) if dtype == BFLOAT16 else values.astype(np.float16)
+    weights = {"w": WeightOnGrid(wide)}
+    sharing = RateSharing(weights, {"w": 0.3}, {"w": dtype}, "half", {}).on_trellis()
+    item = sharing.at(1.0)["w"]
+    assert isinstance(item.value, SharedTensor) and item.value.codebook.dtype == dtype and follows(item.value.indices)
+    save_file(tmp_path / "a.qac", {"w": item.value})
+    with open_file(tmp_path / "a.qac") as container:
+        found = container.tensor("w")
+        assert container.info("w").codec == "trellis"
+    assert found.dtype == dtype and found.tobytes() == item.dense().tobytes()
+
+
+def test_a_large_transformer_stays_on_uniform_grids_and_a_note_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    sharing = RateSharing({"w": WeightOnGrid(drawn(40, 96))}, {"w": 0.3}, {"w": np.dtype(np.float32)}, "half", {})
+    told: list[str] = []
+    config = CompressConfig(sharing=MethodChoice("rate", {"trellis": "auto"}))
+    assert not rounded_by_choice(sharing, CompressConfig(), True, told.append).trellis and not told
+    assert rounded_by_choice(sharing, config, True, told.append).trellis == {"w"} and not told
+    assert not rounded_by_choice(sharing, config, False, told.append).trellis and not told
+    monkeypatch.setattr(source_rounding, "_MOST", 40 * 96 - 1)
+    assert not rounded_by_choice(sharing, config, True, told.append).trellis and "3,840 weights" in told.pop()
+    asked = CompressConfig(sharing=MethodChoice("rate", {"trellis": "true"}))
+    assert rounded_by_choice(sharing, asked, True, told.append).trellis == {"w"} and not told
 
 
 def network() -> nn.Module:
@@ -92,6 +128,34 @@ def test_a_network_is_compressed_on_a_trellis(tmp_path: Path) -> None:
         assert np.array_equal(book, np.round(book / (book[1] - book[0])) * (book[1] - book[0]))
         dense = container.shared("1.weight").dense()
         assert np.array_equal(dense, container.tensor("1.weight"))
+
+
+@pytest.mark.parametrize(("gain", "most"), [(0.1, 1 << 19), (-0.1, 1 << 19), (0.1, 1)], ids=["less", "more", "large"])
+def test_a_network_is_rounded_as_measuring_says(
+    gain: float, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+
+    def told(*tasks: Any) -> float:
+        measured.append(rounding_choice_gain(*tasks))
+        return gain
+
+    rounding_choice_gain = rounding_choice._gain
+    monkeypatch.setattr(rounding_choice, "_gain", told)
+    monkeypatch.setattr(rounding_choice, "_LEAST", 1)
+    monkeypatch.setattr(rounding_choice, "_MOST", most)
+    settings: dict[str, Any] = {"input_shape": (1, 8, 8), "quality": "small", "min_size": 100}
+    settings |= {"sharing": "rate:trellis=auto"}
+    done = qacomp.compress(network(), output=tmp_path / "a.qac", **settings)
+    notes = [note for note in done.notes if note.startswith("rounded on")]
+    on = gain > 0 and most > 1
+    assert len(notes) == 1 and notes[0].startswith("rounded on a trellis" if on else "rounded on uniform grids")
+    assert len(measured) == (most > 1) and all(-1 < found < 1 for found in measured)
+    with open_file(tmp_path / "a.qac") as container:
+        assert (container.info("1.weight").codec == "trellis") == on
+    if on:  # the base of a later version
+        again = qacomp.compress(network(), output=tmp_path / "b.qac", base=tmp_path / "a.qac", **settings)
+        assert any(note.startswith("--base: 2 of 3 tensors are on a trellis") for note in again.notes)
 
 
 @pytest.mark.parametrize("settings", [{"epochs": 1}, {"target_size": "1KB,2KB"}], ids=["trained", "several sizes"])

@@ -30,7 +30,7 @@ from qacomp.training.resume import ResumeStore
 
 SMALL: dict[str, Any] = {"min_size": 1, "seed": 1}
 TUNED = SMALL | {"k": 4, "tune_epochs": 1, "batch_size": 16}
-BY_RATE: dict[str, Any] = {"tuned": False, "trellis": True}
+BY_RATE: dict[str, Any] = {"tuned": False, "trellis": "true"}
 TRAINED = TUNED | {"epochs": 1}
 MODES: dict[str, dict[str, Any]] = {
     "tuned": TUNED,

@@ -17,7 +17,11 @@ class RateAwareWay(SharingWay):
     tuned: bool = option(
         True, Option("Train shared values, norms and biases briefly towards the original's outputs, without labels.")
     )
-    trellis: bool = option(
-        False,
-        Option("Round float32 weights on a trellis of eight states, for fewer bytes; readers of format 1.5 have it."),
+    trellis: str = option(
+        "false",
+        Option(
+            "Round weights on a trellis of eight states, for fewer bytes; readers of format 1.5 have it, and deltas "
+            "are larger. auto: of smaller networks, and of transformers with --calibration, where it pays.",
+            choices=("false", "auto", "true"),
+        ),
     )
