@@ -30,7 +30,10 @@ from qacomp.training.objective import Objective
 from qacomp.training.resume import ResumeStore
 
 _RUN_OFF = 1e4
-"""A loss so many times that of the first steps, and above it as a number too, has run off and doesn't come back."""
+"""A loss so many times that of the first step, and above it as a number too, has run off and doesn't come back.
+
+Chosen far above what trainings here recover from, penalties that rise during a warm-up included; not a measured bound.
+"""
 
 
 class DivergedError(QacompError):
