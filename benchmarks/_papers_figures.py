@@ -50,8 +50,10 @@ def assistants(document: Document, pieces: Sequence[Document]) -> Figure | None:
 
 def regularizers(document: Document, pieces: Sequence[Document]) -> Figure | None:
     """Accuracy over the matched baseline's, as bars, and the baseline's accuracy on a second axis."""
-    cells = _cells(document, "regularizers")
-    parts = list(dict.fromkeys(c["part"] for c in cells))
+    cells = [*_cells(document, "regularizers"), *_cells(document, "alexnet")]
+    parts = [
+        part for part in dict.fromkeys(c["part"] for c in cells) if part.endswith(("before tuning", "after tuning"))
+    ]
     if not parts:
         return None
     with house_style():
