@@ -41,7 +41,12 @@ def claim() -> Claim:
         if (decides := scope == "all" and method in ASKED) or seed == FIRST
     ]
     questions = [
-        Question(f"{when}: R_E less the matched baseline, mean over K", partial(_gains, stage=stage), SEEDS)
+        Question(
+            f"{when}: R_E less the matched baseline, mean over K",
+            partial(_gains, stage=stage),
+            SEEDS,
+            asked=stage != "trained",  # it tells whether the gain is that of sharing
+        )
         for when, stage in STAGES
     ]
     return Claim(

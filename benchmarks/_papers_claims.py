@@ -14,12 +14,14 @@ class Question:
     """One comparison that a claim rests on: what is compared, and its paired differences, one a seed, from pieces.
 
     seeds: how many are planned. Before they are there nothing is decided: an interval that is looked at after each seed
-    would exclude zero at some time by chance.
+    would exclude zero at some time by chance. asked: whether the paper claims it; one that it doesn't is told beside
+    the others, to explain them, and decides nothing.
     """
 
     text: str
     differences: Callable[[Sequence[Piece]], list[float]]
     seeds: int
+    asked: bool = True
 
     def decided(self, answer: Interval | None) -> bool:
         """Return whether all seeds are there, and their interval decides."""
@@ -61,7 +63,11 @@ class Standing:
     @property
     def decided(self) -> bool:
         """Return whether every question is decided."""
-        return bool(self.answers) and all(question.decided(answer) for question, answer in self.answers)
+        return bool(self._asked) and all(question.decided(answer) for question, answer in self._asked)
+
+    @property
+    def _asked(self) -> list[tuple[Question, Interval | None]]:
+        return [(question, answer) for question, answer in self.answers if question.asked]
 
     @property
     def verdict(self) -> str:
@@ -72,10 +78,10 @@ class Standing:
         if not self.pieces:
             return f"not run yet (0 of {len(self.claim.trials)} pieces)"
         if not self.decided:
-            settled = sum(question.decided(answer) for question, answer in self.answers)
-            told = f"**not decided**: {settled} of {len(self.answers)} questions are"
+            settled = sum(question.decided(answer) for question, answer in self._asked)
+            told = f"**not decided**: {settled} of {len(self._asked)} questions are"
             return told if len(self.pieces) == len(self.claim.trials) else f"not decided yet ({count})"
-        found = [answer for _, answer in self.answers if answer is not None]
+        found = [answer for _, answer in self._asked if answer is not None]
         held = [answer.holds for answer in found]
         if all(held):
             told = "**holds**"

@@ -52,14 +52,12 @@ BUDGETS: dict[str, dict[str, Any]] = {
 BySeed = dict[int, dict[str, dict[str, float]]]
 """Accuracies in percent: seed -> method -> stage -> accuracy."""
 TURNS = {"lenet300": 4, "lenet5": 5, "resnet20": 9}
-
-
 STAGES = (
     ("before sharing, validation images", "trained"),
     ("before tuning", "shared"),
     ("after tuning", "tuned"),
 )
-"""How a table is called, and the accuracy that it shows (see `compressed` and `by_seed`)."""
+"""Name each table, and tell which accuracy it shows (see `compressed` and `by_seed`)."""
 
 
 def claim() -> Claim:

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.calibration.block_model import BlockModel
-from qacomp.formats import BFLOAT16, bfloat16_to_float32
 from qacomp.tensors.vocabulary import drawn_words, trained_rows
 
 WORDS = "words"
@@ -38,10 +37,7 @@ def _words(model: BlockModel) -> NDArray[np.intp]:
     stored = model.stored.get(f"{name}.weight")
     rows = None
     if stored is not None and len(stored.names) == 1:
-        rows = trained_rows(_wide(model.read(stored.names[0])))
-    known = np.arange(model.made.words) if rows is None else rows
-    return known[known < model.made.words]
-
-
-def _wide(table: NDArray[Any]) -> NDArray[Any]:
-    return bfloat16_to_float32(table) if table.dtype == BFLOAT16 else table
+        rows = trained_rows(model.read(stored.names[0]))
+    everything = np.arange(model.made.words)
+    known = everything if rows is None else rows[rows < model.made.words]
+    return known if known.size else everything

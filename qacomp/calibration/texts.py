@@ -40,6 +40,7 @@ def text_inputs(spec: str, folder: Path, model: BlockModel, seed: int) -> TextIn
         texts = drawn_texts(model, min(_TOKENS, made.most_tokens or _TOKENS), _TEXTS, marks or ([], []), seed)
     else:
         texts = token_ids(spec, folder, made)
+    texts = _fitting(texts, spec, made.words)
     if len(texts) > _TEXTS:
         drawn = np.sort(np.random.default_rng(seed).permutation(len(texts))[:_TEXTS])
         texts = [texts[i] for i in drawn]
@@ -48,7 +49,7 @@ def text_inputs(spec: str, folder: Path, model: BlockModel, seed: int) -> TextIn
     told = f"{len(texts)} texts of {spec}, {sum(map(len, texts)):,} tokens"
     if by_chance:
         told = f"{len(texts)} texts of words drawn at random, seed {seed}, {sum(map(len, texts)):,} tokens"
-        told += "" if marks else ", without marks of start and end, since the folder has no tokenizer"
+        told += "" if marks else ", without marks of start and end, since transformers makes no tokenizer of the folder"
     if made.first is not None:
         told += ", each read by the encoder and predicted by the decoder"
     of_moments, tried, elsewhere = (feeds_of(part, made.first) for part in (rest, _spread(rest), _spread(others)))
@@ -74,8 +75,12 @@ def token_ids(spec: str, folder: Path, made: Transformer) -> list[Ids]:
                 f"{spec}: isn't a spec of texts; give text:FILE, npz:FILE with input_ids, module:function, or {WORDS}"
             )
         found = _of_function(spec, given, folder, most)
-    found = [ids for ids in found if len(ids) > 1]
-    rows = made.words
+    return found
+
+
+def _fitting(texts: Sequence[Ids], spec: str, rows: int) -> list[Ids]:
+    """Return the texts of two tokens or more. Raises DataError without any, and for ids beyond the embedding's rows."""
+    found = [ids for ids in texts if len(ids) > 1]
     if not found:
         raise DataError(f"{spec}: has no text of two tokens or more; give more text")
     if any(int(ids.min()) < 0 or int(ids.max()) >= rows for ids in found):
@@ -134,13 +139,13 @@ def _tokenized(texts: Sequence[str], folder: Path, most: int) -> list[Ids]:
 
 
 def _marks(folder: Path) -> tuple[list[int], list[int]] | None:
-    """Return the ids that the folder's tokenizer puts before and behind a text; None without a tokenizer."""
+    """Return the ids that the folder's tokenizer puts before and behind a text; None if it has none, or a wrong one."""
     try:
         (marked,), (bare,) = (_encoded(["a"], folder, special=special) for special in (True, False))
     except DataError:
         return None
     found = marked.tolist()
-    for start in range(len(found) - len(bare) + 1):
+    for start in range(len(found) - len(bare) + 1 if len(bare) else 0):
         if found[start : start + len(bare)] == bare.tolist():
             return found[:start], found[start + len(bare) :]
     return [], []

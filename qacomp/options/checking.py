@@ -10,12 +10,12 @@ from qacomp.options.declaration import Config, declarations, default_of, flag
 from qacomp.options.limits import check_value
 from qacomp.options.method_table import method_table
 from qacomp.options.needs import (
-    asks_for_trellis,
-    on_trellis,
     rate_aware,
     regularizer_options,
+    rounded_once,
     sharing_way,
     sized_levels,
+    trellis,
 )
 from qacomp.options.parts import check_parts
 
@@ -76,7 +76,7 @@ def _check_rate(config: Config) -> None:
             f"--quantizer {config.quantizer.name}: its levels are the grid, which rate-aware sharing would choose by "
             "itself; leave it, or leave --sharing rate, --target-size, --quality and --calibration"
         )
-    if asks_for_trellis(config) and not on_trellis(config):
+    if trellis(config) != "false" and not rounded_once(config):
         raise ConfigError(
             "--sharing rate:trellis: has no effect on weights that are trained (--epochs) or kept at several sizes "
             "(--target-size); leave one of them out"

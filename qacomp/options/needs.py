@@ -24,22 +24,13 @@ def sharing_way(c: Config) -> SharingWay:
     return way
 
 
-def asks_for_trellis(c: Config) -> bool:
-    """Return whether --sharing rate:trellis=true is given."""
-    return getattr(sharing_way(c), "trellis", None) == "true"
+def trellis(c: Config) -> str:
+    """Return what --sharing rate:trellis says: false, auto or true; false for another way of sharing."""
+    return str(getattr(sharing_way(c), "trellis", "false"))
 
 
-def on_trellis(c: Config) -> bool:
-    """Return whether weights shared by rate are rounded on a trellis: not in training, nor at several sizes."""
-    return asks_for_trellis(c) and _rounded_once(c)
-
-
-def may_be_on_trellis(c: Config) -> bool:
-    """Return whether weights shared by rate are rounded on a trellis where that pays."""
-    return getattr(sharing_way(c), "trellis", None) == "auto" and _rounded_once(c)
-
-
-def _rounded_once(c: Config) -> bool:
+def rounded_once(c: Config) -> bool:
+    """Return whether weights shared by rate are rounded once: not in training, nor at several sizes."""
     return not c.epochs and not sized_levels(c)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.errors import ConfigError
-from qacomp.formats import BFLOAT16, SharedTensor, bfloat16_to_float32, open_file
+from qacomp.formats import BFLOAT16, Container, SharedTensor, bfloat16_to_float32, open_file
 from qacomp.formats.codecs.trellis import Trellis
 from qacomp.formats.codecs.trellispaths import follows
 from qacomp.formats.deltas import file_identity
@@ -19,6 +19,11 @@ HELD = 0.19
 
 At the price at which steps trade errors for bits, a bit is worth 2 ln 2 / 12 of the squared step: this is what 3.3 bits
 are worth: about so many more an index takes in a delta if it changes, where one in six does."""
+
+
+def is_on_trellis(container: Container, name: str) -> bool:
+    """Return whether a tensor's indices follow a trellis: a section of the codec trellis may hold others too."""
+    return container.info(name).codec == Trellis.name and follows(container.shared(name).indices)
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,7 @@ class BaseTensor:
     def on_trellis(self) -> bool:
         """Return whether it is on a trellis, whose indices weights on a uniform grid can't keep."""
         with open_file(self.path) as container:
-            # a section of the codec trellis may hold other tensors too
-            return container.info(self.name).codec == Trellis.name and follows(container.shared(self.name).indices)
+            return is_on_trellis(container, self.name)
 
     def shared(self, shape: tuple[int, ...]) -> SharedTensor | None:
         """Return it with one codebook of floats; None if it has another shape or form."""

@@ -138,7 +138,7 @@ class FolderSource:
         inputs = text_inputs(spec, path, model, config.seed)
         feeds = inputs.others if given is None else (*inputs.of_moments, *inputs.others)
         metric = None if inputs.words else metric_of_folder(config.metric, model.made.decodes, path)
-        told = f"{sum(len(f['input_ids']) for f in feeds)} texts of {spec}"
+        told = f"{sum(len(f['input_ids']) for f in feeds)} texts of {'words drawn at random' if inputs.words else spec}"
         found = FolderRuns(model, feeds, told, metric, config.seed)
         if config.metric == SIMILARITY and not found.gives_vectors:
             raise ConfigError(f"--metric {SIMILARITY}: the model of {path} gives no vectors of texts; leave it out")

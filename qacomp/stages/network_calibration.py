@@ -18,7 +18,6 @@ from qacomp.datasets.custom import call_custom
 from qacomp.errors import DataError
 from qacomp.evaluation.on_batches import some_feeds
 from qacomp.models.plain_modules import copied
-from qacomp.options.needs import on_trellis
 from qacomp.rate.kept import Watch
 from qacomp.rate.sharing import RateSharing, calibrated_sharing
 from qacomp.sources.probes import probe_inputs
@@ -67,10 +66,7 @@ def calibrate(job: Job) -> CalibratedNetwork:
             Watch(job.run.progress, job.run.journal.under(calibration.digest)),
         )
     job.run.note(f"calibrated on {text}")
-    sharing = sharing.near(job.selection)
-    if on_trellis(job.config):
-        sharing = sharing.on_trellis()
-    return CalibratedNetwork(sharing, calibration, inputs, training, held)
+    return CalibratedNetwork(sharing.near(job.selection), calibration, inputs, training, held)
 
 
 def _trains(job: Job) -> bool:

@@ -3,12 +3,13 @@
 import math
 from dataclasses import replace
 
-from qacomp.options.needs import may_be_on_trellis
+from qacomp.options.needs import rounded_once, trellis
 from qacomp.rate.quality import DISTANCES
 from qacomp.rate.search import largest_scale, scale_for_size
 from qacomp.stages.network_on_grids import NetworkOnGrids
 from qacomp.stages.scale_search import quality_word
 from qacomp.stages.scaled import Scaled
+from qacomp.stages.source_rounding import count_on_trellis, on_uniform_grids
 
 _LEAST = 1 << 17  # weights: nothing was measured with fewer, of which graph and metadata take most bytes
 _MOST = 1 << 19  # weights: a search rounds some 20 times, which takes 8 s for a million (benchmark `trellis`)
@@ -17,29 +18,30 @@ _APART = 1.15  # factor on the scale, by which the two uniform files are coarser
 
 
 def with_chosen_rounding(task: NetworkOnGrids) -> NetworkOnGrids:
-    """Return the task with weights on a trellis where that pays, if the settings leave the choice; a note tells it.
+    """Return the task with weights on a trellis where that is asked for; with `auto` where it pays. A note tells it.
 
     Both ways are measured before tuning, near the scale at which the search will end. Weights near a base stay on
     uniform grids, and so do those of a very small network, and of a large one, since rounding on a trellis is slow.
     """
     job, sharing = task.job, task.found.sharing
-    if not may_be_on_trellis(job.config) or sharing.base:
+    if not rounded_once(job.config) or trellis(job.config) == "false":
         return task
-    on = sharing.on_trellis()
-    count = sum(sharing.weights[name].values.size for name in on.trellis)
-    if count < _LEAST:
-        return task
-    if count > _MOST:
-        job.run.note(
-            f"rounded on uniform grids: a trellis would take long for {count:,} weights; --sharing rate:trellis=true "
-            "asks for it"
-        )
-        return task
-    other = replace(task, found=replace(task.found, sharing=on))
-    with job.run.stage("share"):
-        gain = _gain(task, other)
-    if gain <= 0:
-        job.run.note("rounded on uniform grids: on a trellis outputs move no less at equal bytes")
+    other = replace(task, found=replace(task.found, sharing=sharing.on_trellis()))
+    if trellis(job.config) == "true":
+        return other
+    why, gain, count = None, 0.0, count_on_trellis(other.found.sharing)
+    if sharing.base:
+        why = "since weights stay near --base"
+    elif count < _LEAST:
+        why = f"since a trellis is tried for {_LEAST:,} weights or more, and suits {count:,} here"
+    elif count > _MOST:
+        why = f"since a trellis would take long for {count:,} weights; rate:trellis=true asks for it"
+    else:
+        with job.run.stage("share"):
+            gain = _gain(task, other)
+        why = None if gain > 0 else "since on a trellis outputs move no less at equal bytes"
+    if why is not None:
+        job.run.note(on_uniform_grids(why))
         return task
     job.run.note(f"rounded on a trellis: outputs move about {gain:.0%} less than on uniform grids at equal bytes")
     return other

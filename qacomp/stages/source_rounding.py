@@ -3,30 +3,43 @@
 from collections.abc import Callable
 
 from qacomp.options.config import CompressConfig
-from qacomp.options.needs import may_be_on_trellis, on_trellis
+from qacomp.options.needs import rounded_once, trellis
 from qacomp.rate.sharing import RateSharing
 
 _MOST = 1 << 23  # weights: a search rounds some 10 times, which takes 4 s for a million each time (512 rows of 768)
 
 
+def on_uniform_grids(why: str) -> str:
+    """Return the note that --sharing rate:trellis=auto leaves the weights on uniform grids, with the reason."""
+    return f"--sharing rate:trellis=auto: rounded on uniform grids, {why}"
+
+
+def count_on_trellis(sharing: RateSharing) -> int:
+    """Return how many weights are in tensors for which a trellis is tried."""
+    return sum(sharing.weights[name].values.size for name in sharing.trellis)
+
+
 def rounded_by_choice(
     sharing: RateSharing, config: CompressConfig, on_texts: bool, note: Callable[[str], None]
 ) -> RateSharing:
-    """Return the weights on a trellis where that is asked for, or where the settings leave it open and it pays.
+    """Return the weights on a trellis where that is asked for; with `auto` only those of a small transformer.
 
-    on_texts: whether a transformer is calibrated on texts. Larger models stay on uniform grids, which are far quicker
-    to round; a note says so. So do weights near those of a base.
+    on_texts: whether a transformer is calibrated on texts. All others stay on uniform grids, and so do weights near
+    those of a base, and of a larger model, since uniform grids are far quicker to round; a note says why.
     """
-    if on_trellis(config):
-        return sharing.on_trellis()
-    if not on_texts or not may_be_on_trellis(config) or sharing.base:
+    if not rounded_once(config) or trellis(config) == "false":
         return sharing
     found = sharing.on_trellis()
-    count = sum(found.weights[name].values.size for name in found.trellis)
-    if count > _MOST:
-        note(
-            f"rounded on uniform grids: a trellis takes fewer bytes, but long for {count:,} weights; --sharing "
-            "rate:trellis=true asks for it"
-        )
-        return sharing
-    return found
+    if trellis(config) == "true":
+        return found
+    why = None
+    if sharing.base:
+        why = "since weights stay near --base"
+    elif not on_texts:
+        why = "since a trellis is tried in PyTorch networks and in folders with --calibration alone"
+    elif (count := count_on_trellis(found)) > _MOST:
+        why = f"since a trellis would take long for {count:,} weights; rate:trellis=true asks for it"
+    if why is None:
+        return found
+    note(on_uniform_grids(why))
+    return sharing

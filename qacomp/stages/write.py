@@ -1,15 +1,14 @@
 """Write the container, and check that a reader gets what was written."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from qacomp.formats import Coding, Container, HeldTensor, ShardWriter, Writer, WriteReport, open_file
-from qacomp.formats.codecs.trellis import Trellis
-from qacomp.formats.codecs.trellispaths import follows
+from qacomp.formats import Coding, HeldTensor, ShardWriter, Writer, WriteReport, open_file
 from qacomp.options.config import CompressConfig
-from qacomp.options.needs import asks_for_trellis, may_be_on_trellis
+from qacomp.options.needs import trellis
+from qacomp.sharing.base import is_on_trellis
 from qacomp.sharing.selection import Selection
 from qacomp.sources.provenance import provenance
 from qacomp.sources.torch_source import Source
@@ -58,22 +57,19 @@ def write(made: Made, source: Source, config: CompressConfig, run: Run) -> Writt
     with run.stage("decode"), open_file(run.output) as container:
         container.read_ahead()
         measured, selection = made.finish(container)
-        if asks_for_trellis(config) or may_be_on_trellis(config):
-            run.note(_on_trellises(container, [layer.name for layer in selection.layers]))
+        if (asked := trellis(config)) != "false":
+            on = {layer.name: is_on_trellis(container, layer.name) for layer in selection.layers}
+            if asked == "true" or any(on.values()):  # else a note has told why there is none
+                run.note(_on_trellises(on))
     return Written(writer.report, measured, selection)
 
 
-def _on_trellises(container: Container, names: Sequence[str]) -> str:
-    """Return how many of the shared tensors follow a trellis in the file, and which don't.
-
-    A section of the codec trellis may hold others too, so the indices are looked at.
-    """
-    coded = [name for name in names if container.info(name).codec == Trellis.name]
-    on = {name for name in coded if follows(container.shared(name).indices)}
-    others = [name[:80] for name in names if name not in on]
-    told = f"--sharing rate:trellis: {len(names) - len(others)} of {len(names)} shared tensors are on a trellis"
+def _on_trellises(on: Mapping[str, bool]) -> str:
+    """Return how many of the shared tensors, by name, follow a trellis in the file, and which don't."""
+    others = [name[:80] for name, follows in on.items() if not follows]
+    told = f"--sharing rate:trellis: {len(on) - len(others)} of {len(on)} shared tensors are on a trellis"
     few = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-    return f"{told}; on grids, since it doesn't fit them or takes more bytes: {few}" if others else told
+    return f"{told}; on uniform grids, where it isn't tried, doesn't fit or takes more bytes: {few}" if others else told
 
 
 @contextmanager

@@ -67,10 +67,17 @@ def test_words_are_those_that_were_trained_by_rank_and_marked(folder: Path) -> N
 def test_without_a_tokenizer_texts_have_no_marks_and_say_so(folder: Path) -> None:
     for path in folder.glob("tokenizer*"):
         path.unlink()
-    assert "without marks of start and end" in drawn(folder).text
+    assert "without marks of start and end, since transformers makes no tokenizer" in drawn(folder).text
     (folder / "my.txt").write_text("a w2 w3\n" * 20)
     with pytest.raises(DataError, match="transformers makes no tokenizer of it"):
         qacomp.compress(folder, output=folder.parent / "x.qac", calibration=f"text:{folder / 'my.txt'}")
+
+
+def test_marks_beyond_the_models_rows_are_one_clear_error(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    path.write_text(path.read_text().replace(str(LAST), str(10 * WORDS)))
+    with pytest.raises(DataError, match="words: has token ids that the model's 120 rows don't reach"):
+        drawn(folder)
 
 
 def test_a_folder_is_compressed_without_data_and_its_outputs_are_compared(folder: Path, tmp_path: Path) -> None:
