@@ -158,4 +158,5 @@ def _cells(document: Document, claim: str, kind: str | None = None) -> list[Docu
 
 
 def _sinreq(pieces: Sequence[Document]) -> list[Document]:
-    return [p for p in pieces if p.get("claim") == "sinreq" and p["settings"]["bits"] == 3]
+    shown = {"arch": "simplenet", "bits": 3}
+    return [p for p in pieces if p.get("claim") == "sinreq" and shown.items() <= p["settings"].items()]

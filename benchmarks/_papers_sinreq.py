@@ -1,9 +1,10 @@
-"""Claim (d): SinReQ's table 1 on simplenet, with the network's plain fine-tuning in full precision as control."""
+"""Claim (d): SinReQ's table 1 on simplenet, with plain fine-tuning in full precision as control; and ResNet-20's."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import _papers_sinreq_resnet as resnet
 from _papers_cells import DIFFERENCE, cell, printed
 from _papers_claims import Claim, Question
 from _papers_pieces import Piece, Trial
@@ -45,17 +46,25 @@ def claim() -> Claim:
         for bits in BITS
         for seed in range(SEEDS + (MORE if bits == min(BITS) else 0))
     ]
+    trials += resnet.trials(NAME)
     return Claim(
         NAME,
         "SinReQ",
         "SinReQ adds accuracy to quantized fine-tuning",
         "simplenet, 6,000 images of CIFAR-10J, 8 epochs in full precision, then 3 of fine-tuning, the penalty in the "
         f"quantizer's own domain, every layer quantized; {MORE} seeds at {min(BITS)} bits were added to the planned "
-        f"{SEEDS}, whose intervals were a little wider than ± 0.3 points",
+        f"{SEEDS}, whose intervals were a little wider than ± 0.3 points. ResNet-20 from its trained weights, "
+        f"{resnet.BUDGET['images']:,} images, {resnet.BUDGET['epochs']} epochs; its second control has, instead of the "
+        "sine, a penalty that pulls each weight to where it started, as hard at the same distance",
         tuple(trials),
-        tuple(
-            Question(f"{title} at {min(BITS)} bits, with SinReQ less without", gain(quantizer, min(BITS)), SEEDS + MORE)
-            for quantizer, title in QUANTIZERS.items()
+        (
+            *(
+                Question(
+                    f"{title} at {min(BITS)} bits, with SinReQ less without", gain(quantizer, min(BITS)), SEEDS + MORE
+                )
+                for quantizer, title in QUANTIZERS.items()
+            ),
+            *resnet.questions(),
         ),
         cells=cells,
     )
@@ -63,9 +72,9 @@ def claim() -> Claim:
 
 def cells(pieces: Sequence[Piece]) -> list[dict[str, Any]]:
     """Return table 1, ours and the paper's."""
-    found = []
+    found: list[dict[str, Any]] = []
     for bits in BITS:
-        row, own = f"{bits} bits", [piece.figures for piece in pieces if piece.settings["bits"] == bits]
+        row, own = f"{bits} bits", [piece.figures for piece in of_bits(pieces, bits)]
         found += cell("ours", row, "fp32, fine-tuned alike", [f["fp32"]["shared"] for f in own])
         for quantizer, title in QUANTIZERS.items():
             for name, text in ((quantizer, title), (f"{quantizer} + sinreq", f"{title} + SinReQ")):
@@ -78,7 +87,12 @@ def cells(pieces: Sequence[Piece]) -> list[dict[str, Any]]:
             found += printed("the paper", f"{bits} bits", title, plain)
             found += printed("the paper", f"{bits} bits", f"{title} + SinReQ", drawn)
             found += printed("the paper", f"{bits} bits", f"gain, {title}", round(drawn - plain, 2))
-    return found
+    return found + resnet.cells(pieces)
+
+
+def of_bits(pieces: Sequence[Piece], bits: int) -> list[Piece]:
+    """Return simplenet's pieces at a number of bits."""
+    return [piece for piece in pieces if (piece.settings["arch"], piece.settings["bits"]) == (BUDGET["arch"], bits)]
 
 
 def measure(s: dict[str, Any], seed: int) -> dict[str, Any]:
@@ -107,5 +121,5 @@ def gain(quantizer: str, bits: int) -> Callable[[Sequence[Piece]], list[float]]:
 
 def differences(pieces: Sequence[Piece], *, one: str, other: str, bits: int) -> list[float]:
     """Return one cell's test accuracy less another's, seed by seed."""
-    found = [piece.figures for piece in pieces if piece.settings["bits"] == bits]
+    found = [piece.figures for piece in of_bits(pieces, bits)]
     return [f[one]["shared"] - f[other]["shared"] for f in found]

@@ -126,16 +126,14 @@ def compressed(
     network is measured once on the test part. epochs: [loss, penalty, validation accuracy] of each epoch of
     fine-tuning. watched: a layer whose weights are counted before it and after each epoch (see `counted`): weights.
     """
-    assert config.arch is not None
-    info = model_info(config.arch)
-    network = Network(copy.deepcopy(model), config.arch, 10, info.input_shape, info.preprocessing)
-    config = resolve_network(replace(config, device="cpu"), network, examples, lambda text: None)
+    network = network_of(model, config)
+    setup = setup_of(model, config, examples)
+    config = setup.config
     selection = select_layers(network.model, config.scope, config.k, config.k_layers)
     bits: dict[str, int] = {}
     if config.quantizer.chosen:
         plan = plan_quantization(selection, config.quantizer, config.bits, config.bits_layers)
         selection, bits = plan.selection, plan.bits
-    setup = TrainingSetup(config, examples, model, CPU, SilentProgress())
     seen: list[list[int]] = []
     if watched is not None:
         seen.append(counted(model, watched))
@@ -150,6 +148,19 @@ def compressed(
         tune_shared(network.model, setup)
         found["tuned"] = accuracy(network.model, examples.test)
     return found
+
+
+def network_of(model: nn.Module, config: CompressConfig) -> Network:
+    """Return a copy of the network, as the compression takes it."""
+    assert config.arch is not None
+    info = model_info(config.arch)
+    return Network(copy.deepcopy(model), config.arch, 10, info.input_shape, info.preprocessing)
+
+
+def setup_of(model: nn.Module, config: CompressConfig, examples: TensorExamples) -> TrainingSetup:
+    """Return the setup of a training on the CPU with all settings resolved; the network itself may teach."""
+    config = resolve_network(replace(config, device="cpu"), network_of(model, config), examples, lambda text: None)
+    return TrainingSetup(config, examples, model, CPU, SilentProgress())
 
 
 def accuracy(model: nn.Module, part: ArrayBatches) -> float:

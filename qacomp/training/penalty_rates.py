@@ -34,7 +34,7 @@ def set_strengths(
             f"--optimizer {c.optimizer}: the size of its steps doesn't depend on the size of gradients, so λ can't "
             "be balanced; give --strength, or --optimizer sgd"
         )
-    balanced = balance(model, penalties, c.pull, _travel(setup, damping or 1.0), setup.zeros.masks)
+    balanced = balance(model, penalties, c.pull, travel(setup), setup.zeros.masks)
     for key, penalty in penalties.items():
         strength = balanced[key].strength if c.strength is None else c.strength
         penalty.set_strength(own.get(key, strength) if c.reg.chosen else 0.0)
@@ -85,9 +85,13 @@ def steps_of(setup: TrainingSetup) -> int:
     return (c.epochs or 0) * setup.examples.train.steps(c.batch_size)
 
 
-def _travel(setup: TrainingSetup, damping: float) -> float:
-    """Return Σ_t lr_t·r(t)/damping over all steps of fine-tuning; with momentum the damping is 1 − momentum."""
+def travel(setup: TrainingSetup) -> float:
+    """Return Σ_t lr_t·r(t)/damping over all steps of fine-tuning; with momentum the damping is 1 − momentum.
+
+    Where the size of the optimizer's steps doesn't depend on the size of gradients, the damping counts as 1.
+    """
     c, steps = setup.config, steps_of(setup)
+    damping = OPTIMIZERS.options(c.optimizer).damping or 1.0
     rates, objective = Descent.of(c.optimizer).rates(steps), setup.objective({})
     total = sum(rates(t) * objective.schedule(t / steps) for t in range(steps))
     return c.lr * total / damping
